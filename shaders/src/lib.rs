@@ -1,0 +1,1 @@
+//! WGSL sources and their reflected interfaces.
