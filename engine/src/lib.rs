@@ -6,5 +6,10 @@
 pub mod backend;
 pub mod config;
 pub mod math;
+pub mod model;
+pub mod platform;
 pub mod program;
 pub mod quant;
+#[cfg(test)]
+mod reference;
+pub mod rng;
