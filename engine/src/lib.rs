@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod config;
+pub mod infer;
 pub mod math;
 pub mod model;
 pub mod platform;
@@ -13,3 +14,4 @@ pub mod quant;
 #[cfg(test)]
 mod reference;
 pub mod rng;
+pub mod session;
