@@ -18,7 +18,8 @@ pub(super) fn embed(
     rows: usize,
     dim: usize,
 ) -> Result<Vec<Call>, BackendError> {
-    let (shader, weight) = match table {
+    let weight = match table {
+        EmbedTable::Weight(weight) => weight,
         EmbedTable::Float(id) => {
             let row_bytes = dim * size_of::<f32>();
             let vocab = memory.slice(id)?.size as usize / row_bytes;
@@ -31,11 +32,12 @@ pub(super) fn embed(
                 })
                 .collect();
         }
-        EmbedTable::Weight(weight) => match weight.mode {
-            QuantMode::F16 => (&shaders::EMBED_F16, weight),
-            QuantMode::EightBit => (&shaders::EMBED_EIGHTBIT, weight),
-            mode => return Err(unsupported("embed", format!("tables are f32, F16 or EightBit, not {mode}"))),
-        },
+    };
+    let shader = match weight.mode {
+        QuantMode::F16 => &shaders::EMBED_F16,
+        QuantMode::EightBit => &shaders::EMBED_EIGHTBIT,
+        QuantMode::Ternary => &shaders::EMBED_TERNARY,
+        QuantMode::Binary => &shaders::EMBED_BINARY,
     };
     weight_calls(memory, "embed", shader, &weight)?
         .into_iter()
@@ -58,12 +60,14 @@ fn look_up(
         .items(rows * dim.div_ceil(4)))
 }
 
+/// `out = input · Wᵀ`, or with `add` a factor: `out += add · input · Wᵀ`.
 pub(super) fn linear(
     memory: &Memory,
     input: LinearInput,
     weight: Weight,
     out: BufferId,
     rows: usize,
+    add: Option<f32>,
 ) -> Result<Vec<Call>, BackendError> {
     let shader = product(input, weight.mode, rows == 1)?;
     weight_calls(memory, "linear", shader, &weight)?
@@ -75,7 +79,11 @@ pub(super) fn linear(
                     .bind("codes", memory.bind(codes)?)
                     .bind("row_scales", memory.bind(scales)?),
             };
-            let call = call.bind("out", memory.bind(out)?).size("ROWS", rows);
+            let call = call
+                .bind("out", memory.bind(out)?)
+                .size("ROWS", rows)
+                .set("ACCUMULATE", add.is_some())
+                .set("SCALE", add.unwrap_or(1.0));
             Ok(if rows == 1 {
                 call.workgroups(part_rows.div_ceil(shader.constant("GEMV_ROWS") as usize))
             } else {

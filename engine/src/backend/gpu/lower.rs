@@ -1,4 +1,4 @@
-//! Each operation as the dispatches that compute it.
+//! Each operation, or several fused, as the dispatches that compute it.
 
 use ternary_shaders as shaders;
 
@@ -56,7 +56,121 @@ fn candidate_bytes(slices: usize, k: usize) -> usize {
     (4 * slices * k).next_multiple_of(256)
 }
 
-pub(super) fn lower(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
+/// Dispatches for a unit of [`super::fuse::units`].
+pub(super) fn lower(unit: &[Op], memory: &Memory) -> Result<Vec<Call>, BackendError> {
+    match unit {
+        [op] => lower_one(op, memory),
+        [
+            Op::Linear {
+                input,
+                weight,
+                rows,
+                ..
+            },
+            Op::Residual { out, scale, .. },
+        ] => linear::linear(memory, *input, *weight, *out, *rows, Some(*scale)),
+        [
+            Op::Rope {
+                x: q,
+                table,
+                rows,
+                seq,
+                heads,
+                head_dim,
+                inverse,
+            },
+            Op::Rope {
+                heads: kv_heads, ..
+            },
+            Op::KvWrite {
+                k,
+                v,
+                cache_k,
+                cache_v,
+                max_seq,
+                ..
+            },
+        ] => Ok(vec![
+            Call::new(&shaders::ROPE_KV_WRITE)
+                .bind("angles", memory.bind(*table)?)
+                .bind("q", memory.bind(*q)?)
+                .bind("k", memory.bind(*k)?)
+                .bind("v", memory.bind(*v)?)
+                .bind("cache_k", memory.bind(*cache_k)?)
+                .bind("cache_v", memory.bind(*cache_v)?)
+                .size("ROWS", *rows)
+                .size("SEQ", *seq)
+                .size("HEADS", *heads)
+                .size("KV_HEADS", *kv_heads)
+                .size("HEAD_DIM", *head_dim)
+                .size("MAX_SEQ", *max_seq)
+                .set("INVERSE", *inverse)
+                .items(rows * (heads + 2 * kv_heads) * (head_dim / 2)),
+        ]),
+        [
+            Op::Activate {
+                gate,
+                up,
+                activation,
+                ..
+            },
+            quant @ Op::QuantAct { .. },
+        ] => {
+            let call = Call::new(&shaders::ACTIVATE_QUANT)
+                .bind("gate", memory.bind(*gate)?)
+                .bind(
+                    "up",
+                    match up {
+                        Some(up) => memory.bind(*up)?,
+                        None => Slice::whole(&memory.unread),
+                    },
+                )
+                .set("ACTIVATION", activation_constant(*activation))
+                .set("UP", up.is_some());
+            Ok(vec![quantise(call, quant, memory)?])
+        }
+        _ => unreachable!("units are made by fuse::units"),
+    }
+}
+
+fn activation_constant(activation: Activation) -> u32 {
+    shaders::ACTIVATE.constant(match activation {
+        Activation::Gelu => "GELU",
+        Activation::Silu => "SILU",
+        Activation::Relu2 => "RELU2",
+    })
+}
+
+/// What the shaders that quantise rows share.
+fn quantise(call: Call, op: &Op, memory: &Memory) -> Result<Call, BackendError> {
+    let Op::QuantAct {
+        norm,
+        codes,
+        scales,
+        rows,
+        dim,
+        ..
+    } = *op
+    else {
+        unreachable!("the caller matched a QuantAct");
+    };
+    let weight = match norm {
+        Some((weight, _)) => memory.bind(weight)?,
+        None => Slice::whole(&memory.unread),
+    };
+    Ok(call
+        .bind("weight", weight)
+        .bind("codes", memory.bind(codes)?)
+        .bind("row_scales", memory.bind(scales)?)
+        .size("ROWS", rows)
+        .size("DIM", dim)
+        .size("STRIDE", act_stride(dim))
+        .set("NORM", norm.is_some())
+        .set("EPS", norm.map_or(0.0, |(_, eps)| eps))
+        .workgroups(rows))
+}
+
+fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
     let unread = || Slice::whole(&memory.unread);
     let one = |call: Call| Ok(vec![call]);
     match *op {
@@ -72,7 +186,7 @@ pub(super) fn lower(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError>
             weight,
             out,
             rows,
-        } => linear::linear(memory, input, weight, out, rows),
+        } => linear::linear(memory, input, weight, out, rows, None),
         Op::AddPosition {
             x,
             table,
@@ -113,30 +227,10 @@ pub(super) fn lower(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError>
             .set("IN_PLACE", x == out)
             .set("KEEP_RSTD", rstd.is_some())
             .workgroups(rows * groups)),
-        Op::QuantAct {
-            x,
-            norm,
-            codes,
-            scales,
-            rows,
-            dim,
-        } => one(Call::new(&shaders::QUANT_ACT)
-            .bind("x", memory.bind(x)?)
-            .bind(
-                "weight",
-                match norm {
-                    Some((weight, _)) => memory.bind(weight)?,
-                    None => unread(),
-                },
-            )
-            .bind("codes", memory.bind(codes)?)
-            .bind("row_scales", memory.bind(scales)?)
-            .size("ROWS", rows)
-            .size("DIM", dim)
-            .size("STRIDE", act_stride(dim))
-            .set("NORM", norm.is_some())
-            .set("EPS", norm.map_or(0.0, |(_, eps)| eps))
-            .workgroups(rows)),
+        Op::QuantAct { x, .. } => {
+            let call = Call::new(&shaders::QUANT_ACT).bind("x", memory.bind(x)?);
+            one(quantise(call, op, memory)?)
+        }
         Op::Rope {
             x,
             table,
@@ -233,11 +327,6 @@ pub(super) fn lower(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError>
             } else {
                 "ALIAS_NONE"
             };
-            let activation = match activation {
-                Activation::Gelu => "GELU",
-                Activation::Silu => "SILU",
-                Activation::Relu2 => "RELU2",
-            };
             let input = |id| if id == out { Ok(unread()) } else { memory.bind(id) };
             one(Call::new(shader)
                 .bind("gate", input(gate)?)
@@ -245,7 +334,7 @@ pub(super) fn lower(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError>
                 .bind("out", memory.bind(out)?)
                 .size("ROWS", rows)
                 .size("DIM", dim)
-                .set("ACTIVATION", shader.constant(activation))
+                .set("ACTIVATION", activation_constant(activation))
                 .set("UP", up.is_some())
                 .set("ALIAS", shader.constant(alias))
                 .items(rows * dim))

@@ -4,6 +4,7 @@
 //! writes the knobs and submits one compute pass; a read is one copy and one map. WGSL is in the `ternary-shaders` crate.
 
 mod device;
+mod fuse;
 mod kernel;
 mod linear;
 mod lower;
@@ -19,7 +20,7 @@ use self::device::Gpu;
 use self::kernel::{Kernels, Slice, Step};
 use self::memory::Memory;
 use super::{Backend, BackendError, DeviceInfo, LocalFuture, ProgramId};
-use crate::program::{BufferId, Elem, Knobs, Program, Role};
+use crate::program::{BufferId, Elem, Knobs, Program, Role, plan_slots_for};
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -178,11 +179,21 @@ impl Backend for GpuBackend {
         self.gpu.write(&buffer, bytes)
     }
 
-    fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
+    fn prepare(&mut self, mut program: Program) -> Result<ProgramId, BackendError> {
+        let units = fuse::units(&program);
+        // A fused unit reads and writes at once what its operations did one after another: other buffers may share memory.
+        for decl in &mut program.buffers {
+            if let Role::Scratch { slot } = &mut decl.role {
+                *slot = usize::MAX;
+            }
+        }
+        let accesses = units.iter().map(|u| fuse::access(&program.ops[u.clone()]));
+        program.slots = plan_slots_for(&mut program.buffers, accesses);
+
         let memory = self.memory(&program)?;
         let mut steps = Vec::new();
-        for op in &program.ops {
-            for call in lower::lower(op, &memory)? {
+        for unit in units {
+            for call in lower::lower(&program.ops[unit], &memory)? {
                 steps.push(self.kernels.step(&self.gpu, call));
             }
         }

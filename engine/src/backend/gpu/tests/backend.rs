@@ -34,7 +34,7 @@ fn shared_buffers_outlive_programs_and_are_seen_by_all() {
         let want: &[u8] = bytemuck::cast_slice(&[23f32, 2.0, 3.0]);
         assert_eq!(pollster::block_on(gpu.download("stream")).unwrap(), want);
         let read = pollster::block_on(gpu.read(second, &[branch, x])).unwrap();
-        assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(&read[0]), [10.0, 0.0, 0.0]);
+        assert_eq!(elements::<f32>(&read[0]), [10.0, 0.0, 0.0]);
         assert_eq!(read[1], want);
     });
 }

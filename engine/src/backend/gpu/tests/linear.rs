@@ -257,7 +257,7 @@ fn embeddings_are_copied() {
         for dim in RAGGED {
             let vocab = 7;
             let ids = [6u32, 0, 3, 3, 5];
-            for mode in [None, Some(QuantMode::F16), Some(QuantMode::EightBit)] {
+            for mode in std::iter::once(None).chain(QuantMode::ALL.map(Some)) {
                 let mut case = Case::default();
                 let (table, values) = match mode {
                     None => {

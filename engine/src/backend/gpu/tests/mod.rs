@@ -2,6 +2,7 @@
 
 mod backend;
 mod compare;
+mod cpu;
 mod linear;
 mod rows;
 mod sampling;
@@ -11,7 +12,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use half::f16;
 
 use super::GpuBackend;
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Backend, BackendError, elements};
 use crate::config::QuantMode;
 use crate::program::{BufferId, Elem, Knobs, Op, Recorder};
 use crate::quant::tile::{TileWriter, act_stride};
@@ -121,7 +122,7 @@ impl Case {
     /// Run one operation and read one f32 buffer.
     fn run(self, gpu: &mut GpuBackend, op: Op, knobs: &Knobs, read: BufferId) -> Vec<f32> {
         let contents = self.try_run(gpu, op, knobs, &[read]).unwrap();
-        bytemuck::pod_collect_to_vec(&contents[0])
+        elements(&contents[0])
     }
 }
 

@@ -51,8 +51,8 @@ fn rms_norm_follows_f64() {
                     eps: 1e-6,
                 };
                 let read = case.try_run(gpu, op, &rows(rows_n), &[out, rstd]).unwrap();
-                let got: Vec<f32> = bytemuck::pod_collect_to_vec(&read[0]);
-                let got_rstd: Vec<f32> = bytemuck::pod_collect_to_vec(&read[1]);
+                let got: Vec<f32> = elements(&read[0]);
+                let got_rstd: Vec<f32> = elements(&read[1]);
                 for (g, x) in x.chunks(dim).enumerate() {
                     let (want, want_rstd) = norm_of(x, &weight, 1e-6);
                     assert_close("norm", &got[g * dim..][..dim], &want, SUMS);
@@ -87,7 +87,7 @@ fn quantised_activations_follow_f64() {
                     dim,
                 };
                 let read = case.try_run(gpu, op, &rows(rows_n), &[codes, scales]).unwrap();
-                let got_scales: Vec<f32> = bytemuck::pod_collect_to_vec(&read[1]);
+                let got_scales: Vec<f32> = elements(&read[1]);
                 for (r, x) in x.chunks(dim).enumerate() {
                     let y = if norm { norm_of(x, &weight, f64::from(1e-5f32)).0 } else { f64s(x) };
                     let largest = y.iter().fold(0.0f64, |m, v| m.max(v.abs()));
@@ -122,7 +122,7 @@ fn codes_round_half_to_even() {
             dim: x.len(),
         };
         let read = case.try_run(gpu, op, &rows(1), &[codes]).unwrap();
-        let got: Vec<i8> = bytemuck::pod_collect_to_vec(&read[0][..8]);
+        let got: Vec<i8> = elements(&read[0][..8]);
         assert_eq!(got, [127, 0, 2, 2, 0, -2, -2, 3]);
     });
 }
@@ -219,7 +219,7 @@ fn keys_and_values_are_appended_and_never_past_the_end() {
             for (new, got) in [(k, &read[0]), (v, &read[1])] {
                 let mut want = old[..pos * kv_dim].to_vec();
                 want.extend(&new[..3 * kv_dim]);
-                assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(got), want);
+                assert_eq!(elements::<f32>(got), want);
             }
         }
     });

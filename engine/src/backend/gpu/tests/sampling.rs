@@ -37,8 +37,8 @@ fn top_k(gpu: &mut GpuBackend, logits: &[f32], k: usize) -> Vec<(u32, u32)> {
         k,
     };
     let read = case.try_run(gpu, op, &rows(1), &[ids, values]).unwrap();
-    let ids: Vec<u32> = bytemuck::pod_collect_to_vec(&read[0]);
-    let values: Vec<u32> = bytemuck::pod_collect_to_vec(&read[1]);
+    let ids: Vec<u32> = elements(&read[0]);
+    let values: Vec<u32> = elements(&read[1]);
     ids.into_iter().zip(values).collect()
 }
 
