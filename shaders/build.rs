@@ -59,7 +59,12 @@ fn compose(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>, source: &mut 
         fs::read_to_string(path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
     for line in text.lines() {
         match line.strip_prefix("#import ") {
-            Some(import) => compose(root, &root.join(import.trim().trim_matches('"')), seen, source),
+            Some(import) => compose(
+                root,
+                &root.join(import.trim().trim_matches('"')),
+                seen,
+                source,
+            ),
             None => {
                 source.push_str(line);
                 source.push('\n');
@@ -72,9 +77,12 @@ fn validate(stem: &str, source: &str) -> Module {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(source)));
     // No optional capability, since every shader has to run on any WebGPU device; unpack2x16float is part of core WGSL.
-    Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
-        .validate(&module)
-        .unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(source)));
+    Validator::new(
+        ValidationFlags::all(),
+        Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+    )
+    .validate(&module)
+    .unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(source)));
     module
 }
 
@@ -90,7 +98,9 @@ fn describe(stem: &str, module: &Module, table: &mut String) {
         assert_eq!(binding.group, 0, "{stem}: all bindings are in group 0");
         let access = match variable.space {
             AddressSpace::Uniform => "Uniform",
-            AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => "ReadWrite",
+            AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => {
+                "ReadWrite"
+            }
             AddressSpace::Storage { .. } => "Read",
             other => panic!("{stem}: unexpected address space {other:?}"),
         };

@@ -63,7 +63,10 @@ mod tests {
     fn every_shader_stays_within_the_limits_every_device_has() {
         for shader in ALL {
             assert!(shader.invocations() <= 256, "{}", shader.name);
-            let storage = shader.bindings.iter().filter(|b| b.access != Access::Uniform);
+            let storage = shader
+                .bindings
+                .iter()
+                .filter(|b| b.access != Access::Uniform);
             assert!(storage.count() <= 8, "{}", shader.name);
         }
     }

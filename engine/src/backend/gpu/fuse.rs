@@ -20,7 +20,10 @@ pub(super) fn units(program: &Program) -> Vec<Range<usize>> {
             matches!(program.buffers[id.index()].role, Role::Scratch { .. })
                 && last_read[id.index()] <= step
         };
-        let end = start + fused(&program.ops[start..], |id, ahead| unneeded_after(id, start + ahead));
+        let end = start
+            + fused(&program.ops[start..], |id, ahead| {
+                unneeded_after(id, start + ahead)
+            });
         units.push(start..end);
         start = end;
     }
@@ -70,21 +73,19 @@ fn fused(ops: &[Op], unneeded: impl Fn(BufferId, usize) -> bool) -> usize {
     }
 }
 
-/// What a unit reads and writes in memory: not the values handed on within it.
+/// What a unit reads and writes in memory: not the values that one of its operations hands to another.
 pub(super) fn access(ops: &[Op]) -> Access {
     let mut all = Access::default();
-    let mut inner = Vec::new();
     for op in ops {
         let access = op.access();
         for id in access.reads {
-            if all.writes.contains(&id) && !all.reads.contains(&id) {
-                inner.push(id);
+            if all.writes.contains(&id) {
+                all.writes.retain(|written| *written != id);
+            } else {
+                all.reads.push(id);
             }
-            all.reads.push(id);
         }
         all.writes.extend(access.writes);
     }
-    all.reads.retain(|id| !inner.contains(id));
-    all.writes.retain(|id| !inner.contains(id));
     all
 }

@@ -146,23 +146,20 @@ impl Kernels {
             .entry(shader.name)
             .or_insert_with(|| compile(gpu, shader));
         let key = constants.iter().map(|(n, v)| (*n, v.to_bits())).collect();
-        let pipeline = self
-            .pipelines
-            .entry((shader.name, key))
-            .or_insert_with(|| {
-                gpu.device
-                    .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                        label: Some(shader.name),
-                        layout: Some(&module.layout),
-                        module: &module.module,
-                        entry_point: Some(shader.entry),
-                        compilation_options: wgpu::PipelineCompilationOptions {
-                            constants: &constants,
-                            ..Default::default()
-                        },
-                        cache: None,
-                    })
-            });
+        let pipeline = self.pipelines.entry((shader.name, key)).or_insert_with(|| {
+            gpu.device
+                .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                    label: Some(shader.name),
+                    layout: Some(&module.layout),
+                    module: &module.module,
+                    entry_point: Some(shader.entry),
+                    compilation_options: wgpu::PipelineCompilationOptions {
+                        constants: &constants,
+                        ..Default::default()
+                    },
+                    cache: None,
+                })
+        });
         let entries: Vec<_> = shader
             .bindings
             .iter()
@@ -174,7 +171,10 @@ impl Kernels {
                         .find(|(name, _)| *name == binding.name)
                         .map(|(_, slice)| slice)
                         .unwrap_or_else(|| {
-                            panic!("`{}` of shader `{}` is not bound", binding.name, shader.name)
+                            panic!(
+                                "`{}` of shader `{}` is not bound",
+                                binding.name, shader.name
+                            )
                         }),
                 };
                 wgpu::BindGroupEntry {

@@ -109,7 +109,10 @@ fn product(
         (LinearInput::Int8 { .. }, EightBit, true) => &shaders::INT8_GEMV_EIGHTBIT,
         (LinearInput::Int8 { .. }, EightBit, false) => &shaders::INT8_GEMM_EIGHTBIT,
         (LinearInput::Int8 { .. }, F16, _) => {
-            return Err(unsupported("linear", "F16 weights take float activations".to_owned()));
+            return Err(unsupported(
+                "linear",
+                "F16 weights take float activations".to_owned(),
+            ));
         }
         (LinearInput::Float(_), Ternary, true) => &shaders::FLOAT_GEMV_TERNARY,
         (LinearInput::Float(_), Ternary, false) => &shaders::FLOAT_GEMM_TERNARY,
@@ -146,7 +149,9 @@ fn weight_calls(
             if mode != QuantMode::F16 {
                 let scales = scales
                     .ok_or_else(|| unsupported(op, format!("{mode} weight without scales")))?;
-                call = call.bind("scales", memory.bind(scales)?).size("GROUP", group);
+                call = call
+                    .bind("scales", memory.bind(scales)?)
+                    .size("GROUP", group);
             }
             Ok((call, rows))
         })

@@ -327,7 +327,13 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             } else {
                 "ALIAS_NONE"
             };
-            let input = |id| if id == out { Ok(unread()) } else { memory.bind(id) };
+            let input = |id| {
+                if id == out {
+                    Ok(unread())
+                } else {
+                    memory.bind(id)
+                }
+            };
             one(Call::new(shader)
                 .bind("gate", input(gate)?)
                 .bind("up", up.map_or(Ok(unread()), input)?)

@@ -107,7 +107,8 @@ impl GpuBackend {
     fn shared(&mut self, name: &str, bytes: usize) -> Result<&wgpu::Buffer, BackendError> {
         if !self.shared.contains_key(name) {
             let buffer = self.gpu.storage(name, bytes)?;
-            self.shared.insert(name.to_owned(), Shared { buffer, bytes });
+            self.shared
+                .insert(name.to_owned(), Shared { buffer, bytes });
         }
         let shared = &self.shared[name];
         if shared.bytes == bytes {

@@ -22,7 +22,8 @@ fn add_to_shared(len: usize) -> (crate::program::Program, BufferId, BufferId) {
 #[test]
 fn shared_buffers_outlive_programs_and_are_seen_by_all() {
     with_gpu(|gpu| {
-        gpu.upload("stream", Elem::F32, bytemuck::cast_slice(&[1f32, 2.0, 3.0])).unwrap();
+        gpu.upload("stream", Elem::F32, bytemuck::cast_slice(&[1f32, 2.0, 3.0]))
+            .unwrap();
         let (program, x, branch) = add_to_shared(3);
         let first = gpu.prepare(program.clone()).unwrap();
         let second = gpu.prepare(program).unwrap();
@@ -44,14 +45,26 @@ fn mistakes_are_errors() {
     with_gpu(|gpu| {
         let (program, _, branch) = add_to_shared(3);
         let id = gpu.prepare(program).unwrap();
-        assert!(matches!(gpu.upload("stream", Elem::F32, &[0; 8]), Err(BackendError::Size { .. })));
-        assert!(matches!(gpu.write(id, branch, &[0; 64]), Err(BackendError::Size { .. })));
-        assert!(matches!(gpu.run(ProgramId(7), &rows(1)), Err(BackendError::NoBuffer(_))));
+        assert!(matches!(
+            gpu.upload("stream", Elem::F32, &[0; 8]),
+            Err(BackendError::Size { .. })
+        ));
+        assert!(matches!(
+            gpu.write(id, branch, &[0; 64]),
+            Err(BackendError::Size { .. })
+        ));
+        assert!(matches!(
+            gpu.run(ProgramId(7), &rows(1)),
+            Err(BackendError::NoBuffer(_))
+        ));
         assert!(matches!(
             pollster::block_on(gpu.download("nothing")),
             Err(BackendError::NoBuffer(_))
         ));
-        assert!(matches!(gpu.prepare(add_to_shared(4).0), Err(BackendError::Size { .. })));
+        assert!(matches!(
+            gpu.prepare(add_to_shared(4).0),
+            Err(BackendError::Size { .. })
+        ));
     });
 }
 
@@ -69,7 +82,10 @@ fn training_is_refused_by_name() {
             accumulate: false,
         };
         let error = case.try_run(gpu, op, &rows(1), &[out]).unwrap_err();
-        assert!(matches!(error, BackendError::Unsupported { op: "scale", .. }), "{error}");
+        assert!(
+            matches!(error, BackendError::Unsupported { op: "scale", .. }),
+            "{error}"
+        );
     });
 }
 
@@ -134,7 +150,9 @@ fn the_device_is_described() {
         let lower = info.name.to_lowercase();
         assert_eq!(
             info.software,
-            ["llvmpipe", "lavapipe", "swiftshader"].iter().any(|s| lower.contains(s))
+            ["llvmpipe", "lavapipe", "swiftshader"]
+                .iter()
+                .any(|s| lower.contains(s))
         );
     });
 }

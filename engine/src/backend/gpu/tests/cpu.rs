@@ -3,6 +3,7 @@
 use super::compare::{TRANSCENDENTAL, assert_close};
 use super::*;
 use crate::backend::cpu::CpuBackend;
+use crate::backend::gpu::fuse;
 use crate::config::{LayerBitMap, LayerMode, MatrixModes, ModelConfig};
 use crate::model::{Logits, record_infer};
 use crate::program::{BufferDecl, EmbedTable, Program, Role, Weight};
@@ -74,11 +75,15 @@ fn contents(program: &Program, vocab: usize) -> Vec<Vec<u8>> {
         .iter()
         .map(|decl| match (&decl.role, decl.elem) {
             (Role::Shared(name), Elem::F32) if !name.starts_with("cache") => {
-                let values: Vec<f32> = (0..decl.len).map(|_| 0.02 + noise.unit().abs() * 0.05).collect();
+                let values: Vec<f32> = (0..decl.len)
+                    .map(|_| 0.02 + noise.unit().abs() * 0.05)
+                    .collect();
                 bytemuck::cast_slice(&values).to_vec()
             }
             (Role::Io, Elem::U32) => {
-                let ids: Vec<u32> = (0..decl.len).map(|_| (noise.next() % vocab as u64) as u32).collect();
+                let ids: Vec<u32> = (0..decl.len)
+                    .map(|_| (noise.next() % vocab as u64) as u32)
+                    .collect();
                 bytemuck::cast_slice(&ids).to_vec()
             }
             _ => vec![0; decl.bytes()],
@@ -88,7 +93,11 @@ fn contents(program: &Program, vocab: usize) -> Vec<Vec<u8>> {
         let mut writer = TileWriter::new(w.mode, w.out_dim, w.in_dim);
         for row in 0..w.out_dim {
             if w.mode == QuantMode::F16 {
-                let row_values: Vec<f16> = noise.floats(w.in_dim, 0.3).into_iter().map(f16::from_f32).collect();
+                let row_values: Vec<f16> = noise
+                    .floats(w.in_dim, 0.3)
+                    .into_iter()
+                    .map(f16::from_f32)
+                    .collect();
                 writer.row_f16(row, bytemuck::cast_slice(&row_values));
             } else {
                 writer.row(row, &noise.codes(w.mode, w.in_dim));
@@ -99,73 +108,131 @@ fn contents(program: &Program, vocab: usize) -> Vec<Vec<u8>> {
     contents
 }
 
-/// One operation on given contents of all buffers.
-fn run_alone(backend: &mut dyn Backend, buffers: &[BufferDecl], op: &Op, state: &[Vec<u8>], knobs: &Knobs) -> Vec<Vec<u8>> {
-    let program = Program {
-        label: op.name().to_owned(),
-        buffers: buffers.to_vec(),
-        ops: vec![op.clone()],
-        slots: Vec::new(),
-    };
+/// Some operations on given contents of all buffers; the contents afterwards of `outputs`.
+fn run_alone(
+    backend: &mut dyn Backend,
+    program: Program,
+    state: &[Vec<u8>],
+    knobs: &Knobs,
+    outputs: &[BufferId],
+) -> Vec<Vec<u8>> {
+    let inputs = fuse::access(&program.ops).reads;
     let id = backend.prepare(program).unwrap();
-    let access = op.access();
-    for buffer in access.reads.iter().chain(&access.writes) {
-        backend.write(id, *buffer, &state[buffer.index()]).unwrap();
+    for buffer in inputs {
+        backend.write(id, buffer, &state[buffer.index()]).unwrap();
     }
     backend.run(id, knobs).unwrap();
-    pollster::block_on(backend.read(id, &access.writes)).unwrap()
+    pollster::block_on(backend.read(id, outputs)).unwrap()
 }
 
-/// Each operation of a prefill and of a decode step from the same inputs, which are the CPU's results so far.
+fn assert_same(what: &str, elem: Elem, got: &[u8], want: &[u8]) {
+    match elem {
+        Elem::I8 => {
+            let flipped = got.iter().zip(want).filter(|(g, w)| g != w);
+            let apart = |(g, w): (&u8, &u8)| (i32::from(*g as i8) - i32::from(*w as i8)).abs();
+            assert!(flipped.clone().all(|pair| apart(pair) == 1), "{what}");
+            let share = flipped.count() as f64 / got.len() as f64;
+            assert!(share <= FLIPPED_CODES, "{what}: {share}");
+        }
+        Elem::F32 => {
+            let want: Vec<f64> = elements::<f32>(want).into_iter().map(f64::from).collect();
+            assert_close(what, &elements::<f32>(got), &want, TRANSCENDENTAL);
+        }
+        Elem::U32 | Elem::F16 => assert_eq!(got, want, "{what}"),
+    }
+}
+
+/// Candidates are in any order.
+fn sorted_candidates(read: &[Vec<u8>]) -> Vec<(u32, u32)> {
+    let mut pairs: Vec<_> = elements(&read[0])
+        .into_iter()
+        .zip(elements(&read[1]))
+        .collect();
+    pairs.sort_unstable();
+    pairs
+}
+
+/// Each operation, or fused unit, of a prefill and of a decode step from the same inputs: the CPU's results so far.
+fn compare_with_cpu(
+    gpu: &mut GpuBackend,
+    config: &ModelConfig,
+    rows_n: usize,
+    pos: u32,
+    fused: bool,
+) {
+    let program = record_infer(config, rows_n, Logits::Last).program;
+    let mut state = contents(&program, config.vocab_size);
+    let knobs = Knobs {
+        pos,
+        rows: rows_n as u32,
+        recent: 1,
+        repetition_penalty: 1.3,
+        ..Knobs::default()
+    };
+    let units = if fused {
+        fuse::units(&program)
+    } else {
+        (0..program.ops.len()).map(|i| i..i + 1).collect()
+    };
+    assert_eq!(fused, units.len() < program.ops.len());
+    // Only scratch that nobody else needs is fused away; the CPU keeps everything.
+    let with_roles = |ops: &[Op], keep_scratch: bool| Program {
+        label: "unit".to_owned(),
+        buffers: program
+            .buffers
+            .iter()
+            .map(|decl| BufferDecl {
+                role: match &decl.role {
+                    Role::Scratch { slot } if keep_scratch => Role::Scratch { slot: *slot },
+                    _ => Role::Io,
+                },
+                ..decl.clone()
+            })
+            .collect(),
+        ops: ops.to_vec(),
+        slots: Vec::new(),
+    };
+    for unit in units {
+        let ops = &program.ops[unit.clone()];
+        let outputs = fuse::access(ops).writes;
+        let want = run_alone(
+            &mut CpuBackend::new(1),
+            with_roles(ops, false),
+            &state,
+            &knobs,
+            &outputs,
+        );
+        let got = run_alone(gpu, with_roles(ops, fused), &state, &knobs, &outputs);
+        gpu.clear();
+        let names: Vec<_> = ops.iter().map(Op::name).collect();
+        let what = format!("{} of {}: {}", unit.start, program.label, names.join(" + "));
+        if matches!(ops, [Op::TopK { .. }]) {
+            assert_eq!(sorted_candidates(&got), sorted_candidates(&want), "{what}");
+            continue;
+        }
+        for ((id, got), want) in outputs.iter().zip(&got).zip(want) {
+            assert_same(&what, program.buffers[id.index()].elem, got, &want);
+            state[id.index()] = want;
+        }
+    }
+}
+
 #[test]
 fn every_operation_agrees_with_the_cpu() {
     with_gpu(|gpu| {
         for config in configs() {
-            for (rows_n, pos) in [(5, 0), (1, 7)] {
-                let recorded = record_infer(&config, rows_n, Logits::Last);
-                let mut program = recorded.program;
-                let mut state = contents(&program, config.vocab_size);
-                for decl in &mut program.buffers {
-                    decl.role = Role::Io;
-                }
-                let knobs = Knobs {
-                    pos,
-                    rows: rows_n as u32,
-                    recent: 1,
-                    repetition_penalty: 1.3,
-                    ..Knobs::default()
-                };
-                for (i, op) in program.ops.iter().enumerate() {
-                    let want = run_alone(&mut CpuBackend::new(1), &program.buffers, op, &state, &knobs);
-                    let got = run_alone(gpu, &program.buffers, op, &state, &knobs);
-                    gpu.clear();
-                    let what = format!("operation {i}, {}", op.name());
-                    let writes = op.access().writes;
-                    if matches!(op, Op::TopK { .. }) {
-                        // In any order.
-                        let pairs = |read: &[Vec<u8>]| {
-                            let ids = elements::<u32>(&read[0]);
-                            let mut pairs: Vec<_> = ids.into_iter().zip(elements::<f32>(&read[1]).into_iter().map(f32::to_bits)).collect();
-                            pairs.sort_unstable();
-                            pairs
-                        };
-                        assert_eq!(pairs(&got), pairs(&want), "{what}");
-                        continue;
-                    }
-                    for ((id, got), want) in writes.iter().zip(&got).zip(want) {
-                        if program.buffers[id.index()].elem == Elem::I8 {
-                            let flipped = got.iter().zip(&want).filter(|(g, w)| g != w);
-                            let apart = |(g, w): (&u8, &u8)| (i32::from(*g as i8) - i32::from(*w as i8)).abs();
-                            assert!(flipped.clone().all(|pair| apart(pair) == 1), "{what}");
-                            assert!((flipped.count() as f64) <= FLIPPED_CODES * got.len() as f64, "{what}");
-                        } else {
-                            let want: Vec<f64> = elements::<f32>(&want).into_iter().map(f64::from).collect();
-                            assert_close(&what, &elements::<f32>(got), &want, TRANSCENDENTAL);
-                        }
-                        state[id.index()] = want;
-                    }
-                }
-            }
+            compare_with_cpu(gpu, &config, 5, 0, false);
+            compare_with_cpu(gpu, &config, 1, 7, false);
+        }
+    });
+}
+
+#[test]
+fn fused_operations_agree_with_the_cpu() {
+    with_gpu(|gpu| {
+        for config in configs() {
+            compare_with_cpu(gpu, &config, 5, 0, true);
+            compare_with_cpu(gpu, &config, 1, 7, true);
         }
     });
 }
@@ -193,9 +260,12 @@ fn generate(backend: &mut dyn Backend, config: &ModelConfig, tokens: usize) -> V
         } else {
             (decode_id, (decode.ids, decode.logits))
         };
-        backend.write(id, buffers.0, bytemuck::cast_slice(&input)).unwrap();
+        backend
+            .write(id, buffers.0, bytemuck::cast_slice(&input))
+            .unwrap();
         backend.run(id, &at(pos, input.len())).unwrap();
-        let logits = elements::<f32>(&pollster::block_on(backend.read(id, &[buffers.1])).unwrap()[0]);
+        let logits =
+            elements::<f32>(&pollster::block_on(backend.read(id, &[buffers.1])).unwrap()[0]);
         pos += input.len();
         let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
         input = vec![best.unwrap() as u32];
@@ -208,6 +278,7 @@ fn generate(backend: &mut dyn Backend, config: &ModelConfig, tokens: usize) -> V
 fn greedy_text_is_the_cpus() {
     with_gpu(|gpu| {
         for config in configs() {
+            gpu.clear();
             let want = generate(&mut CpuBackend::new(1), &config, 12);
             assert_eq!(generate(gpu, &config, 12), want);
         }

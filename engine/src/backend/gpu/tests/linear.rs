@@ -30,7 +30,14 @@ struct Product {
 }
 
 impl Product {
-    fn new(mode: QuantMode, rows: usize, out_dim: usize, in_dim: usize, group: usize, fill: Fill) -> Self {
+    fn new(
+        mode: QuantMode,
+        rows: usize,
+        out_dim: usize,
+        in_dim: usize,
+        group: usize,
+        fill: Fill,
+    ) -> Self {
         let mut noise = Noise((rows * 31 + out_dim * 7 + in_dim) as u64);
         let largest = if mode == QuantMode::EightBit { 127 } else { 1 };
         let codes = (0..out_dim)
@@ -56,7 +63,9 @@ impl Product {
             group,
             codes,
             x,
-            scales: (0..out_dim * in_dim / group).map(|_| positive(noise.unit())).collect(),
+            scales: (0..out_dim * in_dim / group)
+                .map(|_| positive(noise.unit()))
+                .collect(),
             row_scales: (0..rows).map(|_| positive(noise.unit())).collect(),
         }
     }
@@ -109,7 +118,8 @@ fn integer_products_are_exact() {
                             // The same two f32 products: no tolerance.
                             let want = p.sum(r, row, 0) as f32 * p.scales[row] * p.row_scales[r];
                             assert_eq!(
-                                got[r * out_dim + row], want,
+                                got[r * out_dim + row],
+                                want,
                                 "{mode} {rows}×{out_dim}×{in_dim} at ({r}, {row})"
                             );
                         }
@@ -129,7 +139,9 @@ fn zeros_and_saturated_products_are_exact() {
                     let mut p = Product::new(mode, rows, 5, 2560, 2560, fill);
                     p.scales.fill(1.0);
                     p.row_scales.fill(1.0);
-                    let want: Vec<f32> = (0..rows * 5).map(|i| p.sum(i / 5, i % 5, 0) as f32).collect();
+                    let want: Vec<f32> = (0..rows * 5)
+                        .map(|i| p.sum(i / 5, i % 5, 0) as f32)
+                        .collect();
                     assert_eq!(p.int8(gpu, rows), want, "{mode} {fill:?}");
                 }
             }
@@ -149,7 +161,9 @@ fn groups_have_their_own_scales() {
                         .map(|i| {
                             let (r, row) = (i / 65, i % 65);
                             let sum: f64 = (0..groups)
-                                .map(|g| f64::from(p.scales[row * groups + g]) * p.sum(r, row, g) as f64)
+                                .map(|g| {
+                                    f64::from(p.scales[row * groups + g]) * p.sum(r, row, g) as f64
+                                })
                                 .sum();
                             sum * f64::from(p.row_scales[r])
                         })
@@ -180,7 +194,11 @@ fn float_products_follow_f64() {
         for mode in QuantMode::ALL {
             for (out_dim, in_dim) in SHAPES {
                 for rows_n in [1, 3, 65] {
-                    let group = if in_dim == 640 && mode != QuantMode::F16 { 128 } else { in_dim };
+                    let group = if in_dim == 640 && mode != QuantMode::F16 {
+                        128
+                    } else {
+                        in_dim
+                    };
                     let p = Product::new(mode, rows_n, out_dim, in_dim, group, Fill::Noise);
                     let x = Noise(in_dim as u64).floats(rows_n * in_dim, 2.0);
                     let mut case = Case::default();
@@ -200,7 +218,12 @@ fn float_products_follow_f64() {
                             x.iter().zip(w).map(|(x, w)| f64::from(*x) * w).sum()
                         })
                         .collect();
-                    assert_close(&format!("{mode} {rows_n}×{out_dim}×{in_dim}"), &got, &want, SUMS);
+                    assert_close(
+                        &format!("{mode} {rows_n}×{out_dim}×{in_dim}"),
+                        &got,
+                        &want,
+                        SUMS,
+                    );
                 }
             }
         }
@@ -212,7 +235,13 @@ fn float_weight(p: &Product, case: &mut Case) -> (Weight, Vec<Vec<f64>>) {
     if p.mode == QuantMode::F16 {
         let mut noise = Noise(5);
         let rows: Vec<Vec<f16>> = (0..p.out_dim)
-            .map(|_| noise.floats(p.in_dim, 1.0).into_iter().map(f16::from_f32).collect())
+            .map(|_| {
+                noise
+                    .floats(p.in_dim, 1.0)
+                    .into_iter()
+                    .map(f16::from_f32)
+                    .collect()
+            })
             .collect();
         let weight = Weight {
             data: case.f16(&rows),
@@ -232,7 +261,11 @@ fn float_weight(p: &Product, case: &mut Case) -> (Weight, Vec<Vec<f64>>) {
         .enumerate()
         .map(|(row, codes)| {
             let scale = |c: usize| f64::from(p.scales[row * groups + c / p.group]);
-            codes.iter().enumerate().map(|(c, v)| f64::from(*v) * scale(c)).collect()
+            codes
+                .iter()
+                .enumerate()
+                .map(|(c, v)| f64::from(*v) * scale(c))
+                .collect()
         })
         .collect();
     (p.weight(case), values)
@@ -262,7 +295,9 @@ fn embeddings_are_copied() {
                 let (table, values) = match mode {
                     None => {
                         let values = Noise(1).floats(vocab * dim, 1.0);
-                        let rows = values.chunks(dim).map(|r| r.iter().map(|v| f64::from(*v)).collect());
+                        let rows = values
+                            .chunks(dim)
+                            .map(|r| r.iter().map(|v| f64::from(*v)).collect());
                         (EmbedTable::Float(case.f32(&values)), rows.collect())
                     }
                     Some(mode) => {
@@ -326,6 +361,9 @@ fn matrices_beyond_the_binding_limit_are_bound_in_parts() {
         let refused = case.try_run(gpu, op, &rows(1), &[out]);
         gpu.gpu.max_binding = limit;
         assert_eq!(parts, whole);
-        assert!(matches!(refused, Err(BackendError::OutOfMemory { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(BackendError::OutOfMemory { .. })),
+            "{refused:?}"
+        );
     });
 }

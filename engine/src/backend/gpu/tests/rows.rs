@@ -86,10 +86,16 @@ fn quantised_activations_follow_f64() {
                     rows: rows_n,
                     dim,
                 };
-                let read = case.try_run(gpu, op, &rows(rows_n), &[codes, scales]).unwrap();
+                let read = case
+                    .try_run(gpu, op, &rows(rows_n), &[codes, scales])
+                    .unwrap();
                 let got_scales: Vec<f32> = elements(&read[1]);
                 for (r, x) in x.chunks(dim).enumerate() {
-                    let y = if norm { norm_of(x, &weight, f64::from(1e-5f32)).0 } else { f64s(x) };
+                    let y = if norm {
+                        norm_of(x, &weight, f64::from(1e-5f32)).0
+                    } else {
+                        f64s(x)
+                    };
                     let largest = y.iter().fold(0.0f64, |m, v| m.max(v.abs()));
                     let scale = largest.max(f64::from(1e-5f32)) / 127.0;
                     assert_close("scale", &got_scales[r..=r], &[scale], SUMS);
@@ -97,7 +103,10 @@ fn quantised_activations_follow_f64() {
                         let code = f64::from(read[0][r * stride + c] as i8);
                         let exact = y.get(c).map_or(0.0, |v| v / scale);
                         // The nearest integer, but for ties that f32 rounding decides the other way.
-                        assert!((code - exact).abs() <= 0.5 + 127.0 * SUMS, "({r}, {c}): {code} for {exact}");
+                        assert!(
+                            (code - exact).abs() <= 0.5 + 127.0 * SUMS,
+                            "({r}, {c}): {code} for {exact}"
+                        );
                     }
                 }
             }
@@ -147,7 +156,11 @@ fn positions_are_added_from_the_table() {
             let want: Vec<f32> = (0..x.len())
                 .map(|i| {
                     let r = i / dim;
-                    if r < 5 { x[i] + table[(pos + r % seq) * dim + i % dim] } else { x[i] }
+                    if r < 5 {
+                        x[i] + table[(pos + r % seq) * dim + i % dim]
+                    } else {
+                        x[i]
+                    }
                 })
                 .collect();
             assert_eq!(case.run(gpu, op, &at(pos, 5), id), want);
@@ -166,7 +179,11 @@ fn rope_turns_pairs_and_back() {
                 let table: Vec<f32> = (0..8 * head_dim)
                     .map(|i| {
                         let angle = (i / head_dim) as f32 * 0.3 + (i % half) as f32;
-                        if i % head_dim < half { angle.cos() } else { angle.sin() }
+                        if i % head_dim < half {
+                            angle.cos()
+                        } else {
+                            angle.sin()
+                        }
                     })
                     .collect();
                 let mut case = Case::default();
@@ -182,7 +199,8 @@ fn rope_turns_pairs_and_back() {
                 };
                 let want: Vec<f64> = (0..x.len())
                     .map(|i| {
-                        let line = &table[(pos + i / (heads * head_dim) % seq) * head_dim..][..head_dim];
+                        let line =
+                            &table[(pos + i / (heads * head_dim) % seq) * head_dim..][..head_dim];
                         let (j, j_half) = (i % head_dim, i % half);
                         let (cos, sin) = (f64::from(line[j_half]), f64::from(line[j_half + half]));
                         let sin = if inverse == (j < half) { sin } else { -sin };
@@ -190,7 +208,12 @@ fn rope_turns_pairs_and_back() {
                         f64::from(x[i]) * cos + f64::from(x[pair]) * sin
                     })
                     .collect();
-                assert_close("rope", &case.run(gpu, op, &at(pos, rows_n), id), &want, ROUNDINGS);
+                assert_close(
+                    "rope",
+                    &case.run(gpu, op, &at(pos, rows_n), id),
+                    &want,
+                    ROUNDINGS,
+                );
             }
         }
     });
@@ -202,7 +225,10 @@ fn keys_and_values_are_appended_and_never_past_the_end() {
         for kv_dim in RAGGED {
             let (rows_n, max_seq, pos) = (4, 6, 3);
             let mut noise = Noise(4);
-            let (k, v) = (noise.floats(rows_n * kv_dim, 1.0), noise.floats(rows_n * kv_dim, 1.0));
+            let (k, v) = (
+                noise.floats(rows_n * kv_dim, 1.0),
+                noise.floats(rows_n * kv_dim, 1.0),
+            );
             let old = noise.floats(max_seq * kv_dim, 1.0);
             let mut case = Case::default();
             let (cache_k, cache_v) = (case.f32(&old), case.f32(&old));
@@ -215,7 +241,9 @@ fn keys_and_values_are_appended_and_never_past_the_end() {
                 kv_dim,
                 max_seq,
             };
-            let read = case.try_run(gpu, op, &at(pos, rows_n), &[cache_k, cache_v]).unwrap();
+            let read = case
+                .try_run(gpu, op, &at(pos, rows_n), &[cache_k, cache_v])
+                .unwrap();
             for (new, got) in [(k, &read[0]), (v, &read[1])] {
                 let mut want = old[..pos * kv_dim].to_vec();
                 want.extend(&new[..3 * kv_dim]);
@@ -240,7 +268,10 @@ fn attention_follows_f64() {
             let mut noise = Noise(heads as u64);
             let kv_dim = kv_heads * head_dim;
             let q = noise.floats(rows_n * heads * head_dim, 8.0);
-            let (k, v) = (noise.floats(max_seq * kv_dim, 1.0), noise.floats(max_seq * kv_dim, 1.0));
+            let (k, v) = (
+                noise.floats(max_seq * kv_dim, 1.0),
+                noise.floats(max_seq * kv_dim, 1.0),
+            );
             let mut case = Case::default();
             let out = case.out(q.len());
             let op = Op::CachedAttention {
@@ -263,7 +294,11 @@ fn attention_follows_f64() {
                 };
                 let scores: Vec<f64> = (0..=pos + r)
                     .map(|j| {
-                        let dot: f64 = line(&k, j).iter().zip(q).map(|(k, q)| k * f64::from(*q)).sum();
+                        let dot: f64 = line(&k, j)
+                            .iter()
+                            .zip(q)
+                            .map(|(k, q)| k * f64::from(*q))
+                            .sum();
                         dot / (head_dim as f64).sqrt()
                     })
                     .collect();
@@ -278,7 +313,12 @@ fn attention_follows_f64() {
                 }
                 want.extend(sum);
             }
-            assert_close(&format!("{heads} heads of {head_dim}"), &got, &want, TRANSCENDENTAL);
+            assert_close(
+                &format!("{heads} heads of {head_dim}"),
+                &got,
+                &want,
+                TRANSCENDENTAL,
+            );
         }
     });
 }
@@ -333,7 +373,9 @@ fn activations_follow_f64() {
                     let want: Vec<f64> = gate
                         .iter()
                         .zip(&up)
-                        .map(|(g, u)| act(activation, f64::from(*g)) * if gated { f64::from(*u) } else { 1.0 })
+                        .map(|(g, u)| {
+                            act(activation, f64::from(*g)) * if gated { f64::from(*u) } else { 1.0 }
+                        })
                         .collect();
                     for (got, want) in got.chunks(dim).zip(want.chunks(dim)) {
                         assert_close(&format!("{activation:?}"), got, want, TRANSCENDENTAL);
@@ -397,9 +439,16 @@ fn branches_are_added_to_the_residual_stream() {
                 let want: Vec<f64> = x
                     .iter()
                     .zip(&branch)
-                    .map(|(x, b)| f64::from(*x) + f64::from(std::f32::consts::FRAC_1_SQRT_2) * f64::from(*b))
+                    .map(|(x, b)| {
+                        f64::from(*x) + f64::from(std::f32::consts::FRAC_1_SQRT_2) * f64::from(*b)
+                    })
                     .collect();
-                assert_close("residual", &case.run(gpu, op, &rows(3), out), &want, ROUNDINGS);
+                assert_close(
+                    "residual",
+                    &case.run(gpu, op, &rows(3), out),
+                    &want,
+                    ROUNDINGS,
+                );
             }
         }
     });
@@ -419,7 +468,10 @@ fn the_last_valid_row_is_taken() {
                     rows: 5,
                     dim,
                 };
-                assert_eq!(case.run(gpu, op, &rows(active), out), x[(active - 1) * dim..active * dim]);
+                assert_eq!(
+                    case.run(gpu, op, &rows(active), out),
+                    x[(active - 1) * dim..active * dim]
+                );
             }
         }
     });

@@ -48,15 +48,29 @@ fn expected(logits: &[f32], k: usize) -> Vec<(u32, u32)> {
     ids.sort_by(|a, b| logits[*b].partial_cmp(&logits[*a]).unwrap().then(a.cmp(b)));
     ids.truncate(k);
     ids.sort_unstable();
-    ids.into_iter().map(|i| (i as u32, logits[i].to_bits())).collect()
+    ids.into_iter()
+        .map(|i| (i as u32, logits[i].to_bits()))
+        .collect()
 }
 
 #[test]
 fn the_largest_logits_are_found() {
     with_gpu(|gpu| {
-        for (vocab, k) in [(1, 1), (3, 2), (65, 65), (257, 40), (5000, 256), (50_257, 64), (128_256, 256)] {
+        for (vocab, k) in [
+            (1, 1),
+            (3, 2),
+            (65, 65),
+            (257, 40),
+            (5000, 256),
+            (50_257, 64),
+            (128_256, 256),
+        ] {
             let logits = Noise(vocab as u64).floats(vocab, 20.0);
-            assert_eq!(top_k(gpu, &logits, k), expected(&logits, k), "{k} of {vocab}");
+            assert_eq!(
+                top_k(gpu, &logits, k),
+                expected(&logits, k),
+                "{k} of {vocab}"
+            );
         }
     });
 }
