@@ -1,0 +1,35 @@
+//! `cargo xtask test`: native tests, then the built page in a real browser.
+
+use anyhow::Result;
+
+use crate::bundle;
+use crate::check::WEB_CRATE;
+use crate::setup::{browser, vulkan};
+use crate::shell::{cargo, run, step};
+use crate::workspace;
+
+/// The tests that need the built page, and so run after it.
+const PAGE_TESTS: &str = "page-tests";
+
+pub fn test() -> Result<()> {
+    vulkan::ensure()?;
+    let chromium = browser::ensure()?;
+
+    step("native tests");
+    run(cargo().args([
+        "test",
+        "--workspace",
+        "--exclude",
+        WEB_CRATE,
+        "--exclude",
+        PAGE_TESTS,
+    ]))?;
+
+    bundle::build()?;
+
+    step("the page's tests, in headless Chromium");
+    run(cargo()
+        .args(["test", "-p", PAGE_TESTS])
+        .env(browser::VARIABLE, chromium)
+        .env("TERNARY_DIST", workspace::dist()))
+}
