@@ -29,7 +29,8 @@ pub fn test() -> Result<()> {
 
     step("the page's tests, in headless Chromium");
     run(cargo()
-        .args(["test", "-p", PAGE_TESTS])
+        // One at a time: a software GPU leaves no core for a second page.
+        .args(["test", "-p", PAGE_TESTS, "--", "--test-threads=1"])
         .env(browser::VARIABLE, chromium)
         .env("TERNARY_DIST", workspace::dist()))
 }
