@@ -15,10 +15,13 @@ use crate::workspace;
 /// What a visitor downloads before the model: every script and WebAssembly module, compressed.
 const BUDGET_BYTES: usize = 1_500_000;
 
-pub fn build() -> Result<()> {
-    let tools = setup::page_tools()?;
+pub fn set_up_and_build() -> Result<()> {
+    build(&setup::page_tools()?)
+}
+
+pub fn build(tools: &PageTools) -> Result<()> {
     step("building the page");
-    run(trunk(&tools)?.args(["build", "--release"]))?;
+    run(trunk(tools)?.args(["build", "--release"]))?;
     check_size()
 }
 

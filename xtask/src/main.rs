@@ -57,7 +57,7 @@ fn dispatch() -> Result<()> {
         "test" => test::test(),
         "setup" => setup::everything(),
         "check" => check::check(),
-        "build-web" => bundle::build(),
+        "build-web" => bundle::set_up_and_build(),
         "ci" => check::check().and_then(|()| test::test()),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

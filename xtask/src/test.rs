@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::bundle;
 use crate::check::WEB_CRATE;
-use crate::setup::{browser, vulkan};
+use crate::setup::{self, browser};
 use crate::shell::{cargo, run, step};
 use crate::workspace;
 
@@ -12,8 +12,7 @@ use crate::workspace;
 const PAGE_TESTS: &str = "page-tests";
 
 pub fn test() -> Result<()> {
-    vulkan::ensure()?;
-    let chromium = browser::ensure()?;
+    let tools = setup::test_tools()?;
 
     step("native tests");
     run(cargo().args([
@@ -25,12 +24,12 @@ pub fn test() -> Result<()> {
         PAGE_TESTS,
     ]))?;
 
-    bundle::build()?;
+    bundle::build(&tools.page)?;
 
     step("the page's tests, in headless Chromium");
     run(cargo()
         // One at a time: a software GPU leaves no core for a second page.
         .args(["test", "-p", PAGE_TESTS, "--", "--test-threads=1"])
-        .env(browser::VARIABLE, chromium)
+        .env(browser::VARIABLE, tools.chromium)
         .env("TERNARY_DIST", workspace::dist()))
 }

@@ -16,12 +16,13 @@ pub fn install(packages: &[&str], why: &str, by_hand: &str) -> Result<()> {
     );
     if find("apt-get").is_none() {
         bail!(
-            "{why}\nThis system can't be set up from here (no apt-get). Install by hand:\n  {by_hand}"
+            "{why}\nThis system has no apt-get to install it with; install it yourself:\n  {by_hand}"
         );
     }
     let Some(privilege) = privilege() else {
         bail!(
-            "{why}\nInstalling needs root, and there is no sudo. Run as root:\n  {command}\nor install by hand:\n  {by_hand}"
+            "{why}\nInstalling packages needs root, and there is no sudo. Run as root:\n  {command}\n\
+             or install it yourself:\n  {by_hand}"
         );
     };
     let through = if privilege.is_empty() {

@@ -24,7 +24,7 @@ pub const NAME: &str = "ternary-wasm";
 
 const RUSTC: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
-const BY_HAND: &str = "rustup target add wasm32-unknown-unknown";
+const BY_HAND: &str = "Rust's wasm32 target, with `rustup target add wasm32-unknown-unknown` (it downloads from rust-lang.org)";
 
 /// Whether it was made before, by the compiler that is still installed, and rustup knows it.
 pub fn is_ready() -> Result<bool> {

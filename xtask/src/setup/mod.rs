@@ -7,7 +7,9 @@ pub mod tools;
 pub mod vulkan;
 pub mod wasm;
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
 
 use crate::shell::step;
 
@@ -27,15 +29,35 @@ pub fn page_tools() -> Result<PageTools> {
     })
 }
 
+/// Everything the tests need.
+pub struct TestTools {
+    pub page: PageTools,
+    pub chromium: PathBuf,
+}
+
+/// What builds the page, a browser and a Vulkan driver. All that is missing and can't be installed is told at once.
+pub fn test_tools() -> Result<TestTools> {
+    match (page_tools(), browser::ensure(), vulkan::ensure()) {
+        (Ok(page), Ok(chromium), Ok(())) => Ok(TestTools { page, chromium }),
+        (page, chromium, vulkan) => {
+            let errors = [page.err(), chromium.err(), vulkan.err()];
+            let errors: Vec<String> = errors
+                .iter()
+                .flatten()
+                .map(|error| format!("{error:#}"))
+                .collect();
+            bail!("{}", errors.join("\n\n"))
+        }
+    }
+}
+
 /// Everything `serve` and `test` would set up by themselves.
 pub fn everything() -> Result<()> {
-    let page = page_tools()?;
-    let browser = browser::ensure()?;
-    vulkan::ensure()?;
+    let TestTools { page, chromium } = test_tools()?;
     step("ready");
     println!("    wasm32        {}", page.toolchain.describe());
     println!("    trunk         {}", page.trunk.program.display());
     println!("    wasm-bindgen  {}", page.wasm_bindgen.program.display());
-    println!("    Chromium      {}", browser.display());
+    println!("    Chromium      {}", chromium.display());
     Ok(())
 }

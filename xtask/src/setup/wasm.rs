@@ -55,10 +55,8 @@ pub fn ensure() -> Result<Toolchain> {
         let added = run(rustup.env_remove("RUST_BACKTRACE"));
         match added {
             Ok(()) if has_target(&mut rustc()) => return Ok(own),
-            Ok(()) => println!(
-                "    rustup reports it installed, but it is not there; trying Debian's own compiler instead"
-            ),
-            Err(error) => println!("    {error:#}; trying Debian's own compiler instead"),
+            Ok(()) => println!("    rustup reports the target installed, but it is not there"),
+            Err(error) => println!("    {error:#}"),
         }
     } else {
         bail!(
