@@ -1,1 +1,10 @@
-//! 1-bit and ternary (1.58-bit) language models.
+//! 1-bit and ternary (1.58-bit) language models: training, quantisation, inference and the `.1bit` format.
+//!
+//! The way of the data: config → tokenizer → batches → a model records a [`program::Program`] → a
+//! [`backend::Backend`] runs it → train and infer loops → `.1bit`.
+
+pub mod backend;
+pub mod config;
+pub mod math;
+pub mod program;
+pub mod quant;

@@ -1,0 +1,93 @@
+//! Interpreters of [`Program`]s. The CPU runs everything; the GPU (wgpu) runs what inference needs.
+
+pub mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::program::{BufferId, Elem, Knobs, Program};
+
+/// A program the backend has allocated memory for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProgramId(pub usize);
+
+/// A future that need not be `Send`: the browser has one thread, the command line blocks.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    #[error("{device} cannot run operation `{op}`: {reason}")]
+    Unsupported {
+        device: &'static str,
+        op: &'static str,
+        reason: String,
+    },
+    #[error(
+        "out of memory on {device}: {what} needs {bytes} bytes; close other programs, use a smaller model or context, or --device cpu"
+    )]
+    OutOfMemory {
+        device: &'static str,
+        what: String,
+        bytes: u64,
+    },
+    #[error("buffer `{name}` has {found} bytes, expected {expected}")]
+    Size {
+        name: String,
+        found: usize,
+        expected: usize,
+    },
+    #[error("there is no buffer `{0}`")]
+    NoBuffer(String),
+    #[error("no usable GPU: {0}")]
+    NoAdapter(String),
+    #[error("the GPU was lost: {0}")]
+    DeviceLost(String),
+}
+
+/// What runs the model, for people to read.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct DeviceInfo {
+    /// "cpu" or "gpu".
+    pub kind: String,
+    /// Adapter or instruction set, e.g. "AVX-512 VNNI, 2 threads".
+    pub name: String,
+    /// A GPU interface in software (lavapipe, SwiftShader).
+    pub software: bool,
+}
+
+/// Runs programs. Shared buffers are known by name to all programs of a backend.
+pub trait Backend {
+    fn info(&self) -> DeviceInfo;
+
+    /// Create or overwrite the shared buffer `name` with `bytes` (little-endian elements).
+    fn upload(&mut self, name: &str, elem: Elem, bytes: &[u8]) -> Result<(), BackendError>;
+
+    /// Allocate what `program` needs. Shared buffers that do not exist yet are created and zeroed; existing ones must have the declared size.
+    fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError>;
+
+    /// Write an Io buffer of a program, from its start; `bytes` may be shorter than the buffer.
+    fn write(
+        &mut self,
+        program: ProgramId,
+        buffer: BufferId,
+        bytes: &[u8],
+    ) -> Result<(), BackendError>;
+
+    /// Queue one run. The GPU returns before it has finished.
+    fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError>;
+
+    /// The contents of one or more buffers of a program (Io or shared), after all queued runs; one round trip.
+    fn read<'a>(
+        &'a mut self,
+        program: ProgramId,
+        buffers: &'a [BufferId],
+    ) -> LocalFuture<'a, Result<Vec<Vec<u8>>, BackendError>>;
+
+    /// The contents of a shared buffer.
+    fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>>;
+
+    /// Forget all programs and shared buffers.
+    fn clear(&mut self);
+}

@@ -1,0 +1,210 @@
+//! Precision of a matrix, and the map that gives every matrix of a model its precision.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::ConfigError;
+
+/// How the weights of one matrix are stored and multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum QuantMode {
+    /// 16-bit floating point; activations stay in f32.
+    F16,
+    /// int8 per row, absmax scale.
+    EightBit,
+    /// −1, 0, +1 in 2 bits, with a scale per tensor, row or group.
+    Ternary,
+    /// −1, +1 in 1 bit, with a scale per tensor, row or group.
+    Binary,
+}
+
+impl QuantMode {
+    pub const ALL: [QuantMode; 4] = [
+        QuantMode::F16,
+        QuantMode::EightBit,
+        QuantMode::Ternary,
+        QuantMode::Binary,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            QuantMode::F16 => "f16",
+            QuantMode::EightBit => "eightbit",
+            QuantMode::Ternary => "ternary",
+            QuantMode::Binary => "binary",
+        }
+    }
+
+    /// Bits a weight takes in a `.1bit` file, scales not counted.
+    pub fn bits(self) -> f64 {
+        match self {
+            QuantMode::F16 => 16.0,
+            QuantMode::EightBit => 8.0,
+            QuantMode::Ternary => 2.0,
+            QuantMode::Binary => 1.0,
+        }
+    }
+
+    /// Whether the input of such a matrix is quantised to int8 (config `activation_bits`).
+    pub fn is_quantized(self) -> bool {
+        self != QuantMode::F16
+    }
+}
+
+impl std::fmt::Display for QuantMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for QuantMode {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let lower = text.to_ascii_lowercase();
+        QuantMode::ALL
+            .into_iter()
+            .find(|m| m.name() == lower)
+            .ok_or_else(|| ConfigError::UnknownMode(text.to_owned()))
+    }
+}
+
+impl Serialize for QuantMode {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for QuantMode {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// The seven matrices of a decoder layer. `Gate` exists only with SwiGLU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MatrixKind {
+    Q,
+    K,
+    V,
+    O,
+    Gate,
+    Up,
+    Down,
+}
+
+impl MatrixKind {
+    pub const ALL: [MatrixKind; 7] = [
+        MatrixKind::Q,
+        MatrixKind::K,
+        MatrixKind::V,
+        MatrixKind::O,
+        MatrixKind::Gate,
+        MatrixKind::Up,
+        MatrixKind::Down,
+    ];
+
+    /// The key of this matrix in a bit-map's per-matrix entry.
+    pub fn key(self) -> &'static str {
+        match self {
+            MatrixKind::Q => "q",
+            MatrixKind::K => "k",
+            MatrixKind::V => "v",
+            MatrixKind::O => "o",
+            MatrixKind::Gate => "gate",
+            MatrixKind::Up => "up",
+            MatrixKind::Down => "down",
+        }
+    }
+}
+
+/// One mode per matrix of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatrixModes {
+    pub q: QuantMode,
+    pub k: QuantMode,
+    pub v: QuantMode,
+    pub o: QuantMode,
+    /// Ignored without SwiGLU.
+    #[serde(default = "ternary")]
+    pub gate: QuantMode,
+    pub up: QuantMode,
+    pub down: QuantMode,
+}
+
+fn ternary() -> QuantMode {
+    QuantMode::Ternary
+}
+
+/// A layer's entry of the map: one mode for the whole layer or one per matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum LayerMode {
+    Whole(QuantMode),
+    PerMatrix(MatrixModes),
+}
+
+// Derived untagged deserialisation would hide which key or mode was wrong.
+impl<'de> Deserialize<'de> for LayerMode {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(d)?;
+        match value {
+            serde_json::Value::String(text) => text
+                .parse()
+                .map(LayerMode::Whole)
+                .map_err(serde::de::Error::custom),
+            serde_json::Value::Object(_) => serde_json::from_value(value)
+                .map(LayerMode::PerMatrix)
+                .map_err(serde::de::Error::custom),
+            other => Err(serde::de::Error::custom(format!(
+                "a layer's entry is a mode name or an object with q, k, v, o, gate, up, down; found {other}"
+            ))),
+        }
+    }
+}
+
+impl LayerMode {
+    pub fn get(&self, kind: MatrixKind) -> QuantMode {
+        match self {
+            LayerMode::Whole(mode) => *mode,
+            LayerMode::PerMatrix(m) => match kind {
+                MatrixKind::Q => m.q,
+                MatrixKind::K => m.k,
+                MatrixKind::V => m.v,
+                MatrixKind::O => m.o,
+                MatrixKind::Gate => m.gate,
+                MatrixKind::Up => m.up,
+                MatrixKind::Down => m.down,
+            },
+        }
+    }
+}
+
+/// The precision of every matrix of a model ("bit-map").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerBitMap {
+    pub embedding: QuantMode,
+    pub layer_modes: Vec<LayerMode>,
+    pub lm_head: QuantMode,
+}
+
+impl LayerBitMap {
+    /// Sandwich: both ends in F16, every layer in `body`.
+    pub fn sandwich(layers: usize, body: QuantMode) -> Self {
+        LayerBitMap {
+            embedding: QuantMode::F16,
+            layer_modes: vec![LayerMode::Whole(body); layers],
+            lm_head: QuantMode::F16,
+        }
+    }
+
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        serde_json::from_str(text).map_err(|e| ConfigError::Json {
+            what: "bit-map",
+            message: e.to_string(),
+        })
+    }
+}

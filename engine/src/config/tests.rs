@@ -1,0 +1,104 @@
+use super::*;
+
+#[test]
+fn seed_defaults_are_the_bare_struct() {
+    let c = ModelConfig::from_json("{}").unwrap();
+    assert_eq!(c, ModelConfig::default());
+    assert_eq!((c.vocab_size, c.hidden_size, c.num_heads), (50257, 512, 8));
+    assert_eq!(c.kv_heads(), 8);
+    assert!(c.use_qk_norm && c.use_residual_scaling && c.use_dynamic_threshold);
+    assert!(!c.use_swiglu && !c.use_rope);
+    let map = c.bit_map();
+    assert_eq!(
+        (map.embedding, map.lm_head),
+        (QuantMode::F16, QuantMode::F16)
+    );
+    assert_eq!(map.layer_modes.len(), 6);
+    assert_eq!(map.layer_modes[0].get(MatrixKind::Q), QuantMode::Ternary);
+}
+
+#[test]
+fn use_ternary_false_means_binary_body_unless_a_map_is_given() {
+    let c = ModelConfig::from_json(r#"{"use_ternary": false}"#).unwrap();
+    assert_eq!(
+        c.bit_map().layer_modes[3].get(MatrixKind::Up),
+        QuantMode::Binary
+    );
+    let c = ModelConfig::from_json(
+        r#"{"use_ternary": false, "num_layers": 1, "layer_bit_map":
+            {"embedding": "f16", "layer_modes": ["EightBit"], "lm_head": "f16"}}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        c.bit_map().layer_modes[0].get(MatrixKind::Up),
+        QuantMode::EightBit
+    );
+}
+
+#[test]
+fn an_unknown_field_names_the_nearest_one() {
+    let e = ModelConfig::from_json(r#"{"hiden_size": 64}"#).unwrap_err();
+    assert!(e.to_string().contains("`hidden_size`"), "{e}");
+    let e = TrainConfig::from_value(serde_json::json!({"learning_rat": 1})).unwrap_err();
+    assert!(e.to_string().contains("did you mean"), "{e}");
+}
+
+#[test]
+fn clashes_name_their_numbers() {
+    for (json, needles) in [
+        (r#"{"hidden_size": 100, "num_heads": 7}"#, vec!["100", "7"]),
+        (r#"{"num_heads": 8, "num_kv_heads": 3}"#, vec!["8", "3"]),
+        (r#"{"num_layers": 0}"#, vec!["num_layers"]),
+        (
+            r#"{"num_layers": 2, "layer_bit_map": {"embedding": "f16", "layer_modes": ["ternary"], "lm_head": "f16"}}"#,
+            vec!["1", "2"],
+        ),
+        (
+            r#"{"num_layers": 1, "layer_bit_map": {"embedding": "f16", "layer_modes": ["quaternary"], "lm_head": "f16"}}"#,
+            vec!["quaternary", "ternary"],
+        ),
+        (
+            r#"{"num_layers": 1, "layer_bit_map": {"embedding": "f16", "layer_modes": [{"q": "f16"}], "lm_head": "f16"}}"#,
+            vec!["missing field"],
+        ),
+        (
+            r#"{"num_layers": 1, "layer_bit_map": {"embedding": "f16", "layer_modes": ["ternary"], "lm_head": "eightbit"}}"#,
+            vec!["tie_word_embeddings"],
+        ),
+        (r#"{"anneal_fraction": 2}"#, vec!["anneal_fraction", "2"]),
+        (
+            r#"{"weight_scale": "group", "hidden_size": 96, "num_heads": 4}"#,
+            vec!["96", "128"],
+        ),
+    ] {
+        let e = ModelConfig::from_json(json).unwrap_err().to_string();
+        for n in needles {
+            assert!(e.contains(n), "{json}: {e} lacks {n}");
+        }
+    }
+}
+
+#[test]
+fn a_map_survives_json() {
+    let text = r#"{"embedding":"f16","layer_modes":["binary",{"q":"ternary","k":"f16","v":"eightbit","o":"binary","gate":"ternary","up":"ternary","down":"f16"}],"lm_head":"eightbit"}"#;
+    let map = LayerBitMap::from_json(text).unwrap();
+    assert_eq!(serde_json::to_string(&map).unwrap(), text);
+}
+
+#[test]
+fn schedule_warms_up_and_decays() {
+    let mut c = TrainConfig {
+        lr: 1.0,
+        lr_warmup_steps: 10,
+        max_steps: 110,
+        lr_min_ratio: 0.0,
+        ..TrainConfig::default()
+    };
+    assert!((c.lr_at(0) - 0.1).abs() < 1e-12);
+    assert!((c.lr_at(9) - 1.0).abs() < 1e-12);
+    assert!((c.lr_at(60) - 0.5).abs() < 1e-12);
+    c.lr_decay = LrDecay::Linear;
+    assert!((c.lr_at(35) - 0.75).abs() < 1e-12);
+    c.lr_decay = LrDecay::Constant;
+    assert!((c.lr_at(109) - 1.0).abs() < 1e-12);
+}

@@ -1,0 +1,137 @@
+//! How a model is trained.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, check_fields};
+
+/// Shape of the learning rate after warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LrDecay {
+    Cosine,
+    Linear,
+    Constant,
+}
+
+/// Optimiser, schedule and batch. Command-line flags override these field by field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Peak learning rate.
+    pub lr: f64,
+    pub lr_decay: LrDecay,
+    pub lr_warmup_steps: usize,
+    /// The schedule ends at this share of the peak.
+    pub lr_min_ratio: f64,
+    pub max_steps: usize,
+    /// Sequences per micro-batch.
+    pub batch_size: usize,
+    /// Tokens per sequence; the model's `max_seq_len` when unset.
+    pub seq_len: Option<usize>,
+    /// Micro-batches per optimiser step.
+    pub accumulation_steps: usize,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    /// Decoupled (AdamW), on matrices only.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; 0 switches clipping off.
+    pub clip_norm: f64,
+    /// Weight of the squared log-partition (z-loss, PaLM §5.1).
+    pub z_loss: f64,
+    /// Steps between checkpoints; 0 = only at the end.
+    pub save_every: usize,
+    pub log_every: usize,
+    /// Steps between validations; 0 = only at the end.
+    pub eval_every: usize,
+    /// Validation batches per measurement.
+    pub eval_batches: usize,
+    pub seed: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            lr: 1e-3,
+            lr_decay: LrDecay::Cosine,
+            lr_warmup_steps: 100,
+            lr_min_ratio: 0.1,
+            max_steps: 1000,
+            batch_size: 8,
+            seq_len: None,
+            accumulation_steps: 1,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            clip_norm: 1.0,
+            z_loss: 0.0,
+            save_every: 500,
+            log_every: 10,
+            eval_every: 100,
+            eval_batches: 20,
+            seed: 1,
+        }
+    }
+}
+
+impl TrainConfig {
+    pub fn from_value(value: serde_json::Value) -> Result<Self, ConfigError> {
+        check_fields::<Self>("train config", &value)?;
+        let config: Self = serde_json::from_value(value).map_err(|e| ConfigError::Json {
+            what: "train config",
+            message: e.to_string(),
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let fail = |message: String| Err(ConfigError::Invalid(message));
+        for (name, value) in [
+            ("batch_size", self.batch_size),
+            ("accumulation_steps", self.accumulation_steps),
+            ("max_steps", self.max_steps),
+            ("log_every", self.log_every),
+            ("seq_len", self.seq_len.unwrap_or(1)),
+        ] {
+            if value == 0 {
+                return fail(format!("{name} is 0; it must be at least 1"));
+            }
+        }
+        for (name, value, low, high) in [
+            ("lr", self.lr, 0.0, 10.0),
+            ("lr_min_ratio", self.lr_min_ratio, 0.0, 1.0),
+            ("beta1", self.beta1, 0.0, 0.999_999),
+            ("beta2", self.beta2, 0.0, 0.999_999),
+            ("eps", self.eps, 0.0, 1.0),
+            ("weight_decay", self.weight_decay, 0.0, 10.0),
+            ("clip_norm", self.clip_norm, 0.0, f64::MAX),
+            ("z_loss", self.z_loss, 0.0, 1.0),
+        ] {
+            if !(low..=high).contains(&value) {
+                return fail(format!(
+                    "{name} is {value}; it must be between {low} and {high}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Learning rate at `step` (0-based): linear warm-up, then the chosen decay.
+    pub fn lr_at(&self, step: usize) -> f64 {
+        if step < self.lr_warmup_steps {
+            return self.lr * (step + 1) as f64 / self.lr_warmup_steps as f64;
+        }
+        let span = self.max_steps.saturating_sub(self.lr_warmup_steps).max(1);
+        let t = ((step - self.lr_warmup_steps) as f64 / span as f64).min(1.0);
+        let low = self.lr * self.lr_min_ratio;
+        match self.lr_decay {
+            LrDecay::Constant => self.lr,
+            LrDecay::Linear => self.lr + (low - self.lr) * t,
+            LrDecay::Cosine => {
+                low + (self.lr - low) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())
+            }
+        }
+    }
+}

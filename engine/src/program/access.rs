@@ -1,0 +1,202 @@
+//! Which buffers an operation reads and writes: what planning and both backends need to know.
+
+use super::{BufferId, EmbedTable, LinearInput, Op, Weight};
+
+/// Buffers of one operation. A buffer changed in place is in both lists.
+#[derive(Default, Debug)]
+pub struct Access {
+    pub reads: Vec<BufferId>,
+    pub writes: Vec<BufferId>,
+}
+
+impl Access {
+    fn new(reads: &[BufferId], writes: &[BufferId]) -> Self {
+        Access {
+            reads: reads.to_vec(),
+            writes: writes.to_vec(),
+        }
+    }
+
+    fn weight(mut self, w: &Weight) -> Self {
+        self.reads.push(w.data);
+        self.reads.extend(w.scales);
+        self
+    }
+
+    fn also_reads(mut self, ids: impl IntoIterator<Item = BufferId>) -> Self {
+        self.reads.extend(ids);
+        self
+    }
+
+    fn also_writes(mut self, ids: impl IntoIterator<Item = BufferId>) -> Self {
+        self.writes.extend(ids);
+        self
+    }
+}
+
+impl Op {
+    pub fn access(&self) -> Access {
+        match self {
+            Op::Embed {
+                ids, table, out, ..
+            } => {
+                let access = Access::new(&[*ids], &[*out]);
+                match table {
+                    EmbedTable::Float(t) => access.also_reads([*t]),
+                    EmbedTable::Weight(w) => access.weight(w),
+                }
+            }
+            Op::AddPosition { x, table, .. } | Op::Rope { x, table, .. } => {
+                Access::new(&[*x, *table], &[*x])
+            }
+            Op::RmsNorm {
+                x,
+                weight,
+                out,
+                rstd,
+                ..
+            } => Access::new(&[*x, *weight], &[*out]).also_writes(*rstd),
+            Op::QuantAct {
+                x,
+                norm,
+                codes,
+                scales,
+                ..
+            } => Access::new(&[*x], &[*codes, *scales]).also_reads(norm.map(|n| n.0)),
+            Op::Linear {
+                input, weight, out, ..
+            } => match input {
+                LinearInput::Float(x) => Access::new(&[*x], &[*out]),
+                LinearInput::Int8 { codes, scales } => Access::new(&[*codes, *scales], &[*out]),
+            }
+            .weight(weight),
+            // The caches keep what they held: they are read as much as written.
+            Op::KvWrite {
+                k,
+                v,
+                cache_k,
+                cache_v,
+                ..
+            } => Access::new(&[*k, *v, *cache_k, *cache_v], &[*cache_k, *cache_v]),
+            Op::CachedAttention {
+                q,
+                cache_k,
+                cache_v,
+                out,
+                ..
+            } => Access::new(&[*q, *cache_k, *cache_v], &[*out]),
+            Op::Activate { gate, up, out, .. } => Access::new(&[*gate], &[*out]).also_reads(*up),
+            Op::Residual { x, branch, out, .. } => Access::new(&[*x, *branch], &[*out]),
+            Op::LastRow { x, out, .. } => Access::new(&[*x], &[*out]),
+            Op::Penalize { logits, recent, .. } => Access::new(&[*logits, *recent], &[*logits]),
+            Op::TopK {
+                logits,
+                ids,
+                values,
+                ..
+            } => Access::new(&[*logits], &[*ids, *values]),
+            Op::FakeQuantWeight { latent, out, .. } => Access::new(&[*latent], &[*out]),
+            Op::SteBackward { latent, grad, .. } => Access::new(&[*latent, *grad], &[*grad]),
+            Op::FakeQuantAct { x, out, .. } => Access::new(&[*x], &[*out]),
+            Op::MatMul {
+                a,
+                b,
+                out,
+                accumulate,
+                ..
+            } => Access::new(&[*a, *b], &[*out]).also_reads(accumulate.then_some(*out)),
+            Op::RmsNormBackward {
+                x,
+                weight,
+                rstd,
+                dy,
+                dx,
+                dweight,
+                accumulate,
+                ..
+            } => Access::new(&[*x, *weight, *rstd, *dy, *dweight], &[*dx, *dweight])
+                .also_reads(accumulate.then_some(*dx)),
+            Op::Attention {
+                q, k, v, out, lse, ..
+            } => Access::new(&[*q, *k, *v], &[*out, *lse]),
+            Op::AttentionBackward {
+                q,
+                k,
+                v,
+                out,
+                lse,
+                dout,
+                dq,
+                dk,
+                dv,
+                ..
+            } => Access::new(&[*q, *k, *v, *out, *lse, *dout], &[*dq, *dk, *dv]),
+            Op::ActivateBackward {
+                gate,
+                up,
+                dout,
+                dgate,
+                dup,
+                ..
+            } => Access::new(&[*gate, *dout], &[*dgate])
+                .also_reads(*up)
+                .also_writes(*dup),
+            Op::Scale {
+                x, out, accumulate, ..
+            } => Access::new(&[*x], &[*out]).also_reads(accumulate.then_some(*out)),
+            Op::CrossEntropy {
+                logits,
+                targets,
+                losses,
+                grad,
+                ..
+            } => Access::new(&[*logits, *targets], &[*losses]).also_writes(grad.then_some(*logits)),
+            Op::EmbedBackward {
+                ids, dout, dtable, ..
+            } => Access::new(&[*ids, *dout, *dtable], &[*dtable]),
+            Op::PositionBackward { dx, dtable, .. } => Access::new(&[*dx, *dtable], &[*dtable]),
+            Op::SquaredNorm { grad, out, .. } => Access::new(&[*grad, *out], &[*out]),
+            Op::AdamW {
+                param,
+                grad,
+                m,
+                v,
+                norms,
+                ..
+            } => Access::new(&[*param, *grad, *m, *v, *norms], &[*param, *grad, *m, *v]),
+        }
+    }
+
+    /// Short name for profiles and error messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Embed { .. } => "embed",
+            Op::AddPosition { .. } => "add_position",
+            Op::RmsNorm { .. } => "rms_norm",
+            Op::QuantAct { .. } => "quant_act",
+            Op::Linear { .. } => "linear",
+            Op::Rope { .. } => "rope",
+            Op::KvWrite { .. } => "kv_write",
+            Op::CachedAttention { .. } => "cached_attention",
+            Op::Activate { .. } => "activate",
+            Op::Residual { .. } => "residual",
+            Op::LastRow { .. } => "last_row",
+            Op::Penalize { .. } => "penalize",
+            Op::TopK { .. } => "top_k",
+            Op::FakeQuantWeight { .. } => "fake_quant_weight",
+            Op::SteBackward { .. } => "ste_backward",
+            Op::FakeQuantAct { .. } => "fake_quant_act",
+            Op::MatMul { .. } => "matmul",
+            Op::RmsNormBackward { .. } => "rms_norm_backward",
+            Op::Attention { .. } => "attention",
+            Op::AttentionBackward { .. } => "attention_backward",
+            Op::ActivateBackward { .. } => "activate_backward",
+            Op::Scale { .. } => "scale",
+            Op::CrossEntropy { .. } => "cross_entropy",
+            Op::EmbedBackward { .. } => "embed_backward",
+            Op::PositionBackward { .. } => "position_backward",
+            Op::SquaredNorm { .. } => "squared_norm",
+            Op::AdamW { .. } => "adamw",
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A [`Program`] is a flat list of operations on buffers of fixed shapes, recorded once by the model and interpreted by
+//! a backend. Per run only the [`Knobs`] change.
+
+mod access;
+mod op;
+mod plan;
+mod recorder;
+
+pub use access::Access;
+pub use op::{AttentionShape, EmbedTable, LinearInput, Op, Weight, WeightQuant};
+pub use plan::plan_slots;
+pub use recorder::Recorder;
+
+use bytemuck::{Pod, Zeroable};
+
+/// Index of a buffer in its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub u32);
+
+impl BufferId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Type of a buffer's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elem {
+    F32,
+    U32,
+    F16,
+    I8,
+}
+
+impl Elem {
+    pub fn bytes(self) -> usize {
+        match self {
+            Elem::F32 | Elem::U32 => 4,
+            Elem::F16 => 2,
+            Elem::I8 => 1,
+        }
+    }
+}
+
+/// Who owns a buffer and how long its contents live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Known by name to every program of a backend: weights, KV caches, optimiser state. Contents persist.
+    Shared(String),
+    /// Belongs to this program, written or read by the host between runs; contents persist.
+    Io,
+    /// Lives within one run; buffers whose lifetimes do not meet share memory (`slot`).
+    Scratch { slot: usize },
+}
+
+#[derive(Clone, Debug)]
+pub struct BufferDecl {
+    pub role: Role,
+    pub elem: Elem,
+    /// Elements.
+    pub len: usize,
+}
+
+impl BufferDecl {
+    pub fn bytes(&self) -> usize {
+        self.len * self.elem.bytes()
+    }
+}
+
+/// Operations in order, with every buffer they touch.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub label: String,
+    pub buffers: Vec<BufferDecl>,
+    pub ops: Vec<Op>,
+    /// Bytes of every scratch slot.
+    pub slots: Vec<usize>,
+}
+
+impl Program {
+    /// Bytes of scratch memory a run needs, after planning.
+    pub fn scratch_bytes(&self) -> usize {
+        self.slots.iter().sum()
+    }
+}
+
+/// The per-run parameters, as they lie in memory on every backend (16 words; WGSL `struct Knobs` mirrors it).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq)]
+pub struct Knobs {
+    /// Position of the first row.
+    pub pos: u32,
+    /// Valid token rows of this run.
+    pub rows: u32,
+    /// Valid entries of the repetition penalty's list.
+    pub recent: u32,
+    pub repetition_penalty: f32,
+    /// Factor on the loss gradient: 1 / (tokens of the optimiser step).
+    pub grad_scale: f32,
+    /// α of the soft quantiser; 0 = hard.
+    pub anneal: f32,
+    /// ε of Arenas.
+    pub arenas: f32,
+    pub lr: f32,
+    pub weight_decay: f32,
+    /// 1 / (1 − β₁ᵗ) and 1 / (1 − β₂ᵗ).
+    pub bias1: f32,
+    pub bias2: f32,
+    pub reserved: [u32; 5],
+}

@@ -1,0 +1,193 @@
+//! The run-time weight layout, the same on every backend.
+//!
+//! A *tile* is 32 bytes of one row. Four consecutive rows are interleaved tile by tile into a *tile group* of 128 bytes:
+//! `[ceil(out/4)][tiles][4 rows][32 bytes]`; the rows of a ragged last group hold zeros (ternary) or are ignored.
+//! - **Ternary**: 128 weights. Byte j holds weights j, j+32, j+64, j+96 at bits 0, 2, 4, 6; codes 0, 1, 2 = −1, 0, +1.
+//! - **Binary**: 256 weights. Byte j holds weights j + 32g at bit g; 0 = −1, 1 = +1.
+//! - **EightBit**: row-major int8 `[out, stride]`, stride = in rounded up to 128.
+//! - **F16**: row-major binary16 `[out, stride]`, stride = in rounded up to 32.
+//!
+//! Columns past `in_dim` are zero weights (binary: −1) and meet zero activations: int8 activations are padded with zeros to
+//! [`act_stride`].
+
+use crate::config::QuantMode;
+use crate::program::Elem;
+
+/// Rows interleaved in a tile group.
+pub const ROWS: usize = 4;
+/// Bytes of one row's part of a tile group.
+pub const TILE_BYTES: usize = 32;
+
+/// Columns of int8 activations in memory for `dim` values: whole tiles of every mode.
+pub fn act_stride(dim: usize) -> usize {
+    dim.next_multiple_of(256)
+}
+
+/// Weights in one tile; for the row-major modes the columns a row is rounded up to.
+pub fn tile_cols(mode: QuantMode) -> usize {
+    match mode {
+        QuantMode::Ternary | QuantMode::EightBit => 128,
+        QuantMode::Binary => 256,
+        QuantMode::F16 => 32,
+    }
+}
+
+/// Tiles per row (ternary, binary).
+pub fn tiles(mode: QuantMode, in_dim: usize) -> usize {
+    in_dim.div_ceil(tile_cols(mode))
+}
+
+/// Columns in memory of a row-major mode.
+pub fn row_stride(mode: QuantMode, in_dim: usize) -> usize {
+    in_dim.next_multiple_of(tile_cols(mode))
+}
+
+/// Element type and count of a weight's data buffer.
+pub fn data_len(mode: QuantMode, out_dim: usize, in_dim: usize) -> (Elem, usize) {
+    match mode {
+        QuantMode::F16 => (Elem::F16, out_dim * row_stride(mode, in_dim)),
+        QuantMode::EightBit => (Elem::I8, out_dim * row_stride(mode, in_dim)),
+        QuantMode::Ternary | QuantMode::Binary => (
+            Elem::U32,
+            out_dim.div_ceil(ROWS) * tiles(mode, in_dim) * ROWS * TILE_BYTES / 4,
+        ),
+    }
+}
+
+/// Bytes of a weight's data buffer.
+pub fn data_bytes(mode: QuantMode, out_dim: usize, in_dim: usize) -> usize {
+    let (elem, len) = data_len(mode, out_dim, in_dim);
+    elem.bytes() * len
+}
+
+fn tile_offset(tiles: usize, row: usize, tile: usize) -> usize {
+    ((row / ROWS * tiles + tile) * ROWS + row % ROWS) * TILE_BYTES
+}
+
+/// Writes rows of codes into tiles; rows may come in any order, one at a time, so that a file is expanded without a second copy.
+#[derive(Debug)]
+pub struct TileWriter {
+    mode: QuantMode,
+    in_dim: usize,
+    out_dim: usize,
+    bytes: Vec<u8>,
+}
+
+impl TileWriter {
+    pub fn new(mode: QuantMode, out_dim: usize, in_dim: usize) -> Self {
+        // A zero ternary weight is code 1 in each field.
+        let fill = if mode == QuantMode::Ternary { 0x55 } else { 0 };
+        TileWriter {
+            mode,
+            in_dim,
+            out_dim,
+            bytes: vec![fill; data_bytes(mode, out_dim, in_dim)],
+        }
+    }
+
+    /// Store row `row`: −1, 0, +1 (ternary), −1, +1 (binary; 0 counts as −1) or int8.
+    pub fn row(&mut self, row: usize, codes: &[i8]) {
+        assert!(row < self.out_dim && codes.len() == self.in_dim);
+        match self.mode {
+            QuantMode::Ternary => {
+                let tiles = tiles(self.mode, self.in_dim);
+                for (t, part) in codes.chunks(128).enumerate() {
+                    let at = tile_offset(tiles, row, t);
+                    let tile = &mut self.bytes[at..at + TILE_BYTES];
+                    for (i, &c) in part.iter().enumerate() {
+                        let shift = 2 * (i / 32);
+                        let byte = &mut tile[i % 32];
+                        *byte = (*byte & !(3 << shift)) | (((c + 1) as u8) << shift);
+                    }
+                }
+            }
+            QuantMode::Binary => {
+                let tiles = tiles(self.mode, self.in_dim);
+                for (t, part) in codes.chunks(256).enumerate() {
+                    let at = tile_offset(tiles, row, t);
+                    let tile = &mut self.bytes[at..at + TILE_BYTES];
+                    for (i, &c) in part.iter().enumerate() {
+                        tile[i % 32] |= u8::from(c > 0) << (i / 32);
+                    }
+                }
+            }
+            QuantMode::EightBit => {
+                let stride = row_stride(self.mode, self.in_dim);
+                let line = &mut self.bytes[row * stride..row * stride + codes.len()];
+                line.copy_from_slice(bytemuck::cast_slice(codes));
+            }
+            QuantMode::F16 => unreachable!("F16 rows are stored by row_f16"),
+        }
+    }
+
+    /// Store row `row` of an F16 weight from little-endian binary16 bytes.
+    pub fn row_f16(&mut self, row: usize, values: &[u8]) {
+        assert!(self.mode == QuantMode::F16 && values.len() == 2 * self.in_dim);
+        let stride = 2 * row_stride(self.mode, self.in_dim);
+        self.bytes[row * stride..row * stride + values.len()].copy_from_slice(values);
+    }
+
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Read row `row` back as codes (the inverse of [`TileWriter::row`]).
+pub fn read_row(mode: QuantMode, data: &[u8], in_dim: usize, row: usize, codes: &mut [i8]) {
+    assert!(codes.len() == in_dim);
+    match mode {
+        QuantMode::Ternary => {
+            let tiles = tiles(mode, in_dim);
+            for (i, c) in codes.iter_mut().enumerate() {
+                let byte = data[tile_offset(tiles, row, i / 128) + i % 32];
+                *c = ((byte >> (2 * (i % 128 / 32))) & 3) as i8 - 1;
+            }
+        }
+        QuantMode::Binary => {
+            let tiles = tiles(mode, in_dim);
+            for (i, c) in codes.iter_mut().enumerate() {
+                let byte = data[tile_offset(tiles, row, i / 256) + i % 32];
+                *c = 2 * ((byte >> (i % 256 / 32)) & 1) as i8 - 1;
+            }
+        }
+        QuantMode::EightBit => {
+            let stride = row_stride(mode, in_dim);
+            codes.copy_from_slice(bytemuck::cast_slice(
+                &data[row * stride..row * stride + in_dim],
+            ));
+        }
+        QuantMode::F16 => unreachable!("F16 rows have no codes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn rows_survive_the_tile(out in 1usize..10, cols in prop::sample::select(vec![1usize, 3, 65, 127, 128, 129, 256, 257, 300]), seed in any::<u64>()) {
+            for mode in [QuantMode::Ternary, QuantMode::Binary, QuantMode::EightBit] {
+                let mut state = seed | 1;
+                let rows: Vec<Vec<i8>> = (0..out).map(|_| (0..cols).map(|_| {
+                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    let r = (state >> 33) as i64;
+                    match mode {
+                        QuantMode::Ternary => (r % 3) as i8 - 1,
+                        QuantMode::Binary => (r % 2) as i8 * 2 - 1,
+                        _ => (r % 255 - 127) as i8,
+                    }
+                }).collect()).collect();
+                let mut writer = TileWriter::new(mode, out, cols);
+                for (r, row) in rows.iter().enumerate().rev() { writer.row(r, row); }
+                let data = writer.finish();
+                let mut back = vec![0i8; cols];
+                for (r, row) in rows.iter().enumerate() {
+                    read_row(mode, &data, cols, r, &mut back);
+                    prop_assert_eq!(&back, row);
+                }
+            }
+        }
+    }
+}
