@@ -29,6 +29,8 @@ pub fn build(tools: &PageTools) -> Result<()> {
 pub fn trunk(tools: &PageTools) -> Result<Command> {
     let mut trunk = Command::new(&tools.trunk.program);
     trunk.current_dir(workspace::root());
+    // Its errors are the compiler's, already printed; a backtrace of trunk itself would bury them.
+    trunk.env_remove("RUST_BACKTRACE");
     trunk.env("PATH", path_with(&[tools.wasm_bindgen.folder()])?);
     tools.toolchain.select(&mut trunk);
     Ok(trunk)

@@ -9,7 +9,9 @@ use crate::shell::{run, step};
 /// Arguments go to `trunk serve`: `--port`, `--open`, `--address`.
 pub fn serve(arguments: &[String]) -> Result<()> {
     let tools = setup::page_tools()?;
-    step("building the page, then serving it at the address printed below (Ctrl-C ends it)");
+    // Built once before: `trunk serve` would go on serving nothing after a build that failed.
+    bundle::build(&tools)?;
+    step("serving it at the address printed below, rebuilding after changes (Ctrl-C ends it)");
     let mut trunk = bundle::trunk(&tools)?;
     trunk
         .args(["serve", "--release"])

@@ -16,7 +16,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{apt, wasm};
-use crate::shell::{output, run, step};
+use crate::shell::{cargo, output, run, step};
 use crate::workspace;
 
 /// Its name in rustup.
@@ -24,6 +24,8 @@ pub const NAME: &str = "ternary-wasm";
 
 const RUSTC: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
+/// As rust-lang's own libraries are compiled: without the bitcode the page's link-time optimisation fails.
+const STD_FLAGS: &str = "-Cembed-bitcode=yes";
 const BY_HAND: &str = "Rust's wasm32 target, with `rustup target add wasm32-unknown-unknown` (it downloads from rust-lang.org)";
 
 /// Whether it was made before, by the compiler that is still installed, and rustup knows it.
@@ -36,7 +38,7 @@ pub fn is_ready() -> Result<bool> {
         list.lines()
             .any(|line| line.split_whitespace().next() == Some(NAME))
     });
-    Ok(linked && compiler_version().as_deref() == Some(&made_by))
+    Ok(linked && compiler_version().map(|version| stamp(&version)) == Some(made_by))
 }
 
 pub fn install() -> Result<()> {
@@ -80,7 +82,9 @@ pub fn install() -> Result<()> {
             wasm::TARGET
         );
     }
-    fs::write(folder.join("compiler"), version)?;
+    // Cargo knows a compiler by its version only: what an earlier standard library built would not fit this one.
+    run(cargo().args(["clean", "--quiet", "--target", wasm::TARGET]))?;
+    fs::write(folder.join("compiler"), stamp(&version))?;
     Ok(())
 }
 
@@ -90,6 +94,11 @@ fn folder() -> Result<PathBuf> {
 
 fn compiler_version() -> Option<String> {
     output(Command::new(RUSTC).arg("-vV"))
+}
+
+/// What a toolchain must have been made from and with to be used again.
+fn stamp(compiler: &str) -> String {
+    format!("{compiler}\n{STD_FLAGS}\n")
 }
 
 /// An older Debian has a `rustc-web` too old for this workspace.
@@ -115,6 +124,11 @@ fn ensure_new_enough(version: &str) -> Result<()> {
 fn build_std() -> Result<PathBuf> {
     step("building Rust's standard library for wasm32 from rust-web-src (about a minute, once)");
     let project = workspace::cache()?.join("wasm-std");
+    // Nothing of another compiler's build may be taken for this one's.
+    if project.exists() {
+        fs::remove_dir_all(&project)
+            .with_context(|| format!("removing the old {}", project.display()))?;
+    }
     fs::create_dir_all(project.join("src"))?;
     let manifest = "[package]\nname = \"probe\"\nedition = \"2021\"\n\n[workspace]\n";
     fs::write(project.join("Cargo.toml"), manifest)?;
@@ -134,8 +148,7 @@ fn build_std() -> Result<PathBuf> {
         // -Zbuild-std is nightly-only by name; the compiler's own source is by definition the right version for it.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_DIR", &target)
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        .env("CARGO_ENCODED_RUSTFLAGS", STD_FLAGS);
     run(&mut cargo)?;
     Ok(target.join(wasm::TARGET).join("release/deps"))
 }
