@@ -5,6 +5,13 @@
 
 pub mod backend;
 pub mod config;
+pub mod infer;
 pub mod math;
+pub mod model;
+pub mod platform;
 pub mod program;
 pub mod quant;
+#[cfg(test)]
+mod reference;
+pub mod rng;
+pub mod session;

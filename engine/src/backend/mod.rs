@@ -91,3 +91,11 @@ pub trait Backend {
     /// Forget all programs and shared buffers.
     fn clear(&mut self);
 }
+
+/// Bytes read back from a backend as elements.
+pub fn elements<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Vec<T> {
+    bytes
+        .chunks_exact(size_of::<T>())
+        .map(bytemuck::pod_read_unaligned)
+        .collect()
+}

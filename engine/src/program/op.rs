@@ -42,7 +42,7 @@ pub struct WeightQuant {
     pub twn: bool,
     /// Binary: signs about the mean.
     pub centered: bool,
-    /// Latents are clamped to ± this first; 0 = off.
+    /// Latents (ternary, binary) are clamped to ± this first; 0 = off.
     pub clamp: f32,
 }
 

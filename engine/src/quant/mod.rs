@@ -28,6 +28,11 @@ pub struct Span {
     soft: f32,
 }
 
+/// Whether a mode has latents: straight-through factor, clamp, clip, annealing and Arenas apply to these only.
+pub fn is_latent(mode: QuantMode) -> bool {
+    matches!(mode, QuantMode::Ternary | QuantMode::Binary)
+}
+
 impl WeightQuant {
     /// The settings a model's config gives to a matrix of `cols` columns in `mode`.
     pub fn new(config: &ModelConfig, mode: QuantMode, cols: usize) -> Self {
@@ -42,7 +47,11 @@ impl WeightQuant {
             scaled: mode == QuantMode::EightBit || config.weight_scale != WeightScale::None,
             twn: config.use_dynamic_threshold,
             centered: config.binary_centered,
-            clamp: config.latent_clamp_max,
+            clamp: if is_latent(mode) {
+                config.latent_clamp_max
+            } else {
+                0.0
+            },
         }
     }
 
@@ -130,7 +139,7 @@ impl WeightQuant {
     #[inline]
     pub fn forward(&self, span: &Span, weight: f32, alpha: f32) -> f32 {
         match self.mode {
-            QuantMode::F16 => self.clamped(weight),
+            QuantMode::F16 => weight,
             QuantMode::Ternary | QuantMode::Binary if alpha > 0.0 => {
                 let x = (self.clamped(weight) - span.center) / span.soft;
                 span.scale * crate::math::tanh(alpha * x)

@@ -1,1 +1,228 @@
-//! The CPU backend.
+//! The CPU backend: SIMD kernels chosen at run time, threads by rayon, the same results for any number of threads.
+
+mod attention;
+mod exec;
+mod forward;
+mod int;
+mod linear;
+mod matmul;
+mod memory;
+mod par;
+mod sample;
+pub mod simd;
+mod training;
+
+use std::collections::HashMap;
+
+use super::{Backend, BackendError, DeviceInfo, LocalFuture, ProgramId};
+use crate::program::{BufferId, Elem, Knobs, Program, Role};
+use memory::Memory;
+use simd::Level;
+
+/// A program with the storage index of each of its buffers.
+struct Prepared {
+    program: Program,
+    storage: Vec<usize>,
+}
+
+/// Runs programs on this machine's processor.
+pub struct CpuBackend {
+    level: Level,
+    threads: usize,
+    #[cfg(feature = "native")]
+    pool: Option<rayon::ThreadPool>,
+    memory: Vec<Memory>,
+    shared: HashMap<String, usize>,
+    /// Scratch slots are common to all programs, which never run at the same time.
+    slots: Vec<usize>,
+    programs: Vec<Prepared>,
+}
+
+impl CpuBackend {
+    /// `threads`: 0 = as many as the machine has.
+    pub fn new(threads: usize) -> Self {
+        let threads = if threads == 0 {
+            crate::platform::threads()
+        } else {
+            threads
+        };
+        CpuBackend {
+            level: Level::best(),
+            threads,
+            #[cfg(feature = "native")]
+            pool: (threads > 1)
+                .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
+                .and_then(|pool| pool.map_err(|e| log::warn!("one thread only: {e}")).ok()),
+            memory: Vec::new(),
+            shared: HashMap::new(),
+            slots: Vec::new(),
+            programs: Vec::new(),
+        }
+    }
+
+    fn allocate(&mut self, bytes: usize) -> usize {
+        self.memory.push(Memory::zeroed(bytes));
+        self.memory.len() - 1
+    }
+
+    fn locate(&self, program: ProgramId, buffer: BufferId) -> (usize, usize) {
+        let prepared = &self.programs[program.0];
+        (
+            prepared.storage[buffer.index()],
+            prepared.program.buffers[buffer.index()].bytes(),
+        )
+    }
+
+    /// Contents of a shared buffer, without a copy.
+    pub fn shared(&self, name: &str) -> Option<&[u8]> {
+        self.shared.get(name).map(|i| self.memory[*i].bytes())
+    }
+}
+
+impl Backend for CpuBackend {
+    fn info(&self) -> DeviceInfo {
+        DeviceInfo {
+            kind: "cpu".into(),
+            name: format!(
+                "{}, {} thread{}",
+                self.level.name(),
+                self.threads,
+                if self.threads == 1 { "" } else { "s" }
+            ),
+            software: false,
+        }
+    }
+
+    fn upload(&mut self, name: &str, _elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
+        match self.shared.get(name) {
+            Some(i) if self.memory[*i].len() == bytes.len() => {
+                self.memory[*i].bytes_mut().copy_from_slice(bytes);
+            }
+            Some(i) => {
+                return Err(BackendError::Size {
+                    name: name.to_owned(),
+                    found: bytes.len(),
+                    expected: self.memory[*i].len(),
+                });
+            }
+            None => {
+                self.memory.push(Memory::from_bytes(bytes));
+                self.shared.insert(name.to_owned(), self.memory.len() - 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
+        for (slot, bytes) in program.slots.iter().enumerate() {
+            if slot == self.slots.len() {
+                let index = self.allocate(*bytes);
+                self.slots.push(index);
+            } else if self.memory[self.slots[slot]].len() < *bytes {
+                self.memory[self.slots[slot]] = Memory::zeroed(*bytes);
+            }
+        }
+        let mut storage = Vec::with_capacity(program.buffers.len());
+        for decl in &program.buffers {
+            let index = match &decl.role {
+                Role::Scratch { slot } => self.slots.get(*slot).copied().unwrap_or(usize::MAX),
+                Role::Io => self.allocate(decl.bytes()),
+                Role::Shared(name) => match self.shared.get(name) {
+                    Some(i) => {
+                        let found = self.memory[*i].len();
+                        if found != decl.bytes() {
+                            return Err(BackendError::Size {
+                                name: name.clone(),
+                                found,
+                                expected: decl.bytes(),
+                            });
+                        }
+                        *i
+                    }
+                    None => {
+                        let index = self.allocate(decl.bytes());
+                        self.shared.insert(name.clone(), index);
+                        index
+                    }
+                },
+            };
+            storage.push(index);
+        }
+        self.programs.push(Prepared { program, storage });
+        Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    fn write(
+        &mut self,
+        program: ProgramId,
+        buffer: BufferId,
+        bytes: &[u8],
+    ) -> Result<(), BackendError> {
+        let (index, expected) = self.locate(program, buffer);
+        if bytes.len() > expected {
+            return Err(BackendError::Size {
+                name: format!("{buffer:?}"),
+                found: bytes.len(),
+                expected,
+            });
+        }
+        self.memory[index].bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
+        let prepared = &self.programs[program.0];
+        let (level, memory) = (self.level, &mut self.memory);
+        let mut run = || {
+            for op in &prepared.program.ops {
+                exec::run(
+                    op,
+                    &mut exec::Buffers {
+                        memory,
+                        storage: &prepared.storage,
+                        decls: &prepared.program.buffers,
+                    },
+                    knobs,
+                    level,
+                );
+            }
+        };
+        #[cfg(feature = "native")]
+        if let Some(pool) = &self.pool {
+            pool.install(run);
+            return Ok(());
+        }
+        run();
+        Ok(())
+    }
+
+    fn read<'a>(
+        &'a mut self,
+        program: ProgramId,
+        buffers: &'a [BufferId],
+    ) -> LocalFuture<'a, Result<Vec<Vec<u8>>, BackendError>> {
+        let read = buffers
+            .iter()
+            .map(|b| {
+                let (index, len) = self.locate(program, *b);
+                self.memory[index].bytes()[..len].to_vec()
+            })
+            .collect();
+        Box::pin(async move { Ok(read) })
+    }
+
+    fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>> {
+        let found = self
+            .shared(name)
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| BackendError::NoBuffer(name.to_owned()));
+        Box::pin(async move { found })
+    }
+
+    fn clear(&mut self) {
+        self.memory.clear();
+        self.shared.clear();
+        self.slots.clear();
+        self.programs.clear();
+    }
+}

@@ -1,0 +1,557 @@
+//! One operation: find its buffers, call its kernel.
+
+use bytemuck::Pod;
+
+use super::linear::{Int8Rows, WeightView};
+use super::matmul::{self, Layout};
+use super::memory::Memory;
+use super::simd::Level;
+use super::{attention, forward, linear, sample, training};
+use crate::program::{BufferDecl, BufferId, EmbedTable, Knobs, LinearInput, Op, Weight};
+use crate::quant::tile::act_stride;
+
+/// A program's view of the backend's memory. A buffer being written is taken out while its operation runs, so that
+/// inputs can be borrowed beside it without `unsafe`.
+pub struct Buffers<'a> {
+    pub memory: &'a mut Vec<Memory>,
+    pub storage: &'a [usize],
+    pub decls: &'a [BufferDecl],
+}
+
+impl Buffers<'_> {
+    fn take(&mut self, id: BufferId) -> Memory {
+        std::mem::take(&mut self.memory[self.storage[id.index()]])
+    }
+
+    fn put(&mut self, id: BufferId, memory: Memory) {
+        self.memory[self.storage[id.index()]] = memory;
+    }
+
+    fn len(&self, id: BufferId) -> usize {
+        self.decls[id.index()].len
+    }
+
+    fn view<T: Pod>(&self, id: BufferId) -> &[T] {
+        self.memory[self.storage[id.index()]].view(self.len(id))
+    }
+
+    fn f32(&self, id: BufferId) -> &[f32] {
+        self.view(id)
+    }
+
+    fn u32(&self, id: BufferId) -> &[u32] {
+        self.view(id)
+    }
+
+    fn weight<'b>(&'b self, w: &Weight) -> WeightView<'b> {
+        WeightView {
+            mode: w.mode,
+            data: &self.memory[self.storage[w.data.index()]].bytes()
+                [..self.decls[w.data.index()].bytes()],
+            scales: w.scales.map_or(&[], |s| self.f32(s)),
+            out_dim: w.out_dim,
+            in_dim: w.in_dim,
+            group: w.group,
+        }
+    }
+
+    /// Call `f` with the buffers to write taken out (as f32), then put them back.
+    fn with<const N: usize>(&mut self, ids: [BufferId; N], f: impl FnOnce(&Self, [&mut [f32]; N])) {
+        let lens = ids.map(|id| self.len(id));
+        let mut taken = ids.map(|id| self.take(id));
+        let mut i = 0;
+        f(
+            self,
+            taken.each_mut().map(|m| {
+                i += 1;
+                m.view_mut(lens[i - 1])
+            }),
+        );
+        for (id, memory) in ids.into_iter().zip(taken) {
+            self.put(id, memory);
+        }
+    }
+}
+
+pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
+    let valid = |rows: usize| rows.min(knobs.rows as usize);
+    let pos = knobs.pos as usize;
+    match op {
+        Op::Embed {
+            ids,
+            table,
+            out,
+            rows,
+            dim,
+        } => {
+            let n = valid(*rows);
+            b.with([*out], |b, [out]| {
+                for (id, out) in b.u32(*ids)[..n].iter().zip(out.chunks_exact_mut(*dim)) {
+                    match table {
+                        EmbedTable::Float(t) => {
+                            out.copy_from_slice(&b.f32(*t)[*id as usize * dim..][..*dim]);
+                        }
+                        EmbedTable::Weight(w) => {
+                            linear::expand_row(&b.weight(w), *id as usize, out);
+                        }
+                    }
+                }
+            });
+        }
+        Op::AddPosition {
+            x,
+            table,
+            rows,
+            seq,
+            dim,
+        } => {
+            let n = valid(*rows);
+            b.with([*x], |b, [x]| {
+                for (r, x) in x.chunks_exact_mut(*dim).take(n).enumerate() {
+                    let line = &b.f32(*table)[(pos + r % seq) * dim..][..*dim];
+                    for (x, p) in x.iter_mut().zip(line) {
+                        *x += p;
+                    }
+                }
+            });
+        }
+        Op::RmsNorm {
+            x,
+            weight,
+            out,
+            rstd,
+            rows,
+            groups,
+            dim,
+            eps,
+        } => {
+            let n = valid(*rows);
+            let width = groups * dim;
+            let norm = |b: &Buffers, out: &mut [f32], rstd: &mut [f32]| {
+                let x = &b.f32(*x)[..n * width];
+                forward::rms_norm(
+                    x,
+                    b.f32(*weight),
+                    &mut out[..n * width],
+                    rstd,
+                    *groups,
+                    *eps,
+                );
+            };
+            match rstd {
+                Some(rstd) => b.with([*out, *rstd], |b, [out, rstd]| {
+                    norm(b, out, &mut rstd[..n * groups]);
+                }),
+                None => b.with([*out], |b, [out]| norm(b, out, &mut [])),
+            }
+        }
+        Op::QuantAct {
+            x,
+            norm,
+            codes,
+            scales,
+            rows,
+            dim,
+        } => {
+            let n = valid(*rows);
+            let stride = act_stride(*dim);
+            let mut memory = b.take(*codes);
+            b.with([*scales], |b, [scales]| {
+                forward::quant_act(
+                    &b.f32(*x)[..n * dim],
+                    norm.map(|(w, eps)| (b.f32(w), eps)),
+                    memory.view_mut(n * stride),
+                    &mut scales[..n],
+                    *dim,
+                );
+            });
+            b.put(*codes, memory);
+        }
+        Op::Linear {
+            input,
+            weight,
+            out,
+            rows,
+        } => {
+            let n = valid(*rows);
+            b.with([*out], |b, [out]| {
+                let w = b.weight(weight);
+                let out = &mut out[..n * w.out_dim];
+                match input {
+                    LinearInput::Float(x) => linear::float(&w, b.f32(*x), out, n),
+                    LinearInput::Int8 { codes, scales } => {
+                        let x = Int8Rows {
+                            codes: b.view(*codes),
+                            scales: b.f32(*scales),
+                        };
+                        linear::int8(level, &w, x, out, n);
+                    }
+                }
+            });
+        }
+        Op::Rope {
+            x,
+            table,
+            rows,
+            seq,
+            heads,
+            head_dim,
+            inverse,
+        } => {
+            let n = valid(*rows);
+            let width = heads * head_dim;
+            b.with([*x], |b, [x]| {
+                let position = |r: usize| pos + r % seq;
+                forward::rope(
+                    &mut x[..n * width],
+                    b.f32(*table),
+                    width,
+                    *head_dim,
+                    *inverse,
+                    position,
+                );
+            });
+        }
+        Op::KvWrite {
+            k,
+            v,
+            cache_k,
+            cache_v,
+            rows,
+            kv_dim,
+            max_seq,
+        } => {
+            let n = valid(*rows).min(max_seq.saturating_sub(pos)) * kv_dim;
+            b.with([*cache_k, *cache_v], |b, [ck, cv]| {
+                ck[pos * kv_dim..][..n].copy_from_slice(&b.f32(*k)[..n]);
+                cv[pos * kv_dim..][..n].copy_from_slice(&b.f32(*v)[..n]);
+            });
+        }
+        Op::CachedAttention {
+            q,
+            cache_k,
+            cache_v,
+            out,
+            rows,
+            heads,
+            kv_heads,
+            head_dim,
+            ..
+        } => {
+            let n = valid(*rows) * heads * head_dim;
+            b.with([*out], |b, [out]| {
+                attention::cached(
+                    b.f32(*q),
+                    b.f32(*cache_k),
+                    b.f32(*cache_v),
+                    &mut out[..n],
+                    *heads,
+                    *kv_heads,
+                    *head_dim,
+                    pos,
+                );
+            });
+        }
+        Op::Activate {
+            gate,
+            up,
+            out,
+            activation,
+            rows,
+            dim,
+        } => {
+            let n = valid(*rows) * dim;
+            b.with([*out], |b, [out]| {
+                let up = up.map(|u| &b.f32(u)[..n]);
+                forward::activate(*activation, &b.f32(*gate)[..n], up, &mut out[..n]);
+            });
+        }
+        Op::Residual {
+            x,
+            branch,
+            out,
+            scale,
+            rows,
+            dim,
+        } => {
+            let n = valid(*rows) * dim;
+            let in_place = x == out;
+            b.with([*out], |b, [out]| {
+                if !in_place {
+                    out[..n].copy_from_slice(&b.f32(*x)[..n]);
+                }
+                forward::axpy(&b.f32(*branch)[..n], *scale, &mut out[..n]);
+            });
+        }
+        Op::LastRow { x, out, rows, dim } => {
+            let last = valid(*rows).saturating_sub(1);
+            b.with([*out], |b, [out]| {
+                out.copy_from_slice(&b.f32(*x)[last * dim..][..*dim]);
+            });
+        }
+        Op::Penalize {
+            logits,
+            recent,
+            capacity,
+            ..
+        } => {
+            let n = (*capacity).min(knobs.recent as usize);
+            b.with([*logits], |b, [logits]| {
+                sample::penalize(logits, &b.u32(*recent)[..n], knobs.repetition_penalty);
+            });
+        }
+        Op::TopK {
+            logits,
+            ids,
+            values,
+            k,
+            ..
+        } => {
+            let mut memory = b.take(*ids);
+            b.with([*values], |b, [values]| {
+                sample::top_k(b.f32(*logits), memory.view_mut(*k), values);
+            });
+            b.put(*ids, memory);
+        }
+        Op::FakeQuantWeight {
+            latent,
+            out,
+            rows,
+            cols,
+            quant,
+            arenas,
+        } => {
+            let arenas = if *arenas { knobs.arenas } else { 0.0 };
+            b.with([*out], |b, [out]| {
+                let latent = b.f32(*latent);
+                training::fake_quant_weight(latent, out, *rows, *cols, quant, knobs.anneal, arenas);
+            });
+        }
+        Op::SteBackward {
+            latent,
+            grad,
+            ste,
+            clamp,
+            arenas,
+            ..
+        } => {
+            let factor = ste + if *arenas { knobs.arenas } else { 0.0 };
+            let clamp = if *clamp > 0.0 { *clamp } else { f32::INFINITY };
+            b.with([*grad], |b, [grad]| {
+                training::ste_backward(b.f32(*latent), grad, factor, clamp);
+            });
+        }
+        Op::FakeQuantAct { x, out, dim, .. } => {
+            b.with([*out], |b, [out]| {
+                forward::fake_quant_act(&b.f32(*x)[..out.len()], out, *dim);
+            });
+        }
+        Op::MatMul {
+            a,
+            b: rhs,
+            out,
+            m,
+            n,
+            k,
+            trans_a,
+            trans_b,
+            accumulate,
+        } => {
+            let layout = Layout {
+                trans_a: *trans_a,
+                trans_b: *trans_b,
+            };
+            b.with([*out], |b, [out]| {
+                matmul::matmul(out, b.f32(*a), b.f32(*rhs), *m, *n, *k, layout, *accumulate);
+            });
+        }
+        Op::RmsNormBackward {
+            x,
+            weight,
+            rstd,
+            dy,
+            dx,
+            dweight,
+            groups,
+            accumulate,
+            ..
+        } => {
+            b.with([*dx, *dweight], |b, [dx, dweight]| {
+                training::rms_norm_backward(
+                    b.f32(*x),
+                    b.f32(*weight),
+                    b.f32(*rstd),
+                    b.f32(*dy),
+                    dx,
+                    dweight,
+                    *groups,
+                    *accumulate,
+                );
+            });
+        }
+        Op::Attention {
+            q,
+            k,
+            v,
+            out,
+            lse,
+            shape,
+        } => {
+            b.with([*out, *lse], |b, [out, lse]| {
+                attention::forward(b.f32(*q), b.f32(*k), b.f32(*v), out, lse, shape);
+            });
+        }
+        Op::AttentionBackward {
+            q,
+            k,
+            v,
+            out,
+            lse,
+            dout,
+            dq,
+            dk,
+            dv,
+            shape,
+        } => {
+            b.with([*dq, *dk, *dv], |b, [dq, dk, dv]| {
+                attention::backward(
+                    b.f32(*q),
+                    b.f32(*k),
+                    b.f32(*v),
+                    b.f32(*out),
+                    b.f32(*lse),
+                    b.f32(*dout),
+                    dq,
+                    dk,
+                    dv,
+                    shape,
+                );
+            });
+        }
+        Op::ActivateBackward {
+            gate,
+            up,
+            dout,
+            dgate,
+            dup,
+            activation,
+            ..
+        } => {
+            let run = |b: &Buffers, dgate: &mut [f32], dup: &mut [f32]| {
+                let up = up.map_or(&[][..], |u| b.f32(u));
+                forward::activate_backward(*activation, b.f32(*gate), up, b.f32(*dout), dgate, dup);
+            };
+            match dup {
+                Some(dup) => b.with([*dgate, *dup], |b, [dgate, dup]| run(b, dgate, dup)),
+                None => b.with([*dgate], |b, [dgate]| run(b, dgate, &mut [])),
+            }
+        }
+        Op::Scale {
+            x,
+            out,
+            scale,
+            len,
+            accumulate,
+        } => {
+            b.with([*out], |b, [out]| {
+                if !accumulate {
+                    out[..*len].fill(0.0);
+                }
+                forward::axpy(&b.f32(*x)[..*len], *scale, &mut out[..*len]);
+            });
+        }
+        Op::CrossEntropy {
+            logits,
+            targets,
+            losses,
+            rows,
+            vocab,
+            z_loss,
+            grad,
+        } => {
+            let n = valid(*rows);
+            b.with([*logits, *losses], |b, [logits, losses]| {
+                training::cross_entropy(
+                    &mut logits[..n * vocab],
+                    &b.u32(*targets)[..n],
+                    &mut losses[..n],
+                    *vocab,
+                    *z_loss,
+                    knobs.grad_scale,
+                    *grad,
+                );
+            });
+        }
+        Op::EmbedBackward {
+            ids,
+            dout,
+            dtable,
+            dim,
+            ..
+        } => {
+            b.with([*dtable], |b, [dtable]| {
+                training::embed_backward(b.u32(*ids), b.f32(*dout), dtable, *dim);
+            });
+        }
+        Op::PositionBackward {
+            dx,
+            dtable,
+            rows,
+            seq,
+            dim,
+        } => {
+            b.with([*dtable], |b, [dtable]| {
+                for (r, dx) in b.f32(*dx).chunks_exact(*dim).take(*rows).enumerate() {
+                    forward::axpy(dx, 1.0, &mut dtable[r % seq * dim..][..*dim]);
+                }
+            });
+        }
+        Op::SquaredNorm {
+            grad, out, slot, ..
+        } => {
+            b.with([*out], |b, [out]| {
+                out[*slot] = training::squared_norm(b.f32(*grad))
+            });
+        }
+        Op::AdamW {
+            param,
+            grad,
+            m,
+            v,
+            norms,
+            norm_count,
+            clip_norm,
+            beta1,
+            beta2,
+            eps,
+            decay,
+            latent_clip,
+            ..
+        } => {
+            b.with([*param, *grad, *m, *v], |b, [param, grad, m, v]| {
+                let norm = b.f32(*norms)[..*norm_count]
+                    .iter()
+                    .map(|n| f64::from(*n))
+                    .sum::<f64>()
+                    .sqrt() as f32;
+                let c = training::AdamW {
+                    beta1: *beta1,
+                    beta2: *beta2,
+                    eps: *eps,
+                    weight_decay: if *decay { knobs.weight_decay } else { 0.0 },
+                    grad_scale: if *clip_norm > 0.0 && norm > *clip_norm {
+                        clip_norm / norm
+                    } else {
+                        1.0
+                    },
+                    latent_clip: if *latent_clip > 0.0 {
+                        *latent_clip
+                    } else {
+                        f32::INFINITY
+                    },
+                };
+                training::adamw(param, grad, m, v, c, knobs);
+            });
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Element-wise and per-row operations of the forward pass.
+
+use super::par;
+use super::simd::multiversion;
+use crate::config::Activation;
+use crate::math;
+use crate::quant::tile::act_stride;
+
+/// Token rows handled by one task.
+const BAND: usize = 16;
+
+multiversion! {
+    /// Row-wise RMSNorm of one row of `groups` × `dim`; returns nothing, writes 1/rms of each group when asked.
+    fn norm_row(x: &[f32], weight: &[f32], out: &mut [f32], rstd: &mut [f32], eps: f32) {
+        let dim = weight.len();
+        for (g, (x, out)) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
+            let r = 1.0 / (math::dot(x, x) / dim as f32 + eps).sqrt();
+            for i in 0..dim {
+                out[i] = x[i] * r * weight[i];
+            }
+            if let Some(slot) = rstd.get_mut(g) {
+                *slot = r;
+            }
+        }
+    }
+}
+
+/// `rstd` is empty when the backward does not need it.
+pub fn rms_norm(
+    x: &[f32],
+    weight: &[f32],
+    out: &mut [f32],
+    rstd: &mut [f32],
+    groups: usize,
+    eps: f32,
+) {
+    let width = groups * weight.len();
+    if rstd.is_empty() {
+        par::pieces(out, BAND * width, out_work(x), |i, out| {
+            for (r, out) in out.chunks_exact_mut(width).enumerate() {
+                let at = (i * BAND + r) * width;
+                norm_row(&x[at..at + width], weight, out, &mut [], eps);
+            }
+        });
+    } else {
+        par::pieces2(
+            out,
+            BAND * width,
+            rstd,
+            BAND * groups,
+            out_work(x),
+            |i, out, rstd| {
+                let rows = out
+                    .chunks_exact_mut(width)
+                    .zip(rstd.chunks_exact_mut(groups));
+                for (r, (out, rstd)) in rows.enumerate() {
+                    let at = (i * BAND + r) * width;
+                    norm_row(&x[at..at + width], weight, out, rstd, eps);
+                }
+            },
+        );
+    }
+}
+
+fn out_work(x: &[f32]) -> usize {
+    x.len()
+}
+
+multiversion! {
+    /// Scale of one row: max(absmax, 1e-5) / 127.
+    fn act_scale(x: &[f32]) -> f32 {
+        let mut m = [0f32; 8];
+        let (whole, rest) = x.as_chunks::<8>();
+        for c in whole {
+            for l in 0..8 {
+                m[l] = m[l].max(c[l].abs());
+            }
+        }
+        for (l, v) in rest.iter().enumerate() {
+            m[l] = m[l].max(v.abs());
+        }
+        m.iter().fold(1e-5f32, |a, b| a.max(*b)) / 127.0
+    }
+}
+
+/// Nearest integer, half to even, for |x| ≤ 2²²: adding 1.5·2²³ leaves the integer in the mantissa.
+#[inline(always)]
+fn round(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0;
+    (x + MAGIC) - MAGIC
+}
+
+multiversion! {
+    fn codes_row(x: &[f32], scale: f32, codes: &mut [i8]) {
+        for (c, v) in codes.iter_mut().zip(x) {
+            *c = round(v / scale) as i8;
+        }
+    }
+}
+
+/// Per-token int8; `norm` = (weight, eps) normalises each row first.
+pub fn quant_act(
+    x: &[f32],
+    norm: Option<(&[f32], f32)>,
+    codes: &mut [i8],
+    scales: &mut [f32],
+    dim: usize,
+) {
+    let stride = act_stride(dim);
+    par::pieces2(
+        codes,
+        BAND * stride,
+        scales,
+        BAND,
+        x.len(),
+        |i, codes, scales| {
+            let mut normed = vec![0f32; dim];
+            for (r, (codes, scale)) in codes.chunks_exact_mut(stride).zip(scales).enumerate() {
+                let at = (i * BAND + r) * dim;
+                let mut row = &x[at..at + dim];
+                if let Some((weight, eps)) = norm {
+                    norm_row(row, weight, &mut normed, &mut [], eps);
+                    row = &normed;
+                }
+                *scale = act_scale(row);
+                codes_row(row, *scale, &mut codes[..dim]);
+                codes[dim..].fill(0);
+            }
+        },
+    );
+}
+
+multiversion! {
+    fn fake_quant_row(x: &[f32], scale: f32, out: &mut [f32]) {
+        for (o, v) in out.iter_mut().zip(x) {
+            *o = round(v / scale) * scale;
+        }
+    }
+}
+
+pub fn fake_quant_act(x: &[f32], out: &mut [f32], dim: usize) {
+    par::pieces(out, BAND * dim, x.len(), |i, out| {
+        for (r, out) in out.chunks_exact_mut(dim).enumerate() {
+            let row = &x[(i * BAND + r) * dim..][..dim];
+            fake_quant_row(row, act_scale(row), out);
+        }
+    });
+}
+
+/// Rotate-half RoPE in place; `position(r)` gives row r's position. See [`crate::program::Op::Rope`].
+pub fn rope(
+    x: &mut [f32],
+    table: &[f32],
+    width: usize,
+    head_dim: usize,
+    inverse: bool,
+    position: impl Fn(usize) -> usize + Sync + Send,
+) {
+    let half = head_dim / 2;
+    let work = x.len();
+    par::pieces(x, BAND * width, work, |i, x| {
+        for (r, row) in x.chunks_exact_mut(width).enumerate() {
+            let at = position(i * BAND + r) * head_dim;
+            let (cos, sin) = table[at..at + head_dim].split_at(half);
+            for head in row.chunks_exact_mut(head_dim) {
+                let (low, high) = head.split_at_mut(half);
+                for j in 0..half {
+                    let s = if inverse { -sin[j] } else { sin[j] };
+                    let (a, b) = (low[j], high[j]);
+                    low[j] = a * cos[j] - b * s;
+                    high[j] = b * cos[j] + a * s;
+                }
+            }
+        }
+    });
+}
+
+const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+const GELU_CUBIC: f32 = 0.044_715;
+
+#[inline(always)]
+fn act(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Gelu => {
+            0.5 * x * (1.0 + math::tanh(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x)))
+        }
+        Activation::Silu => x * math::sigmoid(x),
+        Activation::Relu2 => {
+            let r = x.max(0.0);
+            r * r
+        }
+    }
+}
+
+/// Derivative of [`act`].
+#[inline(always)]
+fn act_grad(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Gelu => {
+            let t = math::tanh(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x));
+            let inner = SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * x * x);
+            0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner
+        }
+        Activation::Silu => {
+            let s = math::sigmoid(x);
+            s * (1.0 + x * (1.0 - s))
+        }
+        Activation::Relu2 => 2.0 * x.max(0.0),
+    }
+}
+
+/// Elements handled by one task of an element-wise operation.
+const CHUNK: usize = 1 << 13;
+
+multiversion! {
+    fn activate_chunk(activation: Activation, gate: &[f32], up: Option<&[f32]>, out: &mut [f32]) {
+        macro_rules! all {
+            ($a:expr) => {
+                match up {
+                    Some(up) => for i in 0..out.len().min(gate.len()).min(up.len()) {
+                        out[i] = act($a, gate[i]) * up[i];
+                    },
+                    None => for i in 0..out.len().min(gate.len()) {
+                        out[i] = act($a, gate[i]);
+                    },
+                }
+            };
+        }
+        // One loop per activation: a branch inside would keep it scalar.
+        match activation {
+            Activation::Gelu => all!(Activation::Gelu),
+            Activation::Silu => all!(Activation::Silu),
+            Activation::Relu2 => all!(Activation::Relu2),
+        }
+    }
+}
+
+pub fn activate(activation: Activation, gate: &[f32], up: Option<&[f32]>, out: &mut [f32]) {
+    par::pieces(out, CHUNK, gate.len() * 8, |i, out| {
+        let range = i * CHUNK..i * CHUNK + out.len();
+        activate_chunk(activation, &gate[range.clone()], up.map(|u| &u[range]), out);
+    });
+}
+
+multiversion! {
+    fn activate_backward_chunk(activation: Activation, gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+        let gated = !up.is_empty();
+        macro_rules! all {
+            ($a:expr) => {
+                if gated {
+                    for i in 0..dgate.len().min(gate.len()).min(up.len()).min(dout.len()).min(dup.len()) {
+                        dup[i] = dout[i] * act($a, gate[i]);
+                        dgate[i] = dout[i] * up[i] * act_grad($a, gate[i]);
+                    }
+                } else {
+                    for i in 0..dgate.len().min(gate.len()).min(dout.len()) {
+                        dgate[i] = dout[i] * act_grad($a, gate[i]);
+                    }
+                }
+            };
+        }
+        match activation {
+            Activation::Gelu => all!(Activation::Gelu),
+            Activation::Silu => all!(Activation::Silu),
+            Activation::Relu2 => all!(Activation::Relu2),
+        }
+    }
+}
+
+/// `up` and `dup` are empty without a gate.
+pub fn activate_backward(
+    activation: Activation,
+    gate: &[f32],
+    up: &[f32],
+    dout: &[f32],
+    dgate: &mut [f32],
+    dup: &mut [f32],
+) {
+    let work = gate.len() * 16;
+    if dup.is_empty() {
+        par::pieces(dgate, CHUNK, work, |i, dgate| {
+            let r = i * CHUNK..i * CHUNK + dgate.len();
+            activate_backward_chunk(activation, &gate[r.clone()], &[], &dout[r], dgate, &mut []);
+        });
+    } else {
+        par::pieces2(dgate, CHUNK, dup, CHUNK, work, |i, dgate, dup| {
+            let r = i * CHUNK..i * CHUNK + dgate.len();
+            activate_backward_chunk(
+                activation,
+                &gate[r.clone()],
+                &up[r.clone()],
+                &dout[r],
+                dgate,
+                dup,
+            );
+        });
+    }
+}
+
+multiversion! {
+    fn axpy_chunk(x: &[f32], scale: f32, out: &mut [f32]) {
+        for (o, x) in out.iter_mut().zip(x) {
+            *o += scale * x;
+        }
+    }
+}
+
+/// `out += scale·x`.
+pub fn axpy(x: &[f32], scale: f32, out: &mut [f32]) {
+    par::pieces(out, CHUNK, x.len(), |i, out| {
+        axpy_chunk(&x[i * CHUNK..][..out.len()], scale, out);
+    });
+}

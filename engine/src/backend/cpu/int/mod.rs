@@ -1,0 +1,82 @@
+//! Integer dot products of one tile group (4 weight rows) with 1 or 4 rows of int8 activations.
+//!
+//! Every kernel returns raw sums over *unsigned* codes (ternary 0..2, binary 0..1); the caller turns them into signed ones with the
+//! activation sum: Σ(c−1)x = Σcx − Σx and Σ(2b−1)x = 2Σbx − Σx. int8 kernels return signed sums. Sums are exact in i32: the
+//! largest term is 127·127, so 2³¹ / 127² > 133,000 columns always fit.
+
+mod portable;
+#[cfg(target_arch = "wasm32")]
+mod wasm;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use super::simd::Level;
+
+/// Sums `[activation row][weight row]`.
+pub type Sums<const T: usize> = [[i32; 4]; T];
+
+/// One ternary tile group: `w` holds `tiles` × 128 bytes; `x[t]` holds at least `tiles`·128 codes.
+pub fn ternary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usize) -> Sums<T> {
+    let w = &w[..tiles * 128];
+    let x = x.map(|x| &x[..tiles * 128]);
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level was detected; slices are cut to the lengths the kernel reads.
+        Level::Avx512Vnni => unsafe { x86::ternary_avx512(w, x, tiles) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::AvxVnni => unsafe { x86::ternary_avxvnni(w, x, tiles) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx2 => unsafe { x86::ternary_avx2(w, x, tiles) },
+        #[cfg(target_arch = "wasm32")]
+        Level::Simd128 => wasm::packed::<T, 2>(w, x, tiles),
+        Level::Portable => portable::packed::<T, 2>(w, x, tiles),
+    }
+}
+
+/// One binary tile group: `w` holds `tiles` × 128 bytes; `x[t]` holds at least `tiles`·256 codes.
+pub fn binary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usize) -> Sums<T> {
+    let w = &w[..tiles * 128];
+    let x = x.map(|x| &x[..tiles * 256]);
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level was detected; slices are cut to the lengths the kernel reads.
+        Level::Avx512Vnni => unsafe { x86::binary_avx512(w, x, tiles) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::AvxVnni => unsafe { x86::binary_avxvnni(w, x, tiles) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx2 => unsafe { x86::binary_avx2(w, x, tiles) },
+        #[cfg(target_arch = "wasm32")]
+        Level::Simd128 => wasm::packed::<T, 1>(w, x, tiles),
+        Level::Portable => portable::packed::<T, 1>(w, x, tiles),
+    }
+}
+
+/// Four int8 rows of `n` codes each (`n` a multiple of 64).
+pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize) -> Sums<T> {
+    let w = w.map(|w| &w[..n]);
+    let x = x.map(|x| &x[..n]);
+    assert!(n.is_multiple_of(64));
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level was detected; slices are cut to the lengths the kernel reads.
+        Level::Avx512Vnni => unsafe { x86::int8_avx512(w, x, n) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::AvxVnni | Level::Avx2 => unsafe { x86::int8_avx2(w, x, n) },
+        #[cfg(target_arch = "wasm32")]
+        Level::Simd128 => wasm::int8(w, x, n),
+        Level::Portable => portable::int8(w, x, n),
+    }
+}
+
+/// Sums over the single 32-column fields of one tile, for scales of 32 or 64 columns: `field` 0..4 (ternary) or 0..8 (binary).
+pub fn field<const BITS: usize>(w: &[u8], x: &[i8], field: usize) -> [i32; 4] {
+    portable::field::<BITS>(w, x, field)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! Splitting work over threads. Pieces have fixed sizes, so results never depend on the number of threads.
+
+/// Below this many elementary operations a fork costs more than it saves.
+const SERIAL_BELOW: usize = 1 << 15;
+
+/// Call `f(index, piece)` for each `len`-long piece of `data`; in parallel when `work` (elementary operations in all) pays for it.
+pub fn pieces<T: Send>(
+    data: &mut [T],
+    len: usize,
+    work: usize,
+    f: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    #[cfg(feature = "native")]
+    if work >= SERIAL_BELOW && data.len() > len && rayon::current_num_threads() > 1 {
+        use rayon::prelude::*;
+        data.par_chunks_mut(len)
+            .enumerate()
+            .for_each(|(i, piece)| f(i, piece));
+        return;
+    }
+    let _ = work >= SERIAL_BELOW;
+    for (i, piece) in data.chunks_mut(len).enumerate() {
+        f(i, piece);
+    }
+}
+
+/// As [`pieces`], over two slices cut in step.
+pub fn pieces2<A: Send, B: Send>(
+    a: &mut [A],
+    a_len: usize,
+    b: &mut [B],
+    b_len: usize,
+    work: usize,
+    f: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
+) {
+    #[cfg(feature = "native")]
+    if work >= SERIAL_BELOW && a.len() > a_len && rayon::current_num_threads() > 1 {
+        use rayon::prelude::*;
+        a.par_chunks_mut(a_len)
+            .zip(b.par_chunks_mut(b_len))
+            .enumerate()
+            .for_each(|(i, (a, b))| f(i, a, b));
+        return;
+    }
+    let _ = work >= SERIAL_BELOW;
+    for (i, (a, b)) in a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).enumerate() {
+        f(i, a, b);
+    }
+}
+
+/// Call `f(i)` for `i` in `0..n` and collect the results in order.
+pub fn map<R: Send>(n: usize, work: usize, f: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
+    #[cfg(feature = "native")]
+    if work >= SERIAL_BELOW && n > 1 && rayon::current_num_threads() > 1 {
+        use rayon::prelude::*;
+        return (0..n).into_par_iter().map(f).collect();
+    }
+    let _ = work >= SERIAL_BELOW;
+    (0..n).map(f).collect()
+}

@@ -1,0 +1,247 @@
+//! Operations only training has: fake quantisation, losses, gradients of norms and embeddings, AdamW.
+
+use super::par;
+use super::simd::multiversion;
+use crate::math;
+use crate::program::{Knobs, WeightQuant};
+
+const CHUNK: usize = 1 << 14;
+
+/// Forward weight of a latent, see [`crate::program::Op::FakeQuantWeight`].
+pub fn fake_quant_weight(
+    latent: &[f32],
+    out: &mut [f32],
+    rows: usize,
+    cols: usize,
+    quant: &WeightQuant,
+    alpha: f32,
+    arenas: f32,
+) {
+    // Spans of at least a row are the unit of work; a whole-tensor span is measured first and applied in pieces.
+    let span_len = quant.span_len(rows, cols).max(1);
+    let apply = |latent: &[f32], out: &mut [f32], span: &crate::quant::Span| {
+        for (o, w) in out.iter_mut().zip(latent) {
+            *o = quant.forward(span, *w, alpha) + arenas * w;
+        }
+    };
+    if quant.group == 0 {
+        let span = quant.span(latent);
+        par::pieces(out, CHUNK, latent.len() * 4, |i, out| {
+            apply(&latent[i * CHUNK..][..out.len()], out, &span);
+        });
+    } else {
+        let piece = span_len * CHUNK.div_ceil(span_len);
+        par::pieces(out, piece, latent.len() * 8, |i, out| {
+            let latent = &latent[i * piece..][..out.len()];
+            for (latent, out) in latent.chunks(span_len).zip(out.chunks_mut(span_len)) {
+                apply(latent, out, &quant.span(latent));
+            }
+        });
+    }
+}
+
+multiversion! {
+    fn ste_chunk(latent: &[f32], grad: &mut [f32], factor: f32, clamp: f32) {
+        for (g, w) in grad.iter_mut().zip(latent) {
+            *g = if w.abs() > clamp { 0.0 } else { *g * factor };
+        }
+    }
+}
+
+/// See [`crate::program::Op::SteBackward`]; `clamp` ∞ = off.
+pub fn ste_backward(latent: &[f32], grad: &mut [f32], factor: f32, clamp: f32) {
+    par::pieces(grad, CHUNK, latent.len(), |i, grad| {
+        ste_chunk(&latent[i * CHUNK..][..grad.len()], grad, factor, clamp);
+    });
+}
+
+multiversion! {
+    fn norm_backward_row(x: &[f32], weight: &[f32], rstd: &[f32], dy: &[f32], dx: &mut [f32], dweight: &mut [f32], accumulate: bool) {
+        let dim = weight.len();
+        for (g, r) in rstd.iter().enumerate() {
+            let at = g * dim;
+            let (x, dy, dx) = (&x[at..at + dim], &dy[at..at + dim], &mut dx[at..at + dim]);
+            let mean = math::sum_by(dim, |i| dy[i] * weight[i] * x[i]) * r / dim as f32;
+            for i in 0..dim {
+                let hat = x[i] * r;
+                dweight[i] += dy[i] * hat;
+                let d = r * (dy[i] * weight[i] - hat * mean);
+                dx[i] = if accumulate { dx[i] + d } else { d };
+            }
+        }
+    }
+}
+
+/// Rows whose weight gradients are summed together before the pieces are added in order.
+const NORM_ROWS: usize = 64;
+
+/// See [`crate::program::Op::RmsNormBackward`].
+#[allow(clippy::too_many_arguments)]
+pub fn rms_norm_backward(
+    x: &[f32],
+    weight: &[f32],
+    rstd: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    dweight: &mut [f32],
+    groups: usize,
+    accumulate: bool,
+) {
+    let dim = weight.len();
+    let width = groups * dim;
+    let bands = dx.len().div_ceil(NORM_ROWS * width);
+    let mut partial = vec![0f32; bands * dim];
+    par::pieces2(
+        dx,
+        NORM_ROWS * width,
+        &mut partial,
+        dim,
+        x.len() * 4,
+        |i, dx, partial| {
+            for (r, dx) in dx.chunks_exact_mut(width).enumerate() {
+                let row = i * NORM_ROWS + r;
+                let at = row * width;
+                norm_backward_row(
+                    &x[at..at + width],
+                    weight,
+                    &rstd[row * groups..][..groups],
+                    &dy[at..at + width],
+                    dx,
+                    partial,
+                    accumulate,
+                );
+            }
+        },
+    );
+    for part in partial.chunks_exact(dim) {
+        for (d, p) in dweight.iter_mut().zip(part) {
+            *d += p;
+        }
+    }
+}
+
+multiversion! {
+    /// Loss of one row; when `grad`, logits become (softmax·(1 + 2·z·lse) − onehot)·scale.
+    fn cross_entropy_row(logits: &mut [f32], target: usize, z_loss: f32, scale: f32, grad: bool) -> f32 {
+        let max = logits.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+        let at_target = logits[target];
+        if !grad {
+            let n = logits.len();
+            let total = math::sum_by(n, |i| math::exp(logits[i] - max));
+            return max + libm::logf(total) - at_target;
+        }
+        for v in logits.iter_mut() {
+            *v = math::exp(*v - max);
+        }
+        let total = math::sum_by(logits.len(), |i| logits[i]);
+        let lse = max + libm::logf(total);
+        let factor = scale * (1.0 + 2.0 * z_loss * lse) / total;
+        for v in logits.iter_mut() {
+            *v *= factor;
+        }
+        logits[target] -= scale;
+        lse - at_target
+    }
+}
+
+/// See [`crate::program::Op::CrossEntropy`].
+pub fn cross_entropy(
+    logits: &mut [f32],
+    targets: &[u32],
+    losses: &mut [f32],
+    vocab: usize,
+    z_loss: f32,
+    scale: f32,
+    grad: bool,
+) {
+    let work = logits.len() * 8;
+    par::pieces2(logits, vocab, losses, 1, work, |r, logits, loss| {
+        loss[0] = if targets[r] == u32::MAX {
+            if grad {
+                logits.fill(0.0);
+            }
+            0.0
+        } else {
+            cross_entropy_row(logits, targets[r] as usize, z_loss, scale, grad)
+        };
+    });
+}
+
+/// `dtable[ids[r]] += dout[r]`, rows in order; threads own ranges of the vocabulary, so the order per row is fixed.
+pub fn embed_backward(ids: &[u32], dout: &[f32], dtable: &mut [f32], dim: usize) {
+    let vocab = dtable.len() / dim;
+    let rows = vocab.div_ceil(8);
+    par::pieces(dtable, rows * dim, dout.len(), |i, part| {
+        let first = i * rows;
+        let last = first + part.len() / dim;
+        for (r, id) in ids.iter().enumerate() {
+            let id = *id as usize;
+            if (first..last).contains(&id) {
+                let line = &mut part[(id - first) * dim..][..dim];
+                for (o, d) in line.iter_mut().zip(&dout[r * dim..][..dim]) {
+                    *o += d;
+                }
+            }
+        }
+    });
+}
+
+/// Σ x² in f64 over fixed pieces.
+pub fn squared_norm(x: &[f32]) -> f32 {
+    let pieces = par::map(x.len().div_ceil(CHUNK), x.len(), |i| {
+        let part = &x[i * CHUNK..x.len().min((i + 1) * CHUNK)];
+        f64::from(math::dot(part, part))
+    });
+    pieces.iter().sum::<f64>() as f32
+}
+
+/// Constants of one AdamW update.
+#[derive(Clone, Copy)]
+pub struct AdamW {
+    pub beta1: f32,
+    pub beta2: f32,
+    pub eps: f32,
+    pub weight_decay: f32,
+    /// Factor on the gradient from clipping.
+    pub grad_scale: f32,
+    /// Clip of the latents afterwards; ∞ = off.
+    pub latent_clip: f32,
+}
+
+multiversion! {
+    fn adamw_chunk(param: &mut [f32], grad: &mut [f32], m: &mut [f32], v: &mut [f32], c: AdamW, knobs: &Knobs) {
+        let n = param.len();
+        let (grad, m, v) = (&mut grad[..n], &mut m[..n], &mut v[..n]);
+        let keep = 1.0 - knobs.lr * c.weight_decay;
+        for i in 0..n {
+            let g = grad[i] * c.grad_scale;
+            m[i] = c.beta1 * m[i] + (1.0 - c.beta1) * g;
+            v[i] = c.beta2 * v[i] + (1.0 - c.beta2) * g * g;
+            let step = knobs.lr * (m[i] * knobs.bias1) / ((v[i] * knobs.bias2).sqrt() + c.eps);
+            param[i] = (param[i] * keep - step).clamp(-c.latent_clip, c.latent_clip);
+            grad[i] = 0.0;
+        }
+    }
+}
+
+/// See [`crate::program::Op::AdamW`].
+pub fn adamw(
+    param: &mut [f32],
+    grad: &mut [f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    c: AdamW,
+    knobs: &Knobs,
+) {
+    let work = param.len() * 8;
+    let mut moments: Vec<(&mut [f32], &mut [f32], &mut [f32])> = grad
+        .chunks_mut(CHUNK)
+        .zip(m.chunks_mut(CHUNK))
+        .zip(v.chunks_mut(CHUNK))
+        .map(|((g, m), v)| (g, m, v))
+        .collect();
+    par::pieces2(param, CHUNK, &mut moments, 1, work, |_, param, moments| {
+        let (g, m, v) = &mut moments[0];
+        adamw_chunk(param, g, m, v, c, knobs);
+    });
+}

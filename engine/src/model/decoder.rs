@@ -1,0 +1,352 @@
+//! The decoder: embedding, blocks, final norm, head, loss; and the programs recorded from it.
+
+use crate::config::{ModelConfig, TrainConfig};
+use crate::program::{BufferId, Elem, EmbedTable, Op, Program};
+use crate::quant::is_latent;
+
+use super::attention::{Attention, AttentionSaved};
+use super::bit_linear::BitLinear;
+use super::graph::{Graph, Phase};
+use super::mlp::{Mlp, MlpSaved};
+use super::norm::{Prepared, RmsNorm};
+use super::params::{self, ParamKind};
+
+/// Candidates read back per sampled token; also the largest `top_k`.
+pub const CANDIDATES: usize = 256;
+/// Distinct recent tokens the repetition penalty looks at.
+pub const RECENT: usize = 256;
+
+/// Which rows of a prefill get logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// The last valid row only, `[1, vocab]`, with candidates for sampling.
+    Last,
+    /// Every row, `[rows, vocab]`.
+    All,
+}
+
+/// A recorded inference step and the buffers the host touches.
+#[derive(Debug)]
+pub struct InferProgram {
+    pub program: Program,
+    /// u32 `[rows]`.
+    pub ids: BufferId,
+    /// `[1 or rows, vocab]`.
+    pub logits: BufferId,
+    pub sampling: Option<SamplingBuffers>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct SamplingBuffers {
+    /// u32 `[RECENT]`.
+    pub recent: BufferId,
+    /// u32 and f32 `[min(CANDIDATES, vocab)]`.
+    pub top_ids: BufferId,
+    pub top_values: BufferId,
+}
+
+/// A recorded micro-step (forward, and backward unless it only evaluates).
+#[derive(Debug)]
+pub struct TrainProgram {
+    pub program: Program,
+    /// u32 `[batch·seq]`.
+    pub ids: BufferId,
+    pub targets: BufferId,
+    /// f32 `[batch·seq]`.
+    pub losses: BufferId,
+}
+
+struct Saved {
+    attention: Option<AttentionSaved>,
+    mlp: Option<MlpSaved>,
+}
+
+/// x + scale·branch, into a new buffer while training (the backward of the branches needs neither), in place otherwise.
+fn residual(g: &mut Graph, x: BufferId, branch: BufferId) -> BufferId {
+    let (rows, dim, scale) = (g.rows(), g.config.hidden_size, g.config.residual_scale());
+    // Norms keep their input for the backward, so training must not overwrite it.
+    let out = if g.training() { g.activations(dim) } else { x };
+    g.rec.push(Op::Residual {
+        x,
+        branch,
+        out,
+        scale,
+        rows,
+        dim,
+    });
+    out
+}
+
+/// Record `rows` tokens through the KV cache.
+pub fn record_infer(config: &ModelConfig, rows: usize, logits: Logits) -> InferProgram {
+    let mut g = Graph::new(config, Phase::Infer { rows });
+    let dim = config.hidden_size;
+    let ids = g.rec.io(Elem::U32, rows);
+    let table = EmbedTable::Weight(g.packed(&params::embedding(config)));
+    let mut x = g.activations(dim);
+    g.rec.push(Op::Embed {
+        ids,
+        table,
+        out: x,
+        rows,
+        dim,
+    });
+    if !config.use_rope {
+        let table = g.float_param(params::POSITIONS, config.max_seq_len * dim);
+        g.rec.push(Op::AddPosition {
+            x,
+            table,
+            rows,
+            seq: rows,
+            dim,
+        });
+    }
+    for layer in 0..config.num_layers {
+        let (branch, _) = Attention::new(&g, layer).forward(&mut g, x);
+        x = residual(&mut g, x, branch);
+        let (branch, _) = Mlp::new(&g, layer).forward(&mut g, x);
+        x = residual(&mut g, x, branch);
+    }
+    let head_rows = match logits {
+        Logits::All => rows,
+        Logits::Last => {
+            if rows > 1 {
+                let out = g.rec.f32(dim);
+                g.rec.push(Op::LastRow { x, out, rows, dim });
+                x = out;
+            }
+            1
+        }
+    };
+    let mut g = Graph {
+        phase: Phase::Infer { rows: head_rows },
+        ..g
+    };
+    let norm = RmsNorm::new(params::FINAL_NORM.into(), dim);
+    let head = BitLinear::new(&g, params::lm_head(config));
+    let input = Prepared::new(&mut g, x, dim, Some(&norm), &[head.int8]);
+    let weight = g.packed(&head.matrix);
+    let out = g.rec.io(Elem::F32, head_rows * config.vocab_size);
+    if let Some(input) = input.input(head.int8) {
+        g.rec.push(Op::Linear {
+            input,
+            weight,
+            out,
+            rows: head_rows,
+        });
+    }
+    let sampling = (logits == Logits::Last).then(|| {
+        let vocab = config.vocab_size;
+        let k = CANDIDATES.min(vocab);
+        let recent = g.rec.io(Elem::U32, RECENT);
+        let top_ids = g.rec.io(Elem::U32, k);
+        let top_values = g.rec.io(Elem::F32, k);
+        g.rec.push(Op::Penalize {
+            logits: out,
+            recent,
+            capacity: RECENT,
+            vocab,
+        });
+        g.rec.push(Op::TopK {
+            logits: out,
+            ids: top_ids,
+            values: top_values,
+            vocab,
+            k,
+        });
+        SamplingBuffers {
+            recent,
+            top_ids,
+            top_values,
+        }
+    });
+    let label = match logits {
+        Logits::All => format!("logits of {rows}"),
+        Logits::Last if rows == 1 => "decode".to_owned(),
+        Logits::Last => format!("prefill {rows}"),
+    };
+    InferProgram {
+        program: g.rec.finish(&label),
+        ids,
+        logits: out,
+        sampling,
+    }
+}
+
+/// Record one micro-batch: loss of `batch` sequences of `seq` tokens and, with `backward`, the gradients of every parameter,
+/// added to `grad.*`.
+pub fn record_train(
+    config: &ModelConfig,
+    batch: usize,
+    seq: usize,
+    z_loss: f32,
+    backward: bool,
+) -> TrainProgram {
+    let mut g = Graph::new(config, Phase::Train { batch, seq });
+    let (rows, dim, vocab) = (batch * seq, config.hidden_size, config.vocab_size);
+    let ids = g.rec.io(Elem::U32, rows);
+    let targets = g.rec.io(Elem::U32, rows);
+    let losses = g.rec.io(Elem::F32, rows);
+
+    let embedding = params::embedding(config);
+    let table = BitLinear::forward_weight(&mut g, &embedding);
+    let mut x = g.activations(dim);
+    g.rec.push(Op::Embed {
+        ids,
+        table: EmbedTable::Float(table),
+        out: x,
+        rows,
+        dim,
+    });
+    if !config.use_rope {
+        let positions = g.float_param(params::POSITIONS, config.max_seq_len * dim);
+        g.rec.push(Op::AddPosition {
+            x,
+            table: positions,
+            rows,
+            seq,
+            dim,
+        });
+    }
+    let blocks: Vec<(Attention, Mlp)> = (0..config.num_layers)
+        .map(|layer| (Attention::new(&g, layer), Mlp::new(&g, layer)))
+        .collect();
+    let mut saved = Vec::new();
+    for (attention, mlp) in &blocks {
+        let (branch, attention) = attention.forward(&mut g, x);
+        x = residual(&mut g, x, branch);
+        let (branch, mlp) = mlp.forward(&mut g, x);
+        x = residual(&mut g, x, branch);
+        saved.push(Saved { attention, mlp });
+    }
+    let norm = RmsNorm::new(params::FINAL_NORM.into(), dim);
+    let head = BitLinear::new(&g, params::lm_head(config));
+    let input = Prepared::new(&mut g, x, dim, Some(&norm), &[head.int8]);
+    let head_weight = if config.tie_word_embeddings {
+        table
+    } else {
+        BitLinear::forward_weight(&mut g, &head.matrix)
+    };
+    let (logits, head_saved) = head.multiply(&mut g, &input, head_weight);
+    g.rec.push(Op::CrossEntropy {
+        logits,
+        targets,
+        losses,
+        rows,
+        vocab,
+        z_loss,
+        grad: backward,
+    });
+
+    if backward {
+        let d_input = g.activations(dim);
+        head.backward(&mut g, &head_saved, logits, d_input, false);
+        // The gradient of the residual stream, carried from the last block to the embedding.
+        let dx = input.backward(&mut g, Some(&norm), d_input, dim, None);
+        let scale = config.residual_scale();
+        for ((attention, mlp), saved) in blocks.iter().zip(&saved).rev() {
+            let d_branch = g.activations(dim);
+            g.add(dx, d_branch, scale, rows * dim, false);
+            if let Some(s) = &saved.mlp {
+                mlp.backward(&mut g, s, d_branch, dx);
+            }
+            let d_branch = g.activations(dim);
+            g.add(dx, d_branch, scale, rows * dim, false);
+            if let Some(s) = &saved.attention {
+                attention.backward(&mut g, s, d_branch, dx);
+            }
+        }
+        if !config.use_rope {
+            let dtable = g.grad(params::POSITIONS, config.max_seq_len * dim);
+            g.rec.push(Op::PositionBackward {
+                dx,
+                dtable,
+                rows,
+                seq,
+                dim,
+            });
+        }
+        let dtable = g.grad(&embedding.name, vocab * dim);
+        g.rec.push(Op::EmbedBackward {
+            ids,
+            dout: dx,
+            dtable,
+            rows,
+            dim,
+            vocab,
+        });
+    }
+    let label = if backward { "train" } else { "validate" };
+    TrainProgram {
+        program: g.rec.finish(&format!("{label} {batch}×{seq}")),
+        ids,
+        targets,
+        losses,
+    }
+}
+
+/// A recorded optimiser step.
+#[derive(Debug)]
+pub struct UpdateProgram {
+    pub program: Program,
+    /// f32, one squared gradient norm per parameter, in the order of [`params::all`].
+    pub norms: BufferId,
+}
+
+/// Record the optimiser step: straight-through factors, gradient norm, clipping, AdamW, latent clip, gradients back to zero.
+pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram {
+    let mut g = Graph::new(config, Phase::Train { batch: 1, seq: 1 });
+    let all = params::all(config);
+    let norms = g.rec.io(Elem::F32, all.len());
+    for (slot, p) in all.iter().enumerate() {
+        let len = p.len();
+        let latent = g.float_param(&p.name, len);
+        let grad = g.grad(&p.name, len);
+        if let ParamKind::Matrix(m) = &p.kind
+            && is_latent(m.mode)
+        {
+            g.rec.push(Op::SteBackward {
+                latent,
+                grad,
+                len,
+                ste: config.ste_scale_factor,
+                clamp: config.latent_clamp_max,
+                arenas: config.arenas_initial.is_some(),
+            });
+        }
+        g.rec.push(Op::SquaredNorm {
+            grad,
+            out: norms,
+            slot,
+            len,
+        });
+    }
+    for p in &all {
+        let len = p.len();
+        let latent = matches!(&p.kind, ParamKind::Matrix(m) if is_latent(m.mode));
+        let op = Op::AdamW {
+            param: g.float_param(&p.name, len),
+            grad: g.grad(&p.name, len),
+            m: g.rec.shared(&format!("m.{}", p.name), Elem::F32, len),
+            v: g.rec.shared(&format!("v.{}", p.name), Elem::F32, len),
+            norms,
+            norm_count: all.len(),
+            len,
+            clip_norm: train.clip_norm as f32,
+            beta1: train.beta1 as f32,
+            beta2: train.beta2 as f32,
+            eps: train.eps as f32,
+            decay: matches!(p.kind, ParamKind::Matrix(_)),
+            latent_clip: if latent {
+                config.latent_clip_max_training
+            } else {
+                0.0
+            },
+        };
+        g.rec.push(op);
+    }
+    UpdateProgram {
+        program: g.rec.finish("update"),
+        norms,
+    }
+}

@@ -1,0 +1,103 @@
+//! The state of a recording: what the model's parts share while they record themselves.
+
+use crate::config::ModelConfig;
+use crate::program::{BufferId, Elem, Op, Recorder, Weight};
+use crate::quant::tile;
+
+use super::params::Matrix;
+
+/// What is being recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// `rows` tokens of one sequence at `knobs.pos`, through the KV cache, with packed weights.
+    Infer { rows: usize },
+    /// `batch` whole sequences of `seq` tokens, with f32 latents and fake quantisation; intermediate values are kept for the backward.
+    Train { batch: usize, seq: usize },
+}
+
+/// A recording in progress.
+pub struct Graph<'a> {
+    pub config: &'a ModelConfig,
+    pub phase: Phase,
+    pub rec: Recorder,
+}
+
+impl<'a> Graph<'a> {
+    pub fn new(config: &'a ModelConfig, phase: Phase) -> Self {
+        Graph {
+            config,
+            phase,
+            rec: Recorder::new(),
+        }
+    }
+
+    pub fn training(&self) -> bool {
+        matches!(self.phase, Phase::Train { .. })
+    }
+
+    /// Token rows of this recording.
+    pub fn rows(&self) -> usize {
+        match self.phase {
+            Phase::Infer { rows } => rows,
+            Phase::Train { batch, seq } => batch * seq,
+        }
+    }
+
+    /// Rows of one sequence.
+    pub fn seq(&self) -> usize {
+        match self.phase {
+            Phase::Infer { rows } => rows,
+            Phase::Train { seq, .. } => seq,
+        }
+    }
+
+    /// Scratch `[rows, dim]` f32.
+    pub fn activations(&mut self, dim: usize) -> BufferId {
+        let len = self.rows() * dim;
+        self.rec.f32(len)
+    }
+
+    /// A float parameter as the forward reads it: the trained value, or the loaded one.
+    pub fn float_param(&mut self, name: &str, len: usize) -> BufferId {
+        let prefix = if self.training() { "param" } else { "weight" };
+        self.rec.shared(&format!("{prefix}.{name}"), Elem::F32, len)
+    }
+
+    /// The gradient of a parameter; persists so that micro-batches add up.
+    pub fn grad(&mut self, name: &str, len: usize) -> BufferId {
+        self.rec.shared(&format!("grad.{name}"), Elem::F32, len)
+    }
+
+    /// A packed weight for inference.
+    pub fn packed(&mut self, m: &Matrix) -> Weight {
+        let (elem, len) = tile::data_len(m.mode, m.rows, m.cols);
+        let data = self.rec.shared(&format!("weight.{}", m.name), elem, len);
+        let group = m.run_time_group();
+        let scales = m.mode.is_quantized().then(|| {
+            self.rec.shared(
+                &format!("scale.{}", m.name),
+                Elem::F32,
+                m.rows * (m.cols / group),
+            )
+        });
+        Weight {
+            mode: m.mode,
+            data,
+            scales,
+            out_dim: m.rows,
+            in_dim: m.cols,
+            group,
+        }
+    }
+
+    /// `out += scale · x`, or `out = scale · x`.
+    pub fn add(&mut self, x: BufferId, out: BufferId, scale: f32, len: usize, accumulate: bool) {
+        self.rec.push(Op::Scale {
+            x,
+            out,
+            scale,
+            len,
+            accumulate,
+        });
+    }
+}

@@ -1,0 +1,18 @@
+//! One decoder, for training and inference. Each part records its forward and, beside it, its backward; nothing is computed here.
+
+mod attention;
+mod bit_linear;
+mod decoder;
+mod graph;
+mod mlp;
+mod norm;
+pub mod params;
+
+pub use attention::{ROPE_TABLE, rope_values};
+pub use decoder::{
+    CANDIDATES, InferProgram, Logits, RECENT, SamplingBuffers, TrainProgram, UpdateProgram,
+    record_infer, record_train, record_update,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+//! The recorded model against the reference decoder: loss, logits and every parameter's gradient.
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::backend::cpu::CpuBackend;
+use crate::backend::{Backend, elements};
+use crate::config::{Activation, LayerBitMap, ModelConfig, QuantMode, WeightScale};
+use crate::program::{Elem, Knobs};
+use crate::reference::Reference;
+use crate::rng::Rng;
+
+/// Relative error allowed for gradients: f32 sums of a few hundred terms against f64.
+const GRADIENT_TOLERANCE: f64 = 1e-4;
+
+fn config() -> ModelConfig {
+    ModelConfig {
+        vocab_size: 37,
+        hidden_size: 24,
+        num_heads: 4,
+        num_layers: 2,
+        intermediate_size: 40,
+        max_seq_len: 16,
+        init_std: 0.3,
+        embed_init_std: 0.5,
+        ..ModelConfig::default()
+    }
+}
+
+fn values(config: &ModelConfig, seed: u64) -> HashMap<String, Vec<f32>> {
+    let mut rng = Rng::new(seed);
+    params::all(config)
+        .into_iter()
+        .map(|p| {
+            let mut v = p.init(config, seed);
+            // Norm weights away from 1, so that a forgotten factor shows.
+            if matches!(p.kind, params::ParamKind::Norm) {
+                v.iter_mut().for_each(|w| *w += 0.2 * rng.normal());
+            }
+            (p.name, v)
+        })
+        .collect()
+}
+
+/// ‖a − b‖ / ‖b‖, refusing what would make the comparison empty.
+fn relative_error(name: &str, a: &[f32], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len(), "{name}: lengths differ");
+    assert!(!a.is_empty(), "{name}: nothing to compare");
+    assert!(a.iter().all(|v| v.is_finite()), "{name}: not finite");
+    let norm = b.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let diff = a
+        .iter()
+        .zip(b)
+        .map(|(a, b)| (f64::from(*a) - b).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    // A gradient that is zero by nature (one key: softmax is constant) must come out as zero.
+    if norm < 1e-9 { diff } else { diff / norm }
+}
+
+struct Case {
+    config: ModelConfig,
+    batch: usize,
+    seq: usize,
+    alpha: f32,
+    arenas: f32,
+    z_loss: f32,
+}
+
+/// Largest relative gradient error over all parameters, and the loss error.
+fn compare(case: &Case, seed: u64, spoil: Option<&str>) -> (f64, String) {
+    let c = &case.config;
+    c.validate().unwrap();
+    let values = values(c, seed);
+    let n = case.batch * case.seq;
+    let mut rng = Rng::new(seed + 100);
+    let ids: Vec<u32> = (0..n)
+        .map(|_| rng.below(c.vocab_size as u64) as u32)
+        .collect();
+    let targets: Vec<u32> = (0..n)
+        .map(|_| rng.below(c.vocab_size as u64) as u32)
+        .collect();
+
+    let mut reference = Reference::new(c, &values).unwrap();
+    reference.alpha = f64::from(case.alpha);
+    reference.arenas = f64::from(case.arenas);
+    let loss = reference
+        .loss(&ids, &targets, case.batch, f64::from(case.z_loss))
+        .unwrap();
+    let want = loss.backward().unwrap();
+
+    let mut backend = CpuBackend::new(2);
+    for (name, v) in &values {
+        backend
+            .upload(&format!("param.{name}"), Elem::F32, bytemuck::cast_slice(v))
+            .unwrap();
+    }
+    if c.use_rope {
+        let table = rope_values(c.max_seq_len, c.head_dim(), c.rope_theta);
+        backend
+            .upload(ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))
+            .unwrap();
+    }
+    let step = record_train(c, case.batch, case.seq, case.z_loss, true);
+    let (ids_at, targets_at, losses_at) = (step.ids, step.targets, step.losses);
+    let program = backend.prepare(step.program).unwrap();
+    backend
+        .write(program, ids_at, bytemuck::cast_slice(&ids))
+        .unwrap();
+    backend
+        .write(program, targets_at, bytemuck::cast_slice(&targets))
+        .unwrap();
+    let knobs = Knobs {
+        rows: n as u32,
+        grad_scale: 1.0 / n as f32,
+        anneal: case.alpha,
+        arenas: case.arenas,
+        ..Knobs::default()
+    };
+    backend.run(program, &knobs).unwrap();
+    let losses = pollster::block_on(backend.read(program, &[losses_at])).unwrap();
+    let mean = elements::<f32>(&losses[0]).iter().sum::<f32>() / n as f32;
+    if case.z_loss == 0.0 {
+        let want = loss.to_scalar::<f64>().unwrap();
+        assert!(
+            (f64::from(mean) - want).abs() < 1e-4 * want,
+            "loss {mean}, expected {want}"
+        );
+    }
+
+    let mut worst = (0.0, String::new());
+    for p in params::all(c) {
+        let bytes = pollster::block_on(backend.download(&format!("grad.{}", p.name))).unwrap();
+        let mut got: Vec<f32> = elements(&bytes);
+        if let params::ParamKind::Matrix(m) = &p.kind
+            && crate::quant::is_latent(m.mode)
+        {
+            // The straight-through factor is applied with the update; here by the same rule.
+            for (g, w) in got.iter_mut().zip(&values[&p.name]) {
+                let outside = c.latent_clamp_max > 0.0 && w.abs() > c.latent_clamp_max;
+                let arenas = if c.arenas_initial.is_some() {
+                    case.arenas
+                } else {
+                    0.0
+                };
+                *g *= if outside {
+                    0.0
+                } else {
+                    c.ste_scale_factor + arenas
+                };
+            }
+        }
+        if spoil == Some(p.name.as_str()) {
+            got[0] += got.iter().fold(0f32, |m, v| m.max(v.abs())) * 0.05;
+        }
+        let want: Vec<f64> = want
+            .get(reference.vars[&p.name].as_tensor())
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
+        let e = relative_error(&p.name, &got, &want);
+        if e > worst.0 {
+            worst = (e, p.name.clone());
+        }
+    }
+    worst
+}
+
+fn check(name: &str, config: ModelConfig, tweak: impl FnOnce(&mut Case)) {
+    let mut case = Case {
+        config,
+        batch: 3,
+        seq: 7,
+        alpha: 0.0,
+        arenas: 0.0,
+        z_loss: 0.0,
+    };
+    tweak(&mut case);
+    let (error, which) = compare(&case, 11, None);
+    assert!(
+        error <= GRADIENT_TOLERANCE,
+        "{name}: {which} is off by {error:.2e}"
+    );
+}
+
+fn with_map(mode: QuantMode, ends: QuantMode) -> ModelConfig {
+    let mut map = LayerBitMap::sandwich(2, mode);
+    (map.embedding, map.lm_head) = (ends, ends);
+    ModelConfig {
+        layer_bit_map: Some(map),
+        ..config()
+    }
+}
+
+#[test]
+fn gradients_of_every_mode_equal_autograd() {
+    for mode in QuantMode::ALL {
+        check(&format!("{mode}"), with_map(mode, QuantMode::F16), |_| {});
+        check(
+            &format!("{mode}, float activations"),
+            ModelConfig {
+                activation_bits: None,
+                ..with_map(mode, QuantMode::F16)
+            },
+            |_| {},
+        );
+    }
+    check(
+        "8-bit ends",
+        with_map(QuantMode::Ternary, QuantMode::EightBit),
+        |_| {},
+    );
+}
+
+#[test]
+fn gradients_of_every_switch_equal_autograd() {
+    let base = config();
+    check("plain", base.clone(), |_| {});
+    check(
+        "swiglu",
+        ModelConfig {
+            use_swiglu: true,
+            ..base.clone()
+        },
+        |_| {},
+    );
+    check(
+        "rope",
+        ModelConfig {
+            use_rope: true,
+            ..base.clone()
+        },
+        |_| {},
+    );
+    check(
+        "no qk norm",
+        ModelConfig {
+            use_qk_norm: false,
+            ..base.clone()
+        },
+        |_| {},
+    );
+    check(
+        "no residual scaling",
+        ModelConfig {
+            use_residual_scaling: false,
+            ..base.clone()
+        },
+        |_| {},
+    );
+    check(
+        "absmean",
+        ModelConfig {
+            use_dynamic_threshold: false,
+            ..base.clone()
+        },
+        |_| {},
+    );
+    check(
+        "gqa",
+        ModelConfig {
+            num_kv_heads: Some(2),
+            use_rope: true,
+            ..base.clone()
+        },
+        |_| {},
+    );
+    check(
+        "mqa",
+        ModelConfig {
+            num_kv_heads: Some(1),
+            ..base.clone()
+        },
+        |_| {},
+    );
+    check(
+        "sub norms, relu²",
+        ModelConfig {
+            use_sub_norm: true,
+            use_swiglu: true,
+            activation: Some(Activation::Relu2),
+            ..base.clone()
+        },
+        |_| {},
+    );
+    check(
+        "untied",
+        ModelConfig {
+            tie_word_embeddings: false,
+            ..base.clone()
+        },
+        |_| {},
+    );
+    check(
+        "ste 1, clamp active",
+        ModelConfig {
+            ste_scale_factor: 1.0,
+            latent_clamp_max: 0.3,
+            ..base.clone()
+        },
+        |_| {},
+    );
+    check(
+        "no clamp",
+        ModelConfig {
+            latent_clamp_max: 0.0,
+            ..base.clone()
+        },
+        |_| {},
+    );
+    check("annealing", base.clone(), |c| c.alpha = 2.5);
+    check(
+        "arenas",
+        ModelConfig {
+            arenas_initial: Some(0.5),
+            ..base.clone()
+        },
+        |c| c.arenas = 0.3,
+    );
+    check("z-loss", base.clone(), |c| c.z_loss = 0.01);
+    check("one token", base.clone(), |c| (c.batch, c.seq) = (5, 1));
+    check("long row", base, |c| (c.batch, c.seq) = (1, 16));
+}
+
+#[test]
+fn gradients_of_every_weight_scale_equal_autograd() {
+    for scale in [
+        WeightScale::None,
+        WeightScale::Tensor,
+        WeightScale::Row,
+        WeightScale::Group,
+    ] {
+        for mode in [QuantMode::Ternary, QuantMode::Binary] {
+            let c = ModelConfig {
+                weight_scale: scale,
+                weight_group_size: 32,
+                hidden_size: 32,
+                intermediate_size: 64,
+                binary_centered: scale != WeightScale::Tensor,
+                // Unscaled weights make activations large; one that rounds differently in f32 and f64 would drown what is tested here.
+                activation_bits: None,
+                ..with_map(mode, QuantMode::F16)
+            };
+            check(&format!("{scale:?} {mode}"), c, |_| {});
+        }
+    }
+}
+
+#[test]
+fn a_wrong_gradient_fails_the_comparison() {
+    let case = Case {
+        config: config(),
+        batch: 2,
+        seq: 5,
+        alpha: 0.0,
+        arenas: 0.0,
+        z_loss: 0.0,
+    };
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let (error, which) = compare(&case, 11, Some(name));
+    assert_eq!(which, name);
+    assert!(error > 10.0 * GRADIENT_TOLERANCE);
+}

@@ -1,0 +1,12 @@
+//! The machine underneath: clock, yielding, threads. `native.rs` and `web.rs` export the same names.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::*;
+#[cfg(target_arch = "wasm32")]
+mod web;
+#[cfg(target_arch = "wasm32")]
+pub use web::*;
+
+pub use web_time::{Instant, SystemTime, UNIX_EPOCH};

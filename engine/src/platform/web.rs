@@ -1,0 +1,28 @@
+//! Browser platform: one thread, an event loop that must be let through.
+
+use wasm_bindgen::JsCast;
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen_futures::JsFuture;
+
+/// Threads this machine runs at once: a worker without shared memory has one.
+pub fn threads() -> usize {
+    1
+}
+
+/// Return to the event loop once, so that messages (a stop, say) are handled. A message channel is not slowed down like
+/// nested timeouts are.
+pub async fn yield_now() {
+    let promise = js_sys::Promise::new(&mut |resolve, _| {
+        let Ok(channel) = web_sys::MessageChannel::new() else {
+            // Without a channel the promise still resolves, only without yielding.
+            let _ = resolve.call0(&wasm_bindgen::JsValue::NULL);
+            return;
+        };
+        let callback = Closure::once_into_js(move || resolve.call0(&wasm_bindgen::JsValue::NULL));
+        channel
+            .port1()
+            .set_onmessage(Some(callback.unchecked_ref()));
+        let _ = channel.port2().post_message(&wasm_bindgen::JsValue::NULL);
+    });
+    let _ = JsFuture::from(promise).await;
+}

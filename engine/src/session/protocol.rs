@@ -1,0 +1,132 @@
+//! What goes in and out of a [`Session`](super::Session): plain data, the same in a worker's messages and in-process.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::DeviceInfo;
+use crate::config::{LayerBitMap, ModelConfig};
+use crate::infer::Sampling;
+
+/// Where to run. `Auto`: a real GPU if there is one, otherwise the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    #[default]
+    Auto,
+    Cpu,
+    Gpu,
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "gpu" => Ok(DeviceChoice::Gpu),
+            other => Err(format!(
+                "unknown device `{other}`; expected auto, cpu or gpu"
+            )),
+        }
+    }
+}
+
+/// A chat message in OpenAI's shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// "system", "user" or "assistant".
+    pub role: String,
+    pub content: String,
+}
+
+impl Message {
+    pub fn new(role: &str, content: impl Into<String>) -> Self {
+        Message {
+            role: role.to_owned(),
+            content: content.into(),
+        }
+    }
+}
+
+/// What a session is asked to do. Loading is separate ([`Session::load`](super::Session::load)): a file is a handle, not data.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum Command {
+    /// Continue `prompt`. Answered by `Token`s and one `Finished`.
+    Generate { prompt: String, sampling: Sampling },
+    /// Reply to a conversation through the model's chat template. Answered by `Token`s and one `Finished`.
+    Chat {
+        messages: Vec<Message>,
+        sampling: Sampling,
+    },
+    /// Forget the KV cache; the next request starts from nothing. Answered by nothing.
+    Reset,
+}
+
+/// What a session says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum Event {
+    /// Loading a model: bytes read so far.
+    Progress { done: u64, total: u64 },
+    /// A model is ready. Boxed: it is much larger than the other events.
+    Loaded { model: Box<ModelInfo> },
+    /// Text to append to the reply.
+    Token { text: String },
+    /// The reply is complete.
+    Finished { reason: FinishReason, stats: Stats },
+    /// The request failed; the session, and a model loaded before, still work.
+    Error { message: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FinishReason {
+    /// The model ended its text or turn.
+    End,
+    /// `max_tokens` were generated.
+    Length,
+    /// The context is full.
+    Context,
+    /// The user stopped it.
+    Stopped,
+}
+
+/// Figures of one reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stats {
+    pub prompt_tokens: usize,
+    /// Prompt tokens taken from the KV cache of the previous request.
+    pub cached_tokens: usize,
+    pub generated_tokens: usize,
+    /// From request to first token, in milliseconds.
+    pub first_token_ms: f64,
+    /// Decode speed, first token not counted.
+    pub tokens_per_second: f64,
+    /// Positions of the context in use, of `context_size`.
+    pub context_used: usize,
+    pub context_size: usize,
+}
+
+/// A loaded model, for people to read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInfo {
+    pub name: String,
+    /// One or two sentences about the model, from its file.
+    pub description: String,
+    pub file_bytes: u64,
+    pub parameters: usize,
+    pub config: ModelConfig,
+    pub bit_map: LayerBitMap,
+    /// Weights in bytes at run time, and the KV cache.
+    pub weight_bytes: usize,
+    pub cache_bytes: usize,
+    /// Whether the file carries a chat template.
+    pub chat: bool,
+    pub device: DeviceInfo,
+    /// Why this device was chosen, e.g. "software GPU: the CPU is faster".
+    pub device_reason: String,
+    pub load_ms: f64,
+}
