@@ -5,6 +5,9 @@
 
 pub mod backend;
 pub mod config;
+pub mod data;
+mod error;
+pub mod format;
 pub mod infer;
 pub mod math;
 pub mod model;
@@ -15,3 +18,7 @@ pub mod quant;
 mod reference;
 pub mod rng;
 pub mod session;
+pub mod tokenizer;
+pub mod train;
+
+pub use error::{Error, IoContext, Result};

@@ -1,1 +1,74 @@
-fn main() {}
+//! Set-up, serve, test and the checks CI runs: `cargo xtask help`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command whose whole output is what it prints"
+)]
+
+mod bundle;
+mod check;
+mod serve;
+mod setup;
+mod shell;
+mod shipped_text;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  serve [-- trunk options]   set up what the page needs, build it and serve it
+  test                       set up, run the native tests, then the page's tests in headless Chromium
+  setup                      only the set-up, for both
+  check                      formatting, clippy (native and wasm32), documentation
+  build-web                  the release page in dist/, within its size budget
+  ci                         check, then test
+  shipped-text SHARED OUT    the training text of the shipped model, from SHARED/data
+  help                       this text
+
+The page needs the wasm32 target, trunk and wasm-bindgen; the tests also Chromium and a Vulkan driver.
+Whatever is missing is announced before it is installed. Tools built from crates.io go to
+$XDG_CACHE_HOME/ternary-core (default ~/.cache/ternary-core), never to ~/.cargo/bin.
+";
+
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", [].as_slice()),
+    };
+    if !matches!(command, "serve" | "shipped-text") && !rest.is_empty() {
+        bail!("`{command}` takes no arguments, found `{}`", rest.join(" "));
+    }
+    match command {
+        "serve" => serve::serve(rest),
+        "test" => test::test(),
+        "setup" => setup::everything(),
+        "check" => check::check(),
+        "build-web" => bundle::set_up_and_build(),
+        "ci" => check::check().and_then(|()| test::test()),
+        "shipped-text" => match rest {
+            [shared, out] => shipped_text::run(shared.as_ref(), out.as_ref()),
+            _ => bail!("usage: cargo xtask shipped-text SHARED OUT"),
+        },
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => bail!("no command `{other}`\n\n{HELP}"),
+    }
+}

@@ -1,0 +1,119 @@
+//! Training windows in a random order that is never stored: position in the data follows from the seed and the step alone, so
+//! resuming needs nothing but the step.
+
+use super::TokenData;
+use crate::error::{Error, Result};
+use crate::rng::{Rng, permute};
+
+/// Cuts windows of `seq + 1` tokens; each epoch starts at another phase and visits every window once, in another order.
+#[derive(Debug)]
+pub struct Batches<'a> {
+    data: &'a TokenData,
+    seq: usize,
+    seed: u64,
+    vocab: u32,
+}
+
+impl<'a> Batches<'a> {
+    pub fn new(data: &'a TokenData, seq: usize, seed: u64, vocab: usize) -> Result<Self> {
+        // A random phase may skip up to seq tokens.
+        if data.len() < 2 * seq + 1 {
+            return Err(Error::Data(format!(
+                "the data has {} tokens; sequences of {seq} need at least {}. Give more text or a smaller seq_len",
+                data.len(),
+                2 * seq + 1
+            )));
+        }
+        Ok(Batches {
+            data,
+            seq,
+            seed,
+            vocab: vocab as u32,
+        })
+    }
+
+    /// Windows of an epoch.
+    fn per_epoch(&self) -> u64 {
+        ((self.data.len() - 1 - (self.seq - 1)) / self.seq) as u64
+    }
+
+    /// Inputs and targets of windows `first..first + count` of the endless order, appended to `ids` and `targets`.
+    pub fn fill(
+        &self,
+        first: u64,
+        count: usize,
+        ids: &mut Vec<u32>,
+        targets: &mut Vec<u32>,
+    ) -> Result<()> {
+        let n = self.per_epoch();
+        for i in first..first + count as u64 {
+            let (epoch, index) = (i / n, i % n);
+            let mut rng = Rng::counted(self.seed, &[epoch]);
+            let phase = rng.below(self.seq as u64) as usize;
+            let window = permute(index, n, rng.next_u64());
+            self.window(phase + window as usize * self.seq, ids, targets)?;
+        }
+        Ok(())
+    }
+
+    /// `count` windows evenly spaced over the data: the same ones each time, for validation.
+    pub fn fixed(&self, count: usize) -> Vec<usize> {
+        let last = self.data.len() - self.seq - 1;
+        let all = (last / self.seq + 1).min(count.max(1));
+        (0..all)
+            .map(|i| i * last / all.max(1) / self.seq * self.seq)
+            .collect()
+    }
+
+    /// The window that starts at token `at`.
+    pub fn window(&self, at: usize, ids: &mut Vec<u32>, targets: &mut Vec<u32>) -> Result<()> {
+        for i in at..at + self.seq {
+            let (id, next) = (self.data.get(i), self.data.get(i + 1));
+            for id in [id, next] {
+                if id >= self.vocab {
+                    return Err(Error::Data(format!(
+                        "the data has token {id}, but vocab_size is {}; was it made with another tokenizer?",
+                        self.vocab
+                    )));
+                }
+            }
+            ids.push(id);
+            targets.push(next);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_visits_every_window_once_and_targets_are_shifted() {
+        let all: Vec<u32> = (0..1000).collect();
+        let data = TokenData::from_ids(&all, 1000).unwrap();
+        let b = Batches::new(&data, 10, 3, 1000).unwrap();
+        let n = b.per_epoch();
+        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        b.fill(0, n as usize, &mut ids, &mut targets).unwrap();
+        assert!(ids.iter().zip(&targets).all(|(a, b)| a + 1 == *b));
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), ids.len());
+        assert_ne!(sorted, ids);
+        let mut again = (Vec::new(), Vec::new());
+        b.fill(5, 3, &mut again.0, &mut again.1).unwrap();
+        assert_eq!(again.0, ids[50..80]);
+    }
+
+    #[test]
+    fn too_little_data_and_foreign_ids_are_errors() {
+        let data = TokenData::from_ids(&[1, 2, 3], 10).unwrap();
+        assert!(Batches::new(&data, 10, 0, 10).is_err());
+        let data = TokenData::from_ids(&[9; 100], 10).unwrap();
+        let b = Batches::new(&data, 10, 0, 5).unwrap();
+        let e = b.window(0, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        assert!(e.to_string().contains("vocab_size is 5"), "{e}");
+    }
+}

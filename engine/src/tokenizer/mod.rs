@@ -1,0 +1,191 @@
+//! Tokenizers: any Hugging Face `tokenizer.json`; training a byte-level BPE; streaming text out of tokens; chat templates.
+
+mod stream;
+mod template;
+
+pub use stream::TextStream;
+pub use template::ChatTemplate;
+
+use std::collections::HashSet;
+
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer as HfTokenizer};
+
+use crate::error::{Error, Result};
+
+/// Ends a document; separates the documents of a training text.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+/// The special tokens of tokenizers trained here: end of document, then the chat template's marks.
+pub const SPECIAL_TOKENS: [&str; 5] = [
+    END_OF_TEXT,
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+];
+/// Other names for tokens that end a text, as found in published tokenizers.
+const END_NAMES: [&str; 8] = [
+    END_OF_TEXT,
+    "<|end|>",
+    "</s>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<eos>",
+    "<|eos|>",
+];
+
+/// A tokenizer and the ids that end a text.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: HfTokenizer,
+    ends: HashSet<u32>,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tokenizer({} tokens)", self.vocab_size())
+    }
+}
+
+impl Tokenizer {
+    /// From the contents of a `tokenizer.json`.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let inner: HfTokenizer = json
+            .parse()
+            .map_err(|e| Error::Tokenizer(format!("not a tokenizer.json: {e}")))?;
+        Ok(Self::new(inner))
+    }
+
+    fn new(inner: HfTokenizer) -> Self {
+        let ends = END_NAMES
+            .iter()
+            .filter_map(|name| inner.token_to_id(name))
+            .collect();
+        Tokenizer { inner, ends }
+    }
+
+    /// The `tokenizer.json`.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner
+            .to_string(false)
+            .map_err(|e| Error::Tokenizer(e.to_string()))
+    }
+
+    /// Train a byte-level BPE (Sennrich et al. 2016; GPT-2's pre-tokenisation) of exactly or at most `vocab_size` tokens on `texts`.
+    /// Deterministic for the same texts in the same order. Documents are parted at `<|endoftext|>`.
+    pub fn train<'a>(
+        texts: impl Iterator<Item = &'a str> + Send,
+        vocab_size: usize,
+    ) -> Result<Self> {
+        let least = 256 + SPECIAL_TOKENS.len();
+        if vocab_size < least {
+            return Err(Error::Tokenizer(format!(
+                "a vocabulary of {vocab_size} is too small: 256 bytes and {} special tokens need {least}",
+                SPECIAL_TOKENS.len()
+            )));
+        }
+        let fail = |e: Box<dyn std::error::Error + Send + Sync>| Error::Tokenizer(e.to_string());
+        let mut trainer = BpeTrainerBuilder::new()
+            .show_progress(false)
+            .vocab_size(vocab_size)
+            .min_frequency(2)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .special_tokens(
+                SPECIAL_TOKENS
+                    .iter()
+                    .map(|t| AddedToken::from(*t, true))
+                    .collect(),
+            )
+            .build();
+        let mut inner = HfTokenizer::new(BPE::default());
+        let bytes = ByteLevel::new(false, true, true);
+        inner.with_pre_tokenizer(Some(bytes));
+        inner.with_decoder(Some(bytes));
+        // Special tokens of the text must not be learned as words.
+        let parts = texts.flat_map(|t| {
+            t.split(|c| c == '<' || c == '>')
+                .filter(|part| !(part.starts_with('|') && part.ends_with('|')))
+        });
+        let mut model = BPE::default();
+        {
+            use tokenizers::Trainer as _;
+            use tokenizers::{PreTokenizedString, PreTokenizer as _};
+            trainer
+                .feed(parts, |text| {
+                    let mut pre = PreTokenizedString::from(text);
+                    bytes.pre_tokenize(&mut pre)?;
+                    Ok(pre
+                        .get_splits(
+                            tokenizers::OffsetReferential::Original,
+                            tokenizers::OffsetType::Byte,
+                        )
+                        .into_iter()
+                        .map(|(s, _, _)| s.to_owned())
+                        .collect())
+                })
+                .map_err(fail)?;
+            let special = trainer.train(&mut model).map_err(fail)?;
+            inner.with_model(model);
+            inner.add_special_tokens(special).map_err(fail)?;
+        }
+        Ok(Self::new(inner))
+    }
+
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        self.inner
+            .encode(text, false)
+            .map(|e| e.get_ids().to_vec())
+            .map_err(|e| Error::Tokenizer(e.to_string()))
+    }
+
+    /// Text of `ids`, special tokens left out.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.inner
+            .decode(ids, true)
+            .map_err(|e| Error::Tokenizer(e.to_string()))
+    }
+
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Whether `id` ends a text or turn.
+    pub fn is_end(&self, id: u32) -> bool {
+        self.ends.contains(&id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trained_bpe_survives_json_and_any_text() {
+        let text = "the cat sat on the mat. the cat ran.<|endoftext|>\nthe dog sat.".repeat(20);
+        let t = Tokenizer::train(std::iter::once(text.as_str()), 290).unwrap();
+        assert!(t.vocab_size() <= 290 && t.vocab_size() > 261);
+        let back = Tokenizer::from_json(&t.to_json().unwrap()).unwrap();
+        for text in ["the cat", "ÄÖ ünï 漢字 🦀\n\ttabs", "", "x<|user|>y"] {
+            let ids = t.encode(text).unwrap();
+            assert_eq!(ids, back.encode(text).unwrap());
+            let plain = text.replace("<|user|>", "");
+            assert_eq!(t.decode(&ids).unwrap(), plain);
+        }
+        let end = t.id(END_OF_TEXT).unwrap();
+        assert_eq!(t.encode(END_OF_TEXT).unwrap(), [end]);
+        assert!(t.is_end(end));
+    }
+
+    #[test]
+    fn bad_input_is_an_error() {
+        assert!(Tokenizer::from_json("{").is_err());
+        let e = Tokenizer::train(std::iter::once("x"), 100).unwrap_err();
+        assert!(e.to_string().contains("261"), "{e}");
+    }
+}

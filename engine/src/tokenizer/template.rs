@@ -1,0 +1,83 @@
+//! Chat templates in Jinja, as Hugging Face keeps them (`chat_template.jinja` or a key of `tokenizer_config.json`).
+
+use std::collections::BTreeMap;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, context};
+
+use crate::error::{Error, Result};
+use crate::session::Message;
+
+#[derive(Debug)]
+pub struct ChatTemplate {
+    env: Environment<'static>,
+}
+
+impl ChatTemplate {
+    pub fn new(source: &str) -> Result<Self> {
+        let mut env = Environment::new();
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+            .map_err(|e| Error::Template(e.to_string()))?;
+        env.set_syntax(syntax);
+        env.add_function(
+            "raise_exception",
+            |text: String| -> Result<String, minijinja::Error> {
+                Err(minijinja::Error::new(ErrorKind::InvalidOperation, text))
+            },
+        );
+        env.add_template_owned("chat", source.to_owned())
+            .map_err(|e| Error::Template(e.to_string()))?;
+        Ok(ChatTemplate { env })
+    }
+
+    /// The prompt for the assistant's next message.
+    pub fn render(&self, messages: &[Message]) -> Result<String> {
+        // As plain maps, so that a template may also ask for keys that are not there.
+        let messages: Vec<BTreeMap<&str, String>> = messages
+            .iter()
+            .map(|m| BTreeMap::from([("role", m.role.clone()), ("content", m.content.clone())]))
+            .collect();
+        self.env
+            .get_template("chat")
+            .and_then(|t| {
+                t.render(context! { messages, add_generation_prompt => true, bos_token => "", eos_token => "" })
+            })
+            .map_err(|e| Error::Template(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_projects_template_marks_turns() {
+        let t = ChatTemplate::new(include_str!("../../../config/chat_template.jinja")).unwrap();
+        let text = t
+            .render(&[
+                Message::new("user", " Hi! "),
+                Message::new("assistant", "Hello."),
+                Message::new("user", "Bye"),
+            ])
+            .unwrap();
+        assert_eq!(
+            text,
+            "<|user|>Hi!<|end|><|assistant|>Hello.<|end|><|user|>Bye<|end|><|assistant|>"
+        );
+    }
+
+    #[test]
+    fn errors_say_where() {
+        assert!(ChatTemplate::new("{% for %}").is_err());
+        let t = ChatTemplate::new("{{ raise_exception('no system role') }}").unwrap();
+        assert!(
+            t.render(&[])
+                .unwrap_err()
+                .to_string()
+                .contains("no system role")
+        );
+    }
+}

@@ -1,0 +1,315 @@
+//! Checkpoint folders: Hugging Face's layout plus the training state.
+//!
+//! | file | |
+//! |---|---|
+//! | `config.json` | [`ModelConfig`] |
+//! | `model.safetensors` | f32 parameters (latents) by their Hugging Face names |
+//! | `tokenizer.json` | |
+//! | `chat_template.jinja` | optional |
+//! | `train_state.json` | schema version, step, [`TrainConfig`], tokens seen |
+//! | `optimizer.safetensors` | AdamW moments `m.NAME`, `v.NAME` |
+//!
+//! A checkpoint is written into a folder of another name, synced, and renamed: a folder named `step-…` is always whole.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::trainer::{MOMENTS, Trainer};
+use crate::config::{ModelConfig, TrainConfig};
+use crate::error::{Error, IoContext, Result};
+use crate::model::params;
+
+/// Version of `train_state.json`.
+const SCHEMA: u32 = 1;
+
+/// Everything beside the tensors that continuing needs; batches follow from seed and step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrainState {
+    pub schema: u32,
+    pub step: usize,
+    pub train: TrainConfig,
+    pub tokens_seen: u64,
+    /// CRC-32 of the training ids: resuming on other data is refused.
+    pub data_checksum: u32,
+    pub last_val_loss: Option<f64>,
+    pub last_train_loss: Option<f64>,
+}
+
+/// Files that go with the model but are not changed by training.
+#[derive(Clone, Debug, Default)]
+pub struct Companions {
+    pub tokenizer: String,
+    pub chat_template: Option<String>,
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).at("create", path)?;
+    file.write_all(bytes).at("write", path)?;
+    file.sync_all().at("sync", path)
+}
+
+fn serialize(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>> {
+    let views = tensors
+        .iter()
+        .map(|(name, shape, values)| {
+            TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values))
+                .map(|v| (name.as_str(), v))
+        })
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|e| Error::Checkpoint(e.to_string()))?;
+    safetensors::serialize(views, None).map_err(|e| Error::Checkpoint(e.to_string()))
+}
+
+/// Tensors of a safetensors file as f32 (F32, F16 and BF16 are read).
+pub fn read_safetensors(path: &Path) -> Result<HashMap<String, (Vec<usize>, Vec<f32>)>> {
+    let bytes = std::fs::read(path).at("read", path)?;
+    let fail = |m: String| Error::Checkpoint(format!("{}: {m}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(e.to_string()))?;
+    let mut out = HashMap::new();
+    for (name, view) in file.tensors() {
+        let d = view.data();
+        let pairs = || d.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b));
+        let values: Vec<f32> = match view.dtype() {
+            Dtype::F32 => d
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect(),
+            Dtype::F16 => pairs().map(|b| half::f16::from_bits(b).to_f32()).collect(),
+            Dtype::BF16 => pairs().map(|b| half::bf16::from_bits(b).to_f32()).collect(),
+            other => {
+                return Err(fail(format!(
+                    "tensor {name} has type {other:?}; supported: F32, F16, BF16"
+                )));
+            }
+        };
+        out.insert(name, (view.shape().to_vec(), values));
+    }
+    Ok(out)
+}
+
+/// Write `dir/step-N`, whole or not at all; returns its path.
+pub async fn save(
+    trainer: &mut Trainer,
+    dir: &Path,
+    companions: &Companions,
+    state: &TrainState,
+) -> Result<PathBuf> {
+    let target = dir.join(format!("step-{:07}", state.step));
+    let draft = dir.join(format!(".step-{:07}.tmp", state.step));
+    if draft.exists() {
+        std::fs::remove_dir_all(&draft).at("remove the unfinished", &draft)?;
+    }
+    std::fs::create_dir_all(&draft).at("create", &draft)?;
+    let all = params::all(&trainer.config);
+    let mut model = Vec::new();
+    let mut moments = Vec::new();
+    for p in &all {
+        model.push((
+            p.name.clone(),
+            p.shape.clone(),
+            trainer.parameter(&p.name).await?,
+        ));
+        for m in MOMENTS {
+            let name = format!("{m}.{}", p.name);
+            let values = trainer.buffer(&name).await?;
+            moments.push((name, p.shape.clone(), values));
+        }
+    }
+    write(
+        &draft.join("config.json"),
+        pretty(&trainer.config)?.as_bytes(),
+    )?;
+    write(&draft.join("train_state.json"), pretty(state)?.as_bytes())?;
+    write(
+        &draft.join("tokenizer.json"),
+        companions.tokenizer.as_bytes(),
+    )?;
+    if let Some(template) = &companions.chat_template {
+        write(&draft.join("chat_template.jinja"), template.as_bytes())?;
+    }
+    write(&draft.join("optimizer.safetensors"), &serialize(&moments)?)?;
+    write(&draft.join("model.safetensors"), &serialize(&model)?)?;
+    if target.exists() {
+        std::fs::remove_dir_all(&target).at("replace", &target)?;
+    }
+    std::fs::rename(&draft, &target).at("finish", &target)?;
+    // The rename itself must survive a power cut; not every file system can sync a folder.
+    if let Ok(folder) = std::fs::File::open(dir) {
+        let _ = folder.sync_all();
+    }
+    Ok(target)
+}
+
+fn pretty<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string_pretty(value).map_err(|e| Error::Checkpoint(e.to_string()))
+}
+
+/// Whole checkpoints inside `dir`, oldest first.
+pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    if !dir.is_dir() {
+        return Ok(found);
+    }
+    for entry in std::fs::read_dir(dir).at("read the folder", dir)? {
+        let path = entry.at("read the folder", dir)?.path();
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
+        if name.starts_with("step-") && path.join("model.safetensors").is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Keep the newest `count` checkpoints.
+pub fn prune(dir: &Path, count: usize) -> Result<()> {
+    let all = list(dir)?;
+    for old in &all[..all.len().saturating_sub(count)] {
+        std::fs::remove_dir_all(old).at("remove the old checkpoint", old)?;
+    }
+    Ok(())
+}
+
+/// The checkpoint `path` names: itself, or the newest one inside.
+pub fn resolve(path: &Path) -> Result<PathBuf> {
+    if path.join("config.json").is_file() {
+        return Ok(path.to_owned());
+    }
+    list(path)?.pop().ok_or_else(|| {
+        Error::Checkpoint(format!(
+            "{} is not a checkpoint folder: it has neither config.json nor step-… folders",
+            path.display()
+        ))
+    })
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).at("read", path)
+}
+
+/// A checkpoint's model: configuration, parameters, tokenizer.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: ModelConfig,
+    pub tensors: HashMap<String, Vec<f32>>,
+    pub companions: Companions,
+    /// Absent in folders that were not written by training.
+    pub state: Option<TrainState>,
+}
+
+/// Read a checkpoint folder and check it against its own config.
+pub fn load(dir: &Path) -> Result<Loaded> {
+    let config = ModelConfig::from_json(&read_text(&dir.join("config.json"))?)?;
+    let tensors = checked(
+        &config,
+        read_safetensors(&dir.join("model.safetensors"))?,
+        dir,
+    )?;
+    let template = dir.join("chat_template.jinja");
+    let state = dir.join("train_state.json");
+    Ok(Loaded {
+        tensors,
+        companions: Companions {
+            tokenizer: read_text(&dir.join("tokenizer.json"))?,
+            chat_template: template
+                .is_file()
+                .then(|| read_text(&template))
+                .transpose()?,
+        },
+        state: state.is_file().then(|| read_state(&state)).transpose()?,
+        config,
+    })
+}
+
+fn read_state(path: &Path) -> Result<TrainState> {
+    let state: TrainState = serde_json::from_str(&read_text(path)?)
+        .map_err(|e| Error::Checkpoint(format!("{}: {e}", path.display())))?;
+    if state.schema != SCHEMA {
+        return Err(Error::Checkpoint(format!(
+            "{}: schema version {}; this program reads {SCHEMA}",
+            path.display(),
+            state.schema
+        )));
+    }
+    Ok(state)
+}
+
+fn checked(
+    config: &ModelConfig,
+    mut found: HashMap<String, (Vec<usize>, Vec<f32>)>,
+    dir: &Path,
+) -> Result<HashMap<String, Vec<f32>>> {
+    params::all(config)
+        .into_iter()
+        .map(|p| {
+            let (shape, values) = found.remove(&p.name).ok_or_else(|| {
+                Error::Checkpoint(format!("{} lacks tensor {}", dir.display(), p.name))
+            })?;
+            if shape != p.shape {
+                return Err(Error::Checkpoint(format!(
+                    "{}: tensor {} has shape {shape:?}; config.json asks for {:?}",
+                    dir.display(),
+                    p.name,
+                    p.shape
+                )));
+            }
+            Ok((p.name, values))
+        })
+        .collect()
+}
+
+/// Put a checkpoint's parameters, moments and step back into a trainer recorded from the same config.
+pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<TrainState> {
+    let loaded = load(dir)?;
+    if loaded.config != trainer.config {
+        return Err(Error::Checkpoint(format!(
+            "{}/config.json differs from the --config given; resume with the same model",
+            dir.display()
+        )));
+    }
+    let state = loaded.state.ok_or_else(|| {
+        Error::Checkpoint(format!(
+            "{} has no train_state.json to resume from",
+            dir.display()
+        ))
+    })?;
+    let mut moments = read_safetensors(&dir.join("optimizer.safetensors"))?;
+    for (name, values) in &loaded.tensors {
+        trainer.set_buffer(&format!("param.{name}"), values)?;
+        for m in MOMENTS {
+            let key = format!("{m}.{name}");
+            let (_, values) = moments.remove(&key).ok_or_else(|| {
+                Error::Checkpoint(format!(
+                    "{}/optimizer.safetensors lacks {key}",
+                    dir.display()
+                ))
+            })?;
+            trainer.set_buffer(&key, &values)?;
+        }
+    }
+    trainer.step = state.step;
+    Ok(state)
+}
+
+impl TrainState {
+    pub fn new(step: usize, train: &TrainConfig, tokens_seen: u64, data_checksum: u32) -> Self {
+        TrainState {
+            schema: SCHEMA,
+            step,
+            train: train.clone(),
+            tokens_seen,
+            data_checksum,
+            last_val_loss: None,
+            last_train_loss: None,
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! A training run in a folder: steps, validation, metrics, checkpoints, resuming.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::checkpoint::{self, Companions, TrainState};
+use super::trainer::{StepReport, Trainer};
+use crate::data::{Batches, TokenData};
+use crate::error::{Error, IoContext, Result};
+use crate::platform::Instant;
+
+/// Checkpoints kept.
+const KEEP: usize = 3;
+
+/// Where a run reads and writes.
+#[derive(Debug)]
+pub struct RunOptions {
+    pub output_dir: PathBuf,
+    pub companions: Companions,
+    /// Continue from the newest checkpoint in `output_dir`.
+    pub resume: bool,
+    /// Set to stop after the current step, with a checkpoint.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What an observer is told.
+#[derive(Clone, Debug)]
+pub enum Update<'a> {
+    Resumed {
+        step: usize,
+        from: &'a Path,
+    },
+    Step(StepReport),
+    Validated {
+        step: usize,
+        loss: f64,
+    },
+    Saved {
+        path: &'a Path,
+    },
+    /// Something the user should know, not fatal.
+    Warning(String),
+}
+
+/// Receives a run's progress.
+pub type Observer<'a> = &'a mut dyn FnMut(Update);
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct RunSummary {
+    pub step: usize,
+    pub stopped: bool,
+    pub train_loss: f64,
+    pub val_loss: Option<f64>,
+    pub checkpoint: PathBuf,
+}
+
+/// Appends to `metrics.jsonl`; after a resume, lines of steps that are about to be made again are dropped.
+struct Metrics {
+    file: std::fs::File,
+    path: PathBuf,
+}
+
+impl Metrics {
+    fn open(path: PathBuf, resumed_at: Option<usize>) -> Result<Self> {
+        let kept = match resumed_at {
+            Some(step) if path.is_file() => std::fs::read_to_string(&path)
+                .at("read", &path)?
+                .lines()
+                .filter(|line| {
+                    serde_json::from_str::<serde_json::Value>(line)
+                        .ok()
+                        .and_then(|v| v["step"].as_u64())
+                        .is_some_and(|s| s <= step as u64)
+                })
+                .map(|line| format!("{line}\n"))
+                .collect(),
+            _ => String::new(),
+        };
+        let mut file = std::fs::File::create(&path).at("create", &path)?;
+        file.write_all(kept.as_bytes()).at("write", &path)?;
+        Ok(Metrics { file, path })
+    }
+
+    fn line(&mut self, value: &serde_json::Value) -> Result<()> {
+        writeln!(self.file, "{value}").at("write", &self.path)
+    }
+}
+
+/// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to the newest checkpoint.
+pub async fn run(
+    trainer: &mut Trainer,
+    data: &TokenData,
+    validation: Option<&TokenData>,
+    options: &RunOptions,
+    observe: Observer<'_>,
+) -> Result<RunSummary> {
+    let dir = &options.output_dir;
+    std::fs::create_dir_all(dir).at("create", dir)?;
+    let (vocab, seq) = (trainer.config.vocab_size, trainer.seq);
+    let batches = Batches::new(data, seq, trainer.train.seed, vocab)?;
+    let validation = validation
+        .map(|d| Batches::new(d, seq, 0, vocab))
+        .transpose()?;
+    let checksum = data.header().checksum;
+    let mut tokens_seen = 0u64;
+    let mut resumed = None;
+    if options.resume {
+        let newest = checkpoint::list(dir)?.pop().ok_or_else(|| {
+            Error::Checkpoint(format!("--resume: {} has no checkpoint", dir.display()))
+        })?;
+        let state = checkpoint::restore(trainer, &newest)?;
+        if state.data_checksum != checksum {
+            return Err(Error::Checkpoint(
+                "--resume: the training data differs from the checkpoint's; give the same --data-dir".into(),
+            ));
+        }
+        tokens_seen = state.tokens_seen;
+        resumed = Some(state.step);
+        observe(Update::Resumed {
+            step: state.step,
+            from: &newest,
+        });
+    } else if let Some(newest) = checkpoint::list(dir)?.pop() {
+        return Err(Error::Checkpoint(format!(
+            "{} exists; add --resume to continue it or choose another --output-dir",
+            newest.display()
+        )));
+    }
+    let mut metrics = Metrics::open(dir.join("metrics.jsonl"), resumed)?;
+    let train = trainer.train.clone();
+    let windows = validation
+        .as_ref()
+        .map(|v| v.fixed(train.eval_batches.max(1) * train.batch_size));
+    let uniform = (vocab as f64).ln();
+    let (mut warned, mut val_loss, mut train_loss) = (false, None, f64::NAN);
+    let (mut sum, mut steps, mut tokens, mut since) = (0.0, 0usize, 0usize, Instant::now());
+    let mut saved = None;
+
+    while trainer.step < train.max_steps {
+        let report =
+            trainer
+                .step(&batches)
+                .await
+                .map_err(|e| match (e, checkpoint::list(dir)) {
+                    (Error::Training(m), Ok(list)) => Error::Training(match list.last() {
+                        Some(good) => {
+                            format!("{m}. The last good checkpoint is {}", good.display())
+                        }
+                        None => format!("{m}. No checkpoint had been written yet"),
+                    }),
+                    (e, _) => e,
+                })?;
+        let step = report.step;
+        tokens_seen += report.tokens as u64;
+        sum += report.loss;
+        steps += 1;
+        tokens += report.tokens;
+        observe(Update::Step(report));
+        let last = step == train.max_steps;
+        let stop = options.stop.load(Ordering::Relaxed);
+
+        let mut measured = None;
+        if let (Some(v), Some(windows)) = (&validation, &windows)
+            && (last || (train.eval_every > 0 && step.is_multiple_of(train.eval_every)))
+        {
+            let paused = Instant::now();
+            let loss = trainer.validation_loss(v, windows).await?;
+            observe(Update::Validated { step, loss });
+            (measured, val_loss) = (Some(loss), Some(loss));
+            since += paused.elapsed();
+        }
+        if step.is_multiple_of(train.log_every) || last || measured.is_some() || stop {
+            train_loss = sum / steps as f64;
+            let speed = tokens as f64 / since.elapsed().as_secs_f64().max(1e-9);
+            let mut line = json!({
+                "step": step,
+                "train_loss": train_loss,
+                "learning_rate": report.lr,
+                "tokens_per_second": speed,
+                "grad_norm": report.grad_norm,
+            });
+            if let Some(loss) = measured {
+                line["val_loss"] = json!(loss);
+            }
+            metrics.line(&line)?;
+            if !warned && step > train.lr_warmup_steps.max(50) && train_loss > uniform {
+                warned = true;
+                observe(Update::Warning(format!(
+                    "the loss {train_loss:.3} is above uniform guessing ({uniform:.3}) after warm-up: the learning rate is likely too high, or embed_init_std too large"
+                )));
+            }
+            (sum, steps, tokens, since) = (0.0, 0, 0, Instant::now());
+        }
+        if last || stop || (train.save_every > 0 && step.is_multiple_of(train.save_every)) {
+            let paused = Instant::now();
+            let mut state = TrainState::new(step, &train, tokens_seen, checksum);
+            (state.last_val_loss, state.last_train_loss) =
+                (val_loss, train_loss.is_finite().then_some(train_loss));
+            let path = checkpoint::save(trainer, dir, &options.companions, &state).await?;
+            checkpoint::prune(dir, KEEP)?;
+            observe(Update::Saved { path: &path });
+            saved = Some(path);
+            since += paused.elapsed();
+        }
+        if stop {
+            break;
+        }
+    }
+    let checkpoint = match saved {
+        Some(path) => path,
+        None => checkpoint::resolve(dir)?,
+    };
+    Ok(RunSummary {
+        step: trainer.step,
+        stopped: trainer.step < train.max_steps,
+        train_loss,
+        val_loss,
+        checkpoint,
+    })
+}

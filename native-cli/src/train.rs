@@ -1,0 +1,161 @@
+//! `onebit train`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use ternary_core::backend::{Backend, cpu::CpuBackend};
+use ternary_core::config::{ModelConfig, TrainConfig};
+use ternary_core::data;
+use ternary_core::session::DeviceChoice;
+use ternary_core::train::checkpoint::Companions;
+use ternary_core::train::{self, RunOptions, Trainer, Update};
+
+use crate::args::Train;
+use crate::progress;
+use crate::tokenize;
+
+pub fn run(a: &Train) -> Result<()> {
+    if a.device == DeviceChoice::Gpu {
+        bail!("training on a GPU is not supported yet; use --device cpu (or auto)");
+    }
+    let (tokenizer, tokenizer_json) = tokenize::read(&a.tokenizer)?;
+    let crc = data::checksum(&tokenizer_json);
+    let tokens = data::load(&a.data_dir, &tokenizer, crc)?;
+    let validation = a
+        .val_data_dir
+        .as_ref()
+        .map(|p| data::load(p, &tokenizer, crc))
+        .transpose()?;
+    let (config, mut train) = read_config(a, tokenizer.vocab_size())?;
+    let meant_for = tokens.header().seq_len as usize;
+    if train.seq_len.is_none() && meant_for > 0 {
+        train.seq_len = Some(meant_for.min(config.max_seq_len));
+    }
+    let chat_template = a
+        .chat_template
+        .as_ref()
+        .map(|p| std::fs::read_to_string(p).with_context(|| format!("cannot read {}", p.display())))
+        .transpose()?;
+
+    let backend = CpuBackend::new(a.threads);
+    eprintln!("device: {} ({})", backend.info().kind, backend.info().name);
+    eprintln!(
+        "model: {:.2}M parameters, {} tokens of training data, {} of validation",
+        config.parameter_count() as f64 / 1e6,
+        tokens.len(),
+        validation.as_ref().map_or(0, data::TokenData::len),
+    );
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; press Ctrl-C again to quit without a checkpoint");
+    })?;
+
+    let mut trainer = Trainer::new(Box::new(backend), config, train)?;
+    let max = trainer.train.max_steps as u64;
+    let bar = progress::bar(max, "{bar:24} {pos}/{len} {msg} {elapsed}, {eta} left");
+    let options = RunOptions {
+        output_dir: a.output_dir.clone(),
+        companions: Companions {
+            tokenizer: tokenizer_json,
+            chat_template,
+        },
+        resume: a.resume,
+        stop,
+    };
+    let (mut smooth, mut val, mut speed) =
+        (f64::NAN, String::new(), (0usize, std::time::Instant::now()));
+    let mut observe = |update: Update| match update {
+        Update::Resumed { step, from } => {
+            bar.set_position(step as u64);
+            bar.reset_eta();
+            bar.suspend(|| eprintln!("resumed at step {step} from {}", from.display()));
+        }
+        Update::Step(r) => {
+            smooth = if smooth.is_nan() {
+                r.loss
+            } else {
+                0.95 * smooth + 0.05 * r.loss
+            };
+            speed.0 += r.tokens;
+            let rate = speed.0 as f64 / speed.1.elapsed().as_secs_f64();
+            bar.set_message(format!(
+                "loss {smooth:.3}{val} lr {:.1e} {rate:.0} tok/s",
+                r.lr
+            ));
+            bar.set_position(r.step as u64);
+        }
+        Update::Validated { step, loss } => {
+            val = format!(" val {loss:.3}");
+            if bar.is_hidden() {
+                eprintln!("step {step}: loss {smooth:.4}, validation loss {loss:.4}");
+            }
+        }
+        Update::Saved { path } => bar.suspend(|| eprintln!("saved {}", path.display())),
+        Update::Warning(text) => bar.suspend(|| eprintln!("warning: {text}")),
+    };
+    let summary = pollster::block_on(train::run(
+        &mut trainer,
+        &tokens,
+        validation.as_ref(),
+        &options,
+        &mut observe,
+    ))?;
+    bar.finish_and_clear();
+    let val = summary
+        .val_loss
+        .map_or(String::new(), |v| format!(", validation loss {v:.4}"));
+    eprintln!(
+        "{} at step {}: loss {:.4}{val}\n{}",
+        if summary.stopped { "stopped" } else { "done" },
+        summary.step,
+        summary.train_loss,
+        summary.checkpoint.display()
+    );
+    Ok(())
+}
+
+/// The config file's model fields and `training` object, overridden by the flags.
+fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
+    let path = a.config.display();
+    let text = std::fs::read_to_string(&a.config).with_context(|| format!("cannot read {path}"))?;
+    let mut value: Value = serde_json::from_str(&text).with_context(|| format!("{path}"))?;
+    let mut train = TrainConfig::default();
+    if let Value::Object(fields) = &mut value {
+        if let Some(t) = fields.shift_remove("training") {
+            train = TrainConfig::from_value(t).with_context(|| format!("{path}"))?;
+        }
+        // The tokenizer knows the vocabulary best.
+        fields
+            .entry("vocab_size")
+            .or_insert_with(|| Value::from(vocab));
+    }
+    let config = ModelConfig::from_value(value).with_context(|| format!("{path}"))?;
+    if config.vocab_size < vocab {
+        bail!(
+            "{path}: vocab_size {} is smaller than the tokenizer's {vocab} tokens; leave it out or raise it",
+            config.vocab_size
+        );
+    }
+    macro_rules! over {
+        ($($flag:ident),*) => { $(if let Some(v) = a.$flag { train.$flag = v; })* };
+    }
+    over!(
+        lr,
+        lr_decay,
+        lr_warmup_steps,
+        max_steps,
+        batch_size,
+        accumulation_steps,
+        save_every,
+        log_every,
+        seed
+    );
+    train.validate()?;
+    Ok((config, train))
+}

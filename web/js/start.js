@@ -1,0 +1,5 @@
+// Starts the user interface. Trunk names the script and the module it built in this element's attributes.
+const { js, wasm } = document.querySelector("script[data-wasm]").dataset;
+const url = (path) => new URL(path, document.baseURI).href;
+const { default: init } = await import(url(js));
+await init({ module_or_path: url(wasm) });

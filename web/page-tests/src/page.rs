@@ -1,0 +1,315 @@
+//! One open page: looking at it, using it as a person would, and what went wrong in it.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use serde_json::{Value, json};
+
+use crate::devtools::{DevTools, Event};
+
+pub struct Page {
+    devtools: Arc<DevTools>,
+    context: String,
+    session: String,
+    origin: String,
+}
+
+/// What should not have happened.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Requests to another origin, from the page or its workers.
+    pub external_requests: Vec<String>,
+    /// Content-Security-Policy violations.
+    pub violations: Vec<String>,
+    /// Uncaught exceptions and messages logged as errors.
+    pub errors: Vec<String>,
+}
+
+impl Findings {
+    pub fn is_clean(&self) -> bool {
+        self.external_requests.is_empty() && self.violations.is_empty() && self.errors.is_empty()
+    }
+}
+
+impl Page {
+    pub(crate) fn open(devtools: Arc<DevTools>, url: &str) -> Result<Self> {
+        let text = |value: &Value| {
+            value
+                .as_str()
+                .map(str::to_owned)
+                .context("an identifier is missing")
+        };
+        let context = text(
+            &devtools.call("", "Target.createBrowserContext", json!({}))?["browserContextId"],
+        )?;
+        let target = devtools.call(
+            "",
+            "Target.createTarget",
+            json!({ "url": "about:blank", "browserContextId": context }),
+        )?;
+        let attach = json!({ "targetId": target["targetId"], "flatten": true });
+        let session = text(&devtools.call("", "Target.attachToTarget", attach)?["sessionId"])?;
+        let origin = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+        let page = Self {
+            devtools,
+            context,
+            session,
+            origin,
+        };
+        for domain in [
+            "Page.enable",
+            "Runtime.enable",
+            "Log.enable",
+            "Network.enable",
+        ] {
+            page.call(domain, json!({}))?;
+        }
+        let workers =
+            json!({ "autoAttach": true, "waitForDebuggerOnStart": true, "flatten": true });
+        page.call("Target.setAutoAttach", workers)?;
+        // Violations are kept in the page: the log's wording changes between browser versions, the event does not.
+        let listener = "window.violations = []; addEventListener('securitypolicyviolation', \
+             e => window.violations.push(`${e.violatedDirective}: ${e.blockedURI} (${e.sourceFile}:${e.lineNumber})`));";
+        page.call(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({ "source": listener }),
+        )?;
+        let answer = page.call("Page.navigate", json!({ "url": url }))?;
+        ensure!(
+            answer["errorText"].is_null(),
+            "{url}: {}",
+            answer["errorText"]
+        );
+        Ok(page)
+    }
+
+    /// The value of a JavaScript expression; promises are awaited.
+    pub fn evaluate(&self, expression: &str) -> Result<Value> {
+        let params =
+            json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let mut answer = self.call("Runtime.evaluate", params)?;
+        if let Some(error) = answer.get("exceptionDetails") {
+            bail!(
+                "`{expression}` throws: {}",
+                error["exception"]["description"]
+            );
+        }
+        Ok(answer["result"]["value"].take())
+    }
+
+    /// Waits until `condition` holds; on failure tells what the page shows instead.
+    pub fn wait_for(&self, condition: &str, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            // A page that is still being replaced can't be asked; ask again.
+            if self
+                .evaluate(&format!("Boolean({condition})"))
+                .is_ok_and(|value| value == true)
+            {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50));
+        }
+        let shown = self.evaluate("document.body.innerText").unwrap_or_default();
+        let findings = self.findings();
+        bail!(
+            "`{condition}` did not hold within {within:?}. The page shows:\n{}\n{findings:#?}",
+            shown.as_str().unwrap_or_default()
+        )
+    }
+
+    /// The text that `selector`'s first element shows.
+    pub fn text(&self, selector: &str) -> Result<String> {
+        let text = self.evaluate(&format!(
+            "document.querySelector({}).innerText",
+            json!(selector)
+        ))?;
+        Ok(text.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// A real mouse click in the middle of `selector`'s first element.
+    pub fn click(&self, selector: &str) -> Result<()> {
+        let (x, y) = self.middle_of(selector)?;
+        for kind in ["mousePressed", "mouseReleased"] {
+            let params = json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
+            self.call("Input.dispatchMouseEvent", params)?;
+        }
+        Ok(())
+    }
+
+    /// Puts `text` where the keyboard focus is.
+    pub fn type_text(&self, text: &str) -> Result<()> {
+        self.call("Input.insertText", json!({ "text": text }))
+            .map(|_| ())
+    }
+
+    /// Presses and releases a key: "Enter", "Tab", "Escape".
+    pub fn press(&self, key: &str) -> Result<()> {
+        let code = match key {
+            "Enter" => 13,
+            "Tab" => 9,
+            "Escape" => 27,
+            _ => bail!("no key code known for {key}"),
+        };
+        let text = if key == "Enter" { "\r" } else { "" };
+        for kind in ["keyDown", "keyUp"] {
+            let params = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text });
+            self.call("Input.dispatchKeyEvent", params)?;
+        }
+        Ok(())
+    }
+
+    /// Drags a file over the middle of the page.
+    pub fn drag_over(&self, file: &Path) -> Result<()> {
+        self.drag("dragEnter", file)?;
+        self.drag("dragOver", file)
+    }
+
+    /// Drops the file that was dragged over the page.
+    pub fn drop_file(&self, file: &Path) -> Result<()> {
+        self.drag_over(file)?;
+        self.drag("drop", file)
+    }
+
+    /// Sets the size of the window and the colour scheme the system asks for.
+    pub fn emulate(&self, width: u32, height: u32, scheme: &str) -> Result<()> {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.call("Emulation.setDeviceMetricsOverride", metrics)?;
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.call(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": features }),
+        )
+        .map(|_| ())
+    }
+
+    pub fn screenshot(&self, file: &Path) -> Result<()> {
+        let answer = self.call("Page.captureScreenshot", json!({ "format": "png" }))?;
+        let data = answer["data"].as_str().context("no picture")?;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(data)?;
+        fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
+        fs::write(file, bytes).with_context(|| format!("writing {}", file.display()))
+    }
+
+    /// Fails on any request to another origin, policy violation or error since the page was opened.
+    pub fn assert_clean(&self) -> Result<()> {
+        let findings = self.findings();
+        ensure!(
+            findings.is_clean(),
+            "the page did what it must not: {findings:#?}"
+        );
+        Ok(())
+    }
+
+    pub fn findings(&self) -> Findings {
+        let mut findings = Findings::default();
+        if let Ok(Value::Array(violations)) = self.evaluate("window.violations") {
+            findings.violations = violations
+                .iter()
+                .map(|text| text.as_str().unwrap_or_default().to_owned())
+                .collect();
+        }
+        for event in self.events() {
+            self.judge(&event, &mut findings);
+        }
+        findings
+    }
+
+    fn judge(&self, event: &Event, findings: &mut Findings) {
+        let params = &event.params;
+        match event.method.as_str() {
+            "Network.requestWillBeSent" => {
+                let url = params["request"]["url"].as_str().unwrap_or_default();
+                let local = [self.origin.as_str(), "data:", "blob:", "about:"]
+                    .iter()
+                    .any(|start| url.starts_with(start));
+                if !local {
+                    findings.external_requests.push(url.to_owned());
+                }
+            }
+            "Log.entryAdded" if params["entry"]["source"] == "security" => {
+                findings
+                    .violations
+                    .push(params["entry"]["text"].to_string());
+            }
+            "Log.entryAdded" if params["entry"]["level"] == "error" => {
+                let entry = &params["entry"];
+                findings
+                    .errors
+                    .push(format!("{} {}", entry["text"], entry["url"]));
+            }
+            "Runtime.exceptionThrown" => {
+                let details = &params["exceptionDetails"];
+                findings.errors.push(format!(
+                    "{} {}",
+                    details["text"], details["exception"]["description"]
+                ));
+            }
+            "Runtime.consoleAPICalled" if params["type"] == "error" => {
+                findings.errors.push(params["args"][0]["value"].to_string());
+            }
+            _ => {}
+        }
+    }
+
+    /// The events of the page and of the workers it started.
+    fn events(&self) -> Vec<Event> {
+        let own = |session: &str| session == self.session;
+        let mut sessions = vec![self.session.clone()];
+        for event in self.devtools.events(own) {
+            if event.method == "Target.attachedToTarget" {
+                sessions.extend(event.params["sessionId"].as_str().map(str::to_owned));
+            }
+        }
+        self.devtools
+            .events(|session| sessions.iter().any(|known| known == session))
+    }
+
+    fn drag(&self, kind: &str, file: &Path) -> Result<()> {
+        let (x, y) = self.middle_of("body")?;
+        let file = file
+            .canonicalize()
+            .with_context(|| format!("{} can't be dragged", file.display()))?;
+        let data = json!({ "items": [], "files": [file], "dragOperationsMask": 1 });
+        self.call(
+            "Input.dispatchDragEvent",
+            json!({ "type": kind, "x": x, "y": y, "data": data }),
+        )
+        .map(|_| ())
+    }
+
+    fn middle_of(&self, selector: &str) -> Result<(f64, f64)> {
+        let place = self.evaluate(&format!(
+            "(() => {{ const e = document.querySelector({}); if (!e) return null; \
+             e.scrollIntoView({{ block: 'nearest' }}); const r = e.getBoundingClientRect(); \
+             return [r.x + r.width / 2, r.y + Math.min(r.height, innerHeight) / 2]; }})()",
+            json!(selector)
+        ))?;
+        match (place[0].as_f64(), place[1].as_f64()) {
+            (Some(x), Some(y)) => Ok((x, y)),
+            _ => bail!("no element matches `{selector}`"),
+        }
+    }
+
+    fn call(&self, method: &str, params: Value) -> Result<Value> {
+        self.devtools.call(&self.session, method, params)
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // The browser may be gone already.
+        self.devtools
+            .call(
+                "",
+                "Target.disposeBrowserContext",
+                json!({ "browserContextId": self.context }),
+            )
+            .ok();
+    }
+}

@@ -1,0 +1,82 @@
+//! `cargo xtask build-web`: the release page and its size.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use flate2::{Compression, write::GzEncoder};
+
+use crate::setup::{self, PageTools};
+use crate::shell::{path_with, run, step};
+use crate::workspace;
+
+/// What a visitor downloads before the model: every script and WebAssembly module, compressed.
+const BUDGET_BYTES: usize = 1_500_000;
+
+pub fn set_up_and_build() -> Result<()> {
+    build(&setup::page_tools()?)
+}
+
+pub fn build(tools: &PageTools) -> Result<()> {
+    step("building the page");
+    run(trunk(tools)?.args(["build", "--release"]))?;
+    check_size()
+}
+
+/// trunk with its tools on PATH and the right compiler.
+pub fn trunk(tools: &PageTools) -> Result<Command> {
+    let mut trunk = Command::new(&tools.trunk.program);
+    trunk.current_dir(workspace::root());
+    // Its errors are the compiler's, already printed; a backtrace of trunk itself would bury them.
+    trunk.env_remove("RUST_BACKTRACE");
+    trunk.env("PATH", path_with(&[tools.wasm_bindgen.folder()])?);
+    tools.toolchain.select(&mut trunk);
+    Ok(trunk)
+}
+
+fn check_size() -> Result<()> {
+    let dist = workspace::dist();
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&dist).with_context(|| format!("reading {}", dist.display()))? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wasm" || extension == "js")
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    ensure!(
+        !files.is_empty(),
+        "{} has neither .wasm nor .js files",
+        dist.display()
+    );
+
+    step("size of the page's code (bytes, and gzipped)");
+    let mut total = 0;
+    for path in &files {
+        let bytes = fs::read(path)?;
+        let compressed = gzipped_length(&bytes)?;
+        let name = path
+            .file_name()
+            .unwrap_or(Path::new("").as_os_str())
+            .to_string_lossy();
+        println!("    {name:<40} {:>10} {compressed:>10}", bytes.len());
+        total += compressed;
+    }
+    println!("    {:<40} {:>10} {total:>10}", "all", "");
+    ensure!(
+        total <= BUDGET_BYTES,
+        "the page's code is {total} bytes gzipped, its budget is {BUDGET_BYTES}"
+    );
+    Ok(())
+}
+
+fn gzipped_length(bytes: &[u8]) -> Result<usize> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes)?;
+    Ok(encoder.finish()?.len())
+}

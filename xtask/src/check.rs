@@ -1,0 +1,53 @@
+//! `cargo xtask check`: formatting, lints, documentation.
+
+use anyhow::Result;
+
+use crate::setup::wasm;
+use crate::shell::{cargo, run, step};
+
+/// The crate that exists only as WebAssembly.
+pub const WEB_CRATE: &str = "ternary-web";
+
+pub fn check() -> Result<()> {
+    step("formatting");
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+
+    step("clippy, native");
+    run(cargo()
+        .args([
+            "clippy",
+            "--workspace",
+            "--exclude",
+            WEB_CRATE,
+            "--all-targets",
+        ])
+        .args(["--", "-D", "warnings"]))?;
+
+    step("clippy, wasm32");
+    let toolchain = wasm::ensure()?;
+    let mut clippy = cargo();
+    toolchain.select(&mut clippy);
+    // The profile trunk builds with: build scripts and procedural macros are then compiled once for both.
+    clippy
+        .args(["clippy", "--profile", "web", "--target", wasm::TARGET])
+        .args(["-p", "ternary-core", "-p", WEB_CRATE])
+        .args([
+            "--no-default-features",
+            "--features",
+            "ternary-core/gpu,ternary-core/web",
+        ])
+        .args(["--", "-D", "warnings"]);
+    run(&mut clippy)?;
+
+    step("documentation");
+    run(cargo()
+        .args([
+            "doc",
+            "--workspace",
+            "--exclude",
+            WEB_CRATE,
+            "--no-deps",
+            "--document-private-items",
+        ])
+        .env("RUSTDOCFLAGS", "-D warnings"))
+}

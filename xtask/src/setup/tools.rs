@@ -1,0 +1,146 @@
+//! trunk and wasm-bindgen: the ones on PATH if their versions suit, else built once into the cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::shell::{find, output, run, step};
+use crate::workspace;
+
+/// Newer ones need a newer Rust than the workspace does.
+const TRUNK: &str = "0.21.14";
+
+/// A program ready to run.
+pub struct Tool {
+    pub program: PathBuf,
+}
+
+impl Tool {
+    pub fn folder(&self) -> &Path {
+        self.program.parent().unwrap_or(Path::new("."))
+    }
+}
+
+pub fn trunk() -> Result<Tool> {
+    ensure(&Recipe {
+        package: "trunk",
+        program: "trunk",
+        version: TRUNK,
+        why: "builds and serves the page",
+        minutes: 4,
+        // It starts compilers and copies files: how fast it runs itself hardly matters, how fast it builds does.
+        // Its default features are for TLS and update checks, which serving on this machine doesn't use.
+        arguments: &["--debug", "--locked", "--no-default-features"],
+        environment: &[("CARGO_PROFILE_DEV_DEBUG", "0")],
+    })
+}
+
+/// The command must match the library's version exactly.
+pub fn wasm_bindgen() -> Result<Tool> {
+    ensure(&Recipe {
+        package: "wasm-bindgen-cli",
+        program: "wasm-bindgen",
+        version: &workspace::locked_version("wasm-bindgen")?,
+        why: "connects WebAssembly and JavaScript",
+        minutes: 3,
+        // Not --locked: its lock file may name a dependency that crates.io mirrors no longer serve.
+        arguments: &[],
+        // Optimised a little, as an unoptimised one takes minutes over a large module; without LTO it builds sooner.
+        environment: &[
+            ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+            ("CARGO_PROFILE_RELEASE_LTO", "off"),
+            ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+        ],
+    })
+}
+
+struct Recipe<'a> {
+    package: &'a str,
+    program: &'a str,
+    version: &'a str,
+    why: &'a str,
+    minutes: u32,
+    arguments: &'a [&'a str],
+    environment: &'a [(&'a str, &'a str)],
+}
+
+fn ensure(recipe: &Recipe) -> Result<Tool> {
+    let tools = workspace::cache()?.join("tools");
+    let root = tools.join(format!("{}-{}", recipe.package, recipe.version));
+    let cached = root.join("bin").join(format!(
+        "{}{}",
+        recipe.program,
+        std::env::consts::EXE_SUFFIX
+    ));
+    for program in find(recipe.program).into_iter().chain([cached.clone()]) {
+        if has_version(&program, recipe.version) {
+            return Ok(Tool { program });
+        }
+    }
+    let Recipe {
+        package,
+        version,
+        why,
+        minutes,
+        ..
+    } = recipe;
+    let crate_version = format!("{package}@{version}");
+
+    if output(Command::new("cargo").args(["binstall", "-V"])).is_some() {
+        step(&format!(
+            "installing {crate_version} into {}: it {why}",
+            root.display()
+        ));
+        let mut binstall = Command::new("cargo");
+        binstall
+            .args(["binstall", "--no-confirm", "--root"])
+            .arg(&root)
+            .arg(&crate_version);
+        match run(&mut binstall) {
+            Ok(()) if has_version(&cached, version) => return Ok(Tool { program: cached }),
+            Ok(()) => println!("    it installed another version; building it instead"),
+            Err(error) => println!("    {error:#}; building it instead"),
+        }
+    }
+
+    step(&format!(
+        "building {crate_version} into {} (about {minutes} minutes on 2 cores, once): it {why}",
+        root.display()
+    ));
+    let build = tools.join("build");
+    let mut install = Command::new("cargo");
+    install
+        .args(["install", &crate_version, "--force", "--root"])
+        .arg(&root)
+        .args(recipe.arguments);
+    install.current_dir(create(&tools)?);
+    install.envs(recipe.environment.iter().copied());
+    install
+        .env("CARGO_TARGET_DIR", &build)
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    // cargo would say that the folder is not on PATH; nothing here needs it to be.
+    install.env("PATH", crate::shell::path_with(&[&root.join("bin")])?);
+    let installed = run(&mut install);
+    fs::remove_dir_all(&build).ok();
+    installed.with_context(|| {
+        format!(
+            "building {crate_version}; a prebuilt {} on PATH serves as well",
+            recipe.program
+        )
+    })?;
+    Ok(Tool { program: cached })
+}
+
+fn create(folder: &Path) -> Result<&Path> {
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Both programs answer `--version` with "name version".
+fn has_version(program: &Path, version: &str) -> bool {
+    output(Command::new(program).arg("--version"))
+        .is_some_and(|text| text.split_whitespace().nth(1) == Some(version))
+}

@@ -1,0 +1,76 @@
+//! Running commands: always shown before they run, with how long the slow ones took.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+/// What is about to happen, and why.
+pub fn step(message: &str) {
+    println!("==> {message}");
+}
+
+/// Shows `command`, runs it with its output passed through, and fails when it fails.
+pub fn run(command: &mut Command) -> Result<()> {
+    let shown = display(command);
+    println!("    $ {shown}");
+    let start = Instant::now();
+    let status = command
+        .status()
+        .with_context(|| format!("starting `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed ({status})");
+    }
+    let seconds = start.elapsed().as_secs();
+    if seconds >= 5 {
+        println!("    took {}:{:02} min", seconds / 60, seconds % 60);
+    }
+    Ok(())
+}
+
+/// What `command` prints on standard output, or `None` when it can't be started or fails.
+pub fn output(command: &mut Command) -> Option<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The first `program` on PATH.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(&file))
+        .find(|file| file.is_file())
+}
+
+/// PATH with `folders` before everything else.
+pub fn path_with(folders: &[&Path]) -> Result<OsString> {
+    let old = std::env::var_os("PATH").unwrap_or_default();
+    let folders = folders.iter().map(|folder| folder.to_path_buf());
+    std::env::join_paths(folders.chain(std::env::split_paths(&old)))
+        .context("a tool's folder can't be put on PATH")
+}
+
+/// Cargo, run in the workspace.
+pub fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(crate::workspace::root());
+    command
+}
+
+fn display(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
