@@ -13,6 +13,8 @@
 @group(0) @binding(3) var<storage, read> cache_v: array<f32>;   // (MAX_SEQ, KV_HEADS, HEAD_DIM)
 @group(0) @binding(4) var<storage, read_write> out: array<f32>; // (ROWS, HEADS, HEAD_DIM), or (ROWS, HEADS, SPLITS, HEAD_DIM + 2)
 
+const REDUCE_LANES: u32 = 256u;
+
 override HEADS: u32;
 override KV_HEADS: u32;
 override HEAD_DIM: u32;

@@ -9,6 +9,8 @@
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;  // (ROWS, GROUPS, DIM)
 @group(0) @binding(4) var<storage, read_write> rstd: array<f32>; // (ROWS, GROUPS)
 
+const REDUCE_LANES: u32 = 256u;
+
 override GROUPS: u32;
 override DIM: u32;
 override IN_PLACE: bool;

@@ -8,6 +8,8 @@
 @group(0) @binding(2) var<storage, read_write> codes: array<u32>;      // (ROWS, STRIDE / 4)
 @group(0) @binding(3) var<storage, read_write> row_scales: array<f32>; // (ROWS)
 
+const REDUCE_LANES: u32 = 256u;
+
 override DIM: u32;
 override STRIDE: u32;
 override NORM: bool;

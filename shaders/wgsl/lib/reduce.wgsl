@@ -1,6 +1,6 @@
-// Sums and maxima over a workgroup of REDUCE_LANES invocations by a tree in workgroup memory: no subgroup size assumed,
-// and always the same order. Every invocation must take part; all of them get the result.
-const REDUCE_LANES: u32 = 256u;
+// Sums and maxima over a workgroup of REDUCE_LANES invocations (a power of two, declared by the operation) by a tree in
+// workgroup memory: no subgroup size assumed, and always the same order. Every invocation must take part; all of them get
+// the result.
 
 var<workgroup> reduce_lanes: array<f32, REDUCE_LANES>;
 

@@ -3,12 +3,13 @@
 use ternary_shaders as shaders;
 
 use super::device::DEVICE;
+use super::fuse::CacheHeads;
 use super::kernel::{Call, Slice};
 use super::linear;
 use super::memory::Memory;
 use crate::backend::BackendError;
 use crate::config::Activation;
-use crate::program::Op;
+use crate::program::{BufferId, Op};
 use crate::quant::tile::act_stride;
 
 /// Workgroups that keep a GPU busy: attention over a long context is split until there are about as many.
@@ -56,7 +57,7 @@ fn candidate_bytes(slices: usize, k: usize) -> usize {
     (4 * slices * k).next_multiple_of(256)
 }
 
-/// Dispatches for a unit of [`super::fuse::units`].
+/// Dispatches for a unit of [`super::fuse::fuse`].
 pub(super) fn lower(unit: &[Op], memory: &Memory) -> Result<Vec<Call>, BackendError> {
     match unit {
         [op] => lower_one(op, memory),
@@ -69,44 +70,6 @@ pub(super) fn lower(unit: &[Op], memory: &Memory) -> Result<Vec<Call>, BackendEr
             },
             Op::Residual { out, scale, .. },
         ] => linear::linear(memory, *input, *weight, *out, *rows, Some(*scale)),
-        [
-            Op::Rope {
-                x: q,
-                table,
-                rows,
-                seq,
-                heads,
-                head_dim,
-                inverse,
-            },
-            Op::Rope {
-                heads: kv_heads, ..
-            },
-            Op::KvWrite {
-                k,
-                v,
-                cache_k,
-                cache_v,
-                max_seq,
-                ..
-            },
-        ] => Ok(vec![
-            Call::new(&shaders::ROPE_KV_WRITE)
-                .bind("angles", memory.bind(*table)?)
-                .bind("q", memory.bind(*q)?)
-                .bind("k", memory.bind(*k)?)
-                .bind("v", memory.bind(*v)?)
-                .bind("cache_k", memory.bind(*cache_k)?)
-                .bind("cache_v", memory.bind(*cache_v)?)
-                .size("ROWS", *rows)
-                .size("SEQ", *seq)
-                .size("HEADS", *heads)
-                .size("KV_HEADS", *kv_heads)
-                .size("HEAD_DIM", *head_dim)
-                .size("MAX_SEQ", *max_seq)
-                .set("INVERSE", *inverse)
-                .items(rows * (heads + 2 * kv_heads) * (head_dim / 2)),
-        ]),
         [
             Op::Activate {
                 gate,
@@ -129,8 +92,57 @@ pub(super) fn lower(unit: &[Op], memory: &Memory) -> Result<Vec<Call>, BackendEr
                 .set("UP", up.is_some());
             Ok(vec![quantise(call, quant, memory)?])
         }
-        _ => unreachable!("units are made by fuse::units"),
+        _ => Ok(vec![cache_heads(unit, memory)?]),
     }
+}
+
+fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
+    let (
+        Some(CacheHeads {
+            norm,
+            rope,
+            q,
+            heads,
+            k_in,
+            head_dim,
+            ..
+        }),
+        Some(Op::KvWrite {
+            v,
+            cache_k,
+            cache_v,
+            rows,
+            kv_dim,
+            max_seq,
+            ..
+        }),
+    ) = (CacheHeads::at_start(unit), unit.last())
+    else {
+        unreachable!("units are made by fuse");
+    };
+    let kv_heads = kv_dim / head_dim;
+    let optional =
+        |id: Option<BufferId>| id.map_or(Ok(Slice::whole(&memory.unread)), |id| memory.bind(id));
+    Ok(Call::new(&shaders::CACHE_HEADS)
+        .bind("angles", optional(rope.map(|r| r.0))?)
+        .bind("q", memory.bind(q)?)
+        .bind("k", memory.bind(k_in)?)
+        .bind("v", memory.bind(*v)?)
+        .bind("cache_k", memory.bind(*cache_k)?)
+        .bind("cache_v", memory.bind(*cache_v)?)
+        .bind("q_weight", optional(norm.map(|n| n.0))?)
+        .bind("k_weight", optional(norm.map(|n| n.1))?)
+        .size("ROWS", *rows)
+        .size("SEQ", rope.map_or(1, |r| r.1))
+        .size("HEADS", heads)
+        .size("KV_HEADS", kv_heads)
+        .size("HEAD_DIM", head_dim)
+        .size("MAX_SEQ", *max_seq)
+        .set("NORM", norm.is_some())
+        .set("EPS", norm.map_or(0.0, |n| n.2))
+        .set("ROPE", rope.is_some())
+        .set("INVERSE", false)
+        .workgroups(rows * (heads + 2 * kv_heads)))
 }
 
 fn activation_constant(activation: Activation) -> u32 {
@@ -209,24 +221,27 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             groups,
             dim,
             eps,
-        } => one(Call::new(&shaders::RMS_NORM)
-            .bind("x", if x == out { unread() } else { memory.bind(x)? })
-            .bind("weight", memory.bind(weight)?)
-            .bind("out", memory.bind(out)?)
-            .bind(
-                "rstd",
-                match rstd {
-                    Some(rstd) => memory.bind(rstd)?,
-                    None => Slice::whole(&memory.unwritten),
-                },
-            )
-            .size("ROWS", rows)
-            .size("GROUPS", groups)
-            .size("DIM", dim)
-            .set("EPS", eps)
-            .set("IN_PLACE", x == out)
-            .set("KEEP_RSTD", rstd.is_some())
-            .workgroups(rows * groups)),
+        } => {
+            let in_place = memory.same(x, out);
+            one(Call::new(&shaders::RMS_NORM)
+                .bind("x", if in_place { unread() } else { memory.bind(x)? })
+                .bind("weight", memory.bind(weight)?)
+                .bind("out", memory.bind(out)?)
+                .bind(
+                    "rstd",
+                    match rstd {
+                        Some(rstd) => memory.bind(rstd)?,
+                        None => Slice::whole(&memory.unwritten),
+                    },
+                )
+                .size("ROWS", rows)
+                .size("GROUPS", groups)
+                .size("DIM", dim)
+                .set("EPS", eps)
+                .set("IN_PLACE", in_place)
+                .set("KEEP_RSTD", rstd.is_some())
+                .workgroups(rows * groups))
+        }
         Op::QuantAct { x, .. } => {
             let call = Call::new(&shaders::QUANT_ACT).bind("x", memory.bind(x)?);
             one(quantise(call, op, memory)?)

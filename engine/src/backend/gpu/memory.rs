@@ -47,6 +47,14 @@ impl Memory {
         Ok(slice)
     }
 
+    /// Whether two ids stand for the same memory.
+    pub fn same(&self, a: BufferId, b: BufferId) -> bool {
+        match (&self.buffers[a.index()], &self.buffers[b.index()]) {
+            (Some(a), Some(b)) => a.buffer == b.buffer,
+            _ => false,
+        }
+    }
+
     pub fn slice(&self, id: BufferId) -> Result<Slice, BackendError> {
         self.buffers
             .get(id.index())

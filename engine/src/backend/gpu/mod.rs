@@ -17,10 +17,11 @@ use std::collections::HashMap;
 use futures_channel::oneshot;
 
 use self::device::Gpu;
+use self::fuse::Fused;
 use self::kernel::{Kernels, Slice, Step};
 use self::memory::Memory;
 use super::{Backend, BackendError, DeviceInfo, LocalFuture, ProgramId};
-use crate::program::{BufferId, Elem, Knobs, Program, Role, plan_slots_for};
+use crate::program::{BufferId, Elem, Knobs, Program, Role};
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -181,16 +182,13 @@ impl Backend for GpuBackend {
     }
 
     fn prepare(&mut self, mut program: Program) -> Result<ProgramId, BackendError> {
-        let units = fuse::units(&program);
-        // A fused unit reads and writes at once what its operations did one after another: other buffers may share memory.
-        for decl in &mut program.buffers {
-            if let Role::Scratch { slot } = &mut decl.role {
-                *slot = usize::MAX;
-            }
-        }
-        let accesses = units.iter().map(|u| fuse::access(&program.ops[u.clone()]));
-        program.slots = plan_slots_for(&mut program.buffers, accesses);
-
+        let Fused {
+            units,
+            buffers,
+            slots,
+        } = fuse::fuse(&program);
+        program.buffers = buffers;
+        program.slots = slots;
         let memory = self.memory(&program)?;
         let mut steps = Vec::new();
         for unit in units {

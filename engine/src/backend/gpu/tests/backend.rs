@@ -113,6 +113,58 @@ fn running_out_of_memory_is_an_error_and_not_the_end() {
 }
 
 #[test]
+fn a_lost_device_is_an_error() {
+    with_gpu(|_| {
+        let mut gpu = pollster::block_on(GpuBackend::new()).unwrap();
+        let (program, _, branch) = add_to_shared(3);
+        let id = gpu.prepare(program.clone()).unwrap();
+        gpu.gpu.device.destroy();
+        let errors = [
+            pollster::block_on(gpu.read(id, &[branch])).err(),
+            gpu.run(id, &rows(1)).err(),
+            gpu.write(id, branch, &[0; 4]).err(),
+            gpu.prepare(program).err(),
+            pollster::block_on(gpu.download("stream")).err(),
+        ];
+        for error in errors {
+            assert!(
+                matches!(error, Some(BackendError::DeviceLost(_))),
+                "{error:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_decode_step_takes_few_dispatches() {
+    use crate::config::{LayerBitMap, ModelConfig};
+    with_gpu(|gpu| {
+        let dispatches = |gpu: &mut GpuBackend, layers| {
+            let config = ModelConfig {
+                vocab_size: 300,
+                hidden_size: 64,
+                num_heads: 4,
+                num_layers: layers,
+                intermediate_size: 160,
+                max_seq_len: 40,
+                use_swiglu: true,
+                use_rope: true,
+                layer_bit_map: Some(LayerBitMap::sandwich(layers, QuantMode::Ternary)),
+                ..ModelConfig::default()
+            };
+            let decode = crate::model::record_infer(&config, 1, crate::model::Logits::Last);
+            let id = gpu.prepare(decode.program).unwrap();
+            gpu.programs[id.0].steps.len()
+        };
+        let one = dispatches(gpu, 1);
+        gpu.clear();
+        let two = dispatches(gpu, 2);
+        // Quantise, q, k, v, heads, attention; quantise, o; quantise, gate, up, activate, down.
+        assert_eq!(two - one, 13);
+    });
+}
+
+#[test]
 fn the_fallback_for_packed_products_is_exact() {
     with_gpu(|_| {
         let mut gpu = pollster::block_on(GpuBackend::new()).unwrap();

@@ -46,6 +46,13 @@ fn configs() -> Vec<ModelConfig> {
             }),
             ..base.clone()
         },
+        // Heads of an odd number of pairs, not normalised.
+        ModelConfig {
+            hidden_size: 40,
+            use_qk_norm: false,
+            use_rope: true,
+            ..base.clone()
+        },
         ModelConfig {
             activation_bits: None,
             weight_scale: crate::config::WeightScale::Group,
@@ -170,7 +177,7 @@ fn compare_with_cpu(
         ..Knobs::default()
     };
     let units = if fused {
-        fuse::units(&program)
+        fuse::fuse(&program).units
     } else {
         (0..program.ops.len()).map(|i| i..i + 1).collect()
     };
