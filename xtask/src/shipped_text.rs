@@ -44,18 +44,48 @@ fn nouns(story: &str) -> Vec<&str> {
         .filter(|w| matches!(w[0], "a" | "an" | "the") && w[1].len() > 2)
         // "a big dog": the last word before a verb or a small word is the likelier noun, so take the second of two only when the
         // first is a common adjective.
-        .map(|w| if ADJECTIVES.contains(&w[1]) { w[2] } else { w[1] })
-        .filter(|w| w.len() > 2 && w.chars().all(|c| c.is_ascii_lowercase()) && !NOT_NOUNS.contains(w))
+        .map(|w| {
+            if ADJECTIVES.contains(&w[1]) {
+                w[2]
+            } else {
+                w[1]
+            }
+        })
+        .filter(|w| {
+            w.len() > 2 && w.chars().all(|c| c.is_ascii_lowercase()) && !NOT_NOUNS.contains(w)
+        })
         .collect()
 }
 
 const ADJECTIVES: [&str; 24] = [
-    "little", "big", "small", "old", "new", "nice", "pretty", "red", "blue", "green", "happy", "sad", "good", "bad",
-    "brave", "kind", "special", "long", "tall", "beautiful", "shiny", "funny", "huge", "tiny",
+    "little",
+    "big",
+    "small",
+    "old",
+    "new",
+    "nice",
+    "pretty",
+    "red",
+    "blue",
+    "green",
+    "happy",
+    "sad",
+    "good",
+    "bad",
+    "brave",
+    "kind",
+    "special",
+    "long",
+    "tall",
+    "beautiful",
+    "shiny",
+    "funny",
+    "huge",
+    "tiny",
 ];
 const NOT_NOUNS: [&str; 24] = [
-    "time", "day", "little", "lot", "bit", "very", "girl", "boy", "other", "two", "next", "same", "end", "best", "rest",
-    "way", "few", "while", "big", "most", "first", "one", "new", "more",
+    "time", "day", "little", "lot", "bit", "very", "girl", "boy", "other", "two", "next", "same",
+    "end", "best", "rest", "way", "few", "while", "big", "most", "first", "one", "new", "more",
 ];
 
 /// The noun a story is about: frequent in it, rare elsewhere.
@@ -89,11 +119,20 @@ fn story_text(stories: &[&str]) -> String {
     }
     let mut out = String::new();
     for (i, story) in stories.iter().enumerate() {
-        let word = if i % 2 == 0 { None } else { subject(story, &spread, stories.len()) };
+        let word = if i % 2 == 0 {
+            None
+        } else {
+            subject(story, &spread, stories.len())
+        };
         match word {
             Some(word) => {
-                let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an " } else { "a " };
-                let request = REQUESTS[i / 2 % REQUESTS.len()].replace("a WORD", &format!("{article}{word}"));
+                let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
+                    "an "
+                } else {
+                    "a "
+                };
+                let request =
+                    REQUESTS[i / 2 % REQUESTS.len()].replace("a WORD", &format!("{article}{word}"));
                 out += &format!("<|user|>{request}<|end|><|assistant|>{story}<|end|>{END}\n");
             }
             None => out += &format!("{story}\n{END}\n"),
@@ -138,7 +177,11 @@ pub fn run(shared: &Path, out: &Path) -> Result<()> {
     std::fs::create_dir_all(out)?;
     for (name, text) in [("stories.txt", story_text(&stories)), ("chat.txt", chat)] {
         std::fs::write(out.join(name), &text)?;
-        println!("{}: {:.1} MB", out.join(name).display(), text.len() as f64 / 1e6);
+        println!(
+            "{}: {:.1} MB",
+            out.join(name).display(),
+            text.len() as f64 / 1e6
+        );
     }
     Ok(())
 }
