@@ -18,6 +18,13 @@ pub struct Cli {
 pub enum Command {
     Tokenize(Tokenize),
     Train(Train),
+    Eval(Eval),
+    Generate(Generate),
+    Logits(Logits),
+    Chat(Chat),
+    Export(Export),
+    Inspect(Inspect),
+    Bench(Bench),
 }
 
 fn decay(text: &str) -> Result<LrDecay, String> {
@@ -119,4 +126,191 @@ pub struct Train {
     /// CPU threads; 0 = all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
+}
+
+/// A model and where to run it.
+#[derive(Args)]
+pub struct ModelArgs {
+    /// A .1bit file or a checkpoint folder.
+    #[arg(long, alias = "model-dir", value_name = "PATH")]
+    pub model: PathBuf,
+    /// auto, cpu or gpu.
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// CPU threads; 0 = all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+}
+
+/// How tokens are chosen.
+#[derive(Args)]
+pub struct SamplingArgs {
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_tokens: usize,
+    /// 0 = greedy.
+    #[arg(long, default_value_t = 0.7)]
+    pub temperature: f32,
+    #[arg(long, default_value_t = 0.95)]
+    pub top_p: f32,
+    /// At most 256; 0 = 256.
+    #[arg(long, default_value_t = 40)]
+    pub top_k: usize,
+    /// 1 = off; greedy decoding (temperature 0) leaves it off unless it is given.
+    #[arg(long)]
+    pub repetition_penalty: Option<f32>,
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// End before this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+/// Loss, perplexity and bits per byte of a text.
+#[derive(Args)]
+#[command(after_help = "Example:
+  onebit eval --model model.1bit --data valid.txt --json")]
+pub struct Eval {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A UTF-8 text file.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Continue a prompt.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit generate --model model.1bit --prompt 'Once upon a time'
+  onebit generate --model run/ --prompt 'The' --temperature 0 --max-tokens 64 --json")]
+pub struct Generate {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: String,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// One JSON object (text, finish_reason, stats) instead of streaming.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write a model's logits for token ids: tensor `logits` [n, vocab], f32.
+#[derive(Args)]
+#[command(after_help = "Example:
+  onebit logits --model model.1bit --ids 1,2,3 --output logits.safetensors")]
+pub struct Logits {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[arg(long, value_delimiter = ',', value_name = "ID,ID,…", required = true)]
+    pub ids: Vec<u32>,
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// Talk with a model. Ctrl-C stops a reply; /reset starts again, /exit (or Ctrl-D) leaves.
+#[derive(Args)]
+#[command(after_help = "Example:
+  onebit chat --model model.1bit")]
+pub struct Chat {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+/// How `export` stores matrices.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum PackMode {
+    /// As the bit-map says; ternary in 2 bits.
+    Ternary,
+    /// As the bit-map says; ternary in 1.6 bits: a smaller file.
+    Base3,
+    /// Every matrix de-quantised to F16.
+    Dense,
+}
+
+/// Write a checkpoint as a .1bit file.
+#[derive(Args)]
+#[command(after_help = "Example:
+  onebit export --model-dir run/ --output model.1bit --pack-mode ternary --name 'My model'")]
+pub struct Export {
+    /// Checkpoint folder.
+    #[arg(long, alias = "model", value_name = "DIR")]
+    pub model_dir: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    #[arg(long, value_enum, default_value = "ternary")]
+    pub pack_mode: PackMode,
+    /// Shown by programs that load the file.
+    #[arg(long, default_value = "")]
+    pub name: String,
+    #[arg(long, default_value = "")]
+    pub description: String,
+    #[arg(long, default_value = "")]
+    pub license: String,
+}
+
+/// What a .1bit file holds.
+#[derive(Args)]
+#[command(after_help = "Example:
+  onebit inspect model.1bit --json")]
+pub struct Inspect {
+    pub file: PathBuf,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A synthetic model's shape.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Shape {
+    /// Hidden 768, 12 layers, FFN 2048, vocabulary 32000.
+    #[value(name = "100m")]
+    M100,
+    /// Hidden 256, 4 layers, FFN 512, vocabulary 4096: a quick check.
+    #[value(name = "5m")]
+    M5,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Head {
+    F16,
+    Eightbit,
+}
+
+/// Measure prefill and decode speed, and the memory bandwidth beside them.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit bench --synthetic 100m
+  onebit bench --model model.1bit --json")]
+pub struct Bench {
+    /// A .1bit file or a checkpoint folder.
+    #[arg(
+        long,
+        alias = "model-dir",
+        value_name = "PATH",
+        required_unless_present = "synthetic"
+    )]
+    pub model: Option<PathBuf>,
+    /// A random ternary model instead.
+    #[arg(long, value_enum, conflicts_with = "model")]
+    pub synthetic: Option<Shape>,
+    /// Precision of the synthetic model's embedding and head.
+    #[arg(long, value_enum, default_value = "eightbit")]
+    pub head: Head,
+    /// auto, cpu or gpu; on the CPU one thread and all threads are measured.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// Tokens decoded per measurement.
+    #[arg(long, default_value_t = 64)]
+    pub tokens: usize,
+    /// Measurements; the median is reported.
+    #[arg(long, default_value_t = 5)]
+    pub repeat: usize,
+    #[arg(long)]
+    pub json: bool,
 }

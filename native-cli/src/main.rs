@@ -6,6 +6,14 @@
 )]
 
 mod args;
+mod bench;
+mod chat;
+mod eval;
+mod export;
+mod generate;
+mod inspect;
+mod logits;
+mod model;
 mod progress;
 mod tokenize;
 mod train;
@@ -19,6 +27,13 @@ fn main() -> ExitCode {
     let result = match args::Cli::parse().command {
         args::Command::Tokenize(a) => tokenize::run(&a),
         args::Command::Train(a) => train::run(&a),
+        args::Command::Eval(a) => eval::run(&a),
+        args::Command::Generate(a) => generate::run(&a),
+        args::Command::Logits(a) => logits::run(&a),
+        args::Command::Chat(a) => chat::run(&a),
+        args::Command::Export(a) => export::run(&a),
+        args::Command::Inspect(a) => inspect::run(&a),
+        args::Command::Bench(a) => bench::run(&a),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

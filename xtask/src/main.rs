@@ -10,6 +10,7 @@ mod check;
 mod serve;
 mod setup;
 mod shell;
+mod shipped_text;
 mod test;
 mod workspace;
 
@@ -26,6 +27,7 @@ cargo xtask <command>
   check                      formatting, clippy (native and wasm32), documentation
   build-web                  the release page in dist/, within its size budget
   ci                         check, then test
+  shipped-text SHARED OUT    the training text of the shipped model, from SHARED/data
   help                       this text
 
 The page needs the wasm32 target, trunk and wasm-bindgen; the tests also Chromium and a Vulkan driver.
@@ -49,7 +51,7 @@ fn dispatch() -> Result<()> {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", [].as_slice()),
     };
-    if command != "serve" && !rest.is_empty() {
+    if !matches!(command, "serve" | "shipped-text") && !rest.is_empty() {
         bail!("`{command}` takes no arguments, found `{}`", rest.join(" "));
     }
     match command {
@@ -59,6 +61,10 @@ fn dispatch() -> Result<()> {
         "check" => check::check(),
         "build-web" => bundle::set_up_and_build(),
         "ci" => check::check().and_then(|()| test::test()),
+        "shipped-text" => match rest {
+            [shared, out] => shipped_text::run(shared.as_ref(), out.as_ref()),
+            _ => bail!("usage: cargo xtask shipped-text SHARED OUT"),
+        },
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -1,5 +1,13 @@
 //! Prefill, decode, sampling.
 
+mod evaluate;
+mod model;
+mod sampler;
+
+pub use evaluate::{Evaluation, evaluate};
+pub use model::Model;
+pub use sampler::Sampler;
+
 use serde::{Deserialize, Serialize};
 
 /// How the next token is chosen. Order: repetition penalty, temperature, top-k, top-p (as in Hugging Face's generate).
@@ -31,5 +39,41 @@ impl Default for Sampling {
             max_tokens: 256,
             stop: Vec::new(),
         }
+    }
+}
+
+impl Sampling {
+    /// Refuse values that mean nothing.
+    pub fn validate(&self) -> crate::Result<()> {
+        let fail = |m: String| Err(crate::Error::Request(m));
+        if !(self.temperature >= 0.0 && self.temperature <= 100.0) {
+            return fail(format!(
+                "temperature is {}; it must be between 0 and 100",
+                self.temperature
+            ));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return fail(format!(
+                "top_p is {}; it must be above 0 and at most 1",
+                self.top_p
+            ));
+        }
+        if self.top_k > crate::model::CANDIDATES {
+            return fail(format!(
+                "top_k is {}; it must be at most {}",
+                self.top_k,
+                crate::model::CANDIDATES
+            ));
+        }
+        if !(self.repetition_penalty >= 0.1 && self.repetition_penalty <= 10.0) {
+            return fail(format!(
+                "repetition_penalty is {}; it must be between 0.1 and 10",
+                self.repetition_penalty
+            ));
+        }
+        if self.max_tokens == 0 {
+            return fail("max_tokens is 0; it must be at least 1".into());
+        }
+        Ok(())
     }
 }

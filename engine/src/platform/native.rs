@@ -7,3 +7,55 @@ pub fn threads() -> usize {
 
 /// Let other tasks of this thread run. Natively there are none.
 pub async fn yield_now() {}
+
+/// A file, read in slices.
+#[derive(Debug)]
+pub struct FileSource {
+    path: std::path::PathBuf,
+    file: std::sync::Mutex<std::fs::File>,
+    len: u64,
+}
+
+impl FileSource {
+    pub fn open(path: &std::path::Path) -> crate::Result<Self> {
+        use crate::error::IoContext;
+        let file = std::fs::File::open(path).at("open", path)?;
+        let len = file.metadata().at("read", path)?.len();
+        Ok(FileSource {
+            path: path.to_owned(),
+            file: std::sync::Mutex::new(file),
+            len,
+        })
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Vec<u8>> {
+        use std::io::{Read, Seek, SeekFrom};
+        let mut file = self
+            .file
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = vec![0; len];
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl crate::format::ByteSource for FileSource {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(
+        &self,
+        offset: u64,
+        len: usize,
+    ) -> crate::backend::LocalFuture<'_, Result<Vec<u8>, String>> {
+        let bytes = self.read_at(offset, len).map_err(|e| e.to_string());
+        Box::pin(async move { bytes })
+    }
+}

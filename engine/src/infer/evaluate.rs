@@ -1,0 +1,78 @@
+//! Loss of a text.
+
+use serde::Serialize;
+
+use super::Model;
+use crate::error::{Error, Result};
+use crate::tokenizer::{END_OF_TEXT, Tokenizer};
+
+/// What `onebit eval` reports.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Predicted tokens.
+    pub tokens: usize,
+    /// Mean negative log-likelihood, nats per token.
+    pub loss: f64,
+    /// exp(loss).
+    pub perplexity: f64,
+    /// Total negative log-likelihood in bits over the text's UTF-8 bytes: comparable whatever the tokenizer.
+    pub bits_per_byte: f64,
+    /// exp(total nats / words), words being white-space separated with every line end counted as one, as is usual for WikiText.
+    pub word_perplexity: f64,
+}
+
+/// Evaluate `text`. Windows of the context's length overlap by half, and only the second half of each (all of the first) is
+/// scored, so every token is predicted from at least half a context. The text is preceded by `<|endoftext|>` where the tokenizer
+/// has it, so that its first token is predicted too.
+pub async fn evaluate(
+    model: &mut Model,
+    tokenizer: &Tokenizer,
+    text: &str,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Evaluation> {
+    let mut ids: Vec<u32> = tokenizer.id(END_OF_TEXT).into_iter().collect();
+    ids.extend(tokenizer.encode(text)?);
+    if ids.len() < 2 {
+        return Err(Error::Data(
+            "the text is too short to evaluate: it needs at least two tokens".into(),
+        ));
+    }
+    let (context, vocab) = (model.config().max_seq_len, model.config().vocab_size);
+    let stride = (context / 2).max(1);
+    let (mut total, mut count) = (0.0f64, 0usize);
+    let mut start = 0;
+    loop {
+        let end = (start + context).min(ids.len() - 1);
+        let window = &ids[start..end];
+        // Targets already scored by the window before.
+        let skip = if start == 0 { 0 } else { context - stride };
+        let mut at = 0;
+        model
+            .logits(window, &mut |rows| {
+                for row in rows.chunks_exact(vocab) {
+                    if at >= skip {
+                        let target = ids[start + at + 1] as usize;
+                        let max = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+                        let sum: f64 = row.iter().map(|v| f64::from(v - max).exp()).sum();
+                        total += sum.ln() + f64::from(max - row[target]);
+                        count += 1;
+                    }
+                    at += 1;
+                }
+            })
+            .await?;
+        progress(count, ids.len() - 1);
+        if end == ids.len() - 1 {
+            break;
+        }
+        start += stride;
+    }
+    let words = text.split_whitespace().count() + text.matches('\n').count();
+    Ok(Evaluation {
+        tokens: count,
+        loss: total / count as f64,
+        perplexity: (total / count as f64).exp(),
+        bits_per_byte: total / std::f64::consts::LN_2 / text.len() as f64,
+        word_perplexity: (total / words.max(1) as f64).exp(),
+    })
+}

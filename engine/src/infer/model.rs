@@ -1,0 +1,338 @@
+//! A loaded model: weights on a backend, programs recorded once, a KV cache that knows its tokens.
+
+use crate::backend::{Backend, DeviceInfo, ProgramId, elements};
+use crate::config::{ModelConfig, QuantMode};
+use crate::error::{Error, Result};
+use crate::format::{ByteSource, Encoding, FormatError, OneBit, TensorEntry, TensorRows};
+use crate::model::params::{self, Matrix, ParamKind};
+use crate::model::{self, CANDIDATES, Logits, RECENT, SamplingBuffers};
+use crate::program::{BufferId, Elem, Knobs};
+use crate::quant::tile::TileWriter;
+
+/// Tokens of one prefill run.
+const PREFILL: usize = 64;
+
+struct Step {
+    program: ProgramId,
+    rows: usize,
+    ids: BufferId,
+    logits: BufferId,
+    sampling: Option<SamplingBuffers>,
+}
+
+pub struct Model {
+    backend: Box<dyn Backend>,
+    config: ModelConfig,
+    decode: Step,
+    prefill: Step,
+    /// Recorded when first asked for: its logits take rows × vocabulary.
+    all_logits: Option<Step>,
+    /// Tokens whose keys and values are in the cache.
+    cached: Vec<u32>,
+    weight_bytes: usize,
+}
+
+impl Model {
+    /// Expand a file's tensors onto `backend`, tensor by tensor; `progress` is told the bytes read so far.
+    pub async fn load(
+        mut backend: Box<dyn Backend>,
+        file: &OneBit,
+        source: &dyn ByteSource,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self> {
+        let config = file.metadata.config.clone();
+        let (mut done, mut weight_bytes) = (0, 0);
+        for p in params::all(&config) {
+            let entry = file.tensor(&p.name)?;
+            let shape: Vec<u64> = p.shape.iter().map(|n| *n as u64).collect();
+            if entry.shape != shape {
+                return Err(invalid(
+                    entry,
+                    format!("shape {:?}, the config asks for {shape:?}", entry.shape),
+                ));
+            }
+            weight_bytes += match &p.kind {
+                ParamKind::Matrix(m) => {
+                    load_matrix(backend.as_mut(), file, source, entry, m).await?
+                }
+                ParamKind::Norm | ParamKind::Positions => {
+                    load_floats(backend.as_mut(), file, source, entry).await?
+                }
+            };
+            done += entry.length;
+            progress(done);
+            crate::platform::yield_now().await;
+        }
+        if config.use_rope {
+            let table =
+                model::rope_values(config.max_seq_len, config.head_dim(), config.rope_theta);
+            backend.upload(model::ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))?;
+        }
+        let decode = prepare(backend.as_mut(), &config, 1, Logits::Last)?;
+        let rows = PREFILL.min(config.max_seq_len);
+        let prefill = prepare(backend.as_mut(), &config, rows, Logits::Last)?;
+        Ok(Model {
+            backend,
+            config,
+            decode,
+            prefill,
+            all_logits: None,
+            cached: Vec::new(),
+            weight_bytes,
+        })
+    }
+
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    pub fn device(&self) -> DeviceInfo {
+        self.backend.info()
+    }
+
+    /// Weights at run time, in bytes.
+    pub fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
+    /// KV cache, in bytes.
+    pub fn cache_bytes(&self) -> usize {
+        cache_bytes(&self.config)
+    }
+
+    /// Tokens in the cache.
+    pub fn cached(&self) -> &[u32] {
+        &self.cached
+    }
+
+    /// Keep only the first `len` tokens of the cache.
+    pub fn truncate(&mut self, len: usize) {
+        self.cached.truncate(len);
+    }
+
+    /// Append `ids` to the context and return the candidates for the next token: the largest logits after `penalty` on the
+    /// distinct `recent` tokens. One readback, whatever the vocabulary.
+    pub async fn feed(
+        &mut self,
+        ids: &[u32],
+        recent: &[u32],
+        penalty: f32,
+    ) -> Result<Vec<(u32, f32)>> {
+        self.check(ids)?;
+        let mut rest = ids;
+        loop {
+            let step = if rest.len() == 1 {
+                &self.decode
+            } else {
+                &self.prefill
+            };
+            let n = rest.len().min(step.rows);
+            let (now, later) = rest.split_at(n);
+            let sampling = step
+                .sampling
+                .ok_or_else(|| Error::Request("not a sampling program".into()))?;
+            let recent = &recent[recent.len().saturating_sub(RECENT)..];
+            self.backend
+                .write(step.program, step.ids, bytemuck::cast_slice(now))?;
+            if later.is_empty() && penalty != 1.0 {
+                self.backend
+                    .write(step.program, sampling.recent, bytemuck::cast_slice(recent))?;
+            }
+            let knobs = Knobs {
+                pos: self.cached.len() as u32,
+                rows: n as u32,
+                recent: if penalty == 1.0 {
+                    0
+                } else {
+                    recent.len() as u32
+                },
+                repetition_penalty: penalty,
+                ..Knobs::default()
+            };
+            self.backend.run(step.program, &knobs)?;
+            self.cached.extend_from_slice(now);
+            if later.is_empty() {
+                let buffers = [sampling.top_ids, sampling.top_values];
+                let read = self.backend.read(step.program, &buffers).await?;
+                let ids: Vec<u32> = elements(&read[0]);
+                let values: Vec<f32> = elements(&read[1]);
+                return Ok(ids.into_iter().zip(values).collect());
+            }
+            crate::platform::yield_now().await;
+            rest = later;
+        }
+    }
+
+    /// Logits `[ids.len(), vocab]` of a text from an empty cache, handed out in bands of rows.
+    pub async fn logits(&mut self, ids: &[u32], rows: &mut dyn FnMut(&[f32])) -> Result<()> {
+        self.cached.clear();
+        self.check(ids)?;
+        if self.all_logits.is_none() {
+            let rows = PREFILL.min(self.config.max_seq_len);
+            self.all_logits = Some(prepare(
+                self.backend.as_mut(),
+                &self.config,
+                rows,
+                Logits::All,
+            )?);
+        }
+        let Some(step) = &self.all_logits else {
+            return Ok(());
+        };
+        for part in ids.chunks(step.rows) {
+            self.backend
+                .write(step.program, step.ids, bytemuck::cast_slice(part))?;
+            let knobs = Knobs {
+                pos: self.cached.len() as u32,
+                rows: part.len() as u32,
+                ..Knobs::default()
+            };
+            self.backend.run(step.program, &knobs)?;
+            self.cached.extend_from_slice(part);
+            let read = self.backend.read(step.program, &[step.logits]).await?;
+            let logits: Vec<f32> = elements(&read[0]);
+            rows(&logits[..part.len() * self.config.vocab_size]);
+            crate::platform::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn check(&self, ids: &[u32]) -> Result<()> {
+        if ids.is_empty() {
+            return Err(Error::Request("there is no token to start from".into()));
+        }
+        let (used, room) = (self.cached.len() + ids.len(), self.config.max_seq_len);
+        if used > room {
+            return Err(Error::Request(format!(
+                "the text takes {used} tokens; the model's context holds {room}"
+            )));
+        }
+        match ids
+            .iter()
+            .find(|id| **id as usize >= self.config.vocab_size)
+        {
+            Some(id) => Err(Error::Request(format!(
+                "token {id} is outside the vocabulary of {}",
+                self.config.vocab_size
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Bytes of the KV cache: keys and values, f32, of every position and layer.
+pub fn cache_bytes(config: &ModelConfig) -> usize {
+    2 * 4 * config.num_layers * config.max_seq_len * config.kv_dim()
+}
+
+fn prepare(
+    backend: &mut dyn Backend,
+    config: &ModelConfig,
+    rows: usize,
+    logits: Logits,
+) -> Result<Step> {
+    let recorded = model::record_infer(config, rows, logits);
+    Ok(Step {
+        program: backend.prepare(recorded.program)?,
+        rows,
+        ids: recorded.ids,
+        logits: recorded.logits,
+        sampling: recorded.sampling,
+    })
+}
+
+fn invalid(entry: &TensorEntry, message: String) -> Error {
+    FormatError::Invalid {
+        what: format!("tensor {}", entry.name),
+        message,
+    }
+    .into()
+}
+
+async fn load_floats(
+    backend: &mut dyn Backend,
+    file: &OneBit,
+    source: &dyn ByteSource,
+    entry: &TensorEntry,
+) -> Result<usize> {
+    if entry.encoding()? != Encoding::F32 {
+        return Err(invalid(
+            entry,
+            format!("encoding {}, expected f32", entry.encoding),
+        ));
+    }
+    let mut bytes = Vec::new();
+    file.read_tensor(source, entry, &mut |rows| {
+        bytes.extend_from_slice(rows.bytes);
+        Ok(())
+    })
+    .await?;
+    backend.upload(&format!("weight.{}", entry.name), Elem::F32, &bytes)?;
+    Ok(bytes.len())
+}
+
+/// Expand a matrix from its file encoding to the run-time tile, band by band.
+async fn load_matrix(
+    backend: &mut dyn Backend,
+    file: &OneBit,
+    source: &dyn ByteSource,
+    entry: &TensorEntry,
+    m: &Matrix,
+) -> Result<usize> {
+    let encoding = entry.encoding()?;
+    if encoding.mode() != Some(m.mode) {
+        return Err(invalid(
+            entry,
+            format!(
+                "encoding {}, but the bit-map says {}",
+                entry.encoding, m.mode
+            ),
+        ));
+    }
+    let mut tile = TileWriter::new(m.mode, m.rows, m.cols);
+    let mut codes = vec![0i8; m.cols];
+    let mut take = |rows: TensorRows| {
+        for r in 0..rows.bytes.len() / rows.row_bytes {
+            let row = rows.first + r;
+            if m.mode == QuantMode::F16 {
+                tile.row_f16(row, &rows.bytes[r * rows.row_bytes..][..rows.row_bytes]);
+            } else {
+                encoding.row_codes(&rows, r, &mut codes, &entry.name)?;
+                tile.row(row, &codes);
+            }
+        }
+        Ok(())
+    };
+    let scales = file.read_tensor(source, entry, &mut take).await?;
+    let data = tile.finish();
+    let (elem, _) = crate::quant::tile::data_len(m.mode, m.rows, m.cols);
+    backend.upload(&format!("weight.{}", m.name), elem, &data)?;
+    let mut bytes = data.len();
+    if m.mode != QuantMode::F16 {
+        let per_row = m.cols / m.run_time_group();
+        let expanded: Vec<f32> = match scales.len() {
+            0 => vec![1.0; m.rows * per_row],
+            1 => vec![scales[0]; m.rows * per_row],
+            n if n == m.rows * per_row => scales,
+            n => {
+                return Err(invalid(
+                    entry,
+                    format!("{n} scales, the config asks for {}", m.rows * per_row),
+                ));
+            }
+        };
+        backend.upload(
+            &format!("scale.{}", m.name),
+            Elem::F32,
+            bytemuck::cast_slice(&expanded),
+        )?;
+        bytes += 4 * expanded.len();
+    }
+    Ok(bytes)
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Model({} candidates, {:?})", CANDIDATES, self.config)
+    }
+}

@@ -1,0 +1,79 @@
+//! `onebit chat`.
+
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, bail};
+use ternary_core::session::{Command, Event, Message};
+
+use crate::args::Chat;
+use crate::model;
+
+pub fn run(a: &Chat) -> Result<()> {
+    let (mut session, info) = model::open(&a.model)?;
+    if !info.chat {
+        bail!("this model has no chat template; use `onebit generate` to continue a text");
+    }
+    let stop = session.stop_handle();
+    let replying = Arc::new(AtomicBool::new(false));
+    let flag = replying.clone();
+    ctrlc::set_handler(move || {
+        if flag.load(Ordering::Relaxed) {
+            stop.stop();
+        } else {
+            println!();
+            std::process::exit(130);
+        }
+    })?;
+    println!(
+        "{} — /reset starts again, /exit leaves, Ctrl-C stops a reply",
+        info.name
+    );
+    let system = || a.system.iter().map(|s| Message::new("system", s));
+    let mut messages: Vec<Message> = system().collect();
+    let mut out = std::io::stdout();
+    let mut lines = std::io::stdin().lock().lines();
+    loop {
+        print!("> ");
+        out.flush()?;
+        let Some(line) = lines.next().transpose()? else {
+            println!();
+            return Ok(());
+        };
+        match line.trim() {
+            "" => continue,
+            "/exit" | "/quit" => return Ok(()),
+            "/reset" => {
+                messages = system().collect();
+                continue;
+            }
+            text => messages.push(Message::new("user", text)),
+        }
+        let command = Command::Chat {
+            messages: messages.clone(),
+            sampling: model::sampling(&a.sampling),
+        };
+        let (mut reply, mut failure) = (String::new(), None);
+        replying.store(true, Ordering::Relaxed);
+        pollster::block_on(session.handle(command, &mut |event| match event {
+            Event::Token { text } => {
+                print!("{text}");
+                let _ = out.flush();
+                reply += &text;
+            }
+            Event::Error { message } => failure = Some(message),
+            _ => {}
+        }));
+        replying.store(false, Ordering::Relaxed);
+        println!();
+        match failure {
+            Some(message) => {
+                // The conversation stays as it was before the message that failed.
+                messages.pop();
+                eprintln!("error: {message}");
+            }
+            None => messages.push(Message::new("assistant", reply)),
+        }
+    }
+}

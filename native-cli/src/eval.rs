@@ -1,0 +1,39 @@
+//! `onebit eval`.
+
+use anyhow::{Context, Result};
+use ternary_core::infer;
+
+use crate::args::Eval;
+use crate::{model, progress};
+
+pub fn run(a: &Eval) -> Result<()> {
+    let text = std::fs::read_to_string(&a.data)
+        .with_context(|| format!("cannot read {} as UTF-8 text", a.data.display()))?;
+    let (mut session, _) = model::open(&a.model)?;
+    let loaded = session.loaded()?;
+    let tokenizer = loaded
+        .tokenizer
+        .as_ref()
+        .context("the model carries no tokenizer, so it cannot read text")?;
+    let bar = progress::bar(0, "evaluating {bar:30} {pos}/{len} tokens {eta}");
+    let result = pollster::block_on(infer::evaluate(
+        &mut loaded.model,
+        tokenizer,
+        &text,
+        &mut |done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        },
+    ))?;
+    bar.finish_and_clear();
+    if a.json {
+        println!("{}", serde_json::to_string(&result)?);
+    } else {
+        println!("tokens           {}", result.tokens);
+        println!("loss             {:.4} nats/token", result.loss);
+        println!("perplexity       {:.3}", result.perplexity);
+        println!("bits per byte    {:.4}", result.bits_per_byte);
+        println!("word perplexity  {:.2}", result.word_perplexity);
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! `onebit generate`.
+
+use std::io::Write;
+
+use anyhow::{Result, bail};
+use serde_json::json;
+use ternary_core::session::{Command, Event};
+
+use crate::args::Generate;
+use crate::model;
+
+pub fn run(a: &Generate) -> Result<()> {
+    let (mut session, _) = model::open(&a.model)?;
+    let stop = session.stop_handle();
+    ctrlc::set_handler(move || stop.stop())?;
+    let command = Command::Generate {
+        prompt: a.prompt.clone(),
+        sampling: model::sampling(&a.sampling),
+    };
+    let (mut text, mut end, mut failure) = (String::new(), None, None);
+    let mut out = std::io::stdout();
+    pollster::block_on(session.handle(command, &mut |event| match event {
+        Event::Token { text: piece } => {
+            if !a.json {
+                print!("{piece}");
+                // A reader that went away (a closed pipe) ends the program at the next print.
+                let _ = out.flush();
+            }
+            text += &piece;
+        }
+        Event::Finished { reason, stats } => end = Some((reason, stats)),
+        Event::Error { message } => failure = Some(message),
+        _ => {}
+    }));
+    if let Some(message) = failure {
+        bail!(message);
+    }
+    if let Some((reason, stats)) = end {
+        if a.json {
+            println!(
+                "{}",
+                json!({"prompt": a.prompt, "text": text, "finish_reason": reason, "stats": stats})
+            );
+        } else {
+            println!();
+            eprintln!(
+                "{} tokens, {:.1} tok/s, first token after {:.0} ms",
+                stats.generated_tokens, stats.tokens_per_second, stats.first_token_ms
+            );
+        }
+    }
+    Ok(())
+}

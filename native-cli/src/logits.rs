@@ -1,0 +1,19 @@
+//! `onebit logits`.
+
+use anyhow::{Context, Result};
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::args::Logits;
+use crate::model;
+
+pub fn run(a: &Logits) -> Result<()> {
+    let (mut session, info) = model::open(&a.model)?;
+    let mut values: Vec<u8> = Vec::new();
+    pollster::block_on(session.loaded()?.model.logits(&a.ids, &mut |rows| {
+        values.extend(rows.iter().flat_map(|v| v.to_le_bytes()));
+    }))?;
+    let shape = vec![a.ids.len(), info.config.vocab_size];
+    let view = TensorView::new(Dtype::F32, shape, &values)?;
+    let bytes = safetensors::serialize([("logits", view)], None)?;
+    std::fs::write(&a.output, bytes).with_context(|| format!("cannot write {}", a.output.display()))
+}

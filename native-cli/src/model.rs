@@ -1,0 +1,91 @@
+//! Opening what `--model` names.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use ternary_core::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
+use ternary_core::infer::Sampling;
+use ternary_core::platform::FileSource;
+use ternary_core::session::{DeviceChoice, Event, ModelInfo, Session};
+use ternary_core::train::checkpoint;
+
+use crate::args::{ModelArgs, SamplingArgs};
+
+/// The bytes of a `.1bit`: a file, or a checkpoint folder quantised in memory.
+pub fn source(path: &Path) -> Result<Box<dyn ByteSource>> {
+    if path.is_dir() {
+        let dir = checkpoint::resolve(path)?;
+        let bytes = encode_checkpoint(&dir, Metadata::default(), Packing::Ternary2, Dense::No)?;
+        return Ok(Box::new(MemorySource::new(
+            &dir.display().to_string(),
+            bytes,
+        )));
+    }
+    if !path.exists() {
+        bail!(
+            "{} does not exist; --model takes a .1bit file or a checkpoint folder",
+            path.display()
+        );
+    }
+    Ok(Box::new(FileSource::open(path)?))
+}
+
+/// A checkpoint folder as the bytes of a `.1bit`; `metadata` gives name, description and licence.
+pub fn encode_checkpoint(
+    dir: &Path,
+    metadata: Metadata,
+    packing: Packing,
+    dense: Dense,
+) -> Result<Vec<u8>> {
+    let loaded = checkpoint::load(dir)?;
+    let training = loaded
+        .state
+        .map_or(Ok(serde_json::Value::Null), |s| serde_json::to_value(s))?;
+    let metadata = Metadata {
+        config: loaded.config,
+        tokenizer: Some(loaded.companions.tokenizer),
+        chat_template: loaded.companions.chat_template,
+        training,
+        ..metadata
+    };
+    encode(metadata, &loaded.tensors, packing, dense)
+        .with_context(|| format!("cannot export {}", dir.display()))
+}
+
+/// A session with the model loaded; the device is told on standard error.
+pub fn open(a: &ModelArgs) -> Result<(Session, ModelInfo)> {
+    load(source(&a.model)?.as_ref(), a.device, a.threads)
+}
+
+pub fn load(
+    source: &dyn ByteSource,
+    device: DeviceChoice,
+    threads: usize,
+) -> Result<(Session, ModelInfo)> {
+    let mut session = Session::with_threads(threads);
+    let mut result = None;
+    pollster::block_on(session.load(source, device, &mut |event| match event {
+        Event::Loaded { model } => result = Some(Ok(*model)),
+        Event::Error { message } => result = Some(Err(anyhow::anyhow!(message))),
+        _ => {}
+    }));
+    let info = result.context("the session did not answer")??;
+    eprintln!(
+        "device: {} ({}), {}",
+        info.device.kind, info.device.name, info.device_reason
+    );
+    Ok((session, info))
+}
+
+pub fn sampling(a: &SamplingArgs) -> Sampling {
+    let default = if a.temperature == 0.0 { 1.0 } else { 1.1 };
+    Sampling {
+        temperature: a.temperature,
+        top_p: a.top_p,
+        top_k: a.top_k,
+        repetition_penalty: a.repetition_penalty.unwrap_or(default),
+        seed: a.seed,
+        max_tokens: a.max_tokens,
+        stop: a.stop.clone(),
+    }
+}
