@@ -44,6 +44,8 @@ pub enum BackendError {
     NoAdapter(String),
     #[error("the GPU was lost: {0}")]
     DeviceLost(String),
+    #[error("the GPU driver reported an error: {0}")]
+    Driver(String),
 }
 
 /// What runs the model, for people to read.

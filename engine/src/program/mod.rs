@@ -8,7 +8,7 @@ mod recorder;
 
 pub use access::Access;
 pub use op::{AttentionShape, EmbedTable, LinearInput, Op, Weight, WeightQuant};
-pub use plan::plan_slots;
+pub use plan::{plan_slots, plan_slots_for};
 pub use recorder::Recorder;
 
 use bytemuck::{Pod, Zeroable};

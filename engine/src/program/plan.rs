@@ -1,16 +1,23 @@
 //! Buffer planning: scratch buffers whose lifetimes do not overlap share a slot.
 
-use super::{BufferDecl, Op, Role};
+use super::{Access, BufferDecl, Op, Role};
 
 /// Assign every scratch buffer a slot, in place; returns the slots' sizes in bytes.
 ///
 /// Greedy by first use: a buffer takes the free slot whose size fits best (the smallest that is large enough, else the
 /// largest, which grows). Two buffers of one operation never share a slot.
 pub fn plan_slots(buffers: &mut [BufferDecl], ops: &[Op]) -> Vec<usize> {
+    plan_slots_for(buffers, ops.iter().map(Op::access))
+}
+
+/// [`plan_slots`] for steps that are not single operations, such as fused ones.
+pub fn plan_slots_for(
+    buffers: &mut [BufferDecl],
+    steps: impl IntoIterator<Item = Access>,
+) -> Vec<usize> {
     let mut first = vec![usize::MAX; buffers.len()];
     let mut last = vec![0usize; buffers.len()];
-    for (step, op) in ops.iter().enumerate() {
-        let access = op.access();
+    for (step, access) in steps.into_iter().enumerate() {
         for id in access.reads.iter().chain(&access.writes) {
             let i = id.index();
             first[i] = first[i].min(step);

@@ -1,1 +1,276 @@
-//! The wgpu backend.
+//! The wgpu backend: Vulkan, Metal and DX12 natively, WebGPU in the browser. It runs what inference needs.
+//!
+//! `prepare` turns every operation into dispatches ([`lower`]) with buffers, pipelines and bind groups made once; a run
+//! writes the knobs and submits one compute pass; a read is one copy and one map. WGSL is in the `ternary-shaders` crate.
+
+mod device;
+mod fuse;
+mod kernel;
+mod linear;
+mod lower;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use futures_channel::oneshot;
+
+use self::device::Gpu;
+use self::fuse::Fused;
+use self::kernel::{Kernels, Slice, Step};
+use self::memory::Memory;
+use super::{Backend, BackendError, DeviceInfo, LocalFuture, ProgramId};
+use crate::program::{BufferId, Elem, Knobs, Program, Role};
+
+/// See the [module documentation](self).
+#[derive(Debug)]
+pub struct GpuBackend {
+    gpu: Gpu,
+    knobs: wgpu::Buffer,
+    kernels: Kernels,
+    shared: HashMap<String, Shared>,
+    programs: Vec<Prepared>,
+    /// Where reads are copied to; grows to the largest.
+    staging: Option<wgpu::Buffer>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    buffer: wgpu::Buffer,
+    /// Without the padding to whole words.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Prepared {
+    program: Program,
+    memory: Memory,
+    steps: Vec<Step>,
+}
+
+impl GpuBackend {
+    /// Open the adapter the system prefers. It may be a software one: see [`Backend::info`].
+    pub async fn new() -> Result<GpuBackend, BackendError> {
+        let gpu = Gpu::open().await?;
+        let knobs = gpu.buffer(
+            "knobs",
+            size_of::<Knobs>(),
+            wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        )?;
+        Ok(GpuBackend {
+            kernels: Kernels::new(knobs.clone()),
+            knobs,
+            gpu,
+            shared: HashMap::new(),
+            programs: Vec::new(),
+            staging: None,
+        })
+    }
+
+    fn prepared(&self, id: ProgramId) -> Result<&Prepared, BackendError> {
+        self.programs
+            .get(id.0)
+            .ok_or_else(|| BackendError::NoBuffer(format!("program {}", id.0)))
+    }
+
+    /// Buffers of a program: shared ones by name, the others new.
+    fn memory(&mut self, program: &Program) -> Result<Memory, BackendError> {
+        let slots = memory::slots(&self.gpu, program)?;
+        let mut buffers = Vec::with_capacity(program.buffers.len());
+        for (i, decl) in program.buffers.iter().enumerate() {
+            let bytes = decl.bytes();
+            buffers.push(match &decl.role {
+                Role::Shared(name) => Some(Slice::whole(self.shared(name, bytes)?)),
+                Role::Io => {
+                    let what = format!("buffer {i} of {}", program.label);
+                    Some(Slice::whole(&self.gpu.storage(&what, bytes)?))
+                }
+                Role::Scratch { slot } => slots.get(*slot).map(|buffer| Slice {
+                    buffer: buffer.clone(),
+                    offset: 0,
+                    // Smaller than the slot, but a binding holds at least one vec4.
+                    size: (bytes.next_multiple_of(4).max(16) as u64).min(buffer.size()),
+                }),
+            });
+        }
+        let workspace = program.ops.iter().map(lower::workspace_bytes).max();
+        Ok(Memory {
+            buffers,
+            workspace: self.gpu.storage("workspace", workspace.unwrap_or(0))?,
+            unread: self.gpu.storage("unread input", 0)?,
+            unwritten: self.gpu.storage("unwritten output", 0)?,
+            max_binding: self.gpu.max_binding,
+        })
+    }
+
+    /// The shared buffer `name`, created zeroed if it does not exist.
+    fn shared(&mut self, name: &str, bytes: usize) -> Result<&wgpu::Buffer, BackendError> {
+        if !self.shared.contains_key(name) {
+            let buffer = self.gpu.storage(name, bytes)?;
+            self.shared
+                .insert(name.to_owned(), Shared { buffer, bytes });
+        }
+        let shared = &self.shared[name];
+        if shared.bytes == bytes {
+            Ok(&shared.buffer)
+        } else {
+            Err(BackendError::Size {
+                name: name.to_owned(),
+                found: shared.bytes,
+                expected: bytes,
+            })
+        }
+    }
+
+    /// Contents of buffers after everything queued so far: the first `bytes` of each.
+    async fn fetch(&mut self, sources: &[(Slice, usize)]) -> Result<Vec<Vec<u8>>, BackendError> {
+        self.gpu.check()?;
+        let total: u64 = sources.iter().map(|(slice, _)| slice.size).sum();
+        let staging = match self.staging.take().filter(|s| s.size() >= total) {
+            Some(staging) => staging,
+            None => self.gpu.buffer(
+                "read-back",
+                total as usize,
+                wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            )?,
+        };
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let mut at = 0;
+        for (slice, _) in sources {
+            encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, &staging, at, slice.size);
+            at += slice.size;
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+
+        let (sender, receiver) = oneshot::channel();
+        staging.map_async(wgpu::MapMode::Read, ..total.max(4), move |result| {
+            // The receiver is gone only if the caller dropped the read.
+            let _ = sender.send(result);
+        });
+        self.gpu.poll(wgpu::PollType::wait_indefinitely())?;
+        let lost = |e: &dyn std::fmt::Display| BackendError::DeviceLost(e.to_string());
+        let mapped = receiver.await.map_err(|e| lost(&e))?;
+        self.gpu.check()?;
+        mapped.map_err(|e| lost(&e))?;
+
+        let mut contents = Vec::with_capacity(sources.len());
+        {
+            let view = staging
+                .get_mapped_range(..total.max(4))
+                .map_err(|e| lost(&e))?;
+            let mut at = 0;
+            for (slice, bytes) in sources {
+                contents.push(view[at..at + bytes].to_vec());
+                at += slice.size as usize;
+            }
+        }
+        staging.unmap();
+        self.staging = Some(staging);
+        Ok(contents)
+    }
+}
+
+impl Backend for GpuBackend {
+    fn info(&self) -> DeviceInfo {
+        self.gpu.info.clone()
+    }
+
+    fn upload(&mut self, name: &str, _elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
+        let buffer = self.shared(name, bytes.len())?.clone();
+        self.gpu.write(&buffer, bytes)
+    }
+
+    fn prepare(&mut self, mut program: Program) -> Result<ProgramId, BackendError> {
+        let Fused {
+            units,
+            buffers,
+            slots,
+        } = fuse::fuse(&program);
+        program.buffers = buffers;
+        program.slots = slots;
+        let memory = self.memory(&program)?;
+        let mut steps = Vec::new();
+        for unit in units {
+            for call in lower::lower(&program.ops[unit], &memory)? {
+                steps.push(self.kernels.step(&self.gpu, call));
+            }
+        }
+        self.gpu.check()?;
+        self.programs.push(Prepared {
+            program,
+            memory,
+            steps,
+        });
+        Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    fn write(
+        &mut self,
+        program: ProgramId,
+        buffer: BufferId,
+        bytes: &[u8],
+    ) -> Result<(), BackendError> {
+        let slice = self.prepared(program)?.memory.slice(buffer)?;
+        if bytes.len() as u64 > slice.size {
+            return Err(BackendError::Size {
+                name: format!("#{}", buffer.0),
+                found: bytes.len(),
+                expected: slice.size as usize,
+            });
+        }
+        self.gpu.write(&slice.buffer, bytes)
+    }
+
+    fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
+        self.gpu.check()?;
+        self.gpu
+            .queue
+            .write_buffer(&self.knobs, 0, bytemuck::bytes_of(knobs));
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for step in &self.prepared(program)?.steps {
+                step.encode(&mut pass);
+            }
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+        self.gpu.check()
+    }
+
+    fn read<'a>(
+        &'a mut self,
+        program: ProgramId,
+        buffers: &'a [BufferId],
+    ) -> LocalFuture<'a, Result<Vec<Vec<u8>>, BackendError>> {
+        Box::pin(async move {
+            let prepared = self.prepared(program)?;
+            let sources = buffers
+                .iter()
+                .map(|id| {
+                    let slice = prepared.memory.slice(*id)?;
+                    Ok((slice, prepared.program.buffers[id.index()].bytes()))
+                })
+                .collect::<Result<Vec<_>, BackendError>>()?;
+            self.fetch(&sources).await
+        })
+    }
+
+    fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>> {
+        Box::pin(async move {
+            let shared = self
+                .shared
+                .get(name)
+                .ok_or_else(|| BackendError::NoBuffer(name.to_owned()))?;
+            let source = (Slice::whole(&shared.buffer), shared.bytes);
+            let contents = self.fetch(&[source]).await?;
+            Ok(contents.concat())
+        })
+    }
+
+    fn clear(&mut self) {
+        self.programs.clear();
+        self.shared.clear();
+        self.staging = None;
+    }
+}

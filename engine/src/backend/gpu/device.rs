@@ -1,0 +1,189 @@
+//! The adapter and its device, buffers, and the faults wgpu reports out of band.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::backend::{BackendError, DeviceInfo};
+
+pub(super) const DEVICE: &str = "gpu";
+
+/// Bytes handed to the queue before it is flushed: wgpu keeps a second copy of what is waiting.
+const UPLOAD_PIECE: usize = 32 << 20;
+
+const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
+
+/// Errors arrive through callbacks, in the browser some time after the call that caused them; they are kept here until
+/// the backend's next call returns them.
+#[derive(Debug, Default)]
+struct Faults {
+    /// The first error since the last check; later ones are usually its consequences.
+    error: Option<BackendError>,
+    /// Final: every later call fails with it.
+    lost: Option<String>,
+    /// What was last allocated, to name it when memory runs out.
+    allocation: (String, u64),
+}
+
+#[derive(Debug)]
+pub(super) struct Gpu {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub info: DeviceInfo,
+    /// WGSL has `dot4I8Packed`.
+    pub packed_dot: bool,
+    /// The most bytes one storage binding may have.
+    pub max_binding: u64,
+    max_buffer: u64,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl Gpu {
+    pub async fn open() -> Result<Gpu, BackendError> {
+        let instance =
+            wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let adapter = instance
+            .request_adapter(&wgpu::RequestAdapterOptions {
+                power_preference: wgpu::PowerPreference::HighPerformance,
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| BackendError::NoAdapter(e.to_string()))?;
+        let limits = adapter.limits();
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("ternary-core"),
+                required_limits: limits.clone(),
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| BackendError::NoAdapter(e.to_string()))?;
+
+        let faults = Arc::new(Mutex::new(Faults::default()));
+        let on_error = Arc::clone(&faults);
+        device.on_uncaptured_error(Arc::new(move |error| {
+            let mut faults = lock(&on_error);
+            let error = match error {
+                wgpu::Error::OutOfMemory { .. } => BackendError::OutOfMemory {
+                    device: DEVICE,
+                    what: faults.allocation.0.clone(),
+                    bytes: faults.allocation.1,
+                },
+                wgpu::Error::Validation { description, .. }
+                | wgpu::Error::Internal { description, .. } => BackendError::Driver(description),
+            };
+            faults.error.get_or_insert(error);
+        }));
+        let on_loss = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            lock(&on_loss).lost = Some(format!("{message} ({reason:?})"));
+        });
+
+        Ok(Gpu {
+            info: describe(&adapter.get_info()),
+            packed_dot: instance
+                .wgsl_language_features()
+                .contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct),
+            // The limit may be 4 GiB − 1; bindings are whole words.
+            max_binding: limits.max_storage_buffer_binding_size / 4 * 4,
+            max_buffer: limits.max_buffer_size,
+            device,
+            queue,
+            faults,
+        })
+    }
+
+    /// What went wrong since the last call.
+    pub fn check(&self) -> Result<(), BackendError> {
+        let mut faults = lock(&self.faults);
+        if let Some(lost) = &faults.lost {
+            return Err(BackendError::DeviceLost(lost.clone()));
+        }
+        faults.error.take().map_or(Ok(()), Err)
+    }
+
+    /// A zeroed storage buffer, its size rounded up to whole words.
+    pub fn storage(&self, what: &str, bytes: usize) -> Result<wgpu::Buffer, BackendError> {
+        self.buffer(what, bytes, STORAGE)
+    }
+
+    pub fn buffer(
+        &self,
+        what: &str,
+        bytes: usize,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer, BackendError> {
+        // Bindings of vec4 arrays need at least one element.
+        let size = bytes.next_multiple_of(4).max(16) as u64;
+        if size > self.max_buffer {
+            return Err(BackendError::OutOfMemory {
+                device: DEVICE,
+                what: format!(
+                    "{what} (buffers of this adapter have at most {} bytes)",
+                    self.max_buffer
+                ),
+                bytes: size,
+            });
+        }
+        self.check()?;
+        lock(&self.faults).allocation = (what.to_owned(), size);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(what),
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
+        self.check()?;
+        Ok(buffer)
+    }
+
+    /// Queue writing `bytes` from the start of `buffer`; a last partial word is filled with zeros.
+    pub fn write(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<(), BackendError> {
+        let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        for (i, piece) in words.chunks(UPLOAD_PIECE).enumerate() {
+            if i > 0 {
+                self.queue.submit([]);
+                self.poll(wgpu::PollType::Poll)?;
+            }
+            self.queue
+                .write_buffer(buffer, (i * UPLOAD_PIECE) as u64, piece);
+        }
+        if !rest.is_empty() {
+            let mut word = [0u8; 4];
+            word[..rest.len()].copy_from_slice(rest);
+            self.queue.write_buffer(buffer, words.len() as u64, &word);
+        }
+        self.check()
+    }
+
+    /// Let callbacks run; in the browser they run by themselves and this does nothing.
+    pub fn poll(&self, poll: wgpu::PollType) -> Result<(), BackendError> {
+        self.device
+            .poll(poll)
+            .map_err(|e| BackendError::DeviceLost(e.to_string()))?;
+        self.check()
+    }
+}
+
+fn lock(faults: &Mutex<Faults>) -> std::sync::MutexGuard<'_, Faults> {
+    faults.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn describe(info: &wgpu::AdapterInfo) -> DeviceInfo {
+    let text = format!("{} {} {}", info.name, info.driver, info.driver_info).to_lowercase();
+    let software = info.device_type == wgpu::DeviceType::Cpu
+        || ["llvmpipe", "lavapipe", "swiftshader"]
+            .iter()
+            .any(|s| text.contains(s));
+    // Browsers may keep the name to themselves.
+    let name = if info.name.is_empty() {
+        "unnamed adapter"
+    } else {
+        &info.name
+    };
+    DeviceInfo {
+        kind: DEVICE.to_owned(),
+        name: format!("{name} ({})", info.backend),
+        software,
+    }
+}

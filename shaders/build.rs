@@ -1,0 +1,143 @@
+//! Composes every `wgsl/*.wgsl` with the snippets it imports, validates it with naga and writes a table of what it
+//! declares, so that neither a binding number nor a workgroup size is ever written down in Rust.
+
+// Build scripts talk to cargo through standard output.
+#![allow(clippy::print_stdout)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, StorageAccess};
+
+fn main() {
+    println!("cargo:rerun-if-changed=wgsl");
+    let root = PathBuf::from("wgsl");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+
+    let mut files: Vec<PathBuf> = fs::read_dir(&root)
+        .expect("wgsl/ is readable")
+        .map(|entry| entry.expect("wgsl/ is readable").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "wgsl"))
+        .collect();
+    files.sort();
+
+    let mut table = String::new();
+    let mut names = Vec::new();
+    for path in &files {
+        let stem = path
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .expect("shader names are UTF-8");
+        let mut source = String::new();
+        compose(&root, path, &mut BTreeSet::new(), &mut source);
+        let module = validate(stem, &source);
+        fs::write(out.join(format!("{stem}.wgsl")), &source).expect("OUT_DIR is writable");
+        describe(stem, &module, &mut table);
+        names.push(stem.to_uppercase());
+    }
+    let _ = writeln!(
+        table,
+        "/// Every shader.\npub static ALL: &[&Shader] = &[{}];",
+        names
+            .iter()
+            .map(|n| format!("&{n}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+    fs::write(out.join("shaders.rs"), table).expect("OUT_DIR is writable");
+}
+
+/// Append `path` to `source`, with each `#import "file"` line (a path under `wgsl/`) replaced by that file, once per shader.
+fn compose(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>, source: &mut String) {
+    if !seen.insert(path.to_owned()) {
+        return;
+    }
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
+    for line in text.lines() {
+        match line.strip_prefix("#import ") {
+            Some(import) => compose(
+                root,
+                &root.join(import.trim().trim_matches('"')),
+                seen,
+                source,
+            ),
+            None => {
+                source.push_str(line);
+                source.push('\n');
+            }
+        }
+    }
+}
+
+fn validate(stem: &str, source: &str) -> Module {
+    let module = naga::front::wgsl::parse_str(source)
+        .unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(source)));
+    // No optional capability, since every shader has to run on any WebGPU device; unpack2x16float is part of core WGSL.
+    Validator::new(
+        ValidationFlags::all(),
+        Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+    )
+    .validate(&module)
+    .unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(source)));
+    module
+}
+
+fn describe(stem: &str, module: &Module, table: &mut String) {
+    let [entry] = module.entry_points.as_slice() else {
+        panic!("{stem}: a shader file has one entry point");
+    };
+    let mut bindings = Vec::new();
+    for (_, variable) in module.global_variables.iter() {
+        let Some(binding) = variable.binding else {
+            continue;
+        };
+        assert_eq!(binding.group, 0, "{stem}: all bindings are in group 0");
+        let access = match variable.space {
+            AddressSpace::Uniform => "Uniform",
+            AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => {
+                "ReadWrite"
+            }
+            AddressSpace::Storage { .. } => "Read",
+            other => panic!("{stem}: unexpected address space {other:?}"),
+        };
+        let name = variable.name.as_deref().expect("bindings have names");
+        bindings.push((binding.binding, name, access));
+    }
+    bindings.sort_unstable();
+    assert!(
+        bindings.windows(2).all(|w| w[0].0 != w[1].0),
+        "{stem}: two bindings with one number"
+    );
+
+    let bindings: String = bindings
+        .iter()
+        .map(|(index, name, access)| {
+            format!("Binding {{ index: {index}, name: {name:?}, access: Access::{access} }}, ")
+        })
+        .collect();
+    let constants: String = module
+        .constants
+        .iter()
+        .filter_map(|(_, constant)| {
+            let name = constant.name.as_deref()?;
+            match module.global_expressions[constant.init] {
+                naga::Expression::Literal(naga::Literal::U32(value)) => {
+                    Some(format!("({name:?}, {value}), "))
+                }
+                _ => None,
+            }
+        })
+        .collect();
+    let _ = writeln!(
+        table,
+        "pub static {}: Shader = Shader {{ name: {stem:?}, source: include_str!(concat!(env!(\"OUT_DIR\"), \"/{stem}.wgsl\")), \
+         entry: {:?}, workgroup_size: {:?}, bindings: &[{bindings}], constants: &[{constants}] }};",
+        stem.to_uppercase(),
+        entry.name,
+        entry.workgroup_size,
+    );
+}

@@ -1,0 +1,3 @@
+// Matrix product: eightbit weights, f32 activations.
+#import "lib/weights/eightbit.wgsl"
+#import "lib/float_gemm.wgsl"

@@ -1,0 +1,3 @@
+// Matrix times vector: binary weights, f32 activations.
+#import "lib/weights/binary.wgsl"
+#import "lib/float_gemv.wgsl"

@@ -1,0 +1,3 @@
+// Matrix times vector: eightbit weights, f32 activations.
+#import "lib/weights/eightbit.wgsl"
+#import "lib/float_gemv.wgsl"

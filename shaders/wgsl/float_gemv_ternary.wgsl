@@ -1,0 +1,3 @@
+// Matrix times vector: ternary weights, f32 activations.
+#import "lib/weights/ternary.wgsl"
+#import "lib/float_gemv.wgsl"

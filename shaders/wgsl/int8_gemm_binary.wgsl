@@ -1,0 +1,3 @@
+// Matrix product: binary weights, int8 activations.
+#import "lib/weights/binary.wgsl"
+#import "lib/int8_gemm.wgsl"

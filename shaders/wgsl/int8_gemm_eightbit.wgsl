@@ -1,0 +1,3 @@
+// Matrix product: eightbit weights, int8 activations.
+#import "lib/weights/eightbit.wgsl"
+#import "lib/int8_gemm.wgsl"

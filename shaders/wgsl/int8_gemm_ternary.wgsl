@@ -1,0 +1,3 @@
+// Matrix product: ternary weights, int8 activations.
+#import "lib/weights/ternary.wgsl"
+#import "lib/int8_gemm.wgsl"

@@ -1,0 +1,31 @@
+// The non-linearities of the MLP.
+override ACTIVATION: u32;
+
+const GELU: u32 = 0u;
+const SILU: u32 = 1u;
+const RELU2: u32 = 2u;
+
+// x / (1 + e^−t): 0 where the quotient has vanished, x where the exponential has, so that nothing overflows.
+fn gated(x: f32, t: f32) -> f32 {
+  if (t < -80.0) {
+    return 0.0;
+  }
+  return x / (1.0 + exp(-min(t, 80.0)));
+}
+
+fn act(x: f32) -> f32 {
+  switch (ACTIVATION) {
+    case GELU: {
+      // 0.5·x·(1 + tanh(u)) = x / (1 + e^−2u), which does not cancel for negative x.
+      let bounded = clamp(x, -30.0, 30.0);
+      return gated(x, 2.0 * 0.7978845608 * (bounded + 0.044715 * bounded * bounded * bounded));
+    }
+    case SILU: {
+      return gated(x, x);
+    }
+    default: {
+      let positive = clamp(x, 0.0, 1e18);
+      return positive * positive;
+    }
+  }
+}

@@ -1,0 +1,21 @@
+// The per-run parameters; mirrors `program::Knobs`.
+struct Knobs {
+  pos: u32,
+  rows: u32,
+  recent: u32,
+  repetition_penalty: f32,
+  grad_scale: f32,
+  anneal: f32,
+  arenas: f32,
+  lr: f32,
+  weight_decay: f32,
+  bias1: f32,
+  bias2: f32,
+  reserved0: u32,
+  reserved1: u32,
+  reserved2: u32,
+  reserved3: u32,
+  reserved4: u32,
+}
+
+@group(0) @binding(0) var<uniform> knobs: Knobs;
