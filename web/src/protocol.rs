@@ -47,7 +47,10 @@ pub enum Report {
     /// The worker listens.
     Ready,
     /// Bytes of a model fetched so far; `total` is 0 when the server did not say.
-    Fetched { done: u64, total: u64 },
+    Fetched {
+        done: u64,
+        total: u64,
+    },
     /// No model comes with this page.
     NothingShipped,
     Event(Event),

@@ -23,7 +23,11 @@ pub fn DevicePicker() -> impl IntoView {
         state.model.with(|model| {
             let model = model.as_ref()?;
             let kind = model.device.kind.to_uppercase();
-            let software = if model.device.software { ", in software" } else { "" };
+            let software = if model.device.software {
+                ", in software"
+            } else {
+                ""
+            };
             Some(view! {
                 <p class="device" data-kind=model.device.kind.clone()>
                     <strong>{kind}</strong>" "{model.device.name.clone()}{software}

@@ -7,9 +7,12 @@ pub fn bytes(count: u64) -> String {
 
 /// "8.4 million"
 pub fn count(count: usize) -> String {
-    scaled(count as f64, &["", "thousand", "million", "billion", "trillion"])
-        .trim_end()
-        .to_owned()
+    scaled(
+        count as f64,
+        &["", "thousand", "million", "billion", "trillion"],
+    )
+    .trim_end()
+    .to_owned()
 }
 
 /// "3,072"

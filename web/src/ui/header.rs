@@ -9,8 +9,11 @@ use super::use_app;
 #[component]
 pub fn Header() -> impl IntoView {
     let state = use_app();
-    let chat_possible =
-        move || state.model.with(|model| model.as_ref().is_none_or(|model| model.chat));
+    let chat_possible = move || {
+        state
+            .model
+            .with(|model| model.as_ref().is_none_or(|model| model.chat))
+    };
     let modes = move || {
         [
             Choice::new(Mode::Chat, "chat", "Chat").enabled_if(chat_possible()),

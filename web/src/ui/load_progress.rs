@@ -10,14 +10,16 @@ use super::use_app;
 pub fn LoadProgress() -> impl IntoView {
     let state = use_app();
     let bar = move || {
-        state.loads.with(|loads| loads.front().map(|load| {
-            let share = (load.total > 0).then(|| load.done as f64 / load.total as f64);
-            view! {
-                <label for="load-progress">{describe(load)}</label>
-                // Without a value the bar only says that something goes on.
-                <progress id="load-progress" value=share></progress>
-            }
-        }))
+        state.loads.with(|loads| {
+            loads.front().map(|load| {
+                let share = (load.total > 0).then(|| load.done as f64 / load.total as f64);
+                view! {
+                    <label for="load-progress">{describe(load)}</label>
+                    // Without a value the bar only says that something goes on.
+                    <progress id="load-progress" value=share></progress>
+                }
+            })
+        })
     };
     view! { <div class="loading" role="status">{bar}</div> }
 }

@@ -13,7 +13,11 @@ use crate::js::describe;
 pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
     let state = use_app();
     let id = exchange.id;
-    let is_last = move || state.exchanges().with(|all| all.last().is_some_and(|last| last.id == id));
+    let is_last = move || {
+        state
+            .exchanges()
+            .with(|all| all.last().is_some_and(|last| last.id == id))
+    };
     let Exchange {
         prompt,
         reply,
@@ -44,7 +48,8 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
         }),
     };
     let text = move || reply.get();
-    let texts = move || match state.mode.get_untracked() {
+    let texts = move || {
+        match state.mode.get_untracked() {
         Mode::Chat => view! {
             <p class="prompt"><span class="unseen">"You: "</span>{prompt.clone()}</p>
             <p class="reply"><span class="unseen">"Model: "</span>{text.clone()}</p>
@@ -54,6 +59,7 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
             <p class="continued"><span class="prompt">{prompt.clone()}</span><span class="reply">{text.clone()}</span></p>
         }
         .into_any(),
+    }
     };
     view! {
         <article class="exchange" data-state=move || if finished.get() { "finished" } else { "running" }>

@@ -8,7 +8,9 @@ use super::use_app;
 pub fn NoticeBar() -> impl IntoView {
     let state = use_app();
     let still_answering = move || {
-        let model = state.model.with(|model| model.as_ref().map(|model| model.name.clone()))?;
+        let model = state
+            .model
+            .with(|model| model.as_ref().map(|model| model.name.clone()))?;
         Some(view! { <p class="hint">{format!("{model} is still loaded and answers.")}</p> })
     };
     // The region exists from the start: screen readers announce what is put into it.
@@ -19,7 +21,7 @@ pub fn NoticeBar() -> impl IntoView {
                     <div>
                         <strong>{notice.title}</strong>
                         <p class="detail">{notice.detail}</p>
-                        {(!notice.engine_died).then(|| still_answering)}
+                        {(!notice.engine_died).then_some(still_answering)}
                     </div>
                     {if notice.engine_died {
                         view! {

@@ -23,7 +23,11 @@ const BEGINNINGS: [&str; 4] = [
 pub fn Welcome() -> impl IntoView {
     let state = use_app();
     let loading = move || state.loads.with(|loads| !loads.is_empty());
-    let loaded = move || state.model.with(|model| model.as_ref().map(|model| model.name.clone()));
+    let loaded = move || {
+        state
+            .model
+            .with(|model| model.as_ref().map(|model| model.name.clone()))
+    };
     let content = move || match loaded() {
         Some(name) => examples(&name).into_any(),
         None if loading() => view! { <h2>"One moment"</h2> }.into_any(),

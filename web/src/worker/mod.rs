@@ -6,7 +6,7 @@ mod source;
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
 use ternary_core::session::{DeviceChoice, Event, Session};
-use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
 use crate::protocol::{Report, Request, Source};

@@ -162,7 +162,8 @@ impl AppState {
             if running.tokens == 0 {
                 running.first_token = now;
             } else {
-                running.speed = running.tokens as f64 * 1000.0 / (now - running.first_token).max(1.0);
+                running.speed =
+                    running.tokens as f64 * 1000.0 / (now - running.first_token).max(1.0);
             }
             running.tokens += 1;
         });

@@ -59,15 +59,17 @@ impl AppState {
         self.request(&request);
     }
 
-    /// Moves the loaded model to another device.
+    /// Moves the model to another device.
     pub fn change_device(self, device: DeviceChoice) {
         self.device.set(device);
-        let source = self
-            .loaded
-            .with_value(|loaded| loaded.as_ref().map(|(source, _)| source.clone()));
-        if let Some(source) = source {
-            self.load(source);
-        }
+        self.load(self.source());
+    }
+
+    /// Where the present model comes from.
+    pub(super) fn source(self) -> Source {
+        self.loaded
+            .with_value(|loaded| loaded.as_ref().map(|(source, _)| source.clone()))
+            .unwrap_or_else(|| self.failed.get_value())
     }
 
     /// The first load is entered before the worker listens.
@@ -107,17 +109,16 @@ impl AppState {
     }
 
     pub(super) fn load_failed(self, message: String) {
-        let name = self
-            .take_load()
-            .map_or_else(|| "The model".to_owned(), |load| load.source.name());
-        // The model that still answers runs where it ran.
-        if let Some(device) = self
-            .loaded
-            .with_value(|loaded| loaded.as_ref().map(|(_, device)| *device))
-        {
-            self.device.set(device);
+        let Some(load) = self.take_load() else {
+            return self.fail("The engine reports a failure", message);
+        };
+        let title = format!("{} could not be loaded", load.source.name());
+        match self.loaded.get_value() {
+            // The model that still answers runs where it ran.
+            Some((_, device)) => self.device.set(device),
+            None => self.failed.set_value(load.source),
         }
-        self.fail(&format!("{name} could not be loaded"), message);
+        self.fail(&title, message);
     }
 
     fn take_load(self) -> Option<Load> {

@@ -49,6 +49,8 @@ pub struct AppState {
     engine: StoredValue<Option<Engine>, LocalStorage>,
     /// Where the loaded model came from, and the device it was asked to run on.
     loaded: StoredValue<Option<(Source, DeviceChoice)>, LocalStorage>,
+    /// What to load again while nothing is loaded: the last that failed.
+    failed: StoredValue<Source, LocalStorage>,
 }
 
 impl AppState {
@@ -71,6 +73,7 @@ impl AppState {
             exchange_count: StoredValue::new(0),
             engine: StoredValue::new_local(None),
             loaded: StoredValue::new_local(None),
+            failed: StoredValue::new_local(Source::Shipped),
         };
         state.start_engine(source);
         Effect::new(move |_| state.settings.with(Settings::keep));
@@ -90,11 +93,7 @@ impl AppState {
     /// A new engine in place of one that died, with the same model.
     pub fn restart_engine(self) {
         self.notice.set(None);
-        let source = self.loaded.with_value(|loaded| match loaded {
-            Some((source, _)) => source.clone(),
-            None => Source::Shipped,
-        });
-        self.start_engine(source);
+        self.start_engine(self.source());
     }
 
     pub fn fail(self, title: &str, detail: String) {
@@ -111,7 +110,10 @@ impl AppState {
     }
 
     fn start_engine(self, source: Source) {
-        self.loads.set(VecDeque::from([Load::new(source, self.device.get_untracked())]));
+        self.loads.set(VecDeque::from([Load::new(
+            source,
+            self.device.get_untracked(),
+        )]));
         match Engine::start(move |report| self.hear(report)) {
             Ok(engine) => self.engine.set_value(Some(engine)),
             Err(problem) => self.engine_died(problem),
