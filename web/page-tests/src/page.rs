@@ -142,6 +142,17 @@ impl Page {
         Ok(())
     }
 
+    /// Sets a form field as if it had been typed or moved there.
+    pub fn set_field(&self, selector: &str, value: &str) -> Result<()> {
+        self.evaluate(&format!(
+            "(() => {{ const e = document.querySelector({}); e.value = {}; \
+             for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, {{ bubbles: true }})); }})()",
+            json!(selector),
+            json!(value)
+        ))
+        .map(|_| ())
+    }
+
     /// Puts `text` where the keyboard focus is.
     pub fn type_text(&self, text: &str) -> Result<()> {
         self.call("Input.insertText", json!({ "text": text }))
