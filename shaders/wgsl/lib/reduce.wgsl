@@ -1,27 +1,43 @@
-// Sums and maxima over a workgroup of REDUCE_LANES invocations (a power of two, declared by the operation) by a tree in
-// workgroup memory: no subgroup size assumed, and always the same order. Every invocation must take part; all of them get
-// the result.
+// Sums and maxima over a workgroup of REDUCE_LANES invocations (declared by the operation, a multiple of 16): 16 of them
+// join the values of all, then everyone joins those 16. No subgroup size assumed, two barriers, always the same order.
+// Every invocation must take part; all of them get the result.
+const REDUCE_PARTS: u32 = 16u;
 
 var<workgroup> reduce_lanes: array<f32, REDUCE_LANES>;
+var<workgroup> reduce_parts: array<f32, REDUCE_PARTS>;
 
 fn reduce_sum(lane: u32, value: f32) -> f32 {
   reduce_lanes[lane] = value;
-  for (var half = REDUCE_LANES / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if (lane < half) {
-      reduce_lanes[lane] += reduce_lanes[lane + half];
+  workgroupBarrier();
+  if (lane < REDUCE_PARTS) {
+    var part = value;
+    for (var i = lane + REDUCE_PARTS; i < REDUCE_LANES; i += REDUCE_PARTS) {
+      part += reduce_lanes[i];
     }
+    reduce_parts[lane] = part;
   }
-  return workgroupUniformLoad(&reduce_lanes[0]);
+  workgroupBarrier();
+  var total = reduce_parts[0];
+  for (var i = 1u; i < REDUCE_PARTS; i++) {
+    total += reduce_parts[i];
+  }
+  return total;
 }
 
 fn reduce_max(lane: u32, value: f32) -> f32 {
   reduce_lanes[lane] = value;
-  for (var half = REDUCE_LANES / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if (lane < half) {
-      reduce_lanes[lane] = max(reduce_lanes[lane], reduce_lanes[lane + half]);
+  workgroupBarrier();
+  if (lane < REDUCE_PARTS) {
+    var part = value;
+    for (var i = lane + REDUCE_PARTS; i < REDUCE_LANES; i += REDUCE_PARTS) {
+      part = max(part, reduce_lanes[i]);
     }
+    reduce_parts[lane] = part;
   }
-  return workgroupUniformLoad(&reduce_lanes[0]);
+  workgroupBarrier();
+  var largest = reduce_parts[0];
+  for (var i = 1u; i < REDUCE_PARTS; i++) {
+    largest = max(largest, reduce_parts[i]);
+  }
+  return largest;
 }
