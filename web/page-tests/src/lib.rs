@@ -33,6 +33,8 @@ pub fn root() -> PathBuf {
 pub struct Stage {
     pub server: Server,
     pub browser: Browser,
+    /// The built page's folder.
+    pub dist: PathBuf,
     /// The model the page loads by itself.
     pub shipped: PathBuf,
 }
@@ -76,6 +78,7 @@ fn set_stage() -> Result<Stage> {
     Ok(Stage {
         server,
         browser,
+        dist,
         shipped,
     })
 }

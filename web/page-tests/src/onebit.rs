@@ -15,9 +15,14 @@ use crate::root;
 pub fn tiny_model() -> Result<&'static Path> {
     static MODEL: OnceLock<Result<PathBuf>> = OnceLock::new();
     MODEL
-        .get_or_init(make_tiny_model)
+        .get_or_init(|| make_model("tiny", Some("config/chat_template.jinja")))
         .as_deref()
         .map_err(|error| anyhow::anyhow!("{error:#}"))
+}
+
+/// The same without a chat template.
+pub fn plain_model() -> Result<PathBuf> {
+    make_model("plain", None)
 }
 
 /// What `onebit generate` writes after `prompt`, greedily, on the CPU.
@@ -35,28 +40,30 @@ pub fn greedy(model: &Path, prompt: &str, tokens: usize) -> Result<String> {
     Ok(text.to_owned())
 }
 
-fn make_tiny_model() -> Result<PathBuf> {
+fn make_model(name: &str, template: Option<&str>) -> Result<PathBuf> {
     let fixtures = root().join("web/page-tests/fixtures");
-    let folder = root().join("target/page-tests/tiny");
+    let folder = root().join("target/page-tests").join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;
     let (tokenizer, tokens) = (folder.join("tokenizer.json"), folder.join("story.tokens"));
-    let (run, model) = (folder.join("run"), folder.join("tiny.1bit"));
+    let (run, model) = (folder.join("run"), folder.join("model.1bit"));
     Onebit::new("tokenize")?
         .with("--data-dir", fixtures.join("story.txt"))
         .with("--tokenizer", &tokenizer)
         .with("--train-vocab", "400")
         .with("--output", &tokens)
         .run()?;
-    Onebit::new("train")?
+    let mut training = Onebit::new("train")?
         .with("--config", fixtures.join("tiny.json"))
         .with("--data-dir", &tokens)
         .with("--tokenizer", &tokenizer)
-        .with("--output-dir", &run)
-        .with("--chat-template", root().join("config/chat_template.jinja"))
-        .run()?;
+        .with("--output-dir", &run);
+    if let Some(template) = template {
+        training = training.with("--chat-template", root().join(template));
+    }
+    training.run()?;
     Onebit::new("export")?
         .with("--model-dir", &run)
         .with("--output", &model)

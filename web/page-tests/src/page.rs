@@ -296,14 +296,14 @@ impl Page {
 
     fn middle_of(&self, selector: &str) -> Result<(f64, f64)> {
         let place = self.evaluate(&format!(
-            "(() => {{ const e = document.querySelector({}); if (!e) return null; \
+            "(() => {{ const e = document.querySelector({}); if (!e?.checkVisibility()) return null; \
              e.scrollIntoView({{ block: 'nearest' }}); const r = e.getBoundingClientRect(); \
              return [r.x + r.width / 2, r.y + Math.min(r.height, innerHeight) / 2]; }})()",
             json!(selector)
         ))?;
         match (place[0].as_f64(), place[1].as_f64()) {
             (Some(x), Some(y)) => Ok((x, y)),
-            _ => bail!("no element matches `{selector}`"),
+            _ => bail!("nothing visible matches `{selector}`"),
         }
     }
 

@@ -5,14 +5,12 @@ pub fn bytes(count: u64) -> String {
     scaled(count as f64, &["bytes", "kB", "MB", "GB", "TB"])
 }
 
-/// "8.4 million"
+/// "8.4 million"; below a million every digit.
 pub fn count(count: usize) -> String {
-    scaled(
-        count as f64,
-        &["", "thousand", "million", "billion", "trillion"],
-    )
-    .trim_end()
-    .to_owned()
+    if count < 1_000_000 {
+        return grouped(count);
+    }
+    scaled(count as f64 / 1e6, &["million", "billion", "trillion"])
 }
 
 /// "3,072"
@@ -51,6 +49,6 @@ fn scaled(value: f64, units: &[&str]) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    let decimals = usize::from(unit > 0 && value < 99.95);
+    let decimals = usize::from(value.fract() > 0.0 && value < 99.95);
     format!("{value:.decimals$}\u{a0}{}", units[unit])
 }

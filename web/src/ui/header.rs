@@ -54,7 +54,7 @@ pub fn Header() -> impl IntoView {
                     aria-expanded=move || state.panel_open.get().to_string()
                     on:click=move |_| state.panel_open.update(|open| *open = !*open)
                 >
-                    "Model"
+                    {move || if state.panel_open.get() { "Close" } else { "Model" }}
                 </button>
             </div>
         </header>
@@ -67,9 +67,9 @@ fn Mark() -> impl IntoView {
     view! {
         <svg class="mark" viewBox="0 0 32 32" aria-hidden="true">
             <rect class="mark-ground" width="32" height="32" rx="7" />
-            <rect class="mark-minus" x="6" y="14.5" width="6" height="3" rx="1.5" />
-            <circle class="mark-zero" cx="16" cy="16" r="1.8" />
-            <path class="mark-plus" d="M23 13v6M20 16h6" />
+            <rect class="mark-minus" x="4.5" y="14.25" width="7" height="3.5" rx="1.75" />
+            <circle class="mark-zero" cx="16" cy="16" r="2.4" />
+            <path class="mark-plus" d="M24 12.25v7.5M20.25 16h7.5" />
         </svg>
     }
 }

@@ -124,7 +124,7 @@ fn summary(reason: FinishReason, stats: &Stats) -> String {
     ));
     match reason {
         FinishReason::End => {}
-        FinishReason::Length => parts.push("cut at the longest reply set".to_owned()),
+        FinishReason::Length => parts.push("cut at the longest allowed".to_owned()),
         FinishReason::Context => parts.push("the context is full".to_owned()),
         FinishReason::Stopped => parts.push("stopped".to_owned()),
     }

@@ -45,13 +45,10 @@ fn facts(model: &ModelInfo) -> impl IntoView + use<> {
             format!("{} tokens", figures::grouped(config.vocab_size)),
         ),
         (
-            "Memory",
-            format!(
-                "{} weights, {} cache",
-                figures::bytes(model.weight_bytes as u64),
-                figures::bytes(model.cache_bytes as u64)
-            ),
+            "Weights in memory",
+            figures::bytes(model.weight_bytes as u64),
         ),
+        ("Cache in memory", figures::bytes(model.cache_bytes as u64)),
         ("Loaded in", figures::milliseconds(model.load_ms)),
     ];
     let rows = rows.map(|(term, value)| view! { <div><dt>{term}</dt><dd>{value}</dd></div> });

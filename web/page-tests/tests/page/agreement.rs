@@ -63,10 +63,7 @@ fn compare(page: &Page, device: &str, model: &Path) -> Result<()> {
             "{device}, {prompt:?}: {divergence}\npage:   {written:?}\nnative: {expected:?}"
         );
     }
-    eprintln!(
-        "{device}: {equal} of {} texts equal, the others tie",
-        PROMPTS.len()
-    );
+    eprintln!("{device}: {equal} of {} texts equal", PROMPTS.len());
     // One flip may be chance; a device that mostly differs computes something else.
     ensure!(equal * 2 > PROMPTS.len());
     page.assert_clean()

@@ -13,6 +13,9 @@ fn the_shipped_model_loads_by_itself() -> Result<()> {
     ensure!(!page.text(".model-name")?.is_empty());
     ensure!(page.text("#panel dl")?.contains("Parameters"));
     ensure!(page.text(".modes")?.contains('%'));
+    eprintln!("{}", page.text("#panel section:nth-child(2)")?);
+    // The browser of these tests has a GPU in software only.
+    ensure!(page.text(".device")?.starts_with("CPU"));
     page.assert_clean()
 }
 
@@ -70,6 +73,63 @@ fn a_broken_file_is_refused_and_the_old_model_answers() -> Result<()> {
     page.wait_for(FINISHED, REPLY)?;
     ensure!(!page.text(LAST_REPLY)?.is_empty());
     page.assert_clean()
+}
+
+#[test]
+fn a_model_without_a_chat_template_continues_texts() -> Result<()> {
+    let stage = stage()?;
+    stage
+        .server
+        .add("/plain.1bit", fs::read(onebit::plain_model()?)?)?;
+    let page = open("?model=plain.1bit&device=cpu")?;
+    ensure!(
+        page.evaluate("document.querySelector('input[name=mode][value=text]').checked")? == true
+    );
+    ensure!(
+        page.evaluate("document.querySelector('input[name=mode][value=chat]').disabled")? == true
+    );
+    ask(&page, "Once upon a time")?;
+    page.wait_for(FINISHED, REPLY)?;
+    page.assert_clean()
+}
+
+#[test]
+fn an_engine_that_dies_is_started_again() -> Result<()> {
+    const FOLDER: &str = "/dying/";
+    let stage = stage()?;
+    for entry in fs::read_dir(&stage.dist)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            stage
+                .server
+                .add(&format!("{FOLDER}{name}"), fs::read(entry.path())?)?;
+        }
+    }
+    stage.server.add(
+        &format!("{FOLDER}tiny.1bit"),
+        fs::read(onebit::tiny_model()?)?,
+    )?;
+    let script = format!("{FOLDER}worker-start.js");
+    stage
+        .server
+        .add(&script, "throw new Error('out of memory, say')")?;
+    // The server knows no folders' index pages.
+    let page = stage.browser.open(&format!(
+        "{}{FOLDER}index.html?model=tiny.1bit&device=cpu",
+        stage.server.origin()
+    ))?;
+    page.wait_for(
+        "document.querySelector('.notice')?.innerText.includes('out of memory, say')",
+        START,
+    )?;
+    stage
+        .server
+        .add(&script, fs::read(stage.dist.join("worker-start.js"))?)?;
+    page.click("#restart")?;
+    page.wait_for(LOADED, START)?;
+    ask(&page, "Who is Max?")?;
+    page.wait_for(FINISHED, REPLY)
 }
 
 #[test]

@@ -33,6 +33,8 @@ fn open(query: &str) -> Result<Page> {
     let page = stage
         .browser
         .open(&format!("{}/{query}", stage.server.origin()))?;
+    // Wide enough to show everything at once.
+    page.emulate(1280, 800, "light")?;
     page.wait_for(LOADED, START)?;
     Ok(page)
 }

@@ -112,13 +112,12 @@ impl AppState {
         let Some(load) = self.take_load() else {
             return self.fail("The engine reports a failure", message);
         };
-        let title = format!("{} could not be loaded", load.source.name());
         match self.loaded.get_value() {
             // The model that still answers runs where it ran.
             Some((_, device)) => self.device.set(device),
             None => self.failed.set_value(load.source),
         }
-        self.fail(&title, message);
+        self.fail("The model could not be loaded", message);
     }
 
     fn take_load(self) -> Option<Load> {
