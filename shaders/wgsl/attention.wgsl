@@ -1,4 +1,4 @@
-// Causal attention of q over the first pos + r + 1 rows of the caches, by blocks of 256 keys with a running maximum
+// Causal attention of q over the first pos + r + 1 rows of the caches, by blocks of 128 keys with a running maximum
 // (online softmax, Milakov & Gimelshein 2018), so the context may be any length. Query head h reads key/value head
 // h / (HEADS / KV_HEADS); scores are scaled by 1 / sqrt(HEAD_DIM).
 // One workgroup per (row, head, split); a split is a stretch of the keys. With one split `out` is the result; with more it
@@ -13,7 +13,7 @@
 @group(0) @binding(3) var<storage, read> cache_v: array<f32>;   // (MAX_SEQ, KV_HEADS, HEAD_DIM)
 @group(0) @binding(4) var<storage, read_write> out: array<f32>; // (ROWS, HEADS, HEAD_DIM), or (ROWS, HEADS, SPLITS, HEAD_DIM + 2)
 
-const REDUCE_LANES: u32 = 256u;
+const REDUCE_LANES: u32 = 128u;
 
 override HEADS: u32;
 override KV_HEADS: u32;
@@ -22,8 +22,8 @@ override MAX_SEQ: u32;
 override SPLITS: u32;
 
 // Invocations left over by a narrow head add up other keys of the same column.
-override SLICES: u32 = select(256u / HEAD_DIM, 1u, HEAD_DIM > 256u);
-override ACCUMULATORS: u32 = HEAD_DIM + 256u;
+override SLICES: u32 = select(REDUCE_LANES / HEAD_DIM, 1u, HEAD_DIM > REDUCE_LANES);
+override ACCUMULATORS: u32 = HEAD_DIM + REDUCE_LANES;
 
 const LOWEST: f32 = -3e38;
 
@@ -31,7 +31,7 @@ var<workgroup> query: array<f32, ACCUMULATORS>;
 var<workgroup> weights: array<f32, REDUCE_LANES>;
 var<workgroup> sums: array<f32, ACCUMULATORS>; // (SLICES, HEAD_DIM)
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row_head = flat_workgroup(workgroup, grid);
   let r = row_head / HEADS;

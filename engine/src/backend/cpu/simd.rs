@@ -7,6 +7,8 @@ pub enum Level {
     Portable,
     #[cfg(target_arch = "wasm32")]
     Simd128,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -21,6 +23,8 @@ impl Level {
             Level::Portable => "portable",
             #[cfg(target_arch = "wasm32")]
             Level::Simd128 => "wasm SIMD128",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => "NEON",
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
@@ -54,6 +58,8 @@ impl Level {
         if cfg!(target_feature = "simd128") {
             levels.push(Level::Simd128);
         }
+        #[cfg(target_arch = "aarch64")]
+        levels.push(Level::Neon);
         levels.push(Level::Portable);
         levels
     }

@@ -155,7 +155,8 @@ impl Kernels {
                     entry_point: Some(shader.entry),
                     compilation_options: wgpu::PipelineCompilationOptions {
                         constants: &constants,
-                        ..Default::default()
+                        // Every shader writes what it reads.
+                        zero_initialize_workgroup_memory: false,
                     },
                     cache: None,
                 })

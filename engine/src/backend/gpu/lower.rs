@@ -13,7 +13,7 @@ use crate::program::{BufferId, Op};
 use crate::quant::tile::act_stride;
 
 /// Workgroups that keep a GPU busy: attention over a long context is split until there are about as many.
-const BUSY_WORKGROUPS: usize = 256;
+const BUSY_WORKGROUPS: usize = 512;
 /// Splits of the context at most; the combining pass reads them one after another.
 const MAX_SPLITS: usize = 32;
 /// Logits that one workgroup selects from before the candidates of all are selected from.

@@ -4,6 +4,8 @@
 //! activation sum: Σ(c−1)x = Σcx − Σx and Σ(2b−1)x = 2Σbx − Σx. int8 kernels return signed sums. Sums are exact in i32: the
 //! largest term is 127·127, so 2³¹ / 127² > 133,000 columns always fit.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
@@ -31,6 +33,9 @@ pub fn ternary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usi
         Level::Avx2 => unsafe { x86::ternary_avx2(w, x, tiles) },
         #[cfg(target_arch = "wasm32")]
         Level::Simd128 => wasm::packed::<T, 2>(w, x, tiles),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: NEON is part of every aarch64 processor.
+        Level::Neon => unsafe { neon::packed::<T, 2>(w, x, tiles) },
         Level::Portable => portable::packed::<T, 2>(w, x, tiles),
     }
 }
@@ -51,6 +56,9 @@ pub fn binary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usiz
         Level::Avx2 => unsafe { x86::binary_avx2(w, x, tiles) },
         #[cfg(target_arch = "wasm32")]
         Level::Simd128 => wasm::packed::<T, 1>(w, x, tiles),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: NEON is part of every aarch64 processor.
+        Level::Neon => unsafe { neon::packed::<T, 1>(w, x, tiles) },
         Level::Portable => portable::packed::<T, 1>(w, x, tiles),
     }
 }
@@ -69,6 +77,9 @@ pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize
         Level::AvxVnni | Level::Avx2 => unsafe { x86::int8_avx2(w, x, n) },
         #[cfg(target_arch = "wasm32")]
         Level::Simd128 => wasm::int8(w, x, n),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: NEON is part of every aarch64 processor.
+        Level::Neon => unsafe { neon::int8(w, x, n) },
         Level::Portable => portable::int8(w, x, n),
     }
 }
