@@ -10,6 +10,7 @@ use crate::workspace;
 
 /// The tests that need the built page, and so run after it.
 const PAGE_TESTS: &str = "page-tests";
+const COMMAND_LINE: &str = "onebit";
 
 pub fn test() -> Result<()> {
     let tools = setup::test_tools()?;
@@ -25,6 +26,11 @@ pub fn test() -> Result<()> {
     ]))?;
 
     bundle::build(&tools.page)?;
+
+    step(
+        "the command line: it makes the page's test model, and writes what the page's text must equal",
+    );
+    run(cargo().args(["build", "-p", COMMAND_LINE]))?;
 
     step("the page's tests, in headless Chromium");
     run(cargo()

@@ -1,20 +1,28 @@
 //! What the page's tests are written with: a static server, and Chromium driven through the DevTools protocol.
 //!
-//! `cargo xtask test` builds the page and runs them. By hand: `cargo test -p page-tests` after `cargo xtask build-web`.
+//! `cargo xtask test` builds the page and runs them. By hand: `cargo build -p onebit && cargo test -p page-tests` after
+//! `cargo xtask build-web`.
 
 mod browser;
 mod devtools;
+pub mod onebit;
 mod page;
 mod server;
+pub mod tie;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 pub use browser::Browser;
 pub use page::{Findings, Page};
 pub use server::Server;
+
+/// Where the server has the tiny model.
+pub const TINY: &str = "/tiny.1bit";
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -25,6 +33,10 @@ pub fn root() -> PathBuf {
 pub struct Stage {
     pub server: Server,
     pub browser: Browser,
+    /// The built page's folder.
+    pub dist: PathBuf,
+    /// The model the page loads by itself.
+    pub shipped: PathBuf,
 }
 
 /// The stage all tests share. A missing browser or an unbuilt page fails the test that asks.
@@ -43,7 +55,30 @@ fn set_stage() -> Result<Stage> {
         "{} holds no built page: run `cargo xtask build-web` first",
         dist.display()
     );
-    let server = Server::start(dist).context("serving the page")?;
+    let server = Server::start(dist.clone()).context("serving the page")?;
+    let tiny = fs::read(onebit::tiny_model()?)?;
+    server.add(TINY, tiny.clone())?;
+    let shipped = match fs::read_to_string(dist.join("models/index.json")) {
+        Ok(index) => {
+            let index: Value = serde_json::from_str(&index).context("models/index.json")?;
+            let name = index["default"]
+                .as_str()
+                .context("models/index.json: no default")?;
+            dist.join("models").join(name)
+        }
+        // A build without a model is tested with the tiny one in its place.
+        Err(_) => {
+            let index = json!({ "default": "tiny.1bit" }).to_string();
+            server.add("/models/index.json", index)?;
+            server.add("/models/tiny.1bit", tiny)?;
+            onebit::tiny_model()?.to_owned()
+        }
+    };
     let browser = Browser::start().context("starting the browser")?;
-    Ok(Stage { server, browser })
+    Ok(Stage {
+        server,
+        browser,
+        dist,
+        shipped,
+    })
 }

@@ -142,6 +142,17 @@ impl Page {
         Ok(())
     }
 
+    /// Sets a form field as if it had been typed or moved there.
+    pub fn set_field(&self, selector: &str, value: &str) -> Result<()> {
+        self.evaluate(&format!(
+            "(() => {{ const e = document.querySelector({}); e.value = {}; \
+             for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, {{ bubbles: true }})); }})()",
+            json!(selector),
+            json!(value)
+        ))
+        .map(|_| ())
+    }
+
     /// Puts `text` where the keyboard focus is.
     pub fn type_text(&self, text: &str) -> Result<()> {
         self.call("Input.insertText", json!({ "text": text }))
@@ -285,14 +296,14 @@ impl Page {
 
     fn middle_of(&self, selector: &str) -> Result<(f64, f64)> {
         let place = self.evaluate(&format!(
-            "(() => {{ const e = document.querySelector({}); if (!e) return null; \
+            "(() => {{ const e = document.querySelector({}); if (!e?.checkVisibility()) return null; \
              e.scrollIntoView({{ block: 'nearest' }}); const r = e.getBoundingClientRect(); \
              return [r.x + r.width / 2, r.y + Math.min(r.height, innerHeight) / 2]; }})()",
             json!(selector)
         ))?;
         match (place[0].as_f64(), place[1].as_f64()) {
             (Some(x), Some(y)) => Ok((x, y)),
-            _ => bail!("no element matches `{selector}`"),
+            _ => bail!("nothing visible matches `{selector}`"),
         }
     }
 

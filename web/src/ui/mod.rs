@@ -1,37 +1,92 @@
-//! The user interface.
+//! The user interface: one component a file, all of them around one [`AppState`](state::AppState).
 
-use leptos::prelude::*;
-use wasm_bindgen::{JsCast, closure::Closure};
+mod announcer;
+mod bit_map;
+mod composer;
+mod device_picker;
+mod drop_zone;
+mod engine;
+mod figures;
+mod header;
+mod load_progress;
+mod message;
+mod model_card;
+mod notice;
+mod open_file;
+mod segmented;
+mod settings_panel;
+mod slider;
+mod state;
+mod transcript;
+mod welcome;
+
+use leptos::{ev, prelude::*};
+use ternary_core::session::DeviceChoice;
+use web_sys::UrlSearchParams;
+
+use crate::protocol::Source;
+use state::AppState;
 
 /// Mounts the page and starts the engine's worker.
 pub fn start() {
-    mount_to_body(|| {
-        let (status, set_status) = signal(String::from("Starting the engine"));
-        start_worker(set_status);
-        view! {
-            <main>
-                <h1>"Ternary-Core"</h1>
-                <p role="status">{status}</p>
-            </main>
-        }
-    });
+    mount_to_body(App);
 }
 
-fn start_worker(status: WriteSignal<String>) {
-    let options = web_sys::WorkerOptions::new();
-    options.set_type(web_sys::WorkerType::Module);
-    let worker = match web_sys::Worker::new_with_options("worker-start.js", &options) {
-        Ok(worker) => worker,
-        Err(error) => {
-            status.set(format!("The engine's worker can't be started: {error:?}"));
+#[component]
+fn App() -> impl IntoView {
+    let (source, device, problem) = from_address();
+    let state = AppState::start(source, device);
+    if let Some(problem) = problem {
+        state.fail("This page's address names no known device", problem);
+    }
+    provide_context(state);
+    let escape = window_event_listener(ev::keydown, move |event| {
+        if event.key() != "Escape" || event.is_composing() {
             return;
         }
+        if state.running.with_untracked(Option::is_some) {
+            state.stop();
+        } else {
+            state.panel_open.set(false);
+        }
+    });
+    on_cleanup(move || escape.remove());
+    view! {
+        <header::Header />
+        <main>
+            <notice::NoticeBar />
+            <load_progress::LoadProgress />
+            <transcript::Transcript />
+            <composer::Composer />
+        </main>
+        <aside id="panel" aria-label="Model and settings" class:open=state.panel_open>
+            <model_card::ModelCard />
+            <device_picker::DevicePicker />
+            <settings_panel::SettingsPanel />
+        </aside>
+        <announcer::Announcer />
+        <drop_zone::DropZone />
+    }
+}
+
+/// The page's state, for its components.
+fn use_app() -> AppState {
+    expect_context()
+}
+
+/// `?model=URL` and `?device=auto|cpu|gpu`.
+fn from_address() -> (Source, DeviceChoice, Option<String>) {
+    let query = window().location().search().unwrap_or_default();
+    let parameter = |name: &str| {
+        let parameters = UrlSearchParams::new_with_str(&query).ok()?;
+        parameters.get(name).filter(|value| !value.is_empty())
     };
-    let on_message =
-        Closure::<dyn Fn(web_sys::MessageEvent)>::new(move |event: web_sys::MessageEvent| {
-            status.set(event.data().as_string().unwrap_or_default());
-        });
-    worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-    // The page and its worker live equally long.
-    on_message.forget();
+    let source = parameter("model").map_or(Source::Shipped, Source::Url);
+    match parameter("device").unwrap_or_default().as_str() {
+        "" => (source, DeviceChoice::Auto, None),
+        device => match device.parse() {
+            Ok(device) => (source, device, None),
+            Err(problem) => (source, DeviceChoice::Auto, Some(problem)),
+        },
+    }
 }

@@ -1,22 +1,9 @@
-//! The built page, opened and used.
-
-use std::time::Duration;
+//! The tests' own checks.
 
 use anyhow::{Result, ensure};
 use page_tests::stage;
 
-const START: Duration = Duration::from_secs(60);
-
-#[test]
-fn opens_and_starts_its_worker() -> Result<()> {
-    let stage = stage()?;
-    let page = stage.browser.open(stage.server.origin())?;
-    page.wait_for(
-        "document.querySelector('[role=status]')?.innerText == 'Ready'",
-        START,
-    )?;
-    page.assert_clean()
-}
+use crate::START;
 
 /// The checks that every other test ends with must be able to fail.
 #[test]

@@ -1,0 +1,70 @@
+//! The page writes what the command line writes.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use page_tests::{Page, onebit, stage, tie};
+
+use crate::{FINISHED, REPLY, ask, continue_greedily, open};
+
+const TOKENS: usize = 64;
+const PROMPTS: [&str; 5] = [
+    "Once upon a time",
+    "Lily and Max went",
+    "The old bear said",
+    "One day, a boat",
+    "In the small house",
+];
+
+/// Logits this close are a tie: they are sums of the same products in another order, and only the order decides.
+const TIE: f32 = 1e-3;
+
+#[test]
+fn on_the_cpu() -> Result<()> {
+    agrees("cpu")
+}
+
+#[test]
+fn on_the_gpu() -> Result<()> {
+    agrees("gpu")
+}
+
+fn agrees(device: &str) -> Result<()> {
+    let page = open(&format!("?model=tiny.1bit&device={device}"))?;
+    compare(&page, device, onebit::tiny_model()?)?;
+    let page = open(&format!("?device={device}"))?;
+    compare(&page, device, &stage()?.shipped)
+}
+
+fn compare(page: &Page, device: &str, model: &Path) -> Result<()> {
+    let kind = page.evaluate("document.querySelector('.device').dataset.kind")?;
+    ensure!(kind == device, "asked for {device}, runs on {kind}");
+    continue_greedily(page, TOKENS)?;
+    let mut equal = 0;
+    for prompt in PROMPTS {
+        let expected = onebit::greedy(model, prompt, TOKENS)?;
+        ensure!(!expected.is_empty(), "nothing to compare after {prompt:?}");
+        ask(page, prompt)?;
+        page.wait_for(
+            &format!("{FINISHED} && document.querySelector('.exchange:last-child .prompt').textContent == {prompt:?}"),
+            REPLY,
+        )?;
+        let written =
+            page.evaluate("document.querySelector('.exchange:last-child .reply').textContent")?;
+        let written = written.as_str().unwrap_or_default();
+        if written == expected {
+            equal += 1;
+            continue;
+        }
+        let divergence = tie::divergence(model, prompt, written)?;
+        eprintln!("{device}, {prompt:?}: {divergence}");
+        ensure!(
+            divergence.gap() < TIE,
+            "{device}, {prompt:?}: {divergence}\npage:   {written:?}\nnative: {expected:?}"
+        );
+    }
+    eprintln!("{device}: {equal} of {} texts equal", PROMPTS.len());
+    // One flip may be chance; a device that mostly differs computes something else.
+    ensure!(equal * 2 > PROMPTS.len());
+    page.assert_clean()
+}

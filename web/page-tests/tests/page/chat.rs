@@ -1,0 +1,139 @@
+//! Talking with a model.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use page_tests::Page;
+
+use crate::{FINISHED, LAST_REPLY, REPLY, START, ask, continue_greedily, open_tiny};
+
+/// A keystroke must be seen within this time, whatever the engine does.
+const AT_ONCE_MS: f64 = 200.0;
+/// More than any reply here is allowed to reach.
+const LONG: &str = "2000";
+
+/// Asks for a reply that would take long, and waits for its beginning.
+fn start_long_reply(page: &Page) -> Result<()> {
+    continue_greedily(page, 4096)?;
+    page.set_field("#max-tokens", LONG)?;
+    ask(page, "Once upon a time")?;
+    page.wait_for(
+        &format!("document.querySelector('{LAST_REPLY}')?.innerText.length > 0"),
+        REPLY,
+    )
+}
+
+#[test]
+fn a_reply_streams() -> Result<()> {
+    let page = open_tiny()?;
+    page.evaluate(
+        "window.lengths = new Set(); new MutationObserver(() => { \
+         const reply = document.querySelector('.exchange .reply'); if (reply) lengths.add(reply.textContent.length); }) \
+         .observe(document.body, { subtree: true, childList: true, characterData: true })",
+    )?;
+    ask(&page, "Tell me about Max.")?;
+    page.wait_for(FINISHED, REPLY)?;
+    let updates = page.evaluate("lengths.size")?.as_u64().unwrap_or(0);
+    ensure!(updates > 2, "the reply appeared in {updates} steps");
+    ensure!(page.text(".exchange .figures")?.contains("token"));
+    ensure!(page.text(".context")?.contains("2,048"));
+    // The keyboard is still in the prompt.
+    ensure!(page.evaluate("document.activeElement.id")? == "prompt");
+    page.assert_clean()
+}
+
+#[test]
+fn a_second_question_and_another_answer() -> Result<()> {
+    let page = open_tiny()?;
+    for question in ["Who is Max?", "Who is Lily?"] {
+        ask(&page, question)?;
+        page.wait_for(FINISHED, REPLY)?;
+    }
+    ensure!(page.evaluate("document.querySelectorAll('.exchange').length")? == 2);
+    page.click(".regenerate")?;
+    page.wait_for("document.querySelector('#stop') || document.querySelector('.exchange:last-child .reply').innerText", REPLY)?;
+    page.wait_for(FINISHED, REPLY)?;
+    ensure!(page.evaluate("document.querySelectorAll('.exchange').length")? == 2);
+    page.click("#new-chat")?;
+    page.wait_for(
+        "!document.querySelector('.exchange') && document.querySelector('.welcome')",
+        START,
+    )?;
+    page.assert_clean()
+}
+
+#[test]
+fn stop_ends_a_reply() -> Result<()> {
+    for by_key in [false, true] {
+        let page = open_tiny()?;
+        start_long_reply(&page)?;
+        if by_key {
+            page.press("Escape")?;
+        } else {
+            page.click("#stop")?;
+        }
+        page.wait_for(FINISHED, REPLY)?;
+        let figures = page.text(".exchange .figures")?;
+        eprintln!("{figures}");
+        ensure!(figures.contains("stopped"), "{figures}");
+        page.assert_clean()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_page_answers_while_a_reply_is_written() -> Result<()> {
+    let page = open_tiny()?;
+    start_long_reply(&page)?;
+    page.click("#prompt")?;
+    // From the keystroke to the frame after the text changed.
+    page.evaluate(
+        "window.slowest = 0; document.querySelector('#prompt').addEventListener('input', event => \
+         requestAnimationFrame(() => { slowest = Math.max(slowest, performance.now() - event.timeStamp); }))",
+    )?;
+    for letter in ["h", "e", "l", "l", "o"] {
+        page.type_text(letter)?;
+        sleep(Duration::from_millis(30));
+    }
+    page.wait_for("document.querySelector('#prompt').value == 'hello'", START)?;
+    ensure!(
+        page.evaluate("Boolean(document.querySelector('#stop'))")? == true,
+        "the reply ended before the typing did"
+    );
+    let slowest = page.evaluate("slowest")?.as_f64().context("not measured")?;
+    eprintln!("slowest keystroke: {slowest:.0} ms");
+    ensure!(
+        slowest > 0.0 && slowest < AT_ONCE_MS,
+        "a keystroke took {slowest:.0} ms"
+    );
+    page.click("#stop")?;
+    page.wait_for(FINISHED, REPLY)?;
+    page.assert_clean()
+}
+
+#[test]
+fn settings_are_kept() -> Result<()> {
+    let page = open_tiny()?;
+    page.set_field("#temperature", "0.25")?;
+    page.set_field("#system-prompt", "Be brief.")?;
+    page.evaluate("location.reload()")?;
+    page.wait_for(
+        "document.querySelector('#temperature')?.value == '0.25' && document.querySelector('#system-prompt').value == 'Be brief.'",
+        START,
+    )?;
+    page.assert_clean()
+}
+
+/// What a model or a reader writes stays text.
+#[test]
+fn markup_in_a_prompt_is_text() -> Result<()> {
+    let page = open_tiny()?;
+    ask(&page, "<img src=x onerror=alert(1)><b>bold</b>")?;
+    page.wait_for(FINISHED, REPLY)?;
+    ensure!(
+        page.evaluate("document.querySelector('.exchange img, .exchange b') === null")? == true
+    );
+    ensure!(page.text(".exchange p.prompt")?.contains("<b>bold</b>"));
+    page.assert_clean()
+}

@@ -1,0 +1,163 @@
+//! Models: the shipped one, a dropped one, a broken one.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use page_tests::{onebit, root, stage};
+
+use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, open, open_tiny};
+
+#[test]
+fn the_shipped_model_loads_by_itself() -> Result<()> {
+    let page = open("")?;
+    ensure!(!page.text(".model-name")?.is_empty());
+    ensure!(page.text("#panel dl")?.contains("Parameters"));
+    ensure!(page.text(".modes")?.contains('%'));
+    eprintln!("{}", page.text("#panel section:nth-child(2)")?);
+    // The browser of these tests has a GPU in software only.
+    ensure!(page.text(".device")?.starts_with("CPU"));
+    page.assert_clean()
+}
+
+#[test]
+fn a_dropped_file_replaces_the_model() -> Result<()> {
+    let page = open("?device=cpu")?;
+    let tiny = fs::read(onebit::tiny_model()?)?;
+    let file = root().join("target/page-tests/dropped.1bit");
+    fs::write(&file, &tiny)?;
+    page.drag_over(&file)?;
+    page.wait_for("!document.querySelector('.drop-overlay').hidden", START)?;
+    page.drop_file(&file)?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelector('.model-name').innerText == 'Tiny'"),
+        START,
+    )?;
+    page.wait_for("document.querySelector('.drop-overlay').hidden", START)?;
+    ask(&page, "Who is Max?")?;
+    page.wait_for(FINISHED, REPLY)?;
+    page.assert_clean()
+}
+
+/// Every way a file can be broken is told in words, and the model that was there goes on answering.
+#[test]
+fn a_broken_file_is_refused_and_the_old_model_answers() -> Result<()> {
+    let page = open_tiny()?;
+    let good = fs::read(onebit::tiny_model()?)?;
+    let mut flipped = good.clone();
+    if let Some(byte) = flipped.last_mut() {
+        *byte ^= 0xff;
+    }
+    let broken = [
+        (
+            "not-a-model",
+            b"<!doctype html> not a model at all".to_vec(),
+        ),
+        ("empty", Vec::new()),
+        ("cut-short", good[..good.len() / 2].to_vec()),
+        ("flipped", flipped),
+    ];
+    for (name, bytes) in broken {
+        let file = root().join(format!("target/page-tests/{name}.1bit"));
+        fs::write(&file, bytes)?;
+        page.drop_file(&file)?;
+        page.wait_for(
+            &format!("document.querySelector('.notice')?.innerText.includes('{name}.1bit')"),
+            START,
+        )?;
+        eprintln!("{name}: {}", page.text(".notice .detail")?);
+        ensure!(page.text(".model-name")? == "Tiny");
+        page.click("#dismiss")?;
+        page.wait_for("!document.querySelector('.notice')", START)?;
+    }
+    ask(&page, "Who is Max?")?;
+    page.wait_for(FINISHED, REPLY)?;
+    ensure!(!page.text(LAST_REPLY)?.is_empty());
+    page.assert_clean()
+}
+
+#[test]
+fn a_model_without_a_chat_template_continues_texts() -> Result<()> {
+    let stage = stage()?;
+    stage
+        .server
+        .add("/plain.1bit", fs::read(onebit::plain_model()?)?)?;
+    let page = open("?model=plain.1bit&device=cpu")?;
+    ensure!(
+        page.evaluate("document.querySelector('input[name=mode][value=text]').checked")? == true
+    );
+    ensure!(
+        page.evaluate("document.querySelector('input[name=mode][value=chat]').disabled")? == true
+    );
+    ask(&page, "Once upon a time")?;
+    page.wait_for(FINISHED, REPLY)?;
+    page.assert_clean()
+}
+
+#[test]
+fn an_engine_that_dies_is_started_again() -> Result<()> {
+    const FOLDER: &str = "/dying/";
+    let stage = stage()?;
+    for entry in fs::read_dir(&stage.dist)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            stage
+                .server
+                .add(&format!("{FOLDER}{name}"), fs::read(entry.path())?)?;
+        }
+    }
+    stage.server.add(
+        &format!("{FOLDER}tiny.1bit"),
+        fs::read(onebit::tiny_model()?)?,
+    )?;
+    let script = format!("{FOLDER}worker-start.js");
+    stage
+        .server
+        .add(&script, "throw new Error('out of memory, say')")?;
+    // The server knows no folders' index pages.
+    let page = stage.browser.open(&format!(
+        "{}{FOLDER}index.html?model=tiny.1bit&device=cpu",
+        stage.server.origin()
+    ))?;
+    page.wait_for(
+        "document.querySelector('.notice')?.innerText.includes('out of memory, say')",
+        START,
+    )?;
+    stage
+        .server
+        .add(&script, fs::read(stage.dist.join("worker-start.js"))?)?;
+    page.click("#restart")?;
+    page.wait_for(LOADED, START)?;
+    ask(&page, "Who is Max?")?;
+    page.wait_for(FINISHED, REPLY)
+}
+
+#[test]
+fn another_sites_model_is_not_asked_for() -> Result<()> {
+    let stage = stage()?;
+    let elsewhere = stage.server.origin().replace("127.0.0.1", "localhost");
+    let page = stage.browser.open(&format!(
+        "{}/?device=cpu&model={elsewhere}/tiny.1bit",
+        stage.server.origin()
+    ))?;
+    page.wait_for(
+        "document.querySelector('.notice')?.innerText.includes('another site')",
+        START,
+    )?;
+    page.assert_clean()
+}
+
+#[test]
+fn the_device_can_be_changed() -> Result<()> {
+    let page = open_tiny()?;
+    ensure!(page.text(".device")?.starts_with("CPU"));
+    page.click("input[name=device][value=gpu]")?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelector('.device').dataset.kind == 'gpu'"),
+        START,
+    )?;
+    eprintln!("{}", page.text(".device")?);
+    ask(&page, "Who is Max?")?;
+    page.wait_for(FINISHED, REPLY)?;
+    page.assert_clean()
+}

@@ -1,0 +1,76 @@
+//! How the page looks: pictures to be looked at, and what can be measured about them.
+
+use anyhow::{Result, ensure};
+use page_tests::{Page, root};
+
+use crate::{FINISHED, REPLY, START, ask, open};
+
+const SIZES: [(&str, u32, u32); 2] = [("desktop", 1280, 800), ("phone", 390, 844)];
+const SCHEMES: [&str; 2] = ["light", "dark"];
+
+#[test]
+fn desktop_and_phone_light_and_dark() -> Result<()> {
+    for (device, width, height) in SIZES {
+        let page = open("?device=cpu")?;
+        for scheme in SCHEMES {
+            page.emulate(width, height, scheme)?;
+            picture(&page, &format!("welcome-{device}-{scheme}"))?;
+        }
+        ask(&page, "Tell me a story about a dog.")?;
+        page.wait_for(FINISHED, REPLY)?;
+        for scheme in SCHEMES {
+            page.emulate(width, height, scheme)?;
+            picture(&page, &format!("chat-{device}-{scheme}"))?;
+            sound_layout(&page)?;
+        }
+        page.assert_clean()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn states() -> Result<()> {
+    let page = open("?device=cpu")?;
+    page.emulate(390, 844, "light")?;
+    page.click("#panel-toggle")?;
+    picture(&page, "panel-phone-light")?;
+    sound_layout(&page)?;
+    page.press("Escape")?;
+    page.wait_for(
+        "getComputedStyle(document.querySelector('#panel')).display == 'none'",
+        START,
+    )?;
+
+    page.emulate(1280, 800, "light")?;
+    page.click("input[name=mode][value=text]")?;
+    ask(&page, "Once upon a time")?;
+    page.wait_for(FINISHED, REPLY)?;
+    picture(&page, "text-desktop-light")?;
+    let file = root().join("web/page-tests/fixtures/story.txt");
+    page.drag_over(&file)?;
+    picture(&page, "drop-desktop-light")?;
+    page.drop_file(&file)?;
+    page.wait_for("document.querySelector('.notice')", START)?;
+    for scheme in SCHEMES {
+        page.emulate(1280, 800, scheme)?;
+        picture(&page, &format!("error-desktop-{scheme}"))?;
+    }
+    sound_layout(&page)?;
+    page.assert_clean()
+}
+
+/// Nothing sticks out sideways, and everything that can be operated has a name.
+fn sound_layout(page: &Page) -> Result<()> {
+    let wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")?;
+    ensure!(wide == 0, "the page is {wide} pixels too wide");
+    let nameless = page.evaluate(
+        "[...document.querySelectorAll('button, input:not([hidden]), textarea, meter, progress')] \
+         .filter(e => !(e.innerText?.trim() || e.labels?.length || e.getAttribute('aria-label'))).map(e => e.outerHTML).join()",
+    )?;
+    ensure!(nameless == "", "nameless: {nameless}");
+    Ok(())
+}
+
+fn picture(page: &Page, name: &str) -> Result<()> {
+    page.screenshot(&root().join(format!("target/page-screenshots/{name}.png")))
+}

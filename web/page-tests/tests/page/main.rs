@@ -1,0 +1,55 @@
+//! The built page, opened and used.
+
+mod agreement;
+mod chat;
+mod loading;
+mod look;
+mod misdeeds;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use page_tests::{Page, stage};
+
+/// Long enough for a cold start on a busy machine.
+const START: Duration = Duration::from_secs(60);
+const REPLY: Duration = Duration::from_secs(120);
+
+/// Nothing is loading and a model is there.
+const LOADED: &str =
+    "document.querySelector('.model-name') && !document.querySelector('#load-progress')";
+const FINISHED: &str =
+    "document.querySelector('.exchange:last-child')?.dataset.state == 'finished'";
+const LAST_REPLY: &str = ".exchange:last-child .reply";
+
+/// The page with the tiny model on the CPU.
+fn open_tiny() -> Result<Page> {
+    open("?model=tiny.1bit&device=cpu")
+}
+
+/// The page with `query`, its model loaded.
+fn open(query: &str) -> Result<Page> {
+    let stage = stage()?;
+    let page = stage
+        .browser
+        .open(&format!("{}/{query}", stage.server.origin()))?;
+    // Wide enough to show everything at once.
+    page.emulate(1280, 800, "light")?;
+    page.wait_for(LOADED, START)?;
+    Ok(page)
+}
+
+/// Types a prompt and sends it.
+fn ask(page: &Page, prompt: &str) -> Result<()> {
+    page.click("#prompt")?;
+    page.type_text(prompt)?;
+    page.press("Enter")
+}
+
+/// Plain continuation, always the likeliest token.
+fn continue_greedily(page: &Page, tokens: usize) -> Result<()> {
+    page.click("input[name=mode][value=text]")?;
+    page.set_field("#temperature", "0")?;
+    page.set_field("#repetition-penalty", "1")?;
+    page.set_field("#max-tokens", &tokens.to_string())
+}

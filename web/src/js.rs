@@ -1,0 +1,11 @@
+//! What JavaScript throws, in words.
+
+use wasm_bindgen::{JsCast, JsValue};
+
+/// The message of an error, or whatever else was thrown.
+pub fn describe(thrown: JsValue) -> String {
+    if let Some(error) = thrown.dyn_ref::<js_sys::Error>() {
+        return String::from(error.message());
+    }
+    thrown.as_string().unwrap_or_else(|| format!("{thrown:?}"))
+}

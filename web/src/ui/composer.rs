@@ -1,0 +1,118 @@
+//! The prompt.
+
+use leptos::{ev, html, prelude::*};
+
+use super::figures;
+use super::state::{Mode, Outcome};
+use super::use_app;
+
+#[component]
+pub fn Composer() -> impl IntoView {
+    let state = use_app();
+    let input = NodeRef::<html::Textarea>::new();
+    Effect::new(move |_| {
+        state.focus_prompt.track();
+        if let Some(input) = input.get() {
+            // Fails only for an element that is not in the page.
+            input.focus().ok();
+        }
+    });
+    let send = move || {
+        state.send();
+        state.focus_prompt.notify();
+    };
+    let keydown = move |event: ev::KeyboardEvent| {
+        // An input method's Enter chooses a character.
+        if event.key() == "Enter" && !event.shift_key() && !event.is_composing() {
+            event.prevent_default();
+            send();
+        }
+    };
+    let running = move || state.running.with(Option::is_some);
+    let placeholder = move || match state.mode.get() {
+        Mode::Chat => "Write a message",
+        Mode::Text => "Begin a text for the model to continue",
+    };
+    view! {
+        <form
+            class="composer"
+            on:submit=move |event| {
+                event.prevent_default();
+                send();
+            }
+        >
+            <label for="prompt" class="unseen">{placeholder}</label>
+            <textarea
+                id="prompt"
+                node_ref=input
+                rows="1"
+                placeholder=placeholder
+                aria-describedby="prompt-keys"
+                prop:value=state.draft
+                on:input:target=move |event| state.draft.set(event.target().value())
+                on:keydown=keydown
+            ></textarea>
+            <Show
+                when=running
+                fallback=move || view! {
+                    <button
+                        type="submit"
+                        id="send"
+                        class="primary"
+                        disabled=move || !state.ready() || state.draft.with(|draft| draft.trim().is_empty())
+                    >
+                        "Send"
+                    </button>
+                }
+            >
+                <button
+                    type="button"
+                    id="stop"
+                    class="primary"
+                    on:click=move |_| {
+                        state.stop();
+                        state.focus_prompt.notify();
+                    }
+                >
+                    "Stop"
+                </button>
+            </Show>
+            <div class="composer-foot">
+                <p id="prompt-keys">
+                    <kbd>"Enter"</kbd>" sends, "<kbd>"Shift"</kbd>"+"<kbd>"Enter"</kbd>" starts a line, "
+                    <kbd>"Esc"</kbd>" stops"
+                </p>
+                <ContextUse />
+            </div>
+        </form>
+    }
+}
+
+/// How much of the model's context the last reply filled.
+#[component]
+fn ContextUse() -> impl IntoView {
+    let state = use_app();
+    let stats = move || {
+        state.exchanges().with(|all| {
+            let outcome = all.last()?.outcome.get();
+            match outcome? {
+                Outcome::Finished(_, stats) => Some(stats),
+                Outcome::Failed => None,
+            }
+        })
+    };
+    move || {
+        stats().map(|stats| {
+            view! {
+                <label class="context">
+                    {format!(
+                        "Context {} of {}",
+                        figures::grouped(stats.context_used),
+                        figures::grouped(stats.context_size),
+                    )}
+                    <meter min="0" max=stats.context_size value=stats.context_used></meter>
+                </label>
+            }
+        })
+    }
+}

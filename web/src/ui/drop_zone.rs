@@ -1,0 +1,56 @@
+//! A file dropped anywhere on the page is loaded.
+
+use leptos::{ev, prelude::*};
+use web_sys::DragEvent;
+
+use super::use_app;
+use crate::protocol::Source;
+
+#[component]
+pub fn DropZone() -> impl IntoView {
+    let state = use_app();
+    let over = RwSignal::new(false);
+    // Text dragged into the prompt is none of this component's business.
+    let carries_file = |event: &DragEvent| {
+        event
+            .data_transfer()
+            .is_some_and(|data| data.types().includes(&"Files".into(), 0))
+    };
+    let enter = move |event: DragEvent| {
+        if carries_file(&event) {
+            // Says that a drop is welcome; without it the browser opens the file.
+            event.prevent_default();
+            over.set(true);
+        }
+    };
+    let listeners = [
+        window_event_listener(ev::dragenter, enter),
+        window_event_listener(ev::dragover, enter),
+        window_event_listener(ev::dragleave, move |event| {
+            // Leaving one element for another names the other; leaving the window names none.
+            if event.related_target().is_none() {
+                over.set(false);
+            }
+        }),
+        window_event_listener(ev::drop, move |event| {
+            if !carries_file(&event) {
+                return;
+            }
+            event.prevent_default();
+            over.set(false);
+            let file = event
+                .data_transfer()
+                .and_then(|data| data.files())
+                .and_then(|files| files.get(0));
+            if let Some(file) = file {
+                state.load(Source::File(file));
+            }
+        }),
+    ];
+    on_cleanup(move || listeners.into_iter().for_each(|listener| listener.remove()));
+    view! {
+        <div class="drop-overlay" hidden=move || !over.get()>
+            <p>"Drop the "<code>".1bit"</code>" file to load it"</p>
+        </div>
+    }
+}

@@ -1,0 +1,81 @@
+//! The worker, seen from the page.
+
+use serde::Serialize;
+use wasm_bindgen::{JsCast, closure::Closure};
+use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
+
+use crate::js::describe;
+use crate::protocol::{Report, Request};
+
+/// A running worker; dropping it ends the worker, whatever it does.
+pub struct Engine {
+    worker: Worker,
+    _on_message: Closure<dyn Fn(MessageEvent)>,
+    _on_error: Closure<dyn Fn(ErrorEvent)>,
+}
+
+impl Engine {
+    /// Starts the worker; it says `Ready` when it listens.
+    pub fn start(hear: impl Fn(Report) + Copy + 'static) -> Result<Self, String> {
+        let options = WorkerOptions::new();
+        options.set_type(WorkerType::Module);
+        let worker = Worker::new_with_options(&script(), &options).map_err(describe)?;
+        let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
+            hear(match serde_wasm_bindgen::from_value(event.data()) {
+                Ok(report) => report,
+                Err(problem) => {
+                    Report::Panicked(format!("It said something the page can't read: {problem}"))
+                }
+            });
+        });
+        worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        // Also raised when the script or the module can't be loaded.
+        let on_error = Closure::<dyn Fn(ErrorEvent)>::new(move |event: ErrorEvent| {
+            let message = event.message();
+            hear(Report::Panicked(if message.is_empty() {
+                "Its program could not be loaded.".to_owned()
+            } else {
+                message
+            }));
+        });
+        worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+        Ok(Self {
+            worker,
+            _on_message: on_message,
+            _on_error: on_error,
+        })
+    }
+
+    pub fn send(&self, request: &Request) -> Result<(), String> {
+        // Plain objects for maps, as in JSON; a file is kept as it is.
+        let serializer = serde_wasm_bindgen::Serializer::new().serialize_maps_as_objects(true);
+        let message = request
+            .serialize(&serializer)
+            .map_err(|problem| problem.to_string())?;
+        self.worker.post_message(&message).map_err(describe)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.worker.set_onmessage(None);
+        self.worker.set_onerror(None);
+        self.worker.terminate();
+    }
+}
+
+/// The worker's script, named after this page's own module: that name carries a hash, so a cached worker never meets a
+/// newer page.
+fn script() -> String {
+    let version = document_module().unwrap_or_default();
+    format!("worker-start.js?{version}")
+}
+
+fn document_module() -> Option<String> {
+    let script = web_sys::window()?
+        .document()?
+        .query_selector("script[data-wasm]")
+        .ok()??;
+    let path = script.get_attribute("data-wasm")?;
+    path.rsplit('/').next().map(str::to_owned)
+}

@@ -1,0 +1,75 @@
+//! The top line: what this is, what the prompt does, a fresh start.
+
+use leptos::prelude::*;
+
+use super::segmented::{Choice, Segmented};
+use super::state::Mode;
+use super::use_app;
+
+#[component]
+pub fn Header() -> impl IntoView {
+    let state = use_app();
+    let chat_possible = move || {
+        state
+            .model
+            .with(|model| model.as_ref().is_none_or(|model| model.chat))
+    };
+    let modes = move || {
+        [
+            Choice::new(Mode::Chat, "chat", "Chat").enabled_if(chat_possible()),
+            Choice::new(Mode::Text, "text", "Continue text"),
+        ]
+    };
+    let busy = Signal::derive(move || state.running.with(Option::is_some));
+    view! {
+        <header>
+            <h1>
+                <Mark />
+                "Ternary-Core"
+            </h1>
+            <Segmented
+                legend="What the prompt is for"
+                name="mode"
+                choices=modes
+                selected=state.mode
+                disabled=busy
+                on_select=move |mode| state.mode.set(mode)
+            />
+            <div class="actions">
+                <button
+                    type="button"
+                    id="new-chat"
+                    disabled=move || state.exchanges().with(Vec::is_empty)
+                    on:click=move |_| state.clear()
+                >
+                    {move || match state.mode.get() {
+                        Mode::Chat => "New chat",
+                        Mode::Text => "Clear",
+                    }}
+                </button>
+                <button
+                    type="button"
+                    id="panel-toggle"
+                    aria-controls="panel"
+                    aria-expanded=move || state.panel_open.get().to_string()
+                    on:click=move |_| state.panel_open.update(|open| *open = !*open)
+                >
+                    {move || if state.panel_open.get() { "Close" } else { "Model" }}
+                </button>
+            </div>
+        </header>
+    }
+}
+
+/// −, 0, +: the three weights.
+#[component]
+fn Mark() -> impl IntoView {
+    view! {
+        <svg class="mark" viewBox="0 0 32 32" aria-hidden="true">
+            <rect class="mark-ground" width="32" height="32" rx="7" />
+            <rect class="mark-minus" x="4.5" y="14.25" width="7" height="3.5" rx="1.75" />
+            <circle class="mark-zero" cx="16" cy="16" r="2.4" />
+            <path class="mark-plus" d="M24 12.25v7.5M20.25 16h7.5" />
+        </svg>
+    }
+}

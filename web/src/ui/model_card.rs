@@ -1,0 +1,61 @@
+//! What is loaded.
+
+use leptos::prelude::*;
+use ternary_core::session::ModelInfo;
+
+use super::bit_map::BitMap;
+use super::figures;
+use super::open_file::OpenFile;
+use super::use_app;
+
+#[component]
+pub fn ModelCard() -> impl IntoView {
+    let state = use_app();
+    let card = move || match state.model.get() {
+        Some(model) => facts(&model).into_any(),
+        None => view! { <p class="hint">"None loaded yet."</p> }.into_any(),
+    };
+    view! {
+        <section aria-labelledby="model-title">
+            <h2 id="model-title">"Model"</h2>
+            {card}
+            <OpenFile />
+        </section>
+    }
+}
+
+fn facts(model: &ModelInfo) -> impl IntoView + use<> {
+    let config = &model.config;
+    let rows = [
+        ("File", figures::bytes(model.file_bytes)),
+        ("Parameters", figures::count(model.parameters)),
+        (
+            "Shape",
+            format!(
+                "{} layers of {}, {} heads",
+                config.num_layers, config.hidden_size, config.num_heads
+            ),
+        ),
+        (
+            "Context",
+            format!("{} tokens", figures::grouped(config.max_seq_len)),
+        ),
+        (
+            "Vocabulary",
+            format!("{} tokens", figures::grouped(config.vocab_size)),
+        ),
+        (
+            "Weights in memory",
+            figures::bytes(model.weight_bytes as u64),
+        ),
+        ("Cache in memory", figures::bytes(model.cache_bytes as u64)),
+        ("Loaded in", figures::milliseconds(model.load_ms)),
+    ];
+    let rows = rows.map(|(term, value)| view! { <div><dt>{term}</dt><dd>{value}</dd></div> });
+    view! {
+        <p class="model-name">{model.name.clone()}</p>
+        {(!model.description.is_empty()).then(|| view! { <p class="description">{model.description.clone()}</p> })}
+        <dl>{rows.collect_view()}</dl>
+        <BitMap config=model.config.clone() map=model.bit_map.clone() />
+    }
+}

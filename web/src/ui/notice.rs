@@ -1,0 +1,43 @@
+//! What went wrong, until it is dismissed.
+
+use leptos::prelude::*;
+
+use super::use_app;
+
+#[component]
+pub fn NoticeBar() -> impl IntoView {
+    let state = use_app();
+    let still_answering = move || {
+        let model = state
+            .model
+            .with(|model| model.as_ref().map(|model| model.name.clone()))?;
+        Some(view! { <p class="hint">{format!("{model} is still loaded and answers.")}</p> })
+    };
+    // The region exists from the start: screen readers announce what is put into it.
+    view! {
+        <div role="alert" class="notices">
+            {move || state.notice.get().map(|notice| view! {
+                <div class="notice">
+                    <div>
+                        <strong>{notice.title}</strong>
+                        <p class="detail">{notice.detail}</p>
+                        {(!notice.engine_died).then_some(still_answering)}
+                    </div>
+                    {if notice.engine_died {
+                        view! {
+                            <button type="button" id="restart" on:click=move |_| state.restart_engine()>
+                                "Start it again"
+                            </button>
+                        }.into_any()
+                    } else {
+                        view! {
+                            <button type="button" id="dismiss" on:click=move |_| state.dismiss_notice()>
+                                "Dismiss"
+                            </button>
+                        }.into_any()
+                    }}
+                </div>
+            })}
+        </div>
+    }
+}

@@ -1,0 +1,60 @@
+//! The conversation, kept at its end while the reader does not look elsewhere.
+
+use leptos::{html, prelude::*};
+
+use super::message::ExchangeView;
+use super::use_app;
+use super::welcome::Welcome;
+
+/// This close to the end counts as being there, in CSS pixels.
+const NEAR_END: i32 = 48;
+
+#[component]
+pub fn Transcript() -> impl IntoView {
+    let state = use_app();
+    let log = NodeRef::<html::Div>::new();
+    let at_end = RwSignal::new(true);
+    let count = Memo::new(move |_| state.exchanges().with(Vec::len));
+    Effect::new(move |before: Option<usize>| {
+        // A new prompt is always shown; a growing reply only follows a reader at its end.
+        let count = count.get();
+        if before != Some(count) {
+            at_end.set(true);
+        }
+        state.running.track();
+        if at_end.get_untracked() {
+            request_animation_frame(move || {
+                if let Some(log) = log.get_untracked() {
+                    log.set_scroll_top(log.scroll_height());
+                }
+            });
+        }
+        count
+    });
+    let scrolled = move |_| {
+        if let Some(log) = log.get_untracked() {
+            let below = log.scroll_height() - log.scroll_top() - log.client_height();
+            at_end.set(below < NEAR_END);
+        }
+    };
+    view! {
+        // Not live: the announcer reads replies out.
+        <div
+            class="transcript"
+            node_ref=log
+            role="log"
+            aria-live="off"
+            aria-label="Conversation"
+            aria-busy=move || state.running.with(Option::is_some).to_string()
+            tabindex="0"
+            on:scroll=scrolled
+        >
+            <Show when=move || count.get() == 0>
+                <Welcome />
+            </Show>
+            <For each=move || state.exchanges().get() key=|exchange| exchange.id let:exchange>
+                <ExchangeView exchange />
+            </For>
+        </div>
+    }
+}

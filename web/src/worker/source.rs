@@ -1,0 +1,54 @@
+//! A file or a downloaded model, read slice by slice: never whole in wasm's memory.
+
+use js_sys::Uint8Array;
+use ternary_core::backend::LocalFuture;
+use ternary_core::format::ByteSource;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::Blob;
+
+use crate::js::describe;
+
+pub struct BlobSource {
+    name: String,
+    blob: Blob,
+}
+
+impl BlobSource {
+    pub fn new(name: String, blob: Blob) -> Self {
+        Self { name, blob }
+    }
+
+    async fn slice(&self, offset: u64, len: usize) -> Result<Vec<u8>, String> {
+        let end = offset.saturating_add(len as u64);
+        let slice = self
+            .blob
+            .slice_with_f64_and_f64(offset as f64, end as f64)
+            .map_err(describe)?;
+        let buffer = JsFuture::from(slice.array_buffer())
+            .await
+            .map_err(|thrown| format!("{} can't be read: {}", self.name, describe(thrown)))?;
+        let bytes = Uint8Array::new(&buffer).to_vec();
+        if bytes.len() != len {
+            return Err(format!(
+                "{} ends early: {len} bytes expected at {offset}, {} found",
+                self.name,
+                bytes.len()
+            ));
+        }
+        Ok(bytes)
+    }
+}
+
+impl ByteSource for BlobSource {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn len(&self) -> u64 {
+        self.blob.size() as u64
+    }
+
+    fn read(&self, offset: u64, len: usize) -> LocalFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(self.slice(offset, len))
+    }
+}
