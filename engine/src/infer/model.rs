@@ -5,7 +5,7 @@ use crate::config::{ModelConfig, QuantMode};
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, Encoding, FormatError, OneBit, TensorEntry, TensorRows};
 use crate::model::params::{self, Matrix, ParamKind};
-use crate::model::{self, CANDIDATES, Logits, RECENT, SamplingBuffers};
+use crate::model::{self, Logits, RECENT, SamplingBuffers};
 use crate::program::{BufferId, Elem, Knobs};
 use crate::quant::tile::TileWriter;
 
@@ -333,6 +333,6 @@ async fn load_matrix(
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Model({} candidates, {:?})", CANDIDATES, self.config)
+        write!(f, "Model({:?})", self.config)
     }
 }
