@@ -63,7 +63,11 @@ fn compare(page: &Page, device: &str, model: &Path) -> Result<()> {
             "{device}, {prompt:?}: {divergence}\npage:   {written:?}\nnative: {expected:?}"
         );
     }
-    eprintln!("{device}: {equal} of {} texts equal", PROMPTS.len());
+    let figures = page.text(".exchange:last-child .figures")?;
+    eprintln!(
+        "{device}: {equal} of {} texts equal; {figures}",
+        PROMPTS.len()
+    );
     // One flip may be chance; a device that mostly differs computes something else.
     ensure!(equal * 2 > PROMPTS.len());
     page.assert_clean()
