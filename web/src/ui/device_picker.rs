@@ -16,9 +16,6 @@ pub fn DevicePicker() -> impl IntoView {
             Choice::new(DeviceChoice::Gpu, "gpu", "GPU"),
         ]
     };
-    let busy = Signal::derive(move || {
-        state.running.with(Option::is_some) || state.loads.with(|loads| !loads.is_empty())
-    });
     let running_on = move || {
         state.model.with(|model| {
             let model = model.as_ref()?;
@@ -44,7 +41,6 @@ pub fn DevicePicker() -> impl IntoView {
                 name="device"
                 choices=devices
                 selected=state.device
-                disabled=busy
                 on_select=move |device| state.change_device(device)
             />
             {running_on}

@@ -46,8 +46,9 @@ fn App() -> impl IntoView {
         }
         if state.running.with_untracked(Option::is_some) {
             state.stop();
-        } else {
+        } else if state.panel_open.get_untracked() {
             state.panel_open.set(false);
+            state.focus_prompt.notify();
         }
     });
     on_cleanup(move || escape.remove());

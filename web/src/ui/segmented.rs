@@ -32,7 +32,7 @@ pub fn Segmented<T, const N: usize>(
     name: &'static str,
     choices: impl Fn() -> [Choice<T>; N] + Send + 'static,
     selected: RwSignal<T>,
-    #[prop(into)] disabled: Signal<bool>,
+    #[prop(optional, into)] disabled: Signal<bool>,
     on_select: impl Fn(T) + Copy + Send + 'static,
 ) -> impl IntoView
 where

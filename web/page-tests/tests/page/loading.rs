@@ -157,6 +157,8 @@ fn the_device_can_be_changed() -> Result<()> {
         START,
     )?;
     eprintln!("{}", page.text(".device")?);
+    // The keyboard stays where it was.
+    ensure!(page.evaluate("document.activeElement.value")? == "gpu");
     ask(&page, "Who is Max?")?;
     page.wait_for(FINISHED, REPLY)?;
     page.assert_clean()

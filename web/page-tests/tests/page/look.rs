@@ -35,6 +35,8 @@ fn states() -> Result<()> {
     page.click("#panel-toggle")?;
     picture(&page, "panel-phone-light")?;
     sound_layout(&page)?;
+    page.evaluate("document.querySelector('#reset-settings').scrollIntoView()")?;
+    picture(&page, "settings-phone-light")?;
     page.press("Escape")?;
     page.wait_for(
         "getComputedStyle(document.querySelector('#panel')).display == 'none'",

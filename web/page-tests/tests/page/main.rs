@@ -1,4 +1,8 @@
 //! The built page, opened and used.
+#![allow(
+    clippy::print_stderr,
+    reason = "what was measured is shown with --nocapture"
+)]
 
 mod agreement;
 mod chat;

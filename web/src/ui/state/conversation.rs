@@ -83,6 +83,7 @@ impl AppState {
         if let Some(exchange) = last.filter(|_| untrack(|| self.ready())) {
             exchange.reply.set(String::new());
             self.run(exchange);
+            self.focus_prompt.notify();
         }
     }
 
@@ -91,6 +92,7 @@ impl AppState {
         let last = self.texts.with_untracked(|all| all.last().cloned());
         if let Some(exchange) = last.filter(|_| untrack(|| self.ready())) {
             self.run(exchange);
+            self.focus_prompt.notify();
         }
     }
 

@@ -105,7 +105,13 @@ impl AppState {
             self.mode.set(Mode::Chat);
         }
         self.model.set(Some(model));
-        self.focus_prompt.notify();
+        // Whoever is using another part of the page meanwhile keeps the keyboard there.
+        let elsewhere = document()
+            .active_element()
+            .is_some_and(|element| element.tag_name() != "BODY");
+        if !elsewhere {
+            self.focus_prompt.notify();
+        }
     }
 
     pub(super) fn load_failed(self, message: String) {

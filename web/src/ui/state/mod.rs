@@ -144,7 +144,10 @@ impl AppState {
 
     fn engine_died(self, message: String) {
         self.engine.set_value(None);
-        self.loads.set(VecDeque::new());
+        let interrupted = self.loads.try_update(std::mem::take).unwrap_or_default();
+        if let Some(load) = interrupted.into_iter().next() {
+            self.failed.set_value(load.source);
+        }
         if self.running.with_untracked(Option::is_some) {
             self.end_reply(Outcome::Failed);
         }
