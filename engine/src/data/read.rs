@@ -24,7 +24,7 @@ fn files(path: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Text files of a folder (`.txt`, `.md`), or the one file.
+/// Text files of a folder (`.txt`, `.md`, `.text`), or the one file.
 pub fn text_files(path: &Path) -> Result<Vec<PathBuf>> {
     let found = files(path, &["txt", "md", "text"])?;
     if found.is_empty() {
@@ -67,7 +67,10 @@ pub fn load(path: &Path, tokenizer: &Tokenizer, tokenizer_crc: u32) -> Result<To
                 p.display()
             )));
         }
-        data.verify()
+        data.verify().map_err(|e| match e {
+            Error::Data(m) => Error::Data(format!("{}: {m}", p.display())),
+            other => other,
+        })
     };
     match tokens.as_slice() {
         [] => {

@@ -81,8 +81,14 @@ impl Metrics {
                 .collect(),
             _ => String::new(),
         };
-        let mut file = std::fs::File::create(&path).at("create", &path)?;
-        file.write_all(kept.as_bytes()).at("write", &path)?;
+        // Whole or not at all: an interruption here must not cost the lines of the steps before.
+        let draft = path.with_extension("jsonl.tmp");
+        std::fs::write(&draft, kept).at("write", &draft)?;
+        std::fs::rename(&draft, &path).at("replace", &path)?;
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .at("open", &path)?;
         Ok(Metrics { file, path })
     }
 
@@ -100,15 +106,16 @@ pub async fn run(
     observe: Observer<'_>,
 ) -> Result<RunSummary> {
     let dir = &options.output_dir;
-    std::fs::create_dir_all(dir).at("create", dir)?;
     let (vocab, seq) = (trainer.config.vocab_size, trainer.seq);
     let batches = Batches::new(data, seq, trainer.train.seed, vocab)?;
     let validation = validation
         .map(|d| Batches::new(d, seq, 0, vocab))
-        .transpose()?;
+        .transpose()
+        .map_err(|e| Error::Data(format!("validation data: {e}")))?;
     let checksum = data.header().checksum;
     let mut tokens_seen = 0u64;
     let mut resumed = None;
+    let (mut val_loss, mut train_loss) = (None, f64::NAN);
     if options.resume {
         let newest = checkpoint::list(dir)?.pop().ok_or_else(|| {
             Error::Checkpoint(format!("--resume: {} has no checkpoint", dir.display()))
@@ -121,6 +128,8 @@ pub async fn run(
         }
         tokens_seen = state.tokens_seen;
         resumed = Some(state.step);
+        val_loss = state.last_val_loss;
+        train_loss = state.last_train_loss.unwrap_or(f64::NAN);
         observe(Update::Resumed {
             step: state.step,
             from: &newest,
@@ -131,13 +140,14 @@ pub async fn run(
             newest.display()
         )));
     }
+    std::fs::create_dir_all(dir).at("create", dir)?;
     let mut metrics = Metrics::open(dir.join("metrics.jsonl"), resumed)?;
     let train = trainer.train.clone();
     let windows = validation
         .as_ref()
         .map(|v| v.fixed(train.eval_batches.max(1) * train.batch_size));
     let uniform = (vocab as f64).ln();
-    let (mut warned, mut val_loss, mut train_loss) = (false, None, f64::NAN);
+    let mut warned = false;
     let (mut sum, mut steps, mut tokens, mut since) = (0.0, 0usize, 0usize, Instant::now());
     let mut saved = None;
 

@@ -50,9 +50,12 @@ impl CpuBackend {
             level: Level::best(),
             threads,
             #[cfg(feature = "native")]
-            pool: (threads > 1)
-                .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
-                .and_then(|pool| pool.map_err(|e| log::warn!("one thread only: {e}")).ok()),
+            // A pool of one, too: without it work would spread over rayon's global pool.
+            pool: rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .map_err(|e| log::warn!("threads cannot be limited to {threads}: {e}"))
+                .ok(),
             memory: Vec::new(),
             shared: HashMap::new(),
             slots: Vec::new(),
