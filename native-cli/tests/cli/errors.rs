@@ -350,6 +350,7 @@ fn flags_that_mean_nothing_are_refused() {
         ("--max-steps 0", "max_steps is 0"),
         ("--log-every 0", "log_every is 0"),
         ("--max-steps -3", "-3"),
+        ("--lr -0.1", "lr is -0.1"),
         ("--device gpu", "not supported yet"),
         ("--no-such-flag", "no-such-flag"),
     ] {

@@ -218,6 +218,20 @@ fn sampling_follows_its_flags() {
         "{full}"
     );
     assert!(full["stats"]["contextUsed"].as_u64() <= full["stats"]["contextSize"].as_u64());
+    // A prompt may begin with a dash.
+    let args = [
+        "generate",
+        "--model",
+        "model.1bit",
+        "--device",
+        "cpu",
+        "--prompt",
+        "- one",
+        "--max-tokens",
+        "1",
+        "--json",
+    ];
+    assert_eq!(run(dir, &args).ok().json()["prompt"], "- one");
     // Nothing to continue is the beginning of a document.
     let args = [
         "generate",

@@ -174,11 +174,17 @@ pub const TEMPLATE: &str = include_str!("../../../config/chat_template.jinja");
 /// Made once per test program: `corpus/{a,b}.txt`, `valid.txt`, `tok.json` (300 tokens), `tokens/{a,b}.tokens`, `config.json`,
 /// `run/` (a checkpoint folder after a short training with validation) and its export `model.1bit`.
 pub fn fixture() -> &'static Path {
-    static FIXTURE: OnceLock<TempDir> = OnceLock::new();
+    static FIXTURE: OnceLock<PathBuf> = OnceLock::new();
     FIXTURE
         .get_or_init(|| {
-            let temp = TempDir::new().unwrap();
-            let dir = temp.path();
+            // Statics are never dropped: a folder that the next run of this program replaces.
+            let program = std::env::current_exe().unwrap();
+            let temp = Path::new(env!("CARGO_TARGET_TMPDIR")).join(program.file_stem().unwrap());
+            let dir = temp.as_path();
+            if dir.exists() {
+                std::fs::remove_dir_all(dir).unwrap();
+            }
+            std::fs::create_dir_all(dir).unwrap();
             std::fs::create_dir(dir.join("corpus")).unwrap();
             std::fs::write(dir.join("corpus/a.txt"), sentences(200_000, 1)).unwrap();
             std::fs::write(dir.join("corpus/b.txt"), sentences(100_000, 2)).unwrap();
@@ -199,7 +205,6 @@ pub fn fixture() -> &'static Path {
             line(dir, "export --model-dir run --output model.1bit --name Tiny").ok();
             temp
         })
-        .path()
 }
 
 /// An empty folder with the fixture's inputs, for tests that write.

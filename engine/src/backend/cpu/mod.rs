@@ -229,3 +229,14 @@ impl Backend for CpuBackend {
         self.programs.clear();
     }
 }
+
+#[cfg(all(test, feature = "native"))]
+mod tests {
+    #[test]
+    fn threads_are_limited_to_what_was_asked() {
+        for threads in [1, 3] {
+            let pool = super::CpuBackend::new(threads).pool.unwrap();
+            assert_eq!(pool.install(rayon::current_num_threads), threads);
+        }
+    }
+}

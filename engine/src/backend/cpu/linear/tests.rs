@@ -203,8 +203,7 @@ fn a_wrong_sum_is_noticed() {
     let x = vec![1.0f32; 320];
     let mut out = vec![0f32; OUT];
     float(&case.view(), &x, &mut out, 1);
-    out[5] *= 1.001;
-    out[5] += 0.001;
+    out[5] += 0.1;
     case.compare("float", &[1.0; 320], &out, FLOATS);
 }
 
@@ -213,7 +212,7 @@ fn every_finite_half_widens_exactly() {
     for bits in 0..=u16::MAX {
         let want = half::f16::from_bits(bits).to_f32();
         if want.is_finite() {
-            assert_eq!(super::half(bits).to_bits(), want.to_bits(), "{bits:#x}");
+            assert_eq!(half(bits).to_bits(), want.to_bits(), "{bits:#x}");
         }
     }
 }
