@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::checkpoint::{self, Companions, TrainState};
 use super::trainer::{StepReport, Trainer};
+use crate::config::TrainConfig;
 use crate::data::{Batches, TokenData};
 use crate::error::{Error, IoContext, Result};
 use crate::platform::Instant;
@@ -97,6 +98,20 @@ impl Metrics {
     }
 }
 
+/// Settings of a resumed run that make it go on differently than it would have.
+fn changes(was: &TrainConfig, is: &TrainConfig) -> Vec<String> {
+    // These only say how often something is written or measured.
+    const HARMLESS: [&str; 4] = ["save_every", "log_every", "eval_every", "eval_batches"];
+    let (Ok(was), Ok(is)) = (serde_json::to_value(was), serde_json::to_value(is)) else {
+        return Vec::new();
+    };
+    let fields = was.as_object().into_iter().flatten();
+    fields
+        .filter(|(key, value)| !HARMLESS.contains(&key.as_str()) && is[*key] != **value)
+        .map(|(key, value)| format!("{key} was {value}, is {}", is[key]))
+        .collect()
+}
+
 /// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to the newest checkpoint.
 pub async fn run(
     trainer: &mut Trainer,
@@ -134,6 +149,13 @@ pub async fn run(
             step: state.step,
             from: &newest,
         });
+        let changes = changes(&state.train, &trainer.train);
+        if !changes.is_empty() {
+            observe(Update::Warning(format!(
+                "the run continues with other settings than it had: {}",
+                changes.join(", ")
+            )));
+        }
     } else if let Some(newest) = checkpoint::list(dir)?.pop() {
         return Err(Error::Checkpoint(format!(
             "{} exists; add --resume to continue it or choose another --output-dir",

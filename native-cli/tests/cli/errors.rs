@@ -372,3 +372,31 @@ fn flags_that_mean_nothing_are_refused() {
         assert!(help.contains("Example"), "{help}");
     }
 }
+
+/// Vulkan's loader is told of no driver, so that there is no GPU whatever the machine has.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_machine_without_a_gpu_says_so_and_uses_the_cpu() {
+    let none = "/nonexistent/driver.json";
+    let env = [("VK_ICD_FILENAMES", none), ("VK_DRIVER_FILES", none)];
+    let generate = |device: &str| {
+        let args = [
+            "generate",
+            "--model",
+            "model.1bit",
+            "--prompt",
+            "The",
+            "--max-tokens",
+            "2",
+            "--device",
+            device,
+        ];
+        crate::common::run_with(fixture(), &args, env)
+    };
+    generate("gpu").fails(&["no usable GPU", "driver"]);
+    let auto = generate("auto").ok().stderr;
+    assert!(
+        auto.contains("device: cpu") && auto.contains("no usable GPU"),
+        "{auto}"
+    );
+}

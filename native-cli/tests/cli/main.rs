@@ -6,5 +6,6 @@ mod common;
 
 mod errors;
 mod infer;
+mod shapes;
 mod tokenize;
 mod train;

@@ -169,7 +169,9 @@ fn resuming_continues_bit_for_bit() {
     // A run that is complete stays as it is, and says so.
     let again = line(d, &format!("{TRAIN} resumed {flags} --resume")).ok();
     assert!(
-        again.stderr.contains("step 12") && !again.stderr.contains("NaN"),
+        again.stderr.contains("step 12")
+            && !again.stderr.contains("NaN")
+            && !again.stderr.contains("warning"),
         "{}",
         again.stderr
     );
@@ -248,6 +250,11 @@ fn ctrl_c_saves_and_leaves() {
     );
     let out = line(d, &more).ok();
     assert!(out.stderr.contains(&format!("resumed at step {step}")));
+    assert!(
+        out.stderr.contains("max_steps was 1000000, is "),
+        "{}",
+        out.stderr
+    );
 }
 
 #[cfg(unix)]

@@ -99,6 +99,17 @@ pub fn run(dir: &Path, args: &[&str]) -> Output {
     finish(start(dir, args), args)
 }
 
+/// As [`run`], with environment variables.
+pub fn run_with(dir: &Path, args: &[&str], env: [(&str, &str); 2]) -> Output {
+    let mut command = command(dir, args);
+    command
+        .envs(env)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    finish(command.spawn().unwrap(), args)
+}
+
 /// A command line cut at white space.
 pub fn line(dir: &Path, args: &str) -> Output {
     run(dir, &args.split_whitespace().collect::<Vec<_>>())
