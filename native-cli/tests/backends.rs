@@ -111,8 +111,9 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     worst
 }
 
-/// Equal texts, or a near-tie at the first difference, told on standard error. Returns whether the texts were equal.
-fn compare(model: &Path, tokenizer: &Tokenizer, prompt: &str) -> bool {
+/// Equal texts, or a near-tie at the first difference, told on standard error. Returns whether the texts were equal, and the
+/// largest difference of the logits after their common part.
+fn compare(model: &Path, tokenizer: &Tokenizer, prompt: &str) -> (bool, f32) {
     let (cpu, gpu) = (greedy(model, "cpu", prompt), greedy(model, "gpu", prompt));
     let common = cpu
         .char_indices()
@@ -132,7 +133,7 @@ fn compare(model: &Path, tokenizer: &Tokenizer, prompt: &str) -> bool {
         model.display()
     );
     if cpu == gpu {
-        return true;
+        return (true, worst);
     }
     let (i, j) = (argmax(&a), argmax(&b));
     let gap = (a[i] - a[j]).abs().max((b[i] - b[j]).abs());
@@ -144,16 +145,15 @@ fn compare(model: &Path, tokenizer: &Tokenizer, prompt: &str) -> bool {
         i != j && gap <= NEAR_TIE,
         "the texts differ without a tie:\n{cpu:?}\n{gpu:?}"
     );
-    false
+    (false, worst)
 }
 
 fn check(model: &Path, tokenizer: &Tokenizer) {
-    let equal = PROMPTS
-        .iter()
-        .filter(|prompt| compare(model, tokenizer, prompt))
-        .count();
+    let results = PROMPTS.map(|prompt| compare(model, tokenizer, prompt));
+    let equal = results.iter().filter(|(equal, _)| *equal).count();
+    let worst = results.iter().map(|(_, worst)| *worst).fold(0.0, f32::max);
     eprintln!(
-        "{}: {equal} of {} texts equal",
+        "{}: {equal} of {} texts equal; logits differ by at most {worst:.1e}",
         model.display(),
         PROMPTS.len()
     );
