@@ -6,6 +6,8 @@ use super::{ConfigError, LayerBitMap, MatrixKind, QuantMode, check_fields};
 
 /// Limits that keep a damaged or hostile config from overflowing a size or filling the memory with names.
 const MAX_SIZE: usize = 1 << 24;
+/// Widest input of a matrix: 127·127 times as much still fits the kernels' i32 sums.
+const MAX_WIDTH: usize = 1 << 17;
 const MAX_LAYERS: usize = 1 << 12;
 const MAX_PARAMETERS: u128 = 1 << 40;
 
@@ -253,10 +255,10 @@ impl ModelConfig {
             if value == 0 {
                 return fail(format!("{name} is 0; it must be at least 1"));
             }
-            let most = if name == "num_layers" {
-                MAX_LAYERS
-            } else {
-                MAX_SIZE
+            let most = match name {
+                "num_layers" => MAX_LAYERS,
+                "hidden_size" | "intermediate_size" => MAX_WIDTH,
+                _ => MAX_SIZE,
             };
             if value > most {
                 return fail(format!(
@@ -335,6 +337,11 @@ impl ModelConfig {
             if !value.is_finite() || value < least {
                 return fail(format!("{name} is {value}; it must be at least {least}"));
             }
+        }
+        if self.rms_norm_eps == 0.0 {
+            return fail(
+                "rms_norm_eps is 0; it must be above 0, because a row may be all zeros".into(),
+            );
         }
         if !(0.0..=1.0).contains(&self.anneal_fraction) {
             return fail(format!(

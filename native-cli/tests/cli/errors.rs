@@ -176,7 +176,7 @@ fn configs_that_cannot_be_are_refused() {
         .fails(&["num_layers is 16777216", "4096"]);
     with(
         "\"hidden_size\": 48",
-        "\"hidden_size\": 16777216, \"vocab_size\": 16777216",
+        "\"hidden_size\": 131072, \"vocab_size\": 16777216",
     )
     .fails(&["c.json", "weights"]);
     with("\"use_rope\"", "\"vocab_size\": 100, \"use_rope\"")
