@@ -25,7 +25,7 @@ pub fn exp(x: f32) -> f32 {
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     let e = exp(-2.0 * x.abs());
-    // Below 1e-3 the quotient cancels; x − x³/3 is exact to f32 there.
+    // Below 1e-2 the quotient cancels; x − x³/3 is exact to f32 there.
     let t = if x.abs() < 1e-2 {
         let a = x.abs();
         a - a * a * a * (1.0 / 3.0)

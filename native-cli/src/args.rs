@@ -94,7 +94,7 @@ pub struct Train {
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
     /// Peak learning rate.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// cosine, linear or constant.
     #[arg(long, value_parser = decay)]
@@ -148,20 +148,20 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub max_tokens: usize,
     /// 0 = greedy.
-    #[arg(long, default_value_t = 0.7)]
+    #[arg(long, default_value_t = 0.7, allow_negative_numbers = true)]
     pub temperature: f32,
-    #[arg(long, default_value_t = 0.95)]
+    #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
     pub top_p: f32,
     /// At most 256; 0 = 256.
     #[arg(long, default_value_t = 40)]
     pub top_k: usize,
     /// 1 = off; greedy decoding (temperature 0) leaves it off unless it is given.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// End before this text; may be given several times.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
 }
 
@@ -188,7 +188,7 @@ pub struct Eval {
 pub struct Generate {
     #[command(flatten)]
     pub model: ModelArgs,
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: String,
     #[command(flatten)]
     pub sampling: SamplingArgs,
@@ -217,7 +217,7 @@ pub struct Logits {
 pub struct Chat {
     #[command(flatten)]
     pub model: ModelArgs,
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub system: Option<String>,
     #[command(flatten)]
     pub sampling: SamplingArgs,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode, WeightScale};
 use ternary_core::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
@@ -12,6 +12,7 @@ use ternary_core::session::{DeviceChoice, Session};
 
 use crate::args::{Bench, Head, Shape};
 use crate::model;
+use crate::output::outln;
 
 /// Prompt tokens of the prefill measurement.
 const PROMPT: usize = 128;
@@ -40,6 +41,11 @@ pub fn run(a: &Bench) -> Result<()> {
     let mut all = Vec::new();
     for threads in counts {
         let (mut session, info) = model::load(source.as_ref(), a.device, threads)?;
+        let context = info.config.max_seq_len;
+        ensure!(
+            context >= 3,
+            "a context of {context} is too short to measure; it needs at least 3 tokens"
+        );
         all.push(Figures {
             threads,
             prefill: median(a.repeat, || prefill(&mut session))?,
@@ -57,16 +63,21 @@ pub fn run(a: &Bench) -> Result<()> {
                     "decode_tokens_per_second": f.decode, "weight_bytes": f.weight_bytes, "read_bandwidth_gb_s": f.bandwidth})
             })
             .collect();
-        println!("{}", serde_json::to_string(&rows)?);
+        outln!("{}", serde_json::to_string(&rows)?);
         return Ok(());
     }
-    println!(
+    outln!(
         "{:>7} {:>14} {:>13} {:>13} {:>12} {:>8}",
-        "threads", "prefill tok/s", "decode tok/s", "weights read", "bandwidth", "share"
+        "threads",
+        "prefill tok/s",
+        "decode tok/s",
+        "weights read",
+        "bandwidth",
+        "share"
     );
     for f in &all {
         let read = f.decode * f.weight_bytes as f64 / 1e9;
-        println!(
+        outln!(
             "{:>7} {:>14.1} {:>13.1} {:>8.2} GB/s {:>7.2} GB/s {:>6.0} %",
             f.threads,
             f.prefill,

@@ -1,6 +1,6 @@
 //! `onebit chat`.
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 use ternary_core::session::{Command, Event, Message};
 
 use crate::args::Chat;
-use crate::model;
+use crate::output::outln;
+use crate::{model, output};
 
 pub fn run(a: &Chat) -> Result<()> {
     let (mut session, info) = model::open(&a.model)?;
@@ -22,23 +23,21 @@ pub fn run(a: &Chat) -> Result<()> {
         if flag.load(Ordering::Relaxed) {
             stop.stop();
         } else {
-            println!();
+            outln!();
             std::process::exit(130);
         }
     })?;
-    println!(
+    outln!(
         "{} — /reset starts again, /exit leaves, Ctrl-C stops a reply",
         info.name
     );
     let system = || a.system.iter().map(|s| Message::new("system", s));
     let mut messages: Vec<Message> = system().collect();
-    let mut out = std::io::stdout();
     let mut lines = std::io::stdin().lock().lines();
     loop {
-        print!("> ");
-        out.flush()?;
+        output::write("> ");
         let Some(line) = lines.next().transpose()? else {
-            println!();
+            outln!();
             return Ok(());
         };
         match line.trim() {
@@ -58,15 +57,14 @@ pub fn run(a: &Chat) -> Result<()> {
         replying.store(true, Ordering::Relaxed);
         pollster::block_on(session.handle(command, &mut |event| match event {
             Event::Token { text } => {
-                print!("{text}");
-                let _ = out.flush();
+                output::write(&text);
                 reply += &text;
             }
             Event::Error { message } => failure = Some(message),
             _ => {}
         }));
         replying.store(false, Ordering::Relaxed);
-        println!();
+        outln!();
         match failure {
             Some(message) => {
                 // The conversation stays as it was before the message that failed.

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use ternary_core::infer;
 
 use crate::args::Eval;
+use crate::output::outln;
 use crate::{model, progress};
 
 pub fn run(a: &Eval) -> Result<()> {
@@ -27,13 +28,13 @@ pub fn run(a: &Eval) -> Result<()> {
     ))?;
     bar.finish_and_clear();
     if a.json {
-        println!("{}", serde_json::to_string(&result)?);
+        outln!("{}", serde_json::to_string(&result)?);
     } else {
-        println!("tokens           {}", result.tokens);
-        println!("loss             {:.4} nats/token", result.loss);
-        println!("perplexity       {:.3}", result.perplexity);
-        println!("bits per byte    {:.4}", result.bits_per_byte);
-        println!("word perplexity  {:.2}", result.word_perplexity);
+        outln!("tokens           {}", result.tokens);
+        outln!("loss             {:.4} nats/token", result.loss);
+        outln!("perplexity       {:.3}", result.perplexity);
+        outln!("bits per byte    {:.4}", result.bits_per_byte);
+        outln!("word perplexity  {:.2}", result.word_perplexity);
     }
     Ok(())
 }

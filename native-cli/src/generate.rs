@@ -1,13 +1,12 @@
 //! `onebit generate`.
 
-use std::io::Write;
-
 use anyhow::{Result, bail};
 use serde_json::json;
 use ternary_core::session::{Command, Event};
 
 use crate::args::Generate;
-use crate::model;
+use crate::output::outln;
+use crate::{model, output};
 
 pub fn run(a: &Generate) -> Result<()> {
     let (mut session, _) = model::open(&a.model)?;
@@ -18,13 +17,10 @@ pub fn run(a: &Generate) -> Result<()> {
         sampling: model::sampling(&a.sampling),
     };
     let (mut text, mut end, mut failure) = (String::new(), None, None);
-    let mut out = std::io::stdout();
     pollster::block_on(session.handle(command, &mut |event| match event {
         Event::Token { text: piece } => {
             if !a.json {
-                print!("{piece}");
-                // A reader that went away (a closed pipe) ends the program at the next print.
-                let _ = out.flush();
+                output::write(&piece);
             }
             text += &piece;
         }
@@ -37,12 +33,12 @@ pub fn run(a: &Generate) -> Result<()> {
     }
     if let Some((reason, stats)) = end {
         if a.json {
-            println!(
+            outln!(
                 "{}",
                 json!({"prompt": a.prompt, "text": text, "finish_reason": reason, "stats": stats})
             );
         } else {
-            println!();
+            outln!();
             eprintln!(
                 "{} tokens, {:.1} tok/s, first token after {:.0} ms",
                 stats.generated_tokens, stats.tokens_per_second, stats.first_token_ms

@@ -14,6 +14,7 @@ mod generate;
 mod inspect;
 mod logits;
 mod model;
+mod output;
 mod progress;
 mod tokenize;
 mod train;

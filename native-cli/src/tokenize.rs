@@ -1,6 +1,7 @@
 //! `onebit tokenize`.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use ternary_core::data;
@@ -57,8 +58,7 @@ pub fn run(a: &Tokenize) -> Result<()> {
             Some(dir) => {
                 std::fs::create_dir_all(dir)
                     .with_context(|| format!("cannot create {}", dir.display()))?;
-                let stem = path.file_stem().unwrap_or(path.as_os_str());
-                let target = dir.join(stem).with_extension("tokens");
+                let target = dir.join(token_name(path, &files));
                 write(&target, &data::write_tokens(&ids, vocab, a.seq_len, crc))?;
             }
             None => all.extend(ids),
@@ -71,7 +71,17 @@ pub fn run(a: &Tokenize) -> Result<()> {
     Ok(())
 }
 
-/// A tokenizer.json and its CRC-32.
+/// `book.txt` becomes `book.tokens`, or `book.txt.tokens` where another of `files` is called `book` too.
+fn token_name(path: &Path, files: &[PathBuf]) -> OsString {
+    let stem = path.file_stem();
+    let alone = files.iter().filter(|f| f.file_stem() == stem).count() < 2;
+    let name = if alone { stem } else { path.file_name() };
+    let mut name = name.unwrap_or(path.as_os_str()).to_owned();
+    name.push(".tokens");
+    name
+}
+
+/// A tokenizer and the text of its tokenizer.json.
 pub fn read(path: &Path) -> Result<(Tokenizer, String)> {
     let json = std::fs::read_to_string(path).with_context(|| {
         format!(

@@ -40,7 +40,9 @@ pub enum BackendError {
     },
     #[error("there is no buffer `{0}`")]
     NoBuffer(String),
-    #[error("no usable GPU: {0}")]
+    #[error(
+        "no usable GPU: {0}. It takes a driver for Vulkan, Metal or DX12, or a browser with WebGPU"
+    )]
     NoAdapter(String),
     #[error("the GPU was lost: {0}")]
     DeviceLost(String),

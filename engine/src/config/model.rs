@@ -4,6 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, LayerBitMap, MatrixKind, QuantMode, check_fields};
 
+/// Limits that keep a damaged or hostile config from overflowing a size or filling the memory with names.
+const MAX_SIZE: usize = 1 << 24;
+/// Widest input of a matrix: 127·127 times as much still fits the kernels' i32 sums.
+const MAX_WIDTH: usize = 1 << 17;
+const MAX_LAYERS: usize = 1 << 12;
+const MAX_PARAMETERS: u128 = 1 << 40;
+
 /// Non-linearity of the MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -204,33 +211,32 @@ impl ModelConfig {
 
     /// Number of weights, norms included; a tied head counts once.
     pub fn parameter_count(&self) -> usize {
-        let d = self.hidden_size;
-        let per_layer: usize = self
+        usize::try_from(self.wide_parameter_count()).unwrap_or(usize::MAX)
+    }
+
+    /// As [`parameter_count`](Self::parameter_count), in a type that no accepted combination of sizes overflows.
+    fn wide_parameter_count(&self) -> u128 {
+        let wide = |n: usize| n as u128;
+        let d = wide(self.hidden_size);
+        let matrices: u128 = self
             .matrices()
             .map(|k| {
                 let (rows, cols) = self.matrix_shape(k);
-                rows * cols
+                wide(rows) * wide(cols)
             })
-            .sum::<usize>()
-            + 2 * d
-            + if self.use_qk_norm {
-                2 * self.head_dim()
-            } else {
-                0
-            }
-            + if self.use_sub_norm {
-                d + self.intermediate_size
-            } else {
-                0
-            };
-        let embedding = self.vocab_size * d;
-        embedding * if self.tie_word_embeddings { 1 } else { 2 }
-            + if self.use_rope {
-                0
-            } else {
-                self.max_seq_len * d
-            }
-            + self.num_layers * per_layer
+            .sum();
+        let mut norms = 2 * d;
+        if self.use_qk_norm {
+            norms += 2 * wide(self.head_dim());
+        }
+        if self.use_sub_norm {
+            norms += d + wide(self.intermediate_size);
+        }
+        let ends = if self.tie_word_embeddings { 1 } else { 2 };
+        let positions = if self.use_rope { 0 } else { self.max_seq_len };
+        wide(self.vocab_size) * d * ends
+            + wide(positions) * d
+            + wide(self.num_layers) * (matrices + norms)
             + d
     }
 
@@ -249,10 +255,14 @@ impl ModelConfig {
             if value == 0 {
                 return fail(format!("{name} is 0; it must be at least 1"));
             }
-            if value > 1 << 24 {
+            let most = match name {
+                "num_layers" => MAX_LAYERS,
+                "hidden_size" | "intermediate_size" => MAX_WIDTH,
+                _ => MAX_SIZE,
+            };
+            if value > most {
                 return fail(format!(
-                    "{name} is {value}; the largest supported value is {}",
-                    1 << 24
+                    "{name} is {value}; the largest supported value is {most}"
                 ));
             }
         }
@@ -267,6 +277,16 @@ impl ModelConfig {
                 "num_heads {} is not divisible by num_kv_heads {}",
                 self.num_heads,
                 self.kv_heads()
+            ));
+        }
+        if self.wide_parameter_count() > MAX_PARAMETERS {
+            return fail(format!(
+                "vocab_size {}, hidden_size {}, num_layers {} and intermediate_size {} make {} weights; at most {MAX_PARAMETERS} are supported",
+                self.vocab_size,
+                self.hidden_size,
+                self.num_layers,
+                self.intermediate_size,
+                self.wide_parameter_count()
             ));
         }
         if self.use_rope && !self.head_dim().is_multiple_of(2) {
@@ -317,6 +337,11 @@ impl ModelConfig {
             if !value.is_finite() || value < least {
                 return fail(format!("{name} is {value}; it must be at least {least}"));
             }
+        }
+        if self.rms_norm_eps == 0.0 {
+            return fail(
+                "rms_norm_eps is 0; it must be above 0, because a row may be all zeros".into(),
+            );
         }
         if !(0.0..=1.0).contains(&self.anneal_fraction) {
             return fail(format!(

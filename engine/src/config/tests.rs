@@ -102,3 +102,46 @@ fn schedule_warms_up_and_decays() {
     c.lr_decay = LrDecay::Constant;
     assert!((c.lr_at(109) - 1.0).abs() < 1e-12);
 }
+
+#[test]
+fn sizes_that_would_overflow_or_divide_by_zero_are_refused() {
+    let refuse = |config: ModelConfig, word: &str| {
+        let e = config.validate().unwrap_err().to_string();
+        assert!(e.contains(word), "{e}");
+    };
+    let c = ModelConfig::default;
+    refuse(
+        ModelConfig {
+            intermediate_size: (1 << 17) + 1,
+            ..c()
+        },
+        "intermediate_size is 131073",
+    );
+    refuse(
+        ModelConfig {
+            num_layers: 5000,
+            ..c()
+        },
+        "num_layers is 5000",
+    );
+    refuse(
+        ModelConfig {
+            hidden_size: 1 << 17,
+            vocab_size: 1 << 24,
+            ..c()
+        },
+        "weights",
+    );
+    refuse(
+        ModelConfig {
+            rms_norm_eps: 0.0,
+            ..c()
+        },
+        "rms_norm_eps is 0",
+    );
+    let e = TrainConfig {
+        eps: 0.0,
+        ..TrainConfig::default()
+    };
+    assert!(e.validate().unwrap_err().to_string().contains("eps is 0"));
+}

@@ -104,7 +104,8 @@ impl TrainConfig {
             ("lr_min_ratio", self.lr_min_ratio, 0.0, 1.0),
             ("beta1", self.beta1, 0.0, 0.999_999),
             ("beta2", self.beta2, 0.0, 0.999_999),
-            ("eps", self.eps, 0.0, 1.0),
+            // Above 0 as an f32, too: a weight that never had a gradient divides by it.
+            ("eps", self.eps, 1e-30, 1.0),
             ("weight_decay", self.weight_decay, 0.0, 10.0),
             ("clip_norm", self.clip_norm, 0.0, f64::MAX),
             ("z_loss", self.z_loss, 0.0, 1.0),

@@ -24,7 +24,7 @@ fn files(path: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Text files of a folder (`.txt`, `.md`), or the one file.
+/// Text files of a folder (`.txt`, `.md`, `.text`), or the one file.
 pub fn text_files(path: &Path) -> Result<Vec<PathBuf>> {
     let found = files(path, &["txt", "md", "text"])?;
     if found.is_empty() {
@@ -67,7 +67,10 @@ pub fn load(path: &Path, tokenizer: &Tokenizer, tokenizer_crc: u32) -> Result<To
                 p.display()
             )));
         }
-        data.verify()
+        data.verify().map_err(|e| match e {
+            Error::Data(m) => Error::Data(format!("{}: {m}", p.display())),
+            other => other,
+        })
     };
     match tokens.as_slice() {
         [] => {
@@ -94,32 +97,86 @@ pub fn load(path: &Path, tokenizer: &Tokenizer, tokenizer_crc: u32) -> Result<To
     }
 }
 
-/// Encode a long text in parallel pieces, cut after `<|endoftext|>` lines or, failing those, after line ends, where no
-/// pre-tokeniser of the GPT-2 family joins across.
+/// Bytes of a piece encoded on its own.
+const PIECE: usize = 1 << 16;
+
+/// Encode a long text in parallel pieces, cut at ends of lines; the ids are those of the whole text. Tokenizers that treat the
+/// beginning of a text in a special way (a space in front of the first word, say) get it in one piece.
 pub fn encode_parallel(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
     use rayon::prelude::*;
-    const PIECE: usize = 1 << 16;
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while rest.len() > PIECE {
-        let mut at = PIECE;
-        while !rest.is_char_boundary(at) {
-            at += 1;
-        }
-        // After a line end that is followed by a visible character: white space never straddles the cut.
-        let cut = rest[at..]
-            .match_indices('\n')
-            .map(|(i, _)| at + i + 1)
-            .find(|i| rest[*i..].starts_with(|c: char| !c.is_whitespace()));
-        let Some(cut) = cut else { break };
-        let (head, tail) = rest.split_at(cut);
-        pieces.push(head);
-        rest = tail;
+    if text.len() <= PIECE || !cuts_do_not_show(tokenizer)? {
+        return tokenizer.encode(text);
     }
-    pieces.push(rest);
-    let encoded: Vec<Vec<u32>> = pieces
+    let encoded: Vec<Vec<u32>> = pieces(text)
         .par_iter()
         .map(|p| tokenizer.encode(p))
         .collect::<Result<_>>()?;
     Ok(encoded.concat())
+}
+
+/// Cut after line ends between visible characters: the pre-tokenisers of the GPT-2 family never join across these, while a run of
+/// several white-space characters is parted differently at the end of a text than inside it.
+fn pieces(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while rest.len() > PIECE {
+        let at = rest.ceil_char_boundary(PIECE);
+        let visible = |c: Option<char>| c.is_some_and(|c| !c.is_whitespace());
+        let cut = rest[at..]
+            .match_indices('\n')
+            .map(|(i, _)| at + i)
+            .find(|i| {
+                visible(rest[..*i].chars().next_back()) && visible(rest[i + 1..].chars().next())
+            });
+        let Some(cut) = cut else { break };
+        let (head, tail) = rest.split_at(cut + 1);
+        pieces.push(head);
+        rest = tail;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+/// Whether pieces of a text have the ids of the whole.
+fn cuts_do_not_show(tokenizer: &Tokenizer) -> Result<bool> {
+    for (head, tail) in [("a line\n", "The next"), ("one,\n", "two"), ("1\n", "<2>")] {
+        let whole = tokenizer.encode(&format!("{head}{tail}"))?;
+        if whole != [tokenizer.encode(head)?, tokenizer.encode(tail)?].concat() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_have_the_ids_of_the_whole_text() {
+        let text = "The cat sat.\n\nThe dog\n\n\n  ran <|endoftext|>\nOne day, \n she saw\r\nit\tthere. é漢\n"
+            .repeat(4000);
+        let tokenizer = Tokenizer::train(std::iter::once(&text[..4000]), 400).unwrap();
+        assert!(pieces(&text).len() > 3);
+        assert_eq!(pieces(&text).concat(), text);
+        let whole = tokenizer.encode(&text).unwrap();
+        assert!(encode_parallel(&tokenizer, &text).unwrap() == whole);
+    }
+
+    #[test]
+    fn a_text_without_line_ends_and_a_tokenizer_that_marks_the_beginning_stay_whole() {
+        let text = "word ".repeat(30_000);
+        assert_eq!(pieces(&text).len(), 1);
+        let tokenizer = Tokenizer::train(std::iter::once("a line"), 261).unwrap();
+        let json = tokenizer.to_json().unwrap();
+        let space_first = json.replace("\"add_prefix_space\":false", "\"add_prefix_space\":true");
+        assert_ne!(json, space_first);
+        let space_first = Tokenizer::from_json(&space_first).unwrap();
+        assert!(cuts_do_not_show(&tokenizer).unwrap());
+        assert!(!cuts_do_not_show(&space_first).unwrap());
+        let text = "a line\nnext\n".repeat(20_000);
+        assert!(
+            encode_parallel(&space_first, &text).unwrap() == space_first.encode(&text).unwrap()
+        );
+    }
 }

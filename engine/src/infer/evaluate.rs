@@ -38,6 +38,11 @@ pub async fn evaluate(
         ));
     }
     let (context, vocab) = (model.config().max_seq_len, model.config().vocab_size);
+    if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
+        return Err(Error::Data(format!(
+            "the tokenizer gives token {id}, outside the model's vocabulary of {vocab}: it belongs to another model"
+        )));
+    }
     let stride = (context / 2).max(1);
     let (mut total, mut count) = (0.0f64, 0usize);
     let mut start = 0;

@@ -41,6 +41,7 @@ const END_NAMES: [&str; 8] = [
 pub struct Tokenizer {
     inner: HfTokenizer,
     ends: HashSet<u32>,
+    vocab_size: usize,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -63,7 +64,12 @@ impl Tokenizer {
             .iter()
             .filter_map(|name| inner.token_to_id(name))
             .collect();
-        Tokenizer { inner, ends }
+        let last = inner.get_vocab(true).into_values().max();
+        Tokenizer {
+            inner,
+            ends,
+            vocab_size: last.map_or(0, |id| id as usize + 1),
+        }
     }
 
     /// The `tokenizer.json`.
@@ -133,8 +139,9 @@ impl Tokenizer {
         Ok(Self::new(inner))
     }
 
+    /// Every id is below this. Tokenizers with unused ids have fewer tokens than it says.
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.vocab_size
     }
 
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
@@ -180,6 +187,19 @@ mod tests {
         let end = t.id(END_OF_TEXT).unwrap();
         assert_eq!(t.encode(END_OF_TEXT).unwrap(), [end]);
         assert!(t.is_end(end));
+    }
+
+    #[test]
+    fn ids_with_gaps_are_below_the_vocabulary() {
+        let t = Tokenizer::train(std::iter::once("x"), 261).unwrap();
+        let json = t.to_json().unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        value["added_tokens"][4]["id"] = 70_000.into();
+        let vocab = value["model"]["vocab"].as_object_mut().unwrap();
+        vocab.insert("<|end|>".into(), 70_000.into());
+        let gap = Tokenizer::from_json(&value.to_string()).unwrap();
+        let id = gap.id("<|end|>").unwrap() as usize;
+        assert!(id >= 70_000 && gap.vocab_size() == id + 1);
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! | `train_state.json` | schema version, step, [`TrainConfig`], tokens seen |
 //! | `optimizer.safetensors` | AdamW moments `m.NAME`, `v.NAME` |
 //!
-//! A checkpoint is written into a folder of another name, synced, and renamed: a folder named `step-…` is always whole.
+//! A checkpoint is written into a folder of another name, synced, and renamed, and renamed again before it is deleted: a folder
+//! named `step-…` is always whole. Folders that an interruption left under other names are cleared away by the next save.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ use super::trainer::{MOMENTS, Trainer};
 use crate::config::{ModelConfig, TrainConfig};
 use crate::error::{Error, IoContext, Result};
 use crate::model::params;
+
+/// End of the names of folders that are being written or deleted; they begin with a dot.
+const UNFINISHED: &str = ".tmp";
 
 /// Version of `train_state.json`.
 const SCHEMA: u32 = 1;
@@ -100,11 +104,9 @@ pub async fn save(
     companions: &Companions,
     state: &TrainState,
 ) -> Result<PathBuf> {
-    let target = dir.join(format!("step-{:07}", state.step));
-    let draft = dir.join(format!(".step-{:07}.tmp", state.step));
-    if draft.exists() {
-        std::fs::remove_dir_all(&draft).at("remove the unfinished", &draft)?;
-    }
+    let name = format!("step-{:07}", state.step);
+    let (target, draft) = (dir.join(&name), dir.join(format!(".{name}{UNFINISHED}")));
+    clear_unfinished(dir)?;
     std::fs::create_dir_all(&draft).at("create", &draft)?;
     let all = params::all(&trainer.config);
     let mut model = Vec::new();
@@ -136,7 +138,7 @@ pub async fn save(
     write(&draft.join("optimizer.safetensors"), &serialize(&moments)?)?;
     write(&draft.join("model.safetensors"), &serialize(&model)?)?;
     if target.exists() {
-        std::fs::remove_dir_all(&target).at("replace", &target)?;
+        remove(&target)?;
     }
     std::fs::rename(&draft, &target).at("finish", &target)?;
     // The rename itself must survive a power cut; not every file system can sync a folder.
@@ -170,11 +172,37 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Delete a checkpoint so that an interruption leaves no part of it under its name.
+fn remove(checkpoint: &Path) -> Result<()> {
+    let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
+    let doomed = checkpoint.with_file_name(format!(".{name}.old{UNFINISHED}"));
+    std::fs::rename(checkpoint, &doomed).at("remove the old checkpoint", checkpoint)?;
+    std::fs::remove_dir_all(&doomed).at("remove the old checkpoint", &doomed)
+}
+
+/// Delete what interrupted saves and deletions left behind.
+fn clear_unfinished(dir: &Path) -> Result<()> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(dir).at("read the folder", dir)? {
+        let path = entry.at("read the folder", dir)?.path();
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
+        if name.starts_with(".step-") && name.ends_with(UNFINISHED) {
+            std::fs::remove_dir_all(&path).at("remove the unfinished", &path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Keep the newest `count` checkpoints.
 pub fn prune(dir: &Path, count: usize) -> Result<()> {
     let all = list(dir)?;
     for old in &all[..all.len().saturating_sub(count)] {
-        std::fs::remove_dir_all(old).at("remove the old checkpoint", old)?;
+        remove(old)?;
     }
     Ok(())
 }

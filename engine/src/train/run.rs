@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::checkpoint::{self, Companions, TrainState};
 use super::trainer::{StepReport, Trainer};
+use crate::config::TrainConfig;
 use crate::data::{Batches, TokenData};
 use crate::error::{Error, IoContext, Result};
 use crate::platform::Instant;
@@ -81,14 +82,34 @@ impl Metrics {
                 .collect(),
             _ => String::new(),
         };
-        let mut file = std::fs::File::create(&path).at("create", &path)?;
-        file.write_all(kept.as_bytes()).at("write", &path)?;
+        // Whole or not at all: an interruption here must not cost the lines of the steps before.
+        let draft = path.with_extension("jsonl.tmp");
+        std::fs::write(&draft, kept).at("write", &draft)?;
+        std::fs::rename(&draft, &path).at("replace", &path)?;
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .at("open", &path)?;
         Ok(Metrics { file, path })
     }
 
     fn line(&mut self, value: &serde_json::Value) -> Result<()> {
         writeln!(self.file, "{value}").at("write", &self.path)
     }
+}
+
+/// Settings of a resumed run that make it go on differently than it would have.
+fn changes(was: &TrainConfig, is: &TrainConfig) -> Vec<String> {
+    // These only say how often something is written or measured.
+    const HARMLESS: [&str; 4] = ["save_every", "log_every", "eval_every", "eval_batches"];
+    let (Ok(was), Ok(is)) = (serde_json::to_value(was), serde_json::to_value(is)) else {
+        return Vec::new();
+    };
+    let fields = was.as_object().into_iter().flatten();
+    fields
+        .filter(|(key, value)| !HARMLESS.contains(&key.as_str()) && is[*key] != **value)
+        .map(|(key, value)| format!("{key} was {value}, is {}", is[key]))
+        .collect()
 }
 
 /// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to the newest checkpoint.
@@ -100,15 +121,16 @@ pub async fn run(
     observe: Observer<'_>,
 ) -> Result<RunSummary> {
     let dir = &options.output_dir;
-    std::fs::create_dir_all(dir).at("create", dir)?;
     let (vocab, seq) = (trainer.config.vocab_size, trainer.seq);
     let batches = Batches::new(data, seq, trainer.train.seed, vocab)?;
     let validation = validation
         .map(|d| Batches::new(d, seq, 0, vocab))
-        .transpose()?;
+        .transpose()
+        .map_err(|e| Error::Data(format!("validation data: {e}")))?;
     let checksum = data.header().checksum;
     let mut tokens_seen = 0u64;
     let mut resumed = None;
+    let (mut val_loss, mut train_loss) = (None, f64::NAN);
     if options.resume {
         let newest = checkpoint::list(dir)?.pop().ok_or_else(|| {
             Error::Checkpoint(format!("--resume: {} has no checkpoint", dir.display()))
@@ -121,23 +143,33 @@ pub async fn run(
         }
         tokens_seen = state.tokens_seen;
         resumed = Some(state.step);
+        val_loss = state.last_val_loss;
+        train_loss = state.last_train_loss.unwrap_or(f64::NAN);
         observe(Update::Resumed {
             step: state.step,
             from: &newest,
         });
+        let changes = changes(&state.train, &trainer.train);
+        if !changes.is_empty() {
+            observe(Update::Warning(format!(
+                "the run continues with other settings than it had: {}",
+                changes.join(", ")
+            )));
+        }
     } else if let Some(newest) = checkpoint::list(dir)?.pop() {
         return Err(Error::Checkpoint(format!(
             "{} exists; add --resume to continue it or choose another --output-dir",
             newest.display()
         )));
     }
+    std::fs::create_dir_all(dir).at("create", dir)?;
     let mut metrics = Metrics::open(dir.join("metrics.jsonl"), resumed)?;
     let train = trainer.train.clone();
     let windows = validation
         .as_ref()
         .map(|v| v.fixed(train.eval_batches.max(1) * train.batch_size));
     let uniform = (vocab as f64).ln();
-    let (mut warned, mut val_loss, mut train_loss) = (false, None, f64::NAN);
+    let mut warned = false;
     let (mut sum, mut steps, mut tokens, mut since) = (0.0, 0usize, 0usize, Instant::now());
     let mut saved = None;
 

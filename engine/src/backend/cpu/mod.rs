@@ -50,9 +50,12 @@ impl CpuBackend {
             level: Level::best(),
             threads,
             #[cfg(feature = "native")]
-            pool: (threads > 1)
-                .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
-                .and_then(|pool| pool.map_err(|e| log::warn!("one thread only: {e}")).ok()),
+            // A pool of one, too: without it work would spread over rayon's global pool.
+            pool: rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .map_err(|e| log::warn!("threads cannot be limited to {threads}: {e}"))
+                .ok(),
             memory: Vec::new(),
             shared: HashMap::new(),
             slots: Vec::new(),
@@ -224,5 +227,16 @@ impl Backend for CpuBackend {
         self.shared.clear();
         self.slots.clear();
         self.programs.clear();
+    }
+}
+
+#[cfg(all(test, feature = "native"))]
+mod tests {
+    #[test]
+    fn threads_are_limited_to_what_was_asked() {
+        for threads in [1, 3] {
+            let pool = super::CpuBackend::new(threads).pool.unwrap();
+            assert_eq!(pool.install(rayon::current_num_threads), threads);
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every kernel returns raw sums over *unsigned* codes (ternary 0..2, binary 0..1); the caller turns them into signed ones with the
 //! activation sum: Σ(c−1)x = Σcx − Σx and Σ(2b−1)x = 2Σbx − Σx. int8 kernels return signed sums. Sums are exact in i32: the
-//! largest term is 127·127, so 2³¹ / 127² > 133,000 columns always fit.
+//! largest term is 127·127, so 2³¹ / 127² > 133,000 columns fit, and configs of more than 2¹⁷ are refused.
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -84,7 +84,7 @@ pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize
     }
 }
 
-/// Sums over the single 32-column fields of one tile, for scales of 32 or 64 columns: `field` 0..4 (ternary) or 0..8 (binary).
+/// Sums over the single 32-column fields of one tile, for scales finer than a tile: `field` 0..4 (ternary) or 0..8 (binary).
 pub fn field<const BITS: usize>(w: &[u8], x: &[i8], field: usize) -> [i32; 4] {
     portable::field::<BITS>(w, x, field)
 }

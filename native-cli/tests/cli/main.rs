@@ -1,0 +1,11 @@
+//! Every command of `onebit`, run as a user runs it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod errors;
+mod infer;
+mod shapes;
+mod tokenize;
+mod train;

@@ -1,0 +1,302 @@
+//! `onebit train`: metrics, every flag, resuming, interruptions.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::common::{
+    copy_dir, end, fixture, line, metrics, newest, start, state, steps, workplace,
+};
+
+const TRAIN: &str =
+    "train --config config.json --data-dir tokens --tokenizer tok.json --device cpu --output-dir";
+
+/// Train with `flags` into `dir/out`.
+fn train(dir: &Path, out: &str, flags: &str) -> Vec<Value> {
+    line(dir, &format!("{TRAIN} {out} {flags}")).ok();
+    metrics(&dir.join(out))
+}
+
+fn column(lines: &[Value], key: &str) -> Vec<f64> {
+    lines.iter().map(|l| l[key].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn metrics_say_how_training_went() {
+    let lines = metrics(&fixture().join("run"));
+    assert_eq!(column(&lines, "step"), [10., 20., 30., 40., 50., 60.]);
+    for l in &lines {
+        for key in ["train_loss", "learning_rate", "tokens_per_second"] {
+            assert!(l[key].as_f64().is_some_and(|v| v > 0.0), "{key} in {l}");
+        }
+        let validated = l["step"].as_u64().unwrap().is_multiple_of(20);
+        assert_eq!(l["val_loss"].is_f64(), validated, "{l}");
+    }
+    let loss = column(&lines, "train_loss");
+    // The first ten steps begin at uniform guessing, ln 300 = 5.7.
+    assert!(loss[0] < 6.0 && loss[5] < loss[0] - 1.0, "{loss:?}");
+    let val = lines[5]["val_loss"].as_f64().unwrap();
+    assert!((val - loss[5]).abs() < 0.5, "{val} against {loss:?}");
+}
+
+#[test]
+fn the_learning_rate_follows_its_flags() {
+    let dir = workplace();
+    let lr = |out: &str, flags: &str| {
+        let flags = format!("{flags} --batch-size 1 --log-every 1 --max-steps 6");
+        column(&train(dir.path(), out, &flags), "learning_rate")
+    };
+    let close = |found: &[f64], want: &[f64]| {
+        assert_eq!(found.len(), want.len());
+        for (f, w) in found.iter().zip(want) {
+            assert!((f - w).abs() < 1e-6 * w.abs(), "{found:?} {want:?}");
+        }
+    };
+    close(
+        &lr("a", "--lr 0.003 --lr-decay constant --lr-warmup-steps 0"),
+        &[0.003; 6],
+    );
+    close(
+        &lr("b", "--lr 0.004 --lr-decay constant --lr-warmup-steps 4"),
+        &[0.001, 0.002, 0.003, 0.004, 0.004, 0.004],
+    );
+    // From the peak towards a tenth of it.
+    let linear: Vec<f64> = (0..6).map(|i| 0.01 - 0.009 * f64::from(i) / 6.0).collect();
+    close(
+        &lr("c", "--lr 0.01 --lr-decay linear --lr-warmup-steps 0"),
+        &linear,
+    );
+    let cosine: Vec<f64> = (0..6)
+        .map(|i| 0.001 + 0.0045 * (1.0 + (std::f64::consts::PI * f64::from(i) / 6.0).cos()))
+        .collect();
+    close(
+        &lr("d", "--lr 0.01 --lr-decay cosine --lr-warmup-steps 0"),
+        &cosine,
+    );
+}
+
+#[test]
+fn steps_batches_and_folders_follow_their_flags() {
+    let dir = workplace();
+    let d = dir.path();
+    // Two micro-batches of two are one batch of four: the same sequences, another order of summation.
+    let one = train(d, "one", "--max-steps 3 --batch-size 4 --log-every 1");
+    let two = train(
+        d,
+        "two",
+        "--max-steps 3 --batch-size 2 --accumulation-steps 2 --log-every 1",
+    );
+    for key in ["train_loss", "grad_norm"] {
+        for (a, b) in column(&one, key).iter().zip(column(&two, key)) {
+            assert!((a - b).abs() < 1e-3 * a.abs(), "{key}: {a} {b}");
+        }
+    }
+    for (out, batch) in [("one", 4), ("two", 4)] {
+        let s = state(&newest(&d.join(out)));
+        assert_eq!(
+            (s["step"].as_u64(), &s["tokens_seen"]),
+            (Some(3), &Value::from(3 * batch * 32))
+        );
+    }
+    // Three checkpoints are kept; the last step is always saved and always logged.
+    let lines = train(
+        d,
+        "three",
+        "--max-steps 9 --batch-size 1 --save-every 2 --log-every 4",
+    );
+    assert_eq!(column(&lines, "step"), [4., 8., 9.]);
+    let names: Vec<String> = steps(&d.join("three"))
+        .iter()
+        .map(|p| p.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(names, ["step-0000006", "step-0000008", "step-0000009"]);
+    let s = state(&newest(&d.join("three")));
+    assert_eq!(s["train"]["save_every"], 2);
+    // The same seed gives the same losses, another seed others.
+    let loss = |out: &str, seed: u32| {
+        let flags = format!("--max-steps 2 --batch-size 2 --log-every 1 --seed {seed}");
+        column(&train(d, out, &flags), "train_loss")
+    };
+    let first = loss("s7", 7);
+    assert_eq!(first, loss("s7again", 7));
+    assert_ne!(first, loss("s8", 8));
+}
+
+#[test]
+fn threads_do_not_change_the_result() {
+    let dir = workplace();
+    let d = dir.path();
+    let model = |out: &str, threads: usize| {
+        train(d, out, &format!("--max-steps 4 --threads {threads}"));
+        std::fs::read(newest(&d.join(out)).join("model.safetensors")).unwrap()
+    };
+    let one = model("t1", 1);
+    assert!(one == model("t2", 2) && one == model("t3", 3));
+}
+
+#[test]
+fn resuming_continues_bit_for_bit() {
+    let dir = workplace();
+    let d = dir.path();
+    let flags = "--max-steps 12 --save-every 6 --log-every 1 --val-data-dir valid.txt";
+    let straight = train(d, "straight", flags);
+    copy_dir(
+        &d.join("straight/step-0000006"),
+        &d.join("resumed/step-0000006"),
+    );
+    // Lines of steps that will be made again, and one cut short by a crash.
+    let old = std::fs::read_to_string(d.join("straight/metrics.jsonl")).unwrap();
+    let half = &old[..old.len() - 20];
+    std::fs::write(d.join("resumed/metrics.jsonl"), half).unwrap();
+    let resumed = train(d, "resumed", &format!("{flags} --resume"));
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let bytes = |run: &str| std::fs::read(newest(&d.join(run)).join(file)).unwrap();
+        assert!(bytes("straight") == bytes("resumed"), "{file} differs");
+    }
+    assert_eq!(straight.len(), resumed.len());
+    for (a, b) in straight.iter().zip(&resumed) {
+        for key in [
+            "step",
+            "train_loss",
+            "learning_rate",
+            "grad_norm",
+            "val_loss",
+        ] {
+            assert_eq!(a[key], b[key], "{key} of {a} and {b}");
+        }
+    }
+    // A run that is complete stays as it is, and says so.
+    let again = line(d, &format!("{TRAIN} resumed {flags} --resume")).ok();
+    assert!(
+        again.stderr.contains("step 12")
+            && !again.stderr.contains("NaN")
+            && !again.stderr.contains("warning"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(metrics(&d.join("resumed")), resumed);
+}
+
+#[test]
+fn an_existing_run_is_never_overwritten() {
+    let dir = workplace();
+    let d = dir.path();
+    train(d, "out", "--max-steps 2 --batch-size 2 --log-every 1");
+    let everything = |run: &Path| {
+        let mut all = vec![std::fs::read(run.join("metrics.jsonl")).unwrap()];
+        for file in std::fs::read_dir(newest(run)).unwrap() {
+            all.push(std::fs::read(file.unwrap().path()).unwrap());
+        }
+        all
+    };
+    let before = everything(&d.join("out"));
+    line(d, &format!("{TRAIN} out --max-steps 5")).fails(&["out/step-0000002", "--resume"]);
+    assert!(before == everything(&d.join("out")));
+    // Nor is it continued as something else.
+    let other = crate::common::CONFIG.replace("\"hidden_size\": 48", "\"hidden_size\": 32");
+    std::fs::write(d.join("other.json"), other).unwrap();
+    line(
+        d,
+        "train --config other.json --data-dir tokens --tokenizer tok.json --output-dir out --resume --device cpu",
+    )
+    .fails(&["config.json differs"]);
+    line(
+        d,
+        "train --config config.json --data-dir valid.txt --tokenizer tok.json --output-dir out --resume --device cpu",
+    )
+    .fails(&["training data differs"]);
+    line(d, &format!("{TRAIN} nowhere --resume")).fails(&["nowhere has no checkpoint"]);
+    assert!(before == everything(&d.join("out")));
+}
+
+/// Wait until `ready` holds, or the process has ended.
+#[cfg(unix)]
+fn wait(child: &mut std::process::Child, ready: impl Fn() -> bool) {
+    while !ready() {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "training ended before it was interrupted"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_leaves() {
+    let dir = workplace();
+    let d = dir.path();
+    let command = format!("{TRAIN} out --max-steps 1000000 --log-every 1 --batch-size 1");
+    let mut child = start(d, &command.split_whitespace().collect::<Vec<_>>());
+    let file = d.join("out/metrics.jsonl");
+    wait(&mut child, || {
+        std::fs::metadata(&file).is_ok_and(|m| m.len() > 200)
+    });
+    let pid = child.id().to_string();
+    let kill = std::process::Command::new("kill")
+        .args(["-INT", &pid])
+        .status();
+    assert!(kill.unwrap().success());
+    let out = end(child).ok();
+    assert!(out.stderr.contains("stopped at step"), "{}", out.stderr);
+    let checkpoint = newest(&d.join("out"));
+    let step = state(&checkpoint)["step"].as_u64().unwrap();
+    assert_eq!(metrics(&d.join("out")).last().unwrap()["step"], step);
+    line(d, "export --model-dir out --output m.1bit").ok();
+    let more = format!(
+        "{TRAIN} out --resume --max-steps {} --batch-size 1",
+        step + 1
+    );
+    let out = line(d, &more).ok();
+    assert!(out.stderr.contains(&format!("resumed at step {step}")));
+    assert!(
+        out.stderr.contains("max_steps was 1000000, is "),
+        "{}",
+        out.stderr
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_run_leaves_only_whole_checkpoints() {
+    let dir = workplace();
+    let d = dir.path();
+    for round in 0..8u64 {
+        let resume = if round == 0 { "" } else { "--resume" };
+        let command = format!(
+            "{TRAIN} out --max-steps 1000000 --save-every 1 --log-every 1 --batch-size 1 {resume}"
+        );
+        let before = d.join("out").is_dir().then(|| newest(&d.join("out")));
+        let mut child = start(d, &command.split_whitespace().collect::<Vec<_>>());
+        wait(&mut child, || {
+            d.join("out").is_dir() && steps(&d.join("out")).pop() > before
+        });
+        std::thread::sleep(Duration::from_millis((round * 37 + 11) % 90));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for checkpoint in steps(&d.join("out")) {
+            let name = checkpoint.strip_prefix(d).unwrap().display().to_string();
+            line(d, &format!("export --model-dir {name} --output m.1bit")).ok();
+            assert!(checkpoint.join("optimizer.safetensors").is_file(), "{name}");
+        }
+    }
+    // What the killed runs left unfinished is cleared away, and the metrics are whole again.
+    let step = state(&newest(&d.join("out")))["step"].as_u64().unwrap();
+    let last = format!(
+        "{TRAIN} out --resume --max-steps {} --save-every 1 --log-every 1 --batch-size 1",
+        step + 2
+    );
+    line(d, &last).ok();
+    let found: Vec<u64> = metrics(&d.join("out"))
+        .iter()
+        .map(|l| l["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(found, (1..=step + 2).collect::<Vec<_>>());
+    let hidden: Vec<_> = std::fs::read_dir(d.join("out"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|n| n.starts_with('.'))
+        .collect();
+    assert!(hidden.is_empty(), "{hidden:?}");
+}
