@@ -3,13 +3,32 @@
 use super::*;
 use crate::backend::cpu::simd::Level;
 use crate::config::QuantMode;
-use crate::quant::tile::{TileWriter, act_stride};
+use crate::quant::tile::{TileWriter, act_stride, row_stride, tiles};
 
 fn noise(seed: &mut u64) -> i64 {
     *seed = seed
         .wrapping_mul(6364136223846793005)
         .wrapping_add(1442695040888963407);
     (*seed >> 33) as i64
+}
+
+/// The kernel of `mode` on a tile group of four rows.
+fn sums<const T: usize>(
+    level: Level,
+    mode: QuantMode,
+    data: &[u8],
+    cols: usize,
+    x: [&[i8]; T],
+) -> Sums<T> {
+    match mode {
+        QuantMode::Ternary => ternary(level, data, x, tiles(mode, cols)),
+        QuantMode::Binary => binary(level, data, x, tiles(mode, cols)),
+        _ => {
+            let stride = row_stride(mode, cols);
+            let row = |r: usize| bytemuck::cast_slice(&data[r * stride..][..stride]);
+            int8(level, std::array::from_fn(row), x, stride)
+        }
+    }
 }
 
 fn check(mode: QuantMode, cols: usize, fill: Option<i8>) {
@@ -52,31 +71,9 @@ fn check(mode: QuantMode, cols: usize, fill: Option<i8>) {
             })
         })
         .collect();
-    let tiles = crate::quant::tile::tiles(mode, cols);
-    let stride = crate::quant::tile::row_stride(mode, cols);
     let four: [&[i8]; 4] = std::array::from_fn(|i| xs[i].as_slice());
     for level in Level::available() {
-        let sums = |x: [&[i8]; 4]| match mode {
-            QuantMode::Ternary => ternary(level, &data, x, tiles),
-            QuantMode::Binary => binary(level, &data, x, tiles),
-            _ => int8(
-                level,
-                std::array::from_fn(|r| bytemuck::cast_slice(&data[r * stride..][..stride])),
-                x,
-                stride,
-            ),
-        };
-        let one = |x: [&[i8]; 1]| match mode {
-            QuantMode::Ternary => ternary(level, &data, x, tiles),
-            QuantMode::Binary => binary(level, &data, x, tiles),
-            _ => int8(
-                level,
-                std::array::from_fn(|r| bytemuck::cast_slice(&data[r * stride..][..stride])),
-                x,
-                stride,
-            ),
-        };
-        let all = sums(four);
+        let all = sums(level, mode, &data, cols, four);
         for t in 0..4 {
             let total: i64 = xs[t].iter().map(|v| i64::from(*v)).sum();
             let signed = |s: i32| match mode {
@@ -91,7 +88,7 @@ fn check(mode: QuantMode, cols: usize, fill: Option<i8>) {
                 level.name()
             );
             assert_eq!(
-                one([four[t]])[0],
+                sums(level, mode, &data, cols, [four[t]])[0],
                 all[t],
                 "one row, {mode} {cols} {}",
                 level.name()
