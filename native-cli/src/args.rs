@@ -289,12 +289,7 @@ pub enum Head {
   onebit bench --model model.1bit --json")]
 pub struct Bench {
     /// A .1bit file or a checkpoint folder.
-    #[arg(
-        long,
-        alias = "model-dir",
-        value_name = "PATH",
-        required_unless_present = "synthetic"
-    )]
+    #[arg(long, alias = "model-dir", value_name = "PATH")]
     pub model: Option<PathBuf>,
     /// A random ternary model instead.
     #[arg(long, value_enum, conflicts_with = "model")]

@@ -30,7 +30,9 @@ pub fn run(a: &Bench) -> Result<()> {
     let source: Box<dyn ByteSource> = match (&a.model, a.synthetic) {
         (Some(path), _) => model::source(path)?,
         (None, Some(shape)) => Box::new(synthetic(shape, a.head)?),
-        (None, None) => anyhow::bail!("give --model or --synthetic"),
+        (None, None) => {
+            anyhow::bail!("give --model PATH, or --synthetic 5m or 100m for a random model")
+        }
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let counts: Vec<usize> = match (a.device, cores) {

@@ -25,6 +25,10 @@ pub fn run(a: &Export) -> Result<()> {
     let draft = a.output.with_extension("1bit.part");
     std::fs::write(&draft, &bytes).with_context(|| format!("cannot write {}", draft.display()))?;
     std::fs::rename(&draft, &a.output)
+        .inspect_err(|_| {
+            // The rename's error is the one to tell.
+            let _ = std::fs::remove_file(&draft);
+        })
         .with_context(|| format!("cannot write {}", a.output.display()))?;
     eprintln!(
         "{}: {:.2} MB from {}",

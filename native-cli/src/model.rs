@@ -40,7 +40,7 @@ pub fn encode_checkpoint(
     let loaded = checkpoint::load(dir)?;
     let training = loaded
         .state
-        .map_or(Ok(serde_json::Value::Null), |s| serde_json::to_value(s))?;
+        .map_or(Ok(serde_json::Value::Null), serde_json::to_value)?;
     let metadata = Metadata {
         config: loaded.config,
         tokenizer: Some(loaded.companions.tokenizer),

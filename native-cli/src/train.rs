@@ -9,6 +9,7 @@ use ternary_core::backend::{Backend, cpu::CpuBackend};
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::data;
 use ternary_core::session::DeviceChoice;
+use ternary_core::tokenizer::ChatTemplate;
 use ternary_core::train::checkpoint::Companions;
 use ternary_core::train::{self, RunOptions, Trainer, Update};
 
@@ -36,7 +37,13 @@ pub fn run(a: &Train) -> Result<()> {
     let chat_template = a
         .chat_template
         .as_ref()
-        .map(|p| std::fs::read_to_string(p).with_context(|| format!("cannot read {}", p.display())))
+        .map(|p| -> Result<String> {
+            let text = std::fs::read_to_string(p)
+                .with_context(|| format!("cannot read {}", p.display()))?;
+            // A template that cannot be used should not be found out after training.
+            ChatTemplate::new(&text).with_context(|| p.display().to_string())?;
+            Ok(text)
+        })
         .transpose()?;
 
     let backend = CpuBackend::new(a.threads);

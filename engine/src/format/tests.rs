@@ -176,7 +176,7 @@ proptest! {
         let (one_bit, _) = open(good).unwrap();
         // Bytes that carry nothing: the reserved word and the padding between tensors.
         let data = bad.len() as u64 - one_bit.tensors.last().map_or(0, |t| t.offset + t.length);
-        let padding = i >= 60 && i < 64 || (i as u64) >= data && !one_bit.tensors.iter().any(|t| {
+        let padding = (60..64).contains(&i) || (i as u64) >= data && !one_bit.tensors.iter().any(|t| {
             (data + t.offset..data + t.offset + t.length).contains(&(i as u64))
         });
         let before_data = (i as u64) < data && bad[..i].len() > 64;

@@ -111,7 +111,7 @@ impl Tokenizer {
         inner.with_decoder(Some(bytes));
         // Special tokens of the text must not be learned as words.
         let parts = texts.flat_map(|t| {
-            t.split(|c| c == '<' || c == '>')
+            t.split(['<', '>'])
                 .filter(|part| !(part.starts_with('|') && part.ends_with('|')))
         });
         let mut model = BPE::default();

@@ -68,8 +68,11 @@ fn serialize(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>> {
     safetensors::serialize(views, None).map_err(|e| Error::Checkpoint(e.to_string()))
 }
 
+/// Shape and values of tensors by name.
+pub type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
+
 /// Tensors of a safetensors file as f32 (F32, F16 and BF16 are read).
-pub fn read_safetensors(path: &Path) -> Result<HashMap<String, (Vec<usize>, Vec<f32>)>> {
+pub fn read_safetensors(path: &Path) -> Result<Tensors> {
     let bytes = std::fs::read(path).at("read", path)?;
     let fail = |m: String| Error::Checkpoint(format!("{}: {m}", path.display()));
     let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(e.to_string()))?;
@@ -273,7 +276,7 @@ fn read_state(path: &Path) -> Result<TrainState> {
 
 fn checked(
     config: &ModelConfig,
-    mut found: HashMap<String, (Vec<usize>, Vec<f32>)>,
+    mut found: Tensors,
     dir: &Path,
 ) -> Result<HashMap<String, Vec<f32>>> {
     params::all(config)
@@ -295,8 +298,8 @@ fn checked(
         .collect()
 }
 
-/// Put a checkpoint's parameters, moments and step back into a trainer recorded from the same config.
-pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<TrainState> {
+/// Put a checkpoint's parameters, moments and step back into a trainer recorded from the same config; returns the rest of it.
+pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Companions)> {
     let loaded = load(dir)?;
     if loaded.config != trainer.config {
         return Err(Error::Checkpoint(format!(
@@ -325,7 +328,7 @@ pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<TrainState> {
         }
     }
     trainer.step = state.step;
-    Ok(state)
+    Ok((state, loaded.companions))
 }
 
 impl TrainState {

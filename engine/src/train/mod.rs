@@ -10,5 +10,6 @@ mod trainer;
 pub use run::{Observer, RunOptions, RunSummary, Update, run};
 pub use trainer::{StepReport, Trainer};
 
-#[cfg(all(test, feature = "native"))]
+#[cfg(test)]
+#[cfg(feature = "native")]
 mod tests;

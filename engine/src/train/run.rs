@@ -129,18 +129,21 @@ pub async fn run(
         .map_err(|e| Error::Data(format!("validation data: {e}")))?;
     let checksum = data.header().checksum;
     let mut tokens_seen = 0u64;
+    let mut companions = options.companions.clone();
     let mut resumed = None;
     let (mut val_loss, mut train_loss) = (None, f64::NAN);
     if options.resume {
         let newest = checkpoint::list(dir)?.pop().ok_or_else(|| {
             Error::Checkpoint(format!("--resume: {} has no checkpoint", dir.display()))
         })?;
-        let state = checkpoint::restore(trainer, &newest)?;
+        let (state, kept) = checkpoint::restore(trainer, &newest)?;
         if state.data_checksum != checksum {
             return Err(Error::Checkpoint(
                 "--resume: the training data differs from the checkpoint's; give the same --data-dir".into(),
             ));
         }
+        // A template given once stays with the model.
+        companions.chat_template = companions.chat_template.or(kept.chat_template);
         tokens_seen = state.tokens_seen;
         resumed = Some(state.step);
         val_loss = state.last_val_loss;
@@ -233,7 +236,7 @@ pub async fn run(
             let mut state = TrainState::new(step, &train, tokens_seen, checksum);
             (state.last_val_loss, state.last_train_loss) =
                 (val_loss, train_loss.is_finite().then_some(train_loss));
-            let path = checkpoint::save(trainer, dir, &options.companions, &state).await?;
+            let path = checkpoint::save(trainer, dir, &companions, &state).await?;
             checkpoint::prune(dir, KEEP)?;
             observe(Update::Saved { path: &path });
             saved = Some(path);

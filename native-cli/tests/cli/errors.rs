@@ -90,6 +90,11 @@ fn missing_and_foreign_files_are_named() {
         ],
     )
     .fails(&["no/dir/m.1bit"]);
+    run(d, &["export", "--model-dir", &folder, "--output", "hollow"]).fails(&["hollow"]);
+    assert!(!d.join("hollow.1bit.part").exists());
+    std::fs::write(d.join("bad.jinja"), "{% for %}").unwrap();
+    line(d, "train --config config.json --data-dir tokens --tokenizer tok.json --output-dir out --chat-template bad.jinja --device cpu")
+        .fails(&["bad.jinja", "chat template"]);
 }
 
 #[test]

@@ -140,7 +140,11 @@ fn resuming_continues_bit_for_bit() {
     let dir = workplace();
     let d = dir.path();
     let flags = "--max-steps 12 --save-every 6 --log-every 1 --val-data-dir valid.txt";
-    let straight = train(d, "straight", flags);
+    let straight = train(
+        d,
+        "straight",
+        &format!("{flags} --chat-template chat.jinja"),
+    );
     copy_dir(
         &d.join("straight/step-0000006"),
         &d.join("resumed/step-0000006"),
@@ -150,7 +154,12 @@ fn resuming_continues_bit_for_bit() {
     let half = &old[..old.len() - 20];
     std::fs::write(d.join("resumed/metrics.jsonl"), half).unwrap();
     let resumed = train(d, "resumed", &format!("{flags} --resume"));
-    for file in ["model.safetensors", "optimizer.safetensors"] {
+    // The chat template was given to the first run only.
+    for file in [
+        "model.safetensors",
+        "optimizer.safetensors",
+        "chat_template.jinja",
+    ] {
         let bytes = |run: &str| std::fs::read(newest(&d.join(run)).join(file)).unwrap();
         assert!(bytes("straight") == bytes("resumed"), "{file} differs");
     }

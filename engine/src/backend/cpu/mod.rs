@@ -230,7 +230,8 @@ impl Backend for CpuBackend {
     }
 }
 
-#[cfg(all(test, feature = "native"))]
+#[cfg(test)]
+#[cfg(feature = "native")]
 mod tests {
     #[test]
     fn threads_are_limited_to_what_was_asked() {
