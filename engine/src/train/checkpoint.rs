@@ -18,13 +18,16 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::trainer::{MOMENTS, Trainer};
+use super::trainer::Trainer;
 use crate::config::{ModelConfig, TrainConfig};
 use crate::error::{Error, IoContext, Result};
 use crate::model::params;
 
 /// End of the names of folders that are being written or deleted; they begin with a dot.
 const UNFINISHED: &str = ".tmp";
+
+/// AdamW's moment buffers: their prefixes on the backend and in `optimizer.safetensors`.
+const MOMENTS: [&str; 2] = ["m", "v"];
 
 /// Version of `train_state.json`.
 const SCHEMA: u32 = 1;

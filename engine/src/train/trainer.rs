@@ -40,9 +40,6 @@ pub struct Trainer {
     pub step: usize,
 }
 
-/// Name of a parameter's moment buffers on the backend and in checkpoints.
-pub const MOMENTS: [&str; 2] = ["m", "v"];
-
 impl Trainer {
     /// Record the programs and give every parameter its initial value.
     pub fn new(
