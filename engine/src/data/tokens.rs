@@ -117,6 +117,16 @@ enum Bytes {
     Mapped(memmap2::Mmap),
 }
 
+impl Bytes {
+    fn all(&self) -> &[u8] {
+        match self {
+            Bytes::Owned(b) => b,
+            #[cfg(feature = "native")]
+            Bytes::Mapped(m) => m,
+        }
+    }
+}
+
 /// Token ids, in memory or mapped from a file.
 pub struct TokenData {
     bytes: Bytes,
@@ -165,12 +175,7 @@ impl TokenData {
     }
 
     fn ids(&self) -> &[u8] {
-        let all: &[u8] = match &self.bytes {
-            Bytes::Owned(b) => b,
-            #[cfg(feature = "native")]
-            Bytes::Mapped(m) => m,
-        };
-        &all[HEADER_BYTES..]
+        &self.bytes.all()[HEADER_BYTES..]
     }
 
     pub fn verify(&self) -> Result<()> {
