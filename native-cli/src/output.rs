@@ -15,7 +15,7 @@ pub fn write(text: &str) {
     }
 }
 
-/// `println!` through [`write`].
+/// `println!` through [`write()`].
 macro_rules! outln {
     () => { $crate::output::write("\n") };
     ($($arg:tt)*) => { $crate::output::write(&(format!($($arg)*) + "\n")) };

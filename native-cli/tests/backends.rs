@@ -17,10 +17,13 @@ const PROMPTS: [&str; 5] = [
 ];
 const TOKENS: &str = "64";
 
-/// Where the texts part, the two candidates' logits may differ by no more than this, and the backends' logits of the same
-/// context from each other by no more than this. Both sum float products of F16 weights in different orders and quantise activations
-/// to int8 after it, where the last bit of a float can move a code by one: 1/127 of a row's largest activation.
-const NEAR_TIE: f32 = 0.05;
+/// Logits may differ by this once an activation's int8 code has moved by one: both backends sum floats in different orders before they
+/// round, so a value that lies between two codes may fall to either side. Measured on a trained model of six layers, whose logits have
+/// a standard deviation of 3.2: rows agree to 6e-6 until the first such code, then differ by 0.01 to 0.06.
+const MOVED_CODE: f32 = 0.15;
+
+/// At least one row of a context must agree to float rounding: moved codes are rare, a wrong kernel is wrong everywhere.
+const ROUNDING: f32 = 1e-4;
 
 /// True when the GPU tests are switched off by name.
 fn switched_off() -> bool {
@@ -66,8 +69,8 @@ fn greedy(model: &Path, device: &str, prompt: &str) -> String {
     out.json()["text"].as_str().unwrap().to_owned()
 }
 
-/// Logits after the last of `ids`.
-fn last_logits(model: &Path, device: &str, ids: &[u32]) -> Vec<f32> {
+/// Logits after each of `ids`.
+fn logits(model: &Path, device: &str, ids: &[u32]) -> Vec<Vec<f32>> {
     let model = model.display().to_string();
     let dir = tempfile::TempDir::new().unwrap();
     let ids_text: Vec<String> = ids.iter().map(u32::to_string).collect();
@@ -86,12 +89,16 @@ fn last_logits(model: &Path, device: &str, ids: &[u32]) -> Vec<f32> {
     let bytes = std::fs::read(dir.path().join("l")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let view = file.tensor("logits").unwrap();
-    let all: Vec<f32> = view
-        .data()
-        .chunks(4)
-        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-        .collect();
-    all[all.len() - view.shape()[1]..].to_vec()
+    assert_eq!(view.shape()[0], ids.len());
+    let row_bytes = 4 * view.shape()[1];
+    view.data()
+        .chunks(row_bytes)
+        .map(|row| {
+            row.chunks(4)
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect()
+        })
+        .collect()
 }
 
 fn argmax(logits: &[f32]) -> usize {
@@ -112,7 +119,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Equal texts, or a near-tie at the first difference, told on standard error. Returns whether the texts were equal, and the
-/// largest difference of the logits after their common part.
+/// largest difference of the logits of their common part.
 fn compare(model: &Path, tokenizer: &Tokenizer, prompt: &str) -> (bool, f32) {
     let (cpu, gpu) = (greedy(model, "cpu", prompt), greedy(model, "gpu", prompt));
     let common = cpu
@@ -122,27 +129,31 @@ fn compare(model: &Path, tokenizer: &Tokenizer, prompt: &str) -> (bool, f32) {
         .map_or(cpu.len().min(gpu.len()), |((i, _), _)| i);
     let context = format!("{prompt}{}", &cpu[..common]);
     let ids = tokenizer.encode(&context).unwrap();
-    let (a, b) = (
-        last_logits(model, "cpu", &ids),
-        last_logits(model, "gpu", &ids),
-    );
-    let worst = largest_difference(&a, &b);
+    let (a, b) = (logits(model, "cpu", &ids), logits(model, "gpu", &ids));
+    let differences: Vec<f32> = a
+        .iter()
+        .zip(&b)
+        .map(|(a, b)| largest_difference(a, b))
+        .collect();
+    let worst = differences.iter().copied().fold(0.0, f32::max);
+    let best = differences.iter().copied().fold(f32::INFINITY, f32::min);
     assert!(
-        worst <= NEAR_TIE,
-        "{}: after {context:?} the logits differ by {worst}",
+        worst <= MOVED_CODE && best <= ROUNDING,
+        "{}: in {context:?} the logits differ by {best} to {worst}",
         model.display()
     );
+    let (a, b) = (a.last().unwrap(), b.last().unwrap());
     if cpu == gpu {
         return (true, worst);
     }
-    let (i, j) = (argmax(&a), argmax(&b));
+    let (i, j) = (argmax(a), argmax(b));
     let gap = (a[i] - a[j]).abs().max((b[i] - b[j]).abs());
     eprintln!(
         "NEAR-TIE: {} after {context:?}: token {i} on the CPU, {j} on the GPU; they are {gap} apart, the backends {worst}",
         model.display()
     );
     assert!(
-        i != j && gap <= NEAR_TIE,
+        i != j && gap <= MOVED_CODE,
         "the texts differ without a tie:\n{cpu:?}\n{gpu:?}"
     );
     (false, worst)
@@ -201,7 +212,7 @@ fn the_shipped_models_say_the_same_on_both() {
 
 #[test]
 fn a_comparison_can_fail() {
-    assert!(largest_difference(&[1.0, 2.0], &[1.0, 2.2]) > NEAR_TIE);
+    assert!(largest_difference(&[1.0, 2.0], &[1.0, 2.2]) > MOVED_CODE);
     assert!(std::panic::catch_unwind(|| largest_difference(&[], &[])).is_err());
     assert!(std::panic::catch_unwind(|| largest_difference(&[1.0], &[1.0, 2.0])).is_err());
     assert!(std::panic::catch_unwind(|| largest_difference(&[f32::NAN], &[1.0])).is_err());
