@@ -1,6 +1,6 @@
 //! The wgpu backend: Vulkan, Metal and DX12 natively, WebGPU in the browser. It runs what inference needs.
 //!
-//! `prepare` turns every operation into dispatches (`lower`) with buffers, pipelines and bind groups made once; a run
+//! `prepare` turns every operation into dispatches (lower) with buffers, pipelines and bind groups made once; a run
 //! writes the knobs and submits one compute pass; a read is one copy and one map. WGSL is in the `ternary-shaders` crate.
 
 mod device;
