@@ -1,7 +1,21 @@
 //! Splitting work over threads. Pieces have fixed sizes, so results never depend on the number of threads.
 
-/// Below this many elementary operations a fork costs more than it saves.
-const SERIAL_BELOW: usize = 1 << 15;
+#![cfg_attr(
+    not(feature = "native"),
+    allow(
+        unused_variables,
+        reason = "one thread: the amount of work decides nothing"
+    )
+)]
+
+#[cfg(feature = "native")]
+use rayon::prelude::*;
+
+/// Whether `work` elementary operations pay for a fork, which costs about as much as 32,768 of them.
+#[cfg(feature = "native")]
+fn pays(work: usize) -> bool {
+    work >= 1 << 15 && rayon::current_num_threads() > 1
+}
 
 /// Call `f(index, piece)` for each `len`-long piece of `data`; in parallel when `work` (elementary operations in all) pays for it.
 pub fn pieces<T: Send>(
@@ -11,14 +25,12 @@ pub fn pieces<T: Send>(
     f: impl Fn(usize, &mut [T]) + Sync + Send,
 ) {
     #[cfg(feature = "native")]
-    if work >= SERIAL_BELOW && data.len() > len && rayon::current_num_threads() > 1 {
-        use rayon::prelude::*;
+    if data.len() > len && pays(work) {
         data.par_chunks_mut(len)
             .enumerate()
             .for_each(|(i, piece)| f(i, piece));
         return;
     }
-    let _ = work >= SERIAL_BELOW;
     for (i, piece) in data.chunks_mut(len).enumerate() {
         f(i, piece);
     }
@@ -34,15 +46,13 @@ pub fn pieces2<A: Send, B: Send>(
     f: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
 ) {
     #[cfg(feature = "native")]
-    if work >= SERIAL_BELOW && a.len() > a_len && rayon::current_num_threads() > 1 {
-        use rayon::prelude::*;
+    if a.len() > a_len && pays(work) {
         a.par_chunks_mut(a_len)
             .zip(b.par_chunks_mut(b_len))
             .enumerate()
             .for_each(|(i, (a, b))| f(i, a, b));
         return;
     }
-    let _ = work >= SERIAL_BELOW;
     for (i, (a, b)) in a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).enumerate() {
         f(i, a, b);
     }
@@ -51,10 +61,8 @@ pub fn pieces2<A: Send, B: Send>(
 /// Call `f(i)` for `i` in `0..n` and collect the results in order.
 pub fn map<R: Send>(n: usize, work: usize, f: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
     #[cfg(feature = "native")]
-    if work >= SERIAL_BELOW && n > 1 && rayon::current_num_threads() > 1 {
-        use rayon::prelude::*;
+    if n > 1 && pays(work) {
         return (0..n).into_par_iter().map(f).collect();
     }
-    let _ = work >= SERIAL_BELOW;
     (0..n).map(f).collect()
 }

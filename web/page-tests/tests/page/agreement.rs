@@ -16,8 +16,10 @@ const PROMPTS: [&str; 5] = [
     "In the small house",
 ];
 
-/// Logits this close are a tie: they are sums of the same products in another order, and only the order decides.
-const TIE: f32 = 1e-3;
+/// On a GPU, logits this close are a tie. Its floats are summed in another order, so a value between two int8 codes may round to the
+/// other one; logits were seen to move by 0.01 to 0.1 then (`native-cli/tests/backends.rs`). The CPU's order is the same natively and in
+/// wasm: its texts must be equal.
+const GPU_TIE: f32 = 0.1;
 
 #[test]
 fn on_the_cpu() -> Result<()> {
@@ -63,7 +65,7 @@ fn compare(page: &Page, device: &str, model: &Path) -> Result<()> {
         let divergence = tie::divergence(model, prompt, written)?;
         eprintln!("{device}, {prompt:?}: {divergence}");
         ensure!(
-            divergence.gap() < TIE,
+            device == "gpu" && divergence.gap() < GPU_TIE,
             "{device}, {prompt:?}: {divergence}\npage:   {written:?}\nnative: {expected:?}"
         );
     }
