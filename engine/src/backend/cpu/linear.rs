@@ -205,13 +205,8 @@ pub fn float(w: &WeightView, x: &[f32], out: &mut [f32], rows: usize) {
             if w.mode == QuantMode::F16 {
                 let stride = row_stride(w.mode, w.in_dim);
                 let data: &[u16] = bytemuck::cast_slice(w.data);
-                let row = |j: usize| &data[(i * EXPAND + j) * stride..][..w.in_dim];
-                let (fours, rest) = piece.as_chunks_mut::<4>();
-                for (j, four) in fours.iter_mut().enumerate() {
-                    *four = dot_f16_four(std::array::from_fn(|r| row(4 * j + r)), x);
-                }
-                for (j, o) in rest.iter_mut().enumerate() {
-                    [*o] = dot_f16([row(4 * fours.len() + j)], x);
+                for (j, o) in piece.iter_mut().enumerate() {
+                    *o = dot_f16(&data[(i * EXPAND + j) * stride..][..w.in_dim], x);
                 }
             } else {
                 let mut line = vec![0f32; w.in_dim];
@@ -276,44 +271,27 @@ fn half(h: u16) -> f32 {
     f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
 }
 
-/// Σ w·x over `R` rows of f16 weights, each in sixteen interleaved partial sums: a fixed order on every machine, whatever `R`.
-/// Several rows hide the latency of the additions.
-#[inline(always)]
-fn dot_rows<const R: usize>(w: [&[u16]; R], x: &[f32]) -> [f32; R] {
-    let mut acc = [[0f32; 16]; R];
-    let (xc, xr) = x.as_chunks::<16>();
-    let w = w.map(|w| w[..x.len()].as_chunks::<16>());
-    for (i, x) in xc.iter().enumerate() {
-        for r in 0..R {
+multiversion! {
+    /// Σ w·x over f16 weights, in sixteen interleaved partial sums (a fixed order on every machine).
+    fn dot_f16(w: &[u16], x: &[f32]) -> f32 {
+        let n = w.len().min(x.len());
+        let mut acc = [0f32; 16];
+        let (wc, wr) = w[..n].as_chunks::<16>();
+        let (xc, xr) = x[..n].as_chunks::<16>();
+        for (w, x) in wc.iter().zip(xc) {
             for l in 0..16 {
-                acc[r][l] += half(w[r].0[i][l]) * x[l];
+                acc[l] += half(w[l]) * x[l];
             }
         }
-    }
-    for r in 0..R {
-        for (l, (w, x)) in w[r].1.iter().zip(xr).enumerate() {
-            acc[r][l] += half(*w) * x;
+        for (l, (w, x)) in wr.iter().zip(xr).enumerate() {
+            acc[l] += half(*w) * x;
         }
-    }
-    acc.map(|mut acc| {
         for step in [8, 4, 2, 1] {
             for l in 0..step {
                 acc[l] += acc[l + step];
             }
         }
         acc[0]
-    })
-}
-
-multiversion! {
-    fn dot_f16(w: [&[u16]; 1], x: &[f32]) -> [f32; 1] {
-        dot_rows(w, x)
-    }
-}
-
-multiversion! {
-    fn dot_f16_four(w: [&[u16]; 4], x: &[f32]) -> [f32; 4] {
-        dot_rows(w, x)
     }
 }
 
