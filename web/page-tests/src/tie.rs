@@ -59,6 +59,9 @@ async fn find(model: &Path, prompt: &str, text: &str) -> Result<Divergence> {
     let mut ids = tokenizer.encode(prompt)?;
     let (mut fed, begin) = (0, ids.len());
     let mut written = String::new();
+    // The last step whose likeliest token is the beginning of another that fits too ("I" and "It"): if the text turns out to differ
+    // right behind it, that is where the choice was made.
+    let mut longer: Option<Divergence> = None;
     loop {
         let mut candidates = loaded.model.feed(&ids[fed..], &[], 1.0).await?;
         fed = ids.len();
@@ -74,24 +77,35 @@ async fn find(model: &Path, prompt: &str, text: &str) -> Result<Divergence> {
         };
         let (best, logit) = *candidates.first().context("no candidates")?;
         let continued = with(best)?;
-        if text.starts_with(&continued) {
+        let follows = text.starts_with(&continued);
+        if follows {
             ensure!(
                 continued.len() < text.len(),
                 "the texts are the same for as long as the shorter goes"
             );
+        }
+        let least = if follows { &continued } else { &written };
+        let mut other = None;
+        for (id, logit) in candidates.iter().skip(1) {
+            let otherwise = with(*id)?;
+            if otherwise.len() > least.len() && text.starts_with(&otherwise) {
+                other = Some((otherwise[written.len()..].to_owned(), *logit));
+                break;
+            }
+        }
+        let here = other.map(|other| Divergence {
+            after: ids.len() - begin,
+            likeliest: (continued[written.len()..].to_owned(), logit),
+            other,
+        });
+        if follows {
+            longer = here.or(longer);
             ids.push(best);
             written = continued;
             continue;
         }
-        for (id, other) in candidates.into_iter().skip(1) {
-            let otherwise = with(id)?;
-            if otherwise.len() > written.len() && text.starts_with(&otherwise) {
-                return Ok(Divergence {
-                    after: ids.len() - begin,
-                    likeliest: (continued[written.len()..].to_owned(), logit),
-                    other: (otherwise[written.len()..].to_owned(), other),
-                });
-            }
+        if let Some(found) = here.or(longer) {
+            return Ok(found);
         }
         anyhow::bail!("after {written:?} no candidate continues as the other text does: {text:?}");
     }
