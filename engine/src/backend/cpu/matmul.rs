@@ -19,6 +19,14 @@ pub struct View<'a> {
     pub cs: usize,
 }
 
+impl Layout {
+    /// The right operand, `[k, n]` to its reader.
+    fn b<'a>(&self, data: &'a [f32], n: usize, k: usize) -> View<'a> {
+        let (rs, cs) = if self.trans_b { (1, k) } else { (n, 1) };
+        View { data, rs, cs }
+    }
+}
+
 /// `out (+)= alpha · a · b` on one thread; `a` is `[m, k]`, `b` `[k, n]`, `out` `[m, n]` with row stride `out_rs`.
 #[allow(clippy::too_many_arguments)]
 pub fn strided(
@@ -85,11 +93,7 @@ pub fn serial(
             rs: if layout.trans_a { 1 } else { k },
             cs: if layout.trans_a { m } else { 1 },
         },
-        View {
-            data: b,
-            rs: if layout.trans_b { 1 } else { n },
-            cs: if layout.trans_b { k } else { 1 },
-        },
+        layout.b(b, n, k),
         m,
         n,
         k,
@@ -128,11 +132,7 @@ pub fn matmul(
                 cs: 1,
             }
         };
-        let b = View {
-            data: b,
-            rs: if layout.trans_b { 1 } else { n },
-            cs: if layout.trans_b { k } else { 1 },
-        };
+        let b = layout.b(b, n, k);
         strided(piece, n, a, b, rows, n, k, 1.0, accumulate);
     });
 }
