@@ -277,10 +277,12 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
             let n = valid(*rows) * dim;
             let in_place = x == out;
             b.with([*out], |b, [out]| {
-                if !in_place {
-                    out[..n].copy_from_slice(&b.f32(*x)[..n]);
+                let (branch, out) = (&b.f32(*branch)[..n], &mut out[..n]);
+                if in_place {
+                    forward::axpy(branch, *scale, out);
+                } else {
+                    forward::scaled_sum(&b.f32(*x)[..n], branch, *scale, out);
                 }
-                forward::axpy(&b.f32(*branch)[..n], *scale, &mut out[..n]);
             });
         }
         Op::LastRow { x, out, rows, dim } => {
@@ -454,10 +456,12 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
             accumulate,
         } => {
             b.with([*out], |b, [out]| {
-                if !accumulate {
-                    out[..*len].fill(0.0);
+                let (x, out) = (&b.f32(*x)[..*len], &mut out[..*len]);
+                if *accumulate {
+                    forward::axpy(x, *scale, out);
+                } else {
+                    forward::scale(x, *scale, out);
                 }
-                forward::axpy(&b.f32(*x)[..*len], *scale, &mut out[..*len]);
             });
         }
         Op::CrossEntropy {
