@@ -203,17 +203,21 @@ unsafe fn multiply(
     }
 }
 
-/// The three pieces of 16 floats, as bf16 in the low halves of 16 words.
+/// Words of two floats' pieces: those of `even` in the low halves, those of `odd` in the high halves, of 16 pairs.
+///
+/// A piece is the upper half of a float after rounding (half away from zero) to 8 bits.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
-fn pieces(x: __m512) -> [__m512i; PIECES] {
-    let mut rest = x;
+#[target_feature(enable = "avx512f")]
+fn pair(even: __m512, odd: __m512) -> [__m512i; PIECES] {
+    let half = _mm512_set1_epi32(0x8000);
+    let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+    let (mut even, mut odd) = (even, odd);
     [(); PIECES].map(|()| {
-        // SAFETY: both types are 256 bits.
-        let half: __m256i = unsafe { std::mem::transmute(_mm512_cvtneps_pbh(rest)) };
-        let words = _mm512_cvtepu16_epi32(half);
-        rest = _mm512_sub_ps(rest, _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)));
-        words
+        let e = _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(even), half), upper);
+        let o = _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(odd), half), upper);
+        even = _mm512_sub_ps(even, _mm512_castsi512_ps(e));
+        odd = _mm512_sub_ps(odd, _mm512_castsi512_ps(o));
+        _mm512_or_si512(_mm512_srli_epi32::<16>(e), o)
     })
 }
 
@@ -276,20 +280,29 @@ impl Operand<'_> {
         _mm512_mul_ps(x, _mm512_set1_ps(self.factor))
     }
 
+    /// Ask for the memory that the next step will read from `at` on.
+    #[inline]
+    #[target_feature(enable = "sse")]
+    fn prefetch(&self, at: usize) {
+        _mm_prefetch::<_MM_HINT_T0>(self.data.as_ptr().wrapping_add(at).cast());
+    }
+
     /// Words (k-pairs) of 16 lines × 16 pairs at (`line`, `k`): rows of lines or of pairs, whichever the memory gives.
     ///
     /// SAFETY: the strides and counts describe `data`.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+    #[target_feature(enable = "avx512f")]
     unsafe fn words(&self, line: usize, k: usize) -> [[__m512i; 16]; PIECES] {
         let zero = _mm512_setzero_si512();
         let mut out = [[zero; 16]; PIECES];
         let lines = self.lines.saturating_sub(line).min(16);
         let depth = self.depth.saturating_sub(k).min(STEP);
         if self.k == 1 {
-            // One line: 32 k, narrowed to 16 words.
+            let in_order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
             for i in 0..lines {
                 let at = (line + i) * self.line + k;
+                self.prefetch(at + STEP);
+                self.prefetch(at + STEP + 16);
                 // SAFETY: `depth` elements of line `line + i` from k on.
                 let (low, high) = unsafe {
                     (
@@ -297,22 +310,23 @@ impl Operand<'_> {
                         self.load(at + 16, depth.saturating_sub(16)),
                     )
                 };
-                let (low, high) = (pieces(low), pieces(high));
-                for p in 0..PIECES {
-                    let low = _mm512_cvtepi32_epi16(low[p]);
-                    let high = _mm512_cvtepi32_epi16(high[p]);
-                    out[p][i] = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+                // Neighbours become pairs; within each 128 bits two pairs of `low` come before two of `high`.
+                let even = _mm512_shuffle_ps::<0b10_00_10_00>(low, high);
+                let odd = _mm512_shuffle_ps::<0b11_01_11_01>(low, high);
+                for (out, words) in out.iter_mut().zip(pair(even, odd)) {
+                    out[i] = _mm512_permutexvar_epi64(in_order, words);
                 }
             }
         } else {
-            for pair in 0..depth.div_ceil(2) {
-                let at = (k + 2 * pair) * self.k + line;
-                let second = if 2 * pair + 1 < depth { lines } else { 0 };
-                // SAFETY: `lines` elements of row k + 2·pair, and of the next if there is one.
+            for p in 0..depth.div_ceil(2) {
+                let at = (k + 2 * p) * self.k + line;
+                let second = if 2 * p + 1 < depth { lines } else { 0 };
+                self.prefetch(at + STEP * self.k);
+                self.prefetch(at + (STEP + 1) * self.k);
+                // SAFETY: `lines` elements of row k + 2·p, and of the next if there is one.
                 let (even, odd) = unsafe { (self.load(at, lines), self.load(at + self.k, second)) };
-                let (even, odd) = (pieces(even), pieces(odd));
-                for p in 0..PIECES {
-                    out[p][pair] = _mm512_or_si512(even[p], _mm512_slli_epi32::<16>(odd[p]));
+                for (out, words) in out.iter_mut().zip(pair(even, odd)) {
+                    out[p] = words;
                 }
             }
         }
@@ -322,7 +336,7 @@ impl Operand<'_> {
     /// Pack panel `index` from step `first` on into `out`.
     ///
     /// SAFETY: AVX-512 with BF16 is there; the strides and counts describe `data`.
-    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+    #[target_feature(enable = "avx512f")]
     unsafe fn pack(&self, index: usize, first: usize, out: &mut [u16]) {
         for (step, out) in out.chunks_exact_mut(PANEL_STEP).enumerate() {
             for half in 0..2 {
