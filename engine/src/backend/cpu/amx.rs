@@ -1,9 +1,9 @@
 //! f32 matrix products on Intel's matrix unit (AMX), `out (+)= a·b`.
 //!
-//! The unit multiplies bf16 (8 significant bits) and sums in f32. A float is cut into two bf16 pieces, x = x₀ + x₁ + ε with
-//! |x₁| ≤ 2⁻⁸|x| and |ε| ≤ 2⁻¹⁷|x|, and three products of pieces are summed, small ones first: a₀b₁ + a₁b₀ + a₀b₀. Each product
-//! is off by less than 2⁻¹⁵|ab|, about 2⁻¹⁸ typically ("bf16_3x" elsewhere): small beside the rounding of int8 activations,
-//! 2⁻⁸, and 2 to 3 times faster than f32 arithmetic.
+//! The unit multiplies bf16 (8 significant bits) and sums in f32. A float is cut into bf16 pieces, x = x₀ + x₁ + x₂ with
+//! |x₁| ≤ 2⁻⁸|x| and |x₂| ≤ 2⁻¹⁶|x|, and products of pieces are summed, small ones first:
+//! - three pieces, six products (a₀b₂ a₀b₁ a₁b₁ a₁b₀ a₂b₀ a₀b₀): what is left out is below 2⁻²²|ab|, the error of f32 itself;
+//! - two pieces, three products (a₀b₁ a₀b₀ a₁b₀): off by less than 2⁻¹⁵|ab| ("bf16_3x" elsewhere), twice as fast, for gradients.
 //!
 //! Packing: tiles of 16 rows of 64 bytes. A tile of `a` holds 16 rows × 32 k; one of `b` holds 16 k-pairs × 16 columns, the pair
 //! side by side. A *panel* is 32 rows of `a` (or 32 columns of `b`) for all k: `[k/32][piece][2 tiles]`. Ragged ends are zeros.
@@ -13,21 +13,22 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
-use super::matmul::View;
+use super::matmul::{Precision, View};
 use super::par;
 
 /// Rows of `a` and columns of `b` in a panel.
 const SIDE: usize = 32;
 /// k of one tile.
 const STEP: usize = 32;
-const PIECES: usize = 2;
 /// bf16 values of one tile.
 const TILE: usize = 512;
 /// bf16 values of one step of a panel.
-const PANEL_STEP: usize = PIECES * 2 * TILE;
+const fn panel_step(pieces: usize) -> usize {
+    pieces * 2 * TILE
+}
 /// Steps packed and multiplied before moving on.
 const BLOCK_STEPS: usize = 8;
-/// Panels of `b` (48 KB each) that stay in the second-level cache while panels of `a` pass.
+/// Panels of `b` (at most 48 KB each) that stay in the second-level cache while panels of `a` pass.
 const GROUP_PANELS: usize = 16;
 /// Most panels of `a` per unit of work: a group of `b` fetched once serves them all.
 const BAND_PANELS: usize = 4;
@@ -120,10 +121,51 @@ impl Drop for Tiles {
     }
 }
 
+/// One pass over `steps` steps: `$pieces` pieces a panel, and the products as tile loads ("a 1": both tiles of piece 1 of `a`) with a
+/// multiplication after each line.
+macro_rules! pass {
+    ($a:ident, $b:ident, $steps:ident, $bytes:literal, $($line:expr),+) => {
+        asm!(
+            "2:",
+            $($line, "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7", "tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7",)+
+            concat!("add {a}, ", $bytes),
+            concat!("add {b}, ", $bytes),
+            "dec {n}",
+            "jnz 2b",
+            a = inout(reg) $a => _, b = inout(reg) $b => _, n = inout(reg) $steps => _, s = in(reg) 64usize,
+            options(nostack, readonly),
+        )
+    };
+}
+
+/// Both tiles of a piece into the registers of `a` or `b`; `at` is the piece's byte in the step.
+macro_rules! load_a {
+    ($at:literal, $next:literal) => {
+        concat!(
+            "tileloadd tmm4, [{a} + {s}*1 + ",
+            $at,
+            "]\ntileloadd tmm5, [{a} + {s}*1 + ",
+            $next,
+            "]"
+        )
+    };
+}
+macro_rules! load_b {
+    ($at:literal, $next:literal) => {
+        concat!(
+            "tileloadd tmm6, [{b} + {s}*1 + ",
+            $at,
+            "]\ntileloadd tmm7, [{b} + {s}*1 + ",
+            $next,
+            "]"
+        )
+    };
+}
+
 /// `c[32 × 32] (+)= a·b` over `steps` steps; `stride` is the bytes between rows of `c`.
 ///
-/// SAFETY: the tiles are configured; `a` and `b` hold `steps`·[`PANEL_STEP`] values; 32 rows of 32 floats at `c` may be written.
-unsafe fn multiply(
+/// SAFETY: the tiles are configured; `a` and `b` hold `steps` steps of `PIECES` (2 or 3) pieces; 32 rows of 32 floats at `c` may be written.
+unsafe fn multiply<const PIECES: usize>(
     a: *const u16,
     b: *const u16,
     c: *mut f32,
@@ -162,36 +204,31 @@ unsafe fn multiply(
                 options(nostack, preserves_flags, nomem),
             );
         }
-        // Pieces (a, b): 0·1, 0·0, 1·0; only one side is loaded anew between two of them.
-        asm!(
-            "2:",
-            "tileloadd tmm4, [{a} + {s}*1 + 0]",
-            "tileloadd tmm5, [{a} + {s}*1 + 1024]",
-            "tileloadd tmm6, [{b} + {s}*1 + 2048]",
-            "tileloadd tmm7, [{b} + {s}*1 + 3072]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "tileloadd tmm6, [{b} + {s}*1 + 0]",
-            "tileloadd tmm7, [{b} + {s}*1 + 1024]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "tileloadd tmm4, [{a} + {s}*1 + 2048]",
-            "tileloadd tmm5, [{a} + {s}*1 + 3072]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {a}, 4096",
-            "add {b}, 4096",
-            "dec {n}",
-            "jnz 2b",
-            a = inout(reg) a => _, b = inout(reg) b => _, n = inout(reg) steps => _, s = in(reg) 64usize,
-            options(nostack, readonly),
-        );
+        // Between two products only one side is loaded anew.
+        if PIECES == 3 {
+            pass!(
+                a,
+                b,
+                steps,
+                "6144",
+                concat!(load_a!("0", "1024"), "\n", load_b!("4096", "5120")),
+                load_b!("2048", "3072"),
+                load_a!("2048", "3072"),
+                load_b!("0", "1024"),
+                load_a!("4096", "5120"),
+                load_a!("0", "1024")
+            );
+        } else {
+            pass!(
+                a,
+                b,
+                steps,
+                "4096",
+                concat!(load_a!("0", "1024"), "\n", load_b!("2048", "3072")),
+                load_b!("0", "1024"),
+                load_a!("2048", "3072")
+            );
+        }
         asm!(
             "tilestored [{c} + {s}*1], tmm0",
             "tilestored [{c} + {s}*1 + 64], tmm1",
@@ -208,7 +245,7 @@ unsafe fn multiply(
 /// A piece is the upper half of a float after rounding (half away from zero) to 8 bits.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn pair(even: __m512, odd: __m512) -> [__m512i; PIECES] {
+fn pair<const PIECES: usize>(even: __m512, odd: __m512) -> [__m512i; PIECES] {
     let half = _mm512_set1_epi32(0x8000);
     let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
     let (mut even, mut odd) = (even, odd);
@@ -292,7 +329,7 @@ impl Operand<'_> {
     /// SAFETY: the strides and counts describe `data`.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn words(&self, line: usize, k: usize) -> [[__m512i; 16]; PIECES] {
+    unsafe fn words<const PIECES: usize>(&self, line: usize, k: usize) -> [[__m512i; 16]; PIECES] {
         let zero = _mm512_setzero_si512();
         let mut out = [[zero; 16]; PIECES];
         let lines = self.lines.saturating_sub(line).min(16);
@@ -313,7 +350,7 @@ impl Operand<'_> {
                 // Neighbours become pairs; within each 128 bits two pairs of `low` come before two of `high`.
                 let even = _mm512_shuffle_ps::<0b10_00_10_00>(low, high);
                 let odd = _mm512_shuffle_ps::<0b11_01_11_01>(low, high);
-                for (out, words) in out.iter_mut().zip(pair(even, odd)) {
+                for (out, words) in out.iter_mut().zip(pair::<PIECES>(even, odd)) {
                     out[i] = _mm512_permutexvar_epi64(in_order, words);
                 }
             }
@@ -325,7 +362,7 @@ impl Operand<'_> {
                 self.prefetch(at + (STEP + 1) * self.k);
                 // SAFETY: `lines` elements of row k + 2·p, and of the next if there is one.
                 let (even, odd) = unsafe { (self.load(at, lines), self.load(at + self.k, second)) };
-                for (out, words) in out.iter_mut().zip(pair(even, odd)) {
+                for (out, words) in out.iter_mut().zip(pair::<PIECES>(even, odd)) {
                     out[p] = words;
                 }
             }
@@ -337,12 +374,12 @@ impl Operand<'_> {
     ///
     /// SAFETY: AVX-512 with BF16 is there; the strides and counts describe `data`.
     #[target_feature(enable = "avx512f")]
-    unsafe fn pack(&self, index: usize, first: usize, out: &mut [u16]) {
-        for (step, out) in out.chunks_exact_mut(PANEL_STEP).enumerate() {
+    unsafe fn pack<const PIECES: usize>(&self, index: usize, first: usize, out: &mut [u16]) {
+        for (step, out) in out.chunks_exact_mut(panel_step(PIECES)).enumerate() {
             for half in 0..2 {
                 let k = (first + step) * STEP;
                 // SAFETY: as promised by the caller.
-                let words = unsafe { self.words(index * SIDE + half * 16, k) };
+                let words = unsafe { self.words::<PIECES>(index * SIDE + half * 16, k) };
                 for (p, words) in words.into_iter().enumerate() {
                     // Memory gave rows of lines when k is contiguous; `a` wants those, `b` rows of pairs.
                     let words = if (self.k == 1) == self.paired {
@@ -399,6 +436,26 @@ pub fn matmul(
     k: usize,
     alpha: f32,
     accumulate: bool,
+    precision: Precision,
+) {
+    let product = match precision {
+        Precision::Float => product::<3>,
+        Precision::Gradient => product::<2>,
+    };
+    product(out, out_rs, a, b, m, n, k, alpha, accumulate);
+}
+
+#[allow(clippy::too_many_arguments)]
+fn product<const PIECES: usize>(
+    out: &mut [f32],
+    out_rs: usize,
+    a: View,
+    b: View,
+    m: usize,
+    n: usize,
+    k: usize,
+    alpha: f32,
+    accumulate: bool,
 ) {
     assert!(available() && m > 0 && n > 0 && k > 0 && out_rs >= n);
     let end = |v: &View, rows: usize, cols: usize| (rows - 1) * v.rs + (cols - 1) * v.cs;
@@ -430,7 +487,7 @@ pub fn matmul(
     let mut memory = PANELS.take();
     for first in (0..steps).step_by(BLOCK_STEPS) {
         let block = (steps - first).min(BLOCK_STEPS);
-        let panel = block * PANEL_STEP;
+        let panel = block * panel_step(PIECES);
         // Views into larger matrices come from work that is already spread over threads.
         let work = if out_rs == n { m * n * block * STEP } else { 0 };
         let packed = memory.space((rows + columns) * panel);
@@ -438,8 +495,8 @@ pub fn matmul(
             // SAFETY: available (asserted), and the operands were checked above.
             unsafe {
                 match i.checked_sub(rows) {
-                    None => a.pack(i, first, out),
-                    Some(column) => b.pack(column, first, out),
+                    None => a.pack::<PIECES>(i, first, out),
+                    Some(column) => b.pack::<PIECES>(column, first, out),
                 }
             }
         });
@@ -447,14 +504,14 @@ pub fn matmul(
         let add = accumulate || first > 0;
         par::pieces(out, band * SIDE * out_rs, work, |i, out| {
             let a = a[i * band * panel..].chunks_exact(panel).take(band);
-            multiply_band(a, b, block, out, out_rs, n, add);
+            multiply_band::<PIECES>(a, b, block, out, out_rs, n, add);
         });
     }
     PANELS.set(memory);
 }
 
 /// Panels of `a` times every panel of `b`, each of `steps` steps, into `out` (up to 32 rows a panel, `n` columns).
-fn multiply_band<'a>(
+fn multiply_band<'a, const PIECES: usize>(
     a: impl Iterator<Item = &'a [u16]> + Clone,
     b: &[u16],
     steps: usize,
@@ -465,7 +522,7 @@ fn multiply_band<'a>(
 ) {
     // SAFETY: the caller checked that the unit is available.
     let _tiles = unsafe { Tiles::configure() };
-    let panel = steps * PANEL_STEP;
+    let panel = steps * panel_step(PIECES);
     for (group, b) in b.chunks(GROUP_PANELS * panel).enumerate() {
         for (a, out) in a.clone().zip(out.chunks_mut(SIDE * out_rs)) {
             for (j, b) in b.chunks_exact(panel).enumerate() {
@@ -476,12 +533,12 @@ fn multiply_band<'a>(
                     let c = out[column..].as_mut_ptr();
                     // SAFETY: the panels hold `steps` steps; `out` holds 32 rows and in each 32 columns from `column` on: the
                     // last row may be shorter than `out_rs`, but not than `n`.
-                    unsafe { multiply(a, b, c, out_rs * 4, steps, add) };
+                    unsafe { multiply::<PIECES>(a, b, c, out_rs * 4, steps, add) };
                     continue;
                 }
                 let mut edge = [0f32; SIDE * SIDE];
                 // SAFETY: as above, into a whole block of its own.
-                unsafe { multiply(a, b, edge.as_mut_ptr(), SIDE * 4, steps, false) };
+                unsafe { multiply::<PIECES>(a, b, edge.as_mut_ptr(), SIDE * 4, steps, false) };
                 for (line, edge) in out.chunks_mut(out_rs).zip(edge.chunks_exact(SIDE)) {
                     for (o, e) in line[column..][..columns].iter_mut().zip(edge) {
                         *o = if add { *o + e } else { *e };

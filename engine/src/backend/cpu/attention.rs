@@ -1,6 +1,6 @@
 //! Causal attention: over the KV cache (inference) and over whole sequences with its backward (training).
 
-use super::matmul::{View, strided};
+use super::matmul::{Precision, View, strided};
 use super::par;
 use super::simd::multiversion;
 use crate::math;
@@ -165,6 +165,7 @@ pub fn forward(
                     d,
                     scale,
                     false,
+                    Precision::Float,
                 );
                 for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
                     let (live, dead) = row.split_at_mut(first + i + 1);
@@ -182,6 +183,7 @@ pub fn forward(
                     seen,
                     1.0,
                     false,
+                    Precision::Float,
                 );
             }
         }
@@ -239,6 +241,7 @@ pub fn backward(
                     d,
                     scale,
                     false,
+                    Precision::Gradient,
                 );
                 for (i, row) in p.chunks_exact_mut(seen).enumerate() {
                     let (live, dead) = row.split_at_mut(first + i + 1);
@@ -258,6 +261,7 @@ pub fn backward(
                     rows,
                     1.0,
                     accumulate,
+                    Precision::Gradient,
                 );
                 // dP = dO · Vᵀ; Σ p·dp equals dO·O (Dao et al. 2022).
                 strided(
@@ -270,6 +274,7 @@ pub fn backward(
                     d,
                     1.0,
                     false,
+                    Precision::Gradient,
                 );
                 for (i, ds) in ds.chunks_exact_mut(seen).enumerate() {
                     let at = at + i * qs;
@@ -278,7 +283,18 @@ pub fn backward(
                 }
                 let ds = head_view(ds, 0, seen);
                 let dq = &mut dq[first * qs + h * d..];
-                strided(dq, qs, ds, keys, rows, d, seen, scale, false);
+                strided(
+                    dq,
+                    qs,
+                    ds,
+                    keys,
+                    rows,
+                    d,
+                    seen,
+                    scale,
+                    false,
+                    Precision::Gradient,
+                );
                 let dk = &mut dk[kv * d..];
                 strided(
                     dk,
@@ -290,6 +306,7 @@ pub fn backward(
                     rows,
                     scale,
                     accumulate,
+                    Precision::Gradient,
                 );
             }
         }

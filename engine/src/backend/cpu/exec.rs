@@ -3,11 +3,13 @@
 use bytemuck::Pod;
 
 use super::linear::{Int8Rows, WeightView};
-use super::matmul::{self, Layout};
+use super::matmul::{self, Layout, Precision};
 use super::memory::Memory;
 use super::simd::Level;
 use super::{attention, forward, linear, sample, training};
-use crate::program::{BufferDecl, BufferId, EmbedTable, Knobs, LinearInput, Op, Weight};
+use crate::program::{
+    BufferDecl, BufferId, DropoutMask, EmbedTable, Knobs, LinearInput, Op, Weight,
+};
 use crate::quant::tile::act_stride;
 
 /// A program's view of the backend's memory. A buffer being written is taken out while its operation runs, so that
@@ -363,8 +365,15 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                 trans_a: *trans_a,
                 trans_b: *trans_b,
             };
+            // x·Wᵀ is a forward product; its gradients are dyᵀ·x and dy·W.
+            let precision = if *trans_b {
+                Precision::Float
+            } else {
+                Precision::Gradient
+            };
             b.with([*out], |b, [out]| {
-                matmul::matmul(out, b.f32(*a), b.f32(*rhs), *m, *n, *k, layout, *accumulate);
+                let (a, rhs) = (b.f32(*a), b.f32(*rhs));
+                matmul::matmul(out, a, rhs, *m, *n, *k, layout, *accumulate, precision);
             });
         }
         Op::RmsNormBackward {
@@ -484,6 +493,17 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                     knobs.grad_scale,
                     *grad,
                 );
+            });
+        }
+        Op::Dropout {
+            x,
+            len,
+            rate,
+            stream,
+        } => {
+            let mask = DropoutMask::new(knobs.seed, *stream, *rate);
+            b.with([*x], |_, [x]| {
+                training::dropout(&mut x[..*len], mask, 1.0 / (1.0 - rate));
             });
         }
         Op::EmbedBackward {

@@ -4,7 +4,7 @@ use super::par;
 use super::simd::multiversion;
 use crate::config::QuantMode;
 use crate::math;
-use crate::program::{Knobs, WeightQuant};
+use crate::program::{DropoutMask, Knobs, WeightQuant};
 use crate::quant::{Span, is_latent};
 
 const CHUNK: usize = 1 << 14;
@@ -196,6 +196,22 @@ pub fn cross_entropy(
         } else {
             cross_entropy_row(logits, targets[r] as usize, z_loss, scale, grad)
         };
+    });
+}
+
+multiversion! {
+    fn dropout_chunk(x: &mut [f32], first: u32, mask: DropoutMask, scale: f32) {
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = if mask.keeps(first.wrapping_add(i as u32)) { *x * scale } else { 0.0 };
+        }
+    }
+}
+
+/// See [`crate::program::Op::Dropout`].
+pub fn dropout(x: &mut [f32], mask: DropoutMask, scale: f32) {
+    let work = x.len();
+    par::pieces(x, CHUNK, work, |i, x| {
+        dropout_chunk(x, (i * CHUNK) as u32, mask, scale);
     });
 }
 
