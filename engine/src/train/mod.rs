@@ -12,4 +12,7 @@ pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]
 #[cfg(feature = "native")]
+mod switches;
+#[cfg(test)]
+#[cfg(feature = "native")]
 mod tests;
