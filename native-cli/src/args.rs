@@ -112,6 +112,12 @@ pub struct Train {
     /// Steps between checkpoints; 0 = only at the end.
     #[arg(long, value_name = "N")]
     pub save_every: Option<usize>,
+    /// Newest checkpoints kept.
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<usize>,
+    /// Save and keep the checkpoint with the lowest validation loss besides: DIR/best then names it.
+    #[arg(long, value_name = "BOOL")]
+    pub keep_best: Option<bool>,
     /// Steps between lines of metrics.jsonl.
     #[arg(long, value_name = "N")]
     pub log_every: Option<usize>,
@@ -131,7 +137,7 @@ pub struct Train {
 /// A model and where to run it.
 #[derive(Args)]
 pub struct ModelArgs {
-    /// A .1bit file or a checkpoint folder.
+    /// A .1bit file, a checkpoint folder, a run (its newest checkpoint) or RUN/best (the lowest validation loss).
     #[arg(long, alias = "model-dir", value_name = "PATH")]
     pub model: PathBuf,
     /// auto, cpu or gpu.
@@ -237,9 +243,9 @@ pub enum PackMode {
 /// Write a checkpoint as a .1bit file.
 #[derive(Args)]
 #[command(after_help = "Example:
-  onebit export --model-dir run/ --output model.1bit --pack-mode ternary --name 'My model'")]
+  onebit export --model-dir run/best --output model.1bit --pack-mode ternary --name 'My model'")]
 pub struct Export {
-    /// Checkpoint folder.
+    /// Checkpoint folder, a run (its newest checkpoint) or RUN/best (the lowest validation loss).
     #[arg(long, alias = "model", value_name = "DIR")]
     pub model_dir: PathBuf,
     #[arg(long, value_name = "FILE")]

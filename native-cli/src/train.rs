@@ -160,6 +160,8 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
         batch_size,
         accumulation_steps,
         save_every,
+        keep_last,
+        keep_best,
         log_every,
         seed
     );

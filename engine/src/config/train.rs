@@ -41,6 +41,10 @@ pub struct TrainConfig {
     pub z_loss: f64,
     /// Steps between checkpoints; 0 = only at the end.
     pub save_every: usize,
+    /// Newest checkpoints kept.
+    pub keep_last: usize,
+    /// Save whenever a validation gives the lowest loss so far, and keep that checkpoint besides.
+    pub keep_best: bool,
     pub log_every: usize,
     /// Steps between validations; 0 = only at the end.
     pub eval_every: usize,
@@ -67,6 +71,8 @@ impl Default for TrainConfig {
             clip_norm: 1.0,
             z_loss: 0.0,
             save_every: 500,
+            keep_last: 3,
+            keep_best: true,
             log_every: 10,
             eval_every: 100,
             eval_batches: 20,
@@ -93,6 +99,7 @@ impl TrainConfig {
             ("accumulation_steps", self.accumulation_steps),
             ("max_steps", self.max_steps),
             ("log_every", self.log_every),
+            ("keep_last", self.keep_last),
             ("seq_len", self.seq_len.unwrap_or(1)),
         ] {
             if value == 0 {

@@ -1,7 +1,14 @@
 //! Training: the loop, validation, checkpoints, metrics.
 
 #[cfg(feature = "native")]
+mod best;
+#[cfg(feature = "native")]
 pub mod checkpoint;
+mod diagnose;
+#[cfg(feature = "native")]
+mod files;
+#[cfg(feature = "native")]
+mod lines;
 #[cfg(feature = "native")]
 mod run;
 mod trainer;

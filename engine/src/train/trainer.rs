@@ -1,5 +1,6 @@
 //! One model being trained on one backend: recorded programs, parameters, steps. No files, no clocks.
 
+use super::diagnose;
 use crate::backend::{Backend, ProgramId, elements};
 use crate::config::{ModelConfig, TrainConfig};
 use crate::data::Batches;
@@ -159,8 +160,9 @@ impl Trainer {
         }
         let loss = loss / (rows * micro) as f64;
         if !loss.is_finite() {
+            let cause = diagnose::not_finite(self).await?;
             return Err(Error::Training(format!(
-                "the loss is {loss} at step {}; lower --lr, raise --lr-warmup-steps or check the data",
+                "the loss is {loss} at step {}: {cause}; lower --lr, raise --lr-warmup-steps or check the data",
                 self.step + 1
             )));
         }

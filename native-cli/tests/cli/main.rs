@@ -4,7 +4,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod checkpoints;
 mod errors;
+mod guards;
 mod infer;
 mod shapes;
 mod tokenize;
