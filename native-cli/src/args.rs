@@ -42,9 +42,12 @@ fn decay(text: &str) -> Result<LrDecay, String> {
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit tokenize --data-dir texts/ --tokenizer tok.json --train-vocab 4096 --out-dir tokens/
-  onebit tokenize --data-dir book.txt --tokenizer tok.json --output book.tokens")]
+  onebit tokenize --data-dir book.txt --tokenizer tok.json --output book.tokens
+
+The texts are read piece by piece and need no memory to speak of. A .jsonl file has an object with a \"text\" field on
+every line; <|endoftext|> closes each. Check a .tokens file with `onebit inspect FILE.tokens --verify`.")]
 pub struct Tokenize {
-    /// A text file, or a folder of .txt, .md and .text files.
+    /// A text file, or a folder with .txt, .md, .text and .jsonl files in it and in its folders.
     #[arg(long, value_name = "PATH")]
     pub data_dir: PathBuf,
     /// tokenizer.json to use; with --train-vocab it is written here first.
@@ -74,15 +77,22 @@ pub struct Tokenize {
 #[command(after_help = "Examples:
   onebit train --config config/recommended.json --data-dir tokens/ --tokenizer tok.json --output-dir run/
   onebit train --config config/recommended.json --data-dir tokens/ --tokenizer tok.json --output-dir run/ --resume
+  onebit train --config config/recommended.json --data-dir texts/ --streaming --tokenizer tok.json --output-dir run/
 
 The config is a JSON object of model fields; its optional `training` object holds the fields the flags below override.")]
 pub struct Train {
     /// Model configuration (JSON).
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// .tokens files or texts: a file or a folder.
+    /// .tokens files or texts (.txt, .md, .text, .jsonl with a "text" field): a file or a folder.
     #[arg(long, value_name = "PATH")]
     pub data_dir: PathBuf,
+    /// Tokenize the texts of --data-dir while training, in constant memory, instead of beforehand.
+    #[arg(long)]
+    pub streaming: bool,
+    /// Windows shuffled together when streaming [default: 8192].
+    #[arg(long, value_name = "N", requires = "streaming")]
+    pub shuffle_buffer: Option<usize>,
     #[arg(long, value_name = "FILE")]
     pub tokenizer: PathBuf,
     #[arg(long, value_name = "DIR")]
@@ -261,12 +271,16 @@ pub struct Export {
     pub license: String,
 }
 
-/// What a .1bit file holds.
+/// What a .1bit or .tokens file holds.
 #[derive(Args)]
-#[command(after_help = "Example:
-  onebit inspect model.1bit --json")]
+#[command(after_help = "Examples:
+  onebit inspect model.1bit --json
+  onebit inspect data.tokens --verify")]
 pub struct Inspect {
     pub file: PathBuf,
+    /// Read all of a .tokens file: its checksum, and every id against the vocabulary.
+    #[arg(long)]
+    pub verify: bool,
     #[arg(long)]
     pub json: bool,
 }

@@ -51,6 +51,8 @@ pub struct TrainConfig {
     /// Validation batches per measurement.
     pub eval_batches: usize,
     pub seed: u64,
+    /// Windows shuffled together when texts are streamed; three times as many are in memory.
+    pub shuffle_buffer: usize,
 }
 
 impl Default for TrainConfig {
@@ -77,6 +79,7 @@ impl Default for TrainConfig {
             eval_every: 100,
             eval_batches: 20,
             seed: 1,
+            shuffle_buffer: 8192,
         }
     }
 }
@@ -100,6 +103,7 @@ impl TrainConfig {
             ("max_steps", self.max_steps),
             ("log_every", self.log_every),
             ("keep_last", self.keep_last),
+            ("shuffle_buffer", self.shuffle_buffer),
             ("seq_len", self.seq_len.unwrap_or(1)),
         ] {
             if value == 0 {

@@ -22,6 +22,7 @@ use super::best::{self, Best, Exact};
 use super::files::{self, write_synced as write};
 use super::trainer::Trainer;
 use crate::config::{ModelConfig, TrainConfig};
+use crate::data::StreamPlace;
 use crate::error::{Error, IoContext, Result};
 use crate::model::params;
 
@@ -41,7 +42,7 @@ pub struct TrainState {
     pub step: usize,
     pub train: TrainConfig,
     pub tokens_seen: u64,
-    /// CRC-32 of the training ids: resuming on other data is refused.
+    /// CRC-32 of the training ids, or of streamed files' names and sizes: resuming on other data is refused.
     pub data_checksum: u32,
     pub last_val_loss: Option<f64>,
     pub last_train_loss: Option<f64>,
@@ -54,6 +55,9 @@ pub struct TrainState {
     /// The lowest validation loss so far.
     #[serde(default)]
     pub best: Option<Best>,
+    /// Where a training on streamed texts is.
+    #[serde(default)]
+    pub place: Option<StreamPlace>,
 }
 
 /// Files that go with the model but are not changed by training.
@@ -365,6 +369,7 @@ impl TrainState {
             first_loss: None,
             unlogged: (Exact(0.0), 0),
             best: None,
+            place: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::diagnose;
 use super::lines::JsonLines;
 use super::trainer::{StepReport, Trainer};
 use crate::config::TrainConfig;
-use crate::data::{Batches, TokenData};
+use crate::data::{BatchSource, Batches, Prefetch, Stream, StreamPlace, TokenData, TrainingData};
 use crate::error::{Error, IoContext, Result};
 use crate::platform::Instant;
 
@@ -80,28 +80,45 @@ fn changes(was: &TrainConfig, is: &TrainConfig) -> Vec<String> {
         .collect()
 }
 
+/// Batches of `data` for the trainer, from its step on.
+fn source(
+    data: &TrainingData,
+    trainer: &Trainer,
+    place: Option<StreamPlace>,
+) -> Result<Box<dyn BatchSource>> {
+    let (train, seq, vocab) = (&trainer.train, trainer.seq, trainer.config.vocab_size);
+    Ok(match data {
+        TrainingData::Tokens(t) => {
+            Box::new(Prefetch::new(Batches::new(t, seq, train.seed, vocab)?))
+        }
+        TrainingData::Texts(t) => {
+            let shuffle = train.shuffle_buffer;
+            Box::new(Stream::new(t, seq, train.seed, vocab, shuffle, place)?)
+        }
+    })
+}
+
 /// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to the newest checkpoint.
 pub async fn run(
     trainer: &mut Trainer,
-    data: &TokenData,
+    data: &TrainingData,
     validation: Option<&TokenData>,
     options: &RunOptions,
     observe: Observer<'_>,
 ) -> Result<RunSummary> {
     let dir = &options.output_dir;
     let (vocab, seq) = (trainer.config.vocab_size, trainer.seq);
-    let batches = Batches::new(data, seq, trainer.train.seed, vocab)?;
     let validation = validation
         .map(|d| Batches::new(d, seq, 0, vocab))
         .transpose()
         .map_err(|e| Error::Data(format!("validation data: {e}")))?;
-    let checksum = data.header().checksum;
+    let checksum = data.checksum();
     let mut tokens_seen = 0u64;
     let mut companions = options.companions.clone();
     let mut resumed = None;
     let (mut val_loss, mut train_loss, mut first_loss) = (None, f64::NAN, None);
     let (mut sum, mut steps) = (0.0, 0usize);
-    let mut best = None;
+    let (mut best, mut place) = (None, None);
     if options.resume {
         let newest = checkpoint::list(dir)?.pop().ok_or_else(|| {
             Error::Checkpoint(format!("--resume: {} has no checkpoint", dir.display()))
@@ -121,6 +138,7 @@ pub async fn run(
         first_loss = state.first_loss;
         (sum, steps) = (state.unlogged.0.0, state.unlogged.1);
         best = best::reconcile(dir, state.best)?;
+        place = state.place;
         observe(Update::Resumed {
             step: state.step,
             from: &newest,
@@ -138,6 +156,7 @@ pub async fn run(
             newest.display()
         )));
     }
+    let mut batches = source(data, trainer, place)?;
     std::fs::create_dir_all(dir).at("create", dir)?;
     let mut metrics = JsonLines::open(dir.join("metrics.jsonl"), resumed)?;
     let train = trainer.train.clone();
@@ -152,7 +171,7 @@ pub async fn run(
     while trainer.step < train.max_steps {
         let report =
             trainer
-                .step(&batches)
+                .step(batches.as_mut())
                 .await
                 .map_err(|e| match (e, checkpoint::list(dir)) {
                     (Error::Training(m), Ok(list)) => Error::Training(match list.last() {
@@ -222,6 +241,7 @@ pub async fn run(
                 (val_loss, train_loss.is_finite().then_some(train_loss));
             (state.first_loss, state.unlogged) = (first_loss, (Exact(sum), steps));
             state.best = best.filter(|_| train.keep_best);
+            state.place = batches.place();
             let path = checkpoint::save(trainer, dir, &companions, &state).await?;
             if improved && let Some(best) = best {
                 best.write(dir)?;

@@ -3,7 +3,7 @@
 use super::diagnose;
 use crate::backend::{Backend, ProgramId, elements};
 use crate::config::{ModelConfig, TrainConfig};
-use crate::data::Batches;
+use crate::data::{BatchSource, Batches};
 use crate::error::{Error, Result};
 use crate::model::{self, TrainProgram, params};
 use crate::program::{BufferId, Elem, Knobs};
@@ -147,7 +147,7 @@ impl Trainer {
 
     /// One optimiser step: `accumulation_steps` micro-batches, then the update. A loss that is not finite stops before the update, so
     /// the parameters stay those of the last good step.
-    pub async fn step(&mut self, data: &Batches<'_>) -> Result<StepReport> {
+    pub async fn step(&mut self, data: &mut dyn BatchSource) -> Result<StepReport> {
         let (batch, micro) = (self.train.batch_size, self.train.accumulation_steps);
         let rows = batch * self.seq;
         let knobs = self.knobs(rows);
@@ -190,7 +190,7 @@ impl Trainer {
     }
 
     /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard quantiser.
-    pub async fn validation_loss(&mut self, data: &Batches<'_>, windows: &[usize]) -> Result<f64> {
+    pub async fn validation_loss(&mut self, data: &Batches, windows: &[usize]) -> Result<f64> {
         let batch = self.train.batch_size;
         let (mut sum, mut count) = (0.0, 0usize);
         for part in windows.chunks(batch) {

@@ -5,6 +5,7 @@
 mod common;
 
 mod checkpoints;
+mod data;
 mod errors;
 mod guards;
 mod infer;
