@@ -16,6 +16,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    Download(Download),
     Tokenize(Tokenize),
     Train(Train),
     Eval(Eval),
@@ -36,6 +37,39 @@ fn decay(text: &str) -> Result<LrDecay, String> {
             "unknown decay `{other}`; expected cosine, linear or constant"
         )),
     }
+}
+
+/// Fetch a data set from a hub with Hugging Face's layout. An interrupted download is continued, a finished one verified.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit download tinystories
+  onebit download wikitext-2 --output-dir wiki/
+  onebit download owner/name --file data/part-0.parquet --file data/part-1.parquet
+
+Known by name: wikitext-2, tinystories, tinyshakespeare. The text column of Parquet files is written beside them. HF_TOKEN
+is sent to the endpoint, and to no other host.")]
+pub struct Download {
+    /// wikitext-2, tinystories, tinyshakespeare, or owner/name on the hub.
+    pub dataset: String,
+    /// A file of the repository; may be given several times.
+    #[arg(long, value_name = "PATH")]
+    pub file: Vec<String>,
+    /// Branch, tag or commit.
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// Where the files go [default: data/NAME].
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "HF_ENDPOINT",
+        default_value = "https://huggingface.co"
+    )]
+    pub endpoint: String,
+    /// Milliseconds before a dropped connection is tried again; doubled each time.
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    pub retry_pause: u64,
 }
 
 /// Turn texts into .tokens files, training a tokenizer on them first if asked.

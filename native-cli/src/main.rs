@@ -8,6 +8,7 @@
 mod args;
 mod bench;
 mod chat;
+mod download;
 mod eval;
 mod export;
 mod generate;
@@ -26,6 +27,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let result = match args::Cli::parse().command {
+        args::Command::Download(a) => download::run(&a),
         args::Command::Tokenize(a) => tokenize::run(&a),
         args::Command::Train(a) => train::run(&a),
         args::Command::Eval(a) => eval::run(&a),

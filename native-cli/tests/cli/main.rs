@@ -6,6 +6,7 @@ mod common;
 
 mod checkpoints;
 mod data;
+mod download;
 mod errors;
 mod guards;
 mod infer;
