@@ -25,6 +25,7 @@ pub enum Command {
     Chat(Chat),
     Export(Export),
     Inspect(Inspect),
+    Plot(Plot),
     Bench(Bench),
 }
 
@@ -165,6 +166,9 @@ pub struct Train {
     /// Steps between lines of metrics.jsonl.
     #[arg(long, value_name = "N")]
     pub log_every: Option<usize>,
+    /// Steps between statistics of every matrix (layers.jsonl); 0 = none [default: with each validation].
+    #[arg(long, value_name = "N")]
+    pub stats_every: Option<usize>,
     #[arg(long)]
     pub seed: Option<u64>,
     /// Continue from the newest checkpoint in --output-dir.
@@ -303,6 +307,54 @@ pub struct Export {
     pub description: String,
     #[arg(long, default_value = "")]
     pub license: String,
+}
+
+/// What is drawn over the course of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Metric {
+    /// Training and validation loss together.
+    Loss,
+    TrainLoss,
+    ValLoss,
+    GradNorm,
+    LearningRate,
+    TokensPerSecond,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Along {
+    Step,
+    Tokens,
+    Time,
+}
+
+/// Draw the losses of runs, or another figure of their metrics.jsonl.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit plot run/ --output losses.svg
+  onebit plot run-a/ run-b/ --output losses.png --smooth 0.9 --x tokens --log-x")]
+pub struct Plot {
+    /// Folders of runs, or metrics.jsonl files; named by folder in the picture.
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// An .svg or a .png file.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    #[arg(long, value_enum, default_value = "loss")]
+    pub metric: Metric,
+    #[arg(long, value_enum, default_value = "step")]
+    pub x: Along,
+    /// Smooth by an exponential mean that keeps this share of what came before, 0 to 0.999; the figures themselves stay
+    /// visible behind it.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub smooth: f64,
+    /// Logarithmic horizontal axis.
+    #[arg(long)]
+    pub log_x: bool,
+    /// Logarithmic vertical axis.
+    #[arg(long)]
+    pub log_y: bool,
 }
 
 /// What a .1bit or .tokens file holds.

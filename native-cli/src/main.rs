@@ -16,6 +16,7 @@ mod inspect;
 mod logits;
 mod model;
 mod output;
+mod plot;
 mod progress;
 mod tokenize;
 mod train;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         args::Command::Chat(a) => chat::run(&a),
         args::Command::Export(a) => export::run(&a),
         args::Command::Inspect(a) => inspect::run(&a),
+        args::Command::Plot(a) => plot::run(&a),
         args::Command::Bench(a) => bench::run(&a),
     };
     match result {

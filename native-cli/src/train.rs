@@ -180,6 +180,7 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
         seed,
         shuffle_buffer
     );
+    train.stats_every = a.stats_every.or(train.stats_every);
     train.validate()?;
     Ok((config, train))
 }

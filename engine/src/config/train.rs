@@ -50,6 +50,8 @@ pub struct TrainConfig {
     pub eval_every: usize,
     /// Validation batches per measurement.
     pub eval_batches: usize,
+    /// Steps between statistics of every matrix (`layers.jsonl`); 0 = none, unset = with each validation.
+    pub stats_every: Option<usize>,
     pub seed: u64,
     /// Windows shuffled together when texts are streamed; three times as many are in memory.
     pub shuffle_buffer: usize,
@@ -78,6 +80,7 @@ impl Default for TrainConfig {
             log_every: 10,
             eval_every: 100,
             eval_batches: 20,
+            stats_every: None,
             seed: 1,
             shuffle_buffer: 8192,
         }

@@ -55,6 +55,9 @@ pub struct TrainState {
     /// The lowest validation loss so far.
     #[serde(default)]
     pub best: Option<Best>,
+    /// Seconds of training so far.
+    #[serde(default)]
+    pub seconds: f64,
     /// Where a training on streamed texts is.
     #[serde(default)]
     pub place: Option<StreamPlace>,
@@ -370,6 +373,7 @@ impl TrainState {
             unlogged: (Exact(0.0), 0),
             best: None,
             place: None,
+            seconds: 0.0,
         }
     }
 }

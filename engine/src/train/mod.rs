@@ -11,10 +11,14 @@ mod files;
 mod lines;
 #[cfg(feature = "native")]
 mod run;
+#[cfg(feature = "native")]
+mod stats;
 mod trainer;
 
 #[cfg(feature = "native")]
 pub use run::{Observer, RunOptions, RunSummary, Update, run};
+#[cfg(feature = "native")]
+pub use stats::{CodeStats, MatrixStats};
 pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::best::{self, Best, Exact};
 use super::checkpoint::{self, Companions, TrainState};
 use super::diagnose;
 use super::lines::JsonLines;
+use super::stats::Statistics;
 use super::trainer::{StepReport, Trainer};
 use crate::config::TrainConfig;
 use crate::data::{BatchSource, Batches, Prefetch, Stream, StreamPlace, TokenData, TrainingData};
@@ -62,13 +63,14 @@ pub struct RunSummary {
 /// Settings of a resumed run that make it go on differently than it would have.
 fn changes(was: &TrainConfig, is: &TrainConfig) -> Vec<String> {
     // These only say how often something is written or measured.
-    const HARMLESS: [&str; 6] = [
+    const HARMLESS: [&str; 7] = [
         "save_every",
         "keep_last",
         "keep_best",
         "log_every",
         "eval_every",
         "eval_batches",
+        "stats_every",
     ];
     let (Ok(was), Ok(is)) = (serde_json::to_value(was), serde_json::to_value(is)) else {
         return Vec::new();
@@ -118,7 +120,7 @@ pub async fn run(
     let mut resumed = None;
     let (mut val_loss, mut train_loss, mut first_loss) = (None, f64::NAN, None);
     let (mut sum, mut steps) = (0.0, 0usize);
-    let (mut best, mut place) = (None, None);
+    let (mut best, mut place, mut seconds) = (None, None, 0.0);
     if options.resume {
         let newest = checkpoint::list(dir)?.pop().ok_or_else(|| {
             Error::Checkpoint(format!("--resume: {} has no checkpoint", dir.display()))
@@ -138,7 +140,7 @@ pub async fn run(
         first_loss = state.first_loss;
         (sum, steps) = (state.unlogged.0.0, state.unlogged.1);
         best = best::reconcile(dir, state.best)?;
-        place = state.place;
+        (place, seconds) = (state.place, state.seconds);
         observe(Update::Resumed {
             step: state.step,
             from: &newest,
@@ -160,12 +162,23 @@ pub async fn run(
     std::fs::create_dir_all(dir).at("create", dir)?;
     let mut metrics = JsonLines::open(dir.join("metrics.jsonl"), resumed)?;
     let train = trainer.train.clone();
+    let statistics = match train.stats_every {
+        None => validation.is_some(),
+        Some(every) => every > 0,
+    };
+    let mut statistics = if statistics {
+        let lines = JsonLines::open(dir.join("layers.jsonl"), resumed)?;
+        Some((Statistics::new(trainer).await?, lines))
+    } else {
+        None
+    };
     let windows = validation
         .as_ref()
         .map(|v| v.fixed(train.eval_batches.max(1) * train.batch_size));
     let uniform = (vocab as f64).ln();
     let mut warned = false;
     let (mut tokens, mut since) = (0usize, Instant::now());
+    let began = Instant::now();
     let mut saved = None;
 
     while trainer.step < train.max_steps {
@@ -209,6 +222,15 @@ pub async fn run(
             }
             since += paused.elapsed();
         }
+        let due = train.stats_every.map_or(measured.is_some(), |every| {
+            every > 0 && step.is_multiple_of(every)
+        });
+        if due && let Some((statistics, lines)) = &mut statistics {
+            let paused = Instant::now();
+            let matrices = statistics.measure(trainer).await?;
+            lines.line(&json!({"step": step, "matrices": matrices}))?;
+            since += paused.elapsed();
+        }
         if step.is_multiple_of(train.log_every) || last || measured.is_some() || stop {
             train_loss = sum / steps as f64;
             let speed = tokens as f64 / since.elapsed().as_secs_f64().max(1e-9);
@@ -218,6 +240,8 @@ pub async fn run(
                 "learning_rate": report.lr,
                 "tokens_per_second": speed,
                 "grad_norm": report.grad_norm,
+                "tokens": tokens_seen,
+                "seconds": seconds + began.elapsed().as_secs_f64(),
             });
             if let Some(loss) = measured {
                 line["val_loss"] = json!(loss);
@@ -242,6 +266,7 @@ pub async fn run(
             (state.first_loss, state.unlogged) = (first_loss, (Exact(sum), steps));
             state.best = best.filter(|_| train.keep_best);
             state.place = batches.place();
+            state.seconds = seconds + began.elapsed().as_secs_f64();
             let path = checkpoint::save(trainer, dir, &companions, &state).await?;
             if improved && let Some(best) = best {
                 best.write(dir)?;

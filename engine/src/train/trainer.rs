@@ -211,6 +211,12 @@ impl Trainer {
         Ok(sum / count.max(1) as f64)
     }
 
+    /// Squared gradient norms of the last step, one per parameter in the order of [`params::all`].
+    pub async fn squared_gradients(&mut self) -> Result<Vec<f32>> {
+        let read = self.backend.read(self.update.0, &[self.update.1]).await?;
+        Ok(elements(&read[0]))
+    }
+
     /// Values of a parameter.
     pub async fn parameter(&mut self, name: &str) -> Result<Vec<f32>> {
         self.buffer(&format!("param.{name}")).await

@@ -10,6 +10,8 @@ mod download;
 mod errors;
 mod guards;
 mod infer;
+mod plot;
 mod shapes;
+mod stats;
 mod tokenize;
 mod train;

@@ -160,11 +160,7 @@ fn an_interrupted_download_is_continued_by_the_next_command() {
     let text = content();
     // Five tries without a byte gained: given up.
     let ill = dropping(&text, &[300_000, 0, 0, 0, 0, 0, 0], true);
-    download(d, &ill, FILE).fails(&[
-        "given up after 5 tries",
-        "from byte 300000",
-        "continues",
-    ]);
+    download(d, &ill, FILE).fails(&["given up after 5 tries", "from byte 300000", "continues"]);
     assert_eq!(
         std::fs::metadata(d.join("out/a-text.txt.part"))
             .unwrap()
