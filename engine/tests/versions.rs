@@ -45,7 +45,7 @@ fn a_model_of_version_1_answers_as_it_did() {
 
 #[test]
 fn tokens_of_version_1_are_read() {
-    let data = TokenData::open(&fixture("v1.tokens")).unwrap();
+    let data = TokenData::open(&[fixture("v1.tokens")]).unwrap();
     data.verify().unwrap();
     assert_eq!((data.len(), data.header().seq_len), (1031, 64));
 }

@@ -16,6 +16,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    Download(Download),
     Tokenize(Tokenize),
     Train(Train),
     Eval(Eval),
@@ -24,6 +25,7 @@ pub enum Command {
     Chat(Chat),
     Export(Export),
     Inspect(Inspect),
+    Plot(Plot),
     Bench(Bench),
 }
 
@@ -38,13 +40,49 @@ fn decay(text: &str) -> Result<LrDecay, String> {
     }
 }
 
+/// Fetch a data set from a hub with Hugging Face's layout. An interrupted download is continued, a finished one verified.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit download tinystories
+  onebit download wikitext-2 --output-dir wiki/
+  onebit download owner/name --file data/part-0.parquet --file data/part-1.parquet
+
+Known by name: wikitext-2, tinystories, tinyshakespeare. The text column of Parquet files is written beside them. HF_TOKEN
+is sent to the endpoint, and to no other host.")]
+pub struct Download {
+    /// wikitext-2, tinystories, tinyshakespeare, or owner/name on the hub.
+    pub dataset: String,
+    /// A file of the repository; may be given several times.
+    #[arg(long, value_name = "PATH")]
+    pub file: Vec<String>,
+    /// Branch, tag or commit.
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// Where the files go [default: data/NAME].
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "HF_ENDPOINT",
+        default_value = "https://huggingface.co"
+    )]
+    pub endpoint: String,
+    /// Milliseconds before a dropped connection is tried again; doubled each time.
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    pub retry_pause: u64,
+}
+
 /// Turn texts into .tokens files, training a tokenizer on them first if asked.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit tokenize --data-dir texts/ --tokenizer tok.json --train-vocab 4096 --out-dir tokens/
-  onebit tokenize --data-dir book.txt --tokenizer tok.json --output book.tokens")]
+  onebit tokenize --data-dir book.txt --tokenizer tok.json --output book.tokens
+
+The texts are read piece by piece and need no memory to speak of. A .jsonl file has an object with a \"text\" field on
+every line; <|endoftext|> closes each. Check a .tokens file with `onebit inspect FILE.tokens --verify`.")]
 pub struct Tokenize {
-    /// A text file, or a folder of .txt, .md and .text files.
+    /// A text file, or a folder with .txt, .md, .text and .jsonl files in it and in its folders.
     #[arg(long, value_name = "PATH")]
     pub data_dir: PathBuf,
     /// tokenizer.json to use; with --train-vocab it is written here first.
@@ -74,15 +112,22 @@ pub struct Tokenize {
 #[command(after_help = "Examples:
   onebit train --config config/recommended.json --data-dir tokens/ --tokenizer tok.json --output-dir run/
   onebit train --config config/recommended.json --data-dir tokens/ --tokenizer tok.json --output-dir run/ --resume
+  onebit train --config config/recommended.json --data-dir texts/ --streaming --tokenizer tok.json --output-dir run/
 
 The config is a JSON object of model fields; its optional `training` object holds the fields the flags below override.")]
 pub struct Train {
     /// Model configuration (JSON).
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// .tokens files or texts: a file or a folder.
+    /// .tokens files or texts (.txt, .md, .text, .jsonl with a "text" field): a file or a folder.
     #[arg(long, value_name = "PATH")]
     pub data_dir: PathBuf,
+    /// Tokenize the texts of --data-dir while training, in constant memory, instead of beforehand.
+    #[arg(long)]
+    pub streaming: bool,
+    /// Windows shuffled together when streaming [default: 8192].
+    #[arg(long, value_name = "N", requires = "streaming")]
+    pub shuffle_buffer: Option<usize>,
     #[arg(long, value_name = "FILE")]
     pub tokenizer: PathBuf,
     #[arg(long, value_name = "DIR")]
@@ -112,9 +157,18 @@ pub struct Train {
     /// Steps between checkpoints; 0 = only at the end.
     #[arg(long, value_name = "N")]
     pub save_every: Option<usize>,
+    /// Newest checkpoints kept.
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<usize>,
+    /// Save and keep the checkpoint with the lowest validation loss besides: DIR/best then names it.
+    #[arg(long, value_name = "BOOL")]
+    pub keep_best: Option<bool>,
     /// Steps between lines of metrics.jsonl.
     #[arg(long, value_name = "N")]
     pub log_every: Option<usize>,
+    /// Steps between statistics of every matrix (layers.jsonl); 0 = none [default: with each validation].
+    #[arg(long, value_name = "N")]
+    pub stats_every: Option<usize>,
     #[arg(long)]
     pub seed: Option<u64>,
     /// Continue from the newest checkpoint in --output-dir.
@@ -131,7 +185,7 @@ pub struct Train {
 /// A model and where to run it.
 #[derive(Args)]
 pub struct ModelArgs {
-    /// A .1bit file or a checkpoint folder.
+    /// A .1bit file, a checkpoint folder, a run (its newest checkpoint) or RUN/best (the lowest validation loss).
     #[arg(long, alias = "model-dir", value_name = "PATH")]
     pub model: PathBuf,
     /// auto, cpu or gpu.
@@ -237,9 +291,9 @@ pub enum PackMode {
 /// Write a checkpoint as a .1bit file.
 #[derive(Args)]
 #[command(after_help = "Example:
-  onebit export --model-dir run/ --output model.1bit --pack-mode ternary --name 'My model'")]
+  onebit export --model-dir run/best --output model.1bit --pack-mode ternary --name 'My model'")]
 pub struct Export {
-    /// Checkpoint folder.
+    /// Checkpoint folder, a run (its newest checkpoint) or RUN/best (the lowest validation loss).
     #[arg(long, alias = "model", value_name = "DIR")]
     pub model_dir: PathBuf,
     #[arg(long, value_name = "FILE")]
@@ -255,12 +309,64 @@ pub struct Export {
     pub license: String,
 }
 
-/// What a .1bit file holds.
+/// What is drawn over the course of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Metric {
+    /// Training and validation loss together.
+    Loss,
+    TrainLoss,
+    ValLoss,
+    GradNorm,
+    LearningRate,
+    TokensPerSecond,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Along {
+    Step,
+    Tokens,
+    Time,
+}
+
+/// Draw the losses of runs, or another figure of their metrics.jsonl.
 #[derive(Args)]
-#[command(after_help = "Example:
-  onebit inspect model.1bit --json")]
+#[command(after_help = "Examples:
+  onebit plot run/ --output losses.svg
+  onebit plot run-a/ run-b/ --output losses.png --smooth 0.9 --x tokens --log-x")]
+pub struct Plot {
+    /// Folders of runs, or metrics.jsonl files; named by folder in the picture.
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// An .svg or a .png file.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    #[arg(long, value_enum, default_value = "loss")]
+    pub metric: Metric,
+    #[arg(long, value_enum, default_value = "step")]
+    pub x: Along,
+    /// Smooth by an exponential mean that keeps this share of what came before, 0 to 0.999; the figures themselves stay
+    /// visible behind it.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub smooth: f64,
+    /// Logarithmic horizontal axis.
+    #[arg(long)]
+    pub log_x: bool,
+    /// Logarithmic vertical axis.
+    #[arg(long)]
+    pub log_y: bool,
+}
+
+/// What a .1bit or .tokens file holds.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit inspect model.1bit --json
+  onebit inspect data.tokens --verify")]
 pub struct Inspect {
     pub file: PathBuf,
+    /// Read all of a .tokens file: its checksum, and every id against the vocabulary.
+    #[arg(long)]
+    pub verify: bool,
     #[arg(long)]
     pub json: bool,
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use ternary_core::data::{HEADER_BYTES, TokenData};
 use ternary_core::format::{ByteSource, OneBit};
 use ternary_core::platform::FileSource;
 
@@ -13,6 +14,13 @@ pub fn run(a: &Inspect) -> Result<()> {
         !a.file.is_dir(),
         "{} is a folder; inspect takes a .1bit file, which `onebit export` makes from a checkpoint folder",
         a.file.display()
+    );
+    if a.file.extension().is_some_and(|e| e == "tokens") {
+        return tokens(a);
+    }
+    ensure!(
+        !a.verify,
+        "--verify is for .tokens files; the tensors of a .1bit are checked whenever they are read"
     );
     let source = FileSource::open(&a.file)?;
     let file =
@@ -92,5 +100,53 @@ pub fn run(a: &Inspect) -> Result<()> {
             t.length
         );
     }
+    Ok(())
+}
+
+/// A token file: its header, and with --verify all of it.
+fn tokens(a: &Inspect) -> Result<()> {
+    let data = TokenData::open(&[&a.file])?;
+    if a.verify {
+        data.verify()?;
+    }
+    let h = data.header();
+    let bytes = h.count * h.width as u64 + HEADER_BYTES as u64;
+    let verified = a.verify.then_some(true);
+    if a.json {
+        outln!(
+            "{}",
+            serde_json::to_string_pretty(&json!({
+                "file": a.file,
+                "bytes": bytes,
+                "tokens": h.count,
+                "bytes_per_id": h.width,
+                "vocab_size": h.vocab_size,
+                "seq_len": h.seq_len,
+                "checksum": format!("{:08x}", h.checksum),
+                "tokenizer_checksum": format!("{:08x}", h.tokenizer),
+                "verified": verified,
+            }))?
+        );
+        return Ok(());
+    }
+    outln!(
+        "{} tokens of {} bytes ({:.2} MB), vocabulary {}",
+        h.count,
+        h.width,
+        bytes as f64 / 1e6,
+        h.vocab_size
+    );
+    if h.seq_len > 0 {
+        outln!("made for sequences of {}", h.seq_len);
+    }
+    outln!("tokenizer: checksum {:08x}", h.tokenizer);
+    outln!(
+        "{}",
+        if a.verify {
+            "verified: checksum and ids are right"
+        } else {
+            "not verified: --verify reads all of it"
+        }
+    );
     Ok(())
 }

@@ -8,6 +8,7 @@
 mod args;
 mod bench;
 mod chat;
+mod download;
 mod eval;
 mod export;
 mod generate;
@@ -15,6 +16,7 @@ mod inspect;
 mod logits;
 mod model;
 mod output;
+mod plot;
 mod progress;
 mod tokenize;
 mod train;
@@ -26,6 +28,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let result = match args::Cli::parse().command {
+        args::Command::Download(a) => download::run(&a),
         args::Command::Tokenize(a) => tokenize::run(&a),
         args::Command::Train(a) => train::run(&a),
         args::Command::Eval(a) => eval::run(&a),
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         args::Command::Chat(a) => chat::run(&a),
         args::Command::Export(a) => export::run(&a),
         args::Command::Inspect(a) => inspect::run(&a),
+        args::Command::Plot(a) => plot::run(&a),
         args::Command::Bench(a) => bench::run(&a),
     };
     match result {

@@ -13,7 +13,7 @@ use crate::args::{ModelArgs, SamplingArgs};
 
 /// The bytes of a `.1bit`: a file, or a checkpoint folder quantised in memory.
 pub fn source(path: &Path) -> Result<Box<dyn ByteSource>> {
-    if path.is_dir() {
+    if checkpoint::is_checkpoint_path(path) {
         let dir = checkpoint::resolve(path)?;
         let bytes = encode_checkpoint(&dir, Metadata::default(), Packing::Ternary2, Dense::No)?;
         return Ok(Box::new(MemorySource::new(

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary_core::backend::{Backend, cpu::CpuBackend};
 use ternary_core::config::{ModelConfig, TrainConfig};
-use ternary_core::data;
+use ternary_core::data::{self, StreamedTexts, TrainingData};
 use ternary_core::session::DeviceChoice;
 use ternary_core::tokenizer::ChatTemplate;
 use ternary_core::train::checkpoint::Companions;
@@ -23,15 +23,22 @@ pub fn run(a: &Train) -> Result<()> {
     }
     let (tokenizer, tokenizer_json) = tokenize::read(&a.tokenizer)?;
     let crc = data::checksum(&tokenizer_json);
-    let tokens = data::load(&a.data_dir, &tokenizer, crc)?;
+    let data = if a.streaming {
+        TrainingData::Texts(StreamedTexts::open(&a.data_dir, &tokenizer)?)
+    } else {
+        TrainingData::Tokens(data::load(&a.data_dir, &tokenizer, crc)?)
+    };
     let validation = a
         .val_data_dir
         .as_ref()
         .map(|p| data::load(p, &tokenizer, crc))
         .transpose()?;
     let (config, mut train) = read_config(a, tokenizer.vocab_size())?;
-    let meant_for = tokens.header().seq_len as usize;
-    if train.seq_len.is_none() && meant_for > 0 {
+    if let TrainingData::Tokens(tokens) = &data
+        && train.seq_len.is_none()
+        && tokens.header().seq_len > 0
+    {
+        let meant_for = tokens.header().seq_len as usize;
         train.seq_len = Some(meant_for.min(config.max_seq_len));
     }
     let chat_template = a
@@ -49,9 +56,16 @@ pub fn run(a: &Train) -> Result<()> {
     let backend = CpuBackend::new(a.threads);
     eprintln!("device: {} ({})", backend.info().kind, backend.info().name);
     eprintln!(
-        "model: {:.2}M parameters, {} tokens of training data, {} of validation",
+        "model: {:.2}M parameters; training data: {}; validation: {} tokens",
         config.parameter_count() as f64 / 1e6,
-        tokens.len(),
+        match &data {
+            TrainingData::Tokens(tokens) => format!("{} tokens", tokens.len()),
+            TrainingData::Texts(t) => format!(
+                "{} files, {:.1} MB, streamed",
+                t.files(),
+                t.bytes() as f64 / 1e6
+            ),
+        },
         validation.as_ref().map_or(0, data::TokenData::len),
     );
     let stop = Arc::new(AtomicBool::new(false));
@@ -108,7 +122,7 @@ pub fn run(a: &Train) -> Result<()> {
     };
     let summary = pollster::block_on(train::run(
         &mut trainer,
-        &tokens,
+        &data,
         validation.as_ref(),
         &options,
         &mut observe,
@@ -160,9 +174,13 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
         batch_size,
         accumulation_steps,
         save_every,
+        keep_last,
+        keep_best,
         log_every,
-        seed
+        seed,
+        shuffle_buffer
     );
+    train.stats_every = a.stats_every.or(train.stats_every);
     train.validate()?;
     Ok((config, train))
 }

@@ -54,12 +54,20 @@ pub struct TrainConfig {
     pub dropout: f64,
     /// Steps between checkpoints; 0 = only at the end.
     pub save_every: usize,
+    /// Newest checkpoints kept.
+    pub keep_last: usize,
+    /// Save whenever a validation gives the lowest loss so far, and keep that checkpoint besides.
+    pub keep_best: bool,
     pub log_every: usize,
     /// Steps between validations; 0 = only at the end.
     pub eval_every: usize,
     /// Validation batches per measurement.
     pub eval_batches: usize,
+    /// Steps between statistics of every matrix (`layers.jsonl`); 0 = none, unset = with each validation.
+    pub stats_every: Option<usize>,
     pub seed: u64,
+    /// Windows shuffled together when texts are streamed; three times as many are in memory.
+    pub shuffle_buffer: usize,
 }
 
 impl Default for TrainConfig {
@@ -85,10 +93,14 @@ impl Default for TrainConfig {
             z_loss: 0.0,
             dropout: 0.0,
             save_every: 500,
+            keep_last: 3,
+            keep_best: true,
             log_every: 10,
             eval_every: 100,
             eval_batches: 20,
+            stats_every: None,
             seed: 1,
+            shuffle_buffer: 8192,
         }
     }
 }
@@ -111,6 +123,8 @@ impl TrainConfig {
             ("accumulation_steps", self.accumulation_steps),
             ("max_steps", self.max_steps),
             ("log_every", self.log_every),
+            ("keep_last", self.keep_last),
+            ("shuffle_buffer", self.shuffle_buffer),
             ("seq_len", self.seq_len.unwrap_or(1)),
         ] {
             if value == 0 {

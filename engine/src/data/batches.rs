@@ -1,31 +1,32 @@
 //! Training windows in a random order that is never stored: position in the data follows from the seed and the step alone, so
 //! resuming needs nothing but the step.
 
-use super::TokenData;
-use crate::error::{Error, Result};
+use super::source::{push_window, too_short};
+use super::{BatchSource, TokenData};
+use crate::error::Result;
 use crate::rng::{Rng, permute};
 
 /// Cuts windows of `seq + 1` tokens; each epoch starts at another phase and visits every window once, in another order.
-#[derive(Debug)]
-pub struct Batches<'a> {
-    data: &'a TokenData,
+#[derive(Clone, Debug)]
+pub struct Batches {
+    data: TokenData,
     seq: usize,
     seed: u64,
     vocab: u32,
 }
 
-impl<'a> Batches<'a> {
-    pub fn new(data: &'a TokenData, seq: usize, seed: u64, vocab: usize) -> Result<Self> {
+impl Batches {
+    /// Windows of `seq` tokens of `data` for a model with `vocab` tokens; `seed` decides their order.
+    ///
+    /// # Errors
+    /// Data of fewer than `2 * seq + 1` tokens.
+    pub fn new(data: &TokenData, seq: usize, seed: u64, vocab: usize) -> Result<Self> {
         // A random phase may skip up to seq tokens.
         if data.len() < 2 * seq + 1 {
-            return Err(Error::Data(format!(
-                "the data has {} tokens; sequences of {seq} need at least {}. Give more text or a smaller seq_len",
-                data.len(),
-                2 * seq + 1
-            )));
+            return Err(too_short(data.len(), seq));
         }
         Ok(Batches {
-            data,
+            data: data.clone(),
             seq,
             seed,
             vocab: vocab as u32,
@@ -67,20 +68,21 @@ impl<'a> Batches<'a> {
 
     /// The window that starts at token `at`.
     pub fn window(&self, at: usize, ids: &mut Vec<u32>, targets: &mut Vec<u32>) -> Result<()> {
-        for i in at..at + self.seq {
-            let (id, next) = (self.data.get(i), self.data.get(i + 1));
-            for id in [id, next] {
-                if id >= self.vocab {
-                    return Err(Error::Data(format!(
-                        "the data has token {id}, but vocab_size is {}; was it made with another tokenizer?",
-                        self.vocab
-                    )));
-                }
-            }
-            ids.push(id);
-            targets.push(next);
-        }
-        Ok(())
+        let mut window = Vec::with_capacity(self.seq + 1);
+        self.data.read(at, self.seq + 1, &mut window);
+        push_window(&window, self.vocab, ids, targets)
+    }
+}
+
+impl BatchSource for Batches {
+    fn fill(
+        &mut self,
+        first: u64,
+        count: usize,
+        ids: &mut Vec<u32>,
+        targets: &mut Vec<u32>,
+    ) -> Result<()> {
+        Batches::fill(self, first, count, ids, targets)
     }
 }
 

@@ -1,14 +1,32 @@
 //! Token files and the batches taken from them.
 
+#[cfg(feature = "native")]
+mod background;
 mod batches;
 #[cfg(feature = "native")]
+mod pieces;
+#[cfg(feature = "native")]
 mod read;
+mod source;
+#[cfg(feature = "native")]
+mod stream;
+mod token_data;
 mod tokens;
 
+#[cfg(feature = "native")]
+pub use background::Prefetch;
 pub use batches::Batches;
 #[cfg(feature = "native")]
-pub use read::{encode_parallel, load, read_texts, text_files};
-pub use tokens::{HEADER_BYTES, TokenData, TokenHeader, write_tokens};
+pub use pieces::{Piece, Pieces, text_files};
+#[cfg(feature = "native")]
+pub use read::{Encoded, TrainingData, encode_files, load};
+pub use source::BatchSource;
+#[cfg(feature = "native")]
+pub use stream::{Stream, StreamPlace, StreamedTexts};
+pub use token_data::TokenData;
+#[cfg(feature = "native")]
+pub use tokens::TokenWriter;
+pub use tokens::{HEADER_BYTES, TokenHeader, write_tokens};
 
 /// CRC-32 that ties `.tokens` files to the `tokenizer.json` they were made with.
 pub fn checksum(tokenizer_json: &str) -> u32 {

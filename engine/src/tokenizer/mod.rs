@@ -80,9 +80,10 @@ impl Tokenizer {
     }
 
     /// Train a byte-level BPE (Sennrich et al. 2016; GPT-2's pre-tokenisation) of exactly or at most `vocab_size` tokens on `texts`.
-    /// Deterministic for the same texts in the same order. Documents are parted at `<|endoftext|>`.
-    pub fn train<'a>(
-        texts: impl Iterator<Item = &'a str> + Send,
+    /// Deterministic for the same texts in the same order, however they are cut at ends of lines. Documents are parted at
+    /// `<|endoftext|>`. The texts are counted as they come and not kept.
+    pub fn train<T: AsRef<str> + Send>(
+        texts: impl Iterator<Item = T> + Send,
         vocab_size: usize,
     ) -> Result<Self> {
         let least = 256 + SPECIAL_TOKENS.len();
@@ -111,8 +112,11 @@ impl Tokenizer {
         inner.with_decoder(Some(bytes));
         // Special tokens of the text must not be learned as words.
         let parts = texts.flat_map(|t| {
-            t.split(['<', '>'])
+            t.as_ref()
+                .split(['<', '>'])
                 .filter(|part| !(part.starts_with('|') && part.ends_with('|')))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         });
         let mut model = BPE::default();
         {

@@ -10,7 +10,7 @@
 //! | `optimizer.safetensors` | AdamW moments `m.NAME`, `v.NAME` |
 //!
 //! A checkpoint is written into a folder of another name, synced, and renamed, and renamed again before it is deleted: a folder
-//! named `step-…` is always whole. Folders that an interruption left under other names are cleared away by the next save.
+//! named `step-…` is always whole. `best.json` beside the folders names the one with the lowest validation loss. Folders that an interruption left under other names are cleared away by the next save.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,11 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use super::best::{self, Best, Exact};
+use super::files::{self, write_synced as write};
 use super::trainer::Trainer;
 use crate::config::{ModelConfig, TrainConfig};
+use crate::data::StreamPlace;
 use crate::error::{Error, IoContext, Result};
 use crate::model::params;
 
@@ -29,8 +32,8 @@ const UNFINISHED: &str = ".tmp";
 /// AdamW's moment buffers: their prefixes on the backend and in `optimizer.safetensors`.
 const MOMENTS: [&str; 2] = ["m", "v"];
 
-/// Version of `train_state.json`.
-const SCHEMA: u32 = 1;
+/// Version of `train_state.json`. Version 1 lacked everything from `first_loss` on.
+const SCHEMA: u32 = 2;
 
 /// Everything beside the tensors that continuing needs; batches follow from seed and step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,10 +42,25 @@ pub struct TrainState {
     pub step: usize,
     pub train: TrainConfig,
     pub tokens_seen: u64,
-    /// CRC-32 of the training ids: resuming on other data is refused.
+    /// CRC-32 of the training ids, or of streamed files' names and sizes: resuming on other data is refused.
     pub data_checksum: u32,
     pub last_val_loss: Option<f64>,
     pub last_train_loss: Option<f64>,
+    /// Loss of the run's first step.
+    #[serde(default)]
+    pub first_loss: Option<f64>,
+    /// Losses summed, and steps, since the last line of `metrics.jsonl`: the next line's mean is that of an uninterrupted run.
+    #[serde(default)]
+    pub unlogged: (Exact, usize),
+    /// The lowest validation loss so far.
+    #[serde(default)]
+    pub best: Option<Best>,
+    /// Seconds of training so far.
+    #[serde(default)]
+    pub seconds: f64,
+    /// Where a training on streamed texts is.
+    #[serde(default)]
+    pub place: Option<StreamPlace>,
 }
 
 /// Files that go with the model but are not changed by training.
@@ -50,13 +68,6 @@ pub struct TrainState {
 pub struct Companions {
     pub tokenizer: String,
     pub chat_template: Option<String>,
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let mut file = std::fs::File::create(path).at("create", path)?;
-    file.write_all(bytes).at("write", path)?;
-    file.sync_all().at("sync", path)
 }
 
 fn serialize(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>> {
@@ -110,7 +121,7 @@ pub async fn save(
     companions: &Companions,
     state: &TrainState,
 ) -> Result<PathBuf> {
-    let name = format!("step-{:07}", state.step);
+    let name = folder_name(state.step);
     let (target, draft) = (dir.join(&name), dir.join(format!(".{name}{UNFINISHED}")));
     clear_unfinished(dir)?;
     std::fs::create_dir_all(&draft).at("create", &draft)?;
@@ -146,11 +157,9 @@ pub async fn save(
     if target.exists() {
         remove(&target)?;
     }
+    files::sync_folder(&draft);
     std::fs::rename(&draft, &target).at("finish", &target)?;
-    // The rename itself must survive a power cut; not every file system can sync a folder.
-    if let Ok(folder) = std::fs::File::open(dir) {
-        let _ = folder.sync_all();
-    }
+    files::sync_folder(dir);
     Ok(target)
 }
 
@@ -204,17 +213,33 @@ fn clear_unfinished(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Keep the newest `count` checkpoints.
-pub fn prune(dir: &Path, count: usize) -> Result<()> {
+/// Keep the newest `count` checkpoints, and the best one.
+pub fn prune(dir: &Path, count: usize, best: Option<Best>) -> Result<()> {
     let all = list(dir)?;
+    let spared = best.map(|b| b.folder(dir));
     for old in &all[..all.len().saturating_sub(count)] {
-        remove(old)?;
+        if spared.as_ref() != Some(old) {
+            remove(old)?;
+        }
     }
     Ok(())
 }
 
-/// The checkpoint `path` names: itself, or the newest one inside.
+/// Name of the folder of a step's checkpoint.
+pub(super) fn folder_name(step: usize) -> String {
+    format!("step-{step:07}")
+}
+
+/// Whether `path` is a folder, or stands for one (`RUN/best`), that [`resolve`] may find a checkpoint in.
+pub fn is_checkpoint_path(path: &Path) -> bool {
+    path.is_dir() || best::is_best(path)
+}
+
+/// The checkpoint `path` names: itself; the newest one inside; for `RUN/best`, the one with the lowest validation loss.
 pub fn resolve(path: &Path) -> Result<PathBuf> {
+    if best::is_best(path) {
+        return best::resolve(path);
+    }
     if path.join("config.json").is_file() {
         return Ok(path.to_owned());
     }
@@ -267,9 +292,9 @@ pub fn load(dir: &Path) -> Result<Loaded> {
 fn read_state(path: &Path) -> Result<TrainState> {
     let state: TrainState = serde_json::from_str(&read_text(path)?)
         .map_err(|e| Error::Checkpoint(format!("{}: {e}", path.display())))?;
-    if state.schema != SCHEMA {
+    if !(1..=SCHEMA).contains(&state.schema) {
         return Err(Error::Checkpoint(format!(
-            "{}: schema version {}; this program reads {SCHEMA}",
+            "{}: schema version {}; this program reads versions 1 to {SCHEMA}",
             path.display(),
             state.schema
         )));
@@ -344,6 +369,11 @@ impl TrainState {
             data_checksum,
             last_val_loss: None,
             last_train_loss: None,
+            first_loss: None,
+            unlogged: (Exact(0.0), 0),
+            best: None,
+            place: None,
+            seconds: 0.0,
         }
     }
 }

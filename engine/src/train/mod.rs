@@ -1,13 +1,24 @@
 //! Training: the loop, validation, checkpoints, metrics.
 
 #[cfg(feature = "native")]
+mod best;
+#[cfg(feature = "native")]
 pub mod checkpoint;
+mod diagnose;
+#[cfg(feature = "native")]
+mod files;
+#[cfg(feature = "native")]
+mod lines;
 #[cfg(feature = "native")]
 mod run;
+#[cfg(feature = "native")]
+mod stats;
 mod trainer;
 
 #[cfg(feature = "native")]
 pub use run::{Observer, RunOptions, RunSummary, Update, run};
+#[cfg(feature = "native")]
+pub use stats::{CodeStats, MatrixStats};
 pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]

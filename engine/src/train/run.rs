@@ -1,21 +1,21 @@
 //! A training run in a folder: steps, validation, metrics, checkpoints, resuming.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
+use super::best::{self, Best, Exact};
 use super::checkpoint::{self, Companions, TrainState};
+use super::diagnose;
+use super::lines::JsonLines;
+use super::stats::Statistics;
 use super::trainer::{StepReport, Trainer};
 use crate::config::TrainConfig;
-use crate::data::{Batches, TokenData};
+use crate::data::{BatchSource, Batches, Prefetch, Stream, StreamPlace, TokenData, TrainingData};
 use crate::error::{Error, IoContext, Result};
 use crate::platform::Instant;
-
-/// Checkpoints kept.
-const KEEP: usize = 3;
 
 /// Where a run reads and writes.
 #[derive(Debug)]
@@ -60,48 +60,18 @@ pub struct RunSummary {
     pub checkpoint: PathBuf,
 }
 
-/// Appends to `metrics.jsonl`; after a resume, lines of steps that are about to be made again are dropped.
-struct Metrics {
-    file: std::fs::File,
-    path: PathBuf,
-}
-
-impl Metrics {
-    fn open(path: PathBuf, resumed_at: Option<usize>) -> Result<Self> {
-        let kept = match resumed_at {
-            Some(step) if path.is_file() => std::fs::read_to_string(&path)
-                .at("read", &path)?
-                .lines()
-                .filter(|line| {
-                    serde_json::from_str::<serde_json::Value>(line)
-                        .ok()
-                        .and_then(|v| v["step"].as_u64())
-                        .is_some_and(|s| s <= step as u64)
-                })
-                .map(|line| format!("{line}\n"))
-                .collect(),
-            _ => String::new(),
-        };
-        // Whole or not at all: an interruption here must not cost the lines of the steps before.
-        let draft = path.with_extension("jsonl.tmp");
-        std::fs::write(&draft, kept).at("write", &draft)?;
-        std::fs::rename(&draft, &path).at("replace", &path)?;
-        let file = std::fs::OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .at("open", &path)?;
-        Ok(Metrics { file, path })
-    }
-
-    fn line(&mut self, value: &serde_json::Value) -> Result<()> {
-        writeln!(self.file, "{value}").at("write", &self.path)
-    }
-}
-
 /// Settings of a resumed run that make it go on differently than it would have.
 fn changes(was: &TrainConfig, is: &TrainConfig) -> Vec<String> {
     // These only say how often something is written or measured.
-    const HARMLESS: [&str; 4] = ["save_every", "log_every", "eval_every", "eval_batches"];
+    const HARMLESS: [&str; 7] = [
+        "save_every",
+        "keep_last",
+        "keep_best",
+        "log_every",
+        "eval_every",
+        "eval_batches",
+        "stats_every",
+    ];
     let (Ok(was), Ok(is)) = (serde_json::to_value(was), serde_json::to_value(is)) else {
         return Vec::new();
     };
@@ -112,26 +82,45 @@ fn changes(was: &TrainConfig, is: &TrainConfig) -> Vec<String> {
         .collect()
 }
 
+/// Batches of `data` for the trainer, from its step on.
+fn source(
+    data: &TrainingData,
+    trainer: &Trainer,
+    place: Option<StreamPlace>,
+) -> Result<Box<dyn BatchSource>> {
+    let (train, seq, vocab) = (&trainer.train, trainer.seq, trainer.config.vocab_size);
+    Ok(match data {
+        TrainingData::Tokens(t) => {
+            Box::new(Prefetch::new(Batches::new(t, seq, train.seed, vocab)?))
+        }
+        TrainingData::Texts(t) => {
+            let shuffle = train.shuffle_buffer;
+            Box::new(Stream::new(t, seq, train.seed, vocab, shuffle, place)?)
+        }
+    })
+}
+
 /// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to the newest checkpoint.
 pub async fn run(
     trainer: &mut Trainer,
-    data: &TokenData,
+    data: &TrainingData,
     validation: Option<&TokenData>,
     options: &RunOptions,
     observe: Observer<'_>,
 ) -> Result<RunSummary> {
     let dir = &options.output_dir;
     let (vocab, seq) = (trainer.config.vocab_size, trainer.seq);
-    let batches = Batches::new(data, seq, trainer.train.seed, vocab)?;
     let validation = validation
         .map(|d| Batches::new(d, seq, 0, vocab))
         .transpose()
         .map_err(|e| Error::Data(format!("validation data: {e}")))?;
-    let checksum = data.header().checksum;
+    let checksum = data.checksum();
     let mut tokens_seen = 0u64;
     let mut companions = options.companions.clone();
     let mut resumed = None;
-    let (mut val_loss, mut train_loss) = (None, f64::NAN);
+    let (mut val_loss, mut train_loss, mut first_loss) = (None, f64::NAN, None);
+    let (mut sum, mut steps) = (0.0, 0usize);
+    let (mut best, mut place, mut seconds) = (None, None, 0.0);
     if options.resume {
         let newest = checkpoint::list(dir)?.pop().ok_or_else(|| {
             Error::Checkpoint(format!("--resume: {} has no checkpoint", dir.display()))
@@ -148,6 +137,10 @@ pub async fn run(
         resumed = Some(state.step);
         val_loss = state.last_val_loss;
         train_loss = state.last_train_loss.unwrap_or(f64::NAN);
+        first_loss = state.first_loss;
+        (sum, steps) = (state.unlogged.0.0, state.unlogged.1);
+        best = best::reconcile(dir, state.best)?;
+        (place, seconds) = (state.place, state.seconds);
         observe(Update::Resumed {
             step: state.step,
             from: &newest,
@@ -165,21 +158,33 @@ pub async fn run(
             newest.display()
         )));
     }
+    let mut batches = source(data, trainer, place)?;
     std::fs::create_dir_all(dir).at("create", dir)?;
-    let mut metrics = Metrics::open(dir.join("metrics.jsonl"), resumed)?;
+    let mut metrics = JsonLines::open(dir.join("metrics.jsonl"), resumed)?;
     let train = trainer.train.clone();
+    let statistics = match train.stats_every {
+        None => validation.is_some(),
+        Some(every) => every > 0,
+    };
+    let mut statistics = if statistics {
+        let lines = JsonLines::open(dir.join("layers.jsonl"), resumed)?;
+        Some((Statistics::new(trainer).await?, lines))
+    } else {
+        None
+    };
     let windows = validation
         .as_ref()
         .map(|v| v.fixed(train.eval_batches.max(1) * train.batch_size));
     let uniform = (vocab as f64).ln();
     let mut warned = false;
-    let (mut sum, mut steps, mut tokens, mut since) = (0.0, 0usize, 0usize, Instant::now());
+    let (mut tokens, mut since) = (0usize, Instant::now());
+    let began = Instant::now();
     let mut saved = None;
 
     while trainer.step < train.max_steps {
         let report =
             trainer
-                .step(&batches)
+                .step(batches.as_mut())
                 .await
                 .map_err(|e| match (e, checkpoint::list(dir)) {
                     (Error::Training(m), Ok(list)) => Error::Training(match list.last() {
@@ -191,6 +196,7 @@ pub async fn run(
                     (e, _) => e,
                 })?;
         let step = report.step;
+        first_loss = first_loss.or((step == 1).then_some(report.loss));
         tokens_seen += report.tokens as u64;
         sum += report.loss;
         steps += 1;
@@ -199,7 +205,7 @@ pub async fn run(
         let last = step == train.max_steps;
         let stop = options.stop.load(Ordering::Relaxed);
 
-        let mut measured = None;
+        let (mut measured, mut improved) = (None, false);
         if let (Some(v), Some(windows)) = (&validation, &windows)
             && (last || (train.eval_every > 0 && step.is_multiple_of(train.eval_every)))
         {
@@ -207,6 +213,22 @@ pub async fn run(
             let loss = trainer.validation_loss(v, windows).await?;
             observe(Update::Validated { step, loss });
             (measured, val_loss) = (Some(loss), Some(loss));
+            if loss.is_finite() && best.is_none_or(|b: Best| loss < b.val_loss.0) {
+                improved = train.keep_best;
+                best = Some(Best {
+                    step,
+                    val_loss: Exact(loss),
+                });
+            }
+            since += paused.elapsed();
+        }
+        let due = train.stats_every.map_or(measured.is_some(), |every| {
+            every > 0 && step.is_multiple_of(every)
+        });
+        if due && let Some((statistics, lines)) = &mut statistics {
+            let paused = Instant::now();
+            let matrices = statistics.measure(trainer).await?;
+            lines.line(&json!({"step": step, "matrices": matrices}))?;
             since += paused.elapsed();
         }
         if step.is_multiple_of(train.log_every) || last || measured.is_some() || stop {
@@ -218,6 +240,8 @@ pub async fn run(
                 "learning_rate": report.lr,
                 "tokens_per_second": speed,
                 "grad_norm": report.grad_norm,
+                "tokens": tokens_seen,
+                "seconds": seconds + began.elapsed().as_secs_f64(),
             });
             if let Some(loss) = measured {
                 line["val_loss"] = json!(loss);
@@ -225,19 +249,29 @@ pub async fn run(
             metrics.line(&line)?;
             if !warned && step > train.lr_warmup_steps.max(50) && train_loss > uniform {
                 warned = true;
-                observe(Update::Warning(format!(
-                    "the loss {train_loss:.3} is above uniform guessing ({uniform:.3}) after warm-up: the learning rate is likely too high, or embed_init_std too large"
+                let (config, train) = (&trainer.config, &train);
+                observe(Update::Warning(diagnose::above_uniform(
+                    train_loss, uniform, first_loss, config, train,
                 )));
             }
-            (sum, steps, tokens, since) = (0.0, 0, 0, Instant::now());
+            (sum, steps) = (0.0, 0);
+            (tokens, since) = (0, Instant::now());
         }
-        if last || stop || (train.save_every > 0 && step.is_multiple_of(train.save_every)) {
+        let due = train.save_every > 0 && step.is_multiple_of(train.save_every);
+        if last || stop || due || improved {
             let paused = Instant::now();
             let mut state = TrainState::new(step, &train, tokens_seen, checksum);
             (state.last_val_loss, state.last_train_loss) =
                 (val_loss, train_loss.is_finite().then_some(train_loss));
+            (state.first_loss, state.unlogged) = (first_loss, (Exact(sum), steps));
+            state.best = best.filter(|_| train.keep_best);
+            state.place = batches.place();
+            state.seconds = seconds + began.elapsed().as_secs_f64();
             let path = checkpoint::save(trainer, dir, &companions, &state).await?;
-            checkpoint::prune(dir, KEEP)?;
+            if improved && let Some(best) = best {
+                best.write(dir)?;
+            }
+            checkpoint::prune(dir, train.keep_last, state.best)?;
             observe(Update::Saved { path: &path });
             saved = Some(path);
             since += paused.elapsed();

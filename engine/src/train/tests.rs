@@ -97,7 +97,7 @@ fn run_in(
     };
     pollster::block_on(run(
         &mut trainer(threads, steps),
-        &data,
+        &data.clone().into(),
         Some(&data),
         &options,
         &mut observe,
@@ -140,7 +140,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
 #[test]
 fn accumulated_micro_batches_equal_the_large_batch() {
     let data = data();
-    let batches = Batches::new(&data, 32, 1, 50).unwrap();
+    let mut batches = Batches::new(&data, 32, 1, 50).unwrap();
     let mut results = Vec::new();
     for (batch_size, accumulation_steps) in [(4, 1), (1, 4)] {
         let t = TrainConfig {
@@ -151,7 +151,7 @@ fn accumulated_micro_batches_equal_the_large_batch() {
         let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config(), t).unwrap();
         let mut last = 0.0;
         for _ in 0..3 {
-            last = pollster::block_on(trainer.step(&batches)).unwrap().loss;
+            last = pollster::block_on(trainer.step(&mut batches)).unwrap().loss;
         }
         results.push(last);
     }
@@ -161,11 +161,11 @@ fn accumulated_micro_batches_equal_the_large_batch() {
 #[test]
 fn a_loss_that_is_not_finite_stops_and_names_the_step() {
     let data = data();
-    let batches = Batches::new(&data, 32, 1, 50).unwrap();
+    let mut batches = Batches::new(&data, 32, 1, 50).unwrap();
     let mut t = trainer(1, 10);
     t.set_buffer("param.model.norm.weight", &[f32::NAN; 32])
         .unwrap();
-    let e = pollster::block_on(t.step(&batches)).unwrap_err();
+    let e = pollster::block_on(t.step(&mut batches)).unwrap_err();
     assert!(e.to_string().contains("step 1"), "{e}");
 }
 
@@ -176,7 +176,7 @@ fn an_existing_run_is_not_overwritten() {
     let data = data();
     let e = pollster::block_on(run(
         &mut trainer(1, 10),
-        &data,
+        &data.into(),
         None,
         &options(dir.path(), false),
         &mut |_| {},

@@ -1,8 +1,9 @@
 //! One model being trained on one backend: recorded programs, parameters, steps. No files, no clocks.
 
+use super::diagnose;
 use crate::backend::{Backend, ProgramId, elements};
 use crate::config::{ModelConfig, TrainConfig};
-use crate::data::Batches;
+use crate::data::{BatchSource, Batches};
 use crate::error::{Error, Result};
 use crate::model::{self, Objective, TrainProgram, params};
 use crate::program::{BufferId, Elem, Knobs};
@@ -146,7 +147,7 @@ impl Trainer {
 
     /// One optimiser step: `accumulation_steps` micro-batches, then the update. A loss that is not finite stops before the update, so
     /// the parameters stay those of the last good step.
-    pub async fn step(&mut self, data: &Batches<'_>) -> Result<StepReport> {
+    pub async fn step(&mut self, data: &mut dyn BatchSource) -> Result<StepReport> {
         let (batch, micro) = (self.train.batch_size, self.train.accumulation_steps);
         let rows = batch * self.seq;
         let mut knobs = self.knobs(rows);
@@ -161,8 +162,9 @@ impl Trainer {
         }
         let loss = loss / (rows * micro) as f64;
         if !loss.is_finite() {
+            let cause = diagnose::not_finite(self).await?;
             return Err(Error::Training(format!(
-                "the loss is {loss} at step {}; lower --lr, raise --lr-warmup-steps or check the data",
+                "the loss is {loss} at step {}: {cause}; lower --lr, raise --lr-warmup-steps or check the data",
                 self.step + 1
             )));
         }
@@ -190,7 +192,7 @@ impl Trainer {
     }
 
     /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard quantiser.
-    pub async fn validation_loss(&mut self, data: &Batches<'_>, windows: &[usize]) -> Result<f64> {
+    pub async fn validation_loss(&mut self, data: &Batches, windows: &[usize]) -> Result<f64> {
         let batch = self.train.batch_size;
         let (mut sum, mut count) = (0.0, 0usize);
         for part in windows.chunks(batch) {
@@ -209,6 +211,12 @@ impl Trainer {
             sum += self.run(true, &ids, &targets, &knobs).await?;
         }
         Ok(sum / count.max(1) as f64)
+    }
+
+    /// Squared gradient norms of the last step, one per parameter in the order of [`params::all`].
+    pub async fn squared_gradients(&mut self) -> Result<Vec<f32>> {
+        let read = self.backend.read(self.update.0, &[self.update.1]).await?;
+        Ok(elements(&read[0]))
     }
 
     /// Values of a parameter.

@@ -4,8 +4,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod checkpoints;
+mod data;
+mod download;
 mod errors;
+mod guards;
 mod infer;
+mod plot;
 mod shapes;
+mod stats;
 mod tokenize;
 mod train;

@@ -1,0 +1,103 @@
+//! The checkpoint with the lowest validation loss: `best.json` in the run's folder names it, and pruning spares it.
+//!
+//! ```json
+//! { "checkpoint": "step-0000400", "step": 400, "val_loss": 1.5302 }
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::checkpoint::folder_name;
+use super::files;
+use crate::error::{Error, IoContext, Result};
+
+const FILE: &str = "best.json";
+/// `RUN/best` stands for the best checkpoint of a run.
+const NAME: &str = "best";
+
+/// A float as text in JSON: numbers may be read back one unit in the last place off, and resuming must be exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Exact(pub f64);
+
+impl Serialize for Exact {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        s.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Exact {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        text.parse().map(Exact).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The lowest validation loss (nats) so far and the step it was measured at.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub step: usize,
+    pub val_loss: Exact,
+}
+
+impl Best {
+    /// The checkpoint's folder inside the run `dir`.
+    pub(super) fn folder(&self, dir: &Path) -> PathBuf {
+        dir.join(folder_name(self.step))
+    }
+
+    /// Write `best.json`; the checkpoint must be there.
+    pub(super) fn write(&self, dir: &Path) -> Result<()> {
+        let value = json!({
+            "checkpoint": folder_name(self.step),
+            "step": self.step,
+            "val_loss": self.val_loss.0,
+        });
+        files::write(&dir.join(FILE), format!("{value:#}\n").as_bytes())
+    }
+}
+
+/// After an interruption `best.json` may be one save behind the newest checkpoint, whose state knows better.
+pub(super) fn reconcile(dir: &Path, known: Option<Best>) -> Result<Option<Best>> {
+    match known.filter(|b| b.folder(dir).is_dir()) {
+        Some(best) => {
+            best.write(dir)?;
+            Ok(Some(best))
+        }
+        None => {
+            let file = dir.join(FILE);
+            if file.exists() {
+                std::fs::remove_file(&file).at("remove", &file)?;
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// Whether `path` is `RUN/best` of a run that has a best checkpoint.
+pub(super) fn is_best(path: &Path) -> bool {
+    path.file_name().is_some_and(|n| n == NAME)
+        && !path.exists()
+        && path.with_file_name(FILE).is_file()
+}
+
+/// The checkpoint that `RUN/best` stands for.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct File {
+        checkpoint: String,
+    }
+    let file = path.with_file_name(FILE);
+    let text = std::fs::read_to_string(&file).at("read", &file)?;
+    let fail = |m: String| Error::Checkpoint(format!("{}: {m}", file.display()));
+    let named: File = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
+    let folder = path.with_file_name(&named.checkpoint);
+    if !folder.join("config.json").is_file() {
+        return Err(fail(format!(
+            "it names {}, which is not there; give a step-… folder instead",
+            named.checkpoint
+        )));
+    }
+    Ok(folder)
+}

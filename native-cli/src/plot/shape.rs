@@ -1,0 +1,45 @@
+//! What pictures are made of; `svg.rs` and `png.rs` draw the same list.
+
+/// Red, green, blue.
+pub type Colour = [u8; 3];
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    Path {
+        points: Vec<(f32, f32)>,
+        colour: Colour,
+        width: f32,
+        /// 1 = opaque.
+        opacity: f32,
+    },
+    Dot {
+        at: (f32, f32),
+        radius: f32,
+        colour: Colour,
+    },
+    Text {
+        /// On the base line.
+        at: (f32, f32),
+        text: String,
+        size: f32,
+        anchor: Anchor,
+        colour: Colour,
+        /// Written upwards.
+        upright: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// Shapes on a white page.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    pub width: f32,
+    pub height: f32,
+    pub shapes: Vec<Shape>,
+}
