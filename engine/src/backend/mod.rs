@@ -1,4 +1,4 @@
-//! Interpreters of [`Program`]s. The CPU runs everything; the GPU (wgpu) runs what inference needs.
+//! Interpreters of [`Program`]s. The CPU (SIMD) and the GPU (wgpu) run the same operations.
 
 pub mod cpu;
 #[cfg(feature = "gpu")]

@@ -15,4 +15,4 @@ pub use decoder::{
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

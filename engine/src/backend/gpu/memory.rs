@@ -47,6 +47,11 @@ impl Memory {
         Ok(slice)
     }
 
+    /// The buffer of an optional input, or what stands for a missing one.
+    pub fn bind_or_unread(&self, id: Option<BufferId>) -> Result<Slice, BackendError> {
+        id.map_or(Ok(Slice::whole(&self.unread)), |id| self.bind(id))
+    }
+
     /// Whether two ids stand for the same memory.
     pub fn same(&self, a: BufferId, b: BufferId) -> bool {
         match (&self.buffers[a.index()], &self.buffers[b.index()]) {

@@ -1,4 +1,4 @@
-//! The wgpu backend: Vulkan, Metal and DX12 natively, WebGPU in the browser. It runs what inference needs.
+//! The wgpu backend: Vulkan, Metal and DX12 natively, WebGPU in the browser. It runs inference and training.
 //!
 //! `prepare` turns every operation into dispatches (lower) with buffers, pipelines and bind groups made once; a run
 //! writes the knobs and submits one compute pass; a read is one copy and one map. WGSL is in the `ternary-shaders` crate.
@@ -11,6 +11,7 @@ mod lower;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod train;
 
 use std::collections::HashMap;
 

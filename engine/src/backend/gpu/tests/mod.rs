@@ -6,6 +6,7 @@ mod cpu;
 mod linear;
 mod rows;
 mod sampling;
+mod train;
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
