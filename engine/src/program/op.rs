@@ -305,7 +305,8 @@ pub enum Op {
         len: usize,
     },
     /// AdamW (Loshchilov & Hutter 2019) on one parameter, then `clip` on the latents (0 = off), then `grad = 0`.
-    /// The gradient is first scaled by min(1, clip_norm / sqrt(Σ norms[..norm_count])); `clip_norm` 0 = off.
+    /// The gradient is first scaled by min(1, clip_norm / sqrt(Σ norms[..norm_count])); `clip_norm` 0 = off. Where that sum
+    /// is not finite nothing but the gradient changes: the parameter stays that of the last good step.
     /// Learning rate, bias corrections and weight decay come from the knobs; `decay` says whether this parameter decays.
     AdamW {
         param: BufferId,

@@ -534,6 +534,10 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                     .map(|n| f64::from(*n))
                     .sum::<f64>()
                     .sqrt() as f32;
+                if !norm.is_finite() {
+                    grad.fill(0.0);
+                    return;
+                }
                 let c = training::AdamW {
                     beta1: *beta1,
                     beta2: *beta2,
