@@ -5,6 +5,7 @@
 // Every workgroup adds up the norms, then strides over the elements.
 #import "lib/knobs.wgsl"
 #import "lib/reduce.wgsl"
+#import "lib/finite.wgsl"
 
 @group(0) @binding(1) var<storage, read> norms: array<f32>;       // (NORM_COUNT)
 @group(0) @binding(2) var<storage, read_write> param: array<f32>; // (LEN)
@@ -30,8 +31,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     squares += norms[i];
   }
   let total = reduce_sum(lane, squares);
-  // By its bits: compilers may take for granted that a float is finite.
-  let finite = (bitcast<u32>(total) & 0x7f800000u) != 0x7f800000u;
+  let finite = is_finite(total);
   let norm = sqrt(total);
   var factor = 1.0;
   if (CLIP_NORM > 0.0 && norm > CLIP_NORM) {

@@ -82,6 +82,16 @@ pub trait Backend {
     /// Queue one run. The GPU returns before it has finished.
     fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError>;
 
+    /// Whether runs are queued, so that a read waits for all of them; otherwise each is over when [`Backend::run`] returns.
+    fn queues(&self) -> bool {
+        false
+    }
+
+    /// Wait until no more than the last few queued runs are unfinished: a loop that never reads must not queue without bound.
+    fn throttle(&mut self) -> LocalFuture<'_, Result<(), BackendError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// The contents of one or more buffers of a program (Io or shared), after all queued runs; one round trip.
     fn read<'a>(
         &'a mut self,

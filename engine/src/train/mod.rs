@@ -12,4 +12,4 @@ pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]
 #[cfg(feature = "native")]
-mod tests;
+pub(crate) mod tests;

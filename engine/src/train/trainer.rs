@@ -5,7 +5,7 @@ use crate::config::{ModelConfig, TrainConfig};
 use crate::data::Batches;
 use crate::error::{Error, Result};
 use crate::model::{self, TrainProgram, params};
-use crate::program::{BufferId, Elem, Knobs};
+use crate::program::{BufferId, Elem, Knobs, STEP_FIGURES};
 use crate::quant::anneal_alpha;
 
 /// Figures of one optimiser step.
@@ -25,7 +25,7 @@ struct Step {
     id: ProgramId,
     ids: BufferId,
     targets: BufferId,
-    losses: BufferId,
+    total: BufferId,
 }
 
 pub struct Trainer {
@@ -35,9 +35,12 @@ pub struct Trainer {
     pub seq: usize,
     micro: Step,
     validate: Step,
+    /// The update and its history.
     update: (ProgramId, BufferId),
     /// Optimiser steps done.
     pub step: usize,
+    /// Of these, the last ones whose figures are not read back yet.
+    pending: usize,
 }
 
 impl Trainer {
@@ -75,19 +78,20 @@ impl Trainer {
                 program,
                 ids,
                 targets,
-                losses,
+                total,
+                ..
             } = model::record_train(&config, train.batch_size, seq, z_loss, backward);
             Ok(Step {
                 id: backend.prepare(program)?,
                 ids,
                 targets,
-                losses,
+                total,
             })
         };
         let micro = prepare(true)?;
         let validate = prepare(false)?;
         let update = model::record_update(&config, &train);
-        let update = (backend.prepare(update.program)?, update.norms);
+        let update = (backend.prepare(update.program)?, update.history);
         Ok(Trainer {
             backend,
             config,
@@ -97,17 +101,12 @@ impl Trainer {
             validate,
             update,
             step: 0,
+            pending: 0,
         })
     }
 
-    /// Sum of the losses of one micro-batch.
-    async fn run(
-        &mut self,
-        validate: bool,
-        ids: &[u32],
-        targets: &[u32],
-        knobs: &Knobs,
-    ) -> Result<f64> {
+    /// Queue one micro-batch; its losses are added up on the backend.
+    fn run(&mut self, validate: bool, ids: &[u32], targets: &[u32], knobs: &Knobs) -> Result<()> {
         let step = if validate {
             &self.validate
         } else {
@@ -117,10 +116,7 @@ impl Trainer {
             .write(step.id, step.ids, bytemuck::cast_slice(ids))?;
         self.backend
             .write(step.id, step.targets, bytemuck::cast_slice(targets))?;
-        self.backend.run(step.id, knobs)?;
-        let read = self.backend.read(step.id, &[step.losses]).await?;
-        let losses: Vec<f32> = elements(&read[0]);
-        Ok(losses[..ids.len()].iter().map(|l| f64::from(*l)).sum())
+        Ok(self.backend.run(step.id, knobs)?)
     }
 
     /// Knobs of the step about to be made.
@@ -144,53 +140,88 @@ impl Trainer {
         }
     }
 
-    /// One optimiser step: `accumulation_steps` micro-batches, then the update. A loss that is not finite stops before the update, so
-    /// the parameters stay those of the last good step.
-    pub async fn step(&mut self, data: &Batches<'_>) -> Result<StepReport> {
+    /// One optimiser step: `accumulation_steps` micro-batches, then the update. The figures of this and of earlier steps that
+    /// had not been read back are returned with `report`, and at the latest when the backend's history is full; a backend
+    /// that does not queue always returns them. A step whose gradient is not finite leaves the parameters alone, and is an
+    /// error when its figures are read.
+    pub async fn step(&mut self, data: &Batches<'_>, report: bool) -> Result<Vec<StepReport>> {
         let (batch, micro) = (self.train.batch_size, self.train.accumulation_steps);
         let rows = batch * self.seq;
         let knobs = self.knobs(rows);
-        let mut loss = 0.0;
         for i in 0..micro {
             let first = ((self.step * micro + i) * batch) as u64;
             let (mut ids, mut targets) = (Vec::new(), Vec::new());
             data.fill(first, batch, &mut ids, &mut targets)?;
-            loss += self.run(false, &ids, &targets, &knobs).await?;
+            self.run(false, &ids, &targets, &knobs)?;
         }
-        let loss = loss / (rows * micro) as f64;
-        if !loss.is_finite() {
-            return Err(Error::Training(format!(
-                "the loss is {loss} at step {}; lower --lr, raise --lr-warmup-steps or check the data",
-                self.step + 1
-            )));
-        }
+        let knobs = Knobs {
+            pos: (self.step % model::HISTORY) as u32,
+            ..knobs
+        };
         self.backend.run(self.update.0, &knobs)?;
-        let read = self.backend.read(self.update.0, &[self.update.1]).await?;
-        let norms: Vec<f32> = elements(&read[0]);
-        let grad_norm = norms.iter().map(|n| f64::from(*n)).sum::<f64>().sqrt();
-        if !grad_norm.is_finite() {
-            let all = params::all(&self.config);
-            let at = norms.iter().position(|n| !n.is_finite()).unwrap_or(0);
-            return Err(Error::Training(format!(
-                "the gradient of {} is not finite at step {}; lower --lr or raise --lr-warmup-steps",
-                all[at].name,
-                self.step + 1
-            )));
-        }
         self.step += 1;
-        Ok(StepReport {
-            step: self.step,
-            loss,
-            grad_norm,
-            lr: f64::from(knobs.lr),
-            tokens: rows * micro,
-        })
+        self.pending += 1;
+        if report || !self.backend.queues() || self.pending == model::HISTORY {
+            return self.report().await;
+        }
+        self.backend.throttle().await?;
+        Ok(Vec::new())
+    }
+
+    /// Steps whose figures have been read back and found good.
+    pub fn reported_step(&self) -> usize {
+        self.step - self.pending
+    }
+
+    /// Figures of the steps that have not been read back.
+    pub async fn report(&mut self) -> Result<Vec<StepReport>> {
+        if self.pending == 0 {
+            return Ok(Vec::new());
+        }
+        let read = self.backend.read(self.update.0, &[self.update.1]).await?;
+        let history: Vec<f32> = elements(&read[0]);
+        let tokens = self.train.batch_size * self.seq * self.train.accumulation_steps;
+        let mut reports = Vec::with_capacity(self.pending);
+        for step in self.reported_step()..self.step {
+            let at = step % model::HISTORY * STEP_FIGURES;
+            let [loss, squares, bad] = [history[at], history[at + 1], history[at + 2]];
+            let loss = f64::from(loss) / tokens as f64;
+            let grad_norm = f64::from(squares).sqrt();
+            if !loss.is_finite() || !grad_norm.is_finite() {
+                return Err(self.not_finite(step + 1, loss, bad as usize));
+            }
+            reports.push(StepReport {
+                step: step + 1,
+                loss,
+                grad_norm,
+                lr: self.train.lr_at(step),
+                tokens,
+            });
+        }
+        self.pending = 0;
+        Ok(reports)
+    }
+
+    fn not_finite(&self, step: usize, loss: f64, parameter: usize) -> Error {
+        let gradient = match params::all(&self.config).get(parameter) {
+            Some(p) => format!("the gradient of {} is not finite", p.name),
+            None => "the gradient norm is not finite".to_owned(),
+        };
+        let loss = if loss.is_finite() {
+            String::new()
+        } else {
+            format!("the loss is {loss} and ")
+        };
+        Error::Training(format!(
+            "{loss}{gradient} at step {step}; lower --lr, raise --lr-warmup-steps or check the data"
+        ))
     }
 
     /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard quantiser.
     pub async fn validation_loss(&mut self, data: &Batches<'_>, windows: &[usize]) -> Result<f64> {
         let batch = self.train.batch_size;
-        let (mut sum, mut count) = (0.0, 0usize);
+        let mut count = 0;
+        self.set_buffer(model::VALIDATION_LOSS, &[0.0])?;
         for part in windows.chunks(batch) {
             let (mut ids, mut targets) = (Vec::new(), Vec::new());
             for at in part {
@@ -204,9 +235,14 @@ impl Trainer {
                 rows: ids.len() as u32,
                 ..Knobs::default()
             };
-            sum += self.run(true, &ids, &targets, &knobs).await?;
+            self.run(true, &ids, &targets, &knobs)?;
+            self.backend.throttle().await?;
         }
-        Ok(sum / count.max(1) as f64)
+        let read = self
+            .backend
+            .read(self.validate.id, &[self.validate.total])
+            .await?;
+        Ok(f64::from(elements::<f32>(&read[0])[0]) / count.max(1) as f64)
     }
 
     /// Values of a parameter.

@@ -13,7 +13,7 @@ mod memory;
 mod tests;
 mod train;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use futures_channel::oneshot;
 
@@ -34,6 +34,18 @@ pub struct GpuBackend {
     programs: Vec<Prepared>,
     /// Where reads are copied to; grows to the largest.
     staging: Option<wgpu::Buffer>,
+    last_submission: Option<wgpu::SubmissionIndex>,
+    in_flight: VecDeque<InFlight>,
+}
+
+/// Calls of [`Backend::throttle`] whose runs may be unfinished.
+const MAX_IN_FLIGHT: usize = 2;
+
+/// What had been queued at one [`Backend::throttle`].
+#[derive(Debug)]
+struct InFlight {
+    last: wgpu::SubmissionIndex,
+    done: oneshot::Receiver<()>,
 }
 
 #[derive(Debug)]
@@ -66,6 +78,8 @@ impl GpuBackend {
             shared: HashMap::new(),
             programs: Vec::new(),
             staging: None,
+            last_submission: None,
+            in_flight: VecDeque::new(),
         })
     }
 
@@ -235,8 +249,38 @@ impl Backend for GpuBackend {
                 step.encode(&mut pass);
             }
         }
-        self.gpu.queue.submit([encoder.finish()]);
+        self.last_submission = Some(self.gpu.queue.submit([encoder.finish()]));
         self.gpu.check()
+    }
+
+    fn queues(&self) -> bool {
+        true
+    }
+
+    fn throttle(&mut self) -> LocalFuture<'_, Result<(), BackendError>> {
+        Box::pin(async {
+            let Some(last) = self.last_submission.take() else {
+                return Ok(());
+            };
+            let (sender, done) = oneshot::channel();
+            self.gpu.queue.on_submitted_work_done(move || {
+                // The receiver is gone only if the backend is.
+                let _ = sender.send(());
+            });
+            self.in_flight.push_back(InFlight { last, done });
+            while self.in_flight.len() > MAX_IN_FLIGHT
+                && let Some(oldest) = self.in_flight.pop_front()
+            {
+                self.gpu.poll(wgpu::PollType::Wait {
+                    submission_index: Some(oldest.last),
+                    timeout: None,
+                })?;
+                let done = oldest.done.await;
+                self.gpu.check()?;
+                done.map_err(|e| BackendError::DeviceLost(e.to_string()))?;
+            }
+            Ok(())
+        })
     }
 
     fn read<'a>(

@@ -240,6 +240,22 @@ fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, BackendError>> {
                 .size("SEQ", seq)
                 .size("DIM", dim)
                 .items(seq * dim),
+            Op::SumRows { x, out, rows } => Call::new(&shaders::SUM_ROWS)
+                .bind("x", memory.bind(x)?)
+                .bind("out", memory.bind(out)?)
+                .size("ROWS", rows),
+            Op::RecordStep {
+                loss,
+                norms,
+                norm_count,
+                history,
+                capacity,
+            } => Call::new(&shaders::RECORD_STEP)
+                .bind("norms", memory.bind(norms)?)
+                .bind("loss", memory.bind(loss)?)
+                .bind("history", memory.bind(history)?)
+                .size("NORM_COUNT", norm_count)
+                .size("CAPACITY", capacity),
             Op::AdamW {
                 param,
                 grad,

@@ -1,7 +1,14 @@
 //! Whole training steps: every parameter's gradient against candle's autograd, and a run against the CPU's.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::*;
+use crate::backend::{LocalFuture, ProgramId};
+use crate::data::Batches;
 use crate::model::tests as model;
+use crate::program::Program;
+use crate::train::{StepReport, Trainer, Update, tests as runs};
 
 /// Relative error allowed for gradients: f32 sums of a few hundred terms, and WGSL's exp, tanh and division of a few ulp.
 const GRADIENT_TOLERANCE: f64 = 1e-3;
@@ -28,5 +35,183 @@ fn a_wrong_gradient_fails_the_comparison() {
         let (error, which) = model::compare(gpu, &case, 11, Some(name));
         assert_eq!(which, name);
         assert!(error > 10.0 * GRADIENT_TOLERANCE, "{error}");
+    });
+}
+
+/// A device of its own, for a trainer to keep; call it inside [`with_gpu`].
+fn device() -> GpuBackend {
+    pollster::block_on(GpuBackend::new()).unwrap()
+}
+
+fn trainer(backend: impl Backend + 'static, steps: usize) -> Trainer {
+    Trainer::new(Box::new(backend), runs::config(), runs::train(steps)).unwrap()
+}
+
+/// Figures of `steps` steps, read back once at the end.
+fn reports(trainer: &mut Trainer, steps: usize) -> Vec<StepReport> {
+    let data = runs::data();
+    let batches = Batches::new(&data, trainer.seq, 1, trainer.config.vocab_size).unwrap();
+    let mut reports = Vec::new();
+    for step in 1..=steps {
+        reports.extend(pollster::block_on(trainer.step(&batches, step == steps)).unwrap());
+    }
+    reports
+}
+
+#[test]
+fn a_loss_curve_is_the_cpus() {
+    /// Relative: f32 sums in another order, and now and then a weight or an activation that rounds the other way.
+    const LOSS_TOLERANCE: f64 = 1e-3;
+    with_gpu(|_| {
+        let want = reports(&mut trainer(CpuBackend::new(2), 100), 100);
+        let got = reports(&mut trainer(device(), 100), 100);
+        assert_eq!((got.len(), want.len()), (100, 100));
+        assert!(want[99].loss < 0.6 * want[0].loss, "nothing was learnt");
+        let mut worst = 0.0f64;
+        for (got, want) in got.iter().zip(&want) {
+            let error = (got.loss - want.loss).abs() / want.loss;
+            worst = worst.max(error);
+            assert!(error <= LOSS_TOLERANCE, "{got:?}, the CPU has {want:?}");
+            assert_eq!(
+                (got.step, got.tokens, got.lr),
+                (want.step, want.tokens, want.lr)
+            );
+        }
+        eprintln!("losses differ by at most {worst:.1e}");
+    });
+}
+
+#[test]
+fn steps_are_the_same_from_run_to_run() {
+    with_gpu(|_| {
+        let run = || {
+            let mut trainer = trainer(device(), 10);
+            let reports = reports(&mut trainer, 10);
+            let all = crate::model::params::all(&trainer.config);
+            let parameters: Vec<Vec<f32>> = all
+                .iter()
+                .map(|p| pollster::block_on(trainer.parameter(&p.name)).unwrap())
+                .collect();
+            (reports, parameters)
+        };
+        assert!(run() == run());
+    });
+}
+
+/// A backend that counts its reads.
+struct Counting(GpuBackend, Rc<Cell<usize>>);
+
+impl Backend for Counting {
+    fn info(&self) -> crate::backend::DeviceInfo {
+        Backend::info(&self.0)
+    }
+
+    fn upload(&mut self, name: &str, elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
+        self.0.upload(name, elem, bytes)
+    }
+
+    fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
+        self.0.prepare(program)
+    }
+
+    fn write(&mut self, id: ProgramId, buffer: BufferId, bytes: &[u8]) -> Result<(), BackendError> {
+        self.0.write(id, buffer, bytes)
+    }
+
+    fn run(&mut self, id: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
+        self.0.run(id, knobs)
+    }
+
+    fn queues(&self) -> bool {
+        self.0.queues()
+    }
+
+    fn throttle(&mut self) -> LocalFuture<'_, Result<(), BackendError>> {
+        self.0.throttle()
+    }
+
+    fn read<'a>(
+        &'a mut self,
+        id: ProgramId,
+        buffers: &'a [BufferId],
+    ) -> LocalFuture<'a, Result<Vec<Vec<u8>>, BackendError>> {
+        self.1.set(self.1.get() + 1);
+        self.0.read(id, buffers)
+    }
+
+    fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>> {
+        self.1.set(self.1.get() + 1);
+        self.0.download(name)
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[test]
+fn only_logging_steps_read_back() {
+    with_gpu(|_| {
+        let reads = Rc::new(Cell::new(0));
+        let mut trainer = trainer(Counting(device(), reads.clone()), 20);
+        assert_eq!(reports(&mut trainer, 7).len(), 7);
+        assert_eq!(reads.get(), 1);
+        assert_eq!((trainer.step, trainer.reported_step()), (7, 7));
+    });
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_is_named_and_leaves_the_parameters_alone() {
+    with_gpu(|_| {
+        let mut trainer = trainer(device(), 20);
+        let data = runs::data();
+        let batches = Batches::new(&data, trainer.seq, 1, trainer.config.vocab_size).unwrap();
+        let first = "param.model.layers.0.mlp.down_proj.weight";
+        pollster::block_on(trainer.step(&batches, false)).unwrap();
+        let before = pollster::block_on(trainer.buffer(first)).unwrap();
+        trainer
+            .set_buffer("param.model.norm.weight", &[f32::NAN; 32])
+            .unwrap();
+        pollster::block_on(trainer.step(&batches, false)).unwrap();
+        pollster::block_on(trainer.step(&batches, false)).unwrap();
+        let error = pollster::block_on(trainer.report())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("step 2") && error.contains("the gradient of model."),
+            "{error}"
+        );
+        assert_eq!(pollster::block_on(trainer.buffer(first)).unwrap(), before);
+    });
+}
+
+#[test]
+fn a_lost_device_stops_a_run_and_harms_no_checkpoint() {
+    with_gpu(|_| {
+        let dir = tempfile::tempdir().unwrap();
+        let gpu = device();
+        let lost = gpu.gpu.device.clone();
+        let data = runs::data();
+        let mut observe = |update: Update| {
+            if matches!(update, Update::Step(report) if report.step == 15) {
+                lost.destroy();
+            }
+        };
+        let error = pollster::block_on(crate::train::run(
+            &mut trainer(gpu, 30),
+            &data,
+            None,
+            &runs::options(dir.path(), false),
+            &mut observe,
+        ))
+        .unwrap_err()
+        .to_string();
+        // Figures are read every five steps, checkpoints written every ten.
+        for part in ["lost", "step known to be good is 15", "step-0000010"] {
+            assert!(error.contains(part), "{error}");
+        }
+        let left = crate::train::checkpoint::list(dir.path()).unwrap();
+        assert_eq!(left.len(), 1);
+        crate::train::checkpoint::restore(&mut trainer(CpuBackend::new(1), 30), &left[0]).unwrap();
     });
 }
