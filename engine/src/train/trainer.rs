@@ -1,11 +1,12 @@
 //! One model being trained on one backend: recorded programs, parameters, steps. No files, no clocks.
 
-use crate::backend::{Backend, ProgramId, elements};
+use super::memory::{self, MemoryPlan};
+use crate::backend::{Backend, BackendError, MemoryLimits, ProgramId, elements};
 use crate::config::{ModelConfig, TrainConfig};
 use crate::data::Batches;
 use crate::error::{Error, Result};
-use crate::model::{self, TrainProgram, params};
-use crate::program::{BufferId, Elem, Knobs, STEP_FIGURES};
+use crate::model::{self, TrainProgram, UpdateProgram, params};
+use crate::program::{BufferId, Elem, Knobs, Program, STEP_FIGURES};
 use crate::quant::anneal_alpha;
 
 /// Figures of one optimiser step.
@@ -26,6 +27,47 @@ struct Step {
     ids: BufferId,
     targets: BufferId,
     total: BufferId,
+}
+
+/// The programs of a training run, in the order in which they are prepared.
+pub(super) struct Programs {
+    micro: TrainProgram,
+    validate: TrainProgram,
+    update: UpdateProgram,
+}
+
+impl Programs {
+    pub fn record(config: &ModelConfig, train: &TrainConfig, seq: usize) -> Self {
+        let record = |backward| {
+            let z_loss = train.z_loss as f32;
+            model::record_train(config, train.batch_size, seq, z_loss, backward)
+        };
+        Programs {
+            micro: record(true),
+            validate: record(false),
+            update: model::record_update(config, train),
+        }
+    }
+
+    pub fn all(&self) -> [&Program; 3] {
+        [
+            &self.micro.program,
+            &self.validate.program,
+            &self.update.program,
+        ]
+    }
+}
+
+/// Tokens per sequence.
+pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize> {
+    let seq = train.seq_len.unwrap_or(config.max_seq_len);
+    if seq > config.max_seq_len {
+        return Err(Error::Training(format!(
+            "seq_len {seq} is longer than max_seq_len {}",
+            config.max_seq_len
+        )));
+    }
+    Ok(seq)
 }
 
 pub struct Trainer {
@@ -50,17 +92,42 @@ impl Trainer {
         config: ModelConfig,
         train: TrainConfig,
     ) -> Result<Self> {
-        config.validate()?;
-        train.validate()?;
-        let seq = train.seq_len.unwrap_or(config.max_seq_len);
-        if seq > config.max_seq_len {
-            return Err(Error::Training(format!(
-                "seq_len {seq} is longer than max_seq_len {}",
-                config.max_seq_len
-            )));
+        let plan = MemoryPlan::new(backend.as_ref(), &config, &train)?;
+        memory::check(backend.as_ref(), &config, &train, &plan, &backend.limits())?;
+        let seq = seq_len(&config, &train)?;
+        match Self::allocate(backend.as_mut(), &config, &train, seq) {
+            Ok((micro, validate, update)) => Ok(Trainer {
+                backend,
+                config,
+                train,
+                seq,
+                micro,
+                validate,
+                update,
+                step: 0,
+                pending: 0,
+            }),
+            // The device has less than it said: what it gave until now is what there is.
+            Err(Error::Backend(e @ BackendError::OutOfMemory { .. })) => {
+                let limits = MemoryLimits {
+                    total: Some(backend.memory().total()),
+                    ..backend.limits()
+                };
+                memory::check(backend.as_ref(), &config, &train, &plan, &limits)?;
+                Err(e.into())
+            }
+            Err(e) => Err(e),
         }
-        for p in params::all(&config) {
-            let values = p.init(&config, train.seed);
+    }
+
+    fn allocate(
+        backend: &mut dyn Backend,
+        config: &ModelConfig,
+        train: &TrainConfig,
+        seq: usize,
+    ) -> Result<(Step, Step, (ProgramId, BufferId))> {
+        for p in params::all(config) {
+            let values = p.init(config, train.seed);
             backend.upload(
                 &format!("param.{}", p.name),
                 Elem::F32,
@@ -72,37 +139,23 @@ impl Trainer {
                 model::rope_values(config.max_seq_len, config.head_dim(), config.rope_theta);
             backend.upload(model::ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))?;
         }
-        let z_loss = train.z_loss as f32;
-        let mut prepare = |backward: bool| -> Result<Step> {
-            let TrainProgram {
-                program,
-                ids,
-                targets,
-                total,
-                ..
-            } = model::record_train(&config, train.batch_size, seq, z_loss, backward);
+        let programs = Programs::record(config, train, seq);
+        let mut prepare = |recorded: TrainProgram| -> Result<Step> {
             Ok(Step {
-                id: backend.prepare(program)?,
-                ids,
-                targets,
-                total,
+                ids: recorded.ids,
+                targets: recorded.targets,
+                total: recorded.total,
+                id: backend.prepare(recorded.program)?,
             })
         };
-        let micro = prepare(true)?;
-        let validate = prepare(false)?;
-        let update = model::record_update(&config, &train);
-        let update = (backend.prepare(update.program)?, update.history);
-        Ok(Trainer {
-            backend,
-            config,
-            train,
-            seq,
+        let micro = prepare(programs.micro)?;
+        let validate = prepare(programs.validate)?;
+        let update = programs.update;
+        Ok((
             micro,
             validate,
-            update,
-            step: 0,
-            pending: 0,
-        })
+            (backend.prepare(update.program)?, update.history),
+        ))
     }
 
     /// Queue one micro-batch; its losses are added up on the backend.
@@ -243,6 +296,11 @@ impl Trainer {
             .read(self.validate.id, &[self.validate.total])
             .await?;
         Ok(f64::from(elements::<f32>(&read[0])[0]) / count.max(1) as f64)
+    }
+
+    /// What is allocated.
+    pub fn memory(&self) -> MemoryPlan {
+        self.backend.memory().into()
     }
 
     /// Values of a parameter.
