@@ -388,11 +388,26 @@ pub enum Head {
     Eightbit,
 }
 
-/// Measure prefill and decode speed, and the memory bandwidth beside them.
+/// A model to train for `bench --train`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum TrainShape {
+    /// 4 layers, hidden 128, FFN 512, context 64, vocabulary 65; batch 12.
+    Small,
+    /// 6 layers, hidden 256, SwiGLU 688, context 256, vocabulary 65; batch 8.
+    #[value(name = "5m")]
+    M5,
+    /// 8 layers, hidden 512, SwiGLU 1472, context 512, vocabulary 50257, untied; batch 4.
+    #[value(name = "78m")]
+    M78,
+}
+
+/// Measure prefill and decode speed, and the memory bandwidth beside them; or training, or matrix products.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit bench --synthetic 100m
-  onebit bench --model model.1bit --json")]
+  onebit bench --model model.1bit --json
+  onebit bench --train 5m --device gpu --steps 20
+  onebit bench --gemm 1024,2048,4096 --device gpu")]
 pub struct Bench {
     /// A .1bit file or a checkpoint folder.
     #[arg(long, alias = "model-dir", value_name = "PATH")]
@@ -400,6 +415,21 @@ pub struct Bench {
     /// A random ternary model instead.
     #[arg(long, value_enum, conflicts_with = "model")]
     pub synthetic: Option<Shape>,
+    /// Train a random model on random tokens instead: tokens per second and memory.
+    #[arg(long, value_enum, value_name = "SHAPE", conflicts_with_all = ["model", "synthetic", "gemm"])]
+    pub train: Option<TrainShape>,
+    /// Multiply square matrices of these sizes instead: TFLOP/s.
+    #[arg(long, value_delimiter = ',', value_name = "N,N,…", value_parser = clap::value_parser!(usize), conflicts_with_all = ["model", "synthetic"])]
+    pub gemm: Vec<usize>,
+    /// Sequences per batch of --train; the shape's own when not given.
+    #[arg(long, value_name = "N", requires = "train")]
+    pub batch: Option<usize>,
+    /// Steps that --train measures, after one that warms up.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub steps: usize,
+    /// CPU threads of --train and --gemm; 0 = all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
     /// Precision of the synthetic model's embedding and head.
     #[arg(long, value_enum, default_value = "eightbit")]
     pub head: Head,

@@ -5,22 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use ternary_core::backend::{Backend, cpu::CpuBackend};
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::data::{self, StreamedTexts, TrainingData};
-use ternary_core::session::DeviceChoice;
+use ternary_core::session::open_backend;
 use ternary_core::tokenizer::ChatTemplate;
 use ternary_core::train::checkpoint::Companions;
-use ternary_core::train::{self, RunOptions, Trainer, Update};
+use ternary_core::train::{self, MemoryPlan, RunOptions, Trainer, Update};
 
 use crate::args::Train;
 use crate::progress;
 use crate::tokenize;
 
 pub fn run(a: &Train) -> Result<()> {
-    if a.device == DeviceChoice::Gpu {
-        bail!("training on a GPU is not supported yet; use --device cpu (or auto)");
-    }
     let (tokenizer, tokenizer_json) = tokenize::read(&a.tokenizer)?;
     let crc = data::checksum(&tokenizer_json);
     let data = if a.streaming {
@@ -53,8 +49,9 @@ pub fn run(a: &Train) -> Result<()> {
         })
         .transpose()?;
 
-    let backend = CpuBackend::new(a.threads);
-    eprintln!("device: {} ({})", backend.info().kind, backend.info().name);
+    let (backend, why) = pollster::block_on(open_backend(a.device, a.threads))?;
+    let info = backend.info();
+    eprintln!("device: {} ({}): {why}", info.kind, info.name);
     eprintln!(
         "model: {:.2}M parameters; training data: {}; validation: {} tokens",
         config.parameter_count() as f64 / 1e6,
@@ -68,6 +65,12 @@ pub fn run(a: &Train) -> Result<()> {
         },
         validation.as_ref().map_or(0, data::TokenData::len),
     );
+    let plan = MemoryPlan::new(backend.as_ref(), &config, &train)?;
+    eprintln!(
+        "memory: {plan}; the {} allows {}",
+        info.kind,
+        backend.limits()
+    );
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {
@@ -77,7 +80,7 @@ pub fn run(a: &Train) -> Result<()> {
         eprintln!("\nstopping after this step; press Ctrl-C again to quit without a checkpoint");
     })?;
 
-    let mut trainer = Trainer::new(Box::new(backend), config, train)?;
+    let mut trainer = Trainer::new(backend, config, train)?;
     let max = trainer.train.max_steps as u64;
     let bar = progress::bar(max, "{bar:24} {pos}/{len} {msg} {elapsed}, {eta} left");
     let options = RunOptions {

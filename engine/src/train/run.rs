@@ -12,6 +12,7 @@ use super::diagnose;
 use super::lines::JsonLines;
 use super::stats::Statistics;
 use super::trainer::{StepReport, Trainer};
+use crate::backend::BackendError;
 use crate::config::TrainConfig;
 use crate::data::{BatchSource, Batches, Prefetch, Stream, StreamPlace, TokenData, TrainingData};
 use crate::error::{Error, IoContext, Result};
@@ -101,7 +102,35 @@ fn source(
 }
 
 /// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to the newest checkpoint.
+/// An error of training or of the device says what is left: the last good checkpoint.
 pub async fn run(
+    trainer: &mut Trainer,
+    data: &TrainingData,
+    validation: Option<&TokenData>,
+    options: &RunOptions,
+    observe: Observer<'_>,
+) -> Result<RunSummary> {
+    let result = steps(trainer, data, validation, options, observe).await;
+    result.map_err(|e| {
+        let what = match &e {
+            Error::Training(what) => what.clone(),
+            Error::Backend(BackendError::DeviceLost(_)) => format!(
+                "{e}. Training stopped; the last step known to be good is {}",
+                trainer.reported_step()
+            ),
+            _ => return e,
+        };
+        match checkpoint::list(&options.output_dir) {
+            Ok(list) => Error::Training(match list.last() {
+                Some(good) => format!("{what}. The last good checkpoint is {}", good.display()),
+                None => format!("{what}. No checkpoint had been written yet"),
+            }),
+            Err(_) => e,
+        }
+    })
+}
+
+async fn steps(
     trainer: &mut Trainer,
     data: &TrainingData,
     validation: Option<&TokenData>,
@@ -182,32 +211,41 @@ pub async fn run(
     let mut saved = None;
 
     while trainer.step < train.max_steps {
-        let report =
-            trainer
-                .step(batches.as_mut())
-                .await
-                .map_err(|e| match (e, checkpoint::list(dir)) {
-                    (Error::Training(m), Ok(list)) => Error::Training(match list.last() {
-                        Some(good) => {
-                            format!("{m}. The last good checkpoint is {}", good.display())
-                        }
-                        None => format!("{m}. No checkpoint had been written yet"),
-                    }),
-                    (e, _) => e,
-                })?;
-        let step = report.step;
-        first_loss = first_loss.or((step == 1).then_some(report.loss));
-        tokens_seen += report.tokens as u64;
-        sum += report.loss;
-        steps += 1;
-        tokens += report.tokens;
-        observe(Update::Step(report));
+        let step = trainer.step + 1;
         let last = step == train.max_steps;
+        let every = |n: usize| n > 0 && step.is_multiple_of(n);
+        let due = [
+            every(train.log_every),
+            every(train.eval_every),
+            every(train.save_every),
+            train.stats_every.is_some_and(every),
+            // What the first loss was helps to say what is wrong later.
+            step == 1,
+        ];
+        let report = last || due.contains(&true);
+        let mut reports = trainer.step(batches.as_mut(), report).await?;
+        let mut seen = |reports: &[StepReport]| {
+            for report in reports {
+                sum += report.loss;
+                first_loss = first_loss.or((report.step == 1).then_some(report.loss));
+                observe(Update::Step(*report));
+            }
+        };
+        seen(&reports);
         let stop = options.stop.load(Ordering::Relaxed);
+        if stop {
+            let rest = trainer.report().await?;
+            seen(&rest);
+            reports.extend(rest);
+        }
+        steps += reports.len();
+        let made: usize = reports.iter().map(|r| r.tokens).sum();
+        tokens += made;
+        tokens_seen += made as u64;
 
         let (mut measured, mut improved) = (None, false);
         if let (Some(v), Some(windows)) = (&validation, &windows)
-            && (last || (train.eval_every > 0 && step.is_multiple_of(train.eval_every)))
+            && (last || every(train.eval_every))
         {
             let paused = Instant::now();
             let loss = trainer.validation_loss(v, windows).await?;
@@ -222,16 +260,16 @@ pub async fn run(
             }
             since += paused.elapsed();
         }
-        let due = train.stats_every.map_or(measured.is_some(), |every| {
-            every > 0 && step.is_multiple_of(every)
-        });
+        let due = train.stats_every.map_or(measured.is_some(), every);
         if due && let Some((statistics, lines)) = &mut statistics {
             let paused = Instant::now();
             let matrices = statistics.measure(trainer).await?;
             lines.line(&json!({"step": step, "matrices": matrices}))?;
             since += paused.elapsed();
         }
-        if step.is_multiple_of(train.log_every) || last || measured.is_some() || stop {
+        if let Some(report) = reports.last()
+            && (every(train.log_every) || last || measured.is_some() || stop)
+        {
             train_loss = sum / steps as f64;
             let speed = tokens as f64 / since.elapsed().as_secs_f64().max(1e-9);
             let mut line = json!({
@@ -257,8 +295,7 @@ pub async fn run(
             (sum, steps) = (0.0, 0);
             (tokens, since) = (0, Instant::now());
         }
-        let due = train.save_every > 0 && step.is_multiple_of(train.save_every);
-        if last || stop || due || improved {
+        if last || stop || every(train.save_every) || improved {
             let paused = Instant::now();
             let mut state = TrainState::new(step, &train, tokens_seen, checksum);
             (state.last_val_loss, state.last_train_loss) =

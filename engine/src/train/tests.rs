@@ -9,7 +9,7 @@ use crate::backend::cpu::CpuBackend;
 use crate::config::{LrDecay, ModelConfig, TrainConfig};
 use crate::data::{Batches, TokenData};
 
-fn config() -> ModelConfig {
+pub fn config() -> ModelConfig {
     ModelConfig {
         vocab_size: 50,
         hidden_size: 32,
@@ -26,7 +26,7 @@ fn config() -> ModelConfig {
     }
 }
 
-fn train(steps: usize) -> TrainConfig {
+pub fn train(steps: usize) -> TrainConfig {
     TrainConfig {
         lr: 5e-3,
         lr_warmup_steps: 3,
@@ -42,7 +42,7 @@ fn train(steps: usize) -> TrainConfig {
 }
 
 /// A sequence with a rule to learn: each token follows from the last.
-fn data() -> TokenData {
+pub fn data() -> TokenData {
     let mut ids = vec![3u32];
     for _ in 0..4000 {
         ids.push((ids[ids.len() - 1] * 7 + 3) % 50);
@@ -54,7 +54,7 @@ fn trainer(threads: usize, steps: usize) -> Trainer {
     Trainer::new(Box::new(CpuBackend::new(threads)), config(), train(steps)).unwrap()
 }
 
-fn options(dir: &std::path::Path, resume: bool) -> RunOptions {
+pub fn options(dir: &std::path::Path, resume: bool) -> RunOptions {
     RunOptions {
         output_dir: dir.to_owned(),
         companions: Companions {
@@ -151,7 +151,7 @@ fn accumulated_micro_batches_equal_the_large_batch() {
         let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config(), t).unwrap();
         let mut last = 0.0;
         for _ in 0..3 {
-            last = pollster::block_on(trainer.step(&mut batches)).unwrap().loss;
+            last = pollster::block_on(trainer.step(&mut batches, true)).unwrap()[0].loss;
         }
         results.push(last);
     }
@@ -165,7 +165,7 @@ fn a_loss_that_is_not_finite_stops_and_names_the_step() {
     let mut t = trainer(1, 10);
     t.set_buffer("param.model.norm.weight", &[f32::NAN; 32])
         .unwrap();
-    let e = pollster::block_on(t.step(&mut batches)).unwrap_err();
+    let e = pollster::block_on(t.step(&mut batches, true)).unwrap_err();
     assert!(e.to_string().contains("step 1"), "{e}");
 }
 

@@ -8,7 +8,7 @@ use super::memory::Memory;
 use super::simd::Level;
 use super::{attention, forward, linear, sample, training};
 use crate::program::{
-    BufferDecl, BufferId, DropoutMask, EmbedTable, Knobs, LinearInput, Op, Weight,
+    BufferDecl, BufferId, DropoutMask, EmbedTable, Knobs, LinearInput, Op, STEP_FIGURES, Weight,
 };
 use crate::quant::tile::act_stride;
 
@@ -537,6 +537,29 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                 out[*slot] = training::squared_norm(b.f32(*grad))
             });
         }
+        Op::SumRows { x, out, rows } => {
+            b.with([*out], |b, [out]| {
+                let x = &b.f32(*x)[..valid(*rows)];
+                out[0] += x.iter().map(|x| f64::from(*x)).sum::<f64>() as f32;
+            });
+        }
+        Op::RecordStep {
+            loss,
+            norms,
+            norm_count,
+            history,
+            capacity,
+        } => {
+            b.with([*loss, *history], |b, [loss, history]| {
+                let norms = &b.f32(*norms)[..*norm_count];
+                let bad = norms.iter().position(|n| !n.is_finite());
+                let row = &mut history[pos % capacity * STEP_FIGURES..][..STEP_FIGURES];
+                row[0] = loss[0];
+                row[1] = norms.iter().map(|n| f64::from(*n)).sum::<f64>() as f32;
+                row[2] = bad.unwrap_or(*norm_count) as f32;
+                loss[0] = 0.0;
+            });
+        }
         Op::AdamW {
             param,
             grad,
@@ -558,6 +581,10 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                     .map(|n| f64::from(*n))
                     .sum::<f64>()
                     .sqrt() as f32;
+                if !norm.is_finite() {
+                    grad.fill(0.0);
+                    return;
+                }
                 let c = training::AdamW {
                     beta1: *beta1,
                     beta2: *beta2,

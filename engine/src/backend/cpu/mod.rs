@@ -16,7 +16,7 @@ mod training;
 
 use std::collections::HashMap;
 
-use super::{Backend, BackendError, DeviceInfo, LocalFuture, ProgramId};
+use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
 use crate::program::{BufferId, Elem, Knobs, Program, Role};
 use memory::Memory;
 use simd::Level;
@@ -222,6 +222,44 @@ impl Backend for CpuBackend {
             .map(<[u8]>::to_vec)
             .ok_or_else(|| BackendError::NoBuffer(name.to_owned()));
         Box::pin(async move { found })
+    }
+
+    fn plan(&self, programs: &[&Program]) -> MemoryUse {
+        let mut used = MemoryUse::default();
+        let mut slots: Vec<u64> = Vec::new();
+        for program in programs {
+            used.add_buffers(program, |bytes| bytes as u64);
+            for (slot, bytes) in program.slots.iter().enumerate() {
+                if slot == slots.len() {
+                    slots.push(0);
+                }
+                slots[slot] = slots[slot].max(*bytes as u64);
+            }
+        }
+        used.add_scratch(slots);
+        used
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let mut used = MemoryUse::default();
+        for prepared in &self.programs {
+            used.add_buffers(&prepared.program, |bytes| bytes as u64);
+        }
+        let bytes = |index: &usize| self.memory[*index].len() as u64;
+        used.shared = self
+            .shared
+            .iter()
+            .map(|(name, index)| (name.clone(), bytes(index)))
+            .collect();
+        used.add_scratch(self.slots.iter().map(bytes));
+        used
+    }
+
+    fn limits(&self) -> MemoryLimits {
+        MemoryLimits {
+            buffer: None,
+            total: crate::platform::available_memory(),
+        }
     }
 
     fn clear(&mut self) {

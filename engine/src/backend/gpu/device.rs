@@ -34,7 +34,7 @@ pub(super) struct Gpu {
     pub packed_dot: bool,
     /// The most bytes one storage binding may have.
     pub max_binding: u64,
-    max_buffer: u64,
+    pub max_buffer: u64,
     faults: Arc<Mutex<Faults>>,
 }
 
@@ -113,8 +113,7 @@ impl Gpu {
         bytes: usize,
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer, BackendError> {
-        // Bindings of vec4 arrays need at least one element.
-        let size = bytes.next_multiple_of(4).max(16) as u64;
+        let size = storage_bytes(bytes);
         if size > self.max_buffer {
             return Err(BackendError::OutOfMemory {
                 device: DEVICE,
@@ -163,6 +162,11 @@ impl Gpu {
             .map_err(|e| BackendError::DeviceLost(e.to_string()))?;
         self.check()
     }
+}
+
+/// What a buffer for `bytes` takes: whole words, and bindings of vec4 arrays need at least one element.
+pub(super) fn storage_bytes(bytes: usize) -> u64 {
+    bytes.next_multiple_of(4).max(16) as u64
 }
 
 fn lock(faults: &Mutex<Faults>) -> std::sync::MutexGuard<'_, Faults> {

@@ -69,27 +69,6 @@ fn mistakes_are_errors() {
 }
 
 #[test]
-fn training_is_refused_by_name() {
-    with_gpu(|gpu| {
-        let mut case = Case::default();
-        let x = case.f32(&[1.0]);
-        let out = case.out(1);
-        let op = Op::Scale {
-            x,
-            out,
-            scale: 2.0,
-            len: 1,
-            accumulate: false,
-        };
-        let error = case.try_run(gpu, op, &rows(1), &[out]).unwrap_err();
-        assert!(
-            matches!(error, BackendError::Unsupported { op: "scale", .. }),
-            "{error}"
-        );
-    });
-}
-
-#[test]
 fn running_out_of_memory_is_an_error_and_not_the_end() {
     with_gpu(|gpu| {
         // More than any adapter has.

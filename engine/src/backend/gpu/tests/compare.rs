@@ -4,6 +4,9 @@
 pub const ROUNDINGS: f64 = 1e-6;
 /// Sums of some hundred f32 products in another order than f64's, and divisions and roots of 2.5 ulp (Vulkan's bound).
 pub const SUMS: f64 = 5e-6;
+/// Gradients that a matrix unit multiplies in bf16 pieces: 2⁻¹⁵ of Σ|a·b| at the most, about 2⁻¹⁸ typically, in sums whose terms
+/// cancel.
+pub const GRADIENT_PRODUCTS: f64 = 6e-5;
 /// exp and tanh of WGSL: 3 + 2·|x| ulp and 1e-5 relative.
 pub const TRANSCENDENTAL: f64 = 2e-5;
 
