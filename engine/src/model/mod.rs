@@ -10,8 +10,8 @@ pub mod params;
 
 pub use attention::{ROPE_TABLE, rope_values};
 pub use decoder::{
-    CANDIDATES, InferProgram, Logits, RECENT, SamplingBuffers, TrainProgram, UpdateProgram,
-    record_infer, record_train, record_update,
+    CANDIDATES, InferProgram, Logits, Objective, RECENT, SamplingBuffers, TrainProgram,
+    UpdateProgram, record_infer, record_train, record_update,
 };
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ struct Case {
     seq: usize,
     alpha: f32,
     arenas: f32,
-    z_loss: f32,
+    objective: Objective,
 }
 
 /// Largest relative gradient error over all parameters, and the loss error.
@@ -84,8 +84,11 @@ fn compare(case: &Case, seed: u64, spoil: Option<&str>) -> (f64, String) {
     let mut reference = Reference::new(c, &values).unwrap();
     reference.alpha = f64::from(case.alpha);
     reference.arenas = f64::from(case.arenas);
+    if case.objective.dropout > 0.0 {
+        reference.dropout = Some((5, case.objective.dropout));
+    }
     let loss = reference
-        .loss(&ids, &targets, case.batch, f64::from(case.z_loss))
+        .loss(&ids, &targets, case.batch, f64::from(case.objective.z_loss))
         .unwrap();
     let want = loss.backward().unwrap();
 
@@ -101,7 +104,7 @@ fn compare(case: &Case, seed: u64, spoil: Option<&str>) -> (f64, String) {
             .upload(ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))
             .unwrap();
     }
-    let step = record_train(c, case.batch, case.seq, case.z_loss, true);
+    let step = record_train(c, case.batch, case.seq, case.objective, true);
     let (ids_at, targets_at, losses_at) = (step.ids, step.targets, step.losses);
     let program = backend.prepare(step.program).unwrap();
     backend
@@ -115,12 +118,13 @@ fn compare(case: &Case, seed: u64, spoil: Option<&str>) -> (f64, String) {
         grad_scale: 1.0 / n as f32,
         anneal: case.alpha,
         arenas: case.arenas,
+        seed: 5,
         ..Knobs::default()
     };
     backend.run(program, &knobs).unwrap();
     let losses = pollster::block_on(backend.read(program, &[losses_at])).unwrap();
     let mean = elements::<f32>(&losses[0]).iter().sum::<f32>() / n as f32;
-    if case.z_loss == 0.0 {
+    if case.objective.z_loss == 0.0 {
         let want = loss.to_scalar::<f64>().unwrap();
         assert!(
             (f64::from(mean) - want).abs() < 1e-4 * want,
@@ -175,7 +179,7 @@ fn check(name: &str, config: ModelConfig, tweak: impl FnOnce(&mut Case)) {
         seq: 7,
         alpha: 0.0,
         arenas: 0.0,
-        z_loss: 0.0,
+        objective: Objective::default(),
     };
     tweak(&mut case);
     let (error, which) = compare(&case, 11, None);
@@ -319,7 +323,17 @@ fn gradients_of_every_switch_equal_autograd() {
         },
         |c| c.arenas = 0.3,
     );
-    check("z-loss", base.clone(), |c| c.z_loss = 0.01);
+    check("z-loss", base.clone(), |c| c.objective.z_loss = 0.01);
+    check("dropout", base.clone(), |c| c.objective.dropout = 0.3);
+    check(
+        "several blocks of attention",
+        ModelConfig {
+            max_seq_len: 160,
+            num_kv_heads: Some(2),
+            ..base.clone()
+        },
+        |c| (c.batch, c.seq) = (2, 150),
+    );
     check("one token", base.clone(), |c| (c.batch, c.seq) = (5, 1));
     check("long row", base, |c| (c.batch, c.seq) = (1, 16));
 }
@@ -356,7 +370,7 @@ fn a_wrong_gradient_fails_the_comparison() {
         seq: 5,
         alpha: 0.0,
         arenas: 0.0,
-        z_loss: 0.0,
+        objective: Objective::default(),
     };
     let name = "model.layers.1.mlp.up_proj.weight";
     let (error, which) = compare(&case, 11, Some(name));

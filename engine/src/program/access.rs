@@ -95,6 +95,7 @@ impl Op {
                 values,
                 ..
             } => Access::new(&[*logits], &[*ids, *values]),
+            Op::Dropout { x, .. } => Access::new(&[*x], &[*x]),
             Op::FakeQuantWeight { latent, out, .. } => Access::new(&[*latent], &[*out]),
             Op::SteBackward { latent, grad, .. } => Access::new(&[*latent, *grad], &[*grad]),
             Op::FakeQuantAct { x, out, .. } => Access::new(&[*x], &[*out]),
@@ -196,6 +197,7 @@ impl Op {
             Op::EmbedBackward { .. } => "embed_backward",
             Op::PositionBackward { .. } => "position_backward",
             Op::SquaredNorm { .. } => "squared_norm",
+            Op::Dropout { .. } => "dropout",
             Op::AdamW { .. } => "adamw",
         }
     }

@@ -23,4 +23,7 @@ pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]
 #[cfg(feature = "native")]
+mod switches;
+#[cfg(test)]
+#[cfg(feature = "native")]
 mod tests;

@@ -431,6 +431,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
         }
         Op::FakeQuantWeight { .. }
         | Op::SteBackward { .. }
+        | Op::Dropout { .. }
         | Op::FakeQuantAct { .. }
         | Op::MatMul { .. }
         | Op::RmsNormBackward { .. }
