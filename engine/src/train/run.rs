@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use super::best::{self, Best, Exact};
-use super::checkpoint::{self, Companions, TrainState};
+use super::best;
+use super::checkpoint::{self, Best, Companions, Exact, TrainState};
 use super::diagnose;
 use super::lines::JsonLines;
 use super::stats::Statistics;
@@ -101,6 +101,35 @@ fn source(
 }
 
 /// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to the newest checkpoint.
+///
+/// # Errors
+/// Data or folders that do not fit, files that cannot be written, and a training that leaves the finite numbers: the error then names
+/// the step, the parameter and the last good checkpoint.
+///
+/// ```
+/// use ternary_core::backend::cpu::CpuBackend;
+/// use ternary_core::config::{ModelConfig, TrainConfig};
+/// use ternary_core::data::{TokenData, TrainingData};
+/// use ternary_core::train::{RunOptions, Trainer, checkpoint::Companions, run};
+///
+/// let config = ModelConfig {
+///     vocab_size: 10, hidden_size: 16, num_heads: 2, num_layers: 1, intermediate_size: 32, max_seq_len: 8, ..ModelConfig::default()
+/// };
+/// let train = TrainConfig { max_steps: 3, ..TrainConfig::default() };
+/// let ids: Vec<u32> = (0..500).map(|i| i % 10).collect();
+/// let data = TrainingData::from(TokenData::from_ids(&ids, 10)?);
+/// let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config, train)?;
+/// let dir = tempfile::tempdir().unwrap();
+/// let options = RunOptions {
+///     output_dir: dir.path().join("run"),
+///     companions: Companions { tokenizer: "{}".into(), chat_template: None },
+///     resume: false,
+///     stop: Default::default(),
+/// };
+/// let summary = pollster::block_on(run(&mut trainer, &data, None, &options, &mut |_| {}))?;
+/// assert!(summary.step == 3 && summary.checkpoint.ends_with("step-0000003"));
+/// # Ok::<(), ternary_core::Error>(())
+/// ```
 pub async fn run(
     trainer: &mut Trainer,
     data: &TrainingData,
@@ -182,19 +211,15 @@ pub async fn run(
     let mut saved = None;
 
     while trainer.step < train.max_steps {
-        let report =
-            trainer
-                .step(batches.as_mut())
-                .await
-                .map_err(|e| match (e, checkpoint::list(dir)) {
-                    (Error::Training(m), Ok(list)) => Error::Training(match list.last() {
-                        Some(good) => {
-                            format!("{m}. The last good checkpoint is {}", good.display())
-                        }
-                        None => format!("{m}. No checkpoint had been written yet"),
-                    }),
-                    (e, _) => e,
-                })?;
+        let report = match trainer.step(batches.as_mut()).await {
+            Err(Error::Training(m)) => {
+                return Err(Error::Training(match checkpoint::last_good(dir)? {
+                    Some(good) => format!("{m}. The last good checkpoint is {}", good.display()),
+                    None => format!("{m}. There is no good checkpoint yet"),
+                }));
+            }
+            report => report?,
+        };
         let step = report.step;
         first_loss = first_loss.or((step == 1).then_some(report.loss));
         tokens_seen += report.tokens as u64;

@@ -36,9 +36,9 @@ fn run(config: Value, train: Value) -> (Vec<f64>, f64, Trainer) {
     let ids: Vec<u32> = (0..2000u32).map(|i| (i * i + i / 7) % 40).collect();
     let data = TokenData::from_ids(&ids, 40).unwrap();
     let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config, train).unwrap();
-    let batches = Batches::new(&data, trainer.seq, trainer.train.seed, 40).unwrap();
+    let mut batches = Batches::new(&data, trainer.seq, trainer.train.seed, 40).unwrap();
     let losses = (0..STEPS)
-        .map(|_| pollster::block_on(trainer.step(&batches)).unwrap().loss)
+        .map(|_| pollster::block_on(trainer.step(&mut batches)).unwrap().loss)
         .collect();
     let windows = batches.fixed(4);
     let validation = pollster::block_on(trainer.validation_loss(&batches, &windows)).unwrap();
@@ -131,7 +131,7 @@ fn train_switches() -> Vec<(Value, &'static str, Value)> {
 }
 
 /// Fields that do not act on the first few losses, and where they are tested instead.
-const TESTED_ELSEWHERE: [&str; 7] = [
+const TESTED_ELSEWHERE: [&str; 11] = [
     // Sizes of what is refused, not of what is computed: config tests.
     "vocab_size",
     "max_seq_len",
@@ -141,6 +141,11 @@ const TESTED_ELSEWHERE: [&str; 7] = [
     "eval_every",
     "eval_batches",
     "patience",
+    "keep_last",
+    "keep_best",
+    "stats_every",
+    // The order of streamed texts: the tests of data.
+    "shuffle_buffer",
 ];
 
 #[test]
@@ -229,8 +234,8 @@ fn clipping_bounds_the_gradient_that_reaches_the_moments() {
     let data =
         TokenData::from_ids(&(0..500u32).map(|i| i * i % 40).collect::<Vec<_>>(), 40).unwrap();
     let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config, train).unwrap();
-    let batches = Batches::new(&data, trainer.seq, 1, 40).unwrap();
-    let report = pollster::block_on(trainer.step(&batches)).unwrap();
+    let mut batches = Batches::new(&data, trainer.seq, 1, 40).unwrap();
+    let report = pollster::block_on(trainer.step(&mut batches)).unwrap();
     assert!(
         report.grad_norm > 0.01,
         "reported before clipping: {}",
