@@ -45,6 +45,18 @@ pub enum WeightScale {
 }
 
 /// Everything that defines a decoder. The seed's defaults are this struct's; `config/recommended.json` holds the recipe to use.
+///
+/// ```
+/// use ternary_core::config::{ModelConfig, QuantMode};
+///
+/// let json = r#"{"vocab_size": 300, "hidden_size": 64, "num_heads": 4, "num_layers": 2, "intermediate_size": 128}"#;
+/// let config = ModelConfig::from_json(json)?;
+/// assert_eq!(config.bit_map().layer_modes.len(), 2);
+/// assert_eq!(config.bit_map().embedding, QuantMode::F16);
+/// let e = ModelConfig::from_json(r#"{"hiden_size": 64}"#).unwrap_err();
+/// assert!(e.to_string().contains("did you mean `hidden_size`"));
+/// # Ok::<(), ternary_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {

@@ -18,6 +18,17 @@ pub enum LrDecay {
 }
 
 /// Optimiser, schedule and batch. Command-line flags override these field by field.
+///
+/// ```
+/// use ternary_core::config::TrainConfig;
+///
+/// let json = serde_json::json!({"lr": 4e-3, "lr_warmup_steps": 100, "max_steps": 2000});
+/// let train = TrainConfig::from_value(json)?;
+/// assert_eq!(train.lr_at(99), 4e-3);
+/// let e = TrainConfig::from_value(serde_json::json!({"max_step": 10})).unwrap_err();
+/// assert!(e.to_string().contains("did you mean `max_steps`"));
+/// # Ok::<(), ternary_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,7 @@ const BLOCKS: u64 = 1 << 63;
 #[derive(Clone, Debug)]
 pub struct StreamedTexts {
     files: Vec<PathBuf>,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     checksum: u32,
     bytes: u64,
 }
@@ -70,7 +71,7 @@ impl StreamedTexts {
         }
         Ok(StreamedTexts {
             files,
-            tokenizer: tokenizer.clone(),
+            tokenizer: Arc::new(tokenizer.clone()),
             checksum: hash.finalize(),
             bytes,
         })

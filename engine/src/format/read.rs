@@ -9,6 +9,18 @@ use super::{
 const BAND_BYTES: usize = 4 << 20;
 
 /// An opened file: all it says before the tensors.
+///
+/// ```no_run
+/// use ternary_core::format::OneBit;
+/// use ternary_core::platform::FileSource;
+///
+/// let source = FileSource::open("model.1bit".as_ref())?;
+/// let file = pollster::block_on(OneBit::open(&source))?;
+/// for tensor in &file.tensors {
+///     println!("{} {:?} {} bytes", tensor.name, tensor.shape, tensor.length);
+/// }
+/// # Ok::<(), ternary_core::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct OneBit {
     pub metadata: Metadata,

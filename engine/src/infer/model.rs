@@ -20,6 +20,29 @@ struct Step {
     sampling: Option<SamplingBuffers>,
 }
 
+/// A model on a backend, with its KV cache: takes tokens, gives candidates for the next one.
+///
+/// ```
+/// use ternary_core::backend::cpu::CpuBackend;
+/// use ternary_core::format::OneBit;
+/// use ternary_core::infer::{Model, Sampler, Sampling};
+/// use ternary_core::platform::FileSource;
+/// use ternary_core::tokenizer::Tokenizer;
+///
+/// let source = FileSource::open("tests/fixtures/v1.1bit".as_ref())?;
+/// let file = pollster::block_on(OneBit::open(&source))?;
+/// let tokenizer = Tokenizer::from_json(file.metadata.tokenizer.as_deref().unwrap_or_default())?;
+/// let backend = Box::new(CpuBackend::new(1));
+/// let mut model = pollster::block_on(Model::load(backend, &file, &source, &mut |_| {}))?;
+/// let mut sampler = Sampler::new(&Sampling::default());
+/// let mut next = tokenizer.encode("The cat")?;
+/// for _ in 0..3 {
+///     let candidates = pollster::block_on(model.feed(&next, &[], 1.0))?;
+///     next = sampler.choose(candidates).into_iter().collect();
+/// }
+/// assert!(model.cached().len() > 3);
+/// # Ok::<(), ternary_core::Error>(())
+/// ```
 pub struct Model {
     backend: Box<dyn Backend>,
     config: ModelConfig,

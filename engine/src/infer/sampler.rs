@@ -3,6 +3,14 @@
 use super::Sampling;
 use crate::rng::Rng;
 
+/// Draws tokens as a [`Sampling`] says.
+///
+/// ```
+/// use ternary_core::infer::{Sampler, Sampling};
+///
+/// let mut sampler = Sampler::new(&Sampling { temperature: 0.0, ..Sampling::default() });
+/// assert_eq!(sampler.choose(vec![(7, 1.5), (9, 3.0), (2, -1.0)]), Some(9));
+/// ```
 #[derive(Debug)]
 pub struct Sampler {
     sampling: Sampling,

@@ -70,6 +70,20 @@ impl BufferDecl {
 }
 
 /// Operations in order, with every buffer they touch.
+///
+/// ```
+/// use ternary_core::program::{Elem, Op, Program, Recorder};
+///
+/// let mut rec = Recorder::new();
+/// let x = rec.io(Elem::F32, 4);
+/// let (half, out) = (rec.f32(4), rec.io(Elem::F32, 4));
+/// for (x, out, scale) in [(x, half, 0.5), (half, out, 4.0)] {
+///     rec.push(Op::Scale { x, out, scale, len: 4, accumulate: false });
+/// }
+/// let program: Program = rec.finish("twice");
+/// assert_eq!(program.ops.len(), 2);
+/// assert_eq!(program.scratch_bytes(), 4 * Elem::F32.bytes());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Program {
     pub label: String,

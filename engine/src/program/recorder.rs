@@ -5,6 +5,23 @@ use std::collections::HashMap;
 use super::{BufferDecl, BufferId, Elem, Op, Program, Role, plan_slots};
 
 /// Collects buffers and operations in the order the model records them.
+///
+/// ```
+/// use ternary_core::backend::{Backend, cpu::CpuBackend, elements};
+/// use ternary_core::program::{Elem, Knobs, Op, Recorder};
+///
+/// let mut rec = Recorder::new();
+/// let (x, out) = (rec.io(Elem::F32, 3), rec.io(Elem::F32, 3));
+/// rec.push(Op::Scale { x, out, scale: 2.0, len: 3, accumulate: false });
+/// let mut backend = CpuBackend::new(1);
+/// let program = backend.prepare(rec.finish("twice"))?;
+/// let values: Vec<u8> = [1f32, 2.0, 3.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+/// backend.write(program, x, &values)?;
+/// backend.run(program, &Knobs::default())?;
+/// let read = pollster::block_on(backend.read(program, &[out]))?;
+/// assert_eq!(elements::<f32>(&read[0]), [2.0, 4.0, 6.0]);
+/// # Ok::<(), ternary_core::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Recorder {
     buffers: Vec<BufferDecl>,

@@ -43,7 +43,28 @@ pub struct Loaded {
     pub info: ModelInfo,
 }
 
-/// One user's model and what it is doing.
+/// One user's model and what it is doing. Commands go in, events come out.
+///
+/// ```
+/// use ternary_core::infer::Sampling;
+/// use ternary_core::platform::FileSource;
+/// use ternary_core::session::{Command, DeviceChoice, Event, Session};
+///
+/// let source = FileSource::open("tests/fixtures/v1.1bit".as_ref())?;
+/// let mut session = Session::with_threads(1);
+/// let mut text = String::new();
+/// let mut emit = |event| match event {
+///     Event::Token { text: piece } => text += &piece,
+///     Event::Error { message } => panic!("{message}"),
+///     _ => {}
+/// };
+/// pollster::block_on(session.load(&source, DeviceChoice::Cpu, &mut emit));
+/// let sampling = Sampling { temperature: 0.0, max_tokens: 8, ..Sampling::default() };
+/// let prompt = "The cat".into();
+/// pollster::block_on(session.handle(Command::Generate { prompt, sampling }, &mut emit));
+/// assert!(!text.is_empty());
+/// # Ok::<(), ternary_core::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Session {
     loaded: Option<Loaded>,

@@ -37,6 +37,19 @@ const END_NAMES: [&str; 8] = [
 ];
 
 /// A tokenizer and the ids that end a text.
+///
+/// ```
+/// use ternary_core::tokenizer::Tokenizer;
+///
+/// let text = "the cat sat on the mat, the cat ran";
+/// let tokenizer = Tokenizer::train(std::iter::once(text), 270)?;
+/// let ids = tokenizer.encode("the cat")?;
+/// assert!(ids.len() < "the cat".len());
+/// assert_eq!(tokenizer.decode(&ids)?, "the cat");
+/// let again = Tokenizer::from_json(&tokenizer.to_json()?)?;
+/// assert_eq!(again.vocab_size(), tokenizer.vocab_size());
+/// # Ok::<(), ternary_core::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: HfTokenizer,

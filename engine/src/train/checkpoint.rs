@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::best::{self, Best, Exact};
+use super::best;
+pub use super::best::{Best, Exact};
 use super::files::{self, write_synced as write};
 use super::trainer::Trainer;
 use crate::config::{ModelConfig, TrainConfig};
@@ -185,6 +186,14 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The newest checkpoint whose parameters are all finite.
+pub(super) fn last_good(dir: &Path) -> Result<Option<PathBuf>> {
+    let finite = |path: &PathBuf| {
+        load(path).is_ok_and(|l| l.tensors.values().flatten().all(|v| v.is_finite()))
+    };
+    Ok(list(dir)?.into_iter().rev().find(finite))
 }
 
 /// Delete a checkpoint so that an interruption leaves no part of it under its name.

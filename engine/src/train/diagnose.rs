@@ -1,6 +1,7 @@
 //! What is likely wrong with a training that goes wrong: messages that name the cause.
 
 use super::trainer::Trainer;
+#[cfg(feature = "native")]
 use crate::config::{ModelConfig, TrainConfig};
 use crate::error::Result;
 use crate::model::params;
@@ -26,6 +27,7 @@ pub(super) async fn not_finite(trainer: &mut Trainer) -> Result<String> {
 }
 
 /// Why the loss may be above uniform guessing after warm-up. A good initialisation begins at about uniform guessing.
+#[cfg(feature = "native")]
 pub(super) fn above_uniform(
     loss: f64,
     uniform: f64,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use super::best::{self, Best, Exact};
-use super::checkpoint::{self, Companions, TrainState};
+use super::best;
+use super::checkpoint::{self, Best, Companions, Exact, TrainState};
 use super::diagnose;
 use super::lines::JsonLines;
 use super::stats::Statistics;
@@ -102,7 +102,35 @@ fn source(
 }
 
 /// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to the newest checkpoint.
-/// An error of training or of the device says what is left: the last good checkpoint.
+///
+/// # Errors
+/// Data or folders that do not fit, files that cannot be written, and a training that leaves the finite numbers or its device: the
+/// error then names the step, the parameter if there is one, and the last good checkpoint.
+///
+/// ```
+/// use ternary_core::backend::cpu::CpuBackend;
+/// use ternary_core::config::{ModelConfig, TrainConfig};
+/// use ternary_core::data::{TokenData, TrainingData};
+/// use ternary_core::train::{RunOptions, Trainer, checkpoint::Companions, run};
+///
+/// let config = ModelConfig {
+///     vocab_size: 10, hidden_size: 16, num_heads: 2, num_layers: 1, intermediate_size: 32, max_seq_len: 8, ..ModelConfig::default()
+/// };
+/// let train = TrainConfig { max_steps: 3, ..TrainConfig::default() };
+/// let ids: Vec<u32> = (0..500).map(|i| i % 10).collect();
+/// let data = TrainingData::from(TokenData::from_ids(&ids, 10)?);
+/// let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config, train)?;
+/// let dir = tempfile::tempdir().unwrap();
+/// let options = RunOptions {
+///     output_dir: dir.path().join("run"),
+///     companions: Companions { tokenizer: "{}".into(), chat_template: None },
+///     resume: false,
+///     stop: Default::default(),
+/// };
+/// let summary = pollster::block_on(run(&mut trainer, &data, None, &options, &mut |_| {}))?;
+/// assert!(summary.step == 3 && summary.checkpoint.ends_with("step-0000003"));
+/// # Ok::<(), ternary_core::Error>(())
+/// ```
 pub async fn run(
     trainer: &mut Trainer,
     data: &TrainingData,
@@ -120,11 +148,12 @@ pub async fn run(
             ),
             _ => return e,
         };
-        match checkpoint::list(&options.output_dir) {
-            Ok(list) => Error::Training(match list.last() {
-                Some(good) => format!("{what}. The last good checkpoint is {}", good.display()),
-                None => format!("{what}. No checkpoint had been written yet"),
-            }),
+        match checkpoint::last_good(&options.output_dir) {
+            Ok(Some(good)) => Error::Training(format!(
+                "{what}. The last good checkpoint is {}",
+                good.display()
+            )),
+            Ok(None) => Error::Training(format!("{what}. There is no good checkpoint yet")),
             Err(_) => e,
         }
     })

@@ -144,6 +144,7 @@ const TESTED_ELSEWHERE: [&str; 11] = [
     "keep_last",
     "keep_best",
     "stats_every",
+    // The order of streamed texts: the tests of data.
     "shuffle_buffer",
 ];
 

@@ -81,6 +81,30 @@ pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize
     Ok(seq)
 }
 
+/// A model, its optimiser and a backend, one step at a time; [`run`](super::run) adds files.
+///
+/// ```
+/// use ternary_core::backend::cpu::CpuBackend;
+/// use ternary_core::config::{ModelConfig, TrainConfig};
+/// use ternary_core::data::{Batches, TokenData};
+/// use ternary_core::train::Trainer;
+///
+/// let config = ModelConfig {
+///     vocab_size: 10, hidden_size: 16, num_heads: 2, num_layers: 1, intermediate_size: 32, max_seq_len: 8,
+///     embed_init_std: 0.02, ..ModelConfig::default()
+/// };
+/// let train = TrainConfig { lr: 0.02, lr_warmup_steps: 0, max_steps: 30, ..TrainConfig::default() };
+/// let ids: Vec<u32> = (0..500).map(|i| i % 10).collect();
+/// let mut batches = Batches::new(&TokenData::from_ids(&ids, 10)?, 8, 1, 10)?;
+/// let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config, train)?;
+/// let first = pollster::block_on(trainer.step(&mut batches, true))?[0];
+/// for _ in 0..29 {
+///     pollster::block_on(trainer.step(&mut batches, true))?;
+/// }
+/// let windows = batches.fixed(4);
+/// assert!(pollster::block_on(trainer.validation_loss(&batches, &windows))? < first.loss);
+/// # Ok::<(), ternary_core::Error>(())
+/// ```
 pub struct Trainer {
     backend: Box<dyn Backend>,
     pub config: ModelConfig,

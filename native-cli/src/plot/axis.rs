@@ -64,7 +64,7 @@ impl Axis {
                 .filter(|v| *v > 0.0)
                 .collect();
         }
-        let parts: &[f64] = if decades < 2.5 {
+        let parts: &[f64] = if decades < 3.5 {
             &[1.0, 2.0, 5.0]
         } else {
             &[1.0]

@@ -66,7 +66,9 @@ impl Chart {
     /// `None` when no point can be shown.
     pub fn draw(&self, face: &Face) -> Option<Picture> {
         let points = || self.curves.iter().flat_map(|c| &c.curve.points);
-        let x_axis = Axis::around(points().map(|p| p.0), self.log.0, 0.0)?;
+        // Runs begin at zero, though their first line comes later; a logarithmic axis leaves it out.
+        let xs = points().map(|p| p.0).chain([0.0]);
+        let x_axis = Axis::around(xs, self.log.0, 0.0)?;
         let y_axis = Axis::around(points().map(|p| p.1), self.log.1, 0.04)?;
         let mut shapes = Vec::new();
         let rows = self.legend(face, &mut shapes);
@@ -122,13 +124,18 @@ impl Chart {
                 if places.len() > 1 {
                     shapes.push(line(places.clone(), colour, width, opacity));
                 }
-                // One point is no line; and dots mark where validations were, as long as they can be told apart.
-                if places.len() == 1 || (style == Style::Dotted && places.len() <= 100) {
-                    shapes.extend(places.into_iter().map(|at| Shape::Dot {
-                        at,
-                        radius: 3.2,
-                        colour,
-                    }));
+                // One point is no line; and dots mark validations, as many as can be told apart.
+                let mut last = f32::NEG_INFINITY;
+                for at in &places {
+                    let apart = at.0 - last >= 14.0;
+                    if places.len() == 1 || (style == Style::Dotted && apart) {
+                        last = at.0;
+                        shapes.push(Shape::Dot {
+                            at: *at,
+                            radius: 3.2,
+                            colour,
+                        });
+                    }
                 }
             }
         }

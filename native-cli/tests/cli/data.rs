@@ -118,6 +118,8 @@ fn tokenizing_takes_the_same_memory_whatever_the_size() {
     assert!(large < small + 12.0, "{small} MB, {large} MB");
     line(d, "inspect large.tokens --verify").ok();
     // So does training a tokenizer on them.
+    std::fs::write(d.join("small.txt"), text.repeat(2)).unwrap();
+    std::fs::write(d.join("large.txt"), text.repeat(10)).unwrap();
     let train = |name: &str| {
         peak_memory(
             d,

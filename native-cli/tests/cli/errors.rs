@@ -371,7 +371,8 @@ fn flags_that_mean_nothing_are_refused() {
     line(dir, "tokenize --data-dir corpus --tokenizer tok.json").fails(&["--out-dir"]);
     // Every command explains itself.
     for command in [
-        "tokenize", "train", "eval", "generate", "logits", "chat", "export", "inspect", "bench",
+        "download", "tokenize", "train", "eval", "generate", "logits", "chat", "export", "inspect",
+        "plot", "bench",
     ] {
         let help = line(dir, &format!("{command} --help")).ok().stdout;
         assert!(help.contains("Example"), "{help}");
