@@ -34,10 +34,30 @@ fn decay(text: &str) -> Result<LrDecay, String> {
         "cosine" => Ok(LrDecay::Cosine),
         "linear" => Ok(LrDecay::Linear),
         "constant" => Ok(LrDecay::Constant),
+        "two-stage" => Ok(LrDecay::TwoStage),
         other => Err(format!(
-            "unknown decay `{other}`; expected cosine, linear or constant"
+            "unknown decay `{other}`; expected cosine, linear, constant or two-stage"
         )),
     }
+}
+
+/// A field of a config and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    pub field: String,
+    pub value: serde_json::Value,
+}
+
+/// `field=value`; what is not JSON is taken as text.
+fn setting(text: &str) -> Result<Setting, String> {
+    let (field, value) = text
+        .split_once('=')
+        .filter(|(field, _)| !field.is_empty())
+        .ok_or("expected FIELD=VALUE, for example dropout=0.1")?;
+    Ok(Setting {
+        field: field.to_owned(),
+        value: serde_json::from_str(value).unwrap_or_else(|_| value.into()),
+    })
 }
 
 /// Fetch a data set from a hub with Hugging Face's layout. An interrupted download is continued, a finished one verified.
@@ -138,10 +158,13 @@ pub struct Train {
     /// Chat template (Jinja) to keep with the model.
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// Any other field of the config, model or training: --set dropout=0.1 --set use_rope=true. May be repeated.
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
+    pub set: Vec<Setting>,
     /// Peak learning rate.
     #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f64>,
-    /// cosine, linear or constant.
+    /// cosine, linear, constant or two-stage.
     #[arg(long, value_parser = decay)]
     pub lr_decay: Option<LrDecay>,
     #[arg(long, value_name = "N")]

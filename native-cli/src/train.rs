@@ -12,7 +12,7 @@ use ternary_core::tokenizer::ChatTemplate;
 use ternary_core::train::checkpoint::Companions;
 use ternary_core::train::{self, MemoryPlan, RunOptions, Trainer, Update};
 
-use crate::args::Train;
+use crate::args::{Setting, Train};
 use crate::progress;
 use crate::tokenize;
 
@@ -134,6 +134,12 @@ pub fn run(a: &Train) -> Result<()> {
     let val = summary
         .val_loss
         .map_or(String::new(), |v| format!(", validation loss {v:.4}"));
+    if let Some(stale) = summary.out_of_patience {
+        eprintln!(
+            "{stale} validations in a row brought no lower loss: {} is the best model",
+            a.output_dir.join("best").display()
+        );
+    }
     eprintln!(
         "{} at step {}: loss {:.4}{val}\n{}",
         if summary.stopped { "stopped" } else { "done" },
@@ -151,9 +157,17 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
     let mut value: Value = serde_json::from_str(&text).with_context(|| format!("{path}"))?;
     let mut train = TrainConfig::default();
     if let Value::Object(fields) = &mut value {
-        if let Some(t) = fields.shift_remove("training") {
-            train = TrainConfig::from_value(t).with_context(|| format!("{path}"))?;
+        let mut training = fields
+            .shift_remove("training")
+            .unwrap_or_else(|| Value::Object(Default::default()));
+        for Setting { field, value } in &a.set {
+            let target = match &mut training {
+                Value::Object(training) if TrainConfig::has_field(field) => training,
+                _ => &mut *fields,
+            };
+            target.insert(field.clone(), value.clone());
         }
+        train = TrainConfig::from_value(training).with_context(|| format!("{path}"))?;
         // The tokenizer knows the vocabulary best.
         fields
             .entry("vocab_size")

@@ -55,7 +55,10 @@ pub type Observer<'a> = &'a mut dyn FnMut(Update);
 #[derive(Clone, Debug)]
 pub struct RunSummary {
     pub step: usize,
+    /// Before `max_steps`: asked to, or because validation got no better.
     pub stopped: bool,
+    /// Validations in a row without a lower loss, when they ended the run.
+    pub out_of_patience: Option<usize>,
     pub train_loss: f64,
     pub val_loss: Option<f64>,
     pub checkpoint: PathBuf,
@@ -216,6 +219,11 @@ async fn steps(
             newest.display()
         )));
     }
+    if trainer.train.early_stop_patience > 0 && validation.is_none() {
+        return Err(Error::Training(
+            "early_stop_patience is set, but there is no validation data to judge by".into(),
+        ));
+    }
     let mut batches = source(data, trainer, place)?;
     std::fs::create_dir_all(dir).at("create", dir)?;
     let mut metrics = JsonLines::open(dir.join("metrics.jsonl"), resumed)?;
@@ -238,6 +246,7 @@ async fn steps(
     let (mut tokens, mut since) = (0usize, Instant::now());
     let began = Instant::now();
     let mut saved = None;
+    let mut out_of_patience = None;
 
     while trainer.step < train.max_steps {
         let step = trainer.step + 1;
@@ -324,6 +333,12 @@ async fn steps(
             (sum, steps) = (0.0, 0);
             (tokens, since) = (0, Instant::now());
         }
+        let stale = best.map_or(0, |b: Best| (step - b.step) / train.eval_every.max(1));
+        if measured.is_some() && train.early_stop_patience > 0 && stale >= train.early_stop_patience
+        {
+            out_of_patience = Some(stale);
+        }
+        let stop = stop || out_of_patience.is_some();
         if last || stop || every(train.save_every) || improved {
             let paused = Instant::now();
             let mut state = TrainState::new(step, &train, tokens_seen, checksum);
@@ -353,6 +368,7 @@ async fn steps(
     Ok(RunSummary {
         step: trainer.step,
         stopped: trainer.step < train.max_steps,
+        out_of_patience,
         train_loss,
         val_loss,
         checkpoint,

@@ -140,7 +140,7 @@ const TESTED_ELSEWHERE: [&str; 11] = [
     "log_every",
     "eval_every",
     "eval_batches",
-    "patience",
+    "early_stop_patience",
     "keep_last",
     "keep_best",
     "stats_every",

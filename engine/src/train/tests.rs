@@ -184,3 +184,52 @@ fn an_existing_run_is_not_overwritten() {
     .unwrap_err();
     assert!(e.to_string().contains("--resume"), "{e}");
 }
+
+#[test]
+fn a_run_that_gets_no_better_stops_at_its_best() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nothing to learn: what helps on these few tokens is no help on those.
+    let mut rng = crate::rng::Rng::new(3);
+    let mut noise = |n| {
+        TokenData::from_ids(
+            &(0..n).map(|_| rng.below(50) as u32).collect::<Vec<_>>(),
+            50,
+        )
+    };
+    let (data, other) = (noise(200).unwrap(), noise(2000).unwrap());
+    let t = TrainConfig {
+        eval_every: 5,
+        early_stop_patience: 3,
+        ..train(500)
+    };
+    let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config(), t).unwrap();
+    let mut losses = Vec::new();
+    let mut observe = |u: Update| {
+        if let Update::Validated { loss, .. } = u {
+            losses.push(loss);
+        }
+    };
+    let options = options(dir.path(), false);
+    let summary = pollster::block_on(run(
+        &mut trainer,
+        &data.into(),
+        Some(&other),
+        &options,
+        &mut observe,
+    ))
+    .unwrap();
+    assert!(
+        summary.stopped && summary.out_of_patience == Some(3),
+        "{summary:?}"
+    );
+    let best = (0..losses.len())
+        .min_by(|a, b| losses[*a].total_cmp(&losses[*b]))
+        .unwrap();
+    assert_eq!(best + 4, losses.len(), "{losses:?}");
+    assert_eq!(summary.step, 5 * losses.len());
+    let kept = checkpoint::resolve(&dir.path().join("best")).unwrap();
+    assert!(
+        kept.ends_with(format!("step-{:07}", 5 * (best + 1))),
+        "{kept:?}"
+    );
+}
