@@ -6,9 +6,10 @@
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.3, 88.3);
-    // Adding and subtracting 1.5·2^23 rounds to the nearest integer without a call.
+    // Adding 1.5·2^23 leaves the nearest integer in the low bits: no call, and no cast, which would keep loops scalar.
     const ROUND: f32 = 12_582_912.0;
-    let n = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;
     let mut p = 1.987_569_1e-4f32;
     p = p * r + 1.398_199_9e-3;
@@ -17,7 +18,8 @@ pub fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 5e-1;
     let e = p * (r * r) + r + 1.0;
-    let pow2 = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits());
+    let pow2 = f32::from_bits(exponent.wrapping_add(127) << 23);
     if x < -87.3 { 0.0 } else { e * pow2 }
 }
 
@@ -41,12 +43,15 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// Sum in eight interleaved partial sums: a fixed order that vectorises.
-#[inline]
+/// Interleaved partial sums of [`sum_by`]: enough that the widest vectors hide the latency of an addition.
+const LANES: usize = 32;
+
+/// Sum in interleaved partial sums: a fixed order that vectorises.
+#[inline(always)]
 pub fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut acc = [0f32; 8];
-    let whole = n / 8 * 8;
-    for i in (0..whole).step_by(8) {
+    let mut acc = [0f32; LANES];
+    let whole = n / LANES * LANES;
+    for i in (0..whole).step_by(LANES) {
         for (l, a) in acc.iter_mut().enumerate() {
             *a += f(i + l);
         }
@@ -54,10 +59,33 @@ pub fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     for i in whole..n {
         acc[i - whole] += f(i);
     }
-    ((acc[0] + acc[4]) + (acc[2] + acc[6])) + ((acc[1] + acc[5]) + (acc[3] + acc[7]))
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            acc[i] += acc[i + width];
+        }
+    }
+    acc[0]
 }
 
-#[inline]
+/// Largest of `x`, −∞ when empty, in interleaved partial maxima; NaNs are passed over.
+#[inline(always)]
+pub fn max(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for part in whole {
+        for (lane, v) in lanes.iter_mut().zip(part) {
+            *lane = if *v > *lane { *v } else { *lane };
+        }
+    }
+    lanes
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |m, v| m.max(*v))
+}
+
+#[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let n = a.len().min(b.len());
     let (a, b) = (&a[..n], &b[..n]);

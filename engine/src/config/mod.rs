@@ -5,7 +5,7 @@ mod model;
 mod train;
 
 pub use mode::{LayerBitMap, LayerMode, MatrixKind, MatrixModes, QuantMode};
-pub use model::{Activation, ModelConfig, WeightScale};
+pub use model::{Activation, ArenasSchedule, ModelConfig, WeightScale};
 pub use train::{LrDecay, TrainConfig};
 
 use serde::Serialize;

@@ -22,6 +22,16 @@ pub enum Activation {
     Relu2,
 }
 
+/// How Arenas' ε moves over `arenas_anneal_steps`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArenasSchedule {
+    /// From `arenas_initial` straight to 0.
+    Linear,
+    /// From 0 up to `arenas_initial` in the first tenth, then down to 0 along a cosine.
+    Sherry,
+}
+
 /// How many weights share one scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -69,8 +79,9 @@ pub struct ModelConfig {
     pub anneal_fraction: f32,
     /// Initial ε of y = Q(W)x + ε·Wx (Arenas); unset = off.
     pub arenas_initial: Option<f32>,
-    /// Steps over which ε falls linearly to 0.
+    /// Steps over which ε falls to 0.
     pub arenas_anneal_steps: usize,
+    pub arenas_schedule: ArenasSchedule,
 
     /// Unset: SiLU with SwiGLU, GELU without.
     pub activation: Option<Activation>,
@@ -114,6 +125,7 @@ impl Default for ModelConfig {
             anneal_fraction: 0.3,
             arenas_initial: None,
             arenas_anneal_steps: 10_000,
+            arenas_schedule: ArenasSchedule::Linear,
             activation: None,
             use_sub_norm: false,
             tie_word_embeddings: true,
@@ -168,6 +180,23 @@ impl ModelConfig {
         } else {
             Activation::Gelu
         })
+    }
+
+    /// ε of Arenas at `step` (0-based); 0 when it is off or over.
+    pub fn arenas_at(&self, step: usize) -> f32 {
+        let t = step as f32 / self.arenas_anneal_steps.max(1) as f32;
+        let Some(peak) = self.arenas_initial.filter(|_| t < 1.0) else {
+            return 0.0;
+        };
+        const RISE: f32 = 0.1;
+        match self.arenas_schedule {
+            ArenasSchedule::Linear => peak * (1.0 - t),
+            ArenasSchedule::Sherry if t < RISE => peak * t / RISE,
+            ArenasSchedule::Sherry => {
+                let t = (t - RISE) / (1.0 - RISE);
+                peak * 0.5 * (1.0 + libm::cosf(std::f32::consts::PI * t))
+            }
+        }
     }
 
     pub fn residual_scale(&self) -> f32 {

@@ -6,11 +6,15 @@ use super::{ConfigError, check_fields};
 
 /// Shape of the learning rate after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum LrDecay {
     Cosine,
     Linear,
+    /// The peak, then the cool-down (`lr_cooldown_fraction`) if there is one.
     Constant,
+    /// Linear, multiplied by `lr_stage2_ratio` from `lr_stage2_start` on: the drop lets ternary weights settle (Ma et al. 2024, training
+    /// tips for b1.58). Goes with `weight_decay_fraction` at the same step.
+    TwoStage,
 }
 
 /// Optimiser, schedule and batch. Command-line flags override these field by field.
@@ -23,6 +27,11 @@ pub struct TrainConfig {
     pub lr_warmup_steps: usize,
     /// The schedule ends at this share of the peak.
     pub lr_min_ratio: f64,
+    /// Last share of the steps in which a constant rate falls linearly to its end; 0 = never.
+    pub lr_cooldown_fraction: f64,
+    /// Share of the steps after which the second stage begins, and what it multiplies the rate by.
+    pub lr_stage2_start: f64,
+    pub lr_stage2_ratio: f64,
     pub max_steps: usize,
     /// Sequences per micro-batch.
     pub batch_size: usize,
@@ -35,10 +44,14 @@ pub struct TrainConfig {
     pub eps: f64,
     /// Decoupled (AdamW), on matrices only.
     pub weight_decay: f64,
+    /// Share of the steps with weight decay; none afterwards.
+    pub weight_decay_fraction: f64,
     /// Largest global gradient norm; 0 switches clipping off.
     pub clip_norm: f64,
     /// Weight of the squared log-partition (z-loss, PaLM §5.1).
     pub z_loss: f64,
+    /// Rate of dropout on the embedding and on every branch before it joins the residual stream.
+    pub dropout: f64,
     /// Steps between checkpoints; 0 = only at the end.
     pub save_every: usize,
     pub log_every: usize,
@@ -56,6 +69,9 @@ impl Default for TrainConfig {
             lr_decay: LrDecay::Cosine,
             lr_warmup_steps: 100,
             lr_min_ratio: 0.1,
+            lr_cooldown_fraction: 0.0,
+            lr_stage2_start: 0.5,
+            lr_stage2_ratio: 0.6,
             max_steps: 1000,
             batch_size: 8,
             seq_len: None,
@@ -64,8 +80,10 @@ impl Default for TrainConfig {
             beta2: 0.95,
             eps: 1e-8,
             weight_decay: 0.1,
+            weight_decay_fraction: 1.0,
             clip_norm: 1.0,
             z_loss: 0.0,
+            dropout: 0.0,
             save_every: 500,
             log_every: 10,
             eval_every: 100,
@@ -102,6 +120,16 @@ impl TrainConfig {
         for (name, value, low, high) in [
             ("lr", self.lr, 0.0, 10.0),
             ("lr_min_ratio", self.lr_min_ratio, 0.0, 1.0),
+            ("lr_cooldown_fraction", self.lr_cooldown_fraction, 0.0, 1.0),
+            ("lr_stage2_start", self.lr_stage2_start, 0.0, 1.0),
+            ("lr_stage2_ratio", self.lr_stage2_ratio, 0.0, 1.0),
+            (
+                "weight_decay_fraction",
+                self.weight_decay_fraction,
+                0.0,
+                1.0,
+            ),
+            ("dropout", self.dropout, 0.0, 0.99),
             ("beta1", self.beta1, 0.0, 0.999_999),
             ("beta2", self.beta2, 0.0, 0.999_999),
             // Above 0 as an f32, too: a weight that never had a gradient divides by it.
@@ -127,12 +155,34 @@ impl TrainConfig {
         let span = self.max_steps.saturating_sub(self.lr_warmup_steps).max(1);
         let t = ((step - self.lr_warmup_steps) as f64 / span as f64).min(1.0);
         let low = self.lr * self.lr_min_ratio;
+        let linear = |t: f64| self.lr + (low - self.lr) * t;
         match self.lr_decay {
-            LrDecay::Constant => self.lr,
-            LrDecay::Linear => self.lr + (low - self.lr) * t,
+            LrDecay::Constant => {
+                let left = self.max_steps as f64 * self.lr_cooldown_fraction;
+                let into = step as f64 - (self.max_steps as f64 - left);
+                linear(if into > 0.0 { into / left } else { 0.0 })
+            }
+            LrDecay::Linear => linear(t),
+            LrDecay::TwoStage => {
+                let second = step >= self.share_of_steps(self.lr_stage2_start);
+                linear(t) * if second { self.lr_stage2_ratio } else { 1.0 }
+            }
             LrDecay::Cosine => {
                 low + (self.lr - low) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())
             }
         }
+    }
+
+    /// Weight decay at `step` (0-based).
+    pub fn weight_decay_at(&self, step: usize) -> f64 {
+        if step < self.share_of_steps(self.weight_decay_fraction) {
+            self.weight_decay
+        } else {
+            0.0
+        }
+    }
+
+    fn share_of_steps(&self, share: f64) -> usize {
+        (self.max_steps as f64 * share).round() as usize
     }
 }

@@ -64,6 +64,33 @@ pub const VALIDATION_LOSS: &str = "loss.validation";
 
 /// Steps whose figures a backend keeps until they are read.
 pub const HISTORY: usize = 256;
+/// What a micro-step minimises beside cross-entropy, and the noise it is trained with.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Objective {
+    /// Weight of the squared log-partition.
+    pub z_loss: f32,
+    /// Rate of dropout on the embedding and on every branch before it joins the residual stream; only where there is a backward.
+    pub dropout: f32,
+}
+
+/// Dropout stream of the embedding; the branches' follow.
+const EMBEDDING_STREAM: u32 = 0;
+
+fn branch_streams(layer: usize) -> [u32; 2] {
+    [1, 2].map(|branch| 2 * layer as u32 + branch)
+}
+
+fn dropout(g: &mut Graph, x: BufferId, rate: f32, stream: u32) {
+    if rate > 0.0 {
+        let len = g.rows() * g.config.hidden_size;
+        g.rec.push(Op::Dropout {
+            x,
+            len,
+            rate,
+            stream,
+        });
+    }
+}
 
 struct Saved {
     attention: Option<AttentionSaved>,
@@ -188,9 +215,14 @@ pub fn record_train(
     config: &ModelConfig,
     batch: usize,
     seq: usize,
-    z_loss: f32,
+    objective: Objective,
     backward: bool,
 ) -> TrainProgram {
+    let Objective {
+        z_loss,
+        dropout: rate,
+    } = objective;
+    let rate = if backward { rate } else { 0.0 };
     let mut g = Graph::new(config, Phase::Train { batch, seq });
     let (rows, dim, vocab) = (batch * seq, config.hidden_size, config.vocab_size);
     let ids = g.rec.io(Elem::U32, rows);
@@ -217,14 +249,18 @@ pub fn record_train(
             dim,
         });
     }
+    dropout(&mut g, x, rate, EMBEDDING_STREAM);
     let blocks: Vec<(Attention, Mlp)> = (0..config.num_layers)
         .map(|layer| (Attention::new(&g, layer), Mlp::new(&g, layer)))
         .collect();
     let mut saved = Vec::new();
-    for (attention, mlp) in &blocks {
+    for (layer, (attention, mlp)) in blocks.iter().enumerate() {
+        let streams = branch_streams(layer);
         let (branch, attention) = attention.forward(&mut g, x);
+        dropout(&mut g, branch, rate, streams[0]);
         x = residual(&mut g, x, branch);
         let (branch, mlp) = mlp.forward(&mut g, x);
+        dropout(&mut g, branch, rate, streams[1]);
         x = residual(&mut g, x, branch);
         saved.push(Saved { attention, mlp });
     }
@@ -264,18 +300,22 @@ pub fn record_train(
         // The gradient of the residual stream, carried from the last block to the embedding.
         let dx = input.backward(&mut g, Some(&norm), d_input, dim, None);
         let scale = config.residual_scale();
-        for ((attention, mlp), saved) in blocks.iter().zip(&saved).rev() {
+        for (layer, ((attention, mlp), saved)) in blocks.iter().zip(&saved).enumerate().rev() {
+            let streams = branch_streams(layer);
             let d_branch = g.activations(dim);
             g.add(dx, d_branch, scale, rows * dim, false);
+            dropout(&mut g, d_branch, rate, streams[1]);
             if let Some(s) = &saved.mlp {
                 mlp.backward(&mut g, s, d_branch, dx);
             }
             let d_branch = g.activations(dim);
             g.add(dx, d_branch, scale, rows * dim, false);
+            dropout(&mut g, d_branch, rate, streams[0]);
             if let Some(s) = &saved.attention {
                 attention.backward(&mut g, s, d_branch, dx);
             }
         }
+        dropout(&mut g, dx, rate, EMBEDDING_STREAM);
         if !config.use_rope {
             let dtable = g.grad(params::POSITIONS, config.max_seq_len * dim);
             g.rec.push(Op::PositionBackward {

@@ -10,7 +10,7 @@ pub mod params;
 
 pub use attention::{ROPE_TABLE, rope_values};
 pub use decoder::{
-    CANDIDATES, HISTORY, InferProgram, Logits, RECENT, SamplingBuffers, TrainProgram,
+    CANDIDATES, HISTORY, InferProgram, Logits, Objective, RECENT, SamplingBuffers, TrainProgram,
     UpdateProgram, VALIDATION_LOSS, record_infer, record_train, record_update,
 };
 

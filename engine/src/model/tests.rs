@@ -66,7 +66,7 @@ pub struct Case {
     seq: usize,
     alpha: f32,
     arenas: f32,
-    z_loss: f32,
+    objective: Objective,
 }
 
 /// Largest relative gradient error over all parameters on an empty backend, and which parameter it is.
@@ -91,8 +91,11 @@ pub fn compare(
     let mut reference = Reference::new(c, &values).unwrap();
     reference.alpha = f64::from(case.alpha);
     reference.arenas = f64::from(case.arenas);
+    if case.objective.dropout > 0.0 {
+        reference.dropout = Some((5, case.objective.dropout));
+    }
     let loss = reference
-        .loss(&ids, &targets, case.batch, f64::from(case.z_loss))
+        .loss(&ids, &targets, case.batch, f64::from(case.objective.z_loss))
         .unwrap();
     let want = loss.backward().unwrap();
 
@@ -107,7 +110,7 @@ pub fn compare(
             .upload(ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))
             .unwrap();
     }
-    let step = record_train(c, case.batch, case.seq, case.z_loss, true);
+    let step = record_train(c, case.batch, case.seq, case.objective, true);
     let (ids_at, targets_at, losses_at) = (step.ids, step.targets, step.losses);
     let program = backend.prepare(step.program).unwrap();
     backend
@@ -121,12 +124,13 @@ pub fn compare(
         grad_scale: 1.0 / n as f32,
         anneal: case.alpha,
         arenas: case.arenas,
+        seed: 5,
         ..Knobs::default()
     };
     backend.run(program, &knobs).unwrap();
     let losses = pollster::block_on(backend.read(program, &[losses_at])).unwrap();
     let mean = elements::<f32>(&losses[0]).iter().sum::<f32>() / n as f32;
-    if case.z_loss == 0.0 {
+    if case.objective.z_loss == 0.0 {
         let want = loss.to_scalar::<f64>().unwrap();
         assert!(
             (f64::from(mean) - want).abs() < 1e-4 * want,
@@ -182,7 +186,7 @@ fn case(name: &str, config: ModelConfig) -> Case {
         seq: 7,
         alpha: 0.0,
         arenas: 0.0,
-        z_loss: 0.0,
+        objective: Objective::default(),
     }
 }
 
@@ -330,8 +334,30 @@ pub fn switches() -> Vec<Case> {
             ..case("annealing", base.clone())
         },
         Case {
-            z_loss: 0.01,
+            objective: Objective {
+                z_loss: 0.01,
+                dropout: 0.0,
+            },
             ..case("z-loss", base.clone())
+        },
+        Case {
+            objective: Objective {
+                z_loss: 0.0,
+                dropout: 0.3,
+            },
+            ..case("dropout", base.clone())
+        },
+        Case {
+            batch: 2,
+            seq: 150,
+            ..case(
+                "several blocks of attention",
+                ModelConfig {
+                    max_seq_len: 160,
+                    num_kv_heads: Some(2),
+                    ..base.clone()
+                },
+            )
         },
         Case {
             batch: 5,

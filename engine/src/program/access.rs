@@ -95,6 +95,7 @@ impl Op {
                 values,
                 ..
             } => Access::new(&[*logits], &[*ids, *values]),
+            Op::Dropout { x, .. } => Access::new(&[*x], &[*x]),
             Op::FakeQuantWeight { latent, out, .. } => Access::new(&[*latent], &[*out]),
             Op::SteBackward { latent, grad, .. } => Access::new(&[*latent, *grad], &[*grad]),
             Op::FakeQuantAct { x, out, .. } => Access::new(&[*x], &[*out]),
@@ -205,6 +206,7 @@ impl Op {
             Op::SquaredNorm { .. } => "squared_norm",
             Op::SumRows { .. } => "sum_rows",
             Op::RecordStep { .. } => "record_step",
+            Op::Dropout { .. } => "dropout",
             Op::AdamW { .. } => "adamw",
         }
     }

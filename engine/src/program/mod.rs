@@ -2,11 +2,13 @@
 //! a backend. Per run only the [`Knobs`] change.
 
 mod access;
+mod dropout;
 mod op;
 mod plan;
 mod recorder;
 
 pub use access::Access;
+pub use dropout::DropoutMask;
 pub use op::{AttentionShape, EmbedTable, LinearInput, Op, STEP_FIGURES, Weight, WeightQuant};
 pub use plan::{plan_slots, plan_slots_for};
 pub use recorder::Recorder;
@@ -106,5 +108,7 @@ pub struct Knobs {
     /// 1 / (1 − β₁ᵗ) and 1 / (1 − β₂ᵗ).
     pub bias1: f32,
     pub bias2: f32,
-    pub reserved: [u32; 5],
+    /// Seed of this run's dropout masks.
+    pub seed: u32,
+    pub reserved: [u32; 4],
 }

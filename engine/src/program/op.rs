@@ -280,6 +280,14 @@ pub enum Op {
         z_loss: f32,
         grad: bool,
     },
+    /// Inverted dropout in place (Srivastava et al. 2014): `x[i] = keeps(i) ? x[i]/(1 − rate) : 0` with the mask
+    /// [`DropoutMask`](super::DropoutMask)`(knobs.seed, stream, rate)`; on a gradient, its backward. `x` f32 `[len]`.
+    Dropout {
+        x: BufferId,
+        len: usize,
+        rate: f32,
+        stream: u32,
+    },
     /// `dtable[ids[r]] += dout[r]`.
     EmbedBackward {
         ids: BufferId,

@@ -64,6 +64,7 @@ impl WeightQuant {
         }
     }
 
+    #[inline(always)]
     fn clamped(&self, w: f32) -> f32 {
         if self.clamp > 0.0 {
             w.clamp(-self.clamp, self.clamp)
@@ -72,11 +73,13 @@ impl WeightQuant {
         }
     }
 
-    /// Statistics of a span, summed in f64 in index order so that they do not depend on threads.
+    /// Statistics of a span, summed in f64 in a fixed order so that they do not depend on threads.
     pub fn span(&self, weights: &[f32]) -> Span {
         let n = weights.len().max(1) as f64;
         let values = || weights.iter().map(|w| f64::from(self.clamped(*w)));
-        let mean_abs = |center: f64| values().map(|w| (w - center).abs()).sum::<f64>() / n;
+        let mean_abs = |center: f64| {
+            interleaved_sum(weights, |w| (f64::from(self.clamped(w)) - center).abs()) / n
+        };
         let (scale, threshold, center) = match self.mode {
             QuantMode::F16 => (1.0, 0.0, 0.0),
             QuantMode::EightBit => (
@@ -94,7 +97,7 @@ impl WeightQuant {
             QuantMode::Ternary => (mean_abs(0.0), 0.0, 0.0),
             QuantMode::Binary => {
                 let center = if self.centered {
-                    values().sum::<f64>() / n
+                    interleaved_sum(weights, |w| f64::from(self.clamped(w))) / n
                 } else {
                     0.0
                 };
@@ -114,29 +117,39 @@ impl WeightQuant {
         }
     }
 
-    /// Integer code of one weight.
-    #[inline]
-    pub fn code(&self, span: &Span, weight: f32) -> i8 {
+    /// Integer code of one weight, as a float.
+    #[inline(always)]
+    fn level(&self, span: &Span, weight: f32) -> f32 {
         let w = self.clamped(weight);
         match self.mode {
-            QuantMode::F16 => 0,
-            QuantMode::EightBit => (w / span.scale).round_ties_even().clamp(-127.0, 127.0) as i8,
+            QuantMode::F16 => 0.0,
+            QuantMode::EightBit => (w / span.scale).round_ties_even().clamp(-127.0, 127.0),
             QuantMode::Ternary if self.twn => {
-                i8::from(w > span.threshold) - i8::from(w < -span.threshold)
+                if w.abs() > span.threshold {
+                    1f32.copysign(w)
+                } else {
+                    0.0
+                }
             }
-            QuantMode::Ternary => (w / span.soft).round_ties_even().clamp(-1.0, 1.0) as i8,
+            QuantMode::Ternary => (w / span.soft).round_ties_even().clamp(-1.0, 1.0),
             QuantMode::Binary => {
                 if w >= span.center {
-                    1
+                    1.0
                 } else {
-                    -1
+                    -1.0
                 }
             }
         }
     }
 
-    /// The value the forward pass multiplies by: the de-quantised code, or the soft form while annealing (`alpha` > 0).
+    /// Integer code of one weight.
     #[inline]
+    pub fn code(&self, span: &Span, weight: f32) -> i8 {
+        self.level(span, weight) as i8
+    }
+
+    /// The value the forward pass multiplies by: the de-quantised code, or the soft form while annealing (`alpha` > 0).
+    #[inline(always)]
     pub fn forward(&self, span: &Span, weight: f32, alpha: f32) -> f32 {
         match self.mode {
             QuantMode::F16 => weight,
@@ -144,9 +157,26 @@ impl WeightQuant {
                 let x = (self.clamped(weight) - span.center) / span.soft;
                 span.scale * crate::math::tanh(alpha * x)
             }
-            _ => span.scale * f32::from(self.code(span, weight)),
+            // Adding 0 makes −0, which rounding leaves for small negative weights, the 0 that codes stand for.
+            _ => span.scale * (self.level(span, weight) + 0.0),
         }
     }
+}
+
+/// Σ f(w) in sixteen interleaved sums.
+#[inline(always)]
+fn interleaved_sum(weights: &[f32], f: impl Fn(f32) -> f64) -> f64 {
+    let mut sums = [0f64; 16];
+    let (whole, rest) = weights.as_chunks::<16>();
+    for part in whole {
+        for (sum, w) in sums.iter_mut().zip(part) {
+            *sum += f(*w);
+        }
+    }
+    for (sum, w) in sums.iter_mut().zip(rest) {
+        *sum += f(*w);
+    }
+    sums.iter().sum()
 }
 
 /// A matrix as codes and scales.

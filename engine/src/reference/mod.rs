@@ -7,6 +7,7 @@ use candle_core::{D, Device, Result, Tensor, Var};
 
 use crate::config::{Activation, MatrixKind, ModelConfig, QuantMode, WeightScale};
 use crate::model::params;
+use crate::program::DropoutMask;
 
 /// Parameters as candle variables, f64.
 pub struct Reference<'a> {
@@ -16,6 +17,8 @@ pub struct Reference<'a> {
     pub alpha: f64,
     /// ε of Arenas.
     pub arenas: f64,
+    /// Seed and rate of dropout.
+    pub dropout: Option<(u32, f32)>,
 }
 
 fn tensor(values: Vec<f64>, shape: &[usize]) -> Result<Tensor> {
@@ -34,6 +37,7 @@ impl<'a> Reference<'a> {
             vars,
             alpha: 0.0,
             arenas: 0.0,
+            dropout: None,
         })
     }
 
@@ -121,6 +125,18 @@ impl<'a> Reference<'a> {
             return ste + (&passed + (extra - &passed)?.detach())?;
         }
         Ok(ste)
+    }
+
+    /// Stream 0 is the embedding's, 1 + 2·layer attention's, 2 + 2·layer the MLP's.
+    fn drop(&self, x: Tensor, stream: usize) -> Result<Tensor> {
+        let Some((seed, rate)) = self.dropout else {
+            return Ok(x);
+        };
+        let mask = DropoutMask::new(seed, stream as u32, rate);
+        let kept = (0..x.elem_count() as u32)
+            .map(|i| f64::from(u8::from(mask.keeps(i))) / f64::from(1.0 - rate))
+            .collect();
+        &x * tensor(kept, x.dims())?
     }
 
     fn act(&self, x: &Tensor) -> Result<Tensor> {
@@ -257,15 +273,16 @@ impl<'a> Reference<'a> {
             let positions = self.vars[params::POSITIONS].as_tensor().narrow(0, 0, t)?;
             x = x.broadcast_add(&positions)?;
         }
+        x = self.drop(x, 0)?;
         let scale = f64::from(c.residual_scale());
         for layer in 0..c.num_layers {
             let h = self.norm(&x, &params::layer_norm_name(layer, "input_layernorm"))?;
-            x = (x + (self.attention(&h, layer)? * scale)?)?;
+            x = (x + (self.drop(self.attention(&h, layer)?, 2 * layer + 1)? * scale)?)?;
             let h = self.norm(
                 &x,
                 &params::layer_norm_name(layer, "post_attention_layernorm"),
             )?;
-            x = (x + (self.mlp(&h, layer)? * scale)?)?;
+            x = (x + (self.drop(self.mlp(&h, layer)?, 2 * layer + 2)? * scale)?)?;
         }
         let x = self.norm(&x, params::FINAL_NORM)?;
         let head = params::lm_head(c);

@@ -5,9 +5,10 @@ use crate::backend::{Backend, BackendError, MemoryLimits, ProgramId, elements};
 use crate::config::{ModelConfig, TrainConfig};
 use crate::data::Batches;
 use crate::error::{Error, Result};
-use crate::model::{self, TrainProgram, UpdateProgram, params};
+use crate::model::{self, Objective, TrainProgram, UpdateProgram, params};
 use crate::program::{BufferId, Elem, Knobs, Program, STEP_FIGURES};
 use crate::quant::anneal_alpha;
+use crate::rng::Rng;
 
 /// Figures of one optimiser step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,10 +39,12 @@ pub(super) struct Programs {
 
 impl Programs {
     pub fn record(config: &ModelConfig, train: &TrainConfig, seq: usize) -> Self {
-        let record = |backward| {
-            let z_loss = train.z_loss as f32;
-            model::record_train(config, train.batch_size, seq, z_loss, backward)
+        let objective = Objective {
+            z_loss: train.z_loss as f32,
+            dropout: train.dropout as f32,
         };
+        let record =
+            |backward| model::record_train(config, train.batch_size, seq, objective, backward);
         Programs {
             micro: record(true),
             validate: record(false),
@@ -176,17 +179,13 @@ impl Trainer {
     fn knobs(&self, rows: usize) -> Knobs {
         let (t, c) = (self.step + 1, &self.train);
         let bias = |beta: f64| (1.0 / (1.0 - libm::pow(beta, t as f64))) as f32;
-        let arenas = self.config.arenas_initial.map_or(0.0, |e| {
-            let left = 1.0 - self.step as f32 / self.config.arenas_anneal_steps.max(1) as f32;
-            e * left.max(0.0)
-        });
         Knobs {
             rows: rows as u32,
             grad_scale: 1.0 / (rows * c.accumulation_steps) as f32,
             anneal: anneal_alpha(self.step, c.max_steps, self.config.anneal_fraction),
-            arenas,
+            arenas: self.config.arenas_at(self.step),
             lr: c.lr_at(self.step) as f32,
-            weight_decay: c.weight_decay as f32,
+            weight_decay: c.weight_decay_at(self.step) as f32,
             bias1: bias(c.beta1),
             bias2: bias(c.beta2),
             ..Knobs::default()
@@ -200,11 +199,13 @@ impl Trainer {
     pub async fn step(&mut self, data: &Batches<'_>, report: bool) -> Result<Vec<StepReport>> {
         let (batch, micro) = (self.train.batch_size, self.train.accumulation_steps);
         let rows = batch * self.seq;
-        let knobs = self.knobs(rows);
+        let mut knobs = self.knobs(rows);
         for i in 0..micro {
             let first = ((self.step * micro + i) * batch) as u64;
             let (mut ids, mut targets) = (Vec::new(), Vec::new());
             data.fill(first, batch, &mut ids, &mut targets)?;
+            let counters = [self.step as u64, i as u64];
+            knobs.seed = Rng::counted(self.train.seed, &counters).next_u64() as u32;
             self.run(false, &ids, &targets, &knobs)?;
         }
         let knobs = Knobs {

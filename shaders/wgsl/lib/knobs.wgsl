@@ -11,11 +11,11 @@ struct Knobs {
   weight_decay: f32,
   bias1: f32,
   bias2: f32,
+  seed: u32,
   reserved0: u32,
   reserved1: u32,
   reserved2: u32,
   reserved3: u32,
-  reserved4: u32,
 }
 
 @group(0) @binding(0) var<uniform> knobs: Knobs;

@@ -1,6 +1,6 @@
 //! Causal attention: over the KV cache (inference) and over whole sequences with its backward (training).
 
-use super::matmul::{View, strided};
+use super::matmul::{Precision, View, strided};
 use super::par;
 use super::simd::multiversion;
 use crate::math;
@@ -15,7 +15,7 @@ multiversion! {
         for (t, s) in scores.iter_mut().enumerate() {
             *s = math::dot(q, &keys[t * stride..][..dim]) * scale;
         }
-        let max = scores.iter().fold(f32::NEG_INFINITY, |m, s| m.max(*s));
+        let max = math::max(scores);
         let mut total = 0.0;
         for s in scores.iter_mut() {
             *s = math::exp(*s - max);
@@ -72,18 +72,9 @@ fn head_at(s: &AttentionShape, heads: usize, batch: usize, head: usize) -> usize
     batch * s.seq * heads * s.head_dim + head * s.head_dim
 }
 
-/// Causal softmax of one `[seq, seq]` score matrix in place; returns log Σ exp of each row.
-fn softmax_rows(scores: &mut [f32], seq: usize, lse: &mut [f32]) {
-    for (t, row) in scores.chunks_exact_mut(seq).enumerate() {
-        let (live, dead) = row.split_at_mut(t + 1);
-        lse[t] = softmax_row(live);
-        dead.fill(0.0);
-    }
-}
-
 multiversion! {
     fn softmax_row(row: &mut [f32]) -> f32 {
-        let max = row.iter().fold(f32::NEG_INFINITY, |m, s| m.max(*s));
+        let max = math::max(row);
         for s in row.iter_mut() {
             *s = math::exp(*s - max);
         }
@@ -106,6 +97,12 @@ multiversion! {
 }
 
 multiversion! {
+    fn dot(a: &[f32], b: &[f32]) -> f32 {
+        math::dot(a, b)
+    }
+}
+
+multiversion! {
     /// ds = p·(dp − Σ p·dp) for one row, in place of dp.
     fn softmax_grad_row(p: &[f32], dp: &mut [f32], delta: f32) {
         for (d, p) in dp.iter_mut().zip(p) {
@@ -114,7 +111,27 @@ multiversion! {
     }
 }
 
-/// Forward over whole sequences. Heads are computed into their own contiguous outputs, then laid side by side.
+/// Query rows whose scores are computed together: a block sees only the keys before its end.
+const BLOCK: usize = 64;
+
+/// One head's matrix `[seq, head_dim]` inside `data`, and its transpose.
+fn head_view(data: &[f32], at: usize, width: usize) -> View<'_> {
+    View {
+        data: &data[at..],
+        rs: width,
+        cs: 1,
+    }
+}
+
+fn transposed(v: View) -> View {
+    View {
+        data: v.data,
+        rs: v.cs,
+        cs: v.rs,
+    }
+}
+
+/// Forward over whole sequences.
 pub fn forward(
     q: &[f32],
     k: &[f32],
@@ -128,32 +145,47 @@ pub fn forward(
     let scale = 1.0 / (d as f32).sqrt();
     let work = s.batch * s.heads * t * t * d;
     par::pieces2(out, t * qs, lse, s.heads * t, work, |b, out, lse| {
-        let mut scores = vec![0f32; t * t];
+        let mut scores = vec![0f32; BLOCK.min(t) * t];
         for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
             let kv = h / (s.heads / s.kv_heads);
-            let qh = View {
-                data: &q[head_at(s, s.heads, b, h)..],
-                rs: qs,
-                cs: 1,
-            };
-            let kh = View {
-                data: &k[head_at(s, s.kv_heads, b, kv)..],
-                rs: 1,
-                cs: ks,
-            };
-            let vh = View {
-                data: &v[head_at(s, s.kv_heads, b, kv)..],
-                rs: ks,
-                cs: 1,
-            };
-            strided(&mut scores, t, qh, kh, t, t, d, scale, false);
-            softmax_rows(&mut scores, t, lse);
-            let p = View {
-                data: &scores,
-                rs: t,
-                cs: 1,
-            };
-            strided(&mut out[h * d..], qs, p, vh, t, d, t, 1.0, false);
+            let at_k = head_at(s, s.kv_heads, b, kv);
+            let (keys, values) = (head_view(k, at_k, ks), head_view(v, at_k, ks));
+            for first in (0..t).step_by(BLOCK) {
+                let seen = t.min(first + BLOCK);
+                let rows = seen - first;
+                let queries = head_view(q, head_at(s, s.heads, b, h) + first * qs, qs);
+                let scores = &mut scores[..rows * seen];
+                strided(
+                    scores,
+                    seen,
+                    queries,
+                    transposed(keys),
+                    rows,
+                    seen,
+                    d,
+                    scale,
+                    false,
+                    Precision::Float,
+                );
+                for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
+                    let (live, dead) = row.split_at_mut(first + i + 1);
+                    lse[first + i] = softmax_row(live);
+                    dead.fill(0.0);
+                }
+                let out = &mut out[first * qs + h * d..];
+                strided(
+                    out,
+                    qs,
+                    head_view(scores, 0, seen),
+                    values,
+                    rows,
+                    d,
+                    seen,
+                    1.0,
+                    false,
+                    Precision::Float,
+                );
+            }
         }
     });
 }
@@ -183,121 +215,100 @@ pub fn backward(
     let work = s.batch * s.heads * t * t * d * 3;
     par::pieces2(dq, t * qs, &mut dkv, 1, work, |b, dq, dkv| {
         let (dk, dv) = &mut dkv[0];
-        let mut p = vec![0f32; t * t];
-        let mut ds = vec![0f32; t * t];
+        let mut p = vec![0f32; BLOCK.min(t) * t];
+        let mut ds = p.clone();
         for h in 0..s.heads {
             let kv = h / share;
-            let accumulate = h % share != 0;
             let at_q = head_at(s, s.heads, b, h);
             let at_k = head_at(s, s.kv_heads, b, kv);
-            strided(
-                &mut p,
-                t,
-                View {
-                    data: &q[at_q..],
-                    rs: qs,
-                    cs: 1,
-                },
-                View {
-                    data: &k[at_k..],
-                    rs: 1,
-                    cs: ks,
-                },
-                t,
-                t,
-                d,
-                scale,
-                false,
-            );
+            let (keys, values) = (head_view(k, at_k, ks), head_view(v, at_k, ks));
             let lse = &lse[(b * s.heads + h) * t..][..t];
-            for (i, row) in p.chunks_exact_mut(t).enumerate() {
-                let (live, dead) = row.split_at_mut(i + 1);
-                restore_row(live, lse[i]);
-                dead.fill(0.0);
+            // The last block sees every key: it is the first to write the gradients of keys and values.
+            for first in (0..t).step_by(BLOCK).rev() {
+                let seen = t.min(first + BLOCK);
+                let rows = seen - first;
+                let accumulate = h % share != 0 || seen < t;
+                let at = at_q + first * qs;
+                let (queries, dcontext) = (head_view(q, at, qs), head_view(dout, at, qs));
+                let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
+                strided(
+                    p,
+                    seen,
+                    queries,
+                    transposed(keys),
+                    rows,
+                    seen,
+                    d,
+                    scale,
+                    false,
+                    Precision::Gradient,
+                );
+                for (i, row) in p.chunks_exact_mut(seen).enumerate() {
+                    let (live, dead) = row.split_at_mut(first + i + 1);
+                    restore_row(live, lse[first + i]);
+                    dead.fill(0.0);
+                }
+                let probabilities = head_view(p, 0, seen);
+                // dV (+)= Pᵀ · dO
+                let dv = &mut dv[kv * d..];
+                strided(
+                    dv,
+                    ks,
+                    transposed(probabilities),
+                    dcontext,
+                    seen,
+                    d,
+                    rows,
+                    1.0,
+                    accumulate,
+                    Precision::Gradient,
+                );
+                // dP = dO · Vᵀ; Σ p·dp equals dO·O (Dao et al. 2022).
+                strided(
+                    ds,
+                    seen,
+                    dcontext,
+                    transposed(values),
+                    rows,
+                    seen,
+                    d,
+                    1.0,
+                    false,
+                    Precision::Gradient,
+                );
+                for (i, ds) in ds.chunks_exact_mut(seen).enumerate() {
+                    let at = at + i * qs;
+                    let delta = dot(&dout[at..at + d], &out[at..at + d]);
+                    softmax_grad_row(&p[i * seen..][..seen], ds, delta);
+                }
+                let ds = head_view(ds, 0, seen);
+                let dq = &mut dq[first * qs + h * d..];
+                strided(
+                    dq,
+                    qs,
+                    ds,
+                    keys,
+                    rows,
+                    d,
+                    seen,
+                    scale,
+                    false,
+                    Precision::Gradient,
+                );
+                let dk = &mut dk[kv * d..];
+                strided(
+                    dk,
+                    ks,
+                    transposed(ds),
+                    queries,
+                    seen,
+                    d,
+                    rows,
+                    scale,
+                    accumulate,
+                    Precision::Gradient,
+                );
             }
-            // dV (+)= Pᵀ · dO
-            strided(
-                &mut dv[kv * d..],
-                ks,
-                View {
-                    data: &p,
-                    rs: 1,
-                    cs: t,
-                },
-                View {
-                    data: &dout[at_q..],
-                    rs: qs,
-                    cs: 1,
-                },
-                t,
-                d,
-                t,
-                1.0,
-                accumulate,
-            );
-            // dP = dO · Vᵀ; Σ p·dp equals dO·O (Dao et al. 2022).
-            strided(
-                &mut ds,
-                t,
-                View {
-                    data: &dout[at_q..],
-                    rs: qs,
-                    cs: 1,
-                },
-                View {
-                    data: &v[at_k..],
-                    rs: 1,
-                    cs: ks,
-                },
-                t,
-                t,
-                d,
-                1.0,
-                false,
-            );
-            for i in 0..t {
-                let at = at_q + i * qs;
-                let delta = math::dot(&dout[at..at + d], &out[at..at + d]);
-                softmax_grad_row(&p[i * t..][..t], &mut ds[i * t..][..t], delta);
-            }
-            strided(
-                &mut dq[h * d..],
-                qs,
-                View {
-                    data: &ds,
-                    rs: t,
-                    cs: 1,
-                },
-                View {
-                    data: &k[at_k..],
-                    rs: ks,
-                    cs: 1,
-                },
-                t,
-                d,
-                t,
-                scale,
-                false,
-            );
-            strided(
-                &mut dk[kv * d..],
-                ks,
-                View {
-                    data: &ds,
-                    rs: 1,
-                    cs: t,
-                },
-                View {
-                    data: &q[at_q..],
-                    rs: qs,
-                    cs: 1,
-                },
-                t,
-                d,
-                t,
-                scale,
-                accumulate,
-            );
         }
     });
 }

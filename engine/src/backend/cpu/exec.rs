@@ -3,12 +3,12 @@
 use bytemuck::Pod;
 
 use super::linear::{Int8Rows, WeightView};
-use super::matmul::{self, Layout};
+use super::matmul::{self, Layout, Precision};
 use super::memory::Memory;
 use super::simd::Level;
 use super::{attention, forward, linear, sample, training};
 use crate::program::{
-    BufferDecl, BufferId, EmbedTable, Knobs, LinearInput, Op, STEP_FIGURES, Weight,
+    BufferDecl, BufferId, DropoutMask, EmbedTable, Knobs, LinearInput, Op, STEP_FIGURES, Weight,
 };
 use crate::quant::tile::act_stride;
 
@@ -279,10 +279,12 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
             let n = valid(*rows) * dim;
             let in_place = x == out;
             b.with([*out], |b, [out]| {
-                if !in_place {
-                    out[..n].copy_from_slice(&b.f32(*x)[..n]);
+                let (branch, out) = (&b.f32(*branch)[..n], &mut out[..n]);
+                if in_place {
+                    forward::axpy(branch, *scale, out);
+                } else {
+                    forward::scaled_sum(&b.f32(*x)[..n], branch, *scale, out);
                 }
-                forward::axpy(&b.f32(*branch)[..n], *scale, &mut out[..n]);
             });
         }
         Op::LastRow { x, out, rows, dim } => {
@@ -363,8 +365,15 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                 trans_a: *trans_a,
                 trans_b: *trans_b,
             };
+            // x·Wᵀ is a forward product; its gradients are dyᵀ·x and dy·W.
+            let precision = if *trans_b {
+                Precision::Float
+            } else {
+                Precision::Gradient
+            };
             b.with([*out], |b, [out]| {
-                matmul::matmul(out, b.f32(*a), b.f32(*rhs), *m, *n, *k, layout, *accumulate);
+                let (a, rhs) = (b.f32(*a), b.f32(*rhs));
+                matmul::matmul(out, a, rhs, *m, *n, *k, layout, *accumulate, precision);
             });
         }
         Op::RmsNormBackward {
@@ -456,10 +465,12 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
             accumulate,
         } => {
             b.with([*out], |b, [out]| {
-                if !accumulate {
-                    out[..*len].fill(0.0);
+                let (x, out) = (&b.f32(*x)[..*len], &mut out[..*len]);
+                if *accumulate {
+                    forward::axpy(x, *scale, out);
+                } else {
+                    forward::scale(x, *scale, out);
                 }
-                forward::axpy(&b.f32(*x)[..*len], *scale, &mut out[..*len]);
             });
         }
         Op::CrossEntropy {
@@ -482,6 +493,17 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                     knobs.grad_scale,
                     *grad,
                 );
+            });
+        }
+        Op::Dropout {
+            x,
+            len,
+            rate,
+            stream,
+        } => {
+            let mask = DropoutMask::new(knobs.seed, *stream, *rate);
+            b.with([*x], |_, [x]| {
+                training::dropout(&mut x[..*len], mask, DropoutMask::scale(*rate));
             });
         }
         Op::EmbedBackward {

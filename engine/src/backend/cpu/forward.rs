@@ -311,3 +311,34 @@ pub fn axpy(x: &[f32], scale: f32, out: &mut [f32]) {
         axpy_chunk(&x[i * CHUNK..][..out.len()], scale, out);
     });
 }
+
+multiversion! {
+    fn scale_chunk(x: &[f32], scale: f32, out: &mut [f32]) {
+        for (o, x) in out.iter_mut().zip(x) {
+            *o = scale * x;
+        }
+    }
+}
+
+/// `out = scale·x`.
+pub fn scale(x: &[f32], scale: f32, out: &mut [f32]) {
+    par::pieces(out, CHUNK, x.len(), |i, out| {
+        scale_chunk(&x[i * CHUNK..][..out.len()], scale, out);
+    });
+}
+
+multiversion! {
+    fn scaled_sum_chunk(x: &[f32], y: &[f32], scale: f32, out: &mut [f32]) {
+        for ((o, x), y) in out.iter_mut().zip(x).zip(y) {
+            *o = x + scale * y;
+        }
+    }
+}
+
+/// `out = x + scale·y`.
+pub fn scaled_sum(x: &[f32], y: &[f32], scale: f32, out: &mut [f32]) {
+    par::pieces(out, CHUNK, x.len(), |i, out| {
+        let range = i * CHUNK..i * CHUNK + out.len();
+        scaled_sum_chunk(&x[range.clone()], &y[range], scale, out);
+    });
+}

@@ -1,6 +1,8 @@
 //! f32 matrix products by the `gemm` crate, cut into fixed bands so that the result does not depend on the number of threads.
 
 use super::par;
+#[cfg(target_arch = "x86_64")]
+use super::simd::Level;
 
 /// Which operands are stored transposed.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +11,15 @@ pub struct Layout {
     pub trans_a: bool,
     /// `b` is stored `[n, k]`.
     pub trans_b: bool,
+}
+
+/// How exact a product must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// As f32: the forward pass, whose activations are rounded to codes that a smaller error would rarely move.
+    Float,
+    /// Relative error up to 2⁻¹⁵ of Σ|a·b|: gradients, where a matrix unit makes good use of it.
+    Gradient,
 }
 
 /// A matrix inside a larger buffer: element (i, j) is at `i·rs + j·cs`.
@@ -20,6 +31,12 @@ pub struct View<'a> {
 }
 
 impl Layout {
+    /// The left operand, `[m, k]` to its reader.
+    fn a<'a>(&self, data: &'a [f32], m: usize, k: usize) -> View<'a> {
+        let (rs, cs) = if self.trans_a { (1, m) } else { (k, 1) };
+        View { data, rs, cs }
+    }
+
     /// The right operand, `[k, n]` to its reader.
     fn b<'a>(&self, data: &'a [f32], n: usize, k: usize) -> View<'a> {
         let (rs, cs) = if self.trans_b { (1, k) } else { (n, 1) };
@@ -30,6 +47,32 @@ impl Layout {
 /// `out (+)= alpha · a · b` on one thread; `a` is `[m, k]`, `b` `[k, n]`, `out` `[m, n]` with row stride `out_rs`.
 #[allow(clippy::too_many_arguments)]
 pub fn strided(
+    out: &mut [f32],
+    out_rs: usize,
+    a: View,
+    b: View,
+    m: usize,
+    n: usize,
+    k: usize,
+    alpha: f32,
+    accumulate: bool,
+    precision: Precision,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if amx_pays(m, n, k) {
+        return super::amx::matmul(out, out_rs, a, b, m, n, k, alpha, accumulate, precision);
+    }
+    // Without a matrix unit f32 arithmetic is the fastest there is, whatever the precision asked for.
+    let _ = precision;
+    plain(out, out_rs, a, b, m, n, k, alpha, accumulate);
+}
+
+/// [`strided`] in f32 arithmetic, by the `gemm` crate.
+#[allow(clippy::too_many_arguments)]
+fn plain(
     out: &mut [f32],
     out_rs: usize,
     a: View,
@@ -73,7 +116,7 @@ pub fn strided(
     }
 }
 
-/// Contiguous operands on one thread.
+/// Contiguous operands on one thread, in f32 arithmetic: the same on every machine with these vectors.
 #[allow(clippy::too_many_arguments)]
 pub fn serial(
     out: &mut [f32],
@@ -85,14 +128,10 @@ pub fn serial(
     layout: Layout,
     accumulate: bool,
 ) {
-    strided(
+    plain(
         out,
         n,
-        View {
-            data: a,
-            rs: if layout.trans_a { 1 } else { k },
-            cs: if layout.trans_a { m } else { 1 },
-        },
+        layout.a(a, m, k),
         layout.b(b, n, k),
         m,
         n,
@@ -100,6 +139,12 @@ pub fn serial(
         1.0,
         accumulate,
     );
+}
+
+/// Whether the matrix unit is there and the product large enough to fill its tiles.
+#[cfg(target_arch = "x86_64")]
+fn amx_pays(m: usize, n: usize, k: usize) -> bool {
+    Level::best() == Level::Amx && m.min(n).min(k) >= 16
 }
 
 /// `out (+)= op(a)·op(b)`: bands of output rows, one after another or over threads.
@@ -113,7 +158,13 @@ pub fn matmul(
     k: usize,
     layout: Layout,
     accumulate: bool,
+    precision: Precision,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if amx_pays(m, n, k) {
+        let (a, b) = (layout.a(a, m, k), layout.b(b, n, k));
+        return super::amx::matmul(out, n, a, b, m, n, k, 1.0, accumulate, precision);
+    }
     // At least 48 rows a band keep the packing of `b` cheap; at most about eight bands keep two to eight threads level.
     let band = m.div_ceil(8).next_multiple_of(48).min(m.max(1));
     par::pieces(&mut out[..m * n], band * n, m * n * k, |i, piece| {
@@ -133,6 +184,85 @@ pub fn matmul(
             }
         };
         let b = layout.b(b, n, k);
-        strided(piece, n, a, b, rows, n, k, 1.0, accumulate);
+        plain(piece, n, a, b, rows, n, k, 1.0, accumulate);
     });
+}
+
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod tests {
+    use super::super::amx;
+    use super::*;
+    use crate::rng::Rng;
+
+    /// Largest error over Σ|a·b|, against f64. Both units sum in f32; 64 additions may each lose 2⁻²⁴.
+    fn worst(
+        m: usize,
+        n: usize,
+        k: usize,
+        layout: Layout,
+        accumulate: bool,
+        amx: Option<Precision>,
+    ) -> f64 {
+        let mut rng = Rng::new(7);
+        let mut values = |len: usize| (0..len).map(|_| rng.normal()).collect::<Vec<f32>>();
+        let (a, b, start) = (values(m * k), values(k * n), values(m * n));
+        let mut out = start.clone();
+        if let Some(precision) = amx {
+            let (a, b) = (layout.a(&a, m, k), layout.b(&b, n, k));
+            amx::matmul(&mut out, n, a, b, m, n, k, 1.0, accumulate, precision);
+        } else {
+            serial(&mut out, &a, &b, m, n, k, layout, accumulate);
+        }
+        let mut worst = 0f64;
+        for i in 0..m {
+            for j in 0..n {
+                let (mut sum, mut size) = (0.0, 0.0);
+                for l in 0..k {
+                    let a = a[if layout.trans_a { l * m + i } else { i * k + l }];
+                    let b = b[if layout.trans_b { j * k + l } else { l * n + j }];
+                    sum += f64::from(a) * f64::from(b);
+                    size += (f64::from(a) * f64::from(b)).abs();
+                }
+                if accumulate {
+                    sum += f64::from(start[i * n + j]);
+                    size += f64::from(start[i * n + j]).abs();
+                }
+                worst = worst.max((f64::from(out[i * n + j]) - sum).abs() / size);
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn the_matrix_unit_is_as_exact_as_it_says() {
+        if !amx::available() {
+            eprintln!("SKIPPED: this machine has no AMX");
+            return;
+        }
+        for (m, n, k) in [
+            (1, 1, 1),
+            (3, 65, 257),
+            (32, 32, 32),
+            (65, 31, 33),
+            (257, 70, 3),
+            (40, 300, 600),
+        ] {
+            for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
+                let layout = Layout { trans_a, trans_b };
+                for accumulate in [false, true] {
+                    let with = |amx| worst(m, n, k, layout, accumulate, amx);
+                    let f32s = with(None);
+                    let float = with(Some(Precision::Float));
+                    let gradient = with(Some(Precision::Gradient));
+                    let case = format!("{m}×{n}×{k} {layout:?} {accumulate}");
+                    assert!(
+                        float < 2.0 * f32s.max(3e-7),
+                        "{case}: {float:e}, f32 {f32s:e}"
+                    );
+                    assert!(gradient < 3.1e-5, "{case}: {gradient:e}");
+                }
+            }
+        }
+    }
 }

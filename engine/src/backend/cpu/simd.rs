@@ -15,6 +15,9 @@ pub enum Level {
     AvxVnni,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// AVX-512 VNNI with the matrix unit for float products.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 impl Level {
@@ -31,6 +34,8 @@ impl Level {
             Level::AvxVnni => "AVX-VNNI",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512Vnni => "AVX-512 VNNI",
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx => "AMX",
         }
     }
 
@@ -45,6 +50,9 @@ impl Level {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni")
             {
+                if super::amx::available() {
+                    levels.push(Level::Amx);
+                }
                 levels.push(Level::Avx512Vnni);
             }
             if avx2 && is_x86_feature_detected!("avxvnni") {
@@ -100,7 +108,7 @@ macro_rules! multiversion {
                 use $crate::backend::cpu::simd::Level;
                 match Level::best() {
                     // SAFETY: the level was detected on this machine (every AVX-512 VNNI processor has AVX-512 DQ).
-                    Level::Avx512Vnni => return unsafe { avx512($($arg),*) },
+                    Level::Amx | Level::Avx512Vnni => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     Level::AvxVnni | Level::Avx2 => return unsafe { avx2($($arg),*) },
                     Level::Portable => {}

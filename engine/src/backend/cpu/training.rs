@@ -2,10 +2,40 @@
 
 use super::par;
 use super::simd::multiversion;
+use crate::config::QuantMode;
 use crate::math;
-use crate::program::{Knobs, WeightQuant};
+use crate::program::{DropoutMask, Knobs, WeightQuant};
+use crate::quant::{Span, is_latent};
 
 const CHUNK: usize = 1 << 14;
+
+multiversion! {
+    fn fake_quant_chunk(latent: &[f32], out: &mut [f32], quant: &WeightQuant, span: &Span, alpha: f32, arenas: f32) {
+        // A copy of its own per mode: a branch on the mode inside the loop would keep it scalar.
+        macro_rules! all {
+            ($mode:pat, $quant:expr, $alpha:expr) => {
+                if matches!(quant.mode, $mode) {
+                    let quant = $quant;
+                    for (o, w) in out.iter_mut().zip(latent) {
+                        *o = quant.forward(span, *w, $alpha) + arenas * w;
+                    }
+                    return;
+                }
+            };
+        }
+        let with = |mode, twn| WeightQuant { mode, twn, ..*quant };
+        if alpha > 0.0 && is_latent(quant.mode) {
+            all!(QuantMode::Ternary | QuantMode::Binary, with(QuantMode::Ternary, false), alpha);
+        }
+        if quant.twn {
+            all!(QuantMode::Ternary, with(QuantMode::Ternary, true), 0.0);
+        }
+        all!(QuantMode::Ternary, with(QuantMode::Ternary, false), 0.0);
+        all!(QuantMode::Binary, with(QuantMode::Binary, false), 0.0);
+        all!(QuantMode::EightBit, with(QuantMode::EightBit, false), 0.0);
+        all!(QuantMode::F16, with(QuantMode::F16, false), 0.0);
+    }
+}
 
 /// Forward weight of a latent, see [`crate::program::Op::FakeQuantWeight`].
 pub fn fake_quant_weight(
@@ -19,22 +49,24 @@ pub fn fake_quant_weight(
 ) {
     // Spans of at least a row are the unit of work; a whole-tensor span is measured first and applied in pieces.
     let span_len = quant.span_len(rows, cols).max(1);
-    let apply = |latent: &[f32], out: &mut [f32], span: &crate::quant::Span| {
-        for (o, w) in out.iter_mut().zip(latent) {
-            *o = quant.forward(span, *w, alpha) + arenas * w;
-        }
-    };
     if quant.group == 0 {
         let span = quant.span(latent);
         par::pieces(out, CHUNK, latent.len() * 4, |i, out| {
-            apply(&latent[i * CHUNK..][..out.len()], out, &span);
+            fake_quant_chunk(
+                &latent[i * CHUNK..][..out.len()],
+                out,
+                quant,
+                &span,
+                alpha,
+                arenas,
+            );
         });
     } else {
         let piece = span_len * CHUNK.div_ceil(span_len);
         par::pieces(out, piece, latent.len() * 8, |i, out| {
             let latent = &latent[i * piece..][..out.len()];
             for (latent, out) in latent.chunks(span_len).zip(out.chunks_mut(span_len)) {
-                apply(latent, out, &quant.span(latent));
+                fake_quant_chunk(latent, out, quant, &quant.span(latent), alpha, arenas);
             }
         });
     }
@@ -123,7 +155,7 @@ pub fn rms_norm_backward(
 multiversion! {
     /// Loss of one row; when `grad`, logits become (softmax·(1 + 2·z·lse) − onehot)·scale.
     fn cross_entropy_row(logits: &mut [f32], target: usize, z_loss: f32, scale: f32, grad: bool) -> f32 {
-        let max = logits.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+        let max = math::max(logits);
         let at_target = logits[target];
         if !grad {
             let n = logits.len();
@@ -167,6 +199,22 @@ pub fn cross_entropy(
     });
 }
 
+multiversion! {
+    fn dropout_chunk(x: &mut [f32], first: u32, mask: DropoutMask, scale: f32) {
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = if mask.keeps(first.wrapping_add(i as u32)) { *x * scale } else { 0.0 };
+        }
+    }
+}
+
+/// See [`crate::program::Op::Dropout`].
+pub fn dropout(x: &mut [f32], mask: DropoutMask, scale: f32) {
+    let work = x.len();
+    par::pieces(x, CHUNK, work, |i, x| {
+        dropout_chunk(x, (i * CHUNK) as u32, mask, scale);
+    });
+}
+
 /// `dtable[ids[r]] += dout[r]`, rows in order; threads own ranges of the vocabulary, so the order per row is fixed.
 pub fn embed_backward(ids: &[u32], dout: &[f32], dtable: &mut [f32], dim: usize) {
     let vocab = dtable.len() / dim;
@@ -186,11 +234,17 @@ pub fn embed_backward(ids: &[u32], dout: &[f32], dtable: &mut [f32], dim: usize)
     });
 }
 
+multiversion! {
+    fn dot(a: &[f32], b: &[f32]) -> f32 {
+        math::dot(a, b)
+    }
+}
+
 /// Σ x² in f64 over fixed pieces.
 pub fn squared_norm(x: &[f32]) -> f32 {
     let pieces = par::map(x.len().div_ceil(CHUNK), x.len(), |i| {
         let part = &x[i * CHUNK..x.len().min((i + 1) * CHUNK)];
-        f64::from(math::dot(part, part))
+        f64::from(dot(part, part))
     });
     pieces.iter().sum::<f64>() as f32
 }

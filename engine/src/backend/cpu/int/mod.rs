@@ -24,7 +24,7 @@ pub fn ternary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usi
     match level {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the level was detected; slices are cut to the lengths the kernel reads.
-        Level::Avx512Vnni => unsafe { x86::ternary_avx512(w, x, tiles) },
+        Level::Amx | Level::Avx512Vnni => unsafe { x86::ternary_avx512(w, x, tiles) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::AvxVnni => unsafe { x86::ternary_avxvnni(w, x, tiles) },
@@ -47,7 +47,7 @@ pub fn binary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usiz
     match level {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the level was detected; slices are cut to the lengths the kernel reads.
-        Level::Avx512Vnni => unsafe { x86::binary_avx512(w, x, tiles) },
+        Level::Amx | Level::Avx512Vnni => unsafe { x86::binary_avx512(w, x, tiles) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::AvxVnni => unsafe { x86::binary_avxvnni(w, x, tiles) },
@@ -71,7 +71,7 @@ pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize
     match level {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the level was detected; slices are cut to the lengths the kernel reads.
-        Level::Avx512Vnni => unsafe { x86::int8_avx512(w, x, n) },
+        Level::Amx | Level::Avx512Vnni => unsafe { x86::int8_avx512(w, x, n) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::AvxVnni | Level::Avx2 => unsafe { x86::int8_avx2(w, x, n) },

@@ -19,7 +19,7 @@ use half::f16;
 
 use super::GpuBackend;
 use crate::backend::cpu::CpuBackend;
-use crate::backend::{Backend, BackendError, elements};
+use crate::backend::{Backend, BackendError, BackendOptions, elements};
 use crate::config::QuantMode;
 use crate::program::{BufferId, Elem, Knobs, Op, Recorder};
 use crate::quant::tile::{TileWriter, act_stride};
@@ -34,7 +34,7 @@ fn with_gpu(test: impl FnOnce(&mut GpuBackend)) {
         eprintln!("SKIPPED: GPU tests are switched off by ONEBIT_GPU_TESTS=off");
         return;
     }
-    let gpu = GPU.get_or_init(|| match pollster::block_on(GpuBackend::new()) {
+    let gpu = GPU.get_or_init(|| match pollster::block_on(GpuBackend::new(&BackendOptions::default())) {
         Ok(gpu) => {
             eprintln!("GPU tests run on {}", Backend::info(&gpu).name);
             Mutex::new(gpu)
@@ -53,6 +53,15 @@ fn with_gpu(test: impl FnOnce(&mut GpuBackend)) {
 fn on_both(test: impl Fn(&mut dyn Backend)) {
     test(&mut CpuBackend::new(2));
     with_gpu(|gpu| test(gpu));
+}
+
+/// What sums of products may be off by on a backend.
+fn product_tolerance(backend: &dyn Backend) -> f64 {
+    if backend.info().kind == "cpu" {
+        compare::SPLIT_BF16
+    } else {
+        compare::SUMS
+    }
 }
 
 fn f64s(values: &[f32]) -> Vec<f64> {
