@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ternary_core::backend::BackendOptions;
 use ternary_core::config::LrDecay;
 use ternary_core::session::DeviceChoice;
 
@@ -127,6 +128,13 @@ pub struct Tokenize {
     pub seq_len: u32,
 }
 
+/// Whether a GPU may round the operands of training's matrix products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MixedPrecision {
+    No,
+    F16,
+}
+
 /// Train a model; the checkpoint folder holds config.json, model.safetensors, tokenizer.json and the training state.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -203,6 +211,9 @@ pub struct Train {
     /// CPU threads; 0 = all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
+    /// f16: a GPU that can rounds the operands of matrix products to f16 (on tensor cores where it has them).
+    #[arg(long, value_enum, default_value = "no")]
+    pub mixed_precision: MixedPrecision,
 }
 
 /// A model and where to run it.
@@ -453,6 +464,9 @@ pub struct Bench {
     /// CPU threads of --train and --gemm; 0 = all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
+    /// f16: --train and --gemm on a GPU round the operands of matrix products to f16.
+    #[arg(long, value_enum, default_value = "no")]
+    pub mixed_precision: MixedPrecision,
     /// Precision of the synthetic model's embedding and head.
     #[arg(long, value_enum, default_value = "eightbit")]
     pub head: Head,
@@ -467,4 +481,15 @@ pub struct Bench {
     pub repeat: usize,
     #[arg(long)]
     pub json: bool,
+}
+
+impl Bench {
+    /// What --train and --gemm open their backend with.
+    pub fn backend_options(&self) -> BackendOptions {
+        BackendOptions {
+            threads: self.threads,
+            f16_products: self.mixed_precision == MixedPrecision::F16,
+            ..BackendOptions::default()
+        }
+    }
 }

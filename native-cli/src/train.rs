@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use ternary_core::backend::BackendOptions;
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::data::{self, StreamedTexts, TrainingData};
 use ternary_core::session::open_backend;
@@ -12,7 +13,7 @@ use ternary_core::tokenizer::ChatTemplate;
 use ternary_core::train::checkpoint::Companions;
 use ternary_core::train::{self, MemoryPlan, RunOptions, Trainer, Update};
 
-use crate::args::{Setting, Train};
+use crate::args::{MixedPrecision, Setting, Train};
 use crate::progress;
 use crate::tokenize;
 
@@ -49,7 +50,12 @@ pub fn run(a: &Train) -> Result<()> {
         })
         .transpose()?;
 
-    let (backend, why) = pollster::block_on(open_backend(a.device, a.threads))?;
+    let options = BackendOptions {
+        threads: a.threads,
+        f16_products: a.mixed_precision == MixedPrecision::F16,
+        ..BackendOptions::default()
+    };
+    let (backend, why) = pollster::block_on(open_backend(a.device, &options))?;
     let info = backend.info();
     eprintln!("device: {} ({}): {why}", info.kind, info.name);
     eprintln!(

@@ -63,6 +63,17 @@ pub struct DeviceInfo {
     pub software: bool,
 }
 
+/// How a backend is opened.
+#[derive(Clone, Debug, Default)]
+pub struct BackendOptions {
+    /// CPU threads; 0 = as many as the machine has.
+    pub threads: usize,
+    /// On a GPU that can, round the operands of training's matrix products to f16; sums and everything else stay f32.
+    pub f16_products: bool,
+    /// Where a GPU's compiled pipelines are kept; nowhere if unset.
+    pub pipeline_cache: Option<std::path::PathBuf>,
+}
+
 /// Bytes of memory by what they hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {

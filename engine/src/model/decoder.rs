@@ -58,6 +58,12 @@ pub struct TrainProgram {
     pub total: BufferId,
 }
 
+/// Shared buffers that the losses of training and of validation are added up in.
+const TRAIN_LOSS: &str = "loss.train";
+pub const VALIDATION_LOSS: &str = "loss.validation";
+
+/// Steps whose figures a backend keeps until they are read.
+pub const HISTORY: usize = 256;
 /// What a micro-step minimises beside cross-entropy, and the noise it is trained with.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Objective {
@@ -85,12 +91,6 @@ fn dropout(g: &mut Graph, x: BufferId, rate: f32, stream: u32) {
         });
     }
 }
-/// Shared buffers that the losses of training and of validation are added up in.
-const TRAIN_LOSS: &str = "loss.train";
-pub const VALIDATION_LOSS: &str = "loss.validation";
-
-/// Steps whose figures a backend keeps until they are read.
-pub const HISTORY: usize = 256;
 
 struct Saved {
     attention: Option<AttentionSaved>,

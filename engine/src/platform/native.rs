@@ -17,6 +17,22 @@ pub fn peak_memory() -> Option<u64> {
     kilobytes(&text, "VmHWM:")
 }
 
+/// The folder for what can be made again, by the system's convention.
+pub fn cache_folder() -> Option<std::path::PathBuf> {
+    let at = |variable: &str, below: &str| {
+        let base = std::path::PathBuf::from(std::env::var_os(variable)?);
+        base.is_absolute().then(|| base.join(below))
+    };
+    let base = if cfg!(windows) {
+        at("LOCALAPPDATA", "")
+    } else if cfg!(target_os = "macos") {
+        at("HOME", "Library/Caches")
+    } else {
+        at("XDG_CACHE_HOME", "").or_else(|| at("HOME", ".cache"))
+    };
+    base.map(|folder| folder.join("ternary-core"))
+}
+
 /// The figure of a line `NAME: N kB`, in bytes.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -204,9 +204,9 @@ impl Op {
             Op::EmbedBackward { .. } => "embed_backward",
             Op::PositionBackward { .. } => "position_backward",
             Op::SquaredNorm { .. } => "squared_norm",
-            Op::Dropout { .. } => "dropout",
             Op::SumRows { .. } => "sum_rows",
             Op::RecordStep { .. } => "record_step",
+            Op::Dropout { .. } => "dropout",
             Op::AdamW { .. } => "adamw",
         }
     }

@@ -46,13 +46,12 @@ pub(super) struct Programs {
 
 impl Programs {
     pub fn record(config: &ModelConfig, train: &TrainConfig, seq: usize) -> Self {
-        let record = |backward| {
-            let objective = Objective {
-                z_loss: train.z_loss as f32,
-                dropout: train.dropout as f32,
-            };
-            model::record_train(config, train.batch_size, seq, objective, backward)
+        let objective = Objective {
+            z_loss: train.z_loss as f32,
+            dropout: train.dropout as f32,
         };
+        let record =
+            |backward| model::record_train(config, train.batch_size, seq, objective, backward);
         Programs {
             micro: record(true),
             validate: record(false),

@@ -88,7 +88,7 @@ pub fn run(a: &Bench, shape: TrainShape) -> Result<()> {
         max_steps: WARM_UP + steps,
         ..TrainConfig::default()
     };
-    let (backend, why) = pollster::block_on(open_backend(a.device, a.threads))?;
+    let (backend, why) = pollster::block_on(open_backend(a.device, &a.backend_options()))?;
     let info = backend.info();
     eprintln!("device: {} ({}): {why}", info.kind, info.name);
     let parameters = config.parameter_count();

@@ -18,13 +18,14 @@ const STEP: u32 = 16u;       // of HEAD_DIM, for scores; of columns, for results
 const QUADS: u32 = 8u;       // of a tile
 const QUAD_STRIDE: u32 = 9u; // one more: neighbours along the other side meet different banks
 const BLOCK: u32 = 64u;      // columns of a head per workgroup
-const BLOCK_QUADS: u32 = 16u;
+// Quads of a block that the head has: a narrow one fills half of it.
+override USED_QUADS: u32 = select(16u, QUADS, HEAD_DIM <= TILE);
 const LOWEST: f32 = -3e38;
 
 var<workgroup> row_tile: array<vec4<f32>, 144>;    // (STEP, QUAD_STRIDE)
 var<workgroup> column_tile: array<vec4<f32>, 144>; // (STEP, QUAD_STRIDE)
 var<workgroup> weight_tile: array<vec4<f32>, 288>; // (TILE columns, QUAD_STRIDE)
-var<workgroup> value_tile: array<vec4<f32>, 256>;  // (STEP columns, BLOCK_QUADS)
+var<workgroup> value_tile: array<vec4<f32>, 256>;  // (STEP columns, USED_QUADS)
 
 // Index of a head's first element at position 0 of a sequence, and the distance to the next position.
 fn head_start(batch: u32, head: u32, heads: u32) -> u32 {
@@ -86,18 +87,20 @@ fn add_products(results: ptr<function, Results>, weights: mat4x4<f32>, column: u
   weight_tile[at + 3u * QUAD_STRIDE] = weights[3];
   for (var half = 0u; half < TILE; half += STEP) {
     workgroupBarrier();
-    for (var item = lane; item < STEP * BLOCK_QUADS; item += 64u) {
-      let c = column + half + item / BLOCK_QUADS;
-      let d = block + item % BLOCK_QUADS * 4u;
+    for (var item = lane; item < STEP * USED_QUADS; item += 64u) {
+      let c = column + half + item / USED_QUADS;
+      let d = block + item % USED_QUADS * 4u;
       value_tile[item] = vec4<f32>(value_element(c, d), value_element(c, d + 1u), value_element(c, d + 2u), value_element(c, d + 3u));
     }
     workgroupBarrier();
     for (var k = 0u; k < STEP; k++) {
       let w = weight_tile[(half + k) * QUAD_STRIDE + lane / QUADS];
-      let x = value_tile[k * BLOCK_QUADS + lane % QUADS];
-      let y = value_tile[k * BLOCK_QUADS + QUADS + lane % QUADS];
+      let x = value_tile[k * USED_QUADS + lane % QUADS];
       (*results).low += mat4x4<f32>(w * x.x, w * x.y, w * x.z, w * x.w);
-      (*results).high += mat4x4<f32>(w * y.x, w * y.y, w * y.z, w * y.w);
+      if (USED_QUADS > QUADS) {
+        let y = value_tile[k * USED_QUADS + QUADS + lane % QUADS];
+        (*results).high += mat4x4<f32>(w * y.x, w * y.y, w * y.z, w * y.w);
+      }
     }
   }
 }

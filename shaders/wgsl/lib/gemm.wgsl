@@ -3,9 +3,9 @@
 // workgroup in z; with several, each writes its own product and sum_parts.wgsl adds them up in order.
 #import "lib/grid.wgsl"
 
-@group(0) @binding(0) var<storage, read> a: array<f32>;         // (M, K), with TRANS_A (K, M)
-@group(0) @binding(1) var<storage, read> b: array<f32>;         // (K, N), with TRANS_B (N, K)
-@group(0) @binding(2) var<storage, read_write> out: array<f32>; // (M, N), or (splits, M, N)
+@group(0) @binding(1) var<storage, read> a: array<f32>;         // (M, K), with TRANS_A (K, M)
+@group(0) @binding(2) var<storage, read> b: array<f32>;         // (K, N), with TRANS_B (N, K)
+@group(0) @binding(3) var<storage, read_write> out: array<f32>; // (M, N), or (splits, M, N)
 
 override M: u32;
 override N: u32;

@@ -503,7 +503,7 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
         } => {
             let mask = DropoutMask::new(knobs.seed, *stream, *rate);
             b.with([*x], |_, [x]| {
-                training::dropout(&mut x[..*len], mask, 1.0 / (1.0 - rate));
+                training::dropout(&mut x[..*len], mask, DropoutMask::scale(*rate));
             });
         }
         Op::EmbedBackward {

@@ -2,6 +2,7 @@
 
 use super::device::{DEVICE, Gpu, storage_bytes};
 use super::kernel::Slice;
+use super::precision::Product;
 use crate::backend::BackendError;
 use crate::program::BufferId;
 
@@ -19,6 +20,7 @@ pub(super) struct Memory {
     pub unread: wgpu::Buffer,
     pub unwritten: wgpu::Buffer,
     pub max_binding: u64,
+    pub product: Product,
 }
 
 /// Some rows of a matrix that is too large for one binding.

@@ -3,12 +3,14 @@
 //! `prepare` turns every operation into dispatches (lower) with buffers, pipelines and bind groups made once; a run
 //! writes the knobs and submits one compute pass; a read is one copy and one map. WGSL is in the `ternary-shaders` crate.
 
+mod cache;
 mod device;
 mod fuse;
 mod kernel;
 mod linear;
 mod lower;
 mod memory;
+mod precision;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -22,7 +24,11 @@ use self::device::{Gpu, storage_bytes};
 use self::fuse::Fused;
 use self::kernel::{Kernels, Slice, Step};
 use self::memory::{Memory, Pool};
-use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
+use self::precision::Product;
+use super::{
+    Backend, BackendError, BackendOptions, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse,
+    ProgramId,
+};
 use crate::program::{BufferId, Elem, Knobs, Program, Role};
 
 /// See the [module documentation](self).
@@ -42,6 +48,7 @@ pub struct GpuBackend {
     staging: Option<wgpu::Buffer>,
     last_submission: Option<wgpu::SubmissionIndex>,
     in_flight: VecDeque<InFlight>,
+    product: Product,
 }
 
 /// Calls of [`Backend::throttle`] whose runs may be unfinished.
@@ -90,14 +97,14 @@ fn fused(mut program: Program) -> (Program, Vec<Range<usize>>) {
 
 impl GpuBackend {
     /// Open the adapter the system prefers. It may be a software one: see [`Backend::info`].
-    pub async fn new() -> Result<GpuBackend, BackendError> {
-        let gpu = Gpu::open().await?;
+    pub async fn new(options: &BackendOptions) -> Result<GpuBackend, BackendError> {
+        let gpu = Gpu::open(options).await?;
         let knobs = gpu.buffer(
             "knobs",
             size_of::<Knobs>(),
             wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
         )?;
-        Ok(GpuBackend {
+        let mut backend = GpuBackend {
             kernels: Kernels::new(knobs.clone()),
             knobs,
             shared: HashMap::new(),
@@ -109,7 +116,12 @@ impl GpuBackend {
             staging: None,
             last_submission: None,
             in_flight: VecDeque::new(),
-        })
+            product: Product::F32,
+        };
+        if options.f16_products {
+            backend.choose_product().await?;
+        }
+        Ok(backend)
     }
 
     fn prepared(&self, id: ProgramId) -> Result<&Prepared, BackendError> {
@@ -146,6 +158,7 @@ impl GpuBackend {
             unread: self.unread.clone(),
             unwritten: self.unwritten.clone(),
             max_binding: self.gpu.max_binding,
+            product: self.product,
         })
     }
 
@@ -232,10 +245,13 @@ impl Backend for GpuBackend {
         let mut steps = Vec::new();
         for unit in units {
             for call in lower::lower(&program.ops[unit], &memory)? {
-                steps.push(self.kernels.step(&self.gpu, call));
+                steps.push(self.kernels.step(&mut self.gpu, call));
             }
         }
         self.gpu.check()?;
+        if let Some(cache) = &mut self.gpu.pipeline_cache {
+            cache.save();
+        }
         self.programs.push(Prepared {
             program,
             memory,

@@ -7,9 +7,10 @@ use super::device::DEVICE;
 use super::kernel::{Call, Slice};
 use super::lower::{BUSY_WORKGROUPS, activation_constant};
 use super::memory::Memory;
+use super::precision::Product;
 use crate::backend::BackendError;
 use crate::config::QuantMode;
-use crate::program::{AttentionShape, BufferId, Op, WeightQuant};
+use crate::program::{AttentionShape, BufferId, DropoutMask, Op, WeightQuant};
 
 /// Elements a workgroup sums at least before a tensor is cut into more stretches.
 const MIN_STRETCH: usize = 4096;
@@ -164,6 +165,18 @@ fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, BackendError>> {
                 .set("STE", ste)
                 .set("CLAMP", clamp)
                 .set("ARENAS", arenas)
+                .items(len),
+            Op::Dropout {
+                x,
+                len,
+                rate,
+                stream,
+            } => Call::new(&shaders::DROPOUT)
+                .bind("x", memory.bind(x)?)
+                .size("LEN", len)
+                .set("STREAM", stream)
+                .set("THRESHOLD", DropoutMask::threshold(rate))
+                .set("SCALE", DropoutMask::scale(rate))
                 .items(len),
             Op::FakeQuantAct { x, out, rows, dim } => Call::new(&shaders::FAKE_QUANT_ACT)
                 .bind("x", memory.bind(x)?)
@@ -366,12 +379,12 @@ fn matmul(
     [trans_a, trans_b]: [bool; 2],
     accumulate: bool,
 ) -> Result<Vec<Call>, BackendError> {
-    let shader = &shaders::MATMUL;
+    let shader = memory.product.shader();
     let (parts, split) = splits(m, n, k);
     let out = memory.bind(out)?;
     let space = workspace(memory, parts * m * n);
     let tile = shader.constant("GEMM_TILE") as usize;
-    let product = Call::new(shader)
+    let mut product = Call::new(shader)
         .bind("a", memory.bind(a)?)
         .bind("b", memory.bind(b)?)
         .bind(
@@ -391,6 +404,10 @@ fn matmul(
         .size("SPLIT", split)
         .workgroups(m.div_ceil(tile) * n.div_ceil(tile))
         .depth(parts);
+    if memory.product != Product::F32 {
+        // Forward products have their right operand transposed; in the others the left one is a gradient.
+        product = product.set("GRADIENT", !trans_b);
+    }
     if parts == 1 {
         return Ok(vec![product]);
     }

@@ -313,6 +313,34 @@ fn rows_of_a_float_table_are_looked_up_and_their_gradients_added() {
 }
 
 #[test]
+fn dropout_is_the_cpus_bit_for_bit() {
+    with_gpu(|gpu| {
+        for len in [1, 65, 20_000] {
+            let x = Noise(len as u64).floats(len, 1.0);
+            let run = |backend: &mut dyn Backend| {
+                let mut case = Case::default();
+                let id = case.f32(&x);
+                let op = Op::Dropout {
+                    x: id,
+                    len,
+                    rate: 0.3,
+                    stream: 5,
+                };
+                let knobs = Knobs {
+                    seed: 0xfeed_beef,
+                    ..rows(1)
+                };
+                case.run(backend, op, &knobs, id)
+            };
+            let got = run(gpu);
+            assert_eq!(got, run(&mut CpuBackend::new(1)));
+            let kept = got.iter().filter(|v| **v != 0.0).count() as f64 / len as f64;
+            assert!(len < 1000 || (kept - 0.7).abs() < 0.02, "{kept}");
+        }
+    });
+}
+
+#[test]
 fn gradients_of_positions_follow_f64() {
     on_both(|backend| {
         for dim in RAGGED {

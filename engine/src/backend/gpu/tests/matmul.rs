@@ -1,7 +1,8 @@
 //! Products of f32 matrices.
 
-use super::compare::{GRADIENT_PRODUCTS, SUMS, assert_close};
+use super::compare::{F16_PRODUCTS, GRADIENT_PRODUCTS, SUMS, assert_close, compare};
 use super::*;
+use crate::backend::gpu::precision::Product;
 
 /// `[rows, cols]` as it is stored.
 fn stored(values: &[f32], rows: usize, cols: usize, transposed: bool) -> Vec<f32> {
@@ -102,5 +103,55 @@ fn products_of_zeros_and_of_huge_numbers() {
         let huge = Noise(2).floats(1500, 1e15);
         check(backend, &zeros[..900], &huge, shape, [false; 3]);
         check(backend, &huge[..900], &huge, shape, [false, true, false]);
+    });
+}
+
+#[test]
+fn products_of_f16_operands_follow_f64() {
+    with_gpu(|_| {
+        let options = BackendOptions {
+            f16_products: true,
+            ..BackendOptions::default()
+        };
+        let mut gpu = pollster::block_on(GpuBackend::new(&options)).unwrap();
+        if gpu.product == Product::F32 {
+            eprintln!("this adapter has no f16: products stay in f32");
+            assert!(!Backend::info(&gpu).name.contains("f16"));
+            return;
+        }
+        assert!(Backend::info(&gpu).name.contains("f16"));
+        let knobs = Knobs {
+            grad_scale: 1e-5,
+            ..rows(1)
+        };
+        for ([m, n, k], trans_a, trans_b) in [
+            ([3, 65, 257], false, true),
+            ([128, 128, 64], false, false),
+            ([65, 70, 1100], true, false),
+        ] {
+            let mut noise = Noise(k as u64);
+            // Gradients, mostly below what f16 can hold.
+            let size = if trans_b { 1.0 } else { knobs.grad_scale };
+            let (a, b) = (noise.floats(m * k, size), noise.floats(k * n, 1.0));
+            let mut case = Case::default();
+            let out = case.out(m * n);
+            let op = Op::MatMul {
+                a: case.f32(&stored(&a, m, k, trans_a)),
+                b: case.f32(&stored(&b, k, n, trans_b)),
+                out,
+                m,
+                n,
+                k,
+                trans_a,
+                trans_b,
+                accumulate: false,
+            };
+            let got = case.run(&mut gpu, op, &knobs, out);
+            let want = product(&a, &b, [m, n, k]);
+            let what = format!("{m}×{k}×{n}");
+            assert_close(&what, &got, &want, F16_PRODUCTS);
+            // And really rounded: f32 would be within SUMS.
+            assert!(compare(&got, &want, SUMS).is_err(), "{what}");
+        }
     });
 }

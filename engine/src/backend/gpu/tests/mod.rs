@@ -19,7 +19,7 @@ use half::f16;
 
 use super::GpuBackend;
 use crate::backend::cpu::CpuBackend;
-use crate::backend::{Backend, BackendError, elements};
+use crate::backend::{Backend, BackendError, BackendOptions, elements};
 use crate::config::QuantMode;
 use crate::program::{BufferId, Elem, Knobs, Op, Recorder};
 use crate::quant::tile::{TileWriter, act_stride};
@@ -34,7 +34,7 @@ fn with_gpu(test: impl FnOnce(&mut GpuBackend)) {
         eprintln!("SKIPPED: GPU tests are switched off by ONEBIT_GPU_TESTS=off");
         return;
     }
-    let gpu = GPU.get_or_init(|| match pollster::block_on(GpuBackend::new()) {
+    let gpu = GPU.get_or_init(|| match pollster::block_on(GpuBackend::new(&BackendOptions::default())) {
         Ok(gpu) => {
             eprintln!("GPU tests run on {}", Backend::info(&gpu).name);
             Mutex::new(gpu)

@@ -41,7 +41,7 @@ fn a_wrong_gradient_fails_the_comparison() {
 
 /// A device of its own, for a trainer to keep; call it inside [`with_gpu`].
 fn device() -> GpuBackend {
-    pollster::block_on(GpuBackend::new()).unwrap()
+    pollster::block_on(GpuBackend::new(&BackendOptions::default())).unwrap()
 }
 
 fn trainer(backend: impl Backend + 'static, steps: usize) -> Trainer {
