@@ -265,3 +265,21 @@ fn ctrl_c_saves_and_leaves() {
         out.stderr
     );
 }
+
+/// A tied N(0, 1) embedding scores each token itself by about hidden_size = 512: the seed reports a first loss of 513.98.
+#[test]
+fn the_seeds_configuration_begins_where_the_seed_did() {
+    let dir = project();
+    let dir = dir.path();
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/seed_wikitext.json");
+    let flags = "--max-steps 4 --batch-size 1 --log-every 1 --set seq_len=32 --set save_every=0";
+    onebit(
+        dir,
+        &format!(
+            "train --config {} --data-dir train.txt --tokenizer tok.json --output-dir seed {flags} --threads 2",
+            config.display()
+        ),
+    );
+    let first = metrics(dir, "seed")[0]["train_loss"].as_f64().unwrap();
+    assert!((495.0..530.0).contains(&first), "{first}");
+}
