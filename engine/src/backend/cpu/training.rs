@@ -200,6 +200,51 @@ pub fn cross_entropy(
 }
 
 multiversion! {
+    /// KL(p ‖ q) of one row with p, q the softmax of teacher/T and logits/T; `teacher` becomes (q − p)·scale.
+    fn kl_row(logits: &[f32], teacher: &mut [f32], temperature: f32, scale: f32) -> f32 {
+        let n = logits.len();
+        let teacher = &mut teacher[..n];
+        let inverse = 1.0 / temperature;
+        let (z_max, t_max) = (math::max(logits), math::max(teacher));
+        let z_total = math::sum_by(n, |i| math::exp((logits[i] - z_max) * inverse));
+        let t_total = math::sum_by(n, |i| math::exp((teacher[i] - t_max) * inverse));
+        // Σ p·((t − t_max) − (z − z_max))/T + ln(Σe^z / Σe^t): the maxima keep every term small.
+        let expected = math::sum_by(n, |i| {
+            let t = (teacher[i] - t_max) * inverse;
+            math::exp(t) * (t - (logits[i] - z_max) * inverse)
+        });
+        let (z_factor, t_factor) = (1.0 / z_total, 1.0 / t_total);
+        for (t, z) in teacher.iter_mut().zip(logits) {
+            let p = math::exp((*t - t_max) * inverse) * t_factor;
+            let q = math::exp((*z - z_max) * inverse) * z_factor;
+            *t = (q - p) * scale;
+        }
+        expected * t_factor + libm::logf(z_total * t_factor)
+    }
+}
+
+/// See [`crate::program::Op::KlDivergence`]; `scale` = w·T·grad_scale.
+pub fn kl_divergence(
+    logits: &[f32],
+    teacher: &mut [f32],
+    targets: &[u32],
+    losses: &mut [f32],
+    vocab: usize,
+    temperature: f32,
+    scale: f32,
+) {
+    let work = logits.len() * 32;
+    par::pieces2(teacher, vocab, losses, 1, work, |r, teacher, loss| {
+        loss[0] = if targets[r] == u32::MAX {
+            teacher.fill(0.0);
+            0.0
+        } else {
+            kl_row(&logits[r * vocab..][..vocab], teacher, temperature, scale)
+        };
+    });
+}
+
+multiversion! {
     fn dropout_chunk(x: &mut [f32], first: u32, mask: DropoutMask, scale: f32) {
         for (i, x) in x.iter_mut().enumerate() {
             *x = if mask.keeps(first.wrapping_add(i as u32)) { *x * scale } else { 0.0 };
