@@ -27,6 +27,9 @@ pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]
 #[cfg(feature = "native")]
+mod finetune_tests;
+#[cfg(test)]
+#[cfg(feature = "native")]
 mod switches;
 #[cfg(test)]
 #[cfg(feature = "native")]

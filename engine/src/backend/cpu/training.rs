@@ -344,3 +344,69 @@ pub fn adamw(
         adamw_chunk(param, g, m, v, c, knobs);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    /// f32 sums of up to 257 terms against f64.
+    const TOLERANCE: f64 = 2e-6;
+
+    #[test]
+    fn divergence_follows_f64() {
+        for vocab in [1usize, 3, 65, 257] {
+            for (temperature, spread) in [(1.0f32, 3.0f32), (2.0, 20.0), (0.5, 60.0)] {
+                let rows = 5;
+                let mut rng = Rng::new(vocab as u64);
+                let mut draw =
+                    || -> Vec<f32> { (0..rows * vocab).map(|_| spread * rng.normal()).collect() };
+                let (logits, teacher) = (draw(), draw());
+                let targets = [0, u32::MAX, 0, 0, 0];
+                let (mut gradient, mut losses) = (teacher.clone(), vec![f32::NAN; rows]);
+                kl_divergence(
+                    &logits,
+                    &mut gradient,
+                    &targets,
+                    &mut losses,
+                    vocab,
+                    temperature,
+                    0.25,
+                );
+                let log_softmax = |x: &[f32]| -> Vec<f64> {
+                    let x: Vec<f64> = x
+                        .iter()
+                        .map(|v| f64::from(*v) / f64::from(temperature))
+                        .collect();
+                    let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let sum: f64 = x.iter().map(|v| (v - max).exp()).sum();
+                    x.iter().map(|v| v - max - sum.ln()).collect()
+                };
+                for r in 0..rows {
+                    let at = r * vocab..(r + 1) * vocab;
+                    if targets[r] == u32::MAX {
+                        assert!(losses[r] == 0.0 && gradient[at].iter().all(|g| *g == 0.0));
+                        continue;
+                    }
+                    let q = log_softmax(&logits[at.clone()]);
+                    let p = log_softmax(&teacher[at.clone()]);
+                    let want: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
+                    let size = f64::from(spread / temperature).max(1.0);
+                    let error = (f64::from(losses[r]) - want).abs();
+                    assert!(
+                        error <= TOLERANCE * size * want.abs().max(1.0),
+                        "{} {want}",
+                        losses[r]
+                    );
+                    for ((g, p), q) in gradient[at].iter().zip(&p).zip(&q) {
+                        let want = 0.25 * (q.exp() - p.exp());
+                        assert!(
+                            (f64::from(*g) - want).abs() <= TOLERANCE * size,
+                            "{g} {want}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
