@@ -114,7 +114,7 @@ fn forward_weight(span: Span, latent: f32) -> f32 {
   var value: f32;
   if (QUANTISER != EIGHT_BIT && knobs.anneal > 0.0) {
     // tanh is 1 in f32 from 10 on; its argument stays where every driver computes it.
-    value = span.scale * tanh(clamp(knobs.anneal * ((w - span.center) / span.soft), -20.0, 20.0));
+    value = span.soft * tanh(clamp(knobs.anneal * ((w - span.center) / span.soft), -20.0, 20.0));
   } else {
     value = span.scale * code(span, w);
   }
