@@ -165,6 +165,8 @@ pub fn matmul(
         let (a, b) = (layout.a(a, m, k), layout.b(b, n, k));
         return super::amx::matmul(out, n, a, b, m, n, k, 1.0, accumulate, precision);
     }
+    // As in `strided`: f32 without a matrix unit.
+    let _ = precision;
     // At least 48 rows a band keep the packing of `b` cheap; at most about eight bands keep two to eight threads level.
     let band = m.div_ceil(8).next_multiple_of(48).min(m.max(1));
     par::pieces(&mut out[..m * n], band * n, m * n * k, |i, piece| {
