@@ -25,6 +25,10 @@ pub enum Precision {
 
 /// What is asked of a product, and what is known of its operands.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "f32 arithmetic needs to know neither")
+)]
 pub struct Exactness {
     pub precision: Precision,
     /// Of `a` and `b`.
