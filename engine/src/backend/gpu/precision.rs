@@ -90,3 +90,17 @@ impl GpuBackend {
         Ok(elements(&read[0]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Product;
+
+    #[test]
+    fn the_forms_of_a_product_are_cut_alike() {
+        for constant in ["GEMM_TILE", "GEMM_STEP"] {
+            let of = |product: Product| product.shader().constant(constant);
+            assert_eq!(of(Product::F16), of(Product::F32));
+            assert_eq!(of(Product::Cooperative), of(Product::F32));
+        }
+    }
+}

@@ -155,19 +155,20 @@ fn adamw(
         1.0
     };
     let mut want = start.map(|s| f64s(&s));
+    let [param, grad, m, v] = &mut want;
     if norm.is_finite() {
         for i in 0..len {
-            let g = want[1][i] * factor;
-            want[2][i] = b1 * want[2][i] + f64::from(1.0 - beta1) * g;
-            want[3][i] = b2 * want[3][i] + f64::from(1.0 - beta2) * g * g;
-            let step = lr * want[2][i] * 5.0 / ((want[3][i] * 10.0).sqrt() + f64::from(eps));
-            want[0][i] = want[0][i] * if decay { 1.0 - lr * wd } else { 1.0 } - step;
+            let g = grad[i] * factor;
+            m[i] = b1 * m[i] + f64::from(1.0 - beta1) * g;
+            v[i] = b2 * v[i] + f64::from(1.0 - beta2) * g * g;
+            let step = lr * m[i] * 5.0 / ((v[i] * 10.0).sqrt() + f64::from(eps));
+            param[i] = param[i] * if decay { 1.0 - lr * wd } else { 1.0 } - step;
             if latent_clip > 0.0 {
-                want[0][i] = want[0][i].clamp(-f64::from(latent_clip), f64::from(latent_clip));
+                param[i] = param[i].clamp(-f64::from(latent_clip), f64::from(latent_clip));
             }
         }
     }
-    want[1].fill(0.0);
+    grad.fill(0.0);
     (got, want)
 }
 

@@ -48,7 +48,7 @@ fn plain(w: &[f32], span: usize, quant: &WeightQuant, alpha: f64, arenas: f64) -
         out.extend(latents.iter().zip(&all).map(|(latent, w)| {
             let value = match quant.mode {
                 QuantMode::EightBit => (w / size).round_ties_even() * scale,
-                _ if alpha > 0.0 => scale * (alpha * (w - center) / size).tanh(),
+                _ if alpha > 0.0 => size * (alpha * (w - center) / size).tanh(),
                 QuantMode::Ternary if quant.twn && w.abs() > threshold => scale * w.signum(),
                 QuantMode::Ternary if quant.twn => 0.0,
                 QuantMode::Ternary => (w / size).round_ties_even().clamp(-1.0, 1.0) * scale,
