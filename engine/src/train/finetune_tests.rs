@@ -56,7 +56,8 @@ fn adapters_begin_as_nothing_and_only_they_take_memory() {
         from(base.clone(), train(20), None),
         from(base, lora(), None),
     );
-    assert_eq!(validation(&mut full), validation(&mut adapted));
+    // A matrix unit multiplies weights that it knows to be codes exactly, others rounded.
+    assert!((validation(&mut full) - validation(&mut adapted)).abs() < 1e-4);
     let (full, adapted) = (full.memory(), adapted.memory());
     let adapters: usize = params::trained(&model(), Some(&LoraConfig::default()))
         .iter()

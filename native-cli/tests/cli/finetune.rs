@@ -14,6 +14,9 @@ use crate::common::{Output, copy_dir, fixture, line, metrics, newest, sentences,
 /// F16 embedding and head, against the checkpoint's f32.
 const F16_ROUNDING: f64 = 2e-3;
 
+/// A matrix unit multiplies weights that it knows to be codes exactly, others rounded.
+const SUMS: f64 = 1e-4;
+
 /// A place with the fixture's model and a text unlike the one it knows.
 fn place() -> tempfile::TempDir {
     let dir = workplace();
@@ -80,7 +83,7 @@ fn fine_tuning_begins_where_the_model_ended() {
     let run = fixture().join("run");
     let run = run.to_str().unwrap();
     assert_eq!(start(run, "a", ""), ended);
-    assert_eq!(start(run, "b", "--mode lora"), ended);
+    assert!((start(run, "b", "--mode lora") - ended).abs() < SUMS);
     for (out, mode) in [("c", ""), ("d", "--mode lora")] {
         let found = start("model.1bit", out, mode);
         assert!((found - ended).abs() < F16_ROUNDING, "{found} {ended}");
