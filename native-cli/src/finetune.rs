@@ -51,13 +51,16 @@ fn read_config(a: &Finetune, base: ModelConfig) -> Result<(ModelConfig, TrainCon
         lora.validate(&base).context("--mode lora")?;
     }
     let mut training = serde_json::to_value(TrainConfig::finetune(lora))?;
-    let mut given = Value::Object(Default::default());
-    if let Some(path) = &a.config
-        && let Value::Object(mut fields) = read_json(path)?
-        && let Some(Value::Object(file)) = fields.shift_remove("training")
-    {
-        given = Value::Object(file);
-    }
+    let mut given = match &a.config {
+        None => Value::Object(Default::default()),
+        Some(path) => match read_json(path)?.get_mut("training") {
+            Some(fields @ Value::Object(_)) => fields.take(),
+            _ => bail!(
+                "{}: there is no `training` object; the model's own fields come from --model",
+                path.display()
+            ),
+        },
+    };
     let mut model = serde_json::to_value(&base)?;
     a.training.apply_settings(&mut model, &mut given);
     let warmup_given =

@@ -89,8 +89,13 @@ fn loss(a: &Merge, source: &dyn ByteSource, adapter: Option<&Adapter>, text: &st
         .tokenizer
         .as_ref()
         .context("the model carries no tokenizer")?;
-    let result = infer::evaluate(&mut loaded.model, tokenizer, text, &mut |_, _| {});
-    Ok(pollster::block_on(result)?.loss)
+    let result = pollster::block_on(infer::evaluate(
+        &mut loaded.model,
+        tokenizer,
+        text,
+        &mut |_, _| {},
+    ))?;
+    Ok(result.loss)
 }
 
 fn print(report: &Report) {

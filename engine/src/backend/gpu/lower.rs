@@ -423,7 +423,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             Err(BackendError::Unsupported {
                 device: DEVICE,
                 op: op.name(),
-                reason: "it has no shader".to_owned(),
+                reason: "it has no shader; use --device cpu".to_owned(),
             })
         }),
     }
