@@ -487,10 +487,21 @@ pub fn adapters() -> Vec<Case> {
             targets: targets.to_vec(),
         })
     };
+    let float = |mode| ModelConfig {
+        activation_bits: None,
+        ..swiglu(mode)
+    };
     let mut cases = Vec::new();
     for mode in QuantMode::ALL {
         cases.push(Case {
             lora: lora(&MatrixKind::ALL),
+            ..case(&format!("adapters, {mode}, float activations"), float(mode))
+        });
+        // Few tokens: of many int8 activations, one rounds differently in f32 and f64 and drowns what is tested here.
+        cases.push(Case {
+            lora: lora(&MatrixKind::ALL),
+            batch: 1,
+            seq: 3,
             ..case(&format!("adapters, {mode}"), swiglu(mode))
         });
     }
@@ -499,7 +510,7 @@ pub fn adapters() -> Vec<Case> {
             lora: lora(&[kind]),
             ..case(
                 &format!("adapter of {}", kind.key()),
-                swiglu(QuantMode::Ternary),
+                float(QuantMode::Ternary),
             )
         });
     }
@@ -514,6 +525,7 @@ pub fn adapters() -> Vec<Case> {
             ModelConfig {
                 use_sub_norm: true,
                 tie_word_embeddings: false,
+                activation_bits: None,
                 ..with_map(QuantMode::Ternary, QuantMode::EightBit)
             },
         )
@@ -562,7 +574,7 @@ fn gradients_of_distillation_equal_autograd() {
 
 #[test]
 fn a_wrong_gradient_of_an_adapter_fails_the_comparison() {
-    let case = adapters().swap_remove(2);
+    let case = adapters().swap_remove(4);
     for end in ["lora_A.weight", "lora_B.weight"] {
         let name = format!("model.layers.0.self_attn.v_proj.{end}");
         let (error, which) = compare(&mut CpuBackend::new(2), &case, 11, Some(&name));
