@@ -265,9 +265,9 @@ fn a_student_follows_its_teacher() {
     let map = r#"{"embedding":"f16","layer_modes":["f16","f16","f16"],"lm_head":"f16"}"#;
     train(
         "float",
-        &format!("--max-steps 40 --set num_layers=3 --set layer_bit_map={map}"),
+        &format!("--max-steps 100 --set num_layers=3 --set layer_bit_map={map}"),
     );
-    let steps = "--max-steps 20";
+    let steps = "--max-steps 60";
     let plain = train("plain", steps);
     let student = |out: &str, flags: &str| train(out, &format!("{steps} --teacher float {flags}"));
     let ignored = student("ignored", "--distill-weight 0 --distill-temperature 1");
@@ -279,7 +279,7 @@ fn a_student_follows_its_teacher() {
         assert!(a.get("kl").is_none() && b["kl"].is_f64());
     }
     let (with, without) = (figure(&followed, "kl"), figure(&ignored, "kl"));
-    assert!(with < without, "{with} {without}");
+    assert!(with < 0.9 * without, "{with} {without}");
     assert_ne!(
         figure(&softer, "train_loss"),
         figure(&followed, "train_loss")
