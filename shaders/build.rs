@@ -74,15 +74,29 @@ fn compose(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>, source: &mut 
 }
 
 fn validate(stem: &str, source: &str) -> Module {
-    let module = naga::front::wgsl::parse_str(source)
+    let mut options = naga::front::wgsl::Options::new();
+    options.capabilities = Capabilities::all();
+    let mut parser = naga::front::wgsl::Frontend::new_with_options(options);
+    let module = parser
+        .parse(source)
         .unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(source)));
-    // No optional capability, since every shader has to run on any WebGPU device; unpack2x16float is part of core WGSL.
-    Validator::new(
-        ValidationFlags::all(),
-        Capabilities::SHADER_FLOAT16_IN_FLOAT32,
-    )
-    .validate(&module)
-    .unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(source)));
+    // No optional capability but those the shader itself asks for, since the others have to run on any WebGPU device;
+    // unpack2x16float is part of core WGSL.
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    for (extension, capability) in [
+        ("enable f16;", Capabilities::SHADER_FLOAT16),
+        (
+            "enable wgpu_cooperative_matrix;",
+            Capabilities::COOPERATIVE_MATRIX,
+        ),
+    ] {
+        if source.lines().any(|line| line == extension) {
+            capabilities |= capability;
+        }
+    }
+    Validator::new(ValidationFlags::all(), capabilities)
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(source)));
     module
 }
 

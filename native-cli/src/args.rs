@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ternary_core::backend::BackendOptions;
 use ternary_core::config::LrDecay;
 use ternary_core::session::DeviceChoice;
 
@@ -34,10 +35,30 @@ fn decay(text: &str) -> Result<LrDecay, String> {
         "cosine" => Ok(LrDecay::Cosine),
         "linear" => Ok(LrDecay::Linear),
         "constant" => Ok(LrDecay::Constant),
+        "two-stage" => Ok(LrDecay::TwoStage),
         other => Err(format!(
-            "unknown decay `{other}`; expected cosine, linear or constant"
+            "unknown decay `{other}`; expected cosine, linear, constant or two-stage"
         )),
     }
+}
+
+/// A field of a config and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    pub field: String,
+    pub value: serde_json::Value,
+}
+
+/// `field=value`; what is not JSON is taken as text.
+fn setting(text: &str) -> Result<Setting, String> {
+    let (field, value) = text
+        .split_once('=')
+        .filter(|(field, _)| !field.is_empty())
+        .ok_or("expected FIELD=VALUE, for example dropout=0.1")?;
+    Ok(Setting {
+        field: field.to_owned(),
+        value: serde_json::from_str(value).unwrap_or_else(|_| value.into()),
+    })
 }
 
 /// Fetch a data set from a hub with Hugging Face's layout. An interrupted download is continued, a finished one verified.
@@ -107,6 +128,13 @@ pub struct Tokenize {
     pub seq_len: u32,
 }
 
+/// Whether a GPU may round the operands of training's matrix products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MixedPrecision {
+    No,
+    F16,
+}
+
 /// Train a model; the checkpoint folder holds config.json, model.safetensors, tokenizer.json and the training state.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -138,10 +166,13 @@ pub struct Train {
     /// Chat template (Jinja) to keep with the model.
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// Any other field of the config, model or training: --set dropout=0.1 --set use_rope=true. May be repeated.
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
+    pub set: Vec<Setting>,
     /// Peak learning rate.
     #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f64>,
-    /// cosine, linear or constant.
+    /// cosine, linear, constant or two-stage.
     #[arg(long, value_parser = decay)]
     pub lr_decay: Option<LrDecay>,
     #[arg(long, value_name = "N")]
@@ -180,6 +211,9 @@ pub struct Train {
     /// CPU threads; 0 = all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
+    /// f16: a GPU that can rounds the operands of matrix products to f16 (on tensor cores where it has them).
+    #[arg(long, value_enum, default_value = "no")]
+    pub mixed_precision: MixedPrecision,
 }
 
 /// A model and where to run it.
@@ -388,11 +422,26 @@ pub enum Head {
     Eightbit,
 }
 
-/// Measure prefill and decode speed, and the memory bandwidth beside them.
+/// A model to train for `bench --train`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum TrainShape {
+    /// 4 layers, hidden 128, FFN 512, context 64, vocabulary 65; batch 12.
+    Small,
+    /// 6 layers, hidden 256, SwiGLU 688, context 256, vocabulary 65; batch 8.
+    #[value(name = "5m")]
+    M5,
+    /// 8 layers, hidden 512, SwiGLU 1472, context 512, vocabulary 50257, untied; batch 4.
+    #[value(name = "78m")]
+    M78,
+}
+
+/// Measure prefill and decode speed, and the memory bandwidth beside them; or training, or matrix products.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit bench --synthetic 100m
-  onebit bench --model model.1bit --json")]
+  onebit bench --model model.1bit --json
+  onebit bench --train 5m --device gpu --steps 20
+  onebit bench --gemm 1024,2048,4096 --device gpu")]
 pub struct Bench {
     /// A .1bit file or a checkpoint folder.
     #[arg(long, alias = "model-dir", value_name = "PATH")]
@@ -400,6 +449,24 @@ pub struct Bench {
     /// A random ternary model instead.
     #[arg(long, value_enum, conflicts_with = "model")]
     pub synthetic: Option<Shape>,
+    /// Train a random model on random tokens instead: tokens per second and memory.
+    #[arg(long, value_enum, value_name = "SHAPE", conflicts_with_all = ["model", "synthetic", "gemm"])]
+    pub train: Option<TrainShape>,
+    /// Multiply square matrices of these sizes instead: TFLOP/s.
+    #[arg(long, value_delimiter = ',', value_name = "N,N,…", value_parser = clap::value_parser!(usize), conflicts_with_all = ["model", "synthetic"])]
+    pub gemm: Vec<usize>,
+    /// Sequences per batch of --train; the shape's own when not given.
+    #[arg(long, value_name = "N", requires = "train")]
+    pub batch: Option<usize>,
+    /// Steps that --train measures, after one that warms up.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub steps: usize,
+    /// CPU threads of --train and --gemm; 0 = all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// f16: --train and --gemm on a GPU round the operands of matrix products to f16.
+    #[arg(long, value_enum, default_value = "no")]
+    pub mixed_precision: MixedPrecision,
     /// Precision of the synthetic model's embedding and head.
     #[arg(long, value_enum, default_value = "eightbit")]
     pub head: Head,
@@ -414,4 +481,15 @@ pub struct Bench {
     pub repeat: usize,
     #[arg(long)]
     pub json: bool,
+}
+
+impl Bench {
+    /// What --train and --gemm open their backend with.
+    pub fn backend_options(&self) -> BackendOptions {
+        BackendOptions {
+            threads: self.threads,
+            f16_products: self.mixed_precision == MixedPrecision::F16,
+            ..BackendOptions::default()
+        }
+    }
 }

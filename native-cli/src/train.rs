@@ -5,22 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use ternary_core::backend::{Backend, cpu::CpuBackend};
+use ternary_core::backend::BackendOptions;
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::data::{self, StreamedTexts, TrainingData};
-use ternary_core::session::DeviceChoice;
+use ternary_core::session::open_backend;
 use ternary_core::tokenizer::ChatTemplate;
 use ternary_core::train::checkpoint::Companions;
-use ternary_core::train::{self, RunOptions, Trainer, Update};
+use ternary_core::train::{self, MemoryPlan, RunOptions, Trainer, Update};
 
-use crate::args::Train;
+use crate::args::{MixedPrecision, Setting, Train};
 use crate::progress;
 use crate::tokenize;
 
 pub fn run(a: &Train) -> Result<()> {
-    if a.device == DeviceChoice::Gpu {
-        bail!("training on a GPU is not supported yet; use --device cpu (or auto)");
-    }
     let (tokenizer, tokenizer_json) = tokenize::read(&a.tokenizer)?;
     let crc = data::checksum(&tokenizer_json);
     let data = if a.streaming {
@@ -53,8 +50,14 @@ pub fn run(a: &Train) -> Result<()> {
         })
         .transpose()?;
 
-    let backend = CpuBackend::new(a.threads);
-    eprintln!("device: {} ({})", backend.info().kind, backend.info().name);
+    let options = BackendOptions {
+        threads: a.threads,
+        f16_products: a.mixed_precision == MixedPrecision::F16,
+        ..BackendOptions::default()
+    };
+    let (backend, why) = pollster::block_on(open_backend(a.device, &options))?;
+    let info = backend.info();
+    eprintln!("device: {} ({}): {why}", info.kind, info.name);
     eprintln!(
         "model: {:.2}M parameters; training data: {}; validation: {} tokens",
         config.parameter_count() as f64 / 1e6,
@@ -68,6 +71,12 @@ pub fn run(a: &Train) -> Result<()> {
         },
         validation.as_ref().map_or(0, data::TokenData::len),
     );
+    let plan = MemoryPlan::new(backend.as_ref(), &config, &train)?;
+    eprintln!(
+        "memory: {plan}; the {} allows {}",
+        info.kind,
+        backend.limits()
+    );
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {
@@ -77,7 +86,7 @@ pub fn run(a: &Train) -> Result<()> {
         eprintln!("\nstopping after this step; press Ctrl-C again to quit without a checkpoint");
     })?;
 
-    let mut trainer = Trainer::new(Box::new(backend), config, train)?;
+    let mut trainer = Trainer::new(backend, config, train)?;
     let max = trainer.train.max_steps as u64;
     let bar = progress::bar(max, "{bar:24} {pos}/{len} {msg} {elapsed}, {eta} left");
     let options = RunOptions {
@@ -131,6 +140,12 @@ pub fn run(a: &Train) -> Result<()> {
     let val = summary
         .val_loss
         .map_or(String::new(), |v| format!(", validation loss {v:.4}"));
+    if let Some(stale) = summary.out_of_patience {
+        eprintln!(
+            "{stale} validations in a row brought no lower loss: {} is the best model",
+            a.output_dir.join("best").display()
+        );
+    }
     eprintln!(
         "{} at step {}: loss {:.4}{val}\n{}",
         if summary.stopped { "stopped" } else { "done" },
@@ -148,9 +163,17 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
     let mut value: Value = serde_json::from_str(&text).with_context(|| format!("{path}"))?;
     let mut train = TrainConfig::default();
     if let Value::Object(fields) = &mut value {
-        if let Some(t) = fields.shift_remove("training") {
-            train = TrainConfig::from_value(t).with_context(|| format!("{path}"))?;
+        let mut training = fields
+            .shift_remove("training")
+            .unwrap_or_else(|| Value::Object(Default::default()));
+        for Setting { field, value } in &a.set {
+            let target = match &mut training {
+                Value::Object(training) if TrainConfig::has_field(field) => training,
+                _ => &mut *fields,
+            };
+            target.insert(field.clone(), value.clone());
         }
+        train = TrainConfig::from_value(training).with_context(|| format!("{path}"))?;
         // The tokenizer knows the vocabulary best.
         fields
             .entry("vocab_size")

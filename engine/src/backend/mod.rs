@@ -1,13 +1,15 @@
-//! Interpreters of [`Program`]s. The CPU runs everything; the GPU (wgpu) runs what inference needs.
+//! Interpreters of [`Program`]s. The CPU (SIMD) and the GPU (wgpu) run the same operations.
 
+pub mod bench;
 pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::program::{BufferId, Elem, Knobs, Program};
+use crate::program::{BufferId, Elem, Knobs, Program, Role};
 
 /// A program the backend has allocated memory for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +63,67 @@ pub struct DeviceInfo {
     pub software: bool,
 }
 
+/// How a backend is opened.
+#[derive(Clone, Debug, Default)]
+pub struct BackendOptions {
+    /// CPU threads; 0 = as many as the machine has.
+    pub threads: usize,
+    /// On a GPU that can, round the operands of training's matrix products to f16; sums and everything else stay f32.
+    pub f16_products: bool,
+    /// Where a GPU's compiled pipelines are kept; nowhere if unset.
+    pub pipeline_cache: Option<std::path::PathBuf>,
+}
+
+/// Bytes of memory by what they hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Shared buffers by name.
+    pub shared: BTreeMap<String, u64>,
+    /// Buffers of one program that the host reads or writes.
+    pub io: u64,
+    /// What lives within a run; programs never run at the same time and share it.
+    pub scratch: u64,
+    /// The largest single buffer.
+    pub largest: u64,
+}
+
+impl MemoryUse {
+    pub fn total(&self) -> u64 {
+        self.shared.values().sum::<u64>() + self.io + self.scratch
+    }
+
+    /// Add the shared and Io buffers of `program`; `size(bytes)` is what a buffer of `bytes` takes.
+    fn add_buffers(&mut self, program: &Program, size: impl Fn(usize) -> u64) {
+        for decl in &program.buffers {
+            let bytes = size(decl.bytes());
+            match &decl.role {
+                Role::Shared(name) => {
+                    self.shared.insert(name.clone(), bytes);
+                }
+                Role::Io => self.io += bytes,
+                Role::Scratch { .. } => continue,
+            }
+            self.largest = self.largest.max(bytes);
+        }
+    }
+
+    fn add_scratch(&mut self, slots: impl IntoIterator<Item = u64>) {
+        for bytes in slots {
+            self.scratch += bytes;
+            self.largest = self.largest.max(bytes);
+        }
+    }
+}
+
+/// What a backend can allocate, where it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryLimits {
+    /// Bytes of the largest buffer an operation can use.
+    pub buffer: Option<u64>,
+    /// Bytes in all.
+    pub total: Option<u64>,
+}
+
 /// Runs programs. Shared buffers are known by name to all programs of a backend.
 pub trait Backend {
     fn info(&self) -> DeviceInfo;
@@ -82,6 +145,16 @@ pub trait Backend {
     /// Queue one run. The GPU returns before it has finished.
     fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError>;
 
+    /// Whether runs are queued, so that a read waits for all of them; otherwise each is over when [`Backend::run`] returns.
+    fn queues(&self) -> bool {
+        false
+    }
+
+    /// Wait until no more than the last few queued runs are unfinished: a loop that never reads must not queue without bound.
+    fn throttle(&mut self) -> LocalFuture<'_, Result<(), BackendError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// The contents of one or more buffers of a program (Io or shared), after all queued runs; one round trip.
     fn read<'a>(
         &'a mut self,
@@ -91,6 +164,14 @@ pub trait Backend {
 
     /// The contents of a shared buffer.
     fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>>;
+
+    /// What preparing `programs`, in this order, allocates on an empty backend.
+    fn plan(&self, programs: &[&Program]) -> MemoryUse;
+
+    /// What is allocated.
+    fn memory(&self) -> MemoryUse;
+
+    fn limits(&self) -> MemoryLimits;
 
     /// Forget all programs and shared buffers.
     fn clear(&mut self);

@@ -145,3 +145,29 @@ fn sizes_that_would_overflow_or_divide_by_zero_are_refused() {
     };
     assert!(e.validate().unwrap_err().to_string().contains("eps is 0"));
 }
+
+#[test]
+fn every_shipped_configuration_is_valid() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "json") {
+            continue;
+        }
+        seen += 1;
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let training = value.as_object_mut().unwrap().shift_remove("training");
+        let config = ModelConfig::from_value(value).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        let train =
+            TrainConfig::from_value(training.unwrap()).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        assert!(train.lr_warmup_steps < train.max_steps, "{path:?}");
+        assert_eq!(
+            config.bit_map().layer_modes.len(),
+            config.num_layers,
+            "{path:?}"
+        );
+    }
+    assert!(seen >= 7, "{seen} configurations found");
+}

@@ -69,6 +69,8 @@ pub struct TrainConfig {
     pub keep_last: usize,
     /// Save whenever a validation gives the lowest loss so far, and keep that checkpoint besides.
     pub keep_best: bool,
+    /// Stop when so many validations in a row have brought no lower loss; 0 = never. The best checkpoint must be kept.
+    pub early_stop_patience: usize,
     pub log_every: usize,
     /// Steps between validations; 0 = only at the end.
     pub eval_every: usize,
@@ -106,6 +108,7 @@ impl Default for TrainConfig {
             save_every: 500,
             keep_last: 3,
             keep_best: true,
+            early_stop_patience: 0,
             log_every: 10,
             eval_every: 100,
             eval_batches: 20,
@@ -127,8 +130,18 @@ impl TrainConfig {
         Ok(config)
     }
 
+    /// Whether `name` is a field of this struct, rather than of the model's config.
+    pub fn has_field(name: &str) -> bool {
+        serde_json::to_value(Self::default()).is_ok_and(|fields| fields.get(name).is_some())
+    }
+
     pub fn validate(&self) -> Result<(), ConfigError> {
         let fail = |message: String| Err(ConfigError::Invalid(message));
+        if self.early_stop_patience > 0 && (!self.keep_best || self.eval_every == 0) {
+            return fail(
+                "early_stop_patience needs keep_best and eval_every: it stops at a model that was measured and kept".into(),
+            );
+        }
         for (name, value) in [
             ("batch_size", self.batch_size),
             ("accumulation_steps", self.accumulation_steps),

@@ -1,7 +1,7 @@
 //! The decoder: embedding, blocks, final norm, head, loss; and the programs recorded from it.
 
 use crate::config::{ModelConfig, TrainConfig};
-use crate::program::{BufferId, Elem, EmbedTable, Op, Program};
+use crate::program::{BufferId, Elem, EmbedTable, Op, Program, STEP_FIGURES};
 use crate::quant::is_latent;
 
 use super::attention::{Attention, AttentionSaved};
@@ -54,8 +54,16 @@ pub struct TrainProgram {
     pub targets: BufferId,
     /// f32 `[batch·seq]`.
     pub losses: BufferId,
+    /// f32 `[1]`: the sum of the losses is added to it.
+    pub total: BufferId,
 }
 
+/// Shared buffers that the losses of training and of validation are added up in.
+const TRAIN_LOSS: &str = "loss.train";
+pub const VALIDATION_LOSS: &str = "loss.validation";
+
+/// Steps whose figures a backend keeps until they are read.
+pub const HISTORY: usize = 256;
 /// What a micro-step minimises beside cross-entropy, and the noise it is trained with.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Objective {
@@ -274,6 +282,17 @@ pub fn record_train(
         z_loss,
         grad: backward,
     });
+    let name = if backward {
+        TRAIN_LOSS
+    } else {
+        VALIDATION_LOSS
+    };
+    let total = g.rec.shared(name, Elem::F32, 1);
+    g.rec.push(Op::SumRows {
+        x: losses,
+        out: total,
+        rows,
+    });
 
     if backward {
         let d_input = g.activations(dim);
@@ -323,6 +342,7 @@ pub fn record_train(
         ids,
         targets,
         losses,
+        total,
     }
 }
 
@@ -332,6 +352,8 @@ pub struct UpdateProgram {
     pub program: Program,
     /// f32, one squared gradient norm per parameter, in the order of [`params::all`].
     pub norms: BufferId,
+    /// f32 `[HISTORY, STEP_FIGURES]`, see [`Op::RecordStep`].
+    pub history: BufferId,
 }
 
 /// Record the optimiser step: straight-through factors, gradient norm, clipping, AdamW, latent clip, gradients back to zero.
@@ -362,6 +384,15 @@ pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram
             len,
         });
     }
+    let loss = g.rec.shared(TRAIN_LOSS, Elem::F32, 1);
+    let history = g.rec.io(Elem::F32, HISTORY * STEP_FIGURES);
+    g.rec.push(Op::RecordStep {
+        loss,
+        norms,
+        norm_count: all.len(),
+        history,
+        capacity: HISTORY,
+    });
     for p in &all {
         let len = p.len();
         let latent = matches!(&p.kind, ParamKind::Matrix(m) if is_latent(m.mode));
@@ -389,5 +420,6 @@ pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram
     UpdateProgram {
         program: g.rec.finish("update"),
         norms,
+        history,
     }
 }

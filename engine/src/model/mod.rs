@@ -10,9 +10,9 @@ pub mod params;
 
 pub use attention::{ROPE_TABLE, rope_values};
 pub use decoder::{
-    CANDIDATES, InferProgram, Logits, Objective, RECENT, SamplingBuffers, TrainProgram,
-    UpdateProgram, record_infer, record_train, record_update,
+    CANDIDATES, HISTORY, InferProgram, Logits, Objective, RECENT, SamplingBuffers, TrainProgram,
+    UpdateProgram, VALIDATION_LOSS, record_infer, record_train, record_update,
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -72,8 +72,7 @@ impl Param {
         let std = match &self.kind {
             ParamKind::Norm => return vec![1.0; self.len()],
             ParamKind::Matrix(m) if m.name == EMBEDDING => config.embed_init_std,
-            ParamKind::Positions => config.embed_init_std,
-            ParamKind::Matrix(_) => config.init_std,
+            ParamKind::Positions | ParamKind::Matrix(_) => config.init_std,
         };
         let mut rng = Rng::named(seed, &self.name);
         (0..self.len()).map(|_| rng.normal() * std).collect()

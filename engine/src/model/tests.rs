@@ -58,7 +58,9 @@ fn relative_error(name: &str, a: &[f32], b: &[f64]) -> f64 {
     if norm < 1e-9 { diff } else { diff / norm }
 }
 
-struct Case {
+/// A model, a batch and knobs to compare the gradients of.
+pub struct Case {
+    name: String,
     config: ModelConfig,
     batch: usize,
     seq: usize,
@@ -67,8 +69,13 @@ struct Case {
     objective: Objective,
 }
 
-/// Largest relative gradient error over all parameters, and the loss error.
-fn compare(case: &Case, seed: u64, spoil: Option<&str>) -> (f64, String) {
+/// Largest relative gradient error over all parameters on an empty backend, and which parameter it is.
+pub fn compare(
+    backend: &mut dyn Backend,
+    case: &Case,
+    seed: u64,
+    spoil: Option<&str>,
+) -> (f64, String) {
     let c = &case.config;
     c.validate().unwrap();
     let values = values(c, seed);
@@ -92,7 +99,6 @@ fn compare(case: &Case, seed: u64, spoil: Option<&str>) -> (f64, String) {
         .unwrap();
     let want = loss.backward().unwrap();
 
-    let mut backend = CpuBackend::new(2);
     for (name, v) in &values {
         backend
             .upload(&format!("param.{name}"), Elem::F32, bytemuck::cast_slice(v))
@@ -172,21 +178,29 @@ fn compare(case: &Case, seed: u64, spoil: Option<&str>) -> (f64, String) {
     worst
 }
 
-fn check(name: &str, config: ModelConfig, tweak: impl FnOnce(&mut Case)) {
-    let mut case = Case {
+fn case(name: &str, config: ModelConfig) -> Case {
+    Case {
+        name: name.to_owned(),
         config,
         batch: 3,
         seq: 7,
         alpha: 0.0,
         arenas: 0.0,
         objective: Objective::default(),
-    };
-    tweak(&mut case);
-    let (error, which) = compare(&case, 11, None);
-    assert!(
-        error <= GRADIENT_TOLERANCE,
-        "{name}: {which} is off by {error:.2e}"
-    );
+    }
+}
+
+/// Compare every case on a backend that `clear` empties.
+pub fn check(backend: &mut dyn Backend, cases: &[Case], tolerance: f64) {
+    for case in cases {
+        backend.clear();
+        let (error, which) = compare(backend, case, 11, None);
+        assert!(
+            error <= tolerance,
+            "{}: {which} is off by {error:.2e}",
+            case.name
+        );
+    }
 }
 
 fn with_map(mode: QuantMode, ends: QuantMode) -> ModelConfig {
@@ -198,148 +212,169 @@ fn with_map(mode: QuantMode, ends: QuantMode) -> ModelConfig {
     }
 }
 
-#[test]
-fn gradients_of_every_mode_equal_autograd() {
+/// Every quantiser, with int8 and with float activations.
+pub fn modes() -> Vec<Case> {
+    let mut cases = Vec::new();
     for mode in QuantMode::ALL {
-        check(&format!("{mode}"), with_map(mode, QuantMode::F16), |_| {});
-        check(
+        let config = with_map(mode, QuantMode::F16);
+        cases.push(case(&format!("{mode}"), config.clone()));
+        cases.push(case(
             &format!("{mode}, float activations"),
             ModelConfig {
                 activation_bits: None,
-                ..with_map(mode, QuantMode::F16)
+                ..config
             },
-            |_| {},
-        );
+        ));
     }
-    check(
+    cases.push(case(
         "8-bit ends",
         with_map(QuantMode::Ternary, QuantMode::EightBit),
-        |_| {},
-    );
+    ));
+    cases
 }
 
-#[test]
-fn gradients_of_every_switch_equal_autograd() {
+/// Every switch of the configuration and every knob, one at a time.
+pub fn switches() -> Vec<Case> {
     let base = config();
-    check("plain", base.clone(), |_| {});
-    check(
-        "swiglu",
-        ModelConfig {
-            use_swiglu: true,
-            ..base.clone()
+    vec![
+        case("plain", base.clone()),
+        case(
+            "swiglu",
+            ModelConfig {
+                use_swiglu: true,
+                ..base.clone()
+            },
+        ),
+        case(
+            "rope",
+            ModelConfig {
+                use_rope: true,
+                ..base.clone()
+            },
+        ),
+        case(
+            "no qk norm",
+            ModelConfig {
+                use_qk_norm: false,
+                ..base.clone()
+            },
+        ),
+        case(
+            "no residual scaling",
+            ModelConfig {
+                use_residual_scaling: false,
+                ..base.clone()
+            },
+        ),
+        case(
+            "absmean",
+            ModelConfig {
+                use_dynamic_threshold: false,
+                ..base.clone()
+            },
+        ),
+        case(
+            "gqa",
+            ModelConfig {
+                num_kv_heads: Some(2),
+                use_rope: true,
+                ..base.clone()
+            },
+        ),
+        case(
+            "mqa",
+            ModelConfig {
+                num_kv_heads: Some(1),
+                ..base.clone()
+            },
+        ),
+        case(
+            "sub norms, relu²",
+            ModelConfig {
+                use_sub_norm: true,
+                use_swiglu: true,
+                activation: Some(Activation::Relu2),
+                ..base.clone()
+            },
+        ),
+        case(
+            "untied",
+            ModelConfig {
+                tie_word_embeddings: false,
+                ..base.clone()
+            },
+        ),
+        case(
+            "ste 1, clamp active",
+            ModelConfig {
+                ste_scale_factor: 1.0,
+                latent_clamp_max: 0.3,
+                ..base.clone()
+            },
+        ),
+        case(
+            "no clamp",
+            ModelConfig {
+                latent_clamp_max: 0.0,
+                ..base.clone()
+            },
+        ),
+        Case {
+            arenas: 0.3,
+            ..case(
+                "arenas",
+                ModelConfig {
+                    arenas_initial: Some(0.5),
+                    ..base.clone()
+                },
+            )
         },
-        |_| {},
-    );
-    check(
-        "rope",
-        ModelConfig {
-            use_rope: true,
-            ..base.clone()
+        Case {
+            alpha: 2.5,
+            ..case("annealing", base.clone())
         },
-        |_| {},
-    );
-    check(
-        "no qk norm",
-        ModelConfig {
-            use_qk_norm: false,
-            ..base.clone()
+        Case {
+            objective: Objective {
+                z_loss: 0.01,
+                dropout: 0.0,
+            },
+            ..case("z-loss", base.clone())
         },
-        |_| {},
-    );
-    check(
-        "no residual scaling",
-        ModelConfig {
-            use_residual_scaling: false,
-            ..base.clone()
+        Case {
+            objective: Objective {
+                z_loss: 0.0,
+                dropout: 0.3,
+            },
+            ..case("dropout", base.clone())
         },
-        |_| {},
-    );
-    check(
-        "absmean",
-        ModelConfig {
-            use_dynamic_threshold: false,
-            ..base.clone()
+        Case {
+            batch: 2,
+            seq: 150,
+            ..case(
+                "several blocks of attention",
+                ModelConfig {
+                    max_seq_len: 160,
+                    num_kv_heads: Some(2),
+                    ..base.clone()
+                },
+            )
         },
-        |_| {},
-    );
-    check(
-        "gqa",
-        ModelConfig {
-            num_kv_heads: Some(2),
-            use_rope: true,
-            ..base.clone()
+        Case {
+            batch: 5,
+            seq: 1,
+            ..case("one token", base.clone())
         },
-        |_| {},
-    );
-    check(
-        "mqa",
-        ModelConfig {
-            num_kv_heads: Some(1),
-            ..base.clone()
+        Case {
+            batch: 1,
+            seq: 16,
+            ..case("long row", base)
         },
-        |_| {},
-    );
-    check(
-        "sub norms, relu²",
-        ModelConfig {
-            use_sub_norm: true,
-            use_swiglu: true,
-            activation: Some(Activation::Relu2),
-            ..base.clone()
-        },
-        |_| {},
-    );
-    check(
-        "untied",
-        ModelConfig {
-            tie_word_embeddings: false,
-            ..base.clone()
-        },
-        |_| {},
-    );
-    check(
-        "ste 1, clamp active",
-        ModelConfig {
-            ste_scale_factor: 1.0,
-            latent_clamp_max: 0.3,
-            ..base.clone()
-        },
-        |_| {},
-    );
-    check(
-        "no clamp",
-        ModelConfig {
-            latent_clamp_max: 0.0,
-            ..base.clone()
-        },
-        |_| {},
-    );
-    check("annealing", base.clone(), |c| c.alpha = 2.5);
-    check(
-        "arenas",
-        ModelConfig {
-            arenas_initial: Some(0.5),
-            ..base.clone()
-        },
-        |c| c.arenas = 0.3,
-    );
-    check("z-loss", base.clone(), |c| c.objective.z_loss = 0.01);
-    check("dropout", base.clone(), |c| c.objective.dropout = 0.3);
-    check(
-        "several blocks of attention",
-        ModelConfig {
-            max_seq_len: 160,
-            num_kv_heads: Some(2),
-            ..base.clone()
-        },
-        |c| (c.batch, c.seq) = (2, 150),
-    );
-    check("one token", base.clone(), |c| (c.batch, c.seq) = (5, 1));
-    check("long row", base, |c| (c.batch, c.seq) = (1, 16));
+    ]
 }
 
-#[test]
-fn gradients_of_every_weight_scale_equal_autograd() {
+/// Every kind of scale.
+pub fn weight_scales() -> Vec<Case> {
+    let mut cases = Vec::new();
     for scale in [
         WeightScale::None,
         WeightScale::Tensor,
@@ -357,23 +392,45 @@ fn gradients_of_every_weight_scale_equal_autograd() {
                 activation_bits: None,
                 ..with_map(mode, QuantMode::F16)
             };
-            check(&format!("{scale:?} {mode}"), c, |_| {});
+            cases.push(case(&format!("{scale:?} {mode}"), c));
         }
     }
+    cases
+}
+
+#[test]
+fn gradients_of_every_mode_equal_autograd() {
+    check(&mut CpuBackend::new(2), &modes(), GRADIENT_TOLERANCE);
+}
+
+#[test]
+fn gradients_of_every_switch_equal_autograd() {
+    check(&mut CpuBackend::new(2), &switches(), GRADIENT_TOLERANCE);
+}
+
+#[test]
+fn gradients_of_every_weight_scale_equal_autograd() {
+    check(
+        &mut CpuBackend::new(2),
+        &weight_scales(),
+        GRADIENT_TOLERANCE,
+    );
+}
+
+/// A case, and a parameter whose gradient is to be spoilt to show that the comparison can fail.
+pub fn spoilt() -> (Case, &'static str) {
+    let case = Case {
+        batch: 2,
+        seq: 5,
+        ..case("spoilt", config())
+    };
+    (case, "model.layers.1.mlp.up_proj.weight")
 }
 
 #[test]
 fn a_wrong_gradient_fails_the_comparison() {
-    let case = Case {
-        config: config(),
-        batch: 2,
-        seq: 5,
-        alpha: 0.0,
-        arenas: 0.0,
-        objective: Objective::default(),
-    };
-    let name = "model.layers.1.mlp.up_proj.weight";
-    let (error, which) = compare(&case, 11, Some(name));
+    let (case, name) = spoilt();
+    let (error, which) = compare(&mut CpuBackend::new(2), &case, 11, Some(name));
     assert_eq!(which, name);
     assert!(error > 10.0 * GRADIENT_TOLERANCE);
 }

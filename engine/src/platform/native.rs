@@ -5,6 +5,41 @@ pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Bytes of memory that can be taken without swapping, where the system says so (Linux).
+pub fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    kilobytes(&text, "MemAvailable:")
+}
+
+/// The most memory this process has held at once (resident), in bytes, where the system says so (Linux).
+pub fn peak_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    kilobytes(&text, "VmHWM:")
+}
+
+/// The folder for what can be made again, by the system's convention.
+pub fn cache_folder() -> Option<std::path::PathBuf> {
+    let at = |variable: &str, below: &str| {
+        let base = std::path::PathBuf::from(std::env::var_os(variable)?);
+        base.is_absolute().then(|| base.join(below))
+    };
+    let base = if cfg!(windows) {
+        at("LOCALAPPDATA", "")
+    } else if cfg!(target_os = "macos") {
+        at("HOME", "Library/Caches")
+    } else {
+        at("XDG_CACHE_HOME", "").or_else(|| at("HOME", ".cache"))
+    };
+    base.map(|folder| folder.join("ternary-core"))
+}
+
+/// The figure of a line `NAME: N kB`, in bytes.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let number: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(number * 1024)
+}
+
 /// Let other tasks of this thread run. Natively there are none.
 pub async fn yield_now() {}
 

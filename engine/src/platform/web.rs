@@ -9,6 +9,21 @@ pub fn threads() -> usize {
     1
 }
 
+/// Browsers do not tell.
+pub fn available_memory() -> Option<u64> {
+    None
+}
+
+/// Browsers do not tell.
+pub fn peak_memory() -> Option<u64> {
+    None
+}
+
+/// The browser keeps compiled shaders itself.
+pub fn cache_folder() -> Option<std::path::PathBuf> {
+    None
+}
+
 /// Return to the event loop once, so that messages (a stop, say) are handled. A message channel is not slowed down like
 /// nested timeouts are.
 pub async fn yield_now() {

@@ -157,6 +157,13 @@ impl Op {
             } => Access::new(&[*ids, *dout, *dtable], &[*dtable]),
             Op::PositionBackward { dx, dtable, .. } => Access::new(&[*dx, *dtable], &[*dtable]),
             Op::SquaredNorm { grad, out, .. } => Access::new(&[*grad, *out], &[*out]),
+            Op::SumRows { x, out, .. } => Access::new(&[*x, *out], &[*out]),
+            Op::RecordStep {
+                loss,
+                norms,
+                history,
+                ..
+            } => Access::new(&[*loss, *norms, *history], &[*loss, *history]),
             Op::AdamW {
                 param,
                 grad,
@@ -197,6 +204,8 @@ impl Op {
             Op::EmbedBackward { .. } => "embed_backward",
             Op::PositionBackward { .. } => "position_backward",
             Op::SquaredNorm { .. } => "squared_norm",
+            Op::SumRows { .. } => "sum_rows",
+            Op::RecordStep { .. } => "record_step",
             Op::Dropout { .. } => "dropout",
             Op::AdamW { .. } => "adamw",
         }

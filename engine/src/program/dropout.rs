@@ -24,8 +24,18 @@ impl DropoutMask {
     pub fn new(seed: u32, stream: u32, rate: f32) -> Self {
         DropoutMask {
             key: hash(seed ^ hash(stream.wrapping_add(0x9e37_79b9))),
-            threshold: (f64::from(rate) * 4_294_967_296.0) as u32,
+            threshold: Self::threshold(rate),
         }
+    }
+
+    /// What the hash of an element that is kept reaches.
+    pub fn threshold(rate: f32) -> u32 {
+        (f64::from(rate) * 4_294_967_296.0) as u32
+    }
+
+    /// Factor of the elements kept.
+    pub fn scale(rate: f32) -> f32 {
+        1.0 / (1.0 - rate)
     }
 
     /// Whether element `index` of the buffer is kept.

@@ -9,7 +9,7 @@ mod recorder;
 
 pub use access::Access;
 pub use dropout::DropoutMask;
-pub use op::{AttentionShape, EmbedTable, LinearInput, Op, Weight, WeightQuant};
+pub use op::{AttentionShape, EmbedTable, LinearInput, Op, STEP_FIGURES, Weight, WeightQuant};
 pub use plan::{plan_slots, plan_slots_for};
 pub use recorder::Recorder;
 
@@ -104,7 +104,7 @@ impl Program {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq)]
 pub struct Knobs {
-    /// Position of the first row.
+    /// Position of the first row; in an update, the row of the history that it fills.
     pub pos: u32,
     /// Valid token rows of this run.
     pub rows: u32,

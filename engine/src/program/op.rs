@@ -312,8 +312,25 @@ pub enum Op {
         slot: usize,
         len: usize,
     },
+    /// `out[0] += Σ x` over the valid rows of `x` `[rows]`.
+    SumRows {
+        x: BufferId,
+        out: BufferId,
+        rows: usize,
+    },
+    /// Keep the figures of an optimiser step: row `knobs.pos` of `history` f32 `[capacity, 3]` becomes `loss[0]`,
+    /// Σ norms[..norm_count] and the index of the first of these norms that is not finite (`norm_count` if all are); then
+    /// `loss[0] = 0`.
+    RecordStep {
+        loss: BufferId,
+        norms: BufferId,
+        norm_count: usize,
+        history: BufferId,
+        capacity: usize,
+    },
     /// AdamW (Loshchilov & Hutter 2019) on one parameter, then `clip` on the latents (0 = off), then `grad = 0`.
-    /// The gradient is first scaled by min(1, clip_norm / sqrt(Σ norms[..norm_count])); `clip_norm` 0 = off.
+    /// The gradient is first scaled by min(1, clip_norm / sqrt(Σ norms[..norm_count])); `clip_norm` 0 = off. Where that sum
+    /// is not finite nothing but the gradient changes: the parameter stays that of the last good step.
     /// Learning rate, bias corrections and weight decay come from the knobs; `decay` says whether this parameter decays.
     AdamW {
         param: BufferId,
@@ -331,6 +348,9 @@ pub enum Op {
         latent_clip: f32,
     },
 }
+
+/// Figures that [`Op::RecordStep`] keeps of a step.
+pub const STEP_FIGURES: usize = 3;
 
 /// Shape of a whole-sequence attention.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -155,7 +155,7 @@ impl WeightQuant {
             QuantMode::F16 => weight,
             QuantMode::Ternary | QuantMode::Binary if alpha > 0.0 => {
                 let x = (self.clamped(weight) - span.center) / span.soft;
-                span.scale * crate::math::tanh(alpha * x)
+                span.soft * crate::math::tanh(alpha * x)
             }
             // Adding 0 makes −0, which rounding leaves for small negative weights, the 0 that codes stand for.
             _ => span.scale * (self.level(span, weight) + 0.0),

@@ -89,7 +89,7 @@ impl<'a> Reference<'a> {
             };
             out.extend(s.iter().map(|w| match mode {
                 QuantMode::EightBit => (w / scale).round() * scale,
-                _ if self.alpha > 0.0 => size * (self.alpha * (w - center) / scale).tanh(),
+                _ if self.alpha > 0.0 => scale * (self.alpha * (w - center) / scale).tanh(),
                 QuantMode::Ternary if w.abs() > threshold => size * w.signum(),
                 QuantMode::Ternary => 0.0,
                 _ => size * if *w >= center { 1.0 } else { -1.0 },

@@ -1,22 +1,25 @@
 //! Choosing a backend by what the machine really has.
 
 use super::DeviceChoice;
-use crate::backend::Backend;
 use crate::backend::cpu::CpuBackend;
+use crate::backend::{Backend, BackendOptions};
 use crate::error::Result;
 
 /// A backend for `choice`, and why it was chosen.
 pub async fn open_backend(
     choice: DeviceChoice,
-    threads: usize,
+    options: &BackendOptions,
 ) -> Result<(Box<dyn Backend>, String)> {
     let cpu = |reason: &str| -> (Box<dyn Backend>, String) {
-        (Box::new(CpuBackend::new(threads)), reason.to_owned())
+        (
+            Box::new(CpuBackend::new(options.threads)),
+            reason.to_owned(),
+        )
     };
     match choice {
         DeviceChoice::Cpu => Ok(cpu("chosen by you")),
-        DeviceChoice::Gpu => Ok((gpu().await?, "chosen by you".to_owned())),
-        DeviceChoice::Auto => Ok(match gpu().await {
+        DeviceChoice::Gpu => Ok((gpu(options).await?, "chosen by you".to_owned())),
+        DeviceChoice::Auto => Ok(match gpu(options).await {
             Ok(backend) if backend.info().software => {
                 let name = backend.info().name;
                 cpu(&format!(
@@ -30,12 +33,21 @@ pub async fn open_backend(
 }
 
 #[cfg(feature = "gpu")]
-async fn gpu() -> Result<Box<dyn Backend>> {
-    Ok(Box::new(crate::backend::gpu::GpuBackend::new().await?))
+async fn gpu(options: &BackendOptions) -> Result<Box<dyn Backend>> {
+    let options = BackendOptions {
+        pipeline_cache: options
+            .pipeline_cache
+            .clone()
+            .or_else(crate::platform::cache_folder),
+        ..options.clone()
+    };
+    Ok(Box::new(
+        crate::backend::gpu::GpuBackend::new(&options).await?,
+    ))
 }
 
 #[cfg(not(feature = "gpu"))]
-async fn gpu() -> Result<Box<dyn Backend>> {
+async fn gpu(_: &BackendOptions) -> Result<Box<dyn Backend>> {
     Err(crate::backend::BackendError::NoAdapter(
         "this program was built without GPU support".into(),
     )

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use device::open_backend;
 pub use protocol::{Command, DeviceChoice, Event, FinishReason, Message, ModelInfo, Stats};
 
+use crate::backend::BackendOptions;
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, OneBit};
 use crate::infer::Model;
@@ -132,7 +133,14 @@ impl Session {
             .as_deref()
             .map(ChatTemplate::new)
             .transpose()?;
-        let (backend, device_reason) = open_backend(device, self.threads).await?;
+        let (backend, device_reason) = open_backend(
+            device,
+            &BackendOptions {
+                threads: self.threads,
+                ..BackendOptions::default()
+            },
+        )
+        .await?;
         let total = source.len();
         let model = Model::load(backend, &file, source, &mut |done| {
             emit(Event::Progress { done, total });

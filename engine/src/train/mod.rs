@@ -9,12 +9,14 @@ mod diagnose;
 mod files;
 #[cfg(feature = "native")]
 mod lines;
+mod memory;
 #[cfg(feature = "native")]
 mod run;
 #[cfg(feature = "native")]
 mod stats;
 mod trainer;
 
+pub use memory::MemoryPlan;
 #[cfg(feature = "native")]
 pub use run::{Observer, RunOptions, RunSummary, Update, run};
 #[cfg(feature = "native")]
@@ -26,4 +28,4 @@ pub use trainer::{StepReport, Trainer};
 mod switches;
 #[cfg(test)]
 #[cfg(feature = "native")]
-mod tests;
+pub(crate) mod tests;

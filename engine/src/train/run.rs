@@ -12,6 +12,7 @@ use super::diagnose;
 use super::lines::JsonLines;
 use super::stats::Statistics;
 use super::trainer::{StepReport, Trainer};
+use crate::backend::BackendError;
 use crate::config::TrainConfig;
 use crate::data::{BatchSource, Batches, Prefetch, Stream, StreamPlace, TokenData, TrainingData};
 use crate::error::{Error, IoContext, Result};
@@ -54,7 +55,10 @@ pub type Observer<'a> = &'a mut dyn FnMut(Update);
 #[derive(Clone, Debug)]
 pub struct RunSummary {
     pub step: usize,
+    /// Before `max_steps`: asked to, or because validation got no better.
     pub stopped: bool,
+    /// Validations in a row without a lower loss, when they ended the run.
+    pub out_of_patience: Option<usize>,
     pub train_loss: f64,
     pub val_loss: Option<f64>,
     pub checkpoint: PathBuf,
@@ -103,8 +107,8 @@ fn source(
 /// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to the newest checkpoint.
 ///
 /// # Errors
-/// Data or folders that do not fit, files that cannot be written, and a training that leaves the finite numbers: the error then names
-/// the step, the parameter and the last good checkpoint.
+/// Data or folders that do not fit, files that cannot be written, and a training that leaves the finite numbers or its device: the
+/// error then names the step, the parameter if there is one, and the last good checkpoint.
 ///
 /// ```
 /// use ternary_core::backend::cpu::CpuBackend;
@@ -131,6 +135,34 @@ fn source(
 /// # Ok::<(), ternary_core::Error>(())
 /// ```
 pub async fn run(
+    trainer: &mut Trainer,
+    data: &TrainingData,
+    validation: Option<&TokenData>,
+    options: &RunOptions,
+    observe: Observer<'_>,
+) -> Result<RunSummary> {
+    let result = steps(trainer, data, validation, options, observe).await;
+    result.map_err(|e| {
+        let what = match &e {
+            Error::Training(what) => what.clone(),
+            Error::Backend(BackendError::DeviceLost(_)) => format!(
+                "{e}. Training stopped; the last step known to be good is {}",
+                trainer.reported_step()
+            ),
+            _ => return e,
+        };
+        match checkpoint::last_good(&options.output_dir) {
+            Ok(Some(good)) => Error::Training(format!(
+                "{what}. The last good checkpoint is {}",
+                good.display()
+            )),
+            Ok(None) => Error::Training(format!("{what}. There is no good checkpoint yet")),
+            Err(_) => e,
+        }
+    })
+}
+
+async fn steps(
     trainer: &mut Trainer,
     data: &TrainingData,
     validation: Option<&TokenData>,
@@ -187,6 +219,11 @@ pub async fn run(
             newest.display()
         )));
     }
+    if trainer.train.early_stop_patience > 0 && validation.is_none() {
+        return Err(Error::Training(
+            "early_stop_patience is set, but there is no validation data to judge by".into(),
+        ));
+    }
     let mut batches = source(data, trainer, place)?;
     std::fs::create_dir_all(dir).at("create", dir)?;
     let mut metrics = JsonLines::open(dir.join("metrics.jsonl"), resumed)?;
@@ -209,30 +246,44 @@ pub async fn run(
     let (mut tokens, mut since) = (0usize, Instant::now());
     let began = Instant::now();
     let mut saved = None;
+    let mut out_of_patience = None;
 
     while trainer.step < train.max_steps {
-        let report = match trainer.step(batches.as_mut()).await {
-            Err(Error::Training(m)) => {
-                return Err(Error::Training(match checkpoint::last_good(dir)? {
-                    Some(good) => format!("{m}. The last good checkpoint is {}", good.display()),
-                    None => format!("{m}. There is no good checkpoint yet"),
-                }));
-            }
-            report => report?,
-        };
-        let step = report.step;
-        first_loss = first_loss.or((step == 1).then_some(report.loss));
-        tokens_seen += report.tokens as u64;
-        sum += report.loss;
-        steps += 1;
-        tokens += report.tokens;
-        observe(Update::Step(report));
+        let step = trainer.step + 1;
         let last = step == train.max_steps;
+        let every = |n: usize| n > 0 && step.is_multiple_of(n);
+        let due = [
+            every(train.log_every),
+            every(train.eval_every),
+            every(train.save_every),
+            train.stats_every.is_some_and(every),
+            // What the first loss was helps to say what is wrong later.
+            step == 1,
+        ];
+        let report = last || due.contains(&true);
+        let mut reports = trainer.step(batches.as_mut(), report).await?;
+        let mut seen = |reports: &[StepReport]| {
+            for report in reports {
+                sum += report.loss;
+                first_loss = first_loss.or((report.step == 1).then_some(report.loss));
+                observe(Update::Step(*report));
+            }
+        };
+        seen(&reports);
         let stop = options.stop.load(Ordering::Relaxed);
+        if stop {
+            let rest = trainer.report().await?;
+            seen(&rest);
+            reports.extend(rest);
+        }
+        steps += reports.len();
+        let made: usize = reports.iter().map(|r| r.tokens).sum();
+        tokens += made;
+        tokens_seen += made as u64;
 
         let (mut measured, mut improved) = (None, false);
         if let (Some(v), Some(windows)) = (&validation, &windows)
-            && (last || (train.eval_every > 0 && step.is_multiple_of(train.eval_every)))
+            && (last || every(train.eval_every))
         {
             let paused = Instant::now();
             let loss = trainer.validation_loss(v, windows).await?;
@@ -247,16 +298,16 @@ pub async fn run(
             }
             since += paused.elapsed();
         }
-        let due = train.stats_every.map_or(measured.is_some(), |every| {
-            every > 0 && step.is_multiple_of(every)
-        });
+        let due = train.stats_every.map_or(measured.is_some(), every);
         if due && let Some((statistics, lines)) = &mut statistics {
             let paused = Instant::now();
             let matrices = statistics.measure(trainer).await?;
             lines.line(&json!({"step": step, "matrices": matrices}))?;
             since += paused.elapsed();
         }
-        if step.is_multiple_of(train.log_every) || last || measured.is_some() || stop {
+        if let Some(report) = reports.last()
+            && (every(train.log_every) || last || measured.is_some() || stop)
+        {
             train_loss = sum / steps as f64;
             let speed = tokens as f64 / since.elapsed().as_secs_f64().max(1e-9);
             let mut line = json!({
@@ -282,8 +333,13 @@ pub async fn run(
             (sum, steps) = (0.0, 0);
             (tokens, since) = (0, Instant::now());
         }
-        let due = train.save_every > 0 && step.is_multiple_of(train.save_every);
-        if last || stop || due || improved {
+        let stale = best.map_or(0, |b: Best| (step - b.step) / train.eval_every.max(1));
+        if measured.is_some() && train.early_stop_patience > 0 && stale >= train.early_stop_patience
+        {
+            out_of_patience = Some(stale);
+        }
+        let stop = stop || out_of_patience.is_some();
+        if last || stop || every(train.save_every) || improved {
             let paused = Instant::now();
             let mut state = TrainState::new(step, &train, tokens_seen, checksum);
             (state.last_val_loss, state.last_train_loss) =
@@ -312,6 +368,7 @@ pub async fn run(
     Ok(RunSummary {
         step: trainer.step,
         stopped: trainer.step < train.max_steps,
+        out_of_patience,
         train_loss,
         val_loss,
         checkpoint,

@@ -38,7 +38,7 @@ fn run(config: Value, train: Value) -> (Vec<f64>, f64, Trainer) {
     let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config, train).unwrap();
     let mut batches = Batches::new(&data, trainer.seq, trainer.train.seed, 40).unwrap();
     let losses = (0..STEPS)
-        .map(|_| pollster::block_on(trainer.step(&mut batches)).unwrap().loss)
+        .map(|_| pollster::block_on(trainer.step(&mut batches, true)).unwrap()[0].loss)
         .collect();
     let windows = batches.fixed(4);
     let validation = pollster::block_on(trainer.validation_loss(&batches, &windows)).unwrap();
@@ -140,7 +140,7 @@ const TESTED_ELSEWHERE: [&str; 11] = [
     "log_every",
     "eval_every",
     "eval_batches",
-    "patience",
+    "early_stop_patience",
     "keep_last",
     "keep_best",
     "stats_every",
@@ -235,7 +235,7 @@ fn clipping_bounds_the_gradient_that_reaches_the_moments() {
         TokenData::from_ids(&(0..500u32).map(|i| i * i % 40).collect::<Vec<_>>(), 40).unwrap();
     let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config, train).unwrap();
     let mut batches = Batches::new(&data, trainer.seq, 1, 40).unwrap();
-    let report = pollster::block_on(trainer.step(&mut batches)).unwrap();
+    let report = pollster::block_on(trainer.step(&mut batches, true)).unwrap()[0];
     assert!(
         report.grad_norm > 0.01,
         "reported before clipping: {}",

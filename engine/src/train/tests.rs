@@ -9,7 +9,7 @@ use crate::backend::cpu::CpuBackend;
 use crate::config::{LrDecay, ModelConfig, TrainConfig};
 use crate::data::{Batches, TokenData};
 
-fn config() -> ModelConfig {
+pub fn config() -> ModelConfig {
     ModelConfig {
         vocab_size: 50,
         hidden_size: 32,
@@ -26,7 +26,7 @@ fn config() -> ModelConfig {
     }
 }
 
-fn train(steps: usize) -> TrainConfig {
+pub fn train(steps: usize) -> TrainConfig {
     TrainConfig {
         lr: 5e-3,
         lr_warmup_steps: 3,
@@ -42,7 +42,7 @@ fn train(steps: usize) -> TrainConfig {
 }
 
 /// A sequence with a rule to learn: each token follows from the last.
-fn data() -> TokenData {
+pub fn data() -> TokenData {
     let mut ids = vec![3u32];
     for _ in 0..4000 {
         ids.push((ids[ids.len() - 1] * 7 + 3) % 50);
@@ -54,7 +54,7 @@ fn trainer(threads: usize, steps: usize) -> Trainer {
     Trainer::new(Box::new(CpuBackend::new(threads)), config(), train(steps)).unwrap()
 }
 
-fn options(dir: &std::path::Path, resume: bool) -> RunOptions {
+pub fn options(dir: &std::path::Path, resume: bool) -> RunOptions {
     RunOptions {
         output_dir: dir.to_owned(),
         companions: Companions {
@@ -151,7 +151,7 @@ fn accumulated_micro_batches_equal_the_large_batch() {
         let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config(), t).unwrap();
         let mut last = 0.0;
         for _ in 0..3 {
-            last = pollster::block_on(trainer.step(&mut batches)).unwrap().loss;
+            last = pollster::block_on(trainer.step(&mut batches, true)).unwrap()[0].loss;
         }
         results.push(last);
     }
@@ -165,7 +165,7 @@ fn a_loss_that_is_not_finite_stops_and_names_the_step() {
     let mut t = trainer(1, 10);
     t.set_buffer("param.model.norm.weight", &[f32::NAN; 32])
         .unwrap();
-    let e = pollster::block_on(t.step(&mut batches)).unwrap_err();
+    let e = pollster::block_on(t.step(&mut batches, true)).unwrap_err();
     assert!(e.to_string().contains("step 1"), "{e}");
 }
 
@@ -183,4 +183,53 @@ fn an_existing_run_is_not_overwritten() {
     ))
     .unwrap_err();
     assert!(e.to_string().contains("--resume"), "{e}");
+}
+
+#[test]
+fn a_run_that_gets_no_better_stops_at_its_best() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nothing to learn: what helps on these few tokens is no help on those.
+    let mut rng = crate::rng::Rng::new(3);
+    let mut noise = |n| {
+        TokenData::from_ids(
+            &(0..n).map(|_| rng.below(50) as u32).collect::<Vec<_>>(),
+            50,
+        )
+    };
+    let (data, other) = (noise(200).unwrap(), noise(2000).unwrap());
+    let t = TrainConfig {
+        eval_every: 5,
+        early_stop_patience: 3,
+        ..train(500)
+    };
+    let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config(), t).unwrap();
+    let mut losses = Vec::new();
+    let mut observe = |u: Update| {
+        if let Update::Validated { loss, .. } = u {
+            losses.push(loss);
+        }
+    };
+    let options = options(dir.path(), false);
+    let summary = pollster::block_on(run(
+        &mut trainer,
+        &data.into(),
+        Some(&other),
+        &options,
+        &mut observe,
+    ))
+    .unwrap();
+    assert!(
+        summary.stopped && summary.out_of_patience == Some(3),
+        "{summary:?}"
+    );
+    let best = (0..losses.len())
+        .min_by(|a, b| losses[*a].total_cmp(&losses[*b]))
+        .unwrap();
+    assert_eq!(best + 4, losses.len(), "{losses:?}");
+    assert_eq!(summary.step, 5 * losses.len());
+    let kept = checkpoint::resolve(&dir.path().join("best")).unwrap();
+    assert!(
+        kept.ends_with(format!("step-{:07}", 5 * (best + 1))),
+        "{kept:?}"
+    );
 }

@@ -1,12 +1,13 @@
 //! One model being trained on one backend: recorded programs, parameters, steps. No files, no clocks.
 
 use super::diagnose;
-use crate::backend::{Backend, ProgramId, elements};
+use super::memory::{self, MemoryPlan};
+use crate::backend::{Backend, BackendError, MemoryLimits, ProgramId, elements};
 use crate::config::{ModelConfig, TrainConfig};
 use crate::data::{BatchSource, Batches};
 use crate::error::{Error, Result};
-use crate::model::{self, Objective, TrainProgram, params};
-use crate::program::{BufferId, Elem, Knobs};
+use crate::model::{self, Objective, TrainProgram, UpdateProgram, params};
+use crate::program::{BufferId, Elem, Knobs, Program, STEP_FIGURES};
 use crate::quant::anneal_alpha;
 use crate::rng::Rng;
 
@@ -27,7 +28,56 @@ struct Step {
     id: ProgramId,
     ids: BufferId,
     targets: BufferId,
-    losses: BufferId,
+    total: BufferId,
+}
+
+struct Update {
+    id: ProgramId,
+    norms: BufferId,
+    history: BufferId,
+}
+
+/// The programs of a training run, in the order in which they are prepared.
+pub(super) struct Programs {
+    micro: TrainProgram,
+    validate: TrainProgram,
+    update: UpdateProgram,
+}
+
+impl Programs {
+    pub fn record(config: &ModelConfig, train: &TrainConfig, seq: usize) -> Self {
+        let objective = Objective {
+            z_loss: train.z_loss as f32,
+            dropout: train.dropout as f32,
+        };
+        let record =
+            |backward| model::record_train(config, train.batch_size, seq, objective, backward);
+        Programs {
+            micro: record(true),
+            validate: record(false),
+            update: model::record_update(config, train),
+        }
+    }
+
+    pub fn all(&self) -> [&Program; 3] {
+        [
+            &self.micro.program,
+            &self.validate.program,
+            &self.update.program,
+        ]
+    }
+}
+
+/// Tokens per sequence.
+pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize> {
+    let seq = train.seq_len.unwrap_or(config.max_seq_len);
+    if seq > config.max_seq_len {
+        return Err(Error::Training(format!(
+            "seq_len {seq} is longer than max_seq_len {}",
+            config.max_seq_len
+        )));
+    }
+    Ok(seq)
 }
 
 /// A model, its optimiser and a backend, one step at a time; [`run`](super::run) adds files.
@@ -46,9 +96,9 @@ struct Step {
 /// let ids: Vec<u32> = (0..500).map(|i| i % 10).collect();
 /// let mut batches = Batches::new(&TokenData::from_ids(&ids, 10)?, 8, 1, 10)?;
 /// let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config, train)?;
-/// let first = pollster::block_on(trainer.step(&mut batches))?;
+/// let first = pollster::block_on(trainer.step(&mut batches, true))?[0];
 /// for _ in 0..29 {
-///     pollster::block_on(trainer.step(&mut batches))?;
+///     pollster::block_on(trainer.step(&mut batches, true))?;
 /// }
 /// let windows = batches.fixed(4);
 /// assert!(pollster::block_on(trainer.validation_loss(&batches, &windows))? < first.loss);
@@ -61,9 +111,11 @@ pub struct Trainer {
     pub seq: usize,
     micro: Step,
     validate: Step,
-    update: (ProgramId, BufferId),
+    update: Update,
     /// Optimiser steps done.
     pub step: usize,
+    /// Of these, the last ones whose figures are not read back yet.
+    pending: usize,
 }
 
 impl Trainer {
@@ -73,17 +125,42 @@ impl Trainer {
         config: ModelConfig,
         train: TrainConfig,
     ) -> Result<Self> {
-        config.validate()?;
-        train.validate()?;
-        let seq = train.seq_len.unwrap_or(config.max_seq_len);
-        if seq > config.max_seq_len {
-            return Err(Error::Training(format!(
-                "seq_len {seq} is longer than max_seq_len {}",
-                config.max_seq_len
-            )));
+        let plan = MemoryPlan::new(backend.as_ref(), &config, &train)?;
+        memory::check(backend.as_ref(), &config, &train, &plan, &backend.limits())?;
+        let seq = seq_len(&config, &train)?;
+        match Self::allocate(backend.as_mut(), &config, &train, seq) {
+            Ok((micro, validate, update)) => Ok(Trainer {
+                backend,
+                config,
+                train,
+                seq,
+                micro,
+                validate,
+                update,
+                step: 0,
+                pending: 0,
+            }),
+            // The device has less than it said: what it gave until now is what there is.
+            Err(Error::Backend(e @ BackendError::OutOfMemory { .. })) => {
+                let limits = MemoryLimits {
+                    total: Some(backend.memory().total()),
+                    ..backend.limits()
+                };
+                memory::check(backend.as_ref(), &config, &train, &plan, &limits)?;
+                Err(e.into())
+            }
+            Err(e) => Err(e),
         }
-        for p in params::all(&config) {
-            let values = p.init(&config, train.seed);
+    }
+
+    fn allocate(
+        backend: &mut dyn Backend,
+        config: &ModelConfig,
+        train: &TrainConfig,
+        seq: usize,
+    ) -> Result<(Step, Step, Update)> {
+        for p in params::all(config) {
+            let values = p.init(config, train.seed);
             backend.upload(
                 &format!("param.{}", p.name),
                 Elem::F32,
@@ -95,48 +172,31 @@ impl Trainer {
                 model::rope_values(config.max_seq_len, config.head_dim(), config.rope_theta);
             backend.upload(model::ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))?;
         }
-        let objective = Objective {
-            z_loss: train.z_loss as f32,
-            dropout: train.dropout as f32,
-        };
-        let mut prepare = |backward: bool| -> Result<Step> {
-            let TrainProgram {
-                program,
-                ids,
-                targets,
-                losses,
-            } = model::record_train(&config, train.batch_size, seq, objective, backward);
+        let programs = Programs::record(config, train, seq);
+        let mut prepare = |recorded: TrainProgram| -> Result<Step> {
             Ok(Step {
-                id: backend.prepare(program)?,
-                ids,
-                targets,
-                losses,
+                ids: recorded.ids,
+                targets: recorded.targets,
+                total: recorded.total,
+                id: backend.prepare(recorded.program)?,
             })
         };
-        let micro = prepare(true)?;
-        let validate = prepare(false)?;
-        let update = model::record_update(&config, &train);
-        let update = (backend.prepare(update.program)?, update.norms);
-        Ok(Trainer {
-            backend,
-            config,
-            train,
-            seq,
+        let micro = prepare(programs.micro)?;
+        let validate = prepare(programs.validate)?;
+        let update = programs.update;
+        Ok((
             micro,
             validate,
-            update,
-            step: 0,
-        })
+            Update {
+                norms: update.norms,
+                history: update.history,
+                id: backend.prepare(update.program)?,
+            },
+        ))
     }
 
-    /// Sum of the losses of one micro-batch.
-    async fn run(
-        &mut self,
-        validate: bool,
-        ids: &[u32],
-        targets: &[u32],
-        knobs: &Knobs,
-    ) -> Result<f64> {
+    /// Queue one micro-batch; its losses are added up on the backend.
+    fn run(&mut self, validate: bool, ids: &[u32], targets: &[u32], knobs: &Knobs) -> Result<()> {
         let step = if validate {
             &self.validate
         } else {
@@ -146,10 +206,7 @@ impl Trainer {
             .write(step.id, step.ids, bytemuck::cast_slice(ids))?;
         self.backend
             .write(step.id, step.targets, bytemuck::cast_slice(targets))?;
-        self.backend.run(step.id, knobs)?;
-        let read = self.backend.read(step.id, &[step.losses]).await?;
-        let losses: Vec<f32> = elements(&read[0]);
-        Ok(losses[..ids.len()].iter().map(|l| f64::from(*l)).sum())
+        Ok(self.backend.run(step.id, knobs)?)
     }
 
     /// Knobs of the step about to be made.
@@ -169,56 +226,98 @@ impl Trainer {
         }
     }
 
-    /// One optimiser step: `accumulation_steps` micro-batches, then the update. A loss that is not finite stops before the update, so
-    /// the parameters stay those of the last good step.
-    pub async fn step(&mut self, data: &mut dyn BatchSource) -> Result<StepReport> {
+    /// One optimiser step: `accumulation_steps` micro-batches, then the update. The figures of this and of earlier steps that
+    /// had not been read back are returned with `report`, and at the latest when the backend's history is full; a backend
+    /// that does not queue always returns them. A step whose gradient is not finite leaves the parameters alone, and is an
+    /// error when its figures are read.
+    pub async fn step(
+        &mut self,
+        data: &mut dyn BatchSource,
+        report: bool,
+    ) -> Result<Vec<StepReport>> {
         let (batch, micro) = (self.train.batch_size, self.train.accumulation_steps);
         let rows = batch * self.seq;
         let mut knobs = self.knobs(rows);
-        let mut loss = 0.0;
         for i in 0..micro {
             let first = ((self.step * micro + i) * batch) as u64;
             let (mut ids, mut targets) = (Vec::new(), Vec::new());
             data.fill(first, batch, &mut ids, &mut targets)?;
             let counters = [self.step as u64, i as u64];
             knobs.seed = Rng::counted(self.train.seed, &counters).next_u64() as u32;
-            loss += self.run(false, &ids, &targets, &knobs).await?;
+            self.run(false, &ids, &targets, &knobs)?;
         }
-        let loss = loss / (rows * micro) as f64;
-        if !loss.is_finite() {
-            let cause = diagnose::not_finite(self).await?;
-            return Err(Error::Training(format!(
-                "the loss is {loss} at step {}: {cause}; lower --lr, raise --lr-warmup-steps or check the data",
-                self.step + 1
-            )));
-        }
-        self.backend.run(self.update.0, &knobs)?;
-        let read = self.backend.read(self.update.0, &[self.update.1]).await?;
-        let norms: Vec<f32> = elements(&read[0]);
-        let grad_norm = norms.iter().map(|n| f64::from(*n)).sum::<f64>().sqrt();
-        if !grad_norm.is_finite() {
-            let all = params::all(&self.config);
-            let at = norms.iter().position(|n| !n.is_finite()).unwrap_or(0);
-            return Err(Error::Training(format!(
-                "the gradient of {} is not finite at step {}; lower --lr or raise --lr-warmup-steps",
-                all[at].name,
-                self.step + 1
-            )));
-        }
+        let knobs = Knobs {
+            pos: (self.step % model::HISTORY) as u32,
+            ..knobs
+        };
+        self.backend.run(self.update.id, &knobs)?;
         self.step += 1;
-        Ok(StepReport {
-            step: self.step,
-            loss,
-            grad_norm,
-            lr: f64::from(knobs.lr),
-            tokens: rows * micro,
-        })
+        self.pending += 1;
+        if report || !self.backend.queues() || self.pending == model::HISTORY {
+            return self.report().await;
+        }
+        self.backend.throttle().await?;
+        Ok(Vec::new())
+    }
+
+    /// Steps whose figures have been read back and found good.
+    pub fn reported_step(&self) -> usize {
+        self.step - self.pending
+    }
+
+    /// Figures of the steps that have not been read back.
+    pub async fn report(&mut self) -> Result<Vec<StepReport>> {
+        if self.pending == 0 {
+            return Ok(Vec::new());
+        }
+        let read = self
+            .backend
+            .read(self.update.id, &[self.update.history])
+            .await?;
+        let history: Vec<f32> = elements(&read[0]);
+        let tokens = self.train.batch_size * self.seq * self.train.accumulation_steps;
+        let mut reports = Vec::with_capacity(self.pending);
+        for step in self.reported_step()..self.step {
+            let at = step % model::HISTORY * STEP_FIGURES;
+            let [loss, squares, bad] = [history[at], history[at + 1], history[at + 2]];
+            let loss = f64::from(loss) / tokens as f64;
+            let grad_norm = f64::from(squares).sqrt();
+            if !loss.is_finite() || !grad_norm.is_finite() {
+                let cause = diagnose::not_finite(self).await?;
+                return Err(self.not_finite(step + 1, loss, bad as usize, &cause));
+            }
+            reports.push(StepReport {
+                step: step + 1,
+                loss,
+                grad_norm,
+                lr: self.train.lr_at(step),
+                tokens,
+            });
+        }
+        self.pending = 0;
+        Ok(reports)
+    }
+
+    fn not_finite(&self, step: usize, loss: f64, parameter: usize, cause: &str) -> Error {
+        let gradient = match params::all(&self.config).get(parameter) {
+            Some(p) => format!("the gradient of {} is not finite", p.name),
+            None => "the gradient norm is not finite".to_owned(),
+        };
+        let loss = if loss.is_finite() {
+            String::new()
+        } else {
+            format!("the loss is {loss} and ")
+        };
+        Error::Training(format!(
+            "{loss}{gradient} at step {step}: {cause}; lower --lr, raise --lr-warmup-steps or check the data"
+        ))
     }
 
     /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard quantiser.
     pub async fn validation_loss(&mut self, data: &Batches, windows: &[usize]) -> Result<f64> {
         let batch = self.train.batch_size;
-        let (mut sum, mut count) = (0.0, 0usize);
+        let mut count = 0;
+        self.set_buffer(model::VALIDATION_LOSS, &[0.0])?;
         for part in windows.chunks(batch) {
             let (mut ids, mut targets) = (Vec::new(), Vec::new());
             for at in part {
@@ -232,14 +331,27 @@ impl Trainer {
                 rows: ids.len() as u32,
                 ..Knobs::default()
             };
-            sum += self.run(true, &ids, &targets, &knobs).await?;
+            self.run(true, &ids, &targets, &knobs)?;
+            self.backend.throttle().await?;
         }
-        Ok(sum / count.max(1) as f64)
+        let read = self
+            .backend
+            .read(self.validate.id, &[self.validate.total])
+            .await?;
+        Ok(f64::from(elements::<f32>(&read[0])[0]) / count.max(1) as f64)
+    }
+
+    /// What is allocated.
+    pub fn memory(&self) -> MemoryPlan {
+        self.backend.memory().into()
     }
 
     /// Squared gradient norms of the last step, one per parameter in the order of [`params::all`].
     pub async fn squared_gradients(&mut self) -> Result<Vec<f32>> {
-        let read = self.backend.read(self.update.0, &[self.update.1]).await?;
+        let read = self
+            .backend
+            .read(self.update.id, &[self.update.norms])
+            .await?;
         Ok(elements(&read[0]))
     }
 

@@ -29,3 +29,24 @@ fn act(x: f32) -> f32 {
     }
   }
 }
+
+// The derivative of `act`.
+fn act_gradient(x: f32) -> f32 {
+  switch (ACTIVATION) {
+    case GELU: {
+      // With s = sigmoid(2u): act' = s + x·2·s·(1 − s)·u', and 1 − s = sigmoid(−2u), which does not cancel.
+      let bounded = clamp(x, -30.0, 30.0);
+      let u = 0.7978845608 * (bounded + 0.044715 * bounded * bounded * bounded);
+      let slope = 0.7978845608 * (1.0 + 3.0 * 0.044715 * bounded * bounded);
+      let s = gated(1.0, 2.0 * u);
+      return s + 2.0 * bounded * s * gated(1.0, -2.0 * u) * slope;
+    }
+    case SILU: {
+      let s = gated(1.0, x);
+      return s + s * gated(x, -x);
+    }
+    default: {
+      return 2.0 * clamp(x, 0.0, 1e18);
+    }
+  }
+}

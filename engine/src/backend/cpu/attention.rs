@@ -231,6 +231,7 @@ pub fn backward(
                 let at = at_q + first * qs;
                 let (queries, dcontext) = (head_view(q, at, qs), head_view(dout, at, qs));
                 let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
+                // As exact as in the forward: an error of a score is a factor on its probability.
                 strided(
                     p,
                     seen,
@@ -241,7 +242,7 @@ pub fn backward(
                     d,
                     scale,
                     false,
-                    Precision::Gradient,
+                    Precision::Float,
                 );
                 for (i, row) in p.chunks_exact_mut(seen).enumerate() {
                     let (live, dead) = row.split_at_mut(first + i + 1);

@@ -2,13 +2,14 @@
 
 use bytemuck::Pod;
 
+use super::lattice::Lattice;
 use super::linear::{Int8Rows, WeightView};
-use super::matmul::{self, Layout, Precision};
+use super::matmul::{self, Exactness, Layout, Precision};
 use super::memory::Memory;
 use super::simd::Level;
 use super::{attention, forward, linear, sample, training};
 use crate::program::{
-    BufferDecl, BufferId, DropoutMask, EmbedTable, Knobs, LinearInput, Op, Weight,
+    BufferDecl, BufferId, DropoutMask, EmbedTable, Knobs, LinearInput, Op, STEP_FIGURES, Weight,
 };
 use crate::quant::tile::act_stride;
 
@@ -75,7 +76,7 @@ impl Buffers<'_> {
     }
 }
 
-pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
+pub fn run(op: &Op, operands: &[Option<Lattice>; 2], b: &mut Buffers, knobs: &Knobs, level: Level) {
     let valid = |rows: usize| rows.min(knobs.rows as usize);
     let pos = knobs.pos as usize;
     match op {
@@ -365,15 +366,18 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                 trans_a: *trans_a,
                 trans_b: *trans_b,
             };
-            // x·Wᵀ is a forward product; its gradients are dyᵀ·x and dy·W.
-            let precision = if *trans_b {
-                Precision::Float
-            } else {
-                Precision::Gradient
+            let exactness = Exactness {
+                // x·Wᵀ is a forward product; its gradients are dyᵀ·x and dy·W.
+                precision: if *trans_b {
+                    Precision::Float
+                } else {
+                    Precision::Gradient
+                },
+                lattices: operands.map(|l| l.filter(|l| l.holds(knobs))),
             };
             b.with([*out], |b, [out]| {
                 let (a, rhs) = (b.f32(*a), b.f32(*rhs));
-                matmul::matmul(out, a, rhs, *m, *n, *k, layout, *accumulate, precision);
+                matmul::matmul(out, a, rhs, *m, *n, *k, layout, *accumulate, exactness);
             });
         }
         Op::RmsNormBackward {
@@ -503,7 +507,7 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
         } => {
             let mask = DropoutMask::new(knobs.seed, *stream, *rate);
             b.with([*x], |_, [x]| {
-                training::dropout(&mut x[..*len], mask, 1.0 / (1.0 - rate));
+                training::dropout(&mut x[..*len], mask, DropoutMask::scale(*rate));
             });
         }
         Op::EmbedBackward {
@@ -537,6 +541,29 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                 out[*slot] = training::squared_norm(b.f32(*grad))
             });
         }
+        Op::SumRows { x, out, rows } => {
+            b.with([*out], |b, [out]| {
+                let x = &b.f32(*x)[..valid(*rows)];
+                out[0] += x.iter().map(|x| f64::from(*x)).sum::<f64>() as f32;
+            });
+        }
+        Op::RecordStep {
+            loss,
+            norms,
+            norm_count,
+            history,
+            capacity,
+        } => {
+            b.with([*loss, *history], |b, [loss, history]| {
+                let norms = &b.f32(*norms)[..*norm_count];
+                let bad = norms.iter().position(|n| !n.is_finite());
+                let row = &mut history[pos % capacity * STEP_FIGURES..][..STEP_FIGURES];
+                row[0] = loss[0];
+                row[1] = norms.iter().map(|n| f64::from(*n)).sum::<f64>() as f32;
+                row[2] = bad.unwrap_or(*norm_count) as f32;
+                loss[0] = 0.0;
+            });
+        }
         Op::AdamW {
             param,
             grad,
@@ -558,6 +585,10 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                     .map(|n| f64::from(*n))
                     .sum::<f64>()
                     .sqrt() as f32;
+                if !norm.is_finite() {
+                    grad.fill(0.0);
+                    return;
+                }
                 let c = training::AdamW {
                     beta1: *beta1,
                     beta2: *beta2,

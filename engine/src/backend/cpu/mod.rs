@@ -6,6 +6,7 @@ mod attention;
 mod exec;
 mod forward;
 mod int;
+mod lattice;
 mod linear;
 mod matmul;
 mod memory;
@@ -16,8 +17,9 @@ mod training;
 
 use std::collections::HashMap;
 
-use super::{Backend, BackendError, DeviceInfo, LocalFuture, ProgramId};
+use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
 use crate::program::{BufferId, Elem, Knobs, Program, Role};
+use lattice::Lattice;
 use memory::Memory;
 use simd::Level;
 
@@ -25,6 +27,8 @@ use simd::Level;
 struct Prepared {
     program: Program,
     storage: Vec<usize>,
+    /// For every operation.
+    operands: Vec<[Option<Lattice>; 2]>,
 }
 
 /// Runs programs on this machine's processor.
@@ -153,7 +157,11 @@ impl Backend for CpuBackend {
             };
             storage.push(index);
         }
-        self.programs.push(Prepared { program, storage });
+        self.programs.push(Prepared {
+            operands: lattice::operands(&program),
+            program,
+            storage,
+        });
         Ok(ProgramId(self.programs.len() - 1))
     }
 
@@ -179,9 +187,10 @@ impl Backend for CpuBackend {
         let prepared = &self.programs[program.0];
         let (level, memory) = (self.level, &mut self.memory);
         let mut run = || {
-            for op in &prepared.program.ops {
+            for (op, operands) in prepared.program.ops.iter().zip(&prepared.operands) {
                 exec::run(
                     op,
+                    operands,
                     &mut exec::Buffers {
                         memory,
                         storage: &prepared.storage,
@@ -222,6 +231,44 @@ impl Backend for CpuBackend {
             .map(<[u8]>::to_vec)
             .ok_or_else(|| BackendError::NoBuffer(name.to_owned()));
         Box::pin(async move { found })
+    }
+
+    fn plan(&self, programs: &[&Program]) -> MemoryUse {
+        let mut used = MemoryUse::default();
+        let mut slots: Vec<u64> = Vec::new();
+        for program in programs {
+            used.add_buffers(program, |bytes| bytes as u64);
+            for (slot, bytes) in program.slots.iter().enumerate() {
+                if slot == slots.len() {
+                    slots.push(0);
+                }
+                slots[slot] = slots[slot].max(*bytes as u64);
+            }
+        }
+        used.add_scratch(slots);
+        used
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let mut used = MemoryUse::default();
+        for prepared in &self.programs {
+            used.add_buffers(&prepared.program, |bytes| bytes as u64);
+        }
+        let bytes = |index: &usize| self.memory[*index].len() as u64;
+        used.shared = self
+            .shared
+            .iter()
+            .map(|(name, index)| (name.clone(), bytes(index)))
+            .collect();
+        used.add_scratch(self.slots.iter().map(bytes));
+        used
+    }
+
+    fn limits(&self) -> MemoryLimits {
+        MemoryLimits {
+            buffer: None,
+            total: crate::platform::available_memory(),
+        }
     }
 
     fn clear(&mut self) {

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::backend::{BackendError, DeviceInfo};
+use super::cache::PipelineCache;
+use super::precision::Product;
+use crate::backend::{BackendError, BackendOptions, DeviceInfo};
 
 pub(super) const DEVICE: &str = "gpu";
 
@@ -34,12 +36,15 @@ pub(super) struct Gpu {
     pub packed_dot: bool,
     /// The most bytes one storage binding may have.
     pub max_binding: u64,
-    max_buffer: u64,
+    pub max_buffer: u64,
+    pub pipeline_cache: Option<PipelineCache>,
+    /// The f16 products this device may be able to compute, the fastest first; none unless asked for.
+    pub products: Vec<Product>,
     faults: Arc<Mutex<Faults>>,
 }
 
 impl Gpu {
-    pub async fn open() -> Result<Gpu, BackendError> {
+    pub async fn open(options: &BackendOptions) -> Result<Gpu, BackendError> {
         let instance =
             wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let adapter = instance
@@ -50,10 +55,24 @@ impl Gpu {
             .await
             .map_err(|e| BackendError::NoAdapter(e.to_string()))?;
         let limits = adapter.limits();
+        let products = f16_products(&adapter, options);
+        let mut features = wgpu::Features::PIPELINE_CACHE & adapter.features();
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if !products.is_empty() {
+            features |= wgpu::Features::SHADER_F16;
+        }
+        if products.contains(&Product::Cooperative) {
+            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            // SAFETY: nothing is touched but cooperative matrices, in one shader that validates, stays inside its workgroup's
+            // memory, and is compared with the plain product before it is used.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("ternary-core"),
                 required_limits: limits.clone(),
+                required_features: features,
+                experimental_features,
                 ..Default::default()
             })
             .await
@@ -87,6 +106,11 @@ impl Gpu {
             // The limit may be 4 GiB − 1; bindings are whole words.
             max_binding: limits.max_storage_buffer_binding_size / 4 * 4,
             max_buffer: limits.max_buffer_size,
+            pipeline_cache: options
+                .pipeline_cache
+                .as_ref()
+                .and_then(|folder| PipelineCache::open(&device, &adapter.get_info(), folder)),
+            products,
             device,
             queue,
             faults,
@@ -113,8 +137,7 @@ impl Gpu {
         bytes: usize,
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer, BackendError> {
-        // Bindings of vec4 arrays need at least one element.
-        let size = bytes.next_multiple_of(4).max(16) as u64;
+        let size = storage_bytes(bytes);
         if size > self.max_buffer {
             return Err(BackendError::OutOfMemory {
                 device: DEVICE,
@@ -165,8 +188,34 @@ impl Gpu {
     }
 }
 
+/// What a buffer for `bytes` takes: whole words, and bindings of vec4 arrays need at least one element.
+pub(super) fn storage_bytes(bytes: usize) -> u64 {
+    bytes.next_multiple_of(4).max(16) as u64
+}
+
 fn lock(faults: &Mutex<Faults>) -> std::sync::MutexGuard<'_, Faults> {
     faults.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See [`Gpu::products`].
+fn f16_products(adapter: &wgpu::Adapter, options: &BackendOptions) -> Vec<Product> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let features = adapter.features();
+    if !options.f16_products || !features.contains(wgpu::Features::SHADER_F16) {
+        return Vec::new();
+    }
+    // What the shader is written for.
+    let (info, side, subgroup) = (adapter.get_info(), 16, 32);
+    let cooperative = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+        && (info.subgroup_min_size, info.subgroup_max_size) == (subgroup, subgroup)
+        && adapter.cooperative_matrix_properties().iter().any(|p| {
+            [p.m_size, p.n_size, p.k_size] == [side; 3] && (p.ab_type, p.cr_type) == (F16, F32)
+        });
+    let mut products = vec![Product::F16];
+    if cooperative {
+        products.insert(0, Product::Cooperative);
+    }
+    products
 }
 
 fn describe(info: &wgpu::AdapterInfo) -> DeviceInfo {

@@ -133,7 +133,7 @@ impl Kernels {
         }
     }
 
-    pub fn step(&mut self, gpu: &Gpu, call: Call) -> Step {
+    pub fn step(&mut self, gpu: &mut Gpu, call: Call) -> Step {
         let Call {
             shader,
             constants,
@@ -147,6 +147,10 @@ impl Kernels {
             .or_insert_with(|| compile(gpu, shader));
         let key = constants.iter().map(|(n, v)| (*n, v.to_bits())).collect();
         let pipeline = self.pipelines.entry((shader.name, key)).or_insert_with(|| {
+            let cache = gpu.pipeline_cache.as_mut().map(|cache| {
+                cache.dirty = true;
+                &cache.cache
+            });
             gpu.device
                 .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                     label: Some(shader.name),
@@ -158,7 +162,7 @@ impl Kernels {
                         // Every shader writes what it reads.
                         zero_initialize_workgroup_memory: false,
                     },
-                    cache: None,
+                    cache,
                 })
         });
         let entries: Vec<_> = shader

@@ -7,13 +7,14 @@ use super::fuse::CacheHeads;
 use super::kernel::{Call, Slice};
 use super::linear;
 use super::memory::Memory;
+use super::train;
 use crate::backend::BackendError;
 use crate::config::Activation;
 use crate::program::{BufferId, Op};
 use crate::quant::tile::act_stride;
 
-/// Workgroups that keep a GPU busy: attention over a long context is split until there are about as many.
-const BUSY_WORKGROUPS: usize = 512;
+/// Workgroups that keep a GPU busy: long sums of few results are split until there are about as many.
+pub(super) const BUSY_WORKGROUPS: usize = 512;
 /// Splits of the context at most; the combining pass reads them one after another.
 const MAX_SPLITS: usize = 32;
 /// Logits that one workgroup selects from before the candidates of all are selected from.
@@ -48,7 +49,7 @@ pub(super) fn workspace_bytes(op: &Op) -> usize {
             1 => 0,
             slices => 2 * candidate_bytes(slices, k),
         },
-        _ => 0,
+        _ => train::workspace_bytes(op),
     }
 }
 
@@ -81,13 +82,7 @@ pub(super) fn lower(unit: &[Op], memory: &Memory) -> Result<Vec<Call>, BackendEr
         ] => {
             let call = Call::new(&shaders::ACTIVATE_QUANT)
                 .bind("gate", memory.bind(*gate)?)
-                .bind(
-                    "up",
-                    match up {
-                        Some(up) => memory.bind(*up)?,
-                        None => Slice::whole(&memory.unread),
-                    },
-                )
+                .bind("up", memory.bind_or_unread(*up)?)
                 .set("ACTIVATION", activation_constant(*activation))
                 .set("UP", up.is_some());
             Ok(vec![quantise(call, quant, memory)?])
@@ -121,8 +116,7 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
         unreachable!("units are made by fuse");
     };
     let kv_heads = kv_dim / head_dim;
-    let optional =
-        |id: Option<BufferId>| id.map_or(Ok(Slice::whole(&memory.unread)), |id| memory.bind(id));
+    let optional = |id: Option<BufferId>| memory.bind_or_unread(id);
     Ok(Call::new(&shaders::CACHE_HEADS)
         .bind("angles", optional(rope.map(|r| r.0))?)
         .bind("q", memory.bind(q)?)
@@ -145,7 +139,7 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
         .workgroups(rows * (heads + 2 * kv_heads)))
 }
 
-fn activation_constant(activation: Activation) -> u32 {
+pub(super) fn activation_constant(activation: Activation) -> u32 {
     shaders::ACTIVATE.constant(match activation {
         Activation::Gelu => "GELU",
         Activation::Silu => "SILU",
@@ -166,12 +160,8 @@ fn quantise(call: Call, op: &Op, memory: &Memory) -> Result<Call, BackendError> 
     else {
         unreachable!("the caller matched a QuantAct");
     };
-    let weight = match norm {
-        Some((weight, _)) => memory.bind(weight)?,
-        None => Slice::whole(&memory.unread),
-    };
     Ok(call
-        .bind("weight", weight)
+        .bind("weight", memory.bind_or_unread(norm.map(|n| n.0))?)
         .bind("codes", memory.bind(codes)?)
         .bind("row_scales", memory.bind(scales)?)
         .size("ROWS", rows)
@@ -429,24 +419,12 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
                 select(part(half), part(0), ids, values, slices * k, 1),
             ])
         }
-        Op::FakeQuantWeight { .. }
-        | Op::SteBackward { .. }
-        | Op::Dropout { .. }
-        | Op::FakeQuantAct { .. }
-        | Op::MatMul { .. }
-        | Op::RmsNormBackward { .. }
-        | Op::Attention { .. }
-        | Op::AttentionBackward { .. }
-        | Op::ActivateBackward { .. }
-        | Op::Scale { .. }
-        | Op::CrossEntropy { .. }
-        | Op::EmbedBackward { .. }
-        | Op::PositionBackward { .. }
-        | Op::SquaredNorm { .. }
-        | Op::AdamW { .. } => Err(BackendError::Unsupported {
-            device: DEVICE,
-            op: op.name(),
-            reason: "training runs on the CPU".to_owned(),
+        _ => train::lower(op, memory).unwrap_or_else(|| {
+            Err(BackendError::Unsupported {
+                device: DEVICE,
+                op: op.name(),
+                reason: "it has no shader".to_owned(),
+            })
         }),
     }
 }

@@ -1,9 +1,10 @@
 //! The buffers of a program, and how they are bound.
 
-use super::device::{DEVICE, Gpu};
+use super::device::{DEVICE, Gpu, storage_bytes};
 use super::kernel::Slice;
+use super::precision::Product;
 use crate::backend::BackendError;
-use crate::program::{BufferId, Program};
+use crate::program::BufferId;
 
 /// Offsets of bindings are multiples of this on every device; any 64 rows of a weight are.
 const PART_ROWS: usize = 64;
@@ -15,11 +16,11 @@ pub(super) struct Memory {
     pub buffers: Vec<Option<Slice>>,
     /// For values that live within one operation of several dispatches.
     pub workspace: wgpu::Buffer,
-    /// Bound where a shader declares an input that this use of it does not read.
+    /// What is bound for an input that is not read, and for an output that is not written.
     pub unread: wgpu::Buffer,
-    /// The same for an output that is not written: one buffer may not be both in a dispatch.
     pub unwritten: wgpu::Buffer,
     pub max_binding: u64,
+    pub product: Product,
 }
 
 /// Some rows of a matrix that is too large for one binding.
@@ -45,6 +46,11 @@ impl Memory {
             });
         }
         Ok(slice)
+    }
+
+    /// The buffer of an optional input, or what stands for a missing one.
+    pub fn bind_or_unread(&self, id: Option<BufferId>) -> Result<Slice, BackendError> {
+        id.map_or(Ok(Slice::whole(&self.unread)), |id| self.bind(id))
     }
 
     /// Whether two ids stand for the same memory.
@@ -107,11 +113,55 @@ impl Memory {
     }
 }
 
-/// Scratch slots of a program.
-pub(super) fn slots(gpu: &Gpu, program: &Program) -> Result<Vec<wgpu::Buffer>, BackendError> {
-    program
-        .slots
-        .iter()
-        .map(|bytes| gpu.storage(&format!("scratch of {}", program.label), *bytes))
-        .collect()
+/// Scratch buffers, which the programs of a backend have in common: they never run at the same time.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    buffers: Vec<wgpu::Buffer>,
+}
+
+impl Pool {
+    /// A buffer for every slot, new ones where none that is left over is large enough.
+    pub fn take(
+        &mut self,
+        gpu: &Gpu,
+        what: &str,
+        slots: &[usize],
+    ) -> Result<Vec<wgpu::Buffer>, BackendError> {
+        let mut sizes: Vec<u64> = self.sizes().collect();
+        let chosen = assign(&mut sizes, slots);
+        for size in &sizes[self.buffers.len()..] {
+            self.buffers.push(gpu.storage(what, *size as usize)?);
+        }
+        Ok(chosen.iter().map(|i| self.buffers[*i].clone()).collect())
+    }
+
+    pub fn sizes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.buffers.iter().map(wgpu::Buffer::size)
+    }
+
+    pub fn clear(&mut self) {
+        self.buffers.clear();
+    }
+}
+
+/// The buffer each slot takes, from among `sizes`: the largest slot first, each the smallest buffer that is large enough and
+/// still free, or a new one.
+pub(super) fn assign(sizes: &mut Vec<u64>, slots: &[usize]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..slots.len()).collect();
+    order.sort_by_key(|i| (std::cmp::Reverse(slots[*i]), *i));
+    let mut taken = vec![false; sizes.len()];
+    let mut chosen = vec![0; slots.len()];
+    for slot in order {
+        let need = storage_bytes(slots[slot]);
+        let best = (0..sizes.len())
+            .filter(|i| !taken[*i] && sizes[*i] >= need)
+            .min_by_key(|i| sizes[*i]);
+        chosen[slot] = best.unwrap_or_else(|| {
+            sizes.push(need);
+            taken.push(false);
+            sizes.len() - 1
+        });
+        taken[chosen[slot]] = true;
+    }
+    chosen
 }

@@ -1,26 +1,34 @@
-//! The wgpu backend: Vulkan, Metal and DX12 natively, WebGPU in the browser. It runs what inference needs.
+//! The wgpu backend: Vulkan, Metal and DX12 natively, WebGPU in the browser. It runs inference and training.
 //!
 //! `prepare` turns every operation into dispatches (lower) with buffers, pipelines and bind groups made once; a run
 //! writes the knobs and submits one compute pass; a read is one copy and one map. WGSL is in the `ternary-shaders` crate.
 
+mod cache;
 mod device;
 mod fuse;
 mod kernel;
 mod linear;
 mod lower;
 mod memory;
+mod precision;
 #[cfg(test)]
 mod tests;
+mod train;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use futures_channel::oneshot;
 
-use self::device::Gpu;
+use self::device::{Gpu, storage_bytes};
 use self::fuse::Fused;
 use self::kernel::{Kernels, Slice, Step};
-use self::memory::Memory;
-use super::{Backend, BackendError, DeviceInfo, LocalFuture, ProgramId};
+use self::memory::{Memory, Pool};
+use self::precision::Product;
+use super::{
+    Backend, BackendError, BackendOptions, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse,
+    ProgramId,
+};
 use crate::program::{BufferId, Elem, Knobs, Program, Role};
 
 /// See the [module documentation](self).
@@ -31,8 +39,26 @@ pub struct GpuBackend {
     kernels: Kernels,
     shared: HashMap<String, Shared>,
     programs: Vec<Prepared>,
+    pool: Pool,
+    /// Bound where a shader declares an input that this use of it does not read, or an output that it does not write: one
+    /// buffer may not be both in a dispatch.
+    unread: wgpu::Buffer,
+    unwritten: wgpu::Buffer,
     /// Where reads are copied to; grows to the largest.
     staging: Option<wgpu::Buffer>,
+    last_submission: Option<wgpu::SubmissionIndex>,
+    in_flight: VecDeque<InFlight>,
+    product: Product,
+}
+
+/// Calls of [`Backend::throttle`] whose runs may be unfinished.
+const MAX_IN_FLIGHT: usize = 2;
+
+/// What had been queued at one [`Backend::throttle`].
+#[derive(Debug)]
+struct InFlight {
+    last: wgpu::SubmissionIndex,
+    done: oneshot::Receiver<()>,
 }
 
 #[derive(Debug)]
@@ -49,23 +75,53 @@ struct Prepared {
     steps: Vec<Step>,
 }
 
+/// Bytes of the scratch slots of a fused program, and of the workspace of its operations.
+fn slots(program: &Program) -> Vec<usize> {
+    let workspace = program.ops.iter().map(lower::workspace_bytes).max();
+    let mut slots = program.slots.clone();
+    slots.push(workspace.unwrap_or(0));
+    slots
+}
+
+/// A program with the buffers and slots of its fused units.
+fn fused(mut program: Program) -> (Program, Vec<Range<usize>>) {
+    let Fused {
+        units,
+        buffers,
+        slots,
+    } = fuse::fuse(&program);
+    program.buffers = buffers;
+    program.slots = slots;
+    (program, units)
+}
+
 impl GpuBackend {
     /// Open the adapter the system prefers. It may be a software one: see [`Backend::info`].
-    pub async fn new() -> Result<GpuBackend, BackendError> {
-        let gpu = Gpu::open().await?;
+    pub async fn new(options: &BackendOptions) -> Result<GpuBackend, BackendError> {
+        let gpu = Gpu::open(options).await?;
         let knobs = gpu.buffer(
             "knobs",
             size_of::<Knobs>(),
             wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
         )?;
-        Ok(GpuBackend {
+        let mut backend = GpuBackend {
             kernels: Kernels::new(knobs.clone()),
             knobs,
-            gpu,
             shared: HashMap::new(),
             programs: Vec::new(),
+            pool: Pool::default(),
+            unread: gpu.storage("unread input", 0)?,
+            unwritten: gpu.storage("unwritten output", 0)?,
+            gpu,
             staging: None,
-        })
+            last_submission: None,
+            in_flight: VecDeque::new(),
+            product: Product::F32,
+        };
+        if options.f16_products {
+            backend.choose_product().await?;
+        }
+        Ok(backend)
     }
 
     fn prepared(&self, id: ProgramId) -> Result<&Prepared, BackendError> {
@@ -74,9 +130,11 @@ impl GpuBackend {
             .ok_or_else(|| BackendError::NoBuffer(format!("program {}", id.0)))
     }
 
-    /// Buffers of a program: shared ones by name, the others new.
-    fn memory(&mut self, program: &Program) -> Result<Memory, BackendError> {
-        let slots = memory::slots(&self.gpu, program)?;
+    /// Buffers of a program: shared ones by name, scratch from the pool, the others new.
+    fn allocate(&mut self, program: &Program) -> Result<Memory, BackendError> {
+        let what = format!("scratch of {}", program.label);
+        let mut slots = self.pool.take(&self.gpu, &what, &slots(program))?;
+        let workspace = slots.pop().unwrap_or_else(|| self.unwritten.clone());
         let mut buffers = Vec::with_capacity(program.buffers.len());
         for (i, decl) in program.buffers.iter().enumerate() {
             let bytes = decl.bytes();
@@ -90,17 +148,17 @@ impl GpuBackend {
                     buffer: buffer.clone(),
                     offset: 0,
                     // Smaller than the slot, but a binding holds at least one vec4.
-                    size: (bytes.next_multiple_of(4).max(16) as u64).min(buffer.size()),
+                    size: storage_bytes(bytes).min(buffer.size()),
                 }),
             });
         }
-        let workspace = program.ops.iter().map(lower::workspace_bytes).max();
         Ok(Memory {
             buffers,
-            workspace: self.gpu.storage("workspace", workspace.unwrap_or(0))?,
-            unread: self.gpu.storage("unread input", 0)?,
-            unwritten: self.gpu.storage("unwritten output", 0)?,
+            workspace,
+            unread: self.unread.clone(),
+            unwritten: self.unwritten.clone(),
             max_binding: self.gpu.max_binding,
+            product: self.product,
         })
     }
 
@@ -181,22 +239,19 @@ impl Backend for GpuBackend {
         self.gpu.write(&buffer, bytes)
     }
 
-    fn prepare(&mut self, mut program: Program) -> Result<ProgramId, BackendError> {
-        let Fused {
-            units,
-            buffers,
-            slots,
-        } = fuse::fuse(&program);
-        program.buffers = buffers;
-        program.slots = slots;
-        let memory = self.memory(&program)?;
+    fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
+        let (program, units) = fused(program);
+        let memory = self.allocate(&program)?;
         let mut steps = Vec::new();
         for unit in units {
             for call in lower::lower(&program.ops[unit], &memory)? {
-                steps.push(self.kernels.step(&self.gpu, call));
+                steps.push(self.kernels.step(&mut self.gpu, call));
             }
         }
         self.gpu.check()?;
+        if let Some(cache) = &mut self.gpu.pipeline_cache {
+            cache.save();
+        }
         self.programs.push(Prepared {
             program,
             memory,
@@ -234,8 +289,38 @@ impl Backend for GpuBackend {
                 step.encode(&mut pass);
             }
         }
-        self.gpu.queue.submit([encoder.finish()]);
+        self.last_submission = Some(self.gpu.queue.submit([encoder.finish()]));
         self.gpu.check()
+    }
+
+    fn queues(&self) -> bool {
+        true
+    }
+
+    fn throttle(&mut self) -> LocalFuture<'_, Result<(), BackendError>> {
+        Box::pin(async {
+            let Some(last) = self.last_submission.take() else {
+                return Ok(());
+            };
+            let (sender, done) = oneshot::channel();
+            self.gpu.queue.on_submitted_work_done(move || {
+                // The receiver is gone only if the backend is.
+                let _ = sender.send(());
+            });
+            self.in_flight.push_back(InFlight { last, done });
+            while self.in_flight.len() > MAX_IN_FLIGHT
+                && let Some(oldest) = self.in_flight.pop_front()
+            {
+                self.gpu.poll(wgpu::PollType::Wait {
+                    submission_index: Some(oldest.last),
+                    timeout: None,
+                })?;
+                let done = oldest.done.await;
+                self.gpu.check()?;
+                done.map_err(|e| BackendError::DeviceLost(e.to_string()))?;
+            }
+            Ok(())
+        })
     }
 
     fn read<'a>(
@@ -268,8 +353,48 @@ impl Backend for GpuBackend {
         })
     }
 
+    fn plan(&self, programs: &[&Program]) -> MemoryUse {
+        let mut used = MemoryUse::default();
+        let mut pool = Vec::new();
+        for program in programs {
+            let (program, _) = fused((*program).clone());
+            used.add_buffers(&program, storage_bytes);
+            memory::assign(&mut pool, &slots(&program));
+        }
+        used.add_scratch(pool);
+        used
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let mut used = MemoryUse::default();
+        for prepared in &self.programs {
+            used.add_buffers(&prepared.program, storage_bytes);
+        }
+        used.shared = self
+            .shared
+            .iter()
+            .map(|(name, shared)| (name.clone(), shared.buffer.size()))
+            .collect();
+        used.add_scratch(self.pool.sizes());
+        used
+    }
+
+    fn limits(&self) -> MemoryLimits {
+        MemoryLimits {
+            buffer: Some(self.gpu.max_binding.min(self.gpu.max_buffer)),
+            // A software adapter has the machine's memory; others do not tell how much they have.
+            total: self
+                .gpu
+                .info
+                .software
+                .then(crate::platform::available_memory)
+                .flatten(),
+        }
+    }
+
     fn clear(&mut self) {
         self.programs.clear();
+        self.pool.clear();
         self.shared.clear();
         self.staging = None;
     }

@@ -69,27 +69,6 @@ fn mistakes_are_errors() {
 }
 
 #[test]
-fn training_is_refused_by_name() {
-    with_gpu(|gpu| {
-        let mut case = Case::default();
-        let x = case.f32(&[1.0]);
-        let out = case.out(1);
-        let op = Op::Scale {
-            x,
-            out,
-            scale: 2.0,
-            len: 1,
-            accumulate: false,
-        };
-        let error = case.try_run(gpu, op, &rows(1), &[out]).unwrap_err();
-        assert!(
-            matches!(error, BackendError::Unsupported { op: "scale", .. }),
-            "{error}"
-        );
-    });
-}
-
-#[test]
 fn running_out_of_memory_is_an_error_and_not_the_end() {
     with_gpu(|gpu| {
         // More than any adapter has.
@@ -115,7 +94,7 @@ fn running_out_of_memory_is_an_error_and_not_the_end() {
 #[test]
 fn a_lost_device_is_an_error() {
     with_gpu(|_| {
-        let mut gpu = pollster::block_on(GpuBackend::new()).unwrap();
+        let mut gpu = pollster::block_on(GpuBackend::new(&BackendOptions::default())).unwrap();
         let (program, _, branch) = add_to_shared(3);
         let id = gpu.prepare(program.clone()).unwrap();
         gpu.gpu.device.destroy();
@@ -167,7 +146,7 @@ fn a_decode_step_takes_few_dispatches() {
 #[test]
 fn the_fallback_for_packed_products_is_exact() {
     with_gpu(|_| {
-        let mut gpu = pollster::block_on(GpuBackend::new()).unwrap();
+        let mut gpu = pollster::block_on(GpuBackend::new(&BackendOptions::default())).unwrap();
         gpu.gpu.packed_dot = false;
         let x = vec![vec![-127i8, 127, 3, -4, 100]];
         let w = vec![vec![127i8, 127, -1, 2, -100]];
@@ -206,5 +185,39 @@ fn the_device_is_described() {
                 .iter()
                 .any(|s| lower.contains(s))
         );
+    });
+}
+
+#[test]
+fn compiled_pipelines_are_kept_and_damaged_files_replaced() {
+    with_gpu(|_| {
+        let folder = tempfile::tempdir().unwrap();
+        let options = BackendOptions {
+            pipeline_cache: Some(folder.path().join("below")),
+            ..BackendOptions::default()
+        };
+        let run = || {
+            let mut gpu = pollster::block_on(GpuBackend::new(&options)).unwrap();
+            let (program, x, _) = add_to_shared(3);
+            let id = gpu.prepare(program).unwrap();
+            gpu.run(id, &rows(1)).unwrap();
+            pollster::block_on(gpu.read(id, &[x])).unwrap();
+            gpu.gpu.pipeline_cache.is_some()
+        };
+        if !run() {
+            eprintln!("this driver keeps no pipelines");
+            return;
+        }
+        let files = || -> Vec<_> {
+            let entries = std::fs::read_dir(folder.path().join("below")).unwrap();
+            entries.map(|e| e.unwrap().path()).collect()
+        };
+        let [file] = files().try_into().unwrap();
+        let size = std::fs::metadata(&file).unwrap().len();
+        assert!(size > 4);
+        std::fs::write(&file, b"nothing a driver ever wrote").unwrap();
+        assert!(run());
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), size);
+        assert_eq!(files().len(), 1);
     });
 }

@@ -2,7 +2,6 @@
 
 use super::compare::{TRANSCENDENTAL, assert_close};
 use super::*;
-use crate::backend::cpu::CpuBackend;
 use crate::backend::gpu::fuse;
 use crate::config::{LayerBitMap, LayerMode, MatrixModes, ModelConfig};
 use crate::model::{Logits, record_infer};

@@ -3,16 +3,23 @@
 mod backend;
 mod compare;
 mod cpu;
+mod gradients;
 mod linear;
+mod matmul;
+mod optimizer;
 mod rows;
 mod sampling;
+mod train;
+mod train_attention;
+mod weights;
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use half::f16;
 
 use super::GpuBackend;
-use crate::backend::{Backend, BackendError, elements};
+use crate::backend::cpu::CpuBackend;
+use crate::backend::{Backend, BackendError, BackendOptions, elements};
 use crate::config::QuantMode;
 use crate::program::{BufferId, Elem, Knobs, Op, Recorder};
 use crate::quant::tile::{TileWriter, act_stride};
@@ -27,7 +34,7 @@ fn with_gpu(test: impl FnOnce(&mut GpuBackend)) {
         eprintln!("SKIPPED: GPU tests are switched off by ONEBIT_GPU_TESTS=off");
         return;
     }
-    let gpu = GPU.get_or_init(|| match pollster::block_on(GpuBackend::new()) {
+    let gpu = GPU.get_or_init(|| match pollster::block_on(GpuBackend::new(&BackendOptions::default())) {
         Ok(gpu) => {
             eprintln!("GPU tests run on {}", Backend::info(&gpu).name);
             Mutex::new(gpu)
@@ -40,6 +47,16 @@ fn with_gpu(test: impl FnOnce(&mut GpuBackend)) {
     let mut gpu = gpu.lock().unwrap_or_else(PoisonError::into_inner);
     gpu.clear();
     test(&mut gpu);
+}
+
+/// Run `test` on the CPU's twin and on the device.
+fn on_both(test: impl Fn(&mut dyn Backend)) {
+    test(&mut CpuBackend::new(2));
+    with_gpu(|gpu| test(gpu));
+}
+
+fn f64s(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
 }
 
 /// A small program with the contents of its buffers.
@@ -99,7 +116,7 @@ impl Case {
 
     fn try_run(
         self,
-        gpu: &mut GpuBackend,
+        backend: &mut dyn Backend,
         op: Op,
         knobs: &Knobs,
         read: &[BufferId],
@@ -109,20 +126,32 @@ impl Case {
             contents,
         } = self;
         recorder.push(op);
-        let program = gpu.prepare(recorder.finish("test"))?;
+        let program = backend.prepare(recorder.finish("test"))?;
         for (id, bytes) in &contents {
-            gpu.write(program, *id, bytes)?;
+            backend.write(program, *id, bytes)?;
         }
-        gpu.run(program, knobs)?;
-        let result = pollster::block_on(gpu.read(program, read));
-        gpu.clear();
+        backend.run(program, knobs)?;
+        let result = pollster::block_on(backend.read(program, read));
+        backend.clear();
         result
     }
 
     /// Run one operation and read one f32 buffer.
-    fn run(self, gpu: &mut GpuBackend, op: Op, knobs: &Knobs, read: BufferId) -> Vec<f32> {
-        let contents = self.try_run(gpu, op, knobs, &[read]).unwrap();
+    fn run(self, backend: &mut dyn Backend, op: Op, knobs: &Knobs, read: BufferId) -> Vec<f32> {
+        let contents = self.try_run(backend, op, knobs, &[read]).unwrap();
         elements(&contents[0])
+    }
+
+    /// Run one operation and read some f32 buffers.
+    fn run_all<const N: usize>(
+        self,
+        backend: &mut dyn Backend,
+        op: Op,
+        knobs: &Knobs,
+        read: [BufferId; N],
+    ) -> [Vec<f32>; N] {
+        let contents = self.try_run(backend, op, knobs, &read).unwrap();
+        std::array::from_fn(|i| elements(&contents[i]))
     }
 }
 

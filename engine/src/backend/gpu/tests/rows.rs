@@ -5,7 +5,7 @@ use super::*;
 use crate::config::Activation;
 
 /// Zeros, and values large enough to show an overflow.
-fn with_extremes(mut values: Vec<f32>, dim: usize) -> Vec<f32> {
+pub fn with_extremes(mut values: Vec<f32>, dim: usize) -> Vec<f32> {
     values[..dim].fill(0.0);
     if values.len() > dim {
         values[dim..2 * dim].fill(-1e15);
@@ -13,11 +13,7 @@ fn with_extremes(mut values: Vec<f32>, dim: usize) -> Vec<f32> {
     values
 }
 
-fn f64s(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|v| f64::from(*v)).collect()
-}
-
-fn norm_of(x: &[f32], weight: &[f32], eps: f64) -> (Vec<f64>, f64) {
+pub fn norm_of(x: &[f32], weight: &[f32], eps: f64) -> (Vec<f64>, f64) {
     let mean = x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / x.len() as f64;
     let rstd = 1.0 / (mean + eps).sqrt();
     let y = x
@@ -386,7 +382,7 @@ fn activations_follow_f64() {
     });
 }
 
-fn act(activation: Activation, x: f64) -> f64 {
+pub fn act(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Gelu => {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));

@@ -1,4 +1,7 @@
-//! `onebit bench`.
+//! `onebit bench`: prefill and decode here, products and training steps beside.
+
+mod gemm;
+mod train;
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -27,6 +30,12 @@ struct Figures {
 }
 
 pub fn run(a: &Bench) -> Result<()> {
+    if !a.gemm.is_empty() {
+        return gemm::run(a);
+    }
+    if let Some(shape) = a.train {
+        return train::run(a, shape);
+    }
     let source: Box<dyn ByteSource> = match (&a.model, a.synthetic) {
         (Some(path), _) => model::source(path)?,
         (None, Some(shape)) => Box::new(synthetic(shape, a.head)?),

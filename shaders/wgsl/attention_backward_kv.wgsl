@@ -1,0 +1,71 @@
+// Gradients of a key/value head, summed over the query heads that read it: dv = pᵀ·dout, or with KEYS
+// dk = dsᵀ·q / sqrt(HEAD_DIM), see lib/attention_backward.wgsl.
+// One workgroup per 32 keys of a key/value head of a sequence, and 64 columns of the head in z.
+#import "lib/attention_backward.wgsl"
+
+@group(0) @binding(6) var<storage, read_write> dkv: array<f32>; // (BATCH, SEQ, KV_HEADS, HEAD_DIM)
+
+override KEYS: bool;
+
+fn row_element(which: u32, t: u32, d: u32) -> f32 {
+  return key_side(which, t, d);
+}
+
+fn column_element(which: u32, t: u32, d: u32) -> f32 {
+  return query_side(which, t, d);
+}
+
+fn value_element(t: u32, d: u32) -> f32 {
+  return query_side(select(WEIGHT_GRADS, SCORES, KEYS), t, d);
+}
+
+fn store(t: u32, d: u32, value: f32) {
+  if (t < SEQ) {
+    dkv[kv_start + t * KV_HEADS * HEAD_DIM + d] = value;
+  }
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let tiles = (SEQ + TILE - 1u) / TILE;
+  let item = flat_workgroup(workgroup, grid);
+  let batch = item / (KV_HEADS * tiles);
+  if (batch >= BATCH) {
+    return;
+  }
+  let kv_head = item / tiles % KV_HEADS;
+  let first_row = item % tiles * TILE;
+  let block = workgroup.z * BLOCK;
+  kv_start = head_start(batch, kv_head, KV_HEADS);
+
+  let scale = 1.0 / sqrt(f32(HEAD_DIM));
+  let row = first_row + 4u * (lane / QUADS);
+  let keys = vec4<u32>(row, row + 1u, row + 2u, row + 3u);
+  var results: Results;
+  let share = HEADS / KV_HEADS;
+  for (var i = 0u; i < share; i++) {
+    let head = kv_head * share + i;
+    q_start = head_start(batch, head, HEADS);
+    stats_start = (batch * HEADS + head) * SEQ;
+    for (var column = first_row; column < SEQ; column += TILE) {
+      let scores = scale * tile_product(SCORES, first_row, column, lane);
+      let t = column + 4u * (lane % QUADS);
+      let query = vec4<u32>(t);
+      var weights = mat4x4<f32>(
+        weights_of(scores[0], vec4<f32>(lse_at(t)), keys, query),
+        weights_of(scores[1], vec4<f32>(lse_at(t + 1u)), keys, query + 1u),
+        weights_of(scores[2], vec4<f32>(lse_at(t + 2u)), keys, query + 2u),
+        weights_of(scores[3], vec4<f32>(lse_at(t + 3u)), keys, query + 3u));
+      if (KEYS) {
+        let dp = tile_product(WEIGHT_GRADS, first_row, column, lane);
+        weights = scale * mat4x4<f32>(
+          weights[0] * (dp[0] - delta_at(t)),
+          weights[1] * (dp[1] - delta_at(t + 1u)),
+          weights[2] * (dp[2] - delta_at(t + 2u)),
+          weights[3] * (dp[3] - delta_at(t + 3u)));
+      }
+      add_products(&results, weights, column, block, lane);
+    }
+  }
+  store_results(results.low, results.high, row, block, lane);
+}

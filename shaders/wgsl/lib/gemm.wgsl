@@ -1,0 +1,71 @@
+// Operands and result of out = op(a)·op(b), (M, K)·(K, N) → (M, N). Operands come in quads: four rows of op(a), or four
+// columns of op(b), at one k; zeros past the edges. K is cut into stretches of SPLIT (a multiple of every step), one per
+// workgroup in z; with several, each writes its own product and sum_parts.wgsl adds them up in order.
+#import "lib/grid.wgsl"
+
+@group(0) @binding(1) var<storage, read> a: array<f32>;         // (M, K), with TRANS_A (K, M)
+@group(0) @binding(2) var<storage, read> b: array<f32>;         // (K, N), with TRANS_B (N, K)
+@group(0) @binding(3) var<storage, read_write> out: array<f32>; // (M, N), or (splits, M, N)
+
+override M: u32;
+override N: u32;
+override K: u32;
+override TRANS_A: bool;
+override TRANS_B: bool;
+override ACCUMULATE: bool;
+override SPLIT: u32;
+
+// Known when the pipeline is made, so that whole tiles are loaded without asking.
+override WHOLE_M: bool = M % 128u == 0u;
+override WHOLE_N: bool = N % 128u == 0u;
+override WHOLE_K: bool = K % 16u == 0u;
+
+// Rows row .. row + 3 of op(a) at column k.
+fn a_quad(row: u32, k: u32) -> vec4<f32> {
+  let at = select(row * K + k, k * M + row, TRANS_A);
+  let stride = select(K, 1u, TRANS_A);
+  if ((WHOLE_M && WHOLE_K) || (row + 3u < M && k < K)) {
+    return vec4<f32>(a[at], a[at + stride], a[at + 2u * stride], a[at + 3u * stride]);
+  }
+  var quad = vec4<f32>();
+  if (k < K) {
+    if (row < M) { quad.x = a[at]; }
+    if (row + 1u < M) { quad.y = a[at + stride]; }
+    if (row + 2u < M) { quad.z = a[at + 2u * stride]; }
+  }
+  return quad;
+}
+
+// Columns column .. column + 3 of op(b) at row k.
+fn b_quad(k: u32, column: u32) -> vec4<f32> {
+  let at = select(k * N + column, column * K + k, TRANS_B);
+  let stride = select(1u, K, TRANS_B);
+  if ((WHOLE_N && WHOLE_K) || (column + 3u < N && k < K)) {
+    return vec4<f32>(b[at], b[at + stride], b[at + 2u * stride], b[at + 3u * stride]);
+  }
+  var quad = vec4<f32>();
+  if (k < K) {
+    if (column < N) { quad.x = b[at]; }
+    if (column + 1u < N) { quad.y = b[at + stride]; }
+    if (column + 2u < N) { quad.z = b[at + 2u * stride]; }
+  }
+  return quad;
+}
+
+fn store(split: u32, row: u32, column: u32, value: f32) {
+  if (row < M && column < N) {
+    let at = (split * M + row) * N + column;
+    if (ACCUMULATE) {
+      out[at] += value;
+    } else {
+      out[at] = value;
+    }
+  }
+}
+
+fn store_quad(split: u32, row: u32, column: u32, values: vec4<f32>) {
+  store(split, row, column, values.x);
+  store(split, row, column + 1u, values.y);
+  store(split, row, column + 2u, values.z);
+  store(split, row, column + 3u, values.w);
+}
