@@ -46,6 +46,19 @@ pub fn sigmoid(x: f32) -> f32 {
 /// Interleaved partial sums of [`sum_by`]: enough that the widest vectors hide the latency of an addition.
 const LANES: usize = 32;
 
+/// Halves onto each other until one lane is left.
+#[inline(always)]
+fn fold_lanes(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            lanes[i] = f(lanes[i], lanes[i + width]);
+        }
+    }
+    lanes[0]
+}
+
 /// Sum in interleaved partial sums: a fixed order that vectorises.
 #[inline(always)]
 pub fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
@@ -59,30 +72,29 @@ pub fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     for i in whole..n {
         acc[i - whole] += f(i);
     }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            acc[i] += acc[i + width];
-        }
-    }
-    acc[0]
+    fold_lanes(acc, |a, b| a + b)
 }
 
-/// Largest of `x`, −∞ when empty, in interleaved partial maxima; NaNs are passed over.
+/// Largest f(x), −∞ for none, in interleaved partial maxima; NaNs are passed over.
 #[inline(always)]
-pub fn max(x: &[f32]) -> f32 {
+pub fn max_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (whole, rest) = x.as_chunks::<LANES>();
     for part in whole {
         for (lane, v) in lanes.iter_mut().zip(part) {
-            *lane = if *v > *lane { *v } else { *lane };
+            *lane = larger(*lane, f(*v));
         }
     }
-    lanes
-        .iter()
-        .chain(rest)
-        .fold(f32::NEG_INFINITY, |m, v| m.max(*v))
+    for (lane, v) in lanes.iter_mut().zip(rest) {
+        *lane = larger(*lane, f(*v));
+    }
+    fold_lanes(lanes, larger)
+}
+
+#[inline(always)]
+pub fn max(x: &[f32]) -> f32 {
+    max_by(x, |v| v)
 }
 
 #[inline(always)]

@@ -5,6 +5,10 @@
 //! - three pieces, six products (a₀b₂ a₀b₁ a₁b₁ a₁b₀ a₂b₀ a₀b₀): what is left out is below 2⁻²²|ab|, the error of f32 itself;
 //! - two pieces, three products (a₀b₁ a₀b₀ a₁b₀): off by less than 2⁻¹⁵|ab| ("bf16_3x" elsewhere), twice as fast, for gradients.
 //!
+//! A quantised operand is codes times scales, and codes (at most ±127) are bf16 numbers as they are: one piece. Forward products of
+//! int8 activations and quantised weights are then exact sums of integers, scaled at the end. Where the scales run along k, in
+//! gradients, they go into the other operand before it is cut.
+//!
 //! Packing: tiles of 16 rows of 64 bytes. A tile of `a` holds 16 rows × 32 k; one of `b` holds 16 k-pairs × 16 columns, the pair
 //! side by side. A *panel* is 32 rows of `a` (or 32 columns of `b`) for all k: `[k/32][piece][2 tiles]`. Ragged ends are zeros.
 //! One kernel call computes 32×32 outputs in four accumulator tiles.
@@ -13,8 +17,11 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
-use super::matmul::{Precision, View};
+use super::lattice::Lattice;
+use super::matmul::{Exactness, Precision, View};
 use super::par;
+use super::simd::multiversion;
+use crate::math;
 
 /// Rows of `a` and columns of `b` in a panel.
 const SIDE: usize = 32;
@@ -121,15 +128,14 @@ impl Drop for Tiles {
     }
 }
 
-/// One pass over `steps` steps: `$pieces` pieces a panel, and the products as tile loads ("a 1": both tiles of piece 1 of `a`) with a
-/// multiplication after each line.
+/// One pass over `steps` steps, which lie `$a_bytes` and `$b_bytes` apart; each line loads tiles, then they are multiplied.
 macro_rules! pass {
-    ($a:ident, $b:ident, $steps:ident, $bytes:literal, $($line:expr),+) => {
+    ($a:ident, $b:ident, $steps:ident, $a_bytes:literal, $b_bytes:literal, $($line:expr),+) => {
         asm!(
             "2:",
             $($line, "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7", "tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7",)+
-            concat!("add {a}, ", $bytes),
-            concat!("add {b}, ", $bytes),
+            concat!("add {a}, ", $a_bytes),
+            concat!("add {b}, ", $b_bytes),
             "dec {n}",
             "jnz 2b",
             a = inout(reg) $a => _, b = inout(reg) $b => _, n = inout(reg) $steps => _, s = in(reg) 64usize,
@@ -164,8 +170,9 @@ macro_rules! load_b {
 
 /// `c[32 × 32] (+)= a·b` over `steps` steps; `stride` is the bytes between rows of `c`.
 ///
-/// SAFETY: the tiles are configured; `a` and `b` hold `steps` steps of `PIECES` (2 or 3) pieces; 32 rows of 32 floats at `c` may be written.
-unsafe fn multiply<const PIECES: usize>(
+/// SAFETY: the tiles are configured; `a` and `b` hold `steps` steps of `A` and `B` pieces, (1, 1), (2, 1), (3, 1), (2, 2) or (3, 3); 32
+/// rows of 32 floats at `c` may be written.
+unsafe fn multiply<const A: usize, const B: usize>(
     a: *const u16,
     b: *const u16,
     c: *mut f32,
@@ -204,12 +211,50 @@ unsafe fn multiply<const PIECES: usize>(
                 options(nostack, preserves_flags, nomem),
             );
         }
-        // Between two products only one side is loaded anew.
-        if PIECES == 3 {
-            pass!(
+        // Small products first; between two of them only one side is loaded anew.
+        match (A, B) {
+            (1, 1) => pass!(
                 a,
                 b,
                 steps,
+                "2048",
+                "2048",
+                concat!(load_a!("0", "1024"), "\n", load_b!("0", "1024"))
+            ),
+            (2, 1) => pass!(
+                a,
+                b,
+                steps,
+                "4096",
+                "2048",
+                concat!(load_a!("2048", "3072"), "\n", load_b!("0", "1024")),
+                load_a!("0", "1024")
+            ),
+            (3, 1) => pass!(
+                a,
+                b,
+                steps,
+                "6144",
+                "2048",
+                concat!(load_a!("4096", "5120"), "\n", load_b!("0", "1024")),
+                load_a!("2048", "3072"),
+                load_a!("0", "1024")
+            ),
+            (2, 2) => pass!(
+                a,
+                b,
+                steps,
+                "4096",
+                "4096",
+                concat!(load_a!("0", "1024"), "\n", load_b!("2048", "3072")),
+                load_b!("0", "1024"),
+                load_a!("2048", "3072")
+            ),
+            _ => pass!(
+                a,
+                b,
+                steps,
+                "6144",
                 "6144",
                 concat!(load_a!("0", "1024"), "\n", load_b!("4096", "5120")),
                 load_b!("2048", "3072"),
@@ -217,17 +262,7 @@ unsafe fn multiply<const PIECES: usize>(
                 load_b!("0", "1024"),
                 load_a!("4096", "5120"),
                 load_a!("0", "1024")
-            );
-        } else {
-            pass!(
-                a,
-                b,
-                steps,
-                "4096",
-                concat!(load_a!("0", "1024"), "\n", load_b!("2048", "3072")),
-                load_b!("0", "1024"),
-                load_a!("2048", "3072")
-            );
+            ),
         }
         asm!(
             "tilestored [{c} + {s}*1], tmm0",
@@ -256,6 +291,17 @@ fn pair<const PIECES: usize>(even: __m512, odd: __m512) -> [__m512i; PIECES] {
         odd = _mm512_sub_ps(odd, _mm512_castsi512_ps(o));
         _mm512_or_si512(_mm512_srli_epi32::<16>(e), o)
     })
+}
+
+/// 16 floats, the first `live` of them real and the others 0.
+///
+/// SAFETY: `live` elements from `at` on are inside `data`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load(data: &[f32], at: usize, live: usize) -> __m512 {
+    let mask = if live >= 16 { !0 } else { (1u16 << live) - 1 };
+    // SAFETY: masked-off elements are not read.
+    unsafe { _mm512_maskz_loadu_ps(mask, data.as_ptr().wrapping_add(at)) }
 }
 
 /// Transpose 16 × 16 words.
@@ -289,6 +335,16 @@ fn transpose(r: [__m512i; 16]) -> [__m512i; 16] {
     out
 }
 
+/// What an operand's elements are multiplied by before they are cut.
+#[derive(Clone, Copy)]
+enum Factor<'a> {
+    One(f32),
+    /// Of every line.
+    Lines(&'a [f32]),
+    /// Of every k.
+    Depth(&'a [f32]),
+}
+
 /// How an operand lies: `lines` are rows of `a` or columns of `b`.
 #[derive(Clone, Copy)]
 struct Operand<'a> {
@@ -298,23 +354,44 @@ struct Operand<'a> {
     k: usize,
     lines: usize,
     depth: usize,
-    /// Factor of every element.
-    factor: f32,
+    factor: Factor<'a>,
     /// Tiles hold k-pairs in rows (`b`) rather than lines (`a`).
     paired: bool,
 }
 
 impl Operand<'_> {
-    /// 16 contiguous floats, the first `live` of them real.
+    /// 16 contiguous elements times `factor`, the first `live` of them real.
     ///
     /// SAFETY: `live` elements from `at` on are inside `data`.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn load(&self, at: usize, live: usize) -> __m512 {
-        let mask = if live >= 16 { !0 } else { (1u16 << live) - 1 };
-        // SAFETY: masked-off elements are not read.
-        let x = unsafe { _mm512_maskz_loadu_ps(mask, self.data.as_ptr().wrapping_add(at)) };
-        _mm512_mul_ps(x, _mm512_set1_ps(self.factor))
+    unsafe fn load(&self, at: usize, live: usize, factor: __m512) -> __m512 {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm512_mul_ps(load(self.data, at, live), factor) }
+    }
+
+    /// Factors of 16 elements of line `line` from `k` on, all `live` of them real.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn along_depth(&self, line: usize, k: usize, live: usize) -> __m512 {
+        match self.factor {
+            Factor::One(f) => _mm512_set1_ps(f),
+            Factor::Lines(f) => _mm512_set1_ps(f[line]),
+            // SAFETY: there is a factor for every k, and `live` of them are left.
+            Factor::Depth(f) => unsafe { load(f, k, live) },
+        }
+    }
+
+    /// Factors of 16 elements of `k` from line `line` on.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn along_lines(&self, line: usize, k: usize, live: usize) -> __m512 {
+        match self.factor {
+            Factor::One(f) => _mm512_set1_ps(f),
+            // SAFETY: there is a factor for every line, and `live` of them are left.
+            Factor::Lines(f) => unsafe { load(f, line, live) },
+            Factor::Depth(f) => _mm512_set1_ps(f.get(k).copied().unwrap_or(0.0)),
+        }
     }
 
     /// Ask for the memory that the next step will read from `at` on.
@@ -340,11 +417,14 @@ impl Operand<'_> {
                 let at = (line + i) * self.line + k;
                 self.prefetch(at + STEP);
                 self.prefetch(at + STEP + 16);
+                let rest = depth.saturating_sub(16);
+                let first = self.along_depth(line + i, k, depth);
+                let second = self.along_depth(line + i, k + 16, rest);
                 // SAFETY: `depth` elements of line `line + i` from k on.
                 let (low, high) = unsafe {
                     (
-                        self.load(at, depth),
-                        self.load(at + 16, depth.saturating_sub(16)),
+                        self.load(at, depth, first),
+                        self.load(at + 16, rest, second),
                     )
                 };
                 // Neighbours become pairs; within each 128 bits two pairs of `low` come before two of `high`.
@@ -358,10 +438,17 @@ impl Operand<'_> {
             for p in 0..depth.div_ceil(2) {
                 let at = (k + 2 * p) * self.k + line;
                 let second = if 2 * p + 1 < depth { lines } else { 0 };
+                let factor = self.along_lines(line, k + 2 * p, lines);
+                let next = self.along_lines(line, k + 2 * p + 1, lines);
                 self.prefetch(at + STEP * self.k);
                 self.prefetch(at + (STEP + 1) * self.k);
                 // SAFETY: `lines` elements of row k + 2·p, and of the next if there is one.
-                let (even, odd) = unsafe { (self.load(at, lines), self.load(at + self.k, second)) };
+                let (even, odd) = unsafe {
+                    (
+                        self.load(at, lines, factor),
+                        self.load(at + self.k, second, next),
+                    )
+                };
                 for (out, words) in out.iter_mut().zip(pair::<PIECES>(even, odd)) {
                     out[p] = words;
                 }
@@ -436,50 +523,108 @@ pub fn matmul(
     k: usize,
     alpha: f32,
     accumulate: bool,
-    precision: Precision,
-) {
-    let product = match precision {
-        Precision::Float => product::<3>,
-        Precision::Gradient => product::<2>,
-    };
-    product(out, out_rs, a, b, m, n, k, alpha, accumulate);
-}
-
-#[allow(clippy::too_many_arguments)]
-fn product<const PIECES: usize>(
-    out: &mut [f32],
-    out_rs: usize,
-    a: View,
-    b: View,
-    m: usize,
-    n: usize,
-    k: usize,
-    alpha: f32,
-    accumulate: bool,
+    exactness: Exactness,
 ) {
     assert!(available() && m > 0 && n > 0 && k > 0 && out_rs >= n);
     let end = |v: &View, rows: usize, cols: usize| (rows - 1) * v.rs + (cols - 1) * v.cs;
     assert!(a.data.len() > end(&a, m, k) && b.data.len() > end(&b, k, n));
     assert!((a.cs == 1 || a.rs == 1) && (b.cs == 1 || b.rs == 1));
     let out = &mut out[..(m - 1) * out_rs + n];
-    let a = Operand {
+    let mut left = Operand {
         data: a.data,
         line: a.rs,
         k: a.cs,
         lines: m,
         depth: k,
-        factor: alpha,
+        factor: Factor::One(alpha),
         paired: false,
     };
-    let b = Operand {
+    let mut right = Operand {
         data: b.data,
         line: b.cs,
         k: b.rs,
         lines: n,
         depth: k,
-        factor: 1.0,
+        factor: Factor::One(1.0),
         paired: true,
     };
+    let (precision, [a_lattice, b_lattice]) = (exactness.precision, exactness.lattices);
+    // Sums of codes are scaled at the end: what `out` held before cannot be among them.
+    if let Some(lattice) = b_lattice
+        && right.k == 1
+        && left.k == 1
+        && !accumulate
+    {
+        let (scales, inverse) = right.scales(lattice);
+        right.factor = Factor::Lines(&inverse);
+        if let Some(lattice) = a_lattice {
+            let (rows, inverse) = left.scales(lattice);
+            let rows: Vec<f32> = rows.iter().map(|s| s * alpha).collect();
+            left.factor = Factor::Lines(&inverse);
+            return product::<1, 1>(out, out_rs, left, right, false, Some((&rows, &scales)));
+        }
+        let rows = vec![1.0; m];
+        return product::<3, 1>(out, out_rs, left, right, false, Some((&rows, &scales)));
+    }
+    if let Some(lattice) = b_lattice
+        && right.line == 1
+        && right.k != 1
+        && precision == Precision::Gradient
+    {
+        let (scales, inverse) = right.scales(lattice);
+        let scales: Vec<f32> = scales.iter().map(|s| s * alpha).collect();
+        left.factor = Factor::Depth(&scales);
+        right.factor = Factor::Depth(&inverse);
+        return product::<2, 1>(out, out_rs, left, right, accumulate, None);
+    }
+    match precision {
+        Precision::Float => product::<3, 3>(out, out_rs, left, right, accumulate, None),
+        Precision::Gradient => product::<2, 2>(out, out_rs, left, right, accumulate, None),
+    }
+}
+
+impl Operand<'_> {
+    /// Scales of a quantised operand's rows in memory, and their inverses: times those, elements are codes (to a rounding that
+    /// cutting to 8 bits takes away).
+    fn scales(&self, lattice: Lattice) -> (Vec<f32>, Vec<f32>) {
+        let (rows, columns) = if self.k == 1 {
+            (self.lines, self.depth)
+        } else {
+            (self.depth, self.lines)
+        };
+        let stride = self.line.max(self.k);
+        let largest = par::map(rows, rows * columns / 8, |r| {
+            largest(&self.data[r * stride..][..columns])
+        });
+        let whole = largest.iter().fold(0f32, |m, v| m.max(*v));
+        let scale = |v: &f32| if lattice.whole { whole } else { *v } / lattice.levels;
+        let scales: Vec<f32> = largest.iter().map(scale).collect();
+        let inverse = scales
+            .iter()
+            .map(|s| if *s > 0.0 { 1.0 / s } else { 0.0 })
+            .collect();
+        (scales, inverse)
+    }
+}
+
+multiversion! {
+    fn largest(x: &[f32]) -> f32 {
+        math::max_by(x, f32::abs)
+    }
+}
+
+/// Factors of `out`'s rows and columns, applied when the sums are whole.
+type OutScales<'a> = Option<(&'a [f32], &'a [f32])>;
+
+fn product<const A: usize, const B: usize>(
+    out: &mut [f32],
+    out_rs: usize,
+    a: Operand,
+    b: Operand,
+    accumulate: bool,
+    scales: OutScales,
+) {
+    let (m, n, k) = (a.lines, b.lines, a.depth);
     let (rows, columns, steps) = (m.div_ceil(SIDE), n.div_ceil(SIDE), k.div_ceil(STEP));
     // At least eight bands where there are rows enough, to keep threads level; the same whatever their number.
     let band = (rows / 8).clamp(1, BAND_PANELS);
@@ -487,31 +632,34 @@ fn product<const PIECES: usize>(
     let mut memory = PANELS.take();
     for first in (0..steps).step_by(BLOCK_STEPS) {
         let block = (steps - first).min(BLOCK_STEPS);
-        let panel = block * panel_step(PIECES);
+        let (a_panel, b_panel) = (block * panel_step(A), block * panel_step(B));
         // Views into larger matrices come from work that is already spread over threads.
         let work = if out_rs == n { m * n * block * STEP } else { 0 };
-        let packed = memory.space((rows + columns) * panel);
-        par::pieces(packed, panel, work, |i, out| {
-            // SAFETY: available (asserted), and the operands were checked above.
-            unsafe {
-                match i.checked_sub(rows) {
-                    None => a.pack::<PIECES>(i, first, out),
-                    Some(column) => b.pack::<PIECES>(column, first, out),
-                }
-            }
+        let packed = memory.space(rows * a_panel + columns * b_panel);
+        let (left, right) = packed.split_at_mut(rows * a_panel);
+        par::pieces(left, a_panel, work, |i, out| {
+            // SAFETY: the unit is available, so AVX-512 is; the operand was checked by the caller.
+            unsafe { a.pack::<A>(i, first, out) };
         });
-        let (a, b) = packed.split_at(rows * panel);
+        par::pieces(right, b_panel, work, |i, out| {
+            // SAFETY: as above.
+            unsafe { b.pack::<B>(i, first, out) };
+        });
+        let (left, right) = (&*left, &*right);
         let add = accumulate || first > 0;
+        let scales = scales.filter(|_| first + block == steps);
         par::pieces(out, band * SIDE * out_rs, work, |i, out| {
-            let a = a[i * band * panel..].chunks_exact(panel).take(band);
-            multiply_band::<PIECES>(a, b, block, out, out_rs, n, add);
+            let a = left[i * band * a_panel..].chunks_exact(a_panel).take(band);
+            let scales = scales.map(|(rows, columns)| (&rows[i * band * SIDE..], columns));
+            multiply_band::<A, B>(a, right, block, out, out_rs, n, add, scales);
         });
     }
     PANELS.set(memory);
 }
 
 /// Panels of `a` times every panel of `b`, each of `steps` steps, into `out` (up to 32 rows a panel, `n` columns).
-fn multiply_band<'a, const PIECES: usize>(
+#[allow(clippy::too_many_arguments)]
+fn multiply_band<'a, const A: usize, const B: usize>(
     a: impl Iterator<Item = &'a [u16]> + Clone,
     b: &[u16],
     steps: usize,
@@ -519,12 +667,13 @@ fn multiply_band<'a, const PIECES: usize>(
     out_rs: usize,
     n: usize,
     add: bool,
+    scales: OutScales,
 ) {
     // SAFETY: the caller checked that the unit is available.
     let _tiles = unsafe { Tiles::configure() };
-    let panel = steps * panel_step(PIECES);
+    let panel = steps * panel_step(B);
     for (group, b) in b.chunks(GROUP_PANELS * panel).enumerate() {
-        for (a, out) in a.clone().zip(out.chunks_mut(SIDE * out_rs)) {
+        for (i, (a, out)) in a.clone().zip(out.chunks_mut(SIDE * out_rs)).enumerate() {
             for (j, b) in b.chunks_exact(panel).enumerate() {
                 let column = (group * GROUP_PANELS + j) * SIDE;
                 let columns = (n - column).min(SIDE);
@@ -533,18 +682,32 @@ fn multiply_band<'a, const PIECES: usize>(
                     let c = out[column..].as_mut_ptr();
                     // SAFETY: the panels hold `steps` steps; `out` holds 32 rows and in each 32 columns from `column` on: the
                     // last row may be shorter than `out_rs`, but not than `n`.
-                    unsafe { multiply::<PIECES>(a, b, c, out_rs * 4, steps, add) };
-                    continue;
+                    unsafe { multiply::<A, B>(a, b, c, out_rs * 4, steps, add) };
+                } else {
+                    let mut edge = [0f32; SIDE * SIDE];
+                    // SAFETY: as above, into a whole block of its own.
+                    unsafe { multiply::<A, B>(a, b, edge.as_mut_ptr(), SIDE * 4, steps, false) };
+                    for (line, edge) in out.chunks_mut(out_rs).zip(edge.chunks_exact(SIDE)) {
+                        for (o, e) in line[column..][..columns].iter_mut().zip(edge) {
+                            *o = if add { *o + e } else { *e };
+                        }
+                    }
                 }
-                let mut edge = [0f32; SIDE * SIDE];
-                // SAFETY: as above, into a whole block of its own.
-                unsafe { multiply::<PIECES>(a, b, edge.as_mut_ptr(), SIDE * 4, steps, false) };
-                for (line, edge) in out.chunks_mut(out_rs).zip(edge.chunks_exact(SIDE)) {
-                    for (o, e) in line[column..][..columns].iter_mut().zip(edge) {
-                        *o = if add { *o + e } else { *e };
+                if let Some((rows, all)) = scales {
+                    let of_columns = &all[column..][..columns];
+                    for (line, scale) in out.chunks_mut(out_rs).zip(&rows[i * SIDE..]) {
+                        scale_line(&mut line[column..][..columns], *scale, of_columns);
                     }
                 }
             }
+        }
+    }
+}
+
+multiversion! {
+    fn scale_line(line: &mut [f32], scale: f32, of_columns: &[f32]) {
+        for (o, s) in line.iter_mut().zip(of_columns) {
+            *o *= scale * s;
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use bytemuck::Pod;
 
+use super::lattice::Lattice;
 use super::linear::{Int8Rows, WeightView};
-use super::matmul::{self, Layout, Precision};
+use super::matmul::{self, Exactness, Layout, Precision};
 use super::memory::Memory;
 use super::simd::Level;
 use super::{attention, forward, linear, sample, training};
@@ -75,7 +76,7 @@ impl Buffers<'_> {
     }
 }
 
-pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
+pub fn run(op: &Op, operands: &[Option<Lattice>; 2], b: &mut Buffers, knobs: &Knobs, level: Level) {
     let valid = |rows: usize| rows.min(knobs.rows as usize);
     let pos = knobs.pos as usize;
     match op {
@@ -365,15 +366,18 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                 trans_a: *trans_a,
                 trans_b: *trans_b,
             };
-            // x·Wᵀ is a forward product; its gradients are dyᵀ·x and dy·W.
-            let precision = if *trans_b {
-                Precision::Float
-            } else {
-                Precision::Gradient
+            let exactness = Exactness {
+                // x·Wᵀ is a forward product; its gradients are dyᵀ·x and dy·W.
+                precision: if *trans_b {
+                    Precision::Float
+                } else {
+                    Precision::Gradient
+                },
+                lattices: operands.map(|l| l.filter(|l| l.holds(knobs))),
             };
             b.with([*out], |b, [out]| {
                 let (a, rhs) = (b.f32(*a), b.f32(*rhs));
-                matmul::matmul(out, a, rhs, *m, *n, *k, layout, *accumulate, precision);
+                matmul::matmul(out, a, rhs, *m, *n, *k, layout, *accumulate, exactness);
             });
         }
         Op::RmsNormBackward {

@@ -69,17 +69,7 @@ fn out_work(x: &[f32]) -> usize {
 multiversion! {
     /// Scale of one row: max(absmax, 1e-5) / 127.
     fn act_scale(x: &[f32]) -> f32 {
-        let mut m = [0f32; 8];
-        let (whole, rest) = x.as_chunks::<8>();
-        for c in whole {
-            for l in 0..8 {
-                m[l] = m[l].max(c[l].abs());
-            }
-        }
-        for (l, v) in rest.iter().enumerate() {
-            m[l] = m[l].max(v.abs());
-        }
-        m.iter().fold(1e-5f32, |a, b| a.max(*b)) / 127.0
+        math::max_by(x, f32::abs).max(1e-5) / 127.0
     }
 }
 

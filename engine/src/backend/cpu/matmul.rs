@@ -1,5 +1,6 @@
 //! f32 matrix products by the `gemm` crate, cut into fixed bands so that the result does not depend on the number of threads.
 
+use super::lattice::Lattice;
 use super::par;
 #[cfg(target_arch = "x86_64")]
 use super::simd::Level;
@@ -20,6 +21,27 @@ pub enum Precision {
     Float,
     /// Relative error up to 2⁻¹⁵ of Σ|a·b|: gradients, where a matrix unit makes good use of it.
     Gradient,
+}
+
+/// What is asked of a product, and what is known of its operands.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "f32 arithmetic needs to know neither")
+)]
+pub struct Exactness {
+    pub precision: Precision,
+    /// Of `a` and `b`.
+    pub lattices: [Option<Lattice>; 2],
+}
+
+impl From<Precision> for Exactness {
+    fn from(precision: Precision) -> Self {
+        Exactness {
+            precision,
+            lattices: [None; 2],
+        }
+    }
 }
 
 /// A matrix inside a larger buffer: element (i, j) is at `i·rs + j·cs`.
@@ -63,7 +85,8 @@ pub fn strided(
     }
     #[cfg(target_arch = "x86_64")]
     if amx_pays(m, n, k) {
-        return super::amx::matmul(out, out_rs, a, b, m, n, k, alpha, accumulate, precision);
+        let exactness = precision.into();
+        return super::amx::matmul(out, out_rs, a, b, m, n, k, alpha, accumulate, exactness);
     }
     // Without a matrix unit f32 arithmetic is the fastest there is, whatever the precision asked for.
     let _ = precision;
@@ -158,15 +181,15 @@ pub fn matmul(
     k: usize,
     layout: Layout,
     accumulate: bool,
-    precision: Precision,
+    exactness: Exactness,
 ) {
     #[cfg(target_arch = "x86_64")]
     if amx_pays(m, n, k) {
         let (a, b) = (layout.a(a, m, k), layout.b(b, n, k));
-        return super::amx::matmul(out, n, a, b, m, n, k, 1.0, accumulate, precision);
+        return super::amx::matmul(out, n, a, b, m, n, k, 1.0, accumulate, exactness);
     }
-    // As in `strided`: f32 without a matrix unit.
-    let _ = precision;
+    // Without a matrix unit f32 arithmetic is the fastest there is, whatever is asked for or known.
+    let _ = exactness;
     // At least 48 rows a band keep the packing of `b` cheap; at most about eight bands keep two to eight threads level.
     let band = m.div_ceil(8).next_multiple_of(48).min(m.max(1));
     par::pieces(&mut out[..m * n], band * n, m * n * k, |i, piece| {
@@ -197,6 +220,18 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
 
+    /// Make a buffer with rows of `columns` what its lattice says.
+    fn round(x: &mut [f32], columns: usize, lattice: Option<Lattice>) {
+        let Some(lattice) = lattice else { return };
+        let rows = if lattice.whole { x.len() } else { columns };
+        for row in x.chunks_mut(rows) {
+            let scale = row.iter().fold(0f32, |m, v| m.max(v.abs())) / lattice.levels;
+            for v in row {
+                *v = (*v / scale).round() * scale;
+            }
+        }
+    }
+
     /// Largest error over Σ|a·b|, against f64. Both units sum in f32; 64 additions may each lose 2⁻²⁴.
     fn worst(
         m: usize,
@@ -204,15 +239,20 @@ mod tests {
         k: usize,
         layout: Layout,
         accumulate: bool,
-        amx: Option<Precision>,
+        amx: Option<Exactness>,
     ) -> f64 {
         let mut rng = Rng::new(7);
         let mut values = |len: usize| (0..len).map(|_| rng.normal()).collect::<Vec<f32>>();
-        let (a, b, start) = (values(m * k), values(k * n), values(m * n));
+        let (mut a, mut b, start) = (values(m * k), values(k * n), values(m * n));
+        if let Some(exactness) = amx {
+            let [of_a, of_b] = exactness.lattices;
+            round(&mut a, if layout.trans_a { m } else { k }, of_a);
+            round(&mut b, if layout.trans_b { k } else { n }, of_b);
+        }
         let mut out = start.clone();
-        if let Some(precision) = amx {
+        if let Some(exactness) = amx {
             let (a, b) = (layout.a(&a, m, k), layout.b(&b, n, k));
-            amx::matmul(&mut out, n, a, b, m, n, k, 1.0, accumulate, precision);
+            amx::matmul(&mut out, n, a, b, m, n, k, 1.0, accumulate, exactness);
         } else {
             serial(&mut out, &a, &b, m, n, k, layout, accumulate);
         }
@@ -255,14 +295,60 @@ mod tests {
                 for accumulate in [false, true] {
                     let with = |amx| worst(m, n, k, layout, accumulate, amx);
                     let f32s = with(None);
-                    let float = with(Some(Precision::Float));
-                    let gradient = with(Some(Precision::Gradient));
+                    let float = with(Some(Precision::Float.into()));
+                    let gradient = with(Some(Precision::Gradient.into()));
                     let case = format!("{m}×{n}×{k} {layout:?} {accumulate}");
                     assert!(
                         float < 2.0 * f32s.max(3e-7),
                         "{case}: {float:e}, f32 {f32s:e}"
                     );
                     assert!(gradient < 3.1e-5, "{case}: {gradient:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn quantised_operands_are_multiplied_as_codes() {
+        if !amx::available() {
+            eprintln!("SKIPPED: this machine has no AMX");
+            return;
+        }
+        let lattice = |levels, whole| Some(Lattice::hard(levels, whole));
+        for (m, n, k) in [(32, 32, 32), (65, 40, 300), (17, 100, 33)] {
+            for weights in [
+                lattice(1.0, true),
+                lattice(1.0, false),
+                lattice(127.0, false),
+            ] {
+                for (trans_a, trans_b, a, precision, limit) in [
+                    // Integers: only the scales and the last product are rounded.
+                    (
+                        false,
+                        true,
+                        lattice(127.0, false),
+                        Precision::Float,
+                        3e-7f64,
+                    ),
+                    (false, true, None, Precision::Float, 1e-6),
+                    // One operand in two pieces: 2⁻¹⁶.
+                    (true, false, None, Precision::Gradient, 1.6e-5),
+                    (false, false, None, Precision::Gradient, 1.6e-5),
+                ] {
+                    let layout = Layout { trans_a, trans_b };
+                    let exactness = Exactness {
+                        precision,
+                        lattices: [a, weights],
+                    };
+                    for accumulate in [false, true] {
+                        // Forward products are never added to; asked to, they fall back to pieces.
+                        let worst = worst(m, n, k, layout, accumulate, Some(exactness));
+                        let limit = if accumulate { limit.max(1e-6) } else { limit };
+                        assert!(
+                            worst < limit,
+                            "{m}×{n}×{k} {layout:?} {weights:?} {accumulate}: {worst:e}"
+                        );
+                    }
                 }
             }
         }

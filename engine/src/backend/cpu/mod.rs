@@ -6,6 +6,7 @@ mod attention;
 mod exec;
 mod forward;
 mod int;
+mod lattice;
 mod linear;
 mod matmul;
 mod memory;
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 
 use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
 use crate::program::{BufferId, Elem, Knobs, Program, Role};
+use lattice::Lattice;
 use memory::Memory;
 use simd::Level;
 
@@ -25,6 +27,8 @@ use simd::Level;
 struct Prepared {
     program: Program,
     storage: Vec<usize>,
+    /// For every operation.
+    operands: Vec<[Option<Lattice>; 2]>,
 }
 
 /// Runs programs on this machine's processor.
@@ -153,7 +157,11 @@ impl Backend for CpuBackend {
             };
             storage.push(index);
         }
-        self.programs.push(Prepared { program, storage });
+        self.programs.push(Prepared {
+            operands: lattice::operands(&program),
+            program,
+            storage,
+        });
         Ok(ProgramId(self.programs.len() - 1))
     }
 
@@ -179,9 +187,10 @@ impl Backend for CpuBackend {
         let prepared = &self.programs[program.0];
         let (level, memory) = (self.level, &mut self.memory);
         let mut run = || {
-            for op in &prepared.program.ops {
+            for (op, operands) in prepared.program.ops.iter().zip(&prepared.operands) {
                 exec::run(
                     op,
+                    operands,
                     &mut exec::Buffers {
                         memory,
                         storage: &prepared.storage,
