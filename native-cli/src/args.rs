@@ -19,7 +19,7 @@ pub struct Cli {
 pub enum Command {
     Download(Download),
     Tokenize(Tokenize),
-    Train(Train),
+    Train(Box<Train>),
     Eval(Eval),
     Generate(Generate),
     Logits(Logits),
