@@ -3,6 +3,7 @@
 //! The way of the data: config → tokenizer → batches → a model records a [`program::Program`] → a
 //! [`backend::Backend`] runs it → train and infer loops → `.1bit`.
 
+pub mod adapter;
 pub mod backend;
 pub mod config;
 pub mod data;
@@ -18,6 +19,7 @@ pub mod quant;
 mod reference;
 pub mod rng;
 pub mod session;
+pub mod tensors;
 pub mod tokenizer;
 pub mod train;
 

@@ -1,5 +1,7 @@
 //! `onebit export`.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use ternary_core::format::{Dense, Metadata, Packing};
 use ternary_core::train::checkpoint;
@@ -21,15 +23,7 @@ pub fn run(a: &Export) -> Result<()> {
         PackMode::Dense => (Packing::Ternary2, Dense::Yes),
     };
     let bytes = model::encode_checkpoint(&dir, metadata, packing, dense)?;
-    // Beside the target first, so that an interruption leaves no half file under its name.
-    let draft = a.output.with_extension("1bit.part");
-    std::fs::write(&draft, &bytes).with_context(|| format!("cannot write {}", draft.display()))?;
-    std::fs::rename(&draft, &a.output)
-        .inspect_err(|_| {
-            // The rename's error is the one to tell.
-            let _ = std::fs::remove_file(&draft);
-        })
-        .with_context(|| format!("cannot write {}", a.output.display()))?;
+    write(&a.output, &bytes)?;
     eprintln!(
         "{}: {:.2} MB from {}",
         a.output.display(),
@@ -37,4 +31,16 @@ pub fn run(a: &Export) -> Result<()> {
         dir.display()
     );
     Ok(())
+}
+
+/// Beside the target first, so that an interruption leaves no half file under its name.
+pub fn write(output: &Path, bytes: &[u8]) -> Result<()> {
+    let draft = output.with_extension("1bit.part");
+    std::fs::write(&draft, bytes).with_context(|| format!("cannot write {}", draft.display()))?;
+    std::fs::rename(&draft, output)
+        .inspect_err(|_| {
+            // The rename's error is the one to tell.
+            let _ = std::fs::remove_file(&draft);
+        })
+        .with_context(|| format!("cannot write {}", output.display()))
 }

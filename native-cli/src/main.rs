@@ -11,9 +11,11 @@ mod chat;
 mod download;
 mod eval;
 mod export;
+mod finetune;
 mod generate;
 mod inspect;
 mod logits;
+mod merge;
 mod model;
 mod output;
 mod plot;
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         args::Command::Download(a) => download::run(&a),
         args::Command::Tokenize(a) => tokenize::run(&a),
         args::Command::Train(a) => train::run(&a),
+        args::Command::Finetune(a) => finetune::run(&a),
+        args::Command::Merge(a) => merge::run(&a),
         args::Command::Eval(a) => eval::run(&a),
         args::Command::Generate(a) => generate::run(&a),
         args::Command::Logits(a) => logits::run(&a),

@@ -3,11 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ternary_core::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
+use ternary_core::adapter::Adapter;
+use ternary_core::config::ModelConfig;
+use ternary_core::format::{
+    ByteSource, Dense, FormatError, MemorySource, Metadata, OneBit, Packing, encode,
+};
 use ternary_core::infer::Sampling;
 use ternary_core::platform::FileSource;
 use ternary_core::session::{DeviceChoice, Event, ModelInfo, Session};
-use ternary_core::train::checkpoint;
+use ternary_core::tensors::Parameters;
+use ternary_core::train::checkpoint::{self, Companions};
 
 use crate::args::{ModelArgs, SamplingArgs};
 
@@ -28,6 +33,50 @@ pub fn source(path: &Path) -> Result<Box<dyn ByteSource>> {
         );
     }
     Ok(Box::new(FileSource::open(path)?))
+}
+
+/// A model as training sees it.
+pub struct Opened {
+    pub config: ModelConfig,
+    /// Latents.
+    pub parameters: Parameters,
+    pub companions: Companions,
+    /// Name, description and licence of a `.1bit`.
+    pub metadata: Metadata,
+}
+
+/// The latents of a checkpoint folder, or those that a `.1bit` can come from.
+pub fn parameters(path: &Path) -> Result<Opened> {
+    if checkpoint::is_checkpoint_path(path) {
+        let loaded = checkpoint::load(&checkpoint::resolve(path)?)?;
+        return Ok(Opened {
+            config: loaded.config,
+            parameters: loaded.tensors,
+            companions: loaded.companions,
+            metadata: Metadata::default(),
+        });
+    }
+    let source = source(path)?;
+    let read = async {
+        let file = OneBit::open(source.as_ref()).await?;
+        let parameters = file.latents(source.as_ref()).await?;
+        Ok::<_, FormatError>((file.metadata, parameters))
+    };
+    let (mut metadata, parameters) =
+        pollster::block_on(read).with_context(|| path.display().to_string())?;
+    let tokenizer = metadata
+        .tokenizer
+        .take()
+        .with_context(|| format!("{}: the model carries no tokenizer", path.display()))?;
+    Ok(Opened {
+        config: metadata.config.clone(),
+        parameters,
+        companions: Companions {
+            tokenizer,
+            chat_template: metadata.chat_template.take(),
+        },
+        metadata,
+    })
 }
 
 /// A checkpoint folder as the bytes of a `.1bit`; `metadata` gives name, description and licence.
@@ -54,21 +103,30 @@ pub fn encode_checkpoint(
 
 /// A session with the model loaded; the device is told on standard error.
 pub fn open(a: &ModelArgs) -> Result<(Session, ModelInfo)> {
-    load(source(&a.model)?.as_ref(), a.device, a.threads)
+    let adapter = a
+        .adapter
+        .as_ref()
+        .map(|path| checkpoint::read_adapter(path))
+        .transpose()?;
+    let source = source(&a.model)?;
+    load(source.as_ref(), adapter.as_ref(), a.device, a.threads)
 }
 
 pub fn load(
     source: &dyn ByteSource,
+    adapter: Option<&Adapter>,
     device: DeviceChoice,
     threads: usize,
 ) -> Result<(Session, ModelInfo)> {
     let mut session = Session::with_threads(threads);
     let mut result = None;
-    pollster::block_on(session.load(source, device, &mut |event| match event {
-        Event::Loaded { model } => result = Some(Ok(*model)),
-        Event::Error { message } => result = Some(Err(anyhow::anyhow!(message))),
-        _ => {}
-    }));
+    pollster::block_on(
+        session.load_adapted(source, adapter, device, &mut |event| match event {
+            Event::Loaded { model } => result = Some(Ok(*model)),
+            Event::Error { message } => result = Some(Err(anyhow::anyhow!(message))),
+            _ => {}
+        }),
+    );
     let info = result.context("the session did not answer")??;
     eprintln!(
         "device: {} ({}), {}",

@@ -1,5 +1,6 @@
-//! `onebit train`.
+//! `onebit train`, and the training behind it that `onebit finetune` shares.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,18 +9,50 @@ use serde_json::Value;
 use ternary_core::backend::BackendOptions;
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::data::{self, StreamedTexts, TrainingData};
+use ternary_core::model::params;
 use ternary_core::session::open_backend;
-use ternary_core::tokenizer::ChatTemplate;
+use ternary_core::tokenizer::{ChatTemplate, Tokenizer};
 use ternary_core::train::checkpoint::Companions;
-use ternary_core::train::{self, MemoryPlan, RunOptions, Trainer, Update};
+use ternary_core::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
 
-use crate::args::{MixedPrecision, Setting, Train};
-use crate::progress;
-use crate::tokenize;
+use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};
+use crate::{model, progress, tokenize};
 
 pub fn run(a: &Train) -> Result<()> {
     let (tokenizer, tokenizer_json) = tokenize::read(&a.tokenizer)?;
-    let crc = data::checksum(&tokenizer_json);
+    let (config, train) = read_config(a, tokenizer.vocab_size())?;
+    let job = Job {
+        config,
+        train,
+        tokenizer,
+        companions: Companions {
+            tokenizer: tokenizer_json,
+            chat_template: None,
+        },
+        start: Start::default(),
+    };
+    execute(&a.training, job)
+}
+
+/// What is to be trained.
+pub struct Job {
+    pub config: ModelConfig,
+    pub train: TrainConfig,
+    pub tokenizer: Tokenizer,
+    pub companions: Companions,
+    pub start: Start,
+}
+
+/// Open data and device, and train.
+pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
+    let Job {
+        config,
+        mut train,
+        tokenizer,
+        mut companions,
+        mut start,
+    } = job;
+    let crc = data::checksum(&companions.tokenizer);
     let data = if a.streaming {
         TrainingData::Texts(StreamedTexts::open(&a.data_dir, &tokenizer)?)
     } else {
@@ -30,7 +63,6 @@ pub fn run(a: &Train) -> Result<()> {
         .as_ref()
         .map(|p| data::load(p, &tokenizer, crc))
         .transpose()?;
-    let (config, mut train) = read_config(a, tokenizer.vocab_size())?;
     if let TrainingData::Tokens(tokens) = &data
         && train.seq_len.is_none()
         && tokens.header().seq_len > 0
@@ -38,17 +70,16 @@ pub fn run(a: &Train) -> Result<()> {
         let meant_for = tokens.header().seq_len as usize;
         train.seq_len = Some(meant_for.min(config.max_seq_len));
     }
-    let chat_template = a
-        .chat_template
-        .as_ref()
-        .map(|p| -> Result<String> {
-            let text = std::fs::read_to_string(p)
-                .with_context(|| format!("cannot read {}", p.display()))?;
-            // A template that cannot be used should not be found out after training.
-            ChatTemplate::new(&text).with_context(|| p.display().to_string())?;
-            Ok(text)
-        })
-        .transpose()?;
+    if let Some(path) = &a.chat_template {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        // A template that cannot be used should not be found out after training.
+        ChatTemplate::new(&text).with_context(|| path.display().to_string())?;
+        companions.chat_template = Some(text);
+    }
+    if let Some(path) = &a.teacher {
+        start.teacher = Some(teacher(path, &tokenizer)?);
+    }
 
     let options = BackendOptions {
         threads: a.threads,
@@ -58,9 +89,14 @@ pub fn run(a: &Train) -> Result<()> {
     let (backend, why) = pollster::block_on(open_backend(a.device, &options))?;
     let info = backend.info();
     eprintln!("device: {} ({}): {why}", info.kind, info.name);
+    let trained: usize = params::trained(&config, train.lora.as_ref())
+        .iter()
+        .map(params::Param::len)
+        .sum();
     eprintln!(
-        "model: {:.2}M parameters; training data: {}; validation: {} tokens",
+        "model: {:.2}M parameters, {:.2}M trained; training data: {}; validation: {} tokens",
         config.parameter_count() as f64 / 1e6,
+        trained as f64 / 1e6,
         match &data {
             TrainingData::Tokens(tokens) => format!("{} tokens", tokens.len()),
             TrainingData::Texts(t) => format!(
@@ -71,7 +107,8 @@ pub fn run(a: &Train) -> Result<()> {
         },
         validation.as_ref().map_or(0, data::TokenData::len),
     );
-    let plan = MemoryPlan::new(backend.as_ref(), &config, &train)?;
+    let teacher = start.teacher.as_ref().map(|t| &t.config);
+    let plan = MemoryPlan::with_teacher(backend.as_ref(), &config, &train, teacher)?;
     eprintln!(
         "memory: {plan}; the {} allows {}",
         info.kind,
@@ -86,15 +123,14 @@ pub fn run(a: &Train) -> Result<()> {
         eprintln!("\nstopping after this step; press Ctrl-C again to quit without a checkpoint");
     })?;
 
-    let mut trainer = Trainer::new(backend, config, train)?;
+    let mut trainer = Trainer::from_start(backend, config, train, &start)?;
+    // The backend has its own copy now.
+    drop(start);
     let max = trainer.train.max_steps as u64;
     let bar = progress::bar(max, "{bar:24} {pos}/{len} {msg} {elapsed}, {eta} left");
     let options = RunOptions {
         output_dir: a.output_dir.clone(),
-        companions: Companions {
-            tokenizer: tokenizer_json,
-            chat_template,
-        },
+        companions,
         resume: a.resume,
         stop,
     };
@@ -156,29 +192,38 @@ pub fn run(a: &Train) -> Result<()> {
     Ok(())
 }
 
+/// The model at `path`, if it has the same tokens.
+fn teacher(path: &Path, tokenizer: &Tokenizer) -> Result<Teacher> {
+    let opened = model::parameters(path)?;
+    let theirs = Tokenizer::from_json(&opened.companions.tokenizer)?;
+    if theirs.vocabulary() != tokenizer.vocabulary() {
+        bail!(
+            "--teacher {}: its tokenizer has other tokens ({} of them) than the student's ({}); distillation compares them token by token, so give a teacher with the same tokenizer",
+            path.display(),
+            theirs.vocab_size(),
+            tokenizer.vocab_size()
+        );
+    }
+    Ok(Teacher {
+        config: opened.config,
+        parameters: opened.parameters,
+    })
+}
+
 /// The config file's model fields and `training` object, overridden by the flags.
 fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
     let path = a.config.display();
-    let text = std::fs::read_to_string(&a.config).with_context(|| format!("cannot read {path}"))?;
-    let mut value: Value = serde_json::from_str(&text).with_context(|| format!("{path}"))?;
-    let mut train = TrainConfig::default();
+    let mut value = read_json(&a.config)?;
+    let mut training = Value::Object(Default::default());
     if let Value::Object(fields) = &mut value {
-        let mut training = fields
-            .shift_remove("training")
-            .unwrap_or_else(|| Value::Object(Default::default()));
-        for Setting { field, value } in &a.set {
-            let target = match &mut training {
-                Value::Object(training) if TrainConfig::has_field(field) => training,
-                _ => &mut *fields,
-            };
-            target.insert(field.clone(), value.clone());
-        }
-        train = TrainConfig::from_value(training).with_context(|| format!("{path}"))?;
+        training = fields.shift_remove("training").unwrap_or(training);
         // The tokenizer knows the vocabulary best.
         fields
             .entry("vocab_size")
             .or_insert_with(|| Value::from(vocab));
     }
+    a.training.apply_settings(&mut value, &mut training);
+    let mut train = TrainConfig::from_value(training).with_context(|| format!("{path}"))?;
     let config = ModelConfig::from_value(value).with_context(|| format!("{path}"))?;
     if config.vocab_size < vocab {
         bail!(
@@ -186,24 +231,53 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
             config.vocab_size
         );
     }
-    macro_rules! over {
-        ($($flag:ident),*) => { $(if let Some(v) = a.$flag { train.$flag = v; })* };
-    }
-    over!(
-        lr,
-        lr_decay,
-        lr_warmup_steps,
-        max_steps,
-        batch_size,
-        accumulation_steps,
-        save_every,
-        keep_last,
-        keep_best,
-        log_every,
-        seed,
-        shuffle_buffer
-    );
-    train.stats_every = a.stats_every.or(train.stats_every);
-    train.validate()?;
+    a.training.override_fields(&mut train)?;
     Ok((config, train))
+}
+
+pub fn read_json(path: &Path) -> Result<Value> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    serde_json::from_str(&text).with_context(|| format!("{name}"))
+}
+
+impl TrainingArgs {
+    /// Put the `--set` fields into the `training` object, or into the model's where it has no such field.
+    pub fn apply_settings(&self, model: &mut Value, training: &mut Value) {
+        for Setting { field, value } in &self.set {
+            let target = if TrainConfig::has_field(field) {
+                &mut *training
+            } else {
+                &mut *model
+            };
+            if let Value::Object(fields) = target {
+                fields.insert(field.clone(), value.clone());
+            }
+        }
+    }
+
+    /// The flags override the config, and the result must be valid.
+    pub fn override_fields(&self, train: &mut TrainConfig) -> Result<()> {
+        macro_rules! over {
+            ($($flag:ident),*) => { $(if let Some(v) = self.$flag { train.$flag = v; })* };
+        }
+        over!(
+            lr,
+            lr_decay,
+            lr_warmup_steps,
+            max_steps,
+            batch_size,
+            accumulation_steps,
+            save_every,
+            keep_last,
+            keep_best,
+            log_every,
+            seed,
+            shuffle_buffer,
+            distill_weight,
+            distill_temperature
+        );
+        train.stats_every = self.stats_every.or(train.stats_every);
+        Ok(train.validate()?)
+    }
 }

@@ -1,9 +1,11 @@
 //! What a model is and how it is trained, as JSON. Unknown fields and impossible combinations are refused.
 
+mod lora;
 mod mode;
 mod model;
 mod train;
 
+pub use lora::LoraConfig;
 pub use mode::{LayerBitMap, LayerMode, MatrixKind, MatrixModes, QuantMode};
 pub use model::{Activation, ArenasSchedule, ModelConfig, WeightScale};
 pub use train::{LrDecay, TrainConfig};
@@ -22,6 +24,8 @@ pub enum ConfigError {
     Json { what: &'static str, message: String },
     #[error("unknown mode `{0}`; expected one of f16, eightbit, ternary, binary")]
     UnknownMode(String),
+    #[error("unknown matrix `{0}`; expected some of q, k, v, o, gate, up, down")]
+    UnknownMatrix(String),
     #[error("{0}")]
     Invalid(String),
 }

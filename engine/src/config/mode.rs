@@ -105,6 +105,19 @@ impl MatrixKind {
         MatrixKind::Down,
     ];
 
+    /// The matrix's part in its parameter's name, Hugging Face's.
+    pub fn module(self) -> &'static str {
+        match self {
+            MatrixKind::Q => "self_attn.q_proj",
+            MatrixKind::K => "self_attn.k_proj",
+            MatrixKind::V => "self_attn.v_proj",
+            MatrixKind::O => "self_attn.o_proj",
+            MatrixKind::Gate => "mlp.gate_proj",
+            MatrixKind::Up => "mlp.up_proj",
+            MatrixKind::Down => "mlp.down_proj",
+        }
+    }
+
     /// The key of this matrix in a bit-map's per-matrix entry.
     pub fn key(self) -> &'static str {
         match self {
@@ -116,6 +129,31 @@ impl MatrixKind {
             MatrixKind::Up => "up",
             MatrixKind::Down => "down",
         }
+    }
+}
+
+impl std::str::FromStr for MatrixKind {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        MatrixKind::ALL
+            .into_iter()
+            .find(|k| k.key() == text)
+            .ok_or_else(|| ConfigError::UnknownMatrix(text.to_owned()))
+    }
+}
+
+impl Serialize for MatrixKind {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.key())
+    }
+}
+
+impl<'de> Deserialize<'de> for MatrixKind {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 

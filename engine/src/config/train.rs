@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, check_fields};
+use super::{ConfigError, LoraConfig, check_fields};
 
 /// Shape of the learning rate after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,12 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Windows shuffled together when texts are streamed; three times as many are in memory.
     pub shuffle_buffer: usize,
+    /// Train low-rank adapters beside the frozen model; unset = train the model itself.
+    pub lora: Option<LoraConfig>,
+    /// With a teacher: w of (1 − w)·cross-entropy + w·T²·KL(teacher ‖ student) (Hinton et al. 2015).
+    pub distill_weight: f64,
+    /// T: both distributions are softmax(logits / T).
+    pub distill_temperature: f64,
 }
 
 impl Default for TrainConfig {
@@ -115,11 +121,35 @@ impl Default for TrainConfig {
             stats_every: None,
             seed: 1,
             shuffle_buffer: 8192,
+            lora: None,
+            distill_weight: 0.5,
+            distill_temperature: 2.0,
         }
     }
 }
 
 impl TrainConfig {
+    /// What fine-tuning starts from: small steps, no decay, and a warm-up of 3 % of the steps ([`Self::finetune_warmup`]). Adapters begin
+    /// as nothing and take larger steps.
+    pub fn finetune(lora: Option<LoraConfig>) -> Self {
+        let base = TrainConfig {
+            lr: if lora.is_some() { 5e-4 } else { 1e-4 },
+            weight_decay: 0.0,
+            max_steps: 500,
+            lora,
+            ..TrainConfig::default()
+        };
+        TrainConfig {
+            lr_warmup_steps: Self::finetune_warmup(base.max_steps),
+            ..base
+        }
+    }
+
+    /// Warm-up steps of a fine-tuning of `max_steps`.
+    pub fn finetune_warmup(max_steps: usize) -> usize {
+        (0.03 * max_steps as f64).round() as usize
+    }
+
     pub fn from_value(value: serde_json::Value) -> Result<Self, ConfigError> {
         check_fields::<Self>("train config", &value)?;
         let config: Self = serde_json::from_value(value).map_err(|e| ConfigError::Json {
@@ -175,6 +205,8 @@ impl TrainConfig {
             ("weight_decay", self.weight_decay, 0.0, 10.0),
             ("clip_norm", self.clip_norm, 0.0, f64::MAX),
             ("z_loss", self.z_loss, 0.0, 1.0),
+            ("distill_weight", self.distill_weight, 0.0, 1.0),
+            ("distill_temperature", self.distill_temperature, 0.1, 100.0),
         ] {
             if !(low..=high).contains(&value) {
                 return fail(format!(

@@ -2,6 +2,7 @@
 //! before anything is allocated.
 
 mod codes;
+mod latents;
 mod read;
 mod source;
 mod write;

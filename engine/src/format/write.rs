@@ -136,7 +136,7 @@ pub fn encode(
         }
         tensors.push(match &p.kind {
             ParamKind::Matrix(m) => matrix_tensor(m, values, packing, dense),
-            ParamKind::Norm | ParamKind::Positions => tensor(
+            ParamKind::Norm | ParamKind::Positions | ParamKind::Adapter => tensor(
                 &p.name,
                 Encoding::F32,
                 p.shape.iter().map(|n| *n as u64).collect(),

@@ -1,7 +1,8 @@
 //! A loaded model: weights on a backend, programs recorded once, a KV cache that knows its tokens.
 
+use crate::adapter::{Adapter, base_checksum};
 use crate::backend::{Backend, DeviceInfo, ProgramId, elements};
-use crate::config::{ModelConfig, QuantMode};
+use crate::config::{LoraConfig, ModelConfig, QuantMode};
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, Encoding, FormatError, OneBit, TensorEntry, TensorRows};
 use crate::model::params::{self, Matrix, ParamKind};
@@ -50,6 +51,7 @@ pub struct Model {
     prefill: Step,
     /// Recorded when first asked for: its logits take rows × vocabulary.
     all_logits: Option<Step>,
+    lora: Option<LoraConfig>,
     /// Tokens whose keys and values are in the cache.
     cached: Vec<u32>,
     weight_bytes: usize,
@@ -58,12 +60,33 @@ pub struct Model {
 impl Model {
     /// Expand a file's tensors onto `backend`, tensor by tensor; `progress` is told the bytes read so far.
     pub async fn load(
-        mut backend: Box<dyn Backend>,
+        backend: Box<dyn Backend>,
         file: &OneBit,
         source: &dyn ByteSource,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
+        Self::load_adapted(backend, file, source, None, progress).await
+    }
+
+    /// As [`Model::load`], with an adapter beside the weights, unmerged.
+    ///
+    /// # Errors
+    /// Also an adapter that belongs to another model.
+    pub async fn load_adapted(
+        mut backend: Box<dyn Backend>,
+        file: &OneBit,
+        source: &dyn ByteSource,
+        adapter: Option<&Adapter>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self> {
         let config = file.metadata.config.clone();
+        let lora = match adapter {
+            Some(adapter) => {
+                load_adapter(backend.as_mut(), file, source, adapter).await?;
+                Some(adapter.lora.clone())
+            }
+            None => None,
+        };
         let (mut done, mut weight_bytes) = (0, 0);
         for p in params::all(&config) {
             let entry = file.tensor(&p.name)?;
@@ -78,7 +101,7 @@ impl Model {
                 ParamKind::Matrix(m) => {
                     load_matrix(backend.as_mut(), file, source, entry, m).await?
                 }
-                ParamKind::Norm | ParamKind::Positions => {
+                ParamKind::Norm | ParamKind::Positions | ParamKind::Adapter => {
                     load_floats(backend.as_mut(), file, source, entry).await?
                 }
             };
@@ -91,15 +114,19 @@ impl Model {
                 model::rope_values(config.max_seq_len, config.head_dim(), config.rope_theta);
             backend.upload(model::ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))?;
         }
-        let decode = prepare(backend.as_mut(), &config, 1, Logits::Last)?;
         let rows = PREFILL.min(config.max_seq_len);
-        let prefill = prepare(backend.as_mut(), &config, rows, Logits::Last)?;
+        let mut last = |rows| {
+            let lora = lora.as_ref();
+            prepare(backend.as_mut(), &config, rows, Logits::Last, lora)
+        };
+        let (decode, prefill) = (last(1)?, last(rows)?);
         Ok(Model {
             backend,
             config,
             decode,
             prefill,
             all_logits: None,
+            lora,
             cached: Vec::new(),
             weight_bytes,
         })
@@ -197,6 +224,7 @@ impl Model {
                 &self.config,
                 rows,
                 Logits::All,
+                self.lora.as_ref(),
             )?);
         }
         let Some(step) = &self.all_logits else {
@@ -253,8 +281,9 @@ fn prepare(
     config: &ModelConfig,
     rows: usize,
     logits: Logits,
+    lora: Option<&LoraConfig>,
 ) -> Result<Step> {
-    let recorded = model::record_infer(config, rows, logits);
+    let recorded = model::record_infer(config, rows, logits, lora);
     Ok(Step {
         program: backend.prepare(recorded.program)?,
         rows,
@@ -270,6 +299,23 @@ fn invalid(entry: &TensorEntry, message: String) -> Error {
         message,
     }
     .into()
+}
+
+/// Upload the adapter's matrices if the file is the model that they belong to.
+async fn load_adapter(
+    backend: &mut dyn Backend,
+    file: &OneBit,
+    source: &dyn ByteSource,
+    adapter: &Adapter,
+) -> Result<()> {
+    let config = &file.metadata.config;
+    adapter.check(config, base_checksum(config, &file.latents(source).await?))?;
+    for p in params::trained(config, Some(&adapter.lora)) {
+        let values = adapter.tensors.get(&p.name).map_or(&[][..], Vec::as_slice);
+        let name = format!("weight.{}", p.name);
+        backend.upload(&name, Elem::F32, bytemuck::cast_slice(values))?;
+    }
+    Ok(())
 }
 
 async fn load_floats(

@@ -4,7 +4,7 @@ use crate::config::MatrixKind;
 use crate::program::{AttentionShape, BufferId, Elem, Op};
 
 use super::bit_linear::{BitLinear, LinearSaved};
-use super::graph::{Graph, Phase};
+use super::graph::{Graph, Phase, Source, TEACHER};
 use super::norm::{NormSaved, Prepared, RmsNorm};
 use super::params;
 
@@ -44,7 +44,7 @@ impl Attention {
     pub fn new(g: &Graph, layer: usize) -> Self {
         let c = g.config;
         let name = |part: &str| params::layer_norm_name(layer, part);
-        let linear = |kind| BitLinear::new(g, params::layer_matrix(c, layer, kind));
+        let linear = |kind| BitLinear::of_layer(g, layer, kind);
         let head_norm = |part: &str, heads: usize| {
             c.use_qk_norm.then(|| RmsNorm {
                 name: name(part),
@@ -93,7 +93,7 @@ impl Attention {
             x,
             c.hidden_size,
             Some(&self.input_norm),
-            &[self.q.int8, self.k.int8, self.v.int8],
+            &[&self.q, &self.k, &self.v],
         );
         let (mut query, q) = self.q.forward(g, &input);
         let (mut key, k) = self.k.forward(g, &input);
@@ -160,7 +160,7 @@ impl Attention {
             context,
             c.hidden_size,
             self.sub_norm.as_ref(),
-            &[self.o.int8],
+            &[&self.o],
         );
         let (out, o) = self.o.forward(g, &output);
         let saved = match (q, k, v, o, lse) {
@@ -243,11 +243,17 @@ fn shape(g: &Graph, batch: usize, seq: usize) -> AttentionShape {
 
 fn rope_table(g: &mut Graph) -> BufferId {
     let len = g.config.max_seq_len * g.config.head_dim();
-    g.rec.shared(ROPE_TABLE, Elem::F32, len)
+    let name = match g.source {
+        Source::Frozen(TEACHER) => TEACHER_ROPE_TABLE,
+        _ => ROPE_TABLE,
+    };
+    g.rec.shared(name, Elem::F32, len)
 }
 
 /// Shared buffer that holds [`rope_values`].
 pub const ROPE_TABLE: &str = "rope";
+/// The teacher's, whose context and heads may be of other sizes.
+pub const TEACHER_ROPE_TABLE: &str = "teacher.rope";
 
 /// cos and sin of position · θ^(−2j/head_dim), `[max_seq_len, head_dim]`: cos in the first half of a row, sin in the second.
 /// Computed in f64 on the host so that every backend rotates by the same numbers.

@@ -1,17 +1,20 @@
 //! BitLinear: y = Q(W)·x, W a latent with a straight-through gradient (Wang et al. 2023; Ma et al. 2024).
 
+use crate::config::MatrixKind;
 use crate::program::{BufferId, Op};
 use crate::quant::is_latent;
 
-use super::graph::Graph;
+use super::graph::{Graph, Source};
+use super::lora::{Lora, LoraSaved};
 use super::norm::Prepared;
-use super::params::Matrix;
+use super::params::{self, Matrix};
 
 #[derive(Clone, Debug)]
 pub struct BitLinear {
     pub matrix: Matrix,
     /// Whether the input is int8: a quantised mode with `activation_bits` set.
     pub int8: bool,
+    pub lora: Option<Lora>,
 }
 
 /// The forward weight and input, kept for the backward.
@@ -19,19 +22,35 @@ pub struct BitLinear {
 pub struct LinearSaved {
     x: BufferId,
     weight: BufferId,
+    lora: Option<LoraSaved>,
 }
 
 impl BitLinear {
     pub fn new(g: &Graph, matrix: Matrix) -> Self {
         let int8 = matrix.mode.is_quantized() && g.config.activation_bits.is_some();
-        BitLinear { matrix, int8 }
+        BitLinear {
+            matrix,
+            int8,
+            lora: None,
+        }
     }
 
-    /// The weight as the training forward multiplies it, f32 `[rows, cols]`: F16 latents as they are, others fake-quantised.
+    /// A matrix of a layer, with its adapter if it has one.
+    pub fn of_layer(g: &Graph, layer: usize, kind: MatrixKind) -> Self {
+        let linear = Self::new(g, params::layer_matrix(g.config, layer, kind));
+        let lora = g.lora.filter(|l| l.targets.contains(&kind));
+        BitLinear {
+            lora: lora.map(|l| Lora::new(&linear.matrix, l.rank, l.scale())),
+            ..linear
+        }
+    }
+
+    /// The weight as the training forward multiplies it, f32 `[rows, cols]`: frozen weights and F16 latents as they are, others
+    /// fake-quantised.
     pub fn forward_weight(g: &mut Graph, m: &Matrix) -> BufferId {
         let len = m.rows * m.cols;
         let latent = g.float_param(&m.name, len);
-        if !m.mode.is_quantized() {
+        if !m.mode.is_quantized() || g.source != Source::Trained {
             return latent;
         }
         let out = g.rec.f32(len);
@@ -64,6 +83,9 @@ impl BitLinear {
                 rows,
             });
         }
+        if let (Some(lora), Some(x)) = (&self.lora, x.dense(self.int8)) {
+            lora.forward(g, x, out);
+        }
         (out, None)
     }
 
@@ -90,10 +112,11 @@ impl BitLinear {
             trans_b: true,
             accumulate: false,
         });
-        (out, LinearSaved { x, weight })
+        let lora = self.lora.as_ref().map(|lora| lora.forward(g, x, out));
+        (out, LinearSaved { x, weight, lora })
     }
 
-    /// Adds dyᵀ·x to the latent's gradient and dy·W to (or into) `dx`. The straight-through factor comes with the update.
+    /// Adds dyᵀ·x to the latent's gradient unless it is frozen, and dy·W to (or into) `dx`. The straight-through factor comes with the update.
     pub fn backward(
         &self,
         g: &mut Graph,
@@ -104,18 +127,19 @@ impl BitLinear {
     ) {
         let m = &self.matrix;
         let rows = g.rows();
-        let grad = g.grad(&m.name, m.rows * m.cols);
-        g.rec.push(Op::MatMul {
-            a: dy,
-            b: saved.x,
-            out: grad,
-            m: m.rows,
-            n: m.cols,
-            k: rows,
-            trans_a: true,
-            trans_b: false,
-            accumulate: true,
-        });
+        if let Some(grad) = g.model_grad(&m.name, m.rows * m.cols) {
+            g.rec.push(Op::MatMul {
+                a: dy,
+                b: saved.x,
+                out: grad,
+                m: m.rows,
+                n: m.cols,
+                k: rows,
+                trans_a: true,
+                trans_b: false,
+                accumulate: true,
+            });
+        }
         g.rec.push(Op::MatMul {
             a: dy,
             b: saved.weight,
@@ -127,5 +151,8 @@ impl BitLinear {
             trans_b: false,
             accumulate,
         });
+        if let (Some(lora), Some(saved)) = (&self.lora, &saved.lora) {
+            lora.backward(g, saved, dy, dx);
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! The decoder: embedding, blocks, final norm, head, loss; and the programs recorded from it.
 
-use crate::config::{ModelConfig, TrainConfig};
+use crate::config::{LoraConfig, ModelConfig, TrainConfig};
 use crate::program::{BufferId, Elem, EmbedTable, Op, Program, STEP_FIGURES};
 use crate::quant::is_latent;
 
 use super::attention::{Attention, AttentionSaved};
-use super::bit_linear::BitLinear;
-use super::graph::{Graph, Phase};
+use super::bit_linear::{BitLinear, LinearSaved};
+use super::graph::{Graph, Phase, Source, TEACHER};
 use super::mlp::{Mlp, MlpSaved};
 use super::norm::{Prepared, RmsNorm};
 use super::params::{self, ParamKind};
@@ -61,16 +61,33 @@ pub struct TrainProgram {
 /// Shared buffers that the losses of training and of validation are added up in.
 const TRAIN_LOSS: &str = "loss.train";
 pub const VALIDATION_LOSS: &str = "loss.validation";
+/// Shared buffer that the divergences from the teacher are added up in.
+pub const KL: &str = "loss.kl";
 
 /// Steps whose figures a backend keeps until they are read.
 pub const HISTORY: usize = 256;
-/// What a micro-step minimises beside cross-entropy, and the noise it is trained with.
+
+/// What a micro-step minimises, what it trains, and the noise it is trained with.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Objective {
+pub struct Objective<'a> {
+    /// Train adapters instead of the model.
+    pub lora: Option<&'a LoraConfig>,
+    pub distill: Option<Distill<'a>>,
     /// Weight of the squared log-partition.
     pub z_loss: f32,
     /// Rate of dropout on the embedding and on every branch before it joins the residual stream; only where there is a backward.
     pub dropout: f32,
+}
+
+/// A teacher to follow: (1 − w)·cross-entropy + w·T²·KL(softmax(t/T) ‖ softmax(z/T)) (Hinton et al. 2015).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distill<'a> {
+    /// Its parameters are in buffers `teacher.NAME`.
+    pub teacher: &'a ModelConfig,
+    /// w.
+    pub weight: f32,
+    /// T.
+    pub temperature: f32,
 }
 
 /// Dropout stream of the embedding; the branches' follow.
@@ -113,9 +130,14 @@ fn residual(g: &mut Graph, x: BufferId, branch: BufferId) -> BufferId {
     out
 }
 
-/// Record `rows` tokens through the KV cache.
-pub fn record_infer(config: &ModelConfig, rows: usize, logits: Logits) -> InferProgram {
-    let mut g = Graph::new(config, Phase::Infer { rows });
+/// Record `rows` tokens through the KV cache; with `lora`, an adapter stands beside the packed weights.
+pub fn record_infer(
+    config: &ModelConfig,
+    rows: usize,
+    logits: Logits,
+    lora: Option<&LoraConfig>,
+) -> InferProgram {
+    let mut g = Graph::new(config, Phase::Infer { rows }, lora);
     let dim = config.hidden_size;
     let ids = g.rec.io(Elem::U32, rows);
     let table = EmbedTable::Weight(g.packed(&params::embedding(config)));
@@ -160,7 +182,7 @@ pub fn record_infer(config: &ModelConfig, rows: usize, logits: Logits) -> InferP
     };
     let norm = RmsNorm::new(params::FINAL_NORM.into(), dim);
     let head = BitLinear::new(&g, params::lm_head(config));
-    let input = Prepared::new(&mut g, x, dim, Some(&norm), &[head.int8]);
+    let input = Prepared::new(&mut g, x, dim, Some(&norm), &[&head]);
     let weight = g.packed(&head.matrix);
     let out = g.rec.io(Elem::F32, head_rows * config.vocab_size);
     if let Some(input) = input.input(head.int8) {
@@ -209,8 +231,134 @@ pub fn record_infer(config: &ModelConfig, rows: usize, logits: Logits) -> InferP
     }
 }
 
-/// Record one micro-batch: loss of `batch` sequences of `seq` tokens and, with `backward`, the gradients of every parameter,
-/// added to `grad.*`.
+/// One training forward, with what its backward reads.
+struct Forward {
+    embedding: String,
+    blocks: Vec<(Attention, Mlp)>,
+    saved: Vec<Saved>,
+    norm: RmsNorm,
+    input: Prepared,
+    head: BitLinear,
+    head_saved: LinearSaved,
+    /// `[rows, vocab]`.
+    logits: BufferId,
+}
+
+impl Forward {
+    fn record(g: &mut Graph, ids: BufferId, rate: f32) -> Self {
+        let config = g.config;
+        let (rows, seq, dim) = (g.rows(), g.seq(), config.hidden_size);
+        let embedding = params::embedding(config);
+        let table = BitLinear::forward_weight(g, &embedding);
+        let mut x = g.activations(dim);
+        g.rec.push(Op::Embed {
+            ids,
+            table: EmbedTable::Float(table),
+            out: x,
+            rows,
+            dim,
+        });
+        if !config.use_rope {
+            let positions = g.float_param(params::POSITIONS, config.max_seq_len * dim);
+            g.rec.push(Op::AddPosition {
+                x,
+                table: positions,
+                rows,
+                seq,
+                dim,
+            });
+        }
+        dropout(g, x, rate, EMBEDDING_STREAM);
+        let blocks: Vec<(Attention, Mlp)> = (0..config.num_layers)
+            .map(|layer| (Attention::new(g, layer), Mlp::new(g, layer)))
+            .collect();
+        let mut saved = Vec::new();
+        for (layer, (attention, mlp)) in blocks.iter().enumerate() {
+            let streams = branch_streams(layer);
+            let (branch, attention) = attention.forward(g, x);
+            dropout(g, branch, rate, streams[0]);
+            x = residual(g, x, branch);
+            let (branch, mlp) = mlp.forward(g, x);
+            dropout(g, branch, rate, streams[1]);
+            x = residual(g, x, branch);
+            saved.push(Saved { attention, mlp });
+        }
+        let norm = RmsNorm::new(params::FINAL_NORM.into(), dim);
+        let head = BitLinear::new(g, params::lm_head(config));
+        let input = Prepared::new(g, x, dim, Some(&norm), &[&head]);
+        let head_weight = if config.tie_word_embeddings {
+            table
+        } else {
+            BitLinear::forward_weight(g, &head.matrix)
+        };
+        let (logits, head_saved) = head.multiply(g, &input, head_weight);
+        Forward {
+            embedding: embedding.name,
+            blocks,
+            saved,
+            norm,
+            input,
+            head,
+            head_saved,
+            logits,
+        }
+    }
+
+    /// From the gradient of the logits, `[rows, vocab]`.
+    fn backward(&self, g: &mut Graph, ids: BufferId, d_logits: BufferId, rate: f32) {
+        let config = g.config;
+        let (rows, seq, dim) = (g.rows(), g.seq(), config.hidden_size);
+        let d_input = g.activations(dim);
+        self.head
+            .backward(g, &self.head_saved, d_logits, d_input, false);
+        // The gradient of the residual stream, carried from the last block to the embedding.
+        let dx = self.input.backward(g, Some(&self.norm), d_input, dim, None);
+        let scale = config.residual_scale();
+        let blocks = self.blocks.iter().zip(&self.saved);
+        for (layer, ((attention, mlp), saved)) in blocks.enumerate().rev() {
+            let streams = branch_streams(layer);
+            let d_branch = g.activations(dim);
+            g.add(dx, d_branch, scale, rows * dim, false);
+            dropout(g, d_branch, rate, streams[1]);
+            if let Some(s) = &saved.mlp {
+                mlp.backward(g, s, d_branch, dx);
+            }
+            let d_branch = g.activations(dim);
+            g.add(dx, d_branch, scale, rows * dim, false);
+            dropout(g, d_branch, rate, streams[0]);
+            if let Some(s) = &saved.attention {
+                attention.backward(g, s, d_branch, dx);
+            }
+        }
+        if g.source != Source::Trained {
+            return;
+        }
+        dropout(g, dx, rate, EMBEDDING_STREAM);
+        if !config.use_rope {
+            let dtable = g.grad(params::POSITIONS, config.max_seq_len * dim);
+            g.rec.push(Op::PositionBackward {
+                dx,
+                dtable,
+                rows,
+                seq,
+                dim,
+            });
+        }
+        let vocab = config.vocab_size;
+        let dtable = g.grad(&self.embedding, vocab * dim);
+        g.rec.push(Op::EmbedBackward {
+            ids,
+            dout: dx,
+            dtable,
+            rows,
+            dim,
+            vocab,
+        });
+    }
+}
+
+/// Record one micro-batch: loss of `batch` sequences of `seq` tokens and, with `backward`, the gradients of everything that is
+/// trained (the adapters if there are any), added to `grad.*`. A teacher matters to the backward only.
 pub fn record_train(
     config: &ModelConfig,
     batch: usize,
@@ -218,68 +366,47 @@ pub fn record_train(
     objective: Objective,
     backward: bool,
 ) -> TrainProgram {
-    let Objective {
-        z_loss,
-        dropout: rate,
-    } = objective;
-    let rate = if backward { rate } else { 0.0 };
-    let mut g = Graph::new(config, Phase::Train { batch, seq });
-    let (rows, dim, vocab) = (batch * seq, config.hidden_size, config.vocab_size);
+    let rate = if backward { objective.dropout } else { 0.0 };
+    let mut g = Graph::new(config, Phase::Train { batch, seq }, objective.lora);
+    let (rows, vocab) = (batch * seq, config.vocab_size);
     let ids = g.rec.io(Elem::U32, rows);
     let targets = g.rec.io(Elem::U32, rows);
     let losses = g.rec.io(Elem::F32, rows);
 
-    let embedding = params::embedding(config);
-    let table = BitLinear::forward_weight(&mut g, &embedding);
-    let mut x = g.activations(dim);
-    g.rec.push(Op::Embed {
-        ids,
-        table: EmbedTable::Float(table),
-        out: x,
-        rows,
-        dim,
-    });
-    if !config.use_rope {
-        let positions = g.float_param(params::POSITIONS, config.max_seq_len * dim);
-        g.rec.push(Op::AddPosition {
-            x,
-            table: positions,
+    let distill = objective.distill.filter(|_| backward);
+    // The teacher goes first, so that the student finds its activations' memory free.
+    let teacher = distill.map(|d| record_teacher(&mut g, d.teacher, ids));
+    let forward = Forward::record(&mut g, ids, rate);
+    let logits = forward.logits;
+    let mut d_logits = logits;
+    if let (Some(d), Some(teacher)) = (distill, teacher) {
+        // The teacher's logits become the gradient of the divergence, before the student's become that of the cross-entropy.
+        let divergences = g.rec.f32(rows);
+        g.rec.push(Op::KlDivergence {
+            logits,
+            teacher,
+            targets,
+            losses: divergences,
             rows,
-            seq,
-            dim,
+            vocab,
+            weight: d.weight,
+            temperature: d.temperature,
         });
+        let out = g.rec.shared(KL, Elem::F32, 1);
+        g.rec.push(Op::SumRows {
+            x: divergences,
+            out,
+            rows,
+        });
+        d_logits = teacher;
     }
-    dropout(&mut g, x, rate, EMBEDDING_STREAM);
-    let blocks: Vec<(Attention, Mlp)> = (0..config.num_layers)
-        .map(|layer| (Attention::new(&g, layer), Mlp::new(&g, layer)))
-        .collect();
-    let mut saved = Vec::new();
-    for (layer, (attention, mlp)) in blocks.iter().enumerate() {
-        let streams = branch_streams(layer);
-        let (branch, attention) = attention.forward(&mut g, x);
-        dropout(&mut g, branch, rate, streams[0]);
-        x = residual(&mut g, x, branch);
-        let (branch, mlp) = mlp.forward(&mut g, x);
-        dropout(&mut g, branch, rate, streams[1]);
-        x = residual(&mut g, x, branch);
-        saved.push(Saved { attention, mlp });
-    }
-    let norm = RmsNorm::new(params::FINAL_NORM.into(), dim);
-    let head = BitLinear::new(&g, params::lm_head(config));
-    let input = Prepared::new(&mut g, x, dim, Some(&norm), &[head.int8]);
-    let head_weight = if config.tie_word_embeddings {
-        table
-    } else {
-        BitLinear::forward_weight(&mut g, &head.matrix)
-    };
-    let (logits, head_saved) = head.multiply(&mut g, &input, head_weight);
     g.rec.push(Op::CrossEntropy {
         logits,
         targets,
         losses,
         rows,
         vocab,
-        z_loss,
+        z_loss: objective.z_loss,
         grad: backward,
     });
     let name = if backward {
@@ -293,48 +420,11 @@ pub fn record_train(
         out: total,
         rows,
     });
-
+    if let Some(d) = distill {
+        g.add(logits, d_logits, 1.0 - d.weight, rows * vocab, true);
+    }
     if backward {
-        let d_input = g.activations(dim);
-        head.backward(&mut g, &head_saved, logits, d_input, false);
-        // The gradient of the residual stream, carried from the last block to the embedding.
-        let dx = input.backward(&mut g, Some(&norm), d_input, dim, None);
-        let scale = config.residual_scale();
-        for (layer, ((attention, mlp), saved)) in blocks.iter().zip(&saved).enumerate().rev() {
-            let streams = branch_streams(layer);
-            let d_branch = g.activations(dim);
-            g.add(dx, d_branch, scale, rows * dim, false);
-            dropout(&mut g, d_branch, rate, streams[1]);
-            if let Some(s) = &saved.mlp {
-                mlp.backward(&mut g, s, d_branch, dx);
-            }
-            let d_branch = g.activations(dim);
-            g.add(dx, d_branch, scale, rows * dim, false);
-            dropout(&mut g, d_branch, rate, streams[0]);
-            if let Some(s) = &saved.attention {
-                attention.backward(&mut g, s, d_branch, dx);
-            }
-        }
-        dropout(&mut g, dx, rate, EMBEDDING_STREAM);
-        if !config.use_rope {
-            let dtable = g.grad(params::POSITIONS, config.max_seq_len * dim);
-            g.rec.push(Op::PositionBackward {
-                dx,
-                dtable,
-                rows,
-                seq,
-                dim,
-            });
-        }
-        let dtable = g.grad(&embedding.name, vocab * dim);
-        g.rec.push(Op::EmbedBackward {
-            ids,
-            dout: dx,
-            dtable,
-            rows,
-            dim,
-            vocab,
-        });
+        forward.backward(&mut g, ids, d_logits, rate);
     }
     let label = if backward { "train" } else { "validate" };
     TrainProgram {
@@ -346,11 +436,25 @@ pub fn record_train(
     }
 }
 
+/// The teacher's logits `[rows, vocab]` for the batch that `g` records.
+fn record_teacher(g: &mut Graph, config: &ModelConfig, ids: BufferId) -> BufferId {
+    let mut t = Graph {
+        config,
+        phase: g.phase,
+        rec: std::mem::take(&mut g.rec),
+        lora: None,
+        source: Source::Frozen(TEACHER),
+    };
+    let logits = Forward::record(&mut t, ids, 0.0).logits;
+    g.rec = t.rec;
+    logits
+}
+
 /// A recorded optimiser step.
 #[derive(Debug)]
 pub struct UpdateProgram {
     pub program: Program,
-    /// f32, one squared gradient norm per parameter, in the order of [`params::all`].
+    /// f32, one squared gradient norm per parameter, in the order of [`params::trained`].
     pub norms: BufferId,
     /// f32 `[HISTORY, STEP_FIGURES]`, see [`Op::RecordStep`].
     pub history: BufferId,
@@ -358,8 +462,9 @@ pub struct UpdateProgram {
 
 /// Record the optimiser step: straight-through factors, gradient norm, clipping, AdamW, latent clip, gradients back to zero.
 pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram {
-    let mut g = Graph::new(config, Phase::Train { batch: 1, seq: 1 });
-    let all = params::all(config);
+    let lora = train.lora.as_ref();
+    let mut g = Graph::new(config, Phase::Train { batch: 1, seq: 1 }, None);
+    let all = params::trained(config, lora);
     let norms = g.rec.io(Elem::F32, all.len());
     for (slot, p) in all.iter().enumerate() {
         let len = p.len();
@@ -408,7 +513,7 @@ pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram
             beta1: train.beta1 as f32,
             beta2: train.beta2 as f32,
             eps: train.eps as f32,
-            decay: matches!(p.kind, ParamKind::Matrix(_)),
+            decay: matches!(p.kind, ParamKind::Matrix(_) | ParamKind::Adapter),
             latent_clip: if latent {
                 config.latent_clip_max_training
             } else {

@@ -1,10 +1,10 @@
 //! The state of a recording: what the model's parts share while they record themselves.
 
-use crate::config::ModelConfig;
+use crate::config::{LoraConfig, ModelConfig};
 use crate::program::{BufferId, Elem, Op, Recorder, Weight};
 use crate::quant::tile;
 
-use super::params::Matrix;
+use super::params::{Matrix, Param};
 
 /// What is being recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,19 +15,43 @@ pub enum Phase {
     Train { batch: usize, seq: usize },
 }
 
+/// Where a recording of training takes its model's parameters from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `param.NAME`: latents, quantised in every forward; they have gradients.
+    Trained,
+    /// `PREFIX.NAME`: values to multiply by as they are, quantised once beforehand; no gradients.
+    Frozen(&'static str),
+}
+
+/// Prefix of the buffers of a model that only its adapters are trained of.
+pub const FROZEN: &str = "frozen";
+/// Prefix of the buffers of a teacher.
+pub const TEACHER: &str = "teacher";
+
 /// A recording in progress.
 pub struct Graph<'a> {
     pub config: &'a ModelConfig,
     pub phase: Phase,
     pub rec: Recorder,
+    /// Adapters beside the matrices.
+    pub lora: Option<&'a LoraConfig>,
+    pub source: Source,
 }
 
 impl<'a> Graph<'a> {
-    pub fn new(config: &'a ModelConfig, phase: Phase) -> Self {
+    /// A recording of `config`; with `lora`, its matrices are frozen and have adapters.
+    pub fn new(config: &'a ModelConfig, phase: Phase, lora: Option<&'a LoraConfig>) -> Self {
         Graph {
             config,
             phase,
             rec: Recorder::new(),
+            lora,
+            source: if lora.is_some() {
+                Source::Frozen(FROZEN)
+            } else {
+                Source::Trained
+            },
         }
     }
 
@@ -57,15 +81,31 @@ impl<'a> Graph<'a> {
         self.rec.f32(len)
     }
 
-    /// A float parameter as the forward reads it: the trained value, or the loaded one.
+    /// A float parameter as the forward reads it: the trained or frozen value, or the loaded one.
     pub fn float_param(&mut self, name: &str, len: usize) -> BufferId {
-        let prefix = if self.training() { "param" } else { "weight" };
+        let prefix = match self.source {
+            _ if !self.training() => "weight",
+            Source::Trained => "param",
+            Source::Frozen(prefix) => prefix,
+        };
         self.rec.shared(&format!("{prefix}.{name}"), Elem::F32, len)
     }
 
-    /// The gradient of a parameter; persists so that micro-batches add up.
+    /// A or B of an adapter, which are trained whatever the model is.
+    pub fn adapter_param(&mut self, p: &Param) -> BufferId {
+        let prefix = if self.training() { "param" } else { "weight" };
+        self.rec
+            .shared(&format!("{prefix}.{}", p.name), Elem::F32, p.len())
+    }
+
+    /// The gradient of a parameter that is trained; persists so that micro-batches add up.
     pub fn grad(&mut self, name: &str, len: usize) -> BufferId {
         self.rec.shared(&format!("grad.{name}"), Elem::F32, len)
+    }
+
+    /// The gradient of one of the model's own parameters; none if they are frozen.
+    pub fn model_grad(&mut self, name: &str, len: usize) -> Option<BufferId> {
+        (self.source == Source::Trained).then(|| self.grad(name, len))
     }
 
     /// A packed weight for inference.

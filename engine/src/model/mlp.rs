@@ -34,7 +34,7 @@ impl Mlp {
     pub fn new(g: &Graph, layer: usize) -> Self {
         let c = g.config;
         let name = |part: &str| params::layer_norm_name(layer, part);
-        let linear = |kind| BitLinear::new(g, params::layer_matrix(c, layer, kind));
+        let linear = |kind| BitLinear::of_layer(g, layer, kind);
         Mlp {
             input_norm: RmsNorm::new(name("post_attention_layernorm"), c.hidden_size),
             sub_norm: c
@@ -50,9 +50,9 @@ impl Mlp {
     pub fn forward(&self, g: &mut Graph, x: BufferId) -> (BufferId, Option<MlpSaved>) {
         let c = g.config;
         let (rows, dim) = (g.rows(), c.intermediate_size);
-        let mut precisions = vec![self.up.int8];
-        precisions.extend(self.gate.as_ref().map(|l| l.int8));
-        let input = Prepared::new(g, x, c.hidden_size, Some(&self.input_norm), &precisions);
+        let mut readers = vec![&self.up];
+        readers.extend(&self.gate);
+        let input = Prepared::new(g, x, c.hidden_size, Some(&self.input_norm), &readers);
         let gated = self.gate.as_ref().map(|l| l.forward(g, &input));
         let (up, up_linear) = self.up.forward(g, &input);
         // Without a gate, the activation acts on `up` itself.
@@ -67,7 +67,7 @@ impl Mlp {
             rows,
             dim,
         });
-        let output = Prepared::new(g, hidden, dim, self.sub_norm.as_ref(), &[self.down.int8]);
+        let output = Prepared::new(g, hidden, dim, self.sub_norm.as_ref(), &[&self.down]);
         let (out, down_linear) = self.down.forward(g, &output);
         let saved = match (up_linear, down_linear) {
             (Some(up_linear), Some(down_linear)) => Some(MlpSaved {

@@ -4,15 +4,18 @@ mod attention;
 mod bit_linear;
 mod decoder;
 mod graph;
+mod lora;
 mod mlp;
 mod norm;
 pub mod params;
 
-pub use attention::{ROPE_TABLE, rope_values};
+pub use attention::{ROPE_TABLE, TEACHER_ROPE_TABLE, rope_values};
 pub use decoder::{
-    CANDIDATES, HISTORY, InferProgram, Logits, Objective, RECENT, SamplingBuffers, TrainProgram,
-    UpdateProgram, VALIDATION_LOSS, record_infer, record_train, record_update,
+    CANDIDATES, Distill, HISTORY, InferProgram, KL, Logits, Objective, RECENT, SamplingBuffers,
+    TrainProgram, UpdateProgram, VALIDATION_LOSS, record_infer, record_train, record_update,
 };
+
+pub use graph::{FROZEN, TEACHER};
 
 #[cfg(test)]
 pub(crate) mod tests;

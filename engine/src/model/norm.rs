@@ -3,6 +3,7 @@
 use crate::program::{BufferId, Elem, LinearInput, Op};
 use crate::quant::tile::act_stride;
 
+use super::bit_linear::BitLinear;
 use super::graph::Graph;
 
 /// An RMSNorm of `groups` × `dim` (groups > 1: one norm per head).
@@ -63,7 +64,10 @@ impl RmsNorm {
     ) {
         let rows = g.rows();
         let weight = g.float_param(&self.name, self.dim);
-        let dweight = g.grad(&self.name, self.dim);
+        // A frozen weight's gradient goes where nobody reads it.
+        let dweight = g
+            .model_grad(&self.name, self.dim)
+            .unwrap_or_else(|| g.rec.f32(self.dim));
         g.rec.push(Op::RmsNormBackward {
             x: saved.x,
             weight,
@@ -79,46 +83,45 @@ impl RmsNorm {
     }
 }
 
+/// x quantised to int8 and back.
+fn round(g: &mut Graph, x: BufferId, dim: usize) -> BufferId {
+    let (rows, out) = (g.rows(), g.activations(dim));
+    g.rec.push(Op::FakeQuantAct { x, out, rows, dim });
+    out
+}
+
 /// A projection's input, normalised and quantised as its matrices ask. Matrices reading the same input share it.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     float: Option<BufferId>,
-    /// Training: the fake-quantised twin of `float`.
+    /// Training and adapters: the fake-quantised twin of `float`.
     rounded: Option<BufferId>,
     int8: Option<(BufferId, BufferId)>,
     norm: Option<NormSaved>,
 }
 
 impl Prepared {
-    /// `quantized`: for each reading matrix, whether it takes int8 activations.
+    /// `readers`: the matrices that read it, which decide what they want it as.
     pub fn new(
         g: &mut Graph,
         x: BufferId,
         dim: usize,
         norm: Option<&RmsNorm>,
-        quantized: &[bool],
+        readers: &[&BitLinear],
     ) -> Self {
         let rows = g.rows();
-        let any_int8 = quantized.contains(&true);
-        let any_float = quantized.contains(&false);
+        let any_int8 = readers.iter().any(|l| l.int8);
+        let any_adapter = readers.iter().any(|l| l.lora.is_some());
+        // Adapters multiply floats: the fake-quantised ones beside an int8 matrix.
+        let any_float = any_adapter || readers.iter().any(|l| !l.int8);
         if g.training() {
             let (float, norm) = match norm {
                 Some(norm) => norm.forward(g, x),
                 None => (x, None),
             };
-            let rounded = any_int8.then(|| {
-                let out = g.activations(dim);
-                g.rec.push(Op::FakeQuantAct {
-                    x: float,
-                    out,
-                    rows,
-                    dim,
-                });
-                out
-            });
             return Prepared {
                 float: Some(float),
-                rounded,
+                rounded: any_int8.then(|| round(g, float, dim)),
                 int8: None,
                 norm,
             };
@@ -138,9 +141,12 @@ impl Prepared {
             });
             (codes, scales)
         });
+        let rounded = float
+            .filter(|_| any_int8 && any_adapter)
+            .map(|float| round(g, float, dim));
         Prepared {
             float,
-            rounded: None,
+            rounded,
             int8,
             norm: None,
         }
@@ -156,7 +162,7 @@ impl Prepared {
         }
     }
 
-    /// What a matrix multiplies in training.
+    /// What a matrix multiplies in training, and an adapter always.
     pub fn dense(&self, quantized: bool) -> Option<BufferId> {
         if quantized { self.rounded } else { self.float }
     }

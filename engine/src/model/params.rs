@@ -1,6 +1,6 @@
 //! The parameters of a model: names (Hugging Face's), shapes, precision, initialisation.
 
-use crate::config::{MatrixKind, ModelConfig, QuantMode};
+use crate::config::{LoraConfig, MatrixKind, ModelConfig, QuantMode};
 use crate::program::WeightQuant;
 use crate::rng::Rng;
 
@@ -48,6 +48,8 @@ pub enum ParamKind {
     Positions,
     /// RMSNorm weight.
     Norm,
+    /// A or B of a low-rank adapter.
+    Adapter,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -66,11 +68,20 @@ impl Param {
         self.len() == 0
     }
 
-    /// Initial values: matrices and positions normal with the config's deviations, norms 1. The stream depends on the seed and the
+    /// Initial values: matrices and positions normal with the config's deviations, norms 1. An adapter's A is uniform within ±1/√in, as
+    /// in the code of Hu et al. 2021 (Kaiming's rule with a = √5), and its B is 0, so that it begins as nothing. The stream depends on the seed and the
     /// parameter's name only.
     pub fn init(&self, config: &ModelConfig, seed: u64) -> Vec<f32> {
         let std = match &self.kind {
             ParamKind::Norm => return vec![1.0; self.len()],
+            ParamKind::Adapter if self.name.ends_with(LORA_B) => return vec![0.0; self.len()],
+            ParamKind::Adapter => {
+                let bound = 1.0 / f64::from(*self.shape.last().unwrap_or(&1) as u32).sqrt();
+                let mut rng = Rng::named(seed, &self.name);
+                return (0..self.len())
+                    .map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32)
+                    .collect();
+            }
             ParamKind::Matrix(m) if m.name == EMBEDDING => config.embed_init_std,
             ParamKind::Positions | ParamKind::Matrix(_) => config.init_std,
         };
@@ -78,6 +89,10 @@ impl Param {
         (0..self.len()).map(|_| rng.normal() * std).collect()
     }
 }
+
+/// Ends of the names of an adapter's two matrices, which replace `weight`.
+pub const LORA_A: &str = "lora_A.weight";
+pub const LORA_B: &str = "lora_B.weight";
 
 pub const EMBEDDING: &str = "model.embed_tokens.weight";
 pub const LM_HEAD: &str = "lm_head.weight";
@@ -107,19 +122,10 @@ pub fn lm_head(config: &ModelConfig) -> Matrix {
 }
 
 pub fn layer_matrix(config: &ModelConfig, layer: usize, kind: MatrixKind) -> Matrix {
-    let part = match kind {
-        MatrixKind::Q => "self_attn.q_proj",
-        MatrixKind::K => "self_attn.k_proj",
-        MatrixKind::V => "self_attn.v_proj",
-        MatrixKind::O => "self_attn.o_proj",
-        MatrixKind::Gate => "mlp.gate_proj",
-        MatrixKind::Up => "mlp.up_proj",
-        MatrixKind::Down => "mlp.down_proj",
-    };
     let mode = config.bit_map().layer_modes[layer].get(kind);
     Matrix::new(
         config,
-        format!("model.layers.{layer}.{part}.weight"),
+        format!("model.layers.{layer}.{}.weight", kind.module()),
         config.matrix_shape(kind),
         mode,
     )
@@ -170,4 +176,38 @@ pub fn all(config: &ModelConfig) -> Vec<Param> {
         params.push(matrix(lm_head(config)));
     }
     params
+}
+
+/// The adapter of matrix `m`: A `[rank, cols]` and B `[rows, rank]`.
+pub fn adapter(m: &Matrix, rank: usize) -> [Param; 2] {
+    let module = m.name.strip_suffix("weight").unwrap_or(&m.name);
+    let param = |end: &str, shape| Param {
+        name: format!("{module}{end}"),
+        shape,
+        kind: ParamKind::Adapter,
+    };
+    [
+        param(LORA_A, vec![rank, m.cols]),
+        param(LORA_B, vec![m.rows, rank]),
+    ]
+}
+
+/// The matrices that `lora` adapts, in file order.
+pub fn adapted(config: &ModelConfig, lora: &LoraConfig) -> Vec<Matrix> {
+    (0..config.num_layers)
+        .flat_map(|layer| config.matrices().map(move |kind| (layer, kind)))
+        .filter(|(_, kind)| lora.targets.contains(kind))
+        .map(|(layer, kind)| layer_matrix(config, layer, kind))
+        .collect()
+}
+
+/// What training changes: the adapters if there are any, otherwise every parameter.
+pub fn trained(config: &ModelConfig, lora: Option<&LoraConfig>) -> Vec<Param> {
+    match lora {
+        None => all(config),
+        Some(lora) => adapted(config, lora)
+            .iter()
+            .flat_map(|m| adapter(m, lora.rank))
+            .collect(),
+    }
 }

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use super::*;
 use crate::backend::cpu::CpuBackend;
 use crate::backend::{Backend, elements};
-use crate::config::{Activation, LayerBitMap, ModelConfig, QuantMode, WeightScale};
+use crate::config::{
+    Activation, LayerBitMap, LoraConfig, MatrixKind, ModelConfig, QuantMode, WeightScale,
+};
 use crate::program::{Elem, Knobs};
 use crate::reference::Reference;
 use crate::rng::Rng;
@@ -66,7 +68,35 @@ pub struct Case {
     seq: usize,
     alpha: f32,
     arenas: f32,
-    objective: Objective,
+    objective: Objective<'static>,
+    /// Train adapters.
+    lora: Option<LoraConfig>,
+    /// A teacher, with the weight and temperature of its divergence.
+    teacher: Option<(ModelConfig, f32, f32)>,
+}
+
+/// Upload what the forward of a frozen model reads.
+fn upload_frozen(
+    backend: &mut dyn Backend,
+    prefix: &str,
+    config: &ModelConfig,
+    values: &HashMap<String, Vec<f32>>,
+) {
+    for p in params::all(config) {
+        let v = match &p.kind {
+            params::ParamKind::Matrix(m) => {
+                crate::quant::dequantized(&values[&p.name], m.rows, m.cols, &m.quant)
+            }
+            _ => values[&p.name].clone(),
+        };
+        backend
+            .upload(
+                &format!("{prefix}.{}", p.name),
+                Elem::F32,
+                bytemuck::cast_slice(&v),
+            )
+            .unwrap();
+    }
 }
 
 /// Largest relative error of the loss and of all gradients on an empty backend, and which of them it is.
@@ -78,7 +108,17 @@ pub fn compare(
 ) -> (f64, String) {
     let c = &case.config;
     c.validate().unwrap();
-    let values = values(c, seed);
+    let lora = case.lora.as_ref();
+    let mut values = values(c, seed);
+    let trained = params::trained(c, lora);
+    if lora.is_some() {
+        // B away from 0, or A would have no gradient.
+        let mut rng = Rng::new(seed + 1);
+        for p in &trained {
+            let v = (0..p.len()).map(|_| 0.3 * rng.normal()).collect();
+            values.insert(p.name.clone(), v);
+        }
+    }
     let n = case.batch * case.seq;
     let mut rng = Rng::new(seed + 100);
     let ids: Vec<u32> = (0..n)
@@ -88,18 +128,41 @@ pub fn compare(
         .map(|_| rng.below(c.vocab_size as u64) as u32)
         .collect();
 
-    let mut reference = Reference::new(c, &values).unwrap();
+    let mut reference = Reference::new(c, &values, lora).unwrap();
     reference.alpha = f64::from(case.alpha);
     reference.arenas = f64::from(case.arenas);
     if case.objective.dropout > 0.0 {
         reference.dropout = Some((5, case.objective.dropout));
     }
-    let loss = reference
-        .loss(&ids, &targets, case.batch, f64::from(case.objective.z_loss))
-        .unwrap();
+    let teacher = case.teacher.as_ref().map(|(config, weight, temperature)| {
+        let values = self::values(config, seed + 7);
+        upload_frozen(backend, TEACHER, config, &values);
+        if config.use_rope {
+            let table = rope_values(config.max_seq_len, config.head_dim(), config.rope_theta);
+            backend
+                .upload(TEACHER_ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))
+                .unwrap();
+        }
+        let logits = Reference::new(config, &values, None)
+            .and_then(|t| t.logits(&ids, case.batch))
+            .and_then(|l| l.reshape((n, c.vocab_size)))
+            .unwrap();
+        (logits, (f64::from(*weight), f64::from(*temperature)))
+    });
+    let loss = match &teacher {
+        Some((logits, settings)) => {
+            reference.distilled_loss(&ids, &targets, case.batch, logits, *settings)
+        }
+        None => reference.loss(&ids, &targets, case.batch, f64::from(case.objective.z_loss)),
+    }
+    .unwrap();
     let want = loss.backward().unwrap();
 
-    for (name, v) in &values {
+    if lora.is_some() {
+        upload_frozen(backend, FROZEN, c, &values);
+    }
+    let uploaded = trained.iter().map(|p| (&p.name, &values[&p.name]));
+    for (name, v) in uploaded {
         backend
             .upload(&format!("param.{name}"), Elem::F32, bytemuck::cast_slice(v))
             .unwrap();
@@ -110,7 +173,16 @@ pub fn compare(
             .upload(ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))
             .unwrap();
     }
-    let step = record_train(c, case.batch, case.seq, case.objective, true);
+    let objective = Objective {
+        lora,
+        distill: case.teacher.as_ref().map(|t| Distill {
+            teacher: &t.0,
+            weight: t.1,
+            temperature: t.2,
+        }),
+        ..case.objective
+    };
+    let step = record_train(c, case.batch, case.seq, objective, true);
     let (ids_at, targets_at, losses_at) = (step.ids, step.targets, step.losses);
     let program = backend.prepare(step.program).unwrap();
     backend
@@ -131,12 +203,12 @@ pub fn compare(
     let losses = pollster::block_on(backend.read(program, &[losses_at])).unwrap();
     let mean = elements::<f32>(&losses[0]).iter().sum::<f32>() / n as f32;
     let mut worst = (0.0, String::new());
-    if case.objective.z_loss == 0.0 {
+    if case.objective.z_loss == 0.0 && teacher.is_none() {
         let want = loss.to_scalar::<f64>().unwrap();
         assert!(mean.is_finite(), "loss {mean}");
         worst = ((f64::from(mean) - want).abs() / want, "the loss".to_owned());
     }
-    for p in params::all(c) {
+    for p in trained {
         let bytes = pollster::block_on(backend.download(&format!("grad.{}", p.name))).unwrap();
         let mut got: Vec<f32> = elements(&bytes);
         if let params::ParamKind::Matrix(m) = &p.kind
@@ -184,6 +256,8 @@ fn case(name: &str, config: ModelConfig) -> Case {
         alpha: 0.0,
         arenas: 0.0,
         objective: Objective::default(),
+        lora: None,
+        teacher: None,
     }
 }
 
@@ -334,14 +408,14 @@ pub fn switches() -> Vec<Case> {
         Case {
             objective: Objective {
                 z_loss: 0.01,
-                dropout: 0.0,
+                ..Objective::default()
             },
             ..case("z-loss", base.clone())
         },
         Case {
             objective: Objective {
-                z_loss: 0.0,
                 dropout: 0.3,
+                ..Objective::default()
             },
             ..case("dropout", base.clone())
         },
@@ -394,6 +468,115 @@ pub fn weight_scales() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// Adapters of every matrix beside every quantiser, one target at a time, and with norms in between.
+pub fn adapters() -> Vec<Case> {
+    let swiglu = |mode| ModelConfig {
+        use_swiglu: true,
+        use_rope: true,
+        num_kv_heads: Some(2),
+        ..with_map(mode, QuantMode::F16)
+    };
+    let lora = |targets: &[MatrixKind]| {
+        Some(LoraConfig {
+            rank: 3,
+            alpha: 5.0,
+            targets: targets.to_vec(),
+        })
+    };
+    let mut cases = Vec::new();
+    for mode in QuantMode::ALL {
+        cases.push(Case {
+            lora: lora(&MatrixKind::ALL),
+            ..case(&format!("adapters, {mode}"), swiglu(mode))
+        });
+    }
+    for kind in MatrixKind::ALL {
+        cases.push(Case {
+            lora: lora(&[kind]),
+            ..case(
+                &format!("adapter of {}", kind.key()),
+                swiglu(QuantMode::Ternary),
+            )
+        });
+    }
+    cases.push(Case {
+        lora: lora(&MatrixKind::ALL),
+        objective: Objective {
+            dropout: 0.2,
+            ..Objective::default()
+        },
+        ..case(
+            "adapters, learned positions, sub norms, dropout",
+            ModelConfig {
+                use_sub_norm: true,
+                tie_word_embeddings: false,
+                ..with_map(QuantMode::Ternary, QuantMode::EightBit)
+            },
+        )
+    });
+    cases
+}
+
+/// A student that follows a teacher of other sizes.
+pub fn distillation() -> Vec<Case> {
+    let teacher = ModelConfig {
+        hidden_size: 40,
+        num_layers: 1,
+        num_heads: 2,
+        use_rope: true,
+        max_seq_len: 24,
+        ..with_map(QuantMode::F16, QuantMode::F16)
+    };
+    let teacher = ModelConfig {
+        layer_bit_map: Some(LayerBitMap::sandwich(1, QuantMode::F16)),
+        ..teacher
+    };
+    let student = ModelConfig {
+        use_rope: true,
+        ..config()
+    };
+    [(0.5, 2.0), (1.0, 1.0), (0.25, 4.0)]
+        .map(|(weight, temperature)| Case {
+            teacher: Some((teacher.clone(), weight, temperature)),
+            ..case(
+                &format!("distilled, weight {weight}, temperature {temperature}"),
+                student.clone(),
+            )
+        })
+        .into()
+}
+
+#[test]
+fn gradients_of_adapters_equal_autograd() {
+    check(
+        &mut CpuBackend::new(2),
+        &adapters(),
+        GRADIENT_TOLERANCE,
+        &[11],
+    );
+}
+
+#[test]
+fn gradients_of_distillation_equal_autograd() {
+    check(
+        &mut CpuBackend::new(2),
+        &distillation(),
+        GRADIENT_TOLERANCE,
+        &[11],
+    );
+}
+
+#[test]
+fn a_wrong_gradient_of_an_adapter_fails_the_comparison() {
+    let case = adapters().swap_remove(2);
+    for end in ["lora_A.weight", "lora_B.weight"] {
+        let name = format!("model.layers.0.self_attn.v_proj.{end}");
+        let (error, which) = compare(&mut CpuBackend::new(2), &case, 11, Some(&name));
+        assert_eq!(which, name);
+        assert!(error > 10.0 * GRADIENT_TOLERANCE);
+    }
 }
 
 #[test]

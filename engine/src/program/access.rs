@@ -152,6 +152,13 @@ impl Op {
                 grad,
                 ..
             } => Access::new(&[*logits, *targets], &[*losses]).also_writes(grad.then_some(*logits)),
+            Op::KlDivergence {
+                logits,
+                teacher,
+                targets,
+                losses,
+                ..
+            } => Access::new(&[*logits, *teacher, *targets], &[*teacher, *losses]),
             Op::EmbedBackward {
                 ids, dout, dtable, ..
             } => Access::new(&[*ids, *dout, *dtable], &[*dtable]),
@@ -201,6 +208,7 @@ impl Op {
             Op::ActivateBackward { .. } => "activate_backward",
             Op::Scale { .. } => "scale",
             Op::CrossEntropy { .. } => "cross_entropy",
+            Op::KlDivergence { .. } => "kl_divergence",
             Op::EmbedBackward { .. } => "embed_backward",
             Op::PositionBackward { .. } => "position_backward",
             Op::SquaredNorm { .. } => "squared_norm",

@@ -280,6 +280,21 @@ pub enum Op {
         z_loss: f32,
         grad: bool,
     },
+    /// Distillation (Hinton et al. 2015) with p = softmax(teacher / T), q = softmax(logits / T): `losses[r] = KL(p ‖ q)` in nats, 0 where
+    /// `targets[r]` is `u32::MAX`; `teacher` becomes the gradient of w·T²·KL by `logits`, w·T·(q − p), times `knobs.grad_scale`. `logits` and
+    /// `teacher` f32 `[rows, vocab]`.
+    KlDivergence {
+        logits: BufferId,
+        teacher: BufferId,
+        targets: BufferId,
+        losses: BufferId,
+        rows: usize,
+        vocab: usize,
+        /// w.
+        weight: f32,
+        /// T.
+        temperature: f32,
+    },
     /// Inverted dropout in place (Srivastava et al. 2014): `x[i] = keeps(i) ? x[i]/(1 − rate) : 0` with the mask
     /// [`DropoutMask`](super::DropoutMask)`(knobs.seed, stream, rate)`; on a gradient, its backward. `x` f32 `[len]`.
     Dropout {

@@ -7,6 +7,7 @@
 //!
 //! A scale covers a *span*: the tensor, a row or a group of columns. Rounding is half to even.
 
+mod latents;
 pub mod tile;
 
 use crate::config::{ModelConfig, QuantMode, WeightScale};
@@ -198,6 +199,16 @@ pub fn quantize(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant) -
         codes.extend(part.iter().map(|w| quant.code(&span, *w)));
     }
     Quantized { codes, scales }
+}
+
+/// The hard-quantised values of `[rows, cols]` latents, as the forward pass multiplies them; F16 latents as they are.
+pub fn dequantized(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant) -> Vec<f32> {
+    let mut values = Vec::with_capacity(latent.len());
+    for part in latent.chunks(quant.span_len(rows, cols).max(1)) {
+        let span = quant.span(part);
+        values.extend(part.iter().map(|w| quant.forward(&span, *w, 0.0)));
+    }
+    values
 }
 
 /// α of the soft quantiser at `step`: 1 → 8 linearly over the first `fraction` of the steps, then 0 (hard).

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use candle_core::{D, Device, Result, Tensor, Var};
 
-use crate::config::{Activation, MatrixKind, ModelConfig, QuantMode, WeightScale};
+use crate::config::{Activation, LoraConfig, MatrixKind, ModelConfig, QuantMode, WeightScale};
 use crate::model::params;
 use crate::program::DropoutMask;
 
@@ -19,6 +19,7 @@ pub struct Reference<'a> {
     pub arenas: f64,
     /// Seed and rate of dropout.
     pub dropout: Option<(u32, f32)>,
+    lora: Option<&'a LoraConfig>,
 }
 
 fn tensor(values: Vec<f64>, shape: &[usize]) -> Result<Tensor> {
@@ -26,9 +27,15 @@ fn tensor(values: Vec<f64>, shape: &[usize]) -> Result<Tensor> {
 }
 
 impl<'a> Reference<'a> {
-    pub fn new(config: &'a ModelConfig, values: &HashMap<String, Vec<f32>>) -> Result<Self> {
+    /// `values` of every parameter and, with `lora`, of the adapters.
+    pub fn new(
+        config: &'a ModelConfig,
+        values: &HashMap<String, Vec<f32>>,
+        lora: Option<&'a LoraConfig>,
+    ) -> Result<Self> {
         let mut vars = HashMap::new();
-        for p in params::all(config) {
+        let adapters = lora.map_or(Vec::new(), |_| params::trained(config, lora));
+        for p in params::all(config).into_iter().chain(adapters) {
             let v = values[&p.name].iter().map(|v| f64::from(*v)).collect();
             vars.insert(p.name.clone(), Var::from_tensor(&tensor(v, &p.shape)?)?);
         }
@@ -38,6 +45,7 @@ impl<'a> Reference<'a> {
             alpha: 0.0,
             arenas: 0.0,
             dropout: None,
+            lora,
         })
     }
 
@@ -159,9 +167,19 @@ impl<'a> Reference<'a> {
             x.clone()
         };
         let (b, t, d) = x.dims3()?;
-        x.reshape((b * t, d))?
-            .matmul(&self.weight(name, mode)?.t()?)?
-            .reshape((b, t, ()))
+        let x = x.reshape((b * t, d))?;
+        let mut y = x.matmul(&self.weight(name, mode)?.t()?)?;
+        let adapter = |end| self.vars.get(&name.replace("weight", end));
+        if let (Some(lora), Some(down), Some(up)) = (
+            self.lora,
+            adapter("lora_A.weight"),
+            adapter("lora_B.weight"),
+        ) {
+            // B·(A·x)·α/r, Hu et al. 2021, equation 3 and §4.1.
+            let low = x.matmul(&down.t()?)?.matmul(&up.t()?)?;
+            y = (y + (low * (lora.alpha / lora.rank as f64))?)?;
+        }
+        y.reshape((b, t, ()))
     }
 
     fn rope(&self, x: &Tensor) -> Result<Tensor> {
@@ -304,5 +322,26 @@ impl<'a> Reference<'a> {
         let targets = Tensor::from_vec(targets.to_vec(), (n, 1), &Device::Cpu)?;
         let nll = (&lse - logits.gather(&targets, 1)?)?;
         (nll + (lse.sqr()? * z)?)?.mean_all()
+    }
+
+    /// (1 − w)·cross-entropy + w·T²·KL(softmax(teacher / T) ‖ softmax(z / T)), means over the tokens; teacher `[n, vocab]`.
+    pub fn distilled_loss(
+        &self,
+        ids: &[u32],
+        targets: &[u32],
+        batch: usize,
+        teacher: &Tensor,
+        (weight, temperature): (f64, f64),
+    ) -> Result<Tensor> {
+        let logits = self.logits(ids, batch)?.reshape(teacher.dims())?;
+        let log_softmax = |x: &Tensor| -> Result<Tensor> {
+            let x = (x / temperature)?;
+            let x = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?;
+            x.broadcast_sub(&x.exp()?.sum_keepdim(D::Minus1)?.log()?)
+        };
+        let (p, q) = (log_softmax(teacher)?.detach(), log_softmax(&logits)?);
+        let kl = (p.exp()? * (p - q)?)?.sum(D::Minus1)?.mean_all()?;
+        (self.loss(ids, targets, batch, 0.0)? * (1.0 - weight))?
+            + (kl * (weight * temperature * temperature))?
     }
 }

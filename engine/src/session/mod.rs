@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use device::open_backend;
 pub use protocol::{Command, DeviceChoice, Event, FinishReason, Message, ModelInfo, Stats};
 
+use crate::adapter::Adapter;
 use crate::backend::BackendOptions;
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, OneBit};
@@ -104,7 +105,18 @@ impl Session {
         device: DeviceChoice,
         emit: &mut dyn FnMut(Event),
     ) {
-        match self.try_load(source, device, emit).await {
+        self.load_adapted(source, None, device, emit).await;
+    }
+
+    /// As [`Session::load`], with an adapter beside the model.
+    pub async fn load_adapted(
+        &mut self,
+        source: &dyn ByteSource,
+        adapter: Option<&Adapter>,
+        device: DeviceChoice,
+        emit: &mut dyn FnMut(Event),
+    ) {
+        match self.try_load(source, adapter, device, emit).await {
             Ok(info) => emit(Event::Loaded {
                 model: Box::new(info),
             }),
@@ -117,6 +129,7 @@ impl Session {
     async fn try_load(
         &mut self,
         source: &dyn ByteSource,
+        adapter: Option<&Adapter>,
         device: DeviceChoice,
         emit: &mut dyn FnMut(Event),
     ) -> Result<ModelInfo> {
@@ -142,7 +155,7 @@ impl Session {
         )
         .await?;
         let total = source.len();
-        let model = Model::load(backend, &file, source, &mut |done| {
+        let model = Model::load_adapted(backend, &file, source, adapter, &mut |done| {
             emit(Event::Progress { done, total });
         })
         .await?;

@@ -6,6 +6,8 @@ mod template;
 pub use stream::TextStream;
 pub use template::ChatTemplate;
 
+use std::collections::HashMap;
+
 use std::collections::HashSet;
 
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
@@ -159,6 +161,11 @@ impl Tokenizer {
     /// Every id is below this. Tokenizers with unused ids have fewer tokens than it says.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
+    }
+
+    /// Every token's text and id, special ones included.
+    pub fn vocabulary(&self) -> HashMap<String, u32> {
+        self.inner.get_vocab(true).into_iter().collect()
     }
 
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::checkpoint::folder_name;
+use super::checkpoint::{folder_name, is_checkpoint};
 use super::files;
 use crate::error::{Error, IoContext, Result};
 
@@ -93,7 +93,7 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     let fail = |m: String| Error::Checkpoint(format!("{}: {m}", file.display()));
     let named: File = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
     let folder = path.with_file_name(&named.checkpoint);
-    if !folder.join("config.json").is_file() {
+    if !is_checkpoint(&folder) {
         return Err(fail(format!(
             "it names {}, which is not there; give a step-… folder instead",
             named.checkpoint

@@ -9,23 +9,26 @@
 //! | `train_state.json` | schema version, step, [`TrainConfig`], tokens seen |
 //! | `optimizer.safetensors` | AdamW moments `m.NAME`, `v.NAME` |
 //!
+//! Trained adapters are in [`crate::adapter`]'s two files instead of `config.json` and `model.safetensors`.
+//!
 //! A checkpoint is written into a folder of another name, synced, and renamed, and renamed again before it is deleted: a folder
 //! named `step-…` is always whole. `best.json` beside the folders names the one with the lowest validation loss. Folders that an interruption left under other names are cleared away by the next save.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::best;
 pub use super::best::{Best, Exact};
 use super::files::{self, write_synced as write};
 use super::trainer::Trainer;
+use crate::adapter::{self, Adapter};
 use crate::config::{ModelConfig, TrainConfig};
 use crate::data::StreamPlace;
 use crate::error::{Error, IoContext, Result};
 use crate::model::params;
+pub use crate::tensors::Tensors;
+use crate::tensors::{self, Parameters};
 
 /// End of the names of folders that are being written or deleted; they begin with a dot.
 const UNFINISHED: &str = ".tmp";
@@ -62,6 +65,9 @@ pub struct TrainState {
     /// Where a training on streamed texts is.
     #[serde(default)]
     pub place: Option<StreamPlace>,
+    /// Checksum of the teacher.
+    #[serde(default)]
+    pub teacher: Option<u32>,
 }
 
 /// Files that go with the model but are not changed by training.
@@ -71,48 +77,79 @@ pub struct Companions {
     pub chat_template: Option<String>,
 }
 
-fn serialize(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>> {
-    let views = tensors
-        .iter()
-        .map(|(name, shape, values)| {
-            TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values))
-                .map(|v| (name.as_str(), v))
-        })
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|e| Error::Checkpoint(e.to_string()))?;
-    safetensors::serialize(views, None).map_err(|e| Error::Checkpoint(e.to_string()))
-}
-
-/// Shape and values of tensors by name.
-pub type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
-
 /// Tensors of a safetensors file as f32 (F32, F16 and BF16 are read).
 pub fn read_safetensors(path: &Path) -> Result<Tensors> {
     let bytes = std::fs::read(path).at("read", path)?;
-    let fail = |m: String| Error::Checkpoint(format!("{}: {m}", path.display()));
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(e.to_string()))?;
-    let mut out = HashMap::new();
-    for (name, view) in file.tensors() {
-        let d = view.data();
-        let pairs = || d.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b));
-        let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => d
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b))
-                .collect(),
-            Dtype::F16 => pairs().map(|b| half::f16::from_bits(b).to_f32()).collect(),
-            Dtype::BF16 => pairs().map(|b| half::bf16::from_bits(b).to_f32()).collect(),
-            other => {
-                return Err(fail(format!(
-                    "tensor {name} has type {other:?}; supported: F32, F16, BF16"
-                )));
-            }
-        };
-        out.insert(name, (view.shape().to_vec(), values));
+    tensors::parse(&bytes).map_err(|e| Error::Checkpoint(format!("{}: {e}", path.display())))
+}
+
+/// An adapter's folder: itself, or the checkpoint it [names](resolve).
+pub fn read_adapter(path: &Path) -> Result<Adapter> {
+    let dir = resolve(path)?;
+    if !dir.join(adapter::CONFIG_FILE).is_file() {
+        return Err(Error::Checkpoint(format!(
+            "{} holds a model, not an adapter: it has no {}",
+            dir.display(),
+            adapter::CONFIG_FILE
+        )));
     }
-    Ok(out)
+    let config = read_text(&dir.join(adapter::CONFIG_FILE))?;
+    let weights = dir.join(adapter::WEIGHTS_FILE);
+    let weights = std::fs::read(&weights).at("read", &weights)?;
+    Adapter::parse(&config, &weights)
+        .map_err(|e| Error::Checkpoint(format!("{}: {e}", dir.display())))
+}
+
+fn serialize(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>> {
+    tensors::serialize(tensors).map_err(Error::Checkpoint)
+}
+
+/// Write a model without training state into the new folder `dir`.
+pub fn write_model(
+    dir: &Path,
+    config: &ModelConfig,
+    parameters: &Parameters,
+    companions: &Companions,
+) -> Result<()> {
+    if dir.exists() {
+        return Err(Error::Checkpoint(format!(
+            "{} exists; choose another folder",
+            dir.display()
+        )));
+    }
+    std::fs::create_dir_all(dir).at("create", dir)?;
+    let tensors: Vec<_> = params::all(config)
+        .into_iter()
+        .map(|p| {
+            let values = parameters.get(&p.name).cloned().unwrap_or_default();
+            (p.name, p.shape, values)
+        })
+        .collect();
+    companions.write(dir)?;
+    write(&dir.join("model.safetensors"), &serialize(&tensors)?)?;
+    // Last: a folder without it is no checkpoint.
+    write(&dir.join("config.json"), pretty(config)?.as_bytes())
+}
+
+impl Companions {
+    fn write(&self, dir: &Path) -> Result<()> {
+        write(&dir.join("tokenizer.json"), self.tokenizer.as_bytes())?;
+        match &self.chat_template {
+            Some(template) => write(&dir.join("chat_template.jinja"), template.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn read(dir: &Path) -> Result<Self> {
+        let template = dir.join("chat_template.jinja");
+        Ok(Companions {
+            tokenizer: read_text(&dir.join("tokenizer.json"))?,
+            chat_template: template
+                .is_file()
+                .then(|| read_text(&template))
+                .transpose()?,
+        })
+    }
 }
 
 /// Write `dir/step-N`, whole or not at all; returns its path.
@@ -126,35 +163,34 @@ pub async fn save(
     let (target, draft) = (dir.join(&name), dir.join(format!(".{name}{UNFINISHED}")));
     clear_unfinished(dir)?;
     std::fs::create_dir_all(&draft).at("create", &draft)?;
-    let all = params::all(&trainer.config);
+    let base = trainer.base().cloned();
     let mut model = Vec::new();
     let mut moments = Vec::new();
-    for p in &all {
-        model.push((
-            p.name.clone(),
-            p.shape.clone(),
-            trainer.parameter(&p.name).await?,
-        ));
+    for p in trainer.trained() {
+        let name = match base {
+            Some(_) => Adapter::file_name(&p.name),
+            None => p.name.clone(),
+        };
+        model.push((name, p.shape.clone(), trainer.parameter(&p.name).await?));
         for m in MOMENTS {
             let name = format!("{m}.{}", p.name);
             let values = trainer.buffer(&name).await?;
             moments.push((name, p.shape.clone(), values));
         }
     }
-    write(
-        &draft.join("config.json"),
-        pretty(&trainer.config)?.as_bytes(),
-    )?;
+    let (config, description, weights) = match (&base, &trainer.train.lora) {
+        (Some(base), Some(lora)) => (
+            adapter::CONFIG_FILE,
+            Adapter::config_json(lora, base)?,
+            adapter::WEIGHTS_FILE,
+        ),
+        _ => ("config.json", pretty(&trainer.config)?, "model.safetensors"),
+    };
+    write(&draft.join(config), description.as_bytes())?;
     write(&draft.join("train_state.json"), pretty(state)?.as_bytes())?;
-    write(
-        &draft.join("tokenizer.json"),
-        companions.tokenizer.as_bytes(),
-    )?;
-    if let Some(template) = &companions.chat_template {
-        write(&draft.join("chat_template.jinja"), template.as_bytes())?;
-    }
+    companions.write(&draft)?;
     write(&draft.join("optimizer.safetensors"), &serialize(&moments)?)?;
-    write(&draft.join("model.safetensors"), &serialize(&model)?)?;
+    write(&draft.join(weights), &serialize(&model)?)?;
     if target.exists() {
         remove(&target)?;
     }
@@ -180,7 +216,7 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
             .file_name()
             .and_then(|n| n.to_str())
             .unwrap_or_default();
-        if name.starts_with("step-") && path.join("model.safetensors").is_file() {
+        if name.starts_with("step-") && is_checkpoint(&path) {
             found.push(path);
         }
     }
@@ -191,7 +227,12 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
 /// The newest checkpoint whose parameters are all finite.
 pub(super) fn last_good(dir: &Path) -> Result<Option<PathBuf>> {
     let finite = |path: &PathBuf| {
-        load(path).is_ok_and(|l| l.tensors.values().flatten().all(|v| v.is_finite()))
+        let weights = [adapter::WEIGHTS_FILE, "model.safetensors"].map(|name| path.join(name));
+        let weights = weights.iter().find(|path| path.is_file());
+        weights.is_some_and(|path| {
+            read_safetensors(path)
+                .is_ok_and(|t| t.values().flat_map(|(_, v)| v).all(|v| v.is_finite()))
+        })
     };
     Ok(list(dir)?.into_iter().rev().find(finite))
 }
@@ -239,6 +280,13 @@ pub(super) fn folder_name(step: usize) -> String {
     format!("step-{step:07}")
 }
 
+/// Whether `path` holds a model or an adapter.
+pub(super) fn is_checkpoint(path: &Path) -> bool {
+    ["config.json", adapter::CONFIG_FILE]
+        .iter()
+        .any(|name| path.join(name).is_file())
+}
+
 /// Whether `path` is a folder, or stands for one (`RUN/best`), that [`resolve`] may find a checkpoint in.
 pub fn is_checkpoint_path(path: &Path) -> bool {
     path.is_dir() || best::is_best(path)
@@ -249,7 +297,7 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     if best::is_best(path) {
         return best::resolve(path);
     }
-    if path.join("config.json").is_file() {
+    if is_checkpoint(path) {
         return Ok(path.to_owned());
     }
     list(path)?.pop().ok_or_else(|| {
@@ -268,7 +316,7 @@ fn read_text(path: &Path) -> Result<String> {
 #[derive(Debug)]
 pub struct Loaded {
     pub config: ModelConfig,
-    pub tensors: HashMap<String, Vec<f32>>,
+    pub tensors: Parameters,
     pub companions: Companions,
     /// Absent in folders that were not written by training.
     pub state: Option<TrainState>,
@@ -276,23 +324,22 @@ pub struct Loaded {
 
 /// Read a checkpoint folder and check it against its own config.
 pub fn load(dir: &Path) -> Result<Loaded> {
+    if !dir.join("config.json").is_file() && dir.join(adapter::CONFIG_FILE).is_file() {
+        return Err(Error::Checkpoint(format!(
+            "{} is an adapter, not a model: give the model it belongs to, and this folder as --adapter",
+            dir.display()
+        )));
+    }
     let config = ModelConfig::from_json(&read_text(&dir.join("config.json"))?)?;
     let tensors = checked(
         &config,
         read_safetensors(&dir.join("model.safetensors"))?,
         dir,
     )?;
-    let template = dir.join("chat_template.jinja");
     let state = dir.join("train_state.json");
     Ok(Loaded {
         tensors,
-        companions: Companions {
-            tokenizer: read_text(&dir.join("tokenizer.json"))?,
-            chat_template: template
-                .is_file()
-                .then(|| read_text(&template))
-                .transpose()?,
-        },
+        companions: Companions::read(dir)?,
         state: state.is_file().then(|| read_state(&state)).transpose()?,
         config,
     })
@@ -311,11 +358,7 @@ fn read_state(path: &Path) -> Result<TrainState> {
     Ok(state)
 }
 
-fn checked(
-    config: &ModelConfig,
-    mut found: Tensors,
-    dir: &Path,
-) -> Result<HashMap<String, Vec<f32>>> {
+fn checked(config: &ModelConfig, mut found: Tensors, dir: &Path) -> Result<Parameters> {
     params::all(config)
         .into_iter()
         .map(|p| {
@@ -335,37 +378,60 @@ fn checked(
         .collect()
 }
 
-/// Put a checkpoint's parameters, moments and step back into a trainer recorded from the same config; returns the rest of it.
-pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Companions)> {
+/// What a checkpoint trained, if it is one of the same model as the trainer's.
+fn trained(trainer: &Trainer, dir: &Path) -> Result<Parameters> {
+    if let Some(base) = trainer.base() {
+        let adapter = read_adapter(dir)?;
+        adapter.check(&trainer.config, base.checksum.unwrap_or_default())?;
+        if trainer.train.lora.as_ref() != Some(&adapter.lora) {
+            return Err(Error::Checkpoint(format!(
+                "{} has LoRA of rank {}, alpha {} on other matrices or of other size than asked for; resume with the same settings",
+                dir.display(),
+                adapter.lora.rank,
+                adapter.lora.alpha
+            )));
+        }
+        return Ok(adapter.tensors);
+    }
     let loaded = load(dir)?;
     if loaded.config != trainer.config {
         return Err(Error::Checkpoint(format!(
-            "{}/config.json differs from the --config given; resume with the same model",
+            "{}/config.json differs from the --config or --model given; resume with the same one",
             dir.display()
         )));
     }
-    let state = loaded.state.ok_or_else(|| {
-        Error::Checkpoint(format!(
+    Ok(loaded.tensors)
+}
+
+/// Put a checkpoint's parameters, moments and step back into a trainer recorded from the same config; returns the rest of it.
+pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Companions)> {
+    let tensors = trained(trainer, dir)?;
+    let state = dir.join("train_state.json");
+    if !state.is_file() {
+        return Err(Error::Checkpoint(format!(
             "{} has no train_state.json to resume from",
             dir.display()
-        ))
-    })?;
+        )));
+    }
+    let state = read_state(&state)?;
     let mut moments = read_safetensors(&dir.join("optimizer.safetensors"))?;
-    for (name, values) in &loaded.tensors {
-        trainer.set_buffer(&format!("param.{name}"), values)?;
+    for p in trainer.trained() {
+        let missing =
+            |file, key: &str| Error::Checkpoint(format!("{}/{file} lacks {key}", dir.display()));
+        let values = tensors
+            .get(&p.name)
+            .ok_or_else(|| missing(adapter::WEIGHTS_FILE, &p.name))?;
+        trainer.set_buffer(&format!("param.{}", p.name), values)?;
         for m in MOMENTS {
-            let key = format!("{m}.{name}");
-            let (_, values) = moments.remove(&key).ok_or_else(|| {
-                Error::Checkpoint(format!(
-                    "{}/optimizer.safetensors lacks {key}",
-                    dir.display()
-                ))
-            })?;
+            let key = format!("{m}.{}", p.name);
+            let (_, values) = moments
+                .remove(&key)
+                .ok_or_else(|| missing("optimizer.safetensors", &key))?;
             trainer.set_buffer(&key, &values)?;
         }
     }
     trainer.step = state.step;
-    Ok((state, loaded.companions))
+    Ok((state, Companions::read(dir)?))
 }
 
 impl TrainState {
@@ -382,6 +448,7 @@ impl TrainState {
             unlogged: (Exact(0.0), 0),
             best: None,
             place: None,
+            teacher: None,
             seconds: 0.0,
         }
     }

@@ -4,13 +4,12 @@ use super::trainer::Trainer;
 #[cfg(feature = "native")]
 use crate::config::{ModelConfig, TrainConfig};
 use crate::error::Result;
-use crate::model::params;
 
 /// Where a loss that is not finite comes from: the first parameter with a value that is not finite, or else the one with the
 /// largest value.
 pub(super) async fn not_finite(trainer: &mut Trainer) -> Result<String> {
     let mut largest = (0.0f32, String::new());
-    for p in params::all(&trainer.config) {
+    for p in trainer.trained() {
         for (i, v) in trainer.parameter(&p.name).await?.into_iter().enumerate() {
             if !v.is_finite() {
                 return Ok(format!("{} holds {v} (element {i})", p.name));

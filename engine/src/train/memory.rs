@@ -6,18 +6,19 @@ use super::trainer::{Programs, seq_len};
 use crate::backend::{Backend, MemoryLimits, MemoryUse};
 use crate::config::{ModelConfig, TrainConfig};
 use crate::error::{Error, Result};
+use crate::model::FROZEN;
 
 /// Bytes that training takes on a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// f32 latents.
+    /// f32 latents; with adapters, the frozen model's weights besides.
     pub parameters: u64,
     pub gradients: u64,
     /// AdamW's m and v.
     pub moments: u64,
     /// Activations, forward weights and their gradients within a step, after sharing.
     pub activations: u64,
-    /// Batches, losses, tables.
+    /// Batches, losses, tables, a teacher.
     pub other: u64,
     /// The largest single buffer.
     pub largest: u64,
@@ -26,9 +27,22 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// The plan of training `config` by `train` on an empty backend of this kind.
     pub fn new(backend: &dyn Backend, config: &ModelConfig, train: &TrainConfig) -> Result<Self> {
+        Self::with_teacher(backend, config, train, None)
+    }
+
+    /// As [`MemoryPlan::new`], with the model that is learnt from.
+    pub fn with_teacher(
+        backend: &dyn Backend,
+        config: &ModelConfig,
+        train: &TrainConfig,
+        teacher: Option<&ModelConfig>,
+    ) -> Result<Self> {
         config.validate()?;
         train.validate()?;
-        let programs = Programs::record(config, train, seq_len(config, train)?);
+        if let Some(lora) = &train.lora {
+            lora.validate(config)?;
+        }
+        let programs = Programs::record(config, train, teacher, seq_len(config, train)?);
         Ok(backend.plan(&programs.all()).into())
     }
 
@@ -51,7 +65,9 @@ impl From<MemoryUse> for MemoryPlan {
                 .filter(|(name, _)| name.starts_with(prefix));
             matching.map(|(_, bytes)| bytes).sum()
         };
-        let (parameters, gradients, moments) = (of("param."), of("grad."), of("m.") + of("v."));
+        let frozen = of(&format!("{FROZEN}."));
+        let (parameters, gradients) = (of("param.") + frozen, of("grad."));
+        let moments = of("m.") + of("v.");
         MemoryPlan {
             parameters,
             gradients,
@@ -105,13 +121,14 @@ pub(super) fn check(
     backend: &dyn Backend,
     config: &ModelConfig,
     train: &TrainConfig,
+    teacher: Option<&ModelConfig>,
     plan: &MemoryPlan,
     limits: &MemoryLimits,
 ) -> Result<()> {
     if plan.fits(limits) {
         return Ok(());
     }
-    let advice = match largest_batch(backend, config, train, limits)? {
+    let advice = match largest_batch(backend, config, train, teacher, limits)? {
         Some(batch) => format!(
             "--batch-size {batch} would fit (keep the batch with --accumulation-steps), as may a shorter sequence"
         ),
@@ -129,6 +146,7 @@ fn largest_batch(
     backend: &dyn Backend,
     config: &ModelConfig,
     train: &TrainConfig,
+    teacher: Option<&ModelConfig>,
     limits: &MemoryLimits,
 ) -> Result<Option<usize>> {
     let fits = |batch_size: usize| -> Result<bool> {
@@ -136,7 +154,7 @@ fn largest_batch(
             batch_size,
             ..train.clone()
         };
-        Ok(MemoryPlan::new(backend, config, &train)?.fits(limits))
+        Ok(MemoryPlan::with_teacher(backend, config, &train, teacher)?.fits(limits))
     };
     // The plan of `low` fits (0 stands for none), that of `high` does not.
     let (mut low, mut high) = (0, train.batch_size);
@@ -183,7 +201,7 @@ mod tests {
             };
             MemoryPlan::new(&backend, &config, &train).unwrap()
         };
-        let check = |limits| check(&backend, &config, &wanted, &plan(64), &limits);
+        let check = |limits| check(&backend, &config, &wanted, None, &plan(64), &limits);
         let total = |bytes| MemoryLimits {
             buffer: None,
             total: Some(bytes),

@@ -12,6 +12,7 @@ mod lines;
 mod memory;
 #[cfg(feature = "native")]
 mod run;
+mod start;
 #[cfg(feature = "native")]
 mod stats;
 mod trainer;
@@ -19,10 +20,14 @@ mod trainer;
 pub use memory::MemoryPlan;
 #[cfg(feature = "native")]
 pub use run::{Observer, RunOptions, RunSummary, Update, run};
+pub use start::{Start, Teacher};
 #[cfg(feature = "native")]
 pub use stats::{CodeStats, MatrixStats};
 pub use trainer::{StepReport, Trainer};
 
+#[cfg(test)]
+#[cfg(feature = "native")]
+mod finetune_tests;
 #[cfg(test)]
 #[cfg(feature = "native")]
 mod switches;

@@ -192,6 +192,11 @@ async fn steps(
                 "--resume: the training data differs from the checkpoint's; give the same --data-dir".into(),
             ));
         }
+        if state.teacher != trainer.teacher() {
+            return Err(Error::Checkpoint(
+                "--resume: the run had another teacher, or none; give the same --teacher".into(),
+            ));
+        }
         // A template given once stays with the model.
         companions.chat_template = companions.chat_template.or(kept.chat_template);
         tokens_seen = state.tokens_seen;
@@ -229,6 +234,8 @@ async fn steps(
     let mut metrics = JsonLines::open(dir.join("metrics.jsonl"), resumed)?;
     let train = trainer.train.clone();
     let statistics = match train.stats_every {
+        // The codes beside adapters never change.
+        _ if train.lora.is_some() => false,
         None => validation.is_some(),
         Some(every) => every > 0,
     };
@@ -322,6 +329,9 @@ async fn steps(
             if let Some(loss) = measured {
                 line["val_loss"] = json!(loss);
             }
+            if let Some(kl) = trainer.divergence().await? {
+                line["kl"] = json!(kl);
+            }
             metrics.line(&line)?;
             if !warned && step > train.lr_warmup_steps.max(50) && train_loss > uniform {
                 warned = true;
@@ -347,6 +357,7 @@ async fn steps(
             (state.first_loss, state.unlogged) = (first_loss, (Exact(sum), steps));
             state.best = best.filter(|_| train.keep_best);
             state.place = batches.place();
+            state.teacher = trainer.teacher();
             state.seconds = seconds + began.elapsed().as_secs_f64();
             let path = checkpoint::save(trainer, dir, &companions, &state).await?;
             if improved && let Some(best) = best {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::trainer::Trainer;
 use crate::config::QuantMode;
 use crate::error::Result;
-use crate::model::params::{self, Matrix, ParamKind};
+use crate::model::params::{Matrix, ParamKind};
 use crate::quant::{self, is_latent};
 
 /// One matrix at one step.
@@ -46,8 +46,8 @@ pub(super) struct Statistics {
 }
 
 fn matrices(trainer: &Trainer) -> Vec<(usize, Matrix)> {
-    params::all(&trainer.config)
-        .into_iter()
+    let trained = trainer.trained().into_iter();
+    trained
         .enumerate()
         .filter_map(|(i, p)| match p.kind {
             ParamKind::Matrix(m) => Some((i, m)),

@@ -127,11 +127,22 @@ fn train_switches() -> Vec<(Value, &'static str, Value)> {
         (none(), "z_loss", json!(0.01)),
         (none(), "dropout", json!(0.3)),
         (none(), "seed", json!(2)),
+        (none(), "lora", json!({"rank": 4})),
+        (
+            json!({"lora": {"rank": 4}}),
+            "lora",
+            json!({"rank": 4, "alpha": 4.0}),
+        ),
+        (
+            json!({"lora": {"rank": 4}}),
+            "lora",
+            json!({"rank": 4, "targets": ["q", "v"]}),
+        ),
     ]
 }
 
 /// Fields that do not act on the first few losses, and where they are tested instead.
-const TESTED_ELSEWHERE: [&str; 11] = [
+const TESTED_ELSEWHERE: [&str; 13] = [
     // Sizes of what is refused, not of what is computed: config tests.
     "vocab_size",
     "max_seq_len",
@@ -146,6 +157,9 @@ const TESTED_ELSEWHERE: [&str; 11] = [
     "stats_every",
     // The order of streamed texts: the tests of data.
     "shuffle_buffer",
+    // They need a teacher: the tests of fine-tuning.
+    "distill_weight",
+    "distill_temperature",
 ];
 
 #[test]

@@ -2,11 +2,14 @@
 
 use super::diagnose;
 use super::memory::{self, MemoryPlan};
+use super::start::Start;
+use crate::adapter::Base;
 use crate::backend::{Backend, BackendError, MemoryLimits, ProgramId, elements};
 use crate::config::{ModelConfig, TrainConfig};
 use crate::data::{BatchSource, Batches};
 use crate::error::{Error, Result};
-use crate::model::{self, Objective, TrainProgram, UpdateProgram, params};
+use crate::model::params::{self, Param};
+use crate::model::{self, Distill, Objective, TrainProgram, UpdateProgram};
 use crate::program::{BufferId, Elem, Knobs, Program, STEP_FIGURES};
 use crate::quant::anneal_alpha;
 use crate::rng::Rng;
@@ -45,8 +48,19 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    pub fn record(config: &ModelConfig, train: &TrainConfig, seq: usize) -> Self {
+    pub fn record(
+        config: &ModelConfig,
+        train: &TrainConfig,
+        teacher: Option<&ModelConfig>,
+        seq: usize,
+    ) -> Self {
         let objective = Objective {
+            lora: train.lora.as_ref(),
+            distill: teacher.map(|teacher| Distill {
+                teacher,
+                weight: train.distill_weight as f32,
+                temperature: train.distill_temperature as f32,
+            }),
             z_loss: train.z_loss as f32,
             dropout: train.dropout as f32,
         };
@@ -116,21 +130,43 @@ pub struct Trainer {
     pub step: usize,
     /// Of these, the last ones whose figures are not read back yet.
     pending: usize,
+    /// What adapters are trained beside.
+    base: Option<Base>,
+    /// The teacher's checksum.
+    teacher: Option<u32>,
+    /// Tokens whose divergence from the teacher has not been read back.
+    kl_tokens: usize,
 }
 
 impl Trainer {
     /// Record the programs and give every parameter its initial value.
-    pub fn new(
+    pub fn new(backend: Box<dyn Backend>, config: ModelConfig, train: TrainConfig) -> Result<Self> {
+        Self::from_start(backend, config, train, &Start::default())
+    }
+
+    /// As [`Trainer::new`], from given parameters or with a teacher. With `train.lora`, adapters are trained and the model stays as it is.
+    ///
+    /// # Errors
+    /// A teacher or adapters that do not fit the model, and more memory than there is.
+    pub fn from_start(
         mut backend: Box<dyn Backend>,
         config: ModelConfig,
         train: TrainConfig,
+        start: &Start,
     ) -> Result<Self> {
-        let plan = MemoryPlan::new(backend.as_ref(), &config, &train)?;
-        memory::check(backend.as_ref(), &config, &train, &plan, &backend.limits())?;
         let seq = seq_len(&config, &train)?;
-        match Self::allocate(backend.as_mut(), &config, &train, seq) {
+        start.check(&config, &train, seq)?;
+        let teacher = start.teacher.as_ref().map(|t| &t.config);
+        let plan = MemoryPlan::with_teacher(backend.as_ref(), &config, &train, teacher)?;
+        let check = |backend: &dyn Backend, limits: &MemoryLimits| {
+            memory::check(backend, &config, &train, teacher, &plan, limits)
+        };
+        check(backend.as_ref(), &backend.limits())?;
+        match Self::allocate(backend.as_mut(), &config, &train, start, seq) {
             Ok((micro, validate, update)) => Ok(Trainer {
                 backend,
+                base: start.base(&config, &train)?,
+                teacher: start.teacher.as_ref().map(|t| t.checksum()),
                 config,
                 train,
                 seq,
@@ -139,6 +175,7 @@ impl Trainer {
                 update,
                 step: 0,
                 pending: 0,
+                kl_tokens: 0,
             }),
             // The device has less than it said: what it gave until now is what there is.
             Err(Error::Backend(e @ BackendError::OutOfMemory { .. })) => {
@@ -146,7 +183,7 @@ impl Trainer {
                     total: Some(backend.memory().total()),
                     ..backend.limits()
                 };
-                memory::check(backend.as_ref(), &config, &train, &plan, &limits)?;
+                check(backend.as_ref(), &limits)?;
                 Err(e.into())
             }
             Err(e) => Err(e),
@@ -157,22 +194,12 @@ impl Trainer {
         backend: &mut dyn Backend,
         config: &ModelConfig,
         train: &TrainConfig,
+        start: &Start,
         seq: usize,
     ) -> Result<(Step, Step, Update)> {
-        for p in params::all(config) {
-            let values = p.init(config, train.seed);
-            backend.upload(
-                &format!("param.{}", p.name),
-                Elem::F32,
-                bytemuck::cast_slice(&values),
-            )?;
-        }
-        if config.use_rope {
-            let table =
-                model::rope_values(config.max_seq_len, config.head_dim(), config.rope_theta);
-            backend.upload(model::ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))?;
-        }
-        let programs = Programs::record(config, train, seq);
+        start.upload(backend, config, train)?;
+        let teacher = start.teacher.as_ref().map(|t| &t.config);
+        let programs = Programs::record(config, train, teacher, seq);
         let mut prepare = |recorded: TrainProgram| -> Result<Step> {
             Ok(Step {
                 ids: recorded.ids,
@@ -193,6 +220,33 @@ impl Trainer {
                 id: backend.prepare(update.program)?,
             },
         ))
+    }
+
+    /// What is trained: every parameter, or the adapters.
+    pub fn trained(&self) -> Vec<Param> {
+        params::trained(&self.config, self.train.lora.as_ref())
+    }
+
+    /// The frozen model that adapters are trained beside.
+    pub fn base(&self) -> Option<&Base> {
+        self.base.as_ref()
+    }
+
+    /// The teacher's checksum, where there is one.
+    pub fn teacher(&self) -> Option<u32> {
+        self.teacher
+    }
+
+    /// Mean divergence KL(teacher ‖ student) in nats, at the temperature, of the steps since this was last asked; none without a teacher or
+    /// steps.
+    pub async fn divergence(&mut self) -> Result<Option<f64>> {
+        let tokens = std::mem::take(&mut self.kl_tokens);
+        if tokens == 0 {
+            return Ok(None);
+        }
+        let sum = self.buffer(model::KL).await?;
+        self.set_buffer(model::KL, &[0.0])?;
+        Ok(Some(f64::from(sum[0]) / tokens as f64))
     }
 
     /// Queue one micro-batch; its losses are added up on the backend.
@@ -253,6 +307,9 @@ impl Trainer {
         self.backend.run(self.update.id, &knobs)?;
         self.step += 1;
         self.pending += 1;
+        if self.teacher.is_some() {
+            self.kl_tokens += rows * micro;
+        }
         if report || !self.backend.queues() || self.pending == model::HISTORY {
             return self.report().await;
         }
@@ -299,7 +356,7 @@ impl Trainer {
     }
 
     fn not_finite(&self, step: usize, loss: f64, parameter: usize, cause: &str) -> Error {
-        let gradient = match params::all(&self.config).get(parameter) {
+        let gradient = match self.trained().get(parameter) {
             Some(p) => format!("the gradient of {} is not finite", p.name),
             None => "the gradient norm is not finite".to_owned(),
         };
@@ -346,7 +403,7 @@ impl Trainer {
         self.backend.memory().into()
     }
 
-    /// Squared gradient norms of the last step, one per parameter in the order of [`params::all`].
+    /// Squared gradient norms of the last step, one per parameter in the order of [`Trainer::trained`].
     pub async fn squared_gradients(&mut self) -> Result<Vec<f32>> {
         let read = self
             .backend

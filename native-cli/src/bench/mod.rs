@@ -51,7 +51,7 @@ pub fn run(a: &Bench) -> Result<()> {
     };
     let mut all = Vec::new();
     for threads in counts {
-        let (mut session, info) = model::load(source.as_ref(), a.device, threads)?;
+        let (mut session, info) = model::load(source.as_ref(), None, a.device, threads)?;
         let context = info.config.max_seq_len;
         ensure!(
             context >= 3,

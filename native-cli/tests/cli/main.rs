@@ -8,6 +8,7 @@ mod checkpoints;
 mod data;
 mod download;
 mod errors;
+mod finetune;
 mod guards;
 mod infer;
 mod plot;

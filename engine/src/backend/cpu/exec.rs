@@ -499,6 +499,29 @@ pub fn run(op: &Op, operands: &[Option<Lattice>; 2], b: &mut Buffers, knobs: &Kn
                 );
             });
         }
+        Op::KlDivergence {
+            logits,
+            teacher,
+            targets,
+            losses,
+            rows,
+            vocab,
+            weight,
+            temperature,
+        } => {
+            let n = valid(*rows);
+            b.with([*teacher, *losses], |b, [teacher, losses]| {
+                training::kl_divergence(
+                    &b.f32(*logits)[..n * vocab],
+                    &mut teacher[..n * vocab],
+                    &b.u32(*targets)[..n],
+                    &mut losses[..n],
+                    *vocab,
+                    *temperature,
+                    weight * temperature * knobs.grad_scale,
+                );
+            });
+        }
         Op::Dropout {
             x,
             len,

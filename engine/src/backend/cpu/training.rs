@@ -200,6 +200,51 @@ pub fn cross_entropy(
 }
 
 multiversion! {
+    /// KL(p ‖ q) of one row with p, q the softmax of teacher/T and logits/T; `teacher` becomes (q − p)·scale.
+    fn kl_row(logits: &[f32], teacher: &mut [f32], temperature: f32, scale: f32) -> f32 {
+        let n = logits.len();
+        let teacher = &mut teacher[..n];
+        let inverse = 1.0 / temperature;
+        let (z_max, t_max) = (math::max(logits), math::max(teacher));
+        let z_total = math::sum_by(n, |i| math::exp((logits[i] - z_max) * inverse));
+        let t_total = math::sum_by(n, |i| math::exp((teacher[i] - t_max) * inverse));
+        // Σ p·((t − t_max) − (z − z_max))/T + ln(Σe^z / Σe^t): the maxima keep every term small.
+        let expected = math::sum_by(n, |i| {
+            let t = (teacher[i] - t_max) * inverse;
+            math::exp(t) * (t - (logits[i] - z_max) * inverse)
+        });
+        let (z_factor, t_factor) = (1.0 / z_total, 1.0 / t_total);
+        for (t, z) in teacher.iter_mut().zip(logits) {
+            let p = math::exp((*t - t_max) * inverse) * t_factor;
+            let q = math::exp((*z - z_max) * inverse) * z_factor;
+            *t = (q - p) * scale;
+        }
+        expected * t_factor + libm::logf(z_total * t_factor)
+    }
+}
+
+/// See [`crate::program::Op::KlDivergence`]; `scale` = w·T·grad_scale.
+pub fn kl_divergence(
+    logits: &[f32],
+    teacher: &mut [f32],
+    targets: &[u32],
+    losses: &mut [f32],
+    vocab: usize,
+    temperature: f32,
+    scale: f32,
+) {
+    let work = logits.len() * 32;
+    par::pieces2(teacher, vocab, losses, 1, work, |r, teacher, loss| {
+        loss[0] = if targets[r] == u32::MAX {
+            teacher.fill(0.0);
+            0.0
+        } else {
+            kl_row(&logits[r * vocab..][..vocab], teacher, temperature, scale)
+        };
+    });
+}
+
+multiversion! {
     fn dropout_chunk(x: &mut [f32], first: u32, mask: DropoutMask, scale: f32) {
         for (i, x) in x.iter_mut().enumerate() {
             *x = if mask.keeps(first.wrapping_add(i as u32)) { *x * scale } else { 0.0 };
@@ -298,4 +343,70 @@ pub fn adamw(
         let (g, m, v) = &mut moments[0];
         adamw_chunk(param, g, m, v, c, knobs);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    /// f32 sums of up to 257 terms against f64.
+    const TOLERANCE: f64 = 2e-6;
+
+    #[test]
+    fn divergence_follows_f64() {
+        for vocab in [1usize, 3, 65, 257] {
+            for (temperature, spread) in [(1.0f32, 3.0f32), (2.0, 20.0), (0.5, 60.0)] {
+                let rows = 5;
+                let mut rng = Rng::new(vocab as u64);
+                let mut draw =
+                    || -> Vec<f32> { (0..rows * vocab).map(|_| spread * rng.normal()).collect() };
+                let (logits, teacher) = (draw(), draw());
+                let targets = [0, u32::MAX, 0, 0, 0];
+                let (mut gradient, mut losses) = (teacher.clone(), vec![f32::NAN; rows]);
+                kl_divergence(
+                    &logits,
+                    &mut gradient,
+                    &targets,
+                    &mut losses,
+                    vocab,
+                    temperature,
+                    0.25,
+                );
+                let log_softmax = |x: &[f32]| -> Vec<f64> {
+                    let x: Vec<f64> = x
+                        .iter()
+                        .map(|v| f64::from(*v) / f64::from(temperature))
+                        .collect();
+                    let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let sum: f64 = x.iter().map(|v| (v - max).exp()).sum();
+                    x.iter().map(|v| v - max - sum.ln()).collect()
+                };
+                for r in 0..rows {
+                    let at = r * vocab..(r + 1) * vocab;
+                    if targets[r] == u32::MAX {
+                        assert!(losses[r] == 0.0 && gradient[at].iter().all(|g| *g == 0.0));
+                        continue;
+                    }
+                    let q = log_softmax(&logits[at.clone()]);
+                    let p = log_softmax(&teacher[at.clone()]);
+                    let want: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
+                    let size = f64::from(spread / temperature).max(1.0);
+                    let error = (f64::from(losses[r]) - want).abs();
+                    assert!(
+                        error <= TOLERANCE * size * want.abs().max(1.0),
+                        "{} {want}",
+                        losses[r]
+                    );
+                    for ((g, p), q) in gradient[at].iter().zip(&p).zip(&q) {
+                        let want = 0.25 * (q.exp() - p.exp());
+                        assert!(
+                            (f64::from(*g) - want).abs() <= TOLERANCE * size,
+                            "{g} {want}"
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

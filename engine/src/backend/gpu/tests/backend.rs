@@ -131,7 +131,7 @@ fn a_decode_step_takes_few_dispatches() {
                 layer_bit_map: Some(LayerBitMap::sandwich(layers, QuantMode::Ternary)),
                 ..ModelConfig::default()
             };
-            let decode = crate::model::record_infer(&config, 1, crate::model::Logits::Last);
+            let decode = crate::model::record_infer(&config, 1, crate::model::Logits::Last, None);
             let id = gpu.prepare(decode.program).unwrap();
             gpu.programs[id.0].steps.len()
         };

@@ -166,7 +166,7 @@ fn compare_with_cpu(
     pos: u32,
     fused: bool,
 ) {
-    let program = record_infer(config, rows_n, Logits::Last).program;
+    let program = record_infer(config, rows_n, Logits::Last, None).program;
     let mut state = contents(&program, config.vocab_size);
     let knobs = Knobs {
         pos,
@@ -246,8 +246,8 @@ fn fused_operations_agree_with_the_cpu() {
 /// The tokens that follow a prompt, greedily.
 fn generate(backend: &mut dyn Backend, config: &ModelConfig, tokens: usize) -> Vec<u32> {
     let prompt = vec![3u32, 141, 59, 26, 53];
-    let prefill = record_infer(config, prompt.len(), Logits::Last);
-    let decode = record_infer(config, 1, Logits::Last);
+    let prefill = record_infer(config, prompt.len(), Logits::Last, None);
+    let decode = record_infer(config, 1, Logits::Last, None);
     let values = contents(&prefill.program, config.vocab_size);
     for (decl, bytes) in prefill.program.buffers.iter().zip(&values) {
         if let Role::Shared(name) = &decl.role {

@@ -1,0 +1,230 @@
+//! Trained low-rank adapters (LoRA, Hu et al. 2021) in PEFT's layout, the base they belong to, and merging into it.
+//!
+//! | file | |
+//! |---|---|
+//! | `adapter_config.json` | rank, alpha, target modules, the base's name and checksum |
+//! | `adapter_model.safetensors` | f32 `base_model.model.MODULE.lora_A.weight` `[r, in]`, `…lora_B.weight` `[out, r]` |
+
+mod merge;
+
+pub use merge::{MatrixChange, Merged, merge};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{LoraConfig, MatrixKind, ModelConfig, QuantMode};
+use crate::error::{Error, Result};
+use crate::model::params::{self, ParamKind};
+use crate::quant::quantize;
+use crate::tensors::{self, Parameters};
+
+pub const CONFIG_FILE: &str = "adapter_config.json";
+pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+
+/// What PEFT puts before every name.
+const PREFIX: &str = "base_model.model.";
+
+/// The model an adapter was trained beside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// For people: a path or a name.
+    pub name: String,
+    /// [`base_checksum`]; adapters made elsewhere have none.
+    pub checksum: Option<u32>,
+}
+
+/// The matrices A and B of every adapted matrix, by their parameters' names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adapter {
+    pub lora: LoraConfig,
+    pub base: Base,
+    pub tensors: Parameters,
+}
+
+/// `adapter_config.json`, as far as it decides what is computed.
+#[derive(Serialize, Deserialize)]
+struct ConfigFile {
+    peft_type: String,
+    #[serde(default)]
+    task_type: Option<String>,
+    #[serde(default)]
+    base_model_name_or_path: Option<String>,
+    r: usize,
+    lora_alpha: f64,
+    target_modules: Vec<String>,
+    #[serde(default)]
+    lora_dropout: f64,
+    #[serde(default = "no_bias")]
+    bias: String,
+    #[serde(default)]
+    fan_in_fan_out: bool,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    use_dora: bool,
+    /// Ours: [`base_checksum`] in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base_crc32: Option<String>,
+}
+
+fn no_bias() -> String {
+    "none".into()
+}
+
+/// The module's last part, as PEFT lists it: `q_proj`.
+fn module(kind: MatrixKind) -> &'static str {
+    kind.module().rsplit('.').next().unwrap_or_default()
+}
+
+fn invalid(what: &str, message: impl std::fmt::Display) -> Error {
+    Error::Checkpoint(format!("{what}: {message}"))
+}
+
+/// CRC-32 of a model's codes, F16 bits and norms: the same for a checkpoint and for its `.1bit`. `parameters` are latents.
+pub fn base_checksum(config: &ModelConfig, parameters: &Parameters) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for p in params::all(config) {
+        let Some(values) = parameters.get(&p.name) else {
+            continue;
+        };
+        hasher.update(p.name.as_bytes());
+        match &p.kind {
+            ParamKind::Matrix(m) if m.mode == QuantMode::F16 => {
+                let bits: Vec<u16> = values
+                    .iter()
+                    .map(|v| half::f16::from_f32(*v).to_bits())
+                    .collect();
+                hasher.update(bytemuck::cast_slice(&bits));
+            }
+            ParamKind::Matrix(m) => {
+                let q = quantize(values, m.rows, m.cols, &m.quant);
+                hasher.update(bytemuck::cast_slice(&q.codes));
+            }
+            _ => hasher.update(bytemuck::cast_slice(values)),
+        }
+    }
+    hasher.finalize()
+}
+
+impl Adapter {
+    /// From the contents of the two files.
+    ///
+    /// # Errors
+    /// What is not LoRA, or LoRA of a kind that computes something else (rsLoRA, DoRA, biases), or of unknown modules.
+    pub fn parse(config: &str, weights: &[u8]) -> Result<Self> {
+        let file: ConfigFile = serde_json::from_str(config).map_err(|e| invalid(CONFIG_FILE, e))?;
+        if file.peft_type != "LORA" {
+            let found = file.peft_type;
+            return Err(invalid(
+                CONFIG_FILE,
+                format!("peft_type {found}; supported: LORA"),
+            ));
+        }
+        for (name, set) in [
+            ("use_rslora", file.use_rslora),
+            ("use_dora", file.use_dora),
+            ("fan_in_fan_out", file.fan_in_fan_out),
+            ("bias", file.bias != "none"),
+        ] {
+            if set {
+                return Err(invalid(
+                    CONFIG_FILE,
+                    format!("{name} is set; plain LoRA is supported"),
+                ));
+            }
+        }
+        let targets = file
+            .target_modules
+            .iter()
+            .map(|name| {
+                MatrixKind::ALL
+                    .into_iter()
+                    .find(|kind| module(*kind) == name)
+                    .ok_or_else(|| {
+                        let known = MatrixKind::ALL.map(module).join(", ");
+                        invalid(
+                            CONFIG_FILE,
+                            format!("target module `{name}`; supported: {known}"),
+                        )
+                    })
+            })
+            .collect::<Result<_>>()?;
+        let checksum = file
+            .base_crc32
+            .map(|hex| u32::from_str_radix(&hex, 16))
+            .transpose()
+            .map_err(|e| invalid(CONFIG_FILE, format!("base_crc32: {e}")))?;
+        let tensors = tensors::parse(weights).map_err(|e| invalid(WEIGHTS_FILE, e))?;
+        Ok(Adapter {
+            lora: LoraConfig {
+                rank: file.r,
+                alpha: file.lora_alpha,
+                targets,
+            },
+            base: Base {
+                name: file.base_model_name_or_path.unwrap_or_default(),
+                checksum,
+            },
+            tensors: tensors
+                .into_iter()
+                .map(|(name, (_, values))| {
+                    (
+                        name.strip_prefix(PREFIX).unwrap_or(&name).to_owned(),
+                        values,
+                    )
+                })
+                .collect(),
+        })
+    }
+
+    /// Contents of `adapter_config.json`.
+    pub fn config_json(lora: &LoraConfig, base: &Base) -> Result<String> {
+        let file = ConfigFile {
+            peft_type: "LORA".into(),
+            task_type: Some("CAUSAL_LM".into()),
+            base_model_name_or_path: Some(base.name.clone()),
+            r: lora.rank,
+            lora_alpha: lora.alpha,
+            target_modules: lora.targets.iter().map(|k| module(*k).into()).collect(),
+            lora_dropout: 0.0,
+            bias: no_bias(),
+            fan_in_fan_out: false,
+            use_rslora: false,
+            use_dora: false,
+            base_crc32: base.checksum.map(|c| format!("{c:08x}")),
+        };
+        serde_json::to_string_pretty(&file).map_err(|e| invalid(CONFIG_FILE, e))
+    }
+
+    /// A tensor's name in `adapter_model.safetensors`.
+    pub fn file_name(parameter: &str) -> String {
+        format!("{PREFIX}{parameter}")
+    }
+
+    /// Refuse a model that this adapter was not trained beside: other sizes, or another checksum.
+    pub fn check(&self, config: &ModelConfig, checksum: u32) -> Result<()> {
+        if let Some(expected) = self.base.checksum
+            && expected != checksum
+        {
+            return Err(Error::Checkpoint(format!(
+                "the adapter belongs to another model: it was trained beside {} (checksum {expected:08x}), this one has {checksum:08x}; give that model",
+                self.base.name
+            )));
+        }
+        self.lora.validate(config)?;
+        for p in params::trained(config, Some(&self.lora)) {
+            let found = self.tensors.get(&p.name).map(Vec::len);
+            if found != Some(p.len()) {
+                return Err(invalid(
+                    WEIGHTS_FILE,
+                    format!(
+                        "tensor {} has {} values, the model asks for shape {:?}",
+                        Self::file_name(&p.name),
+                        found.unwrap_or(0),
+                        p.shape
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}

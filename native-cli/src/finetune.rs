@@ -1,0 +1,85 @@
+//! `onebit finetune`.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use ternary_core::config::{LoraConfig, ModelConfig, TrainConfig};
+use ternary_core::tokenizer::Tokenizer;
+use ternary_core::train::Start;
+
+use crate::args::{Finetune, FinetuneMode};
+use crate::model;
+use crate::train::{Job, execute, read_json};
+
+pub fn run(a: &Finetune) -> Result<()> {
+    let opened = model::parameters(&a.model)?;
+    let tokenizer = Tokenizer::from_json(&opened.companions.tokenizer)
+        .with_context(|| a.model.display().to_string())?;
+    let (config, train) = read_config(a, opened.config)?;
+    execute(
+        &a.training,
+        Job {
+            config,
+            train,
+            tokenizer,
+            companions: opened.companions,
+            start: Start {
+                parameters: Some(opened.parameters),
+                name: a.model.display().to_string(),
+                teacher: None,
+            },
+        },
+    )
+}
+
+/// The model's config without what only a training from scratch wants, and the training's: defaults, then the config file, --set, the flags.
+fn read_config(a: &Finetune, base: ModelConfig) -> Result<(ModelConfig, TrainConfig)> {
+    let base = ModelConfig {
+        // A soft quantiser would undo what the weights were trained for.
+        anneal_fraction: 0.0,
+        arenas_initial: None,
+        ..base
+    };
+    let lora = match a.mode {
+        FinetuneMode::Full => None,
+        FinetuneMode::Lora => Some(LoraConfig {
+            rank: a.lora_rank,
+            alpha: a.lora_alpha,
+            targets: LoraConfig::parse_targets(&a.lora_targets).context("--lora-targets")?,
+        }),
+    };
+    if let Some(lora) = &lora {
+        lora.validate(&base).context("--mode lora")?;
+    }
+    let mut training = serde_json::to_value(TrainConfig::finetune(lora))?;
+    let mut given = Value::Object(Default::default());
+    if let Some(path) = &a.config
+        && let Value::Object(mut fields) = read_json(path)?
+        && let Some(Value::Object(file)) = fields.shift_remove("training")
+    {
+        given = Value::Object(file);
+    }
+    let mut model = serde_json::to_value(&base)?;
+    a.training.apply_settings(&mut model, &mut given);
+    let warmup_given =
+        given.get("lr_warmup_steps").is_some() || a.training.lr_warmup_steps.is_some();
+    if let (Value::Object(all), Value::Object(given)) = (&mut training, given) {
+        all.extend(given);
+    }
+    let mut train = TrainConfig::from_value(training)?;
+    a.training.override_fields(&mut train)?;
+    if !warmup_given {
+        train.lr_warmup_steps = TrainConfig::finetune_warmup(train.max_steps);
+    }
+    let config = ModelConfig::from_value(model)?;
+    for (field, was, is) in [
+        ("vocab_size", base.vocab_size, config.vocab_size),
+        ("hidden_size", base.hidden_size, config.hidden_size),
+        ("num_layers", base.num_layers, config.num_layers),
+        ("max_seq_len", base.max_seq_len, config.max_seq_len),
+    ] {
+        if was != is {
+            bail!("--set {field}={is}: the model to fine-tune has {was}; its sizes cannot change");
+        }
+    }
+    Ok((config, train))
+}

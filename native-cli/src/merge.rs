@@ -1,0 +1,123 @@
+//! `onebit merge`.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use ternary_core::adapter::{self, Adapter, MatrixChange, base_checksum};
+use ternary_core::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
+use ternary_core::infer;
+use ternary_core::train::checkpoint;
+
+use crate::args::Merge;
+use crate::output::outln;
+use crate::{export, model};
+
+/// Nats per token of the same text.
+#[derive(Serialize)]
+struct Losses {
+    before: f64,
+    unmerged: f64,
+    merged: f64,
+}
+
+#[derive(Serialize)]
+struct Report {
+    matrices: Vec<MatrixChange>,
+    losses: Option<Losses>,
+}
+
+pub fn run(a: &Merge) -> Result<()> {
+    let path = a
+        .model
+        .adapter
+        .as_ref()
+        .context("--adapter is missing: which adapter is to be merged?")?;
+    let adapter = checkpoint::read_adapter(path)?;
+    let base = model::parameters(&a.model.model)?;
+    adapter
+        .check(&base.config, base_checksum(&base.config, &base.parameters))
+        .with_context(|| path.display().to_string())?;
+    let merged = adapter::merge(&base.config, base.parameters, &adapter)?;
+    let metadata = Metadata {
+        config: base.config.clone(),
+        tokenizer: Some(base.companions.tokenizer.clone()),
+        chat_template: base.companions.chat_template.clone(),
+        ..base.metadata
+    };
+    let bytes = encode(metadata, &merged.parameters, Packing::Ternary2, Dense::No)?;
+    if a.output.extension().is_some_and(|e| e == "1bit") {
+        export::write(&a.output, &bytes)?;
+    } else {
+        checkpoint::write_model(
+            &a.output,
+            &base.config,
+            &merged.parameters,
+            &base.companions,
+        )?;
+    }
+    let losses = a
+        .data
+        .as_ref()
+        .map(|data| -> Result<Losses> {
+            let text = std::fs::read_to_string(data)
+                .with_context(|| format!("cannot read {} as UTF-8 text", data.display()))?;
+            let base = model::source(&a.model.model)?;
+            let file = MemorySource::new(&a.output.display().to_string(), bytes);
+            Ok(Losses {
+                before: loss(a, base.as_ref(), None, &text)?,
+                unmerged: loss(a, base.as_ref(), Some(&adapter), &text)?,
+                merged: loss(a, &file, None, &text)?,
+            })
+        })
+        .transpose()?;
+    let report = Report {
+        matrices: merged.changes,
+        losses,
+    };
+    if a.json {
+        outln!("{}", serde_json::to_string(&report)?);
+    } else {
+        print(&report);
+    }
+    eprintln!("{}", a.output.display());
+    Ok(())
+}
+
+fn loss(a: &Merge, source: &dyn ByteSource, adapter: Option<&Adapter>, text: &str) -> Result<f64> {
+    let (mut session, _) = model::load(source, adapter, a.model.device, a.model.threads)?;
+    let loaded = session.loaded()?;
+    let tokenizer = loaded
+        .tokenizer
+        .as_ref()
+        .context("the model carries no tokenizer")?;
+    let mut silent = |_, _| {};
+    let result = infer::evaluate(&mut loaded.model, tokenizer, text, &mut silent);
+    Ok(pollster::block_on(result)?.loss)
+}
+
+fn print(report: &Report) {
+    for m in &report.matrices {
+        match m.changed {
+            Some(changed) => outln!(
+                "{:44} {:8} {changed} of {} codes changed ({:.2} %)",
+                m.name,
+                m.mode,
+                m.weights,
+                100.0 * changed as f64 / m.weights.max(1) as f64
+            ),
+            None => outln!(
+                "{:44} {:8} {} weights, not quantised",
+                m.name,
+                m.mode,
+                m.weights
+            ),
+        }
+    }
+    if let Some(l) = &report.losses {
+        outln!(
+            "loss {:.4} before, {:.4} with the adapter, {:.4} merged",
+            l.before,
+            l.unmerged,
+            l.merged
+        );
+    }
+}
