@@ -550,11 +550,13 @@ pub fn distillation() -> Vec<Case> {
 
 #[test]
 fn gradients_of_adapters_equal_autograd() {
+    // An activation at a tie, which f32 rounds the other way, drowns what is tested: such a case is tried with other numbers.
+    let seeds = [11, 12, 13];
     check(
         &mut CpuBackend::new(2),
         &adapters(),
         GRADIENT_TOLERANCE,
-        &[11],
+        &seeds,
     );
 }
 
