@@ -19,8 +19,8 @@ pub struct Cli {
 pub enum Command {
     Download(Download),
     Tokenize(Tokenize),
-    Train(Train),
-    Finetune(Finetune),
+    Train(Box<Train>),
+    Finetune(Box<Finetune>),
     Merge(Merge),
     Eval(Eval),
     Generate(Generate),

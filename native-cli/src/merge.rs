@@ -89,13 +89,9 @@ fn loss(a: &Merge, source: &dyn ByteSource, adapter: Option<&Adapter>, text: &st
         .tokenizer
         .as_ref()
         .context("the model carries no tokenizer")?;
-    let result = pollster::block_on(infer::evaluate(
-        &mut loaded.model,
-        tokenizer,
-        text,
-        &mut |_, _| {},
-    ))?;
-    Ok(result.loss)
+    let mut silent = |_, _| {};
+    let result = infer::evaluate(&mut loaded.model, tokenizer, text, &mut silent);
+    Ok(pollster::block_on(result)?.loss)
 }
 
 fn print(report: &Report) {
