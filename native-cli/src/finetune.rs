@@ -62,7 +62,7 @@ fn read_config(a: &Finetune, base: ModelConfig) -> Result<(ModelConfig, TrainCon
         },
     };
     let mut model = serde_json::to_value(&base)?;
-    a.training.apply_settings(&mut model, &mut given);
+    a.training.apply_settings(&mut model, &mut given)?;
     let warmup_given =
         given.get("lr_warmup_steps").is_some() || a.training.lr_warmup_steps.is_some();
     if let (Value::Object(all), Value::Object(given)) = (&mut training, given) {

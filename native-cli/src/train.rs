@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary_core::backend::BackendOptions;
-use ternary_core::config::{ModelConfig, TrainConfig};
+use ternary_core::config::{self, ModelConfig, Owner, TrainConfig};
 use ternary_core::data::{self, StreamedTexts, TrainingData};
 use ternary_core::model::params;
 use ternary_core::session::open_backend;
@@ -222,7 +222,7 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
             .entry("vocab_size")
             .or_insert_with(|| Value::from(vocab));
     }
-    a.training.apply_settings(&mut value, &mut training);
+    a.training.apply_settings(&mut value, &mut training)?;
     let mut train = TrainConfig::from_value(training).with_context(|| format!("{path}"))?;
     let config = ModelConfig::from_value(value).with_context(|| format!("{path}"))?;
     if config.vocab_size < vocab {
@@ -243,17 +243,17 @@ pub fn read_json(path: &Path) -> Result<Value> {
 
 impl TrainingArgs {
     /// Put the `--set` fields into the `training` object, or into the model's where it has no such field.
-    pub fn apply_settings(&self, model: &mut Value, training: &mut Value) {
+    pub fn apply_settings(&self, model: &mut Value, training: &mut Value) -> Result<()> {
         for Setting { field, value } in &self.set {
-            let target = if TrainConfig::has_field(field) {
-                &mut *training
-            } else {
-                &mut *model
+            let target = match config::owner(field).context("--set")? {
+                Owner::Training => &mut *training,
+                Owner::Model => &mut *model,
             };
             if let Value::Object(fields) = target {
                 fields.insert(field.clone(), value.clone());
             }
         }
+        Ok(())
     }
 
     /// The flags override the config, and the result must be valid.

@@ -30,6 +30,50 @@ pub enum ConfigError {
     Invalid(String),
 }
 
+/// Which of the two configs has a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Model,
+    Training,
+}
+
+/// The config that has `field`; an error names the nearest field of both.
+pub fn owner(field: &str) -> Result<Owner, ConfigError> {
+    let fields = |value: serde_json::Result<serde_json::Value>| match value {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let training = fields(serde_json::to_value(TrainConfig::default()));
+    let model = fields(serde_json::to_value(ModelConfig::default()));
+    if training.contains_key(field) {
+        Ok(Owner::Training)
+    } else if model.contains_key(field) {
+        Ok(Owner::Model)
+    } else {
+        Err(unknown(
+            "config",
+            field,
+            training.keys().chain(model.keys()),
+        ))
+    }
+}
+
+fn unknown<'a>(
+    what: &'static str,
+    field: &str,
+    known: impl Iterator<Item = &'a String>,
+) -> ConfigError {
+    let likeness = |name: &str| strsim::jaro_winkler(name, field);
+    ConfigError::UnknownField {
+        what,
+        field: field.to_owned(),
+        nearest: known
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+            .cloned()
+            .unwrap_or_default(),
+    }
+}
+
 /// Refuse keys that `T` does not have, naming the nearest one it does.
 /// `T`'s own serialisation is the list of valid names, so the two cannot drift apart.
 fn check_fields<T: Serialize + Default>(
@@ -47,18 +91,7 @@ fn check_fields<T: Serialize + Default>(
     };
     for field in given.keys() {
         if !known.contains_key(field) {
-            let nearest = known
-                .keys()
-                .max_by(|a, b| {
-                    strsim::jaro_winkler(a, field).total_cmp(&strsim::jaro_winkler(b, field))
-                })
-                .cloned()
-                .unwrap_or_default();
-            return Err(ConfigError::UnknownField {
-                what,
-                field: field.clone(),
-                nearest,
-            });
+            return Err(unknown(what, field, known.keys()));
         }
     }
     Ok(())

@@ -160,11 +160,6 @@ impl TrainConfig {
         Ok(config)
     }
 
-    /// Whether `name` is a field of this struct, rather than of the model's config.
-    pub fn has_field(name: &str) -> bool {
-        serde_json::to_value(Self::default()).is_ok_and(|fields| fields.get(name).is_some())
-    }
-
     pub fn validate(&self) -> Result<(), ConfigError> {
         let fail = |message: String| Err(ConfigError::Invalid(message));
         if self.early_stop_patience > 0 && (!self.keep_best || self.eval_every == 0) {
