@@ -94,7 +94,7 @@ pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize
     Ok(seq)
 }
 
-/// A model, its optimiser and a backend, one step at a time; [`run`](super::run) adds files.
+/// A model, its optimiser and a backend, one step at a time; [`run`](super::run()) adds files.
 ///
 /// ```
 /// use ternary_core::backend::cpu::CpuBackend;
