@@ -46,17 +46,27 @@ pub fn sigmoid(x: f32) -> f32 {
 /// Interleaved partial sums of [`sum_by`]: enough that the widest vectors hide the latency of an addition.
 const LANES: usize = 32;
 
-/// Halves onto each other until one lane is left.
+/// The two halves of `lanes`, one onto the other.
 #[inline(always)]
-fn fold_lanes(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            lanes[i] = f(lanes[i], lanes[i + width]);
-        }
+fn halve<const N: usize, const HALF: usize>(
+    lanes: [f32; N],
+    f: impl Fn(f32, f32) -> f32,
+) -> [f32; HALF] {
+    let mut out = [0f32; HALF];
+    for i in 0..HALF {
+        out[i] = f(lanes[i], lanes[i + HALF]);
     }
-    lanes[0]
+    out
+}
+
+/// Halves onto each other until one lane is left; lengths known when compiled keep them in registers.
+#[inline(always)]
+fn fold_lanes(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
+    let lanes: [f32; 16] = halve(lanes, f);
+    let lanes: [f32; 8] = halve(lanes, f);
+    let lanes: [f32; 4] = halve(lanes, f);
+    let lanes: [f32; 2] = halve(lanes, f);
+    f(lanes[0], lanes[1])
 }
 
 /// Sum in interleaved partial sums: a fixed order that vectorises.
@@ -69,8 +79,15 @@ pub fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
             *a += f(i + l);
         }
     }
-    for i in whole..n {
-        acc[i - whole] += f(i);
+    if whole < n {
+        // Not into `acc` itself: an index that varies would keep it out of registers.
+        let mut rest = [0f32; LANES];
+        for i in whole..n {
+            rest[i - whole] = f(i);
+        }
+        for (a, r) in acc.iter_mut().zip(rest) {
+            *a += r;
+        }
     }
     fold_lanes(acc, |a, b| a + b)
 }
@@ -99,9 +116,25 @@ pub fn max(x: &[f32]) -> f32 {
 
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let n = a.len().min(b.len());
-    let (a, b) = (&a[..n], &b[..n]);
-    sum_by(n, |i| a[i] * b[i])
+    let (whole_a, rest_a) = a.as_chunks::<LANES>();
+    let (whole_b, rest_b) = b.as_chunks::<LANES>();
+    let mut acc = [0f32; LANES];
+    for (a, b) in whole_a.iter().zip(whole_b) {
+        for l in 0..LANES {
+            acc[l] += a[l] * b[l];
+        }
+    }
+    if !rest_a.is_empty() {
+        // Not into `acc` itself: an index that varies would keep it out of registers.
+        let mut rest = [0f32; LANES];
+        for (r, (a, b)) in rest.iter_mut().zip(rest_a.iter().zip(rest_b)) {
+            *r = a * b;
+        }
+        for l in 0..LANES {
+            acc[l] += rest[l];
+        }
+    }
+    fold_lanes(acc, |a, b| a + b)
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@ use super::simd::multiversion;
 use crate::math;
 use crate::program::AttentionShape;
 
+/// Columns of the values summed at once.
+const COLUMNS: usize = 32;
+
 multiversion! {
     /// One query head over `n` cached positions. `keys`/`values` start at the head's first element; rows are `stride` apart.
     fn head(q: &[f32], keys: &[f32], values: &[f32], stride: usize, n: usize, scores: &mut [f32], out: &mut [f32]) {
@@ -16,21 +19,26 @@ multiversion! {
             *s = math::dot(q, &keys[t * stride..][..dim]) * scale;
         }
         let max = math::max(scores);
-        let mut total = 0.0;
         for s in scores.iter_mut() {
             *s = math::exp(*s - max);
-            total += *s;
         }
-        out.fill(0.0);
-        for (t, s) in scores.iter().enumerate() {
-            let value = &values[t * stride..][..dim];
-            for i in 0..dim {
-                out[i] += s * value[i];
+        let inverse = 1.0 / math::sum_by(scores.len(), |t| scores[t]);
+        // A few columns at a time over all positions, so that their sums stay in registers.
+        let (whole, rest) = out.as_chunks_mut::<COLUMNS>();
+        for (i, out) in whole.iter_mut().enumerate() {
+            let mut sums = [0f32; COLUMNS];
+            for (t, s) in scores.iter().enumerate() {
+                let value = &values[t * stride + i * COLUMNS..][..COLUMNS];
+                for (sum, v) in sums.iter_mut().zip(value) {
+                    *sum += s * v;
+                }
             }
+            *out = sums.map(|sum| sum * inverse);
         }
-        let inverse = 1.0 / total;
-        for o in out.iter_mut() {
-            *o *= inverse;
+        let first = dim - rest.len();
+        for (i, out) in rest.iter_mut().enumerate() {
+            let weighted = |(t, s): (usize, &f32)| s * values[t * stride + first + i];
+            *out = scores.iter().enumerate().map(weighted).fold(0.0, |a, b| a + b) * inverse;
         }
     }
 }
