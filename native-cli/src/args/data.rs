@@ -1,0 +1,72 @@
+//! Getting data: `download` and `tokenize`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Fetch a data set from a hub with Hugging Face's layout. An interrupted download is continued, a finished one verified.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit download tinystories
+  onebit download wikitext-2 --output-dir wiki/
+  onebit download owner/name --file data/part-0.parquet --file data/part-1.parquet
+
+Known by name: wikitext-2, tinystories, tinyshakespeare. The text column of Parquet files is written beside them. HF_TOKEN
+is sent to the endpoint, and to no other host.")]
+pub struct Download {
+    /// wikitext-2, tinystories, tinyshakespeare, or owner/name on the hub.
+    pub dataset: String,
+    /// A file of the repository; may be given several times.
+    #[arg(long, value_name = "PATH")]
+    pub file: Vec<String>,
+    /// Branch, tag or commit.
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// Where the files go [default: data/NAME].
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "HF_ENDPOINT",
+        default_value = "https://huggingface.co"
+    )]
+    pub endpoint: String,
+    /// Milliseconds before a dropped connection is tried again; doubled each time.
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    pub retry_pause: u64,
+}
+
+/// Turn texts into .tokens files, training a tokenizer on them first if asked.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit tokenize --data-dir texts/ --tokenizer tok.json --train-vocab 4096 --out-dir tokens/
+  onebit tokenize --data-dir book.txt --tokenizer tok.json --output book.tokens
+
+The texts are read piece by piece and need no memory to speak of. A .jsonl file has an object with a \"text\" field on
+every line; <|endoftext|> closes each. Check a .tokens file with `onebit inspect FILE.tokens --verify`.")]
+pub struct Tokenize {
+    /// A text file, or a folder with .txt, .md, .text and .jsonl files in it and in its folders.
+    #[arg(long, value_name = "PATH")]
+    pub data_dir: PathBuf,
+    /// tokenizer.json to use; with --train-vocab it is written here first.
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: PathBuf,
+    /// Train a byte-level BPE of this many tokens on the texts (at least 261: bytes and special tokens).
+    #[arg(long, value_name = "N")]
+    pub train_vocab: Option<usize>,
+    /// Write one .tokens file per text into this folder.
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "output",
+        conflicts_with = "output"
+    )]
+    pub out_dir: Option<PathBuf>,
+    /// Write all texts into this one .tokens file.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Sequence length the tokens are meant for: `train` uses it when the config says none. 0 = none.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seq_len: u32,
+}

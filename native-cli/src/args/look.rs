@@ -1,0 +1,160 @@
+//! Looking and measuring: `inspect`, `plot` and `bench`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ternary_core::backend::BackendOptions;
+use ternary_core::session::DeviceChoice;
+
+use super::train::MixedPrecision;
+
+/// What a .1bit or .tokens file holds.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit inspect model.1bit --json
+  onebit inspect data.tokens --verify")]
+pub struct Inspect {
+    pub file: PathBuf,
+    /// Read all of a .tokens file: its checksum, and every id against the vocabulary.
+    #[arg(long)]
+    pub verify: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is drawn over the course of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Metric {
+    /// Training and validation loss together.
+    Loss,
+    TrainLoss,
+    ValLoss,
+    GradNorm,
+    LearningRate,
+    TokensPerSecond,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Along {
+    Step,
+    Tokens,
+    Time,
+}
+
+/// Draw the losses of runs, or another figure of their metrics.jsonl.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit plot run/ --output losses.svg
+  onebit plot run-a/ run-b/ --output losses.png --smooth 0.9 --x tokens --log-x")]
+pub struct Plot {
+    /// Folders of runs, or metrics.jsonl files; named by folder in the picture.
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// An .svg or a .png file.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    #[arg(long, value_enum, default_value = "loss")]
+    pub metric: Metric,
+    #[arg(long, value_enum, default_value = "step")]
+    pub x: Along,
+    /// Smooth by an exponential mean that keeps this share of what came before, 0 to 0.999; the figures themselves stay
+    /// visible behind it.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub smooth: f64,
+    /// Logarithmic horizontal axis.
+    #[arg(long)]
+    pub log_x: bool,
+    /// Logarithmic vertical axis.
+    #[arg(long)]
+    pub log_y: bool,
+}
+
+/// A synthetic model's shape.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Shape {
+    /// Hidden 768, 12 layers, FFN 2048, vocabulary 32000.
+    #[value(name = "100m")]
+    M100,
+    /// Hidden 256, 4 layers, FFN 512, vocabulary 4096: a quick check.
+    #[value(name = "5m")]
+    M5,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Head {
+    F16,
+    Eightbit,
+}
+
+/// A model to train for `bench --train`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum TrainShape {
+    /// 4 layers, hidden 128, FFN 512, context 64, vocabulary 65; batch 12.
+    Small,
+    /// 6 layers, hidden 256, SwiGLU 688, context 256, vocabulary 65; batch 8.
+    #[value(name = "5m")]
+    M5,
+    /// 8 layers, hidden 512, SwiGLU 1472, context 512, vocabulary 50257, untied; batch 4.
+    #[value(name = "78m")]
+    M78,
+}
+
+/// Measure prefill and decode speed, and the memory bandwidth beside them; or training, or matrix products.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit bench --synthetic 100m
+  onebit bench --model model.1bit --json
+  onebit bench --train 5m --device gpu --steps 20
+  onebit bench --gemm 1024,2048,4096 --device gpu")]
+pub struct Bench {
+    /// A .1bit file or a checkpoint folder.
+    #[arg(long, alias = "model-dir", value_name = "PATH")]
+    pub model: Option<PathBuf>,
+    /// A random ternary model instead.
+    #[arg(long, value_enum, conflicts_with = "model")]
+    pub synthetic: Option<Shape>,
+    /// Train a random model on random tokens instead: tokens per second and memory.
+    #[arg(long, value_enum, value_name = "SHAPE", conflicts_with_all = ["model", "synthetic", "gemm"])]
+    pub train: Option<TrainShape>,
+    /// Multiply square matrices of these sizes instead: TFLOP/s.
+    #[arg(long, value_delimiter = ',', value_name = "N,N,…", value_parser = clap::value_parser!(usize), conflicts_with_all = ["model", "synthetic"])]
+    pub gemm: Vec<usize>,
+    /// Sequences per batch of --train; the shape's own when not given.
+    #[arg(long, value_name = "N", requires = "train")]
+    pub batch: Option<usize>,
+    /// Steps that --train measures, after one that warms up.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub steps: usize,
+    /// CPU threads of --train and --gemm; 0 = all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// f16: --train and --gemm on a GPU round the operands of matrix products to f16.
+    #[arg(long, value_enum, default_value = "no")]
+    pub mixed_precision: MixedPrecision,
+    /// Precision of the synthetic model's embedding and head.
+    #[arg(long, value_enum, default_value = "eightbit")]
+    pub head: Head,
+    /// auto, cpu or gpu; on the CPU one thread and all threads are measured.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// Tokens decoded per measurement.
+    #[arg(long, default_value_t = 64)]
+    pub tokens: usize,
+    /// Measurements; the median is reported.
+    #[arg(long, default_value_t = 5)]
+    pub repeat: usize,
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Bench {
+    /// What --train and --gemm open their backend with.
+    pub fn backend_options(&self) -> BackendOptions {
+        BackendOptions {
+            threads: self.threads,
+            f16_products: self.mixed_precision == MixedPrecision::F16,
+            ..BackendOptions::default()
+        }
+    }
+}

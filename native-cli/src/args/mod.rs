@@ -1,0 +1,38 @@
+//! Every flag, defined once: parsing and help come from here. A file per group of commands.
+
+mod data;
+mod look;
+mod model;
+mod train;
+
+use clap::{Parser, Subcommand};
+
+pub use data::{Download, Tokenize};
+pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, TrainShape};
+pub use model::{Chat, Eval, Export, Generate, Logits, Merge, ModelArgs, PackMode, SamplingArgs};
+pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainingArgs};
+
+/// 1-bit and ternary language models: tokenize, train, evaluate, chat, export.
+#[derive(Parser)]
+#[command(name = "onebit", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Download(Download),
+    Tokenize(Tokenize),
+    Train(Box<Train>),
+    Finetune(Box<Finetune>),
+    Merge(Merge),
+    Eval(Eval),
+    Generate(Generate),
+    Logits(Logits),
+    Chat(Chat),
+    Export(Export),
+    Inspect(Inspect),
+    Plot(Plot),
+    Bench(Bench),
+}

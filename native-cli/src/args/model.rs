@@ -1,0 +1,157 @@
+//! What takes a finished model: `eval`, `generate`, `logits`, `chat`, `merge` and `export`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ternary_core::session::DeviceChoice;
+
+/// A model and where to run it.
+#[derive(Args)]
+pub struct ModelArgs {
+    /// A .1bit file, a checkpoint folder, a run (its newest checkpoint) or RUN/best (the lowest validation loss).
+    #[arg(long, alias = "model-dir", value_name = "PATH")]
+    pub model: PathBuf,
+    /// A folder with an adapter for this model (or a run of `finetune --mode lora`), used unmerged.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// auto, cpu or gpu.
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// CPU threads; 0 = all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+}
+
+/// How tokens are chosen.
+#[derive(Args)]
+pub struct SamplingArgs {
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_tokens: usize,
+    /// 0 = greedy.
+    #[arg(long, default_value_t = 0.7, allow_negative_numbers = true)]
+    pub temperature: f32,
+    #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
+    pub top_p: f32,
+    /// At most 256; 0 = 256.
+    #[arg(long, default_value_t = 40)]
+    pub top_k: usize,
+    /// 1 = off; greedy decoding (temperature 0) leaves it off unless it is given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub repetition_penalty: Option<f32>,
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// End before this text; may be given several times.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub stop: Vec<String>,
+}
+
+/// Loss, perplexity and bits per byte of a text.
+#[derive(Args)]
+#[command(after_help = "Example:
+  onebit eval --model model.1bit --data valid.txt --json")]
+pub struct Eval {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A UTF-8 text file.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Continue a prompt.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit generate --model model.1bit --prompt 'Once upon a time'
+  onebit generate --model run/ --prompt 'The' --temperature 0 --max-tokens 64 --json")]
+pub struct Generate {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub prompt: String,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// One JSON object (text, finish_reason, stats) instead of streaming.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write a model's logits for token ids: tensor `logits` [n, vocab], f32.
+#[derive(Args)]
+#[command(after_help = "Example:
+  onebit logits --model model.1bit --ids 1,2,3 --output logits.safetensors")]
+pub struct Logits {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[arg(long, value_delimiter = ',', value_name = "ID,ID,…", required = true)]
+    pub ids: Vec<u32>,
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// Talk with a model. Ctrl-C stops a reply; /reset starts again, /exit (or Ctrl-D) leaves.
+#[derive(Args)]
+#[command(after_help = "Example:
+  onebit chat --model model.1bit")]
+pub struct Chat {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub system: Option<String>,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+/// Merge an adapter into its model: W + (α/r)·B·A, quantised again.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit merge --model model.1bit --adapter adapter/best --output tuned.1bit
+  onebit merge --model run/best --adapter adapter/ --output tuned/ --data valid.txt --json
+
+Quantising again loses what is smaller than half a step: --data measures the loss before, with the adapter beside the model, and merged.")]
+pub struct Merge {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A .1bit file, or a new checkpoint folder.
+    #[arg(long, value_name = "PATH")]
+    pub output: PathBuf,
+    /// A UTF-8 text to measure the loss on.
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How `export` stores matrices.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum PackMode {
+    /// As the bit-map says; ternary in 2 bits.
+    Ternary,
+    /// As the bit-map says; ternary in 1.6 bits: a smaller file.
+    Base3,
+    /// Every matrix de-quantised to F16.
+    Dense,
+}
+
+/// Write a checkpoint as a .1bit file.
+#[derive(Args)]
+#[command(after_help = "Example:
+  onebit export --model-dir run/best --output model.1bit --pack-mode ternary --name 'My model'")]
+pub struct Export {
+    /// Checkpoint folder, a run (its newest checkpoint) or RUN/best (the lowest validation loss).
+    #[arg(long, alias = "model", value_name = "DIR")]
+    pub model_dir: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    #[arg(long, value_enum, default_value = "ternary")]
+    pub pack_mode: PackMode,
+    /// Shown by programs that load the file.
+    #[arg(long, default_value = "")]
+    pub name: String,
+    #[arg(long, default_value = "")]
+    pub description: String,
+    #[arg(long, default_value = "")]
+    pub license: String,
+}

@@ -1,0 +1,199 @@
+//! `train` and `finetune`, and what both are told.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ternary_core::config::LrDecay;
+use ternary_core::session::DeviceChoice;
+
+/// Whether a GPU may round the operands of training's matrix products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MixedPrecision {
+    No,
+    F16,
+}
+
+/// A field of a config and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    pub field: String,
+    pub value: serde_json::Value,
+}
+
+/// `field=value`; what is not JSON is taken as text.
+fn setting(text: &str) -> Result<Setting, String> {
+    let (field, value) = text
+        .split_once('=')
+        .filter(|(field, _)| !field.is_empty())
+        .ok_or("expected FIELD=VALUE, for example dropout=0.1")?;
+    Ok(Setting {
+        field: field.to_owned(),
+        value: serde_json::from_str(value).unwrap_or_else(|_| value.into()),
+    })
+}
+
+fn decay(text: &str) -> Result<LrDecay, String> {
+    match text {
+        "cosine" => Ok(LrDecay::Cosine),
+        "linear" => Ok(LrDecay::Linear),
+        "constant" => Ok(LrDecay::Constant),
+        "two-stage" => Ok(LrDecay::TwoStage),
+        other => Err(format!(
+            "unknown decay `{other}`; expected cosine, linear, constant or two-stage"
+        )),
+    }
+}
+
+/// Train a model; the checkpoint folder holds config.json, model.safetensors, tokenizer.json and the training state.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit train --config config/recommended.json --data-dir tokens/ --tokenizer tok.json --output-dir run/
+  onebit train --config config/recommended.json --data-dir tokens/ --tokenizer tok.json --output-dir run/ --resume
+  onebit train --config config/recommended.json --data-dir texts/ --streaming --tokenizer tok.json --output-dir run/
+  onebit train --config small.json --data-dir tokens/ --tokenizer tok.json --output-dir small/ --teacher run/best
+
+The config is a JSON object of model fields; its optional `training` object holds the fields the flags below override.")]
+pub struct Train {
+    /// Model configuration (JSON).
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: PathBuf,
+    #[command(flatten)]
+    pub training: TrainingArgs,
+}
+
+/// What a fine-tuning changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FinetuneMode {
+    /// Every parameter.
+    Full,
+    /// Low-rank adapters beside the frozen model.
+    Lora,
+}
+
+/// Continue training a model on other text, wholly or by low-rank adapters; tokenizer and chat template are the model's.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit finetune --model model.1bit --data-dir notes.txt --output-dir tuned/
+  onebit finetune --model run/best --data-dir notes/ --val-data-dir held-back.txt --output-dir tuned/ --max-steps 200
+  onebit finetune --model model.1bit --data-dir notes.txt --output-dir adapter/ --mode lora --lora-rank 8 --lora-targets q,v
+  onebit merge --model model.1bit --adapter adapter/best --output tuned.1bit
+
+Unless told otherwise: learning rate 1e-4 (lora: 5e-4) after a warm-up of 3 % of the steps, cosine, no weight decay, 500 steps,
+no annealing. docs/finetune.md has the formulas and the layout of an adapter.")]
+pub struct Finetune {
+    /// What to start from: a .1bit file, a checkpoint folder, a run or RUN/best.
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    #[arg(long, value_enum, default_value = "full")]
+    pub mode: FinetuneMode,
+    /// r: the width of an adapter.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub lora_rank: usize,
+    /// α: an adapter's output is multiplied by α/r.
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 16.0,
+        allow_negative_numbers = true
+    )]
+    pub lora_alpha: f64,
+    /// Matrices that get an adapter.
+    #[arg(long, value_name = "LIST", default_value = "q,k,v,o,gate,up,down")]
+    pub lora_targets: String,
+    /// A config file (JSON) whose `training` object overrides the defaults.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub training: TrainingArgs,
+}
+
+/// What every training is told.
+#[derive(Args)]
+pub struct TrainingArgs {
+    /// .tokens files or texts (.txt, .md, .text, .jsonl with a "text" field): a file or a folder.
+    #[arg(long, value_name = "PATH")]
+    pub data_dir: PathBuf,
+    /// Tokenize the texts of --data-dir while training, in constant memory, instead of beforehand.
+    #[arg(long)]
+    pub streaming: bool,
+    /// Windows shuffled together when streaming [default: 8192].
+    #[arg(long, value_name = "N", requires = "streaming")]
+    pub shuffle_buffer: Option<usize>,
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: PathBuf,
+    /// Validation data: a file or a folder.
+    #[arg(long, value_name = "PATH")]
+    pub val_data_dir: Option<PathBuf>,
+    /// Chat template (Jinja) to keep with the model.
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// Any other field of the config, model or training: --set dropout=0.1 --set use_rope=true. May be repeated.
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
+    pub set: Vec<Setting>,
+    /// Peak learning rate.
+    #[arg(long, allow_negative_numbers = true)]
+    pub lr: Option<f64>,
+    /// cosine, linear, constant or two-stage.
+    #[arg(long, value_parser = decay)]
+    pub lr_decay: Option<LrDecay>,
+    #[arg(long, value_name = "N")]
+    pub lr_warmup_steps: Option<usize>,
+    #[arg(long, value_name = "N")]
+    pub max_steps: Option<usize>,
+    /// Sequences per micro-batch.
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Micro-batches per optimiser step.
+    #[arg(long, value_name = "N")]
+    pub accumulation_steps: Option<usize>,
+    /// Steps between checkpoints; 0 = only at the end.
+    #[arg(long, value_name = "N")]
+    pub save_every: Option<usize>,
+    /// Newest checkpoints kept.
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<usize>,
+    /// Save and keep the checkpoint with the lowest validation loss besides: DIR/best then names it.
+    #[arg(long, value_name = "BOOL")]
+    pub keep_best: Option<bool>,
+    /// Steps between lines of metrics.jsonl.
+    #[arg(long, value_name = "N")]
+    pub log_every: Option<usize>,
+    /// Steps between statistics of every matrix (layers.jsonl); 0 = none [default: with each validation].
+    #[arg(long, value_name = "N")]
+    pub stats_every: Option<usize>,
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Learn from this model's predictions, too: a .1bit file or checkpoint with the same tokenizer, of any size.
+    #[arg(long, value_name = "PATH")]
+    pub teacher: Option<PathBuf>,
+    /// w of (1 − w)·cross-entropy + w·T²·KL(teacher ‖ student) [default: 0.5].
+    #[arg(
+        long,
+        value_name = "W",
+        requires = "teacher",
+        allow_negative_numbers = true
+    )]
+    pub distill_weight: Option<f64>,
+    /// T: both distributions are softmax(logits / T) [default: 2].
+    #[arg(
+        long,
+        value_name = "T",
+        requires = "teacher",
+        allow_negative_numbers = true
+    )]
+    pub distill_temperature: Option<f64>,
+    /// Continue from the newest checkpoint in --output-dir.
+    #[arg(long)]
+    pub resume: bool,
+    /// auto, cpu or gpu.
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// CPU threads; 0 = all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// f16: a GPU that can rounds the operands of matrix products to f16 (on tensor cores where it has them).
+    #[arg(long, value_enum, default_value = "no")]
+    pub mixed_precision: MixedPrecision,
+}
