@@ -18,6 +18,7 @@ pub mod quant;
 #[cfg(test)]
 mod reference;
 pub mod rng;
+pub mod search;
 pub mod session;
 pub mod tensors;
 pub mod tokenizer;

@@ -1,5 +1,7 @@
 //! Precision of a matrix, and the map that gives every matrix of a model its precision.
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ConfigError;
@@ -158,7 +160,7 @@ impl<'de> Deserialize<'de> for MatrixKind {
 }
 
 /// One mode per matrix of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MatrixModes {
     pub q: QuantMode,
@@ -176,29 +178,73 @@ fn ternary() -> QuantMode {
     QuantMode::Ternary
 }
 
+impl MatrixModes {
+    /// Every matrix in `mode`.
+    pub fn all(mode: QuantMode) -> Self {
+        MatrixModes {
+            q: mode,
+            k: mode,
+            v: mode,
+            o: mode,
+            gate: mode,
+            up: mode,
+            down: mode,
+        }
+    }
+
+    pub fn set(&mut self, kind: MatrixKind, mode: QuantMode) {
+        *match kind {
+            MatrixKind::Q => &mut self.q,
+            MatrixKind::K => &mut self.k,
+            MatrixKind::V => &mut self.v,
+            MatrixKind::O => &mut self.o,
+            MatrixKind::Gate => &mut self.gate,
+            MatrixKind::Up => &mut self.up,
+            MatrixKind::Down => &mut self.down,
+        } = mode;
+    }
+}
+
 /// A layer's entry of the map: one mode for the whole layer or one per matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum LayerMode {
     Whole(QuantMode),
     PerMatrix(MatrixModes),
 }
 
-// Derived untagged deserialisation would hide which key or mode was wrong.
+// Derived untagged deserialisation would hide which key or mode was wrong, and where it stands.
 impl<'de> Deserialize<'de> for LayerMode {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(d)?;
-        match value {
-            serde_json::Value::String(text) => text
-                .parse()
-                .map(LayerMode::Whole)
-                .map_err(serde::de::Error::custom),
-            serde_json::Value::Object(_) => serde_json::from_value(value)
-                .map(LayerMode::PerMatrix)
-                .map_err(serde::de::Error::custom),
-            other => Err(serde::de::Error::custom(format!(
-                "a layer's entry is a mode name or an object with q, k, v, o, gate, up, down; found {other}"
-            ))),
+        struct Entry;
+
+        impl<'de> Visitor<'de> for Entry {
+            type Value = LayerMode;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a mode's name or an object with q, k, v, o, gate, up, down")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<LayerMode, E> {
+                text.parse().map(LayerMode::Whole).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LayerMode, A::Error> {
+                MatrixModes::deserialize(MapAccessDeserializer::new(map)).map(LayerMode::from)
+            }
+        }
+
+        d.deserialize_any(Entry)
+    }
+}
+
+/// One mode for the whole layer where the matrices agree.
+impl From<MatrixModes> for LayerMode {
+    fn from(modes: MatrixModes) -> Self {
+        if modes == MatrixModes::all(modes.q) {
+            LayerMode::Whole(modes.q)
+        } else {
+            LayerMode::PerMatrix(modes)
         }
     }
 }

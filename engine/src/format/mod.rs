@@ -10,7 +10,7 @@ mod write;
 pub use codes::Encoding;
 pub use read::{OneBit, TensorRows};
 pub use source::{ByteSource, MemorySource};
-pub use write::{Dense, Packing, encode};
+pub use write::{Dense, Packing, encode, encoded_len, stored_bytes};
 
 use serde::{Deserialize, Serialize};
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     ALIGN, Encoding, FormatError, HEADER_BYTES, MAGIC, Metadata, ScalePer, TensorEntry, VERSION,
+    layout,
 };
 use crate::config::{LayerBitMap, QuantMode};
 use crate::model::params::{self, Matrix, ParamKind};
@@ -59,6 +60,94 @@ fn dequantize(m: &Matrix, q: &Quantized) -> Vec<f32> {
         .collect()
 }
 
+fn matrix_encoding(mode: QuantMode, packing: Packing) -> Encoding {
+    match (mode, packing) {
+        (QuantMode::F16, _) => Encoding::F16,
+        (QuantMode::EightBit, _) => Encoding::Int8,
+        (QuantMode::Binary, _) => Encoding::Binary1,
+        (QuantMode::Ternary, Packing::Base3) => Encoding::TernaryBase3,
+        (QuantMode::Ternary, Packing::Ternary2) => Encoding::Ternary2,
+    }
+}
+
+/// How a matrix is stored: encoding, scales, and the bytes of both.
+fn matrix_layout(m: &Matrix, packing: Packing) -> (Encoding, ScalePer, Option<u64>, u64) {
+    let encoding = matrix_encoding(m.mode, packing);
+    let (scale, group) = match m.mode {
+        QuantMode::F16 => (ScalePer::None, None),
+        _ => scale_per(m),
+    };
+    let shape = [m.rows as u64, m.cols as u64];
+    let bytes =
+        layout(encoding, &shape, scale, group).map_or(0, |(_, scales, codes)| scales + codes);
+    (encoding, scale, group, bytes)
+}
+
+/// Bytes of a matrix in a file, its padding included.
+pub fn stored_bytes(m: &Matrix, packing: Packing) -> u64 {
+    let (.., bytes) = matrix_layout(m, packing);
+    bytes.next_multiple_of(ALIGN as u64)
+}
+
+/// Bytes of the file that [`encode`] writes for this metadata, to within a few: checksums are of varying length.
+pub fn encoded_len(metadata: &Metadata, packing: Packing) -> Result<u64, FormatError> {
+    let entry =
+        |name: String, encoding: Encoding, shape: Vec<u64>, scale, group, length| TensorEntry {
+            name,
+            encoding: encoding.name().to_owned(),
+            shape,
+            scale,
+            group,
+            offset: 0,
+            length,
+            crc32: u32::MAX,
+        };
+    let mut metadata = metadata.clone();
+    metadata.config.layer_bit_map = Some(metadata.config.bit_map());
+    let mut offset = 0u64;
+    let mut entries = Vec::new();
+    for p in params::all(&metadata.config) {
+        let shape: Vec<u64> = p.shape.iter().map(|n| *n as u64).collect();
+        let mut entry = match &p.kind {
+            ParamKind::Matrix(m) => {
+                let (encoding, scale, group, length) = matrix_layout(m, packing);
+                entry(p.name.clone(), encoding, shape, scale, group, length)
+            }
+            ParamKind::Norm | ParamKind::Positions | ParamKind::Adapter => {
+                let length = 4 * p.len() as u64;
+                entry(
+                    p.name.clone(),
+                    Encoding::F32,
+                    shape,
+                    ScalePer::None,
+                    None,
+                    length,
+                )
+            }
+        };
+        entry.offset = offset;
+        offset = (offset + entry.length).next_multiple_of(ALIGN as u64);
+        entries.push(entry);
+    }
+    let (meta, table) = json_parts(&metadata, &entries.iter().collect::<Vec<_>>())?;
+    let data = (HEADER_BYTES + meta.len() + table.len()).next_multiple_of(ALIGN);
+    Ok(data as u64 + offset)
+}
+
+/// The two JSON parts of a file.
+fn json_parts(
+    metadata: &Metadata,
+    entries: &[&TensorEntry],
+) -> Result<(Vec<u8>, Vec<u8>), FormatError> {
+    let invalid = |what: &str, e: serde_json::Error| FormatError::Invalid {
+        what: what.to_owned(),
+        message: e.to_string(),
+    };
+    let meta = serde_json::to_vec(metadata).map_err(|e| invalid("the metadata", e))?;
+    let table = serde_json::to_vec(entries).map_err(|e| invalid("the tensor table", e))?;
+    Ok((meta, table))
+}
+
 fn matrix_tensor(m: &Matrix, latent: &[f32], packing: Packing, dense: Dense) -> Tensor {
     let shape = vec![m.rows as u64, m.cols as u64];
     let float = |bytes: Vec<u8>| (Encoding::F16, ScalePer::None, None, bytes);
@@ -70,12 +159,7 @@ fn matrix_tensor(m: &Matrix, latent: &[f32], packing: Packing, dense: Dense) -> 
         }
         (mode, Dense::No) => {
             let q = quantize(latent, m.rows, m.cols, &m.quant);
-            let encoding = match (mode, packing) {
-                (QuantMode::EightBit, _) => Encoding::Int8,
-                (QuantMode::Binary, _) => Encoding::Binary1,
-                (_, Packing::Base3) => Encoding::TernaryBase3,
-                (_, Packing::Ternary2) => Encoding::Ternary2,
-            };
+            let encoding = matrix_encoding(mode, packing);
             let (scale, group) = scale_per(m);
             let mut bytes = Vec::new();
             if scale != ScalePer::None {
@@ -160,13 +244,8 @@ fn assemble(metadata: &Metadata, mut tensors: Vec<Tensor>) -> Result<Vec<u8>, Fo
         t.entry.offset = offset;
         offset = (offset + t.entry.length).next_multiple_of(ALIGN as u64);
     }
-    let invalid = |what: &str, e: serde_json::Error| FormatError::Invalid {
-        what: what.to_owned(),
-        message: e.to_string(),
-    };
-    let meta = serde_json::to_vec(metadata).map_err(|e| invalid("the metadata", e))?;
     let entries: Vec<&TensorEntry> = tensors.iter().map(|t| &t.entry).collect();
-    let table = serde_json::to_vec(&entries).map_err(|e| invalid("the tensor table", e))?;
+    let (meta, table) = json_parts(metadata, &entries)?;
     let data_offset = (HEADER_BYTES + meta.len() + table.len()).next_multiple_of(ALIGN);
     let end = tensors
         .last()

@@ -49,8 +49,8 @@ impl BitLinear {
     /// fake-quantised.
     pub fn forward_weight(g: &mut Graph, m: &Matrix) -> BufferId {
         let len = m.rows * m.cols;
-        let latent = g.float_param(&m.name, len);
-        if !m.mode.is_quantized() || g.source != Source::Trained {
+        let latent = g.latent(m);
+        if !m.mode.is_quantized() || matches!(g.source, Source::Frozen(_)) {
             return latent;
         }
         let out = g.rec.f32(len);

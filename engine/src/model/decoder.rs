@@ -115,7 +115,7 @@ struct Saved {
 }
 
 /// x + scale·branch, into a new buffer while training (the backward of the branches needs neither), in place otherwise.
-fn residual(g: &mut Graph, x: BufferId, branch: BufferId) -> BufferId {
+pub(super) fn residual(g: &mut Graph, x: BufferId, branch: BufferId) -> BufferId {
     let (rows, dim, scale) = (g.rows(), g.config.hidden_size, g.config.residual_scale());
     // Norms keep their input for the backward, so training must not overwrite it.
     let out = if g.training() { g.activations(dim) } else { x };
@@ -130,6 +130,28 @@ fn residual(g: &mut Graph, x: BufferId, branch: BufferId) -> BufferId {
     out
 }
 
+/// Rows of the embedding into `out`, with learned positions if there are any.
+pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: BufferId) {
+    let (rows, seq, dim) = (g.rows(), g.seq(), g.config.hidden_size);
+    g.rec.push(Op::Embed {
+        ids,
+        table,
+        out,
+        rows,
+        dim,
+    });
+    if !g.config.use_rope {
+        let table = g.float_param(params::POSITIONS, g.config.max_seq_len * dim);
+        g.rec.push(Op::AddPosition {
+            x: out,
+            table,
+            rows,
+            seq,
+            dim,
+        });
+    }
+}
+
 /// Record `rows` tokens through the KV cache; with `lora`, an adapter stands beside the packed weights.
 pub fn record_infer(
     config: &ModelConfig,
@@ -142,23 +164,7 @@ pub fn record_infer(
     let ids = g.rec.io(Elem::U32, rows);
     let table = EmbedTable::Weight(g.packed(&params::embedding(config)));
     let mut x = g.activations(dim);
-    g.rec.push(Op::Embed {
-        ids,
-        table,
-        out: x,
-        rows,
-        dim,
-    });
-    if !config.use_rope {
-        let table = g.float_param(params::POSITIONS, config.max_seq_len * dim);
-        g.rec.push(Op::AddPosition {
-            x,
-            table,
-            rows,
-            seq: rows,
-            dim,
-        });
-    }
+    embed(&mut g, ids, table, x);
     for layer in 0..config.num_layers {
         let (branch, _) = Attention::new(&g, layer).forward(&mut g, x);
         x = residual(&mut g, x, branch);
@@ -247,27 +253,11 @@ struct Forward {
 impl Forward {
     fn record(g: &mut Graph, ids: BufferId, rate: f32) -> Self {
         let config = g.config;
-        let (rows, seq, dim) = (g.rows(), g.seq(), config.hidden_size);
+        let dim = config.hidden_size;
         let embedding = params::embedding(config);
         let table = BitLinear::forward_weight(g, &embedding);
         let mut x = g.activations(dim);
-        g.rec.push(Op::Embed {
-            ids,
-            table: EmbedTable::Float(table),
-            out: x,
-            rows,
-            dim,
-        });
-        if !config.use_rope {
-            let positions = g.float_param(params::POSITIONS, config.max_seq_len * dim);
-            g.rec.push(Op::AddPosition {
-                x,
-                table: positions,
-                rows,
-                seq,
-                dim,
-            });
-        }
+        embed(g, ids, EmbedTable::Float(table), x);
         dropout(g, x, rate, EMBEDDING_STREAM);
         let blocks: Vec<(Attention, Mlp)> = (0..config.num_layers)
             .map(|layer| (Attention::new(g, layer), Mlp::new(g, layer)))
@@ -330,7 +320,7 @@ impl Forward {
                 attention.backward(g, s, d_branch, dx);
             }
         }
-        if g.source != Source::Trained {
+        if !g.has_gradients() {
             return;
         }
         dropout(g, dx, rate, EMBEDDING_STREAM);

@@ -5,6 +5,7 @@ use crate::program::{BufferId, Elem, Op, Recorder, Weight};
 use crate::quant::tile;
 
 use super::params::{Matrix, Param};
+use super::remap::Remap;
 
 /// What is being recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +17,15 @@ pub enum Phase {
 }
 
 /// Where a recording of training takes its model's parameters from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
     /// `param.NAME`: latents, quantised in every forward; they have gradients.
     Trained,
     /// `PREFIX.NAME`: values to multiply by as they are, quantised once beforehand; no gradients.
     Frozen(&'static str),
+    /// A model in a bit-map that it was not trained in: latents where this says so, restored values elsewhere, quantised in every
+    /// forward; no gradients.
+    Remapped(&'a Remap),
 }
 
 /// Prefix of the buffers of a model that only its adapters are trained of.
@@ -36,7 +40,7 @@ pub struct Graph<'a> {
     pub rec: Recorder,
     /// Adapters beside the matrices.
     pub lora: Option<&'a LoraConfig>,
-    pub source: Source,
+    pub source: Source<'a>,
 }
 
 impl<'a> Graph<'a> {
@@ -85,7 +89,7 @@ impl<'a> Graph<'a> {
     pub fn float_param(&mut self, name: &str, len: usize) -> BufferId {
         let prefix = match self.source {
             _ if !self.training() => "weight",
-            Source::Trained => "param",
+            Source::Trained | Source::Remapped(_) => "param",
             Source::Frozen(prefix) => prefix,
         };
         self.rec.shared(&format!("{prefix}.{name}"), Elem::F32, len)
@@ -105,7 +109,24 @@ impl<'a> Graph<'a> {
 
     /// The gradient of one of the model's own parameters; none if they are frozen.
     pub fn model_grad(&mut self, name: &str, len: usize) -> Option<BufferId> {
-        (self.source == Source::Trained).then(|| self.grad(name, len))
+        self.has_gradients().then(|| self.grad(name, len))
+    }
+
+    /// Whether the model's own parameters are trained.
+    pub fn has_gradients(&self) -> bool {
+        matches!(self.source, Source::Trained)
+    }
+
+    /// What the forward quantises a matrix from, or multiplies by as it is.
+    pub fn latent(&mut self, m: &Matrix) -> BufferId {
+        let len = m.rows * m.cols;
+        match self.source {
+            Source::Remapped(remap) => {
+                let name = format!("{}.{}", remap.origin(m).prefix(), m.name);
+                self.rec.shared(&name, Elem::F32, len)
+            }
+            _ => self.float_param(&m.name, len),
+        }
     }
 
     /// A packed weight for inference.

@@ -8,6 +8,8 @@ mod lora;
 mod mlp;
 mod norm;
 pub mod params;
+mod remap;
+mod segments;
 
 pub use attention::{ROPE_TABLE, TEACHER_ROPE_TABLE, rope_values};
 pub use decoder::{
@@ -16,6 +18,8 @@ pub use decoder::{
 };
 
 pub use graph::{FROZEN, TEACHER};
+pub use remap::{Origin, Remap};
+pub use segments::{EmbeddingSegment, HeadSegment, STREAM, Segments};
 
 #[cfg(test)]
 pub(crate) mod tests;
