@@ -234,7 +234,7 @@ impl<'a> Strategy<'a> {
             front = front.into_iter().step_by(every).collect();
             self.measure(&front).await?;
         }
-        let mut turn = 0;
+        let (mut turn, mut since, mut last_best) = (0, 0, None);
         while self.left() > 0 {
             for m in &self.ledger.all[known..] {
                 // Beyond uniform guessing nothing is learnt from how much worse it is.
@@ -249,11 +249,22 @@ impl<'a> Strategy<'a> {
                 Some(all) => all.clone(),
                 None => self.candidates(&surrogate),
             };
-            let next = self.worthwhile(&mut surrogate, candidates);
-            if next.is_empty() {
+            let (next, chance) = self.worthwhile(&mut surrogate, candidates);
+            let best = self.ledger.best(&self.goal).map(|m| m.point.clone());
+            if best != last_best {
+                (last_best, since) = (best, self.ledger.all.len());
+            }
+            // Predictions have been wrong before: hopeless means hopeless for a while.
+            let idle = self.ledger.all.len() - since;
+            if next.is_empty() || (chance < HOPELESS && idle > self.effort.max_evals / 3) {
                 break;
             }
+            let predicted: Vec<(f64, f64)> = next.iter().map(|p| surrogate.predict(p)).collect();
             self.measure(&next).await?;
+            let measured = &self.ledger.all[known..];
+            for ((mean, deviation), m) in predicted.into_iter().zip(measured) {
+                surrogate.surprise((m.loss.min(base + 20.0) - mean) / deviation);
+            }
         }
         Ok(())
     }
@@ -277,6 +288,11 @@ impl<'a> Strategy<'a> {
         singles.truncate(most.max(self.space.choices.len()).max(1));
         // Changes near the end share the most layers: the evaluator sorts them.
         singles.insert(0, finest.clone());
+        // How damage adds up shows where every unit is in the same mode.
+        for mode in 1..deepest.unwrap_or(1) {
+            let modes = self.space.choices.iter();
+            singles.push(modes.map(|c| mode.min(c.modes.len() - 1) as u8).collect());
+        }
         self.measure(&singles).await?;
         let base = self.ledger.get(&finest).map_or(0.0, |m| m.loss);
         let measured = |unit: usize, mode: usize| {
@@ -311,7 +327,7 @@ impl<'a> Strategy<'a> {
     }
 
     /// The unmeasured candidates most worth measuring, together.
-    fn worthwhile(&self, surrogate: &mut Surrogate, candidates: Vec<Point>) -> Vec<Point> {
+    fn worthwhile(&self, surrogate: &mut Surrogate, candidates: Vec<Point>) -> (Vec<Point>, f64) {
         let best = self.ledger.best(&self.goal).cloned();
         let mut open: Vec<(Point, u64)> = candidates
             .into_iter()
@@ -327,12 +343,13 @@ impl<'a> Strategy<'a> {
             })
             .collect();
         let mut chosen: Vec<Point> = Vec::new();
+        let mut highest = 0.0f64;
         while chosen.len() < TOGETHER.min(self.left()) && !open.is_empty() {
             let worth = |(point, bytes): &(Point, u64)| {
                 let (mean, deviation) = surrogate.predict(point);
                 match self.goal.max_loss {
                     Some(max) => {
-                        let chance = normal_cdf((max - mean) / deviation);
+                        let chance = normal_cdf((max - mean) / deviation).max(1e-300);
                         let reference = best.as_ref().map_or_else(
                             || self.space.bytes(&self.space.finest()) + 1,
                             |b| b.bytes,
@@ -352,9 +369,7 @@ impl<'a> Strategy<'a> {
             else {
                 break;
             };
-            if chance < HOPELESS {
-                break;
-            }
+            highest = highest.max(chance);
             let (point, _) = open.swap_remove(at);
             // The next one is chosen as if this one had turned out as predicted.
             let (mean, _) = surrogate.predict(&point);
@@ -362,7 +377,7 @@ impl<'a> Strategy<'a> {
             chosen.push(point);
         }
         surrogate.forget(chosen.len());
-        chosen
+        (chosen, highest)
     }
 
     /// Maps worth a look where not all can be: the knapsack's with the effects as they look around the best maps, and neighbours.

@@ -29,6 +29,9 @@ const PRIORS: [Weights; 10] = [
 /// Relative to a map's own variance: keeps the factorisation stable.
 const JITTER: f64 = 1e-8;
 
+/// Maps that the prior belief in the scale of deviations, the sum of all effects, counts for.
+const CONFIDENCE: f64 = 2.0;
+
 /// What the kernel sees of a map.
 #[derive(Clone)]
 struct Features {
@@ -44,6 +47,10 @@ pub struct Surrogate {
     unit: f64,
     weights: Weights,
     variance: f64,
+    /// Squared standard deviations by which predictions were off, and their number.
+    surprises: (f64, f64),
+    /// Maps that the effects were measured on.
+    own: usize,
     points: Vec<(Point, Features)>,
     residuals: Vec<f64>,
     /// Lower triangle of the Cholesky factor, row after row.
@@ -58,15 +65,17 @@ impl Surrogate {
         let largest = |e: &Vec<f64>| e.iter().fold(0.0f64, |a, b| a.max(b.abs()));
         let unit = effects.iter().map(largest).sum::<f64>().max(1e-9);
         Surrogate {
-            effects,
             base,
             unit,
             weights: PRIORS[0],
             variance: unit * unit,
+            surprises: (0.0, 0.0),
+            own: 1 + effects.iter().map(|e| e.len() - 1).sum::<usize>(),
             points: Vec::new(),
             residuals: Vec::new(),
             factor: Vec::new(),
             solved: Vec::new(),
+            effects,
         }
     }
 
@@ -141,7 +150,9 @@ impl Surrogate {
         let mut x = self.residuals.clone();
         self.forward(&mut x);
         let squared: f64 = x.iter().map(|v| v * v).sum();
-        self.variance = (squared / n.max(1) as f64).max(1e-18);
+        // The effects' own maps say nothing about how far off the additive mean is: it was made from them.
+        let telling = n.saturating_sub(self.own) as f64;
+        self.variance = (CONFIDENCE * self.unit * self.unit + squared) / (CONFIDENCE + telling);
         for i in (0..n).rev() {
             let row = i * (i + 1) / 2;
             x[i] /= self.factor[row + i];
@@ -156,8 +167,9 @@ impl Surrogate {
     /// log p(residuals) with the scale at its likeliest, up to a constant.
     fn likelihood(&self) -> f64 {
         let n = self.residuals.len();
+        let telling = n.saturating_sub(self.own) as f64 + CONFIDENCE;
         let determinant: f64 = (0..n).map(|i| self.factor[i * (i + 1) / 2 + i].ln()).sum();
-        -0.5 * n as f64 * self.variance.ln() - determinant
+        -0.5 * telling * self.variance.ln() - determinant
     }
 
     fn factorize(&mut self, weights: Weights) {
@@ -202,6 +214,13 @@ impl Surrogate {
         self.solve();
     }
 
+    /// Be told how many standard deviations a prediction was off: if they are off by more than they should be, later ones are less
+    /// certain.
+    pub fn surprise(&mut self, deviations: f64) {
+        self.surprises.0 += deviations.clamp(-30.0, 30.0).powi(2);
+        self.surprises.1 += 1.0;
+    }
+
     /// Mean and standard deviation of a map's loss.
     pub fn predict(&self, point: &[u8]) -> (f64, f64) {
         let f = self.features(point);
@@ -210,7 +229,8 @@ impl Surrogate {
         let own = self.kernel((point, &f), (point, &f));
         self.forward(&mut row);
         let left = own - row.iter().map(|v| v * v).sum::<f64>();
-        let deviation = (left.max(0.0) * self.variance).sqrt();
+        let caution = ((1.0 + self.surprises.0) / (1.0 + self.surprises.1)).max(1.0);
+        let deviation = (left.max(0.0) * self.variance * caution).sqrt();
         (self.mean(&f) + mean, deviation.max(1e-9))
     }
 }
