@@ -139,6 +139,10 @@ impl Evaluate for Table<'_> {
     fn losses<'a>(&'a mut self, points: &'a [Point]) -> LocalFuture<'a, Result<Vec<f64>>> {
         Box::pin(async move { Ok(points.iter().map(|p| self.0[p]).collect()) })
     }
+
+    fn full_loss<'a>(&'a mut self, point: &'a Point) -> LocalFuture<'a, Result<f64>> {
+        Box::pin(async move { Ok(self.0[point]) })
+    }
 }
 
 /// A method's best map and the maps it measured.

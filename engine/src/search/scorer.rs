@@ -114,7 +114,8 @@ struct Head {
 pub struct Scorer {
     backend: Box<dyn Backend>,
     task: Arc<Task>,
-    batch: usize,
+    /// Windows run together.
+    pub batch: usize,
     embeddings: HashMap<QuantMode, Embedding>,
     layers: HashMap<(usize, LayerMode), ProgramId>,
     heads: HashMap<QuantMode, Head>,
@@ -198,23 +199,18 @@ impl Scorer {
         Ok(total / (self.task.sample.len() * self.task.windows.seq) as f64)
     }
 
-    /// Mean loss of all windows, nats per token; `progress` is told the windows done.
-    pub async fn full(
-        &mut self,
-        map: &LayerBitMap,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<f64> {
-        let all = self.task.windows.all();
-        let mut total = 0.0;
-        for (i, windows) in all.chunks(self.batch).enumerate() {
+    /// Sums of the losses of `windows`, one for every [`Scorer::batch`] of them: added up in their order they are the same sum however
+    /// the windows were shared out.
+    pub async fn sums(&mut self, map: &LayerBitMap, windows: &[usize]) -> Result<Vec<f64>> {
+        let mut sums = Vec::new();
+        for windows in windows.chunks(self.batch) {
             let mut chunk = Chunk {
                 windows: windows.to_vec(),
                 streams: vec![None; self.task.config.num_layers + 1],
             };
-            total += self.chunk(&mut chunk, map, 0).await?;
-            progress((i * self.batch + windows.len()).min(all.len()), all.len());
+            sums.push(self.chunk(&mut chunk, map, 0).await?);
         }
-        Ok(total / self.task.windows.tokens() as f64)
+        Ok(sums)
     }
 
     /// Sum of a chunk's losses; its kept streams hold for the first `shared` stages of the map.
@@ -365,6 +361,11 @@ mod tests {
         Scorer::new(Box::new(CpuBackend::new(1)), task.clone()).unwrap()
     }
 
+    fn full(scorer: &mut Scorer, task: &Task, map: &LayerBitMap) -> f64 {
+        let sums = pollster::block_on(scorer.sums(map, &task.windows.all())).unwrap();
+        sums.iter().sum::<f64>() / task.windows.tokens() as f64
+    }
+
     fn maps() -> Vec<LayerBitMap> {
         use QuantMode::{Binary, EightBit, F16, Ternary};
         let mixed = LayerMode::PerMatrix(MatrixModes {
@@ -432,7 +433,7 @@ mod tests {
                     (found - want).abs() < 5e-3,
                     "{trained} {map:?}: {found} {want}"
                 );
-                let found = pollster::block_on(scorer.full(&map, &mut |_, _| {})).unwrap();
+                let found = full(&mut scorer, &task, &map);
                 let want = by_inference(&task, &map, &task.windows.all());
                 assert!(
                     (found - want).abs() < 5e-3,
@@ -458,7 +459,7 @@ mod tests {
         }
         // A full validation between two scores leaves the kept streams alone.
         let map = &maps()[4];
-        pollster::block_on(reusing.full(&maps()[0], &mut |_, _| {})).unwrap();
+        full(&mut reusing, &task, &maps()[0]);
         let again = pollster::block_on(reusing.sampled(map)).unwrap();
         let fresh = pollster::block_on(scorer(&task).sampled(map)).unwrap();
         assert_eq!(again.to_bits(), fresh.to_bits());
@@ -480,7 +481,7 @@ mod tests {
         let windows = Windows::new(ids, config.max_seq_len, config.vocab_size).unwrap();
         Arc::get_mut(&mut task).unwrap().windows = windows;
         let mut scorer = scorer(&task);
-        let found = pollster::block_on(scorer.full(&config.bit_map(), &mut |_, _| {})).unwrap();
+        let found = full(&mut scorer, &task, &config.bit_map());
         let mut trainer = crate::train::Trainer::from_start(
             Box::new(CpuBackend::new(1)),
             config,

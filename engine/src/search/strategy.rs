@@ -33,6 +33,19 @@ const HOPELESS: f64 = 1e-6;
 pub trait Evaluate {
     /// Mean loss of every point on the sample, nats per token, in order.
     fn losses<'a>(&'a mut self, points: &'a [Point]) -> LocalFuture<'a, Result<Vec<f64>>>;
+
+    /// Loss of a map on the whole validation text.
+    fn full_loss<'a>(&'a mut self, point: &'a Point) -> LocalFuture<'a, Result<f64>>;
+}
+
+impl<E: Evaluate + ?Sized> Evaluate for &mut E {
+    fn losses<'a>(&'a mut self, points: &'a [Point]) -> LocalFuture<'a, Result<Vec<f64>>> {
+        (**self).losses(points)
+    }
+
+    fn full_loss<'a>(&'a mut self, point: &'a Point) -> LocalFuture<'a, Result<f64>> {
+        (**self).full_loss(point)
+    }
 }
 
 /// What the map must satisfy; at least one of the two.
