@@ -4,7 +4,7 @@ use bytemuck::Pod;
 
 use super::lattice::Lattice;
 use super::linear::{Int8Rows, WeightView};
-use super::matmul::{self, Exactness, Layout, Precision};
+use super::matmul::{Exactness, Precision, Product, View};
 use super::memory::Memory;
 use super::simd::Level;
 use super::{attention, forward, linear, sample, training};
@@ -362,10 +362,6 @@ pub fn run(op: &Op, operands: &[Option<Lattice>; 2], b: &mut Buffers, knobs: &Kn
             trans_b,
             accumulate,
         } => {
-            let layout = Layout {
-                trans_a: *trans_a,
-                trans_b: *trans_b,
-            };
             let exactness = Exactness {
                 // x·Wᵀ is a forward product; its gradients are dyᵀ·x and dy·W.
                 precision: if *trans_b {
@@ -376,8 +372,15 @@ pub fn run(op: &Op, operands: &[Option<Lattice>; 2], b: &mut Buffers, knobs: &Kn
                 lattices: operands.map(|l| l.filter(|l| l.holds(knobs))),
             };
             b.with([*out], |b, [out]| {
-                let (a, rhs) = (b.f32(*a), b.f32(*rhs));
-                matmul::matmul(out, a, rhs, *m, *n, *k, layout, *accumulate, exactness);
+                Product {
+                    accumulate: *accumulate,
+                    ..Product::new(
+                        View::stored(b.f32(*a), *m, *k, *trans_a),
+                        View::stored(b.f32(*rhs), *k, *n, *trans_b),
+                        exactness,
+                    )
+                }
+                .spread(out);
             });
         }
         Op::RmsNormBackward {

@@ -10,6 +10,12 @@ use crate::quant::tile::act_stride;
 const BAND: usize = 16;
 
 multiversion! {
+    pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+        math::dot(a, b)
+    }
+}
+
+multiversion! {
     /// Row-wise RMSNorm of one row of `groups` × `dim`; returns nothing, writes 1/rms of each group when asked.
     fn norm_row(x: &[f32], weight: &[f32], out: &mut [f32], rstd: &mut [f32], eps: f32) {
         let dim = weight.len();

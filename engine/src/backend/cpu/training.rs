@@ -1,5 +1,6 @@
 //! Operations only training has: fake quantisation, losses, gradients of norms and embeddings, AdamW.
 
+use super::forward::dot;
 use super::par;
 use super::simd::multiversion;
 use crate::config::QuantMode;
@@ -277,12 +278,6 @@ pub fn embed_backward(ids: &[u32], dout: &[f32], dtable: &mut [f32], dim: usize)
             }
         }
     });
-}
-
-multiversion! {
-    fn dot(a: &[f32], b: &[f32]) -> f32 {
-        math::dot(a, b)
-    }
 }
 
 /// Σ x² in f64 over fixed pieces.
