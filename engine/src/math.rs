@@ -43,53 +43,59 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// Interleaved partial sums of [`sum_by`]: enough that the widest vectors hide the latency of an addition.
+/// Interleaved partial results of [`reduce`]: enough that the widest vectors hide the latency of an addition.
 const LANES: usize = 32;
 
-/// Halves onto each other until one lane is left.
+/// `value` of every element of slices as long as the first, joined in interleaved lanes that begin at `start`, which must change
+/// nothing: a fixed order that vectorises.
 #[inline(always)]
-fn fold_lanes(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub fn reduce<const K: usize>(
+    x: [&[f32]; K],
+    start: f32,
+    value: impl Fn([f32; K]) -> f32,
+    join: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    let n = x[0].len();
+    let chunks = x.map(|x| x[..n].as_chunks::<LANES>());
+    let mut lanes = [start; LANES];
+    for i in 0..n / LANES {
+        let parts = chunks.map(|(whole, _)| &whole[i]);
+        for l in 0..LANES {
+            lanes[l] = join(lanes[l], value(parts.map(|part| part[l])));
+        }
+    }
+    // Indexing `lanes` by a variable would move them to memory for the loop above, too.
+    let rest = chunks.map(|(_, rest)| rest);
+    if !rest[0].is_empty() {
+        let mut part = [start; LANES];
+        for (l, v) in part[..n % LANES].iter_mut().enumerate() {
+            *v = value(rest.map(|rest| rest[l]));
+        }
+        for l in 0..LANES {
+            lanes[l] = join(lanes[l], part[l]);
+        }
+    }
     let mut width = LANES;
     while width > 1 {
         width /= 2;
         for i in 0..width {
-            lanes[i] = f(lanes[i], lanes[i + width]);
+            lanes[i] = join(lanes[i], lanes[i + width]);
         }
     }
     lanes[0]
 }
 
-/// Sum in interleaved partial sums: a fixed order that vectorises.
+/// Σ f(x).
 #[inline(always)]
-pub fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut acc = [0f32; LANES];
-    let whole = n / LANES * LANES;
-    for i in (0..whole).step_by(LANES) {
-        for (l, a) in acc.iter_mut().enumerate() {
-            *a += f(i + l);
-        }
-    }
-    for i in whole..n {
-        acc[i - whole] += f(i);
-    }
-    fold_lanes(acc, |a, b| a + b)
+pub fn sum_by<const K: usize>(x: [&[f32]; K], f: impl Fn([f32; K]) -> f32) -> f32 {
+    reduce(x, 0.0, f, |a, b| a + b)
 }
 
-/// Largest f(x), −∞ for none, in interleaved partial maxima; NaNs are passed over.
+/// Largest f(x), −∞ for none; NaNs are passed over.
 #[inline(always)]
 pub fn max_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for part in whole {
-        for (lane, v) in lanes.iter_mut().zip(part) {
-            *lane = larger(*lane, f(*v));
-        }
-    }
-    for (lane, v) in lanes.iter_mut().zip(rest) {
-        *lane = larger(*lane, f(*v));
-    }
-    fold_lanes(lanes, larger)
+    reduce([x], f32::NEG_INFINITY, |[x]| f(x), larger)
 }
 
 #[inline(always)]
@@ -100,8 +106,7 @@ pub fn max(x: &[f32]) -> f32 {
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let n = a.len().min(b.len());
-    let (a, b) = (&a[..n], &b[..n]);
-    sum_by(n, |i| a[i] * b[i])
+    sum_by([&a[..n], &b[..n]], |[a, b]| a * b)
 }
 
 #[cfg(test)]

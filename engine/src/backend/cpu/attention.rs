@@ -74,7 +74,7 @@ multiversion! {
         for s in row.iter_mut() {
             *s = math::exp(*s - max);
         }
-        let total = math::sum_by(row.len(), |i| row[i]);
+        let total = math::sum_by([row], |[s]| s);
         let inverse = 1.0 / total;
         for s in row.iter_mut() {
             *s *= inverse;
@@ -166,9 +166,12 @@ fn probabilities(
     }
     .serial(scores, seen);
     for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
-        let (live, masked) = row.split_at_mut(seen - rows + i + 1);
-        normalise(i, live);
-        masked.fill(0.0);
+        // −∞ becomes 0, too; up to a whole vector it costs less than single elements would.
+        let live = seen - rows + i + 1;
+        let whole = live.next_multiple_of(16).min(seen);
+        row[live..whole].fill(f32::NEG_INFINITY);
+        row[whole..].fill(0.0);
+        normalise(i, &mut row[..whole]);
     }
 }
 

@@ -1,6 +1,5 @@
 //! f32 matrix products by the `gemm` crate, cut into fixed bands so that the result does not depend on the number of threads.
 
-use super::lattice::Lattice;
 use super::par;
 #[cfg(target_arch = "x86_64")]
 use super::simd::Level;
@@ -20,17 +19,17 @@ pub enum Precision {
     not(target_arch = "x86_64"),
     allow(dead_code, reason = "f32 arithmetic needs to know neither")
 )]
-pub struct Exactness {
+pub struct Exactness<'a> {
     pub precision: Precision,
-    /// Of `a` and `b`.
-    pub lattices: [Option<Lattice>; 2],
+    /// Of `a` and `b`, if their rows in memory are integers up to ±127 times a scale: one of all rows, or one of every row.
+    pub scales: [Option<&'a [f32]>; 2],
 }
 
-impl From<Precision> for Exactness {
+impl From<Precision> for Exactness<'_> {
     fn from(precision: Precision) -> Self {
         Exactness {
             precision,
-            lattices: [None; 2],
+            scales: [None; 2],
         }
     }
 }
@@ -101,12 +100,12 @@ pub struct Product<'a> {
     pub alpha: f32,
     /// Add to what `out` holds.
     pub accumulate: bool,
-    pub exactness: Exactness,
+    pub exactness: Exactness<'a>,
 }
 
 impl<'a> Product<'a> {
     /// `out = a · b`.
-    pub fn new(a: View<'a>, b: View<'a>, exactness: impl Into<Exactness>) -> Self {
+    pub fn new(a: View<'a>, b: View<'a>, exactness: impl Into<Exactness<'a>>) -> Self {
         Product {
             a,
             b,
@@ -197,43 +196,53 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
 
-    /// Make a buffer with rows of `columns` what its lattice says.
-    fn round(x: &mut [f32], columns: usize, lattice: Option<Lattice>) {
-        let Some(lattice) = lattice else { return };
-        let rows = if lattice.whole { x.len() } else { columns };
-        for row in x.chunks_mut(rows) {
-            let scale = row.iter().fold(0f32, |m, v| m.max(v.abs())) / lattice.levels;
+    /// How an operand is quantised.
+    #[derive(Clone, Copy, Debug)]
+    struct Codes {
+        levels: f32,
+        /// One scale for all rows.
+        whole: bool,
+    }
+
+    /// Round a buffer with rows of `columns` to codes; answers the scales.
+    fn round(x: &mut [f32], columns: usize, codes: Codes) -> Vec<f32> {
+        let span = if codes.whole { x.len() } else { columns };
+        let round = |row: &mut [f32]| {
+            let scale = row.iter().fold(0f32, |m, v| m.max(v.abs())) / codes.levels;
             for v in row {
                 *v = (*v / scale).round() * scale;
             }
-        }
+            scale
+        };
+        x.chunks_mut(span).map(round).collect()
     }
 
-    /// Largest error over Σ|a·b|, against f64. Both units sum in f32; 64 additions may each lose 2⁻²⁴.
+    /// Largest error over Σ|a·b|, against f64, of the matrix unit with a precision or of plain f32 without one. Both units sum in f32; 64 additions may each lose 2⁻²⁴.
     fn worst(
         [m, n, k]: [usize; 3],
         [trans_a, trans_b]: [bool; 2],
         accumulate: bool,
-        amx: Option<Exactness>,
+        precision: Option<Precision>,
+        codes: [Option<Codes>; 2],
     ) -> f64 {
         let mut rng = Rng::new(7);
         let mut values = |len: usize| (0..len).map(|_| rng.normal()).collect::<Vec<f32>>();
         let (mut a, mut b, start) = (values(m * k), values(k * n), values(m * n));
-        if let Some(exactness) = amx {
-            let [of_a, of_b] = exactness.lattices;
-            round(&mut a, if trans_a { m } else { k }, of_a);
-            round(&mut b, if trans_b { k } else { n }, of_b);
-        }
+        let of_a = codes[0].map(|c| round(&mut a, if trans_a { m } else { k }, c));
+        let of_b = codes[1].map(|c| round(&mut b, if trans_b { k } else { n }, c));
         let mut out = start.clone();
         let product = Product {
             accumulate,
             ..Product::new(
                 View::stored(&a, m, k, trans_a),
                 View::stored(&b, k, n, trans_b),
-                amx.unwrap_or(Precision::Float.into()),
+                Exactness {
+                    precision: precision.unwrap_or(Precision::Float),
+                    scales: [of_a.as_deref(), of_b.as_deref()],
+                },
             )
         };
-        if amx.is_some() {
+        if precision.is_some() {
             amx::product(&product, &mut out, n);
         } else {
             product.plain(&mut out, n);
@@ -274,10 +283,11 @@ mod tests {
         ] {
             for layout in [[false, false], [false, true], [true, false], [true, true]] {
                 for accumulate in [false, true] {
-                    let with = |amx| worst([m, n, k], layout, accumulate, amx);
+                    let with =
+                        |precision| worst([m, n, k], layout, accumulate, precision, [None; 2]);
                     let f32s = with(None);
-                    let float = with(Some(Precision::Float.into()));
-                    let gradient = with(Some(Precision::Gradient.into()));
+                    let float = with(Some(Precision::Float));
+                    let gradient = with(Some(Precision::Gradient));
                     let case = format!("{m}×{n}×{k} {layout:?} {accumulate}");
                     assert!(
                         float < 2.0 * f32s.max(3e-7),
@@ -295,35 +305,22 @@ mod tests {
             eprintln!("SKIPPED: this machine has no AMX");
             return;
         }
-        let lattice = |levels, whole| Some(Lattice::hard(levels, whole));
+        let codes = |levels, whole| Some(Codes { levels, whole });
         for (m, n, k) in [(32, 32, 32), (65, 40, 300), (17, 100, 33)] {
-            for weights in [
-                lattice(1.0, true),
-                lattice(1.0, false),
-                lattice(127.0, false),
-            ] {
+            for weights in [codes(1.0, true), codes(1.0, false), codes(127.0, false)] {
                 for (trans_a, trans_b, a, precision, limit) in [
                     // Integers: only the scales and the last product are rounded.
-                    (
-                        false,
-                        true,
-                        lattice(127.0, false),
-                        Precision::Float,
-                        3e-7f64,
-                    ),
+                    (false, true, codes(127.0, false), Precision::Float, 3e-7f64),
                     (false, true, None, Precision::Float, 1e-6),
                     // One operand in two pieces: 2⁻¹⁶.
                     (true, false, None, Precision::Gradient, 1.6e-5),
                     (false, false, None, Precision::Gradient, 1.6e-5),
                 ] {
                     let layout = [trans_a, trans_b];
-                    let exactness = Exactness {
-                        precision,
-                        lattices: [a, weights],
-                    };
                     for accumulate in [false, true] {
                         // Forward products are never added to; asked to, they fall back to pieces.
-                        let worst = worst([m, n, k], layout, accumulate, Some(exactness));
+                        let worst =
+                            worst([m, n, k], layout, accumulate, Some(precision), [a, weights]);
                         let limit = if accumulate { limit.max(1e-6) } else { limit };
                         assert!(
                             worst < limit,

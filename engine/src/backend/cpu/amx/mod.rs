@@ -73,17 +73,17 @@ pub fn product(p: &Product, out: &mut [f32], out_rs: usize) {
         accumulate: p.accumulate,
         scales: None,
     };
-    let (precision, [a_lattice, b_lattice]) = (p.exactness.precision, p.exactness.lattices);
+    let [of_a, of_b] = p.exactness.scales;
     // Sums of codes are scaled at the end: what `out` held before cannot be among them.
-    if let Some(lattice) = b_lattice
+    if let Some(scales) = of_b
         && right.runs_along_depth()
         && left.runs_along_depth()
         && !p.accumulate
     {
-        let (scales, inverse) = right.scales(lattice);
+        let (scales, inverse) = right.scales(scales);
         right.factor = Factor::Lines(&inverse);
-        if let Some(lattice) = a_lattice {
-            let (rows, inverse) = left.scales(lattice);
+        if let Some(scales_of_a) = of_a {
+            let (rows, inverse) = left.scales(scales_of_a);
             let rows: Vec<f32> = rows.iter().map(|s| s * p.alpha).collect();
             left.factor = Factor::Lines(&inverse);
             out.scales = Some((&rows, &scales));
@@ -93,17 +93,17 @@ pub fn product(p: &Product, out: &mut [f32], out_rs: usize) {
         out.scales = Some((&rows, &scales));
         return pieces::<3, 1>(left, right, out);
     }
-    if let Some(lattice) = b_lattice
+    if let Some(scales) = of_b
         && !right.runs_along_depth()
-        && precision == Precision::Gradient
+        && p.exactness.precision == Precision::Gradient
     {
-        let (scales, inverse) = right.scales(lattice);
+        let (scales, inverse) = right.scales(scales);
         let scales: Vec<f32> = scales.iter().map(|s| s * p.alpha).collect();
         left.factor = Factor::Depth(&scales);
         right.factor = Factor::Depth(&inverse);
         return pieces::<2, 1>(left, right, out);
     }
-    match precision {
+    match p.exactness.precision {
         Precision::Float => pieces::<3, 3>(left, right, out),
         Precision::Gradient => pieces::<2, 2>(left, right, out),
     }

@@ -2,12 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::super::lattice::Lattice;
 use super::super::matmul::View;
-use super::super::par;
-use super::super::simd::multiversion;
 use super::{SIDE, STEP, TILE, panel_step};
-use crate::math;
 
 /// A tile row, which must not straddle two cache lines: such a load takes twice as long.
 #[derive(Clone, Copy, Default)]
@@ -281,31 +277,15 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// Scales of a quantised operand's rows in memory, and their inverses: times those, elements are codes (to a rounding that
-    /// cutting to 8 bits takes away).
-    pub fn scales(&self, lattice: Lattice) -> (Vec<f32>, Vec<f32>) {
-        let (rows, columns) = if self.k == 1 {
-            (self.lines, self.depth)
-        } else {
-            (self.depth, self.lines)
+    /// The scales of a quantised operand's rows in memory, of which one may stand for all, and their inverses: times those, elements
+    /// are codes (to a rounding that cutting to 8 bits takes away).
+    pub fn scales(&self, given: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let rows = if self.k == 1 { self.lines } else { self.depth };
+        let scales = match given {
+            [one] => vec![*one; rows],
+            _ => given[..rows].to_vec(),
         };
-        let stride = self.line.max(self.k);
-        let largest = par::map(rows, rows * columns / 8, |r| {
-            largest(&self.data[r * stride..][..columns])
-        });
-        let whole = largest.iter().fold(0f32, |m, v| m.max(*v));
-        let scale = |v: &f32| if lattice.whole { whole } else { *v } / lattice.levels;
-        let scales: Vec<f32> = largest.iter().map(scale).collect();
-        let inverse = scales
-            .iter()
-            .map(|s| if *s > 0.0 { 1.0 / s } else { 0.0 })
-            .collect();
+        let inverse = scales.iter().map(|s| 1.0 / s).collect();
         (scales, inverse)
-    }
-}
-
-multiversion! {
-    fn largest(x: &[f32]) -> f32 {
-        math::max_by(x, f32::abs)
     }
 }
