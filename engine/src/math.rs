@@ -43,70 +43,69 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// Interleaved partial sums of [`sum_by`]: enough that the widest vectors hide the latency of an addition.
+/// Interleaved partial results of [`reduce`]: enough that the widest vectors hide the latency of an addition.
 const LANES: usize = 32;
 
-/// The two halves of `lanes`, one onto the other.
+/// The two halves of `lanes`, one onto the other; lengths known when compiled keep them in registers.
 #[inline(always)]
 fn halve<const N: usize, const HALF: usize>(
     lanes: [f32; N],
-    f: impl Fn(f32, f32) -> f32,
+    join: impl Fn(f32, f32) -> f32,
 ) -> [f32; HALF] {
     let mut out = [0f32; HALF];
     for i in 0..HALF {
-        out[i] = f(lanes[i], lanes[i + HALF]);
+        out[i] = join(lanes[i], lanes[i + HALF]);
     }
     out
 }
 
-/// Halves onto each other until one lane is left; lengths known when compiled keep them in registers.
+/// `value` of every element of slices as long as the first, joined in interleaved lanes that begin at `start`, which must change
+/// nothing: a fixed order that vectorises.
 #[inline(always)]
-fn fold_lanes(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
-    let lanes: [f32; 16] = halve(lanes, f);
-    let lanes: [f32; 8] = halve(lanes, f);
-    let lanes: [f32; 4] = halve(lanes, f);
-    let lanes: [f32; 2] = halve(lanes, f);
-    f(lanes[0], lanes[1])
-}
-
-/// Sum in interleaved partial sums: a fixed order that vectorises.
-#[inline(always)]
-pub fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut acc = [0f32; LANES];
-    let whole = n / LANES * LANES;
-    for i in (0..whole).step_by(LANES) {
-        for (l, a) in acc.iter_mut().enumerate() {
-            *a += f(i + l);
+pub fn reduce<const K: usize>(
+    x: [&[f32]; K],
+    start: f32,
+    value: impl Fn([f32; K]) -> f32,
+    join: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    let n = x[0].len();
+    let chunks = x.map(|x| x[..n].as_chunks::<LANES>());
+    let mut lanes = [start; LANES];
+    for i in 0..n / LANES {
+        let parts = chunks.map(|(whole, _)| &whole[i]);
+        for l in 0..LANES {
+            lanes[l] = join(lanes[l], value(parts.map(|part| part[l])));
         }
     }
-    if whole < n {
-        // Not into `acc` itself: an index that varies would keep it out of registers.
-        let mut rest = [0f32; LANES];
-        for i in whole..n {
-            rest[i - whole] = f(i);
+    // Indexing `lanes` by a variable would move them to memory for the loop above, too.
+    let rest = chunks.map(|(_, rest)| rest);
+    if !rest[0].is_empty() {
+        let mut part = [start; LANES];
+        for (l, v) in part[..n % LANES].iter_mut().enumerate() {
+            *v = value(rest.map(|rest| rest[l]));
         }
-        for (a, r) in acc.iter_mut().zip(rest) {
-            *a += r;
+        for l in 0..LANES {
+            lanes[l] = join(lanes[l], part[l]);
         }
     }
-    fold_lanes(acc, |a, b| a + b)
+    let lanes: [f32; 16] = halve(lanes, &join);
+    let lanes: [f32; 8] = halve(lanes, &join);
+    let lanes: [f32; 4] = halve(lanes, &join);
+    let lanes: [f32; 2] = halve(lanes, &join);
+    join(lanes[0], lanes[1])
 }
 
-/// Largest f(x), −∞ for none, in interleaved partial maxima; NaNs are passed over.
+/// Σ f(x).
+#[inline(always)]
+pub fn sum_by<const K: usize>(x: [&[f32]; K], f: impl Fn([f32; K]) -> f32) -> f32 {
+    reduce(x, 0.0, f, |a, b| a + b)
+}
+
+/// Largest f(x), −∞ for none; NaNs are passed over.
 #[inline(always)]
 pub fn max_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for part in whole {
-        for (lane, v) in lanes.iter_mut().zip(part) {
-            *lane = larger(*lane, f(*v));
-        }
-    }
-    for (lane, v) in lanes.iter_mut().zip(rest) {
-        *lane = larger(*lane, f(*v));
-    }
-    fold_lanes(lanes, larger)
+    reduce([x], f32::NEG_INFINITY, |[x]| f(x), larger)
 }
 
 #[inline(always)]
@@ -116,25 +115,8 @@ pub fn max(x: &[f32]) -> f32 {
 
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (whole_a, rest_a) = a.as_chunks::<LANES>();
-    let (whole_b, rest_b) = b.as_chunks::<LANES>();
-    let mut acc = [0f32; LANES];
-    for (a, b) in whole_a.iter().zip(whole_b) {
-        for l in 0..LANES {
-            acc[l] += a[l] * b[l];
-        }
-    }
-    if !rest_a.is_empty() {
-        // Not into `acc` itself: an index that varies would keep it out of registers.
-        let mut rest = [0f32; LANES];
-        for (r, (a, b)) in rest.iter_mut().zip(rest_a.iter().zip(rest_b)) {
-            *r = a * b;
-        }
-        for l in 0..LANES {
-            acc[l] += rest[l];
-        }
-    }
-    fold_lanes(acc, |a, b| a + b)
+    let n = a.len().min(b.len());
+    sum_by([&a[..n], &b[..n]], |[a, b]| a * b)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod latents;
 pub mod tile;
 
 use crate::config::{ModelConfig, QuantMode, WeightScale};
+use crate::math;
 use crate::program::WeightQuant;
 
 /// Scales never fall below this, so all-zero weights divide safely (as in Hugging Face's BitNet code).
@@ -74,35 +75,44 @@ impl WeightQuant {
         }
     }
 
+    /// mean|w − center|.
+    #[inline(always)]
+    fn mean_distance(&self, weights: &[f32], center: f64) -> f64 {
+        let sum = interleaved_sum(weights, |w| (f64::from(self.clamped(w)) - center).abs());
+        sum / weights.len().max(1) as f64
+    }
+
     /// Statistics of a span, summed in f64 in a fixed order so that they do not depend on threads.
+    #[inline(always)]
     pub fn span(&self, weights: &[f32]) -> Span {
         let n = weights.len().max(1) as f64;
-        let values = || weights.iter().map(|w| f64::from(self.clamped(*w)));
-        let mean_abs = |center: f64| {
-            interleaved_sum(weights, |w| (f64::from(self.clamped(w)) - center).abs()) / n
-        };
         let (scale, threshold, center) = match self.mode {
             QuantMode::F16 => (1.0, 0.0, 0.0),
             QuantMode::EightBit => (
-                values().fold(0.0, |m: f64, w| m.max(w.abs())) / 127.0,
+                f64::from(math::max_by(weights, |w| self.clamped(w).abs()).max(0.0)) / 127.0,
                 0.0,
                 0.0,
             ),
             QuantMode::Ternary if self.twn => {
-                let threshold = 0.7 * mean_abs(0.0);
-                let (sum, count) = values()
-                    .filter(|w| w.abs() > threshold)
-                    .fold((0.0, 0usize), |(s, c), w| (s + w.abs(), c + 1));
-                (sum / count.max(1) as f64, threshold, 0.0)
+                let threshold = 0.7 * self.mean_distance(weights, 0.0);
+                let size = |w: f32| f64::from(self.clamped(w).abs());
+                let kept = |w| if size(w) > threshold { size(w) } else { 0.0 };
+                let one = |w| if size(w) > threshold { 1.0 } else { 0.0 };
+                let count = interleaved_sum(weights, one);
+                (
+                    interleaved_sum(weights, kept) / count.max(1.0),
+                    threshold,
+                    0.0,
+                )
             }
-            QuantMode::Ternary => (mean_abs(0.0), 0.0, 0.0),
+            QuantMode::Ternary => (self.mean_distance(weights, 0.0), 0.0, 0.0),
             QuantMode::Binary => {
                 let center = if self.centered {
                     interleaved_sum(weights, |w| f64::from(self.clamped(w))) / n
                 } else {
                     0.0
                 };
-                (mean_abs(center), 0.0, center)
+                (self.mean_distance(weights, center), 0.0, center)
             }
         };
         let scale = if self.mode == QuantMode::EightBit {
@@ -156,7 +166,7 @@ impl WeightQuant {
             QuantMode::F16 => weight,
             QuantMode::Ternary | QuantMode::Binary if alpha > 0.0 => {
                 let x = (self.clamped(weight) - span.center) / span.soft;
-                span.soft * crate::math::tanh(alpha * x)
+                span.soft * math::tanh(alpha * x)
             }
             // Adding 0 makes −0, which rounding leaves for small negative weights, the 0 that codes stand for.
             _ => span.scale * (self.level(span, weight) + 0.0),

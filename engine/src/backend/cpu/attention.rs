@@ -1,6 +1,7 @@
 //! Causal attention: over the KV cache (inference) and over whole sequences with its backward (training).
 
-use super::matmul::{Precision, View, strided};
+use super::forward::dot;
+use super::matmul::{Precision, Product, View};
 use super::par;
 use super::simd::multiversion;
 use crate::math;
@@ -22,7 +23,7 @@ multiversion! {
         for s in scores.iter_mut() {
             *s = math::exp(*s - max);
         }
-        let inverse = 1.0 / math::sum_by(scores.len(), |t| scores[t]);
+        let inverse = 1.0 / math::sum_by([scores], |[s]| s);
         // A few columns at a time over all positions, so that their sums stay in registers.
         let (whole, rest) = out.as_chunks_mut::<COLUMNS>();
         for (i, out) in whole.iter_mut().enumerate() {
@@ -75,18 +76,13 @@ pub fn cached(
     });
 }
 
-/// Where a head's matrix `[seq, head_dim]` begins inside `[batch·seq, heads·head_dim]`.
-fn head_at(s: &AttentionShape, heads: usize, batch: usize, head: usize) -> usize {
-    batch * s.seq * heads * s.head_dim + head * s.head_dim
-}
-
 multiversion! {
     fn softmax_row(row: &mut [f32]) -> f32 {
         let max = math::max(row);
         for s in row.iter_mut() {
             *s = math::exp(*s - max);
         }
-        let total = math::sum_by(row.len(), |i| row[i]);
+        let total = math::sum_by([row], |[s]| s);
         let inverse = 1.0 / total;
         for s in row.iter_mut() {
             *s *= inverse;
@@ -105,12 +101,6 @@ multiversion! {
 }
 
 multiversion! {
-    fn dot(a: &[f32], b: &[f32]) -> f32 {
-        math::dot(a, b)
-    }
-}
-
-multiversion! {
     /// ds = p·(dp − Σ p·dp) for one row, in place of dp.
     fn softmax_grad_row(p: &[f32], dp: &mut [f32], delta: f32) {
         for (d, p) in dp.iter_mut().zip(p) {
@@ -122,20 +112,74 @@ multiversion! {
 /// Query rows whose scores are computed together: a block sees only the keys before its end.
 const BLOCK: usize = 64;
 
-/// One head's matrix `[seq, head_dim]` inside `data`, and its transpose.
-fn head_view(data: &[f32], at: usize, width: usize) -> View<'_> {
-    View {
-        data: &data[at..],
-        rs: width,
-        cs: 1,
+/// Where every head's matrix `[seq, head_dim]` lies inside `[batch·seq, heads·head_dim]`.
+#[derive(Clone, Copy)]
+struct Heads {
+    seq: usize,
+    count: usize,
+    dim: usize,
+}
+
+impl Heads {
+    fn width(&self) -> usize {
+        self.count * self.dim
+    }
+
+    /// Where a row of a head begins.
+    fn at(&self, batch: usize, head: usize, row: usize) -> usize {
+        (batch * self.seq + row) * self.width() + head * self.dim
+    }
+
+    /// `rows` rows of a head from `first` on.
+    fn view<'a>(
+        &self,
+        x: &'a [f32],
+        batch: usize,
+        head: usize,
+        first: usize,
+        rows: usize,
+    ) -> View<'a> {
+        View {
+            data: &x[self.at(batch, head, first)..],
+            rows,
+            cols: self.dim,
+            rs: self.width(),
+            cs: 1,
+        }
     }
 }
 
-fn transposed(v: View) -> View {
-    View {
-        data: v.data,
-        rs: v.cs,
-        cs: v.rs,
+/// The heads of queries, and those of keys and values.
+fn heads(s: &AttentionShape) -> (Heads, Heads) {
+    let of = |count| Heads {
+        seq: s.seq,
+        count,
+        dim: s.head_dim,
+    };
+    (of(s.heads), of(s.kv_heads))
+}
+
+/// scores `[rows, seen]` = queries · keysᵀ / √d, those that are not masked made probabilities by `normalise(row, unmasked)` and the
+/// others 0. As exact in the backward as in the forward: an error of a score is a factor on its probability.
+fn probabilities(
+    scores: &mut [f32],
+    queries: View,
+    keys: View,
+    mut normalise: impl FnMut(usize, &mut [f32]),
+) {
+    let (rows, seen) = (queries.rows, keys.rows);
+    Product {
+        alpha: 1.0 / (queries.cols as f32).sqrt(),
+        ..Product::new(queries, keys.transposed(), Precision::Float)
+    }
+    .serial(scores, seen);
+    for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
+        // −∞ becomes 0, too; up to a whole vector it costs less than single elements would.
+        let live = seen - rows + i + 1;
+        let whole = live.next_multiple_of(16).min(seen);
+        row[live..whole].fill(f32::NEG_INFINITY);
+        row[whole..].fill(0.0);
+        normalise(i, &mut row[..whole]);
     }
 }
 
@@ -148,54 +192,34 @@ pub fn forward(
     lse: &mut [f32],
     s: &AttentionShape,
 ) {
-    let (t, d) = (s.seq, s.head_dim);
-    let (qs, ks) = (s.heads * d, s.kv_heads * d);
-    let scale = 1.0 / (d as f32).sqrt();
-    let work = s.batch * s.heads * t * t * d;
-    par::pieces2(out, t * qs, lse, s.heads * t, work, |b, out, lse| {
-        let mut scores = vec![0f32; BLOCK.min(t) * t];
-        for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
-            let kv = h / (s.heads / s.kv_heads);
-            let at_k = head_at(s, s.kv_heads, b, kv);
-            let (keys, values) = (head_view(k, at_k, ks), head_view(v, at_k, ks));
-            for first in (0..t).step_by(BLOCK) {
-                let seen = t.min(first + BLOCK);
-                let rows = seen - first;
-                let queries = head_view(q, head_at(s, s.heads, b, h) + first * qs, qs);
-                let scores = &mut scores[..rows * seen];
-                strided(
-                    scores,
-                    seen,
-                    queries,
-                    transposed(keys),
-                    rows,
-                    seen,
-                    d,
-                    scale,
-                    false,
-                    Precision::Float,
-                );
-                for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
-                    let (live, dead) = row.split_at_mut(first + i + 1);
-                    lse[first + i] = softmax_row(live);
-                    dead.fill(0.0);
+    let t = s.seq;
+    let (of_q, of_k) = heads(s);
+    let work = s.batch * s.heads * t * t * s.head_dim;
+    par::pieces2(
+        out,
+        t * of_q.width(),
+        lse,
+        s.heads * t,
+        work,
+        |b, out, lse| {
+            let mut scores = vec![0f32; BLOCK.min(t) * t];
+            for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
+                let kv = h / (s.heads / s.kv_heads);
+                for first in (0..t).step_by(BLOCK) {
+                    let seen = t.min(first + BLOCK);
+                    let rows = seen - first;
+                    let scores = &mut scores[..rows * seen];
+                    let queries = of_q.view(q, b, h, first, rows);
+                    probabilities(scores, queries, of_k.view(k, b, kv, 0, seen), |i, row| {
+                        lse[first + i] = softmax_row(row);
+                    });
+                    let values = of_k.view(v, b, kv, 0, seen);
+                    Product::new(View::new(scores, rows, seen), values, Precision::Float)
+                        .serial(&mut out[of_q.at(0, h, first)..], of_q.width());
                 }
-                let out = &mut out[first * qs + h * d..];
-                strided(
-                    out,
-                    qs,
-                    head_view(scores, 0, seen),
-                    values,
-                    rows,
-                    d,
-                    seen,
-                    1.0,
-                    false,
-                    Precision::Float,
-                );
             }
-        }
-    });
+        },
+    );
 }
 
 /// Gradients of [`forward`]. Scores are computed again: storing them would take `[batch, heads, seq, seq]`.
@@ -213,110 +237,58 @@ pub fn backward(
     s: &AttentionShape,
 ) {
     let (t, d) = (s.seq, s.head_dim);
-    let (qs, ks) = (s.heads * d, s.kv_heads * d);
+    let (of_q, of_k) = heads(s);
     let scale = 1.0 / (d as f32).sqrt();
     let share = s.heads / s.kv_heads;
     let mut dkv: Vec<(&mut [f32], &mut [f32])> = dk
-        .chunks_exact_mut(t * ks)
-        .zip(dv.chunks_exact_mut(t * ks))
+        .chunks_exact_mut(t * of_k.width())
+        .zip(dv.chunks_exact_mut(t * of_k.width()))
         .collect();
     let work = s.batch * s.heads * t * t * d * 3;
-    par::pieces2(dq, t * qs, &mut dkv, 1, work, |b, dq, dkv| {
+    par::pieces2(dq, t * of_q.width(), &mut dkv, 1, work, |b, dq, dkv| {
         let (dk, dv) = &mut dkv[0];
         let mut p = vec![0f32; BLOCK.min(t) * t];
         let mut ds = p.clone();
         for h in 0..s.heads {
             let kv = h / share;
-            let at_q = head_at(s, s.heads, b, h);
-            let at_k = head_at(s, s.kv_heads, b, kv);
-            let (keys, values) = (head_view(k, at_k, ks), head_view(v, at_k, ks));
             let lse = &lse[(b * s.heads + h) * t..][..t];
             // The last block sees every key: it is the first to write the gradients of keys and values.
             for first in (0..t).step_by(BLOCK).rev() {
                 let seen = t.min(first + BLOCK);
                 let rows = seen - first;
                 let accumulate = h % share != 0 || seen < t;
-                let at = at_q + first * qs;
-                let (queries, dcontext) = (head_view(q, at, qs), head_view(dout, at, qs));
+                let queries = of_q.view(q, b, h, first, rows);
+                let dcontext = of_q.view(dout, b, h, first, rows);
+                let keys = of_k.view(k, b, kv, 0, seen);
+                let values = of_k.view(v, b, kv, 0, seen);
                 let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
-                // As exact as in the forward: an error of a score is a factor on its probability.
-                strided(
-                    p,
-                    seen,
-                    queries,
-                    transposed(keys),
-                    rows,
-                    seen,
-                    d,
-                    scale,
-                    false,
-                    Precision::Float,
-                );
-                for (i, row) in p.chunks_exact_mut(seen).enumerate() {
-                    let (live, dead) = row.split_at_mut(first + i + 1);
-                    restore_row(live, lse[first + i]);
-                    dead.fill(0.0);
-                }
-                let probabilities = head_view(p, 0, seen);
+                probabilities(p, queries, keys, |i, row| restore_row(row, lse[first + i]));
                 // dV (+)= Pᵀ · dO
-                let dv = &mut dv[kv * d..];
-                strided(
-                    dv,
-                    ks,
-                    transposed(probabilities),
-                    dcontext,
-                    seen,
-                    d,
-                    rows,
-                    1.0,
+                let transposed = View::new(p, rows, seen).transposed();
+                Product {
                     accumulate,
-                    Precision::Gradient,
-                );
+                    ..Product::new(transposed, dcontext, Precision::Gradient)
+                }
+                .serial(&mut dv[of_k.at(0, kv, 0)..], of_k.width());
                 // dP = dO · Vᵀ; Σ p·dp equals dO·O (Dao et al. 2022).
-                strided(
-                    ds,
-                    seen,
-                    dcontext,
-                    transposed(values),
-                    rows,
-                    seen,
-                    d,
-                    1.0,
-                    false,
-                    Precision::Gradient,
-                );
+                Product::new(dcontext, values.transposed(), Precision::Gradient).serial(ds, seen);
                 for (i, ds) in ds.chunks_exact_mut(seen).enumerate() {
-                    let at = at + i * qs;
+                    let at = of_q.at(b, h, first + i);
                     let delta = dot(&dout[at..at + d], &out[at..at + d]);
                     softmax_grad_row(&p[i * seen..][..seen], ds, delta);
                 }
-                let ds = head_view(ds, 0, seen);
-                let dq = &mut dq[first * qs + h * d..];
-                strided(
-                    dq,
-                    qs,
-                    ds,
-                    keys,
-                    rows,
-                    d,
-                    seen,
-                    scale,
-                    false,
-                    Precision::Gradient,
-                );
-                let dk = &mut dk[kv * d..];
-                strided(
-                    dk,
-                    ks,
-                    transposed(ds),
-                    queries,
-                    seen,
-                    d,
-                    rows,
-                    scale,
+                let ds = View::new(ds, rows, seen);
+                Product {
+                    alpha: scale,
+                    ..Product::new(ds, keys, Precision::Gradient)
+                }
+                .serial(&mut dq[of_q.at(0, h, first)..], of_q.width());
+                Product {
+                    alpha: scale,
                     accumulate,
-                    Precision::Gradient,
-                );
+                    ..Product::new(ds.transposed(), queries, Precision::Gradient)
+                }
+                .serial(&mut dk[of_k.at(0, kv, 0)..], of_k.width());
             }
         }
     });

@@ -2,15 +2,15 @@
 
 use bytemuck::Pod;
 
-use super::lattice::Lattice;
 use super::linear::{Int8Rows, WeightView};
-use super::matmul::{self, Exactness, Layout, Precision};
+use super::matmul::{Exactness, Precision, Product, View};
 use super::memory::Memory;
 use super::simd::Level;
 use super::{attention, forward, linear, sample, training};
 use crate::program::{
     BufferDecl, BufferId, DropoutMask, EmbedTable, Knobs, LinearInput, Op, STEP_FIGURES, Weight,
 };
+use crate::quant::is_latent;
 use crate::quant::tile::act_stride;
 
 /// A program's view of the backend's memory. A buffer being written is taken out while its operation runs, so that
@@ -19,6 +19,8 @@ pub struct Buffers<'a> {
     pub memory: &'a mut Vec<Memory>,
     pub storage: &'a [usize],
     pub decls: &'a [BufferDecl],
+    /// Of a buffer whose rows are integers up to ±127 times a scale of the row, or one of all rows: those scales; else empty.
+    pub scales: &'a mut Vec<Vec<f32>>,
 }
 
 impl Buffers<'_> {
@@ -26,7 +28,9 @@ impl Buffers<'_> {
         std::mem::take(&mut self.memory[self.storage[id.index()]])
     }
 
+    /// What was known of a buffer is no longer true when it has been written.
     fn put(&mut self, id: BufferId, memory: Memory) {
+        self.scales[id.index()].clear();
         self.memory[self.storage[id.index()]] = memory;
     }
 
@@ -36,6 +40,11 @@ impl Buffers<'_> {
 
     fn view<T: Pod>(&self, id: BufferId) -> &[T] {
         self.memory[self.storage[id.index()]].view(self.len(id))
+    }
+
+    /// See `scales`.
+    fn known_scales(&self, id: BufferId) -> Option<&[f32]> {
+        Some(&*self.scales[id.index()]).filter(|s| !s.is_empty())
     }
 
     fn f32(&self, id: BufferId) -> &[f32] {
@@ -76,7 +85,7 @@ impl Buffers<'_> {
     }
 }
 
-pub fn run(op: &Op, operands: &[Option<Lattice>; 2], b: &mut Buffers, knobs: &Knobs, level: Level) {
+pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
     let valid = |rows: usize| rows.min(knobs.rows as usize);
     let pos = knobs.pos as usize;
     match op {
@@ -327,10 +336,18 @@ pub fn run(op: &Op, operands: &[Option<Lattice>; 2], b: &mut Buffers, knobs: &Kn
             arenas,
         } => {
             let arenas = if *arenas { knobs.arenas } else { 0.0 };
+            let alpha = knobs.anneal;
+            let span = quant.span_len(*rows, *cols);
+            let mut scales = std::mem::take(&mut b.scales[out.index()]);
+            scales.resize(rows * cols / span, 0.0);
             b.with([*out], |b, [out]| {
                 let latent = b.f32(*latent);
-                training::fake_quant_weight(latent, out, *rows, *cols, quant, knobs.anneal, arenas);
+                training::fake_quant_weight(latent, out, &mut scales, quant, alpha, arenas);
             });
+            let soft = is_latent(quant.mode) && (alpha > 0.0 || arenas != 0.0);
+            if quant.mode.is_quantized() && !soft && span >= *cols {
+                b.scales[out.index()] = scales;
+            }
         }
         Op::SteBackward {
             latent,
@@ -347,9 +364,12 @@ pub fn run(op: &Op, operands: &[Option<Lattice>; 2], b: &mut Buffers, knobs: &Kn
             });
         }
         Op::FakeQuantAct { x, out, dim, .. } => {
+            let mut scales = std::mem::take(&mut b.scales[out.index()]);
+            scales.resize(b.len(*out) / dim, 0.0);
             b.with([*out], |b, [out]| {
-                forward::fake_quant_act(&b.f32(*x)[..out.len()], out, *dim);
+                forward::fake_quant_act(&b.f32(*x)[..out.len()], out, &mut scales, *dim);
             });
+            b.scales[out.index()] = scales;
         }
         Op::MatMul {
             a,
@@ -362,22 +382,26 @@ pub fn run(op: &Op, operands: &[Option<Lattice>; 2], b: &mut Buffers, knobs: &Kn
             trans_b,
             accumulate,
         } => {
-            let layout = Layout {
-                trans_a: *trans_a,
-                trans_b: *trans_b,
-            };
-            let exactness = Exactness {
-                // x·Wᵀ is a forward product; its gradients are dyᵀ·x and dy·W.
-                precision: if *trans_b {
-                    Precision::Float
-                } else {
-                    Precision::Gradient
-                },
-                lattices: operands.map(|l| l.filter(|l| l.holds(knobs))),
+            // x·Wᵀ is a forward product; its gradients are dyᵀ·x and dy·W.
+            let precision = if *trans_b {
+                Precision::Float
+            } else {
+                Precision::Gradient
             };
             b.with([*out], |b, [out]| {
-                let (a, rhs) = (b.f32(*a), b.f32(*rhs));
-                matmul::matmul(out, a, rhs, *m, *n, *k, layout, *accumulate, exactness);
+                let exactness = Exactness {
+                    precision,
+                    scales: [*a, *rhs].map(|id| b.known_scales(id)),
+                };
+                Product {
+                    accumulate: *accumulate,
+                    ..Product::new(
+                        View::stored(b.f32(*a), *m, *k, *trans_a),
+                        View::stored(b.f32(*rhs), *k, *n, *trans_b),
+                        exactness,
+                    )
+                }
+                .spread(out);
             });
         }
         Op::RmsNormBackward {

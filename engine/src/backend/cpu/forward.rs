@@ -10,6 +10,12 @@ use crate::quant::tile::act_stride;
 const BAND: usize = 16;
 
 multiversion! {
+    pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+        math::dot(a, b)
+    }
+}
+
+multiversion! {
     /// Row-wise RMSNorm of one row of `groups` × `dim`; returns nothing, writes 1/rms of each group when asked.
     fn norm_row(x: &[f32], weight: &[f32], out: &mut [f32], rstd: &mut [f32], eps: f32) {
         let dim = weight.len();
@@ -128,13 +134,32 @@ multiversion! {
     }
 }
 
-pub fn fake_quant_act(x: &[f32], out: &mut [f32], dim: usize) {
-    par::pieces(out, BAND * dim, x.len(), |i, out| {
-        for (r, out) in out.chunks_exact_mut(dim).enumerate() {
+/// Every row of `dim` elements rounded to codes times its scale.
+pub fn fake_quant_act(x: &[f32], out: &mut [f32], scales: &mut [f32], dim: usize) {
+    par::pieces2(out, BAND * dim, scales, BAND, x.len(), |i, out, scales| {
+        for (r, (out, scale)) in out.chunks_exact_mut(dim).zip(scales).enumerate() {
             let row = &x[(i * BAND + r) * dim..][..dim];
-            fake_quant_row(row, act_scale(row), out);
+            *scale = act_scale(row);
+            fake_quant_row(row, *scale, out);
         }
     });
+}
+
+multiversion! {
+    /// One row, head after head; `table` `[cos, sin]` of its position.
+    fn rope_row(row: &mut [f32], table: &[f32], inverse: bool) {
+        let half = table.len() / 2;
+        let (cos, sin) = table.split_at(half);
+        let sign = if inverse { -1.0 } else { 1.0 };
+        for head in row.chunks_exact_mut(2 * half) {
+            let (low, high) = head.split_at_mut(half);
+            for (((l, h), c), s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                let (a, b, s) = (*l, *h, sign * s);
+                *l = a * c - b * s;
+                *h = b * c + a * s;
+            }
+        }
+    }
 }
 
 /// Rotate-half RoPE in place; `position(r)` gives row r's position. See [`crate::program::Op::Rope`].
@@ -146,21 +171,11 @@ pub fn rope(
     inverse: bool,
     position: impl Fn(usize) -> usize + Sync + Send,
 ) {
-    let half = head_dim / 2;
     let work = x.len();
     par::pieces(x, BAND * width, work, |i, x| {
         for (r, row) in x.chunks_exact_mut(width).enumerate() {
             let at = position(i * BAND + r) * head_dim;
-            let (cos, sin) = table[at..at + head_dim].split_at(half);
-            for head in row.chunks_exact_mut(head_dim) {
-                let (low, high) = head.split_at_mut(half);
-                for j in 0..half {
-                    let s = if inverse { -sin[j] } else { sin[j] };
-                    let (a, b) = (low[j], high[j]);
-                    low[j] = a * cos[j] - b * s;
-                    high[j] = b * cos[j] + a * s;
-                }
-            }
+            rope_row(row, &table[at..at + head_dim], inverse);
         }
     });
 }

@@ -2,7 +2,7 @@
 //! whole tile groups.
 
 use super::int::{self, Sums};
-use super::matmul::{self, Layout};
+use super::matmul::{Precision, Product, View};
 use super::par;
 use super::simd::{Level, multiversion};
 use crate::config::QuantMode;
@@ -226,19 +226,8 @@ pub fn float(w: &WeightView, x: &[f32], out: &mut [f32], rows: usize) {
             expand_row(w, i * EXPAND + j, line);
         }
         // piece[n, rows] = dense[n, in] · x[rows, in]ᵀ
-        matmul::serial(
-            piece,
-            &dense,
-            &x[..rows * w.in_dim],
-            n,
-            rows,
-            w.in_dim,
-            Layout {
-                trans_a: false,
-                trans_b: true,
-            },
-            false,
-        );
+        let x = View::stored(x, w.in_dim, rows, true);
+        Product::new(View::new(&dense, n, w.in_dim), x, Precision::Float).plain(piece, rows);
     });
     for (n, line) in transposed.chunks_exact(rows).enumerate() {
         for (r, v) in line.iter().enumerate() {

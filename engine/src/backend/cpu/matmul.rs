@@ -1,18 +1,8 @@
 //! f32 matrix products by the `gemm` crate, cut into fixed bands so that the result does not depend on the number of threads.
 
-use super::lattice::Lattice;
 use super::par;
 #[cfg(target_arch = "x86_64")]
 use super::simd::Level;
-
-/// Which operands are stored transposed.
-#[derive(Clone, Copy, Debug)]
-pub struct Layout {
-    /// `a` is stored `[k, m]`.
-    pub trans_a: bool,
-    /// `b` is stored `[n, k]`.
-    pub trans_b: bool,
-}
 
 /// How exact a product must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,188 +19,174 @@ pub enum Precision {
     not(target_arch = "x86_64"),
     allow(dead_code, reason = "f32 arithmetic needs to know neither")
 )]
-pub struct Exactness {
+pub struct Exactness<'a> {
     pub precision: Precision,
-    /// Of `a` and `b`.
-    pub lattices: [Option<Lattice>; 2],
+    /// Of `a` and `b`, if their rows in memory are integers up to ±127 times a scale: one of all rows, or one of every row.
+    pub scales: [Option<&'a [f32]>; 2],
 }
 
-impl From<Precision> for Exactness {
+impl From<Precision> for Exactness<'_> {
     fn from(precision: Precision) -> Self {
         Exactness {
             precision,
-            lattices: [None; 2],
+            scales: [None; 2],
         }
     }
 }
 
 /// A matrix inside a larger buffer: element (i, j) is at `i·rs + j·cs`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     pub data: &'a [f32],
+    pub rows: usize,
+    pub cols: usize,
     pub rs: usize,
     pub cs: usize,
 }
 
-impl Layout {
-    /// The left operand, `[m, k]` to its reader.
-    fn a<'a>(&self, data: &'a [f32], m: usize, k: usize) -> View<'a> {
-        let (rs, cs) = if self.trans_a { (1, m) } else { (k, 1) };
-        View { data, rs, cs }
+impl<'a> View<'a> {
+    /// `[rows, cols]` at the beginning of `data`, rows one after another.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        View {
+            data,
+            rows,
+            cols,
+            rs: cols,
+            cs: 1,
+        }
     }
 
-    /// The right operand, `[k, n]` to its reader.
-    fn b<'a>(&self, data: &'a [f32], n: usize, k: usize) -> View<'a> {
-        let (rs, cs) = if self.trans_b { (1, k) } else { (n, 1) };
-        View { data, rs, cs }
-    }
-}
-
-/// `out (+)= alpha · a · b` on one thread; `a` is `[m, k]`, `b` `[k, n]`, `out` `[m, n]` with row stride `out_rs`.
-#[allow(clippy::too_many_arguments)]
-pub fn strided(
-    out: &mut [f32],
-    out_rs: usize,
-    a: View,
-    b: View,
-    m: usize,
-    n: usize,
-    k: usize,
-    alpha: f32,
-    accumulate: bool,
-    precision: Precision,
-) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    #[cfg(target_arch = "x86_64")]
-    if amx_pays(m, n, k) {
-        let exactness = precision.into();
-        return super::amx::matmul(out, out_rs, a, b, m, n, k, alpha, accumulate, exactness);
-    }
-    // Without a matrix unit f32 arithmetic is the fastest there is, whatever the precision asked for.
-    let _ = precision;
-    plain(out, out_rs, a, b, m, n, k, alpha, accumulate);
-}
-
-/// [`strided`] in f32 arithmetic, by the `gemm` crate.
-#[allow(clippy::too_many_arguments)]
-fn plain(
-    out: &mut [f32],
-    out_rs: usize,
-    a: View,
-    b: View,
-    m: usize,
-    n: usize,
-    k: usize,
-    alpha: f32,
-    accumulate: bool,
-) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    let end = |rows: usize, cols: usize, rs: usize, cs: usize| (rows - 1) * rs + (cols - 1) * cs;
-    assert!(out.len() > end(m, n, out_rs, 1));
-    assert!(k > 0 && a.data.len() > end(m, k, a.rs, a.cs) && b.data.len() > end(k, n, b.rs, b.cs));
-    // SAFETY: gemm takes raw pointers; the asserts above keep every element it touches inside the slices, and `out` is
-    // borrowed mutably, so it overlaps neither input.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            out_rs as isize,
-            accumulate,
-            a.data.as_ptr(),
-            a.cs as isize,
-            a.rs as isize,
-            b.data.as_ptr(),
-            b.cs as isize,
-            b.rs as isize,
-            1.0,
-            alpha,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
-/// Contiguous operands on one thread, in f32 arithmetic: the same on every machine with these vectors.
-#[allow(clippy::too_many_arguments)]
-pub fn serial(
-    out: &mut [f32],
-    a: &[f32],
-    b: &[f32],
-    m: usize,
-    n: usize,
-    k: usize,
-    layout: Layout,
-    accumulate: bool,
-) {
-    plain(
-        out,
-        n,
-        layout.a(a, m, k),
-        layout.b(b, n, k),
-        m,
-        n,
-        k,
-        1.0,
-        accumulate,
-    );
-}
-
-/// Whether the matrix unit is there and the product large enough to fill its tiles.
-#[cfg(target_arch = "x86_64")]
-fn amx_pays(m: usize, n: usize, k: usize) -> bool {
-    Level::best() == Level::Amx && m.min(n).min(k) >= 16
-}
-
-/// `out (+)= op(a)·op(b)`: bands of output rows, one after another or over threads.
-#[allow(clippy::too_many_arguments)]
-pub fn matmul(
-    out: &mut [f32],
-    a: &[f32],
-    b: &[f32],
-    m: usize,
-    n: usize,
-    k: usize,
-    layout: Layout,
-    accumulate: bool,
-    exactness: Exactness,
-) {
-    #[cfg(target_arch = "x86_64")]
-    if amx_pays(m, n, k) {
-        let (a, b) = (layout.a(a, m, k), layout.b(b, n, k));
-        return super::amx::matmul(out, n, a, b, m, n, k, 1.0, accumulate, exactness);
-    }
-    // Without a matrix unit f32 arithmetic is the fastest there is, whatever is asked for or known.
-    let _ = exactness;
-    // At least 48 rows a band keep the packing of `b` cheap; at most about eight bands keep two to eight threads level.
-    let band = m.div_ceil(8).next_multiple_of(48).min(m.max(1));
-    par::pieces(&mut out[..m * n], band * n, m * n * k, |i, piece| {
-        let rows = piece.len() / n;
-        let first = i * band;
-        let a = if layout.trans_a {
-            View {
-                data: &a[first..],
-                rs: 1,
-                cs: m,
-            }
+    /// As [`View::new`]; if `transposed`, it is stored `[cols, rows]`.
+    pub fn stored(data: &'a [f32], rows: usize, cols: usize, transposed: bool) -> Self {
+        if transposed {
+            View::new(data, cols, rows).transposed()
         } else {
-            View {
-                data: &a[first * k..],
-                rs: k,
-                cs: 1,
-            }
-        };
-        let b = layout.b(b, n, k);
-        plain(piece, n, a, b, rows, n, k, 1.0, accumulate);
-    });
+            View::new(data, rows, cols)
+        }
+    }
+
+    pub fn transposed(self) -> Self {
+        View {
+            rows: self.cols,
+            cols: self.rows,
+            rs: self.cs,
+            cs: self.rs,
+            ..self
+        }
+    }
+
+    /// `count` rows from `first` on.
+    pub fn band(self, first: usize, count: usize) -> Self {
+        View {
+            data: &self.data[first * self.rs..],
+            rows: count,
+            ..self
+        }
+    }
+
+    /// Whether every element is inside `data`; none of an empty matrix is.
+    pub fn is_inside(&self) -> bool {
+        self.rows > 0
+            && self.cols > 0
+            && self.data.len() > (self.rows - 1) * self.rs + (self.cols - 1) * self.cs
+    }
+}
+
+/// `out (+)= alpha · a · b`; `a` is `[m, k]`, `b` `[k, n]`, `out` `[m, n]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Product<'a> {
+    pub a: View<'a>,
+    pub b: View<'a>,
+    pub alpha: f32,
+    /// Add to what `out` holds.
+    pub accumulate: bool,
+    pub exactness: Exactness<'a>,
+}
+
+impl<'a> Product<'a> {
+    /// `out = a · b`.
+    pub fn new(a: View<'a>, b: View<'a>, exactness: impl Into<Exactness<'a>>) -> Self {
+        Product {
+            a,
+            b,
+            alpha: 1.0,
+            accumulate: false,
+            exactness: exactness.into(),
+        }
+    }
+
+    /// m, n and k.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.a.rows, self.b.cols, self.a.cols)
+    }
+
+    /// Into contiguous `out`: bands of its rows, one after another or over threads.
+    pub fn spread(&self, out: &mut [f32]) {
+        let (m, n, k) = self.sizes();
+        #[cfg(target_arch = "x86_64")]
+        if self.suits_amx() {
+            return super::amx::product(self, out, n);
+        }
+        // At least 48 rows a band keep the packing of `b` cheap; at most about eight bands keep two to eight threads level.
+        let band = m.div_ceil(8).next_multiple_of(48).min(m.max(1));
+        par::pieces(&mut out[..m * n], band * n, m * n * k, |i, piece| {
+            let a = self.a.band(i * band, piece.len() / n);
+            Product { a, ..*self }.plain(piece, n);
+        });
+    }
+
+    /// On one thread, into rows `out_rs` apart.
+    pub fn serial(&self, out: &mut [f32], out_rs: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if self.suits_amx() {
+            return super::amx::product(self, out, out_rs);
+        }
+        self.plain(out, out_rs);
+    }
+
+    /// Whether the matrix unit is there and the product large enough to fill its tiles.
+    #[cfg(target_arch = "x86_64")]
+    fn suits_amx(&self) -> bool {
+        let (m, n, k) = self.sizes();
+        Level::best() == Level::Amx && m.min(n).min(k) >= 16
+    }
+
+    /// On one thread in f32 arithmetic, by the `gemm` crate: the same on every machine with these vectors, and without a matrix unit
+    /// the fastest there is, whatever exactness is asked for.
+    pub fn plain(&self, out: &mut [f32], out_rs: usize) {
+        let (a, b) = (self.a, self.b);
+        let (m, n, k) = self.sizes();
+        if m == 0 || n == 0 {
+            return;
+        }
+        assert!(out.len() > (m - 1) * out_rs + n - 1);
+        assert!(a.is_inside() && b.is_inside() && b.rows == k);
+        // SAFETY: gemm takes raw pointers; the asserts above keep every element it touches inside the slices, and `out` is
+        // borrowed mutably, so it overlaps neither input.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                out.as_mut_ptr(),
+                1,
+                out_rs as isize,
+                self.accumulate,
+                a.data.as_ptr(),
+                a.cs as isize,
+                a.rs as isize,
+                b.data.as_ptr(),
+                b.cs as isize,
+                b.rs as isize,
+                1.0,
+                self.alpha,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    }
 }
 
 #[cfg(test)]
@@ -220,49 +196,64 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
 
-    /// Make a buffer with rows of `columns` what its lattice says.
-    fn round(x: &mut [f32], columns: usize, lattice: Option<Lattice>) {
-        let Some(lattice) = lattice else { return };
-        let rows = if lattice.whole { x.len() } else { columns };
-        for row in x.chunks_mut(rows) {
-            let scale = row.iter().fold(0f32, |m, v| m.max(v.abs())) / lattice.levels;
+    /// How an operand is quantised.
+    #[derive(Clone, Copy, Debug)]
+    struct Codes {
+        levels: f32,
+        /// One scale for all rows.
+        whole: bool,
+    }
+
+    /// Round a buffer with rows of `columns` to codes; answers the scales.
+    fn round(x: &mut [f32], columns: usize, codes: Codes) -> Vec<f32> {
+        let span = if codes.whole { x.len() } else { columns };
+        let round = |row: &mut [f32]| {
+            let scale = row.iter().fold(0f32, |m, v| m.max(v.abs())) / codes.levels;
             for v in row {
                 *v = (*v / scale).round() * scale;
             }
-        }
+            scale
+        };
+        x.chunks_mut(span).map(round).collect()
     }
 
-    /// Largest error over Σ|a·b|, against f64. Both units sum in f32; 64 additions may each lose 2⁻²⁴.
+    /// Largest error over Σ|a·b|, against f64, of the matrix unit with a precision or of plain f32 without one. Both units sum in f32; 64 additions may each lose 2⁻²⁴.
     fn worst(
-        m: usize,
-        n: usize,
-        k: usize,
-        layout: Layout,
+        [m, n, k]: [usize; 3],
+        [trans_a, trans_b]: [bool; 2],
         accumulate: bool,
-        amx: Option<Exactness>,
+        precision: Option<Precision>,
+        codes: [Option<Codes>; 2],
     ) -> f64 {
         let mut rng = Rng::new(7);
         let mut values = |len: usize| (0..len).map(|_| rng.normal()).collect::<Vec<f32>>();
         let (mut a, mut b, start) = (values(m * k), values(k * n), values(m * n));
-        if let Some(exactness) = amx {
-            let [of_a, of_b] = exactness.lattices;
-            round(&mut a, if layout.trans_a { m } else { k }, of_a);
-            round(&mut b, if layout.trans_b { k } else { n }, of_b);
-        }
+        let of_a = codes[0].map(|c| round(&mut a, if trans_a { m } else { k }, c));
+        let of_b = codes[1].map(|c| round(&mut b, if trans_b { k } else { n }, c));
         let mut out = start.clone();
-        if let Some(exactness) = amx {
-            let (a, b) = (layout.a(&a, m, k), layout.b(&b, n, k));
-            amx::matmul(&mut out, n, a, b, m, n, k, 1.0, accumulate, exactness);
+        let product = Product {
+            accumulate,
+            ..Product::new(
+                View::stored(&a, m, k, trans_a),
+                View::stored(&b, k, n, trans_b),
+                Exactness {
+                    precision: precision.unwrap_or(Precision::Float),
+                    scales: [of_a.as_deref(), of_b.as_deref()],
+                },
+            )
+        };
+        if precision.is_some() {
+            amx::product(&product, &mut out, n);
         } else {
-            serial(&mut out, &a, &b, m, n, k, layout, accumulate);
+            product.plain(&mut out, n);
         }
         let mut worst = 0f64;
         for i in 0..m {
             for j in 0..n {
                 let (mut sum, mut size) = (0.0, 0.0);
                 for l in 0..k {
-                    let a = a[if layout.trans_a { l * m + i } else { i * k + l }];
-                    let b = b[if layout.trans_b { j * k + l } else { l * n + j }];
+                    let a = a[if trans_a { l * m + i } else { i * k + l }];
+                    let b = b[if trans_b { j * k + l } else { l * n + j }];
                     sum += f64::from(a) * f64::from(b);
                     size += (f64::from(a) * f64::from(b)).abs();
                 }
@@ -290,13 +281,13 @@ mod tests {
             (257, 70, 3),
             (40, 300, 600),
         ] {
-            for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
-                let layout = Layout { trans_a, trans_b };
+            for layout in [[false, false], [false, true], [true, false], [true, true]] {
                 for accumulate in [false, true] {
-                    let with = |amx| worst(m, n, k, layout, accumulate, amx);
+                    let with =
+                        |precision| worst([m, n, k], layout, accumulate, precision, [None; 2]);
                     let f32s = with(None);
-                    let float = with(Some(Precision::Float.into()));
-                    let gradient = with(Some(Precision::Gradient.into()));
+                    let float = with(Some(Precision::Float));
+                    let gradient = with(Some(Precision::Gradient));
                     let case = format!("{m}×{n}×{k} {layout:?} {accumulate}");
                     assert!(
                         float < 2.0 * f32s.max(3e-7),
@@ -314,35 +305,22 @@ mod tests {
             eprintln!("SKIPPED: this machine has no AMX");
             return;
         }
-        let lattice = |levels, whole| Some(Lattice::hard(levels, whole));
+        let codes = |levels, whole| Some(Codes { levels, whole });
         for (m, n, k) in [(32, 32, 32), (65, 40, 300), (17, 100, 33)] {
-            for weights in [
-                lattice(1.0, true),
-                lattice(1.0, false),
-                lattice(127.0, false),
-            ] {
+            for weights in [codes(1.0, true), codes(1.0, false), codes(127.0, false)] {
                 for (trans_a, trans_b, a, precision, limit) in [
                     // Integers: only the scales and the last product are rounded.
-                    (
-                        false,
-                        true,
-                        lattice(127.0, false),
-                        Precision::Float,
-                        3e-7f64,
-                    ),
+                    (false, true, codes(127.0, false), Precision::Float, 3e-7f64),
                     (false, true, None, Precision::Float, 1e-6),
                     // One operand in two pieces: 2⁻¹⁶.
                     (true, false, None, Precision::Gradient, 1.6e-5),
                     (false, false, None, Precision::Gradient, 1.6e-5),
                 ] {
-                    let layout = Layout { trans_a, trans_b };
-                    let exactness = Exactness {
-                        precision,
-                        lattices: [a, weights],
-                    };
+                    let layout = [trans_a, trans_b];
                     for accumulate in [false, true] {
                         // Forward products are never added to; asked to, they fall back to pieces.
-                        let worst = worst(m, n, k, layout, accumulate, Some(exactness));
+                        let worst =
+                            worst([m, n, k], layout, accumulate, Some(precision), [a, weights]);
                         let limit = if accumulate { limit.max(1e-6) } else { limit };
                         assert!(
                             worst < limit,

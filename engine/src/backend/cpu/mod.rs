@@ -6,7 +6,6 @@ mod attention;
 mod exec;
 mod forward;
 mod int;
-mod lattice;
 mod linear;
 mod matmul;
 mod memory;
@@ -19,7 +18,6 @@ use std::collections::HashMap;
 
 use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
 use crate::program::{BufferId, Elem, Knobs, Program, Role};
-use lattice::Lattice;
 use memory::Memory;
 use simd::Level;
 
@@ -27,8 +25,8 @@ use simd::Level;
 struct Prepared {
     program: Program,
     storage: Vec<usize>,
-    /// For every operation.
-    operands: Vec<[Option<Lattice>; 2]>,
+    /// Of every buffer that holds codes times scales, see [`exec::Buffers`].
+    scales: Vec<Vec<f32>>,
 }
 
 /// Runs programs on this machine's processor.
@@ -158,7 +156,7 @@ impl Backend for CpuBackend {
             storage.push(index);
         }
         self.programs.push(Prepared {
-            operands: lattice::operands(&program),
+            scales: vec![Vec::new(); program.buffers.len()],
             program,
             storage,
         });
@@ -180,25 +178,22 @@ impl Backend for CpuBackend {
             });
         }
         self.memory[index].bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        self.programs[program.0].scales[buffer.index()].clear();
         Ok(())
     }
 
     fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
-        let prepared = &self.programs[program.0];
-        let (level, memory) = (self.level, &mut self.memory);
+        let prepared = &mut self.programs[program.0];
+        let level = self.level;
+        let mut buffers = exec::Buffers {
+            memory: &mut self.memory,
+            storage: &prepared.storage,
+            decls: &prepared.program.buffers,
+            scales: &mut prepared.scales,
+        };
         let mut run = || {
-            for (op, operands) in prepared.program.ops.iter().zip(&prepared.operands) {
-                exec::run(
-                    op,
-                    operands,
-                    &mut exec::Buffers {
-                        memory,
-                        storage: &prepared.storage,
-                        decls: &prepared.program.buffers,
-                    },
-                    knobs,
-                    level,
-                );
+            for op in &prepared.program.ops {
+                exec::run(op, &mut buffers, knobs, level);
             }
         };
         #[cfg(feature = "native")]

@@ -1,5 +1,6 @@
 //! Operations only training has: fake quantisation, losses, gradients of norms and embeddings, AdamW.
 
+use super::forward::dot;
 use super::par;
 use super::simd::multiversion;
 use crate::config::QuantMode;
@@ -37,38 +38,48 @@ multiversion! {
     }
 }
 
-/// Forward weight of a latent, see [`crate::program::Op::FakeQuantWeight`].
+multiversion! {
+    fn span(latent: &[f32], quant: &WeightQuant) -> Span {
+        quant.span(latent)
+    }
+}
+
+/// Forward weight of a latent, see [`crate::program::Op::FakeQuantWeight`], and the scale of each of its spans.
 pub fn fake_quant_weight(
     latent: &[f32],
     out: &mut [f32],
-    rows: usize,
-    cols: usize,
+    scales: &mut [f32],
     quant: &WeightQuant,
     alpha: f32,
     arenas: f32,
 ) {
     // Spans of at least a row are the unit of work; a whole-tensor span is measured first and applied in pieces.
-    let span_len = quant.span_len(rows, cols).max(1);
-    if quant.group == 0 {
-        let span = quant.span(latent);
+    if let [scale] = scales {
+        let span = span(latent, quant);
+        *scale = span.scale;
         par::pieces(out, CHUNK, latent.len() * 4, |i, out| {
-            fake_quant_chunk(
-                &latent[i * CHUNK..][..out.len()],
-                out,
-                quant,
-                &span,
-                alpha,
-                arenas,
-            );
+            let latent = &latent[i * CHUNK..][..out.len()];
+            fake_quant_chunk(latent, out, quant, &span, alpha, arenas);
         });
     } else {
-        let piece = span_len * CHUNK.div_ceil(span_len);
-        par::pieces(out, piece, latent.len() * 8, |i, out| {
-            let latent = &latent[i * piece..][..out.len()];
-            for (latent, out) in latent.chunks(span_len).zip(out.chunks_mut(span_len)) {
-                fake_quant_chunk(latent, out, quant, &quant.span(latent), alpha, arenas);
-            }
-        });
+        let len = latent.len() / scales.len();
+        let spans = CHUNK.div_ceil(len);
+        par::pieces2(
+            out,
+            spans * len,
+            scales,
+            spans,
+            latent.len() * 8,
+            |i, out, scales| {
+                let latent = &latent[i * spans * len..][..out.len()];
+                let lines = latent.chunks_exact(len).zip(out.chunks_exact_mut(len));
+                for ((latent, out), scale) in lines.zip(scales) {
+                    let span = span(latent, quant);
+                    *scale = span.scale;
+                    fake_quant_chunk(latent, out, quant, &span, alpha, arenas);
+                }
+            },
+        );
     }
 }
 
@@ -90,15 +101,24 @@ pub fn ste_backward(latent: &[f32], grad: &mut [f32], factor: f32, clamp: f32) {
 multiversion! {
     fn norm_backward_row(x: &[f32], weight: &[f32], rstd: &[f32], dy: &[f32], dx: &mut [f32], dweight: &mut [f32], accumulate: bool) {
         let dim = weight.len();
+        let dweight = &mut dweight[..dim];
         for (g, r) in rstd.iter().enumerate() {
             let at = g * dim;
             let (x, dy, dx) = (&x[at..at + dim], &dy[at..at + dim], &mut dx[at..at + dim]);
-            let mean = math::sum_by(dim, |i| dy[i] * weight[i] * x[i]) * r / dim as f32;
+            let mean = math::sum_by([dy, weight, x], |[dy, w, x]| dy * w * x) * r / dim as f32;
+            let gradient = |i: usize| r * (dy[i] * weight[i] - x[i] * r * mean);
+            // A loop each: a branch inside would keep them scalar.
+            if accumulate {
+                for i in 0..dim {
+                    dx[i] += gradient(i);
+                }
+            } else {
+                for i in 0..dim {
+                    dx[i] = gradient(i);
+                }
+            }
             for i in 0..dim {
-                let hat = x[i] * r;
-                dweight[i] += dy[i] * hat;
-                let d = r * (dy[i] * weight[i] - hat * mean);
-                dx[i] = if accumulate { dx[i] + d } else { d };
+                dweight[i] += dy[i] * (x[i] * r);
             }
         }
     }
@@ -158,14 +178,13 @@ multiversion! {
         let max = math::max(logits);
         let at_target = logits[target];
         if !grad {
-            let n = logits.len();
-            let total = math::sum_by(n, |i| math::exp(logits[i] - max));
+            let total = math::sum_by([logits], |[v]| math::exp(v - max));
             return max + libm::logf(total) - at_target;
         }
         for v in logits.iter_mut() {
             *v = math::exp(*v - max);
         }
-        let total = math::sum_by(logits.len(), |i| logits[i]);
+        let total = math::sum_by([logits], |[v]| v);
         let lse = max + libm::logf(total);
         let factor = scale * (1.0 + 2.0 * z_loss * lse) / total;
         for v in logits.iter_mut() {
@@ -206,12 +225,12 @@ multiversion! {
         let teacher = &mut teacher[..n];
         let inverse = 1.0 / temperature;
         let (z_max, t_max) = (math::max(logits), math::max(teacher));
-        let z_total = math::sum_by(n, |i| math::exp((logits[i] - z_max) * inverse));
-        let t_total = math::sum_by(n, |i| math::exp((teacher[i] - t_max) * inverse));
+        let z_total = math::sum_by([logits], |[z]| math::exp((z - z_max) * inverse));
+        let t_total = math::sum_by([teacher], |[t]| math::exp((t - t_max) * inverse));
         // Σ p·((t − t_max) − (z − z_max))/T + ln(Σe^z / Σe^t): the maxima keep every term small.
-        let expected = math::sum_by(n, |i| {
-            let t = (teacher[i] - t_max) * inverse;
-            math::exp(t) * (t - (logits[i] - z_max) * inverse)
+        let expected = math::sum_by([teacher, logits], |[t, z]| {
+            let t = (t - t_max) * inverse;
+            math::exp(t) * (t - (z - z_max) * inverse)
         });
         let (z_factor, t_factor) = (1.0 / z_total, 1.0 / t_total);
         for (t, z) in teacher.iter_mut().zip(logits) {
@@ -277,12 +296,6 @@ pub fn embed_backward(ids: &[u32], dout: &[f32], dtable: &mut [f32], dim: usize)
             }
         }
     });
-}
-
-multiversion! {
-    fn dot(a: &[f32], b: &[f32]) -> f32 {
-        math::dot(a, b)
-    }
 }
 
 /// Σ x² in f64 over fixed pieces.
