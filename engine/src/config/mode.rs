@@ -1,5 +1,7 @@
 //! Precision of a matrix, and the map that gives every matrix of a model its precision.
 
+use alloc::{borrow::ToOwned, format, string::String, string::ToString, vec, vec::Vec};
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ConfigError;
@@ -50,13 +52,13 @@ impl QuantMode {
     }
 }
 
-impl std::fmt::Display for QuantMode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for QuantMode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl std::str::FromStr for QuantMode {
+impl core::str::FromStr for QuantMode {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
@@ -132,7 +134,7 @@ impl MatrixKind {
     }
 }
 
-impl std::str::FromStr for MatrixKind {
+impl core::str::FromStr for MatrixKind {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {

@@ -7,7 +7,6 @@ mod graph;
 mod lora;
 mod mlp;
 mod norm;
-pub mod params;
 
 pub use attention::{ROPE_TABLE, TEACHER_ROPE_TABLE, rope_values};
 pub use decoder::{
@@ -15,6 +14,7 @@ pub use decoder::{
     TrainProgram, UpdateProgram, VALIDATION_LOSS, record_infer, record_train, record_update,
 };
 
+pub use crate::params;
 pub use graph::{FROZEN, TEACHER};
 
 #[cfg(test)]
