@@ -369,7 +369,7 @@ impl State {
 }
 
 /// θ^(−2j/head_dim), in f64 as the table of the CPU backend is made.
-pub(crate) fn rope_frequency(c: &ModelConfig, j: usize) -> f64 {
+pub fn rope_frequency(c: &ModelConfig, j: usize) -> f64 {
     libm::pow(
         f64::from(c.rope_theta),
         -2.0 * j as f64 / c.head_dim() as f64,

@@ -26,10 +26,10 @@ mod kernels;
 mod sample;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use file::{Layer, Matrix, Model, Norm};
-pub use forward::{Cache, State};
+pub use forward::{Cache, State, rope_frequency};
 pub use sample::{Sampler, greedy};
 
 use crate::config::ConfigError;

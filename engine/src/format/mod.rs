@@ -1,6 +1,8 @@
 //! The `.1bit` file, version 1: layout in `docs/format.md`. Reading is safe on any bytes: every length is checked against the file
 //! before anything is allocated.
 
+#[cfg(feature = "native")]
+pub mod c_header;
 mod codes;
 pub(crate) mod header;
 #[cfg(feature = "std")]
