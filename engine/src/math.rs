@@ -8,7 +8,7 @@ pub fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.3, 88.3);
     // Adding 1.5·2^23 leaves the nearest integer in the low bits: no call, and no cast, which would keep loops scalar.
     const ROUND: f32 = 12_582_912.0;
-    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let shifted = clamped * core::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;
     let mut p = 1.987_569_1e-4f32;
@@ -41,6 +41,39 @@ pub fn tanh(x: f32) -> f32 {
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
+}
+
+/// Nearest integer, half to even, for |x| ≤ 2²²: adding 1.5·2²³ leaves the integer in the mantissa. Never −0.
+#[inline(always)]
+pub fn round(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0;
+    (x + MAGIC) - MAGIC
+}
+
+/// binary16 to f32 by moving the exponent: exact for every finite value, subnormals included, and it vectorises everywhere.
+#[inline(always)]
+pub fn half(h: u16) -> f32 {
+    let bits = u32::from(h);
+    let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
+    f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
+}
+
+/// f32 to binary16, half to even; beyond its range the largest finite value.
+pub fn to_half(v: f32) -> u16 {
+    // The range of binary16's exponents: 2⁻¹⁴ is its smallest normal number.
+    const LARGEST: f32 = 65504.0;
+    const SMALLEST_NORMAL: u32 = 0x3880_0000;
+    const REBIAS: u32 = 112 << 23;
+    let sign = (v.to_bits() >> 16) as u16 & 0x8000;
+    let size = v.abs().min(LARGEST);
+    let bits = size.to_bits();
+    let half = if bits < SMALLEST_NORMAL {
+        // The unit in the last place of 0.5 is binary16's smallest subnormal: the addition rounds.
+        (size + 0.5).to_bits() - 0.5f32.to_bits()
+    } else {
+        (bits - REBIAS + 0xfff + (bits >> 13 & 1)) >> 13
+    };
+    sign | half as u16
 }
 
 /// Interleaved partial results of [`reduce`]: enough that the widest vectors hide the latency of an addition.
@@ -138,6 +171,32 @@ mod tests {
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert!(exp(1000.0).is_finite());
         assert_eq!(tanh(0.0), 0.0);
+    }
+
+    #[test]
+    fn halves_round_to_even_and_saturate() {
+        let hard = [
+            0.0,
+            6e-8,
+            2.9e-8,
+            3e-8,
+            6.1e-5,
+            65503.9,
+            65504.0,
+            65519.9,
+            1.0,
+            1.000_488_3,
+        ];
+        let more =
+            (0..200_000u32).map(|i| f32::from_bits(i.wrapping_mul(0x9e37_79b9) % 0x477f_e000));
+        for v in hard.into_iter().chain(more) {
+            for v in [v, -v] {
+                let want = half::f16::from_f32(v.clamp(-65504.0, 65504.0));
+                assert_eq!(to_half(v), want.to_bits(), "{v:e}");
+                assert_eq!(half(want.to_bits()), want.to_f32());
+            }
+        }
+        assert_eq!(to_half(1e9), 0x7bff);
     }
 
     #[test]

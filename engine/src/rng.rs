@@ -47,8 +47,8 @@ impl Rng {
 
     /// Standard normal (Box & Muller).
     pub fn normal(&mut self) -> f32 {
-        let r = (-2.0 * libm::log(1.0 - self.uniform())).sqrt();
-        (r * libm::cos(std::f64::consts::TAU * self.uniform())) as f32
+        let r = libm::sqrt(-2.0 * libm::log(1.0 - self.uniform()));
+        (r * libm::cos(core::f64::consts::TAU * self.uniform())) as f32
     }
 }
 

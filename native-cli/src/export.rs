@@ -2,35 +2,111 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use ternary_core::format::{Dense, Metadata, Packing};
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use ternary_core::board::Cache;
+use ternary_core::format::c_header::{self, COptions, Sizes};
+use ternary_core::format::{Dense, MemorySource, OneBit, Packing};
+use ternary_core::tokenizer::Tokenizer;
 use ternary_core::train::checkpoint;
 
-use crate::args::{Export, PackMode};
+use crate::args::{CacheKind, Export, PackMode};
 use crate::model;
+use crate::output::outln;
 
 pub fn run(a: &Export) -> Result<()> {
-    let dir = checkpoint::resolve(&a.model_dir)?;
-    let metadata = Metadata {
-        name: a.name.clone(),
-        description: a.description.clone(),
-        license: a.license.clone(),
-        ..Metadata::default()
+    let is_file = a.model_dir.is_file() && !checkpoint::is_checkpoint_path(&a.model_dir);
+    let bytes = if is_file && a.bit_map.is_none() {
+        packed(a)?
+    } else {
+        encode(a)?
     };
-    let (packing, dense) = match a.pack_mode {
-        PackMode::Ternary => (Packing::Ternary2, Dense::No),
-        PackMode::Base3 => (Packing::Base3, Dense::No),
-        PackMode::Dense => (Packing::Ternary2, Dense::Yes),
-    };
-    let bytes = model::encode_checkpoint(&dir, metadata, packing, dense)?;
+    // The header first: where it cannot be made, nothing is written.
+    let header = a.emit_c_header.then(|| header(a, &bytes)).transpose()?;
     write(&a.output, &bytes)?;
     eprintln!(
         "{}: {:.2} MB from {}",
         a.output.display(),
         bytes.len() as f64 / 1e6,
-        dir.display()
+        a.model_dir.display()
     );
+    let path = a.output.with_extension("h");
+    let mut sizes: Option<Sizes> = None;
+    if let Some(header) = header {
+        std::fs::write(&path, header.text)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let s = sizes.insert(header.sizes);
+        eprintln!(
+            "{}: flash {:.1} KB; RAM {:.1} KB, of which {:.1} KB KV cache for {} tokens",
+            path.display(),
+            s.flash_bytes as f64 / 1e3,
+            s.ram_bytes as f64 / 1e3,
+            s.cache_bytes as f64 / 1e3,
+            s.context
+        );
+    }
+    if a.json {
+        let c_header = sizes.map(|s| json!({"file": path, "sizes": s}));
+        outln!(
+            "{}",
+            json!({"file": a.output, "bytes": bytes.len(), "c_header": c_header})
+        );
+    }
     Ok(())
+}
+
+/// A checkpoint, quantised, or either in another bit-map.
+fn encode(a: &Export) -> Result<Vec<u8>> {
+    let mut opened = model::parameters(&a.model_dir)?;
+    if let Some(path) = &a.bit_map {
+        opened.remap(path)?;
+    }
+    let metadata = &mut opened.metadata;
+    for (field, given) in [
+        (&mut metadata.name, &a.name),
+        (&mut metadata.description, &a.description),
+        (&mut metadata.license, &a.license),
+    ] {
+        if let Some(text) = given {
+            field.clone_from(text);
+        }
+    }
+    let (packing, dense) = match a.pack_mode.unwrap_or(PackMode::Ternary) {
+        PackMode::Ternary => (Packing::Ternary2, Dense::No),
+        PackMode::Base3 => (Packing::Base3, Dense::No),
+        PackMode::Dense => (Packing::Ternary2, Dense::Yes),
+    };
+    opened.encode(&a.model_dir, packing, dense)
+}
+
+/// A `.1bit`, as it is.
+fn packed(a: &Export) -> Result<Vec<u8>> {
+    let described = [&a.name, &a.description, &a.license];
+    ensure!(
+        a.pack_mode.is_none() && described.iter().all(|t| t.is_none()),
+        "{} is a .1bit file and stays as it is; --pack-mode, --name, --description and --license are for checkpoint folders",
+        a.model_dir.display()
+    );
+    std::fs::read(&a.model_dir).with_context(|| format!("cannot read {}", a.model_dir.display()))
+}
+
+fn header(a: &Export, bytes: &[u8]) -> Result<c_header::CHeader> {
+    let source = MemorySource::new(&a.model_dir.display().to_string(), bytes.to_vec());
+    let file = pollster::block_on(OneBit::open(&source))
+        .with_context(|| a.model_dir.display().to_string())?;
+    let tokenizer = file.metadata.tokenizer.as_deref();
+    let tokenizer = tokenizer.map(Tokenizer::from_json).transpose()?;
+    let stem = a.output.file_stem().context("--output names no file")?;
+    let options = COptions {
+        stem: stem.to_string_lossy().into_owned(),
+        context: a.c_context,
+        cache: match a.c_kv {
+            Some(CacheKind::F16) => Cache::F16,
+            Some(CacheKind::F32) | None => Cache::F32,
+        },
+    };
+    c_header::write(bytes, tokenizer.as_ref(), &options)
+        .with_context(|| format!("cannot make a C header of {}", a.model_dir.display()))
 }
 
 /// Beside the target first, so that an interruption leaves no half file under its name.

@@ -11,7 +11,10 @@ use crate::model;
 use crate::train::{Job, execute, read_json};
 
 pub fn run(a: &Finetune) -> Result<()> {
-    let opened = model::parameters(&a.model)?;
+    let mut opened = model::parameters(&a.model)?;
+    if let Some(path) = &a.training.bit_map {
+        opened.remap(path)?;
+    }
     let tokenizer = Tokenizer::from_json(&opened.companions.tokenizer)
         .with_context(|| a.model.display().to_string())?;
     let (config, train) = read_config(a, opened.config)?;

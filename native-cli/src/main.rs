@@ -20,6 +20,7 @@ mod model;
 mod output;
 mod plot;
 mod progress;
+mod search;
 mod tokenize;
 mod train;
 
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
         args::Command::Train(a) => train::run(&a),
         args::Command::Finetune(a) => finetune::run(&a),
         args::Command::Merge(a) => merge::run(&a),
+        args::Command::Search(a) => search::run(&a),
+        args::Command::EvalConfig(a) => search::eval_config(&a),
         args::Command::Eval(a) => eval::run(&a),
         args::Command::Generate(a) => generate::run(&a),
         args::Command::Logits(a) => logits::run(&a),
@@ -48,7 +51,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("error: {e:#}");
-            ExitCode::FAILURE
+            e.downcast_ref::<search::Unsatisfied>()
+                .map_or(ExitCode::FAILURE, |_| ExitCode::from(search::UNSATISFIED))
         }
     }
 }

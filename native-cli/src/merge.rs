@@ -60,7 +60,7 @@ pub fn run(a: &Merge) -> Result<()> {
         .map(|data| -> Result<Losses> {
             let text = std::fs::read_to_string(data)
                 .with_context(|| format!("cannot read {} as UTF-8 text", data.display()))?;
-            let base = model::source(&a.model.model)?;
+            let base = model::source(&a.model.model, None)?;
             let file = MemorySource::new(&a.output.display().to_string(), bytes);
             Ok(Losses {
                 before: loss(a, base.as_ref(), None, &text)?,

@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use ternary_core::adapter::Adapter;
-use ternary_core::config::ModelConfig;
+use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
 use ternary_core::format::{
     ByteSource, Dense, FormatError, MemorySource, Metadata, OneBit, Packing, encode,
 };
 use ternary_core::infer::Sampling;
+use ternary_core::model::Remap;
 use ternary_core::platform::FileSource;
 use ternary_core::session::{DeviceChoice, Event, ModelInfo, Session};
 use ternary_core::tensors::Parameters;
@@ -16,13 +18,16 @@ use ternary_core::train::checkpoint::{self, Companions};
 
 use crate::args::{ModelArgs, SamplingArgs};
 
-/// The bytes of a `.1bit`: a file, or a checkpoint folder quantised in memory.
-pub fn source(path: &Path) -> Result<Box<dyn ByteSource>> {
-    if checkpoint::is_checkpoint_path(path) {
-        let dir = checkpoint::resolve(path)?;
-        let bytes = encode_checkpoint(&dir, Metadata::default(), Packing::Ternary2, Dense::No)?;
+/// The bytes of a `.1bit`: a file, or a checkpoint folder quantised in memory; with `bit_map`, either in that map.
+pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Box<dyn ByteSource>> {
+    if bit_map.is_some() || checkpoint::is_checkpoint_path(path) {
+        let mut opened = parameters(path)?;
+        if let Some(bit_map) = bit_map {
+            opened.remap(bit_map)?;
+        }
+        let bytes = opened.encode(path, Packing::Ternary2, Dense::No)?;
         return Ok(Box::new(MemorySource::new(
-            &dir.display().to_string(),
+            &path.display().to_string(),
             bytes,
         )));
     }
@@ -41,22 +46,67 @@ pub struct Opened {
     /// Latents.
     pub parameters: Parameters,
     pub companions: Companions,
-    /// Name, description and licence of a `.1bit`.
+    /// Name, description and licence of a `.1bit`, and how the model was trained; the rest is in the other fields.
     pub metadata: Metadata,
+    /// The modes that the layers were trained in besides their own.
+    pub random_modes: Vec<QuantMode>,
+}
+
+impl Opened {
+    /// Put the model into the bit-map of a file.
+    pub fn remap(&mut self, path: &Path) -> Result<()> {
+        let map = bit_map(path, self.config.num_layers)?;
+        self.remap_to(&map)
+            .with_context(|| path.display().to_string())
+    }
+
+    pub fn remap_to(&mut self, map: &LayerBitMap) -> Result<()> {
+        let remap = Remap::new(&self.config, &self.random_modes);
+        self.config = remap.apply(&mut self.parameters, map)?;
+        Ok(())
+    }
+
+    /// What a `.1bit` of it says before the tensors.
+    pub fn file_metadata(&self) -> Metadata {
+        Metadata {
+            config: self.config.clone(),
+            tokenizer: Some(self.companions.tokenizer.clone()),
+            chat_template: self.companions.chat_template.clone(),
+            ..self.metadata.clone()
+        }
+    }
+
+    /// The bytes of a `.1bit`.
+    pub fn encode(&self, path: &Path, packing: Packing, dense: Dense) -> Result<Vec<u8>> {
+        encode(self.file_metadata(), &self.parameters, packing, dense)
+            .with_context(|| format!("cannot export {}", path.display()))
+    }
+}
+
+/// The bit-map in a file, for a model of `layers` layers.
+pub fn bit_map(path: &Path, layers: usize) -> Result<LayerBitMap> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the bit-map {}", path.display()))?;
+    LayerBitMap::from_json(&text, layers).with_context(|| path.display().to_string())
 }
 
 /// The latents of a checkpoint folder, or those that a `.1bit` can come from.
 pub fn parameters(path: &Path) -> Result<Opened> {
     if checkpoint::is_checkpoint_path(path) {
         let loaded = checkpoint::load(&checkpoint::resolve(path)?)?;
+        let state = loaded.state.as_ref();
         return Ok(Opened {
             config: loaded.config,
             parameters: loaded.tensors,
             companions: loaded.companions,
-            metadata: Metadata::default(),
+            random_modes: state.map_or(Vec::new(), |s| s.train.random_modes.clone()),
+            metadata: Metadata {
+                training: state.map_or(Ok(Value::Null), serde_json::to_value)?,
+                ..Metadata::default()
+            },
         });
     }
-    let source = source(path)?;
+    let source = source(path, None)?;
     let read = async {
         let file = OneBit::open(source.as_ref()).await?;
         let parameters = file.latents(source.as_ref()).await?;
@@ -76,29 +126,9 @@ pub fn parameters(path: &Path) -> Result<Opened> {
             chat_template: metadata.chat_template.take(),
         },
         metadata,
+        // Its codes are of one map, whatever it was trained in.
+        random_modes: Vec::new(),
     })
-}
-
-/// A checkpoint folder as the bytes of a `.1bit`; `metadata` gives name, description and licence.
-pub fn encode_checkpoint(
-    dir: &Path,
-    metadata: Metadata,
-    packing: Packing,
-    dense: Dense,
-) -> Result<Vec<u8>> {
-    let loaded = checkpoint::load(dir)?;
-    let training = loaded
-        .state
-        .map_or(Ok(serde_json::Value::Null), serde_json::to_value)?;
-    let metadata = Metadata {
-        config: loaded.config,
-        tokenizer: Some(loaded.companions.tokenizer),
-        chat_template: loaded.companions.chat_template,
-        training,
-        ..metadata
-    };
-    encode(metadata, &loaded.tensors, packing, dense)
-        .with_context(|| format!("cannot export {}", dir.display()))
 }
 
 /// A session with the model loaded; the device is told on standard error.
@@ -108,7 +138,7 @@ pub fn open(a: &ModelArgs) -> Result<(Session, ModelInfo)> {
         .as_ref()
         .map(|path| checkpoint::read_adapter(path))
         .transpose()?;
-    let source = source(&a.model)?;
+    let source = source(&a.model, a.bit_map.as_deref())?;
     load(source.as_ref(), adapter.as_ref(), a.device, a.threads)
 }
 

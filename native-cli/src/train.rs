@@ -1,6 +1,6 @@
 //! `onebit train`, and the training behind it that `onebit finetune` shares.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,11 +16,12 @@ use ternary_core::train::checkpoint::Companions;
 use ternary_core::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
 
 use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};
-use crate::{model, progress, tokenize};
+use crate::{model, progress, search, tokenize};
 
 pub fn run(a: &Train) -> Result<()> {
     let (tokenizer, tokenizer_json) = tokenize::read(&a.tokenizer)?;
     let (config, train) = read_config(a, tokenizer.vocab_size())?;
+    let start = start(a, &tokenizer, &config)?;
     let job = Job {
         config,
         train,
@@ -29,9 +30,62 @@ pub fn run(a: &Train) -> Result<()> {
             tokenizer: tokenizer_json,
             chat_template: None,
         },
-        start: Start::default(),
+        start,
     };
     execute(&a.training, job)
+}
+
+/// The weights that `--init-from` names, or those that the search of `--bit-map` was made on, in the model's bit-map.
+fn start(a: &Train, tokenizer: &Tokenizer, config: &ModelConfig) -> Result<Start> {
+    let searched = a.training.bit_map.as_deref().map(searched).transpose()?;
+    let searched = searched.flatten();
+    let path = match &a.init_from {
+        Some(path) if path.as_os_str() == "none" => return Ok(Start::default()),
+        Some(path) => path,
+        // The run has weights of its own by now.
+        None if a.training.resume => return Ok(Start::default()),
+        None => match &searched {
+            Some((path, _)) => path,
+            None => return Ok(Start::default()),
+        },
+    };
+    let mut opened = model::parameters(path).with_context(|| {
+        format!(
+            "cannot begin with {}; name a model with --init-from, or begin from scratch with --init-from none",
+            path.display()
+        )
+    })?;
+    if let (None, Some((_, hash))) = (&a.init_from, &searched)
+        && search::fingerprint(&opened.config, &opened.parameters)? != *hash
+    {
+        bail!(
+            "{} has changed since the search: its map is of other weights. Name the model with --init-from",
+            path.display()
+        );
+    }
+    let theirs = Tokenizer::from_json(&opened.companions.tokenizer)?;
+    if theirs.vocabulary() != tokenizer.vocabulary() {
+        bail!(
+            "{}: its tokenizer has other tokens than --tokenizer; weights and tokens belong together",
+            path.display()
+        );
+    }
+    eprintln!("beginning with the weights of {}", path.display());
+    opened.remap_to(&config.bit_map())?;
+    Ok(Start {
+        parameters: Some(opened.parameters),
+        name: path.display().to_string(),
+        teacher: None,
+    })
+}
+
+/// The checkpoint of a search result, and its hash; none if the file is something else.
+fn searched(path: &Path) -> Result<Option<(PathBuf, String)>> {
+    let value = read_json(path)?;
+    let text = |key: &str| value["source"][key].as_str().map(str::to_owned);
+    Ok(text("checkpoint")
+        .zip(text("checkpoint_sha256"))
+        .map(|(path, hash)| (path.into(), hash)))
 }
 
 /// What is to be trained.
@@ -224,7 +278,16 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
     }
     a.training.apply_settings(&mut value, &mut training)?;
     let mut train = TrainConfig::from_value(training).with_context(|| format!("{path}"))?;
-    let config = ModelConfig::from_value(value).with_context(|| format!("{path}"))?;
+    let mut config = ModelConfig::from_value(value).with_context(|| format!("{path}"))?;
+    if let Some(path) = &a.training.bit_map {
+        config.layer_bit_map = Some(model::bit_map(path, config.num_layers)?);
+        config
+            .validate()
+            .with_context(|| path.display().to_string())?;
+    }
+    if let Some(modes) = &a.random_modes {
+        train.random_modes.clone_from(modes);
+    }
     if config.vocab_size < vocab {
         bail!(
             "{path}: vocab_size {} is smaller than the tokenizer's {vocab} tokens; leave it out or raise it",

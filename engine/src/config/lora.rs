@@ -1,5 +1,7 @@
 //! Low-rank adapters.
 
+use alloc::{format, string::String, vec::Vec};
+
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, MatrixKind, ModelConfig};

@@ -1,5 +1,7 @@
 //! Precision of a matrix, and the map that gives every matrix of a model its precision.
 
+use alloc::{borrow::ToOwned, format, string::String, vec, vec::Vec};
+
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -52,13 +54,13 @@ impl QuantMode {
     }
 }
 
-impl std::fmt::Display for QuantMode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for QuantMode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl std::str::FromStr for QuantMode {
+impl core::str::FromStr for QuantMode {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
@@ -134,7 +136,7 @@ impl MatrixKind {
     }
 }
 
-impl std::str::FromStr for MatrixKind {
+impl core::str::FromStr for MatrixKind {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
@@ -285,10 +287,41 @@ impl LayerBitMap {
         }
     }
 
-    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        serde_json::from_str(text).map_err(|e| ConfigError::Json {
+    /// A bit-map by itself, or the `layer_bit_map` of a search result or a model config, for a model of `layers` layers.
+    ///
+    /// # Errors
+    /// They say the line.
+    pub fn from_json(text: &str, layers: usize) -> Result<Self, ConfigError> {
+        #[derive(Deserialize)]
+        struct Inside {
+            layer_bit_map: LayerBitMap,
+        }
+
+        let fail = |message: String| ConfigError::Json {
             what: "bit-map",
-            message: e.to_string(),
-        })
+            message,
+        };
+        let explain = |e: serde_json::Error| {
+            fail(format!(
+                "{e}; expected {{\"embedding\": MODE, \"layer_modes\": [one entry per layer: MODE or an object with q, k, v, o, gate, up, down], \"lm_head\": MODE}} with MODE one of f16, eightbit, ternary, binary"
+            ))
+        };
+        let inside = serde_json::from_str(text)
+            .is_ok_and(|v: serde_json::Value| v.get("layer_bit_map").is_some());
+        let map = if inside {
+            serde_json::from_str::<Inside>(text).map(|i| i.layer_bit_map)
+        } else {
+            serde_json::from_str(text)
+        }
+        .map_err(explain)?;
+        if map.layer_modes.len() != layers {
+            let before = text.split("\"layer_modes\"").next().unwrap_or_default();
+            return Err(fail(format!(
+                "line {}: layer_modes has {} entries, the model has {layers} layers; give one entry for each",
+                before.matches('\n').count() + 1,
+                map.layer_modes.len()
+            )));
+        }
+        Ok(map)
     }
 }

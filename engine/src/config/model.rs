@@ -1,8 +1,10 @@
 //! The shape and the numerics of a model.
 
+use alloc::{format, string::String};
+
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, LayerBitMap, MatrixKind, QuantMode, check_fields};
+use super::{ConfigError, LayerBitMap, MatrixKind, QuantMode};
 
 /// Limits that keep a damaged or hostile config from overflowing a size or filling the memory with names.
 const MAX_SIZE: usize = 1 << 24;
@@ -154,26 +156,6 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
-    /// Parse and check a `config.json`.
-    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|e| ConfigError::Json {
-                what: "model config",
-                message: e.to_string(),
-            })?;
-        Self::from_value(value)
-    }
-
-    pub fn from_value(value: serde_json::Value) -> Result<Self, ConfigError> {
-        check_fields::<Self>("model config", &value)?;
-        let config: Self = serde_json::from_value(value).map_err(|e| ConfigError::Json {
-            what: "model config",
-            message: e.to_string(),
-        })?;
-        config.validate()?;
-        Ok(config)
-    }
-
     pub fn kv_heads(&self) -> usize {
         self.num_kv_heads.unwrap_or(self.num_heads)
     }
@@ -206,14 +188,14 @@ impl ModelConfig {
             ArenasSchedule::Sherry if t < RISE => peak * t / RISE,
             ArenasSchedule::Sherry => {
                 let t = (t - RISE) / (1.0 - RISE);
-                peak * 0.5 * (1.0 + libm::cosf(std::f32::consts::PI * t))
+                peak * 0.5 * (1.0 + libm::cosf(core::f32::consts::PI * t))
             }
         }
     }
 
     pub fn residual_scale(&self) -> f32 {
         if self.use_residual_scaling {
-            std::f32::consts::FRAC_1_SQRT_2
+            core::f32::consts::FRAC_1_SQRT_2
         } else {
             1.0
         }

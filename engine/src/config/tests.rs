@@ -81,8 +81,57 @@ fn clashes_name_their_numbers() {
 #[test]
 fn a_map_survives_json() {
     let text = r#"{"embedding":"f16","layer_modes":["binary",{"q":"ternary","k":"f16","v":"eightbit","o":"binary","gate":"ternary","up":"ternary","down":"f16"}],"lm_head":"eightbit"}"#;
-    let map = LayerBitMap::from_json(text).unwrap();
+    let map = LayerBitMap::from_json(text, 2).unwrap();
     assert_eq!(serde_json::to_string(&map).unwrap(), text);
+}
+
+#[test]
+fn a_bad_map_is_refused_with_its_line() {
+    let map = |modes: &str| {
+        format!(
+            "{{\n \"perplexity\": 3,\n \"layer_bit_map\": {{\n  \"embedding\": \"f16\",\n  \"layer_modes\": [{modes}],\n  \"lm_head\": \"f16\"\n }}\n}}"
+        )
+    };
+    let good = map(
+        "\"ternary\", {\"q\": \"f16\", \"k\": \"f16\", \"v\": \"f16\", \"o\": \"f16\", \"up\": \"binary\", \"down\": \"f16\"}",
+    );
+    assert!(LayerBitMap::from_json(&good, 2).is_ok());
+    for (text, layers, needles) in [
+        (
+            map("\"ternary\""),
+            2,
+            vec!["line 5", "1 entries", "2 layers"],
+        ),
+        (
+            map("\"binary\",\n\"int4\""),
+            2,
+            vec!["line 6", "int4", "f16, eightbit, ternary, binary"],
+        ),
+        (
+            map("\n{\"q\": \"f16\",\n\"k\": \"f16\"}"),
+            1,
+            vec!["missing field `v`", "line 7"],
+        ),
+        (
+            map("{\"q\": \"f16\",\n\"query\": \"f16\"}"),
+            1,
+            vec!["query", "line 6", "expected"],
+        ),
+        (map("3"), 1, vec!["line 5", "a mode's name or an object"]),
+        (
+            "{\"embedding\": \"f16\",\n\"layer_modes\": []}".into(),
+            0,
+            vec!["missing field `lm_head`", "line 2"],
+        ),
+        ("[1,\n".into(), 1, vec!["line 2"]),
+    ] {
+        let e = LayerBitMap::from_json(&text, layers)
+            .unwrap_err()
+            .to_string();
+        for n in needles {
+            assert!(e.contains(n), "{text}: {e} lacks {n}");
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, LoraConfig, check_fields};
+use super::strict::check_fields;
+use super::{ConfigError, LoraConfig, QuantMode};
 
 /// Shape of the learning rate after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +84,8 @@ pub struct TrainConfig {
     pub shuffle_buffer: usize,
     /// Train low-rank adapters beside the frozen model; unset = train the model itself.
     pub lora: Option<LoraConfig>,
+    /// Modes that the layers' matrices are in by turns, so that one checkpoint serves many bit-maps; none = always those of the bit-map.
+    pub random_modes: Vec<QuantMode>,
     /// With a teacher: w of (1 − w)·cross-entropy + w·T²·KL(teacher ‖ student) (Hinton et al. 2015).
     pub distill_weight: f64,
     /// T: both distributions are softmax(logits / T).
@@ -122,6 +125,7 @@ impl Default for TrainConfig {
             seed: 1,
             shuffle_buffer: 8192,
             lora: None,
+            random_modes: Vec::new(),
             distill_weight: 0.5,
             distill_temperature: 2.0,
         }
@@ -161,6 +165,11 @@ impl TrainConfig {
     }
 
     pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.lora.is_some() && !self.random_modes.is_empty() {
+            return Err(ConfigError::Invalid(
+                "training config: random_modes changes the modes of a model that lora keeps frozen; use one of them".into(),
+            ));
+        }
         let fail = |message: String| Err(ConfigError::Invalid(message));
         if self.early_stop_patience > 0 && (!self.keep_best || self.eval_every == 0) {
             return fail(

@@ -1,5 +1,7 @@
 //! Codes of one row as bytes, low bits first; every row begins on a byte.
 
+use alloc::format;
+
 use super::FormatError;
 use crate::config::QuantMode;
 
@@ -66,32 +68,8 @@ impl Encoding {
         }
     }
 
-    /// Append a row of integer codes.
-    pub(super) fn pack_row(self, codes: &[i8], out: &mut Vec<u8>) {
-        match self {
-            Encoding::Ternary2 => out.extend(codes.chunks(4).map(|four| {
-                four.iter()
-                    .enumerate()
-                    .fold(0, |b, (i, c)| b | ((*c as u8 & 3) << (2 * i)))
-            })),
-            Encoding::TernaryBase3 => out.extend(
-                codes
-                    .chunks(5)
-                    .map(|five| five.iter().rev().fold(0u8, |b, c| b * 3 + (c + 1) as u8)),
-            ),
-            Encoding::Binary1 => out.extend(codes.chunks(8).map(|eight| {
-                eight
-                    .iter()
-                    .enumerate()
-                    .fold(0, |b, (i, c)| b | (u8::from(*c > 0) << i))
-            })),
-            Encoding::Int8 => out.extend(codes.iter().map(|c| *c as u8)),
-            Encoding::F32 | Encoding::F16 => unreachable!("floats have no codes"),
-        }
-    }
-
     /// Read a row of integer codes; invalid ones are an error.
-    pub(super) fn unpack_row(
+    pub(crate) fn unpack_row(
         self,
         bytes: &[u8],
         codes: &mut [i8],

@@ -1,16 +1,28 @@
 //! The `.1bit` file, version 1: layout in `docs/format.md`. Reading is safe on any bytes: every length is checked against the file
 //! before anything is allocated.
 
+#[cfg(feature = "native")]
+pub mod c_header;
 mod codes;
+pub(crate) mod header;
+#[cfg(feature = "std")]
 mod latents;
+#[cfg(feature = "std")]
 mod read;
+#[cfg(feature = "std")]
 mod source;
+#[cfg(feature = "std")]
 mod write;
 
 pub use codes::Encoding;
+#[cfg(feature = "std")]
 pub use read::{OneBit, TensorRows};
+#[cfg(feature = "std")]
 pub use source::{ByteSource, MemorySource};
+#[cfg(feature = "std")]
 pub use write::{Dense, Packing, encode, encoded_len, stored_bytes};
+
+use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +129,7 @@ pub struct TensorEntry {
 }
 
 /// Rows and columns of a shape; a vector is one row.
-fn rows_cols(shape: &[u64]) -> Option<(u64, u64)> {
+pub(crate) fn rows_cols(shape: &[u64]) -> Option<(u64, u64)> {
     match shape {
         [n] => Some((1, *n)),
         [r, c] => Some((*r, *c)),
@@ -126,7 +138,7 @@ fn rows_cols(shape: &[u64]) -> Option<(u64, u64)> {
 }
 
 /// Bytes of the scales, padding included, and of the codes; none if the entry contradicts itself or overflows.
-fn layout(
+pub(crate) fn layout(
     encoding: Encoding,
     shape: &[u64],
     scale: ScalePer,

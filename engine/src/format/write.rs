@@ -175,6 +175,32 @@ fn matrix_tensor(m: &Matrix, latent: &[f32], packing: Packing, dense: Dense) -> 
     tensor(&m.name, encoding, shape, scale, group, bytes)
 }
 
+impl Encoding {
+    /// Append a row of integer codes.
+    fn pack_row(self, codes: &[i8], out: &mut Vec<u8>) {
+        match self {
+            Encoding::Ternary2 => out.extend(codes.chunks(4).map(|four| {
+                four.iter()
+                    .enumerate()
+                    .fold(0, |b, (i, c)| b | ((*c as u8 & 3) << (2 * i)))
+            })),
+            Encoding::TernaryBase3 => out.extend(
+                codes
+                    .chunks(5)
+                    .map(|five| five.iter().rev().fold(0u8, |b, c| b * 3 + (c + 1) as u8)),
+            ),
+            Encoding::Binary1 => out.extend(codes.chunks(8).map(|eight| {
+                eight
+                    .iter()
+                    .enumerate()
+                    .fold(0, |b, (i, c)| b | (u8::from(*c > 0) << i))
+            })),
+            Encoding::Int8 => out.extend(codes.iter().map(|c| *c as u8)),
+            Encoding::F32 | Encoding::F16 => unreachable!("floats have no codes"),
+        }
+    }
+}
+
 fn tensor(
     name: &str,
     encoding: Encoding,

@@ -7,7 +7,6 @@ mod graph;
 mod lora;
 mod mlp;
 mod norm;
-pub mod params;
 mod remap;
 mod segments;
 
@@ -17,6 +16,7 @@ pub use decoder::{
     TrainProgram, UpdateProgram, VALIDATION_LOSS, record_infer, record_train, record_update,
 };
 
+pub use crate::params;
 pub use graph::{FROZEN, TEACHER};
 pub use remap::{Origin, Remap};
 pub use segments::{EmbeddingSegment, HeadSegment, STREAM, Segments};

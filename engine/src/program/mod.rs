@@ -9,9 +9,11 @@ mod recorder;
 
 pub use access::Access;
 pub use dropout::DropoutMask;
-pub use op::{AttentionShape, EmbedTable, LinearInput, Op, STEP_FIGURES, Weight, WeightQuant};
+pub use op::{AttentionShape, EmbedTable, LinearInput, Op, STEP_FIGURES, Weight};
 pub use plan::{plan_slots, plan_slots_for};
 pub use recorder::Recorder;
+
+pub use crate::quant::WeightQuant;
 
 use bytemuck::{Pod, Zeroable};
 

@@ -6,6 +6,7 @@
 
 use super::BufferId;
 use crate::config::{Activation, QuantMode};
+use crate::quant::WeightQuant;
 
 /// A quantised (or F16) matrix in the run-time layout of [`crate::quant::tile`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,22 +29,6 @@ pub enum LinearInput {
     Float(BufferId),
     /// int8 codes `[rows, padded(in_dim)]` and one f32 scale per row: x ≈ code · scale.
     Int8 { codes: BufferId, scales: BufferId },
-}
-
-/// Per-matrix settings of [`Op::FakeQuantWeight`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct WeightQuant {
-    pub mode: QuantMode,
-    /// Columns per scale; 0 = one scale for the tensor.
-    pub group: usize,
-    /// False: codes stay unscaled (`weight_scale: none`).
-    pub scaled: bool,
-    /// TWN threshold 0.7·mean|W| instead of absmean rounding.
-    pub twn: bool,
-    /// Binary: signs about the mean.
-    pub centered: bool,
-    /// Latents (ternary, binary) are clamped to ± this first; 0 = off.
-    pub clamp: f32,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -12,6 +12,8 @@
 //! Sums that decide a scale are met by spreading one unit in the last place over as many weights as needed, so scales come out as they
 //! were.
 
+use alloc::vec::Vec;
+
 use super::{Quantized, WeightQuant, quantize};
 use crate::config::QuantMode;
 

@@ -7,15 +7,34 @@
 //!
 //! A scale covers a *span*: the tensor, a row or a group of columns. Rounding is half to even.
 
+#[cfg(feature = "std")]
 mod latents;
+#[cfg(feature = "std")]
 pub mod tile;
+
+use alloc::vec::Vec;
 
 use crate::config::{ModelConfig, QuantMode, WeightScale};
 use crate::math;
-use crate::program::WeightQuant;
 
 /// Scales never fall below this, so all-zero weights divide safely (as in Hugging Face's BitNet code).
 const MIN_SCALE: f32 = 1e-5;
+
+/// How one matrix is quantised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WeightQuant {
+    pub mode: QuantMode,
+    /// Columns per scale; 0 = one scale for the tensor.
+    pub group: usize,
+    /// False: codes stay unscaled (`weight_scale: none`).
+    pub scaled: bool,
+    /// TWN threshold 0.7·mean|W| instead of absmean rounding.
+    pub twn: bool,
+    /// Binary: signs about the mean.
+    pub centered: bool,
+    /// Latents (ternary, binary) are clamped to ± this first; 0 = off.
+    pub clamp: f32,
+}
 
 /// What quantising one span needs to know.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,7 +153,7 @@ impl WeightQuant {
         let w = self.clamped(weight);
         match self.mode {
             QuantMode::F16 => 0.0,
-            QuantMode::EightBit => (w / span.scale).round_ties_even().clamp(-127.0, 127.0),
+            QuantMode::EightBit => math::round((w / span.scale).clamp(-127.0, 127.0)),
             QuantMode::Ternary if self.twn => {
                 if w.abs() > span.threshold {
                     1f32.copysign(w)
@@ -142,7 +161,7 @@ impl WeightQuant {
                     0.0
                 }
             }
-            QuantMode::Ternary => (w / span.soft).round_ties_even().clamp(-1.0, 1.0),
+            QuantMode::Ternary => math::round((w / span.soft).clamp(-1.0, 1.0)),
             QuantMode::Binary => {
                 if w >= span.center {
                     1.0
@@ -168,8 +187,7 @@ impl WeightQuant {
                 let x = (self.clamped(weight) - span.center) / span.soft;
                 span.soft * math::tanh(alpha * x)
             }
-            // Adding 0 makes −0, which rounding leaves for small negative weights, the 0 that codes stand for.
-            _ => span.scale * (self.level(span, weight) + 0.0),
+            _ => span.scale * self.level(span, weight),
         }
     }
 }
@@ -223,7 +241,7 @@ pub fn dequantized(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant
 
 /// α of the soft quantiser at `step`: 1 → 8 linearly over the first `fraction` of the steps, then 0 (hard).
 pub fn anneal_alpha(step: usize, max_steps: usize, fraction: f32) -> f32 {
-    let span = (max_steps as f32 * fraction).floor();
+    let span = libm::floorf(max_steps as f32 * fraction);
     if (step as f32) < span {
         1.0 + 7.0 * step as f32 / span
     } else {

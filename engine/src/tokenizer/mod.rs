@@ -1,5 +1,6 @@
 //! Tokenizers: any Hugging Face `tokenizer.json`; training a byte-level BPE; streaming text out of tokens; chat templates.
 
+mod bytes;
 mod stream;
 mod template;
 
@@ -186,6 +187,20 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// Bytes of every token by id: joined, they are the text that [`decode`](Self::decode) gives. Special tokens have none.
+    pub fn token_bytes(&self) -> Vec<Vec<u8>> {
+        let decoder = serde_json::to_string(&self.inner.get_decoder()).unwrap_or_default();
+        let byte_level = decoder.contains("ByteLevel");
+        let added = self.inner.get_added_tokens_decoder();
+        let mut all = vec![Vec::new(); self.vocab_size];
+        for (token, id) in self.inner.get_vocab(true) {
+            if added.get(&id).is_none_or(|t| !t.special) {
+                all[id as usize] = bytes::of_token(&token, byte_level);
+            }
+        }
+        all
+    }
+
     /// Whether `id` ends a text or turn.
     pub fn is_end(&self, id: u32) -> bool {
         self.ends.contains(&id)
@@ -206,6 +221,12 @@ mod tests {
             let ids = t.encode(text).unwrap();
             assert_eq!(ids, back.encode(text).unwrap());
             let plain = text.replace("<|user|>", "");
+            let bytes = t.token_bytes();
+            let joined: Vec<u8> = ids
+                .iter()
+                .flat_map(|id| bytes[*id as usize].clone())
+                .collect();
+            assert_eq!(joined, plain.as_bytes());
             assert_eq!(t.decode(&ids).unwrap(), plain);
         }
         let end = t.id(END_OF_TEXT).unwrap();

@@ -127,6 +127,7 @@ fn train_switches() -> Vec<(Value, &'static str, Value)> {
         (none(), "z_loss", json!(0.01)),
         (none(), "dropout", json!(0.3)),
         (none(), "seed", json!(2)),
+        (none(), "random_modes", json!(["f16", "binary"])),
         (none(), "lora", json!({"rank": 4})),
         (
             json!({"lora": {"rank": 4}}),

@@ -5,7 +5,7 @@ use super::memory::{self, MemoryPlan};
 use super::start::Start;
 use crate::adapter::Base;
 use crate::backend::{Backend, BackendError, MemoryLimits, ProgramId, elements};
-use crate::config::{ModelConfig, TrainConfig};
+use crate::config::{MatrixModes, ModelConfig, TrainConfig};
 use crate::data::{BatchSource, Batches};
 use crate::error::{Error, Result};
 use crate::model::params::{self, Param};
@@ -42,7 +42,8 @@ struct Update {
 
 /// The programs of a training run, in the order in which they are prepared.
 pub(super) struct Programs {
-    micro: TrainProgram,
+    /// One for every bit-map that is trained in.
+    micro: Vec<TrainProgram>,
     validate: TrainProgram,
     update: UpdateProgram,
 }
@@ -64,22 +65,56 @@ impl Programs {
             z_loss: train.z_loss as f32,
             dropout: train.dropout as f32,
         };
-        let record =
-            |backward| model::record_train(config, train.batch_size, seq, objective, backward);
+        let record = |config: &ModelConfig, backward| {
+            model::record_train(config, train.batch_size, seq, objective, backward)
+        };
+        let mut micro: Vec<TrainProgram> = random_maps(config, train)
+            .map(|config| record(&config, true))
+            .collect();
+        if micro.is_empty() {
+            micro.push(record(config, true));
+        }
         Programs {
-            micro: record(true),
-            validate: record(false),
+            micro,
+            validate: record(config, false),
             update: model::record_update(config, train),
         }
     }
 
-    pub fn all(&self) -> [&Program; 3] {
-        [
-            &self.micro.program,
-            &self.validate.program,
-            &self.update.program,
-        ]
+    pub fn all(&self) -> Vec<&Program> {
+        let micro = self.micro.iter().map(|m| &m.program);
+        micro
+            .chain([&self.validate.program, &self.update.program])
+            .collect()
     }
+}
+
+/// Bit-maps that a training in random modes takes by turns.
+const RANDOM_MAPS: usize = 32;
+
+/// The model in the bit-maps of a training in random modes: all layers in one mode each, then half of the rest random by layer and half
+/// by matrix. They follow from the seed.
+fn random_maps(config: &ModelConfig, train: &TrainConfig) -> impl Iterator<Item = ModelConfig> {
+    let modes = &train.random_modes;
+    let mut rng = Rng::named(train.seed, "random modes");
+    let count = if modes.is_empty() { 0 } else { RANDOM_MAPS };
+    (0..count).map(move |i| {
+        let mut map = config.bit_map();
+        let mut draw = || modes[rng.below(modes.len() as u64) as usize];
+        for layer in &mut map.layer_modes {
+            let mut matrices = MatrixModes::all(modes.get(i).copied().unwrap_or_else(&mut draw));
+            if i >= modes.len() && i % 2 == 1 {
+                for kind in config.matrices() {
+                    matrices.set(kind, draw());
+                }
+            }
+            *layer = matrices.into();
+        }
+        ModelConfig {
+            layer_bit_map: Some(map),
+            ..config.clone()
+        }
+    })
 }
 
 /// Tokens per sequence.
@@ -123,7 +158,7 @@ pub struct Trainer {
     pub config: ModelConfig,
     pub train: TrainConfig,
     pub seq: usize,
-    micro: Step,
+    micro: Vec<Step>,
     validate: Step,
     update: Update,
     /// Optimiser steps done.
@@ -196,7 +231,7 @@ impl Trainer {
         train: &TrainConfig,
         start: &Start,
         seq: usize,
-    ) -> Result<(Step, Step, Update)> {
+    ) -> Result<(Vec<Step>, Step, Update)> {
         start.upload(backend, config, train)?;
         let teacher = start.teacher.as_ref().map(|t| &t.config);
         let programs = Programs::record(config, train, teacher, seq);
@@ -208,7 +243,8 @@ impl Trainer {
                 id: backend.prepare(recorded.program)?,
             })
         };
-        let micro = prepare(programs.micro)?;
+        let micro = programs.micro.into_iter().map(&mut prepare);
+        let micro = micro.collect::<Result<_>>()?;
         let validate = prepare(programs.validate)?;
         let update = programs.update;
         Ok((
@@ -254,7 +290,9 @@ impl Trainer {
         let step = if validate {
             &self.validate
         } else {
-            &self.micro
+            let counters = [self.step as u64, RANDOM_MAPS as u64];
+            let mut rng = Rng::counted(self.train.seed, &counters);
+            &self.micro[rng.below(self.micro.len() as u64) as usize]
         };
         self.backend
             .write(step.id, step.ids, bytemuck::cast_slice(ids))?;

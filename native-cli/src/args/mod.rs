@@ -3,16 +3,20 @@
 mod data;
 mod look;
 mod model;
+mod search;
 mod train;
 
 use clap::{Parser, Subcommand};
 
 pub use data::{Download, Tokenize};
 pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, TrainShape};
-pub use model::{Chat, Eval, Export, Generate, Logits, Merge, ModelArgs, PackMode, SamplingArgs};
+pub use model::{
+    CacheKind, Chat, Eval, Export, Generate, Logits, Merge, ModelArgs, PackMode, SamplingArgs,
+};
+pub use search::{EvalConfig, Judged, Search};
 pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainingArgs};
 
-/// 1-bit and ternary language models: tokenize, train, evaluate, chat, export.
+/// 1-bit and ternary language models: tokenize, train, search a precision for every layer, evaluate, chat, export.
 #[derive(Parser)]
 #[command(name = "onebit", version, max_term_width = 100)]
 pub struct Cli {
@@ -27,6 +31,8 @@ pub enum Command {
     Train(Box<Train>),
     Finetune(Box<Finetune>),
     Merge(Merge),
+    Search(Box<Search>),
+    EvalConfig(EvalConfig),
     Eval(Eval),
     Generate(Generate),
     Logits(Logits),

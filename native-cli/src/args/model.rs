@@ -14,6 +14,9 @@ pub struct ModelArgs {
     /// A folder with an adapter for this model (or a run of `finetune --mode lora`), used unmerged.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// Run it in this bit-map: a search result, a config, or a bit-map by itself.
+    #[arg(long, value_name = "FILE", conflicts_with = "adapter")]
+    pub bit_map: Option<PathBuf>,
     /// auto, cpu or gpu.
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
@@ -135,23 +138,51 @@ pub enum PackMode {
     Dense,
 }
 
-/// Write a checkpoint as a .1bit file.
+/// What a C header keeps keys and values in.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum CacheKind {
+    F32,
+    /// Half the memory.
+    F16,
+}
+
+/// Write a model as a .1bit file, and as a C header for boards.
 #[derive(Args)]
-#[command(after_help = "Example:
-  onebit export --model-dir run/best --output model.1bit --pack-mode ternary --name 'My model'")]
+#[command(after_help = "Examples:
+  onebit export --model-dir run/best --output model.1bit --pack-mode ternary --name 'My model'
+  onebit export --model-dir run/best --bit-map search_result.json --output small.1bit
+  onebit export --model model.1bit --output board/model.1bit --emit-c-header --c-context 64 --c-kv f16
+
+The header needs no heap and of the C library only math.h; its first lines are a program that uses it. docs/boards.md says more.")]
 pub struct Export {
-    /// Checkpoint folder, a run (its newest checkpoint) or RUN/best (the lowest validation loss).
-    #[arg(long, alias = "model", value_name = "DIR")]
+    /// Checkpoint folder, a run (its newest checkpoint), RUN/best (the lowest validation loss), or a .1bit file.
+    #[arg(long, alias = "model", value_name = "PATH")]
     pub model_dir: PathBuf,
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
-    #[arg(long, value_enum, default_value = "ternary")]
-    pub pack_mode: PackMode,
+    /// Write it in this bit-map: a search result, a config, or a bit-map by itself.
+    #[arg(long, value_name = "FILE")]
+    pub bit_map: Option<PathBuf>,
+    /// How matrices are stored [default: ternary; a .1bit file keeps its own].
+    #[arg(long, value_enum)]
+    pub pack_mode: Option<PackMode>,
     /// Shown by programs that load the file.
-    #[arg(long, default_value = "")]
-    pub name: String,
-    #[arg(long, default_value = "")]
-    pub description: String,
-    #[arg(long, default_value = "")]
-    pub license: String,
+    #[arg(long)]
+    pub name: Option<String>,
+    #[arg(long)]
+    pub description: Option<String>,
+    #[arg(long)]
+    pub license: Option<String>,
+    /// Write the model and its forward pass as C99, too: beside the output, with the ending .h.
+    #[arg(long)]
+    pub emit_c_header: bool,
+    /// Longest text of the C header, in tokens: the KV cache grows with it [default: the model's context].
+    #[arg(long, value_name = "N", requires = "emit_c_header")]
+    pub c_context: Option<usize>,
+    /// Keys and values of the C header [default: f32].
+    #[arg(long, value_enum, requires = "emit_c_header")]
+    pub c_kv: Option<CacheKind>,
+    /// One JSON object on standard output: sizes in bytes.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ternary_core::config::LrDecay;
+use ternary_core::config::{LrDecay, QuantMode};
 use ternary_core::session::DeviceChoice;
 
 /// Whether a GPU may round the operands of training's matrix products.
@@ -54,6 +54,14 @@ fn decay(text: &str) -> Result<LrDecay, String> {
 
 The config is a JSON object of model fields; its optional `training` object holds the fields the flags below override.")]
 pub struct Train {
+    /// Begin with this model's weights: a checkpoint folder, a run, RUN/best or a .1bit; `none` = from scratch [default: the checkpoint that
+    /// the --bit-map's search was made on].
+    #[arg(long, value_name = "PATH", conflicts_with = "resume")]
+    pub init_from: Option<PathBuf>,
+    /// Train every layer and matrix in all modes by turns, so that one checkpoint serves many bit-maps: --random-modes=f16,ternary
+    /// names some of them.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', num_args = 0.., require_equals = true, default_missing_value = "f16,eightbit,ternary,binary")]
+    pub random_modes: Option<Vec<QuantMode>>,
     /// Model configuration (JSON).
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
@@ -129,6 +137,9 @@ pub struct TrainingArgs {
     /// Chat template (Jinja) to keep with the model.
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// Train in this bit-map: a search result, a config, or a bit-map by itself.
+    #[arg(long, value_name = "FILE")]
+    pub bit_map: Option<PathBuf>,
     /// Any other field of the config, model or training: --set dropout=0.1 --set use_rope=true. May be repeated.
     #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
     pub set: Vec<Setting>,

@@ -37,7 +37,7 @@ pub fn run(a: &Bench) -> Result<()> {
         return train::run(a, shape);
     }
     let source: Box<dyn ByteSource> = match (&a.model, a.synthetic) {
-        (Some(path), _) => model::source(path)?,
+        (Some(path), _) => model::source(path, None)?,
         (None, Some(shape)) => Box::new(synthetic(shape, a.head)?),
         (None, None) => {
             anyhow::bail!("give --model PATH, or --synthetic 5m or 100m for a random model")

@@ -79,17 +79,10 @@ multiversion! {
     }
 }
 
-/// Nearest integer, half to even, for |x| ≤ 2²²: adding 1.5·2²³ leaves the integer in the mantissa.
-#[inline(always)]
-fn round(x: f32) -> f32 {
-    const MAGIC: f32 = 12_582_912.0;
-    (x + MAGIC) - MAGIC
-}
-
 multiversion! {
     fn codes_row(x: &[f32], scale: f32, codes: &mut [i8]) {
         for (c, v) in codes.iter_mut().zip(x) {
-            *c = round(v / scale) as i8;
+            *c = math::round(v / scale) as i8;
         }
     }
 }
@@ -129,7 +122,7 @@ pub fn quant_act(
 multiversion! {
     fn fake_quant_row(x: &[f32], scale: f32, out: &mut [f32]) {
         for (o, v) in out.iter_mut().zip(x) {
-            *o = round(v / scale) * scale;
+            *o = math::round(v / scale) * scale;
         }
     }
 }

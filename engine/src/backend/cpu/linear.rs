@@ -252,14 +252,6 @@ pub fn expand_row(w: &WeightView, row: usize, out: &mut [f32]) {
     }
 }
 
-/// binary16 to f32 by moving the exponent: exact for every finite value, subnormals included, and it vectorises everywhere.
-#[inline(always)]
-fn half(h: u16) -> f32 {
-    let bits = u32::from(h);
-    let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
-    f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
-}
-
 multiversion! {
     /// Σ w·x over f16 weights, in sixteen interleaved partial sums (a fixed order on every machine).
     fn dot_f16(w: &[u16], x: &[f32]) -> f32 {
@@ -269,11 +261,11 @@ multiversion! {
         let (xc, xr) = x[..n].as_chunks::<16>();
         for (w, x) in wc.iter().zip(xc) {
             for l in 0..16 {
-                acc[l] += half(w[l]) * x[l];
+                acc[l] += math::half(w[l]) * x[l];
             }
         }
         for (l, (w, x)) in wr.iter().zip(xr).enumerate() {
-            acc[l] += half(*w) * x;
+            acc[l] += math::half(*w) * x;
         }
         for step in [8, 4, 2, 1] {
             for l in 0..step {
@@ -287,7 +279,7 @@ multiversion! {
 multiversion! {
     fn widen(w: &[u16], out: &mut [f32]) {
         for (o, h) in out.iter_mut().zip(w) {
-            *o = half(*h);
+            *o = math::half(*h);
         }
     }
 }

@@ -212,7 +212,7 @@ fn every_finite_half_widens_exactly() {
     for bits in 0..=u16::MAX {
         let want = half::f16::from_bits(bits).to_f32();
         if want.is_finite() {
-            assert_eq!(half(bits).to_bits(), want.to_bits(), "{bits:#x}");
+            assert_eq!(math::half(bits).to_bits(), want.to_bits(), "{bits:#x}");
         }
     }
 }

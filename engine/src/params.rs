@@ -1,7 +1,9 @@
 //! The parameters of a model: names (Hugging Face's), shapes, precision, initialisation.
 
+use alloc::{format, string::String, vec, vec::Vec};
+
 use crate::config::{LoraConfig, MatrixKind, ModelConfig, QuantMode};
-use crate::program::WeightQuant;
+use crate::quant::WeightQuant;
 use crate::rng::Rng;
 
 /// A weight matrix `[rows, cols]` = `[outputs, inputs]`.
@@ -76,7 +78,7 @@ impl Param {
             ParamKind::Norm => return vec![1.0; self.len()],
             ParamKind::Adapter if self.name.ends_with(LORA_B) => return vec![0.0; self.len()],
             ParamKind::Adapter => {
-                let bound = 1.0 / f64::from(*self.shape.last().unwrap_or(&1) as u32).sqrt();
+                let bound = 1.0 / libm::sqrt(f64::from(*self.shape.last().unwrap_or(&1) as u32));
                 let mut rng = Rng::named(seed, &self.name);
                 return (0..self.len())
                     .map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32)

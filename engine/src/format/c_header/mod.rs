@@ -1,0 +1,181 @@
+//! A model as one C99 header: constants, and the forward pass of [`crate::board`] over them.
+//!
+//! The C is kept in `c/`, a file per part, as it is compiled but for the prefix `model_`; what a model does not use is left out.
+//! Two-bit, one-bit and base-3 codes stay packed, their columns dealt out to planes so that no kernel shuffles.
+
+mod arrays;
+mod parts;
+mod sizes;
+
+#[cfg(test)]
+mod tests;
+
+pub use sizes::Sizes;
+
+use std::fmt::Write;
+
+use crate::board::{BoardError, Cache, Model};
+use crate::tokenizer::{SPECIAL_TOKENS, Tokenizer};
+
+/// Text whose tokens the usage example begins with.
+const EXAMPLE: &str = "Once upon a time";
+
+#[derive(Debug, thiserror::Error)]
+pub enum CHeaderError {
+    #[error(transparent)]
+    Model(#[from] BoardError),
+    #[error("a context of {found} tokens; this model takes 1 to {most}")]
+    Context { found: usize, most: usize },
+    #[error("{name} holds {value}; C has no constant for it")]
+    NotFinite { name: String, value: f32 },
+    #[error("the model's tokenizer: {0}")]
+    Tokenizer(String),
+    #[error(
+        "the tokenizer has token {id}, outside the model's vocabulary of {vocab}: it belongs to another model"
+    )]
+    ForeignTokenizer { id: usize, vocab: usize },
+}
+
+/// What the header is to be.
+#[derive(Clone, Debug)]
+pub struct COptions {
+    /// File stem that names are made from, see [`prefix`].
+    pub stem: String,
+    /// Longest text; the model's own when not given. The KV cache grows with it.
+    pub context: Option<usize>,
+    pub cache: Cache,
+}
+
+/// A header and what it needs.
+#[derive(Clone, Debug)]
+pub struct CHeader {
+    pub text: String,
+    pub sizes: Sizes,
+}
+
+/// A C identifier from a file stem: what begins every name of a header, so that two fit one program.
+///
+/// ```
+/// use ternary_core::format::c_header::prefix;
+///
+/// assert_eq!(prefix("my-model.v2"), "my_model_v2");
+/// assert_eq!(prefix("7b"), "m7b");
+/// ```
+pub fn prefix(stem: &str) -> String {
+    let name: String = stem
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
+    // A leading digit is no name, a leading underscore the compiler's.
+    if name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        name
+    } else {
+        format!("m{name}")
+    }
+}
+
+/// The header of the `.1bit` in `file`.
+///
+/// # Errors
+/// A damaged file, a context the model does not have, a tokenizer of another model.
+pub fn write(
+    file: &[u8],
+    tokenizer: Option<&Tokenizer>,
+    options: &COptions,
+) -> Result<CHeader, CHeaderError> {
+    let model = Model::open(file)?;
+    let most = model.config.max_seq_len;
+    let context = options.context.unwrap_or(most);
+    if context == 0 || context > most {
+        return Err(CHeaderError::Context {
+            found: context,
+            most,
+        });
+    }
+    let vocab = model.config.vocab_size;
+    let tokens = tokenizer.map_or_else(Vec::new, Tokenizer::token_bytes);
+    if let Some(id) = (vocab..tokens.len()).find(|id| !tokens[*id].is_empty()) {
+        return Err(CHeaderError::ForeignTokenizer { id, vocab });
+    }
+    let mut data = arrays::Arrays::default();
+    data.model(&model, context)?;
+    data.tokens(&tokens[..tokens.len().min(vocab)], tokenizer);
+    let sizes = Sizes::new(&model, context, options.cache, data.bytes);
+
+    let mut out = String::new();
+    let example = example_ids(tokenizer, vocab)?;
+    title(
+        &mut out,
+        &options.stem,
+        file.len(),
+        &model,
+        &sizes,
+        &example,
+    );
+    sizes.define(&mut out, &model, options.cache);
+    for name in SPECIAL_TOKENS {
+        if let Some(id) = tokenizer.and_then(|t| t.id(name)) {
+            let name = name.trim_matches(['<', '|', '>']).to_uppercase();
+            let name = if name == "ENDOFTEXT" {
+                "END_OF_TEXT"
+            } else {
+                &name
+            };
+            define(&mut out, name, &format!("{id}u"));
+        }
+    }
+    out += "\n";
+    out += parts::TYPES;
+    out += parts::NUMERICS;
+    for part in parts::kernels(&model) {
+        out += part;
+    }
+    out += "/* ---- Constants ---- */\n\n";
+    out += &data.text;
+    for part in parts::decoder(&model, options.cache) {
+        out += part;
+    }
+    out += "#endif\n";
+
+    let prefix = prefix(&options.stem);
+    let text = out
+        .replace("model_", &format!("{prefix}_"))
+        .replace("MODEL_", &format!("{}_", prefix.to_uppercase()));
+    Ok(CHeader { text, sizes })
+}
+
+fn define(out: &mut String, name: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "#define MODEL_{name} {value}");
+}
+
+fn example_ids(tokenizer: Option<&Tokenizer>, vocab: usize) -> Result<Vec<u32>, CHeaderError> {
+    let ids = tokenizer
+        .map_or(Ok(Vec::new()), |t| t.encode(EXAMPLE))
+        .map_err(|e| CHeaderError::Tokenizer(e.to_string()))?;
+    let usable = !ids.is_empty() && ids.iter().all(|id| (*id as usize) < vocab);
+    Ok(if usable { ids } else { vec![0] })
+}
+
+/// What the header is, what it needs and how it is used.
+fn title(
+    out: &mut String,
+    stem: &str,
+    file_bytes: usize,
+    model: &Model,
+    sizes: &Sizes,
+    example: &[u32],
+) {
+    // Nothing of a file's name may end the comment.
+    let stem = stem.replace(['*', '/', '?', '\\', '"'], "_");
+    let ids: Vec<String> = example.iter().map(u32::to_string).collect();
+    *out += &include_str!("c/title.h")
+        .replace("@STEM@", &stem)
+        .replace("@FILE_BYTES@", &file_bytes.to_string())
+        .replace("@WEIGHTS@", &model.config.parameter_count().to_string())
+        .replace("@FLASH@", &sizes.flash_bytes.to_string())
+        .replace("@RAM@", &sizes.ram_bytes.to_string())
+        .replace("@CONTEXT@", &sizes.context.to_string())
+        .replace("@TEXT@", EXAMPLE)
+        .replace("@IDS@", &ids.join(", "));
+}
