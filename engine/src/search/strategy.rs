@@ -220,8 +220,10 @@ impl<'a> Strategy<'a> {
             self.goal.max_bytes.is_none_or(|max| bytes <= max)
         });
         all.sort_by_key(|p| self.space.bytes(p));
-        // The finest map first: it says what the others lose.
-        self.measure(&[self.space.finest()]).await?;
+        // The finest map first: it says what the others lose. The coarsest, so that there is something to say where all are too large.
+        let coarsest = self.space.choices.iter().map(|c| c.modes.len() as u8 - 1);
+        self.measure(&[self.space.finest(), coarsest.collect()])
+            .await?;
         for same in all.chunk_by(|a, b| self.space.bytes(a) == self.space.bytes(b)) {
             let mut same = same.to_vec();
             same.sort();

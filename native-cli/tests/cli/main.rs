@@ -12,6 +12,7 @@ mod finetune;
 mod guards;
 mod infer;
 mod plot;
+mod search;
 mod shapes;
 mod stats;
 mod tokenize;

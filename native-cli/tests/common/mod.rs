@@ -19,6 +19,8 @@ use tempfile::TempDir;
 pub struct Output {
     pub args: String,
     pub success: bool,
+    /// None after a signal.
+    pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
@@ -80,6 +82,7 @@ fn finish(child: Child, args: &[&str]) -> Output {
     let out = Output {
         args: args.join(" "),
         success: out.status.success(),
+        code: out.status.code(),
         stdout: text(&out.stdout),
         stderr: text(&out.stderr),
     };
