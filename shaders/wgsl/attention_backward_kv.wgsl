@@ -27,28 +27,23 @@ fn store(t: u32, d: u32, value: f32) {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let tiles = (SEQ + TILE - 1u) / TILE;
-  let item = flat_workgroup(workgroup, grid);
-  let batch = item / (KV_HEADS * tiles);
-  if (batch >= BATCH) {
+  let own = own_tile(workgroup, grid, KV_HEADS);
+  if (own.batch >= BATCH) {
     return;
   }
-  let kv_head = item / tiles % KV_HEADS;
-  let first_row = item % tiles * TILE;
-  let block = workgroup.z * BLOCK;
-  kv_start = head_start(batch, kv_head, KV_HEADS);
+  kv_start = head_start(own.batch, own.head, KV_HEADS);
 
   let scale = 1.0 / sqrt(f32(HEAD_DIM));
-  let row = first_row + 4u * (lane / QUADS);
+  let row = own.first_row + 4u * (lane / QUADS);
   let keys = vec4<u32>(row, row + 1u, row + 2u, row + 3u);
   var results: Results;
   let share = HEADS / KV_HEADS;
   for (var i = 0u; i < share; i++) {
-    let head = kv_head * share + i;
-    q_start = head_start(batch, head, HEADS);
-    stats_start = (batch * HEADS + head) * SEQ;
-    for (var column = first_row; column < SEQ; column += TILE) {
-      let scores = scale * tile_product(SCORES, first_row, column, lane);
+    let head = own.head * share + i;
+    q_start = head_start(own.batch, head, HEADS);
+    stats_start = (own.batch * HEADS + head) * SEQ;
+    for (var column = own.first_row; column < SEQ; column += TILE) {
+      let scores = scale * tile_product(SCORES, own.first_row, column, lane);
       let t = column + 4u * (lane % QUADS);
       let query = vec4<u32>(t);
       var weights = mat4x4<f32>(
@@ -57,15 +52,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
         weights_of(scores[2], vec4<f32>(lse_at(t + 2u)), keys, query + 2u),
         weights_of(scores[3], vec4<f32>(lse_at(t + 3u)), keys, query + 3u));
       if (KEYS) {
-        let dp = tile_product(WEIGHT_GRADS, first_row, column, lane);
+        let dp = tile_product(WEIGHT_GRADS, own.first_row, column, lane);
         weights = scale * mat4x4<f32>(
           weights[0] * (dp[0] - delta_at(t)),
           weights[1] * (dp[1] - delta_at(t + 1u)),
           weights[2] * (dp[2] - delta_at(t + 2u)),
           weights[3] * (dp[3] - delta_at(t + 3u)));
       }
-      add_products(&results, weights, column, block, lane);
+      add_products(&results, weights, column, own.block, lane);
     }
   }
-  store_results(results.low, results.high, row, block, lane);
+  store_results(results.low, results.high, row, own.block, lane);
 }

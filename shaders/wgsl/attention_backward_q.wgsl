@@ -1,8 +1,9 @@
 // Gradient of the queries: dq = ds·k / sqrt(HEAD_DIM), see lib/attention_backward.wgsl.
 // One workgroup per 32 queries of a head of a sequence, and 64 columns of the head in z.
 #import "lib/attention_backward.wgsl"
+#import "lib/attention_queries.wgsl"
 
-@group(0) @binding(6) var<storage, read_write> dq: array<f32>; // (BATCH, SEQ, HEADS, HEAD_DIM)
+@group(0) @binding(6) var<storage, read_write> out: array<f32>; // dq (BATCH, SEQ, HEADS, HEAD_DIM)
 
 fn row_element(which: u32, t: u32, d: u32) -> f32 {
   return query_side(which, t, d);
@@ -16,43 +17,30 @@ fn value_element(t: u32, d: u32) -> f32 {
   return key_side(SCORES, t, d);
 }
 
-fn store(t: u32, d: u32, value: f32) {
-  if (t < SEQ) {
-    dq[q_start + t * HEADS * HEAD_DIM + d] = value;
-  }
-}
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let tiles = (SEQ + TILE - 1u) / TILE;
-  let item = flat_workgroup(workgroup, grid);
-  let batch = item / (HEADS * tiles);
-  if (batch >= BATCH) {
+  let own = own_queries(workgroup, grid);
+  if (own.batch >= BATCH) {
     return;
   }
-  let head = item / tiles % HEADS;
-  let first_row = item % tiles * TILE;
-  let block = workgroup.z * BLOCK;
-  q_start = head_start(batch, head, HEADS);
-  kv_start = head_start(batch, head / (HEADS / KV_HEADS), KV_HEADS);
-  stats_start = (batch * HEADS + head) * SEQ;
+  stats_start = (own.batch * HEADS + own.head) * SEQ;
 
   let scale = 1.0 / sqrt(f32(HEAD_DIM));
-  let row = first_row + 4u * (lane / QUADS);
+  let row = own.first_row + 4u * (lane / QUADS);
   let queries = vec4<u32>(row, row + 1u, row + 2u, row + 3u);
   let row_lse = vec4<f32>(lse_at(row), lse_at(row + 1u), lse_at(row + 2u), lse_at(row + 3u));
   let row_delta = vec4<f32>(delta_at(row), delta_at(row + 1u), delta_at(row + 2u), delta_at(row + 3u));
   var results: Results;
-  for (var column = 0u; column <= first_row; column += TILE) {
-    let scores = scale * tile_product(SCORES, first_row, column, lane);
-    let dp = tile_product(WEIGHT_GRADS, first_row, column, lane);
+  for (var column = 0u; column <= own.first_row; column += TILE) {
+    let scores = scale * tile_product(SCORES, own.first_row, column, lane);
+    let dp = tile_product(WEIGHT_GRADS, own.first_row, column, lane);
     let key = vec4<u32>(column + 4u * (lane % QUADS));
     let ds = mat4x4<f32>(
       weights_of(scores[0], row_lse, key, queries) * (dp[0] - row_delta),
       weights_of(scores[1], row_lse, key + 1u, queries) * (dp[1] - row_delta),
       weights_of(scores[2], row_lse, key + 2u, queries) * (dp[2] - row_delta),
       weights_of(scores[3], row_lse, key + 3u, queries) * (dp[3] - row_delta));
-    add_products(&results, scale * ds, column, block, lane);
+    add_products(&results, scale * ds, column, own.block, lane);
   }
-  store_results(results.low, results.high, row, block, lane);
+  store_results(results.low, results.high, row, own.block, lane);
 }

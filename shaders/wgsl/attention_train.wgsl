@@ -1,15 +1,12 @@
 // Causal attention over whole sequences with an online softmax, see lib/attention_tile.wgsl; `lse` keeps logsumexp of the
 // scores for the backward. One workgroup per 32 queries of a head of a sequence, and 64 columns of the head in z.
-#import "lib/attention_tile.wgsl"
+#import "lib/attention_queries.wgsl"
 
 @group(0) @binding(0) var<storage, read> q: array<f32>;         // (BATCH, SEQ, HEADS, HEAD_DIM)
 @group(0) @binding(1) var<storage, read> k: array<f32>;         // (BATCH, SEQ, KV_HEADS, HEAD_DIM)
 @group(0) @binding(2) var<storage, read> v: array<f32>;         // (BATCH, SEQ, KV_HEADS, HEAD_DIM)
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // (BATCH, SEQ, HEADS, HEAD_DIM)
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>; // (BATCH, HEADS, SEQ)
-
-var<private> q_start: u32;
-var<private> kv_start: u32;
 
 var<workgroup> lane_values: array<vec4<f32>, 64>; // (QUADS of rows, QUADS of columns)
 
@@ -59,34 +56,21 @@ fn row_sum(lane: u32, value: vec4<f32>) -> vec4<f32> {
   return sum;
 }
 
-fn store(t: u32, d: u32, value: f32) {
-  if (t < SEQ) {
-    out[q_start + t * HEADS * HEAD_DIM + d] = value;
-  }
-}
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let tiles = (SEQ + TILE - 1u) / TILE;
-  let item = flat_workgroup(workgroup, grid);
-  let batch = item / (HEADS * tiles);
-  if (batch >= BATCH) {
+  let own = own_queries(workgroup, grid);
+  if (own.batch >= BATCH) {
     return;
   }
-  let head = item / tiles % HEADS;
-  let first_row = item % tiles * TILE;
-  let block = workgroup.z * BLOCK;
-  q_start = head_start(batch, head, HEADS);
-  kv_start = head_start(batch, head / (HEADS / KV_HEADS), KV_HEADS);
 
   let scale = 1.0 / sqrt(f32(HEAD_DIM));
-  let row = first_row + 4u * (lane / QUADS);
+  let row = own.first_row + 4u * (lane / QUADS);
   let rows = vec4<u32>(row, row + 1u, row + 2u, row + 3u);
   var maximum = vec4<f32>(LOWEST);
   var total = vec4<f32>();
   var results: Results;
-  for (var column = 0u; column <= first_row; column += TILE) {
-    let scores = scale * tile_product(0u, first_row, column, lane);
+  for (var column = 0u; column <= own.first_row; column += TILE) {
+    let scores = scale * tile_product(0u, own.first_row, column, lane);
     let c = vec4<u32>(column + 4u * (lane % QUADS));
     let live0 = c <= rows;
     let live1 = c + 1u <= rows;
@@ -106,12 +90,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     total = total * correction + row_sum(lane, p[0] + p[1] + p[2] + p[3]);
     results.low = scale_rows(results.low, correction);
     results.high = scale_rows(results.high, correction);
-    add_products(&results, p, column, block, lane);
+    add_products(&results, p, column, own.block, lane);
   }
   let share = 1.0 / total;
-  store_results(scale_rows(results.low, share), scale_rows(results.high, share), row, block, lane);
+  store_results(scale_rows(results.low, share), scale_rows(results.high, share), row, own.block, lane);
   if (workgroup.z == 0u && lane % QUADS == 0u) {
-    let at = (batch * HEADS + head) * SEQ + row;
+    let at = (own.batch * HEADS + own.head) * SEQ + row;
     let row_lse = maximum + log(total);
     if (row < SEQ) { lse[at] = row_lse.x; }
     if (row + 1u < SEQ) { lse[at + 1u] = row_lse.y; }

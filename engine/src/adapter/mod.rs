@@ -2,7 +2,7 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `adapter_config.json` | rank, alpha, target modules, the base's name and checksum |
+//! | `adapter_config.json` | rank, alpha, target modules, the base's name and [`Checksum`] |
 //! | `adapter_model.safetensors` | f32 `base_model.model.MODULE.lora_A.weight` `[r, in]`, `…lora_B.weight` `[out, r]` |
 
 mod merge;
@@ -24,12 +24,46 @@ pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
 /// The model an adapter was trained beside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Base {
     /// For people: a path or a name.
     pub name: String,
-    /// [`base_checksum`]; adapters made elsewhere have none.
-    pub checksum: Option<u32>,
+    /// Adapters made elsewhere have none.
+    pub checksum: Option<Checksum>,
+}
+
+/// What tells one base from another: the same for a checkpoint and for its `.1bit`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Checksum {
+    /// CRC-32 of names, codes, F16 bits and norms.
+    pub codes: u32,
+    /// CRC-32 of what the config says about computing; older adapters have none.
+    pub config: Option<u32>,
+    /// Mean of the scales, each weighted by its place in its matrix, so that an exchange of two is noticed; older adapters have none.
+    pub scales: Option<f64>,
+}
+
+/// Latents made from a `.1bit` give its scales to one unit in the last place.
+const SCALE_TOLERANCE: f64 = 1e-6;
+
+impl Checksum {
+    /// What differs, as far as both know.
+    fn difference(&self, other: &Checksum) -> Option<String> {
+        if self.codes != other.codes {
+            let (a, b) = (self.codes, other.codes);
+            return Some(format!("checksum {a:08x}, this one has {b:08x}"));
+        }
+        if let (Some(a), Some(b)) = (self.config, other.config)
+            && a != b
+        {
+            return Some(format!(
+                "the same weights, but a config of checksum {a:08x}; this one's is {b:08x}"
+            ));
+        }
+        let (a, b) = self.scales.zip(other.scales)?;
+        let same = (a - b).abs() <= SCALE_TOLERANCE * a.abs();
+        (!same).then(|| format!("the same codes, but scales of mean {a:e}; this one's is {b:e}"))
+    }
 }
 
 /// The matrices A and B of every adapted matrix, by their parameters' names.
@@ -61,9 +95,13 @@ struct ConfigFile {
     use_rslora: bool,
     #[serde(default)]
     use_dora: bool,
-    /// Ours: [`base_checksum`] in hexadecimal.
+    /// Ours, like the next two: [`Checksum`], its CRCs in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base_crc32: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base_config_crc32: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base_scales: Option<f64>,
 }
 
 fn no_bias() -> String {
@@ -79,9 +117,39 @@ fn invalid(what: &str, message: impl std::fmt::Display) -> Error {
     Error::Checkpoint(format!("{what}: {message}"))
 }
 
-/// CRC-32 of a model's codes, F16 bits and norms: the same for a checkpoint and for its `.1bit`. `parameters` are latents.
-pub fn base_checksum(config: &ModelConfig, parameters: &Parameters) -> u32 {
+/// CRC-32 of the fields that decide what is computed from the tensors; training's are left out.
+fn config_checksum(config: &ModelConfig) -> u32 {
+    let modes: Vec<QuantMode> = params::all(config)
+        .into_iter()
+        .filter_map(|p| match p.kind {
+            ParamKind::Matrix(m) => Some(m.mode),
+            _ => None,
+        })
+        .collect();
+    let computed = serde_json::json!([
+        [config.num_heads, config.kv_heads()],
+        [
+            config.use_swiglu,
+            config.use_rope,
+            config.use_qk_norm,
+            config.use_residual_scaling,
+            config.use_sub_norm,
+            config.tie_word_embeddings,
+        ],
+        config.activation(),
+        config.rope_theta.to_bits(),
+        config.rms_norm_eps.to_bits(),
+        config.activation_bits,
+        config.weight_scale,
+        modes,
+    ]);
+    crc32fast::hash(computed.to_string().as_bytes())
+}
+
+/// What identifies a model as a base. `parameters` are latents.
+pub fn base_checksum(config: &ModelConfig, parameters: &Parameters) -> Checksum {
     let mut hasher = crc32fast::Hasher::new();
+    let (mut scales, mut weights) = (0.0, 0.0);
     for p in params::all(config) {
         let Some(values) = parameters.get(&p.name) else {
             continue;
@@ -98,11 +166,20 @@ pub fn base_checksum(config: &ModelConfig, parameters: &Parameters) -> u32 {
             ParamKind::Matrix(m) => {
                 let q = quantize(values, m.rows, m.cols, &m.quant);
                 hasher.update(bytemuck::cast_slice(&q.codes));
+                for (i, scale) in q.scales.iter().enumerate() {
+                    let weight = (i + 1) as f64;
+                    scales += weight * f64::from(*scale);
+                    weights += weight;
+                }
             }
             _ => hasher.update(bytemuck::cast_slice(values)),
         }
     }
-    hasher.finalize()
+    Checksum {
+        codes: hasher.finalize(),
+        config: Some(config_checksum(config)),
+        scales: Some(scales / f64::max(weights, 1.0)),
+    }
 }
 
 impl Adapter {
@@ -148,11 +225,13 @@ impl Adapter {
                     })
             })
             .collect::<Result<_>>()?;
-        let checksum = file
-            .base_crc32
-            .map(|hex| u32::from_str_radix(&hex, 16))
-            .transpose()
-            .map_err(|e| invalid(CONFIG_FILE, format!("base_crc32: {e}")))?;
+        let crc = |name: &str, hex: Option<String>| {
+            hex.map(|hex| u32::from_str_radix(&hex, 16))
+                .transpose()
+                .map_err(|e| invalid(CONFIG_FILE, format!("{name}: {e}")))
+        };
+        let config = crc("base_config_crc32", file.base_config_crc32)?;
+        let codes = crc("base_crc32", file.base_crc32)?;
         let tensors = tensors::parse(weights).map_err(|e| invalid(WEIGHTS_FILE, e))?;
         Ok(Adapter {
             lora: LoraConfig {
@@ -162,7 +241,11 @@ impl Adapter {
             },
             base: Base {
                 name: file.base_model_name_or_path.unwrap_or_default(),
-                checksum,
+                checksum: codes.map(|codes| Checksum {
+                    codes,
+                    config,
+                    scales: file.base_scales,
+                }),
             },
             tensors: tensors
                 .into_iter()
@@ -178,6 +261,7 @@ impl Adapter {
 
     /// Contents of `adapter_config.json`.
     pub fn config_json(lora: &LoraConfig, base: &Base) -> Result<String> {
+        let config = base.checksum.and_then(|c| c.config);
         let file = ConfigFile {
             peft_type: "LORA".into(),
             task_type: Some("CAUSAL_LM".into()),
@@ -190,7 +274,9 @@ impl Adapter {
             fan_in_fan_out: false,
             use_rslora: false,
             use_dora: false,
-            base_crc32: base.checksum.map(|c| format!("{c:08x}")),
+            base_crc32: base.checksum.map(|c| format!("{:08x}", c.codes)),
+            base_config_crc32: config.map(|c| format!("{c:08x}")),
+            base_scales: base.checksum.and_then(|c| c.scales),
         };
         serde_json::to_string_pretty(&file).map_err(|e| invalid(CONFIG_FILE, e))
     }
@@ -200,13 +286,13 @@ impl Adapter {
         format!("{PREFIX}{parameter}")
     }
 
-    /// Refuse a model that this adapter was not trained beside: other sizes, or another checksum.
-    pub fn check(&self, config: &ModelConfig, checksum: u32) -> Result<()> {
+    /// Refuse a model that this adapter was not trained beside: other sizes, weights or computations.
+    pub fn check(&self, config: &ModelConfig, checksum: Checksum) -> Result<()> {
         if let Some(expected) = self.base.checksum
-            && expected != checksum
+            && let Some(difference) = expected.difference(&checksum)
         {
             return Err(Error::Checkpoint(format!(
-                "the adapter belongs to another model: it was trained beside {} (checksum {expected:08x}), this one has {checksum:08x}; give that model",
+                "the adapter belongs to another model: it was trained beside {} ({difference}); give that model",
                 self.base.name
             )));
         }

@@ -77,7 +77,7 @@ pub struct TrainConfig {
     pub eval_every: usize,
     /// Validation batches per measurement.
     pub eval_batches: usize,
-    /// Steps between statistics of every matrix (`layers.jsonl`); 0 = none, unset = with each validation.
+    /// Steps between statistics of every matrix (`layers.jsonl`); 0 = none, unset = with each validation. Adapters have none.
     pub stats_every: Option<usize>,
     pub seed: u64,
     /// Windows shuffled together when texts are streamed; three times as many are in memory.
@@ -174,6 +174,11 @@ impl TrainConfig {
         if self.early_stop_patience > 0 && (!self.keep_best || self.eval_every == 0) {
             return fail(
                 "early_stop_patience needs keep_best and eval_every: it stops at a model that was measured and kept".into(),
+            );
+        }
+        if self.lora.is_some() && self.stats_every.is_some_and(|every| every > 0) {
+            return fail(
+                "stats_every has nothing to say about adapters: the codes beside them never change; leave it out".into(),
             );
         }
         for (name, value) in [

@@ -56,7 +56,7 @@ pub struct TrainState {
     /// Losses summed, and steps, since the last line of `metrics.jsonl`: the next line's mean is that of an uninterrupted run.
     #[serde(default)]
     pub unlogged: (Exact, usize),
-    /// The lowest validation loss so far.
+    /// The lowest validation loss so far, whether its checkpoint is kept or not.
     #[serde(default)]
     pub best: Option<Best>,
     /// Seconds of training so far.

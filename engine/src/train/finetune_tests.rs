@@ -2,7 +2,7 @@
 
 use super::tests::{config, data, options, train};
 use super::*;
-use crate::adapter::{Adapter, base_checksum, merge};
+use crate::adapter::{Adapter, Checksum, base_checksum, merge};
 use crate::backend::cpu::CpuBackend;
 use crate::config::{LoraConfig, ModelConfig, TrainConfig};
 use crate::data::Batches;
@@ -127,6 +127,7 @@ fn a_run_of_adapters_resumes_bit_for_bit_and_merges() {
     let other = parameters(&model(), 6);
     let e = adapter.check(&model(), base_checksum(&model(), &other));
     assert!(e.unwrap_err().to_string().contains("another model"));
+    wrong_bases_are_refused(&adapter, &base);
 
     // Merging nothing changes nothing; merging something changes codes, as many as are reported.
     let mut nothing = adapter.clone();
@@ -148,6 +149,64 @@ fn a_run_of_adapters_resumes_bit_for_bit_and_merges() {
         let empty = adapter.tensors.values().flatten().all(|v| *v == 0.0);
         assert_eq!(all == 0, empty);
     }
+}
+
+/// The same codes with other scales, or other computations with the same weights; an adapter that knows codes only accepts both.
+fn wrong_bases_are_refused(adapter: &Adapter, base: &Parameters) {
+    let mut louder = base.clone();
+    louder
+        .get_mut("model.layers.1.mlp.up_proj.weight")
+        .unwrap()
+        .iter_mut()
+        .for_each(|w| *w *= 2.0);
+    let faster = ModelConfig {
+        rope_theta: 500.0,
+        ..model()
+    };
+    let checksum = base_checksum(&model(), base);
+    assert_eq!(checksum.codes, base_checksum(&model(), &louder).codes);
+    let trained_otherwise = ModelConfig {
+        ste_scale_factor: 1.0,
+        ..model()
+    };
+    adapter
+        .check(&trained_otherwise, base_checksum(&trained_otherwise, base))
+        .unwrap();
+    for (config, parameters, word) in [(model(), &louder, "scales"), (faster, base, "config")] {
+        let wrong = base_checksum(&config, parameters);
+        let e = adapter.check(&config, wrong).unwrap_err().to_string();
+        assert!(e.contains("another model") && e.contains(word), "{e}");
+        let mut old = adapter.clone();
+        old.base.checksum = Some(Checksum {
+            codes: checksum.codes,
+            ..Checksum::default()
+        });
+        old.check(&config, wrong).unwrap();
+    }
+}
+
+#[test]
+fn adapters_without_the_newer_checksums_are_read() {
+    let tensors: [(String, Vec<usize>, Vec<f32>); 0] = [];
+    let weights = crate::tensors::serialize(&tensors).unwrap();
+    let json = r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], "base_crc32": "0000abcd"}"#;
+    let adapter = Adapter::parse(json, &weights).unwrap();
+    let checksum = Checksum {
+        codes: 0xabcd,
+        ..Checksum::default()
+    };
+    assert_eq!(adapter.base.checksum, Some(checksum));
+    let whole = Checksum {
+        config: Some(7),
+        scales: Some(0.1),
+        ..checksum
+    };
+    let base = crate::adapter::Base {
+        name: "base".into(),
+        checksum: Some(whole),
+    };
+    let json = Adapter::config_json(&adapter.lora, &base).unwrap();
+    assert_eq!(Adapter::parse(&json, &weights).unwrap().base, base);
 }
 
 #[test]

@@ -186,7 +186,7 @@ async fn steps(
         let newest = checkpoint::list(dir)?.pop().ok_or_else(|| {
             Error::Checkpoint(format!("--resume: {} has no checkpoint", dir.display()))
         })?;
-        let (state, kept) = checkpoint::restore(trainer, &newest)?;
+        let (state, had) = checkpoint::restore(trainer, &newest)?;
         if state.data_checksum != checksum {
             return Err(Error::Checkpoint(
                 "--resume: the training data differs from the checkpoint's; give the same --data-dir".into(),
@@ -198,14 +198,20 @@ async fn steps(
             ));
         }
         // A template given once stays with the model.
-        companions.chat_template = companions.chat_template.or(kept.chat_template);
+        companions.chat_template = companions.chat_template.or(had.chat_template);
         tokens_seen = state.tokens_seen;
         resumed = Some(state.step);
         val_loss = state.last_val_loss;
         train_loss = state.last_train_loss.unwrap_or(f64::NAN);
         first_loss = state.first_loss;
         (sum, steps) = (state.unlogged.0.0, state.unlogged.1);
-        best = best::reconcile(dir, state.best)?;
+        // Only a checkpoint that is kept has a file that names it.
+        let kept = best::reconcile(dir, state.best.filter(|_| trainer.train.keep_best))?;
+        best = if trainer.train.keep_best {
+            kept
+        } else {
+            state.best
+        };
         (place, seconds) = (state.place, state.seconds);
         observe(Update::Resumed {
             step: state.step,
@@ -234,7 +240,7 @@ async fn steps(
     let mut metrics = JsonLines::open(dir.join("metrics.jsonl"), resumed)?;
     let train = trainer.train.clone();
     let statistics = match train.stats_every {
-        // The codes beside adapters never change.
+        // The codes beside adapters never change; asked for, `TrainConfig::validate` refuses them.
         _ if train.lora.is_some() => false,
         None => validation.is_some(),
         Some(every) => every > 0,
@@ -355,7 +361,7 @@ async fn steps(
             (state.last_val_loss, state.last_train_loss) =
                 (val_loss, train_loss.is_finite().then_some(train_loss));
             (state.first_loss, state.unlogged) = (first_loss, (Exact(sum), steps));
-            state.best = best.filter(|_| train.keep_best);
+            state.best = best;
             state.place = batches.place();
             state.teacher = trainer.teacher();
             state.seconds = seconds + began.elapsed().as_secs_f64();
@@ -363,7 +369,7 @@ async fn steps(
             if improved && let Some(best) = best {
                 best.write(dir)?;
             }
-            checkpoint::prune(dir, train.keep_last, state.best)?;
+            checkpoint::prune(dir, train.keep_last, best.filter(|_| train.keep_best))?;
             observe(Update::Saved { path: &path });
             saved = Some(path);
             since += paused.elapsed();

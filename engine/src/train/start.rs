@@ -155,6 +155,6 @@ impl Start {
 
 impl Teacher {
     pub(super) fn checksum(&self) -> u32 {
-        base_checksum(&self.config, &self.parameters)
+        base_checksum(&self.config, &self.parameters).codes
     }
 }

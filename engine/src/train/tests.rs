@@ -138,6 +138,48 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
 }
 
 #[test]
+fn the_lowest_loss_survives_an_interruption_whether_its_checkpoint_is_kept_or_not() {
+    for keep_best in [true, false] {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let data = data();
+        let go = |dir: &std::path::Path, steps: usize, resume: bool| {
+            let t = TrainConfig {
+                keep_best,
+                keep_last: 1,
+                eval_every: 5,
+                // It learns until the rate makes it worse.
+                lr: if steps > 10 { 1.0 } else { 5e-3 },
+                lr_decay: LrDecay::Constant,
+                ..train(steps)
+            };
+            let backend = Box::new(CpuBackend::new(1));
+            let mut trainer = Trainer::new(backend, config(), t).unwrap();
+            let checkpoint = pollster::block_on(run(
+                &mut trainer,
+                &data.clone().into(),
+                Some(&data),
+                &options(dir, resume),
+                &mut |_| {},
+            ))
+            .unwrap()
+            .checkpoint;
+            let text = std::fs::read_to_string(checkpoint.join("train_state.json")).unwrap();
+            let state: checkpoint::TrainState = serde_json::from_str(&text).unwrap();
+            state.best.unwrap()
+        };
+        let ten = go(a.path(), 10, false);
+        let straight = go(a.path(), 20, true);
+        go(b.path(), 10, false);
+        go(b.path(), 15, true);
+        assert_eq!(go(b.path(), 20, true), straight);
+        assert_eq!(straight, ten, "worse losses must not pass for the lowest");
+        assert_eq!(a.path().join("best.json").exists(), keep_best);
+        let kept = checkpoint::list(a.path()).unwrap().len();
+        assert_eq!(kept, if keep_best { 2 } else { 1 });
+    }
+}
+
+#[test]
 fn accumulated_micro_batches_equal_the_large_batch() {
     let data = data();
     let mut batches = Batches::new(&data, 32, 1, 50).unwrap();

@@ -225,6 +225,7 @@ fn impossible_adapters_are_refused() {
             "--lora-targets ,",
             ["targets", "q, k, v, o, gate, up, down"],
         ),
+        ("--stats-every 5", ["stats_every", "adapters"]),
     ] {
         finetune(d, "model.1bit", "out", &format!("--mode lora {flags}")).fails(&words);
     }

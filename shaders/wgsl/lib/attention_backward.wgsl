@@ -12,8 +12,6 @@
 const SCORES: u32 = 0u;        // q·kᵀ
 const WEIGHT_GRADS: u32 = 1u;  // dout·vᵀ
 
-var<private> q_start: u32;
-var<private> kv_start: u32;
 var<private> stats_start: u32; // of lse and delta
 
 fn query_side(which: u32, t: u32, d: u32) -> f32 {

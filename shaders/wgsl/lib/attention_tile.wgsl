@@ -22,6 +22,10 @@ const BLOCK: u32 = 64u;      // columns of a head per workgroup
 override USED_QUADS: u32 = select(16u, QUADS, HEAD_DIM <= TILE);
 const LOWEST: f32 = -3e38;
 
+// Where the heads at work begin, see `head_start`.
+var<private> q_start: u32;
+var<private> kv_start: u32;
+
 var<workgroup> row_tile: array<vec4<f32>, 144>;    // (STEP, QUAD_STRIDE)
 var<workgroup> column_tile: array<vec4<f32>, 144>; // (STEP, QUAD_STRIDE)
 var<workgroup> weight_tile: array<vec4<f32>, 288>; // (TILE columns, QUAD_STRIDE)
@@ -30,6 +34,21 @@ var<workgroup> value_tile: array<vec4<f32>, 256>;  // (STEP columns, USED_QUADS)
 // Index of a head's first element at position 0 of a sequence, and the distance to the next position.
 fn head_start(batch: u32, head: u32, heads: u32) -> u32 {
   return (batch * SEQ * heads + head) * HEAD_DIM;
+}
+
+// What a workgroup owns: 32 positions of one of `heads` heads, and 64 columns of the results. There may be more workgroups than tiles:
+// `batch` is then BATCH or more.
+struct Tile {
+  batch: u32,
+  head: u32,
+  first_row: u32,
+  block: u32,
+}
+
+fn own_tile(workgroup: vec3<u32>, grid: vec3<u32>, heads: u32) -> Tile {
+  let tiles = (SEQ + TILE - 1u) / TILE;
+  let item = flat_workgroup(workgroup, grid);
+  return Tile(item / (heads * tiles), item / tiles % heads, item % tiles * TILE, workgroup.z * BLOCK);
 }
 
 // e^d, for d of at most a little above 0; not by `max`, which would swallow a NaN.

@@ -1,89 +1,16 @@
 //! One operation: find its buffers, call its kernel.
 
-use bytemuck::Pod;
+mod buffers;
 
-use super::linear::{Int8Rows, WeightView};
+pub use buffers::Buffers;
+
+use super::linear::Int8Rows;
 use super::matmul::{Exactness, Precision, Product, View};
-use super::memory::Memory;
 use super::simd::Level;
 use super::{attention, forward, linear, sample, training};
-use crate::program::{
-    BufferDecl, BufferId, DropoutMask, EmbedTable, Knobs, LinearInput, Op, STEP_FIGURES, Weight,
-};
+use crate::program::{DropoutMask, EmbedTable, Knobs, LinearInput, Op, STEP_FIGURES};
 use crate::quant::is_latent;
 use crate::quant::tile::act_stride;
-
-/// A program's view of the backend's memory. A buffer being written is taken out while its operation runs, so that
-/// inputs can be borrowed beside it without `unsafe`.
-pub struct Buffers<'a> {
-    pub memory: &'a mut Vec<Memory>,
-    pub storage: &'a [usize],
-    pub decls: &'a [BufferDecl],
-    /// Of a buffer whose rows are integers up to ±127 times a scale of the row, or one of all rows: those scales; else empty.
-    pub scales: &'a mut Vec<Vec<f32>>,
-}
-
-impl Buffers<'_> {
-    fn take(&mut self, id: BufferId) -> Memory {
-        std::mem::take(&mut self.memory[self.storage[id.index()]])
-    }
-
-    /// What was known of a buffer is no longer true when it has been written.
-    fn put(&mut self, id: BufferId, memory: Memory) {
-        self.scales[id.index()].clear();
-        self.memory[self.storage[id.index()]] = memory;
-    }
-
-    fn len(&self, id: BufferId) -> usize {
-        self.decls[id.index()].len
-    }
-
-    fn view<T: Pod>(&self, id: BufferId) -> &[T] {
-        self.memory[self.storage[id.index()]].view(self.len(id))
-    }
-
-    /// See `scales`.
-    fn known_scales(&self, id: BufferId) -> Option<&[f32]> {
-        Some(&*self.scales[id.index()]).filter(|s| !s.is_empty())
-    }
-
-    fn f32(&self, id: BufferId) -> &[f32] {
-        self.view(id)
-    }
-
-    fn u32(&self, id: BufferId) -> &[u32] {
-        self.view(id)
-    }
-
-    fn weight<'b>(&'b self, w: &Weight) -> WeightView<'b> {
-        WeightView {
-            mode: w.mode,
-            data: &self.memory[self.storage[w.data.index()]].bytes()
-                [..self.decls[w.data.index()].bytes()],
-            scales: w.scales.map_or(&[], |s| self.f32(s)),
-            out_dim: w.out_dim,
-            in_dim: w.in_dim,
-            group: w.group,
-        }
-    }
-
-    /// Call `f` with the buffers to write taken out (as f32), then put them back.
-    fn with<const N: usize>(&mut self, ids: [BufferId; N], f: impl FnOnce(&Self, [&mut [f32]; N])) {
-        let lens = ids.map(|id| self.len(id));
-        let mut taken = ids.map(|id| self.take(id));
-        let mut i = 0;
-        f(
-            self,
-            taken.each_mut().map(|m| {
-                i += 1;
-                m.view_mut(lens[i - 1])
-            }),
-        );
-        for (id, memory) in ids.into_iter().zip(taken) {
-            self.put(id, memory);
-        }
-    }
-}
 
 pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
     let valid = |rows: usize| rows.min(knobs.rows as usize);

@@ -1,4 +1,4 @@
-// out = Σ parts over the first axis, in order; with ACCUMULATE added to what is there. One invocation per element.
+// out = SCALE · Σ parts over the first axis, in order; with ACCUMULATE added to what is there. One invocation per element.
 #import "lib/grid.wgsl"
 
 @group(0) @binding(0) var<storage, read> parts: array<f32>;     // (PARTS, LEN)
@@ -6,6 +6,7 @@
 
 override PARTS: u32;
 override LEN: u32;
+override SCALE: f32;
 override ACCUMULATE: bool;
 
 @compute @workgroup_size(64)
@@ -19,7 +20,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     sum += parts[p * LEN + i];
   }
   if (ACCUMULATE) {
-    sum += out[i];
+    out[i] += SCALE * sum;
+  } else {
+    out[i] = SCALE * sum;
   }
-  out[i] = sum;
 }

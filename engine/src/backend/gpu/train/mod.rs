@@ -1,16 +1,21 @@
 //! Dispatches of the operations only training has. Sums are cut into parts by shape alone and joined in a fixed order, so
 //! results are the same from run to run on one device.
 
+mod attention;
+mod elementwise;
+
 use ternary_shaders as shaders;
 
 use super::device::DEVICE;
 use super::kernel::{Call, Slice};
-use super::lower::{BUSY_WORKGROUPS, activation_constant};
+use super::lower::BUSY_WORKGROUPS;
 use super::memory::Memory;
 use super::precision::Product;
 use crate::backend::BackendError;
 use crate::config::QuantMode;
-use crate::program::{AttentionShape, BufferId, DropoutMask, Op, WeightQuant};
+use crate::program::{BufferId, Op, WeightQuant};
+use attention::{attention, attention_backward};
+use elementwise::elementwise;
 
 /// Elements a workgroup sums at least before a tensor is cut into more stretches.
 const MIN_STRETCH: usize = 4096;
@@ -134,180 +139,6 @@ pub(super) fn lower(op: &Op, memory: &Memory) -> Option<Result<Vec<Call>, Backen
     })
 }
 
-/// Operations of one dispatch.
-fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, BackendError>> {
-    let call = || -> Result<Option<Call>, BackendError> {
-        Ok(Some(match *op {
-            Op::Scale {
-                x,
-                out,
-                scale,
-                len,
-                accumulate,
-            } => Call::new(&shaders::SCALE)
-                .bind("x", memory.bind(x)?)
-                .bind("out", memory.bind(out)?)
-                .size("LEN", len)
-                .set("SCALE", scale)
-                .set("ACCUMULATE", accumulate)
-                .items(len),
-            Op::SteBackward {
-                latent,
-                grad,
-                len,
-                ste,
-                clamp,
-                arenas,
-            } => Call::new(&shaders::STE_BACKWARD)
-                .bind("latent", memory.bind(latent)?)
-                .bind("grad", memory.bind(grad)?)
-                .size("LEN", len)
-                .set("STE", ste)
-                .set("CLAMP", clamp)
-                .set("ARENAS", arenas)
-                .items(len),
-            Op::Dropout {
-                x,
-                len,
-                rate,
-                stream,
-            } => Call::new(&shaders::DROPOUT)
-                .bind("x", memory.bind(x)?)
-                .size("LEN", len)
-                .set("STREAM", stream)
-                .set("THRESHOLD", DropoutMask::threshold(rate))
-                .set("SCALE", DropoutMask::scale(rate))
-                .items(len),
-            Op::FakeQuantAct { x, out, rows, dim } => Call::new(&shaders::FAKE_QUANT_ACT)
-                .bind("x", memory.bind(x)?)
-                .bind("out", memory.bind(out)?)
-                .size("ROWS", rows)
-                .size("DIM", dim)
-                .workgroups(rows),
-            Op::ActivateBackward {
-                gate,
-                up,
-                dout,
-                dgate,
-                dup,
-                activation,
-                rows,
-                dim,
-            } => Call::new(&shaders::ACTIVATE_BACKWARD)
-                .bind("gate", memory.bind(gate)?)
-                .bind("up", memory.bind_or_unread(up)?)
-                .bind("dout", memory.bind(dout)?)
-                .bind("dgate", memory.bind(dgate)?)
-                .bind(
-                    "dup",
-                    match dup {
-                        Some(dup) => memory.bind(dup)?,
-                        None => Slice::whole(&memory.unwritten),
-                    },
-                )
-                .size("LEN", rows * dim)
-                .set("ACTIVATION", activation_constant(activation))
-                .set("UP", up.is_some() && dup.is_some())
-                .items(rows * dim),
-            Op::CrossEntropy {
-                logits,
-                targets,
-                losses,
-                rows,
-                vocab,
-                z_loss,
-                grad,
-            } => Call::new(&shaders::CROSS_ENTROPY)
-                .bind("targets", memory.bind(targets)?)
-                .bind("logits", memory.bind(logits)?)
-                .bind("losses", memory.bind(losses)?)
-                .size("ROWS", rows)
-                .size("VOCAB", vocab)
-                .set("Z_LOSS", z_loss)
-                .set("GRAD", grad)
-                .workgroups(rows),
-            Op::EmbedBackward {
-                ids,
-                dout,
-                dtable,
-                rows,
-                dim,
-                ..
-            } => Call::new(&shaders::EMBED_BACKWARD)
-                .bind("ids", memory.bind(ids)?)
-                .bind("dout", memory.bind(dout)?)
-                .bind("dtable", memory.bind(dtable)?)
-                .size("ROWS", rows)
-                .size("DIM", dim)
-                .workgroups(rows),
-            Op::PositionBackward {
-                dx,
-                dtable,
-                rows,
-                seq,
-                dim,
-            } => Call::new(&shaders::POSITION_BACKWARD)
-                .bind("dx", memory.bind(dx)?)
-                .bind("dtable", memory.bind(dtable)?)
-                .size("ROWS", rows)
-                .size("SEQ", seq)
-                .size("DIM", dim)
-                .items(seq * dim),
-            Op::SumRows { x, out, rows } => Call::new(&shaders::SUM_ROWS)
-                .bind("x", memory.bind(x)?)
-                .bind("out", memory.bind(out)?)
-                .size("ROWS", rows),
-            Op::RecordStep {
-                loss,
-                norms,
-                norm_count,
-                history,
-                capacity,
-            } => Call::new(&shaders::RECORD_STEP)
-                .bind("norms", memory.bind(norms)?)
-                .bind("loss", memory.bind(loss)?)
-                .bind("history", memory.bind(history)?)
-                .size("NORM_COUNT", norm_count)
-                .size("CAPACITY", capacity),
-            Op::AdamW {
-                param,
-                grad,
-                m,
-                v,
-                norms,
-                norm_count,
-                len,
-                clip_norm,
-                beta1,
-                beta2,
-                eps,
-                decay,
-                latent_clip,
-            } => {
-                let groups = len.div_ceil(shaders::ADAMW.invocations() as usize);
-                Call::new(&shaders::ADAMW)
-                    .bind("norms", memory.bind(norms)?)
-                    .bind("param", memory.bind(param)?)
-                    .bind("grad", memory.bind(grad)?)
-                    .bind("m", memory.bind(m)?)
-                    .bind("v", memory.bind(v)?)
-                    .size("LEN", len)
-                    .size("NORM_COUNT", norm_count)
-                    .set("CLIP_NORM", clip_norm)
-                    .set("BETA1", beta1)
-                    .set("BETA2", beta2)
-                    .set("EPS", eps)
-                    .set("DECAY", decay)
-                    .set("LATENT_CLIP", latent_clip)
-                    // Each adds up the norms first: a few elements per invocation pay for that.
-                    .workgroups(groups.min(2 * BUSY_WORKGROUPS))
-            }
-            _ => return Ok(None),
-        }))
-    };
-    call().transpose()
-}
-
 fn fake_quant_weight(
     op: &Op,
     memory: &Memory,
@@ -413,16 +244,25 @@ fn matmul(
     }
     Ok(vec![
         product,
-        sum_parts(space, parts, out, m * n, accumulate),
+        scaled_sum(space, parts, 1.0, out, m * n, accumulate),
     ])
 }
 
-fn sum_parts(space: Slice, parts: usize, out: Slice, len: usize, accumulate: bool) -> Call {
-    Call::new(&shaders::SUM_PARTS)
-        .bind("parts", space)
+/// `out` `[len]` (+)= scale · Σ `parts` of `x`.
+fn scaled_sum(
+    x: Slice,
+    parts: usize,
+    scale: f32,
+    out: Slice,
+    len: usize,
+    accumulate: bool,
+) -> Call {
+    Call::new(&shaders::SCALED_SUM)
+        .bind("parts", x)
         .bind("out", out)
         .size("PARTS", parts)
         .size("LEN", len)
+        .set("SCALE", scale)
         .set("ACCUMULATE", accumulate)
         .items(len)
 }
@@ -465,92 +305,8 @@ fn rms_norm_backward(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError
             .bind("parts", space.clone())
             .size("BAND", band)
             .grid([dim.div_ceil(shader.invocations() as usize), count, 1]),
-        sum_parts(space, count, memory.bind(dweight)?, dim, true),
+        scaled_sum(space, count, 1.0, memory.bind(dweight)?, dim, true),
     ])
-}
-
-/// Shape constants and grid of a kernel on attention tiles over `heads` heads.
-fn tiled(call: Call, shader: &'static shaders::Shader, s: AttentionShape, heads: usize) -> Call {
-    let tile = shader.constant("TILE") as usize;
-    let block = shader.constant("BLOCK") as usize;
-    call.size("BATCH", s.batch)
-        .size("SEQ", s.seq)
-        .size("HEADS", s.heads)
-        .size("KV_HEADS", s.kv_heads)
-        .size("HEAD_DIM", s.head_dim)
-        .workgroups(s.batch * heads * s.seq.div_ceil(tile))
-        .depth(s.head_dim.div_ceil(block))
-}
-
-fn attention(
-    memory: &Memory,
-    [q, k, v, out, lse]: [BufferId; 5],
-    shape: AttentionShape,
-) -> Result<Vec<Call>, BackendError> {
-    let shader = &shaders::ATTENTION_TRAIN;
-    let call = Call::new(shader)
-        .bind("q", memory.bind(q)?)
-        .bind("k", memory.bind(k)?)
-        .bind("v", memory.bind(v)?)
-        .bind("out", memory.bind(out)?)
-        .bind("lse", memory.bind(lse)?);
-    Ok(vec![tiled(call, shader, shape, shape.heads)])
-}
-
-fn attention_backward(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
-    let Op::AttentionBackward {
-        q,
-        k,
-        v,
-        out,
-        lse,
-        dout,
-        dq,
-        dk,
-        dv,
-        shape,
-    } = *op
-    else {
-        unreachable!("the caller matched it");
-    };
-    let queries = shape.batch * shape.heads * shape.seq;
-    let deltas = workspace(memory, queries);
-    let delta = Call::new(&shaders::ATTENTION_DELTA)
-        .bind("out", memory.bind(out)?)
-        .bind("dout", memory.bind(dout)?)
-        .bind("delta", deltas.clone())
-        .size("BATCH", shape.batch)
-        .size("SEQ", shape.seq)
-        .size("HEADS", shape.heads)
-        .size("HEAD_DIM", shape.head_dim)
-        .items(queries);
-    let inputs = |call: Call| -> Result<Call, BackendError> {
-        Ok(call
-            .bind("q", memory.bind(q)?)
-            .bind("k", memory.bind(k)?)
-            .bind("v", memory.bind(v)?)
-            .bind("dout", memory.bind(dout)?)
-            .bind("lse", memory.bind(lse)?)
-            .bind("delta", deltas.clone()))
-    };
-    let queries_shader = &shaders::ATTENTION_BACKWARD_Q;
-    let kv_shader = &shaders::ATTENTION_BACKWARD_KV;
-    let mut calls = vec![
-        delta,
-        tiled(
-            inputs(Call::new(queries_shader))?.bind("dq", memory.bind(dq)?),
-            queries_shader,
-            shape,
-            shape.heads,
-        ),
-    ];
-    for (gradient, keys) in [(dk, true), (dv, false)] {
-        let call = inputs(Call::new(kv_shader))?
-            .bind("dkv", memory.bind(gradient)?)
-            .set("KEYS", keys);
-        calls.push(tiled(call, kv_shader, shape, shape.kv_heads));
-    }
-    Ok(calls)
 }
 
 fn squared_norm(
