@@ -222,7 +222,10 @@ mod tests {
             assert_eq!(ids, back.encode(text).unwrap());
             let plain = text.replace("<|user|>", "");
             let bytes = t.token_bytes();
-            let joined: Vec<u8> = ids.iter().flat_map(|id| bytes[*id as usize].clone()).collect();
+            let joined: Vec<u8> = ids
+                .iter()
+                .flat_map(|id| bytes[*id as usize].clone())
+                .collect();
             assert_eq!(joined, plain.as_bytes());
             assert_eq!(t.decode(&ids).unwrap(), plain);
         }

@@ -78,10 +78,17 @@ impl Arrays {
             count += 1;
         }
         self.bytes += count * element_bytes;
-        let _ = write!(self.text, "static const {kind} model_{name}[{count}] = {{\n{body}}};\n");
+        let _ = write!(
+            self.text,
+            "static const {kind} model_{name}[{count}] = {{\n{body}}};\n"
+        );
     }
 
-    fn floats(&mut self, name: &str, values: impl Iterator<Item = f32>) -> Result<(), CHeaderError> {
+    fn floats(
+        &mut self,
+        name: &str,
+        values: impl Iterator<Item = f32>,
+    ) -> Result<(), CHeaderError> {
         let values: Vec<f32> = values.collect();
         if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
             return Err(CHeaderError::NotFinite {
@@ -158,7 +165,9 @@ impl Arrays {
     fn layer(&mut self, model: &Model, index: usize) -> Result<String, CHeaderError> {
         let layer = &model.layers[index];
         let name = |part: &str| format!("l{index}_{part}");
-        let (q_norm, k_norm) = layer.qk_norm.map_or((None, None), |(q, k)| (Some(q), Some(k)));
+        let (q_norm, k_norm) = layer
+            .qk_norm
+            .map_or((None, None), |(q, k)| (Some(q), Some(k)));
         let mut fields = Vec::new();
         for (part, norm) in [
             ("input_norm", Some(layer.input_norm)),
@@ -209,7 +218,12 @@ impl Arrays {
         }
         if c.use_rope {
             let frequencies = (0..c.head_dim() / 2).map(|j| rope_frequency(c, j));
-            self.array("double", "frequencies", 8, frequencies.map(|f| format!("{f:e}")));
+            self.array(
+                "double",
+                "frequencies",
+                8,
+                frequencies.map(|f| format!("{f:e}")),
+            );
         }
         self.norm("final_norm", &model.final_norm)?;
         let layers = (0..c.num_layers)

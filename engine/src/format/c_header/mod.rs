@@ -30,7 +30,9 @@ pub enum CHeaderError {
     NotFinite { name: String, value: f32 },
     #[error("the model's tokenizer: {0}")]
     Tokenizer(String),
-    #[error("the tokenizer has token {id}, outside the model's vocabulary of {vocab}: it belongs to another model")]
+    #[error(
+        "the tokenizer has token {id}, outside the model's vocabulary of {vocab}: it belongs to another model"
+    )]
     ForeignTokenizer { id: usize, vocab: usize },
 }
 
@@ -102,12 +104,23 @@ pub fn write(
 
     let mut out = String::new();
     let example = example_ids(tokenizer, vocab)?;
-    title(&mut out, &options.stem, file.len(), &model, &sizes, &example);
+    title(
+        &mut out,
+        &options.stem,
+        file.len(),
+        &model,
+        &sizes,
+        &example,
+    );
     sizes.define(&mut out, &model, options.cache);
     for name in SPECIAL_TOKENS {
         if let Some(id) = tokenizer.and_then(|t| t.id(name)) {
             let name = name.trim_matches(['<', '|', '>']).to_uppercase();
-            let name = if name == "ENDOFTEXT" { "END_OF_TEXT" } else { &name };
+            let name = if name == "ENDOFTEXT" {
+                "END_OF_TEXT"
+            } else {
+                &name
+            };
             define(&mut out, name, &format!("{id}u"));
         }
     }

@@ -64,13 +64,17 @@ pub fn multiplied<'a>(model: &'a Model) -> impl Iterator<Item = &'a Matrix<'a>> 
 pub fn is_expanded(model: &Model, encoding: Encoding) -> bool {
     let float = |m: &&Matrix| Multiply::of(model, m) == Multiply::Float;
     model.embedding.encoding == encoding
-        || multiplied(model).filter(float).any(|m| m.encoding == encoding)
+        || multiplied(model)
+            .filter(float)
+            .any(|m| m.encoding == encoding)
 }
 
 /// Whether rows of `encoding` meet int8 inputs.
 pub fn is_summed(model: &Model, encoding: Encoding) -> bool {
     let int8 = |m: &&Matrix| Multiply::of(model, m) == Multiply::Int8;
-    multiplied(model).filter(int8).any(|m| m.encoding == encoding)
+    multiplied(model)
+        .filter(int8)
+        .any(|m| m.encoding == encoding)
 }
 
 /// Products and their inputs.
@@ -84,10 +88,26 @@ pub fn kernels(model: &Model) -> Vec<&'static str> {
     });
     for (encoding, expand, sum) in [
         (Encoding::F16, part!("expand_f16"), None),
-        (Encoding::Int8, part!("expand_int8"), Some(part!("sum_int8"))),
-        (Encoding::Ternary2, part!("expand_ternary2"), Some(part!("sum_ternary2"))),
-        (Encoding::TernaryBase3, part!("expand_base3"), Some(part!("sum_base3"))),
-        (Encoding::Binary1, part!("expand_binary"), Some(part!("sum_binary"))),
+        (
+            Encoding::Int8,
+            part!("expand_int8"),
+            Some(part!("sum_int8")),
+        ),
+        (
+            Encoding::Ternary2,
+            part!("expand_ternary2"),
+            Some(part!("sum_ternary2")),
+        ),
+        (
+            Encoding::TernaryBase3,
+            part!("expand_base3"),
+            Some(part!("sum_base3")),
+        ),
+        (
+            Encoding::Binary1,
+            part!("expand_binary"),
+            Some(part!("sum_binary")),
+        ),
     ] {
         parts.extend(sum.filter(|_| is_summed(model, encoding)));
         parts.extend(is_expanded(model, encoding).then_some(expand));

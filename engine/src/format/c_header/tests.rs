@@ -10,22 +10,24 @@ use super::*;
 use crate::backend::cpu::CpuBackend;
 use crate::board::tests::{cases, file};
 use crate::board::{self, State};
-use crate::format::{Encoding, MemorySource, OneBit, Packing};
-use crate::infer;
+use crate::format::{Dense, Encoding, MemorySource, Metadata, OneBit, Packing, encode};
+use crate::{infer, params};
 
 const STRICT: [&str; 5] = ["-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"];
 
 /// How programs are compiled: as C99, as C++, and with sanitizers.
 fn compilers() -> [Vec<&'static str>; 3] {
-    let with = |first: &[&'static str], last: &[&'static str]| {
-        [first, &STRICT, last].concat()
-    };
+    let with = |first: &[&'static str], last: &[&'static str]| [first, &STRICT, last].concat();
     [
         with(&["cc", "-std=c99"], &[]),
         with(&["c++", "-x", "c++"], &[]),
         with(
             &["cc", "-std=c99"],
-            &["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+            &[
+                "-O0",
+                "-fsanitize=address,undefined",
+                "-fno-sanitize-recover=all",
+            ],
         ),
     ]
 }
@@ -83,7 +85,12 @@ fn ask(program: &Path, requests: &str) -> Vec<String> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(requests.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(requests.as_bytes())
+        .unwrap();
     let out = child.wait_with_output().unwrap();
     let (stdout, stderr) = (
         String::from_utf8_lossy(&out.stdout).into_owned(),
@@ -96,7 +103,9 @@ fn ask(program: &Path, requests: &str) -> Vec<String> {
 /// The ids of an answer, and whether one of them is an end.
 fn ids(answer: &str) -> Vec<u32> {
     let ids = answer.split(':').next().unwrap();
-    ids.split_whitespace().map(|id| id.trim_end_matches('!').parse().unwrap()).collect()
+    ids.split_whitespace()
+        .map(|id| id.trim_end_matches('!').parse().unwrap())
+        .collect()
 }
 
 fn request(model: &str, what: &str, steps: usize, seed: u64, prompt: &[u32]) -> String {
@@ -156,6 +165,26 @@ fn options(stem: &str, context: Option<usize>, cache: Cache) -> COptions {
     }
 }
 
+/// A model whose weights are all positive and whose activations are all alike: the largest sums there are. One that overflowed would
+/// turn the residual stream, and with it the order of the logits.
+fn saturated(packing: Packing) -> Vec<u8> {
+    let (_, config) = cases().pop().unwrap();
+    let parameters = params::all(&config).into_iter().map(|p| {
+        let cols = *p.shape.last().unwrap_or(&1);
+        let value = |i: usize| match p.name == params::EMBEDDING {
+            true => (i / cols + 1) as f32 * 0.01,
+            false => 0.5,
+        };
+        let values = (0..p.len()).map(value).collect();
+        (p.name.clone(), values)
+    });
+    let metadata = Metadata {
+        config: config.clone(),
+        ..Metadata::default()
+    };
+    encode(metadata, &parameters.collect(), packing, Dense::No).unwrap()
+}
+
 /// Every switch, mode and scale, both packings and both caches; all the headers in one program, as C99, as C++ and with
 /// sanitizers watching.
 #[test]
@@ -173,12 +202,18 @@ fn small_models_choose_the_engines_tokens() {
     const PROMPT: [u32; 3] = [5, 9, 3];
     const STEPS: usize = 12;
     let (mut headers, mut wanted) = (HashMap::new(), Vec::new());
-    for (i, (case, config)) in cases().into_iter().enumerate() {
+    type Make = Box<dyn Fn(Packing) -> Vec<u8>>;
+    let random = cases().into_iter().map(|(case, config)| {
+        let make: Make = Box::new(move |packing| file(&config, packing, 3));
+        (case, make)
+    });
+    let all = random.chain([("saturated", Box::new(saturated) as Make)]);
+    for (i, (case, make)) in all.enumerate() {
         for (packing, cache, context) in [
             (Packing::Ternary2, Cache::F32, None),
             (Packing::Base3, Cache::F16, Some(17)),
         ] {
-            let bytes = file(&config, packing, 3);
+            let bytes = make(packing);
             let name = format!("case{i}{cache:?}").to_lowercase();
             let header = write(&bytes, None, &options(&name, context, cache)).unwrap();
             headers.insert(name.clone(), header.text);
@@ -197,7 +232,12 @@ fn small_models_choose_the_engines_tokens() {
     }
     // One more, with the rotation turned the wrong way: the comparison must be able to fail.
     let spoiled = headers["case0f32"].replace("a * c[j] - b * d[j]", "a * c[j] + b * d[j]");
-    headers.insert("spoiled".into(), spoiled.replace("case0f32", "spoiled").replace("CASE0F32", "SPOILED"));
+    headers.insert(
+        "spoiled".into(),
+        spoiled
+            .replace("case0f32", "spoiled")
+            .replace("CASE0F32", "SPOILED"),
+    );
     let requests = wanted.iter().fold(String::new(), |text, w| {
         text + &request(&w.name, "greedy", STEPS, 0, &PROMPT)
             + &request(&w.name, "sample", STEPS, 7, &PROMPT)
@@ -209,8 +249,15 @@ fn small_models_choose_the_engines_tokens() {
         assert_eq!(answers.len(), 3 * wanted.len() + 1);
         for (w, answer) in wanted.iter().zip(answers.chunks(3)) {
             assert_eq!(ids(&answer[0]), w.greedy, "{}, {compiler:?}", w.description);
-            assert_eq!(ids(&answer[1]), w.sampled, "{}, {compiler:?}", w.description);
-            let Sizes { ram_bytes, context, .. } = w.sizes;
+            assert_eq!(
+                ids(&answer[1]),
+                w.sampled,
+                "{}, {compiler:?}",
+                w.description
+            );
+            let Sizes {
+                ram_bytes, context, ..
+            } = w.sizes;
             assert_eq!(answer[2], format!("{ram_bytes} bytes, {context} tokens"));
         }
         assert_ne!(ids(&answers[3 * wanted.len()]), wanted[0].greedy);
@@ -238,7 +285,12 @@ fn the_shipped_model_tells_the_engines_stories() {
     ]
     .map(|text| tokenizer.encode(text).unwrap())
     .to_vec();
-    let header = write(&bytes, Some(&tokenizer), &options("stories", Some(128), Cache::F32)).unwrap();
+    let header = write(
+        &bytes,
+        Some(&tokenizer),
+        &options("stories", Some(128), Cache::F32),
+    )
+    .unwrap();
     let headers = HashMap::from([("stories".to_owned(), header.text)]);
     let requests = prompts.iter().fold(String::new(), |text, prompt| {
         text + &request("stories", "greedy", STEPS, 0, prompt)
@@ -249,7 +301,10 @@ fn the_shipped_model_tells_the_engines_stories() {
         for (prompt, answer) in prompts.iter().zip(&answers) {
             let tokens = ids(answer);
             assert_eq!(tokens, engine_greedy(&bytes, prompt, STEPS), "{compiler:?}");
-            assert_eq!(tokens, board_tokens(&bytes, Cache::F32, prompt, STEPS, None));
+            assert_eq!(
+                tokens,
+                board_tokens(&bytes, Cache::F32, prompt, STEPS, None)
+            );
             let text = tokenizer.decode(&tokens).unwrap();
             let hex: String = text.bytes().map(|b| format!("{b:02x}")).collect();
             let (marked, written) = answer.split_once(':').unwrap();
@@ -279,7 +334,10 @@ fn what_c_cannot_hold_is_refused() {
 #[test]
 fn base_3_bytes_give_their_digits_back() {
     for value in 0..243u32 {
-        let digits: Vec<i8> = (0..5).rev().map(|p| (value / 3u32.pow(p) % 3) as i8 - 1).collect();
+        let digits: Vec<i8> = (0..5)
+            .rev()
+            .map(|p| (value / 3u32.pow(p) % 3) as i8 - 1)
+            .collect();
         let mut rest = u32::from(arrays::pack(Encoding::TernaryBase3, &digits)[0]);
         for d in digits {
             assert_eq!((rest * 3 >> 8) as i8 - 1, d);
