@@ -76,6 +76,7 @@ fn header_options_are_checked() {
     };
     export("--c-context 64").fails(&["--emit-c-header"]);
     export("--c-kv f16").fails(&["--emit-c-header"]);
+    export("--c-prompt Hello").fails(&["--emit-c-header"]);
     export("--emit-c-header --c-kv f8").fails(&["f8", "f16"]);
     export("--emit-c-header --c-context 0").fails(&["context of 0", "384"]);
     export("--emit-c-header --c-context 385").fails(&["context of 385", "384"]);
@@ -125,9 +126,16 @@ fn the_example_of_a_header_speaks() {
         "--output",
         "tiny.1bit",
         "--emit-c-header",
+        "--c-prompt",
+        "The */ cat",
     ];
     run(d, &args).ok();
     let header = std::fs::read_to_string(d.join("tiny.h")).unwrap();
+    let tokenizer = std::fs::read_to_string(fixture().join("tok.json")).unwrap();
+    let tokenizer = ternary_core::tokenizer::Tokenizer::from_json(&tokenizer).unwrap();
+    let ids = tokenizer.encode("The */ cat").unwrap();
+    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    assert!(header.contains(&format!("ids[] = {{{}}}", ids.join(", "))));
     std::fs::write(d.join("example.c"), example(&header)).unwrap();
     let mut texts = Vec::new();
     for compiler in compilers {

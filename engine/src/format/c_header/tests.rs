@@ -162,6 +162,7 @@ fn options(stem: &str, context: Option<usize>, cache: Cache) -> COptions {
         stem: stem.to_owned(),
         context,
         cache,
+        prompt: "Once upon a time".to_owned(),
     }
 }
 
@@ -340,8 +341,8 @@ fn base_3_bytes_give_their_digits_back() {
             .collect();
         let mut rest = u32::from(arrays::pack(Encoding::TernaryBase3, &digits)[0]);
         for d in digits {
-            assert_eq!((rest * 3 >> 8) as i8 - 1, d);
-            rest = rest * 3 & 0xff;
+            assert_eq!(((rest * 3) >> 8) as i8 - 1, d);
+            rest = (rest * 3) & 0xff;
         }
     }
 }
