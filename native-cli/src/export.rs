@@ -104,6 +104,11 @@ fn header(a: &Export, bytes: &[u8]) -> Result<c_header::CHeader> {
             Some(CacheKind::F16) => Cache::F16,
             Some(CacheKind::F32) | None => Cache::F32,
         },
+        prompt: a
+            .c_prompt
+            .as_deref()
+            .unwrap_or("Once upon a time")
+            .to_owned(),
     };
     c_header::write(bytes, tokenizer.as_ref(), &options)
         .with_context(|| format!("cannot make a C header of {}", a.model_dir.display()))

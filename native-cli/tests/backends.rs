@@ -217,3 +217,48 @@ fn a_comparison_can_fail() {
     assert!(std::panic::catch_unwind(|| largest_difference(&[1.0], &[1.0, 2.0])).is_err());
     assert!(std::panic::catch_unwind(|| largest_difference(&[f32::NAN], &[1.0])).is_err());
 }
+
+/// The loss of a bit-map on both, and a search on the GPU: its evaluator is another one than the CPU's.
+#[test]
+fn bit_maps_score_the_same() {
+    if switched_off() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let map = r#"{"embedding": "eightbit", "layer_modes": [{"q": "f16", "k": "binary", "v": "eightbit", "o": "ternary", "gate": "f16", "up": "binary", "down": "ternary"}, "eightbit"], "lm_head": "eightbit"}"#;
+    std::fs::write(d.join("map.json"), map).unwrap();
+    let text = std::fs::read_to_string(fixture().join("valid.txt")).unwrap();
+    std::fs::write(d.join("valid.txt"), &text[..1500]).unwrap();
+    let model = fixture().join("run").display().to_string();
+    let judged = |device: &str, words: &[&str]| {
+        let mut args = vec!["--checkpoint", &model, "--val-data", "valid.txt", "--json"];
+        args.splice(0..0, words.iter().copied());
+        args.extend(["--device", device]);
+        run(d, &args).ok().json()
+    };
+    let loss = |device: &str| {
+        let out = judged(device, &["eval-config", "--bit-map", "map.json"]);
+        out["loss"].as_f64().unwrap()
+    };
+    let (cpu, gpu) = (loss("cpu"), loss("gpu"));
+    // int8 codes of activations may fall to either side; a wrong weight moves the loss by far more.
+    assert!((cpu - gpu).abs() < 5e-3, "{cpu} {gpu}");
+    let search = |device: &str| {
+        let output = format!("{device}.json");
+        let flags = [
+            "search",
+            "--max-size-mb",
+            "0.07",
+            "--modes",
+            "f16,ternary",
+            "--output",
+            &output,
+        ];
+        judged(device, &flags)
+    };
+    let (cpu, gpu) = (search("cpu"), search("gpu"));
+    assert_eq!(cpu["layer_bit_map"], gpu["layer_bit_map"]);
+    let perplexity = |r: &serde_json::Value| r["perplexity"].as_f64().unwrap();
+    assert!((perplexity(&cpu) / perplexity(&gpu) - 1.0).abs() < 5e-3);
+}

@@ -1,4 +1,4 @@
-//! `cargo xtask check`: formatting, lints, documentation.
+//! `cargo xtask check`: formatting, lints, the core without std, documentation.
 
 use anyhow::Result;
 
@@ -7,6 +7,9 @@ use crate::shell::{cargo, run, step};
 
 /// The crate that exists only as WebAssembly.
 pub const WEB_CRATE: &str = "ternary-web";
+
+/// A processor without an operating system (Cortex-M4 and M7).
+const BOARD: &str = "thumbv7em-none-eabi";
 
 pub fn check() -> Result<()> {
     step("formatting");
@@ -38,6 +41,21 @@ pub fn check() -> Result<()> {
         ])
         .args(["--", "-D", "warnings"]);
     run(&mut clippy)?;
+
+    step("clippy, the engine's core without std");
+    let core = ["-p", "ternary-core", "--no-default-features", "--lib"];
+    run(cargo()
+        .arg("clippy")
+        .args(core)
+        .args(["--", "-D", "warnings"]))?;
+    // A dependency that brings std along is only noticed where there is none.
+    if wasm::has_bare_metal(BOARD) {
+        run(cargo().arg("build").args(core).args(["--target", BOARD]))?;
+    } else {
+        println!(
+            "    SKIPPED for {BOARD}: this Rust has no library for it (rustup target add {BOARD})"
+        );
+    }
 
     step("documentation");
     run(cargo()

@@ -24,7 +24,7 @@ cargo xtask <command>
   serve [-- trunk options]   set up what the page needs, build it and serve it
   test                       set up, run the native tests, then the page's tests in headless Chromium
   setup                      only the set-up, for both
-  check                      formatting, clippy (native and wasm32), documentation
+  check                      formatting, clippy (native, wasm32, without std), documentation
   build-web                  the release page in dist/, within its size budget
   ci                         check, then test
   shipped-text SHARED OUT    the training text of the shipped model, from SHARED/data

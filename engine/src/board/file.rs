@@ -16,9 +16,12 @@ struct Metadata {
     config: ModelConfig,
 }
 
+/// Little-endian f32 values, which need not be aligned.
+type Floats<'a> = &'a [[u8; 4]];
+
 /// f32 values as they lie in the file.
 #[derive(Clone, Copy, Debug)]
-pub struct Norm<'a>(pub(super) &'a [[u8; 4]]);
+pub struct Norm<'a>(pub(super) Floats<'a>);
 
 impl Norm<'_> {
     pub fn values(&self) -> impl Iterator<Item = f32> {
@@ -36,7 +39,7 @@ pub struct Matrix<'a> {
     /// Columns per scale: `cols` unless scales are per group.
     pub span: usize,
     /// None (every scale is 1), one, or `rows · cols / span`.
-    pub(super) scales: &'a [[u8; 4]],
+    pub(super) scales: Floats<'a>,
     pub(super) codes: &'a [u8],
     pub(super) row_bytes: usize,
 }
@@ -111,7 +114,7 @@ impl<'a> Tensors<'a> {
         &self,
         name: &str,
         shape: &[usize],
-    ) -> Result<(&TensorEntry, &'a [[u8; 4]], &'a [u8]), FormatError> {
+    ) -> Result<(&TensorEntry, Floats<'a>, &'a [u8]), FormatError> {
         let entry = self
             .entries
             .iter()

@@ -29,7 +29,7 @@ fn each_code(encoding: Encoding, row: &[u8], first: usize, n: usize, mut f: impl
             let mut value = 0;
             for i in 0..n {
                 let at = first + i;
-                if i == 0 || at % 5 == 0 {
+                if i == 0 || at.is_multiple_of(5) {
                     value = row[at / 5] / POWERS[at % 5];
                 }
                 f(i, (value % 3) as i8 - 1);

@@ -130,11 +130,13 @@ pub(crate) fn cases() -> Vec<(&'static str, ModelConfig)> {
             }),
         ),
         (
-            "wider than a tile",
+            "rows longer than 16-bit sums hold",
             with(&|c| {
-                c.hidden_size = 300;
-                c.intermediate_size = 2050;
-                c.num_layers = 1;
+                c.hidden_size = 36;
+                c.intermediate_size = 4200;
+                c.layer_bit_map = map(
+                    r#"{"embedding": "f16", "lm_head": "f16", "layer_modes": ["ternary", "binary"]}"#,
+                );
             }),
         ),
     ]

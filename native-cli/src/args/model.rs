@@ -182,6 +182,14 @@ pub struct Export {
     /// Keys and values of the C header [default: f32].
     #[arg(long, value_enum, requires = "emit_c_header")]
     pub c_kv: Option<CacheKind>,
+    /// Text that the example in the C header begins with, as tokens: a board has no tokenizer [default: Once upon a time].
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "emit_c_header",
+        allow_hyphen_values = true
+    )]
+    pub c_prompt: Option<String>,
     /// One JSON object on standard output: sizes in bytes.
     #[arg(long)]
     pub json: bool,

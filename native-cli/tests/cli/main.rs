@@ -1,9 +1,10 @@
 //! Every command of `onebit`, run as a user runs it.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod board;
 mod checkpoints;
 mod data;
 mod download;

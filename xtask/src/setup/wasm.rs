@@ -68,6 +68,11 @@ pub fn ensure() -> Result<Toolchain> {
     Ok(debian)
 }
 
+/// Whether the present toolchain compiles for processors without an operating system.
+pub fn has_bare_metal(target: &str) -> bool {
+    has_library(&mut rustc(), target, "libcore-")
+}
+
 /// The compiler that builds everything else here.
 fn rustc() -> Command {
     let mut rustc = Command::new("rustc");
@@ -77,7 +82,12 @@ fn rustc() -> Command {
 
 /// Whether `rustc` finds a standard library for the target.
 pub fn has_target(rustc: &mut Command) -> bool {
-    let Some(folder) = output(rustc.args(["--print", "target-libdir", "--target", TARGET])) else {
+    has_library(rustc, TARGET, "libstd-")
+}
+
+/// Whether `rustc` finds a library for `target` whose file begins with `library`.
+fn has_library(rustc: &mut Command, target: &str, library: &str) -> bool {
+    let Some(folder) = output(rustc.args(["--print", "target-libdir", "--target", target])) else {
         return false;
     };
     let Ok(files) = Path::new(&folder).read_dir() else {
@@ -85,5 +95,5 @@ pub fn has_target(rustc: &mut Command) -> bool {
     };
     files
         .flatten()
-        .any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+        .any(|file| file.file_name().to_string_lossy().starts_with(library))
 }

@@ -17,9 +17,6 @@ use std::fmt::Write;
 use crate::board::{BoardError, Cache, Model};
 use crate::tokenizer::{SPECIAL_TOKENS, Tokenizer};
 
-/// Text whose tokens the usage example begins with.
-const EXAMPLE: &str = "Once upon a time";
-
 #[derive(Debug, thiserror::Error)]
 pub enum CHeaderError {
     #[error(transparent)]
@@ -44,6 +41,8 @@ pub struct COptions {
     /// Longest text; the model's own when not given. The KV cache grows with it.
     pub context: Option<usize>,
     pub cache: Cache,
+    /// Text whose tokens the header's example begins with: a board has no tokenizer of its own.
+    pub prompt: String,
 }
 
 /// A header and what it needs.
@@ -103,15 +102,17 @@ pub fn write(
     let sizes = Sizes::new(&model, context, options.cache, data.bytes);
 
     let mut out = String::new();
-    let example = example_ids(tokenizer, vocab)?;
-    title(
-        &mut out,
-        &options.stem,
-        file.len(),
-        &model,
-        &sizes,
-        &example,
-    );
+    let ids = prompt_ids(tokenizer, &options.prompt, vocab)?;
+    let title = include_str!("c/title.h")
+        .replace("@STEM@", &in_comment(&options.stem))
+        .replace("@TEXT@", &in_comment(&options.prompt))
+        .replace("@IDS@", &ids)
+        .replace("@FILE_BYTES@", &file.len().to_string())
+        .replace("@WEIGHTS@", &model.config.parameter_count().to_string())
+        .replace("@FLASH@", &sizes.flash_bytes.to_string())
+        .replace("@RAM@", &sizes.ram_bytes.to_string())
+        .replace("@CONTEXT@", &context.to_string());
+    out += &title;
     sizes.define(&mut out, &model, options.cache);
     for name in SPECIAL_TOKENS {
         if let Some(id) = tokenizer.and_then(|t| t.id(name)) {
@@ -149,33 +150,32 @@ fn define(out: &mut String, name: &str, value: &str) {
     let _ = writeln!(out, "#define MODEL_{name} {value}");
 }
 
-fn example_ids(tokenizer: Option<&Tokenizer>, vocab: usize) -> Result<Vec<u32>, CHeaderError> {
-    let ids = tokenizer
-        .map_or(Ok(Vec::new()), |t| t.encode(EXAMPLE))
-        .map_err(|e| CHeaderError::Tokenizer(e.to_string()))?;
-    let usable = !ids.is_empty() && ids.iter().all(|id| (*id as usize) < vocab);
-    Ok(if usable { ids } else { vec![0] })
+/// The tokens of `prompt` as a list of C; token 0 for a model without a tokenizer.
+fn prompt_ids(
+    tokenizer: Option<&Tokenizer>,
+    prompt: &str,
+    vocab: usize,
+) -> Result<String, CHeaderError> {
+    let Some(tokenizer) = tokenizer else {
+        return Ok("0".to_owned());
+    };
+    let fail = CHeaderError::Tokenizer;
+    let ids = tokenizer.encode(prompt).map_err(|e| fail(e.to_string()))?;
+    if ids.is_empty() {
+        return Err(fail("the example's prompt has no tokens".into()));
+    }
+    if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
+        return Err(CHeaderError::ForeignTokenizer {
+            id: *id as usize,
+            vocab,
+        });
+    }
+    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    Ok(ids.join(", "))
 }
 
-/// What the header is, what it needs and how it is used.
-fn title(
-    out: &mut String,
-    stem: &str,
-    file_bytes: usize,
-    model: &Model,
-    sizes: &Sizes,
-    example: &[u32],
-) {
-    // Nothing of a file's name may end the comment.
-    let stem = stem.replace(['*', '/', '?', '\\', '"'], "_");
-    let ids: Vec<String> = example.iter().map(u32::to_string).collect();
-    *out += &include_str!("c/title.h")
-        .replace("@STEM@", &stem)
-        .replace("@FILE_BYTES@", &file_bytes.to_string())
-        .replace("@WEIGHTS@", &model.config.parameter_count().to_string())
-        .replace("@FLASH@", &sizes.flash_bytes.to_string())
-        .replace("@RAM@", &sizes.ram_bytes.to_string())
-        .replace("@CONTEXT@", &sizes.context.to_string())
-        .replace("@TEXT@", EXAMPLE)
-        .replace("@IDS@", &ids.join(", "));
+/// Text that cannot end a comment of C, nor break its lines.
+fn in_comment(text: &str) -> String {
+    text.replace(['*', '/', '?', '\\', '"'], "_")
+        .replace(char::is_control, " ")
 }

@@ -2,8 +2,8 @@
  * Do not edit: export again.
  *
  * Constants take @FLASH@ bytes of flash (the code some 5 KB more), the caller's buffer takes @RAM@ bytes of RAM for texts of up to
- * @CONTEXT@ tokens. Nothing is allocated; of the C library only math.h is used. A program of eleven lines that continues
- * "@TEXT@" (its tokens are in ids):
+ * @CONTEXT@ tokens. Nothing is allocated; of the C library only math.h is used. A program that continues "@TEXT@"
+ * (whose tokens are in ids; --c-prompt gives another text):
  *
  *     #include <stdio.h>
  *     #include "@STEM@.h"
