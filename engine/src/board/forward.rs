@@ -325,10 +325,8 @@ impl State {
                 *s = math::dot(q, &self.line) * scale;
             }
             let max = math::max(scores);
-            let mut total = 0.0;
             for s in scores.iter_mut() {
                 *s = math::exp(*s - max);
-                total += *s;
             }
             out.fill(0.0);
             for (t, s) in scores.iter().enumerate() {
@@ -337,7 +335,7 @@ impl State {
                     *o += s * v;
                 }
             }
-            let inverse = 1.0 / total;
+            let inverse = 1.0 / math::sum_by([scores], |[s]| s);
             for o in out.iter_mut() {
                 *o *= inverse;
             }

@@ -123,7 +123,7 @@ fn a_bad_map_is_refused_with_its_line() {
             0,
             vec!["missing field `lm_head`", "line 2"],
         ),
-        ("[1,\n".into(), 1, vec!["line 2"]),
+        ("[1,\n".into(), 1, vec!["line 1"]),
     ] {
         let e = LayerBitMap::from_json(&text, layers)
             .unwrap_err()
