@@ -247,6 +247,74 @@ fn cross_entropy_follows_f64() {
     });
 }
 
+/// KL(softmax(t/T) ‖ softmax(z/T)) of one row and w·T²·KL's gradient by z, in f64.
+fn kl_divergence(z: &[f32], t: &[f32], temperature: f64, weight: f64) -> (f64, Vec<f64>) {
+    let log_softmax = |x: &[f32]| -> Vec<f64> {
+        let x: Vec<f64> = f64s(x).iter().map(|v| v / temperature).collect();
+        let largest = x.iter().copied().fold(f64::MIN, f64::max);
+        let lse = largest + x.iter().map(|v| (v - largest).exp()).sum::<f64>().ln();
+        x.iter().map(|v| v - lse).collect()
+    };
+    let (q, p) = (log_softmax(z), log_softmax(t));
+    let pairs = || p.iter().zip(&q);
+    (
+        pairs().map(|(p, q)| p.exp() * (p - q)).sum(),
+        pairs()
+            .map(|(p, q)| weight * temperature * (q.exp() - p.exp()))
+            .collect(),
+    )
+}
+
+#[test]
+fn divergence_from_a_teacher_follows_f64() {
+    on_both(|backend| {
+        for vocab in RAGGED {
+            for (temperature, size) in [(1.0, 4.0), (2.5, 4.0), (2.0, 1e3)] {
+                let mut noise = Noise(vocab as u64);
+                let (z, t) = (noise.floats(4 * vocab, size), noise.floats(4 * vocab, size));
+                // The third is ignored, the fourth past the valid rows.
+                let targets = [0, vocab as u32 - 1, u32::MAX, 0];
+                let mut case = Case::default();
+                let (teacher, losses) = (case.f32(&t), case.f32(&[7.0; 4]));
+                let op = Op::KlDivergence {
+                    logits: case.f32(&z),
+                    teacher,
+                    targets: case.u32(&targets),
+                    losses,
+                    rows: 4,
+                    vocab,
+                    weight: 0.7,
+                    temperature,
+                };
+                let knobs = Knobs {
+                    grad_scale: 0.25,
+                    ..rows(3)
+                };
+                let [got_grad, got_losses] = case.run_all(backend, op, &knobs, [teacher, losses]);
+                assert_eq!(got_losses[2..], [0.0, 7.0]);
+                assert!(got_grad[2 * vocab..3 * vocab].iter().all(|g| *g == 0.0));
+                assert_eq!(got_grad[3 * vocab..], t[3 * vocab..]);
+                for r in 0..2 {
+                    let own = r * vocab..(r + 1) * vocab;
+                    let t64 = f64::from(temperature);
+                    let (loss, want) =
+                        kl_divergence(&z[own.clone()], &t[own.clone()], t64, 0.7 * 0.25);
+                    // f32 steps of scaled logits and of their differences.
+                    let step = f64::from(size) * f64::from(f32::EPSILON);
+                    assert!(
+                        (f64::from(got_losses[r]) - loss).abs() <= 8.0 * step + 2e-6,
+                        "{} for {loss}",
+                        got_losses[r]
+                    );
+                    for (g, w) in got_grad[own].iter().zip(want) {
+                        assert!((f64::from(*g) - w).abs() <= 1e-6 + step, "{g} for {w}");
+                    }
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn a_logit_that_is_not_a_number_shows_in_the_loss() {
     on_both(|backend| {

@@ -102,6 +102,25 @@ pub(super) fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, Backe
                 .set("Z_LOSS", z_loss)
                 .set("GRAD", grad)
                 .workgroups(rows),
+            Op::KlDivergence {
+                logits,
+                teacher,
+                targets,
+                losses,
+                rows,
+                vocab,
+                weight,
+                temperature,
+            } => Call::new(&shaders::KL_DIVERGENCE)
+                .bind("targets", memory.bind(targets)?)
+                .bind("logits", memory.bind(logits)?)
+                .bind("teacher", memory.bind(teacher)?)
+                .bind("losses", memory.bind(losses)?)
+                .size("ROWS", rows)
+                .size("VOCAB", vocab)
+                .set("WEIGHT", weight)
+                .set("TEMPERATURE", temperature)
+                .workgroups(rows),
             Op::EmbedBackward {
                 ids,
                 dout,
