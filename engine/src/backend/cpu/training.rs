@@ -109,12 +109,12 @@ multiversion! {
             let gradient = |i: usize| r * (dy[i] * weight[i] - x[i] * r * mean);
             // A loop each: a branch inside would keep them scalar.
             if accumulate {
-                for i in 0..dim {
-                    dx[i] += gradient(i);
+                for (i, dx) in dx.iter_mut().enumerate() {
+                    *dx += gradient(i);
                 }
             } else {
-                for i in 0..dim {
-                    dx[i] = gradient(i);
+                for (i, dx) in dx.iter_mut().enumerate() {
+                    *dx = gradient(i);
                 }
             }
             for i in 0..dim {

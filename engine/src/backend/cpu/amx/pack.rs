@@ -204,6 +204,10 @@ impl<'a> Operand<'a> {
     /// SAFETY: the strides and counts describe `data`.
     #[inline]
     #[target_feature(enable = "avx512f")]
+    #[allow(
+        clippy::needless_range_loop,
+        reason = "a row is one of lines and of tiles"
+    )]
     unsafe fn words<const PIECES: usize>(
         &self,
         line: usize,
