@@ -161,10 +161,10 @@ pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Ev
     };
     let bytes = encode(metadata, &loaded.tensors, Packing::Ternary2, Dense::No)?;
     let file = output.join("model.1bit");
-    std::fs::write(&file, &bytes).map_err(|source| Error::Io {
+    std::fs::write(&file, &bytes).map_err(|cause| Error::Io {
         action: "write",
         path: file.clone(),
-        source,
+        cause,
     })?;
     println!("{}: {:.2} MB", file.display(), bytes.len() as f64 / 1e6);
 
@@ -182,10 +182,10 @@ pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Ev
 
 /// The text of `folder` whose name has `part` in it.
 fn find(folder: &Path, part: &str) -> Result<PathBuf> {
-    let entries = std::fs::read_dir(folder).map_err(|source| Error::Io {
+    let entries = std::fs::read_dir(folder).map_err(|cause| Error::Io {
         action: "read the folder",
         path: folder.to_owned(),
-        source,
+        cause,
     })?;
     let mut texts: Vec<PathBuf> = entries
         .flatten()

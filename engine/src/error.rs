@@ -16,11 +16,11 @@ pub enum Error {
     Backend(#[from] BackendError),
     #[error(transparent)]
     Format(#[from] FormatError),
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {cause}", path.display())]
     Io {
         action: &'static str,
         path: PathBuf,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     #[error("tokenizer: {0}")]
     Tokenizer(String),
@@ -43,10 +43,10 @@ pub trait IoContext<T> {
 
 impl<T> IoContext<T> for std::io::Result<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::Io {
+        self.map_err(|cause| Error::Io {
             action,
             path: path.to_owned(),
-            source,
+            cause,
         })
     }
 }

@@ -11,6 +11,9 @@ use crate::args::Merge;
 use crate::output::outln;
 use crate::{export, model};
 
+/// A merge that changes less than one code in so many is warned of.
+const LITTLE: usize = 1000;
+
 /// Nats per token of the same text.
 #[derive(Serialize)]
 struct Losses {
@@ -77,6 +80,15 @@ pub fn run(a: &Merge) -> Result<()> {
         outln!("{}", serde_json::to_string(&report)?);
     } else {
         print(&report);
+    }
+    let count = |of: fn(&MatrixChange) -> usize| report.matrices.iter().map(of).sum::<usize>();
+    let changed = count(|m| m.changed.unwrap_or(0));
+    let codes = count(|m| m.changed.map_or(0, |_| m.weights));
+    if changed * LITTLE < codes {
+        eprintln!(
+            "warning: {changed} of {codes} codes changed: the adapter is smaller than the steps between codes, and hardly any of it is left \
+             in the merged model. Use it unmerged (--adapter), or fine-tune with --mode full"
+        );
     }
     eprintln!("{}", a.output.display());
     Ok(())
