@@ -15,10 +15,12 @@ use crate::model;
 use crate::output::outln;
 
 pub fn run(a: &Export) -> Result<()> {
-    let bytes = if a.model_dir.is_file() && !checkpoint::is_checkpoint_path(&a.model_dir) {
-        packed(a)?
+    let (from, bytes) = if a.model_dir.is_file() {
+        (a.model_dir.clone(), packed(a)?)
     } else {
-        encode(a)?
+        let dir = checkpoint::resolve(&a.model_dir)?;
+        let bytes = encode(a, &dir)?;
+        (dir, bytes)
     };
     // The header first: where it cannot be made, nothing is written.
     let header = a.emit_c_header.then(|| header(a, &bytes)).transpose()?;
@@ -27,7 +29,7 @@ pub fn run(a: &Export) -> Result<()> {
         "{}: {:.2} MB from {}",
         a.output.display(),
         bytes.len() as f64 / 1e6,
-        a.model_dir.display()
+        from.display()
     );
     let path = a.output.with_extension("h");
     let mut sizes: Option<Sizes> = None;
@@ -55,8 +57,7 @@ pub fn run(a: &Export) -> Result<()> {
 }
 
 /// A checkpoint, quantised.
-fn encode(a: &Export) -> Result<Vec<u8>> {
-    let dir = checkpoint::resolve(&a.model_dir)?;
+fn encode(a: &Export, dir: &Path) -> Result<Vec<u8>> {
     let text = |t: &Option<String>| t.clone().unwrap_or_default();
     let metadata = Metadata {
         name: text(&a.name),
@@ -69,7 +70,7 @@ fn encode(a: &Export) -> Result<Vec<u8>> {
         PackMode::Base3 => (Packing::Base3, Dense::No),
         PackMode::Dense => (Packing::Ternary2, Dense::Yes),
     };
-    model::encode_checkpoint(&dir, metadata, packing, dense)
+    model::encode_checkpoint(dir, metadata, packing, dense)
 }
 
 /// A `.1bit`, as it is.
