@@ -21,6 +21,11 @@ pub fn run(a: &Export) -> Result<()> {
     } else {
         encode(a)?
     };
+    // The checkpoint that a run stands for.
+    let from = match is_file {
+        true => a.model_dir.clone(),
+        false => checkpoint::resolve(&a.model_dir)?,
+    };
     // The header first: where it cannot be made, nothing is written.
     let header = a.emit_c_header.then(|| header(a, &bytes)).transpose()?;
     write(&a.output, &bytes)?;
@@ -28,7 +33,7 @@ pub fn run(a: &Export) -> Result<()> {
         "{}: {:.2} MB from {}",
         a.output.display(),
         bytes.len() as f64 / 1e6,
-        a.model_dir.display()
+        from.display()
     );
     let path = a.output.with_extension("h");
     let mut sizes: Option<Sizes> = None;
