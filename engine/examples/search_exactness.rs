@@ -8,6 +8,12 @@
 //! 4,096 bit-maps (4 modes per layer) is measured on held-back text. Both are kept in the cache folder. Then 40 pairs of limits are set,
 //! and every method looks for the best map in the table with 10 % of its evaluations, 40 at least, with 5 seeds.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example prints"
+)]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -147,6 +153,9 @@ impl Evaluate for Table<'_> {
 
 /// A method's best map and the maps it measured.
 type Answer = (Option<(f64, u64)>, usize);
+
+/// Looks for the best map with a seed.
+type Method = fn(Counter, u64) -> Answer;
 
 /// Measures as it is asked to, within a budget.
 struct Counter<'a> {
@@ -342,7 +351,7 @@ fn compare(name: &str, space: &Space, table: &HashMap<Point, f64>) {
          | method | optimum found | mean evaluations | mean excess where missed |\n|---|---|---|---|",
         table.len()
     );
-    let methods: [(&str, fn(Counter, u64) -> Answer); 4] = [
+    let methods: [(&str, Method); 4] = [
         ("random", random),
         ("additive sensitivities, verified", |c, _| additive(c)),
         ("greedy", |c, _| greedy(c)),

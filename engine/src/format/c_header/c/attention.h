@@ -14,7 +14,7 @@ static inline void model_heads(model_state *s, float *x, size_t heads, const flo
 /* One query head over the keys and values of the text so far. */
 static inline void model_head(model_state *s, const float *q, const model_cache *keys, const model_cache *values, float *out) {
     const float scale = 1.0f / sqrtf((float)MODEL_HEAD_DIM);
-    float largest, total = 0.0f;
+    float largest, total, lanes[32];
     size_t t, i;
     for (t = 0; t <= s->used; ++t) {
         s->scores[t] = model_dot(q, model_cache_read(keys + t * MODEL_KV_DIM, s->line), MODEL_HEAD_DIM) * scale;
@@ -26,15 +26,19 @@ static inline void model_head(model_state *s, const float *q, const model_cache 
     for (i = 0; i < MODEL_HEAD_DIM; ++i) {
         out[i] = 0.0f;
     }
+    /* The engine adds weights up in 32 interleaved sums. */
+    for (i = 0; i < 32; ++i) {
+        lanes[i] = 0.0f;
+    }
     for (t = 0; t <= s->used; ++t) {
         const float *value = model_cache_read(values + t * MODEL_KV_DIM, s->line);
         const float weight = model_exp(s->scores[t] - largest);
-        total += weight;
+        lanes[t % 32] += weight;
         for (i = 0; i < MODEL_HEAD_DIM; ++i) {
             out[i] += weight * value[i];
         }
     }
-    total = 1.0f / total;
+    total = 1.0f / model_fold(lanes, 32);
     for (i = 0; i < MODEL_HEAD_DIM; ++i) {
         out[i] *= total;
     }
