@@ -294,7 +294,7 @@ fn divergence_from_a_teacher_follows_f64() {
                 assert_eq!(got_losses[2..], [0.0, 7.0]);
                 assert!(got_grad[2 * vocab..3 * vocab].iter().all(|g| *g == 0.0));
                 assert_eq!(got_grad[3 * vocab..], t[3 * vocab..]);
-                for r in 0..2 {
+                for (r, got_loss) in got_losses.iter().enumerate().take(2) {
                     let own = r * vocab..(r + 1) * vocab;
                     let t64 = f64::from(temperature);
                     let (loss, want) =
@@ -302,9 +302,8 @@ fn divergence_from_a_teacher_follows_f64() {
                     // f32 steps of scaled logits and of their differences.
                     let step = f64::from(size) * f64::from(f32::EPSILON);
                     assert!(
-                        (f64::from(got_losses[r]) - loss).abs() <= 8.0 * step + 2e-6,
-                        "{} for {loss}",
-                        got_losses[r]
+                        (f64::from(*got_loss) - loss).abs() <= 8.0 * step + 2e-6,
+                        "{got_loss} for {loss}"
                     );
                     for (g, w) in got_grad[own].iter().zip(want) {
                         assert!((f64::from(*g) - w).abs() <= 1e-6 + step, "{g} for {w}");
