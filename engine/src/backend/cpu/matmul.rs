@@ -100,6 +100,10 @@ pub struct Product<'a> {
     pub alpha: f32,
     /// Add to what `out` holds.
     pub accumulate: bool,
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "f32 arithmetic does not ask for it")
+    )]
     pub exactness: Exactness<'a>,
 }
 
