@@ -223,7 +223,7 @@ impl<'de> Deserialize<'de> for LayerMode {
         impl<'de> Visitor<'de> for Entry {
             type Value = LayerMode;
 
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+            fn expecting(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
                 f.write_str("a mode's name or an object with q, k, v, o, gate, up, down")
             }
 
