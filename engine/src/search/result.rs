@@ -131,12 +131,15 @@ pub async fn search(
     let goal = settings.goal();
     // The sample may be easier or harder than the whole text; the limit is moved by as much.
     let mut shifted = goal;
+    let mut known = None;
     if !full.same && goal.max_loss.is_some() {
         let finest = space.finest();
         let sampled = evaluate.losses(std::slice::from_ref(&finest)).await?;
         let whole = evaluate.full_loss(&finest).await?;
-        full.known.push((finest, whole));
-        let shift = sampled.first().map_or(0.0, |s| s - whole);
+        let sampled = sampled.first().copied().unwrap_or(whole);
+        let shift = sampled - whole;
+        full.known.push((finest.clone(), whole));
+        known = Some((finest, sampled));
         shifted.max_loss = goal.max_loss.map(|max| max + shift);
     }
     let effort = Effort {
@@ -152,9 +155,11 @@ pub async fn search(
                 .map(|m| (space.map(&m.point), m.loss, m.bytes)),
         });
     };
-    let ledger = Strategy::new(space, shifted, effort, evaluate, &mut tell)
-        .run()
-        .await?;
+    let mut strategy = Strategy::new(space, shifted, effort, evaluate, &mut tell);
+    if let Some((point, loss)) = known {
+        strategy = strategy.knowing(point, loss);
+    }
+    let ledger = strategy.run().await?;
     let found = full.decide(&ledger, &goal, &shifted, evaluate).await?;
     let (satisfied, chosen, loss) = match found {
         Some((m, loss)) => (true, m, loss),

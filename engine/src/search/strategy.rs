@@ -167,6 +167,21 @@ impl<'a> Strategy<'a> {
         }
     }
 
+    /// Begin with a map whose loss is known.
+    pub fn knowing(mut self, point: Point, loss: f64) -> Self {
+        self.note(point, loss);
+        self
+    }
+
+    fn note(&mut self, point: Point, loss: f64) {
+        self.ledger.push(Measured {
+            bytes: self.space.bytes(&point),
+            // A map that breaks the model is as bad as can be, and no number to compare with.
+            loss: if loss.is_nan() { f64::INFINITY } else { loss },
+            point,
+        });
+    }
+
     fn left(&self) -> usize {
         self.effort.max_evals.saturating_sub(self.ledger.all.len())
     }
@@ -187,12 +202,7 @@ impl<'a> Strategy<'a> {
             ));
         }
         for (point, loss) in new.into_iter().zip(losses) {
-            self.ledger.push(Measured {
-                bytes: self.space.bytes(&point),
-                // A map that breaks the model is as bad as can be, and no number to compare with.
-                loss: if loss.is_nan() { f64::INFINITY } else { loss },
-                point,
-            });
+            self.note(point, loss);
         }
         (self.observe)(&self.ledger);
         Ok(())
