@@ -14,7 +14,7 @@ use crate::adapter::Adapter;
 use crate::backend::BackendOptions;
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, OneBit};
-use crate::infer::Model;
+use crate::infer::{LoadPlan, Model};
 use crate::platform::Instant;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
@@ -98,7 +98,7 @@ impl Session {
             .ok_or_else(|| Error::Request("no model is loaded".into()))
     }
 
-    /// Open a `.1bit` and load it. Emits `Progress`, then `Loaded` or `Error`; after an error the model loaded before still works.
+    /// Open a `.1bit` and load it. Emits `Planned`, `Progress`, then `Loaded` or `Error`; after an error the model loaded before still works.
     pub async fn load(
         &mut self,
         source: &dyn ByteSource,
@@ -155,6 +155,12 @@ impl Session {
         )
         .await?;
         let total = source.len();
+        let plan = LoadPlan::new(backend.as_ref(), &device_reason, &meta.config, total)?;
+        let fits = plan.check(&backend.limits());
+        emit(Event::Planned {
+            plan: Box::new(plan),
+        });
+        fits?;
         let model = Model::load_adapted(backend, &file, source, adapter, &mut |done| {
             emit(Event::Progress { done, total });
         })

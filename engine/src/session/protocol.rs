@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::DeviceInfo;
 use crate::config::{LayerBitMap, ModelConfig};
-use crate::infer::Sampling;
+use crate::infer::{LoadPlan, Sampling};
 
 /// Where to run. `Auto`: a real GPU if there is one, otherwise the CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,8 @@ pub enum Command {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum Event {
+    /// Loading a model: what it takes, and where. An `Error` follows if that is too much; nothing of it was read then.
+    Planned { plan: Box<LoadPlan> },
     /// Loading a model: bytes read so far.
     Progress { done: u64, total: u64 },
     /// A model is ready. Boxed: it is much larger than the other events.
