@@ -9,3 +9,13 @@ pub fn describe(thrown: JsValue) -> String {
     }
     thrown.as_string().unwrap_or_else(|| format!("{thrown:?}"))
 }
+
+/// The kind of an error as browsers name it, e.g. "AbortError".
+pub fn kind(thrown: &JsValue) -> String {
+    field(thrown, "name").as_string().unwrap_or_default()
+}
+
+/// A field of an object; undefined where there is none.
+pub fn field(object: &JsValue, name: &str) -> JsValue {
+    js_sys::Reflect::get(object, &JsValue::from_str(name)).unwrap_or_default()
+}

@@ -4,6 +4,7 @@
 mod conversation;
 mod loading;
 mod settings;
+mod shelf;
 
 use std::collections::VecDeque;
 
@@ -11,7 +12,7 @@ use leptos::prelude::*;
 use ternary_core::session::{DeviceChoice, Event, ModelInfo};
 
 use super::engine::Engine;
-use crate::protocol::{Report, Source};
+use crate::protocol::{Report, Shelf, Source};
 pub use conversation::{Exchange, Mode, Outcome, Running};
 pub use loading::{Load, LoadStage};
 pub use settings::{MAX_SEED, Settings};
@@ -23,6 +24,8 @@ pub struct Notice {
     pub detail: String,
     /// The engine is gone and must be started again.
     pub engine_died: bool,
+    /// Says on a button that the load that failed can be tried again.
+    pub again: Option<&'static str>,
 }
 
 /// The state of the page: a handle of signals, copied freely.
@@ -43,13 +46,17 @@ pub struct AppState {
     pub notice: RwSignal<Option<Notice>>,
     pub settings: RwSignal<Settings>,
     pub panel_open: RwSignal<bool>,
+    /// The models kept in this browser.
+    pub shelf: RwSignal<Shelf>,
+    /// A file is being copied there.
+    pub keeping: RwSignal<bool>,
     /// Raised when the prompt should have the keyboard.
     pub focus_prompt: Trigger,
     exchange_count: StoredValue<usize>,
     engine: StoredValue<Option<Engine>, LocalStorage>,
     /// Where the loaded model came from, and the device it was asked to run on.
     loaded: StoredValue<Option<(Source, DeviceChoice)>, LocalStorage>,
-    /// What to load again while nothing is loaded: the last that failed.
+    /// The last that could not be loaded: what to try again.
     failed: StoredValue<Source, LocalStorage>,
 }
 
@@ -69,6 +76,8 @@ impl AppState {
             notice: RwSignal::new(None),
             settings: RwSignal::new(Settings::restore()),
             panel_open: RwSignal::new(false),
+            shelf: RwSignal::new(Shelf::default()),
+            keeping: RwSignal::new(false),
             focus_prompt: Trigger::new(),
             exchange_count: StoredValue::new(0),
             engine: StoredValue::new_local(None),
@@ -97,10 +106,15 @@ impl AppState {
     }
 
     pub fn fail(self, title: &str, detail: String) {
+        self.tell(title, detail, None);
+    }
+
+    fn tell(self, title: &str, detail: String, again: Option<&'static str>) {
         self.notice.set(Some(Notice {
             title: title.to_owned(),
             detail,
             engine_died: false,
+            again,
         }));
     }
 
@@ -122,11 +136,21 @@ impl AppState {
 
     fn hear(self, report: Report) {
         match report {
-            Report::Ready => self.request_first_load(),
+            Report::Ready => {
+                self.list_kept();
+                self.request_first_load();
+            }
             Report::Fetched { done, total } => self.load_advanced(LoadStage::Fetching, done, total),
             Report::NothingShipped => self.load_found_nothing(),
+            Report::Cancelled => self.load_cancelled(),
+            Report::Unreachable(message) => self.load_unreachable(message),
+            Report::Damaged { message, url } => self.load_damaged(message, url),
+            Report::Shelf(shelf) => self.shelf_came(shelf),
+            Report::ShelfFailed(message) => self.fail("The kept models", message),
+            Report::DeviceLost => self.device_lost(),
             Report::Panicked(message) => self.engine_died(message),
             Report::Event(event) => match event {
+                Event::Planned { plan } => self.load_planned(*plan),
                 Event::Progress { done, total } => {
                     self.load_advanced(LoadStage::Reading, done, total);
                 }
@@ -155,6 +179,7 @@ impl AppState {
             title: "The engine stopped".to_owned(),
             detail: message,
             engine_died: true,
+            again: None,
         }));
     }
 
