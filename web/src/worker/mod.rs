@@ -3,6 +3,8 @@
 mod fetch;
 mod source;
 
+use std::rc::Rc;
+
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
 use ternary_core::session::{DeviceChoice, Event, Session};
@@ -62,7 +64,7 @@ async fn load(session: &mut Session, source: Source, device: DeviceChoice) {
         },
     };
     match opened {
-        Ok(file) => session.load(&file, device, &mut emit).await,
+        Ok(file) => session.load(Rc::new(file), device, &mut emit).await,
         Err(problem) => error(problem),
     }
 }
