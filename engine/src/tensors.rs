@@ -39,6 +39,14 @@ pub fn parse(bytes: &[u8]) -> Result<Tensors, String> {
 
 /// A safetensors file of f32 tensors (name, shape, values).
 pub fn serialize(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>, String> {
+    serialize_with(tensors, None)
+}
+
+/// As [`serialize`], with texts by name in the file's metadata.
+pub fn serialize_with(
+    tensors: &[(String, Vec<usize>, Vec<f32>)],
+    metadata: Option<HashMap<String, String>>,
+) -> Result<Vec<u8>, String> {
     let views = tensors
         .iter()
         .map(|(name, shape, values)| {
@@ -47,5 +55,5 @@ pub fn serialize(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>, 
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| e.to_string())?;
-    safetensors::serialize(views, None).map_err(|e| e.to_string())
+    safetensors::serialize(views, metadata).map_err(|e| e.to_string())
 }

@@ -18,7 +18,7 @@ fn fixture(name: &str) -> PathBuf {
 
 #[test]
 fn a_model_of_version_1_answers_as_it_did() {
-    let source = FileSource::open(&fixture("v1.1bit")).unwrap();
+    let source = std::rc::Rc::new(FileSource::open(&fixture("v1.1bit")).unwrap());
     let mut session = Session::with_threads(1);
     let mut text = String::new();
     let mut failure = None;
@@ -27,7 +27,7 @@ fn a_model_of_version_1_answers_as_it_did() {
         Event::Error { message } => failure = Some(message),
         _ => {}
     };
-    pollster::block_on(session.load(&source, DeviceChoice::Cpu, &mut emit));
+    pollster::block_on(session.load(source, DeviceChoice::Cpu, &mut emit));
     let sampling = Sampling {
         temperature: 0.0,
         repetition_penalty: 1.0,

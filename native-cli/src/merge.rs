@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use std::rc::Rc;
 use ternary_core::adapter::{self, Adapter, MatrixChange, base_checksum};
 use ternary_core::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
 use ternary_core::infer;
@@ -64,11 +65,11 @@ pub fn run(a: &Merge) -> Result<()> {
             let text = std::fs::read_to_string(data)
                 .with_context(|| format!("cannot read {} as UTF-8 text", data.display()))?;
             let base = model::source(&a.model.model, None)?;
-            let file = MemorySource::new(&a.output.display().to_string(), bytes);
+            let file = Rc::new(MemorySource::new(&a.output.display().to_string(), bytes));
             Ok(Losses {
-                before: loss(a, base.as_ref(), None, &text)?,
-                unmerged: loss(a, base.as_ref(), Some(&adapter), &text)?,
-                merged: loss(a, &file, None, &text)?,
+                before: loss(a, base.clone(), None, &text)?,
+                unmerged: loss(a, base, Some(adapter.clone()), &text)?,
+                merged: loss(a, file, None, &text)?,
             })
         })
         .transpose()?;
@@ -94,7 +95,12 @@ pub fn run(a: &Merge) -> Result<()> {
     Ok(())
 }
 
-fn loss(a: &Merge, source: &dyn ByteSource, adapter: Option<&Adapter>, text: &str) -> Result<f64> {
+fn loss(
+    a: &Merge,
+    source: Rc<dyn ByteSource>,
+    adapter: Option<Adapter>,
+    text: &str,
+) -> Result<f64> {
     let (mut session, _) = model::load(source, adapter, a.model.device, a.model.threads)?;
     let loaded = session.loaded()?;
     let tokenizer = loaded

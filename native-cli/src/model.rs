@@ -1,6 +1,7 @@
 //! Opening what `--model` names.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -19,14 +20,14 @@ use ternary_core::train::checkpoint::{self, Companions};
 use crate::args::{ModelArgs, SamplingArgs};
 
 /// The bytes of a `.1bit`: a file, or a checkpoint folder quantised in memory; with `bit_map`, either in that map.
-pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Box<dyn ByteSource>> {
+pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Rc<dyn ByteSource>> {
     if bit_map.is_some() || checkpoint::is_checkpoint_path(path) {
         let mut opened = parameters(path)?;
         if let Some(bit_map) = bit_map {
             opened.remap(bit_map)?;
         }
         let bytes = opened.encode(path, Packing::Ternary2, Dense::No)?;
-        return Ok(Box::new(MemorySource::new(
+        return Ok(Rc::new(MemorySource::new(
             &path.display().to_string(),
             bytes,
         )));
@@ -37,7 +38,7 @@ pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Box<dyn ByteSource>
             path.display()
         );
     }
-    Ok(Box::new(FileSource::open(path)?))
+    Ok(Rc::new(FileSource::open(path)?))
 }
 
 /// A model as training sees it.
@@ -139,12 +140,12 @@ pub fn open(a: &ModelArgs) -> Result<(Session, ModelInfo)> {
         .map(|path| checkpoint::read_adapter(path))
         .transpose()?;
     let source = source(&a.model, a.bit_map.as_deref())?;
-    load(source.as_ref(), adapter.as_ref(), a.device, a.threads)
+    load(source, adapter, a.device, a.threads)
 }
 
 pub fn load(
-    source: &dyn ByteSource,
-    adapter: Option<&Adapter>,
+    source: Rc<dyn ByteSource>,
+    adapter: Option<Adapter>,
     device: DeviceChoice,
     threads: usize,
 ) -> Result<(Session, ModelInfo)> {

@@ -4,11 +4,14 @@
 //! |---|---|
 //! | `adapter_config.json` | rank, alpha, target modules, the base's name and [`Checksum`] |
 //! | `adapter_model.safetensors` | f32 `base_model.model.MODULE.lora_A.weight` `[r, in]`, `…lora_B.weight` `[out, r]` |
+//!
+//! Where a download can be one file only, `adapter_config.json` is a text of that name in the safetensors' metadata.
 
 mod merge;
 
 pub use merge::{MatrixChange, Merged, merge};
 
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{LoraConfig, MatrixKind, ModelConfig, QuantMode};
@@ -257,6 +260,41 @@ impl Adapter {
                 })
                 .collect(),
         })
+    }
+
+    /// An adapter of one file: the weights, with the config in their metadata.
+    ///
+    /// # Errors
+    /// As [`Adapter::parse`]; weights without a config.
+    pub fn parse_file(bytes: &[u8]) -> Result<Self> {
+        let (_, header) =
+            SafeTensors::read_metadata(bytes).map_err(|e| invalid(WEIGHTS_FILE, e))?;
+        let config = header.metadata().as_ref().and_then(|m| m.get(CONFIG_FILE));
+        let config = config.ok_or_else(|| {
+            invalid(
+                WEIGHTS_FILE,
+                format!(
+                    "its metadata hold no {CONFIG_FILE}; give the folder that holds both files"
+                ),
+            )
+        })?;
+        Self::parse(config, bytes)
+    }
+
+    /// The bytes of an adapter of one file; `config` is the base's.
+    pub fn to_file(&self, config: &ModelConfig) -> Result<Vec<u8>> {
+        let trained = params::trained(config, Some(&self.lora)).into_iter();
+        let tensors: Vec<_> = trained
+            .filter_map(|p| {
+                let values = self.tensors.get(&p.name)?.clone();
+                Some((Self::file_name(&p.name), p.shape, values))
+            })
+            .collect();
+        let about = [(
+            CONFIG_FILE.to_owned(),
+            Self::config_json(&self.lora, &self.base)?,
+        )];
+        tensors::serialize_with(&tensors, Some(about.into())).map_err(Error::Checkpoint)
     }
 
     /// Contents of `adapter_config.json`.

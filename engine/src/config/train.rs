@@ -137,7 +137,7 @@ impl TrainConfig {
     /// as nothing and take larger steps.
     pub fn finetune(lora: Option<LoraConfig>) -> Self {
         let base = TrainConfig {
-            lr: if lora.is_some() { 5e-4 } else { 1e-4 },
+            lr: if lora.is_some() { 2e-3 } else { 1e-3 },
             weight_decay: 0.0,
             max_steps: 500,
             lora,

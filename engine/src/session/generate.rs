@@ -1,7 +1,7 @@
 //! The reply loop: reuse of the KV cache, prefill, decode, stop conditions, figures.
 
 use super::protocol::{Event, FinishReason, Stats};
-use super::{Loaded, StopHandle};
+use super::{Loaded, StopHandle, no_tokenizer};
 use crate::error::{Error, Result};
 use crate::infer::{Sampler, Sampling};
 use crate::model::RECENT;
@@ -59,9 +59,7 @@ pub(super) async fn run(
 ) -> Result<()> {
     sampling.validate()?;
     let start = Instant::now();
-    let tokenizer = loaded.tokenizer.as_ref().ok_or_else(|| {
-        Error::Request("this model carries no tokenizer, so it cannot read text".into())
-    })?;
+    let tokenizer = loaded.tokenizer.as_ref().ok_or_else(no_tokenizer)?;
     let model = &mut loaded.model;
     let context = model.config().max_seq_len;
 

@@ -1,22 +1,30 @@
 //! The only door for the page and the command line.
 
 mod device;
+mod explore;
 mod generate;
 mod protocol;
+mod tune;
 
+use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use device::open_backend;
+pub use explore::{MatrixDiff, Measured, Weights, Which};
 pub use protocol::{Command, DeviceChoice, Event, FinishReason, Message, ModelInfo, Stats};
+pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back};
 
 use crate::adapter::Adapter;
 use crate::backend::BackendOptions;
 use crate::error::{Error, Result};
-use crate::format::{ByteSource, OneBit};
+use crate::format::{ByteSource, MemorySource, OneBit};
 use crate::infer::{LoadPlan, Model};
 use crate::platform::Instant;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
+use explore::{Compared, Measuring};
+use tune::Tuning;
 
 /// Ends the running reply after its current token. Cheap to clone; works from a message handler while the session is busy.
 #[derive(Clone, Debug, Default)]
@@ -37,12 +45,23 @@ impl StopHandle {
 }
 
 /// A model ready to answer.
-#[derive(Debug)]
 pub struct Loaded {
     pub model: Model,
     pub tokenizer: Option<Tokenizer>,
     pub template: Option<ChatTemplate>,
     pub info: ModelInfo,
+    /// Where it came from: looking at weights and training read it again.
+    source: Rc<dyn ByteSource>,
+    file: OneBit,
+    adapter: Option<Adapter>,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One user's model and what it is doing. Commands go in, events come out.
@@ -50,9 +69,10 @@ pub struct Loaded {
 /// ```
 /// use ternary_core::infer::Sampling;
 /// use ternary_core::platform::FileSource;
+/// use std::rc::Rc;
 /// use ternary_core::session::{Command, DeviceChoice, Event, Session};
 ///
-/// let source = FileSource::open("tests/fixtures/v1.1bit".as_ref())?;
+/// let source = Rc::new(FileSource::open("tests/fixtures/v1.1bit".as_ref())?);
 /// let mut session = Session::with_threads(1);
 /// let mut text = String::new();
 /// let mut emit = |event| match event {
@@ -60,18 +80,31 @@ pub struct Loaded {
 ///     Event::Error { message } => panic!("{message}"),
 ///     _ => {}
 /// };
-/// pollster::block_on(session.load(&source, DeviceChoice::Cpu, &mut emit));
+/// pollster::block_on(session.load(source, DeviceChoice::Cpu, &mut emit));
 /// let sampling = Sampling { temperature: 0.0, max_tokens: 8, ..Sampling::default() };
 /// let prompt = "The cat".into();
 /// pollster::block_on(session.handle(Command::Generate { prompt, sampling }, &mut emit));
 /// assert!(!text.is_empty());
 /// # Ok::<(), ternary_core::Error>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Session {
     loaded: Option<Loaded>,
     stop: StopHandle,
     threads: usize,
+    /// The device asked for with the loaded model.
+    device: DeviceChoice,
+    compared: Option<Compared>,
+    measuring: Option<Measuring>,
+    tuning: Option<Box<Tuning>>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("loaded", &self.loaded)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -101,7 +134,7 @@ impl Session {
     /// Open a `.1bit` and load it. Emits `Planned`, `Progress`, then `Loaded` or `Error`; after an error the model loaded before still works.
     pub async fn load(
         &mut self,
-        source: &dyn ByteSource,
+        source: Rc<dyn ByteSource>,
         device: DeviceChoice,
         emit: &mut dyn FnMut(Event),
     ) {
@@ -111,30 +144,56 @@ impl Session {
     /// As [`Session::load`], with an adapter beside the model.
     pub async fn load_adapted(
         &mut self,
-        source: &dyn ByteSource,
-        adapter: Option<&Adapter>,
+        source: Rc<dyn ByteSource>,
+        adapter: Option<Adapter>,
         device: DeviceChoice,
         emit: &mut dyn FnMut(Event),
     ) {
-        match self.try_load(source, adapter, device, emit).await {
-            Ok(info) => emit(Event::Loaded {
-                model: Box::new(info),
-            }),
-            Err(e) => emit(Event::Error {
-                message: format!("{}: {e}", source.name()),
-            }),
+        let name = source.name();
+        let result = self.try_load(source, adapter, device, emit).await;
+        if let Err(e) = result {
+            emit(Event::Error {
+                message: format!("{name}: {e}"),
+            });
         }
+    }
+
+    /// Compare a file with the loaded model. Answered by `Compared`; its weights can be asked for until another is compared.
+    pub async fn compare(&mut self, source: Rc<dyn ByteSource>, emit: &mut dyn FnMut(Event)) {
+        let name = source.name();
+        if let Err(e) = self.try_compare(source, emit).await {
+            emit(Event::Error {
+                message: format!("{name}: {e}"),
+            });
+        }
+    }
+
+    async fn try_compare(
+        &mut self,
+        source: Rc<dyn ByteSource>,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        let file = OneBit::open(source.as_ref()).await?;
+        let with = Compared { source, file };
+        let changes = explore::compare(self.loaded()?, &with).await?;
+        let name = match with.file.metadata.name.as_str() {
+            "" => with.source.name(),
+            name => name.to_owned(),
+        };
+        self.compared = Some(with);
+        emit(Event::Compared { name, changes });
+        Ok(())
     }
 
     async fn try_load(
         &mut self,
-        source: &dyn ByteSource,
-        adapter: Option<&Adapter>,
+        source: Rc<dyn ByteSource>,
+        adapter: Option<Adapter>,
         device: DeviceChoice,
         emit: &mut dyn FnMut(Event),
-    ) -> Result<ModelInfo> {
+    ) -> Result<()> {
         let start = Instant::now();
-        let file = OneBit::open(source).await?;
+        let file = OneBit::open(source.as_ref()).await?;
         let meta = &file.metadata;
         let tokenizer = meta
             .tokenizer
@@ -161,9 +220,15 @@ impl Session {
             plan: Box::new(plan),
         });
         fits?;
-        let model = Model::load_adapted(backend, &file, source, adapter, &mut |done| {
-            emit(Event::Progress { done, total });
-        })
+        let model = Model::load_adapted(
+            backend,
+            &file,
+            source.as_ref(),
+            adapter.as_ref(),
+            &mut |done| {
+                emit(Event::Progress { done, total });
+            },
+        )
         .await?;
         let info = ModelInfo {
             name: if meta.name.is_empty() {
@@ -188,42 +253,186 @@ impl Session {
             tokenizer,
             template,
             info: info.clone(),
+            source,
+            file,
+            adapter,
         });
-        Ok(info)
+        self.device = device;
+        // They belong to the model before.
+        (self.compared, self.measuring, self.tuning) = (None, None, None);
+        emit(Event::Loaded {
+            model: Box::new(info),
+        });
+        Ok(())
     }
 
-    /// Do what `command` says. Emits `Token`s, then `Finished` or `Error`.
+    /// Do what `command` says: the events that answer it, or `Error`.
     pub async fn handle(&mut self, command: Command, emit: &mut dyn FnMut(Event)) {
         self.stop.clear();
-        let stop = self.stop.clone();
-        let result = match (self.loaded.as_mut(), command) {
-            (None, Command::Reset) => Ok(()),
-            (None, _) => Err(Error::Request(
-                "no model is loaded yet; load a .1bit file first".into(),
-            )),
-            (Some(loaded), Command::Reset) => {
-                loaded.model.truncate(0);
-                Ok(())
-            }
-            (Some(loaded), Command::Generate { prompt, sampling }) => {
-                generate::run(loaded, &prompt, &sampling, &stop, emit).await
-            }
-            (Some(loaded), Command::Chat { messages, sampling }) => {
-                match loaded.chat_prompt(&messages) {
-                    Ok(prompt) => generate::run(loaded, &prompt, &sampling, &stop, emit).await,
-                    Err(e) => Err(e),
-                }
-            }
-        };
-        if let Err(e) = result {
+        if let Err(e) = self.answer(command, emit).await {
             emit(Event::Error {
                 message: e.to_string(),
             });
         }
     }
+
+    async fn answer(&mut self, command: Command, emit: &mut dyn FnMut(Event)) -> Result<()> {
+        let stop = self.stop.clone();
+        let (device, threads) = (self.device, self.threads);
+        if self.loaded.is_none() && matches!(command, Command::Reset) {
+            return Ok(());
+        }
+        let loaded = self.loaded.as_mut().ok_or_else(|| {
+            Error::Request("no model is loaded yet; load a .1bit file first".into())
+        })?;
+        match command {
+            Command::Reset => loaded.model.truncate(0),
+            Command::Generate { prompt, sampling } => {
+                generate::run(loaded, &prompt, &sampling, &stop, emit).await?;
+            }
+            Command::Chat { messages, sampling } => {
+                let prompt = loaded.chat_prompt(&messages)?;
+                generate::run(loaded, &prompt, &sampling, &stop, emit).await?;
+            }
+            Command::Weights { name, of } => {
+                let (source, file) = match (of, &self.compared) {
+                    (Which::Loaded, _) => (&loaded.source, &loaded.file),
+                    (Which::Compared, Some(with)) => (&with.source, &with.file),
+                    (Which::Compared, None) => {
+                        return Err(Error::Request("no file is compared yet".into()));
+                    }
+                };
+                let weights = explore::weights(source.as_ref(), file, of, &name).await?;
+                emit(Event::Weights {
+                    weights: Box::new(weights),
+                });
+            }
+            Command::Measure { map, text } => {
+                loaded.unadapted()?;
+                let subject = (&map, text.as_str());
+                explore::measure(
+                    &mut self.measuring,
+                    loaded,
+                    subject,
+                    (device, threads),
+                    emit,
+                )
+                .await?;
+            }
+            Command::Export { map } => {
+                loaded.unadapted()?;
+                let bytes = explore::export(loaded, &map).await?;
+                let name = file_name(&loaded.info.name, "1bit");
+                emit(Event::File { name, bytes });
+            }
+            Command::Adopt { map } => {
+                loaded.unadapted()?;
+                let bytes = explore::export(loaded, &map).await?;
+                let source = MemorySource::new(&loaded.source.name(), bytes);
+                self.try_load(Rc::new(source), None, device, emit).await?;
+            }
+            Command::PlanTune { settings } => {
+                let plan = tune::plan(loaded, &settings, device, threads).await?;
+                emit(Event::TunePlan { plan });
+            }
+            Command::Tune { settings } => {
+                // The one before goes first: two may not fit.
+                self.tuning = None;
+                let tuning = Tuning::new(loaded, settings, device, threads).await?;
+                let tuning = self.tuning.insert(Box::new(tuning));
+                emit(tuning.started());
+                tuning.run(loaded, &stop, emit).await?;
+            }
+            Command::ContinueTune => {
+                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+                emit(tuning.started());
+                tuning.run(loaded, &stop, emit).await?;
+            }
+            Command::RestoreTune { state } => {
+                self.tuning = None;
+                let tuning = Tuning::restore(loaded, &state, device, threads).await?;
+                let tuning = self.tuning.insert(Box::new(tuning));
+                emit(tuning.started());
+                emit(tuning.stopped());
+            }
+            Command::ExportTune { keep } => {
+                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+                let name = tune::tuned_name(&loaded.info.name);
+                let (name, bytes) = match keep {
+                    Keep::Model => (file_name(&name, "1bit"), tuning.model(loaded).await?),
+                    Keep::Adapter => {
+                        let adapter = tuning.adapter().await?.ok_or_else(|| {
+                            Error::Request(
+                                "every weight was trained: there is no adapter; take the model"
+                                    .into(),
+                            )
+                        })?;
+                        let name = file_name(&format!("{name} adapter"), "safetensors");
+                        (name, adapter.to_file(&loaded.file.metadata.config)?)
+                    }
+                };
+                emit(Event::File { name, bytes });
+            }
+            Command::KeepTune => {
+                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+                match tuning.adapter().await? {
+                    Some(adapter) => {
+                        let source = loaded.source.clone();
+                        self.try_load(source, Some(adapter), device, emit).await?;
+                    }
+                    None => {
+                        let name = tune::tuned_name(&loaded.info.name);
+                        let bytes = tuning.model(loaded).await?;
+                        let source = MemorySource::new(&file_name(&name, "1bit"), bytes);
+                        self.try_load(Rc::new(source), None, device, emit).await?;
+                    }
+                }
+            }
+            Command::DiscardTune => self.tuning = None,
+        }
+        Ok(())
+    }
+}
+
+fn no_tokenizer() -> Error {
+    Error::Request("this model carries no tokenizer, so it cannot read text".into())
+}
+
+fn no_tuning() -> Error {
+    Error::Request("there is no fine-tuning to go on with; start one".into())
+}
+
+/// "Stories, fine-tuned" → "stories-fine-tuned.1bit".
+fn file_name(title: &str, extension: &str) -> String {
+    let words = title.split(|c: char| !c.is_alphanumeric());
+    let words: Vec<String> = words
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let stem = match words.is_empty() {
+        true => "model".to_owned(),
+        false => words.join("-"),
+    };
+    format!("{stem}.{extension}")
 }
 
 impl Loaded {
+    /// # Errors
+    /// A model without a tokenizer.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().ok_or_else(no_tokenizer)
+    }
+
+    /// Refuse what would leave an adapter out.
+    fn unadapted(&self) -> Result<()> {
+        match self.adapter {
+            None => Ok(()),
+            Some(_) => Err(Error::Request(
+                "this model answers with an adapter beside it, which would be left out; load the model itself, or a merged one".into(),
+            )),
+        }
+    }
+
     fn chat_prompt(&self, messages: &[Message]) -> Result<String> {
         let template = self.template.as_ref().ok_or_else(|| {
             Error::Request("this model has no chat template; continue a text instead".into())

@@ -6,6 +6,9 @@ use crate::backend::DeviceInfo;
 use crate::config::{LayerBitMap, ModelConfig};
 use crate::infer::{LoadPlan, Sampling};
 
+use super::explore::{MatrixDiff, Measured, Weights, Which};
+use super::tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings};
+
 /// Where to run. `Auto`: a real GPU if there is one, otherwise the CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -61,6 +64,33 @@ pub enum Command {
     },
     /// Forget the KV cache; the next request starts from nothing. Answered by nothing.
     Reset,
+    /// A matrix as the file has it. Answered by `Weights`.
+    Weights { name: String, of: Which },
+    /// Mean loss of `text` with the model in `map`. Answered by `Measured`.
+    Measure { map: LayerBitMap, text: String },
+    /// The model's file in another bit-map. Answered by `File`.
+    Export { map: LayerBitMap },
+    /// Go on with the model in another bit-map. Answered as a load is.
+    Adopt { map: LayerBitMap },
+    /// What a fine-tuning would take. Answered by `TunePlan`.
+    PlanTune { settings: TuneSettings },
+    /// Fine-tune the model, until it is done or stopped. Answered by `TuneStarted`, `TunePoint`s, `TuneSample`s, `TuneChanges`, `TuneState`s
+    /// and one `TuneStopped`.
+    Tune { settings: TuneSettings },
+    /// Go on with the fine-tuning that was stopped. Answered as `Tune` is.
+    ContinueTune,
+    /// Make what a `TuneState` holds the stopped fine-tuning of the loaded model, which must be the one it was made from. Answered by
+    /// `TuneStarted` and `TuneStopped`.
+    RestoreTune {
+        #[serde(with = "serde_bytes")]
+        state: Vec<u8>,
+    },
+    /// What the fine-tuning made so far, as a file. Answered by `File`.
+    ExportTune { keep: Keep },
+    /// Answer with what the fine-tuning made so far from now on, and forget the fine-tuning. Answered as a load is.
+    KeepTune,
+    /// Forget the fine-tuning. Answered by nothing.
+    DiscardTune,
 }
 
 /// What a session says.
@@ -68,17 +98,80 @@ pub enum Command {
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum Event {
     /// Loading a model: what it takes, and where. An `Error` follows if that is too much; nothing of it was read then.
-    Planned { plan: Box<LoadPlan> },
+    Planned {
+        plan: Box<LoadPlan>,
+    },
     /// Loading a model: bytes read so far.
-    Progress { done: u64, total: u64 },
+    Progress {
+        done: u64,
+        total: u64,
+    },
     /// A model is ready. Boxed: it is much larger than the other events.
-    Loaded { model: Box<ModelInfo> },
+    Loaded {
+        model: Box<ModelInfo>,
+    },
     /// Text to append to the reply.
-    Token { text: String },
+    Token {
+        text: String,
+    },
     /// The reply is complete.
-    Finished { reason: FinishReason, stats: Stats },
+    Finished {
+        reason: FinishReason,
+        stats: Stats,
+    },
+    Weights {
+        weights: Box<Weights>,
+    },
+    /// What another file has other than the loaded one.
+    Compared {
+        name: String,
+        changes: Vec<MatrixDiff>,
+    },
+    Measured {
+        measured: Box<Measured>,
+    },
+    /// A file to be saved under `name`.
+    File {
+        name: String,
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
+    TunePlan {
+        plan: TunePlan,
+    },
+    /// The fine-tuning begins, or goes on from the points it had.
+    TuneStarted {
+        plan: TunePlan,
+        settings: Box<TuneSettings>,
+        points: Vec<TunePoint>,
+    },
+    TunePoint {
+        point: TunePoint,
+    },
+    /// Text that the model writes as it is now.
+    TuneSample {
+        sample: Sampled,
+    },
+    /// Codes that are others than when the fine-tuning began.
+    TuneChanges {
+        step: usize,
+        changes: Vec<MatrixDiff>,
+    },
+    /// Everything that going on after a restart needs.
+    TuneState {
+        step: usize,
+        #[serde(with = "serde_bytes")]
+        state: Vec<u8>,
+    },
+    /// The fine-tuning stands still at `step`; it can go on if it is not `done`.
+    TuneStopped {
+        step: usize,
+        done: bool,
+    },
     /// The request failed; the session, and a model loaded before, still work.
-    Error { message: String },
+    Error {
+        message: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -83,8 +83,13 @@ pub fn read_safetensors(path: &Path) -> Result<Tensors> {
     tensors::parse(&bytes).map_err(|e| Error::Checkpoint(format!("{}: {e}", path.display())))
 }
 
-/// An adapter's folder: itself, or the checkpoint it [names](resolve).
+/// An adapter: its folder, the checkpoint the folder [names](resolve), or an adapter of one file.
 pub fn read_adapter(path: &Path) -> Result<Adapter> {
+    if path.is_file() {
+        let bytes = std::fs::read(path).at("read", path)?;
+        return Adapter::parse_file(&bytes)
+            .map_err(|e| Error::Checkpoint(format!("{}: {e}", path.display())));
+    }
     let dir = resolve(path)?;
     if !dir.join(adapter::CONFIG_FILE).is_file() {
         return Err(Error::Checkpoint(format!(

@@ -12,6 +12,7 @@ mod lines;
 mod memory;
 #[cfg(feature = "native")]
 mod run;
+mod snapshot;
 mod start;
 #[cfg(feature = "native")]
 mod stats;
@@ -20,6 +21,7 @@ mod trainer;
 pub use memory::MemoryPlan;
 #[cfg(feature = "native")]
 pub use run::{Observer, RunOptions, RunSummary, Update, run};
+pub use snapshot::snapshot_note;
 pub use start::{Start, Teacher};
 #[cfg(feature = "native")]
 pub use stats::{CodeStats, MatrixStats};

@@ -4,6 +4,7 @@ mod gemm;
 mod train;
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -36,9 +37,9 @@ pub fn run(a: &Bench) -> Result<()> {
     if let Some(shape) = a.train {
         return train::run(a, shape);
     }
-    let source: Box<dyn ByteSource> = match (&a.model, a.synthetic) {
+    let source: Rc<dyn ByteSource> = match (&a.model, a.synthetic) {
         (Some(path), _) => model::source(path, None)?,
-        (None, Some(shape)) => Box::new(synthetic(shape, a.head)?),
+        (None, Some(shape)) => Rc::new(synthetic(shape, a.head)?),
         (None, None) => {
             anyhow::bail!("give --model PATH, or --synthetic 5m or 100m for a random model")
         }
@@ -51,7 +52,7 @@ pub fn run(a: &Bench) -> Result<()> {
     };
     let mut all = Vec::new();
     for threads in counts {
-        let (mut session, info) = model::load(source.as_ref(), None, a.device, threads)?;
+        let (mut session, info) = model::load(source.clone(), None, a.device, threads)?;
         let context = info.config.max_seq_len;
         ensure!(
             context >= 3,

@@ -43,10 +43,10 @@ pub fn divergence(model: &Path, prompt: &str, text: &str) -> Result<Divergence> 
 
 async fn find(model: &Path, prompt: &str, text: &str) -> Result<Divergence> {
     let mut session = Session::new();
-    let source = FileSource::open(model)?;
+    let source = std::rc::Rc::new(FileSource::open(model)?);
     let mut failure = None;
     session
-        .load(&source, DeviceChoice::Cpu, &mut |event| {
+        .load(source, DeviceChoice::Cpu, &mut |event| {
             if let Event::Error { message } = event {
                 failure = Some(message);
             }

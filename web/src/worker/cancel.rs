@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use web_sys::{AbortController, AbortSignal};
 
-/// Given up what runs, from a message handler, while it runs.
+/// Gives up the load that runs, from a message handler, while it runs.
 #[derive(Clone, Default)]
 pub struct Cancel(Rc<RefCell<Option<AbortController>>>);
 
@@ -16,6 +16,11 @@ impl Cancel {
         let signal = controller.as_ref().map(AbortController::signal);
         *self.0.borrow_mut() = controller;
         signal
+    }
+
+    /// From here on there is nothing to give up.
+    pub fn end(&self) {
+        *self.0.borrow_mut() = None;
     }
 
     pub fn cancel(&self) {

@@ -1,5 +1,7 @@
 //! Getting a model, from wherever it is, into the session.
 
+use std::rc::Rc;
+
 use ternary_core::format::OneBit;
 use ternary_core::session::{DeviceChoice, Event, Session};
 use web_sys::AbortSignal;
@@ -36,13 +38,17 @@ async fn try_load(
         Err(problem) => return problem.tell(),
     };
     let name = opened.kept.as_ref().map_or(name, |kept| kept.name.clone());
-    let file = BlobSource::new(name, opened.blob, cancel.cloned());
+    let file = Rc::new(BlobSource::new(name, opened.blob, cancel.cloned()));
     let mut failure = None;
     session
-        .load(&file, device, &mut |event| match event {
-            Event::Error { message } => failure = Some(message),
-            event => emit(event),
-        })
+        .load(
+            Rc::<BlobSource>::clone(&file),
+            device,
+            &mut |event| match event {
+                Event::Error { message } => failure = Some(message),
+                event => emit(event),
+            },
+        )
         .await;
     let Some(message) = failure else { return };
     if is_cancelled(cancel) {

@@ -55,6 +55,8 @@ async fn serve(mut session: Session, mut queue: UnboundedReceiver<Request>, canc
         match request {
             Request::Load { source, device } => {
                 load::load(&mut session, source, device, cancel.begin()).await;
+                // The session goes on reading the file.
+                cancel.end();
             }
             Request::Run(command) => {
                 session.handle(command, &mut emit).await;

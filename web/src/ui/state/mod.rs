@@ -162,6 +162,8 @@ impl AppState {
                     self.reply_failed(message);
                 }
                 Event::Error { message } => self.load_failed(message),
+                // Answers to what this page does not ask.
+                _ => {}
             },
         }
     }

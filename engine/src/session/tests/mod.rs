@@ -1,5 +1,8 @@
 //! A session in-process, on a small random model.
 
+mod explore;
+mod tune;
+
 use std::collections::HashMap;
 
 use super::*;
@@ -33,7 +36,7 @@ fn file() -> Vec<u8> {
         name: "tiny".into(),
         config,
         tokenizer: Some(tokenizer.to_json().unwrap()),
-        chat_template: Some(include_str!("../../../config/chat_template.jinja").into()),
+        chat_template: Some(include_str!("../../../../config/chat_template.jinja").into()),
         ..Metadata::default()
     };
     encode(metadata, &values, Packing::Base3, Dense::No).unwrap()
@@ -43,7 +46,7 @@ fn session() -> Session {
     let mut session = Session::with_threads(1);
     let events = events(|emit| {
         pollster::block_on(session.load(
-            &MemorySource::new("tiny.1bit", file()),
+            Rc::new(MemorySource::new("tiny.1bit", file())),
             DeviceChoice::Cpu,
             emit,
         ));
@@ -164,7 +167,7 @@ fn errors_leave_the_model_usable() {
     broken[middle] ^= 4;
     let seen = events(|emit| {
         pollster::block_on(s.load(
-            &MemorySource::new("broken.1bit", broken),
+            Rc::new(MemorySource::new("broken.1bit", broken)),
             DeviceChoice::Cpu,
             emit,
         ));
