@@ -14,6 +14,12 @@ pub enum Request {
         device: DeviceChoice,
     },
     Run(Command),
+    /// Open a file beside the loaded model.
+    Compare {
+        source: Source,
+    },
+    /// Forget the fine-tuning that the browser keeps.
+    ForgetTune,
     /// End the running reply after its current token.
     Stop,
 }
@@ -54,6 +60,10 @@ pub enum Report {
     /// No model comes with this page.
     NothingShipped,
     Event(Event),
+    /// The browser keeps the fine-tuning as it was after this step.
+    TuneSaved {
+        step: usize,
+    },
     /// The engine died; only a new worker helps.
     Panicked(String),
 }

@@ -232,6 +232,7 @@ impl Session {
             },
             description: meta.description.clone(),
             file_bytes: total,
+            matrix_bytes: explore::matrix_bytes(&file)?,
             parameters: meta.config.parameter_count(),
             bit_map: meta.config.bit_map(),
             config: meta.config.clone(),
@@ -287,6 +288,10 @@ impl Session {
             Command::Chat { messages, sampling } => {
                 let prompt = loaded.chat_prompt(&messages)?;
                 generate::run(loaded, &prompt, &sampling, &stop, emit).await?;
+            }
+            Command::Move { device } => {
+                let (source, adapter) = (loaded.source.clone(), loaded.adapter.clone());
+                self.try_load(source, adapter, device, emit).await?;
             }
             Command::Weights { name, of } => {
                 let (source, file) = match (of, &self.compared) {

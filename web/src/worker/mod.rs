@@ -47,6 +47,12 @@ async fn serve(mut session: Session, mut queue: UnboundedReceiver<Request>) {
         match request {
             Request::Load { source, device } => load(&mut session, source, device).await,
             Request::Run(command) => session.handle(command, &mut emit).await,
+            Request::Compare { source } => match open(source).await {
+                Ok(Some(file)) => session.compare(Rc::new(file), &mut emit).await,
+                Ok(None) => post(&Report::NothingShipped),
+                Err(problem) => error(problem),
+            },
+            Request::ForgetTune => {}
             // Handled on arrival: it must not wait for what it ends.
             Request::Stop => {}
         }
@@ -54,19 +60,23 @@ async fn serve(mut session: Session, mut queue: UnboundedReceiver<Request>) {
 }
 
 async fn load(session: &mut Session, source: Source, device: DeviceChoice) {
-    let opened = match source {
-        Source::File(file) => Ok(BlobSource::new(file.name(), file.into())),
-        Source::Url(url) => fetch::model(&url).await,
-        Source::Shipped => match fetch::shipped().await {
-            Ok(Some(url)) => fetch::model(&url).await,
-            Ok(None) => return post(&Report::NothingShipped),
-            Err(problem) => Err(problem),
-        },
-    };
-    match opened {
-        Ok(file) => session.load(Rc::new(file), device, &mut emit).await,
+    match open(source).await {
+        Ok(Some(file)) => session.load(Rc::new(file), device, &mut emit).await,
+        Ok(None) => post(&Report::NothingShipped),
         Err(problem) => error(problem),
     }
+}
+
+/// The file of a source; none where the page ships none.
+async fn open(source: Source) -> Result<Option<BlobSource>, String> {
+    Ok(Some(match source {
+        Source::File(file) => BlobSource::new(file.name(), file.into()),
+        Source::Url(url) => fetch::model(&url).await?,
+        Source::Shipped => match fetch::shipped().await? {
+            Some(url) => fetch::model(&url).await?,
+            None => return Ok(None),
+        },
+    }))
 }
 
 fn emit(event: Event) {
