@@ -34,7 +34,7 @@ fn main() {
         let mut source = String::new();
         compose(&root, path, &mut BTreeSet::new(), &mut source);
         let module = validate(stem, &source);
-        fs::write(out.join(format!("{stem}.wgsl")), &source).expect("OUT_DIR is writable");
+        fs::write(out.join(format!("{stem}.wgsl")), bare(&source)).expect("OUT_DIR is writable");
         describe(stem, &module, &mut table);
         names.push(stem.to_uppercase());
     }
@@ -71,6 +71,20 @@ fn compose(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>, source: &mut 
             }
         }
     }
+}
+
+/// Without comments and indentation: every visitor of the page downloads it.
+fn bare(source: &str) -> String {
+    let mut text = String::new();
+    for line in source.lines() {
+        // WGSL has no strings that `//` could stand in, and no file here uses /* */.
+        let code = line.split("//").next().unwrap_or_default().trim();
+        if !code.is_empty() {
+            text.push_str(code);
+            text.push('\n');
+        }
+    }
+    text
 }
 
 fn validate(stem: &str, source: &str) -> Module {

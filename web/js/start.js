@@ -3,3 +3,6 @@ const { js, wasm } = document.querySelector("script[data-wasm]").dataset;
 const url = (path) => new URL(path, document.baseURI).href;
 const { default: init } = await import(url(js));
 await init({ module_or_path: url(wasm) });
+
+// Keeps the page for the next visit without a network. Only https and this machine itself may; elsewhere the page works without.
+await navigator.serviceWorker?.register(`service-worker.js?${wasm.split("/").pop()}`).catch(console.warn);

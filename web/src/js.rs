@@ -36,3 +36,13 @@ pub fn save(name: &str, bytes: &[u8]) -> Result<(), String> {
     // The download has taken hold of the bytes by then.
     Url::revoke_object_url(&url).map_err(describe)
 }
+
+/// The kind of an error as browsers name it, e.g. "AbortError".
+pub fn kind(thrown: &JsValue) -> String {
+    field(thrown, "name").as_string().unwrap_or_default()
+}
+
+/// A field of an object; undefined where there is none.
+pub fn field(object: &JsValue, name: &str) -> JsValue {
+    js_sys::Reflect::get(object, &JsValue::from_str(name)).unwrap_or_default()
+}

@@ -18,10 +18,27 @@ pub enum Request {
     Compare {
         source: Source,
     },
+    /// Take up the fine-tuning that the browser keeps; its model is loaded as `Source::Tuning` before.
+    RestoreTune,
     /// Forget the fine-tuning that the browser keeps.
     ForgetTune,
     /// End the running reply after its current token.
     Stop,
+    /// Give up the load under way. What has arrived of a download stays for the next attempt.
+    Cancel,
+    /// About the models kept in this browser; done at once, beside whatever else runs.
+    Shelf(ShelfRequest),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ShelfRequest {
+    /// Answered by `Report::Shelf`, like the others.
+    List,
+    Keep(#[serde(with = "serde_wasm_bindgen::preserve")] web_sys::File),
+    Delete {
+        id: String,
+        name: String,
+    },
 }
 
 /// Where a model comes from. A file crosses as a handle; its bytes stay where they are until the worker reads them.
@@ -31,6 +48,13 @@ pub enum Source {
     Shipped,
     Url(String),
     File(#[serde(with = "serde_wasm_bindgen::preserve")] web_sys::File),
+    /// A model kept in this browser.
+    Stored {
+        id: String,
+        name: String,
+    },
+    /// The model that the kept fine-tuning began with.
+    Tuning,
 }
 
 impl Source {
@@ -43,8 +67,39 @@ impl Source {
                 path.rsplit('/').next().unwrap_or(path).to_owned()
             }
             Source::File(file) => file.name(),
+            Source::Stored { name, .. } => name.clone(),
+            Source::Tuning => "the model of the fine-tuning".to_owned(),
         }
     }
+}
+
+/// A model in this browser's own store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    pub id: String,
+    pub name: String,
+    /// Where it came from, if it was downloaded.
+    pub url: Option<String>,
+    /// In all, and of these here: fewer after an interruption.
+    pub bytes: u64,
+    pub present: u64,
+}
+
+impl Kept {
+    pub fn complete(&self) -> bool {
+        self.present == self.bytes
+    }
+}
+
+/// Everything kept in this browser.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shelf {
+    pub models: Vec<Kept>,
+    /// Bytes this page uses of those the browser lets it have; 0 where it does not tell.
+    pub used: u64,
+    pub quota: u64,
+    /// Whether the browser promised not to clear them by itself.
+    pub persisted: bool,
 }
 
 /// From the worker to the page.
@@ -59,11 +114,30 @@ pub enum Report {
     },
     /// No model comes with this page.
     NothingShipped,
+    /// The load under way was given up on request.
+    Cancelled,
+    /// The load under way could not get its file; another attempt goes on where this one ended.
+    Unreachable(String),
+    /// A kept model is not what was downloaded. It is gone now, and can be had again from `url`.
+    Damaged {
+        message: String,
+        url: String,
+    },
+    Shelf(Shelf),
+    /// What was asked of the kept models could not be done.
+    ShelfFailed(String),
     Event(Event),
     /// The browser keeps the fine-tuning as it was after this step.
     TuneSaved {
         step: usize,
     },
+    /// A fine-tuning of an earlier visit can go on.
+    Unfinished {
+        step: usize,
+        steps: usize,
+    },
+    /// The GPU is gone, and with it the model on it. Sent after the failure that showed it.
+    DeviceLost,
     /// The engine died; only a new worker helps.
     Panicked(String),
 }

@@ -7,6 +7,7 @@
 
 mod bundle;
 mod check;
+mod package;
 mod serve;
 mod setup;
 mod shell;
@@ -26,11 +27,12 @@ cargo xtask <command>
   setup                      only the set-up, for both
   check                      formatting, clippy (native, wasm32, without std), documentation
   build-web                  the release page in dist/, within its size budget
+  package                    the engine for other pages, as an npm package in target/package/
   ci                         check, then test
   shipped-text SHARED OUT    the training text of the shipped model, from SHARED/data
   help                       this text
 
-The page needs the wasm32 target, trunk and wasm-bindgen; the tests also Chromium and a Vulkan driver.
+The page needs the wasm32 target, trunk and wasm-bindgen; the tests also Chromium, a Vulkan driver and axe-core.
 Whatever is missing is announced before it is installed. Tools built from crates.io go to
 $XDG_CACHE_HOME/ternary-core (default ~/.cache/ternary-core), never to ~/.cargo/bin.
 ";
@@ -60,6 +62,7 @@ fn dispatch() -> Result<()> {
         "setup" => setup::everything(),
         "check" => check::check(),
         "build-web" => bundle::set_up_and_build(),
+        "package" => package::build_and_assemble(),
         "ci" => check::check().and_then(|()| test::test()),
         "shipped-text" => match rest {
             [shared, out] => shipped_text::run(shared.as_ref(), out.as_ref()),

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::bundle;
 use crate::check::WEB_CRATE;
+use crate::package;
 use crate::setup::{self, browser};
 use crate::shell::{cargo, run, step};
 use crate::workspace;
@@ -26,6 +27,7 @@ pub fn test() -> Result<()> {
     ]))?;
 
     bundle::build(&tools.page)?;
+    package::assemble()?;
 
     step(
         "the command line: it makes the page's test model, and writes what the page's text must equal",
@@ -37,5 +39,6 @@ pub fn test() -> Result<()> {
         // One at a time: a software GPU leaves no core for a second page.
         .args(["test", "-p", PAGE_TESTS, "--", "--test-threads=1"])
         .env(browser::VARIABLE, tools.chromium)
+        .env("TERNARY_AXE", tools.axe)
         .env("TERNARY_DIST", workspace::dist()))
 }

@@ -120,6 +120,8 @@ impl MemoryUse {
 pub struct MemoryLimits {
     /// Bytes of the largest buffer an operation can use.
     pub buffer: Option<u64>,
+    /// The same of a weight matrix, which an operation may use in parts.
+    pub matrix: Option<u64>,
     /// Bytes in all.
     pub total: Option<u64>,
 }
@@ -172,6 +174,11 @@ pub trait Backend {
     fn memory(&self) -> MemoryUse;
 
     fn limits(&self) -> MemoryLimits;
+
+    /// Whether the device is gone, so that every later call fails.
+    fn is_lost(&self) -> bool {
+        false
+    }
 
     /// Forget all programs and shared buffers.
     fn clear(&mut self);

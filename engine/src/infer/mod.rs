@@ -2,10 +2,12 @@
 
 mod evaluate;
 mod model;
+mod plan;
 mod sampler;
 
 pub use evaluate::{Evaluation, evaluate};
 pub use model::Model;
+pub use plan::LoadPlan;
 pub use sampler::Sampler;
 
 use serde::{Deserialize, Serialize};

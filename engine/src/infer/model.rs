@@ -1,7 +1,7 @@
 //! A loaded model: weights on a backend, programs recorded once, a KV cache that knows its tokens.
 
 use crate::adapter::{Adapter, base_checksum};
-use crate::backend::{Backend, DeviceInfo, ProgramId, elements};
+use crate::backend::{Backend, DeviceInfo, MemoryUse, ProgramId, elements};
 use crate::config::{LoraConfig, ModelConfig, QuantMode};
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, Encoding, FormatError, OneBit, TensorEntry, TensorRows};
@@ -11,7 +11,7 @@ use crate::program::{BufferId, Elem, Knobs};
 use crate::quant::tile::TileWriter;
 
 /// Tokens of one prefill run.
-const PREFILL: usize = 64;
+pub(super) const PREFILL: usize = 64;
 
 struct Step {
     program: ProgramId,
@@ -120,6 +120,10 @@ impl Model {
             prepare(backend.as_mut(), &config, rows, Logits::Last, lora)
         };
         let (decode, prefill) = (last(1)?, last(rows)?);
+        // A GPU that ran out of memory says so only to someone who waits for it.
+        backend
+            .download(&format!("weight.{}", params::FINAL_NORM))
+            .await?;
         Ok(Model {
             backend,
             config,
@@ -148,6 +152,16 @@ impl Model {
     /// KV cache, in bytes.
     pub fn cache_bytes(&self) -> usize {
         cache_bytes(&self.config)
+    }
+
+    /// What is allocated.
+    pub fn memory(&self) -> MemoryUse {
+        self.backend.memory()
+    }
+
+    /// Whether the GPU is gone: nothing but loading the model again helps.
+    pub fn is_lost(&self) -> bool {
+        self.backend.is_lost()
     }
 
     /// Tokens in the cache.

@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use device::open_backend;
 pub use explore::{MatrixDiff, Measured, Weights, Which};
 pub use protocol::{Command, DeviceChoice, Event, FinishReason, Message, ModelInfo, Stats};
-pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back};
+pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
 
 use crate::adapter::Adapter;
 use crate::backend::BackendOptions;
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, MemorySource, OneBit};
-use crate::infer::Model;
+use crate::infer::{LoadPlan, Model};
 use crate::platform::Instant;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 use explore::{Compared, Measuring};
@@ -131,7 +131,12 @@ impl Session {
             .ok_or_else(|| Error::Request("no model is loaded".into()))
     }
 
-    /// Open a `.1bit` and load it. Emits `Progress`, then `Loaded` or `Error`; after an error the model loaded before still works.
+    /// The loaded model's file.
+    pub fn source(&self) -> Option<Rc<dyn ByteSource>> {
+        self.loaded.as_ref().map(|loaded| loaded.source.clone())
+    }
+
+    /// Open a `.1bit` and load it. Emits `Planned`, `Progress`, then `Loaded` or `Error`; after an error the model loaded before still works.
     pub async fn load(
         &mut self,
         source: Rc<dyn ByteSource>,
@@ -214,6 +219,12 @@ impl Session {
         )
         .await?;
         let total = source.len();
+        let plan = LoadPlan::new(backend.as_ref(), &device_reason, &meta.config, total)?;
+        let fits = plan.check(&backend.limits());
+        emit(Event::Planned {
+            plan: Box::new(plan),
+        });
+        fits?;
         let model = Model::load_adapted(
             backend,
             &file,

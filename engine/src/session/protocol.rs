@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::DeviceInfo;
 use crate::config::{LayerBitMap, ModelConfig};
-use crate::infer::Sampling;
+use crate::infer::{LoadPlan, Sampling};
 
 use super::explore::{MatrixDiff, Measured, Weights, Which};
 use super::tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings};
@@ -99,6 +99,10 @@ pub enum Command {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum Event {
+    /// Loading a model: what it takes, and where. An `Error` follows if that is too much; nothing of it was read then.
+    Planned {
+        plan: Box<LoadPlan>,
+    },
     /// Loading a model: bytes read so far.
     Progress {
         done: u64,

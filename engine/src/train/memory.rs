@@ -203,8 +203,8 @@ mod tests {
         };
         let check = |limits| check(&backend, &config, &wanted, None, &plan(64), &limits);
         let total = |bytes| MemoryLimits {
-            buffer: None,
             total: Some(bytes),
+            ..MemoryLimits::default()
         };
         assert!(check(total(plan(64).total())).is_ok());
         let error = check(total(plan(10).total())).unwrap_err().to_string();
@@ -215,7 +215,7 @@ mod tests {
         assert!(error.contains("no batch size would"), "{error}");
         let buffer = MemoryLimits {
             buffer: Some(plan(64).largest - 1),
-            total: None,
+            ..MemoryLimits::default()
         };
         assert!(
             check(buffer)

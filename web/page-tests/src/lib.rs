@@ -5,6 +5,7 @@
 
 mod browser;
 mod devtools;
+pub mod huge;
 pub mod onebit;
 mod page;
 mod server;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 pub use browser::Browser;
 pub use page::{Findings, Page};
-pub use server::Server;
+pub use server::{Served, Server};
 
 /// Where the server has the tiny model.
 pub const TINY: &str = "/tiny.1bit";
@@ -27,6 +28,24 @@ pub const TINY: &str = "/tiny.1bit";
 /// The repository's root.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// axe-core's script: `$TERNARY_AXE`, or where the set-up puts it.
+fn axe() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("TERNARY_AXE") {
+        return Ok(PathBuf::from(named));
+    }
+    let folder = root().join("target/axe-core");
+    let files = fs::read_dir(&folder).into_iter().flatten().flatten();
+    files
+        .map(|file| file.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "js"))
+        .with_context(|| {
+            format!(
+                "no axe-core in {}: `cargo xtask setup` fetches it",
+                folder.display()
+            )
+        })
 }
 
 /// The built page, and a browser to open it in; both are started once for all tests of a binary.
@@ -37,6 +56,32 @@ pub struct Stage {
     pub dist: PathBuf,
     /// The model the page loads by itself.
     pub shipped: PathBuf,
+}
+
+impl Stage {
+    /// The page in a folder of its own, whose worker runs `prelude` before the engine: to stand in for another machine. Gives
+    /// the folder's address.
+    pub fn altered(&self, folder: &str, prelude: &str) -> Result<String> {
+        for entry in fs::read_dir(&self.dist)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                self.server
+                    .add(&format!("/{folder}/{name}"), fs::read(entry.path())?)?;
+            }
+        }
+        let start = fs::read_to_string(self.dist.join("worker-start.js"))?;
+        self.server.add(
+            &format!("/{folder}/worker-start.js"),
+            format!("{prelude}\n{start}"),
+        )?;
+        self.server.add(
+            &format!("/{folder}/tiny.1bit"),
+            fs::read(onebit::tiny_model()?)?,
+        )?;
+        // The server knows no folders' index pages.
+        Ok(format!("{}/{folder}/index.html", self.server.origin()))
+    }
 }
 
 /// The stage all tests share. A missing browser or an unbuilt page fails the test that asks.

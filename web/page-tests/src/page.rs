@@ -14,9 +14,16 @@ use crate::devtools::{DevTools, Event};
 
 pub struct Page {
     devtools: Arc<DevTools>,
-    context: String,
+    profile: Arc<Profile>,
+    target: String,
     session: String,
     origin: String,
+}
+
+/// What tabs share: files, caches, settings. Gone with the last of them.
+struct Profile {
+    devtools: Arc<DevTools>,
+    context: String,
 }
 
 /// What should not have happened.
@@ -38,26 +45,35 @@ impl Findings {
 
 impl Page {
     pub(crate) fn open(devtools: Arc<DevTools>, url: &str) -> Result<Self> {
-        let text = |value: &Value| {
-            value
-                .as_str()
-                .map(str::to_owned)
-                .context("an identifier is missing")
-        };
-        let context = text(
-            &devtools.call("", "Target.createBrowserContext", json!({}))?["browserContextId"],
-        )?;
+        let context = devtools.call("", "Target.createBrowserContext", json!({}))?;
+        let profile = Arc::new(Profile {
+            devtools,
+            context: identifier(&context["browserContextId"])?,
+        });
+        Self::open_in(profile, url)
+    }
+
+    /// Another tab of the same profile.
+    pub fn another(&self, url: &str) -> Result<Self> {
+        Self::open_in(Arc::clone(&self.profile), url)
+    }
+
+    fn open_in(profile: Arc<Profile>, url: &str) -> Result<Self> {
+        let devtools = Arc::clone(&profile.devtools);
         let target = devtools.call(
             "",
             "Target.createTarget",
-            json!({ "url": "about:blank", "browserContextId": context }),
+            json!({ "url": "about:blank", "browserContextId": profile.context }),
         )?;
-        let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        let session = text(&devtools.call("", "Target.attachToTarget", attach)?["sessionId"])?;
+        let target = identifier(&target["targetId"])?;
+        let attach = json!({ "targetId": target, "flatten": true });
+        let attached = devtools.call("", "Target.attachToTarget", attach)?;
+        let session = identifier(&attached["sessionId"])?;
         let origin = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let page = Self {
             devtools,
-            context,
+            profile,
+            target,
             session,
             origin,
         };
@@ -191,12 +207,37 @@ impl Page {
     pub fn emulate(&self, width: u32, height: u32, scheme: &str) -> Result<()> {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.call("Emulation.setDeviceMetricsOverride", metrics)?;
-        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.prefer("prefers-color-scheme", scheme)
+    }
+
+    /// Sets what the system asks of pages, e.g. "prefers-reduced-motion".
+    pub fn prefer(&self, feature: &str, value: &str) -> Result<()> {
+        let features = json!([{ "name": feature, "value": value }]);
         self.call(
             "Emulation.setEmulatedMedia",
             json!({ "features": features }),
         )
         .map(|_| ())
+    }
+
+    /// Why the page could not be installed as an app.
+    pub fn manifest_problems(&self) -> Result<Vec<String>> {
+        let manifest = self.call("Page.getAppManifest", json!({}))?;
+        ensure!(
+            !manifest["data"].as_str().unwrap_or_default().is_empty(),
+            "no manifest: {manifest}"
+        );
+        let errors = manifest["errors"].as_array().into_iter().flatten();
+        let mut problems: Vec<String> = errors.map(Value::to_string).collect();
+        let answer = self.call("Page.getInstallabilityErrors", json!({}))?;
+        let reasons = answer["installabilityErrors"].as_array();
+        for reason in reasons.into_iter().flatten() {
+            // Every page of these tests is in a profile that leaves nothing behind.
+            if reason["errorId"] != "in-incognito" {
+                problems.push(reason.to_string());
+            }
+        }
+        Ok(problems)
     }
 
     pub fn screenshot(&self, file: &Path) -> Result<()> {
@@ -214,6 +255,22 @@ impl Page {
             findings.is_clean(),
             "the page did what it must not: {findings:#?}"
         );
+        Ok(())
+    }
+
+    /// Fails on what axe-core finds serious or critical in the page as it is now.
+    pub fn assert_accessible(&self) -> Result<()> {
+        if self.evaluate("typeof axe")? != "object" {
+            self.evaluate(&fs::read_to_string(crate::axe()?)?)?;
+        }
+        let found = self.evaluate(
+            "axe.run(document, { resultTypes: ['violations'] }).then(found => found.violations \
+             .filter(rule => ['serious', 'critical'].includes(rule.impact)) \
+             .flatMap(rule => rule.nodes.map(node => `${rule.id}: ${node.html}\\n${node.failureSummary}`)))",
+        )?;
+        let found = found.as_array().context("axe-core gave no answer")?;
+        let lines: Vec<&str> = found.iter().filter_map(Value::as_str).collect();
+        ensure!(found.is_empty(), "not accessible:\n{}", lines.join("\n"));
         Ok(())
     }
 
@@ -312,15 +369,24 @@ impl Page {
     }
 }
 
+fn identifier(value: &Value) -> Result<String> {
+    let text = value.as_str().context("an identifier is missing")?;
+    Ok(text.to_owned())
+}
+
 impl Drop for Page {
     fn drop(&mut self) {
+        let target = json!({ "targetId": self.target });
         // The browser may be gone already.
+        self.devtools.call("", "Target.closeTarget", target).ok();
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        let context = json!({ "browserContextId": self.context });
         self.devtools
-            .call(
-                "",
-                "Target.disposeBrowserContext",
-                json!({ "browserContextId": self.context }),
-            )
+            .call("", "Target.disposeBrowserContext", context)
             .ok();
     }
 }

@@ -1,35 +1,67 @@
-//! A static file server on a port of its own: what the page needs from any host, and no more.
+//! A static file server on a port of its own: what the page needs from any host, and the ways in which hosts fail.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-/// Serves a folder, and pages that a test adds to it.
+/// How a file is served that a test adds.
+#[derive(Clone, Debug, Default)]
+pub struct Served {
+    pub content: Vec<u8>,
+    /// Sent as its ETag. Files with one can be asked for in part.
+    pub tag: Option<String>,
+    /// So many answers break off in the middle.
+    pub cuts: usize,
+    /// Pause after every piece of the content.
+    pub pause: Duration,
+}
+
+/// Bytes sent between two pauses.
+const PIECE: usize = 16 << 10;
+
+/// A request for a file that a test added.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub method: String,
+    /// Where the bytes asked for begin, if not at the file's beginning.
+    pub from: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    added: Mutex<HashMap<String, Served>>,
+    asked: Mutex<HashMap<String, Vec<Asked>>>,
+    down: AtomicBool,
+}
+
+/// Serves a folder, and files that a test adds to it.
 pub struct Server {
     origin: String,
-    extra: Arc<Mutex<HashMap<String, Vec<u8>>>>,
+    shared: Arc<Shared>,
 }
 
 impl Server {
     pub fn start(folder: PathBuf) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let origin = format!("http://{}", listener.local_addr()?);
-        let extra = Arc::new(Mutex::new(HashMap::new()));
-        let shared = Arc::clone(&extra);
+        let shared = Arc::new(Shared::default());
+        let own = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (folder, extra) = (folder.clone(), Arc::clone(&shared));
+                let (folder, shared) = (folder.clone(), Arc::clone(&own));
                 // A browser that goes away in the middle of an answer is no failure of the page's.
-                thread::spawn(move || answer(stream, &folder, &extra).ok());
+                thread::spawn(move || answer(stream, &folder, &shared).ok());
             }
         });
-        Ok(Self { origin, extra })
+        Ok(Self { origin, shared })
     }
 
     /// "http://127.0.0.1:port"
@@ -39,26 +71,52 @@ impl Server {
 
     /// Makes `path` ("/name") answer with `content`.
     pub fn add(&self, path: &str, content: impl Into<Vec<u8>>) -> Result<()> {
-        let mut extra = self
-            .extra
-            .lock()
-            .map_err(|_| anyhow!("the server's thread died"))?;
-        extra.insert(path.to_owned(), content.into());
+        self.serve(
+            path,
+            Served {
+                content: content.into(),
+                ..Served::default()
+            },
+        )
+    }
+
+    pub fn serve(&self, path: &str, served: Served) -> Result<()> {
+        let added = self.shared.added.lock();
+        let mut added = added.map_err(|_| anyhow!("the server's thread died"))?;
+        added.insert(path.to_owned(), served);
         Ok(())
+    }
+
+    /// The requests so far for a file that was added.
+    pub fn asked(&self, path: &str) -> Vec<Asked> {
+        let asked = lock(&self.shared.asked);
+        asked.get(path).cloned().unwrap_or_default()
+    }
+
+    /// While it is down, every connection ends at once.
+    pub fn set_down(&self, down: bool) {
+        self.shared.down.store(down, Ordering::Relaxed);
     }
 }
 
-fn answer(
-    mut stream: TcpStream,
-    folder: &Path,
-    extra: &Mutex<HashMap<String, Vec<u8>>>,
-) -> Result<()> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
+    if shared.down.load(Ordering::Relaxed) {
+        return Ok(());
+    }
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut request = String::new();
     reader.by_ref().take(8192).read_line(&mut request)?;
-    let mut header = String::new();
-    while reader.by_ref().take(8192).read_line(&mut header)? > 2 {
-        header.clear();
+    let mut headers = HashMap::new();
+    let mut line = String::new();
+    while reader.by_ref().take(8192).read_line(&mut line)? > 2 {
+        if let Some((name, value)) = line.split_once(':') {
+            headers.insert(name.to_lowercase(), value.trim().to_owned());
+        }
+        line.clear();
     }
     let mut words = request.split_whitespace();
     let (method, target) = (
@@ -68,20 +126,86 @@ fn answer(
     let path = target.split(['?', '#']).next().unwrap_or("/");
     let path = if path == "/" { "/index.html" } else { path };
 
-    let added = extra.lock().ok().and_then(|extra| extra.get(path).cloned());
-    let content = added.or_else(|| read(folder, path));
-    let (status, content) = match content {
-        Some(content) => ("200 OK", content),
-        None => ("404 Not Found", b"not found".to_vec()),
+    let added = {
+        let mut added = lock(&shared.added);
+        let found = added.get(path).cloned();
+        if let Some(served) = added.get_mut(path).filter(|_| method == "GET") {
+            served.cuts = served.cuts.saturating_sub(1);
+        }
+        found
+    };
+    let is_added = added.is_some();
+    let from_folder = || {
+        Some(Served {
+            content: read(folder, path)?,
+            ..Served::default()
+        })
+    };
+    let found = added.or_else(from_folder);
+    let (status, mut served) = match found {
+        Some(served) => ("200 OK", served),
+        None => (
+            "404 Not Found",
+            Served {
+                content: b"not found".to_vec(),
+                ..Served::default()
+            },
+        ),
+    };
+    let from = headers
+        .get("range")
+        .and_then(|range| {
+            range
+                .strip_prefix("bytes=")?
+                .strip_suffix('-')?
+                .parse()
+                .ok()
+        })
+        .filter(|from| *from < served.content.len())
+        .filter(|_| served.tag.is_some() && headers.get("if-range") == served.tag.as_ref())
+        .unwrap_or(0);
+    if is_added {
+        let mut asked = lock(&shared.asked);
+        asked.entry(path.to_owned()).or_default().push(Asked {
+            method: method.to_owned(),
+            from,
+        });
+    }
+    let total = served.content.len();
+    let content = served.content.split_off(from);
+    let status = if from > 0 {
+        "206 Partial Content"
+    } else {
+        status
     };
     write!(
         stream,
-        "HTTP/1.1 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n",
         media_type(path),
         content.len()
     )?;
-    if method != "HEAD" {
-        stream.write_all(&content)?;
+    if let Some(tag) = &served.tag {
+        write!(stream, "ETag: {tag}\r\n")?;
+    }
+    if from > 0 {
+        write!(
+            stream,
+            "Content-Range: bytes {from}-{}/{total}\r\n",
+            total - 1
+        )?;
+    }
+    write!(stream, "\r\n")?;
+    if method == "HEAD" {
+        return Ok(());
+    }
+    let end = if served.cuts > 0 {
+        content.len() / 2
+    } else {
+        content.len()
+    };
+    for piece in content[..end].chunks(PIECE) {
+        stream.write_all(piece)?;
+        thread::sleep(served.pause);
     }
     Ok(())
 }
@@ -106,6 +230,8 @@ fn media_type(path: &str) -> &'static str {
         Some("wasm") => "application/wasm",
         Some("css") => "text/css",
         Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("webmanifest") => "application/manifest+json",
         _ => "application/octet-stream",
     }
 }

@@ -45,6 +45,15 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// "8 s", or "3 min" from a minute and a half on.
+pub fn seconds(time: f64) -> String {
+    if time < 90.0 {
+        format!("{:.0} s", time.ceil())
+    } else {
+        format!("{:.0} min", time / 60.0)
+    }
+}
+
 /// "31 tokens/s", with a decimal where it matters.
 pub fn speed(tokens_per_second: f64) -> String {
     let decimals = usize::from(tokens_per_second < 10.0);

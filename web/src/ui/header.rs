@@ -72,8 +72,8 @@ fn Mark() -> impl IntoView {
         <svg class="mark" viewBox="0 0 32 32" aria-hidden="true">
             <rect class="mark-ground" width="32" height="32" rx="7" />
             <rect class="mark-minus" x="4.5" y="14.25" width="7" height="3.5" rx="1.75" />
-            <circle class="mark-zero" cx="16" cy="16" r="2.4" />
-            <path class="mark-plus" d="M24 12.25v7.5M20.25 16h7.5" />
+            <circle class="mark-zero" cx="15.4" cy="16" r="2.4" />
+            <path class="mark-plus" d="M24.25 12.75v6.5M21 16h6.5" />
         </svg>
     }
 }

@@ -9,6 +9,7 @@ mod engine;
 mod explorer;
 mod figures;
 mod header;
+mod kept_models;
 mod load_progress;
 mod message;
 mod model_card;
@@ -70,6 +71,7 @@ fn App() -> impl IntoView {
         </main>
         <aside id="panel" aria-label="Model and settings" class:open=state.panel_open>
             <model_card::ModelCard />
+            <kept_models::KeptModels />
             <device_picker::DevicePicker />
             <settings_panel::SettingsPanel />
         </aside>

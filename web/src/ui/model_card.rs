@@ -15,11 +15,27 @@ pub fn ModelCard() -> impl IntoView {
         Some(model) => facts(&model).into_any(),
         None => view! { <p class="hint">"None loaded yet."</p> }.into_any(),
     };
+    let keep = move || {
+        let file = state.unkept_file()?;
+        Some(view! {
+            <button
+                type="button"
+                id="keep"
+                disabled=state.keeping
+                on:click=move |_| state.keep(file.clone())
+            >
+                {move || if state.keeping.get() { "Keeping it" } else { "Keep in this browser" }}
+            </button>
+        })
+    };
     view! {
         <section aria-labelledby="model-title">
             <h2 id="model-title">"Model"</h2>
             {card}
-            <OpenFile />
+            <div class="row">
+                <OpenFile />
+                {keep}
+            </div>
         </section>
     }
 }

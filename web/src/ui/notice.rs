@@ -31,9 +31,14 @@ pub fn NoticeBar() -> impl IntoView {
                         }.into_any()
                     } else {
                         view! {
+                            <div class="notice-buttons">
+                            {notice.again.map(|label| view! {
+                                <button type="button" id="again" on:click=move |_| state.load_again()>{label}</button>
+                            })}
                             <button type="button" id="dismiss" on:click=move |_| state.dismiss_notice()>
                                 "Dismiss"
                             </button>
+                            </div>
                         }.into_any()
                     }}
                 </div>

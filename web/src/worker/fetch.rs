@@ -1,18 +1,29 @@
-//! Models from this page's own site.
+//! Models from this page's own site, into this browser's store.
 
-use js_sys::{Array, Reflect, Uint8Array};
+use std::time::Duration;
+
+use js_sys::{Array, Uint8Array};
 use serde::Deserialize;
-use wasm_bindgen::{JsCast, JsValue};
+use ternary_core::platform::Instant;
+use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, ReadableStreamDefaultReader, Response, Url};
+use web_sys::{AbortSignal, Blob, ReadableStreamDefaultReader, RequestInit, Response, Url};
 
-use super::source::BlobSource;
+use super::cancel::is_cancelled;
+use super::store::{self, Card, Store, Writer};
 use super::{post, scope};
-use crate::js::describe;
-use crate::protocol::{Report, Source};
+use crate::js::{describe, field};
+use crate::protocol::{Kept, Report, Source};
 
 const FOLDER: &str = "models/";
 const NOT_FOUND: u16 = 404;
+const PARTIAL: u16 = 206;
+/// Attempts that bring not a byte before a download is given up.
+const ATTEMPTS: usize = 4;
+/// Before another attempt.
+const PAUSE: Duration = Duration::from_millis(700);
+/// Between two reports of progress.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// `models/index.json`.
 #[derive(Deserialize)]
@@ -23,8 +34,8 @@ struct Index {
 
 /// The address of the model that comes with this page, if one does.
 pub async fn shipped() -> Result<Option<String>, String> {
-    let url = format!("{FOLDER}index.json");
-    let response = request(&url).await?;
+    let url = address(&format!("{FOLDER}index.json"))?;
+    let response = request(&url, RequestInit::new()).await?;
     if response.status() == NOT_FOUND {
         return Ok(None);
     }
@@ -38,45 +49,294 @@ pub async fn shipped() -> Result<Option<String>, String> {
     Ok(Some(format!("{FOLDER}{}", index.default)))
 }
 
-/// Downloads a model. The browser keeps the bytes, on disk where they are many.
-pub async fn model(url: &str) -> Result<BlobSource, String> {
+/// A model's bytes, and where they are kept if they are.
+pub struct Fetched {
+    pub blob: Blob,
+    pub kept: Option<Kept>,
+    /// It came just now.
+    pub fresh: bool,
+}
+
+/// What a server says about a file: enough to tell whether two answers are about the same bytes.
+#[derive(Clone, Default, PartialEq)]
+struct Version {
+    /// ETag or date.
+    tag: Option<String>,
+    /// 0: not said.
+    bytes: u64,
+}
+
+impl Version {
+    fn of(response: &Response) -> Self {
+        let header = |name: &str| response.headers().get(name).ok().flatten();
+        // The length of what is compressed on the way says nothing.
+        let plain = header("content-encoding").is_none();
+        let length = match header("content-range") {
+            Some(range) => range.rsplit('/').next().map(str::to_owned),
+            None => header("content-length").filter(|_| plain),
+        };
+        Self {
+            // A weak tag stands for bytes that may differ.
+            tag: header("etag")
+                .filter(|tag| !tag.starts_with("W/"))
+                .or_else(|| header("last-modified")),
+            bytes: length.and_then(|text| text.parse().ok()).unwrap_or(0),
+        }
+    }
+}
+
+/// A model from the store if this version of it is there, else downloaded into it, from where an earlier attempt ended.
+pub async fn model(url: &str, cancel: Option<&AbortSignal>) -> Result<Fetched, String> {
+    let url = address(url)?;
+    // A browser that keeps nothing holds the bytes for as long as the page is open.
+    let store = Store::open().await.ok();
+    let asked = request(&url, options("HEAD", cancel)).await;
+    let mut version = match &asked {
+        Ok(response) if response.ok() => Version::of(response),
+        // Offline, or gone from there: what is kept is what there is.
+        _ => {
+            if let Some(store) = &store
+                && let Some(kept) = store.from_url(&url).await
+            {
+                return from_store(store, kept, false).await;
+            }
+            Version::default()
+        }
+    };
+    loop {
+        match download(&url, &version, store.as_ref(), cancel).await {
+            Ok(fetched) => return Ok(fetched),
+            Err(Broken::Changed(newer)) => version = newer,
+            Err(Broken::Off(problem)) => return Err(problem),
+        }
+    }
+}
+
+/// Why a download ended early.
+enum Broken {
+    /// The file is another than it was.
+    Changed(Version),
+    Off(String),
+}
+
+impl From<String> for Broken {
+    fn from(problem: String) -> Self {
+        Broken::Off(problem)
+    }
+}
+
+async fn download(
+    url: &str,
+    version: &Version,
+    store: Option<&Store>,
+    cancel: Option<&AbortSignal>,
+) -> Result<Fetched, Broken> {
     let name = Source::Url(url.to_owned()).name();
-    let response = request(url).await?;
-    ok(&response, url)?;
-    let total = response
-        .headers()
-        .get("content-length")
-        .ok()
-        .flatten()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
-    let parts = Array::new();
-    let mut done = 0;
+    let id = store::id(&[
+        url,
+        version.tag.as_deref().unwrap_or_default(),
+        &version.bytes.to_string(),
+    ]);
+    let mut card = Card {
+        name,
+        url: Some(url.to_owned()),
+        bytes: version.bytes,
+    };
+    // Without room the model can still be used, as long as the page is open.
+    let store = match store {
+        Some(store) => {
+            let kept = store.kept(&id).await;
+            if let Some(kept) = kept
+                .as_ref()
+                .filter(|kept| kept.bytes > 0 && kept.complete())
+            {
+                return Ok(from_store(store, kept.clone(), false).await?);
+            }
+            let missing = version.bytes - kept.map_or(0, |kept| kept.present).min(version.bytes);
+            store::room_for(missing).await.is_ok().then_some(store)
+        }
+        None => None,
+    };
+    let mut sink = match store {
+        Some(store) => Sink::Kept(store.write(&id, &card).await?),
+        None => Sink::Held(Array::new(), 0),
+    };
+    // What can't be told apart from another version can't be continued.
+    if version.tag.is_none() || (version.bytes > 0 && sink.len() > version.bytes) {
+        sink.clear()?;
+    }
+    let mut attempts = ATTEMPTS;
+    loop {
+        let before = sink.len();
+        match pull(url, version, &mut sink, cancel).await {
+            Ok(()) => break,
+            Err(Broken::Changed(newer)) => {
+                drop(sink);
+                if let Some(store) = store {
+                    store.delete(&id, &card.name).await?;
+                }
+                return Err(Broken::Changed(newer));
+            }
+            Err(Broken::Off(problem)) => {
+                attempts = if sink.len() > before {
+                    ATTEMPTS
+                } else {
+                    attempts - 1
+                };
+                if attempts == 0 || is_cancelled(cancel) {
+                    return Err(Broken::Off(problem));
+                }
+                sleep(PAUSE).await;
+            }
+        }
+    }
+    card.bytes = sink.len();
+    match (sink, store) {
+        (Sink::Kept(writer), Some(store)) => {
+            if version.bytes != card.bytes {
+                store.put_card(&id, &card).await?;
+            }
+            drop(writer);
+            // Older versions of it have served their time.
+            for old in store.list().await? {
+                if old.url.as_deref() == Some(url) && old.id != id {
+                    store.delete(&old.id, &old.name).await.ok();
+                }
+            }
+            let kept = store.kept(&id).await.ok_or_else(|| gone(&card.name))?;
+            Ok(from_store(store, kept, true).await?)
+        }
+        (Sink::Held(parts, _), _) => Ok(Fetched {
+            blob: Blob::new_with_u8_array_sequence(&parts).map_err(describe)?,
+            kept: None,
+            fresh: true,
+        }),
+        (Sink::Kept(_), None) => Err(Broken::Off(gone(&card.name))),
+    }
+}
+
+pub async fn from_store(store: &Store, kept: Kept, fresh: bool) -> Result<Fetched, String> {
+    let file = store.file(&kept.id).await.map_err(|_| gone(&kept.name))?;
+    Ok(Fetched {
+        blob: file.into(),
+        kept: Some(kept),
+        fresh,
+    })
+}
+
+pub fn gone(name: &str) -> String {
+    format!("{name} is not kept in this browser any more")
+}
+
+/// Fetches what is missing in `sink`.
+async fn pull(
+    url: &str,
+    version: &Version,
+    sink: &mut Sink,
+    cancel: Option<&AbortSignal>,
+) -> Result<(), Broken> {
+    let from = sink.len();
+    if from > 0 && from == version.bytes {
+        return Ok(());
+    }
+    let options = options("GET", cancel);
+    if let (1.., Some(tag)) = (from, &version.tag) {
+        let headers = Array::of2(
+            &pair("range", &format!("bytes={from}-")),
+            // Another version is then sent whole.
+            &pair("if-range", tag),
+        );
+        options.set_headers(&headers);
+    }
+    let response = request(url, options).await?;
+    let found = Version::of(ok(&response, url)?);
+    if found != *version {
+        return Err(Broken::Changed(found));
+    }
+    // A server that knows no ranges begins again.
+    if from > 0 && response.status() != PARTIAL {
+        sink.clear()?;
+    }
+    let total = version.bytes;
+    let tell = |sink: &Sink| {
+        post(&Report::Fetched {
+            done: sink.len(),
+            total,
+        });
+    };
+    tell(sink);
+    let mut told = Instant::now();
     if let Some(body) = response.body() {
         let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
         while let Some(part) = next(&reader)
             .await
             .map_err(|problem| format!("{url}: the download broke off: {problem}"))?
         {
-            done += u64::from(part.byte_length());
-            parts.push(&part);
-            post(&Report::Fetched { done, total });
+            sink.push(&part)?;
+            if told.elapsed() >= REPORT_EVERY {
+                tell(sink);
+                told = Instant::now();
+            }
         }
     }
-    let blob = Blob::new_with_u8_array_sequence(&parts).map_err(describe)?;
-    Ok(BlobSource::new(name, blob))
+    tell(sink);
+    if total == 0 || sink.len() == total {
+        return Ok(());
+    }
+    Err(Broken::Off(format!(
+        "{url}: the download ended after {} of {total} bytes",
+        sink.len()
+    )))
+}
+
+/// Where a download goes.
+enum Sink {
+    Kept(Writer),
+    /// Chunks and their bytes. The browser holds them, on disk where they are many.
+    Held(Array, u64),
+}
+
+impl Sink {
+    fn len(&self) -> u64 {
+        match self {
+            Sink::Kept(writer) => writer.len(),
+            Sink::Held(_, bytes) => *bytes,
+        }
+    }
+
+    fn push(&mut self, part: &Uint8Array) -> Result<(), String> {
+        match self {
+            Sink::Kept(writer) => writer.push(part)?,
+            Sink::Held(parts, bytes) => {
+                parts.push(part);
+                *bytes += u64::from(part.byte_length());
+            }
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), String> {
+        match self {
+            Sink::Kept(writer) => writer.clear()?,
+            Sink::Held(parts, bytes) => {
+                parts.set_length(0);
+                *bytes = 0;
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn next(reader: &ReadableStreamDefaultReader) -> Result<Option<Uint8Array>, String> {
     let result = JsFuture::from(reader.read()).await.map_err(describe)?;
-    let field = |name: &str| Reflect::get(&result, &JsValue::from_str(name)).map_err(describe);
-    if field("done")?.is_truthy() {
+    if field(&result, "done").is_truthy() {
         return Ok(None);
     }
-    Ok(field("value")?.dyn_into().ok())
+    Ok(field(&result, "value").dyn_into().ok())
 }
 
-async fn request(url: &str) -> Result<Response, String> {
+/// `url`, which may be relative, as a whole address on this page's site.
+fn address(url: &str) -> Result<String, String> {
     let scope = scope();
     let (here, origin) = (scope.location().href(), scope.location().origin());
     let target = Url::new_with_base(url, &here)
@@ -86,7 +346,18 @@ async fn request(url: &str) -> Result<Response, String> {
             "{url} is on another site. This page asks no other site for anything: download the file there and drop it here"
         ));
     }
-    let answer = JsFuture::from(scope.fetch_with_str(&target.href()))
+    Ok(target.href())
+}
+
+fn options(method: &str, cancel: Option<&AbortSignal>) -> RequestInit {
+    let options = RequestInit::new();
+    options.set_method(method);
+    options.set_signal(cancel);
+    options
+}
+
+async fn request(url: &str, options: RequestInit) -> Result<Response, String> {
+    let answer = JsFuture::from(scope().fetch_with_str_and_init(url, &options))
         .await
         .map_err(|thrown| format!("{url} can't be fetched: {}", describe(thrown)))?;
     answer
@@ -103,4 +374,22 @@ fn ok<'a>(response: &'a Response, url: &str) -> Result<&'a Response, String> {
         response.status(),
         response.status_text()
     ))
+}
+
+fn pair(name: &str, value: &str) -> JsValue {
+    Array::of2(&name.into(), &value.into()).into()
+}
+
+async fn sleep(time: Duration) {
+    let promise = js_sys::Promise::new(&mut |resolve, _| {
+        let wake = Closure::once_into_js(move || resolve.call0(&JsValue::NULL));
+        // Without a timer the next attempt comes at once.
+        scope()
+            .set_timeout_with_callback_and_timeout_and_arguments_0(
+                wake.unchecked_ref(),
+                time.as_millis() as i32,
+            )
+            .ok();
+    });
+    JsFuture::from(promise).await.ok();
 }

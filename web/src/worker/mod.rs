@@ -1,18 +1,21 @@
 //! The worker: the engine behind messages.
 
+mod cancel;
 mod fetch;
+mod load;
+mod shelf;
 mod source;
-
-use std::rc::Rc;
+mod store;
+mod tuning;
 
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
-use ternary_core::session::{DeviceChoice, Event, Session};
+use ternary_core::session::{Command, Event, Session};
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use crate::protocol::{Report, Request, Source};
-use source::BlobSource;
+use crate::protocol::{Report, Request};
+use cancel::Cancel;
 
 /// Listens to the page and reports that it does.
 pub fn start() {
@@ -22,10 +25,16 @@ pub fn start() {
     }));
     let session = Session::new();
     let stop = session.stop_handle();
+    let cancel = Cancel::default();
+    let given_up = cancel.clone();
     let (requests, queue) = mpsc::unbounded();
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         match serde_wasm_bindgen::from_value(event.data()) {
             Ok(Request::Stop) => stop.stop(),
+            Ok(Request::Cancel) => given_up.cancel(),
+            Ok(Request::Shelf(request)) => {
+                wasm_bindgen_futures::spawn_local(shelf::handle(request))
+            }
             Ok(request) => {
                 if requests.unbounded_send(request).is_err() {
                     error("the engine no longer takes requests; reload the page".to_owned());
@@ -37,49 +46,42 @@ pub fn start() {
     scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     // It listens as long as the worker lives.
     on_message.forget();
-    wasm_bindgen_futures::spawn_local(serve(session, queue));
+    wasm_bindgen_futures::spawn_local(serve(session, queue, cancel));
     post(&Report::Ready);
+    wasm_bindgen_futures::spawn_local(tuning::tell());
 }
 
 /// One request after the other.
-async fn serve(mut session: Session, mut queue: UnboundedReceiver<Request>) {
+async fn serve(mut session: Session, mut queue: UnboundedReceiver<Request>, cancel: Cancel) {
     while let Ok(request) = queue.recv().await {
         match request {
-            Request::Load { source, device } => load(&mut session, source, device).await,
-            Request::Run(command) => session.handle(command, &mut emit).await,
-            Request::Compare { source } => match open(source).await {
-                Ok(Some(file)) => session.compare(Rc::new(file), &mut emit).await,
-                Ok(None) => post(&Report::NothingShipped),
-                Err(problem) => error(problem),
-            },
-            Request::ForgetTune => {}
-            // Handled on arrival: it must not wait for what it ends.
-            Request::Stop => {}
+            Request::Load { source, device } => {
+                load::load(&mut session, source, device, cancel.begin()).await;
+                // The session goes on reading the file.
+                cancel.end();
+            }
+            Request::Run(command) => {
+                if let Command::Tune { .. } = command {
+                    tuning::begin(&session).await;
+                }
+                session.handle(command, &mut emit).await;
+                if session.loaded().is_ok_and(|loaded| loaded.model.is_lost()) {
+                    post(&Report::DeviceLost);
+                }
+            }
+            Request::Compare { source } => load::compare(&mut session, source).await,
+            Request::RestoreTune => tuning::restore(&mut session).await,
+            Request::ForgetTune => tuning::forget().await,
+            // Handled on arrival: they must not wait for what runs.
+            Request::Stop | Request::Cancel | Request::Shelf(_) => {}
         }
     }
 }
 
-async fn load(session: &mut Session, source: Source, device: DeviceChoice) {
-    match open(source).await {
-        Ok(Some(file)) => session.load(Rc::new(file), device, &mut emit).await,
-        Ok(None) => post(&Report::NothingShipped),
-        Err(problem) => error(problem),
-    }
-}
-
-/// The file of a source; none where the page ships none.
-async fn open(source: Source) -> Result<Option<BlobSource>, String> {
-    Ok(Some(match source {
-        Source::File(file) => BlobSource::new(file.name(), file.into()),
-        Source::Url(url) => fetch::model(&url).await?,
-        Source::Shipped => match fetch::shipped().await? {
-            Some(url) => fetch::model(&url).await?,
-            None => return Ok(None),
-        },
-    }))
-}
-
 fn emit(event: Event) {
+    if let Event::TuneState { step, state } = event {
+        return wasm_bindgen_futures::spawn_local(tuning::save(step, state));
+    }
     post(&Report::Event(event));
 }
 

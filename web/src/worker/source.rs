@@ -4,21 +4,27 @@ use js_sys::Uint8Array;
 use ternary_core::backend::LocalFuture;
 use ternary_core::format::ByteSource;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::Blob;
+use web_sys::{AbortSignal, Blob};
 
+use super::cancel::is_cancelled;
 use crate::js::describe;
 
 pub struct BlobSource {
     name: String,
     blob: Blob,
+    cancel: Option<AbortSignal>,
 }
 
 impl BlobSource {
-    pub fn new(name: String, blob: Blob) -> Self {
-        Self { name, blob }
+    /// Reading fails once `cancel` is raised.
+    pub fn new(name: String, blob: Blob, cancel: Option<AbortSignal>) -> Self {
+        Self { name, blob, cancel }
     }
 
     async fn slice(&self, offset: u64, len: usize) -> Result<Vec<u8>, String> {
+        if is_cancelled(self.cancel.as_ref()) {
+            return Err("given up".to_owned());
+        }
         let end = offset.saturating_add(len as u64);
         let slice = self
             .blob

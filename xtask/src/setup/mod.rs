@@ -1,6 +1,7 @@
 //! What the page and its tests need, found or installed. Everything here may run any number of times.
 
 pub mod apt;
+mod axe;
 pub mod browser;
 mod debian_toolchain;
 pub mod tools;
@@ -33,14 +34,25 @@ pub fn page_tools() -> Result<PageTools> {
 pub struct TestTools {
     pub page: PageTools,
     pub chromium: PathBuf,
+    pub axe: PathBuf,
 }
 
-/// What builds the page, a browser and a Vulkan driver. All that is missing and can't be installed is told at once.
+/// What builds the page, a browser, a Vulkan driver and axe-core. All that is missing and can't be installed is told at once.
 pub fn test_tools() -> Result<TestTools> {
-    match (page_tools(), browser::ensure(), vulkan::ensure()) {
-        (Ok(page), Ok(chromium), Ok(())) => Ok(TestTools { page, chromium }),
-        (page, chromium, vulkan) => {
-            let errors = [page.err(), chromium.err(), vulkan.err()];
+    let found = (
+        page_tools(),
+        browser::ensure(),
+        vulkan::ensure(),
+        axe::ensure(),
+    );
+    match found {
+        (Ok(page), Ok(chromium), Ok(()), Ok(axe)) => Ok(TestTools {
+            page,
+            chromium,
+            axe,
+        }),
+        (page, chromium, vulkan, axe) => {
+            let errors = [page.err(), chromium.err(), vulkan.err(), axe.err()];
             let errors: Vec<String> = errors
                 .iter()
                 .flatten()
@@ -53,11 +65,16 @@ pub fn test_tools() -> Result<TestTools> {
 
 /// Everything `serve` and `test` would set up by themselves.
 pub fn everything() -> Result<()> {
-    let TestTools { page, chromium } = test_tools()?;
+    let TestTools {
+        page,
+        chromium,
+        axe,
+    } = test_tools()?;
     step("ready");
     println!("    wasm32        {}", page.toolchain.describe());
     println!("    trunk         {}", page.trunk.program.display());
     println!("    wasm-bindgen  {}", page.wasm_bindgen.program.display());
     println!("    Chromium      {}", chromium.display());
+    println!("    axe-core      {}", axe.display());
     Ok(())
 }

@@ -261,8 +261,8 @@ impl Backend for CpuBackend {
 
     fn limits(&self) -> MemoryLimits {
         MemoryLimits {
-            buffer: None,
             total: crate::platform::available_memory(),
+            ..MemoryLimits::default()
         }
     }
 

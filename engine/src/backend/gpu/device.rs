@@ -53,7 +53,7 @@ impl Gpu {
                 ..Default::default()
             })
             .await
-            .map_err(|e| BackendError::NoAdapter(e.to_string()))?;
+            .map_err(|e| BackendError::NoAdapter(first_part(&e.to_string())))?;
         let limits = adapter.limits();
         let products = f16_products(&adapter, options);
         let mut features = wgpu::Features::PIPELINE_CACHE & adapter.features();
@@ -126,6 +126,10 @@ impl Gpu {
         faults.error.take().map_or(Ok(()), Err)
     }
 
+    pub fn is_lost(&self) -> bool {
+        lock(&self.faults).lost.is_some()
+    }
+
     /// A zeroed storage buffer, its size rounded up to whole words.
     pub fn storage(&self, what: &str, bytes: usize) -> Result<wgpu::Buffer, BackendError> {
         self.buffer(what, bytes, STORAGE)
@@ -191,6 +195,11 @@ impl Gpu {
 /// What a buffer for `bytes` takes: whole words, and bindings of vec4 arrays need at least one element.
 pub(super) fn storage_bytes(bytes: usize) -> u64 {
     bytes.next_multiple_of(4).max(16) as u64
+}
+
+/// Behind the first part wgpu lists every interface that this program was built without.
+fn first_part(message: &str) -> String {
+    message.split(';').next().unwrap_or(message).to_owned()
 }
 
 fn lock(faults: &Mutex<Faults>) -> std::sync::MutexGuard<'_, Faults> {

@@ -382,6 +382,7 @@ impl Backend for GpuBackend {
     fn limits(&self) -> MemoryLimits {
         MemoryLimits {
             buffer: Some(self.gpu.max_binding.min(self.gpu.max_buffer)),
+            matrix: Some(self.gpu.max_buffer),
             // A software adapter has the machine's memory; others do not tell how much they have.
             total: self
                 .gpu
@@ -390,6 +391,10 @@ impl Backend for GpuBackend {
                 .then(crate::platform::available_memory)
                 .flatten(),
         }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.gpu.is_lost()
     }
 
     fn clear(&mut self) {

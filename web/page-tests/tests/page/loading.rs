@@ -95,37 +95,16 @@ fn a_model_without_a_chat_template_continues_texts() -> Result<()> {
 
 #[test]
 fn an_engine_that_dies_is_started_again() -> Result<()> {
-    const FOLDER: &str = "/dying/";
     let stage = stage()?;
-    for entry in fs::read_dir(&stage.dist)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            stage
-                .server
-                .add(&format!("{FOLDER}{name}"), fs::read(entry.path())?)?;
-        }
-    }
-    stage.server.add(
-        &format!("{FOLDER}tiny.1bit"),
-        fs::read(onebit::tiny_model()?)?,
-    )?;
-    let script = format!("{FOLDER}worker-start.js");
-    stage
-        .server
-        .add(&script, "throw new Error('out of memory, say')")?;
-    // The server knows no folders' index pages.
-    let page = stage.browser.open(&format!(
-        "{}{FOLDER}index.html?model=tiny.1bit&device=cpu",
-        stage.server.origin()
-    ))?;
+    let address = stage.altered("dying", "throw new Error('out of memory, say');")?;
+    let page = stage
+        .browser
+        .open(&format!("{address}?model=tiny.1bit&device=cpu"))?;
     page.wait_for(
         "document.querySelector('.notice')?.innerText.includes('out of memory, say')",
         START,
     )?;
-    stage
-        .server
-        .add(&script, fs::read(stage.dist.join("worker-start.js"))?)?;
+    stage.altered("dying", "")?;
     page.click("#restart")?;
     page.wait_for(LOADED, START)?;
     ask(&page, "Who is Max?")?;

@@ -62,7 +62,7 @@ fn states() -> Result<()> {
 }
 
 /// Nothing sticks out sideways, and everything that can be operated has a name.
-fn sound_layout(page: &Page) -> Result<()> {
+pub fn sound_layout(page: &Page) -> Result<()> {
     let wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")?;
     ensure!(wide == 0, "the page is {wide} pixels too wide");
     let nameless = page.evaluate(
@@ -73,6 +73,6 @@ fn sound_layout(page: &Page) -> Result<()> {
     Ok(())
 }
 
-fn picture(page: &Page, name: &str) -> Result<()> {
+pub fn picture(page: &Page, name: &str) -> Result<()> {
     page.screenshot(&root().join(format!("target/page-screenshots/{name}.png")))
 }

@@ -4,11 +4,16 @@
     reason = "what was measured is shown with --nocapture"
 )]
 
+mod access;
 mod agreement;
 mod chat;
 mod loading;
 mod look;
 mod misdeeds;
+mod offline;
+mod package;
+mod robust;
+mod store;
 
 use std::time::Duration;
 

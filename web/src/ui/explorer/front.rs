@@ -61,7 +61,7 @@ pub fn Front() -> impl IntoView {
                     entry.perplexity
                 );
                 let title = label.clone();
-            let (cx, cy) = (x(&entry), y(&entry));
+                let (cx, cy) = (x(&entry), y(&entry));
                 let map = entry.layer_bit_map.clone();
                 let chosen = {
                     let map = map.clone();

@@ -1,6 +1,7 @@
 //! Models: asking for one, following it, and keeping the old one when it fails.
 
 use leptos::prelude::*;
+use ternary_core::infer::LoadPlan;
 use ternary_core::session::{Command, DeviceChoice, ModelInfo};
 
 use super::{AppState, Asked, Mode};
@@ -25,6 +26,12 @@ pub struct Load {
     pub done: u64,
     /// 0: not known.
     pub total: u64,
+    /// When the present stage began, in milliseconds of the page's clock, and with how many bytes.
+    began: (f64, u64),
+    /// What it takes, once its file was opened.
+    pub plan: Option<LoadPlan>,
+    /// It takes the place of a model whose GPU is gone.
+    rebuilds: bool,
 }
 
 impl Load {
@@ -35,7 +42,27 @@ impl Load {
             stage: LoadStage::Waiting,
             done: 0,
             total: 0,
+            began: (0.0, 0),
+            plan: None,
+            rebuilds: false,
         }
+    }
+
+    /// Bytes a second in the present stage; 0 until that can be said.
+    pub fn speed(&self) -> f64 {
+        let (since, before) = self.began;
+        let seconds = (js_sys::Date::now() - since) / 1000.0;
+        if seconds < 0.5 {
+            return 0.0;
+        }
+        self.done.saturating_sub(before) as f64 / seconds
+    }
+
+    fn advance(&mut self, stage: LoadStage, done: u64, total: u64) {
+        if self.stage != stage {
+            self.began = (js_sys::Date::now(), done);
+        }
+        (self.stage, self.done, self.total) = (stage, done, total);
     }
 
     fn request(&self) -> Request {
@@ -53,7 +80,22 @@ impl AppState {
         if self.running.with_untracked(Option::is_some) {
             self.stop();
         }
-        let load = Load::new(source, self.device.get_untracked());
+        self.enter(Load::new(source, self.device.get_untracked()));
+    }
+
+    /// Gives up the load under way.
+    pub fn cancel_load(self) {
+        self.request(&Request::Cancel);
+        self.focus_prompt.notify();
+    }
+
+    /// Tries again what could not be loaded.
+    pub fn load_again(self) {
+        self.load(self.failed.get_value());
+        self.focus_prompt.notify();
+    }
+
+    fn enter(self, load: Load) {
         let request = load.request();
         self.loads.update(|loads| loads.push_back(load));
         self.ask_for(Asked::Load, &request);
@@ -94,7 +136,15 @@ impl AppState {
     pub(super) fn load_advanced(self, stage: LoadStage, done: u64, total: u64) {
         self.loads.update(|loads| {
             if let Some(load) = loads.front_mut() {
-                (load.stage, load.done, load.total) = (stage, done, total);
+                load.advance(stage, done, total);
+            }
+        });
+    }
+
+    pub(super) fn load_planned(self, plan: LoadPlan) {
+        self.loads.update(|loads| {
+            if let Some(load) = loads.front_mut() {
+                load.plan = Some(plan);
             }
         });
     }
@@ -107,6 +157,14 @@ impl AppState {
 
     pub(super) fn load_finished(self, model: ModelInfo) {
         if let Some(load) = self.take_load() {
+            if load.rebuilds {
+                let text = format!(
+                    "{} was loaded again, on the {}. The conversation is as it was; ask for the last reply again.",
+                    model.name,
+                    model.device.kind.to_uppercase()
+                );
+                self.fail("The GPU was lost", text);
+            }
             self.loaded.set_value(Some((load.source, load.device)));
         }
         if !model.chat {
@@ -127,15 +185,58 @@ impl AppState {
     }
 
     pub(super) fn load_failed(self, message: String) {
-        let Some(load) = self.take_load() else {
-            return self.fail("The engine reports a failure", message);
-        };
-        match self.loaded.get_value() {
-            // The model that still answers runs where it ran.
-            Some((_, device)) => self.device.set(device),
-            None => self.failed.set_value(load.source),
+        match self.load_ended() {
+            None => self.fail("The engine reports a failure", message),
+            Some(load) if load.rebuilds && load.device != DeviceChoice::Cpu => {
+                self.rebuild(load.source, DeviceChoice::Cpu);
+            }
+            Some(_) => self.fail("The model could not be loaded", message),
         }
-        self.fail("The model could not be loaded", message);
+    }
+
+    pub(super) fn load_unreachable(self, message: String) {
+        self.load_ended();
+        self.tell("The model could not be fetched", message, Some("Try again"));
+    }
+
+    pub(super) fn load_damaged(self, message: String, url: String) {
+        self.load_ended();
+        self.failed.set_value(Source::Url(url));
+        self.tell(
+            "The kept copy is damaged",
+            message,
+            Some("Download it again"),
+        );
+    }
+
+    pub(super) fn load_cancelled(self) {
+        self.load_ended();
+    }
+
+    /// The GPU is gone: the same model, on another device if there is one, else on the CPU. The conversation stays.
+    pub(super) fn device_lost(self) {
+        self.model.set(None);
+        let device = self.device.get_untracked();
+        self.rebuild(self.source(), device);
+    }
+
+    fn rebuild(self, source: Source, device: DeviceChoice) {
+        self.device.set(device);
+        self.enter(Load {
+            rebuilds: true,
+            ..Load::new(source, device)
+        });
+    }
+
+    /// The load under way came to nothing; what was there before is there still.
+    fn load_ended(self) -> Option<Load> {
+        let load = self.take_load()?;
+        self.failed.set_value(load.source.clone());
+        if let Some((_, device)) = self.loaded.get_value() {
+            // The model that still answers runs where it ran.
+            self.device.set(device);
+        }
+        Some(load)
     }
 
     fn take_load(self) -> Option<Load> {

@@ -5,6 +5,7 @@ mod conversation;
 mod explore;
 mod loading;
 mod settings;
+mod shelf;
 mod tune;
 
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ use ternary_core::session::{Command, DeviceChoice, Event, ModelInfo};
 
 use super::engine::Engine;
 use crate::js;
-use crate::protocol::{Report, Request, Source};
+use crate::protocol::{Report, Request, Shelf, Source};
 pub use conversation::{Exchange, Mode, Outcome, Running};
 pub use explore::{Cell, Explorer, file_size, matrix_sizes, rows};
 pub use loading::{Load, LoadStage};
@@ -52,6 +53,8 @@ pub struct Notice {
     pub detail: String,
     /// The engine is gone and must be started again.
     pub engine_died: bool,
+    /// Says on a button that the load that failed can be tried again.
+    pub again: Option<&'static str>,
 }
 
 /// The state of the page: a handle of signals, copied freely.
@@ -75,6 +78,10 @@ pub struct AppState {
     pub notice: RwSignal<Option<Notice>>,
     pub settings: RwSignal<Settings>,
     pub panel_open: RwSignal<bool>,
+    /// The models kept in this browser.
+    pub shelf: RwSignal<Shelf>,
+    /// A file is being copied there.
+    pub keeping: RwSignal<bool>,
     /// Raised when the prompt should have the keyboard.
     pub focus_prompt: Trigger,
     exchange_count: StoredValue<usize>,
@@ -83,7 +90,7 @@ pub struct AppState {
     engine: StoredValue<Option<Engine>, LocalStorage>,
     /// Where the loaded model came from, and the device it was asked to run on.
     loaded: StoredValue<Option<(Source, DeviceChoice)>, LocalStorage>,
-    /// What to load again while nothing is loaded: the last that failed.
+    /// The last that could not be loaded: what to try again.
     failed: StoredValue<Source, LocalStorage>,
 }
 
@@ -106,6 +113,8 @@ impl AppState {
             notice: RwSignal::new(None),
             settings: RwSignal::new(Settings::restore()),
             panel_open: RwSignal::new(false),
+            shelf: RwSignal::new(Shelf::default()),
+            keeping: RwSignal::new(false),
             focus_prompt: Trigger::new(),
             exchange_count: StoredValue::new(0),
             asked: StoredValue::new(VecDeque::new()),
@@ -136,10 +145,15 @@ impl AppState {
     }
 
     pub fn fail(self, title: &str, detail: String) {
+        self.tell(title, detail, None);
+    }
+
+    fn tell(self, title: &str, detail: String, again: Option<&'static str>) {
         self.notice.set(Some(Notice {
             title: title.to_owned(),
             detail,
             engine_died: false,
+            again,
         }));
     }
 
@@ -161,17 +175,37 @@ impl AppState {
 
     fn hear(self, report: Report) {
         match report {
-            Report::Ready => self.request_first_load(),
+            Report::Ready => {
+                self.list_kept();
+                self.request_first_load();
+            }
             Report::Fetched { done, total } => self.load_advanced(LoadStage::Fetching, done, total),
             Report::NothingShipped => self.load_found_nothing(),
+            Report::Cancelled => {
+                self.answered();
+                self.load_cancelled();
+            }
+            Report::Unreachable(message) => {
+                self.answered();
+                self.load_unreachable(message);
+            }
+            Report::Damaged { message, url } => {
+                self.answered();
+                self.load_damaged(message, url);
+            }
+            Report::Shelf(shelf) => self.shelf_came(shelf),
+            Report::ShelfFailed(message) => self.fail("The kept models", message),
+            Report::DeviceLost => self.device_lost(),
             Report::Panicked(message) => self.engine_died(message),
             Report::TuneSaved { step } => self.tuner.saved.set(Some(step)),
+            Report::Unfinished { step, steps } => self.tuner.unfinished.set(Some((step, steps))),
             Report::Event(event) => self.hear_engine(event),
         }
     }
 
     fn hear_engine(self, event: Event) {
         match event {
+            Event::Planned { plan } => self.load_planned(*plan),
             Event::Progress { done, total } => {
                 self.load_advanced(LoadStage::Reading, done, total);
             }
@@ -275,6 +309,7 @@ impl AppState {
             title: "The engine stopped".to_owned(),
             detail: message,
             engine_died: true,
+            again: None,
         }));
     }
 

@@ -6,7 +6,7 @@ use ternary_core::session::{
 };
 
 use super::{AppState, Asked, Load, Tab};
-use crate::protocol::Request;
+use crate::protocol::{Request, Source};
 
 /// Where a fine-tuning is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Tuner {
     pub changes: RwSignal<Vec<MatrixDiff>>,
     /// The step whose state the browser keeps.
     pub saved: RwSignal<Option<usize>>,
+    /// Step and steps of a fine-tuning that an earlier visit left.
+    pub unfinished: RwSignal<Option<(usize, usize)>>,
 }
 
 impl Tuner {
@@ -51,6 +53,7 @@ impl Tuner {
             samples: RwSignal::new(Vec::new()),
             changes: RwSignal::new(Vec::new()),
             saved: RwSignal::new(None),
+            unfinished: RwSignal::new(None),
         }
     }
 
@@ -83,6 +86,8 @@ impl AppState {
         self.notice.set(None);
         self.tuner.reset();
         self.tuner.problem.set(None);
+        // It takes its place.
+        self.tuner.unfinished.set(None);
         self.tuner.phase.set(Phase::Running);
         let settings = self.tuner.settings.get_untracked();
         self.run_command(Asked::Tune, Command::Tune { settings });
@@ -112,6 +117,18 @@ impl AppState {
     pub fn discard_tune(self) {
         self.tuner.reset();
         self.run_command(Asked::Nothing, Command::DiscardTune);
+        self.request(&Request::ForgetTune);
+    }
+
+    /// Takes up what an earlier visit left.
+    pub fn restore_tune(self) {
+        self.tuner.unfinished.set(None);
+        self.load(Source::Tuning);
+        self.ask_for(Asked::Tune, &Request::RestoreTune);
+    }
+
+    pub fn forget_unfinished(self) {
+        self.tuner.unfinished.set(None);
         self.request(&Request::ForgetTune);
     }
 

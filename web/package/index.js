@@ -1,0 +1,211 @@
+// The engine for other pages: a worker, and around its messages an interface in OpenAI's shape. index.d.ts says what there is.
+
+const FINISH = { end: "stop", stopped: "stop", length: "length", context: "length" };
+
+/** The engine's sampling from OpenAI's names; what is not given is the engine's default. */
+function sampling(options) {
+  const { temperature, top_p, top_k, repetition_penalty, seed, max_tokens, stop } = options;
+  const given = {
+    temperature,
+    topP: top_p,
+    topK: top_k,
+    repetitionPenalty: repetition_penalty,
+    seed: seed ?? Math.floor(Math.random() * Number.MAX_SAFE_INTEGER),
+    maxTokens: max_tokens,
+    stop: typeof stop === "string" ? [stop] : stop,
+  };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined && value !== null));
+}
+
+/** Values as they come, for one reader. */
+class Flow {
+  #values = [];
+  #wake = () => {};
+  #end = null;
+
+  push(value) {
+    this.#values.push(value);
+    this.#wake();
+  }
+
+  close(problem) {
+    this.#end = { problem };
+    this.#wake();
+  }
+
+  /** Leaving early calls `left`. */
+  async *read(left) {
+    try {
+      for (;;) {
+        while (this.#values.length) yield this.#values.shift();
+        if (this.#end?.problem) throw this.#end.problem;
+        if (this.#end) return;
+        await new Promise((wake) => (this.#wake = wake));
+      }
+    } finally {
+      left();
+    }
+  }
+}
+
+export class Engine {
+  #worker;
+  /** What the worker was asked and has not done; it does one after the other, and only the first was sent. */
+  #jobs = [];
+  #dead = null;
+  #ready = false;
+
+  constructor() {
+    this.#worker = new Worker(new URL("./worker-start.js", import.meta.url), { type: "module" });
+    this.#worker.onmessage = ({ data }) => this.#hear(data);
+    this.#worker.onerror = ({ message }) => this.#die(message || "its program could not be loaded");
+    this.model = null;
+    this.chat = { completions: { create: (options) => this.#create(options, "chat") } };
+    this.completions = { create: (options) => this.#create(options, "text") };
+  }
+
+  static async load(source, { device = "auto", onProgress, signal } = {}) {
+    const engine = new Engine();
+    try {
+      engine.model = await engine.#loaded(place(source), device, onProgress, signal);
+      return engine;
+    } catch (problem) {
+      engine.close();
+      throw problem;
+    }
+  }
+
+  close() {
+    this.#die("it was closed");
+    this.#worker.terminate();
+  }
+
+  #loaded(source, device, onProgress, signal) {
+    return new Promise((resolve, reject) => {
+      const step = (phase, { done, total }) => onProgress?.({ phase, loaded: done, total });
+      this.#do({ Load: { source, device } }, "Cancel", signal, reject, (report) => {
+        if (report === "Cancelled") return reject(signal.reason), true;
+        if (report.Fetched) step("download", report.Fetched);
+        const problem = report.Unreachable ?? report.Damaged?.message;
+        if (problem) return reject(new Error(problem)), true;
+        const event = report.Event;
+        if (event?.type === "progress") step("load", event);
+        if (event?.type === "loaded") return resolve(event.model), true;
+        if (event?.type === "error") return reject(new Error(event.message)), true;
+      });
+    });
+  }
+
+  async #create(options, kind) {
+    const { messages, prompt, stream, signal } = options;
+    const command = kind === "chat"
+      ? { type: "chat", messages, sampling: sampling(options) }
+      : { type: "generate", prompt, sampling: sampling(options) };
+    const shape = new Shape(kind, this.model.name);
+    const flow = new Flow();
+    const job = this.#do({ Run: command }, "Stop", signal, (problem) => flow.close(problem), ({ Event: event }) => {
+      if (event?.type === "token") flow.push(shape.chunk(event.text));
+      if (event?.type === "error") return flow.close(new Error(event.message)), true;
+      if (event?.type !== "finished") return false;
+      flow.push(shape.chunk("", FINISH[event.reason], event.stats));
+      flow.close();
+      return true;
+    });
+    const chunks = flow.read(() => this.#give_up(job));
+    if (stream) return chunks;
+    const all = [];
+    for await (const chunk of chunks) all.push(chunk);
+    return shape.whole(all);
+  }
+
+  /** Queues a request. `hear` takes reports until it returns true; `fail` is told why it never will. */
+  #do(request, stop, signal, fail, hear) {
+    const job = { request, stop, hear, fail, sent: false, over: false };
+    if (this.#dead) return fail(this.#dead), job;
+    if (signal?.aborted) return fail(signal.reason), job;
+    signal?.addEventListener("abort", () => {
+      if (job.over) return;
+      fail(signal.reason);
+      this.#give_up(job);
+    }, { once: true });
+    this.#jobs.push(job);
+    this.#next();
+    return job;
+  }
+
+  /** A job that runs still has to end before the next begins. */
+  #give_up(job) {
+    if (job.over || !this.#jobs.includes(job)) return;
+    if (job.sent) this.#worker.postMessage(job.stop);
+    else this.#jobs.splice(this.#jobs.indexOf(job), 1);
+  }
+
+  #next() {
+    const job = this.#jobs[0];
+    if (!this.#ready || !job || job.sent) return;
+    job.sent = true;
+    this.#worker.postMessage(job.request);
+  }
+
+  #hear(report) {
+    if (report === "Ready") this.#ready = true;
+    else if (report.Panicked) this.#die(report.Panicked);
+    else if (this.#jobs[0]?.hear(report)) this.#jobs.shift().over = true;
+    this.#next();
+  }
+
+  #die(why) {
+    this.#dead ??= new Error(`the engine is gone: ${why}`);
+    for (const job of this.#jobs.splice(0)) job.fail(this.#dead);
+  }
+}
+
+/** A source in the worker's words. An address is meant from this page, not from the worker. */
+function place(source) {
+  if (typeof source === "string") return { Url: new URL(source, document.baseURI).href };
+  return { File: source instanceof File ? source : new File([source], "model.1bit") };
+}
+
+/** Answers in OpenAI's shape. */
+class Shape {
+  constructor(kind, model) {
+    this.chat = kind === "chat";
+    this.head = { id: `${this.chat ? "chatcmpl" : "cmpl"}-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model };
+    this.first = true;
+  }
+
+  chunk(text, finish_reason = null, stats) {
+    const role = this.first ? { role: "assistant" } : {};
+    this.first = false;
+    const part = this.chat ? { delta: { ...role, content: text } } : { text };
+    return {
+      ...this.head,
+      object: this.chat ? "chat.completion.chunk" : "text_completion",
+      choices: [{ index: 0, ...part, finish_reason }],
+      ...(stats && { usage: usage(stats) }),
+    };
+  }
+
+  whole(chunks) {
+    const text = chunks.map(({ choices: [{ delta, text }] }) => delta?.content ?? text).join("");
+    const last = chunks.at(-1);
+    const part = this.chat ? { message: { role: "assistant", content: text } } : { text };
+    return {
+      ...this.head,
+      object: this.chat ? "chat.completion" : "text_completion",
+      choices: [{ index: 0, ...part, finish_reason: last.choices[0].finish_reason }],
+      usage: last.usage,
+    };
+  }
+}
+
+function usage({ promptTokens, cachedTokens, generatedTokens, firstTokenMs, tokensPerSecond }) {
+  return {
+    prompt_tokens: promptTokens,
+    prompt_tokens_details: { cached_tokens: cachedTokens },
+    completion_tokens: generatedTokens,
+    total_tokens: promptTokens + generatedTokens,
+    first_token_ms: firstTokenMs,
+    tokens_per_second: tokensPerSecond,
+  };
+}

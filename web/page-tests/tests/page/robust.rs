@@ -1,0 +1,213 @@
+//! What can fail under a page: too large a model, a GPU that is lost or full, none at all, history.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use page_tests::{Page, huge, onebit, root, stage};
+use serde_json::json;
+
+use crate::look::picture;
+use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, open, open_tiny};
+
+/// Tokens of a reply: a GPU in software takes its time.
+const FEW: &str = "8";
+
+/// Keeps the GPU devices of the worker, so that a test can take them away: `lose` in a broadcast.
+const LOSING: &str = "{ const devices = []; const request = GPUAdapter.prototype.requestDevice; \
+     GPUAdapter.prototype.requestDevice = async function(...wanted) { \
+       if (self.refused) throw new Error('no device any more'); \
+       const device = await request.apply(this, wanted); devices.push(device); return device; }; \
+     new BroadcastChannel('gpu').onmessage = ({ data }) => { \
+       self.refused = data == 'refuse'; for (const device of devices.splice(0)) device.destroy(); }; }";
+
+fn altered(folder: &str, prelude: &str, query: &str) -> Result<Page> {
+    let address = stage()?.altered(folder, prelude)?;
+    let page = stage()?
+        .browser
+        .open(&format!("{address}?model=tiny.1bit&{query}"))?;
+    page.emulate(1280, 800, "light")?;
+    page.wait_for(LOADED, START)?;
+    Ok(page)
+}
+
+fn device(page: &Page) -> Result<String> {
+    let kind = page.evaluate("document.querySelector('.device').dataset.kind")?;
+    Ok(kind.as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_lost_gpu_is_replaced() -> Result<()> {
+    let page = altered("losing", LOSING, "device=gpu")?;
+    page.set_field("#max-tokens", FEW)?;
+    ask(&page, "Who is Max?")?;
+    page.wait_for(FINISHED, REPLY)?;
+    for (how, then) in [("lose", "gpu"), ("refuse", "cpu")] {
+        ensure!(device(&page)? == "gpu");
+        page.evaluate(&format!("new BroadcastChannel('gpu').postMessage('{how}')"))?;
+        let before = page.evaluate("document.querySelectorAll('.exchange').length")?;
+        ask(&page, "Who is Lily?")?;
+        page.wait_for(
+            &format!(
+                "document.querySelector('.notice')?.innerText.includes('The GPU was lost') && {LOADED}"
+            ),
+            REPLY,
+        )?;
+        eprintln!("{how}: {}", page.text(".notice .detail")?);
+        picture(&page, &format!("gpu-{how}-desktop-light"))?;
+        ensure!(device(&page)? == then, "runs on {}", device(&page)?);
+        // The conversation is there, and its last question can be answered.
+        let exchanges = page.evaluate("document.querySelectorAll('.exchange').length")?;
+        ensure!(exchanges.as_u64() == before.as_u64().map(|count| count + 1));
+        page.click(".exchange:last-child .regenerate")?;
+        page.wait_for(
+            &format!("{FINISHED} && document.querySelector('{LAST_REPLY}').innerText"),
+            REPLY,
+        )?;
+        page.assert_accessible()?;
+    }
+    Ok(())
+}
+
+/// Running out of memory on the GPU while a model loads leaves the one that was there.
+#[test]
+fn a_full_gpu_leaves_the_old_model() -> Result<()> {
+    // What WebGPU does when there is no memory: a buffer that is none, and an error that comes later.
+    let full = "new BroadcastChannel('gpu').onmessage = () => { \
+         const create = GPUDevice.prototype.createBuffer; \
+         GPUDevice.prototype.createBuffer = function(wanted) { \
+           const buffer = create.call(this, wanted); \
+           if (wanted.label?.startsWith('weight.model.layers.1.')) setTimeout(() => \
+             this.dispatchEvent(new GPUUncapturedErrorEvent('uncapturederror', \
+               { error: new GPUOutOfMemoryError('no more memory'), cancelable: true }))); \
+           return buffer; }; };";
+    let page = altered("full", full, "device=gpu")?;
+    page.set_field("#max-tokens", FEW)?;
+    page.evaluate("new BroadcastChannel('gpu').postMessage('')")?;
+    let file = root().join("target/page-tests/another.1bit");
+    fs::copy(onebit::tiny_model()?, &file)?;
+    page.drop_file(&file)?;
+    page.wait_for(
+        "document.querySelector('.notice')?.innerText.includes('out of memory')",
+        START,
+    )?;
+    eprintln!("{}", page.text(".notice .detail")?);
+    ask(&page, "Who is Max?")?;
+    page.wait_for(FINISHED, REPLY)?;
+    ensure!(!page.text(LAST_REPLY)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn what_will_not_fit_is_refused_before_it_is_read() -> Result<()> {
+    let file = root().join("target/page-tests/huge.1bit");
+    let bits =
+        json!({ "embedding": "f16", "layer_modes": ["eightbit", "eightbit"], "lm_head": "f16" });
+    let claims = json!({
+        "hidden_size": 15360, "num_heads": 120, "num_layers": 2, "intermediate_size": 131_072, "layer_bit_map": bits,
+    });
+    let claims = claims.as_object().context("no claims")?.clone();
+    fs::write(
+        &file,
+        huge::claiming(&fs::read(onebit::tiny_model()?)?, claims)?,
+    )?;
+    for device in ["cpu", "gpu"] {
+        let page = open(&format!("?model=tiny.1bit&device={device}"))?;
+        page.drop_file(&file)?;
+        page.wait_for("document.querySelector('.notice')", START)?;
+        let told = page.text(".notice .detail")?;
+        eprintln!("{device}: {told}");
+        ensure!(told.contains("needs") && told.contains("MB"), "{told}");
+        picture(&page, &format!("too-large-{device}-desktop-light"))?;
+        page.assert_accessible()?;
+        ensure!(page.text(".model-name")? == "Tiny");
+        ask(&page, "Who is Max?")?;
+        page.wait_for(FINISHED, REPLY)?;
+        page.assert_clean()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_it_takes_is_told_before_it_is_read() -> Result<()> {
+    let page = open_tiny()?;
+    page.evaluate(
+        "window.plans = []; new MutationObserver(() => { \
+         const plan = document.querySelector('#load-plan')?.innerText; if (plan) plans.push(plan); }) \
+         .observe(document.body, { subtree: true, childList: true, characterData: true })",
+    )?;
+    page.click("input[name=device][value=gpu]")?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelector('.device').dataset.kind == 'gpu'"),
+        START,
+    )?;
+    let plan = page.evaluate("plans.at(-1)")?;
+    let plan = plan.as_str().unwrap_or_default();
+    eprintln!("{plan}");
+    ensure!(
+        plan.contains("weights") && plan.contains("GPU") && plan.contains("software"),
+        "{plan}"
+    );
+    Ok(())
+}
+
+#[test]
+fn without_webgpu_the_cpu_answers() -> Result<()> {
+    let page = altered(
+        "no-gpu",
+        "Object.defineProperty(navigator, 'gpu', { value: undefined });",
+        "",
+    )?;
+    let told = page.text("section[aria-labelledby=device-title]")?;
+    eprintln!("{told}");
+    ensure!(
+        device(&page)? == "cpu" && told.contains("no usable GPU") | told.contains("No usable GPU"),
+        "{told}"
+    );
+    ask(&page, "Who is Max?")?;
+    page.wait_for(FINISHED, REPLY)?;
+    // Asked for, it is refused in words, and the CPU goes on.
+    page.click("input[name=device][value=gpu]")?;
+    page.wait_for(
+        "document.querySelector('.notice')?.innerText.includes('GPU')",
+        START,
+    )?;
+    ensure!(
+        page.evaluate("document.querySelector('input[name=device][value=auto]').checked")? == true
+    );
+    page.assert_accessible()?;
+    ask(&page, "Who is Max?")?;
+    page.wait_for(FINISHED, REPLY)?;
+    page.assert_clean()
+}
+
+#[test]
+fn back_and_forward() -> Result<()> {
+    for device in ["cpu", "gpu"] {
+        let page = open(&format!("?model=tiny.1bit&device={device}"))?;
+        page.set_field("#max-tokens", FEW)?;
+        ask(&page, "Who is Max?")?;
+        page.wait_for(FINISHED, REPLY)?;
+        stage()?
+            .server
+            .add("/elsewhere.html", "<title>elsewhere</title>")?;
+        page.evaluate(
+            "addEventListener('pageshow', event => { window.wasKept = event.persisted; })",
+        )?;
+        page.evaluate("location.href = 'elsewhere.html'")?;
+        page.wait_for("document.title == 'elsewhere'", START)?;
+        page.evaluate("history.back()")?;
+        page.wait_for(
+            &format!("document.title == 'Ternary-Core' && {LOADED}"),
+            START,
+        )?;
+        eprintln!(
+            "{device}: kept in memory: {}",
+            page.evaluate("Boolean(window.wasKept)")?
+        );
+        ask(&page, "Who is Lily?")?;
+        page.wait_for(FINISHED, REPLY)?;
+        page.evaluate("history.forward()")?;
+        page.wait_for("document.title == 'elsewhere'", START)?;
+    }
+    Ok(())
+}

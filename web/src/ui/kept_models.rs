@@ -1,0 +1,177 @@
+//! The models kept in this browser: to load again, offline too, and to delete.
+
+use leptos::{html, prelude::*};
+
+use super::figures;
+use super::use_app;
+use crate::protocol::{Kept, Source};
+
+#[component]
+pub fn KeptModels() -> impl IntoView {
+    let state = use_app();
+    let shelf = state.shelf;
+    let title = NodeRef::<html::H2>::new();
+    let empty = move || shelf.with(|shelf| shelf.models.is_empty());
+    let room = move || {
+        shelf.with(|shelf| {
+            (shelf.quota > 0).then(|| {
+                format!(
+                    "{} used of {} that this browser lets the page have.",
+                    figures::bytes(shelf.used),
+                    figures::bytes(shelf.quota)
+                )
+            })
+        })
+    };
+    let may_be_cleared = move || shelf.with(|shelf| !shelf.persisted && !shelf.models.is_empty());
+    // What another tab did is seen when the reader comes back to this one.
+    let back = window_event_listener(leptos::ev::focus, move |_| state.list_kept());
+    on_cleanup(move || back.remove());
+    view! {
+        <section aria-labelledby="kept-title">
+            <h2 id="kept-title" node_ref=title tabindex="-1">"Kept in this browser"</h2>
+            <Show when=empty>
+                <p class="hint">"Nothing yet. Models that are downloaded stay here for the next visit."</p>
+            </Show>
+            <ul class="kept" id="kept">
+                <For each=move || shelf.get().models key=|kept| (kept.id.clone(), kept.present) let:kept>
+                    <KeptModel kept title />
+                </For>
+            </ul>
+            <FromAddress />
+            <p class="hint" id="room">{room}</p>
+            <Show when=may_be_cleared>
+                <p class="hint">
+                    "The browser may clear them when the disk is full. "
+                    <button type="button" class="quiet" id="persist" on:click=move |_| state.persist()>
+                        "Ask it not to"
+                    </button>
+                </p>
+            </Show>
+        </section>
+    }
+}
+
+#[component]
+fn KeptModel(
+    kept: Kept,
+    /// Has the keyboard when this is gone.
+    title: NodeRef<html::H2>,
+) -> impl IntoView {
+    let state = use_app();
+    let asking = RwSignal::new(false);
+    let size = if kept.complete() {
+        figures::bytes(kept.bytes)
+    } else {
+        format!(
+            "{} of {}",
+            figures::bytes(kept.present),
+            figures::bytes(kept.bytes)
+        )
+    };
+    let verb = if kept.complete() { "Load" } else { "Go on" };
+    let loading = move || state.loads.with(|loads| !loads.is_empty());
+    let kept = StoredValue::new(kept);
+    let name = kept.with_value(|kept| kept.name.clone());
+    let load_name = format!("{verb}: {name}");
+    let delete_name = format!("Delete {name}");
+    view! {
+        <li>
+            <span class="kept-name">{name}</span>
+            <span class="kept-size">{size}</span>
+            <Show
+                when=move || asking.get()
+                fallback=move || view! {
+                    <span class="kept-buttons">
+                        <button
+                            type="button"
+                            class="quiet load"
+                            aria-label=load_name.clone()
+                            disabled=loading
+                            on:click=move |_| kept.with_value(|kept| state.load_kept(kept))
+                        >
+                            {verb}
+                        </button>
+                        <button
+                            type="button"
+                            class="quiet delete"
+                            aria-label=delete_name.clone()
+                            on:click=move |_| asking.set(true)
+                        >
+                            "Delete"
+                        </button>
+                    </span>
+                }
+            >
+                <Sure
+                    on_yes=move || {
+                        kept.with_value(|kept| state.delete_kept(kept));
+                        if let Some(title) = title.get_untracked() {
+                            // Fails only for an element that is not in the page.
+                            title.focus().ok();
+                        }
+                    }
+                    on_no=move || asking.set(false)
+                />
+            </Show>
+        </li>
+    }
+}
+
+/// The question before something is gone.
+#[component]
+fn Sure(
+    on_yes: impl Fn() + Copy + Send + 'static,
+    on_no: impl Fn() + Copy + Send + 'static,
+) -> impl IntoView {
+    let no = NodeRef::<html::Button>::new();
+    // The keyboard goes where nothing is lost.
+    no.on_load(|button| {
+        request_animation_frame(move || {
+            button.focus().ok();
+        });
+    });
+    view! {
+        <span class="kept-buttons" role="group" aria-label="Delete it?">
+            <button type="button" class="quiet danger sure" on:click=move |_| on_yes()>
+                "Delete for good"
+            </button>
+            <button type="button" class="quiet" node_ref=no on:click=move |_| on_no()>
+                "Keep"
+            </button>
+        </span>
+    }
+}
+
+/// A model somewhere on this page's site.
+#[component]
+fn FromAddress() -> impl IntoView {
+    let state = use_app();
+    let address = RwSignal::new(String::new());
+    view! {
+        <form
+            class="from-address"
+            on:submit=move |event| {
+                event.prevent_default();
+                let url = address.get_untracked().trim().to_owned();
+                if !url.is_empty() {
+                    address.set(String::new());
+                    state.panel_open.set(false);
+                    state.load(Source::Url(url));
+                }
+            }
+        >
+            <label for="address" class="unseen">"Address of a model on this site"</label>
+            <input
+                type="text"
+                id="address"
+                inputmode="url"
+                autocomplete="off"
+                placeholder="Address on this site"
+                prop:value=address
+                on:input:target=move |event| address.set(event.target().value())
+            />
+            <button type="submit" disabled=move || address.with(|address| address.trim().is_empty())>"Download"</button>
+        </form>
+    }
+}

@@ -1,0 +1,70 @@
+//! The models kept in this browser.
+
+use leptos::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+
+use super::AppState;
+use crate::protocol::{Kept, Request, Shelf, ShelfRequest, Source};
+
+impl AppState {
+    /// Loads a kept model.
+    pub fn load_kept(self, kept: &Kept) {
+        self.panel_open.set(false);
+        self.load(Source::Stored {
+            id: kept.id.clone(),
+            name: kept.name.clone(),
+        });
+    }
+
+    pub fn delete_kept(self, kept: &Kept) {
+        self.ask_shelf(ShelfRequest::Delete {
+            id: kept.id.clone(),
+            name: kept.name.clone(),
+        });
+    }
+
+    /// The loaded file, if only this visit has it.
+    pub fn unkept_file(self) -> Option<web_sys::File> {
+        self.model.track();
+        let Some((Source::File(file), _)) = self.loaded.get_value() else {
+            return None;
+        };
+        let same = |kept: &Kept| kept.name == file.name() && kept.bytes == file.size() as u64;
+        let kept = self.shelf.with(|shelf| shelf.models.iter().any(same));
+        (!kept).then_some(file)
+    }
+
+    /// Keeps the loaded file, and asks the browser not to clear it by itself.
+    pub fn keep(self, file: web_sys::File) {
+        self.keeping.set(true);
+        self.ask_shelf(ShelfRequest::Keep(file));
+        self.persist();
+    }
+
+    /// Asks the browser not to clear what is kept by itself; the browser may ask the reader, and may say no.
+    pub fn persist(self) {
+        let Ok(asked) = window().navigator().storage().persist() else {
+            return;
+        };
+        spawn_local(async move {
+            // A refusal shows in the list that comes.
+            JsFuture::from(asked).await.ok();
+            self.list_kept();
+        });
+    }
+
+    pub fn list_kept(self) {
+        self.ask_shelf(ShelfRequest::List);
+    }
+
+    pub(super) fn shelf_came(self, shelf: Shelf) {
+        self.keeping.set(false);
+        self.shelf.set(shelf);
+    }
+
+    fn ask_shelf(self, request: ShelfRequest) {
+        if self.engine.with_value(Option::is_some) {
+            self.request(&Request::Shelf(request));
+        }
+    }
+}

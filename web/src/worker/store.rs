@@ -1,0 +1,288 @@
+//! Models kept in this browser, in the origin-private file system: of each one its bytes, and a card that says what it is.
+//!
+//! A file's name is made of where it came from and which version it is. So a file that changed at its source is another file,
+//! what is there of one can be continued, and two tabs that fetch the same model meet at the same file, which only one can write.
+
+use js_sys::Uint8Array;
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    Blob, File, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions,
+    FileSystemGetFileOptions, FileSystemReadWriteOptions, FileSystemSyncAccessHandle,
+    StorageManager,
+};
+
+use super::scope;
+use crate::js::{describe, field, kind};
+use crate::protocol::{Kept, Shelf};
+
+const FOLDER: &str = "models";
+const CARD: &str = ".json";
+/// Bytes of a file copied at a time.
+const PIECE: u64 = 4 << 20;
+
+/// What is known of a model besides its bytes. Small, written before them.
+#[derive(Serialize, Deserialize)]
+pub struct Card {
+    pub name: String,
+    pub url: Option<String>,
+    /// In all; 0 as long as nobody knows.
+    pub bytes: u64,
+}
+
+pub struct Store {
+    folder: FileSystemDirectoryHandle,
+}
+
+impl Store {
+    pub async fn open() -> Result<Self, String> {
+        Self::folder(FOLDER).await
+    }
+
+    /// A folder of its own, made if it is not there.
+    pub async fn folder(name: &str) -> Result<Self, String> {
+        // Absent where the page is neither https nor local.
+        let storage = storage().ok_or("this browser gives this page no storage")?;
+        let options = FileSystemGetDirectoryOptions::new();
+        options.set_create(true);
+        let open = async {
+            let root: FileSystemDirectoryHandle =
+                JsFuture::from(storage.get_directory()).await?.into();
+            JsFuture::from(root.get_directory_handle_with_options(name, &options)).await
+        };
+        let folder = open.await.map_err(describe)?.into();
+        Ok(Self { folder })
+    }
+
+    pub async fn list(&self) -> Result<Vec<Kept>, String> {
+        let names = self.folder.keys();
+        let mut ids = Vec::new();
+        loop {
+            let step = JsFuture::from(names.next().map_err(describe)?);
+            let step = step.await.map_err(describe)?;
+            if field(&step, "done").is_truthy() {
+                break;
+            }
+            let name = field(&step, "value").as_string().unwrap_or_default();
+            ids.push(name.strip_suffix(CARD).unwrap_or(&name).to_owned());
+        }
+        ids.sort();
+        ids.dedup();
+        let mut models = Vec::new();
+        for id in ids {
+            match self.kept(&id).await {
+                Some(kept) => models.push(kept),
+                // Left by a browser that ended at a bad moment; one that is being written can't be deleted.
+                None => drop(self.delete(&id, &id).await),
+            }
+        }
+        models.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Ok(models)
+    }
+
+    pub async fn kept(&self, id: &str) -> Option<Kept> {
+        let card = self.file(&format!("{id}{CARD}")).await.ok()?;
+        let text = JsFuture::from(card.text()).await.ok()?.as_string()?;
+        let card: Card = serde_json::from_str(&text).ok()?;
+        Some(Kept {
+            id: id.to_owned(),
+            name: card.name,
+            url: card.url,
+            bytes: card.bytes,
+            present: self.file(id).await.map_or(0, |file| file.size() as u64),
+        })
+    }
+
+    /// The complete model that came from `url`.
+    pub async fn from_url(&self, url: &str) -> Option<Kept> {
+        let models = self.list().await.ok()?;
+        let from_there = |kept: &Kept| kept.url.as_deref() == Some(url) && kept.complete();
+        models.into_iter().find(from_there)
+    }
+
+    pub async fn file(&self, id: &str) -> Result<File, String> {
+        let read = async {
+            let handle: FileSystemFileHandle = JsFuture::from(self.folder.get_file_handle(id))
+                .await?
+                .into();
+            JsFuture::from(handle.get_file()).await
+        };
+        Ok(read.await.map_err(describe)?.into())
+    }
+
+    /// Opens a model's bytes for writing, behind those that are there. No other tab can then write or delete them.
+    pub async fn write(&self, id: &str, card: &Card) -> Result<Writer, String> {
+        let writer = self.writer(id, &card.name).await?;
+        self.put_card(id, card).await?;
+        Ok(writer)
+    }
+
+    pub async fn put_card(&self, id: &str, card: &Card) -> Result<(), String> {
+        let text = serde_json::to_string(card).map_err(|problem| problem.to_string())?;
+        let mut writer = self.writer(&format!("{id}{CARD}"), &card.name).await?;
+        writer.clear()?;
+        writer.push(&Uint8Array::from(text.as_bytes()))
+    }
+
+    pub async fn writer(&self, id: &str, name: &str) -> Result<Writer, String> {
+        let options = FileSystemGetFileOptions::new();
+        options.set_create(true);
+        let open = async {
+            let file = self.folder.get_file_handle_with_options(id, &options);
+            let file: FileSystemFileHandle = JsFuture::from(file).await?.into();
+            let handle = JsFuture::from(file.create_sync_access_handle()).await?;
+            let handle: FileSystemSyncAccessHandle = handle.into();
+            let at = handle.get_size()? as u64;
+            Ok::<_, JsValue>((handle, at))
+        };
+        let (handle, at) = open.await.map_err(|thrown| busy(name, thrown))?;
+        Ok(Writer { handle, at })
+    }
+
+    pub async fn delete(&self, id: &str, name: &str) -> Result<(), String> {
+        for file in [id.to_owned(), format!("{id}{CARD}")] {
+            match JsFuture::from(self.folder.remove_entry(&file)).await {
+                Ok(_) => {}
+                // Deleted already, or never begun.
+                Err(thrown) if kind(&thrown) == "NotFoundError" => {}
+                Err(thrown) => return Err(busy(name, thrown)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies a file that the reader opened.
+    pub async fn keep(&self, file: &File) -> Result<(), String> {
+        let bytes = file.size() as u64;
+        let id = id(&[
+            &file.name(),
+            &bytes.to_string(),
+            &file.last_modified().to_string(),
+        ]);
+        let card = Card {
+            name: file.name(),
+            url: None,
+            bytes,
+        };
+        room_for(bytes).await?;
+        let mut writer = self.write(&id, &card).await?;
+        let blob: &Blob = file;
+        while writer.at < bytes {
+            let end = bytes.min(writer.at + PIECE);
+            let piece = blob
+                .slice_with_f64_and_f64(writer.at as f64, end as f64)
+                .map_err(describe)?;
+            let piece = JsFuture::from(piece.array_buffer()).await;
+            writer.push(&Uint8Array::new(&piece.map_err(describe)?))?;
+        }
+        Ok(())
+    }
+
+    pub async fn shelf(&self) -> Result<Shelf, String> {
+        let (used, quota) = estimate().await;
+        let persisted = match storage().and_then(|storage| storage.persisted().ok()) {
+            Some(asked) => JsFuture::from(asked).await.is_ok_and(|yes| yes.is_truthy()),
+            None => false,
+        };
+        Ok(Shelf {
+            models: self.list().await?,
+            used,
+            quota,
+            persisted,
+        })
+    }
+}
+
+/// A file open for writing; closed when dropped.
+pub struct Writer {
+    handle: FileSystemSyncAccessHandle,
+    at: u64,
+}
+
+impl Writer {
+    pub fn len(&self) -> u64 {
+        self.at
+    }
+
+    pub fn push(&mut self, part: &Uint8Array) -> Result<(), String> {
+        let options = FileSystemReadWriteOptions::new();
+        options.set_at(self.at as f64);
+        let written = self
+            .handle
+            .write_with_buffer_source_and_options(part, &options)
+            .map_err(|thrown| match kind(&thrown).as_str() {
+                "QuotaExceededError" => {
+                    "this browser gives this page no more room: delete a kept model and try again"
+                        .to_owned()
+                }
+                _ => describe(thrown),
+            })?;
+        self.at += written as u64;
+        if written as u32 == part.byte_length() {
+            Ok(())
+        } else {
+            Err("the disk is full".to_owned())
+        }
+    }
+
+    /// Starts again from nothing.
+    pub fn clear(&mut self) -> Result<(), String> {
+        self.at = 0;
+        self.handle.truncate_with_f64(0.0).map_err(describe)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // What can't be flushed is found missing when the file is opened again.
+        self.handle.flush().ok();
+        self.handle.close();
+    }
+}
+
+/// A name for a file with these properties: 64-bit FNV-1a, the same in every version of this page.
+pub fn id(properties: &[&str]) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in properties.join("\n").bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}
+
+/// An error unless the browser has room for so many bytes, as far as it tells.
+pub async fn room_for(bytes: u64) -> Result<(), String> {
+    let (used, quota) = estimate().await;
+    if quota == 0 || used.saturating_add(bytes) <= quota {
+        return Ok(());
+    }
+    Err(format!(
+        "it has {:.0} MB, and this browser gives this page {:.0} MB more: delete a kept model first",
+        bytes as f64 / 1e6,
+        quota.saturating_sub(used) as f64 / 1e6
+    ))
+}
+
+/// Bytes used, and the most there can be.
+async fn estimate() -> (u64, u64) {
+    let Some(asked) = storage().and_then(|storage| storage.estimate().ok()) else {
+        return (0, 0);
+    };
+    let estimate = JsFuture::from(asked).await.unwrap_or_default();
+    let number = |name: &str| field(&estimate, name).as_f64().unwrap_or(0.0) as u64;
+    (number("usage"), number("quota"))
+}
+
+fn storage() -> Option<StorageManager> {
+    let storage = field(&scope().navigator(), "storage");
+    storage.dyn_into().ok()
+}
+
+fn busy(name: &str, thrown: JsValue) -> String {
+    if kind(&thrown) == "NoModificationAllowedError" {
+        return format!(
+            "{name} is being downloaded or kept just now, here or in another tab: wait for that to end"
+        );
+    }
+    describe(thrown)
+}

@@ -1,0 +1,67 @@
+//! `cargo xtask package`: the engine for other pages, as an npm package in target/package/.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::bundle;
+use crate::shell::step;
+use crate::workspace;
+
+/// The page's own worker, as it was built.
+const WORKER: [&str; 3] = ["worker-start.js", "worker.js", "worker_bg.wasm"];
+const OWN: [&str; 3] = ["index.js", "index.d.ts", "README.md"];
+
+pub fn build_and_assemble() -> Result<()> {
+    bundle::set_up_and_build()?;
+    assemble()
+}
+
+/// Puts the package together from a page that is built.
+pub fn assemble() -> Result<()> {
+    let folder = folder();
+    step(&format!("the npm package in {}", folder.display()));
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    let own = workspace::root().join("web/package");
+    let files = OWN
+        .map(|name| own.join(name))
+        .into_iter()
+        .chain(WORKER.map(|name| workspace::dist().join(name)))
+        .chain([workspace::root().join("LICENSE")]);
+    for file in files {
+        let name = file.file_name().context("a file without a name")?;
+        fs::copy(&file, folder.join(name))
+            .with_context(|| format!("copying {}", file.display()))?;
+    }
+    fs::write(folder.join("package.json"), manifest())?;
+    Ok(())
+}
+
+fn folder() -> PathBuf {
+    workspace::root().join("target/package")
+}
+
+fn manifest() -> String {
+    let files = OWN.into_iter().chain(WORKER).chain(["LICENSE"]);
+    let files: Vec<String> = files.map(|name| format!("\"{name}\"")).collect();
+    format!(
+        r#"{{
+  "name": "ternary-core",
+  "version": "{}",
+  "description": "1-bit and ternary language models in a web page",
+  "license": "{}",
+  "type": "module",
+  "exports": {{ ".": {{ "types": "./index.d.ts", "default": "./index.js" }} }},
+  "types": "./index.d.ts",
+  "files": [{}]
+}}
+"#,
+        env!("CARGO_PKG_VERSION"),
+        env!("CARGO_PKG_LICENSE"),
+        files.join(", ")
+    )
+}
