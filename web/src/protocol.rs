@@ -14,6 +14,14 @@ pub enum Request {
         device: DeviceChoice,
     },
     Run(Command),
+    /// Open a file beside the loaded model.
+    Compare {
+        source: Source,
+    },
+    /// Take up the fine-tuning that the browser keeps; its model is loaded as `Source::Tuning` before.
+    RestoreTune,
+    /// Forget the fine-tuning that the browser keeps.
+    ForgetTune,
     /// End the running reply after its current token.
     Stop,
     /// Give up the load under way. What has arrived of a download stays for the next attempt.
@@ -45,6 +53,8 @@ pub enum Source {
         id: String,
         name: String,
     },
+    /// The model that the kept fine-tuning began with.
+    Tuning,
 }
 
 impl Source {
@@ -58,6 +68,7 @@ impl Source {
             }
             Source::File(file) => file.name(),
             Source::Stored { name, .. } => name.clone(),
+            Source::Tuning => "the model of the fine-tuning".to_owned(),
         }
     }
 }
@@ -116,6 +127,15 @@ pub enum Report {
     /// What was asked of the kept models could not be done.
     ShelfFailed(String),
     Event(Event),
+    /// The browser keeps the fine-tuning as it was after this step.
+    TuneSaved {
+        step: usize,
+    },
+    /// A fine-tuning of an earlier visit can go on.
+    Unfinished {
+        step: usize,
+        steps: usize,
+    },
     /// The GPU is gone, and with it the model on it. Sent after the failure that showed it.
     DeviceLost,
     /// The engine died; only a new worker helps.

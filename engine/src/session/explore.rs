@@ -11,7 +11,7 @@ use crate::backend::BackendOptions;
 use crate::config::{LayerBitMap, ModelConfig, QuantMode};
 use crate::error::{Error, Result};
 use crate::format::{
-    ByteSource, Dense, FormatError, OneBit, Packing, ScalePer, TensorEntry, encode,
+    ALIGN, ByteSource, Dense, FormatError, OneBit, Packing, ScalePer, TensorEntry, encode,
 };
 use crate::model::Remap;
 use crate::model::params::{self, Matrix, ParamKind};
@@ -104,6 +104,13 @@ fn matrices(config: &ModelConfig) -> impl Iterator<Item = Matrix> {
             ParamKind::Matrix(m) => Some(m),
             _ => None,
         })
+}
+
+/// Bytes of a file's matrices.
+pub(super) fn matrix_bytes(file: &OneBit) -> Result<u64, FormatError> {
+    matrices(&file.metadata.config)
+        .map(|m| Ok(file.tensor(&m.name)?.length.next_multiple_of(ALIGN as u64)))
+        .sum()
 }
 
 /// Codes or values of the first rows of a matrix, and its scales.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use device::open_backend;
 pub use explore::{MatrixDiff, Measured, Weights, Which};
 pub use protocol::{Command, DeviceChoice, Event, FinishReason, Message, ModelInfo, Stats};
-pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back};
+pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
 
 use crate::adapter::Adapter;
 use crate::backend::BackendOptions;
@@ -131,6 +131,11 @@ impl Session {
             .ok_or_else(|| Error::Request("no model is loaded".into()))
     }
 
+    /// The loaded model's file.
+    pub fn source(&self) -> Option<Rc<dyn ByteSource>> {
+        self.loaded.as_ref().map(|loaded| loaded.source.clone())
+    }
+
     /// Open a `.1bit` and load it. Emits `Planned`, `Progress`, then `Loaded` or `Error`; after an error the model loaded before still works.
     pub async fn load(
         &mut self,
@@ -238,6 +243,7 @@ impl Session {
             },
             description: meta.description.clone(),
             file_bytes: total,
+            matrix_bytes: explore::matrix_bytes(&file)?,
             parameters: meta.config.parameter_count(),
             bit_map: meta.config.bit_map(),
             config: meta.config.clone(),
@@ -293,6 +299,10 @@ impl Session {
             Command::Chat { messages, sampling } => {
                 let prompt = loaded.chat_prompt(&messages)?;
                 generate::run(loaded, &prompt, &sampling, &stop, emit).await?;
+            }
+            Command::Move { device } => {
+                let (source, adapter) = (loaded.source.clone(), loaded.adapter.clone());
+                self.try_load(source, adapter, device, emit).await?;
             }
             Command::Weights { name, of } => {
                 let (source, file) = match (of, &self.compared) {

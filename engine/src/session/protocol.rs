@@ -64,6 +64,8 @@ pub enum Command {
     },
     /// Forget the KV cache; the next request starts from nothing. Answered by nothing.
     Reset,
+    /// Take the model, as it is, to another device. Answered as a load is.
+    Move { device: DeviceChoice },
     /// A matrix as the file has it. Answered by `Weights`.
     Weights { name: String, of: Which },
     /// Mean loss of `text` with the model in `map`. Answered by `Measured`.
@@ -212,6 +214,8 @@ pub struct ModelInfo {
     /// One or two sentences about the model, from its file.
     pub description: String,
     pub file_bytes: u64,
+    /// Of these, the matrices': what a bit-map decides.
+    pub matrix_bytes: u64,
     pub parameters: usize,
     pub config: ModelConfig,
     pub bit_map: LayerBitMap,

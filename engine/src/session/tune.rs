@@ -123,6 +123,23 @@ struct Note {
     base: u32,
 }
 
+/// Steps done of a state's fine-tuning, and steps in all.
+///
+/// # Errors
+/// A damaged state.
+pub fn tune_progress(state: &[u8]) -> Result<(usize, usize)> {
+    let note = Note::of(state)?;
+    let done = note.points.last().map_or(0, |point| point.step);
+    Ok((done, note.settings.steps))
+}
+
+impl Note {
+    fn of(state: &[u8]) -> Result<Self> {
+        serde_json::from_str(&snapshot_note(state)?)
+            .map_err(|e| Error::Checkpoint(format!("the saved fine-tuning is damaged: {e}")))
+    }
+}
+
 /// The text that is trained on, and the one held back: whole lines from its end, a tenth of it.
 pub fn hold_back(text: &str) -> (&str, &str) {
     let mut at = text.len() - (text.len() as f64 * HELD_BACK) as usize;
@@ -301,8 +318,7 @@ impl Tuning {
         device: DeviceChoice,
         threads: usize,
     ) -> Result<Self> {
-        let note: Note = serde_json::from_str(&snapshot_note(state)?)
-            .map_err(|e| Error::Checkpoint(format!("the saved fine-tuning is damaged: {e}")))?;
+        let note = Note::of(state)?;
         let mut tuning = Tuning::new(loaded, note.settings, device, threads).await?;
         if tuning.base_crc != note.base {
             return Err(Error::Checkpoint(format!(

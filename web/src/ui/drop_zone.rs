@@ -4,7 +4,6 @@ use leptos::{ev, prelude::*};
 use web_sys::DragEvent;
 
 use super::use_app;
-use crate::protocol::Source;
 
 #[component]
 pub fn DropZone() -> impl IntoView {
@@ -43,14 +42,14 @@ pub fn DropZone() -> impl IntoView {
                 .and_then(|data| data.files())
                 .and_then(|files| files.get(0));
             if let Some(file) = file {
-                state.load(Source::File(file));
+                state.take(file);
             }
         }),
     ];
     on_cleanup(move || listeners.into_iter().for_each(|listener| listener.remove()));
     view! {
         <div class="drop-overlay" hidden=move || !over.get()>
-            <p>"Drop the "<code>".1bit"</code>" file to load it"</p>
+            <p>"Drop a "<code>".1bit"</code>" model, a text to learn from, or a bit-map"</p>
         </div>
     }
 }

@@ -35,6 +35,16 @@ pub fn milliseconds(time: f64) -> String {
     }
 }
 
+/// "1 min 20 s", "45 s"
+pub fn duration(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s} s"),
+        (h, m, _) => format!("{h} h {m} min"),
+    }
+}
+
 /// "8 s", or "3 min" from a minute and a half on.
 pub fn seconds(time: f64) -> String {
     if time < 90.0 {

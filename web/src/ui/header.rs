@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::segmented::{Choice, Segmented};
-use super::state::Mode;
+use super::state::{Mode, Tab};
 use super::use_app;
 
 #[component]
@@ -14,12 +14,15 @@ pub fn Header() -> impl IntoView {
             .model
             .with(|model| model.as_ref().is_none_or(|model| model.chat))
     };
-    let modes = move || {
+    let tabs = move || {
         [
-            Choice::new(Mode::Chat, "chat", "Chat").enabled_if(chat_possible()),
-            Choice::new(Mode::Text, "text", "Continue text"),
+            Choice::new(Tab::Chat, "chat", "Chat").enabled_if(chat_possible()),
+            Choice::new(Tab::Text, "text", "Write"),
+            Choice::new(Tab::Map, "map", "Bit-map"),
+            Choice::new(Tab::Tune, "tune", "Fine-tune"),
         ]
     };
+    let talking = move || matches!(state.tab.get(), Tab::Chat | Tab::Text);
     let busy = Signal::derive(move || state.running.with(Option::is_some));
     view! {
         <header>
@@ -28,17 +31,18 @@ pub fn Header() -> impl IntoView {
                 "Ternary-Core"
             </h1>
             <Segmented
-                legend="What the prompt is for"
+                legend="What to do with the model"
                 name="mode"
-                choices=modes
-                selected=state.mode
+                choices=tabs
+                selected=state.tab
                 disabled=busy
-                on_select=move |mode| state.mode.set(mode)
+                on_select=move |tab| state.show(tab)
             />
             <div class="actions">
                 <button
                     type="button"
                     id="new-chat"
+                    hidden=move || !talking()
                     disabled=move || state.exchanges().with(Vec::is_empty)
                     on:click=move |_| state.clear()
                 >

@@ -6,6 +6,7 @@ mod composer;
 mod device_picker;
 mod drop_zone;
 mod engine;
+mod explorer;
 mod figures;
 mod header;
 mod kept_models;
@@ -19,6 +20,7 @@ mod settings_panel;
 mod slider;
 mod state;
 mod transcript;
+mod tuner;
 mod welcome;
 
 use leptos::{ev, prelude::*};
@@ -26,7 +28,7 @@ use ternary_core::session::DeviceChoice;
 use web_sys::UrlSearchParams;
 
 use crate::protocol::Source;
-use state::AppState;
+use state::{AppState, Tab};
 
 /// Mounts the page and starts the engine's worker.
 pub fn start() {
@@ -58,8 +60,14 @@ fn App() -> impl IntoView {
         <main>
             <notice::NoticeBar />
             <load_progress::LoadProgress />
-            <transcript::Transcript />
-            <composer::Composer />
+            {move || match state.tab.get() {
+                Tab::Chat | Tab::Text => view! {
+                    <transcript::Transcript />
+                    <composer::Composer />
+                }.into_any(),
+                Tab::Map => view! { <explorer::Explorer /> }.into_any(),
+                Tab::Tune => view! { <tuner::Tuner /> }.into_any(),
+            }}
         </main>
         <aside id="panel" aria-label="Model and settings" class:open=state.panel_open>
             <model_card::ModelCard />
@@ -69,6 +77,22 @@ fn App() -> impl IntoView {
         </aside>
         <announcer::Announcer />
         <drop_zone::DropZone />
+    }
+}
+
+impl AppState {
+    /// A dropped file goes where its kind belongs.
+    fn take(self, file: web_sys::File) {
+        let name = file.name().to_lowercase();
+        let ends = |all: &[&str]| all.iter().any(|end| name.ends_with(end));
+        if ends(&[".json"]) {
+            self.show(Tab::Map);
+            explorer::import(self, file);
+        } else if ends(&[".txt", ".md", ".csv", ".jsonl", ".html", ".rs", ".py"]) {
+            tuner::read_text(self, file);
+        } else {
+            self.load(Source::File(file));
+        }
     }
 }
 

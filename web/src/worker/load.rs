@@ -10,7 +10,7 @@ use super::cancel::is_cancelled;
 use super::fetch::{self, Fetched};
 use super::source::BlobSource;
 use super::store::Store;
-use super::{emit, error, post, shelf};
+use super::{emit, error, post, shelf, tuning};
 use crate::protocol::{Kept, Report, Source};
 
 pub async fn load(
@@ -31,6 +31,12 @@ async fn try_load(
     cancel: Option<&AbortSignal>,
 ) {
     let name = source.name();
+    if let Source::Tuning = source {
+        return match tuning::base().await {
+            Ok(file) => session.load(Rc::new(file), device, &mut emit).await,
+            Err(problem) => error(problem),
+        };
+    }
     let opened = match open(source, cancel).await {
         Ok(Some(opened)) => opened,
         Ok(None) => return post(&Report::NothingShipped),
@@ -59,6 +65,19 @@ async fn try_load(
         refuse(kept, opened.fresh, message, &damage).await;
     } else {
         error(message);
+    }
+}
+
+/// Compares a file with the loaded model.
+pub async fn compare(session: &mut Session, source: Source) {
+    let name = source.name();
+    match open(source, None).await {
+        Ok(Some(opened)) => {
+            let file = BlobSource::new(name, opened.blob, None);
+            session.compare(Rc::new(file), &mut emit).await;
+        }
+        Ok(None) => error("no model comes with this page to compare with".to_owned()),
+        Err(Problem::Unreachable(problem) | Problem::Final(problem)) => error(problem),
     }
 }
 
@@ -101,6 +120,11 @@ async fn open(source: Source, cancel: Option<&AbortSignal>) -> Result<Option<Fet
             }
         }
         Source::Url(url) => url,
+        Source::Tuning => {
+            return Err(Problem::Final(
+                "a fine-tuning is no file to compare with".to_owned(),
+            ));
+        }
         Source::Shipped => match fetch::shipped().await.map_err(Problem::Unreachable)? {
             Some(url) => url,
             None => return Ok(None),

@@ -6,10 +6,11 @@ mod load;
 mod shelf;
 mod source;
 mod store;
+mod tuning;
 
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
-use ternary_core::session::{Event, Session};
+use ternary_core::session::{Command, Event, Session};
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
@@ -47,6 +48,7 @@ pub fn start() {
     on_message.forget();
     wasm_bindgen_futures::spawn_local(serve(session, queue, cancel));
     post(&Report::Ready);
+    wasm_bindgen_futures::spawn_local(tuning::tell());
 }
 
 /// One request after the other.
@@ -59,11 +61,17 @@ async fn serve(mut session: Session, mut queue: UnboundedReceiver<Request>, canc
                 cancel.end();
             }
             Request::Run(command) => {
+                if let Command::Tune { .. } = command {
+                    tuning::begin(&session).await;
+                }
                 session.handle(command, &mut emit).await;
                 if session.loaded().is_ok_and(|loaded| loaded.model.is_lost()) {
                     post(&Report::DeviceLost);
                 }
             }
+            Request::Compare { source } => load::compare(&mut session, source).await,
+            Request::RestoreTune => tuning::restore(&mut session).await,
+            Request::ForgetTune => tuning::forget().await,
             // Handled on arrival: they must not wait for what runs.
             Request::Stop | Request::Cancel | Request::Shelf(_) => {}
         }
@@ -71,6 +79,9 @@ async fn serve(mut session: Session, mut queue: UnboundedReceiver<Request>, canc
 }
 
 fn emit(event: Event) {
+    if let Event::TuneState { step, state } = event {
+        return wasm_bindgen_futures::spawn_local(tuning::save(step, state));
+    }
     post(&Report::Event(event));
 }
 

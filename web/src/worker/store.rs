@@ -37,6 +37,11 @@ pub struct Store {
 
 impl Store {
     pub async fn open() -> Result<Self, String> {
+        Self::folder(FOLDER).await
+    }
+
+    /// A folder of its own, made if it is not there.
+    pub async fn folder(name: &str) -> Result<Self, String> {
         // Absent where the page is neither https nor local.
         let storage = storage().ok_or("this browser gives this page no storage")?;
         let options = FileSystemGetDirectoryOptions::new();
@@ -44,7 +49,7 @@ impl Store {
         let open = async {
             let root: FileSystemDirectoryHandle =
                 JsFuture::from(storage.get_directory()).await?.into();
-            JsFuture::from(root.get_directory_handle_with_options(FOLDER, &options)).await
+            JsFuture::from(root.get_directory_handle_with_options(name, &options)).await
         };
         let folder = open.await.map_err(describe)?.into();
         Ok(Self { folder })
@@ -120,7 +125,7 @@ impl Store {
         writer.push(&Uint8Array::from(text.as_bytes()))
     }
 
-    async fn writer(&self, id: &str, name: &str) -> Result<Writer, String> {
+    pub async fn writer(&self, id: &str, name: &str) -> Result<Writer, String> {
         let options = FileSystemGetFileOptions::new();
         options.set_create(true);
         let open = async {

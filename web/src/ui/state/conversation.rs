@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use ternary_core::session::{Command, FinishReason, Message, Stats};
 
-use super::AppState;
+use super::{AppState, Asked, Tab};
 use crate::protocol::Request;
 
 /// What the prompt is for.
@@ -49,6 +49,27 @@ impl AppState {
         match self.mode.get() {
             Mode::Chat => self.chat,
             Mode::Text => self.texts,
+        }
+    }
+
+    /// Shows a part of the page.
+    pub fn show(self, tab: Tab) {
+        match tab {
+            Tab::Chat => self.mode.set(Mode::Chat),
+            Tab::Text => self.mode.set(Mode::Text),
+            Tab::Map | Tab::Tune => {}
+        }
+        self.tab.set(tab);
+    }
+
+    /// What the prompt is for from now on; other parts of the page stay shown.
+    pub(super) fn set_mode(self, mode: Mode) {
+        self.mode.set(mode);
+        if matches!(self.tab.get_untracked(), Tab::Chat | Tab::Text) {
+            self.tab.set(match mode {
+                Mode::Chat => Tab::Chat,
+                Mode::Text => Tab::Text,
+            });
         }
     }
 
@@ -130,7 +151,7 @@ impl AppState {
             first_token: 0.0,
             speed: 0.0,
         }));
-        self.request(&Request::Run(command));
+        self.run_command(Asked::Reply, command);
     }
 
     /// The conversation so far, ending with the prompt to answer.

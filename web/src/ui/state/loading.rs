@@ -2,9 +2,9 @@
 
 use leptos::prelude::*;
 use ternary_core::infer::LoadPlan;
-use ternary_core::session::{DeviceChoice, ModelInfo};
+use ternary_core::session::{Command, DeviceChoice, ModelInfo};
 
-use super::{AppState, Mode};
+use super::{AppState, Asked, Mode};
 use crate::protocol::{Request, Source};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,13 +98,22 @@ impl AppState {
     fn enter(self, load: Load) {
         let request = load.request();
         self.loads.update(|loads| loads.push_back(load));
-        self.request(&request);
+        self.ask_for(Asked::Load, &request);
     }
 
     /// Moves the model to another device.
     pub fn change_device(self, device: DeviceChoice) {
         self.device.set(device);
-        self.load(self.source());
+        if self.model.with_untracked(Option::is_none) {
+            return self.load(self.source());
+        }
+        self.notice.set(None);
+        if self.running.with_untracked(Option::is_some) {
+            self.stop();
+        }
+        let load = Load::new(self.source(), device);
+        self.loads.update(|loads| loads.push_back(load));
+        self.run_command(Asked::Load, Command::Move { device });
     }
 
     /// Where the present model comes from.
@@ -120,7 +129,7 @@ impl AppState {
             .loads
             .with_untracked(|loads| loads.front().map(Load::request));
         if let Some(request) = first {
-            self.request(&request);
+            self.ask_for(Asked::Load, &request);
         }
     }
 
@@ -141,6 +150,7 @@ impl AppState {
     }
 
     pub(super) fn load_found_nothing(self) {
+        self.answered();
         self.take_load();
         self.nothing_shipped.set(true);
     }
@@ -158,10 +168,12 @@ impl AppState {
             self.loaded.set_value(Some((load.source, load.device)));
         }
         if !model.chat {
-            self.mode.set(Mode::Text);
+            self.set_mode(Mode::Text);
         } else if self.model.with_untracked(Option::is_none) {
-            self.mode.set(Mode::Chat);
+            self.set_mode(Mode::Chat);
         }
+        self.explorer.reset(&model);
+        self.tuner.reset();
         self.model.set(Some(model));
         // Whoever is using another part of the page meanwhile keeps the keyboard there.
         let elsewhere = document()

@@ -2,20 +2,49 @@
 //! talks to the engine.
 
 mod conversation;
+mod explore;
 mod loading;
 mod settings;
 mod shelf;
+mod tune;
 
 use std::collections::VecDeque;
 
 use leptos::prelude::*;
-use ternary_core::session::{DeviceChoice, Event, ModelInfo};
+use ternary_core::session::{Command, DeviceChoice, Event, ModelInfo};
 
 use super::engine::Engine;
-use crate::protocol::{Report, Shelf, Source};
+use crate::js;
+use crate::protocol::{Report, Request, Shelf, Source};
 pub use conversation::{Exchange, Mode, Outcome, Running};
+pub use explore::{Cell, Explorer, file_size, matrix_sizes, rows};
 pub use loading::{Load, LoadStage};
 pub use settings::{MAX_SEED, Settings};
+pub use tune::{Phase, Tuner};
+
+/// What the page shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tab {
+    /// Talking, in the present [`Mode`].
+    Chat,
+    Text,
+    Map,
+    Tune,
+}
+
+/// What a request is answered by, and what its failure means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Reply,
+    Load,
+    Measure,
+    Plan,
+    Tune,
+    /// Its failure is only told.
+    Other,
+    /// Nothing answers.
+    Nothing,
+}
 
 /// A failure, shown until it is dismissed or something newer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +67,10 @@ pub struct AppState {
     pub device: RwSignal<DeviceChoice>,
     /// The page came without a model and none was chosen yet.
     pub nothing_shipped: RwSignal<bool>,
+    pub tab: RwSignal<Tab>,
     pub mode: RwSignal<Mode>,
+    pub explorer: Explorer,
+    pub tuner: Tuner,
     pub chat: RwSignal<Vec<Exchange>>,
     pub texts: RwSignal<Vec<Exchange>>,
     pub draft: RwSignal<String>,
@@ -53,6 +85,8 @@ pub struct AppState {
     /// Raised when the prompt should have the keyboard.
     pub focus_prompt: Trigger,
     exchange_count: StoredValue<usize>,
+    /// Requests that wait for their answer; the engine answers in order.
+    asked: StoredValue<VecDeque<Asked>>,
     engine: StoredValue<Option<Engine>, LocalStorage>,
     /// Where the loaded model came from, and the device it was asked to run on.
     loaded: StoredValue<Option<(Source, DeviceChoice)>, LocalStorage>,
@@ -68,7 +102,10 @@ impl AppState {
             loads: RwSignal::new_local(VecDeque::new()),
             device: RwSignal::new(device),
             nothing_shipped: RwSignal::new(false),
+            tab: RwSignal::new(Tab::Chat),
             mode: RwSignal::new(Mode::Chat),
+            explorer: Explorer::new(),
+            tuner: Tuner::new(),
             chat: RwSignal::new(Vec::new()),
             texts: RwSignal::new(Vec::new()),
             draft: RwSignal::new(String::new()),
@@ -80,6 +117,7 @@ impl AppState {
             keeping: RwSignal::new(false),
             focus_prompt: Trigger::new(),
             exchange_count: StoredValue::new(0),
+            asked: StoredValue::new(VecDeque::new()),
             engine: StoredValue::new_local(None),
             loaded: StoredValue::new_local(None),
             failed: StoredValue::new_local(Source::Shipped),
@@ -94,6 +132,7 @@ impl AppState {
         self.model.with(Option::is_some)
             && self.loads.with(VecDeque::is_empty)
             && self.running.with(Option::is_none)
+            && self.tuner.phase.get() != Phase::Running
             && !self
                 .notice
                 .with(|notice| notice.as_ref().is_some_and(|notice| notice.engine_died))
@@ -142,34 +181,123 @@ impl AppState {
             }
             Report::Fetched { done, total } => self.load_advanced(LoadStage::Fetching, done, total),
             Report::NothingShipped => self.load_found_nothing(),
-            Report::Cancelled => self.load_cancelled(),
-            Report::Unreachable(message) => self.load_unreachable(message),
-            Report::Damaged { message, url } => self.load_damaged(message, url),
+            Report::Cancelled => {
+                self.answered();
+                self.load_cancelled();
+            }
+            Report::Unreachable(message) => {
+                self.answered();
+                self.load_unreachable(message);
+            }
+            Report::Damaged { message, url } => {
+                self.answered();
+                self.load_damaged(message, url);
+            }
             Report::Shelf(shelf) => self.shelf_came(shelf),
             Report::ShelfFailed(message) => self.fail("The kept models", message),
             Report::DeviceLost => self.device_lost(),
             Report::Panicked(message) => self.engine_died(message),
-            Report::Event(event) => match event {
-                Event::Planned { plan } => self.load_planned(*plan),
-                Event::Progress { done, total } => {
-                    self.load_advanced(LoadStage::Reading, done, total);
+            Report::TuneSaved { step } => self.tuner.saved.set(Some(step)),
+            Report::Unfinished { step, steps } => self.tuner.unfinished.set(Some((step, steps))),
+            Report::Event(event) => self.hear_engine(event),
+        }
+    }
+
+    fn hear_engine(self, event: Event) {
+        match event {
+            Event::Planned { plan } => self.load_planned(*plan),
+            Event::Progress { done, total } => {
+                self.load_advanced(LoadStage::Reading, done, total);
+            }
+            Event::Token { text } => self.reply_grew(&text),
+            Event::TuneStarted {
+                plan,
+                settings,
+                points,
+            } => self.tune_started(plan, *settings, points),
+            Event::TunePoint { point } => self.tuner.points.update(|all| all.push(point)),
+            Event::TuneSample { sample } => self.tuner.samples.update(|all| all.push(sample)),
+            Event::TuneChanges { changes, .. } => self.tuner.changes.set(changes),
+            // The worker keeps it.
+            Event::TuneState { .. } => {}
+            // The rest ends a request.
+            Event::Loaded { model } => {
+                self.answered();
+                self.load_finished(*model);
+            }
+            Event::Finished { reason, stats } => {
+                self.answered();
+                self.reply_finished(reason, stats);
+            }
+            Event::Weights { weights } => {
+                self.answered();
+                self.weights_came(*weights);
+            }
+            Event::Compared { name, changes } => {
+                self.answered();
+                self.compared(name, changes);
+            }
+            Event::Measured { measured } => {
+                self.answered();
+                self.measured(*measured);
+            }
+            Event::File { name, bytes } => {
+                self.answered();
+                if let Err(problem) = js::save(&name, &bytes) {
+                    self.fail("The file could not be saved", problem);
                 }
-                Event::Loaded { model } => self.load_finished(*model),
-                Event::Token { text } => self.reply_grew(&text),
-                Event::Finished { reason, stats } => self.reply_finished(reason, stats),
-                // Requests are answered in order, and a load always comes after the reply it interrupts.
-                Event::Error { message } if self.running.with_untracked(Option::is_some) => {
-                    self.reply_failed(message);
+            }
+            Event::TunePlan { plan } => {
+                self.answered();
+                self.tuner.plan.set(Some(plan));
+            }
+            Event::TuneStopped { done, .. } => {
+                self.answered();
+                self.tune_stopped(done);
+            }
+            Event::Error { message } => match self.answered() {
+                Some(Asked::Reply) => self.reply_failed(message),
+                Some(Asked::Load) | None => self.load_failed(message),
+                Some(Asked::Measure) => {
+                    self.explorer.measuring.set(false);
+                    self.fail("The text could not be measured", message);
                 }
-                Event::Error { message } => self.load_failed(message),
-                // Answers to what this page does not ask.
-                _ => {}
+                Some(Asked::Plan) => {
+                    self.tuner.plan.set(None);
+                    self.tuner.problem.set(Some(message));
+                }
+                Some(Asked::Tune) => self.tune_failed(message),
+                Some(Asked::Other | Asked::Nothing) => {
+                    self.fail("The engine could not do that", message);
+                }
             },
         }
     }
 
+    /// Takes note that the oldest request was answered.
+    fn answered(self) -> Option<Asked> {
+        self.asked.try_update_value(VecDeque::pop_front).flatten()
+    }
+
+    /// Asks the engine.
+    fn run_command(self, asked: Asked, command: Command) {
+        self.ask_for(asked, &Request::Run(command));
+    }
+
+    fn ask_for(self, asked: Asked, request: &Request) {
+        if asked != Asked::Nothing {
+            self.asked.update_value(|all| all.push_back(asked));
+        }
+        self.request(request);
+    }
+
     fn engine_died(self, message: String) {
         self.engine.set_value(None);
+        self.asked.set_value(VecDeque::new());
+        self.explorer.measuring.set(false);
+        if self.tuner.phase.get_untracked() != Phase::None {
+            self.tuner.reset();
+        }
         let interrupted = self.loads.try_update(std::mem::take).unwrap_or_default();
         if let Some(load) = interrupted.into_iter().next() {
             self.failed.set_value(load.source);
@@ -185,7 +313,7 @@ impl AppState {
         }));
     }
 
-    fn request(self, request: &crate::protocol::Request) {
+    fn request(self, request: &Request) {
         let sent = self.engine.with_value(|engine| match engine {
             Some(engine) => engine.send(request),
             None => Err("it is not running".to_owned()),

@@ -1,0 +1,123 @@
+//! What can be done with the edited map as a whole.
+
+use leptos::{ev, html, prelude::*};
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{File, HtmlInputElement};
+
+use crate::js;
+use crate::protocol::Source;
+use crate::ui::figures;
+use crate::ui::state::file_size;
+use crate::ui::use_app;
+
+/// Reads a dropped or chosen bit-map.
+pub fn import(state: crate::ui::state::AppState, file: File) {
+    spawn_local(async move {
+        let name = file.name();
+        match js::text(&file).await {
+            Ok(text) => state.import_map(&name, &text),
+            Err(problem) => state.fail(
+                "The bit-map could not be read",
+                format!("{name}: {problem}"),
+            ),
+        }
+    });
+}
+
+#[component]
+pub fn Actions() -> impl IntoView {
+    let state = use_app();
+    let e = state.explorer;
+    let edited = move || {
+        let own = state
+            .model
+            .with(|model| model.as_ref().map(|model| model.bit_map.clone()));
+        own != e.map.get()
+    };
+    let summary = move || {
+        let model = state.model.get()?;
+        let size = file_size(&model, &e.map.get()?);
+        let before = model.file_bytes;
+        let now = figures::bytes(size);
+        Some(match size == before {
+            true => format!("{now} as a file"),
+            false => format!(
+                "{now} as a file, {:+.1} %",
+                (size as f64 / before as f64 - 1.0) * 100.0
+            ),
+        })
+    };
+    let save_map = move |_| {
+        let Some(map) = e.map.get_untracked() else {
+            return;
+        };
+        let saved = serde_json::to_vec_pretty(&map)
+            .map_err(|problem| problem.to_string())
+            .and_then(|bytes| js::save("bit-map.json", &bytes));
+        if let Err(problem) = saved {
+            state.fail("The bit-map could not be saved", problem);
+        }
+    };
+    view! {
+        <section class="explorer-actions" aria-labelledby="bit-map-title">
+            <div>
+                <h2 id="bit-map-title">"Bit-map"</h2>
+                <p class="figures" id="map-size" role="status">{summary}</p>
+            </div>
+            <div class="buttons">
+                <button type="button" id="undo-map" disabled=move || !e.can_undo() on:click=move |_| e.undo()>"Undo"</button>
+                <Picker id="import-map" label="Import bit-map" accept=".json" on_file=move |file| import(state, file) />
+                <button type="button" id="save-map" on:click=save_map>"Save bit-map"</button>
+                <button type="button" id="export-map" disabled=move || !state.ready() on:click=move |_| state.export_map()>"Save as .1bit"</button>
+                <button type="button" id="adopt-map" disabled=move || !state.ready() || !edited() on:click=move |_| state.adopt_map()>"Chat in this map"</button>
+                <Picker id="compare" label="Compare with a file" accept=".1bit" on_file=move |file| state.compare(Source::File(file)) />
+            </div>
+            {move || e.compared.get().map(|(name, changes)| {
+                let count = |of: fn(&ternary_core::session::MatrixDiff) -> usize| changes.iter().map(of).sum::<usize>();
+                let changed = count(|change| change.changed.unwrap_or(change.weights));
+                let all = count(|change| change.weights);
+                view! {
+                    <p class="hint" id="compared">
+                        {format!(
+                            "{name} has {} of {} weights other ({:.2} %). Bars in the cells show where.",
+                            figures::grouped(changed), figures::grouped(all), changed as f64 * 100.0 / all.max(1) as f64,
+                        )}
+                    </p>
+                }
+            })}
+        </section>
+    }
+}
+
+/// A button that opens the file picker.
+#[component]
+pub fn Picker(
+    id: &'static str,
+    label: &'static str,
+    accept: &'static str,
+    on_file: impl Fn(File) + 'static,
+) -> impl IntoView {
+    let input = NodeRef::<html::Input>::new();
+    let chosen = move |event: ev::Targeted<ev::Event, HtmlInputElement>| {
+        let input = event.target();
+        if let Some(file) = input.files().and_then(|files| files.get(0)) {
+            on_file(file);
+        }
+        // So that choosing the same file again is a change.
+        input.set_value("");
+    };
+    view! {
+        <button
+            type="button"
+            id=id
+            on:click=move |_| {
+                if let Some(input) = input.get_untracked() {
+                    input.click();
+                }
+            }
+        >
+            {label}
+        </button>
+        <input node_ref=input type="file" accept=accept data-for=id hidden on:change:target=chosen />
+    }
+}

@@ -1,0 +1,36 @@
+//! The bit-map: every matrix of the model, its precision, its weights, and what another choice would cost.
+
+mod actions;
+mod camera;
+mod front;
+mod grid;
+mod matrix;
+mod measure;
+mod picture;
+mod viewer;
+
+use leptos::prelude::*;
+
+use super::use_app;
+
+#[component]
+pub fn Explorer() -> impl IntoView {
+    let state = use_app();
+    view! {
+        <div class="explorer" id="explorer">
+            <Show
+                when=move || state.model.with(Option::is_some)
+                fallback=|| view! { <p class="hint">"A loaded model's bit-map is shown here."</p> }
+            >
+                <actions::Actions />
+                <grid::Grid />
+                <matrix::MatrixPanel />
+                <measure::Measure />
+                <front::Front />
+            </Show>
+        </div>
+    }
+}
+
+pub use actions::{Picker, import};
+use grid::mode_label;

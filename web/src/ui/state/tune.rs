@@ -1,0 +1,164 @@
+//! Fine-tuning: its settings, its progress, what becomes of it.
+
+use leptos::prelude::*;
+use ternary_core::session::{
+    Command, Keep, MatrixDiff, Sampled, TunePlan, TunePoint, TuneSettings,
+};
+
+use super::{AppState, Asked, Load, Tab};
+use crate::protocol::{Request, Source};
+
+/// Where a fine-tuning is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// There is none.
+    #[default]
+    None,
+    Running,
+    /// It stands still and can go on.
+    Paused,
+    /// All steps are done.
+    Done,
+}
+
+/// Signals of the fine-tuning, copied freely.
+#[derive(Clone, Copy)]
+pub struct Tuner {
+    pub settings: RwSignal<TuneSettings>,
+    pub phase: RwSignal<Phase>,
+    /// Asked to pause; it does so after its step.
+    pub pausing: RwSignal<bool>,
+    /// What it would take, or takes.
+    pub plan: RwSignal<Option<TunePlan>>,
+    /// Why it can't be planned.
+    pub problem: RwSignal<Option<String>>,
+    pub points: RwSignal<Vec<TunePoint>>,
+    pub samples: RwSignal<Vec<Sampled>>,
+    pub changes: RwSignal<Vec<MatrixDiff>>,
+    /// The step whose state the browser keeps.
+    pub saved: RwSignal<Option<usize>>,
+    /// Step and steps of a fine-tuning that an earlier visit left.
+    pub unfinished: RwSignal<Option<(usize, usize)>>,
+}
+
+impl Tuner {
+    pub fn new() -> Self {
+        Tuner {
+            settings: RwSignal::new(TuneSettings::default()),
+            phase: RwSignal::new(Phase::None),
+            pausing: RwSignal::new(false),
+            plan: RwSignal::new(None),
+            problem: RwSignal::new(None),
+            points: RwSignal::new(Vec::new()),
+            samples: RwSignal::new(Vec::new()),
+            changes: RwSignal::new(Vec::new()),
+            saved: RwSignal::new(None),
+            unfinished: RwSignal::new(None),
+        }
+    }
+
+    /// Forgets a fine-tuning, not the settings.
+    pub(super) fn reset(self) {
+        self.phase.set(Phase::None);
+        self.pausing.set(false);
+        self.plan.set(None);
+        self.points.set(Vec::new());
+        self.samples.set(Vec::new());
+        self.changes.set(Vec::new());
+        self.saved.set(None);
+    }
+}
+
+impl AppState {
+    /// Asks what the settings would take.
+    pub fn plan_tune(self) {
+        let t = self.tuner;
+        let settings = t.settings.get_untracked();
+        t.problem.set(None);
+        if settings.text.trim().is_empty() || self.model.with_untracked(Option::is_none) {
+            t.plan.set(None);
+            return;
+        }
+        self.run_command(Asked::Plan, Command::PlanTune { settings });
+    }
+
+    pub fn start_tune(self) {
+        self.notice.set(None);
+        self.tuner.reset();
+        self.tuner.problem.set(None);
+        // It takes its place.
+        self.tuner.unfinished.set(None);
+        self.tuner.phase.set(Phase::Running);
+        let settings = self.tuner.settings.get_untracked();
+        self.run_command(Asked::Tune, Command::Tune { settings });
+    }
+
+    pub fn pause_tune(self) {
+        self.tuner.pausing.set(true);
+        self.request(&Request::Stop);
+    }
+
+    pub fn continue_tune(self) {
+        self.notice.set(None);
+        self.tuner.phase.set(Phase::Running);
+        self.run_command(Asked::Tune, Command::ContinueTune);
+    }
+
+    /// Answers with the fine-tuned model from now on.
+    pub fn keep_tune(self) {
+        self.notice.set(None);
+        let load = Load::new(self.source(), self.device.get_untracked());
+        self.loads.update(|loads| loads.push_back(load));
+        self.run_command(Asked::Load, Command::KeepTune);
+        self.request(&Request::ForgetTune);
+        self.show(Tab::Chat);
+    }
+
+    pub fn discard_tune(self) {
+        self.tuner.reset();
+        self.run_command(Asked::Nothing, Command::DiscardTune);
+        self.request(&Request::ForgetTune);
+    }
+
+    /// Takes up what an earlier visit left.
+    pub fn restore_tune(self) {
+        self.tuner.unfinished.set(None);
+        self.load(Source::Tuning);
+        self.ask_for(Asked::Tune, &Request::RestoreTune);
+    }
+
+    pub fn forget_unfinished(self) {
+        self.tuner.unfinished.set(None);
+        self.request(&Request::ForgetTune);
+    }
+
+    pub fn save_tune(self, keep: Keep) {
+        self.run_command(Asked::Other, Command::ExportTune { keep });
+    }
+
+    pub(super) fn tune_started(
+        self,
+        plan: TunePlan,
+        settings: TuneSettings,
+        points: Vec<TunePoint>,
+    ) {
+        self.tuner.plan.set(Some(plan));
+        self.tuner.settings.set(settings);
+        self.tuner.points.set(points);
+    }
+
+    pub(super) fn tune_stopped(self, done: bool) {
+        let phase = if done { Phase::Done } else { Phase::Paused };
+        self.tuner.phase.set(phase);
+        self.tuner.pausing.set(false);
+    }
+
+    pub(super) fn tune_failed(self, message: String) {
+        // What was made until then is still there, if there was any.
+        let made = self.tuner.points.with_untracked(|points| points.len() > 1);
+        let phase = if made { Phase::Paused } else { Phase::None };
+        self.tuner.phase.set(phase);
+        self.tuner.pausing.set(false);
+        self.fail("The fine-tuning stopped", message);
+    }
+}

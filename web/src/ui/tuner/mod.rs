@@ -1,0 +1,40 @@
+//! Fine-tuning the model on a text of the reader's.
+
+mod chart;
+mod form;
+mod progress;
+
+use leptos::prelude::*;
+
+use super::state::Phase;
+use super::use_app;
+
+pub use form::read_text;
+
+#[component]
+pub fn Tuner() -> impl IntoView {
+    let state = use_app();
+    let begun = move || state.tuner.phase.get() != Phase::None;
+    view! {
+        <div class="tuner" id="tuner">
+            {move || state.tuner.unfinished.get().filter(|_| !begun()).map(|(step, steps)| view! {
+                <section class="unfinished" aria-labelledby="unfinished-title">
+                    <h2 id="unfinished-title">"An unfinished fine-tuning"</h2>
+                    <p>{format!("It stands at step {step} of {steps}, kept in this browser.")}</p>
+                    <div class="buttons">
+                        <button type="button" id="tune-restore" class="primary" disabled=move || !state.ready() on:click=move |_| state.restore_tune()>"Take it up"</button>
+                        <button type="button" id="tune-forget" on:click=move |_| state.forget_unfinished()>"Delete it"</button>
+                    </div>
+                </section>
+            })}
+            <Show
+                when=move || state.model.with(Option::is_some)
+                fallback=|| view! { <p class="hint">"Load a model first; then it can learn from your text."</p> }
+            >
+                <Show when=begun fallback=|| view! { <form::Form /> }>
+                    <progress::Progress />
+                </Show>
+            </Show>
+        </div>
+    }
+}

@@ -1,0 +1,130 @@
+//! The fine-tuning under way, kept in this browser: the model it began with, and its last states.
+
+use std::cell::Cell;
+
+use js_sys::Uint8Array;
+use ternary_core::session::{Command, Session, tune_progress};
+use wasm_bindgen_futures::JsFuture;
+
+use super::source::BlobSource;
+use super::store::Store;
+use super::{emit, error, post};
+use crate::js::describe;
+use crate::protocol::Report;
+
+const FOLDER: &str = "fine-tuning";
+const BASE: &str = "base.1bit";
+/// Written by turns: one is always whole.
+const STATES: [&str; 2] = ["state-0", "state-1"];
+/// What a browser must keep for a visit to survive a reload; nobody fine-tunes larger models in a page.
+const LARGEST_BASE: u64 = 1 << 30;
+/// Bytes copied at a time.
+const PIECE: u64 = 4 << 20;
+/// What the engine's messages call it.
+const NAME: &str = "the fine-tuning";
+
+thread_local! {
+    /// Which of the states is written next.
+    static NEXT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Keeps the model a fine-tuning begins with. Where that fails the fine-tuning goes on, and a reload ends it.
+pub async fn begin(session: &Session) {
+    forget().await;
+    if let Err(problem) = keep_base(session).await {
+        log::warn!("the fine-tuning won't survive a reload: {problem}");
+    }
+}
+
+async fn keep_base(session: &Session) -> Result<(), String> {
+    let source = session.source().ok_or("no model is loaded")?;
+    if source.len() > LARGEST_BASE {
+        return Err(format!("the model has {} bytes", source.len()));
+    }
+    let store = Store::folder(FOLDER).await?;
+    let mut writer = store.writer(BASE, NAME).await?;
+    writer.clear()?;
+    while writer.len() < source.len() {
+        let piece = PIECE.min(source.len() - writer.len());
+        let bytes = source.read(writer.len(), piece as usize).await?;
+        writer.push(&Uint8Array::from(&bytes[..]))?;
+    }
+    Ok(())
+}
+
+pub async fn save(step: usize, state: Vec<u8>) {
+    let name = STATES[NEXT.get() % STATES.len()];
+    let written = async {
+        let store = Store::folder(FOLDER).await?;
+        // A state of another model would be refused; without its model it is of no use at all.
+        store.file(BASE).await?;
+        let mut writer = store.writer(name, NAME).await?;
+        // Until it is whole it is too short, and so no state.
+        writer.clear()?;
+        writer.push(&Uint8Array::from(&state[..]))
+    };
+    match written.await {
+        Ok(()) => {
+            NEXT.set(NEXT.get() + 1);
+            post(&Report::TuneSaved { step });
+        }
+        Err::<(), String>(problem) => log::warn!("step {step} could not be kept: {problem}"),
+    }
+}
+
+/// The newest whole state, with its steps done and in all.
+async fn newest() -> Result<(Vec<u8>, usize, usize), String> {
+    let store = Store::folder(FOLDER).await?;
+    store.file(BASE).await?;
+    let mut newest: Option<(Vec<u8>, usize, usize)> = None;
+    for name in STATES {
+        let Ok(file) = store.file(name).await else {
+            continue;
+        };
+        let buffer = JsFuture::from(file.array_buffer())
+            .await
+            .map_err(describe)?;
+        let bytes = Uint8Array::new(&buffer).to_vec();
+        if let Ok((step, steps)) = tune_progress(&bytes)
+            && newest.as_ref().is_none_or(|(_, before, _)| step > *before)
+        {
+            newest = Some((bytes, step, steps));
+        }
+    }
+    newest.ok_or_else(|| "no fine-tuning is kept in this browser".to_owned())
+}
+
+/// Tells the page of a fine-tuning that an earlier visit left.
+pub async fn tell() {
+    if let Ok((_, step, steps)) = newest().await {
+        post(&Report::Unfinished { step, steps });
+    }
+}
+
+/// The model that the kept fine-tuning began with.
+pub async fn base() -> Result<BlobSource, String> {
+    let store = Store::folder(FOLDER).await?;
+    let file = store.file(BASE).await?;
+    Ok(BlobSource::new(BASE.to_owned(), file.into(), None))
+}
+
+pub async fn restore(session: &mut Session) {
+    match newest().await {
+        Ok((state, ..)) => {
+            session
+                .handle(Command::RestoreTune { state }, &mut emit)
+                .await
+        }
+        Err(problem) => error(problem),
+    }
+}
+
+pub async fn forget() {
+    let Ok(store) = Store::folder(FOLDER).await else {
+        return;
+    };
+    for name in STATES.into_iter().chain([BASE]) {
+        // What is being written in another tab stays that tab's.
+        store.delete(name, NAME).await.ok();
+    }
+}
