@@ -4,7 +4,7 @@
 //! worker itself can fail.
 
 use serde::{Deserialize, Serialize};
-use ternary_core::session::{Command, DeviceChoice, Event};
+use ternary_core::session::{Command, DeviceChoice, Event, Work};
 
 /// From the page to the worker. A request that arrives while another runs waits, except `Stop`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub enum Request {
         device: DeviceChoice,
     },
     Run(Command),
+    /// Understood by the workshop's worker alone.
+    Work(Work),
     /// Open a file beside the loaded model.
     Compare {
         source: Source,

@@ -191,8 +191,8 @@ mod tests {
     fn the_plan_is_what_is_allocated() {
         let (source, file) = fixture();
         let plan = plan(&file.metadata.config).unwrap();
-        let load = Model::load(Box::new(CpuBackend::new(1)), &file, &source, &mut |_| {});
-        let model = pollster::block_on(load).unwrap();
+        let backend = Box::new(CpuBackend::new(1));
+        let model = pollster::block_on(Model::load(backend, &file, &source, &mut |_| {})).unwrap();
         assert_eq!(plan.weight_bytes, model.weight_bytes() as u64);
         assert_eq!(plan.cache_bytes, model.cache_bytes() as u64);
         assert_eq!(plan.total(), model.memory().total());

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use device::open_backend;
 pub use explore::{MatrixDiff, Measured, Weights, Which};
-pub use protocol::{Command, DeviceChoice, Event, FinishReason, Message, ModelInfo, Stats};
+pub use protocol::{Command, DeviceChoice, Event, FinishReason, Message, ModelInfo, Stats, Work};
 pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
 
 use crate::adapter::Adapter;
@@ -284,13 +284,10 @@ impl Session {
 
     async fn answer(&mut self, command: Command, emit: &mut dyn FnMut(Event)) -> Result<()> {
         let stop = self.stop.clone();
-        let (device, threads) = (self.device, self.threads);
         if self.loaded.is_none() && matches!(command, Command::Reset) {
             return Ok(());
         }
-        let loaded = self.loaded.as_mut().ok_or_else(|| {
-            Error::Request("no model is loaded yet; load a .1bit file first".into())
-        })?;
+        let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
         match command {
             Command::Reset => loaded.model.truncate(0),
             Command::Generate { prompt, sampling } => {
@@ -317,7 +314,26 @@ impl Session {
                     weights: Box::new(weights),
                 });
             }
-            Command::Measure { map, text } => {
+        }
+        Ok(())
+    }
+
+    /// Do the work: the events that answer it, or `Error`.
+    pub async fn work(&mut self, work: Work, emit: &mut dyn FnMut(Event)) {
+        self.stop.clear();
+        if let Err(e) = self.try_work(work, emit).await {
+            emit(Event::Error {
+                message: e.to_string(),
+            });
+        }
+    }
+
+    async fn try_work(&mut self, work: Work, emit: &mut dyn FnMut(Event)) -> Result<()> {
+        let stop = self.stop.clone();
+        let (device, threads) = (self.device, self.threads);
+        let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
+        match work {
+            Work::Measure { map, text } => {
                 loaded.unadapted()?;
                 let subject = (&map, text.as_str());
                 explore::measure(
@@ -329,23 +345,23 @@ impl Session {
                 )
                 .await?;
             }
-            Command::Export { map } => {
+            Work::Export { map } => {
                 loaded.unadapted()?;
                 let bytes = explore::export(loaded, &map).await?;
                 let name = file_name(&loaded.info.name, "1bit");
                 emit(Event::File { name, bytes });
             }
-            Command::Adopt { map } => {
+            Work::Adopt { map } => {
                 loaded.unadapted()?;
                 let bytes = explore::export(loaded, &map).await?;
                 let source = MemorySource::new(&loaded.source.name(), bytes);
                 self.try_load(Rc::new(source), None, device, emit).await?;
             }
-            Command::PlanTune { settings } => {
+            Work::PlanTune { settings } => {
                 let plan = tune::plan(loaded, &settings, device, threads).await?;
                 emit(Event::TunePlan { plan });
             }
-            Command::Tune { settings } => {
+            Work::Tune { settings } => {
                 // The one before goes first: two may not fit.
                 self.tuning = None;
                 let tuning = Tuning::new(loaded, settings, device, threads).await?;
@@ -353,19 +369,19 @@ impl Session {
                 emit(tuning.started());
                 tuning.run(loaded, &stop, emit).await?;
             }
-            Command::ContinueTune => {
+            Work::ContinueTune => {
                 let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
                 emit(tuning.started());
                 tuning.run(loaded, &stop, emit).await?;
             }
-            Command::RestoreTune { state } => {
+            Work::RestoreTune { state } => {
                 self.tuning = None;
                 let tuning = Tuning::restore(loaded, &state, device, threads).await?;
                 let tuning = self.tuning.insert(Box::new(tuning));
                 emit(tuning.started());
                 emit(tuning.stopped());
             }
-            Command::ExportTune { keep } => {
+            Work::ExportTune { keep } => {
                 let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
                 let name = tune::tuned_name(&loaded.info.name);
                 let (name, bytes) = match keep {
@@ -383,7 +399,7 @@ impl Session {
                 };
                 emit(Event::File { name, bytes });
             }
-            Command::KeepTune => {
+            Work::KeepTune => {
                 let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
                 match tuning.adapter().await? {
                     Some(adapter) => {
@@ -398,10 +414,14 @@ impl Session {
                     }
                 }
             }
-            Command::DiscardTune => self.tuning = None,
+            Work::DiscardTune => self.tuning = None,
         }
         Ok(())
     }
+}
+
+fn no_model() -> Error {
+    Error::Request("no model is loaded yet; load a .1bit file first".into())
 }
 
 fn no_tokenizer() -> Error {

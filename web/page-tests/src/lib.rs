@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine;
 use serde_json::{Value, json};
 
 pub use browser::Browser;
@@ -24,6 +25,11 @@ pub use server::{Served, Server};
 
 /// Where the server has the tiny model.
 pub const TINY: &str = "/tiny.1bit";
+
+/// Bytes from their base64 form.
+pub fn decode(text: &str) -> Result<Vec<u8>> {
+    Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
+}
 
 /// The repository's root.
 pub fn root() -> PathBuf {

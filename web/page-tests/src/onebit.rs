@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use ternary_core::format::OneBit;
+use ternary_core::platform::FileSource;
 
 use crate::root;
 
@@ -27,8 +29,23 @@ pub fn plain_model() -> Result<PathBuf> {
 
 /// What `onebit generate` writes after `prompt`, greedily, on the CPU.
 pub fn greedy(model: &Path, prompt: &str, tokens: usize) -> Result<String> {
-    let output = Onebit::new("generate")?
+    written(
+        Onebit::new("generate")?.with("--model", model),
+        prompt,
+        tokens,
+    )
+}
+
+/// The same with an adapter beside the model.
+pub fn greedy_with(model: &Path, adapter: &Path, prompt: &str, tokens: usize) -> Result<String> {
+    let command = Onebit::new("generate")?
         .with("--model", model)
+        .with("--adapter", adapter);
+    written(command, prompt, tokens)
+}
+
+fn written(command: Onebit, prompt: &str, tokens: usize) -> Result<String> {
+    let output = command
         .with("--prompt", prompt)
         .with("--max-tokens", tokens.to_string())
         .with("--temperature", "0")
@@ -38,6 +55,74 @@ pub fn greedy(model: &Path, prompt: &str, tokens: usize) -> Result<String> {
     let answer: Value = serde_json::from_str(&output).context("onebit generate --json")?;
     let text = answer["text"].as_str().context("no text in the answer")?;
     Ok(text.to_owned())
+}
+
+/// The perplexity of `text`'s windows with the model in `map`, by `onebit eval-config`.
+pub fn perplexity(model: &Path, map: &Path, text: &Path) -> Result<f64> {
+    let output = Onebit::new("eval-config")?
+        .with("--model-dir", model)
+        .with("--bit-map", map)
+        .with("--val-data", text)
+        .with("--device", "cpu")
+        .flag("--json")
+        .run()?;
+    let answer: Value = serde_json::from_str(&output).context("onebit eval-config --json")?;
+    answer["perplexity"]
+        .as_f64()
+        .context("no perplexity in the answer")
+}
+
+/// What `onebit finetune` makes of `text` with these flags: the validation losses, and the newest checkpoint.
+pub fn finetune(
+    model: &Path,
+    (text, held_back): (&Path, &Path),
+    folder: &Path,
+    flags: &[(&str, &str)],
+) -> Result<Vec<f64>> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    let mut command = Onebit::new("finetune")?
+        .with("--model", model)
+        .with("--data-dir", text)
+        .with("--val-data-dir", held_back)
+        .with("--output-dir", folder)
+        .with("--device", "cpu");
+    for (flag, value) in flags {
+        command = command.with(flag, value);
+    }
+    command.run()?;
+    let metrics = fs::read_to_string(folder.join("metrics.jsonl"))?;
+    metrics
+        .lines()
+        .map(|line| {
+            let line: Value = serde_json::from_str(line)?;
+            line["train_loss"].as_f64().context("no loss in a line")
+        })
+        .collect()
+}
+
+/// A code of a matrix in a `.1bit`.
+pub fn code(model: &Path, matrix: &str, row: usize, column: usize) -> Result<i8> {
+    let source = FileSource::open(model)?;
+    let read = async {
+        let file = OneBit::open(&source).await?;
+        let entry = file.tensor(matrix)?;
+        let encoding = entry.encoding()?;
+        let mut codes = vec![0i8; entry.shape[1] as usize];
+        let mut found = 0;
+        file.read_tensor(&source, entry, &mut |band| {
+            let rows = band.bytes.len() / band.row_bytes;
+            if (band.first..band.first + rows).contains(&row) {
+                encoding.row_codes(&band, row - band.first, &mut codes, matrix)?;
+                found = codes[column];
+            }
+            Ok(())
+        })
+        .await?;
+        Ok::<_, ternary_core::Error>(found)
+    };
+    Ok(pollster::block_on(read)?)
 }
 
 fn make_model(name: &str, template: Option<&str>) -> Result<PathBuf> {

@@ -181,6 +181,8 @@ impl Page {
             "Enter" => 13,
             "Tab" => 9,
             "Escape" => 27,
+            "ArrowRight" => 39,
+            "ArrowDown" => 40,
             _ => bail!("no key code known for {key}"),
         };
         let text = if key == "Enter" { "\r" } else { "" };
@@ -189,6 +191,17 @@ impl Page {
             self.call("Input.dispatchKeyEvent", params)?;
         }
         Ok(())
+    }
+
+    /// Chooses a file in the picker that `selector` finds.
+    pub fn choose_file(&self, selector: &str, file: &Path) -> Result<()> {
+        let expression = format!("document.querySelector({})", json!(selector));
+        let picker = self.call("Runtime.evaluate", json!({ "expression": expression }))?;
+        let file = file
+            .canonicalize()
+            .with_context(|| format!("{} can't be chosen", file.display()))?;
+        let params = json!({ "files": [file], "objectId": picker["result"]["objectId"] });
+        self.call("DOM.setFileInputFiles", params).map(|_| ())
     }
 
     /// Drags a file over the middle of the page.

@@ -7,6 +7,15 @@ use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 use crate::js::describe;
 use crate::protocol::{Report, Request};
 
+/// Which worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Loads models and talks.
+    Talk,
+    /// That, and everything that changes models. Larger, so fetched when it is first wanted.
+    Workshop,
+}
+
 /// A running worker; dropping it ends the worker, whatever it does.
 pub struct Engine {
     worker: Worker,
@@ -16,10 +25,10 @@ pub struct Engine {
 
 impl Engine {
     /// Starts the worker; it says `Ready` when it listens.
-    pub fn start(hear: impl Fn(Report) + Copy + 'static) -> Result<Self, String> {
+    pub fn start(program: Program, hear: impl Fn(Report) + Copy + 'static) -> Result<Self, String> {
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
-        let worker = Worker::new_with_options(&script(), &options).map_err(describe)?;
+        let worker = Worker::new_with_options(&script(program), &options).map_err(describe)?;
         let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
             hear(match serde_wasm_bindgen::from_value(event.data()) {
                 Ok(report) => report,
@@ -66,9 +75,13 @@ impl Drop for Engine {
 
 /// The worker's script, named after this page's own module: that name carries a hash, so a cached worker never meets a
 /// newer page.
-fn script() -> String {
+fn script(program: Program) -> String {
     let version = document_module().unwrap_or_default();
-    format!("worker-start.js?{version}")
+    let name = match program {
+        Program::Talk => "worker",
+        Program::Workshop => "workshop",
+    };
+    format!("worker-start.js?{version}#{name}")
 }
 
 fn document_module() -> Option<String> {

@@ -10,15 +10,57 @@ mod tuning;
 
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
-use ternary_core::session::{Command, Event, Session};
+use ternary_core::session::{Event, Session, Work};
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
 use crate::protocol::{Report, Request};
 use cancel::Cancel;
 
+/// What a worker can do besides loading models and talking.
+pub trait Program: 'static {
+    /// Tells of what an earlier visit left.
+    fn begin() -> impl Future<Output = ()>;
+    /// Answers what changes models.
+    fn work(session: &mut Session, request: Request) -> impl Future<Output = ()>;
+}
+
+/// Nothing: a page that only talks does without the code of all the rest.
+pub struct Talk;
+
+impl Program for Talk {
+    async fn begin() {}
+
+    async fn work(_: &mut Session, _: Request) {
+        error("models are changed in the workshop, and this is not it".to_owned());
+    }
+}
+
+/// Everything.
+pub struct Workshop;
+
+impl Program for Workshop {
+    async fn begin() {
+        tuning::tell().await;
+    }
+
+    async fn work(session: &mut Session, request: Request) {
+        match request {
+            Request::Work(work) => {
+                if let Work::Tune { .. } = work {
+                    tuning::begin(session).await;
+                }
+                session.work(work, &mut tuning::emit).await;
+            }
+            Request::RestoreTune => tuning::restore(session).await,
+            Request::ForgetTune => tuning::forget().await,
+            _ => {}
+        }
+    }
+}
+
 /// Listens to the page and reports that it does.
-pub fn start() {
+pub fn start<P: Program>() {
     std::panic::set_hook(Box::new(|info| {
         console_error_panic_hook::hook(info);
         post(&Report::Panicked(info.to_string()));
@@ -46,13 +88,17 @@ pub fn start() {
     scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     // It listens as long as the worker lives.
     on_message.forget();
-    wasm_bindgen_futures::spawn_local(serve(session, queue, cancel));
+    wasm_bindgen_futures::spawn_local(serve::<P>(session, queue, cancel));
     post(&Report::Ready);
-    wasm_bindgen_futures::spawn_local(tuning::tell());
+    wasm_bindgen_futures::spawn_local(P::begin());
 }
 
 /// One request after the other.
-async fn serve(mut session: Session, mut queue: UnboundedReceiver<Request>, cancel: Cancel) {
+async fn serve<P: Program>(
+    mut session: Session,
+    mut queue: UnboundedReceiver<Request>,
+    cancel: Cancel,
+) {
     while let Ok(request) = queue.recv().await {
         match request {
             Request::Load { source, device } => {
@@ -61,27 +107,27 @@ async fn serve(mut session: Session, mut queue: UnboundedReceiver<Request>, canc
                 cancel.end();
             }
             Request::Run(command) => {
-                if let Command::Tune { .. } = command {
-                    tuning::begin(&session).await;
-                }
                 session.handle(command, &mut emit).await;
-                if session.loaded().is_ok_and(|loaded| loaded.model.is_lost()) {
-                    post(&Report::DeviceLost);
-                }
+                tell_of_loss(&mut session);
             }
             Request::Compare { source } => load::compare(&mut session, source).await,
-            Request::RestoreTune => tuning::restore(&mut session).await,
-            Request::ForgetTune => tuning::forget().await,
+            Request::Work(_) | Request::RestoreTune | Request::ForgetTune => {
+                P::work(&mut session, request).await;
+                tell_of_loss(&mut session);
+            }
             // Handled on arrival: they must not wait for what runs.
             Request::Stop | Request::Cancel | Request::Shelf(_) => {}
         }
     }
 }
 
-fn emit(event: Event) {
-    if let Event::TuneState { step, state } = event {
-        return wasm_bindgen_futures::spawn_local(tuning::save(step, state));
+fn tell_of_loss(session: &mut Session) {
+    if session.loaded().is_ok_and(|loaded| loaded.model.is_lost()) {
+        post(&Report::DeviceLost);
     }
+}
+
+fn emit(event: Event) {
     post(&Report::Event(event));
 }
 

@@ -3,12 +3,12 @@
 use std::cell::Cell;
 
 use js_sys::Uint8Array;
-use ternary_core::session::{Command, Session, tune_progress};
+use ternary_core::session::{Event, Session, Work, tune_progress};
 use wasm_bindgen_futures::JsFuture;
 
 use super::source::BlobSource;
 use super::store::Store;
-use super::{emit, error, post};
+use super::{error, post};
 use crate::js::describe;
 use crate::protocol::Report;
 
@@ -52,7 +52,17 @@ async fn keep_base(session: &Session) -> Result<(), String> {
     Ok(())
 }
 
-pub async fn save(step: usize, state: Vec<u8>) {
+/// Sends an event on to the page, but for states: those are kept here.
+pub fn emit(event: Event) {
+    match event {
+        Event::TuneState { step, state } => {
+            wasm_bindgen_futures::spawn_local(save(step, state));
+        }
+        event => super::emit(event),
+    }
+}
+
+async fn save(step: usize, state: Vec<u8>) {
     let name = STATES[NEXT.get() % STATES.len()];
     let written = async {
         let store = Store::folder(FOLDER).await?;
@@ -110,11 +120,7 @@ pub async fn base() -> Result<BlobSource, String> {
 
 pub async fn restore(session: &mut Session) {
     match newest().await {
-        Ok((state, ..)) => {
-            session
-                .handle(Command::RestoreTune { state }, &mut emit)
-                .await
-        }
+        Ok((state, ..)) => session.work(Work::RestoreTune { state }, &mut emit).await,
         Err(problem) => error(problem),
     }
 }

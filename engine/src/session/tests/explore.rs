@@ -30,7 +30,7 @@ fn message(events: &[Event]) -> &str {
 }
 
 fn exported(s: &mut Session, map: &LayerBitMap) -> Vec<u8> {
-    let events = ask(s, Command::Export { map: map.clone() }).1;
+    let events = work(s, Work::Export { map: map.clone() });
     match events.into_iter().next() {
         Some(Event::File { name, bytes }) => {
             assert_eq!(name, "tiny.1bit");
@@ -88,11 +88,11 @@ fn another_map_is_measured_exported_and_adopted() {
     modes.set(MatrixKind::Up, QuantMode::Binary);
     map.layer_modes[1] = modes.into();
     let mut measured = |map: &LayerBitMap| {
-        let command = Command::Measure {
+        let command = Work::Measure {
             map: map.clone(),
             text: text.clone(),
         };
-        match &ask(&mut s, command).1[..] {
+        match &work(&mut s, command)[..] {
             [Event::Measured { measured }] => (**measured).clone(),
             other => panic!("{other:?}"),
         }
@@ -122,7 +122,7 @@ fn another_map_is_measured_exported_and_adopted() {
     let theirs = weights(&mut s, &other[0].name, Which::Compared);
     assert_eq!(theirs.mode, QuantMode::Binary);
 
-    let seen = ask(&mut s, Command::Adopt { map: map.clone() }).1;
+    let seen = work(&mut s, Work::Adopt { map: map.clone() });
     let Some(Event::Loaded { model }) = seen.last() else {
         panic!("{seen:?}")
     };
@@ -138,10 +138,10 @@ fn another_map_is_measured_exported_and_adopted() {
 fn what_does_not_fit_is_refused() {
     let mut s = session();
     let map = LayerBitMap::sandwich(3, QuantMode::Binary);
-    let events = ask(&mut s, Command::Export { map: map.clone() }).1;
+    let events = work(&mut s, Work::Export { map: map.clone() });
     assert!(message(&events).contains("layer"), "{events:?}");
     let text = "a".to_owned();
-    let events = ask(&mut s, Command::Measure { map, text }).1;
+    let events = work(&mut s, Work::Measure { map, text });
     assert!(message(&events).contains("too short"), "{events:?}");
     let seen = events_of_compare(&mut s, b"no model".to_vec());
     assert!(message(&seen).contains("other.1bit: not a .1bit file"));

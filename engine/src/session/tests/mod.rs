@@ -76,6 +76,10 @@ fn ask(session: &mut Session, command: Command) -> (String, Vec<Event>) {
     (text, events)
 }
 
+fn work(session: &mut Session, work: Work) -> Vec<Event> {
+    events(|emit| pollster::block_on(session.work(work, emit)))
+}
+
 fn greedy(tokens: usize) -> Sampling {
     Sampling {
         temperature: 0.0,

@@ -34,7 +34,7 @@ fn validations(events: &[Event]) -> Vec<f64> {
 }
 
 fn tune(s: &mut Session, settings: TuneSettings) -> Vec<Event> {
-    let events = ask(s, Command::Tune { settings }).1;
+    let events = work(s, Work::Tune { settings });
     let end = events.last();
     assert!(
         matches!(
@@ -50,7 +50,7 @@ fn tune(s: &mut Session, settings: TuneSettings) -> Vec<Event> {
 }
 
 fn file(s: &mut Session, keep: Keep) -> Vec<u8> {
-    match ask(s, Command::ExportTune { keep }).1.pop() {
+    match work(s, Work::ExportTune { keep }).pop() {
         Some(Event::File { bytes, .. }) => bytes,
         other => panic!("{other:?}"),
     }
@@ -103,7 +103,7 @@ fn a_model_learns_a_text_and_is_kept() {
     // Until it is kept the old model answers.
     assert_eq!(text(&mut s), before);
     let bytes = file(&mut s, Keep::Model);
-    let seen = ask(&mut s, Command::KeepTune).1;
+    let seen = work(&mut s, Work::KeepTune);
     let Some(Event::Loaded { model }) = seen.last() else {
         panic!("{seen:?}")
     };
@@ -111,7 +111,7 @@ fn a_model_learns_a_text_and_is_kept() {
     let tuned = text(&mut s);
     assert_ne!(tuned, before);
     assert_eq!(text(&mut load(&bytes, None)), tuned);
-    let seen = ask(&mut s, Command::ContinueTune).1;
+    let seen = work(&mut s, Work::ContinueTune);
     assert!(matches!(&seen[..], [Event::Error { message }] if message.contains("no fine-tuning")));
 }
 
@@ -123,17 +123,17 @@ fn adapters_are_kept_beside_the_model_and_in_a_file() {
     assert!(losses[losses.len() - 1] < losses[0] - 0.3, "{losses:?}");
     let bytes = file(&mut s, Keep::Adapter);
     let merged = file(&mut s, Keep::Model);
-    ask(&mut s, Command::KeepTune);
+    work(&mut s, Work::KeepTune);
     let tuned = text(&mut s);
     assert_ne!(tuned, before);
     let adapter = Adapter::parse_file(&bytes).unwrap();
     assert_eq!(text(&mut load(&super::file(), Some(adapter))), tuned);
     load(&merged, None);
     // What would leave the adapter out is refused.
-    let command = Command::Tune {
+    let command = Work::Tune {
         settings: settings(false),
     };
-    let seen = ask(&mut s, command).1;
+    let seen = work(&mut s, command);
     assert!(
         matches!(&seen[..], [Event::Error { message }] if message.contains("adapter beside it"))
     );
@@ -150,7 +150,7 @@ fn an_interrupted_fine_tuning_goes_on_bit_for_bit() {
         let stop = s.stop_handle();
         let (mut seen, mut count) = (Vec::new(), 0);
         let settings = settings(lora);
-        pollster::block_on(s.handle(Command::Tune { settings }, &mut |event| {
+        pollster::block_on(s.work(Work::Tune { settings }, &mut |event| {
             count += usize::from(matches!(event, Event::TunePoint { .. }));
             if count == 8 {
                 stop.stop();
@@ -167,7 +167,7 @@ fn an_interrupted_fine_tuning_goes_on_bit_for_bit() {
         });
         let mut fresh = session();
         let state = state.unwrap();
-        let restored = ask(&mut fresh, Command::RestoreTune { state }).1;
+        let restored = work(&mut fresh, Work::RestoreTune { state });
         let [
             Event::TuneStarted { points: had, .. },
             Event::TuneStopped { .. },
@@ -175,7 +175,7 @@ fn an_interrupted_fine_tuning_goes_on_bit_for_bit() {
         else {
             panic!("{restored:?}")
         };
-        let rest = ask(&mut fresh, Command::ContinueTune).1;
+        let rest = work(&mut fresh, Work::ContinueTune);
         let had = had.iter().map(|p| TunePoint {
             tokens_per_second: 0.0,
             ..*p
@@ -197,8 +197,8 @@ fn an_interrupted_fine_tuning_goes_on_bit_for_bit() {
 #[test]
 fn bad_settings_and_states_are_refused() {
     let mut s = session();
-    let mut refused = |command: Command, word: &str| {
-        let seen = ask(&mut s, command).1;
+    let mut refused = |command: Work, word: &str| {
+        let seen = work(&mut s, command);
         let said = matches!(&seen[..], [Event::Error { message }] if message.contains(word));
         assert!(said, "{word}: {seen:?}");
     };
@@ -206,7 +206,7 @@ fn bad_settings_and_states_are_refused() {
         text: "a cat".into(),
         ..settings(false)
     };
-    refused(Command::Tune { settings: short }, "too short");
+    refused(Work::Tune { settings: short }, "too short");
     let lora = Some(LoraConfig {
         rank: 0,
         ..LoraConfig::default()
@@ -215,18 +215,17 @@ fn bad_settings_and_states_are_refused() {
         lora,
         ..settings(true)
     };
-    refused(Command::PlanTune { settings: none }, "rank");
+    refused(Work::PlanTune { settings: none }, "rank");
     let state = b"no state".to_vec();
-    refused(Command::RestoreTune { state }, "cannot be continued");
+    refused(Work::RestoreTune { state }, "cannot be continued");
     let keep = Keep::Model;
-    refused(Command::ExportTune { keep }, "no fine-tuning");
-    let plan = ask(
+    refused(Work::ExportTune { keep }, "no fine-tuning");
+    let plan = work(
         &mut s,
-        Command::PlanTune {
+        Work::PlanTune {
             settings: settings(false),
         },
-    )
-    .1;
+    );
     assert!(
         matches!(&plan[..], [Event::TunePlan { plan }] if plan.memory_bytes > 100_000 && plan.trained > 10_000)
     );

@@ -31,7 +31,9 @@ fn every_state_passes_axe() -> Result<()> {
     page.emulate(1280, 800, "light")?;
     page.click("input[name=mode][value=text]")?;
     page.assert_accessible()?;
-    page.drop_file(&root().join("web/page-tests/fixtures/story.txt"))?;
+    let file = root().join("target/page-tests/not-one.1bit");
+    std::fs::write(&file, "no model at all")?;
+    page.drop_file(&file)?;
     page.wait_for("document.querySelector('.notice')", START)?;
     for scheme in ["light", "dark"] {
         page.emulate(1280, 800, scheme)?;

@@ -48,7 +48,8 @@ fn states() -> Result<()> {
     ask(&page, "Once upon a time")?;
     page.wait_for(FINISHED, REPLY)?;
     picture(&page, "text-desktop-light")?;
-    let file = root().join("web/page-tests/fixtures/story.txt");
+    let file = root().join("target/page-tests/no-model.1bit");
+    std::fs::write(&file, "no model at all")?;
     page.drag_over(&file)?;
     picture(&page, "drop-desktop-light")?;
     page.drop_file(&file)?;

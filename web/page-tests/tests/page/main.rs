@@ -7,6 +7,7 @@
 mod access;
 mod agreement;
 mod chat;
+mod explorer;
 mod loading;
 mod look;
 mod misdeeds;
@@ -14,6 +15,7 @@ mod offline;
 mod package;
 mod robust;
 mod store;
+mod tune;
 
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ pub fn Front() -> impl IntoView {
     move || {
         let found = e.found.get()?;
         let best = found
-            .front
+            .pareto_front
             .iter()
             .map(|entry| entry.perplexity)
             .fold(f64::INFINITY, f64::min);
@@ -46,7 +46,7 @@ pub fn Front() -> impl IntoView {
             .iter()
             .map(|entry| view! { <circle class="measured" cx=x(entry) cy=y(entry) r="2.5" /> })
             .collect_view();
-        let front: Vec<_> = found.front.iter().filter(shown).cloned().collect();
+        let front: Vec<_> = found.pareto_front.iter().filter(shown).cloned().collect();
         let line = front
             .iter()
             .map(|entry| format!("{:.1},{:.1}", x(entry), y(entry)))

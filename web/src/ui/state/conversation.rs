@@ -57,7 +57,7 @@ impl AppState {
         match tab {
             Tab::Chat => self.mode.set(Mode::Chat),
             Tab::Text => self.mode.set(Mode::Text),
-            Tab::Map | Tab::Tune => {}
+            Tab::Map | Tab::Tune => self.enter_workshop(),
         }
         self.tab.set(tab);
     }

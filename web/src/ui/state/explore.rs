@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
+use serde::Deserialize;
 use ternary_core::config::{
     LayerBitMap, LayerMode, MatrixKind, MatrixModes, ModelConfig, QuantMode,
 };
 use ternary_core::format::{Packing, stored_bytes};
 use ternary_core::params::{self, ParamKind};
-use ternary_core::search::{Entry, SearchResult};
-use ternary_core::session::{Command, MatrixDiff, Measured, ModelInfo, Weights, Which};
+use ternary_core::search::Entry;
+use ternary_core::session::{Command, MatrixDiff, Measured, ModelInfo, Weights, Which, Work};
 
 use super::{AppState, Asked, Load};
 use crate::protocol::{Request, Source};
@@ -71,10 +72,10 @@ impl Cell {
 }
 
 /// A search's result, as far as it is shown.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Found {
     pub evaluations: Vec<Entry>,
-    pub front: Vec<Entry>,
+    pub pareto_front: Vec<Entry>,
 }
 
 /// Signals of the explorer, copied freely.
@@ -228,7 +229,7 @@ impl AppState {
     /// Opens a file beside the model.
     pub fn compare(self, source: Source) {
         self.notice.set(None);
-        self.ask_for(Asked::Other, &Request::Compare { source });
+        self.ask_for(Asked::Other, Request::Compare { source });
     }
 
     pub(super) fn compared(self, name: String, changes: Vec<MatrixDiff>) {
@@ -245,7 +246,7 @@ impl AppState {
             self.notice.set(None);
             e.measuring.set(true);
             let text = e.text.get_untracked();
-            self.run_command(Asked::Measure, Command::Measure { map, text });
+            self.run_work(Asked::Measure, Work::Measure { map, text });
         }
     }
 
@@ -258,7 +259,7 @@ impl AppState {
     pub fn export_map(self) {
         if let Some(map) = self.explorer.map.get_untracked() {
             self.notice.set(None);
-            self.run_command(Asked::Other, Command::Export { map });
+            self.run_work(Asked::Other, Work::Export { map });
         }
     }
 
@@ -268,7 +269,7 @@ impl AppState {
             self.notice.set(None);
             let load = Load::new(self.source(), self.device.get_untracked());
             self.loads.update(|loads| loads.push_back(load));
-            self.run_command(Asked::Load, Command::Adopt { map });
+            self.run_work(Asked::Load, Work::Adopt { map });
         }
     }
 
@@ -281,11 +282,8 @@ impl AppState {
         match LayerBitMap::from_json(text, model.config.num_layers) {
             Ok(map) => {
                 self.explorer.choose(map);
-                let found = serde_json::from_str::<SearchResult>(text).ok();
-                self.explorer.found.set(found.map(|result| Found {
-                    evaluations: result.evaluations,
-                    front: result.pareto_front,
-                }));
+                // Anything but a search's result holds the map alone.
+                self.explorer.found.set(serde_json::from_str(text).ok());
             }
             Err(problem) => self.fail(
                 "The bit-map could not be taken",

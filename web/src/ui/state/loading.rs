@@ -98,7 +98,7 @@ impl AppState {
     fn enter(self, load: Load) {
         let request = load.request();
         self.loads.update(|loads| loads.push_back(load));
-        self.ask_for(Asked::Load, &request);
+        self.ask_for(Asked::Load, request);
     }
 
     /// Moves the model to another device.
@@ -129,7 +129,7 @@ impl AppState {
             .loads
             .with_untracked(|loads| loads.front().map(Load::request));
         if let Some(request) = first {
-            self.ask_for(Asked::Load, &request);
+            self.ask_for(Asked::Load, request);
         }
     }
 
@@ -172,7 +172,14 @@ impl AppState {
         } else if self.model.with_untracked(Option::is_none) {
             self.set_mode(Mode::Chat);
         }
-        self.explorer.reset(&model);
+        // The same model in another engine, or on another device, is looked at as before.
+        let same = |before: &ModelInfo| {
+            (&before.name, before.file_bytes, &before.bit_map)
+                == (&model.name, model.file_bytes, &model.bit_map)
+        };
+        if !self.model.with_untracked(|before| before.as_ref().is_some_and(same)) {
+            self.explorer.reset(&model);
+        }
         self.tuner.reset();
         self.model.set(Some(model));
         // Whoever is using another part of the page meanwhile keeps the keyboard there.

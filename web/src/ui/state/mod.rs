@@ -11,9 +11,9 @@ mod tune;
 use std::collections::VecDeque;
 
 use leptos::prelude::*;
-use ternary_core::session::{Command, DeviceChoice, Event, ModelInfo};
+use ternary_core::session::{Command, DeviceChoice, Event, ModelInfo, Work};
 
-use super::engine::Engine;
+use super::engine::{Engine, Program};
 use crate::js;
 use crate::protocol::{Report, Request, Shelf, Source};
 pub use conversation::{Exchange, Mode, Outcome, Running};
@@ -88,6 +88,9 @@ pub struct AppState {
     /// Requests that wait for their answer; the engine answers in order.
     asked: StoredValue<VecDeque<Asked>>,
     engine: StoredValue<Option<Engine>, LocalStorage>,
+    program: StoredValue<Program>,
+    /// Requests for an engine that does not listen yet; none once it does.
+    backlog: StoredValue<Option<Vec<(Asked, Request)>>, LocalStorage>,
     /// Where the loaded model came from, and the device it was asked to run on.
     loaded: StoredValue<Option<(Source, DeviceChoice)>, LocalStorage>,
     /// The last that could not be loaded: what to try again.
@@ -119,6 +122,8 @@ impl AppState {
             exchange_count: StoredValue::new(0),
             asked: StoredValue::new(VecDeque::new()),
             engine: StoredValue::new_local(None),
+            program: StoredValue::new(Program::Talk),
+            backlog: StoredValue::new_local(None),
             loaded: StoredValue::new_local(None),
             failed: StoredValue::new_local(Source::Shipped),
         };
@@ -141,7 +146,10 @@ impl AppState {
     /// A new engine in place of one that died, with the same model.
     pub fn restart_engine(self) {
         self.notice.set(None);
-        self.start_engine(self.source());
+        let coming = self
+            .loads
+            .with_untracked(|loads| loads.front().map(|load| load.source.clone()));
+        self.start_engine(coming.unwrap_or_else(|| self.source()));
     }
 
     pub fn fail(self, title: &str, detail: String) {
@@ -167,7 +175,8 @@ impl AppState {
             source,
             self.device.get_untracked(),
         )]));
-        match Engine::start(move |report| self.hear(report)) {
+        self.backlog.set_value(Some(Vec::new()));
+        match Engine::start(self.program.get_value(), move |report| self.hear(report)) {
             Ok(engine) => self.engine.set_value(Some(engine)),
             Err(problem) => self.engine_died(problem),
         }
@@ -176,8 +185,12 @@ impl AppState {
     fn hear(self, report: Report) {
         match report {
             Report::Ready => {
+                let waiting = self.backlog.try_update_value(Option::take).flatten();
                 self.list_kept();
                 self.request_first_load();
+                for (asked, request) in waiting.into_iter().flatten() {
+                    self.ask_for(asked, request);
+                }
             }
             Report::Fetched { done, total } => self.load_advanced(LoadStage::Fetching, done, total),
             Report::NothingShipped => self.load_found_nothing(),
@@ -281,14 +294,38 @@ impl AppState {
 
     /// Asks the engine.
     fn run_command(self, asked: Asked, command: Command) {
-        self.ask_for(asked, &Request::Run(command));
+        self.ask_for(asked, Request::Run(command));
     }
 
-    fn ask_for(self, asked: Asked, request: &Request) {
-        if asked != Asked::Nothing {
-            self.asked.update_value(|all| all.push_back(asked));
+    /// Asks the workshop.
+    fn run_work(self, asked: Asked, work: Work) {
+        self.ask_for(asked, Request::Work(work));
+    }
+
+    fn ask_for(self, asked: Asked, request: Request) {
+        let mut request = Some(request);
+        self.backlog.update_value(|backlog| {
+            if let Some(backlog) = backlog {
+                backlog.extend(request.take().map(|request| (asked, request)));
+            }
+        });
+        if let Some(request) = request {
+            if asked != Asked::Nothing {
+                self.asked.update_value(|all| all.push_back(asked));
+            }
+            self.request(&request);
         }
-        self.request(request);
+    }
+
+    /// Sees to it that the engine is the workshop; it takes the model along.
+    fn enter_workshop(self) {
+        if self.program.get_value() == Program::Workshop || self.engine.with_value(Option::is_none)
+        {
+            return;
+        }
+        self.program.set_value(Program::Workshop);
+        self.asked.set_value(VecDeque::new());
+        self.start_engine(self.source());
     }
 
     fn engine_died(self, message: String) {

@@ -1,9 +1,7 @@
 //! Fine-tuning: its settings, its progress, what becomes of it.
 
 use leptos::prelude::*;
-use ternary_core::session::{
-    Command, Keep, MatrixDiff, Sampled, TunePlan, TunePoint, TuneSettings,
-};
+use ternary_core::session::{Keep, MatrixDiff, Sampled, TunePlan, TunePoint, TuneSettings, Work};
 
 use super::{AppState, Asked, Load, Tab};
 use crate::protocol::{Request, Source};
@@ -79,7 +77,7 @@ impl AppState {
             t.plan.set(None);
             return;
         }
-        self.run_command(Asked::Plan, Command::PlanTune { settings });
+        self.run_work(Asked::Plan, Work::PlanTune { settings });
     }
 
     pub fn start_tune(self) {
@@ -90,7 +88,7 @@ impl AppState {
         self.tuner.unfinished.set(None);
         self.tuner.phase.set(Phase::Running);
         let settings = self.tuner.settings.get_untracked();
-        self.run_command(Asked::Tune, Command::Tune { settings });
+        self.run_work(Asked::Tune, Work::Tune { settings });
     }
 
     pub fn pause_tune(self) {
@@ -101,7 +99,7 @@ impl AppState {
     pub fn continue_tune(self) {
         self.notice.set(None);
         self.tuner.phase.set(Phase::Running);
-        self.run_command(Asked::Tune, Command::ContinueTune);
+        self.run_work(Asked::Tune, Work::ContinueTune);
     }
 
     /// Answers with the fine-tuned model from now on.
@@ -109,31 +107,31 @@ impl AppState {
         self.notice.set(None);
         let load = Load::new(self.source(), self.device.get_untracked());
         self.loads.update(|loads| loads.push_back(load));
-        self.run_command(Asked::Load, Command::KeepTune);
-        self.request(&Request::ForgetTune);
+        self.run_work(Asked::Load, Work::KeepTune);
+        self.ask_for(Asked::Nothing, Request::ForgetTune);
         self.show(Tab::Chat);
     }
 
     pub fn discard_tune(self) {
         self.tuner.reset();
-        self.run_command(Asked::Nothing, Command::DiscardTune);
-        self.request(&Request::ForgetTune);
+        self.run_work(Asked::Nothing, Work::DiscardTune);
+        self.ask_for(Asked::Nothing, Request::ForgetTune);
     }
 
     /// Takes up what an earlier visit left.
     pub fn restore_tune(self) {
         self.tuner.unfinished.set(None);
         self.load(Source::Tuning);
-        self.ask_for(Asked::Tune, &Request::RestoreTune);
+        self.ask_for(Asked::Tune, Request::RestoreTune);
     }
 
     pub fn forget_unfinished(self) {
         self.tuner.unfinished.set(None);
-        self.request(&Request::ForgetTune);
+        self.ask_for(Asked::Nothing, Request::ForgetTune);
     }
 
     pub fn save_tune(self, keep: Keep) {
-        self.run_command(Asked::Other, Command::ExportTune { keep });
+        self.run_work(Asked::Other, Work::ExportTune { keep });
     }
 
     pub(super) fn tune_started(

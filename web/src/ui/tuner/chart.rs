@@ -47,9 +47,14 @@ pub fn Chart(points: RwSignal<Vec<TunePoint>>, steps: Signal<usize>) -> impl Int
             <text x=WIDTH y=HEIGHT - 4.0 text-anchor="end">{format!("{}", steps.get())}</text>
         })
     };
+    // As numbers, for whoever reads the page by program.
+    let losses = move || {
+        let known: Vec<f64> = points.with(|points| points.iter().filter_map(|p| p.loss).collect());
+        serde_json::to_string(&known).unwrap_or_default()
+    };
     view! {
         <figure class="chart">
-            <svg id="tune-chart" viewBox=format!("0 0 {WIDTH} {HEIGHT}") role="img" aria-label="Loss over the steps">{drawn}</svg>
+            <svg id="tune-chart" data-losses=losses viewBox=format!("0 0 {WIDTH} {HEIGHT}") role="img" aria-label="Loss over the steps">{drawn}</svg>
             <figcaption class="hint">
                 <span class="key loss"></span>"loss while learning "<span class="key validation"></span>"on held-back lines"
             </figcaption>

@@ -34,7 +34,7 @@ pub fn read_text(state: AppState, file: File) {
     spawn_local(async move {
         match js::text(&file).await {
             Ok(text) => {
-                state.tab.set(Tab::Tune);
+                state.show(Tab::Tune);
                 state.tuner.settings.update(|settings| settings.text = text);
                 state.plan_tune();
             }

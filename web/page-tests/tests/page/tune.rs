@@ -1,0 +1,324 @@
+//! Fine-tuning in the page: what is learnt is native training's, is kept, survives a reload, and answers.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use page_tests::{Page, onebit, root, stage};
+
+use crate::explorer::saved;
+use crate::look::{picture, sound_layout};
+use crate::{FINISHED, LOADED, REPLY, START, ask, continue_greedily, open, open_tiny};
+
+/// On a busy machine, in the portable kernels.
+const LEARNT: Duration = Duration::from_secs(420);
+const DONE: &str = "document.querySelector('[data-phase=Done]')";
+/// How far losses may part: the browser's kernels add floats in another order than the native ones.
+const PART: f64 = 1e-5;
+
+/// A text in a style no story has: numbered lines of a log.
+fn text(lines: usize) -> String {
+    let animals = ["cat", "dog", "bird", "fish", "cow"];
+    let verbs = ["sees", "finds", "has", "likes", "wants"];
+    let line = |i: usize| {
+        let (who, what) = (animals[i * 7 % 5], animals[(i * 3 + 1) % 5]);
+        format!("{i:03} | {who} | {} | {what} | ok\n", verbs[i * 11 % 5])
+    };
+    (0..lines).map(line).collect()
+}
+
+fn temporary(name: &str, content: &str) -> Result<PathBuf> {
+    let file = root().join("target/page-tests").join(name);
+    fs::write(&file, content)?;
+    Ok(file)
+}
+
+/// Opens the form with a text and settings in it.
+fn prepare(page: &Page, text: &str, fields: &[(&str, &str)]) -> Result<()> {
+    page.click("input[name=mode][value=tune]")?;
+    page.wait_for("document.querySelector('#tune-text')", START)?;
+    page.set_field("#tune-text", text)?;
+    for (selector, value) in fields {
+        page.set_field(selector, value)?;
+    }
+    page.wait_for("document.querySelector('#tune-plan')", START)
+}
+
+fn start(page: &Page) -> Result<()> {
+    page.wait_for("!document.querySelector('#tune-start').disabled", START)?;
+    page.click("#tune-start")
+}
+
+/// First and last loss of the held-back lines.
+fn validation(page: &Page) -> Result<(f64, f64)> {
+    let points = page.evaluate("[...document.querySelectorAll('circle.validation title')].map(e => Number(e.textContent.split(': ')[1]))")?;
+    let points = points.as_array().context("no points")?;
+    let at = |value: Option<&serde_json::Value>| {
+        value.and_then(serde_json::Value::as_f64).context("no loss")
+    };
+    Ok((at(points.first())?, at(points.last())?))
+}
+
+/// Steps on the CPU fallback: the same losses as `onebit finetune`'s, the file that is saved answers natively as in the page.
+#[test]
+fn a_model_learns_as_natively() -> Result<()> {
+    for kind in ["full", "lora"] {
+        let page = open_tiny()?;
+        let text = text(120);
+        page.click("input[name=mode][value=tune]")?;
+        page.wait_for("document.querySelector('#tune-text')", START)?;
+        page.click(&format!("input[name=tune-kind][value={kind}]"))?;
+        let fields = [
+            ("#tune-steps", "20"),
+            ("#tune-batch", "2"),
+            ("#tune-rate", "0.003"),
+            ("#tune-seed", "7"),
+        ];
+        prepare(&page, &text, &fields)?;
+        let plan = page.text("#tune-plan")?;
+        eprintln!("{kind}: {plan}");
+        let seq = plan
+            .split(" tokens at a time")
+            .next()
+            .and_then(|t| t.rsplit(", ").next())
+            .context("no length")?;
+        let seq = format!("seq_len={}", seq.trim());
+        start(&page)?;
+        page.wait_for(DONE, LEARNT)?;
+        let (first, last) = validation(&page)?;
+        ensure!(last < first, "{first} then {last}");
+
+        let (learn, held) = ternary_core::session::hold_back(&text);
+        let native = onebit::finetune(
+            onebit::tiny_model()?,
+            (
+                &temporary("learn.txt", learn)?,
+                &temporary("held.txt", held)?,
+            ),
+            &root()
+                .join("target/page-tests")
+                .join(format!("native-{kind}")),
+            &[
+                ("--mode", kind),
+                ("--max-steps", "20"),
+                ("--batch-size", "2"),
+                ("--lr", "0.003"),
+                ("--seed", "7"),
+                ("--set", &seq),
+                ("--set", "log_every=1"),
+            ],
+        )?;
+        let losses = page.evaluate("document.querySelector('#tune-chart').dataset.losses")?;
+        let losses: Vec<f64> = serde_json::from_str(losses.as_str().context("no losses")?)?;
+        ensure!(
+            losses.len() == native.len(),
+            "{} and {} losses",
+            losses.len(),
+            native.len()
+        );
+        let apart = losses
+            .iter()
+            .zip(&native)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f64::max);
+        eprintln!("{kind}: losses apart by {apart:.2e} at most");
+        ensure!(apart < PART, "{losses:?} and {native:?}");
+
+        let (name, bytes) = saved(&page, "#tune-save")?;
+        ensure!(name == "tiny-fine-tuned.1bit", "{name}");
+        let file = root()
+            .join("target/page-tests")
+            .join(format!("tuned-{kind}.1bit"));
+        fs::write(&file, &bytes)?;
+        if kind == "lora" {
+            let (name, adapter) = saved(&page, "#tune-save-adapter")?;
+            ensure!(name == "tiny-fine-tuned-adapter.safetensors", "{name}");
+            fs::write(
+                root().join("target/page-tests/adapter.safetensors"),
+                adapter,
+            )?;
+        }
+        page.click("#tune-keep")?;
+        page.wait_for(
+            &format!("{LOADED} && document.querySelector('#prompt')"),
+            START,
+        )?;
+        continue_greedily(&page, 24)?;
+        ask(&page, "001 | cat |")?;
+        page.wait_for(FINISHED, REPLY)?;
+        let reply = page.text(crate::LAST_REPLY)?;
+        let native = match kind {
+            "lora" => onebit::greedy_with(
+                onebit::tiny_model()?,
+                &root().join("target/page-tests/adapter.safetensors"),
+                "001 | cat |",
+                24,
+            )?,
+            _ => onebit::greedy(&file, "001 | cat |", 24)?,
+        };
+        ensure!(
+            native.trim_end().ends_with(reply.trim()),
+            "{kind}: {reply:?} and {native:?}"
+        );
+        page.assert_clean()?;
+    }
+    Ok(())
+}
+
+/// Paused, reloaded, taken up, ended.
+#[test]
+fn a_reload_interrupts_and_ends_nothing() -> Result<()> {
+    let page = open_tiny()?;
+    prepare(
+        &page,
+        &text(120),
+        &[("#tune-steps", "60"), ("#tune-batch", "2")],
+    )?;
+    start(&page)?;
+    page.wait_for(
+        "document.querySelectorAll('circle.validation').length > 2",
+        LEARNT,
+    )?;
+    page.click("#tune-pause")?;
+    page.wait_for("document.querySelector('[data-phase=Paused]') && document.querySelector('#tune-saved').innerText", LEARNT)?;
+    let title = page.text("#tune-title")?;
+    ensure!(title.starts_with("Paused at step"), "{title}");
+    // While it stands the old model answers.
+    page.click("input[name=mode][value=text]")?;
+    ask(&page, "Once upon a time")?;
+    page.wait_for(FINISHED, REPLY)?;
+    page.evaluate("location.reload()")?;
+    page.wait_for(
+        &format!("document.querySelector('input[name=mode][value=tune]') && {LOADED}"),
+        START,
+    )?;
+    page.click("input[name=mode][value=tune]")?;
+    page.wait_for("document.querySelector('#tune-restore') && !document.querySelector('#tune-restore').disabled", START)?;
+    picture(&page, "tune-unfinished")?;
+    page.click("#tune-restore")?;
+    page.wait_for("document.querySelector('[data-phase=Paused]')", START)?;
+    ensure!(page.text("#tune-title")? == title);
+    page.click("#tune-continue")?;
+    page.wait_for(DONE, LEARNT)?;
+    page.click("#tune-discard")?;
+    page.wait_for("document.querySelector('#tune-text')", START)?;
+    page.evaluate("location.reload()")?;
+    page.wait_for(LOADED, START)?;
+    page.click("input[name=mode][value=tune]")?;
+    page.wait_for("document.querySelector('#tune-text')", START)?;
+    ensure!(
+        page.evaluate("document.querySelector('#tune-restore')")?
+            .is_null()
+    );
+    page.assert_clean()
+}
+
+/// On WebGPU too, and the page answers while it learns.
+#[test]
+fn a_gpu_learns_while_the_page_answers() -> Result<()> {
+    let page = open("?model=tiny.1bit&device=gpu")?;
+    prepare(
+        &page,
+        &text(120),
+        &[("#tune-steps", "6"), ("#tune-batch", "1")],
+    )?;
+    start(&page)?;
+    page.wait_for("document.querySelector('#tune-loss')", LEARNT)?;
+    let slowest = page.evaluate(
+        "new Promise(done => { let slowest = 0, last = performance.now(), count = 0; const tick = () => { const now = performance.now(); \
+         slowest = Math.max(slowest, now - last); last = now; ++count < 40 ? setTimeout(tick, 10) : done(slowest); }; tick(); })",
+    )?;
+    eprintln!("the page was busy for {slowest} ms at most while the model learnt");
+    page.wait_for(DONE, LEARNT)?;
+    let (first, last) = validation(&page)?;
+    ensure!(last < first, "{first} then {last}");
+    page.assert_clean()
+}
+
+/// The shipped model, a text of 20 kB: the loss on held-back lines falls by a fifth, and the style shows.
+#[test]
+fn the_shipped_model_learns_a_style() -> Result<()> {
+    let page = open("?device=cpu")?;
+    let text = text(800);
+    ensure!(
+        (18_000..24_000).contains(&text.len()),
+        "{} bytes",
+        text.len()
+    );
+    prepare(
+        &page,
+        &text,
+        &[("#tune-steps", "40"), ("#tune-prompt", "001 |")],
+    )?;
+    for (width, device) in [(1280, "desktop"), (390, "phone")] {
+        page.emulate(width, 844, "light")?;
+        picture(&page, &format!("tune-form-{device}"))?;
+        sound_layout(&page)?;
+        page.assert_accessible()?;
+    }
+    page.emulate(1280, 844, "light")?;
+    start(&page)?;
+    page.wait_for(
+        "document.querySelectorAll('circle.validation').length > 3",
+        LEARNT,
+    )?;
+    picture(&page, "tune-running")?;
+    page.assert_accessible()?;
+    page.wait_for(DONE, LEARNT)?;
+    let (first, last) = validation(&page)?;
+    let samples = page.text(".samples")?;
+    eprintln!(
+        "{first} then {last} on held-back lines, {}\n{samples}",
+        page.text("#tune-speed")?
+    );
+    ensure!(last < 0.8 * first, "{first} then {last}");
+    ensure!(samples.matches(" | ok").count() > 2, "{samples}");
+    for (width, device, scheme) in [
+        (1280, "desktop", "light"),
+        (1280, "desktop", "dark"),
+        (390, "phone", "light"),
+    ] {
+        page.emulate(width, 844, scheme)?;
+        picture(&page, &format!("tune-done-{device}-{scheme}"))?;
+        sound_layout(&page)?;
+        page.assert_accessible()?;
+    }
+    let (_, bytes) = saved(&page, "#tune-save")?;
+    let file = root().join("target/page-tests/stories-tuned.1bit");
+    fs::write(&file, bytes)?;
+    page.emulate(1280, 844, "light")?;
+    page.click("#tune-keep")?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelector('#prompt')"),
+        START,
+    )?;
+    continue_greedily(&page, 32)?;
+    ask(&page, "001 | cat |")?;
+    page.wait_for(FINISHED, REPLY)?;
+    let reply = page.text(crate::LAST_REPLY)?;
+    let native = onebit::greedy(&file, "001 | cat |", 32)?;
+    ensure!(
+        native.trim_end().ends_with(reply.trim()),
+        "{reply:?} and {native:?}"
+    );
+    ensure!(stage()?.shipped.is_file());
+    page.assert_clean()
+}
+
+#[test]
+fn a_text_too_short_is_refused() -> Result<()> {
+    let page = open_tiny()?;
+    page.click("input[name=mode][value=tune]")?;
+    page.wait_for("document.querySelector('#tune-text')", START)?;
+    page.set_field("#tune-text", "a cat")?;
+    page.wait_for(
+        "document.querySelector('#tune-problem')?.innerText.includes('too short')",
+        START,
+    )?;
+    ensure!(page.evaluate("document.querySelector('#tune-start').disabled")? == true);
+    // A dropped text lands in the form.
+    page.drop_file(&root().join("web/page-tests/fixtures/story.txt"))?;
+    page.wait_for("document.querySelector('#tune-text').value.length > 500 && document.querySelector('#tune-plan')", START)?;
+    page.assert_clean()
+}
