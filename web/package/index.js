@@ -54,11 +54,12 @@ export class Engine {
   #jobs = [];
   #dead = null;
   #ready = false;
+  /** What was loaded, and the way into the larger worker once it was taken. */
+  #place;
+  #workshop = null;
 
   constructor() {
-    this.#worker = new Worker(new URL("./worker-start.js", import.meta.url), { type: "module" });
-    this.#worker.onmessage = ({ data }) => this.#hear(data);
-    this.#worker.onerror = ({ message }) => this.#die(message || "its program could not be loaded");
+    this.#start(new Worker(new URL("./worker-start.js", import.meta.url), { type: "module" }));
     this.model = null;
     this.chat = { completions: { create: (options) => this.#create(options, "chat") } };
     this.completions = { create: (options) => this.#create(options, "text") };
@@ -67,7 +68,8 @@ export class Engine {
   static async load(source, { device = "auto", onProgress, signal } = {}) {
     const engine = new Engine();
     try {
-      engine.model = await engine.#loaded(place(source), device, onProgress, signal);
+      engine.#place = [place(source), device];
+      engine.model = await engine.#loaded(...engine.#place, onProgress, signal);
       return engine;
     } catch (problem) {
       engine.close();
@@ -75,12 +77,11 @@ export class Engine {
     }
   }
 
-  /** Looks into the model and changes its precision. */
   bitmap() {
-    const run = (command, answer) => this.#run(command, answer);
+    const run = (work, answer) => this.#work(work, answer);
     return {
       map: this.model.bitMap,
-      weights: (name) => run({ type: "weights", name, of: "loaded" }, ({ weights }) => weights),
+      weights: (name) => this.#answer({ Run: { type: "weights", name, of: "loaded" } }, ({ weights }) => weights),
       measure: (text, map = this.model.bitMap) => run({ type: "measure", map, text }, ({ measured }) => measured),
       export: (map = this.model.bitMap) => run({ type: "export", map }, file),
       adopt: async (map) => (this.model = await run({ type: "adopt", map }, ({ model }) => model)),
@@ -94,7 +95,7 @@ export class Engine {
     for (const [name, value] of Object.entries(settings)) if (value === undefined) delete settings[name];
     signal?.throwIfAborted();
     const points = [];
-    const stopped = await this.#run({ type: "tune", settings }, (event) => {
+    const stopped = await this.#work({ type: "tune", settings }, (event) => {
       if (event.type === "tunePoint") onPoint?.(event.point), points.push(event.point);
       if (event.type === "tuneSample") onSample?.(event.sample);
       return event.type === "tuneStopped" && event;
@@ -103,15 +104,20 @@ export class Engine {
       step: stopped.step,
       done: stopped.done,
       points,
-      file: (keep = "model") => this.#run({ type: "exportTune", keep }, file),
-      keep: async () => (this.model = await this.#run({ type: "keepTune" }, ({ model }) => model)),
+      file: (keep = "model") => this.#work({ type: "exportTune", keep }, file),
+      keep: async () => (this.model = await this.#work({ type: "keepTune" }, ({ model }) => model)),
     };
   }
 
-  /** A command and the first thing that `answer` finds in its events. Aborting stops it, and it answers still. */
-  #run(command, answer, signal) {
+  async #work(work, answer, signal) {
+    await this.#enter();
+    return this.#answer({ Work: work }, answer, signal);
+  }
+
+  /** The first thing that `answer` finds in a request's events. Aborting stops it, and it answers still. */
+  #answer(request, answer, signal) {
     return new Promise((resolve, reject) => {
-      const job = this.#do({ Run: command }, "Stop", null, reject, ({ Event: event }) => {
+      const job = this.#do(request, "Stop", null, reject, ({ Event: event }) => {
         if (!event) return false;
         if (event.type === "error") return reject(new Error(event.message)), true;
         const found = answer(event);
@@ -120,6 +126,25 @@ export class Engine {
       });
       signal?.addEventListener("abort", () => this.#give_up(job), { once: true });
     });
+  }
+
+  /** Into the worker that changes models, with the model. It is larger, so it comes when it is first wanted. */
+  #enter() {
+    if (!this.#workshop) {
+      // In its turn: what was asked before is answered before.
+      const move = () => this.#start(new Worker(new URL("./worker-start.js#workshop", import.meta.url), { type: "module" }));
+      this.#jobs.push({ move, fail() {} });
+      this.#workshop = this.#loaded(...this.#place);
+    }
+    return this.#workshop;
+  }
+
+  #start(worker) {
+    this.#worker?.terminate();
+    this.#ready = false;
+    this.#worker = worker;
+    worker.onmessage = ({ data }) => this.#hear(data);
+    worker.onerror = ({ message }) => this.#die(message || "its program could not be loaded");
   }
 
   close() {
@@ -188,6 +213,7 @@ export class Engine {
   }
 
   #next() {
+    if (this.#ready && this.#jobs[0]?.move) this.#jobs.shift().move();
     const job = this.#jobs[0];
     if (!this.#ready || !job || job.sent) return;
     job.sent = true;

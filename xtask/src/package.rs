@@ -9,8 +9,14 @@ use crate::bundle;
 use crate::shell::step;
 use crate::workspace;
 
-/// The page's own worker, as it was built.
-const WORKER: [&str; 3] = ["worker-start.js", "worker.js", "worker_bg.wasm"];
+/// The page's own workers, as they were built.
+const WORKERS: [&str; 5] = [
+    "worker-start.js",
+    "worker.js",
+    "worker_bg.wasm",
+    "workshop.js",
+    "workshop_bg.wasm",
+];
 const OWN: [&str; 3] = ["index.js", "index.d.ts", "README.md"];
 
 pub fn build_and_assemble() -> Result<()> {
@@ -30,7 +36,7 @@ pub fn assemble() -> Result<()> {
     let files = OWN
         .map(|name| own.join(name))
         .into_iter()
-        .chain(WORKER.map(|name| workspace::dist().join(name)))
+        .chain(WORKERS.map(|name| workspace::dist().join(name)))
         .chain([workspace::root().join("LICENSE")]);
     for file in files {
         let name = file.file_name().context("a file without a name")?;
@@ -46,7 +52,7 @@ fn folder() -> PathBuf {
 }
 
 fn manifest() -> String {
-    let files = OWN.into_iter().chain(WORKER).chain(["LICENSE"]);
+    let files = OWN.into_iter().chain(WORKERS).chain(["LICENSE"]);
     let files: Vec<String> = files.map(|name| format!("\"{name}\"")).collect();
     format!(
         r#"{{
