@@ -301,19 +301,6 @@ impl Session {
                 let (source, adapter) = (loaded.source.clone(), loaded.adapter.clone());
                 self.try_load(source, adapter, device, emit).await?;
             }
-            Command::Weights { name, of } => {
-                let (source, file) = match (of, &self.compared) {
-                    (Which::Loaded, _) => (&loaded.source, &loaded.file),
-                    (Which::Compared, Some(with)) => (&with.source, &with.file),
-                    (Which::Compared, None) => {
-                        return Err(Error::Request("no file is compared yet".into()));
-                    }
-                };
-                let weights = explore::weights(source.as_ref(), file, of, &name).await?;
-                emit(Event::Weights {
-                    weights: Box::new(weights),
-                });
-            }
         }
         Ok(())
     }
@@ -333,6 +320,19 @@ impl Session {
         let (device, threads) = (self.device, self.threads);
         let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
         match work {
+            Work::Weights { name, of } => {
+                let (source, file) = match (of, &self.compared) {
+                    (Which::Loaded, _) => (&loaded.source, &loaded.file),
+                    (Which::Compared, Some(with)) => (&with.source, &with.file),
+                    (Which::Compared, None) => {
+                        return Err(Error::Request("no file is compared yet".into()));
+                    }
+                };
+                let weights = explore::weights(source.as_ref(), file, of, &name).await?;
+                emit(Event::Weights {
+                    weights: Box::new(weights),
+                });
+            }
             Work::Measure { map, text } => {
                 loaded.unadapted()?;
                 let subject = (&map, text.as_str());

@@ -17,7 +17,10 @@ const UP: &str = "[data-parameter='model.layers.1.mlp.up_proj.weight']";
 fn explore(page: &Page) -> Result<()> {
     page.click("input[name=mode][value=map]")?;
     // The workshop takes the model over.
-    page.wait_for(&format!("document.querySelector('.grid') && {LOADED}"), START)
+    page.wait_for(
+        &format!("document.querySelector('.grid') && {LOADED}"),
+        START,
+    )
 }
 
 fn inspect(page: &Page, cell: &str) -> Result<()> {

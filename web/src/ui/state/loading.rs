@@ -177,7 +177,10 @@ impl AppState {
             (&before.name, before.file_bytes, &before.bit_map)
                 == (&model.name, model.file_bytes, &model.bit_map)
         };
-        if !self.model.with_untracked(|before| before.as_ref().is_some_and(same)) {
+        if !self
+            .model
+            .with_untracked(|before| before.as_ref().is_some_and(same))
+        {
             self.explorer.reset(&model);
         }
         self.tuner.reset();
