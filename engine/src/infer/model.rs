@@ -110,8 +110,7 @@ impl Model {
             crate::platform::yield_now().await;
         }
         if config.use_rope {
-            let table =
-                model::rope_values(config.max_seq_len, config.head_dim(), config.rope_theta);
+            let table = model::rope_values(&config);
             backend.upload(model::ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))?;
         }
         let rows = PREFILL.min(config.max_seq_len);
