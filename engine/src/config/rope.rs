@@ -66,7 +66,10 @@ impl RopeScaling {
                 low_freq_factor: low,
                 high_freq_factor: high,
                 original_max_position_embeddings: original,
-            } if ![factor, low, high].into_iter().all(positive) || low >= high || *original == 0 => {
+            } if ![factor, low, high].into_iter().all(positive)
+                || low >= high
+                || *original == 0 =>
+            {
                 fail(format!(
                     "rope_scaling has factor {factor}, low_freq_factor {low}, high_freq_factor {high} and original_max_position_embeddings {original}; all must be above 0 and low_freq_factor below high_freq_factor"
                 ))

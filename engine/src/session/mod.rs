@@ -136,7 +136,8 @@ impl Session {
         let start = Instant::now();
         let file = OneBit::open(source).await?;
         let meta = &file.metadata;
-        let tokenizer = meta
+        let special = meta.special_tokens.clone().unwrap_or_default();
+        let mut tokenizer = meta
             .tokenizer
             .as_deref()
             .map(Tokenizer::from_json)
@@ -145,7 +146,11 @@ impl Session {
             .chat_template
             .as_deref()
             .map(ChatTemplate::new)
-            .transpose()?;
+            .transpose()?
+            .map(|t| t.with_tokens(special.clone()));
+        if let Some(tokenizer) = &mut tokenizer {
+            tokenizer.add_ends(&special.end);
+        }
         let (backend, device_reason) = open_backend(
             device,
             &BackendOptions {
@@ -200,11 +205,14 @@ impl Session {
                 Ok(())
             }
             (Some(loaded), Command::Generate { prompt, sampling }) => {
-                generate::run(loaded, &prompt, &sampling, &stop, emit).await
+                match loaded.tokenizer().and_then(|t| t.encode_document(&prompt)) {
+                    Ok(ids) => generate::run(loaded, ids, &sampling, &stop, emit).await,
+                    Err(e) => Err(e),
+                }
             }
             (Some(loaded), Command::Chat { messages, sampling }) => {
                 match loaded.chat_prompt(&messages) {
-                    Ok(prompt) => generate::run(loaded, &prompt, &sampling, &stop, emit).await,
+                    Ok(ids) => generate::run(loaded, ids, &sampling, &stop, emit).await,
                     Err(e) => Err(e),
                 }
             }
@@ -218,11 +226,18 @@ impl Session {
 }
 
 impl Loaded {
-    fn chat_prompt(&self, messages: &[Message]) -> Result<String> {
+    fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().ok_or_else(|| {
+            Error::Request("this model carries no tokenizer, so it cannot read text".into())
+        })
+    }
+
+    /// The template writes all the special tokens there are.
+    fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let template = self.template.as_ref().ok_or_else(|| {
             Error::Request("this model has no chat template; continue a text instead".into())
         })?;
-        template.render(messages)
+        self.tokenizer()?.encode(&template.render(messages)?)
     }
 }
 

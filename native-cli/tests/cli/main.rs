@@ -11,6 +11,7 @@ mod download;
 mod errors;
 mod finetune;
 mod guards;
+mod import;
 mod infer;
 mod plot;
 mod search;

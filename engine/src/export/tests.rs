@@ -1,0 +1,294 @@
+//! Out and in again: codes, scales and logits survive.
+
+use super::*;
+use crate::config::{LayerBitMap, LayerMode, QuantMode, RopeScaling, WeightScale};
+use crate::format::{Dense, MemorySink, MemorySource, Metadata, Packing, encode};
+use crate::import::{Input, Options, import};
+use crate::infer::Model as Runner;
+use crate::params;
+
+fn config() -> ModelConfig {
+    ModelConfig {
+        vocab_size: 90,
+        hidden_size: 512,
+        num_heads: 8,
+        num_kv_heads: Some(4),
+        num_layers: 2,
+        intermediate_size: 768,
+        max_seq_len: 32,
+        use_swiglu: true,
+        use_rope: true,
+        use_qk_norm: false,
+        use_residual_scaling: false,
+        use_dynamic_threshold: false,
+        binary_centered: false,
+        weight_scale: WeightScale::Tensor,
+        tie_word_embeddings: false,
+        ..ModelConfig::default()
+    }
+}
+
+/// Scales that F16 holds exactly come from weights that are ± one number.
+fn model(config: &ModelConfig) -> Vec<u8> {
+    let values = params::all(config)
+        .into_iter()
+        .map(|p| {
+            let random = p.init(config, 3);
+            let values: Vec<f32> = match (&p.kind, p.name.contains("_proj.")) {
+                (ParamKind::Norm, _) => (0..p.len()).map(|i| 0.75 + (i % 5) as f32 / 8.0).collect(),
+                (_, false) => random
+                    .iter()
+                    .map(|v| half::f16::from_f32(*v).to_f32())
+                    .collect(),
+                _ => random.iter().map(|v| 0.0625f32.copysign(*v)).collect(),
+            };
+            (p.name, values)
+        })
+        .collect();
+    let metadata = Metadata {
+        name: "test".into(),
+        config: config.clone(),
+        ..Metadata::default()
+    };
+    encode(metadata, &values, Packing::Ternary2, Dense::No).unwrap()
+}
+
+fn logits(bytes: Vec<u8>) -> Vec<f32> {
+    let source = MemorySource::new("m", bytes);
+    pollster::block_on(async {
+        let file = OneBit::open(&source).await.unwrap();
+        let backend = Box::new(crate::backend::cpu::CpuBackend::new(1));
+        let mut model = Runner::load(backend, &file, &source, &mut |_| {})
+            .await
+            .unwrap();
+        let mut all = Vec::new();
+        let ids: Vec<u32> = (0..20).map(|i| i * 7 % 90).collect();
+        model
+            .logits(&ids, &mut |rows| all.extend_from_slice(rows))
+            .await
+            .unwrap();
+        all
+    })
+}
+
+fn close(a: &[f32], b: &[f32], tolerance: f32) {
+    assert_eq!(a.len(), b.len());
+    let most = b.iter().fold(0f32, |m, v| m.max(v.abs()));
+    assert!(most > 0.1, "logits that say something");
+    for (a, b) in a.iter().zip(b) {
+        assert!((a - b).abs() <= tolerance * most, "{a} is not {b}");
+    }
+}
+
+fn gguf(bytes: &[u8], base3: bool) -> Result<(Vec<u8>, GgufReport), ExportError> {
+    let source = MemorySource::new("m", bytes.to_vec());
+    let mut sink = MemorySink::default();
+    let report = pollster::block_on(async {
+        let file = OneBit::open(&source).await?;
+        write_gguf(
+            &file,
+            &source,
+            GgufOptions { base3 },
+            &mut sink,
+            &mut |_, _| {},
+        )
+        .await
+    })?;
+    assert_eq!(report.bytes, sink.bytes.len() as u64);
+    Ok((sink.bytes, report))
+}
+
+fn back(files: Vec<(&str, Vec<u8>)>, options: &Options) -> (Vec<u8>, ModelConfig) {
+    let mut input = Input::default();
+    for (name, bytes) in files {
+        input.add(name, Box::new(MemorySource::new(name, bytes)));
+    }
+    let mut sink = MemorySink::default();
+    let report = pollster::block_on(import(&input, options, &mut sink, &mut |_| {})).unwrap();
+    (sink.bytes, report.config)
+}
+
+fn hf(bytes: &[u8], dense: bool) -> Result<(Vec<u8>, HfReport), ExportError> {
+    let source = MemorySource::new("m", bytes.to_vec());
+    let mut sink = MemorySink::default();
+    let report = pollster::block_on(async {
+        let file = OneBit::open(&source).await?;
+        write_hf(
+            &file,
+            &source,
+            HfOptions { dense },
+            &mut sink,
+            &mut |_, _| {},
+        )
+        .await
+    })?;
+    Ok((sink.bytes, report))
+}
+
+/// Ways in which a model can be that both formats hold.
+fn models() -> Vec<ModelConfig> {
+    let mut map = LayerBitMap::sandwich(2, QuantMode::Ternary);
+    map.layer_modes[1] = LayerMode::Whole(QuantMode::F16);
+    let scaled = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 16,
+    };
+    vec![
+        config(),
+        ModelConfig {
+            use_sub_norm: true,
+            tie_word_embeddings: true,
+            activation: Some(Activation::Relu2),
+            use_residual_scaling: true,
+            ..config()
+        },
+        ModelConfig {
+            use_qk_norm: true,
+            layer_bit_map: Some(map),
+            rope_scaling: Some(RopeScaling::Linear { factor: 2.0 }),
+            ..config()
+        },
+        ModelConfig {
+            use_ternary: Some(false),
+            rope_scaling: Some(scaled),
+            ..config()
+        },
+    ]
+}
+
+#[test]
+fn gguf_and_back_is_the_same_model() {
+    for (i, config) in models().into_iter().enumerate() {
+        let bytes = model(&config);
+        let want = logits(bytes.clone());
+        for base3 in [false, true] {
+            let (file, report) = gguf(&bytes, base3).unwrap();
+            let expected = ["llama", "bitnet-b1.58", "qwen3", "llama"][i];
+            assert_eq!((report.architecture, report.others.len()), (expected, 0));
+            let (again, found) = back(vec![("m.gguf", file)], &Options::default());
+            assert_eq!(
+                found.weight_scale,
+                WeightScale::Group,
+                "blocks have scales of their own"
+            );
+            assert_eq!(found.kv_heads(), 4);
+            close(&logits(again), &want, 1e-3);
+        }
+    }
+}
+
+#[test]
+fn hugging_face_and_back_is_the_same_model() {
+    for config in models() {
+        let bytes = model(&config);
+        let (tensors, report) = hf(&bytes, false).unwrap();
+        let mut files = vec![("model.safetensors", tensors)];
+        let json = report.files[0].1.clone().into_bytes();
+        assert_eq!(report.files[0].0, "config.json");
+        files.push(("config.json", json));
+        let (again, found) = back(files, &Options::default());
+        assert_eq!(found.weight_scale, WeightScale::Tensor);
+        assert_eq!(found.rope_scaling, config.rope_scaling);
+        close(&logits(again), &logits(bytes), 1e-3);
+    }
+}
+
+#[test]
+fn rows_that_no_ternary_block_holds_are_stored_otherwise() {
+    let narrow = ModelConfig {
+        hidden_size: 320,
+        num_heads: 10,
+        num_kv_heads: Some(5),
+        intermediate_size: 264,
+        ..config()
+    };
+    let bytes = model(&narrow);
+    let (file, report) = gguf(&bytes, false).unwrap();
+    // 320 columns are ten blocks of Q8_0; 264 are no whole blocks of anything.
+    assert_eq!(report.others.len(), 14);
+    let down = report
+        .others
+        .iter()
+        .filter(|(name, _)| name.contains("ffn_down"));
+    assert!(down.clone().count() == 2 && down.clone().all(|(_, kind)| kind == "F16"));
+    assert_eq!(
+        report
+            .others
+            .iter()
+            .filter(|(_, kind)| kind == "Q8_0")
+            .count(),
+        12
+    );
+    let options = Options {
+        bit_map: Some(
+            serde_json::to_string(&LayerBitMap::sandwich(2, QuantMode::Ternary)).unwrap(),
+        ),
+        int8_activations: Some(true),
+        ..Options::default()
+    };
+    let (again, _) = back(vec![("m.gguf", file)], &options);
+    close(&logits(again), &logits(bytes), 1e-3);
+}
+
+#[test]
+fn what_the_other_side_cannot_compute_is_refused() {
+    let refused = |c: ModelConfig, words: &[&str]| {
+        let bytes = model(&c);
+        for e in [
+            gguf(&bytes, false).unwrap_err(),
+            hf(&bytes, false).unwrap_err(),
+        ] {
+            let e = e.to_string();
+            assert!(words.iter().all(|w| e.contains(w)), "{e}");
+        }
+    };
+    refused(
+        ModelConfig {
+            use_rope: false,
+            ..config()
+        },
+        &["use_rope", "false"],
+    );
+    refused(
+        ModelConfig {
+            use_swiglu: false,
+            ..config()
+        },
+        &["use_swiglu"],
+    );
+    refused(
+        ModelConfig {
+            activation: Some(Activation::Gelu),
+            ..config()
+        },
+        &["gelu", "silu"],
+    );
+    refused(
+        ModelConfig {
+            use_qk_norm: true,
+            use_sub_norm: true,
+            ..config()
+        },
+        &["use_sub_norm"],
+    );
+    // Scales per row have no place in packed matrices, but in floats they have.
+    let rows = model(&ModelConfig {
+        weight_scale: WeightScale::Row,
+        ..config()
+    });
+    let e = hf(&rows, false).unwrap_err().to_string();
+    assert!(e.contains("row") && e.contains("--pack-mode dense"), "{e}");
+    let (tensors, report) = hf(&rows, true).unwrap();
+    let json = report.files[0].1.clone().into_bytes();
+    let options = Options {
+        int8_activations: Some(true),
+        ..Options::default()
+    };
+    let (again, _) = back(
+        vec![("config.json", json), ("model.safetensors", tensors)],
+        &options,
+    );
+    close(&logits(again), &logits(rows), 1e-3);
+}
