@@ -11,7 +11,7 @@ use ternary_core::platform::{FileSink, FileSource, cache_folder};
 
 use crate::args::{Activations, Head, Import};
 use crate::download::{Hub, NotFound};
-use crate::output::outln;
+use crate::output::{self, outln};
 use crate::progress;
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -32,17 +32,7 @@ pub fn run(a: &Import) -> Result<()> {
         None => local(Path::new(&a.input))?,
     };
     let options = options(a)?;
-    let draft = a.output.with_extension("1bit.part");
-    let report = write(&input, &options, &draft)
-        .and_then(|report| {
-            std::fs::rename(&draft, &a.output)
-                .with_context(|| format!("cannot write {}", a.output.display()))?;
-            Ok(report)
-        })
-        .inspect_err(|_| {
-            // The first error is the one to tell.
-            let _ = std::fs::remove_file(&draft);
-        })
+    let report = output::replace(&a.output, |draft| write(&input, &options, draft))
         .with_context(|| format!("cannot import {}", a.input))?;
     for warning in &report.warnings {
         eprintln!("warning: {warning}");

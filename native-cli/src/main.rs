@@ -11,6 +11,7 @@ mod chat;
 mod download;
 mod eval;
 mod export;
+mod export_other;
 mod finetune;
 mod generate;
 mod import;

@@ -13,7 +13,8 @@ pub use data::{Download, Tokenize};
 pub use import::{Activations, Import};
 pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, TrainShape};
 pub use model::{
-    CacheKind, Chat, Eval, Export, Generate, Logits, Merge, ModelArgs, PackMode, SamplingArgs,
+    CacheKind, Chat, Eval, Export, ExportFormat, Generate, GgufType, Logits, Merge, ModelArgs,
+    PackMode, SamplingArgs,
 };
 pub use search::{EvalConfig, Judged, Search};
 pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainingArgs};
