@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::config::{LayerBitMap, LayerMode, QuantMode, RopeScaling, WeightScale};
-use crate::format::{Dense, MemorySink, MemorySource, Metadata, Packing, encode};
+use crate::format::{Dense, MemorySink, MemorySource, Metadata, Packing, SpecialTokens, encode};
 use crate::import::{Input, Options, import};
 use crate::infer::Model as Runner;
 use crate::params;
+use crate::tokenizer::Tokenizer;
 
 fn config() -> ModelConfig {
     ModelConfig {
@@ -301,4 +302,211 @@ fn what_the_other_side_cannot_compute_is_refused() {
         &options,
     );
     close(&logits(again), &logits(rows), 1e-3);
+}
+
+/// A thousand texts: words, contractions, digits, spaces and line ends, other scripts, emoji, any characters.
+fn texts() -> Vec<String> {
+    const PARTS: [&str; 28] = [
+        "the",
+        "cat",
+        "sat",
+        "don't",
+        "I'LL",
+        "we've",
+        " ",
+        "  ",
+        "   ",
+        "\n",
+        "\r\n",
+        "\n\n ",
+        "\t",
+        "1",
+        "42",
+        "12345",
+        "3.14",
+        "ÄÖÜ",
+        "naïve",
+        "漢字",
+        "かな",
+        "привет",
+        "🦀",
+        "👩‍🚀",
+        "!?",
+        "...",
+        "<|user|>",
+        "_x-y/",
+    ];
+    let mut rng = crate::rng::Rng::new(4);
+    (0..1000)
+        .map(|i| {
+            let n = 1 + rng.below(12);
+            (0..n)
+                .map(|_| match rng.below(if i % 2 == 0 { 8 } else { 60 }) {
+                    0 => {
+                        char::from_u32(rng.below(0x3000) as u32).map_or(String::new(), String::from)
+                    }
+                    1 => " ".to_owned(),
+                    _ => PARTS[rng.below(PARTS.len() as u64) as usize].to_owned(),
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// The tokenizer after a way through GGUF metadata.
+fn through_gguf(
+    tokenizer: &str,
+    special: Option<SpecialTokens>,
+    size: usize,
+) -> Result<(Tokenizer, Metadata), ExportError> {
+    let config = ModelConfig {
+        vocab_size: size,
+        ..config()
+    };
+    let source = MemorySource::new("m", model(&config));
+    let mut sink = MemorySink::default();
+    pollster::block_on(async {
+        let mut file = OneBit::open(&source).await?;
+        file.metadata.tokenizer = Some(tokenizer.to_owned());
+        file.metadata.chat_template = Some("{{ bos_token }}hello".into());
+        file.metadata.special_tokens = special;
+        write_gguf(
+            &file,
+            &source,
+            GgufOptions { base3: false },
+            &mut sink,
+            &mut |_, _| {},
+        )
+        .await
+    })?;
+    let (bytes, _) = back(vec![("m.gguf", sink.bytes)], &Options::default());
+    let source = MemorySource::new("m", bytes);
+    let metadata = pollster::block_on(OneBit::open(&source)).unwrap().metadata;
+    let tokenizer = Tokenizer::from_json(metadata.tokenizer.as_deref().unwrap()).unwrap();
+    Ok((tokenizer, metadata))
+}
+
+/// A byte-level BPE trained on the texts, split into words as `pattern` says (GPT-2's way without one).
+fn byte_level(pattern: Option<&str>) -> serde_json::Value {
+    let texts = texts();
+    let trained = Tokenizer::train(texts.iter().map(String::as_str), 600).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&trained.to_json().unwrap()).unwrap();
+    if let Some(pattern) = pattern {
+        json["pre_tokenizer"] = serde_json::json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+        ]});
+    }
+    json
+}
+
+fn assert_same(a: &Tokenizer, b: &Tokenizer) {
+    let mut tokens = 0;
+    for text in texts() {
+        let ids = a.encode_document(&text).unwrap();
+        assert_eq!(b.encode_document(&text).unwrap(), ids, "{text:?}");
+        assert_eq!(a.decode(&ids).unwrap(), b.decode(&ids).unwrap());
+        tokens += ids.len();
+    }
+    assert!(tokens > 5000);
+}
+
+#[test]
+fn byte_level_vocabularies_survive_gguf() {
+    for (name, words) in [("gpt-2", None)]
+        .into_iter()
+        .chain(crate::import::BPE_WORDS.map(|(n, w)| (n, Some(w))))
+    {
+        let json = byte_level(words);
+        let original = Tokenizer::from_json(&json.to_string()).unwrap();
+        let (found, metadata) = through_gguf(&json.to_string(), None, 600).unwrap();
+        assert_same(&original, &found);
+        assert_eq!(
+            metadata.chat_template.as_deref(),
+            Some("{{ bos_token }}hello"),
+            "{name}"
+        );
+        let end = original.id(crate::tokenizer::END_OF_TEXT).unwrap();
+        assert!(metadata.special_tokens.unwrap().end.contains(&end));
+    }
+    let mut other = byte_level(Some(r"\w+"));
+    let e = through_gguf(&other.to_string(), None, 600)
+        .unwrap_err()
+        .to_string();
+    assert!(e.contains("no name for"), "{e}");
+    other["model"]["type"] = "Unigram".into();
+    assert!(through_gguf(&other.to_string(), None, 600).is_err());
+}
+
+#[test]
+fn sentence_piece_vocabularies_survive_gguf() {
+    use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+    use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+    use tokenizers::{AddedToken, PreTokenizedString, PreTokenizer as _, Trainer as _};
+    let words = Metaspace::new('▁', PrependScheme::Always, true);
+    let mut specials: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
+    specials.extend((0..=255).map(|b: u8| format!("<0x{b:02X}>")));
+    let mut trainer = BpeTrainerBuilder::new()
+        .show_progress(false)
+        .vocab_size(700)
+        .special_tokens(
+            specials
+                .iter()
+                .map(|t| AddedToken::from(t.as_str(), true))
+                .collect(),
+        )
+        .build();
+    let texts = texts();
+    trainer
+        .feed(texts.iter().filter(|t| t.is_ascii()), |text| {
+            let mut pre = PreTokenizedString::from(text);
+            words.pre_tokenize(&mut pre)?;
+            let kind = (
+                tokenizers::OffsetReferential::Original,
+                tokenizers::OffsetType::Byte,
+            );
+            Ok(pre
+                .get_splits(kind.0, kind.1)
+                .into_iter()
+                .map(|(s, ..)| s.to_owned())
+                .collect())
+        })
+        .unwrap();
+    let mut bpe = BPE::default();
+    trainer.train(&mut bpe).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&byte_level(None).to_string()).unwrap();
+    json["model"] = serde_json::to_value(&bpe).unwrap();
+    json["model"]["type"] = "BPE".into();
+    json["model"]["byte_fallback"] = true.into();
+    json["model"]["fuse_unk"] = true.into();
+    json["model"]["unk_token"] = "<unk>".into();
+    json["pre_tokenizer"] = serde_json::Value::Null;
+    json["normalizer"] = serde_json::json!({"type": "Sequence", "normalizers": [
+        {"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+    ]});
+    json["decoder"] = serde_json::json!({"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+    ]});
+    json["added_tokens"] = (0..3)
+        .map(|id| {
+            serde_json::json!({"id": id, "content": specials[id], "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true})
+        })
+        .collect();
+    json["post_processor"] = serde_json::json!({"type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}});
+    let original = Tokenizer::from_json(&json.to_string()).unwrap();
+    let special = SpecialTokens {
+        bos: Some("<s>".into()),
+        eos: Some("</s>".into()),
+        end: vec![2],
+    };
+    let (found, metadata) = through_gguf(&json.to_string(), Some(special.clone()), 700).unwrap();
+    assert_eq!(metadata.special_tokens, Some(special));
+    assert_eq!(found.encode_document("the cat").unwrap()[0], 1);
+    assert_same(&original, &found);
 }

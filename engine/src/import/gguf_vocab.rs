@@ -28,6 +28,9 @@ const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}
 pub(crate) const BPE_WORDS: [(&str, &str); 2] =
     [("llama-bpe", LLAMA3_WORDS), ("qwen2", QWEN2_WORDS)];
 
+/// Longest token of a SentencePiece vocabulary, in bytes; those of published ones have less than 200.
+const MAX_TOKEN: usize = 4096;
+
 struct Vocabulary<'a> {
     file: &'a Gguf,
     tokens: &'a [String],
@@ -203,6 +206,10 @@ impl Vocabulary<'_> {
         for (id, token) in self.tokens.iter().enumerate() {
             if [CONTROL, UNKNOWN, BYTE].contains(&self.kind(id)) {
                 continue;
+            }
+            // Every way to cut it is looked at.
+            if token.len() > MAX_TOKEN {
+                return Err(damaged(format!("token {id} has {} bytes", token.len())));
             }
             for (at, _) in token.char_indices().skip(1) {
                 let (left, right) = token.split_at(at);

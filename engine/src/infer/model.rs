@@ -362,11 +362,16 @@ async fn load_matrix(
     let mut take = |rows: TensorRows| {
         for r in 0..rows.bytes.len() / rows.row_bytes {
             let row = rows.first + r;
-            if m.mode == QuantMode::F16 {
-                tile.row_f16(row, &rows.bytes[r * rows.row_bytes..][..rows.row_bytes]);
-            } else {
-                encoding.row_codes(&rows, r, &mut codes, &entry.name)?;
-                tile.row(row, &codes);
+            let bytes = &rows.bytes[r * rows.row_bytes..][..rows.row_bytes];
+            match encoding {
+                Encoding::F16 => tile.row_f16(row, bytes),
+                Encoding::Ternary2 => tile
+                    .row_ternary2(row, bytes)
+                    .map_err(|byte| encoding.invalid(byte, &entry.name))?,
+                _ => {
+                    encoding.row_codes(&rows, r, &mut codes, &entry.name)?;
+                    tile.row(row, &codes);
+                }
             }
         }
         Ok(())

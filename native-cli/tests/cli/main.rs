@@ -13,6 +13,7 @@ mod finetune;
 mod guards;
 mod import;
 mod infer;
+mod interop;
 mod plot;
 mod search;
 mod shapes;
