@@ -32,6 +32,8 @@ enum Form {
     /// uint8 `[rows / 4, cols]`, and its scale in a tensor of its own.
     Packed,
     F16,
+    /// Beside packed matrices transformers casts nothing, and norms must not be rounded.
+    F32,
 }
 
 /// Write `model.safetensors` into `sink`, and return the other files.
@@ -52,7 +54,7 @@ pub async fn write_hf(
     let packed = tensors.iter().any(|(_, form)| *form == Some(Form::Packed));
     let mut kept = vec!["lm_head".to_owned()];
     let floats = |(p, form): &(Param, Option<Form>)| {
-        let body = p.name.contains("_proj.") && *form == Some(Form::F16);
+        let body = p.name.contains("_proj.") && *form != Some(Form::Packed);
         body.then(|| p.name.trim_end_matches(".weight").to_owned())
     };
     kept.extend(tensors.iter().filter_map(floats));
@@ -64,12 +66,21 @@ pub async fn write_hf(
     for (p, form) in &tensors {
         let bytes = match (matrix(p), form) {
             (Some(m), Some(form)) => match (model.weights(p, m).await?, form) {
-                (Weights::F16(bytes), _) => bytes,
-                (Weights::Codes { q, span }, Form::F16) => dense(&q, span),
                 (Weights::Codes { q, .. }, Form::Packed) => {
                     let mut bytes = packed_rows(&q.codes, m);
                     bytes.extend(q.scales[0].to_le_bytes());
                     bytes
+                }
+                (weights, form) => {
+                    let halves = match weights {
+                        Weights::F16(bytes) => bytes,
+                        Weights::Codes { q, span } => dense(&q, span),
+                    };
+                    if *form == Form::F32 {
+                        widened(&halves)
+                    } else {
+                        halves
+                    }
                 }
             },
             _ => model
@@ -99,7 +110,7 @@ fn plan(
     let low = |m: &Matrix| matches!(m.mode, QuantMode::Ternary | QuantMode::Binary);
     // Packed matrices meet int8 activations in transformers; where the model's are floats, so must its matrices be.
     let packs = !options.dense && config.activation_bits.is_some();
-    params::all(config)
+    let mut tensors = params::all(config)
         .into_iter()
         .map(|p| {
             let form = match &p.kind {
@@ -119,6 +130,22 @@ fn plan(
             };
             Ok((p, form))
         })
+        .collect::<Result<Vec<_>, ExportError>>()?;
+    if tensors.iter().any(|(_, form)| *form == Some(Form::Packed)) {
+        for (_, form) in &mut tensors {
+            if *form == Some(Form::F16) {
+                *form = Some(Form::F32);
+            }
+        }
+    }
+    Ok(tensors)
+}
+
+/// F16 as F32.
+fn widened(halves: &[u8]) -> Vec<u8> {
+    let values = halves.as_chunks::<2>().0.iter();
+    values
+        .flat_map(|b| half::f16::from_le_bytes(*b).to_f32().to_le_bytes())
         .collect()
 }
 
@@ -146,7 +173,7 @@ fn head(tensors: &[(Param, Option<Form>)]) -> Result<(Vec<u8>, u64), ExportError
     for (p, form) in tensors {
         let (name, len) = (p.name.clone(), p.len());
         match form {
-            None => add(name, "F32", p.shape.clone(), 4 * len),
+            None | Some(Form::F32) => add(name, "F32", p.shape.clone(), 4 * len),
             Some(Form::F16) => add(name, "F16", p.shape.clone(), 2 * len),
             Some(Form::Packed) => {
                 let shape = vec![p.shape[0] / PACKED_ROWS, p.shape[1]];

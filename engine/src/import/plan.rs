@@ -159,7 +159,10 @@ async fn look(c: &Checkpoint<'_>, name: &str) -> Result<Found, ImportError> {
     if c.is_master(name) {
         return Ok(Found::Masters);
     }
-    if c.masters.is_none() && matches!(t.storage, Storage::F32 | Storage::F16 | Storage::Bf16) {
+    // Beside matrices that are codes, floats are meant as floats.
+    let coded = c.tensors.values().any(|t| t.storage.codes().is_some());
+    let plain = matches!(t.storage, Storage::F32 | Storage::F16 | Storage::Bf16);
+    if plain && c.masters.is_none() && !coded {
         return ternary_floats(c, t).await;
     }
     Ok(Found::Floats)

@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn file_codes_become_the_same_tiles() {
-        for cols in [1, 3, 4, 65, 127, 128, 129, 300, 512] {
+        for cols in [1usize, 3, 4, 65, 127, 128, 129, 300, 512] {
             let codes: Vec<i8> = (0..cols).map(|i| (i * i / 3 % 3) as i8 - 1).collect();
             let mut packed = vec![0u8; cols.div_ceil(4)];
             for (i, c) in codes.iter().enumerate() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha1::{Digest, Sha1};
 
-use crate::common::{Output, line, run, run_with};
+use crate::common::{Output, line, run, run_with, typed};
 use crate::download::server::{Answer, Server};
 
 fn fixtures() -> PathBuf {
@@ -70,6 +70,16 @@ fn a_folder_becomes_a_model_that_runs() {
     )
     .ok();
     line(d, "inspect m.1bit").ok();
+    let chat = [
+        "chat",
+        "--model",
+        "m.1bit",
+        "--device",
+        "cpu",
+        "--max-tokens",
+        "3",
+    ];
+    typed(d, &chat, b"the cat\n/exit\n").ok();
     // The single file finds its configuration beside it.
     let file = model.join("model.safetensors");
     let first = std::fs::read(d.join("m.1bit")).unwrap();
