@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::checkpoint::{Checkpoint, Scaling, SourceTensor, read};
 use super::gguf::{self, Gguf, Value};
 use super::gguf_vocab;
-use super::hf::decoder;
+use super::hf_config::decoder;
 use super::{ImportError, storage::Storage};
 use crate::config::{Activation, ModelConfig, RopeScaling};
 use crate::format::{ByteSource, Metadata, SpecialTokens};

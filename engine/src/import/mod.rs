@@ -7,6 +7,7 @@ mod gguf;
 mod gguf_model;
 mod gguf_vocab;
 mod hf;
+mod hf_config;
 mod plan;
 mod safetensors;
 mod storage;
@@ -140,7 +141,7 @@ pub async fn import(
 ) -> Result<Report, ImportError> {
     let ggufs = input.ending(".gguf");
     let mut checkpoint = match ggufs.as_slice() {
-        _ if input.get(hf::CONFIG).is_some() => hf::open(input).await?,
+        _ if input.get(hf_config::CONFIG).is_some() => hf::open(input).await?,
         [(_, source)] => gguf_model::open(*source).await?,
         [] => hf::open(input).await?,
         several => {

@@ -164,7 +164,7 @@ impl Storage {
                         _ => (48 + (e - 240) % 4, (e - 240) / 4),
                     };
                     let shifted = block[byte].wrapping_mul(3u8.pow(digit as u32));
-                    *code = (u16::from(shifted) * 3 >> 8) as i8 - 1;
+                    *code = ((u16::from(shifted) * 3) >> 8) as i8 - 1;
                 }
                 Ok(half_at(block, 52))
             }

@@ -131,7 +131,7 @@ impl TileWriter {
             let mut codes = [0u8; TILE_BYTES];
             codes[..part.len()].copy_from_slice(part);
             // Bits behind the last weight mean nothing.
-            if t + 1 == tiles && self.in_dim % 4 != 0 {
+            if t + 1 == tiles && !self.in_dim.is_multiple_of(4) {
                 codes[part.len() - 1] &= (1 << (2 * (self.in_dim % 4))) - 1;
             }
             if let Some(bad) = codes.iter().find(|b| (**b >> 1) & !**b & 0x55 != 0) {
@@ -215,7 +215,7 @@ mod tests {
             let mut fast = TileWriter::new(QuantMode::Ternary, 3, cols);
             fast.row_ternary2(1, &packed).unwrap();
             assert_eq!(fast.finish(), slow);
-            if cols % 4 != 0 {
+            if !cols.is_multiple_of(4) {
                 // Bits behind the last weight.
                 *packed.last_mut().unwrap() |= 0x80;
                 let mut fast = TileWriter::new(QuantMode::Ternary, 3, cols);
