@@ -31,7 +31,7 @@ export interface ModelInfo {
   /** Why it runs there. */
   deviceReason: string;
   config: Record<string, unknown>;
-  bitMap: Record<string, unknown>;
+  bitMap: LayerBitMap;
   loadMs: number;
 }
 
@@ -95,6 +95,81 @@ export interface TextOptions extends SamplingOptions {
   prompt: string;
 }
 
+export type Precision = "f16" | "eightbit" | "ternary" | "binary";
+
+/** The precision of every part, as `onebit search` writes it. */
+export interface LayerBitMap {
+  embedding: Precision;
+  /** Of a layer, or of each of its matrices. */
+  layer_modes: (Precision | Record<string, Precision>)[];
+  lm_head: Precision;
+}
+
+export interface Weights {
+  name: string;
+  mode: Precision;
+  rows: number;
+  columns: number;
+  /** Rows that are here: of a very large matrix the first ones. */
+  shownRows: number;
+  /** i8 codes, row by row; empty where the mode is f16. */
+  codes: Uint8Array;
+  /** f32 values, little-endian, where the mode is f16. */
+  values: Uint8Array;
+  scales: number[];
+  scalePer: "none" | "tensor" | "row" | "group";
+  group: number;
+}
+
+export interface BitMap {
+  readonly map: LayerBitMap;
+  /** A matrix by its name, e.g. "model.layers.0.mlp.up_proj.weight". */
+  weights(name: string): Promise<Weights>;
+  /** Mean loss of a text, in nats per token, with the model in a bit-map. */
+  measure(text: string, map?: LayerBitMap): Promise<{ loss: number; perplexity: number }>;
+  /** The model's `.1bit` in a bit-map. */
+  export(map?: LayerBitMap): Promise<File>;
+  /** Goes on with the model in a bit-map. */
+  adopt(map: LayerBitMap): Promise<ModelInfo>;
+}
+
+export interface TuneOptions {
+  text: string;
+  /** Of adapters beside the frozen model; without it every weight is trained. */
+  rank?: number;
+  /** Twice the rank where it is not given. */
+  alpha?: number;
+  steps?: number;
+  learning_rate?: number;
+  batch_size?: number;
+  seq_len?: number;
+  seed?: number;
+  onPoint?: (point: TunePoint) => void;
+  onSample?: (sample: { step: number; prompt: string; text: string }) => void;
+  /** Aborting ends it early, with what it learnt until then. */
+  signal?: AbortSignal;
+}
+
+export interface TunePoint {
+  step: number;
+  /** Nats per token; missing where nothing was measured. */
+  loss?: number;
+  /** On the tenth of the text that is held back. */
+  validation?: number;
+  learningRate: number;
+  tokensPerSecond: number;
+}
+
+export interface Tuned {
+  step: number;
+  done: boolean;
+  points: TunePoint[];
+  /** A `.1bit`, or the adapters as safetensors. */
+  file(keep?: "model" | "adapter"): Promise<File>;
+  /** Answers with it from now on. */
+  keep(): Promise<ModelInfo>;
+}
+
 /** A model, ready to answer. Requests wait for each other. */
 export class Engine {
   private constructor();
@@ -118,6 +193,12 @@ export class Engine {
     create(options: TextOptions & { stream: true }): Promise<AsyncIterable<Completion>>;
     create(options: TextOptions & { stream?: false }): Promise<Completion>;
   };
+
+  /** Looks into the model and changes its precision. */
+  bitmap(): BitMap;
+
+  /** Continues training on a text, on this machine. */
+  finetune(options: TuneOptions): Promise<Tuned>;
 
   /** Ends the worker, whatever it does. */
   close(): void;

@@ -75,6 +75,53 @@ export class Engine {
     }
   }
 
+  /** Looks into the model and changes its precision. */
+  bitmap() {
+    const run = (command, answer) => this.#run(command, answer);
+    return {
+      map: this.model.bitMap,
+      weights: (name) => run({ type: "weights", name, of: "loaded" }, ({ weights }) => weights),
+      measure: (text, map = this.model.bitMap) => run({ type: "measure", map, text }, ({ measured }) => measured),
+      export: (map = this.model.bitMap) => run({ type: "export", map }, file),
+      adopt: async (map) => (this.model = await run({ type: "adopt", map }, ({ model }) => model)),
+    };
+  }
+
+  /** Aborting ends it early; what it learnt until then is there all the same. */
+  async finetune({ text, rank, alpha = rank && 2 * rank, steps, learning_rate, batch_size, seq_len, seed, onPoint, onSample, signal }) {
+    const lora = rank ? { rank, alpha } : undefined;
+    const settings = { text, lora, steps, learningRate: learning_rate, batchSize: batch_size, seqLen: seq_len, seed };
+    for (const [name, value] of Object.entries(settings)) if (value === undefined) delete settings[name];
+    signal?.throwIfAborted();
+    const points = [];
+    const stopped = await this.#run({ type: "tune", settings }, (event) => {
+      if (event.type === "tunePoint") onPoint?.(event.point), points.push(event.point);
+      if (event.type === "tuneSample") onSample?.(event.sample);
+      return event.type === "tuneStopped" && event;
+    }, signal);
+    return {
+      step: stopped.step,
+      done: stopped.done,
+      points,
+      file: (keep = "model") => this.#run({ type: "exportTune", keep }, file),
+      keep: async () => (this.model = await this.#run({ type: "keepTune" }, ({ model }) => model)),
+    };
+  }
+
+  /** A command and the first thing that `answer` finds in its events. Aborting stops it, and it answers still. */
+  #run(command, answer, signal) {
+    return new Promise((resolve, reject) => {
+      const job = this.#do({ Run: command }, "Stop", null, reject, ({ Event: event }) => {
+        if (!event) return false;
+        if (event.type === "error") return reject(new Error(event.message)), true;
+        const found = answer(event);
+        if (found) resolve(found);
+        return Boolean(found);
+      });
+      signal?.addEventListener("abort", () => this.#give_up(job), { once: true });
+    });
+  }
+
   close() {
     this.#die("it was closed");
     this.#worker.terminate();
@@ -158,6 +205,11 @@ export class Engine {
     this.#dead ??= new Error(`the engine is gone: ${why}`);
     for (const job of this.#jobs.splice(0)) job.fail(this.#dead);
   }
+}
+
+/** A file to be saved, of the event that brings one. */
+function file({ type, name, bytes }) {
+  return type === "file" && new File([bytes], name);
 }
 
 /** A source in the worker's words. An address is meant from this page, not from the worker. */

@@ -125,10 +125,15 @@ fn Sure(
     on_no: impl Fn() + Copy + Send + 'static,
 ) -> impl IntoView {
     let no = NodeRef::<html::Button>::new();
-    // The keyboard goes where nothing is lost.
+    // The keyboard, whose button is gone, goes where nothing is lost; not if it is somewhere else by now.
     no.on_load(|button| {
         request_animation_frame(move || {
-            button.focus().ok();
+            let lost = document()
+                .active_element()
+                .is_none_or(|element| element.tag_name() == "BODY");
+            if lost {
+                button.focus().ok();
+            }
         });
     });
     view! {

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use page_tests::{Page, Server, onebit, root, stage};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{REPLY, START};
 
@@ -27,7 +27,7 @@ fn site() -> Result<Server> {
     server.add("/tiny.1bit", fs::read(onebit::tiny_model()?)?)?;
     server.add(
         "/bare.html",
-        "<!doctype html><title>bare</title><script type=module>\
+        "<!doctype html><title>bare</title><link rel=icon href='data:,'><script type=module>\
          import { Engine } from './ternary-core/index.js'; window.Engine = Engine;</script>",
     )?;
     Ok(server)
@@ -65,8 +65,9 @@ fn completions_in_openai_s_shape() -> Result<()> {
     let page = bare(&server)?;
     let expected = onebit::greedy(onebit::tiny_model()?, "Once upon a time", 12)?;
     for device in ["cpu", "gpu"] {
-        let found = page.evaluate(&format!(
-            "(async () => {{ \
+        // Begun here and waited for: a GPU in software takes longer than one evaluation may.
+        page.evaluate(&format!(
+            "window.found = null; (async () => {{ \
                const steps = []; \
                const engine = await Engine.load('tiny.1bit', {{ device: '{device}', onProgress: step => steps.push(step) }}); \
                const prompt = 'Once upon a time'; \
@@ -78,8 +79,12 @@ fn completions_in_openai_s_shape() -> Result<()> {
                const chat = await engine.chat.completions.create({{ messages, max_tokens: 5, seed: 1 }}); \
                const again = await engine.chat.completions.create({{ messages, max_tokens: 5, seed: 1 }}); \
                engine.close(); \
-               return {{ device: engine.model.device.kind, steps, whole, chunks, chat, again }}; }})()"
+               return {{ device: engine.model.device.kind, steps, whole, chunks, chat, again }}; }})() \
+               .then(found => {{ window.found = found; }}, problem => {{ window.found = {{ problem: String(problem) }}; }}); 0"
         ))?;
+        page.wait_for("window.found", REPLY)?;
+        let found = page.evaluate("found")?;
+        ensure!(found["problem"].is_null(), "{}", found["problem"]);
         ensure!(found["device"] == device);
         let steps = found["steps"].as_array().context("no steps")?;
         ensure!(
@@ -167,4 +172,44 @@ fn aborting_and_failing() -> Result<()> {
         ensure!(result.starts_with(start), "{result}, expected {start}");
     }
     Ok(())
+}
+
+#[test]
+fn looking_into_a_model_and_fine_tuning_it() -> Result<()> {
+    let server = site()?;
+    let page = bare(&server)?;
+    let text = fs::read_to_string(root().join("web/page-tests/fixtures/story.txt"))?;
+    page.evaluate(&format!(
+        "window.found = null; (async () => {{ \
+           const engine = await Engine.load('tiny.1bit', {{ device: 'cpu' }}); \
+           const text = {}; \
+           const bitmap = engine.bitmap(); \
+           const weights = await bitmap.weights('model.layers.0.mlp.up_proj.weight'); \
+           const before = await bitmap.measure(text); \
+           const whole = await bitmap.export(); \
+           const points = []; \
+           const tuned = await engine.finetune({{ text, rank: 4, steps: 6, batch_size: 2, seq_len: 32, onPoint: point => points.push(point) }}); \
+           const adapter = await tuned.file('adapter'), model = await tuned.file(); \
+           const kept = await tuned.keep(); \
+           const again = await Engine.load(model, {{ device: 'cpu' }}); \
+           const stop = new AbortController(); \
+           const early = await again.finetune({{ text, steps: 500, batch_size: 2, seq_len: 32, signal: stop.signal, onPoint: () => stop.abort() }}); \
+           engine.close(); again.close(); \
+           return {{ mode: weights.mode, codes: weights.codes.length == weights.rows * weights.columns, loss: before.loss, \
+             whole: whole.size, steps: tuned.step, done: tuned.done, points: points.length, adapter: adapter.size, kept: kept.name, \
+             early: early.step, unfinished: !early.done }}; }})() \
+           .then(found => {{ window.found = found; }}, problem => {{ window.found = {{ problem: String(problem) }}; }}); 0",
+        json!(text)
+    ))?;
+    page.wait_for("window.found", REPLY)?;
+    let found = page.evaluate("found")?;
+    eprintln!("{found}");
+    ensure!(found["problem"].is_null(), "{}", found["problem"]);
+    ensure!(found["mode"] == "ternary" && found["codes"] == true);
+    ensure!(found["loss"].as_f64().is_some_and(|loss| loss > 0.0));
+    ensure!(found["whole"].as_u64() > Some(100_000) && found["adapter"].as_u64() > Some(1000));
+    ensure!(found["steps"] == 6 && found["done"] == true && found["points"].as_u64() > Some(1));
+    ensure!(found["kept"] == "Tiny");
+    ensure!(found["early"].as_u64() < Some(500) && found["unfinished"] == true);
+    page.assert_clean()
 }
