@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::backend::BackendError;
 use crate::config::ConfigError;
+use crate::export::ExportError;
 use crate::format::FormatError;
+use crate::import::ImportError;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -16,6 +18,10 @@ pub enum Error {
     Backend(#[from] BackendError),
     #[error(transparent)]
     Format(#[from] FormatError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
     #[error("cannot {action} {}: {cause}", path.display())]
     Io {
         action: &'static str,

@@ -19,7 +19,11 @@ pub mod config;
 pub mod data;
 #[cfg(feature = "std")]
 mod error;
+#[cfg(feature = "std")]
+pub mod export;
 pub mod format;
+#[cfg(feature = "std")]
+pub mod import;
 #[cfg(feature = "std")]
 pub mod infer;
 pub mod math;

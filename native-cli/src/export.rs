@@ -10,11 +10,18 @@ use ternary_core::format::{Dense, MemorySource, OneBit, Packing};
 use ternary_core::tokenizer::Tokenizer;
 use ternary_core::train::checkpoint;
 
-use crate::args::{CacheKind, Export, PackMode};
-use crate::model;
-use crate::output::outln;
+use crate::args::{CacheKind, Export, ExportFormat, PackMode};
+use crate::output::{self, outln};
+use crate::{export_other, model};
 
 pub fn run(a: &Export) -> Result<()> {
+    ensure!(
+        a.gguf_type.is_none() || a.format == ExportFormat::Gguf,
+        "--gguf-type is for --format gguf"
+    );
+    if a.format != ExportFormat::OneBit {
+        return export_other::run(a);
+    }
     let is_file = a.model_dir.is_file() && !checkpoint::is_checkpoint_path(&a.model_dir);
     let bytes = if is_file && a.bit_map.is_none() {
         packed(a)?
@@ -119,14 +126,8 @@ fn header(a: &Export, bytes: &[u8]) -> Result<c_header::CHeader> {
         .with_context(|| format!("cannot make a C header of {}", a.model_dir.display()))
 }
 
-/// Beside the target first, so that an interruption leaves no half file under its name.
 pub fn write(output: &Path, bytes: &[u8]) -> Result<()> {
-    let draft = output.with_extension("1bit.part");
-    std::fs::write(&draft, bytes).with_context(|| format!("cannot write {}", draft.display()))?;
-    std::fs::rename(&draft, output)
-        .inspect_err(|_| {
-            // The rename's error is the one to tell.
-            let _ = std::fs::remove_file(&draft);
-        })
-        .with_context(|| format!("cannot write {}", output.display()))
+    output::replace(output, |draft| {
+        std::fs::write(draft, bytes).with_context(|| format!("cannot write {}", draft.display()))
+    })
 }

@@ -11,8 +11,10 @@ mod chat;
 mod download;
 mod eval;
 mod export;
+mod export_other;
 mod finetune;
 mod generate;
+mod import;
 mod inspect;
 mod logits;
 mod merge;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         args::Command::Generate(a) => generate::run(&a),
         args::Command::Logits(a) => logits::run(&a),
         args::Command::Chat(a) => chat::run(&a),
+        args::Command::Import(a) => import::run(&a),
         args::Command::Export(a) => export::run(&a),
         args::Command::Inspect(a) => inspect::run(&a),
         args::Command::Plot(a) => plot::run(&a),

@@ -129,7 +129,7 @@ fn config_checksum(config: &ModelConfig) -> u32 {
             _ => None,
         })
         .collect();
-    let computed = serde_json::json!([
+    let mut computed = vec![serde_json::json!([
         [config.num_heads, config.kv_heads()],
         [
             config.use_swiglu,
@@ -145,8 +145,11 @@ fn config_checksum(config: &ModelConfig) -> u32 {
         config.activation_bits,
         config.weight_scale,
         modes,
-    ]);
-    crc32fast::hash(computed.to_string().as_bytes())
+    ])];
+    // Only where it is set: adapters of other models keep their checksum.
+    computed.extend(config.rope_scaling.as_ref().map(|s| serde_json::json!(s)));
+    let text: String = computed.iter().map(serde_json::Value::to_string).collect();
+    crc32fast::hash(text.as_bytes())
 }
 
 /// What identifies a model as a base. `parameters` are latents.

@@ -180,7 +180,7 @@ impl State {
         let rotary = if c.use_rope { c.head_dim() } else { 0 };
         let mut frequencies = zeros(rotary / 2)?;
         for (j, f) in frequencies.iter_mut().enumerate() {
-            *f = rope_frequency(c, j);
+            *f = c.rope_frequency(j);
         }
         Ok(State {
             context,
@@ -364,14 +364,6 @@ impl State {
         self.input.prepare(&self.gate, norm);
         self.input.multiply(&layer.down, &mut self.branch);
     }
-}
-
-/// θ^(−2j/head_dim), in f64 as the table of the CPU backend is made.
-pub fn rope_frequency(c: &ModelConfig, j: usize) -> f64 {
-    libm::pow(
-        f64::from(c.rope_theta),
-        -2.0 * j as f64 / c.head_dim() as f64,
-    )
 }
 
 /// Rotate-half RoPE; an empty rotation leaves the head as it is.

@@ -29,7 +29,7 @@ mod sample;
 pub(crate) mod tests;
 
 pub use file::{Layer, Matrix, Model, Norm};
-pub use forward::{Cache, State, rope_frequency};
+pub use forward::{Cache, State};
 pub use sample::{Sampler, greedy};
 
 use crate::config::ConfigError;

@@ -3,6 +3,7 @@
 mod lora;
 mod mode;
 mod model;
+mod rope;
 #[cfg(feature = "std")]
 mod strict;
 #[cfg(feature = "std")]
@@ -11,6 +12,7 @@ mod train;
 pub use lora::LoraConfig;
 pub use mode::{LayerBitMap, LayerMode, MatrixKind, MatrixModes, QuantMode};
 pub use model::{Activation, ArenasSchedule, ModelConfig, WeightScale};
+pub use rope::RopeScaling;
 #[cfg(feature = "std")]
 pub use strict::{Owner, owner};
 #[cfg(feature = "std")]

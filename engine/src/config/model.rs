@@ -4,7 +4,7 @@ use alloc::{format, string::String};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, LayerBitMap, MatrixKind, QuantMode};
+use super::{ConfigError, LayerBitMap, MatrixKind, QuantMode, RopeScaling};
 
 /// Limits that keep a damaged or hostile config from overflowing a size or filling the memory with names.
 const MAX_SIZE: usize = 1 << 24;
@@ -104,6 +104,8 @@ pub struct ModelConfig {
     /// lm_head shares the embedding's matrix.
     pub tie_word_embeddings: bool,
     pub rope_theta: f32,
+    /// Unset: frequencies are θ^(−2j/head_dim).
+    pub rope_scaling: Option<RopeScaling>,
     pub rms_norm_eps: f32,
     /// Bits of the activations that enter quantised matrices: 8, or null for float.
     pub activation_bits: Option<u32>,
@@ -144,6 +146,7 @@ impl Default for ModelConfig {
             use_sub_norm: false,
             tie_word_embeddings: true,
             rope_theta: 10_000.0,
+            rope_scaling: None,
             rms_norm_eps: 1e-6,
             activation_bits: Some(8),
             weight_scale: WeightScale::Row,
@@ -319,6 +322,12 @@ impl ModelConfig {
                 self.num_heads,
                 self.head_dim()
             ));
+        }
+        if let Some(scaling) = &self.rope_scaling {
+            if !self.use_rope {
+                return fail("rope_scaling is set, but use_rope is false".into());
+            }
+            scaling.validate(self.head_dim())?;
         }
         if !matches!(self.activation_bits, None | Some(8)) {
             return fail(format!(

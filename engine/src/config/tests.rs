@@ -220,3 +220,75 @@ fn every_shipped_configuration_is_valid() {
     }
     assert!(seen >= 7, "{seen} configurations found");
 }
+
+/// Frequencies of a head of 16, θ = 500000, as transformers 5.23 computes them in f32.
+#[test]
+fn rope_scaling_gives_the_frequencies_of_transformers() {
+    let config = |rope_scaling| ModelConfig {
+        hidden_size: 64,
+        num_heads: 4,
+        use_rope: true,
+        rope_theta: 500_000.0,
+        rope_scaling: Some(rope_scaling),
+        ..ModelConfig::default()
+    };
+    let llama3 = config(RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 8192,
+    });
+    let linear = config(RopeScaling::Linear { factor: 8.0 });
+    let llama3_frequencies = [
+        1.0,
+        0.193_922_76,
+        0.037_606_03,
+        0.007_292_665,
+        0.000_524_846,
+        3.428_102_4e-5,
+        6.647_869_7e-6,
+        1.289_173_2e-6,
+    ];
+    for (j, want) in llama3_frequencies.into_iter().enumerate() {
+        let found = llama3.rope_frequency(j);
+        assert!(
+            (found / want - 1.0).abs() < 1e-6,
+            "{j}: {found}, not {want}"
+        );
+        let plain = ModelConfig {
+            rope_scaling: None,
+            ..linear.clone()
+        };
+        assert_eq!(linear.rope_frequency(j), plain.rope_frequency(j) / 8.0);
+        let factors = (1..=8).map(|n| n as f32).collect();
+        let factors = config(RopeScaling::Factors { factors });
+        assert_eq!(
+            factors.rope_frequency(j),
+            plain.rope_frequency(j) / (j + 1) as f64
+        );
+    }
+    llama3.validate().unwrap();
+    let refused = |scaling, word: &str| {
+        let e = config(scaling).validate().unwrap_err().to_string();
+        assert!(e.contains(word), "{e}");
+    };
+    refused(RopeScaling::Linear { factor: 0.0 }, "factor is 0");
+    let factors = vec![1.0; 7];
+    refused(RopeScaling::Factors { factors }, "7 factors");
+    let factors = vec![f32::NAN; 8];
+    refused(RopeScaling::Factors { factors }, "above 0");
+    let absolute = ModelConfig {
+        use_rope: false,
+        ..linear
+    };
+    assert!(
+        absolute
+            .validate()
+            .unwrap_err()
+            .to_string()
+            .contains("use_rope")
+    );
+    let written = serde_json::to_value(&llama3).unwrap();
+    assert_eq!(written["rope_scaling"]["type"], "llama3");
+    assert_eq!(ModelConfig::from_value(written).unwrap(), llama3);
+}

@@ -68,6 +68,14 @@ impl Encoding {
         }
     }
 
+    /// A byte that holds a code which the encoding does not have.
+    pub(crate) fn invalid(self, byte: u8, tensor: &str) -> FormatError {
+        FormatError::Invalid {
+            what: format!("tensor {tensor}"),
+            message: format!("invalid {} code {byte:#04x}", self.name()),
+        }
+    }
+
     /// Read a row of integer codes; invalid ones are an error.
     pub(crate) fn unpack_row(
         self,
@@ -75,10 +83,7 @@ impl Encoding {
         codes: &mut [i8],
         tensor: &str,
     ) -> Result<(), FormatError> {
-        let invalid = |byte: usize| FormatError::Invalid {
-            what: format!("tensor {tensor}"),
-            message: format!("invalid {} code {:#04x}", self.name(), bytes[byte]),
-        };
+        let invalid = |byte: usize| self.invalid(bytes[byte], tensor);
         match self {
             Encoding::Ternary2 => {
                 for (i, c) in codes.iter_mut().enumerate() {

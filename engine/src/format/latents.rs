@@ -48,7 +48,7 @@ impl OneBit {
         Ok(parameters)
     }
 
-    async fn quantized(
+    pub(crate) async fn quantized(
         &self,
         source: &dyn ByteSource,
         entry: &TensorEntry,
@@ -88,7 +88,7 @@ impl OneBit {
         Ok(Quantized { codes, scales })
     }
 
-    async fn floats(
+    pub(crate) async fn floats(
         &self,
         source: &dyn ByteSource,
         entry: &TensorEntry,

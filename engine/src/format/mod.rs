@@ -10,15 +10,23 @@ mod latents;
 #[cfg(feature = "std")]
 mod read;
 #[cfg(feature = "std")]
+mod sink;
+#[cfg(feature = "std")]
 mod source;
 #[cfg(feature = "std")]
-mod write;
+mod stream;
+#[cfg(feature = "std")]
+pub(crate) mod write;
 
 pub use codes::Encoding;
 #[cfg(feature = "std")]
 pub use read::{OneBit, TensorRows};
 #[cfg(feature = "std")]
+pub use sink::{ByteSink, MemorySink};
+#[cfg(feature = "std")]
 pub use source::{ByteSource, MemorySource};
+#[cfg(feature = "std")]
+pub use stream::{TensorWriter, Writer};
 #[cfg(feature = "std")]
 pub use write::{Dense, Packing, encode, encoded_len, stored_bytes};
 
@@ -73,6 +81,8 @@ pub enum FormatError {
     Config(#[from] ConfigError),
     #[error("cannot read {name}: {message}")]
     Source { name: String, message: String },
+    #[error("cannot write {name}: {message}")]
+    Sink { name: String, message: String },
 }
 
 /// Everything a file says about its model before the tensors.
@@ -91,12 +101,29 @@ pub struct Metadata {
     /// Jinja source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
+    /// Of a tokenizer that was not made here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub special_tokens: Option<SpecialTokens>,
     /// How it was trained; free-form.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub training: serde_json::Value,
     /// Keys this version does not know are kept.
     #[serde(flatten)]
     pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Tokens with a meaning, as far as it does not follow from their names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpecialTokens {
+    /// What a chat template calls `bos_token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bos: Option<String>,
+    /// What a chat template calls `eos_token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eos: Option<String>,
+    /// Ids that end a text or a turn.
+    #[serde(default)]
+    pub end: Vec<u32>,
 }
 
 /// How many weights share a stored scale.

@@ -154,6 +154,45 @@ fn a_table_that_lies_is_refused() {
     lie("\"length\":7200", "\"length\":720", "needs");
 }
 
+#[test]
+fn a_streamed_file_is_what_is_encoded_at_once() {
+    let whole = file(config(), Packing::Ternary2);
+    let (one_bit, source) = open(whole.clone()).unwrap();
+    let write = |leave_out: usize, spoil: bool| {
+        let mut sink = MemorySink::default();
+        let result = pollster::block_on(async {
+            let mut writer = Writer::new(&mut sink, one_bit.metadata.clone(), Packing::Ternary2)?;
+            for t in &one_bit.tensors[leave_out..] {
+                let mut bytes = Vec::new();
+                let take = &mut |rows: TensorRows| {
+                    bytes.extend_from_slice(rows.bytes);
+                    Ok(())
+                };
+                let scales = one_bit.read_tensor(&source, t, take).await?;
+                let mut out = writer.tensor()?;
+                if !scales.is_empty() {
+                    out.scales(&scales).await?;
+                }
+                let bytes = if spoil { &bytes[1..] } else { &bytes[..] };
+                let (first, rest) = bytes.split_at(bytes.len() / 2);
+                out.push(first).await?;
+                out.push(rest).await?;
+                out.finish()?;
+            }
+            writer.finish().await
+        });
+        result.map(|_| sink.bytes)
+    };
+    let streamed = write(0, false).unwrap();
+    assert!(read_all(streamed.clone()).unwrap() == read_all(whole).unwrap());
+    let (again, _) = open(streamed).unwrap();
+    assert_eq!(again.metadata, one_bit.metadata);
+    let e = write(0, true).unwrap_err().to_string();
+    assert!(e.contains("bytes were written"), "{e}");
+    // One tensor too few: the rest do not fit their places, or the last is missing.
+    assert!(write(1, false).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

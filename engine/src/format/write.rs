@@ -6,7 +6,7 @@ use super::{
     ALIGN, Encoding, FormatError, HEADER_BYTES, MAGIC, Metadata, ScalePer, TensorEntry, VERSION,
     layout,
 };
-use crate::config::{LayerBitMap, QuantMode};
+use crate::config::{LayerBitMap, ModelConfig, QuantMode};
 use crate::model::params::{self, Matrix, ParamKind};
 use crate::quant::{Quantized, quantize};
 
@@ -43,7 +43,7 @@ fn scale_per(m: &Matrix) -> (ScalePer, Option<u64>) {
     }
 }
 
-fn f16_bytes(values: impl Iterator<Item = f32>) -> Vec<u8> {
+pub(crate) fn f16_bytes(values: impl Iterator<Item = f32>) -> Vec<u8> {
     // Values beyond F16's range saturate: an infinity would poison every sum it meets.
     values
         .flat_map(|v| half::f16::from_f32(v.clamp(-65504.0, 65504.0)).to_le_bytes())
@@ -91,51 +91,74 @@ pub fn stored_bytes(m: &Matrix, packing: Packing) -> u64 {
 
 /// Bytes of the file that [`encode`] writes for this metadata, to within a few: checksums are of varying length.
 pub fn encoded_len(metadata: &Metadata, packing: Packing) -> Result<u64, FormatError> {
-    let entry =
-        |name: String, encoding: Encoding, shape: Vec<u64>, scale, group, length| TensorEntry {
-            name,
-            encoding: encoding.name().to_owned(),
-            shape,
-            scale,
-            group,
-            offset: 0,
-            length,
-            crc32: u32::MAX,
-        };
     let mut metadata = metadata.clone();
     metadata.config.layer_bit_map = Some(metadata.config.bit_map());
-    let mut offset = 0u64;
-    let mut entries = Vec::new();
-    for p in params::all(&metadata.config) {
-        let shape: Vec<u64> = p.shape.iter().map(|n| *n as u64).collect();
-        let mut entry = match &p.kind {
-            ParamKind::Matrix(m) => {
-                let (encoding, scale, group, length) = matrix_layout(m, packing);
-                entry(p.name.clone(), encoding, shape, scale, group, length)
-            }
-            ParamKind::Norm | ParamKind::Positions | ParamKind::Adapter => {
-                let length = 4 * p.len() as u64;
-                entry(
-                    p.name.clone(),
-                    Encoding::F32,
-                    shape,
-                    ScalePer::None,
-                    None,
-                    length,
-                )
-            }
-        };
-        entry.offset = offset;
-        offset = (offset + entry.length).next_multiple_of(ALIGN as u64);
-        entries.push(entry);
-    }
+    let entries = planned(&metadata.config, packing);
+    let end = entries.last().map_or(0, |t| t.offset + t.length);
     let (meta, table) = json_parts(&metadata, &entries.iter().collect::<Vec<_>>())?;
-    let data = (HEADER_BYTES + meta.len() + table.len()).next_multiple_of(ALIGN);
-    Ok(data as u64 + offset)
+    Ok(data_offset(&meta, &table) + end)
+}
+
+/// The tensor table of a model in its bit-map, with offsets, and in place of every checksum the longest there is.
+pub(super) fn planned(config: &ModelConfig, packing: Packing) -> Vec<TensorEntry> {
+    let mut next = 0u64;
+    params::all(config)
+        .into_iter()
+        .map(|p| {
+            let (encoding, scale, group, length) = match &p.kind {
+                ParamKind::Matrix(m) => matrix_layout(m, packing),
+                ParamKind::Norm | ParamKind::Positions | ParamKind::Adapter => {
+                    (Encoding::F32, ScalePer::None, None, 4 * p.len() as u64)
+                }
+            };
+            let offset = next;
+            next = (offset + length).next_multiple_of(ALIGN as u64);
+            TensorEntry {
+                name: p.name,
+                encoding: encoding.name().to_owned(),
+                shape: p.shape.iter().map(|n| *n as u64).collect(),
+                scale,
+                group,
+                offset,
+                length,
+                crc32: u32::MAX,
+            }
+        })
+        .collect()
+}
+
+/// Where the data begins behind the two JSON parts.
+pub(super) fn data_offset(metadata: &[u8], table: &[u8]) -> u64 {
+    (HEADER_BYTES + metadata.len() + table.len()).next_multiple_of(ALIGN) as u64
+}
+
+/// Header, metadata and table of a file of `file_len` bytes.
+pub(super) fn head(metadata: &[u8], table: &[u8], file_len: u64) -> Vec<u8> {
+    let data_offset = data_offset(metadata, table);
+    let mut out = Vec::with_capacity(data_offset as usize);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    for n in [
+        metadata.len() as u64,
+        table.len() as u64,
+        data_offset,
+        file_len,
+    ] {
+        out.extend_from_slice(&n.to_le_bytes());
+    }
+    out.extend_from_slice(&crc32fast::hash(metadata).to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(table).to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(metadata);
+    out.extend_from_slice(table);
+    out.resize(data_offset as usize, 0);
+    out
 }
 
 /// The two JSON parts of a file.
-fn json_parts(
+pub(super) fn json_parts(
     metadata: &Metadata,
     entries: &[&TensorEntry],
 ) -> Result<(Vec<u8>, Vec<u8>), FormatError> {
@@ -177,7 +200,7 @@ fn matrix_tensor(m: &Matrix, latent: &[f32], packing: Packing, dense: Dense) -> 
 
 impl Encoding {
     /// Append a row of integer codes.
-    fn pack_row(self, codes: &[i8], out: &mut Vec<u8>) {
+    pub(crate) fn pack_row(self, codes: &[i8], out: &mut Vec<u8>) {
         match self {
             Encoding::Ternary2 => out.extend(codes.chunks(4).map(|four| {
                 four.iter()
@@ -272,32 +295,14 @@ fn assemble(metadata: &Metadata, mut tensors: Vec<Tensor>) -> Result<Vec<u8>, Fo
     }
     let entries: Vec<&TensorEntry> = tensors.iter().map(|t| &t.entry).collect();
     let (meta, table) = json_parts(metadata, &entries)?;
-    let data_offset = (HEADER_BYTES + meta.len() + table.len()).next_multiple_of(ALIGN);
+    let data_offset = data_offset(&meta, &table);
     let end = tensors
         .last()
         .map_or(0, |t| t.entry.offset + t.entry.length);
-    let file_len = data_offset as u64 + end;
-
-    let mut out = Vec::with_capacity(file_len as usize);
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    for n in [
-        meta.len() as u64,
-        table.len() as u64,
-        data_offset as u64,
-        file_len,
-    ] {
-        out.extend_from_slice(&n.to_le_bytes());
-    }
-    out.extend_from_slice(&crc32fast::hash(&meta).to_le_bytes());
-    out.extend_from_slice(&crc32fast::hash(&table).to_le_bytes());
-    out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&meta);
-    out.extend_from_slice(&table);
+    let mut out = head(&meta, &table, data_offset + end);
+    out.reserve_exact(end as usize);
     for t in &tensors {
-        out.resize(data_offset + t.entry.offset as usize, 0);
+        out.resize((data_offset + t.entry.offset) as usize, 0);
         out.extend_from_slice(&t.bytes);
     }
     Ok(out)

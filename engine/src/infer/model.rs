@@ -110,8 +110,7 @@ impl Model {
             crate::platform::yield_now().await;
         }
         if config.use_rope {
-            let table =
-                model::rope_values(config.max_seq_len, config.head_dim(), config.rope_theta);
+            let table = model::rope_values(&config);
             backend.upload(model::ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))?;
         }
         let rows = PREFILL.min(config.max_seq_len);
@@ -377,11 +376,16 @@ async fn load_matrix(
     let mut take = |rows: TensorRows| {
         for r in 0..rows.bytes.len() / rows.row_bytes {
             let row = rows.first + r;
-            if m.mode == QuantMode::F16 {
-                tile.row_f16(row, &rows.bytes[r * rows.row_bytes..][..rows.row_bytes]);
-            } else {
-                encoding.row_codes(&rows, r, &mut codes, &entry.name)?;
-                tile.row(row, &codes);
+            let bytes = &rows.bytes[r * rows.row_bytes..][..rows.row_bytes];
+            match encoding {
+                Encoding::F16 => tile.row_f16(row, bytes),
+                Encoding::Ternary2 => tile
+                    .row_ternary2(row, bytes)
+                    .map_err(|byte| encoding.invalid(byte, &entry.name))?,
+                _ => {
+                    encoding.row_codes(&rows, r, &mut codes, &entry.name)?;
+                    tile.row(row, &codes);
+                }
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Self-attention: q, k, v projections, q/k norm, RoPE, causal attention, output projection.
 
-use crate::config::MatrixKind;
+use crate::config::{MatrixKind, ModelConfig};
 use crate::program::{AttentionShape, BufferId, Elem, Op};
 
 use super::bit_linear::{BitLinear, LinearSaved};
@@ -255,16 +255,16 @@ pub const ROPE_TABLE: &str = "rope";
 /// The teacher's, whose context and heads may be of other sizes.
 pub const TEACHER_ROPE_TABLE: &str = "teacher.rope";
 
-/// cos and sin of position · θ^(−2j/head_dim), `[max_seq_len, head_dim]`: cos in the first half of a row, sin in the second.
+/// cos and sin of position · frequency, `[max_seq_len, head_dim]`: cos in the first half of a row, sin in the second.
 /// Computed in f64 on the host so that every backend rotates by the same numbers.
-pub fn rope_values(max_seq_len: usize, head_dim: usize, theta: f32) -> Vec<f32> {
-    let half = head_dim / 2;
-    let mut table = Vec::with_capacity(max_seq_len * head_dim);
-    for pos in 0..max_seq_len {
-        let angle =
-            |j: usize| pos as f64 * libm::pow(f64::from(theta), -2.0 * j as f64 / head_dim as f64);
-        table.extend((0..half).map(|j| libm::cos(angle(j)) as f32));
-        table.extend((0..half).map(|j| libm::sin(angle(j)) as f32));
+pub fn rope_values(config: &ModelConfig) -> Vec<f32> {
+    let half = config.head_dim() / 2;
+    let frequencies: Vec<f64> = (0..half).map(|j| config.rope_frequency(j)).collect();
+    let mut table = Vec::with_capacity(config.max_seq_len * 2 * half);
+    for pos in 0..config.max_seq_len {
+        let angles = frequencies.iter().map(|f| pos as f64 * f);
+        table.extend(angles.clone().map(|angle| libm::cos(angle) as f32));
+        table.extend(angles.map(|angle| libm::sin(angle) as f32));
     }
     table
 }

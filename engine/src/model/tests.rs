@@ -138,7 +138,7 @@ pub fn compare(
         let values = self::values(config, seed + 7);
         upload_frozen(backend, TEACHER, config, &values);
         if config.use_rope {
-            let table = rope_values(config.max_seq_len, config.head_dim(), config.rope_theta);
+            let table = rope_values(config);
             backend
                 .upload(TEACHER_ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))
                 .unwrap();
@@ -168,7 +168,7 @@ pub fn compare(
             .unwrap();
     }
     if c.use_rope {
-        let table = rope_values(c.max_seq_len, c.head_dim(), c.rope_theta);
+        let table = rope_values(c);
         backend
             .upload(ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))
             .unwrap();

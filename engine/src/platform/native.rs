@@ -94,3 +94,47 @@ impl crate::format::ByteSource for FileSource {
         Box::pin(async move { bytes })
     }
 }
+
+/// A file, written in any order.
+#[derive(Debug)]
+pub struct FileSink {
+    path: std::path::PathBuf,
+    file: std::fs::File,
+}
+
+impl FileSink {
+    pub fn create(path: &std::path::Path) -> crate::Result<Self> {
+        use crate::error::IoContext;
+        Ok(FileSink {
+            file: std::fs::File::create(path).at("write", path)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Wait until everything is on the disk.
+    pub fn sync(&self) -> crate::Result<()> {
+        use crate::error::IoContext;
+        self.file.sync_all().at("write", &self.path)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        use std::io::{Seek, SeekFrom, Write};
+        self.file.seek(SeekFrom::Start(offset))?;
+        self.file.write_all(bytes)
+    }
+}
+
+impl crate::format::ByteSink for FileSink {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn write<'a>(
+        &'a mut self,
+        offset: u64,
+        bytes: &'a [u8],
+    ) -> crate::backend::LocalFuture<'a, Result<(), String>> {
+        let written = self.write_at(offset, bytes).map_err(|e| e.to_string());
+        Box::pin(async move { written })
+    }
+}

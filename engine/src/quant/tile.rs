@@ -120,6 +120,42 @@ impl TileWriter {
         }
     }
 
+    /// Store row `row` of a ternary weight from a file's 2-bit codes (4 a byte; 00 = 0, 01 = +1, 11 = −1), whole tiles at a time.
+    ///
+    /// # Errors
+    /// The first byte with the invalid code 10.
+    pub fn row_ternary2(&mut self, row: usize, bytes: &[u8]) -> Result<(), u8> {
+        assert!(self.mode == QuantMode::Ternary && bytes.len() == self.in_dim.div_ceil(4));
+        let tiles = tiles(self.mode, self.in_dim);
+        for (t, part) in bytes.chunks(TILE_BYTES).enumerate() {
+            let mut codes = [0u8; TILE_BYTES];
+            codes[..part.len()].copy_from_slice(part);
+            // Bits behind the last weight mean nothing.
+            if t + 1 == tiles && !self.in_dim.is_multiple_of(4) {
+                codes[part.len() - 1] &= (1 << (2 * (self.in_dim % 4))) - 1;
+            }
+            if let Some(bad) = codes.iter().find(|b| (**b >> 1) & !**b & 0x55 != 0) {
+                return Err(*bad);
+            }
+            let at = tile_offset(tiles, row, t);
+            let tile = self.bytes[at..at + TILE_BYTES].as_chunks_mut::<4>().0;
+            for (a, out) in tile.iter_mut().enumerate() {
+                let mut x =
+                    u32::from_le_bytes([codes[a], codes[8 + a], codes[16 + a], codes[24 + a]]);
+                // Code + 1 in every field of two bits.
+                let (low, high) = (x & 0x5555_5555, x >> 1 & 0x5555_5555);
+                x = (low ^ 0x5555_5555) | (high ^ low) << 1;
+                // The 4 × 4 fields transposed: weight 32g + 4a + k goes from byte g, field k to byte k, field g.
+                let t = (x ^ x >> 6) & 0x00cc_00cc;
+                x ^= t ^ t << 6;
+                let t = (x ^ x >> 12) & 0x0000_f0f0;
+                x ^= t ^ t << 12;
+                *out = x.to_le_bytes();
+            }
+        }
+        Ok(())
+    }
+
     /// Store row `row` of an F16 weight from little-endian binary16 bytes.
     pub fn row_f16(&mut self, row: usize, values: &[u8]) {
         assert!(self.mode == QuantMode::F16 && values.len() == 2 * self.in_dim);
@@ -164,6 +200,33 @@ pub fn read_row(mode: QuantMode, data: &[u8], in_dim: usize, row: usize, codes: 
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn file_codes_become_the_same_tiles() {
+        for cols in [1usize, 3, 4, 65, 127, 128, 129, 300, 512] {
+            let codes: Vec<i8> = (0..cols).map(|i| (i * i / 3 % 3) as i8 - 1).collect();
+            let mut packed = vec![0u8; cols.div_ceil(4)];
+            for (i, c) in codes.iter().enumerate() {
+                packed[i / 4] |= (*c as u8 & 3) << (2 * (i % 4));
+            }
+            let mut slow = TileWriter::new(QuantMode::Ternary, 3, cols);
+            slow.row(1, &codes);
+            let slow = slow.finish();
+            let mut fast = TileWriter::new(QuantMode::Ternary, 3, cols);
+            fast.row_ternary2(1, &packed).unwrap();
+            assert_eq!(fast.finish(), slow);
+            if !cols.is_multiple_of(4) {
+                // Bits behind the last weight.
+                *packed.last_mut().unwrap() |= 0x80;
+                let mut fast = TileWriter::new(QuantMode::Ternary, 3, cols);
+                fast.row_ternary2(1, &packed).unwrap();
+                assert_eq!(fast.finish(), slow);
+            }
+            packed[0] = 0x02;
+            let mut fast = TileWriter::new(QuantMode::Ternary, 3, cols);
+            assert_eq!(fast.row_ternary2(1, &packed), Err(2));
+        }
+    }
 
     proptest! {
         #[test]

@@ -185,9 +185,8 @@ impl<'a> Reference<'a> {
     fn rope(&self, x: &Tensor) -> Result<Tensor> {
         let (_, _, t, d) = x.dims4()?;
         let half = d / 2;
-        let theta = f64::from(self.config.rope_theta);
         let angles: Vec<f64> = (0..t)
-            .flat_map(|p| (0..half).map(move |j| p as f64 * theta.powf(-2.0 * j as f64 / d as f64)))
+            .flat_map(|p| (0..half).map(move |j| p as f64 * self.config.rope_frequency(j)))
             .collect();
         let angles = tensor(angles, &[t, half])?;
         let (cos, sin) = (angles.cos()?, angles.sin()?);

@@ -156,7 +156,7 @@ impl Scorer {
         }
         if task.config.use_rope {
             let c = &task.config;
-            let table = model::rope_values(c.max_seq_len, c.head_dim(), c.rope_theta);
+            let table = model::rope_values(c);
             upload(model::ROPE_TABLE.into(), &table)?;
         }
         let seq = task.windows.seq;

@@ -49,10 +49,10 @@ impl StopTexts<'_> {
     }
 }
 
-/// Answer `prompt`.
+/// Answer the prompt that begins with `ids`.
 pub(super) async fn run(
     loaded: &mut Loaded,
-    prompt: &str,
+    mut ids: Vec<u32>,
     sampling: &Sampling,
     stop: &StopHandle,
     emit: &mut dyn FnMut(Event),
@@ -63,7 +63,6 @@ pub(super) async fn run(
     let model = &mut loaded.model;
     let context = model.config().max_seq_len;
 
-    let mut ids = tokenizer.encode(prompt)?;
     if ids.is_empty() {
         // Nothing to continue: begin a document.
         ids.extend(tokenizer.id(END_OF_TEXT));

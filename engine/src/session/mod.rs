@@ -200,7 +200,8 @@ impl Session {
         let start = Instant::now();
         let file = OneBit::open(source.as_ref()).await?;
         let meta = &file.metadata;
-        let tokenizer = meta
+        let special = meta.special_tokens.clone().unwrap_or_default();
+        let mut tokenizer = meta
             .tokenizer
             .as_deref()
             .map(Tokenizer::from_json)
@@ -209,7 +210,11 @@ impl Session {
             .chat_template
             .as_deref()
             .map(ChatTemplate::new)
-            .transpose()?;
+            .transpose()?
+            .map(|t| t.with_tokens(special.clone()));
+        if let Some(tokenizer) = &mut tokenizer {
+            tokenizer.add_ends(&special.end);
+        }
         let (backend, device_reason) = open_backend(
             device,
             &BackendOptions {
@@ -291,28 +296,16 @@ impl Session {
         match command {
             Command::Reset => loaded.model.truncate(0),
             Command::Generate { prompt, sampling } => {
-                generate::run(loaded, &prompt, &sampling, &stop, emit).await?;
+                let ids = loaded.tokenizer()?.encode_document(&prompt)?;
+                generate::run(loaded, ids, &sampling, &stop, emit).await?;
             }
             Command::Chat { messages, sampling } => {
-                let prompt = loaded.chat_prompt(&messages)?;
-                generate::run(loaded, &prompt, &sampling, &stop, emit).await?;
+                let ids = loaded.chat_prompt(&messages)?;
+                generate::run(loaded, ids, &sampling, &stop, emit).await?;
             }
             Command::Move { device } => {
                 let (source, adapter) = (loaded.source.clone(), loaded.adapter.clone());
                 self.try_load(source, adapter, device, emit).await?;
-            }
-            Command::Weights { name, of } => {
-                let (source, file) = match (of, &self.compared) {
-                    (Which::Loaded, _) => (&loaded.source, &loaded.file),
-                    (Which::Compared, Some(with)) => (&with.source, &with.file),
-                    (Which::Compared, None) => {
-                        return Err(Error::Request("no file is compared yet".into()));
-                    }
-                };
-                let weights = explore::weights(source.as_ref(), file, of, &name).await?;
-                emit(Event::Weights {
-                    weights: Box::new(weights),
-                });
             }
         }
         Ok(())
@@ -333,6 +326,19 @@ impl Session {
         let (device, threads) = (self.device, self.threads);
         let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
         match work {
+            Work::Weights { name, of } => {
+                let (source, file) = match (of, &self.compared) {
+                    (Which::Loaded, _) => (&loaded.source, &loaded.file),
+                    (Which::Compared, Some(with)) => (&with.source, &with.file),
+                    (Which::Compared, None) => {
+                        return Err(Error::Request("no file is compared yet".into()));
+                    }
+                };
+                let weights = explore::weights(source.as_ref(), file, of, &name).await?;
+                emit(Event::Weights {
+                    weights: Box::new(weights),
+                });
+            }
             Work::Measure { map, text } => {
                 loaded.unadapted()?;
                 let subject = (&map, text.as_str());
@@ -463,11 +469,12 @@ impl Loaded {
         }
     }
 
-    fn chat_prompt(&self, messages: &[Message]) -> Result<String> {
+    /// The template writes all the special tokens there are.
+    fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let template = self.template.as_ref().ok_or_else(|| {
             Error::Request("this model has no chat template; continue a text instead".into())
         })?;
-        template.render(messages)
+        self.tokenizer()?.encode(&template.render(messages)?)
     }
 }
 

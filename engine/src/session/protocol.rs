@@ -53,7 +53,7 @@ impl Message {
 
 /// What a session is asked to do. Loading is separate ([`Session::load`](super::Session::load)): a file is a handle, not data.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub enum Command {
     /// Continue `prompt`. Answered by `Token`s and one `Finished`.
     Generate { prompt: String, sampling: Sampling },
@@ -66,14 +66,14 @@ pub enum Command {
     Reset,
     /// Take the model, as it is, to another device. Answered as a load is.
     Move { device: DeviceChoice },
-    /// A matrix as the file has it. Answered by `Weights`.
-    Weights { name: String, of: Which },
 }
 
 /// What changes a model or asks what a change would cost, apart from [`Command`]: a page that only talks need not carry the code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub enum Work {
+    /// A matrix as the file has it. Answered by `Weights`.
+    Weights { name: String, of: Which },
     /// Mean loss of `text` with the model in `map`. Answered by `Measured`.
     Measure { map: LayerBitMap, text: String },
     /// The model's file in another bit-map. Answered by `File`.
@@ -103,7 +103,7 @@ pub enum Work {
 
 /// What a session says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub enum Event {
     /// Loading a model: what it takes, and where. An `Error` follows if that is too much; nothing of it was read then.
     Planned {

@@ -1,6 +1,7 @@
 //! Tokenizers: any Hugging Face `tokenizer.json`; training a byte-level BPE; streaming text out of tokens; chat templates.
 
 mod bytes;
+mod python;
 mod stream;
 mod template;
 
@@ -176,6 +177,14 @@ impl Tokenizer {
             .map_err(|e| Error::Tokenizer(e.to_string()))
     }
 
+    /// As [`encode`](Self::encode), with the tokens that the tokenizer puts around a text: one for its beginning, say.
+    pub fn encode_document(&self, text: &str) -> Result<Vec<u32>> {
+        self.inner
+            .encode(text, true)
+            .map(|e| e.get_ids().to_vec())
+            .map_err(|e| Error::Tokenizer(e.to_string()))
+    }
+
     /// Text of `ids`, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.inner
@@ -199,6 +208,11 @@ impl Tokenizer {
             }
         }
         all
+    }
+
+    /// Let `ids`, too, end a text or turn.
+    pub fn add_ends(&mut self, ids: &[u32]) {
+        self.ends.extend(ids);
     }
 
     /// Whether `id` ends a text or turn.

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, context};
 
+use super::python;
 use crate::error::{Error, Result};
+use crate::format::SpecialTokens;
 use crate::session::Message;
 
 #[derive(Debug)]
 pub struct ChatTemplate {
     env: Environment<'static>,
+    special: SpecialTokens,
 }
 
 impl ChatTemplate {
@@ -30,7 +33,16 @@ impl ChatTemplate {
         );
         env.add_template_owned("chat", source.to_owned())
             .map_err(|e| Error::Template(e.to_string()))?;
-        Ok(ChatTemplate { env })
+        env.set_unknown_method_callback(python::method);
+        Ok(ChatTemplate {
+            env,
+            special: SpecialTokens::default(),
+        })
+    }
+
+    /// With these as `bos_token` and `eos_token`, which are empty otherwise.
+    pub fn with_tokens(self, special: SpecialTokens) -> Self {
+        ChatTemplate { special, ..self }
     }
 
     /// The prompt for the assistant's next message.
@@ -43,7 +55,9 @@ impl ChatTemplate {
         self.env
             .get_template("chat")
             .and_then(|t| {
-                t.render(context! { messages, add_generation_prompt => true, bos_token => "", eos_token => "" })
+                let token = |text: &Option<String>| text.clone().unwrap_or_default();
+                let (bos_token, eos_token) = (token(&self.special.bos), token(&self.special.eos));
+                t.render(context! { messages, add_generation_prompt => true, bos_token, eos_token })
             })
             .map_err(|e| Error::Template(e.to_string()))
     }
@@ -67,6 +81,23 @@ mod tests {
             text,
             "<|user|>Hi!<|end|><|assistant|>Hello.<|end|><|user|>Bye<|end|><|assistant|>"
         );
+    }
+
+    #[test]
+    fn templates_of_others_find_their_tokens_and_methods() {
+        let source = "{{ bos_token }}{% for m in messages %}{% set c = m['content'].strip() %}{% if c.startswith('H') %}\
+            [{{ m.role.upper() }}] {{ c.split('.')[0].replace('l', 'L') }}{{ eos_token }}{% endif %}{% endfor %}";
+        let special = SpecialTokens {
+            bos: Some("<s>".into()),
+            eos: Some("</s>".into()),
+            end: Vec::new(),
+        };
+        let t = ChatTemplate::new(source).unwrap().with_tokens(special);
+        let text = t.render(&[
+            Message::new("user", " Hello. You. "),
+            Message::new("user", "x"),
+        ]);
+        assert_eq!(text.unwrap(), "<s>[USER] HeLLo</s>");
     }
 
     #[test]

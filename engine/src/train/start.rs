@@ -67,7 +67,7 @@ fn upload(backend: &mut dyn Backend, prefix: &str, name: &str, values: &[f32]) -
 
 fn upload_rope(backend: &mut dyn Backend, config: &ModelConfig, name: &str) -> Result<()> {
     if config.use_rope {
-        let table = model::rope_values(config.max_seq_len, config.head_dim(), config.rope_theta);
+        let table = model::rope_values(config);
         backend.upload(name, Elem::F32, bytemuck::cast_slice(&table))?;
     }
     Ok(())

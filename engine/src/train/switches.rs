@@ -78,6 +78,11 @@ fn model_switches() -> Vec<(Value, &'static str, Value)> {
         (none(), "use_sub_norm", json!(true)),
         (none(), "tie_word_embeddings", json!(false)),
         (json!({"use_rope": true}), "rope_theta", json!(100.0)),
+        (
+            json!({"use_rope": true}),
+            "rope_scaling",
+            json!({"type": "linear", "factor": 4.0}),
+        ),
         (none(), "rms_norm_eps", json!(1e-3)),
         (none(), "activation_bits", json!(null)),
         (none(), "weight_scale", json!("none")),

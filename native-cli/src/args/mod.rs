@@ -1,6 +1,7 @@
 //! Every flag, defined once: parsing and help come from here. A file per group of commands.
 
 mod data;
+mod import;
 mod look;
 mod model;
 mod search;
@@ -9,14 +10,16 @@ mod train;
 use clap::{Parser, Subcommand};
 
 pub use data::{Download, Tokenize};
+pub use import::{Activations, Import};
 pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, TrainShape};
 pub use model::{
-    CacheKind, Chat, Eval, Export, Generate, Logits, Merge, ModelArgs, PackMode, SamplingArgs,
+    CacheKind, Chat, Eval, Export, ExportFormat, Generate, GgufType, Logits, Merge, ModelArgs,
+    PackMode, SamplingArgs,
 };
 pub use search::{EvalConfig, Judged, Search};
 pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainingArgs};
 
-/// 1-bit and ternary language models: tokenize, train, search a precision for every layer, evaluate, chat, export.
+/// 1-bit and ternary language models: tokenize, train, search a precision for every layer, evaluate, chat, import, export.
 #[derive(Parser)]
 #[command(name = "onebit", version, max_term_width = 100)]
 pub struct Cli {
@@ -37,6 +40,7 @@ pub enum Command {
     Generate(Generate),
     Logits(Logits),
     Chat(Chat),
+    Import(Import),
     Export(Export),
     Inspect(Inspect),
     Plot(Plot),

@@ -138,6 +138,29 @@ pub enum PackMode {
     Dense,
 }
 
+/// What `export` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExportFormat {
+    /// This project's file.
+    #[value(name = "1bit")]
+    OneBit,
+    /// A folder that Hugging Face's transformers loads.
+    Hf,
+    /// A file that llama.cpp loads.
+    Gguf,
+}
+
+/// The type of ternary matrices in a GGUF file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum GgufType {
+    /// 2.06 bits a weight.
+    #[value(name = "tq2_0")]
+    Tq2_0,
+    /// 1.69 bits a weight, a little slower.
+    #[value(name = "tq1_0")]
+    Tq1_0,
+}
+
 /// What a C header keeps keys and values in.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum CacheKind {
@@ -146,20 +169,28 @@ pub enum CacheKind {
     F16,
 }
 
-/// Write a model as a .1bit file, and as a C header for boards.
+/// Write a model as a .1bit file, as a C header for boards, or for other programs.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit export --model-dir run/best --output model.1bit --pack-mode ternary --name 'My model'
   onebit export --model-dir run/best --bit-map search_result.json --output small.1bit
   onebit export --model model.1bit --output board/model.1bit --emit-c-header --c-context 64 --c-kv f16
+  onebit export --model model.1bit --format gguf --gguf-type tq1_0 --output model.gguf
+  onebit export --model model.1bit --format hf --output folder/
 
 The header needs no heap and of the C library only math.h; its first lines are a program that uses it. docs/boards.md says more.")]
 pub struct Export {
     /// Checkpoint folder, a run (its newest checkpoint), RUN/best (the lowest validation loss), or a .1bit file.
     #[arg(long, alias = "model", value_name = "PATH")]
     pub model_dir: PathBuf,
-    #[arg(long, value_name = "FILE")]
+    /// The file to write; with --format hf, a folder.
+    #[arg(long, value_name = "PATH")]
     pub output: PathBuf,
+    #[arg(long, value_enum, default_value = "1bit")]
+    pub format: ExportFormat,
+    /// Ternary matrices in a GGUF file [default: tq2_0].
+    #[arg(long, value_enum)]
+    pub gguf_type: Option<GgufType>,
     /// Write it in this bit-map: a search result, a config, or a bit-map by itself.
     #[arg(long, value_name = "FILE")]
     pub bit_map: Option<PathBuf>,

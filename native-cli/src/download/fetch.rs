@@ -305,15 +305,29 @@ fn join(base: &Uri, location: &str) -> Result<Uri> {
     Ok(Uri::from_parts(parts)?)
 }
 
+/// What the server does not have.
+#[derive(Debug)]
+pub struct NotFound(String);
+
+impl std::fmt::Display for NotFound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}: not found (404). The hub may have moved the file, or the repository is private: then set HF_TOKEN",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for NotFound {}
+
 /// Statuses that trying again does not help.
 fn refuse(status: StatusCode, url: &str) -> Result<()> {
     match status {
         s if s.is_success() => Ok(()),
-        StatusCode::NOT_FOUND => bail!(
-            "{url}: not found (404). The hub may have moved the file, or the repository is private: then set HF_TOKEN"
-        ),
+        StatusCode::NOT_FOUND => bail!(NotFound(url.to_owned())),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => bail!(
-            "{url}: not allowed ({status}). Accept the data set's terms on the hub and set HF_TOKEN to an access token"
+            "{url}: not allowed ({status}). Accept the repository's terms on the hub and set HF_TOKEN to an access token"
         ),
         s => bail!("{url}: the server answered {s}"),
     }

@@ -12,35 +12,25 @@ use anyhow::{Context, Result, ensure};
 
 use self::catalogue::File;
 use self::fetch::Fetcher;
+pub use self::fetch::NotFound;
 use self::parquet::Rows;
 use crate::args::Download;
 use crate::progress;
 
 pub fn run(a: &Download) -> Result<()> {
     let dataset = catalogue::find(&a.dataset, &a.file, a.revision.as_deref())?;
-    let endpoint = a.endpoint.trim_end_matches('/');
-    ensure!(
-        endpoint.starts_with("http://") || endpoint.starts_with("https://"),
-        "the endpoint `{endpoint}` is no URL; expected https://HOST"
-    );
+    let hub = Hub::new(&a.endpoint, a.retry_pause)?;
     let dir = match &a.output_dir {
         Some(dir) => dir.clone(),
         None => Path::new("data").join(&dataset.name),
     };
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let token = std::env::var("HF_TOKEN").ok().filter(|t| !t.is_empty());
-    let fetcher = Fetcher::new(token, Duration::from_millis(a.retry_pause));
     let mut texts = Vec::new();
+    let repo = format!("datasets/{}", dataset.repo);
     for file in &dataset.files {
-        let url = format!(
-            "{endpoint}/datasets/{}/resolve/{}/{}",
-            dataset.repo,
-            escape(&dataset.revision, false),
-            escape(&file.path, true)
-        );
-        texts.push(get(&fetcher, &url, file, &dir)?);
+        texts.push(get(&hub, &repo, &dataset.revision, file, &dir)?);
     }
-    eprintln!("source: {endpoint}/datasets/{}", dataset.repo);
+    eprintln!("source: {}/{repo}", hub.endpoint);
     eprintln!("licence: {}", dataset.licence);
     if let Some(first) = texts.first() {
         eprintln!(
@@ -53,30 +43,65 @@ pub fn run(a: &Download) -> Result<()> {
     Ok(())
 }
 
+/// A server with Hugging Face's layout.
+pub struct Hub {
+    pub endpoint: String,
+    fetcher: Fetcher,
+}
+
+impl Hub {
+    /// HF_TOKEN is sent along if it is set.
+    pub fn new(endpoint: &str, retry_pause: u64) -> Result<Self> {
+        let endpoint = endpoint.trim_end_matches('/');
+        ensure!(
+            endpoint.starts_with("http://") || endpoint.starts_with("https://"),
+            "the endpoint `{endpoint}` is no URL; expected https://HOST"
+        );
+        let token = std::env::var("HF_TOKEN").ok().filter(|t| !t.is_empty());
+        Ok(Hub {
+            endpoint: endpoint.to_owned(),
+            fetcher: Fetcher::new(token, Duration::from_millis(retry_pause)),
+        })
+    }
+
+    /// Fetch the file at `path` of a repository (data sets are below `datasets/`) to `target`, unless it is there.
+    pub fn fetch(&self, repo: &str, revision: &str, path: &str, target: &Path) -> Result<()> {
+        let url = format!(
+            "{}/{repo}/resolve/{}/{}",
+            self.endpoint,
+            escape(revision, false),
+            escape(path, true)
+        );
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let bar = progress::bar(
+            0,
+            "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
+        )
+        .with_message(name.into_owned());
+        let fetched = self.fetcher.fetch(&url, target, &bar)?;
+        bar.finish_and_clear();
+        eprintln!(
+            "{}: {:.2} MB{}, {}",
+            target.display(),
+            fetched.bytes as f64 / 1e6,
+            if fetched.was_there {
+                ", there already"
+            } else {
+                ""
+            },
+            match &fetched.verified {
+                Some(checksum) => format!("{} verified", checksum.kind()),
+                None => "size checked only: the server gives no checksum".to_owned(),
+            }
+        );
+        Ok(())
+    }
+}
+
 /// Fetch one file, and turn Parquet into text; returns the file to tokenize.
-fn get(fetcher: &Fetcher, url: &str, file: &File, dir: &Path) -> Result<PathBuf> {
+fn get(hub: &Hub, repo: &str, revision: &str, file: &File, dir: &Path) -> Result<PathBuf> {
     let target = dir.join(file.local_name());
-    let bar = progress::bar(
-        0,
-        "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-    )
-    .with_message(file.local_name());
-    let fetched = fetcher.fetch(url, &target, &bar)?;
-    bar.finish_and_clear();
-    eprintln!(
-        "{}: {:.2} MB{}, {}",
-        target.display(),
-        fetched.bytes as f64 / 1e6,
-        if fetched.was_there {
-            ", there already"
-        } else {
-            ""
-        },
-        match &fetched.verified {
-            Some(checksum) => format!("{} verified", checksum.kind()),
-            None => "size checked only: the server gives no checksum".to_owned(),
-        }
-    );
+    hub.fetch(repo, revision, &file.path, &target)?;
     if target.extension().is_none_or(|e| e != "parquet") {
         return Ok(target);
     }

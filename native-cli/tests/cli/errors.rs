@@ -369,8 +369,8 @@ fn flags_that_mean_nothing_are_refused() {
     line(dir, "tokenize --data-dir corpus --tokenizer tok.json").fails(&["--out-dir"]);
     // Every command explains itself.
     for command in [
-        "download", "tokenize", "train", "eval", "generate", "logits", "chat", "export", "inspect",
-        "plot", "bench",
+        "download", "tokenize", "train", "eval", "generate", "logits", "chat", "import", "export",
+        "inspect", "plot", "bench",
     ] {
         let help = line(dir, &format!("{command} --help")).ok().stdout;
         assert!(help.contains("Example"), "{help}");

@@ -28,6 +28,13 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
         let outcome = outcome.clone();
         move || outcome.get().is_some()
     });
+    let stats = Signal::derive({
+        let outcome = outcome.clone();
+        move || match outcome.get() {
+            Some(Outcome::Finished(_, stats)) => Some(stats),
+            _ => None,
+        }
+    });
     let copied_text = {
         let (prompt, reply) = (prompt.clone(), reply.clone());
         move || match state.mode.get_untracked() {
@@ -62,7 +69,12 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
     }
     };
     view! {
-        <article class="exchange" data-state=move || if finished.get() { "finished" } else { "running" }>
+        <article
+            class="exchange"
+            data-state=move || if finished.get() { "finished" } else { "running" }
+            data-cached=move || stats.get().map(|stats| stats.cached_tokens)
+            data-read=move || stats.get().map(|stats| stats.prompt_tokens - stats.cached_tokens)
+        >
             {texts}
             <Show when=waiting.clone()>
                 <p class="thinking">"Reading the prompt"</p>

@@ -52,6 +52,7 @@ impl Program for Workshop {
                 }
                 session.work(work, &mut tuning::emit).await;
             }
+            Request::Compare { source } => load::compare(session, source).await,
             Request::RestoreTune => tuning::restore(session).await,
             Request::ForgetTune => tuning::forget().await,
             _ => {}
@@ -110,8 +111,10 @@ async fn serve<P: Program>(
                 session.handle(command, &mut emit).await;
                 tell_of_loss(&mut session);
             }
-            Request::Compare { source } => load::compare(&mut session, source).await,
-            Request::Work(_) | Request::RestoreTune | Request::ForgetTune => {
+            Request::Work(_)
+            | Request::Compare { .. }
+            | Request::RestoreTune
+            | Request::ForgetTune => {
                 P::work(&mut session, request).await;
                 tell_of_loss(&mut session);
             }

@@ -22,9 +22,19 @@ impl Memory {
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let mut memory = Memory::zeroed(bytes.len());
-        memory.bytes_mut().copy_from_slice(bytes);
-        memory
+        // Written once: zeroing first would take a large model's load as long again.
+        let (whole, rest) = bytes.as_chunks::<64>();
+        let mut lines = Vec::with_capacity(bytes.len().div_ceil(64));
+        lines.extend(whole.iter().map(|line| Line(*line)));
+        if !rest.is_empty() {
+            let mut last = Line([0; 64]);
+            last.0[..rest.len()].copy_from_slice(rest);
+            lines.push(last);
+        }
+        Memory {
+            lines,
+            bytes: bytes.len(),
+        }
     }
 
     pub fn len(&self) -> usize {

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use super::CHeaderError;
 use super::parts::{self, Multiply, encoding_name};
-use crate::board::{Matrix, Model, Norm, rope_frequency};
+use crate::board::{Matrix, Model, Norm};
 use crate::format::Encoding;
 use crate::tokenizer::Tokenizer;
 
@@ -217,7 +217,7 @@ impl Arrays {
             self.floats("positions", positions.values().take(used))?;
         }
         if c.use_rope {
-            let frequencies = (0..c.head_dim() / 2).map(|j| rope_frequency(c, j));
+            let frequencies = (0..c.head_dim() / 2).map(|j| c.rope_frequency(j));
             self.array(
                 "double",
                 "frequencies",

@@ -15,7 +15,7 @@ fn matrix(name: &str) -> params::Matrix {
 
 fn weights(s: &mut Session, name: &str, of: Which) -> Weights {
     let name = name.to_owned();
-    let events = ask(s, Command::Weights { name, of }).1;
+    let events = work(s, Work::Weights { name, of });
     match events.into_iter().next() {
         Some(Event::Weights { weights }) => *weights,
         other => panic!("{other:?}"),
@@ -67,14 +67,13 @@ fn weights_are_those_of_the_parameters() {
     assert_eq!(embedding.mode, QuantMode::F16);
     assert_eq!(embedding.values.len(), 4 * embedding.rows * 32);
     let name = "model.layers.9.mlp.gate_proj.weight".to_owned();
-    let events = ask(
+    let events = work(
         &mut s,
-        Command::Weights {
+        Work::Weights {
             name,
             of: Which::Loaded,
         },
-    )
-    .1;
+    );
     assert!(message(&events).contains("no matrix `model.layers.9"));
 }
 
@@ -147,7 +146,7 @@ fn what_does_not_fit_is_refused() {
     assert!(message(&seen).contains("other.1bit: not a .1bit file"));
     let name = GATE.to_owned();
     let of = Which::Compared;
-    let seen = ask(&mut s, Command::Weights { name, of }).1;
+    let seen = work(&mut s, Work::Weights { name, of });
     assert!(message(&seen).contains("no file is compared"));
 }
 

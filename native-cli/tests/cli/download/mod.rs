@@ -1,6 +1,6 @@
 //! `onebit download`, against a server on this machine.
 
-mod server;
+pub mod server;
 
 use std::path::Path;
 

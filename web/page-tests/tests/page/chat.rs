@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use page_tests::Page;
 
-use crate::{FINISHED, LAST_REPLY, REPLY, START, ask, continue_greedily, open_tiny};
+use crate::{FINISHED, LAST_REPLY, REPLY, START, ask, continue_greedily, open, open_tiny};
 
 /// A keystroke must be seen within this time, whatever the engine does.
 const AT_ONCE_MS: f64 = 200.0;
@@ -135,5 +135,44 @@ fn markup_in_a_prompt_is_text() -> Result<()> {
         page.evaluate("document.querySelector('.exchange img, .exchange b') === null")? == true
     );
     ensure!(page.text(".exchange p.prompt")?.contains("<b>bold</b>"));
+    page.assert_clean()
+}
+
+/// What was said before stays in the KV cache: a later turn reads only what is new.
+#[test]
+fn a_later_turn_reads_only_what_is_new() -> Result<()> {
+    let page = open("?device=cpu")?;
+    page.set_field("#max-tokens", "40")?;
+    page.set_field("#seed", "5")?;
+    let mut waits = Vec::new();
+    for prompt in [
+        "Tell me a story about a dog and a ball in the park.",
+        "And then?",
+        "What did the dog say?",
+    ] {
+        ask(&page, prompt)?;
+        page.wait_for(FINISHED, REPLY)?;
+        let figures = page.text(".exchange:last-child .figures")?;
+        let cached =
+            page.evaluate("Number(document.querySelector('.exchange:last-child').dataset.cached)")?;
+        let read =
+            page.evaluate("Number(document.querySelector('.exchange:last-child').dataset.read)")?;
+        eprintln!("{figures}; {read} tokens read, {cached} from the cache");
+        waits.push((
+            cached.as_u64().context("no figure")?,
+            read.as_u64().context("no figure")?,
+        ));
+    }
+    let [first, second, third] = waits[..] else {
+        unreachable!("three prompts were asked")
+    };
+    ensure!(
+        first.0 == 0 && second.0 >= first.1 && third.0 > second.0,
+        "{waits:?}"
+    );
+    ensure!(
+        third.1 < second.0,
+        "the third turn read the history again: {waits:?}"
+    );
     page.assert_clean()
 }

@@ -10,7 +10,7 @@ use ternary_core::config::{
 use ternary_core::format::{Packing, stored_bytes};
 use ternary_core::params::{self, ParamKind};
 use ternary_core::search::Entry;
-use ternary_core::session::{Command, MatrixDiff, Measured, ModelInfo, Weights, Which, Work};
+use ternary_core::session::{MatrixDiff, Measured, ModelInfo, Weights, Which, Work};
 
 use super::{AppState, Asked, Load};
 use crate::protocol::{Request, Source};
@@ -209,7 +209,7 @@ impl AppState {
         let wanted = [Some(Which::Loaded), compared.then_some(Which::Compared)];
         for of in wanted.into_iter().flatten() {
             let name = cell.parameter();
-            self.run_command(Asked::Other, Command::Weights { name, of });
+            self.run_work(Asked::Other, Work::Weights { name, of });
         }
     }
 

@@ -367,3 +367,55 @@ fn matrices_beyond_the_binding_limit_are_bound_in_parts() {
         );
     });
 }
+
+/// An embedding of 128256 tokens, tied to the head, in F16 and 8-bit, where a binding takes a fifth of it or less.
+#[test]
+fn large_vocabularies_are_looked_up_and_multiplied_in_parts() {
+    let (vocab, dim) = (128_256, 40);
+    with_gpu(|gpu| {
+        for mode in [QuantMode::F16, QuantMode::EightBit] {
+            let p = Product::new(mode, 1, vocab, dim, dim, Fill::Noise);
+            let x = Noise(3).floats(3 * dim, 2.0);
+            let ids = [0u32, 31_999, 64_000, 128_255];
+            let mut case = Case::default();
+            let (_, values) = float_weight(&p, &mut case);
+            let run = |gpu: &mut GpuBackend, rows_n: usize| {
+                let mut case = Case::default();
+                let (weight, _) = float_weight(&p, &mut case);
+                let out = case.out(rows_n * vocab);
+                let op = Op::Linear {
+                    input: LinearInput::Float(case.f32(&x[..rows_n * dim])),
+                    weight,
+                    out,
+                    rows: rows_n,
+                };
+                let logits = case.run(gpu, op, &rows(rows_n), out);
+                let mut case = Case::default();
+                let (weight, _) = float_weight(&p, &mut case);
+                let out = case.out(ids.len() * dim);
+                let op = Op::Embed {
+                    ids: case.u32(&ids),
+                    table: EmbedTable::Weight(weight),
+                    out,
+                    rows: ids.len(),
+                    dim,
+                };
+                (logits, case.run(gpu, op, &rows(ids.len()), out))
+            };
+            let whole = (run(gpu, 1), run(gpu, 3));
+            let limit = std::mem::replace(&mut gpu.gpu.max_binding, 3 << 20);
+            let parts = (run(gpu, 1), run(gpu, 3));
+            gpu.gpu.max_binding = limit;
+            assert!(parts == whole, "{mode}");
+            let want: Vec<f64> = values
+                .iter()
+                .map(|w| x[..dim].iter().zip(w).map(|(x, w)| f64::from(*x) * w).sum())
+                .collect();
+            assert_close(&format!("{mode} head"), &parts.0.0, &want, SUMS);
+            for (row, id) in parts.0.1.chunks(dim).zip(ids) {
+                let want: Vec<f32> = values[id as usize].iter().map(|v| *v as f32).collect();
+                assert_eq!(row, want, "{mode}");
+            }
+        }
+    });
+}

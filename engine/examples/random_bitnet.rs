@@ -1,0 +1,145 @@
+//! Writes a random model in the shape and layout of BitNet b1.58 2B4T, to measure importing, loading and decoding with (1.2 GB):
+//! `cargo run --release -p ternary-core --example random_bitnet -- FOLDER`. Its text is noise.
+#![allow(clippy::print_stderr, reason = "a program that prints")]
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, View};
+use serde_json::json;
+use ternary_core::rng::Rng;
+
+const HIDDEN: usize = 2560;
+const LAYERS: usize = 30;
+const FFN: usize = 6912;
+const KV: usize = 640;
+const VOCAB: usize = 128_256;
+
+enum Kind {
+    /// bf16, normal.
+    Embedding,
+    /// bf16, ones.
+    Norm,
+    /// uint8, four codes of 0, 1, 2 a byte.
+    Packed,
+    /// bf16.
+    Scale,
+}
+
+/// A tensor that is made when it is written.
+struct Tensor {
+    name: String,
+    shape: Vec<usize>,
+    kind: Kind,
+}
+
+fn bf16(value: f32) -> [u8; 2] {
+    half::bf16::from_f32(value).to_le_bytes()
+}
+
+impl View for Tensor {
+    fn dtype(&self) -> Dtype {
+        match self.kind {
+            Kind::Packed => Dtype::U8,
+            _ => Dtype::BF16,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let len: usize = self.shape.iter().product();
+        let mut rng = Rng::named(1, &self.name);
+        Cow::Owned(match self.kind {
+            Kind::Embedding => (0..len).flat_map(|_| bf16(0.5 * rng.normal())).collect(),
+            Kind::Norm => (0..len).flat_map(|_| bf16(1.0)).collect(),
+            Kind::Scale => bf16(1.5).to_vec(),
+            Kind::Packed => {
+                // The bytes without a code of 3.
+                let valid = (0..=255u8).filter(|b| (0..4).all(|i| b >> (2 * i) & 3 < 3));
+                let valid: Vec<u8> = valid.collect();
+                (0..len)
+                    .map(|_| valid[(rng.uniform() * 81.0) as usize])
+                    .collect()
+            }
+        })
+    }
+
+    fn data_len(&self) -> usize {
+        let len: usize = self.shape.iter().product();
+        match self.kind {
+            Kind::Packed => len,
+            _ => 2 * len,
+        }
+    }
+}
+
+fn tensors() -> Vec<Tensor> {
+    let mut all = Vec::new();
+    let mut add = |name: String, shape: &[usize], kind: Kind| {
+        all.push(Tensor {
+            name,
+            shape: shape.to_vec(),
+            kind,
+        });
+    };
+    add(
+        "model.embed_tokens.weight".into(),
+        &[VOCAB, HIDDEN],
+        Kind::Embedding,
+    );
+    add("model.norm.weight".into(), &[HIDDEN], Kind::Norm);
+    for layer in 0..LAYERS {
+        let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+        for (part, len) in [
+            ("input_layernorm", HIDDEN),
+            ("post_attention_layernorm", HIDDEN),
+            ("self_attn.attn_sub_norm", HIDDEN),
+            ("mlp.ffn_sub_norm", FFN),
+        ] {
+            add(name(part), &[len], Kind::Norm);
+        }
+        for (part, rows, cols) in [
+            ("self_attn.q_proj", HIDDEN, HIDDEN),
+            ("self_attn.k_proj", KV, HIDDEN),
+            ("self_attn.v_proj", KV, HIDDEN),
+            ("self_attn.o_proj", HIDDEN, HIDDEN),
+            ("mlp.gate_proj", FFN, HIDDEN),
+            ("mlp.up_proj", FFN, HIDDEN),
+            ("mlp.down_proj", HIDDEN, FFN),
+        ] {
+            add(name(part), &[rows / 4, cols], Kind::Packed);
+            add(format!("{}_scale", name(part)), &[1], Kind::Scale);
+        }
+    }
+    all
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = std::env::args()
+        .nth(1)
+        .ok_or("usage: random_bitnet FOLDER")?;
+    let folder = Path::new(&folder);
+    std::fs::create_dir_all(folder)?;
+    let config = json!({
+        "architectures": ["BitNetForCausalLM"], "model_type": "bitnet", "vocab_size": VOCAB, "hidden_size": HIDDEN,
+        "intermediate_size": FFN, "num_hidden_layers": LAYERS, "num_attention_heads": 20, "num_key_value_heads": 5,
+        "hidden_act": "relu2", "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 500_000.0,
+        "tie_word_embeddings": true, "torch_dtype": "bfloat16",
+        "quantization_config": {
+            "quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "offline",
+        },
+    });
+    std::fs::write(folder.join("config.json"), format!("{config:#}\n"))?;
+    let file = folder.join("model.safetensors");
+    let named = tensors().into_iter().map(|t| (t.name.clone(), t));
+    safetensors::serialize_to_file(named, None, &file)?;
+    eprintln!(
+        "{}: {:.2} GB",
+        file.display(),
+        file.metadata()?.len() as f64 / 1e9
+    );
+    Ok(())
+}

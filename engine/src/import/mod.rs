@@ -1,0 +1,171 @@
+//! Published models into `.1bit` files: Hugging Face folders (safetensors) and GGUF files. Tensors are read one after another, in bands of
+//! rows where their layout allows it, so that memory is bounded by the largest tensor; ternary codes are carried over as they are.
+
+mod checkpoint;
+mod convert;
+mod gguf;
+mod gguf_model;
+mod gguf_vocab;
+mod hf;
+mod hf_config;
+mod plan;
+mod safetensors;
+mod storage;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use gguf_model::gguf_name;
+pub(crate) use gguf_vocab::{BPE_WORDS, token_kind};
+pub(crate) use storage::Storage;
+
+use std::collections::BTreeMap;
+
+use crate::config::{ConfigError, ModelConfig, QuantMode};
+use crate::format::{ByteSink, ByteSource, FormatError, Packing, Writer};
+
+/// Why a model cannot be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("{file}: {message}")]
+    Damaged { file: String, message: String },
+    #[error("{what} is {found}; supported: {supported}")]
+    Unsupported {
+        what: String,
+        found: String,
+        supported: String,
+    },
+    #[error("{0}")]
+    Input(String),
+    #[error("tensor {tensor} is missing from the model's files")]
+    MissingTensor { tensor: String },
+    #[error("tensor {tensor} has shape {found:?}; the configuration asks for {expected:?}")]
+    Shape {
+        tensor: String,
+        found: Vec<usize>,
+        expected: Vec<usize>,
+    },
+    #[error("tensor {tensor}: {message}")]
+    Tensor { tensor: String, message: String },
+    #[error("the model's configuration: {0}")]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+/// The files of a model by name: a folder's, or one GGUF file.
+#[derive(Default)]
+pub struct Input {
+    files: BTreeMap<String, Box<dyn ByteSource>>,
+}
+
+impl Input {
+    pub fn add(&mut self, name: &str, source: Box<dyn ByteSource>) {
+        self.files.insert(name.to_owned(), source);
+    }
+
+    fn get(&self, name: &str) -> Option<&dyn ByteSource> {
+        self.files.get(name).map(AsRef::as_ref)
+    }
+
+    fn ending(&self, end: &str) -> Vec<(&str, &dyn ByteSource)> {
+        let all = self.files.iter();
+        all.filter(|(name, _)| name.ends_with(end))
+            .map(|(name, source)| (name.as_str(), source.as_ref()))
+            .collect()
+    }
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.files.keys()).finish()
+    }
+}
+
+/// What is chosen rather than found.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Mode of embedding and head: F16 or 8-bit.
+    pub head: QuantMode,
+    /// Mode of body matrices that are floats in the file: F16 or 8-bit.
+    pub body: QuantMode,
+    /// A mode for every matrix instead, as [`LayerBitMap::from_json`](crate::config::LayerBitMap::from_json) takes it.
+    pub bit_map: Option<String>,
+    /// Whether the activations that enter quantised matrices are int8; unset: as the model was trained, where that is known.
+    pub int8_activations: Option<bool>,
+    /// A shorter context than the model's: the KV cache grows with it.
+    pub context: Option<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            head: QuantMode::F16,
+            body: QuantMode::F16,
+            bit_map: None,
+            int8_activations: None,
+            context: None,
+        }
+    }
+}
+
+/// How far an import is.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Bytes of the `.1bit`.
+    pub done: u64,
+    pub total: u64,
+    pub tensor: String,
+}
+
+/// What was imported.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Of the `.1bit`.
+    pub bytes: u64,
+    /// As the file calls it: `bitnet`, `llama`, …
+    pub architecture: String,
+    pub config: ModelConfig,
+    /// What a user should know: no tokenizer, say.
+    pub warnings: Vec<String>,
+}
+
+/// Read the model of `input` and write it as a `.1bit`.
+///
+/// # Errors
+/// What is damaged, missing or not supported, by name. What was written until then is no `.1bit`.
+pub async fn import(
+    input: &Input,
+    options: &Options,
+    sink: &mut dyn ByteSink,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, ImportError> {
+    let ggufs = input.ending(".gguf");
+    let mut checkpoint = match ggufs.as_slice() {
+        _ if input.get(hf_config::CONFIG).is_some() => hf::open(input).await?,
+        [(_, source)] => gguf_model::open(*source).await?,
+        [] => hf::open(input).await?,
+        several => {
+            let names: Vec<&str> = several.iter().map(|(name, _)| *name).collect();
+            return Err(ImportError::Input(format!(
+                "{} GGUF files are here ({}); name the one to import. Split GGUF files are not supported: join them first",
+                names.len(),
+                names.join(", ")
+            )));
+        }
+    };
+    let plan = plan::plan(&checkpoint, options).await?;
+    let config = plan.config.clone();
+    let metadata = std::mem::take(&mut checkpoint.metadata);
+    let metadata = crate::format::Metadata {
+        config: config.clone(),
+        ..metadata
+    };
+    let mut writer = Writer::new(sink, metadata, Packing::Ternary2)?;
+    convert::convert(&checkpoint, &plan, &mut writer, progress).await?;
+    Ok(Report {
+        bytes: writer.finish().await?,
+        architecture: checkpoint.architecture,
+        config,
+        warnings: checkpoint.warnings,
+    })
+}

@@ -1,0 +1,68 @@
+//! `import`: published models.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Head;
+
+/// What the activations that enter quantised matrices are.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Activations {
+    Int8,
+    Float,
+}
+
+/// Make a .1bit of a published model: a Hugging Face folder (safetensors), a GGUF file, or a repository of the hub.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit import --input bitnet-b1.58-2B-4T/ --output bitnet.1bit
+  onebit import --input model-tq2_0.gguf --output model.1bit --head eightbit
+  onebit import --input hf:microsoft/bitnet-b1.58-2B-4T --output bitnet.1bit
+  onebit import --input hf:owner/name/model-i2_s.gguf --output model.1bit --context 2048
+  onebit import --input llama/ --output llama.1bit --bit-map search_result.json
+
+Ternary weights are carried over exactly as they are. What is not supported is refused by name; docs/import.md lists what is.
+HF_TOKEN is sent to the endpoint, and to no other host. An interrupted download is continued by the same command.")]
+pub struct Import {
+    /// A folder with config.json and safetensors, a .safetensors file in such a folder, a .gguf file, or hf:OWNER/NAME[/FILE.gguf].
+    #[arg(long, value_name = "PATH")]
+    pub input: String,
+    /// The .1bit to write.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Precision of embedding and head.
+    #[arg(long, value_enum, default_value = "f16", conflicts_with = "bit_map")]
+    pub head: Head,
+    /// Precision of the layers' matrices that are floats in the file.
+    #[arg(long, value_enum, default_value = "f16", conflicts_with = "bit_map")]
+    pub body: Head,
+    /// Precision of every matrix: a search result, a config, or a bit-map by itself.
+    #[arg(long, value_name = "FILE")]
+    pub bit_map: Option<PathBuf>,
+    /// Activations that enter quantised matrices [default: as the model was trained; int8 for ternary GGUF files].
+    #[arg(long, value_enum)]
+    pub activations: Option<Activations>,
+    /// A shorter context than the model's, in tokens: the KV cache grows with it.
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Branch, tag or commit of a repository of the hub.
+    #[arg(long, default_value = "main")]
+    pub revision: String,
+    /// Where files of the hub are kept [default: hub/OWNER--NAME in the cache folder].
+    #[arg(long, value_name = "DIR")]
+    pub download_dir: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "HF_ENDPOINT",
+        default_value = "https://huggingface.co"
+    )]
+    pub endpoint: String,
+    /// Milliseconds before a dropped connection is tried again; doubled each time.
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    pub retry_pause: u64,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,169 @@
+//! `onebit import`: folders, files, a hub; and what it leaves behind when it fails.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use sha1::{Digest, Sha1};
+
+use crate::common::{Output, line, run, run_with, typed};
+use crate::download::server::{Answer, Server};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/fixtures/hf")
+}
+
+fn import(dir: &Path, input: &Path, more: &[&str]) -> Output {
+    let input = input.display().to_string();
+    run(
+        dir,
+        &[&["import", "--input", &input, "--output", "m.1bit"], more].concat(),
+    )
+}
+
+/// A copy of a fixture that a test may change.
+fn copy(dir: &Path, name: &str) -> PathBuf {
+    let to = dir.join(name);
+    std::fs::create_dir(&to).unwrap();
+    for entry in std::fs::read_dir(fixtures().join(name)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+    // Its reference logits are no part of the model.
+    std::fs::remove_file(to.join("expected.safetensors")).unwrap();
+    std::fs::remove_file(to.join("expected_f16.safetensors")).unwrap();
+    to
+}
+
+/// A byte-level tokenizer of the fixtures' vocabulary, with a chat template.
+fn add_tokenizer(dir: &Path, model: &Path) {
+    std::fs::write(dir.join("text.txt"), "the cat sat on the mat. ".repeat(40)).unwrap();
+    line(
+        dir,
+        "tokenize --data-dir text.txt --tokenizer tok.json --train-vocab 300 --output t.tokens",
+    )
+    .ok();
+    std::fs::rename(dir.join("tok.json"), model.join("tokenizer.json")).unwrap();
+    let template = "{{ bos_token }}{% for m in messages %}{{ m['content'].strip() }}{% endfor %}";
+    let settings =
+        serde_json::json!({"chat_template": template, "bos_token": {"content": "<|user|>"}});
+    std::fs::write(model.join("tokenizer_config.json"), settings.to_string()).unwrap();
+}
+
+#[test]
+fn a_folder_becomes_a_model_that_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let model = copy(d, "bitnet-packed");
+    add_tokenizer(d, &model);
+    let out = import(d, &model, &["--json"]).ok().json();
+    assert_eq!(out["architecture"], "bitnet");
+    assert_eq!(out["config"]["use_sub_norm"], true);
+    assert_eq!(out["bytes"], d.join("m.1bit").metadata().unwrap().len());
+    line(
+        d,
+        "logits --model m.1bit --ids 1,2,3 --output logits.safetensors --device cpu",
+    )
+    .ok();
+    line(
+        d,
+        "generate --model m.1bit --prompt the --max-tokens 4 --device cpu",
+    )
+    .ok();
+    line(d, "inspect m.1bit").ok();
+    let chat = [
+        "chat",
+        "--model",
+        "m.1bit",
+        "--device",
+        "cpu",
+        "--max-tokens",
+        "3",
+    ];
+    typed(d, &chat, b"the cat\n/exit\n").ok();
+    // The single file finds its configuration beside it.
+    let file = model.join("model.safetensors");
+    let first = std::fs::read(d.join("m.1bit")).unwrap();
+    import(d, &file, &[]).ok();
+    assert!(std::fs::read(d.join("m.1bit")).unwrap() == first);
+}
+
+#[test]
+fn a_failure_leaves_the_old_file_and_no_draft() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let model = copy(d, "bitnet-packed");
+    std::fs::write(d.join("m.1bit"), "what was here").unwrap();
+    let path = model.join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 1000]).unwrap();
+    import(d, &model, &[]).fails(&["model.safetensors", "the file has"]);
+    std::fs::write(&path, &bytes).unwrap();
+    import(d, &model, &["--context", "9999"]).fails(&["9999", "256"]);
+    import(d, &model, &["--bit-map", "nowhere.json"]).fails(&["nowhere.json"]);
+    import(d, &d.join("nothing"), &[]).fails(&["nothing", "hf:OWNER/NAME"]);
+    std::fs::write(d.join("m.gguf"), b"GGUF\x01\0\0\0").unwrap();
+    import(d, &d.join("m.gguf"), &[]).fails(&["version 1", "2 and 3"]);
+    std::fs::remove_file(model.join("config.json")).unwrap();
+    import(d, &model, &[]).fails(&["config.json"]);
+    assert_eq!(
+        std::fs::read_to_string(d.join("m.1bit")).unwrap(),
+        "what was here"
+    );
+    assert!(!d.join("m.1bit.part").exists());
+}
+
+#[test]
+fn a_repository_is_fetched_and_an_interruption_continued() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let model = copy(d, "bitnet-packed");
+    let files: HashMap<String, Vec<u8>> = std::fs::read_dir(&model)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (
+                format!("/some/model/resolve/main/{name}"),
+                std::fs::read(&path).unwrap(),
+            )
+        })
+        .collect();
+    let server = Server::new(move |_, request| match files.get(&request.path) {
+        None => Answer::status(404),
+        Some(content) => {
+            let head = format!("blob {}\0", content.len());
+            let digest = Sha1::digest([head.as_bytes(), content].concat());
+            let etag: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+            let mut answer = Answer::content(request, content, &etag);
+            // Large files are cut off on their first way.
+            if request.from().is_none() && content.len() > 100_000 {
+                answer.drop_after = Some(50_000);
+            }
+            answer
+        }
+    });
+    let args = "import --input hf:some/model --output m.1bit --retry-pause 5 --download-dir hub";
+    let args: Vec<&str> = args.split(' ').collect();
+    let env = [
+        ("HF_ENDPOINT", server.address.as_str()),
+        ("HF_TOKEN", "hf_secret"),
+    ];
+    run_with(d, &args, env).ok();
+    assert!(
+        server
+            .asked()
+            .iter()
+            .all(|r| r.header("authorization") == Some("Bearer hf_secret"))
+    );
+    assert!(server.asked().iter().any(|r| r.from() == Some(50_000)));
+    let hub = std::fs::read(d.join("m.1bit")).unwrap();
+    import(d, &model, &[]).ok();
+    assert!(std::fs::read(d.join("m.1bit")).unwrap() == hub);
+    // What the hub does not have is told by its address.
+    let missing =
+        "import --input hf:other/model --output n.1bit --retry-pause 5 --download-dir hub2";
+    let missing: Vec<&str> = missing.split(' ').collect();
+    run_with(d, &missing, env).fails(&["other/model", "config.json", "404"]);
+    let bad = ["import", "--input", "hf:model", "--output", "n.1bit"];
+    run_with(d, &bad, env).fails(&["hf:OWNER/NAME"]);
+}
