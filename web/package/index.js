@@ -81,7 +81,7 @@ export class Engine {
     const run = (work, answer) => this.#work(work, answer);
     return {
       map: this.model.bitMap,
-      weights: (name) => this.#answer({ Run: { type: "weights", name, of: "loaded" } }, ({ weights }) => weights),
+      weights: (name) => this.#work({ type: "weights", name, of: "loaded" }, ({ weights }) => weights),
       measure: (text, map = this.model.bitMap) => run({ type: "measure", map, text }, ({ measured }) => measured),
       export: (map = this.model.bitMap) => run({ type: "export", map }, file),
       adopt: async (map) => (this.model = await run({ type: "adopt", map }, ({ model }) => model)),
@@ -143,7 +143,7 @@ export class Engine {
     this.#worker?.terminate();
     this.#ready = false;
     this.#worker = worker;
-    worker.onmessage = ({ data }) => this.#hear(data);
+    worker.onmessage = ({ data }) => this.#hear(data.Event ? { Event: typed(data.Event) } : data);
     worker.onerror = ({ message }) => this.#die(message || "its program could not be loaded");
   }
 
@@ -217,7 +217,7 @@ export class Engine {
     const job = this.#jobs[0];
     if (!this.#ready || !job || job.sent) return;
     job.sent = true;
-    this.#worker.postMessage(job.request);
+    this.#worker.postMessage(words(job.request));
   }
 
   #hear(report) {
@@ -231,6 +231,22 @@ export class Engine {
     this.#dead ??= new Error(`the engine is gone: ${why}`);
     for (const job of this.#jobs.splice(0)) job.fail(this.#dead);
   }
+}
+
+/** An event with its name as `type` among its fields; the worker says `{ name: fields }`. */
+function typed(event) {
+  const [[type, fields]] = Object.entries(event);
+  return { ...fields, type };
+}
+
+/** The worker's words for a request whose command has its name as `type`: `{ name: fields }`, and the name alone where there are none. */
+function words(request) {
+  const spoken = (command) => {
+    const { type, ...fields } = command;
+    return Object.keys(fields).length ? { [type]: fields } : type;
+  };
+  const command = (kind) => request[kind] && { [kind]: spoken(request[kind]) };
+  return command("Run") ?? command("Work") ?? request;
 }
 
 /** A file to be saved, of the event that brings one. */
