@@ -81,7 +81,7 @@ export class Engine {
     const run = (work, answer) => this.#work(work, answer);
     return {
       map: this.model.bitMap,
-      weights: (name) => this.#answer({ Run: { type: "weights", name, of: "loaded" } }, ({ weights }) => weights),
+      weights: (name) => run({ type: "weights", name, of: "loaded" }, ({ weights }) => weights),
       measure: (text, map = this.model.bitMap) => run({ type: "measure", map, text }, ({ measured }) => measured),
       export: (map = this.model.bitMap) => run({ type: "export", map }, file),
       adopt: async (map) => (this.model = await run({ type: "adopt", map }, ({ model }) => model)),
@@ -109,15 +109,11 @@ export class Engine {
     };
   }
 
+  /** Work on the model, and the first thing that `answer` finds in its events. Aborting stops it, and it answers still. */
   async #work(work, answer, signal) {
     await this.#enter();
-    return this.#answer({ Work: work }, answer, signal);
-  }
-
-  /** The first thing that `answer` finds in a request's events. Aborting stops it, and it answers still. */
-  #answer(request, answer, signal) {
     return new Promise((resolve, reject) => {
-      const job = this.#do(request, "Stop", null, reject, ({ Event: event }) => {
+      const job = this.#do({ Work: work }, "Stop", null, reject, ({ Event: event }) => {
         if (!event) return false;
         if (event.type === "error") return reject(new Error(event.message)), true;
         const found = answer(event);
