@@ -96,7 +96,7 @@ pub async fn model(url: &str, cancel: Option<&AbortSignal>) -> Result<Fetched, S
         // Offline, or gone from there: what is kept is what there is.
         _ => {
             if let Some(store) = &store
-                && let Some(kept) = store.from_url(&url).await
+                && let Some(kept) = store.of_url(&url).await
             {
                 return from_store(store, kept, false).await;
             }

@@ -95,7 +95,7 @@ impl Store {
     }
 
     /// The complete model that came from `url`.
-    pub async fn from_url(&self, url: &str) -> Option<Kept> {
+    pub async fn of_url(&self, url: &str) -> Option<Kept> {
         let models = self.list().await.ok()?;
         let from_there = |kept: &Kept| kept.url.as_deref() == Some(url) && kept.complete();
         models.into_iter().find(from_there)
