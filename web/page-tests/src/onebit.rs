@@ -17,14 +17,19 @@ use crate::root;
 pub fn tiny_model() -> Result<&'static Path> {
     static MODEL: OnceLock<Result<PathBuf>> = OnceLock::new();
     MODEL
-        .get_or_init(|| make_model("tiny", Some("config/chat_template.jinja")))
+        .get_or_init(|| make_model("tiny", Some("config/chat_template.jinja"), None))
         .as_deref()
         .map_err(|error| anyhow::anyhow!("{error:#}"))
 }
 
 /// The same without a chat template.
 pub fn plain_model() -> Result<PathBuf> {
-    make_model("plain", None)
+    make_model("plain", None, None)
+}
+
+/// The same with float activations: nothing in it is rounded but the weights.
+pub fn float_model() -> Result<PathBuf> {
+    make_model("float", None, Some("activation_bits=null"))
 }
 
 /// What `onebit generate` writes after `prompt`, greedily, on the CPU.
@@ -125,7 +130,7 @@ pub fn code(model: &Path, matrix: &str, row: usize, column: usize) -> Result<i8>
     Ok(pollster::block_on(read)?)
 }
 
-fn make_model(name: &str, template: Option<&str>) -> Result<PathBuf> {
+fn make_model(name: &str, template: Option<&str>, setting: Option<&str>) -> Result<PathBuf> {
     let fixtures = root().join("web/page-tests/fixtures");
     let folder = root().join("target/page-tests").join(name);
     if folder.exists() {
@@ -147,6 +152,9 @@ fn make_model(name: &str, template: Option<&str>) -> Result<PathBuf> {
         .with("--output-dir", &run);
     if let Some(template) = template {
         training = training.with("--chat-template", root().join(template));
+    }
+    if let Some(setting) = setting {
+        training = training.with("--set", setting);
     }
     training.run()?;
     Onebit::new("export")?

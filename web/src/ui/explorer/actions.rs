@@ -79,7 +79,7 @@ pub fn Actions() -> impl IntoView {
                 view! {
                     <p class="hint" id="compared">
                         {format!(
-                            "{name} has {} of {} weights other ({:.2} %). Bars in the cells show where.",
+                            "{name} differs in {} of {} weights ({:.2} %). Bars in the cells show where.",
                             figures::grouped(changed), figures::grouped(all), changed as f64 * 100.0 / all.max(1) as f64,
                         )}
                     </p>

@@ -116,8 +116,10 @@ fn CellButton(cell: Cell, bytes: Signal<u64>) -> impl IntoView {
     view! {
         <button
             type="button"
-            class=move || format!("cell {}", mode().name())
-            class:selected=move || e.selected.get() == Some(cell)
+            class=move || {
+                let selected = if e.selected.get() == Some(cell) { " selected" } else { "" };
+                format!("cell {}{selected}", mode().name())
+            }
             data-parameter=cell.parameter()
             style:flex-grow=move || bytes.get().to_string()
             aria-label=label
