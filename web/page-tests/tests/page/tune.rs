@@ -270,7 +270,11 @@ fn the_shipped_model_learns_a_style() -> Result<()> {
     prepare(
         &page,
         &text,
-        &[("#tune-steps", "40"), ("#tune-prompt", "001 |")],
+        &[
+            ("#tune-steps", "32"),
+            ("#tune-rate", "0.003"),
+            ("#tune-prompt", "001 |"),
+        ],
     )?;
     for (width, device) in [(1280, "desktop"), (390, "phone")] {
         page.emulate(width, 844, "light")?;
