@@ -34,10 +34,10 @@ fn a_header_says_what_it_needs() {
     let (whole, _) = export("--json");
     let (small, header) = export("--c-context 64 --c-kv f16 --json");
     let sizes = &small.json()["c_header"]["sizes"];
-    // Keys and values · 6 layers · 64 tokens · 192 · 2 bytes.
-    assert_eq!(sizes["cache_bytes"], 294_912);
+    // Keys and values · 6 layers · 64 tokens · 256 · 2 bytes.
+    assert_eq!(sizes["cache_bytes"], 393_216);
     let whole = &whole.json()["c_header"]["sizes"];
-    assert_eq!(whole["cache_bytes"], 294_912 * 2 * 6);
+    assert_eq!(whole["cache_bytes"], 393_216 * 2 * 6);
     for (define, key) in [
         ("MY_STORIES_V1_BUFFER_BYTES", "ram_bytes"),
         ("MY_STORIES_V1_FLASH_BYTES", "flash_bytes"),
