@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 
 use crate::devtools::{DevTools, Event};
 
+/// Long enough on a busy machine.
+const RELOADED: Duration = Duration::from_secs(60);
+
 pub struct Page {
     devtools: Arc<DevTools>,
     profile: Arc<Profile>,
@@ -116,6 +119,12 @@ impl Page {
             );
         }
         Ok(answer["result"]["value"].take())
+    }
+
+    /// Loads the page again; returns when the old document is gone.
+    pub fn reload(&self) -> Result<()> {
+        self.evaluate("window.old = true; location.reload()")?;
+        self.wait_for("!window.old", RELOADED)
     }
 
     /// Waits until `condition` holds; on failure tells what the page shows instead.

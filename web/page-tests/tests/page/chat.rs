@@ -117,7 +117,7 @@ fn settings_are_kept() -> Result<()> {
     let page = open_tiny()?;
     page.set_field("#temperature", "0.25")?;
     page.set_field("#system-prompt", "Be brief.")?;
-    page.evaluate("location.reload()")?;
+    page.reload()?;
     page.wait_for(
         "document.querySelector('#temperature')?.value == '0.25' && document.querySelector('#system-prompt').value == 'Be brief.'",
         START,

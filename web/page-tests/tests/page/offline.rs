@@ -59,7 +59,7 @@ fn the_page_opens_without_a_network() -> Result<()> {
     }
 
     server.set_down(true);
-    page.evaluate("location.reload()")?;
+    page.reload()?;
     page.wait_for(LOADED, START)?;
     ask(&page, "Say hello.")?;
     page.wait_for(FINISHED, REPLY)?;
@@ -93,7 +93,7 @@ fn a_newer_build_replaces_the_copy() -> Result<()> {
         .replace("<title>Ternary-Core", "<title>Newer Ternary-Core");
     server.add("/index.html", newer)?;
     server.add("/app-newer_bg.wasm", fs::read(stage()?.dist.join(module))?)?;
-    page.evaluate("location.reload()")?;
+    page.reload()?;
     page.wait_for(
         &format!("document.title.startsWith('Newer') && {LOADED}"),
         START,
@@ -104,7 +104,7 @@ fn a_newer_build_replaces_the_copy() -> Result<()> {
         START,
     )?;
     server.set_down(true);
-    page.evaluate("location.reload()")?;
+    page.reload()?;
     page.wait_for(
         &format!("document.title.startsWith('Newer') && {LOADED}"),
         START,

@@ -63,14 +63,14 @@ fn a_model_is_downloaded_once() -> Result<()> {
         "{}",
         page.text("#room")?
     );
-    page.evaluate("location.reload()")?;
+    page.reload()?;
     page.wait_for(&format!("{LOADED} && {KEPT} == 1"), START)?;
     ensure!(fetched_from(PATH)? == [0], "{:?}", fetched_from(PATH)?);
     page.assert_clean()?;
 
     // Its site has another version: that one comes, and stays alone.
     server.serve(PATH, served("second")?)?;
-    page.evaluate("location.reload()")?;
+    page.reload()?;
     page.wait_for(&format!("{LOADED} && {KEPT} == 1"), START)?;
     ensure!(fetched_from(PATH)? == [0, 0], "{:?}", fetched_from(PATH)?);
 
@@ -142,7 +142,7 @@ fn a_download_that_was_left_goes_on_at_the_next_visit() -> Result<()> {
             "document.querySelector('#load-progress')?.value > 0.2 && document.querySelector('.loading-pace').innerText.includes('left')",
             START,
         )?;
-        page.evaluate("location.reload()")?;
+        page.reload()?;
         page.wait_for(
             "document.querySelector('#load-progress')?.value > 0.3",
             START,
@@ -152,7 +152,7 @@ fn a_download_that_was_left_goes_on_at_the_next_visit() -> Result<()> {
         // The rest comes at once; of a file that changed meanwhile nothing is used.
         let changed = path == OTHER;
         server.serve(path, served(if changed { "changed" } else { "left" })?)?;
-        page.evaluate("location.reload()")?;
+        page.reload()?;
         page.wait_for(&format!("{LOADED} && {KEPT} == 1"), START)?;
         let from = fetched_from(path)?.last().copied().context("not asked")?;
         ensure!(changed == (from == 0), "{path} was continued from {from}");
@@ -243,7 +243,7 @@ fn a_damaged_copy_is_refused_and_downloaded_again() -> Result<()> {
              bytes[bytes.length - 100] ^= 1; \
              const writer = await file.createWritable(); await writer.write(bytes); await writer.close(); } })()",
     )?;
-    page.evaluate("location.reload()")?;
+    page.reload()?;
     page.wait_for(
         "document.querySelector('.notice')?.innerText.includes('damaged')",
         START,
@@ -294,7 +294,7 @@ fn a_file_is_kept_and_deleted() -> Result<()> {
         page.assert_accessible()?;
     }
     page.emulate(1280, 800, "light")?;
-    page.evaluate("location.reload()")?;
+    page.reload()?;
     page.wait_for(&format!("{LOADED} && {KEPT} == 2"), START)?;
     page.click("[aria-label='Load: keep-me.1bit']")?;
     page.wait_for(

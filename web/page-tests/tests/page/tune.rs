@@ -209,7 +209,7 @@ fn a_reload_interrupts_and_ends_nothing() -> Result<()> {
     page.click("input[name=mode][value=text]")?;
     ask(&page, "Once upon a time")?;
     page.wait_for(FINISHED, REPLY)?;
-    page.evaluate("location.reload()")?;
+    page.reload()?;
     page.wait_for(
         &format!("document.querySelector('input[name=mode][value=tune]') && {LOADED}"),
         START,
@@ -224,7 +224,7 @@ fn a_reload_interrupts_and_ends_nothing() -> Result<()> {
     page.wait_for(DONE, LEARNT)?;
     page.click("#tune-discard")?;
     page.wait_for("document.querySelector('#tune-text')", START)?;
-    page.evaluate("location.reload()")?;
+    page.reload()?;
     page.wait_for(LOADED, START)?;
     page.click("input[name=mode][value=tune]")?;
     page.wait_for("document.querySelector('#tune-text')", START)?;
