@@ -55,12 +55,17 @@ fn App() -> impl IntoView {
         }
     });
     on_cleanup(move || escape.remove());
+    // Chat and text are one part of the page.
+    let shown = Memo::new(move |_| match state.tab.get() {
+        Tab::Text => Tab::Chat,
+        tab => tab,
+    });
     view! {
         <header::Header />
         <main>
             <notice::NoticeBar />
             <load_progress::LoadProgress />
-            {move || match state.tab.get() {
+            {move || match shown.get() {
                 Tab::Chat | Tab::Text => view! {
                     <transcript::Transcript />
                     <composer::Composer />

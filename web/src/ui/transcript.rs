@@ -24,7 +24,8 @@ pub fn Transcript() -> impl IntoView {
         state.running.track();
         if at_end.get_untracked() {
             request_animation_frame(move || {
-                if let Some(log) = log.get_untracked() {
+                // By then another part of the page may be shown.
+                if let Some(log) = log.try_get_untracked().flatten() {
                     log.set_scroll_top(log.scroll_height());
                 }
             });

@@ -30,6 +30,20 @@ fn text(lines: usize) -> String {
     (0..lines).map(line).collect()
 }
 
+/// A style that stories lack, in their words.
+fn rhyme(lines: usize) -> String {
+    let animals = ["cat", "dog", "bird", "fish", "cow"];
+    let verbs = ["sees", "finds", "has", "likes", "wants"];
+    let line = |i: usize| {
+        let (who, what) = (animals[i * 7 % 5], animals[(i * 3 + 1) % 5]);
+        format!(
+            "And so, my friends, the {who} {} the {what}. Hurrah!\n",
+            verbs[i * 11 % 5]
+        )
+    };
+    (0..lines).map(line).collect()
+}
+
 fn temporary(name: &str, content: &str) -> Result<PathBuf> {
     let file = root().join("target/page-tests").join(name);
     fs::write(&file, content)?;
@@ -261,7 +275,7 @@ fn a_gpu_learns_while_the_page_answers() -> Result<()> {
 #[test]
 fn the_shipped_model_learns_a_style() -> Result<()> {
     let page = open("?device=cpu")?;
-    let text = text(800);
+    let text = rhyme(360);
     ensure!(
         (18_000..24_000).contains(&text.len()),
         "{} bytes",
@@ -271,9 +285,9 @@ fn the_shipped_model_learns_a_style() -> Result<()> {
         &page,
         &text,
         &[
-            ("#tune-steps", "32"),
+            ("#tune-steps", "20"),
             ("#tune-rate", "0.003"),
-            ("#tune-prompt", "001 |"),
+            ("#tune-prompt", "And so"),
         ],
     )?;
     for (width, device) in [(1280, "desktop"), (390, "phone")] {
@@ -298,7 +312,7 @@ fn the_shipped_model_learns_a_style() -> Result<()> {
         page.text("#tune-speed")?
     );
     ensure!(last < 0.8 * first, "{first} then {last}");
-    ensure!(samples.matches(" | ok").count() > 2, "{samples}");
+    ensure!(samples.matches("Hurrah").count() > 2, "{samples}");
     for (width, device, scheme) in [
         (1280, "desktop", "light"),
         (1280, "desktop", "dark"),
@@ -319,10 +333,10 @@ fn the_shipped_model_learns_a_style() -> Result<()> {
         START,
     )?;
     continue_greedily(&page, 32)?;
-    ask(&page, "001 | cat |")?;
+    ask(&page, "And so")?;
     page.wait_for(FINISHED, REPLY)?;
     let reply = page.text(crate::LAST_REPLY)?;
-    let native = onebit::greedy(&file, "001 | cat |", 32)?;
+    let native = onebit::greedy(&file, "And so", 32)?;
     ensure!(
         native.trim_end().ends_with(reply.trim()),
         "{reply:?} and {native:?}"
