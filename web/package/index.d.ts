@@ -25,6 +25,8 @@ export interface ModelInfo {
   /** Bytes in memory. */
   weightBytes: number;
   cacheBytes: number;
+  /** The most memory the worker's program has held so far; what a GPU holds is not counted. */
+  programBytes: number;
   /** Whether it has a chat template. */
   chat: boolean;
   device: { kind: "cpu" | "gpu"; name: string; software: boolean };

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::platform::Mapped;
 use crate::program::{BufferId, Elem, Knobs, Program, Role};
 
 /// A program the backend has allocated memory for.
@@ -132,6 +133,24 @@ pub trait Backend {
 
     /// Create or overwrite the shared buffer `name` with `bytes` (little-endian elements).
     fn upload(&mut self, name: &str, elem: Elem, bytes: &[u8]) -> Result<(), BackendError>;
+
+    /// Create the shared buffer `name` of `bytes` zeros; one that exists must have this size and keeps its contents.
+    fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError>;
+
+    /// Have `fill` write the `len` bytes at `offset` (multiples of 4) of a reserved buffer, in place where that is possible: what is
+    /// uploaded in parts is never in memory twice. The bytes that `fill` gets are arbitrary.
+    fn upload_part(
+        &mut self,
+        name: &str,
+        offset: usize,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), BackendError>;
+
+    /// Make part of a mapped file the new shared buffer `name`, without a copy. Returns whether this backend can.
+    fn adopt(&mut self, _name: &str, _bytes: Mapped) -> Result<bool, BackendError> {
+        Ok(false)
+    }
 
     /// Allocate what `program` needs. Shared buffers that do not exist yet are created and zeroed; existing ones must have the declared size.
     fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError>;

@@ -6,6 +6,8 @@ use super::header::{Header, check_hash};
 use super::{
     ByteSource, Encoding, FormatError, HEADER_BYTES, Metadata, TensorEntry, layout, rows_cols,
 };
+use crate::platform::{Mapped, par};
+use crate::quant::tile::ROWS;
 
 /// Bytes read from the source at a time.
 const BAND_BYTES: usize = 4 << 20;
@@ -57,7 +59,56 @@ async fn read(source: &dyn ByteSource, offset: u64, len: usize) -> Result<Vec<u8
     Ok(bytes)
 }
 
+/// The same bytes where they are mapped, or read.
+enum Bytes {
+    Mapped(Mapped),
+    Read(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(mapped) => mapped.bytes(),
+            Bytes::Read(bytes) => bytes,
+        }
+    }
+}
+
+async fn read_or_map(
+    source: &dyn ByteSource,
+    offset: u64,
+    len: usize,
+) -> Result<Bytes, FormatError> {
+    match source.mapped(offset, len) {
+        Some(mapped) => Ok(Bytes::Mapped(mapped)),
+        None => Ok(Bytes::Read(read(source, offset, len).await?)),
+    }
+}
+
+/// Continue a checksum over `bytes`, in pieces that threads share.
+fn hash(hasher: &mut crc32fast::Hasher, bytes: &[u8]) {
+    const PIECE: usize = 1 << 18;
+    let parts = par::map(bytes.len().div_ceil(PIECE), bytes.len() / 8, |i| {
+        let mut part = crc32fast::Hasher::new();
+        part.update(&bytes[i * PIECE..bytes.len().min((i + 1) * PIECE)]);
+        part
+    });
+    for part in &parts {
+        hasher.combine(part);
+    }
+}
+
 impl OneBit {
+    /// Where the rows of a tensor lie, if `source` maps its file. They are unchecked: see [`read_tensor`](Self::read_tensor).
+    pub fn mapped_rows(&self, source: &dyn ByteSource, t: &TensorEntry) -> Option<Mapped> {
+        let (_, scale_bytes, data_bytes) =
+            layout(t.encoding().ok()?, &t.shape, t.scale, t.group)?;
+        let at = self.data_offset + t.offset + scale_bytes;
+        source.mapped(at, usize::try_from(data_bytes).ok()?)
+    }
+
     /// Read and check everything up to the tensors' data.
     pub async fn open(source: &dyn ByteSource) -> Result<Self, FormatError> {
         let file = source.len();
@@ -99,7 +150,7 @@ impl OneBit {
         };
         let mut hasher = crc32fast::Hasher::new();
         let at = self.data_offset + t.offset;
-        let head = read(source, at, scale_bytes as usize).await?;
+        let head = read_or_map(source, at, scale_bytes as usize).await?;
         hasher.update(&head);
         let scales: Vec<f32> = head[..4 * count as usize]
             .as_chunks::<4>()
@@ -114,13 +165,14 @@ impl OneBit {
             });
         }
         let row_bytes = encoding.row_bytes(cols).unwrap_or(1).max(1) as usize;
-        let band = (BAND_BYTES / row_bytes).max(1);
+        // Whole tile groups, so that a band is a part of the run-time layout.
+        let band = (BAND_BYTES / row_bytes).next_multiple_of(ROWS).max(ROWS);
         let mut first = 0usize;
         while first < row_count as usize {
             let n = band.min(row_count as usize - first);
             let from = at + scale_bytes + (first * row_bytes) as u64;
-            let bytes = read(source, from, n * row_bytes).await?;
-            hasher.update(&bytes);
+            let bytes = read_or_map(source, from, n * row_bytes).await?;
+            hash(&mut hasher, &bytes);
             rows(TensorRows {
                 first,
                 bytes: &bytes,

@@ -1,6 +1,7 @@
 //! Where a file's bytes come from: memory, a file, a browser's file handle. Read in slices, so that the file need not fit in memory.
 
 use crate::backend::LocalFuture;
+use crate::platform::Mapped;
 
 pub trait ByteSource {
     /// For messages, e.g. the file's name.
@@ -15,6 +16,11 @@ pub trait ByteSource {
 
     /// Exactly `len` bytes from `offset` on; the caller stays within [`len`](Self::len).
     fn read(&self, offset: u64, len: usize) -> LocalFuture<'_, Result<Vec<u8>, String>>;
+
+    /// The same bytes where they lie, if this source maps its file.
+    fn mapped(&self, _offset: u64, _len: usize) -> Option<Mapped> {
+        None
+    }
 }
 
 /// A file held in memory.

@@ -1,6 +1,7 @@
 //! Prefill, decode, sampling.
 
 mod evaluate;
+mod load;
 mod model;
 mod plan;
 mod sampler;

@@ -1,14 +1,13 @@
 //! A loaded model: weights on a backend, programs recorded once, a KV cache that knows its tokens.
 
-use crate::adapter::{Adapter, base_checksum};
+use super::load;
+use crate::adapter::Adapter;
 use crate::backend::{Backend, DeviceInfo, MemoryUse, ProgramId, elements};
-use crate::config::{LoraConfig, ModelConfig, QuantMode};
+use crate::config::{LoraConfig, ModelConfig};
 use crate::error::{Error, Result};
-use crate::format::{ByteSource, Encoding, FormatError, OneBit, TensorEntry, TensorRows};
-use crate::model::params::{self, Matrix, ParamKind};
+use crate::format::{ByteSource, OneBit};
 use crate::model::{self, Logits, RECENT, SamplingBuffers};
 use crate::program::{BufferId, Elem, Knobs};
-use crate::quant::tile::TileWriter;
 
 /// Tokens of one prefill run.
 pub(super) const PREFILL: usize = 64;
@@ -82,33 +81,12 @@ impl Model {
         let config = file.metadata.config.clone();
         let lora = match adapter {
             Some(adapter) => {
-                load_adapter(backend.as_mut(), file, source, adapter).await?;
+                load::adapter(backend.as_mut(), file, source, adapter).await?;
                 Some(adapter.lora.clone())
             }
             None => None,
         };
-        let (mut done, mut weight_bytes) = (0, 0);
-        for p in params::all(&config) {
-            let entry = file.tensor(&p.name)?;
-            let shape: Vec<u64> = p.shape.iter().map(|n| *n as u64).collect();
-            if entry.shape != shape {
-                return Err(invalid(
-                    entry,
-                    format!("shape {:?}, the config asks for {shape:?}", entry.shape),
-                ));
-            }
-            weight_bytes += match &p.kind {
-                ParamKind::Matrix(m) => {
-                    load_matrix(backend.as_mut(), file, source, entry, m).await?
-                }
-                ParamKind::Norm | ParamKind::Positions | ParamKind::Adapter => {
-                    load_floats(backend.as_mut(), file, source, entry).await?
-                }
-            };
-            done += entry.length;
-            progress(done);
-            crate::platform::yield_now().await;
-        }
+        let weight_bytes = load::weights(backend.as_mut(), file, source, progress).await?;
         if config.use_rope {
             let table = model::rope_values(&config);
             backend.upload(model::ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))?;
@@ -121,7 +99,7 @@ impl Model {
         let (decode, prefill) = (last(1)?, last(rows)?);
         // A GPU that ran out of memory says so only to someone who waits for it.
         backend
-            .download(&format!("weight.{}", params::FINAL_NORM))
+            .download(&format!("weight.{}", crate::params::FINAL_NORM))
             .await?;
         Ok(Model {
             backend,
@@ -304,118 +282,6 @@ fn prepare(
         logits: recorded.logits,
         sampling: recorded.sampling,
     })
-}
-
-fn invalid(entry: &TensorEntry, message: String) -> Error {
-    FormatError::Invalid {
-        what: format!("tensor {}", entry.name),
-        message,
-    }
-    .into()
-}
-
-/// Upload the adapter's matrices if the file is the model that they belong to.
-async fn load_adapter(
-    backend: &mut dyn Backend,
-    file: &OneBit,
-    source: &dyn ByteSource,
-    adapter: &Adapter,
-) -> Result<()> {
-    let config = &file.metadata.config;
-    adapter.check(config, base_checksum(config, &file.latents(source).await?))?;
-    for p in params::trained(config, Some(&adapter.lora)) {
-        let values = adapter.tensors.get(&p.name).map_or(&[][..], Vec::as_slice);
-        let name = format!("weight.{}", p.name);
-        backend.upload(&name, Elem::F32, bytemuck::cast_slice(values))?;
-    }
-    Ok(())
-}
-
-async fn load_floats(
-    backend: &mut dyn Backend,
-    file: &OneBit,
-    source: &dyn ByteSource,
-    entry: &TensorEntry,
-) -> Result<usize> {
-    if entry.encoding()? != Encoding::F32 {
-        return Err(invalid(
-            entry,
-            format!("encoding {}, expected f32", entry.encoding),
-        ));
-    }
-    let mut bytes = Vec::new();
-    file.read_tensor(source, entry, &mut |rows| {
-        bytes.extend_from_slice(rows.bytes);
-        Ok(())
-    })
-    .await?;
-    backend.upload(&format!("weight.{}", entry.name), Elem::F32, &bytes)?;
-    Ok(bytes.len())
-}
-
-/// Expand a matrix from its file encoding to the run-time tile, band by band.
-async fn load_matrix(
-    backend: &mut dyn Backend,
-    file: &OneBit,
-    source: &dyn ByteSource,
-    entry: &TensorEntry,
-    m: &Matrix,
-) -> Result<usize> {
-    let encoding = entry.encoding()?;
-    if encoding.mode() != Some(m.mode) {
-        return Err(invalid(
-            entry,
-            format!(
-                "encoding {}, but the bit-map says {}",
-                entry.encoding, m.mode
-            ),
-        ));
-    }
-    let mut tile = TileWriter::new(m.mode, m.rows, m.cols);
-    let mut codes = vec![0i8; m.cols];
-    let mut take = |rows: TensorRows| {
-        for r in 0..rows.bytes.len() / rows.row_bytes {
-            let row = rows.first + r;
-            let bytes = &rows.bytes[r * rows.row_bytes..][..rows.row_bytes];
-            match encoding {
-                Encoding::F16 => tile.row_f16(row, bytes),
-                Encoding::Ternary2 => tile
-                    .row_ternary2(row, bytes)
-                    .map_err(|byte| encoding.invalid(byte, &entry.name))?,
-                _ => {
-                    encoding.row_codes(&rows, r, &mut codes, &entry.name)?;
-                    tile.row(row, &codes);
-                }
-            }
-        }
-        Ok(())
-    };
-    let scales = file.read_tensor(source, entry, &mut take).await?;
-    let data = tile.finish();
-    let (elem, _) = crate::quant::tile::data_len(m.mode, m.rows, m.cols);
-    backend.upload(&format!("weight.{}", m.name), elem, &data)?;
-    let mut bytes = data.len();
-    if m.mode != QuantMode::F16 {
-        let per_row = m.cols / m.run_time_group();
-        let expanded: Vec<f32> = match scales.len() {
-            0 => vec![1.0; m.rows * per_row],
-            1 => vec![scales[0]; m.rows * per_row],
-            n if n == m.rows * per_row => scales,
-            n => {
-                return Err(invalid(
-                    entry,
-                    format!("{n} scales, the config asks for {}", m.rows * per_row),
-                ));
-            }
-        };
-        backend.upload(
-            &format!("scale.{}", m.name),
-            Elem::F32,
-            bytemuck::cast_slice(&expanded),
-        )?;
-        bytes += 4 * expanded.len();
-    }
-    Ok(bytes)
 }
 
 impl std::fmt::Debug for Model {

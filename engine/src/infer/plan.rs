@@ -100,16 +100,13 @@ impl LoadPlan {
         if let Some(most) = limits.total.filter(|most| self.total() > *most) {
             return refuse("it", self.total(), most);
         }
-        // What passes through this program's own memory: everything on the CPU, a matrix at a time on a GPU.
-        let on_cpu = device.kind == "cpu";
-        let own = self.largest_matrix + if on_cpu { self.total() } else { 0 };
-        if can_allocate(own) {
+        // On the way to a GPU only bands of rows pass through this program's own memory.
+        if device.kind != "cpu" || can_allocate(self.total()) {
             return Ok(());
         }
         Err(Error::Request(format!(
-            "it needs {} of memory, more than this program can get: close other programs, or use a smaller model{}",
-            Size(own),
-            if on_cpu { " or a GPU" } else { "" }
+            "it needs {} of memory, more than this program can get: close other programs, or use a smaller model or a GPU",
+            Size(self.total())
         )))
     }
 }

@@ -1,4 +1,6 @@
-//! The machine underneath: clock, yielding, threads. `native.rs` and `web.rs` export the same names.
+//! The machine underneath: clock, yielding, files, threads. `native.rs` and `web.rs` export the same names.
+
+pub(crate) mod par;
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;

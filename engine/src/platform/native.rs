@@ -43,11 +43,47 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
 /// Let other tasks of this thread run. Natively there are none.
 pub async fn yield_now() {}
 
-/// A file, read in slices.
+/// Part of a file that stays mapped.
+#[derive(Clone, Debug)]
+pub struct Mapped {
+    map: std::sync::Arc<memmap2::Mmap>,
+    range: std::ops::Range<usize>,
+}
+
+impl Mapped {
+    pub fn bytes(&self) -> &[u8] {
+        &self.map[self.range.clone()]
+    }
+}
+
+/// Zeroed memory of its own, in huge pages where the system has them.
+#[derive(Debug)]
+pub struct Anonymous(memmap2::MmapMut);
+
+impl Anonymous {
+    pub fn new(bytes: usize) -> Option<Self> {
+        let map = memmap2::MmapMut::map_anon(bytes).ok()?;
+        // Advice that is not taken costs nothing.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Some(Anonymous(map))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+/// A file, mapped where that is possible, otherwise read in slices.
 #[derive(Debug)]
 pub struct FileSource {
     path: std::path::PathBuf,
     file: std::sync::Mutex<std::fs::File>,
+    map: Option<std::sync::Arc<memmap2::Mmap>>,
     len: u64,
 }
 
@@ -56,7 +92,12 @@ impl FileSource {
         use crate::error::IoContext;
         let file = std::fs::File::open(path).at("open", path)?;
         let len = file.metadata().at("read", path)?.len();
+        // SAFETY: the map is only read, and every bit pattern is a byte. Checksums tell if another process changed the file
+        // before it was loaded; one that changes it afterwards gives wrong numbers, and one that shortens it ends this process,
+        // as with any program that maps its models. Files of this project are replaced by renaming, which leaves maps alone.
+        let map = unsafe { memmap2::Mmap::map(&file) }.ok();
         Ok(FileSource {
+            map: map.map(std::sync::Arc::new),
             path: path.to_owned(),
             file: std::sync::Mutex::new(file),
             len,
@@ -92,6 +133,13 @@ impl crate::format::ByteSource for FileSource {
     ) -> crate::backend::LocalFuture<'_, Result<Vec<u8>, String>> {
         let bytes = self.read_at(offset, len).map_err(|e| e.to_string());
         Box::pin(async move { bytes })
+    }
+
+    fn mapped(&self, offset: u64, len: usize) -> Option<Mapped> {
+        let start = usize::try_from(offset).ok()?;
+        let range = start..start.checked_add(len)?;
+        let map = self.map.clone()?;
+        (range.end <= map.len()).then_some(Mapped { map, range })
     }
 }
 

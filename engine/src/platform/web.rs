@@ -14,14 +14,43 @@ pub fn available_memory() -> Option<u64> {
     None
 }
 
-/// Browsers do not tell.
+/// The memory of this worker's program: it never shrinks.
 pub fn peak_memory() -> Option<u64> {
-    None
+    const PAGE: usize = 1 << 16;
+    Some((core::arch::wasm32::memory_size(0) * PAGE) as u64)
 }
 
 /// The browser keeps compiled shaders itself.
 pub fn cache_folder() -> Option<std::path::PathBuf> {
     None
+}
+
+/// Browsers map no files.
+#[derive(Clone, Debug)]
+pub enum Mapped {}
+
+impl Mapped {
+    pub fn bytes(&self) -> &[u8] {
+        match *self {}
+    }
+}
+
+/// The memory of a page has no mappings.
+#[derive(Debug)]
+pub enum Anonymous {}
+
+impl Anonymous {
+    pub fn new(_bytes: usize) -> Option<Self> {
+        None
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        match *self {}
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        match *self {}
+    }
 }
 
 /// Return to the event loop once, so that messages (a stop, say) are handled. A message channel is not slowed down like

@@ -60,40 +60,56 @@ pub fn data_bytes(mode: QuantMode, out_dim: usize, in_dim: usize) -> usize {
     elem.bytes() * len
 }
 
+/// Whether rows of this mode lie in a buffer as a file holds them: row after row, without padding.
+pub fn rows_are_dense(mode: QuantMode, in_dim: usize) -> bool {
+    matches!(mode, QuantMode::F16 | QuantMode::EightBit) && row_stride(mode, in_dim) == in_dim
+}
+
 fn tile_offset(tiles: usize, row: usize, tile: usize) -> usize {
     ((row / ROWS * tiles + tile) * ROWS + row % ROWS) * TILE_BYTES
 }
 
 /// Writes rows of codes into tiles; rows may come in any order, one at a time, so that a file is expanded without a second copy.
 #[derive(Debug)]
-pub struct TileWriter {
+pub struct TileWriter<B> {
     mode: QuantMode,
     in_dim: usize,
     out_dim: usize,
-    bytes: Vec<u8>,
+    bytes: B,
 }
 
-impl TileWriter {
+impl TileWriter<Vec<u8>> {
     pub fn new(mode: QuantMode, out_dim: usize, in_dim: usize) -> Self {
+        let bytes = vec![0; data_bytes(mode, out_dim, in_dim)];
+        TileWriter::over(mode, out_dim, in_dim, bytes)
+    }
+}
+
+impl<B: AsMut<[u8]>> TileWriter<B> {
+    /// Into `bytes`, [`data_bytes`] of them, whatever they held. A whole number of tile groups may be a part of a larger weight.
+    pub fn over(mode: QuantMode, out_dim: usize, in_dim: usize, mut bytes: B) -> Self {
+        assert!(bytes.as_mut().len() == data_bytes(mode, out_dim, in_dim));
         // A zero ternary weight is code 1 in each field.
         let fill = if mode == QuantMode::Ternary { 0x55 } else { 0 };
+        bytes.as_mut().fill(fill);
         TileWriter {
             mode,
             in_dim,
             out_dim,
-            bytes: vec![fill; data_bytes(mode, out_dim, in_dim)],
+            bytes,
         }
     }
 
     /// Store row `row`: −1, 0, +1 (ternary), −1, +1 (binary; 0 counts as −1) or int8.
     pub fn row(&mut self, row: usize, codes: &[i8]) {
         assert!(row < self.out_dim && codes.len() == self.in_dim);
+        let bytes = self.bytes.as_mut();
         match self.mode {
             QuantMode::Ternary => {
                 let tiles = tiles(self.mode, self.in_dim);
                 for (t, part) in codes.chunks(128).enumerate() {
                     let at = tile_offset(tiles, row, t);
-                    let tile = &mut self.bytes[at..at + TILE_BYTES];
+                    let tile = &mut bytes[at..at + TILE_BYTES];
                     for (i, &c) in part.iter().enumerate() {
                         let shift = 2 * (i / 32);
                         let byte = &mut tile[i % 32];
@@ -105,7 +121,7 @@ impl TileWriter {
                 let tiles = tiles(self.mode, self.in_dim);
                 for (t, part) in codes.chunks(256).enumerate() {
                     let at = tile_offset(tiles, row, t);
-                    let tile = &mut self.bytes[at..at + TILE_BYTES];
+                    let tile = &mut bytes[at..at + TILE_BYTES];
                     for (i, &c) in part.iter().enumerate() {
                         tile[i % 32] |= u8::from(c > 0) << (i / 32);
                     }
@@ -113,7 +129,7 @@ impl TileWriter {
             }
             QuantMode::EightBit => {
                 let stride = row_stride(self.mode, self.in_dim);
-                let line = &mut self.bytes[row * stride..row * stride + codes.len()];
+                let line = &mut bytes[row * stride..row * stride + codes.len()];
                 line.copy_from_slice(bytemuck::cast_slice(codes));
             }
             QuantMode::F16 => unreachable!("F16 rows are stored by row_f16"),
@@ -138,7 +154,9 @@ impl TileWriter {
                 return Err(*bad);
             }
             let at = tile_offset(tiles, row, t);
-            let tile = self.bytes[at..at + TILE_BYTES].as_chunks_mut::<4>().0;
+            let tile = self.bytes.as_mut()[at..at + TILE_BYTES]
+                .as_chunks_mut::<4>()
+                .0;
             for (a, out) in tile.iter_mut().enumerate() {
                 let mut x =
                     u32::from_le_bytes([codes[a], codes[8 + a], codes[16 + a], codes[24 + a]]);
@@ -160,10 +178,10 @@ impl TileWriter {
     pub fn row_f16(&mut self, row: usize, values: &[u8]) {
         assert!(self.mode == QuantMode::F16 && values.len() == 2 * self.in_dim);
         let stride = 2 * row_stride(self.mode, self.in_dim);
-        self.bytes[row * stride..row * stride + values.len()].copy_from_slice(values);
+        self.bytes.as_mut()[row * stride..row * stride + values.len()].copy_from_slice(values);
     }
 
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(self) -> B {
         self.bytes
     }
 }

@@ -254,6 +254,7 @@ impl Session {
             config: meta.config.clone(),
             weight_bytes: model.weight_bytes(),
             cache_bytes: model.cache_bytes(),
+            program_bytes: crate::platform::peak_memory(),
             chat: template.is_some(),
             device: model.device(),
             device_reason,

@@ -228,6 +228,8 @@ pub struct ModelInfo {
     /// Weights in bytes at run time, and the KV cache.
     pub weight_bytes: usize,
     pub cache_bytes: usize,
+    /// The most memory that this program has held so far, what a GPU holds not counted; unknown on some systems.
+    pub program_bytes: Option<u64>,
     /// Whether the file carries a chat template.
     pub chat: bool,
     pub device: DeviceInfo,

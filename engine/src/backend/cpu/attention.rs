@@ -2,7 +2,7 @@
 
 use super::forward::dot;
 use super::matmul::{Precision, Product, View};
-use super::par;
+use crate::platform::par;
 use super::simd::multiversion;
 use crate::math;
 use crate::program::AttentionShape;

@@ -1,6 +1,6 @@
 //! Element-wise and per-row operations of the forward pass.
 
-use super::par;
+use crate::platform::par;
 use super::simd::multiversion;
 use crate::config::Activation;
 use crate::math;

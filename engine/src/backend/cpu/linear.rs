@@ -3,7 +3,7 @@
 
 use super::int::{self, Sums};
 use super::matmul::{Precision, Product, View};
-use super::par;
+use crate::platform::par;
 use super::simd::{Level, multiversion};
 use crate::config::QuantMode;
 use crate::math;

@@ -1,8 +1,10 @@
-//! f32 matrix products by the `gemm` crate, cut into fixed bands so that the result does not depend on the number of threads.
+//! f32 matrix products, cut into fixed bands so that the result does not depend on the number of threads: natively by the matrix
+//! unit or the `gemm` crate, in the browser and at [`Level::Portable`] in [`portable`]'s order of sums.
 
-use super::par;
-#[cfg(target_arch = "x86_64")]
+use super::portable;
+#[cfg(not(target_arch = "wasm32"))]
 use super::simd::Level;
+use crate::platform::par;
 
 /// How exact a product must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,8 +157,7 @@ impl<'a> Product<'a> {
         Level::best() == Level::Amx && m.min(n).min(k) >= 16
     }
 
-    /// On one thread in f32 arithmetic, by the `gemm` crate: the same on every machine with these vectors, and without a matrix unit
-    /// the fastest there is, whatever exactness is asked for.
+    /// On one thread in f32 arithmetic, the same on every machine with these vectors, whatever exactness is asked for.
     pub fn plain(&self, out: &mut [f32], out_rs: usize) {
         let (a, b) = (self.a, self.b);
         let (m, n, k) = self.sizes();
@@ -165,7 +166,20 @@ impl<'a> Product<'a> {
         }
         assert!(out.len() > (m - 1) * out_rs + n - 1);
         assert!(a.is_inside() && b.is_inside() && b.rows == k);
-        // SAFETY: gemm takes raw pointers; the asserts above keep every element it touches inside the slices, and `out` is
+        #[cfg(not(target_arch = "wasm32"))]
+        if Level::best() != Level::Portable {
+            return self.fused(out, out_rs);
+        }
+        portable::product(self, out, out_rs);
+    }
+
+    /// By the `gemm` crate, whose kernels round a product and its sum once: the fastest without a matrix unit. The caller has checked
+    /// the sizes.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn fused(&self, out: &mut [f32], out_rs: usize) {
+        let (a, b) = (self.a, self.b);
+        let (m, n, k) = self.sizes();
+        // SAFETY: gemm takes raw pointers; the asserts of `plain` keep every element it touches inside the slices, and `out` is
         // borrowed mutably, so it overlaps neither input.
         unsafe {
             gemm::gemm(

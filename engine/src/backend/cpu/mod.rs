@@ -9,7 +9,7 @@ mod int;
 mod linear;
 mod matmul;
 mod memory;
-mod par;
+mod portable;
 mod sample;
 pub mod simd;
 mod training;
@@ -17,6 +17,7 @@ mod training;
 use std::collections::HashMap;
 
 use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
+use crate::platform::Mapped;
 use crate::program::{BufferId, Elem, Knobs, Program, Role};
 use memory::Memory;
 use simd::Level;
@@ -101,23 +102,67 @@ impl Backend for CpuBackend {
     }
 
     fn upload(&mut self, name: &str, _elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
-        match self.shared.get(name) {
-            Some(i) if self.memory[*i].len() == bytes.len() => {
-                self.memory[*i].bytes_mut().copy_from_slice(bytes);
-            }
-            Some(i) => {
-                return Err(BackendError::Size {
-                    name: name.to_owned(),
-                    found: bytes.len(),
-                    expected: self.memory[*i].len(),
-                });
-            }
+        self.reserve(name, bytes.len())?;
+        self.upload_part(name, 0, bytes.len(), &mut |part| {
+            part.copy_from_slice(bytes);
+        })
+    }
+
+    fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError> {
+        let index = match self.shared.get(name) {
+            Some(index) => *index,
             None => {
-                self.memory.push(Memory::from_bytes(bytes));
-                self.shared.insert(name.to_owned(), self.memory.len() - 1);
+                let index = self.allocate(bytes);
+                self.shared.insert(name.to_owned(), index);
+                index
             }
+        };
+        let expected = self.memory[index].len();
+        if bytes == expected {
+            Ok(())
+        } else {
+            Err(BackendError::Size {
+                name: name.to_owned(),
+                found: bytes,
+                expected,
+            })
         }
-        Ok(())
+    }
+
+    fn upload_part(
+        &mut self,
+        name: &str,
+        offset: usize,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), BackendError> {
+        let memory = self
+            .shared
+            .get(name)
+            .map(|index| &mut self.memory[*index])
+            .ok_or_else(|| BackendError::NoBuffer(name.to_owned()))?;
+        let expected = memory.len();
+        match memory.bytes_mut().get_mut(offset..offset + len) {
+            Some(part) => {
+                fill(part);
+                Ok(())
+            }
+            None => Err(BackendError::Size {
+                name: name.to_owned(),
+                found: offset + len,
+                expected,
+            }),
+        }
+    }
+
+    fn adopt(&mut self, name: &str, bytes: Mapped) -> Result<bool, BackendError> {
+        // The kernels read elements of two bytes or one.
+        if self.shared.contains_key(name) || bytes.bytes().as_ptr().align_offset(2) != 0 {
+            return Ok(false);
+        }
+        self.memory.push(Memory::mapped(bytes));
+        self.shared.insert(name.to_owned(), self.memory.len() - 1);
+        Ok(true)
     }
 
     fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
@@ -134,24 +179,10 @@ impl Backend for CpuBackend {
             let index = match &decl.role {
                 Role::Scratch { slot } => self.slots.get(*slot).copied().unwrap_or(usize::MAX),
                 Role::Io => self.allocate(decl.bytes()),
-                Role::Shared(name) => match self.shared.get(name) {
-                    Some(i) => {
-                        let found = self.memory[*i].len();
-                        if found != decl.bytes() {
-                            return Err(BackendError::Size {
-                                name: name.clone(),
-                                found,
-                                expected: decl.bytes(),
-                            });
-                        }
-                        *i
-                    }
-                    None => {
-                        let index = self.allocate(decl.bytes());
-                        self.shared.insert(name.clone(), index);
-                        index
-                    }
-                },
+                Role::Shared(name) => {
+                    self.reserve(name, decl.bytes())?;
+                    self.shared[name]
+                }
             };
             storage.push(index);
         }

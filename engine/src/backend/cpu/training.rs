@@ -1,7 +1,7 @@
 //! Operations only training has: fake quantisation, losses, gradients of norms and embeddings, AdamW.
 
 use super::forward::dot;
-use super::par;
+use crate::platform::par;
 use super::simd::multiversion;
 use crate::config::QuantMode;
 use crate::math;

@@ -1,5 +1,6 @@
 //! The adapter and its device, buffers, and the faults wgpu reports out of band.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::PipelineCache;
@@ -41,6 +42,8 @@ pub(super) struct Gpu {
     /// The f16 products this device may be able to compute, the fastest first; none unless asked for.
     pub products: Vec<Product>,
     faults: Arc<Mutex<Faults>>,
+    /// Bytes written since the queue was last flushed for them.
+    queued: Cell<usize>,
 }
 
 impl Gpu {
@@ -114,6 +117,7 @@ impl Gpu {
             device,
             queue,
             faults,
+            queued: Cell::new(0),
         })
     }
 
@@ -164,21 +168,32 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// Queue writing `bytes` from the start of `buffer`; a last partial word is filled with zeros.
-    pub fn write(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<(), BackendError> {
+    /// Queue writing `bytes` from byte `offset` of `buffer` on, a multiple of 4; a last partial word is filled with zeros.
+    pub fn write(
+        &self,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), BackendError> {
         let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
-        for (i, piece) in words.chunks(UPLOAD_PIECE).enumerate() {
-            if i > 0 {
+        let mut at = offset;
+        for piece in words.chunks(UPLOAD_PIECE) {
+            let queued = self.queued.get() + piece.len();
+            if queued > UPLOAD_PIECE {
+                // Lets the driver free what it has copied.
                 self.queue.submit([]);
                 self.poll(wgpu::PollType::Poll)?;
+                self.queued.set(piece.len());
+            } else {
+                self.queued.set(queued);
             }
-            self.queue
-                .write_buffer(buffer, (i * UPLOAD_PIECE) as u64, piece);
+            self.queue.write_buffer(buffer, at, piece);
+            at += piece.len() as u64;
         }
         if !rest.is_empty() {
             let mut word = [0u8; 4];
             word[..rest.len()].copy_from_slice(rest);
-            self.queue.write_buffer(buffer, words.len() as u64, &word);
+            self.queue.write_buffer(buffer, at, &word);
         }
         self.check()
     }

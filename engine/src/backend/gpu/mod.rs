@@ -49,6 +49,8 @@ pub struct GpuBackend {
     last_submission: Option<wgpu::SubmissionIndex>,
     in_flight: VecDeque<InFlight>,
     product: Product,
+    /// What [`Backend::upload_part`] had filled last, to be filled again.
+    part: Vec<u8>,
 }
 
 /// Calls of [`Backend::throttle`] whose runs may be unfinished.
@@ -117,6 +119,7 @@ impl GpuBackend {
             last_submission: None,
             in_flight: VecDeque::new(),
             product: Product::F32,
+            part: Vec::new(),
         };
         if options.f16_products {
             backend.choose_product().await?;
@@ -236,7 +239,34 @@ impl Backend for GpuBackend {
 
     fn upload(&mut self, name: &str, _elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
         let buffer = self.shared(name, bytes.len())?.clone();
-        self.gpu.write(&buffer, bytes)
+        self.gpu.write(&buffer, 0, bytes)
+    }
+
+    fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError> {
+        self.shared(name, bytes).map(|_| ())
+    }
+
+    fn upload_part(
+        &mut self,
+        name: &str,
+        offset: usize,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), BackendError> {
+        let shared = self
+            .shared
+            .get(name)
+            .ok_or_else(|| BackendError::NoBuffer(name.to_owned()))?;
+        if offset + len > shared.bytes {
+            return Err(BackendError::Size {
+                name: name.to_owned(),
+                found: offset + len,
+                expected: shared.bytes,
+            });
+        }
+        self.part.resize(len, 0);
+        fill(&mut self.part);
+        self.gpu.write(&shared.buffer, offset as u64, &self.part)
     }
 
     fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
@@ -274,7 +304,7 @@ impl Backend for GpuBackend {
                 expected: slice.size as usize,
             });
         }
-        self.gpu.write(&slice.buffer, bytes)
+        self.gpu.write(&slice.buffer, 0, bytes)
     }
 
     fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
@@ -399,6 +429,7 @@ impl Backend for GpuBackend {
 
     fn clear(&mut self) {
         self.programs.clear();
+        self.part = Vec::new();
         self.pool.clear();
         self.shared.clear();
         self.staging = None;

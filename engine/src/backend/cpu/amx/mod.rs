@@ -19,7 +19,7 @@ mod unit;
 use std::cell::RefCell;
 
 use super::matmul::{Precision, Product};
-use super::par;
+use crate::platform::par;
 use super::simd::multiversion;
 use pack::{Factor, Line, Operand, Panels};
 pub use unit::available;

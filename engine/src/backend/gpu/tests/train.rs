@@ -128,6 +128,20 @@ impl Backend for Counting {
         self.0.upload(name, elem, bytes)
     }
 
+    fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError> {
+        self.0.reserve(name, bytes)
+    }
+
+    fn upload_part(
+        &mut self,
+        name: &str,
+        offset: usize,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), BackendError> {
+        self.0.upload_part(name, offset, len, fill)
+    }
+
     fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
         self.0.prepare(program)
     }
