@@ -1,4 +1,4 @@
-//! Writes a random model in the shape and layout of BitNet b1.58 2B4T, to measure importing, loading and decoding with (1.2 GB):
+//! Writes a random model in the shape and layout of BitNet b1.58 2B4T, with a tokenizer of as many tokens, to measure importing, loading and decoding with (1.2 GB):
 //! `cargo run --release -p ternary-core --example random_bitnet -- FOLDER`. Its text is noise.
 #![allow(clippy::print_stderr, reason = "a program that prints")]
 
@@ -117,6 +117,44 @@ fn tensors() -> Vec<Tensor> {
     all
 }
 
+/// A byte-level BPE of `size` tokens: all bytes, then pairs of printable characters, then pairs of what there is.
+fn tokenizer(size: usize) -> serde_json::Value {
+    // GPT-2's alphabet: bytes that do not print are the characters from U+0100 on.
+    let printable = |b: &u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let rest = (0x100u32..).filter_map(char::from_u32);
+    let own = (0..=255u8).filter(printable).map(char::from);
+    let mut tokens: Vec<String> = own.chain(rest).take(256).map(String::from).collect();
+    let mut seen: std::collections::HashSet<String> = tokens.iter().cloned().collect();
+    let mut merges = Vec::new();
+    let (mut first, mut second) = (0, 0);
+    while tokens.len() < size {
+        let joined = format!("{}{}", tokens[first], tokens[second]);
+        if seen.insert(joined.clone()) {
+            merges.push(format!("{} {}", tokens[first], tokens[second]));
+            tokens.push(joined);
+        }
+        (first, second) = if second < first {
+            (first, second + 1)
+        } else {
+            (first + 1, 0)
+        };
+    }
+    let vocab: serde_json::Map<String, serde_json::Value> = tokens
+        .into_iter()
+        .enumerate()
+        .map(|(id, token)| (token, id.into()))
+        .collect();
+    let byte_level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": byte_level, "post_processor": null, "decoder": byte_level,
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
+            "fuse_unk": false, "byte_fallback": false, "vocab": vocab, "merges": merges,
+        },
+    })
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args()
         .nth(1)
@@ -133,6 +171,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
     });
     std::fs::write(folder.join("config.json"), format!("{config:#}\n"))?;
+    std::fs::write(
+        folder.join("tokenizer.json"),
+        format!("{}\n", tokenizer(VOCAB)),
+    )?;
     let file = folder.join("model.safetensors");
     let named = tensors().into_iter().map(|t| (t.name.clone(), t));
     safetensors::serialize_to_file(named, None, &file)?;

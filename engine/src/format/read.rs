@@ -103,8 +103,7 @@ fn hash(hasher: &mut crc32fast::Hasher, bytes: &[u8]) {
 impl OneBit {
     /// Where the rows of a tensor lie, if `source` maps its file. They are unchecked: see [`read_tensor`](Self::read_tensor).
     pub fn mapped_rows(&self, source: &dyn ByteSource, t: &TensorEntry) -> Option<Mapped> {
-        let (_, scale_bytes, data_bytes) =
-            layout(t.encoding().ok()?, &t.shape, t.scale, t.group)?;
+        let (_, scale_bytes, data_bytes) = layout(t.encoding().ok()?, &t.shape, t.scale, t.group)?;
         let at = self.data_offset + t.offset + scale_bytes;
         source.mapped(at, usize::try_from(data_bytes).ok()?)
     }

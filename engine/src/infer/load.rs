@@ -192,29 +192,36 @@ fn expand(
     let piece_bytes = data_bytes(m.mode, PIECE_ROWS, m.cols);
     let mut results: Vec<Result<(), FormatError>> = Vec::new();
     results.resize_with(rows.div_ceil(PIECE_ROWS), || Ok(()));
-    par::pieces2(out, piece_bytes, &mut results, 1, rows * m.cols, |i, out, result| {
-        let first = i * PIECE_ROWS;
-        let count = PIECE_ROWS.min(rows - first);
-        let mut tile = TileWriter::over(m.mode, count, m.cols, out);
-        let mut codes = Vec::new();
-        let mut row = |r: usize| {
-            let bytes = &band.bytes[(first + r) * band.row_bytes..][..band.row_bytes];
-            match encoding {
-                Encoding::F16 => tile.row_f16(r, bytes),
-                Encoding::Ternary2 => tile
-                    .row_ternary2(r, bytes)
-                    .map_err(|byte| encoding.invalid(byte, &entry.name))?,
-                _ => {
-                    codes.resize(m.cols, 0i8);
-                    encoding.row_codes(band, first + r, &mut codes, &entry.name)?;
-                    tile.row(r, &codes);
+    par::pieces2(
+        out,
+        piece_bytes,
+        &mut results,
+        1,
+        rows * m.cols,
+        |i, out, result| {
+            let first = i * PIECE_ROWS;
+            let count = PIECE_ROWS.min(rows - first);
+            let mut tile = TileWriter::over(m.mode, count, m.cols, out);
+            let mut codes = Vec::new();
+            let mut row = |r: usize| {
+                let bytes = &band.bytes[(first + r) * band.row_bytes..][..band.row_bytes];
+                match encoding {
+                    Encoding::F16 => tile.row_f16(r, bytes),
+                    Encoding::Ternary2 => tile
+                        .row_ternary2(r, bytes)
+                        .map_err(|byte| encoding.invalid(byte, &entry.name))?,
+                    _ => {
+                        codes.resize(m.cols, 0i8);
+                        encoding.row_codes(band, first + r, &mut codes, &entry.name)?;
+                        tile.row(r, &codes);
+                    }
                 }
+                Ok(())
+            };
+            for out in result {
+                *out = (0..count).try_for_each(&mut row);
             }
-            Ok(())
-        };
-        for out in result {
-            *out = (0..count).try_for_each(&mut row);
-        }
-    });
+        },
+    );
     results.into_iter().collect()
 }

@@ -68,7 +68,9 @@ fn facts(model: &ModelInfo) -> impl IntoView + use<> {
         ("Loaded in", figures::milliseconds(model.load_ms)),
     ];
     let held = model.program_bytes.map(figures::bytes);
-    let rows = rows.into_iter().chain(held.map(|held| ("Worker's memory", held)));
+    let rows = rows
+        .into_iter()
+        .chain(held.map(|held| ("Worker's memory", held)));
     let rows = rows.map(|(term, value)| view! { <div><dt>{term}</dt><dd>{value}</dd></div> });
     view! {
         <p class="model-name">{model.name.clone()}</p>

@@ -2,9 +2,9 @@
 
 use super::forward::dot;
 use super::matmul::{Precision, Product, View};
-use crate::platform::par;
 use super::simd::multiversion;
 use crate::math;
+use crate::platform::par;
 use crate::program::AttentionShape;
 
 /// Columns of the values summed at once.

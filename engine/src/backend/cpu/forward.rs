@@ -1,9 +1,9 @@
 //! Element-wise and per-row operations of the forward pass.
 
-use crate::platform::par;
 use super::simd::multiversion;
 use crate::config::Activation;
 use crate::math;
+use crate::platform::par;
 use crate::quant::tile::act_stride;
 
 /// Token rows handled by one task.

@@ -1,12 +1,13 @@
 //! `out = x · Wᵀ` for every mode. Weights are streamed once per four activation rows; output rows are split over threads in
 //! whole tile groups.
 
+use super::halves;
 use super::int::{self, Sums};
 use super::matmul::{Precision, Product, View};
-use crate::platform::par;
 use super::simd::{Level, multiversion};
 use crate::config::QuantMode;
 use crate::math;
+use crate::platform::par;
 use crate::quant::tile::{ROWS, act_stride, read_row, row_stride, tile_cols, tiles};
 
 /// A weight with its buffers borrowed.
@@ -198,15 +199,20 @@ fn span_sums<const T: usize>(
 const EXPAND: usize = 64;
 
 /// Float path: F16 weights, or any mode with `activation_bits: null`. `x` `[rows, in_dim]`, `out` `[rows, out_dim]`.
-pub fn float(w: &WeightView, x: &[f32], out: &mut [f32], rows: usize) {
+pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usize) {
     let work = rows * w.out_dim * w.in_dim / 4;
     if rows == 1 {
         par::pieces(out, EXPAND, work, |i, piece| {
             if w.mode == QuantMode::F16 {
                 let stride = row_stride(w.mode, w.in_dim);
                 let data: &[u16] = bytemuck::cast_slice(w.data);
-                for (j, o) in piece.iter_mut().enumerate() {
-                    *o = dot_f16(&data[(i * EXPAND + j) * stride..][..w.in_dim], x);
+                let row = |j: usize| &data[(i * EXPAND + j) * stride..][..w.in_dim];
+                let (fours, rest) = piece.as_chunks_mut::<4>();
+                for (j, four) in fours.iter_mut().enumerate() {
+                    *four = halves::dots(level, [0, 1, 2, 3].map(|r| row(4 * j + r)), x);
+                }
+                for (j, o) in rest.iter_mut().enumerate() {
+                    [*o] = halves::dots(level, [row(4 * fours.len() + j)], x);
                 }
             } else {
                 let mut line = vec![0f32; w.in_dim];
@@ -249,30 +255,6 @@ pub fn expand_row(w: &WeightView, row: usize, out: &mut [f32]) {
     let spans = w.in_dim / w.group;
     for (i, (o, c)) in out.iter_mut().zip(&codes).enumerate() {
         *o = w.scales[row * spans + i / w.group] * f32::from(*c);
-    }
-}
-
-multiversion! {
-    /// Σ w·x over f16 weights, in sixteen interleaved partial sums (a fixed order on every machine).
-    fn dot_f16(w: &[u16], x: &[f32]) -> f32 {
-        let n = w.len().min(x.len());
-        let mut acc = [0f32; 16];
-        let (wc, wr) = w[..n].as_chunks::<16>();
-        let (xc, xr) = x[..n].as_chunks::<16>();
-        for (w, x) in wc.iter().zip(xc) {
-            for l in 0..16 {
-                acc[l] += math::half(w[l]) * x[l];
-            }
-        }
-        for (l, (w, x)) in wr.iter().zip(xr).enumerate() {
-            acc[l] += math::half(*w) * x;
-        }
-        for step in [8, 4, 2, 1] {
-            for l in 0..step {
-                acc[l] += acc[l + step];
-            }
-        }
-        acc[0]
     }
 }
 

@@ -5,6 +5,7 @@ mod amx;
 mod attention;
 mod exec;
 mod forward;
+mod halves;
 mod int;
 mod linear;
 mod matmul;

@@ -1,10 +1,10 @@
 //! Operations only training has: fake quantisation, losses, gradients of norms and embeddings, AdamW.
 
 use super::forward::dot;
-use crate::platform::par;
 use super::simd::multiversion;
 use crate::config::QuantMode;
 use crate::math;
+use crate::platform::par;
 use crate::program::{DropoutMask, Knobs, WeightQuant};
 use crate::quant::{Span, is_latent};
 

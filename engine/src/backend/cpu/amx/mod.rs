@@ -19,8 +19,8 @@ mod unit;
 use std::cell::RefCell;
 
 use super::matmul::{Precision, Product};
-use crate::platform::par;
 use super::simd::multiversion;
+use crate::platform::par;
 use pack::{Factor, Line, Operand, Panels};
 pub use unit::available;
 use unit::{Tiles, multiply};

@@ -117,7 +117,7 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
                 let w = b.weight(weight);
                 let out = &mut out[..n * w.out_dim];
                 match input {
-                    LinearInput::Float(x) => linear::float(&w, b.f32(*x), out, n),
+                    LinearInput::Float(x) => linear::float(level, &w, b.f32(*x), out, n),
                     LinearInput::Int8 { codes, scales } => {
                         let x = Int8Rows {
                             codes: b.view(*codes),

@@ -150,10 +150,12 @@ impl Case {
             }
         }
         let x: Vec<f32> = (0..rows * self.in_dim).map(|_| noise.float()).collect();
-        let mut out = vec![f32::NAN; rows * OUT];
-        float(&self.view(), &x, &mut out, rows);
-        let x: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
-        self.compare("float", &x, &out, FLOATS);
+        let wide: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
+        for level in Level::available() {
+            let mut out = vec![f32::NAN; rows * OUT];
+            float(level, &self.view(), &x, &mut out, rows);
+            self.compare(level.name(), &wide, &out, FLOATS);
+        }
     }
 }
 
@@ -202,7 +204,7 @@ fn a_wrong_sum_is_noticed() {
     let case = Case::new(QuantMode::Ternary, 320, 64, None);
     let x = vec![1.0f32; 320];
     let mut out = vec![0f32; OUT];
-    float(&case.view(), &x, &mut out, 1);
+    float(Level::best(), &case.view(), &x, &mut out, 1);
     out[5] += 0.1;
     case.compare("float", &[1.0; 320], &out, FLOATS);
 }
