@@ -9,7 +9,7 @@ use crate::output::outln;
 use crate::{model, output};
 
 pub fn run(a: &Generate) -> Result<()> {
-    let (mut session, _) = model::open(&a.model)?;
+    let (mut session, info) = model::open(&a.model)?;
     let stop = session.stop_handle();
     ctrlc::set_handler(move || stop.stop())?;
     let command = Command::Generate {
@@ -35,7 +35,7 @@ pub fn run(a: &Generate) -> Result<()> {
         if a.json {
             outln!(
                 "{}",
-                json!({"prompt": a.prompt, "text": text, "finish_reason": reason, "stats": stats})
+                json!({"prompt": a.prompt, "text": text, "finish_reason": reason, "stats": stats, "load_ms": info.load_ms})
             );
         } else {
             outln!();

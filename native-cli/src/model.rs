@@ -160,8 +160,8 @@ pub fn load(
     );
     let info = result.context("the session did not answer")??;
     eprintln!(
-        "device: {} ({}), {}",
-        info.device.kind, info.device.name, info.device_reason
+        "device: {} ({}), {}; loaded in {:.0} ms",
+        info.device.kind, info.device.name, info.device_reason, info.load_ms
     );
     Ok((session, info))
 }

@@ -174,10 +174,11 @@ async fn matrix(
 
 /// What expanding would refuse, in rows that are used where they lie.
 fn check(band: &TensorRows, encoding: Encoding, entry: &TensorEntry) -> Result<(), FormatError> {
-    match band.bytes.iter().find(|byte| **byte == i8::MIN as u8) {
-        Some(byte) if encoding == Encoding::Int8 => Err(encoding.invalid(*byte, &entry.name)),
-        _ => Ok(()),
+    const INVALID: u8 = i8::MIN as u8;
+    if encoding == Encoding::Int8 && band.bytes.contains(&INVALID) {
+        return Err(encoding.invalid(INVALID, &entry.name));
     }
+    Ok(())
 }
 
 /// A band of rows into the tiles `out`, pieces of it in parallel.

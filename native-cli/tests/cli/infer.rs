@@ -138,6 +138,7 @@ fn sampling_follows_its_flags() {
         v["text"].is_string() && v["finish_reason"].is_string(),
         "{v}"
     );
+    assert!(v["load_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{v}");
     let stats = &v["stats"];
     for key in [
         "promptTokens",
