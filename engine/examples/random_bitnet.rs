@@ -1,5 +1,6 @@
-//! Writes a random model in the shape and layout of BitNet b1.58 2B4T, with a tokenizer of as many tokens, to measure importing, loading and decoding with (1.2 GB):
-//! `cargo run --release -p ternary-core --example random_bitnet -- FOLDER`. Its text is noise.
+//! Writes a random model in the shape and layout of BitNet b1.58 2B4T, with a tokenizer of as many tokens, to measure importing,
+//! loading and decoding with (1.2 GB): `cargo run --release -p ternary-core --example random_bitnet -- FOLDER [LAYERS [VOCABULARY]]`.
+//! Its text is noise.
 #![allow(clippy::print_stderr, reason = "a program that prints")]
 
 use std::borrow::Cow;
@@ -9,11 +10,11 @@ use safetensors::tensor::{Dtype, View};
 use serde_json::json;
 use ternary_core::rng::Rng;
 
+/// Layers and vocabulary, unless others are asked for.
+const DEPTH: [usize; 2] = [30, 128_256];
 const HIDDEN: usize = 2560;
-const LAYERS: usize = 30;
 const FFN: usize = 6912;
 const KV: usize = 640;
-const VOCAB: usize = 128_256;
 
 enum Kind {
     /// bf16, normal.
@@ -76,7 +77,7 @@ impl View for Tensor {
     }
 }
 
-fn tensors() -> Vec<Tensor> {
+fn tensors(layers: usize, vocabulary: usize) -> Vec<Tensor> {
     let mut all = Vec::new();
     let mut add = |name: String, shape: &[usize], kind: Kind| {
         all.push(Tensor {
@@ -87,11 +88,11 @@ fn tensors() -> Vec<Tensor> {
     };
     add(
         "model.embed_tokens.weight".into(),
-        &[VOCAB, HIDDEN],
+        &[vocabulary, HIDDEN],
         Kind::Embedding,
     );
     add("model.norm.weight".into(), &[HIDDEN], Kind::Norm);
-    for layer in 0..LAYERS {
+    for layer in 0..layers {
         let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
         for (part, len) in [
             ("input_layernorm", HIDDEN),
@@ -156,14 +157,17 @@ fn tokenizer(size: usize) -> serde_json::Value {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = std::env::args()
-        .nth(1)
-        .ok_or("usage: random_bitnet FOLDER")?;
+    let mut arguments = std::env::args().skip(1);
+    let folder = arguments
+        .next()
+        .ok_or("usage: random_bitnet FOLDER [LAYERS [VOCABULARY]]")?;
+    let mut size = |unset: usize| arguments.next().map_or(Ok(unset), |n| n.parse());
+    let (layers, vocabulary) = (size(DEPTH[0])?, size(DEPTH[1])?);
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
     let config = json!({
-        "architectures": ["BitNetForCausalLM"], "model_type": "bitnet", "vocab_size": VOCAB, "hidden_size": HIDDEN,
-        "intermediate_size": FFN, "num_hidden_layers": LAYERS, "num_attention_heads": 20, "num_key_value_heads": 5,
+        "architectures": ["BitNetForCausalLM"], "model_type": "bitnet", "vocab_size": vocabulary, "hidden_size": HIDDEN,
+        "intermediate_size": FFN, "num_hidden_layers": layers, "num_attention_heads": 20, "num_key_value_heads": 5,
         "hidden_act": "relu2", "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 500_000.0,
         "tie_word_embeddings": true, "torch_dtype": "bfloat16",
         "quantization_config": {
@@ -173,10 +177,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(folder.join("config.json"), format!("{config:#}\n"))?;
     std::fs::write(
         folder.join("tokenizer.json"),
-        format!("{}\n", tokenizer(VOCAB)),
+        format!("{}\n", tokenizer(vocabulary)),
     )?;
     let file = folder.join("model.safetensors");
-    let named = tensors().into_iter().map(|t| (t.name.clone(), t));
+    let named = tensors(layers, vocabulary)
+        .into_iter()
+        .map(|t| (t.name.clone(), t));
     safetensors::serialize_to_file(named, None, &file)?;
     eprintln!(
         "{}: {:.2} GB",

@@ -12,6 +12,7 @@ use crate::workspace;
 /// The tests that need the built page, and so run after it.
 const PAGE_TESTS: &str = "page-tests";
 const COMMAND_LINE: &str = "onebit";
+const ENGINE: &str = "ternary-core";
 
 pub fn test() -> Result<()> {
     let tools = setup::test_tools()?;
@@ -33,6 +34,7 @@ pub fn test() -> Result<()> {
         "the command line: it makes the page's test model, and writes what the page's text must equal",
     );
     run(cargo().args(["build", "-p", COMMAND_LINE]))?;
+    run(cargo().args(["build", "-p", ENGINE, "--example", "random_bitnet"]))?;
 
     step("the page's tests, in headless Chromium");
     run(cargo()

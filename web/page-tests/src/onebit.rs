@@ -77,6 +77,27 @@ pub fn perplexity(model: &Path, map: &Path, text: &Path) -> Result<f64> {
         .context("no perplexity in the answer")
 }
 
+/// A random model of BitNet b1.58 2B4T's widths, as a Hugging Face folder.
+pub fn random_bitnet(folder: &Path, layers: usize, vocabulary: usize) -> Result<()> {
+    let program = built(
+        "examples/random_bitnet",
+        "-p ternary-core --example random_bitnet",
+    )?;
+    let mut command = Command::new(program);
+    command.arg(folder);
+    command.args([layers, vocabulary].map(|n| n.to_string()));
+    Onebit(command).run().map(|_| ())
+}
+
+/// What `onebit import` makes of a checkpoint's folder or file.
+pub fn import(checkpoint: &Path, model: &Path) -> Result<()> {
+    Onebit::new("import")?
+        .with("--input", checkpoint)
+        .with("--output", model)
+        .run()
+        .map(|_| ())
+}
+
 /// What `onebit finetune` makes of `text` with these flags: the validation losses, and the newest checkpoint.
 pub fn finetune(
     model: &Path,
@@ -211,14 +232,19 @@ fn find() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("TERNARY_ONEBIT") {
         return Ok(PathBuf::from(named));
     }
+    built("onebit", "-p onebit")
+}
+
+/// The program at `path` of the folder that these tests were built into.
+fn built(path: &str, how: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let folder = own.parent().and_then(Path::parent);
     let program = folder
         .unwrap_or(Path::new(""))
-        .join(format!("onebit{}", std::env::consts::EXE_SUFFIX));
+        .join(format!("{path}{}", std::env::consts::EXE_SUFFIX));
     ensure!(
         program.is_file(),
-        "{} is not built: run `cargo build -p onebit` first, or `cargo xtask test`",
+        "{} is not built: run `cargo build {how}` first, or `cargo xtask test`",
         program.display()
     );
     Ok(program)

@@ -8,6 +8,7 @@ mod access;
 mod agreement;
 mod chat;
 mod explorer;
+mod large;
 mod loading;
 mod look;
 mod misdeeds;
