@@ -98,9 +98,10 @@ pub fn import(checkpoint: &Path, model: &Path) -> Result<()> {
         .map(|_| ())
 }
 
-/// What `onebit finetune` makes of `text` with these flags: the validation losses, and the newest checkpoint.
+/// The training losses of `onebit finetune` with these flags; `simd` is what `ONEBIT_SIMD` says, empty for the best there is.
 pub fn finetune(
     model: &Path,
+    simd: &str,
     (text, held_back): (&Path, &Path),
     folder: &Path,
     flags: &[(&str, &str)],
@@ -117,6 +118,7 @@ pub fn finetune(
     for (flag, value) in flags {
         command = command.with(flag, value);
     }
+    command.0.env("ONEBIT_SIMD", simd);
     command.run()?;
     let metrics = fs::read_to_string(folder.join("metrics.jsonl"))?;
     metrics
