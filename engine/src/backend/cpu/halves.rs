@@ -126,39 +126,46 @@ mod wasm {
 
     use super::LANES;
 
-    /// Four halves in the low 16 bits of each lane to f32, as [`crate::math::half`] does it.
+    /// Four sign-extended halves to f32, by moving the exponent as [`crate::math::half`] does: of the bits that the shift leaves above
+    /// the exponent only the first, the sign, is kept.
+    #[inline(always)]
     fn widen(h: v128) -> v128 {
-        let magnitude = v128_and(h, u32x4_splat(0x7fff));
-        let magnitude = f32x4_mul(u32x4_shl(magnitude, 13), u32x4_splat(0x7780_0000));
-        v128_or(magnitude, u32x4_shl(v128_and(h, u32x4_splat(0x8000)), 16))
+        let moved = v128_and(i32x4_shl(h, 13), u32x4_splat(0x8fff_e000));
+        f32x4_mul(moved, u32x4_splat(0x7780_0000))
     }
 
+    /// Row after row, and written out: a page's code is built for size, where loops would keep the sums in memory.
     pub fn simd128<const R: usize>(
         w: [&[[u16; LANES]]; R],
         x: &[[f32; LANES]],
         sums: &mut [[f32; LANES]; R],
     ) {
-        let mut acc = [[f32x4_splat(0.0); 4]; R];
-        let w = w.map(|w| &w[..x.len()]);
-        for (i, x) in x.iter().enumerate() {
-            // SAFETY: four parts of 16 floats, and below two of 16 halves, are what is read.
-            let x: [v128; 4] =
-                std::array::from_fn(|part| unsafe { v128_load(x.as_ptr().add(4 * part).cast()) });
-            for (acc, w) in acc.iter_mut().zip(w) {
-                for pair in 0..2 {
-                    // SAFETY: as above.
-                    let h = unsafe { v128_load(w[i].as_ptr().add(8 * pair).cast()) };
-                    let (low, high) = (u32x4_extend_low_u16x8(h), u32x4_extend_high_u16x8(h));
-                    for (part, h) in [(2 * pair, low), (2 * pair + 1, high)] {
-                        acc[part] = f32x4_add(acc[part], f32x4_mul(widen(h), x[part]));
-                    }
+        for (w, sums) in w.into_iter().zip(sums) {
+            let zero = f32x4_splat(0.0);
+            let (mut s0, mut s1, mut s2, mut s3) = (zero, zero, zero, zero);
+            for (w, x) in w.iter().zip(x) {
+                // SAFETY: the two halves of 16 binary16 values.
+                let (low, high) = unsafe {
+                    (
+                        v128_load(w.as_ptr().cast()),
+                        v128_load(w[8..].as_ptr().cast()),
+                    )
+                };
+                macro_rules! part {
+                    ($sum:ident, $halves:expr, $at:literal) => {
+                        // SAFETY: a quarter of 16 floats.
+                        let x = unsafe { v128_load(x[$at..].as_ptr().cast()) };
+                        $sum = f32x4_add($sum, f32x4_mul(widen($halves), x));
+                    };
                 }
+                part!(s0, i32x4_extend_low_i16x8(low), 0);
+                part!(s1, i32x4_extend_high_i16x8(low), 4);
+                part!(s2, i32x4_extend_low_i16x8(high), 8);
+                part!(s3, i32x4_extend_high_i16x8(high), 12);
             }
-        }
-        for (sums, acc) in sums.iter_mut().zip(acc) {
-            for (part, acc) in acc.into_iter().enumerate() {
+            for (part, sum) in [s0, s1, s2, s3].into_iter().enumerate() {
                 // SAFETY: a quarter of 16 floats is written.
-                unsafe { v128_store(sums.as_mut_ptr().add(4 * part).cast(), acc) };
+                unsafe { v128_store(sums[4 * part..].as_mut_ptr().cast(), sum) };
             }
         }
     }

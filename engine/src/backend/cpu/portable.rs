@@ -32,33 +32,44 @@ fn pack<const W: usize>(
     }
 }
 
-/// `sums[i][j] = Σ_l a[l][i]·b[l][j]`.
+/// `sums[i][j] = Σ_l a[l][i]·b[l][j]`. Written out, because a page's code is built for size: loops would be neither unrolled nor
+/// vectorised, and the sums kept in memory.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 fn tile(a: &[[f32; MR]], b: &[[f32; NR]]) -> [[f32; NR]; MR] {
-    use core::arch::wasm32::{f32x4, f32x4_add, f32x4_mul, f32x4_splat, v128};
-    // Written out, because a page's code is built for size, without vectorising.
-    let mut sums = [[f32x4_splat(0.0); NR / 4]; MR];
+    use core::arch::wasm32::{f32x4_add, f32x4_mul, f32x4_splat, v128_load, v128_store};
+    let zero = f32x4_splat(0.0);
+    let (mut s00, mut s01, mut s10, mut s11) = (zero, zero, zero, zero);
+    let (mut s20, mut s21, mut s30, mut s31) = (zero, zero, zero, zero);
     for (a, b) in a.iter().zip(b) {
-        let b: [v128; NR / 4] =
-            std::array::from_fn(|j| f32x4(b[4 * j], b[4 * j + 1], b[4 * j + 2], b[4 * j + 3]));
-        for (sums, a) in sums.iter_mut().zip(a) {
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum = f32x4_add(*sum, f32x4_mul(f32x4_splat(*a), b));
-            }
+        // SAFETY: the two halves of eight floats.
+        let (b0, b1) = unsafe {
+            (
+                v128_load(b.as_ptr().cast()),
+                v128_load(b[4..].as_ptr().cast()),
+            )
+        };
+        macro_rules! row {
+            ($a:expr, $low:ident, $high:ident) => {
+                let a = f32x4_splat($a);
+                $low = f32x4_add($low, f32x4_mul(a, b0));
+                $high = f32x4_add($high, f32x4_mul(a, b1));
+            };
+        }
+        row!(a[0], s00, s01);
+        row!(a[1], s10, s11);
+        row!(a[2], s20, s21);
+        row!(a[3], s30, s31);
+    }
+    let mut sums = [[0f32; NR]; MR];
+    let vectors = [[s00, s01], [s10, s11], [s20, s21], [s30, s31]];
+    for (line, [low, high]) in sums.iter_mut().zip(vectors) {
+        // SAFETY: as above.
+        unsafe {
+            v128_store(line.as_mut_ptr().cast(), low);
+            v128_store(line[4..].as_mut_ptr().cast(), high);
         }
     }
-    sums.map(|[low, high]| bytemuck::cast([low, high].map(floats)))
-}
-
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-fn floats(v: core::arch::wasm32::v128) -> [f32; 4] {
-    use core::arch::wasm32::f32x4_extract_lane;
-    [
-        f32x4_extract_lane::<0>(v),
-        f32x4_extract_lane::<1>(v),
-        f32x4_extract_lane::<2>(v),
-        f32x4_extract_lane::<3>(v),
-    ]
+    sums
 }
 
 /// `sums[i][j] = Σ_l a[l][i]·b[l][j]`.
