@@ -433,7 +433,7 @@ fn main() -> Result<(), AnyError> {
         };
         let options = SpaceOptions {
             granularity: Granularity::Layer,
-            modes: QuantMode::ALL.to_vec(),
+            modes: QuantMode::CHOICES.to_vec(),
             unpin: false,
         };
         let space = Space::new(&metadata, &options)?;

@@ -81,21 +81,14 @@ fn write(input: &Input, options: &Options, draft: &Path) -> Result<Report> {
     Ok(report)
 }
 
-fn mode(head: Head) -> QuantMode {
-    match head {
-        Head::F16 => QuantMode::F16,
-        Head::Eightbit => QuantMode::EightBit,
-    }
-}
-
 fn options(a: &Import) -> Result<Options> {
     let bit_map = a.bit_map.as_ref().map(|path| {
         std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the bit-map {}", path.display()))
     });
     Ok(Options {
-        head: mode(a.head),
-        body: mode(a.body),
+        head: a.head.mode(),
+        body: a.body.mode(),
         bit_map: bit_map.transpose()?,
         int8_activations: a.activations.map(|a| matches!(a, Activations::Int8)),
         context: a.context,

@@ -210,7 +210,7 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 /// A map on one line: a letter for each layer, or for each of its matrices.
 fn brief(map: &LayerBitMap) -> String {
     let letter = |mode: QuantMode| match mode {
-        QuantMode::F16 => 'F',
+        QuantMode::F32 | QuantMode::F16 => 'F',
         QuantMode::EightBit => '8',
         QuantMode::Ternary => 'T',
         QuantMode::Binary => 'B',

@@ -67,7 +67,7 @@ pub fn merge(
         let tensor = |name: &str| adapter.tensors.get(name).ok_or_else(|| missing(name));
         let (a, b) = (tensor(&a.name)?, tensor(&b.name)?);
         let base = parameters.get(&m.name).ok_or_else(|| missing(&m.name))?;
-        let (mut latent, codes) = if m.mode == QuantMode::F16 {
+        let (mut latent, codes) = if !m.mode.is_quantized() {
             (base.clone(), None)
         } else {
             let (latent, codes) = quantized_latents(&m, base, config.latent_clip_max_training)?;

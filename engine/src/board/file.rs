@@ -190,7 +190,7 @@ impl<'a> Tensors<'a> {
             return Err(invalid(&m.name, message));
         }
         let row_bytes = codes.len() / m.rows;
-        if m.mode != QuantMode::F16 {
+        if m.mode.is_quantized() {
             let mut row = vec![0; m.cols];
             for bytes in codes.chunks_exact(row_bytes) {
                 encoding.unpack_row(bytes, &mut row, &m.name)?;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::BoardError;
 use super::file::{Layer, Matrix, Model, Norm};
 use super::kernels::{Int8, expand_row, multiply_float, multiply_int8};
-use crate::config::{Activation, ModelConfig};
+use crate::config::{Activation, ModelConfig, QuantMode};
 use crate::math;
 
 /// Precision of keys and values.
@@ -177,6 +177,11 @@ impl State {
             .checked_mul(context)
             .ok_or(BoardError::Memory { bytes: usize::MAX })?;
         let widest = c.hidden_size.max(c.intermediate_size);
+        let map = c.bit_map();
+        let single = |mode| mode == QuantMode::F32;
+        let expands = c.activation_bits.is_none()
+            || [map.embedding, map.lm_head].into_iter().any(single)
+            || (map.layer_modes.iter()).any(|l| c.matrices().any(|kind| single(l.get(kind))));
         let rotary = if c.use_rope { c.head_dim() } else { 0 };
         let mut frequencies = zeros(rotary / 2)?;
         for (j, f) in frequencies.iter_mut().enumerate() {
@@ -193,11 +198,7 @@ impl State {
                 codes: zeros(widest)?,
                 scale: 0.0,
                 int8: c.activation_bits.is_some(),
-                line: zeros(if c.activation_bits.is_some() {
-                    0
-                } else {
-                    widest
-                })?,
+                line: zeros(if expands { widest } else { 0 })?,
             },
             q: zeros(c.hidden_size)?,
             k: zeros(c.kv_dim())?,

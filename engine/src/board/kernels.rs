@@ -55,6 +55,12 @@ pub fn expand_row(m: &Matrix, row: usize, out: &mut [f32]) {
         }
         return;
     }
+    if m.mode == QuantMode::F32 {
+        for (o, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *o = f32::from_le_bytes(*b);
+        }
+        return;
+    }
     for span in 0..m.cols / m.span {
         let scale = m.scale(row, span);
         let out = &mut out[span * m.span..];

@@ -11,6 +11,8 @@ use super::ConfigError;
 /// How the weights of one matrix are stored and multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum QuantMode {
+    /// Single precision, to keep what a checkpoint has to the last digit; activations stay in f32.
+    F32,
     /// 16-bit floating point; activations stay in f32.
     F16,
     /// int8 per row, absmax scale.
@@ -22,7 +24,15 @@ pub enum QuantMode {
 }
 
 impl QuantMode {
-    pub const ALL: [QuantMode; 4] = [
+    pub const ALL: [QuantMode; 5] = [
+        QuantMode::F32,
+        QuantMode::F16,
+        QuantMode::EightBit,
+        QuantMode::Ternary,
+        QuantMode::Binary,
+    ];
+    /// What a search and the page choose between: nobody makes a model larger than F16.
+    pub const CHOICES: [QuantMode; 4] = [
         QuantMode::F16,
         QuantMode::EightBit,
         QuantMode::Ternary,
@@ -31,6 +41,7 @@ impl QuantMode {
 
     pub fn name(self) -> &'static str {
         match self {
+            QuantMode::F32 => "f32",
             QuantMode::F16 => "f16",
             QuantMode::EightBit => "eightbit",
             QuantMode::Ternary => "ternary",
@@ -41,6 +52,7 @@ impl QuantMode {
     /// Bits a weight takes in a `.1bit` file, scales not counted.
     pub fn bits(self) -> f64 {
         match self {
+            QuantMode::F32 => 32.0,
             QuantMode::F16 => 16.0,
             QuantMode::EightBit => 8.0,
             QuantMode::Ternary => 2.0,
@@ -50,7 +62,7 @@ impl QuantMode {
 
     /// Whether the input of such a matrix is quantised to int8 (config `activation_bits`).
     pub fn is_quantized(self) -> bool {
-        self != QuantMode::F16
+        !matches!(self, QuantMode::F32 | QuantMode::F16)
     }
 }
 
@@ -303,7 +315,7 @@ impl LayerBitMap {
         };
         let explain = |e: serde_json::Error| {
             fail(format!(
-                "{e}; expected {{\"embedding\": MODE, \"layer_modes\": [one entry per layer: MODE or an object with q, k, v, o, gate, up, down], \"lm_head\": MODE}} with MODE one of f16, eightbit, ternary, binary"
+                "{e}; expected {{\"embedding\": MODE, \"layer_modes\": [one entry per layer: MODE or an object with q, k, v, o, gate, up, down], \"lm_head\": MODE}} with MODE one of f32, f16, eightbit, ternary, binary"
             ))
         };
         let inside = serde_json::from_str(text)

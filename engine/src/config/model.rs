@@ -397,9 +397,9 @@ impl ModelConfig {
                 ));
             }
             for (name, mode) in [("embedding", map.embedding), ("lm_head", map.lm_head)] {
-                if !matches!(mode, QuantMode::F16 | QuantMode::EightBit) {
+                if matches!(mode, QuantMode::Ternary | QuantMode::Binary) {
                     return fail(format!(
-                        "layer_bit_map.{name} is {mode}; supported: f16, eightbit (the sandwich rule)"
+                        "layer_bit_map.{name} is {mode}; supported: f32, f16, eightbit (the sandwich rule)"
                     ));
                 }
             }

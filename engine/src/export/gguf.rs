@@ -254,6 +254,7 @@ fn plan(
 fn storage(m: &Matrix, wanted: Storage) -> Storage {
     let span = m.quant.span_len(m.rows, m.cols);
     let choices: &[Storage] = match m.mode {
+        QuantMode::F32 => return Storage::F32,
         QuantMode::F16 => &[],
         QuantMode::EightBit => &[Storage::Q8_0],
         QuantMode::Ternary | QuantMode::Binary => &[wanted, Storage::Q8_0],
@@ -264,7 +265,7 @@ fn storage(m: &Matrix, wanted: Storage) -> Storage {
 
 fn encode(weights: Weights, storage: Storage, name: &str) -> Result<Vec<u8>, ExportError> {
     match weights {
-        Weights::F16(bytes) => Ok(bytes),
+        Weights::F32(bytes) | Weights::F16(bytes) => Ok(bytes),
         Weights::Codes { q, span } if storage == Storage::F16 => Ok(dense(&q, span)),
         Weights::Codes { q, span } => blocks::encode(storage, &q, span, name),
     }
@@ -288,6 +289,7 @@ fn in_pairs(weights: &mut Weights, m: &Matrix, head_dim: usize) {
         return;
     }
     match weights {
+        Weights::F32(bytes) => reorder(bytes, 4 * m.cols, head_dim),
         Weights::F16(bytes) => reorder(bytes, 2 * m.cols, head_dim),
         Weights::Codes { q, .. } => {
             reorder(&mut q.codes, m.cols, head_dim);

@@ -71,10 +71,11 @@ pub async fn write_hf(
                     bytes.extend(q.scales[0].to_le_bytes());
                     bytes
                 }
+                (Weights::F32(bytes), _) => bytes,
                 (weights, form) => {
                     let halves = match weights {
-                        Weights::F16(bytes) => bytes,
                         Weights::Codes { q, span } => dense(&q, span),
+                        Weights::F32(bytes) | Weights::F16(bytes) => bytes,
                     };
                     if *form == Form::F32 {
                         widened(&halves)
@@ -125,6 +126,7 @@ fn plan(
                     }
                     Some(Form::Packed)
                 }
+                ParamKind::Matrix(m) if m.mode == QuantMode::F32 => Some(Form::F32),
                 ParamKind::Matrix(_) => Some(Form::F16),
                 _ => None,
             };

@@ -86,6 +86,8 @@ fn residual_factor(c: &ModelConfig, name: &str) -> f32 {
 
 /// A matrix as the file has it.
 enum Weights {
+    /// Little-endian f32.
+    F32(Vec<u8>),
     /// Little-endian binary16.
     F16(Vec<u8>),
     /// Scales for every `span` weights in a row.
@@ -112,10 +114,13 @@ impl Model<'_> {
     async fn weights(&self, p: &Param, m: &Matrix) -> Result<Weights, ExportError> {
         let entry = self.file.tensor(&p.name)?;
         let factor = residual_factor(self.config(), &p.name);
-        if m.mode == QuantMode::F16 {
+        if !m.mode.is_quantized() {
             let values = self.file.floats(self.source, entry, p).await?;
             let values = values.into_iter().map(|v| v * factor);
-            return Ok(Weights::F16(crate::format::write::f16_bytes(values)));
+            return Ok(match m.mode {
+                QuantMode::F32 => Weights::F32(values.flat_map(f32::to_le_bytes).collect()),
+                _ => Weights::F16(crate::format::write::f16_bytes(values)),
+            });
         }
         let mut q = self.file.quantized(self.source, entry, m).await?;
         q.scales.iter_mut().for_each(|s| *s *= factor);

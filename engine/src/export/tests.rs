@@ -37,6 +37,7 @@ fn model(config: &ModelConfig) -> Vec<u8> {
             let random = p.init(config, 3);
             let values: Vec<f32> = match (&p.kind, p.name.contains("_proj.")) {
                 (ParamKind::Norm, _) => (0..p.len()).map(|i| 0.75 + (i % 5) as f32 / 8.0).collect(),
+                (ParamKind::Matrix(m), _) if m.mode == QuantMode::F32 => random,
                 (_, false) => random
                     .iter()
                     .map(|v| half::f16::from_f32(*v).to_f32())
@@ -204,6 +205,31 @@ fn hugging_face_and_back_is_the_same_model() {
         assert_eq!(found.rope_scaling, config.rope_scaling);
         close(&logits(again), &logits(bytes), tolerance(&config));
     }
+}
+
+#[test]
+fn single_precision_leaves_as_it_came() {
+    let mut map = LayerBitMap::sandwich(2, QuantMode::F32);
+    (map.embedding, map.lm_head) = (QuantMode::F32, QuantMode::F32);
+    let bytes = model(&ModelConfig {
+        layer_bit_map: Some(map),
+        activation_bits: None,
+        ..config()
+    });
+    let options = Options {
+        head: QuantMode::F32,
+        body: QuantMode::F32,
+        ..Options::default()
+    };
+    let want = logits(bytes.clone());
+    let (file, _) = gguf(&bytes, false).unwrap();
+    assert_eq!(logits(back(vec![("m.gguf", file)], &options).0), want);
+    let (tensors, report) = hf(&bytes, false).unwrap();
+    let files = vec![
+        ("model.safetensors", tensors),
+        ("config.json", report.files[0].1.clone().into_bytes()),
+    ];
+    assert_eq!(logits(back(files, &options).0), want);
 }
 
 #[test]

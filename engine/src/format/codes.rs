@@ -45,10 +45,10 @@ impl Encoding {
         Encoding::ALL.into_iter().find(|e| e.name() == name)
     }
 
-    /// The precision a matrix in this encoding has; F32 is for norms and positions.
+    /// The precision a matrix in this encoding has; norms and positions are F32, too.
     pub fn mode(self) -> Option<QuantMode> {
         match self {
-            Encoding::F32 => None,
+            Encoding::F32 => Some(QuantMode::F32),
             Encoding::F16 => Some(QuantMode::F16),
             Encoding::Int8 => Some(QuantMode::EightBit),
             Encoding::Ternary2 | Encoding::TernaryBase3 => Some(QuantMode::Ternary),

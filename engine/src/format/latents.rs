@@ -14,7 +14,7 @@ fn invalid(entry: &TensorEntry, message: String) -> FormatError {
 }
 
 impl OneBit {
-    /// Every parameter as f32: norms and F16 matrices as they are, others as latents that quantise to the file's codes and scales (see
+    /// Every parameter as f32: norms and float matrices as they are, others as latents that quantise to the file's codes and scales (see
     /// [`WeightQuant::latents`](crate::program::WeightQuant::latents)).
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl OneBit {
                 ));
             }
             let values = match &p.kind {
-                ParamKind::Matrix(m) if m.mode != QuantMode::F16 => {
+                ParamKind::Matrix(m) if m.mode.is_quantized() => {
                     let q = self.quantized(source, entry, m).await?;
                     m.quant
                         .latents(&q, m.rows, m.cols, config.latent_clip_max_training)
@@ -95,8 +95,8 @@ impl OneBit {
         p: &Param,
     ) -> Result<Vec<f32>, FormatError> {
         let encoding = entry.encoding()?;
-        let expected = match p.kind {
-            ParamKind::Matrix(_) => Encoding::F16,
+        let expected = match &p.kind {
+            ParamKind::Matrix(m) if m.mode == QuantMode::F16 => Encoding::F16,
             _ => Encoding::F32,
         };
         if encoding != expected {

@@ -24,7 +24,7 @@ fn config() -> ModelConfig {
                 LayerMode::PerMatrix(MatrixModes {
                     q: QuantMode::Binary,
                     k: QuantMode::EightBit,
-                    v: QuantMode::F16,
+                    v: QuantMode::F32,
                     o: QuantMode::Ternary,
                     gate: QuantMode::Binary,
                     up: QuantMode::EightBit,

@@ -62,6 +62,7 @@ fn dequantize(m: &Matrix, q: &Quantized) -> Vec<f32> {
 
 fn matrix_encoding(mode: QuantMode, packing: Packing) -> Encoding {
     match (mode, packing) {
+        (QuantMode::F32, _) => Encoding::F32,
         (QuantMode::F16, _) => Encoding::F16,
         (QuantMode::EightBit, _) => Encoding::Int8,
         (QuantMode::Binary, _) => Encoding::Binary1,
@@ -73,9 +74,9 @@ fn matrix_encoding(mode: QuantMode, packing: Packing) -> Encoding {
 /// How a matrix is stored: encoding, scales, and the bytes of both.
 fn matrix_layout(m: &Matrix, packing: Packing) -> (Encoding, ScalePer, Option<u64>, u64) {
     let encoding = matrix_encoding(m.mode, packing);
-    let (scale, group) = match m.mode {
-        QuantMode::F16 => (ScalePer::None, None),
-        _ => scale_per(m),
+    let (scale, group) = match m.mode.is_quantized() {
+        true => scale_per(m),
+        false => (ScalePer::None, None),
     };
     let shape = [m.rows as u64, m.cols as u64];
     let bytes =
@@ -175,7 +176,11 @@ fn matrix_tensor(m: &Matrix, latent: &[f32], packing: Packing, dense: Dense) -> 
     let shape = vec![m.rows as u64, m.cols as u64];
     let float = |bytes: Vec<u8>| (Encoding::F16, ScalePer::None, None, bytes);
     let (encoding, scale, group, bytes) = match (m.mode, dense) {
-        (QuantMode::F16, _) => float(f16_bytes(latent.iter().copied())),
+        (QuantMode::F32, Dense::No) => {
+            let bytes = latent.iter().flat_map(|v| v.to_le_bytes()).collect();
+            (Encoding::F32, ScalePer::None, None, bytes)
+        }
+        (QuantMode::F32 | QuantMode::F16, _) => float(f16_bytes(latent.iter().copied())),
         (_, Dense::Yes) => {
             let q = quantize(latent, m.rows, m.cols, &m.quant);
             float(f16_bytes(dequantize(m, &q).into_iter()))

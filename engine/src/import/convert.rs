@@ -1,4 +1,4 @@
-//! Writing the tensors: norms and F16 matrices as they come, 8-bit matrices in two passes, ternary and binary ones whole.
+//! Writing the tensors: norms and float matrices as they come, 8-bit matrices in two passes, ternary and binary ones whole.
 
 use super::checkpoint::{Checkpoint, SourceTensor};
 use super::plan::{Found, Plan, row_scale};
@@ -62,6 +62,12 @@ async fn matrix(
 ) -> Result<(), ImportError> {
     let rows = Rows::new(c, t, m, plan.config.head_dim()).await?;
     match m.mode {
+        QuantMode::F32 => {
+            for first in (0..m.rows).step_by(rows.band) {
+                let values = rows.floats(first).await?;
+                out.push(bytemuck::cast_slice(&values)).await?;
+            }
+        }
         QuantMode::F16 => {
             for first in (0..m.rows).step_by(rows.band) {
                 let values = rows.floats(first).await?;

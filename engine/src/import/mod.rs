@@ -84,9 +84,9 @@ impl std::fmt::Debug for Input {
 /// What is chosen rather than found.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Mode of embedding and head: F16 or 8-bit.
+    /// Mode of embedding and head: F32, F16 or 8-bit.
     pub head: QuantMode,
-    /// Mode of body matrices that are floats in the file: F16 or 8-bit.
+    /// Mode of body matrices that are floats in the file: F32, F16 or 8-bit.
     pub body: QuantMode,
     /// A mode for every matrix instead, as [`LayerBitMap::from_json`](crate::config::LayerBitMap::from_json) takes it.
     pub bit_map: Option<String>,

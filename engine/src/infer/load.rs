@@ -3,7 +3,7 @@
 
 use crate::adapter::{Adapter, base_checksum};
 use crate::backend::Backend;
-use crate::config::{ModelConfig, QuantMode};
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, Encoding, FormatError, OneBit, TensorEntry, TensorRows};
 use crate::params::{self, Matrix, ParamKind};
@@ -149,7 +149,7 @@ async fn matrix(
         return Err(error.into());
     }
     let scales = read?;
-    if m.mode != QuantMode::F16 {
+    if m.mode.is_quantized() {
         let per_row = m.cols / m.run_time_group();
         let expanded: Vec<f32> = match scales.len() {
             0 => vec![1.0; m.rows * per_row],
@@ -207,7 +207,7 @@ fn expand(
             let mut row = |r: usize| {
                 let bytes = &band.bytes[(first + r) * band.row_bytes..][..band.row_bytes];
                 match encoding {
-                    Encoding::F16 => tile.row_f16(r, bytes),
+                    Encoding::F32 | Encoding::F16 => tile.row_floats(r, bytes),
                     Encoding::Ternary2 => tile
                         .row_ternary2(r, bytes)
                         .map_err(|byte| encoding.invalid(byte, &entry.name))?,

@@ -116,7 +116,12 @@ fn addressable(config: &ModelConfig) -> Result<()> {
     let most = isize::MAX as u64;
     let cache = 4 * config.max_seq_len as u64 * config.kv_dim() as u64;
     let of_matrix = |rows: usize, cols: usize, mode: QuantMode| {
-        rows as u64 * cols as u64 * if mode == QuantMode::F16 { 2 } else { 1 }
+        let bytes = match mode {
+            QuantMode::F32 => 4,
+            QuantMode::F16 => 2,
+            _ => 1,
+        };
+        rows as u64 * cols as u64 * bytes
     };
     let largest = params::all(config)
         .iter()

@@ -65,7 +65,7 @@ impl Remap {
     /// What `wanted`, a matrix in its new mode, is made from.
     pub fn origin(&self, wanted: &Matrix) -> Origin {
         match self.finest.get(&wanted.name) {
-            Some(finest) if wanted.mode < *finest => Origin::Restored,
+            Some(finest) if finest.is_quantized() && wanted.mode < *finest => Origin::Restored,
             _ => Origin::Latent,
         }
     }

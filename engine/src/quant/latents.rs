@@ -36,7 +36,7 @@ impl WeightQuant {
         for (i, codes) in q.codes.chunks(span).enumerate() {
             let scale = if self.scaled { q.scales[i] } else { UNSCALED };
             match self.mode {
-                QuantMode::F16 => return None,
+                QuantMode::F32 | QuantMode::F16 => return None,
                 QuantMode::EightBit => eight_bit(codes, scale, &mut latents),
                 QuantMode::Ternary if self.twn => {
                     latents.extend(codes.iter().map(|c| scale * f32::from(*c)));

@@ -106,7 +106,7 @@ impl WeightQuant {
     pub fn span(&self, weights: &[f32]) -> Span {
         let n = weights.len().max(1) as f64;
         let (scale, threshold, center) = match self.mode {
-            QuantMode::F16 => (1.0, 0.0, 0.0),
+            QuantMode::F32 | QuantMode::F16 => (1.0, 0.0, 0.0),
             QuantMode::EightBit => (
                 f64::from(math::max_by(weights, |w| self.clamped(w).abs()).max(0.0)) / 127.0,
                 0.0,
@@ -152,7 +152,7 @@ impl WeightQuant {
     fn level(&self, span: &Span, weight: f32) -> f32 {
         let w = self.clamped(weight);
         match self.mode {
-            QuantMode::F16 => 0.0,
+            QuantMode::F32 | QuantMode::F16 => 0.0,
             QuantMode::EightBit => math::round((w / span.scale).clamp(-127.0, 127.0)),
             QuantMode::Ternary if self.twn => {
                 if w.abs() > span.threshold {
@@ -182,7 +182,7 @@ impl WeightQuant {
     #[inline(always)]
     pub fn forward(&self, span: &Span, weight: f32, alpha: f32) -> f32 {
         match self.mode {
-            QuantMode::F16 => weight,
+            QuantMode::F32 | QuantMode::F16 => weight,
             QuantMode::Ternary | QuantMode::Binary if alpha > 0.0 => {
                 let x = (self.clamped(weight) - span.center) / span.soft;
                 span.soft * math::tanh(alpha * x)
@@ -217,7 +217,7 @@ pub struct Quantized {
     pub scales: Vec<f32>,
 }
 
-/// Quantise `[rows, cols]` latents (every mode but F16).
+/// Quantise `[rows, cols]` latents (every mode but the floats).
 pub fn quantize(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant) -> Quantized {
     let mut codes = Vec::with_capacity(latent.len());
     let mut scales = Vec::new();
@@ -229,7 +229,7 @@ pub fn quantize(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant) -
     Quantized { codes, scales }
 }
 
-/// The hard-quantised values of `[rows, cols]` latents, as the forward pass multiplies them; F16 latents as they are.
+/// The hard-quantised values of `[rows, cols]` latents, as the forward pass multiplies them; float latents as they are.
 pub fn dequantized(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant) -> Vec<f32> {
     let mut values = Vec::with_capacity(latent.len());
     for part in latent.chunks(quant.span_len(rows, cols).max(1)) {

@@ -6,6 +6,7 @@
 //! - **Binary**: 256 weights. Byte j holds weights j + 32g at bit g; 0 = −1, 1 = +1.
 //! - **EightBit**: row-major int8 `[out, stride]`, stride = in rounded up to 128.
 //! - **F16**: row-major binary16 `[out, stride]`, stride = in rounded up to 32.
+//! - **F32**: row-major `[out, in]`.
 //!
 //! Columns past `in_dim` are zero weights (binary: −1) and meet zero activations: int8 activations are padded with zeros to
 //! [`act_stride`].
@@ -29,6 +30,7 @@ pub fn tile_cols(mode: QuantMode) -> usize {
         QuantMode::Ternary | QuantMode::EightBit => 128,
         QuantMode::Binary => 256,
         QuantMode::F16 => 32,
+        QuantMode::F32 => 1,
     }
 }
 
@@ -45,6 +47,7 @@ pub fn row_stride(mode: QuantMode, in_dim: usize) -> usize {
 /// Element type and count of a weight's data buffer.
 pub fn data_len(mode: QuantMode, out_dim: usize, in_dim: usize) -> (Elem, usize) {
     match mode {
+        QuantMode::F32 => (Elem::F32, out_dim * in_dim),
         QuantMode::F16 => (Elem::F16, out_dim * row_stride(mode, in_dim)),
         QuantMode::EightBit => (Elem::I8, out_dim * row_stride(mode, in_dim)),
         QuantMode::Ternary | QuantMode::Binary => (
@@ -62,7 +65,7 @@ pub fn data_bytes(mode: QuantMode, out_dim: usize, in_dim: usize) -> usize {
 
 /// Whether rows of this mode lie in a buffer as a file holds them: row after row, without padding.
 pub fn rows_are_dense(mode: QuantMode, in_dim: usize) -> bool {
-    matches!(mode, QuantMode::F16 | QuantMode::EightBit) && row_stride(mode, in_dim) == in_dim
+    !matches!(mode, QuantMode::Ternary | QuantMode::Binary) && row_stride(mode, in_dim) == in_dim
 }
 
 fn tile_offset(tiles: usize, row: usize, tile: usize) -> usize {
@@ -132,7 +135,7 @@ impl<B: AsMut<[u8]>> TileWriter<B> {
                 let line = &mut bytes[row * stride..row * stride + codes.len()];
                 line.copy_from_slice(bytemuck::cast_slice(codes));
             }
-            QuantMode::F16 => unreachable!("F16 rows are stored by row_f16"),
+            QuantMode::F32 | QuantMode::F16 => unreachable!("floats are stored by row_floats"),
         }
     }
 
@@ -174,10 +177,10 @@ impl<B: AsMut<[u8]>> TileWriter<B> {
         Ok(())
     }
 
-    /// Store row `row` of an F16 weight from little-endian binary16 bytes.
-    pub fn row_f16(&mut self, row: usize, values: &[u8]) {
-        assert!(self.mode == QuantMode::F16 && values.len() == 2 * self.in_dim);
-        let stride = 2 * row_stride(self.mode, self.in_dim);
+    /// Store row `row` of a float weight from its little-endian bytes, binary16 or f32 as its mode is.
+    pub fn row_floats(&mut self, row: usize, values: &[u8]) {
+        assert!(!self.mode.is_quantized());
+        let stride = data_bytes(self.mode, 1, self.in_dim);
         self.bytes.as_mut()[row * stride..row * stride + values.len()].copy_from_slice(values);
     }
 
@@ -210,7 +213,7 @@ pub fn read_row(mode: QuantMode, data: &[u8], in_dim: usize, row: usize, codes: 
                 &data[row * stride..row * stride + in_dim],
             ));
         }
-        QuantMode::F16 => unreachable!("F16 rows have no codes"),
+        QuantMode::F32 | QuantMode::F16 => unreachable!("floats have no codes"),
     }
 }
 

@@ -109,7 +109,7 @@ impl<'a> Reference<'a> {
     /// Forward weight with the straight-through gradient (times the config's factor for latents).
     fn weight(&self, name: &str, mode: QuantMode) -> Result<Tensor> {
         let w = self.vars[name].as_tensor();
-        if mode == QuantMode::F16 {
+        if !mode.is_quantized() {
             return Ok(w.clone());
         }
         let q = self.quantized(w, mode)?;
@@ -161,7 +161,7 @@ impl<'a> Reference<'a> {
     }
 
     fn project(&self, x: &Tensor, name: &str, mode: QuantMode) -> Result<Tensor> {
-        let x = if mode != QuantMode::F16 && self.config.activation_bits.is_some() {
+        let x = if mode.is_quantized() && self.config.activation_bits.is_some() {
             self.act(x)?
         } else {
             x.clone()

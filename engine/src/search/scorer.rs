@@ -419,7 +419,7 @@ mod tests {
     /// codes of so small a model; a matrix made from the wrong values moves the loss ten times as far.
     #[test]
     fn scores_are_those_of_the_file() {
-        for trained in QuantMode::ALL {
+        for trained in QuantMode::CHOICES {
             let config = ModelConfig {
                 layer_bit_map: Some(LayerBitMap::sandwich(3, trained)),
                 ..config()
@@ -446,7 +446,7 @@ mod tests {
     /// What was run before changes no bit of a score, and shared layers are not run again.
     #[test]
     fn reuse_changes_nothing_but_the_work() {
-        let task = task(config(), &QuantMode::ALL);
+        let task = task(config(), &QuantMode::CHOICES);
         let mut reusing = scorer(&task);
         let mut last = reusing.layers_run;
         let chunks = reusing.chunks.len();

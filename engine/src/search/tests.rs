@@ -33,7 +33,7 @@ fn metadata(layers: usize) -> Metadata {
 fn options(granularity: Granularity) -> SpaceOptions {
     SpaceOptions {
         granularity,
-        modes: QuantMode::ALL.to_vec(),
+        modes: QuantMode::CHOICES.to_vec(),
         unpin: false,
     }
 }

@@ -11,7 +11,7 @@ use crate::backend::BackendOptions;
 use crate::config::{LayerBitMap, ModelConfig, QuantMode};
 use crate::error::{Error, Result};
 use crate::format::{
-    ALIGN, ByteSource, Dense, FormatError, OneBit, Packing, ScalePer, TensorEntry, encode,
+    ALIGN, ByteSource, Dense, Encoding, FormatError, OneBit, Packing, ScalePer, TensorEntry, encode,
 };
 use crate::model::Remap;
 use crate::model::params::{self, Matrix, ParamKind};
@@ -147,7 +147,11 @@ async fn read(
                     encoding.row_codes(&band, r, &mut codes, &entry.name)?;
                     bytes.extend_from_slice(bytemuck::cast_slice(&codes));
                 } else {
-                    let row = &band.bytes[r * band.row_bytes..][..columns * 2];
+                    let row = &band.bytes[r * band.row_bytes..][..band.row_bytes];
+                    if encoding == Encoding::F32 {
+                        bytes.extend_from_slice(row);
+                        continue;
+                    }
                     let pairs = row.as_chunks::<2>().0.iter();
                     let values = pairs.map(|b| half::f16::from_le_bytes(*b).to_f32());
                     bytes.extend(values.flat_map(f32::to_le_bytes));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ternary_core::backend::BackendOptions;
+use ternary_core::config::QuantMode;
 use ternary_core::session::DeviceChoice;
 
 use super::train::MixedPrecision;
@@ -83,8 +84,20 @@ pub enum Shape {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum Head {
+    /// Exactly what an F32 checkpoint has, twice the size of F16.
+    F32,
     F16,
     Eightbit,
+}
+
+impl Head {
+    pub fn mode(self) -> QuantMode {
+        match self {
+            Head::F32 => QuantMode::F32,
+            Head::F16 => QuantMode::F16,
+            Head::Eightbit => QuantMode::EightBit,
+        }
+    }
 }
 
 /// A model to train for `bench --train`.

@@ -178,9 +178,7 @@ fn synthetic(shape: Shape, head: Head) -> Result<MemorySource> {
         Shape::M5 => (256, 4, 4, 512, 4096),
     };
     let mut map = LayerBitMap::sandwich(num_layers, QuantMode::Ternary);
-    if matches!(head, Head::Eightbit) {
-        (map.embedding, map.lm_head) = (QuantMode::EightBit, QuantMode::EightBit);
-    }
+    (map.embedding, map.lm_head) = (head.mode(), head.mode());
     let config = ModelConfig {
         vocab_size,
         hidden_size,

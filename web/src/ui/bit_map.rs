@@ -69,6 +69,7 @@ fn weights_by_mode(config: &ModelConfig, map: &LayerBitMap) -> Vec<(QuantMode, u
 
 fn label(mode: QuantMode) -> &'static str {
     match mode {
+        QuantMode::F32 => "32-bit float",
         QuantMode::F16 => "16-bit float",
         QuantMode::EightBit => "8-bit",
         QuantMode::Ternary => "ternary",

@@ -1,6 +1,7 @@
 //! `out = x · Wᵀ` for every mode. Weights are streamed once per four activation rows; output rows are split over threads in
 //! whole tile groups.
 
+use super::forward;
 use super::halves;
 use super::int::{self, Sums};
 use super::matmul::{Precision, Product, View};
@@ -15,7 +16,7 @@ use crate::quant::tile::{ROWS, act_stride, read_row, row_stride, tile_cols, tile
 pub struct WeightView<'a> {
     pub mode: QuantMode,
     pub data: &'a [u8],
-    /// `[out_dim, in_dim / group]`; empty for F16.
+    /// `[out_dim, in_dim / group]`; empty for floats.
     pub scales: &'a [f32],
     pub out_dim: usize,
     pub in_dim: usize,
@@ -124,7 +125,7 @@ fn tokens<const T: usize>(
                 let signed = match w.mode {
                     QuantMode::Ternary => raw - sum_x,
                     QuantMode::Binary => 2 * raw - sum_x,
-                    QuantMode::EightBit | QuantMode::F16 => *raw,
+                    QuantMode::EightBit | QuantMode::F16 | QuantMode::F32 => *raw,
                 };
                 let value = w.scales[(row + r) * spans + s] * signed as f32;
                 let out = &mut lines[r * count + column + i];
@@ -191,14 +192,14 @@ fn span_sums<const T: usize>(
                 out
             }
         }
-        QuantMode::F16 => unreachable!("F16 weights take float activations"),
+        QuantMode::F32 | QuantMode::F16 => unreachable!("float weights take float activations"),
     }
 }
 
 /// Rows of a weight expanded at a time on the way to a float product.
 const EXPAND: usize = 64;
 
-/// Float path: F16 weights, or any mode with `activation_bits: null`. `x` `[rows, in_dim]`, `out` `[rows, out_dim]`.
+/// Float path: float weights, or any mode with `activation_bits: null`. `x` `[rows, in_dim]`, `out` `[rows, out_dim]`.
 pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usize) {
     let work = rows * w.out_dim * w.in_dim / 4;
     if rows == 1 {
@@ -213,6 +214,11 @@ pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usi
                 }
                 for (j, o) in rest.iter_mut().enumerate() {
                     [*o] = halves::dots(level, [row(4 * fours.len() + j)], x);
+                }
+            } else if w.mode == QuantMode::F32 {
+                let data: &[f32] = bytemuck::cast_slice(w.data);
+                for (j, o) in piece.iter_mut().enumerate() {
+                    *o = forward::dot(&data[(i * EXPAND + j) * w.in_dim..][..w.in_dim], x);
                 }
             } else {
                 let mut line = vec![0f32; w.in_dim];
@@ -248,6 +254,11 @@ pub fn expand_row(w: &WeightView, row: usize, out: &mut [f32]) {
         let stride = row_stride(w.mode, w.in_dim);
         let data: &[u16] = bytemuck::cast_slice(w.data);
         widen(&data[row * stride..][..w.in_dim], out);
+        return;
+    }
+    if w.mode == QuantMode::F32 {
+        let data: &[f32] = bytemuck::cast_slice(w.data);
+        out.copy_from_slice(&data[row * w.in_dim..][..w.in_dim]);
         return;
     }
     let mut codes = vec![0i8; w.in_dim];

@@ -157,8 +157,8 @@ impl Backend for CpuBackend {
     }
 
     fn adopt(&mut self, name: &str, bytes: Mapped) -> Result<bool, BackendError> {
-        // The kernels read elements of two bytes or one.
-        if self.shared.contains_key(name) || bytes.bytes().as_ptr().align_offset(2) != 0 {
+        // The kernels read elements of up to four bytes.
+        if self.shared.contains_key(name) || bytes.bytes().as_ptr().align_offset(4) != 0 {
             return Ok(false);
         }
         self.memory.push(Memory::mapped(bytes));

@@ -34,7 +34,7 @@ multiversion! {
         all!(QuantMode::Ternary, with(QuantMode::Ternary, false), 0.0);
         all!(QuantMode::Binary, with(QuantMode::Binary, false), 0.0);
         all!(QuantMode::EightBit, with(QuantMode::EightBit, false), 0.0);
-        all!(QuantMode::F16, with(QuantMode::F16, false), 0.0);
+        all!(QuantMode::F32 | QuantMode::F16, with(QuantMode::F16, false), 0.0);
     }
 }
 

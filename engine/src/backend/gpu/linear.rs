@@ -34,6 +34,7 @@ pub(super) fn embed(
         }
     };
     let shader = match weight.mode {
+        QuantMode::F32 => &shaders::EMBED_F32,
         QuantMode::F16 => &shaders::EMBED_F16,
         QuantMode::EightBit => &shaders::EMBED_EIGHTBIT,
         QuantMode::Ternary => &shaders::EMBED_TERNARY,
@@ -100,7 +101,7 @@ fn product(
     mode: QuantMode,
     vector: bool,
 ) -> Result<&'static Shader, BackendError> {
-    use QuantMode::{Binary, EightBit, F16, Ternary};
+    use QuantMode::{Binary, EightBit, F16, F32, Ternary};
     Ok(match (input, mode, vector) {
         (LinearInput::Int8 { .. }, Ternary, true) => &shaders::INT8_GEMV_TERNARY,
         (LinearInput::Int8 { .. }, Ternary, false) => &shaders::INT8_GEMM_TERNARY,
@@ -108,10 +109,10 @@ fn product(
         (LinearInput::Int8 { .. }, Binary, false) => &shaders::INT8_GEMM_BINARY,
         (LinearInput::Int8 { .. }, EightBit, true) => &shaders::INT8_GEMV_EIGHTBIT,
         (LinearInput::Int8 { .. }, EightBit, false) => &shaders::INT8_GEMM_EIGHTBIT,
-        (LinearInput::Int8 { .. }, F16, _) => {
+        (LinearInput::Int8 { .. }, F32 | F16, _) => {
             return Err(unsupported(
                 "linear",
-                "F16 weights take float activations".to_owned(),
+                "float weights take float activations".to_owned(),
             ));
         }
         (LinearInput::Float(_), Ternary, true) => &shaders::FLOAT_GEMV_TERNARY,
@@ -120,6 +121,8 @@ fn product(
         (LinearInput::Float(_), Binary, false) => &shaders::FLOAT_GEMM_BINARY,
         (LinearInput::Float(_), EightBit, true) => &shaders::FLOAT_GEMV_EIGHTBIT,
         (LinearInput::Float(_), EightBit, false) => &shaders::FLOAT_GEMM_EIGHTBIT,
+        (LinearInput::Float(_), F32, true) => &shaders::FLOAT_GEMV_F32,
+        (LinearInput::Float(_), F32, false) => &shaders::FLOAT_GEMM_F32,
         (LinearInput::Float(_), F16, true) => &shaders::FLOAT_GEMV_F16,
         (LinearInput::Float(_), F16, false) => &shaders::FLOAT_GEMM_F16,
     })
@@ -146,7 +149,7 @@ fn weight_calls(
         .map(|part| {
             let rows = part.rows;
             let mut call = part_of(Call::new(shader), part, out_dim, in_dim);
-            if mode != QuantMode::F16 {
+            if mode.is_quantized() {
                 let scales = scales
                     .ok_or_else(|| unsupported(op, format!("{mode} weight without scales")))?;
                 call = call

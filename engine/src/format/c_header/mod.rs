@@ -15,6 +15,8 @@ pub use sizes::Sizes;
 use std::fmt::Write;
 
 use crate::board::{BoardError, Cache, Model};
+use crate::config::QuantMode;
+use crate::params::{Param, ParamKind};
 use crate::tokenizer::{SPECIAL_TOKENS, Tokenizer};
 
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,10 @@ pub enum CHeaderError {
     Context { found: usize, most: usize },
     #[error("{name} holds {value}; C has no constant for it")]
     NotFinite { name: String, value: f32 },
+    #[error(
+        "{name} is f32; C headers hold f16, eightbit, ternary and binary matrices: export or import it in one of these"
+    )]
+    Single { name: String },
     #[error("the model's tokenizer: {0}")]
     Tokenizer(String),
     #[error(
@@ -95,6 +101,11 @@ pub fn write(
     let tokens = tokenizer.map_or_else(Vec::new, Tokenizer::token_bytes);
     if let Some(id) = (vocab..tokens.len()).find(|id| !tokens[*id].is_empty()) {
         return Err(CHeaderError::ForeignTokenizer { id, vocab });
+    }
+    let mut singles = crate::params::all(&model.config).into_iter();
+    let single = |p: &Param| matches!(&p.kind, ParamKind::Matrix(m) if m.mode == QuantMode::F32);
+    if let Some(p) = singles.find(single) {
+        return Err(CHeaderError::Single { name: p.name });
     }
     let mut data = arrays::Arrays::default();
     data.model(&model, context)?;

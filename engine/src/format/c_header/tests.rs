@@ -10,6 +10,7 @@ use super::*;
 use crate::backend::cpu::CpuBackend;
 use crate::board::tests::{cases, file};
 use crate::board::{self, State};
+use crate::config::{LayerMode, ModelConfig};
 use crate::format::{Dense, Encoding, MemorySource, Metadata, OneBit, Packing, encode};
 use crate::{infer, params};
 
@@ -330,6 +331,18 @@ fn what_c_cannot_hold_is_refused() {
     assert!(e.to_string().contains("another model"), "{e}");
     let e = write(&bytes[..100], None, &options("m", None, Cache::F32)).unwrap_err();
     assert!(e.to_string().contains("100"), "{e}");
+    let mut map = config.bit_map();
+    map.layer_modes[1] = LayerMode::Whole(QuantMode::F32);
+    let single = ModelConfig {
+        layer_bit_map: Some(map),
+        ..config
+    };
+    let bytes = file(&single, Packing::Ternary2, 3);
+    let e = write(&bytes, None, &options("m", None, Cache::F32)).unwrap_err();
+    assert!(
+        e.to_string().contains("layers.1.self_attn.q_proj") && e.to_string().contains("f32"),
+        "{e}"
+    );
 }
 
 #[test]

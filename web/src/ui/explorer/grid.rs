@@ -18,6 +18,7 @@ fn row_label(cell: Cell) -> String {
 
 pub fn mode_label(mode: QuantMode) -> &'static str {
     match mode {
+        QuantMode::F32 => "32-bit float",
         QuantMode::F16 => "16-bit float",
         QuantMode::EightBit => "8-bit",
         QuantMode::Ternary => "ternary",

@@ -52,7 +52,7 @@ fn ModeChoice(cell: Cell) -> impl IntoView {
             .is_some_and(|model| model.config.tie_word_embeddings)
     });
     let mode = move || e.map.with(|map| map.as_ref().map(|map| cell.mode(map)));
-    let options = QuantMode::ALL.map(|option| {
+    let options = QuantMode::CHOICES.map(|option| {
         view! {
             <label>
                 <input
@@ -101,7 +101,7 @@ fn Opened(weights: Arc<Weights>) -> impl IntoView {
         <Shares weights=weights.clone() />
         <Viewer weights=weights.clone() />
         {(weights.scales.len() > 1).then(|| view! { <Histogram title="Scales" values=weights.scales.clone() /> })}
-        {matches!(weights.mode, QuantMode::F16 | QuantMode::EightBit).then(|| {
+        {(!matches!(weights.mode, QuantMode::Ternary | QuantMode::Binary)).then(|| {
             let values = super::picture::values(&weights);
             view! { <Histogram title="Weights" values /> }
         })}

@@ -81,7 +81,7 @@ pub fn pixels(weights: &Weights, other: Option<&Weights>, palette: &Palette) -> 
     let most = match weights.mode {
         QuantMode::Ternary | QuantMode::Binary => 1.0,
         QuantMode::EightBit => 127.0,
-        QuantMode::F16 => values(weights)
+        QuantMode::F32 | QuantMode::F16 => values(weights)
             .iter()
             .fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs())),
     };

@@ -33,7 +33,7 @@ struct Case {
     group: usize,
     data: Vec<u8>,
     scales: Vec<f32>,
-    /// `[OUT, in_dim]`; F16 weights exactly, codes otherwise.
+    /// `[OUT, in_dim]`; float weights exactly, codes otherwise.
     plain: Vec<f64>,
 }
 
@@ -43,12 +43,15 @@ impl Case {
         let mut tile = TileWriter::new(mode, OUT, in_dim);
         let mut plain = Vec::new();
         for row in 0..OUT {
-            if mode == QuantMode::F16 {
+            if mode == QuantMode::F32 {
+                let values: Vec<f32> = (0..in_dim).map(|_| noise.float()).collect();
+                tile.row_floats(row, bytemuck::cast_slice(&values));
+                plain.extend(values.iter().map(|v| f64::from(*v)));
+            } else if mode == QuantMode::F16 {
                 let values: Vec<half::f16> = (0..in_dim)
                     .map(|_| half::f16::from_f32(noise.float()))
                     .collect();
-                let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-                tile.row_f16(row, &bytes);
+                tile.row_floats(row, bytemuck::cast_slice(&values));
                 plain.extend(values.iter().map(|v| v.to_f64()));
             } else {
                 let codes: Vec<i8> = (0..in_dim)
@@ -70,7 +73,7 @@ impl Case {
             in_dim,
             group,
             data: tile.finish(),
-            scales: if mode == QuantMode::F16 {
+            scales: if !mode.is_quantized() {
                 Vec::new()
             } else {
                 scales
@@ -92,7 +95,7 @@ impl Case {
 
     fn weight(&self, row: usize, col: usize) -> f64 {
         let scale = match self.mode {
-            QuantMode::F16 => 1.0,
+            QuantMode::F32 | QuantMode::F16 => 1.0,
             _ => f64::from(self.scales[row * (self.in_dim / self.group) + col / self.group]),
         };
         scale * self.plain[row * self.in_dim + col]
@@ -123,7 +126,7 @@ impl Case {
 
     fn check(&self, rows: usize) {
         let mut noise = Noise(rows as u64);
-        if self.mode != QuantMode::F16 {
+        if self.mode.is_quantized() {
             let stride = act_stride(self.in_dim);
             let mut codes = vec![0i8; rows * stride];
             for line in codes.chunks_exact_mut(stride) {
@@ -163,7 +166,9 @@ impl Case {
 fn every_mode_and_scale_gives_the_sum() {
     for in_dim in [320, 384, 640] {
         for rows in [1, 3, 5, 65] {
-            Case::new(QuantMode::F16, in_dim, in_dim, None).check(rows);
+            for mode in [QuantMode::F32, QuantMode::F16] {
+                Case::new(mode, in_dim, in_dim, None).check(rows);
+            }
             for mode in [QuantMode::EightBit, QuantMode::Ternary, QuantMode::Binary] {
                 for one_scale in [Some(1.0), Some(0.37), None] {
                     Case::new(mode, in_dim, in_dim, one_scale).check(rows);
@@ -195,7 +200,9 @@ fn wide_and_ragged_rows_give_the_sum() {
     for mode in [QuantMode::Ternary, QuantMode::Binary] {
         Case::new(mode, 512, 256, None).check(4);
     }
-    Case::new(QuantMode::F16, 33, 33, None).check(2);
+    for mode in [QuantMode::F32, QuantMode::F16] {
+        Case::new(mode, 33, 33, None).check(2);
+    }
 }
 
 #[test]

@@ -98,13 +98,9 @@ fn contents(program: &Program, vocab: usize) -> Vec<Vec<u8>> {
     for w in weights(program) {
         let mut writer = TileWriter::new(w.mode, w.out_dim, w.in_dim);
         for row in 0..w.out_dim {
-            if w.mode == QuantMode::F16 {
-                let row_values: Vec<f16> = noise
-                    .floats(w.in_dim, 0.3)
-                    .into_iter()
-                    .map(f16::from_f32)
-                    .collect();
-                writer.row_f16(row, bytemuck::cast_slice(&row_values));
+            if !w.mode.is_quantized() {
+                let values = noise.floats(w.in_dim, 0.3);
+                writer.row_floats(row, &float_bytes(w.mode, &values));
             } else {
                 writer.row(row, &noise.codes(w.mode, w.in_dim));
             }

@@ -194,7 +194,7 @@ fn float_products_follow_f64() {
         for mode in QuantMode::ALL {
             for (out_dim, in_dim) in SHAPES {
                 for rows_n in [1, 3, 65] {
-                    let group = if in_dim == 640 && mode != QuantMode::F16 {
+                    let group = if in_dim == 640 && mode.is_quantized() {
                         128
                     } else {
                         in_dim
@@ -232,27 +232,22 @@ fn float_products_follow_f64() {
 
 /// The weight of a product and its values.
 fn float_weight(p: &Product, case: &mut Case) -> (Weight, Vec<Vec<f64>>) {
-    if p.mode == QuantMode::F16 {
+    if !p.mode.is_quantized() {
         let mut noise = Noise(5);
-        let rows: Vec<Vec<f16>> = (0..p.out_dim)
-            .map(|_| {
-                noise
-                    .floats(p.in_dim, 1.0)
-                    .into_iter()
-                    .map(f16::from_f32)
-                    .collect()
-            })
+        let mut value = || match p.mode {
+            QuantMode::F32 => noise.unit(),
+            _ => f16::from_f32(noise.unit()).to_f32(),
+        };
+        let rows: Vec<Vec<f32>> = (0..p.out_dim)
+            .map(|_| (0..p.in_dim).map(|_| value()).collect())
             .collect();
         let weight = Weight {
-            data: case.f16(&rows),
+            data: case.floats(p.mode, &rows),
             scales: None,
             ..p.weight_shape()
         };
-        let values = rows
-            .iter()
-            .map(|row| row.iter().map(|v| v.to_f64()).collect())
-            .collect();
-        return (weight, values);
+        let wide = |row: &Vec<f32>| row.iter().map(|v| f64::from(*v)).collect();
+        return (weight, rows.iter().map(wide).collect());
     }
     let groups = p.in_dim / p.group;
     let values = p
@@ -373,7 +368,7 @@ fn matrices_beyond_the_binding_limit_are_bound_in_parts() {
 fn large_vocabularies_are_looked_up_and_multiplied_in_parts() {
     let (vocab, dim) = (128_256, 40);
     with_gpu(|gpu| {
-        for mode in [QuantMode::F16, QuantMode::EightBit] {
+        for mode in [QuantMode::F32, QuantMode::F16, QuantMode::EightBit] {
             let p = Product::new(mode, 1, vocab, dim, dim, Fill::Noise);
             let x = Noise(3).floats(3 * dim, 2.0);
             let ids = [0u32, 31_999, 64_000, 128_255];

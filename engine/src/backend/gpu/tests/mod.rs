@@ -101,12 +101,14 @@ impl Case {
         self.bytes(elem, writer.finish())
     }
 
-    fn f16(&mut self, rows: &[Vec<f16>]) -> BufferId {
-        let mut writer = TileWriter::new(QuantMode::F16, rows.len(), rows[0].len());
+    /// A float weight's data; `rows` hold values that its mode has.
+    fn floats(&mut self, mode: QuantMode, rows: &[Vec<f32>]) -> BufferId {
+        let mut writer = TileWriter::new(mode, rows.len(), rows[0].len());
         for (r, row) in rows.iter().enumerate() {
-            writer.row_f16(r, bytemuck::cast_slice(row));
+            writer.row_floats(r, &float_bytes(mode, row));
         }
-        self.bytes(Elem::F16, writer.finish())
+        let (elem, _) = crate::quant::tile::data_len(mode, rows.len(), rows[0].len());
+        self.bytes(elem, writer.finish())
     }
 
     /// A zeroed buffer for a result.
@@ -173,6 +175,17 @@ fn at(pos: usize, rows: usize) -> Knobs {
 /// Repeatable noise.
 struct Noise(u64);
 
+/// A row of a float weight as its mode stores it.
+fn float_bytes(mode: QuantMode, row: &[f32]) -> Vec<u8> {
+    match mode {
+        QuantMode::F32 => bytemuck::cast_slice(row).to_vec(),
+        _ => {
+            let halves: Vec<f16> = row.iter().map(|v| f16::from_f32(*v)).collect();
+            bytemuck::cast_slice(&halves).to_vec()
+        }
+    }
+}
+
 impl Noise {
     fn next(&mut self) -> u64 {
         self.0 = self
@@ -196,7 +209,7 @@ impl Noise {
             .map(|_| match mode {
                 QuantMode::Ternary => (self.next() % 3) as i8 - 1,
                 QuantMode::Binary => (self.next() % 2) as i8 * 2 - 1,
-                QuantMode::EightBit | QuantMode::F16 => (self.next() % 255) as i8 as i16 as i8,
+                _ => (self.next() % 255) as i8 as i16 as i8,
             })
             .map(|c| c.max(-127))
             .collect()

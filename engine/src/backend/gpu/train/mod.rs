@@ -154,8 +154,8 @@ fn fake_quant_weight(
         QuantMode::Ternary => "TERNARY",
         QuantMode::Binary if quant.centered => "CENTERED",
         QuantMode::Binary => "BINARY",
-        QuantMode::F16 => {
-            return Err(unsupported(op, "F16 weights are used as they are".into()));
+        QuantMode::F32 | QuantMode::F16 => {
+            return Err(unsupported(op, "float weights are used as they are".into()));
         }
     };
     let (latent, out) = (memory.bind(latent)?, memory.bind(out)?);

@@ -1,0 +1,3 @@
+// Matrix product: f32 weights, f32 activations.
+#import "lib/weights/f32.wgsl"
+#import "lib/float_gemm.wgsl"
