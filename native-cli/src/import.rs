@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use ternary_core::config::QuantMode;
 use ternary_core::import::{Input, Options, Report, import};
 use ternary_core::platform::{FileSink, FileSource, cache_folder};
 
-use crate::args::{Activations, Head, Import};
+use crate::args::{Activations, Import};
 use crate::download::{Hub, NotFound};
 use crate::output::{self, outln};
 use crate::progress;
