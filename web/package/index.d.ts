@@ -4,7 +4,7 @@
 export type Device = "auto" | "cpu" | "gpu";
 
 export interface Progress {
-  phase: "download" | "load";
+  phase: "download" | "import" | "load";
   /** Bytes. */
   loaded: number;
   /** 0 where the server does not say. */
@@ -15,6 +15,13 @@ export interface LoadOptions {
   device?: Device;
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
+}
+
+export interface ImportOptions extends LoadOptions {
+  /** What the model is called among those kept in the browser: the first file's name where it is not given. */
+  name?: string;
+  /** Precision of embedding and head: "eightbit" is smaller and faster. */
+  head?: "f16" | "eightbit";
 }
 
 export interface ModelInfo {
@@ -179,6 +186,12 @@ export class Engine {
    * where it ended after an interruption.
    */
   static load(source: string | File | Blob, options?: LoadOptions): Promise<Engine>;
+
+  /**
+   * Makes a `.1bit` of a published model and loads it: a GGUF file, or the files of a Hugging Face folder (configuration,
+   * tokenizer, safetensors). It is kept in the browser; files that were imported before are not imported again.
+   */
+  static import(files: File | Iterable<File>, options?: ImportOptions): Promise<Engine>;
 
   readonly model: ModelInfo;
 

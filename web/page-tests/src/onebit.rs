@@ -107,6 +107,29 @@ pub fn finetune(
         .collect()
 }
 
+/// A `.1bit` as these flags say: `--format gguf` or `hf`.
+pub fn export(model: &Path, output: &Path, flags: &[(&str, &str)]) -> Result<()> {
+    let mut command = Onebit::new("export")?
+        .with("--model", model)
+        .with("--output", output);
+    for (flag, value) in flags {
+        command = command.with(flag, value);
+    }
+    command.run()?;
+    Ok(())
+}
+
+/// What `onebit import` makes of a published model.
+pub fn import(input: &Path, head: &str) -> Result<PathBuf> {
+    let output = root().join("target/page-tests/imported.1bit");
+    Onebit::new("import")?
+        .with("--input", input)
+        .with("--output", &output)
+        .with("--head", head)
+        .run()?;
+    Ok(output)
+}
+
 /// A code of a matrix in a `.1bit`.
 pub fn code(model: &Path, matrix: &str, row: usize, column: usize) -> Result<i8> {
     let source = FileSource::open(model)?;

@@ -6,8 +6,11 @@
 
 mod access;
 mod agreement;
+mod bench;
 mod chat;
 mod explorer;
+mod fixtures;
+mod import;
 mod loading;
 mod look;
 mod misdeeds;
