@@ -207,6 +207,9 @@ export class Engine {
     create(options: TextOptions & { stream?: false }): Promise<Completion>;
   };
 
+  /** Logits after each of these tokens, row by row: as many as the vocabulary has tokens for each. */
+  logits(ids: Iterable<number>): Promise<Float32Array>;
+
   /** Looks into the model and changes its precision. */
   bitmap(): BitMap;
 

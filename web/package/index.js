@@ -101,6 +101,10 @@ export class Engine {
     };
   }
 
+  logits(ids) {
+    return this.#work({ type: "logits", ids: Array.from(ids) }, ({ values }) => values && new Float32Array(values.slice().buffer));
+  }
+
   /** Aborting ends it early; what it learnt until then is there all the same. */
   async finetune({ text, rank, alpha = rank && 2 * rank, steps, learning_rate, batch_size, seq_len, seed, onPoint, onSample, signal }) {
     const lora = rank ? { rank, alpha } : undefined;

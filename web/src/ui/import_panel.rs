@@ -72,7 +72,7 @@ fn describe(survey: &Survey, head: QuantMode) -> String {
     let size = survey.sizes.iter().find(|(mode, _)| *mode == head);
     let mut text = format!(
         "Found {}: {} parameters in {} layers of {}, {} matrices, vocabulary {}, context {}. \
-         Becomes a .1bit of {}, kept in this browser, in place of the loaded model.",
+         Becomes a .1bit of {}, which is kept in this browser and loaded.",
         survey.architecture,
         figures::count(survey.parameters),
         config.num_layers,

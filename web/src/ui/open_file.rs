@@ -8,8 +8,8 @@ use super::use_app;
 #[component]
 pub fn OpenFile() -> impl IntoView {
     view! {
-        <Pick id="open-file" label="Open a model file" folder=false />
-        <Pick id="open-folder" label="Import a folder" folder=true />
+        <Pick id="open-file" label="Open a file" folder=false />
+        <Pick id="open-folder" label="Open a folder" folder=true />
     }
 }
 

@@ -238,8 +238,8 @@ impl AppState {
             Event::TunePoint { point } => self.tuner.points.update(|all| all.push(point)),
             Event::TuneSample { sample } => self.tuner.samples.update(|all| all.push(sample)),
             Event::TuneChanges { changes, .. } => self.tuner.changes.set(changes),
-            // The worker keeps it.
-            Event::TuneState { .. } => {}
+            // The worker keeps the one; this page never asks for the other.
+            Event::TuneState { .. } | Event::Logits { .. } => {}
             // The rest ends a request.
             Event::Loaded { model } => {
                 self.answered();
