@@ -55,13 +55,13 @@ fn imported(input: &Input, options: &Options) -> Result<(Vec<u8>, Report), Impor
 }
 
 /// As [`imported`], with the checkpoint changed in between.
-fn imported_wrongly(input: &Input, spoil: impl Fn(&mut checkpoint::Checkpoint)) -> Vec<u8> {
+fn imported_wrongly(input: &Input, spoil: impl Fn(&mut Checkpoint)) -> Vec<u8> {
     let mut sink = MemorySink::default();
     pollster::block_on(async {
         let mut checkpoint = hf::open(input).await.unwrap();
         spoil(&mut checkpoint);
         let plan = plan::plan(&checkpoint, &Options::default()).await.unwrap();
-        let metadata = crate::format::Metadata {
+        let metadata = Metadata {
             config: plan.config.clone(),
             ..Default::default()
         };

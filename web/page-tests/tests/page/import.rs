@@ -256,10 +256,7 @@ fn an_import_can_be_given_up() -> Result<()> {
             page.evaluate("document.querySelector('.notice')")?
                 .is_null()
         );
-        page.wait_for(
-            &format!("document.querySelectorAll('#kept li').length == 1"),
-            START,
-        )?;
+        page.wait_for("document.querySelectorAll('#kept li').length == 1", START)?;
         ensure!(page.evaluate(STORED)? == 1, "something is left");
     }
     // A visit that ends in the middle leaves nothing either.
