@@ -4,7 +4,7 @@
 export type Device = "auto" | "cpu" | "gpu";
 
 export interface Progress {
-  phase: "download" | "load";
+  phase: "download" | "import" | "load";
   /** Bytes. */
   loaded: number;
   /** 0 where the server does not say. */
@@ -15,6 +15,13 @@ export interface LoadOptions {
   device?: Device;
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
+}
+
+export interface ImportOptions extends LoadOptions {
+  /** What the model is called among those kept in the browser: the first file's name where it is not given. */
+  name?: string;
+  /** Precision of embedding and head: "eightbit" is smaller and faster. */
+  head?: "f16" | "eightbit";
 }
 
 export interface ModelInfo {
@@ -182,6 +189,12 @@ export class Engine {
    */
   static load(source: string | File | Blob, options?: LoadOptions): Promise<Engine>;
 
+  /**
+   * Makes a `.1bit` of a published model and loads it: a GGUF file, or the files of a Hugging Face folder (configuration,
+   * tokenizer, safetensors). It is kept in the browser; files that were imported before are not imported again.
+   */
+  static import(files: File | Iterable<File>, options?: ImportOptions): Promise<Engine>;
+
   readonly model: ModelInfo;
 
   readonly chat: {
@@ -195,6 +208,9 @@ export class Engine {
     create(options: TextOptions & { stream: true }): Promise<AsyncIterable<Completion>>;
     create(options: TextOptions & { stream?: false }): Promise<Completion>;
   };
+
+  /** Logits after each of these tokens, row by row: as many as the vocabulary has tokens for each. */
+  logits(ids: Iterable<number>): Promise<Float32Array>;
 
   /** Looks into the model and changes its precision. */
   bitmap(): BitMap;

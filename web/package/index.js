@@ -58,17 +58,30 @@ export class Engine {
   #place;
   #workshop = null;
 
-  constructor() {
-    this.#start(new Worker(new URL("./worker-start.js", import.meta.url), { type: "module" }));
+  constructor(workshop = false) {
+    this.#start(workshop ? workshop_worker() : new Worker(new URL("./worker-start.js", import.meta.url), { type: "module" }));
+    if (workshop) this.#workshop = Promise.resolve();
     this.model = null;
     this.chat = { completions: { create: (options) => this.#create(options, "chat") } };
     this.completions = { create: (options) => this.#create(options, "text") };
   }
 
-  static async load(source, { device = "auto", onProgress, signal } = {}) {
-    const engine = new Engine();
+  static load(source, options = {}) {
+    return Engine.#open(new Engine(), () => place(source), options);
+  }
+
+  /** The larger worker does it, and stays: one that talks would have to load the model again. */
+  static import(files, { name, head = "f16", ...options } = {}) {
+    const all = Array.from(files instanceof File ? [files] : files);
+    const stem = name ?? all[0]?.name.replace(/\.[^.]*$/, "") ?? "model";
+    const engine = new Engine(true);
+    const request = { Task: { Import: { files: { name: stem, files: all }, head } } };
+    return Engine.#open(engine, () => engine.#imported(request, options), options);
+  }
+
+  static async #open(engine, find, { device = "auto", onProgress, signal }) {
     try {
-      engine.#place = [place(source), device];
+      engine.#place = [await find(), device];
       engine.model = await engine.#loaded(...engine.#place, onProgress, signal);
       return engine;
     } catch (problem) {
@@ -86,6 +99,10 @@ export class Engine {
       export: (map = this.model.bitMap) => run({ type: "export", map }, file),
       adopt: async (map) => (this.model = await run({ type: "adopt", map }, ({ model }) => model)),
     };
+  }
+
+  logits(ids) {
+    return this.#work({ type: "logits", ids: Array.from(ids) }, ({ values }) => values && new Float32Array(values.slice().buffer));
   }
 
   /** Aborting ends it early; what it learnt until then is there all the same. */
@@ -132,7 +149,7 @@ export class Engine {
   #enter() {
     if (!this.#workshop) {
       // In its turn: what was asked before is answered before.
-      const move = () => this.#start(new Worker(new URL("./worker-start.js#workshop", import.meta.url), { type: "module" }));
+      const move = () => this.#start(workshop_worker());
       this.#jobs.push({ move, fail() {} });
       this.#workshop = this.#loaded(...this.#place);
     }
@@ -150,6 +167,18 @@ export class Engine {
   close() {
     this.#die("it was closed");
     this.#worker.terminate();
+  }
+
+  /** The place of what became of a published model. */
+  #imported(request, { onProgress, signal }) {
+    return new Promise((resolve, reject) => {
+      this.#do(request, "Cancel", signal, reject, (report) => {
+        if (report === "Cancelled") return reject(signal.reason), true;
+        if (report.Importing) onProgress?.({ phase: "import", loaded: report.Importing.done, total: report.Importing.total });
+        if (report.Event?.type === "error") return reject(new Error(report.Event.message)), true;
+        if (report.Imported) return resolve({ Stored: report.Imported }), true;
+      });
+    });
   }
 
   #loaded(source, device, onProgress, signal) {
@@ -246,7 +275,13 @@ function words(request) {
     return Object.keys(fields).length ? { [type]: fields } : type;
   };
   const command = (kind) => request[kind] && { [kind]: spoken(request[kind]) };
-  return command("Run") ?? command("Work") ?? request;
+  const work = command("Work");
+  return command("Run") ?? (work ? { Task: work } : request);
+}
+
+/** Bundlers look for these very words. */
+function workshop_worker() {
+  return new Worker(new URL("./worker-start.js#workshop", import.meta.url), { type: "module" });
 }
 
 /** A file to be saved, of the event that brings one. */

@@ -23,7 +23,12 @@ pub async fn text(file: &Blob) -> Result<String, String> {
 pub fn save(name: &str, bytes: &[u8]) -> Result<(), String> {
     let parts = Array::of1(&Uint8Array::from(bytes));
     let blob = Blob::new_with_u8_array_sequence(&parts).map_err(describe)?;
-    let url = Url::create_object_url_with_blob(&blob).map_err(describe)?;
+    save_blob(name, &blob)
+}
+
+/// The same of bytes that stay where they are.
+pub fn save_blob(name: &str, blob: &Blob) -> Result<(), String> {
+    let url = Url::create_object_url_with_blob(blob).map_err(describe)?;
     let document = web_sys::window().and_then(|window| window.document());
     let anchor = document
         .ok_or("there is no page")?

@@ -4,17 +4,33 @@
 //! worker itself can fail.
 
 use serde::{Deserialize, Serialize};
+use ternary_core::config::QuantMode;
+use ternary_core::import::Survey;
 use ternary_core::session::{Command, DeviceChoice, Event, Work};
 
 /// From the page to the worker. A request that arrives while another runs waits, except `Stop`.
+///
+/// `T` is what a worker understands of [`Task`]: one that only talks does without the code that reads it.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Request {
+pub enum Request<T = Task> {
     Load {
         source: Source,
         device: DeviceChoice,
     },
     Run(Command),
     /// Understood by the workshop's worker alone.
+    Task(T),
+    /// End the running reply after its current token.
+    Stop,
+    /// Give up the load or import under way. What has arrived of a download stays for the next attempt; of an import nothing stays.
+    Cancel,
+    /// About the models kept in this browser; done at once, beside whatever else runs.
+    Shelf(ShelfRequest),
+}
+
+/// What changes models.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Task {
     Work(Work),
     /// Open a file beside the loaded model.
     Compare {
@@ -24,12 +40,14 @@ pub enum Request {
     RestoreTune,
     /// Forget the fine-tuning that the browser keeps.
     ForgetTune,
-    /// End the running reply after its current token.
-    Stop,
-    /// Give up the load under way. What has arrived of a download stays for the next attempt.
-    Cancel,
-    /// About the models kept in this browser; done at once, beside whatever else runs.
-    Shelf(ShelfRequest),
+    /// Look at a published model. Answered by `Report::Surveyed`.
+    Survey(Files),
+    /// Make a published model one of those kept in this browser. Answered by `Report::Imported`.
+    Import {
+        files: Files,
+        /// Of embedding and head.
+        head: QuantMode,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,7 +59,24 @@ pub enum ShelfRequest {
         id: String,
         name: String,
     },
+    /// Answered by `Report::Save`, too.
+    Save {
+        id: String,
+        name: String,
+    },
 }
+
+/// The files of a published model.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Files {
+    /// What the model is to be called.
+    pub name: String,
+    pub files: Vec<Handle>,
+}
+
+/// A file as a handle: its bytes stay where they are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Handle(#[serde(with = "serde_wasm_bindgen::preserve")] pub web_sys::File);
 
 /// Where a model comes from. A file crosses as a handle; its bytes stay where they are until the worker reads them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -116,7 +151,7 @@ pub enum Report {
     },
     /// No model comes with this page.
     NothingShipped,
-    /// The load under way was given up on request.
+    /// The load or import under way was given up on request.
     Cancelled,
     /// The load under way could not get its file; another attempt goes on where this one ended.
     Unreachable(String),
@@ -126,6 +161,23 @@ pub enum Report {
         url: String,
     },
     Shelf(Shelf),
+    /// A kept model, to be saved as a file of the reader's.
+    Save {
+        name: String,
+        file: Handle,
+    },
+    Surveyed(Box<Survey>),
+    /// Bytes of the `.1bit` written so far.
+    Importing {
+        done: u64,
+        total: u64,
+        tensor: String,
+    },
+    /// It is kept now.
+    Imported {
+        id: String,
+        name: String,
+    },
     /// What was asked of the kept models could not be done.
     ShelfFailed(String),
     Event(Event),

@@ -5,6 +5,7 @@
     reason = "a command whose whole output is what it prints"
 )]
 
+mod bench;
 mod bundle;
 mod check;
 mod package;
@@ -29,6 +30,7 @@ cargo xtask <command>
   build-web                  the release page in dist/, within its size budget
   package                    the engine for other pages, as an npm package in target/package/
   ci                         check, then test
+  bench-wllama MODEL.gguf    decoding in a page, beside llama.cpp in WebAssembly (npm's wllama): CPU, one thread each
   shipped-text SHARED OUT    the training text of the shipped model, from SHARED/data
   help                       this text
 
@@ -53,7 +55,7 @@ fn dispatch() -> Result<()> {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", [].as_slice()),
     };
-    if !matches!(command, "serve" | "shipped-text") && !rest.is_empty() {
+    if !matches!(command, "serve" | "shipped-text" | "bench-wllama") && !rest.is_empty() {
         bail!("`{command}` takes no arguments, found `{}`", rest.join(" "));
     }
     match command {
@@ -67,6 +69,10 @@ fn dispatch() -> Result<()> {
         "shipped-text" => match rest {
             [shared, out] => shipped_text::run(shared.as_ref(), out.as_ref()),
             _ => bail!("usage: cargo xtask shipped-text SHARED OUT"),
+        },
+        "bench-wllama" => match rest {
+            [gguf] => bench::beside_wllama(gguf.as_ref()),
+            _ => bail!("usage: cargo xtask bench-wllama MODEL.gguf"),
         },
         "help" | "--help" | "-h" => {
             print!("{HELP}");

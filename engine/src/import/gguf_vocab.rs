@@ -1,6 +1,6 @@
 //! A GGUF file's vocabulary as a `tokenizer.json`: byte-level BPE (`gpt2`) with its pre-tokenizers, and SentencePiece's BPE (`llama`).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
@@ -100,9 +100,9 @@ impl Vocabulary<'_> {
         self.kinds.get(id).copied().unwrap_or(NORMAL)
     }
 
-    /// Token → id. Of two tokens with one text the first is kept, as the second can never be written.
-    fn ids(&self) -> HashMap<&str, usize> {
-        let mut ids = HashMap::new();
+    /// Token → id, in an order that is always the same. Of two tokens with one text the first is kept, as the second can never be written.
+    fn ids(&self) -> BTreeMap<&str, usize> {
+        let mut ids = BTreeMap::new();
         for (id, token) in self.tokens.iter().enumerate() {
             ids.entry(token.as_str()).or_insert(id);
         }

@@ -44,7 +44,8 @@ async fn json(input: &Input, name: &str) -> Result<Option<Value>, ImportError> {
 pub(super) async fn open(input: &Input) -> Result<Checkpoint<'_>, ImportError> {
     let config_json = json(input, CONFIG).await?.ok_or_else(|| {
         ImportError::Input(format!(
-            "{CONFIG} is missing; a model's folder has it beside its safetensors, and a GGUF file needs none"
+            "{CONFIG} is missing ({}); a model's folder has it beside its safetensors, and a GGUF file needs none",
+            input.listed()
         ))
     })?;
     let (sources, found) = tensors(input).await?;
@@ -145,9 +146,10 @@ async fn tensors(
             (Some(source), _) => vec![("model.safetensors", source)],
             (None, found) if found.len() == 1 => found,
             (None, found) if found.is_empty() => {
-                return Err(ImportError::Input(
-                    "there is no .safetensors file and no .gguf file here; other formats are not supported".into(),
-                ));
+                return Err(ImportError::Input(format!(
+                    "there is no .safetensors file and no .gguf file ({}); other formats are not supported",
+                    input.listed()
+                )));
             }
             (None, found) => {
                 let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();

@@ -20,8 +20,18 @@ pub(crate) use storage::Storage;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{ConfigError, ModelConfig, QuantMode};
-use crate::format::{ByteSink, ByteSource, FormatError, Packing, Writer};
+use crate::format::{ByteSink, ByteSource, FormatError, Metadata, Packing, Writer, encoded_len};
+use checkpoint::Checkpoint;
+use plan::Plan;
+
+/// Ternary codes stay the two bits they mostly come in.
+const PACKING: Packing = Packing::Ternary2;
+
+/// Names of files that a message tells at most.
+const LISTED: usize = 6;
 
 /// Why a model cannot be imported.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +75,20 @@ impl Input {
 
     fn get(&self, name: &str) -> Option<&dyn ByteSource> {
         self.files.get(name).map(AsRef::as_ref)
+    }
+
+    /// What is here, for messages.
+    fn listed(&self) -> String {
+        let names: Vec<&str> = self.files.keys().map(String::as_str).collect();
+        match names.as_slice() {
+            [] => "no file is here".into(),
+            [first @ .., _] if first.len() >= LISTED => format!(
+                "{} files are here: {}, …",
+                names.len(),
+                names[..LISTED].join(", ")
+            ),
+            all => format!("here: {}", all.join(", ")),
+        }
     }
 
     fn ending(&self, end: &str) -> Vec<(&str, &dyn ByteSource)> {
@@ -129,6 +153,42 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
+/// What an import would make, found without writing anything.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Survey {
+    /// As the file calls it: `bitnet`, `llama`, …
+    pub architecture: String,
+    pub parameters: usize,
+    pub config: ModelConfig,
+    /// Bytes of the `.1bit`, by the mode of embedding and head.
+    pub sizes: Vec<(QuantMode, u64)>,
+    /// What a user should know: no tokenizer, say.
+    pub warnings: Vec<String>,
+}
+
+/// Look at the model of `input`: everything is checked that can be without reading every weight.
+///
+/// # Errors
+/// What is damaged, missing or not supported, by name.
+pub async fn survey(input: &Input, options: &Options) -> Result<Survey, ImportError> {
+    let (checkpoint, plan, mut metadata) = prepare(input, options).await?;
+    let mut sizes = Vec::new();
+    for head in [QuantMode::F16, QuantMode::EightBit] {
+        if let Some(map) = &mut metadata.config.layer_bit_map {
+            (map.embedding, map.lm_head) = (head, head);
+        }
+        sizes.push((head, encoded_len(&metadata, PACKING)?));
+    }
+    Ok(Survey {
+        architecture: checkpoint.architecture,
+        parameters: plan.config.parameter_count(),
+        config: plan.config,
+        sizes,
+        warnings: checkpoint.warnings,
+    })
+}
+
 /// Read the model of `input` and write it as a `.1bit`.
 ///
 /// # Errors
@@ -139,6 +199,22 @@ pub async fn import(
     sink: &mut dyn ByteSink,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, ImportError> {
+    let (checkpoint, plan, metadata) = prepare(input, options).await?;
+    let mut writer = Writer::new(sink, metadata, PACKING)?;
+    convert::convert(&checkpoint, &plan, &mut writer, progress).await?;
+    Ok(Report {
+        bytes: writer.finish().await?,
+        architecture: checkpoint.architecture,
+        config: plan.config,
+        warnings: checkpoint.warnings,
+    })
+}
+
+/// The model as its files describe it, what becomes of it, and what the `.1bit` says of it.
+async fn prepare<'a>(
+    input: &'a Input,
+    options: &Options,
+) -> Result<(Checkpoint<'a>, Plan, Metadata), ImportError> {
     let ggufs = input.ending(".gguf");
     let mut checkpoint = match ggufs.as_slice() {
         _ if input.get(hf_config::CONFIG).is_some() => hf::open(input).await?,
@@ -154,18 +230,9 @@ pub async fn import(
         }
     };
     let plan = plan::plan(&checkpoint, options).await?;
-    let config = plan.config.clone();
-    let metadata = std::mem::take(&mut checkpoint.metadata);
-    let metadata = crate::format::Metadata {
-        config: config.clone(),
-        ..metadata
+    let metadata = Metadata {
+        config: plan.config.clone(),
+        ..std::mem::take(&mut checkpoint.metadata)
     };
-    let mut writer = Writer::new(sink, metadata, Packing::Ternary2)?;
-    convert::convert(&checkpoint, &plan, &mut writer, progress).await?;
-    Ok(Report {
-        bytes: writer.finish().await?,
-        architecture: checkpoint.architecture,
-        config,
-        warnings: checkpoint.warnings,
-    })
+    Ok((checkpoint, plan, metadata))
 }

@@ -6,7 +6,7 @@ use super::checkpoint::{Checkpoint, SourceTensor};
 use super::storage::{Span, Storage};
 use super::{ImportError, Options};
 use crate::config::{LayerBitMap, LayerMode, MatrixModes, ModelConfig, QuantMode, WeightScale};
-use crate::params::{self, Matrix, ParamKind};
+use crate::params::{self, ParamKind};
 use crate::quant::is_latent;
 
 /// Weights looked at a time for being ternary already.
@@ -207,37 +207,35 @@ fn granularity(
     config: &mut ModelConfig,
     found: &BTreeMap<String, Found>,
 ) -> Result<(), ImportError> {
-    let quantised: Vec<(Matrix, Span)> = params::all(config)
+    let finest = params::all(config)
         .into_iter()
         .filter_map(|p| match p.kind {
             ParamKind::Matrix(m) if is_latent(m.mode) => {
                 let found = found.get(&m.name)?;
                 // What is quantised anew has one scale.
-                let span = if found.mode() == Some(m.mode) {
-                    found.span()
-                } else {
-                    Span::Tensor
-                };
-                Some((m, span))
+                match found.mode() == Some(m.mode) {
+                    true => Some(found.span()),
+                    false => Some(Span::Tensor),
+                }
             }
             _ => None,
         })
-        .collect();
-    let finest = quantised.iter().map(|(_, span)| *span).min();
+        .min();
     config.weight_scale = match finest {
         None | Some(Span::Row) => WeightScale::Row,
         Some(Span::Tensor) => WeightScale::Tensor,
         Some(Span::Group(finest)) => {
-            let fits = |g: &usize| {
-                *g <= finest && quantised.iter().all(|(m, _)| m.cols.is_multiple_of(*g))
-            };
-            config.weight_group_size = GROUPS.into_iter().find(fits).ok_or_else(|| {
-                let widths: BTreeSet<usize> = quantised.iter().map(|(m, _)| m.cols).collect();
-                ImportError::Unsupported {
-                    what: "the width of the matrices".into(),
-                    found: format!("{widths:?}, with scales for every {finest} columns of some"),
-                    supported: "widths that groups of 32 columns divide".into(),
-                }
+            // Groups are of all matrices, whatever they hold.
+            let widths: BTreeSet<usize> = config
+                .matrices()
+                .map(|kind| config.matrix_shape(kind).1)
+                .collect();
+            let fits = |g: &usize| *g <= finest && widths.iter().all(|w| w.is_multiple_of(*g));
+            let group = GROUPS.into_iter().find(fits);
+            config.weight_group_size = group.ok_or_else(|| ImportError::Unsupported {
+                what: "the width of the matrices".into(),
+                found: format!("{widths:?}, with scales for every {finest} columns of some"),
+                supported: "widths that groups of 32 columns divide".into(),
             })?;
             WeightScale::Group
         }

@@ -53,13 +53,13 @@ fn imported(input: &Input, options: &Options) -> Result<(Vec<u8>, Report), Impor
 }
 
 /// As [`imported`], with the checkpoint changed in between.
-fn imported_wrongly(input: &Input, spoil: impl Fn(&mut checkpoint::Checkpoint)) -> Vec<u8> {
+fn imported_wrongly(input: &Input, spoil: impl Fn(&mut Checkpoint)) -> Vec<u8> {
     let mut sink = MemorySink::default();
     pollster::block_on(async {
         let mut checkpoint = hf::open(input).await.unwrap();
         spoil(&mut checkpoint);
         let plan = plan::plan(&checkpoint, &Options::default()).await.unwrap();
-        let metadata = crate::format::Metadata {
+        let metadata = Metadata {
             config: plan.config.clone(),
             ..Default::default()
         };
@@ -211,6 +211,40 @@ fn published_layouts_give_the_logits_of_transformers() {
         assert_eq!(report.config.activation_bits, ternary.then_some(8));
         agrees(name, bytes, &expected_f16(name), cpu());
     });
+}
+
+#[test]
+fn a_survey_tells_what_the_import_makes() {
+    every_fixture(|name, path| {
+        let input = folder(path);
+        let found = pollster::block_on(survey(&input, &Options::default())).unwrap();
+        for (head, bytes) in found.sizes {
+            let options = Options {
+                head,
+                ..Options::default()
+            };
+            let (_, report) = imported(&input, &options).unwrap();
+            assert_eq!(report.bytes, bytes, "{name} with {head}");
+            assert_eq!(report.architecture, found.architecture);
+            assert_eq!(report.warnings, found.warnings);
+        }
+    });
+}
+
+#[test]
+fn what_is_no_model_is_told_with_what_is_here() {
+    let mut input = Input::default();
+    for i in 0..9 {
+        let source = MemorySource::new("notes", Vec::new());
+        input.add(&format!("notes-{i}.bin"), Box::new(source));
+    }
+    let problem = pollster::block_on(survey(&input, &Options::default())).unwrap_err();
+    let message = problem.to_string();
+    assert!(
+        message.contains("9 files are here: notes-0.bin"),
+        "{message}"
+    );
+    assert!(message.contains("config.json is missing"), "{message}");
 }
 
 #[cfg(feature = "gpu")]

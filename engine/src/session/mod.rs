@@ -352,6 +352,14 @@ impl Session {
                 )
                 .await?;
             }
+            Work::Logits { ids } => {
+                let mut values = Vec::new();
+                let mut take = |rows: &[f32]| {
+                    values.extend(rows.iter().flat_map(|v| v.to_le_bytes()));
+                };
+                loaded.model.logits(&ids, &mut take).await?;
+                emit(Event::Logits { values });
+            }
             Work::Export { map } => {
                 loaded.unadapted()?;
                 let bytes = explore::export(loaded, &map).await?;

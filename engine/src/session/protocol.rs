@@ -76,6 +76,8 @@ pub enum Work {
     Weights { name: String, of: Which },
     /// Mean loss of `text` with the model in `map`. Answered by `Measured`.
     Measure { map: LayerBitMap, text: String },
+    /// Logits after each of these tokens, from an empty cache. Answered by `Logits`.
+    Logits { ids: Vec<u32> },
     /// The model's file in another bit-map. Answered by `File`.
     Export { map: LayerBitMap },
     /// Go on with the model in another bit-map. Answered as a load is.
@@ -137,6 +139,11 @@ pub enum Event {
     },
     Measured {
         measured: Box<Measured>,
+    },
+    /// `[tokens, vocabulary]` as little-endian f32.
+    Logits {
+        #[serde(with = "serde_bytes")]
+        values: Vec<u8>,
     },
     /// A file to be saved under `name`.
     File {

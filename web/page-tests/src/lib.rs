@@ -8,6 +8,7 @@ mod devtools;
 pub mod huge;
 pub mod onebit;
 mod page;
+pub mod published;
 mod server;
 pub mod tie;
 
@@ -42,10 +43,10 @@ fn axe() -> Result<PathBuf> {
         return Ok(PathBuf::from(named));
     }
     let folder = root().join("target/axe-core");
-    let files = fs::read_dir(&folder).into_iter().flatten().flatten();
-    files
-        .map(|file| file.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "js"))
+    let versions = fs::read_dir(&folder).into_iter().flatten().flatten();
+    versions
+        .map(|version| version.path().join("axe.min.js"))
+        .find(|script| script.is_file())
         .with_context(|| {
             format!(
                 "no axe-core in {}: `cargo xtask setup` fetches it",

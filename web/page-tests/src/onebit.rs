@@ -4,12 +4,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use ternary_core::format::OneBit;
 use ternary_core::platform::FileSource;
+use ternary_core::session::{DeviceChoice, Event, Session};
 
 use crate::root;
 
@@ -128,6 +130,51 @@ pub fn finetune(
             line["train_loss"].as_f64().context("no loss in a line")
         })
         .collect()
+}
+
+/// A `.1bit` as these flags say: `--format gguf` or `hf`.
+pub fn export(model: &Path, output: &Path, flags: &[(&str, &str)]) -> Result<()> {
+    let mut command = Onebit::new("export")?
+        .with("--model", model)
+        .with("--output", output);
+    for (flag, value) in flags {
+        command = command.with(flag, value);
+    }
+    command.run()?;
+    Ok(())
+}
+
+/// What `onebit import` makes of a published model.
+pub fn import(input: &Path, head: &str) -> Result<PathBuf> {
+    let output = root().join("target/page-tests/imported.1bit");
+    Onebit::new("import")?
+        .with("--input", input)
+        .with("--output", &output)
+        .with("--head", head)
+        .run()?;
+    Ok(output)
+}
+
+/// Logits after the last of these tokens, on the CPU.
+pub fn logits(model: &Path, ids: &[u32]) -> Result<Vec<f32>> {
+    let source = Rc::new(FileSource::open(model)?);
+    let mut session = Session::new();
+    let mut problem = None;
+    let mut emit = |event| {
+        if let Event::Error { message } = event {
+            problem = Some(message);
+        }
+    };
+    pollster::block_on(session.load(source, DeviceChoice::Cpu, &mut emit));
+    if let Some(problem) = problem {
+        bail!("{problem}");
+    }
+    let loaded = session.loaded()?;
+    let vocab = loaded.info.config.vocab_size;
+    let mut last = Vec::new();
+    let mut take = |rows: &[f32]| last = rows[rows.len() - vocab..].to_vec();
+    pollster::block_on(loaded.model.logits(ids, &mut take))?;
+    Ok(last)
 }
 
 /// A code of a matrix in a `.1bit`.

@@ -1,8 +1,10 @@
-//! A file dropped anywhere on the page is loaded.
+//! A file or a folder dropped anywhere on the page is taken.
 
 use leptos::{ev, prelude::*};
+use wasm_bindgen_futures::spawn_local;
 use web_sys::DragEvent;
 
+use super::picked::Picked;
 use super::use_app;
 
 #[component]
@@ -37,19 +39,21 @@ pub fn DropZone() -> impl IntoView {
             }
             event.prevent_default();
             over.set(false);
-            let file = event
-                .data_transfer()
-                .and_then(|data| data.files())
-                .and_then(|files| files.get(0));
-            if let Some(file) = file {
-                state.take(file);
+            if let Some(data) = event.data_transfer() {
+                let picked = Picked::dropped(&data);
+                spawn_local(async move {
+                    match picked.await {
+                        Ok(picked) => state.take(picked),
+                        Err(problem) => state.fail("The folder could not be read", problem),
+                    }
+                });
             }
         }),
     ];
     on_cleanup(move || listeners.into_iter().for_each(|listener| listener.remove()));
     view! {
         <div class="drop-overlay" hidden=move || !over.get()>
-            <p>"Drop a "<code>".1bit"</code>" model, a text to learn from, or a bit-map"</p>
+            <p>"Drop a model ("<code>".1bit"</code>", "<code>".gguf"</code>" or a folder), a text to learn from, or a bit-map"</p>
         </div>
     }
 }

@@ -69,11 +69,13 @@ fn KeptModel(
             figures::bytes(kept.bytes)
         )
     };
-    let verb = if kept.complete() { "Load" } else { "Go on" };
+    let complete = kept.complete();
+    let verb = if complete { "Load" } else { "Go on" };
     let loading = move || state.loads.with(|loads| !loads.is_empty());
     let kept = StoredValue::new(kept);
     let name = kept.with_value(|kept| kept.name.clone());
     let load_name = format!("{verb}: {name}");
+    let save_name = format!("Save {name} as a file");
     let delete_name = format!("Delete {name}");
     view! {
         <li>
@@ -91,6 +93,15 @@ fn KeptModel(
                             on:click=move |_| kept.with_value(|kept| state.load_kept(kept))
                         >
                             {verb}
+                        </button>
+                        <button
+                            type="button"
+                            class="quiet save"
+                            aria-label=save_name.clone()
+                            hidden=!complete
+                            on:click=move |_| kept.with_value(|kept| state.export_kept(kept))
+                        >
+                            "Save"
                         </button>
                         <button
                             type="button"

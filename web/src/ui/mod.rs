@@ -9,12 +9,14 @@ mod engine;
 mod explorer;
 mod figures;
 mod header;
+mod import_panel;
 mod kept_models;
 mod load_progress;
 mod message;
 mod model_card;
 mod notice;
 mod open_file;
+mod picked;
 mod segmented;
 mod settings_panel;
 mod slider;
@@ -65,6 +67,7 @@ fn App() -> impl IntoView {
         <main>
             <notice::NoticeBar />
             <load_progress::LoadProgress />
+            <import_panel::ImportPanel />
             {move || match shown.get() {
                 Tab::Chat | Tab::Text => view! {
                     <transcript::Transcript />
@@ -82,22 +85,6 @@ fn App() -> impl IntoView {
         </aside>
         <announcer::Announcer />
         <drop_zone::DropZone />
-    }
-}
-
-impl AppState {
-    /// A dropped file goes where its kind belongs.
-    fn take(self, file: web_sys::File) {
-        let name = file.name().to_lowercase();
-        let ends = |all: &[&str]| all.iter().any(|end| name.ends_with(end));
-        if ends(&[".json"]) {
-            self.show(Tab::Map);
-            explorer::import(self, file);
-        } else if ends(&[".txt", ".md", ".csv", ".jsonl", ".html", ".rs", ".py"]) {
-            tuner::read_text(self, file);
-        } else {
-            self.load(Source::File(file));
-        }
     }
 }
 

@@ -1,19 +1,28 @@
-//! The file picker.
+//! The pickers: model files, and a folder of a published model.
 
 use leptos::{ev, html, prelude::*};
 
+use super::picked::Picked;
 use super::use_app;
-use crate::protocol::Source;
 
 #[component]
 pub fn OpenFile() -> impl IntoView {
+    view! {
+        <Pick id="open-file" label="Open a file" folder=false />
+        <Pick id="open-folder" label="Open a folder" folder=true />
+    }
+}
+
+#[component]
+fn Pick(id: &'static str, label: &'static str, folder: bool) -> impl IntoView {
     let state = use_app();
     let input = NodeRef::<html::Input>::new();
+    // No attribute that views know.
+    input.on_load(move |input| input.set_webkitdirectory(folder));
     let chosen = move |event: ev::Targeted<ev::Event, web_sys::HtmlInputElement>| {
         let input = event.target();
-        if let Some(file) = input.files().and_then(|files| files.get(0)) {
-            state.panel_open.set(false);
-            state.load(Source::File(file));
+        if let Some(list) = input.files() {
+            state.take(Picked::chosen(&list));
         }
         // So that choosing the same file again is a change.
         input.set_value("");
@@ -21,14 +30,23 @@ pub fn OpenFile() -> impl IntoView {
     view! {
         <button
             type="button"
+            id=id
             on:click=move |_| {
                 if let Some(input) = input.get_untracked() {
                     input.click();
                 }
             }
         >
-            "Open a .1bit file"
+            {label}
         </button>
-        <input node_ref=input type="file" accept=".1bit" hidden on:change:target=chosen />
+        <input
+            node_ref=input
+            type="file"
+            accept=(!folder).then_some(".1bit,.gguf,.safetensors,.json,.jinja")
+            multiple=!folder
+            data-for=id
+            hidden
+            on:change:target=chosen
+        />
     }
 }

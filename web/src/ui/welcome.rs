@@ -28,18 +28,22 @@ pub fn Welcome() -> impl IntoView {
             .model
             .with(|model| model.as_ref().map(|model| model.name.clone()))
     };
-    let content = move || match loaded() {
+    let content = move || {
+        match loaded() {
         Some(name) => examples(&name).into_any(),
         None if loading() => view! { <h2>"One moment"</h2> }.into_any(),
         None => view! {
             <h2>"Load a model"</h2>
             <p>
                 {if state.nothing_shipped.get() { "No model comes with this page. " } else { "" }}
-                "Drop a "<code>".1bit"</code>" file anywhere, or choose one."
+                "Drop a "<code>".1bit"</code>" file anywhere, or choose one. A "<code>".gguf"</code>" file or a folder of safetensors is imported."
             </p>
-            <OpenFile />
+            <div class="row">
+                <OpenFile />
+            </div>
         }
         .into_any(),
+    }
     };
     view! {
         <div class="welcome">

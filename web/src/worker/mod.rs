@@ -2,6 +2,7 @@
 
 mod cancel;
 mod fetch;
+mod import;
 mod load;
 mod shelf;
 mod source;
@@ -10,19 +11,27 @@ mod tuning;
 
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use ternary_core::session::{Event, Session, Work};
 use wasm_bindgen::{JsCast, closure::Closure};
-use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+use web_sys::{AbortSignal, DedicatedWorkerGlobalScope, MessageEvent};
 
-use crate::protocol::{Report, Request};
+use crate::protocol::{Report, Request, Task};
 use cancel::Cancel;
 
 /// What a worker can do besides loading models and talking.
 pub trait Program: 'static {
     /// Tells of what an earlier visit left.
     fn begin() -> impl Future<Output = ()>;
-    /// Answers what changes models.
-    fn work(session: &mut Session, request: Request) -> impl Future<Output = ()>;
+    /// What it understands of what changes models.
+    type Task: DeserializeOwned;
+
+    /// Answers that.
+    fn work(
+        session: &mut Session,
+        task: Self::Task,
+        cancel: Option<AbortSignal>,
+    ) -> impl Future<Output = ()>;
 }
 
 /// Nothing: a page that only talks does without the code of all the rest.
@@ -31,7 +40,9 @@ pub struct Talk;
 impl Program for Talk {
     async fn begin() {}
 
-    async fn work(_: &mut Session, _: Request) {
+    type Task = IgnoredAny;
+
+    async fn work(_: &mut Session, _: IgnoredAny, _: Option<AbortSignal>) {
         error("models are changed in the workshop, and this is not it".to_owned());
     }
 }
@@ -44,18 +55,21 @@ impl Program for Workshop {
         tuning::tell().await;
     }
 
-    async fn work(session: &mut Session, request: Request) {
-        match request {
-            Request::Work(work) => {
+    type Task = Task;
+
+    async fn work(session: &mut Session, task: Task, cancel: Option<AbortSignal>) {
+        match task {
+            Task::Work(work) => {
                 if let Work::Tune { .. } = work {
                     tuning::begin(session).await;
                 }
                 session.work(work, &mut tuning::emit).await;
             }
-            Request::Compare { source } => load::compare(session, source).await,
-            Request::RestoreTune => tuning::restore(session).await,
-            Request::ForgetTune => tuning::forget().await,
-            _ => {}
+            Task::Compare { source } => load::compare(session, source).await,
+            Task::RestoreTune => tuning::restore(session).await,
+            Task::ForgetTune => tuning::forget().await,
+            Task::Survey(files) => import::survey(&files, cancel).await,
+            Task::Import { files, head } => import::import(&files, head, cancel).await,
         }
     }
 }
@@ -72,7 +86,7 @@ pub fn start<P: Program>() {
     let given_up = cancel.clone();
     let (requests, queue) = mpsc::unbounded();
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
-        match serde_wasm_bindgen::from_value(event.data()) {
+        match serde_wasm_bindgen::from_value::<Request<P::Task>>(event.data()) {
             Ok(Request::Stop) => stop.stop(),
             Ok(Request::Cancel) => given_up.cancel(),
             Ok(Request::Shelf(request)) => {
@@ -97,7 +111,7 @@ pub fn start<P: Program>() {
 /// One request after the other.
 async fn serve<P: Program>(
     mut session: Session,
-    mut queue: UnboundedReceiver<Request>,
+    mut queue: UnboundedReceiver<Request<P::Task>>,
     cancel: Cancel,
 ) {
     while let Ok(request) = queue.recv().await {
@@ -111,11 +125,9 @@ async fn serve<P: Program>(
                 session.handle(command, &mut emit).await;
                 tell_of_loss(&mut session);
             }
-            Request::Work(_)
-            | Request::Compare { .. }
-            | Request::RestoreTune
-            | Request::ForgetTune => {
-                P::work(&mut session, request).await;
+            Request::Task(task) => {
+                P::work(&mut session, task, cancel.begin()).await;
+                cancel.end();
                 tell_of_loss(&mut session);
             }
             // Handled on arrival: they must not wait for what runs.

@@ -1,8 +1,9 @@
 //! What the page asks about the kept models.
 
+use super::fetch::gone;
 use super::post;
 use super::store::Store;
-use crate::protocol::{Report, ShelfRequest};
+use crate::protocol::{Handle, Report, ShelfRequest};
 
 pub async fn handle(request: ShelfRequest) {
     if let Err(problem) = serve(request).await {
@@ -16,6 +17,12 @@ async fn serve(request: ShelfRequest) -> Result<(), String> {
         ShelfRequest::List => Ok(()),
         ShelfRequest::Keep(file) => Store::open().await?.keep(&file).await,
         ShelfRequest::Delete { id, name } => Store::open().await?.delete(&id, &name).await,
+        ShelfRequest::Save { id, name } => {
+            let file = Store::open().await?.file(&id).await;
+            let file = Handle(file.map_err(|_| gone(&name))?);
+            post(&Report::Save { name, file });
+            Ok(())
+        }
     }
 }
 

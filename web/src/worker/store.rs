@@ -206,30 +206,49 @@ impl Writer {
     }
 
     pub fn push(&mut self, part: &Uint8Array) -> Result<(), String> {
-        let options = FileSystemReadWriteOptions::new();
-        options.set_at(self.at as f64);
+        let options = at(self.at);
         let written = self
             .handle
-            .write_with_buffer_source_and_options(part, &options)
-            .map_err(|thrown| match kind(&thrown).as_str() {
-                "QuotaExceededError" => {
-                    "this browser gives this page no more room: delete a kept model and try again"
-                        .to_owned()
-                }
-                _ => describe(thrown),
-            })?;
-        self.at += written as u64;
-        if written as u32 == part.byte_length() {
-            Ok(())
-        } else {
-            Err("the disk is full".to_owned())
-        }
+            .write_with_buffer_source_and_options(part, &options);
+        self.at += check(written, u64::from(part.byte_length()))?;
+        Ok(())
+    }
+
+    /// Puts bytes anywhere in the file.
+    pub fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<(), String> {
+        let options = at(offset);
+        let written = self.handle.write_with_u8_array_and_options(bytes, &options);
+        let end = offset + check(written, bytes.len() as u64)?;
+        self.at = self.at.max(end);
+        Ok(())
     }
 
     /// Starts again from nothing.
     pub fn clear(&mut self) -> Result<(), String> {
         self.at = 0;
         self.handle.truncate_with_f64(0.0).map_err(describe)
+    }
+}
+
+fn at(offset: u64) -> FileSystemReadWriteOptions {
+    let options = FileSystemReadWriteOptions::new();
+    options.set_at(offset as f64);
+    options
+}
+
+/// Bytes that were written, if they are all.
+fn check(written: Result<f64, JsValue>, asked: u64) -> Result<u64, String> {
+    let written = written.map_err(|thrown| match kind(&thrown).as_str() {
+        "QuotaExceededError" => {
+            "this browser gives this page no more room: delete a kept model and try again"
+                .to_owned()
+        }
+        _ => describe(thrown),
+    })? as u64;
+    if written == asked {
+        Ok(written)
+    } else {
+        Err("the disk is full".to_owned())
     }
 }
 

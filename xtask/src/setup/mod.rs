@@ -4,6 +4,7 @@ pub mod apt;
 mod axe;
 pub mod browser;
 mod debian_toolchain;
+pub mod npm;
 pub mod tools;
 pub mod vulkan;
 pub mod wasm;

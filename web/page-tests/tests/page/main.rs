@@ -6,8 +6,11 @@
 
 mod access;
 mod agreement;
+mod bench;
 mod chat;
 mod explorer;
+mod fixtures;
+mod import;
 mod large;
 mod loading;
 mod look;

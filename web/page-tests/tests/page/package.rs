@@ -3,13 +3,13 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, Server, onebit, root, stage};
+use page_tests::{Page, Server, onebit, published, root, stage};
 use serde_json::{Value, json};
 
 use crate::{REPLY, START};
 
 /// A site with the package, the models and the example page.
-fn site() -> Result<Server> {
+pub fn site() -> Result<Server> {
     let server = Server::start(root().join("web/example"))?;
     let package = root().join("target/package");
     let files = fs::read_dir(&package).with_context(|| {
@@ -33,7 +33,7 @@ fn site() -> Result<Server> {
     Ok(server)
 }
 
-fn bare(server: &Server) -> Result<Page> {
+pub fn bare(server: &Server) -> Result<Page> {
     let page = stage()?
         .browser
         .open(&format!("{}/bare.html", server.origin()))?;
@@ -211,5 +211,50 @@ fn looking_into_a_model_and_fine_tuning_it() -> Result<()> {
     ensure!(found["steps"] == 6 && found["done"] == true && found["points"].as_u64() > Some(1));
     ensure!(found["kept"] == "Tiny");
     ensure!(found["early"].as_u64() < Some(500) && found["unfinished"] == true);
+    page.assert_clean()
+}
+
+/// A published model becomes one kept in the browser: imported once, then found there.
+#[test]
+fn importing_a_published_model() -> Result<()> {
+    let server = site()?;
+    let gguf = published::folder("package-gguf")?.join("published.gguf");
+    onebit::export(onebit::tiny_model()?, &gguf, &[("--format", "gguf")])?;
+    server.add("/published.gguf", fs::read(&gguf)?)?;
+    let native = onebit::import(&gguf, "eightbit")?;
+    let expected = onebit::greedy(&native, "Once upon a time", 12)?;
+    let page = bare(&server)?;
+    page.evaluate(
+        "window.found = null; (async () => { \
+           const bytes = await (await fetch('published.gguf')).blob(); \
+           const file = new File([bytes], 'published.gguf', { lastModified: 1 }); \
+           const greedy = { prompt: 'Once upon a time', temperature: 0, repetition_penalty: 1, max_tokens: 12 }; \
+           const phases = []; \
+           for (const round of [1, 2]) { \
+             const seen = new Set(); \
+             const engine = await Engine.import(file, { head: 'eightbit', device: 'cpu', onProgress: ({ phase }) => seen.add(phase) }); \
+             phases.push([...seen].join()); \
+             window.text = (await engine.completions.create(greedy)).choices[0].text; \
+             window.measured = await engine.bitmap().measure('Once upon a time there was a dog.'); \
+             engine.close(); \
+           } \
+           const why = promise => promise.then(() => 'imported', problem => problem.message); \
+           const refused = await why(Engine.import([new File(['nothing'], 'notes.txt')])); \
+           const aborted = await why(Engine.import(file, { signal: AbortSignal.abort(new Error('not now')) })); \
+           return { phases, text, measured: measured.loss > 0, refused, aborted }; })() \
+           .then(found => { window.found = found; }, problem => { window.found = { problem: String(problem) }; }); 0",
+    )?;
+    page.wait_for("window.found", REPLY)?;
+    let found = page.evaluate("found")?;
+    eprintln!("{found}");
+    ensure!(found["problem"].is_null(), "{}", found["problem"]);
+    ensure!(found["phases"] == json!(["import,load", "load"]));
+    ensure!(found["text"] == expected.as_str(), "{expected}");
+    ensure!(
+        found["refused"]
+            .as_str()
+            .is_some_and(|why| why.contains("notes.txt"))
+    );
+    ensure!(found["aborted"] == "not now" && found["measured"] == true);
     page.assert_clean()
 }

@@ -13,7 +13,7 @@ use ternary_core::search::Entry;
 use ternary_core::session::{MatrixDiff, Measured, ModelInfo, Weights, Which, Work};
 
 use super::{AppState, Asked, Load};
-use crate::protocol::{Request, Source};
+use crate::protocol::{Source, Task};
 
 /// A matrix of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -229,7 +229,7 @@ impl AppState {
     /// Opens a file beside the model.
     pub fn compare(self, source: Source) {
         self.notice.set(None);
-        self.ask_for(Asked::Other, Request::Compare { source });
+        self.ask_task(Asked::Other, Task::Compare { source });
     }
 
     pub(super) fn compared(self, name: String, changes: Vec<MatrixDiff>) {

@@ -3,6 +3,7 @@
 
 mod conversation;
 mod explore;
+mod import;
 mod loading;
 mod settings;
 mod shelf;
@@ -15,9 +16,10 @@ use ternary_core::session::{Command, DeviceChoice, Event, ModelInfo, Work};
 
 use super::engine::{Engine, Program};
 use crate::js;
-use crate::protocol::{Report, Request, Shelf, Source};
+use crate::protocol::{Report, Request, Shelf, Source, Task};
 pub use conversation::{Exchange, Mode, Outcome, Running};
 pub use explore::{Cell, Explorer, file_size, matrix_sizes, rows};
+pub use import::Importer;
 pub use loading::{Load, LoadStage};
 pub use settings::{MAX_SEED, Settings};
 pub use tune::{Phase, Tuner};
@@ -71,6 +73,7 @@ pub struct AppState {
     pub mode: RwSignal<Mode>,
     pub explorer: Explorer,
     pub tuner: Tuner,
+    pub importer: Importer,
     pub chat: RwSignal<Vec<Exchange>>,
     pub texts: RwSignal<Vec<Exchange>>,
     pub draft: RwSignal<String>,
@@ -109,6 +112,7 @@ impl AppState {
             mode: RwSignal::new(Mode::Chat),
             explorer: Explorer::new(),
             tuner: Tuner::new(),
+            importer: Importer::new(),
             chat: RwSignal::new(Vec::new()),
             texts: RwSignal::new(Vec::new()),
             draft: RwSignal::new(String::new()),
@@ -207,12 +211,15 @@ impl AppState {
                 self.load_damaged(message, url);
             }
             Report::Shelf(shelf) => self.shelf_came(shelf),
+            Report::Save { name, file } => self.save_kept(&name, &file),
             Report::ShelfFailed(message) => self.fail("The kept models", message),
             Report::DeviceLost => self.device_lost(),
             Report::Panicked(message) => self.engine_died(message),
             Report::TuneSaved { step } => self.tuner.saved.set(Some(step)),
             Report::Unfinished { step, steps } => self.tuner.unfinished.set(Some((step, steps))),
             Report::Event(event) => self.hear_engine(event),
+            // Imports have an engine of their own.
+            Report::Surveyed(_) | Report::Importing { .. } | Report::Imported { .. } => {}
         }
     }
 
@@ -231,8 +238,8 @@ impl AppState {
             Event::TunePoint { point } => self.tuner.points.update(|all| all.push(point)),
             Event::TuneSample { sample } => self.tuner.samples.update(|all| all.push(sample)),
             Event::TuneChanges { changes, .. } => self.tuner.changes.set(changes),
-            // The worker keeps it.
-            Event::TuneState { .. } => {}
+            // The worker keeps the one; this page never asks for the other.
+            Event::TuneState { .. } | Event::Logits { .. } => {}
             // The rest ends a request.
             Event::Loaded { model } => {
                 self.answered();
@@ -299,7 +306,11 @@ impl AppState {
 
     /// Asks the workshop.
     fn run_work(self, asked: Asked, work: Work) {
-        self.ask_for(asked, Request::Work(work));
+        self.ask_task(asked, Task::Work(work));
+    }
+
+    fn ask_task(self, asked: Asked, task: Task) {
+        self.ask_for(asked, Request::Task(task));
     }
 
     fn ask_for(self, asked: Asked, request: Request) {

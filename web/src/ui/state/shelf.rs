@@ -4,7 +4,8 @@ use leptos::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use super::AppState;
-use crate::protocol::{Kept, Request, Shelf, ShelfRequest, Source};
+use crate::js;
+use crate::protocol::{Handle, Kept, Request, Shelf, ShelfRequest, Source};
 
 impl AppState {
     /// Loads a kept model.
@@ -21,6 +22,20 @@ impl AppState {
             id: kept.id.clone(),
             name: kept.name.clone(),
         });
+    }
+
+    /// Hands a kept model to the reader as a download.
+    pub fn export_kept(self, kept: &Kept) {
+        self.ask_shelf(ShelfRequest::Save {
+            id: kept.id.clone(),
+            name: kept.name.clone(),
+        });
+    }
+
+    pub(super) fn save_kept(self, name: &str, Handle(file): &Handle) {
+        if let Err(problem) = js::save_blob(name, file) {
+            self.fail("The file could not be saved", problem);
+        }
     }
 
     /// The loaded file, if only this visit has it.

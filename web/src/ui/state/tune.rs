@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use ternary_core::session::{Keep, MatrixDiff, Sampled, TunePlan, TunePoint, TuneSettings, Work};
 
 use super::{AppState, Asked, Load, Tab};
-use crate::protocol::{Request, Source};
+use crate::protocol::{Request, Source, Task};
 
 /// Where a fine-tuning is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,26 +108,26 @@ impl AppState {
         let load = Load::new(self.source(), self.device.get_untracked());
         self.loads.update(|loads| loads.push_back(load));
         self.run_work(Asked::Load, Work::KeepTune);
-        self.ask_for(Asked::Nothing, Request::ForgetTune);
+        self.ask_task(Asked::Nothing, Task::ForgetTune);
         self.show(Tab::Chat);
     }
 
     pub fn discard_tune(self) {
         self.tuner.reset();
         self.run_work(Asked::Nothing, Work::DiscardTune);
-        self.ask_for(Asked::Nothing, Request::ForgetTune);
+        self.ask_task(Asked::Nothing, Task::ForgetTune);
     }
 
     /// Takes up what an earlier visit left.
     pub fn restore_tune(self) {
         self.tuner.unfinished.set(None);
         self.load(Source::Tuning);
-        self.ask_for(Asked::Tune, Request::RestoreTune);
+        self.ask_task(Asked::Tune, Task::RestoreTune);
     }
 
     pub fn forget_unfinished(self) {
         self.tuner.unfinished.set(None);
-        self.ask_for(Asked::Nothing, Request::ForgetTune);
+        self.ask_task(Asked::Nothing, Task::ForgetTune);
     }
 
     pub fn save_tune(self, keep: Keep) {

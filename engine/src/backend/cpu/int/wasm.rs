@@ -1,8 +1,22 @@
-//! wasm simd128 kernels: codes times activations as i16 (`extmul`), four fields at most 4·2·127·2 = 2032 before widening to i32.
+//! wasm simd128 kernels: codes and activations as i16, multiplied and added in pairs to i32 (`dot`). Weights and activations meet as
+//! 16-bit lanes that hold two codes each: first the lower ones, then the upper ones.
 
 use std::arch::wasm32::*;
 
 use super::Sums;
+
+/// A statement for each of 0 to 3. The page is built for size, where the compiler leaves loops as they are and sums in memory.
+macro_rules! each_of_four {
+    ($i:ident, $body:block) => {
+        each_of_four!(@ $i, $body, 0 1 2 3)
+    };
+    (@ $i:ident, $body:block, $($value:literal)*) => {
+        $({
+            const $i: usize = $value;
+            $body
+        })*
+    };
+}
 
 #[inline(always)]
 fn load(bytes: &[u8]) -> v128 {
@@ -10,75 +24,95 @@ fn load(bytes: &[u8]) -> v128 {
     unsafe { v128_load(bytes[..16].as_ptr().cast()) }
 }
 
+/// Eight bytes as i16.
 #[inline(always)]
-fn sum(v: v128) -> i32 {
-    i32x4_extract_lane::<0>(v)
-        + i32x4_extract_lane::<1>(v)
-        + i32x4_extract_lane::<2>(v)
-        + i32x4_extract_lane::<3>(v)
+fn widen(bytes: &[i8]) -> v128 {
+    // SAFETY: the slice holds 8 bytes; the load has no alignment requirement.
+    unsafe { i16x8_load_extend_i8x8(bytes[..8].as_ptr()) }
+}
+
+/// The sum of every vector's lanes.
+#[inline(always)]
+fn sums([a, b, c, d]: [v128; 4]) -> [i32; 4] {
+    // Lane by lane a, b, a, b.
+    let pairs = |a, b| {
+        i32x4_add(
+            i32x4_shuffle::<0, 4, 1, 5>(a, b),
+            i32x4_shuffle::<2, 6, 3, 7>(a, b),
+        )
+    };
+    let (ab, cd) = (pairs(a, b), pairs(c, d));
+    let all = i32x4_add(
+        i32x4_shuffle::<0, 1, 4, 5>(ab, cd),
+        i32x4_shuffle::<2, 3, 6, 7>(ab, cd),
+    );
+    [
+        i32x4_extract_lane::<0>(all),
+        i32x4_extract_lane::<1>(all),
+        i32x4_extract_lane::<2>(all),
+        i32x4_extract_lane::<3>(all),
+    ]
+}
+
+/// Adds the products of two pairs of vectors of i16.
+#[inline(always)]
+fn dots(acc: v128, a: [v128; 2], b: [v128; 2]) -> v128 {
+    i32x4_add(
+        acc,
+        i32x4_add(i32x4_dot_i16x8(a[0], b[0]), i32x4_dot_i16x8(a[1], b[1])),
+    )
 }
 
 /// Tile groups of `BITS`-bit codes; layout as in the module above.
-pub fn packed<const T: usize, const BITS: usize>(w: &[u8], x: [&[i8]; T], tiles: usize) -> Sums<T> {
-    let fields = 8 / BITS;
-    let mask = u8x16_splat((1 << BITS) - 1);
+pub fn packed<const T: usize, const BITS: u32>(w: &[u8], x: [&[i8]; T], tiles: usize) -> Sums<T> {
+    let fields = 8 / BITS as usize;
+    let mask = u16x8_splat((1 << BITS) - 1);
     let x: [&[u8]; T] = x.map(bytemuck::cast_slice);
     let mut acc = [[i32x4_splat(0); 4]; T];
-    for t in 0..tiles {
-        for r in 0..4 {
-            let low = load(&w[t * 128 + r * 32..]);
-            let high = load(&w[t * 128 + r * 32 + 16..]);
-            let mut pairs = [i16x8_splat(0); T];
-            for f in 0..fields {
-                let shift = (BITS * f) as u32;
-                let c0 = v128_and(u8x16_shr(low, shift), mask);
-                let c1 = v128_and(u8x16_shr(high, shift), mask);
-                for i in 0..T {
-                    let at = (t * fields + f) * 32;
-                    let (x0, x1) = (load(&x[i][at..]), load(&x[i][at + 16..]));
-                    pairs[i] = i16x8_add(
-                        pairs[i],
-                        i16x8_add(
-                            i16x8_add(
-                                i16x8_extmul_low_i8x16(c0, x0),
-                                i16x8_extmul_high_i8x16(c0, x0),
-                            ),
-                            i16x8_add(
-                                i16x8_extmul_low_i8x16(c1, x1),
-                                i16x8_extmul_high_i8x16(c1, x1),
-                            ),
-                        ),
-                    );
+    for at in 0..2 * tiles {
+        let (t, half) = (at / 2, at % 2 * 16);
+        let row = |r: usize| load(&w[t * 128 + r * 32 + half..]);
+        let mut w = [row(0), row(1), row(2), row(3)];
+        for f in 0..fields {
+            let mut halves = [[mask; 2]; T];
+            each_of_four!(I, {
+                if I < T {
+                    let v = load(&x[I][(t * fields + f) * 32 + half..]);
+                    halves[I] = [i16x8_shr(i16x8_shl(v, 8), 8), i16x8_shr(v, 8)];
                 }
-            }
-            for i in 0..T {
-                acc[i][r] = i32x4_add(acc[i][r], i32x4_extadd_pairwise_i16x8(pairs[i]));
-            }
+            });
+            each_of_four!(R, {
+                let codes = [v128_and(w[R], mask), v128_and(u16x8_shr(w[R], 8), mask)];
+                w[R] = u16x8_shr(w[R], BITS);
+                each_of_four!(I, {
+                    if I < T {
+                        acc[I][R] = dots(acc[I][R], codes, halves[I]);
+                    }
+                });
+            });
         }
     }
-    acc.map(|rows| rows.map(sum))
+    acc.map(sums)
 }
 
 pub fn int8<const T: usize>(w: [&[i8]; 4], x: [&[i8]; T], n: usize) -> Sums<T> {
-    let w: [&[u8]; 4] = w.map(bytemuck::cast_slice);
-    let x: [&[u8]; T] = x.map(bytemuck::cast_slice);
     let mut acc = [[i32x4_splat(0); 4]; T];
     for at in (0..n).step_by(16) {
-        for r in 0..4 {
-            let row = load(&w[r][at..]);
-            for i in 0..T {
-                let v = load(&x[i][at..]);
-                let low = i16x8_extmul_low_i8x16(row, v);
-                let high = i16x8_extmul_high_i8x16(row, v);
-                acc[i][r] = i32x4_add(
-                    acc[i][r],
-                    i32x4_add(
-                        i32x4_extadd_pairwise_i16x8(low),
-                        i32x4_extadd_pairwise_i16x8(high),
-                    ),
-                );
+        let both = |row: &[i8]| [widen(&row[at..]), widen(&row[at + 8..])];
+        let mut halves = [[i32x4_splat(0); 2]; T];
+        each_of_four!(I, {
+            if I < T {
+                halves[I] = both(x[I]);
             }
-        }
+        });
+        each_of_four!(R, {
+            let row = both(w[R]);
+            each_of_four!(I, {
+                if I < T {
+                    acc[I][R] = dots(acc[I][R], row, halves[I]);
+                }
+            });
+        });
     }
-    acc.map(|rows| rows.map(sum))
+    acc.map(sums)
 }

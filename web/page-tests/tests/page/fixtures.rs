@@ -1,0 +1,149 @@
+//! Published layouts in the browser: on the CPU and on WebGPU the logits and tokens that transformers computes.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use page_tests::published::{self, Expected, Shape};
+use page_tests::{Server, onebit, root};
+use serde_json::{Value, json};
+
+use crate::REPLY;
+use crate::package::{bare, site};
+
+/// Relative error (L2) of logits, as natively.
+const TOLERANCE: f64 = 2e-3;
+/// Of the fixtures.
+const VOCAB: usize = 320;
+
+#[test]
+fn on_the_cpu() -> Result<()> {
+    every_fixture("cpu")
+}
+
+#[test]
+fn on_webgpu() -> Result<()> {
+    every_fixture("gpu")
+}
+
+/// A head of 128256 rows, 148 MB, on a GPU that binds 128 MiB at once, which this browser then holds it to: logits and tokens are the
+/// CPU's.
+#[test]
+fn a_head_larger_than_a_binding() -> Result<()> {
+    const LIMIT: &str = "Object.defineProperty(GPUSupportedLimits.prototype, 'maxStorageBufferBindingSize', { get: () => 1 << 27 });";
+    const SHAPE: Shape = Shape {
+        hidden: 576,
+        ffn: 64,
+        layers: 1,
+        vocab: 128_256,
+    };
+    let prompt = [3, 141, 59, 26];
+    let folder = published::folder("large-head")?;
+    published::write(&folder, SHAPE, json!({}))?;
+    fs::write(
+        folder.join("tokenizer.json"),
+        published::numbers(SHAPE.vocab),
+    )?;
+    let model = onebit::import(&folder, "f16")?;
+    let server = site()?;
+    let start = fs::read_to_string(root().join("target/package/worker-start.js"))?;
+    server.add("/ternary-core/worker-start.js", format!("{LIMIT}\n{start}"))?;
+    server.add("/large-head.1bit", fs::read(&model)?)?;
+    let page = bare(&server)?;
+    page.evaluate(&format!(
+        "window.found = null; (async () => {{ \
+           const engine = await Engine.load('large-head.1bit', {{ device: 'gpu' }}); \
+           const asked = {{ prompt: {}, temperature: 0, repetition_penalty: 1, max_tokens: 4 }}; \
+           const {{ choices: [{{ text }}] }} = await engine.completions.create(asked); \
+           const logits = await engine.logits({}); \
+           engine.close(); \
+           return {{ text, logits: [...logits.slice(-{})] }}; }})() \
+           .then(found => {{ window.found = found; }}, problem => {{ window.found = {{ problem: String(problem) }}; }}); 0",
+        json!(published::spelled(&prompt)),
+        json!(prompt),
+        SHAPE.vocab
+    ))?;
+    page.wait_for("window.found", REPLY)?;
+    let found = page.evaluate("found")?;
+    ensure!(found["problem"].is_null(), "{}", found["problem"]);
+    let native = onebit::logits(&model, &prompt)?;
+    let error = relative_error(&found["logits"], &native)?;
+    eprintln!("relative error {error:.1e}");
+    ensure!(error <= TOLERANCE, "relative error {error}");
+    let expected = onebit::greedy(&model, &published::spelled(&prompt), 4)?;
+    ensure!(
+        found["text"] == expected.as_str(),
+        "{}, expected {expected}",
+        found["text"]
+    );
+    page.assert_clean()
+}
+
+/// Relative error (L2) of the numbers that a page gave.
+fn relative_error(found: &Value, expected: &[f32]) -> Result<f64> {
+    let found = found.as_array().context("no logits")?.iter();
+    let found: Vec<f64> = found.filter_map(Value::as_f64).collect();
+    ensure!(
+        found.len() == expected.len(),
+        "{} logits, {} expected",
+        found.len(),
+        expected.len()
+    );
+    let square = |sum: f64, v: f64| sum + v * v;
+    let expected = expected.iter().map(|v| f64::from(*v));
+    let apart = found.iter().zip(expected.clone()).map(|(a, b)| a - b);
+    Ok((apart.fold(0.0, square) / expected.fold(0.0, square)).sqrt())
+}
+
+fn every_fixture(device: &str) -> Result<()> {
+    let server = site()?;
+    server.add("/tokenizer.json", published::numbers(VOCAB))?;
+    for name in published::FIXTURES {
+        let Some(folder) = published::fixture(name) else {
+            eprintln!("{name} is left out: it is not in ONEBIT_SHARED");
+            continue;
+        };
+        for file in ["config.json", "model.safetensors"] {
+            server.add(&format!("/{name}/{file}"), fs::read(folder.join(file))?)?;
+        }
+        agrees(&server, device, name)?;
+    }
+    Ok(())
+}
+
+fn agrees(server: &Server, device: &str, name: &str) -> Result<()> {
+    let Expected {
+        prompt,
+        logits,
+        greedy,
+    } = published::expected(name)?;
+    let page = bare(server)?;
+    page.evaluate(&format!(
+        "window.found = null; (async () => {{ \
+           const file = async (path, name) => new File([await (await fetch(path)).blob()], name); \
+           const files = [await file('{name}/config.json', 'config.json'), await file('{name}/model.safetensors', 'model.safetensors'), \
+             await file('tokenizer.json', 'tokenizer.json')]; \
+           const engine = await Engine.import(files, {{ name: '{name}', device: '{device}' }}); \
+           const logits = await engine.logits({}); \
+           const asked = {{ prompt: {}, temperature: 0, repetition_penalty: 1, max_tokens: {} }}; \
+           const {{ choices: [{{ text }}] }} = await engine.completions.create(asked); \
+           engine.close(); \
+           return {{ device: engine.model.device.kind, logits: [...logits], text }}; }})() \
+           .then(found => {{ window.found = found; }}, problem => {{ window.found = {{ problem: String(problem) }}; }}); 0",
+        json!(prompt),
+        json!(published::spelled(&prompt)),
+        greedy.len()
+    ))?;
+    page.wait_for("window.found", REPLY)?;
+    let found = page.evaluate("found")?;
+    ensure!(found["problem"].is_null(), "{name}: {}", found["problem"]);
+    ensure!(found["device"] == device, "{}", found["device"]);
+    let error = relative_error(&found["logits"], &logits)?;
+    eprintln!("{device}, {name}: relative error {error:.1e}");
+    ensure!(error <= TOLERANCE, "{name}: relative error {error}");
+    ensure!(
+        found["text"] == published::spelled(&greedy).as_str(),
+        "{name}: {}, expected {greedy:?}",
+        found["text"]
+    );
+    page.assert_clean()
+}

@@ -1,0 +1,200 @@
+//! Published models into this browser's store: read slice by slice, written tensor by tensor.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use ternary_core::backend::LocalFuture;
+use ternary_core::config::QuantMode;
+use ternary_core::format::ByteSink;
+use ternary_core::import::{self as engine, Input, Options, Progress};
+use ternary_core::platform::Instant;
+use web_sys::{AbortSignal, Blob};
+
+use super::cancel::is_cancelled;
+use super::source::BlobSource;
+use super::store::{self, Card, Store, Writer};
+use super::{error, post, shelf};
+use crate::protocol::{Files, Handle, Report};
+
+/// What the importer looks for where there is one file of its kind, whatever that is called.
+const GGUF: (&str, &str) = (".gguf", "model.gguf");
+/// Between two reports of progress.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+
+/// Tells what the files are, before anything is written.
+pub async fn survey(files: &Files, cancel: Option<AbortSignal>) {
+    let input = input(files, cancel.as_ref());
+    match engine::survey(&input, &Options::default()).await {
+        Ok(survey) => post(&Report::Surveyed(Box::new(survey))),
+        Err(_) if is_cancelled(cancel.as_ref()) => post(&Report::Cancelled),
+        Err(problem) => error(format!("{}: {problem}", files.name)),
+    }
+}
+
+pub async fn import(files: &Files, head: QuantMode, cancel: Option<AbortSignal>) {
+    match try_import(files, head, cancel.as_ref()).await {
+        Ok(id) => post(&Report::Imported {
+            id,
+            name: file_name(files),
+        }),
+        Err(_) if is_cancelled(cancel.as_ref()) => post(&Report::Cancelled),
+        Err(problem) => error(format!("{}: {problem}", files.name)),
+    }
+    shelf::tell().await;
+}
+
+/// The kept model's name in the store.
+async fn try_import(
+    files: &Files,
+    head: QuantMode,
+    cancel: Option<&AbortSignal>,
+) -> Result<String, String> {
+    let store = Store::open().await?;
+    let id = id(files, head);
+    if store.kept(&id).await.is_some_and(|kept| kept.complete()) {
+        return Ok(id);
+    }
+    let name = file_name(files);
+    let mut writer = store.writer(&id, &name).await?;
+    writer.clear()?;
+    let written = write(files, head, cancel, writer).await;
+    let finished = match written {
+        // The card comes last and while the file is held: without one, no other tab and no later visit takes it for a model.
+        Ok(writer) => {
+            let card = Card {
+                name: name.clone(),
+                url: None,
+                bytes: writer.len(),
+            };
+            store.put_card(&id, &card).await
+        }
+        Err(problem) => Err(problem),
+    };
+    if finished.is_err() {
+        store.delete(&id, &name).await?;
+    }
+    finished.map(|()| id)
+}
+
+async fn write(
+    files: &Files,
+    head: QuantMode,
+    cancel: Option<&AbortSignal>,
+    writer: Writer,
+) -> Result<Writer, String> {
+    let input = input(files, cancel);
+    let options = Options {
+        head,
+        ..Options::default()
+    };
+    let stage = RefCell::new(Stage::default());
+    let mut draft = Draft {
+        name: file_name(files),
+        writer,
+        stage: &stage,
+    };
+    let mut progress = |progress| stage.borrow_mut().enter(progress);
+    let imported = engine::import(&input, &options, &mut draft, &mut progress).await;
+    imported.map_err(|problem| problem.to_string())?;
+    Ok(draft.writer)
+}
+
+fn input(files: &Files, cancel: Option<&AbortSignal>) -> Input {
+    let mut input = Input::default();
+    let ggufs = files.files.iter().filter(|file| is_gguf(file)).count();
+    for file in &files.files {
+        let own = file.0.name();
+        let blob: &Blob = &file.0;
+        let source = BlobSource::new(own.clone(), blob.clone(), cancel.cloned());
+        let name = match ggufs {
+            1 if is_gguf(file) => GGUF.1.to_owned(),
+            _ => own,
+        };
+        input.add(&name, Box::new(source));
+    }
+    input
+}
+
+fn is_gguf(file: &Handle) -> bool {
+    file.0.name().to_lowercase().ends_with(GGUF.0)
+}
+
+fn file_name(files: &Files) -> String {
+    format!("{}.1bit", files.name)
+}
+
+/// The same files are the same model, as long as the importer is the same.
+fn id(files: &Files, head: QuantMode) -> String {
+    let mut properties = vec![
+        env!("CARGO_PKG_VERSION").to_owned(),
+        head.name().to_owned(),
+        files.name.clone(),
+    ];
+    for Handle(file) in &files.files {
+        properties.push(file.name());
+        properties.push(file.size().to_string());
+        properties.push(file.last_modified().to_string());
+    }
+    store::id(&properties.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// How far the import is, as the page was told last.
+#[derive(Default)]
+struct Stage {
+    tensor: String,
+    total: u64,
+    told: Option<Instant>,
+}
+
+impl Stage {
+    fn enter(&mut self, progress: Progress) {
+        (self.tensor, self.total) = (progress.tensor, progress.total);
+        self.tell(progress.done);
+    }
+
+    fn tell(&mut self, done: u64) {
+        if self.told.is_some_and(|told| told.elapsed() < REPORT_EVERY) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        post(&Report::Importing {
+            done,
+            total: self.total,
+            tensor: self.tensor.clone(),
+        });
+    }
+}
+
+/// The `.1bit` under way.
+struct Draft<'a> {
+    name: String,
+    writer: Writer,
+    stage: &'a RefCell<Stage>,
+}
+
+impl Draft<'_> {
+    async fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<(), String> {
+        if self.writer.len() == 0 {
+            let total = self.stage.borrow().total;
+            store::room_for(total).await?;
+        }
+        self.writer.put(offset, bytes)?;
+        // A tensor may take long.
+        self.stage.borrow_mut().tell(self.writer.len());
+        Ok(())
+    }
+}
+
+impl ByteSink for Draft<'_> {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn write<'a>(
+        &'a mut self,
+        offset: u64,
+        bytes: &'a [u8],
+    ) -> LocalFuture<'a, Result<(), String>> {
+        Box::pin(self.put(offset, bytes))
+    }
+}
