@@ -20,8 +20,8 @@ export interface LoadOptions {
 export interface ImportOptions extends LoadOptions {
   /** What the model is called among those kept in the browser: the first file's name where it is not given. */
   name?: string;
-  /** Precision of embedding and head: "eightbit" is smaller and faster. */
-  head?: "f16" | "eightbit";
+  /** Precision of embedding and head: "eightbit" is smaller and faster, "f32" leaves all floats of the checkpoint as they are. */
+  head?: "f32" | "f16" | "eightbit";
 }
 
 export interface ModelInfo {
@@ -104,7 +104,7 @@ export interface TextOptions extends SamplingOptions {
   prompt: string;
 }
 
-export type Precision = "f16" | "eightbit" | "ternary" | "binary";
+export type Precision = "f32" | "f16" | "eightbit" | "ternary" | "binary";
 
 /** The precision of every part, as `onebit search` writes it. */
 export interface LayerBitMap {

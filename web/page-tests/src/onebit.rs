@@ -91,15 +91,6 @@ pub fn random_bitnet(folder: &Path, layers: usize, vocabulary: usize) -> Result<
     Onebit(command).run().map(|_| ())
 }
 
-/// What `onebit import` makes of a checkpoint's folder or file.
-pub fn import(checkpoint: &Path, model: &Path) -> Result<()> {
-    Onebit::new("import")?
-        .with("--input", checkpoint)
-        .with("--output", model)
-        .run()
-        .map(|_| ())
-}
-
 /// The training losses of `onebit finetune` with these flags; `simd` is what `ONEBIT_SIMD` says, empty for the best there is.
 pub fn finetune(
     model: &Path,

@@ -125,10 +125,19 @@ pub struct Expected {
     pub greedy: Vec<u32>,
 }
 
-/// Of the fixture with its float matrices in F16, as an import makes them.
-pub fn expected(fixture: &str) -> Result<Expected> {
+/// Of the fixture as it is.
+pub fn expected(fixture: &Path) -> Result<Expected> {
+    read_expected(&fixture.join("expected.safetensors"))
+}
+
+/// Of the fixture with its float matrices in F16.
+pub fn expected_f16(fixture: &str) -> Result<Expected> {
     let folder = root().join("engine/tests/fixtures/hf").join(fixture);
-    let file = fs::read(folder.join("expected_f16.safetensors"))?;
+    read_expected(&folder.join("expected_f16.safetensors"))
+}
+
+fn read_expected(path: &Path) -> Result<Expected> {
+    let file = fs::read(path)?;
     let (length, rest) = file.split_first_chunk::<8>().context("no length")?;
     let (head, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
     let head: Value = serde_json::from_slice(head)?;

@@ -85,6 +85,11 @@ async fn write(
     let input = input(files, cancel);
     let options = Options {
         head,
+        // Who wants the ends to the last digit wants the rest so, too.
+        body: match head {
+            QuantMode::F32 => QuantMode::F32,
+            _ => Options::default().body,
+        },
         ..Options::default()
     };
     let stage = RefCell::new(Stage::default());

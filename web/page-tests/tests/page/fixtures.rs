@@ -105,24 +105,25 @@ fn every_fixture(device: &str) -> Result<()> {
         for file in ["config.json", "model.safetensors"] {
             server.add(&format!("/{name}/{file}"), fs::read(folder.join(file))?)?;
         }
-        agrees(&server, device, name)?;
+        agrees(&server, device, name, "f32", published::expected(&folder)?)?;
+        agrees(&server, device, name, "f16", published::expected_f16(name)?)?;
     }
     Ok(())
 }
 
-fn agrees(server: &Server, device: &str, name: &str) -> Result<()> {
+fn agrees(server: &Server, device: &str, name: &str, head: &str, expected: Expected) -> Result<()> {
     let Expected {
         prompt,
         logits,
         greedy,
-    } = published::expected(name)?;
+    } = expected;
     let page = bare(server)?;
     page.evaluate(&format!(
         "window.found = null; (async () => {{ \
            const file = async (path, name) => new File([await (await fetch(path)).blob()], name); \
            const files = [await file('{name}/config.json', 'config.json'), await file('{name}/model.safetensors', 'model.safetensors'), \
              await file('tokenizer.json', 'tokenizer.json')]; \
-           const engine = await Engine.import(files, {{ name: '{name}', device: '{device}' }}); \
+           const engine = await Engine.import(files, {{ name: '{name}', device: '{device}', head: '{head}' }}); \
            const logits = await engine.logits({}); \
            const asked = {{ prompt: {}, temperature: 0, repetition_penalty: 1, max_tokens: {} }}; \
            const {{ choices: [{{ text }}] }} = await engine.completions.create(asked); \
@@ -138,8 +139,8 @@ fn agrees(server: &Server, device: &str, name: &str) -> Result<()> {
     ensure!(found["problem"].is_null(), "{name}: {}", found["problem"]);
     ensure!(found["device"] == device, "{}", found["device"]);
     let error = relative_error(&found["logits"], &logits)?;
-    eprintln!("{device}, {name}: relative error {error:.1e}");
-    ensure!(error <= TOLERANCE, "{name}: relative error {error}");
+    eprintln!("{device}, {name}, {head}: relative error {error:.1e}");
+    ensure!(error <= TOLERANCE, "{name}, {head}: relative error {error}");
     ensure!(
         found["text"] == published::spelled(&greedy).as_str(),
         "{name}: {}, expected {greedy:?}",
