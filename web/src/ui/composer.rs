@@ -1,6 +1,7 @@
 //! The prompt.
 
 use leptos::{ev, html, prelude::*};
+use ternary_core::session::Stats;
 
 use super::figures;
 use super::state::{Mode, Outcome};
@@ -97,14 +98,25 @@ fn ContextUse() -> impl IntoView {
             let outcome = all.last()?.outcome.get();
             match outcome? {
                 Outcome::Finished(_, stats) => Some(stats),
-                Outcome::Failed => None,
+                Outcome::Failed | Outcome::Interrupted => None,
             }
+        })
+    };
+    // The engine leaves turns out as soon as a reply would not fit.
+    let warning = move |stats: &Stats| {
+        let longest = state.settings.with(|settings| settings.sampling.max_tokens);
+        let reply = longest.min(stats.context_size / 4);
+        let nearly = stats.context_used + reply > stats.context_size;
+        nearly.then_some(match state.mode.get() {
+            Mode::Chat => "Nearly full: the oldest messages are left out next, so that a reply fits.",
+            Mode::Text => "Nearly full: the text can't become much longer.",
         })
     };
     move || {
         stats().map(|stats| {
+            let warning = warning(&stats);
             view! {
-                <label class="context">
+                <label class="context" class:full=warning.is_some()>
                     {format!(
                         "Context {} of {}",
                         figures::grouped(stats.context_used),
@@ -112,6 +124,7 @@ fn ContextUse() -> impl IntoView {
                     )}
                     <meter min="0" max=stats.context_size value=stats.context_used></meter>
                 </label>
+                {warning.map(|text| view! { <p class="context-warning" role="status">{text}</p> })}
             }
         })
     }

@@ -41,10 +41,26 @@ pub fn Header() -> impl IntoView {
             <div class="actions">
                 <button
                     type="button"
+                    id="chats-toggle"
+                    hidden=move || state.tab.get() != Tab::Chat
+                    aria-controls="chats"
+                    aria-expanded=move || state.chats_open.get().to_string()
+                    on:click=move |_| {
+                        state.panel_open.set(false);
+                        state.chats_open.update(|open| *open = !*open);
+                    }
+                >
+                    {move || if state.chats_open.get() { "Close" } else { "Chats" }}
+                </button>
+                <button
+                    type="button"
                     id="new-chat"
                     hidden=move || !talking()
                     disabled=move || state.exchanges().with(Vec::is_empty)
-                    on:click=move |_| state.clear()
+                    on:click=move |_| {
+                        state.chats_open.set(false);
+                        state.clear();
+                    }
                 >
                     {move || match state.mode.get() {
                         Mode::Chat => "New chat",
@@ -56,7 +72,10 @@ pub fn Header() -> impl IntoView {
                     id="panel-toggle"
                     aria-controls="panel"
                     aria-expanded=move || state.panel_open.get().to_string()
-                    on:click=move |_| state.panel_open.update(|open| *open = !*open)
+                    on:click=move |_| {
+                        state.chats_open.set(false);
+                        state.panel_open.update(|open| *open = !*open);
+                    }
                 >
                     {move || if state.panel_open.get() { "Close" } else { "Model" }}
                 </button>

@@ -2,7 +2,9 @@
 
 mod announcer;
 mod bit_map;
+mod chat_list;
 mod composer;
+mod database;
 mod device_picker;
 mod drop_zone;
 mod engine;
@@ -15,18 +17,23 @@ mod message;
 mod model_card;
 mod notice;
 mod open_file;
+mod reader;
+mod rendered;
 mod segmented;
 mod settings_panel;
 mod slider;
 mod state;
 mod transcript;
 mod tuner;
+mod undo_bar;
 mod welcome;
 
 use leptos::{ev, prelude::*};
 use ternary_core::session::DeviceChoice;
+use wasm_bindgen_futures::spawn_local;
 use web_sys::UrlSearchParams;
 
+use crate::js;
 use crate::protocol::Source;
 use state::{AppState, Tab};
 
@@ -49,8 +56,9 @@ fn App() -> impl IntoView {
         }
         if state.running.with_untracked(Option::is_some) {
             state.stop();
-        } else if state.panel_open.get_untracked() {
+        } else if state.panel_open.get_untracked() || state.chats_open.get_untracked() {
             state.panel_open.set(false);
+            state.chats_open.set(false);
             state.focus_prompt.notify();
         }
     });
@@ -62,6 +70,7 @@ fn App() -> impl IntoView {
     });
     view! {
         <header::Header />
+        <chat_list::ChatList />
         <main>
             <notice::NoticeBar />
             <load_progress::LoadProgress />
@@ -80,6 +89,7 @@ fn App() -> impl IntoView {
             <device_picker::DevicePicker />
             <settings_panel::SettingsPanel />
         </aside>
+        <undo_bar::UndoBar />
         <announcer::Announcer />
         <drop_zone::DropZone />
     }
@@ -91,13 +101,29 @@ impl AppState {
         let name = file.name().to_lowercase();
         let ends = |all: &[&str]| all.iter().any(|end| name.ends_with(end));
         if ends(&[".json"]) {
-            self.show(Tab::Map);
-            explorer::import(self, file);
+            self.take_json(file);
         } else if ends(&[".txt", ".md", ".csv", ".jsonl", ".html", ".rs", ".py"]) {
             tuner::read_text(self, file);
         } else {
             self.load(Source::File(file));
         }
+    }
+
+    /// Conversations, or a bit-map.
+    fn take_json(self, file: web_sys::File) {
+        spawn_local(async move {
+            match js::text(&file).await {
+                Ok(text) if state::is_export(&text) => {
+                    self.show(Tab::Chat);
+                    self.import_chats(&file.name(), &text);
+                }
+                // What can't be read is told there.
+                _ => {
+                    self.show(Tab::Map);
+                    explorer::import(self, file);
+                }
+            }
+        });
     }
 }
 

@@ -95,6 +95,7 @@ pub fn Picker(
     id: &'static str,
     label: &'static str,
     accept: &'static str,
+    #[prop(optional)] class: &'static str,
     on_file: impl Fn(File) + 'static,
 ) -> impl IntoView {
     let input = NodeRef::<html::Input>::new();
@@ -110,6 +111,7 @@ pub fn Picker(
         <button
             type="button"
             id=id
+            class=class
             on:click=move |_| {
                 if let Some(input) = input.get_untracked() {
                     input.click();
