@@ -5,6 +5,7 @@ use leptos::{ev, html, prelude::*};
 use super::explorer::Picker;
 use super::state::{Head, Tab};
 use super::use_app;
+use crate::ui::erased::{When, on_click};
 
 #[component]
 pub fn ChatList() -> impl IntoView {
@@ -17,12 +18,12 @@ pub fn ChatList() -> impl IntoView {
             id="chats"
             aria-labelledby="chats-title"
             class:open=state.chats_open
-            hidden=move || state.tab.get() != Tab::Chat
+            hidden=Signal::derive(move || state.tab.get() != Tab::Chat)
         >
             <h2 id="chats-title">"Conversations"</h2>
-            <Show when=empty>
+            <When when=Signal::derive(empty)>
                 <p class="hint">"What you talk about stays here, in this browser."</p>
-            </Show>
+            </When>
             {move || unkept().map(|count| view! {
                 <p class="hint problem" id="unkept">
                     {format!("The browser did not keep {count} of these. Export them before you close this tab.")}
@@ -39,7 +40,7 @@ pub fn ChatList() -> impl IntoView {
                     id="export-chats"
                     class="quiet"
                     disabled=empty
-                    on:click=move |_| state.export_all_chats()
+                    on:click=on_click(move || state.export_all_chats())
                 >
                     "Export all"
                 </button>
@@ -100,8 +101,8 @@ fn ChatItem(head: Head) -> impl IntoView {
     };
     view! {
         <li class:current=is_open>
-            <Show
-                when=move || naming.get()
+            <When
+                when=Signal::derive(move || naming.get())
                 fallback=move || view! {
                     <button
                         type="button"
@@ -116,38 +117,38 @@ fn ChatItem(head: Head) -> impl IntoView {
                 }
             >
                 <Naming name=title.get_untracked() done />
-            </Show>
-            <Show when=move || (is_open() || damaged) && !naming.get()>
+            </When>
+            <When when=Signal::derive(move || (is_open() || damaged) && !naming.get())>
                 <span class="chat-buttons">
-                    <Show when=move || !damaged>
+                    <When when=Signal::derive(move || !damaged)>
                         <button
                             type="button"
                             class="quiet rename"
                             node_ref=rename
-                            aria-label=move || format!("Rename “{}”", title.get())
-                            on:click=move |_| naming.set(true)
+                            aria-label=Signal::derive(move || format!("Rename “{}”", title.get()))
+                            on:click=on_click(move || naming.set(true))
                         >
                             "Rename"
                         </button>
                         <button
                             type="button"
                             class="quiet export"
-                            aria-label=move || format!("Export “{}”", title.get())
-                            on:click=move |_| state.export_chat()
+                            aria-label=Signal::derive(move || format!("Export “{}”", title.get()))
+                            on:click=on_click(move || state.export_chat())
                         >
                             "Export"
                         </button>
-                    </Show>
+                    </When>
                     <button
                         type="button"
                         class="quiet delete"
-                        aria-label=move || format!("Delete “{}”", title.get())
-                        on:click=move |_| state.delete_chat(id.get_value())
+                        aria-label=Signal::derive(move || format!("Delete “{}”", title.get()))
+                        on:click=on_click(move || state.delete_chat(id.get_value()))
                     >
                         "Delete"
                     </button>
                 </span>
-            </Show>
+            </When>
         </li>
     }
 }
@@ -163,7 +164,11 @@ fn Naming(name: String, done: impl Fn(Option<String>) + Copy + Send + 'static) -
             input.select();
         });
     });
-    let value = move || input.get_untracked().map(|input| input.value());
+    // It may be gone already when the keyboard leaves it.
+    let value = move || {
+        let input = input.try_get_untracked().flatten();
+        input.map(|input| input.value())
+    };
     let keydown = move |event: ev::KeyboardEvent| {
         if event.is_composing() {
             return;

@@ -6,6 +6,7 @@ use ternary_core::session::Stats;
 use super::figures;
 use super::state::{Mode, Outcome};
 use super::use_app;
+use crate::ui::erased::{When, on_click};
 
 #[component]
 pub fn Composer() -> impl IntoView {
@@ -53,14 +54,14 @@ pub fn Composer() -> impl IntoView {
                 on:input:target=move |event| state.draft.set(event.target().value())
                 on:keydown=keydown
             ></textarea>
-            <Show
-                when=running
+            <When
+                when=Signal::derive(running)
                 fallback=move || view! {
                     <button
                         type="submit"
                         id="send"
                         class="primary"
-                        disabled=move || !state.ready() || state.draft.with(|draft| draft.trim().is_empty())
+                        disabled=Signal::derive(move || !state.ready() || state.draft.with(|draft| draft.trim().is_empty()))
                     >
                         "Send"
                     </button>
@@ -70,14 +71,14 @@ pub fn Composer() -> impl IntoView {
                     type="button"
                     id="stop"
                     class="primary"
-                    on:click=move |_| {
+                    on:click=on_click(move || {
                         state.stop();
                         state.focus_prompt.notify();
-                    }
+                    })
                 >
                     "Stop"
                 </button>
-            </Show>
+            </When>
             <div class="composer-foot">
                 <p id="prompt-keys">
                     <kbd>"Enter"</kbd>" sends, "<kbd>"Shift"</kbd>"+"<kbd>"Enter"</kbd>" starts a line, "
@@ -102,11 +103,12 @@ fn ContextUse() -> impl IntoView {
             }
         })
     };
-    // The engine leaves turns out as soon as a reply would not fit.
+    // The engine leaves turns out as soon as a reply would not fit; the next message takes some room too.
     let warning = move |stats: &Stats| {
         let longest = state.settings.with(|settings| settings.sampling.max_tokens);
         let reply = longest.min(stats.context_size / 4);
-        let nearly = stats.context_used + reply > stats.context_size;
+        let message = stats.context_size / 8;
+        let nearly = stats.context_used + message + reply > stats.context_size;
         nearly.then_some(match state.mode.get() {
             Mode::Chat => "Nearly full: the oldest messages are left out next, so that a reply fits.",
             Mode::Text => "Nearly full: the text can't become much longer.",

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use super::segmented::{Choice, Segmented};
 use super::state::{Mode, Tab};
 use super::use_app;
+use crate::ui::erased::on_click;
 
 #[component]
 pub fn Header() -> impl IntoView {
@@ -42,25 +43,25 @@ pub fn Header() -> impl IntoView {
                 <button
                     type="button"
                     id="chats-toggle"
-                    hidden=move || state.tab.get() != Tab::Chat
+                    hidden=Signal::derive(move || state.tab.get() != Tab::Chat)
                     aria-controls="chats"
-                    aria-expanded=move || state.chats_open.get().to_string()
-                    on:click=move |_| {
+                    aria-expanded=Signal::derive(move || state.chats_open.get().to_string())
+                    on:click=on_click(move || {
                         state.panel_open.set(false);
                         state.chats_open.update(|open| *open = !*open);
-                    }
+                    })
                 >
                     {move || if state.chats_open.get() { "Close" } else { "Chats" }}
                 </button>
                 <button
                     type="button"
                     id="new-chat"
-                    hidden=move || !talking()
-                    disabled=move || state.exchanges().with(Vec::is_empty)
-                    on:click=move |_| {
+                    hidden=Signal::derive(move || !talking())
+                    disabled=Signal::derive(move || state.exchanges().with(Vec::is_empty))
+                    on:click=on_click(move || {
                         state.chats_open.set(false);
                         state.clear();
-                    }
+                    })
                 >
                     {move || match state.mode.get() {
                         Mode::Chat => "New chat",
@@ -71,11 +72,11 @@ pub fn Header() -> impl IntoView {
                     type="button"
                     id="panel-toggle"
                     aria-controls="panel"
-                    aria-expanded=move || state.panel_open.get().to_string()
-                    on:click=move |_| {
+                    aria-expanded=Signal::derive(move || state.panel_open.get().to_string())
+                    on:click=on_click(move || {
                         state.chats_open.set(false);
                         state.panel_open.update(|open| *open = !*open);
-                    }
+                    })
                 >
                     {move || if state.panel_open.get() { "Close" } else { "Model" }}
                 </button>

@@ -8,6 +8,7 @@ use super::figures;
 use super::rendered::Rendered;
 use super::state::{Exchange, Mode, Outcome};
 use super::use_app;
+use crate::ui::erased::{When, on_click};
 use crate::js::describe;
 
 #[component]
@@ -100,33 +101,33 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
         <article
             class="exchange"
             class:forgotten=forgotten
-            data-state=move || if finished.get() { "finished" } else { "running" }
-            data-cached=move || stats.get().map(|stats| stats.cached_tokens)
-            data-read=move || stats.get().map(|stats| stats.prompt_tokens - stats.cached_tokens)
+            data-state=Signal::derive(move || if finished.get() { "finished" } else { "running" })
+            data-cached=Signal::derive(move || stats.get().map(|stats| stats.cached_tokens))
+            data-read=Signal::derive(move || stats.get().map(|stats| stats.prompt_tokens - stats.cached_tokens))
         >
             {texts}
-            <Show when=waiting.clone()>
+            <When when=Signal::derive(waiting.clone())>
                 <p class="thinking">"Reading the prompt"</p>
-            </Show>
+            </When>
             <div class="exchange-foot">
                 <span class="figures">{figures}</span>
-                <Show when=move || finished.get()>
+                <When when=Signal::derive(move || finished.get())>
                     <CopyButton text=copied_text.clone() />
-                    <Show when=is_last>
-                        <button type="button" class="quiet regenerate" disabled=move || !state.ready() on:click=move |_| state.regenerate()>
+                    <When when=Signal::derive(is_last)>
+                        <button type="button" class="quiet regenerate" disabled=Signal::derive(move || !state.ready()) on:click=on_click(move || state.regenerate())>
                             "Regenerate"
                         </button>
-                        <Show when=move || may_go_on.get()>
-                            <button type="button" class="quiet write-on" disabled=move || !state.ready() on:click=move |_| state.write_on()>
+                        <When when=Signal::derive(move || may_go_on.get())>
+                            <button type="button" class="quiet write-on" disabled=Signal::derive(move || !state.ready()) on:click=on_click(move || state.write_on())>
                                 "Write on"
                             </button>
-                        </Show>
-                    </Show>
-                </Show>
+                        </When>
+                    </When>
+                </When>
             </div>
-            <Show when=last_forgotten>
+            <When when=Signal::derive(last_forgotten)>
                 <p class="hint remark" id="forgotten">"The context was full: the model no longer reads what is above."</p>
-            </Show>
+            </When>
         </article>
     }
 }
@@ -156,8 +157,8 @@ fn Prompt(id: usize, text: String) -> impl IntoView {
                     type="button"
                     class="quiet edit"
                     node_ref=edit
-                    disabled=move || !state.ready()
-                    on:click=move |_| editing.set(true)
+                    disabled=Signal::derive(move || !state.ready())
+                    on:click=on_click(move || editing.set(true))
                 >
                     "Edit"
                 </button>
@@ -165,7 +166,7 @@ fn Prompt(id: usize, text: String) -> impl IntoView {
         }
     };
     view! {
-        <Show when=move || editing.get() fallback>
+        <When when=Signal::derive(move || editing.get()) fallback>
             <EditPrompt
                 text=text.get_value()
                 on_ask=move |prompt| {
@@ -174,7 +175,7 @@ fn Prompt(id: usize, text: String) -> impl IntoView {
                 }
                 give_up
             />
-        </Show>
+        </When>
     }
 }
 
@@ -234,8 +235,8 @@ fn EditPrompt(
             ></textarea>
             <div class="prompt-foot">
                 <p class="hint">"Asks again from here; what follows is replaced."</p>
-                <button type="button" class="quiet give-up" on:click=move |_| give_up()>"Cancel"</button>
-                <button type="submit" class="ask-instead" disabled=move || !may()>"Ask"</button>
+                <button type="button" class="quiet give-up" on:click=on_click(move || give_up())>"Cancel"</button>
+                <button type="submit" class="ask-instead" disabled=Signal::derive(move || !may())>"Ask"</button>
             </div>
         </form>
     }

@@ -8,6 +8,7 @@ mod database;
 mod device_picker;
 mod drop_zone;
 mod engine;
+mod erased;
 mod explorer;
 mod figures;
 mod header;

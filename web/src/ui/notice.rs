@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use super::use_app;
+use crate::ui::erased::on_click;
 
 #[component]
 pub fn NoticeBar() -> impl IntoView {
@@ -25,7 +26,7 @@ pub fn NoticeBar() -> impl IntoView {
                     </div>
                     {if notice.engine_died {
                         view! {
-                            <button type="button" id="restart" on:click=move |_| state.restart_engine()>
+                            <button type="button" id="restart" on:click=on_click(move || state.restart_engine())>
                                 "Start it again"
                             </button>
                         }.into_any()
@@ -33,9 +34,9 @@ pub fn NoticeBar() -> impl IntoView {
                         view! {
                             <div class="notice-buttons">
                             {notice.again.map(|label| view! {
-                                <button type="button" id="again" on:click=move |_| state.load_again()>{label}</button>
+                                <button type="button" id="again" on:click=on_click(move || state.load_again())>{label}</button>
                             })}
-                            <button type="button" id="dismiss" on:click=move |_| state.dismiss_notice()>
+                            <button type="button" id="dismiss" on:click=on_click(move || state.dismiss_notice())>
                                 "Dismiss"
                             </button>
                             </div>

@@ -3,6 +3,7 @@
 use leptos::{ev, html, prelude::*};
 
 use super::use_app;
+use crate::ui::erased::on_click;
 use crate::protocol::Source;
 
 #[component]
@@ -21,11 +22,11 @@ pub fn OpenFile() -> impl IntoView {
     view! {
         <button
             type="button"
-            on:click=move |_| {
+            on:click=on_click(move || {
                 if let Some(input) = input.get_untracked() {
                     input.click();
                 }
-            }
+            })
         >
             "Open a .1bit file"
         </button>

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use js_sys::Array;
 use ternary_markdown::Block;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{ErrorEvent, MessageEvent, Worker};
@@ -20,15 +21,19 @@ struct Inner {
     worker: Option<Worker>,
     /// It could not be fetched, or it failed.
     gone: Cell<bool>,
+    /// What it is to be asked once it listens; none from then on.
+    backlog: RefCell<Option<Vec<Array>>>,
     hearers: RefCell<HashMap<u32, Hearer>>,
     next: Cell<u32>,
 }
 
 impl Reader {
     pub fn start() -> Self {
+        let worker = engine::worker(Program::Markdown).ok();
         let reader = Reader(Rc::new(Inner {
-            worker: engine::worker(Program::Markdown).ok(),
-            gone: Cell::new(false),
+            gone: Cell::new(worker.is_none()),
+            worker,
+            backlog: RefCell::new(Some(Vec::new())),
             hearers: RefCell::default(),
             // The parser's own first number is 0.
             next: Cell::new(1),
@@ -36,6 +41,9 @@ impl Reader {
         if let Some(worker) = &reader.0.worker {
             let hearing = reader.clone();
             let on_message = Closure::<dyn Fn(_)>::new(move |event: MessageEvent| {
+                if event.data().is_null() {
+                    return hearing.send_backlog();
+                }
                 let answer = serde_wasm_bindgen::from_value(event.data());
                 if let Ok((id, same, blocks)) = answer {
                     hearing.tell(id, Some((same, blocks)));
@@ -70,12 +78,27 @@ impl Reader {
 
     /// Asks for the blocks of a text as it is now.
     pub fn read(&self, id: u32, text: &str) {
-        let asked = self.0.worker.as_ref().is_some_and(|worker| {
-            let request = js_sys::Array::of2(&id.into(), &JsValue::from_str(text));
-            !self.0.gone.get() && worker.post_message(&request).is_ok()
-        });
-        if !asked {
-            self.tell(id, None);
+        let request = Array::of2(&id.into(), &JsValue::from_str(text));
+        if self.0.gone.get() {
+            return self.tell(id, None);
+        }
+        match &mut *self.0.backlog.borrow_mut() {
+            Some(backlog) => backlog.push(request),
+            None => self.send(&request),
+        }
+    }
+
+    fn send_backlog(&self) {
+        let backlog = self.0.backlog.borrow_mut().take();
+        for request in backlog.iter().flatten() {
+            self.send(request);
+        }
+    }
+
+    fn send(&self, request: &Array) {
+        if let Some(worker) = &self.0.worker {
+            // Texts and numbers can always be sent.
+            worker.post_message(request).ok();
         }
     }
 

@@ -15,6 +15,9 @@ use super::state::AppState;
 use super::use_app;
 use crate::js::describe;
 
+/// The class of what the parser has seen.
+const PARSED: &str = "reply";
+
 #[component]
 pub fn Rendered(text: ArcRwSignal<String>) -> impl IntoView {
     let state = use_app();
@@ -65,12 +68,15 @@ impl Drawing {
                 drawing.hear(answer);
             }
         })));
-        // Until the parser is there.
-        drawing.plain();
         drawing
     }
 
     fn draw(&self) {
+        // Tells everyone that what is shown is not all.
+        self.node.set_attribute("aria-busy", "true").ok();
+        if self.node.class_name() != PARSED {
+            self.plain();
+        }
         if self.asked.replace(true) {
             return self.grown.set(true);
         }
@@ -87,14 +93,16 @@ impl Drawing {
         self.state.drawn.notify();
         if self.grown.take() {
             request_animation_frame(move || self.draw());
+        } else {
+            self.node.remove_attribute("aria-busy").ok();
         }
     }
 
     /// Replaces what stands behind the blocks that are the same.
     fn put(&self, same: usize, blocks: &[Block]) {
         let node = &self.node;
-        let same = if node.class_name() == "reply" { same } else { 0 };
-        node.set_class_name("reply");
+        let same = if node.class_name() == PARSED { same } else { 0 };
+        node.set_class_name(PARSED);
         while node.child_nodes().length() as usize > same {
             match node.last_child().map(|last| node.remove_child(&last)) {
                 Some(Ok(_)) => {}

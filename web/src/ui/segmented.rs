@@ -45,8 +45,8 @@ where
                     type="radio"
                     name=name
                     value=choice.value
-                    prop:checked=move || selected.get() == choice.meaning
-                    disabled=move || disabled.get() || !choice.enabled
+                    prop:checked=Signal::derive(move || selected.get() == choice.meaning)
+                    disabled=Signal::derive(move || disabled.get() || !choice.enabled)
                     on:change=move |_| on_select(choice.meaning)
                 />
                 <span>{choice.label}</span>

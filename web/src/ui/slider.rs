@@ -28,8 +28,8 @@ pub fn Slider(
                 max=max
                 step=step
                 aria-describedby=hint_id.clone()
-                aria-valuetext=move || show(value.get())
-                prop:value=move || value.get()
+                aria-valuetext=Signal::derive(move || show(value.get()))
+                prop:value=Signal::derive(move || value.get())
                 on:input:target=move |event| {
                     if let Ok(number) = event.target().value().parse() {
                         on_change(number);

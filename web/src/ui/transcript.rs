@@ -5,6 +5,7 @@ use leptos::{html, prelude::*};
 use super::message::ExchangeView;
 use super::state::Mode;
 use super::use_app;
+use crate::ui::erased::When;
 use super::welcome::Welcome;
 
 /// This close to the end counts as being there, in CSS pixels.
@@ -48,13 +49,13 @@ pub fn Transcript() -> impl IntoView {
             role="log"
             aria-live="off"
             aria-label="Conversation"
-            aria-busy=move || state.running.with(Option::is_some).to_string()
+            aria-busy=Signal::derive(move || state.running.with(Option::is_some).to_string())
             tabindex="0"
             on:scroll=scrolled
         >
-            <Show when=move || count.get() == 0>
+            <When when=Signal::derive(move || count.get() == 0)>
                 <Welcome />
-            </Show>
+            </When>
             <For each=move || state.exchanges().get() key=|exchange| exchange.id let:exchange>
                 <ExchangeView exchange />
             </For>

@@ -3,6 +3,7 @@
 use leptos::{html, prelude::*};
 
 use super::use_app;
+use crate::ui::erased::on_click;
 
 #[component]
 pub fn UndoBar() -> impl IntoView {
@@ -26,15 +27,15 @@ pub fn UndoBar() -> impl IntoView {
             {move || undo.get().map(|offer| view! {
                 <div class="undo">
                     <span>{offer.told}</span>
-                    <button type="button" id="undo" node_ref=button on:click=move |_| state.undo()>"Undo"</button>
+                    <button type="button" id="undo" node_ref=button on:click=on_click(move || state.undo())>"Undo"</button>
                     <button
                         type="button"
                         class="quiet"
                         id="no-undo"
-                        on:click=move |_| {
+                        on:click=on_click(move || {
                             undo.set(None);
                             state.focus_prompt.notify();
-                        }
+                        })
                     >
                         "Dismiss"
                     </button>

@@ -10,6 +10,7 @@ mod tuning;
 
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
+use ternary_core::backend::training;
 use ternary_core::session::{Event, Session, Work};
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
@@ -41,6 +42,7 @@ pub struct Workshop;
 
 impl Program for Workshop {
     async fn begin() {
+        training::link();
         tuning::tell().await;
     }
 

@@ -1,6 +1,7 @@
 //! What can be done with the edited map as a whole.
 
 use leptos::{ev, html, prelude::*};
+use crate::ui::erased::on_click;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{File, HtmlInputElement};
 
@@ -65,11 +66,11 @@ pub fn Actions() -> impl IntoView {
                 <p class="figures" id="map-size" role="status">{summary}</p>
             </div>
             <div class="buttons">
-                <button type="button" id="undo-map" disabled=move || !e.can_undo() on:click=move |_| e.undo()>"Undo"</button>
+                <button type="button" id="undo-map" disabled=Signal::derive(move || !e.can_undo()) on:click=on_click(move || e.undo())>"Undo"</button>
                 <Picker id="import-map" label="Import bit-map" accept=".json" on_file=move |file| import(state, file) />
                 <button type="button" id="save-map" on:click=save_map>"Save bit-map"</button>
-                <button type="button" id="export-map" disabled=move || !state.ready() on:click=move |_| state.export_map()>"Save as .1bit"</button>
-                <button type="button" id="adopt-map" disabled=move || !state.ready() || !edited() on:click=move |_| state.adopt_map()>"Chat in this map"</button>
+                <button type="button" id="export-map" disabled=Signal::derive(move || !state.ready()) on:click=on_click(move || state.export_map())>"Save as .1bit"</button>
+                <button type="button" id="adopt-map" disabled=Signal::derive(move || !state.ready() || !edited()) on:click=on_click(move || state.adopt_map())>"Chat in this map"</button>
                 <Picker id="compare" label="Compare with a file" accept=".1bit" on_file=move |file| state.compare(Source::File(file)) />
             </div>
             {move || e.compared.get().map(|(name, changes)| {
@@ -112,11 +113,11 @@ pub fn Picker(
             type="button"
             id=id
             class=class
-            on:click=move |_| {
+            on:click=on_click(move || {
                 if let Some(input) = input.get_untracked() {
                     input.click();
                 }
-            }
+            })
         >
             {label}
         </button>

@@ -1,6 +1,7 @@
 //! Layers × matrices, coloured by precision, as wide as they are large in the file.
 
 use leptos::prelude::*;
+use crate::ui::erased::on_click;
 use ternary_core::config::QuantMode;
 
 use crate::ui::figures;
@@ -116,16 +117,16 @@ fn CellButton(cell: Cell, bytes: Signal<u64>) -> impl IntoView {
     view! {
         <button
             type="button"
-            class=move || {
+            class=Signal::derive(move || {
                 let selected = if e.selected.get() == Some(cell) { " selected" } else { "" };
                 format!("cell {}{selected}", mode().name())
-            }
+            })
             data-parameter=cell.parameter()
             style:flex-grow=move || bytes.get().to_string()
             aria-label=label
             title=label
-            aria-pressed=move || (e.selected.get() == Some(cell)).to_string()
-            on:click=move |_| state.inspect(cell)
+            aria-pressed=Signal::derive(move || (e.selected.get() == Some(cell)).to_string())
+            on:click=on_click(move || state.inspect(cell))
         >
             <span>{short(cell)}</span>
             {move || changed().map(|share| view! {

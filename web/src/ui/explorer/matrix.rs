@@ -59,7 +59,7 @@ fn ModeChoice(cell: Cell) -> impl IntoView {
                     type="radio"
                     name="matrix-mode"
                     value=option.name()
-                    prop:checked=move || mode() == Some(option)
+                    prop:checked=Signal::derive(move || mode() == Some(option))
                     on:change=move |_| e.set_mode(cell, tied, option)
                 />
                 <span>{mode_label(option)}</span>
