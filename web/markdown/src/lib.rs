@@ -48,7 +48,8 @@ pub type Block = Vec<Piece>;
 
 /// The blocks of `text`.
 pub fn parse(text: &str) -> Vec<Block> {
-    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    let options =
+        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut out = Blocks::default();
     for event in Parser::new_ext(text, options) {
         match event {
@@ -186,10 +187,7 @@ mod tests {
             shown("| a |\n|---|\n| b |"),
             "<Table><Heads><Cell>a</></><Row><Cell>b</></></>"
         );
-        assert_eq!(
-            shown("```rust\nfn\n```"),
-            "<CodeBlock(\"rust\")>fn\n</>"
-        );
+        assert_eq!(shown("```rust\nfn\n```"), "<CodeBlock(\"rust\")>fn\n</>");
     }
 
     #[test]
@@ -202,9 +200,9 @@ mod tests {
         ] {
             let pieces = parse(html).concat();
             assert!(
-                pieces
-                    .iter()
-                    .all(|piece| !matches!(piece, Piece::Open(element) if *element != Element::Paragraph)),
+                pieces.iter().all(
+                    |piece| !matches!(piece, Piece::Open(element) if *element != Element::Paragraph)
+                ),
                 "{pieces:?}"
             );
             assert!(shown(html).contains('<') && shown(html).contains(&html[..4]));

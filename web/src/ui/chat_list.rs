@@ -12,7 +12,11 @@ pub fn ChatList() -> impl IntoView {
     let state = use_app();
     let chats = state.chats;
     let empty = move || chats.heads.with(Vec::is_empty);
-    let unkept = move || chats.unkept.with(|all| (!all.is_empty()).then_some(all.len()));
+    let unkept = move || {
+        chats
+            .unkept
+            .with(|all| (!all.is_empty()).then_some(all.len()))
+    };
     view! {
         <nav
             id="chats"

@@ -110,7 +110,9 @@ fn ContextUse() -> impl IntoView {
         let message = stats.context_size / 8;
         let nearly = stats.context_used + message + reply > stats.context_size;
         nearly.then_some(match state.mode.get() {
-            Mode::Chat => "Nearly full: the oldest messages are left out next, so that a reply fits.",
+            Mode::Chat => {
+                "Nearly full: the oldest messages are left out next, so that a reply fits."
+            }
             Mode::Text => "Nearly full: the text can't become much longer.",
         })
     };

@@ -60,7 +60,7 @@ impl Database {
         Ok(done(&request).await?.as_string())
     }
 
-    /// Puts both texts there unless `may` says no to what the list shows now; tells whether it did.
+    /// Puts both texts there unless `may` says no to what the list showed before; tells whether it did.
     pub async fn put(
         &self,
         key: &str,
@@ -68,16 +68,18 @@ impl Database {
         may: impl Fn(Option<String>) -> bool,
     ) -> Result<bool, String> {
         let (transaction, heads) = self.stores(IdbTransactionMode::Readwrite, HEADS)?;
-        let key = JsValue::from_str(key);
-        let before = done(&heads.get(&key).map_err(describe)?).await?.as_string();
-        if !may(before) {
-            return Ok(false);
-        }
         let records = transaction.object_store(RECORDS).map_err(describe)?;
+        let key = JsValue::from_str(key);
+        let before = heads.get(&key).map_err(describe)?;
+        // All in one transaction: what another tab writes comes before, and is seen, or after.
         for (store, text) in [(heads, head), (records, record)] {
             store
                 .put_with_key(&JsValue::from_str(text), &key)
                 .map_err(describe)?;
+        }
+        if !may(done(&before).await?.as_string()) {
+            transaction.abort().map_err(describe)?;
+            return Ok(false);
         }
         written(&transaction).await.map(|()| true)
     }

@@ -4,8 +4,8 @@ use leptos::{html, prelude::*};
 
 use super::figures;
 use super::use_app;
-use crate::ui::erased::{When, on_click};
 use crate::protocol::{Kept, Source};
+use crate::ui::erased::{When, on_click};
 
 #[component]
 pub fn KeptModels() -> impl IntoView {

@@ -8,8 +8,8 @@ use super::figures;
 use super::rendered::Rendered;
 use super::state::{Exchange, Mode, Outcome};
 use super::use_app;
-use crate::ui::erased::{When, on_click};
 use crate::js::describe;
+use crate::ui::erased::{When, on_click};
 
 #[component]
 pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
@@ -48,9 +48,10 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
     let last_forgotten = move || {
         let count = state.chats.record.with(|record| record.forgotten);
         let last = count.checked_sub(1);
-        let own = state
-            .exchanges()
-            .with(|all| last.and_then(|last| all.get(last)).is_some_and(|last| last.id == id));
+        let own = state.exchanges().with(|all| {
+            last.and_then(|last| all.get(last))
+                .is_some_and(|last| last.id == id)
+        });
         own && forgotten.get()
     };
     let may_go_on = Signal::derive({

@@ -3,8 +3,8 @@
 use leptos::{ev, html, prelude::*};
 
 use super::use_app;
-use crate::ui::erased::on_click;
 use crate::protocol::Source;
+use crate::ui::erased::on_click;
 
 #[component]
 pub fn OpenFile() -> impl IntoView {

@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use leptos::{html, prelude::*};
 use ternary_markdown::{Block, Element, Piece};
@@ -15,6 +16,8 @@ use super::state::AppState;
 use super::use_app;
 use crate::js::describe;
 
+/// Between two drawings of a reply that grows.
+const PAUSE: Duration = Duration::from_millis(30);
 /// The class of what the parser has seen.
 const PARSED: &str = "reply";
 
@@ -40,7 +43,7 @@ pub fn Rendered(text: ArcRwSignal<String>) -> impl IntoView {
     view! { <div class="reply plain" node_ref=node on:click=move |event| copy_code(state, &event)></div> }
 }
 
-/// Draws a text that grows: again when it has grown since the parser was asked, at most once a frame.
+/// Draws a text that grows: again when it has grown since the parser was asked, with a pause between.
 struct Drawing {
     state: AppState,
     text: ArcRwSignal<String>,
@@ -92,7 +95,8 @@ impl Drawing {
         self.asked.set(false);
         self.state.drawn.notify();
         if self.grown.take() {
-            request_animation_frame(move || self.draw());
+            // No animation frame: a tab that is not seen has none.
+            set_timeout(move || self.draw(), PAUSE);
         } else {
             self.node.remove_attribute("aria-busy").ok();
         }

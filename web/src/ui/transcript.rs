@@ -5,8 +5,8 @@ use leptos::{html, prelude::*};
 use super::message::ExchangeView;
 use super::state::Mode;
 use super::use_app;
-use crate::ui::erased::When;
 use super::welcome::Welcome;
+use crate::ui::erased::When;
 
 /// This close to the end counts as being there, in CSS pixels.
 const NEAR_END: i32 = 48;
@@ -70,9 +70,13 @@ fn ModelChange() -> impl IntoView {
     let state = use_app();
     let change = move || {
         let before = state.chats.record.with(|record| record.model.clone());
-        let now = state.model.with(|model| model.as_ref().map(|model| model.name.clone()))?;
+        let now = state
+            .model
+            .with(|model| model.as_ref().map(|model| model.name.clone()))?;
         let other = !before.is_empty() && before != now && state.mode.get() == Mode::Chat;
-        other.then(|| format!("So far this was a conversation with {before}; {now} replies from here on."))
+        other.then(|| {
+            format!("So far this was a conversation with {before}; {now} replies from here on.")
+        })
     };
     move || change().map(|text| view! { <p class="hint remark" id="model-change">{text}</p> })
 }

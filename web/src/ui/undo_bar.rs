@@ -8,7 +8,17 @@ use crate::ui::erased::on_click;
 #[component]
 pub fn UndoBar() -> impl IntoView {
     let state = use_app();
-    let undo = state.chats.undo;
+    // The region exists from the start: screen readers announce what is put into it.
+    view! {
+        <div role="status" class="undo-region">
+            {move || state.chats.undo.get().map(|offer| view! { <Offer told=offer.told /> })}
+        </div>
+    }
+}
+
+#[component]
+fn Offer(told: String) -> impl IntoView {
+    let state = use_app();
     let button = NodeRef::<html::Button>::new();
     // The keyboard, whose button went with what was deleted, goes where it can be had back.
     button.on_load(|button| {
@@ -21,26 +31,15 @@ pub fn UndoBar() -> impl IntoView {
             }
         });
     });
-    // The region exists from the start: screen readers announce what is put into it.
+    let dismiss = move || {
+        state.chats.undo.set(None);
+        state.focus_prompt.notify();
+    };
     view! {
-        <div role="status" class="undo-region">
-            {move || undo.get().map(|offer| view! {
-                <div class="undo">
-                    <span>{offer.told}</span>
-                    <button type="button" id="undo" node_ref=button on:click=on_click(move || state.undo())>"Undo"</button>
-                    <button
-                        type="button"
-                        class="quiet"
-                        id="no-undo"
-                        on:click=on_click(move || {
-                            undo.set(None);
-                            state.focus_prompt.notify();
-                        })
-                    >
-                        "Dismiss"
-                    </button>
-                </div>
-            })}
+        <div class="undo">
+            <span>{told}</span>
+            <button type="button" id="undo" node_ref=button on:click=on_click(move || state.undo())>"Undo"</button>
+            <button type="button" class="quiet" id="no-undo" on:click=on_click(dismiss)>"Dismiss"</button>
         </div>
     }
 }

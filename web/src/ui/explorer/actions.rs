@@ -1,7 +1,7 @@
 //! What can be done with the edited map as a whole.
 
-use leptos::{ev, html, prelude::*};
 use crate::ui::erased::on_click;
+use leptos::{ev, html, prelude::*};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{File, HtmlInputElement};
 

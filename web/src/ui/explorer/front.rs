@@ -1,7 +1,7 @@
 //! A search's result: what was measured, and the maps that no other beats.
 
-use leptos::prelude::*;
 use crate::ui::erased::on_click;
+use leptos::prelude::*;
 use ternary_core::search::Entry;
 
 use crate::ui::figures;

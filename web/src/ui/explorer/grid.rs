@@ -1,7 +1,7 @@
 //! Layers × matrices, coloured by precision, as wide as they are large in the file.
 
-use leptos::prelude::*;
 use crate::ui::erased::on_click;
+use leptos::prelude::*;
 use ternary_core::config::QuantMode;
 
 use crate::ui::figures;

@@ -1,7 +1,7 @@
 //! What a text costs in the edited map.
 
-use leptos::prelude::*;
 use crate::ui::erased::{When, on_click};
+use leptos::prelude::*;
 
 use crate::ui::figures;
 use crate::ui::state::file_size;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use leptos::{ev, html, prelude::*};
 use crate::ui::erased::on_click;
+use leptos::{ev, html, prelude::*};
 use ternary_core::session::Weights;
 use wasm_bindgen::{Clamped, JsCast};
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, ImageData};

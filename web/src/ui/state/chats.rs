@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use leptos::{ev, prelude::*};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
@@ -18,8 +19,8 @@ use crate::ui::database::Database;
 
 const CHANNEL: &str = "ternary-core.conversations";
 /// A reply being written is kept this often, and changed settings this late, in milliseconds.
-const OFTEN: f64 = 2000.0;
-const LATE: std::time::Duration = std::time::Duration::from_millis(500);
+const OFTEN: f64 = 500.0;
+const LATE: Duration = Duration::from_millis(500);
 
 /// A conversation as it was before the reader changed or deleted it.
 #[derive(Clone)]
@@ -273,7 +274,8 @@ impl AppState {
     pub(super) fn snapshot(self) -> Record {
         let record = self.chats.record.get_untracked();
         self.settings.with_untracked(|settings| {
-            self.chat.with_untracked(|chat| record.filled(settings, chat))
+            self.chat
+                .with_untracked(|chat| record.filled(settings, chat))
         })
     }
 
@@ -397,10 +399,13 @@ impl AppState {
         heads.sort_by(|a, b| b.updated.cmp(&a.updated));
         // Another tab wrote in the conversation that is open here.
         let open = chats.record.with_untracked(|record| record.id.clone());
-        let newer = heads.iter().find(|head| head.id == open).is_some_and(|head| {
-            let known = chats.revisions.with_value(|all| all.get(&open).copied());
-            known.is_some_and(|known| known < head.revision)
-        });
+        let newer = heads
+            .iter()
+            .find(|head| head.id == open)
+            .is_some_and(|head| {
+                let known = chats.revisions.with_value(|all| all.get(&open).copied());
+                known.is_some_and(|known| known < head.revision)
+            });
         if newer && self.running.with_untracked(Option::is_none) {
             self.do_next(Job::Open(open));
         }
@@ -466,7 +471,10 @@ impl AppState {
                     (record.id, revision) = (id, None);
                     self.fail(
                         "Two tabs wrote in this conversation",
-                        format!("The other tab's is kept as it is. This tab's goes on as “{}”.", record.title),
+                        format!(
+                            "The other tab's is kept as it is. This tab's goes on as “{}”.",
+                            record.title
+                        ),
                     );
                 }
                 Err(problem) => {
@@ -492,10 +500,7 @@ impl AppState {
         chats.list(record.head());
         chats.announce(&record.id);
         // There is room again.
-        let mut waiting = chats
-            .unkept
-            .try_update(std::mem::take)
-            .unwrap_or_default();
+        let mut waiting = chats.unkept.try_update(std::mem::take).unwrap_or_default();
         waiting.retain(|other| other.id != record.id);
         for other in waiting {
             self.do_next(Job::Keep(Box::new(other)));
@@ -536,8 +541,8 @@ impl AppState {
 
     fn save_chats(self, records: &[Record], together: bool, name: &str) {
         let name = format!("{}.json", name.replace(['/', '\\', ':'], "-"));
-        let saved = record::export(records, together)
-            .and_then(|text| js::save(&name, text.as_bytes()));
+        let saved =
+            record::export(records, together).and_then(|text| js::save(&name, text.as_bytes()));
         if let Err(problem) = saved {
             self.fail("The file could not be saved", problem);
         }

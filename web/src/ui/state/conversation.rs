@@ -130,7 +130,10 @@ impl AppState {
             .record
             .update(|record| record.forgotten = record.forgotten.min(place));
         self.run(exchange);
-        self.offer_undo("The message was changed, and the replies from there on are new.", before);
+        self.offer_undo(
+            "The message was changed, and the replies from there on are new.",
+            before,
+        );
     }
 
     /// Writes the last reply again.
@@ -191,9 +194,9 @@ impl AppState {
         let sampling = settings.sampling();
         let command = match self.mode.get_untracked() {
             Mode::Chat => {
-                let model = self.model.with_untracked(|model| {
-                    model.as_ref().map(|model| model.name.clone())
-                });
+                let model = self
+                    .model
+                    .with_untracked(|model| model.as_ref().map(|model| model.name.clone()));
                 self.chats
                     .record
                     .update(|record| record.model = model.unwrap_or_default());
@@ -287,10 +290,12 @@ impl AppState {
 
     /// Whether the reply being written belongs to the conversation that is open.
     fn is_shown_reply_running(self) -> bool {
-        let running = self.running.with_untracked(|running| {
-            running.as_ref().map(|running| running.exchange.id)
-        });
-        let last = self.chat.with_untracked(|all| all.last().map(|last| last.id));
+        let running = self
+            .running
+            .with_untracked(|running| running.as_ref().map(|running| running.exchange.id));
+        let last = self
+            .chat
+            .with_untracked(|all| all.last().map(|last| last.id));
         running.is_some() && running == last
     }
 

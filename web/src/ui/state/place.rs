@@ -24,9 +24,13 @@ impl AppState {
             };
             // A browser that refuses does without.
             if moved {
-                history.push_state_with_url(&JsValue::NULL, "", Some(&place)).ok();
+                history
+                    .push_state_with_url(&JsValue::NULL, "", Some(&place))
+                    .ok();
             } else {
-                history.replace_state_with_url(&JsValue::NULL, "", Some(&place)).ok();
+                history
+                    .replace_state_with_url(&JsValue::NULL, "", Some(&place))
+                    .ok();
             }
         });
     }
@@ -56,7 +60,10 @@ impl AppState {
                 if self.tab.get_untracked() != Tab::Chat {
                     self.show(Tab::Chat);
                 }
-                match place.strip_prefix(CHAT).and_then(|rest| rest.strip_prefix('/')) {
+                match place
+                    .strip_prefix(CHAT)
+                    .and_then(|rest| rest.strip_prefix('/'))
+                {
                     Some(id) if id != open => self.open_chat(id.to_owned()),
                     None if !open.is_empty() => self.new_chat(),
                     _ => {}

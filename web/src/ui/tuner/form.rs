@@ -1,7 +1,7 @@
 //! The text, and how to learn from it.
 
-use leptos::prelude::*;
 use crate::ui::erased::{When, on_click};
+use leptos::prelude::*;
 use ternary_core::config::{LoraConfig, MatrixKind};
 use ternary_core::session::TuneSettings;
 use wasm_bindgen_futures::spawn_local;

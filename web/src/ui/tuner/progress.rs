@@ -1,7 +1,7 @@
 //! A fine-tuning under way: its curves, what the model writes by now, what becomes of it.
 
-use leptos::prelude::*;
 use crate::ui::erased::{When, on_click};
+use leptos::prelude::*;
 use ternary_core::session::Keep;
 
 use super::chart::Chart;
