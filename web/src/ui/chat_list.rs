@@ -5,7 +5,7 @@ use leptos::{ev, html, prelude::*};
 use super::explorer::Picker;
 use super::state::{Head, Tab};
 use super::use_app;
-use crate::ui::erased::{When, on_click};
+use crate::ui::erased::{When, live, on_click};
 
 #[component]
 pub fn ChatList() -> impl IntoView {
@@ -28,11 +28,11 @@ pub fn ChatList() -> impl IntoView {
             <When when=Signal::derive(empty)>
                 <p class="hint">"What you talk about stays here, in this browser."</p>
             </When>
-            {move || unkept().map(|count| view! {
+            {live(move || (unkept().map(|count| view! {
                 <p class="hint problem" id="unkept">
                     {format!("The browser did not keep {count} of these. Export them before you close this tab.")}
                 </p>
-            })}
+            })).into_any())}
             <ul class="chats" id="chat-list">
                 <For each=move || chats.heads.get() key=|head| (head.id.clone(), head.damaged) let:head>
                     <ChatItem head />

@@ -77,19 +77,19 @@ impl Drop for Engine {
 pub fn worker(program: Program) -> Result<Worker, String> {
     let options = WorkerOptions::new();
     options.set_type(WorkerType::Module);
-    Worker::new_with_options(&script(program), &options).map_err(describe)
-}
-
-/// The worker's script, named after this page's own module: that name carries a hash, so a cached worker never meets a
-/// newer page.
-fn script(program: Program) -> String {
-    let version = document_module().unwrap_or_default();
-    let name = match program {
+    // Tells the script which program. An address that says it behind a # loses that when it comes from the kept copy.
+    options.set_name(match program {
         Program::Talk => "worker",
         Program::Workshop => "workshop",
         Program::Markdown => "markdown",
-    };
-    format!("worker-start.js?{version}#{name}")
+    });
+    Worker::new_with_options(&script(), &options).map_err(describe)
+}
+
+/// The workers' script, named after this page's own module: that name carries a hash, so a cached worker never meets a
+/// newer page.
+fn script() -> String {
+    format!("worker-start.js?{}", document_module().unwrap_or_default())
 }
 
 fn document_module() -> Option<String> {

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::segmented::{Choice, Segmented};
 use super::state::{Mode, Tab};
 use super::use_app;
-use crate::ui::erased::on_click;
+use crate::ui::erased::{live, on_click};
 
 #[component]
 pub fn Header() -> impl IntoView {
@@ -51,7 +51,7 @@ pub fn Header() -> impl IntoView {
                         state.chats_open.update(|open| *open = !*open);
                     })
                 >
-                    {move || if state.chats_open.get() { "Close" } else { "Chats" }}
+                    {live(move || (if state.chats_open.get() { "Close" } else { "Chats" }).into_any())}
                 </button>
                 <button
                     type="button"
@@ -63,10 +63,10 @@ pub fn Header() -> impl IntoView {
                         state.clear();
                     })
                 >
-                    {move || match state.mode.get() {
+                    {live(move || (match state.mode.get() {
                         Mode::Chat => "New chat",
                         Mode::Text => "Clear",
-                    }}
+                    }).into_any())}
                 </button>
                 <button
                     type="button"
@@ -78,7 +78,7 @@ pub fn Header() -> impl IntoView {
                         state.panel_open.update(|open| *open = !*open);
                     })
                 >
-                    {move || if state.panel_open.get() { "Close" } else { "Model" }}
+                    {live(move || (if state.panel_open.get() { "Close" } else { "Model" }).into_any())}
                 </button>
             </div>
         </header>

@@ -9,7 +9,7 @@ use super::rendered::Rendered;
 use super::state::{Exchange, Mode, Outcome};
 use super::use_app;
 use crate::js::describe;
-use crate::ui::erased::{When, on_click};
+use crate::ui::erased::{When, live, on_click};
 
 #[component]
 pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
@@ -93,7 +93,7 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
         Mode::Text => {
             let reply = reply.clone();
             view! {
-                <p class="continued"><span class="prompt">{prompt.clone()}</span><span class="reply">{move || reply.get()}</span></p>
+                <p class="continued"><span class="prompt">{prompt.clone()}</span><span class="reply">{live(move || (reply.get()).into_any())}</span></p>
             }
             .into_any()
         }
@@ -260,7 +260,7 @@ fn CopyButton(text: impl Fn() -> String + Clone + Send + 'static) -> impl IntoVi
     window().is_secure_context().then(|| {
         view! {
             <button type="button" class="quiet copy" on:click=copy on:blur=move |_| copied.set(false)>
-                {move || if copied.get() { "Copied" } else { "Copy" }}
+                {live(move || (if copied.get() { "Copied" } else { "Copy" }).into_any())}
             </button>
         }
     })

@@ -30,6 +30,8 @@ mod undo_bar;
 mod welcome;
 
 use leptos::{ev, prelude::*};
+
+use crate::ui::erased::live;
 use ternary_core::session::DeviceChoice;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::UrlSearchParams;
@@ -75,14 +77,14 @@ fn App() -> impl IntoView {
         <main>
             <notice::NoticeBar />
             <load_progress::LoadProgress />
-            {move || match shown.get() {
+            {live(move || (match shown.get() {
                 Tab::Chat | Tab::Text => view! {
                     <transcript::Transcript />
                     <composer::Composer />
                 }.into_any(),
                 Tab::Map => view! { <explorer::Explorer /> }.into_any(),
                 Tab::Tune => view! { <tuner::Tuner /> }.into_any(),
-            }}
+            }).into_any())}
         </main>
         <aside id="panel" aria-label="Model and settings" class:open=state.panel_open>
             <model_card::ModelCard />

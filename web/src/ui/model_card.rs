@@ -7,7 +7,7 @@ use super::bit_map::BitMap;
 use super::figures;
 use super::open_file::OpenFile;
 use super::use_app;
-use crate::ui::erased::on_click;
+use crate::ui::erased::{live, on_click};
 
 #[component]
 pub fn ModelCard() -> impl IntoView {
@@ -25,7 +25,7 @@ pub fn ModelCard() -> impl IntoView {
                 disabled=state.keeping
                 on:click=on_click(move || state.keep(file.clone()))
             >
-                {move || if state.keeping.get() { "Keeping it" } else { "Keep in this browser" }}
+                {live(move || (if state.keeping.get() { "Keeping it" } else { "Keep in this browser" }).into_any())}
             </button>
         })
     };

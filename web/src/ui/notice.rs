@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::use_app;
-use crate::ui::erased::on_click;
+use crate::ui::erased::{live, on_click};
 
 #[component]
 pub fn NoticeBar() -> impl IntoView {
@@ -17,7 +17,7 @@ pub fn NoticeBar() -> impl IntoView {
     // The region exists from the start: screen readers announce what is put into it.
     view! {
         <div role="alert" class="notices">
-            {move || state.notice.get().map(|notice| view! {
+            {live(move || (state.notice.get().map(|notice| view! {
                 <div class="notice">
                     <div>
                         <strong>{notice.title}</strong>
@@ -43,7 +43,7 @@ pub fn NoticeBar() -> impl IntoView {
                         }.into_any()
                     }}
                 </div>
-            })}
+            })).into_any())}
         </div>
     }
 }

@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use crate::ui::erased::live;
+
 /// One of the choices.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Choice<T> {
@@ -56,7 +58,7 @@ where
     view! {
         <fieldset class="segmented">
             <legend class="unseen">{legend}</legend>
-            {move || choices().map(option).collect_view()}
+            {live(move || (choices().map(option).collect_view()).into_any())}
         </fieldset>
     }
 }

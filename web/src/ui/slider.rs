@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use crate::ui::erased::live;
+
 #[component]
 pub fn Slider(
     id: &'static str,
@@ -20,7 +22,7 @@ pub fn Slider(
     view! {
         <div class="field">
             <label for=id>{label}</label>
-            <output for=id>{move || show(value.get())}</output>
+            <output for=id>{live(move || (show(value.get())).into_any())}</output>
             <input
                 type="range"
                 id=id

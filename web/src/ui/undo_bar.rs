@@ -3,7 +3,7 @@
 use leptos::{html, prelude::*};
 
 use super::use_app;
-use crate::ui::erased::on_click;
+use crate::ui::erased::{live, on_click};
 
 #[component]
 pub fn UndoBar() -> impl IntoView {
@@ -11,7 +11,7 @@ pub fn UndoBar() -> impl IntoView {
     // The region exists from the start: screen readers announce what is put into it.
     view! {
         <div role="status" class="undo-region">
-            {move || state.chats.undo.get().map(|offer| view! { <Offer told=offer.told /> })}
+            {live(move || (state.chats.undo.get().map(|offer| view! { <Offer told=offer.told /> })).into_any())}
         </div>
     }
 }

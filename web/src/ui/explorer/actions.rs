@@ -1,6 +1,6 @@
 //! What can be done with the edited map as a whole.
 
-use crate::ui::erased::on_click;
+use crate::ui::erased::{live, on_click};
 use leptos::{ev, html, prelude::*};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{File, HtmlInputElement};
@@ -73,7 +73,7 @@ pub fn Actions() -> impl IntoView {
                 <button type="button" id="adopt-map" disabled=Signal::derive(move || !state.ready() || !edited()) on:click=on_click(move || state.adopt_map())>"Chat in this map"</button>
                 <Picker id="compare" label="Compare with a file" accept=".1bit" on_file=move |file| state.compare(Source::File(file)) />
             </div>
-            {move || e.compared.get().map(|(name, changes)| {
+            {live(move || (e.compared.get().map(|(name, changes)| {
                 let count = |of: fn(&ternary_core::session::MatrixDiff) -> usize| changes.iter().map(of).sum::<usize>();
                 let changed = count(|change| change.changed.unwrap_or(change.weights));
                 let all = count(|change| change.weights);
@@ -85,7 +85,7 @@ pub fn Actions() -> impl IntoView {
                         )}
                     </p>
                 }
-            })}
+            })).into_any())}
         </section>
     }
 }

@@ -1,6 +1,6 @@
 //! Layers × matrices, coloured by precision, as wide as they are large in the file.
 
-use crate::ui::erased::on_click;
+use crate::ui::erased::{live, on_click};
 use leptos::prelude::*;
 use ternary_core::config::QuantMode;
 
@@ -129,9 +129,9 @@ fn CellButton(cell: Cell, bytes: Signal<u64>) -> impl IntoView {
             on:click=on_click(move || state.inspect(cell))
         >
             <span>{short(cell)}</span>
-            {move || changed().map(|share| view! {
+            {live(move || (changed().map(|share| view! {
                 <span class="changed" style:height=format!("{:.1}%", (share * 100.0).clamp(0.0, 100.0))></span>
-            })}
+            })).into_any())}
         </button>
     }
 }

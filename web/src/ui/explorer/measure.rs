@@ -1,6 +1,6 @@
 //! What a text costs in the edited map.
 
-use crate::ui::erased::{When, on_click};
+use crate::ui::erased::{When, live, on_click};
 use leptos::prelude::*;
 
 use crate::ui::figures;
@@ -60,7 +60,7 @@ pub fn Measure() -> impl IntoView {
                     disabled=Signal::derive(move || measuring() || !state.ready() || e.text.with(|text| text.trim().is_empty()))
                     on:click=on_click(move || state.measure())
                 >
-                    {move || if measuring() { "Measuring" } else { "Measure" }}
+                    {live(move || (if measuring() { "Measuring" } else { "Measure" }).into_any())}
                 </button>
             </div>
             <When when=Signal::derive(move || !e.measured.with(Vec::is_empty))>

@@ -33,6 +33,8 @@ pub struct Undo {
 enum Job {
     List,
     Open(String),
+    /// What another tab wrote in the open one.
+    Refresh(String),
     Keep(Box<Record>),
     Rename(String, String),
     Delete(String),
@@ -53,6 +55,8 @@ pub struct Chats {
     /// The open one as it was handed over last.
     handed: StoredValue<Record>,
     handed_at: StoredValue<f64>,
+    /// The page may be gone before anything is answered.
+    leaving: StoredValue<bool>,
     /// What this tab knows of those in the database.
     revisions: StoredValue<HashMap<String, u32>>,
     jobs: StoredValue<VecDeque<Job>>,
@@ -71,6 +75,7 @@ impl Chats {
             unkept: RwSignal::new(Vec::new()),
             handed: StoredValue::new(Record::default()),
             handed_at: StoredValue::new(0.0),
+            leaving: StoredValue::new(false),
             revisions: StoredValue::new(HashMap::new()),
             jobs: StoredValue::new(VecDeque::new()),
             working: StoredValue::new(false),
@@ -143,8 +148,12 @@ impl AppState {
             set_timeout(move || self.keep_chat(), LATE);
         });
         // Leaving may be for good.
-        window_event_listener(ev::visibilitychange, move |_| self.keep_chat());
-        window_event_listener(ev::pagehide, move |_| self.keep_chat());
+        let leave = move || {
+            self.chats.leaving.set_value(true);
+            self.keep_chat();
+        };
+        window_event_listener(ev::visibilitychange, move |_| leave());
+        window_event_listener(ev::pagehide, move |_| leave());
         // Another tab, or the time in the browser's history, may have changed the list.
         window_event_listener(ev::focus, move |_| self.do_next(Job::List));
         if let Ok(channel) = BroadcastChannel::new(CHANNEL) {
@@ -354,7 +363,8 @@ impl AppState {
     async fn work_on(self, job: Job) {
         let done = match job {
             Job::List => self.list_chats().await,
-            Job::Open(id) => self.read_chat(id).await,
+            Job::Open(id) => self.read_chat(id, false).await,
+            Job::Refresh(id) => self.read_chat(id, true).await,
             Job::Keep(record) => self.put_chat(*record).await,
             Job::Rename(id, title) => match self.chats.read(&id).await {
                 Ok(record) => self.put_chat(Record { title, ..record }).await,
@@ -407,7 +417,7 @@ impl AppState {
                 known.is_some_and(|known| known < head.revision)
             });
         if newer && self.running.with_untracked(Option::is_none) {
-            self.do_next(Job::Open(open));
+            self.do_next(Job::Refresh(open));
         }
         if chats.heads.with_untracked(|before| *before != heads) {
             chats.heads.set(heads);
@@ -415,8 +425,17 @@ impl AppState {
         Ok(())
     }
 
-    async fn read_chat(self, id: String) -> Done {
-        match self.chats.read(&id).await {
+    async fn read_chat(self, id: String, again: bool) -> Done {
+        let read = self.chats.read(&id).await;
+        // What was said here meanwhile stays.
+        let keeps = |jobs: &VecDeque<Job>| jobs.iter().any(|job| matches!(job, Job::Keep(_)));
+        let changed = !self.chats.record.with_untracked(|record| record.id == id)
+            || self.running.with_untracked(Option::is_some)
+            || self.chats.jobs.with_value(keeps);
+        if again && changed {
+            return Ok(());
+        }
+        match read {
             Ok(record) => {
                 // Kept as one's own from now on.
                 self.chats.know(&id, Some(record.revision));
@@ -434,6 +453,13 @@ impl AppState {
         let chats = self.chats;
         let known = |id: &String| chats.revisions.with_value(|all| all.get(id).copied());
         let mut revision = known(&record.id);
+        // As far as this tab has heard, no other wrote in it.
+        let listed = chats.heads.with_untracked(|heads| {
+            let listed = heads.iter().find(|head| head.id == record.id);
+            listed.map(|head| head.revision)
+        });
+        let at_once = chats.leaving.get_value() && listed == revision;
+        chats.leaving.set_value(false);
         loop {
             record.revision = revision.unwrap_or(0) + 1;
             let head = record.head();
@@ -449,7 +475,7 @@ impl AppState {
                 };
                 let database = chats.database().await?;
                 database
-                    .put(&record.id, (&texts.0, &texts.1), untouched)
+                    .put(&record.id, (&texts.0, &texts.1), untouched, at_once)
                     .await
             };
             match put.await {
@@ -498,7 +524,10 @@ impl AppState {
         }
         chats.know(&record.id, Some(record.revision));
         chats.list(record.head());
-        chats.announce(&record.id);
+        // A reply that grows is told of when it is done.
+        if self.running.with_untracked(Option::is_none) {
+            chats.announce(&record.id);
+        }
         // There is room again.
         let mut waiting = chats.unkept.try_update(std::mem::take).unwrap_or_default();
         waiting.retain(|other| other.id != record.id);

@@ -160,6 +160,7 @@ impl AppState {
         self.model.with(Option::is_some)
             && self.loads.with(VecDeque::is_empty)
             && self.running.with(Option::is_none)
+            && self.chats.opening.with(Option::is_none)
             && self.tuner.phase.get() != Phase::Running
             && !self
                 .notice

@@ -2,12 +2,16 @@
 
 use std::collections::VecDeque;
 
+use js_sys::{Array, JSON};
 use leptos::prelude::*;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 use ternary_core::session::Message;
+
+use wasm_bindgen::{JsCast, JsValue};
 
 use super::conversation::{Exchange, Outcome};
 use super::settings::Settings;
+use crate::js::{describe, field};
 
 /// Of a first message, this much is a title.
 const TITLE_LETTERS: usize = 60;
@@ -147,52 +151,50 @@ impl Record {
     }
 }
 
-/// Several conversations in one file.
-#[derive(Serialize, Deserialize)]
-struct Several {
-    conversations: Vec<Record>,
-}
-
-/// What tells a file's kind.
-#[derive(Deserialize)]
-struct Kind {
-    conversations: Option<IgnoredAny>,
-    messages: Option<IgnoredAny>,
-}
-
-/// The text of a file with one conversation, or with several.
+/// The text of a file with one conversation, or with several under `conversations`.
 pub fn export(records: &[Record], together: bool) -> Result<String, String> {
-    match (records, together) {
-        ([one], false) => serde_json::to_string_pretty(one),
-        _ => serde_json::to_string_pretty(&Several {
-            conversations: records.to_vec(),
-        }),
-    }
-    .map_err(|problem| problem.to_string())
+    let texts: Result<Vec<String>, _> = records.iter().map(serde_json::to_string).collect();
+    let texts = texts.map_err(|problem| problem.to_string())?.join(",");
+    let text = match together {
+        true => format!("{{\"conversations\":[{texts}]}}"),
+        false => texts,
+    };
+    // With line breaks, for people to read.
+    let value = JSON::parse(&text).map_err(describe)?;
+    let pretty = JSON::stringify_with_replacer_and_space(&value, &JsValue::NULL, &2.into());
+    pretty.map(String::from).map_err(describe)
 }
 
 /// Whether a file's text is meant to be conversations.
 pub fn is_export(text: &str) -> bool {
-    serde_json::from_str(text)
-        .is_ok_and(|kind: Kind| kind.conversations.is_some() || kind.messages.is_some())
+    JSON::parse(text).is_ok_and(|value| {
+        ["conversations", "messages"]
+            .iter()
+            .any(|name| !field(&value, name).is_undefined())
+    })
 }
 
 /// The conversations in a file's text.
 pub fn import(text: &str) -> Result<Vec<Record>, String> {
-    let read = || -> serde_json::Result<Vec<Record>> {
-        let kind: Kind = serde_json::from_str(text)?;
-        Ok(match kind.conversations {
-            Some(_) => serde_json::from_str::<Several>(text)?.conversations,
-            None => vec![serde_json::from_str(text)?],
-        })
-    };
-    let records = read().map_err(|problem| {
+    let expected = |problem: String| {
         format!("{problem}; expected are conversations as this page exports them")
-    })?;
-    for (index, record) in records.iter().enumerate() {
+    };
+    let value = JSON::parse(text).map_err(|thrown| expected(describe(thrown)))?;
+    let several = field(&value, "conversations");
+    let values = match several.dyn_ref::<Array>() {
+        Some(several) => several.to_vec(),
+        None => vec![value],
+    };
+    let mut records = Vec::new();
+    for (index, value) in values.iter().enumerate() {
+        let of = |problem: String| expected(format!("conversation {}: {problem}", index + 1));
+        let text = JSON::stringify(value).map_err(|thrown| of(describe(thrown)))?;
+        let record: Record =
+            serde_json::from_str(&String::from(text)).map_err(|problem| of(problem.to_string()))?;
         if let Some(problem) = record.problem() {
-            return Err(format!("conversation {}: {problem}", index + 1));
+            return Err(of(problem));
         }
+        records.push(record);
     }
     Ok(records)
 }

@@ -8,7 +8,7 @@ use leptos::prelude::*;
 
 use super::state::Phase;
 use super::use_app;
-use crate::ui::erased::{When, on_click};
+use crate::ui::erased::{When, live, on_click};
 
 pub use form::read_text;
 
@@ -18,7 +18,7 @@ pub fn Tuner() -> impl IntoView {
     let begun = move || state.tuner.phase.get() != Phase::None;
     view! {
         <div class="tuner" id="tuner">
-            {move || state.tuner.unfinished.get().filter(|_| !begun()).map(|(step, steps)| view! {
+            {live(move || (state.tuner.unfinished.get().filter(|_| !begun()).map(|(step, steps)| view! {
                 <section class="unfinished" aria-labelledby="unfinished-title">
                     <h2 id="unfinished-title">"An unfinished fine-tuning"</h2>
                     <p>{format!("It stands at step {step} of {steps}, kept in this browser.")}</p>
@@ -27,7 +27,7 @@ pub fn Tuner() -> impl IntoView {
                         <button type="button" id="tune-forget" on:click=on_click(move || state.forget_unfinished())>"Delete it"</button>
                     </div>
                 </section>
-            })}
+            })).into_any())}
             <When
                 when=Signal::derive(move || state.model.with(Option::is_some))
                 fallback=|| view! { <p class="hint">"Load a model first; then it can learn from your text."</p> }

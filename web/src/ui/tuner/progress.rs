@@ -1,6 +1,6 @@
 //! A fine-tuning under way: its curves, what the model writes by now, what becomes of it.
 
-use crate::ui::erased::{When, on_click};
+use crate::ui::erased::{When, live, on_click};
 use leptos::prelude::*;
 use ternary_core::session::Keep;
 
@@ -135,7 +135,7 @@ pub fn Progress() -> impl IntoView {
                 </When>
             </div>
             <p class="hint" id="tune-saved">
-                {move || t.saved.get().map(|step| format!("Kept in this browser as of step {step}: it survives a reload."))}
+                {live(move || (t.saved.get().map(|step| format!("Kept in this browser as of step {step}: it survives a reload."))).into_any())}
             </p>
             <h3>"Samples"</h3>
             <ol class="samples">{samples}</ol>
