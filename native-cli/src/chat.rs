@@ -53,7 +53,7 @@ pub fn run(a: &Chat) -> Result<()> {
             messages: messages.clone(),
             sampling: model::sampling(&a.sampling),
         };
-        let (mut reply, mut failure) = (String::new(), None);
+        let (mut reply, mut failure, mut dropped) = (String::new(), None, 0);
         replying.store(true, Ordering::Relaxed);
         pollster::block_on(session.handle(command, &mut |event| match event {
             Event::Token { text } => {
@@ -61,10 +61,17 @@ pub fn run(a: &Chat) -> Result<()> {
                 reply += &text;
             }
             Event::Error { message } => failure = Some(message),
+            Event::Finished { stats, .. } => dropped = stats.dropped_messages,
             _ => {}
         }));
         replying.store(false, Ordering::Relaxed);
         outln!();
+        if dropped > 0 {
+            // They would be left out again and again, and all the rest read again each time.
+            let first = system().count();
+            messages.drain(first..first + dropped);
+            eprintln!("(the context is full: the oldest {dropped} messages are no longer read)");
+        }
         match failure {
             Some(message) => {
                 // The conversation stays as it was before the message that failed.

@@ -12,11 +12,13 @@ use crate::setup::{self, PageTools};
 use crate::shell::{path_with, run, step};
 use crate::workspace;
 
-/// What a visitor downloads before the model, and what one who changes models does later: every script and WebAssembly module,
-/// compressed.
+/// What a visitor downloads before the model, and what later, at once: every script and WebAssembly module, compressed.
 const BUDGET_BYTES: usize = 1_500_000;
-/// Names of what comes later begin with this.
-const LATER: &str = "workshop";
+/// What comes later, by the beginnings of names, and when.
+const LATER: [(&str, &str); 2] = [
+    ("markdown", "when the first reply is shown"),
+    ("workshop", "when the first model is changed"),
+];
 
 pub fn set_up_and_build() -> Result<()> {
     build(&setup::page_tools()?)
@@ -58,13 +60,20 @@ fn check_size() -> Result<()> {
         dist.display()
     );
 
-    let late = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(LATER)
-    };
-    let (later, first): (Vec<_>, Vec<_>) = files.into_iter().partition(late);
+    let mut first = files;
+    let mut checks = Vec::new();
+    for (start, when) in LATER {
+        let later = |path: &mut PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(start)
+        };
+        checks.push((first.extract_if(.., later).collect::<Vec<_>>(), when));
+    }
     check(&first, "before the model")?;
-    check(&later, "when the first model is changed")
+    for (files, when) in checks {
+        check(&files, when)?;
+    }
+    Ok(())
 }
 
 /// Prints the sizes of what is fetched at once, and holds them against the budget.

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod training;
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -49,10 +49,10 @@ impl StopTexts<'_> {
     }
 }
 
-/// Answer the prompt that begins with `ids`.
+/// Answer the prompt that begins with `ids`, for which so many messages were left out.
 pub(super) async fn run(
     loaded: &mut Loaded,
-    mut ids: Vec<u32>,
+    (mut ids, dropped_messages): (Vec<u32>, usize),
     sampling: &Sampling,
     stop: &StopHandle,
     emit: &mut dyn FnMut(Event),
@@ -86,6 +86,7 @@ pub(super) async fn run(
     let mut stats = Stats {
         prompt_tokens: ids.len(),
         cached_tokens: shared,
+        dropped_messages,
         context_size: context,
         ..Stats::default()
     };

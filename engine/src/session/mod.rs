@@ -298,11 +298,11 @@ impl Session {
             Command::Reset => loaded.model.truncate(0),
             Command::Generate { prompt, sampling } => {
                 let ids = loaded.tokenizer()?.encode_document(&prompt)?;
-                generate::run(loaded, ids, &sampling, &stop, emit).await?;
+                generate::run(loaded, (ids, 0), &sampling, &stop, emit).await?;
             }
             Command::Chat { messages, sampling } => {
-                let ids = loaded.chat_prompt(&messages)?;
-                generate::run(loaded, ids, &sampling, &stop, emit).await?;
+                let (ids, dropped) = loaded.chat_prompt(&messages, sampling.max_tokens)?;
+                generate::run(loaded, (ids, dropped), &sampling, &stop, emit).await?;
             }
             Command::Move { device } => {
                 let (source, adapter) = (loaded.source.clone(), loaded.adapter.clone());
@@ -478,12 +478,49 @@ impl Loaded {
         }
     }
 
-    /// The template writes all the special tokens there are.
-    fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
+    /// The prompt of a conversation, and how many of its oldest messages after the system's were left out because a reply of
+    /// `longest` tokens, or of a quarter of the context, would not fit otherwise.
+    fn chat_prompt(&self, messages: &[Message], longest: usize) -> Result<(Vec<u32>, usize)> {
+        let ids = self.encode_chat(messages)?;
+        let context = self.model.config().max_seq_len;
+        if ids.len() + longest.min(context / 4) <= context {
+            return Ok((ids, 0));
+        }
+        let system = messages.iter().take_while(|m| m.role == "system").count();
+        let turns: Vec<usize> = (system..messages.len())
+            .filter(|i| messages[*i].role == "user")
+            .collect();
+        let from = |start: usize| [&messages[..system], &messages[start..]].concat();
+        // Half of the context becomes free: with the oldest turn left out each time, everything would be read again each time.
+        let (mut first, mut end) = (0, turns.len().saturating_sub(1));
+        while first < end {
+            let middle = usize::midpoint(first, end);
+            if self.encode_chat(&from(turns[middle]))?.len() <= context / 2 {
+                end = middle;
+            } else {
+                first = middle + 1;
+            }
+        }
+        match turns.get(first) {
+            Some(start) if *start > system => {
+                Ok((self.encode_chat(&from(*start))?, start - system))
+            }
+            _ => Ok((ids, 0)),
+        }
+    }
+
+    /// The template writes all the special tokens there are. A last message of the assistant's is one to write on.
+    fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let template = self.template.as_ref().ok_or_else(|| {
             Error::Request("this model has no chat template; continue a text instead".into())
         })?;
-        self.tokenizer()?.encode(&template.render(messages)?)
+        let text = match messages {
+            [before @ .., begun] if begun.role == "assistant" => {
+                template.render(before)? + &begun.content
+            }
+            _ => template.render(messages)?,
+        };
+        self.tokenizer()?.encode(&text)
     }
 }
 

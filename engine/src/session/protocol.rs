@@ -57,7 +57,8 @@ impl Message {
 pub enum Command {
     /// Continue `prompt`. Answered by `Token`s and one `Finished`.
     Generate { prompt: String, sampling: Sampling },
-    /// Reply to a conversation through the model's chat template. Answered by `Token`s and one `Finished`.
+    /// Reply to a conversation through the model's chat template, or write on its last message if that is the assistant's. What
+    /// does not fit the context is left out from the oldest turn on. Answered by `Token`s and one `Finished`.
     Chat {
         messages: Vec<Message>,
         sampling: Sampling,
@@ -209,6 +210,9 @@ pub struct Stats {
     pub prompt_tokens: usize,
     /// Prompt tokens taken from the KV cache of the previous request.
     pub cached_tokens: usize,
+    /// The oldest messages, after the system's, that did not fit the context and were left out.
+    #[serde(default)]
+    pub dropped_messages: usize,
     pub generated_tokens: usize,
     /// From request to first token, in milliseconds.
     pub first_token_ms: f64,

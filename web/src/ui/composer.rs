@@ -1,10 +1,12 @@
 //! The prompt.
 
 use leptos::{ev, html, prelude::*};
+use ternary_core::session::Stats;
 
 use super::figures;
 use super::state::{Mode, Outcome};
 use super::use_app;
+use crate::ui::erased::{When, on_click};
 
 #[component]
 pub fn Composer() -> impl IntoView {
@@ -52,14 +54,14 @@ pub fn Composer() -> impl IntoView {
                 on:input:target=move |event| state.draft.set(event.target().value())
                 on:keydown=keydown
             ></textarea>
-            <Show
-                when=running
+            <When
+                when=Signal::derive(running)
                 fallback=move || view! {
                     <button
                         type="submit"
                         id="send"
                         class="primary"
-                        disabled=move || !state.ready() || state.draft.with(|draft| draft.trim().is_empty())
+                        disabled=Signal::derive(move || !state.ready() || state.draft.with(|draft| draft.trim().is_empty()))
                     >
                         "Send"
                     </button>
@@ -69,14 +71,14 @@ pub fn Composer() -> impl IntoView {
                     type="button"
                     id="stop"
                     class="primary"
-                    on:click=move |_| {
+                    on:click=on_click(move || {
                         state.stop();
                         state.focus_prompt.notify();
-                    }
+                    })
                 >
                     "Stop"
                 </button>
-            </Show>
+            </When>
             <div class="composer-foot">
                 <p id="prompt-keys">
                     <kbd>"Enter"</kbd>" sends, "<kbd>"Shift"</kbd>"+"<kbd>"Enter"</kbd>" starts a line, "
@@ -97,14 +99,28 @@ fn ContextUse() -> impl IntoView {
             let outcome = all.last()?.outcome.get();
             match outcome? {
                 Outcome::Finished(_, stats) => Some(stats),
-                Outcome::Failed => None,
+                Outcome::Failed | Outcome::Interrupted => None,
             }
+        })
+    };
+    // The engine leaves turns out as soon as a reply would not fit; the next message takes some room too.
+    let warning = move |stats: &Stats| {
+        let longest = state.settings.with(|settings| settings.sampling.max_tokens);
+        let reply = longest.min(stats.context_size / 4);
+        let message = stats.context_size / 8;
+        let nearly = stats.context_used + message + reply > stats.context_size;
+        nearly.then_some(match state.mode.get() {
+            Mode::Chat => {
+                "Nearly full: the oldest messages are left out next, so that a reply fits."
+            }
+            Mode::Text => "Nearly full: the text can't become much longer.",
         })
     };
     move || {
         stats().map(|stats| {
+            let warning = warning(&stats);
             view! {
-                <label class="context">
+                <label class="context" class:full=warning.is_some()>
                     {format!(
                         "Context {} of {}",
                         figures::grouped(stats.context_used),
@@ -112,6 +128,7 @@ fn ContextUse() -> impl IntoView {
                     )}
                     <meter min="0" max=stats.context_size value=stats.context_used></meter>
                 </label>
+                {warning.map(|text| view! { <p class="context-warning" role="status">{text}</p> })}
             }
         })
     }

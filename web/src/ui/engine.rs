@@ -14,6 +14,8 @@ pub enum Program {
     Talk,
     /// That, and everything that changes models. Larger, so fetched when it is first wanted.
     Workshop,
+    /// Reads Markdown; no engine.
+    Markdown,
 }
 
 /// A running worker; dropping it ends the worker, whatever it does.
@@ -26,9 +28,7 @@ pub struct Engine {
 impl Engine {
     /// Starts the worker; it says `Ready` when it listens.
     pub fn start(program: Program, hear: impl Fn(Report) + Copy + 'static) -> Result<Self, String> {
-        let options = WorkerOptions::new();
-        options.set_type(WorkerType::Module);
-        let worker = Worker::new_with_options(&script(program), &options).map_err(describe)?;
+        let worker = worker(program)?;
         let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
             hear(match serde_wasm_bindgen::from_value(event.data()) {
                 Ok(report) => report,
@@ -73,15 +73,23 @@ impl Drop for Engine {
     }
 }
 
-/// The worker's script, named after this page's own module: that name carries a hash, so a cached worker never meets a
-/// newer page.
-fn script(program: Program) -> String {
-    let version = document_module().unwrap_or_default();
-    let name = match program {
+/// Starts a program; its worker is to be heard.
+pub fn worker(program: Program) -> Result<Worker, String> {
+    let options = WorkerOptions::new();
+    options.set_type(WorkerType::Module);
+    // Tells the script which program. An address that says it behind a # loses that when it comes from the kept copy.
+    options.set_name(match program {
         Program::Talk => "worker",
         Program::Workshop => "workshop",
-    };
-    format!("worker-start.js?{version}#{name}")
+        Program::Markdown => "markdown",
+    });
+    Worker::new_with_options(&script(), &options).map_err(describe)
+}
+
+/// The workers' script, named after this page's own module: that name carries a hash, so a cached worker never meets a
+/// newer page.
+fn script() -> String {
+    format!("worker-start.js?{}", document_module().unwrap_or_default())
 }
 
 fn document_module() -> Option<String> {

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use super::segmented::{Choice, Segmented};
 use super::state::{Mode, Tab};
 use super::use_app;
+use crate::ui::erased::{live, on_click};
 
 #[component]
 pub fn Header() -> impl IntoView {
@@ -41,24 +42,43 @@ pub fn Header() -> impl IntoView {
             <div class="actions">
                 <button
                     type="button"
-                    id="new-chat"
-                    hidden=move || !talking()
-                    disabled=move || state.exchanges().with(Vec::is_empty)
-                    on:click=move |_| state.clear()
+                    id="chats-toggle"
+                    hidden=Signal::derive(move || state.tab.get() != Tab::Chat)
+                    aria-controls="chats"
+                    aria-expanded=Signal::derive(move || state.chats_open.get().to_string())
+                    on:click=on_click(move || {
+                        state.panel_open.set(false);
+                        state.chats_open.update(|open| *open = !*open);
+                    })
                 >
-                    {move || match state.mode.get() {
+                    {live(move || (if state.chats_open.get() { "Close" } else { "Chats" }).into_any())}
+                </button>
+                <button
+                    type="button"
+                    id="new-chat"
+                    hidden=Signal::derive(move || !talking())
+                    disabled=Signal::derive(move || state.exchanges().with(Vec::is_empty))
+                    on:click=on_click(move || {
+                        state.chats_open.set(false);
+                        state.clear();
+                    })
+                >
+                    {live(move || (match state.mode.get() {
                         Mode::Chat => "New chat",
                         Mode::Text => "Clear",
-                    }}
+                    }).into_any())}
                 </button>
                 <button
                     type="button"
                     id="panel-toggle"
                     aria-controls="panel"
-                    aria-expanded=move || state.panel_open.get().to_string()
-                    on:click=move |_| state.panel_open.update(|open| *open = !*open)
+                    aria-expanded=Signal::derive(move || state.panel_open.get().to_string())
+                    on:click=on_click(move || {
+                        state.chats_open.set(false);
+                        state.panel_open.update(|open| *open = !*open);
+                    })
                 >
-                    {move || if state.panel_open.get() { "Close" } else { "Model" }}
+                    {live(move || (if state.panel_open.get() { "Close" } else { "Model" }).into_any())}
                 </button>
             </div>
         </header>

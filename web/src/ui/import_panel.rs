@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use ternary_core::config::QuantMode;
 use ternary_core::import::Survey;
 
+use super::erased::on_click;
 use super::figures;
 use super::use_app;
 
@@ -47,10 +48,10 @@ pub fn ImportPanel() -> impl IntoView {
                     "Embedding and head in 8 bits instead of 16: smaller and faster"
                 </label>
                 <div class="row">
-                    <button type="button" class="primary" id="start-import" hidden=move || !asked() on:click=move |_| state.start_import()>
+                    <button type="button" class="primary" id="start-import" hidden=move || !asked() on:click=on_click(move || state.start_import())>
                         "Import"
                     </button>
-                    <button type="button" id="cancel-import" on:click=move |_| state.cancel_import()>"Cancel"</button>
+                    <button type="button" id="cancel-import" on:click=on_click(move || state.cancel_import())>"Cancel"</button>
                 </div>
             </section>
         }

@@ -5,6 +5,7 @@ use leptos::{html, prelude::*};
 use super::figures;
 use super::use_app;
 use crate::protocol::{Kept, Source};
+use crate::ui::erased::{When, on_click};
 
 #[component]
 pub fn KeptModels() -> impl IntoView {
@@ -30,9 +31,9 @@ pub fn KeptModels() -> impl IntoView {
     view! {
         <section aria-labelledby="kept-title">
             <h2 id="kept-title" node_ref=title tabindex="-1">"Kept in this browser"</h2>
-            <Show when=empty>
+            <When when=Signal::derive(empty)>
                 <p class="hint">"Nothing yet. Models that are downloaded stay here for the next visit."</p>
-            </Show>
+            </When>
             <ul class="kept" id="kept">
                 <For each=move || shelf.get().models key=|kept| (kept.id.clone(), kept.present) let:kept>
                     <KeptModel kept title />
@@ -40,14 +41,14 @@ pub fn KeptModels() -> impl IntoView {
             </ul>
             <FromAddress />
             <p class="hint" id="room">{room}</p>
-            <Show when=may_be_cleared>
+            <When when=Signal::derive(may_be_cleared)>
                 <p class="hint">
                     "The browser may clear them when the disk is full. "
-                    <button type="button" class="quiet" id="persist" on:click=move |_| state.persist()>
+                    <button type="button" class="quiet" id="persist" on:click=on_click(move || state.persist())>
                         "Ask it not to"
                     </button>
                 </p>
-            </Show>
+            </When>
         </section>
     }
 }
@@ -81,8 +82,8 @@ fn KeptModel(
         <li>
             <span class="kept-name">{name}</span>
             <span class="kept-size">{size}</span>
-            <Show
-                when=move || asking.get()
+            <When
+                when=Signal::derive(move || asking.get())
                 fallback=move || view! {
                     <span class="kept-buttons">
                         <button
@@ -90,7 +91,7 @@ fn KeptModel(
                             class="quiet load"
                             aria-label=load_name.clone()
                             disabled=loading
-                            on:click=move |_| kept.with_value(|kept| state.load_kept(kept))
+                            on:click=on_click(move || kept.with_value(|kept| state.load_kept(kept)))
                         >
                             {verb}
                         </button>
@@ -99,7 +100,7 @@ fn KeptModel(
                             class="quiet save"
                             aria-label=save_name.clone()
                             hidden=!complete
-                            on:click=move |_| kept.with_value(|kept| state.export_kept(kept))
+                            on:click=on_click(move || kept.with_value(|kept| state.export_kept(kept)))
                         >
                             "Save"
                         </button>
@@ -107,7 +108,7 @@ fn KeptModel(
                             type="button"
                             class="quiet delete"
                             aria-label=delete_name.clone()
-                            on:click=move |_| asking.set(true)
+                            on:click=on_click(move || asking.set(true))
                         >
                             "Delete"
                         </button>
@@ -124,7 +125,7 @@ fn KeptModel(
                     }
                     on_no=move || asking.set(false)
                 />
-            </Show>
+            </When>
         </li>
     }
 }
@@ -149,10 +150,10 @@ fn Sure(
     });
     view! {
         <span class="kept-buttons" role="group" aria-label="Delete it?">
-            <button type="button" class="quiet danger sure" on:click=move |_| on_yes()>
+            <button type="button" class="quiet danger sure" on:click=on_click(move || on_yes())>
                 "Delete for good"
             </button>
-            <button type="button" class="quiet" node_ref=no on:click=move |_| on_no()>
+            <button type="button" class="quiet" node_ref=no on:click=on_click(move || on_no())>
                 "Keep"
             </button>
         </span>
@@ -187,7 +188,7 @@ fn FromAddress() -> impl IntoView {
                 prop:value=address
                 on:input:target=move |event| address.set(event.target().value())
             />
-            <button type="submit" disabled=move || address.with(|address| address.trim().is_empty())>"Download"</button>
+            <button type="submit" disabled=Signal::derive(move || address.with(|address| address.trim().is_empty()))>"Download"</button>
         </form>
     }
 }

@@ -6,6 +6,7 @@ use ternary_core::infer::LoadPlan;
 use super::figures;
 use super::state::{Load, LoadStage};
 use super::use_app;
+use crate::ui::erased::{When, on_click};
 
 #[component]
 pub fn LoadProgress() -> impl IntoView {
@@ -27,18 +28,18 @@ pub fn LoadProgress() -> impl IntoView {
     };
     view! {
         <div class="loading">
-            <Show when=move || under_way.get()>
+            <When when=Signal::derive(move || under_way.get())>
                 <div class="loading-line">
                     <label for="load-progress" role="status">{of_load(stage)}</label>
                     <span class="loading-pace">{of_load(pace)}</span>
-                    <button type="button" class="quiet" id="cancel-load" on:click=move |_| state.cancel_load()>
+                    <button type="button" class="quiet" id="cancel-load" on:click=on_click(move || state.cancel_load())>
                         "Cancel"
                     </button>
                 </div>
                 // Without a value the bar only says that something goes on.
                 <progress id="load-progress" value=share></progress>
                 <p class="hint" id="load-plan">{plan}</p>
-            </Show>
+            </When>
         </div>
     }
 }

@@ -2,10 +2,13 @@
 
 mod announcer;
 mod bit_map;
+mod chat_list;
 mod composer;
+mod database;
 mod device_picker;
 mod drop_zone;
 mod engine;
+mod erased;
 mod explorer;
 mod figures;
 mod header;
@@ -17,15 +20,20 @@ mod model_card;
 mod notice;
 mod open_file;
 mod picked;
+mod reader;
+mod rendered;
 mod segmented;
 mod settings_panel;
 mod slider;
 mod state;
 mod transcript;
 mod tuner;
+mod undo_bar;
 mod welcome;
 
 use leptos::{ev, prelude::*};
+
+use crate::ui::erased::live;
 use ternary_core::session::DeviceChoice;
 use web_sys::UrlSearchParams;
 
@@ -51,8 +59,9 @@ fn App() -> impl IntoView {
         }
         if state.running.with_untracked(Option::is_some) {
             state.stop();
-        } else if state.panel_open.get_untracked() {
+        } else if state.panel_open.get_untracked() || state.chats_open.get_untracked() {
             state.panel_open.set(false);
+            state.chats_open.set(false);
             state.focus_prompt.notify();
         }
     });
@@ -64,18 +73,19 @@ fn App() -> impl IntoView {
     });
     view! {
         <header::Header />
+        <chat_list::ChatList />
         <main>
             <notice::NoticeBar />
             <load_progress::LoadProgress />
             <import_panel::ImportPanel />
-            {move || match shown.get() {
+            {live(move || (match shown.get() {
                 Tab::Chat | Tab::Text => view! {
                     <transcript::Transcript />
                     <composer::Composer />
                 }.into_any(),
                 Tab::Map => view! { <explorer::Explorer /> }.into_any(),
                 Tab::Tune => view! { <tuner::Tuner /> }.into_any(),
-            }}
+            }).into_any())}
         </main>
         <aside id="panel" aria-label="Model and settings" class:open=state.panel_open>
             <model_card::ModelCard />
@@ -83,6 +93,7 @@ fn App() -> impl IntoView {
             <device_picker::DevicePicker />
             <settings_panel::SettingsPanel />
         </aside>
+        <undo_bar::UndoBar />
         <announcer::Announcer />
         <drop_zone::DropZone />
     }

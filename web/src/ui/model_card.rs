@@ -7,6 +7,7 @@ use super::bit_map::BitMap;
 use super::figures;
 use super::open_file::OpenFile;
 use super::use_app;
+use crate::ui::erased::{live, on_click};
 
 #[component]
 pub fn ModelCard() -> impl IntoView {
@@ -22,9 +23,9 @@ pub fn ModelCard() -> impl IntoView {
                 type="button"
                 id="keep"
                 disabled=state.keeping
-                on:click=move |_| state.keep(file.clone())
+                on:click=on_click(move || state.keep(file.clone()))
             >
-                {move || if state.keeping.get() { "Keeping it" } else { "Keep in this browser" }}
+                {live(move || (if state.keeping.get() { "Keeping it" } else { "Keep in this browser" }).into_any())}
             </button>
         })
     };

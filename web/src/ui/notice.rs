@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use super::use_app;
+use crate::ui::erased::{live, on_click};
 
 #[component]
 pub fn NoticeBar() -> impl IntoView {
@@ -16,7 +17,7 @@ pub fn NoticeBar() -> impl IntoView {
     // The region exists from the start: screen readers announce what is put into it.
     view! {
         <div role="alert" class="notices">
-            {move || state.notice.get().map(|notice| view! {
+            {live(move || (state.notice.get().map(|notice| view! {
                 <div class="notice">
                     <div>
                         <strong>{notice.title}</strong>
@@ -25,7 +26,7 @@ pub fn NoticeBar() -> impl IntoView {
                     </div>
                     {if notice.engine_died {
                         view! {
-                            <button type="button" id="restart" on:click=move |_| state.restart_engine()>
+                            <button type="button" id="restart" on:click=on_click(move || state.restart_engine())>
                                 "Start it again"
                             </button>
                         }.into_any()
@@ -33,16 +34,16 @@ pub fn NoticeBar() -> impl IntoView {
                         view! {
                             <div class="notice-buttons">
                             {notice.again.map(|label| view! {
-                                <button type="button" id="again" on:click=move |_| state.load_again()>{label}</button>
+                                <button type="button" id="again" on:click=on_click(move || state.load_again())>{label}</button>
                             })}
-                            <button type="button" id="dismiss" on:click=move |_| state.dismiss_notice()>
+                            <button type="button" id="dismiss" on:click=on_click(move || state.dismiss_notice())>
                                 "Dismiss"
                             </button>
                             </div>
                         }.into_any()
                     }}
                 </div>
-            })}
+            })).into_any())}
         </div>
     }
 }

@@ -4,6 +4,7 @@ use leptos::{ev, html, prelude::*};
 
 use super::picked::Picked;
 use super::use_app;
+use crate::ui::erased::on_click;
 
 #[component]
 pub fn OpenFile() -> impl IntoView {
@@ -31,11 +32,11 @@ fn Pick(id: &'static str, label: &'static str, folder: bool) -> impl IntoView {
         <button
             type="button"
             id=id
-            on:click=move |_| {
+            on:click=on_click(move || {
                 if let Some(input) = input.get_untracked() {
                     input.click();
                 }
-            }
+            })
         >
             {label}
         </button>

@@ -3,14 +3,14 @@
 use js_sys::{Array, Function, Promise};
 use leptos::prelude::Set;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
     DataTransfer, File, FileList, FileSystemDirectoryEntry, FileSystemEntry, FileSystemFileEntry,
 };
 
-use super::state::AppState;
+use super::state::{AppState, Tab, is_export};
 use super::{explorer, tuner};
-use crate::js::{describe, field};
+use crate::js::{describe, field, text};
 use crate::protocol::{Files, Handle, Source};
 
 /// Published models that are one file, or have a file that says so.
@@ -135,14 +135,30 @@ impl AppState {
             return;
         };
         if ends(&file, &[".json"]) {
-            self.show(super::state::Tab::Map);
-            explorer::import(self, file);
+            self.take_json(file);
         } else if ends(&file, &TEXTS) {
             tuner::read_text(self, file);
         } else {
             self.panel_open.set(false);
             self.load(Source::File(file));
         }
+    }
+
+    /// Conversations, or a bit-map.
+    fn take_json(self, file: File) {
+        spawn_local(async move {
+            match text(&file).await {
+                Ok(text) if is_export(&text) => {
+                    self.show(Tab::Chat);
+                    self.import_chats(&file.name(), &text);
+                }
+                // What can't be read is told there.
+                _ => {
+                    self.show(Tab::Map);
+                    explorer::import(self, file);
+                }
+            }
+        });
     }
 }
 

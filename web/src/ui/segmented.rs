@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use crate::ui::erased::live;
+
 /// One of the choices.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Choice<T> {
@@ -45,8 +47,8 @@ where
                     type="radio"
                     name=name
                     value=choice.value
-                    prop:checked=move || selected.get() == choice.meaning
-                    disabled=move || disabled.get() || !choice.enabled
+                    prop:checked=Signal::derive(move || selected.get() == choice.meaning)
+                    disabled=Signal::derive(move || disabled.get() || !choice.enabled)
                     on:change=move |_| on_select(choice.meaning)
                 />
                 <span>{choice.label}</span>
@@ -56,7 +58,7 @@ where
     view! {
         <fieldset class="segmented">
             <legend class="unseen">{legend}</legend>
-            {move || choices().map(option).collect_view()}
+            {live(move || (choices().map(option).collect_view()).into_any())}
         </fieldset>
     }
 }

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use super::slider::Slider;
 use super::state::{MAX_SEED, Mode, Settings};
 use super::use_app;
+use crate::ui::erased::{When, on_click};
 
 /// Candidates the engine reads back in a step.
 const MOST_CANDIDATES: f64 = 256.0;
@@ -65,7 +66,7 @@ pub fn SettingsPanel() -> impl IntoView {
                     id="max-tokens"
                     min="1"
                     max=LONGEST_REPLY
-                    prop:value=move || settings.with(|settings| settings.sampling.max_tokens)
+                    prop:value=Signal::derive(move || settings.with(|settings| settings.sampling.max_tokens))
                     on:change:target=move |event| {
                         // What is no number leaves the old one, and shows it again.
                         let typed = event.target().value().parse();
@@ -84,34 +85,34 @@ pub fn SettingsPanel() -> impl IntoView {
                     min="0"
                     max=MAX_SEED
                     placeholder="random"
-                    prop:value=move || settings.with(|settings| settings.seed.map(|seed| seed.to_string()).unwrap_or_default())
+                    prop:value=Signal::derive(move || settings.with(|settings| settings.seed.map(|seed| seed.to_string()).unwrap_or_default()))
                     on:change:target=move |event| {
                         let typed = event.target().value().parse();
                         settings.update(|settings| settings.seed = typed.ok().map(|seed: u64| seed.min(MAX_SEED)));
                     }
                 />
             </div>
-            <Show when=move || state.mode.get() == Mode::Chat>
+            <When when=Signal::derive(move || state.mode.get() == Mode::Chat)>
                 <div class="field">
                     <label for="system-prompt">"System prompt"</label>
                     <textarea
                         id="system-prompt"
                         rows="2"
-                        prop:value=move || settings.with(|settings| settings.system_prompt.clone())
+                        prop:value=Signal::derive(move || settings.with(|settings| settings.system_prompt.clone()))
                         on:change:target=move |event| {
                             let text = event.target().value();
                             settings.update(|settings| settings.system_prompt = text);
                         }
                     ></textarea>
                 </div>
-            </Show>
+            </When>
             <div class="field">
                 <label for="stop-strings">"Stop at"</label>
                 <textarea
                     id="stop-strings"
                     rows="2"
                     aria-describedby="stop-strings-hint"
-                    prop:value=move || settings.with(|settings| settings.sampling.stop.join("\n"))
+                    prop:value=Signal::derive(move || settings.with(|settings| settings.sampling.stop.join("\n")))
                     on:change:target=move |event| {
                         let lines = event.target().value();
                         let lines = lines.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
@@ -120,7 +121,7 @@ pub fn SettingsPanel() -> impl IntoView {
                 ></textarea>
                 <p class="hint" id="stop-strings-hint">"A reply ends before any of these texts, one a line."</p>
             </div>
-            <button type="button" id="reset-settings" on:click=move |_| settings.set(Settings::default())>
+            <button type="button" id="reset-settings" on:click=on_click(move || settings.set(Settings::default()))>
                 "Back to defaults"
             </button>
         </section>

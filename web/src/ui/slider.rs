@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use crate::ui::erased::live;
+
 #[component]
 pub fn Slider(
     id: &'static str,
@@ -20,7 +22,7 @@ pub fn Slider(
     view! {
         <div class="field">
             <label for=id>{label}</label>
-            <output for=id>{move || show(value.get())}</output>
+            <output for=id>{live(move || (show(value.get())).into_any())}</output>
             <input
                 type="range"
                 id=id
@@ -28,8 +30,8 @@ pub fn Slider(
                 max=max
                 step=step
                 aria-describedby=hint_id.clone()
-                aria-valuetext=move || show(value.get())
-                prop:value=move || value.get()
+                aria-valuetext=Signal::derive(move || show(value.get()))
+                prop:value=Signal::derive(move || value.get())
                 on:input:target=move |event| {
                     if let Ok(number) = event.target().value().parse() {
                         on_change(number);

@@ -3,8 +3,10 @@
 use leptos::{html, prelude::*};
 
 use super::message::ExchangeView;
+use super::state::Mode;
 use super::use_app;
 use super::welcome::Welcome;
+use crate::ui::erased::When;
 
 /// This close to the end counts as being there, in CSS pixels.
 const NEAR_END: i32 = 48;
@@ -22,6 +24,7 @@ pub fn Transcript() -> impl IntoView {
             at_end.set(true);
         }
         state.running.track();
+        state.drawn.track();
         if at_end.get_untracked() {
             request_animation_frame(move || {
                 // By then another part of the page may be shown.
@@ -46,16 +49,34 @@ pub fn Transcript() -> impl IntoView {
             role="log"
             aria-live="off"
             aria-label="Conversation"
-            aria-busy=move || state.running.with(Option::is_some).to_string()
+            aria-busy=Signal::derive(move || state.running.with(Option::is_some).to_string())
             tabindex="0"
             on:scroll=scrolled
         >
-            <Show when=move || count.get() == 0>
+            <When when=Signal::derive(move || count.get() == 0)>
                 <Welcome />
-            </Show>
+            </When>
             <For each=move || state.exchanges().get() key=|exchange| exchange.id let:exchange>
                 <ExchangeView exchange />
             </For>
+            <ModelChange />
         </div>
     }
+}
+
+/// Says that another model replies from here on.
+#[component]
+fn ModelChange() -> impl IntoView {
+    let state = use_app();
+    let change = move || {
+        let before = state.chats.record.with(|record| record.model.clone());
+        let now = state
+            .model
+            .with(|model| model.as_ref().map(|model| model.name.clone()))?;
+        let other = !before.is_empty() && before != now && state.mode.get() == Mode::Chat;
+        other.then(|| {
+            format!("So far this was a conversation with {before}; {now} replies from here on.")
+        })
+    };
+    move || change().map(|text| view! { <p class="hint remark" id="model-change">{text}</p> })
 }

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use super::open_file::OpenFile;
 use super::state::Mode;
 use super::use_app;
+use crate::ui::erased::on_click;
 
 const QUESTIONS: [&str; 4] = [
     "Tell me a story about a dog.",
@@ -69,11 +70,11 @@ fn examples(name: &str) -> impl IntoView + use<> {
                 <button
                     type="button"
                     class="example"
-                    disabled=move || !state.ready()
-                    on:click=move |_| {
+                    disabled=Signal::derive(move || !state.ready())
+                    on:click=on_click(move || {
                         state.ask(prompt.to_owned());
                         state.focus_prompt.notify();
-                    }
+                    })
                 >
                     {prompt}
                 </button>

@@ -12,6 +12,7 @@ mod tuning;
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use ternary_core::backend::training;
 use ternary_core::session::{Event, Session, Work};
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{AbortSignal, DedicatedWorkerGlobalScope, MessageEvent};
@@ -52,6 +53,7 @@ pub struct Workshop;
 
 impl Program for Workshop {
     async fn begin() {
+        training::link();
         tuning::tell().await;
     }
 

@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
 use crate::platform::Mapped;
 use crate::program::{BufferId, Elem, Knobs, Program, Role};
+pub(super) use exec::{Buffers, train::run as train};
 use memory::Memory;
 use simd::Level;
 
@@ -167,6 +168,9 @@ impl Backend for CpuBackend {
     }
 
     fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
+        for op in &program.ops {
+            super::training::check(op, "the CPU")?;
+        }
         for (slot, bytes) in program.slots.iter().enumerate() {
             if slot == self.slots.len() {
                 let index = self.allocate(*bytes);
@@ -217,7 +221,7 @@ impl Backend for CpuBackend {
     fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
         let prepared = &mut self.programs[program.0];
         let level = self.level;
-        let mut buffers = exec::Buffers {
+        let mut buffers = Buffers {
             memory: &mut self.memory,
             storage: &prepared.storage,
             decls: &prepared.program.buffers,

@@ -7,8 +7,7 @@ use super::fuse::CacheHeads;
 use super::kernel::{Call, Slice};
 use super::linear;
 use super::memory::Memory;
-use super::train;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, training};
 use crate::config::Activation;
 use crate::program::{BufferId, Op};
 use crate::quant::tile::act_stride;
@@ -49,7 +48,7 @@ pub(super) fn workspace_bytes(op: &Op) -> usize {
             1 => 0,
             slices => 2 * candidate_bytes(slices, k),
         },
-        _ => train::workspace_bytes(op),
+        _ => training::linked().map_or(0, |training| (training.gpu.workspace_bytes)(op)),
     }
 }
 
@@ -419,12 +418,16 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
                 select(part(half), part(0), ids, values, slices * k, 1),
             ])
         }
-        _ => train::lower(op, memory).unwrap_or_else(|| {
-            Err(BackendError::Unsupported {
-                device: DEVICE,
-                op: op.name(),
-                reason: "it has no shader; use --device cpu".to_owned(),
+        _ => {
+            training::check(op, DEVICE)?;
+            let lowered = training::linked().and_then(|training| (training.gpu.lower)(op, memory));
+            lowered.unwrap_or_else(|| {
+                Err(BackendError::Unsupported {
+                    device: DEVICE,
+                    op: op.name(),
+                    reason: "it has no shader; use --device cpu".to_owned(),
+                })
             })
-        }),
+        }
     }
 }

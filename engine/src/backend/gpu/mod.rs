@@ -25,6 +25,7 @@ use self::fuse::Fused;
 use self::kernel::{Kernels, Slice, Step};
 use self::memory::{Memory, Pool};
 use self::precision::Product;
+pub(super) use self::train::{TRAINING, Training};
 use super::{
     Backend, BackendError, BackendOptions, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse,
     ProgramId,

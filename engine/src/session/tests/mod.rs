@@ -246,3 +246,63 @@ fn a_chat_goes_through_the_template() {
     );
     assert_eq!(chat, plain);
 }
+
+#[test]
+fn a_begun_reply_is_written_on() {
+    let mut s = session();
+    let messages = vec![
+        Message::new("user", "hello"),
+        Message::new("assistant", "once upon"),
+    ];
+    let (written, _) = ask(
+        &mut s,
+        Command::Chat {
+            messages,
+            sampling: greedy(12),
+        },
+    );
+    let prompt = "<|user|>hello<|end|><|assistant|>once upon".into();
+    let (plain, _) = ask(
+        &mut s,
+        Command::Generate {
+            prompt,
+            sampling: greedy(12),
+        },
+    );
+    assert_eq!(written, plain);
+}
+
+#[test]
+fn what_does_not_fit_is_left_out_from_the_oldest_turn_on() {
+    let mut s = session();
+    let mut messages = vec![Message::new("system", "a cat")];
+    for turn in 0..30 {
+        messages.push(Message::new("user", format!("once upon a time {turn}")));
+        messages.push(Message::new("assistant", "there was a cat"));
+    }
+    messages.push(Message::new("user", "once"));
+    let chat = |messages: Vec<Message>| Command::Chat {
+        messages,
+        sampling: greedy(4),
+    };
+    let (text, events) = ask(&mut s, chat(messages.clone()));
+    let (_, figures) = stats(&events);
+    let dropped = figures.dropped_messages;
+    assert!(dropped > 0 && dropped % 2 == 0, "{figures:?}");
+    assert!(figures.prompt_tokens <= figures.context_size / 2);
+    // The same as if they had never been said, and the next turn finds the rest in the cache.
+    messages.drain(1..=dropped);
+    let (same, events) = ask(&mut s, chat(messages.clone()));
+    assert_eq!(same, text);
+    assert_eq!(stats(&events).1.dropped_messages, 0);
+    messages.push(Message::new("assistant", text));
+    messages.push(Message::new("user", "a cat"));
+    let (_, events) = ask(&mut s, chat(messages));
+    let (_, figures) = stats(&events);
+    assert_eq!(figures.dropped_messages, 0);
+    assert!(figures.cached_tokens > figures.prompt_tokens / 2);
+
+    // A single message that does not fit is an error.
+    let (_, events) = ask(&mut s, chat(vec![Message::new("user", "cat ".repeat(500))]));
+    assert!(matches!(&events[0], Event::Error { message } if message.contains("160")));
+}

@@ -11,9 +11,11 @@ mod chat;
 mod explorer;
 mod fixtures;
 mod import;
+mod kept_chats;
 mod large;
 mod loading;
 mod look;
+mod markdown;
 mod misdeeds;
 mod offline;
 mod package;
@@ -33,8 +35,9 @@ const REPLY: Duration = Duration::from_secs(120);
 /// Nothing is loading and a model is there.
 const LOADED: &str =
     "document.querySelector('.model-name') && !document.querySelector('#load-progress')";
-const FINISHED: &str =
-    "document.querySelector('.exchange:last-child')?.dataset.state == 'finished'";
+/// The last reply is complete, and drawn.
+const FINISHED: &str = "document.querySelector('.exchange:last-child')?.dataset.state == 'finished' \
+     && !document.querySelector('.reply[aria-busy=true]')";
 const LAST_REPLY: &str = ".exchange:last-child .reply";
 
 /// The page with the tiny model on the CPU.

@@ -63,6 +63,8 @@ fn the_page_opens_without_a_network() -> Result<()> {
     page.wait_for(LOADED, START)?;
     ask(&page, "Say hello.")?;
     page.wait_for(FINISHED, REPLY)?;
+    // The parser came from the copy too.
+    ensure!(page.evaluate("document.querySelector('.reply.plain') === null")? == true);
     // Under another address of the page too, and in another tab.
     let tab = page.another(&format!("{}/?device=auto", server.origin()))?;
     tab.emulate(1280, 800, "light")?;

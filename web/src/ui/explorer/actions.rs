@@ -1,5 +1,6 @@
 //! What can be done with the edited map as a whole.
 
+use crate::ui::erased::{live, on_click};
 use leptos::{ev, html, prelude::*};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{File, HtmlInputElement};
@@ -65,14 +66,14 @@ pub fn Actions() -> impl IntoView {
                 <p class="figures" id="map-size" role="status">{summary}</p>
             </div>
             <div class="buttons">
-                <button type="button" id="undo-map" disabled=move || !e.can_undo() on:click=move |_| e.undo()>"Undo"</button>
+                <button type="button" id="undo-map" disabled=Signal::derive(move || !e.can_undo()) on:click=on_click(move || e.undo())>"Undo"</button>
                 <Picker id="import-map" label="Import bit-map" accept=".json" on_file=move |file| import(state, file) />
                 <button type="button" id="save-map" on:click=save_map>"Save bit-map"</button>
-                <button type="button" id="export-map" disabled=move || !state.ready() on:click=move |_| state.export_map()>"Save as .1bit"</button>
-                <button type="button" id="adopt-map" disabled=move || !state.ready() || !edited() on:click=move |_| state.adopt_map()>"Chat in this map"</button>
+                <button type="button" id="export-map" disabled=Signal::derive(move || !state.ready()) on:click=on_click(move || state.export_map())>"Save as .1bit"</button>
+                <button type="button" id="adopt-map" disabled=Signal::derive(move || !state.ready() || !edited()) on:click=on_click(move || state.adopt_map())>"Chat in this map"</button>
                 <Picker id="compare" label="Compare with a file" accept=".1bit" on_file=move |file| state.compare(Source::File(file)) />
             </div>
-            {move || e.compared.get().map(|(name, changes)| {
+            {live(move || (e.compared.get().map(|(name, changes)| {
                 let count = |of: fn(&ternary_core::session::MatrixDiff) -> usize| changes.iter().map(of).sum::<usize>();
                 let changed = count(|change| change.changed.unwrap_or(change.weights));
                 let all = count(|change| change.weights);
@@ -84,7 +85,7 @@ pub fn Actions() -> impl IntoView {
                         )}
                     </p>
                 }
-            })}
+            })).into_any())}
         </section>
     }
 }
@@ -95,6 +96,7 @@ pub fn Picker(
     id: &'static str,
     label: &'static str,
     accept: &'static str,
+    #[prop(optional)] class: &'static str,
     on_file: impl Fn(File) + 'static,
 ) -> impl IntoView {
     let input = NodeRef::<html::Input>::new();
@@ -110,11 +112,12 @@ pub fn Picker(
         <button
             type="button"
             id=id
-            on:click=move |_| {
+            class=class
+            on:click=on_click(move || {
                 if let Some(input) = input.get_untracked() {
                     input.click();
                 }
-            }
+            })
         >
             {label}
         </button>

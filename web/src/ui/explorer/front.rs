@@ -1,5 +1,6 @@
 //! A search's result: what was measured, and the maps that no other beats.
 
+use crate::ui::erased::on_click;
 use leptos::prelude::*;
 use ternary_core::search::Entry;
 
@@ -82,7 +83,7 @@ pub fn Front() -> impl IntoView {
                         tabindex="0"
                         role="button"
                         aria-label=label
-                        on:click=move |_| choose()
+                        on:click=on_click(move || choose())
                         on:keydown=move |event| {
                             if matches!(event.key().as_str(), "Enter" | " ") {
                                 event.prevent_default();

@@ -1,5 +1,6 @@
 //! Layers × matrices, coloured by precision, as wide as they are large in the file.
 
+use crate::ui::erased::{live, on_click};
 use leptos::prelude::*;
 use ternary_core::config::QuantMode;
 
@@ -117,21 +118,21 @@ fn CellButton(cell: Cell, bytes: Signal<u64>) -> impl IntoView {
     view! {
         <button
             type="button"
-            class=move || {
+            class=Signal::derive(move || {
                 let selected = if e.selected.get() == Some(cell) { " selected" } else { "" };
                 format!("cell {}{selected}", mode().name())
-            }
+            })
             data-parameter=cell.parameter()
             style:flex-grow=move || bytes.get().to_string()
             aria-label=label
             title=label
-            aria-pressed=move || (e.selected.get() == Some(cell)).to_string()
-            on:click=move |_| state.inspect(cell)
+            aria-pressed=Signal::derive(move || (e.selected.get() == Some(cell)).to_string())
+            on:click=on_click(move || state.inspect(cell))
         >
             <span>{short(cell)}</span>
-            {move || changed().map(|share| view! {
+            {live(move || (changed().map(|share| view! {
                 <span class="changed" style:height=format!("{:.1}%", (share * 100.0).clamp(0.0, 100.0))></span>
-            })}
+            })).into_any())}
         </button>
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
+
+use crate::ui::erased::live;
 use ternary_core::config::QuantMode;
 use ternary_core::format::ScalePer;
 use ternary_core::session::Weights;
@@ -26,18 +28,18 @@ pub fn MatrixPanel() -> impl IntoView {
                 <section class="matrix" aria-labelledby="matrix-title">
                     <h2 id="matrix-title">{cell.label()}</h2>
                     <ModeChoice cell />
-                    {move || match e.weights.get() {
+                    {live(move || (match e.weights.get() {
                         Some(weights) => view! { <Opened weights /> }.into_any(),
                         None => view! { <p class="hint" role="status">"Reading its weights"</p> }.into_any(),
-                    }}
+                    }).into_any())}
                 </section>
             }
         })
     };
     view! {
-        {move || e.selected.get().is_none().then(|| view! {
+        {live(move || (e.selected.get().is_none().then(|| view! {
             <p class="hint">"Choose a matrix to see its weights and to give it another precision."</p>
-        })}
+        })).into_any())}
         {panel}
     }
 }
@@ -59,7 +61,7 @@ fn ModeChoice(cell: Cell) -> impl IntoView {
                     type="radio"
                     name="matrix-mode"
                     value=option.name()
-                    prop:checked=move || mode() == Some(option)
+                    prop:checked=Signal::derive(move || mode() == Some(option))
                     on:change=move |_| e.set_mode(cell, tied, option)
                 />
                 <span>{mode_label(option)}</span>

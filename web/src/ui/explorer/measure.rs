@@ -1,5 +1,6 @@
 //! What a text costs in the edited map.
 
+use crate::ui::erased::{When, live, on_click};
 use leptos::prelude::*;
 
 use crate::ui::figures;
@@ -28,7 +29,7 @@ pub fn Measure() -> impl IntoView {
             let map = m.map.clone();
             view! {
                 <tr>
-                    <td><button type="button" class="quiet" on:click=move |_| e.choose(map.clone())>{name}</button></td>
+                    <td><button type="button" class="quiet" on:click=on_click(move || e.choose(map.clone()))>{name}</button></td>
                     <td>{figures::bytes(size)}</td>
                     <td class="perplexity">{format!("{:.3}", m.perplexity)}</td>
                     <td>{change}</td>
@@ -48,7 +49,7 @@ pub fn Measure() -> impl IntoView {
                 id="measure-text"
                 rows="3"
                 placeholder="Paste a page of text"
-                prop:value=move || e.text.get()
+                prop:value=Signal::derive(move || e.text.get())
                 on:input:target=move |event| e.text.set(event.target().value())
             ></textarea>
             <div class="buttons">
@@ -56,20 +57,20 @@ pub fn Measure() -> impl IntoView {
                     type="button"
                     id="measure"
                     class="primary"
-                    disabled=move || measuring() || !state.ready() || e.text.with(|text| text.trim().is_empty())
-                    on:click=move |_| state.measure()
+                    disabled=Signal::derive(move || measuring() || !state.ready() || e.text.with(|text| text.trim().is_empty()))
+                    on:click=on_click(move || state.measure())
                 >
-                    {move || if measuring() { "Measuring" } else { "Measure" }}
+                    {live(move || (if measuring() { "Measuring" } else { "Measure" }).into_any())}
                 </button>
             </div>
-            <Show when=move || !e.measured.with(Vec::is_empty)>
+            <When when=Signal::derive(move || !e.measured.with(Vec::is_empty))>
                 <div class="wide">
                     <table id="measured">
                         <thead><tr><th>"Map"</th><th>"File"</th><th>"Perplexity"</th><th>"Change"</th><th>"Text"</th></tr></thead>
                         <tbody>{rows}</tbody>
                     </table>
                 </div>
-            </Show>
+            </When>
         </section>
     }
 }

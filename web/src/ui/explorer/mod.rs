@@ -12,14 +12,15 @@ mod viewer;
 use leptos::prelude::*;
 
 use super::use_app;
+use crate::ui::erased::When;
 
 #[component]
 pub fn Explorer() -> impl IntoView {
     let state = use_app();
     view! {
         <div class="explorer" id="explorer">
-            <Show
-                when=move || state.model.with(Option::is_some)
+            <When
+                when=Signal::derive(move || state.model.with(Option::is_some))
                 fallback=|| view! { <p class="hint">"A loaded model's bit-map is shown here."</p> }
             >
                 <actions::Actions />
@@ -27,7 +28,7 @@ pub fn Explorer() -> impl IntoView {
                 <matrix::MatrixPanel />
                 <measure::Measure />
                 <front::Front />
-            </Show>
+            </When>
         </div>
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ui::erased::on_click;
 use leptos::{ev, html, prelude::*};
 use ternary_core::session::Weights;
 use wasm_bindgen::{Clamped, JsCast};
@@ -179,9 +180,9 @@ pub fn Viewer(weights: Arc<Weights>) -> impl IntoView {
             <div class="viewer-foot">
                 <p class="figures" id="weight-at">{about}</p>
                 <div class="buttons">
-                    <button type="button" id="zoom-in" on:click=move |_| zoom_middle(ZOOM * ZOOM)>"Zoom in"</button>
-                    <button type="button" id="zoom-out" on:click=move |_| zoom_middle(1.0 / (ZOOM * ZOOM))>"Zoom out"</button>
-                    <button type="button" id="zoom-fit" on:click=move |_| fit()>"Whole matrix"</button>
+                    <button type="button" id="zoom-in" on:click=on_click(move || zoom_middle(ZOOM * ZOOM))>"Zoom in"</button>
+                    <button type="button" id="zoom-out" on:click=on_click(move || zoom_middle(1.0 / (ZOOM * ZOOM)))>"Zoom out"</button>
+                    <button type="button" id="zoom-fit" on:click=on_click(move || fit())>"Whole matrix"</button>
                 </div>
             </div>
         </div>

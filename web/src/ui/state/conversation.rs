@@ -1,6 +1,7 @@
 //! Asking and being answered.
 
 use leptos::prelude::*;
+use serde::{Deserialize, Serialize};
 use ternary_core::session::{Command, FinishReason, Message, Stats};
 
 use super::{AppState, Asked, Tab};
@@ -16,10 +17,20 @@ pub enum Mode {
 }
 
 /// How a reply ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Outcome {
     Finished(FinishReason, Stats),
     Failed,
+    /// The reader left while it was written.
+    Interrupted,
+}
+
+impl Outcome {
+    /// Whether the model would have written more.
+    pub fn is_cut(self) -> bool {
+        !matches!(self, Outcome::Finished(FinishReason::End, _))
+    }
 }
 
 /// A prompt and its reply. The parts change on their own, so that a token redraws one text and nothing else.
@@ -30,6 +41,17 @@ pub struct Exchange {
     pub reply: ArcRwSignal<String>,
     /// `None` while the reply is being written.
     pub outcome: ArcRwSignal<Option<Outcome>>,
+}
+
+impl Exchange {
+    pub fn new(id: usize, prompt: String) -> Self {
+        Self {
+            id,
+            prompt,
+            reply: ArcRwSignal::new(String::new()),
+            outcome: ArcRwSignal::new(None),
+        }
+    }
 }
 
 /// The reply being written.
@@ -60,6 +82,7 @@ impl AppState {
             Tab::Map | Tab::Tune => self.enter_workshop(),
         }
         self.tab.set(tab);
+        self.moved.set_value(true);
     }
 
     /// What the prompt is for from now on; other parts of the page stay shown.
@@ -85,48 +108,83 @@ impl AppState {
 
     /// Asks `prompt` in the present mode.
     pub fn ask(self, prompt: String) {
-        let exchanges = untrack(|| self.exchanges());
-        let id = self.exchange_count.get_value();
-        self.exchange_count.set_value(id + 1);
-        let exchange = Exchange {
-            id,
-            prompt,
-            reply: ArcRwSignal::new(String::new()),
-            outcome: ArcRwSignal::new(None),
-        };
-        exchanges.update(|all| all.push(exchange.clone()));
+        self.chats.undo.set(None);
+        let exchange = Exchange::new(self.number_exchanges(1), prompt);
+        untrack(|| self.exchanges()).update(|all| all.push(exchange.clone()));
         self.run(exchange);
+    }
+
+    /// Asks `prompt` in place of the one of the exchange `id`. What came after it goes, and can be had back.
+    pub fn ask_instead(self, id: usize, prompt: String) {
+        let place = |all: &Vec<Exchange>| all.iter().position(|exchange| exchange.id == id);
+        let Some(place) = self.chat.with_untracked(place) else {
+            return;
+        };
+        let before = self.snapshot();
+        let exchange = Exchange::new(self.number_exchanges(1), prompt);
+        self.chat.update(|all| {
+            all.truncate(place);
+            all.push(exchange.clone());
+        });
+        self.chats
+            .record
+            .update(|record| record.forgotten = record.forgotten.min(place));
+        self.run(exchange);
+        self.offer_undo(
+            "The message was changed, and the replies from there on are new.",
+            before,
+        );
     }
 
     /// Writes the last reply again.
     pub fn regenerate(self) {
-        let last = untrack(|| self.exchanges().with(|all| all.last().cloned()));
-        if let Some(exchange) = last.filter(|_| untrack(|| self.ready())) {
+        if let Some(exchange) = self.last_when_ready() {
+            let before = self.snapshot();
+            let had_text = exchange.reply.with_untracked(|reply| !reply.is_empty());
             exchange.reply.set(String::new());
+            self.run(exchange);
+            if had_text && self.mode.get_untracked() == Mode::Chat {
+                self.offer_undo("The reply is written anew.", before);
+            }
+            self.focus_prompt.notify();
+        }
+    }
+
+    /// Writes on where the last reply ended.
+    pub fn write_on(self) {
+        if let Some(exchange) = self.last_when_ready() {
             self.run(exchange);
             self.focus_prompt.notify();
         }
     }
 
-    /// Writes on where the last continuation ended.
-    pub fn write_on(self) {
-        let last = self.texts.with_untracked(|all| all.last().cloned());
-        if let Some(exchange) = last.filter(|_| untrack(|| self.ready())) {
-            self.run(exchange);
-            self.focus_prompt.notify();
-        }
+    fn last_when_ready(self) -> Option<Exchange> {
+        let last = untrack(|| self.exchanges().with(|all| all.last().cloned()));
+        last.filter(|_| untrack(|| self.ready()))
+    }
+
+    /// The first of so many new numbers.
+    pub(super) fn number_exchanges(self, count: usize) -> usize {
+        let first = self.exchange_count.get_value();
+        self.exchange_count.set_value(first + count);
+        first
     }
 
     pub fn stop(self) {
         self.request(&Request::Stop);
     }
 
-    /// Empties the present mode's conversation.
+    /// An empty conversation, or no texts.
     pub fn clear(self) {
-        if self.running.with_untracked(Option::is_some) {
-            self.stop();
+        match self.mode.get_untracked() {
+            Mode::Chat => self.new_chat(),
+            Mode::Text => {
+                if self.running.with_untracked(Option::is_some) {
+                    self.stop();
+                }
+                self.texts.set(Vec::new());
+            }
         }
-        untrack(|| self.exchanges()).set(Vec::new());
         self.focus_prompt.notify();
     }
 
@@ -135,10 +193,18 @@ impl AppState {
         let settings = self.settings.get_untracked();
         let sampling = settings.sampling();
         let command = match self.mode.get_untracked() {
-            Mode::Chat => Command::Chat {
-                messages: self.messages(&settings.system_prompt),
-                sampling,
-            },
+            Mode::Chat => {
+                let model = self
+                    .model
+                    .with_untracked(|model| model.as_ref().map(|model| model.name.clone()));
+                self.chats
+                    .record
+                    .update(|record| record.model = model.unwrap_or_default());
+                Command::Chat {
+                    messages: self.messages(&settings.system_prompt),
+                    sampling,
+                }
+            }
             Mode::Text => Command::Generate {
                 prompt: exchange.prompt.clone() + &exchange.reply.get_untracked(),
                 sampling,
@@ -152,16 +218,18 @@ impl AppState {
             speed: 0.0,
         }));
         self.run_command(Asked::Reply, command);
+        self.keep_chat();
     }
 
-    /// The conversation so far, ending with the prompt to answer.
+    /// The conversation so far, ending with the prompt to answer, or with what is there of its answer.
     fn messages(self, system_prompt: &str) -> Vec<Message> {
         let mut messages = Vec::new();
         if !system_prompt.trim().is_empty() {
             messages.push(Message::new("system", system_prompt));
         }
+        let forgotten = self.chats.record.with_untracked(|record| record.forgotten);
         self.chat.with_untracked(|all| {
-            for (index, exchange) in all.iter().enumerate() {
+            for (index, exchange) in all.iter().enumerate().skip(forgotten) {
                 let reply = exchange.reply.get_untracked();
                 let is_last = index + 1 == all.len();
                 // A prompt that never got an answer would stand as two turns of one speaker.
@@ -169,12 +237,32 @@ impl AppState {
                     continue;
                 }
                 messages.push(Message::new("user", exchange.prompt.clone()));
-                if !is_last {
+                if !reply.is_empty() {
                     messages.push(Message::new("assistant", reply));
                 }
             }
         });
         messages
+    }
+
+    /// Takes note that the model did not read the oldest `messages` of those it was given.
+    fn forget(self, messages: usize) {
+        let chats = self.chats;
+        let mut left = messages;
+        let mut forgotten = chats.record.with_untracked(|record| record.forgotten);
+        self.chat.with_untracked(|all| {
+            for (index, exchange) in all.iter().enumerate().skip(forgotten) {
+                if left == 0 {
+                    break;
+                }
+                forgotten = index + 1;
+                // Those without a reply were not sent.
+                if exchange.reply.with_untracked(|reply| !reply.is_empty()) {
+                    left = left.saturating_sub(2);
+                }
+            }
+        });
+        chats.record.update(|record| record.forgotten = forgotten);
     }
 
     pub(super) fn reply_grew(self, text: &str) {
@@ -190,10 +278,25 @@ impl AppState {
             }
             running.tokens += 1;
         });
+        self.keep_chat_now_and_then();
     }
 
     pub(super) fn reply_finished(self, reason: FinishReason, stats: Stats) {
+        if stats.dropped_messages > 0 && self.is_shown_reply_running() {
+            self.forget(stats.dropped_messages);
+        }
         self.end_reply(Outcome::Finished(reason, stats));
+    }
+
+    /// Whether the reply being written belongs to the conversation that is open.
+    fn is_shown_reply_running(self) -> bool {
+        let running = self
+            .running
+            .with_untracked(|running| running.as_ref().map(|running| running.exchange.id));
+        let last = self
+            .chat
+            .with_untracked(|all| all.last().map(|last| last.id));
+        running.is_some() && running == last
     }
 
     pub(super) fn reply_failed(self, message: String) {
@@ -204,6 +307,7 @@ impl AppState {
     pub(super) fn end_reply(self, outcome: Outcome) {
         if let Some(running) = self.running.try_update(Option::take).flatten() {
             running.exchange.outcome.set(Some(outcome));
+            self.keep_chat();
         }
     }
 }

@@ -169,8 +169,6 @@ impl AppState {
         }
         if !model.chat {
             self.set_mode(Mode::Text);
-        } else if self.model.with_untracked(Option::is_none) {
-            self.set_mode(Mode::Chat);
         }
         // The same model in another engine, or on another device, is looked at as before.
         let same = |before: &ModelInfo| {

@@ -1,10 +1,13 @@
 //! What the page knows, and what can be done with it. Components read the signals and call the methods; only this module
 //! talks to the engine.
 
+mod chats;
 mod conversation;
 mod explore;
 mod import;
 mod loading;
+mod place;
+mod record;
 mod settings;
 mod shelf;
 mod tune;
@@ -15,12 +18,15 @@ use leptos::prelude::*;
 use ternary_core::session::{Command, DeviceChoice, Event, ModelInfo, Work};
 
 use super::engine::{Engine, Program};
+use super::reader::Reader;
 use crate::js;
 use crate::protocol::{Report, Request, Shelf, Source, Task};
+pub use chats::Chats;
 pub use conversation::{Exchange, Mode, Outcome, Running};
 pub use explore::{Cell, Explorer, file_size, matrix_sizes, rows};
 pub use import::Importer;
 pub use loading::{Load, LoadStage};
+pub use record::{Head, is_export};
 pub use settings::{MAX_SEED, Settings};
 pub use tune::{Phase, Tuner};
 
@@ -74,24 +80,34 @@ pub struct AppState {
     pub explorer: Explorer,
     pub tuner: Tuner,
     pub importer: Importer,
+    /// The exchanges of the open conversation.
     pub chat: RwSignal<Vec<Exchange>>,
+    pub chats: Chats,
     pub texts: RwSignal<Vec<Exchange>>,
     pub draft: RwSignal<String>,
     pub running: RwSignal<Option<Running>>,
     pub notice: RwSignal<Option<Notice>>,
     pub settings: RwSignal<Settings>,
     pub panel_open: RwSignal<bool>,
+    /// The list of conversations, where there is no room to have it always.
+    pub chats_open: RwSignal<bool>,
     /// The models kept in this browser.
     pub shelf: RwSignal<Shelf>,
     /// A file is being copied there.
     pub keeping: RwSignal<bool>,
     /// Raised when the prompt should have the keyboard.
     pub focus_prompt: Trigger,
+    /// Raised when a reply was drawn.
+    pub drawn: Trigger,
+    /// The reader went somewhere: back leads to where that was.
+    moved: StoredValue<bool>,
     exchange_count: StoredValue<usize>,
     /// Requests that wait for their answer; the engine answers in order.
     asked: StoredValue<VecDeque<Asked>>,
     engine: StoredValue<Option<Engine>, LocalStorage>,
     program: StoredValue<Program>,
+    /// Started with the first reply.
+    reader: StoredValue<Option<Reader>, LocalStorage>,
     /// Requests for an engine that does not listen yet; none once it does.
     backlog: StoredValue<Option<Vec<(Asked, Request)>>, LocalStorage>,
     /// Where the loaded model came from, and the device it was asked to run on.
@@ -114,25 +130,32 @@ impl AppState {
             tuner: Tuner::new(),
             importer: Importer::new(),
             chat: RwSignal::new(Vec::new()),
+            chats: Chats::new(),
             texts: RwSignal::new(Vec::new()),
             draft: RwSignal::new(String::new()),
             running: RwSignal::new(None),
             notice: RwSignal::new(None),
             settings: RwSignal::new(Settings::restore()),
             panel_open: RwSignal::new(false),
+            chats_open: RwSignal::new(false),
             shelf: RwSignal::new(Shelf::default()),
             keeping: RwSignal::new(false),
             focus_prompt: Trigger::new(),
+            drawn: Trigger::new(),
+            moved: StoredValue::new(false),
             exchange_count: StoredValue::new(0),
             asked: StoredValue::new(VecDeque::new()),
             engine: StoredValue::new_local(None),
             program: StoredValue::new(Program::Talk),
+            reader: StoredValue::new_local(None),
             backlog: StoredValue::new_local(None),
             loaded: StoredValue::new_local(None),
             failed: StoredValue::new_local(Source::Shipped),
         };
         state.start_engine(source);
         Effect::new(move |_| state.settings.with(Settings::keep));
+        state.begin_chats();
+        state.follow_history();
         state
     }
 
@@ -141,10 +164,20 @@ impl AppState {
         self.model.with(Option::is_some)
             && self.loads.with(VecDeque::is_empty)
             && self.running.with(Option::is_none)
+            && self.chats.opening.with(Option::is_none)
             && self.tuner.phase.get() != Phase::Running
             && !self
                 .notice
                 .with(|notice| notice.as_ref().is_some_and(|notice| notice.engine_died))
+    }
+
+    pub fn reader(self) -> Reader {
+        if let Some(reader) = self.reader.get_value() {
+            return reader;
+        }
+        let reader = Reader::start();
+        self.reader.set_value(Some(reader.clone()));
+        reader
     }
 
     /// A new engine in place of one that died, with the same model.
@@ -333,6 +366,9 @@ impl AppState {
         if self.program.get_value() == Program::Workshop || self.engine.with_value(Option::is_none)
         {
             return;
+        }
+        if self.running.with_untracked(Option::is_some) {
+            self.end_reply(Outcome::Interrupted);
         }
         self.program.set_value(Program::Workshop);
         self.asked.set_value(VecDeque::new());

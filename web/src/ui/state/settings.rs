@@ -16,6 +16,7 @@ pub struct Settings {
     pub sampling: Sampling,
     /// `None`: another for every reply.
     pub seed: Option<u64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub system_prompt: String,
 }
 

@@ -1,5 +1,6 @@
 //! The text, and how to learn from it.
 
+use crate::ui::erased::{When, on_click};
 use leptos::prelude::*;
 use ternary_core::config::{LoraConfig, MatrixKind};
 use ternary_core::session::TuneSettings;
@@ -70,7 +71,7 @@ pub fn Form() -> impl IntoView {
                     id=id
                     min="1"
                     max=most
-                    prop:value=move || settings.with(read)
+                    prop:value=Signal::derive(move || settings.with(read))
                     on:change:target=move |event| {
                         let typed = event.target().value().parse::<usize>();
                         change(&|settings| {
@@ -90,7 +91,7 @@ pub fn Form() -> impl IntoView {
                         type="radio"
                         name="tune-kind"
                         value=id
-                        prop:checked=move || lora() == value
+                        prop:checked=Signal::derive(move || lora() == value)
                         on:change=move |_| change(&|settings| {
                             settings.lora = value.then(LoraConfig::default);
                             settings.learning_rate = None;
@@ -163,7 +164,7 @@ pub fn Form() -> impl IntoView {
                 id="tune-text"
                 rows="8"
                 placeholder="Paste a text, or drop a file: some pages in one style"
-                prop:value=move || settings.with(|settings| settings.text.clone())
+                prop:value=Signal::derive(move || settings.with(|settings| settings.text.clone()))
                 on:change:target=move |event| {
                     let text = event.target().value();
                     change(&|settings| settings.text.clone_from(&text));
@@ -187,7 +188,7 @@ pub fn Form() -> impl IntoView {
                         min="0"
                         step="any"
                         placeholder="what suits"
-                        prop:value=move || settings.with(|s| s.learning_rate.map(|rate| rate.to_string()).unwrap_or_default())
+                        prop:value=Signal::derive(move || settings.with(|s| s.learning_rate.map(|rate| rate.to_string()).unwrap_or_default()))
                         on:change:target=move |event| {
                             let typed = event.target().value().parse::<f64>().ok().filter(|rate| *rate > 0.0);
                             change(&|settings| settings.learning_rate = typed);
@@ -195,20 +196,20 @@ pub fn Form() -> impl IntoView {
                     />
                 </div>
                 {number("tune-seed", "Seed", |s| s.seed as usize, u32::MAX as usize, |s, value| s.seed = value as u64)}
-                <Show when=lora>
+                <When when=Signal::derive(lora)>
                     {number("tune-rank", "Rank", |s| s.lora.as_ref().map_or(8, |lora| lora.rank), LARGEST_RANK, |s, value| {
                         if let Some(lora) = &mut s.lora {
                             lora.rank = value;
                         }
                     })}
-                </Show>
+                </When>
                 <div class="field">
                     <label for="tune-prompt">"Samples continue"</label>
                     <input
                         type="text"
                         id="tune-prompt"
                         placeholder="the text's first words"
-                        prop:value=move || settings.with(|s| s.sample_prompt.clone())
+                        prop:value=Signal::derive(move || settings.with(|s| s.sample_prompt.clone()))
                         on:change:target=move |event| {
                             let text = event.target().value();
                             settings.update(|settings| settings.sample_prompt = text);
@@ -216,20 +217,20 @@ pub fn Form() -> impl IntoView {
                     />
                 </div>
             </div>
-            <Show when=lora>
+            <When when=Signal::derive(lora)>
                 <fieldset class="checks">
                     <legend>"Matrices with an adapter"</legend>
                     {targets}
                 </fieldset>
-            </Show>
+            </When>
             {plan}
             <div class="buttons">
                 <button
                     type="button"
                     id="tune-start"
                     class="primary"
-                    disabled=move || !state.ready() || t.plan.with(Option::is_none)
-                    on:click=move |_| state.start_tune()
+                    disabled=Signal::derive(move || !state.ready() || t.plan.with(Option::is_none))
+                    on:click=on_click(move || state.start_tune())
                 >
                     "Start"
                 </button>

@@ -8,6 +8,7 @@ use leptos::prelude::*;
 
 use super::state::Phase;
 use super::use_app;
+use crate::ui::erased::{When, live, on_click};
 
 pub use form::read_text;
 
@@ -17,24 +18,24 @@ pub fn Tuner() -> impl IntoView {
     let begun = move || state.tuner.phase.get() != Phase::None;
     view! {
         <div class="tuner" id="tuner">
-            {move || state.tuner.unfinished.get().filter(|_| !begun()).map(|(step, steps)| view! {
+            {live(move || (state.tuner.unfinished.get().filter(|_| !begun()).map(|(step, steps)| view! {
                 <section class="unfinished" aria-labelledby="unfinished-title">
                     <h2 id="unfinished-title">"An unfinished fine-tuning"</h2>
                     <p>{format!("It stands at step {step} of {steps}, kept in this browser.")}</p>
                     <div class="buttons">
-                        <button type="button" id="tune-restore" class="primary" disabled=move || !state.ready() on:click=move |_| state.restore_tune()>"Take it up"</button>
-                        <button type="button" id="tune-forget" on:click=move |_| state.forget_unfinished()>"Delete it"</button>
+                        <button type="button" id="tune-restore" class="primary" disabled=Signal::derive(move || !state.ready()) on:click=on_click(move || state.restore_tune())>"Take it up"</button>
+                        <button type="button" id="tune-forget" on:click=on_click(move || state.forget_unfinished())>"Delete it"</button>
                     </div>
                 </section>
-            })}
-            <Show
-                when=move || state.model.with(Option::is_some)
+            })).into_any())}
+            <When
+                when=Signal::derive(move || state.model.with(Option::is_some))
                 fallback=|| view! { <p class="hint">"Load a model first; then it can learn from your text."</p> }
             >
-                <Show when=begun fallback=|| view! { <form::Form /> }>
+                <When when=Signal::derive(begun) fallback=|| view! { <form::Form /> }>
                     <progress::Progress />
-                </Show>
-            </Show>
+                </When>
+            </When>
         </div>
     }
 }

@@ -1,5 +1,6 @@
 //! A fine-tuning under way: its curves, what the model writes by now, what becomes of it.
 
+use crate::ui::erased::{When, live, on_click};
 use leptos::prelude::*;
 use ternary_core::session::Keep;
 
@@ -111,30 +112,30 @@ pub fn Progress() -> impl IntoView {
     };
     let adapter = move || t.settings.with(|settings| settings.lora.is_some());
     view! {
-        <section aria-labelledby="tune-title" data-phase=move || format!("{:?}", phase())>
+        <section aria-labelledby="tune-title" data-phase=Signal::derive(move || format!("{:?}", phase()))>
             <h2 id="tune-title" role="status">{title}</h2>
             <progress id="tune-progress" aria-label="Steps done" max=move || steps().max(1) value=step></progress>
             <Chart points=t.points steps=Signal::derive(steps) />
             <dl class="numbers">{numbers}</dl>
             {changes}
             <div class="buttons">
-                <Show when=move || phase() == Phase::Running>
-                    <button type="button" id="tune-pause" disabled=move || t.pausing.get() on:click=move |_| state.pause_tune()>"Pause"</button>
-                </Show>
-                <Show when=move || phase() == Phase::Paused>
-                    <button type="button" id="tune-continue" class="primary" on:click=move |_| state.continue_tune()>"Continue"</button>
-                </Show>
-                <Show when=stands>
-                    <button type="button" id="tune-keep" class="primary" on:click=move |_| state.keep_tune()>"Keep and chat"</button>
-                    <button type="button" id="tune-save" on:click=move |_| state.save_tune(Keep::Model)>"Save as .1bit"</button>
-                    <Show when=adapter>
-                        <button type="button" id="tune-save-adapter" on:click=move |_| state.save_tune(Keep::Adapter)>"Save the adapter"</button>
-                    </Show>
-                    <button type="button" id="tune-discard" on:click=move |_| state.discard_tune()>"Discard"</button>
-                </Show>
+                <When when=Signal::derive(move || phase() == Phase::Running)>
+                    <button type="button" id="tune-pause" disabled=Signal::derive(move || t.pausing.get()) on:click=on_click(move || state.pause_tune())>"Pause"</button>
+                </When>
+                <When when=Signal::derive(move || phase() == Phase::Paused)>
+                    <button type="button" id="tune-continue" class="primary" on:click=on_click(move || state.continue_tune())>"Continue"</button>
+                </When>
+                <When when=Signal::derive(stands)>
+                    <button type="button" id="tune-keep" class="primary" on:click=on_click(move || state.keep_tune())>"Keep and chat"</button>
+                    <button type="button" id="tune-save" on:click=on_click(move || state.save_tune(Keep::Model))>"Save as .1bit"</button>
+                    <When when=Signal::derive(adapter)>
+                        <button type="button" id="tune-save-adapter" on:click=on_click(move || state.save_tune(Keep::Adapter))>"Save the adapter"</button>
+                    </When>
+                    <button type="button" id="tune-discard" on:click=on_click(move || state.discard_tune())>"Discard"</button>
+                </When>
             </div>
             <p class="hint" id="tune-saved">
-                {move || t.saved.get().map(|step| format!("Kept in this browser as of step {step}: it survives a reload."))}
+                {live(move || (t.saved.get().map(|step| format!("Kept in this browser as of step {step}: it survives a reload."))).into_any())}
             </p>
             <h3>"Samples"</h3>
             <ol class="samples">{samples}</ol>

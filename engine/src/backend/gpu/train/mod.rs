@@ -17,6 +17,17 @@ use crate::program::{BufferId, Op, WeightQuant};
 use attention::{attention, attention_backward};
 use elementwise::elementwise;
 
+/// What runs training's operations here.
+pub struct Training {
+    pub(super) workspace_bytes: fn(&Op) -> usize,
+    pub(super) lower: fn(&Op, &Memory) -> Option<Result<Vec<Call>, BackendError>>,
+}
+
+pub const TRAINING: Training = Training {
+    workspace_bytes,
+    lower,
+};
+
 /// Elements a workgroup sums at least before a tensor is cut into more stretches.
 const MIN_STRETCH: usize = 4096;
 /// Steps along k that a part of a product has at least: joining the parts costs a read and a write of each.
@@ -55,7 +66,7 @@ fn bands(items: usize) -> (usize, usize) {
 }
 
 /// Bytes that `op` needs between its dispatches.
-pub(super) fn workspace_bytes(op: &Op) -> usize {
+fn workspace_bytes(op: &Op) -> usize {
     let floats = match *op {
         Op::FakeQuantWeight {
             rows, cols, quant, ..
@@ -92,7 +103,7 @@ fn unsupported(op: &Op, reason: String) -> BackendError {
 }
 
 /// Dispatches of a training operation; `None` if it is not one.
-pub(super) fn lower(op: &Op, memory: &Memory) -> Option<Result<Vec<Call>, BackendError>> {
+fn lower(op: &Op, memory: &Memory) -> Option<Result<Vec<Call>, BackendError>> {
     Some(match *op {
         Op::FakeQuantWeight {
             latent,
