@@ -150,10 +150,10 @@ fn Sure(
     });
     view! {
         <span class="kept-buttons" role="group" aria-label="Delete it?">
-            <button type="button" class="quiet danger sure" on:click=on_click(move || on_yes())>
+            <button type="button" class="quiet danger sure" on:click=on_click(on_yes)>
                 "Delete for good"
             </button>
-            <button type="button" class="quiet" node_ref=no on:click=on_click(move || on_no())>
+            <button type="button" class="quiet" node_ref=no on:click=on_click(on_no)>
                 "Keep"
             </button>
         </span>

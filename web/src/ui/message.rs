@@ -236,7 +236,7 @@ fn EditPrompt(
             ></textarea>
             <div class="prompt-foot">
                 <p class="hint">"Asks again from here; what follows is replaced."</p>
-                <button type="button" class="quiet give-up" on:click=on_click(move || give_up())>"Cancel"</button>
+                <button type="button" class="quiet give-up" on:click=on_click(give_up)>"Cancel"</button>
                 <button type="submit" class="ask-instead" disabled=Signal::derive(move || !may())>"Ask"</button>
             </div>
         </form>

@@ -158,6 +158,11 @@ fn a_later_turn_reads_only_what_is_new() -> Result<()> {
         let read =
             page.evaluate("Number(document.querySelector('.exchange:last-child').dataset.read)")?;
         eprintln!("{figures}; {read} tokens read, {cached} from the cache");
+        ensure!(figures.contains("prompt of"), "{figures}");
+        ensure!(
+            figures.contains("of them read before") != waits.is_empty(),
+            "{figures}"
+        );
         waits.push((
             cached.as_u64().context("no figure")?,
             read.as_u64().context("no figure")?,

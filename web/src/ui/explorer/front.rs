@@ -83,7 +83,7 @@ pub fn Front() -> impl IntoView {
                         tabindex="0"
                         role="button"
                         aria-label=label
-                        on:click=on_click(move || choose())
+                        on:click=on_click(choose)
                         on:keydown=move |event| {
                             if matches!(event.key().as_str(), "Enter" | " ") {
                                 event.prevent_default();

@@ -182,7 +182,7 @@ pub fn Viewer(weights: Arc<Weights>) -> impl IntoView {
                 <div class="buttons">
                     <button type="button" id="zoom-in" on:click=on_click(move || zoom_middle(ZOOM * ZOOM))>"Zoom in"</button>
                     <button type="button" id="zoom-out" on:click=on_click(move || zoom_middle(1.0 / (ZOOM * ZOOM)))>"Zoom out"</button>
-                    <button type="button" id="zoom-fit" on:click=on_click(move || fit())>"Whole matrix"</button>
+                    <button type="button" id="zoom-fit" on:click=on_click(fit)>"Whole matrix"</button>
                 </div>
             </div>
         </div>

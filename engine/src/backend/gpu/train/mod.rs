@@ -20,8 +20,11 @@ use elementwise::elementwise;
 /// What runs training's operations here.
 pub struct Training {
     pub(super) workspace_bytes: fn(&Op) -> usize,
-    pub(super) lower: fn(&Op, &Memory) -> Option<Result<Vec<Call>, BackendError>>,
+    pub(super) lower: fn(&Op, &Memory) -> Option<Lowered>,
 }
+
+/// An operation's dispatches, or why there are none.
+type Lowered = Result<Vec<Call>, BackendError>;
 
 pub const TRAINING: Training = Training {
     workspace_bytes,
@@ -103,7 +106,7 @@ fn unsupported(op: &Op, reason: String) -> BackendError {
 }
 
 /// Dispatches of a training operation; `None` if it is not one.
-fn lower(op: &Op, memory: &Memory) -> Option<Result<Vec<Call>, BackendError>> {
+fn lower(op: &Op, memory: &Memory) -> Option<Lowered> {
     Some(match *op {
         Op::FakeQuantWeight {
             latent,
