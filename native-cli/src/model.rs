@@ -10,7 +10,7 @@ use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
 use ternary_core::format::{
     ByteSource, Dense, FormatError, MemorySource, Metadata, OneBit, Packing, encode,
 };
-use ternary_core::infer::Sampling;
+use ternary_core::infer::{Beside, Sampling};
 use ternary_core::model::Remap;
 use ternary_core::platform::FileSource;
 use ternary_core::session::{DeviceChoice, Event, ModelInfo, Session};
@@ -149,6 +149,7 @@ pub fn load(
     device: DeviceChoice,
     threads: usize,
 ) -> Result<(Session, ModelInfo)> {
+    let adapter = adapter.map(|adapter| Rc::new(adapter) as Rc<dyn Beside>);
     let mut session = Session::with_threads(threads);
     let mut result = None;
     pollster::block_on(

@@ -2,8 +2,8 @@
 //! backend's memory, so that no tensor is held twice. What lies in a mapped file as the kernels want it is used there.
 
 use crate::adapter::{Adapter, base_checksum};
-use crate::backend::Backend;
-use crate::config::ModelConfig;
+use crate::backend::{Backend, LocalFuture};
+use crate::config::{LoraConfig, ModelConfig};
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, Encoding, FormatError, OneBit, TensorEntry, TensorRows};
 use crate::params::{self, Matrix, ParamKind};
@@ -46,21 +46,45 @@ pub(super) async fn weights(
     Ok(weight_bytes)
 }
 
-/// Upload the adapter's matrices if the file is the model that they belong to.
-pub(super) async fn adapter(
-    backend: &mut dyn Backend,
-    file: &OneBit,
-    source: &dyn ByteSource,
-    adapter: &Adapter,
-) -> Result<()> {
-    let config = &file.metadata.config;
-    adapter.check(config, base_checksum(config, &file.latents(source).await?))?;
-    for p in params::trained(config, Some(&adapter.lora)) {
-        let values = adapter.tensors.get(&p.name).map_or(&[][..], Vec::as_slice);
-        let name = format!("weight.{}", p.name);
-        backend.upload(&name, Elem::F32, bytemuck::cast_slice(values))?;
+/// Matrices that answer beside a model's weights, unmerged. A trait, so that a page which never has any is without the code that checks
+/// and uploads them.
+pub trait Beside {
+    fn lora(&self) -> &LoraConfig;
+
+    /// Put the matrices on `backend`.
+    ///
+    /// # Errors
+    /// They belong to another model than the file's.
+    fn upload<'a>(
+        &'a self,
+        backend: &'a mut dyn Backend,
+        file: &'a OneBit,
+        source: &'a dyn ByteSource,
+    ) -> LocalFuture<'a, Result<()>>;
+}
+
+impl Beside for Adapter {
+    fn lora(&self) -> &LoraConfig {
+        &self.lora
     }
-    Ok(())
+
+    fn upload<'a>(
+        &'a self,
+        backend: &'a mut dyn Backend,
+        file: &'a OneBit,
+        source: &'a dyn ByteSource,
+    ) -> LocalFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let config = &file.metadata.config;
+            self.check(config, base_checksum(config, &file.latents(source).await?))?;
+            for p in params::trained(config, Some(&self.lora)) {
+                let values = self.tensors.get(&p.name).map_or(&[][..], Vec::as_slice);
+                let name = format!("weight.{}", p.name);
+                backend.upload(&name, Elem::F32, bytemuck::cast_slice(values))?;
+            }
+            Ok(())
+        })
+    }
 }
 
 fn invalid(entry: &TensorEntry, message: String) -> Error {

@@ -7,6 +7,7 @@ mod plan;
 mod sampler;
 
 pub use evaluate::{Evaluation, evaluate};
+pub use load::Beside;
 pub use model::Model;
 pub use plan::LoadPlan;
 pub use sampler::Sampler;

@@ -1,7 +1,6 @@
 //! A loaded model: weights on a backend, programs recorded once, a KV cache that knows its tokens.
 
-use super::load;
-use crate::adapter::Adapter;
+use super::load::{self, Beside};
 use crate::backend::{Backend, DeviceInfo, MemoryUse, ProgramId, elements};
 use crate::config::{LoraConfig, ModelConfig};
 use crate::error::{Error, Result};
@@ -75,14 +74,14 @@ impl Model {
         mut backend: Box<dyn Backend>,
         file: &OneBit,
         source: &dyn ByteSource,
-        adapter: Option<&Adapter>,
+        adapter: Option<&dyn Beside>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
         let config = file.metadata.config.clone();
         let lora = match adapter {
             Some(adapter) => {
-                load::adapter(backend.as_mut(), file, source, adapter).await?;
-                Some(adapter.lora.clone())
+                adapter.upload(backend.as_mut(), file, source).await?;
+                Some(adapter.lora().clone())
             }
             None => None,
         };

@@ -16,11 +16,10 @@ pub use explore::{MatrixDiff, Measured, Weights, Which};
 pub use protocol::{Command, DeviceChoice, Event, FinishReason, Message, ModelInfo, Stats, Work};
 pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
 
-use crate::adapter::Adapter;
 use crate::backend::BackendOptions;
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, MemorySource, OneBit};
-use crate::infer::{LoadPlan, Model};
+use crate::infer::{Beside, LoadPlan, Model};
 use crate::platform::Instant;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 use explore::{Compared, Measuring};
@@ -53,7 +52,7 @@ pub struct Loaded {
     /// Where it came from: looking at weights and training read it again.
     source: Rc<dyn ByteSource>,
     file: OneBit,
-    adapter: Option<Adapter>,
+    adapter: Option<Rc<dyn Beside>>,
 }
 
 impl fmt::Debug for Loaded {
@@ -150,7 +149,7 @@ impl Session {
     pub async fn load_adapted(
         &mut self,
         source: Rc<dyn ByteSource>,
-        adapter: Option<Adapter>,
+        adapter: Option<Rc<dyn Beside>>,
         device: DeviceChoice,
         emit: &mut dyn FnMut(Event),
     ) {
@@ -193,7 +192,7 @@ impl Session {
     async fn try_load(
         &mut self,
         source: Rc<dyn ByteSource>,
-        adapter: Option<Adapter>,
+        adapter: Option<Rc<dyn Beside>>,
         device: DeviceChoice,
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {
@@ -234,7 +233,7 @@ impl Session {
             backend,
             &file,
             source.as_ref(),
-            adapter.as_ref(),
+            adapter.as_deref(),
             &mut |done| {
                 emit(Event::Progress { done, total });
             },
@@ -419,7 +418,8 @@ impl Session {
                 match tuning.adapter().await? {
                     Some(adapter) => {
                         let source = loaded.source.clone();
-                        self.try_load(source, Some(adapter), device, emit).await?;
+                        self.try_load(source, Some(Rc::new(adapter)), device, emit)
+                            .await?;
                     }
                     None => {
                         let name = tune::tuned_name(&loaded.info.name);

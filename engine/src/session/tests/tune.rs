@@ -68,7 +68,12 @@ fn load(source: &[u8], adapter: Option<Adapter>) -> Session {
     let mut s = Session::with_threads(1);
     let source = Rc::new(MemorySource::new("kept.1bit", source.to_vec()));
     let events = events(|emit| {
-        pollster::block_on(s.load_adapted(source, adapter, DeviceChoice::Cpu, emit));
+        pollster::block_on(s.load_adapted(
+            source,
+            adapter.map(|a| Rc::new(a) as Rc<dyn crate::infer::Beside>),
+            DeviceChoice::Cpu,
+            emit,
+        ));
     });
     assert!(
         matches!(events.last(), Some(Event::Loaded { .. })),
