@@ -202,6 +202,8 @@ const EXPAND: usize = 64;
 /// Float path: float weights, or any mode with `activation_bits: null`. `x` `[rows, in_dim]`, `out` `[rows, out_dim]`.
 pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usize) {
     let work = rows * w.out_dim * w.in_dim / 4;
+    // A wider step's buffer may hold more rows than are valid.
+    let x = &x[..rows * w.in_dim];
     if rows == 1 {
         par::pieces(out, EXPAND, work, |i, piece| {
             if w.mode == QuantMode::F16 {
