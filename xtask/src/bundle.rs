@@ -17,6 +17,8 @@ use crate::workspace;
 const BUDGET_BYTES: usize = 1_500_000;
 /// Names of what comes later begin with this.
 const LATER: &str = "workshop";
+/// In the names of what a browser with relaxed SIMD fetches in place of the file without it.
+const RELAXED: &str = "-relaxed";
 
 pub fn set_up_and_build() -> Result<()> {
     build(&setup::page_tools()?)
@@ -72,7 +74,7 @@ fn check(files: &[PathBuf], when: &str) -> Result<()> {
     step(&format!(
         "the page's code fetched {when} (bytes, and gzipped)"
     ));
-    let mut total = 0;
+    let mut sizes = Vec::new();
     for path in files {
         let bytes = fs::read(path)?;
         let compressed = gzipped_length(&bytes)?;
@@ -81,9 +83,24 @@ fn check(files: &[PathBuf], when: &str) -> Result<()> {
             .unwrap_or(Path::new("").as_os_str())
             .to_string_lossy();
         println!("    {name:<40} {:>10} {compressed:>10}", bytes.len());
-        total += compressed;
+        sizes.push((name.into_owned(), compressed));
     }
-    println!("    {:<40} {:>10} {total:>10}", "all", "");
+    let total_of = |fetched: &dyn Fn(&str) -> bool| -> usize {
+        let fetched = sizes.iter().filter(|(name, _)| fetched(name));
+        fetched.map(|(_, size)| size).sum()
+    };
+    let replaced: Vec<String> = sizes
+        .iter()
+        .filter(|(name, _)| name.contains(RELAXED))
+        .map(|(name, _)| name.replace(RELAXED, ""))
+        .collect();
+    let strict = total_of(&|name| !name.contains(RELAXED));
+    let relaxed = total_of(&|name| !replaced.iter().any(|file| file == name));
+    let total = strict.max(relaxed);
+    println!(
+        "    {:<40} {:>10} {total:>10}",
+        "all that one browser fetches", ""
+    );
     ensure!(
         total <= BUDGET_BYTES,
         "the page's code fetched {when} is {total} bytes gzipped, its budget is {BUDGET_BYTES}"
