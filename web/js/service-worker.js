@@ -6,7 +6,9 @@ const name = `page ${location.search}`;
 const scope = new URL("./", location.href).href;
 
 // The page itself names the files of its build; these it does not name. The worker's go by the page's version.
-const unnamed = ["worker-start.js", "worker.js", "worker_bg.wasm", "workshop.js", "workshop_bg.wasm", "markdown.js", "markdown_bg.wasm"].map((file) => file + location.search);
+importScripts(`relaxed-simd.js${location.search}`);
+const programs = ["worker", "workshop", "markdown"].map(build).flatMap((program) => [`${program}.js`, `${program}_bg.wasm`]);
+const unnamed = ["worker-start.js", "relaxed-simd.js", ...programs].map((file) => file + location.search);
 const plain = ["models/index.json"];
 
 async function copy() {

@@ -19,6 +19,8 @@ const LATER: [(&str, &str); 2] = [
     ("markdown", "when the first reply is shown"),
     ("workshop", "when the first model is changed"),
 ];
+/// In the names of what a browser with relaxed SIMD fetches in place of the file without it.
+const RELAXED: &str = "-relaxed";
 
 pub fn set_up_and_build() -> Result<()> {
     build(&setup::page_tools()?)
@@ -81,7 +83,7 @@ fn check(files: &[PathBuf], when: &str) -> Result<()> {
     step(&format!(
         "the page's code fetched {when} (bytes, and gzipped)"
     ));
-    let mut total = 0;
+    let mut sizes = Vec::new();
     for path in files {
         let bytes = fs::read(path)?;
         let compressed = gzipped_length(&bytes)?;
@@ -90,9 +92,24 @@ fn check(files: &[PathBuf], when: &str) -> Result<()> {
             .unwrap_or(Path::new("").as_os_str())
             .to_string_lossy();
         println!("    {name:<40} {:>10} {compressed:>10}", bytes.len());
-        total += compressed;
+        sizes.push((name.into_owned(), compressed));
     }
-    println!("    {:<40} {:>10} {total:>10}", "all", "");
+    let total_of = |fetched: &dyn Fn(&str) -> bool| -> usize {
+        let fetched = sizes.iter().filter(|(name, _)| fetched(name));
+        fetched.map(|(_, size)| size).sum()
+    };
+    let replaced: Vec<String> = sizes
+        .iter()
+        .filter(|(name, _)| name.contains(RELAXED))
+        .map(|(name, _)| name.replace(RELAXED, ""))
+        .collect();
+    let strict = total_of(&|name| !name.contains(RELAXED));
+    let relaxed = total_of(&|name| !replaced.iter().any(|file| file == name));
+    let total = strict.max(relaxed);
+    println!(
+        "    {:<40} {:>10} {total:>10}",
+        "all that one browser fetches", ""
+    );
     ensure!(
         total <= BUDGET_BYTES,
         "the page's code fetched {when} is {total} bytes gzipped, its budget is {BUDGET_BYTES}"

@@ -37,7 +37,7 @@ pub fn check() -> Result<()> {
         .args([
             "--no-default-features",
             "--features",
-            "ternary-core/gpu,ternary-core/web",
+            "ternary-core/gpu,ternary-core/web,ternary-web/relaxed-simd",
         ])
         .args(["--", "-D", "warnings"]);
     run(&mut clippy)?;

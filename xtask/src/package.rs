@@ -10,10 +10,13 @@ use crate::shell::step;
 use crate::workspace;
 
 /// The page's own workers, as they were built.
-const WORKERS: [&str; 5] = [
+const WORKERS: [&str; 8] = [
     "worker-start.js",
+    "relaxed-simd.js",
     "worker.js",
     "worker_bg.wasm",
+    "worker-relaxed.js",
+    "worker-relaxed_bg.wasm",
     "workshop.js",
     "workshop_bg.wasm",
 ];

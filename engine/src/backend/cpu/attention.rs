@@ -3,12 +3,10 @@
 use super::forward::dot;
 use super::matmul::{Precision, Product, View};
 use super::simd::multiversion;
+use super::vectors::{self, COLUMNS};
 use crate::math;
 use crate::platform::par;
 use crate::program::AttentionShape;
-
-/// Columns of the values summed at once.
-const COLUMNS: usize = 32;
 
 multiversion! {
     /// One query head over `n` cached positions. `keys`/`values` start at the head's first element; rows are `stride` apart.
@@ -17,24 +15,16 @@ multiversion! {
         let scale = 1.0 / (dim as f32).sqrt();
         let scores = &mut scores[..n];
         for (t, s) in scores.iter_mut().enumerate() {
-            *s = math::dot(q, &keys[t * stride..][..dim]) * scale;
+            *s = vectors::dot(q, &keys[t * stride..][..dim]) * scale;
         }
         let max = math::max(scores);
         for s in scores.iter_mut() {
             *s = math::exp(*s - max);
         }
         let inverse = 1.0 / math::sum_by([scores], |[s]| s);
-        // A few columns at a time over all positions, so that their sums stay in registers.
         let (whole, rest) = out.as_chunks_mut::<COLUMNS>();
         for (i, out) in whole.iter_mut().enumerate() {
-            let mut sums = [0f32; COLUMNS];
-            for (t, s) in scores.iter().enumerate() {
-                let value = &values[t * stride + i * COLUMNS..][..COLUMNS];
-                for (sum, v) in sums.iter_mut().zip(value) {
-                    *sum += s * v;
-                }
-            }
-            *out = sums.map(|sum| sum * inverse);
+            vectors::weighted(&values[i * COLUMNS..], stride, scores, inverse, out);
         }
         let first = dim - rest.len();
         for (i, out) in rest.iter_mut().enumerate() {

@@ -1,6 +1,7 @@
 //! Element-wise and per-row operations of the forward pass.
 
 use super::simd::multiversion;
+use super::vectors;
 use crate::config::Activation;
 use crate::math;
 use crate::platform::par;
@@ -11,7 +12,7 @@ const BAND: usize = 16;
 
 multiversion! {
     pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-        math::dot(a, b)
+        vectors::dot(a, b)
     }
 }
 
@@ -20,10 +21,8 @@ multiversion! {
     fn norm_row(x: &[f32], weight: &[f32], out: &mut [f32], rstd: &mut [f32], eps: f32) {
         let dim = weight.len();
         for (g, (x, out)) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
-            let r = 1.0 / (math::dot(x, x) / dim as f32 + eps).sqrt();
-            for i in 0..dim {
-                out[i] = x[i] * r * weight[i];
-            }
+            let r = 1.0 / (vectors::dot(x, x) / dim as f32 + eps).sqrt();
+            vectors::scaled(x, r, weight, out);
             if let Some(slot) = rstd.get_mut(g) {
                 *slot = r;
             }
@@ -81,9 +80,7 @@ multiversion! {
 
 multiversion! {
     fn codes_row(x: &[f32], scale: f32, codes: &mut [i8]) {
-        for (c, v) in codes.iter_mut().zip(x) {
-            *c = math::round(v / scale) as i8;
-        }
+        vectors::codes(x, scale, codes);
     }
 }
 

@@ -14,6 +14,7 @@ mod portable;
 mod sample;
 pub mod simd;
 mod training;
+mod vectors;
 
 use std::collections::HashMap;
 

@@ -7,6 +7,9 @@ pub enum Level {
     Portable,
     #[cfg(target_arch = "wasm32")]
     Simd128,
+    /// The module loads only where the engine has these instructions.
+    #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+    RelaxedSimd,
     #[cfg(target_arch = "aarch64")]
     Neon,
     #[cfg(target_arch = "x86_64")]
@@ -26,6 +29,8 @@ impl Level {
             Level::Portable => "portable",
             #[cfg(target_arch = "wasm32")]
             Level::Simd128 => "wasm SIMD128",
+            #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+            Level::RelaxedSimd => "wasm relaxed SIMD",
             #[cfg(target_arch = "aarch64")]
             Level::Neon => "NEON",
             #[cfg(target_arch = "x86_64")]
@@ -62,6 +67,8 @@ impl Level {
                 levels.push(Level::Avx2);
             }
         }
+        #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+        levels.push(Level::RelaxedSimd);
         #[cfg(target_arch = "wasm32")]
         if cfg!(target_feature = "simd128") {
             levels.push(Level::Simd128);

@@ -1,11 +1,12 @@
 //! The page writes what the command line writes.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use page_tests::{Page, onebit, stage, tie};
 
-use crate::{FINISHED, REPLY, ask, continue_greedily, open};
+use crate::{FINISHED, LOADED, REPLY, START, ask, continue_greedily, open};
 
 const TOKENS: usize = 64;
 const PROMPTS: [&str; 5] = [
@@ -29,6 +30,42 @@ fn on_the_cpu() -> Result<()> {
 #[test]
 fn on_the_gpu() -> Result<()> {
     agrees("gpu")
+}
+
+/// Each browser fetches the build of the worker that it can run, the other one never, and writes the same text with either.
+#[test]
+fn with_relaxed_simd_and_without() -> Result<()> {
+    const BUILDS: [&str; 2] = ["worker", "worker-relaxed"];
+    let stage = stage()?;
+    for (at, folder) in ["strict", "relaxed"].into_iter().enumerate() {
+        let address = stage.altered(folder, "")?;
+        if folder == "strict" {
+            // In workers and the service worker alike, as in a browser without it.
+            let probe = fs::read_to_string(stage.dist.join("relaxed-simd.js"))?;
+            let probe = format!("WebAssembly.validate = () => false;\n{probe}");
+            stage.server.add("/strict/relaxed-simd.js", probe)?;
+        }
+        let page = stage
+            .browser
+            .open(&format!("{address}?model=tiny.1bit&device=cpu"))?;
+        page.emulate(1280, 800, "light")?;
+        page.wait_for(
+            &format!("{LOADED} && navigator.serviceWorker.controller?.state == 'activated'"),
+            START,
+        )?;
+        compare(&page, "cpu", onebit::tiny_model()?)?;
+        for file in [".js", "_bg.wasm"] {
+            let asked = BUILDS.map(|build| {
+                let path = format!("/{folder}/{build}{file}");
+                !stage.server.asked(&path).is_empty()
+            });
+            ensure!(
+                asked[at] && !asked[1 - at],
+                "{folder}: {asked:?} of {BUILDS:?} with {file}"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn agrees(device: &str) -> Result<()> {

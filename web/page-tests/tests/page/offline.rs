@@ -48,7 +48,8 @@ fn the_page_opens_without_a_network() -> Result<()> {
     );
     for file in [
         "app-",
-        "worker_bg.wasm",
+        "worker-relaxed_bg.wasm",
+        "relaxed-simd.js",
         "worker-start.js",
         "panel-",
         "index.json",

@@ -7,6 +7,8 @@
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+#[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+mod relaxed;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 #[cfg(target_arch = "x86_64")]
@@ -33,6 +35,8 @@ pub fn ternary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usi
         Level::Avx2 => unsafe { x86::ternary_avx2(w, x, tiles) },
         #[cfg(target_arch = "wasm32")]
         Level::Simd128 => wasm::packed::<T, 2>(w, x, tiles),
+        #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+        Level::RelaxedSimd => x.map(|x| relaxed::packed::<2>(w, x)),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::packed::<T, 2>(w, x, tiles) },
@@ -56,6 +60,8 @@ pub fn binary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usiz
         Level::Avx2 => unsafe { x86::binary_avx2(w, x, tiles) },
         #[cfg(target_arch = "wasm32")]
         Level::Simd128 => wasm::packed::<T, 1>(w, x, tiles),
+        #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+        Level::RelaxedSimd => x.map(|x| relaxed::packed::<1>(w, x)),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::packed::<T, 1>(w, x, tiles) },
@@ -77,6 +83,8 @@ pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize
         Level::AvxVnni | Level::Avx2 => unsafe { x86::int8_avx2(w, x, n) },
         #[cfg(target_arch = "wasm32")]
         Level::Simd128 => wasm::int8(w, x, n),
+        #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+        Level::RelaxedSimd => x.map(|x| relaxed::int8(w, x)),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::int8(w, x, n) },

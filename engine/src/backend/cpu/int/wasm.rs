@@ -17,9 +17,11 @@ macro_rules! each_of_four {
         })*
     };
 }
+#[cfg(feature = "relaxed-simd")]
+pub(super) use each_of_four;
 
 #[inline(always)]
-fn load(bytes: &[u8]) -> v128 {
+pub fn load(bytes: &[u8]) -> v128 {
     // SAFETY: the slice holds 16 bytes; v128_load has no alignment requirement.
     unsafe { v128_load(bytes[..16].as_ptr().cast()) }
 }
@@ -33,7 +35,7 @@ fn widen(bytes: &[i8]) -> v128 {
 
 /// The sum of every vector's lanes.
 #[inline(always)]
-fn sums([a, b, c, d]: [v128; 4]) -> [i32; 4] {
+pub fn sums([a, b, c, d]: [v128; 4]) -> [i32; 4] {
     // Lane by lane a, b, a, b.
     let pairs = |a, b| {
         i32x4_add(

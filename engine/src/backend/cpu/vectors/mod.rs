@@ -1,0 +1,15 @@
+//! Inner loops over floats. The compiler makes vectors of the plain ones, but not in a page, which is built for size; there they are
+//! written with them. The order of sums and every rounding are the same, so the results are.
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+mod plain;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub use plain::*;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub use wasm::*;
+
+/// Columns that [`weighted`] sums at once.
+pub const COLUMNS: usize = 32;
