@@ -187,7 +187,8 @@ fn two_tabs_lose_nothing() -> Result<()> {
     )?;
 
     // Both write in it at once, and neither hears of the other.
-    two.set_field("#max-tokens", "600")?;
+    // Long enough to be under way until the other has answered, however fast.
+    two.set_field("#max-tokens", "1800")?;
     ask(&two, "What did two say?")?;
     two.wait_for("document.querySelector('#stop')", START)?;
     answered(&one, "What did one say?")?;
