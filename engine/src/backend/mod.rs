@@ -133,7 +133,12 @@ pub trait Backend {
     fn info(&self) -> DeviceInfo;
 
     /// Create or overwrite the shared buffer `name` with `bytes` (little-endian elements).
-    fn upload(&mut self, name: &str, elem: Elem, bytes: &[u8]) -> Result<(), BackendError>;
+    fn upload(&mut self, name: &str, _elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
+        self.reserve(name, bytes.len())?;
+        self.upload_part(name, 0, bytes.len(), &mut |part| {
+            part.copy_from_slice(bytes)
+        })
+    }
 
     /// Create the shared buffer `name` of `bytes` zeros; one that exists must have this size and keeps its contents.
     fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError>;

@@ -11,6 +11,26 @@ use super::cpu;
 use super::gpu;
 use crate::program::{Knobs, Op};
 
+/// The operations that inference has: a pattern, so that a match over it and training's misses no new one.
+macro_rules! inference {
+    () => {
+        Op::Embed { .. }
+            | Op::AddPosition { .. }
+            | Op::RmsNorm { .. }
+            | Op::QuantAct { .. }
+            | Op::Linear { .. }
+            | Op::Rope { .. }
+            | Op::KvWrite { .. }
+            | Op::CachedAttention { .. }
+            | Op::Activate { .. }
+            | Op::Residual { .. }
+            | Op::LastRow { .. }
+            | Op::Penalize { .. }
+            | Op::TopK { .. }
+    };
+}
+pub(super) use inference;
+
 pub(super) struct Training {
     pub cpu: fn(&Op, &mut cpu::Buffers, &Knobs),
     #[cfg(feature = "gpu")]
@@ -40,22 +60,7 @@ pub(super) fn linked() -> Option<&'static Training> {
 
 /// Refuses an operation of training that nothing here could run.
 pub(super) fn check(op: &Op, device: &'static str) -> Result<(), BackendError> {
-    let for_inference = matches!(
-        op,
-        Op::Embed { .. }
-            | Op::AddPosition { .. }
-            | Op::RmsNorm { .. }
-            | Op::QuantAct { .. }
-            | Op::Linear { .. }
-            | Op::Rope { .. }
-            | Op::KvWrite { .. }
-            | Op::CachedAttention { .. }
-            | Op::Activate { .. }
-            | Op::Residual { .. }
-            | Op::LastRow { .. }
-            | Op::Penalize { .. }
-            | Op::TopK { .. }
-    );
+    let for_inference = matches!(op, inference!());
     if for_inference || linked().is_some() {
         return Ok(());
     }

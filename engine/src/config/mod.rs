@@ -30,7 +30,7 @@ pub enum ConfigError {
     },
     #[error("{what}: {message}")]
     Json { what: &'static str, message: String },
-    #[error("unknown mode `{0}`; expected one of f16, eightbit, ternary, binary")]
+    #[error("unknown mode `{0}`; expected one of f32, f16, eightbit, ternary, binary")]
     UnknownMode(String),
     #[error("unknown matrix `{0}`; expected some of q, k, v, o, gate, up, down")]
     UnknownMatrix(String),

@@ -179,7 +179,8 @@ impl<B: AsMut<[u8]>> TileWriter<B> {
 
     /// Store row `row` of a float weight from its little-endian bytes, binary16 or f32 as its mode is.
     pub fn row_floats(&mut self, row: usize, values: &[u8]) {
-        assert!(!self.mode.is_quantized());
+        let (elem, _) = data_len(self.mode, 1, self.in_dim);
+        assert!(!self.mode.is_quantized() && values.len() == elem.bytes() * self.in_dim);
         let stride = data_bytes(self.mode, 1, self.in_dim);
         self.bytes.as_mut()[row * stride..row * stride + values.len()].copy_from_slice(values);
     }

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 
 use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
 use crate::platform::Mapped;
-use crate::program::{BufferId, Elem, Knobs, Program, Role};
+use crate::program::{BufferId, Knobs, Program, Role};
 pub(super) use exec::{Buffers, train::run as train};
 use memory::Memory;
 use simd::Level;
@@ -102,13 +102,6 @@ impl Backend for CpuBackend {
             ),
             software: false,
         }
-    }
-
-    fn upload(&mut self, name: &str, _elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
-        self.reserve(name, bytes.len())?;
-        self.upload_part(name, 0, bytes.len(), &mut |part| {
-            part.copy_from_slice(bytes);
-        })
     }
 
     fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError> {

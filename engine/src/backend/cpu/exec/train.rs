@@ -3,6 +3,7 @@
 use super::Buffers;
 use crate::backend::cpu::matmul::{Exactness, Precision, Product, View};
 use crate::backend::cpu::{attention, forward, training};
+use crate::backend::training::inference;
 use crate::program::{DropoutMask, Knobs, Op, STEP_FIGURES};
 use crate::quant::is_latent;
 
@@ -338,7 +339,6 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs) {
                 training::adamw(param, grad, m, v, c, knobs);
             });
         }
-        // The others are inference's too.
-        _ => {}
+        inference!() => {}
     }
 }

@@ -31,8 +31,10 @@ fn store(out: &mut [f32], i: usize, value: v128) {
     unsafe { v128_store(out[4 * i..4 * i + 4].as_mut_ptr().cast(), value) }
 }
 
-/// In the order of [`math::reduce`].
+/// In the order of [`math::reduce`], as far as the shorter one goes.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let n = a.len().min(b.len());
+    let (a, b) = (&a[..n], &b[..n]);
     let (a, rest_a) = a.as_chunks::<32>();
     let (b, rest_b) = b.as_chunks::<32>();
     let mut sums = [f32x4_splat(0.0); 8];
@@ -47,7 +49,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     if !rest_a.is_empty() {
         let mut last = [[0.0; 32]; 2];
         last[0][..rest_a.len()].copy_from_slice(rest_a);
-        last[1][..rest_a.len()].copy_from_slice(&rest_b[..rest_a.len()]);
+        last[1][..rest_b.len()].copy_from_slice(rest_b);
         add(&last[0], &last[1]);
     }
     let fold = |i| f32x4_add(sums[i], sums[i + 4]);
