@@ -4,7 +4,7 @@ use leptos::{ev, html, prelude::*};
 
 use super::explorer::Picker;
 use super::state::{Head, Tab};
-use super::use_app;
+use super::{focus, use_app};
 use crate::ui::erased::{When, live, on_click};
 
 #[component]
@@ -88,10 +88,8 @@ fn ChatItem(head: Head) -> impl IntoView {
         }
         // The button is there again in the next frame.
         request_animation_frame(move || {
-            let lost = document()
-                .active_element()
-                .is_none_or(|element| element.tag_name() == "BODY");
-            if let Some(button) = rename.try_get_untracked().flatten().filter(|_| lost) {
+            let button = rename.try_get_untracked().flatten();
+            if let Some(button) = button.filter(|_| focus::is_lost()) {
                 button.focus().ok();
             }
         });

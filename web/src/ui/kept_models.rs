@@ -2,8 +2,8 @@
 
 use leptos::{html, prelude::*};
 
-use super::figures;
 use super::use_app;
+use super::{figures, focus};
 use crate::protocol::{Kept, Source};
 use crate::ui::erased::{When, on_click};
 
@@ -137,17 +137,8 @@ fn Sure(
     on_no: impl Fn() + Copy + Send + 'static,
 ) -> impl IntoView {
     let no = NodeRef::<html::Button>::new();
-    // The keyboard, whose button is gone, goes where nothing is lost; not if it is somewhere else by now.
-    no.on_load(|button| {
-        request_animation_frame(move || {
-            let lost = document()
-                .active_element()
-                .is_none_or(|element| element.tag_name() == "BODY");
-            if lost {
-                button.focus().ok();
-            }
-        });
-    });
+    // A keyboard whose button is gone goes where nothing is lost.
+    focus::catch(no);
     view! {
         <span class="kept-buttons" role="group" aria-label="Delete it?">
             <button type="button" class="quiet danger sure" on:click=on_click(on_yes)>

@@ -2,7 +2,7 @@
 
 use leptos::{html, prelude::*};
 
-use super::use_app;
+use super::{focus, use_app};
 use crate::ui::erased::{live, on_click};
 
 #[component]
@@ -20,17 +20,8 @@ pub fn UndoBar() -> impl IntoView {
 fn Offer(told: String) -> impl IntoView {
     let state = use_app();
     let button = NodeRef::<html::Button>::new();
-    // The keyboard, whose button went with what was deleted, goes where it can be had back.
-    button.on_load(|button| {
-        request_animation_frame(move || {
-            let lost = document()
-                .active_element()
-                .is_none_or(|element| element.tag_name() == "BODY");
-            if lost {
-                button.focus().ok();
-            }
-        });
-    });
+    // A keyboard whose button went with what was deleted goes where it can be had back.
+    focus::catch(button);
     let dismiss = move || {
         state.chats.undo.set(None);
         state.focus_prompt.notify();
