@@ -42,9 +42,13 @@ pub fn int8(level: Level, w: &WeightView, x: Int8Rows, out: &mut [f32], rows: us
     let sums: Vec<i32> = (0..rows * spans)
         .map(|i| {
             let at = i / spans * stride + i % spans * span;
-            x.codes[at..at + span].iter().map(|c| i32::from(*c)).sum()
+            int::sum(&x.codes[at..at + span])
         })
         .collect();
+    #[cfg(target_arch = "wasm32")]
+    if int::wasm::product(level, w, x, &sums, out) {
+        return;
+    }
     // Threads take bands of output rows; each band is computed for all tokens into its own part of a transposed buffer.
     let band = ROWS
         * (w.out_dim / 32)

@@ -3,14 +3,14 @@
 //! Every kernel returns raw sums over *unsigned* codes (ternary 0..2, binary 0..1); the caller turns them into signed ones with the
 //! activation sum: Σ(c−1)x = Σcx − Σx and Σ(2b−1)x = 2Σbx − Σx. int8 kernels return signed sums. Sums are exact in i32: the
 //! largest term is 127·127, so 2³¹ / 127² > 133,000 columns fit, and configs of more than 2¹⁷ are refused.
+//!
+//! A page's kernels make whole products, see `wasm`; what they leave is left to the portable ones.
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
-#[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
-mod relaxed;
 #[cfg(target_arch = "wasm32")]
-mod wasm;
+pub mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -33,14 +33,10 @@ pub fn ternary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usi
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::Avx2 => unsafe { x86::ternary_avx2(w, x, tiles) },
-        #[cfg(target_arch = "wasm32")]
-        Level::Simd128 => wasm::packed::<T, 2>(w, x, tiles),
-        #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
-        Level::RelaxedSimd => x.map(|x| relaxed::packed::<2>(w, x)),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::packed::<T, 2>(w, x, tiles) },
-        Level::Portable => portable::packed::<T, 2>(w, x, tiles),
+        _ => portable::packed::<T, 2>(w, x, tiles),
     }
 }
 
@@ -58,14 +54,10 @@ pub fn binary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usiz
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::Avx2 => unsafe { x86::binary_avx2(w, x, tiles) },
-        #[cfg(target_arch = "wasm32")]
-        Level::Simd128 => wasm::packed::<T, 1>(w, x, tiles),
-        #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
-        Level::RelaxedSimd => x.map(|x| relaxed::packed::<1>(w, x)),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::packed::<T, 1>(w, x, tiles) },
-        Level::Portable => portable::packed::<T, 1>(w, x, tiles),
+        _ => portable::packed::<T, 1>(w, x, tiles),
     }
 }
 
@@ -81,20 +73,24 @@ pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::AvxVnni | Level::Avx2 => unsafe { x86::int8_avx2(w, x, n) },
-        #[cfg(target_arch = "wasm32")]
-        Level::Simd128 => wasm::int8(w, x, n),
-        #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
-        Level::RelaxedSimd => x.map(|x| relaxed::int8(w, x)),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::int8(w, x, n) },
-        Level::Portable => portable::int8(w, x, n),
+        _ => portable::int8(w, x, n),
     }
 }
 
 /// Sums over the single 32-column fields of one tile, for scales finer than a tile: `field` 0..4 (ternary) or 0..8 (binary).
 pub fn field<const BITS: usize>(w: &[u8], x: &[i8], field: usize) -> [i32; 4] {
     portable::field::<BITS>(w, x, field)
+}
+
+/// Σ of int8 codes.
+pub fn sum(codes: &[i8]) -> i32 {
+    #[cfg(target_arch = "wasm32")]
+    return wasm::sum(codes);
+    #[cfg(not(target_arch = "wasm32"))]
+    codes.iter().map(|code| i32::from(*code)).sum()
 }
 
 #[cfg(test)]
