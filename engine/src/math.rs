@@ -1,53 +1,113 @@
-//! Scalar functions written in plain f32 arithmetic: the same bits natively and in wasm, and loops over them vectorise.
+//! Functions written in plain f32 arithmetic: the same bits natively and in wasm, and loops over them vectorise. Those that loops
+//! call are written for [`Lanes`]: where the compiler makes no vectors, a loop brings its own.
+
+use core::ops::{Add, Div, Mul, Neg, Sub};
+
+/// One f32, or a vector of them, each treated alike.
+pub trait Lanes:
+    Copy
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    fn splat(value: f32) -> Self;
+    fn abs(self) -> Self;
+    /// The larger one; `self` where `other` is no number.
+    fn or_larger(self, other: Self) -> Self;
+    /// NaN stays NaN.
+    fn clamp(self, least: f32, most: f32) -> Self;
+    fn copysign(self, sign: Self) -> Self;
+    /// `then` where `self < limit`, `otherwise` elsewhere.
+    fn if_less(self, limit: f32, then: Self, otherwise: Self) -> Self;
+    /// 2^n of 1.5·2²³ + n, for whole n of −126 to 127.
+    fn power_of_two(self) -> Self;
+}
+
+/// Added, it leaves the nearest integer in a float's low bits: no call, and no cast, which would keep loops scalar.
+const ROUND: f32 = 12_582_912.0;
+
+impl Lanes for f32 {
+    #[inline(always)]
+    fn splat(value: f32) -> f32 {
+        value
+    }
+
+    #[inline(always)]
+    fn abs(self) -> f32 {
+        f32::abs(self)
+    }
+
+    #[inline(always)]
+    fn or_larger(self, other: f32) -> f32 {
+        if other > self { other } else { self }
+    }
+
+    #[inline(always)]
+    fn clamp(self, least: f32, most: f32) -> f32 {
+        f32::clamp(self, least, most)
+    }
+
+    #[inline(always)]
+    fn copysign(self, sign: f32) -> f32 {
+        f32::copysign(self, sign)
+    }
+
+    #[inline(always)]
+    fn if_less(self, limit: f32, then: f32, otherwise: f32) -> f32 {
+        if self < limit { then } else { otherwise }
+    }
+
+    #[inline(always)]
+    fn power_of_two(self) -> f32 {
+        let n = self.to_bits().wrapping_sub(ROUND.to_bits());
+        f32::from_bits(n.wrapping_add(127) << 23)
+    }
+}
 
 /// e^x to about 2 ulp; 0 below −87.3, saturates at about 2.4e38 above 88.3.
 ///
 /// 2^n · p(r) with n = round(x/ln 2), r = x − n·ln 2 (Cody & Waite), p the degree-6 Taylor form of Cephes `expf`.
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub fn exp<V: Lanes>(x: V) -> V {
+    let c = V::splat;
     let clamped = x.clamp(-87.3, 88.3);
-    // Adding 1.5·2^23 leaves the nearest integer in the low bits: no call, and no cast, which would keep loops scalar.
-    const ROUND: f32 = 12_582_912.0;
-    let shifted = clamped * core::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4f32;
-    p = p * r + 1.398_199_9e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 5e-1;
-    let e = p * (r * r) + r + 1.0;
-    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits());
-    let pow2 = f32::from_bits(exponent.wrapping_add(127) << 23);
-    if x < -87.3 { 0.0 } else { e * pow2 }
+    let shifted = clamped * c(core::f32::consts::LOG2_E) + c(ROUND);
+    let n = shifted - c(ROUND);
+    let r = clamped - n * c(0.693_359_4) - n * c(-2.121_944_4e-4);
+    let mut p = c(1.987_569_1e-4);
+    p = p * r + c(1.398_199_9e-3);
+    p = p * r + c(8.333_452e-3);
+    p = p * r + c(4.166_579_6e-2);
+    p = p * r + c(1.666_666_5e-1);
+    p = p * r + c(5e-1);
+    let e = p * (r * r) + r + c(1.0);
+    x.if_less(-87.3, c(0.0), e * shifted.power_of_two())
 }
 
 /// tanh by [`exp`]; odd, saturates to ±1.
 #[inline(always)]
-pub fn tanh(x: f32) -> f32 {
-    let e = exp(-2.0 * x.abs());
+pub fn tanh<V: Lanes>(x: V) -> V {
+    let c = V::splat;
+    let a = x.abs();
+    let e = exp(c(-2.0) * a);
     // Below 1e-2 the quotient cancels; x − x³/3 is exact to f32 there.
-    let t = if x.abs() < 1e-2 {
-        let a = x.abs();
-        a - a * a * a * (1.0 / 3.0)
-    } else {
-        (1.0 - e) / (1.0 + e)
-    };
+    let small = a - a * a * a * c(1.0 / 3.0);
+    let t = a.if_less(1e-2, small, (c(1.0) - e) / (c(1.0) + e));
     t.copysign(x)
 }
 
 /// 1 / (1 + e^−x).
 #[inline(always)]
-pub fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+pub fn sigmoid<V: Lanes>(x: V) -> V {
+    V::splat(1.0) / (V::splat(1.0) + exp(-x))
 }
 
 /// Nearest integer, half to even, for |x| ≤ 2²²: adding 1.5·2²³ leaves the integer in the mantissa. Never −0.
 #[inline(always)]
-pub fn round(x: f32) -> f32 {
-    const MAGIC: f32 = 12_582_912.0;
-    (x + MAGIC) - MAGIC
+pub fn round<V: Lanes>(x: V) -> V {
+    (x + V::splat(ROUND)) - V::splat(ROUND)
 }
 
 /// binary16 to f32 by moving the exponent: exact for every finite value, subnormals included, and it vectorises everywhere.
@@ -137,8 +197,7 @@ pub fn sum_by<const K: usize>(x: [&[f32]; K], f: impl Fn([f32; K]) -> f32) -> f3
 /// Largest f(x), −∞ for none; NaNs are passed over.
 #[inline(always)]
 pub fn max_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    reduce([x], f32::NEG_INFINITY, |[x]| f(x), larger)
+    reduce([x], f32::NEG_INFINITY, |[x]| f(x), f32::or_larger)
 }
 
 #[inline(always)]

@@ -3,8 +3,8 @@
 use super::forward::dot;
 use super::matmul::{Precision, Product, View};
 use super::simd::multiversion;
-use super::vectors::{self, COLUMNS};
-use crate::math;
+use super::vectors::{self, COLUMNS, Wide};
+use crate::math::{self, Lanes};
 use crate::platform::par;
 use crate::program::AttentionShape;
 
@@ -17,11 +17,9 @@ multiversion! {
         for (t, s) in scores.iter_mut().enumerate() {
             *s = vectors::dot(q, &keys[t * stride..][..dim]) * scale;
         }
-        let max = math::max(scores);
-        for s in scores.iter_mut() {
-            *s = math::exp(*s - max);
-        }
-        let inverse = 1.0 / math::sum_by([scores], |[s]| s);
+        let max = vectors::max(scores);
+        vectors::update(scores, |s| math::exp(s - Wide::splat(max)));
+        let inverse = 1.0 / vectors::sum(scores);
         let (whole, rest) = out.as_chunks_mut::<COLUMNS>();
         for (i, out) in whole.iter_mut().enumerate() {
             vectors::weighted(&values[i * COLUMNS..], stride, scores, inverse, out);
@@ -68,15 +66,11 @@ pub fn cached(
 
 multiversion! {
     fn softmax_row(row: &mut [f32]) -> f32 {
-        let max = math::max(row);
-        for s in row.iter_mut() {
-            *s = math::exp(*s - max);
-        }
-        let total = math::sum_by([row], |[s]| s);
-        let inverse = 1.0 / total;
-        for s in row.iter_mut() {
-            *s *= inverse;
-        }
+        let max = vectors::max(row);
+        vectors::update(row, |s| math::exp(s - Wide::splat(max)));
+        let total = vectors::sum(row);
+        let inverse = Wide::splat(1.0 / total);
+        vectors::update(row, |s| s * inverse);
         max + libm::logf(total)
     }
 }
@@ -84,18 +78,15 @@ multiversion! {
 multiversion! {
     /// p = exp(s − lse) for one row.
     fn restore_row(row: &mut [f32], lse: f32) {
-        for s in row.iter_mut() {
-            *s = math::exp(*s - lse);
-        }
+        vectors::update(row, |s| math::exp(s - Wide::splat(lse)));
     }
 }
 
 multiversion! {
     /// ds = p·(dp − Σ p·dp) for one row, in place of dp.
     fn softmax_grad_row(p: &[f32], dp: &mut [f32], delta: f32) {
-        for (d, p) in dp.iter_mut().zip(p) {
-            *d = p * (*d - delta);
-        }
+        let delta = Wide::splat(delta);
+        vectors::each(p, dp, |p, dp| p * (dp - delta));
     }
 }
 

@@ -1,9 +1,9 @@
 //! Element-wise and per-row operations of the forward pass.
 
 use super::simd::multiversion;
-use super::vectors;
+use super::vectors::{self, Wide};
 use crate::config::Activation;
-use crate::math;
+use crate::math::{self, Lanes};
 use crate::platform::par;
 use crate::quant::tile::act_stride;
 
@@ -22,7 +22,7 @@ multiversion! {
         let dim = weight.len();
         for (g, (x, out)) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
             let r = 1.0 / (vectors::dot(x, x) / dim as f32 + eps).sqrt();
-            vectors::scaled(x, r, weight, out);
+            vectors::each2(x, weight, out, |x, w| x * Wide::splat(r) * w);
             if let Some(slot) = rstd.get_mut(g) {
                 *slot = r;
             }
@@ -74,7 +74,7 @@ fn out_work(x: &[f32]) -> usize {
 multiversion! {
     /// Scale of one row: max(absmax, 1e-5) / 127.
     fn act_scale(x: &[f32]) -> f32 {
-        math::max_by(x, f32::abs).max(1e-5) / 127.0
+        vectors::absmax(x).max(1e-5) / 127.0
     }
 }
 
@@ -118,9 +118,8 @@ pub fn quant_act(
 
 multiversion! {
     fn fake_quant_row(x: &[f32], scale: f32, out: &mut [f32]) {
-        for (o, v) in out.iter_mut().zip(x) {
-            *o = math::round(v / scale) * scale;
-        }
+        let scale = Wide::splat(scale);
+        vectors::each(x, out, |x, _| math::round(x / scale) * scale);
     }
 }
 
@@ -143,11 +142,7 @@ multiversion! {
         let sign = if inverse { -1.0 } else { 1.0 };
         for head in row.chunks_exact_mut(2 * half) {
             let (low, high) = head.split_at_mut(half);
-            for (((l, h), c), s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                let (a, b, s) = (*l, *h, sign * s);
-                *l = a * c - b * s;
-                *h = b * c + a * s;
-            }
+            vectors::rotate(low, high, cos, sin, sign);
         }
     }
 }
@@ -174,33 +169,38 @@ const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const GELU_CUBIC: f32 = 0.044_715;
 
 #[inline(always)]
-fn act(activation: Activation, x: f32) -> f32 {
+fn act<V: Lanes>(activation: Activation, x: V) -> V {
+    let c = V::splat;
     match activation {
-        Activation::Gelu => {
-            0.5 * x * (1.0 + math::tanh(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x)))
-        }
+        Activation::Gelu => c(0.5) * x * (c(1.0) + math::tanh(gelu_inner(x))),
         Activation::Silu => x * math::sigmoid(x),
         Activation::Relu2 => {
-            let r = x.max(0.0);
+            let r = c(0.0).or_larger(x);
             r * r
         }
     }
 }
 
+#[inline(always)]
+fn gelu_inner<V: Lanes>(x: V) -> V {
+    V::splat(SQRT_2_OVER_PI) * (x + V::splat(GELU_CUBIC) * x * x * x)
+}
+
 /// Derivative of [`act`].
 #[inline(always)]
-fn act_grad(activation: Activation, x: f32) -> f32 {
+fn act_grad<V: Lanes>(activation: Activation, x: V) -> V {
+    let c = V::splat;
     match activation {
         Activation::Gelu => {
-            let t = math::tanh(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x));
-            let inner = SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * x * x);
-            0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner
+            let t = math::tanh(gelu_inner(x));
+            let inner = c(SQRT_2_OVER_PI) * (c(1.0) + c(3.0 * GELU_CUBIC) * x * x);
+            c(0.5) * (c(1.0) + t) + c(0.5) * x * (c(1.0) - t * t) * inner
         }
         Activation::Silu => {
             let s = math::sigmoid(x);
-            s * (1.0 + x * (1.0 - s))
+            s * (c(1.0) + x * (c(1.0) - s))
         }
-        Activation::Relu2 => 2.0 * x.max(0.0),
+        Activation::Relu2 => c(2.0) * c(0.0).or_larger(x),
     }
 }
 
@@ -212,12 +212,8 @@ multiversion! {
         macro_rules! all {
             ($a:expr) => {
                 match up {
-                    Some(up) => for i in 0..out.len().min(gate.len()).min(up.len()) {
-                        out[i] = act($a, gate[i]) * up[i];
-                    },
-                    None => for i in 0..out.len().min(gate.len()) {
-                        out[i] = act($a, gate[i]);
-                    },
+                    Some(up) => vectors::each2(gate, up, out, |g, u| act($a, g) * u),
+                    None => vectors::each(gate, out, |g, _| act($a, g)),
                 }
             };
         }
@@ -294,9 +290,8 @@ pub fn activate_backward(
 
 multiversion! {
     fn axpy_chunk(x: &[f32], scale: f32, out: &mut [f32]) {
-        for (o, x) in out.iter_mut().zip(x) {
-            *o += scale * x;
-        }
+        let scale = Wide::splat(scale);
+        vectors::each(x, out, |x, out| out + scale * x);
     }
 }
 
@@ -309,9 +304,8 @@ pub fn axpy(x: &[f32], scale: f32, out: &mut [f32]) {
 
 multiversion! {
     fn scale_chunk(x: &[f32], scale: f32, out: &mut [f32]) {
-        for (o, x) in out.iter_mut().zip(x) {
-            *o = scale * x;
-        }
+        let scale = Wide::splat(scale);
+        vectors::each(x, out, |x, _| scale * x);
     }
 }
 
@@ -324,9 +318,8 @@ pub fn scale(x: &[f32], scale: f32, out: &mut [f32]) {
 
 multiversion! {
     fn scaled_sum_chunk(x: &[f32], y: &[f32], scale: f32, out: &mut [f32]) {
-        for ((o, x), y) in out.iter_mut().zip(x).zip(y) {
-            *o = x + scale * y;
-        }
+        let scale = Wide::splat(scale);
+        vectors::each2(x, y, out, |x, y| x + scale * y);
     }
 }
 

@@ -17,29 +17,38 @@ use super::super::simd::Level;
 use crate::config::QuantMode;
 use crate::quant::tile::{ROWS, TILE_BYTES, act_stride, row_stride, tile_cols};
 
-/// Sums of four weight rows with one activation row over `blocks` blocks of columns, a lane for each row; rows are `stride` bytes
-/// apart. A block is a tile, whose next is a tile group further on, or [`INT8_BLOCK`] columns of int8 rows.
-///
-/// # Safety
-/// The blocks of row r are in reach from `w + r·stride` on, and a code for every one of their columns from `x` on.
-type Kernel = unsafe fn(w: *const u8, stride: usize, x: *const u8, blocks: usize) -> v128;
-
 const INT8_BLOCK: usize = 16;
 
 /// Bytes of weights that every activation row meets before the next: they stay in the nearest cache.
 const BAND_BYTES: usize = 1 << 14;
 
-fn kernel(level: Level, mode: QuantMode) -> Kernel {
-    match (level, mode) {
-        #[cfg(feature = "relaxed-simd")]
-        (Level::RelaxedSimd, QuantMode::Ternary) => relaxed::ternary,
-        #[cfg(feature = "relaxed-simd")]
-        (Level::RelaxedSimd, QuantMode::Binary) => relaxed::binary,
-        #[cfg(feature = "relaxed-simd")]
-        (Level::RelaxedSimd, _) => relaxed::int8,
-        (_, QuantMode::Ternary) => strict::ternary,
-        (_, QuantMode::Binary) => strict::binary,
-        (_, _) => strict::int8,
+/// Sums of four weight rows with one activation row over `blocks` blocks of columns, a lane for each row; rows are `stride` bytes
+/// apart. A block is a tile, whose next is a tile group further on, or [`INT8_BLOCK`] columns of int8 rows.
+///
+/// # Safety
+/// The blocks of row r are in reach from `w + r·stride` on, and a code for every one of their columns from `x` on.
+#[inline(always)]
+unsafe fn sums_of_four(
+    level: Level,
+    mode: QuantMode,
+    w: *const u8,
+    stride: usize,
+    x: *const u8,
+    blocks: usize,
+) -> v128 {
+    // SAFETY: the caller's; the level is there.
+    unsafe {
+        match (level, mode) {
+            #[cfg(feature = "relaxed-simd")]
+            (Level::RelaxedSimd, QuantMode::Ternary) => relaxed::ternary(w, stride, x, blocks),
+            #[cfg(feature = "relaxed-simd")]
+            (Level::RelaxedSimd, QuantMode::Binary) => relaxed::binary(w, stride, x, blocks),
+            #[cfg(feature = "relaxed-simd")]
+            (Level::RelaxedSimd, _) => relaxed::int8(w, stride, x, blocks),
+            (_, QuantMode::Ternary) => strict::ternary(w, stride, x, blocks),
+            (_, QuantMode::Binary) => strict::binary(w, stride, x, blocks),
+            (_, _) => strict::int8(w, stride, x, blocks),
+        }
     }
 }
 
@@ -81,63 +90,62 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
             && x.scales.len() >= rows
             && sums.len() >= rows * spans
     );
-    let kernel = kernel(level, w.mode);
+    let (span_bytes, span_codes) = (blocks * ROWS * TILE_BYTES, blocks * tile_cols(w.mode));
     let doubled = u32::from(w.mode == QuantMode::Binary);
+    // Whether the codes' sum is taken off.
+    let offset = i32x4_splat(-i32::from(packed));
     let band = (BAND_BYTES / group).max(1) * ROWS;
     for first in (0..w.out_dim).step_by(band) {
         let lines = band.min(w.out_dim - first);
+        // Groups; the rows of a last one that is not whole are each taken for four, no bytes apart.
+        let whole = lines / ROWS;
         for r in 0..rows {
             let act = f32x4_splat(x.scales[r]);
-            // SAFETY: the assertion above; a row's spans are `group / spans` bytes of a group apart, and `cols / spans` codes.
+            // SAFETY: the assertion above; a group's spans follow each other, and so do their codes. Pointers are moved past what
+            // the last span has, not read there.
             unsafe {
                 let codes = x.codes.as_ptr().add(r * act_stride(w.in_dim)).cast::<u8>();
                 let sums = sums.as_ptr().add(r * spans);
+                let mut to = out.as_mut_ptr().add(r * w.out_dim + first);
                 let mut at = Rows {
                     w: w.data.as_ptr().add(first / ROWS * group),
                     stride,
                     scales: w.scales.as_ptr().add(first * spans),
                     spans,
                 };
-                let four = |at: Rows| {
+                for i in 0..whole + lines % ROWS {
+                    if i == whole {
+                        (at.stride, at.spans) = (0, 0);
+                    }
+                    let (mut w_at, mut x_at) = (at.w, codes);
                     let mut total = f32x4_splat(0.0);
                     for s in 0..spans {
-                        let raw = kernel(
-                            at.w.add(s * (group / spans)),
-                            at.stride,
-                            codes.add(s * (cols / spans)),
-                            blocks,
-                        );
-                        let sum = if packed { *sums.add(s) } else { 0 };
-                        let signed = i32x4_sub(i32x4_shl(raw, doubled), i32x4_splat(sum));
-                        let value = f32x4_mul(
-                            lanes(at.scales.add(s), at.spans),
-                            f32x4_convert_i32x4(signed),
-                        );
+                        let raw = sums_of_four(level, w.mode, w_at, at.stride, x_at, blocks);
+                        let sum = v128_load32_splat(sums.add(s).cast());
+                        let signed = i32x4_sub(i32x4_shl(raw, doubled), v128_and(sum, offset));
+                        let scales = lanes(at.scales.add(s), at.spans);
+                        let value = f32x4_mul(scales, f32x4_convert_i32x4(signed));
                         // Not added to zero, which would lose a negative one.
                         total = if s == 0 {
                             value
                         } else {
                             f32x4_add(total, value)
                         };
+                        w_at = w_at.wrapping_add(span_bytes);
+                        x_at = x_at.wrapping_add(span_codes);
                     }
-                    f32x4_mul(total, act)
-                };
-                let mut to = out.as_mut_ptr().add(r * w.out_dim + first);
-                for _ in 0..lines / ROWS {
-                    v128_store(to.cast(), four(at));
-                    to = to.add(ROWS);
-                    at.w = at.w.add(group);
-                    at.scales = at.scales.add(ROWS * spans);
-                }
-                // The rows of a last group that is not whole, each as four of its own.
-                for n in 0..lines % ROWS {
-                    let one = Rows {
-                        w: at.w.add(n * stride),
-                        stride: 0,
-                        scales: at.scales.add(n * spans),
-                        spans: 0,
-                    };
-                    *to.add(n) = f32x4_extract_lane::<0>(four(one));
+                    let result = f32x4_mul(total, act);
+                    if i < whole {
+                        v128_store(to.cast(), result);
+                        to = to.add(ROWS);
+                        at.w = at.w.wrapping_add(group);
+                        at.scales = at.scales.wrapping_add(ROWS * spans);
+                    } else {
+                        *to = f32x4_extract_lane::<0>(result);
+                        to = to.add(1);
+                        at.w = at.w.wrapping_add(stride);
+                        at.scales = at.scales.wrapping_add(spans);
+                    }
                 }
             }
         }

@@ -61,15 +61,15 @@ macro_rules! packed {
 }
 
 packed!(
-    /// See [`super::Kernel`].
+    /// See [`super::sums_of_four`].
     ternary, 2, [0 1]
 );
 packed!(
-    /// See [`super::Kernel`].
+    /// See [`super::sums_of_four`].
     binary, 1, [0 1 2 3]
 );
 
-/// See [`super::Kernel`]. An activation is its lower seven bits less 128 times its sign bit.
+/// See [`super::sums_of_four`]. An activation is its lower seven bits less 128 times its sign bit.
 #[target_feature(enable = "relaxed-simd")]
 pub unsafe fn int8(mut w: *const u8, stride: usize, mut x: *const u8, blocks: usize) -> v128 {
     let (low, one) = (u8x16_splat(0x7f), u8x16_splat(1));

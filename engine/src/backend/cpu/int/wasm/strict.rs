@@ -56,15 +56,15 @@ macro_rules! packed {
 }
 
 packed!(
-    /// See [`super::Kernel`].
+    /// See [`super::sums_of_four`].
     ternary, 2, [0 1 2 3]
 );
 packed!(
-    /// See [`super::Kernel`].
+    /// See [`super::sums_of_four`].
     binary, 1, [0 1 2 3 4 5 6 7]
 );
 
-/// See [`super::Kernel`].
+/// See [`super::sums_of_four`].
 pub unsafe fn int8(mut w: *const u8, stride: usize, mut x: *const u8, blocks: usize) -> v128 {
     let none = i32x4_splat(0);
     let (mut sum0, mut sum1, mut sum2, mut sum3) = (none, none, none, none);
