@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use ternary_core::format::OneBit;
 use ternary_core::platform::FileSource;
 use ternary_core::session::{DeviceChoice, Event, Session};
@@ -19,19 +19,24 @@ use crate::root;
 pub fn tiny_model() -> Result<&'static Path> {
     static MODEL: OnceLock<Result<PathBuf>> = OnceLock::new();
     MODEL
-        .get_or_init(|| make_model("tiny", Some("config/chat_template.jinja"), None))
+        .get_or_init(|| make_model("tiny", Some("config/chat_template.jinja"), json!({})))
         .as_deref()
         .map_err(|error| anyhow::anyhow!("{error:#}"))
 }
 
 /// The same without a chat template.
 pub fn plain_model() -> Result<PathBuf> {
-    make_model("plain", None, None)
+    make_model("plain", None, json!({}))
 }
 
 /// The same with float activations: nothing in it is rounded but the weights.
 pub fn float_model() -> Result<PathBuf> {
-    make_model("float", None, Some("activation_bits=null"))
+    make_model("float", None, json!({ "activation_bits": null }))
+}
+
+/// A model of this name with these changes to the tiny one's configuration.
+pub fn changed_model(name: &str, changes: Value) -> Result<PathBuf> {
+    make_model(name, None, changes)
 }
 
 /// What `onebit generate` writes after `prompt`, greedily, on the CPU.
@@ -191,7 +196,7 @@ pub fn code(model: &Path, matrix: &str, row: usize, column: usize) -> Result<i8>
     Ok(pollster::block_on(read)?)
 }
 
-fn make_model(name: &str, template: Option<&str>, setting: Option<&str>) -> Result<PathBuf> {
+fn make_model(name: &str, template: Option<&str>, changes: Value) -> Result<PathBuf> {
     let fixtures = root().join("web/page-tests/fixtures");
     let folder = root().join("target/page-tests").join(name);
     if folder.exists() {
@@ -206,16 +211,19 @@ fn make_model(name: &str, template: Option<&str>, setting: Option<&str>) -> Resu
         .with("--train-vocab", "400")
         .with("--output", &tokens)
         .run()?;
+    let mut config: Value = serde_json::from_slice(&fs::read(fixtures.join("tiny.json"))?)?;
+    if let (Value::Object(config), Value::Object(changes)) = (&mut config, changes) {
+        config.extend(changes);
+    }
+    let written = folder.join("config.json");
+    fs::write(&written, config.to_string())?;
     let mut training = Onebit::new("train")?
-        .with("--config", fixtures.join("tiny.json"))
+        .with("--config", &written)
         .with("--data-dir", &tokens)
         .with("--tokenizer", &tokenizer)
         .with("--output-dir", &run);
     if let Some(template) = template {
         training = training.with("--chat-template", root().join(template));
-    }
-    if let Some(setting) = setting {
-        training = training.with("--set", setting);
     }
     training.run()?;
     Onebit::new("export")?

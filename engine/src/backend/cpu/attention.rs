@@ -32,6 +32,9 @@ multiversion! {
     }
 }
 
+/// Query rows of a task.
+const BAND: usize = 8;
+
 /// See [`crate::program::Op::CachedAttention`]. `rows` query rows from position `pos` on.
 #[allow(clippy::too_many_arguments)]
 pub fn cached(
@@ -45,22 +48,38 @@ pub fn cached(
     pos: usize,
 ) {
     let stride = kv_heads * head_dim;
-    let rows = out.len() / (heads * head_dim);
-    let work = rows * heads * head_dim * (pos + rows) * 2;
-    par::pieces(out, head_dim, work, |i, out| {
-        let (row, h) = (i / heads, i % heads);
+    let width = heads * head_dim;
+    let rows = out.len() / width;
+    let work = rows * width * (pos + rows) * 2;
+    let one = |row: usize, h: usize, scores: &mut Vec<f32>, out: &mut [f32]| {
         let n = pos + row + 1;
+        scores.resize(n, 0.0);
         let at = h / (heads / kv_heads) * head_dim;
-        let mut scores = vec![0f32; n];
         head(
-            &q[i * head_dim..][..head_dim],
+            &q[row * width + h * head_dim..][..head_dim],
             &cache_k[at..],
             &cache_v[at..],
             stride,
             n,
-            &mut scores,
+            scores,
             out,
         );
+    };
+    if rows == 1 {
+        par::pieces(out, head_dim, work, |h, out| {
+            one(0, h, &mut Vec::new(), out)
+        });
+        return;
+    }
+    // Head by head: what several rows read of the cache for one is still near for the next of them.
+    par::pieces(out, BAND * width, work, |i, out| {
+        let mut scores = Vec::new();
+        for h in 0..heads {
+            for (r, out) in out.chunks_exact_mut(width).enumerate() {
+                let out = &mut out[h * head_dim..][..head_dim];
+                one(i * BAND + r, h, &mut scores, out);
+            }
+        }
     });
 }
 

@@ -12,6 +12,7 @@ mod explorer;
 mod fixtures;
 mod import;
 mod kept_chats;
+mod kernels;
 mod large;
 mod loading;
 mod look;

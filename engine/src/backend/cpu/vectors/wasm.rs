@@ -117,13 +117,14 @@ pub fn update(out: &mut [f32], f: impl Fn(Wide) -> Wide) {
         }
     }
     let n = out.len();
-    let mut last = rest(out, n);
-    // SAFETY: n floats hold n / 4 vectors, and `last` one.
-    unsafe {
-        whole(out.as_mut_ptr(), n / 4, &f);
-        whole(last.as_mut_ptr(), 1, &f);
+    // SAFETY: n floats hold so many vectors.
+    unsafe { whole(out.as_mut_ptr(), n / 4, &f) };
+    if !n.is_multiple_of(4) {
+        let mut last = rest(out, n);
+        // SAFETY: one vector.
+        unsafe { whole(last.as_mut_ptr(), 1, &f) };
+        out[n / 4 * 4..].copy_from_slice(&last[..n % 4]);
     }
-    out[n / 4 * 4..].copy_from_slice(&last[..n % 4]);
 }
 
 /// `out = f(x, out)`.
@@ -140,13 +141,14 @@ pub fn each(x: &[f32], out: &mut [f32], f: impl Fn(Wide, Wide) -> Wide) {
         }
     }
     let n = out.len().min(x.len());
-    let (last_x, mut last) = (rest(x, n), rest(out, n));
-    // SAFETY: n floats hold n / 4 vectors, and the last ones one.
-    unsafe {
-        whole(x.as_ptr(), out.as_mut_ptr(), n / 4, &f);
-        whole(last_x.as_ptr(), last.as_mut_ptr(), 1, &f);
+    // SAFETY: n floats hold so many vectors.
+    unsafe { whole(x.as_ptr(), out.as_mut_ptr(), n / 4, &f) };
+    if !n.is_multiple_of(4) {
+        let (last_x, mut last) = (rest(x, n), rest(out, n));
+        // SAFETY: one vector each.
+        unsafe { whole(last_x.as_ptr(), last.as_mut_ptr(), 1, &f) };
+        out[n / 4 * 4..n].copy_from_slice(&last[..n % 4]);
     }
-    out[n / 4 * 4..n].copy_from_slice(&last[..n % 4]);
 }
 
 /// `out = f(x, y)`.
@@ -169,13 +171,14 @@ pub fn each2(x: &[f32], y: &[f32], out: &mut [f32], f: impl Fn(Wide, Wide) -> Wi
         }
     }
     let n = out.len().min(x.len()).min(y.len());
-    let (last_x, last_y, mut last) = (rest(x, n), rest(y, n), [0.0; 4]);
-    // SAFETY: n floats hold n / 4 vectors, and the last ones one.
-    unsafe {
-        whole(x.as_ptr(), y.as_ptr(), out.as_mut_ptr(), n / 4, &f);
-        whole(last_x.as_ptr(), last_y.as_ptr(), last.as_mut_ptr(), 1, &f);
+    // SAFETY: n floats hold so many vectors.
+    unsafe { whole(x.as_ptr(), y.as_ptr(), out.as_mut_ptr(), n / 4, &f) };
+    if !n.is_multiple_of(4) {
+        let (last_x, last_y, mut last) = (rest(x, n), rest(y, n), [0.0; 4]);
+        // SAFETY: one vector each.
+        unsafe { whole(last_x.as_ptr(), last_y.as_ptr(), last.as_mut_ptr(), 1, &f) };
+        out[n / 4 * 4..n].copy_from_slice(&last[..n % 4]);
     }
-    out[n / 4 * 4..n].copy_from_slice(&last[..n % 4]);
 }
 
 /// Every pair (low, high) turned: `low' = low·cos − high·sin`, `high' = high·cos + low·sin`, with `sign` times the sine.
@@ -210,32 +213,37 @@ fn reduce(
     join: impl Fn(Wide, Wide) -> Wide,
 ) -> f32 {
     let n = a.len().min(b.len());
-    let mut last = [[pad; 32]; 2];
     let left = n / 32 * 32..n;
-    last[0][..left.len()].copy_from_slice(&a[left.clone()]);
-    last[1][..left.len()].copy_from_slice(&b[left.clone()]);
     let none = Wide::splat(start);
     let (mut s0, mut s1, mut s2, mut s3) = (none, none, none, none);
     let (mut s4, mut s5, mut s6, mut s7) = (none, none, none, none);
-    let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
-    let blocks = n / 32;
-    // What is left is a block, too, of its own place.
-    for block in 0..blocks + usize::from(!left.is_empty()) {
-        if block == blocks {
-            (a, b) = (last[0].as_ptr(), last[1].as_ptr());
+    let mut last;
+    let (mut at_a, mut at_b, mut blocks) = (a.as_ptr(), b.as_ptr(), n / 32);
+    // Whole blocks, then what is left as one.
+    let mut whole = true;
+    loop {
+        for _ in 0..blocks {
+            // SAFETY: n floats hold so many blocks of 32, and each of `last` one.
+            unsafe {
+                s0 = join(s0, value(load(at_a, 0), load(at_b, 0)));
+                s1 = join(s1, value(load(at_a, 1), load(at_b, 1)));
+                s2 = join(s2, value(load(at_a, 2), load(at_b, 2)));
+                s3 = join(s3, value(load(at_a, 3), load(at_b, 3)));
+                s4 = join(s4, value(load(at_a, 4), load(at_b, 4)));
+                s5 = join(s5, value(load(at_a, 5), load(at_b, 5)));
+                s6 = join(s6, value(load(at_a, 6), load(at_b, 6)));
+                s7 = join(s7, value(load(at_a, 7), load(at_b, 7)));
+                (at_a, at_b) = (at_a.add(32), at_b.add(32));
+            }
         }
-        // SAFETY: n floats hold so many blocks of 32, and each of `last` one.
-        unsafe {
-            s0 = join(s0, value(load(a, 0), load(b, 0)));
-            s1 = join(s1, value(load(a, 1), load(b, 1)));
-            s2 = join(s2, value(load(a, 2), load(b, 2)));
-            s3 = join(s3, value(load(a, 3), load(b, 3)));
-            s4 = join(s4, value(load(a, 4), load(b, 4)));
-            s5 = join(s5, value(load(a, 5), load(b, 5)));
-            s6 = join(s6, value(load(a, 6), load(b, 6)));
-            s7 = join(s7, value(load(a, 7), load(b, 7)));
-            (a, b) = (a.add(32), b.add(32));
+        if !whole || left.is_empty() {
+            break;
         }
+        whole = false;
+        last = [[pad; 32]; 2];
+        last[0][..left.len()].copy_from_slice(&a[left.clone()]);
+        last[1][..left.len()].copy_from_slice(&b[left.clone()]);
+        (at_a, at_b, blocks) = (last[0].as_ptr(), last[1].as_ptr(), 1);
     }
     let (s0, s1, s2, s3) = (join(s0, s4), join(s1, s5), join(s2, s6), join(s3, s7));
     let (s0, s1) = (join(s0, s2), join(s1, s3));
