@@ -24,6 +24,9 @@ pub struct Served {
     pub pause: Duration,
 }
 
+/// Ends the address of a page that the browser is not to keep when it is left.
+pub const FORGOTTEN: &str = "&forgotten";
+
 /// Bytes sent between two pauses.
 const PIECE: usize = 16 << 10;
 
@@ -180,9 +183,15 @@ fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
     };
     write!(
         stream,
-        "HTTP/1.1 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: {}\r\nConnection: close\r\n",
         media_type(path),
-        content.len()
+        content.len(),
+        // Browsers throw a page away that may not be stored when it is left.
+        if media_type(path).starts_with("text/html") && !target.ends_with(FORGOTTEN) {
+            "no-cache"
+        } else {
+            "no-store"
+        }
     )?;
     if let Some(tag) = &served.tag {
         write!(stream, "ETag: {tag}\r\n")?;

@@ -3,11 +3,11 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, huge, onebit, root, stage};
+use page_tests::{FORGOTTEN, Page, huge, onebit, root, stage};
 use serde_json::json;
 
 use crate::look::picture;
-use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, open, open_tiny};
+use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, continue_greedily, open, open_tiny};
 
 /// Tokens of a reply: a GPU in software takes its time.
 const FEW: &str = "8";
@@ -180,34 +180,66 @@ fn without_webgpu_the_cpu_answers() -> Result<()> {
     page.assert_clean()
 }
 
+/// A page that the browser kept in memory goes on where it was, in the middle of a reply, too; one that it did not is loaded again.
 #[test]
 fn back_and_forward() -> Result<()> {
+    stage()?
+        .server
+        .add("/elsewhere.html", "<title>elsewhere</title>")?;
     for device in ["cpu", "gpu"] {
-        let page = open(&format!("?model=tiny.1bit&device={device}"))?;
-        page.set_field("#max-tokens", FEW)?;
-        ask(&page, "Who is Max?")?;
-        page.wait_for(FINISHED, REPLY)?;
-        stage()?
-            .server
-            .add("/elsewhere.html", "<title>elsewhere</title>")?;
-        page.evaluate(
-            "addEventListener('pageshow', event => { window.wasKept = event.persisted; })",
-        )?;
-        page.evaluate("location.href = 'elsewhere.html'")?;
-        page.wait_for("document.title == 'elsewhere'", START)?;
-        page.evaluate("history.back()")?;
-        page.wait_for(
-            &format!("document.title == 'Ternary-Core' && {LOADED}"),
-            START,
-        )?;
-        eprintln!(
-            "{device}: kept in memory: {}",
-            page.evaluate("Boolean(window.wasKept)")?
-        );
-        ask(&page, "Who is Lily?")?;
-        page.wait_for(FINISHED, REPLY)?;
-        page.evaluate("history.forward()")?;
-        page.wait_for("document.title == 'elsewhere'", START)?;
+        for end in ["", FORGOTTEN] {
+            let page = open(&format!("?model=tiny.1bit&device={device}{end}"))?;
+            page.set_field("#max-tokens", FEW)?;
+            ask(&page, "Who is Max?")?;
+            page.wait_for(FINISHED, REPLY)?;
+            leave_and_return(&page, end.is_empty())?;
+            ask(&page, "Who is Lily?")?;
+            page.wait_for(FINISHED, REPLY)?;
+            if end.is_empty() {
+                // More than is written before it is left.
+                let many = if device == "cpu" { 1900 } else { 40 };
+                continue_greedily(&page, many)?;
+                ask(&page, "Once upon a time")?;
+                page.wait_for(
+                    "document.querySelector('.exchange:last-child .reply')?.textContent.length > 4",
+                    REPLY,
+                )?;
+                let under_way = leave_and_return(&page, true)?;
+                ensure!(under_way, "{device}: the reply was finished before");
+                page.wait_for(FINISHED, REPLY)?;
+                let reply = page.evaluate(&format!(
+                    "document.querySelector('{LAST_REPLY}').textContent"
+                ))?;
+                let written = reply.as_str().unwrap_or_default();
+                let expected = onebit::greedy(onebit::tiny_model()?, "Once upon a time", many)?;
+                ensure!(
+                    device == "gpu" || written == expected,
+                    "{written:?}, expected {expected:?}"
+                );
+            }
+            page.evaluate("history.forward()")?;
+            page.wait_for("document.title == 'elsewhere'", START)?;
+        }
     }
     Ok(())
+}
+
+/// Follows a link away and goes back; whether a reply was under way when the page was left.
+fn leave_and_return(page: &Page, kept: bool) -> Result<bool> {
+    let under_way = page.evaluate(&format!(
+        "addEventListener('pageshow', event => {{ window.wasKept = event.persisted; }}, {{ once: true }}); \
+         (() => {{ const finished = Boolean({FINISHED}); location.href = 'elsewhere.html'; return !finished; }})()"
+    ))?;
+    page.wait_for("document.title == 'elsewhere'", START)?;
+    page.evaluate("history.back()")?;
+    page.wait_for(
+        &format!("document.title == 'Ternary-Core' && {LOADED}"),
+        START,
+    )?;
+    let was_kept = page.evaluate("Boolean(window.wasKept)")?;
+    ensure!(
+        was_kept == kept,
+        "kept in memory: {was_kept}, expected {kept}"
+    );
+    Ok(under_way == true)
 }
