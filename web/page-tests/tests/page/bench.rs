@@ -4,9 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, Server, onebit};
+use page_tests::{Page, Server, onebit, published, stage};
 
 use crate::package::{bare, site};
+use crate::{LOADED, START, open};
 
 const ROUNDS: usize = 7;
 const TOKENS: usize = 64;
@@ -50,6 +51,64 @@ fn beside_wllama() -> Result<()> {
     tell("wllama, tokens/s", rounds.iter().map(|(_, theirs)| *theirs));
     tell("times", rounds.iter().map(|(ours, theirs)| ours / theirs));
     Ok(())
+}
+
+/// Frames a second of a matrix of 6912 × 2560 weights while it is moved and zoomed.
+#[test]
+#[ignore = "a measurement: `cargo test -p page-tests -- --ignored --nocapture frames`, on a built page"]
+fn frames() -> Result<()> {
+    const WHEEL: &str = "clientX: 400 + left, clientY: 200 + top, bubbles: true, cancelable: true";
+    let folder = published::folder("frames")?;
+    onebit::random_bitnet(&folder, 1, 400)?;
+    let model = onebit::import(&folder, "eightbit")?;
+    stage()?.server.add("/frames.1bit", fs::read(model)?)?;
+    let page = open("?model=frames.1bit&device=cpu")?;
+    page.emulate(1280, 900, "light")?;
+    page.click("input[name=mode][value=map]")?;
+    page.wait_for(
+        &format!("document.querySelector('.grid') && {LOADED}"),
+        START,
+    )?;
+    page.click("[data-parameter='model.layers.0.mlp.gate_proj.weight']")?;
+    page.wait_for("document.querySelector('#weights')", START)?;
+    page.evaluate(&format!(
+        "window.frame = () => new Promise(requestAnimationFrame); \
+         window.wheel = deltaY => {{ const {{ left, top }} = weights.getBoundingClientRect(); \
+           weights.dispatchEvent(new WheelEvent('wheel', {{ {WHEEL}, deltaY }})); }}; \
+         window.pointer = (type, x, y) => {{ const {{ left, top }} = weights.getBoundingClientRect(); \
+           weights.dispatchEvent(new PointerEvent(type, {{ bubbles: true, pointerId: 1, clientX: left + x, clientY: top + y }})); }}; \
+         window.measure = async each => {{ await frame(); const times = [await frame()]; \
+           for (let i = 0; i < 150; i++) {{ each(i); times.push(await frame()); }} \
+           const apart = times.slice(1).map((time, i) => time - times[i]); \
+           return {{ perSecond: 150_000 / (times[150] - times[0]), longest: Math.max(...apart) }}; }}; 0"
+    ))?;
+    for (what, before, each) in [
+        (
+            "the whole, zoomed in and out",
+            "0",
+            "wheel(i % 60 < 30 ? -20 : 20)",
+        ),
+        (
+            "moved, a weight a pixel or so",
+            "for (let i = 0; i < 12; i++) wheel(-60); pointer('pointerdown', 300, 200)",
+            "pointer('pointermove', 300 + i % 40 * 4, 200 + i % 40 * 2)",
+        ),
+        (
+            "moved, weights with their values",
+            "for (let i = 0; i < 40; i++) wheel(-60); 0",
+            "pointer('pointermove', 300 + i % 40 * 4, 200 + i % 40 * 2)",
+        ),
+    ] {
+        page.evaluate(before)?;
+        let found = page.evaluate(&format!("measure(i => {{ {each}; }})"))?;
+        let figure = |name: &str| found[name].as_f64().context("no figure");
+        eprintln!(
+            "{what}: {:.1} frames/s, {:.1} ms between two at most",
+            figure("perSecond")?,
+            figure("longest")?
+        );
+    }
+    page.assert_clean()
 }
 
 /// Both loaded, and a function `decode(which)` that gives tokens a second, the first token not counted.
