@@ -32,6 +32,14 @@ pub fn decode(text: &str) -> Result<Vec<u8>> {
     Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
 }
 
+/// A configuration with these changes to it.
+pub fn changed(mut config: Value, changes: Value) -> Value {
+    if let (Value::Object(config), Value::Object(changes)) = (&mut config, changes) {
+        config.extend(changes);
+    }
+    config
+}
+
 /// The repository's root.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

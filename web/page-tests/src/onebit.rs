@@ -13,7 +13,7 @@ use ternary_core::format::OneBit;
 use ternary_core::platform::FileSource;
 use ternary_core::session::{DeviceChoice, Event, Session};
 
-use crate::root;
+use crate::{changed, root};
 
 /// A small model trained for a moment on one story: it writes words, and knows some of them by heart.
 pub fn tiny_model() -> Result<&'static Path> {
@@ -211,10 +211,8 @@ fn make_model(name: &str, template: Option<&str>, changes: Value) -> Result<Path
         .with("--train-vocab", "400")
         .with("--output", &tokens)
         .run()?;
-    let mut config: Value = serde_json::from_slice(&fs::read(fixtures.join("tiny.json"))?)?;
-    if let (Value::Object(config), Value::Object(changes)) = (&mut config, changes) {
-        config.extend(changes);
-    }
+    let config = serde_json::from_slice(&fs::read(fixtures.join("tiny.json"))?)?;
+    let config = changed(config, changes);
     let written = folder.join("config.json");
     fs::write(&written, config.to_string())?;
     let mut training = Onebit::new("train")?

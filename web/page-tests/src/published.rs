@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use crate::root;
+use crate::{changed, root};
 
 /// A small decoder's sizes; the vocabulary is the tiny tokenizer's.
 #[derive(Clone, Copy)]
@@ -36,15 +36,13 @@ pub fn write(folder: &Path, shape: Shape, changes: Value) -> Result<()> {
         layers,
         vocab,
     } = shape;
-    let mut config = json!({
+    let config = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
         "hidden_size": hidden, "intermediate_size": ffn, "num_hidden_layers": layers, "vocab_size": vocab,
         "num_attention_heads": hidden / 32, "num_key_value_heads": hidden / 32,
         "max_position_embeddings": 256, "tie_word_embeddings": true, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
     });
-    if let (Some(config), Value::Object(changes)) = (config.as_object_mut(), changes) {
-        config.extend(changes);
-    }
+    let config = changed(config, changes);
     fs::write(folder.join("config.json"), config.to_string())?;
 
     let mut tensors = vec![

@@ -32,8 +32,8 @@ multiversion! {
     }
 }
 
-/// Query rows of a task.
-const BAND: usize = 8;
+/// Query rows of a task: a prefill step's are enough for many threads.
+const BAND: usize = 4;
 
 /// See [`crate::program::Op::CachedAttention`]. `rows` query rows from position `pos` on.
 #[allow(clippy::too_many_arguments)]

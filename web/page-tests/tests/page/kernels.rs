@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{onebit, root};
+use page_tests::{changed, onebit, root};
 use serde_json::{Value, json};
 
 use crate::REPLY;
@@ -15,17 +15,14 @@ const PROMPT: [u32; 13] = [3, 141, 59, 26, 53, 58, 97, 93, 23, 84, 62, 64, 33];
 
 /// Layers of each precision.
 fn shape(hidden: usize, heads: usize, ffn: usize, changes: Value) -> Value {
-    let mut shape = json!({
+    let shape = json!({
         "hidden_size": hidden, "num_heads": heads, "intermediate_size": ffn, "num_layers": 3,
         "layer_bit_map": {
             "embedding": "eightbit", "layer_modes": ["ternary", "binary", "eightbit"], "lm_head": "eightbit",
         },
         "training": { "lr": 0.003, "max_steps": 4, "batch_size": 2, "seq_len": 32, "save_every": 0, "seed": 1 },
     });
-    if let (Value::Object(shape), Value::Object(changes)) = (&mut shape, changes) {
-        shape.extend(changes);
-    }
-    shape
+    changed(shape, changes)
 }
 
 #[test]

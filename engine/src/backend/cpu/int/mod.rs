@@ -36,6 +36,8 @@ pub fn ternary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usi
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::packed::<T, 2>(w, x, tiles) },
+        Level::Portable => portable::packed::<T, 2>(w, x, tiles),
+        #[cfg(target_arch = "wasm32")]
         _ => portable::packed::<T, 2>(w, x, tiles),
     }
 }
@@ -57,6 +59,8 @@ pub fn binary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usiz
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::packed::<T, 1>(w, x, tiles) },
+        Level::Portable => portable::packed::<T, 1>(w, x, tiles),
+        #[cfg(target_arch = "wasm32")]
         _ => portable::packed::<T, 1>(w, x, tiles),
     }
 }
@@ -76,6 +80,8 @@ pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::int8(w, x, n) },
+        Level::Portable => portable::int8(w, x, n),
+        #[cfg(target_arch = "wasm32")]
         _ => portable::int8(w, x, n),
     }
 }

@@ -184,13 +184,13 @@ pub fn each2(x: &[f32], y: &[f32], out: &mut [f32], f: impl Fn(Wide, Wide) -> Wi
 /// Every pair (low, high) turned: `low' = low·cos − high·sin`, `high' = high·cos + low·sin`, with `sign` times the sine.
 pub fn rotate(low: &mut [f32], high: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
     let n = low.len().min(high.len()).min(cos.len()).min(sin.len());
-    let sign_of = Wide::splat(sign);
+    let signs = Wide::splat(sign);
     let (l, h) = (low.as_mut_ptr(), high.as_mut_ptr());
     for i in 0..n / 4 {
         // SAFETY: every slice holds n floats.
         unsafe {
             let (a, b) = (load(l, i), load(h, i));
-            let (c, s) = (load(cos.as_ptr(), i), sign_of * load(sin.as_ptr(), i));
+            let (c, s) = (load(cos.as_ptr(), i), signs * load(sin.as_ptr(), i));
             store(l, i, a * c - b * s);
             store(h, i, b * c + a * s);
         }
