@@ -60,14 +60,12 @@ impl Database {
         Ok(done(&request).await?.as_string())
     }
 
-    /// Puts both texts there unless `may` says no to what the list showed before; tells whether it did. `at_once` for a page that
-    /// is left and can't wait for that.
+    /// Puts both texts there unless `may` says no to what the list showed before; tells whether it did.
     pub async fn put(
         &self,
         key: &str,
         (head, record): (&str, &str),
         may: impl Fn(Option<String>) -> bool,
-        at_once: bool,
     ) -> Result<bool, String> {
         let (transaction, heads) = self.stores(IdbTransactionMode::Readwrite, HEADS)?;
         let records = transaction.object_store(RECORDS).map_err(describe)?;
@@ -79,10 +77,7 @@ impl Database {
                 .put_with_key(&JsValue::from_str(text), &key)
                 .map_err(describe)?;
         }
-        if at_once {
-            #[expect(deprecated, reason = "web-sys marks it so; the standard does not")]
-            transaction.commit().map_err(describe)?;
-        } else if !may(done(&before).await?.as_string()) {
+        if !may(done(&before).await?.as_string()) {
             transaction.abort().map_err(describe)?;
             return Ok(false);
         }

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, root};
+use page_tests::{Page, root, stage};
 use serde_json::{Value, json};
 
 use crate::look::{picture, sound_layout};
@@ -445,6 +445,59 @@ fn a_message_is_changed() -> Result<()> {
     page.assert_clean()
 }
 
+/// What was asked of the database just before the page is left is written, however slow the disk.
+#[test]
+fn what_is_done_last_is_kept() -> Result<()> {
+    let page = open_tiny()?;
+    page.set_field("#max-tokens", "6")?;
+    answered(&page, "Who is Max?")?;
+    answered(&page, "Who is Lily?")?;
+    page.click(".regenerate")?;
+    page.wait_for(
+        &format!("document.querySelector('#undo') && {FINISHED}"),
+        REPLY,
+    )?;
+    let other = page.another(&format!("{}/app.webmanifest", stage()?.server.origin()))?;
+    // While this transaction lasts no other begins.
+    let hold = || -> Result<()> {
+        other.evaluate(
+            "new Promise(held => { indexedDB.open('ternary-core').onsuccess = opened => { \
+             const stores = ['heads', 'conversations']; window.free = false; \
+             const heads = opened.target.result.transaction(stores, 'readwrite').objectStore('heads'); \
+             const again = () => { held(); window.free || (heads.count().onsuccess = again); }; again(); }; })",
+        )?;
+        Ok(())
+    };
+    let free = || other.evaluate("window.free = true");
+    let before = page.text(LAST_REPLY)?;
+    hold()?;
+    page.click("#undo")?;
+    page.wait_for(
+        &format!(
+            "document.querySelector('{LAST_REPLY}').innerText != {}",
+            json!(before)
+        ),
+        START,
+    )?;
+    let undone = page.text(LAST_REPLY)?;
+    page.reload()?;
+    free()?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelectorAll('.exchange').length == 2"),
+        START,
+    )?;
+    ensure!(page.text(LAST_REPLY)? == undone);
+
+    hold()?;
+    page.click(".delete")?;
+    page.wait_for("document.querySelector('#undo')", START)?;
+    page.reload()?;
+    free()?;
+    page.wait_for(LOADED, START)?;
+    ensure!(titles(&page)?.is_empty(), "{:?}", titles(&page)?);
+    page.assert_clean()
+}
+
 /// What was written before a reply was cut or stopped stays, and can be written on.
 #[test]
 fn a_cut_reply_is_written_on() -> Result<()> {
@@ -599,12 +652,12 @@ fn back_and_forward_between_conversations_and_parts() -> Result<()> {
     other.wait_for(&shows("Lily"), START)?;
     let other = page.another(&format!(
         "{}/?model=tiny.1bit&device=cpu#map",
-        page_tests::stage()?.server.origin()
+        stage()?.server.origin()
     ))?;
     other.wait_for("document.querySelector('#explorer .grid')", START)?;
     let other = page.another(&format!(
         "{}/?model=tiny.1bit&device=cpu#chat/none",
-        page_tests::stage()?.server.origin()
+        stage()?.server.origin()
     ))?;
     other.wait_for("document.querySelector('.notice')?.innerText.includes('could not be opened') && document.querySelector('.welcome')", START)?;
     page.assert_clean()

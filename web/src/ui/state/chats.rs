@@ -30,7 +30,8 @@ pub struct Undo {
 }
 
 /// What the database is asked.
-enum Job {
+#[derive(Clone)]
+pub(super) enum Job {
     List,
     Open(String),
     /// What another tab wrote in the open one.
@@ -38,6 +39,8 @@ enum Job {
     Keep(Box<Record>),
     Rename(String, String),
     Delete(String),
+    /// What a page that was left had no time for: a conversation's id, and its record, or nothing if it was deleted.
+    TakeUp(String, String),
     ExportAll,
 }
 
@@ -55,11 +58,13 @@ pub struct Chats {
     /// The open one as it was handed over last.
     handed: StoredValue<Record>,
     handed_at: StoredValue<f64>,
-    /// The page may be gone before anything is answered.
-    leaving: StoredValue<bool>,
     /// What this tab knows of those in the database.
-    revisions: StoredValue<HashMap<String, u32>>,
-    jobs: StoredValue<VecDeque<Job>>,
+    pub(super) revisions: StoredValue<HashMap<String, u32>>,
+    pub(super) jobs: StoredValue<VecDeque<Job>>,
+    /// What it was asked and has not answered.
+    pub(super) asked: StoredValue<Option<Job>>,
+    /// The keys in the browser's storage of what waits.
+    pub(super) left: StoredValue<Vec<String>>,
     working: StoredValue<bool>,
     database: StoredValue<Option<Rc<Database>>, LocalStorage>,
     channel: StoredValue<Option<BroadcastChannel>, LocalStorage>,
@@ -75,9 +80,10 @@ impl Chats {
             unkept: RwSignal::new(Vec::new()),
             handed: StoredValue::new(Record::default()),
             handed_at: StoredValue::new(0.0),
-            leaving: StoredValue::new(false),
             revisions: StoredValue::new(HashMap::new()),
             jobs: StoredValue::new(VecDeque::new()),
+            asked: StoredValue::new(None),
+            left: StoredValue::new(Vec::new()),
             working: StoredValue::new(false),
             database: StoredValue::new_local(None),
             channel: StoredValue::new_local(None),
@@ -98,7 +104,7 @@ impl Chats {
     }
 
     /// Takes note of the revision in the database.
-    fn know(self, id: &str, revision: Option<u32>) {
+    pub(super) fn know(self, id: &str, revision: Option<u32>) {
         self.revisions.update_value(|all| {
             match revision {
                 Some(revision) => all.insert(id.to_owned(), revision),
@@ -116,14 +122,14 @@ impl Chats {
         Ok(database)
     }
 
-    async fn read(self, id: &str) -> Result<Record, String> {
+    pub(super) async fn read(self, id: &str) -> Result<Record, String> {
         let unkept = |all: &Vec<Record>| all.iter().find(|record| record.id == id).cloned();
         if let Some(record) = self.unkept.with_untracked(unkept) {
             return Ok(record);
         }
         let text = self.database().await?.get(id).await?;
         let text = text.ok_or("this browser does not have it; it may have been deleted")?;
-        serde_json::from_str(&text).map_err(|problem| {
+        Record::read(&text).map_err(|problem| {
             format!("what the browser kept of it is damaged ({problem}); it can only be deleted")
         })
     }
@@ -142,6 +148,7 @@ impl Chats {
 impl AppState {
     /// Lists what is there, and keeps what changes.
     pub(super) fn begin_chats(self) {
+        self.take_up_what_was_left();
         self.do_next(Job::List);
         Effect::new(move |_| {
             self.settings.track();
@@ -149,8 +156,8 @@ impl AppState {
         });
         // Leaving may be for good.
         let leave = move || {
-            self.chats.leaving.set_value(true);
             self.keep_chat();
+            self.leave_word();
         };
         window_event_listener(ev::visibilitychange, move |_| leave());
         window_event_listener(ev::pagehide, move |_| leave());
@@ -345,7 +352,7 @@ impl AppState {
         self.chats.handed.set_value(self.snapshot());
     }
 
-    fn do_next(self, job: Job) {
+    pub(super) fn do_next(self, job: Job) {
         let chats = self.chats;
         chats.jobs.update_value(|jobs| jobs.push_back(job));
         if chats.working.get_value() {
@@ -354,9 +361,12 @@ impl AppState {
         chats.working.set_value(true);
         spawn_local(async move {
             while let Some(job) = chats.jobs.try_update_value(VecDeque::pop_front).flatten() {
+                chats.asked.set_value(Some(job.clone()));
                 self.work_on(job).await;
             }
+            chats.asked.set_value(None);
             chats.working.set_value(false);
+            self.take_word_back();
         });
     }
 
@@ -371,6 +381,7 @@ impl AppState {
                 Err(problem) => Err(("The conversation could not be renamed", problem)),
             },
             Job::Delete(id) => self.remove_chat(id).await,
+            Job::TakeUp(id, text) => self.take_up(id, &text).await,
             Job::ExportAll => self.save_all_chats().await,
         };
         if let Err((title, problem)) = done {
@@ -390,7 +401,7 @@ impl AppState {
         let mut heads: Vec<Head> = kept
             .into_iter()
             .map(|(id, text)| {
-                let head = text.and_then(|text| serde_json::from_str::<Head>(&text).ok());
+                let head = Head::read(text);
                 match head {
                     Some(head) => Head { id, ..head },
                     None => Head {
@@ -449,33 +460,22 @@ impl AppState {
         }
     }
 
-    async fn put_chat(self, mut record: Record) -> Done {
+    pub(super) async fn put_chat(self, mut record: Record) -> Done {
         let chats = self.chats;
         let known = |id: &String| chats.revisions.with_value(|all| all.get(id).copied());
         let mut revision = known(&record.id);
-        // As far as this tab has heard, no other wrote in it.
-        let listed = chats.heads.with_untracked(|heads| {
-            let listed = heads.iter().find(|head| head.id == record.id);
-            listed.map(|head| head.revision)
-        });
-        let at_once = chats.leaving.get_value() && listed == revision;
-        chats.leaving.set_value(false);
         loop {
             record.revision = revision.unwrap_or(0) + 1;
             let head = record.head();
             let put = async {
-                let as_text = |problem: serde_json::Error| problem.to_string();
-                let texts = (
-                    serde_json::to_string(&head).map_err(as_text)?,
-                    serde_json::to_string(&record).map_err(as_text)?,
-                );
+                let texts = (head.text()?, record.text()?);
                 let untouched = |there: Option<String>| {
-                    let there = there.and_then(|text| serde_json::from_str::<Head>(&text).ok());
+                    let there = Head::read(there);
                     there.is_none_or(|there| Some(there.revision) == revision)
                 };
                 let database = chats.database().await?;
                 database
-                    .put(&record.id, (&texts.0, &texts.1), untouched, at_once)
+                    .put(&record.id, (&texts.0, &texts.1), untouched)
                     .await
             };
             match put.await {
@@ -537,7 +537,7 @@ impl AppState {
         Ok(())
     }
 
-    async fn remove_chat(self, id: String) -> Done {
+    pub(super) async fn remove_chat(self, id: String) -> Done {
         let chats = self.chats;
         let delete = async { chats.database().await?.delete(&id).await };
         let done = delete
@@ -579,7 +579,7 @@ impl AppState {
 }
 
 /// A failure's title and detail.
-type Done = Result<(), (&'static str, String)>;
+pub(super) type Done = Result<(), (&'static str, String)>;
 
 fn now() -> String {
     String::from(js_sys::Date::new_0().to_iso_string())

@@ -5,6 +5,7 @@ mod chats;
 mod conversation;
 mod explore;
 mod import;
+mod leaving;
 mod loading;
 mod place;
 mod record;
@@ -248,8 +249,8 @@ impl AppState {
             Report::ShelfFailed(message) => self.fail("The kept models", message),
             Report::DeviceLost => self.device_lost(),
             Report::Panicked(message) => self.engine_died(message),
-            Report::TuneSaved { step } => self.tuner.saved.set(Some(step)),
-            Report::Unfinished { step, steps } => self.tuner.unfinished.set(Some((step, steps))),
+            Report::TuneSaved { step } => self.tune_saved(step),
+            Report::Unfinished { step, steps } => self.tune_left(step, steps),
             Report::Event(event) => self.hear_engine(event),
             // Imports have an engine of their own.
             Report::Surveyed(_) | Report::Importing { .. } | Report::Imported { .. } => {}

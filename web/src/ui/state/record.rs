@@ -53,7 +53,26 @@ pub struct Head {
     pub damaged: bool,
 }
 
+impl Head {
+    /// Nothing if it can't be read.
+    pub fn read(text: Option<String>) -> Option<Self> {
+        serde_json::from_str(&text?).ok()
+    }
+
+    pub fn text(&self) -> Result<String, String> {
+        serde_json::to_string(self).map_err(|problem| problem.to_string())
+    }
+}
+
 impl Record {
+    pub fn read(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|problem| problem.to_string())
+    }
+
+    pub fn text(&self) -> Result<String, String> {
+        serde_json::to_string(self).map_err(|problem| problem.to_string())
+    }
+
     pub fn head(&self) -> Head {
         Head {
             id: self.id.clone(),
@@ -153,8 +172,8 @@ impl Record {
 
 /// The text of a file with one conversation, or with several under `conversations`.
 pub fn export(records: &[Record], together: bool) -> Result<String, String> {
-    let texts: Result<Vec<String>, _> = records.iter().map(serde_json::to_string).collect();
-    let texts = texts.map_err(|problem| problem.to_string())?.join(",");
+    let texts: Result<Vec<String>, _> = records.iter().map(Record::text).collect();
+    let texts = texts?.join(",");
     let text = match together {
         true => format!("{{\"conversations\":[{texts}]}}"),
         false => texts,
@@ -189,8 +208,7 @@ pub fn import(text: &str) -> Result<Vec<Record>, String> {
     for (index, value) in values.iter().enumerate() {
         let of = |problem: String| expected(format!("conversation {}: {problem}", index + 1));
         let text = JSON::stringify(value).map_err(|thrown| of(describe(thrown)))?;
-        let record: Record =
-            serde_json::from_str(&String::from(text)).map_err(|problem| of(problem.to_string()))?;
+        let record = Record::read(&String::from(text)).map_err(of)?;
         if let Some(problem) = record.problem() {
             return Err(of(problem));
         }

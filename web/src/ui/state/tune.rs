@@ -3,8 +3,12 @@
 use leptos::prelude::*;
 use ternary_core::session::{Keep, MatrixDiff, Sampled, TunePlan, TunePoint, TuneSettings, Work};
 
+use super::settings::storage;
 use super::{AppState, Asked, Load, Tab};
 use crate::protocol::{Request, Source, Task};
+
+/// Set in the browser's storage while what it keeps of a fine-tuning is to go: deleting takes longer than leaving the page.
+const GIVEN_UP: &str = "ternary-core.fine-tuning-given-up";
 
 /// Where a fine-tuning is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +90,7 @@ impl AppState {
         self.tuner.problem.set(None);
         // It takes its place.
         self.tuner.unfinished.set(None);
+        give_up(true);
         self.tuner.phase.set(Phase::Running);
         let settings = self.tuner.settings.get_untracked();
         self.run_work(Asked::Tune, Work::Tune { settings });
@@ -108,14 +113,14 @@ impl AppState {
         let load = Load::new(self.source(), self.device.get_untracked());
         self.loads.update(|loads| loads.push_back(load));
         self.run_work(Asked::Load, Work::KeepTune);
-        self.ask_task(Asked::Nothing, Task::ForgetTune);
+        self.forget_tune();
         self.show(Tab::Chat);
     }
 
     pub fn discard_tune(self) {
         self.tuner.reset();
         self.run_work(Asked::Nothing, Work::DiscardTune);
-        self.ask_task(Asked::Nothing, Task::ForgetTune);
+        self.forget_tune();
     }
 
     /// Takes up what an earlier visit left.
@@ -127,7 +132,28 @@ impl AppState {
 
     pub fn forget_unfinished(self) {
         self.tuner.unfinished.set(None);
+        self.forget_tune();
+    }
+
+    /// Deletes what the browser keeps of it.
+    fn forget_tune(self) {
+        give_up(true);
         self.ask_task(Asked::Nothing, Task::ForgetTune);
+    }
+
+    /// The browser keeps the state after `step`.
+    pub(super) fn tune_saved(self, step: usize) {
+        give_up(false);
+        self.tuner.saved.set(Some(step));
+    }
+
+    /// The browser keeps a fine-tuning of an earlier visit.
+    pub(super) fn tune_left(self, step: usize, steps: usize) {
+        let given_up = storage().and_then(|storage| storage.get_item(GIVEN_UP).ok().flatten());
+        match given_up {
+            Some(_) => self.forget_tune(),
+            None => self.tuner.unfinished.set(Some((step, steps))),
+        }
     }
 
     pub fn save_tune(self, keep: Keep) {
@@ -158,5 +184,15 @@ impl AppState {
         self.tuner.phase.set(phase);
         self.tuner.pausing.set(false);
         self.fail("The fine-tuning stopped", message);
+    }
+}
+
+fn give_up(given_up: bool) {
+    if let Some(storage) = storage() {
+        // Without it a fine-tuning may be offered once too often.
+        match given_up {
+            true => storage.set_item(GIVEN_UP, "").ok(),
+            false => storage.remove_item(GIVEN_UP).ok(),
+        };
     }
 }
