@@ -2,5 +2,7 @@
 
 mod js;
 mod protocol;
+#[cfg(feature = "ui")]
 pub mod ui;
+#[cfg(feature = "worker")]
 pub mod worker;

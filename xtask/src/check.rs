@@ -37,7 +37,7 @@ pub fn check() -> Result<()> {
         .args([
             "--no-default-features",
             "--features",
-            "ternary-core/gpu,ternary-core/web,ternary-web/relaxed-simd",
+            "ternary-core/gpu,ternary-core/web,ternary-web/ui,ternary-web/worker,ternary-web/relaxed-simd",
         ])
         .args(["--", "-D", "warnings"]);
     run(&mut clippy)?;

@@ -11,6 +11,7 @@ mod engine;
 mod erased;
 mod explorer;
 mod figures;
+mod files;
 mod focus;
 mod header;
 mod import_panel;

@@ -10,8 +10,9 @@ use web_sys::{
 
 use super::state::{AppState, Tab, is_export};
 use super::{explorer, tuner};
-use crate::js::{describe, field, text};
+use crate::js::{describe, field};
 use crate::protocol::{Files, Handle, Source};
+use crate::ui::files::text;
 
 /// Published models that are one file, or have a file that says so.
 const PUBLISHED: [&str; 3] = [".gguf", ".safetensors", ".safetensors.index.json"];

@@ -14,7 +14,7 @@ use web_sys::{
 };
 
 use super::scope;
-use crate::js::{describe, field, kind};
+use crate::js::{describe, field};
 use crate::protocol::{Kept, Shelf};
 
 const FOLDER: &str = "models";
@@ -304,4 +304,9 @@ fn busy(name: &str, thrown: JsValue) -> String {
         );
     }
     describe(thrown)
+}
+
+/// The kind of an error as browsers name it, e.g. "AbortError".
+fn kind(thrown: &JsValue) -> String {
+    field(thrown, "name").as_string().unwrap_or_default()
 }

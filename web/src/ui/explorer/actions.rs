@@ -5,9 +5,9 @@ use leptos::{ev, html, prelude::*};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{File, HtmlInputElement};
 
-use crate::js;
 use crate::protocol::Source;
 use crate::ui::figures;
+use crate::ui::files;
 use crate::ui::state::file_size;
 use crate::ui::use_app;
 
@@ -15,7 +15,7 @@ use crate::ui::use_app;
 pub fn import(state: crate::ui::state::AppState, file: File) {
     spawn_local(async move {
         let name = file.name();
-        match js::text(&file).await {
+        match files::text(&file).await {
             Ok(text) => state.import_map(&name, &text),
             Err(problem) => state.fail(
                 "The bit-map could not be read",
@@ -54,7 +54,7 @@ pub fn Actions() -> impl IntoView {
         };
         let saved = serde_json::to_vec_pretty(&map)
             .map_err(|problem| problem.to_string())
-            .and_then(|bytes| js::save("bit-map.json", &bytes));
+            .and_then(|bytes| files::save("bit-map.json", &bytes));
         if let Err(problem) = saved {
             state.fail("The bit-map could not be saved", problem);
         }

@@ -14,8 +14,8 @@ use web_sys::{BroadcastChannel, File};
 
 use super::AppState;
 use super::record::{self, Head, Record};
-use crate::js;
 use crate::ui::database::Database;
+use crate::ui::files;
 
 const CHANNEL: &str = "ternary-core.conversations";
 /// A reply being written is kept this often, and changed settings this late, in milliseconds.
@@ -279,7 +279,7 @@ impl AppState {
 
     pub fn import_chat_file(self, file: File) {
         spawn_local(async move {
-            match js::text(&file).await {
+            match files::text(&file).await {
                 Ok(text) => self.import_chats(&file.name(), &text),
                 Err(problem) => self.fail("The file could not be read", problem),
             }
@@ -571,7 +571,7 @@ impl AppState {
     fn save_chats(self, records: &[Record], together: bool, name: &str) {
         let name = format!("{}.json", name.replace(['/', '\\', ':'], "-"));
         let saved =
-            record::export(records, together).and_then(|text| js::save(&name, text.as_bytes()));
+            record::export(records, together).and_then(|text| files::save(&name, text.as_bytes()));
         if let Err(problem) = saved {
             self.fail("The file could not be saved", problem);
         }

@@ -20,8 +20,8 @@ use ternary_core::session::{Command, DeviceChoice, Event, ModelInfo, Work};
 
 use super::engine::{Engine, Program};
 use super::reader::Reader;
-use crate::js;
 use crate::protocol::{Report, Request, Shelf, Source, Task};
+use crate::ui::files;
 pub use chats::Chats;
 pub use conversation::{Exchange, Mode, Outcome, Running};
 pub use explore::{Cell, Explorer, file_size, matrix_sizes, rows};
@@ -297,7 +297,7 @@ impl AppState {
             }
             Event::File { name, bytes } => {
                 self.answered();
-                if let Err(problem) = js::save(&name, &bytes) {
+                if let Err(problem) = files::save(&name, &bytes) {
                     self.fail("The file could not be saved", problem);
                 }
             }

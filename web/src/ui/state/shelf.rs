@@ -4,8 +4,8 @@ use leptos::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use super::AppState;
-use crate::js;
 use crate::protocol::{Handle, Kept, Request, Shelf, ShelfRequest, Source};
+use crate::ui::files;
 
 impl AppState {
     /// Loads a kept model.
@@ -33,7 +33,7 @@ impl AppState {
     }
 
     pub(super) fn save_kept(self, name: &str, Handle(file): &Handle) {
-        if let Err(problem) = js::save_blob(name, file) {
+        if let Err(problem) = files::save_blob(name, file) {
             self.fail("The file could not be saved", problem);
         }
     }

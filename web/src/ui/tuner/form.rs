@@ -7,9 +7,9 @@ use ternary_core::session::TuneSettings;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
 
-use crate::js;
 use crate::ui::explorer::Picker;
 use crate::ui::figures;
+use crate::ui::files;
 use crate::ui::state::{AppState, Tab};
 use crate::ui::use_app;
 
@@ -33,7 +33,7 @@ pub fn read_text(state: AppState, file: File) {
         );
     }
     spawn_local(async move {
-        match js::text(&file).await {
+        match files::text(&file).await {
             Ok(text) => {
                 state.show(Tab::Tune);
                 state.tuner.settings.update(|settings| settings.text = text);
