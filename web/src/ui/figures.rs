@@ -71,3 +71,9 @@ fn scaled(value: f64, units: &[&str]) -> String {
     let decimals = usize::from(value.fract() > 0.0 && value < 99.95);
     format!("{value:.decimals$}\u{a0}{}", units[unit])
 }
+
+/// "1 layer", "6 layers".
+pub fn of_them(count: usize, one: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {one}{plural}", grouped(count))
+}

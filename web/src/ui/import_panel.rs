@@ -72,11 +72,11 @@ fn describe(survey: &Survey, head: QuantMode) -> String {
     modes.dedup();
     let size = survey.sizes.iter().find(|(mode, _)| *mode == head);
     let mut text = format!(
-        "Found {}: {} parameters in {} layers of {}, {} matrices, vocabulary {}, context {}. \
+        "Found {}: {} parameters in {} of {}, {} matrices, vocabulary {}, context {}. \
          Becomes a .1bit of {}, which is kept in this browser and loaded.",
         survey.architecture,
         figures::count(survey.parameters),
-        config.num_layers,
+        figures::of_them(config.num_layers, "layer"),
         figures::grouped(config.hidden_size),
         modes.join(" and "),
         figures::grouped(config.vocab_size),

@@ -49,8 +49,10 @@ fn facts(model: &ModelInfo) -> impl IntoView + use<> {
         (
             "Shape",
             format!(
-                "{} layers of {}, {} heads",
-                config.num_layers, config.hidden_size, config.num_heads
+                "{} of {}, {}",
+                figures::of_them(config.num_layers, "layer"),
+                config.hidden_size,
+                figures::of_them(config.num_heads, "head")
             ),
         ),
         (

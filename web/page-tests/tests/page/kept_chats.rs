@@ -449,14 +449,17 @@ fn a_message_is_changed() -> Result<()> {
 #[test]
 fn what_is_done_last_is_kept() -> Result<()> {
     let page = open_tiny()?;
-    page.set_field("#max-tokens", "6")?;
+    page.set_field("#max-tokens", "12")?;
     answered(&page, "Who is Max?")?;
     answered(&page, "Who is Lily?")?;
+    let shows = |what: &str, reply: &str| -> Result<()> {
+        let reply = json!(reply);
+        let last = format!("document.querySelector('{LAST_REPLY}')?.innerText {what} {reply}");
+        page.wait_for(&format!("{LOADED} && {FINISHED} && {last}"), REPLY)
+    };
+    let before = page.text(LAST_REPLY)?;
     page.click(".regenerate")?;
-    page.wait_for(
-        &format!("document.querySelector('#undo') && {FINISHED}"),
-        REPLY,
-    )?;
+    shows("!=", &before)?;
     let other = page.another(&format!("{}/app.webmanifest", stage()?.server.origin()))?;
     // While this transaction lasts no other begins.
     let hold = || -> Result<()> {
@@ -469,24 +472,13 @@ fn what_is_done_last_is_kept() -> Result<()> {
         Ok(())
     };
     let free = || other.evaluate("window.free = true");
-    let before = page.text(LAST_REPLY)?;
     hold()?;
     page.click("#undo")?;
-    page.wait_for(
-        &format!(
-            "document.querySelector('{LAST_REPLY}').innerText != {}",
-            json!(before)
-        ),
-        START,
-    )?;
-    let undone = page.text(LAST_REPLY)?;
+    shows("==", &before)?;
     page.reload()?;
     free()?;
-    page.wait_for(
-        &format!("{LOADED} && document.querySelectorAll('.exchange').length == 2"),
-        START,
-    )?;
-    ensure!(page.text(LAST_REPLY)? == undone);
+    shows("==", &before)?;
+    ensure!(exchanges(&page)? == 2);
 
     hold()?;
     page.click(".delete")?;
