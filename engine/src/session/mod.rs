@@ -18,7 +18,7 @@ pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune
 
 use crate::backend::BackendOptions;
 use crate::error::{Error, Result};
-use crate::format::{ByteSource, MemorySource, OneBit};
+use crate::format::{ByteSource, FormatError, MemorySource, OneBit};
 use crate::infer::{Beside, LoadPlan, Model};
 use crate::platform::Instant;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
@@ -157,7 +157,7 @@ impl Session {
         let result = self.try_load(source, adapter, device, emit).await;
         if let Err(e) = result {
             emit(Event::Error {
-                message: format!("{name}: {e}"),
+                message: of_file(&name, &e),
             });
         }
     }
@@ -167,7 +167,7 @@ impl Session {
         let name = source.name();
         if let Err(e) = self.try_compare(source, emit).await {
             emit(Event::Error {
-                message: format!("{name}: {e}"),
+                message: of_file(&name, &e),
             });
         }
     }
@@ -432,6 +432,14 @@ impl Session {
             Work::DiscardTune => self.tuning = None,
         }
         Ok(())
+    }
+}
+
+/// Names the file, once.
+fn of_file(name: &str, error: &Error) -> String {
+    match error {
+        Error::Format(FormatError::Source { .. }) => error.to_string(),
+        _ => format!("{name}: {error}"),
     }
 }
 

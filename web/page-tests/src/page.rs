@@ -160,6 +160,11 @@ impl Page {
     /// A real mouse click in the middle of `selector`'s first element.
     pub fn click(&self, selector: &str) -> Result<()> {
         let (x, y) = self.middle_of(selector)?;
+        self.click_at(x, y)
+    }
+
+    /// A real mouse click there.
+    pub fn click_at(&self, x: f64, y: f64) -> Result<()> {
         for kind in ["mousePressed", "mouseReleased"] {
             let params = json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
             self.call("Input.dispatchMouseEvent", params)?;

@@ -74,6 +74,7 @@ fn KeptModel(
     let verb = if complete { "Load" } else { "Go on" };
     let loading = move || state.loads.with(|loads| !loads.is_empty());
     let kept = StoredValue::new(kept);
+    let loaded = move || kept.with_value(|kept| state.has_loaded(kept));
     let name = kept.with_value(|kept| kept.name.clone());
     let load_name = format!("{verb}: {name}");
     let save_name = format!("Save {name} as a file");
@@ -115,6 +116,9 @@ fn KeptModel(
                     </span>
                 }
             >
+                <When when=Signal::derive(loaded)>
+                    <span class="hint">"It is loaded: it would go on answering, but its bit-map, fine-tuning and another device need the file."</span>
+                </When>
                 <Sure
                     on_yes=move || {
                         kept.with_value(|kept| state.delete_kept(kept));

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use ternary_core::platform::Instant;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortSignal, Blob, ReadableStreamDefaultReader, RequestInit, Response, Url};
+use web_sys::{Blob, ReadableStreamDefaultReader, RequestInit, Response, Url};
 
-use super::cancel::is_cancelled;
+use super::cancel::Cancel;
 use super::store::{self, Card, Store, Writer};
 use super::{post, scope};
 use crate::js::{describe, field};
@@ -86,7 +86,7 @@ impl Version {
 }
 
 /// A model from the store if this version of it is there, else downloaded into it, from where an earlier attempt ended.
-pub async fn model(url: &str, cancel: Option<&AbortSignal>) -> Result<Fetched, String> {
+pub async fn model(url: &str, cancel: &Cancel) -> Result<Fetched, String> {
     let url = address(url)?;
     // A browser that keeps nothing holds the bytes for as long as the page is open.
     let store = Store::open().await.ok();
@@ -107,7 +107,7 @@ pub async fn model(url: &str, cancel: Option<&AbortSignal>) -> Result<Fetched, S
         match download(&url, &version, store.as_ref(), cancel).await {
             Ok(fetched) => return Ok(fetched),
             Err(Broken::Changed(newer)) => version = newer,
-            Err(Broken::Off(problem)) => return Err(problem),
+            Err(Broken::Off(problem) | Broken::Refused(problem)) => return Err(problem),
         }
     }
 }
@@ -116,7 +116,10 @@ pub async fn model(url: &str, cancel: Option<&AbortSignal>) -> Result<Fetched, S
 enum Broken {
     /// The file is another than it was.
     Changed(Version),
+    /// Another attempt may go on.
     Off(String),
+    /// Another would be answered the same.
+    Refused(String),
 }
 
 impl From<String> for Broken {
@@ -129,7 +132,7 @@ async fn download(
     url: &str,
     version: &Version,
     store: Option<&Store>,
-    cancel: Option<&AbortSignal>,
+    cancel: &Cancel,
 ) -> Result<Fetched, Broken> {
     let name = Source::Url(url.to_owned()).name();
     let id = store::id(&[
@@ -177,16 +180,22 @@ async fn download(
                 }
                 return Err(Broken::Changed(newer));
             }
-            Err(Broken::Off(problem)) => {
+            Err(Broken::Off(_)) if !cancel.is_raised() && (sink.len() > before || attempts > 1) => {
                 attempts = if sink.len() > before {
                     ATTEMPTS
                 } else {
                     attempts - 1
                 };
-                if attempts == 0 || is_cancelled(cancel) {
-                    return Err(Broken::Off(problem));
-                }
                 sleep(PAUSE).await;
+            }
+            Err(broken) => {
+                let nothing = sink.len() == 0;
+                drop(sink);
+                if let Some(store) = store.filter(|_| nothing) {
+                    // There is nothing to go on with.
+                    store.delete(&id, &card.name).await.ok();
+                }
+                return Err(broken);
             }
         }
     }
@@ -233,7 +242,7 @@ async fn pull(
     url: &str,
     version: &Version,
     sink: &mut Sink,
-    cancel: Option<&AbortSignal>,
+    cancel: &Cancel,
 ) -> Result<(), Broken> {
     let from = sink.len();
     if from > 0 && from == version.bytes {
@@ -249,7 +258,11 @@ async fn pull(
         options.set_headers(&headers);
     }
     let response = request(url, options).await?;
-    let found = Version::of(ok(&response, url)?);
+    let found = match ok(&response, url) {
+        Ok(response) => Version::of(response),
+        Err(problem) if is_final(response.status()) => return Err(Broken::Refused(problem)),
+        Err(problem) => return Err(Broken::Off(problem)),
+    };
     if found != *version {
         return Err(Broken::Changed(found));
     }
@@ -349,10 +362,10 @@ fn address(url: &str) -> Result<String, String> {
     Ok(target.href())
 }
 
-fn options(method: &str, cancel: Option<&AbortSignal>) -> RequestInit {
+fn options(method: &str, cancel: &Cancel) -> RequestInit {
     let options = RequestInit::new();
     options.set_method(method);
-    options.set_signal(cancel);
+    options.set_signal(cancel.signal().as_ref());
     options
 }
 
@@ -374,6 +387,13 @@ fn ok<'a>(response: &'a Response, url: &str) -> Result<&'a Response, String> {
         response.status(),
         response.status_text()
     ))
+}
+
+/// The server will not say anything else soon: the request itself is at fault, not the moment.
+fn is_final(status: u16) -> bool {
+    const TIMEOUT: u16 = 408;
+    const TOO_MANY: u16 = 429;
+    (400..500).contains(&status) && ![TIMEOUT, TOO_MANY].contains(&status)
 }
 
 fn pair(name: &str, value: &str) -> JsValue {

@@ -8,9 +8,9 @@ use ternary_core::config::QuantMode;
 use ternary_core::format::ByteSink;
 use ternary_core::import::{self as engine, Input, Options, Progress};
 use ternary_core::platform::Instant;
-use web_sys::{AbortSignal, Blob};
+use web_sys::Blob;
 
-use super::cancel::is_cancelled;
+use super::cancel::Cancel;
 use super::source::BlobSource;
 use super::store::{self, Card, Store, Writer};
 use super::{error, post, shelf};
@@ -22,33 +22,29 @@ const GGUF: (&str, &str) = (".gguf", "model.gguf");
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// Tells what the files are, before anything is written.
-pub async fn survey(files: &Files, cancel: Option<AbortSignal>) {
-    let input = input(files, cancel.as_ref());
+pub async fn survey(files: &Files, cancel: &Cancel) {
+    let input = input(files, cancel);
     match engine::survey(&input, &Options::default()).await {
         Ok(survey) => post(&Report::Surveyed(Box::new(survey))),
-        Err(_) if is_cancelled(cancel.as_ref()) => post(&Report::Cancelled),
+        Err(_) if cancel.is_raised() => post(&Report::Cancelled),
         Err(problem) => error(format!("{}: {problem}", files.name)),
     }
 }
 
-pub async fn import(files: &Files, head: QuantMode, cancel: Option<AbortSignal>) {
-    match try_import(files, head, cancel.as_ref()).await {
+pub async fn import(files: &Files, head: QuantMode, cancel: &Cancel) {
+    match try_import(files, head, cancel).await {
         Ok(id) => post(&Report::Imported {
             id,
             name: file_name(files),
         }),
-        Err(_) if is_cancelled(cancel.as_ref()) => post(&Report::Cancelled),
+        Err(_) if cancel.is_raised() => post(&Report::Cancelled),
         Err(problem) => error(format!("{}: {problem}", files.name)),
     }
     shelf::tell().await;
 }
 
 /// The kept model's name in the store.
-async fn try_import(
-    files: &Files,
-    head: QuantMode,
-    cancel: Option<&AbortSignal>,
-) -> Result<String, String> {
+async fn try_import(files: &Files, head: QuantMode, cancel: &Cancel) -> Result<String, String> {
     let store = Store::open().await?;
     let id = id(files, head);
     if store.kept(&id).await.is_some_and(|kept| kept.complete()) {
@@ -79,7 +75,7 @@ async fn try_import(
 async fn write(
     files: &Files,
     head: QuantMode,
-    cancel: Option<&AbortSignal>,
+    cancel: &Cancel,
     writer: Writer,
 ) -> Result<Writer, String> {
     let input = input(files, cancel);
@@ -104,13 +100,13 @@ async fn write(
     Ok(draft.writer)
 }
 
-fn input(files: &Files, cancel: Option<&AbortSignal>) -> Input {
+fn input(files: &Files, cancel: &Cancel) -> Input {
     let mut input = Input::default();
     let ggufs = files.files.iter().filter(|file| is_gguf(file)).count();
     for file in &files.files {
         let own = file.0.name();
         let blob: &Blob = &file.0;
-        let source = BlobSource::new(own.clone(), blob.clone(), cancel.cloned());
+        let source = BlobSource::new(own.clone(), blob.clone(), cancel.clone());
         let name = match ggufs {
             1 if is_gguf(file) => GGUF.1.to_owned(),
             _ => own,

@@ -2,49 +2,41 @@
 
 use std::rc::Rc;
 
-use ternary_core::format::OneBit;
-use ternary_core::session::{DeviceChoice, Event, Session};
-use web_sys::AbortSignal;
+use ternary_core::format::{FormatError, OneBit};
+use ternary_core::session::{Command, DeviceChoice, Event, Session};
 
-use super::cancel::is_cancelled;
+use super::cancel::Cancel;
 use super::fetch::{self, Fetched};
 use super::source::BlobSource;
 use super::store::Store;
 use super::{emit, error, post, shelf, tuning};
 use crate::protocol::{Kept, Report, Source};
 
-pub async fn load(
-    session: &mut Session,
-    source: Source,
-    device: DeviceChoice,
-    cancel: Option<AbortSignal>,
-) {
-    try_load(session, source, device, cancel.as_ref()).await;
+pub async fn load(session: &mut Session, source: Source, device: DeviceChoice, cancel: &Cancel) {
+    try_load(session, source, device, cancel).await;
     // Something may have come, or gone, or stayed in part.
     shelf::tell().await;
 }
 
-async fn try_load(
-    session: &mut Session,
-    source: Source,
-    device: DeviceChoice,
-    cancel: Option<&AbortSignal>,
-) {
+async fn try_load(session: &mut Session, source: Source, device: DeviceChoice, cancel: &Cancel) {
     let name = source.name();
     if let Source::Tuning = source {
-        return match tuning::base().await {
-            Ok(file) => session.load(Rc::new(file), device, &mut emit).await,
+        return match tuning::base(cancel).await {
+            Ok(file) => {
+                let mut emit = unless_given_up(cancel);
+                session.load(Rc::new(file), device, &mut emit).await;
+            }
             Err(problem) => error(problem),
         };
     }
     let opened = match open(source, cancel).await {
         Ok(Some(opened)) => opened,
         Ok(None) => return post(&Report::NothingShipped),
-        Err(_) if is_cancelled(cancel) => return post(&Report::Cancelled),
+        Err(_) if cancel.is_raised() => return post(&Report::Cancelled),
         Err(problem) => return problem.tell(),
     };
     let name = opened.kept.as_ref().map_or(name, |kept| kept.name.clone());
-    let file = Rc::new(BlobSource::new(name, opened.blob, cancel.cloned()));
+    let file = Rc::new(BlobSource::new(name, opened.blob, cancel.clone()));
     let mut failure = None;
     session
         .load(
@@ -57,7 +49,7 @@ async fn try_load(
         )
         .await;
     let Some(message) = failure else { return };
-    if is_cancelled(cancel) {
+    if cancel.is_raised() {
         post(&Report::Cancelled);
     } else if let Some(kept) = opened.kept
         && let Err(damage) = verify(&file).await
@@ -68,12 +60,27 @@ async fn try_load(
     }
 }
 
+/// Moves the loaded model to another device.
+pub async fn move_to(session: &mut Session, device: DeviceChoice, cancel: &Cancel) {
+    let command = Command::Move { device };
+    session.handle(command, &mut unless_given_up(cancel)).await;
+}
+
+/// Sends events on; the failure of what was given up is none.
+fn unless_given_up(cancel: &Cancel) -> impl FnMut(Event) {
+    |event| match event {
+        Event::Error { .. } if cancel.is_raised() => post(&Report::Cancelled),
+        event => emit(event),
+    }
+}
+
 /// Compares a file with the loaded model.
 pub async fn compare(session: &mut Session, source: Source) {
     let name = source.name();
-    match open(source, None).await {
+    let never = Cancel::default();
+    match open(source, &never).await {
         Ok(Some(opened)) => {
-            let file = BlobSource::new(name, opened.blob, None);
+            let file = BlobSource::new(name, opened.blob, never);
             session.compare(Rc::new(file), &mut emit).await;
         }
         Ok(None) => error("no model comes with this page to compare with".to_owned()),
@@ -98,7 +105,7 @@ impl Problem {
 }
 
 /// `None`: no model comes with this page.
-async fn open(source: Source, cancel: Option<&AbortSignal>) -> Result<Option<Fetched>, Problem> {
+async fn open(source: Source, cancel: &Cancel) -> Result<Option<Fetched>, Problem> {
     let url = match source {
         Source::File(file) => {
             return Ok(Some(Fetched {
@@ -134,7 +141,8 @@ async fn open(source: Source, cancel: Option<&AbortSignal>) -> Result<Option<Fet
     fetched.map(Some).map_err(Problem::Unreachable)
 }
 
-/// Whether the bytes are those that were written into the file, by its own checksums.
+/// Whether the bytes are those that were written into the file, by its own checksums. What can't be read is not there, which is
+/// another matter.
 async fn verify(file: &BlobSource) -> Result<(), String> {
     let read = async {
         let model = OneBit::open(file).await?;
@@ -143,7 +151,10 @@ async fn verify(file: &BlobSource) -> Result<(), String> {
         }
         Ok::<_, ternary_core::Error>(())
     };
-    read.await.map_err(|problem| problem.to_string())
+    match read.await {
+        Err(ternary_core::Error::Format(FormatError::Source { .. })) | Ok(()) => Ok(()),
+        Err(damage) => Err(damage.to_string()),
+    }
 }
 
 /// A kept file that is not what it should be: nobody is to meet it again.

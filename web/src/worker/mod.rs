@@ -13,9 +13,9 @@ use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use ternary_core::backend::training;
-use ternary_core::session::{Event, Session, Work};
+use ternary_core::session::{Command, Event, Session, Work};
 use wasm_bindgen::{JsCast, closure::Closure};
-use web_sys::{AbortSignal, DedicatedWorkerGlobalScope, MessageEvent};
+use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
 use crate::protocol::{Report, Request, Task};
 use cancel::Cancel;
@@ -28,11 +28,7 @@ pub trait Program: 'static {
     type Task: DeserializeOwned;
 
     /// Answers that.
-    fn work(
-        session: &mut Session,
-        task: Self::Task,
-        cancel: Option<AbortSignal>,
-    ) -> impl Future<Output = ()>;
+    fn work(session: &mut Session, task: Self::Task, cancel: &Cancel) -> impl Future<Output = ()>;
 }
 
 /// Nothing: a page that only talks does without the code of all the rest.
@@ -43,7 +39,7 @@ impl Program for Talk {
 
     type Task = IgnoredAny;
 
-    async fn work(_: &mut Session, _: IgnoredAny, _: Option<AbortSignal>) {
+    async fn work(_: &mut Session, _: IgnoredAny, _: &Cancel) {
         error("models are changed in the workshop, and this is not it".to_owned());
     }
 }
@@ -59,7 +55,7 @@ impl Program for Workshop {
 
     type Task = Task;
 
-    async fn work(session: &mut Session, task: Task, cancel: Option<AbortSignal>) {
+    async fn work(session: &mut Session, task: Task, cancel: &Cancel) {
         match task {
             Task::Work(work) => {
                 if let Work::Tune { .. } = work {
@@ -70,8 +66,14 @@ impl Program for Workshop {
             Task::Compare { source } => load::compare(session, source).await,
             Task::RestoreTune => tuning::restore(session).await,
             Task::ForgetTune => tuning::forget().await,
-            Task::Survey(files) => import::survey(&files, cancel).await,
-            Task::Import { files, head } => import::import(&files, head, cancel).await,
+            Task::Survey(files) => {
+                cancel.begin();
+                import::survey(&files, cancel).await;
+            }
+            Task::Import { files, head } => {
+                cancel.begin();
+                import::import(&files, head, cancel).await;
+            }
         }
     }
 }
@@ -95,6 +97,9 @@ pub fn start<P: Program>() {
                 wasm_bindgen_futures::spawn_local(shelf::handle(request))
             }
             Ok(request) => {
+                if let Request::Load { .. } | Request::Run(Command::Move { .. }) = request {
+                    given_up.expect();
+                }
                 if requests.unbounded_send(request).is_err() {
                     error("the engine no longer takes requests; reload the page".to_owned());
                 }
@@ -119,22 +124,26 @@ async fn serve<P: Program>(
     while let Ok(request) = queue.recv().await {
         match request {
             Request::Load { source, device } => {
-                load::load(&mut session, source, device, cancel.begin()).await;
-                // The session goes on reading the file.
-                cancel.end();
+                cancel.begin();
+                load::load(&mut session, source, device, &cancel).await;
+            }
+            Request::Run(Command::Move { device }) => {
+                cancel.begin();
+                load::move_to(&mut session, device, &cancel).await;
+                tell_of_loss(&mut session);
             }
             Request::Run(command) => {
                 session.handle(command, &mut emit).await;
                 tell_of_loss(&mut session);
             }
             Request::Task(task) => {
-                P::work(&mut session, task, cancel.begin()).await;
-                cancel.end();
+                P::work(&mut session, task, &cancel).await;
                 tell_of_loss(&mut session);
             }
             // Handled on arrival: they must not wait for what runs.
             Request::Stop | Request::Cancel | Request::Shelf(_) => {}
         }
+        cancel.end();
     }
 }
 

@@ -4,25 +4,25 @@ use js_sys::Uint8Array;
 use ternary_core::backend::LocalFuture;
 use ternary_core::format::ByteSource;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortSignal, Blob};
+use web_sys::Blob;
 
-use super::cancel::is_cancelled;
+use super::cancel::Cancel;
 use crate::js::describe;
 
 pub struct BlobSource {
     name: String,
     blob: Blob,
-    cancel: Option<AbortSignal>,
+    cancel: Cancel,
 }
 
 impl BlobSource {
-    /// Reading fails once `cancel` is raised.
-    pub fn new(name: String, blob: Blob, cancel: Option<AbortSignal>) -> Self {
+    /// Reading fails while `cancel` is raised.
+    pub fn new(name: String, blob: Blob, cancel: Cancel) -> Self {
         Self { name, blob, cancel }
     }
 
     async fn slice(&self, offset: u64, len: usize) -> Result<Vec<u8>, String> {
-        if is_cancelled(self.cancel.as_ref()) {
+        if self.cancel.is_raised() {
             return Err("given up".to_owned());
         }
         let end = offset.saturating_add(len as u64);
@@ -32,12 +32,16 @@ impl BlobSource {
             .map_err(describe)?;
         let buffer = JsFuture::from(slice.array_buffer())
             .await
-            .map_err(|thrown| format!("{} can't be read: {}", self.name, describe(thrown)))?;
+            .map_err(|thrown| {
+                let reason = describe(thrown);
+                format!(
+                    "it was deleted, moved or changed since it was opened; open it again ({reason})"
+                )
+            })?;
         let bytes = Uint8Array::new(&buffer).to_vec();
         if bytes.len() != len {
             return Err(format!(
-                "{} ends early: {len} bytes expected at {offset}, {} found",
-                self.name,
+                "it ends early: {len} bytes expected at {offset}, {} found",
                 bytes.len()
             ));
         }

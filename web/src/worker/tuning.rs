@@ -6,6 +6,7 @@ use js_sys::Uint8Array;
 use ternary_core::session::{Event, Session, Work, tune_progress};
 use wasm_bindgen_futures::JsFuture;
 
+use super::cancel::Cancel;
 use super::source::BlobSource;
 use super::store::Store;
 use super::{error, post};
@@ -112,10 +113,14 @@ pub async fn tell() {
 }
 
 /// The model that the kept fine-tuning began with.
-pub async fn base() -> Result<BlobSource, String> {
+pub async fn base(cancel: &Cancel) -> Result<BlobSource, String> {
     let store = Store::folder(FOLDER).await?;
     let file = store.file(BASE).await?;
-    Ok(BlobSource::new(BASE.to_owned(), file.into(), None))
+    Ok(BlobSource::new(
+        BASE.to_owned(),
+        file.into(),
+        cancel.clone(),
+    ))
 }
 
 pub async fn restore(session: &mut Session) {

@@ -20,6 +20,7 @@ mod markdown;
 mod misdeeds;
 mod offline;
 mod package;
+mod random_use;
 mod robust;
 mod store;
 mod tune;

@@ -97,6 +97,66 @@ fn a_full_gpu_leaves_the_old_model() -> Result<()> {
     Ok(())
 }
 
+/// A load can be given up wherever it stands, and what is loaded can be read on after that.
+#[test]
+fn loads_are_given_up() -> Result<()> {
+    let slow = "{ const read = Blob.prototype.arrayBuffer; let late = 0; \
+         new BroadcastChannel('late').onmessage = ({ data }) => { late = data; }; \
+         Blob.prototype.arrayBuffer = async function() { \
+           if (late || name == 'workshop' && !self.hurried) await new Promise(on => setTimeout(on, 1500)); \
+           return read.call(this); }; \
+         new BroadcastChannel('hurry').onmessage = () => { self.hurried = true; }; }";
+    let page = altered("slow", slow, "device=cpu")?;
+    page.set_field("#max-tokens", FEW)?;
+    let given_up = || -> Result<()> {
+        page.wait_for("document.querySelector('#cancel-load')", START)?;
+        page.click("#cancel-load")?;
+        page.wait_for("!document.querySelector('#load-progress')", START)
+    };
+    // On its way to another device: the model stays where it is.
+    page.evaluate("new BroadcastChannel('late').postMessage(1)")?;
+    page.click("input[name=device][value=gpu]")?;
+    given_up()?;
+    page.evaluate("new BroadcastChannel('late').postMessage(0)")?;
+    ensure!(
+        page.evaluate("document.querySelector('.notice')")?
+            .is_null()
+    );
+    ensure!(device(&page)? == "cpu");
+    ensure!(page.evaluate("document.querySelector('input[name=device]:checked').value")? == "cpu");
+    ask(&page, "Who is Max?")?;
+    page.wait_for(FINISHED, REPLY)?;
+
+    // On its way into the workshop: there is no model then, and none is claimed.
+    page.click("input[name=mode][value=map]")?;
+    page.wait_for("document.querySelector('.cell')", START)?;
+    page.click(".cell.ternary")?;
+    given_up()?;
+    page.wait_for("document.querySelector('#again')", START)?;
+    let told = page.text(".notice")?;
+    ensure!(
+        told.contains("No model is loaded") && !told.contains("still"),
+        "{told}"
+    );
+    picture(&page, "given-up-desktop-light")?;
+    page.assert_accessible()?;
+    page.evaluate("new BroadcastChannel('hurry').postMessage('')")?;
+    page.click("#again")?;
+    page.wait_for(LOADED, START)?;
+    page.click("input[name=mode][value=map]")?;
+    page.wait_for("document.querySelector('.cell')", START)?;
+    page.click(".cell.ternary")?;
+    page.wait_for("document.querySelector('.shares')", START)?;
+    ensure!(
+        page.evaluate("document.querySelector('.notice')")?
+            .is_null()
+    );
+    page.click("input[name=mode][value=chat]")?;
+    ask(&page, "And then?")?;
+    page.wait_for(FINISHED, REPLY)?;
+    page.assert_clean()
+}
+
 #[test]
 fn what_will_not_fit_is_refused_before_it_is_read() -> Result<()> {
     let file = root().join("target/page-tests/huge.1bit");

@@ -267,6 +267,12 @@ fn a_download_that_is_no_model_is_not_kept() -> Result<()> {
     let page = begin("/page.1bit")?;
     page.wait_for("document.querySelector('.notice')", START)?;
     ensure!(!page.text(".notice")?.contains("damaged"));
+    page.wait_for(&format!("{KEPT} == 0"), START)?;
+    // What is not even there is asked for once.
+    let page = begin("/nowhere.1bit")?;
+    page.wait_for("document.querySelector('.notice')", START)?;
+    let told = page.text(".notice")?;
+    ensure!(told.contains("404"), "{told}");
     page.wait_for(&format!("{KEPT} == 0"), START)
 }
 
@@ -305,6 +311,7 @@ fn a_file_is_kept_and_deleted() -> Result<()> {
 
     page.click("[aria-label='Delete keep-me.1bit']")?;
     page.wait_for("document.activeElement.innerText == 'Keep'", START)?;
+    ensure!(page.text(".kept")?.contains("It is loaded"));
     picture(&page, "delete-desktop-light")?;
     page.assert_accessible()?;
     page.press("Enter")?;
@@ -314,8 +321,21 @@ fn a_file_is_kept_and_deleted() -> Result<()> {
     page.click(".sure")?;
     page.wait_for(&format!("{KEPT} == 1"), START)?;
     ensure!(page.evaluate("document.activeElement.id")? == "kept-title");
-    // What is loaded goes on answering.
+    // What is loaded goes on answering, and what needs its file says why it can't be had.
     answers(&page)?;
+    page.click("input[name=mode][value=map]")?;
+    page.wait_for("document.querySelector('.cell')", START)?;
+    page.click(".cell")?;
+    page.wait_for("document.querySelector('.notice')", START)?;
+    let told = page.text(".notice")?;
+    ensure!(told.contains("not kept in this browser any more"), "{told}");
+    // Nothing pretends to be loaded; another model is.
+    ensure!(!told.contains("still loaded"), "{told}");
+    page.click(".kept .load")?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelector('.model-name').innerText == 'Stories'"),
+        START,
+    )?;
     page.assert_clean()
 }
 

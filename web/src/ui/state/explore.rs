@@ -209,7 +209,7 @@ impl AppState {
         let wanted = [Some(Which::Loaded), compared.then_some(Which::Compared)];
         for of in wanted.into_iter().flatten() {
             let name = cell.parameter();
-            self.run_work(Asked::Other, Work::Weights { name, of });
+            self.run_work(Asked::Weights, Work::Weights { name, of });
         }
     }
 

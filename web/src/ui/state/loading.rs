@@ -1,5 +1,7 @@
 //! Models: asking for one, following it, and keeping the old one when it fails.
 
+use std::collections::VecDeque;
+
 use leptos::prelude::*;
 use ternary_core::infer::LoadPlan;
 use ternary_core::session::{Command, DeviceChoice, ModelInfo};
@@ -85,7 +87,7 @@ impl AppState {
 
     /// Gives up the load under way.
     pub fn cancel_load(self) {
-        self.request(&Request::Cancel);
+        self.ask_for(Asked::Nothing, Request::Cancel);
         self.focus_prompt.notify();
     }
 
@@ -104,8 +106,8 @@ impl AppState {
     /// Moves the model to another device.
     pub fn change_device(self, device: DeviceChoice) {
         self.device.set(device);
-        if self.model.with_untracked(Option::is_none) {
-            return self.load(self.source());
+        if self.bare.get_value() || self.model.with_untracked(Option::is_none) {
+            return self.load(self.wanted());
         }
         self.notice.set(None);
         if self.running.with_untracked(Option::is_some) {
@@ -121,6 +123,14 @@ impl AppState {
         self.loaded
             .with_value(|loaded| loaded.as_ref().map(|(source, _)| source.clone()))
             .unwrap_or_else(|| self.failed.get_value())
+    }
+
+    /// Where the model comes from that the reader asked for last.
+    pub(super) fn wanted(self) -> Source {
+        let coming = self
+            .loads
+            .with_untracked(|loads| loads.back().map(|load| load.source.clone()));
+        coming.unwrap_or_else(|| self.source())
     }
 
     /// The first load is entered before the worker listens.
@@ -151,7 +161,7 @@ impl AppState {
 
     pub(super) fn load_found_nothing(self) {
         self.answered();
-        self.take_load();
+        self.load_ended();
         self.nothing_shipped.set(true);
     }
 
@@ -180,8 +190,14 @@ impl AppState {
             .with_untracked(|before| before.as_ref().is_some_and(same))
         {
             self.explorer.reset(&model);
+            self.asked.update_value(|all| {
+                for asked in all.iter_mut().filter(|asked| **asked == Asked::Weights) {
+                    *asked = Asked::Stale;
+                }
+            });
         }
         self.tuner.reset();
+        self.bare.set_value(false);
         self.model.set(Some(model));
         // Whoever is using another part of the page meanwhile keeps the keyboard there.
         let elsewhere = document()
@@ -218,7 +234,19 @@ impl AppState {
     }
 
     pub(super) fn load_cancelled(self) {
-        self.load_ended();
+        let had = self.model.with_untracked(Option::is_some);
+        let Some(load) = self.load_ended() else {
+            return;
+        };
+        let none = self.model.with_untracked(Option::is_none);
+        if had && none && self.loads.with_untracked(VecDeque::is_empty) {
+            let name = load.source.name();
+            self.tell(
+                "No model is loaded",
+                format!("{name} was given up while it was loaded for this part of the page."),
+                Some("Load it again"),
+            );
+        }
     }
 
     /// The GPU is gone: the same model, on another device if there is one, else on the CPU. The conversation stays.
@@ -236,10 +264,13 @@ impl AppState {
         });
     }
 
-    /// The load under way came to nothing; what was there before is there still.
+    /// The load under way came to nothing; what was there before is there still, unless it was another engine's.
     fn load_ended(self) -> Option<Load> {
         let load = self.take_load()?;
         self.failed.set_value(load.source.clone());
+        if self.bare.get_value() {
+            self.model.set(None);
+        }
         if let Some((_, device)) = self.loaded.get_value() {
             // The model that still answers runs where it ran.
             self.device.set(device);

@@ -49,6 +49,9 @@ pub(super) enum Asked {
     Measure,
     Plan,
     Tune,
+    Weights,
+    /// Of a model that went meanwhile: nobody is interested any more.
+    Stale,
     /// Its failure is only told.
     Other,
     /// Nothing answers.
@@ -111,6 +114,8 @@ pub struct AppState {
     reader: StoredValue<Option<Reader>, LocalStorage>,
     /// Requests for an engine that does not listen yet; none once it does.
     backlog: StoredValue<Option<Vec<(Asked, Request)>>, LocalStorage>,
+    /// The engine has no model yet, not even the one that answered before it was started.
+    bare: StoredValue<bool>,
     /// Where the loaded model came from, and the device it was asked to run on.
     loaded: StoredValue<Option<(Source, DeviceChoice)>, LocalStorage>,
     /// The last that could not be loaded: what to try again.
@@ -150,6 +155,7 @@ impl AppState {
             program: StoredValue::new(Program::Talk),
             reader: StoredValue::new_local(None),
             backlog: StoredValue::new_local(None),
+            bare: StoredValue::new(true),
             loaded: StoredValue::new_local(None),
             failed: StoredValue::new_local(Source::Shipped),
         };
@@ -184,10 +190,7 @@ impl AppState {
     /// A new engine in place of one that died, with the same model.
     pub fn restart_engine(self) {
         self.notice.set(None);
-        let coming = self
-            .loads
-            .with_untracked(|loads| loads.front().map(|load| load.source.clone()));
-        self.start_engine(coming.unwrap_or_else(|| self.source()));
+        self.start_engine(self.wanted());
     }
 
     pub fn fail(self, title: &str, detail: String) {
@@ -214,6 +217,7 @@ impl AppState {
             self.device.get_untracked(),
         )]));
         self.backlog.set_value(Some(Vec::new()));
+        self.bare.set_value(true);
         match Engine::start(self.program.get_value(), move |report| self.hear(report)) {
             Ok(engine) => self.engine.set_value(Some(engine)),
             Err(problem) => self.engine_died(problem),
@@ -310,6 +314,12 @@ impl AppState {
                 self.tune_stopped(done);
             }
             Event::Error { message } => match self.answered() {
+                // Why there is none was told.
+                Some(Asked::Measure | Asked::Plan | Asked::Weights | Asked::Other)
+                    if self.model.with_untracked(Option::is_none) =>
+                {
+                    self.explorer.measuring.set(false);
+                }
                 Some(Asked::Reply) => self.reply_failed(message),
                 Some(Asked::Load) | None => self.load_failed(message),
                 Some(Asked::Measure) => {
@@ -321,7 +331,8 @@ impl AppState {
                     self.tuner.problem.set(Some(message));
                 }
                 Some(Asked::Tune) => self.tune_failed(message),
-                Some(Asked::Other | Asked::Nothing) => {
+                Some(Asked::Stale) => {}
+                Some(Asked::Weights | Asked::Other | Asked::Nothing) => {
                     self.fail("The engine could not do that", message);
                 }
             },
@@ -373,7 +384,8 @@ impl AppState {
         }
         self.program.set_value(Program::Workshop);
         self.asked.set_value(VecDeque::new());
-        self.start_engine(self.source());
+        // What was on its way into the other engine is what the reader wants.
+        self.start_engine(self.wanted());
     }
 
     fn engine_died(self, message: String) {

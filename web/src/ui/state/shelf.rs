@@ -1,6 +1,7 @@
 //! The models kept in this browser.
 
 use leptos::prelude::*;
+use ternary_core::session::ModelInfo;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use super::AppState;
@@ -8,6 +9,15 @@ use crate::protocol::{Handle, Kept, Request, Shelf, ShelfRequest, Source};
 use crate::ui::files;
 
 impl AppState {
+    /// Whether it is, by all appearances, the file of the present model.
+    pub fn has_loaded(self, kept: &Kept) -> bool {
+        let of_its_size = |model: &ModelInfo| model.file_bytes == kept.bytes;
+        let opened = |loaded: &Option<(Source, _)>| matches!(loaded, Some((Source::File(_), _)));
+        self.model
+            .with(|model| model.as_ref().is_some_and(of_its_size))
+            && !self.loaded.with_value(opened)
+    }
+
     /// Loads a kept model.
     pub fn load_kept(self, kept: &Kept) {
         self.panel_open.set(false);
