@@ -490,6 +490,44 @@ fn what_is_done_last_is_kept() -> Result<()> {
     page.assert_clean()
 }
 
+/// What a page that was left wanted to write replaces its own earlier words, and not another tab's.
+#[test]
+fn what_was_left_spares_what_another_tab_wrote() -> Result<()> {
+    let page = open_tiny()?;
+    page.set_field("#max-tokens", "6")?;
+    answered(&page, "Who is Max?")?;
+    page.wait_for(&format!("{SAVED} == 1"), START)?;
+    // As if it had been left with this to write, when the database had the revision before.
+    let leave = |change: &str| -> Result<()> {
+        page.evaluate(&format!(
+            "new Promise(left => {{ indexedDB.open('ternary-core').onsuccess = opened => {{ \
+             const all = opened.target.result.transaction('conversations').objectStore('conversations').getAll(); \
+             all.onsuccess = () => {{ const record = JSON.parse(all.result[0]); record.revision -= 1; {change}; \
+             const key = 'ternary-core.left.' + record.id; const text = JSON.stringify(record); \
+             addEventListener('pagehide', () => localStorage.setItem(key, text)); left(); }}; }}; }})"
+        ))
+        .map(|_| ())
+    };
+    leave("record.messages[1].content += ' and more'")?;
+    reload(&page)?;
+    page.wait_for(
+        &format!("document.querySelector('{LAST_REPLY}')?.innerText.includes('and more')"),
+        START,
+    )?;
+    ensure!(titles(&page)?.len() == 1);
+    leave("record.messages[1].content = 'Something else.'")?;
+    reload(&page)?;
+    page.wait_for(&format!("{SAVED} == 2"), START)?;
+    ensure!(titles(&page)?.contains(&"Who is Max? (2)".to_owned()));
+    ensure!(page.text(".notice")?.contains("Two tabs"));
+    ensure!(page.text(LAST_REPLY)?.contains("and more"));
+    page.wait_for(
+        "!Object.keys(localStorage).some(key => key.includes('left'))",
+        START,
+    )?;
+    page.assert_clean()
+}
+
 /// What was written before a reply was cut or stopped stays, and can be written on.
 #[test]
 fn a_cut_reply_is_written_on() -> Result<()> {

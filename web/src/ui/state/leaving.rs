@@ -77,10 +77,15 @@ impl AppState {
             // Another version's; the database has what was kept before.
             return Ok(());
         };
-        let kept = chats.read(&id).await.map_or(0, |kept| kept.revision);
-        // What was asked last may have been written after all.
-        let own = record.revision.max(kept.min(record.revision + 1));
-        chats.know(&id, (own > 0).then_some(own));
+        let mut revision = record.revision;
+        if let Ok(kept) = chats.read(&id).await
+            && kept.revision == revision + 1
+            && record.goes_on_from(&kept)
+        {
+            // What was asked last was written after all.
+            revision = kept.revision;
+        }
+        chats.know(&id, (revision > 0).then_some(revision));
         self.put_chat(record).await
     }
 }

@@ -73,6 +73,18 @@ impl Record {
         serde_json::to_string(self).map_err(|problem| problem.to_string())
     }
 
+    /// Whether all that `earlier` says is in it, and at most its last message was written on.
+    pub fn goes_on_from(&self, earlier: &Self) -> bool {
+        let Some((last, before)) = earlier.messages.split_last() else {
+            return true;
+        };
+        let same = self.messages.get(before.len());
+        self.messages.starts_with(before)
+            && same.is_some_and(|message| {
+                message.role == last.role && message.content.starts_with(&last.content)
+            })
+    }
+
     pub fn head(&self) -> Head {
         Head {
             id: self.id.clone(),
