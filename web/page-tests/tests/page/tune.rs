@@ -66,7 +66,7 @@ fn start(page: &Page) -> Result<()> {
 
 /// First and last loss of the held-back lines.
 fn validation(page: &Page) -> Result<(f64, f64)> {
-    let points = page.evaluate("[...document.querySelectorAll('circle.validation title')].map(e => Number(e.textContent.split(': ')[1]))")?;
+    let points = page.evaluate("[...document.querySelectorAll('#tune-chart .dot title')].map(e => Number(e.textContent.split(': ')[1]))")?;
     let points = points.as_array().context("no points")?;
     let at = |value: Option<&serde_json::Value>| {
         value.and_then(serde_json::Value::as_f64).context("no loss")
@@ -211,7 +211,7 @@ fn a_reload_interrupts_and_ends_nothing() -> Result<()> {
     )?;
     start(&page)?;
     page.wait_for(
-        "document.querySelectorAll('circle.validation').length > 2",
+        "document.querySelectorAll('#tune-chart .dot').length > 2",
         LEARNT,
     )?;
     page.click("#tune-pause")?;
@@ -305,7 +305,7 @@ fn the_shipped_model_learns_a_style() -> Result<()> {
     page.emulate(1280, 844, "light")?;
     start(&page)?;
     page.wait_for(
-        "document.querySelectorAll('circle.validation').length > 3",
+        "document.querySelectorAll('#tune-chart .dot').length > 3",
         LEARNT,
     )?;
     picture(&page, "tune-running")?;

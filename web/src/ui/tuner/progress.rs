@@ -99,12 +99,16 @@ pub fn Progress() -> impl IntoView {
                     <span class="flip" style:height=format!("{:.1}%", share * 100.0 / most) title=format!("{name}: {:.2} %", share * 100.0)></span>
                 }
             }).collect_view();
+            let bars = (changed > 0).then(|| view! {
+                <div role="img" aria-label="Share of the weights of every matrix that turned, first layer first">{bars}</div>
+            });
             view! {
                 <figure class="flips">
-                    <div role="img" aria-label="Share of the weights of every matrix that turned, first layer first">{bars}</div>
+                    {bars}
                     <figcaption class="hint">
-                        {format!("{} of {} weights turned to another of −1, 0, +1 so far ({:.2} %), matrix by matrix.",
-                            figures::grouped(changed), figures::grouped(weights), changed as f64 * 100.0 / weights.max(1) as f64)}
+                        {format!("{} of {} weights turned to another of −1, 0, +1 so far ({:.2} %){}",
+                            figures::grouped(changed), figures::grouped(weights), changed as f64 * 100.0 / weights.max(1) as f64,
+                            if changed > 0 { ", matrix by matrix." } else { "." })}
                     </figcaption>
                 </figure>
             }
