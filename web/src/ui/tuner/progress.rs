@@ -41,7 +41,7 @@ pub fn Progress() -> impl IntoView {
                 match validations.len() {
                     1 => format!("{last:.3}"),
                     _ => format!(
-                        "{last:.3}, was {first:.3} ({:+.0} %)",
+                        "{last:.3}, was {first:.3} ({:+.0}\u{a0}%)",
                         (last / first - 1.0) * 100.0
                     ),
                 },
