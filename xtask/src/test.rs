@@ -28,7 +28,14 @@ pub fn test() -> Result<()> {
     run(cargo()
         // One at a time: a software GPU leaves no core for a second page.
         .args(NATIVE)
-        .args(["--test", "page", "--", "--test-threads=1"])
+        .args([
+            "--test",
+            "parts",
+            "--test",
+            "page",
+            "--",
+            "--test-threads=1",
+        ])
         .env(browser::VARIABLE, tools.chromium)
         .env("TERNARY_AXE", tools.axe)
         .env("TERNARY_DIST", workspace::dist()))

@@ -6,11 +6,10 @@
 use leptos::prelude::*;
 use ternary_core::session::TunePoint;
 
+use super::scale::Scale;
+
 /// Of a picture before it is stretched.
 const SIDE: f64 = 1000.0;
-/// The lines of a picture are one of these apart, times a power of ten.
-const ROUND: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
-
 /// Steps and what was measured there.
 type Curve = Vec<(usize, f64)>;
 
@@ -51,28 +50,19 @@ pub fn Chart(points: RwSignal<Vec<TunePoint>>, steps: Signal<usize>) -> impl Int
     }
 }
 
-/// A picture of two curves, the second with a dot for every value. It begins at `bottom`, with one more line at its top, or where
-/// the values do, with a few between.
+/// A picture of two curves, the second with a dot for every value.
 fn plot(label: &'static str, curves: [Curve; 2], bottom: Option<f64>, steps: usize) -> AnyView {
     let values = curves.iter().flatten().map(|(_, value)| *value);
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-        (l.min(v), h.max(v))
-    });
-    if !(low.is_finite() && high.is_finite()) {
+    let Some(scale) = Scale::of(values, bottom) else {
         return ().into_any();
-    }
-    let (low, intervals) = bottom.map_or((low, 4.0), |bottom| (bottom, 1.0));
-    let apart = round((high - low).max(high.abs() * 0.01) / intervals);
-    let first = (low / apart).floor();
-    let last = (high / apart).ceil().max(first + 1.0);
+    };
     let x = |step: usize| step as f64 / steps.max(1) as f64 * SIDE;
-    let y = |value: f64| (last - value / apart) / (last - first) * SIDE;
-    let numbers = (first as i64..=last as i64).rev();
-    let (lines, names): (Vec<_>, Vec<_>) = numbers
-        .map(|number| {
-            let value = number as f64 * apart;
+    let y = |value: f64| scale.below(value) * SIDE;
+    let (lines, names): (Vec<_>, Vec<_>) = scale
+        .lines()
+        .map(|(value, name)| {
             let line = format!("M0 {:.1}H{SIDE}", y(value));
-            (line, view! { <span>{name(value, apart)}</span> })
+            (line, view! { <span>{name}</span> })
         })
         .unzip();
     let [line, dotted] = curves.each_ref().map(|curve| {
@@ -105,27 +95,4 @@ fn plot(label: &'static str, curves: [Curve; 2], bottom: Option<f64>, steps: usi
         </div>
     }
     .into_any()
-}
-
-/// The next round number above.
-fn round(number: f64) -> f64 {
-    let number = number.max(1e-12);
-    let power = 10f64.powf(number.log10().floor());
-    let above = ROUND.iter().map(|round| round * power);
-    above.fold(10.0 * power, |least, round| match round < number {
-        true => least,
-        false => least.min(round),
-    })
-}
-
-/// A value that is some of these steps from zero: "0.25", "800", "5e-4".
-fn name(value: f64, step: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    if step < 1e-3 {
-        return format!("{value:.0e}");
-    }
-    let decimals = (-step.log10().floor()).clamp(0.0, 3.0) as usize;
-    format!("{value:.decimals$}")
 }

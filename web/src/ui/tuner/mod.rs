@@ -3,6 +3,7 @@
 mod chart;
 mod form;
 mod progress;
+mod scale;
 
 use leptos::prelude::*;
 

@@ -1,0 +1,6 @@
+//! Parts of the page that need no browser: their own tests, which would not run in WebAssembly.
+
+#[path = "../../src/ui/explorer/camera.rs"]
+mod camera;
+#[path = "../../src/ui/tuner/scale.rs"]
+mod scale;
