@@ -1,7 +1,8 @@
 //! The fine-tuning under way, kept in this browser: the model it began with, and its last states.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
+use futures_channel::oneshot;
 use js_sys::Uint8Array;
 use ternary_core::session::{Event, Session, Work, tune_progress};
 use wasm_bindgen_futures::JsFuture;
@@ -27,6 +28,10 @@ const NAME: &str = "the fine-tuning";
 thread_local! {
     /// Which of the states is written next.
     static NEXT: Cell<usize> = const { Cell::new(0) };
+    /// A step and the state after it, to be written when the one before is: a newer one takes its place.
+    static WAITING: RefCell<Option<(usize, Vec<u8>)>> = const { RefCell::new(None) };
+    /// Those who wait until nothing is written; none while nothing is.
+    static WRITING: RefCell<Option<Vec<oneshot::Sender<()>>>> = const { RefCell::new(None) };
 }
 
 /// Keeps the model a fine-tuning begins with. Where that fails the fine-tuning goes on, and a reload ends it.
@@ -56,10 +61,39 @@ async fn keep_base(session: &Session) -> Result<(), String> {
 /// Sends an event on to the page, but for states: those are kept here.
 pub fn emit(event: Event) {
     match event {
-        Event::TuneState { step, state } => {
-            wasm_bindgen_futures::spawn_local(save(step, state));
-        }
+        Event::TuneState { step, state } => keep(step, state),
         event => super::emit(event),
+    }
+}
+
+/// Has a state written while the model goes on learning.
+fn keep(step: usize, state: Vec<u8>) {
+    WAITING.set(Some((step, state)));
+    if WRITING.with_borrow(Option::is_some) {
+        return;
+    }
+    WRITING.set(Some(Vec::new()));
+    wasm_bindgen_futures::spawn_local(async {
+        while let Some((step, state)) = WAITING.take() {
+            save(step, state).await;
+        }
+        // Dropped senders are an answer, too.
+        WRITING.set(None);
+    });
+}
+
+/// Nothing is written any more when it returns.
+async fn stop_writing() {
+    WAITING.set(None);
+    let told = WRITING.with_borrow_mut(|writing| {
+        writing.as_mut().map(|waiting| {
+            let (tell, told) = oneshot::channel();
+            waiting.push(tell);
+            told
+        })
+    });
+    if let Some(told) = told {
+        told.await.ok();
     }
 }
 
@@ -131,6 +165,8 @@ pub async fn restore(session: &mut Session) {
 }
 
 pub async fn forget() {
+    // A file that is being written can't be deleted.
+    stop_writing().await;
     let Ok(store) = Store::folder(FOLDER).await else {
         return;
     };

@@ -255,6 +255,37 @@ fn a_reload_interrupts_and_ends_nothing() -> Result<()> {
     page.assert_clean()
 }
 
+/// What was discarded is not kept, even if it was still being written; nor is it offered, if the page hears of that late.
+#[test]
+fn what_is_discarded_is_gone() -> Result<()> {
+    let page = open_tiny()?;
+    prepare(
+        &page,
+        &text(120),
+        &[("#tune-steps", "3"), ("#tune-batch", "1")],
+    )?;
+    for turn in 0..4 {
+        start(&page)?;
+        page.evaluate(
+            "new Promise(done => { const look = () => { const button = document.querySelector('#tune-discard'); \
+             button ? (button.click(), done()) : setTimeout(look); }; look(); })",
+        )?;
+        page.wait_for("document.querySelector('#tune-text')", START)?;
+        // Long enough for what was being written.
+        page.evaluate("new Promise(done => setTimeout(done, 300))")?;
+        page.wait_for(
+            "(async () => { const root = await navigator.storage.getDirectory(); const folder = await root.getDirectoryHandle('fine-tuning'); \
+             return (await folder.keys().next()).done; })()",
+            START,
+        )?;
+        ensure!(
+            page.evaluate("localStorage.getItem('ternary-core.fine-tuning-given-up')")? == "",
+            "turn {turn}: it would be offered again"
+        );
+    }
+    page.assert_clean()
+}
+
 /// On WebGPU too, and the page answers while it learns.
 #[test]
 fn a_gpu_learns_while_the_page_answers() -> Result<()> {

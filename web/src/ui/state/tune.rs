@@ -39,6 +39,8 @@ pub struct Tuner {
     pub changes: RwSignal<Vec<MatrixDiff>>,
     /// The step whose state the browser keeps.
     pub saved: RwSignal<Option<usize>>,
+    /// States that are kept from now on are of one that was given up, until the next has started.
+    stale: StoredValue<bool>,
     /// Step and steps of a fine-tuning that an earlier visit left.
     pub unfinished: RwSignal<Option<(usize, usize)>>,
 }
@@ -55,6 +57,7 @@ impl Tuner {
             samples: RwSignal::new(Vec::new()),
             changes: RwSignal::new(Vec::new()),
             saved: RwSignal::new(None),
+            stale: StoredValue::new(false),
             unfinished: RwSignal::new(None),
         }
     }
@@ -90,7 +93,7 @@ impl AppState {
         self.tuner.problem.set(None);
         // It takes its place.
         self.tuner.unfinished.set(None);
-        give_up(true);
+        self.give_up();
         self.tuner.phase.set(Phase::Running);
         let settings = self.tuner.settings.get_untracked();
         self.run_work(Asked::Tune, Work::Tune { settings });
@@ -137,13 +140,27 @@ impl AppState {
 
     /// Deletes what the browser keeps of it.
     fn forget_tune(self) {
-        give_up(true);
+        self.give_up();
         self.ask_task(Asked::Nothing, Task::ForgetTune);
+    }
+
+    /// Whatever the browser keeps is not to be offered.
+    fn give_up(self) {
+        self.tuner.stale.set_value(true);
+        if let Some(storage) = storage() {
+            // Without it a fine-tuning may be offered once too often.
+            storage.set_item(GIVEN_UP, "").ok();
+        }
     }
 
     /// The browser keeps the state after `step`.
     pub(super) fn tune_saved(self, step: usize) {
-        give_up(false);
+        if self.tuner.stale.get_value() {
+            return;
+        }
+        if let Some(storage) = storage() {
+            storage.remove_item(GIVEN_UP).ok();
+        }
         self.tuner.saved.set(Some(step));
     }
 
@@ -166,6 +183,8 @@ impl AppState {
         settings: TuneSettings,
         points: Vec<TunePoint>,
     ) {
+        // What was written of the one before was told of before.
+        self.tuner.stale.set_value(false);
         self.tuner.plan.set(Some(plan));
         self.tuner.settings.set(settings);
         self.tuner.points.set(points);
@@ -184,15 +203,5 @@ impl AppState {
         self.tuner.phase.set(phase);
         self.tuner.pausing.set(false);
         self.fail("The fine-tuning stopped", message);
-    }
-}
-
-fn give_up(given_up: bool) {
-    if let Some(storage) = storage() {
-        // Without it a fine-tuning may be offered once too often.
-        match given_up {
-            true => storage.set_item(GIVEN_UP, "").ok(),
-            false => storage.remove_item(GIVEN_UP).ok(),
-        };
     }
 }

@@ -56,6 +56,11 @@ pub fn Form() -> impl IntoView {
         settings.update(edit);
         state.plan_tune();
     };
+    // A fine-tuning that is over or another model leave the text and the settings, and no plan.
+    Effect::new(move |_| {
+        state.model.track();
+        state.plan_tune();
+    });
     let lora = move || settings.with(|settings| settings.lora.is_some());
     // A number field over one of the settings.
     let number = move |id: &'static str,
