@@ -121,9 +121,16 @@ impl Page {
         Ok(answer["result"]["value"].take())
     }
 
+    /// Runs a script that leaves the page. Not at once: the answer would be lost with the page.
+    pub fn leave(&self, script: &str) -> Result<()> {
+        self.evaluate(&format!("void setTimeout(() => {{ {script} }})"))?;
+        Ok(())
+    }
+
     /// Loads the page again; returns when the old document is gone.
     pub fn reload(&self) -> Result<()> {
-        self.evaluate("window.old = true; location.reload()")?;
+        self.evaluate("window.old = true")?;
+        self.leave("location.reload()")?;
         self.wait_for("!window.old", RELOADED)
     }
 

@@ -277,7 +277,7 @@ fn back_and_forward() -> Result<()> {
                     "{written:?}, expected {expected:?}"
                 );
             }
-            page.evaluate("history.forward()")?;
+            page.leave("history.forward()")?;
             page.wait_for("document.title == 'elsewhere'", START)?;
         }
     }
@@ -288,10 +288,10 @@ fn back_and_forward() -> Result<()> {
 fn leave_and_return(page: &Page, kept: bool) -> Result<bool> {
     let under_way = page.evaluate(&format!(
         "addEventListener('pageshow', event => {{ window.wasKept = event.persisted; }}, {{ once: true }}); \
-         (() => {{ const finished = Boolean({FINISHED}); location.href = 'elsewhere.html'; return !finished; }})()"
+         (() => {{ const finished = Boolean({FINISHED}); setTimeout(() => {{ location.href = 'elsewhere.html'; }}); return !finished; }})()"
     ))?;
     page.wait_for("document.title == 'elsewhere'", START)?;
-    page.evaluate("history.back()")?;
+    page.leave("history.back()")?;
     page.wait_for(
         &format!("document.title == 'Ternary-Core' && {LOADED}"),
         START,
