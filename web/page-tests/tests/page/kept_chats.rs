@@ -449,6 +449,7 @@ fn a_message_is_changed() -> Result<()> {
 #[test]
 fn what_is_done_last_is_kept() -> Result<()> {
     let page = open_tiny()?;
+    page.set_field("#temperature", "0")?;
     page.set_field("#max-tokens", "12")?;
     answered(&page, "Who is Max?")?;
     answered(&page, "Who is Lily?")?;
@@ -458,6 +459,8 @@ fn what_is_done_last_is_kept() -> Result<()> {
         page.wait_for(&format!("{LOADED} && {FINISHED} && {last}"), REPLY)
     };
     let before = page.text(LAST_REPLY)?;
+    // Another reply that is never the same one by chance: the beginning of it.
+    page.set_field("#max-tokens", "6")?;
     page.click(".regenerate")?;
     shows("!=", &before)?;
     let other = page.another(&format!("{}/app.webmanifest", stage()?.server.origin()))?;
