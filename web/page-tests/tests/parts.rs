@@ -2,5 +2,5 @@
 
 #[path = "../../src/ui/explorer/camera.rs"]
 mod camera;
-#[path = "../../src/ui/tuner/scale.rs"]
+#[path = "../../src/ui/scale.rs"]
 mod scale;

@@ -24,6 +24,7 @@ mod open_file;
 mod picked;
 mod reader;
 mod rendered;
+mod scale;
 mod segmented;
 mod settings_panel;
 mod slider;

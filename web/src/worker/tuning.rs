@@ -2,10 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 
-use futures_channel::oneshot;
-use js_sys::Uint8Array;
+use js_sys::{Promise, Uint8Array};
 use ternary_core::session::{Event, Session, Work, tune_progress};
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
 use super::cancel::Cancel;
 use super::source::BlobSource;
@@ -30,8 +30,8 @@ thread_local! {
     static NEXT: Cell<usize> = const { Cell::new(0) };
     /// A step and the state after it, to be written when the one before is: a newer one takes its place.
     static WAITING: RefCell<Option<(usize, Vec<u8>)>> = const { RefCell::new(None) };
-    /// Those who wait until nothing is written; none while nothing is.
-    static WRITING: RefCell<Option<Vec<oneshot::Sender<()>>>> = const { RefCell::new(None) };
+    /// Kept when nothing is written any more.
+    static WRITING: RefCell<Option<Promise>> = const { RefCell::new(None) };
 }
 
 /// Keeps the model a fine-tuning begins with. Where that fails the fine-tuning goes on, and a reload ends it.
@@ -72,28 +72,21 @@ fn keep(step: usize, state: Vec<u8>) {
     if WRITING.with_borrow(Option::is_some) {
         return;
     }
-    WRITING.set(Some(Vec::new()));
-    wasm_bindgen_futures::spawn_local(async {
+    // It does not begin before this has returned.
+    WRITING.set(Some(future_to_promise(async {
         while let Some((step, state)) = WAITING.take() {
             save(step, state).await;
         }
-        // Dropped senders are an answer, too.
         WRITING.set(None);
-    });
+        Ok(JsValue::UNDEFINED)
+    })));
 }
 
 /// Nothing is written any more when it returns.
 async fn stop_writing() {
     WAITING.set(None);
-    let told = WRITING.with_borrow_mut(|writing| {
-        writing.as_mut().map(|waiting| {
-            let (tell, told) = oneshot::channel();
-            waiting.push(tell);
-            told
-        })
-    });
-    if let Some(told) = told {
-        told.await.ok();
+    if let Some(writing) = WRITING.with_borrow(Option::clone) {
+        JsFuture::from(writing).await.ok();
     }
 }
 

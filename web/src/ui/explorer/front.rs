@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use ternary_core::search::Entry;
 
 use crate::ui::figures;
+use crate::ui::scale::range;
 use crate::ui::use_app;
 
 const WIDTH: f64 = 600.0;
@@ -27,14 +28,14 @@ pub fn Front() -> impl IntoView {
         let shown =
             |entry: &&Entry| entry.perplexity.is_finite() && entry.perplexity <= best * TALLEST;
         let all: Vec<_> = found.evaluations.iter().filter(shown).collect();
-        let range = |of: fn(&Entry) -> f64| {
-            let values = all.iter().map(|entry| of(entry));
-            let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-                (l.min(v), h.max(v))
-            });
+        let extent = |of: fn(&Entry) -> f64| {
+            let (low, high) = range(all.iter().map(|entry| of(entry)));
             (low, (high - low).max(1e-9))
         };
-        let (sizes, losses) = (range(|e| e.size_bytes as f64), range(|e| e.perplexity.ln()));
+        let (sizes, losses) = (
+            extent(|e| e.size_bytes as f64),
+            extent(|e| e.perplexity.ln()),
+        );
         let x = move |entry: &Entry| {
             MARGIN + (entry.size_bytes as f64 - sizes.0) / sizes.1 * (WIDTH - 2.0 * MARGIN)
         };

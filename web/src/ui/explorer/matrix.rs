@@ -12,6 +12,7 @@ use ternary_core::session::Weights;
 use super::mode_label;
 use super::viewer::Viewer;
 use crate::ui::figures;
+use crate::ui::scale::range;
 use crate::ui::state::Cell;
 use crate::ui::use_app;
 
@@ -144,11 +145,8 @@ fn Shares(weights: Arc<Weights>) -> impl IntoView {
 
 #[component]
 fn Histogram(title: &'static str, values: Vec<f32>) -> impl IntoView {
-    let (low, high) = values
-        .iter()
-        .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| {
-            (l.min(*v), h.max(*v))
-        });
+    let (low, high) = range(values.iter().copied().map(f64::from));
+    let (low, high) = (low as f32, high as f32);
     let width = ((high - low) / BINS as f32).max(f32::MIN_POSITIVE);
     let mut bins = [0usize; BINS];
     for value in &values {

@@ -6,7 +6,7 @@
 use leptos::prelude::*;
 use ternary_core::session::TunePoint;
 
-use super::scale::Scale;
+use crate::ui::scale::Scale;
 
 /// Of a picture before it is stretched.
 const SIDE: f64 = 1000.0;
@@ -26,9 +26,16 @@ pub fn Chart(points: RwSignal<Vec<TunePoint>>, steps: Signal<usize>) -> impl Int
         let losses: Vec<f64> = loss.iter().map(|(_, loss)| *loss).collect();
         let losses = serde_json::to_string(&losses).unwrap_or_default();
         let held_back = curve(|p| p.validation);
-        let speed = curve(|p| (p.step > 0).then_some(p.tokens_per_second));
-        let rate = curve(|p| (p.step > 0).then_some(p.learning_rate));
         let steps = steps.get();
+        let small = |name: &'static str, label, of| {
+            let curves = [curve(of), Curve::new()];
+            view! {
+                <figure class="chart">
+                    <figcaption class="hint">{name}</figcaption>
+                    {plot(label, curves, Some(0.0), steps)}
+                </figure>
+            }
+        };
         view! {
             <figure class="chart" id="tune-chart" data-losses=losses>
                 <figcaption class="hint">
@@ -37,14 +44,8 @@ pub fn Chart(points: RwSignal<Vec<TunePoint>>, steps: Signal<usize>) -> impl Int
                 {plot("Loss over the steps", [loss, held_back], None, steps)}
             </figure>
             <div class="small-charts">
-                <figure class="chart">
-                    <figcaption class="hint">"tokens/s"</figcaption>
-                    {plot("Tokens per second over the steps", [speed, Vec::new()], Some(0.0), steps)}
-                </figure>
-                <figure class="chart">
-                    <figcaption class="hint">"learning rate"</figcaption>
-                    {plot("Learning rate over the steps", [rate, Vec::new()], Some(0.0), steps)}
-                </figure>
+                {small("tokens/s", "Tokens per second over the steps", |p| (p.step > 0).then_some(p.tokens_per_second))}
+                {small("learning rate", "Learning rate over the steps", |p| (p.step > 0).then_some(p.learning_rate))}
             </div>
         }
     }

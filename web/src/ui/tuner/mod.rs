@@ -3,7 +3,6 @@
 mod chart;
 mod form;
 mod progress;
-mod scale;
 
 use leptos::prelude::*;
 

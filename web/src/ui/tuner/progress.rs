@@ -91,16 +91,18 @@ pub fn Progress() -> impl IntoView {
         (!all.is_empty()).then(|| {
             let count = |of: fn(&ternary_core::session::MatrixDiff) -> usize| all.iter().map(of).sum::<usize>();
             let (changed, weights) = (count(|c| c.changed.unwrap_or(0)), count(|c| c.weights));
-            let most = all.iter().map(share).fold(1e-9, f64::max);
-            let bars = all.iter().map(|change| {
-                let share = share(change);
-                let name = change.name.trim_start_matches("model.").trim_end_matches(".weight").to_owned();
+            let bars = (changed > 0).then(|| {
+                let most = all.iter().map(share).fold(0.0, f64::max);
+                let bars = all.iter().map(|change| {
+                    let share = share(change);
+                    let name = change.name.trim_start_matches("model.").trim_end_matches(".weight").to_owned();
+                    view! {
+                        <span class="flip" style:height=format!("{:.1}%", share * 100.0 / most) title=format!("{name}: {:.2} %", share * 100.0)></span>
+                    }
+                }).collect_view();
                 view! {
-                    <span class="flip" style:height=format!("{:.1}%", share * 100.0 / most) title=format!("{name}: {:.2} %", share * 100.0)></span>
+                    <div role="img" aria-label="Share of the weights of every matrix that turned, first layer first">{bars}</div>
                 }
-            }).collect_view();
-            let bars = (changed > 0).then(|| view! {
-                <div role="img" aria-label="Share of the weights of every matrix that turned, first layer first">{bars}</div>
             });
             view! {
                 <figure class="flips">

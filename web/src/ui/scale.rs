@@ -1,7 +1,7 @@
-//! The lines of a picture of values, at round numbers.
+//! The range of a picture's values, and its lines at round numbers.
 
 /// The lines are one of these apart, times a power of ten.
-const ROUND: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
+const ROUND: [f64; 7] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0];
 
 /// Lines from `first` to `last`, these many times `apart`.
 #[derive(Clone, Copy, Debug)]
@@ -15,9 +15,7 @@ impl Scale {
     /// What shows every value: from `bottom` to one line above, or from the least value to the greatest with about four lines
     /// between. None if there is no value.
     pub fn of(values: impl Iterator<Item = f64>, bottom: Option<f64>) -> Option<Self> {
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-            (l.min(v), h.max(v))
-        });
+        let (low, high) = range(values);
         if !(low.is_finite() && high.is_finite()) {
             return None;
         }
@@ -45,15 +43,19 @@ impl Scale {
     }
 }
 
+/// The least value and the greatest; of no values, infinity and its negative.
+pub fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    })
+}
+
 /// The next round number above.
 fn round(number: f64) -> f64 {
     let number = number.max(1e-12);
     let power = 10f64.powf(number.log10().floor());
-    let above = ROUND.iter().map(|round| round * power);
-    above.fold(10.0 * power, |least, round| match round < number {
-        true => least,
-        false => least.min(round),
-    })
+    let mut all = ROUND.iter().map(|round| round * power);
+    all.find(|round| *round >= number).unwrap_or(10.0 * power)
 }
 
 /// A value that is some of these steps from zero: "0.25", "800", "5e-4".
