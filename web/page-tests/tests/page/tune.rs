@@ -59,6 +59,12 @@ fn prepare(page: &Page, text: &str, fields: &[(&str, &str)]) -> Result<()> {
     page.wait_for("document.querySelector('#tune-plan')", START)
 }
 
+/// The same with a text that is learnt in no time, so many steps and sequences a step.
+fn prepare_steps(page: &Page, steps: &str, batch: &str) -> Result<()> {
+    let fields = [("#tune-steps", steps), ("#tune-batch", batch)];
+    prepare(page, &text(120), &fields)
+}
+
 fn start(page: &Page) -> Result<()> {
     page.wait_for("!document.querySelector('#tune-start').disabled", START)?;
     page.click("#tune-start")
@@ -204,11 +210,7 @@ fn what_is_learnt_is_kept() -> Result<()> {
 #[test]
 fn a_reload_interrupts_and_ends_nothing() -> Result<()> {
     let page = open_tiny()?;
-    prepare(
-        &page,
-        &text(120),
-        &[("#tune-steps", "60"), ("#tune-batch", "2")],
-    )?;
+    prepare_steps(&page, "60", "2")?;
     start(&page)?;
     page.wait_for(
         "document.querySelectorAll('#tune-chart .dot').length > 2",
@@ -259,11 +261,7 @@ fn a_reload_interrupts_and_ends_nothing() -> Result<()> {
 #[test]
 fn what_is_discarded_is_gone() -> Result<()> {
     let page = open_tiny()?;
-    prepare(
-        &page,
-        &text(120),
-        &[("#tune-steps", "3"), ("#tune-batch", "1")],
-    )?;
+    prepare_steps(&page, "3", "1")?;
     for turn in 0..4 {
         start(&page)?;
         page.evaluate(
@@ -286,15 +284,62 @@ fn what_is_discarded_is_gone() -> Result<()> {
     page.assert_clean()
 }
 
+/// The weights told of as turned are those that the saved file has otherwise.
+#[test]
+fn what_turns_is_told() -> Result<()> {
+    let page = open_tiny()?;
+    page.click("input[name=mode][value=tune]")?;
+    page.set_field("#tune-rate", "0.05")?;
+    prepare_steps(&page, "12", "2")?;
+    start(&page)?;
+    page.wait_for(DONE, LEARNT)?;
+    let told = page.text(".flips figcaption")?;
+    ensure!(!told.starts_with("0 of "), "{told}");
+    // A matrix's name and share, in per cent.
+    let told = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('.flip')].map(e => e.title.replace(' %', '').split(': ')))",
+    )?;
+    for (width, device) in [(1280, "desktop"), (390, "phone")] {
+        page.emulate(width, 844, "light")?;
+        page.evaluate("document.querySelector('.flips').scrollIntoView({ block: 'center' })")?;
+        picture(&page, &format!("tune-flips-{device}"))?;
+    }
+    page.emulate(1280, 800, "light")?;
+    let (_, bytes) = saved(&page, "#tune-save")?;
+    let file = root().join("target/page-tests/turned.1bit");
+    fs::write(&file, bytes)?;
+    // The model that it began with is the one that is explored.
+    page.click("input[name=mode][value=map]")?;
+    page.wait_for("document.querySelector('[data-for=compare]')", START)?;
+    page.choose_file("[data-for=compare]", &file)?;
+    page.wait_for("document.querySelector('#compared')", START)?;
+    let found = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('.cell')].map(e => \
+         [e.dataset.parameter.replace('model.', '').replace('.weight', ''), e.querySelector('.changed')?.style.height]))",
+    )?;
+    let told = told.as_object().context("no bars")?;
+    ensure!(told.len() == 4 * 7, "{told:?}");
+    for (name, told) in told {
+        let share = |value: &serde_json::Value| {
+            let text = value.as_str().map(|text| text.trim_end_matches('%'));
+            text.and_then(|text| text.parse::<f64>().ok())
+        };
+        let (told, found) = (share(told), share(&found[name]));
+        // Rounded to hundredths, and to tenths.
+        ensure!(
+            told.zip(found)
+                .is_some_and(|(told, found)| (told - found).abs() < 0.06),
+            "{name}: {told:?} and {found:?}"
+        );
+    }
+    page.assert_clean()
+}
+
 /// On WebGPU too, and the page answers while it learns.
 #[test]
 fn a_gpu_learns_while_the_page_answers() -> Result<()> {
     let page = open("?model=tiny.1bit&device=gpu")?;
-    prepare(
-        &page,
-        &text(120),
-        &[("#tune-steps", "6"), ("#tune-batch", "1")],
-    )?;
+    prepare_steps(&page, "6", "1")?;
     start(&page)?;
     page.wait_for("document.querySelector('#tune-loss')", LEARNT)?;
     let slowest = page.evaluate(
