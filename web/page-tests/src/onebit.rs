@@ -41,26 +41,34 @@ pub fn changed_model(name: &str, changes: Value) -> Result<PathBuf> {
 
 /// What `onebit generate` writes after `prompt`, greedily, on the CPU.
 pub fn greedy(model: &Path, prompt: &str, tokens: usize) -> Result<String> {
-    written(
-        Onebit::new("generate")?.with("--model", model),
-        prompt,
-        tokens,
-    )
+    written(generate(model)?, prompt, &greedily(&tokens.to_string()))
 }
 
 /// The same with an adapter beside the model.
 pub fn greedy_with(model: &Path, adapter: &Path, prompt: &str, tokens: usize) -> Result<String> {
-    let command = Onebit::new("generate")?
-        .with("--model", model)
-        .with("--adapter", adapter);
-    written(command, prompt, tokens)
+    let command = generate(model)?.with("--adapter", adapter);
+    written(command, prompt, &greedily(&tokens.to_string()))
 }
 
-fn written(command: Onebit, prompt: &str, tokens: usize) -> Result<String> {
+/// The same with these settings.
+pub fn sampled(model: &Path, prompt: &str, settings: &[(&str, &str)]) -> Result<String> {
+    written(generate(model)?, prompt, settings)
+}
+
+fn generate(model: &Path) -> Result<Onebit> {
+    Ok(Onebit::new("generate")?.with("--model", model))
+}
+
+fn greedily(tokens: &str) -> [(&str, &str); 2] {
+    [("max-tokens", tokens), ("temperature", "0")]
+}
+
+fn written(mut command: Onebit, prompt: &str, settings: &[(&str, &str)]) -> Result<String> {
+    for (name, value) in settings {
+        command = command.with(&format!("--{name}"), value);
+    }
     let output = command
         .with("--prompt", prompt)
-        .with("--max-tokens", tokens.to_string())
-        .with("--temperature", "0")
         .with("--device", "cpu")
         .flag("--json")
         .run()?;

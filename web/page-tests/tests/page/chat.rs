@@ -4,8 +4,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::Page;
+use page_tests::{Page, onebit};
 
+use crate::kept_chats::answered;
 use crate::{FINISHED, LAST_REPLY, REPLY, START, ask, continue_greedily, open, open_tiny};
 
 /// A keystroke must be seen within this time, whatever the engine does.
@@ -122,6 +123,78 @@ fn settings_are_kept() -> Result<()> {
         "document.querySelector('#temperature')?.value == '0.25' && document.querySelector('#system-prompt').value == 'Be brief.'",
         START,
     )?;
+    page.assert_clean()
+}
+
+/// Each does what its flag does natively, and something.
+#[test]
+fn settings_do_what_they_do_natively() -> Result<()> {
+    let page = open_tiny()?;
+    let prompt = "Once upon a time";
+    page.click("input[name=mode][value=text]")?;
+    let usual = [
+        ("temperature", "1.5"),
+        ("top-p", "1"),
+        ("top-k", "256"),
+        ("repetition-penalty", "1"),
+        ("max-tokens", "24"),
+        ("seed", "7"),
+    ];
+    let changes = [
+        ("temperature", "0.5"),
+        ("top-p", "0.5"),
+        ("top-k", "2"),
+        ("repetition-penalty", "2"),
+        ("max-tokens", "6"),
+        ("seed", "8"),
+        ("stop", "e"),
+    ];
+    let reply = |settings: &[(&str, &str)]| -> Result<String> {
+        for (name, value) in settings {
+            let field = if *name == "stop" {
+                "stop-strings"
+            } else {
+                name
+            };
+            page.set_field(&format!("#{field}"), value)?;
+        }
+        answered(&page, prompt)?;
+        let reply = page.evaluate(&format!(
+            "document.querySelector('{LAST_REPLY}').textContent"
+        ))?;
+        let reply = reply.as_str().context("no reply")?;
+        let native = onebit::sampled(onebit::tiny_model()?, prompt, settings)?;
+        ensure!(
+            reply == native,
+            "{settings:?}: {reply:?}, natively {native:?}"
+        );
+        Ok(native)
+    };
+    let unchanged = reply(&usual)?;
+    for change in changes {
+        let mut settings = usual.to_vec();
+        settings.retain(|(name, _)| *name != change.0);
+        settings.push(change);
+        ensure!(reply(&settings)? != unchanged, "{change:?} changes nothing");
+    }
+    page.assert_clean()
+}
+
+/// The system prompt is the first thing the model reads, in its template.
+#[test]
+fn a_system_prompt_is_read() -> Result<()> {
+    let page = open_tiny()?;
+    page.set_field("#temperature", "0")?;
+    page.set_field("#repetition-penalty", "1")?;
+    page.set_field("#max-tokens", "24")?;
+    page.set_field("#system-prompt", "The bear is old.")?;
+    answered(&page, "Who is Max?")?;
+    let reply = page.text(LAST_REPLY)?;
+    let asked = "<|user|>Who is Max?<|end|><|assistant|>";
+    let native = |prompt: &str| onebit::greedy(onebit::tiny_model()?, prompt, 24);
+    let with = native(&format!("<|system|>The bear is old.<|end|>{asked}"))?;
+    ensure!(reply.trim() == with.trim(), "{reply:?}, natively {with:?}");
+    ensure!(native(asked)? != with);
     page.assert_clean()
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use page_tests::{Page, onebit, root, stage};
 
 use crate::explorer::saved;
+use crate::kept_chats::answered;
 use crate::look::{picture, sound_layout};
 use crate::{FINISHED, LOADED, REPLY, START, ask, continue_greedily, open, open_tiny};
 
@@ -204,6 +205,68 @@ fn what_is_learnt_is_kept() -> Result<()> {
         page.assert_clean()?;
     }
     Ok(())
+}
+
+/// Learnt from a file, with the rank and the matrices that were chosen; paused and kept as it is.
+#[test]
+fn an_adapter_is_what_was_asked_for() -> Result<()> {
+    let page = open_tiny()?;
+    page.click("input[name=mode][value=tune]")?;
+    page.click("input[name=tune-kind][value=lora]")?;
+    for (selector, value) in [
+        ("#tune-steps", "400"),
+        ("#tune-batch", "1"),
+        ("#tune-rank", "3"),
+    ] {
+        page.set_field(selector, value)?;
+    }
+    for other in ["k", "v", "o", "gate", "up"] {
+        page.click(&format!("input[name=tune-target][value={other}]"))?;
+    }
+    let file = temporary("lines.txt", &text(120))?;
+    page.choose_file("[data-for=tune-file]", &file)?;
+    start(&page)?;
+    page.wait_for("document.querySelector('#tune-loss')", LEARNT)?;
+    page.click("#tune-pause")?;
+    page.wait_for("document.querySelector('[data-phase=Paused]')", LEARNT)?;
+    let title = page.text("#tune-title")?;
+    ensure!(title.ends_with(" of 400"), "{title}");
+
+    let (_, bytes) = saved(&page, "#tune-save-adapter")?;
+    let adapter = root().join("target/page-tests/asked.safetensors");
+    fs::write(&adapter, &bytes)?;
+    let (length, rest) = bytes.split_first_chunk().context("no header")?;
+    let header = rest.get(..u64::from_le_bytes(*length) as usize);
+    let header: serde_json::Value = serde_json::from_slice(header.context("a short header")?)?;
+    let mut tensors = header.as_object().context("no tensors")?.clone();
+    tensors.remove("__metadata__");
+    // A and B of two matrices in each of four layers.
+    ensure!(tensors.len() == 4 * 2 * 2, "{tensors:?}");
+    for (name, tensor) in tensors {
+        ensure!(
+            ["q_proj", "down_proj"]
+                .iter()
+                .any(|kind| name.contains(kind)),
+            "{name}"
+        );
+        let narrow = if name.contains("lora_A") { 0 } else { 1 };
+        ensure!(tensor["shape"][narrow] == 3, "{name}: {tensor}");
+    }
+
+    page.click("#tune-keep")?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelector('#prompt')"),
+        START,
+    )?;
+    continue_greedily(&page, 24)?;
+    answered(&page, "001 | cat |")?;
+    let reply = page.text(crate::LAST_REPLY)?;
+    let native = onebit::greedy_with(onebit::tiny_model()?, &adapter, "001 | cat |", 24)?;
+    ensure!(
+        native.trim_end().ends_with(reply.trim()) && !reply.trim().is_empty(),
+        "{reply:?} and {native:?}"
+    );
+    page.assert_clean()
 }
 
 /// Paused, reloaded, taken up, ended.
