@@ -16,6 +16,13 @@ use crate::progress;
 const BAR: &str = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
 
 pub fn run(a: &Tokenize) -> Result<()> {
+    // Their folders are made, unlike those of other commands: the first command of a project has none yet.
+    for output in a.output.iter().chain(a.train_vocab.map(|_| &a.tokenizer)) {
+        if let Some(folder) = output.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+    }
     if let Some(output) = &a.output {
         output::check(output, &[&a.tokenizer, &a.data_dir])?;
     }

@@ -129,6 +129,9 @@ pub(super) fn parse(value: &str) -> Result<Found, String> {
     })
 }
 
+const EXPECTED: &str =
+    "expected an object with a \"text\" field, or with \"messages\" (role and content)";
+
 type Read = Result<Option<Document>, String>;
 
 fn read_fields(value: &str) -> serde_json::Result<Read> {
@@ -136,6 +139,11 @@ fn read_fields(value: &str) -> serde_json::Result<Read> {
         Some(b'"') => return Ok(Ok(Some(Document::Text(serde_json::from_str(value)?)))),
         Some(b'n') if value == "null" => return Ok(Ok(None)),
         _ => {}
+    }
+    if !value.starts_with('{') {
+        // What is no JSON at all is told of as such.
+        serde_json::from_str::<serde::de::IgnoredAny>(value)?;
+        return Ok(Err(EXPECTED.to_owned()));
     }
     let fields: Fields = serde_json::from_str(value)?;
     let chat = |turns: Vec<Turn>| {
@@ -162,10 +170,7 @@ fn read_fields(value: &str) -> serde_json::Result<Read> {
             Message::new("user", prompt.into_text()),
             Message::new("assistant", reply.into_text()),
         ]))),
-        _ => Err(
-            "expected an object with a \"text\" field, or with \"messages\" (role and content)"
-                .to_owned(),
-        ),
+        _ => Err(EXPECTED.to_owned()),
     })
 }
 

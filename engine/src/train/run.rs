@@ -151,13 +151,6 @@ pub async fn run(
     options: &RunOptions,
     observe: Observer<'_>,
 ) -> Result<RunSummary> {
-    let dir = &options.output_dir;
-    std::fs::create_dir_all(dir).at("create", dir)?;
-    let taken = format!(
-        "another training is writing to {}; wait for it to end, or choose another --output-dir",
-        dir.display()
-    );
-    let _lock = Lock::take(&dir.join(".lock"), &taken)?;
     let result = steps(trainer, data, validation, options, observe).await;
     result.map_err(|e| {
         let what = match &e {
@@ -188,6 +181,15 @@ async fn steps(
     observe: Observer<'_>,
 ) -> Result<RunSummary> {
     let dir = &options.output_dir;
+    let lock = || {
+        let taken = format!(
+            "another training is writing to {}; wait for it to end, or choose another --output-dir",
+            dir.display()
+        );
+        Lock::take(&dir.join(".lock"), &taken)
+    };
+    // A run that is refused leaves nothing behind: a new folder is made once it is certain.
+    let mut held = dir.is_dir().then(lock).transpose()?;
     let (vocab, seq) = (trainer.config.vocab_size, trainer.seq);
     let validation = validation
         .map(|d| Batches::new(d, seq, 0, vocab))
@@ -254,6 +256,10 @@ async fn steps(
         ));
     }
     let mut batches = source(data, trainer, place)?;
+    if held.is_none() {
+        std::fs::create_dir_all(dir).at("create", dir)?;
+        held = Some(lock()?);
+    }
     let mut metrics = JsonLines::open(dir.join("metrics.jsonl"), resumed)?;
     let train = trainer.train.clone();
     let statistics = match train.stats_every {
@@ -424,6 +430,7 @@ async fn steps(
             break;
         }
     }
+    drop(held);
     let checkpoint = match saved {
         Some(path) => path,
         None => checkpoint::resolve(dir)?,

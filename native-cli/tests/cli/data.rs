@@ -168,7 +168,7 @@ fn jsonl_and_folders_of_folders_are_tokenized() {
         d,
         "tokenize --data-dir texts --tokenizer tok.json --output no.tokens",
     )
-    .fails(&["bad.jsonl", "byte 21", "\"text\" field"]);
+    .fails(&["bad.jsonl", "line 2", "\"text\" field"]);
     assert!(!d.join("no.tokens").exists() && !d.join("no.tokens.part").exists());
 }
 

@@ -27,6 +27,9 @@ impl TokenWriter {
     /// Begin a file for ids below `vocab_size`; `seq_len` and `tokenizer` (CRC-32 of the tokenizer.json) go into its header.
     /// Missing folders are made.
     pub fn create(path: &Path, vocab_size: u32, seq_len: u32, tokenizer: u32) -> Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).at("create the folder", folder)?;
+        }
         let (draft, mut file) = Draft::beside(path)?;
         file.write_all(&[0; HEADER_BYTES]).at("write", path)?;
         Ok(TokenWriter {

@@ -17,13 +17,8 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A new, empty file beside `target`, whose folder is made if it is not there.
+    /// A new, empty file beside `target`.
     pub fn beside(target: &Path) -> Result<(Draft, File)> {
-        let folder = match target.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        std::fs::create_dir_all(folder).at("create the folder", folder)?;
         let mut number = 0;
         loop {
             let mut name = std::ffi::OsString::from(".");
@@ -39,7 +34,7 @@ impl Draft {
             match File::create_new(&path) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists && number < 1000 => number += 1,
                 created => {
-                    let file = created.at("write", &path)?;
+                    let file = created.at("write", target)?;
                     let draft = Draft {
                         path,
                         target: target.to_owned(),
@@ -76,7 +71,9 @@ impl Drop for Draft {
 /// The right to write; given back when it is dropped or the program ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: Option<File>,
+    /// None where the file system knows no locks.
+    file: Option<File>,
+    path: PathBuf,
 }
 
 impl Lock {
@@ -85,17 +82,34 @@ impl Lock {
     /// # Errors
     /// Another program that has it.
     pub fn take(path: &Path, whose: &str) -> Result<Lock> {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .at("write", path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: Some(file) }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(Error::Request(whose.to_owned())),
-            // Not every file system knows locks.
-            Err(std::fs::TryLockError::Error(_)) => Ok(Lock { _file: None }),
+        loop {
+            let file = File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .at("write", path)?;
+            let file = match file.try_lock() {
+                // Its owner before may have deleted it between the two calls.
+                Ok(()) if !path.exists() => continue,
+                Ok(()) => Some(file),
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    return Err(Error::Request(whose.to_owned()));
+                }
+                Err(std::fs::TryLockError::Error(_)) => None,
+            };
+            return Ok(Lock {
+                file,
+                path: path.to_owned(),
+            });
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A file that stays behind locks nothing.
+        let _ = std::fs::remove_file(&self.path);
+        self.file = None;
     }
 }
 
@@ -106,7 +120,7 @@ mod tests {
     #[test]
     fn two_writers_of_one_file_leave_one_of_both_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("new/model.1bit");
+        let target = dir.path().join("model.1bit");
         let (first, _) = Draft::beside(&target).unwrap();
         let (second, _) = Draft::beside(&target).unwrap();
         assert_ne!(first.path(), second.path());
@@ -115,10 +129,7 @@ mod tests {
         first.finish().unwrap();
         drop(second);
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "first");
-        assert_eq!(
-            std::fs::read_dir(dir.path().join("new")).unwrap().count(),
-            1
-        );
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
