@@ -1,12 +1,12 @@
 //! Tokenizers: any Hugging Face `tokenizer.json`; training a byte-level BPE; streaming text out of tokens; chat templates.
 
 mod bytes;
-mod python;
+mod checked;
 mod stream;
 mod template;
 
 pub use stream::TextStream;
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, Part};
 
 use std::collections::HashMap;
 
@@ -68,12 +68,45 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// From the contents of a `tokenizer.json`.
+    /// From the contents of a `tokenizer.json`. Truncation and padding saved in it are not obeyed.
+    ///
+    /// # Errors
+    /// What is no tokenizer.json, or one that cannot be used safely.
     pub fn from_json(json: &str) -> Result<Self> {
-        let inner: HfTokenizer = json
-            .parse()
-            .map_err(|e| Error::Tokenizer(format!("not a tokenizer.json: {e}")))?;
-        Ok(Self::new(inner))
+        static TOLD: std::sync::Once = std::sync::Once::new();
+        let checked = checked::check(json)?;
+        if !checked.dropped.is_empty() {
+            TOLD.call_once(|| {
+                let what = checked.dropped.join(" and ");
+                log::warn!(
+                    "tokenizer.json asks for {what}, which is not done: texts are encoded whole"
+                );
+            });
+        }
+        let inner =
+            checked::guarded(|| checked.json.parse::<HfTokenizer>()).map_err(|e| match e {
+                Error::Tokenizer(e) => Error::Tokenizer(format!("not a tokenizer.json: {e}")),
+                other => other,
+            })?;
+        checked::guarded(|| Ok(Self::new(inner)))
+    }
+
+    /// A `tokenizer.json` without what is not obeyed, and what that was.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub fn cleaned(json: &str) -> Result<(String, Vec<&'static str>)> {
+        let checked = checked::check(json)?;
+        Ok((checked.json, checked.dropped))
+    }
+
+    /// A `tokenizer.json` without the tokens for which a model of `rows` rows has none, and their texts: they are letters then.
+    /// Nothing where it has none of them.
+    ///
+    /// # Errors
+    /// What is no JSON.
+    pub fn within(json: &str, rows: usize) -> Result<Option<(String, Vec<String>)>> {
+        checked::within(json, rows)
     }
 
     fn new(inner: HfTokenizer) -> Self {
@@ -171,25 +204,19 @@ impl Tokenizer {
     }
 
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        self.inner
-            .encode(text, false)
-            .map(|e| e.get_ids().to_vec())
-            .map_err(|e| Error::Tokenizer(e.to_string()))
+        let encoding = checked::guarded(|| self.inner.encode(text, false))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// As [`encode`](Self::encode), with the tokens that the tokenizer puts around a text: one for its beginning, say.
     pub fn encode_document(&self, text: &str) -> Result<Vec<u32>> {
-        self.inner
-            .encode(text, true)
-            .map(|e| e.get_ids().to_vec())
-            .map_err(|e| Error::Tokenizer(e.to_string()))
+        let encoding = checked::guarded(|| self.inner.encode(text, true))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// Text of `ids`, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner
-            .decode(ids, true)
-            .map_err(|e| Error::Tokenizer(e.to_string()))
+        checked::guarded(|| self.inner.decode(ids, true))
     }
 
     pub fn id(&self, token: &str) -> Option<u32> {
