@@ -166,7 +166,7 @@ pub fn all(config: &ModelConfig) -> Vec<Param> {
             params.push(norm(name("self_attn.k_norm"), config.head_dim()));
         }
         if config.use_sub_norm {
-            params.push(norm(name("self_attn.attn_sub_norm"), config.hidden_size));
+            params.push(norm(name("self_attn.attn_sub_norm"), config.q_dim()));
             params.push(norm(name("mlp.ffn_sub_norm"), config.intermediate_size));
         }
         for kind in config.matrices() {

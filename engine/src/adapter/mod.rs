@@ -148,6 +148,11 @@ fn config_checksum(config: &ModelConfig) -> u32 {
     ])];
     // Only where it is set: adapters of other models keep their checksum.
     computed.extend(config.rope_scaling.as_ref().map(|s| serde_json::json!(s)));
+    computed.extend(
+        config
+            .head_dim
+            .map(|d| serde_json::json!({ "head_dim": d })),
+    );
     let text: String = computed.iter().map(serde_json::Value::to_string).collect();
     crc32fast::hash(text.as_bytes())
 }

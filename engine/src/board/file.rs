@@ -228,7 +228,7 @@ impl<'a> Tensors<'a> {
             },
             attention_sub_norm: c
                 .use_sub_norm
-                .then(|| norm("self_attn.attn_sub_norm", hidden))
+                .then(|| norm("self_attn.attn_sub_norm", c.q_dim()))
                 .transpose()?,
             o: matrix(MatrixKind::O)?,
             mlp_norm: norm("post_attention_layernorm", hidden)?,

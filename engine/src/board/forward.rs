@@ -176,7 +176,7 @@ impl State {
         let kv = (c.num_layers * c.kv_dim())
             .checked_mul(context)
             .ok_or(BoardError::Memory { bytes: usize::MAX })?;
-        let widest = c.hidden_size.max(c.intermediate_size);
+        let widest = c.hidden_size.max(c.intermediate_size).max(c.q_dim());
         let map = c.bit_map();
         let single = |mode| mode == QuantMode::F32;
         let expands = c.activation_bits.is_none()
@@ -200,10 +200,10 @@ impl State {
                 int8: c.activation_bits.is_some(),
                 line: zeros(if expands { widest } else { 0 })?,
             },
-            q: zeros(c.hidden_size)?,
+            q: zeros(c.q_dim())?,
             k: zeros(c.kv_dim())?,
             v: zeros(c.kv_dim())?,
-            branch: zeros(c.hidden_size)?,
+            branch: zeros(c.hidden_size.max(c.q_dim()))?,
             gate: zeros(c.intermediate_size)?,
             up: zeros(if c.use_swiglu { c.intermediate_size } else { 0 })?,
             scores: zeros(context)?,
@@ -342,8 +342,9 @@ impl State {
             }
         }
         let norm = layer.attention_sub_norm.as_ref().map(|n| (n, eps));
-        self.input.prepare(&self.branch, norm);
-        self.input.multiply(&layer.o, &mut self.branch);
+        self.input.prepare(&self.branch[..c.q_dim()], norm);
+        let out = &mut self.branch[..c.hidden_size];
+        self.input.multiply(&layer.o, out);
     }
 
     fn mlp(&mut self, c: &ModelConfig, layer: &Layer) {
@@ -363,7 +364,8 @@ impl State {
         }
         let norm = layer.mlp_sub_norm.as_ref().map(|n| (n, eps));
         self.input.prepare(&self.gate, norm);
-        self.input.multiply(&layer.down, &mut self.branch);
+        let out = &mut self.branch[..c.hidden_size];
+        self.input.multiply(&layer.down, out);
     }
 }
 

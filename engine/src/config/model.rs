@@ -67,6 +67,8 @@ pub struct ModelConfig {
     pub num_heads: usize,
     /// Key/value heads (grouped-query attention); `num_heads` when unset.
     pub num_kv_heads: Option<usize>,
+    /// Width of a head; `hidden_size / num_heads` when unset.
+    pub head_dim: Option<usize>,
     pub num_layers: usize,
     pub intermediate_size: usize,
     pub max_seq_len: usize,
@@ -125,6 +127,7 @@ impl Default for ModelConfig {
             hidden_size: 512,
             num_heads: 8,
             num_kv_heads: None,
+            head_dim: None,
             num_layers: 6,
             intermediate_size: 2048,
             max_seq_len: 512,
@@ -164,7 +167,12 @@ impl ModelConfig {
     }
 
     pub fn head_dim(&self) -> usize {
-        self.hidden_size / self.num_heads
+        self.head_dim.unwrap_or(self.hidden_size / self.num_heads)
+    }
+
+    /// Width of all query heads together: the attention's, inside.
+    pub fn q_dim(&self) -> usize {
+        self.num_heads * self.head_dim()
     }
 
     pub fn kv_dim(&self) -> usize {
@@ -228,7 +236,8 @@ impl ModelConfig {
     pub fn matrix_shape(&self, kind: MatrixKind) -> (usize, usize) {
         let (d, f) = (self.hidden_size, self.intermediate_size);
         match kind {
-            MatrixKind::Q | MatrixKind::O => (d, d),
+            MatrixKind::Q => (self.q_dim(), d),
+            MatrixKind::O => (d, self.q_dim()),
             MatrixKind::K | MatrixKind::V => (self.kv_dim(), d),
             MatrixKind::Gate | MatrixKind::Up => (f, d),
             MatrixKind::Down => (d, f),
@@ -256,7 +265,7 @@ impl ModelConfig {
             norms += 2 * wide(self.head_dim());
         }
         if self.use_sub_norm {
-            norms += d + wide(self.intermediate_size);
+            norms += wide(self.q_dim()) + wide(self.intermediate_size);
         }
         let ends = if self.tie_word_embeddings { 1 } else { 2 };
         let positions = if self.use_rope { 0 } else { self.max_seq_len };
@@ -292,9 +301,17 @@ impl ModelConfig {
                 ));
             }
         }
-        if !self.hidden_size.is_multiple_of(self.num_heads) {
+        if let Some(width) = self.head_dim {
+            let most = MAX_WIDTH / self.num_heads;
+            if width == 0 || width > most {
+                return fail(format!(
+                    "head_dim is {width}; with num_heads {} it must be between 1 and {most}",
+                    self.num_heads
+                ));
+            }
+        } else if !self.hidden_size.is_multiple_of(self.num_heads) {
             return fail(format!(
-                "hidden_size {} is not divisible by num_heads {}",
+                "hidden_size {} is not divisible by num_heads {}; give head_dim if the heads have another width",
                 self.hidden_size, self.num_heads
             ));
         }
@@ -317,7 +334,7 @@ impl ModelConfig {
         }
         if self.use_rope && !self.head_dim().is_multiple_of(2) {
             return fail(format!(
-                "use_rope needs an even head dimension; hidden_size {} / num_heads {} = {}",
+                "use_rope needs an even head dimension; head_dim, or hidden_size {} / num_heads {}, is {}",
                 self.hidden_size,
                 self.num_heads,
                 self.head_dim()

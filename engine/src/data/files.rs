@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::text::{HEAD, Start, ending};
 use crate::error::{Error, IoContext, Result};
-use crate::kind::Kind;
+use crate::format::FileKind;
 
 /// Endings of text files. A `.json` file in a folder is one only if it holds an array: others are configurations.
 const TEXTS: [&str; 6] = ["txt", "md", "text", "jsonl", "ndjson", "json"];
@@ -66,7 +66,7 @@ impl TextFile {
     }
 
     fn is_tokens(&self) -> Result<bool> {
-        Ok(Kind::of(&self.head()?) == Some(Kind::Tokens))
+        Ok(FileKind::of(&self.head()?) == FileKind::Tokens)
     }
 }
 

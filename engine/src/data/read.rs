@@ -99,7 +99,7 @@ impl Encoder {
                 "a conversation (\"messages\") needs a chat template: give one with --chat-template, or texts with a \"text\" field".into(),
             )
         })?;
-        template.render_parts(messages, false)
+        template.conversation(messages)
     }
 
     /// The text of a document, written out by the template if it is a conversation.

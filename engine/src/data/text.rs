@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 
 use super::documents::{self, Document, Found};
 use crate::error::{Error, Result};
-use crate::kind::Kind;
+use crate::format::FileKind;
 
 /// Bytes read at once.
 const CHUNK: usize = 1 << 16;
@@ -14,6 +14,8 @@ const CHUNK: usize = 1 << 16;
 const LONGEST_VALUE: usize = 1 << 28;
 /// Bytes that are looked at to tell an encoding and a shape.
 pub(super) const HEAD: usize = 4096;
+/// A text no longer than this that begins like a hub's error is one.
+const SHORT: usize = 200;
 
 /// How characters are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,21 +170,24 @@ impl Start {
     pub fn of(name: &str, head: &[u8], named: bool) -> Result<Self> {
         let (encoding, mark) = Encoding::of(head);
         // A marked encoding is one, whatever its bytes remind of.
-        let kind = Kind::of(head).filter(|_| encoding == Encoding::Utf8);
-        if let Some(kind) = kind {
-            // A page saved as .txt may be meant; so may a tokenizer's JSON, which Values refuses in its own words.
-            let meant = match kind {
-                Kind::Html => named && ending(name) != "json" && ending(name) != "jsonl",
-                Kind::Tokenizer => ending(name) == "txt",
-                _ => false,
-            };
-            if !meant {
-                return Err(Error::Data(format!(
-                    "{name} is {}, not a text: {}",
-                    kind.name(),
-                    kind.advice().replace("FILE", name)
-                )));
-            }
+        let kind = match encoding {
+            Encoding::Utf8 => FileKind::of(&head[mark..]),
+            _ => FileKind::Other,
+        };
+        let ending = ending(name);
+        let text = match kind {
+            FileKind::Empty => true,
+            // A page saved as a text may be meant.
+            FileKind::Html => named && ending != "json" && ending != "jsonl",
+            // A text may tell of such answers; a short one is one.
+            FileKind::ErrorText => head.len() > SHORT,
+            _ => false,
+        };
+        if let (false, Some(what)) = (text, kind.described()) {
+            return Err(Error::Data(format!(
+                "{name} is no text but {}",
+                what.replace("FILE", name)
+            )));
         }
         if encoding == Encoding::Utf8
             && let Some(order) = unmarked_utf16(head)
@@ -205,7 +210,7 @@ impl Start {
                 })
             )
         };
-        let shape = match ending(name).as_str() {
+        let shape = match ending.as_str() {
             "jsonl" | "ndjson" if text.starts_with('[') => Shape::Values,
             "jsonl" | "ndjson" => Shape::Lines,
             "json" => Shape::Values,
@@ -658,7 +663,7 @@ mod tests {
             for bytes in [utf16(&text, big), utf32(&text, big), marked] {
                 let found = text_of("a.txt", &bytes);
                 // What begins like another kind of file is refused.
-                if found.is_ok() || Kind::of(text.as_bytes()).is_none() {
+                if found.is_ok() || FileKind::of(text.as_bytes()).described().is_none() {
                     prop_assert_eq!(found.unwrap(), text.as_str());
                 }
             }
@@ -696,7 +701,7 @@ mod tests {
         let e = text_of("x.txt", b"\x1f\x8b\x08\0\0")
             .unwrap_err()
             .to_string();
-        assert!(e.contains("gzip") && e.contains("zcat"), "{e}");
+        assert!(e.contains("gzip") && e.contains("zcat x.txt"), "{e}");
     }
 
     #[test]

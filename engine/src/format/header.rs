@@ -61,13 +61,8 @@ impl Header {
     /// From the first [`HEADER_BYTES`] of a file of `file` bytes, or as many as it has.
     pub fn parse(first: &[u8], file: u64) -> Result<Self, FormatError> {
         if first.len() < 8 || first[..8] != MAGIC {
-            let found: Vec<String> = first.iter().take(8).map(|b| format!("{b:02x}")).collect();
             return Err(FormatError::Magic {
-                found: if found.is_empty() {
-                    "nothing (it is empty)".into()
-                } else {
-                    found.join(" ")
-                },
+                found: super::kind::found(first),
             });
         }
         let truncated = |what: &str, needed: u64| FormatError::Truncated {

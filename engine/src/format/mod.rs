@@ -5,6 +5,7 @@
 pub mod c_header;
 mod codes;
 pub(crate) mod header;
+pub(crate) mod kind;
 #[cfg(feature = "std")]
 mod latents;
 #[cfg(feature = "std")]
@@ -19,6 +20,7 @@ mod stream;
 pub(crate) mod write;
 
 pub use codes::Encoding;
+pub use kind::{FileKind, KIND_BYTES, Packer, without_bom};
 #[cfg(feature = "std")]
 pub use read::{OneBit, TensorRows};
 #[cfg(feature = "std")]
@@ -48,7 +50,7 @@ const MAX_JSON: u64 = 256 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
-    #[error("not a .1bit file: it begins with {found}, expected 89 31 42 49 54 0d 0a 1a")]
+    #[error("not a .1bit file: {found}")]
     Magic { found: String },
     #[error(
         "this .1bit file has version {found}; this program reads versions 1 to {VERSION}. Update the program"

@@ -57,7 +57,7 @@ impl Attention {
             input_norm: RmsNorm::new(name("input_layernorm"), c.hidden_size),
             sub_norm: c
                 .use_sub_norm
-                .then(|| RmsNorm::new(name("self_attn.attn_sub_norm"), c.hidden_size)),
+                .then(|| RmsNorm::new(name("self_attn.attn_sub_norm"), c.q_dim())),
             q_norm: head_norm("self_attn.q_norm", c.num_heads),
             k_norm: head_norm("self_attn.k_norm", c.kv_heads()),
             q: linear(MatrixKind::Q),
@@ -108,7 +108,7 @@ impl Attention {
         self.rope(g, query, heads, false);
         self.rope(g, key, kv_heads, false);
 
-        let context = g.activations(c.hidden_size);
+        let context = g.activations(c.q_dim());
         let mut lse = None;
         match g.phase {
             Phase::Train { batch, seq } => {
@@ -155,13 +155,7 @@ impl Attention {
                 });
             }
         }
-        let output = Prepared::new(
-            g,
-            context,
-            c.hidden_size,
-            self.sub_norm.as_ref(),
-            &[&self.o],
-        );
+        let output = Prepared::new(g, context, c.q_dim(), self.sub_norm.as_ref(), &[&self.o]);
         let (out, o) = self.o.forward(g, &output);
         let saved = match (q, k, v, o, lse) {
             (Some(q), Some(k), Some(v), Some(o), Some(lse)) => Some(AttentionSaved {
@@ -190,12 +184,12 @@ impl Attention {
         let Phase::Train { batch, seq } = g.phase else {
             return;
         };
-        let d_output = g.activations(c.hidden_size);
+        let d_output = g.activations(c.q_dim());
         self.o.backward(g, &s.o, dout, d_output, false);
         let d_context = s
             .output
-            .backward(g, self.sub_norm.as_ref(), d_output, c.hidden_size, None);
-        let mut dq = g.activations(c.hidden_size);
+            .backward(g, self.sub_norm.as_ref(), d_output, c.q_dim(), None);
+        let mut dq = g.activations(c.q_dim());
         let mut dk = g.activations(c.kv_dim());
         let dv = g.activations(c.kv_dim());
         g.rec.push(Op::AttentionBackward {
@@ -213,7 +207,7 @@ impl Attention {
         self.rope(g, dq, c.num_heads, true);
         self.rope(g, dk, c.kv_heads(), true);
         if let (Some(norm), Some(saved)) = (&self.q_norm, &s.q_norm) {
-            let d = g.activations(c.hidden_size);
+            let d = g.activations(c.q_dim());
             norm.backward(g, saved, dq, d, false);
             dq = d;
         }

@@ -25,6 +25,12 @@ pub fn cache_folder() -> Option<std::path::PathBuf> {
     None
 }
 
+/// Seconds that this machine's clocks are ahead of UTC at a moment, given in seconds since 1970.
+pub fn utc_offset(seconds: i64) -> i64 {
+    let date = js_sys::Date::new(&wasm_bindgen::JsValue::from_f64(1e3 * seconds as f64));
+    -60 * date.get_timezone_offset() as i64
+}
+
 /// Browsers map no files.
 #[derive(Clone, Debug)]
 pub enum Mapped {}

@@ -552,14 +552,14 @@ impl Loaded {
         })?;
         let parts = match messages {
             [before @ .., begun] if begun.role == "assistant" => {
-                let mut parts = template.render_parts(before, true)?;
+                let mut parts = template.render_parts(before)?;
                 parts.push(Part {
                     text: begun.content.clone(),
                     content: true,
                 });
                 parts
             }
-            _ => template.render_parts(messages, true)?,
+            _ => template.render_parts(messages)?,
         };
         self.tokenizer()?.encode_parts(&parts)
     }

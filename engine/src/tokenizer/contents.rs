@@ -4,16 +4,9 @@
 use serde_json::Value;
 use tokenizers::Tokenizer as HfTokenizer;
 
-use super::{Tokenizer, library};
+use super::checked::guarded;
+use super::{Part, Tokenizer};
 use crate::error::Result;
-
-/// A part of a prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    pub text: String,
-    /// Somebody's words, in which the text of a special token is letters.
-    pub content: bool,
-}
 
 /// Character that stands for the added token number `i` in [`renamed`]: of a private-use plane, which no text has.
 fn stand_in(i: usize) -> Option<char> {
@@ -39,7 +32,7 @@ impl Tokenizer {
                 false => with_stand_ins(&part.text, &added),
             })
             .collect();
-        let encoded = library(|| renamed.encode(text.as_str(), false))?;
+        let encoded = guarded(|| renamed.encode(text.as_str(), false))?;
         Ok(encoded.get_ids().to_vec())
     }
 
@@ -114,7 +107,7 @@ fn renamed(json: &str, added: &[String]) -> Result<HfTokenizer> {
     }
     // It names them by text and is not asked for.
     value["post_processor"] = Value::Null;
-    library(|| value.to_string().parse())
+    guarded(|| value.to_string().parse())
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! Tokenizers: any Hugging Face `tokenizer.json`; training a byte-level BPE; streaming text out of tokens; chat templates.
 
 mod bytes;
+mod checked;
 mod contents;
 mod pieces;
-mod python;
 mod stream;
 mod template;
 
-pub use contents::Part;
 pub use stream::TextStream;
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, Part};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -70,13 +69,6 @@ pub struct Tokenizer {
     pieces: Arc<OnceLock<Option<Pieces>>>,
 }
 
-/// Ask the library; its errors are this crate's.
-fn library<T>(
-    ask: impl FnOnce() -> std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>,
-) -> Result<T> {
-    ask().map_err(|e| Error::Tokenizer(e.to_string()))
-}
-
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Tokenizer({} tokens)", self.vocab_size())
@@ -84,12 +76,45 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// From the contents of a `tokenizer.json`.
+    /// From the contents of a `tokenizer.json`. Truncation and padding saved in it are not obeyed.
+    ///
+    /// # Errors
+    /// What is no tokenizer.json, or one that cannot be used safely.
     pub fn from_json(json: &str) -> Result<Self> {
-        let inner: HfTokenizer = json
-            .parse()
-            .map_err(|e| Error::Tokenizer(format!("not a tokenizer.json: {e}")))?;
-        Ok(Self::new(inner))
+        static TOLD: std::sync::Once = std::sync::Once::new();
+        let checked = checked::check(json)?;
+        if !checked.dropped.is_empty() {
+            TOLD.call_once(|| {
+                let what = checked.dropped.join(" and ");
+                log::warn!(
+                    "tokenizer.json asks for {what}, which is not done: texts are encoded whole"
+                );
+            });
+        }
+        let inner =
+            checked::guarded(|| checked.json.parse::<HfTokenizer>()).map_err(|e| match e {
+                Error::Tokenizer(e) => Error::Tokenizer(format!("not a tokenizer.json: {e}")),
+                other => other,
+            })?;
+        checked::guarded(|| Ok(Self::new(inner)))
+    }
+
+    /// A `tokenizer.json` without what is not obeyed, and what that was.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub fn cleaned(json: &str) -> Result<(String, Vec<&'static str>)> {
+        let checked = checked::check(json)?;
+        Ok((checked.json, checked.dropped))
+    }
+
+    /// A `tokenizer.json` without the tokens for which a model of `rows` rows has none, and their texts: they are letters then.
+    /// Nothing where it has none of them.
+    ///
+    /// # Errors
+    /// What is no JSON.
+    pub fn within(json: &str, rows: usize) -> Result<Option<(String, Vec<String>)>> {
+        checked::within(json, rows)
     }
 
     fn new(inner: HfTokenizer) -> Self {
@@ -213,14 +238,14 @@ impl Tokenizer {
     }
 
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(library(|| self.inner.encode_fast(text, false))?
+        Ok(checked::guarded(|| self.inner.encode_fast(text, false))?
             .get_ids()
             .to_vec())
     }
 
     /// As [`encode`](Self::encode), with the tokens that the tokenizer puts around a text.
     pub fn encode_document(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(library(|| self.inner.encode(text, true))?
+        Ok(checked::guarded(|| self.inner.encode(text, true))?
             .get_ids()
             .to_vec())
     }
@@ -228,7 +253,7 @@ impl Tokenizer {
     /// As [`encode`](Self::encode), with the tokens that the tokenizer puts before a text: one for its beginning, say. Those that it
     /// puts after a text are left out: the text is to be continued.
     pub fn encode_to_continue(&self, text: &str) -> Result<Vec<u32>> {
-        let encoded = library(|| self.inner.encode(text, true))?;
+        let encoded = checked::guarded(|| self.inner.encode(text, true))?;
         let added = encoded.get_special_tokens_mask();
         let end = added
             .iter()
@@ -258,7 +283,7 @@ impl Tokenizer {
 
     /// Text of `ids` as the library joins it.
     fn decode_whole(&self, ids: &[u32]) -> Result<String> {
-        library(|| self.inner.decode(ids, true))
+        checked::guarded(|| self.inner.decode(ids, true))
     }
 
     pub fn id(&self, token: &str) -> Option<u32> {

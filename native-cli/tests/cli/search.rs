@@ -210,7 +210,11 @@ fn a_killed_search_goes_on() {
         }
         child.kill().unwrap();
         let said = end(child);
-        assert!(lines() >= kill_at, "{} of {kill_at} lines, {seen} before: {said:?}", lines());
+        assert!(
+            lines() >= kill_at,
+            "{} of {kill_at} lines, {seen} before: {said:?}",
+            lines()
+        );
         seen = lines();
     }
     search(d, &flags("r.json")).fails(&["r.json.journal", "--resume"]);

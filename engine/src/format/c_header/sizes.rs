@@ -36,10 +36,10 @@ struct Buffer {
 impl Buffer {
     fn new(model: &Model, context: usize) -> Self {
         let c = &model.config;
-        let widest = c.hidden_size.max(c.intermediate_size);
+        let widest = c.hidden_size.max(c.intermediate_size).max(c.q_dim());
         let uses = |how| multiplied(model).any(|m| Multiply::of(model, m) == how);
         let mlp = c.intermediate_size * if c.use_swiglu { 2 } else { 1 };
-        let work = mlp.max(c.hidden_size + 2 * c.kv_dim());
+        let work = mlp.max(c.q_dim() + 2 * c.kv_dim());
         let rotary = if c.use_rope { c.head_dim() } else { 0 };
         let line = if uses(Multiply::Float) { widest } else { 0 };
         let int8 = uses(Multiply::Int8);
@@ -47,7 +47,7 @@ impl Buffer {
         Buffer {
             floats: vec![
                 ("logits", c.vocab_size),
-                ("x, branch", 2 * c.hidden_size),
+                ("x, branch", c.hidden_size + c.hidden_size.max(c.q_dim())),
                 ("work", work),
                 ("scores", context),
                 ("line", c.head_dim()),
@@ -111,6 +111,7 @@ impl Sizes {
             ("HEADS", c.num_heads),
             ("KV_HEADS", c.kv_heads()),
             ("HEAD_DIM", c.head_dim()),
+            ("Q_DIM", c.q_dim()),
             ("KV_DIM", c.kv_dim()),
             ("INTERMEDIATE", c.intermediate_size),
         ] {
@@ -121,6 +122,7 @@ impl Sizes {
         *out += "\n/* Lengths of the buffer's parts. */\n";
         for (name, n) in [
             ("WORK", buffer.work),
+            ("BRANCH", c.hidden_size.max(c.q_dim())),
             ("WIDEST", buffer.widest),
             ("LINE", buffer.line),
             ("ROTARY", buffer.rotary),

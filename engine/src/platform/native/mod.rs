@@ -39,6 +39,13 @@ pub fn cache_folder() -> Option<std::path::PathBuf> {
     base.map(|folder| folder.join("ternary-core"))
 }
 
+/// Seconds that this machine's clocks are ahead of UTC at a moment, given in seconds since 1970.
+pub fn utc_offset(seconds: i64) -> i64 {
+    use chrono::{Local, Offset, TimeZone};
+    let local = Local.timestamp_opt(seconds, 0).single();
+    local.map_or(0, |time| i64::from(time.offset().fix().local_minus_utc()))
+}
+
 /// The figure of a line `NAME: N kB`, in bytes.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -46,7 +46,7 @@ static inline void model_head(model_state *s, const float *q, const model_cache 
 
 /* From the residual stream to branch. */
 static inline void model_attention(model_state *s, const model_layer *layer, size_t index) {
-    float *q = s->work, *k = q + MODEL_HIDDEN, *v = k + MODEL_KV_DIM;
+    float *q = s->work, *k = q + MODEL_Q_DIM, *v = k + MODEL_KV_DIM;
     model_cache *keys = s->keys + index * MODEL_CONTEXT * MODEL_KV_DIM;
     model_cache *values = s->values + index * MODEL_CONTEXT * MODEL_KV_DIM;
     size_t h;
@@ -62,6 +62,6 @@ static inline void model_attention(model_state *s, const model_layer *layer, siz
         const size_t shared = h / (MODEL_HEADS / MODEL_KV_HEADS) * MODEL_HEAD_DIM;
         model_head(s, q + h * MODEL_HEAD_DIM, keys + shared, values + shared, s->branch + h * MODEL_HEAD_DIM);
     }
-    model_prepare(&s->input, s->branch, layer->attention_sub_norm, MODEL_HIDDEN);
+    model_prepare(&s->input, s->branch, layer->attention_sub_norm, MODEL_Q_DIM);
     layer->o.multiply(&layer->o, &s->input, s->branch);
 }

@@ -53,7 +53,7 @@ static inline int model_init(model_state *s, void *buffer, size_t bytes) {
     }
     s->logits = (float *)model_take(&at, MODEL_VOCAB * sizeof(float));
     s->x = (float *)model_take(&at, MODEL_HIDDEN * sizeof(float));
-    s->branch = (float *)model_take(&at, MODEL_HIDDEN * sizeof(float));
+    s->branch = (float *)model_take(&at, MODEL_BRANCH * sizeof(float));
     s->work = (float *)model_take(&at, MODEL_WORK * sizeof(float));
     s->scores = (float *)model_take(&at, MODEL_CONTEXT * sizeof(float));
     s->line = (float *)model_take(&at, MODEL_HEAD_DIM * sizeof(float));
