@@ -4,7 +4,7 @@ use leptos::{ev, html, prelude::*};
 
 use super::explorer::Picker;
 use super::state::{Head, Tab};
-use super::{focus, use_app};
+use super::{focus, keys, use_app};
 use crate::ui::erased::{When, live, on_click};
 
 #[component]
@@ -172,7 +172,7 @@ fn Naming(name: String, done: impl Fn(Option<String>) + Copy + Send + 'static) -
         input.map(|input| input.value())
     };
     let keydown = move |event: ev::KeyboardEvent| {
-        if event.is_composing() {
+        if keys::is_taken(&event) {
             return;
         }
         match event.key().as_str() {

@@ -3,7 +3,7 @@
 use leptos::{html, prelude::*};
 
 use super::use_app;
-use super::{figures, focus};
+use super::{figures, focus, keys};
 use crate::protocol::{Kept, Source};
 use crate::ui::erased::{When, on_click};
 
@@ -182,6 +182,12 @@ fn FromAddress() -> impl IntoView {
                 placeholder="Address on this site"
                 prop:value=address
                 on:input:target=move |event| address.set(event.target().value())
+                on:keydown=|event| {
+                    // It would send the form.
+                    if event.key() == "Enter" && keys::is_taken(&event) {
+                        event.prevent_default();
+                    }
+                }
             />
             <button type="submit" disabled=Signal::derive(move || address.with(|address| address.trim().is_empty()))>"Download"</button>
         </form>

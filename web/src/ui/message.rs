@@ -4,7 +4,7 @@ use leptos::{ev, html, prelude::*};
 use ternary_core::session::{FinishReason, Stats};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
-use super::figures;
+use super::{figures, keys};
 use super::rendered::Rendered;
 use super::state::{Exchange, Mode, Outcome};
 use super::use_app;
@@ -202,7 +202,7 @@ fn EditPrompt(
         }
     };
     let keydown = move |event: ev::KeyboardEvent| {
-        if event.is_composing() {
+        if keys::is_taken(&event) {
             return;
         }
         match event.key().as_str() {
