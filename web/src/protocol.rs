@@ -137,6 +137,8 @@ pub struct Shelf {
     pub quota: u64,
     /// Whether the browser promised not to clear them by itself.
     pub persisted: bool,
+    /// Why this browser can keep nothing.
+    pub missing: Option<String>,
 }
 
 /// From the worker to the page.

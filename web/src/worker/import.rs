@@ -23,6 +23,13 @@ const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// Tells what the files are, before anything is written.
 pub async fn survey(files: &Files, cancel: &Cancel) {
+    if let Err(problem) = Store::open().await {
+        return error(format!(
+            "{}: an import is kept in this browser, and {problem}. Open this page in an ordinary window; or import with \
+             `onebit import` and drop the .1bit here: that needs no storage",
+            files.name
+        ));
+    }
     let input = input(files, cancel);
     match engine::survey(&input, &Options::default()).await {
         Ok(survey) => post(&Report::Surveyed(Box::new(survey))),
