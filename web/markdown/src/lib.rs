@@ -368,10 +368,7 @@ mod tests {
             "<Paragraph>~5, <Struck>two</> and <Emphasis>~6</> <Code>~7 ~8</> <Link(\"https://a.b/~c\")>~</></>"
         );
         // They part no other spans.
-        assert_eq!(
-            told("~a *b~ c*"),
-            "<Paragraph>~a <Emphasis>b~ c</></>"
-        );
+        assert_eq!(told("~a *b~ c*"), "<Paragraph>~a <Emphasis>b~ c</></>");
         assert_eq!(told("~~~\n~x\n~~~"), "<CodeBlock(\"\")>~x\n</>");
     }
 

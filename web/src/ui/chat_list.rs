@@ -52,8 +52,7 @@ pub fn ChatList() -> impl IntoView {
                     id="import-chats"
                     class="quiet"
                     label="Import"
-                    accept=".json"
-                    on_file=move |file| state.import_chat_file(file)
+                    on_files=move |picked| picked.first(|file| state.import_chat_file(file))
                 />
             </div>
         </nav>

@@ -3,9 +3,9 @@
 use leptos::{ev, html, prelude::*};
 use ternary_core::session::Stats;
 
-use super::{figures, keys};
 use super::state::{Mode, Outcome};
 use super::use_app;
+use super::{figures, keys};
 use crate::ui::erased::{When, on_click};
 
 #[component]

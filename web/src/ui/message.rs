@@ -4,10 +4,10 @@ use leptos::{ev, html, prelude::*};
 use ternary_core::session::{FinishReason, Stats};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
-use super::{figures, keys};
 use super::rendered::Rendered;
 use super::state::{Exchange, Mode, Outcome};
 use super::use_app;
+use super::{figures, keys};
 use crate::js::describe;
 use crate::ui::erased::{When, live, on_click};
 

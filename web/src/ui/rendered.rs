@@ -170,7 +170,11 @@ impl Drawing {
             match shown {
                 Shown::End => ended = true,
                 Shown::Thought(disclosure, _) => {
-                    disclosure.set_class_name(if ended { "thought" } else { "thought unfinished" });
+                    disclosure.set_class_name(if ended {
+                        "thought"
+                    } else {
+                        "thought unfinished"
+                    });
                     ended = false;
                 }
                 Shown::Node(_) => {}
