@@ -21,7 +21,7 @@ pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune
 use crate::backend::BackendOptions;
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, FormatError, MemorySource, OneBit};
-use crate::infer::{Beside, LoadPlan, Model};
+use crate::infer::{Beside, Model};
 use crate::platform::Instant;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 use explore::{Compared, Measuring};

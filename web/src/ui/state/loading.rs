@@ -44,7 +44,7 @@ pub struct Load {
     /// It takes the place of a model whose GPU is gone.
     rebuilds: bool,
     /// What is to be beside it.
-    pub(super) adapter: Option<AdapterFiles>,
+    adapter: Option<AdapterFiles>,
 }
 
 impl Load {
@@ -60,6 +60,10 @@ impl Load {
             rebuilds: false,
             adapter: None,
         }
+    }
+
+    pub fn beside(self, adapter: Option<AdapterFiles>) -> Self {
+        Self { adapter, ..self }
     }
 
     /// Bytes a second in the present stage; 0 until that can be said.
@@ -125,10 +129,7 @@ impl AppState {
         if self.running.with_untracked(Option::is_some) {
             self.stop();
         }
-        let load = Load {
-            adapter: self.adapter.get_untracked(),
-            ..Load::new(self.source(), device)
-        };
+        let load = Load::new(self.source(), device).beside(self.adapter.get_untracked());
         self.loads.update(|loads| loads.push_back(load));
         self.run_command(Asked::Load, Command::Move { device });
     }
@@ -149,10 +150,7 @@ impl AppState {
             files: adapter.files.clone(),
             device,
         };
-        let load = Load {
-            adapter: Some(adapter),
-            ..Load::new(self.wanted(), device)
-        };
+        let load = Load::new(self.wanted(), device).beside(Some(adapter));
         self.loads.update(|loads| loads.push_back(load));
         self.ask_task(Asked::Load, task);
     }

@@ -184,19 +184,14 @@ impl AppState {
     /// Answers with the fine-tuned model from now on.
     pub fn keep_tune(self) {
         self.notice.set(None);
-        let lora = |settings: &TuneSettings| settings.lora.is_some().then_some(TUNED);
-        let load = Load {
-            adapter: self
-                .tuner
-                .settings
-                .with_untracked(lora)
-                .map(|name| AdapterFiles {
-                    name: name.to_owned(),
-                    base: None,
-                    files: Vec::new(),
-                }),
-            ..Load::new(self.source(), self.device.get_untracked())
+        let lora = |settings: &TuneSettings| settings.lora.is_some();
+        let adapter = AdapterFiles {
+            name: TUNED.to_owned(),
+            base: None,
+            files: Vec::new(),
         };
+        let adapter = self.tuner.settings.with_untracked(lora).then_some(adapter);
+        let load = Load::new(self.source(), self.device.get_untracked()).beside(adapter);
         self.loads.update(|loads| loads.push_back(load));
         self.run_work(Asked::Load, Work::KeepTune);
         self.forget_tune();
