@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use ternary_core::backend::cpu::CpuBackend;
 use ternary_core::config::{LrDecay, ModelConfig, TrainConfig, WeightScale};
-use ternary_core::data::{self, Pieces, TokenData, TokenWriter, TrainingData};
+use ternary_core::data::{self, Encoder, Pieces, TextFile, TokenData, TokenWriter, TrainingData};
 use ternary_core::format::{Dense, MemorySource, Metadata, OneBit, Packing, encode};
 use ternary_core::infer::{Evaluation, Model, evaluate};
 use ternary_core::tokenizer::Tokenizer;
@@ -49,24 +49,28 @@ fn main() -> Result<()> {
 /// All the steps; the library's only futures are those of backends, which the CPU's resolves at once, so blocking on them is fine.
 pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Evaluation> {
     let [train_text, valid_text, test_text] = [
-        find(texts, "train")?,
-        find(texts, "valid")?,
-        find(texts, "test")?,
+        find(texts, "train").map(TextFile::new)?,
+        find(texts, "valid").map(TextFile::new)?,
+        find(texts, "test").map(TextFile::new)?,
     ];
 
     // 1. A byte-level BPE tokenizer. Texts come piece by piece, so they may be larger than memory. A text that cannot be read
     //    ends here early, and step 2 says why.
     let pieces = Pieces::new(std::slice::from_ref(&train_text), false);
-    let tokenizer = Tokenizer::train(pieces.map_while(|p| p.ok()).map(|p| p.text), VOCAB)?;
+    let tokenizer = Tokenizer::train(
+        pieces.map_while(|p| p.ok()).map(|p| p.document.plain()),
+        VOCAB,
+    )?;
     let json = tokenizer.to_json()?;
     println!("tokenizer: {} tokens", tokenizer.vocab_size());
 
     // 2. Texts to `.tokens` files, which training maps into memory. The checksum ties them to their tokenizer.
-    let tokenize = |text: &PathBuf, name: &str| -> Result<TokenData> {
+    let encoder = Encoder::new(&tokenizer, None);
+    let tokenize = |text: &TextFile, name: &str| -> Result<TokenData> {
         let path = output.join(name);
         let vocab = tokenizer.vocab_size() as u32;
         let mut writer = TokenWriter::create(&path, vocab, SEQ as u32, data::checksum(&json))?;
-        data::encode_files(&tokenizer, std::slice::from_ref(text), &mut |piece| {
+        data::encode_files(&encoder, std::slice::from_ref(text), &mut |piece, _| {
             writer.push(&piece.ids)
         })?;
         writer.finish()?;
@@ -139,7 +143,11 @@ pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Ev
     };
     let mut observe = |update: Update| match update {
         Update::Step(r) if r.step % 20 == 0 => println!("step {}: loss {:.3}", r.step, r.loss),
-        Update::Validated { step, loss } => println!("step {step}: validation loss {loss:.3}"),
+        Update::Logged(line) => {
+            if let Some(loss) = line.val_loss {
+                println!("step {}: validation loss {loss:.3}", line.step);
+            }
+        }
         Update::Warning(text) => println!("warning: {text}"),
         _ => {}
     };
@@ -175,7 +183,7 @@ pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Ev
     let mut model = pollster::block_on(Model::load(backend, &opened, &source, &mut |_| {}))?;
     let mut text = String::new();
     for piece in Pieces::new(&[test_text], false) {
-        text += &piece?.text;
+        text += &piece?.document.plain();
     }
     pollster::block_on(evaluate(&mut model, &tokenizer, &text, &mut |_, _| {}))
 }

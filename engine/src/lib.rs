@@ -26,6 +26,8 @@ pub mod format;
 pub mod import;
 #[cfg(feature = "std")]
 pub mod infer;
+#[cfg(feature = "std")]
+pub mod kind;
 pub mod math;
 #[cfg(feature = "std")]
 pub mod model;

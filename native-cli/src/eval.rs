@@ -1,6 +1,6 @@
 //! `onebit eval`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ternary_core::infer;
 
 use crate::args::Eval;
@@ -8,18 +8,12 @@ use crate::output::outln;
 use crate::{model, progress};
 
 pub fn run(a: &Eval) -> Result<()> {
-    let text = std::fs::read_to_string(&a.data)
-        .with_context(|| format!("cannot read {} as UTF-8 text", a.data.display()))?;
     let (mut session, _) = model::open(&a.model)?;
     let loaded = session.loaded()?;
-    let tokenizer = loaded
-        .tokenizer
-        .as_ref()
-        .context("the model carries no tokenizer, so it cannot read text")?;
+    let text = model::evaluation(loaded, &a.data)?;
     let bar = progress::bar(0, "evaluating {bar:30} {pos}/{len} tokens {eta}");
-    let result = pollster::block_on(infer::evaluate(
+    let result = pollster::block_on(infer::evaluate_tokens(
         &mut loaded.model,
-        tokenizer,
         &text,
         &mut |done, total| {
             bar.set_length(total as u64);

@@ -11,7 +11,7 @@ use ternary_core::tokenizer::Tokenizer;
 use ternary_core::train::checkpoint;
 
 use crate::args::{CacheKind, Export, ExportFormat, PackMode};
-use crate::output::{self, outln};
+use crate::output::{self, errln, outln};
 use crate::{export_other, model};
 
 pub fn run(a: &Export) -> Result<()> {
@@ -36,7 +36,7 @@ pub fn run(a: &Export) -> Result<()> {
     // The header first: where it cannot be made, nothing is written.
     let header = a.emit_c_header.then(|| header(a, &bytes)).transpose()?;
     write(&a.output, &bytes)?;
-    eprintln!(
+    errln!(
         "{}: {:.2} MB from {}",
         a.output.display(),
         bytes.len() as f64 / 1e6,
@@ -48,7 +48,7 @@ pub fn run(a: &Export) -> Result<()> {
         std::fs::write(&path, header.text)
             .with_context(|| format!("cannot write {}", path.display()))?;
         let s = sizes.insert(header.sizes);
-        eprintln!(
+        errln!(
             "{}: flash {:.1} KB; RAM {:.1} KB, of which {:.1} KB KV cache for {} tokens",
             path.display(),
             s.flash_bytes as f64 / 1e3,

@@ -9,7 +9,7 @@ use ternary_core::format::{ByteSource, OneBit};
 use ternary_core::platform::FileSink;
 
 use crate::args::{Export, ExportFormat, GgufType, PackMode};
-use crate::output::{self, outln};
+use crate::output::{self, errln, outln};
 use crate::{model, progress};
 
 pub fn run(a: &Export) -> Result<()> {
@@ -47,16 +47,16 @@ fn gguf(a: &Export, file: &OneBit, source: &dyn ByteSource) -> Result<Value> {
         ))?)
     })?;
     for (tensor, kind) in &report.others {
-        eprintln!("{tensor} is stored as {kind}: its rows or scales fit no ternary block");
+        errln!("{tensor} is stored as {kind}: its rows or scales fit no ternary block");
     }
-    eprintln!(
+    errln!(
         "{}: {:.2} MB, architecture {}",
         a.output.display(),
         report.bytes as f64 / 1e6,
         report.architecture
     );
     if report.architecture == "bitnet-b1.58" {
-        eprintln!("warning: relu² with sub-norms is known to bitnet.cpp, not to every llama.cpp");
+        errln!("warning: relu² with sub-norms is known to bitnet.cpp, not to every llama.cpp");
     }
     Ok(json!({
         "file": a.output,
@@ -87,7 +87,7 @@ fn hf(a: &Export, file: &OneBit, source: &dyn ByteSource) -> Result<Value> {
             std::fs::write(draft, text).with_context(|| format!("cannot write {}", draft.display()))
         })?;
     }
-    eprintln!(
+    errln!(
         "{}: {:.2} MB",
         a.output.display(),
         report.bytes as f64 / 1e6

@@ -2,19 +2,26 @@
 
 use anyhow::{Result, bail};
 use serde_json::json;
+use ternary_core::platform::on_interrupt;
 use ternary_core::session::{Command, Event};
 
 use crate::args::Generate;
-use crate::output::outln;
+use crate::output::{errln, outln};
 use crate::{model, output};
 
 pub fn run(a: &Generate) -> Result<()> {
+    let sampling = model::sampling(&a.sampling, || 0)?;
+    let prompt = match (&a.prompt, &a.prompt_file) {
+        (Some(prompt), _) => prompt.clone(),
+        (None, Some(path)) => model::read_text(path)?,
+        (None, None) => String::new(),
+    };
     let (mut session, info) = model::open(&a.model)?;
     let stop = session.stop_handle();
-    ctrlc::set_handler(move || stop.stop())?;
+    on_interrupt(move |_| stop.stop())?;
     let command = Command::Generate {
-        prompt: a.prompt.clone(),
-        sampling: model::sampling(&a.sampling),
+        prompt: prompt.clone(),
+        sampling,
     };
     let (mut text, mut end, mut failure) = (String::new(), None, None);
     pollster::block_on(session.handle(command, &mut |event| match event {
@@ -35,13 +42,15 @@ pub fn run(a: &Generate) -> Result<()> {
         if a.json {
             outln!(
                 "{}",
-                json!({"prompt": a.prompt, "text": text, "finish_reason": reason, "stats": stats, "load_ms": info.load_ms})
+                json!({"prompt": prompt, "text": text, "finish_reason": reason, "stats": stats, "load_ms": info.load_ms})
             );
         } else {
             outln!();
-            eprintln!(
+            errln!(
                 "{} tokens, {:.1} tok/s, first token after {:.0} ms",
-                stats.generated_tokens, stats.tokens_per_second, stats.first_token_ms
+                stats.generated_tokens,
+                stats.tokens_per_second,
+                stats.first_token_ms
             );
         }
     }

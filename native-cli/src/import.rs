@@ -10,7 +10,7 @@ use ternary_core::platform::{FileSink, FileSource, cache_folder};
 
 use crate::args::{Activations, Import};
 use crate::download::{Hub, NotFound};
-use crate::output::{self, outln};
+use crate::output::{self, errln, outln};
 use crate::progress;
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -34,10 +34,10 @@ pub fn run(a: &Import) -> Result<()> {
     let report = output::replace(&a.output, |draft| write(&input, &options, draft))
         .with_context(|| format!("cannot import {}", a.input))?;
     for warning in &report.warnings {
-        eprintln!("warning: {warning}");
+        errln!("warning: {warning}");
     }
     let config = &report.config;
-    eprintln!(
+    errln!(
         "{}: {:.2} MB, {} with {} layers, hidden {}, vocabulary {}, context {}",
         a.output.display(),
         report.bytes as f64 / 1e6,

@@ -1,10 +1,4 @@
 //! `onebit`: arguments, progress bars and printing around ternary-core. No engine logic.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command-line program prints"
-)]
-
 mod args;
 mod bench;
 mod chat;
@@ -28,10 +22,11 @@ mod train;
 
 use std::process::ExitCode;
 
+use crate::output::errln;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    start_log();
     let result = match args::Cli::parse().command {
         args::Command::Download(a) => download::run(&a),
         args::Command::Tokenize(a) => tokenize::run(&a),
@@ -53,9 +48,24 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            if let Some(train::Interrupted(interrupt)) = e.downcast_ref() {
+                return ExitCode::from(interrupt.exit_code());
+            }
+            errln!("error: {e:#}");
             e.downcast_ref::<search::Unsatisfied>()
                 .map_or(ExitCode::FAILURE, |_| ExitCode::from(search::UNSATISFIED))
         }
     }
+}
+
+/// What the library has to say: warnings, unless RUST_LOG asks for more.
+fn start_log() {
+    use std::io::Write;
+    let filter = env_logger::Env::default().default_filter_or("warn");
+    env_logger::Builder::from_env(filter)
+        .format(|out, record| match record.level() {
+            log::Level::Warn => writeln!(out, "warning: {}", record.args()),
+            level => writeln!(out, "[{level} {}] {}", record.target(), record.args()),
+        })
+        .init();
 }

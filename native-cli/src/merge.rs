@@ -2,14 +2,15 @@
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use std::path::Path;
 use std::rc::Rc;
 use ternary_core::adapter::{self, Adapter, MatrixChange, base_checksum};
 use ternary_core::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
-use ternary_core::infer;
+use ternary_core::infer::{self, EvalText};
 use ternary_core::train::checkpoint;
 
 use crate::args::Merge;
-use crate::output::outln;
+use crate::output::{errln, outln};
 use crate::{export, model};
 
 /// A merge that changes less than one code in so many is warned of.
@@ -62,14 +63,15 @@ pub fn run(a: &Merge) -> Result<()> {
         .data
         .as_ref()
         .map(|data| -> Result<Losses> {
-            let text = std::fs::read_to_string(data)
-                .with_context(|| format!("cannot read {} as UTF-8 text", data.display()))?;
             let base = model::source(&a.model.model, None)?;
             let file = Rc::new(MemorySource::new(&a.output.display().to_string(), bytes));
+            // Read once, as a pipe can be; the tokens are the same.
+            let mut text = None;
+            let mut loss = |source, adapter| loss(a, source, adapter, (data, &mut text));
             Ok(Losses {
-                before: loss(a, base.clone(), None, &text)?,
-                unmerged: loss(a, base, Some(adapter.clone()), &text)?,
-                merged: loss(a, file, None, &text)?,
+                before: loss(base.clone(), None)?,
+                unmerged: loss(base, Some(adapter.clone()))?,
+                merged: loss(file, None)?,
             })
         })
         .transpose()?;
@@ -86,12 +88,12 @@ pub fn run(a: &Merge) -> Result<()> {
     let changed = count(|m| m.changed.unwrap_or(0));
     let codes = count(|m| m.changed.map_or(0, |_| m.weights));
     if changed * LITTLE < codes {
-        eprintln!(
+        errln!(
             "warning: {changed} of {codes} codes changed: the adapter is smaller than the steps between codes, and hardly any of it is left \
              in the merged model. Use it unmerged (--adapter), or fine-tune with --mode full"
         );
     }
-    eprintln!("{}", a.output.display());
+    errln!("{}", a.output.display());
     Ok(())
 }
 
@@ -99,16 +101,16 @@ fn loss(
     a: &Merge,
     source: Rc<dyn ByteSource>,
     adapter: Option<Adapter>,
-    text: &str,
+    (data, text): (&Path, &mut Option<EvalText>),
 ) -> Result<f64> {
     let (mut session, _) = model::load(source, adapter, a.model.device, a.model.threads)?;
     let loaded = session.loaded()?;
-    let tokenizer = loaded
-        .tokenizer
-        .as_ref()
-        .context("the model carries no tokenizer")?;
+    let text = match text {
+        Some(text) => text,
+        none => none.insert(model::evaluation(loaded, data)?),
+    };
     let mut silent = |_, _| {};
-    let result = infer::evaluate(&mut loaded.model, tokenizer, text, &mut silent);
+    let result = infer::evaluate_tokens(&mut loaded.model, text, &mut silent);
     Ok(pollster::block_on(result)?.loss)
 }
 

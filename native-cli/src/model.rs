@@ -1,5 +1,6 @@
 //! Opening what `--model` names.
 
+use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -7,17 +8,22 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary_core::adapter::Adapter;
 use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
+use ternary_core::data::{
+    Document, Encoder, checksum, evaluation as evaluation_of, read_documents,
+};
 use ternary_core::format::{
     ByteSource, Dense, FormatError, MemorySource, Metadata, OneBit, Packing, encode,
 };
-use ternary_core::infer::{Beside, Sampling};
+use ternary_core::infer::{Beside, EvalText, Sampling};
 use ternary_core::model::Remap;
 use ternary_core::platform::FileSource;
-use ternary_core::session::{DeviceChoice, Event, ModelInfo, Session};
+use ternary_core::session::{DeviceChoice, Event, Loaded, ModelInfo, Session};
 use ternary_core::tensors::Parameters;
+use ternary_core::tokenizer::{ChatTemplate, Tokenizer};
 use ternary_core::train::checkpoint::{self, Companions};
 
 use crate::args::{ModelArgs, SamplingArgs};
+use crate::output::errln;
 
 /// The bytes of a `.1bit`: a file, or a checkpoint folder quantised in memory; with `bit_map`, either in that map.
 pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Rc<dyn ByteSource>> {
@@ -65,6 +71,15 @@ impl Opened {
         let remap = Remap::new(&self.config, &self.random_modes);
         self.config = remap.apply(&mut self.parameters, map)?;
         Ok(())
+    }
+
+    /// What makes ids of texts, with the model's own chat template.
+    pub fn encoder(&self, tokenizer: &Tokenizer) -> Result<Encoder> {
+        let template = self.companions.chat_template.as_deref();
+        Ok(Encoder::new(
+            tokenizer,
+            template.map(ChatTemplate::new).transpose()?,
+        ))
     }
 
     /// What a `.1bit` of it says before the tensors.
@@ -160,22 +175,71 @@ pub fn load(
         }),
     );
     let info = result.context("the session did not answer")??;
-    eprintln!(
+    errln!(
         "device: {} ({}), {}; loaded in {:.0} ms",
-        info.device.kind, info.device.name, info.device_reason, info.load_ms
+        info.device.kind,
+        info.device.name,
+        info.device_reason,
+        info.load_ms
     );
     Ok((session, info))
 }
 
-pub fn sampling(a: &SamplingArgs) -> Sampling {
+/// As the flags say, which are refused before a model is loaded if they cannot be. `seed`: where none is given.
+pub fn sampling(a: &SamplingArgs, seed: impl FnOnce() -> u64) -> Result<Sampling> {
     let default = if a.temperature == 0.0 { 1.0 } else { 1.1 };
+    let sampling = unchecked(a, default, seed);
+    sampling.validate()?;
+    Ok(sampling)
+}
+
+fn unchecked(a: &SamplingArgs, default: f32, seed: impl FnOnce() -> u64) -> Sampling {
     Sampling {
         temperature: a.temperature,
         top_p: a.top_p,
-        top_k: a.top_k,
+        // llama.cpp's -1: all there are.
+        top_k: usize::try_from(a.top_k).unwrap_or(0),
         repetition_penalty: a.repetition_penalty.unwrap_or(default),
-        seed: a.seed,
-        max_tokens: a.max_tokens,
+        seed: match a.seed {
+            Some(seed) => u64::try_from(seed).unwrap_or_else(|_| random_seed()),
+            None => seed(),
+        },
+        // Until the context is full.
+        max_tokens: usize::try_from(a.max_tokens).unwrap_or(usize::MAX),
         stop: a.stop.clone(),
     }
+}
+
+/// A seed that nobody has chosen.
+pub fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// The text of a file; `-` is standard input.
+pub fn read_text(path: &Path) -> Result<String> {
+    let bytes = match path.as_os_str() == "-" {
+        true => {
+            let mut bytes = Vec::new();
+            std::io::stdin()
+                .lock()
+                .read_to_end(&mut bytes)
+                .context("cannot read standard input")?;
+            bytes
+        }
+        false => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let name = path.display().to_string();
+    let (documents, _) = read_documents(&format!("{name}.txt"), &bytes)
+        .with_context(|| format!("cannot read {name} as text"))?;
+    Ok(documents.iter().map(Document::plain).collect())
+}
+
+/// What is at `path`, in the tokens of a loaded model.
+pub fn evaluation(loaded: &Loaded, path: &Path) -> Result<EvalText> {
+    let tokenizer = loaded.tokenizer()?;
+    let json = loaded.tokenizer_json().unwrap_or_default();
+    let template = loaded.chat_template().map(ChatTemplate::new).transpose()?;
+    let encoder = Encoder::new(tokenizer, template);
+    Ok(evaluation_of(path, &encoder, checksum(json))?)
 }

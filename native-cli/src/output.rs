@@ -1,9 +1,12 @@
-//! Standard output, and files that are whole or not there. A reader that goes away (`onebit inspect m.1bit | head`) ends the program quietly, where `println!` panics.
+//! Standard output and error, and files that are whole or not there. A reader of the output that goes away (`onebit inspect m.1bit | head`)
+//! ends the program quietly, where `println!` panics; one of the messages ends nothing.
 
+use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use ternary_core::platform::Draft;
 
 /// Write `text` now; ends the program when nobody can read it.
 pub fn write(text: &str) {
@@ -12,7 +15,7 @@ pub fn write(text: &str) {
         Ok(()) => {}
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(e) => {
-            eprintln!("error: cannot write to standard output: {e}");
+            errln!("error: cannot write to standard output: {e}");
             std::process::exit(1);
         }
     }
@@ -25,20 +28,82 @@ macro_rules! outln {
 }
 pub(crate) use outln;
 
-/// Let `write` make a file beside `output`, which then takes its place: an interruption leaves no half file under its name, and an
-/// error what was there.
+/// Write `text` to standard error. Nobody may be there to read it, and the disk it goes to may be full: the work goes on.
+pub fn write_error(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// `eprintln!` through [`write_error()`].
+macro_rules! errln {
+    ($($arg:tt)*) => { $crate::output::write_error(&(format!($($arg)*) + "\n")) };
+}
+pub(crate) use errln;
+
+/// A file's bytes may take its place in one step: `write` makes a file beside `output`, which then gets its name. An interruption leaves no
+/// half file under it, an error leaves what was there, and of two programs at work each leaves a whole file. What is no file (a pipe,
+/// `/dev/stdout`) gets the bytes at the end.
 pub fn replace<T>(output: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let mut draft = output.as_os_str().to_owned();
-    draft.push(".part");
-    let draft = Path::new(&draft);
-    write(draft)
-        .and_then(|result| {
-            std::fs::rename(draft, output)
-                .with_context(|| format!("cannot write {}", output.display()))?;
-            Ok(result)
-        })
-        .inspect_err(|_| {
-            // The first error is the one to tell.
-            let _ = std::fs::remove_file(draft);
-        })
+    if output.exists() && !output.is_file() && !output.is_dir() {
+        let draft = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+        let result = write(draft.path())?;
+        let at = || format!("cannot write {}", output.display());
+        let mut target = File::options().write(true).open(output).with_context(at)?;
+        std::io::copy(&mut File::open(draft.path())?, &mut target).with_context(at)?;
+        return Ok(result);
+    }
+    let (draft, _) = Draft::beside(output)?;
+    let result = write(draft.path())?;
+    draft.finish()?;
+    Ok(result)
+}
+
+/// Refuse an `--output` that cannot be, before anything is worked out: a folder, or one of the `inputs`.
+pub fn check(output: &Path, inputs: &[&Path]) -> Result<()> {
+    if output.is_dir() {
+        bail!(
+            "--output {} is a folder; name the file to write, for example {}",
+            output.display(),
+            output.join("NAME").display()
+        );
+    }
+    if output.file_name().is_none() {
+        bail!("--output {} names no file", output.display());
+    }
+    for input in inputs {
+        let same = |a: &Path, b: &Path| Some(a.canonicalize().ok()? == b.canonicalize().ok()?);
+        if same(output, input) == Some(true) && output.is_file() {
+            bail!(
+                "--output {} is also what is read; give another name",
+                output.display()
+            );
+        }
+    }
+    if let Some(folder) = output
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("--output {}: its folder cannot be made", output.display()))?;
+    }
+    Ok(())
+}
+
+/// A path in JSON: what is not UTF-8 in it is replaced.
+pub fn name(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A text of a file or a model as a terminal may have it: without control characters other than tabs and line ends: they could move the
+/// cursor or change the colours.
+pub fn printable(text: &str) -> String {
+    let plain = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if plain(c) => out.push(c),
+            '\r' => {}
+            c => out.extend(c.escape_unicode()),
+        }
+    }
+    out
 }

@@ -22,7 +22,7 @@ use ternary_core::train::checkpoint::Companions;
 
 use crate::args::{EvalConfig, Judged, Search};
 use crate::model::{self, Opened};
-use crate::output::outln;
+use crate::output::{self, errln, outln};
 use crate::train::read_json;
 use crate::{export, progress, tokenize};
 
@@ -42,6 +42,10 @@ impl std::fmt::Display for Unsatisfied {
 impl std::error::Error for Unsatisfied {}
 
 pub fn run(a: &Search) -> Result<()> {
+    let to_output = a.output.as_os_str() == "-";
+    if !to_output {
+        output::check(&a.output, &[&a.judged.checkpoint, &a.judged.val_data])?;
+    }
     let subject = Subject::open(&a.judged)?;
     let megabytes = |s: f64| -> Result<u64> {
         if !(s > 0.0 && s.is_finite()) {
@@ -63,7 +67,7 @@ pub fn run(a: &Search) -> Result<()> {
     };
     settings.validate()?;
     let space = Space::new(&subject.opened.file_metadata(), &settings.space)?;
-    eprintln!(
+    errln!(
         "{} maps of {} choices; at most {} evaluations",
         match space.count() {
             u64::MAX => "more than 10^19".to_owned(),
@@ -84,7 +88,7 @@ pub fn run(a: &Search) -> Result<()> {
     let fingerprint = json!({ "settings": settings, "source": source });
     let mut journal = Journal::open(evaluator.as_mut(), &journal_path, &fingerprint, a.resume)?;
     if a.resume {
-        eprintln!("{} evaluations are known already", journal.known());
+        errln!("{} evaluations are known already", journal.known());
     }
     let bar = progress::bar(
         settings.max_evals as u64,
@@ -104,7 +108,7 @@ pub fn run(a: &Search) -> Result<()> {
             brief(&map)
         );
         if text != shown && bar.is_hidden() {
-            eprintln!("{} evaluations; {text}", s.evaluations);
+            errln!("{} evaluations; {text}", s.evaluations);
         }
         bar.set_message(text.clone());
         shown = text;
@@ -154,7 +158,7 @@ pub fn eval_config(a: &EvalConfig) -> Result<()> {
     let loss = pollster::block_on(async {
         let (backend, why) = open_backend(a.judged.device, &options(&a.judged)).await?;
         let info = backend.info();
-        eprintln!("device: {} ({}): {why}", info.kind, info.name);
+        errln!("device: {} ({}): {why}", info.kind, info.name);
         let mut scorer = Scorer::new(backend, task.clone())?;
         let sums = scorer.sums(&map, &task.windows.all()).await?;
         Ok::<f64, ternary_core::Error>(sums.iter().sum::<f64>() / task.windows.tokens() as f64)
@@ -187,7 +191,7 @@ fn options(a: &Judged) -> BackendOptions {
 fn evaluator(a: &Judged, space: &Arc<Space>, task: &Arc<Task>) -> Result<Box<dyn Evaluate>> {
     let (backend, why) = pollster::block_on(open_backend(a.device, &options(a)))?;
     let info = backend.info();
-    eprintln!("device: {} ({}): {why}", info.kind, info.name);
+    errln!("device: {} ({}): {why}", info.kind, info.name);
     if info.kind == "gpu" {
         let scorer = Scorer::new(backend, task.clone())?;
         return Ok(Box::new(Local::new(space.clone(), task.clone(), scorer)));
@@ -329,7 +333,8 @@ impl Subject {
         };
         let json = &opened.companions.tokenizer;
         let tokenizer = Tokenizer::from_json(json)?;
-        let data = data::load(&a.val_data, &tokenizer, data::checksum(json))?;
+        let encoder = opened.encoder(&tokenizer)?;
+        let data = data::load(&a.val_data, &encoder, data::checksum(json))?;
         let mut ids = Vec::new();
         data.read(0, data.len(), &mut ids);
         Ok(Subject {
@@ -342,9 +347,9 @@ impl Subject {
 
     fn describe(&self, a: &Judged) -> Value {
         json!({
-            "checkpoint": a.checkpoint,
+            "checkpoint": output::name(&a.checkpoint),
             "checkpoint_sha256": self.hash,
-            "validation_data": a.val_data,
+            "validation_data": output::name(&a.val_data),
             "validation_crc32": format!("{:08x}", self.text),
         })
     }

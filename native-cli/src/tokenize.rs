@@ -3,28 +3,39 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use ternary_core::data::{self, Encoded, Piece, Pieces, TokenWriter};
-use ternary_core::tokenizer::Tokenizer;
+use anyhow::{Context, Result, bail, ensure};
+use ternary_core::data::{
+    self, Document, Encoded, Encoder, Piece, Pieces, TextFile, TokenData, TokenWriter,
+};
+use ternary_core::tokenizer::{ChatTemplate, Tokenizer};
 
 use crate::args::Tokenize;
+use crate::output::{self, errln};
 use crate::progress;
 
 const BAR: &str = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
 
 pub fn run(a: &Tokenize) -> Result<()> {
+    if let Some(output) = &a.output {
+        output::check(output, &[&a.tokenizer, &a.data_dir])?;
+    }
+    if a.train_vocab.is_some() {
+        output::check(&a.tokenizer, &[&a.data_dir])?;
+    }
+    // A mistake in a flag is found before a pipe is read.
+    let known = match a.train_vocab {
+        Some(vocab) => {
+            Tokenizer::check_vocab(vocab)?;
+            None
+        }
+        None => Some(read(&a.tokenizer)?),
+    };
+    let template = a.chat_template.as_deref().map(template).transpose()?;
     let files = data::text_files(&a.data_dir)?;
     let mut bytes = 0;
     for file in &files {
-        let meta = std::fs::metadata(file);
-        bytes += meta
-            .with_context(|| format!("cannot read {}", file.display()))?
-            .len();
+        bytes += file.bytes()?;
     }
-    let tokenizer = match a.train_vocab {
-        Some(vocab) => train(a, vocab, &files, bytes)?,
-        None => read(&a.tokenizer)?.0,
-    };
     let targets: Vec<PathBuf> = match (&a.out_dir, &a.output) {
         (Some(dir), _) => files
             .iter()
@@ -32,26 +43,31 @@ pub fn run(a: &Tokenize) -> Result<()> {
             .collect(),
         (None, output) => output.iter().cloned().collect(),
     };
+    let (tokenizer, json) = match (known, a.train_vocab) {
+        (Some(known), _) => known,
+        (None, vocab) => {
+            spare_dependents(a, &targets)?;
+            train(a, vocab.unwrap_or_default(), &files, bytes)?
+        }
+    };
+    let encoder = Encoder::new(&tokenizer, template);
     let header = (
         tokenizer.vocab_size() as u32,
         a.seq_len,
-        tokenizer_crc(&a.tokenizer)?,
+        data::checksum(&json),
     );
     let create = |path: &Path| TokenWriter::create(path, header.0, header.1, header.2);
     let bar = progress::bar(bytes, BAR).with_message("tokenizing");
-    let told = |path: &Path, bytes: u64, tokens: u64| {
+    let told = |file: &TextFile, bytes: u64, tokens: u64| {
         let ratio = bytes as f64 / tokens.max(1) as f64;
         bar.suspend(|| {
-            eprintln!(
-                "{}: {tokens} tokens, {ratio:.2} bytes a token",
-                path.display()
-            )
+            errln!("{}: {tokens} tokens, {ratio:.2} bytes a token", file.name());
         });
     };
     // The open file, and of the current text its index, bytes and tokens.
     let mut writer: Option<TokenWriter> = None;
     let mut text = (0, 0u64, 0u64);
-    data::encode_files(&tokenizer, &files, &mut |piece: Encoded| {
+    data::encode_files(&encoder, &files, &mut |piece: Encoded, _: &Document| {
         if piece.file != text.0 {
             told(&files[text.0], text.1, text.2);
             text = (piece.file, 0, 0);
@@ -76,9 +92,66 @@ pub fn run(a: &Tokenize) -> Result<()> {
     Ok(writer.map_or(Ok(()), TokenWriter::finish)?)
 }
 
+/// A chat template in a file.
+pub fn template(path: &Path) -> Result<ChatTemplate> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    ChatTemplate::new(text.trim_start_matches('\u{feff}'))
+        .with_context(|| path.display().to_string())
+}
+
+/// Refuse to replace a tokenizer that `.tokens` files were made with, except those that are made anew here.
+fn spare_dependents(a: &Tokenize, targets: &[PathBuf]) -> Result<()> {
+    if a.force || !a.tokenizer.is_file() {
+        return Ok(());
+    }
+    let Ok(old) = std::fs::read_to_string(&a.tokenizer) else {
+        return Ok(());
+    };
+    let old = data::checksum(&old);
+    let beside = [Some(a.tokenizer.as_path()), a.output.as_deref()];
+    let mut folders: Vec<&Path> = beside
+        .into_iter()
+        .flatten()
+        .filter_map(Path::parent)
+        .collect();
+    folders.extend(a.out_dir.as_deref());
+    for folder in folders {
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            let same = |target: &PathBuf| {
+                target
+                    .canonicalize()
+                    .is_ok_and(|t| path.canonicalize().is_ok_and(|p| p == t))
+            };
+            if path.extension().is_some_and(|e| e == "tokens")
+                && !targets.iter().any(same)
+                && TokenData::open(&[&path]).is_ok_and(|data| data.header().tokenizer == old)
+            {
+                bail!(
+                    "{} was made with {}: with another tokenizer its tokens mean nothing. Give the new tokenizer another name, or --force",
+                    path.display(),
+                    a.tokenizer.display()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Train a tokenizer on the texts and write it.
-fn train(a: &Tokenize, vocab: usize, files: &[PathBuf], bytes: u64) -> Result<Tokenizer> {
-    eprintln!(
+fn train(
+    a: &Tokenize,
+    vocab: usize,
+    files: &[TextFile],
+    bytes: u64,
+) -> Result<(Tokenizer, String)> {
+    errln!(
         "training a {vocab}-token BPE on {:.1} MB",
         bytes as f64 / 1e6
     );
@@ -86,10 +159,13 @@ fn train(a: &Tokenize, vocab: usize, files: &[PathBuf], bytes: u64) -> Result<To
     let mut failure = None;
     let texts = Pieces::new(files, false).map_while(|piece| match piece {
         Ok(Piece {
-            text, offset, end, ..
+            document,
+            offset,
+            end,
+            ..
         }) => {
             bar.inc(end - offset);
-            Some(text)
+            Some(document.plain())
         }
         Err(e) => {
             failure = Some(e);
@@ -107,25 +183,32 @@ fn train(a: &Tokenize, vocab: usize, files: &[PathBuf], bytes: u64) -> Result<To
         "the trainer gave {} tokens",
         tokenizer.vocab_size()
     );
-    write(&a.tokenizer, tokenizer.to_json()?.as_bytes())?;
-    eprintln!(
+    let json = tokenizer.to_json()?;
+    output::replace(&a.tokenizer, |draft| Ok(std::fs::write(draft, &json)?))?;
+    errln!(
         "wrote {} ({} tokens)",
         a.tokenizer.display(),
         tokenizer.vocab_size()
     );
-    Ok(tokenizer)
+    Ok((tokenizer, json))
 }
 
 /// `texts/part/book.txt` of the folder `texts` becomes `part/book.tokens`, or `part/book.txt.tokens` where another of `files` is
 /// called `part/book` too.
-fn token_name(path: &Path, files: &[PathBuf], root: &Path) -> PathBuf {
+fn token_name(file: &TextFile, files: &[TextFile], root: &Path) -> PathBuf {
+    // What came through a pipe has the name that messages give it.
+    let named = |file: &TextFile| match file.path().starts_with(root) {
+        true => file.path().to_owned(),
+        false => PathBuf::from(file.name().rsplit('/').next().unwrap_or_default()),
+    };
+    let path = named(file);
     let stem = path.with_extension("");
     let alone = files
         .iter()
-        .filter(|f| f.with_extension("") == stem)
+        .filter(|f| named(f).with_extension("") == stem)
         .count()
         < 2;
-    let mut name: OsString = if alone { stem } else { path.to_owned() }.into_os_string();
+    let mut name: OsString = if alone { stem } else { path.clone() }.into_os_string();
     name.push(".tokens");
     let name = PathBuf::from(name);
     match name.strip_prefix(root) {
@@ -144,17 +227,4 @@ pub fn read(path: &Path) -> Result<(Tokenizer, String)> {
     })?;
     let tokenizer = Tokenizer::from_json(&json).with_context(|| path.display().to_string())?;
     Ok((tokenizer, json))
-}
-
-fn tokenizer_crc(path: &Path) -> Result<u32> {
-    Ok(data::checksum(&read(path)?.1))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(dir) = path.parent()
-        && !dir.as_os_str().is_empty()
-    {
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    }
-    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -1,21 +1,23 @@
 //! `onebit train`, and the training behind it that `onebit finetune` shares.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary_core::backend::BackendOptions;
 use ternary_core::config::{self, ModelConfig, Owner, TrainConfig};
-use ternary_core::data::{self, StreamedTexts, TrainingData};
+use ternary_core::data::{self, Encoder, StreamedTexts, TrainingData};
 use ternary_core::model::params;
+use ternary_core::platform::{Interrupt, on_interrupt};
 use ternary_core::session::open_backend;
 use ternary_core::tokenizer::{ChatTemplate, Tokenizer};
 use ternary_core::train::checkpoint::Companions;
 use ternary_core::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
 
 use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};
+use crate::output::errln;
 use crate::{model, progress, search, tokenize};
 
 pub fn run(a: &Train) -> Result<()> {
@@ -70,7 +72,7 @@ fn start(a: &Train, tokenizer: &Tokenizer, config: &ModelConfig) -> Result<Start
             path.display()
         );
     }
-    eprintln!("beginning with the weights of {}", path.display());
+    errln!("beginning with the weights of {}", path.display());
     opened.remap_to(&config.bit_map())?;
     Ok(Start {
         parameters: Some(opened.parameters),
@@ -106,16 +108,35 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         mut companions,
         mut start,
     } = job;
+    if a.output_dir.exists() && !a.output_dir.is_dir() {
+        bail!(
+            "--output-dir {} is a file; name a folder",
+            a.output_dir.display()
+        );
+    }
+    if let Some(path) = &a.chat_template {
+        // A template that cannot be used should not be found out after training.
+        tokenize::template(path)?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        companions.chat_template = Some(text.trim_start_matches('\u{feff}').to_owned());
+    }
     let crc = data::checksum(&companions.tokenizer);
+    let template = companions
+        .chat_template
+        .as_deref()
+        .map(ChatTemplate::new)
+        .transpose()?;
+    let encoder = Encoder::new(&tokenizer, template);
     let data = if a.streaming {
-        TrainingData::Texts(StreamedTexts::open(&a.data_dir, &tokenizer)?)
+        TrainingData::Texts(StreamedTexts::open(&a.data_dir, &encoder)?)
     } else {
-        TrainingData::Tokens(data::load(&a.data_dir, &tokenizer, crc)?)
+        TrainingData::Tokens(data::load(&a.data_dir, &encoder, crc)?)
     };
     let validation = a
         .val_data_dir
         .as_ref()
-        .map(|p| data::load(p, &tokenizer, crc))
+        .map(|p| data::load(p, &encoder, crc))
         .transpose()?;
     if let TrainingData::Tokens(tokens) = &data
         && train.seq_len.is_none()
@@ -123,13 +144,6 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
     {
         let meant_for = tokens.header().seq_len as usize;
         train.seq_len = Some(meant_for.min(config.max_seq_len));
-    }
-    if let Some(path) = &a.chat_template {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        // A template that cannot be used should not be found out after training.
-        ChatTemplate::new(&text).with_context(|| path.display().to_string())?;
-        companions.chat_template = Some(text);
     }
     if let Some(path) = &a.teacher {
         start.teacher = Some(teacher(path, &tokenizer)?);
@@ -142,12 +156,12 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
     };
     let (backend, why) = pollster::block_on(open_backend(a.device, &options))?;
     let info = backend.info();
-    eprintln!("device: {} ({}): {why}", info.kind, info.name);
+    errln!("device: {} ({}): {why}", info.kind, info.name);
     let trained: usize = params::trained(&config, train.lora.as_ref())
         .iter()
         .map(params::Param::len)
         .sum();
-    eprintln!(
+    errln!(
         "model: {:.2}M parameters, {:.2}M trained; training data: {}; validation: {} tokens",
         config.parameter_count() as f64 / 1e6,
         trained as f64 / 1e6,
@@ -163,18 +177,27 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
     );
     let teacher = start.teacher.as_ref().map(|t| &t.config);
     let plan = MemoryPlan::with_teacher(backend.as_ref(), &config, &train, teacher)?;
-    eprintln!(
+    errln!(
         "memory: {plan}; the {} allows {}",
         info.kind,
         backend.limits()
     );
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
-    ctrlc::set_handler(move || {
+    let asked: Arc<Mutex<Option<Interrupt>>> = Arc::default();
+    let why = asked.clone();
+    on_interrupt(move |interrupt| {
         if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(i32::from(interrupt.exit_code()));
         }
-        eprintln!("\nstopping after this step; press Ctrl-C again to quit without a checkpoint");
+        *why.lock().unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
+        errln!(
+            "\nstopping after this step, with a checkpoint{}",
+            match interrupt {
+                Interrupt::Interrupt => "; press Ctrl-C again to quit without one",
+                Interrupt::Terminate | Interrupt::Hangup => "",
+            }
+        );
     })?;
 
     let mut trainer = Trainer::from_start(backend, config, train, &start)?;
@@ -188,36 +211,28 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         resume: a.resume,
         stop,
     };
-    let (mut smooth, mut val, mut speed) =
-        (f64::NAN, String::new(), (0usize, std::time::Instant::now()));
     let mut observe = |update: Update| match update {
         Update::Resumed { step, from } => {
             bar.set_position(step as u64);
             bar.reset_eta();
-            bar.suspend(|| eprintln!("resumed at step {step} from {}", from.display()));
+            bar.suspend(|| errln!("resumed at step {step} from {}", from.display()));
         }
-        Update::Step(r) => {
-            smooth = if smooth.is_nan() {
-                r.loss
-            } else {
-                0.95 * smooth + 0.05 * r.loss
-            };
-            speed.0 += r.tokens;
-            let rate = speed.0 as f64 / speed.1.elapsed().as_secs_f64();
-            bar.set_message(format!(
-                "loss {smooth:.3}{val} lr {:.1e} {rate:.0} tok/s",
-                r.lr
-            ));
-            bar.set_position(r.step as u64);
-        }
-        Update::Validated { step, loss } => {
-            val = format!(" val {loss:.3}");
+        Update::Step(r) => bar.set_position(r.step as u64),
+        Update::Logged(line) => {
+            let val = line
+                .val_loss
+                .map_or(String::new(), |loss| format!(", validation {loss:.4}"));
+            let text = format!(
+                "loss {:.4}{val}, lr {:.1e}, {:.0} tok/s",
+                line.train_loss, line.lr, line.tokens_per_second
+            );
             if bar.is_hidden() {
-                eprintln!("step {step}: loss {smooth:.4}, validation loss {loss:.4}");
+                errln!("step {}/{max}: {text}", line.step);
             }
+            bar.set_message(text);
         }
-        Update::Saved { path } => bar.suspend(|| eprintln!("saved {}", path.display())),
-        Update::Warning(text) => bar.suspend(|| eprintln!("warning: {text}")),
+        Update::Saved { path } => bar.suspend(|| errln!("saved {}", path.display())),
+        Update::Warning(text) => bar.suspend(|| errln!("warning: {text}")),
     };
     let summary = pollster::block_on(train::run(
         &mut trainer,
@@ -231,20 +246,37 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         .val_loss
         .map_or(String::new(), |v| format!(", validation loss {v:.4}"));
     if let Some(stale) = summary.out_of_patience {
-        eprintln!(
+        errln!(
             "{stale} validations in a row brought no lower loss: {} is the best model",
             a.output_dir.join("best").display()
         );
     }
-    eprintln!(
+    errln!(
         "{} at step {}: loss {:.4}{val}\n{}",
         if summary.stopped { "stopped" } else { "done" },
         summary.step,
         summary.train_loss,
         summary.checkpoint.display()
     );
-    Ok(())
+    // Ctrl-C is a usual way to end a training; whoever sends a signal wants to know that it was heeded.
+    let asked = *asked.lock().unwrap_or_else(PoisonError::into_inner);
+    match asked.filter(|asked| *asked != Interrupt::Interrupt) {
+        Some(asked) => Err(Interrupted(asked).into()),
+        None => Ok(()),
+    }
 }
+
+/// Ended early by a signal, with everything saved.
+#[derive(Debug)]
+pub struct Interrupted(pub Interrupt);
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ended by a signal; --resume goes on from the checkpoint")
+    }
+}
+
+impl std::error::Error for Interrupted {}
 
 /// The model at `path`, if it has the same tokens.
 fn teacher(path: &Path, tokenizer: &Tokenizer) -> Result<Teacher> {
@@ -295,13 +327,31 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
         );
     }
     a.training.override_fields(&mut train)?;
+    if train.max_steps > 0 && train.lr_warmup_steps >= train.max_steps {
+        let shorter = (train.max_steps / 10).max(1);
+        if a.training.lr_warmup_steps.is_some() {
+            errln!(
+                "warning: the warm-up of {} steps is no shorter than the run of {}: the learning rate never reaches its peak",
+                train.lr_warmup_steps,
+                train.max_steps
+            );
+        } else if shorter < train.lr_warmup_steps {
+            errln!(
+                "warning: the config's warm-up of {} steps is no shorter than the run of {}: {shorter} steps are used (--lr-warmup-steps sets another)",
+                train.lr_warmup_steps,
+                train.max_steps
+            );
+            train.lr_warmup_steps = shorter;
+        }
+    }
     Ok((config, train))
 }
 
 pub fn read_json(path: &Path) -> Result<Value> {
     let name = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-    serde_json::from_str(&text).with_context(|| format!("{name}"))
+    // Some editors put a byte order mark before JSON.
+    serde_json::from_str(text.trim_start_matches('\u{feff}')).with_context(|| format!("{name}"))
 }
 
 impl TrainingArgs {

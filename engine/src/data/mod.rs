@@ -3,6 +3,9 @@
 #[cfg(feature = "native")]
 mod background;
 mod batches;
+mod documents;
+#[cfg(feature = "native")]
+mod files;
 #[cfg(feature = "native")]
 mod pieces;
 #[cfg(feature = "native")]
@@ -10,19 +13,24 @@ mod read;
 mod source;
 #[cfg(feature = "native")]
 mod stream;
+mod text;
 mod token_data;
 mod tokens;
 
 #[cfg(feature = "native")]
 pub use background::Prefetch;
 pub use batches::Batches;
+pub use documents::Document;
 #[cfg(feature = "native")]
-pub use pieces::{Piece, Pieces, text_files};
+pub use files::{TextFile, text_files};
 #[cfg(feature = "native")]
-pub use read::{Encoded, TrainingData, encode_files, load};
+pub use pieces::{Piece, Pieces};
+#[cfg(feature = "native")]
+pub use read::{Encoded, Encoder, TrainingData, encode_files, evaluation, load};
 pub use source::BatchSource;
 #[cfg(feature = "native")]
 pub use stream::{Stream, StreamPlace, StreamedTexts};
+pub use text::read_documents;
 pub use token_data::TokenData;
 #[cfg(feature = "native")]
 pub use tokens::TokenWriter;

@@ -1,73 +1,25 @@
 //! Texts read piece by piece, however large they are.
 //!
-//! A piece of a `.txt`, `.md` or `.text` file ends where no token can lie across the cut; a piece of a `.jsonl` file is the `text` of
-//! one line. Pieces are functions of the bytes from their first one on, so reading can begin again at any piece's offset.
+//! A piece of a plain text ends where no token can lie across the cut; a piece of JSON lines or of a JSON array is a document. Pieces are
+//! functions of the bytes from their first one on, so reading can begin again at any piece's offset.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use crate::error::{Error, IoContext, Result};
+use super::documents::Document;
+use super::files::TextFile;
+use super::text::{PIECE, Start, TextReader};
+use crate::error::{IoContext, Result};
 use crate::tokenizer::Tokenizer;
 
-/// Bytes of a piece, if the text has a good place to cut there.
-const PIECE: usize = 1 << 16;
-/// The longest piece: a text without a line end or a single space is cut here all the same.
+/// The longest piece of a plain text: one without a line end or a single space is cut here all the same.
 const LONGEST: usize = 1 << 20;
-
-/// Extensions of text files.
-const TEXTS: [&str; 4] = ["txt", "md", "text", "jsonl"];
-
-/// The files of `path` (itself, or everything inside a folder and its folders) with one of `extensions`, sorted. Names that begin
-/// with a dot are left out.
-pub(super) fn files(path: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
-    if !std::fs::metadata(path).at("open", path)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut found = Vec::new();
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).at("read the folder", &folder)? {
-            let entry = entry.at("read the folder", &folder)?;
-            let p = entry.path();
-            let extension = p.extension().and_then(|e| e.to_str()).unwrap_or_default();
-            if entry.file_name().to_string_lossy().starts_with('.') {
-                continue;
-            }
-            // The entry's own type: links to folders are not followed, so a circle of them cannot trap us.
-            if entry.file_type().at("read", &p)?.is_dir() {
-                folders.push(p);
-            } else if extensions.contains(&extension) && p.is_file() {
-                found.push(p);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Text files of a folder and its folders (`.txt`, `.md`, `.text`, `.jsonl`), or the one file.
-///
-/// # Errors
-/// A path that cannot be read, or a folder without text files.
-pub fn text_files(path: &Path) -> Result<Vec<PathBuf>> {
-    let found = files(path, &TEXTS)?;
-    if found.is_empty() {
-        return Err(Error::Data(format!(
-            "{} has no text files; expected .txt, .md, .text or .jsonl",
-            path.display()
-        )));
-    }
-    Ok(found)
-}
 
 /// A piece of text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Piece {
-    pub text: String,
-    /// A document ends with it (a line of a `.jsonl` file).
+    pub document: Document,
+    /// A document ends with it.
     pub ends_document: bool,
     /// Index of its file.
     pub file: usize,
@@ -79,48 +31,40 @@ pub struct Piece {
 /// The pieces of text files, in order; each file gives one at least.
 #[derive(Debug)]
 pub struct Pieces {
-    files: Vec<PathBuf>,
+    files: Vec<TextFile>,
     file: usize,
     offset: u64,
-    open: Option<Open>,
+    open: Option<TextReader<File>>,
     whole: bool,
-}
-
-#[derive(Debug)]
-struct Open {
-    reader: BufReader<File>,
-    lines: bool,
-    /// Read, but not yet part of a piece.
-    ahead: Vec<u8>,
-    line: usize,
-}
-
-/// A line of a `.jsonl` file; its other fields do not matter.
-#[derive(Deserialize)]
-struct Line {
-    text: String,
+    notes: Vec<String>,
 }
 
 impl Pieces {
     /// All pieces of `files`. A tokenizer that shows where a text was cut (see [`Pieces::whole_for`]) wants them `whole`.
-    pub fn new(files: &[PathBuf], whole: bool) -> Self {
+    pub fn new(files: &[TextFile], whole: bool) -> Self {
         Self::starting_at(files, whole, 0, 0)
     }
 
     /// From the piece that begins at byte `offset` of file number `file`.
-    pub(super) fn starting_at(files: &[PathBuf], whole: bool, file: usize, offset: u64) -> Self {
+    pub(super) fn starting_at(files: &[TextFile], whole: bool, file: usize, offset: u64) -> Self {
         Pieces {
             files: files.to_vec(),
             file,
             offset,
             open: None,
             whole,
+            notes: Vec::new(),
         }
     }
 
     /// File and byte at which the next piece begins.
     pub(super) fn position(&self) -> (usize, u64) {
         (self.file, self.offset)
+    }
+
+    /// What the owner of the files that have been read to their end should know of them.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Whether `tokenizer` gives a text other ids than its pieces, because it treats the beginning of a text in a special way (a
@@ -141,39 +85,32 @@ impl Pieces {
     }
 
     fn next_piece(&mut self) -> Result<Option<Piece>> {
-        while let Some(path) = self.files.get(self.file).cloned() {
+        while let Some(file) = self.files.get(self.file) {
             let first = self.open.is_none() && self.offset == 0;
-            if self.open.is_none() {
-                let mut file = File::open(&path).at("open", &path)?;
-                file.seek(SeekFrom::Start(self.offset)).at("read", &path)?;
-                self.open = Some(Open {
-                    reader: BufReader::with_capacity(PIECE, file),
-                    lines: path.extension().is_some_and(|e| e == "jsonl"),
-                    ahead: Vec::new(),
-                    line: 0,
-                });
-            }
-            let Some(open) = &mut self.open else { continue };
+            let reader = match &mut self.open {
+                Some(reader) => reader,
+                none => none.insert(open(file, self.offset)?),
+            };
             let longest = if self.whole { usize::MAX } else { LONGEST };
-            let (text, bytes) = if open.lines {
-                open.document(&path, self.offset)?
-            } else {
-                open.text(&path, self.offset, longest)?
-            };
-            let piece = Piece {
-                ends_document: open.lines && text.is_some(),
-                text: text.unwrap_or_default(),
-                file: self.file,
-                offset: self.offset,
-                end: self.offset + bytes as u64,
-            };
-            self.offset = piece.end;
-            if bytes == 0 {
+            let found = reader.next_piece(longest)?;
+            let bytes = found.as_ref().map_or(0, |piece| piece.bytes);
+            let (file, offset) = (self.file, self.offset);
+            self.offset += bytes;
+            if found.is_none() {
+                self.notes.extend(reader.notes());
                 (self.file, self.offset, self.open) = (self.file + 1, 0, None);
             }
+            let ends_document = found.as_ref().is_some_and(|piece| piece.ends);
+            let document = found.and_then(|piece| piece.document);
             // An empty file is told of, the end of another is not; a blank line only moves on.
-            if first || piece.ends_document || !piece.text.is_empty() {
-                return Ok(Some(piece));
+            if first || document.is_some() {
+                return Ok(Some(Piece {
+                    document: document.unwrap_or_else(|| Document::Text(String::new())),
+                    ends_document,
+                    file,
+                    offset,
+                    end: offset + bytes,
+                }));
             }
         }
         Ok(None)
@@ -193,113 +130,53 @@ impl Iterator for Pieces {
     }
 }
 
-impl Open {
-    /// The next document of a `.jsonl` file and the bytes it took; 0 at the end, no text for a blank line.
-    fn document(&mut self, path: &Path, offset: u64) -> Result<(Option<String>, usize)> {
-        let mut line = Vec::new();
-        let bytes = self.reader.read_until(b'\n', &mut line).at("read", path)?;
-        self.line += 1;
-        if line.trim_ascii().is_empty() {
-            return Ok((None, bytes));
-        }
-        let parsed: Line = serde_json::from_slice(&line).map_err(|e| {
-            Error::Data(format!(
-                "{}: the line at byte {offset}: {e}; expected an object with a \"text\" field on every line",
-                path.display()
-            ))
-        })?;
-        Ok((Some(parsed.text), bytes))
-    }
-
-    /// Have at least `want` bytes ahead, or all there are; says whether the file has ended.
-    fn read_ahead(&mut self, want: usize, path: &Path) -> Result<bool> {
-        let missing = want.saturating_sub(self.ahead.len());
-        let got = self
-            .reader
-            .by_ref()
-            .take(missing as u64)
-            .read_to_end(&mut self.ahead)
-            .at("read", path)?;
-        Ok(got < missing)
-    }
-
-    /// The next piece of a plain text and its bytes; 0 at the end.
-    fn text(
-        &mut self,
-        path: &Path,
-        offset: u64,
-        longest: usize,
-    ) -> Result<(Option<String>, usize)> {
-        for want in [2 * PIECE, longest] {
-            let ended = self.read_ahead(want, path)?;
-            let window = &self.ahead[..want.min(self.ahead.len())];
-            let text = match std::str::from_utf8(window) {
-                Ok(text) => text,
-                // Half a character at the end of the window.
-                Err(e)
-                    if e.error_len().is_none() && !(ended && window.len() == self.ahead.len()) =>
-                {
-                    std::str::from_utf8(&window[..e.valid_up_to()]).unwrap_or_default()
-                }
-                Err(e) => {
-                    return Err(Error::Data(format!(
-                        "{} is not UTF-8 text (byte {}); convert it first, e.g. with iconv",
-                        path.display(),
-                        offset + e.valid_up_to() as u64
-                    )));
-                }
-            };
-            let all = ended && window.len() == self.ahead.len();
-            let cut = if longest == usize::MAX {
-                None
-            } else if all && text.len() <= PIECE {
-                Some(text.len())
-            } else {
-                cut(text, '\n', 1)
-            };
-            let cut = match cut {
-                Some(cut) => cut,
-                None if all => text.len(),
-                None if want == longest => cut_anywhere(text),
-                None => continue,
-            };
-            let piece = text[..cut].to_owned();
-            self.ahead.drain(..cut);
-            return Ok((Some(piece), cut));
-        }
-        Ok((None, 0))
-    }
+/// A reader of `file` from byte `offset` on.
+fn open(file: &TextFile, offset: u64) -> Result<TextReader<File>> {
+    let start = file.start()?;
+    let path = file.path();
+    let mut opened = File::open(path).at("open", path)?;
+    let lines = match offset {
+        0 => 0,
+        _ => line_ends(&opened, offset, &start).at("read", path)?,
+    };
+    let from = offset.max(start.mark as u64);
+    opened.seek(SeekFrom::Start(from)).at("read", path)?;
+    Ok(TextReader::new(opened, file.name(), start, offset, lines))
 }
 
-/// The first place after [`PIECE`] bytes where `separator` stands between visible characters, `keep` bytes of it before the cut. The
-/// pre-tokenisers of the GPT-2 family never join across a line end there, nor a word to the space after it, while a run of several
-/// white-space characters is parted differently at the end of a text than inside it.
-fn cut(text: &str, separator: char, keep: usize) -> Option<usize> {
-    let visible = |c: Option<char>| c.is_some_and(|c| !c.is_whitespace());
-    let at = text.ceil_char_boundary(PIECE.min(text.len()));
-    text[at..]
-        .match_indices(separator)
-        .map(|(i, _)| at + i)
-        .find(|i| visible(text[..*i].chars().next_back()) && visible(text[i + 1..].chars().next()))
-        .map(|i| i + keep)
-}
-
-/// Where to cut a text without line ends.
-fn cut_anywhere(text: &str) -> usize {
-    cut(text, ' ', 0).unwrap_or(text.len())
+/// Line ends before byte `offset`: messages count lines from the file's beginning.
+fn line_ends(file: &File, offset: u64, start: &Start) -> std::io::Result<u64> {
+    let mut reader = BufReader::with_capacity(PIECE, file).take(offset);
+    let unit = start.encoding.unit();
+    let mut lines = 0;
+    loop {
+        let bytes = reader.fill_buf()?;
+        let whole = bytes.len() - bytes.len() % unit;
+        if whole == 0 {
+            return Ok(lines);
+        }
+        lines += bytes[..whole]
+            .chunks_exact(unit)
+            .filter(|c| start.encoding.is_line_end(c))
+            .count() as u64;
+        reader.consume(whole);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::text_files;
     use super::*;
 
-    fn write(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    fn write(dir: &Path, name: &str, bytes: &[u8]) -> TextFile {
         let path = dir.join(name);
         std::fs::write(&path, bytes).unwrap();
-        path
+        TextFile::new(path)
     }
 
-    fn texts(files: &[PathBuf]) -> Vec<Piece> {
+    fn texts(files: &[TextFile]) -> Vec<Piece> {
         Pieces::new(files, false).collect::<Result<_>>().unwrap()
     }
 
@@ -313,14 +190,14 @@ mod tests {
             let file = [write(dir.path(), "a.txt", text.as_bytes())];
             let pieces = texts(&file);
             assert!(pieces.len() > 1);
-            assert!(
+            assert!(pieces.iter().all(|p| p.document.plain().len() <= LONGEST
+                && p.end - p.offset == p.document.plain().len() as u64));
+            assert_eq!(
                 pieces
                     .iter()
-                    .all(|p| p.text.len() <= LONGEST && p.end - p.offset == p.text.len() as u64)
-            );
-            assert_eq!(
-                pieces.iter().map(|p| p.text.as_str()).collect::<String>(),
-                **text
+                    .map(|p| p.document.plain())
+                    .collect::<String>(),
+                *text
             );
             for (i, p) in pieces.iter().enumerate() {
                 let again: Vec<Piece> = Pieces::starting_at(&file, false, 0, p.offset)
@@ -351,7 +228,7 @@ mod tests {
         let files = text_files(dir.path()).unwrap();
         let found: Vec<_> = texts(&files)
             .into_iter()
-            .map(|p| (p.file, p.text, p.ends_document))
+            .map(|p| (p.file, p.document.plain(), p.ends_document))
             .collect();
         let doc = |text: &str| (0, text.to_owned(), true);
         assert_eq!(
@@ -375,9 +252,36 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            e.contains("bad.jsonl") && e.contains("byte 14") && e.contains("`text`"),
+            e.contains("bad.jsonl") && e.contains("line 2") && e.contains("\"text\""),
             "{e}"
         );
+    }
+
+    #[test]
+    fn marked_texts_begin_anywhere_again_and_count_their_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "Grüße aus Köln 🦀\r\nnächste Zeile\n".repeat(6000);
+        let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+        let mut bytes: Vec<u8> = units.flat_map(u16::to_le_bytes).collect();
+        let file = [write(dir.path(), "a.txt", &bytes)];
+        let pieces = texts(&file);
+        assert!(pieces.len() > 2);
+        let all: String = pieces.iter().map(|p| p.document.plain()).collect();
+        assert_eq!(all, text);
+        for (i, p) in pieces.iter().enumerate() {
+            let again = Pieces::starting_at(&file, false, 0, p.offset)
+                .next()
+                .unwrap();
+            assert_eq!(&again.unwrap(), &pieces[i]);
+        }
+        // Half a pair at the very end, met after beginning in the middle.
+        bytes.extend([0x3d, 0xd8, b'x', 0]);
+        let file = [write(dir.path(), "b.txt", &bytes)];
+        let last = pieces.last().unwrap().offset;
+        let e = Pieces::starting_at(&file, false, 0, last)
+            .find_map(Result::err)
+            .unwrap();
+        assert!(e.to_string().contains("line 12001"), "{e}");
     }
 
     #[test]

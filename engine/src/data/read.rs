@@ -1,11 +1,17 @@
 //! Training data from disk: `.tokens` files, or texts tokenised here.
 
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
 
-use super::pieces::{Piece, Pieces, files, text_files};
+use super::documents::Document;
+use super::files::{DataFiles, TextFile, data_files};
+use super::pieces::{Piece, Pieces};
 use super::{StreamedTexts, TokenData};
 use crate::error::{Error, Result};
-use crate::tokenizer::{END_OF_TEXT, Tokenizer};
+use crate::infer::EvalText;
+use crate::session::Message;
+use crate::tokenizer::{ChatTemplate, END_OF_TEXT, Part, SPECIAL_TOKENS, Tokenizer};
 
 /// Pieces encoded at once.
 const AT_ONCE: usize = 64;
@@ -47,29 +53,106 @@ pub struct Encoded {
     pub bytes: u64,
 }
 
-/// Encode a piece; a document is closed by `end`.
-pub(super) fn encode(tokenizer: &Tokenizer, piece: &Piece, end: Option<u32>) -> Result<Vec<u32>> {
-    let mut ids = tokenizer.encode(&piece.text)?;
-    ids.extend(end.filter(|_| piece.ends_document));
-    Ok(ids)
+/// What makes ids of texts: a tokenizer, and for conversations a chat template.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    pub tokenizer: Tokenizer,
+    pub template: Option<Arc<ChatTemplate>>,
+}
+
+/// The project's template, for tokenizers that have its marks.
+fn own_template(tokenizer: &Tokenizer) -> Option<ChatTemplate> {
+    SPECIAL_TOKENS
+        .iter()
+        .all(|mark| tokenizer.id(mark).is_some())
+        .then(|| {
+            ChatTemplate::new(include_str!("../../../config/chat_template.jinja"))
+                .expect("the project's own template is parsed in a test")
+        })
+}
+
+impl Encoder {
+    /// With `template`, or the project's own if the tokenizer has its marks.
+    pub fn new(tokenizer: &Tokenizer, template: Option<ChatTemplate>) -> Self {
+        Encoder {
+            template: template.or_else(|| own_template(tokenizer)).map(Arc::new),
+            tokenizer: tokenizer.clone(),
+        }
+    }
+
+    /// The ids of a document, closed by `<|endoftext|>` if it `ends` and the tokenizer has it. In a conversation, special tokens that
+    /// somebody typed are letters.
+    pub fn encode(&self, document: &Document, ends: bool) -> Result<Vec<u32>> {
+        let mut ids = match document {
+            Document::Text(text) => self.tokenizer.encode(text)?,
+            Document::Chat(messages) => {
+                self.tokenizer.encode_parts(&self.conversation(messages)?)?
+            }
+        };
+        ids.extend(self.tokenizer.id(END_OF_TEXT).filter(|_| ends));
+        Ok(ids)
+    }
+
+    fn conversation(&self, messages: &[Message]) -> Result<Vec<Part>> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            Error::Data(
+                "a conversation (\"messages\") needs a chat template: give one with --chat-template, or texts with a \"text\" field".into(),
+            )
+        })?;
+        template.render_parts(messages, false)
+    }
+
+    /// The text of a document, written out by the template if it is a conversation.
+    fn text<'a>(&self, document: &'a Document) -> Result<Cow<'a, str>> {
+        Ok(match document {
+            Document::Text(text) => text.into(),
+            Document::Chat(messages) => {
+                let parts = self.conversation(messages)?;
+                parts.iter().map(|part| part.text.as_str()).collect()
+            }
+        })
+    }
+}
+
+/// What `path` holds, to be evaluated: texts, conversations as the chat template writes them out, or `.tokens` made with this tokenizer
+/// (`tokenizer_crc`, as for [`load`]).
+///
+/// # Errors
+/// As for [`load`].
+pub fn evaluation(path: &Path, encoder: &Encoder, tokenizer_crc: u32) -> Result<EvalText> {
+    let mut text = EvalText::new(&encoder.tokenizer);
+    match data_files(path)? {
+        DataFiles::Texts(files) => encode_files(encoder, &files, &mut |piece, document| {
+            text.push(&piece.ids, &encoder.text(document)?);
+            Ok(())
+        })?,
+        DataFiles::Tokens(files) => {
+            let data = open(&files, tokenizer_crc)?;
+            let mut ids = Vec::new();
+            data.read(0, data.len(), &mut ids);
+            text.push(&ids, &encoder.tokenizer.decode(&ids)?);
+        }
+    }
+    Ok(text)
 }
 
 /// Encode text files piece by piece, in parallel and in constant memory; `sink` gets the pieces in order, one of each file at
-/// least. The ids are those of the whole texts. Documents of `.jsonl` files are closed by `<|endoftext|>` if the tokenizer has it.
+/// least. The ids are those of the whole texts. Documents of JSON files are closed by `<|endoftext|>` if the tokenizer has it. What the
+/// files' owner should know is logged.
 ///
 /// # Errors
 /// What reading, the tokenizer or `sink` say.
 pub fn encode_files(
-    tokenizer: &Tokenizer,
-    files: &[PathBuf],
-    sink: &mut dyn FnMut(Encoded) -> Result<()>,
+    encoder: &Encoder,
+    files: &[TextFile],
+    sink: &mut dyn FnMut(Encoded, &Document) -> Result<()>,
 ) -> Result<()> {
     use rayon::prelude::*;
-    let mut pieces = Pieces::new(files, Pieces::whole_for(tokenizer)?);
-    let end = tokenizer.id(END_OF_TEXT);
+    let mut pieces = Pieces::new(files, Pieces::whole_for(&encoder.tokenizer)?);
     loop {
         let some: Vec<Piece> = pieces.by_ref().take(AT_ONCE).collect::<Result<_>>()?;
         if some.is_empty() {
+            pieces.notes().iter().for_each(|note| log::warn!("{note}"));
             return Ok(());
         }
         let encoded: Vec<Encoded> = some
@@ -77,12 +160,14 @@ pub fn encode_files(
             .map(|p| {
                 Ok(Encoded {
                     file: p.file,
-                    ids: encode(tokenizer, p, end)?,
+                    ids: encoder.encode(&p.document, p.ends_document)?,
                     bytes: p.end - p.offset,
                 })
             })
             .collect::<Result<_>>()?;
-        encoded.into_iter().try_for_each(&mut *sink)?;
+        for (ids, piece) in encoded.into_iter().zip(&some) {
+            sink(ids, &piece.document)?;
+        }
     }
 }
 
@@ -91,26 +176,30 @@ pub fn encode_files(
 ///
 /// # Errors
 /// Files that cannot be read, are damaged or were made with another tokenizer.
-pub fn load(path: &Path, tokenizer: &Tokenizer, tokenizer_crc: u32) -> Result<TokenData> {
-    let tokens: Vec<PathBuf> = files(path, &["tokens"])?
-        .into_iter()
-        .filter(|p| p.extension().is_some_and(|e| e == "tokens"))
-        .collect();
-    if tokens.is_empty() {
-        let mut ids = Vec::new();
-        encode_files(tokenizer, &text_files(path)?, &mut |piece| {
-            ids.extend(piece.ids);
-            Ok(())
-        })?;
-        return TokenData::from_ids(&ids, tokenizer.vocab_size() as u32);
-    }
-    for file in &tokens {
-        let data = TokenData::open(&[file])?;
+pub fn load(path: &Path, encoder: &Encoder, tokenizer_crc: u32) -> Result<TokenData> {
+    let tokens = match data_files(path)? {
+        DataFiles::Tokens(tokens) => tokens,
+        DataFiles::Texts(files) => {
+            let mut ids = Vec::new();
+            encode_files(encoder, &files, &mut |piece, _| {
+                ids.extend(piece.ids);
+                Ok(())
+            })?;
+            return TokenData::from_ids(&ids, encoder.tokenizer.vocab_size() as u32);
+        }
+    };
+    open(&tokens, tokenizer_crc)
+}
+
+/// The `.tokens` files, which must have been made with the tokenizer of this checksum.
+fn open(files: &[TextFile], tokenizer_crc: u32) -> Result<TokenData> {
+    for file in files {
+        let data = TokenData::open(&[file.path()])?;
         let header = data.header();
         if header.tokenizer != tokenizer_crc {
             return Err(Error::Data(format!(
                 "{} was made with another tokenizer (checksum {:08x}, yours has {tokenizer_crc:08x}); tokenize again",
-                file.display(),
+                file.name(),
                 header.tokenizer
             )));
         }
@@ -118,7 +207,8 @@ pub fn load(path: &Path, tokenizer: &Tokenizer, tokenizer_crc: u32) -> Result<To
             data.verify()?;
         }
     }
-    TokenData::open(&tokens)
+    let paths: Vec<&Path> = files.iter().map(TextFile::path).collect();
+    TokenData::open(&paths)
 }
 
 #[cfg(test)]
@@ -130,7 +220,8 @@ mod tests {
         let file = dir.path().join("a.txt");
         std::fs::write(&file, text).unwrap();
         let mut ids = Vec::new();
-        encode_files(tokenizer, &[file], &mut |e| {
+        let encoder = Encoder::new(tokenizer, None);
+        encode_files(&encoder, &[TextFile::new(file)], &mut |e, _| {
             ids.extend(e.ids);
             Ok(())
         })

@@ -10,18 +10,17 @@
 //! the same, bit for bit.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::background::Background;
-use super::pieces::{Pieces, text_files};
-use super::read::encode;
+use super::files::{TextFile, text_files};
+use super::pieces::Pieces;
+use super::read::Encoder;
 use super::source::{BatchSource, push_window, too_short};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
 use crate::rng::{Rng, permute};
-use crate::tokenizer::{END_OF_TEXT, Tokenizer};
 
 /// Names the stream of random numbers of blocks, apart from that of passes.
 const BLOCKS: u64 = 1 << 63;
@@ -29,8 +28,8 @@ const BLOCKS: u64 = 1 << 63;
 /// Texts and how to tokenise them.
 #[derive(Clone, Debug)]
 pub struct StreamedTexts {
-    files: Vec<PathBuf>,
-    tokenizer: Arc<Tokenizer>,
+    files: Vec<TextFile>,
+    encoder: Encoder,
     checksum: u32,
     bytes: u64,
 }
@@ -59,19 +58,23 @@ impl StreamedTexts {
     ///
     /// # Errors
     /// A path that cannot be read, or has no text files.
-    pub fn open(path: &Path, tokenizer: &Tokenizer) -> Result<Self> {
+    pub fn open(path: &Path, encoder: &Encoder) -> Result<Self> {
         let files = text_files(path)?;
         let (mut hash, mut bytes) = (crc32fast::Hasher::new(), 0);
         for file in &files {
-            let len = std::fs::metadata(file).at("open", file)?.len();
-            let name = file.strip_prefix(path).unwrap_or(file);
-            hash.update(name.to_string_lossy().as_bytes());
+            let len = file.bytes()?;
+            // What comes through a pipe has another temporary name each time.
+            let name = file
+                .path()
+                .strip_prefix(path)
+                .map_or(file.name().into(), Path::to_string_lossy);
+            hash.update(name.as_bytes());
             hash.update(&len.to_le_bytes());
             bytes += len;
         }
         Ok(StreamedTexts {
             files,
-            tokenizer: Arc::new(tokenizer.clone()),
+            encoder: encoder.clone(),
             checksum: hash.finalize(),
             bytes,
         })
@@ -112,7 +115,7 @@ struct Feed {
 
 impl Feed {
     fn new(texts: StreamedTexts, seq: usize, seed: u64, from: &StreamPlace) -> Result<Self> {
-        let whole = Pieces::whole_for(&texts.tokenizer)?;
+        let whole = Pieces::whole_for(&texts.encoder.tokenizer)?;
         let mut feed = Feed {
             pieces: Pieces::starting_at(&texts.files, whole, from.file, from.offset),
             texts,
@@ -138,10 +141,18 @@ impl Feed {
     fn have(&mut self, count: usize) -> Result<bool> {
         while self.ready < count {
             let Some(piece) = self.pieces.next().transpose()? else {
+                if self.pass == 0 {
+                    self.pieces
+                        .notes()
+                        .iter()
+                        .for_each(|note| log::warn!("{note}"));
+                }
                 return Ok(false);
             };
-            let end = self.texts.tokenizer.id(END_OF_TEXT);
-            let ids = encode(&self.texts.tokenizer, &piece, end)?;
+            let ids = self
+                .texts
+                .encoder
+                .encode(&piece.document, piece.ends_document)?;
             self.ready += ids.len();
             self.tokens += ids.len();
             self.queue.push_back((piece.file, piece.offset, ids, 0));
@@ -252,6 +263,14 @@ impl Stream {
                 "a shuffle buffer of 0 windows; it must hold at least 1".into(),
             ));
         }
+        // Three blocks are held at once.
+        let bytes = 3 * 4 * (shuffle.max(from.shuffle) as u128) * (seq as u128 + 1);
+        if bytes > u128::from(crate::platform::available_memory().unwrap_or(u64::MAX / 2)) {
+            return Err(Error::Data(format!(
+                "a shuffle buffer of {shuffle} windows of {seq} tokens takes {:.1} GB of memory, more than there is; make it smaller",
+                bytes as f64 / 1e9
+            )));
+        }
         let texts = texts.clone();
         let (mut feed, mut number, mut size) = (None, from.block, from.shuffle);
         // One block waits while the next is made: with the current one, three are in memory.
@@ -331,6 +350,11 @@ impl BatchSource for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::Tokenizer;
+
+    fn open(path: &Path, tokenizer: &Tokenizer) -> StreamedTexts {
+        StreamedTexts::open(path, &Encoder::new(tokenizer, None)).unwrap()
+    }
 
     /// Two files of numbered words, a tokenizer, and the ids of the whole.
     fn texts(dir: &Path) -> (StreamedTexts, Tokenizer) {
@@ -342,7 +366,7 @@ mod tests {
         std::fs::write(dir.join("a.txt"), words(0, 20_000)).unwrap();
         std::fs::write(dir.join("b.txt"), words(20_000, 23_000)).unwrap();
         let tokenizer = Tokenizer::train(std::iter::once("w1 and\nw2 and\n"), 261).unwrap();
-        (StreamedTexts::open(dir, &tokenizer).unwrap(), tokenizer)
+        (open(dir, &tokenizer), tokenizer)
     }
 
     fn take(stream: &mut Stream, count: usize) -> Vec<u32> {
@@ -415,7 +439,7 @@ mod tests {
         let file = dir.path().join("a.txt");
         std::fs::write(&file, "short").unwrap();
         let tokenizer = Tokenizer::train(std::iter::once("w1"), 261).unwrap();
-        let texts = StreamedTexts::open(&file, &tokenizer).unwrap();
+        let texts = open(&file, &tokenizer);
         let fill = |stream: Result<Stream>| {
             stream
                 .and_then(|mut s| s.fill(0, 1, &mut vec![], &mut vec![]))
@@ -425,6 +449,7 @@ mod tests {
         let e = fill(Stream::new(&texts, 32, 1, 300, 10, None));
         assert!(e.contains("5 tokens") && e.contains("at least 65"), "{e}");
         assert!(fill(Stream::new(&texts, 32, 1, 300, 0, None)).contains("shuffle buffer"));
+        assert!(fill(Stream::new(&texts, 32, 1, 300, 1 << 58, None)).contains("GB of memory"));
         assert!(fill(Stream::new(&texts, 2, 1, 50, 10, None)).contains("vocab_size is 50"));
     }
 }

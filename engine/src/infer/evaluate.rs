@@ -21,18 +21,54 @@ pub struct Evaluation {
     pub word_perplexity: f64,
 }
 
-/// Evaluate `text`. Windows of the context's length overlap by half, and only the second half of each (all of the first) is
-/// scored, so every token is predicted from at least half a context. The text is preceded by `<|endoftext|>` where the tokenizer
-/// has it, so that its first token is predicted too.
+/// A text as it is evaluated: its tokens, and what the figures are related to.
+#[derive(Clone, Debug, Default)]
+pub struct EvalText {
+    ids: Vec<u32>,
+    /// UTF-8 bytes.
+    bytes: usize,
+    /// Separated by white space, with every line end counted as one.
+    words: usize,
+}
+
+impl EvalText {
+    /// A text without anything in it: preceded by `<|endoftext|>` where the tokenizer has it, so that its first token is predicted too.
+    pub fn new(tokenizer: &Tokenizer) -> Self {
+        EvalText {
+            ids: tokenizer.id(END_OF_TEXT).into_iter().collect(),
+            ..EvalText::default()
+        }
+    }
+
+    /// Go on with `text`, whose tokens are `ids`.
+    pub fn push(&mut self, ids: &[u32], text: &str) {
+        self.ids.extend(ids);
+        self.bytes += text.len();
+        self.words += text.split_whitespace().count() + text.matches('\n').count();
+    }
+}
+
+/// Evaluate `text`, see [`evaluate_tokens`].
 pub async fn evaluate(
     model: &mut Model,
     tokenizer: &Tokenizer,
     text: &str,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation> {
-    let mut ids: Vec<u32> = tokenizer.id(END_OF_TEXT).into_iter().collect();
-    ids.extend(tokenizer.encode(text)?);
-    if ids.len() < 2 {
+    let mut all = EvalText::new(tokenizer);
+    all.push(&tokenizer.encode(text)?, text);
+    evaluate_tokens(model, &all, progress).await
+}
+
+/// Evaluate `text`. Windows of the context's length overlap by half, and only the second half of each (all of the first) is
+/// scored, so every token is predicted from at least half a context.
+pub async fn evaluate_tokens(
+    model: &mut Model,
+    text: &EvalText,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Evaluation> {
+    let ids = &text.ids;
+    if ids.len() < 2 || text.bytes == 0 {
         return Err(Error::Data(
             "the text is too short to evaluate: it needs at least two tokens".into(),
         ));
@@ -72,12 +108,11 @@ pub async fn evaluate(
         }
         start += stride;
     }
-    let words = text.split_whitespace().count() + text.matches('\n').count();
     Ok(Evaluation {
         tokens: count,
         loss: total / count as f64,
         perplexity: (total / count as f64).exp(),
-        bits_per_byte: total / std::f64::consts::LN_2 / text.len() as f64,
-        word_perplexity: (total / words.max(1) as f64).exp(),
+        bits_per_byte: total / std::f64::consts::LN_2 / text.bytes as f64,
+        word_perplexity: (total / text.words.max(1) as f64).exp(),
     })
 }

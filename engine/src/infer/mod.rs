@@ -6,7 +6,7 @@ mod model;
 mod plan;
 mod sampler;
 
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{EvalText, Evaluation, evaluate, evaluate_tokens};
 pub use load::Beside;
 pub use model::Model;
 pub use plan::LoadPlan;

@@ -1,12 +1,15 @@
 //! The reply loop: reuse of the KV cache, prefill, decode, stop conditions, figures.
 
-use super::protocol::{Event, FinishReason, Stats};
+use std::collections::HashSet;
+use std::ops::Range;
+
+use super::protocol::{Event, FinishReason, Message, Stats};
 use super::{Loaded, StopHandle, no_tokenizer};
 use crate::error::{Error, Result};
 use crate::infer::{Sampler, Sampling};
 use crate::model::RECENT;
 use crate::platform::{self, Instant};
-use crate::tokenizer::{END_OF_TEXT, TextStream};
+use crate::tokenizer::{ChatTemplate, END_OF_TEXT, TextStream, Tokenizer};
 
 /// Distinct tokens among the last of `ids`, for the repetition penalty.
 fn recent(ids: &[u32]) -> Vec<u32> {
@@ -16,26 +19,29 @@ fn recent(ids: &[u32]) -> Vec<u32> {
     out
 }
 
-/// Holds back text that may be the beginning of a stop text.
-struct StopTexts<'a> {
-    stops: &'a [String],
+/// Holds back text that may be the beginning of a stop text. Special tokens are part of the text here, though they are not shown.
+#[derive(Default)]
+struct StopTexts {
+    stops: Vec<String>,
     held: String,
+    /// Parts of `held` that are special tokens.
+    hidden: Vec<Range<usize>>,
 }
 
-impl StopTexts<'_> {
+impl StopTexts {
     /// Text that may be shown now, and whether a stop text was reached.
-    fn push(&mut self, text: &str) -> (String, bool) {
+    fn push(&mut self, text: &str, shown: bool) -> (String, bool) {
+        let from = self.held.len();
         self.held += text;
-        let found = self
-            .stops
-            .iter()
-            .filter(|s| !s.is_empty())
-            .filter_map(|s| self.held.find(s.as_str()))
-            .min();
+        if !shown && !text.is_empty() {
+            self.hidden.push(from..self.held.len());
+        }
+        let stops = self.stops.iter().filter(|s| !s.is_empty());
+        let found = stops.filter_map(|s| self.held.find(s.as_str())).min();
         if let Some(at) = found {
-            let shown = self.held[..at].to_owned();
-            self.held.clear();
-            return (shown, true);
+            let text = self.give(at);
+            (self.held, self.hidden) = (String::new(), Vec::new());
+            return (text, true);
         }
         let keep = (0..=self.held.len())
             .filter(|i| self.held.is_char_boundary(*i))
@@ -44,15 +50,81 @@ impl StopTexts<'_> {
                 tail.is_empty() || self.stops.iter().any(|s| s.starts_with(tail))
             })
             .unwrap_or(self.held.len());
-        let held = self.held.split_off(keep);
-        (std::mem::replace(&mut self.held, held), false)
+        (self.give(keep), false)
+    }
+
+    /// What is to be shown of the first `len` bytes, which are no longer held.
+    fn give(&mut self, len: usize) -> String {
+        let mut text = String::new();
+        let mut at = 0;
+        for hidden in &self.hidden {
+            text += &self.held[at.min(len)..hidden.start.min(len)];
+            at = hidden.end;
+        }
+        text += &self.held[at.min(len)..len];
+        self.held.drain(..len);
+        self.hidden.retain_mut(|hidden| {
+            let (start, end) = (
+                hidden.start.saturating_sub(len),
+                hidden.end.saturating_sub(len),
+            );
+            *hidden = start..end;
+            start < end
+        });
+        text
     }
 }
 
-/// Answer the prompt that begins with `ids`, for which so many messages were left out.
+/// How a template begins the turn after a reply. A model that writes it goes on as somebody else, so the reply ends there.
+#[derive(Debug, Default)]
+pub(super) struct TurnMarks {
+    specials: HashSet<u32>,
+    /// In templates without special tokens.
+    text: Option<String>,
+}
+
+impl TurnMarks {
+    /// What stands between a reply and the next message.
+    pub fn of(template: &ChatTemplate, tokenizer: &Tokenizer) -> Self {
+        let words = ["Qxa", "Qxb", "Qxc"];
+        let roles = ["user", "assistant", "user"];
+        let turns: Vec<Message> = roles
+            .iter()
+            .zip(words)
+            .map(|(role, word)| Message::new(role, word))
+            .collect();
+        // A template that cannot have three turns marks none.
+        let text = template.render(&turns).unwrap_or_default();
+        let between = text
+            .split_once(words[1])
+            .and_then(|(_, rest)| rest.split_once(words[2]));
+        let Some((between, _)) = between else {
+            return TurnMarks::default();
+        };
+        let specials = tokenizer.specials_in(between);
+        let mark = between.trim_end();
+        TurnMarks {
+            text: (specials.is_empty() && !mark.trim().is_empty()).then(|| mark.to_owned()),
+            specials: specials.into_iter().map(|(_, id)| id).collect(),
+        }
+    }
+}
+
+/// What is to be answered.
+pub(super) struct Prompt {
+    pub ids: Vec<u32>,
+    /// Messages that were left out.
+    pub dropped_messages: usize,
+    /// What comes next goes on with the prompt's last word; otherwise it is a message of its own.
+    pub goes_on: bool,
+    /// The answer is a turn of a conversation.
+    pub in_turns: bool,
+}
+
+/// Answer `prompt`.
 pub(super) async fn run(
     loaded: &mut Loaded,
-    (mut ids, dropped_messages): (Vec<u32>, usize),
+    prompt: Prompt,
     sampling: &Sampling,
     stop: &StopHandle,
     emit: &mut dyn FnMut(Event),
@@ -60,6 +132,18 @@ pub(super) async fn run(
     sampling.validate()?;
     let start = Instant::now();
     let tokenizer = loaded.tokenizer.as_ref().ok_or_else(no_tokenizer)?;
+    let Prompt {
+        mut ids,
+        dropped_messages,
+        goes_on,
+        in_turns,
+    } = prompt;
+    let mut stream = match goes_on {
+        true => TextStream::after(tokenizer, &ids),
+        false => TextStream::default(),
+    };
+    let no_marks = TurnMarks::default();
+    let marks = if in_turns { &loaded.marks } else { &no_marks };
     let model = &mut loaded.model;
     let context = model.config().max_seq_len;
 
@@ -91,10 +175,9 @@ pub(super) async fn run(
         ..Stats::default()
     };
     let mut sampler = Sampler::new(sampling);
-    let mut stream = TextStream::default();
     let mut texts = StopTexts {
-        stops: &sampling.stop,
-        held: String::new(),
+        stops: sampling.stop.iter().chain(&marks.text).cloned().collect(),
+        ..StopTexts::default()
     };
     let mut fed = shared;
     let mut first_token: Option<Instant> = None;
@@ -116,10 +199,13 @@ pub(super) async fn run(
             first_token = Some(now);
             stats.first_token_ms = (now - start).as_secs_f64() * 1e3;
         }
-        if tokenizer.is_end(id) {
+        if tokenizer.is_end(id) || marks.specials.contains(&id) {
             break FinishReason::End;
         }
-        let (text, stopped) = texts.push(&stream.push(tokenizer, id)?);
+        let (text, stopped) = match tokenizer.special_text(id) {
+            Some(special) => texts.push(special, false),
+            None => texts.push(&stream.push(tokenizer, id)?, true),
+        };
         if !text.is_empty() {
             emit(Event::Token { text });
         }
@@ -138,7 +224,8 @@ pub(super) async fn run(
             break FinishReason::Stopped;
         }
     };
-    let rest = texts.held + &stream.finish(tokenizer)?;
+    let held = texts.held.len();
+    let rest = texts.give(held) + &stream.finish(tokenizer)?;
     if !rest.is_empty() {
         emit(Event::Token { text: rest });
     }
@@ -153,15 +240,18 @@ mod tests {
 
     #[test]
     fn stop_texts_are_found_across_tokens_and_never_shown() {
-        let stops = ["\nA:".to_owned()];
         let mut t = StopTexts {
-            stops: &stops,
-            held: String::new(),
+            stops: vec!["\nA:".to_owned(), "<|user|>\n".to_owned()],
+            ..StopTexts::default()
         };
-        assert_eq!(t.push("hello"), ("hello".into(), false));
-        assert_eq!(t.push(" there\n"), (" there".into(), false));
-        assert_eq!(t.push("B"), ("\nB".into(), false));
-        assert_eq!(t.push(".\n"), (".".into(), false));
-        assert_eq!(t.push("A: x"), (String::new(), true));
+        assert_eq!(t.push("hello", true), ("hello".into(), false));
+        assert_eq!(t.push(" there\n", true), (" there".into(), false));
+        assert_eq!(t.push("B", true), ("\nB".into(), false));
+        assert_eq!(t.push(".\n", true), (".".into(), false));
+        // Special tokens are looked for and never shown.
+        assert_eq!(t.push("<|user|>", false), ("\n".into(), false));
+        assert_eq!(t.push("x", true), ("x".into(), false));
+        assert_eq!(t.push("y<|user|>", false), (String::new(), false));
+        assert_eq!(t.push("\nA: x", true), (String::new(), true));
     }
 }

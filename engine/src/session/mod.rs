@@ -23,8 +23,9 @@ use crate::error::{Error, Result};
 use crate::format::{ByteSource, FormatError, MemorySource, OneBit};
 use crate::infer::{Beside, Model};
 use crate::platform::Instant;
-use crate::tokenizer::{ChatTemplate, Tokenizer};
+use crate::tokenizer::{ChatTemplate, Part, Tokenizer};
 use explore::{Compared, Measuring};
+use generate::{Prompt, TurnMarks};
 use tune::Tuning;
 
 /// Ends the running reply after its current token. Cheap to clone; works from a message handler while the session is busy.
@@ -54,6 +55,7 @@ pub struct Loaded {
     /// Where it came from: looking at weights and training read it again.
     source: Rc<dyn ByteSource>,
     file: OneBit,
+    marks: TurnMarks,
     adapter: Option<Rc<dyn Beside>>,
 }
 
@@ -274,7 +276,9 @@ impl Session {
             device_reason,
             load_ms: start.elapsed().as_secs_f64() * 1e3,
         };
+        let marks = template.as_ref().zip(tokenizer.as_ref());
         self.loaded = Some(Loaded {
+            marks: marks.map_or_else(TurnMarks::default, |(t, tokens)| TurnMarks::of(t, tokens)),
             model,
             tokenizer,
             template,
@@ -311,12 +315,25 @@ impl Session {
         match command {
             Command::Reset => loaded.model.truncate(0),
             Command::Generate { prompt, sampling } => {
-                let ids = loaded.tokenizer()?.encode_document(&prompt)?;
-                generate::run(loaded, (ids, 0), &sampling, &stop, emit).await?;
+                let prompt = Prompt {
+                    ids: loaded.tokenizer()?.encode_to_continue(&prompt)?,
+                    dropped_messages: 0,
+                    goes_on: true,
+                    in_turns: false,
+                };
+                generate::run(loaded, prompt, &sampling, &stop, emit).await?;
             }
             Command::Chat { messages, sampling } => {
                 let (ids, dropped) = loaded.chat_prompt(&messages, sampling.max_tokens)?;
-                generate::run(loaded, (ids, dropped), &sampling, &stop, emit).await?;
+                let prompt = Prompt {
+                    ids,
+                    dropped_messages: dropped,
+                    goes_on: messages
+                        .last()
+                        .is_some_and(|m| m.role == "assistant" && !m.content.is_empty()),
+                    in_turns: true,
+                };
+                generate::run(loaded, prompt, &sampling, &stop, emit).await?;
             }
             Command::Move { device } => {
                 let (source, adapter) = (loaded.source.clone(), loaded.adapter.clone());
@@ -491,6 +508,16 @@ impl Loaded {
         self.tokenizer.as_ref().ok_or_else(no_tokenizer)
     }
 
+    /// The file's tokenizer.json.
+    pub fn tokenizer_json(&self) -> Option<&str> {
+        self.file.metadata.tokenizer.as_deref()
+    }
+
+    /// The file's chat template.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.file.metadata.chat_template.as_deref()
+    }
+
     /// Refuse what would leave an adapter out.
     fn unadapted(&self) -> Result<()> {
         match self.adapter {
@@ -532,18 +559,24 @@ impl Loaded {
         }
     }
 
-    /// The template writes all the special tokens there are. A last message of the assistant's is one to write on.
+    /// The template writes all the special tokens there are; in the messages they are letters. A last message of the assistant's is one to
+    /// write on.
     fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let template = self.template.as_ref().ok_or_else(|| {
             Error::Request("this model has no chat template; continue a text instead".into())
         })?;
-        let text = match messages {
+        let parts = match messages {
             [before @ .., begun] if begun.role == "assistant" => {
-                template.render(before)? + &begun.content
+                let mut parts = template.render_parts(before, true)?;
+                parts.push(Part {
+                    text: begun.content.clone(),
+                    content: true,
+                });
+                parts
             }
-            _ => template.render(messages)?,
+            _ => template.render_parts(messages, true)?,
         };
-        self.tokenizer()?.encode(&text)
+        self.tokenizer()?.encode_parts(&parts)
     }
 }
 

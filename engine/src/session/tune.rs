@@ -522,7 +522,7 @@ impl Tuning {
             seed: self.settings.seed,
             ..Sampling::default()
         });
-        let mut stream = TextStream::default();
+        let mut stream = TextStream::after(tokenizer, &next);
         let mut text = String::new();
         for _ in 0..count {
             let candidates = model.feed(&next, &[], 1.0).await?;

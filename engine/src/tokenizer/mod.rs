@@ -1,17 +1,20 @@
 //! Tokenizers: any Hugging Face `tokenizer.json`; training a byte-level BPE; streaming text out of tokens; chat templates.
 
 mod bytes;
+mod contents;
+mod pieces;
 mod python;
 mod stream;
 mod template;
 
+pub use contents::Part;
 pub use stream::TextStream;
 pub use template::ChatTemplate;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
-use std::collections::HashSet;
-
+use pieces::{Decoding, Pieces};
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer as HfTokenizer};
@@ -40,6 +43,9 @@ const END_NAMES: [&str; 8] = [
     "<|eos|>",
 ];
 
+/// Tokens of a trained vocabulary, at most: far more than any in use.
+const MOST_TOKENS: usize = 1 << 24;
+
 /// A tokenizer and the ids that end a text.
 ///
 /// ```
@@ -56,9 +62,19 @@ const END_NAMES: [&str; 8] = [
 /// ```
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: HfTokenizer,
+    inner: Arc<HfTokenizer>,
     ends: HashSet<u32>,
+    /// Texts of the special tokens.
+    specials: HashMap<u32, String>,
     vocab_size: usize,
+    pieces: Arc<OnceLock<Option<Pieces>>>,
+}
+
+/// Ask the library; its errors are this crate's.
+fn library<T>(
+    ask: impl FnOnce() -> std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>,
+) -> Result<T> {
+    ask().map_err(|e| Error::Tokenizer(e.to_string()))
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -83,10 +99,21 @@ impl Tokenizer {
             .collect();
         let last = inner.get_vocab(true).into_values().max();
         Tokenizer {
-            inner,
+            specials: inner
+                .get_added_tokens_decoder()
+                .into_iter()
+                .filter(|(_, token)| token.special && !token.content.is_empty())
+                .map(|(id, token)| (id, token.content))
+                .collect(),
+            inner: Arc::new(inner),
             ends,
             vocab_size: last.map_or(0, |id| id as usize + 1),
+            pieces: Arc::default(),
         }
+    }
+
+    fn inner(&self) -> &HfTokenizer {
+        &self.inner
     }
 
     /// The `tokenizer.json`.
@@ -96,6 +123,27 @@ impl Tokenizer {
             .map_err(|e| Error::Tokenizer(e.to_string()))
     }
 
+    /// # Errors
+    /// A vocabulary that [`train`](Self::train) would refuse.
+    pub fn check_vocab(vocab_size: usize) -> Result<()> {
+        let least = 256 + SPECIAL_TOKENS.len();
+        let fail = |what: String| {
+            Err(Error::Tokenizer(format!(
+                "a vocabulary of {vocab_size} is too {what}"
+            )))
+        };
+        match vocab_size {
+            n if n < least => fail(format!(
+                "small: 256 bytes and {} special tokens need {least}",
+                SPECIAL_TOKENS.len()
+            )),
+            n if n > MOST_TOKENS => fail(format!(
+                "large: at most {MOST_TOKENS} tokens can be told apart"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Train a byte-level BPE (Sennrich et al. 2016; GPT-2's pre-tokenisation) of exactly or at most `vocab_size` tokens on `texts`.
     /// Deterministic for the same texts in the same order, however they are cut at ends of lines. Documents are parted at
     /// `<|endoftext|>`. The texts are counted as they come and not kept.
@@ -103,13 +151,7 @@ impl Tokenizer {
         texts: impl Iterator<Item = T> + Send,
         vocab_size: usize,
     ) -> Result<Self> {
-        let least = 256 + SPECIAL_TOKENS.len();
-        if vocab_size < least {
-            return Err(Error::Tokenizer(format!(
-                "a vocabulary of {vocab_size} is too small: 256 bytes and {} special tokens need {least}",
-                SPECIAL_TOKENS.len()
-            )));
-        }
+        Self::check_vocab(vocab_size)?;
         let fail = |e: Box<dyn std::error::Error + Send + Sync>| Error::Tokenizer(e.to_string());
         let mut trainer = BpeTrainerBuilder::new()
             .show_progress(false)
@@ -171,25 +213,52 @@ impl Tokenizer {
     }
 
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        self.inner
-            .encode(text, false)
-            .map(|e| e.get_ids().to_vec())
-            .map_err(|e| Error::Tokenizer(e.to_string()))
+        Ok(library(|| self.inner.encode_fast(text, false))?
+            .get_ids()
+            .to_vec())
     }
 
-    /// As [`encode`](Self::encode), with the tokens that the tokenizer puts around a text: one for its beginning, say.
+    /// As [`encode`](Self::encode), with the tokens that the tokenizer puts around a text.
     pub fn encode_document(&self, text: &str) -> Result<Vec<u32>> {
-        self.inner
-            .encode(text, true)
-            .map(|e| e.get_ids().to_vec())
-            .map_err(|e| Error::Tokenizer(e.to_string()))
+        Ok(library(|| self.inner.encode(text, true))?
+            .get_ids()
+            .to_vec())
+    }
+
+    /// As [`encode`](Self::encode), with the tokens that the tokenizer puts before a text: one for its beginning, say. Those that it
+    /// puts after a text are left out: the text is to be continued.
+    pub fn encode_to_continue(&self, text: &str) -> Result<Vec<u32>> {
+        let encoded = library(|| self.inner.encode(text, true))?;
+        let added = encoded.get_special_tokens_mask();
+        let end = added
+            .iter()
+            .rposition(|mask| *mask == 0)
+            .map_or(0, |last| last + 1);
+        // Of an empty text only the first tokens can be meant, and an end closes nothing.
+        let ids = encoded.get_ids();
+        let end = match end {
+            0 => ids
+                .iter()
+                .position(|id| self.is_end(*id))
+                .unwrap_or(ids.len()),
+            end => end,
+        };
+        Ok(ids[..end].to_vec())
     }
 
     /// Text of `ids`, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner
-            .decode(ids, true)
-            .map_err(|e| Error::Tokenizer(e.to_string()))
+        let mut stream = TextStream::default();
+        let mut text = String::new();
+        for id in ids {
+            text += &stream.push(self, *id)?;
+        }
+        Ok(text + &stream.finish(self)?)
+    }
+
+    /// Text of `ids` as the library joins it.
+    fn decode_whole(&self, ids: &[u32]) -> Result<String> {
+        library(|| self.inner.decode(ids, true))
     }
 
     pub fn id(&self, token: &str) -> Option<u32> {
@@ -198,16 +267,40 @@ impl Tokenizer {
 
     /// Bytes of every token by id: joined, they are the text that [`decode`](Self::decode) gives. Special tokens have none.
     pub fn token_bytes(&self) -> Vec<Vec<u8>> {
-        let decoder = serde_json::to_string(&self.inner.get_decoder()).unwrap_or_default();
-        let byte_level = decoder.contains("ByteLevel");
-        let added = self.inner.get_added_tokens_decoder();
-        let mut all = vec![Vec::new(); self.vocab_size];
-        for (token, id) in self.inner.get_vocab(true) {
-            if added.get(&id).is_none_or(|t| !t.special) {
-                all[id as usize] = bytes::of_token(&token, byte_level);
-            }
+        let byte_level = Decoding::of(&self.inner).is_none_or(|d| d.byte_level);
+        Pieces::new(self, byte_level).bytes
+    }
+
+    /// What streaming needs of every token; none where the library has to join tokens.
+    fn pieces(&self) -> Option<&Pieces> {
+        let make = || {
+            let decoding = Decoding::of(&self.inner)?;
+            let pieces = Pieces::new(self, decoding.byte_level);
+            Some(Pieces {
+                strips_space: decoding.strips_space,
+                ..pieces
+            })
+        };
+        self.pieces.get_or_init(make).as_ref()
+    }
+
+    /// The text of a special token.
+    pub fn special_text(&self, id: u32) -> Option<&str> {
+        self.specials.get(&id).map(String::as_str)
+    }
+
+    /// Texts and ids of the special tokens that stand in `text`, in order.
+    pub fn specials_in(&self, text: &str) -> Vec<(String, u32)> {
+        let mut found: Vec<(usize, &str, u32)> = Vec::new();
+        for (id, special) in &self.specials {
+            let places = text.match_indices(special.as_str());
+            found.extend(places.map(|(at, text)| (at, text, *id)));
         }
-        all
+        found.sort_unstable();
+        found
+            .into_iter()
+            .map(|(_, text, id)| (text.to_owned(), id))
+            .collect()
     }
 
     /// Let `ids`, too, end a text or turn.

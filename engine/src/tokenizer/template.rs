@@ -47,6 +47,40 @@ impl ChatTemplate {
 
     /// The prompt for the assistant's next message.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
+        self.render_with(messages, true)
+    }
+
+    pub fn render_parts(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<super::Part>> {
+        let text = self.render_with(messages, add_generation_prompt)?;
+        let mut parts = Vec::new();
+        let mut rest = text.as_str();
+        for m in messages {
+            let content = m.content.trim();
+            if let Some((before, after)) = rest.split_once(content).filter(|_| !content.is_empty())
+            {
+                parts.push(super::Part {
+                    text: before.into(),
+                    content: false,
+                });
+                parts.push(super::Part {
+                    text: content.into(),
+                    content: true,
+                });
+                rest = after;
+            }
+        }
+        parts.push(super::Part {
+            text: rest.into(),
+            content: false,
+        });
+        Ok(parts)
+    }
+
+    fn render_with(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         // As plain maps, so that a template may also ask for keys that are not there.
         let messages: Vec<BTreeMap<&str, String>> = messages
             .iter()
@@ -57,7 +91,7 @@ impl ChatTemplate {
             .and_then(|t| {
                 let token = |text: &Option<String>| text.clone().unwrap_or_default();
                 let (bos_token, eos_token) = (token(&self.special.bos), token(&self.special.eos));
-                t.render(context! { messages, add_generation_prompt => true, bos_token, eos_token })
+                t.render(context! { messages, add_generation_prompt, bos_token, eos_token })
             })
             .map_err(|e| Error::Template(e.to_string()))
     }

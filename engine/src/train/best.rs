@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::checkpoint::{folder_name, is_checkpoint};
+use super::checkpoint::{self, folder_name, is_checkpoint};
 use super::files;
 use crate::error::{Error, IoContext, Result};
 
@@ -75,11 +75,13 @@ pub(super) fn reconcile(dir: &Path, known: Option<Best>) -> Result<Option<Best>>
     }
 }
 
-/// Whether `path` is `RUN/best` of a run that has a best checkpoint.
+/// Whether `path` is `RUN/best` of a run that has checkpoints.
 pub(super) fn is_best(path: &Path) -> bool {
+    let run = path.parent().filter(|run| !run.as_os_str().is_empty());
     path.file_name().is_some_and(|n| n == NAME)
         && !path.exists()
-        && path.with_file_name(FILE).is_file()
+        && (path.with_file_name(FILE).is_file()
+            || checkpoint::list(run.unwrap_or(Path::new("."))).is_ok_and(|all| !all.is_empty()))
 }
 
 /// The checkpoint that `RUN/best` stands for.
@@ -89,6 +91,23 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
         checkpoint: String,
     }
     let file = path.with_file_name(FILE);
+    if !file.is_file() {
+        let run = path.parent().filter(|run| !run.as_os_str().is_empty());
+        let newest = checkpoint::newest(run.unwrap_or(Path::new(".")))?;
+        let newest = newest.ok_or_else(|| {
+            Error::Checkpoint(format!("{} stands for no checkpoint", path.display()))
+        })?;
+        // Once: a command may ask several times.
+        static SAID: std::sync::Once = std::sync::Once::new();
+        SAID.call_once(|| {
+            log::warn!(
+                "{} is the newest checkpoint, {}: none is known to be the best, for want of validation data or because keep_best is off",
+                path.display(),
+                newest.display()
+            );
+        });
+        return Ok(newest);
+    }
     let text = std::fs::read_to_string(&file).at("read", &file)?;
     let fail = |m: String| Error::Checkpoint(format!("{}: {m}", file.display()));
     let named: File = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;

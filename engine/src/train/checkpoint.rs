@@ -14,6 +14,7 @@
 //! A checkpoint is written into a folder of another name, synced, and renamed, and renamed again before it is deleted: a folder
 //! named `step-…` is always whole. `best.json` beside the folders names the one with the lowest validation loss. Folders that an interruption left under other names are cleared away by the next save.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ use crate::data::StreamPlace;
 use crate::error::{Error, IoContext, Result};
 use crate::model::params;
 pub use crate::tensors::Tensors;
-use crate::tensors::{self, Parameters};
+use crate::tensors::{self, Parameters, TensorWriter};
 
 /// End of the names of folders that are being written or deleted; they begin with a dot.
 const UNFINISHED: &str = ".tmp";
@@ -158,6 +159,9 @@ impl Companions {
 }
 
 /// Write `dir/step-N`, whole or not at all; returns its path.
+///
+/// # Errors
+/// What writing says. Nothing of an unfinished checkpoint stays.
 pub async fn save(
     trainer: &mut Trainer,
     dir: &Path,
@@ -167,7 +171,31 @@ pub async fn save(
     let name = folder_name(state.step);
     let (target, draft) = (dir.join(&name), dir.join(format!(".{name}{UNFINISHED}")));
     clear_unfinished(dir)?;
-    std::fs::create_dir_all(&draft).at("create", &draft)?;
+    let written = fill(trainer, &draft, companions, state).await;
+    let named = written.and_then(|()| {
+        if target.exists() {
+            remove(&target)?;
+        }
+        files::sync_folder(&draft);
+        std::fs::rename(&draft, &target).at("finish", &target)
+    });
+    if let Err(e) = named {
+        // The error that stopped the writing is the one to tell.
+        let _ = std::fs::remove_dir_all(&draft);
+        return Err(e);
+    }
+    files::sync_folder(dir);
+    Ok(target)
+}
+
+/// Write a checkpoint's files into the folder `draft`.
+async fn fill(
+    trainer: &mut Trainer,
+    draft: &Path,
+    companions: &Companions,
+    state: &TrainState,
+) -> Result<()> {
+    std::fs::create_dir_all(draft).at("create", draft)?;
     let base = trainer.base().cloned();
     let mut model = Vec::new();
     let mut moments = Vec::new();
@@ -176,11 +204,10 @@ pub async fn save(
             Some(_) => Adapter::file_name(&p.name),
             None => p.name.clone(),
         };
-        model.push((name, p.shape.clone(), trainer.parameter(&p.name).await?));
+        model.push((name, p.shape.clone(), format!("param.{}", p.name)));
         for m in MOMENTS {
             let name = format!("{m}.{}", p.name);
-            let values = trainer.buffer(&name).await?;
-            moments.push((name, p.shape.clone(), values));
+            moments.push((name.clone(), p.shape.clone(), name));
         }
     }
     let (config, description, weights) = match (&base, &trainer.train.lora) {
@@ -193,16 +220,38 @@ pub async fn save(
     };
     write(&draft.join(config), description.as_bytes())?;
     write(&draft.join("train_state.json"), pretty(state)?.as_bytes())?;
-    companions.write(&draft)?;
-    write(&draft.join("optimizer.safetensors"), &serialize(&moments)?)?;
-    write(&draft.join(weights), &serialize(&model)?)?;
-    if target.exists() {
-        remove(&target)?;
+    companions.write(draft)?;
+    write_buffers(trainer, &draft.join("optimizer.safetensors"), &moments).await?;
+    write_buffers(trainer, &draft.join(weights), &model).await
+}
+
+/// Write buffers (name in the file, shape, name on the backend) one at a time: a model's training has no memory to spare for copies.
+async fn write_buffers(
+    trainer: &mut Trainer,
+    path: &Path,
+    buffers: &[(String, Vec<usize>, String)],
+) -> Result<()> {
+    let declared = buffers
+        .iter()
+        .map(|(name, shape, _)| (name.clone(), shape.clone()));
+    let file = std::fs::File::create(path).at("create", path)?;
+    let out = std::io::BufWriter::new(file);
+    let (mut writer, order) = TensorWriter::new(out, declared.collect()).at("write", path)?;
+    let on_backend: HashMap<&String, &String> = buffers
+        .iter()
+        .map(|(name, _, buffer)| (name, buffer))
+        .collect();
+    for name in &order {
+        writer
+            .push(&trainer.buffer(on_backend[name]).await?)
+            .at("write", path)?;
     }
-    files::sync_folder(&draft);
-    std::fs::rename(&draft, &target).at("finish", &target)?;
-    files::sync_folder(dir);
-    Ok(target)
+    let out = writer.finish().at("write", path)?;
+    let file = out
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)
+        .at("write", path)?;
+    file.sync_all().at("sync", path)
 }
 
 fn pretty<T: Serialize>(value: &T) -> Result<String> {
@@ -213,20 +262,93 @@ fn pretty<T: Serialize>(value: &T) -> Result<String> {
 pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     if !dir.is_dir() {
-        return Ok(found);
+        return Ok(Vec::new());
     }
     for entry in std::fs::read_dir(dir).at("read the folder", dir)? {
         let path = entry.at("read the folder", dir)?.path();
-        let name = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .unwrap_or_default();
-        if name.starts_with("step-") && is_checkpoint(&path) {
-            found.push(path);
+        let name = path.file_name().and_then(|n| n.to_str());
+        // By number: from step 10,000,000 on names have a digit more.
+        let step = name.and_then(|n| n.strip_prefix("step-")?.parse::<u64>().ok());
+        if let Some(step) = step
+            && is_checkpoint(&path)
+        {
+            found.push((step, path));
         }
     }
     found.sort();
-    Ok(found)
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// What is wrong with a checkpoint's files, as far as it shows without reading them whole: an unreadable or missing one, JSON that is none,
+/// tensors that end before they should.
+fn damage(dir: &Path) -> Option<Error> {
+    let check = || {
+        for entry in std::fs::read_dir(dir).at("read the folder", dir)? {
+            let path = entry.at("read the folder", dir)?.path();
+            let fail = |what: String| Error::Checkpoint(format!("{}: {what}", path.display()));
+            let ending = path.extension().and_then(|e| e.to_str());
+            match ending {
+                Some("json") => {
+                    let text = read_text(&path)?;
+                    serde_json::from_str::<serde::de::IgnoredAny>(&text)
+                        .map_err(|e| fail(e.to_string()))?;
+                }
+                Some("safetensors") => whole_tensors(&path)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    let named = ["model.safetensors", adapter::WEIGHTS_FILE].map(|name| dir.join(name));
+    if !named.iter().any(|path| path.is_file()) {
+        return Some(Error::Checkpoint(format!(
+            "{} has no weights",
+            dir.display()
+        )));
+    }
+    check().err()
+}
+
+/// Whether a safetensors file is as long as its header says.
+fn whole_tensors(path: &Path) -> Result<()> {
+    use std::io::Read;
+    let fail = |what: &str| Error::Checkpoint(format!("{}: {what}", path.display()));
+    let mut file = std::fs::File::open(path).at("read", path)?;
+    let bytes = file.metadata().at("read", path)?.len();
+    let mut head = [0; 8];
+    file.read_exact(&mut head)
+        .map_err(|_| fail("it is cut off"))?;
+    let header = u64::from_le_bytes(head);
+    let body = bytes
+        .checked_sub(8)
+        .and_then(|rest| rest.checked_sub(header));
+    let body = body.ok_or_else(|| fail("it is cut off"))?;
+    let mut json = vec![0; usize::try_from(header).map_err(|_| fail("it is cut off"))?];
+    file.read_exact(&mut json).at("read", path)?;
+    let header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&json).map_err(|_| fail("its header is damaged"))?;
+    let ends = header
+        .values()
+        .filter_map(|tensor| tensor["data_offsets"][1].as_u64());
+    match ends.max().unwrap_or(0) == body {
+        true => Ok(()),
+        false => Err(fail("it is cut off, or longer than its header says")),
+    }
+}
+
+/// The newest checkpoint of a run that is not damaged; those passed over are told of. None in a folder without checkpoints.
+pub(super) fn newest(dir: &Path) -> Result<Option<PathBuf>> {
+    let mut first = None;
+    for path in list(dir)?.into_iter().rev() {
+        match damage(&path) {
+            None => return Ok(Some(path)),
+            Some(e) => {
+                log::warn!("{e}; the checkpoint before it is used");
+                first.get_or_insert(e);
+            }
+        }
+    }
+    first.map_or(Ok(None), Err)
 }
 
 /// The newest checkpoint whose parameters are all finite.
@@ -268,6 +390,19 @@ fn clear_unfinished(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Delete the oldest checkpoint that is neither the best nor the last one there is, and say which it was: a full disk needs the room.
+pub(super) fn make_room(dir: &Path, best: Option<Best>) -> Result<Option<PathBuf>> {
+    let spared = best.map(|b| b.folder(dir));
+    let all = list(dir)?;
+    let old = all[..all.len().saturating_sub(1)]
+        .iter()
+        .find(|old| spared.as_ref() != Some(old));
+    if let Some(old) = old {
+        remove(old)?;
+    }
+    Ok(old.cloned())
+}
+
 /// Keep the newest `count` checkpoints, and the best one.
 pub fn prune(dir: &Path, count: usize, best: Option<Best>) -> Result<()> {
     let all = list(dir)?;
@@ -305,7 +440,7 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     if is_checkpoint(path) {
         return Ok(path.to_owned());
     }
-    list(path)?.pop().ok_or_else(|| {
+    newest(path)?.ok_or_else(|| {
         Error::Checkpoint(format!(
             "{} is not a checkpoint folder: it has neither config.json nor step-… folders",
             path.display()
@@ -314,7 +449,11 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).at("read", path)
+    let text = std::fs::read_to_string(path).at("read", path)?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(unmarked) => unmarked.to_owned(),
+        None => text,
+    })
 }
 
 /// A checkpoint's model: configuration, parameters, tokenizer.

@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::error::{IoContext, Result};
+use crate::platform::Draft;
 
 /// Replace `path` by a file of these bytes: written beside it, synced, renamed.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let draft = path.with_file_name(name);
-    write_synced(&draft, bytes)?;
-    std::fs::rename(&draft, path).at("replace", path)?;
+    let (draft, mut file) = Draft::beside(path)?;
+    file.write_all(bytes).at("write", path)?;
+    file.sync_all().at("sync", path)?;
+    draft.finish()?;
     if let Some(folder) = path.parent() {
         sync_folder(folder);
     }

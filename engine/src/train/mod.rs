@@ -20,7 +20,7 @@ mod trainer;
 
 pub use memory::MemoryPlan;
 #[cfg(feature = "native")]
-pub use run::{Observer, RunOptions, RunSummary, Update, run};
+pub use run::{LoggedStep, Observer, RunOptions, RunSummary, Update, run};
 pub use snapshot::snapshot_note;
 pub use start::{Start, Teacher};
 #[cfg(feature = "native")]

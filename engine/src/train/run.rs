@@ -16,7 +16,7 @@ use crate::backend::BackendError;
 use crate::config::TrainConfig;
 use crate::data::{BatchSource, Batches, Prefetch, Stream, StreamPlace, TokenData, TrainingData};
 use crate::error::{Error, IoContext, Result};
-use crate::platform::Instant;
+use crate::platform::{Instant, Lock};
 
 /// Where a run reads and writes.
 #[derive(Debug)]
@@ -37,15 +37,25 @@ pub enum Update<'a> {
         from: &'a Path,
     },
     Step(StepReport),
-    Validated {
-        step: usize,
-        loss: f64,
-    },
+    /// A line of `metrics.jsonl` has been written.
+    Logged(LoggedStep),
     Saved {
         path: &'a Path,
     },
     /// Something the user should know, not fatal.
     Warning(String),
+}
+
+/// The figures of a line of `metrics.jsonl` that people look at while they wait.
+#[derive(Clone, Copy, Debug)]
+pub struct LoggedStep {
+    pub step: usize,
+    /// Mean of the steps since the last line, nats per token.
+    pub train_loss: f64,
+    /// Nats per token; measured at some steps only.
+    pub val_loss: Option<f64>,
+    pub lr: f64,
+    pub tokens_per_second: f64,
 }
 
 /// Receives a run's progress.
@@ -141,10 +151,18 @@ pub async fn run(
     options: &RunOptions,
     observe: Observer<'_>,
 ) -> Result<RunSummary> {
+    let dir = &options.output_dir;
+    std::fs::create_dir_all(dir).at("create", dir)?;
+    let taken = format!(
+        "another training is writing to {}; wait for it to end, or choose another --output-dir",
+        dir.display()
+    );
+    let _lock = Lock::take(&dir.join(".lock"), &taken)?;
     let result = steps(trainer, data, validation, options, observe).await;
     result.map_err(|e| {
         let what = match &e {
             Error::Training(what) => what.clone(),
+            Error::Io { .. } => e.to_string(),
             Error::Backend(BackendError::DeviceLost(_)) => format!(
                 "{e}. Training stopped; the last step known to be good is {}",
                 trainer.reported_step()
@@ -183,7 +201,7 @@ async fn steps(
     let (mut sum, mut steps) = (0.0, 0usize);
     let (mut best, mut place, mut seconds) = (None, None, 0.0);
     if options.resume {
-        let newest = checkpoint::list(dir)?.pop().ok_or_else(|| {
+        let newest = checkpoint::newest(dir)?.ok_or_else(|| {
             Error::Checkpoint(format!("--resume: {} has no checkpoint", dir.display()))
         })?;
         let (state, had) = checkpoint::restore(trainer, &newest)?;
@@ -236,7 +254,6 @@ async fn steps(
         ));
     }
     let mut batches = source(data, trainer, place)?;
-    std::fs::create_dir_all(dir).at("create", dir)?;
     let mut metrics = JsonLines::open(dir.join("metrics.jsonl"), resumed)?;
     let train = trainer.train.clone();
     let statistics = match train.stats_every {
@@ -300,7 +317,6 @@ async fn steps(
         {
             let paused = Instant::now();
             let loss = trainer.validation_loss(v, windows).await?;
-            observe(Update::Validated { step, loss });
             (measured, val_loss) = (Some(loss), Some(loss));
             if loss.is_finite() && best.is_none_or(|b: Best| loss < b.val_loss.0) {
                 improved = train.keep_best;
@@ -339,6 +355,13 @@ async fn steps(
                 line["kl"] = json!(kl);
             }
             metrics.line(&line)?;
+            observe(Update::Logged(LoggedStep {
+                step,
+                train_loss,
+                val_loss: measured,
+                lr: report.lr,
+                tokens_per_second: speed,
+            }));
             if !warned && step > train.lr_warmup_steps.max(50) && train_loss > uniform {
                 warned = true;
                 let (config, train) = (&trainer.config, &train);
@@ -365,7 +388,30 @@ async fn steps(
             state.place = batches.place();
             state.teacher = trainer.teacher();
             state.seconds = seconds + began.elapsed().as_secs_f64();
-            let path = checkpoint::save(trainer, dir, &companions, &state).await?;
+            let spared = best.filter(|_| trainer.train.keep_best);
+            let path = loop {
+                match checkpoint::save(trainer, dir, &companions, &state).await {
+                    // An old checkpoint is worth less than the newest.
+                    Err(Error::Io {
+                        cause,
+                        action,
+                        path,
+                    }) if cause.kind() == std::io::ErrorKind::StorageFull => {
+                        let Some(old) = checkpoint::make_room(dir, spared)? else {
+                            return Err(Error::Io {
+                                cause,
+                                action,
+                                path,
+                            });
+                        };
+                        observe(Update::Warning(format!(
+                            "the disk is full: {} has been removed to make room",
+                            old.display()
+                        )));
+                    }
+                    saved => break saved?,
+                }
+            };
             if improved && let Some(best) = best {
                 best.write(dir)?;
             }

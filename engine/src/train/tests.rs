@@ -247,8 +247,8 @@ fn a_run_that_gets_no_better_stops_at_its_best() {
     let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config(), t).unwrap();
     let mut losses = Vec::new();
     let mut observe = |u: Update| {
-        if let Update::Validated { loss, .. } = u {
-            losses.push(loss);
+        if let Update::Logged(line) = u {
+            losses.extend(line.val_loss);
         }
     };
     let options = options(dir.path(), false);

@@ -25,6 +25,7 @@ pub struct Download {
     /// Where the files go [default: data/NAME].
     #[arg(long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
+    /// The hub's address.
     #[arg(
         long,
         value_name = "URL",
@@ -43,10 +44,15 @@ pub struct Download {
   onebit tokenize --data-dir texts/ --tokenizer tok.json --train-vocab 4096 --out-dir tokens/
   onebit tokenize --data-dir book.txt --tokenizer tok.json --output book.tokens
 
-The texts are read piece by piece and need no memory to speak of. A .jsonl file has an object with a \"text\" field on
-every line; <|endoftext|> closes each. Check a .tokens file with `onebit inspect FILE.tokens --verify`.")]
+  zcat book.txt.gz | onebit tokenize --data-dir - --tokenizer tok.json --output book.tokens
+
+The texts are read piece by piece and need no memory to speak of. UTF-16 is known by its byte order mark; convert other
+encodings to UTF-8 first. JSON lines (.jsonl) and arrays (.json) hold objects with a \"text\" field, or conversations
+(\"messages\"), which the chat template writes out; <|endoftext|> closes each. Check a .tokens file with
+`onebit inspect FILE.tokens --verify`.")]
 pub struct Tokenize {
-    /// A text file, or a folder with .txt, .md, .text and .jsonl files in it and in its folders.
+    /// A text file, `-` for standard input, or a folder with .txt, .md, .text, .jsonl, .ndjson and .json files in it and in its
+    /// folders.
     #[arg(long, value_name = "PATH")]
     pub data_dir: PathBuf,
     /// tokenizer.json to use; with --train-vocab it is written here first.
@@ -55,6 +61,12 @@ pub struct Tokenize {
     /// Train a byte-level BPE of this many tokens on the texts (at least 261: bytes and special tokens).
     #[arg(long, value_name = "N")]
     pub train_vocab: Option<usize>,
+    /// Replace a tokenizer that .tokens files were made with.
+    #[arg(long, requires = "train_vocab")]
+    pub force: bool,
+    /// Chat template (Jinja) that writes out conversations [default: this project's own, if the tokenizer has its marks].
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
     /// Write one .tokens file per text into this folder.
     #[arg(
         long,

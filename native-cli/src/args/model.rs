@@ -25,24 +25,58 @@ pub struct ModelArgs {
     pub threads: usize,
 }
 
+/// -1 or a number of 64 bits.
+fn seed(text: &str) -> Result<i128, String> {
+    let seed: i128 = text.parse().map_err(|_| "expected a whole number, or -1")?;
+    match (-1..=i128::from(u64::MAX)).contains(&seed) {
+        true => Ok(seed),
+        false => Err(format!("expected -1, or 0 to {}", u64::MAX)),
+    }
+}
+
 /// How tokens are chosen.
 #[derive(Args)]
 pub struct SamplingArgs {
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub max_tokens: usize,
-    /// 0 = greedy.
-    #[arg(long, default_value_t = 0.7, allow_negative_numbers = true)]
+    /// Tokens of a reply, at most; -1 = until the context is full.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 256,
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i64).range(-1..)
+    )]
+    pub max_tokens: i64,
+    /// How freely tokens are chosen; 0 = always the most likely one.
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 0.7,
+        allow_negative_numbers = true
+    )]
     pub temperature: f32,
-    #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
+    /// Share of the probability that the most likely tokens must have together to be chosen from, 0 to 1.
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.95,
+        allow_negative_numbers = true
+    )]
     pub top_p: f32,
-    /// At most 256; 0 = 256.
-    #[arg(long, default_value_t = 40)]
-    pub top_k: usize,
-    /// 1 = off; greedy decoding (temperature 0) leaves it off unless it is given.
-    #[arg(long, allow_negative_numbers = true)]
+    /// The most likely tokens are chosen from, so many of them: 1 to 256; 0 or -1 = 256.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 40,
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i64).range(-1..)
+    )]
+    pub top_k: i64,
+    /// Makes the tokens of the last lines less likely; 1 = off [default: 1.1; 1 with temperature 0].
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
+    /// The same seed gives the same text; -1 = another each time [default: 0; in a chat another each time].
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = seed)]
+    pub seed: Option<i128>,
     /// End before this text; may be given several times.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
@@ -55,8 +89,9 @@ pub struct SamplingArgs {
 pub struct Eval {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// A UTF-8 text file.
-    #[arg(long, value_name = "FILE")]
+    /// What training takes, too: a text, .jsonl or .json ("text" or "messages"), .tokens, a folder of them, or `-` for standard
+    /// input.
+    #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
     /// One JSON object on standard output.
     #[arg(long)]
@@ -71,8 +106,17 @@ pub struct Eval {
 pub struct Generate {
     #[command(flatten)]
     pub model: ModelArgs,
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub prompt: String,
+    /// The text to continue.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        required_unless_present = "prompt_file"
+    )]
+    pub prompt: Option<String>,
+    /// Continue the text of this file instead; `-` = standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub prompt_file: Option<PathBuf>,
     #[command(flatten)]
     pub sampling: SamplingArgs,
     /// One JSON object (text, finish_reason, stats) instead of streaming.
@@ -87,19 +131,23 @@ pub struct Generate {
 pub struct Logits {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// The tokens, by their numbers.
     #[arg(long, value_delimiter = ',', value_name = "ID,ID,…", required = true)]
     pub ids: Vec<u32>,
+    /// The safetensors file to write.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
 }
 
-/// Talk with a model. Ctrl-C stops a reply; /reset starts again, /exit (or Ctrl-D) leaves.
+/// Talk with a model. Ctrl-C stops a reply; /help lists the commands, /exit (or Ctrl-D) leaves.
 #[derive(Args)]
-#[command(after_help = "Example:
-  onebit chat --model model.1bit")]
+#[command(after_help = "Examples:
+  onebit chat --model model.1bit
+  onebit chat --model model.1bit --system 'Answer in one sentence.' --seed 7")]
 pub struct Chat {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// What the model is told before the conversation.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub system: Option<String>,
     #[command(flatten)]
@@ -119,8 +167,8 @@ pub struct Merge {
     /// A .1bit file, or a new checkpoint folder.
     #[arg(long, value_name = "PATH")]
     pub output: PathBuf,
-    /// A UTF-8 text to measure the loss on.
-    #[arg(long, value_name = "FILE")]
+    /// Measure the loss on this: a text, .jsonl, .tokens, a folder of them, or `-`.
+    #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// One JSON object on standard output.
     #[arg(long)]
@@ -200,9 +248,11 @@ pub struct Export {
     /// Shown by programs that load the file.
     #[arg(long)]
     pub name: Option<String>,
-    #[arg(long)]
+    /// A sentence or two about the model.
+    #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
-    #[arg(long)]
+    /// The model's licence, for example MIT.
+    #[arg(long, value_name = "NAME")]
     pub license: Option<String>,
     /// Write the model and its forward pass as C99, too: beside the output, with the ending .h.
     #[arg(long)]

@@ -65,6 +65,7 @@ pub struct Train {
     /// Model configuration (JSON).
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// tokenizer.json of the data.
     #[arg(long, value_name = "FILE")]
     pub tokenizer: PathBuf,
     #[command(flatten)]
@@ -94,6 +95,7 @@ pub struct Finetune {
     /// What to start from: a .1bit file, a checkpoint folder, a run or RUN/best.
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
+    /// What is trained: the whole model, or adapters beside it.
     #[arg(long, value_enum, default_value = "full")]
     pub mode: FinetuneMode,
     /// r: the width of an adapter.
@@ -120,7 +122,8 @@ pub struct Finetune {
 /// What every training is told.
 #[derive(Args)]
 pub struct TrainingArgs {
-    /// .tokens files or texts (.txt, .md, .text, .jsonl with a "text" field): a file or a folder.
+    /// .tokens files or texts (.txt, .md, .text; .jsonl or .json with "text" or "messages"): a file, a folder, or `-` for standard
+    /// input.
     #[arg(long, value_name = "PATH")]
     pub data_dir: PathBuf,
     /// Tokenize the texts of --data-dir while training, in constant memory, instead of beforehand.
@@ -129,6 +132,7 @@ pub struct TrainingArgs {
     /// Windows shuffled together when streaming [default: 8192].
     #[arg(long, value_name = "N", requires = "streaming")]
     pub shuffle_buffer: Option<usize>,
+    /// Folder of the run: checkpoints, metrics.jsonl, layers.jsonl.
     #[arg(long, value_name = "DIR")]
     pub output_dir: PathBuf,
     /// Validation data: a file or a folder.
@@ -149,8 +153,10 @@ pub struct TrainingArgs {
     /// cosine, linear, constant or two-stage.
     #[arg(long, value_parser = decay)]
     pub lr_decay: Option<LrDecay>,
+    /// Steps over which the learning rate rises to its peak.
     #[arg(long, value_name = "N")]
     pub lr_warmup_steps: Option<usize>,
+    /// Steps of the whole run.
     #[arg(long, value_name = "N")]
     pub max_steps: Option<usize>,
     /// Sequences per micro-batch.
@@ -174,6 +180,7 @@ pub struct TrainingArgs {
     /// Steps between statistics of every matrix (layers.jsonl); 0 = none [default: with each validation].
     #[arg(long, value_name = "N")]
     pub stats_every: Option<usize>,
+    /// Seed of everything random: weights, order of the data, dropout.
     #[arg(long)]
     pub seed: Option<u64>,
     /// Learn from this model's predictions, too: a .1bit file or checkpoint with the same tokenizer, of any size.

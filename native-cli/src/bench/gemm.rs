@@ -6,7 +6,7 @@ use ternary_core::backend::bench::gemm_seconds;
 use ternary_core::session::open_backend;
 
 use crate::args::{Bench, MixedPrecision};
-use crate::output::outln;
+use crate::output::{errln, outln};
 
 /// Operations worth timing: smaller products are repeated until there are as many.
 const LEAST_WORK: f64 = 4e9;
@@ -14,7 +14,7 @@ const LEAST_WORK: f64 = 4e9;
 pub fn run(a: &Bench) -> Result<()> {
     let (mut backend, why) = pollster::block_on(open_backend(a.device, &a.backend_options()))?;
     let info = backend.info();
-    eprintln!("device: {} ({}): {why}", info.kind, info.name);
+    errln!("device: {} ({}): {why}", info.kind, info.name);
     let precision = match a.mixed_precision {
         MixedPrecision::No => "f32",
         MixedPrecision::F16 => "f16",

@@ -16,7 +16,7 @@ use ternary_core::session::{DeviceChoice, Session};
 
 use crate::args::{Bench, Head, Shape};
 use crate::model;
-use crate::output::outln;
+use crate::output::{errln, outln};
 
 /// Prompt tokens of the prefill measurement.
 const PROMPT: usize = 128;
@@ -193,7 +193,7 @@ fn synthetic(shape: Shape, head: Head) -> Result<MemorySource> {
         layer_bit_map: Some(map),
         ..ModelConfig::default()
     };
-    eprintln!(
+    errln!(
         "making a random model of {:.1}M parameters",
         config.parameter_count() as f64 / 1e6
     );

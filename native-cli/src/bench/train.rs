@@ -12,7 +12,7 @@ use ternary_core::session::open_backend;
 use ternary_core::train::Trainer;
 
 use crate::args::{Bench, TrainShape};
-use crate::output::outln;
+use crate::output::{errln, outln};
 
 /// A model and the batch it is trained on.
 struct Sizes {
@@ -90,7 +90,7 @@ pub fn run(a: &Bench, shape: TrainShape) -> Result<()> {
     };
     let (backend, why) = pollster::block_on(open_backend(a.device, &a.backend_options()))?;
     let info = backend.info();
-    eprintln!("device: {} ({}): {why}", info.kind, info.name);
+    errln!("device: {} ({}): {why}", info.kind, info.name);
     let parameters = config.parameter_count();
     let vocab = config.vocab_size;
     let tokens = train.batch_size * s.context;
@@ -103,7 +103,7 @@ pub fn run(a: &Bench, shape: TrainShape) -> Result<()> {
     let mut batches = Batches::new(&data, s.context, 1, vocab)?;
     let mut trainer = Trainer::new(backend, config, train)?;
     let plan = trainer.memory();
-    eprintln!("{:.2}M parameters; memory: {plan}", parameters as f64 / 1e6);
+    errln!("{:.2}M parameters; memory: {plan}", parameters as f64 / 1e6);
 
     let mut make = |steps: usize| -> Result<f64> {
         let mut loss = f64::NAN;

@@ -12,6 +12,7 @@ use ureq::http::{Response, StatusCode, Uri, header};
 use ureq::{Agent, Body};
 
 use super::checksum::Checksum;
+use crate::output::errln;
 
 /// Failures in a row, without a byte gained, before giving up.
 const TRIES: u32 = 5;
@@ -117,7 +118,7 @@ impl Fetcher {
                     "{url}: {reason}; given up after {TRIES} tries. What came is kept: the same command continues"
                 );
             }
-            bar.suspend(|| eprintln!("{reason}; trying again from byte {have}"));
+            bar.suspend(|| errln!("{reason}; trying again from byte {have}"));
             std::thread::sleep(self.pause * 2u32.pow(failures - 1));
         };
         let checksum = etag.as_deref().and_then(Checksum::from_etag);

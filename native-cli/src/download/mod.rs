@@ -15,6 +15,7 @@ use self::fetch::Fetcher;
 pub use self::fetch::NotFound;
 use self::parquet::Rows;
 use crate::args::Download;
+use crate::output::errln;
 use crate::progress;
 
 pub fn run(a: &Download) -> Result<()> {
@@ -30,10 +31,10 @@ pub fn run(a: &Download) -> Result<()> {
     for file in &dataset.files {
         texts.push(get(&hub, &repo, &dataset.revision, file, &dir)?);
     }
-    eprintln!("source: {}/{repo}", hub.endpoint);
-    eprintln!("licence: {}", dataset.licence);
+    errln!("source: {}/{repo}", hub.endpoint);
+    errln!("licence: {}", dataset.licence);
     if let Some(first) = texts.first() {
-        eprintln!(
+        errln!(
             "next: onebit tokenize --data-dir {} --tokenizer {} --train-vocab 4096 --output {}",
             first.display(),
             dir.join("tok.json").display(),
@@ -80,7 +81,7 @@ impl Hub {
         .with_message(name.into_owned());
         let fetched = self.fetcher.fetch(&url, target, &bar)?;
         bar.finish_and_clear();
-        eprintln!(
+        errln!(
             "{}: {:.2} MB{}, {}",
             target.display(),
             fetched.bytes as f64 / 1e6,
@@ -110,7 +111,7 @@ fn get(hub: &Hub, repo: &str, revision: &str, file: &File, dir: &Path) -> Result
         None => (target.with_extension("jsonl"), Rows::Documents),
     };
     let count = parquet::convert(&target, &text, rows)?;
-    eprintln!("{}: {count} rows", text.display());
+    errln!("{}: {count} rows", text.display());
     Ok(text)
 }
 

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use self::chart::{Chart, Drawn, Style};
 use self::series::{Curve, Run};
 use crate::args::{Along, Metric, Plot};
+use crate::output::errln;
 
 pub fn run(a: &Plot) -> Result<()> {
     let extension = a
@@ -84,7 +85,7 @@ pub fn run(a: &Plot) -> Result<()> {
     };
     std::fs::write(&a.output, bytes)
         .with_context(|| format!("cannot write {}", a.output.display()))?;
-    eprintln!("wrote {}", a.output.display());
+    errln!("wrote {}", a.output.display());
     Ok(())
 }
 

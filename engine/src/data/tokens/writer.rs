@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{HEADER_BYTES, TokenHeader, extend, width};
 use crate::error::{Error, IoContext, Result};
+use crate::platform::Draft;
 
 /// Bytes gathered before a write.
 const BUFFER: usize = 1 << 20;
@@ -16,25 +17,18 @@ const BUFFER: usize = 1 << 20;
 pub struct TokenWriter {
     file: File,
     path: PathBuf,
-    draft: PathBuf,
+    draft: Draft,
     header: TokenHeader,
     checksum: crc32fast::Hasher,
     buffer: Vec<u8>,
-    finished: bool,
 }
 
 impl TokenWriter {
     /// Begin a file for ids below `vocab_size`; `seq_len` and `tokenizer` (CRC-32 of the tokenizer.json) go into its header.
     /// Missing folders are made.
     pub fn create(path: &Path, vocab_size: u32, seq_len: u32, tokenizer: u32) -> Result<Self> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).at("create the folder", folder)?;
-        }
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
-        let draft = path.with_file_name(name);
-        let mut file = File::create(&draft).at("create", &draft)?;
-        file.write_all(&[0; HEADER_BYTES]).at("write", &draft)?;
+        let (draft, mut file) = Draft::beside(path)?;
+        file.write_all(&[0; HEADER_BYTES]).at("write", path)?;
         Ok(TokenWriter {
             file,
             path: path.to_owned(),
@@ -49,7 +43,6 @@ impl TokenWriter {
             },
             checksum: crc32fast::Hasher::new(),
             buffer: Vec::new(),
-            finished: false,
         })
     }
 
@@ -74,7 +67,7 @@ impl TokenWriter {
 
     fn flush(&mut self) -> Result<()> {
         self.checksum.update(&self.buffer);
-        self.file.write_all(&self.buffer).at("write", &self.draft)?;
+        self.file.write_all(&self.buffer).at("write", &self.path)?;
         self.buffer.clear();
         Ok(())
     }
@@ -96,18 +89,7 @@ impl TokenWriter {
             .seek(SeekFrom::Start(0))
             .and_then(|_| self.file.write_all(&self.header.to_bytes()))
             .and_then(|()| self.file.sync_all())
-            .at("write", &self.draft)?;
-        std::fs::rename(&self.draft, &self.path).at("finish", &self.path)?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for TokenWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            // The error that stopped the writing is the one to tell.
-            let _ = std::fs::remove_file(&self.draft);
-        }
+            .at("write", &self.path)?;
+        self.draft.finish()
     }
 }

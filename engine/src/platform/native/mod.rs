@@ -1,5 +1,11 @@
 //! Native platform.
 
+mod files;
+mod signals;
+
+pub use files::{Draft, Lock};
+pub use signals::{Interrupt, on_interrupt};
+
 /// Threads this machine runs at once.
 pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -1,0 +1,134 @@
+//! Files that are whole or not there, and folders with one writer.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, IoContext, Result};
+
+/// A file that is written under a name of its own and then takes the place of another. Dropped unfinished, it is deleted.
+///
+/// The name is new (`O_EXCL`) and has the process's number, so that of two programs that write one file each leaves it whole.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+    target: PathBuf,
+    finished: bool,
+}
+
+impl Draft {
+    /// A new, empty file beside `target`, whose folder is made if it is not there.
+    pub fn beside(target: &Path) -> Result<(Draft, File)> {
+        let folder = match target.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(folder).at("create the folder", folder)?;
+        let mut number = 0;
+        loop {
+            let mut name = std::ffi::OsString::from(".");
+            // File systems have names of 255 bytes.
+            name.push(
+                target
+                    .file_name()
+                    .filter(|n| n.len() < 200)
+                    .unwrap_or_default(),
+            );
+            name.push(format!(".{}-{number}.part", std::process::id()));
+            let path = target.with_file_name(name);
+            match File::create_new(&path) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && number < 1000 => number += 1,
+                created => {
+                    let file = created.at("write", &path)?;
+                    let draft = Draft {
+                        path,
+                        target: target.to_owned(),
+                        finished: false,
+                    };
+                    return Ok((draft, file));
+                }
+            }
+        }
+    }
+
+    /// Where it is until it is finished.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Give it its name.
+    pub fn finish(mut self) -> Result<()> {
+        std::fs::rename(&self.path, &self.target).at("write", &self.target)?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.finished {
+            // The error that stopped the writing is the one to tell.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The right to write; given back when it is dropped or the program ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Option<File>,
+}
+
+impl Lock {
+    /// Take the lock that the file at `path` stands for; it is made if it is not there. `whose` is what the other one must be.
+    ///
+    /// # Errors
+    /// Another program that has it.
+    pub fn take(path: &Path, whose: &str) -> Result<Lock> {
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .at("write", path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: Some(file) }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(Error::Request(whose.to_owned())),
+            // Not every file system knows locks.
+            Err(std::fs::TryLockError::Error(_)) => Ok(Lock { _file: None }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_writers_of_one_file_leave_one_of_both_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("new/model.1bit");
+        let (first, _) = Draft::beside(&target).unwrap();
+        let (second, _) = Draft::beside(&target).unwrap();
+        assert_ne!(first.path(), second.path());
+        std::fs::write(first.path(), "first").unwrap();
+        std::fs::write(second.path(), "second").unwrap();
+        first.finish().unwrap();
+        drop(second);
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "first");
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("new")).unwrap().count(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_lock_has_one_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::take(&path, "").unwrap();
+        let e = Lock::take(&path, "another training is at it").unwrap_err();
+        assert_eq!(e.to_string(), "another training is at it");
+        drop(held);
+        Lock::take(&path, "").unwrap();
+    }
+}

@@ -1,0 +1,189 @@
+//! `onebit chat`.
+
+mod input;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use ternary_core::infer::Sampling;
+use ternary_core::platform::{Interrupt, on_interrupt};
+use ternary_core::session::{Command, Event, Message, Session};
+
+use self::input::{Input, Read};
+use crate::args::Chat;
+use crate::output::{errln, outln};
+use crate::{model, output};
+
+const HELP: &str = "\
+/reset   forget the conversation and start again
+/system  show what the model is told first; /system TEXT changes it and starts again
+/help    this list
+/exit    leave (also /quit or Ctrl-D)
+\"\"\"      begins a message of several lines, and ends it
+Ctrl-C stops a reply.";
+
+pub fn run(a: &Chat) -> Result<()> {
+    // Each session has a seed of its own, and each reply another.
+    let sampling = model::sampling(&a.sampling, model::random_seed)?;
+    let (mut session, info) = model::open(&a.model)?;
+    if !info.chat {
+        bail!("this model has no chat template; use `onebit generate` to continue a text");
+    }
+    let mut talk = Conversation::new(a.system.clone());
+    check_template(&mut session, &talk)?;
+    let stop = session.stop_handle();
+    let replying = Arc::new(AtomicBool::new(false));
+    let flag = replying.clone();
+    on_interrupt(move |interrupt| {
+        if interrupt == Interrupt::Interrupt && flag.load(Ordering::Relaxed) {
+            stop.stop();
+        } else {
+            outln!();
+            std::process::exit(i32::from(interrupt.exit_code()));
+        }
+    })?;
+    outln!(
+        "{} — /help lists the commands, /exit leaves, Ctrl-C stops a reply",
+        output::printable(&info.name)
+    );
+    let mut input = Input::new();
+    let mut seed = sampling.seed;
+    loop {
+        let text = match input.read()? {
+            Read::End => {
+                outln!();
+                return Ok(());
+            }
+            Read::Message(text) => text,
+            Read::Bad(what) => {
+                errln!("error: {what}");
+                continue;
+            }
+        };
+        match command(text.trim(), &mut talk) {
+            Done::Exit => return Ok(()),
+            Done::Handled => continue,
+            Done::NoCommand => {}
+        }
+        talk.messages.push(Message::new("user", text.trim()));
+        let sampling = Sampling {
+            seed,
+            ..sampling.clone()
+        };
+        seed = seed.wrapping_add(u64::from(a.sampling.seed.is_none()));
+        replying.store(true, Ordering::Relaxed);
+        reply(&mut session, &mut talk, sampling);
+        replying.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A conversation, and what the model is told before it.
+struct Conversation {
+    system: Option<String>,
+    messages: Vec<Message>,
+}
+
+impl Conversation {
+    fn new(system: Option<String>) -> Self {
+        let mut talk = Conversation {
+            system,
+            messages: Vec::new(),
+        };
+        talk.reset();
+        talk
+    }
+
+    fn reset(&mut self) {
+        let system = self.system.iter();
+        self.messages = system.map(|text| Message::new("system", text)).collect();
+    }
+}
+
+/// What became of a line that may be a command.
+enum Done {
+    Exit,
+    Handled,
+    NoCommand,
+}
+
+fn command(text: &str, talk: &mut Conversation) -> Done {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    match (word, rest.trim()) {
+        ("", _) => Done::Handled,
+        ("/exit" | "/quit" | "/bye", "") => Done::Exit,
+        ("/reset" | "/clear", "") => {
+            talk.reset();
+            Done::Handled
+        }
+        ("/help" | "/?", "") => {
+            outln!("{HELP}");
+            Done::Handled
+        }
+        ("/system", "") => {
+            outln!("{}", talk.system.as_deref().unwrap_or("(nothing)"));
+            Done::Handled
+        }
+        ("/system", system) => {
+            talk.system = Some(system.to_owned());
+            talk.reset();
+            Done::Handled
+        }
+        // A path or a date may begin with a slash; a command is one word of letters.
+        (word, _)
+            if word.len() > 1
+                && word[1..].chars().all(char::is_alphabetic)
+                && word.starts_with('/') =>
+        {
+            errln!("there is no command {word}\n{HELP}");
+            Done::Handled
+        }
+        _ => Done::NoCommand,
+    }
+}
+
+/// A template that cannot write out the first message will write none: the session ends before anything is typed.
+fn check_template(session: &mut Session, talk: &Conversation) -> Result<()> {
+    let messages = [&talk.messages[..], &[Message::new("user", "Hello")]].concat();
+    let loaded = session.loaded()?;
+    let template = loaded
+        .template
+        .as_ref()
+        .context("the model has no chat template")?;
+    template.render(&messages).context(
+        "this model's chat template cannot be used; `onebit generate` continues a text without it",
+    )?;
+    Ok(())
+}
+
+fn reply(session: &mut Session, talk: &mut Conversation, sampling: Sampling) {
+    let command = Command::Chat {
+        messages: talk.messages.clone(),
+        sampling,
+    };
+    let (mut reply, mut failure, mut dropped) = (String::new(), None, 0);
+    pollster::block_on(session.handle(command, &mut |event| match event {
+        Event::Token { text } => {
+            output::write(&output::printable(&text));
+            reply += &text;
+        }
+        Event::Error { message } => failure = Some(message),
+        Event::Finished { stats, .. } => dropped = stats.dropped_messages,
+        _ => {}
+    }));
+    outln!();
+    if dropped > 0 {
+        // They would be left out again and again, and all the rest read again each time.
+        let first = usize::from(talk.system.is_some());
+        talk.messages.drain(first..first + dropped);
+        errln!("(the context is full: the oldest {dropped} messages are no longer read)");
+    }
+    match failure {
+        Some(message) => {
+            // The conversation stays as it was before the message that failed.
+            talk.messages.pop();
+            errln!("error: {message}");
+        }
+        None => talk.messages.push(Message::new("assistant", reply)),
+    }
+}
