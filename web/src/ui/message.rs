@@ -274,10 +274,12 @@ fn summary(reason: FinishReason, stats: &Stats) -> String {
     if stats.tokens_per_second > 0.0 {
         parts.push(figures::speed(stats.tokens_per_second));
     }
-    parts.push(format!(
-        "first after {}",
-        figures::milliseconds(stats.first_token_ms)
-    ));
+    if stats.generated_tokens > 0 {
+        parts.push(format!(
+            "first after {}",
+            figures::milliseconds(stats.first_token_ms)
+        ));
+    }
     parts.push(match stats.cached_tokens {
         0 => format!("prompt of {} tokens", figures::grouped(stats.prompt_tokens)),
         cached => format!(

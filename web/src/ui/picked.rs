@@ -19,8 +19,8 @@ use crate::ui::files::text;
 const PUBLISHED: [&str; 3] = [".gguf", ".safetensors", ".safetensors.index.json"];
 /// What makes a folder one of a published model, if only of one that is not read.
 const OF_A_MODEL: [&str; 2] = ["config.json", "pytorch_model.bin"];
-const TEXTS: [&str; 9] = [
-    ".txt", ".text", ".md", ".csv", ".jsonl", ".json", ".html", ".rs", ".py",
+const TEXTS: [&str; 10] = [
+    ".txt", ".text", ".md", ".csv", ".jsonl", ".ndjson", ".json", ".html", ".rs", ".py",
 ];
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 const ADAPTER_WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
@@ -351,8 +351,11 @@ impl AppState {
             let files = files.map(|found| Handle(found.file.clone())).collect();
             return self.import(Files { name, files });
         }
-        if picked.files.len() > 1 || picked.folder.is_some() {
-            return self.learn(picked.into_files());
+        if picked.folder.is_some() {
+            return self.learn_folder(picked.files).await;
+        }
+        if picked.files.len() > 1 {
+            return self.learn(picked.files, Vec::new());
         }
         let Some(only) = picked.files.pop() else {
             return;
@@ -360,25 +363,44 @@ impl AppState {
         if only.ends(&[".json"]) {
             self.take_json(only).await;
         } else if only.ends(&TEXTS) || looks_like_text(&only.file).await {
-            self.learn(vec![only]);
+            self.learn(vec![only], Vec::new());
         } else {
             self.panel_open.set(false);
             self.load(Source::File(only.file));
         }
     }
 
+    /// Learns from a folder's texts, which are told by their names.
+    async fn learn_folder(self, files: Vec<Found>) {
+        let (mut texts, mut others) = (Vec::new(), Vec::new());
+        for found in files {
+            let is_text = match found.ends(&[".json"]) {
+                // Other JSON configures something.
+                true => is_list(&found.file).await,
+                false => found.ends(&TEXTS),
+            };
+            if is_text {
+                texts.push(found);
+            } else {
+                others.push(found.path);
+            }
+        }
+        if texts.is_empty() {
+            return self.fail(
+                "There is nothing to read",
+                format!(
+                    "Neither a model nor a text is in the folder, only {}.",
+                    others[..others.len().min(6)].join(", ")
+                ),
+            );
+        }
+        self.learn(texts, others);
+    }
+
     /// Conversations, texts, or a bit-map.
     async fn take_json(self, found: Found) {
-        let start = begins(&found.file, 0, JSON_BEGINS as u64).await;
-        let start = String::from_utf8_lossy(&start);
-        // UTF-16 begins with other bytes and is an array as well.
-        let is_list = start
-            .trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\0'))
-            .trim_start_matches(char::REPLACEMENT_CHARACTER)
-            .trim_start_matches(|c: char| c.is_whitespace() || c == '\0')
-            .starts_with('[');
-        if is_list {
-            return self.learn(vec![found]);
+        if is_list(&found.file).await {
+            return self.learn(vec![found], Vec::new());
         }
         match text(&found.file).await {
             Ok(text) if is_export(&text) => {
@@ -392,6 +414,14 @@ impl AppState {
             }
         }
     }
+}
+
+/// Whether a JSON file holds a list, in any encoding.
+async fn is_list(file: &File) -> bool {
+    let start = begins(file, 0, JSON_BEGINS as u64).await;
+    let is_mark = |byte: &u8| matches!(byte, 0 | 0xef | 0xbb | 0xbf | 0xfe | 0xff);
+    let mut bytes = start.iter().filter(|byte| !is_mark(byte));
+    bytes.find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
 }
 
 /// Of a file of no known ending.

@@ -38,6 +38,8 @@ pub struct Tuner {
     pub settings: RwSignal<TuneSettings>,
     /// The files that the text is of, and what there is to say of them.
     pub files: RwSignal<Option<Vec<String>>>,
+    /// Files that came with them and are no texts.
+    others: StoredValue<Vec<String>>,
     pub phase: RwSignal<Phase>,
     /// Asked to pause; it does so after its step.
     pub pausing: RwSignal<bool>,
@@ -61,6 +63,7 @@ impl Tuner {
         Tuner {
             settings: RwSignal::new(TuneSettings::default()),
             files: RwSignal::new(None),
+            others: StoredValue::new(Vec::new()),
             phase: RwSignal::new(Phase::None),
             pausing: RwSignal::new(false),
             plan: RwSignal::new(None),
@@ -87,8 +90,8 @@ impl Tuner {
 }
 
 impl AppState {
-    /// Takes dropped or chosen texts to learn from, one after the other.
-    pub fn learn(self, files: Vec<Found>) {
+    /// Takes dropped or chosen texts to learn from, one after the other; `others` came with them.
+    pub fn learn(self, files: Vec<Found>, others: Vec<String>) {
         let bytes: f64 = files.iter().map(|found| found.file.size()).sum();
         if bytes > LARGEST_TEXT {
             return self.fail(
@@ -108,6 +111,7 @@ impl AppState {
         self.panel_open.set(false);
         self.show(Tab::Tune);
         self.tuner.files.set(Some(vec!["Reading".to_owned()]));
+        self.tuner.others.set_value(others);
         let files = files.into_iter().map(|Found { path, file }| TextFile {
             path,
             file: Handle(file),
@@ -119,9 +123,10 @@ impl AppState {
         let Texts {
             text,
             taken,
-            left_out,
+            mut left_out,
             notes,
         } = texts;
+        left_out.extend(self.tuner.others.get_value());
         if taken.is_empty() {
             return self.texts_failed(left_out.join("\n"));
         }

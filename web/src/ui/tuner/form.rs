@@ -144,7 +144,7 @@ pub fn Form() -> impl IntoView {
                 }
             ></textarea>
             <div class="buttons">
-                <Picker id="tune-file" label="Open text files" multiple=true on_files=move |picked| state.learn(picked.into_files()) />
+                <Picker id="tune-file" label="Open text files" multiple=true on_files=move |picked| state.learn(picked.into_files(), Vec::new()) />
             </div>
             <p class="hint" id="tune-files" role="status">
                 {live(move || t.files.get().map(|files| files.into_iter().map(|line| view! { <span>{line}</span> }).collect_view()).into_any())}
