@@ -79,6 +79,19 @@ pub fn parse(text: &str) -> Vec<Block> {
     blocks
 }
 
+/// What is said in `text`, without the thoughts of one that begins with them.
+pub fn said(text: &str) -> Cow<'_, str> {
+    if !thoughts::begin(text) {
+        return Cow::Borrowed(text);
+    }
+    let parts = thoughts::parts(text).into_iter();
+    let said = parts.filter_map(|part| match part {
+        Part::Said(text) => Some(text),
+        Part::Thought(..) => None,
+    });
+    Cow::Owned(said.collect())
+}
+
 /// The blocks of a text without thoughts, which stands inside so many others.
 fn markdown(text: &str, deep: usize) -> Vec<Block> {
     let options =
@@ -402,6 +415,9 @@ mod tests {
             told("<think>\n*Hm.*\n\nYes.\n</think>\n\n**Hello!**"),
             "<Thought><Paragraph><Emphasis>Hm.</></><Paragraph>Yes.</></><Paragraph><Strong>Hello!</></>"
         );
+        assert_eq!(said("<think>Hm.</think>Yes."), "Yes.");
+        assert_eq!(said("<think>Hm."), "");
+        assert_eq!(said("Yes. <think>"), "Yes. <think>");
         // Of one that grows only the end is new.
         let (before, after) = (parse("<think>\na\n\nb"), parse("<think>\na\n\nb\n\nc"));
         assert_eq!(before[..], after[..3]);

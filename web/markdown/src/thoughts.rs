@@ -80,6 +80,11 @@ pub fn parts(text: &str) -> Vec<Part<'_>> {
     parts
 }
 
+/// Whether a text begins with a thought.
+pub fn begin(text: &str) -> bool {
+    opening(text, true).is_some()
+}
+
 fn said<'a>(parts: &mut Vec<Part<'a>>, text: &'a str) {
     if !text.trim().is_empty() {
         parts.push(Part::Said(text));

@@ -279,6 +279,7 @@ fn media_type(path: &str) -> &'static str {
         .extension()
         .and_then(|extension| extension.to_str())
     {
+        _ if path.ends_with('/') => "text/html; charset=utf-8",
         Some("html") => "text/html; charset=utf-8",
         Some("js") => "text/javascript",
         Some("wasm") => "application/wasm",

@@ -26,7 +26,12 @@ pub fn ChatList() -> impl IntoView {
         >
             <h2 id="chats-title">"Conversations"</h2>
             <When when=Signal::derive(empty)>
-                <p class="hint">"What you talk about stays here, in this browser."</p>
+                <p class="hint">
+                    {live(move || (match chats.nowhere.get() {
+                        false => "What you talk about stays here, in this browser.",
+                        true => "This browser keeps no conversations for this page: they are gone when it is closed.",
+                    }).into_any())}
+                </p>
             </When>
             {live(move || (unkept().map(|count| view! {
                 <p class="hint problem" id="unkept">

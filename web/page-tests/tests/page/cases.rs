@@ -796,3 +796,198 @@ fn a_folder_whose_json_has_byte_order_marks_is_imported() -> Result<()> {
     page.wait_for(IMPORT_ASKED, START)?;
     page.assert_clean()
 }
+
+// Texts.
+
+fn notice_of(page: &Page, path: &Path) -> Result<String> {
+    page.drop_file(path)?;
+    page.wait_for(NOTICE, START)?;
+    let told = page.text(".notice")?;
+    page.click("#dismiss")?;
+    Ok(told)
+}
+
+#[test]
+fn texts_are_decoded_by_their_mark_or_refused_with_the_line() -> Result<()> {
+    let words = "Grüße aus Köln – naïve café €5\r\n".repeat(40);
+    let units = |of: fn(u16) -> [u8; 2], mark: u16| -> Vec<u8> {
+        std::iter::once(mark)
+            .chain(words.encode_utf16())
+            .flat_map(of)
+            .collect()
+    };
+    let page = open_tiny()?;
+    let marked: [(&str, Vec<u8>); 3] = [
+        ("utf16le.txt", units(u16::to_le_bytes, 0xfeff)),
+        ("utf16be.txt", units(u16::to_be_bytes, 0xfeff)),
+        ("utf8-mark.txt", ["\u{feff}", &words].concat().into_bytes()),
+    ];
+    // A field of a page has its line ends as the page has them.
+    let shown = words.replace("\r\n", "\n");
+    for (name, bytes) in marked {
+        page.drop_file(&file(name, bytes)?)?;
+        let (text, told) = learned(&page, &format!("1 file: {name}"))?;
+        ensure!(
+            text == shown,
+            "{name}: {}",
+            text.chars().take(60).collect::<String>()
+        );
+        ensure!(!told.contains("Note"), "{told}");
+        ensure!(page.evaluate(NOTICE)?.is_null());
+    }
+    // Windows-1252, Shift JIS, and UTF-16 without a mark.
+    let windows = b"first line\nGr\xfc\xdfe aus K\xf6ln\n".repeat(20);
+    let japanese =
+        b"one\ntwo\n\x93\xfa\x96\x7b\x8c\xea\x82\xcc\x83\x65\x83\x4c\x83\x58\x83\x67\n".to_vec();
+    let unmarked = units(u16::to_le_bytes, 0x20);
+    for (name, bytes, expected) in [
+        ("windows.txt", windows, ["line 2", "iconv -f WINDOWS-1252"]),
+        ("japanese.txt", japanese, ["line 3", "iconv -f SHIFT_JIS"]),
+        ("unmarked.txt", unmarked, ["UTF-16", "iconv -f UTF-16LE"]),
+    ] {
+        let told = notice_of(&page, &file(name, bytes)?)?;
+        ensure!(told.contains(name), "{told}");
+        for part in expected {
+            ensure!(told.contains(part), "{part:?} is not in {told}");
+        }
+    }
+    let kept = page.evaluate("document.querySelector('#tune-text').value")?;
+    ensure!(
+        kept == shown.as_str() && !kept.as_str().unwrap_or_default().contains('\u{fffd}'),
+        "what was refused is learned from"
+    );
+    // NULs are told of. Beside others, what is refused is left out and told of.
+    page.drop_file(&file("nuls.txt", "a line\nnul \0 here\n".repeat(40))?)?;
+    let (_, told) = learned(&page, "1 file: nuls.txt")?;
+    ensure!(
+        told.contains("Note") && told.contains("NUL") && told.contains("line 2"),
+        "{told}"
+    );
+    page.drop_files(&[
+        &file("good.txt", "good words\n".repeat(80))?,
+        &file("windows.txt", b"Gr\xfc\xdfe\n".repeat(9))?,
+    ])?;
+    let (text, told) = learned(&page, "1 file: good.txt")?;
+    ensure!(told.contains("Left out: windows.txt: line 1"), "{told}");
+    ensure!(text == "good words\n".repeat(80));
+    picture(&page, "case-encodings")?;
+    page.assert_clean()
+}
+
+#[test]
+fn json_lines_and_arrays_are_read_as_documents() -> Result<()> {
+    let page = open_tiny()?;
+    let text_of = |name: &str, content: String| -> Result<String> {
+        page.drop_file(&file(name, content)?)?;
+        Ok(learned(&page, &format!("1 file: {name}"))?.0)
+    };
+    let end = "<|endoftext|>";
+    let expected: String = (0..50).map(|i| format!("line {i}{end}")).collect();
+    let lines = |between: &str| -> String {
+        (0..50)
+            .map(|i| format!("{{\"text\": \"line {i}\"}}{between}"))
+            .collect()
+    };
+    ensure!(text_of("lines.jsonl", lines("\n"))? == expected);
+    ensure!(text_of("CAPITALS.JSONL", lines("\r\n"))? == expected);
+    let array: Vec<Value> = (0..50)
+        .map(|i| json!({ "text": format!("line {i}") }))
+        .collect();
+    ensure!(text_of("array.json", format!("{:#}", json!(array)))? == expected);
+    ensure!(text_of("marked.json", format!("\u{feff} {}", json!(array)))? == expected);
+
+    // Conversations, as the model's template has them.
+    let turns: String = (0..50)
+        .map(|i| {
+            json!({ "messages": [{ "role": "user", "content": "Hi" }, { "role": "assistant", "content": format!("Hello {i}") }] }).to_string() + "\n"
+        })
+        .collect();
+    let written: String = (0..50)
+        .map(|i| format!("<|user|>Hi<|end|><|assistant|>Hello {i}<|end|>{end}"))
+        .collect();
+    let text = text_of("messages.jsonl", turns)?;
+    ensure!(
+        text == written,
+        "{}",
+        text.chars().take(120).collect::<String>()
+    );
+    picture(&page, "case-json-lines")?;
+
+    // Half a character is told of, a line that is none refused by its number.
+    let half = lines("\n") + "{\"text\": \"cut in half: \\ud83d\"}\n";
+    page.drop_file(&file("surrogate.jsonl", half)?)?;
+    let (text, told) = learned(&page, "1 file: surrogate.jsonl")?;
+    ensure!(
+        text.contains("cut in half: \u{fffd}") && told.contains("line 51"),
+        "{told}"
+    );
+    let bad = lines("\n") + "{\"txt\": 1}\n";
+    let told = notice_of(&page, &file("bad.jsonl", bad)?)?;
+    ensure!(
+        told.contains("bad.jsonl") && told.contains("line 51"),
+        "{told}"
+    );
+    page.assert_clean()
+}
+
+/// A prompt that takes long to read can be given up while it is read.
+#[test]
+fn stop_works_while_a_prompt_is_read() -> Result<()> {
+    // Every run of the model takes its time.
+    let shape = Llama {
+        hidden: 256,
+        heads: 8,
+        kv_heads: 8,
+        ffn: 1024,
+        layers: 6,
+        context: 8192,
+        real: true,
+        ..Llama::default()
+    };
+    let tokenizer = Tokenizer::byte_level(&["Yes", " sir"]);
+    let model = Model::new(tokenizer, shape, Chain::default()).template(CHATML);
+    let page = open_scripted("slow-prompt", &model)?;
+    let prompt = "One of many words, again and again. ".repeat(200);
+    page.set_field("#prompt", &prompt)?;
+    page.click("#send")?;
+    page.wait_for("document.querySelector('.thinking')", START)?;
+    let start = Instant::now();
+    page.click("#stop")?;
+    page.wait_for(FINISHED, REPLY)?;
+    let took = start.elapsed();
+    let told = page.text(".exchange:last-child .figures")?;
+    eprintln!("stopped after {took:.1?}: {told}");
+    ensure!(
+        told.contains("0 tokens") && told.contains("stopped"),
+        "{told}"
+    );
+    // And the page goes on.
+    ask(&page, "Hi")?;
+    page.wait_for(&format!("document.querySelectorAll('.exchange').length == 2 && document.querySelector('{LAST_REPLY}').textContent"), REPLY)?;
+    page.press("Escape")?;
+    page.wait_for(FINISHED, REPLY)?;
+    page.assert_clean()
+}
+
+/// Special tokens that somebody types are letters: they end no turn.
+#[test]
+fn special_tokens_in_a_message_are_letters() -> Result<()> {
+    let page = open_tiny()?;
+    page.set_field("#max-tokens", "4")?;
+    let read = |prompt: &str| -> Result<i64> {
+        page.click("#new-chat")?;
+        page.wait_for("!document.querySelector('.exchange')", START)?;
+        page.set_field("#prompt", prompt)?;
+        page.click("#send")?;
+        page.wait_for(FINISHED, REPLY)?;
+        let told = page.text(".exchange:last-child .figures")?;
+        let tokens = told.split("prompt of ").nth(1);
+        let tokens = tokens.and_then(|rest| rest.split(' ').next());
+        Ok(tokens.context("no figure")?.replace(',', "").parse()?)
+    };
+    let (with, without) = (read("What does <|end|> mean?")?, read("What does  mean?")?);
+    // As a special token it would be one.
+    eprintln!("{with} and {without} tokens");
+    ensure!(with > without + 1, "{with} and {without} tokens");
+    page.assert_clean()
+}
