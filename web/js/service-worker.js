@@ -1,9 +1,18 @@
-// Keeps the page's own files, so that it opens without a network. Models are none of its business: the engine keeps those.
+// Keeps the page's own files, so that it opens without a network, or from a site that does not answer. Models are none of its
+// business: the engine keeps those.
 //
 // Its address carries the name of the page's module, which is another in every build. A new build is so a new worker with a
-// cache of its own, and the old cache goes when it takes over.
-const name = `page ${location.search}`;
+// cache of its own, and the old cache goes when it takes over. The cache's name carries the page's folder, too: other folders of
+// the same site may hold other copies of the page.
+const build_name = location.search.slice(1);
 const scope = new URL("./", location.href).href;
+const own = `page ${scope} `;
+const name = own + build_name;
+// What a site that is asked may take before what is kept is shown, and how long nobody waits for it again after that, in milliseconds.
+const patience = 3000;
+const memory = 30_000;
+// By when nothing is expected any more.
+const given_up = 60_000;
 
 // The page itself names the files of its build; these it does not name. The worker's go by the page's version.
 importScripts(`relaxed-simd.js${location.search}`);
@@ -12,7 +21,10 @@ const unnamed = ["worker-start.js", "relaxed-simd.js", ...programs].map((file) =
 const plain = ["models/index.json"];
 
 async function copy() {
-  const page = await fetch(scope, { cache: "no-cache" });
+  const answer = await fetch(scope, { cache: "no-cache" });
+  if (!answer.ok) throw new Error(`${scope}: ${answer.status}`);
+  // One that was redirected could not be shown as the page.
+  const page = new Response(await answer.arrayBuffer(), { headers: answer.headers });
   const named = [...(await page.clone().text()).matchAll(/(?:href|src|data-js|data-wasm)="([^"#]+)"/g)].map((found) => found[1]);
   const cache = await caches.open(name);
   await cache.put(scope, page);
@@ -24,24 +36,58 @@ async function copy() {
   }));
 }
 
-// What is there now, else what was there at the last visit.
-async function newest(request, key) {
+// The answer once all of it is there.
+async function whole(answer) {
+  await answer.clone().arrayBuffer();
+  return answer;
+}
+
+const pause = (time) => new Promise((wake) => setTimeout(wake, time));
+
+// When the site last failed to answer; 0 once it has answered.
+let silent = 0;
+
+// What is there now; what was there at the last visit where that fails, or takes too long.
+async function newest(event, key) {
   const cache = await caches.open(name);
-  try {
-    const answer = await fetch(request);
-    if (answer.ok) await cache.put(key, answer.clone());
+  const kept = await cache.match(key);
+  if (!kept) {
+    const answer = await fetch(event.request);
+    if (answer.ok) event.waitUntil(keep(cache, key, answer.clone()));
     return answer;
-  } catch (problem) {
-    const kept = await cache.match(key);
-    if (kept) return kept;
-    throw problem;
   }
+  const known = Date.now() - silent < memory;
+  // Asked for one file after the other, the page would wait for each. Whether the site is there again, the page itself finds out.
+  if (known && key !== scope) return kept;
+  let answered = false;
+  const fetched = (async () => {
+    const answer = await fetch(event.request, { signal: AbortSignal.timeout(given_up) });
+    if (answer.status >= 500) throw new Error(answer.status);
+    if (answer.ok) await keep(cache, key, (await whole(answer)).clone());
+    [answered, silent] = [true, 0];
+    // A site that sends the reader elsewhere does so; a file that is not there any more is kept.
+    return answer.ok || answer.type === "opaqueredirect" ? answer : null;
+  })().catch(() => { silent = Date.now(); });
+  event.waitUntil(fetched);
+  if (known) return kept;
+  const late = pause(patience).then(() => { if (!answered) silent = Date.now(); });
+  return (await Promise.race([fetched, late])) ?? kept;
+}
+
+// A page of another build is kept by that build's worker, together with its files.
+async function keep(cache, key, answer) {
+  if (key === scope && !(await answer.clone().text()).includes(build_name)) return;
+  await cache.put(key, answer);
 }
 
 addEventListener("install", (event) => event.waitUntil(copy().then(() => skipWaiting())));
 
 addEventListener("activate", (event) => event.waitUntil((async () => {
-  for (const old of await caches.keys()) if (old.startsWith("page ") && old !== name) await caches.delete(old);
+  for (const old of await caches.keys()) {
+    // Earlier versions named no folder.
+    const unnamed = old.startsWith("page ?") && (await (await caches.open(old)).match(scope));
+    if ((old.startsWith(own) || unnamed) && old !== name) await caches.delete(old);
+  }
   await clients.claim();
 })()));
 
@@ -52,8 +98,8 @@ addEventListener("fetch", (event) => {
   const file = url.href.slice(scope.length);
   if (request.mode === "navigate") {
     // One page, whatever the address says about a model or a device.
-    if (/^(index\.html)?([?#]|$)/.test(file)) event.respondWith(newest(request, scope));
+    if (/^(index\.html)?([?#]|$)/.test(file)) event.respondWith(newest(event, scope));
   } else if (/^[^/]+\.(js|css|wasm|svg|webmanifest)(\?|$)|^icons\/|^models\/index\.json$/.test(file)) {
-    event.respondWith(newest(request, request));
+    event.respondWith(newest(event, request));
   }
 });

@@ -29,6 +29,8 @@ export interface ModelInfo {
   description: string;
   fileBytes: number;
   parameters: number;
+  /** Tokens that it reads at once: fewer than its config says where the memory holds no more. */
+  context: number;
   /** Bytes in memory. */
   weightBytes: number;
   cacheBytes: number;

@@ -8,6 +8,10 @@ use ternary_core::config::QuantMode;
 use ternary_core::import::Survey;
 use ternary_core::session::{Command, DeviceChoice, Event, Work};
 
+/// What keys and values of a model's context may take in a page, which is not told how much memory there is: on a phone much less than
+/// a program can address.
+pub const CACHE_LIMIT: u64 = 1 << 30;
+
 /// From the page to the worker. A request that arrives while another runs waits, except `Stop`.
 ///
 /// `T` is what a worker understands of [`Task`]: one that only talks does without the code that reads it.
@@ -32,6 +36,13 @@ pub enum Request<T = Task> {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Task {
     Work(Work),
+    /// Read files as texts to learn from. Answered by `Report::Texts`.
+    ReadTexts(Vec<TextFile>),
+    /// Answer with an adapter beside the loaded model. Answered as a load is.
+    Adapt {
+        files: Vec<Handle>,
+        device: DeviceChoice,
+    },
     /// Open a file beside the loaded model.
     Compare {
         source: Source,
@@ -72,6 +83,26 @@ pub struct Files {
     /// What the model is to be called.
     pub name: String,
     pub files: Vec<Handle>,
+}
+
+/// A text file, by its path in what was dropped.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TextFile {
+    pub path: String,
+    pub file: Handle,
+}
+
+/// What came of reading texts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Texts {
+    /// All of them, one after the other.
+    pub text: String,
+    /// The files that are in it.
+    pub taken: Vec<String>,
+    /// Those that are not, and why.
+    pub left_out: Vec<String>,
+    /// What is odd about those that are.
+    pub notes: Vec<String>,
 }
 
 /// A file as a handle: its bytes stay where they are.
@@ -137,6 +168,8 @@ pub struct Shelf {
     pub quota: u64,
     /// Whether the browser promised not to clear them by itself.
     pub persisted: bool,
+    /// Why this browser can keep nothing.
+    pub missing: Option<String>,
 }
 
 /// From the worker to the page.
@@ -167,6 +200,7 @@ pub enum Report {
         file: Handle,
     },
     Surveyed(Box<Survey>),
+    Texts(Texts),
     /// Bytes of the `.1bit` written so far.
     Importing {
         done: u64,

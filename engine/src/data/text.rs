@@ -39,6 +39,7 @@ impl Encoding {
     }
 
     /// Bytes of a unit.
+    #[cfg(feature = "native")]
     pub(super) fn unit(self) -> usize {
         match self {
             Encoding::Utf8 => 1,
@@ -48,6 +49,7 @@ impl Encoding {
     }
 
     /// Whether a unit ends a line.
+    #[cfg(feature = "native")]
     pub(super) fn is_line_end(self, unit: &[u8]) -> bool {
         let (end, zeros) = match self {
             Encoding::Utf16 { big: true } | Encoding::Utf32 { big: true } => {
@@ -293,6 +295,10 @@ pub(super) struct TextPiece {
     /// It is a document of its own, which the next one does not go on with.
     pub ends: bool,
     /// Bytes of the file it stands for.
+    #[cfg_attr(
+        not(feature = "native"),
+        expect(dead_code, reason = "only files are read again from a place in them")
+    )]
     pub bytes: u64,
 }
 

@@ -265,7 +265,10 @@ impl Measuring {
         threads: usize,
     ) -> Result<Self> {
         let tokenizer = loaded.tokenizer()?;
-        let config = loaded.file.metadata.config.clone();
+        let config = ModelConfig {
+            max_seq_len: loaded.info.context,
+            ..loaded.file.metadata.config.clone()
+        };
         let windows = Windows::new(
             tokenizer.encode(text)?,
             config.max_seq_len,

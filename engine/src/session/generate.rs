@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::protocol::{Event, FinishReason, Message, Stats};
 use super::{Loaded, StopHandle, no_tokenizer};
@@ -10,6 +11,10 @@ use crate::infer::{Sampler, Sampling};
 use crate::model::RECENT;
 use crate::platform::{self, Instant};
 use crate::tokenizer::{ChatTemplate, END_OF_TEXT, TextStream, Tokenizer};
+
+/// Tokens of a prompt that are read before anybody can stop it: as many as one run takes, then more where that takes no time.
+const FIRST_PART: usize = 64;
+const SHORT: Duration = Duration::from_millis(100);
 
 /// Distinct tokens among the last of `ids`, for the repetition penalty.
 fn recent(ids: &[u32]) -> Vec<u32> {
@@ -181,7 +186,23 @@ pub(super) async fn run(
     };
     let mut fed = shared;
     let mut first_token: Option<Instant> = None;
+    let mut part = FIRST_PART;
     let reason = loop {
+        // A long prompt is read in parts, between which it can be stopped.
+        if ids.len() - fed > part {
+            let begun = Instant::now();
+            model.feed(&ids[fed..fed + part], &[], 1.0).await?;
+            fed += part;
+            if begun.elapsed() < SHORT {
+                part *= 2;
+            }
+            platform::yield_now().await;
+            if stop.is_set() {
+                ids.truncate(fed);
+                break FinishReason::Stopped;
+            }
+            continue;
+        }
         let penalized = recent(&ids);
         let candidates = model
             .feed(&ids[fed..], &penalized, sampling.repetition_penalty)

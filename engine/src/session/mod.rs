@@ -1,5 +1,6 @@
 //! The only door for the page and the command line.
 
+mod context;
 mod device;
 mod explore;
 mod generate;
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use context::context_within;
 pub use device::open_backend;
 pub use explore::{MatrixDiff, Measured, Weights, Which};
 pub use protocol::{Command, DeviceChoice, Event, FinishReason, Message, ModelInfo, Stats, Work};
@@ -19,7 +21,7 @@ pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune
 use crate::backend::BackendOptions;
 use crate::error::{Error, Result};
 use crate::format::{ByteSource, FormatError, MemorySource, OneBit};
-use crate::infer::{Beside, LoadPlan, Model};
+use crate::infer::{Beside, Model};
 use crate::platform::Instant;
 use crate::tokenizer::{ChatTemplate, Part, Tokenizer};
 use explore::{Compared, Measuring};
@@ -95,6 +97,8 @@ pub struct Session {
     threads: usize,
     /// The device asked for with the loaded model.
     device: DeviceChoice,
+    /// What keys and values may take; a longer context is shortened.
+    cache_limit: Option<u64>,
     compared: Option<Compared>,
     measuring: Option<Measuring>,
     tuning: Option<Box<Tuning>>,
@@ -119,6 +123,12 @@ impl Session {
             threads,
             ..Self::default()
         }
+    }
+
+    /// Have a context that does not fit shortened instead of refused, and one whose keys and values take more than so many bytes:
+    /// a page is not told how much memory there is.
+    pub fn limit_cache(&mut self, bytes: u64) {
+        self.cache_limit = Some(bytes);
     }
 
     pub fn stop_handle(&self) -> StopHandle {
@@ -225,15 +235,19 @@ impl Session {
         )
         .await?;
         let total = source.len();
-        let plan = LoadPlan::new(backend.as_ref(), &device_reason, &meta.config, total)?;
-        let fits = plan.check(&backend.limits());
+        let planning = (backend.as_ref(), device_reason.as_str(), total);
+        let context::Fitted {
+            context,
+            plan,
+            fits,
+        } = context::fit(planning, &meta.config, self.cache_limit)?;
         emit(Event::Planned {
             plan: Box::new(plan),
         });
         fits?;
         let model = Model::load_adapted(
             backend,
-            &file,
+            &context::shortened(&file, context),
             source.as_ref(),
             adapter.as_deref(),
             &mut |done| {
@@ -251,6 +265,7 @@ impl Session {
             file_bytes: total,
             matrix_bytes: explore::matrix_bytes(&file)?,
             parameters: meta.config.parameter_count(),
+            context,
             bit_map: meta.config.bit_map(),
             config: meta.config.clone(),
             weight_bytes: model.weight_bytes(),

@@ -235,6 +235,8 @@ pub struct ModelInfo {
     pub matrix_bytes: u64,
     pub parameters: usize,
     pub config: ModelConfig,
+    /// Positions there is room for: fewer than the config's where the memory holds no more.
+    pub context: usize,
     pub bit_map: LayerBitMap,
     /// Weights in bytes at run time, and the KV cache.
     pub weight_bytes: usize,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::context::shortened;
 use super::explore::MatrixDiff;
 use super::protocol::Event;
 use super::{Loaded, StopHandle, open_backend};
@@ -489,18 +490,6 @@ impl Tuning {
     /// What the model as it is writes. On the CPU: the device keeps its memory for the training.
     async fn sample(&mut self, loaded: &Loaded) -> Result<Sampled> {
         let tokenizer = loaded.tokenizer()?;
-        let backend = Box::new(CpuBackend::new(1));
-        let mut model = match self.adapter().await? {
-            Some(adapter) => {
-                let (file, source) = (&loaded.file, loaded.source.as_ref());
-                Model::load_adapted(backend, file, source, Some(&adapter), &mut |_| {}).await?
-            }
-            None => {
-                let source = MemorySource::new("sample", self.model(loaded).await?);
-                let file = OneBit::open(&source).await?;
-                Model::load(backend, &file, &source, &mut |_| {}).await?
-            }
-        };
         let prompt = match self.settings.sample_prompt.trim() {
             "" => {
                 let words = self.settings.text.split_whitespace().take(4);
@@ -512,6 +501,21 @@ impl Tuning {
         if next.is_empty() {
             next.extend(tokenizer.id(END_OF_TEXT));
         }
+        let backend = Box::new(CpuBackend::new(1));
+        // A training leaves no memory for more than it takes.
+        let context = loaded.info.context.min(next.len() + SAMPLE_TOKENS);
+        let mut model = match self.adapter().await? {
+            Some(adapter) => {
+                let file = shortened(&loaded.file, context);
+                let source = loaded.source.as_ref();
+                Model::load_adapted(backend, &file, source, Some(&adapter), &mut |_| {}).await?
+            }
+            None => {
+                let source = MemorySource::new("sample", self.model(loaded).await?);
+                let file = OneBit::open(&source).await?;
+                Model::load(backend, &shortened(&file, context), &source, &mut |_| {}).await?
+            }
+        };
         let context = model.config().max_seq_len;
         let count = SAMPLE_TOKENS.min(context.saturating_sub(next.len()));
         let mut sampler = Sampler::new(&Sampling {

@@ -2,11 +2,21 @@
 //!
 //! Safe by construction: there are only these elements, an address is one of a few kinds, and everything else, raw HTML too, is text.
 
-use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag};
+mod thoughts;
+
+use std::borrow::Cow;
+
+use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use serde::{Deserialize, Serialize};
+
+use thoughts::Part;
 
 /// Elements inside elements; what is nested deeper stands in the last of these.
 const DEEPEST: usize = 24;
+/// Markdown behind a line break that stands where HTML begins, within such Markdown.
+const DEEPEST_BREAK: usize = 4;
+/// Stands for a single tilde while the text is parsed. No text has this character: Unicode assigns it to nothing.
+const TILDE: char = '\u{fdd0}';
 /// What a link may lead to.
 const SCHEMES: [&str; 3] = ["https://", "http://", "mailto:"];
 
@@ -41,6 +51,11 @@ pub enum Element {
     Row,
     Heads,
     Cell,
+    /// Where a line breaks inside a paragraph.
+    Break,
+    /// What the model wrote for itself. It opens in a block of its own and closes in one: what stands between them are blocks like
+    /// others, so that a long thought that grows is drawn as any text that grows.
+    Thought,
 }
 
 /// What stands on its own: a paragraph, a list, a table.
@@ -48,11 +63,48 @@ pub type Block = Vec<Piece>;
 
 /// The blocks of `text`.
 pub fn parse(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for part in thoughts::parts(text) {
+        match part {
+            Part::Said(text) => blocks.extend(markdown(text, 0)),
+            Part::Thought(text, closed) => {
+                blocks.push(vec![Piece::Open(Element::Thought)]);
+                blocks.extend(markdown(text, 0));
+                if closed {
+                    blocks.push(vec![Piece::Close]);
+                }
+            }
+        }
+    }
+    blocks
+}
+
+/// What is said in `text`, without the thoughts of one that begins with them.
+pub fn said(text: &str) -> Cow<'_, str> {
+    if !thoughts::begin(text) {
+        return Cow::Borrowed(text);
+    }
+    let parts = thoughts::parts(text).into_iter();
+    let said = parts.filter_map(|part| match part {
+        Part::Said(text) => Some(text),
+        Part::Thought(..) => None,
+    });
+    Cow::Owned(said.collect())
+}
+
+/// The blocks of a text without thoughts, which stands inside so many others.
+fn markdown(text: &str, deep: usize) -> Vec<Block> {
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    let mut out = Blocks::default();
-    for event in Parser::new_ext(text, options) {
+    let text = hide_tildes(text);
+    let mut out = Blocks {
+        deep,
+        ..Blocks::default()
+    };
+    for event in Parser::new_ext(&text, options) {
         match event {
+            Event::Start(Tag::HtmlBlock) => out.html = Some(String::new()),
+            Event::End(TagEnd::HtmlBlock) => out.end_html(),
             Event::Start(tag) => out.start(tag),
             Event::End(_) => out.end(),
             Event::Code(text) => {
@@ -67,9 +119,8 @@ pub fn parse(text: &str) -> Vec<Block> {
                 out.end();
             }
             Event::TaskListMarker(done) => out.text(if done { "☑ " } else { "☐ " }),
+            Event::Html(text) | Event::InlineHtml(text) => out.markup(&text),
             Event::Text(text)
-            | Event::Html(text)
-            | Event::InlineHtml(text)
             | Event::InlineMath(text)
             | Event::DisplayMath(text)
             | Event::FootnoteReference(text) => out.text(&text),
@@ -78,9 +129,40 @@ pub fn parse(text: &str) -> Vec<Block> {
     out.done
 }
 
+/// Takes single tildes for letters, as in "~5 km": two strike out.
+fn hide_tildes(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let is = |at: usize, sign: u8| bytes.get(at) == Some(&sign);
+    let single = |at: usize| {
+        let before = at.checked_sub(1);
+        // One that is escaped is a letter already.
+        !before.is_some_and(|before| is(before, b'~') || is(before, b'\\')) && !is(at + 1, b'~')
+    };
+    if !text.match_indices('~').any(|(at, _)| single(at)) {
+        return Cow::Borrowed(text);
+    }
+    let hidden = text.char_indices().map(|(at, c)| match c {
+        '~' if single(at) => TILDE,
+        c => c,
+    });
+    Cow::Owned(hidden.collect())
+}
+
+/// The text as it was.
+fn shown(text: &str) -> Cow<'_, str> {
+    match text.contains(TILDE) {
+        true => Cow::Owned(text.replace(TILDE, "~")),
+        false => Cow::Borrowed(text),
+    }
+}
+
 #[derive(Default)]
 struct Blocks {
     done: Vec<Block>,
+    /// The Markdown that this one stands in.
+    deep: usize,
+    /// A block of raw HTML so far.
+    html: Option<String>,
     block: Block,
     /// For everything that is open: whether it has an element of its own.
     open: Vec<bool>,
@@ -90,8 +172,7 @@ struct Blocks {
 impl Blocks {
     fn start(&mut self, tag: Tag) {
         self.open(match tag {
-            // Raw HTML is text in a paragraph.
-            Tag::Paragraph | Tag::HtmlBlock => Some(Element::Paragraph),
+            Tag::Paragraph => Some(Element::Paragraph),
             Tag::Heading { level, .. } => Some(Element::Heading(match level {
                 HeadingLevel::H1 => 1,
                 HeadingLevel::H2 => 2,
@@ -102,7 +183,7 @@ impl Blocks {
             })),
             Tag::BlockQuote(_) => Some(Element::Quote),
             Tag::CodeBlock(CodeBlockKind::Fenced(language)) => {
-                Some(Element::CodeBlock(language.to_string()))
+                Some(Element::CodeBlock(shown(&language).into_owned()))
             }
             Tag::CodeBlock(CodeBlockKind::Indented) => Some(Element::CodeBlock(String::new())),
             Tag::List(Some(first)) => Some(Element::Numbered(first)),
@@ -116,7 +197,7 @@ impl Blocks {
             Tag::Strong => Some(Element::Strong),
             Tag::Strikethrough => Some(Element::Struck),
             // A picture would be fetched: its description leads there instead.
-            Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. } => link(&dest_url),
+            Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. } => link(&shown(&dest_url)),
             _ => None,
         });
     }
@@ -141,11 +222,57 @@ impl Blocks {
     }
 
     fn text(&mut self, text: &str) {
+        let text = shown(text);
         match self.block.last_mut() {
-            Some(Piece::Text(before)) => before.push_str(text),
-            _ => self.block.push(Piece::Text(text.to_owned())),
+            Some(Piece::Text(before)) => before.push_str(&text),
+            _ => self.block.push(Piece::Text(text.into_owned())),
         }
     }
+
+    /// Raw HTML: text, but for line breaks.
+    fn markup(&mut self, text: &str) {
+        if let Some(html) = &mut self.html {
+            return html.push_str(text);
+        }
+        let mut rest = text;
+        while let Some((at, length)) = find_break(rest) {
+            if at > 0 {
+                self.text(&rest[..at]);
+            }
+            self.open(Some(Element::Break));
+            self.end();
+            rest = &rest[at + length..];
+        }
+        if !rest.is_empty() {
+            self.text(rest);
+        }
+    }
+
+    /// Raw HTML is text in a paragraph. A line break is no reason to take what follows for HTML.
+    fn end_html(&mut self) {
+        let html = self.html.take().unwrap_or_default();
+        let mut rest = html.trim_start();
+        while let Some((0, length)) = find_break(rest) {
+            rest = rest[length..].trim_start();
+        }
+        let after_break = rest.len() < html.trim_start().len();
+        if after_break && self.open.is_empty() && self.deep < DEEPEST_BREAK {
+            return self.done.extend(markdown(rest, self.deep + 1));
+        }
+        self.open(Some(Element::Paragraph));
+        self.markup(html.trim_end());
+        self.end();
+    }
+}
+
+/// The first `<br>` in any spelling, and its length.
+fn find_break(text: &str) -> Option<(usize, usize)> {
+    text.match_indices('<').find_map(|(at, _)| {
+        let (inner, _) = text[at + 1..].split_once('>')?;
+        let name = inner.trim_matches(|c: char| c == '/' || c.is_whitespace());
+        name.eq_ignore_ascii_case("br")
+            .then_some((at, inner.len() + 2))
+    })
 }
 
 /// None for an address that is more than a place to go to.
@@ -163,7 +290,7 @@ mod tests {
     use super::*;
 
     /// The blocks as tags and text, for comparing.
-    fn shown(text: &str) -> String {
+    fn told(text: &str) -> String {
         let mut out = String::new();
         for piece in parse(text).iter().flatten() {
             match piece {
@@ -178,16 +305,16 @@ mod tests {
     #[test]
     fn blocks_and_spans() {
         assert_eq!(
-            shown("# One\ntwo *three* **four**\n\n- `five`\n- six"),
+            told("# One\ntwo *three* **four**\n\n- `five`\n- six"),
             "<Heading(1)>One</><Paragraph>two <Emphasis>three</> <Strong>four</></>\
              <List><Item><Code>five</></><Item>six</></>"
         );
         assert_eq!(parse("one\n\ntwo\n\n---").len(), 3);
         assert_eq!(
-            shown("| a |\n|---|\n| b |"),
+            told("| a |\n|---|\n| b |"),
             "<Table><Heads><Cell>a</></><Row><Cell>b</></></>"
         );
-        assert_eq!(shown("```rust\nfn\n```"), "<CodeBlock(\"rust\")>fn\n</>");
+        assert_eq!(told("```rust\nfn\n```"), "<CodeBlock(\"rust\")>fn\n</>");
     }
 
     #[test]
@@ -205,14 +332,14 @@ mod tests {
                 ),
                 "{pieces:?}"
             );
-            assert!(shown(html).contains('<') && shown(html).contains(&html[..4]));
+            assert!(told(html).contains('<') && told(html).contains(&html[..4]));
         }
     }
 
     #[test]
     fn links_lead_to_places_only() {
-        assert!(shown("[a](https://b.c)").contains("Link(\"https://b.c\")"));
-        assert!(shown("<mailto:a@b.c>").contains("Link"));
+        assert!(told("[a](https://b.c)").contains("Link(\"https://b.c\")"));
+        assert!(told("<mailto:a@b.c>").contains("Link"));
         for address in [
             "javascript:alert(1)",
             "JaVaScRiPt:alert(1)",
@@ -224,16 +351,76 @@ mod tests {
             "relative",
         ] {
             assert_eq!(
-                shown(&format!("[a]({address})")).matches("Link").count(),
+                told(&format!("[a]({address})")).matches("Link").count(),
                 0,
                 "{address}"
             );
         }
         // Never an element that fetches.
         assert_eq!(
-            shown("![a cat](https://b.c/d.png)"),
+            told("![a cat](https://b.c/d.png)"),
             "<Paragraph><Link(\"https://b.c/d.png\")>a cat</></>"
         );
+    }
+
+    /// "~5 km" is about a distance.
+    #[test]
+    fn single_tildes_are_letters() {
+        for text in [
+            "Price ~$5 (was ~$10).",
+            "from ~/notes to ~/backup",
+            "~one~ and a~b~c",
+            "\\~5 and ~6",
+            "~",
+        ] {
+            let plain = text.replace('\\', "");
+            assert_eq!(told(text), format!("<Paragraph>{plain}</>"));
+        }
+        assert_eq!(
+            told("~5, ~~two~~ and *~6* `~7 ~8` [~](https://a.b/~c)"),
+            "<Paragraph>~5, <Struck>two</> and <Emphasis>~6</> <Code>~7 ~8</> <Link(\"https://a.b/~c\")>~</></>"
+        );
+        // They part no other spans.
+        assert_eq!(told("~a *b~ c*"), "<Paragraph>~a <Emphasis>b~ c</></>");
+        assert_eq!(told("~~~\n~x\n~~~"), "<CodeBlock(\"\")>~x\n</>");
+    }
+
+    #[test]
+    fn br_breaks_the_line() {
+        for tag in ["<br>", "<br/>", "<br />", "<BR>", "</br>"] {
+            assert_eq!(
+                told(&format!("one{tag}two")),
+                "<Paragraph>one<Break></>two</>"
+            );
+            assert_eq!(
+                told(&format!("| a |\n|---|\n| b{tag}c |")),
+                "<Table><Heads><Cell>a</></><Row><Cell>b<Break></>c</></></>"
+            );
+        }
+        // Where HTML may begin, too: what follows is Markdown all the same.
+        assert_eq!(
+            told("<br>\n\n**one**\n<br>\n*two*\n\n<br>\n*three*"),
+            "<Paragraph><Strong>one</>\n<Break></>\n<Emphasis>two</></><Paragraph><Emphasis>three</></>"
+        );
+        assert_eq!(told("`<br>`"), "<Paragraph><Code><br></></>");
+        // Deep in such lines nothing overflows.
+        parse(&"<br>\n# a\n".repeat(20_000));
+        // No other tag does.
+        assert!(told("<brr> <b>").contains("<brr> <b>"));
+    }
+
+    #[test]
+    fn thoughts_stand_between_blocks_of_their_own() {
+        assert_eq!(
+            told("<think>\n*Hm.*\n\nYes.\n</think>\n\n**Hello!**"),
+            "<Thought><Paragraph><Emphasis>Hm.</></><Paragraph>Yes.</></><Paragraph><Strong>Hello!</></>"
+        );
+        assert_eq!(said("<think>Hm.</think>Yes."), "Yes.");
+        assert_eq!(said("<think>Hm."), "");
+        assert_eq!(said("Yes. <think>"), "Yes. <think>");
+        // Of one that grows only the end is new.
+        let (before, after) = (parse("<think>\na\n\nb"), parse("<think>\na\n\nb\n\nc"));
+        assert_eq!(before[..], after[..3]);
     }
 
     /// Every element that is opened is closed, and none is deeper than a browser can lay out.

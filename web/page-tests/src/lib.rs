@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 pub use browser::Browser;
 pub use page::{Findings, Page};
-pub use server::{FORGOTTEN, Served, Server};
+pub use server::{FORGOTTEN, Served, Server, Trouble};
 
 /// Where the server has the tiny model.
 pub const TINY: &str = "/tiny.1bit";

@@ -227,14 +227,21 @@ impl Page {
 
     /// Drags a file over the middle of the page.
     pub fn drag_over(&self, file: &Path) -> Result<()> {
-        self.drag("dragEnter", file)?;
-        self.drag("dragOver", file)
+        self.drag("dragEnter", &[file])?;
+        self.drag("dragOver", &[file])
     }
 
     /// Drops the file that was dragged over the page.
     pub fn drop_file(&self, file: &Path) -> Result<()> {
-        self.drag_over(file)?;
-        self.drag("drop", file)
+        self.drop_files(&[file])
+    }
+
+    /// The same of several at once.
+    pub fn drop_files(&self, files: &[&Path]) -> Result<()> {
+        for kind in ["dragEnter", "dragOver", "drop"] {
+            self.drag(kind, files)?;
+        }
+        Ok(())
     }
 
     /// Sets the size of the window and the colour scheme the system asks for.
@@ -372,12 +379,14 @@ impl Page {
             .events(|session| sessions.iter().any(|known| known == session))
     }
 
-    fn drag(&self, kind: &str, file: &Path) -> Result<()> {
+    fn drag(&self, kind: &str, files: &[&Path]) -> Result<()> {
         let (x, y) = self.middle_of("body")?;
-        let file = file
-            .canonicalize()
-            .with_context(|| format!("{} can't be dragged", file.display()))?;
-        let data = json!({ "items": [], "files": [file], "dragOperationsMask": 1 });
+        let whole = |file: &&Path| {
+            file.canonicalize()
+                .with_context(|| format!("{} can't be dragged", file.display()))
+        };
+        let files = files.iter().map(whole).collect::<Result<Vec<_>>>()?;
+        let data = json!({ "items": [], "files": files, "dragOperationsMask": 1 });
         self.call(
             "Input.dispatchDragEvent",
             json!({ "type": kind, "x": x, "y": y, "data": data }),

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -22,6 +21,21 @@ pub struct Served {
     pub cuts: usize,
     /// Pause after every piece of the content.
     pub pause: Duration,
+}
+
+/// How a site fails that was there before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trouble {
+    #[default]
+    None,
+    /// Every connection ends at once.
+    Down,
+    /// Every answer is this failure.
+    Status(u16),
+    /// Nothing is ever answered.
+    Silent,
+    /// Answers begin and never end.
+    Stalled,
 }
 
 /// Ends the address of a page that the browser is not to keep when it is left.
@@ -42,7 +56,7 @@ pub struct Asked {
 struct Shared {
     added: Mutex<HashMap<String, Served>>,
     asked: Mutex<HashMap<String, Vec<Asked>>>,
-    down: AtomicBool,
+    trouble: Mutex<Trouble>,
 }
 
 /// Serves a folder, and files that a test adds to it.
@@ -98,7 +112,11 @@ impl Server {
 
     /// While it is down, every connection ends at once.
     pub fn set_down(&self, down: bool) {
-        self.shared.down.store(down, Ordering::Relaxed);
+        self.set_trouble(if down { Trouble::Down } else { Trouble::None });
+    }
+
+    pub fn set_trouble(&self, trouble: Trouble) {
+        *lock(&self.shared.trouble) = trouble;
     }
 }
 
@@ -107,8 +125,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
-    if shared.down.load(Ordering::Relaxed) {
-        return Ok(());
+    let trouble = *lock(&shared.trouble);
+    match trouble {
+        Trouble::Down => return Ok(()),
+        Trouble::Silent => {
+            wait_out(shared, trouble);
+            return Ok(());
+        }
+        _ => {}
     }
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut request = String::new();
@@ -174,6 +198,15 @@ fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
             from,
         });
     }
+    if let Trouble::Status(status) = trouble {
+        let answer = "the site is being mended";
+        write!(
+            stream,
+            "HTTP/1.1 {status} Failure\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+            answer.len()
+        )?;
+        return Ok(());
+    }
     let total = served.content.len();
     let content = served.content.split_off(from);
     let status = if from > 0 {
@@ -207,6 +240,11 @@ fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
     if method == "HEAD" {
         return Ok(());
     }
+    if trouble == Trouble::Stalled {
+        stream.write_all(&content[..content.len() / 2])?;
+        wait_out(shared, trouble);
+        return Ok(());
+    }
     let end = if served.cuts > 0 {
         content.len() / 2
     } else {
@@ -217,6 +255,13 @@ fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
         thread::sleep(served.pause);
     }
     Ok(())
+}
+
+/// Returns when the trouble is another.
+fn wait_out(shared: &Shared, trouble: Trouble) {
+    while *lock(&shared.trouble) == trouble {
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn read(folder: &Path, path: &str) -> Option<Vec<u8>> {
@@ -234,6 +279,7 @@ fn media_type(path: &str) -> &'static str {
         .extension()
         .and_then(|extension| extension.to_str())
     {
+        _ if path.ends_with('/') => "text/html; charset=utf-8",
         Some("html") => "text/html; charset=utf-8",
         Some("js") => "text/javascript",
         Some("wasm") => "application/wasm",

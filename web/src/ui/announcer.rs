@@ -1,6 +1,7 @@
 //! Reads a reply out to screen readers, sentence by sentence: token by token it would be noise.
 
 use leptos::prelude::*;
+use ternary_markdown::said;
 
 use super::use_app;
 
@@ -17,9 +18,13 @@ pub fn Announcer() -> impl IntoView {
     let state = use_app();
     let spoken = RwSignal::new(String::new());
     Effect::new(move |heard: Option<Option<Heard>>| {
-        let reply = state
-            .running
-            .with(|running| running.as_ref().map(|running| running.exchange.reply.get()));
+        let reply = state.running.with(|running| {
+            // What is folded is not read out.
+            let said = |reply: &String| said(reply).into_owned();
+            running
+                .as_ref()
+                .map(|running| running.exchange.reply.with(said))
+        });
         match (heard.flatten(), reply) {
             (None, None) => None,
             (None, Some(text)) => Some(Heard {

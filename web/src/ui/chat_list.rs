@@ -4,7 +4,7 @@ use leptos::{ev, html, prelude::*};
 
 use super::explorer::Picker;
 use super::state::{Head, Tab};
-use super::{focus, use_app};
+use super::{focus, keys, use_app};
 use crate::ui::erased::{When, live, on_click};
 
 #[component]
@@ -26,7 +26,12 @@ pub fn ChatList() -> impl IntoView {
         >
             <h2 id="chats-title">"Conversations"</h2>
             <When when=Signal::derive(empty)>
-                <p class="hint">"What you talk about stays here, in this browser."</p>
+                <p class="hint">
+                    {live(move || (match chats.nowhere.get() {
+                        false => "What you talk about stays here, in this browser.",
+                        true => "This browser keeps no conversations for this page: they are gone when it is closed.",
+                    }).into_any())}
+                </p>
             </When>
             {live(move || (unkept().map(|count| view! {
                 <p class="hint problem" id="unkept">
@@ -52,8 +57,7 @@ pub fn ChatList() -> impl IntoView {
                     id="import-chats"
                     class="quiet"
                     label="Import"
-                    accept=".json"
-                    on_file=move |file| state.import_chat_file(file)
+                    on_files=move |picked| picked.first(|file| state.import_chat_file(file))
                 />
             </div>
         </nav>
@@ -172,7 +176,7 @@ fn Naming(name: String, done: impl Fn(Option<String>) + Copy + Send + 'static) -
         input.map(|input| input.value())
     };
     let keydown = move |event: ev::KeyboardEvent| {
-        if event.is_composing() {
+        if keys::is_taken(&event) {
             return;
         }
         match event.key().as_str() {

@@ -3,9 +3,9 @@
 use leptos::{ev, html, prelude::*};
 use ternary_core::session::Stats;
 
-use super::figures;
 use super::state::{Mode, Outcome};
 use super::use_app;
+use super::{figures, keys};
 use crate::ui::erased::{When, on_click};
 
 #[component]
@@ -24,8 +24,7 @@ pub fn Composer() -> impl IntoView {
         state.focus_prompt.notify();
     };
     let keydown = move |event: ev::KeyboardEvent| {
-        // An input method's Enter chooses a character.
-        if event.key() == "Enter" && !event.shift_key() && !event.is_composing() {
+        if event.key() == "Enter" && !event.shift_key() && !keys::is_taken(&event) {
             event.prevent_default();
             send();
         }

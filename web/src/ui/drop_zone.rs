@@ -53,7 +53,7 @@ pub fn DropZone() -> impl IntoView {
     on_cleanup(move || listeners.into_iter().for_each(|listener| listener.remove()));
     view! {
         <div class="drop-overlay" hidden=Signal::derive(move || !over.get())>
-            <p>"Drop a model ("<code>".1bit"</code>", "<code>".gguf"</code>" or a folder), a text to learn from, or a bit-map"</p>
+            <p>"Drop a model ("<code>".1bit"</code>", "<code>".gguf"</code>" or a folder), an adapter, texts to learn from, or a bit-map"</p>
         </div>
     }
 }

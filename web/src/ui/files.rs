@@ -1,11 +1,17 @@
 //! Files that are read from the reader's disk, or saved there.
 
+use std::time::Duration;
+
 use js_sys::{Array, Uint8Array};
+use leptos::prelude::set_timeout;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, HtmlAnchorElement, Url};
 
 use crate::js::describe;
+
+/// By when a browser has taken hold of what it is to save.
+const SAVED_BY: Duration = Duration::from_secs(60);
 
 /// The text of a file.
 pub async fn text(file: &Blob) -> Result<String, String> {
@@ -32,6 +38,13 @@ pub fn save_blob(name: &str, blob: &Blob) -> Result<(), String> {
     anchor.set_href(&url);
     anchor.set_download(name);
     anchor.click();
-    // The download has taken hold of the bytes by then.
-    Url::revoke_object_url(&url).map_err(describe)
+    // A browser may ask where to save first, and takes hold of the bytes after that.
+    set_timeout(
+        move || {
+            // An address that is not there any more is what is wanted.
+            Url::revoke_object_url(&url).ok();
+        },
+        SAVED_BY,
+    );
+    Ok(())
 }

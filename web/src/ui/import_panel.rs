@@ -1,12 +1,14 @@
 //! A published model: what it is, what it would become, how far that is.
 
 use leptos::prelude::*;
-use ternary_core::config::QuantMode;
+use ternary_core::config::{ModelConfig, QuantMode};
 use ternary_core::import::Survey;
+use ternary_core::session::context_within;
 
 use super::erased::on_click;
 use super::figures;
 use super::use_app;
+use crate::protocol::CACHE_LIMIT;
 
 #[component]
 pub fn ImportPanel() -> impl IntoView {
@@ -59,6 +61,19 @@ pub fn ImportPanel() -> impl IntoView {
     move || i.files.get().map(|files| panel(files.name))
 }
 
+/// The context, and how much of it a page has memory for.
+fn context(config: &ModelConfig) -> String {
+    let full = config.max_seq_len;
+    match context_within(config, CACHE_LIMIT) {
+        all if all == full => figures::grouped(full),
+        part => format!(
+            "{} of which {} are used here, for there is no memory for more",
+            figures::grouped(full),
+            figures::grouped(part)
+        ),
+    }
+}
+
 /// "bitnet: 2.4 billion parameters in 30 layers of 2,560, …", what it becomes, and what else there is to know.
 fn describe(survey: &Survey, head: QuantMode) -> String {
     let config = &survey.config;
@@ -80,7 +95,7 @@ fn describe(survey: &Survey, head: QuantMode) -> String {
         figures::grouped(config.hidden_size),
         modes.join(" and "),
         figures::grouped(config.vocab_size),
-        figures::grouped(config.max_seq_len),
+        context(config),
         figures::bytes(size.map_or(0, |(_, bytes)| *bytes)),
     );
     for warning in &survey.warnings {

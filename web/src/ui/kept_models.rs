@@ -3,16 +3,17 @@
 use leptos::{html, prelude::*};
 
 use super::use_app;
-use super::{figures, focus};
+use super::{figures, focus, keys};
 use crate::protocol::{Kept, Source};
-use crate::ui::erased::{When, on_click};
+use crate::ui::erased::{When, live, on_click};
 
 #[component]
 pub fn KeptModels() -> impl IntoView {
     let state = use_app();
     let shelf = state.shelf;
     let title = NodeRef::<html::H2>::new();
-    let empty = move || shelf.with(|shelf| shelf.models.is_empty());
+    let missing = move || shelf.with(|shelf| shelf.missing.clone());
+    let empty = move || shelf.with(|shelf| shelf.models.is_empty() && shelf.missing.is_none());
     let room = move || {
         shelf.with(|shelf| {
             (shelf.quota > 0).then(|| {
@@ -34,6 +35,11 @@ pub fn KeptModels() -> impl IntoView {
             <When when=Signal::derive(empty)>
                 <p class="hint">"Nothing yet. Models that are downloaded stay here for the next visit."</p>
             </When>
+            {live(move || (missing().map(|problem| view! {
+                <p class="hint problem" id="nothing-kept">
+                    {format!("Nothing is kept: {problem}. Models are loaded all the same, for as long as this page is open.")}
+                </p>
+            })).into_any())}
             <ul class="kept" id="kept">
                 <For each=move || shelf.get().models key=|kept| (kept.id.clone(), kept.present) let:kept>
                     <KeptModel kept title />
@@ -182,6 +188,12 @@ fn FromAddress() -> impl IntoView {
                 placeholder="Address on this site"
                 prop:value=address
                 on:input:target=move |event| address.set(event.target().value())
+                on:keydown=|event| {
+                    // It would send the form.
+                    if event.key() == "Enter" && keys::is_taken(&event) {
+                        event.prevent_default();
+                    }
+                }
             />
             <button type="submit" disabled=Signal::derive(move || address.with(|address| address.trim().is_empty()))>"Download"</button>
         </form>

@@ -4,10 +4,10 @@ use leptos::{ev, html, prelude::*};
 use ternary_core::session::{FinishReason, Stats};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
-use super::figures;
 use super::rendered::Rendered;
 use super::state::{Exchange, Mode, Outcome};
 use super::use_app;
+use super::{figures, keys};
 use crate::js::describe;
 use crate::ui::erased::{When, live, on_click};
 
@@ -202,7 +202,7 @@ fn EditPrompt(
         }
     };
     let keydown = move |event: ev::KeyboardEvent| {
-        if event.is_composing() {
+        if keys::is_taken(&event) {
             return;
         }
         match event.key().as_str() {
@@ -274,10 +274,12 @@ fn summary(reason: FinishReason, stats: &Stats) -> String {
     if stats.tokens_per_second > 0.0 {
         parts.push(figures::speed(stats.tokens_per_second));
     }
-    parts.push(format!(
-        "first after {}",
-        figures::milliseconds(stats.first_token_ms)
-    ));
+    if stats.generated_tokens > 0 {
+        parts.push(format!(
+            "first after {}",
+            figures::milliseconds(stats.first_token_ms)
+        ));
+    }
     parts.push(match stats.cached_tokens {
         0 => format!("prompt of {} tokens", figures::grouped(stats.prompt_tokens)),
         cached => format!(

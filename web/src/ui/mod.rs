@@ -16,6 +16,7 @@ mod focus;
 mod header;
 mod import_panel;
 mod kept_models;
+mod keys;
 mod load_progress;
 mod message;
 mod model_card;
@@ -57,7 +58,7 @@ fn App() -> impl IntoView {
     }
     provide_context(state);
     let escape = window_event_listener(ev::keydown, move |event| {
-        if event.key() != "Escape" || event.is_composing() {
+        if event.key() != "Escape" || keys::is_taken(&event) {
             return;
         }
         if state.running.with_untracked(Option::is_some) {

@@ -6,6 +6,7 @@ use ternary_core::session::ModelInfo;
 use super::bit_map::BitMap;
 use super::figures;
 use super::open_file::OpenFile;
+use super::state::AdapterFiles;
 use super::use_app;
 use crate::ui::erased::{live, on_click};
 
@@ -13,7 +14,7 @@ use crate::ui::erased::{live, on_click};
 pub fn ModelCard() -> impl IntoView {
     let state = use_app();
     let card = move || match state.model.get() {
-        Some(model) => facts(&model).into_any(),
+        Some(model) => facts(&model, state.adapter.get()).into_any(),
         None => view! { <p class="hint">"None loaded yet."</p> }.into_any(),
     };
     let keep = move || {
@@ -41,7 +42,7 @@ pub fn ModelCard() -> impl IntoView {
     }
 }
 
-fn facts(model: &ModelInfo) -> impl IntoView + use<> {
+fn facts(model: &ModelInfo, adapter: Option<AdapterFiles>) -> impl IntoView + use<> {
     let config = &model.config;
     let rows = [
         ("File", figures::bytes(model.file_bytes)),
@@ -57,7 +58,14 @@ fn facts(model: &ModelInfo) -> impl IntoView + use<> {
         ),
         (
             "Context",
-            format!("{} tokens", figures::grouped(config.max_seq_len)),
+            match config.max_seq_len {
+                full if full > model.context => format!(
+                    "{} tokens, of {}: what there is memory for",
+                    figures::grouped(model.context),
+                    figures::grouped(full)
+                ),
+                full => format!("{} tokens", figures::grouped(full)),
+            },
         ),
         (
             "Vocabulary",
@@ -70,9 +78,11 @@ fn facts(model: &ModelInfo) -> impl IntoView + use<> {
         ("Cache in memory", figures::bytes(model.cache_bytes as u64)),
         ("Loaded in", figures::milliseconds(model.load_ms)),
     ];
+    let adapter = adapter.map(|adapter| ("Adapter", adapter.name));
     let held = model.program_bytes.map(figures::bytes);
     let rows = rows
         .into_iter()
+        .chain(adapter)
         .chain(held.map(|held| ("Worker's memory", held)));
     let rows = rows.map(|(term, value)| view! { <div><dt>{term}</dt><dd>{value}</dd></div> });
     view! {

@@ -1,51 +1,93 @@
-//! What the reader dropped or chose: a file, several, a folder.
+//! What the reader dropped or chose: files, folders, both. What it is decides where it goes.
 
-use js_sys::{Array, Function, Promise};
+use js_sys::{Array, Function, JSON, Promise, Uint8Array};
 use leptos::prelude::Set;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
-    DataTransfer, File, FileList, FileSystemDirectoryEntry, FileSystemEntry, FileSystemFileEntry,
+    Blob, DataTransfer, File, FileList, FileSystemDirectoryEntry, FileSystemEntry,
+    FileSystemFileEntry,
 };
 
-use super::state::{AppState, Tab, is_export};
-use super::{explorer, tuner};
+use super::explorer;
+use super::state::{AdapterFiles, AppState, Tab, is_export};
 use crate::js::{describe, field};
 use crate::protocol::{Files, Handle, Source};
 use crate::ui::files::text;
 
 /// Published models that are one file, or have a file that says so.
 const PUBLISHED: [&str; 3] = [".gguf", ".safetensors", ".safetensors.index.json"];
-const TEXTS: [&str; 7] = [".txt", ".md", ".csv", ".jsonl", ".html", ".rs", ".py"];
+/// What makes a folder one of a published model, if only of one that is not read.
+const OF_A_MODEL: [&str; 2] = ["config.json", "pytorch_model.bin"];
+const TEXTS: [&str; 10] = [
+    ".txt", ".text", ".md", ".csv", ".jsonl", ".ndjson", ".json", ".html", ".rs", ".py",
+];
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+const ADAPTER_WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
+/// Files looked at in a folder and the folders inside it.
+const MOST_FILES: usize = 10_000;
+/// Files of no known ending whose first bytes are read.
+const MOST_UNKNOWN: usize = 200;
+/// How files begin that are known by that, whatever they are called.
+const GGUF: &[u8] = b"GGUF";
+const ONE_BIT: &[u8] = b"\x891BIT";
+/// The longest header of a safetensors file that is looked into.
+const LONGEST_HEADER: u64 = 16 << 20;
+/// What is read of a JSON file to see what it holds.
+const JSON_BEGINS: usize = 4096;
+
+/// A file, and where it is inside the folder that was picked.
+pub struct Found {
+    pub path: String,
+    pub file: File,
+}
+
+impl Found {
+    fn name(&self) -> &str {
+        self.path
+            .rsplit_once('/')
+            .map_or(&self.path, |(_, name)| name)
+    }
+
+    /// The folder it is in; nothing for the one that was picked.
+    fn folder(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+
+    fn ends(&self, all: &[&str]) -> bool {
+        let name = self.name().to_lowercase();
+        all.iter().any(|end| name.ends_with(end))
+    }
+
+    fn is(&self, all: &[&str]) -> bool {
+        all.contains(&self.name())
+    }
+}
 
 pub struct Picked {
-    /// The folder they are in, if that was picked.
+    /// The folder they are in, if one was picked and nothing else.
     folder: Option<String>,
-    files: Vec<File>,
+    files: Vec<Found>,
 }
 
 impl Picked {
-    /// Of a file picker. One for folders lists what is in folders inside it, too, which is no part of a model.
+    /// Of a file picker.
     pub fn chosen(list: &FileList) -> Self {
-        let path = |file: &File| {
-            field(file, "webkitRelativePath")
-                .as_string()
-                .unwrap_or_default()
-        };
-        let all = (0..list.length()).filter_map(|i| list.get(i));
         let mut folder = None;
-        let mut files = Vec::new();
-        for file in all {
-            match path(&file).split('/').collect::<Vec<_>>().as_slice() {
-                [name, _] => {
-                    folder = Some((*name).to_owned());
-                    files.push(file);
+        let all = (0..list.length()).filter_map(|i| list.get(i));
+        let files = all.filter_map(|file| {
+            let path = field(&file, "webkitRelativePath").as_string();
+            match path.unwrap_or_default().split_once('/') {
+                Some((name, path)) => {
+                    folder = Some(name.to_owned());
+                    let path = path.to_owned();
+                    (!is_hidden(&path)).then_some(Found { path, file })
                 }
-                [_] => files.push(file),
-                _ => {}
+                None => Some(of_its_own(file)),
             }
-        }
-        Self { folder, files }
+        });
+        let files = files.collect();
+        Self { folder, files }.in_order()
     }
 
     /// What `data` carries, which is gone when its event is over.
@@ -53,49 +95,120 @@ impl Picked {
         let items = data.items();
         let items = (0..items.length()).filter_map(|i| items.get(i));
         let entries = items.filter_map(|item| item.webkit_get_as_entry().ok().flatten());
-        let folder = entries
+        let folders: Vec<FileSystemDirectoryEntry> = entries
             .filter(FileSystemEntry::is_directory)
-            .map(JsCast::unchecked_into::<FileSystemDirectoryEntry>)
-            .next();
-        let files = data.files().map(|list| Self::chosen(&list));
+            .map(JsCast::unchecked_into)
+            .collect();
+        // Folders are among them as files that can't be read.
+        let names: Vec<String> = folders.iter().map(|folder| folder.name()).collect();
+        let list = data.files();
+        let list = list.iter();
+        let files = list.flat_map(|list| (0..list.length()).filter_map(|i| list.get(i)));
+        let files = files.filter(|file| !names.contains(&file.name()));
+        let mut files: Vec<Found> = files.map(of_its_own).collect();
         async move {
-            match folder {
-                Some(folder) => inside(&folder).await.map_err(describe),
-                None => files.ok_or_else(|| "nothing was dropped".to_owned()),
+            let alone = folders.len() == 1 && files.is_empty();
+            for folder in &folders {
+                let before = match alone {
+                    true => String::new(),
+                    false => format!("{}/", folder.name()),
+                };
+                walk(folder, before, &mut files).await.map_err(describe)?;
             }
+            let folder = folders.first().filter(|_| alone);
+            Ok(Self {
+                folder: folder.map(|folder| folder.name()),
+                files,
+            }
+            .in_order())
         }
+    }
+
+    /// As the command line takes the files of a folder.
+    fn in_order(mut self) -> Self {
+        self.files
+            .sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
+        self
+    }
+
+    pub fn into_files(self) -> Vec<Found> {
+        self.files
+    }
+
+    /// Does something with the first, where only one is asked for.
+    pub fn first(self, take: impl Fn(File)) {
+        if let Some(first) = self.files.into_iter().next() {
+            take(first.file);
+        }
+    }
+
+    /// The first that `is` says yes to of those in the outermost folder.
+    fn outermost(&self, is: impl Fn(&Found) -> bool) -> Option<&Found> {
+        let found = self.files.iter().filter(|found| is(found));
+        found.min_by_key(|found| found.path.matches('/').count())
+    }
+
+    /// The files beside this one.
+    fn beside(&self, other: &Found) -> impl Iterator<Item = &Found> {
+        let folder = other.folder().to_owned();
+        let files = self.files.iter();
+        files.filter(move |found| found.folder() == folder)
     }
 }
 
-/// The files of a folder, not of folders in it.
-async fn inside(folder: &FileSystemDirectoryEntry) -> Result<Picked, JsValue> {
-    let reader = folder.create_reader();
-    let mut files = Vec::new();
-    loop {
-        // A part of them at a time; nothing when all have come.
-        let some =
-            promise(|done, failed| reader.read_entries_with_callback_and_callback(done, failed));
-        let some: Array = JsFuture::from(some).await?.unchecked_into();
-        if some.length() == 0 {
-            break;
-        }
-        for entry in some
-            .iter()
-            .map(JsCast::unchecked_into::<FileSystemFileEntry>)
-        {
-            if entry.is_file() {
+fn of_its_own(file: File) -> Found {
+    let path = file.name();
+    Found { path, file }
+}
+
+fn is_hidden(path: &str) -> bool {
+    path.split('/').any(|part| part.starts_with('.'))
+}
+
+/// The files of a folder and of the folders in it, but for hidden ones.
+async fn walk(
+    folder: &FileSystemDirectoryEntry,
+    before: String,
+    files: &mut Vec<Found>,
+) -> Result<(), JsValue> {
+    let mut folders = vec![(folder.clone(), before)];
+    while let Some((folder, before)) = folders.pop() {
+        let reader = folder.create_reader();
+        loop {
+            // A part of them at a time; nothing when all have come.
+            let some = promise(|done, failed| {
+                reader.read_entries_with_callback_and_callback(done, failed)
+            });
+            let some: Array = JsFuture::from(some).await?.unchecked_into();
+            if some.length() == 0 {
+                break;
+            }
+            for entry in some.iter().map(JsCast::unchecked_into::<FileSystemEntry>) {
+                let name = entry.name();
+                if is_hidden(&name) {
+                    continue;
+                }
+                let path = format!("{before}{name}");
+                if entry.is_directory() {
+                    folders.push((entry.unchecked_into(), format!("{path}/")));
+                    continue;
+                }
+                if files.len() == MOST_FILES {
+                    return Err(JsValue::from_str(&format!(
+                        "it holds more than {MOST_FILES} files; drop a part of it"
+                    )));
+                }
+                let entry: FileSystemFileEntry = entry.unchecked_into();
                 let file = promise(|done, failed| {
                     entry.file_with_callback_and_callback(done, failed);
                     Ok(())
                 });
-                files.push(JsFuture::from(file).await?.unchecked_into());
+                let file = JsFuture::from(file).await?.unchecked_into();
+                files.push(Found { path, file });
             }
         }
     }
-    Ok(Picked {
-        folder: Some(folder.name()),
-        files,
-    })
+    Ok(())
 }
 
 fn promise(call: impl Fn(&Function, &Function) -> Result<(), JsValue>) -> Promise {
@@ -107,63 +220,226 @@ fn promise(call: impl Fn(&Function, &Function) -> Result<(), JsValue>) -> Promis
     })
 }
 
-impl AppState {
-    /// What was dropped or chosen goes where its kind belongs.
-    pub fn take(self, picked: Picked) {
-        let Picked { folder, files } = picked;
-        let ending = |all: &[&str]| files.iter().find(|file| ends(file, all));
-        if let Some(file) = ending(&[".1bit"]) {
-            self.panel_open.set(false);
-            return self.load(Source::File(file.clone()));
-        }
-        let published = ending(&PUBLISHED);
-        if folder.is_some() || published.is_some() {
-            let stem = || {
-                let name = published?.name();
-                Some(
-                    name.split_once(".safetensors")
-                        .or(name.rsplit_once('.'))?
-                        .0
-                        .to_owned(),
-                )
-            };
-            return self.import(Files {
-                name: folder.or_else(stem).unwrap_or_default(),
-                files: files.into_iter().map(Handle).collect(),
-            });
-        }
-        let Some(file) = files.into_iter().next() else {
-            return;
-        };
-        if ends(&file, &[".json"]) {
-            self.take_json(file);
-        } else if ends(&file, &TEXTS) {
-            tuner::read_text(self, file);
-        } else {
-            self.panel_open.set(false);
-            self.load(Source::File(file));
-        }
-    }
-
-    /// Conversations, or a bit-map.
-    fn take_json(self, file: File) {
-        spawn_local(async move {
-            match text(&file).await {
-                Ok(text) if is_export(&text) => {
-                    self.show(Tab::Chat);
-                    self.import_chats(&file.name(), &text);
-                }
-                // What can't be read is told there.
-                _ => {
-                    self.show(Tab::Map);
-                    explorer::import(self, file);
-                }
-            }
-        });
+/// The first bytes of a file; fewer where it is shorter or can't be read.
+async fn begins(blob: &Blob, from: u64, bytes: u64) -> Vec<u8> {
+    let read = async {
+        let slice = blob.slice_with_f64_and_f64(from as f64, (from + bytes) as f64)?;
+        JsFuture::from(slice.array_buffer()).await
+    };
+    match read.await {
+        Ok(buffer) => Uint8Array::new(&buffer).to_vec(),
+        Err(_) => Vec::new(),
     }
 }
 
-fn ends(file: &File, all: &[&str]) -> bool {
-    let name = file.name().to_lowercase();
-    all.iter().any(|end| name.ends_with(end))
+/// What a safetensors file says before its tensors.
+async fn header(file: &File) -> String {
+    let length = begins(file, 0, 8).await;
+    let Ok(length) = length.try_into().map(u64::from_le_bytes) else {
+        return String::new();
+    };
+    let header = begins(file, 8, length.min(LONGEST_HEADER)).await;
+    String::from_utf8_lossy(&header).into_owned()
+}
+
+/// The model that an adapter's configuration names.
+fn base(config: &str) -> Option<String> {
+    let config = JSON::parse(config.trim_start_matches('\u{feff}')).ok()?;
+    let base = field(&config, "base_model_name_or_path").as_string()?;
+    Some(base).filter(|base| !base.trim().is_empty())
+}
+
+/// An adapter where a model is expected.
+async fn adapter(picked: &Picked) -> Option<AdapterFiles> {
+    let of_adapter = |found: &Found| found.is(&[ADAPTER_CONFIG]) || found.is(&ADAPTER_WEIGHTS);
+    if let Some(first) = picked.outermost(of_adapter) {
+        // Trainings of whole models leave such a file beside the model, too.
+        let is_model = |found: &Found| found.is(&["config.json"]) || found.ends(&[".1bit"]);
+        if picked.beside(first).any(is_model) {
+            return None;
+        }
+        let files: Vec<&Found> = picked
+            .beside(first)
+            .filter(|found| of_adapter(found))
+            .collect();
+        let config = files.iter().find(|found| found.is(&[ADAPTER_CONFIG]));
+        let config = match config {
+            Some(config) => text(&config.file).await.unwrap_or_default(),
+            None => String::new(),
+        };
+        let folder = first.folder().rsplit('/').next().unwrap_or_default();
+        let named = [folder, picked.folder.as_deref().unwrap_or_default()];
+        let name = named.into_iter().find(|name| !name.is_empty());
+        return Some(AdapterFiles {
+            name: name.unwrap_or(first.name()).to_owned(),
+            base: base(&config),
+            files: files.iter().map(|f| Handle(f.file.clone())).collect(),
+        });
+    }
+    let is_weights = |found: &Found| found.ends(&[".safetensors"]);
+    let first = picked.outermost(is_weights)?;
+    if picked.beside(first).any(|found| found.is(&["config.json"])) {
+        return None;
+    }
+    let header = header(&first.file).await;
+    let metadata = JSON::parse(&header).map(|header| field(&header, "__metadata__"));
+    let config = metadata.map(|metadata| field(&metadata, ADAPTER_CONFIG).as_string());
+    let config = config.ok().flatten();
+    (config.is_some() || header.to_lowercase().contains(".lora_a")).then(|| AdapterFiles {
+        name: first.name().to_owned(),
+        base: base(&config.unwrap_or_default()),
+        files: vec![Handle(first.file.clone())],
+    })
+}
+
+impl AppState {
+    /// What was dropped or chosen goes where its kind belongs.
+    pub fn take(self, picked: Picked) {
+        spawn_local(self.sort(picked));
+    }
+
+    async fn sort(self, mut picked: Picked) {
+        if picked.files.is_empty() {
+            if let Some(folder) = picked.folder {
+                self.fail("There is nothing to read", format!("{folder} is empty."));
+            }
+            return;
+        }
+        let mut model = picked
+            .outermost(|found| found.ends(&[".1bit"]))
+            .map(|found| found.file.clone());
+        let adapter = adapter(&picked).await;
+        let mut published = picked
+            .outermost(|found| found.ends(&PUBLISHED))
+            .or_else(|| {
+                let of_a_model = |found: &Found| found.is(&OF_A_MODEL);
+                let folder = picked.folder.is_some() || picked.files.len() > 1;
+                picked.outermost(of_a_model).filter(|_| folder)
+            });
+        if model.is_none() && adapter.is_none() && published.is_none() {
+            // What is called anything may be a model all the same.
+            let unknown = picked.files.iter().filter(|found| !found.ends(&TEXTS));
+            for found in unknown.take(MOST_UNKNOWN) {
+                let start = begins(&found.file, 0, ONE_BIT.len() as u64).await;
+                if start.starts_with(GGUF) {
+                    published = Some(found);
+                } else if start == ONE_BIT {
+                    model = Some(found.file.clone());
+                } else {
+                    continue;
+                }
+                break;
+            }
+        }
+        if model.is_some() || adapter.is_some() {
+            self.panel_open.set(false);
+            if let Some(model) = model {
+                self.load(Source::File(model));
+            }
+            if let Some(adapter) = adapter {
+                self.adapt(adapter);
+            }
+            return;
+        }
+        if let Some(first) = published {
+            let name = match (first.folder(), &picked.folder) {
+                ("", Some(folder)) => folder.clone(),
+                ("", None) => stem(first.name()),
+                (folder, _) => folder.rsplit('/').next().unwrap_or(folder).to_owned(),
+            };
+            let files = picked.beside(first);
+            let files = files.map(|found| Handle(found.file.clone())).collect();
+            return self.import(Files { name, files });
+        }
+        if picked.folder.is_some() {
+            return self.learn_folder(picked.files).await;
+        }
+        if picked.files.len() > 1 {
+            return self.learn(picked.files, Vec::new());
+        }
+        let Some(only) = picked.files.pop() else {
+            return;
+        };
+        if only.ends(&[".json"]) {
+            self.take_json(only).await;
+        } else if only.ends(&TEXTS) || looks_like_text(&only.file).await {
+            self.learn(vec![only], Vec::new());
+        } else {
+            self.panel_open.set(false);
+            self.load(Source::File(only.file));
+        }
+    }
+
+    /// Learns from a folder's texts, which are told by their names.
+    async fn learn_folder(self, files: Vec<Found>) {
+        let (mut texts, mut others) = (Vec::new(), Vec::new());
+        for found in files {
+            let is_text = match found.ends(&[".json"]) {
+                // Other JSON configures something.
+                true => is_list(&found.file).await,
+                false => found.ends(&TEXTS),
+            };
+            if is_text {
+                texts.push(found);
+            } else {
+                others.push(found.path);
+            }
+        }
+        if texts.is_empty() {
+            return self.fail(
+                "There is nothing to read",
+                format!(
+                    "Neither a model nor a text is in the folder, only {}.",
+                    others[..others.len().min(6)].join(", ")
+                ),
+            );
+        }
+        self.learn(texts, others);
+    }
+
+    /// Conversations, texts, or a bit-map.
+    async fn take_json(self, found: Found) {
+        if is_list(&found.file).await {
+            return self.learn(vec![found], Vec::new());
+        }
+        match text(&found.file).await {
+            Ok(text) if is_export(&text) => {
+                self.show(Tab::Chat);
+                self.import_chats(found.name(), &text);
+            }
+            // What can't be read is told there.
+            _ => {
+                self.show(Tab::Map);
+                explorer::import(self, found.file);
+            }
+        }
+    }
+}
+
+/// Whether a JSON file holds a list, in any encoding.
+async fn is_list(file: &File) -> bool {
+    let start = begins(file, 0, JSON_BEGINS as u64).await;
+    let is_mark = |byte: &u8| matches!(byte, 0 | 0xef | 0xbb | 0xbf | 0xfe | 0xff);
+    let mut bytes = start.iter().filter(|byte| !is_mark(byte));
+    bytes.find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
+}
+
+/// Of a file of no known ending.
+async fn looks_like_text(file: &File) -> bool {
+    let start = begins(file, 0, JSON_BEGINS as u64).await;
+    let marked = start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]);
+    let utf8 = match std::str::from_utf8(&start) {
+        Ok(_) => true,
+        // Half a character at the end.
+        Err(problem) => problem.error_len().is_none(),
+    };
+    !start.is_empty() && (marked || utf8 && !start.contains(&0))
+}
+
+/// The name of a file without what says its kind.
+fn stem(name: &str) -> String {
+    let stem = name
+        .split_once(".safetensors")
+        .or_else(|| name.rsplit_once('.'));
+    stem.map_or(name, |(stem, _)| stem).to_owned()
 }

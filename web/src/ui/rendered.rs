@@ -2,7 +2,7 @@
 //!
 //! Only the nodes below come out of a model's text, and all of the text is in text nodes: it is never taken for markup.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -53,6 +53,17 @@ struct Drawing {
     /// The parser has not answered yet, and whether the text grew meanwhile.
     asked: Cell<bool>,
     grown: Cell<bool>,
+    /// What stands for every block.
+    shown: RefCell<Vec<Shown>>,
+}
+
+/// What stands for a block.
+enum Shown {
+    Node(Node),
+    /// A thought begins: its disclosure, and what the blocks of it go into.
+    Thought(HtmlElement, Node),
+    /// The thought before has ended.
+    End,
 }
 
 impl Drawing {
@@ -64,6 +75,7 @@ impl Drawing {
             id: Cell::new(0),
             asked: Cell::new(false),
             grown: Cell::new(false),
+            shown: RefCell::new(Vec::new()),
         });
         let hearing = Rc::downgrade(&drawing);
         drawing.id.set(state.reader().enter(Rc::new(move |answer| {
@@ -104,20 +116,68 @@ impl Drawing {
 
     /// Replaces what stands behind the blocks that are the same.
     fn put(&self, same: usize, blocks: &[Block]) {
-        let node = &self.node;
-        let same = if node.class_name() == PARSED { same } else { 0 };
-        node.set_class_name(PARSED);
-        while node.child_nodes().length() as usize > same {
-            match node.last_child().map(|last| node.remove_child(&last)) {
-                Some(Ok(_)) => {}
-                _ => break,
+        let shown = &mut *self.shown.borrow_mut();
+        if self.node.class_name() != PARSED {
+            self.node.set_text_content(None);
+            self.node.set_class_name(PARSED);
+            shown.clear();
+        }
+        for gone in shown.drain(same.min(shown.len())..) {
+            let node = match gone {
+                Shown::Node(node) => node,
+                Shown::Thought(disclosure, _) => disclosure.into(),
+                Shown::End => continue,
+            };
+            if let Some(parent) = node.parent_node() {
+                // It is there: its parent was asked.
+                parent.remove_child(&node).ok();
             }
         }
+        let last = shown
+            .iter()
+            .rev()
+            .find(|shown| !matches!(shown, Shown::Node(_)));
+        let mut inside: Node = match last {
+            Some(Shown::Thought(_, inner)) => inner.clone(),
+            _ => self.node.clone().into(),
+        };
         let document = document();
+        // Creating and joining fresh nodes of known names does not fail.
+        let put = |inside: &Node, node: &Node| inside.append_child(node).ok();
         for block in blocks {
-            // Creating and joining fresh nodes of known names does not fail.
-            if let Ok(made) = build(&document, block) {
-                node.append_child(&made).ok();
+            match block.as_slice() {
+                [Piece::Open(Element::Thought)] => {
+                    if let Ok((disclosure, inner)) = disclosure(&document) {
+                        put(&inside, &disclosure);
+                        inside = inner.clone();
+                        shown.push(Shown::Thought(disclosure, inner));
+                    }
+                }
+                [Piece::Close] => {
+                    inside = self.node.clone().into();
+                    shown.push(Shown::End);
+                }
+                block => {
+                    if let Ok(made) = build(&document, block) {
+                        put(&inside, &made);
+                        shown.push(Shown::Node(made));
+                    }
+                }
+            }
+        }
+        let mut ended = false;
+        for shown in shown.iter().rev() {
+            match shown {
+                Shown::End => ended = true,
+                Shown::Thought(disclosure, _) => {
+                    disclosure.set_class_name(if ended {
+                        "thought"
+                    } else {
+                        "thought unfinished"
+                    });
+                    ended = false;
+                }
+                Shown::Node(_) => {}
             }
         }
     }
@@ -127,6 +187,17 @@ impl Drawing {
         self.text
             .with_untracked(|text| self.node.set_text_content(Some(text)));
     }
+}
+
+/// What a thought is folded into, and what its text goes into.
+fn disclosure(document: &Document) -> Result<(HtmlElement, Node), JsValue> {
+    let made: HtmlElement = document.create_element("details")?.unchecked_into();
+    let summary = document.create_element("summary")?;
+    summary.set_text_content(Some("Thoughts"));
+    made.append_child(&summary)?;
+    let inner = document.create_element("div")?;
+    made.append_child(&inner)?;
+    Ok((made, inner.into()))
 }
 
 /// A block as one node.
@@ -190,6 +261,9 @@ fn make(document: &Document, element: &Element, in_heads: bool) -> Result<(Node,
         Element::Heads | Element::Row => "tr",
         Element::Cell if in_heads => "th",
         Element::Cell => "td",
+        Element::Break => "br",
+        // Made of blocks.
+        Element::Thought => "div",
     };
     let made = document.create_element(name)?;
     let node: Node = made.clone().into();

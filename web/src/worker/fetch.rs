@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use js_sys::{Array, Uint8Array};
+use js_sys::{Array, Promise, Uint8Array};
 use serde::Deserialize;
 use ternary_core::platform::Instant;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
@@ -22,6 +22,8 @@ const PARTIAL: u16 = 206;
 const ATTEMPTS: usize = 4;
 /// Before another attempt.
 const PAUSE: Duration = Duration::from_millis(700);
+/// What a server may take to say whether a kept file is still the one it has.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two reports of progress.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
@@ -90,18 +92,17 @@ pub async fn model(url: &str, cancel: &Cancel) -> Result<Fetched, String> {
     let url = address(url)?;
     // A browser that keeps nothing holds the bytes for as long as the page is open.
     let store = Store::open().await.ok();
-    let asked = request(&url, options("HEAD", cancel)).await;
-    let mut version = match &asked {
-        Ok(response) if response.ok() => Version::of(response),
+    let kept = match &store {
+        Some(store) => store.of_url(&url).await.map(|kept| (store, kept)),
+        None => None,
+    };
+    let patience = kept.is_some().then_some(PATIENCE);
+    let asked = request_within(&url, options("HEAD", cancel), patience).await;
+    let mut version = match (&asked, kept) {
+        (Ok(response), _) if response.ok() => Version::of(response),
         // Offline, or gone from there: what is kept is what there is.
-        _ => {
-            if let Some(store) = &store
-                && let Some(kept) = store.of_url(&url).await
-            {
-                return from_store(store, kept, false).await;
-            }
-            Version::default()
-        }
+        (_, Some((store, kept))) => return from_store(store, kept, false).await,
+        _ => Version::default(),
     };
     loop {
         match download(&url, &version, store.as_ref(), cancel).await {
@@ -370,12 +371,25 @@ fn options(method: &str, cancel: &Cancel) -> RequestInit {
 }
 
 async fn request(url: &str, options: RequestInit) -> Result<Response, String> {
-    let answer = JsFuture::from(scope().fetch_with_str_and_init(url, &options))
+    request_within(url, options, None).await
+}
+
+/// An error when there is no answer within `patience`.
+async fn request_within(
+    url: &str,
+    options: RequestInit,
+    patience: Option<Duration>,
+) -> Result<Response, String> {
+    let mut answer = scope().fetch_with_str_and_init(url, &options);
+    if let Some(patience) = patience {
+        answer = Promise::race(&Array::of2(&answer, &timer(patience)));
+    }
+    let answer = JsFuture::from(answer)
         .await
         .map_err(|thrown| format!("{url} can't be fetched: {}", describe(thrown)))?;
     answer
         .dyn_into()
-        .map_err(|_| format!("{url}: the browser's answer is no response"))
+        .map_err(|_| format!("{url}: the server does not answer"))
 }
 
 fn ok<'a>(response: &'a Response, url: &str) -> Result<&'a Response, String> {
@@ -401,7 +415,12 @@ fn pair(name: &str, value: &str) -> JsValue {
 }
 
 async fn sleep(time: Duration) {
-    let promise = js_sys::Promise::new(&mut |resolve, _| {
+    JsFuture::from(timer(time)).await.ok();
+}
+
+/// Is fulfilled after `time`.
+fn timer(time: Duration) -> Promise {
+    Promise::new(&mut |resolve, _| {
         let wake = Closure::once_into_js(move || resolve.call0(&JsValue::NULL));
         // Without a timer the next attempt comes at once.
         scope()
@@ -410,6 +429,5 @@ async fn sleep(time: Duration) {
                 time.as_millis() as i32,
             )
             .ok();
-    });
-    JsFuture::from(promise).await.ok();
+    })
 }

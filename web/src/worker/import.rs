@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ternary_core::backend::LocalFuture;
 use ternary_core::config::QuantMode;
-use ternary_core::format::ByteSink;
+use ternary_core::format::{ByteSink, ByteSource};
 use ternary_core::import::{self as engine, Input, Options, Progress};
 use ternary_core::platform::Instant;
 use web_sys::Blob;
@@ -18,12 +18,23 @@ use crate::protocol::{Files, Handle, Report};
 
 /// What the importer looks for where there is one file of its kind, whatever that is called.
 const GGUF: (&str, &str) = (".gguf", "model.gguf");
+/// How one begins.
+const MAGIC: &[u8] = b"GGUF";
+/// Of files that are no GGUF.
+const OTHERS: [&str; 5] = [".safetensors", ".json", ".jinja", ".txt", ".md"];
 /// Between two reports of progress.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// Tells what the files are, before anything is written.
 pub async fn survey(files: &Files, cancel: &Cancel) {
-    let input = input(files, cancel);
+    if let Err(problem) = Store::open().await {
+        return error(format!(
+            "{}: an import is kept in this browser, and {problem}. Open this page in an ordinary window; or import with \
+             `onebit import` and drop the .1bit here: that needs no storage",
+            files.name
+        ));
+    }
+    let input = input(files, cancel).await;
     match engine::survey(&input, &Options::default()).await {
         Ok(survey) => post(&Report::Surveyed(Box::new(survey))),
         Err(_) if cancel.is_raised() => post(&Report::Cancelled),
@@ -78,7 +89,7 @@ async fn write(
     cancel: &Cancel,
     writer: Writer,
 ) -> Result<Writer, String> {
-    let input = input(files, cancel);
+    let input = input(files, cancel).await;
     let options = Options {
         head,
         // Who wants the ends to the last digit wants the rest so, too.
@@ -100,15 +111,21 @@ async fn write(
     Ok(draft.writer)
 }
 
-fn input(files: &Files, cancel: &Cancel) -> Input {
+async fn input(files: &Files, cancel: &Cancel) -> Input {
+    let mut sources = Vec::new();
+    for Handle(file) in &files.files {
+        let blob: &Blob = file;
+        let source = BlobSource::new(file.name(), blob.clone(), cancel.clone());
+        let is_gguf = is_gguf(&source).await;
+        sources.push((source, is_gguf));
+    }
+    let ggufs = sources.iter().filter(|(_, is_gguf)| *is_gguf).count();
     let mut input = Input::default();
-    let ggufs = files.files.iter().filter(|file| is_gguf(file)).count();
-    for file in &files.files {
-        let own = file.0.name();
-        let blob: &Blob = &file.0;
-        let source = BlobSource::new(own.clone(), blob.clone(), cancel.clone());
+    for (source, is_gguf) in sources {
+        let own = source.name();
         let name = match ggufs {
-            1 if is_gguf(file) => GGUF.1.to_owned(),
+            1 if is_gguf => GGUF.1.to_owned(),
+            _ if is_gguf && !own.to_lowercase().ends_with(GGUF.0) => own + GGUF.0,
             _ => own,
         };
         input.add(&name, Box::new(source));
@@ -116,8 +133,16 @@ fn input(files: &Files, cancel: &Cancel) -> Input {
     input
 }
 
-fn is_gguf(file: &Handle) -> bool {
-    file.0.name().to_lowercase().ends_with(GGUF.0)
+/// By its name or, where that has none of the endings known here, by its first bytes.
+async fn is_gguf(source: &BlobSource) -> bool {
+    let name = source.name().to_lowercase();
+    if name.ends_with(GGUF.0) || OTHERS.iter().any(|end| name.ends_with(end)) {
+        return name.ends_with(GGUF.0);
+    }
+    source
+        .read(0, MAGIC.len())
+        .await
+        .is_ok_and(|start| start == MAGIC)
 }
 
 fn file_name(files: &Files) -> String {

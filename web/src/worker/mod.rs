@@ -1,5 +1,6 @@
 //! The worker: the engine behind messages.
 
+mod adapter;
 mod cancel;
 mod fetch;
 mod import;
@@ -7,6 +8,7 @@ mod load;
 mod shelf;
 mod source;
 mod store;
+mod texts;
 mod tuning;
 
 use futures_channel::mpsc::{self, UnboundedReceiver};
@@ -17,7 +19,7 @@ use ternary_core::session::{Command, Event, Session, Work};
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use crate::protocol::{Report, Request, Task};
+use crate::protocol::{CACHE_LIMIT, Report, Request, Task};
 use cancel::Cancel;
 
 /// What a worker can do besides loading models and talking.
@@ -63,6 +65,8 @@ impl Program for Workshop {
                 }
                 session.work(work, &mut tuning::emit).await;
             }
+            Task::ReadTexts(files) => texts::read(session, files).await,
+            Task::Adapt { files, device } => adapter::adapt(session, &files, device).await,
             Task::Compare { source } => load::compare(session, source).await,
             Task::RestoreTune => tuning::restore(session).await,
             Task::ForgetTune => tuning::forget().await,
@@ -84,7 +88,8 @@ pub fn start<P: Program>() {
         console_error_panic_hook::hook(info);
         post(&Report::Panicked(info.to_string()));
     }));
-    let session = Session::new();
+    let mut session = Session::new();
+    session.limit_cache(CACHE_LIMIT);
     let stop = session.stop_handle();
     let cancel = Cancel::default();
     let given_up = cancel.clone();

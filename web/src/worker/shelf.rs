@@ -3,7 +3,7 @@
 use super::fetch::gone;
 use super::post;
 use super::store::Store;
-use crate::protocol::{Handle, Report, ShelfRequest};
+use crate::protocol::{Handle, Report, Shelf, ShelfRequest};
 
 pub async fn handle(request: ShelfRequest) {
     if let Err(problem) = serve(request).await {
@@ -26,11 +26,14 @@ async fn serve(request: ShelfRequest) -> Result<(), String> {
     }
 }
 
-/// Tells the page what is kept. A browser that keeps nothing has an empty shelf.
+/// Tells the page what is kept, or why nothing is.
 pub async fn tell() {
     let shelf = match Store::open().await {
         Ok(store) => store.shelf().await.unwrap_or_default(),
-        Err(_) => Default::default(),
+        Err(problem) => Shelf {
+            missing: Some(problem),
+            ..Shelf::default()
+        },
     };
     post(&Report::Shelf(shelf));
 }

@@ -19,6 +19,8 @@ use crate::protocol::{Kept, Shelf};
 
 const FOLDER: &str = "models";
 const CARD: &str = ".json";
+/// As in a private window, and where the page is neither https nor local.
+const NONE: &str = "this browser keeps no files for this page, as in a private window";
 /// Bytes of a file copied at a time.
 const PIECE: u64 = 4 << 20;
 
@@ -42,8 +44,7 @@ impl Store {
 
     /// A folder of its own, made if it is not there.
     pub async fn folder(name: &str) -> Result<Self, String> {
-        // Absent where the page is neither https nor local.
-        let storage = storage().ok_or("this browser gives this page no storage")?;
+        let storage = storage().filter(can_keep).ok_or(NONE)?;
         let options = FileSystemGetDirectoryOptions::new();
         options.set_create(true);
         let open = async {
@@ -51,8 +52,12 @@ impl Store {
                 JsFuture::from(storage.get_directory()).await?.into();
             JsFuture::from(root.get_directory_handle_with_options(name, &options)).await
         };
-        let folder = open.await.map_err(describe)?.into();
-        Ok(Self { folder })
+        let folder = open
+            .await
+            .map_err(|thrown| format!("{NONE} ({})", describe(thrown)))?;
+        Ok(Self {
+            folder: folder.into(),
+        })
     }
 
     pub async fn list(&self) -> Result<Vec<Kept>, String> {
@@ -190,6 +195,7 @@ impl Store {
             used,
             quota,
             persisted,
+            missing: None,
         })
     }
 }
@@ -295,6 +301,13 @@ async fn estimate() -> (u64, u64) {
 fn storage() -> Option<StorageManager> {
     let storage = field(&scope().navigator(), "storage");
     storage.dyn_into().ok()
+}
+
+/// Whether a browser that has this has files, too, and lets workers write them.
+fn can_keep(storage: &StorageManager) -> bool {
+    let handle = field(&field(&scope(), "FileSystemFileHandle"), "prototype");
+    field(storage, "getDirectory").is_function()
+        && field(&handle, "createSyncAccessHandle").is_function()
 }
 
 fn busy(name: &str, thrown: JsValue) -> String {

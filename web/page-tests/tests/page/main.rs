@@ -7,6 +7,7 @@
 mod access;
 mod agreement;
 mod bench;
+mod cases;
 mod chat;
 mod explorer;
 mod fixtures;

@@ -8,6 +8,7 @@ use web_sys::{File, HtmlInputElement};
 use crate::protocol::Source;
 use crate::ui::figures;
 use crate::ui::files;
+use crate::ui::picked::Picked;
 use crate::ui::state::file_size;
 use crate::ui::use_app;
 
@@ -67,11 +68,11 @@ pub fn Actions() -> impl IntoView {
             </div>
             <div class="buttons">
                 <button type="button" id="undo-map" disabled=Signal::derive(move || !e.can_undo()) on:click=on_click(move || e.undo())>"Undo"</button>
-                <Picker id="import-map" label="Import bit-map" accept=".json" on_file=move |file| import(state, file) />
+                <Picker id="import-map" label="Import bit-map" on_files=move |picked| picked.first(|file| import(state, file)) />
                 <button type="button" id="save-map" on:click=save_map>"Save bit-map"</button>
                 <button type="button" id="export-map" disabled=Signal::derive(move || !state.ready()) on:click=on_click(move || state.export_map())>"Save as .1bit"</button>
                 <button type="button" id="adopt-map" disabled=Signal::derive(move || !state.ready() || !edited()) on:click=on_click(move || state.adopt_map())>"Chat in this map"</button>
-                <Picker id="compare" label="Compare with a file" accept=".1bit" on_file=move |file| state.compare(Source::File(file)) />
+                <Picker id="compare" label="Compare with a file" on_files=move |picked| picked.first(|file| state.compare(Source::File(file))) />
             </div>
             {live(move || (e.compared.get().map(|(name, changes)| {
                 let count = |of: fn(&ternary_core::session::MatrixDiff) -> usize| changes.iter().map(of).sum::<usize>();
@@ -95,15 +96,15 @@ pub fn Actions() -> impl IntoView {
 pub fn Picker(
     id: &'static str,
     label: &'static str,
-    accept: &'static str,
     #[prop(optional)] class: &'static str,
-    on_file: impl Fn(File) + 'static,
+    #[prop(optional)] multiple: bool,
+    on_files: impl Fn(Picked) + 'static,
 ) -> impl IntoView {
     let input = NodeRef::<html::Input>::new();
     let chosen = move |event: ev::Targeted<ev::Event, HtmlInputElement>| {
         let input = event.target();
-        if let Some(file) = input.files().and_then(|files| files.get(0)) {
-            on_file(file);
+        if let Some(list) = input.files() {
+            on_files(Picked::chosen(&list));
         }
         // So that choosing the same file again is a change.
         input.set_value("");
@@ -121,6 +122,7 @@ pub fn Picker(
         >
             {label}
         </button>
-        <input node_ref=input type="file" accept=accept data-for=id hidden on:change:target=chosen />
+        // No list of endings: iOS greys files out whose kind it does not know.
+        <input node_ref=input type="file" multiple=multiple data-for=id hidden on:change:target=chosen />
     }
 }

@@ -53,6 +53,8 @@ pub struct Chats {
     /// One that is being read, to be open then.
     pub opening: RwSignal<Option<String>>,
     pub undo: RwSignal<Option<Undo>>,
+    /// The browser has no place for any.
+    pub nowhere: RwSignal<bool>,
     /// Those that the browser did not keep: only this tab has them.
     pub unkept: RwSignal<Vec<Record>>,
     /// The open one as it was handed over last.
@@ -77,6 +79,7 @@ impl Chats {
             record: RwSignal::new(Record::default()),
             opening: RwSignal::new(None),
             undo: RwSignal::new(None),
+            nowhere: RwSignal::new(false),
             unkept: RwSignal::new(Vec::new()),
             handed: StoredValue::new(Record::default()),
             handed_at: StoredValue::new(0.0),
@@ -396,8 +399,10 @@ impl AppState {
         let read = async { chats.database().await?.heads().await };
         let Ok(kept) = read.await else {
             // Told when something is to be kept.
+            chats.nowhere.set(true);
             return Ok(());
         };
+        chats.nowhere.set(false);
         let mut heads: Vec<Head> = kept
             .into_iter()
             .map(|(id, text)| {

@@ -7,7 +7,8 @@ use ternary_core::infer::LoadPlan;
 use ternary_core::session::{Command, DeviceChoice, ModelInfo};
 
 use super::{AppState, Asked, Mode};
-use crate::protocol::{Request, Source};
+use crate::protocol::{Handle, Request, Source, Task};
+use crate::ui::figures;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadStage {
@@ -17,6 +18,14 @@ pub enum LoadStage {
     Fetching,
     /// From the browser into the engine.
     Reading,
+}
+
+/// An adapter: what it is called, the model it says it belongs to, and its files.
+#[derive(Clone, Debug)]
+pub struct AdapterFiles {
+    pub name: String,
+    pub base: Option<String>,
+    pub files: Vec<Handle>,
 }
 
 /// A model on its way.
@@ -34,6 +43,8 @@ pub struct Load {
     pub plan: Option<LoadPlan>,
     /// It takes the place of a model whose GPU is gone.
     rebuilds: bool,
+    /// What is to be beside it.
+    adapter: Option<AdapterFiles>,
 }
 
 impl Load {
@@ -47,7 +58,12 @@ impl Load {
             began: (0.0, 0),
             plan: None,
             rebuilds: false,
+            adapter: None,
         }
+    }
+
+    pub fn beside(self, adapter: Option<AdapterFiles>) -> Self {
+        Self { adapter, ..self }
     }
 
     /// Bytes a second in the present stage; 0 until that can be said.
@@ -113,9 +129,46 @@ impl AppState {
         if self.running.with_untracked(Option::is_some) {
             self.stop();
         }
-        let load = Load::new(self.source(), device);
+        let load = Load::new(self.source(), device).beside(self.adapter.get_untracked());
         self.loads.update(|loads| loads.push_back(load));
         self.run_command(Asked::Load, Command::Move { device });
+    }
+
+    /// Has the model answer with an adapter beside it.
+    pub fn adapt(self, adapter: AdapterFiles) {
+        let none = self.model.with_untracked(Option::is_none);
+        if none && self.loads.with_untracked(VecDeque::is_empty) {
+            return self.not_a_model(&adapter, None);
+        }
+        self.notice.set(None);
+        if self.running.with_untracked(Option::is_some) {
+            self.stop();
+        }
+        self.enter_workshop();
+        let device = self.device.get_untracked();
+        let task = Task::Adapt {
+            files: adapter.files.clone(),
+            device,
+        };
+        let load = Load::new(self.wanted(), device).beside(Some(adapter));
+        self.loads.update(|loads| loads.push_back(load));
+        self.ask_task(Asked::Load, task);
+    }
+
+    /// Says what an adapter is, and why it is not beside the model.
+    fn not_a_model(self, adapter: &AdapterFiles, problem: Option<String>) {
+        let name = &adapter.name;
+        let base = match &adapter.base {
+            Some(base) => format!(", {base}"),
+            None => String::new(),
+        };
+        let mut text = format!(
+            "{name} is an adapter, not a model: load its model{base}, then drop the adapter again. It is used beside it."
+        );
+        if let Some(problem) = problem {
+            text = format!("{text}\nIt can't be used beside the present model: {problem}");
+        }
+        self.fail("This is an adapter", text);
     }
 
     /// Where the present model comes from.
@@ -167,14 +220,19 @@ impl AppState {
 
     pub(super) fn load_finished(self, model: ModelInfo) {
         if let Some(load) = self.take_load() {
+            let adapter = self.adapter.get_untracked().map(|adapter| adapter.name);
             if load.rebuilds {
-                let text = format!(
+                let mut text = format!(
                     "{} was loaded again, on the {}. The conversation is as it was; ask for the last reply again.",
                     model.name,
                     model.device.kind.to_uppercase()
                 );
+                if let Some(adapter) = adapter {
+                    text = format!("{text} {adapter} is not beside it any more.");
+                }
                 self.fail("The GPU was lost", text);
             }
+            self.adapter.set(load.adapter);
             self.loaded.set_value(Some((load.source, load.device)));
         }
         if !model.chat {
@@ -189,6 +247,9 @@ impl AppState {
             .model
             .with_untracked(|before| before.as_ref().is_some_and(same))
         {
+            if model.context < model.config.max_seq_len {
+                self.fail("Its context is shorter here", shorter(&model));
+            }
             self.explorer.reset(&model);
             self.asked.update_value(|all| {
                 for asked in all.iter_mut().filter(|asked| **asked == Asked::Weights) {
@@ -214,6 +275,10 @@ impl AppState {
             Some(load) if load.rebuilds && load.device != DeviceChoice::Cpu => {
                 self.rebuild(load.source, DeviceChoice::Cpu);
             }
+            Some(Load {
+                adapter: Some(adapter),
+                ..
+            }) if !adapter.files.is_empty() => self.not_a_model(&adapter, Some(message)),
             Some(_) => self.fail("The model could not be loaded", message),
         }
     }
@@ -281,4 +346,18 @@ impl AppState {
     fn take_load(self) -> Option<Load> {
         self.loads.try_update(|loads| loads.pop_front()).flatten()
     }
+}
+
+/// Why a model reads less at once than it could.
+fn shorter(model: &ModelInfo) -> String {
+    let (context, full) = (model.context, model.config.max_seq_len);
+    let bytes = model.cache_bytes as f64 * (full as f64 / context as f64);
+    format!(
+        "{} can read {} tokens at once. That takes {} of memory, more than there is for it here: it reads {}. Longer conversations \
+         lose their oldest messages.",
+        model.name,
+        figures::grouped(full),
+        figures::bytes(bytes as u64),
+        figures::grouped(context),
+    )
 }

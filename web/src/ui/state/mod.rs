@@ -26,7 +26,7 @@ pub use chats::Chats;
 pub use conversation::{Exchange, Mode, Outcome, Running};
 pub use explore::{Cell, Explorer, file_size, matrix_sizes, rows};
 pub use import::Importer;
-pub use loading::{Load, LoadStage};
+pub use loading::{AdapterFiles, Load, LoadStage};
 pub use record::{Head, is_export};
 pub use settings::{MAX_SEED, Settings};
 pub use tune::{Phase, Tuner};
@@ -49,6 +49,7 @@ pub(super) enum Asked {
     Measure,
     Plan,
     Tune,
+    Texts,
     Weights,
     /// Of a model that went meanwhile: nobody is interested any more.
     Stale,
@@ -77,6 +78,8 @@ pub struct AppState {
     pub loads: RwSignal<VecDeque<Load>, LocalStorage>,
     /// The device asked for.
     pub device: RwSignal<DeviceChoice>,
+    /// The adapter beside the model.
+    pub adapter: RwSignal<Option<AdapterFiles>, LocalStorage>,
     /// The page came without a model and none was chosen yet.
     pub nothing_shipped: RwSignal<bool>,
     pub tab: RwSignal<Tab>,
@@ -129,6 +132,7 @@ impl AppState {
             model: RwSignal::new(None),
             loads: RwSignal::new_local(VecDeque::new()),
             device: RwSignal::new(device),
+            adapter: RwSignal::new_local(None),
             nothing_shipped: RwSignal::new(false),
             tab: RwSignal::new(Tab::Chat),
             mode: RwSignal::new(Mode::Chat),
@@ -255,6 +259,10 @@ impl AppState {
             Report::Panicked(message) => self.engine_died(message),
             Report::TuneSaved { step } => self.tune_saved(step),
             Report::Unfinished { step, steps } => self.tune_left(step, steps),
+            Report::Texts(texts) => {
+                self.answered();
+                self.texts_came(texts);
+            }
             Report::Event(event) => self.hear_engine(event),
             // Imports have an engine of their own.
             Report::Surveyed(_) | Report::Importing { .. } | Report::Imported { .. } => {}
@@ -331,6 +339,7 @@ impl AppState {
                     self.tuner.problem.set(Some(message));
                 }
                 Some(Asked::Tune) => self.tune_failed(message),
+                Some(Asked::Texts) => self.texts_failed(message),
                 Some(Asked::Stale) => {}
                 Some(Asked::Weights | Asked::Other | Asked::Nothing) => {
                     self.fail("The engine could not do that", message);

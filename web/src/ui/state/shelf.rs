@@ -55,7 +55,10 @@ impl AppState {
             return None;
         };
         let same = |kept: &Kept| kept.name == file.name() && kept.bytes == file.size() as u64;
-        let kept = self.shelf.with(|shelf| shelf.models.iter().any(same));
+        let kept = self.shelf.with(|shelf| {
+            // Where nothing can be kept nothing is offered to be.
+            shelf.missing.is_some() || shelf.models.iter().any(same)
+        });
         (!kept).then_some(file)
     }
 

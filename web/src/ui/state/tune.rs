@@ -4,8 +4,17 @@ use leptos::prelude::*;
 use ternary_core::session::{Keep, MatrixDiff, Sampled, TunePlan, TunePoint, TuneSettings, Work};
 
 use super::settings::storage;
-use super::{AppState, Asked, Load, Tab};
-use crate::protocol::{Request, Source, Task};
+use super::{AdapterFiles, AppState, Asked, Load, Tab};
+use crate::protocol::{Handle, Request, Source, Task, TextFile, Texts};
+use crate::ui::figures;
+use crate::ui::picked::Found;
+
+/// Texts above this take longer to tokenise than anybody waits.
+const LARGEST_TEXT: f64 = 32e6;
+/// Names that are told of many.
+const TOLD: usize = 6;
+/// What a fine-tuning that is kept beside its model is called.
+const TUNED: &str = "what was fine-tuned";
 
 /// Set in the browser's storage while what it keeps of a fine-tuning is to go: deleting takes longer than leaving the page.
 const GIVEN_UP: &str = "ternary-core.fine-tuning-given-up";
@@ -27,6 +36,10 @@ pub enum Phase {
 #[derive(Clone, Copy)]
 pub struct Tuner {
     pub settings: RwSignal<TuneSettings>,
+    /// The files that the text is of, and what there is to say of them.
+    pub files: RwSignal<Option<Vec<String>>>,
+    /// Files that came with them and are no texts.
+    others: StoredValue<Vec<String>>,
     pub phase: RwSignal<Phase>,
     /// Asked to pause; it does so after its step.
     pub pausing: RwSignal<bool>,
@@ -49,6 +62,8 @@ impl Tuner {
     pub fn new() -> Self {
         Tuner {
             settings: RwSignal::new(TuneSettings::default()),
+            files: RwSignal::new(None),
+            others: StoredValue::new(Vec::new()),
             phase: RwSignal::new(Phase::None),
             pausing: RwSignal::new(false),
             plan: RwSignal::new(None),
@@ -75,6 +90,67 @@ impl Tuner {
 }
 
 impl AppState {
+    /// Takes dropped or chosen texts to learn from, one after the other; `others` came with them.
+    pub fn learn(self, files: Vec<Found>, others: Vec<String>) {
+        let bytes: f64 = files.iter().map(|found| found.file.size()).sum();
+        if bytes > LARGEST_TEXT {
+            return self.fail(
+                "The text is too large for a page",
+                format!(
+                    "{} {}; up to {} are taken here. Train larger texts with `onebit finetune`.",
+                    match files.as_slice() {
+                        [only] => format!("{} has", only.path),
+                        all => format!("{} have", figures::of_them(all.len(), "file")),
+                    },
+                    figures::bytes(bytes as u64),
+                    figures::bytes(LARGEST_TEXT as u64)
+                ),
+            );
+        }
+        self.notice.set(None);
+        self.panel_open.set(false);
+        self.show(Tab::Tune);
+        self.tuner.files.set(Some(vec!["Reading".to_owned()]));
+        self.tuner.others.set_value(others);
+        let files = files.into_iter().map(|Found { path, file }| TextFile {
+            path,
+            file: Handle(file),
+        });
+        self.ask_task(Asked::Texts, Task::ReadTexts(files.collect()));
+    }
+
+    pub(super) fn texts_came(self, texts: Texts) {
+        let Texts {
+            text,
+            taken,
+            mut left_out,
+            notes,
+        } = texts;
+        left_out.extend(self.tuner.others.get_value());
+        if taken.is_empty() {
+            return self.texts_failed(left_out.join("\n"));
+        }
+        let mut lines = vec![format!(
+            "{}: {}.",
+            figures::of_them(taken.len(), "file"),
+            listed(&taken, ", ")
+        )];
+        if !left_out.is_empty() {
+            lines.push(format!("Left out: {}.", listed(&left_out, "; ")));
+        }
+        if !notes.is_empty() {
+            lines.push(format!("Note: {}.", listed(&notes, "; ")));
+        }
+        self.tuner.files.set(Some(lines));
+        self.tuner.settings.update(|settings| settings.text = text);
+        self.plan_tune();
+    }
+
+    pub(super) fn texts_failed(self, problem: String) {
+        self.tuner.files.set(None);
+        self.fail("The text could not be read", problem);
+    }
+
     /// Asks what the settings would take.
     pub fn plan_tune(self) {
         let t = self.tuner;
@@ -113,7 +189,14 @@ impl AppState {
     /// Answers with the fine-tuned model from now on.
     pub fn keep_tune(self) {
         self.notice.set(None);
-        let load = Load::new(self.source(), self.device.get_untracked());
+        let lora = |settings: &TuneSettings| settings.lora.is_some();
+        let adapter = AdapterFiles {
+            name: TUNED.to_owned(),
+            base: None,
+            files: Vec::new(),
+        };
+        let adapter = self.tuner.settings.with_untracked(lora).then_some(adapter);
+        let load = Load::new(self.source(), self.device.get_untracked()).beside(adapter);
         self.loads.update(|loads| loads.push_back(load));
         self.run_work(Asked::Load, Work::KeepTune);
         self.forget_tune();
@@ -203,5 +286,14 @@ impl AppState {
         self.tuner.phase.set(phase);
         self.tuner.pausing.set(false);
         self.fail("The fine-tuning stopped", message);
+    }
+}
+
+/// "a, b, c and 2,997 more".
+fn listed(all: &[String], between: &str) -> String {
+    let shown = all[..all.len().min(TOLD)].join(between);
+    match all.len() - all.len().min(TOLD) {
+        0 => shown,
+        more => format!("{shown} and {} more", figures::grouped(more)),
     }
 }

@@ -1,51 +1,17 @@
 //! The text, and how to learn from it.
 
-use crate::ui::erased::{When, on_click};
+use crate::ui::erased::{When, live, on_click};
 use leptos::prelude::*;
 use ternary_core::config::{LoraConfig, MatrixKind};
 use ternary_core::session::TuneSettings;
-use wasm_bindgen_futures::spawn_local;
-use web_sys::File;
 
 use crate::ui::explorer::Picker;
 use crate::ui::figures;
-use crate::ui::files;
-use crate::ui::state::{AppState, Tab};
 use crate::ui::use_app;
 
-/// Texts above this take longer to tokenise than anybody waits.
-const LARGEST_TEXT: f64 = 32e6;
 const MOST_STEPS: usize = 100_000;
 const MOST_SEQUENCES: usize = 64;
 const LARGEST_RANK: usize = 256;
-
-/// Takes a dropped or chosen text.
-pub fn read_text(state: AppState, file: File) {
-    if file.size() > LARGEST_TEXT {
-        return state.fail(
-            "The text is too large for a page",
-            format!(
-                "{} has {}; up to {} are taken here. Train larger texts with `onebit finetune`.",
-                file.name(),
-                figures::bytes(file.size() as u64),
-                figures::bytes(LARGEST_TEXT as u64)
-            ),
-        );
-    }
-    spawn_local(async move {
-        match files::text(&file).await {
-            Ok(text) => {
-                state.show(Tab::Tune);
-                state.tuner.settings.update(|settings| settings.text = text);
-                state.plan_tune();
-            }
-            Err(problem) => state.fail(
-                "The text could not be read",
-                format!("{}: {problem}", file.name()),
-            ),
-        }
-    });
-}
 
 #[component]
 pub fn Form() -> impl IntoView {
@@ -172,12 +138,17 @@ pub fn Form() -> impl IntoView {
                 prop:value=Signal::derive(move || settings.with(|settings| settings.text.clone()))
                 on:change:target=move |event| {
                     let text = event.target().value();
+                    // It is the reader's own from now on.
+                    t.files.set(None);
                     change(&|settings| settings.text.clone_from(&text));
                 }
             ></textarea>
             <div class="buttons">
-                <Picker id="tune-file" label="Open a text file" accept=".txt,.md,.csv,.json,.jsonl,text/plain" on_file=move |file| read_text(state, file) />
+                <Picker id="tune-file" label="Open text files" multiple=true on_files=move |picked| state.learn(picked.into_files(), Vec::new()) />
             </div>
+            <p class="hint" id="tune-files" role="status">
+                {live(move || t.files.get().map(|files| files.into_iter().map(|line| view! { <span>{line}</span> }).collect_view()).into_any())}
+            </p>
             <fieldset class="segmented">
                 <legend class="unseen">"What is trained"</legend>
                 {kinds.into_iter().collect_view()}

@@ -10,8 +10,6 @@ use super::state::Phase;
 use super::use_app;
 use crate::ui::erased::{When, live, on_click};
 
-pub use form::read_text;
-
 #[component]
 pub fn Tuner() -> impl IntoView {
     let state = use_app();

@@ -1,0 +1,117 @@
+//! Contexts that fit: of a long one, as much as the memory holds.
+
+use std::borrow::Cow;
+
+use crate::backend::Backend;
+use crate::config::ModelConfig;
+use crate::error::Result;
+use crate::format::OneBit;
+use crate::infer::LoadPlan;
+
+/// What is left of a context at least: a model that does not fit with it does not fit.
+const SHORTEST: usize = 256;
+
+/// A model's plan in the longest context found for it.
+pub(super) struct Fitted {
+    pub context: usize,
+    pub plan: LoadPlan,
+    /// The error if it does not fit all the same.
+    pub fits: Result<()>,
+}
+
+/// The context of the model, or of its halves the longest whose keys and values take no more than `bytes`.
+pub fn context_within(config: &ModelConfig, bytes: u64) -> usize {
+    let mut context = config.max_seq_len;
+    let token = 2 * 4 * config.num_layers as u64 * config.kv_dim() as u64;
+    while may_be_shorter(config, context) && token.saturating_mul(context as u64) > bytes {
+        context = half(context);
+    }
+    context
+}
+
+/// Positions that are learned are as many as there are.
+fn may_be_shorter(config: &ModelConfig, context: usize) -> bool {
+    config.use_rope && context > SHORTEST
+}
+
+fn half(context: usize) -> usize {
+    (context / 2).max(SHORTEST)
+}
+
+/// Plans a model on a device that has nothing on it yet. Without a `cache_limit` its context stays as it is.
+pub(super) fn fit(
+    (backend, device_reason, file_bytes): (&dyn Backend, &str, u64),
+    config: &ModelConfig,
+    cache_limit: Option<u64>,
+) -> Result<Fitted> {
+    let mut config = config.clone();
+    if let Some(limit) = cache_limit {
+        config.max_seq_len = context_within(&config, limit);
+    }
+    loop {
+        let context = config.max_seq_len;
+        let last = cache_limit.is_none() || !may_be_shorter(&config, context);
+        match LoadPlan::new(backend, device_reason, &config, file_bytes) {
+            Ok(plan) => {
+                let fits = plan.check(&backend.limits());
+                if last || fits.is_ok() {
+                    return Ok(Fitted {
+                        context,
+                        plan,
+                        fits,
+                    });
+                }
+            }
+            Err(problem) if last => return Err(problem),
+            Err(_) => {}
+        }
+        config.max_seq_len = half(context);
+    }
+}
+
+/// The file as one of a model with that context. Learned positions stay as many as there are.
+pub(super) fn shortened(file: &OneBit, context: usize) -> Cow<'_, OneBit> {
+    let config = &file.metadata.config;
+    if !config.use_rope || config.max_seq_len == context {
+        return Cow::Borrowed(file);
+    }
+    let mut file = file.clone();
+    file.metadata.config.max_seq_len = context;
+    Cow::Owned(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::CpuBackend;
+
+    fn config(context: usize) -> ModelConfig {
+        ModelConfig {
+            max_seq_len: context,
+            use_rope: true,
+            ..ModelConfig::default()
+        }
+    }
+
+    #[test]
+    fn a_context_is_halved_until_it_fits() {
+        let backend = CpuBackend::new(1);
+        let plan = |config: &ModelConfig, limit| fit((&backend, "", 0), config, limit).unwrap();
+        let long = config(1 << 17);
+        let token = 8 * (long.num_layers * long.kv_dim()) as u64;
+        let found = plan(&long, Some(5000 * token));
+        assert_eq!(found.context, 4096);
+        assert_eq!(found.plan.cache_bytes, 4096 * token);
+        found.fits.unwrap();
+        // Never to nothing, and not where nobody asked for it.
+        assert_eq!(plan(&long, Some(0)).context, SHORTEST);
+        assert_eq!(plan(&config(1024), None).context, 1024);
+        assert_eq!(plan(&config(100), Some(0)).context, 100);
+        // Learned positions are part of the file.
+        let learned = ModelConfig {
+            use_rope: false,
+            ..config(1024)
+        };
+        assert_eq!(plan(&learned, Some(0)).context, 1024);
+    }
+}
