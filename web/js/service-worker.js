@@ -21,7 +21,9 @@ const unnamed = ["worker-start.js", "relaxed-simd.js", ...programs].map((file) =
 const plain = ["models/index.json"];
 
 async function copy() {
-  const answer = await fetch(scope, { cache: "no-cache" });
+  let answer = await fetch(scope, { cache: "no-cache" });
+  // Some hosts have no page for a folder.
+  if (!answer.ok) answer = await fetch(`${scope}index.html`, { cache: "no-cache" });
   if (!answer.ok) throw new Error(`${scope}: ${answer.status}`);
   // One that was redirected could not be shown as the page.
   const page = new Response(await answer.arrayBuffer(), { headers: answer.headers });

@@ -266,7 +266,9 @@ fn likely(bytes: &[u8]) -> Option<&'static str> {
     let before = |i: usize| i.checked_sub(1).and_then(|i| bytes.get(i));
     let alone = |i: &&usize| !high(bytes.get(**i + 1)) && !high(before(**i));
     let single = all.iter().filter(alone).count();
-    if 2 * single > all.len() {
+    // European languages have few such letters among many; two of them may meet, as in "Grüße".
+    let letters = bytes.iter().filter(|b| b.is_ascii_alphabetic()).count();
+    if 2 * single > all.len() || 4 * all.len() < letters {
         return Some("WINDOWS-1252");
     }
     // Double-byte encodings, by the bytes that only one of them begins a character with.

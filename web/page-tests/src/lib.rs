@@ -77,12 +77,15 @@ impl Stage {
     /// The page in a folder of its own, whose worker runs `prelude` before the engine: to stand in for another machine. Gives
     /// the folder's address.
     pub fn altered(&self, folder: &str, prelude: &str) -> Result<String> {
-        for entry in fs::read_dir(&self.dist)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                self.server
-                    .add(&format!("/{folder}/{name}"), fs::read(entry.path())?)?;
+        // Its models are large, and not needed there.
+        for part in ["", "icons/"] {
+            for entry in fs::read_dir(self.dist.join(part))? {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    self.server
+                        .add(&format!("/{folder}/{part}{name}"), fs::read(entry.path())?)?;
+                }
             }
         }
         let start = fs::read_to_string(self.dist.join("worker-start.js"))?;

@@ -18,11 +18,11 @@ pub fn NoticeBar() -> impl IntoView {
     view! {
         <div role="alert" class="notices">
             {live(move || (state.notice.get().map(|notice| view! {
-                <div class="notice">
+                <div class="notice" class:told=!notice.failure>
                     <div>
                         <strong>{notice.title}</strong>
                         <p class="detail">{notice.detail}</p>
-                        {(!notice.engine_died).then_some(still_answering)}
+                        {(notice.failure && !notice.engine_died).then_some(still_answering)}
                     </div>
                     {if notice.engine_died {
                         view! {

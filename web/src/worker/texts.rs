@@ -97,7 +97,7 @@ impl Turns<'_> {
         let template = self.template.ok_or(
             "it holds conversations (\"messages\"), and the loaded model has no chat template for them: load one that has",
         )?;
-        let parts = template.render_parts(messages, false);
+        let parts = template.conversation(messages);
         let parts = parts.map_err(|problem| problem.to_string())?;
         Ok(parts.into_iter().map(|part| part.text).collect())
     }

@@ -277,7 +277,7 @@ fn what_a_model_thinks_is_folded() -> Result<()> {
         "{shown:?}"
     );
     // Copied as it was written.
-    page.click(".exchange:last-child .copy:last-of-type")?;
+    page.click(".exchange-foot .copy")?;
     page.wait_for("window.copied?.includes('think')", START)?;
     ensure!(page.evaluate("copied")? == pieces.concat().as_str());
     picture(&page, "case-thoughts-folded")?;
@@ -743,6 +743,18 @@ fn an_adapter_where_a_model_is_expected_is_called_one() -> Result<()> {
     page.set_field("#max-tokens", "4")?;
     ask(&page, "Who is Max?")?;
     page.wait_for(FINISHED, REPLY)?;
+    // Without any model, too.
+    let bare = stage()?.browser.open(&format!(
+        "{}/?model=nowhere.1bit&device=cpu",
+        stage()?.server.origin()
+    ))?;
+    bare.emulate(1280, 800, "light")?;
+    bare.wait_for(NOTICE, START)?;
+    bare.drop_file(&peft)?;
+    bare.wait_for(
+        &format!("{NOTICE}?.innerText.includes('an adapter, not a model')"),
+        START,
+    )?;
     // Its weights alone are known, too.
     page.drop_file(&other.join("adapter_model.safetensors"))?;
     page.wait_for(

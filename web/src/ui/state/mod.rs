@@ -64,6 +64,8 @@ pub(super) enum Asked {
 pub struct Notice {
     pub title: String,
     pub detail: String,
+    /// Something went wrong; otherwise it is only good to know.
+    pub failure: bool,
     /// The engine is gone and must be started again.
     pub engine_died: bool,
     /// Says on a button that the load that failed can be tried again.
@@ -201,10 +203,21 @@ impl AppState {
         self.tell(title, detail, None);
     }
 
+    /// Tells what is no failure.
+    pub fn inform(self, title: &str, detail: String) {
+        self.fail(title, detail);
+        self.notice.update(|notice| {
+            if let Some(notice) = notice {
+                notice.failure = false;
+            }
+        });
+    }
+
     fn tell(self, title: &str, detail: String, again: Option<&'static str>) {
         self.notice.set(Some(Notice {
             title: title.to_owned(),
             detail,
+            failure: true,
             engine_died: false,
             again,
         }));
@@ -414,6 +427,7 @@ impl AppState {
         self.notice.set(Some(Notice {
             title: "The engine stopped".to_owned(),
             detail: message,
+            failure: true,
             engine_died: true,
             again: None,
         }));
