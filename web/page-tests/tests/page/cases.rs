@@ -1003,3 +1003,92 @@ fn special_tokens_in_a_message_are_letters() -> Result<()> {
     ensure!(with > without + 1, "{with} and {without} tokens");
     page.assert_clean()
 }
+
+// Chat templates of others.
+
+#[test]
+fn templates_that_want_a_date_parts_or_no_system_message_are_answered() -> Result<()> {
+    let generation = "{% for m in messages %}{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] }}<|end|>{% endgeneration %}\
+        {% else %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+    let date = format!(
+        "{{%- set today = strftime_now(\"%Y-%m-%d\") %}}<|system|>Today is {{{{ today }}}}.<|end|>{CHATML}"
+    );
+    let parts = "{% for m in messages %}<|{{ m['role'] }}|>{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}\
+        {% endif %}{% endfor %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+    let no_system = "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}\
+        {{ raise_exception('user and assistant must take turns') }}{% endif %}{% if message['role'] == 'user' %}\
+        {{ '<|user|>' + message['content'] + '<|end|><|assistant|>' }}{% elif message['role'] == 'assistant' %}{{ message['content'] + '<|end|>' }}\
+        {% else %}{{ raise_exception('this template knows no such role') }}{% endif %}{% endfor %}";
+    for (name, template) in [
+        ("generation-tags", generation),
+        ("strftime", date.as_str()),
+        ("parts", parts),
+        ("no-system", no_system),
+    ] {
+        let model = reply(&["I do", " hear", " you"]).template(template);
+        let page = open_scripted(&format!("template-{name}"), &model)?;
+        let read = |page: &Page| -> Result<usize> {
+            answer(page)?;
+            ensure!(
+                page.text(LAST_REPLY)? == "I do hear you",
+                "{name}: {}",
+                page.text(LAST_REPLY)?
+            );
+            ensure!(page.evaluate(NOTICE)?.is_null(), "{name}");
+            let figures = page.text(".exchange:last-child .figures")?;
+            let tokens = figures
+                .split("prompt of ")
+                .nth(1)
+                .and_then(|rest| rest.split(' ').next());
+            Ok(tokens.context("no figure")?.parse()?)
+        };
+        let plain = read(&page)?;
+        // What the system says is read, wherever the template has room for it.
+        page.click("#new-chat")?;
+        page.wait_for("!document.querySelector('.exchange')", START)?;
+        page.set_field("#system-prompt", "Be kind.")?;
+        let with_system = read(&page)?;
+        eprintln!("{name}: {plain} and {with_system} tokens");
+        ensure!(
+            with_system >= plain + "Be kind.".len(),
+            "{name}: {plain} and {with_system} tokens"
+        );
+        page.assert_clean()?;
+    }
+    Ok(())
+}
+
+/// A template is a stranger's program: one that never ends costs a message, not the page.
+#[test]
+fn a_template_that_never_ends_is_given_up() -> Result<()> {
+    let endless = "{% for i in range(100000) %}{% for j in range(100000) %}{{ '' }}{% endfor %}{% endfor %}<|assistant|>";
+    let page = open_scripted("endless-template", &reply(&["Yes", " sir"]))?;
+    let model = reply(&["Yes", " sir"]).template(endless);
+    let folder = folder("endless-template-import")?;
+    model.write_hf(&folder);
+    page.drop_file(&folder)?;
+    page.wait_for(&format!("{IMPORT_ASKED} || {NOTICE}"), SOON)?;
+    if page.evaluate(IMPORT_ASKED)? == true {
+        eprintln!("{}", page.text("#import-told")?);
+        page.click("#start-import")?;
+        page.wait_for(
+            &format!("!document.querySelector('#import') && {LOADED} && document.querySelector('#kept').innerText.includes('import.1bit')"),
+            REPLY,
+        )?;
+        page.set_field("#prompt", "Hello")?;
+        // Where it has no chat any more, a text is continued.
+        let chats =
+            page.evaluate("document.querySelector('input[name=mode][value=chat]').checked")?;
+        page.click("#send")?;
+        page.wait_for(&format!("{NOTICE} || {FINISHED}"), SOON)?;
+        if chats == true {
+            let told = page.text(".notice")?;
+            ensure!(
+                told.contains("does not end") || told.contains("steps"),
+                "{told}"
+            );
+        }
+    }
+    page.assert_accessible()?;
+    page.assert_clean()
+}
