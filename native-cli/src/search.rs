@@ -336,7 +336,7 @@ impl Subject {
         let encoder = opened.encoder(&tokenizer)?;
         let data = data::load(&a.val_data, &encoder, data::checksum(json))?;
         let mut ids = Vec::new();
-        data.read(0, data.len(), &mut ids);
+        data.read(0, data.len(), &mut ids)?;
         Ok(Subject {
             hash: fingerprint(&opened.config, &opened.parameters)?,
             text: data.header().checksum,

@@ -211,6 +211,13 @@ impl Session {
         let start = Instant::now();
         let file = OneBit::open(source.as_ref()).await?;
         let meta = &file.metadata;
+        log::debug!(
+            "{}: {} tensors, {total} bytes, config {:?}",
+            source.name(),
+            file.tensors.len(),
+            meta.config,
+            total = source.len()
+        );
         let special = meta.special_tokens.clone().unwrap_or_default();
         let mut tokenizer = meta
             .tokenizer

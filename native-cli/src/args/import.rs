@@ -23,7 +23,7 @@ pub enum Activations {
   onebit import --input llama/ --output llama.1bit --bit-map search_result.json
 
 Ternary weights are carried over exactly as they are. What is not supported is refused by name; docs/import.md lists what is.
-HF_TOKEN is sent to the endpoint, and to no other host. An interrupted download is continued by the same command.")]
+HF_TOKEN is sent to the endpoint over https, and to no other host. An interrupted download is continued by the same command.")]
 pub struct Import {
     /// A folder with config.json and safetensors, a .safetensors file in such a folder, a .gguf file, or hf:OWNER/NAME[/FILE.gguf].
     #[arg(long, value_name = "PATH")]

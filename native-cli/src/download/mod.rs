@@ -59,6 +59,9 @@ impl Hub {
             "the endpoint `{endpoint}` is no URL; expected https://HOST"
         );
         let token = std::env::var("HF_TOKEN").ok().filter(|t| !t.is_empty());
+        if token.is_some() && !endpoint.starts_with("https://") {
+            errln!("warning: HF_TOKEN is not sent to {endpoint}: it is not https");
+        }
         Ok(Hub {
             endpoint: endpoint.to_owned(),
             fetcher: Fetcher::new(token, Duration::from_millis(retry_pause)),
