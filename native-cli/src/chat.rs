@@ -29,7 +29,7 @@ pub fn run(a: &Chat) -> Result<()> {
     })?;
     outln!(
         "{} — /reset starts again, /exit leaves, Ctrl-C stops a reply",
-        info.name
+        ternary_core::format::escaped(&info.name)
     );
     let system = || a.system.iter().map(|s| Message::new("system", s));
     let mut messages: Vec<Message> = system().collect();

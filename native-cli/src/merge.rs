@@ -101,7 +101,12 @@ fn loss(
     adapter: Option<Adapter>,
     text: &str,
 ) -> Result<f64> {
-    let (mut session, _) = model::load(source, adapter, a.model.device, a.model.threads)?;
+    let (mut session, _) = model::load(
+        source,
+        adapter,
+        a.model.device,
+        (a.model.threads, a.model.context),
+    )?;
     let loaded = session.loaded()?;
     let tokenizer = loaded
         .tokenizer

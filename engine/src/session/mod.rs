@@ -91,6 +91,8 @@ pub struct Session {
     loaded: Option<Loaded>,
     stop: StopHandle,
     threads: usize,
+    /// The context asked for, in tokens.
+    context: Option<usize>,
     /// The device asked for with the loaded model.
     device: DeviceChoice,
     compared: Option<Compared>,
@@ -117,6 +119,12 @@ impl Session {
             threads,
             ..Self::default()
         }
+    }
+
+    /// Keep keys and values for so many tokens; without, for as many as are in proportion to the model.
+    #[must_use]
+    pub fn with_context(self, context: Option<usize>) -> Self {
+        Session { context, ..self }
     }
 
     pub fn stop_handle(&self) -> StopHandle {
@@ -205,12 +213,14 @@ impl Session {
             .as_deref()
             .map(Tokenizer::from_json)
             .transpose()?;
-        let template = meta
-            .chat_template
-            .as_deref()
-            .map(ChatTemplate::new)
-            .transpose()?
-            .map(|t| t.with_tokens(special.clone()));
+        // A template that cannot be used costs the chat only.
+        let template = match meta.chat_template.as_deref().map(ChatTemplate::new) {
+            Some(Err(e)) => {
+                log::warn!("this model cannot chat, only continue texts: {e}");
+                None
+            }
+            other => other.transpose()?.map(|t| t.with_tokens(special.clone())),
+        };
         if let Some(tokenizer) = &mut tokenizer {
             tokenizer.add_ends(&special.end);
         }
@@ -223,15 +233,42 @@ impl Session {
         )
         .await?;
         let total = source.len();
-        let plan = LoadPlan::new(backend.as_ref(), &device_reason, &meta.config, total)?;
+        let mut plan = LoadPlan::new(backend.as_ref(), &device_reason, &meta.config, total)?;
+        let whole = meta.config.max_seq_len;
+        let context = match self.context {
+            Some(asked) if asked == 0 || asked > whole => {
+                return Err(Error::Request(format!(
+                    "a context of {asked} tokens was asked for; the model's is {whole}"
+                )));
+            }
+            Some(asked) if !meta.config.use_rope && asked < whole => {
+                return Err(Error::Request(format!(
+                    "a context of {asked} tokens was asked for; this model's positions are weights, and it always has {whole}"
+                )));
+            }
+            Some(asked) => asked,
+            None => plan.context(&meta.config, &backend.limits()),
+        };
+        // The file stays as it is: what is made of it keeps the whole context.
+        let mut config = meta.config.clone();
+        config.max_seq_len = context;
+        if context < whole {
+            plan = LoadPlan::new(backend.as_ref(), &device_reason, &config, total)?;
+            if self.context.is_none() {
+                log::warn!(
+                    "the context is {context} of the model's {whole} tokens, to save memory; --context takes another"
+                );
+            }
+        }
         let fits = plan.check(&backend.limits());
         emit(Event::Planned {
             plan: Box::new(plan),
         });
         fits?;
+        let fitted = file.with_config(config.clone());
         let model = Model::load_adapted(
             backend,
-            &file,
+            &fitted,
             source.as_ref(),
             adapter.as_deref(),
             &mut |done| {
@@ -250,7 +287,7 @@ impl Session {
             matrix_bytes: explore::matrix_bytes(&file)?,
             parameters: meta.config.parameter_count(),
             bit_map: meta.config.bit_map(),
-            config: meta.config.clone(),
+            config,
             weight_bytes: model.weight_bytes(),
             cache_bytes: model.cache_bytes(),
             program_bytes: crate::platform::peak_memory(),

@@ -23,6 +23,9 @@ pub struct ModelArgs {
     /// CPU threads; 0 = all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
+    /// Tokens of context to keep memory for [default: the model's, or fewer where it would take much more than the model].
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
 }
 
 /// How tokens are chosen.

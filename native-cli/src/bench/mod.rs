@@ -52,7 +52,7 @@ pub fn run(a: &Bench) -> Result<()> {
     };
     let mut all = Vec::new();
     for threads in counts {
-        let (mut session, info) = model::load(source.clone(), None, a.device, threads)?;
+        let (mut session, info) = model::load(source.clone(), None, a.device, (threads, None))?;
         let context = info.config.max_seq_len;
         ensure!(
             context >= 3,
