@@ -1,10 +1,13 @@
 //! `onebit import`.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use ternary_core::format::{FileKind, KIND_BYTES, escaped, without_bom};
 use ternary_core::import::{Input, Options, Report, import};
 use ternary_core::platform::{FileSink, FileSource, cache_folder};
 
@@ -34,7 +37,7 @@ pub fn run(a: &Import) -> Result<()> {
     let report = output::replace(&a.output, |draft| write(&input, &options, draft))
         .with_context(|| format!("cannot import {}", a.input))?;
     for warning in &report.warnings {
-        eprintln!("warning: {warning}");
+        eprintln!("warning: {}", escaped(warning));
     }
     let config = &report.config;
     eprintln!(
@@ -91,47 +94,147 @@ fn options(a: &Import) -> Result<Options> {
         bit_map: bit_map.transpose()?,
         int8_activations: a.activations.map(|a| matches!(a, Activations::Int8)),
         context: a.context,
+        pre_tokenizer: a.pre_tokenizer.clone(),
     })
 }
 
-/// The files of a folder, of a safetensors file's folder, or one GGUF file.
+/// What a file is, whatever it is called.
+pub fn kind(path: &Path) -> Result<FileKind> {
+    let mut first = Vec::new();
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    file.take(KIND_BYTES as u64)
+        .read_to_end(&mut first)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(FileKind::of(&first))
+}
+
+/// `NAME-00001-of-00003.EXTENSION`: what is before the number, the number, how many there are and the extension.
+fn part_of(name: &str) -> Option<(&str, usize, usize, &str)> {
+    let (stem, extension) = name.rsplit_once('.')?;
+    let (before, of) = stem.rsplit_once("-of-")?;
+    let (base, number) = before.rsplit_once('-')?;
+    Some((base, number.parse().ok()?, of.parse().ok()?, extension))
+}
+
+/// The names of all parts of the file that `name` is part 1 of.
+fn parts_of(name: &str) -> Vec<String> {
+    const MOST: usize = 1000;
+    match part_of(name) {
+        Some((base, 1, of @ 2..=MOST, extension)) => (1..=of)
+            .map(|i| format!("{base}-{i:05}-of-{of:05}.{extension}"))
+            .collect(),
+        _ => vec![name.to_owned()],
+    }
+}
+
+/// The files of a folder, of a safetensors file's folder, or a GGUF file with the parts it was split into.
 fn local(path: &Path) -> Result<Input> {
     let mut input = Input::default();
+    let name = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    if path.is_dir() {
+        return folder(path);
+    }
     let mut add = |name: &str, path: &Path| -> Result<()> {
         input.add(name, Box::new(FileSource::open(path)?));
         Ok(())
     };
-    let extension = |path: &Path| path.extension().map(|e| e.to_string_lossy().into_owned());
-    if path.is_dir() {
-        let entries =
-            std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            if extension(&path).is_some_and(|e| ENDINGS.contains(&e.as_str())) && path.is_file() {
-                add(
-                    &path.file_name().unwrap_or_default().to_string_lossy(),
-                    &path,
-                )?;
+    let usage = || {
+        format!(
+            "{}: --input takes a folder, a .safetensors or .gguf file, or hf:OWNER/NAME",
+            path.display()
+        )
+    };
+    ensure!(path.exists(), usage());
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let own = name(path);
+    let called = |end: &str| own.to_lowercase().ends_with(end);
+    match kind(path)? {
+        FileKind::Gguf => {
+            for part in parts_of(&own) {
+                let path = if part == own {
+                    path.to_owned()
+                } else {
+                    beside.join(&part)
+                };
+                // What is missing is told by what is there.
+                if path.is_file() {
+                    let part = part.strip_suffix(".gguf").unwrap_or(&part);
+                    add(&format!("{part}.gguf"), &path)?;
+                }
             }
         }
-        return Ok(input);
-    }
-    match extension(path).as_deref() {
-        Some("gguf") => add("model.gguf", path)?,
-        Some("safetensors") => {
+        FileKind::Safetensors => {
+            let part = part_of(&own).is_some_and(|(.., of, _)| of > 1);
+            if part || own.starts_with("adapter_") {
+                return folder(beside_or_here(beside));
+            }
             add("model.safetensors", path)?;
-            let folder = path.parent().unwrap_or(Path::new(""));
             for name in COMPANIONS {
-                let path = folder.join(name);
+                let path = beside.join(name);
                 if path.is_file() {
                     add(name, &path)?;
                 }
             }
         }
-        _ => bail!(
-            "{}: --input takes a folder, a .safetensors or .gguf file, or hf:OWNER/NAME",
+        FileKind::Other if called(".gguf") || called(".safetensors") => bail!(
+            "{}: neither a GGUF nor a safetensors file by its first bytes; a broken download?",
             path.display()
         ),
+        other => match other.described() {
+            Some(what) => bail!("{} is {what}", path.display()),
+            None => bail!(usage()),
+        },
+    }
+    Ok(input)
+}
+
+/// The current folder has no name.
+fn beside_or_here(folder: &Path) -> &Path {
+    match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    }
+}
+
+fn folder(path: &Path) -> Result<Input> {
+    let mut input = Input::default();
+    let mut others = Vec::new();
+    let entries =
+        std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let extension = name.rsplit_once('.').map(|(_, e)| e.to_lowercase());
+        let known = extension.is_some_and(|e| ENDINGS.contains(&e.as_str()));
+        if !path.is_file() {
+            continue;
+        }
+        if known {
+            input.add(&name, Box::new(FileSource::open(&path)?));
+        } else {
+            others.push((name, path));
+        }
+    }
+    // Models that are called otherwise, as in some programs' stores.
+    if input.is_empty() {
+        for (name, path) in others {
+            let ending = match kind(&path) {
+                Ok(FileKind::Gguf) => "gguf",
+                Ok(FileKind::Safetensors) => "safetensors",
+                _ => continue,
+            };
+            input.add(
+                &format!("{name}.{ending}"),
+                Box::new(FileSource::open(&path)?),
+            );
+        }
     }
     Ok(input)
 }
@@ -163,6 +266,10 @@ fn download(a: &Import, repo: &str) -> Result<PathBuf> {
         Ok(target)
     };
     if let Some(file) = file {
+        let parts = parts_of(file);
+        for part in &parts[1..] {
+            fetch(part)?;
+        }
         return fetch(file);
     }
     // Whether the repository has the file.
@@ -175,7 +282,8 @@ fn download(a: &Import, repo: &str) -> Result<PathBuf> {
         optional(name)?;
     }
     if optional(INDEX)? {
-        let index: Value = serde_json::from_slice(&std::fs::read(dir.join(INDEX))?)
+        let index = std::fs::read_to_string(dir.join(INDEX))?;
+        let index: Value = serde_json::from_str(without_bom(&index))
             .with_context(|| format!("{INDEX} of {repo}"))?;
         let map = index["weight_map"].as_object();
         let shards: BTreeSet<&str> = map
@@ -183,6 +291,11 @@ fn download(a: &Import, repo: &str) -> Result<PathBuf> {
             .flat_map(|map| map.values().filter_map(Value::as_str))
             .collect();
         for shard in shards {
+            let plain = !shard.starts_with('.') && !shard.contains(['/', '\\', ':']);
+            ensure!(
+                plain && shard.ends_with(".safetensors"),
+                "{INDEX} of {repo} names {shard:?}, which is no name of a safetensors file"
+            );
             fetch(shard)?;
         }
     } else {

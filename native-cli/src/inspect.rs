@@ -1,12 +1,13 @@
 //! `onebit inspect`.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use ternary_core::data::{HEADER_BYTES, TokenData};
-use ternary_core::format::{ByteSource, OneBit};
+use ternary_core::format::{ByteSource, FileKind, OneBit, escaped};
 use ternary_core::platform::FileSource;
 
 use crate::args::Inspect;
+use crate::import::kind;
 use crate::output::outln;
 
 pub fn run(a: &Inspect) -> Result<()> {
@@ -15,8 +16,18 @@ pub fn run(a: &Inspect) -> Result<()> {
         "{} is a folder; inspect takes a .1bit file, which `onebit export` makes from a checkpoint folder",
         a.file.display()
     );
-    if a.file.extension().is_some_and(|e| e == "tokens") {
-        return tokens(a);
+    let kind = kind(&a.file)?;
+    match kind {
+        FileKind::Tokens => return tokens(a),
+        FileKind::OneBit => {}
+        other => {
+            if let Some(what) = other.described() {
+                bail!("{} is {what}", a.file.display());
+            }
+            if a.file.extension().is_some_and(|e| e == "tokens") {
+                return tokens(a);
+            }
+        }
     }
     ensure!(
         !a.verify,
@@ -53,9 +64,9 @@ pub fn run(a: &Inspect) -> Result<()> {
     } else {
         &meta.name
     };
-    outln!("{name}  {}", meta.description);
+    outln!("{}  {}", escaped(name), escaped(&meta.description));
     if !meta.license.is_empty() {
-        outln!("licence: {}", meta.license);
+        outln!("licence: {}", escaped(&meta.license));
     }
     outln!(
         "{:.2}M parameters in {:.2} MB: hidden {}, {} layers, {} heads ({} kv), FFN {}, vocabulary {}, context {}",
@@ -93,7 +104,7 @@ pub fn run(a: &Inspect) -> Result<()> {
         let scale = format!("{:?}", t.scale).to_lowercase();
         outln!(
             "{:52} {:>14} {:14} {:7} {:>10}",
-            t.name,
+            escaped(&t.name),
             shape.join("×"),
             t.encoding,
             scale,

@@ -46,6 +46,9 @@ pub struct Import {
     /// A shorter context than the model's, in tokens: the KV cache grows with it.
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
+    /// How a GGUF file's vocabulary cuts texts into words, by llama.cpp's name (llama-bpe, qwen2, gpt-2, smollm, …), whatever the file says.
+    #[arg(long, value_name = "NAME")]
+    pub pre_tokenizer: Option<String>,
     /// Branch, tag or commit of a repository of the hub.
     #[arg(long, default_value = "main")]
     pub revision: String,
