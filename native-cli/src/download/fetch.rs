@@ -75,7 +75,8 @@ impl Fetcher {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
-            .timeout_connect(Some(Duration::from_secs(30)))
+            .timeout_resolve(Some(Duration::from_secs(10)))
+            .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(PATIENCE))
             .timeout_per_read(Some(PATIENCE))
             .user_agent(concat!("onebit/", env!("CARGO_PKG_VERSION")))
@@ -166,6 +167,15 @@ impl Fetcher {
             Ok(answer) => answer,
             Err(e) => match e.downcast_ref::<ureq::Error>() {
                 Some(ureq::Error::BadUri(_)) | None => return Err(e),
+                Some(reason) if from == 0 && is_offline(reason) => {
+                    bail!(
+                        "cannot reach {}: {reason}. Is this machine online, and the address right?",
+                        url.parse::<Uri>()
+                            .ok()
+                            .and_then(|uri| uri.host().map(str::to_owned))
+                            .unwrap_or_default()
+                    )
+                }
                 Some(_) => return Ok(Outcome::Dropped(format!("{e:#}"))),
             },
         };
@@ -352,6 +362,26 @@ impl std::fmt::Display for NotFound {
 }
 
 impl std::error::Error for NotFound {}
+
+/// Whether no connection could be made at all: trying again in a moment does not help.
+fn is_offline(e: &ureq::Error) -> bool {
+    use std::io::ErrorKind;
+    match e {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Timeout(t) => matches!(t, ureq::Timeout::Resolve | ureq::Timeout::Connect),
+        ureq::Error::Io(e) => {
+            matches!(
+                e.kind(),
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable
+                    | ErrorKind::NetworkDown
+                    | ErrorKind::AddrNotAvailable
+            ) || e.to_string().contains("failed to lookup address")
+        }
+        _ => false,
+    }
+}
 
 /// Statuses that trying again does not help.
 fn refuse(status: StatusCode, url: &str) -> Result<()> {
