@@ -9,7 +9,7 @@ const scope = new URL("./", location.href).href;
 const own = `page ${scope} `;
 const name = own + build_name;
 // What a site that is asked may take before what is kept is shown, and how long nobody waits for it again after that, in milliseconds.
-const patience = 3000;
+const patience = 2000;
 const memory = 30_000;
 // By when nothing is expected any more.
 const given_up = 60_000;
