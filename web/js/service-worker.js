@@ -65,6 +65,8 @@ async function newest(event, key) {
   const fetched = (async () => {
     const answer = await fetch(event.request, { signal: AbortSignal.timeout(given_up) });
     if (answer.status >= 500) throw new Error(answer.status);
+    // In place of a script, a login's page or an apology.
+    if (key !== scope && answer.headers.get("content-type")?.startsWith("text/html")) throw new Error("no file");
     if (answer.ok) await keep(cache, key, (await whole(answer)).clone());
     [answered, silent] = [true, 0];
     // A site that sends the reader elsewhere does so; a file that is not there any more is kept.
