@@ -9,7 +9,7 @@ const scope = new URL("./", location.href).href;
 const own = `page ${scope} `;
 const name = own + build_name;
 // What a site that is asked may take before what is kept is shown, and how long nobody waits for it again after that, in milliseconds.
-const patience = 3000;
+const patience = 2000;
 const memory = 30_000;
 // By when nothing is expected any more.
 const given_up = 60_000;
@@ -65,6 +65,8 @@ async function newest(event, key) {
   const fetched = (async () => {
     const answer = await fetch(event.request, { signal: AbortSignal.timeout(given_up) });
     if (answer.status >= 500) throw new Error(answer.status);
+    // In place of a script, a login's page or an apology.
+    if (key !== scope && answer.headers.get("content-type")?.startsWith("text/html")) throw new Error("no file");
     if (answer.ok) await keep(cache, key, (await whole(answer)).clone());
     [answered, silent] = [true, 0];
     // A site that sends the reader elsewhere does so; a file that is not there any more is kept.

@@ -31,7 +31,9 @@ pub fn KeptModels() -> impl IntoView {
     on_cleanup(move || back.remove());
     view! {
         <section aria-labelledby="kept-title">
-            <h2 id="kept-title" node_ref=title tabindex="-1">"Kept in this browser"</h2>
+            <h2 id="kept-title" node_ref=title tabindex="-1">
+                {live(move || (if missing().is_some() { "Models" } else { "Kept in this browser" }).into_any())}
+            </h2>
             <When when=Signal::derive(empty)>
                 <p class="hint">"Nothing yet. Models that are downloaded stay here for the next visit."</p>
             </When>

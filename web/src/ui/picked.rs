@@ -254,8 +254,13 @@ async fn adapter(picked: &Picked) -> Option<AdapterFiles> {
     let of_adapter = |found: &Found| found.is(&[ADAPTER_CONFIG]) || found.is(&ADAPTER_WEIGHTS);
     if let Some(first) = picked.outermost(of_adapter) {
         // Trainings of whole models leave such a file beside the model, too.
-        let is_model = |found: &Found| found.is(&["config.json"]) || found.ends(&[".1bit"]);
-        if picked.beside(first).any(is_model) {
+        let is_model = |found: &Found| {
+            found.ends(&[".gguf", ".safetensors"]) || found.name().starts_with("pytorch_model")
+        };
+        if picked
+            .beside(first)
+            .any(|found| is_model(found) && !of_adapter(found))
+        {
             return None;
         }
         let files: Vec<&Found> = picked
@@ -316,13 +321,15 @@ impl AppState {
                 let folder = picked.folder.is_some() || picked.files.len() > 1;
                 picked.outermost(of_a_model).filter(|_| folder)
             });
-        if model.is_none() && adapter.is_none() && published.is_none() {
+        let alone = picked.files.len() == 1;
+        if alone || model.is_none() && adapter.is_none() && published.is_none() {
             // What is called anything may be a model all the same.
-            let unknown = picked.files.iter().filter(|found| !found.ends(&TEXTS));
+            let known = |found: &&Found| !alone && found.ends(&TEXTS);
+            let unknown = picked.files.iter().filter(|found| !known(found));
             for found in unknown.take(MOST_UNKNOWN) {
                 let start = begins(&found.file, 0, ONE_BIT.len() as u64).await;
                 if start.starts_with(GGUF) {
-                    published = Some(found);
+                    (model, published) = (None, Some(found));
                 } else if start == ONE_BIT {
                     model = Some(found.file.clone());
                 } else {

@@ -23,7 +23,7 @@ const ATTEMPTS: usize = 4;
 /// Before another attempt.
 const PAUSE: Duration = Duration::from_millis(700);
 /// What a server may take to say whether a kept file is still the one it has.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two reports of progress.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 

@@ -116,7 +116,7 @@ async fn input(files: &Files, cancel: &Cancel) -> Input {
     for Handle(file) in &files.files {
         let blob: &Blob = file;
         let source = BlobSource::new(file.name(), blob.clone(), cancel.clone());
-        let is_gguf = is_gguf(&source).await;
+        let is_gguf = is_gguf(&source, files.files.len() == 1).await;
         sources.push((source, is_gguf));
     }
     let ggufs = sources.iter().filter(|(_, is_gguf)| *is_gguf).count();
@@ -133,10 +133,11 @@ async fn input(files: &Files, cancel: &Cancel) -> Input {
     input
 }
 
-/// By its name or, where that has none of the endings known here, by its first bytes.
-async fn is_gguf(source: &BlobSource) -> bool {
+/// By its name or, where it stands alone or has none of the endings known here, by its first bytes.
+async fn is_gguf(source: &BlobSource, alone: bool) -> bool {
     let name = source.name().to_lowercase();
-    if name.ends_with(GGUF.0) || OTHERS.iter().any(|end| name.ends_with(end)) {
+    let known = !alone && OTHERS.iter().any(|end| name.ends_with(end));
+    if name.ends_with(GGUF.0) || known {
         return name.ends_with(GGUF.0);
     }
     source
