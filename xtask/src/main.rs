@@ -7,7 +7,9 @@
 
 mod bench;
 mod bundle;
+mod cases;
 mod check;
+mod fuzz;
 mod package;
 mod serve;
 mod setup;
@@ -18,7 +20,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 const HELP: &str = "\
 cargo xtask <command>
@@ -29,6 +31,9 @@ cargo xtask <command>
   check                      formatting, clippy (native, wasm32, without std), documentation
   build-web                  the release page in dist/, within its size budget
   package                    the engine for other pages, as an npm package in target/package/
+  cases                      the inputs and uses that broke similar programs, as a table
+  test-simd                  the native tests at each SIMD level that this machine has
+  fuzz [MINUTES]             hostile files for every parser, for so long (default 10), with the figures
   ci                         check, then test
   bench-wllama MODEL.gguf    decoding in a page, beside llama.cpp in WebAssembly (npm's wllama): CPU, one thread each
   shipped-text SHARED OUT    the training text of the shipped model, from SHARED/data
@@ -55,7 +60,7 @@ fn dispatch() -> Result<()> {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", [].as_slice()),
     };
-    if !matches!(command, "serve" | "shipped-text" | "bench-wllama") && !rest.is_empty() {
+    if !matches!(command, "serve" | "fuzz" | "shipped-text" | "bench-wllama") && !rest.is_empty() {
         bail!("`{command}` takes no arguments, found `{}`", rest.join(" "));
     }
     match command {
@@ -65,6 +70,13 @@ fn dispatch() -> Result<()> {
         "check" => check::check(),
         "build-web" => bundle::set_up_and_build(),
         "package" => package::build_and_assemble(),
+        "cases" => test::cases(),
+        "test-simd" => test::every_simd_level(),
+        "fuzz" => match rest {
+            [] => fuzz::run(10),
+            [minutes] => fuzz::run(minutes.parse().context("minutes are a whole number")?),
+            _ => bail!("usage: cargo xtask fuzz [MINUTES]"),
+        },
         "ci" => check::check().and_then(|()| test::test()),
         "shipped-text" => match rest {
             [shared, out] => shipped_text::run(shared.as_ref(), out.as_ref()),

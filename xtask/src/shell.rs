@@ -1,11 +1,14 @@
 //! Running commands: always shown before they run, with how long the slow ones took.
 
 use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+
+use crate::cases::Outcomes;
 
 /// What is about to happen, and why.
 pub fn step(message: &str) {
@@ -26,6 +29,36 @@ pub fn run(command: &mut Command) -> Result<()> {
     let seconds = start.elapsed().as_secs();
     if seconds >= 5 {
         println!("    took {}:{:02} min", seconds / 60, seconds % 60);
+    }
+    Ok(())
+}
+
+/// As [`run`], for a program of tests: its output is passed through, and what became of each test is added to `outcomes`.
+pub fn run_tests(command: &mut Command, outcomes: &mut Outcomes) -> Result<()> {
+    let shown = display(command);
+    println!("    $ {shown}");
+    let start = Instant::now();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting `{shown}`"))?;
+    let output = child.stdout.take().context("the tests' output")?;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        // `test module::name ... ok`
+        if let Some((name, outcome)) = line
+            .strip_prefix("test ")
+            .and_then(|l| l.split_once(" ... "))
+        {
+            outcomes.insert(name.to_owned(), outcome.to_owned());
+        }
+    }
+    let status = child.wait()?;
+    let seconds = start.elapsed().as_secs();
+    println!("    took {}:{:02} min", seconds / 60, seconds % 60);
+    if !status.success() {
+        bail!("`{shown}` failed ({status})");
     }
     Ok(())
 }

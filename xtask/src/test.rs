@@ -1,12 +1,15 @@
 //! `cargo xtask test`: native tests, then the built page in a real browser.
 
-use anyhow::Result;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
 
 use crate::bundle;
+use crate::cases::{self, Outcomes};
 use crate::check::WEB_CRATE;
 use crate::package;
-use crate::setup::{self, browser};
-use crate::shell::{cargo, run, step};
+use crate::setup::{self, TestTools, browser};
+use crate::shell::{cargo, output, run, run_tests, step};
 use crate::workspace;
 
 /// The tests that need the built page, and so run after it.
@@ -17,26 +20,89 @@ const NATIVE: [&str; 4] = ["test", "--workspace", "--exclude", WEB_CRATE];
 
 pub fn test() -> Result<()> {
     let tools = setup::test_tools()?;
+    let mut outcomes = Outcomes::new();
 
     step("native tests");
-    run(cargo().args(NATIVE).args(["--exclude", PAGE_TESTS]))?;
+    run_tests(
+        cargo().args(NATIVE).args(["--exclude", PAGE_TESTS]),
+        &mut outcomes,
+    )?;
 
     bundle::build(&tools.page)?;
     package::assemble()?;
 
     step("the page's tests, in headless Chromium");
+    run_tests(
+        &mut page_tests(&tools, &["--test", "parts", "--test", "page"], ""),
+        &mut outcomes,
+    )?;
+    cases::table(&outcomes, true)
+}
+
+/// The inputs and uses that broke similar programs, alone.
+pub fn cases() -> Result<()> {
+    let tools = setup::test_tools()?;
+    let mut outcomes = Outcomes::new();
+    step("the cases of the command line");
+    let native = run_tests(
+        cargo()
+            .args(NATIVE)
+            .args(["--exclude", PAGE_TESTS, "--test", cases::NATIVE]),
+        &mut outcomes,
+    );
+    bundle::build(&tools.page)?;
+    package::assemble()?;
+    step("the page's cases, in headless Chromium");
+    let page = run_tests(
+        &mut page_tests(&tools, &["--test", "page"], cases::PAGE),
+        &mut outcomes,
+    );
+    cases::table(&outcomes, true)?;
+    native.and(page)
+}
+
+/// The native tests at each level of instructions that this machine has: tests rest on no order of float sums.
+pub fn every_simd_level() -> Result<()> {
     run(cargo()
-        // One at a time: a software GPU leaves no core for a second page.
         .args(NATIVE)
-        .args([
-            "--test",
-            "parts",
-            "--test",
-            "page",
-            "--",
-            "--test-threads=1",
-        ])
-        .env(browser::VARIABLE, tools.chromium)
-        .env("TERNARY_AXE", tools.axe)
-        .env("TERNARY_DIST", workspace::dist()))
+        .args(["--exclude", PAGE_TESTS, "--no-run"]))?;
+    let levels = output(cargo().args([
+        "run",
+        "--quiet",
+        "-p",
+        "onebit",
+        "--",
+        "bench",
+        "--simd-levels",
+    ]))
+    .context("`onebit bench --simd-levels` fails")?;
+    let mut failed = Vec::new();
+    for level in levels.lines() {
+        step(&format!("native tests, {level}"));
+        let tests = run(cargo()
+            .args(NATIVE)
+            .args(["--exclude", PAGE_TESTS, "--no-fail-fast"])
+            .env("ONEBIT_SIMD", level));
+        if let Err(e) = tests {
+            println!("{e:#}");
+            failed.push(level);
+        }
+    }
+    ensure!(failed.is_empty(), "tests fail at {}", failed.join(", "));
+    Ok(())
+}
+
+/// The page's test programs, as they are always run. `filter`: which tests, all if empty.
+fn page_tests(tools: &TestTools, programs: &[&str], filter: &str) -> Command {
+    let mut command = cargo();
+    command
+        .args(NATIVE)
+        .args(programs)
+        // One at a time: a software GPU leaves no core for a second page.
+        .args(["--", "--test-threads=1"])
+        .args(Some(filter).filter(|filter| !filter.is_empty()))
+        .env(browser::VARIABLE, &tools.chromium)
+        .env("TERNARY_AXE", &tools.axe)
+        .env("TERNARY_DIST", workspace::dist());
+    command
 }

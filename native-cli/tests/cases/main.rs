@@ -6,7 +6,10 @@
 mod common;
 mod support;
 
+mod command_line;
 mod hostile;
 mod imports;
 mod templates;
+mod texts;
 mod tokenizers;
+mod training;

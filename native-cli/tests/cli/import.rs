@@ -153,7 +153,8 @@ fn a_repository_is_fetched_and_an_interruption_continued() {
         server
             .asked()
             .iter()
-            .all(|r| r.header("authorization") == Some("Bearer hf_secret"))
+            .all(|r| r.header("authorization").is_none()),
+        "a token was sent over plain HTTP"
     );
     assert!(server.asked().iter().any(|r| r.from() == Some(50_000)));
     let hub = std::fs::read(d.join("m.1bit")).unwrap();
@@ -166,4 +167,46 @@ fn a_repository_is_fetched_and_an_interruption_continued() {
     run_with(d, &missing, env).fails(&["other/model", "config.json", "404"]);
     let bad = ["import", "--input", "hf:model", "--output", "n.1bit"];
     run_with(d, &bad, env).fails(&["hf:OWNER/NAME"]);
+}
+
+#[test]
+fn an_index_of_a_stranger_names_plain_files_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    for name in [
+        ".bashrc",
+        "C:\\\\x.safetensors",
+        "../x.safetensors",
+        "a/.profile",
+        "x.sh",
+        "a\\u0007.safetensors",
+    ] {
+        let index = format!("{{\"weight_map\": {{\"a\": \"{name}\"}}}}");
+        let server = Server::new(move |_, request| {
+            let content = match request.path.rsplit('/').next() {
+                Some("config.json") => "{}".as_bytes(),
+                Some("model.safetensors.index.json") => index.as_bytes(),
+                Some("tokenizer.json") => return Answer::status(404),
+                _ if request.path.contains("json") || request.path.contains("jinja") => {
+                    return Answer::status(404);
+                }
+                _ => "stolen".as_bytes(),
+            };
+            Answer::content(request, content, "x")
+        });
+        let command = format!(
+            "import --input hf:some/model --output m.1bit --retry-pause 1 --download-dir hub/in --endpoint {}",
+            server.address
+        );
+        let out = line(d, &command).fails(&["no file"]);
+        assert!(!out.stderr.contains('\u{7}'));
+        let asked = server.asked();
+        assert!(
+            asked
+                .iter()
+                .all(|r| r.path.ends_with(".json") || r.path.ends_with(".jinja")),
+            "{asked:?}"
+        );
+        assert!(!d.join("hub/in/.bashrc").exists() && !d.join("hub/x.safetensors").exists());
+    }
 }

@@ -333,3 +333,23 @@ fn parquet_becomes_text_to_tokenize() {
     let server = Server::new(move |_, r| Answer::content(r, &broken, &sha256(&broken)));
     download(d, &server, "some/set --file y.parquet").fails(&["y.parquet"]);
 }
+
+#[test]
+fn parquet_files_of_strangers_are_read_within_limits() {
+    for name in ["dict.parquet", "pq-1.parquet", "pq-2.parquet"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures/hostile")
+            .join(name);
+        let bytes = std::fs::read(path).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::new(move |_, r| Answer::content(r, &bytes, "x"));
+        let out = download(dir.path(), &server, &format!("some/set --file {name}")).fails(&[name]);
+        assert!(!out.stderr.contains("panicked"), "{}", out.stderr);
+        // Only what was downloaded is there.
+        let left = std::fs::read_dir(dir.path().join("out")).unwrap();
+        assert_eq!(
+            left.map(|e| e.unwrap().file_name()).collect::<Vec<_>>(),
+            [name]
+        );
+    }
+}
