@@ -24,10 +24,18 @@ use std::process::ExitCode;
 
 use crate::output::errln;
 use clap::Parser;
+use ternary_core::platform::quiet_gpu_probe;
+use ternary_core::session::DeviceChoice;
 
 fn main() -> ExitCode {
-    start_log();
     let command = args::Cli::parse().command;
+    if command
+        .device()
+        .is_some_and(|device| device != DeviceChoice::Cpu)
+    {
+        quiet_gpu_probe();
+    }
+    start_log();
     if let Err(e) = ternary_core::backend::cpu::simd::Level::chosen() {
         errln!("error: {e}");
         return ExitCode::FAILURE;

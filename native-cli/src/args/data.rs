@@ -9,9 +9,10 @@ use clap::Args;
 #[command(after_help = "Examples:
   onebit download tinystories
   onebit download wikitext-2 --output-dir wiki/
-  onebit download owner/name --file data/part-0.parquet --file data/part-1.parquet
+  onebit download owner/name --file data/part-0.parquet \\
+      --file data/part-1.parquet
 
-Known by name: wikitext-2, tinystories, tinyshakespeare. The text column of Parquet files is written beside them. HF_TOKEN
+Known by name: wikitext-2, tinystories, tinyshakespeare. The text column of Parquet files is written beside them. HF_TOKEN \
 is sent to the endpoint over https, and to no other host.")]
 pub struct Download {
     /// wikitext-2, tinystories, tinyshakespeare, or owner/name on the hub.
@@ -41,14 +42,16 @@ pub struct Download {
 /// Turn texts into .tokens files, training a tokenizer on them first if asked.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  onebit tokenize --data-dir texts/ --tokenizer tok.json --train-vocab 4096 --out-dir tokens/
-  onebit tokenize --data-dir book.txt --tokenizer tok.json --output book.tokens
+  onebit tokenize --data-dir texts/ --tokenizer tok.json --train-vocab 4096 \\
+      --out-dir tokens/
+  onebit tokenize --data-dir book.txt --tokenizer tok.json \\
+      --output book.tokens
 
   zcat book.txt.gz | onebit tokenize --data-dir - --tokenizer tok.json --output book.tokens
 
-The texts are read piece by piece and need no memory to speak of. UTF-16 is known by its byte order mark; convert other
-encodings to UTF-8 first. JSON lines (.jsonl) and arrays (.json) hold objects with a \"text\" field, or conversations
-(\"messages\"), which the chat template writes out; <|endoftext|> closes each. Check a .tokens file with
+The texts are read piece by piece and need no memory to speak of. UTF-16 is known by its byte order mark; convert other \
+encodings to UTF-8 first. JSON lines (.jsonl) and arrays (.json) hold objects with a \"text\" field, or conversations \
+(\"messages\"), which the chat template writes out; <|endoftext|> closes each. Check a .tokens file with \
 `onebit inspect FILE.tokens --verify`.")]
 pub struct Tokenize {
     /// A text file, `-` for standard input, or a folder with .txt, .md, .text, .jsonl, .ndjson and .json files in it and in its

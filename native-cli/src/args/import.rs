@@ -19,10 +19,12 @@ pub enum Activations {
   onebit import --input bitnet-b1.58-2B-4T/ --output bitnet.1bit
   onebit import --input model-tq2_0.gguf --output model.1bit --head eightbit
   onebit import --input hf:microsoft/bitnet-b1.58-2B-4T --output bitnet.1bit
-  onebit import --input hf:owner/name/model-i2_s.gguf --output model.1bit --context 2048
-  onebit import --input llama/ --output llama.1bit --bit-map search_result.json
+  onebit import --input hf:owner/name/model-i2_s.gguf --output model.1bit \\
+      --context 2048
+  onebit import --input llama/ --output llama.1bit \\
+      --bit-map search_result.json
 
-Ternary weights are carried over exactly as they are. What is not supported is refused by name; docs/import.md lists what is.
+Ternary weights are carried over exactly as they are. What is not supported is refused by name; docs/import.md lists what is. \
 HF_TOKEN is sent to the endpoint over https, and to no other host. An interrupted download is continued by the same command.")]
 pub struct Import {
     /// A folder with config.json and safetensors, a .safetensors file in such a folder, a .gguf file, or hf:OWNER/NAME[/FILE.gguf].

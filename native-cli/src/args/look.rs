@@ -49,7 +49,8 @@ pub enum Along {
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit plot run/ --output losses.svg
-  onebit plot run-a/ run-b/ --output losses.png --smooth 0.9 --x tokens --log-x")]
+  onebit plot run-a/ run-b/ --output losses.png --smooth 0.9 --x tokens \\
+      --log-x")]
 pub struct Plot {
     /// Folders of runs, or metrics.jsonl files; named by folder in the picture.
     #[arg(value_name = "RUN", required = true)]

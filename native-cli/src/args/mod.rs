@@ -8,6 +8,7 @@ mod search;
 mod train;
 
 use clap::{Parser, Subcommand};
+use ternary_core::session::DeviceChoice;
 
 pub use data::{Download, Tokenize};
 pub use import::{Activations, Import};
@@ -45,6 +46,30 @@ pub enum Command {
     Inspect(Inspect),
     Plot(Plot),
     Bench(Bench),
+}
+
+impl Command {
+    /// Where it is to run, if it runs a model.
+    pub fn device(&self) -> Option<DeviceChoice> {
+        Some(match self {
+            Command::Train(a) => a.training.device,
+            Command::Finetune(a) => a.training.device,
+            Command::Merge(a) => a.model.device,
+            Command::Search(a) => a.judged.device,
+            Command::EvalConfig(a) => a.judged.device,
+            Command::Eval(a) => a.model.device,
+            Command::Generate(a) => a.model.device,
+            Command::Logits(a) => a.model.device,
+            Command::Chat(a) => a.model.device,
+            Command::Bench(a) => a.device,
+            Command::Download(_)
+            | Command::Tokenize(_)
+            | Command::Import(_)
+            | Command::Export(_)
+            | Command::Inspect(_)
+            | Command::Plot(_) => return None,
+        })
+    }
 }
 
 /// A number of CPU threads: no more than the machine has.

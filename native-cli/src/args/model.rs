@@ -105,7 +105,8 @@ pub struct Eval {
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit generate --model model.1bit --prompt 'Once upon a time'
-  onebit generate --model run/ --prompt 'The' --temperature 0 --max-tokens 64 --json")]
+  onebit generate --model run/ --prompt 'The' --temperature 0 \\
+      --max-tokens 64 --json")]
 pub struct Generate {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -161,7 +162,8 @@ pub struct Chat {
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit merge --model model.1bit --adapter adapter/best --output tuned.1bit
-  onebit merge --model run/best --adapter adapter/ --output tuned/ --data valid.txt --json
+  onebit merge --model run/best --adapter adapter/ --output tuned/ \\
+      --data valid.txt --json
 
 Quantising again loses what is smaller than half a step: --data measures the loss before, with the adapter beside the model, and merged.")]
 pub struct Merge {
@@ -223,10 +225,14 @@ pub enum CacheKind {
 /// Write a model as a .1bit file, as a C header for boards, or for other programs.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  onebit export --model-dir run/best --output model.1bit --pack-mode ternary --name 'My model'
-  onebit export --model-dir run/best --bit-map search_result.json --output small.1bit
-  onebit export --model model.1bit --output board/model.1bit --emit-c-header --c-context 64 --c-kv f16
-  onebit export --model model.1bit --format gguf --gguf-type tq1_0 --output model.gguf
+  onebit export --model-dir run/best --output model.1bit --pack-mode ternary \\
+      --name 'My model'
+  onebit export --model-dir run/best --bit-map search_result.json \\
+      --output small.1bit
+  onebit export --model model.1bit --output board/model.1bit --emit-c-header \\
+      --c-context 64 --c-kv f16
+  onebit export --model model.1bit --format gguf --gguf-type tq1_0 \\
+      --output model.gguf
   onebit export --model model.1bit --format hf --output folder/
 
 The header needs no heap and of the C library only math.h; its first lines are a program that uses it. docs/boards.md says more.")]

@@ -36,12 +36,16 @@ pub struct Judged {
 /// Find the precision of every layer or matrix: the smallest model within a perplexity, or the best one within a size.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  onebit search --checkpoint run/best --val-data valid.txt --min-perplexity-max 14 --output search_result.json
-  onebit search --checkpoint run/best --val-data valid.txt --max-size-mb 2.5 --granularity matrix --output search_result.json
-  onebit export --model-dir run/best --bit-map search_result.json --output small.1bit
-  onebit train --bit-map search_result.json --config config.json --data-dir tokens/ --tokenizer tok.json --output-dir recovered/
+  onebit search --checkpoint run/best --val-data valid.txt \\
+      --min-perplexity-max 14 --output search_result.json
+  onebit search --checkpoint run/best --val-data valid.txt --max-size-mb 2.5 \\
+      --granularity matrix --output search_result.json
+  onebit export --model-dir run/best --bit-map search_result.json \\
+      --output small.1bit
+  onebit train --bit-map search_result.json --config config.json \\
+      --data-dir tokens/ --tokenizer tok.json --output-dir recovered/
 
-Every evaluation is kept in OUTPUT.journal until the search is done: after an interruption, --resume goes on from there. If
+Every evaluation is kept in OUTPUT.journal until the search is done: after an interruption, --resume goes on from there. If \
 nothing satisfies the limits, the result says so with what comes nearest, and the exit code is 3. docs/search.md has the method.")]
 pub struct Search {
     #[command(flatten)]
@@ -91,9 +95,10 @@ pub struct Search {
 /// Perplexity and size of a model in a bit-map.
 #[derive(Args)]
 #[command(after_help = "Example:
-  onebit eval-config --model-dir run/best --bit-map search_result.json --val-data valid.txt --json
+  onebit eval-config --model-dir run/best --bit-map search_result.json \\
+      --val-data valid.txt --json
 
-The validation data is cut into windows of the model's context, as training's validation is; `onebit eval` gives every token
+The validation data is cut into windows of the model's context, as training's validation is; `onebit eval` gives every token \
 half a context at least, and so a lower perplexity.")]
 pub struct EvalConfig {
     #[command(flatten)]

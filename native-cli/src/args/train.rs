@@ -47,10 +47,14 @@ fn decay(text: &str) -> Result<LrDecay, String> {
 /// Train a model; the checkpoint folder holds config.json, model.safetensors, tokenizer.json and the training state.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  onebit train --config config/recommended.json --data-dir tokens/ --tokenizer tok.json --output-dir run/
-  onebit train --config config/recommended.json --data-dir tokens/ --tokenizer tok.json --output-dir run/ --resume
-  onebit train --config config/recommended.json --data-dir texts/ --streaming --tokenizer tok.json --output-dir run/
-  onebit train --config small.json --data-dir tokens/ --tokenizer tok.json --output-dir small/ --teacher run/best
+  onebit train --config config/recommended.json --data-dir tokens/ \\
+      --tokenizer tok.json --output-dir run/
+  onebit train --config config/recommended.json --data-dir tokens/ \\
+      --tokenizer tok.json --output-dir run/ --resume
+  onebit train --config config/recommended.json --data-dir texts/ \\
+      --streaming --tokenizer tok.json --output-dir run/
+  onebit train --config small.json --data-dir tokens/ --tokenizer tok.json \\
+      --output-dir small/ --teacher run/best
 
 The config is a JSON object of model fields; its optional `training` object holds the fields the flags below override.")]
 pub struct Train {
@@ -85,11 +89,13 @@ pub enum FinetuneMode {
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit finetune --model model.1bit --data-dir notes.txt --output-dir tuned/
-  onebit finetune --model run/best --data-dir notes/ --val-data-dir held-back.txt --output-dir tuned/ --max-steps 200
-  onebit finetune --model model.1bit --data-dir notes.txt --output-dir adapter/ --mode lora --lora-rank 8 --lora-targets q,v
+  onebit finetune --model run/best --data-dir notes/ \\
+      --val-data-dir held-back.txt --output-dir tuned/ --max-steps 200
+  onebit finetune --model model.1bit --data-dir notes.txt \\
+      --output-dir adapter/ --mode lora --lora-rank 8 --lora-targets q,v
   onebit merge --model model.1bit --adapter adapter/best --output tuned.1bit
 
-Unless told otherwise: learning rate 1e-3 (lora: 2e-3) after a warm-up of 3 % of the steps, cosine, no weight decay, 500 steps,
+Unless told otherwise: learning rate 1e-3 (lora: 2e-3) after a warm-up of 3 % of the steps, cosine, no weight decay, 500 steps, \
 no annealing. docs/finetune.md has the formulas and the layout of an adapter.")]
 pub struct Finetune {
     /// What to start from: a .1bit file, a checkpoint folder, a run or RUN/best.

@@ -402,3 +402,67 @@ fn every_flag_has_a_help_text() {
         }
     }
 }
+
+#[test]
+fn examples_in_help_do_not_wrap() {
+    let place = Place::new();
+    let commands = line(place.dir(), "--help").ok().stdout;
+    let commands = commands
+        .split_once("Commands:")
+        .unwrap()
+        .1
+        .split("Options:")
+        .next()
+        .unwrap();
+    for command in commands.lines().filter_map(|l| l.split_whitespace().next()) {
+        if command == "help" {
+            continue;
+        }
+        let help = place.run(&[command, "--help"]).ok().stdout;
+        let (_, examples) = help
+            .split_once("Example")
+            .unwrap_or_else(|| panic!("{command} has no example"));
+        let mut goes_on = false;
+        for text in examples
+            .lines()
+            .skip(1)
+            .take_while(|l| !l.trim().is_empty())
+        {
+            assert!(text.chars().count() <= 80, "{text}");
+            // A command, or the rest of the one above.
+            assert!(
+                goes_on || text.contains("onebit "),
+                "{command} wraps: {text}"
+            );
+            goes_on = text.ends_with('\\');
+        }
+    }
+}
+
+#[test]
+fn looking_for_a_gpu_prints_nothing_of_its_own() {
+    let place = model();
+    let out = Command::new(env!("CARGO_BIN_EXE_onebit"))
+        .args([
+            "generate",
+            "--model",
+            "m.1bit",
+            "--prompt",
+            "Hi!",
+            "--temperature",
+            "0",
+        ])
+        .current_dir(place.dir())
+        .env_remove("XDG_RUNTIME_DIR")
+        .output()
+        .unwrap();
+    let (text, said) = (
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    assert_eq!(text, "Yes sir\n");
+    assert!(
+        !said.contains("XDG_RUNTIME_DIR") && said.lines().count() == 2,
+        "{said}"
+    );
+}

@@ -53,6 +53,28 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
     Some(number * 1024)
 }
 
+/// Begin this program again, as the same process, in an environment in which looking for GPUs is quiet: without `XDG_RUNTIME_DIR`
+/// Vulkan's layers print two errors about a display that nobody asked for. Does nothing where there is nothing to change. To be called
+/// first of all.
+pub fn quiet_gpu_probe() {
+    #[cfg(target_os = "linux")]
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        use std::os::unix::process::CommandExt;
+        let mut args = std::env::args_os();
+        let mut again = std::process::Command::new(program);
+        if let Some(name) = args.next() {
+            again.arg0(name);
+        }
+        // It returns only if it fails, and then the errors are printed.
+        let _ = again
+            .args(args)
+            .env("XDG_RUNTIME_DIR", std::env::temp_dir())
+            .exec();
+    }
+}
+
 /// Let other tasks of this thread run. Natively there are none.
 pub async fn yield_now() {}
 
