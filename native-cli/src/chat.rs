@@ -76,6 +76,10 @@ pub fn run(a: &Chat) -> Result<()> {
             Some(message) => {
                 // The conversation stays as it was before the message that failed.
                 messages.pop();
+                // It would fail again with every message.
+                if message.starts_with("chat template: ") {
+                    bail!(message);
+                }
                 eprintln!("error: {message}");
             }
             None => messages.push(Message::new("assistant", reply)),

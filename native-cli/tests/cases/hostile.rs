@@ -146,11 +146,13 @@ fn readers(place: &Place, model: &str) -> Vec<Output> {
             "search",
             "--checkpoint",
             model,
-            "--data",
+            "--val-data",
             "t.txt",
             "--output",
             "s.json",
-            "--budget",
+            "--max-size-mb",
+            "1",
+            "--max-evals",
             "2",
         ],
     ];
@@ -164,7 +166,10 @@ fn every_reader_checks_shapes() {
         let path = model(&place);
         edited(&path, |_, tensors, values| {
             // The same bytes in another shape, or more of them at the end.
-            let t = &mut tensors[2];
+            let mut all = tensors.as_array_mut().unwrap().iter_mut();
+            let t = all
+                .find(|t| t["name"].as_str().unwrap().ends_with("up_proj.weight"))
+                .unwrap();
             let shape = t["shape"].clone();
             let at = 1 - rows;
             t["shape"][at] = json!(shape[at].as_u64().unwrap() * 2);
@@ -286,7 +291,7 @@ fn templates_of_strangers_end() {
     ];
     for template in templates {
         let path = model(&place);
-        edited(&path, |metadata, ..| {
+        edited(&path, |metadata, _, _| {
             metadata["chat_template"] = json!(template)
         });
         let begin = std::time::Instant::now();
@@ -356,7 +361,7 @@ fn control_characters_do_not_reach_the_terminal() {
     let place = Place::new();
     let path = model(&place);
     let red = "\u{1b}[31mred\u{7}\u{202e}";
-    edited(&path, |metadata, ..| {
+    edited(&path, |metadata, _, _| {
         for key in ["name", "description", "license"] {
             metadata[key] = json!(red);
         }
@@ -378,7 +383,7 @@ fn control_characters_do_not_reach_the_terminal() {
 fn a_context_out_of_all_proportion_takes_no_memory() {
     let place = Place::new();
     let path = model(&place);
-    edited(&path, |metadata, ..| {
+    edited(&path, |metadata, _, _| {
         metadata["config"]["max_seq_len"] = json!(1 << 24)
     });
     let out = place
