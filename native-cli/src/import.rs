@@ -79,7 +79,8 @@ fn write(input: &Input, options: &Options, draft: &Path) -> Result<Report> {
         bar.set_message(p.tensor);
     }));
     bar.finish_and_clear();
-    let report = report?;
+    // Its words may come from the file.
+    let report = report.map_err(|e| anyhow::anyhow!(escaped(&e.to_string())))?;
     sink.sync()?;
     Ok(report)
 }

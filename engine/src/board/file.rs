@@ -194,6 +194,17 @@ impl<'a> Tensors<'a> {
             let message = format!("{} scales, the config asks for {most}", scales.len());
             return Err(invalid(&m.name, message));
         }
+        // All ones in the exponent: not finite.
+        let bad = match encoding {
+            Encoding::F32 => {
+                (codes.as_chunks::<4>().0.iter()).any(|b| !f32::from_le_bytes(*b).is_finite())
+            }
+            Encoding::F16 => (codes.as_chunks::<2>().0.iter()).any(|b| b[1] & 0x7c == 0x7c),
+            _ => false,
+        };
+        if bad {
+            return Err(invalid(&m.name, "a value is not finite".into()));
+        }
         let row_bytes = codes.len() / m.rows;
         if m.mode.is_quantized() {
             let mut row = vec![0; m.cols];

@@ -74,6 +74,14 @@ pub(crate) fn cases() -> Vec<(&'static str, ModelConfig)> {
             }),
         ),
         (
+            "wide heads",
+            with(&|c| {
+                c.head_dim = Some(34);
+                c.use_sub_norm = true;
+            }),
+        ),
+        ("narrow heads", with(&|c| c.head_dim = Some(4))),
+        (
             "GELU with a gate, one kv head, TWN off, tensor scales",
             with(&|c| {
                 c.activation = Some(Activation::Gelu);

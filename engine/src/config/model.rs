@@ -67,7 +67,8 @@ pub struct ModelConfig {
     pub num_heads: usize,
     /// Key/value heads (grouped-query attention); `num_heads` when unset.
     pub num_kv_heads: Option<usize>,
-    /// Width of a head; `hidden_size / num_heads` when unset.
+    /// Width of a head; `hidden_size / num_heads` when unset, and then not written: older programs know no such field.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub head_dim: Option<usize>,
     pub num_layers: usize,
     pub intermediate_size: usize,

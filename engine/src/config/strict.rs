@@ -23,7 +23,7 @@ impl ModelConfig {
     }
 
     pub fn from_value(value: serde_json::Value) -> Result<Self, ConfigError> {
-        check_fields::<Self>("model config", &value)?;
+        check_fields("model config", &every_field(), &value)?;
         let config: Self = serde_json::from_value(value).map_err(|e| ConfigError::Json {
             what: "model config",
             message: e.to_string(),
@@ -47,7 +47,7 @@ pub fn owner(field: &str) -> Result<Owner, ConfigError> {
         _ => serde_json::Map::new(),
     };
     let training = fields(serde_json::to_value(TrainConfig::default()));
-    let model = fields(serde_json::to_value(ModelConfig::default()));
+    let model = fields(serde_json::to_value(every_field()));
     if training.contains_key(field) {
         Ok(Owner::Training)
     } else if model.contains_key(field) {
@@ -77,10 +77,19 @@ fn unknown<'a>(
     }
 }
 
+/// A config that is written with all its fields.
+fn every_field() -> ModelConfig {
+    ModelConfig {
+        head_dim: Some(1),
+        ..ModelConfig::default()
+    }
+}
+
 /// Refuse keys that `T` does not have, naming the nearest one it does.
-/// `T`'s own serialisation is the list of valid names, so the two cannot drift apart.
-pub(super) fn check_fields<T: Serialize + Default>(
+/// `sample`'s serialisation is the list of valid names, so the two cannot drift apart.
+pub(super) fn check_fields<T: Serialize>(
     what: &'static str,
+    sample: &T,
     value: &serde_json::Value,
 ) -> Result<(), ConfigError> {
     let serde_json::Value::Object(given) = value else {
@@ -89,7 +98,7 @@ pub(super) fn check_fields<T: Serialize + Default>(
             message: format!("expected a JSON object, found {value}"),
         });
     };
-    let Ok(serde_json::Value::Object(known)) = serde_json::to_value(T::default()) else {
+    let Ok(serde_json::Value::Object(known)) = serde_json::to_value(sample) else {
         return Ok(());
     };
     for field in given.keys() {

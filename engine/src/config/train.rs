@@ -158,7 +158,7 @@ impl TrainConfig {
     }
 
     pub fn from_value(value: serde_json::Value) -> Result<Self, ConfigError> {
-        check_fields::<Self>("train config", &value)?;
+        check_fields("train config", &Self::default(), &value)?;
         let config: Self = serde_json::from_value(value).map_err(|e| ConfigError::Json {
             what: "train config",
             message: e.to_string(),

@@ -171,11 +171,18 @@ impl Vocabulary<'_> {
                 supported: format!("{}. {ADVICE}", pre_tokenizer::known()),
             });
         };
-        let said = found.map_or("does not say", |_| "says only by `default`");
+        let said = match found {
+            Some(_) => {
+                "names `default`, which older programs wrote for any model, as the way texts are cut into words"
+            }
+            None => "does not say how texts are cut into words",
+        };
+        let taken = match found == guess {
+            true => "that is done".to_owned(),
+            false => format!("by its tokens it is `{}`", words.name()),
+        };
         warnings.push(format!(
-            "the file {said} how texts are cut into words: `{}` is taken{}. If the model writes badly, take the Hugging Face folder, or name another with --pre-tokenizer",
-            words.name(),
-            if found == guess { "" } else { ", as its vocabulary's tokens tell" }
+            "the file {said}; {taken}. If the model writes badly, import its Hugging Face folder, or name another way with --pre-tokenizer"
         ));
         Ok(words)
     }

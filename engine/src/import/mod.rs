@@ -232,8 +232,7 @@ fn companions(c: &mut Checkpoint<'_>) -> Result<(), ImportError> {
         if let Some((fewer, gone)) = Tokenizer::within(text, vocab_size).map_err(damaged)? {
             let listed: Vec<&str> = gone.iter().map(String::as_str).take(LISTED).collect();
             c.warnings.push(format!(
-                "the tokenizer has {} more tokens than the model's {vocab_size} rows: {}{} are letters now",
-                gone.len(),
+                "the tokenizer knows tokens that the model's {vocab_size} rows are not enough for: {}{}. In texts they are letters",
                 listed.join(", "),
                 if gone.len() > LISTED { ", …" } else { "" }
             ));

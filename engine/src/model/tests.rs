@@ -354,6 +354,16 @@ pub fn switches() -> Vec<Case> {
             },
         ),
         case(
+            "wide heads",
+            ModelConfig {
+                head_dim: Some(10),
+                num_kv_heads: Some(2),
+                use_rope: true,
+                use_sub_norm: true,
+                ..base.clone()
+            },
+        ),
+        case(
             "mqa",
             ModelConfig {
                 num_kv_heads: Some(1),

@@ -74,8 +74,9 @@ pub fn run(a: &Chat) -> Result<()> {
         };
         seed = seed.wrapping_add(u64::from(a.sampling.seed.is_none()));
         replying.store(true, Ordering::Relaxed);
-        reply(&mut session, &mut talk, sampling);
+        let replied = reply(&mut session, &mut talk, sampling);
         replying.store(false, Ordering::Relaxed);
+        replied?;
     }
 }
 
@@ -157,7 +158,11 @@ fn check_template(session: &mut Session, talk: &Conversation) -> Result<()> {
     Ok(())
 }
 
-fn reply(session: &mut Session, talk: &mut Conversation, sampling: Sampling) {
+/// Answer the last message.
+///
+/// # Errors
+/// A template that fails: it would fail again with every message.
+fn reply(session: &mut Session, talk: &mut Conversation, sampling: Sampling) -> Result<()> {
     let command = Command::Chat {
         messages: talk.messages.clone(),
         sampling,
@@ -183,8 +188,12 @@ fn reply(session: &mut Session, talk: &mut Conversation, sampling: Sampling) {
         Some(message) => {
             // The conversation stays as it was before the message that failed.
             talk.messages.pop();
+            if message.starts_with("chat template: ") {
+                bail!(message);
+            }
             errln!("error: {message}");
         }
         None => talk.messages.push(Message::new("assistant", reply)),
     }
+    Ok(())
 }

@@ -422,8 +422,6 @@ fn heads_wider_than_hidden_by_heads_run_everywhere() {
             "m.1bit",
             "--format",
             "gguf",
-            "--gguf-type",
-            "f32",
             "--output",
             "out.gguf",
         ])
@@ -446,6 +444,7 @@ fn heads_wider_than_hidden_by_heads_run_everywhere() {
     model.gguf_of("qwen3").write(&place.at("q.gguf"));
     assert!(difference(&place.exact("q.gguf"), &expected) < 1e-4);
     // Training, and a model in C.
+    place.import("hf", &[]).ok();
     put(&place.at("t.txt"), "abc def ghi. ".repeat(200));
     place
         .run(&[

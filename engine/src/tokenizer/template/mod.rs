@@ -271,7 +271,11 @@ impl ChatTemplate {
                     None if e.kind() == ErrorKind::OutOfFuel => {
                         format!("it does not end within {} steps", budget.steps)
                     }
-                    None => e.to_string(),
+                    // What the limits say is a sentence of its own.
+                    None => match e.detail() {
+                        Some(said) if said.starts_with("it ") => said.to_owned(),
+                        _ => e.to_string(),
+                    },
                 }))
             }
         }

@@ -45,6 +45,13 @@ fn configs() -> Vec<ModelConfig> {
             }),
             ..base.clone()
         },
+        // Heads wider than hidden / heads.
+        ModelConfig {
+            head_dim: Some(24),
+            use_rope: true,
+            use_sub_norm: true,
+            ..base.clone()
+        },
         // Heads of an odd number of pairs, not normalised.
         ModelConfig {
             hidden_size: 40,
