@@ -19,6 +19,9 @@ pub fn run(a: &Export) -> Result<()> {
         a.gguf_type.is_none() || a.format == ExportFormat::Gguf,
         "--gguf-type is for --format gguf"
     );
+    if a.format != ExportFormat::Hf {
+        output::check(&a.output, &[&a.model_dir])?;
+    }
     if a.format != ExportFormat::OneBit {
         return export_other::run(a);
     }
@@ -45,8 +48,7 @@ pub fn run(a: &Export) -> Result<()> {
     let path = a.output.with_extension("h");
     let mut sizes: Option<Sizes> = None;
     if let Some(header) = header {
-        std::fs::write(&path, header.text)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        write(&path, header.text.as_bytes())?;
         let s = sizes.insert(header.sizes);
         errln!(
             "{}: flash {:.1} KB; RAM {:.1} KB, of which {:.1} KB KV cache for {} tokens",
@@ -58,10 +60,10 @@ pub fn run(a: &Export) -> Result<()> {
         );
     }
     if a.json {
-        let c_header = sizes.map(|s| json!({"file": path, "sizes": s}));
+        let c_header = sizes.map(|s| json!({"file": output::name(&path), "sizes": s}));
         outln!(
             "{}",
-            json!({"file": a.output, "bytes": bytes.len(), "c_header": c_header})
+            json!({"file": output::name(&a.output), "bytes": bytes.len(), "c_header": c_header})
         );
     }
     Ok(())

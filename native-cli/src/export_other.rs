@@ -59,7 +59,7 @@ fn gguf(a: &Export, file: &OneBit, source: &dyn ByteSource) -> Result<Value> {
         errln!("warning: relu² with sub-norms is known to bitnet.cpp, not to every llama.cpp");
     }
     Ok(json!({
-        "file": a.output,
+        "file": output::name(&a.output),
         "bytes": report.bytes,
         "architecture": report.architecture,
         "stored_otherwise": report.others,
@@ -74,8 +74,28 @@ fn hf(a: &Export, file: &OneBit, source: &dyn ByteSource) -> Result<Value> {
         !matches!(a.pack_mode, Some(PackMode::Base3)),
         "--pack-mode base3 is for --format 1bit"
     );
+    ensure!(
+        !a.output.exists() || a.output.is_dir(),
+        "--output {} is a file; --format hf writes a folder",
+        a.output.display()
+    );
+    let made = !a.output.exists();
     std::fs::create_dir_all(&a.output)
         .with_context(|| format!("cannot create {}", a.output.display()))?;
+    write_folder(a, file, source, options).inspect_err(|_| {
+        // What is not complete is of no use. A folder that was there is left as it was.
+        if made {
+            let _ = std::fs::remove_dir_all(&a.output);
+        }
+    })
+}
+
+fn write_folder(
+    a: &Export,
+    file: &OneBit,
+    source: &dyn ByteSource,
+    options: HfOptions,
+) -> Result<Value> {
     let report = to_file(&a.output.join("model.safetensors"), |sink, tell| {
         Ok(pollster::block_on(write_hf(
             file, source, options, sink, tell,
@@ -92,7 +112,7 @@ fn hf(a: &Export, file: &OneBit, source: &dyn ByteSource) -> Result<Value> {
         a.output.display(),
         report.bytes as f64 / 1e6
     );
-    Ok(json!({"folder": a.output, "bytes": report.bytes}))
+    Ok(json!({"folder": output::name(&a.output), "bytes": report.bytes}))
 }
 
 /// Write a file through `write`, which tells how far it is.

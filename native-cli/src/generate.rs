@@ -42,7 +42,8 @@ pub fn run(a: &Generate) -> Result<()> {
         if a.json {
             outln!(
                 "{}",
-                json!({"prompt": prompt, "text": text, "finish_reason": reason, "stats": stats, "load_ms": info.load_ms})
+                json!({"prompt": prompt, "text": text, "finish_reason": reason,
+                    "stats": output::snake_case(output::json(&stats)?), "load_ms": info.load_ms})
             );
         } else {
             outln!();

@@ -1,15 +1,18 @@
 //! `onebit import`.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use ternary_core::format::{FileKind, KIND_BYTES, escaped, without_bom};
 use ternary_core::import::{Input, Options, Report, import};
 use ternary_core::platform::{FileSink, FileSource, cache_folder};
 
 use crate::args::{Activations, Import};
-use crate::download::{Hub, NotFound};
+use crate::download::{Hub, NotFound, in_folder};
 use crate::output::{self, errln, outln};
 use crate::progress;
 
@@ -26,15 +29,16 @@ const COMPANIONS: [&str; 5] = [
 const ENDINGS: [&str; 4] = ["json", "safetensors", "gguf", "jinja"];
 
 pub fn run(a: &Import) -> Result<()> {
-    let input = match a.input.strip_prefix("hf:") {
-        Some(repo) => local(&download(a, repo)?)?,
-        None => local(Path::new(&a.input))?,
-    };
+    output::check(&a.output, &[&a.input])?;
     let options = options(a)?;
+    let input = match a.input.to_str().and_then(|input| input.strip_prefix("hf:")) {
+        Some(repo) => local(&download(a, repo)?)?,
+        None => local(&a.input)?,
+    };
     let report = output::replace(&a.output, |draft| write(&input, &options, draft))
-        .with_context(|| format!("cannot import {}", a.input))?;
+        .with_context(|| format!("cannot import {}", a.input.display()))?;
     for warning in &report.warnings {
-        errln!("warning: {warning}");
+        errln!("warning: {}", escaped(warning));
     }
     let config = &report.config;
     errln!(
@@ -51,11 +55,11 @@ pub fn run(a: &Import) -> Result<()> {
         outln!(
             "{}",
             json!({
-                "file": a.output,
+                "file": output::name(&a.output),
                 "bytes": report.bytes,
                 "architecture": report.architecture,
                 "parameters": config.parameter_count(),
-                "config": config,
+                "config": output::json(config)?,
                 "warnings": report.warnings,
             })
         );
@@ -91,49 +95,158 @@ fn options(a: &Import) -> Result<Options> {
         bit_map: bit_map.transpose()?,
         int8_activations: a.activations.map(|a| matches!(a, Activations::Int8)),
         context: a.context,
+        pre_tokenizer: a.pre_tokenizer.clone(),
     })
 }
 
-/// The files of a folder, of a safetensors file's folder, or one GGUF file.
+/// What a file is, whatever it is called.
+pub fn kind(path: &Path) -> Result<FileKind> {
+    let mut first = Vec::new();
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    file.take(KIND_BYTES as u64)
+        .read_to_end(&mut first)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(FileKind::of(&first))
+}
+
+/// `NAME-00001-of-00003.EXTENSION`: what is before the number, the number, how many there are and the extension.
+fn part_of(name: &str) -> Option<(&str, usize, usize, &str)> {
+    let (stem, extension) = name.rsplit_once('.')?;
+    let (before, of) = stem.rsplit_once("-of-")?;
+    let (base, number) = before.rsplit_once('-')?;
+    Some((base, number.parse().ok()?, of.parse().ok()?, extension))
+}
+
+/// The names of all parts of the file that `name` is part 1 of.
+fn parts_of(name: &str) -> Vec<String> {
+    const MOST: usize = 1000;
+    match part_of(name) {
+        Some((base, 1, of @ 2..=MOST, extension)) => (1..=of)
+            .map(|i| format!("{base}-{i:05}-of-{of:05}.{extension}"))
+            .collect(),
+        _ => vec![name.to_owned()],
+    }
+}
+
+/// The files of a folder, of a safetensors file's folder, or a GGUF file with the parts it was split into.
 fn local(path: &Path) -> Result<Input> {
     let mut input = Input::default();
+    let name = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    if path.is_dir() {
+        return folder(path);
+    }
     let mut add = |name: &str, path: &Path| -> Result<()> {
         input.add(name, Box::new(FileSource::open(path)?));
         Ok(())
     };
-    let extension = |path: &Path| path.extension().map(|e| e.to_string_lossy().into_owned());
-    if path.is_dir() {
-        let entries =
-            std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            if extension(&path).is_some_and(|e| ENDINGS.contains(&e.as_str())) && path.is_file() {
-                add(
-                    &path.file_name().unwrap_or_default().to_string_lossy(),
-                    &path,
-                )?;
+    let usage = || {
+        format!(
+            "{}: --input takes a folder, a .safetensors or .gguf file, or hf:OWNER/NAME",
+            path.display()
+        )
+    };
+    ensure!(path.exists(), usage());
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let own = name(path);
+    let called = |end: &str| own.to_lowercase().ends_with(end);
+    match kind(path)? {
+        FileKind::Gguf => {
+            for part in parts_of(&own) {
+                let path = if part == own {
+                    path.to_owned()
+                } else {
+                    beside.join(&part)
+                };
+                // What is missing is told by what is there.
+                if path.is_file() {
+                    let part = part.strip_suffix(".gguf").unwrap_or(&part);
+                    add(&format!("{part}.gguf"), &path)?;
+                }
             }
         }
-        return Ok(input);
-    }
-    match extension(path).as_deref() {
-        Some("gguf") => add("model.gguf", path)?,
-        Some("safetensors") => {
+        FileKind::Safetensors => {
+            let part = part_of(&own).is_some_and(|(.., of, _)| of > 1);
+            if part || own.starts_with("adapter_") {
+                return folder(beside_or_here(beside));
+            }
             add("model.safetensors", path)?;
-            let folder = path.parent().unwrap_or(Path::new(""));
             for name in COMPANIONS {
-                let path = folder.join(name);
+                let path = beside.join(name);
                 if path.is_file() {
                     add(name, &path)?;
                 }
             }
         }
-        _ => bail!(
-            "{}: --input takes a folder, a .safetensors or .gguf file, or hf:OWNER/NAME",
+        FileKind::Other if called(".gguf") || called(".safetensors") => bail!(
+            "{}: neither a GGUF nor a safetensors file by its first bytes; a broken download?",
             path.display()
         ),
+        other => match other.described() {
+            Some(what) => bail!("{} is {what}", path.display()),
+            None => bail!(usage()),
+        },
     }
     Ok(input)
+}
+
+/// The current folder has no name.
+fn beside_or_here(folder: &Path) -> &Path {
+    match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    }
+}
+
+fn folder(path: &Path) -> Result<Input> {
+    let mut input = Input::default();
+    let mut others = Vec::new();
+    let entries =
+        std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let extension = name.rsplit_once('.').map(|(_, e)| e.to_lowercase());
+        let known = extension.is_some_and(|e| ENDINGS.contains(&e.as_str()));
+        if !path.is_file() {
+            continue;
+        }
+        if known {
+            input.add(&name, Box::new(FileSource::open(&path)?));
+        } else {
+            others.push((name, path));
+        }
+    }
+    // Models that are called otherwise, as in some programs' stores.
+    if input.is_empty() {
+        for (name, path) in others {
+            let ending = match kind(&path) {
+                Ok(FileKind::Gguf) => "gguf",
+                Ok(FileKind::Safetensors) => "safetensors",
+                _ => continue,
+            };
+            input.add(
+                &format!("{name}.{ending}"),
+                Box::new(FileSource::open(&path)?),
+            );
+        }
+    }
+    Ok(input)
+}
+
+/// Whether a name stands for a file in a folder, on every system, and for none that programs read unasked.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.len() <= 200
+        && !name.contains(|c: char| c.is_control() || "/\\:*?\"<>|".contains(c))
+        && !name.ends_with(['.', ' '])
 }
 
 /// Fetch the files of `OWNER/NAME`, or the one of `OWNER/NAME/PATH.gguf`; returns what is to be imported.
@@ -144,25 +257,47 @@ fn download(a: &Import, repo: &str) -> Result<PathBuf> {
         [owner, name, file] => (owner, name, Some(*file)),
         _ => bail!("hf:{repo}: expected hf:OWNER/NAME or hf:OWNER/NAME/FILE.gguf"),
     };
+    for part in [owner, name] {
+        ensure!(
+            part.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+                && !part.starts_with('.'),
+            "hf:{repo}: `{part}` is no name of the hub's; expected hf:OWNER/NAME or hf:OWNER/NAME/FILE.gguf"
+        );
+    }
     let hub = Hub::new(&a.endpoint, a.retry_pause)?;
     let dir = match (&a.download_dir, cache_folder()) {
         (Some(dir), _) => dir.clone(),
         (None, Some(cache)) => cache.join("hub").join(format!("{owner}--{name}")),
         (None, None) => bail!("there is no cache folder; name one with --download-dir"),
     };
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let repo = format!("{owner}/{name}");
+    in_folder(&dir, || fetch_all(a, &hub, (&repo, file), &dir))
+}
+
+/// Fetch one file of a repository, or those that an import may want; returns what is to be imported.
+fn fetch_all(
+    a: &Import,
+    hub: &Hub,
+    (repo, file): (&str, Option<&str>),
+    dir: &Path,
+) -> Result<PathBuf> {
     let fetch = |path: &str| -> Result<PathBuf> {
         let local = path.rsplit('/').next().unwrap_or(path);
         ensure!(
-            !local.is_empty() && !path.split(['/', '\\']).any(|part| part == ".."),
-            "`{path}` is no file of a repository"
+            is_plain(local) && !path.split('/').any(|part| part == ".."),
+            "`{}` is no file of a model's: it will not be fetched",
+            escaped(path)
         );
         let target = dir.join(local);
-        hub.fetch(&repo, &a.revision, path, &target)?;
+        hub.fetch(repo, &a.revision, path, &target)?;
         Ok(target)
     };
     if let Some(file) = file {
+        let parts = parts_of(file);
+        for part in &parts[1..] {
+            fetch(part)?;
+        }
         return fetch(file);
     }
     // Whether the repository has the file.
@@ -175,7 +310,8 @@ fn download(a: &Import, repo: &str) -> Result<PathBuf> {
         optional(name)?;
     }
     if optional(INDEX)? {
-        let index: Value = serde_json::from_slice(&std::fs::read(dir.join(INDEX))?)
+        let index = std::fs::read_to_string(dir.join(INDEX))?;
+        let index: Value = serde_json::from_str(without_bom(&index))
             .with_context(|| format!("{INDEX} of {repo}"))?;
         let map = index["weight_map"].as_object();
         let shards: BTreeSet<&str> = map
@@ -183,10 +319,43 @@ fn download(a: &Import, repo: &str) -> Result<PathBuf> {
             .flat_map(|map| map.values().filter_map(Value::as_str))
             .collect();
         for shard in shards {
+            let plain = !shard.starts_with('.') && !shard.contains(['/', '\\', ':']);
+            ensure!(
+                plain && shard.ends_with(".safetensors"),
+                "{INDEX} of {repo} names {shard:?}, which is no name of a safetensors file"
+            );
             fetch(shard)?;
         }
     } else {
         fetch("model.safetensors")?;
     }
-    Ok(dir)
+    Ok(dir.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_names_are_written() {
+        for name in [
+            "model-00001-of-00002.safetensors",
+            "model i2_s.gguf",
+            "a.b.json",
+        ] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in [
+            "",
+            ".bashrc",
+            "..",
+            "C:\\a.safetensors",
+            "a/b.safetensors",
+            "x\0",
+            "a.json.",
+            "con|",
+        ] {
+            assert!(!is_plain(name), "{name}");
+        }
+    }
 }

@@ -1,13 +1,14 @@
 //! `onebit inspect`.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use ternary_core::data::{HEADER_BYTES, TokenData};
-use ternary_core::format::{ByteSource, OneBit};
+use ternary_core::format::{ByteSource, FileKind, OneBit, escaped};
 use ternary_core::platform::FileSource;
 
 use crate::args::Inspect;
-use crate::output::outln;
+use crate::import::kind;
+use crate::output::{self, outln};
 
 pub fn run(a: &Inspect) -> Result<()> {
     ensure!(
@@ -15,8 +16,18 @@ pub fn run(a: &Inspect) -> Result<()> {
         "{} is a folder; inspect takes a .1bit file, which `onebit export` makes from a checkpoint folder",
         a.file.display()
     );
-    if a.file.extension().is_some_and(|e| e == "tokens") {
-        return tokens(a);
+    let kind = kind(&a.file)?;
+    match kind {
+        FileKind::Tokens => return tokens(a),
+        FileKind::OneBit => {}
+        other => {
+            if let Some(what) = other.described() {
+                bail!("{} is {what}", a.file.display());
+            }
+            if a.file.extension().is_some_and(|e| e == "tokens") {
+                return tokens(a);
+            }
+        }
     }
     ensure!(
         !a.verify,
@@ -32,17 +43,17 @@ pub fn run(a: &Inspect) -> Result<()> {
         outln!(
             "{}",
             serde_json::to_string_pretty(&json!({
-                "file": a.file,
+                "file": output::name(&a.file),
                 "bytes": size,
                 "name": meta.name,
                 "description": meta.description,
                 "license": meta.license,
                 "parameters": meta.config.parameter_count(),
-                "config": meta.config,
+                "config": output::json(&meta.config)?,
                 "tokenizer_bytes": tokenizer,
                 "chat_template": meta.chat_template,
                 "training": meta.training,
-                "tensors": file.tensors,
+                "tensors": output::json(&file.tensors)?,
             }))?
         );
         return Ok(());
@@ -53,9 +64,10 @@ pub fn run(a: &Inspect) -> Result<()> {
     } else {
         &meta.name
     };
-    outln!("{name}  {}", meta.description);
+    let title = format!("{}  {}", escaped(name), escaped(&meta.description));
+    outln!("{}", title.trim_end());
     if !meta.license.is_empty() {
-        outln!("licence: {}", meta.license);
+        outln!("licence: {}", escaped(&meta.license));
     }
     outln!(
         "{:.2}M parameters in {:.2} MB: hidden {}, {} layers, {} heads ({} kv), FFN {}, vocabulary {}, context {}",
@@ -93,7 +105,7 @@ pub fn run(a: &Inspect) -> Result<()> {
         let scale = format!("{:?}", t.scale).to_lowercase();
         outln!(
             "{:52} {:>14} {:14} {:7} {:>10}",
-            t.name,
+            escaped(&t.name),
             shape.join("×"),
             t.encoding,
             scale,
@@ -116,7 +128,7 @@ fn tokens(a: &Inspect) -> Result<()> {
         outln!(
             "{}",
             serde_json::to_string_pretty(&json!({
-                "file": a.file,
+                "file": output::name(&a.file),
                 "bytes": bytes,
                 "tokens": h.count,
                 "bytes_per_id": h.width,

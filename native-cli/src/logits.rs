@@ -1,12 +1,13 @@
 //! `onebit logits`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::args::Logits;
-use crate::model;
+use crate::{export, model, output};
 
 pub fn run(a: &Logits) -> Result<()> {
+    output::check(&a.output, &[&a.model.model])?;
     let (mut session, info) = model::open(&a.model)?;
     let mut values: Vec<u8> = Vec::new();
     pollster::block_on(session.loaded()?.model.logits(&a.ids, &mut |rows| {
@@ -15,5 +16,5 @@ pub fn run(a: &Logits) -> Result<()> {
     let shape = vec![a.ids.len(), info.config.vocab_size];
     let view = TensorView::new(Dtype::F32, shape, &values)?;
     let bytes = safetensors::serialize([("logits", view)], None)?;
-    std::fs::write(&a.output, bytes).with_context(|| format!("cannot write {}", a.output.display()))
+    export::write(&a.output, &bytes)
 }

@@ -27,7 +27,12 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     start_log();
-    let result = match args::Cli::parse().command {
+    let command = args::Cli::parse().command;
+    if let Err(e) = ternary_core::backend::cpu::simd::Level::chosen() {
+        errln!("error: {e}");
+        return ExitCode::FAILURE;
+    }
+    let result = match command {
         args::Command::Download(a) => download::run(&a),
         args::Command::Tokenize(a) => tokenize::run(&a),
         args::Command::Train(a) => train::run(&a),

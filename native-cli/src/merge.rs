@@ -1,6 +1,6 @@
 //! `onebit merge`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::path::Path;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use ternary_core::train::checkpoint;
 
 use crate::args::Merge;
 use crate::output::{errln, outln};
-use crate::{export, model};
+use crate::{export, model, output};
 
 /// A merge that changes less than one code in so many is warned of.
 const LITTLE: usize = 1000;
@@ -36,6 +36,14 @@ pub fn run(a: &Merge) -> Result<()> {
         .adapter
         .as_ref()
         .context("--adapter is missing: which adapter is to be merged?")?;
+    if a.output.extension().is_some_and(|e| e == "1bit") {
+        output::check(&a.output, &[&a.model.model])?;
+    } else if a.output.exists() {
+        bail!(
+            "--output {} exists; name a new folder for the checkpoint, or a .1bit file",
+            a.output.display()
+        );
+    }
     let adapter = checkpoint::read_adapter(path)?;
     let base = model::parameters(&a.model.model)?;
     adapter
@@ -103,7 +111,12 @@ fn loss(
     adapter: Option<Adapter>,
     (data, text): (&Path, &mut Option<EvalText>),
 ) -> Result<f64> {
-    let (mut session, _) = model::load(source, adapter, a.model.device, a.model.threads)?;
+    let (mut session, _) = model::load(
+        source,
+        adapter,
+        a.model.device,
+        (a.model.threads, a.model.context),
+    )?;
     let loaded = session.loaded()?;
     let text = match text {
         Some(text) => text,

@@ -27,6 +27,14 @@ use crate::output::errln;
 
 /// The bytes of a `.1bit`: a file, or a checkpoint folder quantised in memory; with `bit_map`, either in that map.
 pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Rc<dyn ByteSource>> {
+    if path.join(ternary_core::adapter::CONFIG_FILE).is_file()
+        && !checkpoint::is_checkpoint_path(path)
+    {
+        bail!(
+            "{} is an adapter, not a model: give its model with --model and this with --adapter",
+            path.display()
+        );
+    }
     if bit_map.is_some() || checkpoint::is_checkpoint_path(path) {
         let mut opened = parameters(path)?;
         if let Some(bit_map) = bit_map {
@@ -155,17 +163,17 @@ pub fn open(a: &ModelArgs) -> Result<(Session, ModelInfo)> {
         .map(|path| checkpoint::read_adapter(path))
         .transpose()?;
     let source = source(&a.model, a.bit_map.as_deref())?;
-    load(source, adapter, a.device, a.threads)
+    load(source, adapter, a.device, (a.threads, a.context))
 }
 
 pub fn load(
     source: Rc<dyn ByteSource>,
     adapter: Option<Adapter>,
     device: DeviceChoice,
-    threads: usize,
+    (threads, context): (usize, Option<usize>),
 ) -> Result<(Session, ModelInfo)> {
     let adapter = adapter.map(|adapter| Rc::new(adapter) as Rc<dyn Beside>);
-    let mut session = Session::with_threads(threads);
+    let mut session = Session::with_threads(threads).with_context(context);
     let mut result = None;
     pollster::block_on(
         session.load_adapted(source, adapter, device, &mut |event| match event {

@@ -6,6 +6,8 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde_json::Value;
 use ternary_core::platform::Draft;
 
 /// Write `text` now; ends the program when nobody can read it.
@@ -86,6 +88,32 @@ pub fn check(output: &Path, inputs: &[&Path]) -> Result<()> {
             .with_context(|| format!("--output {}: its folder cannot be made", output.display()))?;
     }
     Ok(())
+}
+
+/// As JSON with the digits that the numbers have: an f32 does not get those of the nearest f64.
+pub fn json(value: &impl Serialize) -> Result<Value> {
+    Ok(serde_json::from_str(&serde_json::to_string(value)?)?)
+}
+
+/// `value` with its keys in snake_case: what the page is told in JavaScript's spelling, the command line says in its own.
+pub fn snake_case(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(key, value)| {
+                let mut snake = String::new();
+                for c in key.chars() {
+                    if c.is_ascii_uppercase() {
+                        snake.push('_');
+                    }
+                    snake.push(c.to_ascii_lowercase());
+                }
+                (snake, snake_case(value))
+            })
+            .collect(),
+        Value::Array(values) => values.into_iter().map(snake_case).collect(),
+        other => other,
+    }
 }
 
 /// A path in JSON: what is not UTF-8 in it is replaced.

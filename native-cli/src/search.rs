@@ -84,7 +84,10 @@ pub fn run(a: &Search) -> Result<()> {
     };
     let (space, task) = (Arc::new(space), Arc::new(task));
     let mut evaluator = evaluator(&a.judged, &space, &task)?;
-    let journal_path = beside(&a.output, ".journal");
+    let journal_path = match to_output {
+        true => PathBuf::from("search.journal"),
+        false => beside(&a.output, ".journal"),
+    };
     let fingerprint = json!({ "settings": settings, "source": source });
     let mut journal = Journal::open(evaluator.as_mut(), &journal_path, &fingerprint, a.resume)?;
     if a.resume {
@@ -123,11 +126,17 @@ pub fn run(a: &Search) -> Result<()> {
     bar.finish_and_clear();
     let result = SearchResult { source, ..found };
     let text = serde_json::to_string_pretty(&result)?;
-    export::write(&a.output, (text + "\n").as_bytes())?;
+    if to_output {
+        output::write(&(text + "\n"));
+    } else {
+        export::write(&a.output, (text + "\n").as_bytes())?;
+    }
     drop(journal);
     std::fs::remove_file(&journal_path)
         .with_context(|| format!("cannot remove {}", journal_path.display()))?;
-    if a.judged.json {
+    if to_output {
+        // It is there already.
+    } else if a.judged.json {
         outln!("{}", serde_json::to_string(&result)?);
     } else {
         report(&result);
@@ -336,7 +345,7 @@ impl Subject {
         let encoder = opened.encoder(&tokenizer)?;
         let data = data::load(&a.val_data, &encoder, data::checksum(json))?;
         let mut ids = Vec::new();
-        data.read(0, data.len(), &mut ids);
+        data.read(0, data.len(), &mut ids)?;
         Ok(Subject {
             hash: fingerprint(&opened.config, &opened.parameters)?,
             text: data.header().checksum,

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{LoraConfig, MatrixKind, ModelConfig, QuantMode};
 use crate::error::{Error, Result};
+use crate::format::{FileKind, KIND_BYTES, escaped, without_bom};
 use crate::model::params::{self, ParamKind};
 use crate::quant::quantize;
 use crate::tensors::{self, Parameters};
@@ -199,6 +200,10 @@ impl Adapter {
     /// # Errors
     /// What is not LoRA, or LoRA of a kind that computes something else (rsLoRA, DoRA, biases), or of unknown modules.
     pub fn parse(config: &str, weights: &[u8]) -> Result<Self> {
+        let config = without_bom(config);
+        if let Some(what) = FileKind::of(config.as_bytes()).described() {
+            return Err(invalid(CONFIG_FILE, format!("it is {what}")));
+        }
         let file: ConfigFile = serde_json::from_str(config).map_err(|e| invalid(CONFIG_FILE, e))?;
         if file.peft_type != "LORA" {
             let found = file.peft_type;
@@ -243,7 +248,19 @@ impl Adapter {
         };
         let config = crc("base_config_crc32", file.base_config_crc32)?;
         let codes = crc("base_crc32", file.base_crc32)?;
+        if let Some(what) = FileKind::of(&weights[..weights.len().min(KIND_BYTES)])
+            .described()
+            .filter(|_| SafeTensors::read_metadata(weights).is_err())
+        {
+            return Err(invalid(WEIGHTS_FILE, format!("it is {what}")));
+        }
         let tensors = tensors::parse(weights).map_err(|e| invalid(WEIGHTS_FILE, e))?;
+        for (name, (_, values)) in &tensors {
+            if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
+                let message = format!("tensor {}: a value is {bad}", escaped(name));
+                return Err(invalid(WEIGHTS_FILE, message));
+            }
+        }
         Ok(Adapter {
             lora: LoraConfig {
                 rank: file.r,

@@ -170,7 +170,12 @@ impl<'a> Tensors<'a> {
                 format!("encoding {}, expected f32", entry.encoding),
             ));
         }
-        Ok(Norm(values.as_chunks::<4>().0))
+        let values = values.as_chunks::<4>().0;
+        let mut floats = values.iter().map(|b| f32::from_le_bytes(*b));
+        if let Some(bad) = floats.find(|v| !v.is_finite()) {
+            return Err(invalid(name, format!("a value is {bad}")));
+        }
+        Ok(Norm(values))
     }
 
     fn matrix(&self, m: &params::Matrix) -> Result<Matrix<'a>, FormatError> {

@@ -7,6 +7,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ConfigError;
+use crate::format::{FileKind, without_bom};
 
 /// How the weights of one matrix are stored and multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -313,6 +314,10 @@ impl LayerBitMap {
             what: "bit-map",
             message,
         };
+        let text = without_bom(text);
+        if let Some(what) = FileKind::of(text.as_bytes()).described() {
+            return Err(fail(format!("the file is {what}")));
+        }
         let explain = |e: serde_json::Error| {
             fail(format!(
                 "{e}; expected {{\"embedding\": MODE, \"layer_modes\": [one entry per layer: MODE or an object with q, k, v, o, gate, up, down], \"lm_head\": MODE}} with MODE one of f32, f16, eightbit, ternary, binary"

@@ -3,12 +3,19 @@
 use serde::Serialize;
 
 use super::{ConfigError, ModelConfig, TrainConfig};
+use crate::format::{FileKind, without_bom};
 
 impl ModelConfig {
     /// Parse and check a `config.json`.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        if let Some(what) = FileKind::of(text.as_bytes()).described() {
+            return Err(ConfigError::Json {
+                what: "model config",
+                message: format!("the file is {what}"),
+            });
+        }
         let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|e| ConfigError::Json {
+            serde_json::from_str(without_bom(text)).map_err(|e| ConfigError::Json {
                 what: "model config",
                 message: e.to_string(),
             })?;

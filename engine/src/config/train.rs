@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::strict::check_fields;
 use super::{ConfigError, LoraConfig, QuantMode};
 
+/// Steps, sequences and the like, at most: their products are counted in 64 bits.
+const MOST: usize = 1 << 31;
+
 /// Shape of the learning rate after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -193,6 +196,18 @@ impl TrainConfig {
             if value == 0 {
                 return fail(format!("{name} is 0; it must be at least 1"));
             }
+            if value > MOST {
+                return fail(format!(
+                    "{name} is {value}; the largest supported value is {MOST}"
+                ));
+            }
+        }
+        let batch = self.batch_size * self.accumulation_steps;
+        if batch > MOST {
+            return fail(format!(
+                "batch_size {} and accumulation_steps {} make steps of {batch} sequences; at most {MOST} are supported",
+                self.batch_size, self.accumulation_steps
+            ));
         }
         for (name, value, low, high) in [
             ("lr", self.lr, 0.0, 10.0),

@@ -69,7 +69,7 @@ impl Batches {
     /// The window that starts at token `at`.
     pub fn window(&self, at: usize, ids: &mut Vec<u32>, targets: &mut Vec<u32>) -> Result<()> {
         let mut window = Vec::with_capacity(self.seq + 1);
-        self.data.read(at, self.seq + 1, &mut window);
+        self.data.read(at, self.seq + 1, &mut window)?;
         push_window(&window, self.vocab, ids, targets)
     }
 }

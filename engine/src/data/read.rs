@@ -129,7 +129,7 @@ pub fn evaluation(path: &Path, encoder: &Encoder, tokenizer_crc: u32) -> Result<
         DataFiles::Tokens(files) => {
             let data = open(&files, tokenizer_crc)?;
             let mut ids = Vec::new();
-            data.read(0, data.len(), &mut ids);
+            data.read(0, data.len(), &mut ids)?;
             text.push(&ids, &encoder.tokenizer.decode(&ids)?);
         }
     }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 enum Bytes {
     Owned(Vec<u8>),
     #[cfg(feature = "native")]
-    Mapped(memmap2::Mmap),
+    Mapped(memmap2::Mmap, std::fs::File),
 }
 
 /// One `.tokens` file.
@@ -59,7 +59,24 @@ impl Part {
         }
     }
 
+    /// Pages of a map beyond the end of its file must not be touched.
+    fn is_whole(&self) -> Result<()> {
+        #[cfg(feature = "native")]
+        if let Bytes::Mapped(map, file) = &self.bytes
+            && file
+                .metadata()
+                .is_ok_and(|now| now.len() < map.len() as u64)
+        {
+            return Err(Error::Data(format!(
+                "{} was cut short while it was in use; begin again when the other program has finished with it",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+
     fn verify(&self) -> Result<()> {
+        self.is_whole()?;
         let fail = |m: String| {
             Err(Error::Data(format!(
                 "{}: {m}; the file is damaged, make it again with `onebit tokenize`",
@@ -94,7 +111,7 @@ impl Bytes {
         match self {
             Bytes::Owned(b) => b,
             #[cfg(feature = "native")]
-            Bytes::Mapped(m) => m,
+            Bytes::Mapped(m, _) => m,
         }
     }
 }
@@ -155,7 +172,7 @@ impl TokenData {
             // Windows are short and far apart: reading ahead would only fill memory. Advice that is not taken costs nothing.
             #[cfg(unix)]
             let _ = map.advise(memmap2::Advice::Random);
-            Part::new(Bytes::Mapped(map), path.display().to_string())
+            Part::new(Bytes::Mapped(map, file), path.display().to_string())
         });
         Self::of(parts.collect::<Result<_>>()?)
     }
@@ -217,7 +234,10 @@ impl TokenData {
     }
 
     /// Append the ids `at..at + count`, which must be below [`len`](Self::len).
-    pub fn read(&self, at: usize, count: usize, out: &mut Vec<u32>) {
+    ///
+    /// # Errors
+    /// A mapped file that another program has cut short.
+    pub fn read(&self, at: usize, count: usize, out: &mut Vec<u32>) -> Result<()> {
         let (mut at, end) = (at, at + count);
         let mut index = self
             .parts
@@ -226,10 +246,12 @@ impl TokenData {
         while at < end {
             let part = &self.parts[index];
             let to = (end - part.start).min(part.header.count as usize);
+            part.is_whole()?;
             part.read(at - part.start, to, out);
             at = part.start + to;
             index += 1;
         }
+        Ok(())
     }
 }
 
@@ -240,7 +262,7 @@ mod tests {
 
     fn all(data: &TokenData) -> Vec<u32> {
         let mut out = Vec::new();
-        data.read(0, data.len(), &mut out);
+        data.read(0, data.len(), &mut out).unwrap();
         out
     }
 
@@ -291,7 +313,7 @@ mod tests {
             (100, 0),
         ] {
             let mut found = Vec::new();
-            joined.read(at, count, &mut found);
+            joined.read(at, count, &mut found).unwrap();
             assert_eq!(found, ids[at..at + count]);
         }
     }

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::ExportError;
 use super::gguf::Values;
 use crate::format::Metadata;
-use crate::import::{BPE_WORDS, token_kind};
+use crate::import::{PreTokenizer, token_kind};
 use crate::tokenizer::Tokenizer;
 
 /// Vocabulary, merges, special tokens and chat template.
@@ -158,19 +158,7 @@ fn merges(json: &Json) -> Result<Vec<(String, String)>, ExportError> {
 /// llama.cpp's name of the way words are split.
 fn words(json: &Json) -> Result<&'static str, ExportError> {
     let pre = &json["pre_tokenizer"];
-    let several = pre["pretokenizers"].as_array();
-    let parts: Vec<&Json> = several.map_or(vec![pre], |all| all.iter().collect());
-    let pattern = parts.iter().find_map(|p| p["pattern"]["Regex"].as_str());
-    let known = match pattern {
-        None => parts
-            .iter()
-            .any(|p| p["type"] == "ByteLevel" && p["use_regex"] != false)
-            .then_some("gpt-2"),
-        Some(pattern) => BPE_WORDS
-            .iter()
-            .find(|(_, words)| *words == pattern)
-            .map(|(name, _)| *name),
-    };
+    let known = PreTokenizer::of(pre).map(PreTokenizer::name);
     known.ok_or_else(|| {
         ExportError::Tokenizer(format!(
             "words are split in a way that llama.cpp has no name for: {pre}"

@@ -439,11 +439,17 @@ fn assert_same(a: &Tokenizer, b: &Tokenizer) {
 
 #[test]
 fn byte_level_vocabularies_survive_gguf() {
-    for (name, words) in [("gpt-2", None)]
-        .into_iter()
-        .chain(crate::import::BPE_WORDS.map(|(n, w)| (n, Some(w))))
-    {
-        let json = byte_level(words);
+    for name in [
+        "gpt-2",
+        "llama-bpe",
+        "qwen2",
+        "smollm",
+        "tekken",
+        "deepseek-llm",
+    ] {
+        let mut json = byte_level(None);
+        let words = crate::import::PreTokenizer::named(name).unwrap();
+        json["pre_tokenizer"] = words.json();
         let original = Tokenizer::from_json(&json.to_string()).unwrap();
         let (found, metadata) = through_gguf(&json.to_string(), None, 600).unwrap();
         assert_same(&original, &found);

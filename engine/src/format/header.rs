@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     ALIGN, Encoding, FormatError, HEADER_BYTES, MAGIC, MAX_JSON, ScalePer, TensorEntry, VERSION,
-    layout,
+    escaped, layout,
 };
 
 /// Where the parts of a file are.
@@ -132,8 +132,8 @@ impl Header {
 impl TensorEntry {
     pub fn encoding(&self) -> Result<Encoding, FormatError> {
         Encoding::parse(&self.encoding).ok_or_else(|| FormatError::Encoding {
-            tensor: self.name.clone(),
-            found: self.encoding.clone(),
+            tensor: escaped(&self.name),
+            found: escaped(&self.encoding),
         })
     }
 
@@ -141,7 +141,7 @@ impl TensorEntry {
     fn check(&self, data_bytes: u64) -> Result<(), FormatError> {
         let encoding = self.encoding()?;
         let invalid = |message: String| FormatError::Invalid {
-            what: format!("tensor {}", self.name),
+            what: format!("tensor {}", escaped(&self.name)),
             message,
         };
         let Some((_, scale_bytes, code_bytes)) =
@@ -177,7 +177,7 @@ impl TensorEntry {
             .is_none_or(|end| end > data_bytes)
         {
             return Err(FormatError::Truncated {
-                what: format!("tensor {}", self.name),
+                what: format!("tensor {}", escaped(&self.name)),
                 needed: self.offset.saturating_add(self.length),
                 available: data_bytes,
             });

@@ -158,6 +158,21 @@ pub fn without_bom(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
+/// A text from a file as a terminal can show it: control characters are written out.
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Marks that turn the direction of writing hide what they stand before.
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || turns {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,5 +202,9 @@ mod tests {
             "it begins with 61 62 63 64 65 66 67 68"
         );
         assert!(found(b"GGUF").contains("onebit import"));
+        assert_eq!(
+            escaped("a\u{1b}[31m\n漢\u{202e}"),
+            "a\\u{1b}[31m\\n漢\\u{202e}"
+        );
     }
 }

@@ -20,7 +20,7 @@ mod stream;
 pub(crate) mod write;
 
 pub use codes::Encoding;
-pub use kind::{FileKind, KIND_BYTES, Packer, without_bom};
+pub use kind::{FileKind, KIND_BYTES, Packer, escaped, without_bom};
 #[cfg(feature = "std")]
 pub use read::{OneBit, TensorRows};
 #[cfg(feature = "std")]

@@ -1,11 +1,13 @@
 //! Reading: header, metadata, table; then tensors in bands of rows, each checked as it comes.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::header::{Header, check_hash};
 use super::{
     ByteSource, Encoding, FormatError, HEADER_BYTES, Metadata, TensorEntry, layout, rows_cols,
 };
+use crate::params::{self, ParamKind};
 use crate::platform::{Mapped, par};
 use crate::quant::tile::ROWS;
 
@@ -100,6 +102,39 @@ fn hash(hasher: &mut crc32fast::Hasher, bytes: &[u8]) {
     }
 }
 
+/// Refuse floats that are not finite: whatever they meet is not either.
+pub(crate) fn check_finite(
+    encoding: Encoding,
+    bytes: &[u8],
+    tensor: &str,
+) -> Result<(), FormatError> {
+    let bad = match encoding {
+        Encoding::F32 => bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .find(|v| !v.is_finite()),
+        Encoding::F16 => {
+            // All ones in the exponent.
+            let mut values = bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|b| half::f16::from_le_bytes(*b));
+            values.find(|v| !v.is_finite()).map(half::f16::to_f32)
+        }
+        _ => None,
+    };
+    match bad {
+        None => Ok(()),
+        Some(bad) => Err(FormatError::Invalid {
+            what: format!("tensor {tensor}"),
+            message: format!("a value is {bad}"),
+        }),
+    }
+}
+
 impl OneBit {
     /// Where the rows of a tensor lie, if `source` maps its file. They are unchecked: see [`read_tensor`](Self::read_tensor).
     pub fn mapped_rows(&self, source: &dyn ByteSource, t: &TensorEntry) -> Option<Mapped> {
@@ -118,11 +153,61 @@ impl OneBit {
         let metadata: Metadata = header.metadata(&read(source, at, len).await?)?;
         metadata.config.validate()?;
         let (at, len) = part(&header.table);
-        Ok(OneBit {
+        let file = OneBit {
             metadata,
             tensors: header.table(&read(source, at, len).await?)?,
             data_offset: header.data_offset,
-        })
+        };
+        file.check_tensors()?;
+        Ok(file)
+    }
+
+    /// Whether every parameter of the config is there, in its shape, its encoding and with as many scales as can be used. Readers
+    /// of tensors rely on it.
+    fn check_tensors(&self) -> Result<(), FormatError> {
+        let entries: HashMap<&str, &TensorEntry> =
+            self.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+        for p in params::all(&self.metadata.config) {
+            let entry = *entries
+                .get(p.name.as_str())
+                .ok_or_else(|| FormatError::MissingTensor(p.name.clone()))?;
+            let invalid = |message: String| FormatError::Invalid {
+                what: format!("tensor {}", entry.name),
+                message,
+            };
+            let shape: Vec<u64> = p.shape.iter().map(|n| *n as u64).collect();
+            if entry.shape != shape {
+                return Err(invalid(format!(
+                    "shape {:?}, the config asks for {shape:?}",
+                    entry.shape
+                )));
+            }
+            let encoding = entry.encoding()?;
+            let ParamKind::Matrix(m) = &p.kind else {
+                if encoding != Encoding::F32 {
+                    return Err(invalid(format!(
+                        "encoding {}, expected f32",
+                        entry.encoding
+                    )));
+                }
+                continue;
+            };
+            if encoding.mode() != Some(m.mode) {
+                return Err(invalid(format!(
+                    "encoding {}, but the bit-map says {}",
+                    entry.encoding, m.mode
+                )));
+            }
+            let most = (m.rows * (m.cols / m.run_time_group())) as u64;
+            let scales = layout(encoding, &entry.shape, entry.scale, entry.group);
+            let scales = scales.map_or(0, |(count, ..)| count);
+            if m.mode.is_quantized() && scales > 1 && scales != most {
+                return Err(invalid(format!(
+                    "{scales} scales, the config asks for {most}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     pub fn tensor(&self, name: &str) -> Result<&TensorEntry, FormatError> {
@@ -172,6 +257,7 @@ impl OneBit {
             let from = at + scale_bytes + (first * row_bytes) as u64;
             let bytes = read_or_map(source, from, n * row_bytes).await?;
             hash(&mut hasher, &bytes);
+            check_finite(encoding, &bytes, &t.name)?;
             rows(TensorRows {
                 first,
                 bytes: &bytes,

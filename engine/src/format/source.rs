@@ -21,6 +21,11 @@ pub trait ByteSource {
     fn mapped(&self, _offset: u64, _len: usize) -> Option<Mapped> {
         None
     }
+
+    /// Whether mapped bytes may still be touched: a file that another program has cut short must not be.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// A file held in memory.

@@ -33,6 +33,8 @@ pub(super) struct Checkpoint<'a> {
     pub sources: Vec<&'a dyn ByteSource>,
     /// By parameter name.
     pub tensors: BTreeMap<String, SourceTensor>,
+    /// Tensors that no parameter can be, and why.
+    pub odd: BTreeMap<String, String>,
     /// A factor kept in a tensor of its own, by the matrix's name.
     pub factors: HashMap<String, (SourceTensor, Scaling)>,
     /// Float matrices that the model quantises to absmean ternary in its forward pass: all of the body but modules whose name has one
@@ -50,11 +52,20 @@ pub(super) struct Checkpoint<'a> {
 
 impl Checkpoint<'_> {
     pub fn tensor(&self, name: &str) -> Result<&SourceTensor, ImportError> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| ImportError::MissingTensor {
+        match (self.tensors.get(name), self.odd.get(name)) {
+            (Some(tensor), _) => Ok(tensor),
+            (None, Some(why)) if why == "empty" => Err(ImportError::Tensor {
                 tensor: name.to_owned(),
-            })
+                message: "it is empty: a ZeRO-3 checkpoint whose parameters were not gathered; write the model with DeepSpeed's zero_to_fp32.py, or train with stage3_gather_16bit_weights_on_model_save".into(),
+            }),
+            (None, Some(why)) => Err(ImportError::Tensor {
+                tensor: name.to_owned(),
+                message: format!("it is {why}"),
+            }),
+            (None, None) => Err(ImportError::MissingTensor {
+                tensor: name.to_owned(),
+            }),
+        }
     }
 
     /// Whether the model quantises this float matrix itself.

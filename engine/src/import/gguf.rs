@@ -7,6 +7,7 @@ use super::ImportError;
 use super::checkpoint::{SourceTensor, read};
 use super::storage::Storage;
 use crate::format::ByteSource;
+use crate::format::kind::found;
 
 /// Bytes read at first: most files' metadata but for the vocabulary.
 const FIRST: u64 = 1 << 20;
@@ -180,16 +181,16 @@ impl Storage {
 }
 
 /// Parse the head of a file of `file_len` bytes from its first bytes.
-pub(super) fn parse(bytes: &[u8], file_len: u64) -> Parsed<Gguf> {
+pub(super) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
     let mut c = Cursor {
         bytes,
         at: 0,
         file_len,
     };
-    let magic = c.array::<4>()?;
-    if magic != *b"GGUF" {
-        return bad(format!("no GGUF file: it begins with {magic:02x?}"));
+    if !bytes.starts_with(b"GGUF") {
+        return bad(format!("no GGUF file: {}", found(bytes)));
     }
+    c.array::<4>()?;
     let version = c.u32()?;
     if !(2..=3).contains(&version) {
         return bad(format!(
@@ -249,7 +250,7 @@ pub(super) fn parse(bytes: &[u8], file_len: u64) -> Parsed<Gguf> {
             name,
             shape: shape.iter().map(|n| *n as usize).collect(),
             storage,
-            file: 0,
+            file,
             offset,
             bytes,
         });
@@ -276,12 +277,13 @@ pub(super) fn parse(bytes: &[u8], file_len: u64) -> Parsed<Gguf> {
     Ok(Gguf { values, tensors })
 }
 
-pub(super) async fn open(source: &dyn ByteSource) -> Result<Gguf, ImportError> {
+/// `file` is the index that its tensors say they are in.
+pub(super) async fn open(source: &dyn ByteSource, file: usize) -> Result<Gguf, ImportError> {
     let len = source.len();
     let mut have = FIRST.min(len);
     loop {
         let bytes = read(source, 0, have as usize).await?;
-        let message = match parse(&bytes, len) {
+        let message = match parse(&bytes, len, file) {
             Ok(gguf) => return Ok(gguf),
             Err(Stop::More) if have < len.min(MAX_HEAD) => {
                 have = (4 * have).min(len).min(MAX_HEAD);

@@ -95,8 +95,90 @@ pub(crate) fn gguf_name(name: &str) -> String {
     }
 }
 
-pub(super) async fn open(source: &dyn ByteSource) -> Result<Checkpoint<'_>, ImportError> {
-    let file = gguf::open(source).await?;
+/// The parts of a file that was split, in order, as one.
+async fn joined(sources: &[(&str, &dyn ByteSource)]) -> Result<Gguf, ImportError> {
+    let mut parts: Vec<(usize, Gguf)> = Vec::new();
+    for (i, (_, source)) in sources.iter().enumerate() {
+        let part = gguf::open(*source, i).await?;
+        let number = part.integer("split.no").unwrap_or(0).max(0) as usize;
+        parts.push((number, part));
+    }
+    let names = || {
+        sources
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let count = |part: &Gguf| part.integer("split.count").unwrap_or(1).max(1) as usize;
+    let of = parts.first().map_or(1, |(_, part)| count(part));
+    if parts.iter().any(|(_, part)| count(part) != of) || (of == 1 && parts.len() > 1) {
+        return Err(ImportError::Input(format!(
+            "{} GGUF files are here that are not parts of one model ({}); name the one to import",
+            parts.len(),
+            names()
+        )));
+    }
+    parts.sort_by_key(|(number, _)| *number);
+    let missing: Vec<String> = (0..of)
+        .filter(|number| !parts.iter().any(|(n, _)| n == number))
+        .map(|number| (number + 1).to_string())
+        .collect();
+    if !missing.is_empty() || parts.len() > of {
+        let number = parts.first().map_or(0, |(number, _)| *number);
+        return Err(ImportError::Input(match (parts.len(), number) {
+            (1, 1..) => format!(
+                "{} is part {} of {of} of a model that was split: give part 1, with the others beside it",
+                names(),
+                number + 1
+            ),
+            _ if missing.is_empty() => {
+                format!("some of {} are the same part of one model", names())
+            }
+            _ => format!(
+                "the model was split into {of} files, and part {} of {of} is not here ({}); put all parts into one folder, under their own names",
+                missing.join(", "),
+                names()
+            ),
+        }));
+    }
+    let mut whole: Option<Gguf> = None;
+    for (_, part) in parts {
+        match &mut whole {
+            None => whole = Some(part),
+            Some(whole) => {
+                for t in part.tensors {
+                    if whole.tensors.iter().any(|old| old.name == t.name) {
+                        return Err(t.damaged("it is in two parts of the model".into()));
+                    }
+                    whole.tensors.push(t);
+                }
+            }
+        }
+    }
+    let whole = whole.ok_or_else(|| ImportError::Input("there is no GGUF file".into()))?;
+    let total = whole.integer("split.tensors.count");
+    if let Some(total) = total.filter(|n| *n != whole.tensors.len() as i64 && of > 1) {
+        return Err(ImportError::Input(format!(
+            "the parts have {} tensors together; the model has {total}: they are parts of different files",
+            whole.tensors.len()
+        )));
+    }
+    Ok(whole)
+}
+
+/// A GGUF file, or all parts of one that was split; `pre` names how the vocabulary's words are cut.
+pub(super) async fn open<'a>(
+    sources: &[(&str, &'a dyn ByteSource)],
+    pre: Option<&str>,
+) -> Result<Checkpoint<'a>, ImportError> {
+    let file = joined(sources).await?;
+    if file.text("general.type") == Some("adapter") {
+        return Err(ImportError::Input(format!(
+            "{} is an adapter, not a model: import its model, and give the adapter as PEFT saves it with --adapter",
+            sources.first().map_or("it", |(name, _)| name)
+        )));
+    }
     let Some(architecture) = file.text("general.architecture") else {
         return Err(ImportError::Unsupported {
             what: "general.architecture".into(),
@@ -136,6 +218,7 @@ pub(super) async fn open(source: &dyn ByteSource) -> Result<Checkpoint<'_>, Impo
                 t.damaged("factors of RoPE beside another scaling are not supported".into())
             );
         }
+        let (_, source) = sources[t.file];
         let bytes = read(source, t.offset, t.bytes as usize).await?;
         let factors = bytes.as_chunks::<4>().0.iter();
         config.rope_scaling = Some(RopeScaling::Factors {
@@ -143,11 +226,12 @@ pub(super) async fn open(source: &dyn ByteSource) -> Result<Checkpoint<'_>, Impo
         });
     }
     let mut warnings = Vec::new();
-    let metadata = metadata(&file, &mut warnings)?;
+    let metadata = metadata(&file, pre, &mut warnings)?;
     Ok(Checkpoint {
         architecture: architecture.to_owned(),
-        sources: vec![source],
+        sources: sources.iter().map(|(_, source)| *source).collect(),
         tensors,
+        odd: BTreeMap::new(),
         factors,
         masters: None,
         paired_rows: family.paired_rows,
@@ -206,14 +290,11 @@ impl Fields<'_> {
         let float = |name: &str| self.file.float(&self.key(name)).map(|v| v as f32);
         let hidden = self.needed("embedding_length")?;
         let heads = self.needed("attention.head_count")?;
-        let head_dim = hidden / heads.max(1);
-        for name in [
-            "rope.dimension_count",
-            "attention.key_length",
-            "attention.value_length",
-        ] {
+        let equal = hidden / heads.max(1);
+        let head_dim = self.size("attention.key_length")?.unwrap_or(equal);
+        for name in ["rope.dimension_count", "attention.value_length"] {
             if self.size(name)?.is_some_and(|n| n != head_dim) {
-                return self.refuse(name, "embedding_length / attention.head_count");
+                return self.refuse(name, "the same as attention.key_length");
             }
         }
         if self.size("expert_count")?.is_some_and(|n| n > 0) {
@@ -232,9 +313,15 @@ impl Fields<'_> {
         let Some(eps) = float("attention.layer_norm_rms_epsilon") else {
             return self.refuse("attention.layer_norm_rms_epsilon", "a number");
         };
+        // Older files have the factor alone, under one of two names; 0 is none.
+        let factor = float("rope.scaling.factor").or(float("rope.scale_linear"));
+        let factor = factor.filter(|f| *f != 0.0);
         let rope_scaling = match self.file.text(&self.key("rope.scaling.type")) {
-            None | Some("none") => None,
-            Some("linear") => match float("rope.scaling.factor") {
+            Some("none") => None,
+            None => factor
+                .filter(|f| *f != 1.0)
+                .map(|factor| RopeScaling::Linear { factor }),
+            Some("linear") => match factor {
                 Some(factor) => Some(RopeScaling::Linear { factor }),
                 None => return self.refuse("rope.scaling.factor", "a number"),
             },
@@ -256,6 +343,7 @@ impl Fields<'_> {
             hidden_size: hidden,
             num_heads: heads,
             num_kv_heads: Some(self.size("attention.head_count_kv")?.unwrap_or(heads)),
+            head_dim: (head_dim * heads != hidden).then_some(head_dim),
             num_layers: self.needed("block_count")?,
             intermediate_size: self.needed("feed_forward_length")?,
             max_seq_len: context,
@@ -271,8 +359,12 @@ impl Fields<'_> {
     }
 }
 
-fn metadata(file: &Gguf, warnings: &mut Vec<String>) -> Result<Metadata, ImportError> {
-    let tokenizer = gguf_vocab::tokenizer(file)?;
+fn metadata(
+    file: &Gguf,
+    pre: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Metadata, ImportError> {
+    let tokenizer = gguf_vocab::tokenizer(file, pre, warnings)?;
     if tokenizer.is_none() {
         warnings.push("the file has no vocabulary: the model can be run on token ids only".into());
     }

@@ -6,9 +6,13 @@ use serde_json::{Value as Json, json};
 
 use super::ImportError;
 use super::gguf::Gguf;
+use super::pre_tokenizer::{self, PreTokenizer};
 use crate::tokenizer::Tokenizer;
 
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
+const PRE: &str = "tokenizer.ggml.pre";
+/// What to do where a name is missing or not known.
+const ADVICE: &str = "Import the model's Hugging Face folder instead, whose tokenizer.json says it all, or name the nearest of these with --pre-tokenizer";
 /// What a token is, as GGUF numbers it.
 pub(crate) mod token_kind {
     pub const NORMAL: f32 = 1.0;
@@ -20,14 +24,6 @@ pub(crate) mod token_kind {
 }
 use token_kind::{BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED};
 
-/// Words as Llama 3 splits them: contractions, letters with one mark before them, up to three digits, other marks, line ends, spaces.
-const LLAMA3_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// As Llama 3's, with single digits.
-const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// llama.cpp's names of pre-tokenizers, and the words they find.
-pub(crate) const BPE_WORDS: [(&str, &str); 2] =
-    [("llama-bpe", LLAMA3_WORDS), ("qwen2", QWEN2_WORDS)];
-
 /// Longest token of a SentencePiece vocabulary, in bytes; those of published ones have less than 200.
 const MAX_TOKEN: usize = 4096;
 
@@ -38,8 +34,12 @@ struct Vocabulary<'a> {
     kinds: &'a [f32],
 }
 
-/// The `tokenizer.json`, if the file has a vocabulary.
-pub(super) fn tokenizer(file: &Gguf) -> Result<Option<String>, ImportError> {
+/// The `tokenizer.json`, if the file has a vocabulary. `pre` names how words are cut, whatever the file says.
+pub(super) fn tokenizer(
+    file: &Gguf,
+    pre: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<String>, ImportError> {
     let Some(model) = file.text("tokenizer.ggml.model") else {
         return Ok(None);
     };
@@ -73,22 +73,10 @@ pub(super) fn tokenizer(file: &Gguf) -> Result<Option<String>, ImportError> {
         tokens,
         kinds,
     };
-    let pre = file.text("tokenizer.ggml.pre").unwrap_or("default");
-    let json = match (model, pre) {
-        ("gpt2", "gpt-2" | "gpt2") => v.byte_level(None, false, false, &damaged)?,
-        ("gpt2", "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-h1") => {
-            v.byte_level(Some(LLAMA3_WORDS), true, true, &damaged)?
-        }
-        ("gpt2", "qwen2") => v.byte_level(Some(QWEN2_WORDS), false, false, &damaged)?,
-        ("gpt2", other) => {
-            return Err(unsupported(
-                "tokenizer.ggml.pre",
-                other,
-                "gpt-2, llama-bpe, falcon3, qwen2",
-            ));
-        }
-        ("llama", _) => v.sentence_piece(&damaged)?,
-        (other, _) => return Err(unsupported("tokenizer.ggml.model", other, "gpt2, llama")),
+    let json = match model {
+        "gpt2" => v.byte_level(v.words(pre, warnings)?, &damaged)?,
+        "llama" => v.sentence_piece(&damaged)?,
+        other => return Err(unsupported("tokenizer.ggml.model", other, "gpt2, llama")),
     };
     let text = json.to_string();
     Tokenizer::from_json(&text).map_err(|e| damaged(e.to_string()))?;
@@ -149,11 +137,52 @@ impl Vocabulary<'_> {
         })
     }
 
+    /// How texts are cut into words: as asked for, as the file says, or as its vocabulary tells.
+    fn words(
+        &self,
+        asked: Option<&str>,
+        warnings: &mut Vec<String>,
+    ) -> Result<&'static PreTokenizer, ImportError> {
+        let found = self.file.text(PRE);
+        let wanted = asked.or(found.filter(|name| *name != "default"));
+        if let Some(name) = wanted {
+            return PreTokenizer::named(name).ok_or_else(|| ImportError::Unsupported {
+                what: match asked {
+                    Some(_) => "the pre-tokenizer asked for".into(),
+                    None => PRE.into(),
+                },
+                found: format!("`{name}`"),
+                supported: format!("{}. {ADVICE}", pre_tokenizer::known()),
+            });
+        }
+        let has = |token: &str| self.tokens.iter().any(|t| t == token);
+        // Old converters wrote nothing, or `default`, for vocabularies that were new then.
+        let guess = if has("<|begin_of_text|>") && (has("<|eot_id|>") || has("<|end_of_text|>")) {
+            Some("llama-bpe")
+        } else if has("<|im_start|>") && has("<|endoftext|>") && self.tokens.len() > 150_000 {
+            Some("qwen2")
+        } else {
+            found
+        };
+        let Some(words) = guess.and_then(PreTokenizer::named) else {
+            return Err(ImportError::Unsupported {
+                what: PRE.into(),
+                found: "missing, so how texts are cut into words is not known".into(),
+                supported: format!("{}. {ADVICE}", pre_tokenizer::known()),
+            });
+        };
+        let said = found.map_or("does not say", |_| "says only by `default`");
+        warnings.push(format!(
+            "the file {said} how texts are cut into words: `{}` is taken{}. If the model writes badly, take the Hugging Face folder, or name another with --pre-tokenizer",
+            words.name(),
+            if found == guess { "" } else { ", as its vocabulary's tokens tell" }
+        ));
+        Ok(words)
+    }
+
     fn byte_level(
         &self,
-        words: Option<&str>,
-        ignore_merges: bool,
-        add_bos: bool,
+        words: &PreTokenizer,
         damaged: &dyn Fn(String) -> ImportError,
     ) -> Result<Json, ImportError> {
         let key = "tokenizer.ggml.merges";
@@ -169,24 +198,16 @@ impl Vocabulary<'_> {
             Ok(json!([pair.0, pair.1]))
         });
         let pairs = pairs.collect::<Result<Vec<Json>, ImportError>>()?;
-        let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": words.is_none()});
-        let pre_tokenizer = match words {
-            None => bytes.clone(),
-            Some(words) => json!({"type": "Sequence", "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": words}, "behavior": "Isolated", "invert": false},
-                bytes,
-            ]}),
-        };
         Ok(json!({
             "version": "1.0", "truncation": null, "padding": null,
             "added_tokens": self.added(),
             "normalizer": null,
-            "pre_tokenizer": pre_tokenizer,
-            "post_processor": self.post_processor(add_bos),
+            "pre_tokenizer": words.json(),
+            "post_processor": self.post_processor(words.add_bos),
             "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": ignore_merges,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": words.ignore_merges,
                 "vocab": self.ids(), "merges": pairs,
             },
         }))

@@ -34,6 +34,13 @@ pub(super) fn unsupported(
     }
 }
 
+/// What a config says of RoPE.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Rope {
+    theta: Option<f32>,
+    scaling: Option<RopeScaling>,
+}
+
 /// The fields of `config.json`.
 pub(super) struct Fields<'a>(pub &'a Value);
 
@@ -108,10 +115,7 @@ impl Fields<'_> {
         }
         let hidden = self.size("hidden_size", None)?;
         let heads = self.size("num_attention_heads", None)?;
-        let head_dim = hidden / heads.max(1);
-        if self.size("head_dim", Some(head_dim))? != head_dim {
-            return refuse("head_dim", "hidden_size / num_attention_heads");
-        }
+        let head_dim = self.size("head_dim", Some(hidden / heads.max(1)))?;
         let context = self.size("max_position_embeddings", Some(2048))?;
         let window = self.size("sliding_window", Some(context))?;
         if window < context && self.flag("use_sliding_window") != Some(false) {
@@ -135,15 +139,16 @@ impl Fields<'_> {
             "gelu_pytorch_tanh" | "gelu_new" => Activation::Gelu,
             _ => return refuse("hidden_act", "silu, relu2, gelu_pytorch_tanh"),
         };
-        let rope = &self.0["rope_parameters"];
         let theta = if bitnet { 500_000.0 } else { 10_000.0 };
         let older = f64::from(Self::number(self.0, "rope_theta", theta)?);
+        let rope = self.rope()?;
         let has_head = has("lm_head.weight");
         Ok(ModelConfig {
             vocab_size: self.size("vocab_size", None)?,
             hidden_size: hidden,
             num_heads: heads,
             num_kv_heads: Some(self.size("num_key_value_heads", Some(heads))?),
+            head_dim: (head_dim * heads != hidden).then_some(head_dim),
             num_layers: self.size("num_hidden_layers", None)?,
             intermediate_size: self.size("intermediate_size", None)?,
             max_seq_len: context,
@@ -152,46 +157,136 @@ impl Fields<'_> {
             use_qk_norm: has("self_attn.q_norm"),
             // Without the key, what is in the files decides.
             tie_word_embeddings: self.flag("tie_word_embeddings").unwrap_or(!has_head),
-            rope_theta: Self::number(rope, "rope_theta", older)?,
+            rope_theta: rope.theta.unwrap_or(older as f32),
+            rope_scaling: rope.scaling,
             rms_norm_eps: Self::number(self.0, "rms_norm_eps", if bitnet { 1e-5 } else { 1e-6 })?,
             ..decoder()
         })
     }
 
-    pub fn rope_scaling(&self) -> Result<Option<RopeScaling>, ImportError> {
-        let found = [&self.0["rope_parameters"], &self.0["rope_scaling"]];
-        let Some(scaling) = found.into_iter().find(|v| v.is_object()) else {
-            return Ok(None);
+    /// RoPE in all the ways that versions of transformers write it: `rope_scaling` beside `rope_theta`, `rope_parameters` with
+    /// both, or `rope_parameters` by kind of layer.
+    fn rope(&self) -> Result<Rope, ImportError> {
+        let mut found: Option<(String, Rope)> = None;
+        for name in ["rope_parameters", "rope_scaling"] {
+            let value = &self.0[name];
+            let Some(fields) = value.as_object().filter(|fields| !fields.is_empty()) else {
+                continue;
+            };
+            let nested = fields.values().all(Value::is_object);
+            let parts: Vec<(String, &Value)> = if nested {
+                self.layer_kinds(name, value)?
+            } else {
+                vec![(name.to_owned(), value)]
+            };
+            for (name, part) in parts {
+                let rope = self.rope_of(&name, part)?;
+                let Some((other, before)) = &mut found else {
+                    found = Some((name, rope));
+                    continue;
+                };
+                let differs = |name: &str| {
+                    unsupported(
+                        &format!("{CONFIG}: {name}"),
+                        format!("another than {other}"),
+                        "one RoPE for all layers",
+                    )
+                };
+                if !nested {
+                    // The older name beside the newer: each may say what the other leaves out.
+                    if rope.scaling.is_some()
+                        && before.scaling.is_some()
+                        && rope.scaling != before.scaling
+                    {
+                        return Err(differs(&name));
+                    }
+                    before.scaling = before.scaling.take().or(rope.scaling);
+                    before.theta = before.theta.or(rope.theta);
+                } else if rope != *before {
+                    return Err(differs(&name));
+                }
+            }
+        }
+        Ok(found.map(|(_, rope)| rope).unwrap_or_default())
+    }
+
+    /// The entries of `value` for the kinds of layers that the model has.
+    fn layer_kinds<'v>(
+        &self,
+        name: &str,
+        value: &'v Value,
+    ) -> Result<Vec<(String, &'v Value)>, ImportError> {
+        let full = |kind: &str| format!("{name}.{kind}");
+        let all = value.as_object().into_iter().flatten();
+        let Some(used) = self.0["layer_types"].as_array() else {
+            return Ok(all.map(|(kind, v)| (full(kind), v)).collect());
         };
-        let kind = scaling.get("rope_type").or(scaling.get("type"));
-        let number = |name: &str| {
-            let value = scaling.get(name).and_then(Value::as_f64);
-            value.ok_or_else(|| {
-                unsupported(
-                    &format!("{CONFIG}: rope_scaling.{name}"),
-                    &scaling[name],
-                    "a number",
-                )
+        let mut used: Vec<&str> = used.iter().filter_map(Value::as_str).collect();
+        used.sort_unstable();
+        used.dedup();
+        used.into_iter()
+            .map(|kind| match value.get(kind) {
+                Some(v) => Ok((full(kind), v)),
+                None => Err(unsupported(
+                    &format!("{CONFIG}: {}", full(kind)),
+                    "missing, and some layers are of that kind",
+                    "an entry for every kind in layer_types",
+                )),
             })
+            .collect()
+    }
+
+    /// One object of RoPE's parameters.
+    fn rope_of(&self, name: &str, value: &Value) -> Result<Rope, ImportError> {
+        let what = |field: &str| format!("{CONFIG}: {name}.{field}");
+        let field = |field: &str| value.get(field).filter(|v| !v.is_null());
+        let number = |name: &str| {
+            // The original context may stand beside.
+            let number = field(name).or(self.0.get(name)).and_then(Value::as_f64);
+            number.ok_or_else(|| unsupported(&what(name), &value[name], "a number"))
         };
-        match kind.and_then(Value::as_str).unwrap_or("default") {
-            "default" => Ok(None),
-            "linear" => Ok(Some(RopeScaling::Linear {
+        if field("partial_rotary_factor").is_some_and(|v| v.as_f64() != Some(1.0)) {
+            return Err(unsupported(
+                &what("partial_rotary_factor"),
+                &value["partial_rotary_factor"],
+                "1",
+            ));
+        }
+        let kind = field("rope_type").or(field("type"));
+        let scaling = match kind.map_or(Some("default"), Value::as_str) {
+            Some("default")
+                if kind.is_none() && field("factor").is_some_and(|f| f.as_f64() != Some(1.0)) =>
+            {
+                return Err(unsupported(
+                    &what("rope_type"),
+                    "missing beside a factor",
+                    "default, linear, llama3",
+                ));
+            }
+            Some("default") => None,
+            Some("linear") => Some(RopeScaling::Linear {
                 factor: number("factor")? as f32,
-            })),
-            "llama3" => Ok(Some(RopeScaling::Llama3 {
+            }),
+            Some("llama3") => Some(RopeScaling::Llama3 {
                 factor: number("factor")? as f32,
                 low_freq_factor: number("low_freq_factor")? as f32,
                 high_freq_factor: number("high_freq_factor")? as f32,
                 original_max_position_embeddings: number("original_max_position_embeddings")?
                     as u32,
-            })),
-            other => Err(unsupported(
-                &format!("{CONFIG}: rope_scaling"),
-                format!("`{other}`"),
-                "default, linear, llama3",
-            )),
-        }
+            }),
+            _ => {
+                return Err(unsupported(
+                    &what("rope_type"),
+                    kind.unwrap_or(&Value::Null),
+                    "default, linear, llama3",
+                ));
+            }
+        };
+        let theta = field("rope_theta").map(|_| number("rope_theta"));
+        Ok(Rope {
+            theta: theta.transpose()?.map(|theta| theta as f32),
+            scaling,
+        })
     }
 
     pub fn quantization(&self) -> Result<Method, ImportError> {

@@ -9,13 +9,15 @@ mod gguf_vocab;
 mod hf;
 mod hf_config;
 mod plan;
+mod pre_tokenizer;
 mod safetensors;
 mod storage;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use gguf_model::gguf_name;
-pub(crate) use gguf_vocab::{BPE_WORDS, token_kind};
+pub(crate) use gguf_vocab::token_kind;
+pub(crate) use pre_tokenizer::PreTokenizer;
 pub(crate) use storage::Storage;
 
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, ModelConfig, QuantMode};
 use crate::format::{ByteSink, ByteSource, FormatError, Metadata, Packing, Writer, encoded_len};
+use crate::tokenizer::{ChatTemplate, Tokenizer};
 use checkpoint::Checkpoint;
 use plan::Plan;
 
@@ -73,6 +76,10 @@ impl Input {
         self.files.insert(name.to_owned(), source);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     fn get(&self, name: &str) -> Option<&dyn ByteSource> {
         self.files.get(name).map(AsRef::as_ref)
     }
@@ -118,6 +125,8 @@ pub struct Options {
     pub int8_activations: Option<bool>,
     /// A shorter context than the model's: the KV cache grows with it.
     pub context: Option<usize>,
+    /// llama.cpp's name of the way that a GGUF file's vocabulary cuts texts into words, whatever the file says.
+    pub pre_tokenizer: Option<String>,
 }
 
 impl Default for Options {
@@ -128,6 +137,7 @@ impl Default for Options {
             bit_map: None,
             int8_activations: None,
             context: None,
+            pre_tokenizer: None,
         }
     }
 }
@@ -210,26 +220,70 @@ pub async fn import(
     })
 }
 
+/// Look at tokenizer and chat template while there is still somebody to tell.
+fn companions(c: &mut Checkpoint<'_>) -> Result<(), ImportError> {
+    let vocab_size = c.config.vocab_size;
+    let special = c.metadata.special_tokens.clone().unwrap_or_default();
+    let damaged = |e: crate::Error| ImportError::Damaged {
+        file: "tokenizer.json".into(),
+        message: e.to_string(),
+    };
+    if let Some(text) = &mut c.metadata.tokenizer {
+        if let Some((fewer, gone)) = Tokenizer::within(text, vocab_size).map_err(damaged)? {
+            let listed: Vec<&str> = gone.iter().map(String::as_str).take(LISTED).collect();
+            c.warnings.push(format!(
+                "the tokenizer has {} more tokens than the model's {vocab_size} rows: {}{} are letters now",
+                gone.len(),
+                listed.join(", "),
+                if gone.len() > LISTED { ", …" } else { "" }
+            ));
+            *text = fewer;
+        }
+        let (text, dropped) = Tokenizer::cleaned(text).map_err(damaged)?;
+        if !dropped.is_empty() {
+            c.warnings.push(format!(
+                "tokenizer.json asks for {}, which is left out: texts are encoded whole",
+                dropped.join(" and ")
+            ));
+        }
+        Tokenizer::from_json(&text).map_err(damaged)?;
+        c.metadata.tokenizer = Some(text);
+    }
+    if let Some(source) = &c.metadata.chat_template {
+        let tried = ChatTemplate::new(source).and_then(|t| t.with_tokens(special).check());
+        if let Err(e) = tried {
+            c.warnings
+                .push(format!("the model cannot chat, only continue texts: {e}"));
+        }
+    }
+    Ok(())
+}
+
 /// The model as its files describe it, what becomes of it, and what the `.1bit` says of it.
 async fn prepare<'a>(
     input: &'a Input,
     options: &Options,
 ) -> Result<(Checkpoint<'a>, Plan, Metadata), ImportError> {
     let ggufs = input.ending(".gguf");
-    let mut checkpoint = match ggufs.as_slice() {
-        _ if input.get(hf_config::CONFIG).is_some() => hf::open(input).await?,
-        [(_, source)] => gguf_model::open(*source).await?,
-        [] => hf::open(input).await?,
-        several => {
-            let names: Vec<&str> = several.iter().map(|(name, _)| *name).collect();
-            return Err(ImportError::Input(format!(
-                "{} GGUF files are here ({}); name the one to import. Split GGUF files are not supported: join them first",
-                names.len(),
-                names.join(", ")
-            )));
-        }
+    let adapter = input.get(crate::adapter::CONFIG_FILE);
+    let mut checkpoint = match (input.get(hf_config::CONFIG), adapter, ggufs.as_slice()) {
+        (Some(_), ..) => hf::open(input).await?,
+        (None, Some(source), []) => return Err(hf::adapter(source).await),
+        (None, _, []) => hf::open(input).await?,
+        (None, _, ggufs) => gguf_model::open(ggufs, options.pre_tokenizer.as_deref()).await?,
     };
+    companions(&mut checkpoint)?;
     let plan = plan::plan(&checkpoint, options).await?;
+    let empty = checkpoint.odd.iter().filter(|(_, why)| *why == "empty");
+    let notes: Vec<String> = empty
+        .map(|(name, _)| {
+            format!(
+                "tensor {} is left out: it is empty",
+                crate::format::escaped(name)
+            )
+        })
+        .collect();
+    checkpoint.warnings.extend(notes);
     let metadata = Metadata {
         config: plan.config.clone(),
         ..std::mem::take(&mut checkpoint.metadata)

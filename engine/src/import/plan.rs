@@ -125,11 +125,13 @@ fn check_tensors(c: &Checkpoint<'_>, config: &ModelConfig) -> Result<(), ImportE
         // A tied head may be stored a second time; it is the embedding.
         used.insert(params::LM_HEAD.into());
     }
-    let left: Vec<&str> = c
-        .tensors
-        .iter()
+    // What is empty holds nothing that could matter.
+    let odd = c.odd.iter().filter(|(_, why)| why.as_str() != "empty");
+    let left = c.tensors.iter().map(|(name, t)| (name, t.name.as_str()));
+    let left = left.chain(odd.map(|(name, _)| (name, name.as_str())));
+    let left: Vec<&str> = left
         .filter(|(name, _)| !used.contains(*name))
-        .map(|(_, t)| t.name.as_str())
+        .map(|(_, shown)| shown)
         .collect();
     if left.is_empty() {
         return Ok(());

@@ -8,6 +8,13 @@ use crate::config::{ModelConfig, QuantMode};
 use crate::error::{Error, Result};
 use crate::model::{Logits, record_infer};
 use crate::params::{self, ParamKind};
+use crate::platform::available_memory;
+
+/// Keys and values may take this, or so many times the weights, without being asked for.
+const LEAST_CACHE: u64 = 128 << 20;
+const CACHE_PER_WEIGHT: u64 = 4;
+/// Tokens that a context has at least, if the model's own has.
+const LEAST_CONTEXT: usize = 512;
 
 /// Bytes that a model takes on a backend, by what they are for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +75,30 @@ impl LoadPlan {
             plan.largest_other = used.largest;
         }
         Ok(plan)
+    }
+
+    /// The context that keys and values are kept for unless another is asked for: the model's, or as much of it as is in
+    /// proportion to the model, and to what `limits` and the memory that is left allow.
+    pub fn context(&self, config: &ModelConfig, limits: &MemoryLimits) -> usize {
+        // Learned positions are weights, and as many as the file has.
+        if !config.use_rope {
+            return config.max_seq_len;
+        }
+        let token =
+            (4 * (2 * config.num_layers * config.kv_dim() + config.head_dim())).max(1) as u64;
+        let mut bytes = LEAST_CACHE.max(CACHE_PER_WEIGHT * self.weight_bytes);
+        let rest = |all: u64| all.saturating_sub(self.weight_bytes);
+        let free = available_memory().map(|free| rest(free) / 2);
+        let device = limits.total.map(rest);
+        for most in free.into_iter().chain(device) {
+            bytes = bytes.min(most);
+        }
+        let layer = (4 * config.kv_dim()).max(1) as u64;
+        let tokens = limits
+            .buffer
+            .map_or(bytes / token, |most| (bytes / token).min(most / layer));
+        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX) / PREFILL * PREFILL;
+        tokens.max(LEAST_CONTEXT).min(config.max_seq_len)
     }
 
     pub fn total(&self) -> u64 {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::backend::Backend;
 use crate::config::ModelConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::OneBit;
 use crate::infer::LoadPlan;
 
@@ -38,20 +38,40 @@ fn half(context: usize) -> usize {
     (context / 2).max(SHORTEST)
 }
 
-/// Plans a model on a device that has nothing on it yet. Without a `cache_limit` its context stays as it is.
+/// Plans a model on a device that has nothing on it yet, with a context of `asked` tokens. Where none is asked for: with a `cache_limit` (in
+/// a page, which is not told how much memory there is) the longest that keeps within it and fits, otherwise what is in proportion to the
+/// model and the memory that is free.
+///
+/// # Errors
+/// A context that the model cannot have, and what planning says.
 pub(super) fn fit(
     (backend, device_reason, file_bytes): (&dyn Backend, &str, u64),
     config: &ModelConfig,
+    asked: Option<usize>,
     cache_limit: Option<u64>,
 ) -> Result<Fitted> {
+    let whole = config.max_seq_len;
+    let plan = |config: &ModelConfig| LoadPlan::new(backend, device_reason, config, file_bytes);
     let mut config = config.clone();
-    if let Some(limit) = cache_limit {
-        config.max_seq_len = context_within(&config, limit);
-    }
+    config.max_seq_len = match (asked, cache_limit) {
+        (Some(asked), _) if asked == 0 || asked > whole => {
+            return Err(Error::Request(format!(
+                "a context of {asked} tokens was asked for; the model's is {whole}"
+            )));
+        }
+        (Some(asked), _) if !config.use_rope && asked < whole => {
+            return Err(Error::Request(format!(
+                "a context of {asked} tokens was asked for; this model's positions are weights, and it always has {whole}"
+            )));
+        }
+        (Some(asked), _) => asked,
+        (None, Some(limit)) => context_within(&config, limit),
+        (None, None) => plan(&config)?.context(&config, &backend.limits()),
+    };
     loop {
         let context = config.max_seq_len;
-        let last = cache_limit.is_none() || !may_be_shorter(&config, context);
-        match LoadPlan::new(backend, device_reason, &config, file_bytes) {
+        let last = asked.is_some() || cache_limit.is_none() || !may_be_shorter(&config, context);
+        match plan(&config) {
             Ok(plan) => {
                 let fits = plan.check(&backend.limits());
                 if last || fits.is_ok() {
@@ -96,13 +116,19 @@ mod tests {
     #[test]
     fn a_context_is_halved_until_it_fits() {
         let backend = CpuBackend::new(1);
-        let plan = |config: &ModelConfig, limit| fit((&backend, "", 0), config, limit).unwrap();
+        let plan =
+            |config: &ModelConfig, limit| fit((&backend, "", 0), config, None, limit).unwrap();
         let long = config(1 << 17);
         let token = 8 * (long.num_layers * long.kv_dim()) as u64;
         let found = plan(&long, Some(5000 * token));
         assert_eq!(found.context, 4096);
         assert_eq!(found.plan.cache_bytes, 4096 * token);
         found.fits.unwrap();
+        let asked = fit((&backend, "", 0), &long, Some(999), None).unwrap();
+        assert_eq!(asked.context, 999);
+        for no in [0, (1 << 17) + 1] {
+            assert!(fit((&backend, "", 0), &long, Some(no), None).is_err());
+        }
         // Never to nothing, and not where nobody asked for it.
         assert_eq!(plan(&long, Some(0)).context, SHORTEST);
         assert_eq!(plan(&config(1024), None).context, 1024);

@@ -16,10 +16,10 @@ pub async fn open_backend(
             reason.to_owned(),
         )
     };
-    match choice {
-        DeviceChoice::Cpu => Ok(cpu("chosen by you")),
-        DeviceChoice::Gpu => Ok((gpu(options).await?, "chosen by you".to_owned())),
-        DeviceChoice::Auto => Ok(match gpu(options).await {
+    let (backend, reason) = match choice {
+        DeviceChoice::Cpu => cpu("chosen by you"),
+        DeviceChoice::Gpu => (gpu(options).await?, "chosen by you".to_owned()),
+        DeviceChoice::Auto => match gpu(options).await {
             Ok(backend) if backend.info().software => {
                 let name = backend.info().name;
                 cpu(&format!(
@@ -28,8 +28,16 @@ pub async fn open_backend(
             }
             Ok(backend) => (backend, "a GPU is available".to_owned()),
             Err(e) => cpu(&e.to_string()),
-        }),
-    }
+        },
+    };
+    let info = backend.info();
+    log::debug!(
+        "device: {} ({}), {reason}; memory: {}",
+        info.kind,
+        info.name,
+        backend.limits()
+    );
+    Ok((backend, reason))
 }
 
 #[cfg(feature = "gpu")]

@@ -179,6 +179,10 @@ pub(super) async fn run(
         context_size: context,
         ..Stats::default()
     };
+    log::debug!(
+        "prompt: {} tokens, {shared} of them in the cache; context {context}; {sampling:?}",
+        ids.len()
+    );
     let mut sampler = Sampler::new(sampling);
     let mut texts = StopTexts {
         stops: sampling.stop.iter().chain(&marks.text).cloned().collect(),
@@ -203,6 +207,10 @@ pub(super) async fn run(
             }
             continue;
         }
+        loaded
+            .source
+            .check()
+            .map_err(|what| Error::Request(format!("{}: {what}", loaded.source.name())))?;
         let penalized = recent(&ids);
         let candidates = model
             .feed(&ids[fed..], &penalized, sampling.repetition_penalty)
@@ -251,6 +259,12 @@ pub(super) async fn run(
         emit(Event::Token { text: rest });
     }
     stats.context_used = ids.len();
+    log::debug!(
+        "reply: {} tokens ({reason:?}), {:.1} tok/s, the first after {:.0} ms",
+        stats.generated_tokens,
+        stats.tokens_per_second,
+        stats.first_token_ms
+    );
     emit(Event::Finished { reason, stats });
     Ok(())
 }

@@ -95,6 +95,8 @@ pub struct Session {
     loaded: Option<Loaded>,
     stop: StopHandle,
     threads: usize,
+    /// The context asked for, in tokens.
+    context: Option<usize>,
     /// The device asked for with the loaded model.
     device: DeviceChoice,
     /// What keys and values may take; a longer context is shortened.
@@ -129,6 +131,12 @@ impl Session {
     /// a page is not told how much memory there is.
     pub fn limit_cache(&mut self, bytes: u64) {
         self.cache_limit = Some(bytes);
+    }
+
+    /// Keep keys and values for so many tokens; without, for as many as are in proportion to the model.
+    #[must_use]
+    pub fn with_context(self, context: Option<usize>) -> Self {
+        Session { context, ..self }
     }
 
     pub fn stop_handle(&self) -> StopHandle {
@@ -211,18 +219,27 @@ impl Session {
         let start = Instant::now();
         let file = OneBit::open(source.as_ref()).await?;
         let meta = &file.metadata;
+        log::debug!(
+            "{}: {} tensors, {total} bytes, config {:?}",
+            source.name(),
+            file.tensors.len(),
+            meta.config,
+            total = source.len()
+        );
         let special = meta.special_tokens.clone().unwrap_or_default();
         let mut tokenizer = meta
             .tokenizer
             .as_deref()
             .map(Tokenizer::from_json)
             .transpose()?;
-        let template = meta
-            .chat_template
-            .as_deref()
-            .map(ChatTemplate::new)
-            .transpose()?
-            .map(|t| t.with_tokens(special.clone()));
+        // A template that cannot be used costs the chat only.
+        let template = match meta.chat_template.as_deref().map(ChatTemplate::new) {
+            Some(Err(e)) => {
+                log::warn!("this model cannot chat, only continue texts: {e}");
+                None
+            }
+            other => other.transpose()?.map(|t| t.with_tokens(special.clone())),
+        };
         if let Some(tokenizer) = &mut tokenizer {
             tokenizer.add_ends(&special.end);
         }
@@ -240,7 +257,14 @@ impl Session {
             context,
             plan,
             fits,
-        } = context::fit(planning, &meta.config, self.cache_limit)?;
+        } = context::fit(planning, &meta.config, self.context, self.cache_limit)?;
+        if self.context.is_none() && self.cache_limit.is_none() && context < meta.config.max_seq_len
+        {
+            log::warn!(
+                "the context is {context} of the model's {} tokens, to save memory; --context takes another",
+                meta.config.max_seq_len
+            );
+        }
         emit(Event::Planned {
             plan: Box::new(plan),
         });

@@ -45,6 +45,22 @@ const END_NAMES: [&str; 8] = [
 /// Tokens of a trained vocabulary, at most: far more than any in use.
 const MOST_TOKENS: usize = 1 << 24;
 
+/// Characters of a word that a vocabulary is trained on, at most. A merge costs the trainer the square of a word's length, so a genome or
+/// a picture in base64, one word of a megabyte, is learned from in pieces.
+const LONGEST_WORD: usize = 256;
+
+/// A word in pieces of [`LONGEST_WORD`] characters at most.
+fn in_lengths(word: &str) -> Vec<String> {
+    if word.len() <= LONGEST_WORD {
+        return vec![word.to_owned()];
+    }
+    let chars: Vec<char> = word.chars().collect();
+    chars
+        .chunks(LONGEST_WORD)
+        .map(|piece| piece.iter().collect())
+        .collect()
+}
+
 /// A tokenizer and the ids that end a text.
 ///
 /// ```
@@ -216,7 +232,7 @@ impl Tokenizer {
                             tokenizers::OffsetType::Byte,
                         )
                         .into_iter()
-                        .map(|(s, _, _)| s.to_owned())
+                        .flat_map(|(word, _, _)| in_lengths(word))
                         .collect())
                 })
                 .map_err(fail)?;

@@ -117,6 +117,9 @@ fn random_maps(config: &ModelConfig, train: &TrainConfig) -> impl Iterator<Item 
     })
 }
 
+/// Bytes of a buffer that no machine has.
+const LARGEST: u128 = 1 << 44;
+
 /// Tokens per sequence.
 pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize> {
     let seq = train.seq_len.unwrap_or(config.max_seq_len);
@@ -124,6 +127,24 @@ pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize
         return Err(Error::Training(format!(
             "seq_len {seq} is longer than max_seq_len {}",
             config.max_seq_len
+        )));
+    }
+    // In numbers that cannot overflow: what is recorded and planned counts in usize.
+    let rows = train.batch_size as u128 * seq as u128;
+    let widest = [
+        config.vocab_size,
+        config.intermediate_size,
+        config.hidden_size,
+        config.num_heads.saturating_mul(config.head_dim()),
+        config.num_heads.saturating_mul(seq),
+    ];
+    let widest = widest.into_iter().max().unwrap_or(1) as u128;
+    let bytes = 4 * rows * widest;
+    if bytes > LARGEST {
+        return Err(Error::Training(format!(
+            "batch_size {} with sequences of {seq} tokens: one buffer alone would take {:.0} TB; make the batch smaller",
+            train.batch_size,
+            bytes as f64 / 1e12
         )));
     }
     Ok(seq)

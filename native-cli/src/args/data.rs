@@ -12,7 +12,7 @@ use clap::Args;
   onebit download owner/name --file data/part-0.parquet --file data/part-1.parquet
 
 Known by name: wikitext-2, tinystories, tinyshakespeare. The text column of Parquet files is written beside them. HF_TOKEN
-is sent to the endpoint, and to no other host.")]
+is sent to the endpoint over https, and to no other host.")]
 pub struct Download {
     /// wikitext-2, tinystories, tinyshakespeare, or owner/name on the hub.
     pub dataset: String,

@@ -23,11 +23,11 @@ pub enum Activations {
   onebit import --input llama/ --output llama.1bit --bit-map search_result.json
 
 Ternary weights are carried over exactly as they are. What is not supported is refused by name; docs/import.md lists what is.
-HF_TOKEN is sent to the endpoint, and to no other host. An interrupted download is continued by the same command.")]
+HF_TOKEN is sent to the endpoint over https, and to no other host. An interrupted download is continued by the same command.")]
 pub struct Import {
     /// A folder with config.json and safetensors, a .safetensors file in such a folder, a .gguf file, or hf:OWNER/NAME[/FILE.gguf].
     #[arg(long, value_name = "PATH")]
-    pub input: String,
+    pub input: PathBuf,
     /// The .1bit to write.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
@@ -46,12 +46,16 @@ pub struct Import {
     /// A shorter context than the model's, in tokens: the KV cache grows with it.
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
+    /// How a GGUF file's vocabulary cuts texts into words, by llama.cpp's name (llama-bpe, qwen2, gpt-2, smollm, …), whatever the file says.
+    #[arg(long, value_name = "NAME")]
+    pub pre_tokenizer: Option<String>,
     /// Branch, tag or commit of a repository of the hub.
     #[arg(long, default_value = "main")]
     pub revision: String,
     /// Where files of the hub are kept [default: hub/OWNER--NAME in the cache folder].
     #[arg(long, value_name = "DIR")]
     pub download_dir: Option<PathBuf>,
+    /// The hub's address.
     #[arg(
         long,
         value_name = "URL",

@@ -15,10 +15,12 @@ use super::train::MixedPrecision;
   onebit inspect model.1bit --json
   onebit inspect data.tokens --verify")]
 pub struct Inspect {
+    /// The .1bit or .tokens file.
     pub file: PathBuf,
     /// Read all of a .tokens file: its checksum, and every id against the vocabulary.
     #[arg(long)]
     pub verify: bool,
+    /// One JSON object on standard output.
     #[arg(long)]
     pub json: bool,
 }
@@ -55,8 +57,10 @@ pub struct Plot {
     /// An .svg or a .png file.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
+    /// What is drawn.
     #[arg(long, value_enum, default_value = "loss")]
     pub metric: Metric,
+    /// What it is drawn along.
     #[arg(long, value_enum, default_value = "step")]
     pub x: Along,
     /// Smooth by an exponential mean that keeps this share of what came before, 0 to 0.999; the figures themselves stay
@@ -140,7 +144,7 @@ pub struct Bench {
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub steps: usize,
     /// CPU threads of --train and --gemm; 0 = all.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::threads)]
     pub threads: usize,
     /// f16: --train and --gemm on a GPU round the operands of matrix products to f16.
     #[arg(long, value_enum, default_value = "no")]
@@ -157,6 +161,10 @@ pub struct Bench {
     /// Measurements; the median is reported.
     #[arg(long, default_value_t = 5)]
     pub repeat: usize,
+    /// Only list the SIMD levels that this machine has, the best first: ONEBIT_SIMD chooses another than the first.
+    #[arg(long)]
+    pub simd_levels: bool,
+    /// JSON on standard output.
     #[arg(long)]
     pub json: bool,
 }

@@ -46,3 +46,17 @@ pub enum Command {
     Plot(Plot),
     Bench(Bench),
 }
+
+/// A number of CPU threads: no more than the machine has.
+fn threads(text: &str) -> Result<usize, String> {
+    let wanted: usize = text
+        .parse()
+        .map_err(|_| "expected a number; 0 = all".to_owned())?;
+    let most = ternary_core::platform::threads();
+    if wanted > most {
+        crate::output::errln!(
+            "warning: this machine runs {most} threads at once; --threads {wanted} is taken for {most}"
+        );
+    }
+    Ok(wanted.min(most))
+}

@@ -21,8 +21,11 @@ pub struct ModelArgs {
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// CPU threads; 0 = all.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::threads)]
     pub threads: usize,
+    /// Tokens of context to keep memory for [default: the model's, or fewer where it would take much more than the model].
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
 }
 
 /// -1 or a number of 64 bits.

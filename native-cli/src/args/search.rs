@@ -26,7 +26,7 @@ pub struct Judged {
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// CPU threads, which evaluate side by side; 0 = all.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::threads)]
     pub threads: usize,
     /// One JSON object on standard output.
     #[arg(long)]
@@ -57,6 +57,7 @@ pub struct Search {
     /// Largest .1bit file allowed, in megabytes (10^6 bytes); alone, the best model within it is sought.
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub max_size_mb: Option<f64>,
+    /// The search result to write (JSON); `-` = standard output.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
     /// What has a mode of its own: layer or matrix.
@@ -79,6 +80,7 @@ pub struct Search {
     /// Tokens that maps are compared on, spread evenly over the validation data; the best are then measured on all of it. 0 = all.
     #[arg(long, value_name = "N", default_value_t = 16384)]
     pub eval_tokens: usize,
+    /// Seed of what the search tries at random.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Go on with the search that OUTPUT.journal holds.

@@ -209,7 +209,7 @@ pub struct TrainingArgs {
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// CPU threads; 0 = all.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::threads)]
     pub threads: usize,
     /// f16: a GPU that can rounds the operands of matrix products to f16 (on tensor cores where it has them).
     #[arg(long, value_enum, default_value = "no")]

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use ternary_core::backend::cpu::simd::Level;
 use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode, WeightScale};
 use ternary_core::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
 use ternary_core::model::params;
@@ -31,6 +32,12 @@ struct Figures {
 }
 
 pub fn run(a: &Bench) -> Result<()> {
+    if a.simd_levels {
+        Level::available()
+            .iter()
+            .for_each(|level| outln!("{}", level.name()));
+        return Ok(());
+    }
     if !a.gemm.is_empty() {
         return gemm::run(a);
     }
@@ -52,8 +59,8 @@ pub fn run(a: &Bench) -> Result<()> {
     };
     let mut all = Vec::new();
     for threads in counts {
-        let (mut session, info) = model::load(source.clone(), None, a.device, threads)?;
-        let context = info.config.max_seq_len;
+        let (mut session, info) = model::load(source.clone(), None, a.device, (threads, None))?;
+        let context = info.context;
         ensure!(
             context >= 3,
             "a context of {context} is too short to measure; it needs at least 3 tokens"

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
+use ternary_core::format::escaped;
 use ternary_core::infer::Sampling;
 use ternary_core::platform::{Interrupt, on_interrupt};
 use ternary_core::session::{Command, Event, Message, Session};
@@ -45,7 +46,7 @@ pub fn run(a: &Chat) -> Result<()> {
     })?;
     outln!(
         "{} — /help lists the commands, /exit leaves, Ctrl-C stops a reply",
-        output::printable(&info.name)
+        escaped(&info.name)
     );
     let mut input = Input::new();
     let mut seed = sampling.seed;

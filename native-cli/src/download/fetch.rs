@@ -13,9 +13,12 @@ use ureq::{Agent, Body};
 
 use super::checksum::Checksum;
 use crate::output::errln;
+use ternary_core::platform::Lock;
 
 /// Failures in a row, without a byte gained, before giving up.
 const TRIES: u32 = 5;
+/// Bytes of a file whose size the server does not give, at most.
+const UNSAID: u64 = 64_000_000_000;
 /// A hub answers with one redirection, a mirror with some.
 const HOPS: usize = 8;
 /// A connection that gives nothing for so long is given up, and the download resumed.
@@ -66,13 +69,14 @@ fn text<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
 }
 
 impl Fetcher {
-    /// `token` goes to the first host only; `pause` is waited before the second try, twice as long before each further one.
+    /// `token` goes to the first host only, and never over plain HTTP; `pause` is waited before the second try, twice as long before each further one.
     pub fn new(token: Option<String>, pause: Duration) -> Self {
         let config = Agent::config_builder()
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
-            .timeout_connect(Some(Duration::from_secs(30)))
+            .timeout_resolve(Some(Duration::from_secs(10)))
+            .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(PATIENCE))
             .timeout_per_read(Some(PATIENCE))
             .user_agent(concat!("onebit/", env!("CARGO_PKG_VERSION")))
@@ -99,6 +103,14 @@ impl Fetcher {
             }
         }
         let part = with_suffix(target, ".part");
+        // Two programs that append to one file would spoil it.
+        let _lock = Lock::take(
+            &with_suffix(target, ".lock"),
+            &format!(
+                "another program is downloading {}; wait for it to end",
+                target.display()
+            ),
+        )?;
         let (mut failures, mut most) = (0, size(&part));
         let etag = loop {
             let reason = match self.attempt(url, &part, bar) {
@@ -155,6 +167,15 @@ impl Fetcher {
             Ok(answer) => answer,
             Err(e) => match e.downcast_ref::<ureq::Error>() {
                 Some(ureq::Error::BadUri(_)) | None => return Err(e),
+                Some(reason) if from == 0 && is_offline(reason) => {
+                    bail!(
+                        "cannot reach {}: {reason}. Is this machine online, and the address right?",
+                        url.parse::<Uri>()
+                            .ok()
+                            .and_then(|uri| uri.host().map(str::to_owned))
+                            .unwrap_or_default()
+                    )
+                }
                 Some(_) => return Ok(Outcome::Dropped(format!("{e:#}"))),
             },
         };
@@ -188,11 +209,25 @@ impl Fetcher {
         bar.set_length(answer.size.unwrap_or(0));
         bar.set_position(have);
         bar.reset_eta();
+        let most = answer.size.unwrap_or(UNSAID);
         let mut body = answer.response.into_body().into_reader();
         let mut buffer = vec![0; 1 << 16];
         loop {
             match body.read(&mut buffer) {
                 Ok(0) => break,
+                Ok(n) if have + n as u64 > most => {
+                    drop(file);
+                    discard(part);
+                    bail!(
+                        "{url}: the server sends more than {} MB{}; what came was deleted",
+                        most / 1_000_000,
+                        if answer.size.is_some() {
+                            ", the size it gave"
+                        } else {
+                            " without saying how much it is"
+                        }
+                    );
+                }
                 Ok(n) => {
                     file.write_all(&buffer[..n])
                         .with_context(|| format!("cannot write {}", part.display()))?;
@@ -206,7 +241,6 @@ impl Fetcher {
             Some(size) if have < size => Ok(Outcome::Dropped(format!(
                 "the connection ended after {have} of {size} bytes"
             ))),
-            Some(size) if have > size => Ok(Outcome::StartOver),
             _ => Ok(Outcome::Complete(answer.part.etag)),
         }
     }
@@ -227,7 +261,7 @@ impl Fetcher {
                 }
             }
             if let Some(token) = &self.token
-                && uri.authority() == first.authority()
+                && may_have_token(&first, &uri)
             {
                 request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
             }
@@ -246,6 +280,13 @@ impl Fetcher {
         }
         bail!("{url}: more than {HOPS} redirections")
     }
+}
+
+/// Whether `uri` may be shown the token that is meant for `first`: the same origin, over TLS.
+fn may_have_token(first: &Uri, uri: &Uri) -> bool {
+    let port = |uri: &Uri| uri.port_u16().unwrap_or(443);
+    let https = |uri: &Uri| uri.scheme_str() == Some("https");
+    https(first) && https(uri) && uri.host() == first.host() && port(uri) == port(first)
 }
 
 fn answer(
@@ -322,6 +363,26 @@ impl std::fmt::Display for NotFound {
 
 impl std::error::Error for NotFound {}
 
+/// Whether no connection could be made at all: trying again in a moment does not help.
+fn is_offline(e: &ureq::Error) -> bool {
+    use std::io::ErrorKind;
+    match e {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Timeout(t) => matches!(t, ureq::Timeout::Resolve | ureq::Timeout::Connect),
+        ureq::Error::Io(e) => {
+            matches!(
+                e.kind(),
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable
+                    | ErrorKind::NetworkDown
+                    | ErrorKind::AddrNotAvailable
+            ) || e.to_string().contains("failed to lookup address")
+        }
+        _ => false,
+    }
+}
+
 /// Statuses that trying again does not help.
 fn refuse(status: StatusCode, url: &str) -> Result<()> {
     match status {
@@ -352,4 +413,26 @@ fn size(path: &Path) -> u64 {
 fn discard(part: &Path) {
     let _ = std::fs::remove_file(part);
     let _ = std::fs::remove_file(notes(part));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_goes_to_its_own_origin_over_tls_only() {
+        for (first, uri, may) in [
+            ("https://hub.example/a", "https://hub.example/b", true),
+            ("https://hub.example/a", "https://hub.example:443/b", true),
+            ("https://hub.example/a", "https://hub.example:8443/b", false),
+            ("https://hub.example/a", "http://hub.example/b", false),
+            ("https://hub.example/a", "https://cdn.example/b", false),
+            ("https://hub.example/a", "https://hub.example.evil/b", false),
+            ("http://hub.example/a", "http://hub.example/a", false),
+            ("http://127.0.0.1:80/a", "http://127.0.0.1:80/a", false),
+        ] {
+            let parsed = |text: &str| text.parse::<Uri>().unwrap();
+            assert_eq!(may_have_token(&parsed(first), &parsed(uri)), may, "{uri}");
+        }
+    }
 }

@@ -25,12 +25,13 @@ pub fn run(a: &Download) -> Result<()> {
         Some(dir) => dir.clone(),
         None => Path::new("data").join(&dataset.name),
     };
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let mut texts = Vec::new();
     let repo = format!("datasets/{}", dataset.repo);
-    for file in &dataset.files {
-        texts.push(get(&hub, &repo, &dataset.revision, file, &dir)?);
-    }
+    let texts = in_folder(&dir, || {
+        let files = dataset.files.iter();
+        files
+            .map(|file| get(&hub, &repo, &dataset.revision, file, &dir))
+            .collect::<Result<Vec<_>>>()
+    })?;
     errln!("source: {}/{repo}", hub.endpoint);
     errln!("licence: {}", dataset.licence);
     if let Some(first) = texts.first() {
@@ -42,6 +43,21 @@ pub fn run(a: &Download) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Do something in a folder that is made for it, and removed again if nothing came into it.
+pub fn in_folder<T>(dir: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let missing = dir
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    let made: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    work().inspect_err(|_| {
+        // A folder with something in it stays.
+        made.iter().for_each(|folder| {
+            let _ = std::fs::remove_dir(folder);
+        });
+    })
 }
 
 /// A server with Hugging Face's layout.
@@ -59,6 +75,9 @@ impl Hub {
             "the endpoint `{endpoint}` is no URL; expected https://HOST"
         );
         let token = std::env::var("HF_TOKEN").ok().filter(|t| !t.is_empty());
+        if token.is_some() && !endpoint.starts_with("https://") {
+            errln!("warning: HF_TOKEN is not sent to {endpoint}: it is not https");
+        }
         Ok(Hub {
             endpoint: endpoint.to_owned(),
             fetcher: Fetcher::new(token, Duration::from_millis(retry_pause)),

@@ -141,12 +141,12 @@ fn sampling_follows_its_flags() {
     assert!(v["load_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{v}");
     let stats = &v["stats"];
     for key in [
-        "promptTokens",
-        "generatedTokens",
-        "firstTokenMs",
-        "tokensPerSecond",
-        "contextUsed",
-        "contextSize",
+        "prompt_tokens",
+        "generated_tokens",
+        "first_token_ms",
+        "tokens_per_second",
+        "context_used",
+        "context_size",
     ] {
         assert!(stats[key].is_number(), "{key} in {v}");
     }
@@ -218,7 +218,7 @@ fn sampling_follows_its_flags() {
         ["context", "end"].contains(&full["finish_reason"].as_str().unwrap()),
         "{full}"
     );
-    assert!(full["stats"]["contextUsed"].as_u64() <= full["stats"]["contextSize"].as_u64());
+    assert!(full["stats"]["context_used"].as_u64() <= full["stats"]["context_size"].as_u64());
     // A prompt may begin with a dash.
     let args = [
         "generate",
@@ -246,7 +246,7 @@ fn sampling_follows_its_flags() {
         "4",
         "--json",
     ];
-    assert_eq!(run(dir, &args).ok().json()["stats"]["promptTokens"], 1);
+    assert_eq!(run(dir, &args).ok().json()["stats"]["prompt_tokens"], 1);
 }
 
 /// The one tensor of a safetensors file.

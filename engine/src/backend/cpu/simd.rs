@@ -79,17 +79,39 @@ impl Level {
         levels
     }
 
-    /// The best level, found once. `ONEBIT_SIMD=portable` (or another level's name) forces a lower one.
+    /// The level that `ONEBIT_SIMD` names, whatever its case and punctuation ("avx2", "AVX-512 VNNI"); the best one where it is not set.
+    ///
+    /// # Errors
+    /// A name that is none, or a level that this machine has not.
+    pub fn chosen() -> Result<Level, String> {
+        let available = Level::available();
+        let wanted = std::env::var_os("ONEBIT_SIMD").unwrap_or_default();
+        if wanted.is_empty() {
+            return Ok(available[0]);
+        }
+        let plain = |name: &str| -> String {
+            let letters = name.chars().filter(char::is_ascii_alphanumeric);
+            letters.map(|c| c.to_ascii_lowercase()).collect()
+        };
+        let wanted = wanted.to_string_lossy();
+        let found = available.iter().find(|l| plain(l.name()) == plain(&wanted));
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = available.iter().map(|l| l.name()).collect();
+            format!(
+                "ONEBIT_SIMD={wanted}: this machine has no such level; it has {}",
+                names.join(", ")
+            )
+        })
+    }
+
+    /// The [chosen](Self::chosen) level, found once; the best one if `ONEBIT_SIMD` is wrong, which programs check when they start.
     pub fn best() -> Level {
         static BEST: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
         *BEST.get_or_init(|| {
-            let available = Level::available();
-            let wanted = std::env::var("ONEBIT_SIMD").unwrap_or_default();
-            available
-                .iter()
-                .copied()
-                .find(|l| l.name().eq_ignore_ascii_case(&wanted))
-                .unwrap_or(available[0])
+            Level::chosen().unwrap_or_else(|e| {
+                log::warn!("{e}; the best is used");
+                Level::available()[0]
+            })
         })
     }
 }

@@ -56,16 +56,34 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
 /// Let other tasks of this thread run. Natively there are none.
 pub async fn yield_now() {}
 
-/// Part of a file that stays mapped.
+/// A file's bytes in memory: mapped, or read where it is small.
+#[derive(Debug)]
+enum Held {
+    Map(memmap2::Mmap),
+    Copy(Vec<u8>),
+}
+
+impl std::ops::Deref for Held {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Held::Map(map) => map,
+            Held::Copy(bytes) => bytes,
+        }
+    }
+}
+
+/// Part of a file that stays in memory.
 #[derive(Clone, Debug)]
 pub struct Mapped {
-    map: std::sync::Arc<memmap2::Mmap>,
+    held: std::sync::Arc<Held>,
     range: std::ops::Range<usize>,
 }
 
 impl Mapped {
     pub fn bytes(&self) -> &[u8] {
-        &self.map[self.range.clone()]
+        &self.held[self.range.clone()]
     }
 }
 
@@ -91,30 +109,63 @@ impl Anonymous {
     }
 }
 
-/// A file, mapped where that is possible, otherwise read in slices.
+/// Files up to this size are read when they are opened: then nobody can change them under our hands.
+const SMALL: u64 = 32 << 20;
+
+/// A file: small ones are read at once, others mapped where that is possible, otherwise read in slices.
 #[derive(Debug)]
 pub struct FileSource {
     path: std::path::PathBuf,
     file: std::sync::Mutex<std::fs::File>,
-    map: Option<std::sync::Arc<memmap2::Mmap>>,
+    held: Option<std::sync::Arc<Held>>,
     len: u64,
 }
 
 impl FileSource {
     pub fn open(path: &std::path::Path) -> crate::Result<Self> {
         use crate::error::IoContext;
-        let file = std::fs::File::open(path).at("open", path)?;
+        let mut file = std::fs::File::open(path).at("open", path)?;
         let len = file.metadata().at("read", path)?.len();
-        // SAFETY: the map is only read, and every bit pattern is a byte. Checksums tell if another process changed the file
-        // before it was loaded; one that changes it afterwards gives wrong numbers, and one that shortens it ends this process,
-        // as with any program that maps its models. Files of this project are replaced by renaming, which leaves maps alone.
-        let map = unsafe { memmap2::Mmap::map(&file) }.ok();
+        let held = if len <= SMALL {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut file, &mut bytes).at("read", path)?;
+            Some(Held::Copy(bytes))
+        } else {
+            // SAFETY: the map is only read, and every bit pattern is a byte. Checksums tell if another process changed the file
+            // before it was loaded; one that changes it afterwards gives wrong numbers. Pages beyond the end of a file that was
+            // shortened must not be touched: `shrunk` is asked before they are. Files of this project are replaced by renaming,
+            // which leaves maps alone.
+            unsafe { memmap2::Mmap::map(&file) }.ok().map(Held::Map)
+        };
         Ok(FileSource {
-            map: map.map(std::sync::Arc::new),
+            len: match &held {
+                Some(Held::Copy(bytes)) => bytes.len() as u64,
+                _ => len,
+            },
+            held: held.map(std::sync::Arc::new),
             path: path.to_owned(),
             file: std::sync::Mutex::new(file),
-            len,
         })
+    }
+
+    /// The file is shorter than when it was opened: another program is writing it.
+    fn shrunk(&self) -> Result<(), String> {
+        if !matches!(self.held.as_deref(), Some(Held::Map(_))) {
+            return Ok(());
+        }
+        let file = self
+            .file
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match file.metadata() {
+            Ok(now) if now.len() < self.len => Err(format!(
+                "it was cut from {} to {} bytes while it was in use; load it again when the other program has finished",
+                self.len,
+                now.len()
+            )),
+            Ok(_) => Ok(()),
+            Err(e) => Err(e.to_string()),
+        }
     }
 
     fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Vec<u8>> {
@@ -144,15 +195,27 @@ impl crate::format::ByteSource for FileSource {
         offset: u64,
         len: usize,
     ) -> crate::backend::LocalFuture<'_, Result<Vec<u8>, String>> {
-        let bytes = self.read_at(offset, len).map_err(|e| e.to_string());
+        let bytes = match self.held.as_deref() {
+            Some(Held::Copy(bytes)) => usize::try_from(offset)
+                .ok()
+                .and_then(|start| bytes.get(start..start.checked_add(len)?))
+                .map(<[u8]>::to_vec)
+                .ok_or_else(|| format!("it has no bytes {offset} to {offset} + {len}")),
+            _ => self.read_at(offset, len).map_err(|e| e.to_string()),
+        };
         Box::pin(async move { bytes })
     }
 
     fn mapped(&self, offset: u64, len: usize) -> Option<Mapped> {
         let start = usize::try_from(offset).ok()?;
         let range = start..start.checked_add(len)?;
-        let map = self.map.clone()?;
-        (range.end <= map.len()).then_some(Mapped { map, range })
+        let held = self.held.clone()?;
+        // What has been cut off is read by `read`, which says so.
+        (range.end <= held.len() && self.shrunk().is_ok()).then_some(Mapped { held, range })
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.shrunk()
     }
 }
 

@@ -91,7 +91,9 @@ fn a_small_file_is_fetched_and_its_git_checksum_verified() {
         asked[0].path,
         "/datasets/some/set/resolve/refs%2Fpr%2F1/a/text%20file.txt"
     );
-    assert_eq!(asked[0].header("authorization"), Some("Bearer hf_secret"));
+    // Never over plain HTTP, not even to the endpoint itself.
+    assert_eq!(asked[0].header("authorization"), None);
+    assert!(out.contains("HF_TOKEN is not sent"), "{out}");
     assert!(!out.contains("hf_secret"));
     // Again: it is there.
     let out = run_with(d, &args, env).ok().stderr;
