@@ -701,6 +701,17 @@ fn an_adapter_where_a_model_is_expected_is_called_one() -> Result<()> {
         page.assert_clean()?;
     }
 
+    // Dropped together with its model.
+    let page = open("?device=cpu")?;
+    let model = file("together.1bit", fs::read(onebit::tiny_model()?)?)?;
+    page.drop_files(&[&peft, &model])?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelector('#panel').innerText.includes('woof-adapter')"),
+        START,
+    )?;
+    ensure!(page.text(".model-name")? == "Tiny");
+    page.assert_clean()?;
+
     // One of another model.
     let other = folder("other-adapter")?;
     let weights = [
@@ -782,6 +793,11 @@ fn a_model_is_known_by_its_first_bytes() -> Result<()> {
     page.set_field("#temperature", "0")?;
     answer(&page)?;
     ensure!(page.text(LAST_REPLY)? == "Yes sir");
+    // Whatever the ending says.
+    let page = open_tiny()?;
+    let misnamed = file("weights.txt", fs::read(&blob)?)?;
+    page.drop_file(&misnamed)?;
+    page.wait_for(IMPORT_ASKED, START)?;
     // A .1bit, too.
     let page = open("?device=cpu")?;
     let renamed = file("download", fs::read(onebit::tiny_model()?)?)?;
