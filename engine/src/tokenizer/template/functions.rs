@@ -463,6 +463,15 @@ pub(super) fn add(env: &mut Environment<'_>, budget: &Arc<Budget>, now: i64) {
         },
     );
     env.add_filter("string", |value: &Value| printed(value));
+    // As Python has it: a text is a sequence, None cannot be gone through.
+    for name in ["iterable", "sequence"] {
+        env.add_test(name, |value: &Value| {
+            matches!(
+                value.kind(),
+                ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable
+            )
+        });
+    }
     // Widths in a format would make texts of any length; `batch` and its like make lists of any length.
     for name in ["format", "batch", "slice", "zip", "chain", "pprint", "sum"] {
         env.remove_filter(name);

@@ -147,10 +147,16 @@ impl ChatTemplate {
         if system.role != "system" {
             return result;
         }
+        // Its text is there, perhaps changed: a mark in its place would be.
         let heard = |parts: &Vec<Part>| {
-            let wanted = system.content.trim();
             let text: String = parts.iter().map(|part| part.text.as_str()).collect();
-            text.contains(wanted)
+            let mark = parts::mark(0);
+            text.contains(system.content.trim()) || {
+                let mut marked = messages.to_vec();
+                marked[0].content.clone_from(&mark);
+                let text = self.rendered(&marked).unwrap_or_default();
+                text.iter().any(|part| part.text.contains(&mark))
+            }
         };
         if result.as_ref().is_ok_and(heard) {
             return result;

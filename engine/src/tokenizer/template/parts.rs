@@ -14,7 +14,7 @@ const MOST: usize = 60_000;
 /// Messages looked at one by one where all at once did not work.
 const MOST_SINGLE: usize = 256;
 
-fn mark(index: usize) -> String {
+pub(super) fn mark(index: usize) -> String {
     let number = char::from_u32(FIRST + (index % MOST) as u32).unwrap_or(CLOSE);
     [OPEN, number, CLOSE].into_iter().collect()
 }

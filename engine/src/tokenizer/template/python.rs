@@ -1,9 +1,9 @@
 //! The methods of Python's strings, lists and dictionaries that published chat templates call.
 
-use minijinja::value::{Value, ValueKind};
+use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
-use super::functions::{arguments, replace};
+use super::functions::{arguments, printed, replace};
 use super::guard::Budget;
 
 pub(super) fn method(
@@ -38,6 +38,7 @@ pub(super) fn method(
                     let most = number(1, "maxsplit")?.and_then(|n| usize::try_from(n).ok());
                     split(s, by.as_deref(), most, name == "rsplit")
                 }
+                "format" => format(budget, s, &args, &named).map(Value::from),
                 _ => string(s, name, &args),
             }
         }
@@ -62,6 +63,47 @@ fn text_of(value: &Value, name: &str, i: usize) -> Result<String, Error> {
 
 fn text(args: &[Value], i: usize, name: &str) -> Result<String, Error> {
     text_of(args.get(i).unwrap_or(&Value::UNDEFINED), name, i)
+}
+
+/// `str.format` without widths and the like: `{}`, `{0}`, `{name}`.
+fn format(budget: &Budget, s: &str, args: &[Value], named: &Kwargs) -> Result<String, Error> {
+    let fail = |what: &str| {
+        let message = format!("`format` with `{{{what}}}` is not supported, or has no argument");
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    };
+    let (mut out, mut rest, mut next) = (String::new(), s, 0);
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, brace) = rest.split_at(at);
+        out += before;
+        if let Some(after) = brace.strip_prefix("{{").or(brace.strip_prefix("}}")) {
+            out.push_str(&brace[..1]);
+            rest = after;
+            continue;
+        }
+        let Some((field, after)) = brace[1..]
+            .split_once('}')
+            .filter(|_| brace.starts_with('{'))
+        else {
+            return fail("");
+        };
+        rest = after;
+        let value = match field {
+            "" => {
+                next += 1;
+                args.get(next - 1).cloned()
+            }
+            _ => match field.parse::<usize>() {
+                Ok(i) => args.get(i).cloned(),
+                Err(_) => named.get(field)?,
+            },
+        };
+        let Some(value) = value else {
+            return fail(field);
+        };
+        budget.allow(out.len() + rest.len() + budget.measure(&value)?)?;
+        out += &printed(&value);
+    }
+    Ok(out + rest)
 }
 
 /// At most `most` cuts, from the right with `last`; at white space without `by`.

@@ -90,6 +90,11 @@ fn methods_of_strings_are_pythons() {
         ),
         ("{{ tools is none }}{{ documents is none }}", "TrueTrue"),
         (
+            "{{ tools is iterable }}{{ 'a' is sequence }}{{ [] is iterable }}",
+            "FalseTrueTrue",
+        ),
+        ("{{ '{}-{1}{{x}} {n}'.format('a', 2, n='b') }}", "a-2{x} b"),
+        (
             "{{ 3 * 4 }} {{ 'ab' * 2 }} {{ [1] * 2 }} {{ 1.5 * 2 }}",
             "12 abab [1, 1] 3.0",
         ),
