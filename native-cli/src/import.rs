@@ -14,7 +14,7 @@ use ternary_core::platform::{FileSink, FileSource, cache_folder};
 use crate::args::{Activations, Import};
 use crate::download::{Hub, NotFound, in_folder};
 use crate::output::{self, errln, outln};
-use crate::progress;
+use crate::{model, progress};
 
 const INDEX: &str = "model.safetensors.index.json";
 /// Files beside the weights; only the first is needed.
@@ -29,12 +29,13 @@ const COMPANIONS: [&str; 5] = [
 const ENDINGS: [&str; 4] = ["json", "safetensors", "gguf", "jinja"];
 
 pub fn run(a: &Import) -> Result<()> {
-    output::check(&a.output, &[&a.input])?;
+    output::check(&a.output, &[])?;
     let options = options(a)?;
     let input = match a.input.to_str().and_then(|input| input.strip_prefix("hf:")) {
         Some(repo) => local(&download(a, repo)?)?,
         None => local(&a.input)?,
     };
+    output::check(&a.output, &[&a.input])?;
     let report = output::replace(&a.output, |draft| write(&input, &options, draft))
         .with_context(|| format!("cannot import {}", a.input.display()))?;
     for warning in &report.warnings {
@@ -86,10 +87,10 @@ fn write(input: &Input, options: &Options, draft: &Path) -> Result<Report> {
 }
 
 fn options(a: &Import) -> Result<Options> {
-    let bit_map = a.bit_map.as_ref().map(|path| {
-        std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the bit-map {}", path.display()))
-    });
+    let bit_map = a
+        .bit_map
+        .as_ref()
+        .map(|path| model::read_small(path, "the bit-map"));
     Ok(Options {
         head: a.head.mode(),
         body: a.body.mode(),

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use crate::output::errln;
 use clap::Parser;
-use ternary_core::platform::quiet_gpu_probe;
+use ternary_core::platform::{on_interrupt, quiet_gpu_probe, remove_drafts};
 use ternary_core::session::DeviceChoice;
 
 fn main() -> ExitCode {
@@ -39,6 +39,14 @@ fn main() -> ExitCode {
     if let Err(e) = ternary_core::backend::cpu::simd::Level::chosen() {
         errln!("error: {e}");
         return ExitCode::FAILURE;
+    }
+    if !command.handles_interrupts()
+        && let Err(e) = on_interrupt(|interrupt| {
+            remove_drafts();
+            std::process::exit(i32::from(interrupt.exit_code()));
+        })
+    {
+        log::debug!("signals are not handled: {e}");
     }
     let result = match command {
         args::Command::Download(a) => download::run(&a),
@@ -76,6 +84,7 @@ fn start_log() {
     use std::io::Write;
     let filter = env_logger::Env::default().default_filter_or("warn");
     env_logger::Builder::from_env(filter)
+        .target(env_logger::Target::Pipe(Box::new(output::LogWriter)))
         .format(|out, record| match record.level() {
             log::Level::Warn => writeln!(out, "warning: {}", record.args()),
             level => writeln!(out, "[{level} {}] {}", record.target(), record.args()),

@@ -12,7 +12,8 @@ use ternary_core::data::{
     Document, Encoder, checksum, evaluation as evaluation_of, read_documents,
 };
 use ternary_core::format::{
-    ByteSource, Dense, FormatError, MemorySource, Metadata, OneBit, Packing, encode,
+    ByteSource, Dense, FileKind, FormatError, MemorySource, Metadata, OneBit, Packing, encode,
+    without_bom,
 };
 use ternary_core::infer::{Beside, EvalText, Sampling};
 use ternary_core::model::Remap;
@@ -82,12 +83,10 @@ impl Opened {
     }
 
     /// What makes ids of texts, with the model's own chat template.
-    pub fn encoder(&self, tokenizer: &Tokenizer) -> Result<Encoder> {
+    pub fn encoder(&self, tokenizer: &Tokenizer) -> Encoder {
         let template = self.companions.chat_template.as_deref();
-        Ok(Encoder::new(
-            tokenizer,
-            template.map(ChatTemplate::new).transpose()?,
-        ))
+        // One that cannot be used costs the chat only.
+        Encoder::new(tokenizer, template.and_then(|t| ChatTemplate::new(t).ok()))
     }
 
     /// What a `.1bit` of it says before the tensors.
@@ -109,8 +108,7 @@ impl Opened {
 
 /// The bit-map in a file, for a model of `layers` layers.
 pub fn bit_map(path: &Path, layers: usize) -> Result<LayerBitMap> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the bit-map {}", path.display()))?;
+    let text = read_small(path, "the bit-map")?;
     LayerBitMap::from_json(&text, layers).with_context(|| path.display().to_string())
 }
 
@@ -224,6 +222,21 @@ pub fn random_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
+/// A small text file, without a byte order mark. `what` it is, for messages: "the tokenizer".
+pub fn read_small(path: &Path, what: &str) -> Result<String> {
+    let name = path.display();
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {what} {name}"))?;
+    if let Some(kind) = FileKind::of(&bytes).described() {
+        bail!(
+            "{name} is not {what}; it is {}",
+            kind.replace("FILE", &name.to_string())
+        );
+    }
+    let text = String::from_utf8(bytes)
+        .with_context(|| format!("cannot read {what} {name}: it is not UTF-8 text"))?;
+    Ok(without_bom(&text).to_owned())
+}
+
 /// The text of a file; `-` is standard input.
 pub fn read_text(path: &Path) -> Result<String> {
     let bytes = match path.as_os_str() == "-" {
@@ -247,7 +260,10 @@ pub fn read_text(path: &Path) -> Result<String> {
 pub fn evaluation(loaded: &Loaded, path: &Path) -> Result<EvalText> {
     let tokenizer = loaded.tokenizer()?;
     let json = loaded.tokenizer_json().unwrap_or_default();
-    let template = loaded.chat_template().map(ChatTemplate::new).transpose()?;
+    // One that cannot be used costs the chat only.
+    let template = loaded
+        .chat_template()
+        .and_then(|t| ChatTemplate::new(t).ok());
     let encoder = Encoder::new(tokenizer, template);
     Ok(evaluation_of(path, &encoder, checksum(json))?)
 }

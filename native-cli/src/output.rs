@@ -4,6 +4,9 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -30,9 +33,82 @@ macro_rules! outln {
 }
 pub(crate) use outln;
 
-/// Write `text` to standard error. Nobody may be there to read it, and the disk it goes to may be full: the work goes on.
+/// Lines for standard error that wait for a reader, at most; later ones are left out.
+const WAITING: usize = 1024;
+/// A reader that takes nothing for so long is not waited for any more.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Writes to standard error on a thread of its own: nobody may be there to read, the disk it goes to may be full, and a pipe that is
+/// read no further would hold up a night's training.
+struct ErrorWriter {
+    lines: SyncSender<String>,
+    state: Arc<(Mutex<Progress>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Progress {
+    sent: u64,
+    written: u64,
+    /// The reader takes nothing.
+    stalled: bool,
+}
+
+impl ErrorWriter {
+    fn get() -> &'static Self {
+        static WRITER: OnceLock<ErrorWriter> = OnceLock::new();
+        WRITER.get_or_init(|| {
+            let (lines, waiting) = sync_channel::<String>(WAITING);
+            let state: Arc<(Mutex<Progress>, Condvar)> = Arc::default();
+            let shared = state.clone();
+            std::thread::spawn(move || {
+                for line in waiting {
+                    let _ = std::io::stderr().write_all(line.as_bytes());
+                    let mut progress = lock(&shared.0);
+                    progress.written += 1;
+                    progress.stalled = false;
+                    shared.1.notify_all();
+                }
+            });
+            ErrorWriter { lines, state }
+        })
+    }
+}
+
+fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Write `text` to standard error, and go on whatever becomes of it.
 pub fn write_error(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let writer = ErrorWriter::get();
+    let (state, written) = &*writer.state;
+    let mut progress = lock(state);
+    if writer.lines.try_send(text.to_owned()).is_err() {
+        return;
+    }
+    progress.sent += 1;
+    let number = progress.sent;
+    if progress.stalled {
+        return;
+    }
+    // Usually at once: what is written next to standard output comes after it.
+    let waited = written.wait_timeout_while(progress, PATIENCE, |p| p.written < number);
+    let (mut progress, result) = waited.unwrap_or_else(PoisonError::into_inner);
+    progress.stalled |= result.timed_out();
+}
+
+/// Standard error for the log.
+pub struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        write_error(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `eprintln!` through [`write_error()`].

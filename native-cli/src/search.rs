@@ -342,7 +342,7 @@ impl Subject {
         };
         let json = &opened.companions.tokenizer;
         let tokenizer = Tokenizer::from_json(json)?;
-        let encoder = opened.encoder(&tokenizer)?;
+        let encoder = opened.encoder(&tokenizer);
         let data = data::load(&a.val_data, &encoder, data::checksum(json))?;
         let mut ids = Vec::new();
         data.read(0, data.len(), &mut ids)?;

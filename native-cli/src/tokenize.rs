@@ -11,7 +11,7 @@ use ternary_core::tokenizer::{ChatTemplate, Tokenizer};
 
 use crate::args::Tokenize;
 use crate::output::{self, errln};
-use crate::progress;
+use crate::{model, progress};
 
 const BAR: &str = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
 
@@ -101,10 +101,8 @@ pub fn run(a: &Tokenize) -> Result<()> {
 
 /// A chat template in a file.
 pub fn template(path: &Path) -> Result<ChatTemplate> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    ChatTemplate::new(text.trim_start_matches('\u{feff}'))
-        .with_context(|| path.display().to_string())
+    let text = model::read_small(path, "the chat template")?;
+    ChatTemplate::new(&text).with_context(|| path.display().to_string())
 }
 
 /// Refuse to replace a tokenizer that `.tokens` files were made with, except those that are made anew here.
@@ -226,12 +224,13 @@ fn token_name(file: &TextFile, files: &[TextFile], root: &Path) -> PathBuf {
 
 /// A tokenizer and the text of its tokenizer.json.
 pub fn read(path: &Path) -> Result<(Tokenizer, String)> {
-    let json = std::fs::read_to_string(path).with_context(|| {
-        format!(
-            "cannot read the tokenizer {}; make one with `onebit tokenize --train-vocab N`",
+    if !path.exists() {
+        bail!(
+            "cannot read the tokenizer {}: it does not exist; make one with `onebit tokenize --train-vocab N`",
             path.display()
-        )
-    })?;
+        );
+    }
+    let json = model::read_small(path, "the tokenizer")?;
     let tokenizer = Tokenizer::from_json(&json).with_context(|| path.display().to_string())?;
     Ok((tokenizer, json))
 }

@@ -115,18 +115,15 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         );
     }
     if let Some(path) = &a.chat_template {
+        let text = model::read_small(path, "the chat template")?;
         // A template that cannot be used should not be found out after training.
-        tokenize::template(path)?;
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        companions.chat_template = Some(text.trim_start_matches('\u{feff}').to_owned());
+        ChatTemplate::new(&text).with_context(|| path.display().to_string())?;
+        companions.chat_template = Some(text);
     }
     let crc = data::checksum(&companions.tokenizer);
-    let template = companions
-        .chat_template
-        .as_deref()
-        .map(ChatTemplate::new)
-        .transpose()?;
+    // One that came with a model and cannot be used costs the chat only.
+    let template = companions.chat_template.as_deref();
+    let template = template.and_then(|t| ChatTemplate::new(t).ok());
     let encoder = Encoder::new(&tokenizer, template);
     let data = if a.streaming {
         TrainingData::Texts(StreamedTexts::open(&a.data_dir, &encoder)?)
@@ -349,9 +346,8 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
 
 pub fn read_json(path: &Path) -> Result<Value> {
     let name = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-    // Some editors put a byte order mark before JSON.
-    serde_json::from_str(text.trim_start_matches('\u{feff}')).with_context(|| format!("{name}"))
+    let text = model::read_small(path, "the configuration")?;
+    serde_json::from_str(&text).with_context(|| format!("{name}"))
 }
 
 impl TrainingArgs {

@@ -4,7 +4,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use super::documents::{self, Document, Found};
+use super::documents::{self, Document};
 use crate::error::{Error, Result};
 use crate::format::FileKind;
 
@@ -203,21 +203,21 @@ impl Start {
         // What cannot be decoded is told of with its line when it is read.
         let _ = encoding.decode(&mut head[mark..].to_vec(), false, &mut text);
         let text = text.trim_start();
-        let object = |line: &str| {
-            matches!(
-                documents::parse(line),
-                Ok(Found {
-                    document: Some(_),
-                    ..
-                })
-            )
+        // The first line may be longer than what is looked at.
+        let object = || {
+            let keys = ["text", "messages", "conversations", "prompt"];
+            let has = |key: &str| {
+                let (_, after) = text.split_once(&format!("\"{key}\""))?;
+                after.trim_start().strip_prefix(':')
+            };
+            text.starts_with('{') && keys.iter().any(|key| has(key).is_some())
         };
         let shape = match ending.as_str() {
             "jsonl" | "ndjson" if text.starts_with('[') => Shape::Values,
             "jsonl" | "ndjson" => Shape::Lines,
             "json" => Shape::Values,
             _ if named => Shape::Plain,
-            _ if text.starts_with('{') && text.lines().next().is_some_and(object) => Shape::Lines,
+            _ if object() => Shape::Lines,
             _ => Shape::Plain,
         };
         Ok(Start {

@@ -13,6 +13,7 @@
 //! | 40 | 24 | zero |
 
 use crate::error::{Error, Result};
+use crate::format::FileKind;
 
 #[cfg(feature = "native")]
 mod writer;
@@ -67,7 +68,12 @@ impl TokenHeader {
             ));
         }
         if &bytes[..8] != MAGIC {
-            return fail("not a .tokens file (wrong magic)".into());
+            let kind = FileKind::of(bytes).described();
+            return fail(
+                kind.map_or("not a .tokens file (wrong magic)".into(), |what| {
+                    format!("not a .tokens file, but {what}")
+                }),
+            );
         }
         let version = u32_at(bytes, 8);
         if version != 1 {
@@ -83,6 +89,14 @@ impl TokenHeader {
         let expected = count
             .checked_mul(width as u64)
             .and_then(|n| n.checked_add(HEADER_BYTES as u64));
+        if let Some(extra) = expected
+            .and_then(|n| file_bytes.checked_sub(n))
+            .filter(|n| *n > 0)
+        {
+            return fail(format!(
+                "{extra} bytes follow the last of its {count} ids: something was appended; make the file again with `onebit tokenize`"
+            ));
+        }
         if expected != Some(file_bytes) {
             return fail(format!(
                 "the header says {count} ids of {width} bytes, but the file has {file_bytes} bytes; it is truncated or damaged"

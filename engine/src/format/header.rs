@@ -80,7 +80,12 @@ impl Header {
         check("the header", &first[..56], u32_at(first, 56))?;
         let (meta_len, table_len) = (u64_at(first, 16), u64_at(first, 24));
         let (data_offset, file_len) = (u64_at(first, 32), u64_at(first, 40));
-        if file_len != file {
+        if file_len < file {
+            return Err(FormatError::Trailing {
+                extra: file - file_len,
+            });
+        }
+        if file_len > file {
             return Err(truncated("the whole file", file_len));
         }
         let meta_end = (HEADER_BYTES as u64).checked_add(meta_len);

@@ -63,6 +63,10 @@ pub enum FormatError {
         available: u64,
     },
     #[error(
+        "{extra} bytes follow the end of the model: something was appended to the file, or two were joined; download or export it again"
+    )]
+    Trailing { extra: u64 },
+    #[error(
         "{what} is damaged: checksum {found:08x}, expected {expected:08x}. Download or export the file again"
     )]
     Checksum {

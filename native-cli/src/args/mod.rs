@@ -49,6 +49,14 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it has something better to do than to end when it is asked to.
+    pub fn handles_interrupts(&self) -> bool {
+        matches!(
+            self,
+            Command::Train(_) | Command::Finetune(_) | Command::Generate(_) | Command::Chat(_)
+        )
+    }
+
     /// Where it is to run, if it runs a model.
     pub fn device(&self) -> Option<DeviceChoice> {
         Some(match self {

@@ -369,23 +369,28 @@ fn the_log_says_something_on_the_cpu() {
     }
 }
 
+/// The commands that `--help` lists.
+fn commands(place: &Place) -> Vec<String> {
+    let help = line(place.dir(), "--help").ok().stdout;
+    let (_, list) = help.split_once("Commands:").unwrap();
+    let entries = list.lines().skip(1).take_while(|l| !l.trim().is_empty());
+    // What is indented further goes on with the line above.
+    let names = entries.filter(|l| l.starts_with("  ") && !l.starts_with("   "));
+    let names = names
+        .filter_map(|l| l.split_whitespace().next())
+        .filter(|name| *name != "help");
+    names.map(str::to_owned).collect()
+}
+
 #[test]
 fn every_flag_has_a_help_text() {
     let place = Place::new();
-    let commands = line(place.dir(), "--help").ok().stdout;
-    let commands = commands
-        .split_once("Commands:")
-        .unwrap()
-        .1
-        .split("Options:")
-        .next()
-        .unwrap();
-    for command in commands.lines().filter_map(|l| l.split_whitespace().next()) {
-        if command == "help" {
-            continue;
-        }
-        let help = place.run(&[command, "--help"]).ok().stdout;
-        let options = help.split_once("Options:").unwrap().1;
+    let commands = commands(&place);
+    assert!(commands.len() > 12, "{commands:?}");
+    for command in commands {
+        let help = place.run(&[&command, "--help"]).ok().stdout;
+        let (_, options) = help.split_once("Options:").unwrap();
+        let options = options.split("\nExample").next().unwrap();
         let lines: Vec<&str> = options.lines().collect();
         for (i, text) in lines.iter().enumerate() {
             let flag = text.trim_start();
@@ -406,21 +411,10 @@ fn every_flag_has_a_help_text() {
 #[test]
 fn examples_in_help_do_not_wrap() {
     let place = Place::new();
-    let commands = line(place.dir(), "--help").ok().stdout;
-    let commands = commands
-        .split_once("Commands:")
-        .unwrap()
-        .1
-        .split("Options:")
-        .next()
-        .unwrap();
-    for command in commands.lines().filter_map(|l| l.split_whitespace().next()) {
-        if command == "help" {
-            continue;
-        }
-        let help = place.run(&[command, "--help"]).ok().stdout;
+    for command in commands(&place) {
+        let help = place.run(&[&command, "--help"]).ok().stdout;
         let (_, examples) = help
-            .split_once("Example")
+            .split_once("\nExample")
             .unwrap_or_else(|| panic!("{command} has no example"));
         let mut goes_on = false;
         for text in examples
@@ -465,4 +459,126 @@ fn looking_for_a_gpu_prints_nothing_of_its_own() {
         !said.contains("XDG_RUNTIME_DIR") && said.lines().count() == 2,
         "{said}"
     );
+}
+
+#[test]
+fn files_of_another_kind_are_called_by_their_kind() {
+    let place = model();
+    put(&place.at("text.txt"), sentences(5000, 2));
+    line(
+        place.dir(),
+        "tokenize --data-dir text.txt --tokenizer t.json --train-vocab 261 --output x.tokens",
+    )
+    .ok();
+    put(
+        &place.at("lfs.json"),
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+    );
+    put(&place.at("page.json"), "<!doctype html><html></html>");
+    put(&place.at("c.json"), CONFIG);
+    for (command, words) in [
+        (
+            "tokenize --data-dir text.txt --tokenizer m.1bit --output y.tokens",
+            ["m.1bit", ".1bit model"],
+        ),
+        (
+            "tokenize --data-dir m.1bit --tokenizer t.json --output y.tokens",
+            ["m.1bit", ".1bit model"],
+        ),
+        (
+            "tokenize --data-dir text.txt --tokenizer lfs.json --output y.tokens",
+            ["lfs.json", "git lfs pull"],
+        ),
+        (
+            "train --config page.json --data-dir x.tokens --tokenizer t.json --output-dir r",
+            ["page.json", "HTML page"],
+        ),
+        (
+            "train --config x.tokens --data-dir x.tokens --tokenizer t.json --output-dir r",
+            ["x.tokens", ".tokens file"],
+        ),
+        (
+            "generate --model x.tokens --prompt a",
+            ["x.tokens", ".tokens file"],
+        ),
+        (
+            "generate --model m/model.safetensors --prompt a",
+            ["model.safetensors", "onebit import"],
+        ),
+        ("eval --model m.1bit --data m.1bit", ["m.1bit", "no text"]),
+        ("inspect t.json", ["t.json", "not a .1bit file"]),
+    ] {
+        line(place.dir(), command).fails(&words);
+    }
+    // What follows the end is called that.
+    let mut bytes = std::fs::read(place.at("m.1bit")).unwrap();
+    bytes.extend(b"more");
+    put(&place.at("long.1bit"), bytes);
+    line(place.dir(), "inspect long.1bit").fails(&["4 bytes follow"]);
+    let mut bytes = std::fs::read(place.at("x.tokens")).unwrap();
+    bytes.extend(b"xyz");
+    put(&place.at("long.tokens"), bytes);
+    line(place.dir(), "inspect long.tokens").fails(&["3 bytes follow"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_command_leaves_nothing_half() {
+    let place = model();
+    let pipe = place.at("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    put(&place.at("text.txt"), sentences(5000, 2));
+    line(
+        place.dir(),
+        "tokenize --data-dir text.txt --tokenizer t.json --train-vocab 261 --output x.tokens",
+    )
+    .ok();
+    let before = std::fs::read_dir(place.dir()).unwrap().count();
+    // It has begun to write and waits for more text.
+    let big = place.at("big.txt");
+    put(&big, sentences(30_000_000, 3));
+    let args = [
+        "tokenize",
+        "--data-dir",
+        "big.txt",
+        "--tokenizer",
+        "t.json",
+        "--output",
+        "y.tokens",
+    ];
+    let child = crate::common::start(place.dir(), &args);
+    let part = || {
+        let names = std::fs::read_dir(place.dir()).unwrap();
+        names
+            .filter(|e| {
+                e.as_ref()
+                    .unwrap()
+                    .file_name()
+                    .to_string_lossy()
+                    .contains(".part")
+            })
+            .count()
+    };
+    let begun = std::time::Instant::now();
+    while part() == 0 && begun.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    let out = crate::common::end(child);
+    if out.code == Some(0) {
+        println!("SKIPPED: the work was done before the signal came");
+        return;
+    }
+    assert_eq!(out.code, Some(143));
+    assert_eq!(part(), 0);
+    assert_eq!(std::fs::read_dir(place.dir()).unwrap().count(), before + 1);
 }

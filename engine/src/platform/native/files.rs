@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, IoContext, Result};
 
@@ -14,6 +15,20 @@ pub struct Draft {
     path: PathBuf,
     target: PathBuf,
     finished: bool,
+}
+
+/// Drafts that are being written.
+static OPEN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn open_drafts() -> MutexGuard<'static, Vec<PathBuf>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Delete what is half written: for a program that is about to end in the middle of it.
+pub fn remove_drafts() {
+    for path in open_drafts().drain(..) {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 impl Draft {
@@ -35,6 +50,7 @@ impl Draft {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists && number < 1000 => number += 1,
                 created => {
                     let file = created.at("write", target)?;
+                    open_drafts().push(path.clone());
                     let draft = Draft {
                         path,
                         target: target.to_owned(),
@@ -61,6 +77,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
+        open_drafts().retain(|path| *path != self.path);
         if !self.finished {
             // The error that stopped the writing is the one to tell.
             let _ = std::fs::remove_file(&self.path);

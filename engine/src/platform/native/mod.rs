@@ -3,7 +3,7 @@
 mod files;
 mod signals;
 
-pub use files::{Draft, Lock};
+pub use files::{Draft, Lock, remove_drafts};
 pub use signals::{Interrupt, on_interrupt};
 
 /// Threads this machine runs at once.
