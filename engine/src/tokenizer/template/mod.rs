@@ -154,7 +154,7 @@ impl ChatTemplate {
             text.contains(system.content.trim()) || {
                 let mut marked = messages.to_vec();
                 marked[0].content.clone_from(&mark);
-                let text = self.rendered(&marked).unwrap_or_default();
+                let text = self.rendered(&marked, prompt).unwrap_or_default();
                 text.iter().any(|part| part.text.contains(&mark))
             }
         };
