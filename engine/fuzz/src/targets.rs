@@ -100,10 +100,11 @@ pub fn all(folder: &Path) -> Vec<Target> {
             |bytes| {
                 let text = String::from_utf8_lossy(bytes);
                 let mut value = object(&text);
-                let training = value["training"].take();
-                if let Value::Object(fields) = &mut value {
-                    fields.shift_remove("training");
-                }
+                let training = match &mut value {
+                    Value::Object(fields) => fields.shift_remove("training"),
+                    _ => None,
+                };
+                let training = training.unwrap_or_default();
                 let train = TrainConfig::from_value(training).is_ok();
                 ModelConfig::from_json(&value.to_string()).is_ok() && train
             },
@@ -111,7 +112,7 @@ pub fn all(folder: &Path) -> Vec<Target> {
         target(
             "bit-maps",
             json_of(
-                r#"{"embedding": "f16", "layer_modes": ["ternary", {"q": "f16", "down": "binary"}], "lm_head": "eightbit"}"#,
+                r#"{"embedding": "f16", "layer_modes": ["ternary", {"q": "f16", "k": "f16", "v": "f16", "o": "ternary", "gate": "binary", "up": "eightbit", "down": "binary"}], "lm_head": "eightbit"}"#,
             ),
             |bytes| LayerBitMap::from_json(&String::from_utf8_lossy(bytes), 2).is_ok(),
         ),

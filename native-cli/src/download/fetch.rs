@@ -172,7 +172,7 @@ impl Fetcher {
                         "cannot reach {}: {reason}. Is this machine online, and the address right?",
                         url.parse::<Uri>()
                             .ok()
-                            .and_then(|uri| uri.host().map(str::to_owned))
+                            .and_then(|uri| uri.authority().map(ToString::to_string))
                             .unwrap_or_default()
                     )
                 }

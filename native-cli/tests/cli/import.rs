@@ -198,7 +198,7 @@ fn an_index_of_a_stranger_names_plain_files_only() {
             "import --input hf:some/model --output m.1bit --retry-pause 1 --download-dir hub/in --endpoint {}",
             server.address
         );
-        let out = line(d, &command).fails(&["no file"]);
+        let out = line(d, &command).fails(&["no name of a safetensors file"]);
         assert!(!out.stderr.contains('\u{7}'));
         let asked = server.asked();
         assert!(

@@ -13,6 +13,37 @@ const MAX_BLOCKS: usize = 128;
 /// Operators and brackets in one tag: all could be nested.
 const MAX_OPERATORS: usize = 600;
 
+/// Bytes that the literals of one tag may grow to when they are multiplied: the compiler works that out before anything is measured.
+const MAX_LITERAL: u64 = 1 << 20;
+
+/// What is written out in one tag.
+#[derive(Default)]
+struct Literals {
+    /// Bytes of texts, and brackets of lists.
+    bytes: u64,
+    /// Of all whole numbers.
+    product: u64,
+    multiplied: bool,
+}
+
+impl Literals {
+    fn see(&mut self, token: &Token) {
+        match token {
+            Token::Str(text) => self.bytes += text.len() as u64,
+            Token::String(text) => self.bytes += text.len() as u64,
+            Token::BracketOpen | Token::ParenOpen => self.bytes += 1,
+            Token::Int(n) => self.product = self.product.max(1).saturating_mul((*n).max(1)),
+            Token::Int128(_) => self.product = u64::MAX,
+            Token::Mul => self.multiplied = true,
+            _ => {}
+        }
+    }
+
+    fn too_large(&self) -> bool {
+        self.multiplied && self.product.saturating_mul(self.bytes) > MAX_LITERAL
+    }
+}
+
 /// `{% generation %}` and `{% endgeneration %}` say which text a model is trained on. They become tags that do nothing, so that
 /// white space around them goes or stays as before.
 pub(super) fn without_training_tags(source: &str) -> String {
@@ -48,12 +79,15 @@ pub(super) fn check(source: &str, syntax: &SyntaxConfig) -> Result<()> {
     let mut open: Vec<usize> = Vec::new();
     let mut first = None;
     let (mut operators, mut assigns) = (0, false);
+    let mut literals = Literals::default();
     for token in tokenize(source, false, syntax.clone()) {
         // What is wrong is told by the compiler.
         let Ok((token, span)) = token else { break };
+        literals.see(&token);
         match &token {
             Token::BlockStart | Token::VariableStart => {
                 (first, operators, assigns) = (None, 0, false);
+                literals = Literals::default();
                 if matches!(token, Token::VariableStart) {
                     first = Some("");
                 }
@@ -97,6 +131,12 @@ pub(super) fn check(source: &str, syntax: &SyntaxConfig) -> Result<()> {
                 span.start_line
             ));
         }
+        if literals.too_large() {
+            return refuse(format!(
+                "line {}: a text or list written out is multiplied to more than {MAX_LITERAL} bytes",
+                span.start_line
+            ));
+        }
         if open.iter().sum::<usize>() > MAX_BLOCKS {
             return refuse(format!(
                 "line {}: more than {MAX_BLOCKS} blocks inside each other",
@@ -135,6 +175,20 @@ mod tests {
         ] {
             assert!(check(&source, &syntax).is_err(), "{}", &source[..20]);
         }
+        for large in [
+            "{{ 'x' * 99999999 }}",
+            "{{ 99999999 * 'x' }}",
+            "{{ 'x' * (9999 * 9999) }}",
+            "{% set a = [1] * 9999 * 9999 %}",
+            "{{ ('x' * 9999) * 9999 }}",
+        ] {
+            assert!(check(large, &syntax).is_err(), "{large}");
+        }
+        check(
+            "{{ '-' * 40 }}{{ x[99999999] }}{{ 1000 * 99999999 }}",
+            &syntax,
+        )
+        .unwrap();
         check(&"{% if a %}{% endif %}{{ not x }}".repeat(5_000), &syntax).unwrap();
     }
 }
