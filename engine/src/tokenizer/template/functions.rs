@@ -476,9 +476,7 @@ pub(super) fn add(env: &mut Environment<'_>, budget: &Arc<Budget>, now: i64) {
     for name in ["format", "batch", "slice", "zip", "chain", "pprint", "sum"] {
         env.remove_filter(name);
     }
-    for name in ["debug"] {
-        env.remove_global(name);
-    }
+    env.remove_global("debug");
 
     let b = budget.clone();
     env.add_filter(

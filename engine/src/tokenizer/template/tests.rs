@@ -189,7 +189,7 @@ fn endless_and_growing_templates_are_stopped() {
 fn a_conversation_as_long_as_any_context_is_no_attack() {
     let t = ChatTemplate::new(include_str!("../../../../config/chat_template.jinja")).unwrap();
     let messages: Vec<Message> = (0..2000)
-        .map(|i| Message::new(["user", "assistant"][i % 2], &"word ".repeat(100)))
+        .map(|i| Message::new(["user", "assistant"][i % 2], "word ".repeat(100)))
         .collect();
     assert!(t.render(&messages).unwrap().len() > 900_000);
 }
