@@ -1,5 +1,7 @@
 //! `onebit generate`.
 
+use std::io::IsTerminal;
+
 use anyhow::{Result, bail};
 use serde_json::json;
 use ternary_core::platform::on_interrupt;
@@ -23,11 +25,16 @@ pub fn run(a: &Generate) -> Result<()> {
         prompt: prompt.clone(),
         sampling,
     };
+    let terminal = std::io::stdout().is_terminal();
     let (mut text, mut end, mut failure) = (String::new(), None, None);
     pollster::block_on(session.handle(command, &mut |event| match event {
         Event::Token { text: piece } => {
             if !a.json {
-                output::write(&piece);
+                // A file gets every byte.
+                match terminal {
+                    true => output::write(&output::printable(&piece)),
+                    false => output::write(&piece),
+                }
             }
             text += &piece;
         }

@@ -1,9 +1,12 @@
 //! `cargo xtask check`: formatting, lints, the core without std, documentation.
 
-use anyhow::Result;
+use std::process::Command;
 
-use crate::setup::wasm;
+use anyhow::{Result, bail};
+
+use crate::setup::{tools, wasm};
 use crate::shell::{cargo, run, step};
+use crate::workspace;
 
 /// The crate that exists only as WebAssembly.
 pub const WEB_CRATE: &str = "ternary-web";
@@ -57,6 +60,8 @@ pub fn check() -> Result<()> {
         );
     }
 
+    dependencies()?;
+
     step("documentation");
     run(cargo()
         .args([
@@ -68,4 +73,29 @@ pub fn check() -> Result<()> {
             "--document-private-items",
         ])
         .env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Licences, sources and doubled crates by deny.toml; advisories where their database can be reached.
+fn dependencies() -> Result<()> {
+    step("dependencies");
+    let deny = tools::cargo_deny()?;
+    let command = || {
+        let mut command = Command::new(&deny.program);
+        command
+            .current_dir(workspace::root())
+            .args(["--log-level", "error", "check", "--hide-inclusion-graph"]);
+        command
+    };
+    run(command().args(["bans", "licenses", "sources"]))?;
+    let advisories = command().arg("advisories").output()?;
+    let said = String::from_utf8_lossy(&advisories.stderr);
+    if advisories.status.success() {
+        println!("    no advisories");
+    } else if said.contains("failed to fetch") || said.contains("advisory database") {
+        println!("    SKIPPED: the database of advisories cannot be reached from here");
+    } else {
+        print!("{said}");
+        bail!("a dependency has an advisory");
+    }
+    Ok(())
 }

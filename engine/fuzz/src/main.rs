@@ -1,4 +1,5 @@
-//! `ternary-fuzz SECONDS [TARGET]`: hostile files for every parser, and a line of figures for each. Exits with 1 if anything failed.
+//! `ternary-fuzz [--seconds S] [--executions N] [--target NAME] [--from K]`: hostile files for every parser, each for so long or so many
+//! times, from execution K on, and a line of figures for each. Exits with 1 if anything failed.
 #![allow(
     clippy::print_stdout,
     reason = "a command whose whole output is what it prints"
@@ -9,23 +10,27 @@ use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let seconds = args.first().and_then(|s| s.parse().ok()).unwrap_or(10.0);
-    let wanted = args.get(1);
-    let from = args.get(2).and_then(|s| s.parse().ok()).unwrap_or(0);
+    let given = |flag: &str| args.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1].as_str());
+    let number = |flag: &str| given(flag).and_then(|text| text.parse::<u64>().ok());
+    let seconds = number("--seconds").unwrap_or(if number("--executions").is_some() { 1 << 20 } else { 10 });
+    let from = number("--from").unwrap_or(0);
+    let to = number("--executions").map_or(u64::MAX, |n| from + n);
     let Ok(folder) = tempfile::tempdir() else {
         println!("no temporary folder can be made");
         return ExitCode::FAILURE;
     };
     // What a panic says is of no use a million times over.
     std::panic::set_hook(Box::new(|_| {}));
-    println!("target             executions  accepted   slowest     memory  of file  failures");
+    println!(
+        "target             executions  accepted   slowest     memory  of file  failures"
+    );
     let mut failed = false;
     for mut target in ternary_fuzz::all(folder.path()) {
-        if wanted.is_some_and(|name| name != "all" && name != target.name) {
+        if given("--target").is_some_and(|name| name != target.name) {
             continue;
         }
-        let until = Instant::now() + Duration::from_secs_f64(seconds);
-        let f = ternary_fuzz::run(&mut target, from, u64::MAX, until);
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let f = ternary_fuzz::run(&mut target, from, to, until);
         println!(
             "{:16} {:>12} {:>8.1}% {:>7} ms {:>7} kB {:>7} B {:>9}",
             target.name,

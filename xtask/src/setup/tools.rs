@@ -12,6 +12,8 @@ use crate::workspace;
 /// Newer ones need a newer Rust than the workspace does.
 const TRUNK: &str = "0.21.14";
 
+const CARGO_DENY: &str = "0.20.2";
+
 /// A program ready to run.
 pub struct Tool {
     pub program: PathBuf,
@@ -53,6 +55,19 @@ pub fn wasm_bindgen() -> Result<Tool> {
             ("CARGO_PROFILE_RELEASE_LTO", "off"),
             ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
         ],
+    })
+}
+
+/// Licences, sources and doubled dependencies.
+pub fn cargo_deny() -> Result<Tool> {
+    ensure(&Recipe {
+        package: "cargo-deny",
+        program: "cargo-deny",
+        version: CARGO_DENY,
+        why: "checks dependencies' licences and sources",
+        minutes: 4,
+        arguments: &["--debug", "--locked"],
+        environment: &[("CARGO_PROFILE_DEV_DEBUG", "0")],
     })
 }
 
