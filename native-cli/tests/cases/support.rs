@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 pub use ternary_scripted::{
-    CHATML, Chain, Gguf, HTML_PAGE, LFS_POINTER, Llama, Model, Tensor, Tokenizer, Weights,
-    put, reply,
+    CHATML, Chain, Gguf, HTML_PAGE, LFS_POINTER, Llama, Model, Tensor, Tokenizer, Weights, put,
+    reply,
 };
 
 pub use crate::common::{Output, run, typed};
