@@ -159,9 +159,13 @@ pub fn check(output: &Path, inputs: &[&Path]) -> Result<()> {
     if let Some(folder) = output
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
+        && !folder.is_dir()
     {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("--output {}: its folder cannot be made", output.display()))?;
+        bail!(
+            "cannot write {}: there is no folder {}",
+            output.display(),
+            folder.display()
+        );
     }
     Ok(())
 }

@@ -81,9 +81,12 @@ fn dependencies() -> Result<()> {
     let deny = tools::cargo_deny()?;
     let command = || {
         let mut command = Command::new(&deny.program);
-        command
-            .current_dir(workspace::root())
-            .args(["--log-level", "error", "check", "--hide-inclusion-graph"]);
+        command.current_dir(workspace::root()).args([
+            "--log-level",
+            "error",
+            "check",
+            "--hide-inclusion-graph",
+        ]);
         command
     };
     run(command().args(["bans", "licenses", "sources"]))?;

@@ -13,5 +13,13 @@ pub fn run(minutes: u64) -> Result<()> {
         "hostile files for every parser, {minutes} min in all"
     ));
     let seconds = (60 * minutes / TARGETS).max(1).to_string();
-    shell::run(cargo().args(["run", "--release", "-p", "ternary-fuzz", "--", "--seconds", &seconds]))
+    shell::run(cargo().args([
+        "run",
+        "--release",
+        "-p",
+        "ternary-fuzz",
+        "--",
+        "--seconds",
+        &seconds,
+    ]))
 }

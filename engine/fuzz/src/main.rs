@@ -10,9 +10,17 @@ use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let given = |flag: &str| args.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1].as_str());
+    let given = |flag: &str| {
+        args.windows(2)
+            .find(|pair| pair[0] == flag)
+            .map(|pair| pair[1].as_str())
+    };
     let number = |flag: &str| given(flag).and_then(|text| text.parse::<u64>().ok());
-    let seconds = number("--seconds").unwrap_or(if number("--executions").is_some() { 1 << 20 } else { 10 });
+    let seconds = number("--seconds").unwrap_or(if number("--executions").is_some() {
+        1 << 20
+    } else {
+        10
+    });
     let from = number("--from").unwrap_or(0);
     let to = number("--executions").map_or(u64::MAX, |n| from + n);
     let Ok(folder) = tempfile::tempdir() else {
@@ -21,9 +29,7 @@ fn main() -> ExitCode {
     };
     // What a panic says is of no use a million times over.
     std::panic::set_hook(Box::new(|_| {}));
-    println!(
-        "target             executions  accepted   slowest     memory  of file  failures"
-    );
+    println!("target             executions  accepted   slowest     memory  of file  failures");
     let mut failed = false;
     for mut target in ternary_fuzz::all(folder.path()) {
         if given("--target").is_some_and(|name| name != target.name) {

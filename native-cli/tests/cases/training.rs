@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::common::{CONFIG, end, line, metrics, sentences, start, steps};
+use crate::common::{CONFIG, end, line, metrics, sentences, start, state, steps};
 use crate::support::{Place, put};
 
 const TRAIN: &str = "train --config c.json --data-dir text.txt --tokenizer t.json --batch-size 1 --device cpu --output-dir";
@@ -98,11 +98,18 @@ fn signals_save_a_checkpoint() {
         let out = end(child);
         assert_eq!(out.code, Some(code), "{out:?}");
         assert_eq!(steps(&place.at(&run)).len(), 1, "{out:?}");
-        line(
+        let saved = state(&steps(&place.at(&run))[0])["step"].as_u64().unwrap();
+        let more = saved + 1;
+        let out = line(
             place.dir(),
-            &format!("{TRAIN} {run} --max-steps 100000 --resume --set max_steps=1"),
+            &format!("{TRAIN} {run} --max-steps {more} --resume"),
         )
-        .fails(&[]);
+        .ok();
+        assert!(
+            out.stderr.contains(&format!("resumed at step {saved}")),
+            "{}",
+            out.stderr
+        );
     }
 }
 

@@ -258,7 +258,7 @@ fn statuses_and_names_that_cannot_be_are_told() {
         d,
         "download some/set --file x --endpoint http://127.0.0.1:9 --retry-pause 1",
     )
-    .fails(&["127.0.0.1:9", "given up"]);
+    .fails(&["127.0.0.1:9", "cannot reach"]);
     line(d, "download some/set --file x --endpoint ftp://x").fails(&["ftp://x", "https://HOST"]);
     line(d, "download some/set").fails(&["--file"]);
     line(d, "download wikitext-3").fails(&[
