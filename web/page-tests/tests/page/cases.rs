@@ -172,7 +172,7 @@ fn an_input_methods_enter_does_not_send() -> Result<()> {
     ensure!(page.evaluate("document.querySelector('#prompt').value")? == "日本");
     // An Enter of the reader's does.
     page.press("Enter")?;
-    page.wait_for(&format!("{FINISHED}"), REPLY)?;
+    page.wait_for(FINISHED, REPLY)?;
 
     page.click(".edit")?;
     page.wait_for("document.querySelector('.edit-prompt textarea')", START)?;
