@@ -28,6 +28,7 @@ use crate::config::{ModelConfig, TrainConfig};
 use crate::data::StreamPlace;
 use crate::error::{Error, IoContext, Result};
 use crate::model::params;
+use crate::platform::DRAFT_ENDING;
 pub use crate::tensors::Tensors;
 use crate::tensors::{self, Parameters, TensorWriter};
 
@@ -385,6 +386,9 @@ fn clear_unfinished(dir: &Path) -> Result<()> {
             .unwrap_or_default();
         if name.starts_with(".step-") && name.ends_with(UNFINISHED) {
             std::fs::remove_dir_all(&path).at("remove the unfinished", &path)?;
+        } else if name.starts_with('.') && name.ends_with(DRAFT_ENDING) {
+            // The folder has one writer, and that is not it.
+            std::fs::remove_file(&path).at("remove the unfinished", &path)?;
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::error::{Error, IoContext, Result};
 
@@ -16,6 +17,9 @@ pub struct Draft {
     target: PathBuf,
     finished: bool,
 }
+
+/// End of the names of drafts, which begin with a dot.
+pub const DRAFT_ENDING: &str = ".part";
 
 /// Drafts that are being written.
 static OPEN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -31,20 +35,62 @@ pub fn remove_drafts() {
     }
 }
 
+/// A draft that nobody has written to for so long.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// Delete drafts beside `target` of programs that were killed. Where the system does not tell which programs there are, they stay.
+fn remove_orphans(target: &Path) {
+    if !Path::new("/proc/self").exists() {
+        return;
+    }
+    let folder = target
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    // Once: a command may write thousands of files into a folder.
+    static LOOKED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    let mut looked = LOOKED.lock().unwrap_or_else(PoisonError::into_inner);
+    if looked.iter().any(|path| path == folder) {
+        return;
+    }
+    looked.push(folder.to_owned());
+    drop(looked);
+    let entries = std::fs::read_dir(folder);
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name
+            .as_encoded_bytes()
+            .strip_prefix(b".")
+            .and_then(|rest| rest.strip_suffix(DRAFT_ENDING.as_bytes()))
+            .and_then(|rest| rest.rsplit(|b| *b == b'.').next())
+            .and_then(|last| str::from_utf8(last).ok()?.split_once('-'))
+            .and_then(|(owner, number)| number.parse::<u32>().and(owner.parse::<u32>()).ok());
+        let gone = owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists());
+        // A program of another machine or container may share the folder.
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if gone && age().is_some_and(|age| age > ABANDONED) {
+            // Another program may have done so.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 impl Draft {
     /// A new, empty file beside `target`.
     pub fn beside(target: &Path) -> Result<(Draft, File)> {
+        let mut stem = std::ffi::OsString::from(".");
+        // File systems have names of 255 bytes.
+        stem.push(
+            target
+                .file_name()
+                .filter(|n| n.len() < 200)
+                .unwrap_or_default(),
+        );
+        remove_orphans(target);
         let mut number = 0;
         loop {
-            let mut name = std::ffi::OsString::from(".");
-            // File systems have names of 255 bytes.
-            name.push(
-                target
-                    .file_name()
-                    .filter(|n| n.len() < 200)
-                    .unwrap_or_default(),
-            );
-            name.push(format!(".{}-{number}.part", std::process::id()));
+            let mut name = stem.clone();
+            name.push(format!(".{}-{number}{DRAFT_ENDING}", std::process::id()));
             let path = target.with_file_name(name);
             match File::create_new(&path) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists && number < 1000 => number += 1,
@@ -138,7 +184,15 @@ mod tests {
     fn two_writers_of_one_file_leave_one_of_both_whole() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("model.1bit");
+        // What a killed program left is cleared away.
+        let orphan = dir.path().join(".model.1bit.4294967290-0.part");
+        let yesterday = std::time::SystemTime::now() - 24 * ABANDONED;
+        File::create(&orphan)
+            .unwrap()
+            .set_modified(yesterday)
+            .unwrap();
         let (first, _) = Draft::beside(&target).unwrap();
+        assert!(!orphan.exists());
         let (second, _) = Draft::beside(&target).unwrap();
         assert_ne!(first.path(), second.path());
         std::fs::write(first.path(), "first").unwrap();

@@ -3,7 +3,7 @@
 mod files;
 mod signals;
 
-pub use files::{Draft, Lock, remove_drafts};
+pub use files::{DRAFT_ENDING, Draft, Lock, remove_drafts};
 pub use signals::{Interrupt, on_interrupt};
 
 /// Threads this machine runs at once.
@@ -282,5 +282,34 @@ impl crate::format::ByteSink for FileSink {
     ) -> crate::backend::LocalFuture<'a, Result<(), String>> {
         let written = self.write_at(offset, bytes).map_err(|e| e.to_string());
         Box::pin(async move { written })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::ByteSource;
+
+    #[test]
+    fn a_mapped_file_that_is_cut_short_is_an_error_and_no_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large");
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(SMALL + 4096).unwrap();
+        let source = FileSource::open(&path).unwrap();
+        let end = SMALL;
+        assert_eq!(source.mapped(end, 8).unwrap().bytes(), [0; 8]);
+        source.check().unwrap();
+        file.set_len(100).unwrap();
+        assert!(source.mapped(end, 8).is_none());
+        assert!(source.check().unwrap_err().contains("to 100 bytes"));
+        assert!(pollster::block_on(source.read(end, 8)).is_err());
+        // A small one is in memory: whoever changes it changes nothing here.
+        let path = dir.path().join("small");
+        std::fs::write(&path, [7; 64]).unwrap();
+        let source = FileSource::open(&path).unwrap();
+        std::fs::write(&path, []).unwrap();
+        assert_eq!(source.mapped(8, 4).unwrap().bytes(), [7; 4]);
+        assert_eq!(pollster::block_on(source.read(60, 4)).unwrap(), [7; 4]);
     }
 }
