@@ -54,7 +54,13 @@ pub fn run(target: &mut Target, from: u64, to: u64, until: Instant) -> Figures {
         MEMORY.reset_peak_usage();
         let (before, begun) = (MEMORY.current_usage(), Instant::now());
         let result = catch_unwind(AssertUnwindSafe(|| (target.read)(&file)));
-        let (took, held) = (begun.elapsed(), MEMORY.peak_usage().saturating_sub(before));
+        let (mut took, held) = (begun.elapsed(), MEMORY.peak_usage().saturating_sub(before));
+        if took > SLOWEST {
+            // The machine may have been busy with something else.
+            let again = Instant::now();
+            let _ = catch_unwind(AssertUnwindSafe(|| (target.read)(&file)));
+            took = took.min(again.elapsed());
+        }
         figures.executions += 1;
         figures.slowest = figures.slowest.max(took);
         if held > figures.most_memory.0 {

@@ -261,15 +261,32 @@ fn unmarked_utf16(head: &[u8]) -> Option<&'static str> {
 
 /// An encoding that bytes which are no UTF-8 may be in.
 fn likely(bytes: &[u8]) -> Option<&'static str> {
-    let high = |b: Option<&u8>| b.is_some_and(|b| *b >= 0x80);
-    let all: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i] >= 0x80).collect();
-    let before = |i: usize| i.checked_sub(1).and_then(|i| bytes.get(i));
-    let alone = |i: &&usize| !high(bytes.get(**i + 1)) && !high(before(**i));
-    let single = all.iter().filter(alone).count();
-    // European languages have few such letters among many; two of them may meet, as in "Grüße".
+    // Runs of such bytes: their lengths, and whether a letter of ASCII stands beside them.
+    let (mut runs, mut touching, mut odd) = (0, 0, 0);
+    let mut at = 0;
+    while let Some(start) = bytes[at..].iter().position(|b| *b >= 0x80).map(|i| at + i) {
+        let len = bytes[start..].iter().take_while(|b| **b >= 0x80).count();
+        let letter = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphabetic);
+        let before = start.checked_sub(1).and_then(|i| bytes.get(i));
+        runs += 1;
+        touching += usize::from(letter(before) || letter(bytes.get(start + len)));
+        odd += len % 2;
+        at = start + len;
+    }
     let letters = bytes.iter().filter(|b| b.is_ascii_alphabetic()).count();
-    if 2 * single > all.len() || 4 * all.len() < letters {
+    let high = bytes.iter().filter(|b| **b >= 0x80).count();
+    // European languages have such letters inside words of others.
+    if 2 * touching > runs && high < 2 * letters {
         return Some("WINDOWS-1252");
+    }
+    // Words of an alphabet of their own are of any length; two bytes a character make even ones. Shift JIS has bytes of ASCII, too, and is
+    // known by its first ones.
+    let kana = bytes
+        .windows(2)
+        .filter(|w| matches!(w, [0x82 | 0x83, 0x40..=0xfc]))
+        .count();
+    if 4 * odd > runs && 4 * kana < runs {
+        return Some("WINDOWS-1251");
     }
     // Double-byte encodings, by the bytes that only one of them begins a character with.
     let mut i = 0;
@@ -384,7 +401,12 @@ impl<R: Read> TextReader<R> {
                         0
                     }
                     + self.start.encoding.bytes_of(&self.ahead);
-                let convert = match (self.start.encoding, likely(&self.raw)) {
+                // With the letters before the first of them.
+                let letters = self.ahead.bytes().rev().take_while(u8::is_ascii).take(64);
+                let mut near: Vec<u8> = letters.collect();
+                near.reverse();
+                near.extend(self.raw.iter().take(HEAD));
+                let convert = match (self.start.encoding, likely(&near)) {
                     (Encoding::Utf8, Some(found)) => format!(
                         "it may be {found}; convert it, for example: {} (`iconv -l` lists encodings)",
                         iconv(found, &self.name)
@@ -689,6 +711,27 @@ mod tests {
         let e = text_of("notes.txt", latin).unwrap_err().to_string();
         for part in ["notes.txt", "line 3", "byte 16", "iconv -f WINDOWS-1252"] {
             assert!(e.contains(part), "{e}");
+        }
+        for (bytes, encoding) in [
+            (&b"Gr\xfc\xdfe aus K\xf6ln"[..], "WINDOWS-1252"),
+            (b"fa\xe7ade, na\xefve, \x80 5", "WINDOWS-1252"),
+            // "Привет, как дела" in Windows-1251.
+            (
+                b"\xcf\xf0\xe8\xe2\xe5\xf2, \xea\xe0\xea \xe4\xe5\xeb\xe0",
+                "WINDOWS-1251",
+            ),
+            // A sentence in Chinese in GB18030, and one in Japanese in Shift JIS.
+            (
+                b"\xc4\xe3\xba\xc3\xa3\xac\xca\xc0\xbd\xe7\xa1\xa3\n\xce\xd2\xba\xdc\xba\xc3",
+                "GB18030",
+            ),
+            (
+                b"\x82\xb1\x82\xf1\x82\xc9\x82\xbf\x82\xcd\x90\xa2\x8a\x45",
+                "SHIFT_JIS",
+            ),
+        ] {
+            let e = text_of("e.txt", bytes).unwrap_err().to_string();
+            assert!(e.contains(&format!("iconv -f {encoding} ")), "{e}");
         }
         let sjis = b"ok\n\x93\xfa\x96\x7b\x8c\xea\x82\xcc\x95\xb6\x8f\x91\n";
         let e = text_of("j.txt", sjis).unwrap_err().to_string();
