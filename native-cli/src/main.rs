@@ -28,6 +28,12 @@ use ternary_core::platform::{on_interrupt, quiet_gpu_probe, remove_drafts};
 use ternary_core::session::DeviceChoice;
 
 fn main() -> ExitCode {
+    let code = run();
+    output::flush_errors();
+    code
+}
+
+fn run() -> ExitCode {
     let command = args::Cli::parse().command;
     if command
         .device()
@@ -43,7 +49,7 @@ fn main() -> ExitCode {
     if !command.handles_interrupts()
         && let Err(e) = on_interrupt(|interrupt| {
             remove_drafts();
-            std::process::exit(i32::from(interrupt.exit_code()));
+            output::exit(interrupt.exit_code());
         })
     {
         log::debug!("signals are not handled: {e}");

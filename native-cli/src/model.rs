@@ -8,9 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary_core::adapter::Adapter;
 use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
-use ternary_core::data::{
-    Document, Encoder, checksum, evaluation as evaluation_of, read_documents,
-};
+use ternary_core::data::{Encoder, checksum, evaluation as evaluation_of, read_plain};
 use ternary_core::format::{
     ByteSource, Dense, FileKind, FormatError, MemorySource, Metadata, OneBit, Packing, encode,
     without_bom,
@@ -251,9 +249,7 @@ pub fn read_text(path: &Path) -> Result<String> {
         false => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
     };
     let name = path.display().to_string();
-    let (documents, _) = read_documents(&format!("{name}.txt"), &bytes)
-        .with_context(|| format!("cannot read {name} as text"))?;
-    Ok(documents.iter().map(Document::plain).collect())
+    Ok(read_plain(&name, &bytes)?)
 }
 
 /// What is at `path`, in the tokens of a loaded model.

@@ -1,14 +1,13 @@
 //! Standard output and error, and files that are whole or not there. A reader of the output that goes away (`onebit inspect m.1bit | head`)
 //! ends the program quietly, where `println!` panics; one of the messages ends nothing.
 
-use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value;
 use ternary_core::platform::Draft;
@@ -18,10 +17,10 @@ pub fn write(text: &str) {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => {}
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => exit(0),
         Err(e) => {
             errln!("error: cannot write to standard output: {e}");
-            std::process::exit(1);
+            exit(1);
         }
     }
 }
@@ -36,7 +35,7 @@ pub(crate) use outln;
 /// Lines for standard error that wait for a reader, at most; later ones are left out.
 const WAITING: usize = 1024;
 /// A reader that takes nothing for so long is not waited for any more.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Writes to standard error on a thread of its own: nobody may be there to read, the disk it goes to may be full, and a pipe that is
 /// read no further would hold up a night's training.
@@ -83,7 +82,8 @@ pub fn write_error(text: &str) {
     let writer = ErrorWriter::get();
     let (state, written) = &*writer.state;
     let mut progress = lock(state);
-    if writer.lines.try_send(text.to_owned()).is_err() {
+    // Names of files may hold anything.
+    if writer.lines.try_send(printable(text)).is_err() {
         return;
     }
     progress.sent += 1;
@@ -95,6 +95,22 @@ pub fn write_error(text: &str) {
     let waited = written.wait_timeout_while(progress, PATIENCE, |p| p.written < number);
     let (mut progress, result) = waited.unwrap_or_else(PoisonError::into_inner);
     progress.stalled |= result.timed_out();
+}
+
+/// Wait until what was written to standard error is there: before the program ends.
+pub fn flush_errors() {
+    let writer = ErrorWriter::get();
+    let (state, written) = &*writer.state;
+    let progress = lock(state);
+    if !progress.stalled {
+        let _ = written.wait_timeout_while(progress, PATIENCE, |p| p.written < p.sent);
+    }
+}
+
+/// End the program at once, with all that was said.
+pub fn exit(code: u8) -> ! {
+    flush_errors();
+    std::process::exit(i32::from(code))
 }
 
 /// Standard error for the log.
@@ -121,14 +137,6 @@ pub(crate) use errln;
 /// half file under it, an error leaves what was there, and of two programs at work each leaves a whole file. What is no file (a pipe,
 /// `/dev/stdout`) gets the bytes at the end.
 pub fn replace<T>(output: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    if output.exists() && !output.is_file() && !output.is_dir() {
-        let draft = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
-        let result = write(draft.path())?;
-        let at = || format!("cannot write {}", output.display());
-        let mut target = File::options().write(true).open(output).with_context(at)?;
-        std::io::copy(&mut File::open(draft.path())?, &mut target).with_context(at)?;
-        return Ok(result);
-    }
     let (draft, _) = Draft::beside(output)?;
     let result = write(draft.path())?;
     draft.finish()?;
@@ -143,6 +151,9 @@ pub fn check(output: &Path, inputs: &[&Path]) -> Result<()> {
             output.display(),
             output.join("NAME").display()
         );
+    }
+    if output.as_os_str() == "-" {
+        bail!("--output -: this is no text for standard output; name a file");
     }
     if output.file_name().is_none() {
         bail!("--output {} names no file", output.display());

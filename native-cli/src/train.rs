@@ -17,7 +17,7 @@ use ternary_core::train::checkpoint::Companions;
 use ternary_core::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
 
 use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};
-use crate::output::errln;
+use crate::output::{self, errln};
 use crate::{model, progress, search, tokenize};
 
 pub fn run(a: &Train) -> Result<()> {
@@ -185,7 +185,7 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
     let why = asked.clone();
     on_interrupt(move |interrupt| {
         if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(interrupt.exit_code()));
+            output::exit(interrupt.exit_code());
         }
         *why.lock().unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
         errln!(

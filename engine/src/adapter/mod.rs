@@ -99,6 +99,13 @@ struct ConfigFile {
     use_rslora: bool,
     #[serde(default)]
     use_dora: bool,
+    /// Other ranks, other α and whole modules beside the adapters: not supported, and not to be passed over.
+    #[serde(default, skip_serializing)]
+    rank_pattern: serde_json::Value,
+    #[serde(default, skip_serializing)]
+    alpha_pattern: serde_json::Value,
+    #[serde(default, skip_serializing)]
+    modules_to_save: serde_json::Value,
     /// Ours, like the next two: [`Checksum`], its CRCs in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base_crc32: Option<String>,
@@ -212,7 +219,17 @@ impl Adapter {
                 format!("peft_type {found}; supported: LORA"),
             ));
         }
+        use serde_json::Value;
+        let given = |value: &Value| match value {
+            Value::Null => false,
+            Value::Object(fields) => !fields.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            _ => true,
+        };
         for (name, set) in [
+            ("rank_pattern", given(&file.rank_pattern)),
+            ("alpha_pattern", given(&file.alpha_pattern)),
+            ("modules_to_save", given(&file.modules_to_save)),
             ("use_rslora", file.use_rslora),
             ("use_dora", file.use_dora),
             ("fan_in_fan_out", file.fan_in_fan_out),
@@ -337,6 +354,9 @@ impl Adapter {
             fan_in_fan_out: false,
             use_rslora: false,
             use_dora: false,
+            rank_pattern: serde_json::Value::Null,
+            alpha_pattern: serde_json::Value::Null,
+            modules_to_save: serde_json::Value::Null,
             base_crc32: base.checksum.map(|c| format!("{:08x}", c.codes)),
             base_config_crc32: config.map(|c| format!("{c:08x}")),
             base_scales: base.checksum.and_then(|c| c.scales),

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, MatrixKind, ModelConfig};
 
+/// Beyond it sums overflow.
+const MAX_ALPHA: f64 = 1e6;
+
 /// Low-rank adapters (LoRA, Hu et al. 2021) beside frozen matrices: y = Q(W)·x + (α/r)·B·(A·x), A `[r, in]`, B `[out, r]`.
 ///
 /// ```
@@ -74,8 +77,11 @@ impl LoraConfig {
                 self.rank
             ));
         }
-        if !self.alpha.is_finite() || self.alpha <= 0.0 {
-            return fail(format!("LoRA alpha is {}; it must be above 0", self.alpha));
+        if !(self.alpha > 0.0 && self.alpha <= MAX_ALPHA) {
+            return fail(format!(
+                "LoRA alpha is {}; it must be above 0 and at most {MAX_ALPHA}",
+                self.alpha
+            ));
         }
         if !config.matrices().any(|kind| self.targets.contains(&kind)) {
             let valid: Vec<&str> = config.matrices().map(MatrixKind::key).collect();

@@ -36,7 +36,8 @@ pub(super) struct Found {
 
 /// Whether a character stands between the values of an array or at the end of a line.
 pub(super) fn between(c: char) -> bool {
-    matches!(c, '[' | ']' | ',') || c.is_whitespace()
+    // A mark in the middle is where two files were joined.
+    matches!(c, '[' | ']' | ',' | '\u{feff}') || c.is_whitespace()
 }
 
 /// A field that is there, whatever its value: unlike null, absence is a mistake.
@@ -68,7 +69,10 @@ struct Turn {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a content must be a text, or a list of parts with texts"
+)]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
@@ -145,7 +149,14 @@ fn read_fields(value: &str) -> serde_json::Result<Read> {
         serde_json::from_str::<serde::de::IgnoredAny>(value)?;
         return Ok(Err(EXPECTED.to_owned()));
     }
-    let fields: Fields = serde_json::from_str(value)?;
+    let fields: Fields = match serde_json::from_str(value) {
+        Ok(fields) => fields,
+        // Of a key that is there twice the last one counts, as in Python.
+        Err(e) if e.to_string().starts_with("duplicate field") => {
+            serde_json::from_value(serde_json::from_str(value)?)?
+        }
+        Err(e) => return Err(e),
+    };
     let chat = |turns: Vec<Turn>| {
         let messages: Vec<Message> = turns.into_iter().map(Turn::into_message).collect();
         (!messages.is_empty()).then_some(Document::Chat(messages))

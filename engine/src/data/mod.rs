@@ -30,7 +30,7 @@ pub use read::{Encoded, Encoder, TrainingData, encode_files, evaluation, load};
 pub use source::BatchSource;
 #[cfg(feature = "native")]
 pub use stream::{Stream, StreamPlace, StreamedTexts};
-pub use text::read_documents;
+pub use text::{read_documents, read_plain};
 pub use token_data::TokenData;
 #[cfg(feature = "native")]
 pub use tokens::TokenWriter;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::documents::Document;
 use super::files::{DataFiles, TextFile, data_files};
 use super::pieces::{Piece, Pieces};
+use super::text::pieces_of;
 use super::{StreamedTexts, TokenData};
 use crate::error::{Error, Result};
 use crate::infer::EvalText;
@@ -15,6 +16,8 @@ use crate::tokenizer::{ChatTemplate, END_OF_TEXT, Part, SPECIAL_TOKENS, Tokenize
 
 /// Pieces encoded at once.
 const AT_ONCE: usize = 64;
+/// Bytes of text encoded at once, about.
+const BYTES_AT_ONCE: u64 = 8 << 20;
 /// `.tokens` files up to this size are read through when they are opened: it takes milliseconds.
 const VERIFIED: u64 = 64 << 20;
 
@@ -58,6 +61,8 @@ pub struct Encoded {
 pub struct Encoder {
     pub tokenizer: Tokenizer,
     pub template: Option<Arc<ChatTemplate>>,
+    /// The tokenizer shows where a text is cut.
+    whole: bool,
 }
 
 /// The project's template, for tokenizers that have its marks.
@@ -76,6 +81,8 @@ impl Encoder {
     pub fn new(tokenizer: &Tokenizer, template: Option<ChatTemplate>) -> Self {
         Encoder {
             template: template.or_else(|| own_template(tokenizer)).map(Arc::new),
+            // A tokenizer that fails says so when it is used.
+            whole: Pieces::whole_for(tokenizer).unwrap_or(true),
             tokenizer: tokenizer.clone(),
         }
     }
@@ -84,7 +91,15 @@ impl Encoder {
     /// somebody typed are letters.
     pub fn encode(&self, document: &Document, ends: bool) -> Result<Vec<u32>> {
         let mut ids = match document {
-            Document::Text(text) => self.tokenizer.encode(text)?,
+            Document::Text(text) if self.whole => self.tokenizer.encode(text)?,
+            // In pieces, whose ids are those of the whole: encoding a text takes many times its length.
+            Document::Text(text) => {
+                let mut ids = Vec::new();
+                for piece in pieces_of(text) {
+                    ids.extend(self.tokenizer.encode(piece)?);
+                }
+                ids
+            }
             Document::Chat(messages) => {
                 self.tokenizer.encode_parts(&self.conversation(messages)?)?
             }
@@ -99,7 +114,7 @@ impl Encoder {
                 "a conversation (\"messages\") needs a chat template: give one with --chat-template, or texts with a \"text\" field".into(),
             )
         })?;
-        template.conversation(messages)
+        self.tokenizer.conversation_parts(template, messages, false)
     }
 
     /// The text of a document, written out by the template if it is a conversation.
@@ -148,9 +163,17 @@ pub fn encode_files(
     sink: &mut dyn FnMut(Encoded, &Document) -> Result<()>,
 ) -> Result<()> {
     use rayon::prelude::*;
-    let mut pieces = Pieces::new(files, Pieces::whole_for(&encoder.tokenizer)?);
+    let mut pieces = Pieces::new(files, encoder.whole);
     loop {
-        let some: Vec<Piece> = pieces.by_ref().take(AT_ONCE).collect::<Result<_>>()?;
+        let mut some: Vec<Piece> = Vec::new();
+        let mut bytes = 0;
+        while some.len() < AT_ONCE && bytes < BYTES_AT_ONCE {
+            let Some(piece) = pieces.next().transpose()? else {
+                break;
+            };
+            bytes += piece.end - piece.offset;
+            some.push(piece);
+        }
         if some.is_empty() {
             pieces.notes().iter().for_each(|note| log::warn!("{note}"));
             return Ok(());

@@ -237,9 +237,13 @@ pub(super) fn ending(name: &str) -> String {
     }
 }
 
-/// The command that makes UTF-8 of a file.
+/// The command that makes UTF-8 of a file. The new one keeps the ending: it says how the text is read.
 fn iconv(from: &str, name: &str) -> String {
-    format!("iconv -f {from} -t UTF-8 '{name}' > '{name}.utf8.txt'")
+    let (stem, ending) = match name.rsplit_once('.') {
+        Some((stem, ending)) if !ending.contains('/') => (stem, ending),
+        _ => (name, "txt"),
+    };
+    format!("iconv -f {from} -t UTF-8 '{name}' > '{stem}.utf8.{ending}'")
 }
 
 /// Every second byte of Latin text in UTF-16 is zero.
@@ -408,7 +412,7 @@ impl<R: Read> TextReader<R> {
                 near.extend(self.raw.iter().take(HEAD));
                 let convert = match (self.start.encoding, likely(&near)) {
                     (Encoding::Utf8, Some(found)) => format!(
-                        "it may be {found}; convert it, for example: {} (`iconv -l` lists encodings)",
+                        "perhaps it is {found}; try: {} (`iconv -l` lists other encodings)",
                         iconv(found, &self.name)
                     ),
                     (Encoding::Utf8, None) => format!(
@@ -631,9 +635,49 @@ fn cut(text: &str, separator: char, keep: usize) -> Option<usize> {
         .map(|i| i + keep)
 }
 
+/// A text in pieces, cut as [`cut`] does, or where nothing better is in reach.
+#[cfg(feature = "native")]
+pub(super) fn pieces_of(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let near = &rest[..rest.floor_char_boundary((2 * PIECE).min(rest.len()))];
+        let far = &rest[..rest.floor_char_boundary((16 * PIECE).min(rest.len()))];
+        let at = match rest.len() <= PIECE {
+            true => rest.len(),
+            false => cut(near, '\n', 1)
+                .or_else(|| cut(far, '\n', 1))
+                .unwrap_or_else(|| cut_anywhere(far)),
+        };
+        let (piece, after) = rest.split_at(at);
+        rest = after;
+        Some(piece)
+    })
+}
+
 /// Where to cut a text without line ends.
 fn cut_anywhere(text: &str) -> usize {
     cut(text, ' ', 0).unwrap_or(text.len())
+}
+
+/// The text in `bytes`, whatever the ending of `name` says.
+///
+/// # Errors
+/// As for [`read_documents`].
+pub fn read_plain(name: &str, bytes: &[u8]) -> Result<String> {
+    let start = Start::of(name, &bytes[..bytes.len().min(HEAD)], true)?;
+    let start = Start {
+        shape: Shape::Plain,
+        ..start
+    };
+    let mut reader = TextReader::new(&bytes[start.mark..], name, start, 0, 0);
+    let mut text = String::new();
+    while let Some(piece) = reader.next_piece(usize::MAX)? {
+        text.extend(piece.document.iter().map(Document::plain));
+    }
+    Ok(text)
 }
 
 /// All documents of a file in memory, and what its owner should know of them.

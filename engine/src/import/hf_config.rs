@@ -173,7 +173,18 @@ impl Fields<'_> {
             let Some(fields) = value.as_object().filter(|fields| !fields.is_empty()) else {
                 continue;
             };
-            let nested = fields.values().all(Value::is_object);
+            // By kind of layer: objects, or null for a kind that has none of its own.
+            let nested = fields.values().any(Value::is_object);
+            if nested
+                && let Some((key, odd)) =
+                    fields.iter().find(|(_, v)| !v.is_object() && !v.is_null())
+            {
+                return Err(unsupported(
+                    &format!("{CONFIG}: {name}.{key}"),
+                    odd,
+                    "an object for each kind of layer, and nothing else",
+                ));
+            }
             let parts: Vec<(String, &Value)> = if nested {
                 self.layer_kinds(name, value)?
             } else {
@@ -219,13 +230,14 @@ impl Fields<'_> {
         let full = |kind: &str| format!("{name}.{kind}");
         let all = value.as_object().into_iter().flatten();
         let Some(used) = self.0["layer_types"].as_array() else {
-            return Ok(all.map(|(kind, v)| (full(kind), v)).collect());
+            let given = all.filter(|(_, v)| !v.is_null());
+            return Ok(given.map(|(kind, v)| (full(kind), v)).collect());
         };
         let mut used: Vec<&str> = used.iter().filter_map(Value::as_str).collect();
         used.sort_unstable();
         used.dedup();
         used.into_iter()
-            .map(|kind| match value.get(kind) {
+            .map(|kind| match value.get(kind).filter(|v| !v.is_null()) {
                 Some(v) => Ok((full(kind), v)),
                 None => Err(unsupported(
                     &format!("{CONFIG}: {}", full(kind)),

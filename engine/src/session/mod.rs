@@ -589,18 +589,19 @@ impl Loaded {
         let template = self.template.as_ref().ok_or_else(|| {
             Error::Request("this model has no chat template; continue a text instead".into())
         })?;
+        let tokenizer = self.tokenizer()?;
         let parts = match messages {
             [before @ .., begun] if begun.role == "assistant" => {
-                let mut parts = template.render_parts(before)?;
+                let mut parts = tokenizer.conversation_parts(template, before, true)?;
                 parts.push(Part {
                     text: begun.content.clone(),
                     content: true,
                 });
                 parts
             }
-            _ => template.render_parts(messages)?,
+            _ => tokenizer.conversation_parts(template, messages, true)?,
         };
-        self.tokenizer()?.encode_parts(&parts)
+        tokenizer.encode_parts(&parts)
     }
 }
 

@@ -5,8 +5,9 @@ use serde_json::Value;
 use tokenizers::Tokenizer as HfTokenizer;
 
 use super::checked::guarded;
-use super::{Part, Tokenizer};
+use super::{ChatTemplate, Part, Tokenizer};
 use crate::error::Result;
+use crate::session::Message;
 
 /// Character that stands for the added token number `i` in [`renamed`]: of a private-use plane, which no text has.
 fn stand_in(i: usize) -> Option<char> {
@@ -36,6 +37,45 @@ impl Tokenizer {
         Ok(encoded.get_ids().to_vec())
     }
 
+    /// A conversation written out by `template`, in which every special token that somebody typed is in a part of contents, even if the
+    /// template looks at what people say or changes it. `prompt`: the assistant's next message is to follow.
+    ///
+    /// # Errors
+    /// What the template says.
+    pub fn conversation_parts(
+        &self,
+        template: &ChatTemplate,
+        messages: &[Message],
+        prompt: bool,
+    ) -> Result<Vec<Part>> {
+        let render = |messages: &[Message]| match prompt {
+            true => template.render_parts(messages),
+            false => template.conversation(messages),
+        };
+        let mut parts = render(messages)?;
+        let added = self.added_tokens();
+        let typed = |text: &str| added.iter().any(|token| text.contains(token.as_str()));
+        let contents = messages.iter().map(|m| m.content.trim());
+        let mut open: Vec<&str> = contents.filter(|text| typed(text)).collect();
+        open.retain(|text| {
+            !parts
+                .iter()
+                .any(|part| part.content && part.text.contains(text))
+        });
+        // Where the template only looks at them, they stand in its text as they are.
+        open.retain(|text| !set_apart(&mut parts, text));
+        if open.is_empty() {
+            return Ok(parts);
+        }
+        // Where it changes them, a mark inside each token shows what becomes of it.
+        let marked: Vec<Message> = messages
+            .iter()
+            .map(|m| Message::new(&m.role, with_marks(&m.content, &added)))
+            .collect();
+        let text: String = render(&marked)?.into_iter().map(|part| part.text).collect();
+        Ok(without_marks(&text, &added))
+    }
+
     /// Texts of the added tokens that may be marks, the longest first.
     fn added_tokens(&self) -> Vec<String> {
         let added = self.inner().get_added_tokens_decoder().into_values();
@@ -51,6 +91,79 @@ impl Tokenizer {
         texts.dedup();
         texts
     }
+}
+
+/// Stands inside an added token that somebody typed.
+const MARK: char = '\u{10fffc}';
+
+/// Make a part of contents of the place where `content` stands in a template's text; whether there is one.
+fn set_apart(parts: &mut Vec<Part>, content: &str) -> bool {
+    let place = |part: &Part| (!part.content).then(|| part.text.find(content)).flatten();
+    let Some((i, at)) = parts
+        .iter()
+        .enumerate()
+        .find_map(|(i, part)| Some((i, place(part)?)))
+    else {
+        return false;
+    };
+    let text = std::mem::take(&mut parts[i].text);
+    let (before, rest) = text.split_at(at);
+    let (content, after) = rest.split_at(content.len());
+    let part = |text: &str, content: bool| Part {
+        text: text.to_owned(),
+        content,
+    };
+    let three = [part(before, false), part(content, true), part(after, false)];
+    parts.splice(i..=i, three);
+    true
+}
+
+/// `text` with a mark behind the first letter of every added token.
+fn with_marks(text: &str, added: &[String]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        out.push(c);
+        if added.iter().any(|token| rest.starts_with(token.as_str())) {
+            out.push(MARK);
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+/// A text without its marks, the added tokens around them parts of contents.
+fn without_marks(text: &str, added: &[String]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut template = String::new();
+    let mut pieces = text.split(MARK);
+    template += pieces.next().unwrap_or_default();
+    for piece in pieces {
+        let first: String = template.pop().into_iter().collect();
+        let behind = |token: &&String| {
+            token
+                .strip_prefix(first.as_str())
+                .is_some_and(|tail| piece.starts_with(tail))
+        };
+        let len = added
+            .iter()
+            .find(behind)
+            .map_or(0, |token| token.len() - first.len());
+        parts.push(Part {
+            text: std::mem::take(&mut template),
+            content: false,
+        });
+        parts.push(Part {
+            text: first + &piece[..len],
+            content: true,
+        });
+        template = piece[len..].to_owned();
+    }
+    parts.push(Part {
+        text: template,
+        content: false,
+    });
+    parts
 }
 
 /// `text` with every added token replaced by its stand-in.
@@ -139,6 +252,27 @@ mod tests {
         assert_eq!(ids.iter().filter(|i| **i == id("<|user|>")).count(), 1);
         // No letter is lost.
         assert_eq!(t.decode(&ids).unwrap(), "What does <|end|> mean<|user|>?");
+        // Templates that look at contents, and those that change them.
+        for template in [
+            "{% for m in messages %}<|{{ m.role }}|>{% if '</think>' in m.content %}!{% endif %}{{ m.content }}<|end|>{% endfor %}",
+            "{% for m in messages %}<|{{ m.role }}|>{{ m.content|length }}{{ m.content }}<|end|>{% endfor %}",
+            "{% for m in messages %}<|{{ m.role }}|>{{ m.content.replace('a', 'b') }}<|end|>{% endfor %}",
+            "{% for m in messages %}<|{{ m.role }}|>{{ m.content[0] }}{{ m.content[1:] }}<|end|>{% endfor %}",
+        ] {
+            let template = ChatTemplate::new(template).unwrap();
+            let turns = [
+                Message::new("user", "<|end|>ab </think> cd<|user|>"),
+                Message::new("assistant", "x<|assistant|>"),
+            ];
+            let parts = t.conversation_parts(&template, &turns, false).unwrap();
+            let ids = t.encode_parts(&parts).unwrap();
+            let count = |name: &str| ids.iter().filter(|i| **i == id(name)).count();
+            assert_eq!(
+                (count("<|end|>"), count("<|user|>"), count("<|assistant|>")),
+                (2, 1, 1),
+                "{parts:?}"
+            );
+        }
         // Contents without them are encoded as ever.
         let plain = [part("<|user|>", false), part("it <b>", true)];
         assert_eq!(

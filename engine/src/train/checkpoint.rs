@@ -125,6 +125,18 @@ pub fn write_model(
         )));
     }
     std::fs::create_dir_all(dir).at("create", dir)?;
+    fill_model(dir, config, parameters, companions).inspect_err(|_| {
+        // A part of a model is of no use. The error is the one to tell.
+        let _ = std::fs::remove_dir_all(dir);
+    })
+}
+
+fn fill_model(
+    dir: &Path,
+    config: &ModelConfig,
+    parameters: &Parameters,
+    companions: &Companions,
+) -> Result<()> {
     let tensors: Vec<_> = params::all(config)
         .into_iter()
         .map(|p| {

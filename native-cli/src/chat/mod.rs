@@ -28,6 +28,11 @@ pub fn run(a: &Chat) -> Result<()> {
     // Each session has a seed of its own, and each reply another.
     let sampling = model::sampling(&a.sampling, model::random_seed)?;
     let (mut session, info) = model::open(&a.model)?;
+    if !info.chat && session.loaded()?.chat_template().is_some() {
+        bail!(
+            "this model's chat template cannot be used; `onebit generate` continues a text without it"
+        );
+    }
     if !info.chat {
         bail!("this model has no chat template; use `onebit generate` to continue a text");
     }
@@ -41,7 +46,7 @@ pub fn run(a: &Chat) -> Result<()> {
             stop.stop();
         } else {
             outln!();
-            std::process::exit(i32::from(interrupt.exit_code()));
+            output::exit(interrupt.exit_code());
         }
     })?;
     outln!(
@@ -62,6 +67,8 @@ pub fn run(a: &Chat) -> Result<()> {
                 continue;
             }
         };
+        // Some programs put a byte order mark before what they pipe.
+        let text = text.trim_start_matches('\u{feff}').to_owned();
         match command(text.trim(), &mut talk) {
             Done::Exit => return Ok(()),
             Done::Handled => continue,
@@ -109,6 +116,10 @@ enum Done {
     NoCommand,
 }
 
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(char::is_alphabetic)
+}
+
 fn command(text: &str, talk: &mut Conversation) -> Done {
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     match (word, rest.trim()) {
@@ -132,11 +143,7 @@ fn command(text: &str, talk: &mut Conversation) -> Done {
             Done::Handled
         }
         // A path or a date may begin with a slash; a command is one word of letters.
-        (word, _)
-            if word.len() > 1
-                && word[1..].chars().all(char::is_alphabetic)
-                && word.starts_with('/') =>
-        {
+        (word, _) if word.strip_prefix('/').is_some_and(is_word) => {
             errln!("there is no command {word}\n{HELP}");
             Done::Handled
         }

@@ -582,3 +582,90 @@ fn an_interrupted_command_leaves_nothing_half() {
     assert_eq!(part(), 0);
     assert_eq!(std::fs::read_dir(place.dir()).unwrap().count(), before + 1);
 }
+
+#[cfg(unix)]
+#[test]
+fn outputs_that_are_no_files_get_the_bytes() {
+    let place = Place::new();
+    put(&place.at("a.txt"), sentences(5000, 2));
+    line(
+        place.dir(),
+        "tokenize --data-dir a.txt --tokenizer t.json --train-vocab 270 --output a.tokens",
+    )
+    .ok();
+    let expected = std::fs::read(place.at("a.tokens")).unwrap();
+    // A pipe stays one, and a link leads where it led.
+    let pipe = place.at("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read(pipe).unwrap()
+    });
+    line(
+        place.dir(),
+        "tokenize --data-dir a.txt --tokenizer t.json --output pipe",
+    )
+    .ok();
+    assert!(!pipe.is_file());
+    assert_eq!(reader.join().unwrap(), expected);
+    put(&place.at("real/b.tokens"), "old");
+    std::os::unix::fs::symlink("real/b.tokens", place.at("link")).unwrap();
+    line(
+        place.dir(),
+        "tokenize --data-dir a.txt --tokenizer t.json --output link",
+    )
+    .ok();
+    assert!(place.at("link").is_symlink());
+    assert_eq!(std::fs::read(place.at("real/b.tokens")).unwrap(), expected);
+    line(
+        place.dir(),
+        "tokenize --data-dir a.txt --tokenizer t.json --output -",
+    )
+    .fails(&["--output -"]);
+}
+
+#[test]
+fn a_chat_takes_any_first_letter() {
+    let place = model();
+    for text in ["été", "Привет", "日本", "😀", "\u{feff}Hi", "/", "/é", "//"] {
+        let typed = format!("{text}\n/exit\n");
+        place.chat(&typed, &[]).ok();
+    }
+}
+
+#[test]
+fn a_long_document_of_json_takes_no_more_than_a_text() {
+    let place = Place::new();
+    let text = sentences(3_000_000, 2);
+    put(&place.at("a.txt"), &text);
+    put(
+        &place.at("a.jsonl"),
+        Value::from(
+            [("text", text)]
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), Value::from(v)))
+                .collect::<serde_json::Map<_, _>>(),
+        )
+        .to_string(),
+    );
+    line(
+        place.dir(),
+        "tokenize --data-dir a.txt --tokenizer t.json --train-vocab 270 --output a.tokens",
+    )
+    .ok();
+    line(
+        place.dir(),
+        "tokenize --data-dir a.jsonl --tokenizer t.json --output b.tokens",
+    )
+    .ok();
+    let ids = |name: &str| std::fs::read(place.at(name)).unwrap()[64..].to_vec();
+    let (text, document) = (ids("a.tokens"), ids("b.tokens"));
+    // The document is closed.
+    assert!(document[..text.len()] == text[..] && document.len() == text.len() + 2);
+}

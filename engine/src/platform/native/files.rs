@@ -15,6 +15,8 @@ use crate::error::{Error, IoContext, Result};
 pub struct Draft {
     path: PathBuf,
     target: PathBuf,
+    /// What is no file (a pipe, `/dev/stdout`) cannot be replaced: it gets the bytes at the end.
+    copied: bool,
     finished: bool,
 }
 
@@ -78,6 +80,16 @@ fn remove_orphans(target: &Path) {
 impl Draft {
     /// A new, empty file beside `target`.
     pub fn beside(target: &Path) -> Result<(Draft, File)> {
+        let copied = std::fs::metadata(target).is_ok_and(|m| !m.is_file() && !m.is_dir());
+        // What a link leads to is written, and the link stays.
+        let linked = std::fs::symlink_metadata(target).is_ok_and(|m| m.is_symlink());
+        let followed = match linked && !copied {
+            true => std::fs::canonicalize(target).ok(),
+            false => None,
+        };
+        let target = followed.as_deref().unwrap_or(target);
+        let temporary = std::env::temp_dir().join(target.file_name().unwrap_or_default());
+        let beside = if copied { &temporary } else { target };
         let mut stem = std::ffi::OsString::from(".");
         // File systems have names of 255 bytes.
         stem.push(
@@ -86,12 +98,12 @@ impl Draft {
                 .filter(|n| n.len() < 200)
                 .unwrap_or_default(),
         );
-        remove_orphans(target);
+        remove_orphans(beside);
         let mut number = 0;
         loop {
             let mut name = stem.clone();
             name.push(format!(".{}-{number}{DRAFT_ENDING}", std::process::id()));
-            let path = target.with_file_name(name);
+            let path = beside.with_file_name(name);
             match File::create_new(&path) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists && number < 1000 => number += 1,
                 created => {
@@ -100,6 +112,7 @@ impl Draft {
                     let draft = Draft {
                         path,
                         target: target.to_owned(),
+                        copied,
                         finished: false,
                     };
                     return Ok((draft, file));
@@ -115,6 +128,13 @@ impl Draft {
 
     /// Give it its name.
     pub fn finish(mut self) -> Result<()> {
+        if self.copied {
+            let mut from = File::open(&self.path).at("read", &self.path)?;
+            let to = File::options().write(true).open(&self.target);
+            std::io::copy(&mut from, &mut to.at("write", &self.target)?)
+                .at("write", &self.target)?;
+            return Ok(());
+        }
         std::fs::rename(&self.path, &self.target).at("write", &self.target)?;
         self.finished = true;
         Ok(())

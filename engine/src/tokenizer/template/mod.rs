@@ -23,6 +23,7 @@ use crate::platform::{SystemTime, UNIX_EPOCH, utc_offset};
 use crate::session::Message;
 use guard::Budget;
 
+const TOO_MANY_STEPS: &str = "it does not end within";
 /// Macros that call themselves, at most so deep.
 const RECURSION: usize = 100;
 
@@ -67,6 +68,12 @@ fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let seconds = since.map_or(0, |d| d.as_secs() as i64);
     seconds + utc_offset(seconds)
+}
+
+/// Whether a rendering was ended because it took too long.
+fn is_limit(e: &Error) -> bool {
+    let said = e.to_string();
+    said.contains(guard::TOO_LONG) || said.contains(TOO_MANY_STEPS)
 }
 
 /// One rendering's conditions, the same for the text and for the marks in it.
@@ -158,7 +165,7 @@ impl ChatTemplate {
                 text.iter().any(|part| part.text.contains(&mark))
             }
         };
-        if result.as_ref().is_ok_and(heard) {
+        if result.as_ref().is_ok_and(heard) || result.as_ref().is_err_and(is_limit) {
             return result;
         }
         let Some(user) = rest.iter().position(|m| m.role == "user") else {
@@ -191,11 +198,21 @@ impl ChatTemplate {
             };
             let text = match self.run(messages, manner) {
                 Ok(text) => text,
+                // It would take as long another time.
+                Err(e) if is_limit(&e) => return Err(e),
                 Err(e) => {
                     failure.get_or_insert(e);
                     continue;
                 }
             };
+            // A template that prints the parts themselves cannot read them.
+            let shown = "'type': 'text'";
+            if as_parts
+                && text.contains(shown)
+                && !messages.iter().any(|m| m.content.contains(shown))
+            {
+                continue;
+            }
             let render = |marked: &[Message]| self.run(marked, manner).ok();
             let (parts, heard) = parts::cut(&text, messages, &render);
             if heard {
@@ -275,7 +292,7 @@ impl ChatTemplate {
                 Err(Error::Template(match raised {
                     Some(said) => format!("it refuses the conversation: {said}"),
                     None if e.kind() == ErrorKind::OutOfFuel => {
-                        format!("it does not end within {} steps", budget.steps)
+                        format!("{TOO_MANY_STEPS} {} steps", budget.steps)
                     }
                     // What the limits say is a sentence of its own.
                     None => match e.detail() {
