@@ -283,13 +283,9 @@ fn likely(bytes: &[u8]) -> Option<&'static str> {
     if 2 * touching > runs && high < 2 * letters {
         return Some("WINDOWS-1252");
     }
-    // Words of an alphabet of their own are of any length; two bytes a character make even ones. Shift JIS has bytes of ASCII, too, and is
-    // known by its first ones.
-    let kana = bytes
-        .windows(2)
-        .filter(|w| matches!(w, [0x82 | 0x83, 0x40..=0xfc]))
-        .count();
-    if 4 * odd > runs && 4 * kana < runs {
+    // Words of an alphabet of their own are of any length, two bytes a character make even ones. Cyrillic letters are the upper half.
+    let upper = bytes.iter().filter(|b| **b >= 0xc0).count();
+    if 4 * odd > runs && 10 * upper > 9 * high {
         return Some("WINDOWS-1251");
     }
     // Double-byte encodings, by the bytes that only one of them begins a character with.

@@ -1,39 +1,51 @@
-//! A file that claims to be a larger model than it is: enough for what is decided before a weight is read.
+//! A file of a larger model than any machine holds, of which only the head is there: enough for what is decided before a weight is read.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
+use ternary_core::config::ModelConfig;
+use ternary_core::format::{MemorySink, MemorySource, Metadata, OneBit, Packing, Writer};
 
 const HEADER: usize = 64;
 const ALIGN: usize = 64;
 
-/// `model` with other values of its configuration, all else left as it is.
-pub fn claiming(model: &[u8], changes: Map<String, Value>) -> Result<Vec<u8>> {
-    // Lengths of metadata and table, and where the tensors begin.
-    let number = |at: usize| -> Result<usize> {
-        let bytes = model.get(at..at + 8).context("no header")?;
-        Ok(u64::from_le_bytes(bytes.try_into()?) as usize)
+/// Write `model` with other values of its configuration, and tensors of the shapes that it then has: a hole in the file.
+pub fn write(path: &Path, model: &[u8], changes: Map<String, Value>) -> Result<()> {
+    let source = MemorySource::new("model.1bit", model.to_vec());
+    let metadata = pollster::block_on(OneBit::open(&source))?.metadata;
+    let mut config = serde_json::to_value(&metadata.config)?;
+    config.as_object_mut().context("no config")?.extend(changes);
+    let metadata = Metadata {
+        config: ModelConfig::from_value(config)?,
+        ..metadata
     };
-    let (metadata, table, data) = (number(16)?, number(24)?, number(32)?);
-    let (json, rest) = model[HEADER..data].split_at(metadata);
-    let mut told: Value = serde_json::from_slice(json)?;
-    let config = told["config"].as_object_mut().context("no config")?;
-    config.extend(changes);
-    let json = serde_json::to_vec(&told)?;
+    let mut nowhere = MemorySink::default();
+    let planned = Writer::new(&mut nowhere, metadata.clone(), Packing::Ternary2)?;
+    let entries = planned.entries().to_vec();
+    let data = entries.last().map_or(0, |t| t.offset + t.length);
+    let (json, table) = (
+        serde_json::to_vec(&metadata)?,
+        serde_json::to_vec(&entries)?,
+    );
 
-    let begins = (HEADER + json.len() + table).next_multiple_of(ALIGN);
-    let mut header = model[..HEADER].to_vec();
-    header[16..24].copy_from_slice(&(json.len() as u64).to_le_bytes());
-    header[32..40].copy_from_slice(&(begins as u64).to_le_bytes());
-    let length = begins + model.len() - data;
-    header[40..48].copy_from_slice(&(length as u64).to_le_bytes());
-    header[48..52].copy_from_slice(&crc32fast::hash(&json).to_le_bytes());
-    let sum = crc32fast::hash(&header[..56]);
-    header[56..60].copy_from_slice(&sum.to_le_bytes());
+    let begins = (HEADER + json.len() + table.len()).next_multiple_of(ALIGN);
+    let length = begins as u64 + data;
+    let mut header = model[..16].to_vec();
+    for number in [json.len() as u64, table.len() as u64, begins as u64, length] {
+        header.extend(number.to_le_bytes());
+    }
+    header.extend(crc32fast::hash(&json).to_le_bytes());
+    header.extend(crc32fast::hash(&table).to_le_bytes());
+    header.extend(crc32fast::hash(&header).to_le_bytes());
+    header.resize(HEADER, 0);
 
-    let mut file = header;
-    file.extend(json);
-    file.extend(&rest[..table]);
-    file.resize(begins, 0);
-    file.extend(&model[data..]);
-    Ok(file)
+    let mut file = File::create(path)?;
+    for part in [header, json, table] {
+        file.write_all(&part)?;
+    }
+    file.set_len(length)?;
+    Ok(())
 }

@@ -166,10 +166,7 @@ fn what_will_not_fit_is_refused_before_it_is_read() -> Result<()> {
         "hidden_size": 15360, "num_heads": 120, "num_layers": 2, "intermediate_size": 131_072, "layer_bit_map": bits,
     });
     let claims = claims.as_object().context("no claims")?.clone();
-    fs::write(
-        &file,
-        huge::claiming(&fs::read(onebit::tiny_model()?)?, claims)?,
-    )?;
+    huge::write(&file, &fs::read(onebit::tiny_model()?)?, claims)?;
     for device in ["cpu", "gpu"] {
         let page = open(&format!("?model=tiny.1bit&device={device}"))?;
         page.drop_file(&file)?;
