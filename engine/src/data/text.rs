@@ -265,6 +265,9 @@ fn unmarked_utf16(head: &[u8]) -> Option<&'static str> {
 
 /// An encoding that bytes which are no UTF-8 may be in.
 fn likely(bytes: &[u8]) -> Option<&'static str> {
+    if is_shift_jis(bytes) {
+        return Some("SHIFT_JIS");
+    }
     // Runs of such bytes: their lengths, and whether a letter of ASCII stands beside them.
     let (mut runs, mut touching, mut odd) = (0, 0, 0);
     let mut at = 0;
@@ -288,23 +291,34 @@ fn likely(bytes: &[u8]) -> Option<&'static str> {
     if 4 * odd > runs && 10 * upper > 9 * high {
         return Some("WINDOWS-1251");
     }
-    // Double-byte encodings, by the bytes that only one of them begins a character with.
-    let mut i = 0;
-    let (mut pairs, mut shift) = (0, 0);
-    while i < bytes.len() {
-        match (bytes[i], bytes.get(i + 1)) {
-            (0x81..=0x9f | 0xe0..=0xfc, Some(0x40..=0x7e | 0x80..=0xfc)) => {
-                (pairs, shift) = (pairs + 1, shift + usize::from(bytes[i] < 0xa0));
-                i += 2;
+    // Two bytes a character, the first of them one that GB18030, Big5 and the EUC encodings begin one with.
+    let pair = |w: &&[u8]| matches!(w, [0x81..=0xfe, 0x40..=0xfe]);
+    (bytes.windows(2).filter(pair).count() > 0).then_some("GB18030")
+}
+
+/// Whether bytes are characters of Shift JIS, many among few letters, and some begin as in no other encoding. Their second bytes may be
+/// letters of ASCII.
+fn is_shift_jis(bytes: &[u8]) -> bool {
+    let (mut at, mut pairs, mut low, mut letters) = (0, 0, 0, 0);
+    while at < bytes.len() {
+        match &bytes[at..] {
+            [
+                first @ (0x81..=0x9f | 0xe0..=0xfc),
+                0x40..=0x7e | 0x80..=0xfc,
+                ..,
+            ] => {
+                (pairs, low) = (pairs + 1, low + usize::from(*first < 0xa0));
+                at += 1;
             }
-            _ => i += 1,
+            // The last one may be cut off; half-width kana are single.
+            [0x81..=0x9f | 0xe0..=0xfc] | [0xa1..=0xdf, ..] => {}
+            [0x80..=0xff, ..] => return false,
+            [c, ..] => letters += usize::from(c.is_ascii_alphabetic()),
+            [] => {}
         }
+        at += 1;
     }
-    match pairs {
-        0 => None,
-        _ if 4 * shift > pairs => Some("SHIFT_JIS"),
-        _ => Some("GB18030"),
-    }
+    4 * low > pairs && 3 * pairs > letters
 }
 
 /// A piece of a text.
@@ -755,6 +769,15 @@ mod tests {
         for (bytes, encoding) in [
             (&b"Gr\xfc\xdfe aus K\xf6ln"[..], "WINDOWS-1252"),
             (b"fa\xe7ade, na\xefve, \x80 5", "WINDOWS-1252"),
+            (
+                b"they don\x92t say \x93no\x94, we won\x92t ask",
+                "WINDOWS-1252",
+            ),
+            // As much Japanese as ASCII, with second bytes that are letters.
+            (
+                b"\x83e\x83X\x83g test\n\x93\xfa\x96\x7b\x8c\xea",
+                "SHIFT_JIS",
+            ),
             // "Привет, как дела" in Windows-1251.
             (
                 b"\xcf\xf0\xe8\xe2\xe5\xf2, \xea\xe0\xea \xe4\xe5\xeb\xe0",
