@@ -15,7 +15,7 @@ use crate::platform::Instant;
 const STEPS: u64 = 1_000_000;
 const STEPS_PER_MESSAGE: u64 = 50_000;
 /// Bytes of a value or of the whole output, and those that each byte of the messages adds.
-const BYTES: usize = 4 << 20;
+const BYTES: usize = 1 << 20;
 const BYTES_PER_BYTE: usize = 8;
 const SECONDS: f64 = 2.0;
 pub(super) const TOO_LONG: &str = "it takes longer than";
