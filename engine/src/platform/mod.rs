@@ -1,4 +1,4 @@
-//! The machine underneath: clock, yielding, files, threads. `native.rs` and `web.rs` export the same names.
+//! The machine underneath: clock, yielding, files, threads. `native/` and `web.rs` export the same names.
 
 pub(crate) mod par;
 
