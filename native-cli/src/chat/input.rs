@@ -30,14 +30,17 @@ pub struct Blocks;
 
 impl Validator for Blocks {
     fn validate(&self, context: &mut ValidationContext) -> rustyline::Result<ValidationResult> {
-        let text = context.input().trim();
-        let open =
-            text.starts_with(BLOCK) && (text.len() < 2 * BLOCK.len() || !text.ends_with(BLOCK));
-        Ok(match open {
+        Ok(match is_open(context.input()) {
             true => ValidationResult::Incomplete,
             false => ValidationResult::Valid(None),
         })
     }
+}
+
+/// Whether a block has begun and not ended.
+fn is_open(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with(BLOCK) && (text.len() < 2 * BLOCK.len() || !text.ends_with(BLOCK))
 }
 
 /// The text without the marks around it.
@@ -124,10 +127,7 @@ fn lines() -> Read {
             return Read::Bad("that line is not UTF-8 text and was not sent".to_owned());
         };
         text += &line;
-        let so_far = text.trim();
-        let open = so_far.starts_with(BLOCK)
-            && (so_far.len() < 2 * BLOCK.len() || !so_far.ends_with(BLOCK));
-        if !open {
+        if !is_open(&text) {
             return Read::Message(unquoted(text.trim_end_matches(['\n', '\r'])));
         }
     }
