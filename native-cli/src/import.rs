@@ -151,6 +151,11 @@ fn local(path: &Path) -> Result<Input> {
         )
     };
     ensure!(path.exists(), usage());
+    ensure!(
+        path.is_file(),
+        "{} is no file on a disk: an import reads in several places; save what comes through a pipe first",
+        path.display()
+    );
     let beside = path.parent().unwrap_or(Path::new(""));
     let own = name(path);
     let called = |end: &str| own.to_lowercase().ends_with(end);

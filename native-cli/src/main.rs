@@ -23,7 +23,6 @@ mod train;
 use std::process::ExitCode;
 
 use crate::output::errln;
-use clap::Parser;
 use ternary_core::platform::{on_interrupt, quiet_gpu_probe, remove_drafts};
 use ternary_core::session::DeviceChoice;
 
@@ -34,7 +33,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    let command = args::Cli::parse().command;
+    let command = match args::Cli::from_arguments() {
+        Ok(cli) => cli.command,
+        Err(code) => return code,
+    };
     if command
         .device()
         .is_some_and(|device| device != DeviceChoice::Cpu)
@@ -78,7 +80,7 @@ fn run() -> ExitCode {
             if let Some(train::Interrupted(interrupt)) = e.downcast_ref() {
                 return ExitCode::from(interrupt.exit_code());
             }
-            errln!("error: {e:#}");
+            errln!("error: {}", output::shortened(&format!("{e:#}")));
             e.downcast_ref::<search::Unsatisfied>()
                 .map_or(ExitCode::FAILURE, |_| ExitCode::from(search::UNSATISFIED))
         }

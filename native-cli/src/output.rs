@@ -207,6 +207,21 @@ pub fn snake_case(value: Value) -> Value {
     }
 }
 
+/// Longest message, in characters: what it quotes from a file may be of any length.
+const LONGEST_MESSAGE: usize = 4000;
+
+/// A message without its middle where it is too long to be read.
+pub fn shortened(message: &str) -> String {
+    let count = message.chars().count();
+    if count <= LONGEST_MESSAGE {
+        return message.to_owned();
+    }
+    let part = LONGEST_MESSAGE / 2;
+    let begin: String = message.chars().take(part).collect();
+    let end: String = message.chars().skip(count - part).collect();
+    format!("{begin} … {} characters … {end}", count - 2 * part)
+}
+
 /// A path in JSON: what is not UTF-8 in it is replaced.
 pub fn name(path: &Path) -> String {
     path.to_string_lossy().into_owned()

@@ -74,6 +74,7 @@ pub fn run(a: &Tokenize) -> Result<()> {
     // The open file, and of the current text its index, bytes and tokens.
     let mut writer: Option<TokenWriter> = None;
     let mut text = (0, 0u64, 0u64);
+    let mut total = 0;
     data::encode_files(&encoder, &files, &mut |piece: Encoded, _: &Document| {
         if piece.file != text.0 {
             told(&files[text.0], text.1, text.2);
@@ -91,11 +92,17 @@ pub fn run(a: &Tokenize) -> Result<()> {
         writer.push(&piece.ids)?;
         text.1 += piece.bytes;
         text.2 += piece.ids.len() as u64;
+        total += piece.ids.len();
         bar.inc(piece.bytes);
         Ok(())
     })?;
     told(&files[text.0], text.1, text.2);
     bar.finish_and_clear();
+    ensure!(
+        total > 0,
+        "{} has no text in it: there is nothing to tokenize",
+        a.data_dir.display()
+    );
     Ok(writer.map_or(Ok(()), TokenWriter::finish)?)
 }
 

@@ -8,35 +8,74 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+const USAGE: &str = "usage: ternary-fuzz [--seconds S] [--executions N] [--target NAME] [--from K]";
+
+/// What the command line asks for.
+struct Wanted {
+    /// For each target, at most.
+    seconds: u64,
+    from: u64,
+    to: u64,
+    target: Option<String>,
+}
+
+impl Wanted {
+    fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let (mut seconds, mut executions, mut from, mut target) = (None, None, 0, None);
+        while let Some(flag) = args.next() {
+            let value = args.next().ok_or(format!("{flag} needs a value"))?;
+            let number = || {
+                value
+                    .parse()
+                    .map_err(|_| format!("{flag} {value}: not a number"))
+            };
+            match flag.as_str() {
+                "--seconds" => seconds = Some(number()?),
+                "--executions" => executions = Some(number()?),
+                "--from" => from = number()?,
+                "--target" => target = Some(value),
+                _ => return Err(format!("there is no flag {flag}")),
+            }
+        }
+        // As long as it takes, where it is said how many.
+        let default = if executions.is_some() { 1 << 20 } else { 10 };
+        Ok(Wanted {
+            seconds: seconds.unwrap_or(default),
+            from,
+            to: executions.map_or(u64::MAX, |n: u64| from.saturating_add(n)),
+            target,
+        })
+    }
+}
+
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let given = |flag: &str| {
-        args.windows(2)
-            .find(|pair| pair[0] == flag)
-            .map(|pair| pair[1].as_str())
+    let wanted = match Wanted::parse(std::env::args().skip(1)) {
+        Ok(wanted) => wanted,
+        Err(problem) => {
+            println!("{problem}\n{USAGE}");
+            return ExitCode::from(2);
+        }
     };
-    let number = |flag: &str| given(flag).and_then(|text| text.parse::<u64>().ok());
-    let seconds = number("--seconds").unwrap_or(if number("--executions").is_some() {
-        1 << 20
-    } else {
-        10
-    });
-    let from = number("--from").unwrap_or(0);
-    let to = number("--executions").map_or(u64::MAX, |n| from + n);
     let Ok(folder) = tempfile::tempdir() else {
         println!("no temporary folder can be made");
         return ExitCode::FAILURE;
     };
     // What a panic says is of no use a million times over.
     std::panic::set_hook(Box::new(|_| {}));
+    let mut targets = ternary_fuzz::all(folder.path());
+    if let Some(name) = &wanted.target {
+        if !targets.iter().any(|target| target.name == name) {
+            let names: Vec<&str> = targets.iter().map(|target| target.name).collect();
+            println!("there is no target {name}; there are {}", names.join(", "));
+            return ExitCode::from(2);
+        }
+        targets.retain(|target| target.name == name);
+    }
     println!("target             executions  accepted   slowest     memory  of file  failures");
     let mut failed = false;
-    for mut target in ternary_fuzz::all(folder.path()) {
-        if given("--target").is_some_and(|name| name != target.name) {
-            continue;
-        }
-        let until = Instant::now() + Duration::from_secs(seconds);
-        let f = ternary_fuzz::run(&mut target, from, to, until);
+    for mut target in targets {
+        let until = Instant::now() + Duration::from_secs(wanted.seconds);
+        let f = ternary_fuzz::run(&mut target, wanted.from, wanted.to, until);
         println!(
             "{:16} {:>12} {:>8.1}% {:>7} ms {:>7} kB {:>7} B {:>9}",
             target.name,

@@ -88,7 +88,7 @@ struct ConfigFile {
     base_model_name_or_path: Option<String>,
     r: usize,
     lora_alpha: f64,
-    target_modules: Vec<String>,
+    target_modules: Targets,
     #[serde(default)]
     lora_dropout: f64,
     #[serde(default = "no_bias")]
@@ -115,6 +115,14 @@ struct ConfigFile {
     base_scales: Option<f64>,
 }
 
+/// PEFT writes a list of modules; what was given as a pattern, or as `all-linear`, stays as it was given.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Targets {
+    Listed(Vec<String>),
+    Pattern(String),
+}
+
 fn no_bias() -> String {
     "none".into()
 }
@@ -122,6 +130,21 @@ fn no_bias() -> String {
 /// The module's last part, as PEFT lists it: `q_proj`.
 fn module(kind: MatrixKind) -> &'static str {
     kind.module().rsplit('.').next().unwrap_or_default()
+}
+
+/// The modules that a pattern stood for: those that have tensors.
+fn matched(weights: &[u8]) -> Result<Vec<String>> {
+    let (_, header) = SafeTensors::read_metadata(weights).map_err(|e| invalid(WEIGHTS_FILE, e))?;
+    let names = header.tensors().into_keys();
+    let mut modules: Vec<String> = names
+        .filter_map(|name| {
+            let (module, _) = name.rsplit_once(".lora_")?;
+            Some(module.rsplit('.').next().unwrap_or_default().to_owned())
+        })
+        .collect();
+    modules.sort_unstable();
+    modules.dedup();
+    Ok(modules)
 }
 
 fn invalid(what: &str, message: impl std::fmt::Display) -> Error {
@@ -242,8 +265,11 @@ impl Adapter {
                 ));
             }
         }
-        let targets = file
-            .target_modules
+        let listed = match file.target_modules {
+            Targets::Listed(names) => names,
+            Targets::Pattern(_) => matched(weights)?,
+        };
+        let targets = listed
             .iter()
             .map(|name| {
                 MatrixKind::ALL
@@ -348,7 +374,9 @@ impl Adapter {
             base_model_name_or_path: Some(base.name.clone()),
             r: lora.rank,
             lora_alpha: lora.alpha,
-            target_modules: lora.targets.iter().map(|k| module(*k).into()).collect(),
+            target_modules: Targets::Listed(
+                lora.targets.iter().map(|k| module(*k).into()).collect(),
+            ),
             lora_dropout: 0.0,
             bias: no_bias(),
             fan_in_fan_out: false,
@@ -381,18 +409,16 @@ impl Adapter {
         }
         self.lora.validate(config)?;
         for p in params::trained(config, Some(&self.lora)) {
-            let found = self.tensors.get(&p.name).map(Vec::len);
-            if found != Some(p.len()) {
-                return Err(invalid(
-                    WEIGHTS_FILE,
-                    format!(
-                        "tensor {} has {} values, the model asks for shape {:?}",
-                        Self::file_name(&p.name),
-                        found.unwrap_or(0),
-                        p.shape
-                    ),
-                ));
-            }
+            let name = Self::file_name(&p.name);
+            let problem = match self.tensors.get(&p.name).map(Vec::len) {
+                Some(found) if found == p.len() => continue,
+                Some(found) => format!(
+                    "tensor {name} has {found} values, the model asks for shape {:?}",
+                    p.shape
+                ),
+                None => format!("there is no tensor {name}; is the adapter for another model?"),
+            };
+            return Err(invalid(WEIGHTS_FILE, problem));
         }
         Ok(())
     }

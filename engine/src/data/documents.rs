@@ -32,6 +32,8 @@ pub(super) struct Found {
     pub document: Option<Document>,
     /// Escaped surrogates without their other half, which became U+FFFD.
     pub half_surrogates: u64,
+    /// Calls of tools beside a turn's content, which are not learnt.
+    pub tool_calls: u64,
 }
 
 /// Whether a character stands between the values of an array or at the end of a line.
@@ -66,6 +68,8 @@ struct Turn {
     role: String,
     #[serde(alias = "value")]
     content: Option<Content>,
+    #[serde(default)]
+    tool_calls: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -92,7 +96,28 @@ impl Content {
     }
 }
 
+/// Longest name of a role, in bytes.
+const LONGEST_ROLE: usize = 64;
+
 impl Turn {
+    /// Roles become part of what the template marks the turns with: they are words, not texts.
+    fn check(&self) -> Result<(), String> {
+        let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
+        match self.role.len() <= LONGEST_ROLE && self.role.chars().all(word) {
+            true => Ok(()),
+            false => Err(format!(
+                "role {:?} is no name of a role, such as user or assistant",
+                self.role.chars().take(LONGEST_ROLE).collect::<String>()
+            )),
+        }
+    }
+
+    fn calls_tools(&self) -> bool {
+        self.tool_calls
+            .as_array()
+            .is_some_and(|calls| !calls.is_empty())
+    }
+
     fn into_message(self) -> Message {
         let role = match self.role.as_str() {
             "human" | "prompter" => "user",
@@ -108,11 +133,11 @@ impl Turn {
 /// # Errors
 /// What is wrong with it, for a message that says where it is.
 pub(super) fn parse(value: &str) -> Result<Found, String> {
-    let mut half_surrogates = 0;
-    let found = read_fields(value).or_else(|first| match repaired(value) {
+    let (mut half_surrogates, mut tool_calls) = (0, 0);
+    let found = read_fields(value, &mut tool_calls).or_else(|first| match repaired(value) {
         Some((text, halves)) => {
             half_surrogates = halves;
-            read_fields(&text)
+            read_fields(&text, &mut tool_calls)
         }
         None => Err(first),
     });
@@ -130,6 +155,7 @@ pub(super) fn parse(value: &str) -> Result<Found, String> {
     Ok(Found {
         document,
         half_surrogates,
+        tool_calls,
     })
 }
 
@@ -138,7 +164,7 @@ const EXPECTED: &str =
 
 type Read = Result<Option<Document>, String>;
 
-fn read_fields(value: &str) -> serde_json::Result<Read> {
+fn read_fields(value: &str, tool_calls: &mut u64) -> serde_json::Result<Read> {
     match value.as_bytes().first() {
         Some(b'"') => return Ok(Ok(Some(Document::Text(serde_json::from_str(value)?)))),
         Some(b'n') if value == "null" => return Ok(Ok(None)),
@@ -157,9 +183,11 @@ fn read_fields(value: &str) -> serde_json::Result<Read> {
         }
         Err(e) => return Err(e),
     };
-    let chat = |turns: Vec<Turn>| {
+    let mut chat = |turns: Vec<Turn>| {
+        turns.iter().try_for_each(Turn::check)?;
+        *tool_calls = turns.iter().filter(|turn| turn.calls_tools()).count() as u64;
         let messages: Vec<Message> = turns.into_iter().map(Turn::into_message).collect();
-        (!messages.is_empty()).then_some(Document::Chat(messages))
+        Ok((!messages.is_empty()).then_some(Document::Chat(messages)))
     };
     Ok(match fields {
         Fields {
@@ -172,7 +200,7 @@ fn read_fields(value: &str) -> serde_json::Result<Read> {
         | Fields {
             conversations: Some(turns),
             ..
-        } => Ok(turns.and_then(chat)),
+        } => turns.map_or(Ok(None), &mut chat),
         Fields {
             prompt: Some(prompt),
             completion: Some(reply),

@@ -180,7 +180,7 @@ impl Start {
         let text = match kind {
             FileKind::Empty => true,
             // A page saved as a text may be meant.
-            FileKind::Html => named && ending != "json" && ending != "jsonl",
+            FileKind::Html | FileKind::Xml => named && ending != "json" && ending != "jsonl",
             // A text may tell of such answers; a short one is one.
             FileKind::ErrorText => head.len() > SHORT,
             _ => false,
@@ -214,6 +214,8 @@ impl Start {
         };
         let shape = match ending.as_str() {
             "jsonl" | "ndjson" if text.starts_with('[') => Shape::Values,
+            // Lines that end by CR alone, as on old systems: values one after another.
+            "jsonl" | "ndjson" if text.contains('\r') && !text.contains('\n') => Shape::Values,
             "jsonl" | "ndjson" => Shape::Lines,
             "json" => Shape::Values,
             _ if named => Shape::Plain,
@@ -368,6 +370,7 @@ pub(super) struct TextReader<R> {
     lines: u64,
     nuls: Count,
     half_surrogates: Count,
+    tool_calls: Count,
     without_text: Count,
 }
 
@@ -386,6 +389,7 @@ impl<R: Read> TextReader<R> {
             lines,
             nuls: Count::default(),
             half_surrogates: Count::default(),
+            tool_calls: Count::default(),
             without_text: Count::default(),
         }
     }
@@ -597,6 +601,7 @@ impl<R: Read> TextReader<R> {
         }
         let found = documents::parse(value).map_err(|e| self.bad_line(line, &e))?;
         self.half_surrogates.add(found.half_surrogates, line);
+        self.tool_calls.add(found.tool_calls, line);
         match found.document {
             Some(document) => (piece.document, piece.ends) = (Some(document), true),
             None => self.without_text.add(1, line),
@@ -611,6 +616,10 @@ impl<R: Read> TextReader<R> {
             (
                 self.half_surrogates,
                 "characters cut in half (surrogates without their other half), replaced by U+FFFD",
+            ),
+            (
+                self.tool_calls,
+                "turns with calls of tools, of which only the content is learnt",
             ),
             (self.without_text, "documents without a text, left out"),
         ];

@@ -22,6 +22,10 @@ pub enum FileKind {
     Parquet,
     Pdf,
     Image,
+    /// GGML and its kin, which GGUF replaced in August 2023.
+    Ggml,
+    /// What a store of files answers in place of one.
+    Xml,
     Empty,
     Other,
 }
@@ -49,6 +53,11 @@ impl FileKind {
             (b"GGUF", FileKind::Gguf),
             (b"FUGG", FileKind::Gguf),
             (b"1BTOKENS", FileKind::Tokens),
+            // The words ggml, ggmf, ggjt and ggla, little-endian.
+            (b"lmgg", FileKind::Ggml),
+            (b"fmgg", FileKind::Ggml),
+            (b"tjgg", FileKind::Ggml),
+            (b"algg", FileKind::Ggml),
             (b"PK\x03\x04", FileKind::Zip),
             (b"\x1f\x8b", FileKind::Packed(Packer::Gzip)),
             (b"\x28\xb5\x2f\xfd", FileKind::Packed(Packer::Zstandard)),
@@ -76,11 +85,13 @@ impl FileKind {
         };
         if begins("version https://git-lfs") {
             FileKind::LfsPointer
-        } else if ["<!doctype", "<html", "<head", "<body", "<?xml", "<!--"]
+        } else if ["<!doctype", "<html", "<head", "<body", "<!--"]
             .into_iter()
             .any(begins)
         {
             FileKind::Html
+        } else if begins("<?xml") {
+            FileKind::Xml
         } else if [
             "Entry not found",
             "Repository not found",
@@ -115,6 +126,12 @@ impl FileKind {
             }
             FileKind::Html => {
                 "an HTML page: the download was answered with a web page; log in if it asks for that, and download the file again"
+            }
+            FileKind::Xml => {
+                "XML, which a server sends in place of a file that is gone or not allowed: download it again"
+            }
+            FileKind::Ggml => {
+                "a GGML file of before August 2023; get the model as GGUF, or as a folder of safetensors"
             }
             FileKind::ErrorText => {
                 "an error message in place of the file: download it again, after logging in if the model asks for that"
@@ -189,6 +206,8 @@ mod tests {
             ),
             (b"\xef\xbb\xbf\n <!DOCTYPE html>", FileKind::Html),
             (b"<html lang=en>", FileKind::Html),
+            (b"<?xml version=\"1.0\"?><Error>", FileKind::Xml),
+            (b"tjgg\x03\0\0\0", FileKind::Ggml),
             (b"Entry not found", FileKind::ErrorText),
             (b"\x1f\x8b\x08", FileKind::Packed(Packer::Gzip)),
             (b"", FileKind::Empty),

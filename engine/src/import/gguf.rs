@@ -28,6 +28,19 @@ pub(super) enum Value {
     Numbers(Vec<f32>),
 }
 
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Integer(n) => n.fmt(f),
+            Value::Float(n) => n.fmt(f),
+            Value::Bool(b) => b.fmt(f),
+            Value::Text(text) => write!(f, "the text {text:?}"),
+            Value::Texts(texts) => write!(f, "a list of {} texts", texts.len()),
+            Value::Numbers(numbers) => write!(f, "a list of {} numbers", numbers.len()),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Gguf {
     pub values: BTreeMap<String, Value>,
@@ -141,7 +154,8 @@ impl Cursor<'_> {
 }
 
 /// The types that are read: number and name.
-const TYPES: [(u32, &str, Storage); 12] = [
+const TYPES: [(u32, &str, Storage); 13] = [
+    (28, "F64", Storage::F64),
     (0, "F32", Storage::F32),
     (1, "F16", Storage::F16),
     (2, "Q4_0", Storage::Q4_0),
@@ -192,6 +206,9 @@ pub(super) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
     }
     c.array::<4>()?;
     let version = c.u32()?;
+    if (1..=3).contains(&version.swap_bytes()) {
+        return bad("it is big-endian; only little-endian GGUF files are read: download the model for x86 or ARM, or convert it with gguf_convert_endian.py of llama.cpp".into());
+    }
     if !(2..=3).contains(&version) {
         return bad(format!(
             "GGUF version {version}; supported: 2 and 3, little-endian"
@@ -256,9 +273,13 @@ pub(super) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
         });
     }
     let alignment = match values.get(ALIGNMENT) {
-        Some(Value::Integer(n @ 1..=65536)) => *n as u64,
+        Some(Value::Integer(n @ 1..=65536)) if n.count_ones() == 1 => *n as u64,
         None => 32,
-        Some(other) => return bad(format!("{ALIGNMENT} is {other:?}")),
+        Some(other) => {
+            return bad(format!(
+                "{ALIGNMENT} is {other}; a power of two up to 65536 is expected"
+            ));
+        }
     };
     let data = (c.at as u64).next_multiple_of(alignment);
     for t in &mut tensors {

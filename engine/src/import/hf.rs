@@ -215,7 +215,16 @@ async fn weights<'a>(
                 input.listed()
             )));
         }
-        return Err(ImportError::Input(ADAPTER.into()));
+        let all = input.ending(".safetensors");
+        return Err(ImportError::Input(
+            match all.iter().find(|(name, _)| !adapter(name)) {
+                Some((name, _)) => format!(
+                    "{name} is not in the layout of Hugging Face transformers; the folder needs {WHOLE}, or its parts ({})",
+                    input.listed()
+                ),
+                None => ADAPTER.into(),
+            },
+        ));
     }
     if let Some(index) = json(input, INDEX).await? {
         let index: Index = serde_json::from_value(index).map_err(|e| ImportError::Damaged {
@@ -354,6 +363,9 @@ fn leftover(name: &str) -> Option<&'static str> {
         "key_cache",
         "value_cache",
     ];
+    if name.starts_with("v_head.") || name.starts_with("score.") {
+        return Some("a head for rewards or classes, which texts do not need");
+    }
     if cache.contains(&last) || last == "num_batches_tracked" {
         return Some("a state of a run");
     }
@@ -391,10 +403,14 @@ impl Names {
             if left.contains(&name) {
                 continue;
             }
-            let ours = name
+            // What torch.compile and data parallel put before every name.
+            let plain = name
+                .trim_start_matches("_orig_mod.")
+                .trim_start_matches("module.");
+            let ours = plain
                 .replace("self_attn.inner_attn_ln.", "self_attn.attn_sub_norm.")
                 .replace("mlp.ffn_layernorm.", "mlp.ffn_sub_norm.");
-            names.old_sub_norms |= ours != name;
+            names.old_sub_norms |= ours != plain;
             names.tensors.insert(ours, t);
         }
         names

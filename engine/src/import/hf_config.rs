@@ -264,7 +264,9 @@ impl Fields<'_> {
                 "1",
             ));
         }
-        let kind = field("rope_type").or(field("type"));
+        let kind = field("rope_type")
+            .or(field("type"))
+            .filter(|kind| *kind != "none");
         let scaling = match kind.map_or(Some("default"), Value::as_str) {
             Some("default")
                 if kind.is_none() && field("factor").is_some_and(|f| f.as_f64() != Some(1.0)) =>

@@ -111,13 +111,10 @@ fn check_tensors(c: &Checkpoint<'_>, config: &ModelConfig) -> Result<(), ImportE
                 expected: p.shape,
             });
         }
-        if t.storage != Storage::F32
-            && t.storage.block() != Some((1, 2))
-            && p.kind == ParamKind::Norm
-        {
-            return Err(
-                t.damaged("a norm of this type is not supported; F32, F16 and BF16 are".into())
-            );
+        if !t.storage.is_plain() && p.kind == ParamKind::Norm {
+            return Err(t.damaged(
+                "a norm of this type is not supported; F64, F32, F16 and BF16 are".into(),
+            ));
         }
         used.insert(p.name);
     }
@@ -163,8 +160,7 @@ async fn look(c: &Checkpoint<'_>, name: &str) -> Result<Found, ImportError> {
     }
     // Beside matrices that are codes, floats are meant as floats.
     let coded = c.tensors.values().any(|t| t.storage.codes().is_some());
-    let plain = matches!(t.storage, Storage::F32 | Storage::F16 | Storage::Bf16);
-    if plain && c.masters.is_none() && !coded {
+    if t.storage.is_plain() && c.masters.is_none() && !coded {
         return ternary_floats(c, t).await;
     }
     Ok(Found::Floats)

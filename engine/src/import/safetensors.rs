@@ -88,13 +88,14 @@ fn usable(entry: &Entry) -> Result<(Storage, Vec<u64>), Odd> {
         return Err(Odd::Because("empty".into()));
     }
     let storage = match entry.dtype.as_str() {
+        "F64" => Storage::F64,
         "F32" => Storage::F32,
         "F16" => Storage::F16,
         "BF16" => Storage::Bf16,
         "U8" => Storage::PackedRows,
         other => {
             return Err(Odd::Because(format!(
-                "of type {other}; parameters can be F32, F16, BF16, and U8 for packed ternary matrices"
+                "of type {other}; parameters can be F64, F32, F16, BF16, and U8 for packed ternary matrices"
             )));
         }
     };

@@ -12,6 +12,7 @@ const I2S_TAIL: u64 = 32;
 /// A tensor type of a published file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Storage {
+    F64,
     F32,
     F16,
     Bf16,
@@ -57,6 +58,7 @@ impl Storage {
     /// Weights of a block and its bytes, for types whose rows lie behind each other.
     pub fn block(self) -> Option<(usize, usize)> {
         Some(match self {
+            Storage::F64 => (1, 8),
             Storage::F32 => (1, 4),
             Storage::F16 | Storage::Bf16 => (1, 2),
             Storage::Q8_0 => (32, 34),
@@ -69,6 +71,11 @@ impl Storage {
             Storage::Tq2_0 => (256, 66),
             Storage::PackedRows | Storage::I2S => return None,
         })
+    }
+
+    /// Whether every weight is stored by itself, as a float.
+    pub fn is_plain(self) -> bool {
+        self.block().is_some_and(|(weights, _)| weights == 1)
     }
 
     /// Bytes of a tensor; `None` where such a tensor cannot be (or its size overflows).
@@ -190,6 +197,12 @@ impl Storage {
     /// Codes that their type does not have.
     pub fn read_floats(self, bytes: &[u8], out: &mut [f32]) -> Result<(), String> {
         match self {
+            Storage::F64 => {
+                for (v, b) in out.iter_mut().zip(bytes.as_chunks::<8>().0) {
+                    *v = f64::from_le_bytes(*b) as f32;
+                }
+                return Ok(());
+            }
             Storage::F32 => {
                 for (v, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
                     *v = f32::from_le_bytes(*b);

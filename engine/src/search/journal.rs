@@ -4,7 +4,7 @@
 //! `{"point": […], "full_loss": …}` for the whole text. A search repeats its decisions, so known losses are answered from here.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,21 @@ impl<E> Journal<E> {
         resume: bool,
     ) -> Result<Self> {
         let (mut losses, mut full) = (HashMap::new(), HashMap::new());
-        let exists = path.is_file();
+        // One that was killed before its first line holds nothing.
+        let exists = path.metadata().is_ok_and(|file| file.len() > 0);
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        let mut file = options.open(path).at("write", path)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Request(format!(
+                    "another search is writing {}: wait for it, or give another --output",
+                    path.display()
+                )));
+            }
+            // Some file systems have no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
         if exists && !resume {
             return Err(Error::Request(format!(
                 "{} holds an unfinished search: go on with --resume, or delete it to begin again",
@@ -71,11 +85,6 @@ impl<E> Journal<E> {
                 whole += line.len() as u64 + 1;
             }
         }
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .at("write", path)?;
         if exists {
             file.set_len(whole.min(file.metadata().at("read", path)?.len()))
                 .at("write", path)?;

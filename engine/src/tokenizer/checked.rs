@@ -13,10 +13,12 @@ use crate::error::{Error, Result};
 use crate::format::{FileKind, without_bom};
 
 /// Ids are below this, or below so many times the number of tokens: tables are as long as the largest id.
-const MAX_ID: u64 = 1 << 20;
+const MAX_ID: u64 = 1 << 17;
 const IDS_PER_TOKEN: u64 = 8;
 /// Longest text that replaces a match, in bytes.
 const MAX_REPLACEMENT: usize = 1024;
+/// Longest word that WordPiece looks into, in characters: its time grows with the square. BERT's own limit is 100.
+const MAX_WORD_PIECE_CHARS: u64 = 256;
 /// Parts inside a part.
 const MAX_DEPTH: usize = 16;
 /// Matches of a pattern are looked for here: none may be empty.
@@ -62,6 +64,15 @@ pub(super) fn check(text: &str) -> Result<Checked> {
     if json["model"]["dropout"].as_f64().is_some_and(|p| p != 0.0) {
         json["model"]["dropout"] = Value::Null;
         dropped.push("dropout");
+    }
+    const LONGEST: &str = "max_input_chars_per_word";
+    let longest = &json["model"][LONGEST];
+    if json["model"]["type"] == "WordPiece"
+        && longest.as_u64().is_none_or(|n| n > MAX_WORD_PIECE_CHARS)
+        && !longest.is_null()
+    {
+        json["model"][LONGEST] = MAX_WORD_PIECE_CHARS.into();
+        dropped.push(LONGEST);
     }
     ids(&json)?;
     model(&json["model"])?;
@@ -426,11 +437,13 @@ mod tests {
     #[test]
     fn parts_that_break_the_library_are_refused() {
         type Change = fn(&mut Value);
-        let changes: [(Change, &str); 13] = [
+        let changes: [(Change, &str); 14] = [
             (
                 |j| j["added_tokens"][0]["id"] = json!(1u64 << 31),
                 "2147483648",
             ),
+            // A table of a megabyte for a file of a kilobyte.
+            (|j| j["model"]["vocab"]["ab"] = json!(200_000), "200000"),
             (
                 |j| j["model"]["vocab"]["ab"] = json!(1u64 << 40),
                 "1099511627776",
@@ -520,6 +533,26 @@ mod tests {
         assert_eq!(checked.dropped, ["truncation", "padding", "dropout"]);
         let t = super::super::Tokenizer::from_json(&format!("\u{feff}{json}")).unwrap();
         assert_eq!(t.encode("hello").unwrap().len(), 5);
+    }
+
+    #[test]
+    fn long_words_cost_word_piece_no_more_than_their_length() {
+        let longest = |value: Value| {
+            let mut json = json!({"model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": value, "vocab": {"[UNK]": 0, "a": 1, "##a": 2}}});
+            json["added_tokens"] = json!([]);
+            let checked = check(&json.to_string()).unwrap();
+            let read: Value = serde_json::from_str(&checked.json).unwrap();
+            (
+                read["model"]["max_input_chars_per_word"].clone(),
+                checked.dropped,
+            )
+        };
+        assert_eq!(longest(json!(100)), (json!(100), vec![]));
+        let bounded = (json!(256), vec!["max_input_chars_per_word"]);
+        for value in [json!(1_000_000_000), json!(257), json!(1e300)] {
+            assert_eq!(longest(value), bounded);
+        }
     }
 
     #[test]

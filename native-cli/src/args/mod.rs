@@ -7,7 +7,10 @@ mod model;
 mod search;
 mod train;
 
-use clap::{Parser, Subcommand};
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ternary_core::session::DeviceChoice;
 
 pub use data::{Download, Tokenize};
@@ -26,6 +29,31 @@ pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, Training
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// What the program was called with.
+    ///
+    /// # Errors
+    /// Help, the version or what is wrong with the arguments has been printed; the code to exit with.
+    pub fn from_arguments() -> Result<Self, ExitCode> {
+        // A negative number is a value that may be wrong, not an unknown flag.
+        let numbers = |arg: clap::Arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        };
+        let command = Cli::command().mut_subcommands(|c| c.mut_args(numbers));
+        let parsed = command
+            .try_get_matches()
+            .and_then(|matches| Cli::from_arg_matches(&matches));
+        parsed.map_err(|e| match e.print() {
+            Err(problem) if !e.use_stderr() && problem.kind() != ErrorKind::BrokenPipe => {
+                crate::output::errln!("error: cannot write to standard output: {problem}");
+                ExitCode::FAILURE
+            }
+            _ => ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(1)),
+        })
+    }
 }
 
 #[derive(Subcommand)]

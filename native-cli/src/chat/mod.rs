@@ -122,7 +122,7 @@ fn is_word(text: &str) -> bool {
 
 fn command(text: &str, talk: &mut Conversation) -> Done {
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    match (word, rest.trim()) {
+    match (word.to_lowercase().as_str(), rest.trim()) {
         ("", _) => Done::Handled,
         ("/exit" | "/quit" | "/bye", "") => Done::Exit,
         ("/reset" | "/clear", "") => {
@@ -140,6 +140,10 @@ fn command(text: &str, talk: &mut Conversation) -> Done {
         ("/system", system) => {
             talk.system = Some(system.to_owned());
             talk.reset();
+            Done::Handled
+        }
+        (word @ ("/exit" | "/quit" | "/bye" | "/reset" | "/clear" | "/help" | "/?"), _) => {
+            errln!("{word} takes nothing after it");
             Done::Handled
         }
         // A path or a date may begin with a slash; a command is one word of letters.

@@ -279,6 +279,13 @@ fn flags_are_checked_before_a_model_is_loaded() {
         let out = line(place.dir(), flags).fails(&["--output"]);
         assert!(!out.stderr.contains("loaded in"), "{}", out.stderr);
     }
+    for flag in ["--context", "--threads", "--max-tokens"] {
+        line(
+            place.dir(),
+            &format!("generate --model m.1bit --prompt x {flag} -7"),
+        )
+        .fails(&["invalid value '-7'", flag]);
+    }
     let env = [("ONEBIT_SIMD", "avx9000"), ("X", "")];
     crate::common::run_with(place.dir(), &["inspect", "m.1bit"], env)
         .fails(&["ONEBIT_SIMD=avx9000", "portable"]);
@@ -668,4 +675,30 @@ fn a_long_document_of_json_takes_no_more_than_a_text() {
     let (text, document) = (ids("a.tokens"), ids("b.tokens"));
     // The document is closed.
     assert!(document[..text.len()] == text[..] && document.len() == text.len() + 2);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    for args in [&["--help"][..], &["generate", "--help"], &["--version"]] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let out = Command::new(env!("CARGO_BIN_EXE_onebit"))
+            .args(args)
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_eq!(out.status.code(), Some(1), "{args:?}");
+        assert!(!out.stderr.is_empty());
+    }
+}
+
+#[test]
+fn commands_of_a_chat_take_any_case_and_say_what_they_do_not_take() {
+    let place = model();
+    let out = place.chat("/exit now\n/EXIT\nHi!\n", &[]).ok();
+    assert!(out.stderr.contains("/exit takes nothing"), "{}", out.stderr);
+    assert!(!out.stdout.contains("Yes"), "{}", out.stdout);
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 use ternary_scripted::{i2_s, write_safetensors};
 
+use crate::common::line;
 use crate::support::*;
 
 const PT: [(&str, &str); 1] = [("format", "pt")];
@@ -377,9 +378,97 @@ fn tensors_that_inference_does_not_need_are_left_out_by_their_role() {
         .write_hf(&place.at("model"));
     place.import("model", &[]).fails(&[up, "ZeRO-3"]);
     yes()
-        .tensor(up, Tensor::raw("F64", &[256, 128], vec![0; 8 * 256 * 128]))
+        .tensor(up, Tensor::raw("I32", &[256, 128], vec![0; 4 * 256 * 128]))
         .write_hf(&place.at("model"));
-    place.import("model", &[]).fails(&[up, "F64"]);
+    place.import("model", &[]).fails(&[up, "I32"]);
+}
+
+#[test]
+fn weights_saved_by_other_programs_are_the_same_weights() {
+    let place = Place::new();
+    let model = real(Llama::real());
+    model.write_hf(&place.at("model"));
+    let expected = place.exact("model");
+    // In double precision.
+    let mut doubles = real(Llama::real());
+    for (_, tensor) in &mut doubles.weights.0 {
+        let values = tensor.values();
+        let bytes = values.iter().flat_map(|v| f64::from(*v).to_le_bytes());
+        *tensor = Tensor::raw("F64", &tensor.shape.clone(), bytes.collect());
+    }
+    doubles.write_hf(&place.at("doubles"));
+    assert_eq!(place.exact("doubles"), expected);
+    // From inside torch.compile and data parallel, with a reward model's head, and with a RoPE that is not scaled.
+    for prefix in ["_orig_mod.", "module.", "_orig_mod.module."] {
+        let mut wrapped = real(Llama::real());
+        for (name, _) in &mut wrapped.weights.0 {
+            *name = format!("{prefix}{name}");
+        }
+        wrapped
+            .tensor("v_head.summary.weight", Tensor::ones(128))
+            .tensor("score.weight", Tensor::zeros(&[2, 128]))
+            .config("rope_scaling", json!({"type": "none"}))
+            .write_hf(&place.at("wrapped"));
+        assert_eq!(place.exact("wrapped"), expected, "{prefix}");
+    }
+}
+
+#[test]
+fn files_in_another_layout_are_told_what_is_wrong_with_them() {
+    let place = Place::new();
+    let model = yes();
+    model.write_hf(&place.at("original"));
+    std::fs::rename(
+        place.at("original/model.safetensors"),
+        place.at("original/consolidated.00.safetensors"),
+    )
+    .unwrap();
+    let said = place
+        .import("original", &[])
+        .fails(&["consolidated.00.safetensors", "transformers"]);
+    assert!(!said.stderr.contains("LoRA"), "{}", said.stderr);
+    let mut bytes = model.gguf().to_bytes();
+    bytes[4..8].reverse();
+    put(&place.at("big.gguf"), bytes);
+    place.import("big.gguf", &[]).fails(&["big-endian"]);
+    for alignment in [0u32, 3] {
+        model
+            .gguf()
+            .with("general.alignment", alignment)
+            .write(&place.at("odd.gguf"));
+        let number = alignment.to_string();
+        place
+            .import("odd.gguf", &[])
+            .fails(&["general.alignment", &number, "power of two"]);
+    }
+    for (text, word) in [
+        (&b"tjgg\x03\0\0\0\0\0\0\0"[..], "GGML"),
+        (
+            b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>",
+            "XML",
+        ),
+    ] {
+        put(&place.at("other.bin"), text);
+        place.import("other.bin", &[]).fails(&[word]);
+    }
+    // What a config quotes may be long; the message is not.
+    yes()
+        .config("hidden_act", json!("x".repeat(100_000)))
+        .write_hf(&place.at("long"));
+    let said = place
+        .import("long", &[])
+        .fails(&["hidden_act", "characters"]);
+    assert!(said.stderr.len() < 10_000, "{}", said.stderr.len());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_model() {
+    let place = Place::new();
+    let pipe = place.at("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    place.import("pipe", &[]).fails(&["pipe", "save"]);
 }
 
 #[test]
@@ -777,6 +866,22 @@ fn an_adapter_is_not_taken_for_a_model() {
             "cpu",
         ])
         .ok();
+    // Modules may have been chosen by a pattern.
+    let run = |config: &serde_json::Value| {
+        put(&place.at("peft/adapter_config.json"), config.to_string());
+        line(
+            place.dir(),
+            "generate --model m.1bit --adapter peft --prompt Hi! --device cpu",
+        )
+    };
+    for pattern in ["all-linear", r".*\.q_proj"] {
+        let mut config = config.clone();
+        config["target_modules"] = json!(pattern);
+        run(&config).ok();
+    }
+    let mut two = config.clone();
+    two["target_modules"] = json!(["q_proj", "v_proj"]);
+    run(&two).fails(&["no tensor", "v_proj"]);
     // A model's folder may have an adapter beside its weights.
     write_safetensors(&place.at("model/adapter_model.safetensors"), &weights, &PT);
     place.import("model", &[]).ok();

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 use ternary_scripted::SentencePiece;
 
+use crate::common::line;
 use crate::support::{CHATML, Chain, Llama, Model, Place, Tokenizer, put, reply};
 
 /// A SentencePiece model that answers `starts` with `pieces`.
@@ -509,4 +510,62 @@ fn an_evaluation_takes_what_training_takes() {
     place
         .run(&["eval", "--model", "run", "--data", "other.tokens"])
         .fails(&["other.tokens", "another tokenizer"]);
+}
+
+#[test]
+fn texts_without_a_word_are_said_to_be_empty() {
+    let place = Place::new();
+    tokenizer(&place);
+    std::fs::create_dir(place.at("none")).unwrap();
+    put(&place.at("none/empty.txt"), "");
+    put(&place.at("none/mark.txt"), "\u{feff}");
+    put(&place.at("none/nothing.jsonl"), "\n");
+    for data in [
+        "none",
+        "none/empty.txt",
+        "none/mark.txt",
+        "none/nothing.jsonl",
+    ] {
+        tokenize(&place, data).fails(&["no text", data]);
+        assert!(!place.at("out.tokens").exists());
+    }
+}
+
+#[test]
+fn lines_of_json_may_end_as_on_old_systems() {
+    let place = Place::new();
+    tokenizer(&place);
+    let lines = ["{\"text\": \"the cat\"}", "{\"text\": \"the mat\"}"];
+    put(&place.at("unix.jsonl"), lines.join("\n"));
+    put(&place.at("mac.jsonl"), lines.join("\r"));
+    assert_eq!(ids(&place, "mac.jsonl"), ids(&place, "unix.jsonl"));
+}
+
+#[test]
+fn turns_hold_words_and_say_what_is_left_out() {
+    let place = Place::new();
+    tokenizer(&place);
+    put(&place.at("chat.jinja"), CHATML);
+    let talk = |role: &str, more: serde_json::Value| {
+        let mut reply = json!({"role": role, "content": null});
+        if !more.is_null() {
+            reply["tool_calls"] = more;
+        }
+        put(
+            &place.at("talk.jsonl"),
+            json!({"messages": [{"role": "user", "content": "the cat"}, reply]}).to_string(),
+        );
+        line(
+            place.dir(),
+            "tokenize --data-dir talk.jsonl --tokenizer tok.json --chat-template chat.jinja --output out.tokens",
+        )
+    };
+    let out = talk("assistant", json!([{"id": "1"}])).ok();
+    assert!(out.stderr.contains("calls of tools"), "{}", out.stderr);
+    for none in [json!(null), json!([])] {
+        let out = talk("assistant", none).ok();
+        assert!(!out.stderr.contains("calls of tools"), "{}", out.stderr);
+    }
+    // A role stands among the marks of its turn, where special tokens would be tokens.
+    talk("<|im_end|>", json!(null)).fails(&["line 1", "role", "<|im_end|>"]);
 }
