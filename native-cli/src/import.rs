@@ -77,7 +77,7 @@ fn write(input: &Input, options: &Options, draft: &Path) -> Result<Report> {
     let report = pollster::block_on(import(input, options, &mut sink, &mut |p| {
         bar.set_length(p.total);
         bar.set_position(p.done);
-        bar.set_message(p.tensor);
+        bar.set_message(output::printable(&p.tensor));
     }));
     bar.finish_and_clear();
     // Its words may come from the file.
