@@ -1,7 +1,7 @@
 //! `onebit eval`.
 
 use anyhow::Result;
-use ternary_core::infer;
+use ternary::infer;
 
 use crate::args::Eval;
 use crate::output::outln;

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use ternary_core::board::Cache;
-use ternary_core::format::c_header::{self, COptions, Sizes};
-use ternary_core::format::{Dense, MemorySource, OneBit, Packing};
-use ternary_core::tokenizer::Tokenizer;
-use ternary_core::train::checkpoint;
+use ternary::board::Cache;
+use ternary::format::c_header::{self, COptions, Sizes};
+use ternary::format::{Dense, MemorySource, OneBit, Packing};
+use ternary::tokenizer::Tokenizer;
+use ternary::train::checkpoint;
 
 use crate::args::{CacheKind, Export, ExportFormat, PackMode};
 use crate::output::{self, errln, outln};

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use ternary_core::export::{GgufOptions, HfOptions, write_gguf, write_hf};
-use ternary_core::format::{ByteSource, OneBit};
-use ternary_core::platform::FileSink;
+use ternary::export::{GgufOptions, HfOptions, write_gguf, write_hf};
+use ternary::format::{ByteSource, OneBit};
+use ternary::platform::FileSink;
 
 use crate::args::{Export, ExportFormat, GgufType, PackMode};
 use crate::output::{self, errln, outln};

@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use ternary_core::config::{LoraConfig, ModelConfig, TrainConfig};
-use ternary_core::tokenizer::Tokenizer;
-use ternary_core::train::Start;
+use ternary::config::{LoraConfig, ModelConfig, TrainConfig};
+use ternary::tokenizer::Tokenizer;
+use ternary::train::Start;
 
 use crate::args::{Finetune, FinetuneMode};
 use crate::model;

@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 
 use anyhow::{Result, bail};
 use serde_json::json;
-use ternary_core::platform::on_interrupt;
-use ternary_core::session::{Command, Event};
+use ternary::platform::on_interrupt;
+use ternary::session::{Command, Event};
 
 use crate::args::Generate;
 use crate::output::{errln, outln};

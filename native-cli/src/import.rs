@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use ternary_core::format::{FileKind, KIND_BYTES, escaped, without_bom};
-use ternary_core::import::{Input, Options, Report, import};
-use ternary_core::platform::{FileSink, FileSource, cache_folder};
+use ternary::format::{FileKind, KIND_BYTES, escaped, without_bom};
+use ternary::import::{Input, Options, Report, import};
+use ternary::platform::{FileSink, FileSource, cache_folder};
 
 use crate::args::{Activations, Import};
 use crate::download::{Hub, NotFound, in_folder};

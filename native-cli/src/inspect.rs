@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
-use ternary_core::data::{HEADER_BYTES, TokenData};
-use ternary_core::format::{ByteSource, FileKind, OneBit, escaped};
-use ternary_core::platform::FileSource;
+use ternary::data::{HEADER_BYTES, TokenData};
+use ternary::format::{ByteSource, FileKind, OneBit, escaped};
+use ternary::platform::FileSource;
 
 use crate::args::Inspect;
 use crate::import::kind;

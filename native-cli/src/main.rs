@@ -23,8 +23,8 @@ mod train;
 use std::process::ExitCode;
 
 use crate::output::errln;
-use ternary_core::platform::{on_interrupt, quiet_gpu_probe, remove_drafts};
-use ternary_core::session::DeviceChoice;
+use ternary::platform::{on_interrupt, quiet_gpu_probe, remove_drafts};
+use ternary::session::DeviceChoice;
 
 fn main() -> ExitCode {
     let code = run();
@@ -44,7 +44,7 @@ fn run() -> ExitCode {
         quiet_gpu_probe();
     }
     start_log();
-    if let Err(e) = ternary_core::backend::cpu::simd::Level::chosen() {
+    if let Err(e) = ternary::backend::cpu::simd::Level::chosen() {
         errln!("error: {e}");
         return ExitCode::FAILURE;
     }

@@ -4,10 +4,12 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::path::Path;
 use std::rc::Rc;
-use ternary_core::adapter::{self, Adapter, MatrixChange, base_checksum};
-use ternary_core::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
-use ternary_core::infer::{self, EvalText};
-use ternary_core::train::checkpoint;
+use ternary::adapter::{Adapter, base_checksum};
+use ternary::data::EvalText;
+use ternary::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
+use ternary::infer;
+use ternary::train::checkpoint;
+use ternary::train::merge::{MatrixChange, merge};
 
 use crate::args::Merge;
 use crate::output::{errln, outln};
@@ -49,7 +51,7 @@ pub fn run(a: &Merge) -> Result<()> {
     adapter
         .check(&base.config, base_checksum(&base.config, &base.parameters))
         .with_context(|| path.display().to_string())?;
-    let merged = adapter::merge(&base.config, base.parameters, &adapter)?;
+    let merged = merge(&base.config, base.parameters, &adapter)?;
     let metadata = Metadata {
         config: base.config.clone(),
         tokenizer: Some(base.companions.tokenizer.clone()),

@@ -6,29 +6,28 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use ternary_core::adapter::Adapter;
-use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
-use ternary_core::data::{Encoder, checksum, evaluation as evaluation_of, read_plain};
-use ternary_core::format::{
+use ternary::adapter::Adapter;
+use ternary::config::{LayerBitMap, ModelConfig, QuantMode};
+use ternary::data::EvalText;
+use ternary::data::{Encoder, checksum, evaluation as evaluation_of, read_plain};
+use ternary::format::{
     ByteSource, Dense, FileKind, FormatError, MemorySource, Metadata, OneBit, Packing, encode,
     without_bom,
 };
-use ternary_core::infer::{Beside, EvalText, Sampling};
-use ternary_core::model::Remap;
-use ternary_core::platform::FileSource;
-use ternary_core::session::{DeviceChoice, Event, Loaded, ModelInfo, Session};
-use ternary_core::tensors::Parameters;
-use ternary_core::tokenizer::{ChatTemplate, Tokenizer};
-use ternary_core::train::checkpoint::{self, Companions};
+use ternary::infer::{Beside, Sampling};
+use ternary::model::Parameters;
+use ternary::model::Remap;
+use ternary::platform::FileSource;
+use ternary::session::{DeviceChoice, Event, Loaded, ModelInfo, Session};
+use ternary::tokenizer::{ChatTemplate, Tokenizer};
+use ternary::train::checkpoint::{self, Companions};
 
 use crate::args::{ModelArgs, SamplingArgs};
 use crate::output::errln;
 
 /// The bytes of a `.1bit`: a file, or a checkpoint folder quantised in memory; with `bit_map`, either in that map.
 pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Rc<dyn ByteSource>> {
-    if path.join(ternary_core::adapter::CONFIG_FILE).is_file()
-        && !checkpoint::is_checkpoint_path(path)
-    {
+    if path.join(ternary::adapter::CONFIG_FILE).is_file() && !checkpoint::is_checkpoint_path(path) {
         bail!(
             "{} is an adapter, not a model: give its model with --model and this with --adapter",
             path.display()

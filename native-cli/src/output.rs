@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value;
-use ternary_core::platform::Draft;
+use ternary::platform::Draft;
 
 /// Write `text` now; ends the program when nobody can read it.
 pub fn write(text: &str) {

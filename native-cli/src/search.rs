@@ -6,19 +6,20 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use ternary_core::backend::BackendOptions;
-use ternary_core::config::{LayerBitMap, LayerMode, MatrixKind, ModelConfig, QuantMode};
-use ternary_core::data;
-use ternary_core::format::{Metadata, Packing, encoded_len};
-use ternary_core::model::{Remap, params};
-use ternary_core::search::{
+use ternary::backend::BackendOptions;
+use ternary::config::{LayerBitMap, LayerMode, MatrixKind, ModelConfig, QuantMode};
+use ternary::data;
+use ternary::format::{Metadata, Packing, encoded_len};
+use ternary::model::{Parameters, Remap};
+use ternary::params;
+use ternary::search::{
     Entry, Evaluate, Journal, Local, Pool, Scorer, SearchResult, Settings, Space, SpaceOptions,
     Standing, Task, Tokens, Windows, search,
 };
-use ternary_core::session::open_backend;
-use ternary_core::tensors::{self, Parameters};
-use ternary_core::tokenizer::Tokenizer;
-use ternary_core::train::checkpoint::Companions;
+use ternary::session::open_backend;
+use ternary::tensors;
+use ternary::tokenizer::Tokenizer;
+use ternary::train::checkpoint::Companions;
 
 use crate::args::{EvalConfig, Judged, Search};
 use crate::model::{self, Opened};
@@ -170,7 +171,7 @@ pub fn eval_config(a: &EvalConfig) -> Result<()> {
         errln!("device: {} ({}): {why}", info.kind, info.name);
         let mut scorer = Scorer::new(backend, task.clone())?;
         let sums = scorer.sums(&map, &task.windows.all()).await?;
-        Ok::<f64, ternary_core::Error>(sums.iter().sum::<f64>() / task.windows.tokens() as f64)
+        Ok::<f64, ternary::Error>(sums.iter().sum::<f64>() / task.windows.tokens() as f64)
     })?;
     if a.judged.json {
         outln!(
@@ -207,7 +208,7 @@ fn evaluator(a: &Judged, space: &Arc<Space>, task: &Arc<Task>) -> Result<Box<dyn
     }
     drop(backend);
     let threads = match a.threads {
-        0 => ternary_core::platform::threads(),
+        0 => ternary::platform::threads(),
         n => n,
     };
     Ok(Box::new(Pool::new(space.clone(), task.clone(), threads)?))

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use ternary_core::data::{
+use ternary::data::{
     self, Document, Encoded, Encoder, Piece, Pieces, TextFile, TokenData, TokenWriter,
 };
-use ternary_core::tokenizer::{ChatTemplate, Tokenizer};
+use ternary::tokenizer::{ChatTemplate, Tokenizer};
 
 use crate::args::Tokenize;
 use crate::output::{self, errln};

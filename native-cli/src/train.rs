@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use ternary_core::backend::BackendOptions;
-use ternary_core::config::{self, ModelConfig, Owner, TrainConfig};
-use ternary_core::data::{self, Encoder, StreamedTexts, TrainingData};
-use ternary_core::model::params;
-use ternary_core::platform::{Interrupt, on_interrupt};
-use ternary_core::session::open_backend;
-use ternary_core::tokenizer::{ChatTemplate, Tokenizer};
-use ternary_core::train::checkpoint::Companions;
-use ternary_core::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
+use ternary::backend::BackendOptions;
+use ternary::config::{self, ModelConfig, Owner, TrainConfig};
+use ternary::data::{self, Encoder, StreamedTexts, TrainingData};
+use ternary::params;
+use ternary::platform::{Interrupt, on_interrupt};
+use ternary::session::open_backend;
+use ternary::tokenizer::{ChatTemplate, Tokenizer};
+use ternary::train::checkpoint::Companions;
+use ternary::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
 
 use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};
 use crate::output::{self, errln};

@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{fixture, run};
-use ternary_core::tokenizer::Tokenizer;
+use ternary::tokenizer::Tokenizer;
 
 const PROMPTS: [&str; 5] = [
     "The cat",
@@ -203,8 +203,8 @@ fn the_shipped_models_say_the_same_on_both() {
         eprintln!("SKIPPED: no .1bit file in web/models");
     }
     for model in models {
-        let source = ternary_core::platform::FileSource::open(&model).unwrap();
-        let file = pollster::block_on(ternary_core::format::OneBit::open(&source)).unwrap();
+        let source = ternary::platform::FileSource::open(&model).unwrap();
+        let file = pollster::block_on(ternary::format::OneBit::open(&source)).unwrap();
         let tokenizer = Tokenizer::from_json(&file.metadata.tokenizer.unwrap()).unwrap();
         check(&model, &tokenizer);
     }

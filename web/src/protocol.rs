@@ -4,9 +4,9 @@
 //! worker itself can fail.
 
 use serde::{Deserialize, Serialize};
-use ternary_core::config::QuantMode;
-use ternary_core::import::Survey;
-use ternary_core::session::{Command, DeviceChoice, Event, Work};
+use ternary::config::QuantMode;
+use ternary::import::Survey;
+use ternary::session::{Command, DeviceChoice, Event, Work};
 
 /// What keys and values of a model's context may take in a page, which is not told how much memory there is: on a phone much less than
 /// a program can address.

@@ -36,11 +36,11 @@ pub fn check() -> Result<()> {
     // The profile trunk builds with: build scripts and procedural macros are then compiled once for both.
     clippy
         .args(["clippy", "--profile", "web", "--target", wasm::TARGET])
-        .args(["-p", "ternary-core", "-p", WEB_CRATE])
+        .args(["-p", "ternary", "-p", WEB_CRATE])
         .args([
             "--no-default-features",
             "--features",
-            "ternary-core/gpu,ternary-core/web,ternary-web/ui,ternary-web/worker,ternary-web/relaxed-simd",
+            "ternary/gpu,ternary/web,ternary/training,ternary-web/ui,ternary-web/worker,ternary-web/relaxed-simd,ternary-web/training",
         ])
         .args(["--", "-D", "warnings"]);
     run(&mut clippy)?;

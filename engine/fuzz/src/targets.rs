@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use pollster::block_on;
 use serde_json::{Value, json};
-use ternary_core::adapter::Adapter;
-use ternary_core::board::Cache;
-use ternary_core::config::{LayerBitMap, ModelConfig, TrainConfig};
-use ternary_core::data::{TokenData, read_documents, write_tokens};
-use ternary_core::export::{GgufOptions, HfOptions, write_gguf, write_hf};
-use ternary_core::format::c_header::{self, COptions};
-use ternary_core::format::{MemorySink, MemorySource, OneBit};
-use ternary_core::import::{Input, Options, import};
-use ternary_core::search::SearchResult;
-use ternary_core::session::Message;
-use ternary_core::tensors;
-use ternary_core::tokenizer::{ChatTemplate, Tokenizer};
-use ternary_core::train::checkpoint;
+use ternary::adapter::Adapter;
+use ternary::board::Cache;
+use ternary::config::{LayerBitMap, ModelConfig, TrainConfig};
+use ternary::data::{TokenData, read_documents, write_tokens};
+use ternary::export::{GgufOptions, HfOptions, write_gguf, write_hf};
+use ternary::format::c_header::{self, COptions};
+use ternary::format::{MemorySink, MemorySource, OneBit};
+use ternary::import::{Input, Options, import};
+use ternary::search::SearchResult;
+use ternary::session::Message;
+use ternary::tensors;
+use ternary::tokenizer::{ChatTemplate, Tokenizer};
+use ternary::train::checkpoint;
 use ternary_scripted::{CHATML, Chain, Llama, Model};
 
 use crate::Mutator;
@@ -445,7 +445,7 @@ fn template_target() -> Target {
         "{{ raise_exception('no') }}",
         "{{ [messages] * 1000 }}",
     ];
-    let own = include_str!("../../../config/chat_template.jinja");
+    let own = ternary::tokenizer::CHAT_TEMPLATE;
     let make = move |m: &mut Mutator| {
         let mut text = m.pick(&[own, CHATML]).to_string();
         for _ in 0..m.below(5) {
@@ -517,9 +517,7 @@ fn checkpoint_target(folder: &Path, tokenizer: &str) -> Target {
     let _ = std::fs::create_dir_all(&dir);
     let _ = write("tokenizer.json", tokenizer.as_bytes());
     let parsed = ModelConfig::from_json(&config.to_string());
-    let shapes = parsed
-        .map(|c| ternary_core::model::params::all(&c))
-        .unwrap_or_default();
+    let shapes = parsed.map(|c| ternary::params::all(&c)).unwrap_or_default();
     let all: Vec<(String, Vec<usize>, Vec<f32>)> = shapes
         .into_iter()
         .map(|p| {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ternary_core::backend::BackendOptions;
-use ternary_core::config::QuantMode;
-use ternary_core::session::DeviceChoice;
+use ternary::backend::BackendOptions;
+use ternary::config::QuantMode;
+use ternary::session::DeviceChoice;
 
 use super::train::MixedPrecision;
 

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use ternary_core::session::DeviceChoice;
+use ternary::session::DeviceChoice;
 
 pub use data::{Download, Tokenize};
 pub use import::{Activations, Import};
@@ -113,7 +113,7 @@ fn threads(text: &str) -> Result<usize, String> {
     let wanted: usize = text
         .parse()
         .map_err(|_| "expected a number; 0 = all".to_owned())?;
-    let most = ternary_core::platform::threads();
+    let most = ternary::platform::threads();
     if wanted > most {
         crate::output::errln!(
             "warning: this machine runs {most} threads at once; --threads {wanted} is taken for {most}"

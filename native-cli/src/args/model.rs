@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ternary_core::session::DeviceChoice;
+use ternary::session::DeviceChoice;
 
 /// A model and where to run it.
 #[derive(Args)]

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ternary_core::config::QuantMode;
-use ternary_core::search::Granularity;
-use ternary_core::session::DeviceChoice;
+use ternary::config::QuantMode;
+use ternary::search::Granularity;
+use ternary::session::DeviceChoice;
 
 /// A trained model, and the text it is judged by.
 #[derive(Args)]

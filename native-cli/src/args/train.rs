@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ternary_core::config::{LrDecay, QuantMode};
-use ternary_core::session::DeviceChoice;
+use ternary::config::{LrDecay, QuantMode};
+use ternary::session::DeviceChoice;
 
 /// Whether a GPU may round the operands of training's matrix products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use serde_json::json;
-use ternary_core::backend::bench::gemm_seconds;
-use ternary_core::session::open_backend;
+use ternary::backend::bench::gemm_seconds;
+use ternary::session::open_backend;
 
 use crate::args::{Bench, MixedPrecision};
 use crate::output::{errln, outln};

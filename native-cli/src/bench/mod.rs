@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use ternary_core::backend::cpu::simd::Level;
-use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode, WeightScale};
-use ternary_core::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
-use ternary_core::model::params;
-use ternary_core::session::{DeviceChoice, Session};
+use ternary::backend::cpu::simd::Level;
+use ternary::config::{LayerBitMap, ModelConfig, QuantMode, WeightScale};
+use ternary::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
+use ternary::params;
+use ternary::session::{DeviceChoice, Session};
 
 use crate::args::{Bench, Head, Shape};
 use crate::model;

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
-use ternary_core::config::{ModelConfig, TrainConfig};
-use ternary_core::data::{Batches, TokenData};
-use ternary_core::platform;
-use ternary_core::rng::Rng;
-use ternary_core::session::open_backend;
-use ternary_core::train::Trainer;
+use ternary::config::{ModelConfig, TrainConfig};
+use ternary::data::{Batches, TokenData};
+use ternary::platform;
+use ternary::rng::Rng;
+use ternary::session::open_backend;
+use ternary::train::Trainer;
 
 use crate::args::{Bench, TrainShape};
 use crate::output::{errln, outln};

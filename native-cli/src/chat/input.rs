@@ -106,7 +106,7 @@ impl Input {
 
 /// Where earlier messages are kept, once its folder is there.
 fn history() -> Option<std::path::PathBuf> {
-    let folder = ternary_core::platform::cache_folder()?;
+    let folder = ternary::platform::cache_folder()?;
     std::fs::create_dir_all(&folder).ok()?;
     Some(folder.join("chat-history"))
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use ternary_core::format::escaped;
-use ternary_core::infer::Sampling;
-use ternary_core::platform::{Interrupt, on_interrupt};
-use ternary_core::session::{Command, Event, Message, Session};
+use ternary::format::escaped;
+use ternary::infer::Sampling;
+use ternary::platform::{Interrupt, on_interrupt};
+use ternary::session::{Command, Event, Message, Session};
 
 use self::input::{Input, Read};
 use crate::args::Chat;

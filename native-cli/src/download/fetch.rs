@@ -13,7 +13,7 @@ use ureq::{Agent, Body};
 
 use super::checksum::Checksum;
 use crate::output::errln;
-use ternary_core::platform::Lock;
+use ternary::platform::Lock;
 
 /// Failures in a row, without a byte gained, before giving up.
 const TRIES: u32 = 5;

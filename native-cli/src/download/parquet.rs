@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::schema::types::Type;
-use ternary_core::platform::Draft;
+use ternary::platform::Draft;
 
 /// How rows are written.
 #[derive(Clone, Copy)]

@@ -111,7 +111,7 @@ fn prompt_tokens(place: &Place, message: &str) -> usize {
     let mut child = Command::new(env!("CARGO_BIN_EXE_onebit"))
         .args(args)
         .current_dir(place.dir())
-        .env("RUST_LOG", "ternary_core=debug")
+        .env("RUST_LOG", "ternary_session=debug")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -132,7 +132,7 @@ fn the_example_of_a_header_speaks() {
     run(d, &args).ok();
     let header = std::fs::read_to_string(d.join("tiny.h")).unwrap();
     let tokenizer = std::fs::read_to_string(fixture().join("tok.json")).unwrap();
-    let tokenizer = ternary_core::tokenizer::Tokenizer::from_json(&tokenizer).unwrap();
+    let tokenizer = ternary::tokenizer::Tokenizer::from_json(&tokenizer).unwrap();
     let ids = tokenizer.encode("The */ cat").unwrap();
     let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
     assert!(header.contains(&format!("ids[] = {{{}}}", ids.join(", "))));

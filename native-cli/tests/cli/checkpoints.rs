@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use ternary_core::train::checkpoint;
+use ternary::train::checkpoint;
 
 use crate::common::{line, metrics, newest, start, state, steps, workplace};
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ternary_core::data::write_tokens;
+use ternary::data::write_tokens;
 
 use crate::common::{line, metrics, newest, sentences, start, state, workplace};
 

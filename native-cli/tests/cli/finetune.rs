@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use serde_json::Value;
-use ternary_core::format::OneBit;
-use ternary_core::model::params;
-use ternary_core::platform::FileSource;
-use ternary_core::quant::quantize;
-use ternary_core::train::checkpoint::read_safetensors;
+use ternary::format::OneBit;
+use ternary::params;
+use ternary::platform::FileSource;
+use ternary::quant::quantize;
+use ternary::train::checkpoint::read_safetensors;
 
 use crate::common::{Output, copy_dir, fixture, line, metrics, newest, sentences, workplace};
 

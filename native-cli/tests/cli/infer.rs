@@ -52,7 +52,7 @@ fn evaluation_figures_agree_with_each_other() {
     close(get("word_perplexity"), (total / words as f64).exp());
     // Every token of the text is predicted, the first one too.
     let json = std::fs::read_to_string(dir.join("tok.json")).unwrap();
-    let ids = ternary_core::tokenizer::Tokenizer::from_json(&json)
+    let ids = ternary::tokenizer::Tokenizer::from_json(&json)
         .unwrap()
         .encode(&text)
         .unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ternary_core::tokenizer::Tokenizer;
+use ternary::tokenizer::Tokenizer;
 
 use crate::common::{fixture, line, state, steps, workplace};
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
-use ternary_core::config::ModelConfig;
-use ternary_core::format::{MemorySink, MemorySource, Metadata, OneBit, Packing, Writer};
+use ternary::config::ModelConfig;
+use ternary::format::{MemorySink, MemorySource, Metadata, OneBit, Packing, Writer};
 
 const HEADER: usize = 64;
 const ALIGN: usize = 64;

@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use ternary_core::format::OneBit;
-use ternary_core::platform::FileSource;
-use ternary_core::session::{DeviceChoice, Event, Session};
+use ternary::format::OneBit;
+use ternary::platform::FileSource;
+use ternary::session::{DeviceChoice, Event, Session};
 
 use crate::{changed, root};
 
@@ -193,13 +193,13 @@ pub fn code(model: &Path, matrix: &str, row: usize, column: usize) -> Result<i8>
         file.read_tensor(&source, entry, &mut |band| {
             let rows = band.bytes.len() / band.row_bytes;
             if (band.first..band.first + rows).contains(&row) {
-                encoding.row_codes(&band, row - band.first, &mut codes, matrix)?;
+                band.codes(encoding, row - band.first, &mut codes, matrix)?;
                 found = codes[column];
             }
             Ok(())
         })
         .await?;
-        Ok::<_, ternary_core::Error>(found)
+        Ok::<_, ternary::Error>(found)
     };
     Ok(pollster::block_on(read)?)
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use ternary_core::platform::FileSource;
-use ternary_core::session::{DeviceChoice, Event, Session};
-use ternary_core::tokenizer::TextStream;
+use ternary::platform::FileSource;
+use ternary::session::{DeviceChoice, Event, Session};
+use ternary::tokenizer::TextStream;
 
 /// A step at which another text continues with another token than the likeliest.
 #[derive(Debug)]

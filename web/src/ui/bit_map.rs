@@ -1,7 +1,7 @@
 //! How the model's weights divide over the precisions.
 
 use leptos::prelude::*;
-use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
+use ternary::config::{LayerBitMap, ModelConfig, QuantMode};
 
 #[component]
 pub fn BitMap(config: ModelConfig, map: LayerBitMap) -> impl IntoView {

@@ -1,7 +1,7 @@
 //! The prompt.
 
 use leptos::{ev, html, prelude::*};
-use ternary_core::session::Stats;
+use ternary::session::Stats;
 
 use super::state::{Mode, Outcome};
 use super::use_app;

@@ -1,7 +1,7 @@
 //! Where the model runs, and why there.
 
 use leptos::prelude::*;
-use ternary_core::session::DeviceChoice;
+use ternary::session::DeviceChoice;
 
 use super::segmented::{Choice, Segmented};
 use super::use_app;

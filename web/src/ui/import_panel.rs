@@ -1,9 +1,9 @@
 //! A published model: what it is, what it would become, how far that is.
 
 use leptos::prelude::*;
-use ternary_core::config::{ModelConfig, QuantMode};
-use ternary_core::import::Survey;
-use ternary_core::session::context_within;
+use ternary::config::{ModelConfig, QuantMode};
+use ternary::import::Survey;
+use ternary::session::context_within;
 
 use super::erased::on_click;
 use super::figures;

@@ -1,7 +1,7 @@
 //! The model on its way: how far it is, what it will take, and a way to give it up.
 
 use leptos::prelude::*;
-use ternary_core::infer::LoadPlan;
+use ternary::infer::LoadPlan;
 
 use super::figures;
 use super::state::{Load, LoadStage};

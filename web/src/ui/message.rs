@@ -1,7 +1,7 @@
 //! A prompt and its reply.
 
 use leptos::{ev, html, prelude::*};
-use ternary_core::session::{FinishReason, Stats};
+use ternary::session::{FinishReason, Stats};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use super::rendered::Rendered;

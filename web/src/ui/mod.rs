@@ -38,7 +38,7 @@ mod welcome;
 use leptos::{ev, prelude::*};
 
 use crate::ui::erased::live;
-use ternary_core::session::DeviceChoice;
+use ternary::session::DeviceChoice;
 use web_sys::UrlSearchParams;
 
 use crate::protocol::Source;

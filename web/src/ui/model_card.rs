@@ -1,7 +1,7 @@
 //! What is loaded.
 
 use leptos::prelude::*;
-use ternary_core::session::ModelInfo;
+use ternary::session::ModelInfo;
 
 use super::bit_map::BitMap;
 use super::figures;

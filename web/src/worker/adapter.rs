@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use js_sys::Uint8Array;
-use ternary_core::adapter::{Adapter, CONFIG_FILE};
-use ternary_core::session::{DeviceChoice, Event, Session};
+use ternary::adapter::{Adapter, CONFIG_FILE};
+use ternary::session::{DeviceChoice, Event, Session};
 use wasm_bindgen_futures::JsFuture;
 
 use super::{emit, error};

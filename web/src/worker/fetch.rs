@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use js_sys::{Array, Promise, Uint8Array};
 use serde::Deserialize;
-use ternary_core::platform::Instant;
+use ternary::platform::Instant;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, ReadableStreamDefaultReader, RequestInit, Response, Url};

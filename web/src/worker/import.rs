@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use ternary_core::backend::LocalFuture;
-use ternary_core::config::QuantMode;
-use ternary_core::format::{ByteSink, ByteSource};
-use ternary_core::import::{self as engine, Input, Options, Progress};
-use ternary_core::platform::Instant;
+use ternary::backend::LocalFuture;
+use ternary::config::QuantMode;
+use ternary::format::{ByteSink, ByteSource};
+use ternary::import::{self as engine, Input, Options, Progress};
+use ternary::platform::Instant;
 use web_sys::Blob;
 
 use super::cancel::Cancel;

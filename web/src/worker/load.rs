@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use ternary_core::format::{FormatError, OneBit};
-use ternary_core::session::{Command, DeviceChoice, Event, Session};
+use ternary::format::{FormatError, OneBit};
+use ternary::session::{Command, DeviceChoice, Event, Session};
 
 use super::cancel::Cancel;
 use super::fetch::{self, Fetched};
@@ -149,10 +149,10 @@ async fn verify(file: &BlobSource) -> Result<(), String> {
         for tensor in &model.tensors {
             model.read_tensor(file, tensor, &mut |_| Ok(())).await?;
         }
-        Ok::<_, ternary_core::Error>(())
+        Ok::<_, ternary::Error>(())
     };
     match read.await {
-        Err(ternary_core::Error::Format(FormatError::Source { .. })) | Ok(()) => Ok(()),
+        Err(ternary::Error::Format(FormatError::Source { .. })) | Ok(()) => Ok(()),
         Err(damage) => Err(damage.to_string()),
     }
 }

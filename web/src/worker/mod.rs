@@ -14,8 +14,7 @@ mod tuning;
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use ternary_core::backend::training;
-use ternary_core::session::{Command, Event, Session, Work};
+use ternary::session::{Command, Event, Session, Work};
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
@@ -51,7 +50,6 @@ pub struct Workshop;
 
 impl Program for Workshop {
     async fn begin() {
-        training::link();
         tuning::tell().await;
     }
 

@@ -1,8 +1,8 @@
 //! A file or a downloaded model, read slice by slice: never whole in wasm's memory.
 
 use js_sys::Uint8Array;
-use ternary_core::backend::LocalFuture;
-use ternary_core::format::ByteSource;
+use ternary::backend::LocalFuture;
+use ternary::format::ByteSource;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Blob;
 

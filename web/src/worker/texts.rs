@@ -1,9 +1,9 @@
 //! Texts to learn from, read as the command line reads them.
 
 use js_sys::Uint8Array;
-use ternary_core::data::{Document, read_documents};
-use ternary_core::session::{Message, Session};
-use ternary_core::tokenizer::{ChatTemplate, END_OF_TEXT, SPECIAL_TOKENS, Tokenizer};
+use ternary::data::{Document, read_documents};
+use ternary::session::{Message, Session};
+use ternary::tokenizer::{ChatTemplate, END_OF_TEXT, SPECIAL_TOKENS, Tokenizer};
 use wasm_bindgen_futures::JsFuture;
 
 use super::{error, post};
@@ -11,7 +11,7 @@ use crate::js::describe;
 use crate::protocol::{Handle, Report, TextFile, Texts};
 
 /// For models that have its marks and no template of their own.
-const TEMPLATE: &str = include_str!("../../../config/chat_template.jinja");
+const TEMPLATE: &str = ternary::tokenizer::CHAT_TEMPLATE;
 
 /// Reads them one after the other. One alone that can't be read is an error; of several it is left out, and told of.
 pub async fn read(session: &mut Session, files: Vec<TextFile>) {

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use js_sys::{Promise, Uint8Array};
-use ternary_core::session::{Event, Session, Work, tune_progress};
+use ternary::session::{Event, Session, Work, tune_progress};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 

@@ -111,7 +111,7 @@ fn apart(page: &Page, model: &Path, kind: &str, steps: &str, simd: &str) -> Resu
     let (first, last) = validation(page)?;
     ensure!(last < first, "{first} then {last}");
 
-    let (learn, held) = ternary_core::session::hold_back(&text);
+    let (learn, held) = ternary::session::hold_back(&text);
     let native = onebit::finetune(
         model,
         simd,

@@ -75,7 +75,7 @@ pub fn Actions() -> impl IntoView {
                 <Picker id="compare" label="Compare with a file" on_files=move |picked| picked.first(|file| state.compare(Source::File(file))) />
             </div>
             {live(move || (e.compared.get().map(|(name, changes)| {
-                let count = |of: fn(&ternary_core::session::MatrixDiff) -> usize| changes.iter().map(of).sum::<usize>();
+                let count = |of: fn(&ternary::session::MatrixDiff) -> usize| changes.iter().map(of).sum::<usize>();
                 let changed = count(|change| change.changed.unwrap_or(change.weights));
                 let all = count(|change| change.weights);
                 view! {

@@ -2,7 +2,7 @@
 
 use crate::ui::erased::on_click;
 use leptos::prelude::*;
-use ternary_core::search::Entry;
+use ternary::search::Entry;
 
 use crate::ui::figures;
 use crate::ui::scale::range;

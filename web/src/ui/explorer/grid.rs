@@ -2,7 +2,7 @@
 
 use crate::ui::erased::{live, on_click};
 use leptos::prelude::*;
-use ternary_core::config::QuantMode;
+use ternary::config::QuantMode;
 
 use crate::ui::figures;
 use crate::ui::state::{Cell, matrix_sizes, rows};
@@ -97,7 +97,7 @@ fn CellButton(cell: Cell, bytes: Signal<u64>) -> impl IntoView {
     let name = cell.parameter();
     // Of what differs from the file beside, or was changed by the fine-tuning.
     let changed = move || {
-        let of = |all: &[ternary_core::session::MatrixDiff]| {
+        let of = |all: &[ternary::session::MatrixDiff]| {
             let found = all.iter().find(|change| change.name == name)?;
             Some(match found.changed {
                 Some(count) => count as f64 / found.weights.max(1) as f64,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use leptos::prelude::*;
 
 use crate::ui::erased::live;
-use ternary_core::config::QuantMode;
-use ternary_core::format::ScalePer;
-use ternary_core::session::Weights;
+use ternary::config::QuantMode;
+use ternary::format::ScalePer;
+use ternary::session::Weights;
 
 use super::mode_label;
 use super::viewer::Viewer;

@@ -1,8 +1,8 @@
 //! A matrix as a picture: a pixel per weight.
 
-use ternary_core::config::QuantMode;
-use ternary_core::format::ScalePer;
-use ternary_core::session::Weights;
+use ternary::config::QuantMode;
+use ternary::format::ScalePer;
+use ternary::session::Weights;
 
 /// Red, green, blue.
 pub type Colour = [u8; 3];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::ui::erased::on_click;
 use leptos::{ev, html, prelude::*};
-use ternary_core::session::Weights;
+use ternary::session::Weights;
 use wasm_bindgen::{Clamped, JsCast};
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, ImageData};
 

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
-use ternary_core::session::{Command, FinishReason, Message, Stats};
+use ternary::session::{Command, FinishReason, Message, Stats};
 
 use super::{AppState, Asked, Tab};
 use crate::protocol::Request;

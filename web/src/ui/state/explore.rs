@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 use serde::Deserialize;
-use ternary_core::config::{
-    LayerBitMap, LayerMode, MatrixKind, MatrixModes, ModelConfig, QuantMode,
-};
-use ternary_core::format::{Packing, stored_bytes};
-use ternary_core::params::{self, ParamKind};
-use ternary_core::search::Entry;
-use ternary_core::session::{MatrixDiff, Measured, ModelInfo, Weights, Which, Work};
+use ternary::config::{LayerBitMap, LayerMode, MatrixKind, MatrixModes, ModelConfig, QuantMode};
+use ternary::format::{Packing, stored_bytes};
+use ternary::params::{self, ParamKind};
+use ternary::search::Entry;
+use ternary::session::{MatrixDiff, Measured, ModelInfo, Weights, Which, Work};
 
 use super::{AppState, Asked, Load};
 use crate::protocol::{Source, Task};

@@ -1,9 +1,9 @@
 //! Published models: looking at one, importing it, loading what it became. Another engine does it, so that the loaded model goes on answering.
 
 use leptos::prelude::*;
-use ternary_core::config::QuantMode;
-use ternary_core::import::Survey;
-use ternary_core::session::Event;
+use ternary::config::QuantMode;
+use ternary::import::Survey;
+use ternary::session::Event;
 
 use super::AppState;
 use crate::protocol::{Files, Report, Request, Source, Task};

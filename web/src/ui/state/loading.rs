@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use leptos::prelude::*;
-use ternary_core::infer::LoadPlan;
-use ternary_core::session::{Command, DeviceChoice, ModelInfo};
+use ternary::infer::LoadPlan;
+use ternary::session::{Command, DeviceChoice, ModelInfo};
 
 use super::{AppState, Asked, Mode};
 use crate::protocol::{Handle, Request, Source, Task};

@@ -16,7 +16,7 @@ mod tune;
 use std::collections::VecDeque;
 
 use leptos::prelude::*;
-use ternary_core::session::{Command, DeviceChoice, Event, ModelInfo, Work};
+use ternary::session::{Command, DeviceChoice, Event, ModelInfo, Work};
 
 use super::engine::{Engine, Program};
 use super::reader::Reader;

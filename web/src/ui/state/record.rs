@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use js_sys::{Array, JSON};
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
-use ternary_core::session::Message;
+use ternary::session::Message;
 
 use wasm_bindgen::{JsCast, JsValue};
 

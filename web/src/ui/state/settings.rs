@@ -1,7 +1,7 @@
 //! What the reader set, kept in the browser.
 
 use serde::{Deserialize, Serialize};
-use ternary_core::infer::Sampling;
+use ternary::infer::Sampling;
 use web_sys::Storage;
 
 const KEY: &str = "ternary-core.settings";

@@ -1,7 +1,7 @@
 //! The models kept in this browser.
 
 use leptos::prelude::*;
-use ternary_core::session::ModelInfo;
+use ternary::session::ModelInfo;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use super::AppState;

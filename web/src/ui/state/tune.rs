@@ -1,7 +1,7 @@
 //! Fine-tuning: its settings, its progress, what becomes of it.
 
 use leptos::prelude::*;
-use ternary_core::session::{Keep, MatrixDiff, Sampled, TunePlan, TunePoint, TuneSettings, Work};
+use ternary::session::{Keep, MatrixDiff, Sampled, TunePlan, TunePoint, TuneSettings, Work};
 
 use super::settings::storage;
 use super::{AdapterFiles, AppState, Asked, Load, Tab};

@@ -4,7 +4,7 @@
 //! phone as on a desk.
 
 use leptos::prelude::*;
-use ternary_core::session::TunePoint;
+use ternary::session::TunePoint;
 
 use crate::ui::scale::Scale;
 

@@ -2,8 +2,8 @@
 
 use crate::ui::erased::{When, live, on_click};
 use leptos::prelude::*;
-use ternary_core::config::{LoraConfig, MatrixKind};
-use ternary_core::session::TuneSettings;
+use ternary::config::{LoraConfig, MatrixKind};
+use ternary::session::TuneSettings;
 
 use crate::ui::explorer::Picker;
 use crate::ui::figures;

@@ -2,7 +2,7 @@
 
 use crate::ui::erased::{When, live, on_click};
 use leptos::prelude::*;
-use ternary_core::session::Keep;
+use ternary::session::Keep;
 
 use super::chart::Chart;
 use crate::ui::figures;
@@ -89,7 +89,7 @@ pub fn Progress() -> impl IntoView {
     let changes = move || {
         let all = t.changes.get();
         (!all.is_empty()).then(|| {
-            let count = |of: fn(&ternary_core::session::MatrixDiff) -> usize| all.iter().map(of).sum::<usize>();
+            let count = |of: fn(&ternary::session::MatrixDiff) -> usize| all.iter().map(of).sum::<usize>();
             let (changed, weights) = (count(|c| c.changed.unwrap_or(0)), count(|c| c.weights));
             let bars = (changed > 0).then(|| {
                 let most = all.iter().map(share).fold(0.0, f64::max);
@@ -149,6 +149,6 @@ pub fn Progress() -> impl IntoView {
     }
 }
 
-fn share(change: &ternary_core::session::MatrixDiff) -> f64 {
+fn share(change: &ternary::session::MatrixDiff) -> f64 {
     change.changed.unwrap_or(0) as f64 / change.weights.max(1) as f64
 }

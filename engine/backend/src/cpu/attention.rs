@@ -1,0 +1,295 @@
+//! Causal attention: over the KV cache (inference) and over whole sequences with its backward (training).
+
+use super::forward::dot;
+use super::matmul::{Precision, Product, View};
+use super::simd::multiversion;
+use super::vectors::{self, COLUMNS, Wide};
+use ternary_common::platform::par;
+use ternary_core::math::{self, Lanes};
+use ternary_model::program::AttentionShape;
+
+multiversion! {
+    /// One query head over `n` cached positions. `keys`/`values` start at the head's first element; rows are `stride` apart.
+    fn head(q: &[f32], keys: &[f32], values: &[f32], stride: usize, n: usize, scores: &mut [f32], out: &mut [f32]) {
+        let dim = q.len();
+        let scale = 1.0 / (dim as f32).sqrt();
+        let scores = &mut scores[..n];
+        for (t, s) in scores.iter_mut().enumerate() {
+            *s = vectors::dot(q, &keys[t * stride..][..dim]) * scale;
+        }
+        let max = vectors::max(scores);
+        vectors::update(scores, |s| math::exp(s - Wide::splat(max)));
+        let inverse = 1.0 / vectors::sum(scores);
+        let (whole, rest) = out.as_chunks_mut::<COLUMNS>();
+        for (i, out) in whole.iter_mut().enumerate() {
+            vectors::weighted(&values[i * COLUMNS..], stride, scores, inverse, out);
+        }
+        let first = dim - rest.len();
+        for (i, out) in rest.iter_mut().enumerate() {
+            let weighted = |(t, s): (usize, &f32)| s * values[t * stride + first + i];
+            *out = scores.iter().enumerate().map(weighted).fold(0.0, |a, b| a + b) * inverse;
+        }
+    }
+}
+
+/// Query rows of a task: a prefill step's are enough for many threads.
+const BAND: usize = 4;
+
+/// See [`ternary_model::program::Op::CachedAttention`]. `rows` query rows from position `pos` on.
+#[allow(clippy::too_many_arguments)]
+pub fn cached(
+    q: &[f32],
+    cache_k: &[f32],
+    cache_v: &[f32],
+    out: &mut [f32],
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    pos: usize,
+) {
+    let stride = kv_heads * head_dim;
+    let width = heads * head_dim;
+    let rows = out.len() / width;
+    let work = rows * width * (pos + rows) * 2;
+    let one = |row: usize, h: usize, scores: &mut Vec<f32>, out: &mut [f32]| {
+        let n = pos + row + 1;
+        scores.resize(n, 0.0);
+        let at = h / (heads / kv_heads) * head_dim;
+        head(
+            &q[row * width + h * head_dim..][..head_dim],
+            &cache_k[at..],
+            &cache_v[at..],
+            stride,
+            n,
+            scores,
+            out,
+        );
+    };
+    if rows == 1 {
+        par::pieces(out, head_dim, work, |h, out| {
+            one(0, h, &mut Vec::new(), out)
+        });
+        return;
+    }
+    // Head by head: what several rows read of the cache for one is still near for the next of them.
+    par::pieces(out, BAND * width, work, |i, out| {
+        let mut scores = Vec::new();
+        for h in 0..heads {
+            for (r, out) in out.chunks_exact_mut(width).enumerate() {
+                let out = &mut out[h * head_dim..][..head_dim];
+                one(i * BAND + r, h, &mut scores, out);
+            }
+        }
+    });
+}
+
+multiversion! {
+    fn softmax_row(row: &mut [f32]) -> f32 {
+        let max = vectors::max(row);
+        vectors::update(row, |s| math::exp(s - Wide::splat(max)));
+        let total = vectors::sum(row);
+        let inverse = Wide::splat(1.0 / total);
+        vectors::update(row, |s| s * inverse);
+        max + libm::logf(total)
+    }
+}
+
+multiversion! {
+    /// p = exp(s − lse) for one row.
+    fn restore_row(row: &mut [f32], lse: f32) {
+        vectors::update(row, |s| math::exp(s - Wide::splat(lse)));
+    }
+}
+
+multiversion! {
+    /// ds = p·(dp − Σ p·dp) for one row, in place of dp.
+    fn softmax_grad_row(p: &[f32], dp: &mut [f32], delta: f32) {
+        let delta = Wide::splat(delta);
+        vectors::each(p, dp, |p, dp| p * (dp - delta));
+    }
+}
+
+/// Query rows whose scores are computed together: a block sees only the keys before its end.
+const BLOCK: usize = 64;
+
+/// Where every head's matrix `[seq, head_dim]` lies inside `[batch·seq, heads·head_dim]`.
+#[derive(Clone, Copy)]
+struct Heads {
+    seq: usize,
+    count: usize,
+    dim: usize,
+}
+
+impl Heads {
+    fn width(&self) -> usize {
+        self.count * self.dim
+    }
+
+    /// Where a row of a head begins.
+    fn at(&self, batch: usize, head: usize, row: usize) -> usize {
+        (batch * self.seq + row) * self.width() + head * self.dim
+    }
+
+    /// `rows` rows of a head from `first` on.
+    fn view<'a>(
+        &self,
+        x: &'a [f32],
+        batch: usize,
+        head: usize,
+        first: usize,
+        rows: usize,
+    ) -> View<'a> {
+        View {
+            data: &x[self.at(batch, head, first)..],
+            rows,
+            cols: self.dim,
+            rs: self.width(),
+            cs: 1,
+        }
+    }
+}
+
+/// The heads of queries, and those of keys and values.
+fn heads(s: &AttentionShape) -> (Heads, Heads) {
+    let of = |count| Heads {
+        seq: s.seq,
+        count,
+        dim: s.head_dim,
+    };
+    (of(s.heads), of(s.kv_heads))
+}
+
+/// scores `[rows, seen]` = queries · keysᵀ / √d, those that are not masked made probabilities by `normalise(row, unmasked)` and the
+/// others 0. As exact in the backward as in the forward: an error of a score is a factor on its probability.
+fn probabilities(
+    scores: &mut [f32],
+    queries: View,
+    keys: View,
+    mut normalise: impl FnMut(usize, &mut [f32]),
+) {
+    let (rows, seen) = (queries.rows, keys.rows);
+    Product {
+        alpha: 1.0 / (queries.cols as f32).sqrt(),
+        ..Product::new(queries, keys.transposed(), Precision::Float)
+    }
+    .serial(scores, seen);
+    for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
+        // −∞ becomes 0, too; up to a whole vector it costs less than single elements would.
+        let live = seen - rows + i + 1;
+        let whole = live.next_multiple_of(16).min(seen);
+        row[live..whole].fill(f32::NEG_INFINITY);
+        row[whole..].fill(0.0);
+        normalise(i, &mut row[..whole]);
+    }
+}
+
+/// Forward over whole sequences.
+pub fn forward(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    out: &mut [f32],
+    lse: &mut [f32],
+    s: &AttentionShape,
+) {
+    let t = s.seq;
+    let (of_q, of_k) = heads(s);
+    let work = s.batch * s.heads * t * t * s.head_dim;
+    par::pieces2(
+        out,
+        t * of_q.width(),
+        lse,
+        s.heads * t,
+        work,
+        |b, out, lse| {
+            let mut scores = vec![0f32; BLOCK.min(t) * t];
+            for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
+                let kv = h / (s.heads / s.kv_heads);
+                for first in (0..t).step_by(BLOCK) {
+                    let seen = t.min(first + BLOCK);
+                    let rows = seen - first;
+                    let scores = &mut scores[..rows * seen];
+                    let queries = of_q.view(q, b, h, first, rows);
+                    probabilities(scores, queries, of_k.view(k, b, kv, 0, seen), |i, row| {
+                        lse[first + i] = softmax_row(row);
+                    });
+                    let values = of_k.view(v, b, kv, 0, seen);
+                    Product::new(View::new(scores, rows, seen), values, Precision::Float)
+                        .serial(&mut out[of_q.at(0, h, first)..], of_q.width());
+                }
+            }
+        },
+    );
+}
+
+/// Gradients of [`forward`]. Scores are computed again: storing them would take `[batch, heads, seq, seq]`.
+#[allow(clippy::too_many_arguments)]
+pub fn backward(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    out: &[f32],
+    lse: &[f32],
+    dout: &[f32],
+    dq: &mut [f32],
+    dk: &mut [f32],
+    dv: &mut [f32],
+    s: &AttentionShape,
+) {
+    let (t, d) = (s.seq, s.head_dim);
+    let (of_q, of_k) = heads(s);
+    let scale = 1.0 / (d as f32).sqrt();
+    let share = s.heads / s.kv_heads;
+    let mut dkv: Vec<(&mut [f32], &mut [f32])> = dk
+        .chunks_exact_mut(t * of_k.width())
+        .zip(dv.chunks_exact_mut(t * of_k.width()))
+        .collect();
+    let work = s.batch * s.heads * t * t * d * 3;
+    par::pieces2(dq, t * of_q.width(), &mut dkv, 1, work, |b, dq, dkv| {
+        let (dk, dv) = &mut dkv[0];
+        let mut p = vec![0f32; BLOCK.min(t) * t];
+        let mut ds = p.clone();
+        for h in 0..s.heads {
+            let kv = h / share;
+            let lse = &lse[(b * s.heads + h) * t..][..t];
+            // The last block sees every key: it is the first to write the gradients of keys and values.
+            for first in (0..t).step_by(BLOCK).rev() {
+                let seen = t.min(first + BLOCK);
+                let rows = seen - first;
+                let accumulate = h % share != 0 || seen < t;
+                let queries = of_q.view(q, b, h, first, rows);
+                let dcontext = of_q.view(dout, b, h, first, rows);
+                let keys = of_k.view(k, b, kv, 0, seen);
+                let values = of_k.view(v, b, kv, 0, seen);
+                let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
+                probabilities(p, queries, keys, |i, row| restore_row(row, lse[first + i]));
+                // dV (+)= Pᵀ · dO
+                let transposed = View::new(p, rows, seen).transposed();
+                Product {
+                    accumulate,
+                    ..Product::new(transposed, dcontext, Precision::Gradient)
+                }
+                .serial(&mut dv[of_k.at(0, kv, 0)..], of_k.width());
+                // dP = dO · Vᵀ; Σ p·dp equals dO·O (Dao et al. 2022).
+                Product::new(dcontext, values.transposed(), Precision::Gradient).serial(ds, seen);
+                for (i, ds) in ds.chunks_exact_mut(seen).enumerate() {
+                    let at = of_q.at(b, h, first + i);
+                    let delta = dot(&dout[at..at + d], &out[at..at + d]);
+                    softmax_grad_row(&p[i * seen..][..seen], ds, delta);
+                }
+                let ds = View::new(ds, rows, seen);
+                Product {
+                    alpha: scale,
+                    ..Product::new(ds, keys, Precision::Gradient)
+                }
+                .serial(&mut dq[of_q.at(0, h, first)..], of_q.width());
+                Product {
+                    alpha: scale,
+                    accumulate,
+                    ..Product::new(ds.transposed(), queries, Precision::Gradient)
+                }
+                .serial(&mut dk[of_k.at(0, kv, 0)..], of_k.width());
+            }
+        }
+    });
+}

@@ -1,0 +1,264 @@
+//! One operation: find its buffers, call its kernel.
+
+mod buffers;
+#[cfg(feature = "training")]
+mod train;
+
+pub use buffers::Buffers;
+
+use super::linear::Int8Rows;
+use super::simd::Level;
+use super::{attention, forward, linear, sample};
+
+use ternary_core::quant::tile::act_stride;
+use ternary_model::program::{EmbedTable, Knobs, LinearInput, Op};
+
+pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
+    let valid = |rows: usize| rows.min(knobs.rows as usize);
+    let pos = knobs.pos as usize;
+    match op {
+        Op::Embed {
+            ids,
+            table,
+            out,
+            rows,
+            dim,
+        } => {
+            let n = valid(*rows);
+            b.with([*out], |b, [out]| {
+                for (id, out) in b.u32(*ids)[..n].iter().zip(out.chunks_exact_mut(*dim)) {
+                    match table {
+                        EmbedTable::Float(t) => {
+                            out.copy_from_slice(&b.f32(*t)[*id as usize * dim..][..*dim]);
+                        }
+                        EmbedTable::Weight(w) => {
+                            linear::expand_row(&b.weight(w), *id as usize, out);
+                        }
+                    }
+                }
+            });
+        }
+        Op::AddPosition {
+            x,
+            table,
+            rows,
+            seq,
+            dim,
+        } => {
+            let n = valid(*rows);
+            b.with([*x], |b, [x]| {
+                for (r, x) in x.chunks_exact_mut(*dim).take(n).enumerate() {
+                    let line = &b.f32(*table)[(pos + r % seq) * dim..][..*dim];
+                    for (x, p) in x.iter_mut().zip(line) {
+                        *x += p;
+                    }
+                }
+            });
+        }
+        Op::RmsNorm {
+            x,
+            weight,
+            out,
+            rstd,
+            rows,
+            groups,
+            dim,
+            eps,
+        } => {
+            let n = valid(*rows);
+            let width = groups * dim;
+            let norm = |b: &Buffers, out: &mut [f32], rstd: &mut [f32]| {
+                let x = &b.f32(*x)[..n * width];
+                forward::rms_norm(
+                    x,
+                    b.f32(*weight),
+                    &mut out[..n * width],
+                    rstd,
+                    *groups,
+                    *eps,
+                );
+            };
+            match rstd {
+                Some(rstd) => b.with([*out, *rstd], |b, [out, rstd]| {
+                    norm(b, out, &mut rstd[..n * groups]);
+                }),
+                None => b.with([*out], |b, [out]| norm(b, out, &mut [])),
+            }
+        }
+        Op::QuantAct {
+            x,
+            norm,
+            codes,
+            scales,
+            rows,
+            dim,
+        } => {
+            let n = valid(*rows);
+            let stride = act_stride(*dim);
+            let mut memory = b.take(*codes);
+            b.with([*scales], |b, [scales]| {
+                forward::quant_act(
+                    &b.f32(*x)[..n * dim],
+                    norm.map(|(w, eps)| (b.f32(w), eps)),
+                    memory.view_mut(n * stride),
+                    &mut scales[..n],
+                    *dim,
+                );
+            });
+            b.put(*codes, memory);
+        }
+        Op::Linear {
+            input,
+            weight,
+            out,
+            rows,
+        } => {
+            let n = valid(*rows);
+            b.with([*out], |b, [out]| {
+                let w = b.weight(weight);
+                let out = &mut out[..n * w.out_dim];
+                match input {
+                    LinearInput::Float(x) => linear::float(level, &w, b.f32(*x), out, n),
+                    LinearInput::Int8 { codes, scales } => {
+                        let x = Int8Rows {
+                            codes: b.view(*codes),
+                            scales: b.f32(*scales),
+                        };
+                        linear::int8(level, &w, x, out, n);
+                    }
+                }
+            });
+        }
+        Op::Rope {
+            x,
+            table,
+            rows,
+            seq,
+            heads,
+            head_dim,
+            inverse,
+        } => {
+            let n = valid(*rows);
+            let width = heads * head_dim;
+            b.with([*x], |b, [x]| {
+                let position = |r: usize| pos + r % seq;
+                forward::rope(
+                    &mut x[..n * width],
+                    b.f32(*table),
+                    width,
+                    *head_dim,
+                    *inverse,
+                    position,
+                );
+            });
+        }
+        Op::KvWrite {
+            k,
+            v,
+            cache_k,
+            cache_v,
+            rows,
+            kv_dim,
+            max_seq,
+        } => {
+            let n = valid(*rows).min(max_seq.saturating_sub(pos)) * kv_dim;
+            b.with([*cache_k, *cache_v], |b, [ck, cv]| {
+                ck[pos * kv_dim..][..n].copy_from_slice(&b.f32(*k)[..n]);
+                cv[pos * kv_dim..][..n].copy_from_slice(&b.f32(*v)[..n]);
+            });
+        }
+        Op::CachedAttention {
+            q,
+            cache_k,
+            cache_v,
+            out,
+            rows,
+            heads,
+            kv_heads,
+            head_dim,
+            ..
+        } => {
+            let n = valid(*rows) * heads * head_dim;
+            b.with([*out], |b, [out]| {
+                attention::cached(
+                    b.f32(*q),
+                    b.f32(*cache_k),
+                    b.f32(*cache_v),
+                    &mut out[..n],
+                    *heads,
+                    *kv_heads,
+                    *head_dim,
+                    pos,
+                );
+            });
+        }
+        Op::Activate {
+            gate,
+            up,
+            out,
+            activation,
+            rows,
+            dim,
+        } => {
+            let n = valid(*rows) * dim;
+            b.with([*out], |b, [out]| {
+                let up = up.map(|u| &b.f32(u)[..n]);
+                forward::activate(*activation, &b.f32(*gate)[..n], up, &mut out[..n]);
+            });
+        }
+        Op::Residual {
+            x,
+            branch,
+            out,
+            scale,
+            rows,
+            dim,
+        } => {
+            let n = valid(*rows) * dim;
+            let in_place = x == out;
+            b.with([*out], |b, [out]| {
+                let (branch, out) = (&b.f32(*branch)[..n], &mut out[..n]);
+                if in_place {
+                    forward::axpy(branch, *scale, out);
+                } else {
+                    forward::scaled_sum(&b.f32(*x)[..n], branch, *scale, out);
+                }
+            });
+        }
+        Op::LastRow { x, out, rows, dim } => {
+            let last = valid(*rows).saturating_sub(1);
+            b.with([*out], |b, [out]| {
+                out.copy_from_slice(&b.f32(*x)[last * dim..][..*dim]);
+            });
+        }
+        Op::Penalize {
+            logits,
+            recent,
+            capacity,
+            ..
+        } => {
+            let n = (*capacity).min(knobs.recent as usize);
+            b.with([*logits], |b, [logits]| {
+                sample::penalize(logits, &b.u32(*recent)[..n], knobs.repetition_penalty);
+            });
+        }
+        Op::TopK {
+            logits,
+            ids,
+            values,
+            k,
+            ..
+        } => {
+            let mut memory = b.take(*ids);
+            b.with([*values], |b, [values]| {
+                sample::top_k(b.f32(*logits), memory.view_mut(*k), values);
+            });
+            b.put(*ids, memory);
+        }
+        _ => {
+            // A program with such an operation is not prepared where they are left out.
+            #[cfg(feature = "training")]
+            train::run(op, b, knobs);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The operations that only training has.
+
+use super::Buffers;
+use crate::cpu::matmul::{Exactness, Precision, Product, View};
+use crate::cpu::{attention, forward, training};
+use crate::training::inference;
+use ternary_core::quant::is_latent;
+use ternary_model::program::{DropoutMask, Knobs, Op, STEP_FIGURES};
+
+pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs) {
+    let valid = |rows: usize| rows.min(knobs.rows as usize);
+    let pos = knobs.pos as usize;
+    match op {
+        Op::FakeQuantWeight {
+            latent,
+            out,
+            rows,
+            cols,
+            quant,
+            arenas,
+        } => {
+            let arenas = if *arenas { knobs.arenas } else { 0.0 };
+            let alpha = knobs.anneal;
+            let span = quant.span_len(*rows, *cols);
+            let mut scales = std::mem::take(&mut b.scales[out.index()]);
+            scales.resize(rows * cols / span, 0.0);
+            b.with([*out], |b, [out]| {
+                let latent = b.f32(*latent);
+                training::fake_quant_weight(latent, out, &mut scales, quant, alpha, arenas);
+            });
+            let soft = is_latent(quant.mode) && (alpha > 0.0 || arenas != 0.0);
+            if quant.mode.is_quantized() && !soft && span >= *cols {
+                b.scales[out.index()] = scales;
+            }
+        }
+        Op::SteBackward {
+            latent,
+            grad,
+            ste,
+            clamp,
+            arenas,
+            ..
+        } => {
+            let factor = ste + if *arenas { knobs.arenas } else { 0.0 };
+            let clamp = if *clamp > 0.0 { *clamp } else { f32::INFINITY };
+            b.with([*grad], |b, [grad]| {
+                training::ste_backward(b.f32(*latent), grad, factor, clamp);
+            });
+        }
+        Op::FakeQuantAct { x, out, dim, .. } => {
+            let mut scales = std::mem::take(&mut b.scales[out.index()]);
+            scales.resize(b.len(*out) / dim, 0.0);
+            b.with([*out], |b, [out]| {
+                forward::fake_quant_act(&b.f32(*x)[..out.len()], out, &mut scales, *dim);
+            });
+            b.scales[out.index()] = scales;
+        }
+        Op::MatMul {
+            a,
+            b: rhs,
+            out,
+            m,
+            n,
+            k,
+            trans_a,
+            trans_b,
+            accumulate,
+        } => {
+            // x·Wᵀ is a forward product; its gradients are dyᵀ·x and dy·W.
+            let precision = if *trans_b {
+                Precision::Float
+            } else {
+                Precision::Gradient
+            };
+            b.with([*out], |b, [out]| {
+                let exactness = Exactness {
+                    precision,
+                    scales: [*a, *rhs].map(|id| b.known_scales(id)),
+                };
+                Product {
+                    accumulate: *accumulate,
+                    ..Product::new(
+                        View::stored(b.f32(*a), *m, *k, *trans_a),
+                        View::stored(b.f32(*rhs), *k, *n, *trans_b),
+                        exactness,
+                    )
+                }
+                .spread(out);
+            });
+        }
+        Op::RmsNormBackward {
+            x,
+            weight,
+            rstd,
+            dy,
+            dx,
+            dweight,
+            groups,
+            accumulate,
+            ..
+        } => {
+            b.with([*dx, *dweight], |b, [dx, dweight]| {
+                training::rms_norm_backward(
+                    b.f32(*x),
+                    b.f32(*weight),
+                    b.f32(*rstd),
+                    b.f32(*dy),
+                    dx,
+                    dweight,
+                    *groups,
+                    *accumulate,
+                );
+            });
+        }
+        Op::Attention {
+            q,
+            k,
+            v,
+            out,
+            lse,
+            shape,
+        } => {
+            b.with([*out, *lse], |b, [out, lse]| {
+                attention::forward(b.f32(*q), b.f32(*k), b.f32(*v), out, lse, shape);
+            });
+        }
+        Op::AttentionBackward {
+            q,
+            k,
+            v,
+            out,
+            lse,
+            dout,
+            dq,
+            dk,
+            dv,
+            shape,
+        } => {
+            b.with([*dq, *dk, *dv], |b, [dq, dk, dv]| {
+                attention::backward(
+                    b.f32(*q),
+                    b.f32(*k),
+                    b.f32(*v),
+                    b.f32(*out),
+                    b.f32(*lse),
+                    b.f32(*dout),
+                    dq,
+                    dk,
+                    dv,
+                    shape,
+                );
+            });
+        }
+        Op::ActivateBackward {
+            gate,
+            up,
+            dout,
+            dgate,
+            dup,
+            activation,
+            ..
+        } => {
+            let run = |b: &Buffers, dgate: &mut [f32], dup: &mut [f32]| {
+                let up = up.map_or(&[][..], |u| b.f32(u));
+                forward::activate_backward(*activation, b.f32(*gate), up, b.f32(*dout), dgate, dup);
+            };
+            match dup {
+                Some(dup) => b.with([*dgate, *dup], |b, [dgate, dup]| run(b, dgate, dup)),
+                None => b.with([*dgate], |b, [dgate]| run(b, dgate, &mut [])),
+            }
+        }
+        Op::Scale {
+            x,
+            out,
+            scale,
+            len,
+            accumulate,
+        } => {
+            b.with([*out], |b, [out]| {
+                let (x, out) = (&b.f32(*x)[..*len], &mut out[..*len]);
+                if *accumulate {
+                    forward::axpy(x, *scale, out);
+                } else {
+                    forward::scale(x, *scale, out);
+                }
+            });
+        }
+        Op::CrossEntropy {
+            logits,
+            targets,
+            losses,
+            rows,
+            vocab,
+            z_loss,
+            grad,
+        } => {
+            let n = valid(*rows);
+            b.with([*logits, *losses], |b, [logits, losses]| {
+                training::cross_entropy(
+                    &mut logits[..n * vocab],
+                    &b.u32(*targets)[..n],
+                    &mut losses[..n],
+                    *vocab,
+                    *z_loss,
+                    knobs.grad_scale,
+                    *grad,
+                );
+            });
+        }
+        Op::KlDivergence {
+            logits,
+            teacher,
+            targets,
+            losses,
+            rows,
+            vocab,
+            weight,
+            temperature,
+        } => {
+            let n = valid(*rows);
+            b.with([*teacher, *losses], |b, [teacher, losses]| {
+                training::kl_divergence(
+                    &b.f32(*logits)[..n * vocab],
+                    &mut teacher[..n * vocab],
+                    &b.u32(*targets)[..n],
+                    &mut losses[..n],
+                    *vocab,
+                    *temperature,
+                    weight * temperature * knobs.grad_scale,
+                );
+            });
+        }
+        Op::Dropout {
+            x,
+            len,
+            rate,
+            stream,
+        } => {
+            let mask = DropoutMask::new(knobs.seed, *stream, *rate);
+            b.with([*x], |_, [x]| {
+                training::dropout(&mut x[..*len], mask, DropoutMask::scale(*rate));
+            });
+        }
+        Op::EmbedBackward {
+            ids,
+            dout,
+            dtable,
+            dim,
+            ..
+        } => {
+            b.with([*dtable], |b, [dtable]| {
+                training::embed_backward(b.u32(*ids), b.f32(*dout), dtable, *dim);
+            });
+        }
+        Op::PositionBackward {
+            dx,
+            dtable,
+            rows,
+            seq,
+            dim,
+        } => {
+            b.with([*dtable], |b, [dtable]| {
+                for (r, dx) in b.f32(*dx).chunks_exact(*dim).take(*rows).enumerate() {
+                    forward::axpy(dx, 1.0, &mut dtable[r % seq * dim..][..*dim]);
+                }
+            });
+        }
+        Op::SquaredNorm {
+            grad, out, slot, ..
+        } => {
+            b.with([*out], |b, [out]| {
+                out[*slot] = training::squared_norm(b.f32(*grad))
+            });
+        }
+        Op::SumRows { x, out, rows } => {
+            b.with([*out], |b, [out]| {
+                let x = &b.f32(*x)[..valid(*rows)];
+                out[0] += x.iter().map(|x| f64::from(*x)).sum::<f64>() as f32;
+            });
+        }
+        Op::RecordStep {
+            loss,
+            norms,
+            norm_count,
+            history,
+            capacity,
+        } => {
+            b.with([*loss, *history], |b, [loss, history]| {
+                let norms = &b.f32(*norms)[..*norm_count];
+                let bad = norms.iter().position(|n| !n.is_finite());
+                let row = &mut history[pos % capacity * STEP_FIGURES..][..STEP_FIGURES];
+                row[0] = loss[0];
+                row[1] = norms.iter().map(|n| f64::from(*n)).sum::<f64>() as f32;
+                row[2] = bad.unwrap_or(*norm_count) as f32;
+                loss[0] = 0.0;
+            });
+        }
+        Op::AdamW {
+            param,
+            grad,
+            m,
+            v,
+            norms,
+            norm_count,
+            clip_norm,
+            beta1,
+            beta2,
+            eps,
+            decay,
+            latent_clip,
+            ..
+        } => {
+            b.with([*param, *grad, *m, *v], |b, [param, grad, m, v]| {
+                let norm = b.f32(*norms)[..*norm_count]
+                    .iter()
+                    .map(|n| f64::from(*n))
+                    .sum::<f64>()
+                    .sqrt() as f32;
+                if !norm.is_finite() {
+                    grad.fill(0.0);
+                    return;
+                }
+                let c = training::AdamW {
+                    beta1: *beta1,
+                    beta2: *beta2,
+                    eps: *eps,
+                    weight_decay: if *decay { knobs.weight_decay } else { 0.0 },
+                    grad_scale: if *clip_norm > 0.0 && norm > *clip_norm {
+                        clip_norm / norm
+                    } else {
+                        1.0
+                    },
+                    latent_clip: if *latent_clip > 0.0 {
+                        *latent_clip
+                    } else {
+                        f32::INFINITY
+                    },
+                };
+                training::adamw(param, grad, m, v, c, knobs);
+            });
+        }
+        inference!() => {}
+    }
+}

@@ -1,0 +1,332 @@
+//! Element-wise and per-row operations of the forward pass.
+
+use super::simd::multiversion;
+use super::vectors::{self, Wide};
+use ternary_common::platform::par;
+use ternary_core::config::Activation;
+use ternary_core::math::{self, Lanes};
+use ternary_core::quant::tile::act_stride;
+
+/// Token rows handled by one task.
+const BAND: usize = 16;
+
+multiversion! {
+    pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+        vectors::dot(a, b)
+    }
+}
+
+multiversion! {
+    /// Row-wise RMSNorm of one row of `groups` × `dim`; returns nothing, writes 1/rms of each group when asked.
+    fn norm_row(x: &[f32], weight: &[f32], out: &mut [f32], rstd: &mut [f32], eps: f32) {
+        let dim = weight.len();
+        for (g, (x, out)) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
+            let r = 1.0 / (vectors::dot(x, x) / dim as f32 + eps).sqrt();
+            vectors::each2(x, weight, out, |x, w| x * Wide::splat(r) * w);
+            if let Some(slot) = rstd.get_mut(g) {
+                *slot = r;
+            }
+        }
+    }
+}
+
+/// `rstd` is empty when the backward does not need it.
+pub fn rms_norm(
+    x: &[f32],
+    weight: &[f32],
+    out: &mut [f32],
+    rstd: &mut [f32],
+    groups: usize,
+    eps: f32,
+) {
+    let width = groups * weight.len();
+    if rstd.is_empty() {
+        par::pieces(out, BAND * width, out_work(x), |i, out| {
+            for (r, out) in out.chunks_exact_mut(width).enumerate() {
+                let at = (i * BAND + r) * width;
+                norm_row(&x[at..at + width], weight, out, &mut [], eps);
+            }
+        });
+    } else {
+        par::pieces2(
+            out,
+            BAND * width,
+            rstd,
+            BAND * groups,
+            out_work(x),
+            |i, out, rstd| {
+                let rows = out
+                    .chunks_exact_mut(width)
+                    .zip(rstd.chunks_exact_mut(groups));
+                for (r, (out, rstd)) in rows.enumerate() {
+                    let at = (i * BAND + r) * width;
+                    norm_row(&x[at..at + width], weight, out, rstd, eps);
+                }
+            },
+        );
+    }
+}
+
+fn out_work(x: &[f32]) -> usize {
+    x.len()
+}
+
+multiversion! {
+    /// Scale of one row: max(absmax, 1e-5) / 127.
+    fn act_scale(x: &[f32]) -> f32 {
+        vectors::absmax(x).max(1e-5) / 127.0
+    }
+}
+
+multiversion! {
+    fn codes_row(x: &[f32], scale: f32, codes: &mut [i8]) {
+        vectors::codes(x, scale, codes);
+    }
+}
+
+/// Per-token int8; `norm` = (weight, eps) normalises each row first.
+pub fn quant_act(
+    x: &[f32],
+    norm: Option<(&[f32], f32)>,
+    codes: &mut [i8],
+    scales: &mut [f32],
+    dim: usize,
+) {
+    let stride = act_stride(dim);
+    par::pieces2(
+        codes,
+        BAND * stride,
+        scales,
+        BAND,
+        x.len(),
+        |i, codes, scales| {
+            let mut normed = vec![0f32; dim];
+            for (r, (codes, scale)) in codes.chunks_exact_mut(stride).zip(scales).enumerate() {
+                let at = (i * BAND + r) * dim;
+                let mut row = &x[at..at + dim];
+                if let Some((weight, eps)) = norm {
+                    norm_row(row, weight, &mut normed, &mut [], eps);
+                    row = &normed;
+                }
+                *scale = act_scale(row);
+                codes_row(row, *scale, &mut codes[..dim]);
+                codes[dim..].fill(0);
+            }
+        },
+    );
+}
+
+multiversion! {
+    fn fake_quant_row(x: &[f32], scale: f32, out: &mut [f32]) {
+        let scale = Wide::splat(scale);
+        vectors::each(x, out, |x, _| math::round(x / scale) * scale);
+    }
+}
+
+/// Every row of `dim` elements rounded to codes times its scale.
+pub fn fake_quant_act(x: &[f32], out: &mut [f32], scales: &mut [f32], dim: usize) {
+    par::pieces2(out, BAND * dim, scales, BAND, x.len(), |i, out, scales| {
+        for (r, (out, scale)) in out.chunks_exact_mut(dim).zip(scales).enumerate() {
+            let row = &x[(i * BAND + r) * dim..][..dim];
+            *scale = act_scale(row);
+            fake_quant_row(row, *scale, out);
+        }
+    });
+}
+
+multiversion! {
+    /// One row, head after head; `table` `[cos, sin]` of its position.
+    fn rope_row(row: &mut [f32], table: &[f32], inverse: bool) {
+        let half = table.len() / 2;
+        let (cos, sin) = table.split_at(half);
+        let sign = if inverse { -1.0 } else { 1.0 };
+        for head in row.chunks_exact_mut(2 * half) {
+            let (low, high) = head.split_at_mut(half);
+            vectors::rotate(low, high, cos, sin, sign);
+        }
+    }
+}
+
+/// Rotate-half RoPE in place; `position(r)` gives row r's position. See [`ternary_model::program::Op::Rope`].
+pub fn rope(
+    x: &mut [f32],
+    table: &[f32],
+    width: usize,
+    head_dim: usize,
+    inverse: bool,
+    position: impl Fn(usize) -> usize + Sync + Send,
+) {
+    let work = x.len();
+    par::pieces(x, BAND * width, work, |i, x| {
+        for (r, row) in x.chunks_exact_mut(width).enumerate() {
+            let at = position(i * BAND + r) * head_dim;
+            rope_row(row, &table[at..at + head_dim], inverse);
+        }
+    });
+}
+
+const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+const GELU_CUBIC: f32 = 0.044_715;
+
+#[inline(always)]
+fn act<V: Lanes>(activation: Activation, x: V) -> V {
+    let c = V::splat;
+    match activation {
+        Activation::Gelu => c(0.5) * x * (c(1.0) + math::tanh(gelu_inner(x))),
+        Activation::Silu => x * math::sigmoid(x),
+        Activation::Relu2 => {
+            let r = c(0.0).or_larger(x);
+            r * r
+        }
+    }
+}
+
+#[inline(always)]
+fn gelu_inner<V: Lanes>(x: V) -> V {
+    V::splat(SQRT_2_OVER_PI) * (x + V::splat(GELU_CUBIC) * x * x * x)
+}
+
+/// Derivative of [`act`].
+#[inline(always)]
+fn act_grad<V: Lanes>(activation: Activation, x: V) -> V {
+    let c = V::splat;
+    match activation {
+        Activation::Gelu => {
+            let t = math::tanh(gelu_inner(x));
+            let inner = c(SQRT_2_OVER_PI) * (c(1.0) + c(3.0 * GELU_CUBIC) * x * x);
+            c(0.5) * (c(1.0) + t) + c(0.5) * x * (c(1.0) - t * t) * inner
+        }
+        Activation::Silu => {
+            let s = math::sigmoid(x);
+            s * (c(1.0) + x * (c(1.0) - s))
+        }
+        Activation::Relu2 => c(2.0) * c(0.0).or_larger(x),
+    }
+}
+
+/// Elements handled by one task of an element-wise operation.
+const CHUNK: usize = 1 << 13;
+
+multiversion! {
+    fn activate_chunk(activation: Activation, gate: &[f32], up: Option<&[f32]>, out: &mut [f32]) {
+        macro_rules! all {
+            ($a:expr) => {
+                match up {
+                    Some(up) => vectors::each2(gate, up, out, |g, u| act($a, g) * u),
+                    None => vectors::each(gate, out, |g, _| act($a, g)),
+                }
+            };
+        }
+        // One loop per activation: a branch inside would keep it scalar.
+        match activation {
+            Activation::Gelu => all!(Activation::Gelu),
+            Activation::Silu => all!(Activation::Silu),
+            Activation::Relu2 => all!(Activation::Relu2),
+        }
+    }
+}
+
+pub fn activate(activation: Activation, gate: &[f32], up: Option<&[f32]>, out: &mut [f32]) {
+    par::pieces(out, CHUNK, gate.len() * 8, |i, out| {
+        let range = i * CHUNK..i * CHUNK + out.len();
+        activate_chunk(activation, &gate[range.clone()], up.map(|u| &u[range]), out);
+    });
+}
+
+multiversion! {
+    fn activate_backward_chunk(activation: Activation, gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+        let gated = !up.is_empty();
+        macro_rules! all {
+            ($a:expr) => {
+                if gated {
+                    for i in 0..dgate.len().min(gate.len()).min(up.len()).min(dout.len()).min(dup.len()) {
+                        dup[i] = dout[i] * act($a, gate[i]);
+                        dgate[i] = dout[i] * up[i] * act_grad($a, gate[i]);
+                    }
+                } else {
+                    for i in 0..dgate.len().min(gate.len()).min(dout.len()) {
+                        dgate[i] = dout[i] * act_grad($a, gate[i]);
+                    }
+                }
+            };
+        }
+        match activation {
+            Activation::Gelu => all!(Activation::Gelu),
+            Activation::Silu => all!(Activation::Silu),
+            Activation::Relu2 => all!(Activation::Relu2),
+        }
+    }
+}
+
+/// `up` and `dup` are empty without a gate.
+pub fn activate_backward(
+    activation: Activation,
+    gate: &[f32],
+    up: &[f32],
+    dout: &[f32],
+    dgate: &mut [f32],
+    dup: &mut [f32],
+) {
+    let work = gate.len() * 16;
+    if dup.is_empty() {
+        par::pieces(dgate, CHUNK, work, |i, dgate| {
+            let r = i * CHUNK..i * CHUNK + dgate.len();
+            activate_backward_chunk(activation, &gate[r.clone()], &[], &dout[r], dgate, &mut []);
+        });
+    } else {
+        par::pieces2(dgate, CHUNK, dup, CHUNK, work, |i, dgate, dup| {
+            let r = i * CHUNK..i * CHUNK + dgate.len();
+            activate_backward_chunk(
+                activation,
+                &gate[r.clone()],
+                &up[r.clone()],
+                &dout[r],
+                dgate,
+                dup,
+            );
+        });
+    }
+}
+
+multiversion! {
+    fn axpy_chunk(x: &[f32], scale: f32, out: &mut [f32]) {
+        let scale = Wide::splat(scale);
+        vectors::each(x, out, |x, out| out + scale * x);
+    }
+}
+
+/// `out += scale·x`.
+pub fn axpy(x: &[f32], scale: f32, out: &mut [f32]) {
+    par::pieces(out, CHUNK, x.len(), |i, out| {
+        axpy_chunk(&x[i * CHUNK..][..out.len()], scale, out);
+    });
+}
+
+multiversion! {
+    fn scale_chunk(x: &[f32], scale: f32, out: &mut [f32]) {
+        let scale = Wide::splat(scale);
+        vectors::each(x, out, |x, _| scale * x);
+    }
+}
+
+/// `out = scale·x`.
+pub fn scale(x: &[f32], scale: f32, out: &mut [f32]) {
+    par::pieces(out, CHUNK, x.len(), |i, out| {
+        scale_chunk(&x[i * CHUNK..][..out.len()], scale, out);
+    });
+}
+
+multiversion! {
+    fn scaled_sum_chunk(x: &[f32], y: &[f32], scale: f32, out: &mut [f32]) {
+        let scale = Wide::splat(scale);
+        vectors::each2(x, y, out, |x, y| x + scale * y);
+    }
+}
+
+/// `out = x + scale·y`.
+pub fn scaled_sum(x: &[f32], y: &[f32], scale: f32, out: &mut [f32]) {
+    par::pieces(out, CHUNK, x.len(), |i, out| {
+        let range = i * CHUNK..i * CHUNK + out.len();
+        scaled_sum_chunk(&x[range.clone()], &y[range], scale, out);
+    });
+}

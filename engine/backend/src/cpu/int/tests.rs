@@ -1,0 +1,117 @@
+//! Every instruction set of this machine against sums written out from the codes; all paths must be exact.
+
+use super::*;
+use crate::cpu::simd::Level;
+use ternary_core::config::QuantMode;
+use ternary_core::quant::tile::{TileWriter, act_stride, row_stride, tiles};
+
+fn noise(seed: &mut u64) -> i64 {
+    *seed = seed
+        .wrapping_mul(6364136223846793005)
+        .wrapping_add(1442695040888963407);
+    (*seed >> 33) as i64
+}
+
+/// The kernel of `mode` on a tile group of four rows.
+fn sums<const T: usize>(
+    level: Level,
+    mode: QuantMode,
+    data: &[u8],
+    cols: usize,
+    x: [&[i8]; T],
+) -> Sums<T> {
+    match mode {
+        QuantMode::Ternary => ternary(level, data, x, tiles(mode, cols)),
+        QuantMode::Binary => binary(level, data, x, tiles(mode, cols)),
+        _ => {
+            let stride = row_stride(mode, cols);
+            let row = |r: usize| bytemuck::cast_slice(&data[r * stride..][..stride]);
+            int8(level, std::array::from_fn(row), x, stride)
+        }
+    }
+}
+
+fn check(mode: QuantMode, cols: usize, fill: Option<i8>) {
+    let mut seed = cols as u64;
+    let codes: Vec<Vec<i8>> = (0..4)
+        .map(|_| {
+            (0..cols)
+                .map(|_| match (mode, fill) {
+                    (_, Some(f)) => f,
+                    (QuantMode::Ternary, _) => (noise(&mut seed) % 3) as i8 - 1,
+                    (QuantMode::Binary, _) => (noise(&mut seed) % 2) as i8 * 2 - 1,
+                    _ => (noise(&mut seed) % 255 - 127) as i8,
+                })
+                .collect()
+        })
+        .collect();
+    let xs: Vec<Vec<i8>> = (0..4)
+        .map(|_| {
+            let mut x: Vec<i8> = (0..cols)
+                .map(|_| fill.map_or((noise(&mut seed) % 255 - 127) as i8, |_| 127))
+                .collect();
+            x.resize(act_stride(cols), 0);
+            x
+        })
+        .collect();
+    let mut writer = TileWriter::new(mode, 4, cols);
+    for (r, row) in codes.iter().enumerate() {
+        writer.row(r, row);
+    }
+    let data = writer.finish();
+    let want: Vec<[i64; 4]> = xs
+        .iter()
+        .map(|x| {
+            std::array::from_fn(|r| {
+                codes[r]
+                    .iter()
+                    .zip(x)
+                    .map(|(c, x)| i64::from(*c) * i64::from(*x))
+                    .sum()
+            })
+        })
+        .collect();
+    let four: [&[i8]; 4] = std::array::from_fn(|i| xs[i].as_slice());
+    for level in Level::available() {
+        let all = sums(level, mode, &data, cols, four);
+        for t in 0..4 {
+            let total: i64 = xs[t].iter().map(|v| i64::from(*v)).sum();
+            let signed = |s: i32| match mode {
+                QuantMode::Ternary => i64::from(s) - total,
+                QuantMode::Binary => 2 * i64::from(s) - total,
+                _ => i64::from(s),
+            };
+            assert_eq!(
+                all[t].map(signed),
+                want[t],
+                "{mode} {cols} {}",
+                level.name()
+            );
+            assert_eq!(
+                sums(level, mode, &data, cols, [four[t]])[0],
+                all[t],
+                "one row, {mode} {cols} {}",
+                level.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_level_is_exact_on_ragged_sizes() {
+    for mode in [QuantMode::Ternary, QuantMode::Binary, QuantMode::EightBit] {
+        for cols in [1, 3, 65, 127, 128, 129, 257, 320, 1000] {
+            check(mode, cols, None);
+        }
+    }
+}
+
+#[test]
+fn every_level_is_exact_when_saturated() {
+    check(QuantMode::Ternary, 6912, Some(1));
+    check(QuantMode::Ternary, 6912, Some(-1));
+    check(QuantMode::Binary, 6912, Some(1));
+    check(QuantMode::EightBit, 6912, Some(127));
+    check(QuantMode::EightBit, 6912, Some(-127));
+    check(QuantMode::Ternary, 300, Some(0));
+}

@@ -1,0 +1,107 @@
+//! wasm kernels with relaxed SIMD: one instruction multiplies 16 pairs of bytes and adds them in fours to i32 lanes.
+//!
+//! It takes a signed byte and a 7-bit one. What a second operand beyond 0..=127 gives is the engine's choice, and so is whether
+//! the sum of two products wraps or saturates in i16; nothing else is. Neither choice can be seen here: second operands are codes
+//! of at most 0x30 or seven bits of an activation, and two products are at most 2·128·127 = 32,512 in size, which an i16 holds.
+//! So the sums are the same on every engine, and those of every other level.
+
+use std::arch::wasm32::{i32x4_relaxed_dot_i8x16_i7x16_add as dot, *};
+
+use super::{INT8_BLOCK, across};
+use ternary_core::quant::tile::{ROWS, TILE_BYTES};
+
+/// Codes of `$bits` bits; layout as [`ternary_core::quant::tile`] says.
+///
+/// Codes stay in the lower and the upper half of their byte, which saves every other shift; what the upper ones add up to is
+/// sixteen times too large, exactly.
+macro_rules! packed {
+    ($(#[$meta:meta])* $name:ident, $bits:literal, [$($step:literal)*]) => {
+        $(#[$meta])*
+        #[target_feature(enable = "relaxed-simd")]
+        pub unsafe fn $name(mut w: *const u8, stride: usize, mut x: *const u8, blocks: usize) -> v128 {
+            const CODE: u8 = (1 << $bits) - 1;
+            const FIELDS: usize = 8 / $bits;
+            let (low, high) = (u8x16_splat(CODE), u8x16_splat(CODE << 4));
+            let none = i32x4_splat(0);
+            let (mut low0, mut low1, mut low2, mut low3) = (none, none, none, none);
+            let (mut high0, mut high1, mut high2, mut high3) = (none, none, none, none);
+            // SAFETY: the caller's blocks are in reach.
+            unsafe {
+                // Each byte of a tile's first half, then each of its second.
+                macro_rules! half {
+                    ($at:literal) => {
+                        half!(@ $at, 0 low0 high0);
+                        half!(@ $at, 1 low1 high1);
+                        half!(@ $at, 2 low2 high2);
+                        half!(@ $at, 3 low3 high3);
+                    };
+                    (@ $at:literal, $r:literal $low:ident $high:ident) => {{
+                        let row = v128_load(w.add($r * stride + $at).cast());
+                        $(
+                            let lower = v128_load(x.add($step * 32 + $at).cast());
+                            let upper = v128_load(x.add(($step + FIELDS / 2) * 32 + $at).cast());
+                            let codes = u16x8_shr(row, $step * $bits);
+                            $low = dot(lower, v128_and(codes, low), $low);
+                            $high = dot(upper, v128_and(codes, high), $high);
+                        )*
+                    }};
+                }
+                let end = x.add(blocks * FIELDS * 32);
+                while x < end {
+                    half!(0);
+                    half!(16);
+                    w = w.add(ROWS * TILE_BYTES);
+                    x = x.add(FIELDS * 32);
+                }
+            }
+            let sum = |low, high| i32x4_add(low, i32x4_shr(high, 4));
+            across(sum(low0, high0), sum(low1, high1), sum(low2, high2), sum(low3, high3))
+        }
+    };
+}
+
+packed!(
+    /// See [`super::sums_of_four`].
+    ternary, 2, [0 1]
+);
+packed!(
+    /// See [`super::sums_of_four`].
+    binary, 1, [0 1 2 3]
+);
+
+/// See [`super::sums_of_four`]. An activation is its lower seven bits less 128 times its sign bit.
+#[target_feature(enable = "relaxed-simd")]
+pub unsafe fn int8(mut w: *const u8, stride: usize, mut x: *const u8, blocks: usize) -> v128 {
+    let (low, one) = (u8x16_splat(0x7f), u8x16_splat(1));
+    let none = i32x4_splat(0);
+    let (mut bits0, mut bits1, mut bits2, mut bits3) = (none, none, none, none);
+    let (mut sign0, mut sign1, mut sign2, mut sign3) = (none, none, none, none);
+    // SAFETY: the caller's blocks are in reach.
+    unsafe {
+        let end = x.add(blocks * INT8_BLOCK);
+        while x < end {
+            let codes = v128_load(x.cast());
+            let (bits, sign) = (v128_and(codes, low), v128_and(u16x8_shr(codes, 7), one));
+            macro_rules! row {
+                ($r:literal $bits:ident $sign:ident) => {
+                    let row = v128_load(w.add($r * stride).cast());
+                    $bits = dot(row, bits, $bits);
+                    $sign = dot(row, sign, $sign);
+                };
+            }
+            row!(0 bits0 sign0);
+            row!(1 bits1 sign1);
+            row!(2 bits2 sign2);
+            row!(3 bits3 sign3);
+            w = w.add(INT8_BLOCK);
+            x = x.add(INT8_BLOCK);
+        }
+    }
+    let sum = |bits, sign| i32x4_sub(bits, i32x4_shl(sign, 7));
+    across(
+        sum(bits0, sign0),
+        sum(bits1, sign1),
+        sum(bits2, sign2),
+        sum(bits3, sign3),
+    )
+}

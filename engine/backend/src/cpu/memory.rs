@@ -1,0 +1,124 @@
+//! Buffers of the CPU backend: bytes aligned to a cache line, viewed as the element type an operation asks for. A large one is
+//! an anonymous mapping, which the system zeroes as it is touched and backs with huge pages; a weight may be part of a mapped file.
+
+use bytemuck::{Pod, Zeroable};
+
+use ternary_common::platform::{Anonymous, Mapped};
+
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Line([u8; 64]);
+
+/// Bytes from which on a buffer is a mapping of its own.
+const LARGE: usize = 4 << 20;
+
+/// A buffer, at least 64-byte aligned unless it is part of a file.
+pub struct Memory {
+    bytes: usize,
+    store: Store,
+}
+
+enum Store {
+    Lines(Vec<Line>),
+    Anonymous(Anonymous),
+    File(Mapped),
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory {
+            bytes: 0,
+            store: Store::Lines(Vec::new()),
+        }
+    }
+}
+
+impl Memory {
+    pub fn zeroed(bytes: usize) -> Self {
+        let anonymous = (bytes >= LARGE).then(|| Anonymous::new(bytes)).flatten();
+        let store = match anonymous {
+            Some(map) => Store::Anonymous(map),
+            None => Store::Lines(vec![Line([0; 64]); bytes.div_ceil(64)]),
+        };
+        Memory { bytes, store }
+    }
+
+    /// Part of a file, used where it lies. It is copied if it is ever written.
+    pub fn mapped(file: Mapped) -> Self {
+        Memory {
+            bytes: file.bytes().len(),
+            store: Store::File(file),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        let all = match &self.store {
+            Store::Lines(lines) => bytemuck::cast_slice(lines),
+            Store::Anonymous(map) => map.bytes(),
+            Store::File(file) => file.bytes(),
+        };
+        &all[..self.bytes]
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        if let Store::File(file) = &self.store {
+            let mut copy = Memory::zeroed(self.bytes);
+            copy.bytes_mut().copy_from_slice(file.bytes());
+            *self = copy;
+        }
+        let all = match &mut self.store {
+            Store::Lines(lines) => bytemuck::cast_slice_mut(lines),
+            Store::Anonymous(map) => map.bytes_mut(),
+            Store::File(_) => &mut [],
+        };
+        &mut all[..self.bytes]
+    }
+
+    /// The first `len` elements as `T`.
+    pub fn view<T: Pod>(&self, len: usize) -> &[T] {
+        bytemuck::cast_slice(&self.bytes()[..len * size_of::<T>()])
+    }
+
+    pub fn view_mut<T: Pod>(&mut self, len: usize) -> &mut [T] {
+        bytemuck::cast_slice_mut(&mut self.bytes_mut()[..len * size_of::<T>()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_and_large_buffers_are_zeroed_aligned_and_writable() {
+        for bytes in [0, 1, 63, 64, 1000, LARGE, LARGE + 3] {
+            let mut memory = Memory::zeroed(bytes);
+            assert_eq!(memory.len(), bytes);
+            assert!(memory.bytes().iter().all(|b| *b == 0));
+            assert!(memory.bytes().as_ptr().align_offset(64) == 0);
+            memory.bytes_mut().fill(7);
+            assert!(memory.bytes().iter().all(|b| *b == 7));
+            assert_eq!(memory.view::<u16>(bytes / 2).len(), bytes / 2);
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "native")]
+    fn part_of_a_file_is_copied_when_written() {
+        use ternary_common::bytes::ByteSource;
+        let path = std::path::Path::new("../tests/fixtures/v1.1bit");
+        let source = ternary_common::platform::FileSource::open(path).unwrap();
+        let mapped = || source.mapped(64, 128).unwrap();
+        let mut memory = Memory::mapped(mapped());
+        let before = mapped().bytes().to_vec();
+        assert_eq!(memory.bytes(), before);
+        assert_eq!(memory.bytes().as_ptr(), mapped().bytes().as_ptr());
+        memory.bytes_mut()[0] ^= 1;
+        assert_ne!(memory.bytes()[0], before[0]);
+        assert_eq!(memory.bytes()[1..], before[1..]);
+        assert_eq!(mapped().bytes(), before);
+    }
+}

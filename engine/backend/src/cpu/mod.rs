@@ -1,0 +1,317 @@
+//! The CPU backend: SIMD kernels chosen at run time, threads by rayon, the same results for any number of threads.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+mod attention;
+mod exec;
+mod forward;
+mod halves;
+mod int;
+mod linear;
+mod matmul;
+mod memory;
+mod portable;
+mod sample;
+pub mod simd;
+mod training;
+mod vectors;
+
+use exec::Buffers;
+use std::collections::HashMap;
+
+use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
+use memory::Memory;
+use simd::Level;
+use ternary_common::platform::Mapped;
+use ternary_model::program::{BufferId, Knobs, Program, Role};
+
+/// A program with the storage index of each of its buffers.
+struct Prepared {
+    program: Program,
+    storage: Vec<usize>,
+    /// Of every buffer that holds codes times scales, see [`exec::Buffers`].
+    scales: Vec<Vec<f32>>,
+}
+
+/// Runs programs on this machine's processor.
+pub struct CpuBackend {
+    level: Level,
+    threads: usize,
+    #[cfg(feature = "native")]
+    pool: Option<rayon::ThreadPool>,
+    memory: Vec<Memory>,
+    shared: HashMap<String, usize>,
+    /// Scratch slots are common to all programs, which never run at the same time.
+    slots: Vec<usize>,
+    programs: Vec<Prepared>,
+}
+
+impl CpuBackend {
+    /// `threads`: 0 = as many as the machine has.
+    pub fn new(threads: usize) -> Self {
+        let threads = if threads == 0 {
+            ternary_common::platform::threads()
+        } else {
+            threads
+        };
+        CpuBackend {
+            level: Level::best(),
+            threads,
+            #[cfg(feature = "native")]
+            // A pool of one, too: without it work would spread over rayon's global pool.
+            pool: rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .map_err(|e| log::warn!("threads cannot be limited to {threads}: {e}"))
+                .ok(),
+            memory: Vec::new(),
+            shared: HashMap::new(),
+            slots: Vec::new(),
+            programs: Vec::new(),
+        }
+    }
+
+    fn allocate(&mut self, bytes: usize) -> usize {
+        self.memory.push(Memory::zeroed(bytes));
+        self.memory.len() - 1
+    }
+
+    fn locate(&self, program: ProgramId, buffer: BufferId) -> (usize, usize) {
+        let prepared = &self.programs[program.0];
+        (
+            prepared.storage[buffer.index()],
+            prepared.program.buffers[buffer.index()].bytes(),
+        )
+    }
+
+    /// Contents of a shared buffer, without a copy.
+    pub fn shared(&self, name: &str) -> Option<&[u8]> {
+        self.shared.get(name).map(|i| self.memory[*i].bytes())
+    }
+}
+
+impl Backend for CpuBackend {
+    fn info(&self) -> DeviceInfo {
+        DeviceInfo {
+            kind: "cpu".into(),
+            name: format!(
+                "{}, {} thread{}",
+                self.level.name(),
+                self.threads,
+                if self.threads == 1 { "" } else { "s" }
+            ),
+            software: false,
+        }
+    }
+
+    fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError> {
+        let index = match self.shared.get(name) {
+            Some(index) => *index,
+            None => {
+                let index = self.allocate(bytes);
+                self.shared.insert(name.to_owned(), index);
+                index
+            }
+        };
+        let expected = self.memory[index].len();
+        if bytes == expected {
+            Ok(())
+        } else {
+            Err(BackendError::Size {
+                name: name.to_owned(),
+                found: bytes,
+                expected,
+            })
+        }
+    }
+
+    fn upload_part(
+        &mut self,
+        name: &str,
+        offset: usize,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), BackendError> {
+        let memory = self
+            .shared
+            .get(name)
+            .map(|index| &mut self.memory[*index])
+            .ok_or_else(|| BackendError::NoBuffer(name.to_owned()))?;
+        let expected = memory.len();
+        match memory.bytes_mut().get_mut(offset..offset + len) {
+            Some(part) => {
+                fill(part);
+                Ok(())
+            }
+            None => Err(BackendError::Size {
+                name: name.to_owned(),
+                found: offset + len,
+                expected,
+            }),
+        }
+    }
+
+    fn adopt(&mut self, name: &str, bytes: Mapped) -> Result<bool, BackendError> {
+        // The kernels read elements of up to four bytes.
+        if self.shared.contains_key(name) || bytes.bytes().as_ptr().align_offset(4) != 0 {
+            return Ok(false);
+        }
+        self.memory.push(Memory::mapped(bytes));
+        self.shared.insert(name.to_owned(), self.memory.len() - 1);
+        Ok(true)
+    }
+
+    fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
+        for op in &program.ops {
+            crate::training::check(op, "the CPU")?;
+        }
+        for (slot, bytes) in program.slots.iter().enumerate() {
+            if slot == self.slots.len() {
+                let index = self.allocate(*bytes);
+                self.slots.push(index);
+            } else if self.memory[self.slots[slot]].len() < *bytes {
+                self.memory[self.slots[slot]] = Memory::zeroed(*bytes);
+            }
+        }
+        let mut storage = Vec::with_capacity(program.buffers.len());
+        for decl in &program.buffers {
+            let index = match &decl.role {
+                Role::Scratch { slot } => self.slots.get(*slot).copied().unwrap_or(usize::MAX),
+                Role::Io => self.allocate(decl.bytes()),
+                Role::Shared(name) => {
+                    self.reserve(name, decl.bytes())?;
+                    self.shared[name]
+                }
+            };
+            storage.push(index);
+        }
+        self.programs.push(Prepared {
+            scales: vec![Vec::new(); program.buffers.len()],
+            program,
+            storage,
+        });
+        Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    fn write(
+        &mut self,
+        program: ProgramId,
+        buffer: BufferId,
+        bytes: &[u8],
+    ) -> Result<(), BackendError> {
+        let (index, expected) = self.locate(program, buffer);
+        if bytes.len() > expected {
+            return Err(BackendError::Size {
+                name: format!("{buffer:?}"),
+                found: bytes.len(),
+                expected,
+            });
+        }
+        self.memory[index].bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        self.programs[program.0].scales[buffer.index()].clear();
+        Ok(())
+    }
+
+    fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
+        let prepared = &mut self.programs[program.0];
+        let level = self.level;
+        let mut buffers = Buffers {
+            memory: &mut self.memory,
+            storage: &prepared.storage,
+            decls: &prepared.program.buffers,
+            scales: &mut prepared.scales,
+        };
+        let mut run = || {
+            for op in &prepared.program.ops {
+                exec::run(op, &mut buffers, knobs, level);
+            }
+        };
+        #[cfg(feature = "native")]
+        if let Some(pool) = &self.pool {
+            pool.install(run);
+            return Ok(());
+        }
+        run();
+        Ok(())
+    }
+
+    fn read<'a>(
+        &'a mut self,
+        program: ProgramId,
+        buffers: &'a [BufferId],
+    ) -> LocalFuture<'a, Result<Vec<Vec<u8>>, BackendError>> {
+        let read = buffers
+            .iter()
+            .map(|b| {
+                let (index, len) = self.locate(program, *b);
+                self.memory[index].bytes()[..len].to_vec()
+            })
+            .collect();
+        Box::pin(async move { Ok(read) })
+    }
+
+    fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>> {
+        let found = self
+            .shared(name)
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| BackendError::NoBuffer(name.to_owned()));
+        Box::pin(async move { found })
+    }
+
+    fn plan(&self, programs: &[&Program]) -> MemoryUse {
+        let mut used = MemoryUse::default();
+        let mut slots: Vec<u64> = Vec::new();
+        for program in programs {
+            used.add_buffers(program, |bytes| bytes as u64);
+            for (slot, bytes) in program.slots.iter().enumerate() {
+                if slot == slots.len() {
+                    slots.push(0);
+                }
+                slots[slot] = slots[slot].max(*bytes as u64);
+            }
+        }
+        used.add_scratch(slots);
+        used
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let mut used = MemoryUse::default();
+        for prepared in &self.programs {
+            used.add_buffers(&prepared.program, |bytes| bytes as u64);
+        }
+        let bytes = |index: &usize| self.memory[*index].len() as u64;
+        used.shared = self
+            .shared
+            .iter()
+            .map(|(name, index)| (name.clone(), bytes(index)))
+            .collect();
+        used.add_scratch(self.slots.iter().map(bytes));
+        used
+    }
+
+    fn limits(&self) -> MemoryLimits {
+        MemoryLimits {
+            total: ternary_common::platform::available_memory(),
+            ..MemoryLimits::default()
+        }
+    }
+
+    fn clear(&mut self) {
+        self.memory.clear();
+        self.shared.clear();
+        self.slots.clear();
+        self.programs.clear();
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "native")]
+mod tests {
+    #[test]
+    fn threads_are_limited_to_what_was_asked() {
+        for threads in [1, 3] {
+            let pool = super::CpuBackend::new(threads).pool.unwrap();
+            assert_eq!(pool.install(rayon::current_num_threads), threads);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The adapter and its device, buffers, and the faults wgpu reports out of band.
+
+use std::cell::Cell;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::cache::PipelineCache;
+use super::precision::Product;
+use crate::BackendError;
+use crate::BackendOptions;
+use crate::DeviceInfo;
+
+pub(crate) const DEVICE: &str = "gpu";
+
+/// Bytes handed to the queue before it is flushed: wgpu keeps a second copy of what is waiting.
+const UPLOAD_PIECE: usize = 32 << 20;
+
+const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
+
+/// Errors arrive through callbacks, in the browser some time after the call that caused them; they are kept here until
+/// the backend's next call returns them.
+#[derive(Debug, Default)]
+struct Faults {
+    /// The first error since the last check; later ones are usually its consequences.
+    error: Option<BackendError>,
+    /// Final: every later call fails with it.
+    lost: Option<String>,
+    /// What was last allocated, to name it when memory runs out.
+    allocation: (String, u64),
+}
+
+#[derive(Debug)]
+pub(crate) struct Gpu {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub info: DeviceInfo,
+    /// WGSL has `dot4I8Packed`.
+    pub packed_dot: bool,
+    /// The most bytes one storage binding may have.
+    pub max_binding: u64,
+    pub max_buffer: u64,
+    pub pipeline_cache: Option<PipelineCache>,
+    /// The f16 products this device may be able to compute, the fastest first; none unless asked for.
+    pub products: Vec<Product>,
+    faults: Arc<Mutex<Faults>>,
+    /// Bytes written since the queue was last flushed for them.
+    queued: Cell<usize>,
+}
+
+impl Gpu {
+    pub async fn open(options: &BackendOptions) -> Result<Gpu, BackendError> {
+        let instance =
+            wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let adapter = instance
+            .request_adapter(&wgpu::RequestAdapterOptions {
+                power_preference: wgpu::PowerPreference::HighPerformance,
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| BackendError::NoAdapter(first_part(&e.to_string())))?;
+        let limits = adapter.limits();
+        let products = f16_products(&adapter, options);
+        let mut features = wgpu::Features::PIPELINE_CACHE & adapter.features();
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if !products.is_empty() {
+            features |= wgpu::Features::SHADER_F16;
+        }
+        if products.contains(&Product::Cooperative) {
+            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            // SAFETY: nothing is touched but cooperative matrices, in one shader that validates, stays inside its workgroup's
+            // memory, and is compared with the plain product before it is used.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("ternary-core"),
+                required_limits: limits.clone(),
+                required_features: features,
+                experimental_features,
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| BackendError::NoAdapter(e.to_string()))?;
+
+        let faults = Arc::new(Mutex::new(Faults::default()));
+        let on_error = Arc::clone(&faults);
+        device.on_uncaptured_error(Arc::new(move |error| {
+            let mut faults = lock(&on_error);
+            let error = match error {
+                wgpu::Error::OutOfMemory { .. } => BackendError::OutOfMemory {
+                    device: DEVICE,
+                    what: faults.allocation.0.clone(),
+                    bytes: faults.allocation.1,
+                },
+                wgpu::Error::Validation { description, .. }
+                | wgpu::Error::Internal { description, .. } => BackendError::Driver(description),
+            };
+            faults.error.get_or_insert(error);
+        }));
+        let on_loss = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            lock(&on_loss).lost = Some(format!("{message} ({reason:?})"));
+        });
+
+        Ok(Gpu {
+            info: describe(&adapter.get_info()),
+            packed_dot: instance
+                .wgsl_language_features()
+                .contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct),
+            // The limit may be 4 GiB − 1; bindings are whole words.
+            max_binding: limits.max_storage_buffer_binding_size / 4 * 4,
+            max_buffer: limits.max_buffer_size,
+            pipeline_cache: options
+                .pipeline_cache
+                .as_ref()
+                .and_then(|folder| PipelineCache::open(&device, &adapter.get_info(), folder)),
+            products,
+            device,
+            queue,
+            faults,
+            queued: Cell::new(0),
+        })
+    }
+
+    /// What went wrong since the last call.
+    pub fn check(&self) -> Result<(), BackendError> {
+        let mut faults = lock(&self.faults);
+        if let Some(lost) = &faults.lost {
+            return Err(BackendError::DeviceLost(lost.clone()));
+        }
+        faults.error.take().map_or(Ok(()), Err)
+    }
+
+    pub fn is_lost(&self) -> bool {
+        lock(&self.faults).lost.is_some()
+    }
+
+    /// A zeroed storage buffer, its size rounded up to whole words.
+    pub fn storage(&self, what: &str, bytes: usize) -> Result<wgpu::Buffer, BackendError> {
+        self.buffer(what, bytes, STORAGE)
+    }
+
+    pub fn buffer(
+        &self,
+        what: &str,
+        bytes: usize,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer, BackendError> {
+        let size = storage_bytes(bytes);
+        if size > self.max_buffer {
+            return Err(BackendError::OutOfMemory {
+                device: DEVICE,
+                what: format!(
+                    "{what} (buffers of this adapter have at most {} bytes)",
+                    self.max_buffer
+                ),
+                bytes: size,
+            });
+        }
+        self.check()?;
+        lock(&self.faults).allocation = (what.to_owned(), size);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(what),
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
+        self.check()?;
+        Ok(buffer)
+    }
+
+    /// Queue writing `bytes` from byte `offset` of `buffer` on, a multiple of 4; a last partial word is filled with zeros.
+    pub fn write(
+        &self,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), BackendError> {
+        let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        let mut at = offset;
+        for piece in words.chunks(UPLOAD_PIECE) {
+            let queued = self.queued.get() + piece.len();
+            if queued > UPLOAD_PIECE {
+                // Lets the driver free what it has copied.
+                self.queue.submit([]);
+                self.poll(wgpu::PollType::Poll)?;
+                self.queued.set(piece.len());
+            } else {
+                self.queued.set(queued);
+            }
+            self.queue.write_buffer(buffer, at, piece);
+            at += piece.len() as u64;
+        }
+        if !rest.is_empty() {
+            let mut word = [0u8; 4];
+            word[..rest.len()].copy_from_slice(rest);
+            self.queue.write_buffer(buffer, at, &word);
+        }
+        self.check()
+    }
+
+    /// Let callbacks run; in the browser they run by themselves and this does nothing.
+    pub fn poll(&self, poll: wgpu::PollType) -> Result<(), BackendError> {
+        self.device
+            .poll(poll)
+            .map_err(|e| BackendError::DeviceLost(e.to_string()))?;
+        self.check()
+    }
+}
+
+/// What a buffer for `bytes` takes: whole words, and bindings of vec4 arrays need at least one element.
+pub(crate) fn storage_bytes(bytes: usize) -> u64 {
+    bytes.next_multiple_of(4).max(16) as u64
+}
+
+/// Behind the first part wgpu lists every interface that this program was built without.
+fn first_part(message: &str) -> String {
+    message.split(';').next().unwrap_or(message).to_owned()
+}
+
+fn lock(faults: &Mutex<Faults>) -> std::sync::MutexGuard<'_, Faults> {
+    faults.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See [`Gpu::products`].
+fn f16_products(adapter: &wgpu::Adapter, options: &BackendOptions) -> Vec<Product> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let features = adapter.features();
+    if !options.f16_products || !features.contains(wgpu::Features::SHADER_F16) {
+        return Vec::new();
+    }
+    // What the shader is written for.
+    let (info, side, subgroup) = (adapter.get_info(), 16, 32);
+    let cooperative = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+        && (info.subgroup_min_size, info.subgroup_max_size) == (subgroup, subgroup)
+        && adapter.cooperative_matrix_properties().iter().any(|p| {
+            [p.m_size, p.n_size, p.k_size] == [side; 3] && (p.ab_type, p.cr_type) == (F16, F32)
+        });
+    let mut products = vec![Product::F16];
+    if cooperative {
+        products.insert(0, Product::Cooperative);
+    }
+    products
+}
+
+fn describe(info: &wgpu::AdapterInfo) -> DeviceInfo {
+    let text = format!("{} {} {}", info.name, info.driver, info.driver_info).to_lowercase();
+    let software = info.device_type == wgpu::DeviceType::Cpu
+        || ["llvmpipe", "lavapipe", "swiftshader"]
+            .iter()
+            .any(|s| text.contains(s));
+    // Browsers may keep the name to themselves.
+    let name = if info.name.is_empty() {
+        "unnamed adapter"
+    } else {
+        &info.name
+    };
+    DeviceInfo {
+        kind: DEVICE.to_owned(),
+        name: format!("{name} ({})", info.backend),
+        software,
+    }
+}

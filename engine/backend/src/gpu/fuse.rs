@@ -1,0 +1,246 @@
+//! Neighbouring operations that one dispatch computes: every dispatch costs tens of microseconds, as much as a small
+//! matrix.
+
+use std::ops::Range;
+
+use ternary_model::program::{Access, BufferDecl, BufferId, Op, Program, Role, plan_slots_for};
+
+/// A program as the GPU runs it.
+#[derive(Debug)]
+pub(crate) struct Fused {
+    /// Operations of each unit, see [`super::lower::lower`].
+    pub units: Vec<Range<usize>>,
+    /// With scratch slots for units instead of operations.
+    pub buffers: Vec<BufferDecl>,
+    pub slots: Vec<usize>,
+}
+
+pub(crate) fn fuse(program: &Program) -> Fused {
+    let lifetimes = Lifetimes::of(program);
+    let units = units(program, &lifetimes);
+    let aliases = aliases(program, &lifetimes);
+    let mut buffers = program.buffers.clone();
+    for decl in &mut buffers {
+        if let Role::Scratch { slot } = &mut decl.role {
+            *slot = usize::MAX;
+        }
+    }
+    let accesses = units.iter().map(|unit| {
+        let mut access = access(&program.ops[unit.clone()]);
+        for id in access.reads.iter_mut().chain(&mut access.writes) {
+            *id = aliases[id.index()];
+        }
+        access
+    });
+    let slots = plan_slots_for(&mut buffers, accesses);
+    for (i, target) in aliases.iter().enumerate() {
+        buffers[i].role = buffers[target.index()].role.clone();
+    }
+    Fused {
+        units,
+        buffers,
+        slots,
+    }
+}
+
+/// Until when scratch buffers hold something that is needed.
+struct Lifetimes<'a> {
+    program: &'a Program,
+    last_read: Vec<usize>,
+}
+
+impl Lifetimes<'_> {
+    fn of(program: &Program) -> Lifetimes<'_> {
+        let mut last_read = vec![0; program.buffers.len()];
+        for (step, op) in program.ops.iter().enumerate() {
+            for id in op.access().reads {
+                last_read[id.index()] = step;
+            }
+        }
+        Lifetimes { program, last_read }
+    }
+
+    fn is_scratch(&self, id: BufferId) -> bool {
+        matches!(self.program.buffers[id.index()].role, Role::Scratch { .. })
+    }
+
+    /// Whether nothing after `step` reads the buffer.
+    fn unneeded_after(&self, id: BufferId, step: usize) -> bool {
+        self.is_scratch(id) && self.last_read[id.index()] <= step
+    }
+}
+
+/// For every buffer the one whose memory it takes over, itself as a rule: a norm whose input nobody needs any more works
+/// in place.
+fn aliases(program: &Program, lifetimes: &Lifetimes) -> Vec<BufferId> {
+    let mut aliases: Vec<_> = (0..program.buffers.len() as u32).map(BufferId).collect();
+    for (step, op) in program.ops.iter().enumerate() {
+        if let Op::RmsNorm { x, out, .. } = op
+            && lifetimes.unneeded_after(*x, step)
+            && lifetimes.is_scratch(*out)
+        {
+            aliases[out.index()] = aliases[x.index()];
+        }
+    }
+    aliases
+}
+
+/// The program cut into stretches of operations.
+fn units(program: &Program, lifetimes: &Lifetimes) -> Vec<Range<usize>> {
+    let mut units = Vec::new();
+    let mut start = 0;
+    while start < program.ops.len() {
+        let len = unit_len(&program.ops[start..], |id, ahead| {
+            lifetimes.unneeded_after(id, start + ahead)
+        });
+        units.push(start..start + len);
+        start += len;
+    }
+    units
+}
+
+/// How many operations from the first on make one unit; `unneeded(id, n)`: nothing after the n-th reads the buffer.
+fn unit_len(ops: &[Op], unneeded: impl Fn(BufferId, usize) -> bool) -> usize {
+    if let Some(heads) = CacheHeads::at_start(ops)
+        && heads.ops > 1
+        // Normalised heads take over the memory of the projections.
+        && heads.q_in.is_none_or(|q| unneeded(q, 0))
+        && unneeded(heads.k_out, heads.ops - 1)
+    {
+        return heads.ops;
+    }
+    match ops {
+        // x += scale · W·input.
+        [
+            Op::Linear { out: product, .. },
+            Op::Residual { x, branch, out, .. },
+            ..,
+        ] if product == branch && x == out && unneeded(*product, 1) => 2,
+        [Op::Activate { out, .. }, Op::QuantAct { x, .. }, ..] if out == x && unneeded(*out, 1) => {
+            2
+        }
+        _ => 1,
+    }
+}
+
+/// Heads on their way from the projections to attention and the caches: norms and rotary positions of q and k, if any, and
+/// the write to the caches.
+#[derive(Debug)]
+pub(crate) struct CacheHeads {
+    /// Operations taken.
+    pub ops: usize,
+    /// Weights of q and k, and eps.
+    pub norm: Option<(BufferId, BufferId, f32)>,
+    /// Table and sequence length.
+    pub rope: Option<(BufferId, usize)>,
+    /// The input of q's norm.
+    q_in: Option<BufferId>,
+    pub q: BufferId,
+    pub heads: usize,
+    /// The projection, and what is written to the cache.
+    pub k_in: BufferId,
+    k_out: BufferId,
+    pub head_dim: usize,
+}
+
+impl CacheHeads {
+    pub fn at_start(ops: &[Op]) -> Option<CacheHeads> {
+        let mut rest = ops;
+        let mut norm = None;
+        let mut rope = None;
+        // q, k and their heads as far as seen.
+        let mut seen: Option<(BufferId, BufferId, usize, usize)> = None;
+        let mut inputs = None;
+        if let [
+            Op::RmsNorm {
+                x: q_in,
+                weight: q_weight,
+                out: q,
+                groups: heads,
+                dim,
+                eps,
+                rstd: None,
+                ..
+            },
+            Op::RmsNorm {
+                x: k_in,
+                weight: k_weight,
+                out: k,
+                dim: k_dim,
+                eps: k_eps,
+                rstd: None,
+                ..
+            },
+            after @ ..,
+        ] = rest
+            && (dim, eps) == (k_dim, k_eps)
+        {
+            norm = Some((*q_weight, *k_weight, *eps));
+            inputs = Some((*q_in, *k_in));
+            seen = Some((*q, *k, *heads, *dim));
+            rest = after;
+        }
+        if let [
+            Op::Rope {
+                x: q,
+                table,
+                heads,
+                head_dim,
+                seq,
+                inverse: false,
+                ..
+            },
+            Op::Rope {
+                x: k,
+                table: k_table,
+                head_dim: k_dim,
+                seq: k_seq,
+                inverse: false,
+                ..
+            },
+            after @ ..,
+        ] = rest
+            && (table, head_dim, seq) == (k_table, k_dim, k_seq)
+            && seen.is_none_or(|seen| seen == (*q, *k, *heads, *head_dim))
+        {
+            rope = Some((*table, *seq));
+            seen = Some((*q, *k, *heads, *head_dim));
+            rest = after;
+        }
+        let (q, k, heads, head_dim) = seen?;
+        let [Op::KvWrite { k: written, v, .. }, after @ ..] = rest else {
+            return None;
+        };
+        if k != *written || *v == k || q == k || q == *v {
+            return None;
+        }
+        Some(CacheHeads {
+            ops: ops.len() - after.len(),
+            norm,
+            rope,
+            q_in: inputs.map(|(q, _)| q),
+            q,
+            heads,
+            k_in: inputs.map_or(k, |(_, k)| k),
+            k_out: k,
+            head_dim,
+        })
+    }
+}
+
+/// What a unit reads and writes in memory: not the values that one of its operations hands to another.
+pub(crate) fn access(ops: &[Op]) -> Access {
+    let mut all = Access::default();
+    for op in ops {
+        let access = op.access();
+        for id in access.reads {
+            if all.writes.contains(&id) {
+                all.writes.retain(|written| *written != id);
+            } else {
+                all.reads.push(id);
+            }
+        }
+        all.writes.extend(access.writes);
+    }
+    all
+}

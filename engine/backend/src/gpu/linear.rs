@@ -1,0 +1,178 @@
+//! Matrix products and table look-ups: the choice of shader, and matrices bound in parts.
+
+use ternary_shaders::{self as shaders, Shader};
+
+use super::device::DEVICE;
+use super::kernel::Call;
+use super::memory::{Memory, Part};
+use crate::BackendError;
+use ternary_core::config::QuantMode;
+use ternary_core::quant::tile::data_bytes;
+use ternary_model::program::{BufferId, EmbedTable, LinearInput, Weight};
+
+pub(super) fn embed(
+    memory: &Memory,
+    ids: BufferId,
+    table: EmbedTable,
+    out: BufferId,
+    rows: usize,
+    dim: usize,
+) -> Result<Vec<Call>, BackendError> {
+    let weight = match table {
+        EmbedTable::Weight(weight) => weight,
+        EmbedTable::Float(id) => {
+            let row_bytes = dim * size_of::<f32>();
+            let vocab = memory.slice(id)?.size as usize / row_bytes;
+            let parts = memory.parts(id, vocab, |rows| rows * row_bytes)?;
+            return parts
+                .into_iter()
+                .map(|part| {
+                    let call = part_of(Call::new(&shaders::EMBED_F32), part, vocab, dim);
+                    look_up(call, memory, ids, out, rows, dim)
+                })
+                .collect();
+        }
+    };
+    let shader = match weight.mode {
+        QuantMode::F32 => &shaders::EMBED_F32,
+        QuantMode::F16 => &shaders::EMBED_F16,
+        QuantMode::EightBit => &shaders::EMBED_EIGHTBIT,
+        QuantMode::Ternary => &shaders::EMBED_TERNARY,
+        QuantMode::Binary => &shaders::EMBED_BINARY,
+    };
+    weight_calls(memory, "embed", shader, &weight)?
+        .into_iter()
+        .map(|(call, _)| look_up(call, memory, ids, out, rows, dim))
+        .collect()
+}
+
+fn look_up(
+    call: Call,
+    memory: &Memory,
+    ids: BufferId,
+    out: BufferId,
+    rows: usize,
+    dim: usize,
+) -> Result<Call, BackendError> {
+    Ok(call
+        .bind("ids", memory.bind(ids)?)
+        .bind("out", memory.bind(out)?)
+        .size("ROWS", rows)
+        .items(rows * dim.div_ceil(4)))
+}
+
+/// `out = input · Wᵀ`, or with `add` a factor: `out += add · input · Wᵀ`.
+pub(super) fn linear(
+    memory: &Memory,
+    input: LinearInput,
+    weight: Weight,
+    out: BufferId,
+    rows: usize,
+    add: Option<f32>,
+) -> Result<Vec<Call>, BackendError> {
+    let shader = product(input, weight.mode, rows == 1)?;
+    weight_calls(memory, "linear", shader, &weight)?
+        .into_iter()
+        .map(|(call, part_rows)| {
+            let call = match input {
+                LinearInput::Float(x) => call.bind("x", memory.bind(x)?),
+                LinearInput::Int8 { codes, scales } => call
+                    .bind("codes", memory.bind(codes)?)
+                    .bind("row_scales", memory.bind(scales)?),
+            };
+            let call = call
+                .bind("out", memory.bind(out)?)
+                .size("ROWS", rows)
+                .set("ACCUMULATE", add.is_some())
+                .set("SCALE", add.unwrap_or(1.0));
+            Ok(if rows == 1 {
+                call.workgroups(part_rows.div_ceil(shader.constant("GEMV_ROWS") as usize))
+            } else {
+                let tile = shader.constant("GEMM_TILE") as usize;
+                call.grid([part_rows.div_ceil(tile), rows.div_ceil(tile), 1])
+            })
+        })
+        .collect()
+}
+
+/// The shader for a product: a vector form for one token row, a tiled one for more.
+fn product(
+    input: LinearInput,
+    mode: QuantMode,
+    vector: bool,
+) -> Result<&'static Shader, BackendError> {
+    use QuantMode::{Binary, EightBit, F16, F32, Ternary};
+    Ok(match (input, mode, vector) {
+        (LinearInput::Int8 { .. }, Ternary, true) => &shaders::INT8_GEMV_TERNARY,
+        (LinearInput::Int8 { .. }, Ternary, false) => &shaders::INT8_GEMM_TERNARY,
+        (LinearInput::Int8 { .. }, Binary, true) => &shaders::INT8_GEMV_BINARY,
+        (LinearInput::Int8 { .. }, Binary, false) => &shaders::INT8_GEMM_BINARY,
+        (LinearInput::Int8 { .. }, EightBit, true) => &shaders::INT8_GEMV_EIGHTBIT,
+        (LinearInput::Int8 { .. }, EightBit, false) => &shaders::INT8_GEMM_EIGHTBIT,
+        (LinearInput::Int8 { .. }, F32 | F16, _) => {
+            return Err(unsupported(
+                "linear",
+                "float weights take float activations".to_owned(),
+            ));
+        }
+        (LinearInput::Float(_), Ternary, true) => &shaders::FLOAT_GEMV_TERNARY,
+        (LinearInput::Float(_), Ternary, false) => &shaders::FLOAT_GEMM_TERNARY,
+        (LinearInput::Float(_), Binary, true) => &shaders::FLOAT_GEMV_BINARY,
+        (LinearInput::Float(_), Binary, false) => &shaders::FLOAT_GEMM_BINARY,
+        (LinearInput::Float(_), EightBit, true) => &shaders::FLOAT_GEMV_EIGHTBIT,
+        (LinearInput::Float(_), EightBit, false) => &shaders::FLOAT_GEMM_EIGHTBIT,
+        (LinearInput::Float(_), F32, true) => &shaders::FLOAT_GEMV_F32,
+        (LinearInput::Float(_), F32, false) => &shaders::FLOAT_GEMM_F32,
+        (LinearInput::Float(_), F16, true) => &shaders::FLOAT_GEMV_F16,
+        (LinearInput::Float(_), F16, false) => &shaders::FLOAT_GEMM_F16,
+    })
+}
+
+/// One call per part of the weight with everything of the weight set, and the rows of that part.
+fn weight_calls(
+    memory: &Memory,
+    op: &'static str,
+    shader: &'static Shader,
+    weight: &Weight,
+) -> Result<Vec<(Call, usize)>, BackendError> {
+    let Weight {
+        mode,
+        data,
+        scales,
+        out_dim,
+        in_dim,
+        group,
+    } = *weight;
+    memory
+        .parts(data, out_dim, |rows| data_bytes(mode, rows, in_dim))?
+        .into_iter()
+        .map(|part| {
+            let rows = part.rows;
+            let mut call = part_of(Call::new(shader), part, out_dim, in_dim);
+            if mode.is_quantized() {
+                let scales = scales
+                    .ok_or_else(|| unsupported(op, format!("{mode} weight without scales")))?;
+                call = call
+                    .bind("scales", memory.bind(scales)?)
+                    .size("GROUP", group);
+            }
+            Ok((call, rows))
+        })
+        .collect()
+}
+
+fn part_of(call: Call, part: Part, out_dim: usize, in_dim: usize) -> Call {
+    call.size("OUT_DIM", out_dim)
+        .size("IN_DIM", in_dim)
+        .size("FIRST_ROW", part.first_row)
+        .size("WEIGHT_ROWS", part.rows)
+        .bind("weights", part.slice)
+}
+
+fn unsupported(op: &'static str, reason: String) -> BackendError {
+    BackendError::Unsupported {
+        device: DEVICE,
+        op,
+        reason,
+    }
+}

@@ -1,0 +1,440 @@
+//! Each operation, or several fused, as the dispatches that compute it.
+
+use ternary_shaders as shaders;
+
+use super::device::DEVICE;
+use super::fuse::CacheHeads;
+use super::kernel::{Call, Slice};
+use super::linear;
+use super::memory::Memory;
+use crate::BackendError;
+use crate::training;
+use ternary_core::config::Activation;
+use ternary_core::quant::tile::act_stride;
+use ternary_model::program::{BufferId, Op};
+
+/// Workgroups that keep a GPU busy: long sums of few results are split until there are about as many.
+pub(super) const BUSY_WORKGROUPS: usize = 512;
+/// Splits of the context at most; the combining pass reads them one after another.
+const MAX_SPLITS: usize = 32;
+/// Logits that one workgroup selects from before the candidates of all are selected from.
+const TOP_K_SLICE: usize = 4096;
+
+/// Stretches of the context a [`Op::CachedAttention`] is computed in.
+fn attention_splits(rows: usize, heads: usize, max_seq: usize) -> usize {
+    let block = shaders::ATTENTION.invocations() as usize;
+    (BUSY_WORKGROUPS / (rows * heads).max(1))
+        .min(max_seq.div_ceil(block))
+        .clamp(1, MAX_SPLITS)
+}
+
+fn top_k_slices(vocab: usize, k: usize) -> usize {
+    (vocab / TOP_K_SLICE.max(2 * k)).max(1)
+}
+
+/// Bytes that `op` needs between its dispatches.
+pub(super) fn workspace_bytes(op: &Op) -> usize {
+    match *op {
+        Op::CachedAttention {
+            rows,
+            heads,
+            head_dim,
+            max_seq,
+            ..
+        } => match attention_splits(rows, heads, max_seq) {
+            1 => 0,
+            splits => 4 * rows * heads * splits * (head_dim + 2),
+        },
+        Op::TopK { vocab, k, .. } => match top_k_slices(vocab, k) {
+            1 => 0,
+            slices => 2 * candidate_bytes(slices, k),
+        },
+        #[cfg(feature = "training")]
+        _ => super::train::workspace_bytes(op),
+        #[cfg(not(feature = "training"))]
+        _ => 0,
+    }
+}
+
+/// Bytes of the candidates' values, and of their ids, as aligned as a binding's offset has to be.
+fn candidate_bytes(slices: usize, k: usize) -> usize {
+    (4 * slices * k).next_multiple_of(256)
+}
+
+/// Dispatches for a unit of [`super::fuse::fuse`].
+pub(super) fn lower(unit: &[Op], memory: &Memory) -> Result<Vec<Call>, BackendError> {
+    match unit {
+        [op] => lower_one(op, memory),
+        [
+            Op::Linear {
+                input,
+                weight,
+                rows,
+                ..
+            },
+            Op::Residual { out, scale, .. },
+        ] => linear::linear(memory, *input, *weight, *out, *rows, Some(*scale)),
+        [
+            Op::Activate {
+                gate,
+                up,
+                activation,
+                ..
+            },
+            quant @ Op::QuantAct { .. },
+        ] => {
+            let call = Call::new(&shaders::ACTIVATE_QUANT)
+                .bind("gate", memory.bind(*gate)?)
+                .bind("up", memory.bind_or_unread(*up)?)
+                .set("ACTIVATION", activation_constant(*activation))
+                .set("UP", up.is_some());
+            Ok(vec![quantise(call, quant, memory)?])
+        }
+        _ => Ok(vec![cache_heads(unit, memory)?]),
+    }
+}
+
+fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
+    let (
+        Some(CacheHeads {
+            norm,
+            rope,
+            q,
+            heads,
+            k_in,
+            head_dim,
+            ..
+        }),
+        Some(Op::KvWrite {
+            v,
+            cache_k,
+            cache_v,
+            rows,
+            kv_dim,
+            max_seq,
+            ..
+        }),
+    ) = (CacheHeads::at_start(unit), unit.last())
+    else {
+        unreachable!("units are made by fuse");
+    };
+    let kv_heads = kv_dim / head_dim;
+    let optional = |id: Option<BufferId>| memory.bind_or_unread(id);
+    Ok(Call::new(&shaders::CACHE_HEADS)
+        .bind("angles", optional(rope.map(|r| r.0))?)
+        .bind("q", memory.bind(q)?)
+        .bind("k", memory.bind(k_in)?)
+        .bind("v", memory.bind(*v)?)
+        .bind("cache_k", memory.bind(*cache_k)?)
+        .bind("cache_v", memory.bind(*cache_v)?)
+        .bind("q_weight", optional(norm.map(|n| n.0))?)
+        .bind("k_weight", optional(norm.map(|n| n.1))?)
+        .size("ROWS", *rows)
+        .size("SEQ", rope.map_or(1, |r| r.1))
+        .size("HEADS", heads)
+        .size("KV_HEADS", kv_heads)
+        .size("HEAD_DIM", head_dim)
+        .size("MAX_SEQ", *max_seq)
+        .set("NORM", norm.is_some())
+        .set("EPS", norm.map_or(0.0, |n| n.2))
+        .set("ROPE", rope.is_some())
+        .set("INVERSE", false)
+        .workgroups(rows * (heads + 2 * kv_heads)))
+}
+
+pub(super) fn activation_constant(activation: Activation) -> u32 {
+    shaders::ACTIVATE.constant(match activation {
+        Activation::Gelu => "GELU",
+        Activation::Silu => "SILU",
+        Activation::Relu2 => "RELU2",
+    })
+}
+
+/// What the shaders that quantise rows share.
+fn quantise(call: Call, op: &Op, memory: &Memory) -> Result<Call, BackendError> {
+    let Op::QuantAct {
+        norm,
+        codes,
+        scales,
+        rows,
+        dim,
+        ..
+    } = *op
+    else {
+        unreachable!("the caller matched a QuantAct");
+    };
+    Ok(call
+        .bind("weight", memory.bind_or_unread(norm.map(|n| n.0))?)
+        .bind("codes", memory.bind(codes)?)
+        .bind("row_scales", memory.bind(scales)?)
+        .size("ROWS", rows)
+        .size("DIM", dim)
+        .size("STRIDE", act_stride(dim))
+        .set("NORM", norm.is_some())
+        .set("EPS", norm.map_or(0.0, |(_, eps)| eps))
+        .workgroups(rows))
+}
+
+fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
+    let unread = || Slice::whole(&memory.unread);
+    let one = |call: Call| Ok(vec![call]);
+    match *op {
+        Op::Embed {
+            ids,
+            table,
+            out,
+            rows,
+            dim,
+        } => linear::embed(memory, ids, table, out, rows, dim),
+        Op::Linear {
+            input,
+            weight,
+            out,
+            rows,
+        } => linear::linear(memory, input, weight, out, rows, None),
+        Op::AddPosition {
+            x,
+            table,
+            rows,
+            seq,
+            dim,
+        } => one(Call::new(&shaders::ADD_POSITION)
+            .bind("positions", memory.bind(table)?)
+            .bind("x", memory.bind(x)?)
+            .size("ROWS", rows)
+            .size("SEQ", seq)
+            .size("DIM", dim)
+            .items(rows * dim)),
+        Op::RmsNorm {
+            x,
+            weight,
+            out,
+            rstd,
+            rows,
+            groups,
+            dim,
+            eps,
+        } => {
+            let in_place = memory.same(x, out);
+            one(Call::new(&shaders::RMS_NORM)
+                .bind("x", if in_place { unread() } else { memory.bind(x)? })
+                .bind("weight", memory.bind(weight)?)
+                .bind("out", memory.bind(out)?)
+                .bind(
+                    "rstd",
+                    match rstd {
+                        Some(rstd) => memory.bind(rstd)?,
+                        None => Slice::whole(&memory.unwritten),
+                    },
+                )
+                .size("ROWS", rows)
+                .size("GROUPS", groups)
+                .size("DIM", dim)
+                .set("EPS", eps)
+                .set("IN_PLACE", in_place)
+                .set("KEEP_RSTD", rstd.is_some())
+                .workgroups(rows * groups))
+        }
+        Op::QuantAct { x, .. } => {
+            let call = Call::new(&shaders::QUANT_ACT).bind("x", memory.bind(x)?);
+            one(quantise(call, op, memory)?)
+        }
+        Op::Rope {
+            x,
+            table,
+            rows,
+            seq,
+            heads,
+            head_dim,
+            inverse,
+        } => one(Call::new(&shaders::ROPE)
+            .bind("angles", memory.bind(table)?)
+            .bind("x", memory.bind(x)?)
+            .size("ROWS", rows)
+            .size("SEQ", seq)
+            .size("HEADS", heads)
+            .size("HEAD_DIM", head_dim)
+            .set("INVERSE", inverse)
+            .items(rows * heads * (head_dim / 2))),
+        Op::KvWrite {
+            k,
+            v,
+            cache_k,
+            cache_v,
+            rows,
+            kv_dim,
+            max_seq,
+        } => one(Call::new(&shaders::KV_WRITE)
+            .bind("k", memory.bind(k)?)
+            .bind("v", memory.bind(v)?)
+            .bind("cache_k", memory.bind(cache_k)?)
+            .bind("cache_v", memory.bind(cache_v)?)
+            .size("ROWS", rows)
+            .size("KV_DIM", kv_dim)
+            .size("MAX_SEQ", max_seq)
+            .items(rows * kv_dim)),
+        Op::CachedAttention {
+            q,
+            cache_k,
+            cache_v,
+            out,
+            rows,
+            heads,
+            kv_heads,
+            head_dim,
+            max_seq,
+        } => {
+            let splits = attention_splits(rows, heads, max_seq);
+            let parts = Slice::whole(&memory.workspace);
+            let attention = Call::new(&shaders::ATTENTION)
+                .bind("q", memory.bind(q)?)
+                .bind("cache_k", memory.bind(cache_k)?)
+                .bind("cache_v", memory.bind(cache_v)?)
+                .bind(
+                    "out",
+                    if splits == 1 {
+                        memory.bind(out)?
+                    } else {
+                        parts.clone()
+                    },
+                )
+                .size("ROWS", rows)
+                .size("HEADS", heads)
+                .size("KV_HEADS", kv_heads)
+                .size("HEAD_DIM", head_dim)
+                .size("MAX_SEQ", max_seq)
+                .size("SPLITS", splits)
+                .workgroups(rows * heads)
+                .depth(splits);
+            if splits == 1 {
+                return one(attention);
+            }
+            let combine = Call::new(&shaders::ATTENTION_COMBINE)
+                .bind("parts", parts)
+                .bind("out", memory.bind(out)?)
+                .size("ROWS", rows)
+                .size("HEADS", heads)
+                .size("HEAD_DIM", head_dim)
+                .size("SPLITS", splits)
+                .workgroups(rows * heads);
+            Ok(vec![attention, combine])
+        }
+        Op::Activate {
+            gate,
+            up,
+            out,
+            activation,
+            rows,
+            dim,
+        } => {
+            let shader = &shaders::ACTIVATE;
+            let alias = if out == gate {
+                "ALIAS_GATE"
+            } else if Some(out) == up {
+                "ALIAS_UP"
+            } else {
+                "ALIAS_NONE"
+            };
+            let input = |id| {
+                if id == out {
+                    Ok(unread())
+                } else {
+                    memory.bind(id)
+                }
+            };
+            one(Call::new(shader)
+                .bind("gate", input(gate)?)
+                .bind("up", up.map_or(Ok(unread()), input)?)
+                .bind("out", memory.bind(out)?)
+                .size("ROWS", rows)
+                .size("DIM", dim)
+                .set("ACTIVATION", activation_constant(activation))
+                .set("UP", up.is_some())
+                .set("ALIAS", shader.constant(alias))
+                .items(rows * dim))
+        }
+        Op::Residual {
+            x,
+            branch,
+            out,
+            scale,
+            rows,
+            dim,
+        } => one(Call::new(&shaders::RESIDUAL)
+            .bind("x", if x == out { unread() } else { memory.bind(x)? })
+            .bind("branch", memory.bind(branch)?)
+            .bind("out", memory.bind(out)?)
+            .size("ROWS", rows)
+            .size("DIM", dim)
+            .set("SCALE", scale)
+            .set("IN_PLACE", x == out)
+            .items(rows * dim)),
+        Op::LastRow { x, out, rows, dim } => one(Call::new(&shaders::LAST_ROW)
+            .bind("x", memory.bind(x)?)
+            .bind("out", memory.bind(out)?)
+            .size("ROWS", rows)
+            .size("DIM", dim)
+            .items(dim)),
+        Op::Penalize {
+            logits,
+            recent,
+            capacity,
+            vocab,
+        } => one(Call::new(&shaders::PENALIZE)
+            .bind("recent", memory.bind(recent)?)
+            .bind("logits", memory.bind(logits)?)
+            .size("CAPACITY", capacity)
+            .size("VOCAB", vocab)
+            .items(capacity)),
+        Op::TopK {
+            logits,
+            ids,
+            values,
+            vocab,
+            k,
+        } => {
+            let slices = top_k_slices(vocab, k);
+            let (ids, values) = (memory.bind(ids)?, memory.bind(values)?);
+            let select = |source, source_ids, ids, values, count: usize, slices: usize| {
+                Call::new(&shaders::TOP_K)
+                    .bind("source", source)
+                    .bind("ids", ids)
+                    .bind("values", values)
+                    .size("COUNT", count)
+                    .size("SLICE", count / slices)
+                    .size("K", k)
+                    .set("INDIRECT", slices == 1 && count != vocab)
+                    .bind("source_ids", source_ids)
+                    .workgroups(slices)
+            };
+            let logits = memory.bind(logits)?;
+            if slices == 1 {
+                return one(select(logits, unread(), ids, values, vocab, 1));
+            }
+            let half = candidate_bytes(slices, k) as u64;
+            let part = |offset| Slice {
+                buffer: memory.workspace.clone(),
+                offset,
+                size: half,
+            };
+            Ok(vec![
+                select(logits, unread(), part(0), part(half), vocab, slices),
+                select(part(half), part(0), ids, values, slices * k, 1),
+            ])
+        }
+        _ => {
+            training::check(op, DEVICE)?;
+            #[cfg(feature = "training")]
+            let lowered = super::train::lower(op, memory);
+            #[cfg(not(feature = "training"))]
+            let lowered = None;
+            lowered.unwrap_or_else(|| {
+                Err(BackendError::Unsupported {
+                    device: DEVICE,
+                    op: op.name(),
+                    reason: "it has no shader; use --device cpu".to_owned(),
+                })
+            })
+        }
+    }
+}

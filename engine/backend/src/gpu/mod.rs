@@ -1,0 +1,443 @@
+//! The wgpu backend: Vulkan, Metal and DX12 natively, WebGPU in the browser. It runs inference and training.
+//!
+//! `prepare` turns every operation into dispatches (lower) with buffers, pipelines and bind groups made once; a run
+//! writes the knobs and submits one compute pass; a read is one copy and one map. WGSL is in the `ternary-shaders` crate.
+
+mod cache;
+pub(crate) mod device;
+pub(crate) mod fuse;
+mod kernel;
+mod linear;
+mod lower;
+mod memory;
+pub(crate) mod precision;
+#[cfg(feature = "training")]
+mod train;
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+
+use futures_channel::oneshot;
+
+use self::device::{Gpu, storage_bytes};
+use self::fuse::Fused;
+use self::kernel::{Kernels, Slice, Step};
+use self::memory::{Memory, Pool};
+use self::precision::Product;
+use super::{
+    Backend, BackendError, BackendOptions, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse,
+    ProgramId,
+};
+use ternary_model::program::{BufferId, Elem, Knobs, Program, Role};
+
+/// See the [module documentation](self).
+#[derive(Debug)]
+pub struct GpuBackend {
+    pub(crate) gpu: Gpu,
+    knobs: wgpu::Buffer,
+    kernels: Kernels,
+    shared: HashMap<String, Shared>,
+    pub(crate) programs: Vec<Prepared>,
+    pool: Pool,
+    /// Bound where a shader declares an input that this use of it does not read, or an output that it does not write: one
+    /// buffer may not be both in a dispatch.
+    unread: wgpu::Buffer,
+    unwritten: wgpu::Buffer,
+    /// Where reads are copied to; grows to the largest.
+    staging: Option<wgpu::Buffer>,
+    last_submission: Option<wgpu::SubmissionIndex>,
+    in_flight: VecDeque<InFlight>,
+    pub(crate) product: Product,
+    /// What [`Backend::upload_part`] had filled last, to be filled again.
+    part: Vec<u8>,
+}
+
+/// Calls of [`Backend::throttle`] whose runs may be unfinished.
+const MAX_IN_FLIGHT: usize = 2;
+
+/// What had been queued at one [`Backend::throttle`].
+#[derive(Debug)]
+struct InFlight {
+    last: wgpu::SubmissionIndex,
+    done: oneshot::Receiver<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    buffer: wgpu::Buffer,
+    /// Without the padding to whole words.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    program: Program,
+    memory: Memory,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Bytes of the scratch slots of a fused program, and of the workspace of its operations.
+fn slots(program: &Program) -> Vec<usize> {
+    let workspace = program.ops.iter().map(lower::workspace_bytes).max();
+    let mut slots = program.slots.clone();
+    slots.push(workspace.unwrap_or(0));
+    slots
+}
+
+/// A program with the buffers and slots of its fused units.
+fn fused(mut program: Program) -> (Program, Vec<Range<usize>>) {
+    let Fused {
+        units,
+        buffers,
+        slots,
+    } = fuse::fuse(&program);
+    program.buffers = buffers;
+    program.slots = slots;
+    (program, units)
+}
+
+impl GpuBackend {
+    /// What takes the device away, as a driver that crashes does: for tests.
+    #[doc(hidden)]
+    pub fn loser(&self) -> impl Fn() + use<> {
+        let device = self.gpu.device.clone();
+        move || device.destroy()
+    }
+
+    /// Open the adapter the system prefers. It may be a software one: see [`Backend::info`].
+    pub async fn new(options: &BackendOptions) -> Result<GpuBackend, BackendError> {
+        let gpu = Gpu::open(options).await?;
+        let knobs = gpu.buffer(
+            "knobs",
+            size_of::<Knobs>(),
+            wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        )?;
+        let mut backend = GpuBackend {
+            kernels: Kernels::new(knobs.clone()),
+            knobs,
+            shared: HashMap::new(),
+            programs: Vec::new(),
+            pool: Pool::default(),
+            unread: gpu.storage("unread input", 0)?,
+            unwritten: gpu.storage("unwritten output", 0)?,
+            gpu,
+            staging: None,
+            last_submission: None,
+            in_flight: VecDeque::new(),
+            product: Product::F32,
+            part: Vec::new(),
+        };
+        if options.f16_products {
+            backend.choose_product().await?;
+        }
+        Ok(backend)
+    }
+
+    fn prepared(&self, id: ProgramId) -> Result<&Prepared, BackendError> {
+        self.programs
+            .get(id.0)
+            .ok_or_else(|| BackendError::NoBuffer(format!("program {}", id.0)))
+    }
+
+    /// Buffers of a program: shared ones by name, scratch from the pool, the others new.
+    fn allocate(&mut self, program: &Program) -> Result<Memory, BackendError> {
+        let what = format!("scratch of {}", program.label);
+        let mut slots = self.pool.take(&self.gpu, &what, &slots(program))?;
+        let workspace = slots.pop().unwrap_or_else(|| self.unwritten.clone());
+        let mut buffers = Vec::with_capacity(program.buffers.len());
+        for (i, decl) in program.buffers.iter().enumerate() {
+            let bytes = decl.bytes();
+            buffers.push(match &decl.role {
+                Role::Shared(name) => Some(Slice::whole(self.shared(name, bytes)?)),
+                Role::Io => {
+                    let what = format!("buffer {i} of {}", program.label);
+                    Some(Slice::whole(&self.gpu.storage(&what, bytes)?))
+                }
+                Role::Scratch { slot } => slots.get(*slot).map(|buffer| Slice {
+                    buffer: buffer.clone(),
+                    offset: 0,
+                    // Smaller than the slot, but a binding holds at least one vec4.
+                    size: storage_bytes(bytes).min(buffer.size()),
+                }),
+            });
+        }
+        Ok(Memory {
+            buffers,
+            workspace,
+            unread: self.unread.clone(),
+            unwritten: self.unwritten.clone(),
+            max_binding: self.gpu.max_binding,
+            product: self.product,
+        })
+    }
+
+    /// The shared buffer `name`, created zeroed if it does not exist.
+    fn shared(&mut self, name: &str, bytes: usize) -> Result<&wgpu::Buffer, BackendError> {
+        if !self.shared.contains_key(name) {
+            let buffer = self.gpu.storage(name, bytes)?;
+            self.shared
+                .insert(name.to_owned(), Shared { buffer, bytes });
+        }
+        let shared = &self.shared[name];
+        if shared.bytes == bytes {
+            Ok(&shared.buffer)
+        } else {
+            Err(BackendError::Size {
+                name: name.to_owned(),
+                found: shared.bytes,
+                expected: bytes,
+            })
+        }
+    }
+
+    /// Contents of buffers after everything queued so far: the first `bytes` of each.
+    async fn fetch(&mut self, sources: &[(Slice, usize)]) -> Result<Vec<Vec<u8>>, BackendError> {
+        self.gpu.check()?;
+        let total: u64 = sources.iter().map(|(slice, _)| slice.size).sum();
+        let staging = match self.staging.take().filter(|s| s.size() >= total) {
+            Some(staging) => staging,
+            None => self.gpu.buffer(
+                "read-back",
+                total as usize,
+                wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            )?,
+        };
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let mut at = 0;
+        for (slice, _) in sources {
+            encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, &staging, at, slice.size);
+            at += slice.size;
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+
+        let (sender, receiver) = oneshot::channel();
+        staging.map_async(wgpu::MapMode::Read, ..total.max(4), move |result| {
+            // The receiver is gone only if the caller dropped the read.
+            let _ = sender.send(result);
+        });
+        self.gpu.poll(wgpu::PollType::wait_indefinitely())?;
+        let lost = |e: &dyn std::fmt::Display| BackendError::DeviceLost(e.to_string());
+        let mapped = receiver.await.map_err(|e| lost(&e))?;
+        self.gpu.check()?;
+        mapped.map_err(|e| lost(&e))?;
+
+        let mut contents = Vec::with_capacity(sources.len());
+        {
+            let view = staging
+                .get_mapped_range(..total.max(4))
+                .map_err(|e| lost(&e))?;
+            let mut at = 0;
+            for (slice, bytes) in sources {
+                contents.push(view[at..at + bytes].to_vec());
+                at += slice.size as usize;
+            }
+        }
+        staging.unmap();
+        self.staging = Some(staging);
+        Ok(contents)
+    }
+}
+
+impl Backend for GpuBackend {
+    fn info(&self) -> DeviceInfo {
+        self.gpu.info.clone()
+    }
+
+    fn upload(&mut self, name: &str, _elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
+        let buffer = self.shared(name, bytes.len())?.clone();
+        self.gpu.write(&buffer, 0, bytes)
+    }
+
+    fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError> {
+        self.shared(name, bytes).map(|_| ())
+    }
+
+    fn upload_part(
+        &mut self,
+        name: &str,
+        offset: usize,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), BackendError> {
+        let shared = self
+            .shared
+            .get(name)
+            .ok_or_else(|| BackendError::NoBuffer(name.to_owned()))?;
+        if offset + len > shared.bytes {
+            return Err(BackendError::Size {
+                name: name.to_owned(),
+                found: offset + len,
+                expected: shared.bytes,
+            });
+        }
+        self.part.resize(len, 0);
+        fill(&mut self.part);
+        self.gpu.write(&shared.buffer, offset as u64, &self.part)
+    }
+
+    fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
+        let (program, units) = fused(program);
+        let memory = self.allocate(&program)?;
+        let mut steps = Vec::new();
+        for unit in units {
+            for call in lower::lower(&program.ops[unit], &memory)? {
+                steps.push(self.kernels.step(&mut self.gpu, call));
+            }
+        }
+        self.gpu.check()?;
+        if let Some(cache) = &mut self.gpu.pipeline_cache {
+            cache.save();
+        }
+        self.programs.push(Prepared {
+            program,
+            memory,
+            steps,
+        });
+        Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    fn write(
+        &mut self,
+        program: ProgramId,
+        buffer: BufferId,
+        bytes: &[u8],
+    ) -> Result<(), BackendError> {
+        let slice = self.prepared(program)?.memory.slice(buffer)?;
+        if bytes.len() as u64 > slice.size {
+            return Err(BackendError::Size {
+                name: format!("#{}", buffer.0),
+                found: bytes.len(),
+                expected: slice.size as usize,
+            });
+        }
+        self.gpu.write(&slice.buffer, 0, bytes)
+    }
+
+    fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
+        self.gpu.check()?;
+        self.gpu
+            .queue
+            .write_buffer(&self.knobs, 0, bytemuck::bytes_of(knobs));
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for step in &self.prepared(program)?.steps {
+                step.encode(&mut pass);
+            }
+        }
+        self.last_submission = Some(self.gpu.queue.submit([encoder.finish()]));
+        self.gpu.check()
+    }
+
+    fn queues(&self) -> bool {
+        true
+    }
+
+    fn throttle(&mut self) -> LocalFuture<'_, Result<(), BackendError>> {
+        Box::pin(async {
+            let Some(last) = self.last_submission.take() else {
+                return Ok(());
+            };
+            let (sender, done) = oneshot::channel();
+            self.gpu.queue.on_submitted_work_done(move || {
+                // The receiver is gone only if the backend is.
+                let _ = sender.send(());
+            });
+            self.in_flight.push_back(InFlight { last, done });
+            while self.in_flight.len() > MAX_IN_FLIGHT
+                && let Some(oldest) = self.in_flight.pop_front()
+            {
+                self.gpu.poll(wgpu::PollType::Wait {
+                    submission_index: Some(oldest.last),
+                    timeout: None,
+                })?;
+                let done = oldest.done.await;
+                self.gpu.check()?;
+                done.map_err(|e| BackendError::DeviceLost(e.to_string()))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn read<'a>(
+        &'a mut self,
+        program: ProgramId,
+        buffers: &'a [BufferId],
+    ) -> LocalFuture<'a, Result<Vec<Vec<u8>>, BackendError>> {
+        Box::pin(async move {
+            let prepared = self.prepared(program)?;
+            let sources = buffers
+                .iter()
+                .map(|id| {
+                    let slice = prepared.memory.slice(*id)?;
+                    Ok((slice, prepared.program.buffers[id.index()].bytes()))
+                })
+                .collect::<Result<Vec<_>, BackendError>>()?;
+            self.fetch(&sources).await
+        })
+    }
+
+    fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>> {
+        Box::pin(async move {
+            let shared = self
+                .shared
+                .get(name)
+                .ok_or_else(|| BackendError::NoBuffer(name.to_owned()))?;
+            let source = (Slice::whole(&shared.buffer), shared.bytes);
+            let contents = self.fetch(&[source]).await?;
+            Ok(contents.concat())
+        })
+    }
+
+    fn plan(&self, programs: &[&Program]) -> MemoryUse {
+        let mut used = MemoryUse::default();
+        let mut pool = Vec::new();
+        for program in programs {
+            let (program, _) = fused((*program).clone());
+            used.add_buffers(&program, storage_bytes);
+            memory::assign(&mut pool, &slots(&program));
+        }
+        used.add_scratch(pool);
+        used
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let mut used = MemoryUse::default();
+        for prepared in &self.programs {
+            used.add_buffers(&prepared.program, storage_bytes);
+        }
+        used.shared = self
+            .shared
+            .iter()
+            .map(|(name, shared)| (name.clone(), shared.buffer.size()))
+            .collect();
+        used.add_scratch(self.pool.sizes());
+        used
+    }
+
+    fn limits(&self) -> MemoryLimits {
+        MemoryLimits {
+            buffer: Some(self.gpu.max_binding.min(self.gpu.max_buffer)),
+            matrix: Some(self.gpu.max_buffer),
+            // A software adapter has the machine's memory; others do not tell how much they have.
+            total: self
+                .gpu
+                .info
+                .software
+                .then(ternary_common::platform::available_memory)
+                .flatten(),
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.gpu.is_lost()
+    }
+
+    fn clear(&mut self) {
+        self.programs.clear();
+        self.part = Vec::new();
+        self.pool.clear();
+        self.shared.clear();
+        self.staging = None;
+    }
+}

@@ -1,0 +1,204 @@
+//! Operations of one dispatch.
+
+use ternary_shaders as shaders;
+
+use super::super::kernel::{Call, Slice};
+use super::super::lower::{BUSY_WORKGROUPS, activation_constant};
+use super::super::memory::Memory;
+use super::scaled_sum;
+use crate::BackendError;
+use ternary_model::program::{DropoutMask, Op};
+
+/// `None` if it is none of them.
+pub(super) fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, BackendError>> {
+    let call = || -> Result<Option<Call>, BackendError> {
+        Ok(Some(match *op {
+            Op::Scale {
+                x,
+                out,
+                scale,
+                len,
+                accumulate,
+            } => scaled_sum(
+                memory.bind(x)?,
+                1,
+                scale,
+                memory.bind(out)?,
+                len,
+                accumulate,
+            ),
+            Op::SteBackward {
+                latent,
+                grad,
+                len,
+                ste,
+                clamp,
+                arenas,
+            } => Call::new(&shaders::STE_BACKWARD)
+                .bind("latent", memory.bind(latent)?)
+                .bind("grad", memory.bind(grad)?)
+                .size("LEN", len)
+                .set("STE", ste)
+                .set("CLAMP", clamp)
+                .set("ARENAS", arenas)
+                .items(len),
+            Op::Dropout {
+                x,
+                len,
+                rate,
+                stream,
+            } => Call::new(&shaders::DROPOUT)
+                .bind("x", memory.bind(x)?)
+                .size("LEN", len)
+                .set("STREAM", stream)
+                .set("THRESHOLD", DropoutMask::threshold(rate))
+                .set("SCALE", DropoutMask::scale(rate))
+                .items(len),
+            Op::FakeQuantAct { x, out, rows, dim } => Call::new(&shaders::FAKE_QUANT_ACT)
+                .bind("x", memory.bind(x)?)
+                .bind("out", memory.bind(out)?)
+                .size("ROWS", rows)
+                .size("DIM", dim)
+                .workgroups(rows),
+            Op::ActivateBackward {
+                gate,
+                up,
+                dout,
+                dgate,
+                dup,
+                activation,
+                rows,
+                dim,
+            } => Call::new(&shaders::ACTIVATE_BACKWARD)
+                .bind("gate", memory.bind(gate)?)
+                .bind("up", memory.bind_or_unread(up)?)
+                .bind("dout", memory.bind(dout)?)
+                .bind("dgate", memory.bind(dgate)?)
+                .bind(
+                    "dup",
+                    match dup {
+                        Some(dup) => memory.bind(dup)?,
+                        None => Slice::whole(&memory.unwritten),
+                    },
+                )
+                .size("LEN", rows * dim)
+                .set("ACTIVATION", activation_constant(activation))
+                .set("UP", up.is_some() && dup.is_some())
+                .items(rows * dim),
+            Op::CrossEntropy {
+                logits,
+                targets,
+                losses,
+                rows,
+                vocab,
+                z_loss,
+                grad,
+            } => Call::new(&shaders::CROSS_ENTROPY)
+                .bind("targets", memory.bind(targets)?)
+                .bind("logits", memory.bind(logits)?)
+                .bind("losses", memory.bind(losses)?)
+                .size("ROWS", rows)
+                .size("VOCAB", vocab)
+                .set("Z_LOSS", z_loss)
+                .set("GRAD", grad)
+                .workgroups(rows),
+            Op::KlDivergence {
+                logits,
+                teacher,
+                targets,
+                losses,
+                rows,
+                vocab,
+                weight,
+                temperature,
+            } => Call::new(&shaders::KL_DIVERGENCE)
+                .bind("targets", memory.bind(targets)?)
+                .bind("logits", memory.bind(logits)?)
+                .bind("teacher", memory.bind(teacher)?)
+                .bind("losses", memory.bind(losses)?)
+                .size("ROWS", rows)
+                .size("VOCAB", vocab)
+                .set("WEIGHT", weight)
+                .set("TEMPERATURE", temperature)
+                .workgroups(rows),
+            Op::EmbedBackward {
+                ids,
+                dout,
+                dtable,
+                rows,
+                dim,
+                ..
+            } => Call::new(&shaders::EMBED_BACKWARD)
+                .bind("ids", memory.bind(ids)?)
+                .bind("dout", memory.bind(dout)?)
+                .bind("dtable", memory.bind(dtable)?)
+                .size("ROWS", rows)
+                .size("DIM", dim)
+                .workgroups(rows),
+            Op::PositionBackward {
+                dx,
+                dtable,
+                rows,
+                seq,
+                dim,
+            } => Call::new(&shaders::POSITION_BACKWARD)
+                .bind("dx", memory.bind(dx)?)
+                .bind("dtable", memory.bind(dtable)?)
+                .size("ROWS", rows)
+                .size("SEQ", seq)
+                .size("DIM", dim)
+                .items(seq * dim),
+            Op::SumRows { x, out, rows } => Call::new(&shaders::SUM_ROWS)
+                .bind("x", memory.bind(x)?)
+                .bind("out", memory.bind(out)?)
+                .size("ROWS", rows),
+            Op::RecordStep {
+                loss,
+                norms,
+                norm_count,
+                history,
+                capacity,
+            } => Call::new(&shaders::RECORD_STEP)
+                .bind("norms", memory.bind(norms)?)
+                .bind("loss", memory.bind(loss)?)
+                .bind("history", memory.bind(history)?)
+                .size("NORM_COUNT", norm_count)
+                .size("CAPACITY", capacity),
+            Op::AdamW {
+                param,
+                grad,
+                m,
+                v,
+                norms,
+                norm_count,
+                len,
+                clip_norm,
+                beta1,
+                beta2,
+                eps,
+                decay,
+                latent_clip,
+            } => {
+                let groups = len.div_ceil(shaders::ADAMW.invocations() as usize);
+                Call::new(&shaders::ADAMW)
+                    .bind("norms", memory.bind(norms)?)
+                    .bind("param", memory.bind(param)?)
+                    .bind("grad", memory.bind(grad)?)
+                    .bind("m", memory.bind(m)?)
+                    .bind("v", memory.bind(v)?)
+                    .size("LEN", len)
+                    .size("NORM_COUNT", norm_count)
+                    .set("CLIP_NORM", clip_norm)
+                    .set("BETA1", beta1)
+                    .set("BETA2", beta2)
+                    .set("EPS", eps)
+                    .set("DECAY", decay)
+                    .set("LATENT_CLIP", latent_clip)
+                    // Each adds up the norms first: a few elements per invocation pay for that.
+                    .workgroups(groups.min(2 * BUSY_WORKGROUPS))
+            }
+            _ => return Ok(None),
+        }))
+    };
+    call().transpose()
+}

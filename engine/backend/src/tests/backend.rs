@@ -1,0 +1,223 @@
+//! The backend itself: buffers, errors, programs of several operations.
+
+use super::*;
+use crate::ProgramId;
+
+/// A program `y = x + 2·branch` with `x` shared.
+fn add_to_shared(len: usize) -> (ternary_model::program::Program, BufferId, BufferId) {
+    let mut recorder = Recorder::new();
+    let x = recorder.shared("stream", Elem::F32, len);
+    let branch = recorder.io(Elem::F32, len);
+    recorder.push(Op::Residual {
+        x,
+        branch,
+        out: x,
+        scale: 2.0,
+        rows: 1,
+        dim: len,
+    });
+    (recorder.finish("add"), x, branch)
+}
+
+#[test]
+fn shared_buffers_outlive_programs_and_are_seen_by_all() {
+    with_gpu(|gpu| {
+        gpu.upload("stream", Elem::F32, bytemuck::cast_slice(&[1f32, 2.0, 3.0]))
+            .unwrap();
+        let (program, x, branch) = add_to_shared(3);
+        let first = gpu.prepare(program.clone()).unwrap();
+        let second = gpu.prepare(program).unwrap();
+        for (id, step) in [(first, 1f32), (second, 10.0), (first, 0.0)] {
+            gpu.write(id, branch, bytemuck::bytes_of(&step)).unwrap();
+            gpu.run(id, &rows(1)).unwrap();
+        }
+        // The third run sees the branch of `first` overwritten by 0, the second its own.
+        let want: &[u8] = bytemuck::cast_slice(&[23f32, 2.0, 3.0]);
+        assert_eq!(pollster::block_on(gpu.download("stream")).unwrap(), want);
+        let read = pollster::block_on(gpu.read(second, &[branch, x])).unwrap();
+        assert_eq!(elements::<f32>(&read[0]), [10.0, 0.0, 0.0]);
+        assert_eq!(read[1], want);
+    });
+}
+
+#[test]
+fn mistakes_are_errors() {
+    with_gpu(|gpu| {
+        let (program, _, branch) = add_to_shared(3);
+        let id = gpu.prepare(program).unwrap();
+        assert!(matches!(
+            gpu.upload("stream", Elem::F32, &[0; 8]),
+            Err(BackendError::Size { .. })
+        ));
+        assert!(matches!(
+            gpu.write(id, branch, &[0; 64]),
+            Err(BackendError::Size { .. })
+        ));
+        assert!(matches!(
+            gpu.run(ProgramId(7), &rows(1)),
+            Err(BackendError::NoBuffer(_))
+        ));
+        assert!(matches!(
+            pollster::block_on(gpu.download("nothing")),
+            Err(BackendError::NoBuffer(_))
+        ));
+        assert!(matches!(
+            gpu.prepare(add_to_shared(4).0),
+            Err(BackendError::Size { .. })
+        ));
+    });
+}
+
+#[test]
+fn running_out_of_memory_is_an_error_and_not_the_end() {
+    with_gpu(|gpu| {
+        // More than any adapter has.
+        let mut recorder = Recorder::new();
+        let x = recorder.shared("huge", Elem::F32, 1 << 44);
+        recorder.push(Op::LastRow {
+            x,
+            out: x,
+            rows: 1,
+            dim: 1,
+        });
+        let error = gpu.prepare(recorder.finish("huge")).unwrap_err();
+        assert!(
+            matches!(&error, BackendError::OutOfMemory { bytes, .. } if *bytes == 1 << 46),
+            "{error}"
+        );
+        let (program, ..) = add_to_shared(3);
+        let id = gpu.prepare(program).unwrap();
+        gpu.run(id, &rows(1)).unwrap();
+    });
+}
+
+#[test]
+fn a_lost_device_is_an_error() {
+    with_gpu(|_| {
+        let mut gpu = pollster::block_on(GpuBackend::new(&BackendOptions::default())).unwrap();
+        let (program, _, branch) = add_to_shared(3);
+        let id = gpu.prepare(program.clone()).unwrap();
+        gpu.gpu.device.destroy();
+        let errors = [
+            pollster::block_on(gpu.read(id, &[branch])).err(),
+            gpu.run(id, &rows(1)).err(),
+            gpu.write(id, branch, &[0; 4]).err(),
+            gpu.prepare(program).err(),
+            pollster::block_on(gpu.download("stream")).err(),
+        ];
+        for error in errors {
+            assert!(
+                matches!(error, Some(BackendError::DeviceLost(_))),
+                "{error:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_decode_step_takes_few_dispatches() {
+    use ternary_core::config::{LayerBitMap, ModelConfig};
+    with_gpu(|gpu| {
+        let dispatches = |gpu: &mut GpuBackend, layers| {
+            let config = ModelConfig {
+                vocab_size: 300,
+                hidden_size: 64,
+                num_heads: 4,
+                num_layers: layers,
+                intermediate_size: 160,
+                max_seq_len: 40,
+                use_swiglu: true,
+                use_rope: true,
+                layer_bit_map: Some(LayerBitMap::sandwich(layers, QuantMode::Ternary)),
+                ..ModelConfig::default()
+            };
+            let decode = ternary_model::record_infer(&config, 1, ternary_model::Logits::Last, None);
+            let id = gpu.prepare(decode.program).unwrap();
+            gpu.programs[id.0].steps.len()
+        };
+        let one = dispatches(gpu, 1);
+        gpu.clear();
+        let two = dispatches(gpu, 2);
+        // Quantise, q, k, v, heads, attention; quantise, o; quantise, gate, up, activate, down.
+        assert_eq!(two - one, 13);
+    });
+}
+
+#[test]
+fn the_fallback_for_packed_products_is_exact() {
+    with_gpu(|_| {
+        let mut gpu = pollster::block_on(GpuBackend::new(&BackendOptions::default())).unwrap();
+        gpu.gpu.packed_dot = false;
+        let x = vec![vec![-127i8, 127, 3, -4, 100]];
+        let w = vec![vec![127i8, 127, -1, 2, -100]];
+        let mut case = Case::default();
+        let out = case.out(1);
+        let op = Op::Linear {
+            input: ternary_model::program::LinearInput::Int8 {
+                codes: case.codes(&x),
+                scales: case.f32(&[1.0]),
+            },
+            weight: ternary_model::program::Weight {
+                mode: QuantMode::EightBit,
+                data: case.tiles(QuantMode::EightBit, &w),
+                scales: Some(case.f32(&[1.0])),
+                out_dim: 1,
+                in_dim: 5,
+                group: 5,
+            },
+            out,
+            rows: 1,
+        };
+        assert_eq!(case.run(&mut gpu, op, &rows(1), out), [-10_011.0]);
+    });
+}
+
+#[test]
+fn the_device_is_described() {
+    with_gpu(|gpu| {
+        let info = Backend::info(gpu);
+        assert_eq!(info.kind, "gpu");
+        assert!(!info.name.is_empty());
+        let lower = info.name.to_lowercase();
+        assert_eq!(
+            info.software,
+            ["llvmpipe", "lavapipe", "swiftshader"]
+                .iter()
+                .any(|s| lower.contains(s))
+        );
+    });
+}
+
+#[test]
+fn compiled_pipelines_are_kept_and_damaged_files_replaced() {
+    with_gpu(|_| {
+        let folder = tempfile::tempdir().unwrap();
+        let options = BackendOptions {
+            pipeline_cache: Some(folder.path().join("below")),
+            ..BackendOptions::default()
+        };
+        let run = || {
+            let mut gpu = pollster::block_on(GpuBackend::new(&options)).unwrap();
+            let (program, x, _) = add_to_shared(3);
+            let id = gpu.prepare(program).unwrap();
+            gpu.run(id, &rows(1)).unwrap();
+            pollster::block_on(gpu.read(id, &[x])).unwrap();
+            gpu.gpu.pipeline_cache.is_some()
+        };
+        if !run() {
+            eprintln!("this driver keeps no pipelines");
+            return;
+        }
+        let files = || -> Vec<_> {
+            let entries = std::fs::read_dir(folder.path().join("below")).unwrap();
+            entries.map(|e| e.unwrap().path()).collect()
+        };
+        let [file] = files().try_into().unwrap();
+        let size = std::fs::metadata(&file).unwrap().len();
+        assert!(size > 4);
+        std::fs::write(&file, b"nothing a driver ever wrote").unwrap();
+        assert!(run());
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), size);
+        assert_eq!(files().len(), 1);
+    });
+}

@@ -1,0 +1,416 @@
+//! Matrix products and embedding look-ups.
+
+use super::compare::{SUMS, assert_close};
+use super::*;
+use ternary_model::program::{EmbedTable, LinearInput, Weight};
+
+const INTEGER_MODES: [QuantMode; 3] = [QuantMode::Ternary, QuantMode::Binary, QuantMode::EightBit];
+
+/// (out, in): every ragged size on both sides.
+const SHAPES: [(usize, usize); 5] = [(1, 1), (3, 65), (65, 257), (257, 3), (9, 640)];
+
+/// What the codes and activations are filled with.
+#[derive(Clone, Copy, Debug)]
+enum Fill {
+    Noise,
+    Zeros,
+    Saturated,
+}
+
+struct Product {
+    mode: QuantMode,
+    rows: usize,
+    out_dim: usize,
+    in_dim: usize,
+    group: usize,
+    codes: Vec<Vec<i8>>,
+    scales: Vec<f32>,
+    x: Vec<Vec<i8>>,
+    row_scales: Vec<f32>,
+}
+
+impl Product {
+    fn new(
+        mode: QuantMode,
+        rows: usize,
+        out_dim: usize,
+        in_dim: usize,
+        group: usize,
+        fill: Fill,
+    ) -> Self {
+        let mut noise = Noise((rows * 31 + out_dim * 7 + in_dim) as u64);
+        let largest = if mode == QuantMode::EightBit { 127 } else { 1 };
+        let codes = (0..out_dim)
+            .map(|r| match fill {
+                Fill::Noise => noise.codes(mode, in_dim),
+                Fill::Zeros if mode != QuantMode::Binary => vec![0; in_dim],
+                _ => vec![if r % 2 == 0 { largest } else { -largest }; in_dim],
+            })
+            .collect();
+        let x = (0..rows)
+            .map(|_| match fill {
+                Fill::Noise => noise.codes(QuantMode::EightBit, in_dim),
+                Fill::Zeros => vec![0; in_dim],
+                Fill::Saturated => vec![-127; in_dim],
+            })
+            .collect();
+        let positive = |v: f32| v.abs() + 0.01;
+        Product {
+            mode,
+            rows,
+            out_dim,
+            in_dim,
+            group,
+            codes,
+            x,
+            scales: (0..out_dim * in_dim / group)
+                .map(|_| positive(noise.unit()))
+                .collect(),
+            row_scales: (0..rows).map(|_| positive(noise.unit())).collect(),
+        }
+    }
+
+    fn weight(&self, case: &mut Case) -> Weight {
+        Weight {
+            mode: self.mode,
+            data: case.tiles(self.mode, &self.codes),
+            scales: Some(case.f32(&self.scales)),
+            out_dim: self.out_dim,
+            in_dim: self.in_dim,
+            group: self.group,
+        }
+    }
+
+    fn int8(&self, gpu: &mut GpuBackend, active: usize) -> Vec<f32> {
+        let mut case = Case::default();
+        let out = case.out(self.rows * self.out_dim);
+        let op = Op::Linear {
+            input: LinearInput::Int8 {
+                codes: case.codes(&self.x),
+                scales: case.f32(&self.row_scales),
+            },
+            weight: self.weight(&mut case),
+            out,
+            rows: self.rows,
+        };
+        case.run(gpu, op, &rows(active), out)
+    }
+
+    /// Σ code·x of a group of columns.
+    fn sum(&self, r: usize, row: usize, group: usize) -> i64 {
+        let columns = group * self.group..(group + 1) * self.group;
+        columns
+            .map(|c| i64::from(self.codes[row][c]) * i64::from(self.x[r][c]))
+            .sum()
+    }
+}
+
+#[test]
+fn integer_products_are_exact() {
+    with_gpu(|gpu| {
+        for mode in INTEGER_MODES {
+            for (out_dim, in_dim) in SHAPES {
+                for rows in [1, 3, 65] {
+                    let p = Product::new(mode, rows, out_dim, in_dim, in_dim, Fill::Noise);
+                    let got = p.int8(gpu, rows);
+                    for r in 0..rows {
+                        for row in 0..out_dim {
+                            // The same two f32 products: no tolerance.
+                            let want = p.sum(r, row, 0) as f32 * p.scales[row] * p.row_scales[r];
+                            assert_eq!(
+                                got[r * out_dim + row],
+                                want,
+                                "{mode} {rows}×{out_dim}×{in_dim} at ({r}, {row})"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn zeros_and_saturated_products_are_exact() {
+    with_gpu(|gpu| {
+        for mode in INTEGER_MODES {
+            for rows in [1, 3] {
+                for fill in [Fill::Zeros, Fill::Saturated] {
+                    let mut p = Product::new(mode, rows, 5, 2560, 2560, fill);
+                    p.scales.fill(1.0);
+                    p.row_scales.fill(1.0);
+                    let want: Vec<f32> = (0..rows * 5)
+                        .map(|i| p.sum(i / 5, i % 5, 0) as f32)
+                        .collect();
+                    assert_eq!(p.int8(gpu, rows), want, "{mode} {fill:?}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn groups_have_their_own_scales() {
+    with_gpu(|gpu| {
+        for mode in INTEGER_MODES {
+            for group in [32, 64, 128, 256] {
+                for rows in [1, 3] {
+                    let p = Product::new(mode, rows, 65, 768, group, Fill::Noise);
+                    let groups = 768 / group;
+                    let want: Vec<f64> = (0..rows * 65)
+                        .map(|i| {
+                            let (r, row) = (i / 65, i % 65);
+                            let sum: f64 = (0..groups)
+                                .map(|g| {
+                                    f64::from(p.scales[row * groups + g]) * p.sum(r, row, g) as f64
+                                })
+                                .sum();
+                            sum * f64::from(p.row_scales[r])
+                        })
+                        .collect();
+                    assert_close(&format!("{mode}/{group}"), &p.int8(gpu, rows), &want, SUMS);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn rows_beyond_the_knobs_are_left_alone() {
+    with_gpu(|gpu| {
+        let p = Product::new(QuantMode::Ternary, 70, 9, 65, 65, Fill::Noise);
+        let all = p.int8(gpu, 70);
+        for active in [0, 1, 64, 69] {
+            let got = p.int8(gpu, active);
+            assert_eq!(got[..active * 9], all[..active * 9]);
+            assert!(got[active * 9..].iter().all(|v| *v == 0.0), "{active} rows");
+        }
+    });
+}
+
+#[test]
+fn float_products_follow_f64() {
+    with_gpu(|gpu| {
+        for mode in QuantMode::ALL {
+            for (out_dim, in_dim) in SHAPES {
+                for rows_n in [1, 3, 65] {
+                    let group = if in_dim == 640 && mode.is_quantized() {
+                        128
+                    } else {
+                        in_dim
+                    };
+                    let p = Product::new(mode, rows_n, out_dim, in_dim, group, Fill::Noise);
+                    let x = Noise(in_dim as u64).floats(rows_n * in_dim, 2.0);
+                    let mut case = Case::default();
+                    let (weight, values) = float_weight(&p, &mut case);
+                    let out = case.out(rows_n * out_dim);
+                    let op = Op::Linear {
+                        input: LinearInput::Float(case.f32(&x)),
+                        weight,
+                        out,
+                        rows: rows_n,
+                    };
+                    let got = case.run(gpu, op, &rows(rows_n), out);
+                    let want: Vec<f64> = (0..rows_n * out_dim)
+                        .map(|i| {
+                            let x = &x[i / out_dim * in_dim..][..in_dim];
+                            let w = &values[i % out_dim];
+                            x.iter().zip(w).map(|(x, w)| f64::from(*x) * w).sum()
+                        })
+                        .collect();
+                    assert_close(
+                        &format!("{mode} {rows_n}×{out_dim}×{in_dim}"),
+                        &got,
+                        &want,
+                        SUMS,
+                    );
+                }
+            }
+        }
+    });
+}
+
+/// The weight of a product and its values.
+fn float_weight(p: &Product, case: &mut Case) -> (Weight, Vec<Vec<f64>>) {
+    if !p.mode.is_quantized() {
+        let mut noise = Noise(5);
+        let mut value = || match p.mode {
+            QuantMode::F32 => noise.unit(),
+            _ => f16::from_f32(noise.unit()).to_f32(),
+        };
+        let rows: Vec<Vec<f32>> = (0..p.out_dim)
+            .map(|_| (0..p.in_dim).map(|_| value()).collect())
+            .collect();
+        let weight = Weight {
+            data: case.floats(p.mode, &rows),
+            scales: None,
+            ..p.weight_shape()
+        };
+        let wide = |row: &Vec<f32>| row.iter().map(|v| f64::from(*v)).collect();
+        return (weight, rows.iter().map(wide).collect());
+    }
+    let groups = p.in_dim / p.group;
+    let values = p
+        .codes
+        .iter()
+        .enumerate()
+        .map(|(row, codes)| {
+            let scale = |c: usize| f64::from(p.scales[row * groups + c / p.group]);
+            codes
+                .iter()
+                .enumerate()
+                .map(|(c, v)| f64::from(*v) * scale(c))
+                .collect()
+        })
+        .collect();
+    (p.weight(case), values)
+}
+
+impl Product {
+    fn weight_shape(&self) -> Weight {
+        Weight {
+            mode: self.mode,
+            data: BufferId(0),
+            scales: None,
+            out_dim: self.out_dim,
+            in_dim: self.in_dim,
+            group: self.group,
+        }
+    }
+}
+
+#[test]
+fn embeddings_are_copied() {
+    with_gpu(|gpu| {
+        for dim in RAGGED {
+            let vocab = 7;
+            let ids = [6u32, 0, 3, 3, 5];
+            for mode in std::iter::once(None).chain(QuantMode::ALL.map(Some)) {
+                let mut case = Case::default();
+                let (table, values) = match mode {
+                    None => {
+                        let values = Noise(1).floats(vocab * dim, 1.0);
+                        let rows = values
+                            .chunks(dim)
+                            .map(|r| r.iter().map(|v| f64::from(*v)).collect());
+                        (EmbedTable::Float(case.f32(&values)), rows.collect())
+                    }
+                    Some(mode) => {
+                        let p = Product::new(mode, 1, vocab, dim, dim, Fill::Noise);
+                        let (weight, values) = float_weight(&p, &mut case);
+                        (EmbedTable::Weight(weight), values)
+                    }
+                };
+                let out = case.out(ids.len() * dim);
+                let op = Op::Embed {
+                    ids: case.u32(&ids),
+                    table,
+                    out,
+                    rows: ids.len(),
+                    dim,
+                };
+                let got = case.run(gpu, op, &rows(4), out);
+                let values: Vec<Vec<f64>> = values;
+                let mut want: Vec<f32> = ids[..4]
+                    .iter()
+                    .flat_map(|id| values[*id as usize].iter().map(|v| *v as f32))
+                    .collect();
+                want.resize(ids.len() * dim, 0.0);
+                assert_eq!(got, want, "{mode:?}, dim {dim}");
+            }
+        }
+    });
+}
+
+#[test]
+fn matrices_beyond_the_binding_limit_are_bound_in_parts() {
+    with_gpu(|gpu| {
+        let p = Product::new(QuantMode::Ternary, 1, 1025, 257, 257, Fill::Noise);
+        let many = Product::new(QuantMode::EightBit, 3, 1025, 65, 65, Fill::Noise);
+        let table = Noise(2).floats(1025 * 65, 1.0);
+        let look_up = |gpu: &mut GpuBackend| {
+            let mut case = Case::default();
+            let out = case.out(4 * 65);
+            let op = Op::Embed {
+                ids: case.u32(&[1024, 0, 300, 64]),
+                table: EmbedTable::Float(case.f32(&table)),
+                out,
+                rows: 4,
+                dim: 65,
+            };
+            case.run(gpu, op, &rows(4), out)
+        };
+        let whole = (p.int8(gpu, 1), many.int8(gpu, 3), look_up(gpu));
+        let limit = std::mem::replace(&mut gpu.gpu.max_binding, 20_000);
+        let parts = (p.int8(gpu, 1), many.int8(gpu, 3), look_up(gpu));
+        gpu.gpu.max_binding = 1000;
+        let mut case = Case::default();
+        let out = case.out(3);
+        let op = Op::Embed {
+            ids: case.u32(&[1]),
+            table: EmbedTable::Float(case.f32(&table)),
+            out,
+            rows: 1,
+            dim: 65,
+        };
+        let refused = case.try_run(gpu, op, &rows(1), &[out]);
+        gpu.gpu.max_binding = limit;
+        assert_eq!(parts, whole);
+        assert!(
+            matches!(refused, Err(BackendError::OutOfMemory { .. })),
+            "{refused:?}"
+        );
+    });
+}
+
+/// An embedding of 128256 tokens, tied to the head, in F16 and 8-bit, where a binding takes a fifth of it or less.
+#[test]
+fn large_vocabularies_are_looked_up_and_multiplied_in_parts() {
+    let (vocab, dim) = (128_256, 40);
+    with_gpu(|gpu| {
+        for mode in [QuantMode::F32, QuantMode::F16, QuantMode::EightBit] {
+            let p = Product::new(mode, 1, vocab, dim, dim, Fill::Noise);
+            let x = Noise(3).floats(3 * dim, 2.0);
+            let ids = [0u32, 31_999, 64_000, 128_255];
+            let mut case = Case::default();
+            let (_, values) = float_weight(&p, &mut case);
+            let run = |gpu: &mut GpuBackend, rows_n: usize| {
+                let mut case = Case::default();
+                let (weight, _) = float_weight(&p, &mut case);
+                let out = case.out(rows_n * vocab);
+                let op = Op::Linear {
+                    input: LinearInput::Float(case.f32(&x[..rows_n * dim])),
+                    weight,
+                    out,
+                    rows: rows_n,
+                };
+                let logits = case.run(gpu, op, &rows(rows_n), out);
+                let mut case = Case::default();
+                let (weight, _) = float_weight(&p, &mut case);
+                let out = case.out(ids.len() * dim);
+                let op = Op::Embed {
+                    ids: case.u32(&ids),
+                    table: EmbedTable::Weight(weight),
+                    out,
+                    rows: ids.len(),
+                    dim,
+                };
+                (logits, case.run(gpu, op, &rows(ids.len()), out))
+            };
+            let whole = (run(gpu, 1), run(gpu, 3));
+            let limit = std::mem::replace(&mut gpu.gpu.max_binding, 3 << 20);
+            let parts = (run(gpu, 1), run(gpu, 3));
+            gpu.gpu.max_binding = limit;
+            assert!(parts == whole, "{mode}");
+            let want: Vec<f64> = values
+                .iter()
+                .map(|w| x[..dim].iter().zip(w).map(|(x, w)| f64::from(*x) * w).sum())
+                .collect();
+            assert_close(&format!("{mode} head"), &parts.0.0, &want, SUMS);
+            for (row, id) in parts.0.1.chunks(dim).zip(ids) {
+                let want: Vec<f32> = values[id as usize].iter().map(|v| *v as f32).collect();
+                assert_eq!(row, want, "{mode}");
+            }
+        }
+    });
+}

@@ -1,0 +1,37 @@
+//! Which operations only training has. The feature `training` (on by default) builds them; a page that only talks does without, and
+//! is much smaller for it.
+
+use crate::BackendError;
+use ternary_model::program::Op;
+
+/// The operations that inference has: a pattern, so that a match over it and training's misses no new one.
+macro_rules! inference {
+    () => {
+        Op::Embed { .. }
+            | Op::AddPosition { .. }
+            | Op::RmsNorm { .. }
+            | Op::QuantAct { .. }
+            | Op::Linear { .. }
+            | Op::Rope { .. }
+            | Op::KvWrite { .. }
+            | Op::CachedAttention { .. }
+            | Op::Activate { .. }
+            | Op::Residual { .. }
+            | Op::LastRow { .. }
+            | Op::Penalize { .. }
+            | Op::TopK { .. }
+    };
+}
+pub(crate) use inference;
+
+/// Refuses an operation of training that this program was built without.
+pub(crate) fn check(op: &Op, device: &'static str) -> Result<(), BackendError> {
+    if cfg!(feature = "training") || matches!(op, inference!()) {
+        return Ok(());
+    }
+    Err(BackendError::Unsupported {
+        device,
+        op: op.name(),
+        reason: "training is not part of this program".to_owned(),
+    })
+}

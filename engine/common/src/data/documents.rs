@@ -1,0 +1,318 @@
+//! Documents as data sets hold them in JSON: `{"text": …}`; conversations as `messages` (role, content), `conversations` (from, value) or
+//! `prompt` and `completion`; or a bare string.
+
+use serde::{Deserialize, Deserializer};
+
+use crate::chat::Message;
+
+/// A text to learn from, or a conversation that a chat template makes one of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Document {
+    Text(String),
+    Chat(Vec<Message>),
+}
+
+impl Document {
+    /// Its words, without any marks of turns.
+    pub fn plain(&self) -> String {
+        match self {
+            Document::Text(text) => text.clone(),
+            Document::Chat(messages) => {
+                let contents: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
+                contents.join("\n")
+            }
+        }
+    }
+}
+
+/// What a JSON value holds.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// None where its text is null.
+    pub document: Option<Document>,
+    /// Escaped surrogates without their other half, which became U+FFFD.
+    pub half_surrogates: u64,
+    /// Calls of tools beside a turn's content, which are not learnt.
+    pub tool_calls: u64,
+}
+
+/// Whether a character stands between the values of an array or at the end of a line.
+pub(super) fn between(c: char) -> bool {
+    // A mark in the middle is where two files were joined.
+    matches!(c, '[' | ']' | ',' | '\u{feff}') || c.is_whitespace()
+}
+
+/// A field that is there, whatever its value: unlike null, absence is a mistake.
+fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(d).map(Some)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    #[serde(deserialize_with = "there")]
+    text: Option<Option<String>>,
+    #[serde(deserialize_with = "there")]
+    messages: Option<Option<Vec<Turn>>>,
+    #[serde(deserialize_with = "there")]
+    conversations: Option<Option<Vec<Turn>>>,
+    prompt: Option<Content>,
+    #[serde(alias = "response")]
+    completion: Option<Content>,
+}
+
+/// A turn, in OpenAI's words or in ShareGPT's.
+#[derive(Deserialize)]
+struct Turn {
+    #[serde(alias = "from")]
+    role: String,
+    #[serde(alias = "value")]
+    content: Option<Content>,
+    #[serde(default)]
+    tool_calls: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a content must be a text, or a list of parts with texts"
+)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Deserialize)]
+struct Part {
+    text: Option<String>,
+}
+
+impl Content {
+    fn into_text(self) -> String {
+        match self {
+            Content::Text(text) => text,
+            Content::Parts(parts) => parts.into_iter().filter_map(|part| part.text).collect(),
+        }
+    }
+}
+
+/// Longest name of a role, in bytes.
+const LONGEST_ROLE: usize = 64;
+
+impl Turn {
+    /// Roles become part of what the template marks the turns with: they are words, not texts.
+    fn check(&self) -> Result<(), String> {
+        let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
+        match self.role.len() <= LONGEST_ROLE && self.role.chars().all(word) {
+            true => Ok(()),
+            false => Err(format!(
+                "role {:?} is no name of a role, such as user or assistant",
+                self.role.chars().take(LONGEST_ROLE).collect::<String>()
+            )),
+        }
+    }
+
+    fn calls_tools(&self) -> bool {
+        self.tool_calls
+            .as_array()
+            .is_some_and(|calls| !calls.is_empty())
+    }
+
+    fn into_message(self) -> Message {
+        let role = match self.role.as_str() {
+            "human" | "prompter" => "user",
+            "gpt" | "bot" | "chatgpt" | "model" => "assistant",
+            other => other,
+        };
+        Message::new(role, self.content.map_or(String::new(), Content::into_text))
+    }
+}
+
+/// The document of one JSON value.
+///
+/// # Errors
+/// What is wrong with it, for a message that says where it is.
+pub(super) fn parse(value: &str) -> Result<Found, String> {
+    let (mut half_surrogates, mut tool_calls) = (0, 0);
+    let found = read_fields(value, &mut tool_calls).or_else(|first| match repaired(value) {
+        Some((text, halves)) => {
+            half_surrogates = halves;
+            read_fields(&text, &mut tool_calls)
+        }
+        None => Err(first),
+    });
+    let document = found.map_err(|e| {
+        // Lines are counted in the file, not in the value.
+        let mut what = e.to_string();
+        if let Some(at) = what.rfind(" at line ") {
+            what.truncate(at);
+        }
+        match e.classify() {
+            serde_json::error::Category::Eof => "the JSON ends in the middle of a value".to_owned(),
+            _ => format!("{what} (column {})", e.column()),
+        }
+    })??;
+    Ok(Found {
+        document,
+        half_surrogates,
+        tool_calls,
+    })
+}
+
+const EXPECTED: &str =
+    "expected an object with a \"text\" field, or with \"messages\" (role and content)";
+
+type Read = Result<Option<Document>, String>;
+
+fn read_fields(value: &str, tool_calls: &mut u64) -> serde_json::Result<Read> {
+    match value.as_bytes().first() {
+        Some(b'"') => return Ok(Ok(Some(Document::Text(serde_json::from_str(value)?)))),
+        Some(b'n') if value == "null" => return Ok(Ok(None)),
+        _ => {}
+    }
+    if !value.starts_with('{') {
+        // What is no JSON at all is told of as such.
+        serde_json::from_str::<serde::de::IgnoredAny>(value)?;
+        return Ok(Err(EXPECTED.to_owned()));
+    }
+    let fields: Fields = match serde_json::from_str(value) {
+        Ok(fields) => fields,
+        // Of a key that is there twice the last one counts, as in Python.
+        Err(e) if e.to_string().starts_with("duplicate field") => {
+            serde_json::from_value(serde_json::from_str(value)?)?
+        }
+        Err(e) => return Err(e),
+    };
+    let mut chat = |turns: Vec<Turn>| {
+        turns.iter().try_for_each(Turn::check)?;
+        *tool_calls = turns.iter().filter(|turn| turn.calls_tools()).count() as u64;
+        let messages: Vec<Message> = turns.into_iter().map(Turn::into_message).collect();
+        Ok((!messages.is_empty()).then_some(Document::Chat(messages)))
+    };
+    Ok(match fields {
+        Fields {
+            text: Some(text), ..
+        } => Ok(text.map(Document::Text)),
+        Fields {
+            messages: Some(turns),
+            ..
+        }
+        | Fields {
+            conversations: Some(turns),
+            ..
+        } => turns.map_or(Ok(None), &mut chat),
+        Fields {
+            prompt: Some(prompt),
+            completion: Some(reply),
+            ..
+        } => Ok(Some(Document::Chat(vec![
+            Message::new("user", prompt.into_text()),
+            Message::new("assistant", reply.into_text()),
+        ]))),
+        _ => Err(EXPECTED.to_owned()),
+    })
+}
+
+/// JSON of what Python writes and JSON does not know: NaN and infinities become null, half a surrogate pair U+FFFD (counted), control
+/// characters inside strings their escapes. None where there is nothing of the kind.
+fn repaired(value: &str) -> Option<(String, u64)> {
+    let mut out = String::with_capacity(value.len());
+    let (mut halves, mut changed) = (0, false);
+    let mut rest = value;
+    let mut text = false;
+    while let Some(c) = rest.chars().next() {
+        if !text {
+            let word = ["NaN", "Infinity", "-Infinity"]
+                .into_iter()
+                .find(|w| rest.starts_with(w));
+            if let Some(word) = word {
+                out += "null";
+                (rest, changed) = (&rest[word.len()..], true);
+                continue;
+            }
+            text = c == '"';
+        } else if c == '\\' {
+            let code = |at: usize| {
+                let digits = rest.get(at..at + 6)?.strip_prefix("\\u")?;
+                u16::from_str_radix(digits, 16).ok()
+            };
+            let len = match (code(0), code(6)) {
+                (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 12,
+                (Some(0xd800..0xe000), _) => {
+                    out += "\\ufffd";
+                    (rest, changed) = (&rest[6..], true);
+                    halves += 1;
+                    continue;
+                }
+                // The backslash and what it escapes.
+                _ => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            };
+            out += &rest[..len];
+            rest = &rest[len..];
+            continue;
+        } else if c < ' ' {
+            out += &format!("\\u{:04x}", u32::from(c));
+            (rest, changed) = (&rest[c.len_utf8()..], true);
+            continue;
+        } else {
+            text = c != '"';
+        }
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    changed.then_some((out, halves))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(value: &str) -> Document {
+        parse(value).unwrap().document.unwrap()
+    }
+
+    #[test]
+    fn conversations_are_read_in_their_usual_spellings() {
+        let chat = Document::Chat(vec![
+            Message::new("user", "Hi"),
+            Message::new("assistant", "Hello"),
+        ]);
+        for value in [
+            r#"{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}"#,
+            r#"{"id": 1, "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}"#,
+            r#"{"prompt": "Hi", "completion": "Hello"}"#,
+            r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+                {"role": "assistant", "content": "Hello", "tool_calls": null}], "x": NaN}"#,
+        ] {
+            assert_eq!(found(value), chat, "{value}");
+        }
+        assert_eq!(found("\"bare\""), Document::Text("bare".into()));
+        for nothing in [r#"{"text": null}"#, "null", r#"{"messages": []}"#] {
+            assert!(parse(nothing).unwrap().document.is_none());
+        }
+        for wrong in [
+            r#"{"txt": 1}"#,
+            r#"{"text": 1}"#,
+            "7",
+            "{",
+            r#"{"text": "a"} x"#,
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_python_writes_is_repaired_and_nothing_else_is_touched() {
+        for (value, text, halves) in [
+            (r#"{"text": "a \ud83d b"}"#, "a \u{fffd} b", 1),
+            (r#"{"text": "\ude00\ud83d"}"#, "\u{fffd}\u{fffd}", 2),
+            (r#"{"text": "\ud83d\ude00 NaN", "n": NaN}"#, "😀 NaN", 0),
+            (r#"{"text": "\\ud83d", "n": -Infinity}"#, "\\ud83d", 0),
+            ("{\"text\": \"tab\there\"}", "tab\there", 0),
+        ] {
+            let found = parse(value).unwrap();
+            assert_eq!(found.document.unwrap().plain(), text);
+            assert_eq!(found.half_surrogates, halves);
+        }
+    }
+}

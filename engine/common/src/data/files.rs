@@ -1,0 +1,208 @@
+//! The files that a path stands for: itself, what a folder holds, a pipe, or standard input (`-`).
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::text::{HEAD, Start, ending};
+use crate::error::IoContext;
+use crate::error::{Error, Result};
+use ternary_core::kind::FileKind;
+
+/// Endings of text files. A `.json` file in a folder is one only if it holds an array: others are configurations.
+const TEXTS: [&str; 6] = ["txt", "md", "text", "jsonl", "ndjson", "json"];
+/// Ending of tokenised data.
+const TOKENS: &str = "tokens";
+
+/// A text that can be read again from any byte.
+#[derive(Clone, Debug)]
+pub struct TextFile {
+    path: PathBuf,
+    name: String,
+    /// Its name tells what it holds; a pipe's contents have to.
+    named: bool,
+    /// What came through a pipe, deleted with the last clone.
+    _kept: Option<Arc<tempfile::TempPath>>,
+}
+
+impl TextFile {
+    /// A file of the disk.
+    pub fn new(path: PathBuf) -> Self {
+        TextFile {
+            name: path.display().to_string(),
+            path,
+            named: true,
+            _kept: None,
+        }
+    }
+
+    /// The path under which it can be opened: a temporary one for what came through a pipe.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes.
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(std::fs::metadata(&self.path).at("read", &self.path)?.len())
+    }
+
+    /// Its first bytes.
+    fn head(&self) -> Result<Vec<u8>> {
+        let file = std::fs::File::open(&self.path).at("open", &self.path)?;
+        let mut head = Vec::new();
+        file.take(HEAD as u64)
+            .read_to_end(&mut head)
+            .at("read", &self.path)?;
+        Ok(head)
+    }
+
+    /// How its text is stored.
+    pub(super) fn start(&self) -> Result<Start> {
+        Start::of(&self.name, &self.head()?, self.named)
+    }
+
+    fn is_tokens(&self) -> Result<bool> {
+        Ok(FileKind::of(&self.head()?) == FileKind::Tokens)
+    }
+}
+
+/// The one file that `path` stands for. Pipes and standard input are read to their end, into a temporary file.
+fn single(path: &Path) -> Result<TextFile> {
+    let keep = |name: &str, mut from: Box<dyn Read>| {
+        let fail = |e: std::io::Error| Error::Data(format!("cannot read {name}: {e}"));
+        let mut kept = tempfile::NamedTempFile::new().map_err(fail)?;
+        std::io::copy(&mut from, kept.as_file_mut()).map_err(fail)?;
+        let kept = kept.into_temp_path();
+        Ok(TextFile {
+            path: kept.to_path_buf(),
+            name: name.to_owned(),
+            named: TEXTS.contains(&ending(name).as_str()),
+            _kept: Some(Arc::new(kept)),
+        })
+    };
+    if path.as_os_str() == "-" {
+        return keep("standard input", Box::new(std::io::stdin().lock()));
+    }
+    if std::fs::metadata(path).at("open", path)?.is_file() {
+        return Ok(TextFile::new(path.to_owned()));
+    }
+    let pipe = std::fs::File::open(path).at("open", path)?;
+    keep(&path.display().to_string(), Box::new(pipe))
+}
+
+/// Everything inside a folder and its folders with one of `endings`, sorted. Names that begin with a dot are left out.
+fn inside(path: &Path, endings: &[&str]) -> Result<Vec<TextFile>> {
+    let mut found = Vec::new();
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).at("read the folder", &folder)? {
+            let entry = entry.at("read the folder", &folder)?;
+            let p = entry.path();
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with('.') {
+                continue;
+            }
+            // The entry's own type: links to folders are not followed, so a circle of them cannot trap us.
+            if entry.file_type().at("read", &p)?.is_dir() {
+                folders.push(p);
+            } else if endings.contains(&ending(&name.to_string_lossy()).as_str()) && p.is_file() {
+                found.push(p);
+            }
+        }
+    }
+    found.sort();
+    let mut files: Vec<TextFile> = found.into_iter().map(TextFile::new).collect();
+    let mut failure = None;
+    files.retain(|file| {
+        ending(&file.name) != "json" || {
+            let head = file.head().unwrap_or_else(|e| {
+                failure = Some(e);
+                Vec::new()
+            });
+            let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head);
+            head.trim_ascii_start().starts_with(b"[")
+        }
+    });
+    failure.map_or(Ok(files), Err)
+}
+
+/// The texts of `path`: the one file, what comes through a pipe or (`-`) standard input, or what a folder and its folders hold in
+/// `.txt`, `.md`, `.text`, `.jsonl`, `.ndjson` and `.json` files.
+///
+/// # Errors
+/// A path that cannot be read, or a folder without text files.
+pub fn text_files(path: &Path) -> Result<Vec<TextFile>> {
+    if path.as_os_str() != "-" && path.is_dir() {
+        return texts_inside(path);
+    }
+    // A .tokens file is refused in words of its own when it is read.
+    Ok(vec![single(path)?])
+}
+
+fn texts_inside(path: &Path) -> Result<Vec<TextFile>> {
+    let texts = inside(path, &TEXTS)?;
+    if texts.is_empty() {
+        return Err(Error::Data(format!(
+            "{} has no text files; expected .txt, .md, .text, .jsonl, .ndjson, or a .json file with an array",
+            path.display()
+        )));
+    }
+    Ok(texts)
+}
+
+/// What training data is read from.
+#[derive(Debug)]
+pub(super) enum DataFiles {
+    Tokens(Vec<TextFile>),
+    Texts(Vec<TextFile>),
+}
+
+/// The `.tokens` files of `path` if it has any, otherwise its texts.
+pub(super) fn data_files(path: &Path) -> Result<DataFiles> {
+    if path.as_os_str() == "-" || !path.is_dir() {
+        let file = single(path)?;
+        return Ok(match ending(&file.name) == TOKENS || file.is_tokens()? {
+            true => DataFiles::Tokens(vec![file]),
+            false => DataFiles::Texts(vec![file]),
+        });
+    }
+    let tokens = inside(path, &[TOKENS])?;
+    if !tokens.is_empty() {
+        return Ok(DataFiles::Tokens(tokens));
+    }
+    Ok(DataFiles::Texts(texts_inside(path)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_gives_its_texts_whatever_the_case_of_their_endings() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("b.TXT", "b"),
+            ("a.JSONL", "{\"text\": \"a\"}"),
+            ("config.json", "{}"),
+            ("c.json", " [{\"text\": \"c\"}]"),
+            (".hidden.txt", "no"),
+            ("picture.png", "no"),
+        ] {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let files = text_files(dir.path()).unwrap();
+        let names: Vec<_> = files
+            .iter()
+            .map(|f| f.path().file_name().unwrap())
+            .collect();
+        assert_eq!(names, ["a.JSONL", "b.TXT", "c.json"]);
+        let empty = tempfile::tempdir().unwrap();
+        let e = text_files(empty.path()).unwrap_err().to_string();
+        assert!(e.contains("no text files"), "{e}");
+    }
+}

@@ -1,0 +1,44 @@
+//! Token files and the batches taken from them.
+
+#[cfg(feature = "native")]
+mod background;
+mod batches;
+mod documents;
+mod eval_text;
+#[cfg(feature = "native")]
+mod files;
+#[cfg(feature = "native")]
+mod pieces;
+#[cfg(feature = "native")]
+mod read;
+mod source;
+#[cfg(feature = "native")]
+mod stream;
+mod text;
+mod token_data;
+mod tokens;
+
+#[cfg(feature = "native")]
+pub use background::Prefetch;
+pub use batches::Batches;
+pub use documents::Document;
+pub use eval_text::EvalText;
+#[cfg(feature = "native")]
+pub use files::{TextFile, text_files};
+#[cfg(feature = "native")]
+pub use pieces::{Piece, Pieces};
+#[cfg(feature = "native")]
+pub use read::{Encoded, Encoder, TrainingData, encode_files, evaluation, load};
+pub use source::BatchSource;
+#[cfg(feature = "native")]
+pub use stream::{Stream, StreamPlace, StreamedTexts};
+pub use text::{read_documents, read_plain};
+pub use token_data::TokenData;
+#[cfg(feature = "native")]
+pub use tokens::TokenWriter;
+pub use tokens::{HEADER_BYTES, TokenHeader, write_tokens};
+
+/// CRC-32 that ties `.tokens` files to the `tokenizer.json` they were made with.
+pub fn checksum(tokenizer_json: &str) -> u32 {
+    crc32fast::hash(tokenizer_json.as_bytes())
+}

@@ -1,0 +1,273 @@
+//! Training data from disk: `.tokens` files, or texts tokenised here.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::EvalText;
+use super::documents::Document;
+use super::files::{DataFiles, TextFile, data_files};
+use super::pieces::{Piece, Pieces};
+use super::text::pieces_of;
+use super::{StreamedTexts, TokenData};
+use crate::chat::Message;
+use crate::error::{Error, Result};
+use crate::tokenizer::{CHAT_TEMPLATE, ChatTemplate, END_OF_TEXT, Part, SPECIAL_TOKENS, Tokenizer};
+
+/// Pieces encoded at once.
+const AT_ONCE: usize = 64;
+/// Bytes of text encoded at once, about.
+const BYTES_AT_ONCE: u64 = 8 << 20;
+/// `.tokens` files up to this size are read through when they are opened: it takes milliseconds.
+const VERIFIED: u64 = 64 << 20;
+
+/// What a training reads.
+#[derive(Debug)]
+pub enum TrainingData {
+    /// Ids in memory or mapped.
+    Tokens(TokenData),
+    /// Texts tokenised while training.
+    Texts(StreamedTexts),
+}
+
+impl From<TokenData> for TrainingData {
+    fn from(data: TokenData) -> Self {
+        TrainingData::Tokens(data)
+    }
+}
+
+impl TrainingData {
+    /// A number that other data would not have: resuming compares it.
+    pub fn checksum(&self) -> u32 {
+        match self {
+            TrainingData::Tokens(t) => t.header().checksum,
+            TrainingData::Texts(t) => t.checksum(),
+        }
+    }
+}
+
+/// Ids of a piece of text.
+#[derive(Debug)]
+pub struct Encoded {
+    /// Index of the file.
+    pub file: usize,
+    pub ids: Vec<u32>,
+    /// Bytes of the file they stand for.
+    pub bytes: u64,
+}
+
+/// What makes ids of texts: a tokenizer, and for conversations a chat template.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    pub tokenizer: Tokenizer,
+    pub template: Option<Arc<ChatTemplate>>,
+    /// The tokenizer shows where a text is cut.
+    whole: bool,
+}
+
+/// The project's template, for tokenizers that have its marks.
+fn own_template(tokenizer: &Tokenizer) -> Option<ChatTemplate> {
+    SPECIAL_TOKENS
+        .iter()
+        .all(|mark| tokenizer.id(mark).is_some())
+        .then(|| {
+            ChatTemplate::new(CHAT_TEMPLATE)
+                .expect("the project's own template is parsed in a test")
+        })
+}
+
+impl Encoder {
+    /// With `template`, or the project's own if the tokenizer has its marks.
+    pub fn new(tokenizer: &Tokenizer, template: Option<ChatTemplate>) -> Self {
+        Encoder {
+            template: template.or_else(|| own_template(tokenizer)).map(Arc::new),
+            // A tokenizer that fails says so when it is used.
+            whole: Pieces::whole_for(tokenizer).unwrap_or(true),
+            tokenizer: tokenizer.clone(),
+        }
+    }
+
+    /// The ids of a document, closed by `<|endoftext|>` if it `ends` and the tokenizer has it. In a conversation, special tokens that
+    /// somebody typed are letters.
+    pub fn encode(&self, document: &Document, ends: bool) -> Result<Vec<u32>> {
+        let mut ids = match document {
+            Document::Text(text) if self.whole => self.tokenizer.encode(text)?,
+            // In pieces, whose ids are those of the whole: encoding a text takes many times its length.
+            Document::Text(text) => {
+                let mut ids = Vec::new();
+                for piece in pieces_of(text) {
+                    ids.extend(self.tokenizer.encode(piece)?);
+                }
+                ids
+            }
+            Document::Chat(messages) => {
+                self.tokenizer.encode_parts(&self.conversation(messages)?)?
+            }
+        };
+        ids.extend(self.tokenizer.id(END_OF_TEXT).filter(|_| ends));
+        Ok(ids)
+    }
+
+    fn conversation(&self, messages: &[Message]) -> Result<Vec<Part>> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            Error::Data(
+                "a conversation (\"messages\") needs a chat template: give one with --chat-template, or texts with a \"text\" field".into(),
+            )
+        })?;
+        self.tokenizer.conversation_parts(template, messages, false)
+    }
+
+    /// The text of a document, written out by the template if it is a conversation.
+    fn text<'a>(&self, document: &'a Document) -> Result<Cow<'a, str>> {
+        Ok(match document {
+            Document::Text(text) => text.into(),
+            Document::Chat(messages) => {
+                let parts = self.conversation(messages)?;
+                parts.iter().map(|part| part.text.as_str()).collect()
+            }
+        })
+    }
+}
+
+/// What `path` holds, to be evaluated: texts, conversations as the chat template writes them out, or `.tokens` made with this tokenizer
+/// (`tokenizer_crc`, as for [`load`]).
+///
+/// # Errors
+/// As for [`load`].
+pub fn evaluation(path: &Path, encoder: &Encoder, tokenizer_crc: u32) -> Result<EvalText> {
+    let mut text = EvalText::new(&encoder.tokenizer);
+    match data_files(path)? {
+        DataFiles::Texts(files) => encode_files(encoder, &files, &mut |piece, document| {
+            text.push(&piece.ids, &encoder.text(document)?);
+            Ok(())
+        })?,
+        DataFiles::Tokens(files) => {
+            let data = open(&files, tokenizer_crc)?;
+            let mut ids = Vec::new();
+            data.read(0, data.len(), &mut ids)?;
+            text.push(&ids, &encoder.tokenizer.decode(&ids)?);
+        }
+    }
+    Ok(text)
+}
+
+/// Encode text files piece by piece, in parallel and in constant memory; `sink` gets the pieces in order, one of each file at
+/// least. The ids are those of the whole texts. Documents of JSON files are closed by `<|endoftext|>` if the tokenizer has it. What the
+/// files' owner should know is logged.
+///
+/// # Errors
+/// What reading, the tokenizer or `sink` say.
+pub fn encode_files(
+    encoder: &Encoder,
+    files: &[TextFile],
+    sink: &mut dyn FnMut(Encoded, &Document) -> Result<()>,
+) -> Result<()> {
+    use rayon::prelude::*;
+    let mut pieces = Pieces::new(files, encoder.whole);
+    loop {
+        let mut some: Vec<Piece> = Vec::new();
+        let mut bytes = 0;
+        while some.len() < AT_ONCE && bytes < BYTES_AT_ONCE {
+            let Some(piece) = pieces.next().transpose()? else {
+                break;
+            };
+            bytes += piece.end - piece.offset;
+            some.push(piece);
+        }
+        if some.is_empty() {
+            pieces.notes().iter().for_each(|note| log::warn!("{note}"));
+            return Ok(());
+        }
+        let encoded: Vec<Encoded> = some
+            .par_iter()
+            .map(|p| {
+                Ok(Encoded {
+                    file: p.file,
+                    ids: encoder.encode(&p.document, p.ends_document)?,
+                    bytes: p.end - p.offset,
+                })
+            })
+            .collect::<Result<_>>()?;
+        for (ids, piece) in encoded.into_iter().zip(&some) {
+            sink(ids, &piece.document)?;
+        }
+    }
+}
+
+/// Training or validation data from `path`: the folder's `.tokens` files if it has any, otherwise its texts tokenised in memory.
+/// `tokenizer_crc` is the CRC-32 of the tokenizer.json.
+///
+/// # Errors
+/// Files that cannot be read, are damaged or were made with another tokenizer.
+pub fn load(path: &Path, encoder: &Encoder, tokenizer_crc: u32) -> Result<TokenData> {
+    let tokens = match data_files(path)? {
+        DataFiles::Tokens(tokens) => tokens,
+        DataFiles::Texts(files) => {
+            let mut ids = Vec::new();
+            encode_files(encoder, &files, &mut |piece, _| {
+                ids.extend(piece.ids);
+                Ok(())
+            })?;
+            return TokenData::from_ids(&ids, encoder.tokenizer.vocab_size() as u32);
+        }
+    };
+    open(&tokens, tokenizer_crc)
+}
+
+/// The `.tokens` files, which must have been made with the tokenizer of this checksum.
+fn open(files: &[TextFile], tokenizer_crc: u32) -> Result<TokenData> {
+    for file in files {
+        let data = TokenData::open(&[file.path()])?;
+        let header = data.header();
+        if header.tokenizer != tokenizer_crc {
+            return Err(Error::Data(format!(
+                "{} was made with another tokenizer (checksum {:08x}, yours has {tokenizer_crc:08x}); tokenize again",
+                file.name(),
+                header.tokenizer
+            )));
+        }
+        if header.count * header.width as u64 <= VERIFIED {
+            data.verify()?;
+        }
+    }
+    let paths: Vec<&Path> = files.iter().map(TextFile::path).collect();
+    TokenData::open(&paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.txt");
+        std::fs::write(&file, text).unwrap();
+        let mut ids = Vec::new();
+        let encoder = Encoder::new(tokenizer, None);
+        encode_files(&encoder, &[TextFile::new(file)], &mut |e, _| {
+            ids.extend(e.ids);
+            Ok(())
+        })
+        .unwrap();
+        ids
+    }
+
+    #[test]
+    fn pieces_have_the_ids_of_the_whole_text() {
+        let text = "The cat sat.\n\nThe dog\n\n\n  ran <|endoftext|>\nOne day, \n she saw\r\nit\tthere. é漢\n"
+            .repeat(4000);
+        let tokenizer = Tokenizer::train(std::iter::once(&text[..4000]), 400).unwrap();
+        assert!(!Pieces::whole_for(&tokenizer).unwrap());
+        for text in [text, "many words without a line end, ".repeat(50_000)] {
+            assert!(ids(&tokenizer, &text) == tokenizer.encode(&text).unwrap());
+        }
+        // A tokenizer that marks the beginning of a text gets it whole.
+        let json = tokenizer.to_json().unwrap();
+        let space_first = json.replace("\"add_prefix_space\":false", "\"add_prefix_space\":true");
+        assert_ne!(json, space_first);
+        let space_first = Tokenizer::from_json(&space_first).unwrap();
+        assert!(Pieces::whole_for(&space_first).unwrap());
+        let text = "a line\nnext\n".repeat(20_000);
+        assert!(ids(&space_first, &text) == space_first.encode(&text).unwrap());
+    }
+}

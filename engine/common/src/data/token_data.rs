@@ -1,0 +1,328 @@
+//! Token ids to read from: in memory, or mapped from files and never copied.
+
+use std::sync::Arc;
+
+use super::tokens::{HEADER_BYTES, TokenHeader, u32_at, write_tokens};
+use crate::error::{Error, Result};
+
+enum Bytes {
+    Owned(Vec<u8>),
+    #[cfg(feature = "native")]
+    Mapped(memmap2::Mmap, std::fs::File),
+}
+
+/// One `.tokens` file.
+struct Part {
+    bytes: Bytes,
+    header: TokenHeader,
+    /// Said in errors.
+    name: String,
+    /// Where its ids begin in the whole.
+    start: usize,
+}
+
+impl Part {
+    fn new(bytes: Bytes, name: String) -> Result<Self> {
+        let named = |m: String| match name.as_str() {
+            "" => m,
+            name => format!("{name}: {m}"),
+        };
+        let all = bytes.all();
+        let header = TokenHeader::parse(all, all.len() as u64).map_err(|e| match e {
+            Error::Data(m) => Error::Data(named(m)),
+            other => other,
+        })?;
+        Ok(Part {
+            bytes,
+            header,
+            name,
+            start: 0,
+        })
+    }
+
+    fn ids(&self) -> &[u8] {
+        &self.bytes.all()[HEADER_BYTES..]
+    }
+
+    /// Ids of the part's `from..to`, wherever their bytes lie.
+    fn read(&self, from: usize, to: usize, out: &mut Vec<u32>) {
+        let b = &self.ids()[from * self.header.width..to * self.header.width];
+        if self.header.width == 2 {
+            out.extend(
+                b.as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|b| u32::from(u16::from_le_bytes(*b))),
+            );
+        } else {
+            out.extend(b.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)));
+        }
+    }
+
+    /// Pages of a map beyond the end of its file must not be touched.
+    fn is_whole(&self) -> Result<()> {
+        #[cfg(feature = "native")]
+        if let Bytes::Mapped(map, file) = &self.bytes
+            && file
+                .metadata()
+                .is_ok_and(|now| now.len() < map.len() as u64)
+        {
+            return Err(Error::Data(format!(
+                "{} was cut short while it was in use; begin again when the other program has finished with it",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+
+    fn verify(&self) -> Result<()> {
+        self.is_whole()?;
+        let fail = |m: String| {
+            Err(Error::Data(format!(
+                "{}: {m}; the file is damaged, make it again with `onebit tokenize`",
+                if self.name.is_empty() {
+                    ".tokens file"
+                } else {
+                    &self.name
+                }
+            )))
+        };
+        let (found, expected) = (crc32fast::hash(self.ids()), self.header.checksum);
+        if found != expected {
+            return fail(format!("checksum {found:08x}, expected {expected:08x}"));
+        }
+        let (vocab, width) = (self.header.vocab_size, self.header.width);
+        let id = |b: &[u8]| {
+            if width == 2 {
+                u32::from(u16::from_le_bytes([b[0], b[1]]))
+            } else {
+                u32_at(b, 0)
+            }
+        };
+        match self.ids().chunks_exact(width).position(|b| id(b) >= vocab) {
+            Some(i) => fail(format!("id {i} is not below the vocabulary of {vocab}")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Bytes {
+    fn all(&self) -> &[u8] {
+        match self {
+            Bytes::Owned(b) => b,
+            #[cfg(feature = "native")]
+            Bytes::Mapped(m, _) => m,
+        }
+    }
+}
+
+/// Token ids of one or several `.tokens` files, as one sequence. Clones share them.
+///
+/// ```
+/// use ternary_common::data::{Batches, TokenData};
+///
+/// let ids: Vec<u32> = (0..100).collect();
+/// let data = TokenData::from_ids(&ids, 100)?;
+/// let batches = Batches::new(&data, 8, 1, 100)?;
+/// let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+/// batches.fill(0, 2, &mut inputs, &mut targets)?;
+/// assert_eq!(inputs.len(), 2 * 8);
+/// assert_eq!(targets[0], inputs[0] + 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct TokenData {
+    parts: Arc<[Part]>,
+    header: TokenHeader,
+}
+
+impl std::fmt::Debug for TokenData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.header.fmt(f)
+    }
+}
+
+impl TokenData {
+    /// Ids already in memory.
+    pub fn from_ids(ids: &[u32], vocab_size: u32) -> Result<Self> {
+        Self::from_bytes(write_tokens(ids, vocab_size, 0, 0))
+    }
+
+    /// The bytes of a `.tokens` file; the checksum is verified.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        let data = Self::of(vec![Part::new(Bytes::Owned(bytes), String::new())?])?;
+        data.verify()?;
+        Ok(data)
+    }
+
+    /// Map files; their ids follow one another. Only the headers are read, so that files of any size open at once: ids are checked
+    /// against the vocabulary as batches take them, and all of a file by [`verify`](Self::verify).
+    ///
+    /// # Errors
+    /// A file that cannot be mapped, a header that does not fit it, no file at all.
+    #[cfg(feature = "native")]
+    pub fn open(paths: &[impl AsRef<std::path::Path>]) -> Result<Self> {
+        use crate::error::IoContext;
+        let parts = paths.iter().map(|path| {
+            let path = path.as_ref();
+            let file = std::fs::File::open(path).at("open", path)?;
+            // SAFETY: the map is only read; a file changed by another process meanwhile can give wrong ids, which batches check
+            // against the vocabulary, but no invalid value: every bit pattern is an id.
+            let map = unsafe { memmap2::Mmap::map(&file) }.at("map", path)?;
+            // Windows are short and far apart: reading ahead would only fill memory. Advice that is not taken costs nothing.
+            #[cfg(unix)]
+            let _ = map.advise(memmap2::Advice::Random);
+            Part::new(Bytes::Mapped(map, file), path.display().to_string())
+        });
+        Self::of(parts.collect::<Result<_>>()?)
+    }
+
+    fn of(mut parts: Vec<Part>) -> Result<Self> {
+        let Some(first) = parts.first() else {
+            return Err(Error::Data("no token files; expected at least one".into()));
+        };
+        let mut header = first.header;
+        let bytes_of = |h: &TokenHeader| h.count * h.width as u64;
+        let mut checksum =
+            crc32fast::Hasher::new_with_initial_len(header.checksum, bytes_of(&header));
+        for part in &mut parts[1..] {
+            let h = &part.header;
+            part.start = header.count as usize;
+            header.count += h.count;
+            header.vocab_size = header.vocab_size.max(h.vocab_size);
+            header.width = header.width.max(h.width);
+            // What the files do not agree on is said by none.
+            if header.seq_len != h.seq_len {
+                header.seq_len = 0;
+            }
+            if header.tokenizer != h.tokenizer {
+                header.tokenizer = 0;
+            }
+            // As if all ids were in one file.
+            checksum.combine(&crc32fast::Hasher::new_with_initial_len(
+                h.checksum,
+                bytes_of(h),
+            ));
+        }
+        header.checksum = checksum.finalize();
+        Ok(TokenData {
+            parts: parts.into(),
+            header,
+        })
+    }
+
+    /// Read everything: the checksums, and every id against the vocabulary.
+    ///
+    /// # Errors
+    /// The first file that is damaged.
+    pub fn verify(&self) -> Result<()> {
+        self.parts.iter().try_for_each(Part::verify)
+    }
+
+    /// The header of the whole: that of the file, or what several files have in common, with their ids counted together.
+    pub fn header(&self) -> &TokenHeader {
+        &self.header
+    }
+
+    /// Number of ids.
+    pub fn len(&self) -> usize {
+        self.header.count as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Append the ids `at..at + count`, which must be below [`len`](Self::len).
+    ///
+    /// # Errors
+    /// A mapped file that another program has cut short.
+    pub fn read(&self, at: usize, count: usize, out: &mut Vec<u32>) -> Result<()> {
+        let (mut at, end) = (at, at + count);
+        let mut index = self
+            .parts
+            .partition_point(|p| p.start <= at)
+            .saturating_sub(1);
+        while at < end {
+            let part = &self.parts[index];
+            let to = (end - part.start).min(part.header.count as usize);
+            part.is_whole()?;
+            part.read(at - part.start, to, out);
+            at = part.start + to;
+            index += 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn all(data: &TokenData) -> Vec<u32> {
+        let mut out = Vec::new();
+        data.read(0, data.len(), &mut out).unwrap();
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn ids_survive(ids in prop::collection::vec(0u32..200_000, 0..300), wide in any::<bool>()) {
+            let vocab = if wide { 200_000 } else { 65_536 };
+            let ids: Vec<u32> = ids.into_iter().map(|i| i % vocab).collect();
+            let data = TokenData::from_bytes(write_tokens(&ids, vocab, 128, 7)).unwrap();
+            prop_assert_eq!(data.header().width, if wide { 4 } else { 2 });
+            prop_assert_eq!(all(&data), ids);
+        }
+
+        #[test]
+        fn any_bytes_are_safe(bytes in prop::collection::vec(any::<u8>(), 0..200), flip in 0usize..100) {
+            let _ = TokenData::from_bytes(bytes);
+            let mut good = write_tokens(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18], 100, 0, 0);
+            good[flip] ^= 0x41;
+            // Every byte matters but the sequence length, the vocabulary, the tokenizer's checksum and the reserved tail.
+            let free = (16..24).contains(&flip) || (36..64).contains(&flip);
+            prop_assert!(TokenData::from_bytes(good).is_err() || free, "byte {}", flip);
+        }
+    }
+
+    #[test]
+    fn several_files_read_as_their_concatenation() {
+        let ids: Vec<u32> = (0..100).collect();
+        let part = |range: std::ops::Range<usize>| {
+            Part::new(
+                Bytes::Owned(write_tokens(&ids[range], 100, 8, 5)),
+                String::new(),
+            )
+            .unwrap()
+        };
+        let joined =
+            TokenData::of(vec![part(0..30), part(30..30), part(30..31), part(31..100)]).unwrap();
+        let one = TokenData::of(vec![part(0..100)]).unwrap();
+        assert_eq!(joined.header(), one.header());
+        joined.verify().unwrap();
+        for (at, count) in [
+            (0, 100),
+            (29, 1),
+            (29, 2),
+            (30, 1),
+            (31, 3),
+            (25, 70),
+            (99, 1),
+            (100, 0),
+        ] {
+            let mut found = Vec::new();
+            joined.read(at, count, &mut found).unwrap();
+            assert_eq!(found, ids[at..at + count]);
+        }
+    }
+
+    #[test]
+    fn an_id_beyond_the_vocabulary_is_damage() {
+        let mut bytes = write_tokens(&[1, 99], 100, 0, 0);
+        bytes[16] = 99;
+        let e = TokenData::from_bytes(bytes).unwrap_err().to_string();
+        assert!(e.contains("id 1 ") && e.contains("vocabulary of 99"), "{e}");
+    }
+}

@@ -1,0 +1,313 @@
+//! Chat templates in Jinja, as Hugging Face keeps them (`chat_template.jinja` or a key of `tokenizer_config.json`).
+//!
+//! They come with models from anywhere: see [`guard`] for what keeps them from taking the machine.
+
+mod functions;
+mod guard;
+mod parts;
+mod python;
+mod source;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use minijinja::machinery::{CodeGenerator, eval, make_string_output, parse};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, ErrorKind, context};
+
+use crate::chat::Message;
+use crate::error::{Error, Result};
+use crate::platform::{SystemTime, UNIX_EPOCH, utc_offset};
+use guard::Budget;
+use ternary_core::layout::SpecialTokens;
+
+/// The template of models trained here, on the special tokens that [`Tokenizer::train`](super::Tokenizer::train) adds; for people
+/// it is `config/chat_template.jinja`.
+pub const CHAT_TEMPLATE: &str = include_str!("own.jinja");
+
+const TOO_MANY_STEPS: &str = "it does not end within";
+/// Macros that call themselves, at most so deep.
+const RECURSION: usize = 100;
+
+/// A piece of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub text: String,
+    /// What somebody wrote, not the template: special tokens in it are letters.
+    pub content: bool,
+}
+
+/// A chat template. Making one checks that it can be compiled; [`check`](Self::check) also tries it.
+///
+/// ```
+/// use ternary_common::chat::Message;
+/// use ternary_common::tokenizer::ChatTemplate;
+///
+/// let template = ChatTemplate::new("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}")?;
+/// let parts = template.render_parts(&[Message::new("user", "Hi")])?;
+/// assert_eq!((parts[0].text.as_str(), parts[0].content), ("<|user|>", false));
+/// assert_eq!((parts[1].text.as_str(), parts[1].content), ("Hi", true));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ChatTemplate {
+    source: String,
+    special: SpecialTokens,
+    /// Whether it was said that the system's message went into the first of the user's.
+    told: AtomicBool,
+}
+
+fn syntax() -> Result<SyntaxConfig> {
+    SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+        .map_err(|e| Error::Template(e.to_string()))
+}
+
+/// Local time, in seconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seconds = since.map_or(0, |d| d.as_secs() as i64);
+    seconds + utc_offset(seconds)
+}
+
+/// Whether a rendering was ended because it took too long.
+fn is_limit(e: &Error) -> bool {
+    let said = e.to_string();
+    said.contains(guard::TOO_LONG) || said.contains(TOO_MANY_STEPS)
+}
+
+/// One rendering's conditions, the same for the text and for the marks in it.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// Contents as a list of typed parts instead of texts.
+    as_parts: bool,
+    /// The assistant's next message is to follow.
+    prompt: bool,
+    now: i64,
+}
+
+impl ChatTemplate {
+    /// # Errors
+    /// What cannot be compiled, or is nested too deep.
+    pub fn new(source: &str) -> Result<Self> {
+        let source = source.strip_prefix('\u{feff}').unwrap_or(source);
+        let source = source::without_training_tags(source);
+        let syntax = syntax()?;
+        source::check(&source, &syntax)?;
+        parse(&source, "chat", syntax).map_err(|e| Error::Template(e.to_string()))?;
+        Ok(ChatTemplate {
+            source,
+            special: SpecialTokens::default(),
+            told: AtomicBool::new(false),
+        })
+    }
+
+    /// With these as `bos_token` and `eos_token`, which are empty otherwise.
+    pub fn with_tokens(self, special: SpecialTokens) -> Self {
+        ChatTemplate { special, ..self }
+    }
+
+    /// Try it on a conversation.
+    ///
+    /// # Errors
+    /// As [`render_parts`](Self::render_parts).
+    pub fn check(&self) -> Result<()> {
+        let turns = ["user", "assistant", "user"].map(|role| Message::new(role, "Hello"));
+        self.render_parts(&turns[..1])?;
+        self.render_parts(&turns)?;
+        Ok(())
+    }
+
+    /// The prompt for the assistant's next message.
+    ///
+    /// # Errors
+    /// As [`render_parts`](Self::render_parts).
+    pub fn render(&self, messages: &[Message]) -> Result<String> {
+        let parts = self.render_parts(messages)?;
+        Ok(parts.into_iter().map(|part| part.text).collect())
+    }
+
+    /// The prompt for the assistant's next message, cut into the template's text and the messages' contents. Contents that the
+    /// template changed, beyond white space around them, are part of its text.
+    ///
+    /// A template that refuses a system's message, or leaves it out, gets it in front of the first of the user's.
+    ///
+    /// # Errors
+    /// What the template refuses, or cannot do within its limits.
+    pub fn render_parts(&self, messages: &[Message]) -> Result<Vec<Part>> {
+        self.written_out(messages, true)
+    }
+
+    /// A conversation to learn from, cut as a [prompt](Self::render_parts) is: nothing is to follow.
+    ///
+    /// # Errors
+    /// As [`render_parts`](Self::render_parts).
+    pub fn conversation(&self, messages: &[Message]) -> Result<Vec<Part>> {
+        self.written_out(messages, false)
+    }
+
+    fn written_out(&self, messages: &[Message], prompt: bool) -> Result<Vec<Part>> {
+        let result = self.rendered(messages, prompt);
+        let [system, rest @ ..] = messages else {
+            return result;
+        };
+        if system.role != "system" {
+            return result;
+        }
+        // Its text is there, perhaps changed: a mark in its place would be.
+        let heard = |parts: &Vec<Part>| {
+            let text: String = parts.iter().map(|part| part.text.as_str()).collect();
+            let mark = parts::mark(0);
+            text.contains(system.content.trim()) || {
+                let mut marked = messages.to_vec();
+                marked[0].content.clone_from(&mark);
+                let text = self.rendered(&marked, prompt).unwrap_or_default();
+                text.iter().any(|part| part.text.contains(&mark))
+            }
+        };
+        if result.as_ref().is_ok_and(heard) || result.as_ref().is_err_and(is_limit) {
+            return result;
+        }
+        let Some(user) = rest.iter().position(|m| m.role == "user") else {
+            return result;
+        };
+        let mut folded = rest.to_vec();
+        folded[user].content = format!("{}\n\n{}", system.content, folded[user].content);
+        match self.rendered(&folded, prompt) {
+            Ok(parts) => {
+                if !self.told.swap(true, Ordering::Relaxed) {
+                    log::warn!(
+                        "the model's chat template takes no system message; it goes in front of the user's first one"
+                    );
+                }
+                Ok(parts)
+            }
+            Err(_) => result,
+        }
+    }
+
+    /// With contents as texts, or as typed parts where texts do not come out.
+    fn rendered(&self, messages: &[Message], prompt: bool) -> Result<Vec<Part>> {
+        let mut failure = None;
+        let now = now();
+        for as_parts in [false, true] {
+            let manner = Manner {
+                as_parts,
+                prompt,
+                now,
+            };
+            let text = match self.run(messages, manner) {
+                Ok(text) => text,
+                // It would take as long another time.
+                Err(e) if is_limit(&e) => return Err(e),
+                Err(e) => {
+                    failure.get_or_insert(e);
+                    continue;
+                }
+            };
+            // A template that prints the parts themselves cannot read them.
+            let shown = "'type': 'text'";
+            if as_parts
+                && text.contains(shown)
+                && !messages.iter().any(|m| m.content.contains(shown))
+            {
+                continue;
+            }
+            let render = |marked: &[Message]| self.run(marked, manner).ok();
+            let (parts, heard) = parts::cut(&text, messages, &render);
+            if heard {
+                return Ok(parts);
+            }
+            failure
+                .get_or_insert_with(|| Error::Template("it leaves out what the user says".into()));
+        }
+        Err(failure.unwrap_or_else(|| Error::Template("it gives no text".into())))
+    }
+
+    /// The whole text.
+    fn run(&self, messages: &[Message], manner: Manner) -> Result<String> {
+        let bytes = messages
+            .iter()
+            .map(|m| m.role.len() + m.content.len())
+            .sum();
+        let budget = Arc::new(Budget::new(messages.len(), bytes));
+        let values: Vec<Value> = messages
+            .iter()
+            .map(|m| {
+                let content = if manner.as_parts {
+                    Value::from(vec![context! { type => "text", text => m.content.clone() }])
+                } else {
+                    Value::from(m.content.as_str())
+                };
+                // As plain maps, so that a template may also ask for keys that are not there.
+                context! { role => m.role.clone(), content => content }
+            })
+            .collect();
+        let token = |text: &Option<String>| text.clone().unwrap_or_default();
+        let root = context! {
+            messages => values,
+            add_generation_prompt => manner.prompt,
+            bos_token => token(&self.special.bos),
+            eos_token => token(&self.special.eos),
+            tools => (),
+            documents => (),
+        };
+        let mut env = Environment::new();
+        env.set_fuel(Some(budget.steps));
+        env.set_recursion_limit(RECURSION);
+        functions::add(&mut env, &budget, manner.now);
+        let mut text = String::new();
+        let run = || -> Result<(), minijinja::Error> {
+            let syntax = syntax()
+                .map_err(|e| minijinja::Error::new(ErrorKind::SyntaxError, e.to_string()))?;
+            let ast = parse(&self.source, "chat", syntax)?;
+            let mut generator = CodeGenerator::new("chat", &self.source);
+            generator.compile_stmt(&ast);
+            let (instructions, blocks) = generator.finish();
+            let instructions = guard::guarded(&instructions);
+            let blocks: BTreeMap<_, _> = blocks
+                .iter()
+                .map(|(name, block)| (*name, guard::guarded(block)))
+                .collect();
+            let mut out = make_string_output(&mut text);
+            eval(
+                &env,
+                &instructions,
+                root,
+                &blocks,
+                &mut out,
+                AutoEscape::None,
+            )?;
+            Ok(())
+        };
+        let result = run();
+        match result {
+            Ok(()) => Ok(text),
+            Err(e) => {
+                let raised = budget
+                    .raised
+                    .lock()
+                    .ok()
+                    .and_then(|mut raised| raised.take());
+                Err(Error::Template(match raised {
+                    Some(said) => format!("it refuses the conversation: {said}"),
+                    None if e.kind() == ErrorKind::OutOfFuel => {
+                        format!("{TOO_MANY_STEPS} {} steps", budget.steps)
+                    }
+                    // What the limits say is a sentence of its own.
+                    None => match e.detail() {
+                        Some(said) if said.starts_with("it ") => said.to_owned(),
+                        _ => e.to_string(),
+                    },
+                }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+use super::*;
+
+fn user(text: &str) -> Message {
+    Message::new("user", text)
+}
+
+fn rendered(source: &str, messages: &[Message]) -> String {
+    ChatTemplate::new(source).unwrap().render(messages).unwrap()
+}
+
+/// What a template prints that does not use its messages.
+fn printed(source: &str) -> String {
+    rendered(source, &[])
+}
+
+fn refused(source: &str) -> String {
+    let run = ChatTemplate::new(source).and_then(|t| t.render(&[user("Hi")]));
+    run.unwrap_err().to_string()
+}
+
+#[test]
+fn the_projects_template_marks_turns() {
+    let t = ChatTemplate::new(CHAT_TEMPLATE).unwrap();
+    let text = t
+        .render(&[
+            user(" Hi! "),
+            Message::new("assistant", "Hello."),
+            user("Bye"),
+        ])
+        .unwrap();
+    assert_eq!(
+        text,
+        "<|user|>Hi!<|end|><|assistant|>Hello.<|end|><|user|>Bye<|end|><|assistant|>"
+    );
+    t.check().unwrap();
+}
+
+#[test]
+fn templates_of_others_find_their_tokens_and_methods() {
+    let source = "{{ bos_token }}{% for m in messages %}{% set c = m['content'].strip() %}{% if c.startswith('H') %}\
+        [{{ m.role.upper() }}] {{ c.split('.')[0].replace('l', 'L') }}{{ eos_token }}{% endif %}{{ m.content }}{% endfor %}";
+    let special = SpecialTokens {
+        bos: Some("<s>".into()),
+        eos: Some("</s>".into()),
+        end: Vec::new(),
+    };
+    let t = ChatTemplate::new(source).unwrap().with_tokens(special);
+    let text = t.render(&[user("Hello. You."), user("x")]);
+    assert_eq!(text.unwrap(), "<s>[USER] HeLLo</s>Hello. You.x");
+}
+
+#[test]
+fn methods_of_strings_are_pythons() {
+    for (source, expected) in [
+        ("{{ 'a-b-c'.split('-', 1) }}", "['a', 'b-c']"),
+        ("{{ 'a-b-c'.rsplit('-', maxsplit=1) }}", "['a-b', 'c']"),
+        ("{{ ' a  b c '.split(maxsplit=1) }}", "['a', 'b c']"),
+        ("{{ ' a  b '.split() }}", "['a', 'b']"),
+        ("{{ 'aaa'.replace('a', 'b', 2) }}", "bba"),
+        ("{{ 'aaa'.replace('a', 'b') }}", "bbb"),
+        ("{{ 'xay'.strip('xy') }}", "a"),
+        ("{{ 'a\\nb'.splitlines() }}", "['a', 'b']"),
+        ("{{ 'ab'.startswith(('x', 'a')) }}", "True"),
+        ("{{ 'äb'.find('b') }}{{ 'a'.find('z') }}", "1-1"),
+        ("{{ 'some WORDS'.title() }}", "Some Words"),
+        ("{{ 'pre-x'.removeprefix('pre-') }}", "x"),
+        ("{{ '12'.isdigit() and 'AB'.isupper() }}", "True"),
+        ("{{ ', '.join(['a', 'b']) }}", "a, b"),
+        (
+            "{{ none }} {{ 1.0 }} {{ true }} {{ missing }}",
+            "None 1.0 True ",
+        ),
+        ("{{ 'a' ~ none ~ 1 ~ [none] }}", "aNone1[None]"),
+        ("{{ {'b': 1, 'a': [true]} }}", "{'b': 1, 'a': [True]}"),
+        (
+            "{% set d = {'b': 1} %}{{ d.get('x') }}{{ d.get('x', 2) }}{{ d.items() | list }}",
+            "None2[['b', 1]]",
+        ),
+        (
+            "{% for x in [1, 2] %}{{ loop.previtem }}{{ loop.nextitem }},{% endfor %}",
+            "2,1,",
+        ),
+        (
+            "{% for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{% endfor %}",
+            "13",
+        ),
+        (
+            "{% for x in [1, 2, 3] %}{% if x == 2 %}{% break %}{% endif %}{{ x }}{% endfor %}",
+            "1",
+        ),
+        ("{{ tools is none }}{{ documents is none }}", "TrueTrue"),
+        (
+            "{{ tools is iterable }}{{ 'a' is sequence }}{{ [] is iterable }}",
+            "FalseTrueTrue",
+        ),
+        ("{{ '{}-{1}{{x}} {n}'.format('a', 2, n='b') }}", "a-2{x} b"),
+        (
+            "{{ 3 * 4 }} {{ 'ab' * 2 }} {{ [1] * 2 }} {{ 1.5 * 2 }}",
+            "12 abab [1, 1] 3.0",
+        ),
+        (
+            "{% macro m(a, b='c') %}{{ a }}{{ b }}{% endmacro %}{{ m('x') }}{{ m(b=1, a=2) }}",
+            "xc21",
+        ),
+        (
+            "{% set ns = namespace(n=0) %}{% for i in range(3) %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+            "3",
+        ),
+    ] {
+        assert_eq!(printed(source), expected, "{source}");
+    }
+}
+
+#[test]
+fn json_is_what_hugging_face_writes() {
+    for (source, expected) in [
+        (
+            "{{ {'b': '<é>', 'a': [1, none]} | tojson }}",
+            r#"{"b": "<é>", "a": [1, null]}"#,
+        ),
+        (
+            "{{ {'b': 1, 'a': 2} | tojson(sort_keys=true, separators=(',', ':')) }}",
+            r#"{"a":2,"b":1}"#,
+        ),
+        (
+            "{{ [{'x': 1}, []] | tojson(indent=2) }}",
+            "[\n  {\n    \"x\": 1\n  },\n  []\n]",
+        ),
+        (
+            "{{ 'é\"\n' | tojson(ensure_ascii=true) }}",
+            r#""\u00e9\"\n""#,
+        ),
+    ] {
+        assert_eq!(printed(source), expected, "{source}");
+    }
+    let t = "{% for m in messages %}{{ m | tojson }}{% endfor %}";
+    assert_eq!(
+        rendered(t, &[user("Hi")]),
+        r#"{"role": "user", "content": "Hi"}"#
+    );
+}
+
+#[test]
+fn errors_say_where_and_what() {
+    assert!(ChatTemplate::new("{% for %}").is_err());
+    assert!(ChatTemplate::new("{% unknown %}").is_err());
+    let e = refused("{{ raise_exception('no tools') }}");
+    assert_eq!(e, "chat template: it refuses the conversation: no tools");
+    let e = refused("\n\n{{ messages | nofilter }}");
+    assert!(e.contains(":3"), "{e}");
+}
+
+#[test]
+fn endless_and_growing_templates_are_stopped() {
+    let begin = std::time::Instant::now();
+    for source in [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% set ns = namespace(s='a') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{% set ns = namespace(s='a') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s | list }}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}",
+        "{% set ns = namespace(s=1) %}{% for i in range(9999) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s }}",
+        "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
+        "{% set ns = namespace() %}{% set ns.a = [{'x': ns}] %}{{ ns == ns }}",
+        "{% macro m(x) %}{{ m(x ~ x) }}{% endmacro %}{{ m('abc') }}",
+        "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% for x in [1] recursive %}{{ loop([1, 1]) }}{% endfor %}",
+        "{% set s = 'ab' * 99999999 %}{{ s }}",
+        "{% set s = [1] * 99999999 %}{{ s }}",
+        "{% set s = 'abc' * 999999 %}{{ [s, s, s, s] | join(s) }}",
+        "{% set s = 'abc' * 999999 %}{{ s.replace('a', s) }}",
+        "{% set s = 'abc' * 999999 %}{{ s | replace('a', s) }}",
+        "{{ ('a\n' * 9999) | indent(99999999) }}",
+        "{{ [[[1]]] | tojson(indent=999999999) }}",
+        "{{ ('%F' * 999999) and strftime_now('%F' * 999999) }}",
+        "{% for i in range(99999) %}0123456789012345678901234567890123456789012345678901234567890123456789{% endfor %}",
+        "{% set x %}{% for i in range(99999) %}0123456789012345678901234567890123456789012345678901234567890123456789{% endfor %}{% endset %}",
+        "{{ '%999999999d' | format(1) }}",
+    ] {
+        let e = refused(source);
+        assert!(e.starts_with("chat template: "), "{source}: {e}");
+    }
+    let deep = format!("{{{{ {}true }}}}", "not ".repeat(30_000));
+    assert!(refused(&deep).contains("operators"));
+    assert!(begin.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn a_conversation_as_long_as_any_context_is_no_attack() {
+    let t = ChatTemplate::new(CHAT_TEMPLATE).unwrap();
+    let messages: Vec<Message> = (0..2000)
+        .map(|i| Message::new(["user", "assistant"][i % 2], "word ".repeat(100)))
+        .collect();
+    assert!(t.render(&messages).unwrap().len() > 900_000);
+}
+
+fn cut(source: &str, messages: &[Message]) -> Vec<(String, bool)> {
+    let parts = ChatTemplate::new(source)
+        .unwrap()
+        .render_parts(messages)
+        .unwrap();
+    parts.into_iter().map(|p| (p.text, p.content)).collect()
+}
+
+fn parts(expected: &[(&str, bool)]) -> Vec<(String, bool)> {
+    expected
+        .iter()
+        .map(|(text, content)| ((*text).to_owned(), *content))
+        .collect()
+}
+
+#[test]
+fn contents_are_told_from_the_templates_text() {
+    let source = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>{% endfor %}";
+    let messages = [
+        user("user"),
+        Message::new("assistant", " <|end|> "),
+        user("<|"),
+    ];
+    assert_eq!(
+        cut(source, &messages),
+        parts(&[
+            ("<|user|>", false),
+            ("user", true),
+            ("<|end|><|assistant|>", false),
+            ("<|end|>", true),
+            ("<|end|><|user|>", false),
+            ("<|", true),
+            ("<|end|>", false),
+        ])
+    );
+    // A content that stands twice, and one that is printed nowhere.
+    let source = "{{ messages[0].content }}+{{ messages[0].content }}";
+    assert_eq!(
+        cut(source, &[user("a")]),
+        parts(&[("a", true), ("+", false), ("a", true)])
+    );
+}
+
+#[test]
+fn contents_are_found_where_the_template_looks_at_them() {
+    // As reasoning models' templates: what the assistant thought is left out.
+    let source = "{% for m in messages %}<|{{ m.role }}|>{% if '</think>' in m.content %}{{ m.content.split('</think>')[-1].lstrip() }}\
+        {% elif m.content == 'magic' %}!{% else %}{{ m.content }}{% endif %}{% endfor %}";
+    let messages = [
+        user("user"),
+        Message::new("assistant", "<think>x</think> <|user|>"),
+        user("magic"),
+        user("end"),
+    ];
+    assert_eq!(
+        cut(source, &messages),
+        parts(&[
+            ("<|user|>", false),
+            ("user", true),
+            ("<|assistant|>", false),
+            ("<|user|>", true),
+            ("<|user|>!<|user|>", false),
+            ("end", true),
+        ])
+    );
+}
+
+#[test]
+fn a_system_message_that_is_refused_goes_before_the_users() {
+    let refuses = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}[{{ m.content }}]{% endfor %}";
+    let ignores = "{% for m in messages %}{% if m.role != 'system' %}[{{ m.content }}]{% endif %}{% endfor %}";
+    for source in [refuses, ignores] {
+        let messages = [Message::new("system", "Be kind."), user("Hi")];
+        assert_eq!(rendered(source, &messages), "[Be kind.\n\nHi]");
+    }
+    let takes = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}";
+    let messages = [Message::new("system", "Be kind."), user("Hi")];
+    assert_eq!(rendered(takes, &messages), "[system: Be kind.][user: Hi]");
+}
+
+#[test]
+fn contents_are_given_as_parts_where_texts_do_not_come_out() {
+    let source = "{% for m in messages %}{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %};{% endfor %}";
+    assert_eq!(
+        cut(source, &[user("HELLO")]),
+        parts(&[("HELLO", true), (";", false)])
+    );
+    assert!(refused("{{ 'nothing of it' }}").contains("leaves out"));
+}
+
+#[test]
+fn today_is_the_same_in_every_rendering() {
+    let source =
+        "{{ strftime_now('%Y-%m-%d') }}|{% for m in messages %}{{ m.content }}{% endfor %}";
+    let text = rendered(source, &[user("Hi")]);
+    let (date, rest) = text.split_once('|').unwrap();
+    assert_eq!((date.len(), rest), (10, "Hi"));
+}
+
+#[test]
+fn people_find_the_same_template_beside_the_configurations() {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../config/chat_template.jinja"
+    );
+    assert_eq!(std::fs::read_to_string(file).unwrap(), CHAT_TEMPLATE);
+}

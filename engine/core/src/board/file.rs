@@ -1,0 +1,302 @@
+//! A `.1bit` in memory as the parts of a decoder, everything checked once.
+
+use alloc::{borrow::ToOwned, format, string::String, vec, vec::Vec};
+
+use serde::Deserialize;
+
+use super::BoardError;
+use crate::config::{MatrixKind, ModelConfig, QuantMode};
+use crate::layout::header::{Header, check_hash};
+use crate::layout::{Encoding, FormatError, HEADER_BYTES, TensorEntry, layout};
+use crate::params;
+
+/// What is read of the metadata: the tokenizer, the largest part, is skipped without a copy.
+#[derive(Deserialize)]
+struct Metadata {
+    config: ModelConfig,
+}
+
+/// Little-endian f32 values, which need not be aligned.
+type Floats<'a> = &'a [[u8; 4]];
+
+/// f32 values as they lie in the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a>(pub(super) Floats<'a>);
+
+impl Norm<'_> {
+    pub fn values(&self) -> impl Iterator<Item = f32> {
+        self.0.iter().map(|b| f32::from_le_bytes(*b))
+    }
+}
+
+/// A matrix `[rows, cols]` as it lies in the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    pub mode: QuantMode,
+    pub encoding: Encoding,
+    pub rows: usize,
+    pub cols: usize,
+    /// Columns per scale: `cols` unless scales are per group.
+    pub span: usize,
+    /// None (every scale is 1), one, or `rows · cols / span`.
+    pub(super) scales: Floats<'a>,
+    /// The codes of all rows.
+    pub codes: &'a [u8],
+    pub(super) row_bytes: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// The bytes of row `row`.
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        &self.codes[row * self.row_bytes..][..self.row_bytes]
+    }
+
+    /// Scales in row order: none (every scale is 1), one, or `rows · cols / span`.
+    pub fn scales(&self) -> impl Iterator<Item = f32> {
+        self.scales.iter().map(|b| f32::from_le_bytes(*b))
+    }
+
+    /// Of span `span` of row `row`.
+    pub(super) fn scale(&self, row: usize, span: usize) -> f32 {
+        match self.scales {
+            [] => 1.0,
+            [one] => f32::from_le_bytes(*one),
+            all => f32::from_le_bytes(all[row * (self.cols / self.span) + span]),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    pub input_norm: Norm<'a>,
+    pub q: Matrix<'a>,
+    pub k: Matrix<'a>,
+    pub v: Matrix<'a>,
+    /// Of every head of q and k.
+    pub qk_norm: Option<(Norm<'a>, Norm<'a>)>,
+    pub attention_sub_norm: Option<Norm<'a>>,
+    pub o: Matrix<'a>,
+    pub mlp_norm: Norm<'a>,
+    pub gate: Option<Matrix<'a>>,
+    pub up: Matrix<'a>,
+    pub mlp_sub_norm: Option<Norm<'a>>,
+    pub down: Matrix<'a>,
+}
+
+/// A file's model; the weights stay where they are.
+#[derive(Clone, Debug)]
+pub struct Model<'a> {
+    pub config: ModelConfig,
+    pub embedding: Matrix<'a>,
+    /// Learned positions `[max_seq_len, hidden]`, without RoPE.
+    pub positions: Option<Norm<'a>>,
+    pub layers: Vec<Layer<'a>>,
+    pub final_norm: Norm<'a>,
+    /// The embedding when tied.
+    pub head: Matrix<'a>,
+}
+
+/// The tensors of a file and the bytes behind its header.
+struct Tensors<'a> {
+    entries: Vec<TensorEntry>,
+    data: &'a [u8],
+}
+
+fn invalid(name: &str, message: String) -> FormatError {
+    FormatError::Invalid {
+        what: format!("tensor {name}"),
+        message,
+    }
+}
+
+impl<'a> Tensors<'a> {
+    /// A tensor's entry, scales and values; shape and checksum are right, scales finite.
+    fn get(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(&TensorEntry, Floats<'a>, &'a [u8]), FormatError> {
+        let entry = self
+            .entries
+            .iter()
+            .find(|t| t.name == name)
+            .ok_or_else(|| FormatError::MissingTensor(name.to_owned()))?;
+        if !entry
+            .shape
+            .iter()
+            .copied()
+            .eq(shape.iter().map(|n| *n as u64))
+        {
+            let message = format!("shape {:?}, the config asks for {shape:?}", entry.shape);
+            return Err(invalid(name, message));
+        }
+        let encoding = entry.encoding()?;
+        let parts = layout(encoding, &entry.shape, entry.scale, entry.group).and_then(
+            |(count, scale_bytes, _)| {
+                let start = usize::try_from(entry.offset).ok()?;
+                let end = start.checked_add(usize::try_from(entry.length).ok()?)?;
+                let bytes = self.data.get(start..end)?;
+                let (scales, codes) = bytes.split_at_checked(usize::try_from(scale_bytes).ok()?)?;
+                let scales = scales
+                    .as_chunks::<4>()
+                    .0
+                    .get(..usize::try_from(count).ok()?)?;
+                Some((bytes, scales, codes))
+            },
+        );
+        // The table was checked against the file's length; this is for sizes beyond the address space.
+        let Some((bytes, scales, codes)) = parts else {
+            return Err(invalid(name, "it does not fit the memory".into()));
+        };
+        check_hash(
+            &format!("tensor {name}"),
+            crc32fast::hash(bytes),
+            entry.crc32,
+        )?;
+        if let Some(bad) = scales
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .find(|s| !s.is_finite())
+        {
+            return Err(invalid(name, format!("a scale is {bad}")));
+        }
+        Ok((entry, scales, codes))
+    }
+
+    fn floats(&self, name: &str, shape: &[usize]) -> Result<Norm<'a>, FormatError> {
+        let (entry, _, values) = self.get(name, shape)?;
+        if entry.encoding()? != Encoding::F32 {
+            return Err(invalid(
+                name,
+                format!("encoding {}, expected f32", entry.encoding),
+            ));
+        }
+        let values = values.as_chunks::<4>().0;
+        let mut floats = values.iter().map(|b| f32::from_le_bytes(*b));
+        if let Some(bad) = floats.find(|v| !v.is_finite()) {
+            return Err(invalid(name, format!("a value is {bad}")));
+        }
+        Ok(Norm(values))
+    }
+
+    fn matrix(&self, m: &params::Matrix) -> Result<Matrix<'a>, FormatError> {
+        let (entry, scales, codes) = self.get(&m.name, &[m.rows, m.cols])?;
+        let encoding = entry.encoding()?;
+        if encoding.mode() != Some(m.mode) {
+            let message = format!(
+                "encoding {}, but the bit-map says {}",
+                entry.encoding, m.mode
+            );
+            return Err(invalid(&m.name, message));
+        }
+        let span = m.run_time_group();
+        let most = m.rows * (m.cols / span);
+        if !(scales.len() <= 1 || scales.len() == most) {
+            let message = format!("{} scales, the config asks for {most}", scales.len());
+            return Err(invalid(&m.name, message));
+        }
+        // All ones in the exponent: not finite.
+        let bad = match encoding {
+            Encoding::F32 => {
+                (codes.as_chunks::<4>().0.iter()).any(|b| !f32::from_le_bytes(*b).is_finite())
+            }
+            Encoding::F16 => (codes.as_chunks::<2>().0.iter()).any(|b| b[1] & 0x7c == 0x7c),
+            _ => false,
+        };
+        if bad {
+            return Err(invalid(&m.name, "a value is not finite".into()));
+        }
+        let row_bytes = codes.len() / m.rows;
+        if m.mode.is_quantized() {
+            let mut row = vec![0; m.cols];
+            for bytes in codes.chunks_exact(row_bytes) {
+                encoding.unpack_row(bytes, &mut row, &m.name)?;
+            }
+        }
+        Ok(Matrix {
+            mode: m.mode,
+            encoding,
+            rows: m.rows,
+            cols: m.cols,
+            span,
+            scales,
+            codes,
+            row_bytes,
+        })
+    }
+
+    fn layer(&self, c: &ModelConfig, layer: usize) -> Result<Layer<'a>, FormatError> {
+        let norm =
+            |part: &str, dim: usize| self.floats(&params::layer_norm_name(layer, part), &[dim]);
+        let matrix = |kind| self.matrix(&params::layer_matrix(c, layer, kind));
+        let (hidden, head_dim) = (c.hidden_size, c.head_dim());
+        Ok(Layer {
+            input_norm: norm("input_layernorm", hidden)?,
+            q: matrix(MatrixKind::Q)?,
+            k: matrix(MatrixKind::K)?,
+            v: matrix(MatrixKind::V)?,
+            qk_norm: if c.use_qk_norm {
+                Some((
+                    norm("self_attn.q_norm", head_dim)?,
+                    norm("self_attn.k_norm", head_dim)?,
+                ))
+            } else {
+                None
+            },
+            attention_sub_norm: c
+                .use_sub_norm
+                .then(|| norm("self_attn.attn_sub_norm", c.q_dim()))
+                .transpose()?,
+            o: matrix(MatrixKind::O)?,
+            mlp_norm: norm("post_attention_layernorm", hidden)?,
+            gate: c.use_swiglu.then(|| matrix(MatrixKind::Gate)).transpose()?,
+            up: matrix(MatrixKind::Up)?,
+            mlp_sub_norm: c
+                .use_sub_norm
+                .then(|| norm("mlp.ffn_sub_norm", c.intermediate_size))
+                .transpose()?,
+            down: matrix(MatrixKind::Down)?,
+        })
+    }
+}
+
+impl<'a> Model<'a> {
+    /// Check a whole file: header, checksums, shapes, codes. Allocates for the configuration and the tensor table only.
+    ///
+    /// # Errors
+    /// What any reader of a damaged or foreign file says.
+    pub fn open(file: &'a [u8]) -> Result<Self, BoardError> {
+        let first = &file[..file.len().min(HEADER_BYTES)];
+        let header = Header::parse(first, file.len() as u64)?;
+        // Every end was compared with the file's length, which is a usize.
+        let part = |start: u64, end: u64| &file[start as usize..end as usize];
+        let metadata: Metadata =
+            header.metadata(part(header.metadata.start, header.metadata.end))?;
+        let config = metadata.config;
+        config.validate()?;
+        let tensors = Tensors {
+            entries: header.table(part(header.table.start, header.table.end))?,
+            data: &file[header.data_offset as usize..],
+        };
+        let embedding = tensors.matrix(&params::embedding(&config))?;
+        Ok(Model {
+            embedding,
+            positions: if config.use_rope {
+                None
+            } else {
+                let shape = [config.max_seq_len, config.hidden_size];
+                Some(tensors.floats(params::POSITIONS, &shape)?)
+            },
+            layers: (0..config.num_layers)
+                .map(|layer| tensors.layer(&config, layer))
+                .collect::<Result<_, _>>()?,
+            final_norm: tensors.floats(params::FINAL_NORM, &[config.hidden_size])?,
+            head: if config.tie_word_embeddings {
+                embedding
+            } else {
+                tensors.matrix(&params::lm_head(&config))?
+            },
+            config,
+        })
+    }
+}

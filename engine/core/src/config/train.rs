@@ -1,0 +1,282 @@
+//! How a model is trained.
+
+use serde::{Deserialize, Serialize};
+
+use super::strict::check_fields;
+use super::{ConfigError, LoraConfig, QuantMode};
+
+/// Steps, sequences and the like, at most: their products are counted in 64 bits.
+const MOST: usize = 1 << 31;
+
+/// Shape of the learning rate after warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LrDecay {
+    Cosine,
+    Linear,
+    /// The peak, then the cool-down (`lr_cooldown_fraction`) if there is one.
+    Constant,
+    /// Linear, multiplied by `lr_stage2_ratio` from `lr_stage2_start` on: the drop lets ternary weights settle (Ma et al. 2024, training
+    /// tips for b1.58). Goes with `weight_decay_fraction` at the same step.
+    TwoStage,
+}
+
+/// Optimiser, schedule and batch. Command-line flags override these field by field.
+///
+/// ```
+/// use ternary_core::config::TrainConfig;
+///
+/// let json = serde_json::json!({"lr": 4e-3, "lr_warmup_steps": 100, "max_steps": 2000});
+/// let train = TrainConfig::from_value(json)?;
+/// assert_eq!(train.lr_at(99), 4e-3);
+/// let e = TrainConfig::from_value(serde_json::json!({"max_step": 10})).unwrap_err();
+/// assert!(e.to_string().contains("did you mean `max_steps`"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Peak learning rate.
+    pub lr: f64,
+    pub lr_decay: LrDecay,
+    pub lr_warmup_steps: usize,
+    /// The schedule ends at this share of the peak.
+    pub lr_min_ratio: f64,
+    /// Last share of the steps in which a constant rate falls linearly to its end; 0 = never.
+    pub lr_cooldown_fraction: f64,
+    /// Share of the steps after which the second stage begins, and what it multiplies the rate by.
+    pub lr_stage2_start: f64,
+    pub lr_stage2_ratio: f64,
+    pub max_steps: usize,
+    /// Sequences per micro-batch.
+    pub batch_size: usize,
+    /// Tokens per sequence; the model's `max_seq_len` when unset.
+    pub seq_len: Option<usize>,
+    /// Micro-batches per optimiser step.
+    pub accumulation_steps: usize,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    /// Decoupled (AdamW), on matrices only.
+    pub weight_decay: f64,
+    /// Share of the steps with weight decay; none afterwards.
+    pub weight_decay_fraction: f64,
+    /// Largest global gradient norm; 0 switches clipping off.
+    pub clip_norm: f64,
+    /// Weight of the squared log-partition (z-loss, PaLM §5.1).
+    pub z_loss: f64,
+    /// Rate of dropout on the embedding and on every branch before it joins the residual stream.
+    pub dropout: f64,
+    /// Steps between checkpoints; 0 = only at the end.
+    pub save_every: usize,
+    /// Newest checkpoints kept.
+    pub keep_last: usize,
+    /// Save whenever a validation gives the lowest loss so far, and keep that checkpoint besides.
+    pub keep_best: bool,
+    /// Stop when so many validations in a row have brought no lower loss; 0 = never. The best checkpoint must be kept.
+    pub early_stop_patience: usize,
+    pub log_every: usize,
+    /// Steps between validations; 0 = only at the end.
+    pub eval_every: usize,
+    /// Validation batches per measurement.
+    pub eval_batches: usize,
+    /// Steps between statistics of every matrix (`layers.jsonl`); 0 = none, unset = with each validation. Adapters have none.
+    pub stats_every: Option<usize>,
+    pub seed: u64,
+    /// Windows shuffled together when texts are streamed; three times as many are in memory.
+    pub shuffle_buffer: usize,
+    /// Train low-rank adapters beside the frozen model; unset = train the model itself.
+    pub lora: Option<LoraConfig>,
+    /// Modes that the layers' matrices are in by turns, so that one checkpoint serves many bit-maps; none = always those of the bit-map.
+    pub random_modes: Vec<QuantMode>,
+    /// With a teacher: w of (1 − w)·cross-entropy + w·T²·KL(teacher ‖ student) (Hinton et al. 2015).
+    pub distill_weight: f64,
+    /// T: both distributions are softmax(logits / T).
+    pub distill_temperature: f64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            lr: 1e-3,
+            lr_decay: LrDecay::Cosine,
+            lr_warmup_steps: 100,
+            lr_min_ratio: 0.1,
+            lr_cooldown_fraction: 0.0,
+            lr_stage2_start: 0.5,
+            lr_stage2_ratio: 0.6,
+            max_steps: 1000,
+            batch_size: 8,
+            seq_len: None,
+            accumulation_steps: 1,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            weight_decay_fraction: 1.0,
+            clip_norm: 1.0,
+            z_loss: 0.0,
+            dropout: 0.0,
+            save_every: 500,
+            keep_last: 3,
+            keep_best: true,
+            early_stop_patience: 0,
+            log_every: 10,
+            eval_every: 100,
+            eval_batches: 20,
+            stats_every: None,
+            seed: 1,
+            shuffle_buffer: 8192,
+            lora: None,
+            random_modes: Vec::new(),
+            distill_weight: 0.5,
+            distill_temperature: 2.0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// What fine-tuning starts from: small steps, no decay, and a warm-up of 3 % of the steps ([`Self::finetune_warmup`]). Adapters begin
+    /// as nothing and take larger steps.
+    pub fn finetune(lora: Option<LoraConfig>) -> Self {
+        let base = TrainConfig {
+            lr: if lora.is_some() { 2e-3 } else { 1e-3 },
+            weight_decay: 0.0,
+            max_steps: 500,
+            lora,
+            ..TrainConfig::default()
+        };
+        TrainConfig {
+            lr_warmup_steps: Self::finetune_warmup(base.max_steps),
+            ..base
+        }
+    }
+
+    /// Warm-up steps of a fine-tuning of `max_steps`.
+    pub fn finetune_warmup(max_steps: usize) -> usize {
+        (0.03 * max_steps as f64).round() as usize
+    }
+
+    pub fn from_value(value: serde_json::Value) -> Result<Self, ConfigError> {
+        check_fields("train config", &Self::default(), &value)?;
+        let config: Self = serde_json::from_value(value).map_err(|e| ConfigError::Json {
+            what: "train config",
+            message: e.to_string(),
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.lora.is_some() && !self.random_modes.is_empty() {
+            return Err(ConfigError::Invalid(
+                "training config: random_modes changes the modes of a model that lora keeps frozen; use one of them".into(),
+            ));
+        }
+        let fail = |message: String| Err(ConfigError::Invalid(message));
+        if self.early_stop_patience > 0 && (!self.keep_best || self.eval_every == 0) {
+            return fail(
+                "early_stop_patience needs keep_best and eval_every: it stops at a model that was measured and kept".into(),
+            );
+        }
+        if self.lora.is_some() && self.stats_every.is_some_and(|every| every > 0) {
+            return fail(
+                "stats_every has nothing to say about adapters: the codes beside them never change; leave it out".into(),
+            );
+        }
+        for (name, value) in [
+            ("batch_size", self.batch_size),
+            ("accumulation_steps", self.accumulation_steps),
+            ("max_steps", self.max_steps),
+            ("log_every", self.log_every),
+            ("keep_last", self.keep_last),
+            ("shuffle_buffer", self.shuffle_buffer),
+            ("seq_len", self.seq_len.unwrap_or(1)),
+        ] {
+            if value == 0 {
+                return fail(format!("{name} is 0; it must be at least 1"));
+            }
+            if value > MOST {
+                return fail(format!(
+                    "{name} is {value}; the largest supported value is {MOST}"
+                ));
+            }
+        }
+        let batch = self.batch_size * self.accumulation_steps;
+        if batch > MOST {
+            return fail(format!(
+                "batch_size {} and accumulation_steps {} make steps of {batch} sequences; at most {MOST} are supported",
+                self.batch_size, self.accumulation_steps
+            ));
+        }
+        for (name, value, low, high) in [
+            ("lr", self.lr, 0.0, 10.0),
+            ("lr_min_ratio", self.lr_min_ratio, 0.0, 1.0),
+            ("lr_cooldown_fraction", self.lr_cooldown_fraction, 0.0, 1.0),
+            ("lr_stage2_start", self.lr_stage2_start, 0.0, 1.0),
+            ("lr_stage2_ratio", self.lr_stage2_ratio, 0.0, 1.0),
+            (
+                "weight_decay_fraction",
+                self.weight_decay_fraction,
+                0.0,
+                1.0,
+            ),
+            ("dropout", self.dropout, 0.0, 0.99),
+            ("beta1", self.beta1, 0.0, 0.999_999),
+            ("beta2", self.beta2, 0.0, 0.999_999),
+            // Above 0 as an f32, too: a weight that never had a gradient divides by it.
+            ("eps", self.eps, 1e-30, 1.0),
+            ("weight_decay", self.weight_decay, 0.0, 10.0),
+            ("clip_norm", self.clip_norm, 0.0, f64::MAX),
+            ("z_loss", self.z_loss, 0.0, 1.0),
+            ("distill_weight", self.distill_weight, 0.0, 1.0),
+            ("distill_temperature", self.distill_temperature, 0.1, 100.0),
+        ] {
+            if !(low..=high).contains(&value) {
+                return fail(format!(
+                    "{name} is {value}; it must be between {low} and {high}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Learning rate at `step` (0-based): linear warm-up, then the chosen decay.
+    pub fn lr_at(&self, step: usize) -> f64 {
+        if step < self.lr_warmup_steps {
+            return self.lr * (step + 1) as f64 / self.lr_warmup_steps as f64;
+        }
+        let span = self.max_steps.saturating_sub(self.lr_warmup_steps).max(1);
+        let t = ((step - self.lr_warmup_steps) as f64 / span as f64).min(1.0);
+        let low = self.lr * self.lr_min_ratio;
+        let linear = |t: f64| self.lr + (low - self.lr) * t;
+        match self.lr_decay {
+            LrDecay::Constant => {
+                let left = self.max_steps as f64 * self.lr_cooldown_fraction;
+                let into = step as f64 - (self.max_steps as f64 - left);
+                linear(if into > 0.0 { into / left } else { 0.0 })
+            }
+            LrDecay::Linear => linear(t),
+            LrDecay::TwoStage => {
+                let second = step >= self.share_of_steps(self.lr_stage2_start);
+                linear(t) * if second { self.lr_stage2_ratio } else { 1.0 }
+            }
+            LrDecay::Cosine => {
+                low + (self.lr - low) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())
+            }
+        }
+    }
+
+    /// Weight decay at `step` (0-based).
+    pub fn weight_decay_at(&self, step: usize) -> f64 {
+        if step < self.share_of_steps(self.weight_decay_fraction) {
+            self.weight_decay
+        } else {
+            0.0
+        }
+    }
+
+    fn share_of_steps(&self, share: f64) -> usize {
+        (self.max_steps as f64 * share).round() as usize
+    }
+}

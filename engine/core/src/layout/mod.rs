@@ -1,0 +1,172 @@
+//! The `.1bit` file, version 1: layout in `docs/format.md`. Reading is safe on any bytes: every length is checked against the file
+//! before anything is allocated.
+
+mod codes;
+pub mod header;
+
+pub use codes::Encoding;
+
+use alloc::{string::String, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ConfigError, ModelConfig};
+
+/// First bytes of every file: a byte with the high bit set, the name, and line ends that a text-mode transfer would spoil.
+pub const MAGIC: [u8; 8] = *b"\x891BIT\r\n\x1a";
+/// The version this program writes; it reads 1 to this.
+pub const VERSION: u32 = 1;
+pub const HEADER_BYTES: usize = 64;
+/// Tensors begin at multiples of this.
+pub const ALIGN: usize = 64;
+/// Largest metadata or table accepted: tokenizers of 256k tokens take about 20 MB.
+const MAX_JSON: u64 = 256 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    #[error("not a .1bit file: {found}")]
+    Magic { found: String },
+    #[error(
+        "this .1bit file has version {found}; this program reads versions 1 to {VERSION}. Update the program"
+    )]
+    Version { found: u32 },
+    #[error("the file ends too early: {what} needs {needed} bytes, the file has {available}")]
+    Truncated {
+        what: String,
+        needed: u64,
+        available: u64,
+    },
+    #[error(
+        "{extra} bytes follow the end of the model: something was appended to the file, or two were joined; download or export it again"
+    )]
+    Trailing { extra: u64 },
+    #[error(
+        "{what} is damaged: checksum {found:08x}, expected {expected:08x}. Download or export the file again"
+    )]
+    Checksum {
+        what: String,
+        found: u32,
+        expected: u32,
+    },
+    #[error("{what}: {message}")]
+    Invalid { what: String, message: String },
+    #[error(
+        "tensor {tensor} has encoding `{found}`; this program reads {}",
+        Encoding::NAMES
+    )]
+    Encoding { tensor: String, found: String },
+    #[error("the file lacks tensor {0}")]
+    MissingTensor(String),
+    #[error("the file's model: {0}")]
+    Config(#[from] ConfigError),
+    #[error("cannot read {name}: {message}")]
+    Source { name: String, message: String },
+    #[error("cannot write {name}: {message}")]
+    Sink { name: String, message: String },
+}
+
+/// Everything a file says about its model before the tensors.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metadata {
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub description: String,
+    #[serde(default)]
+    pub license: String,
+    pub config: ModelConfig,
+    /// Contents of the tokenizer.json.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
+    /// Jinja source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
+    /// Of a tokenizer that was not made here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub special_tokens: Option<SpecialTokens>,
+    /// How it was trained; free-form.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub training: serde_json::Value,
+    /// Keys this version does not know are kept.
+    #[serde(flatten)]
+    pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Tokens with a meaning, as far as it does not follow from their names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpecialTokens {
+    /// What a chat template calls `bos_token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bos: Option<String>,
+    /// What a chat template calls `eos_token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eos: Option<String>,
+    /// Ids that end a text or a turn.
+    #[serde(default)]
+    pub end: Vec<u32>,
+}
+
+/// How many weights share a stored scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScalePer {
+    None,
+    Tensor,
+    Row,
+    /// `group` consecutive columns.
+    Group,
+}
+
+/// An entry of the tensor table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorEntry {
+    pub name: String,
+    pub encoding: String,
+    /// `[rows, columns]` or `[length]`.
+    pub shape: Vec<u64>,
+    pub scale: ScalePer,
+    /// Columns per scale with `scale: group`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u64>,
+    /// From the file's data offset.
+    pub offset: u64,
+    /// Scales, padding and codes, in bytes.
+    pub length: u64,
+    pub crc32: u32,
+}
+
+/// Rows and columns of a shape; a vector is one row.
+pub fn rows_cols(shape: &[u64]) -> Option<(u64, u64)> {
+    match shape {
+        [n] => Some((1, *n)),
+        [r, c] => Some((*r, *c)),
+        _ => None,
+    }
+}
+
+/// Bytes of the scales, padding included, and of the codes; none if the entry contradicts itself or overflows.
+pub fn layout(
+    encoding: Encoding,
+    shape: &[u64],
+    scale: ScalePer,
+    group: Option<u64>,
+) -> Option<(u64, u64, u64)> {
+    let (rows, cols) = rows_cols(shape)?;
+    if rows == 0 || cols == 0 {
+        return None;
+    }
+    let scales = match scale {
+        ScalePer::None => 0,
+        ScalePer::Tensor => 1,
+        ScalePer::Row => rows,
+        ScalePer::Group => {
+            let group = group.filter(|g| *g > 0 && cols.is_multiple_of(*g))?;
+            rows.checked_mul(cols / group)?
+        }
+    };
+    let scale_bytes = scales
+        .checked_mul(4)?
+        .checked_next_multiple_of(ALIGN as u64)?;
+    let row_bytes = encoding.row_bytes(cols)?;
+    Some((scales, scale_bytes, rows.checked_mul(row_bytes)?))
+}

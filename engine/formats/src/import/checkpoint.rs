@@ -1,0 +1,181 @@
+//! A model as its files describe it, whatever their format, under this project's names.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::ImportError;
+use super::storage::{Codes, Storage};
+use ternary_common::bytes::ByteSource;
+use ternary_core::config::ModelConfig;
+use ternary_core::layout::Metadata;
+
+/// A tensor inside a file.
+#[derive(Clone, Debug)]
+pub(super) struct SourceTensor {
+    /// As the file calls it.
+    pub name: String,
+    /// `[rows, cols]` or `[length]`.
+    pub shape: Vec<usize>,
+    pub storage: Storage,
+    /// Index into [`Checkpoint::sources`].
+    pub file: usize,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// What a factor beside a matrix does to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scaling {
+    Multiply,
+    Divide,
+}
+
+pub(super) struct Checkpoint<'a> {
+    pub architecture: String,
+    pub sources: Vec<&'a dyn ByteSource>,
+    /// By parameter name.
+    pub tensors: BTreeMap<String, SourceTensor>,
+    /// Tensors that no parameter can be, and why.
+    pub odd: BTreeMap<String, String>,
+    /// A factor kept in a tensor of its own, by the matrix's name.
+    pub factors: HashMap<String, (SourceTensor, Scaling)>,
+    /// Float matrices that the model quantises to absmean ternary in its forward pass: all of the body but modules whose name has one
+    /// of these parts.
+    pub masters: Option<Vec<String>>,
+    /// Rows of q and k are in pairs instead of halves (GGUF's `llama`).
+    pub paired_rows: bool,
+    /// Whether it was trained with int8 activations; `None` where the files do not tell.
+    pub int8_activations: Option<bool>,
+    /// Bit-map and scales are set by the plan.
+    pub config: ModelConfig,
+    pub metadata: Metadata,
+    pub warnings: Vec<String>,
+}
+
+impl Checkpoint<'_> {
+    pub fn tensor(&self, name: &str) -> Result<&SourceTensor, ImportError> {
+        match (self.tensors.get(name), self.odd.get(name)) {
+            (Some(tensor), _) => Ok(tensor),
+            (None, Some(why)) if why == "empty" => Err(ImportError::Tensor {
+                tensor: name.to_owned(),
+                message: "it is empty: a ZeRO-3 checkpoint whose parameters were not gathered; write the model with DeepSpeed's zero_to_fp32.py, or train with stage3_gather_16bit_weights_on_model_save".into(),
+            }),
+            (None, Some(why)) => Err(ImportError::Tensor {
+                tensor: name.to_owned(),
+                message: format!("it is {why}"),
+            }),
+            (None, None) => Err(ImportError::MissingTensor {
+                tensor: name.to_owned(),
+            }),
+        }
+    }
+
+    /// Whether the model quantises this float matrix itself.
+    pub fn is_master(&self, name: &str) -> bool {
+        let kept = |parts: &Vec<String>| parts.iter().any(|part| name.contains(part.as_str()));
+        self.masters.as_ref().is_some_and(|parts| !kept(parts))
+    }
+
+    async fn read(&self, t: &SourceTensor, from: u64, bytes: u64) -> Result<Vec<u8>, ImportError> {
+        read(self.sources[t.file], t.offset + from, bytes as usize).await
+    }
+
+    /// Values of `rows` rows from `first` on; of types without rows of their own, of all.
+    pub async fn floats(
+        &self,
+        t: &SourceTensor,
+        first: usize,
+        rows: usize,
+    ) -> Result<Vec<f32>, ImportError> {
+        let damaged = |message: String| t.damaged(message);
+        let cols = t.cols();
+        if t.storage.block().is_none() {
+            let codes = self.codes(t).await?;
+            let scale = codes.scales.first().copied().unwrap_or(1.0);
+            let part = &codes.codes[first * cols..(first + rows) * cols];
+            return Ok(part.iter().map(|c| scale * f32::from(*c)).collect());
+        }
+        let row_bytes = t.bytes / t.rows() as u64;
+        let bytes = self
+            .read(t, first as u64 * row_bytes, rows as u64 * row_bytes)
+            .await?;
+        let mut out = vec![0.0; rows * cols];
+        t.storage.read_floats(&bytes, &mut out).map_err(damaged)?;
+        if let Some(bad) = out.iter().find(|v| !v.is_finite()) {
+            return Err(t.damaged(format!("a value is {bad}")));
+        }
+        Ok(out)
+    }
+
+    /// Codes of a whole tensor, and its scales without any factor.
+    pub async fn codes(&self, t: &SourceTensor) -> Result<Codes, ImportError> {
+        let bytes = self.read(t, 0, t.bytes).await?;
+        let read = t.storage.read_codes(&bytes, t.rows(), t.cols());
+        let codes = read.map_err(|message| t.damaged(message))?;
+        if let Some(bad) = codes.scales.iter().find(|s| !s.is_finite()) {
+            return Err(t.damaged(format!("a scale is {bad}")));
+        }
+        Ok(codes)
+    }
+
+    /// What a matrix's values are multiplied by besides the scales among them.
+    pub async fn factor(&self, matrix: &str) -> Result<f32, ImportError> {
+        let Some((t, scaling)) = self.factors.get(matrix) else {
+            return Ok(1.0);
+        };
+        let values = self.floats(t, 0, t.rows()).await?;
+        let [value] = values.as_slice() else {
+            return Err(ImportError::Unsupported {
+                what: format!("the shape of {}", t.name),
+                found: format!("{:?}", t.shape),
+                supported: "one scale for a matrix".into(),
+            });
+        };
+        if *value == 0.0 && *scaling == Scaling::Divide {
+            return Err(t.damaged("a scale to divide by is 0".into()));
+        }
+        Ok(match scaling {
+            Scaling::Multiply => *value,
+            Scaling::Divide => 1.0 / value,
+        })
+    }
+}
+
+impl SourceTensor {
+    pub fn rows(&self) -> usize {
+        match self.shape.as_slice() {
+            [rows, _] => *rows,
+            _ => 1,
+        }
+    }
+
+    pub fn cols(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    pub fn damaged(&self, message: String) -> ImportError {
+        ImportError::Tensor {
+            tensor: self.name.clone(),
+            message,
+        }
+    }
+}
+
+/// Exactly `len` bytes from `offset` on, which the caller knows to be there.
+pub(super) async fn read(
+    source: &dyn ByteSource,
+    offset: u64,
+    len: usize,
+) -> Result<Vec<u8>, ImportError> {
+    let damaged = |message: String| ImportError::Damaged {
+        file: source.name(),
+        message,
+    };
+    let end = offset.checked_add(len as u64);
+    if end.is_none_or(|end| end > source.len()) {
+        return Err(damaged(format!(
+            "{len} bytes at {offset} are needed; the file has {}",
+            source.len()
+        )));
+    }
+    source.read(offset, len).await.map_err(damaged)
+}

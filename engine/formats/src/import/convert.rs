@@ -1,0 +1,240 @@
+//! Writing the tensors: norms and float matrices as they come, 8-bit matrices in two passes, ternary and binary ones whole.
+
+use super::checkpoint::{Checkpoint, SourceTensor};
+use super::plan::{Found, Plan, row_scale};
+use super::storage::{Codes, Span};
+use super::{ImportError, Progress};
+use crate::onebit::write::f16_bytes;
+use crate::onebit::{TensorWriter, Writer};
+use ternary_core::config::QuantMode;
+use ternary_core::layout::Encoding;
+use ternary_core::params::{self, Matrix, Param, ParamKind};
+use ternary_core::quant::{self, WeightQuant};
+
+/// Weights read at a time where a layout allows it.
+const BAND: usize = 1 << 20;
+const MAX_F16: f32 = 65504.0;
+
+pub(super) async fn convert(
+    c: &Checkpoint<'_>,
+    plan: &Plan,
+    writer: &mut Writer<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), ImportError> {
+    let total = writer.file_len();
+    let mut done = 0;
+    for p in params::all(&plan.config) {
+        progress(Progress {
+            done,
+            total,
+            tensor: p.name.clone(),
+        });
+        done += tensor(c, plan, &p, writer).await?;
+        ternary_common::platform::yield_now().await;
+    }
+    Ok(())
+}
+
+/// One parameter; returns its bytes.
+async fn tensor(
+    c: &Checkpoint<'_>,
+    plan: &Plan,
+    p: &Param,
+    writer: &mut Writer<'_>,
+) -> Result<u64, ImportError> {
+    let t = c.tensor(&p.name)?;
+    let mut out = writer.tensor()?;
+    match &p.kind {
+        ParamKind::Matrix(m) => matrix(c, plan, t, m, &mut out).await?,
+        ParamKind::Norm | ParamKind::Positions | ParamKind::Adapter => {
+            let values = c.floats(t, 0, t.rows()).await?;
+            out.push(bytemuck::cast_slice(&values)).await?;
+        }
+    }
+    Ok(out.finish()?)
+}
+
+async fn matrix(
+    c: &Checkpoint<'_>,
+    plan: &Plan,
+    t: &SourceTensor,
+    m: &Matrix,
+    out: &mut TensorWriter<'_, '_>,
+) -> Result<(), ImportError> {
+    let rows = Rows::new(c, t, m, plan.config.head_dim()).await?;
+    match m.mode {
+        QuantMode::F32 => {
+            for first in (0..m.rows).step_by(rows.band) {
+                let values = rows.floats(first).await?;
+                out.push(bytemuck::cast_slice(&values)).await?;
+            }
+        }
+        QuantMode::F16 => {
+            for first in (0..m.rows).step_by(rows.band) {
+                let values = rows.floats(first).await?;
+                if let Some(large) = values.iter().find(|v| v.abs() > MAX_F16) {
+                    return Err(t.damaged(format!(
+                        "a value is {large}, beyond F16; give the matrix another mode in a bit-map"
+                    )));
+                }
+                out.push(&f16_bytes(values.into_iter())).await?;
+            }
+        }
+        QuantMode::EightBit => {
+            let mut scales = Vec::with_capacity(m.rows);
+            for first in (0..m.rows).step_by(rows.band) {
+                let values = rows.floats(first).await?;
+                scales.extend(
+                    values
+                        .chunks_exact(m.cols)
+                        .map(|row| m.quant.span(row).scale),
+                );
+            }
+            out.scales(&scales).await?;
+            for first in (0..m.rows).step_by(rows.band) {
+                let values = rows.floats(first).await?;
+                let q = quant::quantize(&values, values.len() / m.cols, m.cols, &m.quant);
+                out.push(bytemuck::cast_slice(&q.codes)).await?;
+            }
+        }
+        QuantMode::Ternary | QuantMode::Binary => {
+            let found = plan.found.get(&m.name).copied().unwrap_or(Found::Floats);
+            let codes = codes(&rows, found).await?;
+            out.scales(&spread(&codes.scales, m)).await?;
+            let encoding = match m.mode {
+                QuantMode::Binary => Encoding::Binary1,
+                _ => Encoding::Ternary2,
+            };
+            let mut bytes = Vec::new();
+            for row in codes.codes.chunks_exact(m.cols) {
+                encoding.pack_row(row, &mut bytes);
+            }
+            out.push(&bytes).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Codes as the file has them, or as the model's quantiser gives them.
+async fn codes(rows: &Rows<'_, '_>, found: Found) -> Result<Codes, ImportError> {
+    let m = rows.matrix;
+    match found {
+        Found::Codes(mode, _) if mode == m.mode => {
+            let mut codes = rows.c.codes(rows.t).await?;
+            rows.in_halves(&mut codes.codes, m.cols);
+            if codes.scales.len() >= m.rows {
+                let width = codes.scales.len() / m.rows;
+                rows.in_halves(&mut codes.scales, width);
+            }
+            for scale in &mut codes.scales {
+                *scale *= rows.factor;
+            }
+            Ok(codes)
+        }
+        Found::TernaryFloats(span) if m.mode == QuantMode::Ternary => {
+            let values = rows.all().await?;
+            let scales: Vec<f32> = values.chunks_exact(m.cols).map(row_scale).collect();
+            let sign = |v: &f32| (*v > 0.0) as i8 - (*v < 0.0) as i8;
+            Ok(Codes {
+                codes: values.iter().map(sign).collect(),
+                scales: match span {
+                    Span::Tensor => vec![row_scale(&scales)],
+                    _ => scales,
+                },
+            })
+        }
+        _ => {
+            let quantiser = WeightQuant {
+                group: 0,
+                ..m.quant
+            };
+            let q = quant::quantize(&rows.all().await?, m.rows, m.cols, &quantiser);
+            Ok(Codes {
+                codes: q.codes,
+                scales: q.scales,
+            })
+        }
+    }
+}
+
+/// A matrix's scales repeated to the granularity of the file.
+fn spread(scales: &[f32], m: &Matrix) -> Vec<f32> {
+    let count = m.rows * m.cols / m.quant.span_len(m.rows, m.cols);
+    let times = count / scales.len();
+    scales
+        .iter()
+        .flat_map(|s| std::iter::repeat_n(*s, times))
+        .collect()
+}
+
+/// The rows of a matrix in our order, in bands.
+struct Rows<'a, 'c> {
+    c: &'a Checkpoint<'c>,
+    t: &'a SourceTensor,
+    matrix: &'a Matrix,
+    factor: f32,
+    /// Rows read at a time.
+    band: usize,
+    /// Of matrices whose rows are in pairs.
+    head_dim: Option<usize>,
+}
+
+impl<'a, 'c> Rows<'a, 'c> {
+    async fn new(
+        c: &'a Checkpoint<'c>,
+        t: &'a SourceTensor,
+        matrix: &'a Matrix,
+        head_dim: usize,
+    ) -> Result<Self, ImportError> {
+        let rotated = ["q_proj.", "k_proj."]
+            .iter()
+            .any(|part| matrix.name.contains(part));
+        let head_dim = (c.paired_rows && rotated).then_some(head_dim);
+        let unit = head_dim.unwrap_or(1);
+        let band = match t.storage.block() {
+            Some(_) => (BAND / matrix.cols / unit).max(1) * unit,
+            None => matrix.rows,
+        };
+        Ok(Rows {
+            c,
+            t,
+            matrix,
+            factor: c.factor(&matrix.name).await?,
+            band,
+            head_dim,
+        })
+    }
+
+    /// The band that begins with row `first`.
+    async fn floats(&self, first: usize) -> Result<Vec<f32>, ImportError> {
+        let n = self.band.min(self.matrix.rows - first);
+        let mut values = self.c.floats(self.t, first, n).await?;
+        if self.factor != 1.0 {
+            values.iter_mut().for_each(|v| *v *= self.factor);
+        }
+        self.in_halves(&mut values, self.matrix.cols);
+        Ok(values)
+    }
+
+    async fn all(&self) -> Result<Vec<f32>, ImportError> {
+        let mut values = Vec::with_capacity(self.matrix.rows * self.matrix.cols);
+        for first in (0..self.matrix.rows).step_by(self.band) {
+            values.extend(self.floats(first).await?);
+        }
+        Ok(values)
+    }
+
+    /// Rows of `width` values of whole heads, from GGUF's `llama` order (2j + p) to Hugging Face's (p · head_dim/2 + j).
+    fn in_halves<T: Copy>(&self, values: &mut [T], width: usize) {
+        let Some(head_dim) = self.head_dim else {
+            return;
+        };
+        for head in values.chunks_exact_mut(head_dim * width) {
+            let pairs = head.to_vec();
+            for (row, to) in head.chunks_exact_mut(width).enumerate() {
+                let (p, j) = (row / (head_dim / 2), row % (head_dim / 2));
+                to.copy_from_slice(&pairs[(2 * j + p) * width..][..width]);
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The GGUF container, versions 2 and 3: metadata by key, then name, shape, type and place of every tensor. Pure functions of the file's
+//! first bytes; every length is checked against what is left of the file before anything is allocated.
+
+use std::collections::BTreeMap;
+
+use super::ImportError;
+use super::checkpoint::{SourceTensor, read};
+use super::storage::Storage;
+use ternary_common::bytes::ByteSource;
+use ternary_core::kind::found;
+
+/// Bytes read at first: most files' metadata but for the vocabulary.
+const FIRST: u64 = 1 << 20;
+/// Largest metadata accepted: a vocabulary of 256k tokens takes about 10 MB.
+const MAX_HEAD: u64 = 256 << 20;
+/// Longest array accepted, and most tensors.
+const MAX_COUNT: u64 = 1 << 24;
+const ALIGNMENT: &str = "general.alignment";
+
+/// A metadata value; numbers of an array as f32, which holds all that matter here exactly.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Integer(i64),
+    Float(f64),
+    Bool(bool),
+    Text(String),
+    Texts(Vec<String>),
+    Numbers(Vec<f32>),
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Integer(n) => n.fmt(f),
+            Value::Float(n) => n.fmt(f),
+            Value::Bool(b) => b.fmt(f),
+            Value::Text(text) => write!(f, "the text {text:?}"),
+            Value::Texts(texts) => write!(f, "a list of {} texts", texts.len()),
+            Value::Numbers(numbers) => write!(f, "a list of {} numbers", numbers.len()),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Gguf {
+    pub values: BTreeMap<String, Value>,
+    /// As the file names them, `shape` outermost first.
+    pub tensors: Vec<SourceTensor>,
+}
+
+/// Why parsing ended.
+#[derive(Debug, PartialEq)]
+pub(super) enum Stop {
+    /// The bytes given end inside the head.
+    More,
+    Bad(String),
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Of the whole file.
+    file_len: u64,
+}
+
+type Parsed<T> = Result<T, Stop>;
+
+fn bad<T>(message: String) -> Parsed<T> {
+    Err(Stop::Bad(message))
+}
+
+impl Cursor<'_> {
+    fn take(&mut self, n: u64) -> Parsed<&[u8]> {
+        let left = self.file_len - self.at as u64;
+        if n > left {
+            return bad(format!(
+                "it ends inside its metadata: {n} bytes are needed at {}, the file has {}",
+                self.at, self.file_len
+            ));
+        }
+        let end = self.at + n as usize;
+        let part = self.bytes.get(self.at..end).ok_or(Stop::More)?;
+        self.at = end;
+        Ok(part)
+    }
+
+    fn array<const N: usize>(&mut self) -> Parsed<[u8; N]> {
+        let bytes = self.take(N as u64)?;
+        <[u8; N]>::try_from(bytes).map_err(|_| Stop::More)
+    }
+
+    fn u32(&mut self) -> Parsed<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Parsed<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Parsed<String> {
+        let len = self.u64()?;
+        let bytes = self.take(len)?;
+        // Vocabularies hold pieces of characters in other alphabets than UTF-8's only by mistake; they are kept readable.
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    fn number(&mut self, kind: u32) -> Parsed<Value> {
+        Ok(match kind {
+            0 => Value::Integer(u8::from_le_bytes(self.array()?).into()),
+            1 => Value::Integer(i8::from_le_bytes(self.array()?).into()),
+            2 => Value::Integer(u16::from_le_bytes(self.array()?).into()),
+            3 => Value::Integer(i16::from_le_bytes(self.array()?).into()),
+            4 => Value::Integer(self.u32()?.into()),
+            5 => Value::Integer(i32::from_le_bytes(self.array()?).into()),
+            6 => Value::Float(f32::from_le_bytes(self.array()?).into()),
+            7 => Value::Bool(u8::from_le_bytes(self.array()?) != 0),
+            10 => match i64::try_from(self.u64()?) {
+                Ok(n) => Value::Integer(n),
+                Err(_) => return bad("a number of its metadata is above 2⁶³".into()),
+            },
+            11 => Value::Integer(i64::from_le_bytes(self.array()?)),
+            12 => Value::Float(f64::from_le_bytes(self.array()?)),
+            other => return bad(format!("metadata of unknown type {other}")),
+        })
+    }
+
+    fn value(&mut self, kind: u32) -> Parsed<Value> {
+        match kind {
+            8 => self.text().map(Value::Text),
+            9 => {
+                let kind = self.u32()?;
+                let count = self.u64()?;
+                // Every element takes at least a byte.
+                if count > MAX_COUNT || count > self.file_len - self.at as u64 {
+                    return bad(format!("an array of {count} elements cannot be in it"));
+                }
+                if kind == 8 {
+                    let texts = (0..count).map(|_| self.text());
+                    return texts.collect::<Parsed<_>>().map(Value::Texts);
+                }
+                let numbers = (0..count).map(|_| {
+                    Ok(match self.number(kind)? {
+                        Value::Integer(n) => n as f32,
+                        Value::Float(n) => n as f32,
+                        Value::Bool(b) => f32::from(u8::from(b)),
+                        _ => 0.0,
+                    })
+                });
+                numbers.collect::<Parsed<_>>().map(Value::Numbers)
+            }
+            _ => self.number(kind),
+        }
+    }
+}
+
+/// The types that are read: number and name.
+const TYPES: [(u32, &str, Storage); 13] = [
+    (28, "F64", Storage::F64),
+    (0, "F32", Storage::F32),
+    (1, "F16", Storage::F16),
+    (2, "Q4_0", Storage::Q4_0),
+    (3, "Q4_1", Storage::Q4_1),
+    (8, "Q8_0", Storage::Q8_0),
+    (14, "Q6_K", Storage::Q6K),
+    (30, "BF16", Storage::Bf16),
+    (34, "TQ1_0", Storage::Tq1_0),
+    (35, "TQ2_0", Storage::Tq2_0),
+    (36, "I2_S", Storage::I2S),
+    (41, "Q1_0", Storage::Q1_0),
+    (42, "Q2_0", Storage::Q2_0),
+];
+
+fn storage(kind: u32, name: &str) -> Parsed<Storage> {
+    match TYPES.iter().find(|(number, ..)| *number == kind) {
+        Some((.., storage)) => Ok(*storage),
+        None => {
+            let known: Vec<String> = TYPES
+                .iter()
+                .map(|(n, name, _)| format!("{name} ({n})"))
+                .collect();
+            bad(format!(
+                "tensor {name} has type {kind}; supported: {}",
+                known.join(", ")
+            ))
+        }
+    }
+}
+
+impl Storage {
+    /// Its number and name in GGUF; `None` for what is not GGUF's.
+    pub fn gguf_type(self) -> Option<(u32, &'static str)> {
+        let found = TYPES.iter().find(|(.., storage)| *storage == self);
+        found.map(|(number, name, _)| (*number, *name))
+    }
+}
+
+/// Parse the head of a file of `file_len` bytes from its first bytes.
+pub(super) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
+    let mut c = Cursor {
+        bytes,
+        at: 0,
+        file_len,
+    };
+    if !bytes.starts_with(b"GGUF") {
+        return bad(format!("no GGUF file: {}", found(bytes)));
+    }
+    c.array::<4>()?;
+    let version = c.u32()?;
+    if (1..=3).contains(&version.swap_bytes()) {
+        return bad("it is big-endian; only little-endian GGUF files are read: download the model for x86 or ARM, or convert it with gguf_convert_endian.py of llama.cpp".into());
+    }
+    if !(2..=3).contains(&version) {
+        return bad(format!(
+            "GGUF version {version}; supported: 2 and 3, little-endian"
+        ));
+    }
+    let (tensor_count, value_count) = (c.u64()?, c.u64()?);
+    if tensor_count > MAX_COUNT || value_count > MAX_COUNT {
+        return bad(format!(
+            "{tensor_count} tensors and {value_count} metadata values cannot be in it"
+        ));
+    }
+    let mut values = BTreeMap::new();
+    for _ in 0..value_count {
+        let key = c.text()?;
+        let kind = c.u32()?;
+        let value = c.value(kind)?;
+        values.insert(key, value);
+    }
+    let mut tensors = Vec::new();
+    for _ in 0..tensor_count {
+        let name = c.text()?;
+        let dims = c.u32()?;
+        if !(1..=4).contains(&dims) {
+            return bad(format!("tensor {name} has {dims} dimensions"));
+        }
+        let mut shape = Vec::new();
+        for _ in 0..dims {
+            shape.push(c.u64()?);
+        }
+        // Innermost first; trailing ones mean nothing.
+        while shape.len() > 1 && shape.last() == Some(&1) {
+            shape.pop();
+        }
+        let (cols, rows) = match shape.as_slice() {
+            [n] => (*n, 1),
+            [cols, rows] => (*cols, *rows),
+            _ => {
+                return bad(format!(
+                    "tensor {name} has shape {shape:?}; supported: one or two dimensions"
+                ));
+            }
+        };
+        let kind = c.u32()?;
+        let offset = c.u64()?;
+        let storage = storage(kind, &name)?;
+        let size = storage
+            .bytes(rows, cols)
+            .filter(|n| *n > 0 && *n <= file_len);
+        let Some(bytes) = size else {
+            return bad(format!(
+                "tensor {name} of {storage:?} cannot have shape {shape:?}"
+            ));
+        };
+        shape.reverse();
+        tensors.push(SourceTensor {
+            name,
+            shape: shape.iter().map(|n| *n as usize).collect(),
+            storage,
+            file,
+            offset,
+            bytes,
+        });
+    }
+    let alignment = match values.get(ALIGNMENT) {
+        Some(Value::Integer(n @ 1..=65536)) if n.count_ones() == 1 => *n as u64,
+        None => 32,
+        Some(other) => {
+            return bad(format!(
+                "{ALIGNMENT} is {other}; a power of two up to 65536 is expected"
+            ));
+        }
+    };
+    let data = (c.at as u64).next_multiple_of(alignment);
+    for t in &mut tensors {
+        let at = data.checked_add(t.offset);
+        let end = at.and_then(|at| at.checked_add(t.bytes));
+        match (at, end) {
+            (Some(at), Some(end)) if end <= file_len => t.offset = at,
+            _ => {
+                return bad(format!(
+                    "tensor {} of {} bytes at {} lies beyond the end of the file ({file_len} bytes): a broken download?",
+                    t.name, t.bytes, t.offset
+                ));
+            }
+        }
+    }
+    Ok(Gguf { values, tensors })
+}
+
+/// `file` is the index that its tensors say they are in.
+pub(super) async fn open(source: &dyn ByteSource, file: usize) -> Result<Gguf, ImportError> {
+    let len = source.len();
+    let mut have = FIRST.min(len);
+    loop {
+        let bytes = read(source, 0, have as usize).await?;
+        let message = match parse(&bytes, len, file) {
+            Ok(gguf) => return Ok(gguf),
+            Err(Stop::More) if have < len.min(MAX_HEAD) => {
+                have = (4 * have).min(len).min(MAX_HEAD);
+                continue;
+            }
+            Err(Stop::More) => format!("its metadata is longer than {MAX_HEAD} bytes"),
+            Err(Stop::Bad(message)) => message,
+        };
+        return Err(ImportError::Damaged {
+            file: source.name(),
+            message,
+        });
+    }
+}
+
+impl Gguf {
+    pub fn text(&self, key: &str) -> Option<&str> {
+        match self.values.get(key) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn texts(&self, key: &str) -> Option<&[String]> {
+        match self.values.get(key) {
+            Some(Value::Texts(texts)) => Some(texts),
+            _ => None,
+        }
+    }
+
+    pub fn numbers(&self, key: &str) -> Option<&[f32]> {
+        match self.values.get(key) {
+            Some(Value::Numbers(numbers)) => Some(numbers),
+            _ => None,
+        }
+    }
+
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        match self.values.get(key) {
+            Some(Value::Bool(flag)) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    pub fn integer(&self, key: &str) -> Option<i64> {
+        match self.values.get(key) {
+            Some(Value::Integer(n)) => Some(*n),
+            _ => None,
+        }
+    }
+
+    pub fn float(&self, key: &str) -> Option<f64> {
+        match self.values.get(key) {
+            Some(Value::Float(n)) => Some(*n),
+            Some(Value::Integer(n)) => Some(*n as f64),
+            _ => None,
+        }
+    }
+}

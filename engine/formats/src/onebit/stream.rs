@@ -1,0 +1,149 @@
+//! Writing tensor by tensor, so that the model need not fit in memory.
+
+use super::write::{data_offset, head, json_parts, planned};
+use crate::onebit::Packing;
+use ternary_common::bytes::ByteSink;
+use ternary_core::layout::{ALIGN, FormatError, Metadata, TensorEntry};
+
+/// Writes a `.1bit` whose tensors come one after another; the head is written last, so that what is unfinished is no `.1bit`.
+pub struct Writer<'a> {
+    sink: &'a mut dyn ByteSink,
+    metadata: Vec<u8>,
+    entries: Vec<TensorEntry>,
+    /// Bytes of the table with the longest checksums.
+    table_len: usize,
+    data_offset: u64,
+    next: usize,
+}
+
+impl<'a> Writer<'a> {
+    /// Plan the file of a model, whose config has its bit-map.
+    pub fn new(
+        sink: &'a mut dyn ByteSink,
+        mut metadata: Metadata,
+        packing: Packing,
+    ) -> Result<Self, FormatError> {
+        metadata.config.validate()?;
+        metadata.config.layer_bit_map = Some(metadata.config.bit_map());
+        let entries = planned(&metadata.config, packing);
+        let (metadata, table) = json_parts(&metadata, &entries.iter().collect::<Vec<_>>())?;
+        Ok(Writer {
+            sink,
+            data_offset: data_offset(&metadata, &table),
+            table_len: table.len(),
+            metadata,
+            entries,
+            next: 0,
+        })
+    }
+
+    /// The tensors, in the order they are to come.
+    pub fn entries(&self) -> &[TensorEntry] {
+        &self.entries
+    }
+
+    /// Bytes of the whole file.
+    pub fn file_len(&self) -> u64 {
+        self.data_offset + self.entries.last().map_or(0, |t| t.offset + t.length)
+    }
+
+    /// Begin the next tensor.
+    ///
+    /// # Errors
+    /// When they have all come.
+    pub fn tensor(&mut self) -> Result<TensorWriter<'_, 'a>, FormatError> {
+        if self.next == self.entries.len() {
+            return Err(FormatError::Invalid {
+                what: "the tensors".into(),
+                message: format!("there are only {}", self.entries.len()),
+            });
+        }
+        self.next += 1;
+        Ok(TensorWriter {
+            writer: self,
+            hasher: crc32fast::Hasher::new(),
+            written: 0,
+        })
+    }
+
+    async fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FormatError> {
+        let name = self.sink.name();
+        let written = self.sink.write(offset, bytes).await;
+        written.map_err(|message| FormatError::Sink { name, message })
+    }
+
+    /// Write the head. Returns the file's length.
+    ///
+    /// # Errors
+    /// Also when tensors are missing.
+    pub async fn finish(mut self) -> Result<u64, FormatError> {
+        if let Some(missing) = self.entries.get(self.next) {
+            return Err(FormatError::MissingTensor(missing.name.clone()));
+        }
+        let mut table = serde_json::to_vec(&self.entries).map_err(|e| FormatError::Invalid {
+            what: "the tensor table".into(),
+            message: e.to_string(),
+        })?;
+        // JSON may end in spaces; the data is where the longest table would have put it.
+        table.resize(self.table_len, b' ');
+        let file_len = self.file_len();
+        let head = head(&self.metadata, &table, file_len);
+        self.write(0, &head).await?;
+        Ok(file_len)
+    }
+}
+
+/// One tensor on its way: its scales, padded to 64 bytes, then its values, in as many pieces as one likes.
+pub struct TensorWriter<'w, 'a> {
+    writer: &'w mut Writer<'a>,
+    hasher: crc32fast::Hasher,
+    written: u64,
+}
+
+impl TensorWriter<'_, '_> {
+    fn entry(&mut self) -> &mut TensorEntry {
+        &mut self.writer.entries[self.writer.next - 1]
+    }
+
+    pub async fn scales(&mut self, scales: &[f32]) -> Result<(), FormatError> {
+        let mut bytes: Vec<u8> = scales.iter().flat_map(|s| s.to_le_bytes()).collect();
+        bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
+        self.push(&bytes).await
+    }
+
+    pub async fn push(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
+        let at = self.writer.data_offset + self.entry().offset + self.written;
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        self.writer.write(at, bytes).await
+    }
+
+    /// Returns the tensor's bytes.
+    ///
+    /// # Errors
+    /// When there were more or fewer bytes than the tensor has.
+    pub fn finish(mut self) -> Result<u64, FormatError> {
+        let (crc, written) = (self.hasher.clone().finalize(), self.written);
+        let entry = self.entry();
+        entry.crc32 = crc;
+        if entry.length == written {
+            return Ok(written);
+        }
+        Err(FormatError::Invalid {
+            what: format!("tensor {}", entry.name),
+            message: format!("{written} bytes were written, it has {}", entry.length),
+        })
+    }
+}
+
+impl std::fmt::Debug for Writer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Writer({} of {} tensors)", self.next, self.entries.len())
+    }
+}
+
+impl std::fmt::Debug for TensorWriter<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TensorWriter({} bytes so far)", self.written)
+    }
+}

@@ -1,0 +1,85 @@
+//! Prefill, decode, sampling.
+
+mod error;
+mod evaluate;
+mod load;
+mod model;
+mod plan;
+mod sampler;
+
+pub use error::{Error, Result};
+pub use evaluate::{Evaluation, evaluate, evaluate_tokens};
+pub use load::Beside;
+pub use model::Model;
+pub use plan::LoadPlan;
+pub use sampler::Sampler;
+
+use serde::{Deserialize, Serialize};
+
+/// How the next token is chosen. Order: repetition penalty, temperature, top-k, top-p (as in Hugging Face's generate).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sampling {
+    /// 0 = greedy.
+    pub temperature: f32,
+    /// Smallest set of tokens with at least this probability; 1 = off.
+    pub top_p: f32,
+    /// At most 256; 0 = 256, all candidates a step reads back.
+    pub top_k: usize,
+    /// 1 = off.
+    pub repetition_penalty: f32,
+    pub seed: u64,
+    pub max_tokens: usize,
+    /// The reply ends before any of these texts.
+    pub stop: Vec<String>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Sampling {
+            temperature: 0.7,
+            top_p: 0.95,
+            top_k: 40,
+            repetition_penalty: 1.1,
+            seed: 0,
+            max_tokens: 256,
+            stop: Vec::new(),
+        }
+    }
+}
+
+impl Sampling {
+    /// Refuse values that mean nothing.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |m: String| Err(Error::Request(m));
+        if !(self.temperature >= 0.0 && self.temperature <= 100.0) {
+            return fail(format!(
+                "temperature is {}; it must be between 0 and 100",
+                self.temperature
+            ));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return fail(format!(
+                "top_p is {}; it must be above 0 and at most 1",
+                self.top_p
+            ));
+        }
+        if self.top_k > ternary_model::CANDIDATES {
+            return fail(format!(
+                "top_k is {}; it must be at most {}",
+                self.top_k,
+                ternary_model::CANDIDATES
+            ));
+        }
+        if !(self.repetition_penalty >= 0.1 && self.repetition_penalty <= 10.0) {
+            return fail(format!(
+                "repetition_penalty is {}; it must be between 0.1 and 10",
+                self.repetition_penalty
+            ));
+        }
+        if self.max_tokens == 0 {
+            return fail("max_tokens is 0; it must be at least 1".into());
+        }
+        Ok(())
+    }
+}

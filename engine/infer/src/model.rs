@@ -1,0 +1,292 @@
+//! A loaded model: weights on a backend, programs recorded once, a KV cache that knows its tokens.
+
+use super::load::{self, Beside};
+use crate::error::{Error, Result};
+use ternary_backend::{Backend, DeviceInfo, MemoryUse, ProgramId, elements};
+use ternary_common::bytes::ByteSource;
+use ternary_core::config::{LoraConfig, ModelConfig};
+use ternary_formats::onebit::OneBit;
+use ternary_model as model;
+use ternary_model::program::{BufferId, Elem, Knobs};
+use ternary_model::{Logits, RECENT, SamplingBuffers};
+
+/// Tokens of one prefill run.
+pub(super) const PREFILL: usize = 64;
+
+struct Step {
+    program: ProgramId,
+    rows: usize,
+    ids: BufferId,
+    logits: BufferId,
+    sampling: Option<SamplingBuffers>,
+}
+
+/// A model on a backend, with its KV cache: takes tokens, gives candidates for the next one.
+///
+/// ```
+/// use ternary_backend::cpu::CpuBackend;
+/// use ternary_formats::onebit::OneBit;
+/// use ternary_infer::{Model, Sampler, Sampling};
+/// use ternary_common::platform::FileSource;
+/// use ternary_common::tokenizer::Tokenizer;
+///
+/// let source = FileSource::open("../tests/fixtures/v1.1bit".as_ref())?;
+/// let file = pollster::block_on(OneBit::open(&source))?;
+/// let tokenizer = Tokenizer::from_json(file.metadata.tokenizer.as_deref().unwrap_or_default())?;
+/// let backend = Box::new(CpuBackend::new(1));
+/// let mut model = pollster::block_on(Model::load(backend, &file, &source, &mut |_| {}))?;
+/// let mut sampler = Sampler::new(&Sampling::default());
+/// let mut next = tokenizer.encode("The cat")?;
+/// for _ in 0..3 {
+///     let candidates = pollster::block_on(model.feed(&next, &[], 1.0))?;
+///     next = sampler.choose(candidates).into_iter().collect();
+/// }
+/// assert!(model.cached().len() > 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Model {
+    backend: Box<dyn Backend>,
+    config: ModelConfig,
+    decode: Step,
+    prefill: Step,
+    /// Recorded when first asked for: its logits take rows × vocabulary.
+    all_logits: Option<Step>,
+    lora: Option<LoraConfig>,
+    /// Tokens whose keys and values are in the cache.
+    cached: Vec<u32>,
+    weight_bytes: usize,
+}
+
+impl Model {
+    /// Expand a file's tensors onto `backend`, tensor by tensor; `progress` is told the bytes read so far.
+    pub async fn load(
+        backend: Box<dyn Backend>,
+        file: &OneBit,
+        source: &dyn ByteSource,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self> {
+        Self::load_adapted(backend, file, source, None, progress).await
+    }
+
+    /// As [`Model::load`], with an adapter beside the weights, unmerged.
+    ///
+    /// # Errors
+    /// Also an adapter that belongs to another model.
+    pub async fn load_adapted(
+        mut backend: Box<dyn Backend>,
+        file: &OneBit,
+        source: &dyn ByteSource,
+        adapter: Option<&dyn Beside>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self> {
+        let config = file.metadata.config.clone();
+        let lora = match adapter {
+            Some(adapter) => {
+                adapter.upload(backend.as_mut(), file, source).await?;
+                Some(adapter.lora().clone())
+            }
+            None => None,
+        };
+        let weight_bytes = load::weights(backend.as_mut(), file, source, progress).await?;
+        if config.use_rope {
+            let table = model::rope_values(&config);
+            backend.upload(model::ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))?;
+        }
+        let rows = PREFILL.min(config.max_seq_len);
+        let mut last = |rows| {
+            let lora = lora.as_ref();
+            prepare(backend.as_mut(), &config, rows, Logits::Last, lora)
+        };
+        let (decode, prefill) = (last(1)?, last(rows)?);
+        // A GPU that ran out of memory says so only to someone who waits for it.
+        backend
+            .download(&format!("weight.{}", ternary_core::params::FINAL_NORM))
+            .await?;
+        Ok(Model {
+            backend,
+            config,
+            decode,
+            prefill,
+            all_logits: None,
+            lora,
+            cached: Vec::new(),
+            weight_bytes,
+        })
+    }
+
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    pub fn device(&self) -> DeviceInfo {
+        self.backend.info()
+    }
+
+    /// Weights at run time, in bytes.
+    pub fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
+    /// KV cache, in bytes.
+    pub fn cache_bytes(&self) -> usize {
+        cache_bytes(&self.config)
+    }
+
+    /// What is allocated.
+    pub fn memory(&self) -> MemoryUse {
+        self.backend.memory()
+    }
+
+    /// Whether the GPU is gone: nothing but loading the model again helps.
+    pub fn is_lost(&self) -> bool {
+        self.backend.is_lost()
+    }
+
+    /// Tokens in the cache.
+    pub fn cached(&self) -> &[u32] {
+        &self.cached
+    }
+
+    /// Keep only the first `len` tokens of the cache.
+    pub fn truncate(&mut self, len: usize) {
+        self.cached.truncate(len);
+    }
+
+    /// Append `ids` to the context and return the candidates for the next token: the largest logits after `penalty` on the
+    /// distinct `recent` tokens. One readback, whatever the vocabulary.
+    pub async fn feed(
+        &mut self,
+        ids: &[u32],
+        recent: &[u32],
+        penalty: f32,
+    ) -> Result<Vec<(u32, f32)>> {
+        self.check(ids)?;
+        let mut rest = ids;
+        loop {
+            let step = if rest.len() == 1 {
+                &self.decode
+            } else {
+                &self.prefill
+            };
+            let n = rest.len().min(step.rows);
+            let (now, later) = rest.split_at(n);
+            let sampling = step
+                .sampling
+                .ok_or_else(|| Error::Request("not a sampling program".into()))?;
+            let recent = &recent[recent.len().saturating_sub(RECENT)..];
+            self.backend
+                .write(step.program, step.ids, bytemuck::cast_slice(now))?;
+            if later.is_empty() && penalty != 1.0 {
+                self.backend
+                    .write(step.program, sampling.recent, bytemuck::cast_slice(recent))?;
+            }
+            let knobs = Knobs {
+                pos: self.cached.len() as u32,
+                rows: n as u32,
+                recent: if penalty == 1.0 {
+                    0
+                } else {
+                    recent.len() as u32
+                },
+                repetition_penalty: penalty,
+                ..Knobs::default()
+            };
+            self.backend.run(step.program, &knobs)?;
+            self.cached.extend_from_slice(now);
+            if later.is_empty() {
+                let buffers = [sampling.top_ids, sampling.top_values];
+                let read = self.backend.read(step.program, &buffers).await?;
+                let ids: Vec<u32> = elements(&read[0]);
+                let values: Vec<f32> = elements(&read[1]);
+                return Ok(ids.into_iter().zip(values).collect());
+            }
+            ternary_common::platform::yield_now().await;
+            rest = later;
+        }
+    }
+
+    /// Logits `[ids.len(), vocab]` of a text from an empty cache, handed out in bands of rows.
+    pub async fn logits(&mut self, ids: &[u32], rows: &mut dyn FnMut(&[f32])) -> Result<()> {
+        self.cached.clear();
+        self.check(ids)?;
+        if self.all_logits.is_none() {
+            let rows = PREFILL.min(self.config.max_seq_len);
+            self.all_logits = Some(prepare(
+                self.backend.as_mut(),
+                &self.config,
+                rows,
+                Logits::All,
+                self.lora.as_ref(),
+            )?);
+        }
+        let Some(step) = &self.all_logits else {
+            return Ok(());
+        };
+        for part in ids.chunks(step.rows) {
+            self.backend
+                .write(step.program, step.ids, bytemuck::cast_slice(part))?;
+            let knobs = Knobs {
+                pos: self.cached.len() as u32,
+                rows: part.len() as u32,
+                ..Knobs::default()
+            };
+            self.backend.run(step.program, &knobs)?;
+            self.cached.extend_from_slice(part);
+            let read = self.backend.read(step.program, &[step.logits]).await?;
+            let logits: Vec<f32> = elements(&read[0]);
+            rows(&logits[..part.len() * self.config.vocab_size]);
+            ternary_common::platform::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn check(&self, ids: &[u32]) -> Result<()> {
+        if ids.is_empty() {
+            return Err(Error::Request("there is no token to start from".into()));
+        }
+        let (used, room) = (self.cached.len() + ids.len(), self.config.max_seq_len);
+        if used > room {
+            return Err(Error::Request(format!(
+                "the text takes {used} tokens; the model's context holds {room}"
+            )));
+        }
+        match ids
+            .iter()
+            .find(|id| **id as usize >= self.config.vocab_size)
+        {
+            Some(id) => Err(Error::Request(format!(
+                "token {id} is outside the vocabulary of {}",
+                self.config.vocab_size
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Bytes of the KV cache: keys and values, f32, of every position and layer.
+pub fn cache_bytes(config: &ModelConfig) -> usize {
+    2 * 4 * config.num_layers * config.max_seq_len * config.kv_dim()
+}
+
+fn prepare(
+    backend: &mut dyn Backend,
+    config: &ModelConfig,
+    rows: usize,
+    logits: Logits,
+    lora: Option<&LoraConfig>,
+) -> Result<Step> {
+    let recorded = model::record_infer(config, rows, logits, lora);
+    Ok(Step {
+        program: backend.prepare(recorded.program)?,
+        rows,
+        ids: recorded.ids,
+        logits: recorded.logits,
+        sampling: recorded.sampling,
+    })
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Model({:?})", self.config)
+    }
+}

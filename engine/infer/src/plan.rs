@@ -1,0 +1,262 @@
+//! What loading a model takes, known before any weight of it is read.
+
+use serde::{Deserialize, Serialize};
+
+use super::model::PREFILL;
+use crate::error::{Error, Result};
+use ternary_backend::{Backend, DeviceInfo, MemoryLimits};
+use ternary_common::platform::available_memory;
+use ternary_core::config::{ModelConfig, QuantMode};
+use ternary_core::params::{self, ParamKind};
+use ternary_model::{Logits, record_infer};
+
+/// Keys and values may take this, or so many times the weights, without being asked for.
+const LEAST_CACHE: u64 = 128 << 20;
+const CACHE_PER_WEIGHT: u64 = 4;
+/// Tokens that a context has at least, if the model's own has.
+const LEAST_CONTEXT: usize = 512;
+
+/// Bytes that a model takes on a backend, by what they are for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadPlan {
+    pub file_bytes: u64,
+    pub weight_bytes: u64,
+    /// Keys and values of a full context.
+    pub cache_bytes: u64,
+    /// Activations, tables, logits.
+    pub work_bytes: u64,
+    /// The largest matrix, and the largest buffer of anything else: what the limits of a GPU are about.
+    pub largest_matrix: u64,
+    pub largest_other: u64,
+    pub device: DeviceInfo,
+    pub device_reason: String,
+}
+
+impl LoadPlan {
+    /// The plan of a model of this shape on an empty backend of this kind.
+    ///
+    /// # Errors
+    /// A tensor that is larger than this program can address (2 GiB in a browser).
+    pub fn new(
+        backend: &dyn Backend,
+        device_reason: &str,
+        config: &ModelConfig,
+        file_bytes: u64,
+    ) -> Result<Self> {
+        addressable(config)?;
+        let programs = [1, PREFILL.min(config.max_seq_len)]
+            .map(|rows| record_infer(config, rows, Logits::Last, None).program);
+        let used = backend.plan(&[&programs[0], &programs[1]]);
+        let mut plan = LoadPlan {
+            file_bytes,
+            weight_bytes: 0,
+            cache_bytes: 0,
+            work_bytes: used.io + used.scratch,
+            largest_matrix: 0,
+            largest_other: 0,
+            device: backend.info(),
+            device_reason: device_reason.to_owned(),
+        };
+        for (name, bytes) in &used.shared {
+            let largest = if name.starts_with("weight.") {
+                &mut plan.largest_matrix
+            } else {
+                &mut plan.largest_other
+            };
+            *largest = (*largest).max(*bytes);
+            *match name.split('.').next() {
+                Some("weight" | "scale") => &mut plan.weight_bytes,
+                Some("cache") => &mut plan.cache_bytes,
+                _ => &mut plan.work_bytes,
+            } += bytes;
+        }
+        if used.largest > plan.largest_matrix {
+            plan.largest_other = used.largest;
+        }
+        Ok(plan)
+    }
+
+    /// The context that keys and values are kept for unless another is asked for: the model's, or as much of it as is in
+    /// proportion to the model, and to what `limits` and the memory that is left allow.
+    pub fn context(&self, config: &ModelConfig, limits: &MemoryLimits) -> usize {
+        // Learned positions are weights, and as many as the file has.
+        if !config.use_rope {
+            return config.max_seq_len;
+        }
+        let token =
+            (4 * (2 * config.num_layers * config.kv_dim() + config.head_dim())).max(1) as u64;
+        let mut bytes = LEAST_CACHE.max(CACHE_PER_WEIGHT * self.weight_bytes);
+        let rest = |all: u64| all.saturating_sub(self.weight_bytes);
+        let free = available_memory().map(|free| rest(free) / 2);
+        let device = limits.total.map(rest);
+        for most in free.into_iter().chain(device) {
+            bytes = bytes.min(most);
+        }
+        let layer = (4 * config.kv_dim()).max(1) as u64;
+        let tokens = limits
+            .buffer
+            .map_or(bytes / token, |most| (bytes / token).min(most / layer));
+        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX) / PREFILL * PREFILL;
+        tokens.max(LEAST_CONTEXT).min(config.max_seq_len)
+    }
+
+    pub fn total(&self) -> u64 {
+        self.weight_bytes + self.cache_bytes + self.work_bytes
+    }
+
+    /// An error if the device can't hold it, before anything was read.
+    pub fn check(&self, limits: &MemoryLimits) -> Result<()> {
+        let device = &self.device;
+        let refuse = |what: &str, needed: u64, most: u64| {
+            Err(Error::Request(format!(
+                "{what} needs {}, and the {} ({}) has {}: use a smaller model{}",
+                Size(needed),
+                device.kind,
+                device.name,
+                Size(most),
+                if device.kind == "cpu" {
+                    ""
+                } else {
+                    ", or the CPU"
+                }
+            )))
+        };
+        if let Some(most) = limits.matrix.filter(|most| self.largest_matrix > *most) {
+            return refuse("its largest matrix", self.largest_matrix, most);
+        }
+        if let Some(most) = limits.buffer.filter(|most| self.largest_other > *most) {
+            return refuse("its largest buffer", self.largest_other, most);
+        }
+        if let Some(most) = limits.total.filter(|most| self.total() > *most) {
+            return refuse("it", self.total(), most);
+        }
+        // On the way to a GPU only bands of rows pass through this program's own memory.
+        if device.kind != "cpu" || can_allocate(self.total()) {
+            return Ok(());
+        }
+        Err(Error::Request(format!(
+            "it needs {} of memory, more than this program can get: close other programs, or use a smaller model or a GPU",
+            Size(self.total())
+        )))
+    }
+}
+
+/// Refuses tensors whose sizes would not even fit a `usize` (32 bits in a browser).
+fn addressable(config: &ModelConfig) -> Result<()> {
+    let most = isize::MAX as u64;
+    let cache = 4 * config.max_seq_len as u64 * config.kv_dim() as u64;
+    let of_matrix = |rows: usize, cols: usize, mode: QuantMode| {
+        let bytes = match mode {
+            QuantMode::F32 => 4,
+            QuantMode::F16 => 2,
+            _ => 1,
+        };
+        rows as u64 * cols as u64 * bytes
+    };
+    let largest = params::all(config)
+        .iter()
+        .filter_map(|p| match &p.kind {
+            ParamKind::Matrix(m) => Some(of_matrix(m.rows, m.cols, m.mode)),
+            _ => None,
+        })
+        .fold(cache, u64::max);
+    if largest <= most {
+        return Ok(());
+    }
+    Err(Error::Request(format!(
+        "one of its tensors takes {}; this program can hold {} in one piece",
+        Size(largest),
+        Size(most)
+    )))
+}
+
+/// Whether so much memory can be had, by asking for it: running out later would end the program.
+fn can_allocate(bytes: u64) -> bool {
+    // In pieces: one allocation is at most half of what 32 bits address.
+    const PIECE: usize = 64 << 20;
+    if usize::try_from(bytes).is_err() {
+        return false;
+    }
+    let mut left = bytes;
+    let mut held: Vec<Vec<u8>> = Vec::new();
+    while left > 0 {
+        let mut piece = Vec::new();
+        let size = left.min(PIECE as u64);
+        if held.try_reserve(1).is_err() || piece.try_reserve_exact(size as usize).is_err() {
+            return false;
+        }
+        held.push(piece);
+        left -= size;
+    }
+    true
+}
+
+/// In MB.
+struct Size(u64);
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1} MB", self.0 as f64 / 1e6)
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "native")]
+mod tests {
+    use super::*;
+    use crate::Model;
+    use ternary_backend::cpu::CpuBackend;
+    use ternary_common::platform::FileSource;
+    use ternary_formats::onebit::OneBit;
+
+    fn plan(config: &ModelConfig) -> Result<LoadPlan> {
+        LoadPlan::new(&CpuBackend::new(1), "", config, 0)
+    }
+
+    fn fixture() -> (FileSource, OneBit) {
+        let source = FileSource::open("../tests/fixtures/v1.1bit".as_ref()).unwrap();
+        let file = pollster::block_on(OneBit::open(&source)).unwrap();
+        (source, file)
+    }
+
+    #[test]
+    fn the_plan_is_what_is_allocated() {
+        let (source, file) = fixture();
+        let plan = plan(&file.metadata.config).unwrap();
+        let backend = Box::new(CpuBackend::new(1));
+        let model = pollster::block_on(Model::load(backend, &file, &source, &mut |_| {})).unwrap();
+        assert_eq!(plan.weight_bytes, model.weight_bytes() as u64);
+        assert_eq!(plan.cache_bytes, model.cache_bytes() as u64);
+        assert_eq!(plan.total(), model.memory().total());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let (_, file) = fixture();
+        let plan = plan(&file.metadata.config).unwrap();
+        let refused = |limits: MemoryLimits| plan.check(&limits).unwrap_err().to_string();
+        let exactly = MemoryLimits {
+            buffer: Some(plan.largest_other),
+            matrix: Some(plan.largest_matrix),
+            total: Some(plan.total()),
+        };
+        plan.check(&exactly).unwrap();
+        let less = |bytes: Option<u64>| bytes.map(|bytes| bytes - 1);
+        let message = refused(MemoryLimits {
+            matrix: less(exactly.matrix),
+            ..exactly
+        });
+        assert!(message.contains("largest matrix"), "{message}");
+        let message = refused(MemoryLimits {
+            buffer: less(exactly.buffer),
+            ..exactly
+        });
+        assert!(message.contains("largest buffer"), "{message}");
+        let message = refused(MemoryLimits {
+            total: less(exactly.total),
+            ..exactly
+        });
+        assert!(message.contains("smaller model"), "{message}");
+    }
+}

@@ -1,0 +1,158 @@
+//! BitLinear: y = Q(W)·x, W a latent with a straight-through gradient (Wang et al. 2023; Ma et al. 2024).
+
+use crate::program::{BufferId, Op};
+use ternary_core::config::MatrixKind;
+use ternary_core::quant::is_latent;
+
+use super::graph::{Graph, Source};
+use super::lora::{Lora, LoraSaved};
+use super::norm::Prepared;
+use ternary_core::params::{self, Matrix};
+
+#[derive(Clone, Debug)]
+pub struct BitLinear {
+    pub matrix: Matrix,
+    /// Whether the input is int8: a quantised mode with `activation_bits` set.
+    pub int8: bool,
+    pub lora: Option<Lora>,
+}
+
+/// The forward weight and input, kept for the backward.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearSaved {
+    x: BufferId,
+    weight: BufferId,
+    lora: Option<LoraSaved>,
+}
+
+impl BitLinear {
+    pub fn new(g: &Graph, matrix: Matrix) -> Self {
+        let int8 = matrix.mode.is_quantized() && g.config.activation_bits.is_some();
+        BitLinear {
+            matrix,
+            int8,
+            lora: None,
+        }
+    }
+
+    /// A matrix of a layer, with its adapter if it has one.
+    pub fn of_layer(g: &Graph, layer: usize, kind: MatrixKind) -> Self {
+        let linear = Self::new(g, params::layer_matrix(g.config, layer, kind));
+        let lora = g.lora.filter(|l| l.targets.contains(&kind));
+        BitLinear {
+            lora: lora.map(|l| Lora::new(&linear.matrix, l.rank, l.scale())),
+            ..linear
+        }
+    }
+
+    /// The weight as the training forward multiplies it, f32 `[rows, cols]`: frozen weights and F16 latents as they are, others
+    /// fake-quantised.
+    pub fn forward_weight(g: &mut Graph, m: &Matrix) -> BufferId {
+        let len = m.rows * m.cols;
+        let latent = g.latent(m);
+        if !m.mode.is_quantized() || matches!(g.source, Source::Frozen(_)) {
+            return latent;
+        }
+        let out = g.rec.f32(len);
+        g.rec.push(Op::FakeQuantWeight {
+            latent,
+            out,
+            rows: m.rows,
+            cols: m.cols,
+            quant: m.quant,
+            arenas: is_latent(m.mode) && g.config.arenas_initial.is_some(),
+        });
+        out
+    }
+
+    /// x `[rows, cols]` → `[rows, out]`.
+    pub fn forward(&self, g: &mut Graph, x: &Prepared) -> (BufferId, Option<LinearSaved>) {
+        if g.training() {
+            let weight = Self::forward_weight(g, &self.matrix);
+            let (out, saved) = self.multiply(g, x, weight);
+            return (out, Some(saved));
+        }
+        let rows = g.rows();
+        let out = g.activations(self.matrix.rows);
+        let weight = g.packed(&self.matrix);
+        if let Some(input) = x.input(self.int8) {
+            g.rec.push(Op::Linear {
+                input,
+                weight,
+                out,
+                rows,
+            });
+        }
+        if let (Some(lora), Some(x)) = (&self.lora, x.dense(self.int8)) {
+            lora.forward(g, x, out);
+        }
+        (out, None)
+    }
+
+    /// Training forward with a weight already fake-quantised (the tied head shares the embedding's).
+    pub fn multiply(
+        &self,
+        g: &mut Graph,
+        x: &Prepared,
+        weight: BufferId,
+    ) -> (BufferId, LinearSaved) {
+        let m = &self.matrix;
+        let rows = g.rows();
+        let out = g.activations(m.rows);
+        // `Prepared` was built for this matrix's precision; its float form always exists in training.
+        let x = x.dense(self.int8).or(x.dense(false)).unwrap_or(out);
+        g.rec.push(Op::MatMul {
+            a: x,
+            b: weight,
+            out,
+            m: rows,
+            n: m.rows,
+            k: m.cols,
+            trans_a: false,
+            trans_b: true,
+            accumulate: false,
+        });
+        let lora = self.lora.as_ref().map(|lora| lora.forward(g, x, out));
+        (out, LinearSaved { x, weight, lora })
+    }
+
+    /// Adds dyᵀ·x to the latent's gradient unless it is frozen, and dy·W to (or into) `dx`. The straight-through factor comes with the update.
+    pub fn backward(
+        &self,
+        g: &mut Graph,
+        saved: &LinearSaved,
+        dy: BufferId,
+        dx: BufferId,
+        accumulate: bool,
+    ) {
+        let m = &self.matrix;
+        let rows = g.rows();
+        if let Some(grad) = g.model_grad(&m.name, m.rows * m.cols) {
+            g.rec.push(Op::MatMul {
+                a: dy,
+                b: saved.x,
+                out: grad,
+                m: m.rows,
+                n: m.cols,
+                k: rows,
+                trans_a: true,
+                trans_b: false,
+                accumulate: true,
+            });
+        }
+        g.rec.push(Op::MatMul {
+            a: dy,
+            b: saved.weight,
+            out: dx,
+            m: rows,
+            n: m.cols,
+            k: m.rows,
+            trans_a: false,
+            trans_b: false,
+            accumulate,
+        });
+        if let (Some(lora), Some(saved)) = (&self.lora, &saved.lora) {
+            lora.backward(g, saved, dy, dx);
+        }
+    }
+}

@@ -1,0 +1,520 @@
+//! The decoder: embedding, blocks, final norm, head, loss; and the programs recorded from it.
+
+use crate::program::{BufferId, Elem, EmbedTable, Op, Program, STEP_FIGURES};
+use ternary_core::config::{LoraConfig, ModelConfig, TrainConfig};
+use ternary_core::quant::is_latent;
+
+use super::attention::{Attention, AttentionSaved};
+use super::bit_linear::{BitLinear, LinearSaved};
+use super::graph::{Graph, Phase, Source, TEACHER};
+use super::mlp::{Mlp, MlpSaved};
+use super::norm::{Prepared, RmsNorm};
+use ternary_core::params::{self, ParamKind};
+
+/// Candidates read back per sampled token; also the largest `top_k`.
+pub const CANDIDATES: usize = 256;
+/// Distinct recent tokens the repetition penalty looks at.
+pub const RECENT: usize = 256;
+
+/// Which rows of a prefill get logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// The last valid row only, `[1, vocab]`, with candidates for sampling.
+    Last,
+    /// Every row, `[rows, vocab]`.
+    All,
+}
+
+/// A recorded inference step and the buffers the host touches.
+#[derive(Debug)]
+pub struct InferProgram {
+    pub program: Program,
+    /// u32 `[rows]`.
+    pub ids: BufferId,
+    /// `[1 or rows, vocab]`.
+    pub logits: BufferId,
+    pub sampling: Option<SamplingBuffers>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct SamplingBuffers {
+    /// u32 `[RECENT]`.
+    pub recent: BufferId,
+    /// u32 and f32 `[min(CANDIDATES, vocab)]`.
+    pub top_ids: BufferId,
+    pub top_values: BufferId,
+}
+
+/// A recorded micro-step (forward, and backward unless it only evaluates).
+#[derive(Debug)]
+pub struct TrainProgram {
+    pub program: Program,
+    /// u32 `[batch·seq]`.
+    pub ids: BufferId,
+    pub targets: BufferId,
+    /// f32 `[batch·seq]`.
+    pub losses: BufferId,
+    /// f32 `[1]`: the sum of the losses is added to it.
+    pub total: BufferId,
+}
+
+/// Shared buffers that the losses of training and of validation are added up in.
+const TRAIN_LOSS: &str = "loss.train";
+pub const VALIDATION_LOSS: &str = "loss.validation";
+/// Shared buffer that the divergences from the teacher are added up in.
+pub const KL: &str = "loss.kl";
+
+/// Steps whose figures a backend keeps until they are read.
+pub const HISTORY: usize = 256;
+
+/// What a micro-step minimises, what it trains, and the noise it is trained with.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Objective<'a> {
+    /// Train adapters instead of the model.
+    pub lora: Option<&'a LoraConfig>,
+    pub distill: Option<Distill<'a>>,
+    /// Weight of the squared log-partition.
+    pub z_loss: f32,
+    /// Rate of dropout on the embedding and on every branch before it joins the residual stream; only where there is a backward.
+    pub dropout: f32,
+}
+
+/// A teacher to follow: (1 − w)·cross-entropy + w·T²·KL(softmax(t/T) ‖ softmax(z/T)) (Hinton et al. 2015).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distill<'a> {
+    /// Its parameters are in buffers `teacher.NAME`.
+    pub teacher: &'a ModelConfig,
+    /// w.
+    pub weight: f32,
+    /// T.
+    pub temperature: f32,
+}
+
+/// Dropout stream of the embedding; the branches' follow.
+const EMBEDDING_STREAM: u32 = 0;
+
+fn branch_streams(layer: usize) -> [u32; 2] {
+    [1, 2].map(|branch| 2 * layer as u32 + branch)
+}
+
+fn dropout(g: &mut Graph, x: BufferId, rate: f32, stream: u32) {
+    if rate > 0.0 {
+        let len = g.rows() * g.config.hidden_size;
+        g.rec.push(Op::Dropout {
+            x,
+            len,
+            rate,
+            stream,
+        });
+    }
+}
+
+struct Saved {
+    attention: Option<AttentionSaved>,
+    mlp: Option<MlpSaved>,
+}
+
+/// x + scale·branch, into a new buffer while training (the backward of the branches needs neither), in place otherwise.
+pub(super) fn residual(g: &mut Graph, x: BufferId, branch: BufferId) -> BufferId {
+    let (rows, dim, scale) = (g.rows(), g.config.hidden_size, g.config.residual_scale());
+    // Norms keep their input for the backward, so training must not overwrite it.
+    let out = if g.training() { g.activations(dim) } else { x };
+    g.rec.push(Op::Residual {
+        x,
+        branch,
+        out,
+        scale,
+        rows,
+        dim,
+    });
+    out
+}
+
+/// Rows of the embedding into `out`, with learned positions if there are any.
+pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: BufferId) {
+    let (rows, seq, dim) = (g.rows(), g.seq(), g.config.hidden_size);
+    g.rec.push(Op::Embed {
+        ids,
+        table,
+        out,
+        rows,
+        dim,
+    });
+    if !g.config.use_rope {
+        let table = g.float_param(params::POSITIONS, g.config.max_seq_len * dim);
+        g.rec.push(Op::AddPosition {
+            x: out,
+            table,
+            rows,
+            seq,
+            dim,
+        });
+    }
+}
+
+/// Record `rows` tokens through the KV cache; with `lora`, an adapter stands beside the packed weights.
+pub fn record_infer(
+    config: &ModelConfig,
+    rows: usize,
+    logits: Logits,
+    lora: Option<&LoraConfig>,
+) -> InferProgram {
+    let mut g = Graph::new(config, Phase::Infer { rows }, lora);
+    let dim = config.hidden_size;
+    let ids = g.rec.io(Elem::U32, rows);
+    let table = EmbedTable::Weight(g.packed(&params::embedding(config)));
+    let mut x = g.activations(dim);
+    embed(&mut g, ids, table, x);
+    for layer in 0..config.num_layers {
+        let (branch, _) = Attention::new(&g, layer).forward(&mut g, x);
+        x = residual(&mut g, x, branch);
+        let (branch, _) = Mlp::new(&g, layer).forward(&mut g, x);
+        x = residual(&mut g, x, branch);
+    }
+    let head_rows = match logits {
+        Logits::All => rows,
+        Logits::Last => {
+            if rows > 1 {
+                let out = g.rec.f32(dim);
+                g.rec.push(Op::LastRow { x, out, rows, dim });
+                x = out;
+            }
+            1
+        }
+    };
+    let mut g = Graph {
+        phase: Phase::Infer { rows: head_rows },
+        ..g
+    };
+    let norm = RmsNorm::new(params::FINAL_NORM.into(), dim);
+    let head = BitLinear::new(&g, params::lm_head(config));
+    let input = Prepared::new(&mut g, x, dim, Some(&norm), &[&head]);
+    let weight = g.packed(&head.matrix);
+    let out = g.rec.io(Elem::F32, head_rows * config.vocab_size);
+    if let Some(input) = input.input(head.int8) {
+        g.rec.push(Op::Linear {
+            input,
+            weight,
+            out,
+            rows: head_rows,
+        });
+    }
+    let sampling = (logits == Logits::Last).then(|| {
+        let vocab = config.vocab_size;
+        let k = CANDIDATES.min(vocab);
+        let recent = g.rec.io(Elem::U32, RECENT);
+        let top_ids = g.rec.io(Elem::U32, k);
+        let top_values = g.rec.io(Elem::F32, k);
+        g.rec.push(Op::Penalize {
+            logits: out,
+            recent,
+            capacity: RECENT,
+            vocab,
+        });
+        g.rec.push(Op::TopK {
+            logits: out,
+            ids: top_ids,
+            values: top_values,
+            vocab,
+            k,
+        });
+        SamplingBuffers {
+            recent,
+            top_ids,
+            top_values,
+        }
+    });
+    let label = match logits {
+        Logits::All => format!("logits of {rows}"),
+        Logits::Last if rows == 1 => "decode".to_owned(),
+        Logits::Last => format!("prefill {rows}"),
+    };
+    InferProgram {
+        program: g.rec.finish(&label),
+        ids,
+        logits: out,
+        sampling,
+    }
+}
+
+/// One training forward, with what its backward reads.
+struct Forward {
+    embedding: String,
+    blocks: Vec<(Attention, Mlp)>,
+    saved: Vec<Saved>,
+    norm: RmsNorm,
+    input: Prepared,
+    head: BitLinear,
+    head_saved: LinearSaved,
+    /// `[rows, vocab]`.
+    logits: BufferId,
+}
+
+impl Forward {
+    fn record(g: &mut Graph, ids: BufferId, rate: f32) -> Self {
+        let config = g.config;
+        let dim = config.hidden_size;
+        let embedding = params::embedding(config);
+        let table = BitLinear::forward_weight(g, &embedding);
+        let mut x = g.activations(dim);
+        embed(g, ids, EmbedTable::Float(table), x);
+        dropout(g, x, rate, EMBEDDING_STREAM);
+        let blocks: Vec<(Attention, Mlp)> = (0..config.num_layers)
+            .map(|layer| (Attention::new(g, layer), Mlp::new(g, layer)))
+            .collect();
+        let mut saved = Vec::new();
+        for (layer, (attention, mlp)) in blocks.iter().enumerate() {
+            let streams = branch_streams(layer);
+            let (branch, attention) = attention.forward(g, x);
+            dropout(g, branch, rate, streams[0]);
+            x = residual(g, x, branch);
+            let (branch, mlp) = mlp.forward(g, x);
+            dropout(g, branch, rate, streams[1]);
+            x = residual(g, x, branch);
+            saved.push(Saved { attention, mlp });
+        }
+        let norm = RmsNorm::new(params::FINAL_NORM.into(), dim);
+        let head = BitLinear::new(g, params::lm_head(config));
+        let input = Prepared::new(g, x, dim, Some(&norm), &[&head]);
+        let head_weight = if config.tie_word_embeddings {
+            table
+        } else {
+            BitLinear::forward_weight(g, &head.matrix)
+        };
+        let (logits, head_saved) = head.multiply(g, &input, head_weight);
+        Forward {
+            embedding: embedding.name,
+            blocks,
+            saved,
+            norm,
+            input,
+            head,
+            head_saved,
+            logits,
+        }
+    }
+
+    /// From the gradient of the logits, `[rows, vocab]`.
+    fn backward(&self, g: &mut Graph, ids: BufferId, d_logits: BufferId, rate: f32) {
+        let config = g.config;
+        let (rows, seq, dim) = (g.rows(), g.seq(), config.hidden_size);
+        let d_input = g.activations(dim);
+        self.head
+            .backward(g, &self.head_saved, d_logits, d_input, false);
+        // The gradient of the residual stream, carried from the last block to the embedding.
+        let dx = self.input.backward(g, Some(&self.norm), d_input, dim, None);
+        let scale = config.residual_scale();
+        let blocks = self.blocks.iter().zip(&self.saved);
+        for (layer, ((attention, mlp), saved)) in blocks.enumerate().rev() {
+            let streams = branch_streams(layer);
+            let d_branch = g.activations(dim);
+            g.add(dx, d_branch, scale, rows * dim, false);
+            dropout(g, d_branch, rate, streams[1]);
+            if let Some(s) = &saved.mlp {
+                mlp.backward(g, s, d_branch, dx);
+            }
+            let d_branch = g.activations(dim);
+            g.add(dx, d_branch, scale, rows * dim, false);
+            dropout(g, d_branch, rate, streams[0]);
+            if let Some(s) = &saved.attention {
+                attention.backward(g, s, d_branch, dx);
+            }
+        }
+        if !g.has_gradients() {
+            return;
+        }
+        dropout(g, dx, rate, EMBEDDING_STREAM);
+        if !config.use_rope {
+            let dtable = g.grad(params::POSITIONS, config.max_seq_len * dim);
+            g.rec.push(Op::PositionBackward {
+                dx,
+                dtable,
+                rows,
+                seq,
+                dim,
+            });
+        }
+        let vocab = config.vocab_size;
+        let dtable = g.grad(&self.embedding, vocab * dim);
+        g.rec.push(Op::EmbedBackward {
+            ids,
+            dout: dx,
+            dtable,
+            rows,
+            dim,
+            vocab,
+        });
+    }
+}
+
+/// Record one micro-batch: loss of `batch` sequences of `seq` tokens and, with `backward`, the gradients of everything that is
+/// trained (the adapters if there are any), added to `grad.*`. A teacher matters to the backward only.
+pub fn record_train(
+    config: &ModelConfig,
+    batch: usize,
+    seq: usize,
+    objective: Objective,
+    backward: bool,
+) -> TrainProgram {
+    let rate = if backward { objective.dropout } else { 0.0 };
+    let mut g = Graph::new(config, Phase::Train { batch, seq }, objective.lora);
+    let (rows, vocab) = (batch * seq, config.vocab_size);
+    let ids = g.rec.io(Elem::U32, rows);
+    let targets = g.rec.io(Elem::U32, rows);
+    let losses = g.rec.io(Elem::F32, rows);
+
+    let distill = objective.distill.filter(|_| backward);
+    // The teacher goes first, so that the student finds its activations' memory free.
+    let teacher = distill.map(|d| record_teacher(&mut g, d.teacher, ids));
+    let forward = Forward::record(&mut g, ids, rate);
+    let logits = forward.logits;
+    let mut d_logits = logits;
+    if let (Some(d), Some(teacher)) = (distill, teacher) {
+        // The teacher's logits become the gradient of the divergence, before the student's become that of the cross-entropy.
+        let divergences = g.rec.f32(rows);
+        g.rec.push(Op::KlDivergence {
+            logits,
+            teacher,
+            targets,
+            losses: divergences,
+            rows,
+            vocab,
+            weight: d.weight,
+            temperature: d.temperature,
+        });
+        let out = g.rec.shared(KL, Elem::F32, 1);
+        g.rec.push(Op::SumRows {
+            x: divergences,
+            out,
+            rows,
+        });
+        d_logits = teacher;
+    }
+    g.rec.push(Op::CrossEntropy {
+        logits,
+        targets,
+        losses,
+        rows,
+        vocab,
+        z_loss: objective.z_loss,
+        grad: backward,
+    });
+    let name = if backward {
+        TRAIN_LOSS
+    } else {
+        VALIDATION_LOSS
+    };
+    let total = g.rec.shared(name, Elem::F32, 1);
+    g.rec.push(Op::SumRows {
+        x: losses,
+        out: total,
+        rows,
+    });
+    if let Some(d) = distill {
+        g.add(logits, d_logits, 1.0 - d.weight, rows * vocab, true);
+    }
+    if backward {
+        forward.backward(&mut g, ids, d_logits, rate);
+    }
+    let label = if backward { "train" } else { "validate" };
+    TrainProgram {
+        program: g.rec.finish(&format!("{label} {batch}×{seq}")),
+        ids,
+        targets,
+        losses,
+        total,
+    }
+}
+
+/// The teacher's logits `[rows, vocab]` for the batch that `g` records.
+fn record_teacher(g: &mut Graph, config: &ModelConfig, ids: BufferId) -> BufferId {
+    let mut t = Graph {
+        config,
+        phase: g.phase,
+        rec: std::mem::take(&mut g.rec),
+        lora: None,
+        source: Source::Frozen(TEACHER),
+    };
+    let logits = Forward::record(&mut t, ids, 0.0).logits;
+    g.rec = t.rec;
+    logits
+}
+
+/// A recorded optimiser step.
+#[derive(Debug)]
+pub struct UpdateProgram {
+    pub program: Program,
+    /// f32, one squared gradient norm per parameter, in the order of [`params::trained`].
+    pub norms: BufferId,
+    /// f32 `[HISTORY, STEP_FIGURES]`, see [`Op::RecordStep`].
+    pub history: BufferId,
+}
+
+/// Record the optimiser step: straight-through factors, gradient norm, clipping, AdamW, latent clip, gradients back to zero.
+pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram {
+    let lora = train.lora.as_ref();
+    let mut g = Graph::new(config, Phase::Train { batch: 1, seq: 1 }, None);
+    let all = params::trained(config, lora);
+    let norms = g.rec.io(Elem::F32, all.len());
+    for (slot, p) in all.iter().enumerate() {
+        let len = p.len();
+        let latent = g.float_param(&p.name, len);
+        let grad = g.grad(&p.name, len);
+        if let ParamKind::Matrix(m) = &p.kind
+            && is_latent(m.mode)
+        {
+            g.rec.push(Op::SteBackward {
+                latent,
+                grad,
+                len,
+                ste: config.ste_scale_factor,
+                clamp: config.latent_clamp_max,
+                arenas: config.arenas_initial.is_some(),
+            });
+        }
+        g.rec.push(Op::SquaredNorm {
+            grad,
+            out: norms,
+            slot,
+            len,
+        });
+    }
+    let loss = g.rec.shared(TRAIN_LOSS, Elem::F32, 1);
+    let history = g.rec.io(Elem::F32, HISTORY * STEP_FIGURES);
+    g.rec.push(Op::RecordStep {
+        loss,
+        norms,
+        norm_count: all.len(),
+        history,
+        capacity: HISTORY,
+    });
+    for p in &all {
+        let len = p.len();
+        let latent = matches!(&p.kind, ParamKind::Matrix(m) if is_latent(m.mode));
+        let op = Op::AdamW {
+            param: g.float_param(&p.name, len),
+            grad: g.grad(&p.name, len),
+            m: g.rec.shared(&format!("m.{}", p.name), Elem::F32, len),
+            v: g.rec.shared(&format!("v.{}", p.name), Elem::F32, len),
+            norms,
+            norm_count: all.len(),
+            len,
+            clip_norm: train.clip_norm as f32,
+            beta1: train.beta1 as f32,
+            beta2: train.beta2 as f32,
+            eps: train.eps as f32,
+            decay: matches!(p.kind, ParamKind::Matrix(_) | ParamKind::Adapter),
+            latent_clip: if latent {
+                config.latent_clip_max_training
+            } else {
+                0.0
+            },
+        };
+        g.rec.push(op);
+    }
+    UpdateProgram {
+        program: g.rec.finish("update"),
+        norms,
+        history,
+    }
+}

@@ -1,0 +1,164 @@
+//! The state of a recording: what the model's parts share while they record themselves.
+
+use crate::program::{BufferId, Elem, Op, Recorder, Weight};
+use ternary_core::config::{LoraConfig, ModelConfig};
+use ternary_core::quant::tile;
+
+use super::remap::Remap;
+use ternary_core::params::{Matrix, Param};
+
+/// What is being recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// `rows` tokens of one sequence at `knobs.pos`, through the KV cache, with packed weights.
+    Infer { rows: usize },
+    /// `batch` whole sequences of `seq` tokens, with f32 latents and fake quantisation; intermediate values are kept for the backward.
+    Train { batch: usize, seq: usize },
+}
+
+/// Where a recording of training takes its model's parameters from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// `param.NAME`: latents, quantised in every forward; they have gradients.
+    Trained,
+    /// `PREFIX.NAME`: values to multiply by as they are, quantised once beforehand; no gradients.
+    Frozen(&'static str),
+    /// A model in a bit-map that it was not trained in: latents where this says so, restored values elsewhere, quantised in every
+    /// forward; no gradients.
+    Remapped(&'a Remap),
+}
+
+/// Prefix of the buffers of a model that only its adapters are trained of.
+pub const FROZEN: &str = "frozen";
+/// Prefix of the buffers of a teacher.
+pub const TEACHER: &str = "teacher";
+
+/// A recording in progress.
+pub struct Graph<'a> {
+    pub config: &'a ModelConfig,
+    pub phase: Phase,
+    pub rec: Recorder,
+    /// Adapters beside the matrices.
+    pub lora: Option<&'a LoraConfig>,
+    pub source: Source<'a>,
+}
+
+impl<'a> Graph<'a> {
+    /// A recording of `config`; with `lora`, its matrices are frozen and have adapters.
+    pub fn new(config: &'a ModelConfig, phase: Phase, lora: Option<&'a LoraConfig>) -> Self {
+        Graph {
+            config,
+            phase,
+            rec: Recorder::new(),
+            lora,
+            source: if lora.is_some() {
+                Source::Frozen(FROZEN)
+            } else {
+                Source::Trained
+            },
+        }
+    }
+
+    pub fn training(&self) -> bool {
+        matches!(self.phase, Phase::Train { .. })
+    }
+
+    /// Token rows of this recording.
+    pub fn rows(&self) -> usize {
+        match self.phase {
+            Phase::Infer { rows } => rows,
+            Phase::Train { batch, seq } => batch * seq,
+        }
+    }
+
+    /// Rows of one sequence.
+    pub fn seq(&self) -> usize {
+        match self.phase {
+            Phase::Infer { rows } => rows,
+            Phase::Train { seq, .. } => seq,
+        }
+    }
+
+    /// Scratch `[rows, dim]` f32.
+    pub fn activations(&mut self, dim: usize) -> BufferId {
+        let len = self.rows() * dim;
+        self.rec.f32(len)
+    }
+
+    /// A float parameter as the forward reads it: the trained or frozen value, or the loaded one.
+    pub fn float_param(&mut self, name: &str, len: usize) -> BufferId {
+        let prefix = match self.source {
+            _ if !self.training() => "weight",
+            Source::Trained | Source::Remapped(_) => "param",
+            Source::Frozen(prefix) => prefix,
+        };
+        self.rec.shared(&format!("{prefix}.{name}"), Elem::F32, len)
+    }
+
+    /// A or B of an adapter, which are trained whatever the model is.
+    pub fn adapter_param(&mut self, p: &Param) -> BufferId {
+        let prefix = if self.training() { "param" } else { "weight" };
+        self.rec
+            .shared(&format!("{prefix}.{}", p.name), Elem::F32, p.len())
+    }
+
+    /// The gradient of a parameter that is trained; persists so that micro-batches add up.
+    pub fn grad(&mut self, name: &str, len: usize) -> BufferId {
+        self.rec.shared(&format!("grad.{name}"), Elem::F32, len)
+    }
+
+    /// The gradient of one of the model's own parameters; none if they are frozen.
+    pub fn model_grad(&mut self, name: &str, len: usize) -> Option<BufferId> {
+        self.has_gradients().then(|| self.grad(name, len))
+    }
+
+    /// Whether the model's own parameters are trained.
+    pub fn has_gradients(&self) -> bool {
+        matches!(self.source, Source::Trained)
+    }
+
+    /// What the forward quantises a matrix from, or multiplies by as it is.
+    pub fn latent(&mut self, m: &Matrix) -> BufferId {
+        let len = m.rows * m.cols;
+        match self.source {
+            Source::Remapped(remap) => {
+                let name = format!("{}.{}", remap.origin(m).prefix(), m.name);
+                self.rec.shared(&name, Elem::F32, len)
+            }
+            _ => self.float_param(&m.name, len),
+        }
+    }
+
+    /// A packed weight for inference.
+    pub fn packed(&mut self, m: &Matrix) -> Weight {
+        let (elem, len) = tile::data_len(m.mode, m.rows, m.cols);
+        let data = self.rec.shared(&format!("weight.{}", m.name), elem, len);
+        let group = m.run_time_group();
+        let scales = m.mode.is_quantized().then(|| {
+            self.rec.shared(
+                &format!("scale.{}", m.name),
+                Elem::F32,
+                m.rows * (m.cols / group),
+            )
+        });
+        Weight {
+            mode: m.mode,
+            data,
+            scales,
+            out_dim: m.rows,
+            in_dim: m.cols,
+            group,
+        }
+    }
+
+    /// `out += scale · x`, or `out = scale · x`.
+    pub fn add(&mut self, x: BufferId, out: BufferId, scale: f32, len: usize, accumulate: bool) {
+        self.rec.push(Op::Scale {
+            x,
+            out,
+            scale,
+            len,
+            accumulate,
+        });
+    }
+}

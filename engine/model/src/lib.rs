@@ -1,0 +1,25 @@
+//! One decoder, for training and inference. Each part records its forward and, beside it, its backward; nothing is computed here.
+
+mod attention;
+mod bit_linear;
+mod decoder;
+mod graph;
+mod lora;
+mod mlp;
+mod norm;
+pub mod program;
+mod remap;
+mod segments;
+
+pub use attention::{ROPE_TABLE, TEACHER_ROPE_TABLE, rope_values};
+pub use decoder::{
+    CANDIDATES, Distill, HISTORY, InferProgram, KL, Logits, Objective, RECENT, SamplingBuffers,
+    TrainProgram, UpdateProgram, VALIDATION_LOSS, record_infer, record_train, record_update,
+};
+
+pub use graph::{FROZEN, TEACHER};
+pub use remap::{Origin, Remap};
+pub use segments::{EmbeddingSegment, HeadSegment, STREAM, Segments};
+
+/// Values of parameters by name.
+pub type Parameters = std::collections::HashMap<String, Vec<f32>>;

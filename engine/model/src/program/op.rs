@@ -1,0 +1,372 @@
+//! The only list of operations there is. Every interpreter (CPU, GPU) runs exactly these.
+//!
+//! Conventions: matrices are row-major; `rows` is the number of token rows an operation is recorded for, of which the
+//! first `min(rows, knobs.rows)` are computed; shapes are given as `[rows, columns]`. All floats are f32 unless a
+//! buffer's [`Elem`](super::Elem) says otherwise.
+
+use super::BufferId;
+use ternary_core::config::{Activation, QuantMode};
+use ternary_core::quant::WeightQuant;
+
+/// A quantised (or F16) matrix in the run-time layout of [`ternary_core::quant::tile`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weight {
+    pub mode: QuantMode,
+    /// Codes or F16 values, see [`ternary_core::quant::tile`].
+    pub data: BufferId,
+    /// f32 `[out_dim, in_dim / group]`; absent for F16.
+    pub scales: Option<BufferId>,
+    pub out_dim: usize,
+    pub in_dim: usize,
+    /// Columns that share a scale; `in_dim` for scales per tensor or per row.
+    pub group: usize,
+}
+
+/// What a [`Op::Linear`] multiplies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LinearInput {
+    /// f32 `[rows, in_dim]`.
+    Float(BufferId),
+    /// int8 codes `[rows, padded(in_dim)]` and one f32 scale per row: x ≈ code · scale.
+    Int8 { codes: BufferId, scales: BufferId },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    // ---- forward, inference and training ----
+    /// `out[r] = table[ids[r]]`. `ids` u32 `[rows]`, `table` F32 `[vocab, dim]`, or F16 / EightBit run-time weight `[vocab, dim]`.
+    Embed {
+        ids: BufferId,
+        table: EmbedTable,
+        out: BufferId,
+        rows: usize,
+        dim: usize,
+    },
+    /// `x[r] += table[(knobs.pos + r) mod seq]`-th row; `table` f32 `[max_positions, dim]`. Row r stands at position
+    /// `knobs.pos + r % seq` (`seq` = sequence length in training, `rows` in inference).
+    AddPosition {
+        x: BufferId,
+        table: BufferId,
+        rows: usize,
+        seq: usize,
+        dim: usize,
+    },
+    /// RMSNorm (Zhang & Sennrich 2019) of every `dim`-wide group of `x` `[rows, groups·dim]`:
+    /// `out = x / sqrt(mean(x²) + eps) · weight`. `weight` f32 `[dim]`. `rstd` `[rows, groups]` keeps 1/sqrt(…) for the backward.
+    RmsNorm {
+        x: BufferId,
+        weight: BufferId,
+        out: BufferId,
+        rstd: Option<BufferId>,
+        rows: usize,
+        groups: usize,
+        dim: usize,
+        eps: f32,
+    },
+    /// Per-token absmax int8: `scale = max(max|x|, 1e-5) / 127`, `code = round_half_even(x / scale)`, columns beyond `dim` are 0.
+    /// With `norm`, x is first RMS-normalised (weight, eps). `codes` int8 `[rows, padded(dim)]`, `scales` f32 `[rows]`.
+    QuantAct {
+        x: BufferId,
+        norm: Option<(BufferId, f32)>,
+        codes: BufferId,
+        scales: BufferId,
+        rows: usize,
+        dim: usize,
+    },
+    /// `out = x · Wᵀ`; out f32 `[rows, out_dim]`.
+    Linear {
+        input: LinearInput,
+        weight: Weight,
+        out: BufferId,
+        rows: usize,
+    },
+    /// Rotary positions, rotate-half convention, in place on `x` `[rows, heads·head_dim]`.
+    /// `table` f32 `[max_positions, head_dim]`: cos for the first half of a row, sin for the second.
+    /// Row r stands at position `knobs.pos + r % seq`. `inverse` rotates back (the backward).
+    Rope {
+        x: BufferId,
+        table: BufferId,
+        rows: usize,
+        seq: usize,
+        heads: usize,
+        head_dim: usize,
+        inverse: bool,
+    },
+    /// Append `k` and `v` `[rows, kv_dim]` to the caches `[max_seq, kv_dim]` from row `knobs.pos` on.
+    KvWrite {
+        k: BufferId,
+        v: BufferId,
+        cache_k: BufferId,
+        cache_v: BufferId,
+        rows: usize,
+        kv_dim: usize,
+        max_seq: usize,
+    },
+    /// Causal attention of `q` `[rows, heads·head_dim]` over the caches' first `knobs.pos + r + 1` rows; scores are scaled by
+    /// 1/sqrt(head_dim); query head h reads key/value head `h / (heads / kv_heads)`. out `[rows, heads·head_dim]`.
+    CachedAttention {
+        q: BufferId,
+        cache_k: BufferId,
+        cache_v: BufferId,
+        out: BufferId,
+        rows: usize,
+        heads: usize,
+        kv_heads: usize,
+        head_dim: usize,
+        max_seq: usize,
+    },
+    /// `out = act(gate) · up`, or `act(gate)` without `up`. All `[rows, dim]`.
+    Activate {
+        gate: BufferId,
+        up: Option<BufferId>,
+        out: BufferId,
+        activation: Activation,
+        rows: usize,
+        dim: usize,
+    },
+    /// `out = x + scale · branch`, all `[rows, dim]`; `out` may be `x`.
+    Residual {
+        x: BufferId,
+        branch: BufferId,
+        out: BufferId,
+        scale: f32,
+        rows: usize,
+        dim: usize,
+    },
+    /// `out[0] = x[knobs.rows − 1]`: the last valid row. out `[1, dim]`.
+    LastRow {
+        x: BufferId,
+        out: BufferId,
+        rows: usize,
+        dim: usize,
+    },
+
+    // ---- sampling ----
+    /// Repetition penalty (Keskar et al. 2019) on `logits` `[vocab]`: for the first `knobs.recent` ids of `recent` u32, positive logits are
+    /// divided and negative ones multiplied by `knobs.repetition_penalty`. Ids are distinct.
+    Penalize {
+        logits: BufferId,
+        recent: BufferId,
+        capacity: usize,
+        vocab: usize,
+    },
+    /// The `k` largest of `logits` `[vocab]`, in any order: `ids` u32 `[k]`, `values` f32 `[k]`. `k ≤ vocab`.
+    TopK {
+        logits: BufferId,
+        ids: BufferId,
+        values: BufferId,
+        vocab: usize,
+        k: usize,
+    },
+
+    // ---- training ----
+    /// Forward weight of a latent `[rows, cols]`: Q(clamp(W)) de-quantised to f32, see [`ternary_core::quant`]. With `knobs.anneal` α > 0
+    /// low-bit modes use the soft γ·tanh(αW/γ) instead. With `arenas`, `knobs.arenas`·W is added.
+    FakeQuantWeight {
+        latent: BufferId,
+        out: BufferId,
+        rows: usize,
+        cols: usize,
+        quant: WeightQuant,
+        arenas: bool,
+    },
+    /// Gradient of a latent from that of its forward weight, in place: straight-through,
+    /// `grad *= ste + (arenas ? knobs.arenas : 0)`, zero where |latent| > clamp.
+    SteBackward {
+        latent: BufferId,
+        grad: BufferId,
+        len: usize,
+        ste: f32,
+        clamp: f32,
+        arenas: bool,
+    },
+    /// int8 quantise and de-quantise per row (the training twin of [`Op::QuantAct`]). `[rows, dim]`.
+    FakeQuantAct {
+        x: BufferId,
+        out: BufferId,
+        rows: usize,
+        dim: usize,
+    },
+    /// `out = beta·out + op(a)·op(b)`, `[m, k] × [k, n] → [m, n]`; `trans_a`: `a` is stored `[k, m]`; `trans_b`: `b` is stored `[n, k]`.
+    MatMul {
+        a: BufferId,
+        b: BufferId,
+        out: BufferId,
+        m: usize,
+        n: usize,
+        k: usize,
+        trans_a: bool,
+        trans_b: bool,
+        accumulate: bool,
+    },
+    /// Backward of [`Op::RmsNorm`]: with x̂ = x·rstd and g = dy·weight, `dx (+)= rstd·(g − x̂·mean(g·x̂))`; `dweight += Σ_rows dy·x̂`.
+    RmsNormBackward {
+        x: BufferId,
+        weight: BufferId,
+        rstd: BufferId,
+        dy: BufferId,
+        dx: BufferId,
+        dweight: BufferId,
+        rows: usize,
+        groups: usize,
+        dim: usize,
+        accumulate: bool,
+    },
+    /// Causal attention over whole sequences; q `[batch·seq, heads·head_dim]`, k, v `[batch·seq, kv_heads·head_dim]`.
+    /// `lse` `[batch, heads, seq]` keeps log Σ exp(scores) for the backward.
+    Attention {
+        q: BufferId,
+        k: BufferId,
+        v: BufferId,
+        out: BufferId,
+        lse: BufferId,
+        shape: AttentionShape,
+    },
+    /// Backward of [`Op::Attention`]; `dq`, `dk`, `dv` are overwritten.
+    AttentionBackward {
+        q: BufferId,
+        k: BufferId,
+        v: BufferId,
+        out: BufferId,
+        lse: BufferId,
+        dout: BufferId,
+        dq: BufferId,
+        dk: BufferId,
+        dv: BufferId,
+        shape: AttentionShape,
+    },
+    /// Backward of [`Op::Activate`]: `dgate`, `dup` are overwritten.
+    ActivateBackward {
+        gate: BufferId,
+        up: Option<BufferId>,
+        dout: BufferId,
+        dgate: BufferId,
+        dup: Option<BufferId>,
+        activation: Activation,
+        rows: usize,
+        dim: usize,
+    },
+    /// `out = scale·x` (`[len]`), or `out += scale·x` when accumulating.
+    Scale {
+        x: BufferId,
+        out: BufferId,
+        scale: f32,
+        len: usize,
+        accumulate: bool,
+    },
+    /// Softmax cross-entropy in nats: `losses[r] = logsumexp(logits[r]) − logits[r, targets[r]]`. A target of `u32::MAX` is ignored (loss 0).
+    /// Unless `grad` is false, `logits` becomes its gradient times `knobs.grad_scale`, with z-loss `z·logsumexp²` added.
+    CrossEntropy {
+        logits: BufferId,
+        targets: BufferId,
+        losses: BufferId,
+        rows: usize,
+        vocab: usize,
+        z_loss: f32,
+        grad: bool,
+    },
+    /// Distillation (Hinton et al. 2015) with p = softmax(teacher / T), q = softmax(logits / T): `losses[r] = KL(p ‖ q)` in nats, 0 where
+    /// `targets[r]` is `u32::MAX`; `teacher` becomes the gradient of w·T²·KL by `logits`, w·T·(q − p), times `knobs.grad_scale`. `logits` and
+    /// `teacher` f32 `[rows, vocab]`.
+    KlDivergence {
+        logits: BufferId,
+        teacher: BufferId,
+        targets: BufferId,
+        losses: BufferId,
+        rows: usize,
+        vocab: usize,
+        /// w.
+        weight: f32,
+        /// T.
+        temperature: f32,
+    },
+    /// Inverted dropout in place (Srivastava et al. 2014): `x[i] = keeps(i) ? x[i]/(1 − rate) : 0` with the mask
+    /// [`DropoutMask`](super::DropoutMask)`(knobs.seed, stream, rate)`; on a gradient, its backward. `x` f32 `[len]`.
+    Dropout {
+        x: BufferId,
+        len: usize,
+        rate: f32,
+        stream: u32,
+    },
+    /// `dtable[ids[r]] += dout[r]`.
+    EmbedBackward {
+        ids: BufferId,
+        dout: BufferId,
+        dtable: BufferId,
+        rows: usize,
+        dim: usize,
+        vocab: usize,
+    },
+    /// `dtable[r % seq] += dx[r]`: backward of [`Op::AddPosition`] at position 0.
+    PositionBackward {
+        dx: BufferId,
+        dtable: BufferId,
+        rows: usize,
+        seq: usize,
+        dim: usize,
+    },
+    /// `out[slot] = Σ grad²`.
+    SquaredNorm {
+        grad: BufferId,
+        out: BufferId,
+        slot: usize,
+        len: usize,
+    },
+    /// `out[0] += Σ x` over the valid rows of `x` `[rows]`.
+    SumRows {
+        x: BufferId,
+        out: BufferId,
+        rows: usize,
+    },
+    /// Keep the figures of an optimiser step: row `knobs.pos` of `history` f32 `[capacity, 3]` becomes `loss[0]`,
+    /// Σ norms[..norm_count] and the index of the first of these norms that is not finite (`norm_count` if all are); then
+    /// `loss[0] = 0`.
+    RecordStep {
+        loss: BufferId,
+        norms: BufferId,
+        norm_count: usize,
+        history: BufferId,
+        capacity: usize,
+    },
+    /// AdamW (Loshchilov & Hutter 2019) on one parameter, then `clip` on the latents (0 = off), then `grad = 0`.
+    /// The gradient is first scaled by min(1, clip_norm / sqrt(Σ norms[..norm_count])); `clip_norm` 0 = off. Where that sum
+    /// is not finite nothing but the gradient changes: the parameter stays that of the last good step.
+    /// Learning rate, bias corrections and weight decay come from the knobs; `decay` says whether this parameter decays.
+    AdamW {
+        param: BufferId,
+        grad: BufferId,
+        m: BufferId,
+        v: BufferId,
+        norms: BufferId,
+        norm_count: usize,
+        len: usize,
+        clip_norm: f32,
+        beta1: f32,
+        beta2: f32,
+        eps: f32,
+        decay: bool,
+        latent_clip: f32,
+    },
+}
+
+/// Figures that [`Op::RecordStep`] keeps of a step.
+pub const STEP_FIGURES: usize = 3;
+
+/// Shape of a whole-sequence attention.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionShape {
+    pub batch: usize,
+    pub seq: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+}
+
+/// The table of an [`Op::Embed`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum EmbedTable {
+    /// f32 `[vocab, dim]` (training).
+    Float(BufferId),
+    /// F16 or EightBit run-time weight with `out_dim` = vocab, `in_dim` = dim.
+    Weight(Weight),
+}

@@ -1,0 +1,41 @@
+//! The error of everything.
+
+use ternary_backend::BackendError;
+use ternary_common::error::IoError;
+use ternary_core::config::ConfigError;
+use ternary_core::layout::FormatError;
+use ternary_formats::adapter::AdapterError;
+use ternary_formats::export::ExportError;
+use ternary_formats::import::ImportError;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Common(#[from] ternary_common::Error),
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error(transparent)]
+    Infer(#[from] ternary_infer::Error),
+    #[error(transparent)]
+    Train(#[from] ternary_train::Error),
+    #[error(transparent)]
+    Search(#[from] ternary_search::Error),
+    #[error("{0}")]
+    Checkpoint(String),
+    #[error("{0}")]
+    Request(String),
+}

@@ -1,0 +1,332 @@
+//! Looking into a model: its weights, another file beside it, the loss and the file of another bit-map.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::protocol::Event;
+use super::{Loaded, open_backend};
+use crate::DeviceChoice;
+use crate::error::{Error, Result};
+use ternary_backend::BackendOptions;
+use ternary_common::bytes::ByteSource;
+use ternary_common::platform::{self, Instant};
+use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
+use ternary_core::layout::{ALIGN, Encoding, FormatError, ScalePer, TensorEntry};
+use ternary_core::params::{self, Matrix, ParamKind};
+use ternary_formats::onebit::{Dense, OneBit, Packing, encode};
+use ternary_model::Remap;
+use ternary_search::{Scorer, Task, Windows};
+
+/// Weights of a matrix that cross at once; of a larger one the first rows do.
+const MOST_WEIGHTS: usize = 1 << 25;
+
+/// Which of two models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Which {
+    /// The one that answers.
+    #[default]
+    Loaded,
+    /// The one it is compared with.
+    Compared,
+}
+
+/// A matrix as its file has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Weights {
+    /// The parameter's name.
+    pub name: String,
+    pub of: Which,
+    pub mode: QuantMode,
+    pub rows: usize,
+    pub columns: usize,
+    /// Rows that are here, from the first on.
+    pub shown_rows: usize,
+    /// i8 codes, row-major `[shown_rows, columns]`; none of an F16 matrix.
+    #[serde(with = "serde_bytes")]
+    pub codes: Vec<u8>,
+    /// f32 values, little-endian, `[shown_rows, columns]`, of an F16 matrix only.
+    #[serde(with = "serde_bytes")]
+    pub values: Vec<u8>,
+    /// All scales of the matrix; weight = code · scale.
+    pub scales: Vec<f32>,
+    pub scale_per: ScalePer,
+    /// Columns per scale where `scale_per` is a group.
+    pub group: usize,
+}
+
+/// What differs between a matrix of two models.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MatrixDiff {
+    /// The parameter's name.
+    pub name: String,
+    pub weights: usize,
+    /// Codes (of F16 matrices: values) that differ; none where the modes do.
+    pub changed: Option<usize>,
+}
+
+/// The loss of a text in a bit-map.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    pub map: LayerBitMap,
+    /// Mean, nats per token.
+    pub loss: f64,
+    /// exp(loss).
+    pub perplexity: f64,
+    pub tokens: usize,
+    pub ms: f64,
+}
+
+/// A text being measured in one map after the other; what two maps begin with in common is run once.
+pub(super) struct Measuring {
+    text: String,
+    device: DeviceChoice,
+    task: Arc<Task>,
+    scorer: Scorer,
+}
+
+/// A file beside the loaded one.
+pub(super) struct Compared {
+    pub source: Rc<dyn ByteSource>,
+    pub file: OneBit,
+}
+
+/// The matrices of a model in its bit-map.
+fn matrices(config: &ModelConfig) -> impl Iterator<Item = Matrix> {
+    params::all(config)
+        .into_iter()
+        .filter_map(|p| match p.kind {
+            ParamKind::Matrix(m) => Some(m),
+            _ => None,
+        })
+}
+
+/// Bytes of a file's matrices.
+pub(super) fn matrix_bytes(file: &OneBit) -> Result<u64, FormatError> {
+    matrices(&file.metadata.config)
+        .map(|m| Ok(file.tensor(&m.name)?.length.next_multiple_of(ALIGN as u64)))
+        .sum()
+}
+
+/// Codes or values of the first rows of a matrix, and its scales.
+async fn read(
+    source: &dyn ByteSource,
+    file: &OneBit,
+    entry: &TensorEntry,
+    m: &Matrix,
+    most: usize,
+) -> Result<(Vec<u8>, Vec<f32>), FormatError> {
+    let encoding = entry.encoding()?;
+    let (rows, columns) = (m.rows, m.cols);
+    let quantized = match encoding.mode() {
+        Some(mode) if entry.shape == [rows as u64, columns as u64] => mode.is_quantized(),
+        _ => {
+            let (found, encoding) = (&entry.shape, &entry.encoding);
+            return Err(FormatError::Invalid {
+                what: format!("tensor {}", entry.name),
+                message: format!(
+                    "{encoding} of shape {found:?}, expected a matrix of shape {rows} × {columns}"
+                ),
+            });
+        }
+    };
+    let mut bytes = Vec::new();
+    let mut codes = vec![0i8; columns];
+    let scales = file
+        .read_tensor(source, entry, &mut |band| {
+            for r in 0..band.bytes.len() / band.row_bytes {
+                if band.first + r >= most {
+                    break;
+                }
+                if quantized {
+                    band.codes(encoding, r, &mut codes, &entry.name)?;
+                    bytes.extend_from_slice(bytemuck::cast_slice(&codes));
+                } else {
+                    let row = &band.bytes[r * band.row_bytes..][..band.row_bytes];
+                    if encoding == Encoding::F32 {
+                        bytes.extend_from_slice(row);
+                        continue;
+                    }
+                    let pairs = row.as_chunks::<2>().0.iter();
+                    let values = pairs.map(|b| half::f16::from_le_bytes(*b).to_f32());
+                    bytes.extend(values.flat_map(f32::to_le_bytes));
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    Ok((bytes, scales))
+}
+
+/// The matrix `name` of a file.
+pub(super) async fn weights(
+    source: &dyn ByteSource,
+    file: &OneBit,
+    of: Which,
+    name: &str,
+) -> Result<Weights> {
+    let config = &file.metadata.config;
+    let m = matrices(config).find(|m| m.name == name).ok_or_else(|| {
+        let some = matrices(config).map(|m| m.name).take(3).collect::<Vec<_>>();
+        Error::Request(format!(
+            "the model has no matrix `{name}`; its matrices are {}, …",
+            some.join(", ")
+        ))
+    })?;
+    let entry = file.tensor(name)?;
+    let mode = entry.encoding()?.mode().unwrap_or(m.mode);
+    let shown_rows = m.rows.min((MOST_WEIGHTS / m.cols.max(1)).max(1));
+    let (bytes, scales) = read(source, file, entry, &m, shown_rows).await?;
+    let (codes, values) = match mode.is_quantized() {
+        true => (bytes, Vec::new()),
+        false => (Vec::new(), bytes),
+    };
+    Ok(Weights {
+        name: name.to_owned(),
+        of,
+        mode,
+        rows: m.rows,
+        columns: m.cols,
+        shown_rows,
+        codes,
+        values,
+        scales,
+        scale_per: entry.scale,
+        group: entry.group.unwrap_or(0) as usize,
+    })
+}
+
+/// Counts what differs, matrix by matrix.
+///
+/// # Errors
+/// Files that cannot be read, and models of other sizes.
+pub(super) async fn compare(loaded: &Loaded, with: &Compared) -> Result<Vec<MatrixDiff>> {
+    let (ours, theirs) = (&loaded.file.metadata.config, &with.file.metadata.config);
+    let sizes = |c: &ModelConfig| {
+        matrices(c)
+            .map(|m| (m.name, m.rows, m.cols))
+            .collect::<Vec<_>>()
+    };
+    if sizes(ours) != sizes(theirs) {
+        return Err(Error::Request(format!(
+            "{} has other matrices than the model: {} layers of {} instead of {} of {}, or another vocabulary; models of the same shape can be compared",
+            with.source.name(),
+            theirs.num_layers,
+            theirs.hidden_size,
+            ours.num_layers,
+            ours.hidden_size
+        )));
+    }
+    let mut changes = Vec::new();
+    for m in matrices(ours) {
+        let (a, b) = (loaded.file.tensor(&m.name)?, with.file.tensor(&m.name)?);
+        let same_mode = a.encoding()?.mode() == b.encoding()?.mode();
+        let changed = if same_mode {
+            let source = loaded.source.as_ref();
+            let (a, _) = read(source, &loaded.file, a, &m, m.rows).await?;
+            let (b, _) = read(with.source.as_ref(), &with.file, b, &m, m.rows).await?;
+            let width = a.len() / (m.rows * m.cols).max(1);
+            let pairs = a
+                .chunks_exact(width.max(1))
+                .zip(b.chunks_exact(width.max(1)));
+            Some(pairs.filter(|(a, b)| a != b).count())
+        } else {
+            None
+        };
+        changes.push(MatrixDiff {
+            weights: m.rows * m.cols,
+            name: m.name,
+            changed,
+        });
+        platform::yield_now().await;
+    }
+    Ok(changes)
+}
+
+/// The file in another bit-map.
+pub(super) async fn export(loaded: &Loaded, map: &LayerBitMap) -> Result<Vec<u8>> {
+    let mut parameters = loaded.file.latents(loaded.source.as_ref()).await?;
+    let remap = Remap::new(&loaded.file.metadata.config, &[]);
+    let mut metadata = loaded.file.metadata.clone();
+    metadata.config = remap.apply(&mut parameters, map)?;
+    Ok(encode(metadata, &parameters, Packing::Ternary2, Dense::No)?)
+}
+
+impl Measuring {
+    async fn new(
+        loaded: &Loaded,
+        text: &str,
+        device: DeviceChoice,
+        threads: usize,
+    ) -> Result<Self> {
+        let tokenizer = loaded.tokenizer()?;
+        let config = ModelConfig {
+            max_seq_len: loaded.info.context,
+            ..loaded.file.metadata.config.clone()
+        };
+        let windows = Windows::new(
+            tokenizer.encode(text)?,
+            config.max_seq_len,
+            config.vocab_size,
+        )?;
+        let parameters = loaded.file.latents(loaded.source.as_ref()).await?;
+        let task = Arc::new(Task {
+            remap: Remap::new(&config, &[]),
+            sample: windows.all(),
+            config,
+            parameters,
+            windows,
+        });
+        let options = BackendOptions {
+            threads,
+            ..BackendOptions::default()
+        };
+        let (backend, _) = open_backend(device, &options).await?;
+        Ok(Measuring {
+            text: text.to_owned(),
+            device,
+            scorer: Scorer::new(backend, task.clone())?,
+            task,
+        })
+    }
+}
+
+/// The loss of `text` in `map`. What was prepared for the same text before is used again.
+pub(super) async fn measure(
+    prepared: &mut Option<Measuring>,
+    loaded: &Loaded,
+    (map, text): (&LayerBitMap, &str),
+    (device, threads): (DeviceChoice, usize),
+    emit: &mut dyn FnMut(Event),
+) -> Result<()> {
+    let start = Instant::now();
+    let fits = |m: &Measuring| m.text == text && m.device == device;
+    if !prepared.as_ref().is_some_and(fits) {
+        *prepared = None;
+    }
+    let measuring = match prepared {
+        Some(measuring) => measuring,
+        None => prepared.insert(Measuring::new(loaded, text, device, threads).await?),
+    };
+    let config = ModelConfig {
+        layer_bit_map: Some(map.clone()),
+        ..measuring.task.config.clone()
+    };
+    config.validate()?;
+    let loss = measuring.scorer.sampled(map).await?;
+    emit(Event::Measured {
+        measured: Box::new(Measured {
+            map: map.clone(),
+            loss,
+            perplexity: loss.exp(),
+            tokens: measuring.task.windows.tokens(),
+            ms: start.elapsed().as_secs_f64() * 1e3,
+        }),
+    });
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! The reply loop: reuse of the KV cache, prefill, decode, stop conditions, figures.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::protocol::{Event, FinishReason, Stats};
+use super::{Loaded, StopHandle, no_tokenizer};
+use crate::error::{Error, Result};
+use ternary_common::chat::Message;
+use ternary_common::platform::{self, Instant};
+use ternary_common::tokenizer::{ChatTemplate, END_OF_TEXT, TextStream, Tokenizer};
+use ternary_infer::{Sampler, Sampling};
+use ternary_model::RECENT;
+
+/// Tokens of a prompt that are read before anybody can stop it: as many as one run takes, then more where that takes no time.
+const FIRST_PART: usize = 64;
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Distinct tokens among the last of `ids`, for the repetition penalty.
+fn recent(ids: &[u32]) -> Vec<u32> {
+    let mut out = ids[ids.len().saturating_sub(RECENT)..].to_vec();
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+/// Holds back text that may be the beginning of a stop text. Special tokens are part of the text here, though they are not shown.
+#[derive(Default)]
+struct StopTexts {
+    stops: Vec<String>,
+    held: String,
+    /// Parts of `held` that are special tokens.
+    hidden: Vec<Range<usize>>,
+}
+
+impl StopTexts {
+    /// Text that may be shown now, and whether a stop text was reached.
+    fn push(&mut self, text: &str, shown: bool) -> (String, bool) {
+        let from = self.held.len();
+        self.held += text;
+        if !shown && !text.is_empty() {
+            self.hidden.push(from..self.held.len());
+        }
+        let stops = self.stops.iter().filter(|s| !s.is_empty());
+        let found = stops.filter_map(|s| self.held.find(s.as_str())).min();
+        if let Some(at) = found {
+            let text = self.give(at);
+            (self.held, self.hidden) = (String::new(), Vec::new());
+            return (text, true);
+        }
+        let keep = (0..=self.held.len())
+            .filter(|i| self.held.is_char_boundary(*i))
+            .find(|i| {
+                let tail = &self.held[*i..];
+                tail.is_empty() || self.stops.iter().any(|s| s.starts_with(tail))
+            })
+            .unwrap_or(self.held.len());
+        (self.give(keep), false)
+    }
+
+    /// What is to be shown of the first `len` bytes, which are no longer held.
+    fn give(&mut self, len: usize) -> String {
+        let mut text = String::new();
+        let mut at = 0;
+        for hidden in &self.hidden {
+            text += &self.held[at.min(len)..hidden.start.min(len)];
+            at = hidden.end;
+        }
+        text += &self.held[at.min(len)..len];
+        self.held.drain(..len);
+        self.hidden.retain_mut(|hidden| {
+            let (start, end) = (
+                hidden.start.saturating_sub(len),
+                hidden.end.saturating_sub(len),
+            );
+            *hidden = start..end;
+            start < end
+        });
+        text
+    }
+}
+
+/// How a template begins the turn after a reply. A model that writes it goes on as somebody else, so the reply ends there.
+#[derive(Debug, Default)]
+pub(super) struct TurnMarks {
+    specials: HashSet<u32>,
+    /// In templates without special tokens.
+    text: Option<String>,
+}
+
+impl TurnMarks {
+    /// What stands between a reply and the next message.
+    pub fn of(template: &ChatTemplate, tokenizer: &Tokenizer) -> Self {
+        let words = ["Qxa", "Qxb", "Qxc"];
+        let roles = ["user", "assistant", "user"];
+        let turns: Vec<Message> = roles
+            .iter()
+            .zip(words)
+            .map(|(role, word)| Message::new(role, word))
+            .collect();
+        // A template that cannot have three turns marks none.
+        let text = template.render(&turns).unwrap_or_default();
+        let between = text
+            .split_once(words[1])
+            .and_then(|(_, rest)| rest.split_once(words[2]));
+        let Some((between, _)) = between else {
+            return TurnMarks::default();
+        };
+        let specials = tokenizer.specials_in(between);
+        let mark = between.trim_end();
+        TurnMarks {
+            text: (specials.is_empty() && !mark.trim().is_empty()).then(|| mark.to_owned()),
+            specials: specials.into_iter().map(|(_, id)| id).collect(),
+        }
+    }
+}
+
+/// What is to be answered.
+pub(super) struct Prompt {
+    pub ids: Vec<u32>,
+    /// Messages that were left out.
+    pub dropped_messages: usize,
+    /// What comes next goes on with the prompt's last word; otherwise it is a message of its own.
+    pub goes_on: bool,
+    /// The answer is a turn of a conversation.
+    pub in_turns: bool,
+}
+
+/// Answer `prompt`.
+pub(super) async fn run(
+    loaded: &mut Loaded,
+    prompt: Prompt,
+    sampling: &Sampling,
+    stop: &StopHandle,
+    emit: &mut dyn FnMut(Event),
+) -> Result<()> {
+    sampling.validate()?;
+    let start = Instant::now();
+    let tokenizer = loaded.tokenizer.as_ref().ok_or_else(no_tokenizer)?;
+    let Prompt {
+        mut ids,
+        dropped_messages,
+        goes_on,
+        in_turns,
+    } = prompt;
+    let mut stream = match goes_on {
+        true => TextStream::after(tokenizer, &ids),
+        false => TextStream::default(),
+    };
+    let no_marks = TurnMarks::default();
+    let marks = if in_turns { &loaded.marks } else { &no_marks };
+    let model = &mut loaded.model;
+    let context = model.config().max_seq_len;
+
+    if ids.is_empty() {
+        // Nothing to continue: begin a document.
+        ids.extend(tokenizer.id(END_OF_TEXT));
+    }
+    if ids.len() >= context {
+        return Err(Error::Request(format!(
+            "the prompt takes {} tokens; the model's context of {context} leaves no room for a reply. Shorten it or start a new conversation",
+            ids.len()
+        )));
+    }
+    // At least one token is fed again, because its logits are not kept.
+    let shared = model
+        .cached()
+        .iter()
+        .zip(&ids)
+        .take_while(|(a, b)| a == b)
+        .count()
+        .min(ids.len().saturating_sub(1));
+    model.truncate(shared);
+
+    let mut stats = Stats {
+        prompt_tokens: ids.len(),
+        cached_tokens: shared,
+        dropped_messages,
+        context_size: context,
+        ..Stats::default()
+    };
+    log::debug!(
+        "prompt: {} tokens, {shared} of them in the cache; context {context}; {sampling:?}",
+        ids.len()
+    );
+    let mut sampler = Sampler::new(sampling);
+    let mut texts = StopTexts {
+        stops: sampling.stop.iter().chain(&marks.text).cloned().collect(),
+        ..StopTexts::default()
+    };
+    let mut fed = shared;
+    let mut first_token: Option<Instant> = None;
+    let mut part = FIRST_PART;
+    let reason = loop {
+        // A long prompt is read in parts, between which it can be stopped.
+        if ids.len() - fed > part {
+            let begun = Instant::now();
+            model.feed(&ids[fed..fed + part], &[], 1.0).await?;
+            fed += part;
+            if begun.elapsed() < SHORT {
+                part *= 2;
+            }
+            platform::yield_now().await;
+            if stop.is_set() {
+                ids.truncate(fed);
+                break FinishReason::Stopped;
+            }
+            continue;
+        }
+        loaded
+            .source
+            .check()
+            .map_err(|what| Error::Request(format!("{}: {what}", loaded.source.name())))?;
+        let penalized = recent(&ids);
+        let candidates = model
+            .feed(&ids[fed..], &penalized, sampling.repetition_penalty)
+            .await?;
+        fed = ids.len();
+        let id = sampler.choose(candidates).ok_or_else(|| {
+            Error::Request("the model gave no valid logits; its file may be damaged".into())
+        })?;
+        stats.generated_tokens += 1;
+        let now = Instant::now();
+        if let Some(first) = first_token {
+            let seconds = (now - first).as_secs_f64();
+            stats.tokens_per_second = (stats.generated_tokens - 1) as f64 / seconds.max(1e-9);
+        } else {
+            first_token = Some(now);
+            stats.first_token_ms = (now - start).as_secs_f64() * 1e3;
+        }
+        if tokenizer.is_end(id) || marks.specials.contains(&id) {
+            break FinishReason::End;
+        }
+        let (text, stopped) = match tokenizer.special_text(id) {
+            Some(special) => texts.push(special, false),
+            None => texts.push(&stream.push(tokenizer, id)?, true),
+        };
+        if !text.is_empty() {
+            emit(Event::Token { text });
+        }
+        ids.push(id);
+        if stopped {
+            break FinishReason::End;
+        }
+        if stats.generated_tokens >= sampling.max_tokens {
+            break FinishReason::Length;
+        }
+        if ids.len() >= context {
+            break FinishReason::Context;
+        }
+        platform::yield_now().await;
+        if stop.is_set() {
+            break FinishReason::Stopped;
+        }
+    };
+    let held = texts.held.len();
+    let rest = texts.give(held) + &stream.finish(tokenizer)?;
+    if !rest.is_empty() {
+        emit(Event::Token { text: rest });
+    }
+    stats.context_used = ids.len();
+    log::debug!(
+        "reply: {} tokens ({reason:?}), {:.1} tok/s, the first after {:.0} ms",
+        stats.generated_tokens,
+        stats.tokens_per_second,
+        stats.first_token_ms
+    );
+    emit(Event::Finished { reason, stats });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_texts_are_found_across_tokens_and_never_shown() {
+        let mut t = StopTexts {
+            stops: vec!["\nA:".to_owned(), "<|user|>\n".to_owned()],
+            ..StopTexts::default()
+        };
+        assert_eq!(t.push("hello", true), ("hello".into(), false));
+        assert_eq!(t.push(" there\n", true), (" there".into(), false));
+        assert_eq!(t.push("B", true), ("\nB".into(), false));
+        assert_eq!(t.push(".\n", true), (".".into(), false));
+        // Special tokens are looked for and never shown.
+        assert_eq!(t.push("<|user|>", false), ("\n".into(), false));
+        assert_eq!(t.push("x", true), ("x".into(), false));
+        assert_eq!(t.push("y<|user|>", false), (String::new(), false));
+        assert_eq!(t.push("\nA: x", true), (String::new(), true));
+    }
+}

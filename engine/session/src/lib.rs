@@ -1,0 +1,613 @@
+//! The only door for the page and the command line.
+
+mod context;
+mod device;
+mod error;
+mod explore;
+mod generate;
+mod protocol;
+mod tune;
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use context::context_within;
+pub use device::open_backend;
+pub use error::{Error, Result};
+pub use explore::{MatrixDiff, Measured, Weights, Which};
+pub use protocol::{Command, DeviceChoice, Event, FinishReason, ModelInfo, Stats, Work};
+pub use ternary_common::chat::Message;
+pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
+
+use explore::{Compared, Measuring};
+use generate::{Prompt, TurnMarks};
+use ternary_backend::BackendOptions;
+use ternary_common::bytes::{ByteSource, MemorySource};
+use ternary_common::platform::Instant;
+use ternary_common::tokenizer::{ChatTemplate, Part, Tokenizer};
+use ternary_core::layout::FormatError;
+use ternary_formats::onebit::OneBit;
+use ternary_infer::{Beside, Model};
+use tune::Tuning;
+
+/// Ends the running reply after its current token. Cheap to clone; works from a message handler while the session is busy.
+#[derive(Clone, Debug, Default)]
+pub struct StopHandle(Arc<AtomicBool>);
+
+impl StopHandle {
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A model ready to answer.
+pub struct Loaded {
+    pub model: Model,
+    pub tokenizer: Option<Tokenizer>,
+    pub template: Option<ChatTemplate>,
+    pub info: ModelInfo,
+    /// Where it came from: looking at weights and training read it again.
+    source: Rc<dyn ByteSource>,
+    file: OneBit,
+    marks: TurnMarks,
+    adapter: Option<Rc<dyn Beside>>,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One user's model and what it is doing. Commands go in, events come out.
+///
+/// ```
+/// use ternary_infer::Sampling;
+/// use ternary_common::platform::FileSource;
+/// use std::rc::Rc;
+/// use ternary_session::{Command, DeviceChoice, Event, Session};
+///
+/// let source = Rc::new(FileSource::open("../tests/fixtures/v1.1bit".as_ref())?);
+/// let mut session = Session::with_threads(1);
+/// let mut text = String::new();
+/// let mut emit = |event| match event {
+///     Event::Token { text: piece } => text += &piece,
+///     Event::Error { message } => panic!("{message}"),
+///     _ => {}
+/// };
+/// pollster::block_on(session.load(source, DeviceChoice::Cpu, &mut emit));
+/// let sampling = Sampling { temperature: 0.0, max_tokens: 8, ..Sampling::default() };
+/// let prompt = "The cat".into();
+/// pollster::block_on(session.handle(Command::Generate { prompt, sampling }, &mut emit));
+/// assert!(!text.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Default)]
+pub struct Session {
+    loaded: Option<Loaded>,
+    stop: StopHandle,
+    threads: usize,
+    /// The context asked for, in tokens.
+    context: Option<usize>,
+    /// The device asked for with the loaded model.
+    device: DeviceChoice,
+    /// What keys and values may take; a longer context is shortened.
+    cache_limit: Option<u64>,
+    compared: Option<Compared>,
+    measuring: Option<Measuring>,
+    tuning: Option<Box<Tuning>>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("loaded", &self.loaded)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Limit the CPU backend's threads; 0 = all.
+    pub fn with_threads(threads: usize) -> Self {
+        Session {
+            threads,
+            ..Self::default()
+        }
+    }
+
+    /// Have a context that does not fit shortened instead of refused, and one whose keys and values take more than so many bytes:
+    /// a page is not told how much memory there is.
+    pub fn limit_cache(&mut self, bytes: u64) {
+        self.cache_limit = Some(bytes);
+    }
+
+    /// Keep keys and values for so many tokens; without, for as many as are in proportion to the model.
+    #[must_use]
+    pub fn with_context(self, context: Option<usize>) -> Self {
+        Session { context, ..self }
+    }
+
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// The loaded model, for evaluation and inspection.
+    pub fn loaded(&mut self) -> Result<&mut Loaded> {
+        self.loaded
+            .as_mut()
+            .ok_or_else(|| Error::Request("no model is loaded".into()))
+    }
+
+    /// The loaded model's file.
+    pub fn source(&self) -> Option<Rc<dyn ByteSource>> {
+        self.loaded.as_ref().map(|loaded| loaded.source.clone())
+    }
+
+    /// Open a `.1bit` and load it. Emits `Planned`, `Progress`, then `Loaded` or `Error`; after an error the model loaded before still works.
+    pub async fn load(
+        &mut self,
+        source: Rc<dyn ByteSource>,
+        device: DeviceChoice,
+        emit: &mut dyn FnMut(Event),
+    ) {
+        self.load_adapted(source, None, device, emit).await;
+    }
+
+    /// As [`Session::load`], with an adapter beside the model.
+    pub async fn load_adapted(
+        &mut self,
+        source: Rc<dyn ByteSource>,
+        adapter: Option<Rc<dyn Beside>>,
+        device: DeviceChoice,
+        emit: &mut dyn FnMut(Event),
+    ) {
+        let name = source.name();
+        let result = self.try_load(source, adapter, device, emit).await;
+        if let Err(e) = result {
+            emit(Event::Error {
+                message: of_file(&name, &e),
+            });
+        }
+    }
+
+    /// Compare a file with the loaded model. Answered by `Compared`; its weights can be asked for until another is compared.
+    pub async fn compare(&mut self, source: Rc<dyn ByteSource>, emit: &mut dyn FnMut(Event)) {
+        let name = source.name();
+        if let Err(e) = self.try_compare(source, emit).await {
+            emit(Event::Error {
+                message: of_file(&name, &e),
+            });
+        }
+    }
+
+    async fn try_compare(
+        &mut self,
+        source: Rc<dyn ByteSource>,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        let file = OneBit::open(source.as_ref()).await?;
+        let with = Compared { source, file };
+        let changes = explore::compare(self.loaded()?, &with).await?;
+        let name = match with.file.metadata.name.as_str() {
+            "" => with.source.name(),
+            name => name.to_owned(),
+        };
+        self.compared = Some(with);
+        emit(Event::Compared { name, changes });
+        Ok(())
+    }
+
+    async fn try_load(
+        &mut self,
+        source: Rc<dyn ByteSource>,
+        adapter: Option<Rc<dyn Beside>>,
+        device: DeviceChoice,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        let start = Instant::now();
+        let file = OneBit::open(source.as_ref()).await?;
+        let meta = &file.metadata;
+        log::debug!(
+            "{}: {} tensors, {total} bytes, config {:?}",
+            source.name(),
+            file.tensors.len(),
+            meta.config,
+            total = source.len()
+        );
+        let special = meta.special_tokens.clone().unwrap_or_default();
+        let mut tokenizer = meta
+            .tokenizer
+            .as_deref()
+            .map(Tokenizer::from_json)
+            .transpose()?;
+        // A template that cannot be used costs the chat only.
+        let template = match meta.chat_template.as_deref().map(ChatTemplate::new) {
+            Some(Err(e)) => {
+                log::warn!("this model cannot chat, only continue texts: {e}");
+                None
+            }
+            other => other.transpose()?.map(|t| t.with_tokens(special.clone())),
+        };
+        if let Some(tokenizer) = &mut tokenizer {
+            tokenizer.add_ends(&special.end);
+        }
+        let (backend, device_reason) = open_backend(
+            device,
+            &BackendOptions {
+                threads: self.threads,
+                ..BackendOptions::default()
+            },
+        )
+        .await?;
+        let total = source.len();
+        let planning = (backend.as_ref(), device_reason.as_str(), total);
+        let context::Fitted {
+            context,
+            plan,
+            fits,
+        } = context::fit(planning, &meta.config, self.context, self.cache_limit)?;
+        if self.context.is_none() && self.cache_limit.is_none() && context < meta.config.max_seq_len
+        {
+            log::warn!(
+                "the context is {context} of the model's {} tokens, to save memory; --context takes another",
+                meta.config.max_seq_len
+            );
+        }
+        emit(Event::Planned {
+            plan: Box::new(plan),
+        });
+        fits?;
+        let model = Model::load_adapted(
+            backend,
+            &context::shortened(&file, context),
+            source.as_ref(),
+            adapter.as_deref(),
+            &mut |done| {
+                emit(Event::Progress { done, total });
+            },
+        )
+        .await?;
+        let info = ModelInfo {
+            name: if meta.name.is_empty() {
+                source.name()
+            } else {
+                meta.name.clone()
+            },
+            description: meta.description.clone(),
+            file_bytes: total,
+            matrix_bytes: explore::matrix_bytes(&file)?,
+            parameters: meta.config.parameter_count(),
+            context,
+            bit_map: meta.config.bit_map(),
+            config: meta.config.clone(),
+            weight_bytes: model.weight_bytes(),
+            cache_bytes: model.cache_bytes(),
+            program_bytes: ternary_common::platform::peak_memory(),
+            chat: template.is_some(),
+            device: model.device(),
+            device_reason,
+            load_ms: start.elapsed().as_secs_f64() * 1e3,
+        };
+        let marks = template.as_ref().zip(tokenizer.as_ref());
+        self.loaded = Some(Loaded {
+            marks: marks.map_or_else(TurnMarks::default, |(t, tokens)| TurnMarks::of(t, tokens)),
+            model,
+            tokenizer,
+            template,
+            info: info.clone(),
+            source,
+            file,
+            adapter,
+        });
+        self.device = device;
+        // They belong to the model before.
+        (self.compared, self.measuring, self.tuning) = (None, None, None);
+        emit(Event::Loaded {
+            model: Box::new(info),
+        });
+        Ok(())
+    }
+
+    /// Do what `command` says: the events that answer it, or `Error`.
+    pub async fn handle(&mut self, command: Command, emit: &mut dyn FnMut(Event)) {
+        self.stop.clear();
+        if let Err(e) = self.answer(command, emit).await {
+            emit(Event::Error {
+                message: e.to_string(),
+            });
+        }
+    }
+
+    async fn answer(&mut self, command: Command, emit: &mut dyn FnMut(Event)) -> Result<()> {
+        let stop = self.stop.clone();
+        if self.loaded.is_none() && matches!(command, Command::Reset) {
+            return Ok(());
+        }
+        let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
+        match command {
+            Command::Reset => loaded.model.truncate(0),
+            Command::Generate { prompt, sampling } => {
+                let prompt = Prompt {
+                    ids: loaded.tokenizer()?.encode_to_continue(&prompt)?,
+                    dropped_messages: 0,
+                    goes_on: true,
+                    in_turns: false,
+                };
+                generate::run(loaded, prompt, &sampling, &stop, emit).await?;
+            }
+            Command::Chat { messages, sampling } => {
+                let (ids, dropped) = loaded.chat_prompt(&messages, sampling.max_tokens)?;
+                let prompt = Prompt {
+                    ids,
+                    dropped_messages: dropped,
+                    goes_on: messages
+                        .last()
+                        .is_some_and(|m| m.role == "assistant" && !m.content.is_empty()),
+                    in_turns: true,
+                };
+                generate::run(loaded, prompt, &sampling, &stop, emit).await?;
+            }
+            Command::Move { device } => {
+                let (source, adapter) = (loaded.source.clone(), loaded.adapter.clone());
+                self.try_load(source, adapter, device, emit).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Do the work: the events that answer it, or `Error`.
+    pub async fn work(&mut self, work: Work, emit: &mut dyn FnMut(Event)) {
+        self.stop.clear();
+        if let Err(e) = self.try_work(work, emit).await {
+            emit(Event::Error {
+                message: e.to_string(),
+            });
+        }
+    }
+
+    async fn try_work(&mut self, work: Work, emit: &mut dyn FnMut(Event)) -> Result<()> {
+        let stop = self.stop.clone();
+        let (device, threads) = (self.device, self.threads);
+        let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
+        match work {
+            Work::Weights { name, of } => {
+                let (source, file) = match (of, &self.compared) {
+                    (Which::Loaded, _) => (&loaded.source, &loaded.file),
+                    (Which::Compared, Some(with)) => (&with.source, &with.file),
+                    (Which::Compared, None) => {
+                        return Err(Error::Request("no file is compared yet".into()));
+                    }
+                };
+                let weights = explore::weights(source.as_ref(), file, of, &name).await?;
+                emit(Event::Weights {
+                    weights: Box::new(weights),
+                });
+            }
+            Work::Measure { map, text } => {
+                loaded.unadapted()?;
+                let subject = (&map, text.as_str());
+                explore::measure(
+                    &mut self.measuring,
+                    loaded,
+                    subject,
+                    (device, threads),
+                    emit,
+                )
+                .await?;
+            }
+            Work::Logits { ids } => {
+                let mut values = Vec::new();
+                let mut take = |rows: &[f32]| {
+                    values.extend(rows.iter().flat_map(|v| v.to_le_bytes()));
+                };
+                loaded.model.logits(&ids, &mut take).await?;
+                emit(Event::Logits { values });
+            }
+            Work::Export { map } => {
+                loaded.unadapted()?;
+                let bytes = explore::export(loaded, &map).await?;
+                let name = file_name(&loaded.info.name, "1bit");
+                emit(Event::File { name, bytes });
+            }
+            Work::Adopt { map } => {
+                loaded.unadapted()?;
+                let bytes = explore::export(loaded, &map).await?;
+                let source = MemorySource::new(&loaded.source.name(), bytes);
+                self.try_load(Rc::new(source), None, device, emit).await?;
+            }
+            Work::PlanTune { settings } => {
+                let plan = tune::plan(loaded, &settings, device, threads).await?;
+                emit(Event::TunePlan { plan });
+            }
+            Work::Tune { settings } => {
+                // The one before goes first: two may not fit.
+                self.tuning = None;
+                let tuning = Tuning::new(loaded, settings, device, threads).await?;
+                let tuning = self.tuning.insert(Box::new(tuning));
+                emit(tuning.started());
+                tuning.run(loaded, &stop, emit).await?;
+            }
+            Work::ContinueTune => {
+                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+                emit(tuning.started());
+                tuning.run(loaded, &stop, emit).await?;
+            }
+            Work::RestoreTune { state } => {
+                self.tuning = None;
+                let tuning = Tuning::restore(loaded, &state, device, threads).await?;
+                let tuning = self.tuning.insert(Box::new(tuning));
+                emit(tuning.started());
+                emit(tuning.stopped());
+            }
+            Work::ExportTune { keep } => {
+                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+                let name = tune::tuned_name(&loaded.info.name);
+                let (name, bytes) = match keep {
+                    Keep::Model => (file_name(&name, "1bit"), tuning.model(loaded).await?),
+                    Keep::Adapter => {
+                        let adapter = tuning.adapter().await?.ok_or_else(|| {
+                            Error::Request(
+                                "every weight was trained: there is no adapter; take the model"
+                                    .into(),
+                            )
+                        })?;
+                        let name = file_name(&format!("{name} adapter"), "safetensors");
+                        (name, adapter.to_file(&loaded.file.metadata.config)?)
+                    }
+                };
+                emit(Event::File { name, bytes });
+            }
+            Work::KeepTune => {
+                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+                match tuning.adapter().await? {
+                    Some(adapter) => {
+                        let source = loaded.source.clone();
+                        self.try_load(source, Some(Rc::new(adapter)), device, emit)
+                            .await?;
+                    }
+                    None => {
+                        let name = tune::tuned_name(&loaded.info.name);
+                        let bytes = tuning.model(loaded).await?;
+                        let source = MemorySource::new(&file_name(&name, "1bit"), bytes);
+                        self.try_load(Rc::new(source), None, device, emit).await?;
+                    }
+                }
+            }
+            Work::DiscardTune => self.tuning = None,
+        }
+        Ok(())
+    }
+}
+
+/// Names the file, once.
+fn of_file(name: &str, error: &Error) -> String {
+    match error {
+        Error::Format(FormatError::Source { .. }) => error.to_string(),
+        _ => format!("{name}: {error}"),
+    }
+}
+
+fn no_model() -> Error {
+    Error::Request("no model is loaded yet; load a .1bit file first".into())
+}
+
+fn no_tokenizer() -> Error {
+    Error::Request("this model carries no tokenizer, so it cannot read text".into())
+}
+
+fn no_tuning() -> Error {
+    Error::Request("there is no fine-tuning to go on with; start one".into())
+}
+
+/// "Stories, fine-tuned" → "stories-fine-tuned.1bit".
+fn file_name(title: &str, extension: &str) -> String {
+    let words = title.split(|c: char| !c.is_alphanumeric());
+    let words: Vec<String> = words
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let stem = match words.is_empty() {
+        true => "model".to_owned(),
+        false => words.join("-"),
+    };
+    format!("{stem}.{extension}")
+}
+
+impl Loaded {
+    /// # Errors
+    /// A model without a tokenizer.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().ok_or_else(no_tokenizer)
+    }
+
+    /// The file's tokenizer.json.
+    pub fn tokenizer_json(&self) -> Option<&str> {
+        self.file.metadata.tokenizer.as_deref()
+    }
+
+    /// The file's chat template.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.file.metadata.chat_template.as_deref()
+    }
+
+    /// Refuse what would leave an adapter out.
+    fn unadapted(&self) -> Result<()> {
+        match self.adapter {
+            None => Ok(()),
+            Some(_) => Err(Error::Request(
+                "this model answers with an adapter beside it, which would be left out; load the model itself, or a merged one".into(),
+            )),
+        }
+    }
+
+    /// The prompt of a conversation, and how many of its oldest messages after the system's were left out because a reply of
+    /// `longest` tokens, or of a quarter of the context, would not fit otherwise.
+    fn chat_prompt(&self, messages: &[Message], longest: usize) -> Result<(Vec<u32>, usize)> {
+        let ids = self.encode_chat(messages)?;
+        let context = self.model.config().max_seq_len;
+        if ids.len() + longest.min(context / 4) <= context {
+            return Ok((ids, 0));
+        }
+        let system = messages.iter().take_while(|m| m.role == "system").count();
+        let turns: Vec<usize> = (system..messages.len())
+            .filter(|i| messages[*i].role == "user")
+            .collect();
+        let from = |start: usize| [&messages[..system], &messages[start..]].concat();
+        // Half of the context becomes free: with the oldest turn left out each time, everything would be read again each time.
+        let (mut first, mut end) = (0, turns.len().saturating_sub(1));
+        while first < end {
+            let middle = usize::midpoint(first, end);
+            if self.encode_chat(&from(turns[middle]))?.len() <= context / 2 {
+                end = middle;
+            } else {
+                first = middle + 1;
+            }
+        }
+        match turns.get(first) {
+            Some(start) if *start > system => {
+                Ok((self.encode_chat(&from(*start))?, start - system))
+            }
+            _ => Ok((ids, 0)),
+        }
+    }
+
+    /// The template writes all the special tokens there are; in the messages they are letters. A last message of the assistant's is one to
+    /// write on.
+    fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            Error::Request("this model has no chat template; continue a text instead".into())
+        })?;
+        let tokenizer = self.tokenizer()?;
+        let parts = match messages {
+            [before @ .., begun] if begun.role == "assistant" => {
+                let mut parts = tokenizer.conversation_parts(template, before, true)?;
+                parts.push(Part {
+                    text: begun.content.clone(),
+                    content: true,
+                });
+                parts
+            }
+            _ => tokenizer.conversation_parts(template, messages, true)?,
+        };
+        Ok(tokenizer.encode_parts(&parts)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

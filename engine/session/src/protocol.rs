@@ -1,0 +1,236 @@
+//! What goes in and out of a [`Session`](super::Session): plain data, the same in a worker's messages and in-process.
+
+use serde::{Deserialize, Serialize};
+use ternary_common::chat::Message;
+
+use ternary_backend::DeviceInfo;
+use ternary_core::config::{LayerBitMap, ModelConfig};
+use ternary_infer::{LoadPlan, Sampling};
+
+use super::explore::{MatrixDiff, Measured, Weights, Which};
+use super::tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings};
+
+/// Where to run. `Auto`: a real GPU if there is one, otherwise the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    #[default]
+    Auto,
+    Cpu,
+    Gpu,
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "gpu" => Ok(DeviceChoice::Gpu),
+            other => Err(format!(
+                "unknown device `{other}`; expected auto, cpu or gpu"
+            )),
+        }
+    }
+}
+
+/// What a session is asked to do. Loading is separate ([`Session::load`](super::Session::load)): a file is a handle, not data.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Command {
+    /// Continue `prompt`. Answered by `Token`s and one `Finished`.
+    Generate { prompt: String, sampling: Sampling },
+    /// Reply to a conversation through the model's chat template, or write on its last message if that is the assistant's. What
+    /// does not fit the context is left out from the oldest turn on. Answered by `Token`s and one `Finished`.
+    Chat {
+        messages: Vec<Message>,
+        sampling: Sampling,
+    },
+    /// Forget the KV cache; the next request starts from nothing. Answered by nothing.
+    Reset,
+    /// Take the model, as it is, to another device. Answered as a load is.
+    Move { device: DeviceChoice },
+}
+
+/// What changes a model or asks what a change would cost, apart from [`Command`]: a page that only talks need not carry the code.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Work {
+    /// A matrix as the file has it. Answered by `Weights`.
+    Weights { name: String, of: Which },
+    /// Mean loss of `text` with the model in `map`. Answered by `Measured`.
+    Measure { map: LayerBitMap, text: String },
+    /// Logits after each of these tokens, from an empty cache. Answered by `Logits`.
+    Logits { ids: Vec<u32> },
+    /// The model's file in another bit-map. Answered by `File`.
+    Export { map: LayerBitMap },
+    /// Go on with the model in another bit-map. Answered as a load is.
+    Adopt { map: LayerBitMap },
+    /// What a fine-tuning would take. Answered by `TunePlan`.
+    PlanTune { settings: TuneSettings },
+    /// Fine-tune the model, until it is done or stopped. Answered by `TuneStarted`, `TunePoint`s, `TuneSample`s, `TuneChanges`, `TuneState`s
+    /// and one `TuneStopped`.
+    Tune { settings: TuneSettings },
+    /// Go on with the fine-tuning that was stopped. Answered as `Tune` is.
+    ContinueTune,
+    /// Make what a `TuneState` holds the stopped fine-tuning of the loaded model, which must be the one it was made from. Answered by
+    /// `TuneStarted` and `TuneStopped`.
+    RestoreTune {
+        #[serde(with = "serde_bytes")]
+        state: Vec<u8>,
+    },
+    /// What the fine-tuning made so far, as a file. Answered by `File`.
+    ExportTune { keep: Keep },
+    /// Answer with what the fine-tuning made so far from now on, and forget the fine-tuning. Answered as a load is.
+    KeepTune,
+    /// Forget the fine-tuning. Answered by nothing.
+    DiscardTune,
+}
+
+/// What a session says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Event {
+    /// Loading a model: what it takes, and where. An `Error` follows if that is too much; nothing of it was read then.
+    Planned {
+        plan: Box<LoadPlan>,
+    },
+    /// Loading a model: bytes read so far.
+    Progress {
+        done: u64,
+        total: u64,
+    },
+    /// A model is ready. Boxed: it is much larger than the other events.
+    Loaded {
+        model: Box<ModelInfo>,
+    },
+    /// Text to append to the reply.
+    Token {
+        text: String,
+    },
+    /// The reply is complete.
+    Finished {
+        reason: FinishReason,
+        stats: Stats,
+    },
+    Weights {
+        weights: Box<Weights>,
+    },
+    /// What another file has other than the loaded one.
+    Compared {
+        name: String,
+        changes: Vec<MatrixDiff>,
+    },
+    Measured {
+        measured: Box<Measured>,
+    },
+    /// `[tokens, vocabulary]` as little-endian f32.
+    Logits {
+        #[serde(with = "serde_bytes")]
+        values: Vec<u8>,
+    },
+    /// A file to be saved under `name`.
+    File {
+        name: String,
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
+    TunePlan {
+        plan: TunePlan,
+    },
+    /// The fine-tuning begins, or goes on from the points it had.
+    TuneStarted {
+        plan: TunePlan,
+        settings: Box<TuneSettings>,
+        points: Vec<TunePoint>,
+    },
+    TunePoint {
+        point: TunePoint,
+    },
+    /// Text that the model writes as it is now.
+    TuneSample {
+        sample: Sampled,
+    },
+    /// Codes that are others than when the fine-tuning began.
+    TuneChanges {
+        step: usize,
+        changes: Vec<MatrixDiff>,
+    },
+    /// Everything that going on after a restart needs.
+    TuneState {
+        step: usize,
+        #[serde(with = "serde_bytes")]
+        state: Vec<u8>,
+    },
+    /// The fine-tuning stands still at `step`; it can go on if it is not `done`.
+    TuneStopped {
+        step: usize,
+        done: bool,
+    },
+    /// The request failed; the session, and a model loaded before, still work.
+    Error {
+        message: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FinishReason {
+    /// The model ended its text or turn.
+    End,
+    /// `max_tokens` were generated.
+    Length,
+    /// The context is full.
+    Context,
+    /// The user stopped it.
+    Stopped,
+}
+
+/// Figures of one reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stats {
+    pub prompt_tokens: usize,
+    /// Prompt tokens taken from the KV cache of the previous request.
+    pub cached_tokens: usize,
+    /// The oldest messages, after the system's, that did not fit the context and were left out.
+    #[serde(default)]
+    pub dropped_messages: usize,
+    pub generated_tokens: usize,
+    /// From request to first token, in milliseconds.
+    pub first_token_ms: f64,
+    /// Decode speed, first token not counted.
+    pub tokens_per_second: f64,
+    /// Positions of the context in use, of `context_size`.
+    pub context_used: usize,
+    pub context_size: usize,
+}
+
+/// A loaded model, for people to read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInfo {
+    pub name: String,
+    /// One or two sentences about the model, from its file.
+    pub description: String,
+    pub file_bytes: u64,
+    /// Of these, the matrices': what a bit-map decides.
+    pub matrix_bytes: u64,
+    pub parameters: usize,
+    pub config: ModelConfig,
+    /// Positions there is room for: fewer than the config's where the memory holds no more.
+    pub context: usize,
+    pub bit_map: LayerBitMap,
+    /// Weights in bytes at run time, and the KV cache.
+    pub weight_bytes: usize,
+    pub cache_bytes: usize,
+    /// The most memory that this program has held so far, what a GPU holds not counted; unknown on some systems.
+    pub program_bytes: Option<u64>,
+    /// Whether the file carries a chat template.
+    pub chat: bool,
+    pub device: DeviceInfo,
+    /// Why this device was chosen, e.g. "software GPU: the CPU is faster".
+    pub device_reason: String,
+    pub load_ms: f64,
+}

@@ -1,0 +1,156 @@
+use super::*;
+use ternary_core::config::{LayerBitMap, MatrixKind, QuantMode};
+use ternary_core::params::ParamKind;
+use ternary_infer::evaluate;
+
+fn matrix(name: &str) -> params::Matrix {
+    let file = pollster::block_on(OneBit::open(&MemorySource::new("a", file()))).unwrap();
+    let all = params::all(&file.metadata.config);
+    let found = all.into_iter().find_map(|p| match p.kind {
+        ParamKind::Matrix(m) if m.name == name => Some(m),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+fn weights(s: &mut Session, name: &str, of: Which) -> Weights {
+    let name = name.to_owned();
+    let events = work(s, Work::Weights { name, of });
+    match events.into_iter().next() {
+        Some(Event::Weights { weights }) => *weights,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn message(events: &[Event]) -> &str {
+    match events {
+        [Event::Error { message }] => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn exported(s: &mut Session, map: &LayerBitMap) -> Vec<u8> {
+    let events = work(s, Work::Export { map: map.clone() });
+    match events.into_iter().next() {
+        Some(Event::File { name, bytes }) => {
+            assert_eq!(name, "tiny.1bit");
+            bytes
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+const GATE: &str = "model.layers.1.mlp.gate_proj.weight";
+
+#[test]
+fn weights_are_those_of_the_parameters() {
+    let mut s = session();
+    let m = matrix(GATE);
+    let w = weights(&mut s, GATE, Which::Loaded);
+    assert_eq!(
+        (w.mode, w.rows, w.columns, w.shown_rows),
+        (QuantMode::Ternary, 48, 32, 48)
+    );
+    let config = s.loaded().unwrap().info.config.clone();
+    let latent = params::all(&config)
+        .into_iter()
+        .find(|p| p.name == GATE)
+        .unwrap()
+        .init(&config, 3);
+    let expected = ternary_core::quant::quantize(&latent, m.rows, m.cols, &m.quant);
+    assert_eq!(
+        bytemuck::cast_slice::<u8, i8>(&w.codes),
+        &expected.codes[..]
+    );
+    assert_eq!(w.scales, expected.scales);
+    let embedding = weights(&mut s, params::EMBEDDING, Which::Loaded);
+    assert_eq!(embedding.mode, QuantMode::F16);
+    assert_eq!(embedding.values.len(), 4 * embedding.rows * 32);
+    let name = "model.layers.9.mlp.gate_proj.weight".to_owned();
+    let events = work(
+        &mut s,
+        Work::Weights {
+            name,
+            of: Which::Loaded,
+        },
+    );
+    assert!(message(&events).contains("no matrix `model.layers.9"));
+}
+
+#[test]
+fn another_map_is_measured_exported_and_adopted() {
+    let mut s = session();
+    let text = "once upon a time there was a cat ".repeat(30);
+    let own = s.loaded().unwrap().info.bit_map.clone();
+    let mut map = own.clone();
+    let mut modes = ternary_core::config::MatrixModes::all(QuantMode::Ternary);
+    modes.set(MatrixKind::Up, QuantMode::Binary);
+    map.layer_modes[1] = modes.into();
+    let mut measured = |map: &LayerBitMap| {
+        let command = Work::Measure {
+            map: map.clone(),
+            text: text.clone(),
+        };
+        match &work(&mut s, command)[..] {
+            [Event::Measured { measured }] => (**measured).clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (first, second, again) = (measured(&own), measured(&map), measured(&own));
+    assert_eq!(first.loss, again.loss);
+    assert!(second.loss != first.loss && second.map == map);
+    assert!((first.perplexity - first.loss.exp()).abs() < 1e-12);
+
+    // The exported file is the measured model.
+    let bytes = exported(&mut s, &map);
+    let source = Rc::new(MemorySource::new("other.1bit", bytes));
+    let windows = first.tokens;
+    let seen = events(|emit| {
+        pollster::block_on(s.compare(source.clone(), emit));
+    });
+    let [Event::Compared { name, changes }] = &seen[..] else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(name, "tiny");
+    let other: Vec<_> = changes.iter().filter(|c| c.changed != Some(0)).collect();
+    assert_eq!(other.len(), 1);
+    assert_eq!(
+        (other[0].name.as_str(), other[0].changed),
+        ("model.layers.1.mlp.up_proj.weight", None)
+    );
+    let theirs = weights(&mut s, &other[0].name, Which::Compared);
+    assert_eq!(theirs.mode, QuantMode::Binary);
+
+    let seen = work(&mut s, Work::Adopt { map: map.clone() });
+    let Some(Event::Loaded { model }) = seen.last() else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(model.bit_map, map);
+    let l = s.loaded().unwrap();
+    let tokenizer = l.tokenizer.clone().unwrap();
+    let whole = pollster::block_on(evaluate(&mut l.model, &tokenizer, &text, &mut |_, _| {}));
+    // Other windows, so not the same mean; the same model all the same.
+    assert!((whole.unwrap().loss - second.loss).abs() < 0.2 && windows > 100);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let mut s = session();
+    let map = LayerBitMap::sandwich(3, QuantMode::Binary);
+    let events = work(&mut s, Work::Export { map: map.clone() });
+    assert!(message(&events).contains("layer"), "{events:?}");
+    let text = "a".to_owned();
+    let events = work(&mut s, Work::Measure { map, text });
+    assert!(message(&events).contains("too short"), "{events:?}");
+    let seen = events_of_compare(&mut s, b"no model".to_vec());
+    assert!(message(&seen).contains("other.1bit: not a .1bit file"));
+    let name = GATE.to_owned();
+    let of = Which::Compared;
+    let seen = work(&mut s, Work::Weights { name, of });
+    assert!(message(&seen).contains("no file is compared"));
+}
+
+fn events_of_compare(s: &mut Session, bytes: Vec<u8>) -> Vec<Event> {
+    let source = Rc::new(MemorySource::new("other.1bit", bytes));
+    events(|emit| pollster::block_on(s.compare(source, emit)))
+}

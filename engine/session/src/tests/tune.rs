@@ -1,0 +1,245 @@
+use super::*;
+use ternary_core::config::LoraConfig;
+use ternary_formats::adapter::Adapter;
+
+fn settings(lora: bool) -> TuneSettings {
+    let lines = (0..60).map(|i| format!("the cat {i} upon a time was once there.\n"));
+    TuneSettings {
+        text: lines.collect(),
+        lora: lora.then(|| LoraConfig {
+            rank: 4,
+            ..LoraConfig::default()
+        }),
+        steps: 20,
+        learning_rate: Some(5e-3),
+        batch_size: 2,
+        seq_len: Some(24),
+        ..TuneSettings::default()
+    }
+}
+
+fn points(events: &[Event]) -> Vec<TunePoint> {
+    let of = |e: &Event| match e {
+        Event::TunePoint { point } => Some(TunePoint {
+            tokens_per_second: 0.0,
+            ..*point
+        }),
+        _ => None,
+    };
+    events.iter().filter_map(of).collect()
+}
+
+fn validations(events: &[Event]) -> Vec<f64> {
+    points(events).iter().filter_map(|p| p.validation).collect()
+}
+
+fn tune(s: &mut Session, settings: TuneSettings) -> Vec<Event> {
+    let events = work(s, Work::Tune { settings });
+    let end = events.last();
+    assert!(
+        matches!(
+            end,
+            Some(Event::TuneStopped {
+                step: 20,
+                done: true
+            })
+        ),
+        "{end:?}"
+    );
+    events
+}
+
+fn file(s: &mut Session, keep: Keep) -> Vec<u8> {
+    match work(s, Work::ExportTune { keep }).pop() {
+        Some(Event::File { bytes, .. }) => bytes,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn text(s: &mut Session) -> String {
+    let command = Command::Generate {
+        prompt: "the cat".into(),
+        sampling: greedy(20),
+    };
+    ask(s, command).0
+}
+
+fn load(source: &[u8], adapter: Option<Adapter>) -> Session {
+    let mut s = Session::with_threads(1);
+    let source = Rc::new(MemorySource::new("kept.1bit", source.to_vec()));
+    let events = events(|emit| {
+        pollster::block_on(s.load_adapted(
+            source,
+            adapter.map(|a| Rc::new(a) as Rc<dyn Beside>),
+            DeviceChoice::Cpu,
+            emit,
+        ));
+    });
+    assert!(
+        matches!(events.last(), Some(Event::Loaded { .. })),
+        "{events:?}"
+    );
+    s
+}
+
+#[test]
+fn a_model_learns_a_text_and_is_kept() {
+    let mut s = session();
+    let before = text(&mut s);
+    let quick = TuneSettings {
+        learning_rate: Some(3e-2),
+        ..settings(false)
+    };
+    let events = tune(&mut s, quick);
+    let losses = validations(&events);
+    assert!(
+        losses.len() > 5 && losses[losses.len() - 1] < losses[0] - 0.5,
+        "{losses:?}"
+    );
+    let samples = events
+        .iter()
+        .filter(|e| matches!(e, Event::TuneSample { .. }));
+    assert_eq!(samples.count(), losses.len());
+    let changed = events.iter().rev().find_map(|e| match e {
+        Event::TuneChanges { changes, .. } => Some(changes.iter().filter_map(|c| c.changed).sum()),
+        _ => None,
+    });
+    assert!(changed.unwrap_or(0usize) > 10, "{changed:?}");
+    // Until it is kept the old model answers.
+    assert_eq!(text(&mut s), before);
+    let bytes = file(&mut s, Keep::Model);
+    let seen = work(&mut s, Work::KeepTune);
+    let Some(Event::Loaded { model }) = seen.last() else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(model.name, "tiny, fine-tuned");
+    let tuned = text(&mut s);
+    assert_ne!(tuned, before);
+    assert_eq!(text(&mut load(&bytes, None)), tuned);
+    let seen = work(&mut s, Work::ContinueTune);
+    assert!(matches!(&seen[..], [Event::Error { message }] if message.contains("no fine-tuning")));
+}
+
+#[test]
+fn adapters_are_kept_beside_the_model_and_in_a_file() {
+    let mut s = session();
+    let before = text(&mut s);
+    let losses = validations(&tune(&mut s, settings(true)));
+    assert!(losses[losses.len() - 1] < losses[0] - 0.3, "{losses:?}");
+    let bytes = file(&mut s, Keep::Adapter);
+    let merged = file(&mut s, Keep::Model);
+    work(&mut s, Work::KeepTune);
+    let tuned = text(&mut s);
+    assert_ne!(tuned, before);
+    let adapter = Adapter::parse_file(&bytes).unwrap();
+    assert_eq!(text(&mut load(&super::file(), Some(adapter))), tuned);
+    load(&merged, None);
+    // What would leave the adapter out is refused.
+    let command = Work::Tune {
+        settings: settings(false),
+    };
+    let seen = work(&mut s, command);
+    assert!(
+        matches!(&seen[..], [Event::Error { message }] if message.contains("adapter beside it"))
+    );
+}
+
+/// Stopped, saved, restored into a new session and ended there: the same points as without.
+#[test]
+fn an_interrupted_fine_tuning_goes_on_bit_for_bit() {
+    for lora in [false, true] {
+        let mut s = session();
+        let whole = points(&tune(&mut s, settings(lora)));
+        let expected = file(&mut s, Keep::Model);
+        let mut s = session();
+        let stop = s.stop_handle();
+        let (mut seen, mut count) = (Vec::new(), 0);
+        let settings = settings(lora);
+        pollster::block_on(s.work(Work::Tune { settings }, &mut |event| {
+            count += usize::from(matches!(event, Event::TunePoint { .. }));
+            if count == 8 {
+                stop.stop();
+            }
+            seen.push(event);
+        }));
+        let Some(Event::TuneStopped { step, done: false }) = seen.last() else {
+            panic!("{:?}", seen.last())
+        };
+        assert!((2..19).contains(step), "{step}");
+        let state = seen.iter().rev().find_map(|e| match e {
+            Event::TuneState { state, .. } => Some(state.clone()),
+            _ => None,
+        });
+        let mut fresh = session();
+        let state = state.unwrap();
+        let restored = work(&mut fresh, Work::RestoreTune { state });
+        let [
+            Event::TuneStarted { points: had, .. },
+            Event::TuneStopped { .. },
+        ] = &restored[..]
+        else {
+            panic!("{restored:?}")
+        };
+        let rest = work(&mut fresh, Work::ContinueTune);
+        let had = had.iter().map(|p| TunePoint {
+            tokens_per_second: 0.0,
+            ..*p
+        });
+        let all: Vec<_> = had.chain(points(&rest)).collect();
+        assert_eq!(all.len(), whole.len());
+        for (a, b) in all.iter().zip(&whole) {
+            // Points are kept as JSON, which may round the last digit; the weights are not.
+            assert!((a.loss.unwrap_or(0.0) - b.loss.unwrap_or(0.0)).abs() < 1e-12);
+            assert_eq!(
+                (a.step, a.validation.is_some()),
+                (b.step, b.validation.is_some())
+            );
+        }
+        assert!(file(&mut fresh, Keep::Model) == expected);
+    }
+}
+
+#[test]
+fn bad_settings_and_states_are_refused() {
+    let mut s = session();
+    let mut refused = |command: Work, word: &str| {
+        let seen = work(&mut s, command);
+        let said = matches!(&seen[..], [Event::Error { message }] if message.contains(word));
+        assert!(said, "{word}: {seen:?}");
+    };
+    let short = TuneSettings {
+        text: "a cat".into(),
+        ..settings(false)
+    };
+    refused(Work::Tune { settings: short }, "too short");
+    let lora = Some(LoraConfig {
+        rank: 0,
+        ..LoraConfig::default()
+    });
+    let none = TuneSettings {
+        lora,
+        ..settings(true)
+    };
+    refused(Work::PlanTune { settings: none }, "rank");
+    let state = b"no state".to_vec();
+    refused(Work::RestoreTune { state }, "cannot be continued");
+    let keep = Keep::Model;
+    refused(Work::ExportTune { keep }, "no fine-tuning");
+    let plan = work(
+        &mut s,
+        Work::PlanTune {
+            settings: settings(false),
+        },
+    );
+    assert!(
+        matches!(&plan[..], [Event::TunePlan { plan }] if plan.memory_bytes > 100_000 && plan.trained > 10_000)
+    );
+}
+
+#[test]
+fn whole_lines_are_held_back() {
+    let text = "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\nten\n";
+    assert_eq!(hold_back(text).1, "ten\n");
+    assert_eq!(hold_back("ééééé"), ("éééé", "é"));
+    assert_eq!(hold_back(&"é".repeat(20)).1, "éé");
+}

@@ -1,0 +1,648 @@
+//! The recorded model against the reference decoder: loss, logits and every parameter's gradient.
+
+use std::collections::HashMap;
+
+use crate::reference::Reference;
+use ternary::backend::cpu::CpuBackend;
+use ternary::backend::{Backend, elements};
+use ternary::config::{
+    Activation, LayerBitMap, LoraConfig, MatrixKind, ModelConfig, QuantMode, WeightScale,
+};
+use ternary::model::*;
+use ternary::params;
+use ternary::program::{Elem, Knobs};
+use ternary::rng::Rng;
+
+/// Relative error allowed for gradients: f32 sums of a few hundred terms against f64.
+const GRADIENT_TOLERANCE: f64 = 1e-4;
+
+fn config() -> ModelConfig {
+    ModelConfig {
+        vocab_size: 37,
+        hidden_size: 24,
+        num_heads: 4,
+        num_layers: 2,
+        intermediate_size: 40,
+        max_seq_len: 16,
+        init_std: 0.3,
+        embed_init_std: 0.5,
+        ..ModelConfig::default()
+    }
+}
+
+fn values(config: &ModelConfig, seed: u64) -> HashMap<String, Vec<f32>> {
+    let mut rng = Rng::new(seed);
+    params::all(config)
+        .into_iter()
+        .map(|p| {
+            let mut v = p.init(config, seed);
+            // Norm weights away from 1, so that a forgotten factor shows.
+            if matches!(p.kind, params::ParamKind::Norm) {
+                v.iter_mut().for_each(|w| *w += 0.2 * rng.normal());
+            }
+            (p.name, v)
+        })
+        .collect()
+}
+
+/// ‖a − b‖ / ‖b‖, refusing what would make the comparison empty.
+fn relative_error(name: &str, a: &[f32], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len(), "{name}: lengths differ");
+    assert!(!a.is_empty(), "{name}: nothing to compare");
+    assert!(a.iter().all(|v| v.is_finite()), "{name}: not finite");
+    let norm = b.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let diff = a
+        .iter()
+        .zip(b)
+        .map(|(a, b)| (f64::from(*a) - b).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    // A gradient that is zero by nature (one key: softmax is constant) must come out as zero.
+    if norm < 1e-9 { diff } else { diff / norm }
+}
+
+/// A model, a batch and knobs to compare the gradients of.
+pub struct Case {
+    name: String,
+    config: ModelConfig,
+    batch: usize,
+    seq: usize,
+    alpha: f32,
+    arenas: f32,
+    objective: Objective<'static>,
+    /// Train adapters.
+    lora: Option<LoraConfig>,
+    /// A teacher, with the weight and temperature of its divergence.
+    teacher: Option<(ModelConfig, f32, f32)>,
+}
+
+/// Upload what the forward of a frozen model reads.
+fn upload_frozen(
+    backend: &mut dyn Backend,
+    prefix: &str,
+    config: &ModelConfig,
+    values: &HashMap<String, Vec<f32>>,
+) {
+    for p in params::all(config) {
+        let v = match &p.kind {
+            params::ParamKind::Matrix(m) => {
+                ternary::quant::dequantized(&values[&p.name], m.rows, m.cols, &m.quant)
+            }
+            _ => values[&p.name].clone(),
+        };
+        backend
+            .upload(
+                &format!("{prefix}.{}", p.name),
+                Elem::F32,
+                bytemuck::cast_slice(&v),
+            )
+            .unwrap();
+    }
+}
+
+/// Largest relative error of the loss and of all gradients on an empty backend, and which of them it is.
+pub fn compare(
+    backend: &mut dyn Backend,
+    case: &Case,
+    seed: u64,
+    spoil: Option<&str>,
+) -> (f64, String) {
+    let c = &case.config;
+    c.validate().unwrap();
+    let lora = case.lora.as_ref();
+    let mut values = values(c, seed);
+    let trained = params::trained(c, lora);
+    if lora.is_some() {
+        // B away from 0, or A would have no gradient.
+        let mut rng = Rng::new(seed + 1);
+        for p in &trained {
+            let v = (0..p.len()).map(|_| 0.3 * rng.normal()).collect();
+            values.insert(p.name.clone(), v);
+        }
+    }
+    let n = case.batch * case.seq;
+    let mut rng = Rng::new(seed + 100);
+    let ids: Vec<u32> = (0..n)
+        .map(|_| rng.below(c.vocab_size as u64) as u32)
+        .collect();
+    let targets: Vec<u32> = (0..n)
+        .map(|_| rng.below(c.vocab_size as u64) as u32)
+        .collect();
+
+    let mut reference = Reference::new(c, &values, lora).unwrap();
+    reference.alpha = f64::from(case.alpha);
+    reference.arenas = f64::from(case.arenas);
+    if case.objective.dropout > 0.0 {
+        reference.dropout = Some((5, case.objective.dropout));
+    }
+    let teacher = case.teacher.as_ref().map(|(config, weight, temperature)| {
+        let values = self::values(config, seed + 7);
+        upload_frozen(backend, TEACHER, config, &values);
+        if config.use_rope {
+            let table = rope_values(config);
+            backend
+                .upload(TEACHER_ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))
+                .unwrap();
+        }
+        let logits = Reference::new(config, &values, None)
+            .and_then(|t| t.logits(&ids, case.batch))
+            .and_then(|l| l.reshape((n, c.vocab_size)))
+            .unwrap();
+        (logits, (f64::from(*weight), f64::from(*temperature)))
+    });
+    let loss = match &teacher {
+        Some((logits, settings)) => {
+            reference.distilled_loss(&ids, &targets, case.batch, logits, *settings)
+        }
+        None => reference.loss(&ids, &targets, case.batch, f64::from(case.objective.z_loss)),
+    }
+    .unwrap();
+    let want = loss.backward().unwrap();
+
+    if lora.is_some() {
+        upload_frozen(backend, FROZEN, c, &values);
+    }
+    let uploaded = trained.iter().map(|p| (&p.name, &values[&p.name]));
+    for (name, v) in uploaded {
+        backend
+            .upload(&format!("param.{name}"), Elem::F32, bytemuck::cast_slice(v))
+            .unwrap();
+    }
+    if c.use_rope {
+        let table = rope_values(c);
+        backend
+            .upload(ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))
+            .unwrap();
+    }
+    let objective = Objective {
+        lora,
+        distill: case.teacher.as_ref().map(|t| Distill {
+            teacher: &t.0,
+            weight: t.1,
+            temperature: t.2,
+        }),
+        ..case.objective
+    };
+    let step = record_train(c, case.batch, case.seq, objective, true);
+    let (ids_at, targets_at, losses_at) = (step.ids, step.targets, step.losses);
+    let program = backend.prepare(step.program).unwrap();
+    backend
+        .write(program, ids_at, bytemuck::cast_slice(&ids))
+        .unwrap();
+    backend
+        .write(program, targets_at, bytemuck::cast_slice(&targets))
+        .unwrap();
+    let knobs = Knobs {
+        rows: n as u32,
+        grad_scale: 1.0 / n as f32,
+        anneal: case.alpha,
+        arenas: case.arenas,
+        seed: 5,
+        ..Knobs::default()
+    };
+    backend.run(program, &knobs).unwrap();
+    let losses = pollster::block_on(backend.read(program, &[losses_at])).unwrap();
+    let mean = elements::<f32>(&losses[0]).iter().sum::<f32>() / n as f32;
+    let mut worst = (0.0, String::new());
+    if case.objective.z_loss == 0.0 && teacher.is_none() {
+        let want = loss.to_scalar::<f64>().unwrap();
+        assert!(mean.is_finite(), "loss {mean}");
+        worst = ((f64::from(mean) - want).abs() / want, "the loss".to_owned());
+    }
+    for p in trained {
+        let bytes = pollster::block_on(backend.download(&format!("grad.{}", p.name))).unwrap();
+        let mut got: Vec<f32> = elements(&bytes);
+        if let params::ParamKind::Matrix(m) = &p.kind
+            && ternary::quant::is_latent(m.mode)
+        {
+            // The straight-through factor is applied with the update; here by the same rule.
+            for (g, w) in got.iter_mut().zip(&values[&p.name]) {
+                let outside = c.latent_clamp_max > 0.0 && w.abs() > c.latent_clamp_max;
+                let arenas = if c.arenas_initial.is_some() {
+                    case.arenas
+                } else {
+                    0.0
+                };
+                *g *= if outside {
+                    0.0
+                } else {
+                    c.ste_scale_factor + arenas
+                };
+            }
+        }
+        if spoil == Some(p.name.as_str()) {
+            got[0] += got.iter().fold(0f32, |m, v| m.max(v.abs())) * 0.05;
+        }
+        let want: Vec<f64> = want
+            .get(reference.vars[&p.name].as_tensor())
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
+        let e = relative_error(&p.name, &got, &want);
+        if e > worst.0 {
+            worst = (e, p.name.clone());
+        }
+    }
+    worst
+}
+
+fn case(name: &str, config: ModelConfig) -> Case {
+    Case {
+        name: name.to_owned(),
+        config,
+        batch: 3,
+        seq: 7,
+        alpha: 0.0,
+        arenas: 0.0,
+        objective: Objective::default(),
+        lora: None,
+        teacher: None,
+    }
+}
+
+/// Compare every case on a backend that `clear` empties. A wrong kernel is wrong for every seed; an activation or a weight at
+/// a tie, which this backend rounds the other way, is so for one: a case passes with any of the `seeds`.
+pub fn check(backend: &mut dyn Backend, cases: &[Case], tolerance: f64, seeds: &[u64]) {
+    for case in cases {
+        let mut errors = Vec::new();
+        let passed = seeds.iter().any(|seed| {
+            backend.clear();
+            errors.push(compare(backend, case, *seed, None));
+            errors.last().is_some_and(|(error, _)| *error <= tolerance)
+        });
+        assert!(passed, "{}: off by {errors:?}", case.name);
+    }
+}
+
+fn with_map(mode: QuantMode, ends: QuantMode) -> ModelConfig {
+    let mut map = LayerBitMap::sandwich(2, mode);
+    (map.embedding, map.lm_head) = (ends, ends);
+    ModelConfig {
+        layer_bit_map: Some(map),
+        ..config()
+    }
+}
+
+/// Every quantiser, with int8 and with float activations.
+pub fn modes() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for mode in QuantMode::ALL {
+        let config = with_map(mode, QuantMode::F16);
+        cases.push(case(&format!("{mode}"), config.clone()));
+        cases.push(case(
+            &format!("{mode}, float activations"),
+            ModelConfig {
+                activation_bits: None,
+                ..config
+            },
+        ));
+    }
+    cases.push(case(
+        "8-bit ends",
+        with_map(QuantMode::Ternary, QuantMode::EightBit),
+    ));
+    cases
+}
+
+/// Every switch of the configuration and every knob, one at a time.
+pub fn switches() -> Vec<Case> {
+    let base = config();
+    vec![
+        case("plain", base.clone()),
+        case(
+            "swiglu",
+            ModelConfig {
+                use_swiglu: true,
+                ..base.clone()
+            },
+        ),
+        case(
+            "rope",
+            ModelConfig {
+                use_rope: true,
+                ..base.clone()
+            },
+        ),
+        case(
+            "no qk norm",
+            ModelConfig {
+                use_qk_norm: false,
+                ..base.clone()
+            },
+        ),
+        case(
+            "no residual scaling",
+            ModelConfig {
+                use_residual_scaling: false,
+                ..base.clone()
+            },
+        ),
+        case(
+            "absmean",
+            ModelConfig {
+                use_dynamic_threshold: false,
+                ..base.clone()
+            },
+        ),
+        case(
+            "gqa",
+            ModelConfig {
+                num_kv_heads: Some(2),
+                use_rope: true,
+                ..base.clone()
+            },
+        ),
+        case(
+            "wide heads",
+            ModelConfig {
+                head_dim: Some(10),
+                num_kv_heads: Some(2),
+                use_rope: true,
+                use_sub_norm: true,
+                ..base.clone()
+            },
+        ),
+        case(
+            "mqa",
+            ModelConfig {
+                num_kv_heads: Some(1),
+                ..base.clone()
+            },
+        ),
+        case(
+            "sub norms, relu²",
+            ModelConfig {
+                use_sub_norm: true,
+                use_swiglu: true,
+                activation: Some(Activation::Relu2),
+                ..base.clone()
+            },
+        ),
+        case(
+            "untied",
+            ModelConfig {
+                tie_word_embeddings: false,
+                ..base.clone()
+            },
+        ),
+        case(
+            "ste 1, clamp active",
+            ModelConfig {
+                ste_scale_factor: 1.0,
+                latent_clamp_max: 0.3,
+                ..base.clone()
+            },
+        ),
+        case(
+            "no clamp",
+            ModelConfig {
+                latent_clamp_max: 0.0,
+                ..base.clone()
+            },
+        ),
+        Case {
+            arenas: 0.3,
+            ..case(
+                "arenas",
+                ModelConfig {
+                    arenas_initial: Some(0.5),
+                    ..base.clone()
+                },
+            )
+        },
+        Case {
+            alpha: 2.5,
+            ..case("annealing", base.clone())
+        },
+        Case {
+            objective: Objective {
+                z_loss: 0.01,
+                ..Objective::default()
+            },
+            ..case("z-loss", base.clone())
+        },
+        Case {
+            objective: Objective {
+                dropout: 0.3,
+                ..Objective::default()
+            },
+            ..case("dropout", base.clone())
+        },
+        Case {
+            batch: 2,
+            seq: 150,
+            ..case(
+                "several blocks of attention",
+                ModelConfig {
+                    max_seq_len: 160,
+                    num_kv_heads: Some(2),
+                    ..base.clone()
+                },
+            )
+        },
+        Case {
+            batch: 5,
+            seq: 1,
+            ..case("one token", base.clone())
+        },
+        Case {
+            batch: 1,
+            seq: 16,
+            ..case("long row", base)
+        },
+    ]
+}
+
+/// Every kind of scale.
+pub fn weight_scales() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for scale in [
+        WeightScale::None,
+        WeightScale::Tensor,
+        WeightScale::Row,
+        WeightScale::Group,
+    ] {
+        for mode in [QuantMode::Ternary, QuantMode::Binary] {
+            let c = ModelConfig {
+                weight_scale: scale,
+                weight_group_size: 32,
+                hidden_size: 32,
+                intermediate_size: 64,
+                binary_centered: scale != WeightScale::Tensor,
+                // Unscaled weights make activations large; one that rounds differently in f32 and f64 would drown what is tested here.
+                activation_bits: None,
+                ..with_map(mode, QuantMode::F16)
+            };
+            cases.push(case(&format!("{scale:?} {mode}"), c));
+        }
+    }
+    cases
+}
+
+/// Adapters of every matrix beside every quantiser, one target at a time, and with norms in between.
+pub fn adapters() -> Vec<Case> {
+    let swiglu = |mode| ModelConfig {
+        use_swiglu: true,
+        use_rope: true,
+        num_kv_heads: Some(2),
+        ..with_map(mode, QuantMode::F16)
+    };
+    let lora = |targets: &[MatrixKind]| {
+        Some(LoraConfig {
+            rank: 3,
+            alpha: 5.0,
+            targets: targets.to_vec(),
+        })
+    };
+    let float = |mode| ModelConfig {
+        activation_bits: None,
+        ..swiglu(mode)
+    };
+    let mut cases = Vec::new();
+    for mode in QuantMode::ALL {
+        cases.push(Case {
+            lora: lora(&MatrixKind::ALL),
+            ..case(&format!("adapters, {mode}, float activations"), float(mode))
+        });
+        // Few tokens: of many int8 activations, one rounds differently in f32 and f64 and drowns what is tested here.
+        cases.push(Case {
+            lora: lora(&MatrixKind::ALL),
+            batch: 1,
+            seq: 3,
+            ..case(&format!("adapters, {mode}"), swiglu(mode))
+        });
+    }
+    for kind in MatrixKind::ALL {
+        cases.push(Case {
+            lora: lora(&[kind]),
+            ..case(
+                &format!("adapter of {}", kind.key()),
+                float(QuantMode::Ternary),
+            )
+        });
+    }
+    cases.push(Case {
+        lora: lora(&MatrixKind::ALL),
+        objective: Objective {
+            dropout: 0.2,
+            ..Objective::default()
+        },
+        ..case(
+            "adapters, learned positions, sub norms, dropout",
+            ModelConfig {
+                use_sub_norm: true,
+                tie_word_embeddings: false,
+                activation_bits: None,
+                ..with_map(QuantMode::Ternary, QuantMode::EightBit)
+            },
+        )
+    });
+    cases
+}
+
+/// A student that follows a teacher of other sizes.
+pub fn distillation() -> Vec<Case> {
+    let teacher = ModelConfig {
+        hidden_size: 40,
+        num_layers: 1,
+        num_heads: 2,
+        use_rope: true,
+        max_seq_len: 24,
+        ..with_map(QuantMode::F16, QuantMode::F16)
+    };
+    let teacher = ModelConfig {
+        layer_bit_map: Some(LayerBitMap::sandwich(1, QuantMode::F16)),
+        ..teacher
+    };
+    let student = ModelConfig {
+        use_rope: true,
+        ..config()
+    };
+    [(0.5, 2.0), (1.0, 1.0), (0.25, 4.0)]
+        .map(|(weight, temperature)| Case {
+            teacher: Some((teacher.clone(), weight, temperature)),
+            ..case(
+                &format!("distilled, weight {weight}, temperature {temperature}"),
+                student.clone(),
+            )
+        })
+        .into()
+}
+
+#[test]
+fn gradients_of_adapters_equal_autograd() {
+    // An activation at a tie, which f32 rounds the other way, drowns what is tested: such a case is tried with other numbers.
+    let seeds = [11, 12, 13];
+    check(
+        &mut CpuBackend::new(2),
+        &adapters(),
+        GRADIENT_TOLERANCE,
+        &seeds,
+    );
+}
+
+#[test]
+fn gradients_of_distillation_equal_autograd() {
+    check(
+        &mut CpuBackend::new(2),
+        &distillation(),
+        GRADIENT_TOLERANCE,
+        &[11],
+    );
+}
+
+#[test]
+fn a_wrong_gradient_of_an_adapter_fails_the_comparison() {
+    let case = adapters().swap_remove(4);
+    for end in ["lora_A.weight", "lora_B.weight"] {
+        let name = format!("model.layers.0.self_attn.v_proj.{end}");
+        let (error, which) = compare(&mut CpuBackend::new(2), &case, 11, Some(&name));
+        assert_eq!(which, name);
+        assert!(error > 10.0 * GRADIENT_TOLERANCE);
+    }
+}
+
+#[test]
+fn gradients_of_every_mode_equal_autograd() {
+    check(&mut CpuBackend::new(2), &modes(), GRADIENT_TOLERANCE, &[11]);
+}
+
+#[test]
+fn gradients_of_every_switch_equal_autograd() {
+    check(
+        &mut CpuBackend::new(2),
+        &switches(),
+        GRADIENT_TOLERANCE,
+        &[11],
+    );
+}
+
+#[test]
+fn gradients_of_every_weight_scale_equal_autograd() {
+    check(
+        &mut CpuBackend::new(2),
+        &weight_scales(),
+        GRADIENT_TOLERANCE,
+        &[11],
+    );
+}
+
+/// A case, and a parameter whose gradient is to be spoilt to show that the comparison can fail.
+pub fn spoilt() -> (Case, &'static str) {
+    let case = Case {
+        batch: 2,
+        seq: 5,
+        ..case("spoilt", config())
+    };
+    (case, "model.layers.1.mlp.up_proj.weight")
+}
+
+#[test]
+fn a_wrong_gradient_fails_the_comparison() {
+    let (case, name) = spoilt();
+    let (error, which) = compare(&mut CpuBackend::new(2), &case, 11, Some(name));
+    assert_eq!(which, name);
+    assert!(error > 10.0 * GRADIENT_TOLERANCE);
+}

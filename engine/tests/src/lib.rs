@@ -1,0 +1,12 @@
+//! Tests that cross the engine's crates: they belong to none of them. The decoder's gradients against candle's autograd over
+//! [`reference`], on the CPU and on a GPU; whole runs; boards and C headers against the engine; files of earlier versions.
+#![cfg(test)]
+
+mod board;
+mod c_header;
+mod decoder;
+mod finetune;
+mod reference;
+mod runs;
+mod training;
+mod versions;

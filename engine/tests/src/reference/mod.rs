@@ -1,0 +1,346 @@
+//! The same decoder written plainly in candle, f64: the oracle for values and, through candle's autograd, for gradients. It shares
+//! nothing with the recorded model but the parameter names; quantisers are straight-through, `w + (q(w) − w).detach()`.
+
+use std::collections::HashMap;
+
+use candle_core::{D, Device, Result, Tensor, Var};
+
+use ternary::config::{Activation, LoraConfig, MatrixKind, ModelConfig, QuantMode, WeightScale};
+use ternary::params;
+use ternary::program::DropoutMask;
+
+/// Parameters as candle variables, f64.
+pub struct Reference<'a> {
+    config: &'a ModelConfig,
+    pub vars: HashMap<String, Var>,
+    /// α of the soft quantiser; 0 = hard.
+    pub alpha: f64,
+    /// ε of Arenas.
+    pub arenas: f64,
+    /// Seed and rate of dropout.
+    pub dropout: Option<(u32, f32)>,
+    lora: Option<&'a LoraConfig>,
+}
+
+fn tensor(values: Vec<f64>, shape: &[usize]) -> Result<Tensor> {
+    Tensor::from_vec(values, shape, &Device::Cpu)
+}
+
+impl<'a> Reference<'a> {
+    /// `values` of every parameter and, with `lora`, of the adapters.
+    pub fn new(
+        config: &'a ModelConfig,
+        values: &HashMap<String, Vec<f32>>,
+        lora: Option<&'a LoraConfig>,
+    ) -> Result<Self> {
+        let mut vars = HashMap::new();
+        let adapters = lora.map_or(Vec::new(), |_| params::trained(config, lora));
+        for p in params::all(config).into_iter().chain(adapters) {
+            let v = values[&p.name].iter().map(|v| f64::from(*v)).collect();
+            vars.insert(p.name.clone(), Var::from_tensor(&tensor(v, &p.shape)?)?);
+        }
+        Ok(Reference {
+            config,
+            vars,
+            alpha: 0.0,
+            arenas: 0.0,
+            dropout: None,
+            lora,
+        })
+    }
+
+    /// The quantised values of a matrix, from the formulas of the papers.
+    fn quantized(&self, w: &Tensor, mode: QuantMode) -> Result<Tensor> {
+        let c = self.config;
+        let (_, cols) = w.dims2()?;
+        let mut all: Vec<f64> = w.flatten_all()?.to_vec1()?;
+        let low_bit = matches!(mode, QuantMode::Ternary | QuantMode::Binary);
+        if low_bit && c.latent_clamp_max > 0.0 {
+            let m = f64::from(c.latent_clamp_max);
+            all.iter_mut().for_each(|w| *w = w.clamp(-m, m));
+        }
+        let span = match (mode, c.weight_scale) {
+            (QuantMode::EightBit, _) | (_, WeightScale::Row) => cols,
+            (_, WeightScale::Group) => c.weight_group_size,
+            _ => all.len(),
+        };
+        let scaled = c.weight_scale != WeightScale::None;
+        let mut out = Vec::new();
+        for s in all.chunks(span) {
+            let n = s.len() as f64;
+            let mean_abs = s.iter().map(|w| w.abs()).sum::<f64>() / n;
+            let (scale, center, threshold) = match mode {
+                QuantMode::EightBit => (
+                    s.iter().fold(0.0f64, |m, w| m.max(w.abs())) / 127.0,
+                    0.0,
+                    0.0,
+                ),
+                QuantMode::Ternary if c.use_dynamic_threshold => {
+                    let d = 0.7 * mean_abs;
+                    let kept: Vec<f64> = s.iter().map(|w| w.abs()).filter(|w| *w > d).collect();
+                    (kept.iter().sum::<f64>() / kept.len() as f64, 0.0, d)
+                }
+                QuantMode::Ternary => (mean_abs, 0.0, 0.5 * mean_abs),
+                _ => {
+                    let mu = if c.binary_centered {
+                        s.iter().sum::<f64>() / n
+                    } else {
+                        0.0
+                    };
+                    (s.iter().map(|w| (w - mu).abs()).sum::<f64>() / n, mu, 0.0)
+                }
+            };
+            let size = if scaled || mode == QuantMode::EightBit {
+                scale
+            } else {
+                1.0
+            };
+            out.extend(s.iter().map(|w| match mode {
+                QuantMode::EightBit => (w / scale).round() * scale,
+                _ if self.alpha > 0.0 => scale * (self.alpha * (w - center) / scale).tanh(),
+                QuantMode::Ternary if w.abs() > threshold => size * w.signum(),
+                QuantMode::Ternary => 0.0,
+                _ => size * if *w >= center { 1.0 } else { -1.0 },
+            }));
+        }
+        tensor(out, w.dims())
+    }
+
+    /// Forward weight with the straight-through gradient (times the config's factor for latents).
+    fn weight(&self, name: &str, mode: QuantMode) -> Result<Tensor> {
+        let w = self.vars[name].as_tensor();
+        if !mode.is_quantized() {
+            return Ok(w.clone());
+        }
+        let q = self.quantized(w, mode)?;
+        if mode == QuantMode::EightBit {
+            return w + (q - w)?.detach();
+        }
+        let c = self.config;
+        let m = f64::from(c.latent_clamp_max);
+        let clamped = if m > 0.0 { w.clamp(-m, m)? } else { w.clone() };
+        let through = (clamped * f64::from(c.ste_scale_factor))?;
+        let ste = (&through + (q - &through)?.detach())?;
+        if c.arenas_initial.is_some() {
+            // ε·W takes the same clamped gradient path as the quantised weight.
+            let extra = (w * self.arenas)?;
+            let inside = if m > 0.0 {
+                w.abs()?.le(m)?.to_dtype(w.dtype())?
+            } else {
+                w.ones_like()?
+            };
+            let passed = (&extra * &inside)?;
+            return ste + (&passed + (extra - &passed)?.detach())?;
+        }
+        Ok(ste)
+    }
+
+    /// Stream 0 is the embedding's, 1 + 2·layer attention's, 2 + 2·layer the MLP's.
+    fn drop(&self, x: Tensor, stream: usize) -> Result<Tensor> {
+        let Some((seed, rate)) = self.dropout else {
+            return Ok(x);
+        };
+        let mask = DropoutMask::new(seed, stream as u32, rate);
+        let kept = (0..x.elem_count() as u32)
+            .map(|i| f64::from(u8::from(mask.keeps(i))) / f64::from(1.0 - rate))
+            .collect();
+        &x * tensor(kept, x.dims())?
+    }
+
+    fn act(&self, x: &Tensor) -> Result<Tensor> {
+        let scale = (x.abs()?.max_keepdim(D::Minus1)?.clamp(1e-5, f64::MAX)? / 127.0)?;
+        let q = x.broadcast_div(&scale)?.round()?.broadcast_mul(&scale)?;
+        x + (q - x)?.detach()
+    }
+
+    fn norm(&self, x: &Tensor, name: &str) -> Result<Tensor> {
+        let eps = f64::from(self.config.rms_norm_eps);
+        let rms = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+        x.broadcast_div(&rms)?
+            .broadcast_mul(self.vars[name].as_tensor())
+    }
+
+    fn project(&self, x: &Tensor, name: &str, mode: QuantMode) -> Result<Tensor> {
+        let x = if mode.is_quantized() && self.config.activation_bits.is_some() {
+            self.act(x)?
+        } else {
+            x.clone()
+        };
+        let (b, t, d) = x.dims3()?;
+        let x = x.reshape((b * t, d))?;
+        let mut y = x.matmul(&self.weight(name, mode)?.t()?)?;
+        let adapter = |end| self.vars.get(&name.replace("weight", end));
+        if let (Some(lora), Some(down), Some(up)) = (
+            self.lora,
+            adapter("lora_A.weight"),
+            adapter("lora_B.weight"),
+        ) {
+            // B·(A·x)·α/r, Hu et al. 2021, equation 3 and §4.1.
+            let low = x.matmul(&down.t()?)?.matmul(&up.t()?)?;
+            y = (y + (low * (lora.alpha / lora.rank as f64))?)?;
+        }
+        y.reshape((b, t, ()))
+    }
+
+    fn rope(&self, x: &Tensor) -> Result<Tensor> {
+        let (_, _, t, d) = x.dims4()?;
+        let half = d / 2;
+        let angles: Vec<f64> = (0..t)
+            .flat_map(|p| (0..half).map(move |j| p as f64 * self.config.rope_frequency(j)))
+            .collect();
+        let angles = tensor(angles, &[t, half])?;
+        let (cos, sin) = (angles.cos()?, angles.sin()?);
+        let (low, high) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
+        let first = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
+        let second = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
+        Tensor::cat(&[first, second], 3)
+    }
+
+    fn attention(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
+        let c = self.config;
+        let (b, t, _) = x.dims3()?;
+        let (heads, kv_heads, d) = (c.num_heads, c.kv_heads(), c.head_dim());
+        let project = |kind, n| -> Result<Tensor> {
+            let m = params::layer_matrix(c, layer, kind);
+            self.project(x, &m.name, m.mode)?.reshape((b, t, n, d))
+        };
+        let (mut q, mut k) = (
+            project(MatrixKind::Q, heads)?,
+            project(MatrixKind::K, kv_heads)?,
+        );
+        let v = project(MatrixKind::V, kv_heads)?.transpose(1, 2)?;
+        if c.use_qk_norm {
+            q = self.norm(&q, &params::layer_norm_name(layer, "self_attn.q_norm"))?;
+            k = self.norm(&k, &params::layer_norm_name(layer, "self_attn.k_norm"))?;
+        }
+        (q, k) = (
+            q.transpose(1, 2)?.contiguous()?,
+            k.transpose(1, 2)?.contiguous()?,
+        );
+        if c.use_rope {
+            (q, k) = (self.rope(&q)?, self.rope(&k)?);
+        }
+        let share = heads / kv_heads;
+        let spread = |x: &Tensor| -> Result<Tensor> {
+            x.unsqueeze(2)?
+                .broadcast_as((b, kv_heads, share, t, d))?
+                .reshape((b, heads, t, d))
+        };
+        let (k, v) = (spread(&k)?, spread(&v.contiguous()?)?);
+        let scores = (q.matmul(&k.t()?.contiguous()?)? / (d as f64).sqrt())?;
+        let mask: Vec<f64> = (0..t * t)
+            .map(|i| if i % t > i / t { -1e9 } else { 0.0 })
+            .collect();
+        let scores = scores.broadcast_add(&tensor(mask, &[t, t])?)?;
+        let e = scores
+            .broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?
+            .exp()?;
+        let p = e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?;
+        let mut out = p.matmul(&v)?.transpose(1, 2)?.reshape((b, t, heads * d))?;
+        if c.use_sub_norm {
+            out = self.norm(
+                &out,
+                &params::layer_norm_name(layer, "self_attn.attn_sub_norm"),
+            )?;
+        }
+        let m = params::layer_matrix(c, layer, MatrixKind::O);
+        self.project(&out, &m.name, m.mode)
+    }
+
+    fn mlp(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
+        let c = self.config;
+        let project = |x: &Tensor, kind| {
+            let m = params::layer_matrix(c, layer, kind);
+            self.project(x, &m.name, m.mode)
+        };
+        let act = |x: &Tensor| -> Result<Tensor> {
+            match c.activation() {
+                Activation::Silu => x / ((x.neg()?.exp()? + 1.0)?),
+                Activation::Relu2 => x.relu()?.sqr(),
+                Activation::Gelu => {
+                    let inner =
+                        ((x + (x.powf(3.0)? * 0.044715)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
+                    (x * 0.5)? * (inner.tanh()? + 1.0)?
+                }
+            }
+        };
+        let up = project(x, MatrixKind::Up)?;
+        let mut hidden = if c.use_swiglu {
+            (act(&project(x, MatrixKind::Gate)?)? * up)?
+        } else {
+            act(&up)?
+        };
+        if c.use_sub_norm {
+            hidden = self.norm(&hidden, &params::layer_norm_name(layer, "mlp.ffn_sub_norm"))?;
+        }
+        project(&hidden, MatrixKind::Down)
+    }
+
+    /// Logits `[batch, seq, vocab]` of `ids` `[batch·seq]`.
+    pub fn logits(&self, ids: &[u32], batch: usize) -> Result<Tensor> {
+        let c = self.config;
+        let t = ids.len() / batch;
+        let map = c.bit_map();
+        let ids = Tensor::from_vec(ids.to_vec(), ids.len(), &Device::Cpu)?;
+        let table = self.weight(params::EMBEDDING, map.embedding)?;
+        let mut x = table
+            .index_select(&ids, 0)?
+            .reshape((batch, t, c.hidden_size))?;
+        if !c.use_rope {
+            let positions = self.vars[params::POSITIONS].as_tensor().narrow(0, 0, t)?;
+            x = x.broadcast_add(&positions)?;
+        }
+        x = self.drop(x, 0)?;
+        let scale = f64::from(c.residual_scale());
+        for layer in 0..c.num_layers {
+            let h = self.norm(&x, &params::layer_norm_name(layer, "input_layernorm"))?;
+            x = (x + (self.drop(self.attention(&h, layer)?, 2 * layer + 1)? * scale)?)?;
+            let h = self.norm(
+                &x,
+                &params::layer_norm_name(layer, "post_attention_layernorm"),
+            )?;
+            x = (x + (self.drop(self.mlp(&h, layer)?, 2 * layer + 2)? * scale)?)?;
+        }
+        let x = self.norm(&x, params::FINAL_NORM)?;
+        let head = params::lm_head(c);
+        self.project(&x, &head.name, head.mode)
+    }
+
+    /// Mean cross-entropy in nats plus z-loss.
+    pub fn loss(&self, ids: &[u32], targets: &[u32], batch: usize, z: f64) -> Result<Tensor> {
+        let logits = self.logits(ids, batch)?;
+        let n = targets.len();
+        let logits = logits.reshape((n, self.config.vocab_size))?;
+        let max = logits.max_keepdim(D::Minus1)?.detach();
+        let lse = (logits
+            .broadcast_sub(&max)?
+            .exp()?
+            .sum_keepdim(D::Minus1)?
+            .log()?
+            + max)?;
+        let targets = Tensor::from_vec(targets.to_vec(), (n, 1), &Device::Cpu)?;
+        let nll = (&lse - logits.gather(&targets, 1)?)?;
+        (nll + (lse.sqr()? * z)?)?.mean_all()
+    }
+
+    /// (1 − w)·cross-entropy + w·T²·KL(softmax(teacher / T) ‖ softmax(z / T)), means over the tokens; teacher `[n, vocab]`.
+    pub fn distilled_loss(
+        &self,
+        ids: &[u32],
+        targets: &[u32],
+        batch: usize,
+        teacher: &Tensor,
+        (weight, temperature): (f64, f64),
+    ) -> Result<Tensor> {
+        let logits = self.logits(ids, batch)?.reshape(teacher.dims())?;
+        let log_softmax = |x: &Tensor| -> Result<Tensor> {
+            let x = (x / temperature)?;
+            let x = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?;
+            x.broadcast_sub(&x.exp()?.sum_keepdim(D::Minus1)?.log()?)
+        };
+        let (p, q) = (log_softmax(teacher)?.detach(), log_softmax(&logits)?);
+        let kl = (p.exp()? * (p - q)?)?.sum(D::Minus1)?.mean_all()?;
+        (self.loss(ids, targets, batch, 0.0)? * (1.0 - weight))?
+            + (kl * (weight * temperature * temperature))?
+    }
+}

@@ -1,0 +1,295 @@
+//! Whole training steps: every parameter's gradient against candle's autograd, and a run against the CPU's.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use std::sync::{Mutex, PoisonError};
+
+use ternary::backend::cpu::CpuBackend;
+use ternary::backend::gpu::GpuBackend;
+use ternary::backend::{
+    Backend, BackendError, BackendOptions, DeviceInfo, MemoryLimits, MemoryUse, ProgramId,
+};
+use ternary::config::{ModelConfig, TrainConfig};
+use ternary::data::{Batches, TrainingData};
+use ternary::format::LocalFuture;
+use ternary::program::{BufferId, Elem, Knobs, Program};
+use ternary::train::{MemoryPlan, StepReport, Trainer, Update};
+
+use crate::decoder as model;
+use crate::runs;
+
+/// Run `test` on a GPU, one test at a time.
+fn with_gpu(test: impl FnOnce(&mut GpuBackend)) {
+    static TURN: Mutex<()> = Mutex::new(());
+    if std::env::var("ONEBIT_GPU_TESTS").is_ok_and(|v| v == "off") {
+        eprintln!("SKIPPED: GPU tests are switched off by ONEBIT_GPU_TESTS=off");
+        return;
+    }
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    test(&mut device());
+}
+
+/// Relative error allowed for gradients: f32 sums of a few hundred terms, and WGSL's exp, tanh and division of a few ulp.
+const GRADIENT_TOLERANCE: f64 = 1e-3;
+const SEEDS: [u64; 2] = [11, 12];
+
+#[test]
+fn gradients_of_every_mode_equal_autograd() {
+    with_gpu(|gpu| model::check(gpu, &model::modes(), GRADIENT_TOLERANCE, &SEEDS));
+}
+
+#[test]
+fn gradients_of_every_switch_equal_autograd() {
+    with_gpu(|gpu| model::check(gpu, &model::switches(), GRADIENT_TOLERANCE, &SEEDS));
+}
+
+#[test]
+fn gradients_of_every_weight_scale_equal_autograd() {
+    with_gpu(|gpu| model::check(gpu, &model::weight_scales(), GRADIENT_TOLERANCE, &SEEDS));
+}
+
+#[test]
+fn a_wrong_gradient_fails_the_comparison() {
+    with_gpu(|gpu| {
+        let (case, name) = model::spoilt();
+        let (error, which) = model::compare(gpu, &case, 11, Some(name));
+        assert_eq!(which, name);
+        assert!(error > 5.0 * GRADIENT_TOLERANCE, "{error}");
+    });
+}
+
+/// A device of its own, for a trainer to keep; call it inside [`with_gpu`].
+fn device() -> GpuBackend {
+    pollster::block_on(GpuBackend::new(&BackendOptions::default())).unwrap_or_else(|e| {
+        panic!(
+            "{e}. GPU tests need an adapter: a software one is enough \
+             (apt-get install mesa-vulkan-drivers libvulkan1). ONEBIT_GPU_TESTS=off switches them off."
+        )
+    })
+}
+
+fn trainer(backend: impl Backend + 'static, steps: usize) -> Trainer {
+    Trainer::new(Box::new(backend), runs::config(), runs::train(steps)).unwrap()
+}
+
+/// Figures of `steps` steps, read back once at the end.
+fn reports(trainer: &mut Trainer, steps: usize) -> Vec<StepReport> {
+    let data = runs::data();
+    let mut batches = Batches::new(&data, trainer.seq, 1, trainer.config.vocab_size).unwrap();
+    let mut reports = Vec::new();
+    for step in 1..=steps {
+        reports.extend(pollster::block_on(trainer.step(&mut batches, step == steps)).unwrap());
+    }
+    reports
+}
+
+#[test]
+fn loss_curves_are_the_cpus() {
+    /// Relative. Sums in another order move a loss by 1e-6; an activation that rounds to another int8 code by more, and
+    /// the steps after it amplify that, on the CPU just as much when a weight is changed by 1e-6.
+    const LOSS_TOLERANCE: f64 = 1e-3;
+    with_gpu(|_| {
+        // Hard ternary weights on floats, and soft ones on int8 activations.
+        for (activation_bits, anneal_fraction) in [(None, 0.2), (Some(8), 1.0)] {
+            let curve = |backend: Box<dyn Backend>| {
+                let config = ModelConfig {
+                    activation_bits,
+                    anneal_fraction,
+                    ..runs::config()
+                };
+                let train = TrainConfig {
+                    lr: 1e-3,
+                    ..runs::train(100)
+                };
+                reports(&mut Trainer::new(backend, config, train).unwrap(), 100)
+            };
+            let want = curve(Box::new(CpuBackend::new(2)));
+            let got = curve(Box::new(device()));
+            assert_eq!((got.len(), want.len()), (100, 100));
+            assert!(want[99].loss < 0.6 * want[0].loss, "nothing was learnt");
+            let mut worst = 0.0f64;
+            for (got, want) in got.iter().zip(&want) {
+                let error = (got.loss - want.loss).abs() / want.loss;
+                worst = worst.max(error);
+                assert!(error <= LOSS_TOLERANCE, "{got:?}, the CPU has {want:?}");
+                assert_eq!(
+                    (got.step, got.tokens, got.lr),
+                    (want.step, want.tokens, want.lr)
+                );
+            }
+            eprintln!("losses differ by at most {worst:.1e}");
+        }
+    });
+}
+
+#[test]
+fn steps_are_the_same_from_run_to_run() {
+    with_gpu(|_| {
+        let run = || {
+            let mut trainer = trainer(device(), 10);
+            let reports = reports(&mut trainer, 10);
+            let all = ternary::params::all(&trainer.config);
+            let parameters: Vec<Vec<f32>> = all
+                .iter()
+                .map(|p| pollster::block_on(trainer.parameter(&p.name)).unwrap())
+                .collect();
+            (reports, parameters)
+        };
+        assert!(run() == run());
+    });
+}
+
+/// A backend that counts its reads.
+struct Counting(GpuBackend, Rc<Cell<usize>>);
+
+impl Backend for Counting {
+    fn info(&self) -> DeviceInfo {
+        Backend::info(&self.0)
+    }
+
+    fn upload(&mut self, name: &str, elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
+        self.0.upload(name, elem, bytes)
+    }
+
+    fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError> {
+        self.0.reserve(name, bytes)
+    }
+
+    fn upload_part(
+        &mut self,
+        name: &str,
+        offset: usize,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), BackendError> {
+        self.0.upload_part(name, offset, len, fill)
+    }
+
+    fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
+        self.0.prepare(program)
+    }
+
+    fn write(&mut self, id: ProgramId, buffer: BufferId, bytes: &[u8]) -> Result<(), BackendError> {
+        self.0.write(id, buffer, bytes)
+    }
+
+    fn run(&mut self, id: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
+        self.0.run(id, knobs)
+    }
+
+    fn queues(&self) -> bool {
+        self.0.queues()
+    }
+
+    fn throttle(&mut self) -> LocalFuture<'_, Result<(), BackendError>> {
+        self.0.throttle()
+    }
+
+    fn read<'a>(
+        &'a mut self,
+        id: ProgramId,
+        buffers: &'a [BufferId],
+    ) -> LocalFuture<'a, Result<Vec<Vec<u8>>, BackendError>> {
+        self.1.set(self.1.get() + 1);
+        self.0.read(id, buffers)
+    }
+
+    fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>> {
+        self.1.set(self.1.get() + 1);
+        self.0.download(name)
+    }
+
+    fn plan(&self, programs: &[&Program]) -> MemoryUse {
+        self.0.plan(programs)
+    }
+
+    fn memory(&self) -> MemoryUse {
+        Backend::memory(&self.0)
+    }
+
+    fn limits(&self) -> MemoryLimits {
+        self.0.limits()
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[test]
+fn only_logging_steps_read_back() {
+    with_gpu(|_| {
+        let reads = Rc::new(Cell::new(0));
+        let mut trainer = trainer(Counting(device(), reads.clone()), 20);
+        assert_eq!(reports(&mut trainer, 7).len(), 7);
+        assert_eq!(reads.get(), 1);
+        assert_eq!((trainer.step, trainer.reported_step()), (7, 7));
+    });
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_is_named_and_leaves_the_parameters_alone() {
+    with_gpu(|_| {
+        let mut trainer = trainer(device(), 20);
+        let data = runs::data();
+        let mut batches = Batches::new(&data, trainer.seq, 1, trainer.config.vocab_size).unwrap();
+        let first = "param.model.layers.0.mlp.down_proj.weight";
+        pollster::block_on(trainer.step(&mut batches, false)).unwrap();
+        let before = pollster::block_on(trainer.buffer(first)).unwrap();
+        trainer
+            .set_buffer("param.model.norm.weight", &[f32::NAN; 32])
+            .unwrap();
+        pollster::block_on(trainer.step(&mut batches, false)).unwrap();
+        pollster::block_on(trainer.step(&mut batches, false)).unwrap();
+        let error = pollster::block_on(trainer.report())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("step 2") && error.contains("the gradient of model."),
+            "{error}"
+        );
+        assert_eq!(pollster::block_on(trainer.buffer(first)).unwrap(), before);
+    });
+}
+
+#[test]
+fn a_lost_device_stops_a_run_and_harms_no_checkpoint() {
+    with_gpu(|_| {
+        let dir = tempfile::tempdir().unwrap();
+        let gpu = device();
+        let lose = gpu.loser();
+        let data = runs::data();
+        let mut observe = |update: Update| {
+            if matches!(update, Update::Step(report) if report.step == 15) {
+                lose();
+            }
+        };
+        let error = pollster::block_on(ternary::train::run(
+            &mut trainer(gpu, 30),
+            &TrainingData::Tokens(data),
+            None,
+            &runs::options(dir.path(), false),
+            &mut observe,
+        ))
+        .unwrap_err()
+        .to_string();
+        // Figures are read every five steps, checkpoints written every ten.
+        for part in ["lost", "step known to be good is 15", "step-0000010"] {
+            assert!(error.contains(part), "{error}");
+        }
+        let left = ternary::train::checkpoint::list(dir.path()).unwrap();
+        assert_eq!(left.len(), 1);
+        ternary::train::checkpoint::restore(&mut trainer(CpuBackend::new(1), 30), &left[0])
+            .unwrap();
+    });
+}
+
+#[test]
+fn the_memory_plan_is_what_is_allocated() {
+    with_gpu(|_| {
+        let plan = MemoryPlan::new(&device(), &runs::config(), &runs::train(1)).unwrap();
+        assert_eq!(plan, trainer(device(), 1).memory());
+        assert_eq!(plan.moments, 2 * plan.parameters);
+    });
+}

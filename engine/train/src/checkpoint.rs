@@ -1,0 +1,618 @@
+//! Checkpoint folders: Hugging Face's layout plus the training state.
+//!
+//! | file | |
+//! |---|---|
+//! | `config.json` | [`ModelConfig`] |
+//! | `model.safetensors` | f32 parameters (latents) by their Hugging Face names |
+//! | `tokenizer.json` | |
+//! | `chat_template.jinja` | optional |
+//! | `train_state.json` | schema version, step, [`TrainConfig`], tokens seen |
+//! | `optimizer.safetensors` | AdamW moments `m.NAME`, `v.NAME` |
+//!
+//! Trained adapters are in [`ternary_formats::adapter`]'s two files instead of `config.json` and `model.safetensors`.
+//!
+//! A checkpoint is written into a folder of another name, synced, and renamed, and renamed again before it is deleted: a folder
+//! named `step-…` is always whole. `best.json` beside the folders names the one with the lowest validation loss. Folders that an interruption left under other names are cleared away by the next save.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::best;
+pub use super::best::Best;
+use super::files::{self, write_synced as write};
+use super::trainer::Trainer;
+use crate::error::{Error, Result};
+use ternary_common::data::StreamPlace;
+use ternary_common::error::IoContext;
+use ternary_common::exact::Exact;
+use ternary_common::platform::DRAFT_ENDING;
+use ternary_core::config::{ModelConfig, TrainConfig};
+use ternary_core::params;
+use ternary_formats::adapter::{self, Adapter};
+pub use ternary_formats::tensors::Tensors;
+use ternary_formats::tensors::{self, TensorWriter};
+use ternary_model::Parameters;
+
+/// End of the names of folders that are being written or deleted; they begin with a dot.
+const UNFINISHED: &str = ".tmp";
+
+/// AdamW's moment buffers: their prefixes on the backend and in `optimizer.safetensors`.
+const MOMENTS: [&str; 2] = ["m", "v"];
+
+/// Version of `train_state.json`. Version 1 lacked everything from `first_loss` on.
+const SCHEMA: u32 = 2;
+
+/// Everything beside the tensors that continuing needs; batches follow from seed and step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrainState {
+    pub schema: u32,
+    pub step: usize,
+    pub train: TrainConfig,
+    pub tokens_seen: u64,
+    /// CRC-32 of the training ids, or of streamed files' names and sizes: resuming on other data is refused.
+    pub data_checksum: u32,
+    pub last_val_loss: Option<f64>,
+    pub last_train_loss: Option<f64>,
+    /// Loss of the run's first step.
+    #[serde(default)]
+    pub first_loss: Option<f64>,
+    /// Losses summed, and steps, since the last line of `metrics.jsonl`: the next line's mean is that of an uninterrupted run.
+    #[serde(default)]
+    pub unlogged: (Exact, usize),
+    /// The lowest validation loss so far, whether its checkpoint is kept or not.
+    #[serde(default)]
+    pub best: Option<Best>,
+    /// Seconds of training so far.
+    #[serde(default)]
+    pub seconds: f64,
+    /// Where a training on streamed texts is.
+    #[serde(default)]
+    pub place: Option<StreamPlace>,
+    /// Checksum of the teacher.
+    #[serde(default)]
+    pub teacher: Option<u32>,
+}
+
+/// Files that go with the model but are not changed by training.
+#[derive(Clone, Debug, Default)]
+pub struct Companions {
+    pub tokenizer: String,
+    pub chat_template: Option<String>,
+}
+
+/// Tensors of a safetensors file as f32 (F32, F16 and BF16 are read).
+pub fn read_safetensors(path: &Path) -> Result<Tensors> {
+    let bytes = std::fs::read(path).at("read", path)?;
+    tensors::parse(&bytes).map_err(|e| Error::Checkpoint(format!("{}: {e}", path.display())))
+}
+
+/// An adapter: its folder, the checkpoint the folder [names](resolve), or an adapter of one file.
+pub fn read_adapter(path: &Path) -> Result<Adapter> {
+    if path.is_file() {
+        let bytes = std::fs::read(path).at("read", path)?;
+        return Adapter::parse_file(&bytes)
+            .map_err(|e| Error::Checkpoint(format!("{}: {e}", path.display())));
+    }
+    let dir = resolve(path)?;
+    if !dir.join(adapter::CONFIG_FILE).is_file() {
+        return Err(Error::Checkpoint(format!(
+            "{} holds a model, not an adapter: it has no {}",
+            dir.display(),
+            adapter::CONFIG_FILE
+        )));
+    }
+    let config = read_text(&dir.join(adapter::CONFIG_FILE))?;
+    let weights = dir.join(adapter::WEIGHTS_FILE);
+    let weights = std::fs::read(&weights).at("read", &weights)?;
+    Adapter::parse(&config, &weights)
+        .map_err(|e| Error::Checkpoint(format!("{}: {e}", dir.display())))
+}
+
+fn serialize(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>> {
+    tensors::serialize(tensors).map_err(Error::Checkpoint)
+}
+
+/// Write a model without training state into the new folder `dir`.
+pub fn write_model(
+    dir: &Path,
+    config: &ModelConfig,
+    parameters: &Parameters,
+    companions: &Companions,
+) -> Result<()> {
+    if dir.exists() {
+        return Err(Error::Checkpoint(format!(
+            "{} exists; choose another folder",
+            dir.display()
+        )));
+    }
+    std::fs::create_dir_all(dir).at("create", dir)?;
+    fill_model(dir, config, parameters, companions).inspect_err(|_| {
+        // A part of a model is of no use. The error is the one to tell.
+        let _ = std::fs::remove_dir_all(dir);
+    })
+}
+
+fn fill_model(
+    dir: &Path,
+    config: &ModelConfig,
+    parameters: &Parameters,
+    companions: &Companions,
+) -> Result<()> {
+    let tensors: Vec<_> = params::all(config)
+        .into_iter()
+        .map(|p| {
+            let values = parameters.get(&p.name).cloned().unwrap_or_default();
+            (p.name, p.shape, values)
+        })
+        .collect();
+    companions.write(dir)?;
+    write(&dir.join("model.safetensors"), &serialize(&tensors)?)?;
+    // Last: a folder without it is no checkpoint.
+    write(&dir.join("config.json"), pretty(config)?.as_bytes())
+}
+
+impl Companions {
+    fn write(&self, dir: &Path) -> Result<()> {
+        write(&dir.join("tokenizer.json"), self.tokenizer.as_bytes())?;
+        match &self.chat_template {
+            Some(template) => write(&dir.join("chat_template.jinja"), template.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn read(dir: &Path) -> Result<Self> {
+        let template = dir.join("chat_template.jinja");
+        Ok(Companions {
+            tokenizer: read_text(&dir.join("tokenizer.json"))?,
+            chat_template: template
+                .is_file()
+                .then(|| read_text(&template))
+                .transpose()?,
+        })
+    }
+}
+
+/// Write `dir/step-N`, whole or not at all; returns its path.
+///
+/// # Errors
+/// What writing says. Nothing of an unfinished checkpoint stays.
+pub async fn save(
+    trainer: &mut Trainer,
+    dir: &Path,
+    companions: &Companions,
+    state: &TrainState,
+) -> Result<PathBuf> {
+    let name = folder_name(state.step);
+    let (target, draft) = (dir.join(&name), dir.join(format!(".{name}{UNFINISHED}")));
+    clear_unfinished(dir)?;
+    let written = fill(trainer, &draft, companions, state).await;
+    let named = written.and_then(|()| {
+        if target.exists() {
+            remove(&target)?;
+        }
+        files::sync_folder(&draft);
+        Ok(std::fs::rename(&draft, &target).at("finish", &target)?)
+    });
+    if let Err(e) = named {
+        // The error that stopped the writing is the one to tell.
+        let _ = std::fs::remove_dir_all(&draft);
+        return Err(e);
+    }
+    files::sync_folder(dir);
+    Ok(target)
+}
+
+/// Write a checkpoint's files into the folder `draft`.
+async fn fill(
+    trainer: &mut Trainer,
+    draft: &Path,
+    companions: &Companions,
+    state: &TrainState,
+) -> Result<()> {
+    std::fs::create_dir_all(draft).at("create", draft)?;
+    let base = trainer.base().cloned();
+    let mut model = Vec::new();
+    let mut moments = Vec::new();
+    for p in trainer.trained() {
+        let name = match base {
+            Some(_) => Adapter::file_name(&p.name),
+            None => p.name.clone(),
+        };
+        model.push((name, p.shape.clone(), format!("param.{}", p.name)));
+        for m in MOMENTS {
+            let name = format!("{m}.{}", p.name);
+            moments.push((name.clone(), p.shape.clone(), name));
+        }
+    }
+    let (config, description, weights) = match (&base, &trainer.train.lora) {
+        (Some(base), Some(lora)) => (
+            adapter::CONFIG_FILE,
+            Adapter::config_json(lora, base)?,
+            adapter::WEIGHTS_FILE,
+        ),
+        _ => ("config.json", pretty(&trainer.config)?, "model.safetensors"),
+    };
+    write(&draft.join(config), description.as_bytes())?;
+    write(&draft.join("train_state.json"), pretty(state)?.as_bytes())?;
+    companions.write(draft)?;
+    write_buffers(trainer, &draft.join("optimizer.safetensors"), &moments).await?;
+    write_buffers(trainer, &draft.join(weights), &model).await
+}
+
+/// Write buffers (name in the file, shape, name on the backend) one at a time: a model's training has no memory to spare for copies.
+async fn write_buffers(
+    trainer: &mut Trainer,
+    path: &Path,
+    buffers: &[(String, Vec<usize>, String)],
+) -> Result<()> {
+    let declared = buffers
+        .iter()
+        .map(|(name, shape, _)| (name.clone(), shape.clone()));
+    let file = std::fs::File::create(path).at("create", path)?;
+    let out = std::io::BufWriter::new(file);
+    let (mut writer, order) = TensorWriter::new(out, declared.collect()).at("write", path)?;
+    let on_backend: HashMap<&String, &String> = buffers
+        .iter()
+        .map(|(name, _, buffer)| (name, buffer))
+        .collect();
+    for name in &order {
+        writer
+            .push(&trainer.buffer(on_backend[name]).await?)
+            .at("write", path)?;
+    }
+    let out = writer.finish().at("write", path)?;
+    let file = out
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)
+        .at("write", path)?;
+    Ok(file.sync_all().at("sync", path)?)
+}
+
+fn pretty<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string_pretty(value).map_err(|e| Error::Checkpoint(e.to_string()))
+}
+
+/// Whole checkpoints inside `dir`, oldest first.
+pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    if !dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    for entry in std::fs::read_dir(dir).at("read the folder", dir)? {
+        let path = entry.at("read the folder", dir)?.path();
+        let name = path.file_name().and_then(|n| n.to_str());
+        // By number: from step 10,000,000 on names have a digit more.
+        let step = name.and_then(|n| n.strip_prefix("step-")?.parse::<u64>().ok());
+        if let Some(step) = step
+            && is_checkpoint(&path)
+        {
+            found.push((step, path));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// What is wrong with a checkpoint's files, as far as it shows without reading them whole: an unreadable or missing one, JSON that is none,
+/// tensors that end before they should.
+fn damage(dir: &Path) -> Option<Error> {
+    let check = || {
+        for entry in std::fs::read_dir(dir).at("read the folder", dir)? {
+            let path = entry.at("read the folder", dir)?.path();
+            let fail = |what: String| Error::Checkpoint(format!("{}: {what}", path.display()));
+            let ending = path.extension().and_then(|e| e.to_str());
+            match ending {
+                Some("json") => {
+                    let text = read_text(&path)?;
+                    serde_json::from_str::<serde::de::IgnoredAny>(&text)
+                        .map_err(|e| fail(e.to_string()))?;
+                }
+                Some("safetensors") => whole_tensors(&path)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    let named = ["model.safetensors", adapter::WEIGHTS_FILE].map(|name| dir.join(name));
+    if !named.iter().any(|path| path.is_file()) {
+        return Some(Error::Checkpoint(format!(
+            "{} has no weights",
+            dir.display()
+        )));
+    }
+    check().err()
+}
+
+/// Whether a safetensors file is as long as its header says.
+fn whole_tensors(path: &Path) -> Result<()> {
+    use std::io::Read;
+    let fail = |what: &str| Error::Checkpoint(format!("{}: {what}", path.display()));
+    let mut file = std::fs::File::open(path).at("read", path)?;
+    let bytes = file.metadata().at("read", path)?.len();
+    let mut head = [0; 8];
+    file.read_exact(&mut head)
+        .map_err(|_| fail("it is cut off"))?;
+    let header = u64::from_le_bytes(head);
+    let body = bytes
+        .checked_sub(8)
+        .and_then(|rest| rest.checked_sub(header));
+    let body = body.ok_or_else(|| fail("it is cut off"))?;
+    let mut json = vec![0; usize::try_from(header).map_err(|_| fail("it is cut off"))?];
+    file.read_exact(&mut json).at("read", path)?;
+    let header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&json).map_err(|_| fail("its header is damaged"))?;
+    let ends = header
+        .values()
+        .filter_map(|tensor| tensor["data_offsets"][1].as_u64());
+    match ends.max().unwrap_or(0) == body {
+        true => Ok(()),
+        false => Err(fail("it is cut off, or longer than its header says")),
+    }
+}
+
+/// The newest checkpoint of a run that is not damaged; those passed over are told of. None in a folder without checkpoints.
+pub(super) fn newest(dir: &Path) -> Result<Option<PathBuf>> {
+    let mut first = None;
+    for path in list(dir)?.into_iter().rev() {
+        match damage(&path) {
+            None => return Ok(Some(path)),
+            Some(e) => {
+                log::warn!("{e}; the checkpoint before it is used");
+                first.get_or_insert(e);
+            }
+        }
+    }
+    first.map_or(Ok(None), Err)
+}
+
+/// The newest checkpoint whose parameters are all finite.
+pub(super) fn last_good(dir: &Path) -> Result<Option<PathBuf>> {
+    let finite = |path: &PathBuf| {
+        let weights = [adapter::WEIGHTS_FILE, "model.safetensors"].map(|name| path.join(name));
+        let weights = weights.iter().find(|path| path.is_file());
+        weights.is_some_and(|path| {
+            read_safetensors(path)
+                .is_ok_and(|t| t.values().flat_map(|(_, v)| v).all(|v| v.is_finite()))
+        })
+    };
+    Ok(list(dir)?.into_iter().rev().find(finite))
+}
+
+/// Delete a checkpoint so that an interruption leaves no part of it under its name.
+fn remove(checkpoint: &Path) -> Result<()> {
+    let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
+    let doomed = checkpoint.with_file_name(format!(".{name}.old{UNFINISHED}"));
+    std::fs::rename(checkpoint, &doomed).at("remove the old checkpoint", checkpoint)?;
+    Ok(std::fs::remove_dir_all(&doomed).at("remove the old checkpoint", &doomed)?)
+}
+
+/// Delete what interrupted saves and deletions left behind.
+fn clear_unfinished(dir: &Path) -> Result<()> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(dir).at("read the folder", dir)? {
+        let path = entry.at("read the folder", dir)?.path();
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
+        if name.starts_with(".step-") && name.ends_with(UNFINISHED) {
+            std::fs::remove_dir_all(&path).at("remove the unfinished", &path)?;
+        } else if name.starts_with('.') && name.ends_with(DRAFT_ENDING) {
+            // The folder has one writer, and that is not it.
+            std::fs::remove_file(&path).at("remove the unfinished", &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Delete the oldest checkpoint that is neither the best nor the last one there is, and say which it was: a full disk needs the room.
+pub(super) fn make_room(dir: &Path, best: Option<Best>) -> Result<Option<PathBuf>> {
+    let spared = best.map(|b| b.folder(dir));
+    let all = list(dir)?;
+    let old = all[..all.len().saturating_sub(1)]
+        .iter()
+        .find(|old| spared.as_ref() != Some(old));
+    if let Some(old) = old {
+        remove(old)?;
+    }
+    Ok(old.cloned())
+}
+
+/// Keep the newest `count` checkpoints, and the best one.
+pub fn prune(dir: &Path, count: usize, best: Option<Best>) -> Result<()> {
+    let all = list(dir)?;
+    let spared = best.map(|b| b.folder(dir));
+    for old in &all[..all.len().saturating_sub(count)] {
+        if spared.as_ref() != Some(old) {
+            remove(old)?;
+        }
+    }
+    Ok(())
+}
+
+/// Name of the folder of a step's checkpoint.
+pub(super) fn folder_name(step: usize) -> String {
+    format!("step-{step:07}")
+}
+
+/// Whether `path` holds a model or an adapter.
+pub(super) fn is_checkpoint(path: &Path) -> bool {
+    ["config.json", adapter::CONFIG_FILE]
+        .iter()
+        .any(|name| path.join(name).is_file())
+}
+
+/// Whether `path` is a folder, or stands for one (`RUN/best`), that [`resolve`] may find a checkpoint in.
+pub fn is_checkpoint_path(path: &Path) -> bool {
+    path.is_dir() || best::is_best(path)
+}
+
+/// The checkpoint `path` names: itself; the newest one inside; for `RUN/best`, the one with the lowest validation loss.
+pub fn resolve(path: &Path) -> Result<PathBuf> {
+    if best::is_best(path) {
+        return best::resolve(path);
+    }
+    if is_checkpoint(path) {
+        return Ok(path.to_owned());
+    }
+    newest(path)?.ok_or_else(|| {
+        Error::Checkpoint(format!(
+            "{} is not a checkpoint folder: it has neither config.json nor step-… folders",
+            path.display()
+        ))
+    })
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).at("read", path)?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(unmarked) => unmarked.to_owned(),
+        None => text,
+    })
+}
+
+/// A checkpoint's model: configuration, parameters, tokenizer.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: ModelConfig,
+    pub tensors: Parameters,
+    pub companions: Companions,
+    /// Absent in folders that were not written by training.
+    pub state: Option<TrainState>,
+}
+
+/// Read a checkpoint folder and check it against its own config.
+pub fn load(dir: &Path) -> Result<Loaded> {
+    if !dir.join("config.json").is_file() && dir.join(adapter::CONFIG_FILE).is_file() {
+        return Err(Error::Checkpoint(format!(
+            "{} is an adapter, not a model: give the model it belongs to, and this folder as --adapter",
+            dir.display()
+        )));
+    }
+    let config = ModelConfig::from_json(&read_text(&dir.join("config.json"))?)?;
+    let tensors = checked(
+        &config,
+        read_safetensors(&dir.join("model.safetensors"))?,
+        dir,
+    )?;
+    let state = dir.join("train_state.json");
+    Ok(Loaded {
+        tensors,
+        companions: Companions::read(dir)?,
+        state: state.is_file().then(|| read_state(&state)).transpose()?,
+        config,
+    })
+}
+
+fn read_state(path: &Path) -> Result<TrainState> {
+    let state: TrainState = serde_json::from_str(&read_text(path)?)
+        .map_err(|e| Error::Checkpoint(format!("{}: {e}", path.display())))?;
+    if !(1..=SCHEMA).contains(&state.schema) {
+        return Err(Error::Checkpoint(format!(
+            "{}: schema version {}; this program reads versions 1 to {SCHEMA}",
+            path.display(),
+            state.schema
+        )));
+    }
+    Ok(state)
+}
+
+fn checked(config: &ModelConfig, mut found: Tensors, dir: &Path) -> Result<Parameters> {
+    params::all(config)
+        .into_iter()
+        .map(|p| {
+            let (shape, values) = found.remove(&p.name).ok_or_else(|| {
+                Error::Checkpoint(format!("{} lacks tensor {}", dir.display(), p.name))
+            })?;
+            if shape != p.shape {
+                return Err(Error::Checkpoint(format!(
+                    "{}: tensor {} has shape {shape:?}; config.json asks for {:?}",
+                    dir.display(),
+                    p.name,
+                    p.shape
+                )));
+            }
+            Ok((p.name, values))
+        })
+        .collect()
+}
+
+/// What a checkpoint trained, if it is one of the same model as the trainer's.
+fn trained(trainer: &Trainer, dir: &Path) -> Result<Parameters> {
+    if let Some(base) = trainer.base() {
+        let adapter = read_adapter(dir)?;
+        adapter.check(&trainer.config, base.checksum.unwrap_or_default())?;
+        if trainer.train.lora.as_ref() != Some(&adapter.lora) {
+            return Err(Error::Checkpoint(format!(
+                "{} has LoRA of rank {}, alpha {} on other matrices or of other size than asked for; resume with the same settings",
+                dir.display(),
+                adapter.lora.rank,
+                adapter.lora.alpha
+            )));
+        }
+        return Ok(adapter.tensors);
+    }
+    let loaded = load(dir)?;
+    if loaded.config != trainer.config {
+        return Err(Error::Checkpoint(format!(
+            "{}/config.json differs from the --config or --model given; resume with the same one",
+            dir.display()
+        )));
+    }
+    Ok(loaded.tensors)
+}
+
+/// Put a checkpoint's parameters, moments and step back into a trainer recorded from the same config; returns the rest of it.
+pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Companions)> {
+    let tensors = trained(trainer, dir)?;
+    let state = dir.join("train_state.json");
+    if !state.is_file() {
+        return Err(Error::Checkpoint(format!(
+            "{} has no train_state.json to resume from",
+            dir.display()
+        )));
+    }
+    let state = read_state(&state)?;
+    let mut moments = read_safetensors(&dir.join("optimizer.safetensors"))?;
+    for p in trainer.trained() {
+        let missing =
+            |file, key: &str| Error::Checkpoint(format!("{}/{file} lacks {key}", dir.display()));
+        let values = tensors
+            .get(&p.name)
+            .ok_or_else(|| missing(adapter::WEIGHTS_FILE, &p.name))?;
+        trainer.set_buffer(&format!("param.{}", p.name), values)?;
+        for m in MOMENTS {
+            let key = format!("{m}.{}", p.name);
+            let (_, values) = moments
+                .remove(&key)
+                .ok_or_else(|| missing("optimizer.safetensors", &key))?;
+            trainer.set_buffer(&key, &values)?;
+        }
+    }
+    trainer.step = state.step;
+    Ok((state, Companions::read(dir)?))
+}
+
+impl TrainState {
+    pub fn new(step: usize, train: &TrainConfig, tokens_seen: u64, data_checksum: u32) -> Self {
+        TrainState {
+            schema: SCHEMA,
+            step,
+            train: train.clone(),
+            tokens_seen,
+            data_checksum,
+            last_val_loss: None,
+            last_train_loss: None,
+            first_loss: None,
+            unlogged: (Exact(0.0), 0),
+            best: None,
+            place: None,
+            teacher: None,
+            seconds: 0.0,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Training: the loop, validation, checkpoints, metrics.
+
+#[cfg(feature = "native")]
+mod best;
+#[cfg(feature = "native")]
+pub mod checkpoint;
+mod diagnose;
+mod error;
+#[cfg(feature = "native")]
+mod files;
+#[cfg(feature = "native")]
+mod lines;
+mod memory;
+pub mod merge;
+#[cfg(feature = "native")]
+mod run;
+mod snapshot;
+mod start;
+#[cfg(feature = "native")]
+mod stats;
+mod trainer;
+
+pub use error::{Error, Result};
+pub use memory::MemoryPlan;
+#[cfg(feature = "native")]
+pub use run::{LoggedStep, Observer, RunOptions, RunSummary, Update, run};
+pub use snapshot::snapshot_note;
+pub use start::{Start, Teacher};
+#[cfg(feature = "native")]
+pub use stats::{CodeStats, MatrixStats};
+pub use trainer::{StepReport, Trainer};
+
+#[cfg(test)]
+#[cfg(feature = "native")]
+mod switches;

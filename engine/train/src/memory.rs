@@ -1,0 +1,226 @@
+//! What a training run allocates, known before it does.
+
+use std::fmt;
+
+use super::trainer::{Programs, seq_len};
+use crate::error::{Error, Result};
+use ternary_backend::{Backend, MemoryLimits, MemoryUse};
+use ternary_common::bytes::Size;
+use ternary_core::config::{ModelConfig, TrainConfig};
+use ternary_model::FROZEN;
+
+/// Bytes that training takes on a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// f32 latents; with adapters, the frozen model's weights besides.
+    pub parameters: u64,
+    pub gradients: u64,
+    /// AdamW's m and v.
+    pub moments: u64,
+    /// Activations, forward weights and their gradients within a step, after sharing.
+    pub activations: u64,
+    /// Batches, losses, tables, a teacher.
+    pub other: u64,
+    /// The largest single buffer.
+    pub largest: u64,
+}
+
+impl MemoryPlan {
+    /// The plan of training `config` by `train` on an empty backend of this kind.
+    pub fn new(backend: &dyn Backend, config: &ModelConfig, train: &TrainConfig) -> Result<Self> {
+        Self::with_teacher(backend, config, train, None)
+    }
+
+    /// As [`MemoryPlan::new`], with the model that is learnt from.
+    pub fn with_teacher(
+        backend: &dyn Backend,
+        config: &ModelConfig,
+        train: &TrainConfig,
+        teacher: Option<&ModelConfig>,
+    ) -> Result<Self> {
+        config.validate()?;
+        train.validate()?;
+        if let Some(lora) = &train.lora {
+            lora.validate(config)?;
+        }
+        let programs = Programs::record(config, train, teacher, seq_len(config, train)?);
+        Ok(backend.plan(&programs.all()).into())
+    }
+
+    pub fn total(&self) -> u64 {
+        self.parameters + self.gradients + self.moments + self.activations + self.other
+    }
+
+    fn fits(&self, limits: &MemoryLimits) -> bool {
+        limits.buffer.is_none_or(|most| self.largest <= most)
+            && limits.total.is_none_or(|most| self.total() <= most)
+    }
+}
+
+impl From<MemoryUse> for MemoryPlan {
+    fn from(used: MemoryUse) -> Self {
+        let of = |prefix: &str| {
+            let matching = used
+                .shared
+                .iter()
+                .filter(|(name, _)| name.starts_with(prefix));
+            matching.map(|(_, bytes)| bytes).sum()
+        };
+        let frozen = of(&format!("{FROZEN}."));
+        let (parameters, gradients) = (of("param.") + frozen, of("grad."));
+        let moments = of("m.") + of("v.");
+        MemoryPlan {
+            parameters,
+            gradients,
+            moments,
+            activations: used.scratch,
+            other: used.total() - used.scratch - parameters - gradients - moments,
+            largest: used.largest,
+        }
+    }
+}
+
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} (parameters {}, gradients {}, moments {}, activations {}, other {})",
+            Size(self.total()),
+            Size(self.parameters),
+            Size(self.gradients),
+            Size(self.moments),
+            Size(self.activations),
+            Size(self.other)
+        )
+    }
+}
+
+/// An error if `plan` is more than `limits` allow: it says which batch size would fit.
+pub(super) fn check(
+    backend: &dyn Backend,
+    config: &ModelConfig,
+    train: &TrainConfig,
+    teacher: Option<&ModelConfig>,
+    plan: &MemoryPlan,
+    limits: &MemoryLimits,
+) -> Result<()> {
+    if plan.fits(limits) {
+        return Ok(());
+    }
+    let advice = match largest_batch(backend, config, train, teacher, limits)? {
+        Some(batch) => format!(
+            "--batch-size {batch} would fit (keep the batch with --accumulation-steps), as may a shorter sequence"
+        ),
+        None => "no batch size would; use a smaller model or a shorter sequence".to_owned(),
+    };
+    Err(Error::Training(format!(
+        "training needs {plan}, the largest buffer {}; the {} allows {limits}: {advice}",
+        Size(plan.largest),
+        backend.info().kind
+    )))
+}
+
+/// The largest batch size below the one asked for whose plan fits.
+fn largest_batch(
+    backend: &dyn Backend,
+    config: &ModelConfig,
+    train: &TrainConfig,
+    teacher: Option<&ModelConfig>,
+    limits: &MemoryLimits,
+) -> Result<Option<usize>> {
+    let fits = |batch_size: usize| -> Result<bool> {
+        let train = TrainConfig {
+            batch_size,
+            ..train.clone()
+        };
+        Ok(MemoryPlan::with_teacher(backend, config, &train, teacher)?.fits(limits))
+    };
+    // The plan of `low` fits (0 stands for none), that of `high` does not.
+    let (mut low, mut high) = (0, train.batch_size);
+    while high - low > 1 {
+        let middle = low.midpoint(high);
+        if fits(middle)? {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok((low > 0).then_some(low))
+}
+
+#[cfg(test)]
+#[cfg(feature = "native")]
+mod tests {
+    use super::super::Trainer;
+    use super::*;
+    use ternary_backend::cpu::CpuBackend;
+
+    fn config() -> ModelConfig {
+        ModelConfig {
+            vocab_size: 50,
+            hidden_size: 32,
+            num_heads: 4,
+            num_layers: 2,
+            intermediate_size: 64,
+            max_seq_len: 32,
+            ..ModelConfig::default()
+        }
+    }
+
+    fn train(max_steps: usize) -> TrainConfig {
+        TrainConfig {
+            max_steps,
+            batch_size: 4,
+            lr_warmup_steps: 0,
+            ..TrainConfig::default()
+        }
+    }
+
+    #[test]
+    fn the_plan_is_what_is_allocated() {
+        let plan = MemoryPlan::new(&CpuBackend::new(1), &config(), &train(1)).unwrap();
+        let trainer = Trainer::new(Box::new(CpuBackend::new(1)), config(), train(1)).unwrap();
+        assert_eq!(plan, trainer.memory());
+        let floats = 4 * config().parameter_count() as u64;
+        assert_eq!((plan.parameters, plan.gradients), (floats, floats));
+        assert_eq!(plan.moments, 2 * floats);
+    }
+
+    #[test]
+    fn what_does_not_fit_says_which_batch_would() {
+        let (backend, config) = (CpuBackend::new(1), config());
+        let wanted = TrainConfig {
+            batch_size: 64,
+            ..train(1)
+        };
+        let plan = |batch_size| {
+            let train = TrainConfig {
+                batch_size,
+                ..wanted.clone()
+            };
+            MemoryPlan::new(&backend, &config, &train).unwrap()
+        };
+        let check = |limits| check(&backend, &config, &wanted, None, &plan(64), &limits);
+        let total = |bytes| MemoryLimits {
+            total: Some(bytes),
+            ..MemoryLimits::default()
+        };
+        assert!(check(total(plan(64).total())).is_ok());
+        let error = check(total(plan(10).total())).unwrap_err().to_string();
+        assert!(error.contains("--batch-size 10 would fit"), "{error}");
+        let error = check(total(plan(10).total() - 1)).unwrap_err().to_string();
+        assert!(error.contains("--batch-size 9 would fit"), "{error}");
+        let error = check(total(100)).unwrap_err().to_string();
+        assert!(error.contains("no batch size would"), "{error}");
+        let buffer = MemoryLimits {
+            buffer: Some(plan(64).largest - 1),
+            ..MemoryLimits::default()
+        };
+        assert!(
+            check(buffer)
+                .unwrap_err()
+                .to_string()
+                .contains("--batch-size")
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! A trainer's whole state as the bytes of one safetensors file: where there are no folders, and for a pause.
+//!
+//! Tensors `param.NAME`, `m.NAME`, `v.NAME` (f32) of everything trained; the metadata hold `step` and `note`, a text of the caller's.
+
+use std::collections::HashMap;
+
+use safetensors::SafeTensors;
+
+use super::trainer::Trainer;
+use crate::error::{Error, Result};
+use ternary_formats::tensors;
+use ternary_model::Parameters;
+
+/// Parameters and AdamW's moments: their prefixes.
+const PARTS: [&str; 3] = ["param", "m", "v"];
+const STEP: &str = "step";
+const NOTE: &str = "note";
+
+fn invalid(message: impl std::fmt::Display) -> Error {
+    Error::Checkpoint(format!("the saved training cannot be continued: {message}"))
+}
+
+impl Trainer {
+    /// Values of everything trained, by name.
+    pub async fn parameters(&mut self) -> Result<Parameters> {
+        let mut all = Parameters::new();
+        for p in self.trained() {
+            let values = self.parameter(&p.name).await?;
+            all.insert(p.name, values);
+        }
+        Ok(all)
+    }
+
+    /// Everything that going on needs besides the data. `note` comes back from [`Trainer::restore_snapshot`].
+    pub async fn snapshot(&mut self, note: &str) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        for p in self.trained() {
+            for part in PARTS {
+                let name = format!("{part}.{}", p.name);
+                let values = self.buffer(&name).await?;
+                all.push((name, p.shape.clone(), values));
+            }
+        }
+        let about = [(STEP, self.step.to_string()), (NOTE, note.to_owned())];
+        let about = about.map(|(key, value)| (key.to_owned(), value));
+        tensors::serialize_with(&all, Some(about.into())).map_err(Error::Checkpoint)
+    }
+
+    /// Bring a trainer recorded from the same config to a snapshot.
+    ///
+    /// # Errors
+    /// A damaged snapshot, or one of another model; the trainer is then as it was, or new parameters short of the snapshot's.
+    pub fn restore_snapshot(&mut self, bytes: &[u8]) -> Result<()> {
+        let about = snapshot_about(bytes)?;
+        let step = about.get(STEP).and_then(|s| s.parse().ok());
+        let step: usize = step.ok_or_else(|| invalid("it does not say at which step it was"))?;
+        let mut found = tensors::parse(bytes).map_err(invalid)?;
+        let mut values = Vec::new();
+        for p in self.trained() {
+            for part in PARTS {
+                let name = format!("{part}.{}", p.name);
+                match found.remove(&name) {
+                    Some((shape, given)) if shape == p.shape => values.push((name, given)),
+                    Some((shape, _)) => {
+                        return Err(invalid(format!(
+                            "{name} has shape {shape:?}, the model's is {:?}",
+                            p.shape
+                        )));
+                    }
+                    None => return Err(invalid(format!("it lacks {name}"))),
+                }
+            }
+        }
+        for (name, values) in values {
+            self.set_buffer(&name, &values)?;
+        }
+        self.step = step;
+        Ok(())
+    }
+}
+
+/// The note of a snapshot.
+pub fn snapshot_note(bytes: &[u8]) -> Result<String> {
+    let note = snapshot_about(bytes)?.remove(NOTE);
+    note.ok_or_else(|| invalid("it has no note"))
+}
+
+fn snapshot_about(bytes: &[u8]) -> Result<HashMap<String, String>> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
+    Ok(header.metadata().clone().unwrap_or_default())
+}

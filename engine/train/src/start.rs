@@ -1,0 +1,161 @@
+//! What a training starts from: given parameters, and a teacher.
+
+use crate::error::{Error, Result};
+use ternary_backend::Backend;
+use ternary_core::config::{ModelConfig, TrainConfig};
+use ternary_core::params::{self, Param, ParamKind};
+use ternary_core::quant::dequantized;
+use ternary_formats::adapter::{Base, base_checksum};
+use ternary_model as model;
+use ternary_model::Parameters;
+use ternary_model::program::Elem;
+use ternary_model::{FROZEN, TEACHER};
+
+/// A model that is only run, never trained.
+#[derive(Clone, Debug)]
+pub struct Teacher {
+    pub config: ModelConfig,
+    /// Latents.
+    pub parameters: Parameters,
+}
+
+/// What a training starts from; the default is initial values and no teacher.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Latents of the model; with adapters, of the frozen base.
+    pub parameters: Option<Parameters>,
+    /// What to call the model in an adapter's description.
+    pub name: String,
+    pub teacher: Option<Teacher>,
+}
+
+/// Values of a parameter: the given ones, or initial ones.
+fn values(
+    p: &Param,
+    given: Option<&Parameters>,
+    config: &ModelConfig,
+    seed: u64,
+) -> Result<Vec<f32>> {
+    let Some(given) = given else {
+        return Ok(p.init(config, seed));
+    };
+    given
+        .get(&p.name)
+        .filter(|v| v.len() == p.len())
+        .cloned()
+        .ok_or_else(|| {
+            Error::Training(format!(
+                "the model to start from has no tensor {} of shape {:?}",
+                p.name, p.shape
+            ))
+        })
+}
+
+/// What a forward without quantisers multiplies by.
+fn frozen(p: &Param, values: Vec<f32>) -> Vec<f32> {
+    match &p.kind {
+        ParamKind::Matrix(m) if m.mode.is_quantized() => {
+            dequantized(&values, m.rows, m.cols, &m.quant)
+        }
+        _ => values,
+    }
+}
+
+fn upload(backend: &mut dyn Backend, prefix: &str, name: &str, values: &[f32]) -> Result<()> {
+    let name = format!("{prefix}.{name}");
+    Ok(backend.upload(&name, Elem::F32, bytemuck::cast_slice(values))?)
+}
+
+fn upload_rope(backend: &mut dyn Backend, config: &ModelConfig, name: &str) -> Result<()> {
+    if config.use_rope {
+        let table = model::rope_values(config);
+        backend.upload(name, Elem::F32, bytemuck::cast_slice(&table))?;
+    }
+    Ok(())
+}
+
+impl Start {
+    /// Refuse what cannot be trained from here.
+    pub(super) fn check(
+        &self,
+        config: &ModelConfig,
+        train: &TrainConfig,
+        seq: usize,
+    ) -> Result<()> {
+        if let Some(lora) = &train.lora {
+            lora.validate(config)?;
+        }
+        let Some(teacher) = &self.teacher else {
+            return Ok(());
+        };
+        let (theirs, ours) = (teacher.config.vocab_size, config.vocab_size);
+        if theirs != ours {
+            return Err(Error::Training(format!(
+                "the teacher has {theirs} tokens, the student {ours}; distillation compares them token by token, so give a teacher with the same tokenizer"
+            )));
+        }
+        if teacher.config.max_seq_len < seq {
+            return Err(Error::Training(format!(
+                "the teacher's context is {} tokens, the batches have {seq}; set seq_len to at most the teacher's",
+                teacher.config.max_seq_len
+            )));
+        }
+        Ok(())
+    }
+
+    /// Upload everything that the programs read.
+    pub(super) fn upload(
+        &self,
+        backend: &mut dyn Backend,
+        config: &ModelConfig,
+        train: &TrainConfig,
+    ) -> Result<()> {
+        let (given, seed) = (self.parameters.as_ref(), train.seed);
+        for p in params::all(config) {
+            let values = values(&p, given, config, seed)?;
+            match train.lora {
+                None => upload(backend, "param", &p.name, &values)?,
+                Some(_) => upload(backend, FROZEN, &p.name, &frozen(&p, values))?,
+            }
+        }
+        if train.lora.is_some() {
+            for p in params::trained(config, train.lora.as_ref()) {
+                upload(backend, "param", &p.name, &p.init(config, seed))?;
+            }
+        }
+        upload_rope(backend, config, model::ROPE_TABLE)?;
+        if let Some(teacher) = &self.teacher {
+            for p in params::all(&teacher.config) {
+                let values = values(&p, Some(&teacher.parameters), &teacher.config, seed)?;
+                upload(backend, TEACHER, &p.name, &frozen(&p, values))?;
+            }
+            upload_rope(backend, &teacher.config, model::TEACHER_ROPE_TABLE)?;
+        }
+        Ok(())
+    }
+
+    /// The base that adapters are trained beside.
+    pub(super) fn base(&self, config: &ModelConfig, train: &TrainConfig) -> Result<Option<Base>> {
+        if train.lora.is_none() {
+            return Ok(None);
+        }
+        let checksum = match &self.parameters {
+            Some(given) => base_checksum(config, given),
+            None => {
+                let initial = params::all(config).into_iter();
+                let initial = initial.map(|p| (p.name.clone(), p.init(config, train.seed)));
+                base_checksum(config, &initial.collect())
+            }
+        };
+        Ok(Some(Base {
+            name: self.name.clone(),
+            checksum: Some(checksum),
+        }))
+    }
+}
+
+impl Teacher {
+    pub(super) fn checksum(&self) -> u32 {
+        base_checksum(&self.config, &self.parameters).codes
+    }
+}

@@ -1,0 +1,491 @@
+//! One model being trained on one backend: recorded programs, parameters, steps. No files, no clocks.
+
+use super::diagnose;
+use super::memory::{self, MemoryPlan};
+use super::start::Start;
+use crate::error::{Error, Result};
+use ternary_backend::{Backend, BackendError, MemoryLimits, ProgramId, elements};
+use ternary_common::data::{BatchSource, Batches};
+use ternary_core::config::{MatrixModes, ModelConfig, TrainConfig};
+use ternary_core::params::{self, Param};
+use ternary_core::quant::anneal_alpha;
+use ternary_core::rng::Rng;
+use ternary_formats::adapter::Base;
+use ternary_model as model;
+use ternary_model::program::{BufferId, Elem, Knobs, Program, STEP_FIGURES};
+use ternary_model::{Distill, Objective, TrainProgram, UpdateProgram};
+
+/// Figures of one optimiser step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// Mean cross-entropy of the step's tokens, nats.
+    pub loss: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    pub lr: f64,
+    pub tokens: usize,
+}
+
+struct Step {
+    id: ProgramId,
+    ids: BufferId,
+    targets: BufferId,
+    total: BufferId,
+}
+
+struct Update {
+    id: ProgramId,
+    norms: BufferId,
+    history: BufferId,
+}
+
+/// The programs of a training run, in the order in which they are prepared.
+pub(super) struct Programs {
+    /// One for every bit-map that is trained in.
+    micro: Vec<TrainProgram>,
+    validate: TrainProgram,
+    update: UpdateProgram,
+}
+
+impl Programs {
+    pub fn record(
+        config: &ModelConfig,
+        train: &TrainConfig,
+        teacher: Option<&ModelConfig>,
+        seq: usize,
+    ) -> Self {
+        let objective = Objective {
+            lora: train.lora.as_ref(),
+            distill: teacher.map(|teacher| Distill {
+                teacher,
+                weight: train.distill_weight as f32,
+                temperature: train.distill_temperature as f32,
+            }),
+            z_loss: train.z_loss as f32,
+            dropout: train.dropout as f32,
+        };
+        let record = |config: &ModelConfig, backward| {
+            model::record_train(config, train.batch_size, seq, objective, backward)
+        };
+        let mut micro: Vec<TrainProgram> = random_maps(config, train)
+            .map(|config| record(&config, true))
+            .collect();
+        if micro.is_empty() {
+            micro.push(record(config, true));
+        }
+        Programs {
+            micro,
+            validate: record(config, false),
+            update: model::record_update(config, train),
+        }
+    }
+
+    pub fn all(&self) -> Vec<&Program> {
+        let micro = self.micro.iter().map(|m| &m.program);
+        micro
+            .chain([&self.validate.program, &self.update.program])
+            .collect()
+    }
+}
+
+/// Bit-maps that a training in random modes takes by turns.
+const RANDOM_MAPS: usize = 32;
+
+/// The model in the bit-maps of a training in random modes: all layers in one mode each, then half of the rest random by layer and half
+/// by matrix. They follow from the seed.
+fn random_maps(config: &ModelConfig, train: &TrainConfig) -> impl Iterator<Item = ModelConfig> {
+    let modes = &train.random_modes;
+    let mut rng = Rng::named(train.seed, "random modes");
+    let count = if modes.is_empty() { 0 } else { RANDOM_MAPS };
+    (0..count).map(move |i| {
+        let mut map = config.bit_map();
+        let mut draw = || modes[rng.below(modes.len() as u64) as usize];
+        for layer in &mut map.layer_modes {
+            let mut matrices = MatrixModes::all(modes.get(i).copied().unwrap_or_else(&mut draw));
+            if i >= modes.len() && i % 2 == 1 {
+                for kind in config.matrices() {
+                    matrices.set(kind, draw());
+                }
+            }
+            *layer = matrices.into();
+        }
+        ModelConfig {
+            layer_bit_map: Some(map),
+            ..config.clone()
+        }
+    })
+}
+
+/// Bytes of a buffer that no machine has.
+const LARGEST: u128 = 1 << 44;
+
+/// Tokens per sequence.
+pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize> {
+    let seq = train.seq_len.unwrap_or(config.max_seq_len);
+    if seq > config.max_seq_len {
+        return Err(Error::Training(format!(
+            "seq_len {seq} is longer than max_seq_len {}",
+            config.max_seq_len
+        )));
+    }
+    // In numbers that cannot overflow: what is recorded and planned counts in usize.
+    let rows = train.batch_size as u128 * seq as u128;
+    let widest = [
+        config.vocab_size,
+        config.intermediate_size,
+        config.hidden_size,
+        config.num_heads.saturating_mul(config.head_dim()),
+        config.num_heads.saturating_mul(seq),
+    ];
+    let widest = widest.into_iter().max().unwrap_or(1) as u128;
+    let bytes = 4 * rows * widest;
+    if bytes > LARGEST {
+        return Err(Error::Training(format!(
+            "batch_size {} with sequences of {seq} tokens: one buffer alone would take {:.0} TB; make the batch smaller",
+            train.batch_size,
+            bytes as f64 / 1e12
+        )));
+    }
+    Ok(seq)
+}
+
+/// A model, its optimiser and a backend, one step at a time; [`run`](super::run()) adds files.
+///
+/// ```
+/// use ternary_backend::cpu::CpuBackend;
+/// use ternary_core::config::{ModelConfig, TrainConfig};
+/// use ternary_common::data::{Batches, TokenData};
+/// use ternary_train::Trainer;
+///
+/// let config = ModelConfig {
+///     vocab_size: 10, hidden_size: 16, num_heads: 2, num_layers: 1, intermediate_size: 32, max_seq_len: 8,
+///     embed_init_std: 0.02, ..ModelConfig::default()
+/// };
+/// let train = TrainConfig { lr: 0.02, lr_warmup_steps: 0, max_steps: 30, ..TrainConfig::default() };
+/// let ids: Vec<u32> = (0..500).map(|i| i % 10).collect();
+/// let mut batches = Batches::new(&TokenData::from_ids(&ids, 10)?, 8, 1, 10)?;
+/// let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config, train)?;
+/// let first = pollster::block_on(trainer.step(&mut batches, true))?[0];
+/// for _ in 0..29 {
+///     pollster::block_on(trainer.step(&mut batches, true))?;
+/// }
+/// let windows = batches.fixed(4);
+/// assert!(pollster::block_on(trainer.validation_loss(&batches, &windows))? < first.loss);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Trainer {
+    backend: Box<dyn Backend>,
+    pub config: ModelConfig,
+    pub train: TrainConfig,
+    pub seq: usize,
+    micro: Vec<Step>,
+    validate: Step,
+    update: Update,
+    /// Optimiser steps done.
+    pub step: usize,
+    /// Of these, the last ones whose figures are not read back yet.
+    pending: usize,
+    /// What adapters are trained beside.
+    base: Option<Base>,
+    /// The teacher's checksum.
+    teacher: Option<u32>,
+    /// Tokens whose divergence from the teacher has not been read back.
+    kl_tokens: usize,
+}
+
+impl Trainer {
+    /// Record the programs and give every parameter its initial value.
+    pub fn new(backend: Box<dyn Backend>, config: ModelConfig, train: TrainConfig) -> Result<Self> {
+        Self::from_start(backend, config, train, &Start::default())
+    }
+
+    /// As [`Trainer::new`], from given parameters or with a teacher. With `train.lora`, adapters are trained and the model stays as it is.
+    ///
+    /// # Errors
+    /// A teacher or adapters that do not fit the model, and more memory than there is.
+    pub fn from_start(
+        mut backend: Box<dyn Backend>,
+        config: ModelConfig,
+        train: TrainConfig,
+        start: &Start,
+    ) -> Result<Self> {
+        let seq = seq_len(&config, &train)?;
+        start.check(&config, &train, seq)?;
+        let teacher = start.teacher.as_ref().map(|t| &t.config);
+        let plan = MemoryPlan::with_teacher(backend.as_ref(), &config, &train, teacher)?;
+        let check = |backend: &dyn Backend, limits: &MemoryLimits| {
+            memory::check(backend, &config, &train, teacher, &plan, limits)
+        };
+        check(backend.as_ref(), &backend.limits())?;
+        match Self::allocate(backend.as_mut(), &config, &train, start, seq) {
+            Ok((micro, validate, update)) => Ok(Trainer {
+                backend,
+                base: start.base(&config, &train)?,
+                teacher: start.teacher.as_ref().map(|t| t.checksum()),
+                config,
+                train,
+                seq,
+                micro,
+                validate,
+                update,
+                step: 0,
+                pending: 0,
+                kl_tokens: 0,
+            }),
+            // The device has less than it said: what it gave until now is what there is.
+            Err(Error::Backend(e @ BackendError::OutOfMemory { .. })) => {
+                let limits = MemoryLimits {
+                    total: Some(backend.memory().total()),
+                    ..backend.limits()
+                };
+                check(backend.as_ref(), &limits)?;
+                Err(e.into())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn allocate(
+        backend: &mut dyn Backend,
+        config: &ModelConfig,
+        train: &TrainConfig,
+        start: &Start,
+        seq: usize,
+    ) -> Result<(Vec<Step>, Step, Update)> {
+        start.upload(backend, config, train)?;
+        let teacher = start.teacher.as_ref().map(|t| &t.config);
+        let programs = Programs::record(config, train, teacher, seq);
+        let mut prepare = |recorded: TrainProgram| -> Result<Step> {
+            Ok(Step {
+                ids: recorded.ids,
+                targets: recorded.targets,
+                total: recorded.total,
+                id: backend.prepare(recorded.program)?,
+            })
+        };
+        let micro = programs.micro.into_iter().map(&mut prepare);
+        let micro = micro.collect::<Result<_>>()?;
+        let validate = prepare(programs.validate)?;
+        let update = programs.update;
+        Ok((
+            micro,
+            validate,
+            Update {
+                norms: update.norms,
+                history: update.history,
+                id: backend.prepare(update.program)?,
+            },
+        ))
+    }
+
+    /// What is trained: every parameter, or the adapters.
+    pub fn trained(&self) -> Vec<Param> {
+        params::trained(&self.config, self.train.lora.as_ref())
+    }
+
+    /// The frozen model that adapters are trained beside.
+    pub fn base(&self) -> Option<&Base> {
+        self.base.as_ref()
+    }
+
+    /// The teacher's checksum, where there is one.
+    pub fn teacher(&self) -> Option<u32> {
+        self.teacher
+    }
+
+    /// Mean divergence KL(teacher ‖ student) in nats, at the temperature, of the steps since this was last asked; none without a teacher or
+    /// steps.
+    pub async fn divergence(&mut self) -> Result<Option<f64>> {
+        let tokens = std::mem::take(&mut self.kl_tokens);
+        if tokens == 0 {
+            return Ok(None);
+        }
+        let sum = self.buffer(model::KL).await?;
+        self.set_buffer(model::KL, &[0.0])?;
+        Ok(Some(f64::from(sum[0]) / tokens as f64))
+    }
+
+    /// Queue one micro-batch; its losses are added up on the backend.
+    fn run(&mut self, validate: bool, ids: &[u32], targets: &[u32], knobs: &Knobs) -> Result<()> {
+        let step = if validate {
+            &self.validate
+        } else {
+            let counters = [self.step as u64, RANDOM_MAPS as u64];
+            let mut rng = Rng::counted(self.train.seed, &counters);
+            &self.micro[rng.below(self.micro.len() as u64) as usize]
+        };
+        self.backend
+            .write(step.id, step.ids, bytemuck::cast_slice(ids))?;
+        self.backend
+            .write(step.id, step.targets, bytemuck::cast_slice(targets))?;
+        Ok(self.backend.run(step.id, knobs)?)
+    }
+
+    /// Knobs of the step about to be made.
+    fn knobs(&self, rows: usize) -> Knobs {
+        let (t, c) = (self.step + 1, &self.train);
+        let bias = |beta: f64| (1.0 / (1.0 - libm::pow(beta, t as f64))) as f32;
+        Knobs {
+            rows: rows as u32,
+            grad_scale: 1.0 / (rows * c.accumulation_steps) as f32,
+            anneal: anneal_alpha(self.step, c.max_steps, self.config.anneal_fraction),
+            arenas: self.config.arenas_at(self.step),
+            lr: c.lr_at(self.step) as f32,
+            weight_decay: c.weight_decay_at(self.step) as f32,
+            bias1: bias(c.beta1),
+            bias2: bias(c.beta2),
+            ..Knobs::default()
+        }
+    }
+
+    /// One optimiser step: `accumulation_steps` micro-batches, then the update. The figures of this and of earlier steps that
+    /// had not been read back are returned with `report`, and at the latest when the backend's history is full; a backend
+    /// that does not queue always returns them. A step whose gradient is not finite leaves the parameters alone, and is an
+    /// error when its figures are read.
+    pub async fn step(
+        &mut self,
+        data: &mut dyn BatchSource,
+        report: bool,
+    ) -> Result<Vec<StepReport>> {
+        let (batch, micro) = (self.train.batch_size, self.train.accumulation_steps);
+        let rows = batch * self.seq;
+        let mut knobs = self.knobs(rows);
+        for i in 0..micro {
+            let first = ((self.step * micro + i) * batch) as u64;
+            let (mut ids, mut targets) = (Vec::new(), Vec::new());
+            data.fill(first, batch, &mut ids, &mut targets)?;
+            let counters = [self.step as u64, i as u64];
+            knobs.seed = Rng::counted(self.train.seed, &counters).next_u64() as u32;
+            self.run(false, &ids, &targets, &knobs)?;
+        }
+        let knobs = Knobs {
+            pos: (self.step % model::HISTORY) as u32,
+            ..knobs
+        };
+        self.backend.run(self.update.id, &knobs)?;
+        self.step += 1;
+        self.pending += 1;
+        if self.teacher.is_some() {
+            self.kl_tokens += rows * micro;
+        }
+        if report || !self.backend.queues() || self.pending == model::HISTORY {
+            return self.report().await;
+        }
+        self.backend.throttle().await?;
+        Ok(Vec::new())
+    }
+
+    /// Steps whose figures have been read back and found good.
+    pub fn reported_step(&self) -> usize {
+        self.step - self.pending
+    }
+
+    /// Figures of the steps that have not been read back.
+    pub async fn report(&mut self) -> Result<Vec<StepReport>> {
+        if self.pending == 0 {
+            return Ok(Vec::new());
+        }
+        let read = self
+            .backend
+            .read(self.update.id, &[self.update.history])
+            .await?;
+        let history: Vec<f32> = elements(&read[0]);
+        let tokens = self.train.batch_size * self.seq * self.train.accumulation_steps;
+        let mut reports = Vec::with_capacity(self.pending);
+        for step in self.reported_step()..self.step {
+            let at = step % model::HISTORY * STEP_FIGURES;
+            let [loss, squares, bad] = [history[at], history[at + 1], history[at + 2]];
+            let loss = f64::from(loss) / tokens as f64;
+            let grad_norm = f64::from(squares).sqrt();
+            if !loss.is_finite() || !grad_norm.is_finite() {
+                let cause = diagnose::not_finite(self).await?;
+                return Err(self.not_finite(step + 1, loss, bad as usize, &cause));
+            }
+            reports.push(StepReport {
+                step: step + 1,
+                loss,
+                grad_norm,
+                lr: self.train.lr_at(step),
+                tokens,
+            });
+        }
+        self.pending = 0;
+        Ok(reports)
+    }
+
+    fn not_finite(&self, step: usize, loss: f64, parameter: usize, cause: &str) -> Error {
+        let gradient = match self.trained().get(parameter) {
+            Some(p) => format!("the gradient of {} is not finite", p.name),
+            None => "the gradient norm is not finite".to_owned(),
+        };
+        let loss = if loss.is_finite() {
+            String::new()
+        } else {
+            format!("the loss is {loss} and ")
+        };
+        Error::Training(format!(
+            "{loss}{gradient} at step {step}: {cause}; lower --lr, raise --lr-warmup-steps or check the data"
+        ))
+    }
+
+    /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard quantiser.
+    pub async fn validation_loss(&mut self, data: &Batches, windows: &[usize]) -> Result<f64> {
+        let batch = self.train.batch_size;
+        let mut count = 0;
+        self.set_buffer(model::VALIDATION_LOSS, &[0.0])?;
+        for part in windows.chunks(batch) {
+            let (mut ids, mut targets) = (Vec::new(), Vec::new());
+            for at in part {
+                data.window(*at, &mut ids, &mut targets)?;
+            }
+            count += ids.len();
+            // A short last batch is padded; padded targets are ignored.
+            ids.resize(batch * self.seq, 0);
+            targets.resize(batch * self.seq, u32::MAX);
+            let knobs = Knobs {
+                rows: ids.len() as u32,
+                ..Knobs::default()
+            };
+            self.run(true, &ids, &targets, &knobs)?;
+            self.backend.throttle().await?;
+        }
+        let read = self
+            .backend
+            .read(self.validate.id, &[self.validate.total])
+            .await?;
+        Ok(f64::from(elements::<f32>(&read[0])[0]) / count.max(1) as f64)
+    }
+
+    /// What is allocated.
+    pub fn memory(&self) -> MemoryPlan {
+        self.backend.memory().into()
+    }
+
+    /// Squared gradient norms of the last step, one per parameter in the order of [`Trainer::trained`].
+    pub async fn squared_gradients(&mut self) -> Result<Vec<f32>> {
+        let read = self
+            .backend
+            .read(self.update.id, &[self.update.norms])
+            .await?;
+        Ok(elements(&read[0]))
+    }
+
+    /// Values of a parameter.
+    pub async fn parameter(&mut self, name: &str) -> Result<Vec<f32>> {
+        self.buffer(&format!("param.{name}")).await
+    }
+
+    /// Any shared f32 buffer ("param.…", "m.…", "v.…").
+    pub async fn buffer(&mut self, name: &str) -> Result<Vec<f32>> {
+        Ok(elements(&self.backend.download(name).await?))
+    }
+
+    /// Overwrite a shared f32 buffer; its size must fit.
+    pub fn set_buffer(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        Ok(self
+            .backend
+            .upload(name, Elem::F32, bytemuck::cast_slice(values))?)
+    }
+}
