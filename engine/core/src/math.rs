@@ -3,6 +3,10 @@
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
+/// √(2/π) and the cubic coefficient of GELU's tanh form (Hendrycks and Gimpel 2016).
+pub const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+pub const GELU_CUBIC: f32 = 0.044_715;
+
 /// One f32, or a vector of them, each treated alike.
 pub trait Lanes:
     Copy

@@ -68,8 +68,8 @@ pub async fn evaluate_tokens(
                     if at >= skip {
                         let target = ids[start + at + 1] as usize;
                         let max = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-                        let sum: f64 = row.iter().map(|v| f64::from(v - max).exp()).sum();
-                        total += sum.ln() + f64::from(max - row[target]);
+                        let sum: f64 = row.iter().map(|v| libm::exp(f64::from(v - max))).sum();
+                        total += libm::log(sum) + f64::from(max - row[target]);
                         count += 1;
                     }
                     at += 1;
@@ -85,8 +85,8 @@ pub async fn evaluate_tokens(
     Ok(Evaluation {
         tokens: count,
         loss: total / count as f64,
-        perplexity: (total / count as f64).exp(),
+        perplexity: libm::exp(total / count as f64),
         bits_per_byte: total / std::f64::consts::LN_2 / text.bytes as f64,
-        word_perplexity: (total / text.words.max(1) as f64).exp(),
+        word_perplexity: libm::exp(total / text.words.max(1) as f64),
     })
 }

@@ -13,6 +13,7 @@ pub use load::Beside;
 pub use model::Model;
 pub use plan::LoadPlan;
 pub use sampler::Sampler;
+pub use ternary_model::CANDIDATES;
 
 use serde::{Deserialize, Serialize};
 

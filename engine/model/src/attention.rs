@@ -4,8 +4,9 @@ use crate::program::{AttentionShape, BufferId, Elem, Op};
 use ternary_core::config::{MatrixKind, ModelConfig};
 
 use super::bit_linear::{BitLinear, LinearSaved};
+use super::decoder::SAVED;
 use super::graph::{Graph, Phase, Source, TEACHER};
-use super::norm::{NormSaved, Prepared, RmsNorm};
+use super::norm::{MatrixInput, NormSaved, RmsNorm};
 use ternary_core::params;
 
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub struct Attention {
 /// Values of one forward that its backward reads.
 #[derive(Clone, Debug)]
 pub struct AttentionSaved {
-    input: Prepared,
+    input: MatrixInput,
     q: LinearSaved,
     k: LinearSaved,
     v: LinearSaved,
@@ -37,7 +38,7 @@ pub struct AttentionSaved {
     value: BufferId,
     context: BufferId,
     lse: BufferId,
-    output: Prepared,
+    output: MatrixInput,
 }
 
 impl Attention {
@@ -88,7 +89,7 @@ impl Attention {
     pub fn forward(&self, g: &mut Graph, x: BufferId) -> (BufferId, Option<AttentionSaved>) {
         let c = g.config;
         let (heads, kv_heads, head_dim) = (c.num_heads, c.kv_heads(), c.head_dim());
-        let input = Prepared::new(
+        let input = MatrixInput::new(
             g,
             x,
             c.hidden_size,
@@ -155,7 +156,7 @@ impl Attention {
                 });
             }
         }
-        let output = Prepared::new(g, context, c.q_dim(), self.sub_norm.as_ref(), &[&self.o]);
+        let output = MatrixInput::new(g, context, c.q_dim(), self.sub_norm.as_ref(), &[&self.o]);
         let (out, o) = self.o.forward(g, &output);
         let saved = match (q, k, v, o, lse) {
             (Some(q), Some(k), Some(v), Some(o), Some(lse)) => Some(AttentionSaved {
@@ -206,12 +207,14 @@ impl Attention {
         });
         self.rope(g, dq, c.num_heads, true);
         self.rope(g, dk, c.kv_heads(), true);
-        if let (Some(norm), Some(saved)) = (&self.q_norm, &s.q_norm) {
+        if let Some(norm) = &self.q_norm {
+            let saved = s.q_norm.as_ref().expect(SAVED);
             let d = g.activations(c.q_dim());
             norm.backward(g, saved, dq, d, false);
             dq = d;
         }
-        if let (Some(norm), Some(saved)) = (&self.k_norm, &s.k_norm) {
+        if let Some(norm) = &self.k_norm {
+            let saved = s.k_norm.as_ref().expect(SAVED);
             let d = g.activations(c.kv_dim());
             norm.backward(g, saved, dk, d, false);
             dk = d;

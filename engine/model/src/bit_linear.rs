@@ -4,9 +4,10 @@ use crate::program::{BufferId, Op};
 use ternary_core::config::MatrixKind;
 use ternary_core::quant::is_latent;
 
+use super::decoder::SAVED;
 use super::graph::{Graph, Source};
 use super::lora::{Lora, LoraSaved};
-use super::norm::Prepared;
+use super::norm::MatrixInput;
 use ternary_core::params::{self, Matrix};
 
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ impl BitLinear {
     }
 
     /// x `[rows, cols]` → `[rows, out]`.
-    pub fn forward(&self, g: &mut Graph, x: &Prepared) -> (BufferId, Option<LinearSaved>) {
+    pub fn forward(&self, g: &mut Graph, x: &MatrixInput) -> (BufferId, Option<LinearSaved>) {
         if g.training() {
             let weight = Self::forward_weight(g, &self.matrix);
             let (out, saved) = self.multiply(g, x, weight);
@@ -75,16 +76,14 @@ impl BitLinear {
         let rows = g.rows();
         let out = g.activations(self.matrix.rows);
         let weight = g.packed(&self.matrix);
-        if let Some(input) = x.input(self.int8) {
-            g.rec.push(Op::Linear {
-                input,
-                weight,
-                out,
-                rows,
-            });
-        }
-        if let (Some(lora), Some(x)) = (&self.lora, x.dense(self.int8)) {
-            lora.forward(g, x, out);
+        g.rec.push(Op::Linear {
+            input: x.input(self.int8),
+            weight,
+            out,
+            rows,
+        });
+        if let Some(lora) = &self.lora {
+            lora.forward(g, x.dense(self.int8), out);
         }
         (out, None)
     }
@@ -93,14 +92,13 @@ impl BitLinear {
     pub fn multiply(
         &self,
         g: &mut Graph,
-        x: &Prepared,
+        x: &MatrixInput,
         weight: BufferId,
     ) -> (BufferId, LinearSaved) {
         let m = &self.matrix;
         let rows = g.rows();
         let out = g.activations(m.rows);
-        // `Prepared` was built for this matrix's precision; its float form always exists in training.
-        let x = x.dense(self.int8).or(x.dense(false)).unwrap_or(out);
+        let x = x.dense(self.int8);
         g.rec.push(Op::MatMul {
             a: x,
             b: weight,
@@ -151,8 +149,8 @@ impl BitLinear {
             trans_b: false,
             accumulate,
         });
-        if let (Some(lora), Some(saved)) = (&self.lora, &saved.lora) {
-            lora.backward(g, saved, dy, dx);
+        if let Some(lora) = &self.lora {
+            lora.backward(g, saved.lora.as_ref().expect(SAVED), dy, dx);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::attention::{Attention, AttentionSaved};
 use super::bit_linear::{BitLinear, LinearSaved};
 use super::graph::{Graph, Phase, Source, TEACHER};
 use super::mlp::{Mlp, MlpSaved};
-use super::norm::{Prepared, RmsNorm};
+use super::norm::{MatrixInput, RmsNorm};
 use ternary_core::params::{self, ParamKind};
 
 /// Candidates read back per sampled token; also the largest `top_k`.
@@ -109,6 +109,9 @@ fn dropout(g: &mut Graph, x: BufferId, rate: f32, stream: u32) {
     }
 }
 
+/// Why a backward may count on what its forward saved.
+pub(super) const SAVED: &str = "a forward in training saves what its backward needs";
+
 struct Saved {
     attention: Option<AttentionSaved>,
     mlp: Option<MlpSaved>,
@@ -188,17 +191,15 @@ pub fn record_infer(
     };
     let norm = RmsNorm::new(params::FINAL_NORM.into(), dim);
     let head = BitLinear::new(&g, params::lm_head(config));
-    let input = Prepared::new(&mut g, x, dim, Some(&norm), &[&head]);
+    let input = MatrixInput::new(&mut g, x, dim, Some(&norm), &[&head]);
     let weight = g.packed(&head.matrix);
     let out = g.rec.io(Elem::F32, head_rows * config.vocab_size);
-    if let Some(input) = input.input(head.int8) {
-        g.rec.push(Op::Linear {
-            input,
-            weight,
-            out,
-            rows: head_rows,
-        });
-    }
+    g.rec.push(Op::Linear {
+        input: input.input(head.int8),
+        weight,
+        out,
+        rows: head_rows,
+    });
     let sampling = (logits == Logits::Last).then(|| {
         let vocab = config.vocab_size;
         let k = CANDIDATES.min(vocab);
@@ -243,7 +244,7 @@ struct Forward {
     blocks: Vec<(Attention, Mlp)>,
     saved: Vec<Saved>,
     norm: RmsNorm,
-    input: Prepared,
+    input: MatrixInput,
     head: BitLinear,
     head_saved: LinearSaved,
     /// `[rows, vocab]`.
@@ -275,7 +276,7 @@ impl Forward {
         }
         let norm = RmsNorm::new(params::FINAL_NORM.into(), dim);
         let head = BitLinear::new(g, params::lm_head(config));
-        let input = Prepared::new(g, x, dim, Some(&norm), &[&head]);
+        let input = MatrixInput::new(g, x, dim, Some(&norm), &[&head]);
         let head_weight = if config.tie_word_embeddings {
             table
         } else {
@@ -310,15 +311,13 @@ impl Forward {
             let d_branch = g.activations(dim);
             g.add(dx, d_branch, scale, rows * dim, false);
             dropout(g, d_branch, rate, streams[1]);
-            if let Some(s) = &saved.mlp {
-                mlp.backward(g, s, d_branch, dx);
-            }
+            let saved_mlp = saved.mlp.as_ref().expect(SAVED);
+            mlp.backward(g, saved_mlp, d_branch, dx);
             let d_branch = g.activations(dim);
             g.add(dx, d_branch, scale, rows * dim, false);
             dropout(g, d_branch, rate, streams[0]);
-            if let Some(s) = &saved.attention {
-                attention.backward(g, s, d_branch, dx);
-            }
+            let saved_attention = saved.attention.as_ref().expect(SAVED);
+            attention.backward(g, saved_attention, d_branch, dx);
         }
         if !g.has_gradients() {
             return;

@@ -5,7 +5,7 @@ use ternary_core::config::MatrixKind;
 
 use super::bit_linear::{BitLinear, LinearSaved};
 use super::graph::Graph;
-use super::norm::{Prepared, RmsNorm};
+use super::norm::{MatrixInput, RmsNorm};
 use ternary_core::params;
 
 #[derive(Clone, Debug)]
@@ -20,14 +20,14 @@ pub struct Mlp {
 /// Values of one forward that its backward reads.
 #[derive(Clone, Debug)]
 pub struct MlpSaved {
-    input: Prepared,
+    input: MatrixInput,
     /// The activation's input and, with a gate, what it multiplies.
     gate: BufferId,
     up: Option<BufferId>,
     gate_linear: Option<LinearSaved>,
     up_linear: LinearSaved,
     down_linear: LinearSaved,
-    output: Prepared,
+    output: MatrixInput,
 }
 
 impl Mlp {
@@ -52,7 +52,7 @@ impl Mlp {
         let (rows, dim) = (g.rows(), c.intermediate_size);
         let mut readers = vec![&self.up];
         readers.extend(&self.gate);
-        let input = Prepared::new(g, x, c.hidden_size, Some(&self.input_norm), &readers);
+        let input = MatrixInput::new(g, x, c.hidden_size, Some(&self.input_norm), &readers);
         let gated = self.gate.as_ref().map(|l| l.forward(g, &input));
         let (up, up_linear) = self.up.forward(g, &input);
         // Without a gate, the activation acts on `up` itself.
@@ -67,7 +67,7 @@ impl Mlp {
             rows,
             dim,
         });
-        let output = Prepared::new(g, hidden, dim, self.sub_norm.as_ref(), &[&self.down]);
+        let output = MatrixInput::new(g, hidden, dim, self.sub_norm.as_ref(), &[&self.down]);
         let (out, down_linear) = self.down.forward(g, &output);
         let saved = match (up_linear, down_linear) {
             (Some(up_linear), Some(down_linear)) => Some(MlpSaved {

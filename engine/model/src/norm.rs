@@ -92,7 +92,7 @@ fn round(g: &mut Graph, x: BufferId, dim: usize) -> BufferId {
 
 /// A projection's input, normalised and quantised as its matrices ask. Matrices reading the same input share it.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct MatrixInput {
     float: Option<BufferId>,
     /// Training and adapters: the fake-quantised twin of `float`.
     rounded: Option<BufferId>,
@@ -100,7 +100,7 @@ pub struct Prepared {
     norm: Option<NormSaved>,
 }
 
-impl Prepared {
+impl MatrixInput {
     /// `readers`: the matrices that read it, which decide what they want it as.
     pub fn new(
         g: &mut Graph,
@@ -119,7 +119,7 @@ impl Prepared {
                 Some(norm) => norm.forward(g, x),
                 None => (x, None),
             };
-            return Prepared {
+            return MatrixInput {
                 float: Some(float),
                 rounded: any_int8.then(|| round(g, float, dim)),
                 int8: None,
@@ -144,7 +144,7 @@ impl Prepared {
         let rounded = float
             .filter(|_| any_int8 && any_adapter)
             .map(|float| round(g, float, dim));
-        Prepared {
+        MatrixInput {
             float,
             rounded,
             int8,
@@ -153,18 +153,20 @@ impl Prepared {
     }
 
     /// What a matrix multiplies in inference.
-    pub fn input(&self, quantized: bool) -> Option<LinearInput> {
-        if quantized {
+    pub fn input(&self, quantized: bool) -> LinearInput {
+        let input = if quantized {
             self.int8
                 .map(|(codes, scales)| LinearInput::Int8 { codes, scales })
         } else {
             self.float.map(LinearInput::Float)
-        }
+        };
+        input.expect("an input is prepared as all its readers want it")
     }
 
     /// What a matrix multiplies in training, and an adapter always.
-    pub fn dense(&self, quantized: bool) -> Option<BufferId> {
-        if quantized { self.rounded } else { self.float }
+    pub fn dense(&self, quantized: bool) -> BufferId {
+        let dense = if quantized { self.rounded } else { self.float };
+        dense.expect("training and adapters have floats of every input prepared")
     }
 
     /// From the gradient of the prepared input to that of `x` (the activation quantiser is straight-through): through the norm

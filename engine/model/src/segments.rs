@@ -9,7 +9,7 @@ use super::bit_linear::BitLinear;
 use super::decoder::{embed, residual};
 use super::graph::{Graph, Phase, Source};
 use super::mlp::Mlp;
-use super::norm::{Prepared, RmsNorm};
+use super::norm::{MatrixInput, RmsNorm};
 use super::remap::Remap;
 use ternary_core::params;
 
@@ -107,7 +107,7 @@ impl Segments<'_> {
         let losses = g.rec.io(Elem::F32, rows);
         let norm = RmsNorm::new(params::FINAL_NORM.into(), config.hidden_size);
         let head = BitLinear::new(&g, params::lm_head(&config));
-        let input = Prepared::new(&mut g, stream, config.hidden_size, Some(&norm), &[&head]);
+        let input = MatrixInput::new(&mut g, stream, config.hidden_size, Some(&norm), &[&head]);
         let weight = BitLinear::forward_weight(&mut g, &head.matrix);
         let (logits, _) = head.multiply(&mut g, &input, weight);
         g.rec.push(Op::CrossEntropy {

@@ -174,14 +174,14 @@ pub async fn search(
     let entry = |m: &Measured| Entry {
         layer_bit_map: space.map(&m.point),
         // JSON has no infinity.
-        perplexity: m.loss.exp().min(f64::MAX),
+        perplexity: libm::exp(m.loss).min(f64::MAX),
         size_bytes: m.bytes,
         full_perplexity: full.get(m).map(f64::exp),
     };
     Ok(SearchResult {
         version: 1,
         layer_bit_map: space.map(&chosen.point),
-        perplexity: loss.exp(),
+        perplexity: libm::exp(loss),
         size_bytes: chosen.bytes,
         satisfied,
         pareto_front: ledger.front().into_iter().map(entry).collect(),

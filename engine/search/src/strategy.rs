@@ -504,6 +504,6 @@ fn expected_improvement(mean: f64, deviation: f64, lowest: f64) -> (f64, f64) {
     }
     let z = (lowest - mean) / deviation;
     let chance = normal_cdf(z);
-    let density = (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let density = libm::exp(-0.5 * z * z) / (2.0 * std::f64::consts::PI).sqrt();
     (chance, (lowest - mean) * chance + deviation * density)
 }

@@ -109,7 +109,7 @@ impl Surrogate {
             + w1 * totals
             + w2 * totals * totals
             + w3 * (sum * sum - squares) / 2.0
-            + w4 * size(a) * size(b) * (-0.5 * differ as f64).exp()
+            + w4 * size(a) * size(b) * libm::exp(-0.5 * differ as f64)
     }
 
     fn row(&self, point: &[u8], f: &Features) -> Vec<f64> {
@@ -168,8 +168,10 @@ impl Surrogate {
     fn likelihood(&self) -> f64 {
         let n = self.residuals.len();
         let telling = n.saturating_sub(self.own) as f64 + CONFIDENCE;
-        let determinant: f64 = (0..n).map(|i| self.factor[i * (i + 1) / 2 + i].ln()).sum();
-        -0.5 * telling * self.variance.ln() - determinant
+        let determinant: f64 = (0..n)
+            .map(|i| libm::log(self.factor[i * (i + 1) / 2 + i]))
+            .sum();
+        -0.5 * telling * libm::log(self.variance) - determinant
     }
 
     fn factorize(&mut self, weights: Weights) {
@@ -217,7 +219,8 @@ impl Surrogate {
     /// Be told how many standard deviations a prediction was off: if they are off by more than they should be, later ones are less
     /// certain.
     pub fn surprise(&mut self, deviations: f64) {
-        self.surprises.0 += deviations.clamp(-30.0, 30.0).powi(2);
+        let bounded = deviations.clamp(-30.0, 30.0);
+        self.surprises.0 += bounded * bounded;
         self.surprises.1 += 1.0;
     }
 

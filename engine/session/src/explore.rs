@@ -323,7 +323,7 @@ pub(super) async fn measure(
         measured: Box::new(Measured {
             map: map.clone(),
             loss,
-            perplexity: loss.exp(),
+            perplexity: libm::exp(loss),
             tokens: measuring.task.windows.tokens(),
             ms: start.elapsed().as_secs_f64() * 1e3,
         }),

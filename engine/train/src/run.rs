@@ -281,7 +281,7 @@ async fn steps(
     let windows = validation
         .as_ref()
         .map(|v| v.fixed(train.eval_batches.max(1) * train.batch_size));
-    let uniform = (vocab as f64).ln();
+    let uniform = libm::log(vocab as f64);
     let mut warned = false;
     let (mut tokens, mut since) = (0usize, Instant::now());
     let began = Instant::now();

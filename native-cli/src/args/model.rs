@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ternary::infer::Sampling;
 use ternary::session::DeviceChoice;
 
 /// A model and where to run it.
@@ -44,7 +45,7 @@ pub struct SamplingArgs {
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 256,
+        default_value_t = Sampling::default().max_tokens as i64,
         allow_negative_numbers = true,
         value_parser = clap::value_parser!(i64).range(-1..)
     )]
@@ -53,7 +54,7 @@ pub struct SamplingArgs {
     #[arg(
         long,
         value_name = "T",
-        default_value_t = 0.7,
+        default_value_t = Sampling::default().temperature,
         allow_negative_numbers = true
     )]
     pub temperature: f32,
@@ -61,7 +62,7 @@ pub struct SamplingArgs {
     #[arg(
         long,
         value_name = "P",
-        default_value_t = 0.95,
+        default_value_t = Sampling::default().top_p,
         allow_negative_numbers = true
     )]
     pub top_p: f32,
@@ -69,7 +70,7 @@ pub struct SamplingArgs {
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 40,
+        default_value_t = Sampling::default().top_k as i64,
         allow_negative_numbers = true,
         value_parser = clap::value_parser!(i64).range(-1..)
     )]

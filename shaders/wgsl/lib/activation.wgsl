@@ -5,6 +5,10 @@ const GELU: u32 = 0u;
 const SILU: u32 = 1u;
 const RELU2: u32 = 2u;
 
+// GELU's tanh form, as in ternary_core::math.
+const SQRT_2_OVER_PI = 0.7978845608;
+const GELU_CUBIC = 0.044715;
+
 // x / (1 + e^−t): 0 where the quotient has vanished, x where the exponential has, so that nothing overflows.
 fn gated(x: f32, t: f32) -> f32 {
   if (t < -80.0) {
@@ -18,7 +22,7 @@ fn act(x: f32) -> f32 {
     case GELU: {
       // 0.5·x·(1 + tanh(u)) = x / (1 + e^−2u), which does not cancel for negative x.
       let bounded = clamp(x, -30.0, 30.0);
-      return gated(x, 2.0 * 0.7978845608 * (bounded + 0.044715 * bounded * bounded * bounded));
+      return gated(x, 2.0 * SQRT_2_OVER_PI * (bounded + GELU_CUBIC * bounded * bounded * bounded));
     }
     case SILU: {
       return gated(x, x);
@@ -36,8 +40,8 @@ fn act_gradient(x: f32) -> f32 {
     case GELU: {
       // With s = sigmoid(2u): act' = s + x·2·s·(1 − s)·u', and 1 − s = sigmoid(−2u), which does not cancel.
       let bounded = clamp(x, -30.0, 30.0);
-      let u = 0.7978845608 * (bounded + 0.044715 * bounded * bounded * bounded);
-      let slope = 0.7978845608 * (1.0 + 3.0 * 0.044715 * bounded * bounded);
+      let u = SQRT_2_OVER_PI * (bounded + GELU_CUBIC * bounded * bounded * bounded);
+      let slope = SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * bounded * bounded);
       let s = gated(1.0, 2.0 * u);
       return s + 2.0 * bounded * s * gated(1.0, -2.0 * u) * slope;
     }

@@ -8,7 +8,7 @@ use super::use_app;
 use crate::ui::erased::{When, on_click};
 
 /// Candidates the engine reads back in a step.
-const MOST_CANDIDATES: f64 = 256.0;
+const MOST_CANDIDATES: f64 = ternary::infer::CANDIDATES as f64;
 const LONGEST_REPLY: usize = 4096;
 
 #[component]

@@ -4,7 +4,7 @@ use super::simd::multiversion;
 use super::vectors::{self, Wide};
 use ternary_common::platform::par;
 use ternary_core::config::Activation;
-use ternary_core::math::{self, Lanes};
+use ternary_core::math::{self, GELU_CUBIC, Lanes, SQRT_2_OVER_PI};
 use ternary_core::quant::tile::act_stride;
 
 /// Token rows handled by one task.
@@ -164,9 +164,6 @@ pub fn rope(
         }
     });
 }
-
-const SQRT_2_OVER_PI: f32 = 0.797_884_6;
-const GELU_CUBIC: f32 = 0.044_715;
 
 #[inline(always)]
 fn act<V: Lanes>(activation: Activation, x: V) -> V {

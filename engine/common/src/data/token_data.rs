@@ -166,12 +166,7 @@ impl TokenData {
         let parts = paths.iter().map(|path| {
             let path = path.as_ref();
             let file = std::fs::File::open(path).at("open", path)?;
-            // SAFETY: the map is only read; a file changed by another process meanwhile can give wrong ids, which batches check
-            // against the vocabulary, but no invalid value: every bit pattern is an id.
-            let map = unsafe { memmap2::Mmap::map(&file) }.at("map", path)?;
-            // Windows are short and far apart: reading ahead would only fill memory. Advice that is not taken costs nothing.
-            #[cfg(unix)]
-            let _ = map.advise(memmap2::Advice::Random);
+            let map = crate::platform::map_for_random_reads(&file).at("map", path)?;
             Part::new(Bytes::Mapped(map, file), path.display().to_string())
         });
         Self::of(parts.collect::<Result<_>>()?)

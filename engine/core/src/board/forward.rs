@@ -6,7 +6,7 @@ use super::BoardError;
 use super::file::{Layer, Matrix, Model, Norm};
 use super::kernels::{Int8, expand_row, multiply_float, multiply_int8};
 use crate::config::{Activation, ModelConfig, QuantMode};
-use crate::math;
+use crate::math::{self, GELU_CUBIC, SQRT_2_OVER_PI};
 
 /// Precision of keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,9 +114,6 @@ fn rms_norm(x: &[f32], weight: &Norm, eps: f32, out: &mut [f32]) {
         }
     }
 }
-
-const SQRT_2_OVER_PI: f32 = 0.797_884_6;
-const GELU_CUBIC: f32 = 0.044_715;
 
 fn activate(activation: Activation, x: f32) -> f32 {
     match activation {

@@ -262,7 +262,7 @@ impl TrainConfig {
                 linear(t) * if second { self.lr_stage2_ratio } else { 1.0 }
             }
             LrDecay::Cosine => {
-                low + (self.lr - low) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())
+                low + (self.lr - low) * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * t))
             }
         }
     }

@@ -109,6 +109,17 @@ impl Mapped {
     }
 }
 
+/// A file of numbers of which every bit pattern is one, to be read in short stretches far apart.
+pub fn map_for_random_reads(file: &std::fs::File) -> std::io::Result<memmap2::Mmap> {
+    // SAFETY: the map is only read; a file changed by another process meanwhile can give wrong numbers, which its readers check,
+    // but no invalid value.
+    let map = unsafe { memmap2::Mmap::map(file) }?;
+    // Reading ahead would only fill memory. Advice that is not taken costs nothing.
+    #[cfg(unix)]
+    let _ = map.advise(memmap2::Advice::Random);
+    Ok(map)
+}
+
 /// Zeroed memory of its own, in huge pages where the system has them.
 #[derive(Debug)]
 pub struct Anonymous(memmap2::MmapMut);
