@@ -65,11 +65,11 @@ impl Sampling {
                 self.top_p
             ));
         }
-        if self.top_k > ternary_model::CANDIDATES {
+        if self.top_k > CANDIDATES {
             return fail(format!(
                 "top_k is {}; it must be at most {}",
                 self.top_k,
-                ternary_model::CANDIDATES
+                CANDIDATES
             ));
         }
         if !(self.repetition_penalty >= 0.1 && self.repetition_penalty <= 10.0) {
