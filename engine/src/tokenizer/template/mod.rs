@@ -2,11 +2,19 @@
 //!
 //! They come with models from anywhere: see [`guard`] for what keeps them from taking the machine.
 
+mod args;
+mod dates;
+mod formats;
 mod functions;
 mod guard;
+mod json;
+mod numbers;
 mod parts;
 mod python;
+mod sequences;
 mod source;
+mod texts;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +27,8 @@ use minijinja::{AutoEscape, Environment, ErrorKind, context};
 
 use crate::error::{Error, Result};
 use crate::format::SpecialTokens;
-use crate::platform::{SystemTime, UNIX_EPOCH, utc_offset};
 use crate::session::Message;
+use dates::Now;
 use guard::Budget;
 
 const TOO_MANY_STEPS: &str = "it does not end within";
@@ -63,13 +71,6 @@ fn syntax() -> Result<SyntaxConfig> {
         .map_err(|e| Error::Template(e.to_string()))
 }
 
-/// Local time, in seconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = since.map_or(0, |d| d.as_secs() as i64);
-    seconds + utc_offset(seconds)
-}
-
 /// Whether a rendering was ended because it took too long.
 fn is_limit(e: &Error) -> bool {
     let said = e.to_string();
@@ -83,7 +84,7 @@ struct Manner {
     as_parts: bool,
     /// The assistant's next message is to follow.
     prompt: bool,
-    now: i64,
+    now: Now,
 }
 
 impl ChatTemplate {
@@ -189,7 +190,7 @@ impl ChatTemplate {
     /// With contents as texts, or as typed parts where texts do not come out.
     fn rendered(&self, messages: &[Message], prompt: bool) -> Result<Vec<Part>> {
         let mut failure = None;
-        let now = now();
+        let now = Now::read();
         for as_parts in [false, true] {
             let manner = Manner {
                 as_parts,

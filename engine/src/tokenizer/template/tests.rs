@@ -54,7 +54,7 @@ fn methods_of_strings_are_pythons() {
     for (source, expected) in [
         ("{{ 'a-b-c'.split('-', 1) }}", "['a', 'b-c']"),
         ("{{ 'a-b-c'.rsplit('-', maxsplit=1) }}", "['a-b', 'c']"),
-        ("{{ ' a  b c '.split(maxsplit=1) }}", "['a', 'b c']"),
+        ("{{ ' a  b c '.split(maxsplit=1) }}", "['a', 'b c ']"),
         ("{{ ' a  b '.split() }}", "['a', 'b']"),
         ("{{ 'aaa'.replace('a', 'b', 2) }}", "bba"),
         ("{{ 'aaa'.replace('a', 'b') }}", "bbb"),
@@ -74,7 +74,7 @@ fn methods_of_strings_are_pythons() {
         ("{{ {'b': 1, 'a': [true]} }}", "{'b': 1, 'a': [True]}"),
         (
             "{% set d = {'b': 1} %}{{ d.get('x') }}{{ d.get('x', 2) }}{{ d.items() | list }}",
-            "None2[['b', 1]]",
+            "None2[('b', 1)]",
         ),
         (
             "{% for x in [1, 2] %}{{ loop.previtem }}{{ loop.nextitem }},{% endfor %}",
@@ -93,7 +93,7 @@ fn methods_of_strings_are_pythons() {
             "{{ tools is iterable }}{{ 'a' is sequence }}{{ [] is iterable }}",
             "FalseTrueTrue",
         ),
-        ("{{ '{}-{1}{{x}} {n}'.format('a', 2, n='b') }}", "a-2{x} b"),
+        ("{{ '{0}-{1}{{x}} {n}'.format('a', 2, n='b') }}", "a-2{x} b"),
         (
             "{{ 3 * 4 }} {{ 'ab' * 2 }} {{ [1] * 2 }} {{ 1.5 * 2 }}",
             "12 abab [1, 1] 3.0",
@@ -182,6 +182,59 @@ fn endless_and_growing_templates_are_stopped() {
     }
     let deep = format!("{{{{ {}true }}}}", "not ".repeat(30_000));
     assert!(refused(&deep).contains("operators"));
+    assert!(begin.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn what_filters_and_methods_make_is_bounded() {
+    let begin = std::time::Instant::now();
+    for source in [
+        "{{ '%999999999d' % 1 }}",
+        "{{ '%*d' % (999999999, 1) }}",
+        "{{ '%.999999999d' % 1 }}",
+        "{{ '%.999999999f' % 1 }}",
+        "{{ '%0999999999.1f' % 1 }}",
+        "{{ '%999999999s' % 'a' }}",
+        "{{ '%999999999c' % 'a' }}",
+        "{{ ('%(a)99999d' * 99) % {'a': 1} }}",
+        "{% set s = 'a' * 99999 %}{{ '%s%s%s%s%s%s%s%s%s%s%s%s' | format(s, s, s, s, s, s, s, s, s, s, s, s) }}",
+        "{{ '{:999999999}'.format(1) }}",
+        "{{ '{:é>999999999}'.format('a') }}",
+        "{{ '{:0999999999,}'.format(1) }}",
+        "{{ '{:.999999999f}'.format(1.5) }}",
+        "{{ '{:{}}'.format('a', 999999999) }}",
+        "{{ ('{0:99999}' * 99).format(1) }}",
+        "{{ 'a'.center(999999999) }}",
+        "{{ 'a'.ljust(999999999) }}",
+        "{{ 'a'.rjust(999999999, 'é') }}",
+        "{{ 'a'.zfill(999999999) }}",
+        "{{ 'a'.zfill(9223372036854775807) }}",
+        "{{ 'a\tb'.expandtabs(999999999) }}",
+        "{{ ('a' * 9999).join(['b'] * 9999) }}",
+        "{{ 'a' | center(999999999) }}",
+        "{% set s = 'b' * 999999 %}{{ (s ~ s) | truncate(1, end=s, leeway=0) }}",
+        "{{ ('a ' * 9999) | wordwrap(1, wrapstring='b' * 9999) }}",
+        "{{ ('/é' * 499999) | urlencode | urlencode }}",
+        "{{ {'a': '<' * 999999} | xmlattr }}",
+        "{{ ('<' * 999999) | e }}",
+        "{{ [1] | batch(999999999, 'x') | list }}",
+        "{{ [1] | batch(99999, 'x' * 9999) | list }}",
+        "{{ [1] | slice(999999999) | list }}",
+        "{{ [1] | slice(99, 'x' * 99999) | list }}",
+        "{{ ([[1] * 999] * 999) | sum(start=[]) }}",
+        "{{ ['a' * 999999] | sum(start=['a' * 999999]) }}",
+        "{{ cycler('a' * 9999) }}",
+        "{{ joiner('a' * 9999) }}",
+        "{{ cycler(cycler('a')) }}",
+        "{{ strftime_now('%999999999d') }}",
+        "{{ strftime_now('%1000d' * 9999) }}",
+        "{{ [1] | tojson(indent='a' * 9999) }}",
+        "{{ ([1] * 9999) | tojson(separators=('a' * 9999, 'b')) }}",
+    ] {
+        let e = refused(source);
+        let limits = ["more than", "at most", "takes texts and numbers"];
+        assert!(limits.iter().any(|limit| e.contains(limit)), "{source}: {e}");
+    }
     assert!(begin.elapsed().as_secs() < 60);
 }
 
@@ -291,4 +344,79 @@ fn today_is_the_same_in_every_rendering() {
     let text = rendered(source, &[user("Hi")]);
     let (date, rest) = text.split_once('|').unwrap();
     assert_eq!((date.len(), rest), (10, "Hi"));
+}
+
+/// What Jinja gives for a template, as `tests/expected.py` wrote it down.
+fn expected() -> serde_json::Value {
+    serde_json::from_str(include_str!("tests/expected.json")).unwrap()
+}
+
+fn messages(table: &serde_json::Value, name: &str) -> Vec<Message> {
+    let turns = table["conversations"][name].as_array().unwrap();
+    let text = |turn: &serde_json::Value, key: &str| turn[key].as_str().unwrap().to_owned();
+    turns
+        .iter()
+        .map(|turn| Message::new(&text(turn, "role"), text(turn, "content")))
+        .collect()
+}
+
+/// A difference between what `source` gives and what Jinja gives.
+fn difference(source: &str, messages: &[Message], expected: Option<&str>) -> Option<String> {
+    let special = SpecialTokens {
+        bos: Some("<s>".into()),
+        eos: Some("</s>".into()),
+        end: Vec::new(),
+    };
+    let manner = Manner {
+        as_parts: false,
+        prompt: true,
+        // 2024-02-29 13:05:09.
+        now: Now {
+            local: 1_709_211_909,
+            offset: 0,
+            microseconds: 0,
+        },
+    };
+    let text = ChatTemplate::new(source).and_then(|t| t.with_tokens(special).run(messages, manner));
+    (text.as_deref().ok() != expected)
+        .then(|| format!("{source}\n  jinja: {expected:?}\n  here:  {text:?}"))
+}
+
+#[test]
+fn expressions_are_jinjas() {
+    let table = expected();
+    let turns = messages(&table, "turns");
+    let snippets = table["snippets"].as_array().unwrap();
+    let differences: Vec<String> = snippets
+        .iter()
+        .filter_map(|case| {
+            difference(
+                case["source"].as_str().unwrap(),
+                &turns,
+                case["expected"].as_str(),
+            )
+        })
+        .collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert!(snippets.len() > 150);
+}
+
+#[test]
+fn templates_written_like_published_ones_give_what_jinja_gives() {
+    let table = expected();
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/tokenizer/template/tests/"
+    );
+    let templates = table["templates"].as_array().unwrap();
+    let differences: Vec<String> = templates
+        .iter()
+        .filter_map(|case| {
+            let source = std::fs::read_to_string(format!("{folder}{}", case["file"].as_str().unwrap()));
+            let messages = messages(&table, case["conversation"].as_str().unwrap());
+            difference(&source.unwrap(), &messages, case["expected"].as_str())
+        })
+        .collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert!(templates.len() > 40);
 }
