@@ -290,15 +290,9 @@ mod tests {
             "29 February 2024, Thursday Thu Feb 24 29 060 01 PM %"
         );
         assert_eq!(at(leap_day, "%s %f"), "1709208309 000042");
-        assert_eq!(
-            at(0, "%F %T %-m/%e %q"),
-            "1970-01-01 00:00:00 1/ 1 %q"
-        );
+        assert_eq!(at(0, "%F %T %-m/%e %q"), "1970-01-01 00:00:00 1/ 1 %q");
         assert_eq!(at(-1, "%F %T"), "1969-12-31 23:59:59");
-        assert_eq!(
-            at(951_782_400 + 366 * 86_400, "%F %j"),
-            "2001-03-01 060"
-        );
+        assert_eq!(at(951_782_400 + 366 * 86_400, "%F %j"), "2001-03-01 060");
     }
 
     /// Written by Python's `strftime` for the first and the last days of years.

@@ -239,7 +239,10 @@ impl Spec {
     fn write(&self, budget: &Budget, value: &Value) -> Result<String, Error> {
         let wrong = || {
             let kind = self.kind.unwrap_or(' ');
-            invalid(format!("`format` cannot write a {} as `{kind}`", value.kind()))
+            invalid(format!(
+                "`format` cannot write a {} as `{kind}`",
+                value.kind()
+            ))
         };
         if let Some(text) = value.as_str() {
             let number = self.sign.is_some() || self.alternate || self.group.is_some();
@@ -284,7 +287,10 @@ pub(super) fn fill_up(
     align: char,
 ) -> Result<String, Error> {
     let missing = width.saturating_sub(text.chars().count());
-    budget.allow(text.len().saturating_add(missing.saturating_mul(fill.len_utf8())))?;
+    budget.allow(
+        text.len()
+            .saturating_add(missing.saturating_mul(fill.len_utf8())),
+    )?;
     let before = match align {
         '<' => 0,
         '^' => missing / 2,
@@ -352,7 +358,10 @@ pub(super) fn percent(budget: &Budget, text: &str, value: &Value) -> Result<Stri
             let (name, after) = after
                 .split_once(')')
                 .ok_or_else(|| invalid("`%` has a name without its end"))?;
-            let found = source.map.map(|map| map.get_item(&name.into())).transpose()?;
+            let found = source
+                .map
+                .map(|map| map.get_item(&name.into()))
+                .transpose()?;
             let found = found.filter(|value| !value.is_undefined());
             given = Some(found.ok_or_else(|| invalid(format!("`%` has no value `{name}`")))?);
             (rest, named) = (after, true);

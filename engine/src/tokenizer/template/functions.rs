@@ -100,6 +100,22 @@ fn globals(env: &mut Environment<'_>, budget: &Arc<Budget>, now: Now) {
     env.add_function("cycler", |by_place: Rest<Value>, named: Kwargs| {
         sequences::cycler(&Args::new("cycler", by_place.0, named))
     });
+    env.add_function(
+        "range",
+        |first: isize, last: Option<isize>, step: Option<isize>| {
+            // The engine's own range does not look for overflows.
+            const MOST: isize = isize::MAX >> 8;
+            let given = [Some(first), last, step];
+            if given
+                .into_iter()
+                .flatten()
+                .any(|n| !(-MOST..=MOST).contains(&n))
+            {
+                return Err(invalid(format!("`range` takes numbers up to {MOST}")));
+            }
+            minijinja::functions::range(first, last, step)
+        },
+    );
     env.remove_global("debug");
 }
 
@@ -261,9 +277,7 @@ fn tests(env: &mut Environment<'_>) {
             )
         });
     }
-    env.add_test("callable", |value: &Value| {
-        value.kind() == ValueKind::Plain
-    });
+    env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
 }
 
 fn checks(env: &mut Environment<'_>, budget: &Arc<Budget>) {
@@ -295,6 +309,13 @@ fn checks(env: &mut Environment<'_>, budget: &Arc<Budget>) {
                 Some(text) => Ok(formats::percent(&b, text, right)?.into()),
                 None => numbers::remainder(left, right),
             }
+        },
+    );
+    let b = budget.clone();
+    env.add_filter(
+        guard::SLICE,
+        move |value: &Value, start: &Value, stop: &Value, step: &Value| {
+            sequences::part(&b, value, [start, stop, step])
         },
     );
     let b = budget.clone();

@@ -31,6 +31,7 @@ pub(super) const MEASURE: &str = "measure!";
 pub(super) const CONCAT: &str = "concat!";
 pub(super) const REPEAT: &str = "repeat!";
 pub(super) const PERCENT: &str = "percent!";
+pub(super) const SLICE: &str = "slice!";
 pub(super) const STORE: &str = "store!";
 pub(super) const TICK: &str = "tick!";
 
@@ -218,6 +219,9 @@ pub(super) fn guarded<'a>(original: &Instructions<'a>) -> Instructions<'a> {
             Instruction::Rem => {
                 add(check(PERCENT, 2));
             }
+            Instruction::Slice => {
+                add(check(SLICE, 4));
+            }
             Instruction::Iterate(target) => {
                 add(Instruction::LoadConst(Value::UNDEFINED));
                 add(check(TICK, 1));
@@ -231,7 +235,6 @@ pub(super) fn guarded<'a>(original: &Instructions<'a>) -> Instructions<'a> {
                 add(Instruction::SetAttr(name));
             }
             Instruction::Add
-            | Instruction::Slice
             | Instruction::BuildList(_)
             | Instruction::BuildTuple(_)
             | Instruction::BuildMap(_)

@@ -154,7 +154,10 @@ pub(super) fn to_json(budget: &Budget, value: &Value, args: &Args) -> Result<Str
     args.end(4)?;
     // Escapes take six bytes at most; an element has its separators and, for each level, its indentation.
     let depth = depth(value) + 1;
-    let width = json.indent.as_ref().map_or(0, |text| 1 + depth * text.len());
+    let width = json
+        .indent
+        .as_ref()
+        .map_or(0, |text| 1 + depth * text.len());
     let around = json.separators.0.len() + json.separators.1.len() + width;
     budget.allow(
         budget

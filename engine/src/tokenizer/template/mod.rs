@@ -43,6 +43,13 @@ pub struct Part {
     pub content: bool,
 }
 
+/// What a template asks of a conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// It refuses one that does not begin with a system message.
+    pub needs_system: bool,
+}
+
 /// A chat template. Making one checks that it can be compiled; [`check`](Self::check) also tries it.
 ///
 /// ```
@@ -112,11 +119,23 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// As [`render_parts`](Self::render_parts).
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<Checked> {
+        let system = Message::new("system", "Be kind.");
         let turns = ["user", "assistant", "user"].map(|role| Message::new(role, "Hello"));
-        self.render_parts(&turns[..1])?;
-        self.render_parts(&turns)?;
-        Ok(())
+        let tried = |before: &[Message]| -> Result<()> {
+            self.render_parts(&[before, &turns[..1]].concat())?;
+            self.render_parts(&[before, &turns].concat())?;
+            Ok(())
+        };
+        let result = tried(&[]);
+        if result.as_ref().map_or_else(is_limit, |()| true) {
+            return result.map(|()| Checked::default());
+        }
+        match tried(&[system]) {
+            Ok(()) => Ok(Checked { needs_system: true }),
+            // What is wrong without one is what somebody would see.
+            Err(_) => result.map(|()| Checked::default()),
+        }
     }
 
     /// The prompt for the assistant's next message.

@@ -8,13 +8,7 @@ use super::values::Number;
 
 /// `left % right` of numbers: the sign is the right one's.
 pub(super) fn remainder(left: &Value, right: &Value) -> Result<Value, Error> {
-    let kinds = || {
-        invalid(format!(
-            "there is no {} % {}",
-            left.kind(),
-            right.kind()
-        ))
-    };
+    let kinds = || invalid(format!("there is no {} % {}", left.kind(), right.kind()));
     let (a, b) = (Number::of(left), Number::of(right));
     let (a, b) = (a.ok_or_else(kinds)?, b.ok_or_else(kinds)?);
     if b.float() == 0.0 {
@@ -28,7 +22,12 @@ pub(super) fn remainder(left: &Value, right: &Value) -> Result<Value, Error> {
     let (a, b) = (a.float(), b.float());
     let rest = a % b;
     let other = rest != 0.0 && (rest < 0.0) != (b < 0.0);
-    Ok(if other { rest + b } else { rest.abs().copysign(b) }.into())
+    Ok(if other {
+        rest + b
+    } else {
+        rest.abs().copysign(b)
+    }
+    .into())
 }
 
 /// Without the underscores that Python allows between digits.

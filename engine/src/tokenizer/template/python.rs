@@ -30,8 +30,17 @@ pub(super) fn method(
 
 fn unknown(name: &str) -> Error {
     let changes = [
-        "append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault",
-        "sort", "update",
+        "append",
+        "clear",
+        "extend",
+        "insert",
+        "pop",
+        "popitem",
+        "remove",
+        "reverse",
+        "setdefault",
+        "sort",
+        "update",
     ];
     let why = if changes.contains(&name) {
         ": a template cannot change a value"
@@ -99,9 +108,9 @@ fn longer(budget: &Budget, s: &str, name: &str, args: &Args) -> Result<Value, Er
             args.end(1)?;
             let mut out = String::new();
             for (i, part) in parts.try_iter()?.enumerate() {
-                let text = part.as_str().ok_or_else(|| {
-                    invalid(format!("`join` takes texts, not a {}", part.kind()))
-                })?;
+                let text = part
+                    .as_str()
+                    .ok_or_else(|| invalid(format!("`join` takes texts, not a {}", part.kind())))?;
                 let between = if i > 0 { s } else { "" };
                 budget.allow(out.len() + between.len() + text.len())?;
                 out.extend([between, text]);
@@ -114,7 +123,10 @@ fn longer(budget: &Budget, s: &str, name: &str, args: &Args) -> Result<Value, Er
 }
 
 fn expand_tabs(budget: &Budget, s: &str, size: usize) -> Result<String, Error> {
-    budget.allow(s.len().saturating_add(s.matches('\t').count().saturating_mul(size)))?;
+    budget.allow(
+        s.len()
+            .saturating_add(s.matches('\t').count().saturating_mul(size)),
+    )?;
     let (mut out, mut column) = (String::new(), 0);
     for c in s.chars() {
         match c {
@@ -126,7 +138,11 @@ fn expand_tabs(budget: &Budget, s: &str, size: usize) -> Result<String, Error> {
             '\t' => {}
             c => {
                 out.push(c);
-                column = if matches!(c, '\n' | '\r') { 0 } else { column + 1 };
+                column = if matches!(c, '\n' | '\r') {
+                    0
+                } else {
+                    column + 1
+                };
             }
         }
     }
@@ -136,7 +152,11 @@ fn expand_tabs(budget: &Budget, s: &str, size: usize) -> Result<String, Error> {
 /// Python's `splitlines`.
 pub(super) fn split_lines(s: &str, keep_ends: bool) -> Vec<&str> {
     let ends = |c: char| {
-        matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+        matches!(
+            c,
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
+                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
     };
     let (mut out, mut rest) = (Vec::new(), s);
     while !rest.is_empty() {
@@ -155,12 +175,12 @@ pub(super) fn split_lines(s: &str, keep_ends: bool) -> Vec<&str> {
 
 /// Where each script's digits begin: Unicode's decimal numbers.
 const ZEROS: [u32; 66] = [
-    0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6,
-    0xe50, 0xed0, 0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50,
-    0x1bb0, 0x1c40, 0x1c50, 0xa620, 0xa8d0, 0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10, 0x104a0,
-    0x10d30, 0x11066, 0x110f0, 0x11136, 0x111d0, 0x112f0, 0x11450, 0x114d0, 0x11650, 0x116c0,
-    0x11730, 0x118e0, 0x11950, 0x11c50, 0x11d50, 0x11da0, 0x16a60, 0x16ac0, 0x16b50, 0x1d7ce,
-    0x1d7d8, 0x1d7e2, 0x1d7ec, 0x1d7f6, 0x1e140, 0x1e2f0, 0x1e950, 0x1fbf0,
+    0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66,
+    0xde6, 0xe50, 0xed0, 0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90,
+    0x1b50, 0x1bb0, 0x1c40, 0x1c50, 0xa620, 0xa8d0, 0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10,
+    0x104a0, 0x10d30, 0x11066, 0x110f0, 0x11136, 0x111d0, 0x112f0, 0x11450, 0x114d0, 0x11650,
+    0x116c0, 0x11730, 0x118e0, 0x11950, 0x11c50, 0x11d50, 0x11da0, 0x16a60, 0x16ac0, 0x16b50,
+    0x1d7ce, 0x1d7d8, 0x1d7e2, 0x1d7ec, 0x1d7f6, 0x1e140, 0x1e2f0, 0x1e950, 0x1fbf0,
 ];
 
 fn decimal(c: char) -> bool {
@@ -176,15 +196,13 @@ fn digit(c: char) -> bool {
 }
 
 /// The part of `s` that `find` and the like look at, and its first character's place. None begins behind the end.
-fn window<'a>(
-    s: &'a str,
-    args: &Args,
-    first: usize,
-) -> Result<Option<(&'a str, usize)>, Error> {
+fn window<'a>(s: &'a str, args: &Args, first: usize) -> Result<Option<(&'a str, usize)>, Error> {
     let length = s.chars().count();
     let place = |n: Option<i64>, otherwise: usize| match n {
         None => otherwise,
-        Some(n @ ..0) => length.saturating_sub(usize::try_from(-n).unwrap_or(usize::MAX)),
+        Some(n @ ..0) => {
+            length.saturating_sub(usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX))
+        }
         Some(n) => usize::try_from(n).unwrap_or(usize::MAX),
     };
     let start = place(args.integer(first, "start")?, 0);
@@ -302,11 +320,15 @@ fn string(s: &str, name: &str, args: &Args) -> Result<Value, Error> {
         }
         "removeprefix" => {
             most = 1;
-            s.strip_prefix(&args.needed(0, "prefix")?).unwrap_or(s).into()
+            s.strip_prefix(&args.needed(0, "prefix")?)
+                .unwrap_or(s)
+                .into()
         }
         "removesuffix" => {
             most = 1;
-            s.strip_suffix(&args.needed(0, "suffix")?).unwrap_or(s).into()
+            s.strip_suffix(&args.needed(0, "suffix")?)
+                .unwrap_or(s)
+                .into()
         }
         "upper" => s.to_uppercase().into(),
         "lower" => s.to_lowercase().into(),
@@ -360,7 +382,8 @@ fn string(s: &str, name: &str, args: &Args) -> Result<Value, Error> {
             most = 3;
             let wanted = args.needed(0, "sub")?;
             let part = window(s, args, 1)?;
-            part.map_or(0, |(part, _)| part.matches(&wanted).count()).into()
+            part.map_or(0, |(part, _)| part.matches(&wanted).count())
+                .into()
         }
         "partition" | "rpartition" => {
             most = 1;
@@ -451,7 +474,9 @@ fn list(value: &Value, name: &str, args: &Args) -> Result<Value, Error> {
             let length = value.len().unwrap_or(usize::MAX);
             let place = |n: i64| match usize::try_from(n) {
                 Ok(n) => n,
-                Err(_) => length.saturating_sub(usize::try_from(-n).unwrap_or(usize::MAX)),
+                Err(_) => {
+                    length.saturating_sub(usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX))
+                }
             };
             let start = args.integer(1, "start")?.map_or(0, place);
             let end = args.integer(2, "stop")?.map_or(usize::MAX, place);
@@ -459,13 +484,8 @@ fn list(value: &Value, name: &str, args: &Args) -> Result<Value, Error> {
                 .try_iter()?
                 .enumerate()
                 .position(|(i, v)| (start..end).contains(&i) && v == wanted);
-            at.ok_or_else(|| {
-                invalid(format!(
-                    "`index`: {} is not in the list",
-                    printed(&wanted)
-                ))
-            })?
-            .into()
+            at.ok_or_else(|| invalid(format!("`index`: {} is not in the list", printed(&wanted))))?
+                .into()
         }
         "count" => value.try_iter()?.filter(|v| *v == wanted).count().into(),
         "copy" => {

@@ -15,12 +15,11 @@ pub(super) fn attribute(element: &Value, path: &Value) -> Result<Value, Error> {
     let Some(path) = path.as_str() else {
         return element.get_item(path);
     };
-    path.split('.').try_fold(element.clone(), |value, key| {
-        match key.parse::<usize>() {
+    path.split('.')
+        .try_fold(element.clone(), |value, key| match key.parse::<usize>() {
             Ok(place) => value.get_item_by_index(place),
             Err(_) => value.get_attr(key),
-        }
-    })
+        })
 }
 
 /// All elements, if they are not too many.
@@ -32,6 +31,72 @@ fn elements(budget: &Budget, value: &Value) -> Result<Vec<Value>, Error> {
         out.push(element);
     }
     Ok(out)
+}
+
+/// `value[start:stop:step]`, as Python has it.
+pub(super) fn part(
+    budget: &Budget,
+    value: &Value,
+    [start, stop, step]: [&Value; 3],
+) -> Result<Value, Error> {
+    // Jinja takes what is no place as if the slice were not there.
+    let bounds = [start, stop, step].map(|n| match n.kind() {
+        ValueKind::None | ValueKind::Undefined => Some(None),
+        _ => i64::try_from(n.clone()).ok().map(Some),
+    });
+    let [Some(start), Some(stop), Some(step)] = bounds else {
+        return Ok(Value::UNDEFINED);
+    };
+    let step = step.unwrap_or(1);
+    if step == 0 {
+        return Err(invalid("a slice has a step of 0"));
+    }
+    if let Some(text) = value.as_str() {
+        let chars: Vec<char> = text.chars().collect();
+        let places = places(chars.len(), start, stop, step);
+        return Ok(places.map(|at| chars[at]).collect::<String>().into());
+    }
+    let items = match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => elements(budget, value)?,
+        // As an empty list, if something asks for its slice.
+        ValueKind::Undefined => Vec::new(),
+        _ => return Ok(Value::UNDEFINED),
+    };
+    let places = places(items.len(), start, stop, step);
+    let found: Vec<Value> = places.map(|at| items[at].clone()).collect();
+    Ok(if value.is_tuple() {
+        Value::from(Tuple::new(found))
+    } else {
+        found.into()
+    })
+}
+
+/// Places in a list of `length`, one after the other by `step`.
+fn places(
+    length: usize,
+    start: Option<i64>,
+    stop: Option<i64>,
+    step: i64,
+) -> impl Iterator<Item = usize> {
+    let (length, step) = (length as i128, i128::from(step));
+    let forwards = step > 0;
+    // The least and the largest place that a bound stands for.
+    let (low, high) = if forwards {
+        (0, length)
+    } else {
+        (-1, length - 1)
+    };
+    let place = |n: Option<i64>, otherwise: i128| match n.map(i128::from) {
+        None => otherwise,
+        Some(n) if n < 0 => (n + length).clamp(low, high),
+        Some(n) => n.clamp(low, high),
+    };
+    let (first, last) = if forwards { (low, high) } else { (high, low) };
+    let (start, stop) = (place(start, first), place(stop, last));
+    let more = move |at: &i128| if forwards { *at < stop } else { *at > stop };
+    std::iter::successors(Some(start), move |at| Some(at + step))
+        .take_while(more)
+        .filter_map(|at| usize::try_from(at).ok())
 }
 
 /// `sum(attribute=none, start=0)`: of numbers, or of lists.
@@ -61,7 +126,10 @@ pub(super) fn sum(budget: &Budget, value: &Value, args: &Args) -> Result<Value, 
             budget.count(list.len())?;
             continue;
         }
-        let (a, b) = (total.ok_or_else(wrong)?, Number::of(&element).ok_or_else(wrong)?);
+        let (a, b) = (
+            total.ok_or_else(wrong)?,
+            Number::of(&element).ok_or_else(wrong)?,
+        );
         total = Some(match (a, b) {
             (Number::Int(a), Number::Int(b)) => Number::Int(
                 a.checked_add(b)
@@ -227,7 +295,10 @@ pub(super) fn cycler(args: &Args) -> Result<Value, Error> {
     if items.is_empty() || !items.iter().all(plain) {
         return Err(invalid("`cycler` takes texts and numbers, one at least"));
     }
-    let bytes: usize = items.iter().map(|item| 8 + item.as_str().map_or(0, str::len)).sum();
+    let bytes: usize = items
+        .iter()
+        .map(|item| 8 + item.as_str().map_or(0, str::len))
+        .sum();
     if bytes > MAX_HELD {
         return Err(invalid(format!("`cycler` takes at most {MAX_HELD} bytes")));
     }

@@ -233,7 +233,10 @@ fn what_filters_and_methods_make_is_bounded() {
     ] {
         let e = refused(source);
         let limits = ["more than", "at most", "takes texts and numbers"];
-        assert!(limits.iter().any(|limit| e.contains(limit)), "{source}: {e}");
+        assert!(
+            limits.iter().any(|limit| e.contains(limit)),
+            "{source}: {e}"
+        );
     }
     assert!(begin.elapsed().as_secs() < 60);
 }
@@ -328,6 +331,201 @@ fn a_system_message_that_is_refused_goes_before_the_users() {
 }
 
 #[test]
+fn a_template_may_need_a_system_message() {
+    let needs = "{% if messages[0].role != 'system' %}{{ raise_exception('say who you are') }}{% endif %}\
+        {% for m in messages %}[{{ m.content }}]{% endfor %}";
+    let check = |source| ChatTemplate::new(source).unwrap().check();
+    assert!(check(needs).unwrap().needs_system);
+    // Not every template that needs one says so.
+    assert!(
+        check("{{ messages[0].content if messages[0].role == 'system' else nothing.at.all }}{{ messages | map(attribute='content') | join }}")
+            .unwrap()
+            .needs_system
+    );
+    let takes = "{% for m in messages %}[{{ m.content }}]{% endfor %}";
+    assert!(!check(takes).unwrap().needs_system);
+    let e = check("{{ raise_exception('never') }}")
+        .unwrap_err()
+        .to_string();
+    assert_eq!(e, "chat template: it refuses the conversation: never");
+}
+
+#[test]
+fn odd_values_are_errors_not_panics() {
+    let values = [
+        "0",
+        "-1",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "170141183460469231731687303715884105727",
+        "1e308",
+        "-0.0",
+        "''",
+        "'é'",
+        "'%'",
+        "'%d{}'",
+        "[]",
+        "[[]]",
+        "()",
+        "{}",
+        "{'a': 1}",
+        "none",
+        "missing",
+        "true",
+        "range(3)",
+        "messages",
+        "namespace()",
+        "cycler('a')",
+        "joiner()",
+    ];
+    let operators = [
+        "+", "-", "*", "/", "//", "%", "**", "~", "==", "<", "in", "and",
+    ];
+    let filters = [
+        "abs",
+        "attr('a')",
+        "batch",
+        "batch(X)",
+        "batch(2, X)",
+        "bool",
+        "capitalize",
+        "center",
+        "center(X)",
+        "default(X)",
+        "dictsort",
+        "dictsort(X)",
+        "e",
+        "escape",
+        "filesizeformat",
+        "first",
+        "float",
+        "float(X)",
+        "forceescape",
+        "format",
+        "format(X)",
+        "groupby(X)",
+        "groupby('a')",
+        "indent",
+        "indent(X)",
+        "int",
+        "int(X)",
+        "int(0, X)",
+        "items",
+        "join",
+        "join(X)",
+        "last",
+        "length",
+        "lines",
+        "list",
+        "lower",
+        "map(X)",
+        "map(attribute=X)",
+        "max",
+        "min",
+        "reject",
+        "rejectattr(X)",
+        "replace(X, X)",
+        "replace('', X)",
+        "reverse",
+        "round",
+        "round(X)",
+        "round(X, 'floor')",
+        "safe",
+        "select",
+        "selectattr('a', 'eq', X)",
+        "slice",
+        "slice(X)",
+        "sort",
+        "sort(attribute=X)",
+        "split",
+        "split(X)",
+        "string",
+        "sum",
+        "sum(start=X)",
+        "title",
+        "tojson",
+        "tojson(indent=X)",
+        "tojson(separators=X)",
+        "trim",
+        "trim(X)",
+        "truncate",
+        "truncate(X)",
+        "truncate(5, false, X, 0)",
+        "unique",
+        "upper",
+        "urlencode",
+        "wordcount",
+        "wordwrap",
+        "wordwrap(X)",
+        "wordwrap(3, true, X)",
+        "xmlattr",
+    ];
+    let methods = [
+        "capitalize()",
+        "casefold()",
+        "center(X)",
+        "count(X)",
+        "endswith(X)",
+        "expandtabs(X)",
+        "find(X)",
+        "find('', X, X)",
+        "format(X)",
+        "get(X)",
+        "index(X)",
+        "items()",
+        "join(X)",
+        "keys()",
+        "ljust(X)",
+        "lstrip(X)",
+        "partition(X)",
+        "removeprefix(X)",
+        "replace(X, X)",
+        "replace('', '-', X)",
+        "rfind('', X)",
+        "rindex(X)",
+        "rjust(X)",
+        "rpartition(X)",
+        "rsplit(X)",
+        "rsplit(none, X)",
+        "rstrip(X)",
+        "split(X)",
+        "split(none, X)",
+        "splitlines(X)",
+        "startswith('', X)",
+        "strip(X)",
+        "swapcase()",
+        "title()",
+        "upper()",
+        "values()",
+        "zfill(X)",
+        "isdigit()",
+        "istitle()",
+        "next()",
+        "nothing()",
+    ];
+    let mut sources = Vec::new();
+    for a in values {
+        for b in values {
+            sources.extend(operators.map(|op| format!("{{{{ {a} {op} {b} }}}}")));
+            sources.extend(filters.map(|f| format!("{{{{ {a} | {} }}}}", f.replace('X', b))));
+            sources.extend(methods.map(|m| format!("{{{{ ({a}).{} }}}}", m.replace('X', b))));
+            sources.push(format!("{{{{ ({a})[{b}] }}}}{{{{ ({a})[{b}:] }}}}"));
+            sources.push(format!("{{{{ ({a})[:{b}:-1] }}}}{{{{ ({a})[::{b}] }}}}"));
+            sources.push(format!("{{{{ range({a}, 5, {b}) | list | length }}}}"));
+        }
+    }
+    let manner = Manner {
+        as_parts: false,
+        prompt: true,
+        now: Now::read(),
+    };
+    for source in sources {
+        let run = || ChatTemplate::new(&source).and_then(|t| t.run(&[user("Hi")], manner));
+        assert!(std::panic::catch_unwind(run).is_ok(), "{source}");
+    }
+}
+
+#[test]
 fn contents_are_given_as_parts_where_texts_do_not_come_out() {
     let source = "{% for m in messages %}{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %};{% endfor %}";
     assert_eq!(
@@ -404,15 +602,13 @@ fn expressions_are_jinjas() {
 #[test]
 fn templates_written_like_published_ones_give_what_jinja_gives() {
     let table = expected();
-    let folder = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/src/tokenizer/template/tests/"
-    );
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tokenizer/template/tests/");
     let templates = table["templates"].as_array().unwrap();
     let differences: Vec<String> = templates
         .iter()
         .filter_map(|case| {
-            let source = std::fs::read_to_string(format!("{folder}{}", case["file"].as_str().unwrap()));
+            let source =
+                std::fs::read_to_string(format!("{folder}{}", case["file"].as_str().unwrap()));
             let messages = messages(&table, case["conversation"].as_str().unwrap());
             difference(&source.unwrap(), &messages, case["expected"].as_str())
         })

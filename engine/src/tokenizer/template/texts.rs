@@ -249,10 +249,11 @@ impl Wrap {
         let ends = |j: usize| {
             let hyphenated = is(before(j, 1), &dash)
                 && (is(before(j, 2), &letter) && is(before(j, 3), &letter)
-                    || is(before(j, 2), &punct) && is(before(j, 3), &dash) && is(before(j, 4), &letter))
+                    || is(before(j, 2), &punct)
+                        && is(before(j, 3), &dash)
+                        && is(before(j, 4), &letter))
                 && is(Some(j), &letter)
-                && (is(Some(j + 1), &letter)
-                    || is(Some(j + 1), &dash) && is(Some(j + 2), &letter));
+                && (is(Some(j + 1), &letter) || is(Some(j + 1), &dash) && is(Some(j + 2), &letter));
             j == line.len()
                 || blank(line[j])
                 || self.hyphens && (hyphenated || long_dash(j).is_some())
@@ -291,9 +292,8 @@ impl Wrap {
                 if self.long_words {
                     let space = self.width - length;
                     let hyphen = next[..space].iter().rposition(|c| *c == '-');
-                    let hyphen = hyphen.filter(|at| {
-                        self.hyphens && next[..*at].iter().any(|c| *c != '-')
-                    });
+                    let hyphen =
+                        hyphen.filter(|at| self.hyphens && next[..*at].iter().any(|c| *c != '-'));
                     let (head, tail) = next.split_at(hyphen.map_or(space, |at| at + 1));
                     current.push(head);
                     *next = tail;
