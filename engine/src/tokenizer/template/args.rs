@@ -91,7 +91,7 @@ impl Args {
 
     pub fn integer(&self, place: usize, name: &str) -> Result<Option<i64>, Error> {
         let value = self.some(place, name)?;
-        value.map(|value| Ok(i64::try_from(value)?)).transpose()
+        value.map(i64::try_from).transpose()
     }
 
     pub fn flag(&self, place: usize, name: &str) -> Result<bool, Error> {

@@ -1,4 +1,5 @@
-//! What templates call that is not a method of a value: functions, filters, tests, and the checks that [`guard`] puts into them.
+//! What templates call that is not a method of a value: functions, filters, tests, and the checks
+//! that [`guard`] puts into them.
 
 use std::sync::Arc;
 
@@ -8,8 +9,9 @@ use minijinja::{Environment, Error, State};
 use super::args::{Args, invalid};
 use super::dates::{Now, strftime};
 use super::guard::{self, Budget};
+use super::percent::percent;
 use super::values::printed;
-use super::{formats, json, numbers, python, sequences, texts};
+use super::{json, numbers, python, sequences, texts};
 
 /// A filter whose arguments have Python's names.
 fn filter<R>(
@@ -175,7 +177,7 @@ fn filters(env: &mut Environment<'_>, budget: &Arc<Budget>) {
             let pairs = names.into_iter().map(pair);
             Value::from_pairs(pairs.collect::<Result<Vec<_>, Error>>()?)
         };
-        formats::percent(b, &printed(value), &values)
+        percent(b, &printed(value), &values)
     });
     filter(env, budget, "int", |_, value, args| {
         numbers::int(value, args)
@@ -224,7 +226,7 @@ fn filters(env: &mut Environment<'_>, budget: &Arc<Budget>) {
         env,
         "sort",
         &["reverse", "case_sensitive", "attribute"],
-        |state, value, named| minijinja::filters::sort(state, value, named),
+        minijinja::filters::sort,
     );
     by_name(
         env,
@@ -236,19 +238,19 @@ fn filters(env: &mut Environment<'_>, budget: &Arc<Budget>) {
         env,
         "unique",
         &["case_sensitive", "attribute"],
-        |state, value, named| minijinja::filters::unique(state, value, named),
+        minijinja::filters::unique,
     );
     by_name(
         env,
         "min",
         &["case_sensitive", "attribute"],
-        |state, value, named| minijinja::filters::min(state, value, named),
+        minijinja::filters::min,
     );
     by_name(
         env,
         "max",
         &["case_sensitive", "attribute"],
-        |state, value, named| minijinja::filters::max(state, value, named),
+        minijinja::filters::max,
     );
     filter(env, budget, "sum", sequences::sum);
     filter(env, budget, "batch", sequences::batch);
@@ -264,7 +266,8 @@ fn filters(env: &mut Environment<'_>, budget: &Arc<Budget>) {
 }
 
 fn tests(env: &mut Environment<'_>) {
-    // As Python has it: a text is a sequence, None cannot be gone through. What is undefined is an empty list to Jinja.
+    // As Python has it: a text is a sequence, None cannot be gone through. What is undefined is an
+    // empty list to Jinja.
     for name in ["iterable", "sequence"] {
         env.add_test(name, |value: &Value| {
             matches!(
@@ -306,7 +309,7 @@ fn checks(env: &mut Environment<'_>, budget: &Arc<Budget>) {
         guard::PERCENT,
         move |left: &Value, right: &Value| -> Result<Value, Error> {
             match left.as_str() {
-                Some(text) => Ok(formats::percent(&b, text, right)?.into()),
+                Some(text) => Ok(percent(&b, text, right)?.into()),
                 None => numbers::remainder(left, right),
             }
         },

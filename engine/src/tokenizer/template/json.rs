@@ -152,18 +152,16 @@ pub(super) fn to_json(budget: &Budget, value: &Value, args: &Args) -> Result<Str
         sorted: args.flag(3, "sort_keys")?,
     };
     args.end(4)?;
-    // Escapes take six bytes at most; an element has its separators and, for each level, its indentation.
+    let bytes = budget.measure(value)?;
+    // Escapes take six bytes at most; an element has its separators and, for each level, its
+    // indentation.
     let depth = depth(value) + 1;
     let width = json
         .indent
         .as_ref()
         .map_or(0, |text| 1 + depth * text.len());
     let around = json.separators.0.len() + json.separators.1.len() + width;
-    budget.allow(
-        budget
-            .measure(value)?
-            .saturating_mul(6 + around.div_ceil(4)),
-    )?;
+    budget.allow(bytes.saturating_mul(6 + around.div_ceil(4)))?;
     let mut out = String::new();
     json.write(value, 0, &mut out)?;
     Ok(out)

@@ -4,15 +4,17 @@
 
 mod args;
 mod dates;
-mod formats;
 mod functions;
 mod guard;
 mod json;
 mod numbers;
 mod parts;
+mod percent;
 mod python;
 mod sequences;
 mod source;
+mod spec;
+mod str_format;
 mod texts;
 mod values;
 

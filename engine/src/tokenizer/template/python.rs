@@ -5,8 +5,9 @@ use minijinja::value::{Tuple, Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
 use super::args::{Args, invalid};
-use super::formats::{self, fill_up};
 use super::guard::Budget;
+use super::spec::fill_up;
+use super::str_format::format;
 use super::texts::{centered, replace};
 use super::values::{printable, printed};
 
@@ -73,7 +74,7 @@ fn longer(budget: &Budget, s: &str, name: &str, args: &Args) -> Result<Value, Er
             args.end(3)?;
             replace(budget, s, &from, &to, count)?
         }
-        "format" => formats::format(budget, s, args)?,
+        "format" => format(budget, s, args)?,
         "ljust" | "rjust" | "center" => {
             let fill = args.text(1, "fillchar")?.unwrap_or_else(|| " ".into());
             let mut chars = fill.chars();

@@ -213,6 +213,7 @@ fn what_filters_and_methods_make_is_bounded() {
         "{{ ('a' * 9999).join(['b'] * 9999) }}",
         "{{ 'a' | center(999999999) }}",
         "{% set s = 'b' * 999999 %}{{ (s ~ s) | truncate(1, end=s, leeway=0) }}",
+        "{{ ('é--' * 199999) | wordwrap(1, wrapstring='ab' * 9) }}",
         "{{ ('a ' * 9999) | wordwrap(1, wrapstring='b' * 9999) }}",
         "{{ ('/é' * 499999) | urlencode | urlencode }}",
         "{{ {'a': '<' * 999999} | xmlattr }}",
@@ -378,6 +379,19 @@ fn odd_values_are_errors_not_panics() {
         "cycler('a')",
         "joiner()",
     ];
+    let arguments = [
+        "0",
+        "-1",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "1e308",
+        "'é'",
+        "[]",
+        "(1, 2)",
+        "{'a': 1}",
+        "none",
+        "missing",
+    ];
     let operators = [
         "+", "-", "*", "/", "//", "%", "**", "~", "==", "<", "in", "and",
     ];
@@ -505,7 +519,7 @@ fn odd_values_are_errors_not_panics() {
     ];
     let mut sources = Vec::new();
     for a in values {
-        for b in values {
+        for b in arguments {
             sources.extend(operators.map(|op| format!("{{{{ {a} {op} {b} }}}}")));
             sources.extend(filters.map(|f| format!("{{{{ {a} | {} }}}}", f.replace('X', b))));
             sources.extend(methods.map(|m| format!("{{{{ ({a}).{} }}}}", m.replace('X', b))));

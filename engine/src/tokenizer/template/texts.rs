@@ -4,9 +4,9 @@ use minijinja::Error;
 use minijinja::value::{Value, ValueKind};
 
 use super::args::{Args, invalid};
-use super::formats::fill_up;
 use super::guard::Budget;
 use super::python::{split_lines, white};
+use super::spec::fill_up;
 use super::values::printed;
 
 /// `join(d='', attribute=none)`.
@@ -243,8 +243,12 @@ impl Wrap {
         let punct = |c: char| word(c) || matches!(c, '!' | '"' | '\'' | '&' | '.' | ',' | '?');
         // Two dashes or more between words.
         let long_dash = |i: usize| {
+            // First what is quickly seen: a text may be all dashes.
+            if !is(before(i, 1), &punct) {
+                return None;
+            }
             let end = (i..line.len()).find(|j| !dash(line[*j]));
-            end.filter(|end| end - i >= 2 && is(before(i, 1), &punct) && word(line[*end]))
+            end.filter(|end| end - i >= 2 && word(line[*end]))
         };
         let ends = |j: usize| {
             let hyphenated = is(before(j, 1), &dash)
