@@ -258,7 +258,7 @@ fn companions(c: &mut Checkpoint<'_>) -> Result<(), ImportError> {
         let tried = ChatTemplate::new(source).and_then(|t| t.with_tokens(special).check());
         match tried {
             Ok(checked) if checked.needs_system => c.warnings.push(
-                "the chat template refuses a conversation without a system message: chat with --system TEXT".into(),
+                "the chat template refuses a conversation without a system message: give it one, as in `onebit chat --system TEXT`".into(),
             ),
             Ok(_) => {}
             Err(e) => c

@@ -67,7 +67,7 @@ fn text<R>(
 pub(super) fn add(env: &mut Environment<'_>, budget: &Arc<Budget>, now: Now) {
     globals(env, budget, now);
     filters(env, budget);
-    tests(env);
+    tests(env, budget);
     checks(env, budget);
     let b = budget.clone();
     env.set_unknown_method_callback(move |_, value, name, args| {
@@ -158,8 +158,7 @@ fn filters(env: &mut Environment<'_>, budget: &Arc<Budget>) {
     });
     filter(env, budget, "xmlattr", texts::xml_attributes);
     filter(env, budget, "trim", |_, value, args| {
-        let set = args.text(0, "chars")?;
-        let strip = |c: char| set.as_ref().map_or(python::white(c), |set| set.contains(c));
+        let strip = python::stripped(args.text(0, "chars")?);
         text(value, args, 1, |s| s.trim_matches(strip).to_owned())
     });
     filter(env, budget, "capitalize", |_, value, args| {
@@ -265,7 +264,7 @@ fn filters(env: &mut Environment<'_>, budget: &Arc<Budget>) {
     });
 }
 
-fn tests(env: &mut Environment<'_>) {
+fn tests(env: &mut Environment<'_>, budget: &Arc<Budget>) {
     // As Python has it: a text is a sequence, None cannot be gone through. What is undefined is an
     // empty list to Jinja.
     for name in ["iterable", "sequence"] {
@@ -280,6 +279,15 @@ fn tests(env: &mut Environment<'_>) {
             )
         });
     }
+    // `select('in', list)` goes through the list for each of its elements.
+    let b = budget.clone();
+    env.add_test(
+        "in",
+        move |state: &State, value: &Value, list: &Value| -> Result<bool, Error> {
+            b.tick()?;
+            minijinja::tests::is_in(state, value, list)
+        },
+    );
     env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
 }
 

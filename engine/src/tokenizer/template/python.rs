@@ -1,5 +1,7 @@
-//! The methods of Python's strings, lists and dictionaries. Those that would change a value are refused, as they are by the
-//! sandbox in which transformers runs templates.
+//! The methods of Python's strings, lists and dictionaries. Those that would change a value are
+//! refused, as they are by the sandbox in which transformers runs templates.
+
+use std::collections::BTreeSet;
 
 use minijinja::value::{Tuple, Value, ValueKind};
 use minijinja::{Error, ErrorKind};
@@ -196,7 +198,8 @@ fn digit(c: char) -> bool {
             | '⓪' | '⓵'..='⓽' | '⓿' | '❶'..='❾' | '➀'..='➈' | '➊'..='➒')
 }
 
-/// The part of `s` that `find` and the like look at, and its first character's place. None begins behind the end.
+/// The part of `s` that `find` and the like look at, and its first character's place. None begins
+/// behind the end.
 fn window<'a>(s: &'a str, args: &Args, first: usize) -> Result<Option<(&'a str, usize)>, Error> {
     let length = s.chars().count();
     let place = |n: Option<i64>, otherwise: usize| match n {
@@ -280,6 +283,13 @@ pub(super) fn capitalized(word: &str) -> String {
     first.chain(chars.flat_map(char::to_lowercase)).collect()
 }
 
+/// What `strip` takes away: these characters, or white space.
+pub(super) fn stripped(chars: Option<String>) -> impl Fn(char) -> bool {
+    // Looked up, not gone through: both texts can be long.
+    let set: Option<BTreeSet<char>> = chars.map(|chars| chars.chars().collect());
+    move |c| set.as_ref().map_or(white(c), |set| set.contains(&c))
+}
+
 /// The methods that make a text no longer.
 fn string(s: &str, name: &str, args: &Args) -> Result<Value, Error> {
     let every = |fits: &dyn Fn(char) -> bool| -> Result<Value, Error> {
@@ -292,8 +302,7 @@ fn string(s: &str, name: &str, args: &Args) -> Result<Value, Error> {
         "strip" | "lstrip" | "rstrip" => {
             // Characters to strip; white space without an argument.
             most = 1;
-            let set = args.text(0, "chars")?;
-            let strip = |c: char| set.as_ref().map_or(white(c), |set| set.contains(c));
+            let strip = stripped(args.text(0, "chars")?);
             match name {
                 "strip" => s.trim_matches(strip).into(),
                 "lstrip" => s.trim_start_matches(strip).into(),

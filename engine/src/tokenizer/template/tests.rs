@@ -243,6 +243,19 @@ fn what_filters_and_methods_make_is_bounded() {
 }
 
 #[test]
+fn filters_that_are_slow_on_long_values_end() {
+    let begin = std::time::Instant::now();
+    let e = refused(
+        "{% set l = range(99999) | list %}{{ l | select('in', l | reverse | list) | list | length }}",
+    );
+    assert!(e.contains("longer than"), "{e}");
+    let long = "{% set s = 'a' * 99999 %}{% set b = 'b' * 99999 %}{% set set = b ~ 'a' %}{% set dashes = '-' * 99999 %}\
+        {{ s.strip(set) }}{{ s | trim(set) }}{{ dashes | wordwrap(9) | length }}";
+    assert_eq!(printed(long), (99_999 + 99_999 / 9 - 1).to_string());
+    assert!(begin.elapsed().as_secs() < 30);
+}
+
+#[test]
 fn a_conversation_as_long_as_any_context_is_no_attack() {
     let t = ChatTemplate::new(include_str!("../../../../config/chat_template.jinja")).unwrap();
     let messages: Vec<Message> = (0..2000)
