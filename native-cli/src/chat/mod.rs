@@ -163,10 +163,16 @@ fn check_template(session: &mut Session, talk: &Conversation) -> Result<()> {
         .template
         .as_ref()
         .context("the model has no chat template")?;
-    template.render(&messages).context(
-        "this model's chat template cannot be used; `onebit generate` continues a text without it",
-    )?;
-    Ok(())
+    let Err(e) = template.render(&messages) else {
+        return Ok(());
+    };
+    // One that fails altogether says so, not what a system message changes.
+    let needs_system = talk.system.is_none() && template.check().is_ok_and(|t| t.needs_system);
+    Err(e).context(if needs_system {
+        "this model's chat template needs a system message: give it one with --system TEXT"
+    } else {
+        "this model's chat template cannot be used; `onebit generate` continues a text without it"
+    })
 }
 
 /// Answer the last message.

@@ -115,3 +115,39 @@ fn a_system_message_goes_where_the_template_takes_it() {
         out.stderr
     );
 }
+
+#[test]
+fn a_template_that_needs_a_system_message_says_so() {
+    let place = Place::new();
+    let out = with(
+        &place,
+        "{% if messages[0]['role'] != 'system' %}{{ raise_exception('who am I?') }}{% endif %}{% for m in messages %}\
+         {{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}<|assistant|>",
+    );
+    assert!(out.stderr.contains("--system"), "{}", out.stderr);
+    assert!(!out.stderr.contains("cannot chat"), "{}", out.stderr);
+    place
+        .chat("Hi\n/exit\n", &[])
+        .fails(&["needs a system message", "--system", "who am I?"]);
+    let out = place.chat("Hi\n/exit\n", &["--system", "Be kind."]).ok();
+    assert!(out.stdout.contains(ANSWER), "{}", out.stdout);
+}
+
+#[test]
+fn an_empty_template_is_none() {
+    let place = Place::new();
+    for template in ["", " \n\t\n"] {
+        with(&place, CHATML);
+        put(&place.at("model/chat_template.jinja"), template);
+        let out = place.import("model", &[]).ok();
+        assert!(
+            out.stderr.contains("chat template is empty"),
+            "{template:?}: {}",
+            out.stderr
+        );
+        assert_eq!(place.generate("Hi!"), ANSWER, "{template:?}");
+        place
+            .chat("Hi\n/exit\n", &[])
+            .fails(&["has no chat template"]);
+    }
+}

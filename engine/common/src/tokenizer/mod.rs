@@ -8,7 +8,7 @@ mod stream;
 mod template;
 
 pub use stream::TextStream;
-pub use template::{CHAT_TEMPLATE, ChatTemplate, Part};
+pub use template::{CHAT_TEMPLATE, ChatTemplate, Checked, Part};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};

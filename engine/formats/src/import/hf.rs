@@ -465,6 +465,8 @@ async fn companions(
         .await?
         .unwrap_or_default();
     let chat_template = match input.get("chat_template.jinja") {
+        // A file of no bytes is no text of any kind.
+        Some(source) if source.is_empty() => Some(String::new()),
         Some(source) => Some(text(source).await?),
         None => template(&settings["chat_template"]),
     };

@@ -251,10 +251,21 @@ fn companions(c: &mut Checkpoint<'_>) -> Result<(), ImportError> {
         c.metadata.tokenizer = Some(text);
     }
     if let Some(source) = &c.metadata.chat_template {
-        let tried = ChatTemplate::new(source).and_then(|t| t.with_tokens(special).check());
-        if let Err(e) = tried {
+        if source.trim().is_empty() {
+            c.metadata.chat_template = None;
             c.warnings
-                .push(format!("the model cannot chat, only continue texts: {e}"));
+                .push("the chat template is empty: the model can only continue texts".into());
+            return Ok(());
+        }
+        let tried = ChatTemplate::new(source).and_then(|t| t.with_tokens(special).check());
+        match tried {
+            Ok(checked) if checked.needs_system => c.warnings.push(
+                "the chat template refuses a conversation without a system message: give it one, as in `onebit chat --system TEXT`".into(),
+            ),
+            Ok(_) => {}
+            Err(e) => c
+                .warnings
+                .push(format!("the model cannot chat, only continue texts: {e}")),
         }
     }
     Ok(())

@@ -30,6 +30,8 @@ const SMALL: usize = 8;
 pub(super) const MEASURE: &str = "measure!";
 pub(super) const CONCAT: &str = "concat!";
 pub(super) const REPEAT: &str = "repeat!";
+pub(super) const PERCENT: &str = "percent!";
+pub(super) const SLICE: &str = "slice!";
 pub(super) const STORE: &str = "store!";
 pub(super) const TICK: &str = "tick!";
 
@@ -75,6 +77,16 @@ impl Budget {
         Ok(())
     }
 
+    /// Refuse a list of so many elements before it is made.
+    pub fn count(&self, elements: usize) -> Result<(), Error> {
+        if elements > MAX_LENGTH {
+            return refuse(format!(
+                "it makes a list of more than {MAX_LENGTH} elements"
+            ));
+        }
+        Ok(())
+    }
+
     /// Take so many bytes from what may be printed.
     pub fn print(&self, bytes: usize) -> Result<(), Error> {
         let before = self.printed.fetch_add(bytes, Ordering::Relaxed);
@@ -108,11 +120,7 @@ impl Budget {
             return Ok(());
         }
         for (i, element) in value.try_iter()?.enumerate() {
-            if i >= MAX_LENGTH {
-                return refuse(format!(
-                    "it makes a list of more than {MAX_LENGTH} elements"
-                ));
-            }
+            self.count(i + 1)?;
             if i % 1024 == 1023 {
                 self.tick()?;
             }
@@ -208,6 +216,12 @@ pub(super) fn guarded<'a>(original: &Instructions<'a>) -> Instructions<'a> {
             Instruction::Mul => {
                 add(check(REPEAT, 2));
             }
+            Instruction::Rem => {
+                add(check(PERCENT, 2));
+            }
+            Instruction::Slice => {
+                add(check(SLICE, 4));
+            }
             Instruction::Iterate(target) => {
                 add(Instruction::LoadConst(Value::UNDEFINED));
                 add(check(TICK, 1));
@@ -221,8 +235,6 @@ pub(super) fn guarded<'a>(original: &Instructions<'a>) -> Instructions<'a> {
                 add(Instruction::SetAttr(name));
             }
             Instruction::Add
-            | Instruction::Rem
-            | Instruction::Slice
             | Instruction::BuildList(_)
             | Instruction::BuildTuple(_)
             | Instruction::BuildMap(_)

@@ -2,11 +2,21 @@
 //!
 //! They come with models from anywhere: see [`guard`] for what keeps them from taking the machine.
 
+mod args;
+mod dates;
 mod functions;
 mod guard;
+mod json;
+mod numbers;
 mod parts;
+mod percent;
 mod python;
+mod sequences;
 mod source;
+mod spec;
+mod str_format;
+mod texts;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +29,7 @@ use minijinja::{AutoEscape, Environment, ErrorKind, context};
 
 use crate::chat::Message;
 use crate::error::{Error, Result};
-use crate::platform::{SystemTime, UNIX_EPOCH, utc_offset};
+use dates::Now;
 use guard::Budget;
 use ternary_core::layout::SpecialTokens;
 
@@ -37,6 +47,13 @@ pub struct Part {
     pub text: String,
     /// What somebody wrote, not the template: special tokens in it are letters.
     pub content: bool,
+}
+
+/// What a template asks of a conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// It refuses one that does not begin with a system message.
+    pub needs_system: bool,
 }
 
 /// A chat template. Making one checks that it can be compiled; [`check`](Self::check) also tries it.
@@ -67,13 +84,6 @@ fn syntax() -> Result<SyntaxConfig> {
         .map_err(|e| Error::Template(e.to_string()))
 }
 
-/// Local time, in seconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = since.map_or(0, |d| d.as_secs() as i64);
-    seconds + utc_offset(seconds)
-}
-
 /// Whether a rendering was ended because it took too long.
 fn is_limit(e: &Error) -> bool {
     let said = e.to_string();
@@ -87,7 +97,7 @@ struct Manner {
     as_parts: bool,
     /// The assistant's next message is to follow.
     prompt: bool,
-    now: i64,
+    now: Now,
 }
 
 impl ChatTemplate {
@@ -115,11 +125,23 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// As [`render_parts`](Self::render_parts).
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<Checked> {
+        let system = Message::new("system", "Be kind.");
         let turns = ["user", "assistant", "user"].map(|role| Message::new(role, "Hello"));
-        self.render_parts(&turns[..1])?;
-        self.render_parts(&turns)?;
-        Ok(())
+        let tried = |before: &[Message]| -> Result<()> {
+            self.render_parts(&[before, &turns[..1]].concat())?;
+            self.render_parts(&[before, &turns].concat())?;
+            Ok(())
+        };
+        let result = tried(&[]);
+        if result.as_ref().map_or_else(is_limit, |()| true) {
+            return result.map(|()| Checked::default());
+        }
+        match tried(&[system]) {
+            Ok(()) => Ok(Checked { needs_system: true }),
+            // What is wrong without one is what somebody would see.
+            Err(_) => result.map(|()| Checked::default()),
+        }
     }
 
     /// The prompt for the assistant's next message.
@@ -193,7 +215,7 @@ impl ChatTemplate {
     /// With contents as texts, or as typed parts where texts do not come out.
     fn rendered(&self, messages: &[Message], prompt: bool) -> Result<Vec<Part>> {
         let mut failure = None;
-        let now = now();
+        let now = Now::read();
         for as_parts in [false, true] {
             let manner = Manner {
                 as_parts,
