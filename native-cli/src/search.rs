@@ -17,7 +17,7 @@ use ternary::search::{
     Standing, Task, Tokens, Windows, search,
 };
 use ternary::session::open_backend;
-use ternary::tensors;
+use ternary::safetensors;
 use ternary::tokenizer::Tokenizer;
 use ternary::train::checkpoint::Companions;
 

@@ -10,7 +10,7 @@
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use crate::tensors;
+use crate::safetensors as tensors;
 use ternary_core::config::{ConfigError, LoraConfig, MatrixKind, ModelConfig, QuantMode};
 use ternary_core::kind::{FileKind, KIND_BYTES, escaped, without_bom};
 use ternary_core::params::{self, ParamKind};

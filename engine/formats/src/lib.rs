@@ -1,9 +1,12 @@
-//! Files of models, each format read and written here: `.1bit` ([`onebit`]), safetensors ([`tensors`]), GGUF and Hugging Face folders
-//! ([`mod@import`], [`export`]), adapters, and a model as a C header.
+//! Files of models, each format read and written in one place: `.1bit` ([`onebit`]), [`safetensors`], GGUF and Hugging Face folders
+//! (through [`mod@import`] and [`export`]), adapters, and a model as a C header.
 
 pub mod adapter;
 pub mod c_header;
 pub mod export;
+mod gguf;
+mod hf;
 pub mod import;
 pub mod onebit;
-pub mod tensors;
+pub mod safetensors;
+mod source;

@@ -15,7 +15,7 @@ use ternary::format::{MemorySink, MemorySource, OneBit};
 use ternary::import::{Input, Options, import};
 use ternary::search::SearchResult;
 use ternary::session::Message;
-use ternary::tensors;
+use ternary::safetensors;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint;
 use ternary_scripted::{CHATML, Chain, Llama, Model};

@@ -59,7 +59,7 @@ fn config(layers: usize, vocab: usize) -> ModelConfig {
 fn model(config: &ModelConfig, train: &TokenData, cache: &Path) -> Result<Parameters, AnyError> {
     let path = cache.join(format!("float-{}.safetensors", config.num_layers));
     if path.exists() {
-        let tensors = ternary::tensors::parse(&std::fs::read(&path)?)?;
+        let tensors = ternary::safetensors::parse(&std::fs::read(&path)?)?;
         return Ok(tensors.into_iter().map(|(n, (_, v))| (n, v)).collect());
     }
     let recipe = TrainConfig {
@@ -92,7 +92,7 @@ fn model(config: &ModelConfig, train: &TokenData, cache: &Path) -> Result<Parame
         tensors.push((p.name.clone(), p.shape, values.clone()));
         parameters.insert(p.name, values);
     }
-    std::fs::write(&path, ternary::tensors::serialize(&tensors)?)?;
+    std::fs::write(&path, ternary::safetensors::serialize(&tensors)?)?;
     Ok(parameters)
 }
 

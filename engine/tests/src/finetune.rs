@@ -189,7 +189,7 @@ fn wrong_bases_are_refused(adapter: &Adapter, base: &Parameters) {
 #[test]
 fn adapters_without_the_newer_checksums_are_read() {
     let tensors: [(String, Vec<usize>, Vec<f32>); 0] = [];
-    let weights = ternary::tensors::serialize(&tensors).unwrap();
+    let weights = ternary::safetensors::serialize(&tensors).unwrap();
     let json = r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], "base_crc32": "0000abcd"}"#;
     let adapter = Adapter::parse(json, &weights).unwrap();
     let checksum = Checksum {

@@ -31,8 +31,8 @@ use ternary_common::platform::DRAFT_ENDING;
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::params;
 use ternary_formats::adapter::{self, Adapter};
-pub use ternary_formats::tensors::Tensors;
-use ternary_formats::tensors::{self, TensorWriter};
+pub use ternary_formats::safetensors::Tensors;
+use ternary_formats::safetensors::{self, TensorWriter};
 use ternary_model::Parameters;
 
 /// End of the names of folders that are being written or deleted; they begin with a dot.

@@ -1,9 +1,10 @@
 //! Writing the tensors: norms and float matrices as they come, 8-bit matrices in two passes, ternary and binary ones whole.
 
-use super::checkpoint::{Checkpoint, SourceTensor};
+use crate::source::checkpoint::{Checkpoint, SourceTensor};
 use super::plan::{Found, Plan, row_scale};
-use super::storage::{Codes, Span};
-use super::{ImportError, Progress};
+use crate::source::storage::{Codes, Span};
+use super::Progress;
+use crate::source::ImportError;
 use crate::onebit::write::f16_bytes;
 use crate::onebit::{TensorWriter, Writer};
 use ternary_core::config::QuantMode;
@@ -15,7 +16,7 @@ use ternary_core::quant::{self, WeightQuant};
 const BAND: usize = 1 << 20;
 const MAX_F16: f32 = 65504.0;
 
-pub(super) async fn convert(
+pub(crate) async fn convert(
     c: &Checkpoint<'_>,
     plan: &Plan,
     writer: &mut Writer<'_>,

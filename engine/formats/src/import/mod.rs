@@ -1,118 +1,28 @@
 //! Published models into `.1bit` files: Hugging Face folders (safetensors) and GGUF files. Tensors are read one after another, in bands of
 //! rows where their layout allows it, so that memory is bounded by the largest tensor; ternary codes are carried over as they are.
 
-mod checkpoint;
 mod convert;
-mod gguf;
-mod gguf_model;
-mod gguf_vocab;
-mod hf;
-mod hf_config;
 mod plan;
-mod pre_tokenizer;
-mod safetensors;
-mod storage;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use gguf_model::gguf_name;
-pub(crate) use gguf_vocab::token_kind;
-pub(crate) use pre_tokenizer::PreTokenizer;
-pub(crate) use storage::Storage;
-
-use std::collections::BTreeMap;
+pub use crate::source::{ImportError, Input};
 
 use serde::{Deserialize, Serialize};
 
 use crate::onebit::{Packing, Writer, encoded_len};
-use checkpoint::Checkpoint;
+use crate::gguf;
+use crate::hf::{self, config::CONFIG};
+use crate::source::LISTED;
+use crate::source::checkpoint::Checkpoint;
 use plan::Plan;
-use ternary_common::bytes::{ByteSink, ByteSource};
+use ternary_common::bytes::ByteSink;
 use ternary_common::tokenizer::{ChatTemplate, Tokenizer};
-use ternary_core::config::{ConfigError, ModelConfig, QuantMode};
-use ternary_core::layout::{FormatError, Metadata};
+use ternary_core::config::{ModelConfig, QuantMode};
+use ternary_core::layout::Metadata;
 
 /// Ternary codes stay the two bits they mostly come in.
 const PACKING: Packing = Packing::Ternary2;
-
-/// Names of files that a message tells at most.
-const LISTED: usize = 6;
-
-/// Why a model cannot be imported.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    #[error("{file}: {message}")]
-    Damaged { file: String, message: String },
-    #[error("{what} is {found}; supported: {supported}")]
-    Unsupported {
-        what: String,
-        found: String,
-        supported: String,
-    },
-    #[error("{0}")]
-    Input(String),
-    #[error("tensor {tensor} is missing from the model's files")]
-    MissingTensor { tensor: String },
-    #[error("tensor {tensor} has shape {found:?}; the configuration asks for {expected:?}")]
-    Shape {
-        tensor: String,
-        found: Vec<usize>,
-        expected: Vec<usize>,
-    },
-    #[error("tensor {tensor}: {message}")]
-    Tensor { tensor: String, message: String },
-    #[error("the model's configuration: {0}")]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Format(#[from] FormatError),
-}
-
-/// The files of a model by name: a folder's, or one GGUF file.
-#[derive(Default)]
-pub struct Input {
-    files: BTreeMap<String, Box<dyn ByteSource>>,
-}
-
-impl Input {
-    pub fn add(&mut self, name: &str, source: Box<dyn ByteSource>) {
-        self.files.insert(name.to_owned(), source);
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
-    fn get(&self, name: &str) -> Option<&dyn ByteSource> {
-        self.files.get(name).map(AsRef::as_ref)
-    }
-
-    /// What is here, for messages.
-    fn listed(&self) -> String {
-        let names: Vec<&str> = self.files.keys().map(String::as_str).collect();
-        match names.as_slice() {
-            [] => "no file is here".into(),
-            [first @ .., _] if first.len() >= LISTED => format!(
-                "{} files are here: {}, …",
-                names.len(),
-                names[..LISTED].join(", ")
-            ),
-            all => format!("here: {}", all.join(", ")),
-        }
-    }
-
-    fn ending(&self, end: &str) -> Vec<(&str, &dyn ByteSource)> {
-        let all = self.files.iter();
-        all.filter(|(name, _)| name.ends_with(end))
-            .map(|(name, source)| (name.as_str(), source.as_ref()))
-            .collect()
-    }
-}
-
-impl std::fmt::Debug for Input {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.files.keys()).finish()
-    }
-}
 
 /// What is chosen rather than found.
 #[derive(Clone, Debug)]
@@ -278,11 +188,11 @@ async fn prepare<'a>(
 ) -> Result<(Checkpoint<'a>, Plan, Metadata), ImportError> {
     let ggufs = input.ending(".gguf");
     let adapter = input.get(crate::adapter::CONFIG_FILE);
-    let mut checkpoint = match (input.get(hf_config::CONFIG), adapter, ggufs.as_slice()) {
-        (Some(_), ..) => hf::open(input).await?,
-        (None, Some(source), []) => return Err(hf::adapter(source).await),
-        (None, _, []) => hf::open(input).await?,
-        (None, _, ggufs) => gguf_model::open(ggufs, options.pre_tokenizer.as_deref()).await?,
+    let mut checkpoint = match (input.get(CONFIG), adapter, ggufs.as_slice()) {
+        (Some(_), ..) => hf::read::open(input).await?,
+        (None, Some(source), []) => return Err(hf::read::adapter(source).await),
+        (None, _, []) => hf::read::open(input).await?,
+        (None, _, ggufs) => gguf::read::open(ggufs, options.pre_tokenizer.as_deref()).await?,
     };
     companions(&mut checkpoint)?;
     let plan = plan::plan(&checkpoint, options).await?;

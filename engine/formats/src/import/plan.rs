@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::checkpoint::{Checkpoint, SourceTensor};
-use super::storage::{Span, Storage};
-use super::{ImportError, Options};
+use crate::source::checkpoint::{Checkpoint, SourceTensor};
+use crate::source::storage::{Span, Storage};
+use super::Options;
+use crate::source::ImportError;
 use ternary_core::config::{
     LayerBitMap, LayerMode, MatrixModes, ModelConfig, QuantMode, WeightScale,
 };
@@ -18,7 +19,7 @@ const GROUPS: [usize; 4] = [256, 128, 64, 32];
 
 /// What a file's matrix is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Codes with scales.
     Codes(QuantMode, Span),
     /// Floats of three values a row: 0 and ± the row's scale.
@@ -46,14 +47,14 @@ impl Found {
     }
 }
 
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// With bit-map and scales.
     pub config: ModelConfig,
     /// Of the body, by name.
     pub found: BTreeMap<String, Found>,
 }
 
-pub(super) async fn plan(c: &Checkpoint<'_>, options: &Options) -> Result<Plan, ImportError> {
+pub(crate) async fn plan(c: &Checkpoint<'_>, options: &Options) -> Result<Plan, ImportError> {
     let mut config = c.config.clone();
     if let Some(context) = options.context {
         if context == 0 || context > config.max_seq_len {
@@ -198,7 +199,7 @@ async fn ternary_floats(c: &Checkpoint<'_>, t: &SourceTensor) -> Result<Found, I
 }
 
 /// The largest magnitude of a row.
-pub(super) fn row_scale(row: &[f32]) -> f32 {
+pub(crate) fn row_scale(row: &[f32]) -> f32 {
     row.iter().fold(0.0, |most, v| most.max(v.abs()))
 }
 

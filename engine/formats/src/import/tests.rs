@@ -12,7 +12,7 @@ use ternary_backend::cpu::CpuBackend;
 use ternary_common::bytes::{MemorySink, MemorySource};
 use ternary_core::config::LayerBitMap;
 // What the model that is run reads: this crate once more, as others see it.
-use crate::tensors::Tensors;
+use crate::safetensors::Tensors;
 use ternary_common::platform::FileSource;
 use ternary_formats::onebit::OneBit;
 use ternary_infer::Model;
@@ -411,7 +411,7 @@ fn file_of(tensors: &Tensors) -> Vec<u8> {
         .iter()
         .map(|(n, (s, v))| (n.clone(), s.clone(), v.clone()))
         .collect();
-    crate::tensors::serialize(&list).unwrap()
+    crate::safetensors::serialize(&list).unwrap()
 }
 
 #[test]

@@ -2,19 +2,20 @@
 
 use half::f16;
 
-use super::{ExportError, gguf::GGUF};
-use crate::import::Storage;
+use super::write::GGUF;
+use crate::export::ExportError;
+use crate::source::storage::Storage;
 use ternary_core::quant::Quantized;
 
 /// Whether every block of the type lies within one span of scales.
-pub(super) fn fits(storage: Storage, cols: usize, span: usize) -> bool {
+pub(crate) fn fits(storage: Storage, cols: usize, span: usize) -> bool {
     storage.block().is_some_and(|(weights, _)| {
         cols.is_multiple_of(weights) && (span.is_multiple_of(cols) || span.is_multiple_of(weights))
     })
 }
 
 /// Codes as Q8_0, TQ1_0 or TQ2_0, for which they [`fits`] must hold.
-pub(super) fn encode(
+pub(crate) fn encode(
     storage: Storage,
     q: &Quantized,
     span: usize,

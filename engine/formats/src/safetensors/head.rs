@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::ImportError;
-use super::checkpoint::{SourceTensor, read};
-use super::storage::Storage;
+use crate::source::ImportError;
+use crate::source::checkpoint::{SourceTensor, read};
+use crate::source::storage::Storage;
 use ternary_common::bytes::ByteSource;
 use ternary_core::kind::{FileKind, KIND_BYTES};
 
@@ -22,7 +22,7 @@ struct Entry {
 
 /// What a file holds.
 #[derive(Debug, Default)]
-pub(super) struct Contents {
+pub(crate) struct Contents {
     pub tensors: BTreeMap<String, SourceTensor>,
     /// Tensors that no parameter can be, and why: empty ones, and those of other types or shapes.
     pub odd: BTreeMap<String, String>,
@@ -31,7 +31,7 @@ pub(super) struct Contents {
 }
 
 /// The tensors of a file of `file_len` bytes whose JSON is `json`; `file` is the file's index.
-pub(super) fn parse(json: &[u8], file_len: u64, file: usize) -> Result<Contents, String> {
+pub(crate) fn parse(json: &[u8], file_len: u64, file: usize) -> Result<Contents, String> {
     let head: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(json).map_err(|e| format!("its head is no JSON: {e}"))?;
     let data = 8 + json.len() as u64;
@@ -129,7 +129,7 @@ fn usable(entry: &Entry) -> Result<(Storage, Vec<u64>), Odd> {
     Ok((storage, shape))
 }
 
-pub(super) async fn open(source: &dyn ByteSource, file: usize) -> Result<Contents, ImportError> {
+pub(crate) async fn open(source: &dyn ByteSource, file: usize) -> Result<Contents, ImportError> {
     let damaged = |message: String| ImportError::Damaged {
         file: source.name(),
         message,

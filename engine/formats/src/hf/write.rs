@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{ExportError, Family, Model, Stream, Weights, dense, family, matrix};
+use crate::export::model::{ExportError, Family, Model, Stream, Weights, dense, family, matrix};
 use crate::onebit::OneBit;
 use ternary_common::bytes::{ByteSink, ByteSource};
 use ternary_common::tokenizer::Tokenizer;

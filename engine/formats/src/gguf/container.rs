@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::ImportError;
-use super::checkpoint::{SourceTensor, read};
-use super::storage::Storage;
+use crate::source::ImportError;
+use crate::source::checkpoint::{SourceTensor, read};
+use crate::source::storage::Storage;
 use ternary_common::bytes::ByteSource;
 use ternary_core::kind::found;
 
@@ -19,7 +19,7 @@ const ALIGNMENT: &str = "general.alignment";
 
 /// A metadata value; numbers of an array as f32, which holds all that matter here exactly.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Integer(i64),
     Float(f64),
     Bool(bool),
@@ -42,7 +42,7 @@ impl std::fmt::Display for Value {
 }
 
 #[derive(Debug)]
-pub(super) struct Gguf {
+pub(crate) struct Gguf {
     pub values: BTreeMap<String, Value>,
     /// As the file names them, `shape` outermost first.
     pub tensors: Vec<SourceTensor>,
@@ -50,7 +50,7 @@ pub(super) struct Gguf {
 
 /// Why parsing ended.
 #[derive(Debug, PartialEq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// The bytes given end inside the head.
     More,
     Bad(String),
@@ -195,7 +195,7 @@ impl Storage {
 }
 
 /// Parse the head of a file of `file_len` bytes from its first bytes.
-pub(super) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
+pub(crate) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
     let mut c = Cursor {
         bytes,
         at: 0,
@@ -299,7 +299,7 @@ pub(super) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
 }
 
 /// `file` is the index that its tensors say they are in.
-pub(super) async fn open(source: &dyn ByteSource, file: usize) -> Result<Gguf, ImportError> {
+pub(crate) async fn open(source: &dyn ByteSource, file: usize) -> Result<Gguf, ImportError> {
     let len = source.len();
     let mut have = FIRST.min(len);
     loop {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::checkpoint::{Checkpoint, SourceTensor, read};
-use super::hf_config::{CONFIG, Fields, Method, unsupported};
-use super::safetensors::{self, Contents};
-use super::storage::Storage;
-use super::{ImportError, Input};
+use crate::source::checkpoint::{Checkpoint, SourceTensor, read};
+use super::config::{CONFIG, Fields, Method, unsupported};
+use crate::safetensors::head::{self as safetensors, Contents};
+use crate::source::storage::Storage;
+use crate::source::{ImportError, Input};
 use ternary_common::bytes::ByteSource;
 use ternary_core::kind::{FileKind, KIND_BYTES, escaped, without_bom};
 use ternary_core::layout::{Metadata, SpecialTokens};
@@ -19,7 +19,7 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Largest JSON file read: tokenizers of 256k tokens take about 20 MB.
 const MAX_JSON: u64 = 256 << 20;
 
-pub(super) async fn text(source: &dyn ByteSource) -> Result<String, ImportError> {
+pub(crate) async fn text(source: &dyn ByteSource) -> Result<String, ImportError> {
     let damaged = |message: String| ImportError::Damaged {
         file: source.name(),
         message,
@@ -50,7 +50,7 @@ async fn json(input: &Input, name: &str) -> Result<Option<Value>, ImportError> {
     })
 }
 
-pub(super) async fn open(input: &Input) -> Result<Checkpoint<'_>, ImportError> {
+pub(crate) async fn open(input: &Input) -> Result<Checkpoint<'_>, ImportError> {
     let config_json = json(input, CONFIG).await?.ok_or_else(|| {
         ImportError::Input(format!(
             "{CONFIG} is missing ({}); a model's folder has it beside its safetensors, and a GGUF file needs none",
@@ -162,7 +162,7 @@ async fn tensors<'a>(
 const ADAPTER: &str = "this is an adapter (LoRA), not a model: import its model, then give the adapter beside it, as in `onebit generate --model MODEL.1bit --adapter FOLDER`";
 
 /// Why a folder with this adapter_config.json is no model.
-pub(super) async fn adapter(source: &dyn ByteSource) -> ImportError {
+pub(crate) async fn adapter(source: &dyn ByteSource) -> ImportError {
     let config = match text(source).await {
         Ok(text) => serde_json::from_str::<Value>(&text).unwrap_or_default(),
         Err(e) => return e,

@@ -1,8 +1,10 @@
-//! Tensors by name, and the safetensors files that hold them.
+//! Tensors by name, and the safetensors files that hold them: whole, or the head of a file that is read piece by piece.
+
+pub(crate) mod head;
 
 use std::collections::HashMap;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Shape and values of tensors by name.
 pub type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
@@ -52,7 +54,7 @@ pub fn serialize_with(
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| e.to_string())?;
-    safetensors::serialize(views, metadata).map_err(|e| e.to_string())
+    ::safetensors::serialize(views, metadata).map_err(|e| e.to_string())
 }
 
 /// Shape of an f32 tensor and its name.

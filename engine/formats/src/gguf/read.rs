@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::checkpoint::{Checkpoint, Scaling, SourceTensor, read};
-use super::gguf::{self, Gguf, Value};
-use super::gguf_vocab;
-use super::hf_config::decoder;
-use super::{ImportError, storage::Storage};
+use crate::source::checkpoint::{Checkpoint, Scaling, SourceTensor, read};
+use super::container::{self as gguf, Gguf, Value};
+use super::read_vocab as gguf_vocab;
+use crate::hf::config::decoder;
+use crate::source::ImportError;
+use crate::source::storage::Storage;
 use ternary_common::bytes::ByteSource;
 use ternary_core::config::{Activation, ModelConfig, RopeScaling};
 use ternary_core::layout::{Metadata, SpecialTokens};
@@ -169,7 +170,7 @@ async fn joined(sources: &[(&str, &dyn ByteSource)]) -> Result<Gguf, ImportError
 }
 
 /// A GGUF file, or all parts of one that was split; `pre` names how the vocabulary's words are cut.
-pub(super) async fn open<'a>(
+pub(crate) async fn open<'a>(
     sources: &[(&str, &'a dyn ByteSource)],
     pre: Option<&str>,
 ) -> Result<Checkpoint<'a>, ImportError> {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::ImportError;
-use super::gguf::Gguf;
+use crate::source::ImportError;
+use super::container::Gguf;
 use super::pre_tokenizer::{self, PreTokenizer};
 use ternary_common::tokenizer::Tokenizer;
 
-pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
+pub(crate) const TOKENS: &str = "tokenizer.ggml.tokens";
 const PRE: &str = "tokenizer.ggml.pre";
 /// What to do where a name is missing or not known.
 const ADVICE: &str = "Import the model's Hugging Face folder instead, whose tokenizer.json says it all, or name the nearest of these with --pre-tokenizer";
@@ -35,7 +35,7 @@ struct Vocabulary<'a> {
 }
 
 /// The `tokenizer.json`, if the file has a vocabulary. `pre` names how words are cut, whatever the file says.
-pub(super) fn tokenizer(
+pub(crate) fn tokenizer(
     file: &Gguf,
     pre: Option<&str>,
     warnings: &mut Vec<String>,

@@ -1,15 +1,16 @@
 //! Writing GGUF, version 3, as llama.cpp loads it.
 
-use super::{
+use crate::export::model::{
     ExportError, Family, Model, Stream, Weights, blocks, dense, family, gguf_vocab, matrix,
 };
-use crate::import::{Storage, gguf_name};
+use super::read::gguf_name;
+use crate::source::storage::Storage;
 use crate::onebit::OneBit;
 use ternary_common::bytes::{ByteSink, ByteSource};
 use ternary_core::config::{Activation, ModelConfig, QuantMode, RopeScaling};
 use ternary_core::params::{self, Matrix, Param};
 
-pub(super) const GGUF: &str = "GGUF";
+pub(crate) const GGUF: &str = "GGUF";
 /// Tensors begin at multiples of this.
 const ALIGN: u64 = 32;
 
@@ -29,7 +30,7 @@ pub struct GgufReport {
 
 /// Metadata as bytes.
 #[derive(Default)]
-pub(super) struct Values {
+pub(crate) struct Values {
     count: u64,
     bytes: Vec<u8>,
 }

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 
 use serde_json::Value as Json;
 
-use super::ExportError;
-use super::gguf::Values;
-use crate::import::{PreTokenizer, token_kind};
+use crate::export::ExportError;
+use super::write::Values;
+use super::pre_tokenizer::PreTokenizer;
+use super::read_vocab::token_kind;
 use ternary_common::tokenizer::Tokenizer;
 use ternary_core::layout::Metadata;
 
 /// Vocabulary, merges, special tokens and chat template.
-pub(super) fn describe(v: &mut Values, meta: &Metadata) -> Result<(), ExportError> {
+pub(crate) fn describe(v: &mut Values, meta: &Metadata) -> Result<(), ExportError> {
     let Some(text) = &meta.tokenizer else {
         v.text("tokenizer.ggml.model", "no_vocab");
         return Ok(());

@@ -10,7 +10,7 @@ use ternary_core::layout::Metadata;
 
 /// A tensor inside a file.
 #[derive(Clone, Debug)]
-pub(super) struct SourceTensor {
+pub(crate) struct SourceTensor {
     /// As the file calls it.
     pub name: String,
     /// `[rows, cols]` or `[length]`.
@@ -24,12 +24,12 @@ pub(super) struct SourceTensor {
 
 /// What a factor beside a matrix does to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scaling {
+pub(crate) enum Scaling {
     Multiply,
     Divide,
 }
 
-pub(super) struct Checkpoint<'a> {
+pub(crate) struct Checkpoint<'a> {
     pub architecture: String,
     pub sources: Vec<&'a dyn ByteSource>,
     /// By parameter name.
@@ -161,7 +161,7 @@ impl SourceTensor {
 }
 
 /// Exactly `len` bytes from `offset` on, which the caller knows to be there.
-pub(super) async fn read(
+pub(crate) async fn read(
     source: &dyn ByteSource,
     offset: u64,
     len: usize,

@@ -2,17 +2,17 @@
 
 use serde_json::Value;
 
-use super::ImportError;
-use super::checkpoint::Scaling;
+use crate::source::ImportError;
+use crate::source::checkpoint::Scaling;
 use ternary_core::config::{Activation, ModelConfig, RopeScaling};
 
-pub(super) const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 /// The decoders that this project has.
 const ARCHITECTURES: &str =
     "LlamaForCausalLM, BitNetForCausalLM, MistralForCausalLM, Qwen3ForCausalLM";
 
 /// What `quantization_config` says.
-pub(super) enum Method {
+pub(crate) enum Method {
     None,
     /// Packed matrices with a scale beside each.
     Packed(Scaling),
@@ -22,7 +22,7 @@ pub(super) enum Method {
     },
 }
 
-pub(super) fn unsupported(
+pub(crate) fn unsupported(
     what: &str,
     found: impl std::fmt::Display,
     supported: &str,
@@ -42,7 +42,7 @@ struct Rope {
 }
 
 /// The fields of `config.json`.
-pub(super) struct Fields<'a>(pub &'a Value);
+pub(crate) struct Fields<'a>(pub &'a Value);
 
 impl Fields<'_> {
     fn size(&self, name: &str, default: Option<usize>) -> Result<usize, ImportError> {
@@ -348,7 +348,7 @@ impl Fields<'_> {
 }
 
 /// What published decoders have in common.
-pub(super) fn decoder() -> ModelConfig {
+pub(crate) fn decoder() -> ModelConfig {
     ModelConfig {
         use_swiglu: true,
         use_rope: true,

@@ -1,0 +1,9 @@
+//! GGUF, read and written: the container, the types of its tensors, its vocabularies and the names of its pre-tokenizers.
+
+mod blocks;
+pub(crate) mod container;
+mod pre_tokenizer;
+pub(crate) mod read;
+mod read_vocab;
+pub(crate) mod write;
+mod write_vocab;

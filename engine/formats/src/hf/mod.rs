@@ -1,0 +1,5 @@
+//! Hugging Face folders, read and written: `config.json`, safetensors, tokenizer, chat template.
+
+pub(crate) mod config;
+pub(crate) mod read;
+pub(crate) mod write;
