@@ -12,12 +12,12 @@ use ternary::data;
 use ternary::format::{Metadata, Packing, encoded_len};
 use ternary::model::{Parameters, Remap};
 use ternary::params;
+use ternary::safetensors;
 use ternary::search::{
     Entry, Evaluate, Journal, Local, Pool, Scorer, SearchResult, Settings, Space, SpaceOptions,
     Standing, Task, Tokens, Windows, search,
 };
 use ternary::session::open_backend;
-use ternary::safetensors;
 use ternary::tokenizer::Tokenizer;
 use ternary::train::checkpoint::Companions;
 

@@ -68,8 +68,7 @@ impl Sampling {
         if self.top_k > CANDIDATES {
             return fail(format!(
                 "top_k is {}; it must be at most {}",
-                self.top_k,
-                CANDIDATES
+                self.top_k, CANDIDATES
             ));
         }
         if !(self.repetition_penalty >= 0.1 && self.repetition_penalty <= 10.0) {

@@ -2,12 +2,15 @@
 
 use super::*;
 use crate::import::{Input, Options, import};
+use crate::onebit::OneBit;
 use crate::onebit::{Dense, Packing, encode};
 use ternary_common::bytes::{MemorySink, MemorySource};
 use ternary_common::tokenizer::Tokenizer;
+use ternary_core::config::{Activation, ModelConfig};
 use ternary_core::config::{LayerBitMap, LayerMode, QuantMode, RopeScaling, WeightScale};
 use ternary_core::layout::{Metadata, SpecialTokens};
 use ternary_core::params;
+use ternary_core::params::ParamKind;
 use ternary_infer::Model as Runner;
 
 fn config() -> ModelConfig {
@@ -453,7 +456,7 @@ fn byte_level_vocabularies_survive_gguf() {
         "deepseek-llm",
     ] {
         let mut json = byte_level(None);
-        let words = crate::import::PreTokenizer::named(name).unwrap();
+        let words = crate::gguf::pre_tokenizer::PreTokenizer::named(name).unwrap();
         json["pre_tokenizer"] = words.json();
         let original = Tokenizer::from_json(&json.to_string()).unwrap();
         let (found, metadata) = through_gguf(&json.to_string(), None, 600).unwrap();

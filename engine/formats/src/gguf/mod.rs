@@ -2,7 +2,7 @@
 
 mod blocks;
 pub(crate) mod container;
-mod pre_tokenizer;
+pub(crate) mod pre_tokenizer;
 pub(crate) mod read;
 mod read_vocab;
 pub(crate) mod write;

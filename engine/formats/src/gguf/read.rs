@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::source::checkpoint::{Checkpoint, Scaling, SourceTensor, read};
 use super::container::{self as gguf, Gguf, Value};
 use super::read_vocab as gguf_vocab;
 use crate::hf::config::decoder;
 use crate::source::ImportError;
+use crate::source::checkpoint::{Checkpoint, Scaling, SourceTensor, read};
 use crate::source::storage::Storage;
 use ternary_common::bytes::ByteSource;
 use ternary_core::config::{Activation, ModelConfig, RopeScaling};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use crate::source::ImportError;
 use super::container::Gguf;
 use super::pre_tokenizer::{self, PreTokenizer};
+use crate::source::ImportError;
 use ternary_common::tokenizer::Tokenizer;
 
 pub(crate) const TOKENS: &str = "tokenizer.ggml.tokens";

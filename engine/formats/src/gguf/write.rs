@@ -1,11 +1,10 @@
 //! Writing GGUF, version 3, as llama.cpp loads it.
 
-use crate::export::model::{
-    ExportError, Family, Model, Stream, Weights, blocks, dense, family, gguf_vocab, matrix,
-};
 use super::read::gguf_name;
-use crate::source::storage::Storage;
+use super::{blocks, write_vocab};
+use crate::export::model::{ExportError, Family, Model, Stream, Weights, dense, family, matrix};
 use crate::onebit::OneBit;
+use crate::source::storage::Storage;
 use ternary_common::bytes::{ByteSink, ByteSource};
 use ternary_core::config::{Activation, ModelConfig, QuantMode, RopeScaling};
 use ternary_core::params::{self, Matrix, Param};
@@ -354,5 +353,5 @@ fn describe(v: &mut Values, file: &OneBit, architecture: &str) -> Result<(), Exp
         v.text(&key("rope.scaling.type"), "linear");
         v.float(&key("rope.scaling.factor"), factor);
     }
-    gguf_vocab::describe(v, meta)
+    write_vocab::describe(v, meta)
 }

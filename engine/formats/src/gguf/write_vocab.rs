@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use serde_json::Value as Json;
 
-use crate::export::ExportError;
-use super::write::Values;
 use super::pre_tokenizer::PreTokenizer;
 use super::read_vocab::token_kind;
+use super::write::Values;
+use crate::export::ExportError;
 use ternary_common::tokenizer::Tokenizer;
 use ternary_core::layout::Metadata;
 

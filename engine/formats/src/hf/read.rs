@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::source::checkpoint::{Checkpoint, SourceTensor, read};
 use super::config::{CONFIG, Fields, Method, unsupported};
 use crate::safetensors::head::{self as safetensors, Contents};
+use crate::source::checkpoint::{Checkpoint, SourceTensor, read};
 use crate::source::storage::Storage;
 use crate::source::{ImportError, Input};
 use ternary_common::bytes::ByteSource;

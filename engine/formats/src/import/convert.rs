@@ -1,12 +1,12 @@
 //! Writing the tensors: norms and float matrices as they come, 8-bit matrices in two passes, ternary and binary ones whole.
 
-use crate::source::checkpoint::{Checkpoint, SourceTensor};
-use super::plan::{Found, Plan, row_scale};
-use crate::source::storage::{Codes, Span};
 use super::Progress;
-use crate::source::ImportError;
+use super::plan::{Found, Plan, row_scale};
 use crate::onebit::write::f16_bytes;
 use crate::onebit::{TensorWriter, Writer};
+use crate::source::ImportError;
+use crate::source::checkpoint::{Checkpoint, SourceTensor};
+use crate::source::storage::{Codes, Span};
 use ternary_core::config::QuantMode;
 use ternary_core::layout::Encoding;
 use ternary_core::params::{self, Matrix, Param, ParamKind};

@@ -10,9 +10,9 @@ pub use crate::source::{ImportError, Input};
 
 use serde::{Deserialize, Serialize};
 
-use crate::onebit::{Packing, Writer, encoded_len};
 use crate::gguf;
 use crate::hf::{self, config::CONFIG};
+use crate::onebit::{Packing, Writer, encoded_len};
 use crate::source::LISTED;
 use crate::source::checkpoint::Checkpoint;
 use plan::Plan;

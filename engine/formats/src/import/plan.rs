@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::source::checkpoint::{Checkpoint, SourceTensor};
-use crate::source::storage::{Span, Storage};
 use super::Options;
 use crate::source::ImportError;
+use crate::source::checkpoint::{Checkpoint, SourceTensor};
+use crate::source::storage::{Span, Storage};
 use ternary_core::config::{
     LayerBitMap, LayerMode, MatrixModes, ModelConfig, QuantMode, WeightScale,
 };

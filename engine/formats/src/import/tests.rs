@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::checkpoint::Scaling;
-use super::storage::Storage;
 use super::*;
+use crate::gguf::container as gguf;
+use crate::hf::read as hf;
+use crate::safetensors::head as safetensors;
+use crate::source::checkpoint::Scaling;
+use crate::source::storage::Storage;
 use ternary_backend::Backend;
 use ternary_backend::cpu::CpuBackend;
 use ternary_common::bytes::{MemorySink, MemorySource};
