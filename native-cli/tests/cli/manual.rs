@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::tempdir;
 
-use crate::common::onebit;
+use crate::common::run;
 
 fn pages(folder: &Path) -> BTreeMap<String, String> {
     fs::read_dir(folder)
@@ -25,7 +25,7 @@ fn pages(folder: &Path) -> BTreeMap<String, String> {
 #[test]
 fn the_books_command_pages_say_what_the_commands_say() {
     let dir = tempdir().unwrap();
-    onebit(
+    run(
         dir.path(),
         &["manual", "--format", "markdown", "--output-dir", "pages"],
     )
@@ -48,7 +48,7 @@ fn the_books_command_pages_say_what_the_commands_say() {
 #[test]
 fn man_pages_name_their_commands() {
     let dir = tempdir().unwrap();
-    onebit(dir.path(), &["manual", "--output-dir", "man"]).ok();
+    run(dir.path(), &["manual", "--output-dir", "man"]).ok();
     let written = pages(&dir.path().join("man"));
     assert!(written["onebit.1"].contains("onebit\\-train(1)"));
     assert!(written["onebit-train.1"].contains("\\-\\-max\\-steps"));
@@ -58,7 +58,7 @@ fn man_pages_name_their_commands() {
 fn completions_know_commands_and_flags() {
     let dir = tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        let script = onebit(dir.path(), &["completions", shell]).ok().stdout;
+        let script = run(dir.path(), &["completions", shell]).ok().stdout;
         assert!(
             script.contains("finetune") && script.contains("max-steps"),
             "{shell}"

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use page_tests::{Page, root};
 
+use crate::explorer::{UP, explore, inspect};
 use crate::{FINISHED, REPLY, START, ask, open};
 
 const SIZES: [(&str, u32, u32); 2] = [("desktop", 1280, 800), ("phone", 390, 844)];
@@ -59,6 +60,32 @@ fn states() -> Result<()> {
         picture(&page, &format!("error-desktop-{scheme}"))?;
     }
     sound_layout(&page)?;
+    page.assert_clean()
+}
+
+/// The pictures that README.md shows.
+#[test]
+#[ignore = "writes into docs/images: `cargo xtask screenshots`"]
+fn pictures_of_the_readme() -> Result<()> {
+    let page = open("?device=cpu")?;
+    // The same reply each time.
+    page.set_field("#seed", "1")?;
+    ask(&page, "Tell me a story about a dog.")?;
+    page.wait_for(FINISHED, REPLY)?;
+    for scheme in SCHEMES {
+        page.emulate(1280, 800, scheme)?;
+        page.screenshot(&root().join(format!("docs/images/chat-{scheme}.png")))?;
+    }
+    explore(&page)?;
+    inspect(&page, UP)?;
+    // Near enough to tell −1, 0 and +1 apart.
+    for _ in 0..3 {
+        page.click("#zoom-in")?;
+    }
+    for scheme in SCHEMES {
+        page.emulate(1280, 900, scheme)?;
+        page.screenshot(&root().join(format!("docs/images/bitmap-{scheme}.png")))?;
+    }
     page.assert_clean()
 }
 
