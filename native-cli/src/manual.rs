@@ -125,7 +125,10 @@ fn argument(page: &mut String, arg: &Arg) {
     if arg.is_required_set() {
         page.push_str(" (required)");
     }
-    _ = write!(page, ": {}", sentence(help));
+    page.push(':');
+    if !help.is_empty() {
+        _ = write!(page, " {}", sentence(help));
+    }
     if let Some(default) = told {
         _ = write!(page, " Default: {}", sentence(default));
     }
@@ -164,7 +167,10 @@ fn argument(page: &mut String, arg: &Arg) {
 
 /// Examples become a block of shell commands, the paragraphs behind them text.
 fn after_help(page: &mut String, text: &str) {
-    let Some(examples) = text.strip_prefix("Examples:\n") else {
+    let stripped = ["Examples:\n", "Example:\n"]
+        .into_iter()
+        .find_map(|title| text.strip_prefix(title));
+    let Some(examples) = stripped else {
         _ = write!(page, "\n{}\n", escaped(text));
         return;
     };
