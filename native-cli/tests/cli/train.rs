@@ -266,7 +266,7 @@ fn ctrl_c_saves_and_leaves() {
     );
 }
 
-/// A tied N(0, 1) embedding scores each token itself by about hidden_size = 512: the seed reports a first loss of 513.98.
+/// A tied N(0, 1) embedding scores each token itself by about hidden_size = 512: the earlier program that this config repeats reports a first loss of 513.98.
 #[test]
 fn the_seeds_configuration_begins_where_the_seed_did() {
     let dir = workplace();
