@@ -209,12 +209,31 @@ fn escaped(text: &str) -> String {
         if i % 2 == 1 {
             piece.to_owned()
         } else {
-            piece
-                .replace('<', "\\<")
-                .replace('|', "\\|")
-                .replace('*', "\\*")
-                .replace('[', "\\[")
+            let words: Vec<String> = piece.split(' ').map(escaped_word).collect();
+            words.join(" ")
         }
     });
     pieces.collect::<Vec<_>>().join("`")
+}
+
+/// A flag becomes code; anything else keeps its signs.
+fn escaped_word(word: &str) -> String {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '=' | '_' | '.' | ',');
+    let (before, flag) = match word.find("--") {
+        // `OWNER--NAME` is none.
+        Some(at) if !word[..at].ends_with(char::is_alphanumeric) => word.split_at(at),
+        _ => (word, ""),
+    };
+    let end = flag.find(|c| !inside(c)).unwrap_or(flag.len());
+    let name = flag[..end].trim_end_matches(['.', ',', '-']);
+    let signs = |text: &str| {
+        text.replace('<', "\\<")
+            .replace('|', "\\|")
+            .replace('*', "\\*")
+            .replace('[', "\\[")
+    };
+    if name.is_empty() {
+        return signs(word);
+    }
+    format!("{}`{name}`{}", signs(before), signs(&flag[name.len()..]))
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::workspace;
 
 /// Folders without texts of ours.
-const SKIPPED: [&str; 4] = ["target", "dist", "node_modules", ".git"];
+const SKIPPED: [&str; 5] = ["target", "dist", "node_modules", ".git", ".tools"];
 const BOOK: &str = "docs";
 const SUMMARY: &str = "docs/SUMMARY.md";
 
