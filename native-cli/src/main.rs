@@ -11,6 +11,7 @@ mod generate;
 mod import;
 mod inspect;
 mod logits;
+mod manual;
 mod merge;
 mod model;
 mod output;
@@ -73,6 +74,8 @@ fn run() -> ExitCode {
         args::Command::Inspect(a) => inspect::run(&a),
         args::Command::Plot(a) => plot::run(&a),
         args::Command::Bench(a) => bench::run(&a),
+        args::Command::Completions(a) => manual::completions(&a),
+        args::Command::Manual(a) => manual::run(&a),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

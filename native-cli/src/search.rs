@@ -12,7 +12,7 @@ use ternary::data;
 use ternary::format::{Metadata, Packing, encoded_len};
 use ternary::model::{Parameters, Remap};
 use ternary::params;
-use ternary::safetensors;
+use ternary::safetensors as tensors;
 use ternary::search::{
     Entry, Evaluate, Journal, Local, Pool, Scorer, SearchResult, Settings, Space, SpaceOptions,
     Standing, Task, Tokens, Windows, search,

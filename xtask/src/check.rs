@@ -1,9 +1,10 @@
-//! `cargo xtask check`: formatting, lints, the core without std, documentation.
+//! `cargo xtask check`: formatting, lints, the core without std, dependencies, documentation, links.
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::docs;
 use crate::setup::{tools, wasm};
 use crate::shell::{cargo, run, step};
 use crate::workspace;
@@ -72,7 +73,8 @@ pub fn check() -> Result<()> {
             "--no-deps",
             "--document-private-items",
         ])
-        .env("RUSTDOCFLAGS", "-D warnings"))
+        .env("RUSTDOCFLAGS", "-D warnings"))?;
+    docs::check()
 }
 
 /// Licences, sources and doubled crates by deny.toml; advisories where their database can be reached.

@@ -9,7 +9,9 @@ mod bench;
 mod bundle;
 mod cases;
 mod check;
+mod docs;
 mod fuzz;
+mod links;
 mod package;
 mod serve;
 mod setup;
@@ -28,7 +30,9 @@ cargo xtask <command>
   serve [-- trunk options]   set up what the page needs, build it and serve it
   test                       set up, run the native tests, then the page's tests in headless Chromium
   setup                      only the set-up, for both
-  check                      formatting, clippy (native, wasm32, without std), documentation
+  check                      formatting, clippy (native, wasm32, without std), dependencies, documentation, links
+  docs                       the book in target/book/, with docs/commands/ written anew
+  screenshots                the pictures of the page in docs/images/, from a build of it
   build-web                  the release page in dist/, within its size budget
   package                    the engine for other pages, as an npm package in target/package/
   cases                      the inputs and uses that broke similar programs, as a table
@@ -68,6 +72,8 @@ fn dispatch() -> Result<()> {
         "test" => test::test(),
         "setup" => setup::everything(),
         "check" => check::check(),
+        "docs" => docs::build(),
+        "screenshots" => test::screenshots(),
         "build-web" => bundle::set_up_and_build(),
         "package" => package::build_and_assemble(),
         "cases" => test::cases(),

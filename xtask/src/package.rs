@@ -21,6 +21,7 @@ const WORKERS: [&str; 8] = [
     "workshop_bg.wasm",
 ];
 const OWN: [&str; 3] = ["index.js", "index.d.ts", "README.md"];
+const LICENSES: [&str; 3] = ["LICENSE", "LICENSE-MIT", "LICENSE-APACHE"];
 
 pub fn build_and_assemble() -> Result<()> {
     bundle::set_up_and_build()?;
@@ -40,7 +41,7 @@ pub fn assemble() -> Result<()> {
         .map(|name| own.join(name))
         .into_iter()
         .chain(WORKERS.map(|name| workspace::dist().join(name)))
-        .chain([workspace::root().join("LICENSE")]);
+        .chain(LICENSES.map(|name| workspace::root().join(name)));
     for file in files {
         let name = file.file_name().context("a file without a name")?;
         fs::copy(&file, folder.join(name))
@@ -55,7 +56,7 @@ fn folder() -> PathBuf {
 }
 
 fn manifest() -> String {
-    let files = OWN.into_iter().chain(WORKERS).chain(["LICENSE"]);
+    let files = OWN.into_iter().chain(WORKERS).chain(LICENSES);
     let files: Vec<String> = files.map(|name| format!("\"{name}\"")).collect();
     format!(
         r#"{{

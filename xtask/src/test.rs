@@ -61,6 +61,15 @@ pub fn cases() -> Result<()> {
     native.and(page)
 }
 
+/// The pictures that README.md shows, of the page as it is now.
+pub fn screenshots() -> Result<()> {
+    let tools = setup::test_tools()?;
+    bundle::build(&tools.page)?;
+    step("the page's pictures, in docs/images/");
+    let pictures = "look::pictures_of_the_readme";
+    run(page_tests(&tools, &["--test", "page"], pictures).args(["--ignored", "--exact"]))
+}
+
 /// The native tests at each level of instructions that this machine has: tests rest on no order of float sums.
 pub fn every_simd_level() -> Result<()> {
     run(cargo()

@@ -13,7 +13,7 @@ use ternary::export::{GgufOptions, HfOptions, write_gguf, write_hf};
 use ternary::format::c_header::{self, COptions};
 use ternary::format::{MemorySink, MemorySource, OneBit};
 use ternary::import::{Input, Options, import};
-use ternary::safetensors;
+use ternary::safetensors as tensors;
 use ternary::search::SearchResult;
 use ternary::session::Message;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};

@@ -32,7 +32,7 @@ use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::params;
 use ternary_formats::adapter::{self, Adapter};
 pub use ternary_formats::safetensors::Tensors;
-use ternary_formats::safetensors::{self, TensorWriter};
+use ternary_formats::safetensors::{self as tensors, TensorWriter};
 use ternary_model::Parameters;
 
 /// End of the names of folders that are being written or deleted; they begin with a dot.

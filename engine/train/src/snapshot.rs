@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
-use ternary_formats::safetensors;
+use ternary_formats::safetensors as tensors;
 use ternary_model::Parameters;
 
 /// Parameters and AdamW's moments: their prefixes.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Head;
 
-/// What the activations that enter quantised matrices are.
+/// What the activations that enter quantized matrices are.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum Activations {
     Int8,
@@ -42,7 +42,7 @@ pub struct Import {
     /// Precision of every matrix: a search result, a config, or a bit-map by itself.
     #[arg(long, value_name = "FILE")]
     pub bit_map: Option<PathBuf>,
-    /// Activations that enter quantised matrices [default: as the model was trained; int8 for ternary GGUF files].
+    /// Activations that enter quantized matrices [default: as the model was trained; int8 for ternary GGUF files].
     #[arg(long, value_enum)]
     pub activations: Option<Activations>,
     /// A shorter context than the model's, in tokens: the KV cache grows with it.

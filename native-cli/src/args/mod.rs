@@ -3,6 +3,7 @@
 mod data;
 mod import;
 mod look;
+mod manual;
 mod model;
 mod search;
 mod train;
@@ -16,6 +17,7 @@ use ternary::session::DeviceChoice;
 pub use data::{Download, Tokenize};
 pub use import::{Activations, Import};
 pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, TrainShape};
+pub use manual::{Completions, Manual, ManualFormat};
 pub use model::{
     CacheKind, Chat, Eval, Export, ExportFormat, Generate, GgufType, Logits, Merge, ModelArgs,
     PackMode, SamplingArgs,
@@ -74,6 +76,8 @@ pub enum Command {
     Inspect(Inspect),
     Plot(Plot),
     Bench(Bench),
+    Completions(Completions),
+    Manual(Manual),
 }
 
 impl Command {
@@ -103,7 +107,9 @@ impl Command {
             | Command::Import(_)
             | Command::Export(_)
             | Command::Inspect(_)
-            | Command::Plot(_) => return None,
+            | Command::Plot(_)
+            | Command::Completions(_)
+            | Command::Manual(_) => return None,
         })
     }
 }

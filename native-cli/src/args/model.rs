@@ -159,14 +159,14 @@ pub struct Chat {
     pub sampling: SamplingArgs,
 }
 
-/// Merge an adapter into its model: W + (α/r)·B·A, quantised again.
+/// Merge an adapter into its model: W + (α/r)·B·A, quantized again.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit merge --model model.1bit --adapter adapter/best --output tuned.1bit
   onebit merge --model run/best --adapter adapter/ --output tuned/ \\
       --data valid.txt --json
 
-Quantising again loses what is smaller than half a step: --data measures the loss before, with the adapter beside the model, and merged.")]
+Quantizing again loses what is smaller than half a step: --data measures the loss before, with the adapter beside the model, and merged.")]
 pub struct Merge {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -188,7 +188,7 @@ pub enum PackMode {
     Ternary,
     /// As the bit-map says; ternary in 1.6 bits: a smaller file.
     Base3,
-    /// Every matrix de-quantised to F16.
+    /// Every matrix de-quantized to F16.
     Dense,
 }
 
@@ -261,7 +261,7 @@ pub struct Export {
     /// A sentence or two about the model.
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
-    /// The model's licence, for example MIT.
+    /// The model's license, for example MIT.
     #[arg(long, value_name = "NAME")]
     pub license: Option<String>,
     /// Write the model and its forward pass as C99, too: beside the output, with the ending .h.

@@ -168,7 +168,7 @@ pub struct TrainingArgs {
     /// Sequences per micro-batch.
     #[arg(long, value_name = "N")]
     pub batch_size: Option<usize>,
-    /// Micro-batches per optimiser step.
+    /// Micro-batches per optimizer step.
     #[arg(long, value_name = "N")]
     pub accumulation_steps: Option<usize>,
     /// Steps between checkpoints; 0 = only at the end.

@@ -266,9 +266,10 @@ fn ctrl_c_saves_and_leaves() {
     );
 }
 
-/// A tied N(0, 1) embedding scores each token itself by about hidden_size = 512: the seed reports a first loss of 513.98.
+/// A tied N(0, 1) embedding scores each token itself by about hidden_size = 512. The earlier program
+/// whose run this config repeats reports a first loss of 513.98.
 #[test]
-fn the_seeds_configuration_begins_where_the_seed_did() {
+fn the_earlier_programs_configuration_starts_where_it_did() {
     let dir = workplace();
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/seed_wikitext.json");
     let flags = "--max-steps 4 --batch-size 1 --log-every 1 --set seq_len=32 --set save_every=0";

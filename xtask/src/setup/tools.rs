@@ -1,4 +1,4 @@
-//! trunk and wasm-bindgen: the ones on PATH if their versions suit, else built once into the cache.
+//! Tools that crates.io has: the ones on PATH if their versions suit, else built once into the cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,6 +71,32 @@ pub fn cargo_deny() -> Result<Tool> {
     })
 }
 
+const MDBOOK: Recipe = Recipe {
+    package: "mdbook",
+    program: "mdbook",
+    version: "0.5.4",
+    why: "builds the book in docs/",
+    minutes: 3,
+    // Without its server and file watcher.
+    arguments: &[
+        "--debug",
+        "--locked",
+        "--no-default-features",
+        "--features",
+        "search",
+    ],
+    environment: &[("CARGO_PROFILE_DEV_DEBUG", "0")],
+};
+
+pub fn mdbook() -> Result<Tool> {
+    ensure(&MDBOOK)
+}
+
+/// mdBook, if it need not be installed first.
+pub fn installed_mdbook() -> Result<Option<Tool>> {
+    installed(&MDBOOK)
+}
+
 struct Recipe<'a> {
     package: &'a str,
     program: &'a str,
@@ -81,19 +107,31 @@ struct Recipe<'a> {
     environment: &'a [(&'a str, &'a str)],
 }
 
-fn ensure(recipe: &Recipe) -> Result<Tool> {
-    let tools = workspace::cache()?.join("tools");
-    let root = tools.join(format!("{}-{}", recipe.package, recipe.version));
-    let cached = root.join("bin").join(format!(
-        "{}{}",
-        recipe.program,
-        std::env::consts::EXE_SUFFIX
-    ));
-    for program in find(recipe.program).into_iter().chain([cached.clone()]) {
-        if has_version(&program, recipe.version) {
-            return Ok(Tool { program });
-        }
+impl Recipe<'_> {
+    /// Where it is installed, in the tools' folder.
+    fn root(&self, tools: &Path) -> PathBuf {
+        tools.join(format!("{}-{}", self.package, self.version))
     }
+
+    fn cached(&self, tools: &Path) -> PathBuf {
+        let file = format!("{}{}", self.program, std::env::consts::EXE_SUFFIX);
+        self.root(tools).join("bin").join(file)
+    }
+}
+
+fn installed(recipe: &Recipe) -> Result<Option<Tool>> {
+    let cached = recipe.cached(&workspace::cache()?.join("tools"));
+    let mut programs = find(recipe.program).into_iter().chain([cached]);
+    let fitting = programs.find(|program| has_version(program, recipe.version));
+    Ok(fitting.map(|program| Tool { program }))
+}
+
+fn ensure(recipe: &Recipe) -> Result<Tool> {
+    if let Some(tool) = installed(recipe)? {
+        return Ok(tool);
+    }
+    let tools = workspace::cache()?.join("tools");
+    let (root, cached) = (recipe.root(&tools), recipe.cached(&tools));
     let Recipe {
         package,
         version,
@@ -154,8 +192,10 @@ fn create(folder: &Path) -> Result<&Path> {
     Ok(folder)
 }
 
-/// Both programs answer `--version` with "name version".
+/// Programs answer `--version` with "name version"; mdBook puts a v before it.
 fn has_version(program: &Path, version: &str) -> bool {
-    output(Command::new(program).arg("--version"))
-        .is_some_and(|text| text.split_whitespace().nth(1) == Some(version))
+    output(Command::new(program).arg("--version")).is_some_and(|text| {
+        let found = text.split_whitespace().nth(1);
+        found.map(|found| found.trim_start_matches('v')) == Some(version)
+    })
 }

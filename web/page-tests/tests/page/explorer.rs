@@ -12,9 +12,9 @@ use crate::{FINISHED, LOADED, REPLY, START, ask, open, open_tiny};
 
 const TEXT: &str = "Once upon a time there was a little dog. The dog had a red ball and a friend called Max. Max was a boy who \
     liked to run in the park. One day the ball was gone, and the dog was sad. Max looked under the tree, and there it was.";
-const UP: &str = "[data-parameter='model.layers.1.mlp.up_proj.weight']";
+pub const UP: &str = "[data-parameter='model.layers.1.mlp.up_proj.weight']";
 
-fn explore(page: &Page) -> Result<()> {
+pub fn explore(page: &Page) -> Result<()> {
     page.click("input[name=mode][value=map]")?;
     // The workshop takes the model over.
     page.wait_for(
@@ -23,7 +23,7 @@ fn explore(page: &Page) -> Result<()> {
     )
 }
 
-fn inspect(page: &Page, cell: &str) -> Result<()> {
+pub fn inspect(page: &Page, cell: &str) -> Result<()> {
     page.click(cell)?;
     page.wait_for("document.querySelector('#weights')", START)
 }

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use page_tests::{Page, root};
 
+use crate::explorer::{UP, explore, inspect};
 use crate::{FINISHED, REPLY, START, ask, open};
 
 const SIZES: [(&str, u32, u32); 2] = [("desktop", 1280, 800), ("phone", 390, 844)];
@@ -60,6 +61,41 @@ fn states() -> Result<()> {
     }
     sound_layout(&page)?;
     page.assert_clean()
+}
+
+/// The pictures that README.md shows.
+#[test]
+#[ignore = "writes into docs/images: `cargo xtask screenshots`"]
+fn pictures_of_the_readme() -> Result<()> {
+    let page = open("?device=cpu")?;
+    // The same reply each time.
+    page.set_field("#seed", "1")?;
+    ask(&page, "Tell me a story about a dog.")?;
+    page.wait_for(FINISHED, REPLY)?;
+    for scheme in SCHEMES {
+        page.emulate(1280, 800, scheme)?;
+        page.screenshot(&root().join(format!("docs/images/chat-{scheme}.png")))?;
+    }
+    page.assert_clean()?;
+    // The map takes the colors that hold when it is drawn, so each scheme has a page of its own.
+    for scheme in SCHEMES {
+        let page = open("?device=cpu")?;
+        page.emulate(1280, 940, scheme)?;
+        explore(&page)?;
+        inspect(&page, UP)?;
+        // Near enough to tell −1, 0 and +1 apart.
+        for _ in 0..3 {
+            page.click("#zoom-in")?;
+        }
+        page.evaluate("document.querySelector('#explorer').scrollTo(0, 0)")?;
+        // Two frames: the first may have been asked for before the last click.
+        page.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))",
+        )?;
+        page.screenshot(&root().join(format!("docs/images/bitmap-{scheme}.png")))?;
+        page.assert_clean()?;
+    }
+    Ok(())
 }
 
 /// Nothing sticks out sideways, and everything that can be operated has a name.
