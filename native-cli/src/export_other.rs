@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use ternary::export::{GgufOptions, HfOptions, write_gguf, write_hf};
+use ternary::format::FileSink;
 use ternary::format::{ByteSource, OneBit};
-use ternary::platform::FileSink;
 
 use crate::args::{Export, ExportFormat, GgufType, PackMode};
 use crate::output::{self, errln, outln};

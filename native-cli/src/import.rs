@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use ternary::format::{FileKind, KIND_BYTES, escaped, without_bom};
+use ternary::format::{FileSink, FileSource};
 use ternary::import::{Input, Options, Report, import};
-use ternary::platform::{FileSink, FileSource, cache_folder};
+use ternary::platform::cache_folder;
 
 use crate::args::{Activations, Import};
 use crate::download::{Hub, NotFound, in_folder};

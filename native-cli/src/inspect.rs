@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use ternary::data::{HEADER_BYTES, TokenData};
+use ternary::format::FileSource;
 use ternary::format::{ByteSource, FileKind, OneBit, escaped};
-use ternary::platform::FileSource;
 
 use crate::args::Inspect;
 use crate::import::kind;

@@ -10,6 +10,7 @@ use ternary::adapter::Adapter;
 use ternary::config::{LayerBitMap, ModelConfig, QuantMode};
 use ternary::data::EvalText;
 use ternary::data::{Encoder, checksum, evaluation as evaluation_of, read_plain};
+use ternary::format::FileSource;
 use ternary::format::{
     ByteSource, Dense, FileKind, FormatError, MemorySource, Metadata, OneBit, Packing, encode,
     without_bom,
@@ -17,7 +18,6 @@ use ternary::format::{
 use ternary::infer::{Beside, Sampling};
 use ternary::model::Parameters;
 use ternary::model::Remap;
-use ternary::platform::FileSource;
 use ternary::session::{DeviceChoice, Event, Loaded, ModelInfo, Session};
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::{self, Companions};

@@ -203,7 +203,7 @@ fn the_shipped_models_say_the_same_on_both() {
         eprintln!("SKIPPED: no .1bit file in web/models");
     }
     for model in models {
-        let source = ternary::platform::FileSource::open(&model).unwrap();
+        let source = ternary::format::FileSource::open(&model).unwrap();
         let file = pollster::block_on(ternary::format::OneBit::open(&source)).unwrap();
         let tokenizer = Tokenizer::from_json(&file.metadata.tokenizer.unwrap()).unwrap();
         check(&model, &tokenizer);

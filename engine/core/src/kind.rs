@@ -2,6 +2,9 @@
 
 use alloc::{borrow::ToOwned, format, string::String};
 
+/// First bytes of every `.1bit` file: a byte with the high bit set, the name, and line ends that a text-mode transfer would spoil.
+pub const MAGIC: [u8; 8] = *b"\x891BIT\r\n\x1a";
+
 /// A kind of file that people give where another is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
@@ -49,7 +52,7 @@ impl FileKind {
             return FileKind::Empty;
         }
         for (magic, kind) in [
-            (&crate::layout::MAGIC[..], FileKind::OneBit),
+            (&MAGIC[..], FileKind::OneBit),
             (b"GGUF", FileKind::Gguf),
             (b"FUGG", FileKind::Gguf),
             (b"1BTOKENS", FileKind::Tokens),

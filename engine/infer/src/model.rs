@@ -27,7 +27,7 @@ struct Step {
 /// use ternary_backend::cpu::CpuBackend;
 /// use ternary_formats::onebit::OneBit;
 /// use ternary_infer::{Model, Sampler, Sampling};
-/// use ternary_common::platform::FileSource;
+/// use ternary_common::bytes::FileSource;
 /// use ternary_common::tokenizer::Tokenizer;
 ///
 /// let source = FileSource::open("../tests/fixtures/v1.1bit".as_ref())?;

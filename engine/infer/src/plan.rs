@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use crate::Model;
     use ternary_backend::cpu::CpuBackend;
-    use ternary_common::platform::FileSource;
+    use ternary_common::bytes::FileSource;
     use ternary_formats::onebit::OneBit;
 
     fn plan(config: &ModelConfig) -> Result<LoadPlan> {

@@ -75,7 +75,7 @@ impl fmt::Debug for Loaded {
 ///
 /// ```
 /// use ternary_infer::Sampling;
-/// use ternary_common::platform::FileSource;
+/// use ternary_common::bytes::FileSource;
 /// use std::rc::Rc;
 /// use ternary_session::{Command, DeviceChoice, Event, Session};
 ///

@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 
 use ternary::data::TokenData;
+use ternary::format::FileSource;
 use ternary::infer::Sampling;
-use ternary::platform::FileSource;
 use ternary::session::{Command, DeviceChoice, Event, Session};
 
 fn fixture(name: &str) -> PathBuf {

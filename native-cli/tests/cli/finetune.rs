@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use serde_json::Value;
+use ternary::format::FileSource;
 use ternary::format::OneBit;
 use ternary::params;
-use ternary::platform::FileSource;
 use ternary::quant::quantize;
 use ternary::train::checkpoint::read_safetensors;
 

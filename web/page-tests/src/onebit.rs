@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use ternary::format::FileSource;
 use ternary::format::OneBit;
-use ternary::platform::FileSource;
 use ternary::session::{DeviceChoice, Event, Session};
 
 use crate::{changed, root};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use ternary::platform::FileSource;
+use ternary::format::FileSource;
 use ternary::session::{DeviceChoice, Event, Session};
 use ternary::tokenizer::TextStream;
 

@@ -110,7 +110,7 @@ mod tests {
     fn part_of_a_file_is_copied_when_written() {
         use ternary_common::bytes::ByteSource;
         let path = std::path::Path::new("../tests/fixtures/v1.1bit");
-        let source = ternary_common::platform::FileSource::open(path).unwrap();
+        let source = ternary_common::bytes::FileSource::open(path).unwrap();
         let mapped = || source.mapped(64, 128).unwrap();
         let mut memory = Memory::mapped(mapped());
         let before = mapped().bytes().to_vec();

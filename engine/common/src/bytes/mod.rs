@@ -1,5 +1,7 @@
 //! Where a file's bytes come from and go to: memory, a file, a browser's file handle.
 
+#[cfg(feature = "native")]
+mod file;
 mod sink;
 mod source;
 
@@ -7,6 +9,8 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+#[cfg(feature = "native")]
+pub use file::{FileSink, FileSource};
 pub use sink::{ByteSink, MemorySink};
 pub use source::{ByteSource, MemorySource};
 

@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, ModelConfig};
 
-/// First bytes of every file: a byte with the high bit set, the name, and line ends that a text-mode transfer would spoil.
-pub const MAGIC: [u8; 8] = *b"\x891BIT\r\n\x1a";
+pub use crate::kind::MAGIC;
 /// The version this program writes; it reads 1 to this.
 pub const VERSION: u32 = 1;
 pub const HEADER_BYTES: usize = 64;

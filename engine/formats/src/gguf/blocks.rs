@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::write::GGUF;
-use crate::export::ExportError;
+use crate::export::model::ExportError;
 use crate::source::storage::Storage;
 use ternary_core::quant::Quantized;
 

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::pre_tokenizer::PreTokenizer;
 use super::read_vocab::token_kind;
 use super::write::Values;
-use crate::export::ExportError;
+use crate::export::model::ExportError;
 use ternary_common::tokenizer::Tokenizer;
 use ternary_core::layout::Metadata;
 

@@ -16,7 +16,7 @@ use ternary_common::bytes::{MemorySink, MemorySource};
 use ternary_core::config::LayerBitMap;
 // What the model that is run reads: this crate once more, as others see it.
 use crate::safetensors::Tensors;
-use ternary_common::platform::FileSource;
+use ternary_common::bytes::FileSource;
 use ternary_formats::onebit::OneBit;
 use ternary_infer::Model;
 

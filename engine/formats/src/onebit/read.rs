@@ -19,7 +19,7 @@ const BAND_BYTES: usize = 4 << 20;
 ///
 /// ```no_run
 /// use ternary_formats::onebit::OneBit;
-/// use ternary_common::platform::FileSource;
+/// use ternary_common::bytes::FileSource;
 ///
 /// let source = FileSource::open("model.1bit".as_ref())?;
 /// let file = pollster::block_on(OneBit::open(&source))?;
