@@ -1,5 +1,5 @@
 //! Writes a random model in the shape and layout of BitNet b1.58 2B4T, with a tokenizer of as many tokens, to measure importing,
-//! loading and decoding with (1.2 GB): `cargo run --release -p ternary-core --example random_bitnet -- FOLDER [LAYERS [VOCABULARY]]`.
+//! loading and decoding with (1.2 GB): `cargo run --release -p ternary --example random_bitnet -- FOLDER [LAYERS [VOCABULARY]]`.
 //! Its text is noise.
 #![allow(clippy::print_stderr, reason = "a program that prints")]
 

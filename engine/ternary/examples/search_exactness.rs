@@ -1,7 +1,7 @@
 //! How often a search finds the true optimum, beside random, additive and greedy search at the same number of evaluations.
 //!
 //! ```sh
-//! cargo run --release -p ternary-core --example search_exactness -- --text input.txt --cache tables/
+//! cargo run --release -p ternary --example search_exactness -- --text input.txt --cache tables/
 //! ```
 //!
 //! Two float models (4 and 6 layers, hidden 128, context 64) are trained on the characters of the text, and every one of their 256 and

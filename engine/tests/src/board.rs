@@ -55,7 +55,7 @@ pub(crate) fn cases() -> Vec<(&'static str, ModelConfig)> {
         change(&mut config);
         config
     };
-    vec![
+    let mut cases = vec![
         ("base", base.clone()),
         (
             "plain MLP, learned positions",
@@ -149,7 +149,14 @@ pub(crate) fn cases() -> Vec<(&'static str, ModelConfig)> {
                 );
             }),
         ),
-    ]
+    ];
+    cases.extend(Activation::ALL.iter().map(|&activation| {
+        (
+            activation.name(),
+            with(&|c| c.activation = Some(activation)),
+        )
+    }));
+    cases
 }
 
 /// The CPU backend, fed token by token: wider steps of its float products add in another order.

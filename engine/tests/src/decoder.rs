@@ -309,7 +309,7 @@ pub fn modes() -> Vec<Case> {
 /// Every switch of the configuration and every knob, one at a time.
 pub fn switches() -> Vec<Case> {
     let base = config();
-    vec![
+    let mut cases = vec![
         case("plain", base.clone()),
         case(
             "swiglu",
@@ -450,9 +450,20 @@ pub fn switches() -> Vec<Case> {
         Case {
             batch: 1,
             seq: 16,
-            ..case("long row", base)
+            ..case("long row", base.clone())
         },
-    ]
+    ];
+    cases.extend(Activation::ALL.iter().map(|&activation| {
+        let activation = Some(activation);
+        case(
+            &format!("{activation:?}"),
+            ModelConfig {
+                activation,
+                ..base.clone()
+            },
+        )
+    }));
+    cases
 }
 
 /// Every kind of scale.

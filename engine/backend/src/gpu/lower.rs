@@ -143,11 +143,7 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
 }
 
 pub(super) fn activation_constant(activation: Activation) -> u32 {
-    shaders::ACTIVATE.constant(match activation {
-        Activation::Gelu => "GELU",
-        Activation::Silu => "SILU",
-        Activation::Relu2 => "RELU2",
-    })
+    shaders::ACTIVATE.constant(&activation.name().to_uppercase())
 }
 
 /// What the shaders that quantise rows share.

@@ -103,7 +103,7 @@ fn gradients_of_norms_follow_f64() {
 #[test]
 fn gradients_of_activations_follow_f64() {
     on_both(|backend| {
-        for activation in [Activation::Gelu, Activation::Silu, Activation::Relu2] {
+        for &activation in Activation::ALL {
             for gated in [false, true] {
                 for dim in RAGGED {
                     let mut noise = Noise(dim as u64);
@@ -157,7 +157,7 @@ fn gradients_of_activations_follow_f64() {
 #[test]
 fn gradients_of_saturated_activations_are_finite() {
     with_gpu(|gpu| {
-        for activation in [Activation::Gelu, Activation::Silu, Activation::Relu2] {
+        for &activation in Activation::ALL {
             let mut case = Case::default();
             let dgate = case.out(5);
             let op = Op::ActivateBackward {

@@ -347,7 +347,7 @@ fn attention_survives_huge_scores() {
 #[test]
 fn activations_follow_f64() {
     with_gpu(|gpu| {
-        for activation in [Activation::Gelu, Activation::Silu, Activation::Relu2] {
+        for &activation in Activation::ALL {
             for dim in RAGGED {
                 // Which of gate and up the output overwrites.
                 for (gated, alias) in [(false, 0), (true, 0), (true, 1), (true, 2)] {
@@ -396,7 +396,7 @@ pub fn act(activation: Activation, x: f64) -> f64 {
 #[test]
 fn activations_never_overflow() {
     with_gpu(|gpu| {
-        for activation in [Activation::Gelu, Activation::Silu, Activation::Relu2] {
+        for &activation in Activation::ALL {
             let mut case = Case::default();
             let out = case.out(4);
             let op = Op::Activate {

@@ -13,15 +13,34 @@ const MAX_WIDTH: usize = 1 << 17;
 const MAX_LAYERS: usize = 1 << 12;
 const MAX_PARAMETERS: u128 = 1 << 40;
 
-/// Non-linearity of the MLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activation {
+macro_rules! activations {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Non-linearity of the MLP.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Activation {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
+        }
+
+        impl Activation {
+            /// Every one: what must hold for all is tested over them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// As a configuration has it; in capitals, as a shader's constant.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+activations! {
     /// Tanh approximation (Hendrycks & Gimpel 2016).
-    Gelu,
-    Silu,
+    Gelu = "gelu",
+    Silu = "silu",
     /// `max(x, 0)²` (So et al. 2021; BitNet b1.58 2B4T).
-    Relu2,
+    Relu2 = "relu2",
 }
 
 /// How Arenas' ε moves over `arenas_anneal_steps`.
@@ -46,7 +65,7 @@ pub enum WeightScale {
     Group,
 }
 
-/// Everything that defines a decoder. The seed's defaults are this struct's; `config/recommended.json` holds the recipe to use.
+/// Everything that defines a decoder. `config/recommended.json` has the recipe to use.
 ///
 /// ```
 /// use ternary_core::config::{ModelConfig, QuantMode};

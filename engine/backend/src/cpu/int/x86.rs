@@ -1,4 +1,4 @@
-//! x86-64 kernels. Weights stream from memory once per tile group and are prefetched 4 KB ahead (KERNELS: the largest single
+//! x86-64 kernels. Weights stream from memory once per tile group and are prefetched 4 KB ahead (the largest single
 //! gain); each field is isolated by a 16-bit shift and a mask, then multiplied with 32 activation bytes.
 //! - AVX-512 VNNI: two weight rows in a register, `vpdpbusd` (u8·i8 quads into i32, no saturation: 255·127·4 < 2³¹).
 //! - AVX-VNNI: one row in a register, the same instruction at 256 bits.
