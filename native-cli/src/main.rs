@@ -1,25 +1,10 @@
 //! `onebit`: arguments, progress bars and printing around ternary-core. No engine logic.
 mod args;
-mod bench;
-mod chat;
-mod download;
-mod eval;
-mod export;
-mod export_other;
-mod finetune;
-mod generate;
-mod import;
-mod inspect;
-mod logits;
+mod commands;
 mod manual;
-mod merge;
 mod model;
 mod output;
-mod plot;
 mod progress;
-mod search;
-mod tokenize;
-mod train;
 
 use std::process::ExitCode;
 
@@ -58,34 +43,36 @@ fn run() -> ExitCode {
         log::debug!("signals are not handled: {e}");
     }
     let result = match command {
-        args::Command::Download(a) => download::run(&a),
-        args::Command::Tokenize(a) => tokenize::run(&a),
-        args::Command::Train(a) => train::run(&a),
-        args::Command::Finetune(a) => finetune::run(&a),
-        args::Command::Merge(a) => merge::run(&a),
-        args::Command::Search(a) => search::run(&a),
-        args::Command::EvalConfig(a) => search::eval_config(&a),
-        args::Command::Eval(a) => eval::run(&a),
-        args::Command::Generate(a) => generate::run(&a),
-        args::Command::Logits(a) => logits::run(&a),
-        args::Command::Chat(a) => chat::run(&a),
-        args::Command::Import(a) => import::run(&a),
-        args::Command::Export(a) => export::run(&a),
-        args::Command::Inspect(a) => inspect::run(&a),
-        args::Command::Plot(a) => plot::run(&a),
-        args::Command::Bench(a) => bench::run(&a),
+        args::Command::Download(a) => commands::download::run(&a),
+        args::Command::Tokenize(a) => commands::tokenize::run(&a),
+        args::Command::Train(a) => commands::train::run(&a),
+        args::Command::Finetune(a) => commands::finetune::run(&a),
+        args::Command::Merge(a) => commands::merge::run(&a),
+        args::Command::Search(a) => commands::search::run(&a),
+        args::Command::EvalConfig(a) => commands::search::eval_config(&a),
+        args::Command::Eval(a) => commands::eval::run(&a),
+        args::Command::Generate(a) => commands::generate::run(&a),
+        args::Command::Logits(a) => commands::logits::run(&a),
+        args::Command::Chat(a) => commands::chat::run(&a),
+        args::Command::Import(a) => commands::import::run(&a),
+        args::Command::Export(a) => commands::export::run(&a),
+        args::Command::Inspect(a) => commands::inspect::run(&a),
+        args::Command::Plot(a) => commands::plot::run(&a),
+        args::Command::Bench(a) => commands::bench::run(&a),
         args::Command::Completions(a) => manual::completions(&a),
         args::Command::Manual(a) => manual::run(&a),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            if let Some(train::Interrupted(interrupt)) = e.downcast_ref() {
+            if let Some(commands::train::Interrupted(interrupt)) = e.downcast_ref() {
                 return ExitCode::from(interrupt.exit_code());
             }
             errln!("error: {}", output::shortened(&format!("{e:#}")));
-            e.downcast_ref::<search::Unsatisfied>()
-                .map_or(ExitCode::FAILURE, |_| ExitCode::from(search::UNSATISFIED))
+            e.downcast_ref::<commands::search::Unsatisfied>()
+                .map_or(ExitCode::FAILURE, |_| {
+                    ExitCode::from(commands::search::UNSATISFIED)
+                })
         }
     }
 }

@@ -15,7 +15,7 @@ use ternary::format::{
     ByteSource, Dense, FileKind, FormatError, MemorySource, Metadata, OneBit, Packing, encode,
     without_bom,
 };
-use ternary::infer::{Beside, Sampling};
+use ternary::infer::{LowRankAdapter, Sampling};
 use ternary::model::Parameters;
 use ternary::model::Remap;
 use ternary::session::{DeviceChoice, Event, Loaded, ModelInfo, Session};
@@ -167,7 +167,7 @@ pub fn load(
     device: DeviceChoice,
     (threads, context): (usize, Option<usize>),
 ) -> Result<(Session, ModelInfo)> {
-    let adapter = adapter.map(|adapter| Rc::new(adapter) as Rc<dyn Beside>);
+    let adapter = adapter.map(|adapter| Rc::new(adapter) as Rc<dyn LowRankAdapter>);
     let mut session = Session::with_threads(threads).with_context(context);
     let mut result = None;
     pollster::block_on(
@@ -232,6 +232,13 @@ pub fn read_small(path: &Path, what: &str) -> Result<String> {
     let text = String::from_utf8(bytes)
         .with_context(|| format!("cannot read {what} {name}: it is not UTF-8 text"))?;
     Ok(without_bom(&text).to_owned())
+}
+
+/// The JSON of a configuration file.
+pub fn read_json(path: &Path) -> Result<Value> {
+    let name = path.display();
+    let text = read_small(path, "the configuration")?;
+    serde_json::from_str(&text).with_context(|| format!("{name}"))
 }
 
 /// The text of a file; `-` is standard input.

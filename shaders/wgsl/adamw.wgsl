@@ -3,7 +3,7 @@
 // param = param·(1 − lr·decay) − lr·m·bias1 / (sqrt(v·bias2) + EPS), then clipped to ± LATENT_CLIP (0 = off).
 // Where Σ norms is not finite nothing but the gradient changes: the parameters stay those of the last good step.
 // Every workgroup adds up the norms, then strides over the elements.
-#import "lib/knobs.wgsl"
+#import "lib/run_params.wgsl"
 #import "lib/reduce.wgsl"
 #import "lib/finite.wgsl"
 
@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   if (CLIP_NORM > 0.0 && norm > CLIP_NORM) {
     factor = CLIP_NORM / norm;
   }
-  let keep = 1.0 - select(0.0, knobs.lr * knobs.weight_decay, DECAY);
+  let keep = 1.0 - select(0.0, run_params.lr * run_params.weight_decay, DECAY);
   for (var i = workgroup.x * REDUCE_LANES + lane; i < LEN; i += grid.x * REDUCE_LANES) {
     if (finite) {
       let g = grad[i] * factor;
@@ -45,7 +45,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
       let second = BETA2 * v[i] + (1.0 - BETA2) * g * g;
       m[i] = first;
       v[i] = second;
-      var value = param[i] * keep - knobs.lr * (first * knobs.bias1) / (sqrt(second * knobs.bias2) + EPS);
+      var value = param[i] * keep - run_params.lr * (first * run_params.bias1) / (sqrt(second * run_params.bias2) + EPS);
       if (LATENT_CLIP > 0.0) {
         value = clamp(value, -LATENT_CLIP, LATENT_CLIP);
       }

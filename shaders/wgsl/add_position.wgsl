@@ -13,6 +13,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   let i = flat_workgroup(workgroup, grid) * 64u + lane;
   let r = i / DIM;
   if (r < active_rows()) {
-    x[i] += positions[(knobs.pos + r % SEQ) * DIM + i % DIM];
+    x[i] += positions[(run_params.pos + r % SEQ) * DIM + i % DIM];
   }
 }

@@ -39,7 +39,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     return;
   }
   let kv_head = row_head % HEADS / (HEADS / KV_HEADS);
-  let keys = min(knobs.pos + r + 1u, MAX_SEQ);
+  let keys = min(run_params.pos + r + 1u, MAX_SEQ);
   let span = max(REDUCE_LANES, (keys + SPLITS - 1u) / SPLITS);
   let first = min(workgroup.z * span, keys);
   let end = min(first + span, keys);

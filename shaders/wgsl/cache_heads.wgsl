@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   let item = flat_workgroup(workgroup, grid);
   let r = item / heads;
   let head = item % heads;
-  let position = knobs.pos + r;
+  let position = run_params.pos + r;
   let is_q = head < HEADS;
   let is_v = head >= HEADS + KV_HEADS;
   if (r >= active_rows() || (!is_q && position >= MAX_SEQ)) {

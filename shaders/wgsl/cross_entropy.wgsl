@@ -1,5 +1,5 @@
 // Softmax cross-entropy of every row of logits (ROWS, VOCAB) in nats: loss = logsumexp − logit of the target; 0 where the
-// target is IGNORED. With GRAD the logits become (softmax·(1 + 2·Z_LOSS·logsumexp) − onehot) · knobs.grad_scale.
+// target is IGNORED. With GRAD the logits become (softmax·(1 + 2·Z_LOSS·logsumexp) − onehot) · run_params.grad_scale.
 // One workgroup per row.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
@@ -48,11 +48,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     losses[r] = lse - logits[base + expected];
   }
   if (GRAD) {
-    let factor = knobs.grad_scale * (1.0 + 2.0 * Z_LOSS * lse) / total;
+    let factor = run_params.grad_scale * (1.0 + 2.0 * Z_LOSS * lse) / total;
     for (var i = lane; i < VOCAB; i += REDUCE_LANES) {
       var d = shrink(logits[base + i] - maximum) * factor;
       if (i == expected) {
-        d -= knobs.grad_scale;
+        d -= run_params.grad_scale;
       }
       logits[base + i] = d;
     }

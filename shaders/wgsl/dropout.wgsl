@@ -1,6 +1,6 @@
 // Inverted dropout in place on x (LEN), see program/dropout.rs: an element whose hash is below THRESHOLD becomes 0, the
 // others are multiplied by SCALE. One invocation per element.
-#import "lib/knobs.wgsl"
+#import "lib/run_params.wgsl"
 #import "lib/grid.wgsl"
 
 @group(0) @binding(1) var<storage, read_write> x: array<f32>; // (LEN)
@@ -23,6 +23,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   if (i >= LEN) {
     return;
   }
-  let key = hash(knobs.seed ^ hash(STREAM + 0x9e3779b9u));
+  let key = hash(run_params.seed ^ hash(STREAM + 0x9e3779b9u));
   x[i] = select(0.0, x[i] * SCALE, hash(i + key) >= THRESHOLD);
 }

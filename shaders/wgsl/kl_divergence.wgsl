@@ -1,5 +1,5 @@
 // KL(p ‖ q) of every row in nats, p = softmax(teacher / T), q = softmax(logits / T), both (ROWS, VOCAB); 0 where the target is
-// IGNORED. `teacher` becomes (q − p) · WEIGHT·T · knobs.grad_scale: the gradient of WEIGHT·T²·KL by the logits (Hinton et al. 2015).
+// IGNORED. `teacher` becomes (q − p) · WEIGHT·T · run_params.grad_scale: the gradient of WEIGHT·T²·KL by the logits (Hinton et al. 2015).
 // One workgroup per row.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     let z = logits[base + i] * inverse - z_maximum;
     expected += shrink(t) * (t - z);
     let difference = shrink(z) / z_total - shrink(t) / t_total;
-    teacher[base + i] = difference * WEIGHT * TEMPERATURE * knobs.grad_scale;
+    teacher[base + i] = difference * WEIGHT * TEMPERATURE * run_params.grad_scale;
   }
   let sum = reduce_sum(lane, expected);
   if (lane == 0u) {

@@ -14,8 +14,8 @@ override MAX_SEQ: u32;
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let i = flat_workgroup(workgroup, grid) * 64u + lane;
   let r = i / KV_DIM;
-  if (r < active_rows() && knobs.pos + r < MAX_SEQ) {
-    let at = knobs.pos * KV_DIM + i;
+  if (r < active_rows() && run_params.pos + r < MAX_SEQ) {
+    let at = run_params.pos * KV_DIM + i;
     cache_k[at] = k[i];
     cache_v[at] = v[i];
   }

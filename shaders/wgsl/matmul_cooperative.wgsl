@@ -19,7 +19,7 @@ var<workgroup> results: array<f32, 1024>; // (subgroups, 16, 16)
 fn write_results(split: u32, quarter_row: u32, quarter_column: u32, lane: u32) {
   workgroupBarrier();
   for (var i = lane % SUBGROUP; i < 256u; i += SUBGROUP) {
-    let value = results[lane / SUBGROUP * 256u + i] * select(1.0, knobs.grad_scale, GRADIENT);
+    let value = results[lane / SUBGROUP * 256u + i] * select(1.0, run_params.grad_scale, GRADIENT);
     store(split, quarter_row + i / 16u, quarter_column + i % 16u, value);
   }
   workgroupBarrier();

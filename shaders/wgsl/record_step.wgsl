@@ -1,6 +1,6 @@
 // Figures of an optimiser step: row pos of the history becomes the loss, Σ norms and the index of the first norm that is
 // not finite (NORM_COUNT if all are); then the loss is 0 again. One workgroup.
-#import "lib/knobs.wgsl"
+#import "lib/run_params.wgsl"
 #import "lib/reduce.wgsl"
 #import "lib/finite.wgsl"
 
@@ -27,7 +27,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   let total = reduce_sum(lane, sum);
   let bad = -reduce_max(lane, -f32(first_bad));
   if (lane == 0u) {
-    let row = knobs.pos % CAPACITY * STEP_FIGURES;
+    let row = run_params.pos % CAPACITY * STEP_FIGURES;
     history[row] = loss[0];
     history[row + 1u] = total;
     history[row + 2u] = bad;

@@ -1,6 +1,6 @@
-// Straight-through gradient of a latent (LEN), in place: grad *= STE (+ knobs.arenas with ARENAS), 0 where |latent| > CLAMP
+// Straight-through gradient of a latent (LEN), in place: grad *= STE (+ run_params.arenas with ARENAS), 0 where |latent| > CLAMP
 // (0 = no clamp). One invocation per element.
-#import "lib/knobs.wgsl"
+#import "lib/run_params.wgsl"
 #import "lib/grid.wgsl"
 
 @group(0) @binding(1) var<storage, read> latent: array<f32>;     // (LEN)
@@ -20,6 +20,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   if (CLAMP > 0.0 && abs(latent[i]) > CLAMP) {
     grad[i] = 0.0;
   } else {
-    grad[i] *= STE + select(0.0, knobs.arenas, ARENAS);
+    grad[i] *= STE + select(0.0, run_params.arenas, ARENAS);
   }
 }

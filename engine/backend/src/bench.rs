@@ -3,7 +3,7 @@
 use super::{Backend, BackendError};
 use ternary_common::platform::Instant;
 use ternary_core::rng::Rng;
-use ternary_model::program::{Elem, Knobs, Op, Recorder};
+use ternary_model::program::{Elem, Op, Recorder, RunParams};
 
 /// Seconds of one f32 product of `[size, size]` matrices, `a·bᵀ` as a projection's forward: the mean of `repeat` products,
 /// queued together after one that is not counted.
@@ -34,12 +34,12 @@ pub async fn gemm_seconds(
     for operand in [a, b] {
         backend.write(program, operand, bytemuck::cast_slice(&values))?;
     }
-    let knobs = Knobs::default();
-    backend.run(program, &knobs)?;
+    let run_params = RunParams::default();
+    backend.run(program, &run_params)?;
     backend.read(program, &[done]).await?;
     let start = Instant::now();
     for _ in 0..repeat {
-        backend.run(program, &knobs)?;
+        backend.run(program, &run_params)?;
     }
     backend.read(program, &[done]).await?;
     let seconds = start.elapsed().as_secs_f64() / repeat as f64;

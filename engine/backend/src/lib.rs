@@ -20,7 +20,7 @@ use std::fmt;
 pub use ternary_common::bytes::LocalFuture;
 use ternary_common::bytes::Size;
 use ternary_common::platform::Mapped;
-use ternary_model::program::{BufferId, Elem, Knobs, Program, Role};
+use ternary_model::program::{BufferId, Elem, Program, Role, RunParams};
 
 /// A program the backend has allocated memory for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -189,7 +189,7 @@ pub trait Backend {
     ) -> Result<(), BackendError>;
 
     /// Queue one run. The GPU returns before it has finished.
-    fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError>;
+    fn run(&mut self, program: ProgramId, run_params: &RunParams) -> Result<(), BackendError>;
 
     /// Whether runs are queued, so that a read waits for all of them; otherwise each is over when [`Backend::run`] returns.
     fn queues(&self) -> bool {

@@ -9,7 +9,7 @@ mod sampler;
 
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate, evaluate_tokens};
-pub use load::Beside;
+pub use load::LowRankAdapter;
 pub use model::Model;
 pub use plan::LoadPlan;
 pub use sampler::Sampler;

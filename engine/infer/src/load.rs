@@ -51,7 +51,7 @@ pub(super) async fn weights(
 
 /// Matrices that answer beside a model's weights, unmerged. A trait, so that a page which never has any is without the code that checks
 /// and uploads them.
-pub trait Beside {
+pub trait LowRankAdapter {
     fn lora(&self) -> &LoraConfig;
 
     /// Put the matrices on `backend`.
@@ -66,7 +66,7 @@ pub trait Beside {
     ) -> LocalFuture<'a, Result<()>>;
 }
 
-impl Beside for Adapter {
+impl LowRankAdapter for Adapter {
     fn lora(&self) -> &LoraConfig {
         &self.lora
     }

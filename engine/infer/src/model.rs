@@ -1,13 +1,13 @@
 //! A loaded model: weights on a backend, programs recorded once, a KV cache that knows its tokens.
 
-use super::load::{self, Beside};
+use super::load::{self, LowRankAdapter};
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, DeviceInfo, MemoryUse, ProgramId, elements};
 use ternary_common::bytes::ByteSource;
 use ternary_core::config::{LoraConfig, ModelConfig};
 use ternary_formats::onebit::OneBit;
 use ternary_model as model;
-use ternary_model::program::{BufferId, Elem, Knobs};
+use ternary_model::program::{BufferId, Elem, RunParams};
 use ternary_model::{Logits, RECENT, SamplingBuffers};
 
 /// Tokens of one prefill run.
@@ -76,7 +76,7 @@ impl Model {
         mut backend: Box<dyn Backend>,
         file: &OneBit,
         source: &dyn ByteSource,
-        adapter: Option<&dyn Beside>,
+        adapter: Option<&dyn LowRankAdapter>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
         let config = file.metadata.config.clone();
@@ -180,7 +180,7 @@ impl Model {
                 self.backend
                     .write(step.program, sampling.recent, bytemuck::cast_slice(recent))?;
             }
-            let knobs = Knobs {
+            let run_params = RunParams {
                 pos: self.cached.len() as u32,
                 rows: n as u32,
                 recent: if penalty == 1.0 {
@@ -189,9 +189,9 @@ impl Model {
                     recent.len() as u32
                 },
                 repetition_penalty: penalty,
-                ..Knobs::default()
+                ..RunParams::default()
             };
-            self.backend.run(step.program, &knobs)?;
+            self.backend.run(step.program, &run_params)?;
             self.cached.extend_from_slice(now);
             if later.is_empty() {
                 let buffers = [sampling.top_ids, sampling.top_values];
@@ -225,12 +225,12 @@ impl Model {
         for part in ids.chunks(step.rows) {
             self.backend
                 .write(step.program, step.ids, bytemuck::cast_slice(part))?;
-            let knobs = Knobs {
+            let run_params = RunParams {
                 pos: self.cached.len() as u32,
                 rows: part.len() as u32,
-                ..Knobs::default()
+                ..RunParams::default()
             };
-            self.backend.run(step.program, &knobs)?;
+            self.backend.run(step.program, &run_params)?;
             self.cached.extend_from_slice(part);
             let read = self.backend.read(step.program, &[step.logits]).await?;
             let logits: Vec<f32> = elements(&read[0]);

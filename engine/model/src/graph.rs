@@ -10,7 +10,7 @@ use ternary_core::params::{Matrix, Param};
 /// What is being recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// `rows` tokens of one sequence at `knobs.pos`, through the KV cache, with packed weights.
+    /// `rows` tokens of one sequence at `run_params.pos`, through the KV cache, with packed weights.
     Infer { rows: usize },
     /// `batch` whole sequences of `seq` tokens, with f32 latents and fake quantisation; intermediate values are kept for the backward.
     Train { batch: usize, seq: usize },

@@ -5,6 +5,7 @@
 
 mod error;
 mod evaluators;
+mod fingerprint;
 #[cfg(feature = "native")]
 mod journal;
 mod result;
@@ -17,6 +18,7 @@ pub use error::{Error, Result};
 pub use evaluators::Local;
 #[cfg(feature = "native")]
 pub use evaluators::Pool;
+pub use fingerprint::fingerprint;
 #[cfg(feature = "native")]
 pub use journal::Journal;
 pub use result::{Entry, SearchResult, Settings, Standing, Tokens, search};

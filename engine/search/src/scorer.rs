@@ -9,7 +9,7 @@ use ternary_core::config::{LayerBitMap, LayerMode, ModelConfig, QuantMode};
 use ternary_core::params;
 use ternary_model as model;
 use ternary_model::Parameters;
-use ternary_model::program::{BufferId, Elem, Knobs};
+use ternary_model::program::{BufferId, Elem, RunParams};
 use ternary_model::{Remap, STREAM, Segments};
 
 /// Rows that one run of a program works on, at most (one sequence at least).
@@ -220,9 +220,9 @@ impl Scorer {
         self.prepare(map)?;
         let (embedding, head) = (&self.embeddings[&map.embedding], &self.heads[&map.lm_head]);
         let rows = chunk.windows.len() * self.task.windows.seq;
-        let knobs = Knobs {
+        let run_params = RunParams {
             rows: rows as u32,
-            ..Knobs::default()
+            ..RunParams::default()
         };
         let tokens = |part: fn(&Windows, usize) -> &[u32]| -> Vec<u32> {
             let windows = chunk.windows.iter();
@@ -242,7 +242,7 @@ impl Scorer {
             None => {
                 self.backend
                     .write(embedding.id, embedding.ids, bytemuck::cast_slice(&ids))?;
-                self.backend.run(embedding.id, &knobs)?;
+                self.backend.run(embedding.id, &run_params)?;
                 if let Some(stream) = &mut chunk.streams[0] {
                     *stream =
                         read_one(self.backend.as_mut(), embedding.id, embedding.stream).await?;
@@ -252,7 +252,7 @@ impl Scorer {
         };
         for layer in first..layers {
             let id = self.layers[&(layer, map.layer_modes[layer])];
-            self.backend.run(id, &knobs)?;
+            self.backend.run(id, &run_params)?;
             self.layers_run += 1;
             if let Some(stream) = &mut chunk.streams[layer + 1] {
                 *stream = read_one(self.backend.as_mut(), embedding.id, embedding.stream).await?;
@@ -260,7 +260,7 @@ impl Scorer {
         }
         self.backend
             .write(head.id, head.targets, bytemuck::cast_slice(&targets))?;
-        self.backend.run(head.id, &knobs)?;
+        self.backend.run(head.id, &run_params)?;
         let losses = read_one(self.backend.as_mut(), head.id, head.losses).await?;
         ternary_common::platform::yield_now().await;
         let losses: Vec<f32> = elements(&losses);

@@ -29,7 +29,7 @@ use ternary_common::platform::Instant;
 use ternary_common::tokenizer::{ChatTemplate, Part, Tokenizer};
 use ternary_core::layout::FormatError;
 use ternary_formats::onebit::OneBit;
-use ternary_infer::{Beside, Model};
+use ternary_infer::{LowRankAdapter, Model};
 use tune::Tuning;
 
 /// Ends the running reply after its current token. Cheap to clone; works from a message handler while the session is busy.
@@ -60,7 +60,7 @@ pub struct Loaded {
     source: Rc<dyn ByteSource>,
     file: OneBit,
     marks: TurnMarks,
-    adapter: Option<Rc<dyn Beside>>,
+    adapter: Option<Rc<dyn LowRankAdapter>>,
 }
 
 impl fmt::Debug for Loaded {
@@ -173,7 +173,7 @@ impl Session {
     pub async fn load_adapted(
         &mut self,
         source: Rc<dyn ByteSource>,
-        adapter: Option<Rc<dyn Beside>>,
+        adapter: Option<Rc<dyn LowRankAdapter>>,
         device: DeviceChoice,
         emit: &mut dyn FnMut(Event),
     ) {
@@ -216,7 +216,7 @@ impl Session {
     async fn try_load(
         &mut self,
         source: Rc<dyn ByteSource>,
-        adapter: Option<Rc<dyn Beside>>,
+        adapter: Option<Rc<dyn LowRankAdapter>>,
         device: DeviceChoice,
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {

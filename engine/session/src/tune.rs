@@ -186,12 +186,7 @@ fn tokens(loaded: &Loaded, text: &str) -> Result<TokenData> {
 impl Recipe {
     fn new(loaded: &Loaded, settings: &TuneSettings) -> Result<Self> {
         loaded.unadapted()?;
-        let config = ModelConfig {
-            // A soft quantiser would undo what the weights were trained for.
-            anneal_fraction: 0.0,
-            arenas_initial: None,
-            ..loaded.file.metadata.config.clone()
-        };
+        let config = loaded.file.metadata.config.clone().for_finetuning();
         let (text, held) = hold_back(&settings.text);
         let (data, held) = (tokens(loaded, text)?, tokens(loaded, held)?);
         // Both need two windows.

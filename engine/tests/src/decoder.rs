@@ -10,7 +10,7 @@ use ternary::config::{
 };
 use ternary::model::*;
 use ternary::params;
-use ternary::program::{Elem, Knobs};
+use ternary::program::{Elem, RunParams};
 use ternary::rng::Rng;
 
 /// Relative error allowed for gradients: f32 sums of a few hundred terms against f64.
@@ -61,7 +61,7 @@ fn relative_error(name: &str, a: &[f32], b: &[f64]) -> f64 {
     if norm < 1e-9 { diff } else { diff / norm }
 }
 
-/// A model, a batch and knobs to compare the gradients of.
+/// A model, a batch and run_params to compare the gradients of.
 pub struct Case {
     name: String,
     config: ModelConfig,
@@ -192,15 +192,15 @@ pub fn compare(
     backend
         .write(program, targets_at, bytemuck::cast_slice(&targets))
         .unwrap();
-    let knobs = Knobs {
+    let run_params = RunParams {
         rows: n as u32,
         grad_scale: 1.0 / n as f32,
         anneal: case.alpha,
         arenas: case.arenas,
         seed: 5,
-        ..Knobs::default()
+        ..RunParams::default()
     };
-    backend.run(program, &knobs).unwrap();
+    backend.run(program, &run_params).unwrap();
     let losses = pollster::block_on(backend.read(program, &[losses_at])).unwrap();
     let mean = elements::<f32>(&losses[0]).iter().sum::<f32>() / n as f32;
     let mut worst = (0.0, String::new());

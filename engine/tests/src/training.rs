@@ -13,7 +13,7 @@ use ternary::backend::{
 use ternary::config::{ModelConfig, TrainConfig};
 use ternary::data::{Batches, TrainingData};
 use ternary::format::LocalFuture;
-use ternary::program::{BufferId, Elem, Knobs, Program};
+use ternary::program::{BufferId, Elem, Program, RunParams};
 use ternary::train::{MemoryPlan, StepReport, Trainer, Update};
 
 use crate::decoder as model;
@@ -174,8 +174,8 @@ impl Backend for Counting {
         self.0.write(id, buffer, bytes)
     }
 
-    fn run(&mut self, id: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
-        self.0.run(id, knobs)
+    fn run(&mut self, id: ProgramId, run_params: &RunParams) -> Result<(), BackendError> {
+        self.0.run(id, run_params)
     }
 
     fn queues(&self) -> bool {

@@ -485,6 +485,11 @@ pub struct Loaded {
     pub state: Option<TrainState>,
 }
 
+/// The parameters in a safetensors file that stands alone, checked against `config`.
+pub fn tensors(path: &Path, config: &ModelConfig) -> Result<Parameters> {
+    checked(config, read_safetensors(path)?, path)
+}
+
 /// Read a checkpoint folder and check it against its own config.
 pub fn load(dir: &Path) -> Result<Loaded> {
     if !dir.join("config.json").is_file() && dir.join(adapter::CONFIG_FILE).is_file() {
@@ -530,7 +535,7 @@ fn checked(config: &ModelConfig, mut found: Tensors, dir: &Path) -> Result<Param
             })?;
             if shape != p.shape {
                 return Err(Error::Checkpoint(format!(
-                    "{}: tensor {} has shape {shape:?}; config.json asks for {:?}",
+                    "{}: tensor {} has shape {shape:?}; the config asks for {:?}",
                     dir.display(),
                     p.name,
                     p.shape

@@ -12,7 +12,7 @@ use ternary_core::quant::anneal_alpha;
 use ternary_core::rng::Rng;
 use ternary_formats::adapter::Base;
 use ternary_model as model;
-use ternary_model::program::{BufferId, Elem, Knobs, Program, STEP_FIGURES};
+use ternary_model::program::{BufferId, Elem, Program, RunParams, STEP_FIGURES};
 use ternary_model::{Distill, Objective, TrainProgram, UpdateProgram};
 
 /// Figures of one optimiser step.
@@ -308,7 +308,13 @@ impl Trainer {
     }
 
     /// Queue one micro-batch; its losses are added up on the backend.
-    fn run(&mut self, validate: bool, ids: &[u32], targets: &[u32], knobs: &Knobs) -> Result<()> {
+    fn run(
+        &mut self,
+        validate: bool,
+        ids: &[u32],
+        targets: &[u32],
+        run_params: &RunParams,
+    ) -> Result<()> {
         let step = if validate {
             &self.validate
         } else {
@@ -320,14 +326,14 @@ impl Trainer {
             .write(step.id, step.ids, bytemuck::cast_slice(ids))?;
         self.backend
             .write(step.id, step.targets, bytemuck::cast_slice(targets))?;
-        Ok(self.backend.run(step.id, knobs)?)
+        Ok(self.backend.run(step.id, run_params)?)
     }
 
-    /// Knobs of the step about to be made.
-    fn knobs(&self, rows: usize) -> Knobs {
+    /// RunParams of the step about to be made.
+    fn run_params(&self, rows: usize) -> RunParams {
         let (t, c) = (self.step + 1, &self.train);
         let bias = |beta: f64| (1.0 / (1.0 - libm::pow(beta, t as f64))) as f32;
-        Knobs {
+        RunParams {
             rows: rows as u32,
             grad_scale: 1.0 / (rows * c.accumulation_steps) as f32,
             anneal: anneal_alpha(self.step, c.max_steps, self.config.anneal_fraction),
@@ -336,7 +342,7 @@ impl Trainer {
             weight_decay: c.weight_decay_at(self.step) as f32,
             bias1: bias(c.beta1),
             bias2: bias(c.beta2),
-            ..Knobs::default()
+            ..RunParams::default()
         }
     }
 
@@ -351,20 +357,20 @@ impl Trainer {
     ) -> Result<Vec<StepReport>> {
         let (batch, micro) = (self.train.batch_size, self.train.accumulation_steps);
         let rows = batch * self.seq;
-        let mut knobs = self.knobs(rows);
+        let mut run_params = self.run_params(rows);
         for i in 0..micro {
             let first = ((self.step * micro + i) * batch) as u64;
             let (mut ids, mut targets) = (Vec::new(), Vec::new());
             data.fill(first, batch, &mut ids, &mut targets)?;
             let counters = [self.step as u64, i as u64];
-            knobs.seed = Rng::counted(self.train.seed, &counters).next_u64() as u32;
-            self.run(false, &ids, &targets, &knobs)?;
+            run_params.seed = Rng::counted(self.train.seed, &counters).next_u64() as u32;
+            self.run(false, &ids, &targets, &run_params)?;
         }
-        let knobs = Knobs {
+        let run_params = RunParams {
             pos: (self.step % model::HISTORY) as u32,
-            ..knobs
+            ..run_params
         };
-        self.backend.run(self.update.id, &knobs)?;
+        self.backend.run(self.update.id, &run_params)?;
         self.step += 1;
         self.pending += 1;
         if self.teacher.is_some() {
@@ -444,11 +450,11 @@ impl Trainer {
             // A short last batch is padded; padded targets are ignored.
             ids.resize(batch * self.seq, 0);
             targets.resize(batch * self.seq, u32::MAX);
-            let knobs = Knobs {
+            let run_params = RunParams {
                 rows: ids.len() as u32,
-                ..Knobs::default()
+                ..RunParams::default()
             };
-            self.run(true, &ids, &targets, &knobs)?;
+            self.run(true, &ids, &targets, &run_params)?;
             self.backend.throttle().await?;
         }
         let read = self

@@ -22,7 +22,7 @@ pub use model::{
     CacheKind, Chat, Eval, Export, ExportFormat, Generate, GgufType, Logits, Merge, ModelArgs,
     PackMode, SamplingArgs,
 };
-pub use search::{EvalConfig, Judged, Search};
+pub use search::{EvalConfig, MeasureArgs, Search};
 pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainingArgs};
 
 /// 1-bit and ternary language models: tokenize, train, search a precision for every layer, evaluate, chat, import, export.
@@ -95,8 +95,8 @@ impl Command {
             Command::Train(a) => a.training.device,
             Command::Finetune(a) => a.training.device,
             Command::Merge(a) => a.model.device,
-            Command::Search(a) => a.judged.device,
-            Command::EvalConfig(a) => a.judged.device,
+            Command::Search(a) => a.measure.device,
+            Command::EvalConfig(a) => a.measure.device,
             Command::Eval(a) => a.model.device,
             Command::Generate(a) => a.model.device,
             Command::Logits(a) => a.model.device,

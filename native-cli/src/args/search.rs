@@ -7,9 +7,9 @@ use ternary::config::QuantMode;
 use ternary::search::Granularity;
 use ternary::session::DeviceChoice;
 
-/// A trained model, and the text it is judged by.
+/// A trained model, and the text it is measured on.
 #[derive(Args)]
-pub struct Judged {
+pub struct MeasureArgs {
     /// Checkpoint folder, a run, RUN/best, a .1bit file, or a model.safetensors (with --model-config and --tokenizer).
     #[arg(long, alias = "model-dir", alias = "model", value_name = "PATH")]
     pub checkpoint: PathBuf,
@@ -49,7 +49,7 @@ Every evaluation is kept in OUTPUT.journal until the search is done: after an in
 nothing satisfies the limits, the result says so with what comes nearest, and the exit code is 3. docs/search.md has the method.")]
 pub struct Search {
     #[command(flatten)]
-    pub judged: Judged,
+    pub measure: MeasureArgs,
     /// Highest perplexity allowed: the smallest model within it is sought.
     #[arg(
         long,
@@ -102,7 +102,7 @@ The validation data is cut into windows of the model's context, as training's va
 half a context at least, and so a lower perplexity.")]
 pub struct EvalConfig {
     #[command(flatten)]
-    pub judged: Judged,
+    pub measure: MeasureArgs,
     /// A search result, a config, or a bit-map by itself.
     #[arg(long, value_name = "FILE")]
     pub bit_map: PathBuf,

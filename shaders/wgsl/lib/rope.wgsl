@@ -9,7 +9,7 @@ override INVERSE: bool;
 
 // Elements i and i + HEAD_DIM / 2 of a head of row r, which stands at position pos + r % SEQ; INVERSE rotates back.
 fn rotate(pair: vec2<f32>, r: u32, i: u32) -> vec2<f32> {
-  let at = (knobs.pos + r % SEQ) * HEAD_DIM + i;
+  let at = (run_params.pos + r % SEQ) * HEAD_DIM + i;
   let cosine = angles[at];
   let sine = select(angles[at + HEAD_DIM / 2u], -angles[at + HEAD_DIM / 2u], INVERSE);
   return vec2<f32>(pair.x * cosine - pair.y * sine, pair.y * cosine + pair.x * sine);

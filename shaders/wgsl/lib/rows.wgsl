@@ -1,7 +1,7 @@
-#import "lib/knobs.wgsl"
-// Token rows the operation is recorded for, of which a run computes the first `knobs.rows`.
+#import "lib/run_params.wgsl"
+// Token rows the operation is recorded for, of which a run computes the first `run_params.rows`.
 override ROWS: u32;
 
 fn active_rows() -> u32 {
-  return min(ROWS, knobs.rows);
+  return min(ROWS, run_params.rows);
 }

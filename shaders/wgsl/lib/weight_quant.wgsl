@@ -1,6 +1,6 @@
 // The quantisers of engine/src/quant/mod.rs. A scale covers a span of SPAN latents; its statistics take one pass, or two for
 // TWN (the mean of what exceeds the threshold) and CENTERED (the deviation from the mean).
-#import "lib/knobs.wgsl"
+#import "lib/run_params.wgsl"
 #import "lib/reduce.wgsl"
 
 const EIGHT_BIT: u32 = 0u;
@@ -13,7 +13,7 @@ override QUANTISER: u32;
 override SPAN: u32;
 override SCALED: bool; // false: codes stay unscaled
 override CLAMP: f32;   // latents are clamped to ± this first; 0 = off
-override ARENAS: bool; // knobs.arenas · W is added
+override ARENAS: bool; // run_params.arenas · W is added
 
 struct Span {
   scale: f32,
@@ -112,14 +112,14 @@ fn code(span: Span, w: f32) -> f32 {
 fn forward_weight(span: Span, latent: f32) -> f32 {
   let w = clamped(latent);
   var value: f32;
-  if (QUANTISER != EIGHT_BIT && knobs.anneal > 0.0) {
+  if (QUANTISER != EIGHT_BIT && run_params.anneal > 0.0) {
     // tanh is 1 in f32 from 10 on; its argument stays where every driver computes it.
-    value = span.soft * tanh(clamp(knobs.anneal * ((w - span.center) / span.soft), -20.0, 20.0));
+    value = span.soft * tanh(clamp(run_params.anneal * ((w - span.center) / span.soft), -20.0, 20.0));
   } else {
     value = span.scale * code(span, w);
   }
   if (ARENAS) {
-    value += knobs.arenas * latent;
+    value += run_params.arenas * latent;
   }
   return value;
 }

@@ -23,7 +23,7 @@ use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, Memory
 use memory::Memory;
 use simd::Level;
 use ternary_common::platform::Mapped;
-use ternary_model::program::{BufferId, Knobs, Program, Role};
+use ternary_model::program::{BufferId, Program, Role, RunParams};
 
 /// A program with the storage index of each of its buffers.
 struct Prepared {
@@ -212,7 +212,7 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
+    fn run(&mut self, program: ProgramId, run_params: &RunParams) -> Result<(), BackendError> {
         let prepared = &mut self.programs[program.0];
         let level = self.level;
         let mut buffers = Buffers {
@@ -223,7 +223,7 @@ impl Backend for CpuBackend {
         };
         let mut run = || {
             for op in &prepared.program.ops {
-                exec::run(op, &mut buffers, knobs, level);
+                exec::run(op, &mut buffers, run_params, level);
             }
         };
         #[cfg(feature = "native")]

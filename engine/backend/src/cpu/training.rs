@@ -6,7 +6,7 @@ use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
 use ternary_core::math;
 use ternary_core::quant::{Span, is_latent};
-use ternary_model::program::{DropoutMask, Knobs, WeightQuant};
+use ternary_model::program::{DropoutMask, RunParams, WeightQuant};
 
 const CHUNK: usize = 1 << 14;
 
@@ -321,15 +321,15 @@ pub struct AdamW {
 }
 
 multiversion! {
-    fn adamw_chunk(param: &mut [f32], grad: &mut [f32], m: &mut [f32], v: &mut [f32], c: AdamW, knobs: &Knobs) {
+    fn adamw_chunk(param: &mut [f32], grad: &mut [f32], m: &mut [f32], v: &mut [f32], c: AdamW, run_params: &RunParams) {
         let n = param.len();
         let (grad, m, v) = (&mut grad[..n], &mut m[..n], &mut v[..n]);
-        let keep = 1.0 - knobs.lr * c.weight_decay;
+        let keep = 1.0 - run_params.lr * c.weight_decay;
         for i in 0..n {
             let g = grad[i] * c.grad_scale;
             m[i] = c.beta1 * m[i] + (1.0 - c.beta1) * g;
             v[i] = c.beta2 * v[i] + (1.0 - c.beta2) * g * g;
-            let step = knobs.lr * (m[i] * knobs.bias1) / ((v[i] * knobs.bias2).sqrt() + c.eps);
+            let step = run_params.lr * (m[i] * run_params.bias1) / ((v[i] * run_params.bias2).sqrt() + c.eps);
             param[i] = (param[i] * keep - step).clamp(-c.latent_clip, c.latent_clip);
             grad[i] = 0.0;
         }
@@ -343,7 +343,7 @@ pub fn adamw(
     m: &mut [f32],
     v: &mut [f32],
     c: AdamW,
-    knobs: &Knobs,
+    run_params: &RunParams,
 ) {
     let work = param.len() * 8;
     let mut moments: Vec<(&mut [f32], &mut [f32], &mut [f32])> = grad
@@ -354,7 +354,7 @@ pub fn adamw(
         .collect();
     par::pieces2(param, CHUNK, &mut moments, 1, work, |_, param, moments| {
         let (g, m, v) = &mut moments[0];
-        adamw_chunk(param, g, m, v, c, knobs);
+        adamw_chunk(param, g, m, v, c, run_params);
     });
 }
 

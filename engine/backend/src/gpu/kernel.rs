@@ -120,16 +120,16 @@ type PipelineKey = (&'static str, Vec<(&'static str, u64)>);
 pub(crate) struct Kernels {
     modules: HashMap<&'static str, Module>,
     pipelines: HashMap<PipelineKey, wgpu::ComputePipeline>,
-    knobs: wgpu::Buffer,
+    run_params: wgpu::Buffer,
 }
 
 impl Kernels {
-    /// `knobs` is bound wherever a shader declares it.
-    pub fn new(knobs: wgpu::Buffer) -> Kernels {
+    /// `run_params` is bound wherever a shader declares it.
+    pub fn new(run_params: wgpu::Buffer) -> Kernels {
         Kernels {
             modules: HashMap::new(),
             pipelines: HashMap::new(),
-            knobs,
+            run_params,
         }
     }
 
@@ -140,7 +140,7 @@ impl Kernels {
             slices,
             grid,
         } = call;
-        let knobs = Slice::whole(&self.knobs);
+        let run_params = Slice::whole(&self.run_params);
         let module = self
             .modules
             .entry(shader.name)
@@ -170,7 +170,7 @@ impl Kernels {
             .iter()
             .map(|binding| {
                 let slice = match binding.access {
-                    Access::Uniform => &knobs,
+                    Access::Uniform => &run_params,
                     _ => slices
                         .iter()
                         .find(|(name, _)| *name == binding.name)

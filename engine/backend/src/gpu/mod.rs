@@ -1,7 +1,7 @@
 //! The wgpu backend: Vulkan, Metal and DX12 natively, WebGPU in the browser. It runs inference and training.
 //!
 //! `prepare` turns every operation into dispatches (lower) with buffers, pipelines and bind groups made once; a run
-//! writes the knobs and submits one compute pass; a read is one copy and one map. WGSL is in the `ternary-shaders` crate.
+//! writes the run_params and submits one compute pass; a read is one copy and one map. WGSL is in the `ternary-shaders` crate.
 
 mod cache;
 pub(crate) mod device;
@@ -28,13 +28,13 @@ use super::{
     Backend, BackendError, BackendOptions, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse,
     ProgramId,
 };
-use ternary_model::program::{BufferId, Elem, Knobs, Program, Role};
+use ternary_model::program::{BufferId, Elem, Program, Role, RunParams};
 
 /// See the [module documentation](self).
 #[derive(Debug)]
 pub struct GpuBackend {
     pub(crate) gpu: Gpu,
-    knobs: wgpu::Buffer,
+    run_params: wgpu::Buffer,
     kernels: Kernels,
     shared: HashMap<String, Shared>,
     pub(crate) programs: Vec<Prepared>,
@@ -107,14 +107,14 @@ impl GpuBackend {
     /// Open the adapter the system prefers. It may be a software one: see [`Backend::info`].
     pub async fn new(options: &BackendOptions) -> Result<GpuBackend, BackendError> {
         let gpu = Gpu::open(options).await?;
-        let knobs = gpu.buffer(
-            "knobs",
-            size_of::<Knobs>(),
+        let run_params = gpu.buffer(
+            "run_params",
+            size_of::<RunParams>(),
             wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
         )?;
         let mut backend = GpuBackend {
-            kernels: Kernels::new(knobs.clone()),
-            knobs,
+            kernels: Kernels::new(run_params.clone()),
+            run_params,
             shared: HashMap::new(),
             programs: Vec::new(),
             pool: Pool::default(),
@@ -313,11 +313,11 @@ impl Backend for GpuBackend {
         self.gpu.write(&slice.buffer, 0, bytes)
     }
 
-    fn run(&mut self, program: ProgramId, knobs: &Knobs) -> Result<(), BackendError> {
+    fn run(&mut self, program: ProgramId, run_params: &RunParams) -> Result<(), BackendError> {
         self.gpu.check()?;
         self.gpu
             .queue
-            .write_buffer(&self.knobs, 0, bytemuck::bytes_of(knobs));
+            .write_buffer(&self.run_params, 0, bytemuck::bytes_of(run_params));
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());

@@ -7,7 +7,7 @@ use crate::Backend;
 use crate::BackendError;
 use crate::elements;
 use ternary_core::rng::Rng;
-use ternary_model::program::{Elem, Knobs, Op, Recorder};
+use ternary_model::program::{Elem, Op, Recorder, RunParams};
 
 /// The kernel of [`Op::MatMul`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl GpuBackend {
         for (id, values) in &operands {
             self.write(program, *id, bytemuck::cast_slice(values))?;
         }
-        self.run(program, &Knobs::default())?;
+        self.run(program, &RunParams::default())?;
         let read = self.read(program, &[out]).await?;
         self.clear();
         Ok(elements(&read[0]))

@@ -122,7 +122,7 @@ fn run_alone(
     backend: &mut dyn Backend,
     program: Program,
     state: &[Vec<u8>],
-    knobs: &Knobs,
+    run_params: &RunParams,
     outputs: &[BufferId],
 ) -> Vec<Vec<u8>> {
     let inputs = fuse::access(&program.ops).reads;
@@ -130,7 +130,7 @@ fn run_alone(
     for buffer in inputs {
         backend.write(id, buffer, &state[buffer.index()]).unwrap();
     }
-    backend.run(id, knobs).unwrap();
+    backend.run(id, run_params).unwrap();
     pollster::block_on(backend.read(id, outputs)).unwrap()
 }
 
@@ -171,12 +171,12 @@ fn compare_with_cpu(
 ) {
     let program = record_infer(config, rows_n, Logits::Last, None).program;
     let mut state = contents(&program, config.vocab_size);
-    let knobs = Knobs {
+    let run_params = RunParams {
         pos,
         rows: rows_n as u32,
         recent: 1,
         repetition_penalty: 1.3,
-        ..Knobs::default()
+        ..RunParams::default()
     };
     let units = if fused {
         fuse::fuse(&program).units
@@ -208,10 +208,10 @@ fn compare_with_cpu(
             &mut CpuBackend::new(1),
             with_roles(ops, false),
             &state,
-            &knobs,
+            &run_params,
             &outputs,
         );
-        let got = run_alone(gpu, with_roles(ops, fused), &state, &knobs, &outputs);
+        let got = run_alone(gpu, with_roles(ops, fused), &state, &run_params, &outputs);
         gpu.clear();
         let names: Vec<_> = ops.iter().map(Op::name).collect();
         let what = format!("{} of {}: {}", unit.start, program.label, names.join(" + "));

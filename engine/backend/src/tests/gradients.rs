@@ -215,11 +215,12 @@ fn cross_entropy_follows_f64() {
                     z_loss,
                     grad,
                 };
-                let knobs = Knobs {
+                let run_params = RunParams {
                     grad_scale: 0.25,
                     ..rows(3)
                 };
-                let [got_grad, got_losses] = case.run_all(backend, op, &knobs, [logits, losses]);
+                let [got_grad, got_losses] =
+                    case.run_all(backend, op, &run_params, [logits, losses]);
                 assert_eq!(got_losses[2..], [0.0, 7.0]);
                 for r in 0..rows_n {
                     let own = r * vocab..(r + 1) * vocab;
@@ -286,11 +287,12 @@ fn divergence_from_a_teacher_follows_f64() {
                     weight: 0.7,
                     temperature,
                 };
-                let knobs = Knobs {
+                let run_params = RunParams {
                     grad_scale: 0.25,
                     ..rows(3)
                 };
-                let [got_grad, got_losses] = case.run_all(backend, op, &knobs, [teacher, losses]);
+                let [got_grad, got_losses] =
+                    case.run_all(backend, op, &run_params, [teacher, losses]);
                 assert_eq!(got_losses[2..], [0.0, 7.0]);
                 assert!(got_grad[2 * vocab..3 * vocab].iter().all(|g| *g == 0.0));
                 assert_eq!(got_grad[3 * vocab..], t[3 * vocab..]);
@@ -393,11 +395,11 @@ fn dropout_is_the_cpus_bit_for_bit() {
                     rate: 0.3,
                     stream: 5,
                 };
-                let knobs = Knobs {
+                let run_params = RunParams {
                     seed: 0xfeed_beef,
                     ..rows(1)
                 };
-                case.run(backend, op, &knobs, id)
+                case.run(backend, op, &run_params, id)
             };
             let got = run(gpu);
             assert_eq!(got, run(&mut CpuBackend::new(1)));

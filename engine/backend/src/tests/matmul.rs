@@ -120,7 +120,7 @@ fn products_of_f16_operands_follow_f64() {
             return;
         }
         assert!(Backend::info(&gpu).name.contains("f16"));
-        let knobs = Knobs {
+        let run_params = RunParams {
             grad_scale: 1e-5,
             ..rows(1)
         };
@@ -131,7 +131,7 @@ fn products_of_f16_operands_follow_f64() {
         ] {
             let mut noise = Noise(k as u64);
             // Gradients, mostly below what f16 can hold.
-            let size = if trans_b { 1.0 } else { knobs.grad_scale };
+            let size = if trans_b { 1.0 } else { run_params.grad_scale };
             let (a, b) = (noise.floats(m * k, size), noise.floats(k * n, 1.0));
             let mut case = Case::default();
             let out = case.out(m * n);
@@ -146,7 +146,7 @@ fn products_of_f16_operands_follow_f64() {
                 trans_b,
                 accumulate: false,
             };
-            let got = case.run(&mut gpu, op, &knobs, out);
+            let got = case.run(&mut gpu, op, &run_params, out);
             let want = product(&a, &b, [m, n, k]);
             let what = format!("{m}×{k}×{n}");
             assert_close(&what, &got, &want, F16_PRODUCTS);

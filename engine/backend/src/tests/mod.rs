@@ -24,7 +24,7 @@ use crate::elements;
 use crate::gpu::GpuBackend;
 use ternary_core::config::QuantMode;
 use ternary_core::quant::tile::{TileWriter, act_stride};
-use ternary_model::program::{BufferId, Elem, Knobs, Op, Recorder};
+use ternary_model::program::{BufferId, Elem, Op, Recorder, RunParams};
 
 /// Sizes around the widths of quads, tiles and workgroups.
 const RAGGED: [usize; 4] = [1, 3, 65, 257];
@@ -122,7 +122,7 @@ impl Case {
         self,
         backend: &mut dyn Backend,
         op: Op,
-        knobs: &Knobs,
+        run_params: &RunParams,
         read: &[BufferId],
     ) -> Result<Vec<Vec<u8>>, BackendError> {
         let Case {
@@ -134,15 +134,21 @@ impl Case {
         for (id, bytes) in &contents {
             backend.write(program, *id, bytes)?;
         }
-        backend.run(program, knobs)?;
+        backend.run(program, run_params)?;
         let result = pollster::block_on(backend.read(program, read));
         backend.clear();
         result
     }
 
     /// Run one operation and read one f32 buffer.
-    fn run(self, backend: &mut dyn Backend, op: Op, knobs: &Knobs, read: BufferId) -> Vec<f32> {
-        let contents = self.try_run(backend, op, knobs, &[read]).unwrap();
+    fn run(
+        self,
+        backend: &mut dyn Backend,
+        op: Op,
+        run_params: &RunParams,
+        read: BufferId,
+    ) -> Vec<f32> {
+        let contents = self.try_run(backend, op, run_params, &[read]).unwrap();
         elements(&contents[0])
     }
 
@@ -151,26 +157,26 @@ impl Case {
         self,
         backend: &mut dyn Backend,
         op: Op,
-        knobs: &Knobs,
+        run_params: &RunParams,
         read: [BufferId; N],
     ) -> [Vec<f32>; N] {
-        let contents = self.try_run(backend, op, knobs, &read).unwrap();
+        let contents = self.try_run(backend, op, run_params, &read).unwrap();
         std::array::from_fn(|i| elements(&contents[i]))
     }
 }
 
-fn rows(rows: usize) -> Knobs {
-    Knobs {
+fn rows(rows: usize) -> RunParams {
+    RunParams {
         rows: rows as u32,
-        ..Knobs::default()
+        ..RunParams::default()
     }
 }
 
-fn at(pos: usize, rows: usize) -> Knobs {
-    Knobs {
+fn at(pos: usize, rows: usize) -> RunParams {
+    RunParams {
         pos: pos as u32,
         rows: rows as u32,
-        ..Knobs::default()
+        ..RunParams::default()
     }
 }
 

@@ -20,7 +20,7 @@ fn straight_through_gradients_follow_f64() {
                     clamp,
                     arenas,
                 };
-                let knobs = Knobs {
+                let run_params = RunParams {
                     arenas: 0.125,
                     ..rows(1)
                 };
@@ -35,7 +35,7 @@ fn straight_through_gradients_follow_f64() {
                     .collect();
                 assert_close(
                     "ste",
-                    &case.run(backend, op, &knobs, grad),
+                    &case.run(backend, op, &run_params, grad),
                     &want,
                     ROUNDINGS,
                 );
@@ -137,16 +137,16 @@ fn adamw(
         decay,
         latent_clip,
     };
-    let knobs = Knobs {
+    let run_params = RunParams {
         lr: 0.01,
         weight_decay: 0.1,
         bias1: 5.0,
         bias2: 10.0,
         ..rows(1)
     };
-    let got = case.run_all(backend, op, &knobs, ids);
+    let got = case.run_all(backend, op, &run_params, ids);
 
-    let [lr, wd, b1, b2] = [knobs.lr, knobs.weight_decay, beta1, beta2].map(f64::from);
+    let [lr, wd, b1, b2] = [run_params.lr, run_params.weight_decay, beta1, beta2].map(f64::from);
     let norm = norms.iter().map(|n| f64::from(*n)).sum::<f64>().sqrt();
     let clip = f64::from(clip_norm);
     let factor = if clip > 0.0 && norm > clip {

@@ -15,13 +15,16 @@ fn repeated_tokens_are_penalised() {
             capacity: 4,
             vocab: 5,
         };
-        let knobs = Knobs {
+        let run_params = RunParams {
             rows: 1,
             recent: 3,
             repetition_penalty: 2.0,
-            ..Knobs::default()
+            ..RunParams::default()
         };
-        assert_eq!(case.run(gpu, op, &knobs, id), [1.0, -2.0, 0.0, 3.0, -6.0]);
+        assert_eq!(
+            case.run(gpu, op, &run_params, id),
+            [1.0, -2.0, 0.0, 3.0, -6.0]
+        );
     });
 }
 

@@ -135,12 +135,12 @@ fn check(
         quant,
         arenas: arenas > 0.0,
     };
-    let knobs = Knobs {
+    let run_params = RunParams {
         anneal: alpha,
         arenas,
         ..rows(1)
     };
-    let got = case.run(backend, op, &knobs, out);
+    let got = case.run(backend, op, &run_params, out);
     let span = quant.span_len(rows_n, cols);
     let want = plain(w, span, &quant, f64::from(alpha), f64::from(arenas));
     let tolerance = if alpha > 0.0 { TRANSCENDENTAL } else { SUMS };

@@ -199,6 +199,16 @@ impl ModelConfig {
         self.kv_heads() * self.head_dim()
     }
 
+    /// What a fine-tuning of such a model is computed with: a soft quantiser, as training from scratch begins with, would undo what
+    /// the weights were trained for.
+    pub fn for_finetuning(self) -> Self {
+        ModelConfig {
+            anneal_fraction: 0.0,
+            arenas_initial: None,
+            ..self
+        }
+    }
+
     pub fn activation(&self) -> Activation {
         self.activation.unwrap_or(if self.use_swiglu {
             Activation::Silu

@@ -1,5 +1,5 @@
 //! A [`Program`] is a flat list of operations on buffers of fixed shapes, recorded once by the model and interpreted by
-//! a backend. Per run only the [`Knobs`] change.
+//! a backend. Per run only the [`RunParams`] change.
 
 mod access;
 mod dropout;
@@ -84,10 +84,10 @@ impl Program {
     }
 }
 
-/// The per-run parameters, as they lie in memory on every backend (16 words; WGSL `struct Knobs` mirrors it).
+/// The per-run parameters, as they lie in memory on every backend (16 words; WGSL `struct RunParams` mirrors it).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq)]
-pub struct Knobs {
+pub struct RunParams {
     /// Position of the first row; in an update, the row of the history that it fills.
     pub pos: u32,
     /// Valid token rows of this run.

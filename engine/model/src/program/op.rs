@@ -1,7 +1,7 @@
 //! The only list of operations there is. Every interpreter (CPU, GPU) runs exactly these.
 //!
 //! Conventions: matrices are row-major; `rows` is the number of token rows an operation is recorded for, of which the
-//! first `min(rows, knobs.rows)` are computed; shapes are given as `[rows, columns]`. All floats are f32 unless a
+//! first `min(rows, run_params.rows)` are computed; shapes are given as `[rows, columns]`. All floats are f32 unless a
 //! buffer's [`Elem`](super::Elem) says otherwise.
 
 use super::BufferId;
@@ -42,8 +42,8 @@ pub enum Op {
         rows: usize,
         dim: usize,
     },
-    /// `x[r] += table[(knobs.pos + r) mod seq]`-th row; `table` f32 `[max_positions, dim]`. Row r stands at position
-    /// `knobs.pos + r % seq` (`seq` = sequence length in training, `rows` in inference).
+    /// `x[r] += table[(run_params.pos + r) mod seq]`-th row; `table` f32 `[max_positions, dim]`. Row r stands at position
+    /// `run_params.pos + r % seq` (`seq` = sequence length in training, `rows` in inference).
     AddPosition {
         x: BufferId,
         table: BufferId,
@@ -82,7 +82,7 @@ pub enum Op {
     },
     /// Rotary positions, rotate-half convention, in place on `x` `[rows, heads·head_dim]`.
     /// `table` f32 `[max_positions, head_dim]`: cos for the first half of a row, sin for the second.
-    /// Row r stands at position `knobs.pos + r % seq`. `inverse` rotates back (the backward).
+    /// Row r stands at position `run_params.pos + r % seq`. `inverse` rotates back (the backward).
     Rope {
         x: BufferId,
         table: BufferId,
@@ -92,7 +92,7 @@ pub enum Op {
         head_dim: usize,
         inverse: bool,
     },
-    /// Append `k` and `v` `[rows, kv_dim]` to the caches `[max_seq, kv_dim]` from row `knobs.pos` on.
+    /// Append `k` and `v` `[rows, kv_dim]` to the caches `[max_seq, kv_dim]` from row `run_params.pos` on.
     KvWrite {
         k: BufferId,
         v: BufferId,
@@ -102,7 +102,7 @@ pub enum Op {
         kv_dim: usize,
         max_seq: usize,
     },
-    /// Causal attention of `q` `[rows, heads·head_dim]` over the caches' first `knobs.pos + r + 1` rows; scores are scaled by
+    /// Causal attention of `q` `[rows, heads·head_dim]` over the caches' first `run_params.pos + r + 1` rows; scores are scaled by
     /// 1/sqrt(head_dim); query head h reads key/value head `h / (heads / kv_heads)`. out `[rows, heads·head_dim]`.
     CachedAttention {
         q: BufferId,
@@ -133,7 +133,7 @@ pub enum Op {
         rows: usize,
         dim: usize,
     },
-    /// `out[0] = x[knobs.rows − 1]`: the last valid row. out `[1, dim]`.
+    /// `out[0] = x[run_params.rows − 1]`: the last valid row. out `[1, dim]`.
     LastRow {
         x: BufferId,
         out: BufferId,
@@ -142,8 +142,8 @@ pub enum Op {
     },
 
     // ---- sampling ----
-    /// Repetition penalty (Keskar et al. 2019) on `logits` `[vocab]`: for the first `knobs.recent` ids of `recent` u32, positive logits are
-    /// divided and negative ones multiplied by `knobs.repetition_penalty`. Ids are distinct.
+    /// Repetition penalty (Keskar et al. 2019) on `logits` `[vocab]`: for the first `run_params.recent` ids of `recent` u32, positive logits are
+    /// divided and negative ones multiplied by `run_params.repetition_penalty`. Ids are distinct.
     Penalize {
         logits: BufferId,
         recent: BufferId,
@@ -160,8 +160,8 @@ pub enum Op {
     },
 
     // ---- training ----
-    /// Forward weight of a latent `[rows, cols]`: Q(clamp(W)) de-quantised to f32, see [`ternary_core::quant`]. With `knobs.anneal` α > 0
-    /// low-bit modes use the soft γ·tanh(αW/γ) instead. With `arenas`, `knobs.arenas`·W is added.
+    /// Forward weight of a latent `[rows, cols]`: Q(clamp(W)) de-quantised to f32, see [`ternary_core::quant`]. With `run_params.anneal` α > 0
+    /// low-bit modes use the soft γ·tanh(αW/γ) instead. With `arenas`, `run_params.arenas`·W is added.
     FakeQuantWeight {
         latent: BufferId,
         out: BufferId,
@@ -171,7 +171,7 @@ pub enum Op {
         arenas: bool,
     },
     /// Gradient of a latent from that of its forward weight, in place: straight-through,
-    /// `grad *= ste + (arenas ? knobs.arenas : 0)`, zero where |latent| > clamp.
+    /// `grad *= ste + (arenas ? run_params.arenas : 0)`, zero where |latent| > clamp.
     SteBackward {
         latent: BufferId,
         grad: BufferId,
@@ -255,7 +255,7 @@ pub enum Op {
         accumulate: bool,
     },
     /// Softmax cross-entropy in nats: `losses[r] = logsumexp(logits[r]) − logits[r, targets[r]]`. A target of `u32::MAX` is ignored (loss 0).
-    /// Unless `grad` is false, `logits` becomes its gradient times `knobs.grad_scale`, with z-loss `z·logsumexp²` added.
+    /// Unless `grad` is false, `logits` becomes its gradient times `run_params.grad_scale`, with z-loss `z·logsumexp²` added.
     CrossEntropy {
         logits: BufferId,
         targets: BufferId,
@@ -266,7 +266,7 @@ pub enum Op {
         grad: bool,
     },
     /// Distillation (Hinton et al. 2015) with p = softmax(teacher / T), q = softmax(logits / T): `losses[r] = KL(p ‖ q)` in nats, 0 where
-    /// `targets[r]` is `u32::MAX`; `teacher` becomes the gradient of w·T²·KL by `logits`, w·T·(q − p), times `knobs.grad_scale`. `logits` and
+    /// `targets[r]` is `u32::MAX`; `teacher` becomes the gradient of w·T²·KL by `logits`, w·T·(q − p), times `run_params.grad_scale`. `logits` and
     /// `teacher` f32 `[rows, vocab]`.
     KlDivergence {
         logits: BufferId,
@@ -281,7 +281,7 @@ pub enum Op {
         temperature: f32,
     },
     /// Inverted dropout in place (Srivastava et al. 2014): `x[i] = keeps(i) ? x[i]/(1 − rate) : 0` with the mask
-    /// [`DropoutMask`](super::DropoutMask)`(knobs.seed, stream, rate)`; on a gradient, its backward. `x` f32 `[len]`.
+    /// [`DropoutMask`](super::DropoutMask)`(run_params.seed, stream, rate)`; on a gradient, its backward. `x` f32 `[len]`.
     Dropout {
         x: BufferId,
         len: usize,
@@ -318,7 +318,7 @@ pub enum Op {
         out: BufferId,
         rows: usize,
     },
-    /// Keep the figures of an optimiser step: row `knobs.pos` of `history` f32 `[capacity, 3]` becomes `loss[0]`,
+    /// Keep the figures of an optimiser step: row `run_params.pos` of `history` f32 `[capacity, 3]` becomes `loss[0]`,
     /// Σ norms[..norm_count] and the index of the first of these norms that is not finite (`norm_count` if all are); then
     /// `loss[0] = 0`.
     RecordStep {
@@ -331,7 +331,7 @@ pub enum Op {
     /// AdamW (Loshchilov & Hutter 2019) on one parameter, then `clip` on the latents (0 = off), then `grad = 0`.
     /// The gradient is first scaled by min(1, clip_norm / sqrt(Σ norms[..norm_count])); `clip_norm` 0 = off. Where that sum
     /// is not finite nothing but the gradient changes: the parameter stays that of the last good step.
-    /// Learning rate, bias corrections and weight decay come from the knobs; `decay` says whether this parameter decays.
+    /// Learning rate, bias corrections and weight decay come from the run_params; `decay` says whether this parameter decays.
     AdamW {
         param: BufferId,
         grad: BufferId,

@@ -8,7 +8,7 @@ use super::{BufferDecl, BufferId, Elem, Op, Program, Role, plan_slots};
 ///
 /// ```
 /// use ternary_backend::{Backend, cpu::CpuBackend, elements};
-/// use ternary_model::program::{Elem, Knobs, Op, Recorder};
+/// use ternary_model::program::{Elem, RunParams, Op, Recorder};
 ///
 /// let mut rec = Recorder::new();
 /// let (x, out) = (rec.io(Elem::F32, 3), rec.io(Elem::F32, 3));
@@ -17,7 +17,7 @@ use super::{BufferDecl, BufferId, Elem, Op, Program, Role, plan_slots};
 /// let program = backend.prepare(rec.finish("twice"))?;
 /// let values: Vec<u8> = [1f32, 2.0, 3.0].iter().flat_map(|v| v.to_le_bytes()).collect();
 /// backend.write(program, x, &values)?;
-/// backend.run(program, &Knobs::default())?;
+/// backend.run(program, &RunParams::default())?;
 /// let read = pollster::block_on(backend.read(program, &[out]))?;
 /// assert_eq!(elements::<f32>(&read[0]), [2.0, 4.0, 6.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -70,7 +70,7 @@ fn load(source: &[u8], adapter: Option<Adapter>) -> Session {
     let events = events(|emit| {
         pollster::block_on(s.load_adapted(
             source,
-            adapter.map(|a| Rc::new(a) as Rc<dyn Beside>),
+            adapter.map(|a| Rc::new(a) as Rc<dyn LowRankAdapter>),
             DeviceChoice::Cpu,
             emit,
         ));

@@ -11,11 +11,11 @@ use super::simd::Level;
 use super::{attention, forward, linear, sample};
 
 use ternary_core::quant::tile::act_stride;
-use ternary_model::program::{EmbedTable, Knobs, LinearInput, Op};
+use ternary_model::program::{EmbedTable, LinearInput, Op, RunParams};
 
-pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
-    let valid = |rows: usize| rows.min(knobs.rows as usize);
-    let pos = knobs.pos as usize;
+pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
+    let valid = |rows: usize| rows.min(run_params.rows as usize);
+    let pos = run_params.pos as usize;
     match op {
         Op::Embed {
             ids,
@@ -237,9 +237,9 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
             capacity,
             ..
         } => {
-            let n = (*capacity).min(knobs.recent as usize);
+            let n = (*capacity).min(run_params.recent as usize);
             b.with([*logits], |b, [logits]| {
-                sample::penalize(logits, &b.u32(*recent)[..n], knobs.repetition_penalty);
+                sample::penalize(logits, &b.u32(*recent)[..n], run_params.repetition_penalty);
             });
         }
         Op::TopK {
@@ -258,7 +258,7 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs, level: Level) {
         _ => {
             // A program with such an operation is not prepared where they are left out.
             #[cfg(feature = "training")]
-            train::run(op, b, knobs);
+            train::run(op, b, run_params);
         }
     }
 }

@@ -5,11 +5,11 @@ use crate::cpu::matmul::{Exactness, Precision, Product, View};
 use crate::cpu::{attention, forward, training};
 use crate::training::inference;
 use ternary_core::quant::is_latent;
-use ternary_model::program::{DropoutMask, Knobs, Op, STEP_FIGURES};
+use ternary_model::program::{DropoutMask, Op, RunParams, STEP_FIGURES};
 
-pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs) {
-    let valid = |rows: usize| rows.min(knobs.rows as usize);
-    let pos = knobs.pos as usize;
+pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
+    let valid = |rows: usize| rows.min(run_params.rows as usize);
+    let pos = run_params.pos as usize;
     match op {
         Op::FakeQuantWeight {
             latent,
@@ -19,8 +19,8 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs) {
             quant,
             arenas,
         } => {
-            let arenas = if *arenas { knobs.arenas } else { 0.0 };
-            let alpha = knobs.anneal;
+            let arenas = if *arenas { run_params.arenas } else { 0.0 };
+            let alpha = run_params.anneal;
             let span = quant.span_len(*rows, *cols);
             let mut scales = std::mem::take(&mut b.scales[out.index()]);
             scales.resize(rows * cols / span, 0.0);
@@ -41,7 +41,7 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs) {
             arenas,
             ..
         } => {
-            let factor = ste + if *arenas { knobs.arenas } else { 0.0 };
+            let factor = ste + if *arenas { run_params.arenas } else { 0.0 };
             let clamp = if *clamp > 0.0 { *clamp } else { f32::INFINITY };
             b.with([*grad], |b, [grad]| {
                 training::ste_backward(b.f32(*latent), grad, factor, clamp);
@@ -202,7 +202,7 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs) {
                     &mut losses[..n],
                     *vocab,
                     *z_loss,
-                    knobs.grad_scale,
+                    run_params.grad_scale,
                     *grad,
                 );
             });
@@ -226,7 +226,7 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs) {
                     &mut losses[..n],
                     *vocab,
                     *temperature,
-                    weight * temperature * knobs.grad_scale,
+                    weight * temperature * run_params.grad_scale,
                 );
             });
         }
@@ -236,7 +236,7 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs) {
             rate,
             stream,
         } => {
-            let mask = DropoutMask::new(knobs.seed, *stream, *rate);
+            let mask = DropoutMask::new(run_params.seed, *stream, *rate);
             b.with([*x], |_, [x]| {
                 training::dropout(&mut x[..*len], mask, DropoutMask::scale(*rate));
             });
@@ -324,7 +324,7 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs) {
                     beta1: *beta1,
                     beta2: *beta2,
                     eps: *eps,
-                    weight_decay: if *decay { knobs.weight_decay } else { 0.0 },
+                    weight_decay: if *decay { run_params.weight_decay } else { 0.0 },
                     grad_scale: if *clip_norm > 0.0 && norm > *clip_norm {
                         clip_norm / norm
                     } else {
@@ -336,7 +336,7 @@ pub fn run(op: &Op, b: &mut Buffers, knobs: &Knobs) {
                         f32::INFINITY
                     },
                 };
-                training::adamw(param, grad, m, v, c, knobs);
+                training::adamw(param, grad, m, v, c, run_params);
             });
         }
         inference!() => {}

@@ -7,8 +7,8 @@ use ternary::tokenizer::Tokenizer;
 use ternary::train::Start;
 
 use crate::args::{Finetune, FinetuneMode};
+use crate::commands::train::{Job, execute};
 use crate::model;
-use crate::train::{Job, execute, read_json};
 
 pub fn run(a: &Finetune) -> Result<()> {
     let mut opened = model::parameters(&a.model)?;
@@ -36,12 +36,7 @@ pub fn run(a: &Finetune) -> Result<()> {
 
 /// The model's config without what only a training from scratch wants, and the training's: defaults, then the config file, --set, the flags.
 fn read_config(a: &Finetune, base: ModelConfig) -> Result<(ModelConfig, TrainConfig)> {
-    let base = ModelConfig {
-        // A soft quantiser would undo what the weights were trained for.
-        anneal_fraction: 0.0,
-        arenas_initial: None,
-        ..base
-    };
+    let base = base.for_finetuning();
     let lora = match a.mode {
         FinetuneMode::Full => None,
         FinetuneMode::Lora => Some(LoraConfig {
@@ -56,7 +51,7 @@ fn read_config(a: &Finetune, base: ModelConfig) -> Result<(ModelConfig, TrainCon
     let mut training = serde_json::to_value(TrainConfig::finetune(lora))?;
     let mut given = match &a.config {
         None => Value::Object(Default::default()),
-        Some(path) => match read_json(path)?.get_mut("training") {
+        Some(path) => match model::read_json(path)?.get_mut("training") {
             Some(fields @ Value::Object(_)) => fields.take(),
             _ => bail!(
                 "{}: there is no `training` object; the model's own fields come from --model",

@@ -5,27 +5,24 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use ternary::backend::BackendOptions;
 use ternary::config::{LayerBitMap, LayerMode, MatrixKind, ModelConfig, QuantMode};
 use ternary::data;
 use ternary::format::{Metadata, Packing, encoded_len};
-use ternary::model::{Parameters, Remap};
-use ternary::params;
-use ternary::safetensors as tensors;
+use ternary::model::Remap;
 use ternary::search::{
     Entry, Evaluate, Journal, Local, Pool, Scorer, SearchResult, Settings, Space, SpaceOptions,
-    Standing, Task, Tokens, Windows, search,
+    Standing, Task, Tokens, Windows, fingerprint, search,
 };
 use ternary::session::open_backend;
 use ternary::tokenizer::Tokenizer;
-use ternary::train::checkpoint::Companions;
+use ternary::train::checkpoint::{self, Companions};
 
-use crate::args::{EvalConfig, Judged, Search};
+use crate::args::{EvalConfig, MeasureArgs, Search};
+use crate::commands::{export, tokenize};
 use crate::model::{self, Opened};
 use crate::output::{self, errln, outln};
-use crate::train::read_json;
-use crate::{export, progress, tokenize};
+use crate::progress;
 
 /// Exit code of a search whose limits nothing satisfies.
 pub const UNSATISFIED: u8 = 3;
@@ -45,9 +42,9 @@ impl std::error::Error for Unsatisfied {}
 pub fn run(a: &Search) -> Result<()> {
     let to_output = a.output.as_os_str() == "-";
     if !to_output {
-        output::check(&a.output, &[&a.judged.checkpoint, &a.judged.val_data])?;
+        output::check(&a.output, &[&a.measure.checkpoint, &a.measure.val_data])?;
     }
-    let subject = Subject::open(&a.judged)?;
+    let target = Target::open(&a.measure)?;
     let megabytes = |s: f64| -> Result<u64> {
         if !(s > 0.0 && s.is_finite()) {
             bail!("--max-size-mb {s}: give a size above 0, in megabytes");
@@ -67,7 +64,7 @@ pub fn run(a: &Search) -> Result<()> {
         seed: a.seed,
     };
     settings.validate()?;
-    let space = Space::new(&subject.opened.file_metadata(), &settings.space)?;
+    let space = Space::new(&target.opened.file_metadata(), &settings.space)?;
     errln!(
         "{} maps of {} choices; at most {} evaluations",
         match space.count() {
@@ -77,14 +74,14 @@ pub fn run(a: &Search) -> Result<()> {
         space.choices.len(),
         settings.max_evals
     );
-    let source = subject.describe(&a.judged);
-    let task = subject.task(settings.sample_tokens)?;
+    let source = target.describe(&a.measure);
+    let task = target.task(settings.sample_tokens)?;
     let tokens = Tokens {
         sample: task.sample.len() * task.windows.seq,
         all: task.windows.tokens(),
     };
     let (space, task) = (Arc::new(space), Arc::new(task));
-    let mut evaluator = evaluator(&a.judged, &space, &task)?;
+    let mut evaluator = evaluator(&a.measure, &space, &task)?;
     let journal_path = match to_output {
         true => PathBuf::from("search.journal"),
         false => beside(&a.output, ".journal"),
@@ -137,7 +134,7 @@ pub fn run(a: &Search) -> Result<()> {
         .with_context(|| format!("cannot remove {}", journal_path.display()))?;
     if to_output {
         // It is there already.
-    } else if a.judged.json {
+    } else if a.measure.json {
         outln!("{}", serde_json::to_string(&result)?);
     } else {
         report(&result);
@@ -150,30 +147,30 @@ pub fn run(a: &Search) -> Result<()> {
 }
 
 pub fn eval_config(a: &EvalConfig) -> Result<()> {
-    let subject = Subject::open(&a.judged)?;
-    let map = model::bit_map(&a.bit_map, subject.opened.config.num_layers)?;
+    let target = Target::open(&a.measure)?;
+    let map = model::bit_map(&a.bit_map, target.opened.config.num_layers)?;
     let metadata = Metadata {
         config: ModelConfig {
             layer_bit_map: Some(map.clone()),
-            ..subject.opened.config.clone()
+            ..target.opened.config.clone()
         },
-        ..subject.opened.file_metadata()
+        ..target.opened.file_metadata()
     };
     metadata
         .config
         .validate()
         .with_context(|| a.bit_map.display().to_string())?;
     let bytes = encoded_len(&metadata, Packing::Ternary2)?;
-    let task = Arc::new(subject.task(0)?);
+    let task = Arc::new(target.task(0)?);
     let loss = pollster::block_on(async {
-        let (backend, why) = open_backend(a.judged.device, &options(&a.judged)).await?;
+        let (backend, why) = open_backend(a.measure.device, &options(&a.measure)).await?;
         let info = backend.info();
         errln!("device: {} ({}): {why}", info.kind, info.name);
         let mut scorer = Scorer::new(backend, task.clone())?;
         let sums = scorer.sums(&map, &task.windows.all()).await?;
         Ok::<f64, ternary::Error>(sums.iter().sum::<f64>() / task.windows.tokens() as f64)
     })?;
-    if a.judged.json {
+    if a.measure.json {
         outln!(
             "{}",
             json!({
@@ -190,7 +187,7 @@ pub fn eval_config(a: &EvalConfig) -> Result<()> {
     Ok(())
 }
 
-fn options(a: &Judged) -> BackendOptions {
+fn options(a: &MeasureArgs) -> BackendOptions {
     BackendOptions {
         threads: a.threads,
         ..BackendOptions::default()
@@ -198,7 +195,7 @@ fn options(a: &Judged) -> BackendOptions {
 }
 
 /// On the CPU scorers side by side, on a GPU one.
-fn evaluator(a: &Judged, space: &Arc<Space>, task: &Arc<Task>) -> Result<Box<dyn Evaluate>> {
+fn evaluator(a: &MeasureArgs, space: &Arc<Space>, task: &Arc<Task>) -> Result<Box<dyn Evaluate>> {
     let (backend, why) = pollster::block_on(open_backend(a.device, &options(a)))?;
     let info = backend.info();
     errln!("device: {} ({}): {why}", info.kind, info.name);
@@ -309,33 +306,18 @@ fn unsatisfied(r: &SearchResult) -> String {
     text
 }
 
-/// SHA-256 of a model's config and parameters, by name.
-pub fn fingerprint(config: &ModelConfig, parameters: &Parameters) -> Result<String> {
-    let mut hash = Sha256::new();
-    hash.update(serde_json::to_vec(config)?);
-    let mut names: Vec<&String> = parameters.keys().collect();
-    names.sort();
-    for name in names {
-        hash.update(name.as_bytes());
-        for v in &parameters[name] {
-            hash.update(v.to_le_bytes());
-        }
-    }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
-}
-
-/// A model with the text it is judged by.
-struct Subject {
+/// A model with the text it is measured on.
+struct Target {
     opened: Opened,
     ids: Vec<u32>,
     hash: String,
     text: u32,
 }
 
-impl Subject {
-    fn open(a: &Judged) -> Result<Self> {
+impl Target {
+    fn open(a: &MeasureArgs) -> Result<Self> {
         let opened = if a.checkpoint.extension().is_some_and(|e| e == "safetensors") {
-            bare(a)?
+            lone_tensors(a)?
         } else {
             let opened = model::parameters(&a.checkpoint)?;
             agrees(a, &opened)?;
@@ -347,15 +329,15 @@ impl Subject {
         let data = data::load(&a.val_data, &encoder, data::checksum(json))?;
         let mut ids = Vec::new();
         data.read(0, data.len(), &mut ids)?;
-        Ok(Subject {
-            hash: fingerprint(&opened.config, &opened.parameters)?,
+        Ok(Target {
+            hash: fingerprint(&opened.config, &opened.parameters),
             text: data.header().checksum,
             opened,
             ids,
         })
     }
 
-    fn describe(&self, a: &Judged) -> Value {
+    fn describe(&self, a: &MeasureArgs) -> Value {
         json!({
             "checkpoint": output::name(&a.checkpoint),
             "checkpoint_sha256": self.hash,
@@ -383,7 +365,7 @@ impl Subject {
 
 /// The model fields of a config file, whose `training` object is not looked at.
 fn model_config(path: &Path, vocab: usize) -> Result<ModelConfig> {
-    let mut value = read_json(path)?;
+    let mut value = model::read_json(path)?;
     if let Value::Object(fields) = &mut value {
         fields.shift_remove("training");
         fields
@@ -394,7 +376,7 @@ fn model_config(path: &Path, vocab: usize) -> Result<ModelConfig> {
 }
 
 /// A model.safetensors without its folder.
-fn bare(a: &Judged) -> Result<Opened> {
+fn lone_tensors(a: &MeasureArgs) -> Result<Opened> {
     let (Some(config), Some(tokenizer)) = (&a.model_config, &a.tokenizer) else {
         bail!(
             "{} is a bare file of tensors: give its --model-config and --tokenizer, or the checkpoint folder",
@@ -403,23 +385,7 @@ fn bare(a: &Judged) -> Result<Opened> {
     };
     let (tokenizer, json) = tokenize::read(tokenizer)?;
     let config = model_config(config, tokenizer.vocab_size())?;
-    let name = a.checkpoint.display();
-    let bytes = std::fs::read(&a.checkpoint).with_context(|| format!("cannot read {name}"))?;
-    let mut found = tensors::parse(&bytes).map_err(|e| anyhow::anyhow!("{name}: {e}"))?;
-    let mut parameters = Parameters::new();
-    for p in params::all(&config) {
-        let (shape, values) = found
-            .remove(&p.name)
-            .with_context(|| format!("{name} lacks tensor {}", p.name))?;
-        if shape != p.shape {
-            bail!(
-                "{name}: tensor {} has shape {shape:?}; the config asks for {:?}",
-                p.name,
-                p.shape
-            );
-        }
-        parameters.insert(p.name, values);
-    }
+    let parameters = checkpoint::tensors(&a.checkpoint, &config)?;
     Ok(Opened {
         config,
         parameters,
@@ -433,7 +399,7 @@ fn bare(a: &Judged) -> Result<Opened> {
 }
 
 /// A config and a tokenizer given beside a model that has its own must be the same.
-fn agrees(a: &Judged, opened: &Opened) -> Result<()> {
+fn agrees(a: &MeasureArgs, opened: &Opened) -> Result<()> {
     let own = Tokenizer::from_json(&opened.companions.tokenizer)?;
     if let Some(path) = &a.tokenizer
         && tokenize::read(path)?.0.vocabulary() != own.vocabulary()

@@ -7,7 +7,7 @@ use ternary::format::FileSource;
 use ternary::format::{ByteSource, FileKind, OneBit, escaped};
 
 use crate::args::Inspect;
-use crate::import::kind;
+use crate::commands::import::kind;
 use crate::output::{self, outln};
 
 pub fn run(a: &Inspect) -> Result<()> {

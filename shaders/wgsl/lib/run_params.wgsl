@@ -1,5 +1,5 @@
-// The per-run parameters; mirrors `program::Knobs`.
-struct Knobs {
+// The per-run parameters; mirrors `program::RunParams`.
+struct RunParams {
   pos: u32,
   rows: u32,
   recent: u32,
@@ -18,4 +18,4 @@ struct Knobs {
   reserved3: u32,
 }
 
-@group(0) @binding(0) var<uniform> knobs: Knobs;
+@group(0) @binding(0) var<uniform> run_params: RunParams;

@@ -11,8 +11,9 @@ use ternary::tokenizer::Tokenizer;
 use ternary::train::checkpoint;
 
 use crate::args::{CacheKind, Export, ExportFormat, PackMode};
+use crate::commands::export_other;
+use crate::model;
 use crate::output::{self, errln, outln};
-use crate::{export_other, model};
 
 pub fn run(a: &Export) -> Result<()> {
     ensure!(

@@ -4,7 +4,8 @@ use anyhow::Result;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::args::Logits;
-use crate::{export, model, output};
+use crate::commands::export;
+use crate::{model, output};
 
 pub fn run(a: &Logits) -> Result<()> {
     output::check(&a.output, &[&a.model.model])?;

@@ -11,14 +11,16 @@ use ternary::config::{self, ModelConfig, Owner, TrainConfig};
 use ternary::data::{self, Encoder, StreamedTexts, TrainingData};
 use ternary::params;
 use ternary::platform::{Interrupt, on_interrupt};
+use ternary::search::fingerprint;
 use ternary::session::open_backend;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::Companions;
 use ternary::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
 
 use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};
+use crate::commands::tokenize;
 use crate::output::{self, errln};
-use crate::{model, progress, search, tokenize};
+use crate::{model, progress};
 
 pub fn run(a: &Train) -> Result<()> {
     let (tokenizer, tokenizer_json) = tokenize::read(&a.tokenizer)?;
@@ -58,7 +60,7 @@ fn start(a: &Train, tokenizer: &Tokenizer, config: &ModelConfig) -> Result<Start
         )
     })?;
     if let (None, Some((_, hash))) = (&a.init_from, &searched)
-        && search::fingerprint(&opened.config, &opened.parameters)? != *hash
+        && fingerprint(&opened.config, &opened.parameters) != *hash
     {
         bail!(
             "{} has changed since the search: its map is of other weights. Name the model with --init-from",
@@ -83,7 +85,7 @@ fn start(a: &Train, tokenizer: &Tokenizer, config: &ModelConfig) -> Result<Start
 
 /// The checkpoint of a search result, and its hash; none if the file is something else.
 fn searched(path: &Path) -> Result<Option<(PathBuf, String)>> {
-    let value = read_json(path)?;
+    let value = model::read_json(path)?;
     let text = |key: &str| value["source"][key].as_str().map(str::to_owned);
     Ok(text("checkpoint")
         .zip(text("checkpoint_sha256"))
@@ -296,7 +298,7 @@ fn teacher(path: &Path, tokenizer: &Tokenizer) -> Result<Teacher> {
 /// The config file's model fields and `training` object, overridden by the flags.
 fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
     let path = a.config.display();
-    let mut value = read_json(&a.config)?;
+    let mut value = model::read_json(&a.config)?;
     let mut training = Value::Object(Default::default());
     if let Value::Object(fields) = &mut value {
         training = fields.shift_remove("training").unwrap_or(training);
@@ -342,12 +344,6 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
         }
     }
     Ok((config, train))
-}
-
-pub fn read_json(path: &Path) -> Result<Value> {
-    let name = path.display();
-    let text = model::read_small(path, "the configuration")?;
-    serde_json::from_str(&text).with_context(|| format!("{name}"))
 }
 
 impl TrainingArgs {

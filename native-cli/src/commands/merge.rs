@@ -12,8 +12,9 @@ use ternary::train::checkpoint;
 use ternary::train::merge::{MatrixChange, merge};
 
 use crate::args::Merge;
+use crate::commands::export;
 use crate::output::{errln, outln};
-use crate::{export, model, output};
+use crate::{model, output};
 
 /// A merge that changes less than one code in so many is warned of.
 const LITTLE: usize = 1000;

@@ -13,7 +13,7 @@ use ternary::import::{Input, Options, Report, import};
 use ternary::platform::cache_folder;
 
 use crate::args::{Activations, Import};
-use crate::download::{Hub, NotFound, in_folder};
+use crate::commands::download::{Hub, NotFound, in_folder};
 use crate::output::{self, errln, outln};
 use crate::{model, progress};
 

@@ -10,7 +10,7 @@ use super::shape::{Anchor, Colour, Picture, Shape};
 
 const SCALE: f32 = 2.0;
 /// DejaVu Sans, the printable ASCII characters and a few signs. No font of the system is needed.
-const FONT: &[u8] = include_bytes!("../../assets/DejaVuSans-subset.ttf");
+const FONT: &[u8] = include_bytes!("../../../assets/DejaVuSans-subset.ttf");
 
 pub fn font() -> Result<Face<'static>> {
     Face::parse(FONT, 0).context("the built-in font")

@@ -1,0 +1,18 @@
+//! One file, or folder, a command.
+
+pub mod bench;
+pub mod chat;
+pub mod download;
+pub mod eval;
+pub mod export;
+pub mod export_other;
+pub mod finetune;
+pub mod generate;
+pub mod import;
+pub mod inspect;
+pub mod logits;
+pub mod merge;
+pub mod plot;
+pub mod search;
+pub mod tokenize;
+pub mod train;
