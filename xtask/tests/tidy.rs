@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// What each crate may depend on, from the bottom up; a crate that is missing here may not be in the workspace.
-const ARROWS: [(&str, &str, &[&str]); 18] = [
+const ARROWS: [(&str, &str, &[&str]); 19] = [
     ("shaders", "ternary-shaders", &[]),
     ("engine/core", "ternary-core", &[]),
     ("engine/common", "ternary-common", &["ternary-core"]),
@@ -89,23 +89,24 @@ const ARROWS: [(&str, &str, &[&str]); 18] = [
         ],
     ),
     ("engine/scripted", "ternary-scripted", &[]),
+    ("engine/features", "ternary-features", &[]),
     (
         "engine/tests",
         "ternary-tests",
-        &["ternary", "ternary-scripted"],
+        &["ternary", "ternary-features", "ternary-scripted"],
     ),
     (
         "engine/fuzz",
         "ternary-fuzz",
-        &["ternary", "ternary-scripted"],
+        &["ternary", "ternary-features", "ternary-scripted"],
     ),
-    ("native-cli", "onebit", &["ternary"]),
+    ("native-cli", "onebit", &["ternary", "ternary-features"]),
     ("web/markdown", "ternary-markdown", &[]),
     ("web", "ternary-web", &["ternary", "ternary-markdown"]),
     (
         "web/page-tests",
         "page-tests",
-        &["ternary", "ternary-scripted"],
+        &["ternary", "ternary-features", "ternary-scripted"],
     ),
 ];
 
