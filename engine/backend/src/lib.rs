@@ -20,7 +20,7 @@ use std::fmt;
 pub use ternary_common::bytes::LocalFuture;
 use ternary_common::bytes::Size;
 use ternary_common::platform::Mapped;
-use ternary_model::program::{BufferId, Elem, Program, Role, RunParams};
+use ternary_model::program::{BufferId, Program, Role, RunParams};
 
 /// A program the backend has allocated memory for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,7 +152,7 @@ pub trait Backend {
     fn info(&self) -> DeviceInfo;
 
     /// Create or overwrite the shared buffer `name` with `bytes` (little-endian elements).
-    fn upload(&mut self, name: &str, _elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
+    fn upload(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackendError> {
         self.reserve(name, bytes.len())?;
         self.upload_part(name, 0, bytes.len(), &mut |part| {
             part.copy_from_slice(bytes)

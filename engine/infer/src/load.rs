@@ -12,7 +12,6 @@ use ternary_core::params::{self, Matrix, ParamKind};
 use ternary_core::quant::tile::{TileWriter, data_bytes, rows_are_dense};
 use ternary_formats::adapter::{Adapter, base_checksum};
 use ternary_formats::onebit::{OneBit, TensorRows};
-use ternary_model::program::Elem;
 
 /// Rows of a band that one thread expands at a time.
 const PIECE_ROWS: usize = 32;
@@ -83,7 +82,7 @@ impl LowRankAdapter for Adapter {
             for p in params::trained(config, Some(&self.lora)) {
                 let values = self.tensors.get(&p.name).map_or(&[][..], Vec::as_slice);
                 let name = format!("weight.{}", p.name);
-                backend.upload(&name, Elem::F32, bytemuck::cast_slice(values))?;
+                backend.upload(&name, bytemuck::cast_slice(values))?;
             }
             Ok(())
         })
@@ -116,7 +115,7 @@ async fn floats(
         Ok(())
     })
     .await?;
-    backend.upload(&format!("weight.{}", entry.name), Elem::F32, &bytes)?;
+    backend.upload(&format!("weight.{}", entry.name), &bytes)?;
     Ok(bytes.len())
 }
 
@@ -191,7 +190,6 @@ async fn matrix(
         };
         backend.upload(
             &format!("scale.{}", m.name),
-            Elem::F32,
             bytemuck::cast_slice(&expanded),
         )?;
         bytes += 4 * expanded.len();

@@ -7,7 +7,7 @@ use ternary_common::bytes::ByteSource;
 use ternary_core::config::{LoraConfig, ModelConfig};
 use ternary_formats::onebit::OneBit;
 use ternary_model as model;
-use ternary_model::program::{BufferId, Elem, RunParams};
+use ternary_model::program::{BufferId, RunParams};
 use ternary_model::{Logits, RECENT, SamplingBuffers};
 
 /// Tokens of one prefill run.
@@ -90,7 +90,7 @@ impl Model {
         let weight_bytes = load::weights(backend.as_mut(), file, source, progress).await?;
         if config.use_rope {
             let table = model::rope_values(&config);
-            backend.upload(model::ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))?;
+            backend.upload(model::ROPE_TABLE, bytemuck::cast_slice(&table))?;
         }
         let rows = PREFILL.min(config.max_seq_len);
         let mut last = |rows| {

@@ -9,7 +9,7 @@ use ternary_core::config::{LayerBitMap, LayerMode, ModelConfig, QuantMode};
 use ternary_core::params;
 use ternary_model as model;
 use ternary_model::Parameters;
-use ternary_model::program::{BufferId, Elem, RunParams};
+use ternary_model::program::{BufferId, RunParams};
 use ternary_model::{Remap, STREAM, Segments};
 
 /// Rows that one run of a program works on, at most (one sequence at least).
@@ -139,9 +139,8 @@ fn common(a: &LayerBitMap, b: &LayerBitMap) -> usize {
 impl Scorer {
     /// Upload the model.
     pub fn new(mut backend: Box<dyn Backend>, task: Arc<Task>) -> Result<Self> {
-        let mut upload = |name: String, values: &[f32]| {
-            backend.upload(&name, Elem::F32, bytemuck::cast_slice(values))
-        };
+        let mut upload =
+            |name: String, values: &[f32]| backend.upload(&name, bytemuck::cast_slice(values));
         for p in params::all(&task.config) {
             let found = task.parameters.get(&p.name);
             let values = found.filter(|v| v.len() == p.len()).ok_or_else(|| {
@@ -236,7 +235,7 @@ impl Scorer {
         let first = match (0..shared).rev().find(kept) {
             Some(layer) => {
                 let stream = chunk.streams[layer].as_deref().unwrap_or_default();
-                self.backend.upload(STREAM, Elem::F32, stream)?;
+                self.backend.upload(STREAM, stream)?;
                 layer
             }
             None => {

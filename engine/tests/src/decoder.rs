@@ -10,7 +10,7 @@ use ternary::config::{
 };
 use ternary::model::*;
 use ternary::params;
-use ternary::program::{Elem, RunParams};
+use ternary::program::RunParams;
 use ternary::rng::Rng;
 
 /// Relative error allowed for gradients: f32 sums of a few hundred terms against f64.
@@ -91,11 +91,7 @@ fn upload_frozen(
             _ => values[&p.name].clone(),
         };
         backend
-            .upload(
-                &format!("{prefix}.{}", p.name),
-                Elem::F32,
-                bytemuck::cast_slice(&v),
-            )
+            .upload(&format!("{prefix}.{}", p.name), bytemuck::cast_slice(&v))
             .unwrap();
     }
 }
@@ -141,7 +137,7 @@ pub fn compare(
         if config.use_rope {
             let table = rope_values(config);
             backend
-                .upload(TEACHER_ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))
+                .upload(TEACHER_ROPE_TABLE, bytemuck::cast_slice(&table))
                 .unwrap();
         }
         let logits = Reference::new(config, &values, None)
@@ -165,13 +161,13 @@ pub fn compare(
     let uploaded = trained.iter().map(|p| (&p.name, &values[&p.name]));
     for (name, v) in uploaded {
         backend
-            .upload(&format!("param.{name}"), Elem::F32, bytemuck::cast_slice(v))
+            .upload(&format!("param.{name}"), bytemuck::cast_slice(v))
             .unwrap();
     }
     if c.use_rope {
         let table = rope_values(c);
         backend
-            .upload(ROPE_TABLE, Elem::F32, bytemuck::cast_slice(&table))
+            .upload(ROPE_TABLE, bytemuck::cast_slice(&table))
             .unwrap();
     }
     let objective = Objective {

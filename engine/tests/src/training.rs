@@ -13,7 +13,7 @@ use ternary::backend::{
 use ternary::config::{ModelConfig, TrainConfig};
 use ternary::data::{Batches, TrainingData};
 use ternary::format::LocalFuture;
-use ternary::program::{BufferId, Elem, Program, RunParams};
+use ternary::program::{BufferId, Program, RunParams};
 use ternary::train::{MemoryPlan, StepReport, Trainer, Update};
 
 use crate::decoder as model;
@@ -148,8 +148,8 @@ impl Backend for Counting {
         Backend::info(&self.0)
     }
 
-    fn upload(&mut self, name: &str, elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
-        self.0.upload(name, elem, bytes)
+    fn upload(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackendError> {
+        self.0.upload(name, bytes)
     }
 
     fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError> {

@@ -8,7 +8,6 @@ use ternary_core::quant::dequantized;
 use ternary_formats::adapter::{Base, base_checksum};
 use ternary_model as model;
 use ternary_model::Parameters;
-use ternary_model::program::Elem;
 use ternary_model::{FROZEN, TEACHER};
 
 /// A model that is only run, never trained.
@@ -63,13 +62,13 @@ fn frozen(p: &Param, values: Vec<f32>) -> Vec<f32> {
 
 fn upload(backend: &mut dyn Backend, prefix: &str, name: &str, values: &[f32]) -> Result<()> {
     let name = format!("{prefix}.{name}");
-    Ok(backend.upload(&name, Elem::F32, bytemuck::cast_slice(values))?)
+    Ok(backend.upload(&name, bytemuck::cast_slice(values))?)
 }
 
 fn upload_rope(backend: &mut dyn Backend, config: &ModelConfig, name: &str) -> Result<()> {
     if config.use_rope {
         let table = model::rope_values(config);
-        backend.upload(name, Elem::F32, bytemuck::cast_slice(&table))?;
+        backend.upload(name, bytemuck::cast_slice(&table))?;
     }
     Ok(())
 }

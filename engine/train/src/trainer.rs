@@ -12,7 +12,7 @@ use ternary_core::quant::anneal_alpha;
 use ternary_core::rng::Rng;
 use ternary_formats::adapter::Base;
 use ternary_model as model;
-use ternary_model::program::{BufferId, Elem, Program, RunParams, STEP_FIGURES};
+use ternary_model::program::{BufferId, Program, RunParams, STEP_FIGURES};
 use ternary_model::{Distill, Objective, TrainProgram, UpdateProgram};
 
 /// Figures of one optimiser step.
@@ -490,8 +490,6 @@ impl Trainer {
 
     /// Overwrite a shared f32 buffer; its size must fit.
     pub fn set_buffer(&mut self, name: &str, values: &[f32]) -> Result<()> {
-        Ok(self
-            .backend
-            .upload(name, Elem::F32, bytemuck::cast_slice(values))?)
+        Ok(self.backend.upload(name, bytemuck::cast_slice(values))?)
     }
 }

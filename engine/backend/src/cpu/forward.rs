@@ -41,7 +41,7 @@ pub fn rms_norm(
 ) {
     let width = groups * weight.len();
     if rstd.is_empty() {
-        par::pieces(out, BAND * width, out_work(x), |i, out| {
+        par::pieces(out, BAND * width, x.len(), |i, out| {
             for (r, out) in out.chunks_exact_mut(width).enumerate() {
                 let at = (i * BAND + r) * width;
                 norm_row(&x[at..at + width], weight, out, &mut [], eps);
@@ -53,7 +53,7 @@ pub fn rms_norm(
             BAND * width,
             rstd,
             BAND * groups,
-            out_work(x),
+            x.len(),
             |i, out, rstd| {
                 let rows = out
                     .chunks_exact_mut(width)
@@ -65,10 +65,6 @@ pub fn rms_norm(
             },
         );
     }
-}
-
-fn out_work(x: &[f32]) -> usize {
-    x.len()
 }
 
 multiversion! {

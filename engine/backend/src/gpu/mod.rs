@@ -28,7 +28,7 @@ use super::{
     Backend, BackendError, BackendOptions, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse,
     ProgramId,
 };
-use ternary_model::program::{BufferId, Elem, Program, Role, RunParams};
+use ternary_model::program::{BufferId, Program, Role, RunParams};
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -243,7 +243,7 @@ impl Backend for GpuBackend {
         self.gpu.info.clone()
     }
 
-    fn upload(&mut self, name: &str, _elem: Elem, bytes: &[u8]) -> Result<(), BackendError> {
+    fn upload(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackendError> {
         let buffer = self.shared(name, bytes.len())?.clone();
         self.gpu.write(&buffer, 0, bytes)
     }

@@ -22,7 +22,7 @@ fn add_to_shared(len: usize) -> (ternary_model::program::Program, BufferId, Buff
 #[test]
 fn shared_buffers_outlive_programs_and_are_seen_by_all() {
     with_gpu(|gpu| {
-        gpu.upload("stream", Elem::F32, bytemuck::cast_slice(&[1f32, 2.0, 3.0]))
+        gpu.upload("stream", bytemuck::cast_slice(&[1f32, 2.0, 3.0]))
             .unwrap();
         let (program, x, branch) = add_to_shared(3);
         let first = gpu.prepare(program.clone()).unwrap();
@@ -46,7 +46,7 @@ fn mistakes_are_errors() {
         let (program, _, branch) = add_to_shared(3);
         let id = gpu.prepare(program).unwrap();
         assert!(matches!(
-            gpu.upload("stream", Elem::F32, &[0; 8]),
+            gpu.upload("stream", &[0; 8]),
             Err(BackendError::Size { .. })
         ));
         assert!(matches!(

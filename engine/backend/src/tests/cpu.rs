@@ -254,7 +254,7 @@ fn generate(backend: &mut dyn Backend, config: &ModelConfig, tokens: usize) -> V
     let values = contents(&prefill.program, config.vocab_size);
     for (decl, bytes) in prefill.program.buffers.iter().zip(&values) {
         if let Role::Shared(name) = &decl.role {
-            backend.upload(name, decl.elem, bytes).unwrap();
+            backend.upload(name, bytes).unwrap();
         }
     }
     let prefill_id = backend.prepare(prefill.program).unwrap();

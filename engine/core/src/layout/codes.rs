@@ -1,6 +1,6 @@
 //! Codes of one row as bytes, low bits first; every row begins on a byte.
 
-use alloc::format;
+use alloc::{format, vec::Vec};
 
 use super::FormatError;
 use crate::config::QuantMode;
