@@ -25,7 +25,7 @@ use ternary::train::checkpoint::{self, Companions};
 use crate::args::{ModelArgs, SamplingArgs};
 use crate::output::errln;
 
-/// The bytes of a `.1bit`: a file, or a checkpoint folder quantised in memory; with `bit_map`, either in that map.
+/// The bytes of a `.1bit`: a file, or a checkpoint folder quantized in memory; with `bit_map`, either in that map.
 pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Rc<dyn ByteSource>> {
     if path.join(ternary::adapter::CONFIG_FILE).is_file() && !checkpoint::is_checkpoint_path(path) {
         bail!(
@@ -59,7 +59,7 @@ pub struct Opened {
     /// Latents.
     pub parameters: Parameters,
     pub companions: Companions,
-    /// Name, description and licence of a `.1bit`, and how the model was trained; the rest is in the other fields.
+    /// Name, description and license of a `.1bit`, and how the model was trained; the rest is in the other fields.
     pub metadata: Metadata,
     /// The modes that the layers were trained in besides their own.
     pub random_modes: Vec<QuantMode>,

@@ -228,7 +228,7 @@ pub fn name(path: &Path) -> String {
 }
 
 /// A text of a file or a model as a terminal may have it: without control characters other than tabs and line ends: they could move the
-/// cursor or change the colours.
+/// cursor or change the colors.
 pub fn printable(text: &str) -> String {
     let plain = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
     let mut out = String::with_capacity(text.len());

@@ -1,4 +1,4 @@
-// Two operations in one: act(gate) · up (ROWS, DIM) to int8, RMS-normalised first with NORM. One workgroup per row.
+// Two operations in one: act(gate) · up (ROWS, DIM) to int8, RMS-normalized first with NORM. One workgroup per row.
 #import "lib/quant_row.wgsl"
 #import "lib/activation.wgsl"
 
@@ -17,6 +17,6 @@ fn value(i: u32) -> f32 {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   if (workgroup.x < active_rows()) {
-    quantise_row(workgroup.x, lane);
+    quantize_row(workgroup.x, lane);
   }
 }

@@ -50,7 +50,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   for (var step = begin; step < end; step += GEMM_STEP) {
     workgroupBarrier();
     for (var item = lane; item < 256u; item += LANES) {
-      // Neighbours read neighbouring elements of either layout.
+      // Neighbors read neighboring elements of either layout.
       let low = item % 16u;
       let high = item / 16u;
       let a_k = select(low, high, TRANS_A);

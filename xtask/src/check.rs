@@ -77,7 +77,7 @@ pub fn check() -> Result<()> {
     docs::check()
 }
 
-/// Licences, sources and doubled crates by deny.toml; advisories where their database can be reached.
+/// Licenses, sources and doubled crates by deny.toml; advisories where their database can be reached.
 fn dependencies() -> Result<()> {
     step("dependencies");
     let deny = tools::cargo_deny()?;

@@ -377,7 +377,7 @@ fn platforms(repository: &Repository) -> Vec<String> {
     })
 }
 
-/// What records, quantises or lays out never waits.
+/// What records, quantizes or lays out never waits.
 fn waiting(repository: &Repository) -> Vec<String> {
     let never = [
         "engine/core/",

@@ -1,4 +1,4 @@
-//! Functions written in plain f32 arithmetic: the same bits natively and in wasm, and loops over them vectorise. Those that loops
+//! Functions written in plain f32 arithmetic: the same bits natively and in wasm, and loops over them vectorize. Those that loops
 //! call are written for [`Lanes`]: where the compiler makes no vectors, a loop brings its own.
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
@@ -114,7 +114,7 @@ pub fn round<V: Lanes>(x: V) -> V {
     (x + V::splat(ROUND)) - V::splat(ROUND)
 }
 
-/// binary16 to f32 by moving the exponent: exact for every finite value, subnormals included, and it vectorises everywhere.
+/// binary16 to f32 by moving the exponent: exact for every finite value, subnormals included, and it vectorizes everywhere.
 #[inline(always)]
 pub fn half(h: u16) -> f32 {
     let bits = u32::from(h);
@@ -157,7 +157,7 @@ fn halve<const N: usize, const HALF: usize>(
 }
 
 /// `value` of every element of slices as long as the first, joined in interleaved lanes that begin at `start`, which must change
-/// nothing: a fixed order that vectorises.
+/// nothing: a fixed order that vectorizes.
 #[inline(always)]
 pub fn reduce<const K: usize>(
     x: [&[f32]; K],

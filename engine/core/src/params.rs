@@ -1,4 +1,4 @@
-//! The parameters of a model: names (Hugging Face's), shapes, precision, initialisation.
+//! The parameters of a model: names (Hugging Face's), shapes, precision, initialization.
 
 use alloc::{format, string::String, vec, vec::Vec};
 

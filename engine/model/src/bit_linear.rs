@@ -13,7 +13,7 @@ use ternary_core::params::{self, Matrix};
 #[derive(Clone, Debug)]
 pub struct BitLinear {
     pub matrix: Matrix,
-    /// Whether the input is int8: a quantised mode with `activation_bits` set.
+    /// Whether the input is int8: a quantized mode with `activation_bits` set.
     pub int8: bool,
     pub lora: Option<Lora>,
 }
@@ -47,7 +47,7 @@ impl BitLinear {
     }
 
     /// The weight as the training forward multiplies it, f32 `[rows, cols]`: frozen weights and F16 latents as they are, others
-    /// fake-quantised.
+    /// fake-quantized.
     pub fn forward_weight(g: &mut Graph, m: &Matrix) -> BufferId {
         let len = m.rows * m.cols;
         let latent = g.latent(m);
@@ -88,7 +88,7 @@ impl BitLinear {
         (out, None)
     }
 
-    /// Training forward with a weight already fake-quantised (the tied head shares the embedding's).
+    /// Training forward with a weight already fake-quantized (the tied head shares the embedding's).
     pub fn multiply(
         &self,
         g: &mut Graph,

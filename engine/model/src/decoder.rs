@@ -439,7 +439,7 @@ fn record_teacher(g: &mut Graph, config: &ModelConfig, ids: BufferId) -> BufferI
     logits
 }
 
-/// A recorded optimiser step.
+/// A recorded optimizer step.
 #[derive(Debug)]
 pub struct UpdateProgram {
     pub program: Program,
@@ -449,7 +449,7 @@ pub struct UpdateProgram {
     pub history: BufferId,
 }
 
-/// Record the optimiser step: straight-through factors, gradient norm, clipping, AdamW, latent clip, gradients back to zero.
+/// Record the optimizer step: straight-through factors, gradient norm, clipping, AdamW, latent clip, gradients back to zero.
 pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram {
     let lora = train.lora.as_ref();
     let mut g = Graph::new(config, Phase::Train { batch: 1, seq: 1 }, None);

@@ -12,18 +12,18 @@ use ternary_core::params::{Matrix, Param};
 pub enum Phase {
     /// `rows` tokens of one sequence at `run_params.pos`, through the KV cache, with packed weights.
     Infer { rows: usize },
-    /// `batch` whole sequences of `seq` tokens, with f32 latents and fake quantisation; intermediate values are kept for the backward.
+    /// `batch` whole sequences of `seq` tokens, with f32 latents and fake quantization; intermediate values are kept for the backward.
     Train { batch: usize, seq: usize },
 }
 
 /// Where a recording of training takes its model's parameters from.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
-    /// `param.NAME`: latents, quantised in every forward; they have gradients.
+    /// `param.NAME`: latents, quantized in every forward; they have gradients.
     Trained,
-    /// `PREFIX.NAME`: values to multiply by as they are, quantised once beforehand; no gradients.
+    /// `PREFIX.NAME`: values to multiply by as they are, quantized once beforehand; no gradients.
     Frozen(&'static str),
-    /// A model in a bit-map that it was not trained in: latents where this says so, restored values elsewhere, quantised in every
+    /// A model in a bit-map that it was not trained in: latents where this says so, restored values elsewhere, quantized in every
     /// forward; no gradients.
     Remapped(&'a Remap),
 }
@@ -117,7 +117,7 @@ impl<'a> Graph<'a> {
         matches!(self.source, Source::Trained)
     }
 
-    /// What the forward quantises a matrix from, or multiplies by as it is.
+    /// What the forward quantizes a matrix from, or multiplies by as it is.
     pub fn latent(&mut self, m: &Matrix) -> BufferId {
         let len = m.rows * m.cols;
         match self.source {

@@ -83,18 +83,18 @@ impl RmsNorm {
     }
 }
 
-/// x quantised to int8 and back.
+/// x quantized to int8 and back.
 fn round(g: &mut Graph, x: BufferId, dim: usize) -> BufferId {
     let (rows, out) = (g.rows(), g.activations(dim));
     g.rec.push(Op::FakeQuantAct { x, out, rows, dim });
     out
 }
 
-/// A projection's input, normalised and quantised as its matrices ask. Matrices reading the same input share it.
+/// A projection's input, normalized and quantized as its matrices ask. Matrices reading the same input share it.
 #[derive(Clone, Debug)]
 pub struct MatrixInput {
     float: Option<BufferId>,
-    /// Training and adapters: the fake-quantised twin of `float`.
+    /// Training and adapters: the fake-quantized twin of `float`.
     rounded: Option<BufferId>,
     int8: Option<(BufferId, BufferId)>,
     norm: Option<NormSaved>,
@@ -112,7 +112,7 @@ impl MatrixInput {
         let rows = g.rows();
         let any_int8 = readers.iter().any(|l| l.int8);
         let any_adapter = readers.iter().any(|l| l.lora.is_some());
-        // Adapters multiply floats: the fake-quantised ones beside an int8 matrix.
+        // Adapters multiply floats: the fake-quantized ones beside an int8 matrix.
         let any_float = any_adapter || readers.iter().any(|l| !l.int8);
         if g.training() {
             let (float, norm) = match norm {
@@ -169,7 +169,7 @@ impl MatrixInput {
         dense.expect("training and adapters have floats of every input prepared")
     }
 
-    /// From the gradient of the prepared input to that of `x` (the activation quantiser is straight-through): through the norm
+    /// From the gradient of the prepared input to that of `x` (the activation quantizer is straight-through): through the norm
     /// if there is one. Returns the buffer that holds it; with `into`, the result is added there.
     pub fn backward(
         &self,

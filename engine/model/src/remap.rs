@@ -1,8 +1,8 @@
 //! A model in another bit-map than the one it was trained in.
 //!
 //! Latents are a model only in the modes that they were trained in: a matrix trained ternary has no better F16 hidden behind it (its
-//! latents score worse than their quantised values). So a mode finer than everything the matrix was trained in takes its *restored*
-//! values, those it multiplied by in training; every other mode quantises the latents, as training does.
+//! latents score worse than their quantized values). So a mode finer than everything the matrix was trained in takes its *restored*
+//! values, those it multiplied by in training; every other mode quantizes the latents, as training does.
 
 use std::collections::HashMap;
 
@@ -82,7 +82,7 @@ impl Remap {
             .collect()
     }
 
-    /// The model in `map`: a config that says so, and parameters that its quantisers turn into the map's weights.
+    /// The model in `map`: a config that says so, and parameters that its quantizers turn into the map's weights.
     ///
     /// # Errors
     /// A map of another number of layers.

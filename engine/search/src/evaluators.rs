@@ -8,7 +8,7 @@ use super::strategy::Evaluate;
 use crate::error::Result;
 use ternary_common::bytes::LocalFuture;
 
-/// Points in the order in which neighbours share the most layers, by their places.
+/// Points in the order in which neighbors share the most layers, by their places.
 fn by_prefix(points: &[Point]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..points.len()).collect();
     order.sort_by(|a, b| points[*a].cmp(&points[*b]));
@@ -185,7 +185,7 @@ mod threads {
         fn losses<'a>(&'a mut self, points: &'a [Point]) -> LocalFuture<'a, Result<Vec<f64>>> {
             Box::pin(async move {
                 let order = by_prefix(points);
-                // Neighbours go to the same worker, which has run their common layers.
+                // Neighbors go to the same worker, which has run their common layers.
                 let share = order.len().div_ceil(self.workers.len()).max(1);
                 for (worker, places) in self.workers.iter().zip(order.chunks(share)) {
                     for at in places {

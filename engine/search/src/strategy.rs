@@ -4,7 +4,7 @@
 //! 1. the finest map and, for every unit, every other mode alone (sensitivities);
 //! 2. a knapsack over these effects: the maps that are best at every trade of bytes against loss, the whole front at once;
 //! 3. a [`Surrogate`] learns from everything measured. Again and again it is asked for the map most worth measuring: among all maps
-//!    where they can be listed, otherwise among the knapsack's with the effects as they now look, and the neighbours (one to three
+//!    where they can be listed, otherwise among the knapsack's with the effects as they now look, and the neighbors (one to three
 //!    level switches) of the best maps found;
 //! 4. only measured losses decide.
 
@@ -20,7 +20,7 @@ use ternary_core::rng::Rng;
 const LISTED: u64 = 1 << 16;
 /// Maps measured together: independent of the number of threads, so that the result is, too.
 const TOGETHER: usize = 2;
-/// Neighbours considered at a turn where the space cannot be listed.
+/// Neighbors considered at a turn where the space cannot be listed.
 const NEIGHBOURS: usize = 400;
 /// The share of the budget that sensitivities may take.
 const SENSITIVITY_SHARE: f64 = 0.6;
@@ -405,7 +405,7 @@ impl<'a> Strategy<'a> {
         (chosen, highest)
     }
 
-    /// Maps worth a look where not all can be: the knapsack's with the effects as they look around the best maps, and neighbours.
+    /// Maps worth a look where not all can be: the knapsack's with the effects as they look around the best maps, and neighbors.
     fn candidates(&mut self, surrogate: &Surrogate) -> Vec<Point> {
         let mut seeds: Vec<Point> = Vec::new();
         if let Some(best) = self.ledger.best(&self.goal) {

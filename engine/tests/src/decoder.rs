@@ -281,7 +281,7 @@ fn with_map(mode: QuantMode, ends: QuantMode) -> ModelConfig {
     }
 }
 
-/// Every quantiser, with int8 and with float activations.
+/// Every quantizer, with int8 and with float activations.
 pub fn modes() -> Vec<Case> {
     let mut cases = Vec::new();
     for mode in QuantMode::ALL {
@@ -488,7 +488,7 @@ pub fn weight_scales() -> Vec<Case> {
     cases
 }
 
-/// Adapters of every matrix beside every quantiser, one target at a time, and with norms in between.
+/// Adapters of every matrix beside every quantizer, one target at a time, and with norms in between.
 pub fn adapters() -> Vec<Case> {
     let swiglu = |mode| ModelConfig {
         use_swiglu: true,

@@ -25,7 +25,7 @@ pub(super) async fn not_finite(trainer: &mut Trainer) -> Result<String> {
     ))
 }
 
-/// Why the loss may be above uniform guessing after warm-up. A good initialisation begins at about uniform guessing.
+/// Why the loss may be above uniform guessing after warm-up. A good initialization begins at about uniform guessing.
 #[cfg(feature = "native")]
 pub(super) fn above_uniform(
     loss: f64,

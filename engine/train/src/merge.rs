@@ -1,4 +1,4 @@
-//! Merging an adapter: W' = latents(Q(W)) + (α/r)·B·A, quantised again by the matrix's own quantiser.
+//! Merging an adapter: W' = latents(Q(W)) + (α/r)·B·A, quantized again by the matrix's own quantizer.
 
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ pub struct MatrixChange {
 /// A model with an adapter merged into it.
 #[derive(Clone, Debug)]
 pub struct Merged {
-    /// Latents; what quantises to the merged model.
+    /// Latents; what quantizes to the merged model.
     pub parameters: Parameters,
     pub changes: Vec<MatrixChange>,
 }
@@ -41,12 +41,12 @@ fn add_product(latent: &mut [f32], a: &[f32], b: &[f32], cols: usize, scale: f32
     }
 }
 
-/// Latents that stand for nothing but the matrix's quantised weights.
+/// Latents that stand for nothing but the matrix's quantized weights.
 fn quantized_latents(m: &Matrix, latent: &[f32], clip: f32) -> Result<(Vec<f32>, Vec<i8>)> {
     let q = quantize(latent, m.rows, m.cols, &m.quant);
     let latents = m.quant.latents(&q, m.rows, m.cols, clip).ok_or_else(|| {
         Error::Checkpoint(format!(
-            "{}: its codes cannot come from its quantiser, so nothing can be merged into it",
+            "{}: its codes cannot come from its quantizer, so nothing can be merged into it",
             m.name
         ))
     })?;

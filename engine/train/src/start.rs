@@ -50,7 +50,7 @@ fn values(
         })
 }
 
-/// What a forward without quantisers multiplies by.
+/// What a forward without quantizers multiplies by.
 fn frozen(p: &Param, values: Vec<f32>) -> Vec<f32> {
     match &p.kind {
         ParamKind::Matrix(m) if m.mode.is_quantized() => {

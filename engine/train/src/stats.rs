@@ -25,7 +25,7 @@ pub struct MatrixStats {
     pub codes: Option<CodeStats>,
 }
 
-/// The codes that latents quantise to.
+/// The codes that latents quantize to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CodeStats {
     /// Shares of the codes −1, 0 and +1.

@@ -15,7 +15,7 @@ use ternary_model as model;
 use ternary_model::program::{BufferId, Program, RunParams, STEP_FIGURES};
 use ternary_model::{Distill, Objective, TrainProgram, UpdateProgram};
 
-/// Figures of one optimiser step.
+/// Figures of one optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
     /// Steps done, this one included.
@@ -151,7 +151,7 @@ pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize
     Ok(seq)
 }
 
-/// A model, its optimiser and a backend, one step at a time; [`run`](super::run()) adds files.
+/// A model, its optimizer and a backend, one step at a time; [`run`](super::run()) adds files.
 ///
 /// ```
 /// use ternary_backend::cpu::CpuBackend;
@@ -183,7 +183,7 @@ pub struct Trainer {
     micro: Vec<Step>,
     validate: Step,
     update: Update,
-    /// Optimiser steps done.
+    /// Optimizer steps done.
     pub step: usize,
     /// Of these, the last ones whose figures are not read back yet.
     pending: usize,
@@ -346,7 +346,7 @@ impl Trainer {
         }
     }
 
-    /// One optimiser step: `accumulation_steps` micro-batches, then the update. The figures of this and of earlier steps that
+    /// One optimizer step: `accumulation_steps` micro-batches, then the update. The figures of this and of earlier steps that
     /// had not been read back are returned with `report`, and at the latest when the backend's history is full; a backend
     /// that does not queue always returns them. A step whose gradient is not finite leaves the parameters alone, and is an
     /// error when its figures are read.
@@ -436,7 +436,7 @@ impl Trainer {
         ))
     }
 
-    /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard quantiser.
+    /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard quantizer.
     pub async fn validation_loss(&mut self, data: &Batches, windows: &[usize]) -> Result<f64> {
         let batch = self.train.batch_size;
         let mut count = 0;

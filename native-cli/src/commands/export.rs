@@ -70,7 +70,7 @@ pub fn run(a: &Export) -> Result<()> {
     Ok(())
 }
 
-/// A checkpoint, quantised, or either in another bit-map.
+/// A checkpoint, quantized, or either in another bit-map.
 fn encode(a: &Export) -> Result<Vec<u8>> {
     let mut opened = model::parameters(&a.model_dir)?;
     if let Some(path) = &a.bit_map {

@@ -67,7 +67,7 @@ pub fn run(a: &Inspect) -> Result<()> {
     let title = format!("{}  {}", escaped(name), escaped(&meta.description));
     outln!("{}", title.trim_end());
     if !meta.license.is_empty() {
-        outln!("licence: {}", escaped(&meta.license));
+        outln!("license: {}", escaped(&meta.license));
     }
     outln!(
         "{:.2}M parameters in {:.2} MB: hidden {}, {} layers, {} heads ({} kv), FFN {}, vocabulary {}, context {}",

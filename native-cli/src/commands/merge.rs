@@ -141,7 +141,7 @@ fn print(report: &Report) {
                 100.0 * changed as f64 / m.weights.max(1) as f64
             ),
             None => outln!(
-                "{:44} {:8} {} weights, not quantised",
+                "{:44} {:8} {} weights, not quantized",
                 m.name,
                 m.mode,
                 m.weights

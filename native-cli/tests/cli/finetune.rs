@@ -48,7 +48,7 @@ fn loss(d: &Path, model: &str, more: &str) -> f64 {
     line(d, &command).ok().json()["loss"].as_f64().unwrap()
 }
 
-/// Codes of every quantised matrix of a `.1bit`.
+/// Codes of every quantized matrix of a `.1bit`.
 fn codes(file: &Path) -> Vec<(String, Vec<i8>)> {
     let source = FileSource::open(file).unwrap();
     let file = pollster::block_on(OneBit::open(&source)).unwrap();

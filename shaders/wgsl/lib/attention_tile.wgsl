@@ -16,7 +16,7 @@ override HEAD_DIM: u32;
 const TILE: u32 = 32u;
 const STEP: u32 = 16u;       // of HEAD_DIM, for scores; of columns, for results
 const QUADS: u32 = 8u;       // of a tile
-const QUAD_STRIDE: u32 = 9u; // one more: neighbours along the other side meet different banks
+const QUAD_STRIDE: u32 = 9u; // one more: neighbors along the other side meet different banks
 const BLOCK: u32 = 64u;      // columns of a head per workgroup
 // Quads of a block that the head has: a narrow one fills half of it.
 override USED_QUADS: u32 = select(16u, QUADS, HEAD_DIM <= TILE);

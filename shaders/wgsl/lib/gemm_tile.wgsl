@@ -1,5 +1,5 @@
-// A tile of 64 × 64 results per workgroup, in steps of 16 along K; an invocation computes 4 × 4 neighbouring results. Tiles of
-// the operands lie in workgroup memory k by k, in quads, a row of them one longer than needed so that neighbours along k meet
+// A tile of 64 × 64 results per workgroup, in steps of 16 along K; an invocation computes 4 × 4 neighboring results. Tiles of
+// the operands lie in workgroup memory k by k, in quads, a row of them one longer than needed so that neighbors along k meet
 // different banks. The operation says what a Quad is there: `narrow_a` and `narrow_b` make one, `widen` undoes their
 // scaling on four sums.
 #import "lib/gemm.wgsl"
@@ -21,7 +21,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   if (first_row >= M) {
     return;
   }
-  // What this invocation brings in: neighbours read neighbouring elements of either layout.
+  // What this invocation brings in: neighbors read neighboring elements of either layout.
   let low = lane % 16u;
   let high = lane / 16u;
   let a_k = select(low, high, TRANS_A);

@@ -1,5 +1,5 @@
 // Per-token absmax int8: scale = max(max|x|, 1e-5) / 127, code = round_half_even(x / scale), four codes to a word, zeros
-// up to STRIDE columns. With NORM, x is first RMS-normalised: x / sqrt(mean(x²) + EPS) · weight. One workgroup per row.
+// up to STRIDE columns. With NORM, x is first RMS-normalized: x / sqrt(mean(x²) + EPS) · weight. One workgroup per row.
 // The operation supplies x as `value(i)`, i counting over (ROWS, DIM); it is asked for each value three times.
 #import "lib/rows.wgsl"
 #import "lib/rms.wgsl"
@@ -14,7 +14,7 @@ override DIM: u32;
 override STRIDE: u32;
 override NORM: bool;
 
-fn normalised(base: u32, i: u32, factor: f32) -> f32 {
+fn normalized(base: u32, i: u32, factor: f32) -> f32 {
   if (NORM) {
     return value(base + i) * factor * weight[i];
   }
@@ -25,11 +25,11 @@ fn code(base: u32, i: u32, factor: f32, scale: f32) -> u32 {
   if (i >= DIM) {
     return 0u;
   }
-  let rounded = clamp(round(normalised(base, i, factor) / scale), -127.0, 127.0);
+  let rounded = clamp(round(normalized(base, i, factor) / scale), -127.0, 127.0);
   return u32(i32(rounded)) & 0xffu;
 }
 
-fn quantise_row(r: u32, lane: u32) {
+fn quantize_row(r: u32, lane: u32) {
   let base = r * DIM;
   var factor = 1.0;
   if (NORM) {
@@ -42,7 +42,7 @@ fn quantise_row(r: u32, lane: u32) {
   }
   var largest = 0.0;
   for (var i = lane; i < DIM; i += REDUCE_LANES) {
-    largest = max(largest, abs(normalised(base, i, factor)));
+    largest = max(largest, abs(normalized(base, i, factor)));
   }
   let scale = max(reduce_max(lane, largest), 1e-5) / 127.0;
   for (var word = lane; word < STRIDE / 4u; word += REDUCE_LANES) {

@@ -1,4 +1,4 @@
-// The quantisers of engine/src/quant/mod.rs. A scale covers a span of SPAN latents; its statistics take one pass, or two for
+// The quantizers of engine/src/quant/mod.rs. A scale covers a span of SPAN latents; its statistics take one pass, or two for
 // TWN (the mean of what exceeds the threshold) and CENTERED (the deviation from the mean).
 #import "lib/run_params.wgsl"
 #import "lib/reduce.wgsl"
@@ -19,7 +19,7 @@ struct Span {
   scale: f32,
   threshold: f32,
   center: f32,
-  soft: f32, // size of the soft quantiser's output, the scale even when codes are unscaled
+  soft: f32, // size of the soft quantizer's output, the scale even when codes are unscaled
 }
 
 fn clamped(w: f32) -> f32 {

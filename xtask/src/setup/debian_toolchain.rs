@@ -24,7 +24,7 @@ pub const NAME: &str = "ternary-wasm";
 
 const RUSTC: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
-/// As rust-lang's own libraries are compiled: without the bitcode the page's link-time optimisation fails.
+/// As rust-lang's own libraries are compiled: without the bitcode the page's link-time optimization fails.
 const STD_FLAGS: &str = "-Cembed-bitcode=yes";
 const BY_HAND: &str = "Rust's wasm32 target, with `rustup target add wasm32-unknown-unknown` (it downloads from rust-lang.org)";
 

@@ -49,7 +49,7 @@ pub fn wasm_bindgen() -> Result<Tool> {
         minutes: 3,
         // Not --locked: its lock file may name a dependency that crates.io mirrors no longer serve.
         arguments: &[],
-        // Optimised a little, as an unoptimised one takes minutes over a large module; without LTO it builds sooner.
+        // Optimized a little, as an unoptimized one takes minutes over a large module; without LTO it builds sooner.
         environment: &[
             ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
             ("CARGO_PROFILE_RELEASE_LTO", "off"),
@@ -58,13 +58,13 @@ pub fn wasm_bindgen() -> Result<Tool> {
     })
 }
 
-/// Licences, sources and doubled dependencies.
+/// Licenses, sources and doubled dependencies.
 pub fn cargo_deny() -> Result<Tool> {
     ensure(&Recipe {
         package: "cargo-deny",
         program: "cargo-deny",
         version: CARGO_DENY,
-        why: "checks dependencies' licences and sources",
+        why: "checks dependencies' licenses and sources",
         minutes: 4,
         arguments: &["--debug", "--locked"],
         environment: &[("CARGO_PROFILE_DEV_DEBUG", "0")],

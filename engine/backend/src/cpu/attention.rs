@@ -159,13 +159,13 @@ fn heads(s: &AttentionShape) -> (Heads, Heads) {
     (of(s.heads), of(s.kv_heads))
 }
 
-/// scores `[rows, seen]` = queries · keysᵀ / √d, those that are not masked made probabilities by `normalise(row, unmasked)` and the
+/// scores `[rows, seen]` = queries · keysᵀ / √d, those that are not masked made probabilities by `normalize(row, unmasked)` and the
 /// others 0. As exact in the backward as in the forward: an error of a score is a factor on its probability.
 fn probabilities(
     scores: &mut [f32],
     queries: View,
     keys: View,
-    mut normalise: impl FnMut(usize, &mut [f32]),
+    mut normalize: impl FnMut(usize, &mut [f32]),
 ) {
     let (rows, seen) = (queries.rows, keys.rows);
     Product {
@@ -179,7 +179,7 @@ fn probabilities(
         let whole = live.next_multiple_of(16).min(seen);
         row[live..whole].fill(f32::NEG_INFINITY);
         row[whole..].fill(0.0);
-        normalise(i, &mut row[..whole]);
+        normalize(i, &mut row[..whole]);
     }
 }
 

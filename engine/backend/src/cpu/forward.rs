@@ -80,7 +80,7 @@ multiversion! {
     }
 }
 
-/// Per-token int8; `norm` = (weight, eps) normalises each row first.
+/// Per-token int8; `norm` = (weight, eps) normalizes each row first.
 pub fn quant_act(
     x: &[f32],
     norm: Option<(&[f32], f32)>,

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
     use ternary_core::rng::Rng;
 
-    /// How an operand is quantised.
+    /// How an operand is quantized.
     #[derive(Clone, Copy, Debug)]
     struct Codes {
         levels: f32,
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn quantised_operands_are_multiplied_as_codes() {
+    fn quantized_operands_are_multiplied_as_codes() {
         if !amx::available() {
             eprintln!("SKIPPED: this machine has no AMX");
             return;

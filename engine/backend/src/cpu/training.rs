@@ -1,4 +1,4 @@
-//! Operations only training has: fake quantisation, losses, gradients of norms and embeddings, AdamW.
+//! Operations only training has: fake quantization, losses, gradients of norms and embeddings, AdamW.
 
 use super::forward::dot;
 use super::simd::multiversion;

@@ -1,4 +1,4 @@
-//! Neighbouring operations that one dispatch computes: every dispatch costs tens of microseconds, as much as a small
+//! Neighboring operations that one dispatch computes: every dispatch costs tens of microseconds, as much as a small
 //! matrix.
 
 use std::ops::Range;
@@ -103,7 +103,7 @@ fn units(program: &Program, lifetimes: &Lifetimes) -> Vec<Range<usize>> {
 fn unit_len(ops: &[Op], unneeded: impl Fn(BufferId, usize) -> bool) -> usize {
     if let Some(heads) = CacheHeads::at_start(ops)
         && heads.ops > 1
-        // Normalised heads take over the memory of the projections.
+        // Normalized heads take over the memory of the projections.
         && heads.q_in.is_none_or(|q| unneeded(q, 0))
         && unneeded(heads.k_out, heads.ops - 1)
     {

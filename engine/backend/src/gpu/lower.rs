@@ -88,7 +88,7 @@ pub(super) fn lower(unit: &[Op], memory: &Memory) -> Result<Vec<Call>, BackendEr
                 .bind("up", memory.bind_or_unread(*up)?)
                 .set("ACTIVATION", activation_constant(*activation))
                 .set("UP", up.is_some());
-            Ok(vec![quantise(call, quant, memory)?])
+            Ok(vec![quantize(call, quant, memory)?])
         }
         _ => Ok(vec![cache_heads(unit, memory)?]),
     }
@@ -146,8 +146,8 @@ pub(super) fn activation_constant(activation: Activation) -> u32 {
     shaders::ACTIVATE.constant(&activation.name().to_uppercase())
 }
 
-/// What the shaders that quantise rows share.
-fn quantise(call: Call, op: &Op, memory: &Memory) -> Result<Call, BackendError> {
+/// What the shaders that quantize rows share.
+fn quantize(call: Call, op: &Op, memory: &Memory) -> Result<Call, BackendError> {
     let Op::QuantAct {
         norm,
         codes,
@@ -233,7 +233,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
         }
         Op::QuantAct { x, .. } => {
             let call = Call::new(&shaders::QUANT_ACT).bind("x", memory.bind(x)?);
-            one(quantise(call, op, memory)?)
+            one(quantize(call, op, memory)?)
         }
         Op::Rope {
             x,

@@ -138,7 +138,7 @@ fn a_decode_step_takes_few_dispatches() {
         let one = dispatches(gpu, 1);
         gpu.clear();
         let two = dispatches(gpu, 2);
-        // Quantise, q, k, v, heads, attention; quantise, o; quantise, gate, up, activate, down.
+        // Quantize, q, k, v, heads, attention; quantize, o; quantize, gate, up, activate, down.
         assert_eq!(two - one, 13);
     });
 }

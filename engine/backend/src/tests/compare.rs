@@ -16,7 +16,7 @@ pub const F16_PRODUCTS: f64 = crate::gpu::precision::F16_PRODUCTS;
 /// A tolerance above this would let a wrong result through, but for rounded operands.
 const LAXEST: f64 = 1e-4;
 
-/// Whether every |got − want| ≤ tolerance · (|want| + mean |want|): the mean stands for the terms that cancelled.
+/// Whether every |got − want| ≤ tolerance · (|want| + mean |want|): the mean stands for the terms that canceled.
 pub fn compare(got: &[f32], want: &[f64], tolerance: f64) -> Result<(), String> {
     if !(tolerance > 0.0 && tolerance <= LAXEST || tolerance == F16_PRODUCTS) {
         return Err(format!("tolerance {tolerance} is not in 0..={LAXEST}"));

@@ -52,7 +52,7 @@ fn configs() -> Vec<ModelConfig> {
             use_sub_norm: true,
             ..base.clone()
         },
-        // Heads of an odd number of pairs, not normalised.
+        // Heads of an odd number of pairs, not normalized.
         ModelConfig {
             hidden_size: 40,
             use_qk_norm: false,

@@ -6,7 +6,7 @@ use super::*;
 use ternary_core::config::Activation;
 
 #[test]
-fn fake_quantised_activations_follow_f64() {
+fn fake_quantized_activations_follow_f64() {
     on_both(|backend| {
         for dim in RAGGED {
             let x = with_extremes(Noise(dim as u64).floats(5 * dim, 4.0), dim);

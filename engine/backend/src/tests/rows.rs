@@ -1,4 +1,4 @@
-//! Operations on token rows: norms, quantisation, positions, attention, activations.
+//! Operations on token rows: norms, quantization, positions, attention, activations.
 
 use super::compare::{ROUNDINGS, SUMS, TRANSCENDENTAL, assert_close};
 use super::*;
@@ -62,7 +62,7 @@ fn rms_norm_follows_f64() {
 }
 
 #[test]
-fn quantised_activations_follow_f64() {
+fn quantized_activations_follow_f64() {
     with_gpu(|gpu| {
         for dim in RAGGED {
             for norm in [false, true] {

@@ -11,7 +11,7 @@ use ternary_core::kind::FileKind;
 
 /// Endings of text files. A `.json` file in a folder is one only if it holds an array: others are configurations.
 const TEXTS: [&str; 6] = ["txt", "md", "text", "jsonl", "ndjson", "json"];
-/// Ending of tokenised data.
+/// Ending of tokenized data.
 const TOKENS: &str = "tokens";
 
 /// A text that can be read again from any byte.

@@ -1,4 +1,4 @@
-//! Training data from disk: `.tokens` files, or texts tokenised here.
+//! Training data from disk: `.tokens` files, or texts tokenized here.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -26,7 +26,7 @@ const VERIFIED: u64 = 64 << 20;
 pub enum TrainingData {
     /// Ids in memory or mapped.
     Tokens(TokenData),
-    /// Texts tokenised while training.
+    /// Texts tokenized while training.
     Texts(StreamedTexts),
 }
 
@@ -194,7 +194,7 @@ pub fn encode_files(
     }
 }
 
-/// Training or validation data from `path`: the folder's `.tokens` files if it has any, otherwise its texts tokenised in memory.
+/// Training or validation data from `path`: the folder's `.tokens` files if it has any, otherwise its texts tokenized in memory.
 /// `tokenizer_crc` is the CRC-32 of the tokenizer.json.
 ///
 /// # Errors

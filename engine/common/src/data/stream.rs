@@ -1,4 +1,4 @@
-//! Texts too large to tokenise beforehand: read from beginning to end, again and again, tokenised by a thread of its own, cut into
+//! Texts too large to tokenize beforehand: read from beginning to end, again and again, tokenized by a thread of its own, cut into
 //! windows and shuffled in blocks.
 //!
 //! **Order.** A pass over the files begins with a random phase of up to `seq` tokens and is cut into windows of `seq + 1` tokens that
@@ -6,7 +6,7 @@
 //! that depends on the seed and the block's number.
 //!
 //! **Resuming** needs the place where the current block begins (file, byte offset of a piece, tokens of that piece that belong to
-//! the block before) and how many of its windows have been used: at most one block is tokenised again, and everything after is
+//! the block before) and how many of its windows have been used: at most one block is tokenized again, and everything after is
 //! the same, bit for bit.
 
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ use ternary_core::rng::{Rng, permute};
 /// Names the stream of random numbers of blocks, apart from that of passes.
 const BLOCKS: u64 = 1 << 63;
 
-/// Texts and how to tokenise them.
+/// Texts and how to tokenize them.
 #[derive(Clone, Debug)]
 pub struct StreamedTexts {
     files: Vec<TextFile>,

@@ -642,7 +642,7 @@ fn newlines(text: &str) -> u64 {
 pub(super) const PIECE: usize = 1 << 16;
 
 /// The first place after [`PIECE`] bytes where `separator` stands between visible characters, `keep` bytes of it before the cut. The
-/// pre-tokenisers of the GPT-2 family never join across a line end there, nor a word to the space after it, while a run of several
+/// pre-tokenizers of the GPT-2 family never join across a line end there, nor a word to the space after it, while a run of several
 /// white-space characters is parted differently at the end of a text than inside it.
 fn cut(text: &str, separator: char, keep: usize) -> Option<usize> {
     let visible = |c: Option<char>| c.is_some_and(|c| !c.is_whitespace());

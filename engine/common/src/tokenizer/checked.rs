@@ -223,7 +223,7 @@ fn template(part: &Value) -> Result<()> {
     Ok(())
 }
 
-/// SentencePiece's table of normalisations: a trie of u32 (a double array, as Darts makes them) and the texts that it leads to.
+/// SentencePiece's table of normalizations: a trie of u32 (a double array, as Darts makes them) and the texts that it leads to.
 /// Followed everywhere, so that no text can lead the library out of it.
 fn charsmap(base64: &str) -> Result<()> {
     let damaged = |what: &str| refuse(format!("its precompiled_charsmap {what}"));

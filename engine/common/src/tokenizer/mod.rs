@@ -185,7 +185,7 @@ impl Tokenizer {
         }
     }
 
-    /// Train a byte-level BPE (Sennrich et al. 2016; GPT-2's pre-tokenisation) of exactly or at most `vocab_size` tokens on `texts`.
+    /// Train a byte-level BPE (Sennrich et al. 2016; GPT-2's pre-tokenization) of exactly or at most `vocab_size` tokens on `texts`.
     /// Deterministic for the same texts in the same order, however they are cut at ends of lines. Documents are parted at
     /// `<|endoftext|>`. The texts are counted as they come and not kept.
     pub fn train<T: AsRef<str> + Send>(

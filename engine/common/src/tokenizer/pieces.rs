@@ -13,7 +13,7 @@ pub(super) struct Decoding {
 }
 
 impl Decoding {
-    /// None for decoders that look at neighbours (WordPiece, say).
+    /// None for decoders that look at neighbors (WordPiece, say).
     pub fn of(inner: &HfTokenizer) -> Option<Self> {
         let decoder = serde_json::to_value(inner.get_decoder()?).ok()?;
         let parts = match decoder["type"].as_str()? {

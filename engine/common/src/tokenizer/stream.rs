@@ -106,7 +106,7 @@ impl TextStream {
             .take_while(|(a, b)| a == b)
             .count();
         let new = now[now.floor_char_boundary(same)..].to_owned();
-        // Context enough for a decoder that looks at neighbours.
+        // Context enough for a decoder that looks at neighbors.
         (self.prefix, self.read) = (self.read, self.ids.len());
         Ok(new)
     }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn decoders_that_look_at_neighbours_are_asked() {
+    fn decoders_that_look_at_neighbors_are_asked() {
         let vocab = serde_json::json!({"[UNK]": 0, "un": 1, "##happy": 2, "cat": 3, "##s": 4});
         let json = serde_json::json!({"version": "1.0", "added_tokens": [],
             "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},

@@ -66,14 +66,14 @@ impl Store {
     }
 }
 
-/// The input of a matrix: normalised, and as int8 where matrices take it so.
+/// The input of a matrix: normalized, and as int8 where matrices take it so.
 #[derive(Debug)]
 struct Input {
     values: Vec<f32>,
     codes: Vec<i8>,
     scale: f32,
     int8: bool,
-    /// An expanded row, for quantised matrices with float activations.
+    /// An expanded row, for quantized matrices with float activations.
     line: Vec<f32>,
 }
 

@@ -61,7 +61,7 @@ impl QuantMode {
         }
     }
 
-    /// Whether the input of such a matrix is quantised to int8 (config `activation_bits`).
+    /// Whether the input of such a matrix is quantized to int8 (config `activation_bits`).
     pub fn is_quantized(self) -> bool {
         !matches!(self, QuantMode::F32 | QuantMode::F16)
     }
@@ -228,7 +228,7 @@ pub enum LayerMode {
     PerMatrix(MatrixModes),
 }
 
-// Derived untagged deserialisation would hide which key or mode was wrong, and where it stands.
+// Derived untagged deserialization would hide which key or mode was wrong, and where it stands.
 impl<'de> Deserialize<'de> for LayerMode {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         struct Entry;

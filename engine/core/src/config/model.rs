@@ -109,9 +109,9 @@ pub struct ModelConfig {
     pub ste_scale_factor: f32,
     /// Latent weights are clamped to ± this in the forward pass; 0 switches it off.
     pub latent_clamp_max: f32,
-    /// Latent weights are clipped to ± this after each optimiser step; 0 switches it off.
+    /// Latent weights are clipped to ± this after each optimizer step; 0 switches it off.
     pub latent_clip_max_training: f32,
-    /// Share of the steps with the soft quantiser γ·tanh(αW/γ), α from 1 to 8; hard afterwards.
+    /// Share of the steps with the soft quantizer γ·tanh(αW/γ), α from 1 to 8; hard afterwards.
     pub anneal_fraction: f32,
     /// Initial ε of y = Q(W)x + ε·Wx (Arenas); unset = off.
     pub arenas_initial: Option<f32>,
@@ -129,7 +129,7 @@ pub struct ModelConfig {
     /// Unset: frequencies are θ^(−2j/head_dim).
     pub rope_scaling: Option<RopeScaling>,
     pub rms_norm_eps: f32,
-    /// Bits of the activations that enter quantised matrices: 8, or null for float.
+    /// Bits of the activations that enter quantized matrices: 8, or null for float.
     pub activation_bits: Option<u32>,
     pub weight_scale: WeightScale,
     /// Columns per scale with `weight_scale: group`: 32, 64, 128 or 256.
@@ -199,7 +199,7 @@ impl ModelConfig {
         self.kv_heads() * self.head_dim()
     }
 
-    /// What a fine-tuning of such a model is computed with: a soft quantiser, as training from scratch begins with, would undo what
+    /// What a fine-tuning of such a model is computed with: a soft quantizer, as training from scratch begins with, would undo what
     /// the weights were trained for.
     pub fn for_finetuning(self) -> Self {
         ModelConfig {

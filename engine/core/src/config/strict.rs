@@ -86,7 +86,7 @@ fn every_field() -> ModelConfig {
 }
 
 /// Refuse keys that `T` does not have, naming the nearest one it does.
-/// `sample`'s serialisation is the list of valid names, so the two cannot drift apart.
+/// `sample`'s serialization is the list of valid names, so the two cannot drift apart.
 pub(super) fn check_fields<T: Serialize>(
     what: &'static str,
     sample: &T,

@@ -21,7 +21,7 @@ pub enum LrDecay {
     TwoStage,
 }
 
-/// Optimiser, schedule and batch. Command-line flags override these field by field.
+/// Optimizer, schedule and batch. Command-line flags override these field by field.
 ///
 /// ```
 /// use ternary_core::config::TrainConfig;
@@ -52,7 +52,7 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Tokens per sequence; the model's `max_seq_len` when unset.
     pub seq_len: Option<usize>,
-    /// Micro-batches per optimiser step.
+    /// Micro-batches per optimizer step.
     pub accumulation_steps: usize,
     pub beta1: f64,
     pub beta2: f64,

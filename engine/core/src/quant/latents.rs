@@ -1,12 +1,12 @@
-//! Latents for weights that are already quantised: the inverse that fine-tuning a `.1bit` starts from.
+//! Latents for weights that are already quantized: the inverse that fine-tuning a `.1bit` starts from.
 //!
-//! A quantiser forgets its latents; any that it maps to the same codes and scales will do. Per span of n weights with scale s:
+//! A quantizer forgets its latents; any that it maps to the same codes and scales will do. Per span of n weights with scale s:
 //!
 //! - ternary absmean wants mean|W| = s although zeros pull the mean down: zeros get 0 and the k others ±s·n/k. Where that is beyond
 //!   the latents' clip, zeros share the burden with alternating ±b, b < s/2.
 //! - ternary TWN: 0 and ±s; δ = 0.7·s·k/n lies below s.
 //! - binary about its mean: +s·n/2p on the p positive side and −s·n/2m on the negative, which have mean 0 and mean distance s; moved
-//!   as a whole where one side is beyond the clip. Not centred: ±s.
+//!   as a whole where one side is beyond the clip. Not centered: ±s.
 //! - 8-bit: s·code, the largest such that it divides back to s.
 //!
 //! Sums that decide a scale are met by spreading one unit in the last place over as many weights as needed, so scales come out as they
@@ -17,15 +17,15 @@ use alloc::vec::Vec;
 use super::{Quantized, WeightQuant, quantize};
 use crate::config::QuantMode;
 
-/// Size of latents whose quantiser keeps no scale: the usual initial deviation.
+/// Size of latents whose quantizer keeps no scale: the usual initial deviation.
 const UNSCALED: f32 = 0.02;
 
 /// Largest share of the scale that a latent of code 0 may have; 0.5 rounds to 0, with room for rounding.
 const ZERO_SHARE: f64 = 0.499;
 
 impl WeightQuant {
-    /// Latents `[rows, cols]` that [`quantize`] maps to `q`, none beyond ±`clip` (0 = no limit) where that can be. `None` if this quantiser
-    /// can never give these codes (an 8-bit row that no weight fills, a centred binary span that is all −1).
+    /// Latents `[rows, cols]` that [`quantize`] maps to `q`, none beyond ±`clip` (0 = no limit) where that can be. `None` if this quantizer
+    /// can never give these codes (an 8-bit row that no weight fills, a centered binary span that is all −1).
     pub fn latents(&self, q: &Quantized, rows: usize, cols: usize, clip: f32) -> Option<Vec<f32>> {
         let span = self.span_len(rows, cols).max(1);
         let limit = [self.clamp, clip]
@@ -42,7 +42,7 @@ impl WeightQuant {
                     latents.extend(codes.iter().map(|c| scale * f32::from(*c)));
                 }
                 QuantMode::Ternary => absmean(codes, scale, limit, &mut latents),
-                QuantMode::Binary if self.centered => centred(codes, scale, limit, &mut latents),
+                QuantMode::Binary if self.centered => centered(codes, scale, limit, &mut latents),
                 QuantMode::Binary => latents.extend(codes.iter().map(|c| scale * f32::from(*c))),
             }
         }
@@ -109,7 +109,7 @@ fn absmean(codes: &[i8], scale: f32, limit: f32, latents: &mut Vec<f32>) {
     }));
 }
 
-fn centred(codes: &[i8], scale: f32, limit: f32, latents: &mut Vec<f32>) {
+fn centered(codes: &[i8], scale: f32, limit: f32, latents: &mut Vec<f32>) {
     let n = codes.len() as f64;
     let plus = codes.iter().filter(|c| **c > 0).count();
     let minus = codes.len() - plus;
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_that_a_quantiser_never_gives_are_refused() {
+    fn codes_that_a_quantizer_never_gives_are_refused() {
         let eight = quants(4)
             .into_iter()
             .find(|q| q.mode == QuantMode::EightBit);

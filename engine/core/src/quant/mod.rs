@@ -1,8 +1,8 @@
-//! Quantisers, as pure functions. Training, export and search all call these, so a model is exported exactly as it was trained.
+//! Quantizers, as pure functions. Training, export and search all call these, so a model is exported exactly as it was trained.
 //!
 //! - ternary absmean (Ma et al. 2024, b1.58): γ = mean|W|, code = clip(round(W/γ), −1, 1), Ŵ = γ·code
 //! - ternary TWN (Li et al. 2016): δ = 0.7·mean|W|, α = mean{|W| : |W| > δ}, Ŵ = α·sign(W)·[|W| > δ]
-//! - binary: μ = mean W (if centred), Ŵ = mean|W − μ|·sign(W − μ)
+//! - binary: μ = mean W (if centered), Ŵ = mean|W − μ|·sign(W − μ)
 //! - 8-bit: per row, Ŵ = round(127·W/max|W|)·max|W|/127
 //!
 //! A scale covers a *span*: the tensor, a row or a group of columns. Rounding is half to even.
@@ -20,7 +20,7 @@ use crate::math;
 /// Scales never fall below this, so all-zero weights divide safely (as in Hugging Face's BitNet code).
 const MIN_SCALE: f32 = 1e-5;
 
-/// How one matrix is quantised.
+/// How one matrix is quantized.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WeightQuant {
     pub mode: QuantMode,
@@ -36,7 +36,7 @@ pub struct WeightQuant {
     pub clamp: f32,
 }
 
-/// What quantising one span needs to know.
+/// What quantizing one span needs to know.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
     /// Factor of the codes.
@@ -45,7 +45,7 @@ pub struct Span {
     threshold: f32,
     /// Subtracted before taking signs.
     center: f32,
-    /// Size of the soft quantiser's output, the scale even when codes are unscaled.
+    /// Size of the soft quantizer's output, the scale even when codes are unscaled.
     soft: f32,
 }
 
@@ -178,7 +178,7 @@ impl WeightQuant {
         self.level(span, weight) as i8
     }
 
-    /// The value the forward pass multiplies by: the de-quantised code, or the soft form while annealing (`alpha` > 0).
+    /// The value the forward pass multiplies by: the de-quantized code, or the soft form while annealing (`alpha` > 0).
     #[inline(always)]
     pub fn forward(&self, span: &Span, weight: f32, alpha: f32) -> f32 {
         match self.mode {
@@ -213,11 +213,11 @@ fn interleaved_sum(weights: &[f32], f: impl Fn(f32) -> f64) -> f64 {
 pub struct Quantized {
     /// `[rows, cols]`.
     pub codes: Vec<i8>,
-    /// `[rows, cols / group]`, or one for the tensor when the quantiser's group is 0.
+    /// `[rows, cols / group]`, or one for the tensor when the quantizer's group is 0.
     pub scales: Vec<f32>,
 }
 
-/// Quantise `[rows, cols]` latents (every mode but the floats).
+/// Quantize `[rows, cols]` latents (every mode but the floats).
 pub fn quantize(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant) -> Quantized {
     let mut codes = Vec::with_capacity(latent.len());
     let mut scales = Vec::new();
@@ -229,7 +229,7 @@ pub fn quantize(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant) -
     Quantized { codes, scales }
 }
 
-/// The hard-quantised values of `[rows, cols]` latents, as the forward pass multiplies them; float latents as they are.
+/// The hard-quantized values of `[rows, cols]` latents, as the forward pass multiplies them; float latents as they are.
 pub fn dequantized(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant) -> Vec<f32> {
     let mut values = Vec::with_capacity(latent.len());
     for part in latent.chunks(quant.span_len(rows, cols).max(1)) {
@@ -239,7 +239,7 @@ pub fn dequantized(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant
     values
 }
 
-/// α of the soft quantiser at `step`: 1 → 8 linearly over the first `fraction` of the steps, then 0 (hard).
+/// α of the soft quantizer at `step`: 1 → 8 linearly over the first `fraction` of the steps, then 0 (hard).
 pub fn anneal_alpha(step: usize, max_steps: usize, fraction: f32) -> f32 {
     let span = libm::floorf(max_steps as f32 * fraction);
     if (step as f32) < span {
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_is_centred() {
+    fn binary_is_centered() {
         let q = quantize(&[1.0, 2.0, 3.0, 6.0], 1, 4, &{
             let mut q = quant(QuantMode::Binary, false, 0);
             q.clamp = 0.0;
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn soft_quantiser_approaches_the_hard_scale() {
+    fn soft_quantizer_approaches_the_hard_scale() {
         let w: Vec<f32> = (0..64).map(|i| (i as f32 - 31.5) / 20.0).collect();
         let q = quant(QuantMode::Ternary, false, 0);
         let span = q.span(&w);

@@ -105,7 +105,7 @@ impl Arrays {
         self.floats(name, norm.values())
     }
 
-    /// The data of a matrix; returns the initialiser of its `model_matrix`.
+    /// The data of a matrix; returns the initializer of its `model_matrix`.
     fn matrix(&mut self, model: &Model, name: &str, m: &Matrix) -> Result<String, CHeaderError> {
         let scales = format!("{name}_scales");
         let count = m.scales().count();

@@ -20,7 +20,7 @@ const SUPPORTED: &str = "llama, bitnet, bitnet-b1.58, bitnet-25, qwen3";
 /// How the decoders that GGUF files name differ.
 struct Family {
     activation: Activation,
-    /// q and k have the two numbers of a RoPE pair in neighbouring rows.
+    /// q and k have the two numbers of a RoPE pair in neighboring rows.
     paired_rows: bool,
     int8_activations: Option<bool>,
 }

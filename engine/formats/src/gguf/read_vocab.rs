@@ -220,7 +220,7 @@ impl Vocabulary<'_> {
         }))
     }
 
-    /// SentencePiece joins the neighbours whose union has the highest score; as BPE that is every way to cut a token in two, by score.
+    /// SentencePiece joins the neighbors whose union has the highest score; as BPE that is every way to cut a token in two, by score.
     fn sentence_piece(&self, damaged: &dyn Fn(String) -> ImportError) -> Result<Json, ImportError> {
         let key = "tokenizer.ggml.scores";
         let scores = self

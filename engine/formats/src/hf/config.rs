@@ -1,4 +1,4 @@
-//! `config.json` of Hugging Face's decoders: shape, RoPE, quantisation.
+//! `config.json` of Hugging Face's decoders: shape, RoPE, quantization.
 
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ pub(crate) enum Method {
     None,
     /// Packed matrices with a scale beside each.
     Packed(Scaling),
-    /// Float masters, quantised in the forward pass, but for modules with one of these in their name.
+    /// Float masters, quantized in the forward pass, but for modules with one of these in their name.
     Online {
         kept: Vec<String>,
     },

@@ -63,7 +63,7 @@ pub(crate) async fn open(input: &Input) -> Result<Checkpoint<'_>, ImportError> {
     names.tie(&config_json);
     let fields = Fields(&config_json);
     let config = fields.model(&|part| names.has(part))?;
-    // 1bitLLM's models say no more of their quantisation than the names of their norms.
+    // 1bitLLM's models say no more of their quantization than the names of their norms.
     let method = match fields.quantization()? {
         Method::None if names.old_sub_norms => Method::Online { kept: Vec::new() },
         method => method,
@@ -102,7 +102,7 @@ pub(crate) async fn open(input: &Input) -> Result<Checkpoint<'_>, ImportError> {
             "packed matrices, or quantization_mode online for float masters",
         ));
     }
-    let quantised = !matches!(method, Method::None);
+    let quantized = !matches!(method, Method::None);
     let metadata = companions(input, &config_json, &mut warnings).await?;
     Ok(Checkpoint {
         architecture: fields.architecture()?.to_owned(),
@@ -116,7 +116,7 @@ pub(crate) async fn open(input: &Input) -> Result<Checkpoint<'_>, ImportError> {
         },
         paired_rows: false,
         // BitNet rounds activations; of other ternary models the files do not tell, and floats are right for all.
-        int8_activations: Some(quantised),
+        int8_activations: Some(quantized),
         config,
         metadata,
         warnings,

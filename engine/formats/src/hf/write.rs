@@ -199,7 +199,7 @@ fn config_json(
     c: &ModelConfig,
     family: Family,
     meta: &Metadata,
-    quantised_but: Option<Vec<String>>,
+    quantized_but: Option<Vec<String>>,
 ) -> Result<String, ExportError> {
     let (architecture, model_type) = match family {
         Family::Llama => ("LlamaForCausalLM", "llama"),
@@ -260,7 +260,7 @@ fn config_json(
     if c.rope_scaling.is_some() {
         config["rope_scaling"] = rope;
     }
-    if let Some(kept) = quantised_but {
+    if let Some(kept) = quantized_but {
         config["quantization_config"] = json!({
             "quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "offline",
             "use_rms_norm": false, "rms_norm_eps": 1e-6, "modules_to_not_convert": kept,

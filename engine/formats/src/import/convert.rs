@@ -116,7 +116,7 @@ async fn matrix(
     Ok(())
 }
 
-/// Codes as the file has them, or as the model's quantiser gives them.
+/// Codes as the file has them, or as the model's quantizer gives them.
 async fn codes(rows: &Rows<'_, '_>, found: Found) -> Result<Codes, ImportError> {
     let m = rows.matrix;
     match found {
@@ -145,11 +145,11 @@ async fn codes(rows: &Rows<'_, '_>, found: Found) -> Result<Codes, ImportError> 
             })
         }
         _ => {
-            let quantiser = WeightQuant {
+            let quantizer = WeightQuant {
                 group: 0,
                 ..m.quant
             };
-            let q = quant::quantize(&rows.all().await?, m.rows, m.cols, &quantiser);
+            let q = quant::quantize(&rows.all().await?, m.rows, m.cols, &quantizer);
             Ok(Codes {
                 codes: q.codes,
                 scales: q.scales,

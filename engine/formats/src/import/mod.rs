@@ -33,7 +33,7 @@ pub struct Options {
     pub body: QuantMode,
     /// A mode for every matrix instead, as [`LayerBitMap::from_json`](ternary_core::config::LayerBitMap::from_json) takes it.
     pub bit_map: Option<String>,
-    /// Whether the activations that enter quantised matrices are int8; unset: as the model was trained, where that is known.
+    /// Whether the activations that enter quantized matrices are int8; unset: as the model was trained, where that is known.
     pub int8_activations: Option<bool>,
     /// A shorter context than the model's: the KV cache grows with it.
     pub context: Option<usize>,

@@ -213,7 +213,7 @@ fn granularity(
         .filter_map(|p| match p.kind {
             ParamKind::Matrix(m) if is_latent(m.mode) => {
                 let found = found.get(&m.name)?;
-                // What is quantised anew has one scale.
+                // What is quantized anew has one scale.
                 match found.mode() == Some(m.mode) {
                     true => Some(found.span()),
                     false => Some(Span::Tensor),

@@ -16,11 +16,11 @@ fn invalid(entry: &TensorEntry, message: String) -> FormatError {
 }
 
 impl OneBit {
-    /// Every parameter as f32: norms and float matrices as they are, others as latents that quantise to the file's codes and scales (see
+    /// Every parameter as f32: norms and float matrices as they are, others as latents that quantize to the file's codes and scales (see
     /// [`WeightQuant::latents`](ternary_model::program::WeightQuant::latents)).
     ///
     /// # Errors
-    /// A damaged file, one that is not as its config says, and codes that their quantiser cannot give.
+    /// A damaged file, one that is not as its config says, and codes that their quantizer cannot give.
     pub async fn latents(&self, source: &dyn ByteSource) -> Result<Parameters, FormatError> {
         let config = &self.metadata.config;
         let mut parameters = Parameters::new();
@@ -40,7 +40,7 @@ impl OneBit {
                     m.quant
                         .latents(&q, m.rows, m.cols, config.latent_clip_max_training)
                         .ok_or_else(|| {
-                            invalid(entry, "its codes cannot come from its quantiser; train from the checkpoint instead".into())
+                            invalid(entry, "its codes cannot come from its quantizer; train from the checkpoint instead".into())
                         })?
                 }
                 _ => self.floats(source, entry, &p).await?,

@@ -1,4 +1,4 @@
-//! Writing: a model's parameters, quantised as its bit-map says.
+//! Writing: a model's parameters, quantized as its bit-map says.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub enum Packing {
 pub enum Dense {
     /// As the bit-map says.
     No,
-    /// De-quantised to F16, and the bit-map says so: for comparison with float engines.
+    /// De-quantized to F16, and the bit-map says so: for comparison with float engines.
     Yes,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn f16_bytes(values: impl Iterator<Item = f32>) -> Vec<u8> {
         .collect()
 }
 
-/// De-quantised values of a matrix.
+/// De-quantized values of a matrix.
 fn dequantize(m: &Matrix, q: &Quantized) -> Vec<f32> {
     let span = m.quant.span_len(m.rows, m.cols);
     q.codes

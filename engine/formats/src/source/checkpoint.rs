@@ -38,7 +38,7 @@ pub(crate) struct Checkpoint<'a> {
     pub odd: BTreeMap<String, String>,
     /// A factor kept in a tensor of its own, by the matrix's name.
     pub factors: HashMap<String, (SourceTensor, Scaling)>,
-    /// Float matrices that the model quantises to absmean ternary in its forward pass: all of the body but modules whose name has one
+    /// Float matrices that the model quantizes to absmean ternary in its forward pass: all of the body but modules whose name has one
     /// of these parts.
     pub masters: Option<Vec<String>>,
     /// Rows of q and k are in pairs instead of halves (GGUF's `llama`).
@@ -69,7 +69,7 @@ impl Checkpoint<'_> {
         }
     }
 
-    /// Whether the model quantises this float matrix itself.
+    /// Whether the model quantizes this float matrix itself.
     pub fn is_master(&self, name: &str) -> bool {
         let kept = |parts: &Vec<String>| parts.iter().any(|part| name.contains(part.as_str()));
         self.masters.as_ref().is_some_and(|parts| !kept(parts))

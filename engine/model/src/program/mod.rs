@@ -31,7 +31,7 @@ impl BufferId {
 /// Who owns a buffer and how long its contents live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Known by name to every program of a backend: weights, KV caches, optimiser state. Contents persist.
+    /// Known by name to every program of a backend: weights, KV caches, optimizer state. Contents persist.
     Shared(String),
     /// Belongs to this program, written or read by the host between runs; contents persist.
     Io,
@@ -95,9 +95,9 @@ pub struct RunParams {
     /// Valid entries of the repetition penalty's list.
     pub recent: u32,
     pub repetition_penalty: f32,
-    /// Factor on the loss gradient: 1 / (tokens of the optimiser step).
+    /// Factor on the loss gradient: 1 / (tokens of the optimizer step).
     pub grad_scale: f32,
-    /// α of the soft quantiser; 0 = hard.
+    /// α of the soft quantizer; 0 = hard.
     pub anneal: f32,
     /// ε of Arenas.
     pub arenas: f32,

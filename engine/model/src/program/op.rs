@@ -8,7 +8,7 @@ use super::BufferId;
 use ternary_core::config::{Activation, QuantMode};
 use ternary_core::quant::WeightQuant;
 
-/// A quantised (or F16) matrix in the run-time layout of [`ternary_core::quant::tile`].
+/// A quantized (or F16) matrix in the run-time layout of [`ternary_core::quant::tile`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weight {
     pub mode: QuantMode,
@@ -64,7 +64,7 @@ pub enum Op {
         eps: f32,
     },
     /// Per-token absmax int8: `scale = max(max|x|, 1e-5) / 127`, `code = round_half_even(x / scale)`, columns beyond `dim` are 0.
-    /// With `norm`, x is first RMS-normalised (weight, eps). `codes` int8 `[rows, padded(dim)]`, `scales` f32 `[rows]`.
+    /// With `norm`, x is first RMS-normalized (weight, eps). `codes` int8 `[rows, padded(dim)]`, `scales` f32 `[rows]`.
     QuantAct {
         x: BufferId,
         norm: Option<(BufferId, f32)>,
@@ -160,7 +160,7 @@ pub enum Op {
     },
 
     // ---- training ----
-    /// Forward weight of a latent `[rows, cols]`: Q(clamp(W)) de-quantised to f32, see [`ternary_core::quant`]. With `run_params.anneal` α > 0
+    /// Forward weight of a latent `[rows, cols]`: Q(clamp(W)) de-quantized to f32, see [`ternary_core::quant`]. With `run_params.anneal` α > 0
     /// low-bit modes use the soft γ·tanh(αW/γ) instead. With `arenas`, `run_params.arenas`·W is added.
     FakeQuantWeight {
         latent: BufferId,
@@ -180,7 +180,7 @@ pub enum Op {
         clamp: f32,
         arenas: bool,
     },
-    /// int8 quantise and de-quantise per row (the training twin of [`Op::QuantAct`]). `[rows, dim]`.
+    /// int8 quantize and de-quantize per row (the training twin of [`Op::QuantAct`]). `[rows, dim]`.
     FakeQuantAct {
         x: BufferId,
         out: BufferId,
@@ -318,7 +318,7 @@ pub enum Op {
         out: BufferId,
         rows: usize,
     },
-    /// Keep the figures of an optimiser step: row `run_params.pos` of `history` f32 `[capacity, 3]` becomes `loss[0]`,
+    /// Keep the figures of an optimizer step: row `run_params.pos` of `history` f32 `[capacity, 3]` becomes `loss[0]`,
     /// Σ norms[..norm_count] and the index of the first of these norms that is not finite (`norm_count` if all are); then
     /// `loss[0] = 0`.
     RecordStep {

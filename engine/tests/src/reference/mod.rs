@@ -1,5 +1,5 @@
 //! The same decoder written plainly in candle, f64: the oracle for values and, through candle's autograd, for gradients. It shares
-//! nothing with the recorded model but the parameter names; quantisers are straight-through, `w + (q(w) − w).detach()`.
+//! nothing with the recorded model but the parameter names; quantizers are straight-through, `w + (q(w) − w).detach()`.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use ternary::program::DropoutMask;
 pub struct Reference<'a> {
     config: &'a ModelConfig,
     pub vars: HashMap<String, Var>,
-    /// α of the soft quantiser; 0 = hard.
+    /// α of the soft quantizer; 0 = hard.
     pub alpha: f64,
     /// ε of Arenas.
     pub arenas: f64,
@@ -49,7 +49,7 @@ impl<'a> Reference<'a> {
         })
     }
 
-    /// The quantised values of a matrix, from the formulas of the papers.
+    /// The quantized values of a matrix, from the formulas of the papers.
     fn quantized(&self, w: &Tensor, mode: QuantMode) -> Result<Tensor> {
         let c = self.config;
         let (_, cols) = w.dims2()?;
@@ -122,7 +122,7 @@ impl<'a> Reference<'a> {
         let through = (clamped * f64::from(c.ste_scale_factor))?;
         let ste = (&through + (q - &through)?.detach())?;
         if c.arenas_initial.is_some() {
-            // ε·W takes the same clamped gradient path as the quantised weight.
+            // ε·W takes the same clamped gradient path as the quantized weight.
             let extra = (w * self.arenas)?;
             let inside = if m > 0.0 {
                 w.abs()?.le(m)?.to_dtype(w.dtype())?

@@ -12,7 +12,7 @@ pub struct Dataset {
     pub repo: String,
     /// Branch, tag or commit.
     pub revision: String,
-    pub licence: String,
+    pub license: String,
     pub files: Vec<File>,
 }
 
@@ -55,7 +55,7 @@ pub fn find(name: &str, files: &[String], revision: Option<&str>) -> Result<Data
             name: name.rsplit('/').next().unwrap_or(name).to_owned(),
             repo: name.to_owned(),
             revision: "main".into(),
-            licence: "see the source".into(),
+            license: "see the source".into(),
             files: Vec::new(),
         },
     };

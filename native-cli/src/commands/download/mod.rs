@@ -33,7 +33,7 @@ pub fn run(a: &Download) -> Result<()> {
             .collect::<Result<Vec<_>>>()
     })?;
     errln!("source: {}/{repo}", hub.endpoint);
-    errln!("licence: {}", dataset.licence);
+    errln!("license: {}", dataset.license);
     if let Some(first) = texts.first() {
         errln!(
             "next: onebit tokenize --data-dir {} --tokenizer {} --train-vocab 4096 --output {}",

@@ -5,7 +5,7 @@ use ttf_parser::Face;
 use super::axis::{Axis, label};
 use super::png::text_width;
 use super::series::Curve;
-use super::shape::{Anchor, Colour, Picture, Shape};
+use super::shape::{Anchor, Picture, Rgb, Shape};
 
 const WIDTH: f32 = 960.0;
 const HEIGHT: f32 = 560.0;
@@ -16,10 +16,10 @@ const BOTTOM: f32 = 58.0;
 const ROW: f32 = 22.0;
 const TEXT: f32 = 13.0;
 
-const INK: Colour = [0x33, 0x33, 0x33];
-const GRID: Colour = [0xe2, 0xe2, 0xe2];
-/// Okabe & Ito's colours, told apart by the colour-blind too.
-const COLOURS: [Colour; 7] = [
+const INK: Rgb = [0x33, 0x33, 0x33];
+const GRID: Rgb = [0xe2, 0xe2, 0xe2];
+/// Okabe & Ito's colors, told apart by the color-blind too.
+const COLOURS: [Rgb; 7] = [
     [0x00, 0x72, 0xb2],
     [0xd5, 0x5e, 0x00],
     [0x00, 0x9e, 0x73],
@@ -55,9 +55,9 @@ pub struct Chart {
     pub log: (bool, bool),
 }
 
-/// An entry of the legend: a sample in a colour, and a text.
+/// An entry of the legend: a sample in a color, and a text.
 struct Entry {
-    colour: Colour,
+    color: Rgb,
     dotted: bool,
     text: String,
 }
@@ -82,12 +82,12 @@ impl Chart {
             text,
             size: TEXT,
             anchor,
-            colour: INK,
+            color: INK,
             upright,
         };
-        let line = |points: Vec<(f32, f32)>, colour, width, opacity| Shape::Path {
+        let line = |points: Vec<(f32, f32)>, color, width, opacity| Shape::Path {
             points,
-            colour,
+            color,
             width,
             opacity,
         };
@@ -109,7 +109,7 @@ impl Chart {
             (Style::Dotted, 1.8, 1.0),
         ] {
             for drawn in self.curves.iter().filter(|c| c.style == style) {
-                let colour = COLOURS[drawn.run % COLOURS.len()];
+                let color = COLOURS[drawn.run % COLOURS.len()];
                 let thin = drawn.curve.thinned();
                 let places: Vec<(f32, f32)> = thin
                     .points
@@ -122,7 +122,7 @@ impl Chart {
                     width
                 };
                 if places.len() > 1 {
-                    shapes.push(line(places.clone(), colour, width, opacity));
+                    shapes.push(line(places.clone(), color, width, opacity));
                 }
                 // One point is no line; and dots mark validations, as many as can be told apart.
                 let mut last = f32::NEG_INFINITY;
@@ -133,7 +133,7 @@ impl Chart {
                         shapes.push(Shape::Dot {
                             at: *at,
                             radius: 3.2,
-                            colour,
+                            color,
                         });
                     }
                 }
@@ -168,7 +168,7 @@ impl Chart {
     fn legend(&self, face: &Face, shapes: &mut Vec<Shape>) -> usize {
         let mut entries: Vec<Entry> = (self.runs.iter().enumerate())
             .map(|(i, name)| Entry {
-                colour: COLOURS[i % COLOURS.len()],
+                color: COLOURS[i % COLOURS.len()],
                 dotted: false,
                 text: fit(face, name, 300.0),
             })
@@ -176,7 +176,7 @@ impl Chart {
         if let Some((plain, dotted)) = self.styles {
             for (text, dotted) in [(plain, false), (dotted, true)] {
                 entries.push(Entry {
-                    colour: [0x88, 0x88, 0x88],
+                    color: [0x88, 0x88, 0x88],
                     dotted,
                     text: text.into(),
                 });
@@ -191,7 +191,7 @@ impl Chart {
             let y = TOP + row as f32 * ROW + ROW / 2.0;
             shapes.push(Shape::Path {
                 points: vec![(x, y), (x + 26.0, y)],
-                colour: e.colour,
+                color: e.color,
                 width: if e.dotted { 1.8 } else { 2.2 },
                 opacity: 1.0,
             });
@@ -199,7 +199,7 @@ impl Chart {
                 shapes.push(Shape::Dot {
                     at: (x + 13.0, y),
                     radius: 3.2,
-                    colour: e.colour,
+                    color: e.color,
                 });
             }
             shapes.push(Shape::Text {
@@ -207,7 +207,7 @@ impl Chart {
                 text: e.text,
                 size: TEXT,
                 anchor: Anchor::Start,
-                colour: INK,
+                color: INK,
                 upright: false,
             });
             x += width;

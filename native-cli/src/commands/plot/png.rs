@@ -6,7 +6,7 @@ use tiny_skia::{
 };
 use ttf_parser::Face;
 
-use super::shape::{Anchor, Colour, Picture, Shape};
+use super::shape::{Anchor, Picture, Rgb, Shape};
 
 const SCALE: f32 = 2.0;
 /// DejaVu Sans, the printable ASCII characters and a few signs. No font of the system is needed.
@@ -63,7 +63,7 @@ impl ttf_parser::OutlineBuilder for Outline {
     }
 }
 
-fn paint(c: &Colour, opacity: f32) -> Paint<'static> {
+fn paint(c: &Rgb, opacity: f32) -> Paint<'static> {
     let mut paint = Paint {
         anti_alias: true,
         ..Paint::default()
@@ -85,7 +85,7 @@ pub fn draw(picture: &Picture) -> Result<Vec<u8>> {
         match shape {
             Shape::Path {
                 points,
-                colour,
+                color,
                 width,
                 opacity,
             } => {
@@ -104,16 +104,16 @@ pub fn draw(picture: &Picture) -> Result<Vec<u8>> {
                     ..Stroke::default()
                 };
                 if let Some(path) = path.finish() {
-                    page.stroke_path(&path, &paint(colour, *opacity), &stroke, whole, None);
+                    page.stroke_path(&path, &paint(color, *opacity), &stroke, whole, None);
                 }
             }
             Shape::Dot {
                 at: (x, y),
                 radius,
-                colour,
+                color,
             } => {
                 if let Some(path) = PathBuilder::from_circle(*x, *y, *radius) {
-                    page.fill_path(&path, &paint(colour, 1.0), FillRule::Winding, whole, None);
+                    page.fill_path(&path, &paint(color, 1.0), FillRule::Winding, whole, None);
                 }
             }
             Shape::Text {
@@ -121,7 +121,7 @@ pub fn draw(picture: &Picture) -> Result<Vec<u8>> {
                 text,
                 size,
                 anchor,
-                colour,
+                color,
                 upright,
             } => {
                 let width = text_width(&face, text, *size);
@@ -146,7 +146,7 @@ pub fn draw(picture: &Picture) -> Result<Vec<u8>> {
                 };
                 if let Some(path) = outline.path.finish() {
                     let place = turned.post_translate(*x, *y).post_concat(whole);
-                    page.fill_path(&path, &paint(colour, 1.0), FillRule::Winding, place, None);
+                    page.fill_path(&path, &paint(color, 1.0), FillRule::Winding, place, None);
                 }
             }
         }

@@ -1,13 +1,13 @@
 //! What pictures are made of; `svg.rs` and `png.rs` draw the same list.
 
 /// Red, green, blue.
-pub type Colour = [u8; 3];
+pub type Rgb = [u8; 3];
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
     Path {
         points: Vec<(f32, f32)>,
-        colour: Colour,
+        color: Rgb,
         width: f32,
         /// 1 = opaque.
         opacity: f32,
@@ -15,7 +15,7 @@ pub enum Shape {
     Dot {
         at: (f32, f32),
         radius: f32,
-        colour: Colour,
+        color: Rgb,
     },
     Text {
         /// On the base line.
@@ -23,7 +23,7 @@ pub enum Shape {
         text: String,
         size: f32,
         anchor: Anchor,
-        colour: Colour,
+        color: Rgb,
         /// Written upwards.
         upright: bool,
     },

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::shape::{Anchor, Colour, Picture, Shape};
+use super::shape::{Anchor, Picture, Rgb, Shape};
 
-fn colour(c: &Colour) -> String {
+fn color(c: &Rgb) -> String {
     format!("#{:02x}{:02x}{:02x}", c[0], c[1], c[2])
 }
 
@@ -28,7 +28,7 @@ pub fn draw(picture: &Picture) -> String {
         let _ = match shape {
             Shape::Path {
                 points,
-                colour: c,
+                color: c,
                 width,
                 opacity,
             } => {
@@ -41,18 +41,18 @@ pub fn draw(picture: &Picture) -> String {
                     "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{width}\" stroke-opacity=\"{opacity}\" \
                      stroke-linejoin=\"round\" stroke-linecap=\"round\"/>",
                     list.join(" "),
-                    colour(c)
+                    color(c)
                 )
             }
             Shape::Dot {
                 at: (x, y),
                 radius,
-                colour: c,
+                color: c,
             } => {
                 writeln!(
                     out,
                     "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{}\"/>",
-                    colour(c)
+                    color(c)
                 )
             }
             Shape::Text {
@@ -60,7 +60,7 @@ pub fn draw(picture: &Picture) -> String {
                 text,
                 size,
                 anchor,
-                colour: c,
+                color: c,
                 upright,
             } => {
                 let anchor = match anchor {
@@ -76,7 +76,7 @@ pub fn draw(picture: &Picture) -> String {
                 writeln!(
                     out,
                     "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" text-anchor=\"{anchor}\" fill=\"{}\"{turn}>{}</text>",
-                    colour(c),
+                    color(c),
                     escape(text)
                 )
             }

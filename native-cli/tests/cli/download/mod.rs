@@ -81,7 +81,7 @@ fn a_small_file_is_fetched_and_its_git_checksum_verified() {
     for word in [
         "Git SHA-1 verified",
         "source: ",
-        "licence: ",
+        "license: ",
         "next: onebit tokenize --data-dir data/set/a-text file.txt",
     ] {
         assert!(out.contains(word), "{word} in {out}");
@@ -191,7 +191,7 @@ fn a_server_without_ranges_and_a_file_that_changed_start_over() {
     let ill = dropping(&text, &[200_000, 0, 0, 0, 0, 0], true);
     download(d, &ill, FILE).fails(&["given up"]);
     let other = [b"Another text. ", &text[..]].concat();
-    // One server honours If-Range, the other continues the wrong file.
+    // One server honors If-Range, the other continues the wrong file.
     for careless in [false, true] {
         let (content, etag) = (other.clone(), sha256(&other));
         let server = Server::new(move |_, r| {

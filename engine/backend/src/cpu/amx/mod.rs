@@ -5,8 +5,8 @@
 //! - three pieces, six products (a₀b₂ a₀b₁ a₁b₁ a₁b₀ a₂b₀ a₀b₀): what is left out is below 2⁻²²|ab|, the error of f32 itself;
 //! - two pieces, three products (a₀b₁ a₀b₀ a₁b₀): off by less than 2⁻¹⁵|ab| ("bf16_3x" elsewhere), twice as fast, for gradients.
 //!
-//! A quantised operand is codes times scales, and codes (at most ±127) are bf16 numbers as they are: one piece. Forward products of
-//! int8 activations and quantised weights are then exact sums of integers, scaled at the end. Where the scales run along k, in
+//! A quantized operand is codes times scales, and codes (at most ±127) are bf16 numbers as they are: one piece. Forward products of
+//! int8 activations and quantized weights are then exact sums of integers, scaled at the end. Where the scales run along k, in
 //! gradients, they go into the other operand before it is cut.
 //!
 //! Packing: tiles of 16 rows of 64 bytes. A tile of `a` holds 16 rows × 32 k; one of `b` holds 16 k-pairs × 16 columns, the pair

@@ -152,7 +152,7 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// Whether neighbours in memory are neighbours in k.
+    /// Whether neighbors in memory are neighbors in k.
     pub fn runs_along_depth(&self) -> bool {
         self.k == 1
     }
@@ -229,7 +229,7 @@ impl<'a> Operand<'a> {
                 // SAFETY: `depth` elements of line `line + i` from k on.
                 let (low, high) =
                     unsafe { (self.load(at, first, low), self.load(at + 16, second, high)) };
-                // Neighbours become pairs; within each 128 bits two pairs of `low` come before two of `high`.
+                // Neighbors become pairs; within each 128 bits two pairs of `low` come before two of `high`.
                 let even = _mm512_shuffle_ps::<0b10_00_10_00>(low, high);
                 let odd = _mm512_shuffle_ps::<0b11_01_11_01>(low, high);
                 for (p, words) in pair::<PIECES>(even, odd).into_iter().enumerate() {
@@ -281,7 +281,7 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// The scales of a quantised operand's rows in memory, of which one may stand for all, and their inverses: times those, elements
+    /// The scales of a quantized operand's rows in memory, of which one may stand for all, and their inverses: times those, elements
     /// are codes (to a rounding that cutting to 8 bits takes away).
     pub fn scales(&self, given: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let rows = if self.k == 1 { self.lines } else { self.depth };

@@ -151,7 +151,7 @@ fn fake_quant_weight(
     quant: WeightQuant,
     arenas: bool,
 ) -> Result<Vec<Call>, BackendError> {
-    let quantiser = match quant.mode {
+    let quantizer = match quant.mode {
         QuantMode::EightBit => "EIGHT_BIT",
         QuantMode::Ternary if quant.twn => "TWN",
         QuantMode::Ternary => "TERNARY",
@@ -166,7 +166,7 @@ fn fake_quant_weight(
         Call::new(shader)
             .bind("latent", latent.clone())
             .size("SPAN", if quant.group == 0 { len } else { quant.group })
-            .set("QUANTISER", shader.constant(quantiser))
+            .set("QUANTISER", shader.constant(quantizer))
             .set("SCALED", quant.scaled)
             .set("CLAMP", quant.clamp)
             .set("ARENAS", arenas)
@@ -196,7 +196,7 @@ fn fake_quant_weight(
             .size("STRETCH", stretch)
             .workgroups(parts)
     };
-    let two_passes = matches!(quantiser, "TWN" | "CENTERED");
+    let two_passes = matches!(quantizer, "TWN" | "CENTERED");
     let mut calls: Vec<Call> = [false, true]
         .into_iter()
         .filter(|second| two_passes || !second)
