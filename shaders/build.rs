@@ -1,5 +1,6 @@
-//! Composes every `wgsl/*.wgsl` with the snippets it imports, validates it with naga and writes a table of what it
-//! declares, so that neither a binding number nor a workgroup size is ever written down in Rust.
+//! Composes every `wgsl/*.wgsl` with the snippets it imports, validates it with naga and writes a
+//! table of what it declares, so that neither a binding number nor a workgroup size is ever written
+//! down in Rust.
 
 // Build scripts talk to cargo through standard output.
 #![allow(clippy::print_stdout)]
@@ -50,7 +51,8 @@ fn main() {
     fs::write(out.join("shaders.rs"), table).expect("OUT_DIR is writable");
 }
 
-/// Append `path` to `source`, with each `#import "file"` line (a path under `wgsl/`) replaced by that file, once per shader.
+/// Append `path` to `source`, with each `#import "file"` line (a path under `wgsl/`) replaced by
+/// that file, once per shader.
 fn compose(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>, source: &mut String) {
     if !seen.insert(path.to_owned()) {
         return;
@@ -94,8 +96,8 @@ fn validate(stem: &str, source: &str) -> Module {
     let module = parser
         .parse(source)
         .unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(source)));
-    // No optional capability but those the shader itself asks for, since the others have to run on any WebGPU device;
-    // unpack2x16float is part of core WGSL.
+    // No optional capability but those the shader itself asks for, since the others have to run on
+    // any WebGPU device; unpack2x16float is part of core WGSL.
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     for (extension, capability) in [
         ("enable f16;", Capabilities::SHADER_FLOAT16),

@@ -1,4 +1,5 @@
-//! `onebit completions` and `onebit manual`: what clap knows about the commands, as completion scripts, man pages and Markdown.
+//! `onebit completions` and `onebit manual`: what clap knows about the commands, as completion
+//! scripts, man pages and Markdown.
 
 use std::fmt::Write;
 use std::fs;
@@ -203,7 +204,8 @@ fn sentence(text: &str) -> String {
     escaped(text) + end
 }
 
-/// Text that Markdown shows as it is: `<` begins HTML, `|` a cell. Code in backquotes is left alone.
+/// Text that Markdown shows as it is: `<` begins HTML, `|` a cell. Code in backquotes is left
+/// alone.
 fn escaped(text: &str) -> String {
     let pieces = text.split('`').enumerate().map(|(i, piece)| {
         if i % 2 == 1 {

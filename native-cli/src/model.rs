@@ -25,7 +25,8 @@ use ternary::train::checkpoint::{self, Companions};
 use crate::args::{ModelArgs, SamplingArgs};
 use crate::output::errln;
 
-/// The bytes of a `.1bit`: a file, or a checkpoint folder quantized in memory; with `bit_map`, either in that map.
+/// The bytes of a `.1bit`: a file, or a checkpoint folder quantized in memory; with `bit_map`,
+/// either in that map.
 pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Rc<dyn ByteSource>> {
     if path.join(ternary::adapter::CONFIG_FILE).is_file() && !checkpoint::is_checkpoint_path(path) {
         bail!(
@@ -59,7 +60,8 @@ pub struct Opened {
     /// Latents.
     pub parameters: Parameters,
     pub companions: Companions,
-    /// Name, description and license of a `.1bit`, and how the model was trained; the rest is in the other fields.
+    /// Name, description and license of a `.1bit`, and how the model was trained; the rest is in
+    /// the other fields.
     pub metadata: Metadata,
     /// The modes that the layers were trained in besides their own.
     pub random_modes: Vec<QuantMode>,
@@ -188,7 +190,8 @@ pub fn load(
     Ok((session, info))
 }
 
-/// As the flags say, which are refused before a model is loaded if they cannot be. `seed`: where none is given.
+/// As the flags say, which are refused before a model is loaded if they cannot be. `seed`: where
+/// none is given.
 pub fn sampling(a: &SamplingArgs, seed: impl FnOnce() -> u64) -> Result<Sampling> {
     let default = if a.temperature == 0.0 { 1.0 } else { 1.1 };
     let sampling = unchecked(a, default, seed);

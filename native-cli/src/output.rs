@@ -1,5 +1,6 @@
-//! Standard output and error, and files that are whole or not there. A reader of the output that goes away (`onebit inspect m.1bit | head`)
-//! ends the program quietly, where `println!` panics; one of the messages ends nothing.
+//! Standard output and error, and files that are whole or not there. A reader of the output that
+//! goes away (`onebit inspect m.1bit | head`) ends the program quietly, where `println!` panics;
+//! one of the messages ends nothing.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -37,8 +38,8 @@ const WAITING: usize = 1024;
 /// A reader that takes nothing for so long is not waited for any more.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Writes to standard error on a thread of its own: nobody may be there to read, the disk it goes to may be full, and a pipe that is
-/// read no further would hold up a night's training.
+/// Writes to standard error on a thread of its own: nobody may be there to read, the disk it goes
+/// to may be full, and a pipe that is read no further would hold up a night's training.
 struct ErrorWriter {
     lines: SyncSender<String>,
     state: Arc<(Mutex<Progress>, Condvar)>,
@@ -133,9 +134,10 @@ macro_rules! errln {
 }
 pub(crate) use errln;
 
-/// A file's bytes may take its place in one step: `write` makes a file beside `output`, which then gets its name. An interruption leaves no
-/// half file under it, an error leaves what was there, and of two programs at work each leaves a whole file. What is no file (a pipe,
-/// `/dev/stdout`) gets the bytes at the end.
+/// A file's bytes may take its place in one step: `write` makes a file beside `output`, which then
+/// gets its name. An interruption leaves no half file under it, an error leaves what was there, and
+/// of two programs at work each leaves a whole file. What is no file (a pipe, `/dev/stdout`) gets
+/// the bytes at the end.
 pub fn replace<T>(output: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let (draft, _) = Draft::beside(output)?;
     let result = write(draft.path())?;
@@ -143,7 +145,8 @@ pub fn replace<T>(output: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Resu
     Ok(result)
 }
 
-/// Refuse an `--output` that cannot be, before anything is worked out: a folder, or one of the `inputs`.
+/// Refuse an `--output` that cannot be, before anything is worked out: a folder, or one of the
+/// `inputs`.
 pub fn check(output: &Path, inputs: &[&Path]) -> Result<()> {
     if output.is_dir() {
         bail!(
@@ -186,7 +189,8 @@ pub fn json(value: &impl Serialize) -> Result<Value> {
     Ok(serde_json::from_str(&serde_json::to_string(value)?)?)
 }
 
-/// `value` with its keys in snake_case: what the page is told in JavaScript's spelling, the command line says in its own.
+/// `value` with its keys in snake_case: what the page is told in JavaScript's spelling, the command
+/// line says in its own.
 pub fn snake_case(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -227,8 +231,8 @@ pub fn name(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A text of a file or a model as a terminal may have it: without control characters other than tabs and line ends: they could move the
-/// cursor or change the colors.
+/// A text of a file or a model as a terminal may have it: without control characters other than
+/// tabs and line ends: they could move the cursor or change the colors.
 pub fn printable(text: &str) -> String {
     let plain = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
     let mut out = String::with_capacity(text.len());

@@ -1,4 +1,5 @@
-//! The same text on the CPU and on the GPU: greedy decoding of the built binary with `--device cpu` and `--device gpu`.
+//! The same text on the CPU and on the GPU: greedy decoding of the built binary with `--device cpu`
+//! and `--device gpu`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod common;
@@ -17,12 +18,14 @@ const PROMPTS: [&str; 5] = [
 ];
 const TOKENS: &str = "64";
 
-/// Logits may differ by this once an activation's int8 code has moved by one: both backends sum floats in different orders before they
-/// round, so a value that lies between two codes may fall to either side. Measured on a trained model of six layers, whose logits have
-/// a standard deviation of 3.2: rows agree to 6e-6 until the first such code, then differ by 0.01 to 0.1.
+/// Logits may differ by this once an activation's int8 code has moved by one: both backends sum
+/// floats in different orders before they round, so a value that lies between two codes may fall to
+/// either side. Measured on a trained model of six layers, whose logits have a standard deviation
+/// of 3.2: rows agree to 6e-6 until the first such code, then differ by 0.01 to 0.1.
 const MOVED_CODE: f32 = 0.25;
 
-/// At least one row of a context must agree to float rounding: moved codes are rare, a wrong kernel is wrong everywhere.
+/// At least one row of a context must agree to float rounding: moved codes are rare, a wrong kernel
+/// is wrong everywhere.
 const ROUNDING: f32 = 1e-4;
 
 /// True when the GPU tests are switched off by name.
@@ -118,8 +121,8 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     worst
 }
 
-/// Equal texts, or a near-tie at the first difference, told on standard error. Returns whether the texts were equal, and the
-/// largest difference of the logits of their common part.
+/// Equal texts, or a near-tie at the first difference, told on standard error. Returns whether the
+/// texts were equal, and the largest difference of the logits of their common part.
 fn compare(model: &Path, tokenizer: &Tokenizer, prompt: &str) -> (bool, f32) {
     let (cpu, gpu) = (greedy(model, "cpu", prompt), greedy(model, "gpu", prompt));
     let common = cpu
@@ -218,7 +221,8 @@ fn a_comparison_can_fail() {
     assert!(std::panic::catch_unwind(|| largest_difference(&[f32::NAN], &[1.0])).is_err());
 }
 
-/// The loss of a bit-map on both, and a search on the GPU: its evaluator is another one than the CPU's.
+/// The loss of a bit-map on both, and a search on the GPU: its evaluator is another one than the
+/// CPU's.
 #[test]
 fn bit_maps_score_the_same() {
     if switched_off() {

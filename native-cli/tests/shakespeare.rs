@@ -1,4 +1,5 @@
-//! The ternary recipe of `config/shakespeare.json` learns: tiny Shakespeare, one token a byte, 300 steps.
+//! The ternary recipe of `config/shakespeare.json` learns: tiny Shakespeare, one token a byte, 300
+//! steps.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod common;
@@ -11,7 +12,8 @@ use serde_json::Value;
 const STEPS: &str = "300";
 /// Steps of the two runs that are compared.
 const SHORT: &str = "40";
-/// Nats per character. Uniform guessing is 5.6; letter frequencies alone give 3.3; 1000 steps of this recipe end near 1.9.
+/// Nats per character. Uniform guessing is 5.6; letter frequencies alone give 3.3; 1000 steps of
+/// this recipe end near 1.9.
 const ENOUGH: f64 = 2.3;
 
 /// Shared data: `ONEBIT_SHARED`, or `../shared` beside the workspace.
@@ -81,7 +83,8 @@ fn three_hundred_steps_learn_and_threads_do_not_matter() {
     eprintln!("validation loss {loss:.4} nats a character after {STEPS} steps");
     assert_eq!(last["step"].to_string(), STEPS);
     assert!(loss < ENOUGH, "validation loss {loss}");
-    // Identical to the last bit, not nearly: fewer steps show it as well and take a seventh of the time.
+    // Identical to the last bit, not nearly: fewer steps show it as well and take a seventh of the
+    // time.
     let (one, two) = (train("one", SHORT, "1"), train("two", SHORT, "2"));
     assert_eq!((one.len(), two.len()), (4, 4));
     for (a, b) in one.iter().zip(&two) {

@@ -1,9 +1,10 @@
 //! The WGSL of ternary-core, and what it declares.
 //!
-//! `wgsl/` holds one file per operation (a matrix product has one per weight mode and form); `wgsl/lib/` the snippets they
-//! share, brought in by lines `#import "lib/name.wgsl"`. The build script composes, validates and reflects them, so a
-//! shader that does not compile fails the build, and bindings and workgroup sizes have WGSL as their only home.
-//! Shapes are `override` constants, given when a pipeline is created.
+//! `wgsl/` holds one file per operation (a matrix product has one per weight mode and form);
+//! `wgsl/lib/` the snippets they share, brought in by lines `#import "lib/name.wgsl"`. The build
+//! script composes, validates and reflects them, so a shader that does not compile fails the build,
+//! and bindings and workgroup sizes have WGSL as their only home. Shapes are `override` constants,
+//! given when a pipeline is created.
 
 /// One composed shader.
 #[derive(Debug)]
@@ -49,8 +50,8 @@ impl Shader {
     }
 }
 
-/// `dot4I8Packed` in plain WGSL: put before a shader where the language feature `packed_4x8_integer_dot_product` is
-/// missing (a module-scope function hides the built-in one).
+/// `dot4I8Packed` in plain WGSL: put before a shader where the language feature
+/// `packed_4x8_integer_dot_product` is missing (a module-scope function hides the built-in one).
 pub static DOT4_FALLBACK: &str = include_str!("../wgsl/lib/dot4_fallback.wgsl");
 
 include!(concat!(env!("OUT_DIR"), "/shaders.rs"));

@@ -1,5 +1,5 @@
-// Backward of out = act(gate) · up (or act(gate) without UP), all (LEN): dgate = dout · up · act'(gate),
-// dup = dout · act(gate). One invocation per element.
+// Backward of out = act(gate) · up (or act(gate) without UP), all (LEN): dgate = dout · up ·
+// act'(gate), dup = dout · act(gate). One invocation per element.
 #import "lib/grid.wgsl"
 #import "lib/activation.wgsl"
 

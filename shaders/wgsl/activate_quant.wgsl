@@ -1,4 +1,5 @@
-// Two operations in one: act(gate) · up (ROWS, DIM) to int8, RMS-normalized first with NORM. One workgroup per row.
+// Two operations in one: act(gate) · up (ROWS, DIM) to int8, RMS-normalized first with NORM. One
+// workgroup per row.
 #import "lib/quant_row.wgsl"
 #import "lib/activation.wgsl"
 

@@ -1,8 +1,9 @@
-// AdamW (Loshchilov & Hutter 2019) on one parameter (LEN), then the gradient becomes 0. With g the gradient times
-// min(1, CLIP_NORM / sqrt(Σ norms)) (CLIP_NORM 0 = off): m = β₁m + (1 − β₁)g, v = β₂v + (1 − β₂)g²,
-// param = param·(1 − lr·decay) − lr·m·bias1 / (sqrt(v·bias2) + EPS), then clipped to ± LATENT_CLIP (0 = off).
-// Where Σ norms is not finite nothing but the gradient changes: the parameters stay those of the last good step.
-// Every workgroup adds up the norms, then strides over the elements.
+// AdamW (Loshchilov & Hutter 2019) on one parameter (LEN), then the gradient becomes 0. With g the
+// gradient times min(1, CLIP_NORM / sqrt(Σ norms)) (CLIP_NORM 0 = off): m = β₁m + (1 − β₁)g, v =
+// β₂v + (1 − β₂)g², param = param·(1 − lr·decay) − lr·m·bias1 / (sqrt(v·bias2) + EPS), then clipped
+// to ± LATENT_CLIP (0 = off). Where Σ norms is not finite nothing but the gradient changes: the
+// parameters stay those of the last good step. Every workgroup adds up the norms, then strides over
+// the elements.
 #import "lib/run_params.wgsl"
 #import "lib/reduce.wgsl"
 #import "lib/finite.wgsl"

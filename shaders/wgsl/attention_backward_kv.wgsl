@@ -1,6 +1,6 @@
-// Gradients of a key/value head, summed over the query heads that read it: dv = pᵀ·dout, or with KEYS
-// dk = dsᵀ·q / sqrt(HEAD_DIM), see lib/attention_backward.wgsl.
-// One workgroup per 32 keys of a key/value head of a sequence, and 64 columns of the head in z.
+// Gradients of a key/value head, summed over the query heads that read it: dv = pᵀ·dout, or with
+// KEYS dk = dsᵀ·q / sqrt(HEAD_DIM), see lib/attention_backward.wgsl. One workgroup per 32 keys of a
+// key/value head of a sequence, and 64 columns of the head in z.
 #import "lib/attention_backward.wgsl"
 
 @group(0) @binding(6) var<storage, read_write> dkv: array<f32>; // (BATCH, SEQ, KV_HEADS, HEAD_DIM)

@@ -1,5 +1,6 @@
-// Joins the splits of attention.wgsl: out = Σ_s e^(m_s − m)·values_s / Σ_s e^(m_s − m)·sum_s with m = max m_s; a split
-// without keys has sum 0. One workgroup per (row, head), an invocation per column.
+// Joins the splits of attention.wgsl: out = Σ_s e^(m_s − m)·values_s / Σ_s e^(m_s − m)·sum_s with m
+// = max m_s; a split without keys has sum 0. One workgroup per (row, head), an invocation per
+// column.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
 

@@ -1,5 +1,5 @@
-// For the backward of attention: delta = Σ_d dout·out per (sequence, head, query), which is Σ p·dp (Dao et al. 2022).
-// One invocation per query of a head.
+// For the backward of attention: delta = Σ_d dout·out per (sequence, head, query), which is Σ p·dp
+// (Dao et al. 2022). One invocation per query of a head.
 #import "lib/grid.wgsl"
 
 @group(0) @binding(0) var<storage, read> out: array<f32>;         // (BATCH, SEQ, HEADS, HEAD_DIM)

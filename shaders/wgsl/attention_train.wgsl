@@ -1,5 +1,6 @@
-// Causal attention over whole sequences with an online softmax, see lib/attention_tile.wgsl; `lse` keeps logsumexp of the
-// scores for the backward. One workgroup per 32 queries of a head of a sequence, and 64 columns of the head in z.
+// Causal attention over whole sequences with an online softmax, see lib/attention_tile.wgsl; `lse`
+// keeps logsumexp of the scores for the backward. One workgroup per 32 queries of a head of a
+// sequence, and 64 columns of the head in z.
 #import "lib/attention_queries.wgsl"
 
 @group(0) @binding(0) var<storage, read> q: array<f32>;         // (BATCH, SEQ, HEADS, HEAD_DIM)

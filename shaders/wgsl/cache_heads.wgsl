@@ -1,6 +1,7 @@
-// What lies between the q, k, v projections and attention, in one: RMSNorm of every q and k head (NORM), rotary
-// positions (ROPE), then k and v to the caches from row pos on; q is changed in place, k stays as it is.
-// One workgroup per head of q, k and v of a row, in that order; an invocation handles elements i and i + HEAD_DIM / 2.
+// What lies between the q, k, v projections and attention, in one: RMSNorm of every q and k head
+// (NORM), rotary positions (ROPE), then k and v to the caches from row pos on; q is changed in
+// place, k stays as it is. One workgroup per head of q, k and v of a row, in that order; an
+// invocation handles elements i and i + HEAD_DIM / 2.
 #import "lib/rope.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/rms.wgsl"

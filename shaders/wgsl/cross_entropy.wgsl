@@ -1,6 +1,6 @@
-// Softmax cross-entropy of every row of logits (ROWS, VOCAB) in nats: loss = logsumexp − logit of the target; 0 where the
-// target is IGNORED. With GRAD the logits become (softmax·(1 + 2·Z_LOSS·logsumexp) − onehot) · run_params.grad_scale.
-// One workgroup per row.
+// Softmax cross-entropy of every row of logits (ROWS, VOCAB) in nats: loss = logsumexp − logit of
+// the target; 0 where the target is IGNORED. With GRAD the logits become (softmax·(1 +
+// 2·Z_LOSS·logsumexp) − onehot) · run_params.grad_scale. One workgroup per row.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/reduce.wgsl"

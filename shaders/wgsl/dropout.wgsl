@@ -1,5 +1,5 @@
-// Inverted dropout in place on x (LEN), see program/dropout.rs: an element whose hash is below THRESHOLD becomes 0, the
-// others are multiplied by SCALE. One invocation per element.
+// Inverted dropout in place on x (LEN), see program/dropout.rs: an element whose hash is below
+// THRESHOLD becomes 0, the others are multiplied by SCALE. One invocation per element.
 #import "lib/run_params.wgsl"
 #import "lib/grid.wgsl"
 

@@ -1,5 +1,5 @@
-// int8 quantization and de-quantization of every row of x (ROWS, DIM): scale = max(max|x|, 1e-5) / 127,
-// out = round_half_even(x / scale) · scale. One workgroup per row.
+// int8 quantization and de-quantization of every row of x (ROWS, DIM): scale = max(max|x|, 1e-5) /
+// 127, out = round_half_even(x / scale) · scale. One workgroup per row.
 #import "lib/grid.wgsl"
 #import "lib/reduce.wgsl"
 

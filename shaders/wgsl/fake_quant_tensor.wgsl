@@ -1,5 +1,5 @@
-// Forward weight of a latent with one scale for the tensor, from the statistics of tensor_stats.wgsl.
-// One workgroup per stretch of STRETCH elements.
+// Forward weight of a latent with one scale for the tensor, from the statistics of
+// tensor_stats.wgsl. One workgroup per stretch of STRETCH elements.
 #import "lib/tensor_quant.wgsl"
 #import "lib/grid.wgsl"
 

@@ -1,5 +1,5 @@
-// Forward weight of a latent with a scale per row or per group: out = Q(clamp(latent)), de-quantized, span by span.
-// One workgroup per span.
+// Forward weight of a latent with a scale per row or per group: out = Q(clamp(latent)),
+// de-quantized, span by span. One workgroup per span.
 #import "lib/weight_quant.wgsl"
 #import "lib/grid.wgsl"
 

@@ -1,6 +1,7 @@
-// KL(p ‖ q) of every row in nats, p = softmax(teacher / T), q = softmax(logits / T), both (ROWS, VOCAB); 0 where the target is
-// IGNORED. `teacher` becomes (q − p) · WEIGHT·T · run_params.grad_scale: the gradient of WEIGHT·T²·KL by the logits (Hinton et al. 2015).
-// One workgroup per row.
+// KL(p ‖ q) of every row in nats, p = softmax(teacher / T), q = softmax(logits / T), both (ROWS,
+// VOCAB); 0 where the target is IGNORED. `teacher` becomes (q − p) · WEIGHT·T ·
+// run_params.grad_scale: the gradient of WEIGHT·T²·KL by the logits (Hinton et al. 2015). One
+// workgroup per row.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/reduce.wgsl"

@@ -1,8 +1,9 @@
 enable f16;
 enable wgpu_cooperative_matrix;
-// Matrix product by cooperative matrices (tensor cores): f16 operands, f32 sums, see lib/gemm_f16.wgsl and lib/gemm.wgsl.
-// For devices whose subgroups have 32 invocations and that multiply 16 × 16 × 16. A workgroup of four subgroups computes
-// 64 × 64 results in steps of 16 along K, each subgroup a quarter as 2 × 2 matrices; operands are staged row by row.
+// Matrix product by cooperative matrices (tensor cores): f16 operands, f32 sums, see
+// lib/gemm_f16.wgsl and lib/gemm.wgsl. For devices whose subgroups have 32 invocations and that
+// multiply 16 × 16 × 16. A workgroup of four subgroups computes 64 × 64 results in steps of 16
+// along K, each subgroup a quarter as 2 × 2 matrices; operands are staged row by row.
 #import "lib/gemm_f16.wgsl"
 #import "lib/gemm.wgsl"
 
@@ -15,7 +16,8 @@ var<workgroup> a_tile: array<f16, 1024>; // (GEMM_TILE, GEMM_STEP)
 var<workgroup> b_tile: array<f16, 1024>; // (GEMM_STEP, GEMM_TILE)
 var<workgroup> results: array<f32, 1024>; // (subgroups, 16, 16)
 
-// Write the 16 × 16 results of every subgroup, its own starting at `row` and `column` of the quarter.
+// Write the 16 × 16 results of every subgroup, its own starting at `row` and `column` of the
+// quarter.
 fn write_results(split: u32, quarter_row: u32, quarter_column: u32, lane: u32) {
   workgroupBarrier();
   for (var i = lane % SUBGROUP; i < 256u; i += SUBGROUP) {
@@ -30,7 +32,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   let tiles_n = (N + GEMM_TILE - 1u) / GEMM_TILE;
   let tile = flat_workgroup(workgroup, grid);
   let first_row = tile / tiles_n * GEMM_TILE;
-  // Past the last tile there is nothing to load or store; all take part, as cooperative operations ask for.
+  // Past the last tile there is nothing to load or store; all take part, as cooperative operations
+  // ask for.
   let first_column = tile % tiles_n * GEMM_TILE;
   let subgroup = lane / SUBGROUP;
   let row = subgroup / 2u * 32u;

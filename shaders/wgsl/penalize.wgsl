@@ -1,5 +1,5 @@
-// Repetition penalty (Keskar et al. 2019): logits of the first `recent` ids are divided by the penalty if positive and
-// multiplied if not. One invocation per id; ids are distinct.
+// Repetition penalty (Keskar et al. 2019): logits of the first `recent` ids are divided by the
+// penalty if positive and multiplied if not. One invocation per id; ids are distinct.
 #import "lib/run_params.wgsl"
 
 @group(0) @binding(1) var<storage, read> recent: array<u32>;       // (CAPACITY)

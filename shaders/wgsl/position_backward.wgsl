@@ -1,5 +1,5 @@
-// Gradient of learned positions: dtable[r % SEQ] += dx[r], rows in order. One invocation per element of the first SEQ
-// rows of the table.
+// Gradient of learned positions: dtable[r % SEQ] += dx[r], rows in order. One invocation per
+// element of the first SEQ rows of the table.
 #import "lib/grid.wgsl"
 
 @group(0) @binding(0) var<storage, read> dx: array<f32>;           // (ROWS, DIM)

@@ -1,5 +1,6 @@
-// Figures of an optimizer step: row pos of the history becomes the loss, Σ norms and the index of the first norm that is
-// not finite (NORM_COUNT if all are); then the loss is 0 again. One workgroup.
+// Figures of an optimizer step: row pos of the history becomes the loss, Σ norms and the index of
+// the first norm that is not finite (NORM_COUNT if all are); then the loss is 0 again. One
+// workgroup.
 #import "lib/run_params.wgsl"
 #import "lib/reduce.wgsl"
 #import "lib/finite.wgsl"

@@ -1,4 +1,5 @@
-// out = x + SCALE · branch, all (ROWS, DIM). One invocation per element. IN_PLACE: x is `out`, and binding `x` is not read.
+// out = x + SCALE · branch, all (ROWS, DIM). One invocation per element. IN_PLACE: x is `out`, and
+// binding `x` is not read.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
 

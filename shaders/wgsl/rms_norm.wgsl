@@ -1,5 +1,6 @@
-// RMSNorm: y = x / sqrt(mean(x²) + EPS) · weight over each DIM-wide group of x (ROWS, GROUPS·DIM), and the factor
-// 1 / sqrt(…) itself where KEEP_RSTD. One workgroup per group. IN_PLACE: the input is `out`, and `x` is not read.
+// RMSNorm: y = x / sqrt(mean(x²) + EPS) · weight over each DIM-wide group of x (ROWS, GROUPS·DIM),
+// and the factor 1 / sqrt(…) itself where KEEP_RSTD. One workgroup per group. IN_PLACE: the input
+// is `out`, and `x` is not read.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/rms.wgsl"

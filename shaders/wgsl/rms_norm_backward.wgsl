@@ -1,5 +1,6 @@
-// Gradient of RMSNorm's input: with x̂ = x·rstd and g = dy·weight, dx = rstd·(g − x̂·mean(g·x̂)) over each DIM-wide group of
-// x (ROWS, GROUPS·DIM); with ACCUMULATE added to dx. One workgroup per group.
+// Gradient of RMSNorm's input: with x̂ = x·rstd and g = dy·weight, dx = rstd·(g − x̂·mean(g·x̂))
+// over each DIM-wide group of x (ROWS, GROUPS·DIM); with ACCUMULATE added to dx. One workgroup per
+// group.
 #import "lib/grid.wgsl"
 #import "lib/reduce.wgsl"
 

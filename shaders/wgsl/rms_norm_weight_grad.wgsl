@@ -1,5 +1,6 @@
-// Gradient of RMSNorm's weight, Σ dy·x·rstd over the items (rows and groups), in bands of BAND items that sum_parts.wgsl
-// adds up in order. One workgroup per 64 columns and band; an invocation sums one column of it.
+// Gradient of RMSNorm's weight, Σ dy·x·rstd over the items (rows and groups), in bands of BAND
+// items that sum_parts.wgsl adds up in order. One workgroup per 64 columns and band; an invocation
+// sums one column of it.
 @group(0) @binding(0) var<storage, read> x: array<f32>;           // (ITEMS, DIM)
 @group(0) @binding(1) var<storage, read> rstd: array<f32>;        // (ITEMS)
 @group(0) @binding(2) var<storage, read> dy: array<f32>;          // (ITEMS, DIM)

@@ -1,4 +1,5 @@
-// out = SCALE · Σ parts over the first axis, in order; with ACCUMULATE added to what is there. One invocation per element.
+// out = SCALE · Σ parts over the first axis, in order; with ACCUMULATE added to what is there. One
+// invocation per element.
 #import "lib/grid.wgsl"
 
 @group(0) @binding(0) var<storage, read> parts: array<f32>;     // (PARTS, LEN)

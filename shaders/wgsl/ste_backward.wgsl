@@ -1,5 +1,5 @@
-// Straight-through gradient of a latent (LEN), in place: grad *= STE (+ run_params.arenas with ARENAS), 0 where |latent| > CLAMP
-// (0 = no clamp). One invocation per element.
+// Straight-through gradient of a latent (LEN), in place: grad *= STE (+ run_params.arenas with
+// ARENAS), 0 where |latent| > CLAMP (0 = no clamp). One invocation per element.
 #import "lib/run_params.wgsl"
 #import "lib/grid.wgsl"
 

@@ -1,7 +1,8 @@
-// The K largest of COUNT values, the lowest id first among equals, in order of id: radix select on keys whose unsigned
-// order is the floats' order, eight bits a digit_index. NaN counts as smaller than everything.
-// One workgroup per slice of SLICE values (the last takes the rest) writes K candidates; a second dispatch, INDIRECT,
-// selects among the candidates of all slices, whose ids are in `source_ids`.
+// The K largest of COUNT values, the lowest id first among equals, in order of id: radix select on
+// keys whose unsigned order is the floats' order, eight bits a digit_index. NaN counts as smaller
+// than everything. One workgroup per slice of SLICE values (the last takes the rest) writes K
+// candidates; a second dispatch, INDIRECT, selects among the candidates of all slices, whose ids
+// are in `source_ids`.
 #import "lib/scan.wgsl"
 
 @group(0) @binding(1) var<storage, read> source: array<f32>;        // (COUNT)
@@ -46,7 +47,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   let first = workgroup.x * SLICE;
   let end = select(first + SLICE, COUNT, workgroup.x + 1u == grid.x);
 
-  // The K-th largest key, digit by digit: `threshold` under `mask` is fixed, `need` keys with that prefix are wanted.
+  // The K-th largest key, digit by digit: `threshold` under `mask` is fixed, `need` keys with that
+  // prefix are wanted.
   var threshold = 0u;
   var mask = 0u;
   var need = K;
@@ -74,7 +76,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     mask |= 0xffu << shift;
   }
 
-  // All keys above the threshold and the first `need` equal to it, each invocation writing those of a stretch of ids.
+  // All keys above the threshold and the first `need` equal to it, each invocation writing those of
+  // a stretch of ids.
   let stretch = (end - first + RADIX - 1u) / RADIX;
   let begin = min(first + lane * stretch, end);
   let stop = min(begin + stretch, end);

@@ -12,7 +12,8 @@ use crate::setup::{self, PageTools};
 use crate::shell::{path_with, run, step};
 use crate::workspace;
 
-/// What a visitor downloads before the model, and what later, at once: every script and WebAssembly module, compressed.
+/// What a visitor downloads before the model, and what later, at once: every script and WebAssembly
+/// module, compressed.
 const BUDGET_BYTES: usize = 2_500_000;
 /// What comes later, by the beginnings of names, and when.
 const LATER: [(&str, &str); 2] = [

@@ -1,4 +1,5 @@
-//! `cargo xtask cases`: the inputs and uses that broke similar programs, as a table of what holds them right.
+//! `cargo xtask cases`: the inputs and uses that broke similar programs, as a table of what holds
+//! them right.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,8 @@ pub type Outcomes = HashMap<String, String>;
 struct Case {
     number: &'static str,
     right: &'static str,
-    /// Of the command line (`tests/cases`, `tests/cli`) and of the page (`tests/page`), as their programs name them.
+    /// Of the command line (`tests/cases`, `tests/cli`) and of the page (`tests/page`), as their
+    /// programs name them.
     tests: &'static [&'static str],
 }
 

@@ -1,4 +1,5 @@
-//! `cargo xtask check`: formatting, lints, the core without std, dependencies, documentation, links.
+//! `cargo xtask check`: formatting, lints, the core without std, dependencies, documentation,
+//! links.
 
 use std::process::Command;
 
@@ -34,7 +35,8 @@ pub fn check() -> Result<()> {
     let toolchain = wasm::ensure()?;
     let mut clippy = cargo();
     toolchain.select(&mut clippy);
-    // The profile trunk builds with: build scripts and procedural macros are then compiled once for both.
+    // The profile trunk builds with: build scripts and procedural macros are then compiled once for
+    // both.
     clippy
         .args(["clippy", "--profile", "web", "--target", wasm::TARGET])
         .args(["-p", "ternary", "-p", WEB_CRATE])
@@ -77,7 +79,8 @@ pub fn check() -> Result<()> {
     docs::check()
 }
 
-/// Licenses, sources and doubled crates by deny.toml; advisories where their database can be reached.
+/// Licenses, sources and doubled crates by deny.toml; advisories where their database can be
+/// reached.
 fn dependencies() -> Result<()> {
     step("dependencies");
     let deny = tools::cargo_deny()?;

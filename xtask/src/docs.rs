@@ -13,7 +13,8 @@ use crate::workspace;
 /// Writes docs/commands/ anew, checks every link, and builds the book.
 pub fn build() -> Result<()> {
     step("the command pages in docs/commands/");
-    // All packages are selected, as for the tests: what is selected decides the features of dependencies.
+    // All packages are selected, as for the tests: what is selected decides the features of
+    // dependencies.
     run(cargo().args(["build", "--workspace", "--bins"]).args([
         "--exclude",
         WEB_CRATE,

@@ -1,5 +1,5 @@
-//! Links between the Markdown files of the repository, and the book's table of contents. Needs no network: addresses of other
-//! sites are not looked at.
+//! Links between the Markdown files of the repository, and the book's table of contents. Needs no
+//! network: addresses of other sites are not looked at.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -14,8 +14,8 @@ const SKIPPED: [&str; 5] = ["target", "dist", "node_modules", ".git", ".tools"];
 const BOOK: &str = "docs";
 const SUMMARY: &str = "docs/SUMMARY.md";
 
-/// Fails on links to files or headings that are not there, on links by which the book would point outside itself, and on pages
-/// that its table of contents lacks.
+/// Fails on links to files or headings that are not there, on links by which the book would point
+/// outside itself, and on pages that its table of contents lacks.
 pub fn check() -> Result<()> {
     let root = workspace::root();
     let mut files = BTreeMap::new();

@@ -33,7 +33,8 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// As [`run`], for a program of tests: its output is passed through, and what became of each test is added to `outcomes`.
+/// As [`run`], for a program of tests: its output is passed through, and what became of each test
+/// is added to `outcomes`.
 pub fn run_tests(command: &mut Command, outcomes: &mut Outcomes) -> Result<()> {
     let shown = display(command);
     println!("    $ {shown}");

@@ -1,8 +1,9 @@
 //! `cargo xtask shipped-text`: the training text of the model that ships with the page.
 //!
-//! Stories and dialogues become documents in the chat template's marks (config/chat_template.jinja), so that one model tells
-//! stories when asked and makes small talk. Half the stories stay plain text; the other half answer a request that names a word of
-//! theirs. Nothing is random: the same input gives the same text.
+//! Stories and dialogues become documents in the chat template's marks
+//! (config/chat_template.jinja), so that one model tells stories when asked and makes small talk.
+//! Half the stories stay plain text; the other half answer a request that names a word of theirs.
+//! Nothing is random: the same input gives the same text.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -42,8 +43,8 @@ fn nouns(story: &str) -> Vec<&str> {
     words
         .windows(3)
         .filter(|w| matches!(w[0], "a" | "an" | "the") && w[1].len() > 2)
-        // "a big dog": the last word before a verb or a small word is the likelier noun, so take the second of two only when the
-        // first is a common adjective.
+        // "a big dog": the last word before a verb or a small word is the likelier noun, so take
+        // the second of two only when the first is a common adjective.
         .map(|w| {
             if ADJECTIVES.contains(&w[1]) {
                 w[2]
@@ -161,7 +162,8 @@ fn dialogue_text(text: &str, limit: usize) -> String {
     out
 }
 
-/// Read `data/stories` and `data/chat` below `shared`, write `stories.txt` and `chat.txt` into `out`.
+/// Read `data/stories` and `data/chat` below `shared`, write `stories.txt` and `chat.txt` into
+/// `out`.
 pub fn run(shared: &Path, out: &Path) -> Result<()> {
     let read = |name: &str| {
         let path = shared.join("data").join(name);

@@ -14,8 +14,9 @@ use crate::workspace;
 
 /// The tests that need the built page, and so run after it.
 const PAGE_TESTS: &str = "page-tests";
-/// The command line and the examples that they use are built with the native tests. All packages are selected both times: what is
-/// selected decides the features of dependencies, and those would be built again.
+/// The command line and the examples that they use are built with the native tests. All packages
+/// are selected both times: what is selected decides the features of dependencies, and those would
+/// be built again.
 const NATIVE: [&str; 4] = ["test", "--workspace", "--exclude", WEB_CRATE];
 
 pub fn test() -> Result<()> {
@@ -70,7 +71,8 @@ pub fn screenshots() -> Result<()> {
     run(page_tests(&tools, &["--test", "page"], pictures).args(["--ignored", "--exact"]))
 }
 
-/// The native tests at each level of instructions that this machine has: tests rest on no order of float sums.
+/// The native tests at each level of instructions that this machine has: tests rest on no order of
+/// float sums.
 pub fn every_simd_level() -> Result<()> {
     run(cargo()
         .args(NATIVE)

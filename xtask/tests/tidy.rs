@@ -1,11 +1,13 @@
-//! The house's rules, read from the manifests and the sources: which crate may depend on which, and what may stand where. Each rule
-//! has a planted violation that it must find. docs/architecture.md gives the reasons.
+//! The house's rules, read from the manifests and the sources: which crate may depend on which, and
+//! what may stand where. Each rule has a planted violation that it must find. docs/architecture.md
+//! gives the reasons.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// What each crate may depend on, from the bottom up; a crate that is missing here may not be in the workspace.
+/// What each crate may depend on, from the bottom up; a crate that is missing here may not be in
+/// the workspace.
 const ARROWS: [(&str, &str, &[&str]); 19] = [
     ("shaders", "ternary-shaders", &[]),
     ("engine/core", "ternary-core", &[]),
@@ -303,7 +305,8 @@ fn arrows(repository: &Repository) -> Vec<String> {
     wrong
 }
 
-/// The place of a path (below a crate's src) in the crate's order; the longest name that fits counts.
+/// The place of a path (below a crate's src) in the crate's order; the longest name that fits
+/// counts.
 fn place(order: &[&str], path: &str) -> Option<usize> {
     let fits = |name: &str| {
         path == name || path.starts_with(&format!("{name}/")) || path == format!("{name}.rs")
@@ -556,10 +559,37 @@ fn strangers(repository: &Repository) -> Vec<String> {
     wrong
 }
 
+/// Columns of a line of comment, but for code and tables in it.
+const COLUMNS: usize = 100;
+
+fn comments(repository: &Repository) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for file in repository
+        .files
+        .iter()
+        .filter(|file| !file.inside(&["web/"]))
+    {
+        let mut code = false;
+        for (number, line) in file.text.lines().enumerate() {
+            let Some(text) = line.trim_start().strip_prefix("//") else {
+                code = false;
+                continue;
+            };
+            let text = text.trim_start_matches(['/', '!']).trim_start();
+            code ^= text.starts_with("```");
+            let free = code || text.starts_with('|') || text.starts_with('<');
+            if line.chars().count() > COLUMNS && !free {
+                wrong.push(format!("{}:{}", file.path, number + 1));
+            }
+        }
+    }
+    wrong
+}
+
 type Rule = fn(&Repository) -> Vec<String>;
 
 /// Every rule with a violation that it must find: a file and what stands in it.
-const RULES: [(&str, Rule, &str, &str); 12] = [
+const RULES: [(&str, Rule, &str, &str); 13] = [
     (
         "arrows between crates go down",
         arrows,
@@ -619,6 +649,12 @@ const RULES: [(&str, Rule, &str, &str); 12] = [
         leftovers,
         "engine/core/src/planted.rs",
         "// TODO\n",
+    ),
+    (
+        "comments stay within 100 columns",
+        comments,
+        "engine/core/src/planted.rs",
+        "// A line of a comment that goes on and on, past the hundredth column, where nobody wants to read it any more.\n",
     ),
     (
         "strangers stay strangers",

@@ -5,8 +5,8 @@ use ternary_common::platform::Instant;
 use ternary_core::rng::Rng;
 use ternary_model::program::{Elem, Op, Recorder, RunParams};
 
-/// Seconds of one f32 product of `[size, size]` matrices, `a·bᵀ` as a projection's forward: the mean of `repeat` products,
-/// queued together after one that is not counted.
+/// Seconds of one f32 product of `[size, size]` matrices, `a·bᵀ` as a projection's forward: the
+/// mean of `repeat` products, queued together after one that is not counted.
 pub async fn gemm_seconds(
     backend: &mut dyn Backend,
     size: usize,

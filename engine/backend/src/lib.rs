@@ -76,7 +76,8 @@ pub struct DeviceInfo {
 pub struct BackendOptions {
     /// CPU threads; 0 = as many as the machine has.
     pub threads: usize,
-    /// On a GPU that can, round the operands of training's matrix products to f16; sums and everything else stay f32.
+    /// On a GPU that can, round the operands of training's matrix products to f16; sums and
+    /// everything else stay f32.
     pub f16_products: bool,
     /// Where a GPU's compiled pipelines are kept; nowhere if unset.
     pub pipeline_cache: Option<std::path::PathBuf>,
@@ -159,11 +160,13 @@ pub trait Backend {
         })
     }
 
-    /// Create the shared buffer `name` of `bytes` zeros; one that exists must have this size and keeps its contents.
+    /// Create the shared buffer `name` of `bytes` zeros; one that exists must have this size and
+    /// keeps its contents.
     fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError>;
 
-    /// Have `fill` write the `len` bytes at `offset` (multiples of 4) of a reserved buffer, in place where that is possible: what is
-    /// uploaded in parts is never in memory twice. The bytes that `fill` gets are arbitrary.
+    /// Have `fill` write the `len` bytes at `offset` (multiples of 4) of a reserved buffer, in
+    /// place where that is possible: what is uploaded in parts is never in memory twice. The bytes
+    /// that `fill` gets are arbitrary.
     fn upload_part(
         &mut self,
         name: &str,
@@ -172,12 +175,14 @@ pub trait Backend {
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), BackendError>;
 
-    /// Make part of a mapped file the new shared buffer `name`, without a copy. Returns whether this backend can.
+    /// Make part of a mapped file the new shared buffer `name`, without a copy. Returns whether
+    /// this backend can.
     fn adopt(&mut self, _name: &str, _bytes: Mapped) -> Result<bool, BackendError> {
         Ok(false)
     }
 
-    /// Allocate what `program` needs. Shared buffers that do not exist yet are created and zeroed; existing ones must have the declared size.
+    /// Allocate what `program` needs. Shared buffers that do not exist yet are created and zeroed;
+    /// existing ones must have the declared size.
     fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError>;
 
     /// Write an Io buffer of a program, from its start; `bytes` may be shorter than the buffer.
@@ -191,17 +196,20 @@ pub trait Backend {
     /// Queue one run. The GPU returns before it has finished.
     fn run(&mut self, program: ProgramId, run_params: &RunParams) -> Result<(), BackendError>;
 
-    /// Whether runs are queued, so that a read waits for all of them; otherwise each is over when [`Backend::run`] returns.
+    /// Whether runs are queued, so that a read waits for all of them; otherwise each is over when
+    /// [`Backend::run`] returns.
     fn queues(&self) -> bool {
         false
     }
 
-    /// Wait until no more than the last few queued runs are unfinished: a loop that never reads must not queue without bound.
+    /// Wait until no more than the last few queued runs are unfinished: a loop that never reads
+    /// must not queue without bound.
     fn throttle(&mut self) -> LocalFuture<'_, Result<(), BackendError>> {
         Box::pin(async { Ok(()) })
     }
 
-    /// The contents of one or more buffers of a program (Io or shared), after all queued runs; one round trip.
+    /// The contents of one or more buffers of a program (Io or shared), after all queued runs; one
+    /// round trip.
     fn read<'a>(
         &'a mut self,
         program: ProgramId,

@@ -1,10 +1,11 @@
-//! Which operations only training has. The feature `training` (on by default) builds them; a page that only talks does without, and
-//! is much smaller for it.
+//! Which operations only training has. The feature `training` (on by default) builds them; a page
+//! that only talks does without, and is much smaller for it.
 
 use crate::BackendError;
 use ternary_model::program::Op;
 
-/// The operations that inference has: a pattern, so that a match over it and training's misses no new one.
+/// The operations that inference has: a pattern, so that a match over it and training's misses no
+/// new one.
 macro_rules! inference {
     () => {
         Op::Embed { .. }

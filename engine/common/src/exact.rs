@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A float as text in JSON: numbers may be read back one unit in the last place off, and resuming must be exact.
+/// A float as text in JSON: numbers may be read back one unit in the last place off, and resuming
+/// must be exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Exact(pub f64);
 

@@ -1,5 +1,5 @@
-//! What everything above stands on: bytes and files, the [`platform`], tokenizers, conversations and training texts. Nothing here knows
-//! a model's weights.
+//! What everything above stands on: bytes and files, the [`platform`], tokenizers, conversations
+//! and training texts. Nothing here knows a model's weights.
 
 pub mod bytes;
 pub mod chat;

@@ -1,8 +1,10 @@
-//! What a file is, by its first bytes: whatever it is called, and for messages about files that are something else.
+//! What a file is, by its first bytes: whatever it is called, and for messages about files that are
+//! something else.
 
 use alloc::{borrow::ToOwned, format, string::String};
 
-/// First bytes of every `.1bit` file: a byte with the high bit set, the name, and line ends that a text-mode transfer would spoil.
+/// First bytes of every `.1bit` file: a byte with the high bit set, the name, and line ends that a
+/// text-mode transfer would spoil.
 pub const MAGIC: [u8; 8] = *b"\x891BIT\r\n\x1a";
 
 /// A kind of file that people give where another is wanted.

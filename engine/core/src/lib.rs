@@ -1,6 +1,7 @@
-//! What a model is, without an operating system: its configuration, the quantizers, the names of its parameters, the layout of
-//! `.1bit`, and [`board`], the forward pass of one token. `no_std` with `alloc`; the feature `std` (on by default) adds the run-time
-//! tiles of weights, latents and the training configuration.
+//! What a model is, without an operating system: its configuration, the quantizers, the names of
+//! its parameters, the layout of `.1bit`, and [`board`], the forward pass of one token. `no_std`
+//! with `alloc`; the feature `std` (on by default) adds the run-time tiles of weights, latents and
+//! the training configuration.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;

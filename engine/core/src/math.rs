@@ -1,5 +1,6 @@
-//! Functions written in plain f32 arithmetic: the same bits natively and in wasm, and loops over them vectorize. Those that loops
-//! call are written for [`Lanes`]: where the compiler makes no vectors, a loop brings its own.
+//! Functions written in plain f32 arithmetic: the same bits natively and in wasm, and loops over
+//! them vectorize. Those that loops call are written for [`Lanes`]: where the compiler makes no
+//! vectors, a loop brings its own.
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -29,7 +30,8 @@ pub trait Lanes:
     fn power_of_two(self) -> Self;
 }
 
-/// Added, it leaves the nearest integer in a float's low bits: no call, and no cast, which would keep loops scalar.
+/// Added, it leaves the nearest integer in a float's low bits: no call, and no cast, which would
+/// keep loops scalar.
 const ROUND: f32 = 12_582_912.0;
 
 impl Lanes for f32 {
@@ -72,7 +74,8 @@ impl Lanes for f32 {
 
 /// e^x to about 2 ulp; 0 below −87.3, saturates at about 2.4e38 above 88.3.
 ///
-/// 2^n · p(r) with n = round(x/ln 2), r = x − n·ln 2 (Cody & Waite), p the degree-6 Taylor form of Cephes `expf`.
+/// 2^n · p(r) with n = round(x/ln 2), r = x − n·ln 2 (Cody & Waite), p the degree-6 Taylor form of
+/// Cephes `expf`.
 #[inline(always)]
 pub fn exp<V: Lanes>(x: V) -> V {
     let c = V::splat;
@@ -108,13 +111,15 @@ pub fn sigmoid<V: Lanes>(x: V) -> V {
     V::splat(1.0) / (V::splat(1.0) + exp(-x))
 }
 
-/// Nearest integer, half to even, for |x| ≤ 2²²: adding 1.5·2²³ leaves the integer in the mantissa. Never −0.
+/// Nearest integer, half to even, for |x| ≤ 2²²: adding 1.5·2²³ leaves the integer in the mantissa.
+/// Never −0.
 #[inline(always)]
 pub fn round<V: Lanes>(x: V) -> V {
     (x + V::splat(ROUND)) - V::splat(ROUND)
 }
 
-/// binary16 to f32 by moving the exponent: exact for every finite value, subnormals included, and it vectorizes everywhere.
+/// binary16 to f32 by moving the exponent: exact for every finite value, subnormals included, and
+/// it vectorizes everywhere.
 #[inline(always)]
 pub fn half(h: u16) -> f32 {
     let bits = u32::from(h);
@@ -140,10 +145,12 @@ pub fn to_half(v: f32) -> u16 {
     sign | half as u16
 }
 
-/// Interleaved partial results of [`reduce`]: enough that the widest vectors hide the latency of an addition.
+/// Interleaved partial results of [`reduce`]: enough that the widest vectors hide the latency of an
+/// addition.
 const LANES: usize = 32;
 
-/// The two halves of `lanes`, one onto the other; lengths known when compiled keep them in registers.
+/// The two halves of `lanes`, one onto the other; lengths known when compiled keep them in
+/// registers.
 #[inline(always)]
 fn halve<const N: usize, const HALF: usize>(
     lanes: [f32; N],
@@ -156,8 +163,8 @@ fn halve<const N: usize, const HALF: usize>(
     out
 }
 
-/// `value` of every element of slices as long as the first, joined in interleaved lanes that begin at `start`, which must change
-/// nothing: a fixed order that vectorizes.
+/// `value` of every element of slices as long as the first, joined in interleaved lanes that begin
+/// at `start`, which must change nothing: a fixed order that vectorizes.
 #[inline(always)]
 pub fn reduce<const K: usize>(
     x: [&[f32]; K],

@@ -1,5 +1,5 @@
-//! Deterministic random numbers: SplitMix64 (Steele et al. 2014). Streams are derived from a seed and a name or counters, so nothing
-//! but those has to be saved to resume.
+//! Deterministic random numbers: SplitMix64 (Steele et al. 2014). Streams are derived from a seed
+//! and a name or counters, so nothing but those has to be saved to resume.
 
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -52,8 +52,8 @@ impl Rng {
     }
 }
 
-/// The `i`-th element of a pseudo-random permutation of 0..n, without storing it: a four-round Feistel network on the next even
-/// number of bits, walked until it lands below n.
+/// The `i`-th element of a pseudo-random permutation of 0..n, without storing it: a four-round
+/// Feistel network on the next even number of bits, walked until it lands below n.
 pub fn permute(i: u64, n: u64, key: u64) -> u64 {
     let half = (64 - n.saturating_sub(1).leading_zeros())
         .div_ceil(2)

@@ -1,11 +1,13 @@
-//! Trained low-rank adapters (LoRA, Hu et al. 2021) in PEFT's layout, the base they belong to, and merging into it.
+//! Trained low-rank adapters (LoRA, Hu et al. 2021) in PEFT's layout, the base they belong to, and
+//! merging into it.
 //!
 //! | file | |
 //! |---|---|
 //! | `adapter_config.json` | rank, alpha, target modules, the base's name and [`Checksum`] |
 //! | `adapter_model.safetensors` | f32 `base_model.model.MODULE.lora_A.weight` `[r, in]`, `…lora_B.weight` `[out, r]` |
 //!
-//! Where a download can be one file only, `adapter_config.json` is a text of that name in the safetensors' metadata.
+//! Where a download can be one file only, `adapter_config.json` is a text of that name in the
+//! safetensors' metadata.
 
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
@@ -50,7 +52,8 @@ pub struct Checksum {
     pub codes: u32,
     /// CRC-32 of what the config says about computing; older adapters have none.
     pub config: Option<u32>,
-    /// Mean of the scales, each weighted by its place in its matrix, so that an exchange of two is noticed; older adapters have none.
+    /// Mean of the scales, each weighted by its place in its matrix, so that an exchange of two is
+    /// noticed; older adapters have none.
     pub scales: Option<f64>,
 }
 
@@ -106,7 +109,8 @@ struct ConfigFile {
     use_rslora: bool,
     #[serde(default)]
     use_dora: bool,
-    /// Other ranks, other α and whole modules beside the adapters: not supported, and not to be passed over.
+    /// Other ranks, other α and whole modules beside the adapters: not supported, and not to be
+    /// passed over.
     #[serde(default, skip_serializing)]
     rank_pattern: serde_json::Value,
     #[serde(default, skip_serializing)]
@@ -122,7 +126,8 @@ struct ConfigFile {
     base_scales: Option<f64>,
 }
 
-/// PEFT writes a list of modules; what was given as a pattern, or as `all-linear`, stays as it was given.
+/// PEFT writes a list of modules; what was given as a pattern, or as `all-linear`, stays as it was
+/// given.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Targets {
@@ -235,7 +240,8 @@ impl Adapter {
     /// From the contents of the two files.
     ///
     /// # Errors
-    /// What is not LoRA, or LoRA of a kind that computes something else (rsLoRA, DoRA, biases), or of unknown modules.
+    /// What is not LoRA, or LoRA of a kind that computes something else (rsLoRA, DoRA, biases), or
+    /// of unknown modules.
     pub fn parse(config: &str, weights: &[u8]) -> Result<Self> {
         let config = without_bom(config);
         if let Some(what) = FileKind::of(config.as_bytes()).described() {
@@ -404,7 +410,8 @@ impl Adapter {
         format!("{PREFIX}{parameter}")
     }
 
-    /// Refuse a model that this adapter was not trained beside: other sizes, weights or computations.
+    /// Refuse a model that this adapter was not trained beside: other sizes, weights or
+    /// computations.
     pub fn check(&self, config: &ModelConfig, checksum: Checksum) -> Result<()> {
         if let Some(expected) = self.base.checksum
             && let Some(difference) = expected.difference(&checksum)

@@ -1,5 +1,6 @@
-//! Files of models, each format read and written in one place: `.1bit` ([`onebit`]), [`safetensors`], GGUF and Hugging Face folders
-//! (through [`mod@import`] and [`export`]), adapters, and a model as a C header.
+//! Files of models, each format read and written in one place: `.1bit` ([`onebit`]),
+//! [`safetensors`], GGUF and Hugging Face folders (through [`mod@import`] and [`export`]),
+//! adapters, and a model as a C header.
 
 pub mod adapter;
 pub mod c_header;

@@ -1,10 +1,11 @@
 //! Hostile files for every parser of `ternary`.
 //!
-//! A target has a good file of its kind and a way to read it as users' programs do, beyond parsing: what is accepted is exported,
-//! encoded, rendered. Each execution changes a good file in a few places, knowing its structure: numbers of its JSON become
-//! too large, fields change places, lengths in its binary parts lie, and checksums are made right again, so that a
-//! reader does not stop at them. An execution fails by a panic, by a signal (which ends the process), by taking longer than
-//! [`SLOWEST`], or by holding more memory than [`most_memory`].
+//! A target has a good file of its kind and a way to read it as users' programs do, beyond parsing:
+//! what is accepted is exported, encoded, rendered. Each execution changes a good file in a few
+//! places, knowing its structure: numbers of its JSON become too large, fields change places,
+//! lengths in its binary parts lie, and checksums are made right again, so that a reader does not
+//! stop at them. An execution fails by a panic, by a signal (which ends the process), by taking
+//! longer than [`SLOWEST`], or by holding more memory than [`most_memory`].
 
 mod mutate;
 mod targets;
@@ -23,8 +24,8 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// An execution may take so long.
 pub const SLOWEST: Duration = Duration::from_secs(5);
 
-/// Memory that reading a file of so many bytes may hold: ten times the file, and what the smallest file needs (a vocabulary's tables, the
-/// buffers of a reader).
+/// Memory that reading a file of so many bytes may hold: ten times the file, and what the smallest
+/// file needs (a vocabulary's tables, the buffers of a reader).
 pub fn most_memory(file: usize) -> usize {
     10 * file + (8 << 20)
 }

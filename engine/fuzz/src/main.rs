@@ -1,5 +1,6 @@
-//! `ternary-fuzz [--seconds S] [--executions N] [--target NAME] [--from K]`: hostile files for every parser, each for so long or so many
-//! times, from execution K on, and a line of figures for each. Exits with 1 if anything failed.
+//! `ternary-fuzz [--seconds S] [--executions N] [--target NAME] [--from K]`: hostile files for
+//! every parser, each for so long or so many times, from execution K on, and a line of figures for
+//! each. Exits with 1 if anything failed.
 #![allow(
     clippy::print_stdout,
     reason = "a command whose whole output is what it prints"

@@ -16,9 +16,11 @@ pub struct Evaluation {
     pub loss: f64,
     /// exp(loss).
     pub perplexity: f64,
-    /// Total negative log-likelihood in bits over the text's UTF-8 bytes: comparable whatever the tokenizer.
+    /// Total negative log-likelihood in bits over the text's UTF-8 bytes: comparable whatever the
+    /// tokenizer.
     pub bits_per_byte: f64,
-    /// exp(total nats / words), words being white-space separated with every line end counted as one, as is usual for WikiText.
+    /// exp(total nats / words), words being white-space separated with every line end counted as
+    /// one, as is usual for WikiText.
     pub word_perplexity: f64,
 }
 
@@ -34,8 +36,8 @@ pub async fn evaluate(
     evaluate_tokens(model, &all, progress).await
 }
 
-/// Evaluate `text`. Windows of the context's length overlap by half, and only the second half of each (all of the first) is
-/// scored, so every token is predicted from at least half a context.
+/// Evaluate `text`. Windows of the context's length overlap by half, and only the second half of
+/// each (all of the first) is scored, so every token is predicted from at least half a context.
 pub async fn evaluate_tokens(
     model: &mut Model,
     text: &EvalText,

@@ -17,7 +17,8 @@ pub use ternary_model::CANDIDATES;
 
 use serde::{Deserialize, Serialize};
 
-/// How the next token is chosen. Order: repetition penalty, temperature, top-k, top-p (as in Hugging Face's generate).
+/// How the next token is chosen. Order: repetition penalty, temperature, top-k, top-p (as in
+/// Hugging Face's generate).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Sampling {

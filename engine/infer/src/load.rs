@@ -1,5 +1,6 @@
-//! Weights from a file onto a backend: each matrix goes from its file encoding to the run-time tile band by band, straight into the
-//! backend's memory, so that no tensor is held twice. What lies in a mapped file as the kernels want it is used there.
+//! Weights from a file onto a backend: each matrix goes from its file encoding to the run-time tile
+//! band by band, straight into the backend's memory, so that no tensor is held twice. What lies in
+//! a mapped file as the kernels want it is used there.
 
 use crate::error::{Error, Result};
 use ternary_backend::Backend;
@@ -16,8 +17,8 @@ use ternary_formats::onebit::{OneBit, TensorRows};
 /// Rows of a band that one thread expands at a time.
 const PIECE_ROWS: usize = 32;
 
-/// Put all parameters of the file's model on `backend`; `progress` is told the bytes read so far. Returns the bytes of the weights
-/// at run time.
+/// Put all parameters of the file's model on `backend`; `progress` is told the bytes read so far.
+/// Returns the bytes of the weights at run time.
 pub(super) async fn weights(
     backend: &mut dyn Backend,
     file: &OneBit,
@@ -48,8 +49,8 @@ pub(super) async fn weights(
     Ok(weight_bytes)
 }
 
-/// Matrices that answer beside a model's weights, unmerged. A trait, so that a page which never has any is without the code that checks
-/// and uploads them.
+/// Matrices that answer beside a model's weights, unmerged. A trait, so that a page which never has
+/// any is without the code that checks and uploads them.
 pub trait LowRankAdapter {
     fn lora(&self) -> &LoraConfig;
 

@@ -58,7 +58,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Expand a file's tensors onto `backend`, tensor by tensor; `progress` is told the bytes read so far.
+    /// Expand a file's tensors onto `backend`, tensor by tensor; `progress` is told the bytes read
+    /// so far.
     pub async fn load(
         backend: Box<dyn Backend>,
         file: &OneBit,
@@ -152,8 +153,8 @@ impl Model {
         self.cached.truncate(len);
     }
 
-    /// Append `ids` to the context and return the candidates for the next token: the largest logits after `penalty` on the
-    /// distinct `recent` tokens. One readback, whatever the vocabulary.
+    /// Append `ids` to the context and return the candidates for the next token: the largest logits
+    /// after `penalty` on the distinct `recent` tokens. One readback, whatever the vocabulary.
     pub async fn feed(
         &mut self,
         ids: &[u32],

@@ -26,7 +26,8 @@ pub struct LoadPlan {
     pub cache_bytes: u64,
     /// Activations, tables, logits.
     pub work_bytes: u64,
-    /// The largest matrix, and the largest buffer of anything else: what the limits of a GPU are about.
+    /// The largest matrix, and the largest buffer of anything else: what the limits of a GPU are
+    /// about.
     pub largest_matrix: u64,
     pub largest_other: u64,
     pub device: DeviceInfo,
@@ -77,8 +78,9 @@ impl LoadPlan {
         Ok(plan)
     }
 
-    /// The context that keys and values are kept for unless another is asked for: the model's, or as much of it as is in
-    /// proportion to the model, and to what `limits` and the memory that is left allow.
+    /// The context that keys and values are kept for unless another is asked for: the model's, or
+    /// as much of it as is in proportion to the model, and to what `limits` and the memory that is
+    /// left allow.
     pub fn context(&self, config: &ModelConfig, limits: &MemoryLimits) -> usize {
         // Learned positions are weights, and as many as the file has.
         if !config.use_rope {

@@ -1,4 +1,5 @@
-//! Choosing a token from a step's candidates. The same seed gives the same choices on every backend.
+//! Choosing a token from a step's candidates. The same seed gives the same choices on every
+//! backend.
 
 use super::Sampling;
 use ternary_core::rng::Rng;
@@ -25,7 +26,8 @@ impl Sampler {
         }
     }
 
-    /// Choose among `(id, logit)` candidates, which come in any order, with the repetition penalty already applied.
+    /// Choose among `(id, logit)` candidates, which come in any order, with the repetition penalty
+    /// already applied.
     pub fn choose(&mut self, mut candidates: Vec<(u32, f32)>) -> Option<u32> {
         candidates.retain(|c| !c.1.is_nan());
         candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));

@@ -252,8 +252,9 @@ pub const ROPE_TABLE: &str = "rope";
 /// The teacher's, whose context and heads may be of other sizes.
 pub const TEACHER_ROPE_TABLE: &str = "teacher.rope";
 
-/// cos and sin of position · frequency, `[max_seq_len, head_dim]`: cos in the first half of a row, sin in the second.
-/// Computed in f64 on the host so that every backend rotates by the same numbers.
+/// cos and sin of position · frequency, `[max_seq_len, head_dim]`: cos in the first half of a row,
+/// sin in the second. Computed in f64 on the host so that every backend rotates by the same
+/// numbers.
 pub fn rope_values(config: &ModelConfig) -> Vec<f32> {
     let half = config.head_dim() / 2;
     let frequencies: Vec<f64> = (0..half).map(|j| config.rope_frequency(j)).collect();

@@ -1,4 +1,5 @@
-//! BitLinear: y = Q(W)·x, W a latent with a straight-through gradient (Wang et al. 2023; Ma et al. 2024).
+//! BitLinear: y = Q(W)·x, W a latent with a straight-through gradient (Wang et al. 2023; Ma et al.
+//! 2024).
 
 use crate::program::{BufferId, Op};
 use ternary_core::config::MatrixKind;
@@ -46,8 +47,8 @@ impl BitLinear {
         }
     }
 
-    /// The weight as the training forward multiplies it, f32 `[rows, cols]`: frozen weights and F16 latents as they are, others
-    /// fake-quantized.
+    /// The weight as the training forward multiplies it, f32 `[rows, cols]`: frozen weights and F16
+    /// latents as they are, others fake-quantized.
     pub fn forward_weight(g: &mut Graph, m: &Matrix) -> BufferId {
         let len = m.rows * m.cols;
         let latent = g.latent(m);
@@ -88,7 +89,8 @@ impl BitLinear {
         (out, None)
     }
 
-    /// Training forward with a weight already fake-quantized (the tied head shares the embedding's).
+    /// Training forward with a weight already fake-quantized (the tied head shares the
+    /// embedding's).
     pub fn multiply(
         &self,
         g: &mut Graph,
@@ -114,7 +116,8 @@ impl BitLinear {
         (out, LinearSaved { x, weight, lora })
     }
 
-    /// Adds dyᵀ·x to the latent's gradient unless it is frozen, and dy·W to (or into) `dx`. The straight-through factor comes with the update.
+    /// Adds dyᵀ·x to the latent's gradient unless it is frozen, and dy·W to (or into) `dx`. The
+    /// straight-through factor comes with the update.
     pub fn backward(
         &self,
         g: &mut Graph,

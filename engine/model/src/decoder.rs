@@ -75,11 +75,13 @@ pub struct Objective<'a> {
     pub distill: Option<Distill<'a>>,
     /// Weight of the squared log-partition.
     pub z_loss: f32,
-    /// Rate of dropout on the embedding and on every branch before it joins the residual stream; only where there is a backward.
+    /// Rate of dropout on the embedding and on every branch before it joins the residual stream;
+    /// only where there is a backward.
     pub dropout: f32,
 }
 
-/// A teacher to follow: (1 − w)·cross-entropy + w·T²·KL(softmax(t/T) ‖ softmax(z/T)) (Hinton et al. 2015).
+/// A teacher to follow: (1 − w)·cross-entropy + w·T²·KL(softmax(t/T) ‖ softmax(z/T)) (Hinton et al.
+/// 2015).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Distill<'a> {
     /// Its parameters are in buffers `teacher.NAME`.
@@ -117,7 +119,8 @@ struct Saved {
     mlp: Option<MlpSaved>,
 }
 
-/// x + scale·branch, into a new buffer while training (the backward of the branches needs neither), in place otherwise.
+/// x + scale·branch, into a new buffer while training (the backward of the branches needs neither),
+/// in place otherwise.
 pub(super) fn residual(g: &mut Graph, x: BufferId, branch: BufferId) -> BufferId {
     let (rows, dim, scale) = (g.rows(), g.config.hidden_size, g.config.residual_scale());
     // Norms keep their input for the backward, so training must not overwrite it.
@@ -155,7 +158,8 @@ pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: Buffer
     }
 }
 
-/// Record `rows` tokens through the KV cache; with `lora`, an adapter stands beside the packed weights.
+/// Record `rows` tokens through the KV cache; with `lora`, an adapter stands beside the packed
+/// weights.
 pub fn record_infer(
     config: &ModelConfig,
     rows: usize,
@@ -346,8 +350,9 @@ impl Forward {
     }
 }
 
-/// Record one micro-batch: loss of `batch` sequences of `seq` tokens and, with `backward`, the gradients of everything that is
-/// trained (the adapters if there are any), added to `grad.*`. A teacher matters to the backward only.
+/// Record one micro-batch: loss of `batch` sequences of `seq` tokens and, with `backward`, the
+/// gradients of everything that is trained (the adapters if there are any), added to `grad.*`. A
+/// teacher matters to the backward only.
 pub fn record_train(
     config: &ModelConfig,
     batch: usize,
@@ -369,7 +374,8 @@ pub fn record_train(
     let logits = forward.logits;
     let mut d_logits = logits;
     if let (Some(d), Some(teacher)) = (distill, teacher) {
-        // The teacher's logits become the gradient of the divergence, before the student's become that of the cross-entropy.
+        // The teacher's logits become the gradient of the divergence, before the student's become
+        // that of the cross-entropy.
         let divergences = g.rec.f32(rows);
         g.rec.push(Op::KlDivergence {
             logits,
@@ -449,7 +455,8 @@ pub struct UpdateProgram {
     pub history: BufferId,
 }
 
-/// Record the optimizer step: straight-through factors, gradient norm, clipping, AdamW, latent clip, gradients back to zero.
+/// Record the optimizer step: straight-through factors, gradient norm, clipping, AdamW, latent
+/// clip, gradients back to zero.
 pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram {
     let lora = train.lora.as_ref();
     let mut g = Graph::new(config, Phase::Train { batch: 1, seq: 1 }, None);

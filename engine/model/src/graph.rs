@@ -10,9 +10,11 @@ use ternary_core::params::{Matrix, Param};
 /// What is being recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// `rows` tokens of one sequence at `run_params.pos`, through the KV cache, with packed weights.
+    /// `rows` tokens of one sequence at `run_params.pos`, through the KV cache, with packed
+    /// weights.
     Infer { rows: usize },
-    /// `batch` whole sequences of `seq` tokens, with f32 latents and fake quantization; intermediate values are kept for the backward.
+    /// `batch` whole sequences of `seq` tokens, with f32 latents and fake quantization;
+    /// intermediate values are kept for the backward.
     Train { batch: usize, seq: usize },
 }
 
@@ -23,8 +25,8 @@ pub enum Source<'a> {
     Trained,
     /// `PREFIX.NAME`: values to multiply by as they are, quantized once beforehand; no gradients.
     Frozen(&'static str),
-    /// A model in a bit-map that it was not trained in: latents where this says so, restored values elsewhere, quantized in every
-    /// forward; no gradients.
+    /// A model in a bit-map that it was not trained in: latents where this says so, restored values
+    /// elsewhere, quantized in every forward; no gradients.
     Remapped(&'a Remap),
 }
 

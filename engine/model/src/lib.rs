@@ -1,4 +1,5 @@
-//! One decoder, for training and inference. Each part records its forward and, beside it, its backward; nothing is computed here.
+//! One decoder, for training and inference. Each part records its forward and, beside it, its
+//! backward; nothing is computed here.
 
 mod attention;
 mod bit_linear;

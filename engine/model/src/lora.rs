@@ -1,5 +1,5 @@
-//! Low-rank adapters: y += (α/r)·B·(A·x) beside a frozen matrix (LoRA, Hu et al. 2021). x is what the matrix itself multiplies: normed, and
-//! quantized to int8 where the matrix takes that.
+//! Low-rank adapters: y += (α/r)·B·(A·x) beside a frozen matrix (LoRA, Hu et al. 2021). x is what
+//! the matrix itself multiplies: normed, and quantized to int8 where the matrix takes that.
 
 use crate::program::{BufferId, Op};
 

@@ -90,7 +90,8 @@ fn round(g: &mut Graph, x: BufferId, dim: usize) -> BufferId {
     out
 }
 
-/// A projection's input, normalized and quantized as its matrices ask. Matrices reading the same input share it.
+/// A projection's input, normalized and quantized as its matrices ask. Matrices reading the same
+/// input share it.
 #[derive(Clone, Debug)]
 pub struct MatrixInput {
     float: Option<BufferId>,
@@ -169,8 +170,9 @@ impl MatrixInput {
         dense.expect("training and adapters have floats of every input prepared")
     }
 
-    /// From the gradient of the prepared input to that of `x` (the activation quantizer is straight-through): through the norm
-    /// if there is one. Returns the buffer that holds it; with `into`, the result is added there.
+    /// From the gradient of the prepared input to that of `x` (the activation quantizer is
+    /// straight-through): through the norm if there is one. Returns the buffer that holds it; with
+    /// `into`, the result is added there.
     pub fn backward(
         &self,
         g: &mut Graph,

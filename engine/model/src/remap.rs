@@ -1,8 +1,9 @@
 //! A model in another bit-map than the one it was trained in.
 //!
-//! Latents are a model only in the modes that they were trained in: a matrix trained ternary has no better F16 hidden behind it (its
-//! latents score worse than their quantized values). So a mode finer than everything the matrix was trained in takes its *restored*
-//! values, those it multiplied by in training; every other mode quantizes the latents, as training does.
+//! Latents are a model only in the modes that they were trained in: a matrix trained ternary has no
+//! better F16 hidden behind it (its latents score worse than their quantized values). So a mode
+//! finer than everything the matrix was trained in takes its *restored* values, those it multiplied
+//! by in training; every other mode quantizes the latents, as training does.
 
 use std::collections::HashMap;
 
@@ -46,7 +47,8 @@ fn matrices(config: &ModelConfig) -> impl Iterator<Item = Matrix> {
 }
 
 impl Remap {
-    /// `config`: the model as it was trained. `random_modes`: what the matrices of its layers were in besides (`train --random-modes`).
+    /// `config`: the model as it was trained. `random_modes`: what the matrices of its layers were
+    /// in besides (`train --random-modes`).
     pub fn new(config: &ModelConfig, random_modes: &[QuantMode]) -> Self {
         let ends = [params::EMBEDDING, params::LM_HEAD];
         let finest = matrices(config).map(|m| {
@@ -70,7 +72,8 @@ impl Remap {
         }
     }
 
-    /// The values that every matrix multiplies by as trained, by name; only of those that could be wanted finer.
+    /// The values that every matrix multiplies by as trained, by name; only of those that could be
+    /// wanted finer.
     pub fn restored(&self, parameters: &Parameters) -> Parameters {
         matrices(&self.config)
             .filter(|m| self.finest.get(&m.name).is_some_and(|f| f.is_quantized()))
@@ -82,7 +85,8 @@ impl Remap {
             .collect()
     }
 
-    /// The model in `map`: a config that says so, and parameters that its quantizers turn into the map's weights.
+    /// The model in `map`: a config that says so, and parameters that its quantizers turn into the
+    /// map's weights.
     ///
     /// # Errors
     /// A map of another number of layers.

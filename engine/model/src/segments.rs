@@ -1,5 +1,5 @@
-//! A validation forward in pieces: embedding, each layer, head. They hand the residual stream over in one shared buffer, so that a search
-//! runs again only what a changed bit-map changes.
+//! A validation forward in pieces: embedding, each layer, head. They hand the residual stream over
+//! in one shared buffer, so that a search runs again only what a changed bit-map changes.
 
 use crate::program::{BufferId, Elem, EmbedTable, Op, Program};
 use ternary_core::config::{LayerBitMap, LayerMode, ModelConfig, QuantMode};

@@ -108,7 +108,8 @@ impl Model {
         );
     }
 
-    /// The same model as a GGUF of architecture `llama`, everything F32, with GPT-2's pre-tokenizer.
+    /// The same model as a GGUF of architecture `llama`, everything F32, with GPT-2's
+    /// pre-tokenizer.
     pub fn gguf(&self) -> Gguf {
         self.gguf_of("llama")
     }

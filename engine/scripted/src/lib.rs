@@ -1,9 +1,10 @@
 //! Tests only: writes small models whose greedy reply is known beforehand, without any training.
 //!
-//! Attention and MLP of a *scripted* model add nothing to the residual stream: `o_proj` and `down_proj` are zero. Each
-//! token's embedding is a random unit vector, and a token's row of the output head is the sum of the embeddings of the
-//! tokens that it follows. So the most likely next token depends on the last token alone, and a [`Chain`] of tokens that the
-//! test chooses is what the model says.
+//! Attention and MLP of a *scripted* model add nothing to the residual stream: `o_proj` and
+//! `down_proj` are zero. Each token's embedding is a random unit vector, and a token's row of the
+//! output head is the sum of the embeddings of the tokens that it follows. So the most likely next
+//! token depends on the last token alone, and a [`Chain`] of tokens that the test chooses is what
+//! the model says.
 //!
 //! ```
 //! use ternary_scripted::{Chain, Llama, Model, Tokenizer, CHATML};
@@ -17,8 +18,8 @@
 //! model.gguf().write(&folder.join("model.gguf"));
 //! ```
 //!
-//! [`reply`] is that model in one call. Everything is public and changeable before it is written: a test that is about one
-//! wrong key or one odd tensor sets just that.
+//! [`reply`] is that model in one call. Everything is public and changeable before it is written: a
+//! test that is about one wrong key or one odd tensor sets just that.
 
 mod gguf;
 mod hf;
@@ -34,7 +35,8 @@ pub use rng::Rng;
 pub use safetensors::write_safetensors;
 pub use tokenizer::{SentencePiece, Tokenizer, byte_chars};
 
-/// A chat template over the special tokens of [`Tokenizer::byte_level`]: `<|user|>…<|end|><|assistant|>`.
+/// A chat template over the special tokens of [`Tokenizer::byte_level`]:
+/// `<|user|>…<|end|><|assistant|>`.
 pub const CHATML: &str = "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
@@ -45,8 +47,8 @@ pub const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/v1\n\
 /// What a site answers in place of a file that is not there or that needs a login.
 pub const HTML_PAGE: &str = "<!doctype html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n";
 
-/// A byte-level model with the [`CHATML`] template that answers every message, and every prompt that ends with `!`, with
-/// these pieces.
+/// A byte-level model with the [`CHATML`] template that answers every message, and every prompt
+/// that ends with `!`, with these pieces.
 pub fn reply(pieces: &[&str]) -> Model {
     let tokenizer = Tokenizer::byte_level(pieces);
     let chain = Chain::walk(&tokenizer, &["<|assistant|>", "!"], pieces, "<|end|>");

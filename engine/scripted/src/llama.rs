@@ -9,7 +9,8 @@ use crate::{Rng, Tokenizer};
 pub struct Chain(pub Vec<(u32, u32)>);
 
 impl Chain {
-    /// After any of `starts` come `pieces` in order, then `end`. A piece occurs once: the model sees only the last token.
+    /// After any of `starts` come `pieces` in order, then `end`. A piece occurs once: the model
+    /// sees only the last token.
     pub fn walk(tokenizer: &Tokenizer, starts: &[&str], pieces: &[&str], end: &str) -> Self {
         let ids: Vec<u32> = pieces
             .iter()
@@ -130,7 +131,8 @@ pub struct Llama {
     pub context: usize,
     /// The head is the embedding: what such a model says is not scripted.
     pub tied: bool,
-    /// `o_proj` and `down_proj` are random too: what such a model says is not scripted, but every part counts.
+    /// `o_proj` and `down_proj` are random too: what such a model says is not scripted, but every
+    /// part counts.
     pub real: bool,
     /// Norms over each head's queries and keys, as in Qwen3.
     pub qk_norm: bool,

@@ -22,8 +22,8 @@ impl Rng {
         (self.next_u64() >> 40) as f32 / (1u64 << 24) as f32
     }
 
-    /// About normally distributed, mean 0, deviation 1: the sum of twelve uniform numbers. No logarithm, so every machine
-    /// computes the same bits.
+    /// About normally distributed, mean 0, deviation 1: the sum of twelve uniform numbers. No
+    /// logarithm, so every machine computes the same bits.
     pub fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
     }

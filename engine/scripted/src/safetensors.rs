@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{Weights, put};
 
-/// Write `weights` to `path`. `metadata` becomes the header's `__metadata__`: pairs of name and text.
+/// Write `weights` to `path`. `metadata` becomes the header's `__metadata__`: pairs of name and
+/// text.
 pub fn write_safetensors(path: &Path, weights: &Weights, metadata: &[(&str, &str)]) {
     let mut header = Map::new();
     let metadata: Map<String, Value> = metadata

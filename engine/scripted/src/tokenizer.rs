@@ -78,8 +78,9 @@ impl Vocab {
 }
 
 impl Tokenizer {
-    /// 256 bytes, then `pieces`, then the special tokens `<|endoftext|>`, `<|system|>`, `<|user|>`, `<|assistant|>` and
-    /// `<|end|>`. There are no merges: text is encoded byte by byte, pieces are only ever decoded.
+    /// 256 bytes, then `pieces`, then the special tokens `<|endoftext|>`, `<|system|>`, `<|user|>`,
+    /// `<|assistant|>` and `<|end|>`. There are no merges: text is encoded byte by byte, pieces are
+    /// only ever decoded.
     pub fn byte_level(pieces: &[&str]) -> Self {
         Self::byte_level_with(pieces, &SPECIALS)
     }
@@ -117,8 +118,9 @@ impl Tokenizer {
         }
     }
 
-    /// Llama 2's layout: `<unk>`, `<s>`, `</s>`, the 256 bytes, `▁` and the printable characters of ASCII, then `pieces`
-    /// (a space in them is a space). One space is put before what is encoded and taken away before what is decoded.
+    /// Llama 2's layout: `<unk>`, `<s>`, `</s>`, the 256 bytes, `▁` and the printable characters of
+    /// ASCII, then `pieces` (a space in them is a space). One space is put before what is encoded
+    /// and taken away before what is decoded.
     pub fn sentence_piece(pieces: &[&str], ends: SentencePiece) -> Self {
         let mut vocab = Vocab::default();
         let added_tokens: Vec<Value> = ["<unk>", "<s>", "</s>"]

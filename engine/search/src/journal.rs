@@ -1,7 +1,9 @@
-//! Every measurement in a file as it is made, so that a search that was killed goes on where it was.
+//! Every measurement in a file as it is made, so that a search that was killed goes on where it
+//! was.
 //!
-//! JSON lines: first what the search is (its fingerprint), then `{"point": […], "loss": …}` for the sample and
-//! `{"point": […], "full_loss": …}` for the whole text. A search repeats its decisions, so known losses are answered from here.
+//! JSON lines: first what the search is (its fingerprint), then `{"point": […], "loss": …}` for the
+//! sample and `{"point": […], "full_loss": …}` for the whole text. A search repeats its decisions,
+//! so known losses are answered from here.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -36,7 +38,8 @@ pub struct Journal<E> {
 }
 
 impl<E> Journal<E> {
-    /// Begin a journal at `path`, or with `resume` go on with the one there, which must be of the same search.
+    /// Begin a journal at `path`, or with `resume` go on with the one there, which must be of the
+    /// same search.
     ///
     /// # Errors
     /// A journal that is there without `resume`, is of another search, or cannot be read.

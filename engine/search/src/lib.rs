@@ -1,7 +1,9 @@
-//! Search for the precision of every layer or matrix: the smallest model within a perplexity, or the best one within a size.
+//! Search for the precision of every layer or matrix: the smallest model within a perplexity, or
+//! the best one within a size.
 //!
-//! A [`Space`] says what may be chosen and what it takes in a file. A [`Scorer`] measures a map's loss on a backend, running again only
-//! the layers that changed. A [`Strategy`] decides what to measure; its answer is checked on the whole text by [`search()`].
+//! A [`Space`] says what may be chosen and what it takes in a file. A [`Scorer`] measures a map's
+//! loss on a backend, running again only the layers that changed. A [`Strategy`] decides what to
+//! measure; its answer is checked on the whole text by [`search()`].
 
 mod error;
 mod evaluators;

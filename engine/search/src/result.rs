@@ -1,4 +1,5 @@
-//! A whole search: limits in perplexity and bytes, a strategy on a sample, the verdict on the whole text.
+//! A whole search: limits in perplexity and bytes, a strategy on a sample, the verdict on the whole
+//! text.
 
 use serde::{Deserialize, Serialize};
 
@@ -249,8 +250,8 @@ impl Full {
             let known = self.get(m).is_some();
             if limited && !known {
                 let sure = shifted.allows(m.loss, m.bytes);
-                // One that misses on the sample may pass on the whole text, a few times; after one that passed there has failed here, the
-                // next must have a margin as large.
+                // One that misses on the sample may pass on the whole text, a few times; after one
+                // that passed there has failed here, the next must have a margin as large.
                 let likely = goal.max_loss.is_none_or(|max| expected + worst <= max);
                 if (sure && !likely) || (!sure && doubts == 0) {
                     continue;
@@ -273,7 +274,8 @@ impl Full {
     }
 }
 
-/// What comes nearest to limits that nothing satisfies: the lowest loss within the size; if nothing is that small, the smallest.
+/// What comes nearest to limits that nothing satisfies: the lowest loss within the size; if nothing
+/// is that small, the smallest.
 fn nearest<'a>(ledger: &'a Ledger, goal: &Goal) -> Option<&'a Measured> {
     let finite = || ledger.all.iter().filter(|m| m.loss.is_finite());
     let within = finite().filter(|m| goal.max_bytes.is_none_or(|max| m.bytes <= max));

@@ -17,8 +17,8 @@ const ROWS: usize = 2048;
 /// Bytes of residual streams that a scorer keeps; with larger texts it keeps those of fewer layers.
 const KEPT_BYTES: usize = 1 << 29;
 
-/// A text cut into windows of `seq` tokens; every token of a window but the first is predicted from those before it, and so is the
-/// one after the window.
+/// A text cut into windows of `seq` tokens; every token of a window but the first is predicted from
+/// those before it, and so is the one after the window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Windows {
     pub seq: usize,
@@ -26,7 +26,8 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Whole windows of `context` tokens from the start of `ids`; one short window if there are not enough for one.
+    /// Whole windows of `context` tokens from the start of `ids`; one short window if there are not
+    /// enough for one.
     ///
     /// # Errors
     /// Fewer than two tokens, or one outside the vocabulary.
@@ -199,8 +200,8 @@ impl Scorer {
         Ok(total / (self.task.sample.len() * self.task.windows.seq) as f64)
     }
 
-    /// Sums of the losses of `windows`, one for every [`Scorer::batch`] of them: added up in their order they are the same sum however
-    /// the windows were shared out.
+    /// Sums of the losses of `windows`, one for every [`Scorer::batch`] of them: added up in their
+    /// order they are the same sum however the windows were shared out.
     pub async fn sums(&mut self, map: &LayerBitMap, windows: &[usize]) -> Result<Vec<f64>> {
         let mut sums = Vec::new();
         for windows in windows.chunks(self.batch) {
@@ -417,8 +418,9 @@ mod tests {
         total / f64::from(count)
     }
 
-    /// Scores equal those of the written file, whatever the model was trained in. Rounding to F16 moves some int8 and ternary
-    /// codes of so small a model; a matrix made from the wrong values moves the loss ten times as far.
+    /// Scores equal those of the written file, whatever the model was trained in. Rounding to F16
+    /// moves some int8 and ternary codes of so small a model; a matrix made from the wrong values
+    /// moves the loss ten times as far.
     #[test]
     fn scores_are_those_of_the_file() {
         for trained in QuantMode::CHOICES {

@@ -1,4 +1,5 @@
-//! What a search chooses: a mode for every unit (a layer, a matrix, an end of the model), and what each choice takes in a file.
+//! What a search chooses: a mode for every unit (a layer, a matrix, an end of the model), and what
+//! each choice takes in a file.
 
 use std::str::FromStr;
 
@@ -115,7 +116,8 @@ impl Space {
             let bytes = bytes.collect();
             space.choices.push(Choice { unit, modes, bytes });
         }
-        // The fixed part is measured at the map whose names are the longest: a file is never larger than its size here.
+        // The fixed part is measured at the map whose names are the longest: a file is never larger
+        // than its size here.
         let longest = space.longest_map();
         let whole = onebit::encoded_len(
             &Metadata {

@@ -2,10 +2,12 @@
 //!
 //! A space no larger than the budget is measured whole. Otherwise:
 //! 1. the finest map and, for every unit, every other mode alone (sensitivities);
-//! 2. a knapsack over these effects: the maps that are best at every trade of bytes against loss, the whole front at once;
-//! 3. a [`Surrogate`] learns from everything measured. Again and again it is asked for the map most worth measuring: among all maps
-//!    where they can be listed, otherwise among the knapsack's with the effects as they now look, and the neighbors (one to three
-//!    level switches) of the best maps found;
+//! 2. a knapsack over these effects: the maps that are best at every trade of bytes against loss,
+//!    the whole front at once;
+//! 3. a [`Surrogate`] learns from everything measured. Again and again it is asked for the map most
+//!    worth measuring: among all maps where they can be listed, otherwise among the knapsack's with
+//!    the effects as they now look, and the neighbors (one to three level switches) of the best
+//!    maps found;
 //! 4. only measured losses decide.
 
 use std::collections::{HashMap, HashSet};
@@ -26,7 +28,8 @@ const NEIGHBOURS: usize = 400;
 const SENSITIVITY_SHARE: f64 = 0.6;
 /// Turns between choices of the surrogate's weights.
 const REFIT: usize = 8;
-/// A limit whose chance of being met by any smaller map is below this is not worth another measurement.
+/// A limit whose chance of being met by any smaller map is below this is not worth another
+/// measurement.
 const HOPELESS: f64 = 1e-6;
 
 /// Measures maps.
@@ -222,7 +225,8 @@ impl<'a> Strategy<'a> {
         Ok(self.ledger)
     }
 
-    /// Every map within the size limit, smallest first; with a loss limit, none larger than the first that meets it.
+    /// Every map within the size limit, smallest first; with a loss limit, none larger than the
+    /// first that meets it.
     async fn exhaustive(&mut self) -> Result<()> {
         let mut all = self.space.all();
         all.retain(|p| {
@@ -230,7 +234,8 @@ impl<'a> Strategy<'a> {
             self.goal.max_bytes.is_none_or(|max| bytes <= max)
         });
         all.sort_by_key(|p| self.space.bytes(p));
-        // The finest map first: it says what the others lose. The coarsest, so that there is something to say where all are too large.
+        // The finest map first: it says what the others lose. The coarsest, so that there is
+        // something to say where all are too large.
         let coarsest = self.space.choices.iter().map(|c| c.modes.len() as u8 - 1);
         self.measure(&[self.space.finest(), coarsest.collect()])
             .await?;
@@ -294,8 +299,9 @@ impl<'a> Strategy<'a> {
         Ok(())
     }
 
-    /// Effects of every mode of every unit alone. Where the budget does not reach all of them, coarser modes are measured first, and the
-    /// others are taken to be their share of what the coarser mode does.
+    /// Effects of every mode of every unit alone. Where the budget does not reach all of them,
+    /// coarser modes are measured first, and the others are taken to be their share of what the
+    /// coarser mode does.
     async fn sensitivities(&mut self) -> Result<Vec<Vec<f64>>> {
         let finest = self.space.finest();
         let mut singles = Vec::new();
@@ -405,7 +411,8 @@ impl<'a> Strategy<'a> {
         (chosen, highest)
     }
 
-    /// Maps worth a look where not all can be: the knapsack's with the effects as they look around the best maps, and neighbors.
+    /// Maps worth a look where not all can be: the knapsack's with the effects as they look around
+    /// the best maps, and neighbors.
     fn candidates(&mut self, surrogate: &Surrogate) -> Vec<Point> {
         let mut seeds: Vec<Point> = Vec::new();
         if let Some(best) = self.ledger.best(&self.goal) {
@@ -459,8 +466,9 @@ impl<'a> Strategy<'a> {
     }
 }
 
-/// The maps that are best at every trade of bytes against loss when `effects` add up: at price λ every unit takes the mode with the
-/// least effect + λ·bytes. Lagrange's relaxation of the knapsack; finest first.
+/// The maps that are best at every trade of bytes against loss when `effects` add up: at price λ
+/// every unit takes the mode with the least effect + λ·bytes. Lagrange's relaxation of the
+/// knapsack; finest first.
 fn knapsack(space: &Space, from: &[u8], effects: &[Vec<f64>]) -> Vec<Point> {
     // Prices at which some unit changes its mind.
     let mut prices = vec![0.0f64];

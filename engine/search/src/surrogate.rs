@@ -1,7 +1,9 @@
-//! A Gaussian process over bit-maps that predicts losses from those measured (Rasmussen & Williams 2006, algorithm 2.1).
+//! A Gaussian process over bit-maps that predicts losses from those measured (Rasmussen & Williams
+//! 2006, algorithm 2.1).
 //!
-//! The prior mean of a map is additive: the loss of the finest map and, for every unit, the effect of its mode alone. That ranks maps
-//! well and decides badly, so the process learns the rest. With dᵢ the effect of unit i's mode and A = Σ dᵢ, maps x and x' are alike by
+//! The prior mean of a map is additive: the loss of the finest map and, for every unit, the effect
+//! of its mode alone. That ranks maps well and decides badly, so the process learns the rest. With
+//! dᵢ the effect of unit i's mode and A = Σ dᵢ, maps x and x' are alike by
 //! - Σ dᵢ·dᵢ': effects that are larger or smaller in company,
 //! - A·A' and (A·A')²: damage that compounds or saturates,
 //! - Σ_{i<j} dᵢdⱼ·dᵢ'dⱼ': pairs of units,
@@ -150,7 +152,8 @@ impl Surrogate {
         let mut x = self.residuals.clone();
         self.forward(&mut x);
         let squared: f64 = x.iter().map(|v| v * v).sum();
-        // The effects' own maps say nothing about how far off the additive mean is: it was made from them.
+        // The effects' own maps say nothing about how far off the additive mean is: it was made
+        // from them.
         let telling = n.saturating_sub(self.own) as f64;
         self.variance = (CONFIDENCE * self.unit * self.unit + squared) / (CONFIDENCE + telling);
         for i in (0..n).rev() {
@@ -216,8 +219,8 @@ impl Surrogate {
         self.solve();
     }
 
-    /// Be told how many standard deviations a prediction was off: if they are off by more than they should be, later ones are less
-    /// certain.
+    /// Be told how many standard deviations a prediction was off: if they are off by more than they
+    /// should be, later ones are less certain.
     pub fn surprise(&mut self, deviations: f64) {
         let bounded = deviations.clamp(-30.0, 30.0);
         self.surprises.0 += bounded * bounded;

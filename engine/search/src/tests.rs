@@ -81,7 +81,8 @@ impl<F: Fn(&[u8]) -> f64> Evaluate for Made<F> {
     }
 }
 
-/// Not additive: alone, the first unit does more harm than all together, as in measured models; pairs interact at random.
+/// Not additive: alone, the first unit does more harm than all together, as in measured models;
+/// pairs interact at random.
 fn rule(seed: u64, units: usize) -> impl Fn(&[u8]) -> f64 {
     let mut rng = Rng::named(seed, "rule");
     let weight: Vec<f64> = (0..units).map(|_| 0.02 + 0.2 * rng.uniform()).collect();
@@ -106,7 +107,8 @@ fn run(space: &Space, goal: Goal, evaluate: &mut dyn Evaluate, effort: Effort) -
     pollster::block_on(strategy.run()).unwrap()
 }
 
-/// The optimum of 256 maps in 40 evaluations, nearly always; never a map twice, never beyond the budget.
+/// The optimum of 256 maps in 40 evaluations, nearly always; never a map twice, never beyond the
+/// budget.
 #[test]
 fn the_optimum_is_found() {
     let space = Space::new(&metadata(4), &options(Granularity::Layer)).unwrap();

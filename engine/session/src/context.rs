@@ -19,7 +19,8 @@ pub(super) struct Fitted {
     pub fits: Result<()>,
 }
 
-/// The context of the model, or of its halves the longest whose keys and values take no more than `bytes`.
+/// The context of the model, or of its halves the longest whose keys and values take no more than
+/// `bytes`.
 pub fn context_within(config: &ModelConfig, bytes: u64) -> usize {
     let mut context = config.max_seq_len;
     let token = 2 * 4 * config.num_layers as u64 * config.kv_dim() as u64;
@@ -38,9 +39,10 @@ fn half(context: usize) -> usize {
     (context / 2).max(SHORTEST)
 }
 
-/// Plans a model on a device that has nothing on it yet, with a context of `asked` tokens. Where none is asked for: with a `cache_limit` (in
-/// a page, which is not told how much memory there is) the longest that keeps within it and fits, otherwise what is in proportion to the
-/// model and the memory that is free.
+/// Plans a model on a device that has nothing on it yet, with a context of `asked` tokens. Where
+/// none is asked for: with a `cache_limit` (in a page, which is not told how much memory there is)
+/// the longest that keeps within it and fits, otherwise what is in proportion to the model and the
+/// memory that is free.
 ///
 /// # Errors
 /// A context that the model cannot have, and what planning says.

@@ -1,4 +1,5 @@
-//! Looking into a model: its weights, another file beside it, the loss and the file of another bit-map.
+//! Looking into a model: its weights, another file beside it, the loss and the file of another
+//! bit-map.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,7 +83,8 @@ pub struct Measured {
     pub ms: f64,
 }
 
-/// A text being measured in one map after the other; what two maps begin with in common is run once.
+/// A text being measured in one map after the other; what two maps begin with in common is run
+/// once.
 pub(super) struct Measuring {
     text: String,
     device: DeviceChoice,

@@ -13,7 +13,8 @@ use ternary_common::tokenizer::{ChatTemplate, END_OF_TEXT, TextStream, Tokenizer
 use ternary_infer::{Sampler, Sampling};
 use ternary_model::RECENT;
 
-/// Tokens of a prompt that are read before anybody can stop it: as many as one run takes, then more where that takes no time.
+/// Tokens of a prompt that are read before anybody can stop it: as many as one run takes, then more
+/// where that takes no time.
 const FIRST_PART: usize = 64;
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -25,7 +26,8 @@ fn recent(ids: &[u32]) -> Vec<u32> {
     out
 }
 
-/// Holds back text that may be the beginning of a stop text. Special tokens are part of the text here, though they are not shown.
+/// Holds back text that may be the beginning of a stop text. Special tokens are part of the text
+/// here, though they are not shown.
 #[derive(Default)]
 struct StopTexts {
     stops: Vec<String>,
@@ -81,7 +83,8 @@ impl StopTexts {
     }
 }
 
-/// How a template begins the turn after a reply. A model that writes it goes on as somebody else, so the reply ends there.
+/// How a template begins the turn after a reply. A model that writes it goes on as somebody else,
+/// so the reply ends there.
 #[derive(Debug, Default)]
 pub(super) struct TurnMarks {
     specials: HashSet<u32>,

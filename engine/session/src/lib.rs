@@ -32,7 +32,8 @@ use ternary_formats::onebit::OneBit;
 use ternary_infer::{LowRankAdapter, Model};
 use tune::Tuning;
 
-/// Ends the running reply after its current token. Cheap to clone; works from a message handler while the session is busy.
+/// Ends the running reply after its current token. Cheap to clone; works from a message handler
+/// while the session is busy.
 #[derive(Clone, Debug, Default)]
 pub struct StopHandle(Arc<AtomicBool>);
 
@@ -131,13 +132,14 @@ impl Session {
         }
     }
 
-    /// Have a context that does not fit shortened instead of refused, and one whose keys and values take more than so many bytes:
-    /// a page is not told how much memory there is.
+    /// Have a context that does not fit shortened instead of refused, and one whose keys and values
+    /// take more than so many bytes: a page is not told how much memory there is.
     pub fn limit_cache(&mut self, bytes: u64) {
         self.cache_limit = Some(bytes);
     }
 
-    /// Keep keys and values for so many tokens; without, for as many as are in proportion to the model.
+    /// Keep keys and values for so many tokens; without, for as many as are in proportion to the
+    /// model.
     #[must_use]
     pub fn with_context(self, context: Option<usize>) -> Self {
         Session { context, ..self }
@@ -159,7 +161,8 @@ impl Session {
         self.loaded.as_ref().map(|loaded| loaded.source.clone())
     }
 
-    /// Open a `.1bit` and load it. Emits `Planned`, `Progress`, then `Loaded` or `Error`; after an error the model loaded before still works.
+    /// Open a `.1bit` and load it. Emits `Planned`, `Progress`, then `Loaded` or `Error`; after an
+    /// error the model loaded before still works.
     pub async fn load(
         &mut self,
         source: Rc<dyn ByteSource>,
@@ -186,7 +189,8 @@ impl Session {
         }
     }
 
-    /// Compare a file with the loaded model. Answered by `Compared`; its weights can be asked for until another is compared.
+    /// Compare a file with the loaded model. Answered by `Compared`; its weights can be asked for
+    /// until another is compared.
     pub async fn compare(&mut self, source: Rc<dyn ByteSource>, emit: &mut dyn FnMut(Event)) {
         let name = source.name();
         if let Err(e) = self.try_compare(source, emit).await {
@@ -556,8 +560,9 @@ impl Loaded {
         }
     }
 
-    /// The prompt of a conversation, and how many of its oldest messages after the system's were left out because a reply of
-    /// `longest` tokens, or of a quarter of the context, would not fit otherwise.
+    /// The prompt of a conversation, and how many of its oldest messages after the system's were
+    /// left out because a reply of `longest` tokens, or of a quarter of the context, would not fit
+    /// otherwise.
     fn chat_prompt(&self, messages: &[Message], longest: usize) -> Result<(Vec<u32>, usize)> {
         let ids = self.encode_chat(messages)?;
         let context = self.model.config().max_seq_len;
@@ -569,7 +574,8 @@ impl Loaded {
             .filter(|i| messages[*i].role == "user")
             .collect();
         let from = |start: usize| [&messages[..system], &messages[start..]].concat();
-        // Half of the context becomes free: with the oldest turn left out each time, everything would be read again each time.
+        // Half of the context becomes free: with the oldest turn left out each time, everything
+        // would be read again each time.
         let (mut first, mut end) = (0, turns.len().saturating_sub(1));
         while first < end {
             let middle = usize::midpoint(first, end);
@@ -587,8 +593,8 @@ impl Loaded {
         }
     }
 
-    /// The template writes all the special tokens there are; in the messages they are letters. A last message of the assistant's is one to
-    /// write on.
+    /// The template writes all the special tokens there are; in the messages they are letters. A
+    /// last message of the assistant's is one to write on.
     fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let template = self.template.as_ref().ok_or_else(|| {
             Error::Request("this model has no chat template; continue a text instead".into())

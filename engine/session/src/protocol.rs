@@ -1,4 +1,5 @@
-//! What goes in and out of a [`Session`](super::Session): plain data, the same in a worker's messages and in-process.
+//! What goes in and out of a [`Session`](super::Session): plain data, the same in a worker's
+//! messages and in-process.
 
 use serde::{Deserialize, Serialize};
 use ternary_common::chat::Message;
@@ -35,14 +36,16 @@ impl std::str::FromStr for DeviceChoice {
     }
 }
 
-/// What a session is asked to do. Loading is separate ([`Session::load`](super::Session::load)): a file is a handle, not data.
+/// What a session is asked to do. Loading is separate ([`Session::load`](super::Session::load)): a
+/// file is a handle, not data.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Command {
     /// Continue `prompt`. Answered by `Token`s and one `Finished`.
     Generate { prompt: String, sampling: Sampling },
-    /// Reply to a conversation through the model's chat template, or write on its last message if that is the assistant's. What
-    /// does not fit the context is left out from the oldest turn on. Answered by `Token`s and one `Finished`.
+    /// Reply to a conversation through the model's chat template, or write on its last message if
+    /// that is the assistant's. What does not fit the context is left out from the oldest turn on.
+    /// Answered by `Token`s and one `Finished`.
     Chat {
         messages: Vec<Message>,
         sampling: Sampling,
@@ -53,7 +56,8 @@ pub enum Command {
     Move { device: DeviceChoice },
 }
 
-/// What changes a model or asks what a change would cost, apart from [`Command`]: a page that only talks need not carry the code.
+/// What changes a model or asks what a change would cost, apart from [`Command`]: a page that only
+/// talks need not carry the code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Work {
@@ -69,20 +73,21 @@ pub enum Work {
     Adopt { map: LayerBitMap },
     /// What a fine-tuning would take. Answered by `TunePlan`.
     PlanTune { settings: TuneSettings },
-    /// Fine-tune the model, until it is done or stopped. Answered by `TuneStarted`, `TunePoint`s, `TuneSample`s, `TuneChanges`, `TuneState`s
-    /// and one `TuneStopped`.
+    /// Fine-tune the model, until it is done or stopped. Answered by `TuneStarted`, `TunePoint`s,
+    /// `TuneSample`s, `TuneChanges`, `TuneState`s and one `TuneStopped`.
     Tune { settings: TuneSettings },
     /// Go on with the fine-tuning that was stopped. Answered as `Tune` is.
     ContinueTune,
-    /// Make what a `TuneState` holds the stopped fine-tuning of the loaded model, which must be the one it was made from. Answered by
-    /// `TuneStarted` and `TuneStopped`.
+    /// Make what a `TuneState` holds the stopped fine-tuning of the loaded model, which must be the
+    /// one it was made from. Answered by `TuneStarted` and `TuneStopped`.
     RestoreTune {
         #[serde(with = "serde_bytes")]
         state: Vec<u8>,
     },
     /// What the fine-tuning made so far, as a file. Answered by `File`.
     ExportTune { keep: Keep },
-    /// Answer with what the fine-tuning made so far from now on, and forget the fine-tuning. Answered as a load is.
+    /// Answer with what the fine-tuning made so far from now on, and forget the fine-tuning.
+    /// Answered as a load is.
     KeepTune,
     /// Forget the fine-tuning. Answered by nothing.
     DiscardTune,
@@ -92,7 +97,8 @@ pub enum Work {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Event {
-    /// Loading a model: what it takes, and where. An `Error` follows if that is too much; nothing of it was read then.
+    /// Loading a model: what it takes, and where. An `Error` follows if that is too much; nothing
+    /// of it was read then.
     Planned {
         plan: Box<LoadPlan>,
     },
@@ -225,7 +231,8 @@ pub struct ModelInfo {
     /// Weights in bytes at run time, and the KV cache.
     pub weight_bytes: usize,
     pub cache_bytes: usize,
-    /// The most memory that this program has held so far, what a GPU holds not counted; unknown on some systems.
+    /// The most memory that this program has held so far, what a GPU holds not counted; unknown on
+    /// some systems.
     pub program_bytes: Option<u64>,
     /// Whether the file carries a chat template.
     pub chat: bool,

@@ -1,4 +1,5 @@
-//! Fine-tuning a loaded model on a text: `onebit finetune`'s programs and recipe, in steps between which a session stays reachable.
+//! Fine-tuning a loaded model on a text: `onebit finetune`'s programs and recipe, in steps between
+//! which a session stays reachable.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,7 @@
-//! Writes a random model in the shape and layout of BitNet b1.58 2B4T, with a tokenizer of as many tokens, to measure importing,
-//! loading and decoding with (1.2 GB): `cargo run --release -p ternary --example random_bitnet -- FOLDER [LAYERS [VOCABULARY]]`.
-//! Its text is noise.
+//! Writes a random model in the shape and layout of BitNet b1.58 2B4T, with a tokenizer of as many
+//! tokens, to measure importing, loading and decoding with (1.2 GB):
+//! `cargo run --release -p ternary --example random_bitnet -- FOLDER [LAYERS [VOCABULARY]]`. Its
+//! text is noise.
 #![allow(clippy::print_stderr, reason = "a program that prints")]
 
 use std::borrow::Cow;
@@ -118,7 +119,8 @@ fn tensors(layers: usize, vocabulary: usize) -> Vec<Tensor> {
     all
 }
 
-/// A byte-level BPE of `size` tokens: all bytes, then pairs of printable characters, then pairs of what there is.
+/// A byte-level BPE of `size` tokens: all bytes, then pairs of printable characters, then pairs of
+/// what there is.
 fn tokenizer(size: usize) -> serde_json::Value {
     // GPT-2's alphabet: bytes that do not print are the characters from U+0100 on.
     let printable = |b: &u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);

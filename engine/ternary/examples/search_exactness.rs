@@ -1,12 +1,14 @@
-//! How often a search finds the true optimum, beside random, additive and greedy search at the same number of evaluations.
+//! How often a search finds the true optimum, beside random, additive and greedy search at the same
+//! number of evaluations.
 //!
 //! ```sh
 //! cargo run --release -p ternary --example search_exactness -- --text input.txt --cache tables/
 //! ```
 //!
-//! Two float models (4 and 6 layers, hidden 128, context 64) are trained on the characters of the text, and every one of their 256 and
-//! 4,096 bit-maps (4 modes per layer) is measured on held-back text. Both are kept in the cache folder. Then 40 pairs of limits are set,
-//! and every method looks for the best map in the table with 10 % of its evaluations, 40 at least, with 5 seeds.
+//! Two float models (4 and 6 layers, hidden 128, context 64) are trained on the characters of the
+//! text, and every one of their 256 and 4,096 bit-maps (4 modes per layer) is measured on held-back
+//! text. Both are kept in the cache folder. Then 40 pairs of limits are set, and every method looks
+//! for the best map in the table with 10 % of its evaluations, 40 at least, with 5 seeds.
 
 #![allow(
     clippy::print_stdout,
@@ -270,7 +272,8 @@ fn additive(mut c: Counter) -> Answer {
     c.answer()
 }
 
-/// From the finest map down: of all single switches that save bytes, the one that costs least for each.
+/// From the finest map down: of all single switches that save bytes, the one that costs least for
+/// each.
 fn greedy(mut c: Counter) -> Answer {
     let mut here = c.space.finest();
     loop {

@@ -1,12 +1,14 @@
-//! The library from end to end: train a tokenizer and a small ternary model on WikiText-2, measure it, write a `.1bit` file.
+//! The library from end to end: train a tokenizer and a small ternary model on WikiText-2, measure
+//! it, write a `.1bit` file.
 //!
 //! ```sh
 //! onebit download wikitext-2
 //! cargo run --release --example train_wikitext -- data/wikitext-2 --steps 2000
 //! ```
 //!
-//! The folder needs a `train`, a `valid` and a `test` text (`.txt`, or `.raw` as in the original archive). Everything is written to
-//! `wikitext-run/`, or to the folder given by `--output-dir`, which must not hold a run yet.
+//! The folder needs a `train`, a `valid` and a `test` text (`.txt`, or `.raw` as in the original
+//! archive). Everything is written to `wikitext-run/`, or to the folder given by `--output-dir`,
+//! which must not hold a run yet.
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::path::{Path, PathBuf};
@@ -47,7 +49,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// All the steps; the library's only futures are those of backends, which the CPU's resolves at once, so blocking on them is fine.
+/// All the steps; the library's only futures are those of backends, which the CPU's resolves at
+/// once, so blocking on them is fine.
 pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Evaluation> {
     let [train_text, valid_text, test_text] = [
         find(texts, "train").map(TextFile::new)?,
@@ -55,8 +58,8 @@ pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Ev
         find(texts, "test").map(TextFile::new)?,
     ];
 
-    // 1. A byte-level BPE tokenizer. Texts come piece by piece, so they may be larger than memory. A text that cannot be read
-    //    ends here early, and step 2 says why.
+    // 1. A byte-level BPE tokenizer. Texts come piece by piece, so they may be larger than memory.
+    //    A text that cannot be read ends here early, and step 2 says why.
     let pieces = Pieces::new(std::slice::from_ref(&train_text), false);
     let tokenizer = Tokenizer::train(
         pieces.map_while(|p| p.ok()).map(|p| p.document.plain()),
@@ -65,7 +68,8 @@ pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Ev
     let json = tokenizer.to_json()?;
     println!("tokenizer: {} tokens", tokenizer.vocab_size());
 
-    // 2. Texts to `.tokens` files, which training maps into memory. The checksum ties them to their tokenizer.
+    // 2. Texts to `.tokens` files, which training maps into memory. The checksum ties them to their
+    //    tokenizer.
     let encoder = Encoder::new(&tokenizer, None);
     let tokenize = |text: &TextFile, name: &str| -> Result<TokenData> {
         let path = output.join(name);
@@ -85,8 +89,9 @@ pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Ev
         validation.len()
     );
 
-    // 3. The model: every matrix of the body ternary with one scale, embedding and head (which are one) in F16: the sandwich.
-    //    int8 activations make every product of the body one of integers.
+    // 3. The model: every matrix of the body ternary with one scale, embedding and head (which are
+    //    one) in F16: the sandwich. int8 activations make every product of the body one of
+    //    integers.
     let config = ModelConfig {
         vocab_size: tokenizer.vocab_size(),
         hidden_size: 128,
@@ -129,8 +134,8 @@ pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Ev
         config.parameter_count() as f64 / 1e6
     );
 
-    // 5. The trainer records the model's programs on a backend (0 threads = all); `run` makes the steps, writes metrics.jsonl and
-    //    checkpoints, and tells an observer what happens.
+    // 5. The trainer records the model's programs on a backend (0 threads = all); `run` makes the
+    //    steps, writes metrics.jsonl and checkpoints, and tells an observer what happens.
     let mut trainer = Trainer::new(Box::new(CpuBackend::new(0)), config, train)?;
     let options = RunOptions {
         output_dir: output.to_owned(),
@@ -160,7 +165,8 @@ pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Ev
         &mut observe,
     ))?;
 
-    // 6. The checkpoint with the lowest validation loss as a `.1bit` file: codes and scales instead of latents.
+    // 6. The checkpoint with the lowest validation loss as a `.1bit` file: codes and scales instead
+    //    of latents.
     let loaded = checkpoint::load(&checkpoint::resolve(&output.join("best"))?)?;
     let metadata = Metadata {
         name: "WikiText-2 example".into(),
@@ -173,7 +179,8 @@ pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Ev
     std::fs::write(&file, &bytes).at("write", &file)?;
     println!("{}: {:.2} MB", file.display(), bytes.len() as f64 / 1e6);
 
-    // 7. Measure what was exported, as a user would load it. Word-level perplexity does not depend on the tokenizer.
+    // 7. Measure what was exported, as a user would load it. Word-level perplexity does not depend
+    //    on the tokenizer.
     let source = MemorySource::new("model.1bit", bytes);
     let opened = pollster::block_on(OneBit::open(&source))?;
     let backend = Box::new(CpuBackend::new(0));

@@ -1,4 +1,5 @@
-//! 1-bit and ternary (1.58-bit) language models: training, quantization, inference and the `.1bit` format.
+//! 1-bit and ternary (1.58-bit) language models: training, quantization, inference and the `.1bit`
+//! format.
 //!
 //! The way of the data: config → tokenizer → batches → a model records a [`program::Program`] → a
 //! [`backend::Backend`] runs it → train and infer loops → `.1bit`.

@@ -118,7 +118,8 @@ fn request(model: &str, what: &str, steps: usize, seed: u64, prompt: &[u32]) -> 
     format!("{model} {what} {steps} {seed} {}\n", ids.join(" "))
 }
 
-/// The engine's greedy tokens. Prompts go in token by token: wider steps of its float products add in another order.
+/// The engine's greedy tokens. Prompts go in token by token: wider steps of its float products add
+/// in another order.
 fn engine_greedy(file: &[u8], prompt: &[u32], steps: usize) -> Vec<u32> {
     let source = MemorySource::new("test", file.to_vec());
     let opened = pollster::block_on(OneBit::open(&source)).unwrap();
@@ -171,8 +172,9 @@ fn options(stem: &str, context: Option<usize>, cache: Cache) -> COptions {
     }
 }
 
-/// A model whose weights are all positive and whose activations are all alike: the largest sums there are. One that overflowed would
-/// turn the residual stream, and with it the order of the logits.
+/// A model whose weights are all positive and whose activations are all alike: the largest sums
+/// there are. One that overflowed would turn the residual stream, and with it the order of the
+/// logits.
 fn saturated(packing: Packing) -> Vec<u8> {
     let (_, config) = cases().pop().unwrap();
     let parameters = params::all(&config).into_iter().map(|p| {
@@ -191,8 +193,8 @@ fn saturated(packing: Packing) -> Vec<u8> {
     encode(metadata, &parameters.collect(), packing, Dense::No).unwrap()
 }
 
-/// Every switch, mode and scale, both packings and both caches; all the headers in one program, as C99, as C++ and with
-/// sanitizers watching.
+/// Every switch, mode and scale, both packings and both caches; all the headers in one program, as
+/// C99, as C++ and with sanitizers watching.
 #[test]
 fn small_models_choose_the_engines_tokens() {
     if no_compiler() {

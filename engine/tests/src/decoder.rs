@@ -96,7 +96,8 @@ fn upload_frozen(
     }
 }
 
-/// Largest relative error of the loss and of all gradients on an empty backend, and which of them it is.
+/// Largest relative error of the loss and of all gradients on an empty backend, and which of them
+/// it is.
 pub fn compare(
     backend: &mut dyn Backend,
     case: &Case,
@@ -258,8 +259,9 @@ fn case(name: &str, config: ModelConfig) -> Case {
     }
 }
 
-/// Compare every case on a backend that `clear` empties. A wrong kernel is wrong for every seed; an activation or a weight at
-/// a tie, which this backend rounds the other way, is so for one: a case passes with any of the `seeds`.
+/// Compare every case on a backend that `clear` empties. A wrong kernel is wrong for every seed; an
+/// activation or a weight at a tie, which this backend rounds the other way, is so for one: a case
+/// passes with any of the `seeds`.
 pub fn check(backend: &mut dyn Backend, cases: &[Case], tolerance: f64, seeds: &[u64]) {
     for case in cases {
         let mut errors = Vec::new();
@@ -478,7 +480,8 @@ pub fn weight_scales() -> Vec<Case> {
                 hidden_size: 32,
                 intermediate_size: 64,
                 binary_centered: scale != WeightScale::Tensor,
-                // Unscaled weights make activations large; one that rounds differently in f32 and f64 would drown what is tested here.
+                // Unscaled weights make activations large; one that rounds differently in f32 and
+                // f64 would drown what is tested here.
                 activation_bits: None,
                 ..with_map(mode, QuantMode::F16)
             };
@@ -488,7 +491,8 @@ pub fn weight_scales() -> Vec<Case> {
     cases
 }
 
-/// Adapters of every matrix beside every quantizer, one target at a time, and with norms in between.
+/// Adapters of every matrix beside every quantizer, one target at a time, and with norms in
+/// between.
 pub fn adapters() -> Vec<Case> {
     let swiglu = |mode| ModelConfig {
         use_swiglu: true,
@@ -513,7 +517,8 @@ pub fn adapters() -> Vec<Case> {
             lora: lora(&MatrixKind::ALL),
             ..case(&format!("adapters, {mode}, float activations"), float(mode))
         });
-        // Few tokens: of many int8 activations, one rounds differently in f32 and f64 and drowns what is tested here.
+        // Few tokens: of many int8 activations, one rounds differently in f32 and f64 and drowns
+        // what is tested here.
         cases.push(Case {
             lora: lora(&MatrixKind::ALL),
             batch: 1,
@@ -580,7 +585,8 @@ pub fn distillation() -> Vec<Case> {
 
 #[test]
 fn gradients_of_adapters_equal_autograd() {
-    // An activation at a tie, which f32 rounds the other way, drowns what is tested: such a case is tried with other numbers.
+    // An activation at a tie, which f32 rounds the other way, drowns what is tested: such a case is
+    // tried with other numbers.
     let seeds = [11, 12, 13];
     check(
         &mut CpuBackend::new(2),

@@ -152,7 +152,8 @@ fn a_run_of_adapters_resumes_bit_for_bit_and_merges() {
     }
 }
 
-/// The same codes with other scales, or other computations with the same weights; an adapter that knows codes only accepts both.
+/// The same codes with other scales, or other computations with the same weights; an adapter that
+/// knows codes only accepts both.
 fn wrong_bases_are_refused(adapter: &Adapter, base: &Parameters) {
     let mut louder = base.clone();
     louder

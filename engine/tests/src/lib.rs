@@ -1,5 +1,6 @@
-//! Tests that cross the engine's crates: they belong to none of them. The decoder's gradients against candle's autograd over
-//! [`reference`], on the CPU and on a GPU; whole runs; boards and C headers against the engine; files of earlier versions.
+//! Tests that cross the engine's crates: they belong to none of them. The decoder's gradients
+//! against candle's autograd over [`reference`], on the CPU and on a GPU; whole runs; boards and C
+//! headers against the engine; files of earlier versions.
 #![cfg(test)]
 
 mod board;

@@ -1,4 +1,5 @@
-//! Whole training steps: every parameter's gradient against candle's autograd, and a run against the CPU's.
+//! Whole training steps: every parameter's gradient against candle's autograd, and a run against
+//! the CPU's.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -30,7 +31,8 @@ fn with_gpu(test: impl FnOnce(&mut GpuBackend)) {
     test(&mut device());
 }
 
-/// Relative error allowed for gradients: f32 sums of a few hundred terms, and WGSL's exp, tanh and division of a few ulp.
+/// Relative error allowed for gradients: f32 sums of a few hundred terms, and WGSL's exp, tanh and
+/// division of a few ulp.
 const GRADIENT_TOLERANCE: f64 = 1e-3;
 const SEEDS: [u64; 2] = [11, 12];
 
@@ -86,8 +88,9 @@ fn reports(trainer: &mut Trainer, steps: usize) -> Vec<StepReport> {
 
 #[test]
 fn loss_curves_are_the_cpus() {
-    /// Relative. Sums in another order move a loss by 1e-6; an activation that rounds to another int8 code by more, and
-    /// the steps after it amplify that, on the CPU just as much when a weight is changed by 1e-6.
+    /// Relative. Sums in another order move a loss by 1e-6; an activation that rounds to another
+    /// int8 code by more, and the steps after it amplify that, on the CPU just as much when a
+    /// weight is changed by 1e-6.
     const LOSS_TOLERANCE: f64 = 1e-3;
     with_gpu(|_| {
         // Hard ternary weights on floats, and soft ones on int8 activations.

@@ -1,7 +1,9 @@
-//! Files written by earlier versions stay readable: these fixtures are kept for ever, and a new version adds its own.
+//! Files written by earlier versions stay readable: these fixtures are kept for ever, and a new
+//! version adds its own.
 //!
-//! `v1.1bit` (all four modes, base-3 packing) was made by `onebit train` and `onebit export --pack-mode base3` on a text of four repeated
-//! sentences, `v1.tokens` by `onebit tokenize --seq-len 64`.
+//! `v1.1bit` (all four modes, base-3 packing) was made by `onebit train` and
+//! `onebit export --pack-mode base3` on a text of four repeated sentences, `v1.tokens` by
+//! `onebit tokenize --seq-len 64`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! The checkpoint with the lowest validation loss: `best.json` in the run's folder names it, and pruning spares it.
+//! The checkpoint with the lowest validation loss: `best.json` in the run's folder names it, and
+//! pruning spares it.
 //!
 //! ```json
 //! { "checkpoint": "step-0000400", "step": 400, "val_loss": 1.5302 }
@@ -43,7 +44,8 @@ impl Best {
     }
 }
 
-/// After an interruption `best.json` may be one save behind the newest checkpoint, whose state knows better.
+/// After an interruption `best.json` may be one save behind the newest checkpoint, whose state
+/// knows better.
 pub(super) fn reconcile(dir: &Path, known: Option<Best>) -> Result<Option<Best>> {
     match known.filter(|b| b.folder(dir).is_dir()) {
         Some(best) => {

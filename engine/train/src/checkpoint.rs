@@ -9,10 +9,13 @@
 //! | `train_state.json` | schema version, step, [`TrainConfig`], tokens seen |
 //! | `optimizer.safetensors` | AdamW moments `m.NAME`, `v.NAME` |
 //!
-//! Trained adapters are in [`ternary_formats::adapter`]'s two files instead of `config.json` and `model.safetensors`.
+//! Trained adapters are in [`ternary_formats::adapter`]'s two files instead of `config.json` and
+//! `model.safetensors`.
 //!
-//! A checkpoint is written into a folder of another name, synced, and renamed, and renamed again before it is deleted: a folder
-//! named `step-…` is always whole. `best.json` beside the folders names the one with the lowest validation loss. Folders that an interruption left under other names are cleared away by the next save.
+//! A checkpoint is written into a folder of another name, synced, and renamed, and renamed again
+//! before it is deleted: a folder named `step-…` is always whole. `best.json` beside the folders
+//! names the one with the lowest validation loss. Folders that an interruption left under other
+//! names are cleared away by the next save.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -51,14 +54,16 @@ pub struct TrainState {
     pub step: usize,
     pub train: TrainConfig,
     pub tokens_seen: u64,
-    /// CRC-32 of the training ids, or of streamed files' names and sizes: resuming on other data is refused.
+    /// CRC-32 of the training ids, or of streamed files' names and sizes: resuming on other data is
+    /// refused.
     pub data_checksum: u32,
     pub last_val_loss: Option<f64>,
     pub last_train_loss: Option<f64>,
     /// Loss of the run's first step.
     #[serde(default)]
     pub first_loss: Option<f64>,
-    /// Losses summed, and steps, since the last line of `metrics.jsonl`: the next line's mean is that of an uninterrupted run.
+    /// Losses summed, and steps, since the last line of `metrics.jsonl`: the next line's mean is
+    /// that of an uninterrupted run.
     #[serde(default)]
     pub unlogged: (Exact, usize),
     /// The lowest validation loss so far, whether its checkpoint is kept or not.
@@ -241,7 +246,8 @@ async fn fill(
     write_buffers(trainer, &draft.join(weights), &model).await
 }
 
-/// Write buffers (name in the file, shape, name on the backend) one at a time: a model's training has no memory to spare for copies.
+/// Write buffers (name in the file, shape, name on the backend) one at a time: a model's training
+/// has no memory to spare for copies.
 async fn write_buffers(
     trainer: &mut Trainer,
     path: &Path,
@@ -295,8 +301,8 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// What is wrong with a checkpoint's files, as far as it shows without reading them whole: an unreadable or missing one, JSON that is none,
-/// tensors that end before they should.
+/// What is wrong with a checkpoint's files, as far as it shows without reading them whole: an
+/// unreadable or missing one, JSON that is none, tensors that end before they should.
 fn damage(dir: &Path) -> Option<Error> {
     let check = || {
         for entry in std::fs::read_dir(dir).at("read the folder", dir)? {
@@ -352,7 +358,8 @@ fn whole_tensors(path: &Path) -> Result<()> {
     }
 }
 
-/// The newest checkpoint of a run that is not damaged; those passed over are told of. None in a folder without checkpoints.
+/// The newest checkpoint of a run that is not damaged; those passed over are told of. None in a
+/// folder without checkpoints.
 pub(super) fn newest(dir: &Path) -> Result<Option<PathBuf>> {
     let mut first = None;
     for path in list(dir)?.into_iter().rev() {
@@ -409,7 +416,8 @@ fn clear_unfinished(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Delete the oldest checkpoint that is neither the best nor the last one there is, and say which it was: a full disk needs the room.
+/// Delete the oldest checkpoint that is neither the best nor the last one there is, and say which
+/// it was: a full disk needs the room.
 pub(super) fn make_room(dir: &Path, best: Option<Best>) -> Result<Option<PathBuf>> {
     let spared = best.map(|b| b.folder(dir));
     let all = list(dir)?;
@@ -446,12 +454,14 @@ pub(super) fn is_checkpoint(path: &Path) -> bool {
         .any(|name| path.join(name).is_file())
 }
 
-/// Whether `path` is a folder, or stands for one (`RUN/best`), that [`resolve`] may find a checkpoint in.
+/// Whether `path` is a folder, or stands for one (`RUN/best`), that [`resolve`] may find a
+/// checkpoint in.
 pub fn is_checkpoint_path(path: &Path) -> bool {
     path.is_dir() || best::is_best(path)
 }
 
-/// The checkpoint `path` names: itself; the newest one inside; for `RUN/best`, the one with the lowest validation loss.
+/// The checkpoint `path` names: itself; the newest one inside; for `RUN/best`, the one with the
+/// lowest validation loss.
 pub fn resolve(path: &Path) -> Result<PathBuf> {
     if best::is_best(path) {
         return best::resolve(path);
@@ -571,7 +581,8 @@ fn trained(trainer: &Trainer, dir: &Path) -> Result<Parameters> {
     Ok(loaded.tensors)
 }
 
-/// Put a checkpoint's parameters, moments and step back into a trainer recorded from the same config; returns the rest of it.
+/// Put a checkpoint's parameters, moments and step back into a trainer recorded from the same
+/// config; returns the rest of it.
 pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Companions)> {
     let tensors = trained(trainer, dir)?;
     let state = dir.join("train_state.json");

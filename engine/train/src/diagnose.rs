@@ -5,8 +5,8 @@ use crate::error::Result;
 #[cfg(feature = "native")]
 use ternary_core::config::{ModelConfig, TrainConfig};
 
-/// Where a loss that is not finite comes from: the first parameter with a value that is not finite, or else the one with the
-/// largest value.
+/// Where a loss that is not finite comes from: the first parameter with a value that is not finite,
+/// or else the one with the largest value.
 pub(super) async fn not_finite(trainer: &mut Trainer) -> Result<String> {
     let mut largest = (0.0f32, String::new());
     for p in trainer.trained() {
@@ -25,7 +25,8 @@ pub(super) async fn not_finite(trainer: &mut Trainer) -> Result<String> {
     ))
 }
 
-/// Why the loss may be above uniform guessing after warm-up. A good initialization begins at about uniform guessing.
+/// Why the loss may be above uniform guessing after warm-up. A good initialization begins at about
+/// uniform guessing.
 #[cfg(feature = "native")]
 pub(super) fn above_uniform(
     loss: f64,

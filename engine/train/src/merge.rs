@@ -1,4 +1,5 @@
-//! Merging an adapter: W' = latents(Q(W)) + (α/r)·B·A, quantized again by the matrix's own quantizer.
+//! Merging an adapter: W' = latents(Q(W)) + (α/r)·B·A, quantized again by the matrix's own
+//! quantizer.
 
 use serde::Serialize;
 
@@ -53,7 +54,8 @@ fn quantized_latents(m: &Matrix, latent: &[f32], clip: f32) -> Result<(Vec<f32>,
     Ok((latents, q.codes))
 }
 
-/// Merge `adapter`, which must have been [checked](Adapter::check), into the model with these latents.
+/// Merge `adapter`, which must have been [checked](Adapter::check), into the model with these
+/// latents.
 pub fn merge(
     config: &ModelConfig,
     mut parameters: Parameters,

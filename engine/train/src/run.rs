@@ -118,11 +118,13 @@ fn source(
     })
 }
 
-/// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to the newest checkpoint.
+/// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to
+/// the newest checkpoint.
 ///
 /// # Errors
-/// Data or folders that do not fit, files that cannot be written, and a training that leaves the finite numbers or its device: the
-/// error then names the step, the parameter if there is one, and the last good checkpoint.
+/// Data or folders that do not fit, files that cannot be written, and a training that leaves the
+/// finite numbers or its device: the error then names the step, the parameter if there is one, and
+/// the last good checkpoint.
 ///
 /// ```
 /// use ternary_backend::cpu::CpuBackend;

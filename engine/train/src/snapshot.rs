@@ -1,6 +1,8 @@
-//! A trainer's whole state as the bytes of one safetensors file: where there are no folders, and for a pause.
+//! A trainer's whole state as the bytes of one safetensors file: where there are no folders, and
+//! for a pause.
 //!
-//! Tensors `param.NAME`, `m.NAME`, `v.NAME` (f32) of everything trained; the metadata hold `step` and `note`, a text of the caller's.
+//! Tensors `param.NAME`, `m.NAME`, `v.NAME` (f32) of everything trained; the metadata hold `step`
+//! and `note`, a text of the caller's.
 
 use std::collections::HashMap;
 
@@ -31,7 +33,8 @@ impl Trainer {
         Ok(all)
     }
 
-    /// Everything that going on needs besides the data. `note` comes back from [`Trainer::restore_snapshot`].
+    /// Everything that going on needs besides the data. `note` comes back from
+    /// [`Trainer::restore_snapshot`].
     pub async fn snapshot(&mut self, note: &str) -> Result<Vec<u8>> {
         let mut all = Vec::new();
         for p in self.trained() {
@@ -49,7 +52,8 @@ impl Trainer {
     /// Bring a trainer recorded from the same config to a snapshot.
     ///
     /// # Errors
-    /// A damaged snapshot, or one of another model; the trainer is then as it was, or new parameters short of the snapshot's.
+    /// A damaged snapshot, or one of another model; the trainer is then as it was, or new
+    /// parameters short of the snapshot's.
     pub fn restore_snapshot(&mut self, bytes: &[u8]) -> Result<()> {
         let about = snapshot_about(bytes)?;
         let step = about.get(STEP).and_then(|s| s.parse().ok());

@@ -32,7 +32,8 @@ pub struct CodeStats {
     pub minus: f64,
     pub zero: f64,
     pub plus: f64,
-    /// Share of the codes that changed, per step since the last statistics (or since the run began or was resumed).
+    /// Share of the codes that changed, per step since the last statistics (or since the run began
+    /// or was resumed).
     pub flips_per_step: f64,
     /// Mean of the scales.
     pub mean_scale: f64,

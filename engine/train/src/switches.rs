@@ -274,8 +274,9 @@ fn clipping_bounds_the_gradient_that_reaches_the_moments() {
 #[test]
 fn weight_decay_shrinks_matrices_until_it_is_cut() {
     let decay = |fraction: f64| {
-        // A z-loss of 0, zero gradients and a rate of 1: only the decay moves a weight. Ids beyond the text never get a gradient
-        // through the input side, so compare against the same run without decay.
+        // A z-loss of 0, zero gradients and a rate of 1: only the decay moves a weight. Ids beyond
+        // the text never get a gradient through the input side, so compare against the same run
+        // without decay.
         let t = json!({"weight_decay": 0.5, "weight_decay_fraction": fraction, "lr_decay": "constant", "lr_warmup_steps": 0});
         let (_, _, mut trainer) = run(config(), merged(train(), &t));
         let values = pollster::block_on(trainer.parameter("model.embed_tokens.weight")).unwrap();
@@ -286,7 +287,8 @@ fn weight_decay_shrinks_matrices_until_it_is_cut() {
             .sqrt()
     };
     let (never, half, always) = (decay(0.0), decay(0.5), decay(1.0));
-    // 1 − lr·decay per step: 0.995⁶ and 0.995³ of the norm, roughly, since gradients differ a little.
+    // 1 − lr·decay per step: 0.995⁶ and 0.995³ of the norm, roughly, since gradients differ a
+    // little.
     assert!(
         (half / never - 0.995f64.powi(3)).abs() < 0.004,
         "{}",

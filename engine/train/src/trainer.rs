@@ -1,4 +1,5 @@
-//! One model being trained on one backend: recorded programs, parameters, steps. No files, no clocks.
+//! One model being trained on one backend: recorded programs, parameters, steps. No files, no
+//! clocks.
 
 use super::diagnose;
 use super::memory::{self, MemoryPlan};
@@ -93,8 +94,8 @@ impl Programs {
 /// Bit-maps that a training in random modes takes by turns.
 const RANDOM_MAPS: usize = 32;
 
-/// The model in the bit-maps of a training in random modes: all layers in one mode each, then half of the rest random by layer and half
-/// by matrix. They follow from the seed.
+/// The model in the bit-maps of a training in random modes: all layers in one mode each, then half
+/// of the rest random by layer and half by matrix. They follow from the seed.
 fn random_maps(config: &ModelConfig, train: &TrainConfig) -> impl Iterator<Item = ModelConfig> {
     let modes = &train.random_modes;
     let mut rng = Rng::named(train.seed, "random modes");
@@ -201,7 +202,8 @@ impl Trainer {
         Self::from_start(backend, config, train, &Start::default())
     }
 
-    /// As [`Trainer::new`], from given parameters or with a teacher. With `train.lora`, adapters are trained and the model stays as it is.
+    /// As [`Trainer::new`], from given parameters or with a teacher. With `train.lora`, adapters
+    /// are trained and the model stays as it is.
     ///
     /// # Errors
     /// A teacher or adapters that do not fit the model, and more memory than there is.
@@ -295,8 +297,8 @@ impl Trainer {
         self.teacher
     }
 
-    /// Mean divergence KL(teacher ‖ student) in nats, at the temperature, of the steps since this was last asked; none without a teacher or
-    /// steps.
+    /// Mean divergence KL(teacher ‖ student) in nats, at the temperature, of the steps since this
+    /// was last asked; none without a teacher or steps.
     pub async fn divergence(&mut self) -> Result<Option<f64>> {
         let tokens = std::mem::take(&mut self.kl_tokens);
         if tokens == 0 {
@@ -346,10 +348,11 @@ impl Trainer {
         }
     }
 
-    /// One optimizer step: `accumulation_steps` micro-batches, then the update. The figures of this and of earlier steps that
-    /// had not been read back are returned with `report`, and at the latest when the backend's history is full; a backend
-    /// that does not queue always returns them. A step whose gradient is not finite leaves the parameters alone, and is an
-    /// error when its figures are read.
+    /// One optimizer step: `accumulation_steps` micro-batches, then the update. The figures of this
+    /// and of earlier steps that had not been read back are returned with `report`, and at the
+    /// latest when the backend's history is full; a backend that does not queue always returns
+    /// them. A step whose gradient is not finite leaves the parameters alone, and is an error when
+    /// its figures are read.
     pub async fn step(
         &mut self,
         data: &mut dyn BatchSource,
@@ -436,7 +439,8 @@ impl Trainer {
         ))
     }
 
-    /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard quantizer.
+    /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard
+    /// quantizer.
     pub async fn validation_loss(&mut self, data: &Batches, windows: &[usize]) -> Result<f64> {
         let batch = self.train.batch_size;
         let mut count = 0;
@@ -469,7 +473,8 @@ impl Trainer {
         self.backend.memory().into()
     }
 
-    /// Squared gradient norms of the last step, one per parameter in the order of [`Trainer::trained`].
+    /// Squared gradient norms of the last step, one per parameter in the order of
+    /// [`Trainer::trained`].
     pub async fn squared_gradients(&mut self) -> Result<Vec<f32>> {
         let read = self
             .backend

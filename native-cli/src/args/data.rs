@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Fetch a data set from a hub with Hugging Face's layout. An interrupted download is continued, a finished one verified.
+/// Fetch a data set from a hub with Hugging Face's layout. An interrupted download is continued, a
+/// finished one verified.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit download tinystories
@@ -54,20 +55,22 @@ encodings to UTF-8 first. JSON lines (.jsonl) and arrays (.json) hold objects wi
 (\"messages\"), which the chat template writes out; <|endoftext|> closes each. Check a .tokens file with \
 `onebit inspect FILE.tokens --verify`.")]
 pub struct Tokenize {
-    /// A text file, `-` for standard input, or a folder with .txt, .md, .text, .jsonl, .ndjson and .json files in it and in its
-    /// folders.
+    /// A text file, `-` for standard input, or a folder with .txt, .md, .text, .jsonl, .ndjson and
+    /// .json files in it and in its folders.
     #[arg(long, value_name = "PATH")]
     pub data_dir: PathBuf,
     /// tokenizer.json to use; with --train-vocab it is written here first.
     #[arg(long, value_name = "FILE")]
     pub tokenizer: PathBuf,
-    /// Train a byte-level BPE of this many tokens on the texts (at least 261: bytes and special tokens).
+    /// Train a byte-level BPE of this many tokens on the texts (at least 261: bytes and special
+    /// tokens).
     #[arg(long, value_name = "N")]
     pub train_vocab: Option<usize>,
     /// Replace a tokenizer that .tokens files were made with.
     #[arg(long, requires = "train_vocab")]
     pub force: bool,
-    /// Chat template (Jinja) that writes out conversations [default: this project's own, if the tokenizer has its marks].
+    /// Chat template (Jinja) that writes out conversations [default: this project's own, if the
+    /// tokenizer has its marks].
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
     /// Write one .tokens file per text into this folder.
@@ -81,7 +84,8 @@ pub struct Tokenize {
     /// Write all texts into this one .tokens file.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Sequence length the tokens are meant for: `train` uses it when the config says none. 0 = none.
+    /// Sequence length the tokens are meant for: `train` uses it when the config says none. 0 =
+    /// none.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seq_len: u32,
 }

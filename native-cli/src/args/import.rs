@@ -13,7 +13,8 @@ pub enum Activations {
     Float,
 }
 
-/// Make a .1bit of a published model: a Hugging Face folder (safetensors), a GGUF file, or a repository of the hub.
+/// Make a .1bit of a published model: a Hugging Face folder (safetensors), a GGUF file, or a
+/// repository of the hub.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit import --input bitnet-b1.58-2B-4T/ --output bitnet.1bit
@@ -27,7 +28,8 @@ pub enum Activations {
 Ternary weights are carried over exactly as they are. What is not supported is refused by name; docs/import.md lists what is. \
 HF_TOKEN is sent to the endpoint over https, and to no other host. An interrupted download is continued by the same command.")]
 pub struct Import {
-    /// A folder with config.json and safetensors, a .safetensors file in such a folder, a .gguf file, or hf:OWNER/NAME[/FILE.gguf].
+    /// A folder with config.json and safetensors, a .safetensors file in such a folder, a .gguf
+    /// file, or hf:OWNER/NAME[/FILE.gguf].
     #[arg(long, value_name = "PATH")]
     pub input: PathBuf,
     /// The .1bit to write.
@@ -42,13 +44,15 @@ pub struct Import {
     /// Precision of every matrix: a search result, a config, or a bit-map by itself.
     #[arg(long, value_name = "FILE")]
     pub bit_map: Option<PathBuf>,
-    /// Activations that enter quantized matrices [default: as the model was trained; int8 for ternary GGUF files].
+    /// Activations that enter quantized matrices [default: as the model was trained; int8 for
+    /// ternary GGUF files].
     #[arg(long, value_enum)]
     pub activations: Option<Activations>,
     /// A shorter context than the model's, in tokens: the KV cache grows with it.
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
-    /// How a GGUF file's vocabulary cuts texts into words, by llama.cpp's name (llama-bpe, qwen2, gpt-2, smollm, …), whatever the file says.
+    /// How a GGUF file's vocabulary cuts texts into words, by llama.cpp's name (llama-bpe, qwen2,
+    /// gpt-2, smollm, …), whatever the file says.
     #[arg(long, value_name = "NAME")]
     pub pre_tokenizer: Option<String>,
     /// Branch, tag or commit of a repository of the hub.

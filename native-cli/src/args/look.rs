@@ -64,8 +64,8 @@ pub struct Plot {
     /// What it is drawn along.
     #[arg(long, value_enum, default_value = "step")]
     pub x: Along,
-    /// Smooth by an exponential mean that keeps this share of what came before, 0 to 0.999; the figures themselves stay
-    /// visible behind it.
+    /// Smooth by an exponential mean that keeps this share of what came before, 0 to 0.999; the
+    /// figures themselves stay visible behind it.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub smooth: f64,
     /// Logarithmic horizontal axis.
@@ -118,7 +118,8 @@ pub enum TrainShape {
     M78,
 }
 
-/// Measure prefill and decode speed, and the memory bandwidth beside them; or training, or matrix products.
+/// Measure prefill and decode speed, and the memory bandwidth beside them; or training, or matrix
+/// products.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit bench --synthetic 100m
@@ -162,7 +163,8 @@ pub struct Bench {
     /// Measurements; the median is reported.
     #[arg(long, default_value_t = 5)]
     pub repeat: usize,
-    /// Only list the SIMD levels that this machine has, the best first: ONEBIT_SIMD chooses another than the first.
+    /// Only list the SIMD levels that this machine has, the best first: ONEBIT_SIMD chooses another
+    /// than the first.
     #[arg(long)]
     pub simd_levels: bool,
     /// JSON on standard output.

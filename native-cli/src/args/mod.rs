@@ -25,7 +25,8 @@ pub use model::{
 pub use search::{EvalConfig, MeasureArgs, Search};
 pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainingArgs};
 
-/// 1-bit and ternary language models: tokenize, train, search a precision for every layer, evaluate, chat, import, export.
+/// 1-bit and ternary language models: tokenize, train, search a precision for every layer,
+/// evaluate, chat, import, export.
 #[derive(Parser)]
 #[command(name = "onebit", version, max_term_width = 100)]
 pub struct Cli {
@@ -37,7 +38,8 @@ impl Cli {
     /// What the program was called with.
     ///
     /// # Errors
-    /// Help, the version or what is wrong with the arguments has been printed; the code to exit with.
+    /// Help, the version or what is wrong with the arguments has been printed; the code to exit
+    /// with.
     pub fn from_arguments() -> Result<Self, ExitCode> {
         // A negative number is a value that may be wrong, not an unknown flag.
         let numbers = |arg: clap::Arg| match arg.get_action().takes_values() {

@@ -9,7 +9,8 @@ use ternary::session::DeviceChoice;
 /// A model and where to run it.
 #[derive(Args)]
 pub struct ModelArgs {
-    /// A .1bit file, a checkpoint folder, a run (its newest checkpoint) or RUN/best (the lowest validation loss).
+    /// A .1bit file, a checkpoint folder, a run (its newest checkpoint) or RUN/best (the lowest
+    /// validation loss).
     #[arg(long, alias = "model-dir", value_name = "PATH")]
     pub model: PathBuf,
     /// A folder with an adapter for this model (or a run of `finetune --mode lora`), used unmerged.
@@ -24,7 +25,8 @@ pub struct ModelArgs {
     /// CPU threads; 0 = all.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::threads)]
     pub threads: usize,
-    /// Tokens of context to keep memory for [default: the model's, or fewer where it would take much more than the model].
+    /// Tokens of context to keep memory for [default: the model's, or fewer where it would take
+    /// much more than the model].
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
 }
@@ -58,7 +60,8 @@ pub struct SamplingArgs {
         allow_negative_numbers = true
     )]
     pub temperature: f32,
-    /// Share of the probability that the most likely tokens must have together to be chosen from, 0 to 1.
+    /// Share of the probability that the most likely tokens must have together to be chosen from, 0
+    /// to 1.
     #[arg(
         long,
         value_name = "P",
@@ -75,10 +78,12 @@ pub struct SamplingArgs {
         value_parser = clap::value_parser!(i64).range(-1..)
     )]
     pub top_k: i64,
-    /// Makes the tokens of the last lines less likely; 1 = off [default: 1.1; 1 with temperature 0].
+    /// Makes the tokens of the last lines less likely; 1 = off [default: 1.1; 1 with temperature
+    /// 0].
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
-    /// The same seed gives the same text; -1 = another each time [default: 0; in a chat another each time].
+    /// The same seed gives the same text; -1 = another each time [default: 0; in a chat another
+    /// each time].
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = seed)]
     pub seed: Option<i128>,
     /// End before this text; may be given several times.
@@ -93,8 +98,8 @@ pub struct SamplingArgs {
 pub struct Eval {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// What training takes, too: a text, .jsonl or .json ("text" or "messages"), .tokens, a folder of them, or `-` for standard
-    /// input.
+    /// What training takes, too: a text, .jsonl or .json ("text" or "messages"), .tokens, a folder
+    /// of them, or `-` for standard input.
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
     /// One JSON object on standard output.
@@ -238,7 +243,8 @@ pub enum CacheKind {
 
 The header needs no heap and of the C library only math.h; its first lines are a program that uses it. docs/boards.md says more.")]
 pub struct Export {
-    /// Checkpoint folder, a run (its newest checkpoint), RUN/best (the lowest validation loss), or a .1bit file.
+    /// Checkpoint folder, a run (its newest checkpoint), RUN/best (the lowest validation loss), or
+    /// a .1bit file.
     #[arg(long, alias = "model", value_name = "PATH")]
     pub model_dir: PathBuf,
     /// The file to write; with --format hf, a folder.
@@ -267,13 +273,15 @@ pub struct Export {
     /// Write the model and its forward pass as C99, too: beside the output, with the ending .h.
     #[arg(long)]
     pub emit_c_header: bool,
-    /// Longest text of the C header, in tokens: the KV cache grows with it [default: the model's context].
+    /// Longest text of the C header, in tokens: the KV cache grows with it [default: the model's
+    /// context].
     #[arg(long, value_name = "N", requires = "emit_c_header")]
     pub c_context: Option<usize>,
     /// Keys and values of the C header [default: f32].
     #[arg(long, value_enum, requires = "emit_c_header")]
     pub c_kv: Option<CacheKind>,
-    /// Text that the example in the C header begins with, as tokens: a board has no tokenizer [default: Once upon a time].
+    /// Text that the example in the C header begins with, as tokens: a board has no tokenizer
+    /// [default: Once upon a time].
     #[arg(
         long,
         value_name = "TEXT",

@@ -10,10 +10,12 @@ use ternary::session::DeviceChoice;
 /// A trained model, and the text it is measured on.
 #[derive(Args)]
 pub struct MeasureArgs {
-    /// Checkpoint folder, a run, RUN/best, a .1bit file, or a model.safetensors (with --model-config and --tokenizer).
+    /// Checkpoint folder, a run, RUN/best, a .1bit file, or a model.safetensors (with
+    /// --model-config and --tokenizer).
     #[arg(long, alias = "model-dir", alias = "model", value_name = "PATH")]
     pub checkpoint: PathBuf,
-    /// Model configuration (JSON) of a bare model.safetensors; a checkpoint folder and a .1bit have their own.
+    /// Model configuration (JSON) of a bare model.safetensors; a checkpoint folder and a .1bit have
+    /// their own.
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
     /// tokenizer.json of a bare model.safetensors.
@@ -33,7 +35,8 @@ pub struct MeasureArgs {
     pub json: bool,
 }
 
-/// Find the precision of every layer or matrix: the smallest model within a perplexity, or the best one within a size.
+/// Find the precision of every layer or matrix: the smallest model within a perplexity, or the best
+/// one within a size.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit search --checkpoint run/best --val-data valid.txt \\
@@ -58,7 +61,8 @@ pub struct Search {
         required_unless_present = "max_size_mb"
     )]
     pub min_perplexity_max: Option<f64>,
-    /// Largest .1bit file allowed, in megabytes (10^6 bytes); alone, the best model within it is sought.
+    /// Largest .1bit file allowed, in megabytes (10^6 bytes); alone, the best model within it is
+    /// sought.
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub max_size_mb: Option<f64>,
     /// The search result to write (JSON); `-` = standard output.
@@ -81,7 +85,8 @@ pub struct Search {
     /// Maps to evaluate, at most; a space no larger is evaluated whole.
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub max_evals: usize,
-    /// Tokens that maps are compared on, spread evenly over the validation data; the best are then measured on all of it. 0 = all.
+    /// Tokens that maps are compared on, spread evenly over the validation data; the best are then
+    /// measured on all of it. 0 = all.
     #[arg(long, value_name = "N", default_value_t = 16384)]
     pub eval_tokens: usize,
     /// Seed of what the search tries at random.

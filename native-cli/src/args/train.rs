@@ -44,7 +44,8 @@ fn decay(text: &str) -> Result<LrDecay, String> {
     }
 }
 
-/// Train a model; the checkpoint folder holds config.json, model.safetensors, tokenizer.json and the training state.
+/// Train a model; the checkpoint folder holds config.json, model.safetensors, tokenizer.json and
+/// the training state.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit train --config config/recommended.json --data-dir tokens/ \\
@@ -58,12 +59,12 @@ fn decay(text: &str) -> Result<LrDecay, String> {
 
 The config is a JSON object of model fields; its optional `training` object holds the fields the flags below override.")]
 pub struct Train {
-    /// Begin with this model's weights: a checkpoint folder, a run, RUN/best or a .1bit; `none` = from scratch [default: the checkpoint that
-    /// the --bit-map's search was made on].
+    /// Begin with this model's weights: a checkpoint folder, a run, RUN/best or a .1bit; `none` =
+    /// from scratch [default: the checkpoint that the --bit-map's search was made on].
     #[arg(long, value_name = "PATH", conflicts_with = "resume")]
     pub init_from: Option<PathBuf>,
-    /// Train every layer and matrix in all modes by turns, so that one checkpoint serves many bit-maps: --random-modes=f16,ternary
-    /// names some of them.
+    /// Train every layer and matrix in all modes by turns, so that one checkpoint serves many
+    /// bit-maps: --random-modes=f16,ternary names some of them.
     #[arg(long, value_name = "LIST", value_delimiter = ',', num_args = 0.., require_equals = true, default_missing_value = "f16,eightbit,ternary,binary")]
     pub random_modes: Option<Vec<QuantMode>>,
     /// Model configuration (JSON).
@@ -85,7 +86,8 @@ pub enum FinetuneMode {
     Lora,
 }
 
-/// Continue training a model on other text, wholly or by low-rank adapters; tokenizer and chat template are the model's.
+/// Continue training a model on other text, wholly or by low-rank adapters; tokenizer and chat
+/// template are the model's.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit finetune --model model.1bit --data-dir notes.txt --output-dir tuned/
@@ -128,8 +130,8 @@ pub struct Finetune {
 /// What every training is told.
 #[derive(Args)]
 pub struct TrainingArgs {
-    /// .tokens files or texts (.txt, .md, .text; .jsonl or .json with "text" or "messages"): a file, a folder, or `-` for standard
-    /// input.
+    /// .tokens files or texts (.txt, .md, .text; .jsonl or .json with "text" or "messages"): a
+    /// file, a folder, or `-` for standard input.
     #[arg(long, value_name = "PATH")]
     pub data_dir: PathBuf,
     /// Tokenize the texts of --data-dir while training, in constant memory, instead of beforehand.
@@ -150,7 +152,8 @@ pub struct TrainingArgs {
     /// Train in this bit-map: a search result, a config, or a bit-map by itself.
     #[arg(long, value_name = "FILE")]
     pub bit_map: Option<PathBuf>,
-    /// Any other field of the config, model or training: --set dropout=0.1 --set use_rope=true. May be repeated.
+    /// Any other field of the config, model or training: --set dropout=0.1 --set use_rope=true. May
+    /// be repeated.
     #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
     pub set: Vec<Setting>,
     /// Peak learning rate.
@@ -177,19 +180,22 @@ pub struct TrainingArgs {
     /// Newest checkpoints kept.
     #[arg(long, value_name = "N")]
     pub keep_last: Option<usize>,
-    /// Save and keep the checkpoint with the lowest validation loss besides: DIR/best then names it.
+    /// Save and keep the checkpoint with the lowest validation loss besides: DIR/best then names
+    /// it.
     #[arg(long, value_name = "BOOL")]
     pub keep_best: Option<bool>,
     /// Steps between lines of metrics.jsonl.
     #[arg(long, value_name = "N")]
     pub log_every: Option<usize>,
-    /// Steps between statistics of every matrix (layers.jsonl); 0 = none [default: with each validation].
+    /// Steps between statistics of every matrix (layers.jsonl); 0 = none [default: with each
+    /// validation].
     #[arg(long, value_name = "N")]
     pub stats_every: Option<usize>,
     /// Seed of everything random: weights, order of the data, dropout.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Learn from this model's predictions, too: a .1bit file or checkpoint with the same tokenizer, of any size.
+    /// Learn from this model's predictions, too: a .1bit file or checkpoint with the same
+    /// tokenizer, of any size.
     #[arg(long, value_name = "PATH")]
     pub teacher: Option<PathBuf>,
     /// w of (1 − w)·cross-entropy + w·T²·KL(teacher ‖ student) [default: 0.5].
@@ -217,7 +223,8 @@ pub struct TrainingArgs {
     /// CPU threads; 0 = all.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::threads)]
     pub threads: usize,
-    /// f16: a GPU that can rounds the operands of matrix products to f16 (on tensor cores where it has them).
+    /// f16: a GPU that can rounds the operands of matrix products to f16 (on tensor cores where it
+    /// has them).
     #[arg(long, value_enum, default_value = "no")]
     pub mixed_precision: MixedPrecision,
 }

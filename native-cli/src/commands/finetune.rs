@@ -34,7 +34,8 @@ pub fn run(a: &Finetune) -> Result<()> {
     )
 }
 
-/// The model's config without what only a training from scratch wants, and the training's: defaults, then the config file, --set, the flags.
+/// The model's config without what only a training from scratch wants, and the training's:
+/// defaults, then the config file, --set, the flags.
 fn read_config(a: &Finetune, base: ModelConfig) -> Result<(ModelConfig, TrainConfig)> {
     let base = base.for_finetuning();
     let lora = match a.mode {

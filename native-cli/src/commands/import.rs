@@ -112,7 +112,8 @@ pub fn kind(path: &Path) -> Result<FileKind> {
     Ok(FileKind::of(&first))
 }
 
-/// `NAME-00001-of-00003.EXTENSION`: what is before the number, the number, how many there are and the extension.
+/// `NAME-00001-of-00003.EXTENSION`: what is before the number, the number, how many there are and
+/// the extension.
 fn part_of(name: &str) -> Option<(&str, usize, usize, &str)> {
     let (stem, extension) = name.rsplit_once('.')?;
     let (before, of) = stem.rsplit_once("-of-")?;
@@ -131,7 +132,8 @@ fn parts_of(name: &str) -> Vec<String> {
     }
 }
 
-/// The files of a folder, of a safetensors file's folder, or a GGUF file with the parts it was split into.
+/// The files of a folder, of a safetensors file's folder, or a GGUF file with the parts it was
+/// split into.
 fn local(path: &Path) -> Result<Input> {
     let mut input = Input::default();
     let name = |path: &Path| {
@@ -248,7 +250,8 @@ fn folder(path: &Path) -> Result<Input> {
     Ok(input)
 }
 
-/// Whether a name stands for a file in a folder, on every system, and for none that programs read unasked.
+/// Whether a name stands for a file in a folder, on every system, and for none that programs read
+/// unasked.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
@@ -257,7 +260,8 @@ fn is_plain(name: &str) -> bool {
         && !name.ends_with(['.', ' '])
 }
 
-/// Fetch the files of `OWNER/NAME`, or the one of `OWNER/NAME/PATH.gguf`; returns what is to be imported.
+/// Fetch the files of `OWNER/NAME`, or the one of `OWNER/NAME/PATH.gguf`; returns what is to be
+/// imported.
 fn download(a: &Import, repo: &str) -> Result<PathBuf> {
     let parts: Vec<&str> = repo.splitn(3, '/').collect();
     let (owner, name, file) = match parts.as_slice() {
@@ -283,7 +287,8 @@ fn download(a: &Import, repo: &str) -> Result<PathBuf> {
     in_folder(&dir, || fetch_all(a, &hub, (&repo, file), &dir))
 }
 
-/// Fetch one file of a repository, or those that an import may want; returns what is to be imported.
+/// Fetch one file of a repository, or those that an import may want; returns what is to be
+/// imported.
 fn fetch_all(
     a: &Import,
     hub: &Hub,

@@ -16,7 +16,8 @@ use crate::{model, progress};
 const BAR: &str = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
 
 pub fn run(a: &Tokenize) -> Result<()> {
-    // Their folders are made, unlike those of other commands: the first command of a project has none yet.
+    // Their folders are made, unlike those of other commands: the first command of a project has
+    // none yet.
     for output in a.output.iter().chain(a.train_vocab.map(|_| &a.tokenizer)) {
         if let Some(folder) = output.parent() {
             std::fs::create_dir_all(folder)
@@ -112,7 +113,8 @@ pub fn template(path: &Path) -> Result<ChatTemplate> {
     ChatTemplate::new(&text).with_context(|| path.display().to_string())
 }
 
-/// Refuse to replace a tokenizer that `.tokens` files were made with, except those that are made anew here.
+/// Refuse to replace a tokenizer that `.tokens` files were made with, except those that are made
+/// anew here.
 fn spare_dependents(a: &Tokenize, targets: &[PathBuf]) -> Result<()> {
     if a.force || !a.tokenizer.is_file() {
         return Ok(());
@@ -205,8 +207,8 @@ fn train(
     Ok((tokenizer, json))
 }
 
-/// `texts/part/book.txt` of the folder `texts` becomes `part/book.tokens`, or `part/book.txt.tokens` where another of `files` is
-/// called `part/book` too.
+/// `texts/part/book.txt` of the folder `texts` becomes `part/book.tokens`, or
+/// `part/book.txt.tokens` where another of `files` is called `part/book` too.
 fn token_name(file: &TextFile, files: &[TextFile], root: &Path) -> PathBuf {
     // What came through a pipe has the name that messages give it.
     let named = |file: &TextFile| match file.path().starts_with(root) {

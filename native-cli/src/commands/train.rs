@@ -39,7 +39,8 @@ pub fn run(a: &Train) -> Result<()> {
     execute(&a.training, job)
 }
 
-/// The weights that `--init-from` names, or those that the search of `--bit-map` was made on, in the model's bit-map.
+/// The weights that `--init-from` names, or those that the search of `--bit-map` was made on, in
+/// the model's bit-map.
 fn start(a: &Train, tokenizer: &Tokenizer, config: &ModelConfig) -> Result<Start> {
     let searched = a.training.bit_map.as_deref().map(searched).transpose()?;
     let searched = searched.flatten();
@@ -257,7 +258,8 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         summary.train_loss,
         summary.checkpoint.display()
     );
-    // Ctrl-C is a usual way to end a training; whoever sends a signal wants to know that it was heeded.
+    // Ctrl-C is a usual way to end a training; whoever sends a signal wants to know that it was
+    // heeded.
     let asked = *asked.lock().unwrap_or_else(PoisonError::into_inner);
     match asked.filter(|asked| *asked != Interrupt::Interrupt) {
         Some(asked) => Err(Interrupted(asked).into()),
@@ -347,7 +349,8 @@ fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
 }
 
 impl TrainingArgs {
-    /// Put the `--set` fields into the `training` object, or into the model's where it has no such field.
+    /// Put the `--set` fields into the `training` object, or into the model's where it has no such
+    /// field.
     pub fn apply_settings(&self, model: &mut Value, training: &mut Value) -> Result<()> {
         for Setting { field, value } in &self.set {
             let target = match config::owner(field).context("--set")? {

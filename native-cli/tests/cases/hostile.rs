@@ -1,4 +1,5 @@
-//! Files made to break their readers: refused with what is wrong, or used with a sane result, soon and in little memory.
+//! Files made to break their readers: refused with what is wrong, or used with a sane result, soon
+//! and in little memory.
 
 use std::path::{Path, PathBuf};
 
@@ -28,8 +29,8 @@ fn crc(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// A `.1bit` with its metadata and tensor table changed and its checksums right. New texts must not be longer than the room that is
-/// there, so the data stay where they are.
+/// A `.1bit` with its metadata and tensor table changed and its checksums right. New texts must not
+/// be longer than the room that is there, so the data stay where they are.
 fn edited(path: &Path, change: impl FnOnce(&mut Value, &mut Value, &mut Vec<u8>)) {
     let file = std::fs::read(path).unwrap();
     let u64_at = |at: usize| u64::from_le_bytes(file[at..at + 8].try_into().unwrap()) as usize;

@@ -398,7 +398,8 @@ fn weights_saved_by_other_programs_are_the_same_weights() {
     }
     doubles.write_hf(&place.at("doubles"));
     assert_eq!(place.exact("doubles"), expected);
-    // From inside torch.compile and data parallel, with a reward model's head, and with a RoPE that is not scaled.
+    // From inside torch.compile and data parallel, with a reward model's head, and with a RoPE that
+    // is not scaled.
     for prefix in ["_orig_mod.", "module.", "_orig_mod.module."] {
         let mut wrapped = real(Llama::real());
         for (name, _) in &mut wrapped.weights.0 {

@@ -1,5 +1,5 @@
-//! Inputs that broke similar programs: one test for each kind, named for what it protects. Models are scripted, so that their
-//! reply is known beforehand.
+//! Inputs that broke similar programs: one test for each kind, named for what it protects. Models
+//! are scripted, so that their reply is known beforehand.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 #[path = "../common/mod.rs"]

@@ -69,7 +69,8 @@ fn todays_date_is_known() {
 #[test]
 fn messages_are_given_as_parts_where_texts_do_not_come_out() {
     let place = Place::new();
-    // The answer follows on the message's `!`; without the message the prompt is empty, and something else follows on that.
+    // The answer follows on the message's `!`; without the message the prompt is empty, and
+    // something else follows on that.
     let pieces = ["I do", " hear", " you"];
     let tokenizer = Tokenizer::byte_level(&[&pieces[..], &["Nothing"]].concat());
     let (nothing, end) = (tokenizer.id("Nothing"), tokenizer.id("<|end|>"));

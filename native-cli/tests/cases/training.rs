@@ -310,7 +310,8 @@ fn sizes_out_of_all_proportion_are_refused() {
 
 #[test]
 fn saved_settings_with_floats_are_the_same_when_read() {
-    // serde_json's quick parser is one unit in the last place off for some numbers; this is one of them.
+    // serde_json's quick parser is one unit in the last place off for some numbers; this is one of
+    // them.
     let value = json!(3.768_437_759_813_127_6);
     let read: serde_json::Value = serde_json::from_str(&value.to_string()).unwrap();
     assert_eq!(read, value);

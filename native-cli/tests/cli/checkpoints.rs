@@ -34,7 +34,8 @@ fn the_best_checkpoint_survives_and_is_found() {
     let dir = workplace();
     let d = dir.path();
     config_validating(d, 2);
-    // Learn: nothing is due before the end, so what is there besides was saved because its validation was the best so far.
+    // Learn: nothing is due before the end, so what is there besides was saved because its
+    // validation was the best so far.
     line(
         d,
         &format!("{TRAIN} run --max-steps 12 --lr 0.01 --keep-last 9 --save-every 100"),

@@ -1,4 +1,5 @@
-//! Bad input: never a panic, always a message that says what was wrong and what to do. Panic text fails in `common`.
+//! Bad input: never a panic, always a message that says what was wrong and what to do. Panic text
+//! fails in `common`.
 
 use crate::common::{CONFIG, fixture, line, run, workplace};
 

@@ -46,7 +46,8 @@ fn infinity_in_a_parameter_is_named_with_the_last_checkpoint_without_it() {
 fn an_absurd_learning_rate_stops_with_the_parameter_and_the_checkpoint() {
     let dir = workplace();
     let d = dir.path();
-    // Saved at step 3; afterwards the latents, and with them the activations, leave what f32 can hold.
+    // Saved at step 3; afterwards the latents, and with them the activations, leave what f32 can
+    // hold.
     let out = train(
         d,
         "--max-steps 3 --save-every 1 --lr 10 --lr-warmup-steps 0",

@@ -293,7 +293,8 @@ fn logits_have_a_row_per_token_and_are_the_same_from_every_form() {
         file,
         get(&fixture().join("run"), "0,70,71,72,105", "b.safetensors")
     );
-    // A row depends on what came before it and on nothing after: rows computed one by one agree with rows computed together.
+    // A row depends on what came before it and on nothing after: rows computed one by one agree
+    // with rows computed together.
     let first = get(&fixture().join("model.1bit"), "0,70", "c.safetensors");
     for (a, b) in first.1.iter().zip(&file.1) {
         assert!((a - b).abs() < 1e-4, "{a} {b}");
@@ -315,7 +316,8 @@ fn a_chat_takes_turns() {
         "0",
     ];
     let prompts = |out: &str| out.matches("> ").count();
-    // /reset brings the first answer back; an empty line is no message; /exit leaves before the rest is read.
+    // /reset brings the first answer back; an empty line is no message; /exit leaves before the
+    // rest is read.
     let out = typed(dir, &args, b"The cat\n\n/reset\nThe cat\n/exit\nnot read\n").ok();
     assert_eq!(prompts(&out.stdout), 5, "{}", out.stdout);
     assert!(out.stdout.starts_with("Tiny "), "{}", out.stdout);
@@ -325,7 +327,8 @@ fn a_chat_takes_turns() {
     let out = typed(dir, &args, b"The cat").ok();
     assert_eq!(prompts(&out.stdout), 2, "{}", out.stdout);
     typed(dir, &args, b"").ok();
-    // A system prompt, and a conversation that outgrows the context: the message is refused and the chat goes on.
+    // A system prompt, and a conversation that outgrows the context: the message is refused and the
+    // chat goes on.
     let long = format!(
         "{}\n/reset\nThe cat\n",
         sentences(400, 9).replace('\n', " ")

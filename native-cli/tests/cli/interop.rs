@@ -1,5 +1,5 @@
-//! Files of other programs read here, and ours read there. Each test needs a Python with their packages (`ONEBIT_PYTHON`, by default
-//! `python3`) and says so where it is missing.
+//! Files of other programs read here, and ours read there. Each test needs a Python with their
+//! packages (`ONEBIT_PYTHON`, by default `python3`) and says so where it is missing.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,8 @@ const PROMPT: &str = "1,2,3,4,5,77,200";
 const VOCAB: usize = 300;
 /// Greedy tokens compared.
 const TOKENS: usize = 12;
-/// Share of the logits' deviation by which another token may come first there: llama.cpp rounds activations in blocks of 32 or 256.
+/// Share of the logits' deviation by which another token may come first there: llama.cpp rounds
+/// activations in blocks of 32 or 256.
 const NEAR_TIE: f32 = 0.15;
 
 fn python() -> String {

@@ -59,7 +59,8 @@ fn runs_are_drawn_with_their_names() {
     ] {
         assert!(svg.contains(text), "{text}");
     }
-    // Three curves smoothed, three faint behind them, three of validations; the rest is axes and legend.
+    // Three curves smoothed, three faint behind them, three of validations; the rest is axes and
+    // legend.
     assert_eq!(svg.matches("stroke-opacity=\"0.3\"").count(), 3);
     assert!(svg.len() < 400_000 && svg.ends_with("</svg>\n") && !svg.contains("NaN"));
     plot(&all, "--output losses.png --smooth 0.9").ok();

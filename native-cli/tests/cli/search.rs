@@ -117,7 +117,8 @@ fn every_command_takes_what_the_search_found() {
     assert_eq!(config["layer_bit_map"], result["layer_bit_map"]);
     let recovered = loss(d, "recovered", "");
     assert!(recovered < run, "{recovered} {run}");
-    // From scratch when told so; and a checkpoint that has changed since is not taken for the one searched.
+    // From scratch when told so; and a checkpoint that has changed since is not taken for the one
+    // searched.
     line(
         d,
         &format!("{train} --output-dir scratch --init-from none --max-steps 1"),

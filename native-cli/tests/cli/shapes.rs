@@ -15,7 +15,8 @@ fn every_kind_of_model_trains_and_speaks() {
         // A scale that ends inside a binary tile, and one inside a ternary tile.
         json!({"use_ternary": false, "weight_scale": "group", "weight_group_size": 128, "hidden_size": 384, "intermediate_size": 128}),
         json!({"weight_scale": "group", "weight_group_size": 32, "hidden_size": 320, "intermediate_size": 96}),
-        // More rows than the tokenizer has tokens, one key/value head, an odd number of everything else.
+        // More rows than the tokenizer has tokens, one key/value head, an odd number of everything
+        // else.
         json!({"vocab_size": 331, "num_kv_heads": 1, "hidden_size": 56, "intermediate_size": 33, "num_layers": 3, "max_seq_len": 37}),
         json!({"use_qk_norm": false, "anneal_fraction": 1.0, "arenas_initial": 0.2, "arenas_anneal_steps": 2}),
         json!({"layer_bit_map": {"embedding": "eightbit", "lm_head": "eightbit", "layer_modes": [per_matrix, "ternary"]}}),

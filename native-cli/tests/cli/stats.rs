@@ -98,7 +98,8 @@ fn statistics_describe_every_matrix_and_change_nothing() {
         .sum();
     assert!(flips > 0.0);
 
-    // A resumed run drops the lines it makes again; here its flips begin at the very checkpoint the last line was made at.
+    // A resumed run drops the lines it makes again; here its flips begin at the very checkpoint the
+    // last line was made at.
     crate::common::copy_dir(&d.join("with/step-0000006"), &d.join("again/step-0000006"));
     std::fs::copy(d.join("with/layers.jsonl"), d.join("again/layers.jsonl")).unwrap();
     line(d, &format!("{TRAIN} again --stats-every 3 --resume")).ok();

@@ -80,7 +80,8 @@ fn the_learning_rate_follows_its_flags() {
 fn steps_batches_and_folders_follow_their_flags() {
     let dir = workplace();
     let d = dir.path();
-    // Two micro-batches of two are one batch of four: the same sequences, another order of summation.
+    // Two micro-batches of two are one batch of four: the same sequences, another order of
+    // summation.
     let one = train(d, "one", "--max-steps 3 --batch-size 4 --log-every 1");
     let two = train(
         d,
@@ -266,8 +267,8 @@ fn ctrl_c_saves_and_leaves() {
     );
 }
 
-/// A tied N(0, 1) embedding scores each token itself by about hidden_size = 512. The earlier program
-/// whose run this config repeats reports a first loss of 513.98.
+/// A tied N(0, 1) embedding scores each token itself by about hidden_size = 512. The earlier
+/// program whose run this config repeats reports a first loss of 513.98.
 #[test]
 fn the_earlier_programs_configuration_starts_where_it_did() {
     let dir = workplace();

@@ -179,7 +179,8 @@ pub fn sentences(bytes: usize, seed: u64) -> String {
     text
 }
 
-/// A small model: every part of the decoder is there, grouped key/value heads and ragged matrices included.
+/// A small model: every part of the decoder is there, grouped key/value heads and ragged matrices
+/// included.
 pub const CONFIG: &str = r#"{
   "hidden_size": 48, "num_heads": 4, "num_kv_heads": 2, "num_layers": 2, "intermediate_size": 80,
   "max_seq_len": 64, "use_swiglu": true, "use_rope": true, "use_residual_scaling": false,
@@ -191,8 +192,9 @@ pub const CONFIG: &str = r#"{
 /// A chat template over the special tokens of tokenizers trained by `onebit tokenize`.
 pub const TEMPLATE: &str = include_str!("../../../config/chat_template.jinja");
 
-/// Made once per test program: `corpus/{a,b}.txt`, `valid.txt`, `tok.json` (300 tokens), `tokens/{a,b}.tokens`, `config.json`,
-/// `run/` (a checkpoint folder after a short training with validation) and its export `model.1bit`.
+/// Made once per test program: `corpus/{a,b}.txt`, `valid.txt`, `tok.json` (300 tokens),
+/// `tokens/{a,b}.tokens`, `config.json`, `run/` (a checkpoint folder after a short training with
+/// validation) and its export `model.1bit`.
 pub fn fixture() -> &'static Path {
     static FIXTURE: OnceLock<PathBuf> = OnceLock::new();
     FIXTURE

@@ -9,7 +9,8 @@ const RELU2: u32 = 2u;
 const SQRT_2_OVER_PI = 0.7978845608;
 const GELU_CUBIC = 0.044715;
 
-// x / (1 + e^−t): 0 where the quotient has vanished, x where the exponential has, so that nothing overflows.
+// x / (1 + e^−t): 0 where the quotient has vanished, x where the exponential has, so that nothing
+// overflows.
 fn gated(x: f32, t: f32) -> f32 {
   if (t < -80.0) {
     return 0.0;
@@ -42,7 +43,8 @@ fn act(x: f32) -> f32 {
 fn act_gradient(x: f32) -> f32 {
   switch (ACTIVATION) {
     case GELU: {
-      // With s = sigmoid(2u): act' = s + x·2·s·(1 − s)·u', and 1 − s = sigmoid(−2u), which does not cancel.
+      // With s = sigmoid(2u): act' = s + x·2·s·(1 − s)·u', and 1 − s = sigmoid(−2u), which does not
+      // cancel.
       let bounded = clamp(x, -30.0, 30.0);
       let u = SQRT_2_OVER_PI * (bounded + GELU_CUBIC * bounded * bounded * bounded);
       let slope = SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * bounded * bounded);

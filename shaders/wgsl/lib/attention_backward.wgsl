@@ -1,5 +1,5 @@
-// What both gradients of attention read. With p = exp(scores − lse) and dp = dout·vᵀ, the gradient of the scaled scores is
-// ds = p·(dp − delta).
+// What both gradients of attention read. With p = exp(scores − lse) and dp = dout·vᵀ, the gradient
+// of the scaled scores is ds = p·(dp − delta).
 #import "lib/attention_tile.wgsl"
 
 @group(0) @binding(0) var<storage, read> q: array<f32>;     // (BATCH, SEQ, HEADS, HEAD_DIM)

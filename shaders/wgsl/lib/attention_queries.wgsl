@@ -1,5 +1,5 @@
-// What attention's forward and the gradient of its queries share: a workgroup owns queries and writes `out`, laid out like them, which
-// the operation declares.
+// What attention's forward and the gradient of its queries share: a workgroup owns queries and
+// writes `out`, laid out like them, which the operation declares.
 #import "lib/attention_tile.wgsl"
 
 fn own_queries(workgroup: vec3<u32>, grid: vec3<u32>) -> Tile {

@@ -1,9 +1,10 @@
-// Whole-sequence causal attention in tiles of 32 × 32 scores, after FlashAttention (Dao et al. 2022): scores are computed
-// tile by tile and never stored. A workgroup of 64 invocations owns 32 positions of one head (`rows`) and goes through
-// the tiles of the other side (`columns`); an invocation holds 4 × 4 scores, each vec4 over its four rows.
-// A head's matrix is (SEQ, HEAD_DIM) with HEADS (or KV_HEADS) of them side by side in a token's row. The results are
-// computed for 64 columns of the head at a time, wider heads by several workgroups in z.
-// The operation supplies `row_element` and `column_element` (with a `which`, to compute more than one product),
+// Whole-sequence causal attention in tiles of 32 × 32 scores, after FlashAttention (Dao et al.
+// 2022): scores are computed tile by tile and never stored. A workgroup of 64 invocations owns 32
+// positions of one head (`rows`) and goes through the tiles of the other side (`columns`); an
+// invocation holds 4 × 4 scores, each vec4 over its four rows. A head's matrix is (SEQ, HEAD_DIM)
+// with HEADS (or KV_HEADS) of them side by side in a token's row. The results are computed for 64
+// columns of the head at a time, wider heads by several workgroups in z. The operation supplies
+// `row_element` and `column_element` (with a `which`, to compute more than one product),
 // `value_element` for what the scores multiply, and `store`.
 #import "lib/grid.wgsl"
 
@@ -31,13 +32,14 @@ var<workgroup> column_tile: array<vec4<f32>, 144>; // (STEP, QUAD_STRIDE)
 var<workgroup> weight_tile: array<vec4<f32>, 288>; // (TILE columns, QUAD_STRIDE)
 var<workgroup> value_tile: array<vec4<f32>, 256>;  // (STEP columns, USED_QUADS)
 
-// Index of a head's first element at position 0 of a sequence, and the distance to the next position.
+// Index of a head's first element at position 0 of a sequence, and the distance to the next
+// position.
 fn head_start(batch: u32, head: u32, heads: u32) -> u32 {
   return (batch * SEQ * heads + head) * HEAD_DIM;
 }
 
-// What a workgroup owns: 32 positions of one of `heads` heads, and 64 columns of the results. There may be more workgroups than tiles:
-// `batch` is then BATCH or more.
+// What a workgroup owns: 32 positions of one of `heads` heads, and 64 columns of the results. There
+// may be more workgroups than tiles: `batch` is then BATCH or more.
 struct Tile {
   batch: u32,
   head: u32,
@@ -56,7 +58,8 @@ fn shrink(d: vec4<f32>) -> vec4<f32> {
   return exp(select(d, vec4<f32>(-87.0), d < vec4<f32>(-87.0)));
 }
 
-// Products of rows row.. and columns column..: [i] is vec4 over the invocation's rows at its column i.
+// Products of rows row.. and columns column..: [i] is vec4 over the invocation's rows at its column
+// i.
 fn tile_product(which: u32, row: u32, column: u32, lane: u32) -> mat4x4<f32> {
   var s0 = vec4<f32>();
   var s1 = vec4<f32>();
@@ -91,7 +94,8 @@ fn tile_product(which: u32, row: u32, column: u32, lane: u32) -> mat4x4<f32> {
   return mat4x4<f32>(s0, s1, s2, s3);
 }
 
-// Results of one invocation: its four rows at columns 4·(lane % 8) .. + 3 and 32 further of the block.
+// Results of one invocation: its four rows at columns 4·(lane % 8) .. + 3 and 32 further of the
+// block.
 struct Results {
   low: mat4x4<f32>,
   high: mat4x4<f32>,

@@ -1,5 +1,6 @@
-// y = Σ scale·w·x for many token rows of floats. A workgroup computes a tile of 64 token rows × 64 weight rows in steps of
-// 16 columns, with weights expanded once to f32 in workgroup memory; an invocation computes 4 × 4 results, 16 apart.
+// y = Σ scale·w·x for many token rows of floats. A workgroup computes a tile of 64 token rows × 64
+// weight rows in steps of 16 columns, with weights expanded once to f32 in workgroup memory; an
+// invocation computes 4 × 4 results, 16 apart.
 #import "lib/linear.wgsl"
 #import "lib/float_input.wgsl"
 

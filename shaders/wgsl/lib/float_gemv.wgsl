@@ -1,4 +1,5 @@
-// y = Σ_group scale · Σ w·x for one token row of floats; a lane takes every 16th stretch of four columns.
+// y = Σ_group scale · Σ w·x for one token row of floats; a lane takes every 16th stretch of four
+// columns.
 #import "lib/gemv.wgsl"
 #import "lib/float_input.wgsl"
 

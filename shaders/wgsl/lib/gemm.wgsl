@@ -1,6 +1,7 @@
-// Operands and result of out = op(a)·op(b), (M, K)·(K, N) → (M, N). Operands come in quads: four rows of op(a), or four
-// columns of op(b), at one k; zeros past the edges. K is cut into stretches of SPLIT (a multiple of every step), one per
-// workgroup in z; with several, each writes its own product and sum_parts.wgsl adds them up in order.
+// Operands and result of out = op(a)·op(b), (M, K)·(K, N) → (M, N). Operands come in quads: four
+// rows of op(a), or four columns of op(b), at one k; zeros past the edges. K is cut into stretches
+// of SPLIT (a multiple of every step), one per workgroup in z; with several, each writes its own
+// product and sum_parts.wgsl adds them up in order.
 #import "lib/grid.wgsl"
 
 @group(0) @binding(1) var<storage, read> a: array<f32>;         // (M, K), with TRANS_A (K, M)

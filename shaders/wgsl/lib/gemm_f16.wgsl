@@ -1,5 +1,6 @@
-// Operands of a matrix product in f16. With GRADIENT, a is the gradient of a mean: it is divided by run_params.grad_scale (1 over
-// the tokens of a step) on the way in and multiplied on the way out, or most of it would be too small for f16.
+// Operands of a matrix product in f16. With GRADIENT, a is the gradient of a mean: it is divided by
+// run_params.grad_scale (1 over the tokens of a step) on the way in and multiplied on the way out,
+// or most of it would be too small for f16.
 #import "lib/run_params.wgsl"
 
 override GRADIENT: bool;

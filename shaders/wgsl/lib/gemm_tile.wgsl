@@ -1,7 +1,8 @@
-// A tile of 64 × 64 results per workgroup, in steps of 16 along K; an invocation computes 4 × 4 neighboring results. Tiles of
-// the operands lie in workgroup memory k by k, in quads, a row of them one longer than needed so that neighbors along k meet
-// different banks. The operation says what a Quad is there: `narrow_a` and `narrow_b` make one, `widen` undoes their
-// scaling on four sums.
+// A tile of 64 × 64 results per workgroup, in steps of 16 along K; an invocation computes 4 × 4
+// neighboring results. Tiles of the operands lie in workgroup memory k by k, in quads, a row of
+// them one longer than needed so that neighbors along k meet different banks. The operation says
+// what a Quad is there: `narrow_a` and `narrow_b` make one, `widen` undoes their scaling on four
+// sums.
 #import "lib/gemm.wgsl"
 
 const GEMM_TILE: u32 = 64u;

@@ -1,5 +1,6 @@
-// Matrix times one vector. A workgroup computes 16 weight rows, 16 lanes to every four of them; each lane holds four
-// sums, so an activation loaded once meets four weights. Then one invocation per row adds up the lanes' sums.
+// Matrix times one vector. A workgroup computes 16 weight rows, 16 lanes to every four of them;
+// each lane holds four sums, so an activation loaded once meets four weights. Then one invocation
+// per row adds up the lanes' sums.
 #import "lib/linear.wgsl"
 
 const GEMV_ROWS: u32 = 16u;

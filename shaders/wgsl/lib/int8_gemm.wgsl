@@ -1,6 +1,7 @@
-// y = x_scale · Σ_group scale · Σ code·x for many token rows: integer sums, exact. A workgroup computes a tile of 64 token
-// rows × 64 weight rows in steps of 64 columns, which it first expands to signed bytes in workgroup memory; an
-// invocation computes 4 × 4 results, 16 apart, so that neighbors touch neighboring words.
+// y = x_scale · Σ_group scale · Σ code·x for many token rows: integer sums, exact. A workgroup
+// computes a tile of 64 token rows × 64 weight rows in steps of 64 columns, which it first expands
+// to signed bytes in workgroup memory; an invocation computes 4 × 4 results, 16 apart, so that
+// neighbors touch neighboring words.
 #import "lib/linear.wgsl"
 #import "lib/int8_input.wgsl"
 

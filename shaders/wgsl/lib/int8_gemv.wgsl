@@ -1,4 +1,5 @@
-// y = x_scale · Σ_group scale · Σ code·x for one token row: integer sums, exact. The weight mode supplies `accumulate`.
+// y = x_scale · Σ_group scale · Σ code·x for one token row: integer sums, exact. The weight mode
+// supplies `accumulate`.
 #import "lib/gemv.wgsl"
 #import "lib/int8_input.wgsl"
 

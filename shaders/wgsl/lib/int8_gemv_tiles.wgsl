@@ -1,5 +1,6 @@
-// Four rows of ternary or binary tiles against the activations; lanes take every 16th half tile (16 bytes of each row).
-// Σ (FACTOR·code − 1)·x = FACTOR·Σ code·x − Σ x, so codes are multiplied as they lie.
+// Four rows of ternary or binary tiles against the activations; lanes take every 16th half tile (16
+// bytes of each row). Σ (FACTOR·code − 1)·x = FACTOR·Σ code·x − Σ x, so codes are multiplied as
+// they lie.
 #import "lib/int8_gemv.wgsl"
 
 fn field_of(tile: vec4<u32>, field: u32) -> vec4<u32> {

@@ -1,4 +1,5 @@
-// Output of a matrix product, stored or, with ACCUMULATE, added to what is there: out += SCALE · product.
+// Output of a matrix product, stored or, with ACCUMULATE, added to what is there: out += SCALE ·
+// product.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
 

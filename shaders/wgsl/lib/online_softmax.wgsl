@@ -1,4 +1,5 @@
-// Maximum of the values an invocation has seen, and Σ e^(value − maximum) beside it, in one pass (Milakov & Gimelshein 2018).
+// Maximum of the values an invocation has seen, and Σ e^(value − maximum) beside it, in one pass
+// (Milakov & Gimelshein 2018).
 const LOWEST: f32 = -3e38;
 
 struct Online {

@@ -1,6 +1,7 @@
-// Per-token absmax int8: scale = max(max|x|, 1e-5) / 127, code = round_half_even(x / scale), four codes to a word, zeros
-// up to STRIDE columns. With NORM, x is first RMS-normalized: x / sqrt(mean(x²) + EPS) · weight. One workgroup per row.
-// The operation supplies x as `value(i)`, i counting over (ROWS, DIM); it is asked for each value three times.
+// Per-token absmax int8: scale = max(max|x|, 1e-5) / 127, code = round_half_even(x / scale), four
+// codes to a word, zeros up to STRIDE columns. With NORM, x is first RMS-normalized: x /
+// sqrt(mean(x²) + EPS) · weight. One workgroup per row. The operation supplies x as `value(i)`, i
+// counting over (ROWS, DIM); it is asked for each value three times.
 #import "lib/rows.wgsl"
 #import "lib/rms.wgsl"
 

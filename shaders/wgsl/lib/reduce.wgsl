@@ -1,6 +1,7 @@
-// Sums and maxima over a workgroup of REDUCE_LANES invocations (declared by the operation, a multiple of 16): 16 of them
-// join the values of all, then everyone joins those 16. No subgroup size assumed, two barriers, always the same order.
-// Every invocation must take part; all of them get the result.
+// Sums and maxima over a workgroup of REDUCE_LANES invocations (declared by the operation, a
+// multiple of 16): 16 of them join the values of all, then everyone joins those 16. No subgroup
+// size assumed, two barriers, always the same order. Every invocation must take part; all of them
+// get the result.
 const REDUCE_PARTS: u32 = 16u;
 
 var<workgroup> reduce_lanes: array<f32, REDUCE_LANES>;

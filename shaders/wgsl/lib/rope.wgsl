@@ -7,7 +7,8 @@ override HEAD_DIM: u32;
 override SEQ: u32;
 override INVERSE: bool;
 
-// Elements i and i + HEAD_DIM / 2 of a head of row r, which stands at position pos + r % SEQ; INVERSE rotates back.
+// Elements i and i + HEAD_DIM / 2 of a head of row r, which stands at position pos + r % SEQ;
+// INVERSE rotates back.
 fn rotate(pair: vec2<f32>, r: u32, i: u32) -> vec2<f32> {
   let at = (run_params.pos + r % SEQ) * HEAD_DIM + i;
   let cosine = angles[at];

@@ -1,4 +1,5 @@
-// Inclusive prefix sum over a workgroup of 256 invocations (Hillis & Steele). Every invocation must take part.
+// Inclusive prefix sum over a workgroup of 256 invocations (Hillis & Steele). Every invocation must
+// take part.
 const SCAN_LANES: u32 = 256u;
 
 var<workgroup> scan_lanes: array<u32, SCAN_LANES>;

@@ -1,5 +1,6 @@
-// A tensor with one scale is measured in PARTS stretches, one workgroup each; whoever needs the whole joins their results.
-// `parts` holds the first pass's results, then the second's sizes, then its counts.
+// A tensor with one scale is measured in PARTS stretches, one workgroup each; whoever needs the
+// whole joins their results. `parts` holds the first pass's results, then the second's sizes, then
+// its counts.
 #import "lib/weight_quant.wgsl"
 
 const REDUCE_LANES: u32 = 256u;

@@ -1,5 +1,6 @@
-// The quantizers of engine/src/quant/mod.rs. A scale covers a span of SPAN latents; its statistics take one pass, or two for
-// TWN (the mean of what exceeds the threshold) and CENTERED (the deviation from the mean).
+// The quantizers of engine/src/quant/mod.rs. A scale covers a span of SPAN latents; its statistics
+// take one pass, or two for TWN (the mean of what exceeds the threshold) and CENTERED (the
+// deviation from the mean).
 #import "lib/run_params.wgsl"
 #import "lib/reduce.wgsl"
 

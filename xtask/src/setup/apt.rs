@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 
 use crate::shell::{find, output, run, step};
 
-/// Installs `packages`, after saying so and `why`. Elsewhere than on Debian and its like, or without the right to
-/// install, this fails with what to do by hand.
+/// Installs `packages`, after saying so and `why`. Elsewhere than on Debian and its like, or
+/// without the right to install, this fails with what to do by hand.
 pub fn install(packages: &[&str], why: &str, by_hand: &str) -> Result<()> {
     let command = format!(
         "apt-get install -y --no-install-recommends --no-remove {}",
@@ -40,7 +40,8 @@ pub fn install(packages: &[&str], why: &str, by_hand: &str) -> Result<()> {
     UPDATED.call_once(|| updated = run(apt_get(privilege).args(["-qq", "update"])));
     updated?;
     let mut apt = apt_get(privilege);
-    // --no-remove: a conflicting package of the user's is an error to report, not a thing to take away.
+    // --no-remove: a conflicting package of the user's is an error to report, not a thing to take
+    // away.
     apt.args([
         "-qq",
         "-o",

@@ -1,7 +1,8 @@
 //! A wasm32 toolchain out of Debian's packages, for machines where rustup can't download.
 //!
-//! Debian ships a recent compiler for its browsers (`rustc-web`) and the source of its standard library, but no
-//! library for wasm32. It is built once into the cache; the system's own folders get the packages and nothing else:
+//! Debian ships a recent compiler for its browsers (`rustc-web`) and the source of its standard
+//! library, but no library for wasm32. It is built once into the cache; the system's own folders
+//! get the packages and nothing else:
 //!
 //! ```text
 //! <cache>/wasm-toolchain/bin/            wrappers: the compiler in /usr/bin with this folder as its sysroot
@@ -24,7 +25,8 @@ pub const NAME: &str = "ternary-wasm";
 
 const RUSTC: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
-/// As rust-lang's own libraries are compiled: without the bitcode the page's link-time optimization fails.
+/// As rust-lang's own libraries are compiled: without the bitcode the page's link-time optimization
+/// fails.
 const STD_FLAGS: &str = "-Cembed-bitcode=yes";
 const BY_HAND: &str = "Rust's wasm32 target, with `rustup target add wasm32-unknown-unknown` (it downloads from rust-lang.org)";
 
@@ -52,7 +54,8 @@ pub fn install() -> Result<()> {
         "rust-web-clippy",
     ];
     apt::install(&packages, why, BY_HAND)?;
-    // rust-lld is a link to the linker of the compiler's own LLVM version, which is a package of that name.
+    // rust-lld is a link to the linker of the compiler's own LLVM version, which is a package of
+    // that name.
     let linker =
         fs::read_link("/usr/bin/rust-lld").context("rustc-web has no /usr/bin/rust-lld")?;
     let linker = linker
@@ -82,7 +85,8 @@ pub fn install() -> Result<()> {
             wasm::TARGET
         );
     }
-    // Cargo knows a compiler by its version only: what an earlier standard library built would not fit this one.
+    // Cargo knows a compiler by its version only: what an earlier standard library built would not
+    // fit this one.
     run(cargo().args(["clean", "--quiet", "--target", wasm::TARGET]))?;
     fs::write(folder.join("compiler"), stamp(&version))?;
     Ok(())
@@ -145,7 +149,8 @@ fn build_std() -> Result<PathBuf> {
         ])
         .current_dir(&project)
         .env("RUSTC", RUSTC)
-        // -Zbuild-std is nightly-only by name; the compiler's own source is by definition the right version for it.
+        // -Zbuild-std is nightly-only by name; the compiler's own source is by definition the right
+        // version for it.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", STD_FLAGS);

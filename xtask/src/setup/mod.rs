@@ -1,4 +1,5 @@
-//! What the page and its tests need, found or installed. Everything here may run any number of times.
+//! What the page and its tests need, found or installed. Everything here may run any number of
+//! times.
 
 pub mod apt;
 mod axe;
@@ -38,7 +39,8 @@ pub struct TestTools {
     pub axe: PathBuf,
 }
 
-/// What builds the page, a browser, a Vulkan driver and axe-core. All that is missing and can't be installed is told at once.
+/// What builds the page, a browser, a Vulkan driver and axe-core. All that is missing and can't be
+/// installed is told at once.
 pub fn test_tools() -> Result<TestTools> {
     let found = (
         page_tools(),

@@ -1,4 +1,5 @@
-//! Packages of the npm registry that tests and comparisons use: fetched once, checked, kept below target/. Never part of the page.
+//! Packages of the npm registry that tests and comparisons use: fetched once, checked, kept below
+//! target/. Never part of the page.
 
 use std::fs;
 use std::path::{Path, PathBuf};

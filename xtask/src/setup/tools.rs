@@ -1,4 +1,5 @@
-//! Tools that crates.io has: the ones on PATH if their versions suit, else built once into the cache.
+//! Tools that crates.io has: the ones on PATH if their versions suit, else built once into the
+//! cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,8 +33,9 @@ pub fn trunk() -> Result<Tool> {
         version: TRUNK,
         why: "builds and serves the page",
         minutes: 4,
-        // It starts compilers and copies files: how fast it runs itself hardly matters, how fast it builds does.
-        // Its default features are for TLS and update checks, which serving on this machine doesn't use.
+        // It starts compilers and copies files: how fast it runs itself hardly matters, how fast it
+        // builds does. Its default features are for TLS and update checks, which serving on this
+        // machine doesn't use.
         arguments: &["--debug", "--locked", "--no-default-features"],
         environment: &[("CARGO_PROFILE_DEV_DEBUG", "0")],
     })
@@ -49,7 +51,8 @@ pub fn wasm_bindgen() -> Result<Tool> {
         minutes: 3,
         // Not --locked: its lock file may name a dependency that crates.io mirrors no longer serve.
         arguments: &[],
-        // Optimized a little, as an unoptimized one takes minutes over a large module; without LTO it builds sooner.
+        // Optimized a little, as an unoptimized one takes minutes over a large module; without LTO
+        // it builds sooner.
         environment: &[
             ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
             ("CARGO_PROFILE_RELEASE_LTO", "off"),

@@ -1,4 +1,5 @@
-//! Causal attention: over the KV cache (inference) and over whole sequences with its backward (training).
+//! Causal attention: over the KV cache (inference) and over whole sequences with its backward
+//! (training).
 
 use super::forward::dot;
 use super::matmul::{Precision, Product, View};
@@ -9,7 +10,8 @@ use ternary_core::math::{self, Lanes};
 use ternary_model::program::AttentionShape;
 
 multiversion! {
-    /// One query head over `n` cached positions. `keys`/`values` start at the head's first element; rows are `stride` apart.
+    /// One query head over `n` cached positions. `keys`/`values` start at the head's first element;
+    /// rows are `stride` apart.
     fn head(q: &[f32], keys: &[f32], values: &[f32], stride: usize, n: usize, scores: &mut [f32], out: &mut [f32]) {
         let dim = q.len();
         let scale = 1.0 / (dim as f32).sqrt();
@@ -159,8 +161,9 @@ fn heads(s: &AttentionShape) -> (Heads, Heads) {
     (of(s.heads), of(s.kv_heads))
 }
 
-/// scores `[rows, seen]` = queries · keysᵀ / √d, those that are not masked made probabilities by `normalize(row, unmasked)` and the
-/// others 0. As exact in the backward as in the forward: an error of a score is a factor on its probability.
+/// scores `[rows, seen]` = queries · keysᵀ / √d, those that are not masked made probabilities by
+/// `normalize(row, unmasked)` and the others 0. As exact in the backward as in the forward: an
+/// error of a score is a factor on its probability.
 fn probabilities(
     scores: &mut [f32],
     queries: View,
@@ -222,7 +225,8 @@ pub fn forward(
     );
 }
 
-/// Gradients of [`forward`]. Scores are computed again: storing them would take `[batch, heads, seq, seq]`.
+/// Gradients of [`forward`]. Scores are computed again: storing them would take
+/// `[batch, heads, seq, seq]`.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     q: &[f32],
@@ -252,7 +256,8 @@ pub fn backward(
         for h in 0..s.heads {
             let kv = h / share;
             let lse = &lse[(b * s.heads + h) * t..][..t];
-            // The last block sees every key: it is the first to write the gradients of keys and values.
+            // The last block sees every key: it is the first to write the gradients of keys and
+            // values.
             for first in (0..t).step_by(BLOCK).rev() {
                 let seen = t.min(first + BLOCK);
                 let rows = seen - first;

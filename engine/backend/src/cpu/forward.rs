@@ -17,7 +17,8 @@ multiversion! {
 }
 
 multiversion! {
-    /// Row-wise RMSNorm of one row of `groups` × `dim`; returns nothing, writes 1/rms of each group when asked.
+    /// Row-wise RMSNorm of one row of `groups` × `dim`; returns nothing, writes 1/rms of each group
+    /// when asked.
     fn norm_row(x: &[f32], weight: &[f32], out: &mut [f32], rstd: &mut [f32], eps: f32) {
         let dim = weight.len();
         for (g, (x, out)) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
@@ -143,7 +144,8 @@ multiversion! {
     }
 }
 
-/// Rotate-half RoPE in place; `position(r)` gives row r's position. See [`ternary_model::program::Op::Rope`].
+/// Rotate-half RoPE in place; `position(r)` gives row r's position. See
+/// [`ternary_model::program::Op::Rope`].
 pub fn rope(
     x: &mut [f32],
     table: &[f32],

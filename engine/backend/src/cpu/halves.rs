@@ -1,8 +1,8 @@
-//! Dot products of binary16 rows with f32: `Σ_k w[r, k]·x[k]` for R rows at once, which share the loads of `x` and keep several
-//! streams of memory in flight.
+//! Dot products of binary16 rows with f32: `Σ_k w[r, k]·x[k]` for R rows at once, which share the
+//! loads of `x` and keep several streams of memory in flight.
 //!
-//! Element k goes to partial sum k mod 16, every product and sum rounded once; the sixteen are then added by halves. This order
-//! is the same at every level, so the results are, too.
+//! Element k goes to partial sum k mod 16, every product and sum rounded once; the sixteen are then
+//! added by halves. This order is the same at every level, so the results are, too.
 
 use super::simd::Level;
 use ternary_core::math;
@@ -104,7 +104,8 @@ mod x86 {
         let w = w.map(|w| &w[..x.len()]);
         for (i, x) in x.iter().enumerate() {
             for half in 0..2 {
-                // SAFETY: the low or high half of 16 floats, and below of 16 halves, is what is read.
+                // SAFETY: the low or high half of 16 floats, and below of 16 halves, is what is
+                // read.
                 let x = unsafe { _mm256_loadu_ps(x.as_ptr().add(8 * half)) };
                 for (acc, w) in acc.iter_mut().zip(w) {
                     // SAFETY: as above.
@@ -128,15 +129,17 @@ mod wasm {
 
     use super::LANES;
 
-    /// Four sign-extended halves to f32, by moving the exponent as [`ternary_core::math::half`] does: of the bits that the shift leaves above
-    /// the exponent only the first, the sign, is kept.
+    /// Four sign-extended halves to f32, by moving the exponent as [`ternary_core::math::half`]
+    /// does: of the bits that the shift leaves above the exponent only the first, the sign, is
+    /// kept.
     #[inline(always)]
     fn widen(h: v128) -> v128 {
         let moved = v128_and(i32x4_shl(h, 13), u32x4_splat(0x8fff_e000));
         f32x4_mul(moved, u32x4_splat(0x7780_0000))
     }
 
-    /// Row after row, and written out: a page's code is built for size, where loops would keep the sums in memory.
+    /// Row after row, and written out: a page's code is built for size, where loops would keep the
+    /// sums in memory.
     pub fn simd128<const R: usize>(
         w: [&[[u16; LANES]]; R],
         x: &[[f32; LANES]],

@@ -1,5 +1,5 @@
-//! `out = x · Wᵀ` for every mode. Weights are streamed once per four activation rows; output rows are split over threads in
-//! whole tile groups.
+//! `out = x · Wᵀ` for every mode. Weights are streamed once per four activation rows; output rows
+//! are split over threads in whole tile groups.
 
 use super::forward;
 use super::halves;
@@ -49,7 +49,8 @@ pub fn int8(level: Level, w: &WeightView, x: Int8Rows, out: &mut [f32], rows: us
     if int::wasm::product(level, w, x, &sums, out) {
         return;
     }
-    // Threads take bands of output rows; each band is computed for all tokens into its own part of a transposed buffer.
+    // Threads take bands of output rows; each band is computed for all tokens into its own part of
+    // a transposed buffer.
     let band = ROWS
         * (w.out_dim / 32)
             .div_ceil(ROWS)
@@ -74,7 +75,8 @@ pub fn int8(level: Level, w: &WeightView, x: Int8Rows, out: &mut [f32], rows: us
     }
 }
 
-/// Output rows `first..` of a band for activation rows `from..to`, into `out` `[band rows, to − from]`.
+/// Output rows `first..` of a band for activation rows `from..to`, into `out`
+/// `[band rows, to − from]`.
 #[allow(clippy::too_many_arguments)]
 fn band_rows(
     level: Level,
@@ -203,7 +205,8 @@ fn span_sums<const T: usize>(
 /// Rows of a weight expanded at a time on the way to a float product.
 const EXPAND: usize = 64;
 
-/// Float path: float weights, or any mode with `activation_bits: null`. `x` `[rows, in_dim]`, `out` `[rows, out_dim]`.
+/// Float path: float weights, or any mode with `activation_bits: null`. `x` `[rows, in_dim]`, `out`
+/// `[rows, out_dim]`.
 pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usize) {
     let work = rows * w.out_dim * w.in_dim / 4;
     // A wider step's buffer may hold more rows than are valid.

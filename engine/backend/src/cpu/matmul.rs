@@ -1,5 +1,6 @@
-//! f32 matrix products, cut into fixed bands so that the result does not depend on the number of threads: natively by the matrix
-//! unit or the `gemm` crate, in the browser and at [`Level::Portable`] in [`portable`]'s order of sums.
+//! f32 matrix products, cut into fixed bands so that the result does not depend on the number of
+//! threads: natively by the matrix unit or the `gemm` crate, in the browser and at
+//! [`Level::Portable`] in [`portable`]'s order of sums.
 
 use super::portable;
 #[cfg(not(target_arch = "wasm32"))]
@@ -9,7 +10,8 @@ use ternary_common::platform::par;
 /// How exact a product must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// As f32: the forward pass, whose activations are rounded to codes that a smaller error would rarely move.
+    /// As f32: the forward pass, whose activations are rounded to codes that a smaller error would
+    /// rarely move.
     Float,
     /// Relative error up to 2⁻¹⁵ of Σ|a·b|: gradients, where a matrix unit makes good use of it.
     Gradient,
@@ -23,7 +25,8 @@ pub enum Precision {
 )]
 pub struct Exactness<'a> {
     pub precision: Precision,
-    /// Of `a` and `b`, if their rows in memory are integers up to ±127 times a scale: one of all rows, or one of every row.
+    /// Of `a` and `b`, if their rows in memory are integers up to ±127 times a scale: one of all
+    /// rows, or one of every row.
     pub scales: [Option<&'a [f32]>; 2],
 }
 
@@ -133,7 +136,8 @@ impl<'a> Product<'a> {
         if self.suits_amx() {
             return super::amx::product(self, out, n);
         }
-        // At least 48 rows a band keep the packing of `b` cheap; at most about eight bands keep two to eight threads level.
+        // At least 48 rows a band keep the packing of `b` cheap; at most about eight bands keep two
+        // to eight threads level.
         let band = m.div_ceil(8).next_multiple_of(48).min(m.max(1));
         par::pieces(&mut out[..m * n], band * n, m * n * k, |i, piece| {
             let a = self.a.band(i * band, piece.len() / n);
@@ -157,7 +161,8 @@ impl<'a> Product<'a> {
         Level::best() == Level::Amx && m.min(n).min(k) >= 16
     }
 
-    /// On one thread in f32 arithmetic, the same on every machine with these vectors, whatever exactness is asked for.
+    /// On one thread in f32 arithmetic, the same on every machine with these vectors, whatever
+    /// exactness is asked for.
     pub fn plain(&self, out: &mut [f32], out_rs: usize) {
         let (a, b) = (self.a, self.b);
         let (m, n, k) = self.sizes();
@@ -173,14 +178,14 @@ impl<'a> Product<'a> {
         portable::product(self, out, out_rs);
     }
 
-    /// By the `gemm` crate, whose kernels round a product and its sum once: the fastest without a matrix unit. The caller has checked
-    /// the sizes.
+    /// By the `gemm` crate, whose kernels round a product and its sum once: the fastest without a
+    /// matrix unit. The caller has checked the sizes.
     #[cfg(not(target_arch = "wasm32"))]
     fn fused(&self, out: &mut [f32], out_rs: usize) {
         let (a, b) = (self.a, self.b);
         let (m, n, k) = self.sizes();
-        // SAFETY: gemm takes raw pointers; the asserts of `plain` keep every element it touches inside the slices, and `out` is
-        // borrowed mutably, so it overlaps neither input.
+        // SAFETY: gemm takes raw pointers; the asserts of `plain` keep every element it touches
+        // inside the slices, and `out` is borrowed mutably, so it overlaps neither input.
         unsafe {
             gemm::gemm(
                 m,
@@ -235,7 +240,8 @@ mod tests {
         x.chunks_mut(span).map(round).collect()
     }
 
-    /// Largest error over Σ|a·b|, against f64, of the matrix unit with a precision or of plain f32 without one. Both units sum in f32; 64 additions may each lose 2⁻²⁴.
+    /// Largest error over Σ|a·b|, against f64, of the matrix unit with a precision or of plain f32
+    /// without one. Both units sum in f32; 64 additions may each lose 2⁻²⁴.
     fn worst(
         [m, n, k]: [usize; 3],
         [trans_a, trans_b]: [bool; 2],

@@ -1,5 +1,6 @@
-//! Buffers of the CPU backend: bytes aligned to a cache line, viewed as the element type an operation asks for. A large one is
-//! an anonymous mapping, which the system zeroes as it is touched and backs with huge pages; a weight may be part of a mapped file.
+//! Buffers of the CPU backend: bytes aligned to a cache line, viewed as the element type an
+//! operation asks for. A large one is an anonymous mapping, which the system zeroes as it is
+//! touched and backs with huge pages; a weight may be part of a mapped file.
 
 use bytemuck::{Pod, Zeroable};
 

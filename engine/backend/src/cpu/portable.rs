@@ -1,15 +1,19 @@
-//! f32 matrix products with the same bits on every processor: `out[i, j] (+)= α·Σ_l a[i, l]·b[l, j]`, the sum taken in the order of l,
-//! every product and sum rounded once. What the browser computes, and what [`Level::Portable`](super::simd::Level) computes natively.
+//! f32 matrix products with the same bits on every processor:
+//! `out[i, j] (+)= α·Σ_l a[i, l]·b[l, j]`, the sum taken in the order of l, every product and sum
+//! rounded once. What the browser computes, and what [`Level::Portable`](super::simd::Level)
+//! computes natively.
 //!
-//! `b` is packed into panels `[k][NR]`, `a` into panels `[k][MR]`, both zero-padded; a tile of MR × NR sums stays in registers
-//! for all of k (MR·NR/4 = 8 vectors of four, the rest of the sixteen hold operands).
+//! `b` is packed into panels `[k][NR]`, `a` into panels `[k][MR]`, both zero-padded; a tile of MR ×
+//! NR sums stays in registers for all of k (MR·NR/4 = 8 vectors of four, the rest of the sixteen
+//! hold operands).
 
 use super::matmul::{Product, View};
 
 const MR: usize = 4;
 const NR: usize = 8;
 
-/// Columns (or rows) `first..` of a matrix, `W` wide, packed along the summed dimension; `at(l, i)` is where element i of step l is.
+/// Columns (or rows) `first..` of a matrix, `W` wide, packed along the summed dimension; `at(l, i)`
+/// is where element i of step l is.
 fn pack<const W: usize>(
     data: &[f32],
     steps: usize,
@@ -32,8 +36,8 @@ fn pack<const W: usize>(
     }
 }
 
-/// `sums[i][j] = Σ_l a[l][i]·b[l][j]`. Written out, because a page's code is built for size: loops would be neither unrolled nor
-/// vectorized, and the sums kept in memory.
+/// `sums[i][j] = Σ_l a[l][i]·b[l][j]`. Written out, because a page's code is built for size: loops
+/// would be neither unrolled nor vectorized, and the sums kept in memory.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 fn tile(a: &[[f32; MR]], b: &[[f32; NR]]) -> [[f32; NR]; MR] {
     use core::arch::wasm32::{f32x4_add, f32x4_mul, f32x4_splat, v128_load, v128_store};

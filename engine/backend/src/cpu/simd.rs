@@ -79,7 +79,8 @@ impl Level {
         levels
     }
 
-    /// The level that `ONEBIT_SIMD` names, whatever its case and punctuation ("avx2", "AVX-512 VNNI"); the best one where it is not set.
+    /// The level that `ONEBIT_SIMD` names, whatever its case and punctuation ("avx2", "AVX-512
+    /// VNNI"); the best one where it is not set.
     ///
     /// # Errors
     /// A name that is none, or a level that this machine has not.
@@ -104,7 +105,8 @@ impl Level {
         })
     }
 
-    /// The [chosen](Self::chosen) level, found once; the best one if `ONEBIT_SIMD` is wrong, which programs check when they start.
+    /// The [chosen](Self::chosen) level, found once; the best one if `ONEBIT_SIMD` is wrong, which
+    /// programs check when they start.
     pub fn best() -> Level {
         static BEST: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
         *BEST.get_or_init(|| {
@@ -116,8 +118,8 @@ impl Level {
     }
 }
 
-/// Compile a function once per instruction set, from one body. Rust neither reorders nor contracts float arithmetic, so every
-/// version gives the same bits; only the vector width differs.
+/// Compile a function once per instruction set, from one body. Rust neither reorders nor contracts
+/// float arithmetic, so every version gives the same bits; only the vector width differs.
 macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
@@ -136,7 +138,8 @@ macro_rules! multiversion {
                 fn avx2($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
                 use $crate::cpu::simd::Level;
                 match Level::best() {
-                    // SAFETY: the level was detected on this machine (every AVX-512 VNNI processor has AVX-512 DQ).
+                    // SAFETY: the level was detected on this machine (every AVX-512 VNNI processor
+                    // has AVX-512 DQ).
                     Level::Amx | Level::Avx512Vnni => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     Level::AvxVnni | Level::Avx2 => return unsafe { avx2($($arg),*) },

@@ -1,4 +1,5 @@
-//! Operations only training has: fake quantization, losses, gradients of norms and embeddings, AdamW.
+//! Operations only training has: fake quantization, losses, gradients of norms and embeddings,
+//! AdamW.
 
 use super::forward::dot;
 use super::simd::multiversion;
@@ -44,7 +45,8 @@ multiversion! {
     }
 }
 
-/// Forward weight of a latent, see [`ternary_model::program::Op::FakeQuantWeight`], and the scale of each of its spans.
+/// Forward weight of a latent, see [`ternary_model::program::Op::FakeQuantWeight`], and the scale
+/// of each of its spans.
 pub fn fake_quant_weight(
     latent: &[f32],
     out: &mut [f32],
@@ -53,7 +55,8 @@ pub fn fake_quant_weight(
     alpha: f32,
     arenas: f32,
 ) {
-    // Spans of at least a row are the unit of work; a whole-tensor span is measured first and applied in pieces.
+    // Spans of at least a row are the unit of work; a whole-tensor span is measured first and
+    // applied in pieces.
     if let [scale] = scales {
         let span = span(latent, quant);
         *scale = span.scale;
@@ -219,7 +222,8 @@ pub fn cross_entropy(
 }
 
 multiversion! {
-    /// KL(p ‖ q) of one row with p, q the softmax of teacher/T and logits/T; `teacher` becomes (q − p)·scale.
+    /// KL(p ‖ q) of one row with p, q the softmax of teacher/T and logits/T; `teacher` becomes (q −
+    /// p)·scale.
     fn kl_row(logits: &[f32], teacher: &mut [f32], temperature: f32, scale: f32) -> f32 {
         let n = logits.len();
         let teacher = &mut teacher[..n];
@@ -279,7 +283,8 @@ pub fn dropout(x: &mut [f32], mask: DropoutMask, scale: f32) {
     });
 }
 
-/// `dtable[ids[r]] += dout[r]`, rows in order; threads own ranges of the vocabulary, so the order per row is fixed.
+/// `dtable[ids[r]] += dout[r]`, rows in order; threads own ranges of the vocabulary, so the order
+/// per row is fixed.
 pub fn embed_backward(ids: &[u32], dout: &[f32], dtable: &mut [f32], dim: usize) {
     let vocab = dtable.len() / dim;
     let rows = vocab.div_ceil(8);

@@ -1,7 +1,7 @@
 //! Compiled pipelines, kept between processes where the driver allows it (Vulkan).
 //!
-//! A file per adapter: the CRC-32 of what follows, then what the driver gave. A file that is damaged, or another driver's, is
-//! ignored; it is replaced whole or not at all.
+//! A file per adapter: the CRC-32 of what follows, then what the driver gave. A file that is
+//! damaged, or another driver's, is ignored; it is replaced whole or not at all.
 
 use std::path::{Path, PathBuf};
 
@@ -25,8 +25,9 @@ impl PipelineCache {
         }
         let file = folder.join(wgpu::util::pipeline_cache_key(adapter)?);
         let data = std::fs::read(&file).ok().and_then(|bytes| unpack(&bytes));
-        // SAFETY: the driver must be given nothing but what it gave earlier. The file is named after the adapter, its checksum
-        // has been compared, and the driver checks its own version and, with `fallback`, starts empty if it differs.
+        // SAFETY: the driver must be given nothing but what it gave earlier. The file is named
+        // after the adapter, its checksum has been compared, and the driver checks its own version
+        // and, with `fallback`, starts empty if it differs.
         let cache = unsafe {
             device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
                 label: Some("ternary-core"),
@@ -41,7 +42,8 @@ impl PipelineCache {
         })
     }
 
-    /// Write the file if there is something new. Training goes on without it, so a failure is only logged.
+    /// Write the file if there is something new. Training goes on without it, so a failure is only
+    /// logged.
     pub fn save(&mut self) {
         if !std::mem::take(&mut self.dirty) {
             return;

@@ -18,8 +18,8 @@ const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_SRC)
     .union(wgpu::BufferUsages::COPY_DST);
 
-/// Errors arrive through callbacks, in the browser some time after the call that caused them; they are kept here until
-/// the backend's next call returns them.
+/// Errors arrive through callbacks, in the browser some time after the call that caused them; they
+/// are kept here until the backend's next call returns them.
 #[derive(Debug, Default)]
 struct Faults {
     /// The first error since the last check; later ones are usually its consequences.
@@ -41,7 +41,8 @@ pub(crate) struct Gpu {
     pub max_binding: u64,
     pub max_buffer: u64,
     pub pipeline_cache: Option<PipelineCache>,
-    /// The f16 products this device may be able to compute, the fastest first; none unless asked for.
+    /// The f16 products this device may be able to compute, the fastest first; none unless asked
+    /// for.
     pub products: Vec<Product>,
     faults: Arc<Mutex<Faults>>,
     /// Bytes written since the queue was last flushed for them.
@@ -68,8 +69,9 @@ impl Gpu {
         }
         if products.contains(&Product::Cooperative) {
             features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-            // SAFETY: nothing is touched but cooperative matrices, in one shader that validates, stays inside its workgroup's
-            // memory, and is compared with the plain product before it is used.
+            // SAFETY: nothing is touched but cooperative matrices, in one shader that validates,
+            // stays inside its workgroup's memory, and is compared with the plain product before it
+            // is used.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let (device, queue) = adapter
@@ -170,7 +172,8 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// Queue writing `bytes` from byte `offset` of `buffer` on, a multiple of 4; a last partial word is filled with zeros.
+    /// Queue writing `bytes` from byte `offset` of `buffer` on, a multiple of 4; a last partial
+    /// word is filled with zeros.
     pub fn write(
         &self,
         buffer: &wgpu::Buffer,
@@ -209,7 +212,8 @@ impl Gpu {
     }
 }
 
-/// What a buffer for `bytes` takes: whole words, and bindings of vec4 arrays need at least one element.
+/// What a buffer for `bytes` takes: whole words, and bindings of vec4 arrays need at least one
+/// element.
 pub(crate) fn storage_bytes(bytes: usize) -> u64 {
     bytes.next_multiple_of(4).max(16) as u64
 }

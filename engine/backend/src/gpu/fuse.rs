@@ -1,5 +1,5 @@
-//! Neighboring operations that one dispatch computes: every dispatch costs tens of microseconds, as much as a small
-//! matrix.
+//! Neighboring operations that one dispatch computes: every dispatch costs tens of microseconds, as
+//! much as a small matrix.
 
 use std::ops::Range;
 
@@ -70,8 +70,8 @@ impl Lifetimes<'_> {
     }
 }
 
-/// For every buffer the one whose memory it takes over, itself as a rule: a norm whose input nobody needs any more works
-/// in place.
+/// For every buffer the one whose memory it takes over, itself as a rule: a norm whose input nobody
+/// needs any more works in place.
 fn aliases(program: &Program, lifetimes: &Lifetimes) -> Vec<BufferId> {
     let mut aliases: Vec<_> = (0..program.buffers.len() as u32).map(BufferId).collect();
     for (step, op) in program.ops.iter().enumerate() {
@@ -99,7 +99,8 @@ fn units(program: &Program, lifetimes: &Lifetimes) -> Vec<Range<usize>> {
     units
 }
 
-/// How many operations from the first on make one unit; `unneeded(id, n)`: nothing after the n-th reads the buffer.
+/// How many operations from the first on make one unit; `unneeded(id, n)`: nothing after the n-th
+/// reads the buffer.
 fn unit_len(ops: &[Op], unneeded: impl Fn(BufferId, usize) -> bool) -> usize {
     if let Some(heads) = CacheHeads::at_start(ops)
         && heads.ops > 1
@@ -123,8 +124,8 @@ fn unit_len(ops: &[Op], unneeded: impl Fn(BufferId, usize) -> bool) -> usize {
     }
 }
 
-/// Heads on their way from the projections to attention and the caches: norms and rotary positions of q and k, if any, and
-/// the write to the caches.
+/// Heads on their way from the projections to attention and the caches: norms and rotary positions
+/// of q and k, if any, and the write to the caches.
 #[derive(Debug)]
 pub(crate) struct CacheHeads {
     /// Operations taken.
@@ -228,7 +229,8 @@ impl CacheHeads {
     }
 }
 
-/// What a unit reads and writes in memory: not the values that one of its operations hands to another.
+/// What a unit reads and writes in memory: not the values that one of its operations hands to
+/// another.
 pub(crate) fn access(ops: &[Op]) -> Access {
     let mut all = Access::default();
     for op in ops {

@@ -13,7 +13,8 @@ use ternary_core::config::Activation;
 use ternary_core::quant::tile::act_stride;
 use ternary_model::program::{BufferId, Op};
 
-/// Workgroups that keep a GPU busy: long sums of few results are split until there are about as many.
+/// Workgroups that keep a GPU busy: long sums of few results are split until there are about as
+/// many.
 pub(super) const BUSY_WORKGROUPS: usize = 512;
 /// Splits of the context at most; the combining pass reads them one after another.
 const MAX_SPLITS: usize = 32;

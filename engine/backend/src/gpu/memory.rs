@@ -68,7 +68,8 @@ impl Memory {
             .ok_or_else(|| BackendError::NoBuffer(format!("#{}", id.0)))
     }
 
-    /// A matrix of `rows` rows in as few bindings as the adapter allows; `bytes(n)` is the size of its first n rows.
+    /// A matrix of `rows` rows in as few bindings as the adapter allows; `bytes(n)` is the size of
+    /// its first n rows.
     pub fn parts(
         &self,
         id: BufferId,
@@ -113,7 +114,8 @@ impl Memory {
     }
 }
 
-/// Scratch buffers, which the programs of a backend have in common: they never run at the same time.
+/// Scratch buffers, which the programs of a backend have in common: they never run at the same
+/// time.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     buffers: Vec<wgpu::Buffer>,
@@ -144,8 +146,8 @@ impl Pool {
     }
 }
 
-/// The buffer each slot takes, from among `sizes`: the largest slot first, each the smallest buffer that is large enough and
-/// still free, or a new one.
+/// The buffer each slot takes, from among `sizes`: the largest slot first, each the smallest buffer
+/// that is large enough and still free, or a new one.
 pub(super) fn assign(sizes: &mut Vec<u64>, slots: &[usize]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..slots.len()).collect();
     order.sort_by_key(|i| (std::cmp::Reverse(slots[*i]), *i));

@@ -1,7 +1,9 @@
-//! The wgpu backend: Vulkan, Metal and DX12 natively, WebGPU in the browser. It runs inference and training.
+//! The wgpu backend: Vulkan, Metal and DX12 natively, WebGPU in the browser. It runs inference and
+//! training.
 //!
-//! `prepare` turns every operation into dispatches (lower) with buffers, pipelines and bind groups made once; a run
-//! writes the run_params and submits one compute pass; a read is one copy and one map. WGSL is in the `ternary-shaders` crate.
+//! `prepare` turns every operation into dispatches (lower) with buffers, pipelines and bind groups
+//! made once; a run writes the run_params and submits one compute pass; a read is one copy and one
+//! map. WGSL is in the `ternary-shaders` crate.
 
 mod cache;
 pub(crate) mod device;
@@ -39,8 +41,8 @@ pub struct GpuBackend {
     shared: HashMap<String, Shared>,
     pub(crate) programs: Vec<Prepared>,
     pool: Pool,
-    /// Bound where a shader declares an input that this use of it does not read, or an output that it does not write: one
-    /// buffer may not be both in a dispatch.
+    /// Bound where a shader declares an input that this use of it does not read, or an output that
+    /// it does not write: one buffer may not be both in a dispatch.
     unread: wgpu::Buffer,
     unwritten: wgpu::Buffer,
     /// Where reads are copied to; grows to the largest.

@@ -1,4 +1,5 @@
-//! How products of training are computed: in f32, with operands rounded to f16, or on cooperative matrices (tensor cores).
+//! How products of training are computed: in f32, with operands rounded to f16, or on cooperative
+//! matrices (tensor cores).
 
 use ternary_shaders::{self as shaders, Shader};
 
@@ -29,8 +30,8 @@ impl Product {
     }
 }
 
-/// Error of products of f16 operands, relative to the mean size of a result: each operand is off by up to 2⁻¹¹, and the sums
-/// compared are five deviations wide.
+/// Error of products of f16 operands, relative to the mean size of a result: each operand is off by
+/// up to 2⁻¹¹, and the sums compared are five deviations wide.
 pub(crate) const F16_PRODUCTS: f64 = 5e-3;
 
 impl GpuBackend {

@@ -2,10 +2,11 @@
 
 /// An operation of a few roundings, and short sums in another order: 2⁻²⁴ each.
 pub const ROUNDINGS: f64 = 1e-6;
-/// Sums of some hundred f32 products in another order than f64's, and divisions and roots of 2.5 ulp (Vulkan's bound).
+/// Sums of some hundred f32 products in another order than f64's, and divisions and roots of 2.5
+/// ulp (Vulkan's bound).
 pub const SUMS: f64 = 5e-6;
-/// Gradients that a matrix unit multiplies in bf16 pieces: 2⁻¹⁵ of Σ|a·b| at the most, about 2⁻¹⁸ typically, in sums whose terms
-/// cancel.
+/// Gradients that a matrix unit multiplies in bf16 pieces: 2⁻¹⁵ of Σ|a·b| at the most, about 2⁻¹⁸
+/// typically, in sums whose terms cancel.
 pub const GRADIENT_PRODUCTS: f64 = 6e-5;
 /// exp and tanh of WGSL: 3 + 2·|x| ulp and 1e-5 relative.
 pub const TRANSCENDENTAL: f64 = 2e-5;
@@ -16,7 +17,8 @@ pub const F16_PRODUCTS: f64 = crate::gpu::precision::F16_PRODUCTS;
 /// A tolerance above this would let a wrong result through, but for rounded operands.
 const LAXEST: f64 = 1e-4;
 
-/// Whether every |got − want| ≤ tolerance · (|want| + mean |want|): the mean stands for the terms that canceled.
+/// Whether every |got − want| ≤ tolerance · (|want| + mean |want|): the mean stands for the terms
+/// that canceled.
 pub fn compare(got: &[f32], want: &[f64], tolerance: f64) -> Result<(), String> {
     if !(tolerance > 0.0 && tolerance <= LAXEST || tolerance == F16_PRODUCTS) {
         return Err(format!("tolerance {tolerance} is not in 0..={LAXEST}"));

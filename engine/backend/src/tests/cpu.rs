@@ -80,7 +80,8 @@ fn weights(program: &Program) -> Vec<Weight> {
     weights.collect()
 }
 
-/// Repeatable contents for every buffer: weights in their layout, ids within the vocabulary, caches and results zero.
+/// Repeatable contents for every buffer: weights in their layout, ids within the vocabulary, caches
+/// and results zero.
 fn contents(program: &Program, vocab: usize) -> Vec<Vec<u8>> {
     let mut noise = Noise(11);
     let mut contents: Vec<Vec<u8>> = program
@@ -161,7 +162,8 @@ fn sorted_candidates(read: &[Vec<u8>]) -> Vec<(u32, u32)> {
     pairs
 }
 
-/// Each operation, or fused unit, of a prefill and of a decode step from the same inputs: the CPU's results so far.
+/// Each operation, or fused unit, of a prefill and of a decode step from the same inputs: the CPU's
+/// results so far.
 fn compare_with_cpu(
     gpu: &mut GpuBackend,
     config: &ModelConfig,

@@ -24,7 +24,8 @@ fn fake_quantized_activations_follow_f64() {
                 let scale = f64::from(largest) / 127.0;
                 for (got, x) in got.iter().zip(x) {
                     let code = f64::from(*got) / scale;
-                    // On the grid, at the nearest point but for ties that f32 rounding decides the other way.
+                    // On the grid, at the nearest point but for ties that f32 rounding decides the
+                    // other way.
                     assert!((code - code.round()).abs() < 127.0 * SUMS, "{got} of {x}");
                     assert!(
                         (code - f64::from(*x) / scale).abs() <= 0.5 + 127.0 * SUMS,

@@ -363,7 +363,8 @@ fn matrices_beyond_the_binding_limit_are_bound_in_parts() {
     });
 }
 
-/// An embedding of 128256 tokens, tied to the head, in F16 and 8-bit, where a binding takes a fifth of it or less.
+/// An embedding of 128256 tokens, tied to the head, in F16 and 8-bit, where a binding takes a fifth
+/// of it or less.
 #[test]
 fn large_vocabularies_are_looked_up_and_multiplied_in_parts() {
     let (vocab, dim) = (128_256, 40);

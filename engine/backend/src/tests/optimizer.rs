@@ -103,7 +103,8 @@ fn squared_norms_follow_f64() {
     });
 }
 
-/// One AdamW step on `len` elements with the squared norms given: parameter, gradient, moments afterwards, and in f64.
+/// One AdamW step on `len` elements with the squared norms given: parameter, gradient, moments
+/// afterwards, and in f64.
 fn adamw(
     backend: &mut dyn Backend,
     len: usize,

@@ -98,7 +98,8 @@ fn quantized_activations_follow_f64() {
                     for c in 0..stride {
                         let code = f64::from(read[0][r * stride + c] as i8);
                         let exact = y.get(c).map_or(0.0, |v| v / scale);
-                        // The nearest integer, but for ties that f32 rounding decides the other way.
+                        // The nearest integer, but for ties that f32 rounding decides the other
+                        // way.
                         assert!(
                             (code - exact).abs() <= 0.5 + 127.0 * SUMS,
                             "({r}, {c}): {code} for {exact}"

@@ -111,8 +111,8 @@ fn check(backend: &mut dyn Backend, shape: AttentionShape, size: f32) {
         ("dk", &got[1], &want.dk),
         ("dv", &got[2], &want.dv),
     ] {
-        // Gradients of scores are differences that may vanish (one key; all weight on one key): what remains are roundings
-        // of what they multiply.
+        // Gradients of scores are differences that may vanish (one key; all weight on one key):
+        // what remains are roundings of what they multiply.
         let rounding = SUMS * f64::from(size.max(1.0));
         let worst = got
             .iter()

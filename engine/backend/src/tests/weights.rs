@@ -69,7 +69,8 @@ fn latents(len: usize, span: usize, quant: &WeightQuant) -> Vec<f32> {
             plain(&moved, span, quant, 0.0, 0.0)
         };
         let (low, mid, high) = (hard(0.9999), hard(1.0), hard(1.0001));
-        // Scales move as little as the latents; a code that moves moves by at least a 127th of the largest weight.
+        // Scales move as little as the latents; a code that moves moves by at least a 127th of the
+        // largest weight.
         let near = |a: f64, b: f64| {
             (a - b).abs() <= 0.5 * mid.iter().fold(0.0, |m: f64, v| m.max(v.abs())) / 127.0
         };
@@ -156,7 +157,8 @@ fn check(
 fn forward_weights_follow_f64() {
     on_both(|backend| {
         for quant in quants() {
-            // One scale for the tensor (the last measured in several stretches), one per row, one per group.
+            // One scale for the tensor (the last measured in several stretches), one per row, one
+            // per group.
             for (shape, group) in [
                 ([1, 1], 0),
                 ([65, 3], 0),

@@ -7,10 +7,12 @@ use super::{ByteSink, ByteSource, LocalFuture};
 use crate::error::IoContext;
 use crate::platform::{Held, Mapped};
 
-/// Files up to this size are read when they are opened: then nobody can change them under our hands.
+/// Files up to this size are read when they are opened: then nobody can change them under our
+/// hands.
 const SMALL: u64 = 32 << 20;
 
-/// A file: small ones are read at once, others mapped where that is possible, otherwise read in slices.
+/// A file: small ones are read at once, others mapped where that is possible, otherwise read in
+/// slices.
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,

@@ -1,4 +1,5 @@
-//! Where a file's bytes come from: memory, a file, a browser's file handle. Read in slices, so that the file need not fit in memory.
+//! Where a file's bytes come from: memory, a file, a browser's file handle. Read in slices, so that
+//! the file need not fit in memory.
 
 use super::LocalFuture;
 use crate::platform::Mapped;
@@ -22,7 +23,8 @@ pub trait ByteSource {
         None
     }
 
-    /// Whether mapped bytes may still be touched: a file that another program has cut short must not be.
+    /// Whether mapped bytes may still be touched: a file that another program has cut short must
+    /// not be.
     fn check(&self) -> Result<(), String> {
         Ok(())
     }

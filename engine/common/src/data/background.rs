@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 use super::{BatchSource, Batches};
 use crate::error::{Error, Result};
 
-/// A thread that makes items until it fails or is dropped, `ahead` of them beside the one it is making.
+/// A thread that makes items until it fails or is dropped, `ahead` of them beside the one it is
+/// making.
 #[derive(Debug)]
 pub(super) struct Background<T> {
     items: Option<Receiver<Result<T>>>,
@@ -61,7 +62,8 @@ impl<T> Drop for Background<T> {
     }
 }
 
-/// Batches read ahead, so that a training never waits for the disk to deliver a page of a mapped file.
+/// Batches read ahead, so that a training never waits for the disk to deliver a page of a mapped
+/// file.
 #[derive(Debug)]
 pub struct Prefetch {
     batches: Batches,

@@ -1,12 +1,13 @@
-//! Training windows in a random order that is never stored: position in the data follows from the seed and the step alone, so
-//! resuming needs nothing but the step.
+//! Training windows in a random order that is never stored: position in the data follows from the
+//! seed and the step alone, so resuming needs nothing but the step.
 
 use super::source::{push_window, too_short};
 use super::{BatchSource, TokenData};
 use crate::error::Result;
 use ternary_core::rng::{Rng, permute};
 
-/// Cuts windows of `seq + 1` tokens; each epoch starts at another phase and visits every window once, in another order.
+/// Cuts windows of `seq + 1` tokens; each epoch starts at another phase and visits every window
+/// once, in another order.
 #[derive(Clone, Debug)]
 pub struct Batches {
     data: TokenData,
@@ -16,7 +17,8 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Windows of `seq` tokens of `data` for a model with `vocab` tokens; `seed` decides their order.
+    /// Windows of `seq` tokens of `data` for a model with `vocab` tokens; `seed` decides their
+    /// order.
     ///
     /// # Errors
     /// Data of fewer than `2 * seq + 1` tokens.
@@ -38,7 +40,8 @@ impl Batches {
         ((self.data.len() - 1 - (self.seq - 1)) / self.seq) as u64
     }
 
-    /// Inputs and targets of windows `first..first + count` of the endless order, appended to `ids` and `targets`.
+    /// Inputs and targets of windows `first..first + count` of the endless order, appended to `ids`
+    /// and `targets`.
     pub fn fill(
         &self,
         first: u64,

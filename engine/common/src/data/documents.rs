@@ -1,5 +1,5 @@
-//! Documents as data sets hold them in JSON: `{"text": …}`; conversations as `messages` (role, content), `conversations` (from, value) or
-//! `prompt` and `completion`; or a bare string.
+//! Documents as data sets hold them in JSON: `{"text": …}`; conversations as `messages` (role,
+//! content), `conversations` (from, value) or `prompt` and `completion`; or a bare string.
 
 use serde::{Deserialize, Deserializer};
 
@@ -213,8 +213,9 @@ fn read_fields(value: &str, tool_calls: &mut u64) -> serde_json::Result<Read> {
     })
 }
 
-/// JSON of what Python writes and JSON does not know: NaN and infinities become null, half a surrogate pair U+FFFD (counted), control
-/// characters inside strings their escapes. None where there is nothing of the kind.
+/// JSON of what Python writes and JSON does not know: NaN and infinities become null, half a
+/// surrogate pair U+FFFD (counted), control characters inside strings their escapes. None where
+/// there is nothing of the kind.
 fn repaired(value: &str) -> Option<(String, u64)> {
     let mut out = String::with_capacity(value.len());
     let (mut halves, mut changed) = (0, false);

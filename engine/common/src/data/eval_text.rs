@@ -13,7 +13,8 @@ pub struct EvalText {
 }
 
 impl EvalText {
-    /// A text without anything in it: preceded by `<|endoftext|>` where the tokenizer has it, so that its first token is predicted too.
+    /// A text without anything in it: preceded by `<|endoftext|>` where the tokenizer has it, so
+    /// that its first token is predicted too.
     pub fn new(tokenizer: &Tokenizer) -> Self {
         EvalText {
             ids: tokenizer.id(END_OF_TEXT).into_iter().collect(),

@@ -9,7 +9,8 @@ use crate::error::IoContext;
 use crate::error::{Error, Result};
 use ternary_core::kind::FileKind;
 
-/// Endings of text files. A `.json` file in a folder is one only if it holds an array: others are configurations.
+/// Endings of text files. A `.json` file in a folder is one only if it holds an array: others are
+/// configurations.
 const TEXTS: [&str; 6] = ["txt", "md", "text", "jsonl", "ndjson", "json"];
 /// Ending of tokenized data.
 const TOKENS: &str = "tokens";
@@ -71,7 +72,8 @@ impl TextFile {
     }
 }
 
-/// The one file that `path` stands for. Pipes and standard input are read to their end, into a temporary file.
+/// The one file that `path` stands for. Pipes and standard input are read to their end, into a
+/// temporary file.
 fn single(path: &Path) -> Result<TextFile> {
     let keep = |name: &str, mut from: Box<dyn Read>| {
         let fail = |e: std::io::Error| Error::Data(format!("cannot read {name}: {e}"));
@@ -95,7 +97,8 @@ fn single(path: &Path) -> Result<TextFile> {
     keep(&path.display().to_string(), Box::new(pipe))
 }
 
-/// Everything inside a folder and its folders with one of `endings`, sorted. Names that begin with a dot are left out.
+/// Everything inside a folder and its folders with one of `endings`, sorted. Names that begin with
+/// a dot are left out.
 fn inside(path: &Path, endings: &[&str]) -> Result<Vec<TextFile>> {
     let mut found = Vec::new();
     let mut folders = vec![path.to_owned()];
@@ -107,7 +110,8 @@ fn inside(path: &Path, endings: &[&str]) -> Result<Vec<TextFile>> {
             if name.to_string_lossy().starts_with('.') {
                 continue;
             }
-            // The entry's own type: links to folders are not followed, so a circle of them cannot trap us.
+            // The entry's own type: links to folders are not followed, so a circle of them cannot
+            // trap us.
             if entry.file_type().at("read", &p)?.is_dir() {
                 folders.push(p);
             } else if endings.contains(&ending(&name.to_string_lossy()).as_str()) && p.is_file() {
@@ -131,8 +135,8 @@ fn inside(path: &Path, endings: &[&str]) -> Result<Vec<TextFile>> {
     failure.map_or(Ok(files), Err)
 }
 
-/// The texts of `path`: the one file, what comes through a pipe or (`-`) standard input, or what a folder and its folders hold in
-/// `.txt`, `.md`, `.text`, `.jsonl`, `.ndjson` and `.json` files.
+/// The texts of `path`: the one file, what comes through a pipe or (`-`) standard input, or what a
+/// folder and its folders hold in `.txt`, `.md`, `.text`, `.jsonl`, `.ndjson` and `.json` files.
 ///
 /// # Errors
 /// A path that cannot be read, or a folder without text files.

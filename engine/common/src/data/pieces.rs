@@ -1,7 +1,8 @@
 //! Texts read piece by piece, however large they are.
 //!
-//! A piece of a plain text ends where no token can lie across the cut; a piece of JSON lines or of a JSON array is a document. Pieces are
-//! functions of the bytes from their first one on, so reading can begin again at any piece's offset.
+//! A piece of a plain text ends where no token can lie across the cut; a piece of JSON lines or of
+//! a JSON array is a document. Pieces are functions of the bytes from their first one on, so
+//! reading can begin again at any piece's offset.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -13,7 +14,8 @@ use crate::error::IoContext;
 use crate::error::Result;
 use crate::tokenizer::Tokenizer;
 
-/// The longest piece of a plain text: one without a line end or a single space is cut here all the same.
+/// The longest piece of a plain text: one without a line end or a single space is cut here all the
+/// same.
 const LONGEST: usize = 1 << 20;
 
 /// A piece of text.
@@ -41,7 +43,8 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// All pieces of `files`. A tokenizer that shows where a text was cut (see [`Pieces::whole_for`]) wants them `whole`.
+    /// All pieces of `files`. A tokenizer that shows where a text was cut (see
+    /// [`Pieces::whole_for`]) wants them `whole`.
     pub fn new(files: &[TextFile], whole: bool) -> Self {
         Self::starting_at(files, whole, 0, 0)
     }
@@ -68,8 +71,9 @@ impl Pieces {
         &self.notes
     }
 
-    /// Whether `tokenizer` gives a text other ids than its pieces, because it treats the beginning of a text in a special way (a
-    /// space in front of the first word, say): then a file must be read whole.
+    /// Whether `tokenizer` gives a text other ids than its pieces, because it treats the beginning
+    /// of a text in a special way (a space in front of the first word, say): then a file must be
+    /// read whole.
     pub fn whole_for(tokenizer: &Tokenizer) -> Result<bool> {
         for (head, tail) in [
             ("a line\n", "The next"),

@@ -87,12 +87,13 @@ impl Encoder {
         }
     }
 
-    /// The ids of a document, closed by `<|endoftext|>` if it `ends` and the tokenizer has it. In a conversation, special tokens that
-    /// somebody typed are letters.
+    /// The ids of a document, closed by `<|endoftext|>` if it `ends` and the tokenizer has it. In a
+    /// conversation, special tokens that somebody typed are letters.
     pub fn encode(&self, document: &Document, ends: bool) -> Result<Vec<u32>> {
         let mut ids = match document {
             Document::Text(text) if self.whole => self.tokenizer.encode(text)?,
-            // In pieces, whose ids are those of the whole: encoding a text takes many times its length.
+            // In pieces, whose ids are those of the whole: encoding a text takes many times its
+            // length.
             Document::Text(text) => {
                 let mut ids = Vec::new();
                 for piece in pieces_of(text) {
@@ -129,8 +130,8 @@ impl Encoder {
     }
 }
 
-/// What `path` holds, to be evaluated: texts, conversations as the chat template writes them out, or `.tokens` made with this tokenizer
-/// (`tokenizer_crc`, as for [`load`]).
+/// What `path` holds, to be evaluated: texts, conversations as the chat template writes them out,
+/// or `.tokens` made with this tokenizer (`tokenizer_crc`, as for [`load`]).
 ///
 /// # Errors
 /// As for [`load`].
@@ -151,9 +152,10 @@ pub fn evaluation(path: &Path, encoder: &Encoder, tokenizer_crc: u32) -> Result<
     Ok(text)
 }
 
-/// Encode text files piece by piece, in parallel and in constant memory; `sink` gets the pieces in order, one of each file at
-/// least. The ids are those of the whole texts. Documents of JSON files are closed by `<|endoftext|>` if the tokenizer has it. What the
-/// files' owner should know is logged.
+/// Encode text files piece by piece, in parallel and in constant memory; `sink` gets the pieces in
+/// order, one of each file at least. The ids are those of the whole texts. Documents of JSON files
+/// are closed by `<|endoftext|>` if the tokenizer has it. What the files' owner should know is
+/// logged.
 ///
 /// # Errors
 /// What reading, the tokenizer or `sink` say.
@@ -194,8 +196,8 @@ pub fn encode_files(
     }
 }
 
-/// Training or validation data from `path`: the folder's `.tokens` files if it has any, otherwise its texts tokenized in memory.
-/// `tokenizer_crc` is the CRC-32 of the tokenizer.json.
+/// Training or validation data from `path`: the folder's `.tokens` files if it has any, otherwise
+/// its texts tokenized in memory. `tokenizer_crc` is the CRC-32 of the tokenizer.json.
 ///
 /// # Errors
 /// Files that cannot be read, are damaged or were made with another tokenizer.

@@ -1,13 +1,14 @@
-//! Texts too large to tokenize beforehand: read from beginning to end, again and again, tokenized by a thread of its own, cut into
-//! windows and shuffled in blocks.
+//! Texts too large to tokenize beforehand: read from beginning to end, again and again, tokenized
+//! by a thread of its own, cut into windows and shuffled in blocks.
 //!
-//! **Order.** A pass over the files begins with a random phase of up to `seq` tokens and is cut into windows of `seq + 1` tokens that
-//! share one; what is left at its end is dropped. `shuffle` windows are a block, whose windows come in the order of a permutation
-//! that depends on the seed and the block's number.
+//! **Order.** A pass over the files begins with a random phase of up to `seq` tokens and is cut
+//! into windows of `seq + 1` tokens that share one; what is left at its end is dropped. `shuffle`
+//! windows are a block, whose windows come in the order of a permutation that depends on the seed
+//! and the block's number.
 //!
-//! **Resuming** needs the place where the current block begins (file, byte offset of a piece, tokens of that piece that belong to
-//! the block before) and how many of its windows have been used: at most one block is tokenized again, and everything after is
-//! the same, bit for bit.
+//! **Resuming** needs the place where the current block begins (file, byte offset of a piece,
+//! tokens of that piece that belong to the block before) and how many of its windows have been
+//! used: at most one block is tokenized again, and everything after is the same, bit for bit.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -104,7 +105,8 @@ struct Feed {
     whole: bool,
     pieces: Pieces,
     pass: u64,
-    /// Tokens read but not used up: of each piece where it begins, its ids, and how many of them are used up.
+    /// Tokens read but not used up: of each piece where it begins, its ids, and how many of them
+    /// are used up.
     queue: VecDeque<(usize, u64, Vec<u32>, usize)>,
     /// Tokens in `queue` that are not used up.
     ready: usize,
@@ -241,11 +243,12 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// Windows of `seq` tokens for a model with `vocab` tokens, `shuffle` of them shuffled together, from the beginning or from
-    /// `place` on.
+    /// Windows of `seq` tokens for a model with `vocab` tokens, `shuffle` of them shuffled
+    /// together, from the beginning or from `place` on.
     ///
     /// # Errors
-    /// A buffer of no windows; texts that cannot be read are told of by [`fill`](BatchSource::fill).
+    /// A buffer of no windows; texts that cannot be read are told of by
+    /// [`fill`](BatchSource::fill).
     pub fn new(
         texts: &StreamedTexts,
         seq: usize,

@@ -1,6 +1,7 @@
-//! Texts as people have them, read from any reader: UTF-8, or UTF-16 and UTF-32 by their byte order mark; plain, JSON lines, or JSON
-//! values one after another (an array, say). What is no text is refused with its name, the line and what to do; U+FFFD never takes the
-//! place of anything without a word.
+//! Texts as people have them, read from any reader: UTF-8, or UTF-16 and UTF-32 by their byte order
+//! mark; plain, JSON lines, or JSON values one after another (an array, say). What is no text is
+//! refused with its name, the line and what to do; U+FFFD never takes the place of anything without
+//! a word.
 
 use std::io::{ErrorKind, Read};
 
@@ -165,7 +166,8 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Of the file called `name`, which begins with `head`. `named`: its name tells its shape; otherwise its contents do.
+    /// Of the file called `name`, which begins with `head`. `named`: its name tells its shape;
+    /// otherwise its contents do.
     ///
     /// # Errors
     /// A file that is no text.
@@ -239,7 +241,8 @@ pub(super) fn ending(name: &str) -> String {
     }
 }
 
-/// The command that makes UTF-8 of a file. The new one keeps the ending: it says how the text is read.
+/// The command that makes UTF-8 of a file. The new one keeps the ending: it says how the text is
+/// read.
 fn iconv(from: &str, name: &str) -> String {
     let (stem, ending) = match name.rsplit_once('.') {
         Some((stem, ending)) if !ending.contains('/') => (stem, ending),
@@ -288,18 +291,20 @@ fn likely(bytes: &[u8]) -> Option<&'static str> {
     if 2 * touching > runs && high < 2 * letters {
         return Some("WINDOWS-1252");
     }
-    // Words of an alphabet of their own are of any length, two bytes a character make even ones. Cyrillic letters are the upper half.
+    // Words of an alphabet of their own are of any length, two bytes a character make even ones.
+    // Cyrillic letters are the upper half.
     let upper = bytes.iter().filter(|b| **b >= 0xc0).count();
     if 4 * odd > runs && 10 * upper > 9 * high {
         return Some("WINDOWS-1251");
     }
-    // Two bytes a character, the first of them one that GB18030, Big5 and the EUC encodings begin one with.
+    // Two bytes a character, the first of them one that GB18030, Big5 and the EUC encodings begin
+    // one with.
     let pair = |w: &&[u8]| matches!(w, [0x81..=0xfe, 0x40..=0xfe]);
     (bytes.windows(2).filter(pair).count() > 0).then_some("GB18030")
 }
 
-/// Whether bytes are characters of Shift JIS, many among few letters, and some begin as in no other encoding. Their second bytes may be
-/// letters of ASCII.
+/// Whether bytes are characters of Shift JIS, many among few letters, and some begin as in no other
+/// encoding. Their second bytes may be letters of ASCII.
 fn is_shift_jis(bytes: &[u8]) -> bool {
     let (mut at, mut pairs, mut low, mut letters) = (0, 0, 0, 0);
     while at < bytes.len() {
@@ -337,7 +342,8 @@ pub(super) struct TextPiece {
     pub bytes: u64,
 }
 
-/// Something about a text that its owner should know: how often, and the line where it is first met.
+/// Something about a text that its owner should know: how often, and the line where it is first
+/// met.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     times: u64,
@@ -375,8 +381,8 @@ pub(super) struct TextReader<R> {
 }
 
 impl<R: Read> TextReader<R> {
-    /// Read on from byte `offset` of the file called `name`, before which there are `lines` line ends; `reader` stands behind the byte
-    /// order mark if `offset` is 0.
+    /// Read on from byte `offset` of the file called `name`, before which there are `lines` line
+    /// ends; `reader` stands behind the byte order mark if `offset` is 0.
     pub fn new(reader: R, name: &str, start: Start, offset: u64, lines: u64) -> Self {
         TextReader {
             reader,
@@ -451,7 +457,8 @@ impl<R: Read> TextReader<R> {
         Ok(())
     }
 
-    /// Give out the first `len` bytes of what is ahead: the bytes of the file, and the line they begin in.
+    /// Give out the first `len` bytes of what is ahead: the bytes of the file, and the line they
+    /// begin in.
     fn take(&mut self, len: usize) -> (String, u64, u64) {
         let rest = self.ahead.split_off(len);
         let text = std::mem::replace(&mut self.ahead, rest);
@@ -538,7 +545,8 @@ impl<R: Read> TextReader<R> {
         Ok(())
     }
 
-    /// Length of the next JSON value with what parts it from the one before; 0 at the end of the file.
+    /// Length of the next JSON value with what parts it from the one before; 0 at the end of the
+    /// file.
     fn value(&mut self) -> Result<usize> {
         let (mut at, mut depth, mut text, mut escaped) = (0, 0usize, false, false);
         let mut begun = false;
@@ -564,7 +572,8 @@ impl<R: Read> TextReader<R> {
                             return Ok(at);
                         }
                     }
-                    // A number or a word between values: given out with the next end of line, and refused.
+                    // A number or a word between values: given out with the next end of line, and
+                    // refused.
                     b'\n' | b',' if begun && depth == 0 => return Ok(at),
                     b'[' | b']' | b',' | b' ' | b'\t' | b'\r' | b'\n' => {}
                     _ => begun = true,
@@ -641,9 +650,10 @@ fn newlines(text: &str) -> u64 {
 /// Bytes of a piece, if the text has a good place to cut there.
 pub(super) const PIECE: usize = 1 << 16;
 
-/// The first place after [`PIECE`] bytes where `separator` stands between visible characters, `keep` bytes of it before the cut. The
-/// pre-tokenizers of the GPT-2 family never join across a line end there, nor a word to the space after it, while a run of several
-/// white-space characters is parted differently at the end of a text than inside it.
+/// The first place after [`PIECE`] bytes where `separator` stands between visible characters,
+/// `keep` bytes of it before the cut. The pre-tokenizers of the GPT-2 family never join across a
+/// line end there, nor a word to the space after it, while a run of several white-space characters
+/// is parted differently at the end of a text than inside it.
 fn cut(text: &str, separator: char, keep: usize) -> Option<usize> {
     let visible = |c: Option<char>| c.is_some_and(|c| !c.is_whitespace());
     let at = text.ceil_char_boundary(PIECE.min(text.len()));

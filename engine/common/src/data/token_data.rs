@@ -155,8 +155,9 @@ impl TokenData {
         Ok(data)
     }
 
-    /// Map files; their ids follow one another. Only the headers are read, so that files of any size open at once: ids are checked
-    /// against the vocabulary as batches take them, and all of a file by [`verify`](Self::verify).
+    /// Map files; their ids follow one another. Only the headers are read, so that files of any
+    /// size open at once: ids are checked against the vocabulary as batches take them, and all of a
+    /// file by [`verify`](Self::verify).
     ///
     /// # Errors
     /// A file that cannot be mapped, a header that does not fit it, no file at all.
@@ -214,7 +215,8 @@ impl TokenData {
         self.parts.iter().try_for_each(Part::verify)
     }
 
-    /// The header of the whole: that of the file, or what several files have in common, with their ids counted together.
+    /// The header of the whole: that of the file, or what several files have in common, with their
+    /// ids counted together.
     pub fn header(&self) -> &TokenHeader {
         &self.header
     }
@@ -276,7 +278,8 @@ mod tests {
             let _ = TokenData::from_bytes(bytes);
             let mut good = write_tokens(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18], 100, 0, 0);
             good[flip] ^= 0x41;
-            // Every byte matters but the sequence length, the vocabulary, the tokenizer's checksum and the reserved tail.
+            // Every byte matters but the sequence length, the vocabulary, the tokenizer's checksum
+            // and the reserved tail.
             let free = (16..24).contains(&flip) || (36..64).contains(&flip);
             prop_assert!(TokenData::from_bytes(good).is_err() || free, "byte {}", flip);
         }

@@ -1,4 +1,5 @@
-//! The machine underneath: clock, yielding, files, threads. `native/` and `web.rs` export the same names.
+//! The machine underneath: clock, yielding, files, threads. `native/` and `web.rs` export the same
+//! names.
 
 pub mod par;
 

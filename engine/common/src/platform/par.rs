@@ -1,4 +1,5 @@
-//! Splitting work over threads. Pieces have fixed sizes, so results never depend on the number of threads.
+//! Splitting work over threads. Pieces have fixed sizes, so results never depend on the number of
+//! threads.
 
 #![cfg_attr(
     not(feature = "native"),
@@ -11,13 +12,15 @@
 #[cfg(feature = "native")]
 use rayon::prelude::*;
 
-/// Whether `work` elementary operations pay for a fork, which costs about as much as 32,768 of them.
+/// Whether `work` elementary operations pay for a fork, which costs about as much as 32,768 of
+/// them.
 #[cfg(feature = "native")]
 fn pays(work: usize) -> bool {
     work >= 1 << 15 && rayon::current_num_threads() > 1
 }
 
-/// Call `f(index, piece)` for each `len`-long piece of `data`; in parallel when `work` (elementary operations in all) pays for it.
+/// Call `f(index, piece)` for each `len`-long piece of `data`; in parallel when `work` (elementary
+/// operations in all) pays for it.
 pub fn pieces<T: Send>(
     data: &mut [T],
     len: usize,

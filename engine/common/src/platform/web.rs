@@ -59,8 +59,8 @@ impl Anonymous {
     }
 }
 
-/// Return to the event loop once, so that messages (a stop, say) are handled. A message channel is not slowed down like
-/// nested timeouts are.
+/// Return to the event loop once, so that messages (a stop, say) are handled. A message channel is
+/// not slowed down like nested timeouts are.
 pub async fn yield_now() {
     let promise = js_sys::Promise::new(&mut |resolve, _| {
         let Ok(channel) = web_sys::MessageChannel::new() else {

@@ -1,6 +1,7 @@
 //! The bytes that a token of a vocabulary stands for.
 
-/// GPT-2's alphabet: printable bytes are themselves, the others follow from U+0100 on in their order.
+/// GPT-2's alphabet: printable bytes are themselves, the others follow from U+0100 on in their
+/// order.
 fn byte(c: char) -> Option<u8> {
     let printable = |b: &u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     match u8::try_from(u32::from(c)) {

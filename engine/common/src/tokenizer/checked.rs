@@ -1,5 +1,6 @@
-//! A tokenizer.json of a stranger, checked before the library reads it: some files make the library panic, or take memory that no
-//! text would need. What only changes the length of what is encoded (truncation, padding) or makes it random is dropped.
+//! A tokenizer.json of a stranger, checked before the library reads it: some files make the library
+//! panic, or take memory that no text would need. What only changes the length of what is encoded
+//! (truncation, padding) or makes it random is dropped.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -12,12 +13,14 @@ use tokenizers::utils::SysRegex;
 use crate::error::{Error, Result};
 use ternary_core::kind::{FileKind, without_bom};
 
-/// Ids are below this, or below so many times the number of tokens: tables are as long as the largest id.
+/// Ids are below this, or below so many times the number of tokens: tables are as long as the
+/// largest id.
 const MAX_ID: u64 = 1 << 17;
 const IDS_PER_TOKEN: u64 = 8;
 /// Longest text that replaces a match, in bytes.
 const MAX_REPLACEMENT: usize = 1024;
-/// Longest word that WordPiece looks into, in characters: its time grows with the square. BERT's own limit is 100.
+/// Longest word that WordPiece looks into, in characters: its time grows with the square. BERT's
+/// own limit is 100.
 const MAX_WORD_PIECE_CHARS: u64 = 256;
 /// Parts inside a part.
 const MAX_DEPTH: usize = 16;
@@ -223,8 +226,8 @@ fn template(part: &Value) -> Result<()> {
     Ok(())
 }
 
-/// SentencePiece's table of normalizations: a trie of u32 (a double array, as Darts makes them) and the texts that it leads to.
-/// Followed everywhere, so that no text can lead the library out of it.
+/// SentencePiece's table of normalizations: a trie of u32 (a double array, as Darts makes them) and
+/// the texts that it leads to. Followed everywhere, so that no text can lead the library out of it.
 fn charsmap(base64: &str) -> Result<()> {
     let damaged = |what: &str| refuse(format!("its precompiled_charsmap {what}"));
     let Some(bytes) = from_base64(base64) else {
@@ -304,7 +307,8 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The same tokenizer without the tokens whose ids a model of `rows` rows does not know, and those tokens.
+/// The same tokenizer without the tokens whose ids a model of `rows` rows does not know, and those
+/// tokens.
 pub(super) fn within(text: &str, rows: usize) -> Result<Option<(String, Vec<String>)>> {
     let mut json: Value = serde_json::from_str(without_bom(text))
         .map_err(|e| Error::Tokenizer(format!("not a tokenizer.json: {e}")))?;
@@ -397,7 +401,8 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Call the library; a panic of it is an error. Where panics end the program (a page), only the checks above help.
+/// Call the library; a panic of it is an error. Where panics end the program (a page), only the
+/// checks above help.
 pub(super) fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,5 +1,5 @@
-//! Texts in which some parts are a template's and others somebody's words: special tokens are marks in the former and letters in the
-//! latter.
+//! Texts in which some parts are a template's and others somebody's words: special tokens are marks
+//! in the former and letters in the latter.
 
 use serde_json::Value;
 use tokenizers::Tokenizer as HfTokenizer;
@@ -9,7 +9,8 @@ use super::{ChatTemplate, Part, Tokenizer};
 use crate::chat::Message;
 use crate::error::Result;
 
-/// Character that stands for the added token number `i` in [`renamed`]: of a private-use plane, which no text has.
+/// Character that stands for the added token number `i` in [`renamed`]: of a private-use plane,
+/// which no text has.
 fn stand_in(i: usize) -> Option<char> {
     char::from_u32(0xf_0000 + u32::try_from(i).ok()?).filter(|c| u32::from(*c) < 0xf_fffe)
 }
@@ -24,7 +25,8 @@ impl Tokenizer {
         if !parts.iter().any(typed) {
             return self.encode(&text);
         }
-        // The same tokenizer, in which the added tokens are called otherwise: what a person types cannot be one.
+        // The same tokenizer, in which the added tokens are called otherwise: what a person types
+        // cannot be one.
         let renamed = renamed(&self.to_json()?, &added)?;
         let text: String = parts
             .iter()
@@ -37,8 +39,9 @@ impl Tokenizer {
         Ok(encoded.get_ids().to_vec())
     }
 
-    /// A conversation written out by `template`, in which every special token that somebody typed is in a part of contents, even if the
-    /// template looks at what people say or changes it. `prompt`: the assistant's next message is to follow.
+    /// A conversation written out by `template`, in which every special token that somebody typed
+    /// is in a part of contents, even if the template looks at what people say or changes it.
+    /// `prompt`: the assistant's next message is to follow.
     ///
     /// # Errors
     /// What the template says.
@@ -96,7 +99,8 @@ impl Tokenizer {
 /// Stands inside an added token that somebody typed.
 const MARK: char = '\u{10fffc}';
 
-/// Make a part of contents of the place where `content` stands in a template's text; whether there is one.
+/// Make a part of contents of the place where `content` stands in a template's text; whether there
+/// is one.
 fn set_apart(parts: &mut Vec<Part>, content: &str) -> bool {
     let place = |part: &Part| (!part.content).then(|| part.text.find(content)).flatten();
     let Some((i, at)) = parts

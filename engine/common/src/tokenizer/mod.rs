@@ -1,4 +1,5 @@
-//! Tokenizers: any Hugging Face `tokenizer.json`; training a byte-level BPE; streaming text out of tokens; chat templates.
+//! Tokenizers: any Hugging Face `tokenizer.json`; training a byte-level BPE; streaming text out of
+//! tokens; chat templates.
 
 mod bytes;
 mod checked;
@@ -45,8 +46,9 @@ const END_NAMES: [&str; 8] = [
 /// Tokens of a trained vocabulary, at most: far more than any in use.
 const MOST_TOKENS: usize = 1 << 24;
 
-/// Characters of a word that a vocabulary is trained on, at most. A merge costs the trainer the square of a word's length, so a genome or
-/// a picture in base64, one word of a megabyte, is learned from in pieces.
+/// Characters of a word that a vocabulary is trained on, at most. A merge costs the trainer the
+/// square of a word's length, so a genome or a picture in base64, one word of a megabyte, is
+/// learned from in pieces.
 const LONGEST_WORD: usize = 256;
 
 /// A word in pieces of [`LONGEST_WORD`] characters at most.
@@ -124,8 +126,8 @@ impl Tokenizer {
         Ok((checked.json, checked.dropped))
     }
 
-    /// A `tokenizer.json` without the tokens for which a model of `rows` rows has none, and their texts: they are letters then.
-    /// Nothing where it has none of them.
+    /// A `tokenizer.json` without the tokens for which a model of `rows` rows has none, and their
+    /// texts: they are letters then. Nothing where it has none of them.
     ///
     /// # Errors
     /// What is no JSON.
@@ -185,9 +187,10 @@ impl Tokenizer {
         }
     }
 
-    /// Train a byte-level BPE (Sennrich et al. 2016; GPT-2's pre-tokenization) of exactly or at most `vocab_size` tokens on `texts`.
-    /// Deterministic for the same texts in the same order, however they are cut at ends of lines. Documents are parted at
-    /// `<|endoftext|>`. The texts are counted as they come and not kept.
+    /// Train a byte-level BPE (Sennrich et al. 2016; GPT-2's pre-tokenization) of exactly or at
+    /// most `vocab_size` tokens on `texts`. Deterministic for the same texts in the same order,
+    /// however they are cut at ends of lines. Documents are parted at `<|endoftext|>`. The texts
+    /// are counted as they come and not kept.
     pub fn train<T: AsRef<str> + Send>(
         texts: impl Iterator<Item = T> + Send,
         vocab_size: usize,
@@ -266,8 +269,9 @@ impl Tokenizer {
             .to_vec())
     }
 
-    /// As [`encode`](Self::encode), with the tokens that the tokenizer puts before a text: one for its beginning, say. Those that it
-    /// puts after a text are left out: the text is to be continued.
+    /// As [`encode`](Self::encode), with the tokens that the tokenizer puts before a text: one for
+    /// its beginning, say. Those that it puts after a text are left out: the text is to be
+    /// continued.
     pub fn encode_to_continue(&self, text: &str) -> Result<Vec<u32>> {
         let encoded = checked::guarded(|| self.inner.encode(text, true))?;
         let added = encoded.get_special_tokens_mask();
@@ -306,7 +310,8 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// Bytes of every token by id: joined, they are the text that [`decode`](Self::decode) gives. Special tokens have none.
+    /// Bytes of every token by id: joined, they are the text that [`decode`](Self::decode) gives.
+    /// Special tokens have none.
     pub fn token_bytes(&self) -> Vec<Vec<u8>> {
         let byte_level = Decoding::of(&self.inner).is_none_or(|d| d.byte_level);
         Pieces::new(self, byte_level).bytes

@@ -1,4 +1,5 @@
-//! How a tokenizer's decoder joins tokens: as bytes, each on its own, for the decoders that nearly all language models have.
+//! How a tokenizer's decoder joins tokens: as bytes, each on its own, for the decoders that nearly
+//! all language models have.
 
 use tokenizers::Tokenizer as HfTokenizer;
 

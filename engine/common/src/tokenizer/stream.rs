@@ -1,8 +1,9 @@
-//! Text from tokens as they come: a character may be spread over several tokens, so text is given out only once it cannot change.
+//! Text from tokens as they come: a character may be spread over several tokens, so text is given
+//! out only once it cannot change.
 //!
-//! Where the decoder joins tokens by their bytes, so does this: bytes that are no character become U+FFFD one by one (as
-//! `String::from_utf8_lossy` has it), and never take the text behind them along. Other decoders are asked for the text of a few tokens at a
-//! time.
+//! Where the decoder joins tokens by their bytes, so does this: bytes that are no character become
+//! U+FFFD one by one (as `String::from_utf8_lossy` has it), and never take the text behind them
+//! along. Other decoders are asked for the text of a few tokens at a time.
 
 use super::Tokenizer;
 use crate::error::Result;
@@ -18,14 +19,16 @@ pub struct TextStream {
     half: Vec<u8>,
     /// There has been text: a space at the beginning is one between words.
     begun: bool,
-    /// Decoders that are asked: tokens, of which those before `prefix` no longer matter, and those before `read` have been given out.
+    /// Decoders that are asked: tokens, of which those before `prefix` no longer matter, and those
+    /// before `read` have been given out.
     ids: Vec<u32>,
     prefix: usize,
     read: usize,
 }
 
 impl TextStream {
-    /// A stream of what follows `before`: its first word keeps its space if there is text before it.
+    /// A stream of what follows `before`: its first word keeps its space if there is text before
+    /// it.
     pub fn after(tokenizer: &Tokenizer, before: &[u32]) -> Self {
         let is_text = |id: &&u32| tokenizer.special_text(**id).is_none();
         let text = before
@@ -58,7 +61,8 @@ impl TextStream {
         Ok(self.certain(false))
     }
 
-    /// The characters that are whole, with U+FFFD for bytes that will never be one; with `all` half ones, too.
+    /// The characters that are whole, with U+FFFD for bytes that will never be one; with `all` half
+    /// ones, too.
     fn certain(&mut self, all: bool) -> String {
         let mut text = String::new();
         loop {

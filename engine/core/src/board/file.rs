@@ -144,7 +144,8 @@ impl<'a> Tensors<'a> {
                 Some((bytes, scales, codes))
             },
         );
-        // The table was checked against the file's length; this is for sizes beyond the address space.
+        // The table was checked against the file's length; this is for sizes beyond the address
+        // space.
         let Some((bytes, scales, codes)) = parts else {
             return Err(invalid(name, "it does not fit the memory".into()));
         };
@@ -261,7 +262,8 @@ impl<'a> Tensors<'a> {
 }
 
 impl<'a> Model<'a> {
-    /// Check a whole file: header, checksums, shapes, codes. Allocates for the configuration and the tensor table only.
+    /// Check a whole file: header, checksums, shapes, codes. Allocates for the configuration and
+    /// the tensor table only.
     ///
     /// # Errors
     /// What any reader of a damaged or foreign file says.

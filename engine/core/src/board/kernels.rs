@@ -5,7 +5,8 @@ use crate::config::QuantMode;
 use crate::layout::Encoding;
 use crate::math;
 
-/// Calls `f(column, code)` for the columns `first..first + n` of a row; 2- and 1-bit spans begin on a byte.
+/// Calls `f(column, code)` for the columns `first..first + n` of a row; 2- and 1-bit spans begin on
+/// a byte.
 #[inline(always)]
 fn each_code(encoding: Encoding, row: &[u8], first: usize, n: usize, mut f: impl FnMut(usize, i8)) {
     match encoding {

@@ -1,8 +1,10 @@
-//! The forward pass of one token on a processor without an operating system: `no_std`, `alloc`, no threads.
+//! The forward pass of one token on a processor without an operating system: `no_std`, `alloc`, no
+//! threads.
 //!
-//! A [`Model`] is a view of a `.1bit` file that lies in flash: weights are read where they are, in the file's encodings. A [`State`]
-//! holds the KV cache and the activations. Sums are taken in the order of [`crate::math`], so logits are those of the CPU backend
-//! bit for bit. The C header that `onebit export --emit-c-header` writes is this module in C.
+//! A [`Model`] is a view of a `.1bit` file that lies in flash: weights are read where they are, in
+//! the file's encodings. A [`State`] holds the KV cache and the activations. Sums are taken in the
+//! order of [`crate::math`], so logits are those of the CPU backend bit for bit. The C header that
+//! `onebit export --emit-c-header` writes is this module in C.
 //!
 //! ```
 //! use ternary_core::board::{Cache, Model, State, greedy};

@@ -23,7 +23,8 @@ impl Sampler {
         Sampler(Rng::new(seed))
     }
 
-    /// Greedy at temperature 0 and below. The logits become weights, to be drawn from without a second buffer.
+    /// Greedy at temperature 0 and below. The logits become weights, to be drawn from without a
+    /// second buffer.
     pub fn choose(&mut self, logits: &mut [f32], temperature: f32) -> u32 {
         let best = greedy(logits);
         if temperature.is_nan() || temperature <= 0.0 {

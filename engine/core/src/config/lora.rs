@@ -9,7 +9,8 @@ use super::{ConfigError, MatrixKind, ModelConfig};
 /// Beyond it sums overflow.
 const MAX_ALPHA: f64 = 1e6;
 
-/// Low-rank adapters (LoRA, Hu et al. 2021) beside frozen matrices: y = Q(W)·x + (α/r)·B·(A·x), A `[r, in]`, B `[out, r]`.
+/// Low-rank adapters (LoRA, Hu et al. 2021) beside frozen matrices: y = Q(W)·x + (α/r)·B·(A·x), A
+/// `[r, in]`, B `[out, r]`.
 ///
 /// ```
 /// use ternary_core::config::LoraConfig;
@@ -24,8 +25,8 @@ pub struct LoraConfig {
     /// r.
     pub rank: usize,
     pub alpha: f64,
-    /// Matrices that get an adapter, in every layer; all of the body by default (Dettmers et al. 2023). `gate` counts only where the model
-    /// has one.
+    /// Matrices that get an adapter, in every layer; all of the body by default (Dettmers et al.
+    /// 2023). `gate` counts only where the model has one.
     pub targets: Vec<MatrixKind>,
 }
 

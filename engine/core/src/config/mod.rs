@@ -1,4 +1,5 @@
-//! What a model is and how it is trained, as JSON. Unknown fields and impossible combinations are refused.
+//! What a model is and how it is trained, as JSON. Unknown fields and impossible combinations are
+//! refused.
 
 mod lora;
 mod mode;

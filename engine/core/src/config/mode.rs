@@ -300,7 +300,8 @@ impl LayerBitMap {
         }
     }
 
-    /// A bit-map by itself, or the `layer_bit_map` of a search result or a model config, for a model of `layers` layers.
+    /// A bit-map by itself, or the `layer_bit_map` of a search result or a model config, for a
+    /// model of `layers` layers.
     ///
     /// # Errors
     /// They say the line.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, LayerBitMap, MatrixKind, QuantMode, RopeScaling};
 
-/// Limits that keep a damaged or hostile config from overflowing a size or filling the memory with names.
+/// Limits that keep a damaged or hostile config from overflowing a size or filling the memory with
+/// names.
 const MAX_SIZE: usize = 1 << 24;
 /// Widest input of a matrix: 127·127 times as much still fits the kernels' i32 sums.
 const MAX_WIDTH: usize = 1 << 17;
@@ -86,7 +87,8 @@ pub struct ModelConfig {
     pub num_heads: usize,
     /// Key/value heads (grouped-query attention); `num_heads` when unset.
     pub num_kv_heads: Option<usize>,
-    /// Width of a head; `hidden_size / num_heads` when unset, and then not written: older programs know no such field.
+    /// Width of a head; `hidden_size / num_heads` when unset, and then not written: older programs
+    /// know no such field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_dim: Option<usize>,
     pub num_layers: usize,
@@ -103,7 +105,8 @@ pub struct ModelConfig {
     pub use_qk_norm: bool,
     /// Multiply each branch by 1/√2 before adding it to the residual stream.
     pub use_residual_scaling: bool,
-    /// Ternary threshold δ = 0.7·mean|W| (TWN, Li et al. 2016); absmean rounding (BitNet b1.58) when false.
+    /// Ternary threshold δ = 0.7·mean|W| (TWN, Li et al. 2016); absmean rounding (BitNet b1.58)
+    /// when false.
     pub use_dynamic_threshold: bool,
     /// Factor of the straight-through gradient.
     pub ste_scale_factor: f32,
@@ -199,8 +202,8 @@ impl ModelConfig {
         self.kv_heads() * self.head_dim()
     }
 
-    /// What a fine-tuning of such a model is computed with: a soft quantizer, as training from scratch begins with, would undo what
-    /// the weights were trained for.
+    /// What a fine-tuning of such a model is computed with: a soft quantizer, as training from
+    /// scratch begins with, would undo what the weights were trained for.
     pub fn for_finetuning(self) -> Self {
         ModelConfig {
             anneal_fraction: 0.0,
@@ -279,7 +282,8 @@ impl ModelConfig {
         usize::try_from(self.wide_parameter_count()).unwrap_or(usize::MAX)
     }
 
-    /// As [`parameter_count`](Self::parameter_count), in a type that no accepted combination of sizes overflows.
+    /// As [`parameter_count`](Self::parameter_count), in a type that no accepted combination of
+    /// sizes overflows.
     fn wide_parameter_count(&self) -> u128 {
         let wide = |n: usize| n as u128;
         let d = wide(self.hidden_size);

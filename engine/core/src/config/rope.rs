@@ -12,8 +12,9 @@ use super::{ConfigError, ModelConfig};
 pub enum RopeScaling {
     /// Every frequency divided by `factor` (Chen et al. 2023).
     Linear { factor: f32 },
-    /// Llama 3.1: wavelengths above `original_max_position_embeddings / low_freq_factor` tokens are stretched by `factor`, those
-    /// below `… / high_freq_factor` stay, and in between the two are blended.
+    /// Llama 3.1: wavelengths above `original_max_position_embeddings / low_freq_factor` tokens are
+    /// stretched by `factor`, those below `… / high_freq_factor` stay, and in between the two are
+    /// blended.
     Llama3 {
         factor: f32,
         low_freq_factor: f32,
@@ -80,7 +81,8 @@ impl RopeScaling {
 }
 
 impl ModelConfig {
-    /// Radians per position of pair `j` of a head: θ^(−2j/head_dim), scaled. In f64, so that every backend rotates by the same angles.
+    /// Radians per position of pair `j` of a head: θ^(−2j/head_dim), scaled. In f64, so that every
+    /// backend rotates by the same angles.
     pub fn rope_frequency(&self, j: usize) -> f64 {
         let exponent = -2.0 * j as f64 / self.head_dim() as f64;
         let frequency = libm::pow(f64::from(self.rope_theta), exponent);

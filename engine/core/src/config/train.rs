@@ -16,8 +16,9 @@ pub enum LrDecay {
     Linear,
     /// The peak, then the cool-down (`lr_cooldown_fraction`) if there is one.
     Constant,
-    /// Linear, multiplied by `lr_stage2_ratio` from `lr_stage2_start` on: the drop lets ternary weights settle (Ma et al. 2024, training
-    /// tips for b1.58). Goes with `weight_decay_fraction` at the same step.
+    /// Linear, multiplied by `lr_stage2_ratio` from `lr_stage2_start` on: the drop lets ternary
+    /// weights settle (Ma et al. 2024, training tips for b1.58). Goes with `weight_decay_fraction`
+    /// at the same step.
     TwoStage,
 }
 
@@ -73,23 +74,27 @@ pub struct TrainConfig {
     pub keep_last: usize,
     /// Save whenever a validation gives the lowest loss so far, and keep that checkpoint besides.
     pub keep_best: bool,
-    /// Stop when so many validations in a row have brought no lower loss; 0 = never. The best checkpoint must be kept.
+    /// Stop when so many validations in a row have brought no lower loss; 0 = never. The best
+    /// checkpoint must be kept.
     pub early_stop_patience: usize,
     pub log_every: usize,
     /// Steps between validations; 0 = only at the end.
     pub eval_every: usize,
     /// Validation batches per measurement.
     pub eval_batches: usize,
-    /// Steps between statistics of every matrix (`layers.jsonl`); 0 = none, unset = with each validation. Adapters have none.
+    /// Steps between statistics of every matrix (`layers.jsonl`); 0 = none, unset = with each
+    /// validation. Adapters have none.
     pub stats_every: Option<usize>,
     pub seed: u64,
     /// Windows shuffled together when texts are streamed; three times as many are in memory.
     pub shuffle_buffer: usize,
     /// Train low-rank adapters beside the frozen model; unset = train the model itself.
     pub lora: Option<LoraConfig>,
-    /// Modes that the layers' matrices are in by turns, so that one checkpoint serves many bit-maps; none = always those of the bit-map.
+    /// Modes that the layers' matrices are in by turns, so that one checkpoint serves many
+    /// bit-maps; none = always those of the bit-map.
     pub random_modes: Vec<QuantMode>,
-    /// With a teacher: w of (1 − w)·cross-entropy + w·T²·KL(teacher ‖ student) (Hinton et al. 2015).
+    /// With a teacher: w of (1 − w)·cross-entropy + w·T²·KL(teacher ‖ student) (Hinton et al.
+    /// 2015).
     pub distill_weight: f64,
     /// T: both distributions are softmax(logits / T).
     pub distill_temperature: f64,
@@ -136,8 +141,8 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// What fine-tuning starts from: small steps, no decay, and a warm-up of 3 % of the steps ([`Self::finetune_warmup`]). Adapters begin
-    /// as nothing and take larger steps.
+    /// What fine-tuning starts from: small steps, no decay, and a warm-up of 3 % of the steps
+    /// ([`Self::finetune_warmup`]). Adapters begin as nothing and take larger steps.
     pub fn finetune(lora: Option<LoraConfig>) -> Self {
         let base = TrainConfig {
             lr: if lora.is_some() { 2e-3 } else { 1e-3 },

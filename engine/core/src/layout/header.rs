@@ -1,4 +1,5 @@
-//! What a file says before its tensors, checked against the file's length and its own checksums; pure functions of bytes.
+//! What a file says before its tensors, checked against the file's length and its own checksums;
+//! pure functions of bytes.
 
 use alloc::{
     borrow::ToOwned,

@@ -1,5 +1,5 @@
-//! The `.1bit` file, version 1: layout in `docs/format.md`. Reading is safe on any bytes: every length is checked against the file
-//! before anything is allocated.
+//! The `.1bit` file, version 1: layout in `docs/format.md`. Reading is safe on any bytes: every
+//! length is checked against the file before anything is allocated.
 
 mod codes;
 pub mod header;
@@ -143,7 +143,8 @@ pub fn rows_cols(shape: &[u64]) -> Option<(u64, u64)> {
     }
 }
 
-/// Bytes of the scales, padding included, and of the codes; none if the entry contradicts itself or overflows.
+/// Bytes of the scales, padding included, and of the codes; none if the entry contradicts itself or
+/// overflows.
 pub fn layout(
     encoding: Encoding,
     shape: &[u64],

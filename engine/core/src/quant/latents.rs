@@ -1,16 +1,20 @@
-//! Latents for weights that are already quantized: the inverse that fine-tuning a `.1bit` starts from.
+//! Latents for weights that are already quantized: the inverse that fine-tuning a `.1bit` starts
+//! from.
 //!
-//! A quantizer forgets its latents; any that it maps to the same codes and scales will do. Per span of n weights with scale s:
+//! A quantizer forgets its latents; any that it maps to the same codes and scales will do. Per span
+//! of n weights with scale s:
 //!
-//! - ternary absmean wants mean|W| = s although zeros pull the mean down: zeros get 0 and the k others ±s·n/k. Where that is beyond
-//!   the latents' clip, zeros share the burden with alternating ±b, b < s/2.
+//! - ternary absmean wants mean|W| = s although zeros pull the mean down: zeros get 0 and the k
+//!   others ±s·n/k. Where that is beyond the latents' clip, zeros share the burden with alternating
+//!   ±b, b < s/2.
 //! - ternary TWN: 0 and ±s; δ = 0.7·s·k/n lies below s.
-//! - binary about its mean: +s·n/2p on the p positive side and −s·n/2m on the negative, which have mean 0 and mean distance s; moved
-//!   as a whole where one side is beyond the clip. Not centered: ±s.
+//! - binary about its mean: +s·n/2p on the p positive side and −s·n/2m on the negative, which have
+//!   mean 0 and mean distance s; moved as a whole where one side is beyond the clip. Not centered:
+//!   ±s.
 //! - 8-bit: s·code, the largest such that it divides back to s.
 //!
-//! Sums that decide a scale are met by spreading one unit in the last place over as many weights as needed, so scales come out as they
-//! were.
+//! Sums that decide a scale are met by spreading one unit in the last place over as many weights as
+//! needed, so scales come out as they were.
 
 use alloc::vec::Vec;
 
@@ -20,12 +24,14 @@ use crate::config::QuantMode;
 /// Size of latents whose quantizer keeps no scale: the usual initial deviation.
 const UNSCALED: f32 = 0.02;
 
-/// Largest share of the scale that a latent of code 0 may have; 0.5 rounds to 0, with room for rounding.
+/// Largest share of the scale that a latent of code 0 may have; 0.5 rounds to 0, with room for
+/// rounding.
 const ZERO_SHARE: f64 = 0.499;
 
 impl WeightQuant {
-    /// Latents `[rows, cols]` that [`quantize`] maps to `q`, none beyond ±`clip` (0 = no limit) where that can be. `None` if this quantizer
-    /// can never give these codes (an 8-bit row that no weight fills, a centered binary span that is all −1).
+    /// Latents `[rows, cols]` that [`quantize`] maps to `q`, none beyond ±`clip` (0 = no limit)
+    /// where that can be. `None` if this quantizer can never give these codes (an 8-bit row that no
+    /// weight fills, a centered binary span that is all −1).
     pub fn latents(&self, q: &Quantized, rows: usize, cols: usize, clip: f32) -> Option<Vec<f32>> {
         let span = self.span_len(rows, cols).max(1);
         let limit = [self.clamp, clip]
@@ -50,8 +56,8 @@ impl WeightQuant {
     }
 }
 
-/// `count` values of about the same size whose f64 sum is `total` as nearly as can be: the first `few` are one unit in the last place
-/// larger than the others.
+/// `count` values of about the same size whose f64 sum is `total` as nearly as can be: the first
+/// `few` are one unit in the last place larger than the others.
 struct Spread {
     low: f32,
     high: f32,

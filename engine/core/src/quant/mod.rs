@@ -1,7 +1,10 @@
-//! Quantizers, as pure functions. Training, export and search all call these, so a model is exported exactly as it was trained.
+//! Quantizers, as pure functions. Training, export and search all call these, so a model is
+//! exported exactly as it was trained.
 //!
-//! - ternary absmean (Ma et al. 2024, b1.58): γ = mean|W|, code = clip(round(W/γ), −1, 1), Ŵ = γ·code
-//! - ternary TWN (Li et al. 2016): δ = 0.7·mean|W|, α = mean{|W| : |W| > δ}, Ŵ = α·sign(W)·[|W| > δ]
+//! - ternary absmean (Ma et al. 2024, b1.58): γ = mean|W|, code = clip(round(W/γ), −1, 1), Ŵ =
+//!   γ·code
+//! - ternary TWN (Li et al. 2016): δ = 0.7·mean|W|, α = mean{|W| : |W| > δ}, Ŵ = α·sign(W)·[|W| >
+//!   δ]
 //! - binary: μ = mean W (if centered), Ŵ = mean|W − μ|·sign(W − μ)
 //! - 8-bit: per row, Ŵ = round(127·W/max|W|)·max|W|/127
 //!
@@ -17,7 +20,8 @@ use alloc::vec::Vec;
 use crate::config::{ModelConfig, QuantMode, WeightScale};
 use crate::math;
 
-/// Scales never fall below this, so all-zero weights divide safely (as in Hugging Face's BitNet code).
+/// Scales never fall below this, so all-zero weights divide safely (as in Hugging Face's BitNet
+/// code).
 const MIN_SCALE: f32 = 1e-5;
 
 /// How one matrix is quantized.
@@ -49,7 +53,8 @@ pub struct Span {
     soft: f32,
 }
 
-/// Whether a mode has latents: straight-through factor, clamp, clip, annealing and Arenas apply to these only.
+/// Whether a mode has latents: straight-through factor, clamp, clip, annealing and Arenas apply to
+/// these only.
 pub fn is_latent(mode: QuantMode) -> bool {
     matches!(mode, QuantMode::Ternary | QuantMode::Binary)
 }
@@ -178,7 +183,8 @@ impl WeightQuant {
         self.level(span, weight) as i8
     }
 
-    /// The value the forward pass multiplies by: the de-quantized code, or the soft form while annealing (`alpha` > 0).
+    /// The value the forward pass multiplies by: the de-quantized code, or the soft form while
+    /// annealing (`alpha` > 0).
     #[inline(always)]
     pub fn forward(&self, span: &Span, weight: f32, alpha: f32) -> f32 {
         match self.mode {
@@ -229,7 +235,8 @@ pub fn quantize(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant) -
     Quantized { codes, scales }
 }
 
-/// The hard-quantized values of `[rows, cols]` latents, as the forward pass multiplies them; float latents as they are.
+/// The hard-quantized values of `[rows, cols]` latents, as the forward pass multiplies them; float
+/// latents as they are.
 pub fn dequantized(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant) -> Vec<f32> {
     let mut values = Vec::with_capacity(latent.len());
     for part in latent.chunks(quant.span_len(rows, cols).max(1)) {
@@ -239,7 +246,8 @@ pub fn dequantized(latent: &[f32], rows: usize, cols: usize, quant: &WeightQuant
     values
 }
 
-/// α of the soft quantizer at `step`: 1 → 8 linearly over the first `fraction` of the steps, then 0 (hard).
+/// α of the soft quantizer at `step`: 1 → 8 linearly over the first `fraction` of the steps, then 0
+/// (hard).
 pub fn anneal_alpha(step: usize, max_steps: usize, fraction: f32) -> f32 {
     let span = libm::floorf(max_steps as f32 * fraction);
     if (step as f32) < span {

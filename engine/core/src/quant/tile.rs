@@ -1,15 +1,17 @@
 //! The run-time weight layout, the same on every backend.
 //!
-//! A *tile* is 32 bytes of one row. Four consecutive rows are interleaved tile by tile into a *tile group* of 128 bytes:
-//! `[ceil(out/4)][tiles][4 rows][32 bytes]`; the rows of a ragged last group hold zeros (ternary) or are ignored.
-//! - **Ternary**: 128 weights. Byte j holds weights j, j+32, j+64, j+96 at bits 0, 2, 4, 6; codes 0, 1, 2 = −1, 0, +1.
+//! A *tile* is 32 bytes of one row. Four consecutive rows are interleaved tile by tile into a *tile
+//! group* of 128 bytes: `[ceil(out/4)][tiles][4 rows][32 bytes]`; the rows of a ragged last group
+//! hold zeros (ternary) or are ignored.
+//! - **Ternary**: 128 weights. Byte j holds weights j, j+32, j+64, j+96 at bits 0, 2, 4, 6; codes
+//!   0, 1, 2 = −1, 0, +1.
 //! - **Binary**: 256 weights. Byte j holds weights j + 32g at bit g; 0 = −1, 1 = +1.
 //! - **EightBit**: row-major int8 `[out, stride]`, stride = in rounded up to 128.
 //! - **F16**: row-major binary16 `[out, stride]`, stride = in rounded up to 32.
 //! - **F32**: row-major `[out, in]`.
 //!
-//! Columns past `in_dim` are zero weights (binary: −1) and meet zero activations: int8 activations are padded with zeros to
-//! [`act_stride`].
+//! Columns past `in_dim` are zero weights (binary: −1) and meet zero activations: int8 activations
+//! are padded with zeros to [`act_stride`].
 
 use crate::config::QuantMode;
 
@@ -90,7 +92,8 @@ fn tile_offset(tiles: usize, row: usize, tile: usize) -> usize {
     ((row / ROWS * tiles + tile) * ROWS + row % ROWS) * TILE_BYTES
 }
 
-/// Writes rows of codes into tiles; rows may come in any order, one at a time, so that a file is expanded without a second copy.
+/// Writes rows of codes into tiles; rows may come in any order, one at a time, so that a file is
+/// expanded without a second copy.
 #[derive(Debug)]
 pub struct TileWriter<B> {
     mode: QuantMode,
@@ -107,7 +110,8 @@ impl TileWriter<Vec<u8>> {
 }
 
 impl<B: AsMut<[u8]>> TileWriter<B> {
-    /// Into `bytes`, [`data_bytes`] of them, whatever they held. A whole number of tile groups may be a part of a larger weight.
+    /// Into `bytes`, [`data_bytes`] of them, whatever they held. A whole number of tile groups may
+    /// be a part of a larger weight.
     pub fn over(mode: QuantMode, out_dim: usize, in_dim: usize, mut bytes: B) -> Self {
         assert!(bytes.as_mut().len() == data_bytes(mode, out_dim, in_dim));
         // A zero ternary weight is code 1 in each field.
@@ -157,7 +161,8 @@ impl<B: AsMut<[u8]>> TileWriter<B> {
         }
     }
 
-    /// Store row `row` of a ternary weight from a file's 2-bit codes (4 a byte; 00 = 0, 01 = +1, 11 = −1), whole tiles at a time.
+    /// Store row `row` of a ternary weight from a file's 2-bit codes (4 a byte; 00 = 0, 01 = +1, 11
+    /// = −1), whole tiles at a time.
     ///
     /// # Errors
     /// The first byte with the invalid code 10.
@@ -184,7 +189,8 @@ impl<B: AsMut<[u8]>> TileWriter<B> {
                 // Code + 1 in every field of two bits.
                 let (low, high) = (x & 0x5555_5555, x >> 1 & 0x5555_5555);
                 x = (low ^ 0x5555_5555) | (high ^ low) << 1;
-                // The 4 × 4 fields transposed: weight 32g + 4a + k goes from byte g, field k to byte k, field g.
+                // The 4 × 4 fields transposed: weight 32g + 4a + k goes from byte g, field k to
+                // byte k, field g.
                 let t = (x ^ x >> 6) & 0x00cc_00cc;
                 x ^= t ^ t << 6;
                 let t = (x ^ x >> 12) & 0x0000_f0f0;
@@ -195,7 +201,8 @@ impl<B: AsMut<[u8]>> TileWriter<B> {
         Ok(())
     }
 
-    /// Store row `row` of a float weight from its little-endian bytes, binary16 or f32 as its mode is.
+    /// Store row `row` of a float weight from its little-endian bytes, binary16 or f32 as its mode
+    /// is.
     pub fn row_floats(&mut self, row: usize, values: &[u8]) {
         let (elem, _) = data_len(self.mode, 1, self.in_dim);
         assert!(!self.mode.is_quantized() && values.len() == elem.bytes() * self.in_dim);

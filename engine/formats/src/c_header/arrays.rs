@@ -19,8 +19,8 @@ pub struct Arrays {
     pub bytes: usize,
 }
 
-/// Deals the columns of a span out to `planes` planes: byte j is made of the codes of columns j, j + n/planes, …; past a ragged end
-/// codes are none.
+/// Deals the columns of a span out to `planes` planes: byte j is made of the codes of columns j, j
+/// + n/planes, …; past a ragged end codes are none.
 fn planes(codes: &[i8], planes: usize, byte: impl Fn(&[Option<i8>]) -> u8) -> Vec<u8> {
     let plane = codes.len().div_ceil(planes);
     let mut column = vec![None; planes];
@@ -240,7 +240,8 @@ impl Arrays {
         Ok(())
     }
 
-    /// Bytes of every token, and those that end a text; C has no empty arrays, so there is always one of each.
+    /// Bytes of every token, and those that end a text; C has no empty arrays, so there is always
+    /// one of each.
     pub fn tokens(&mut self, tokens: &[Vec<u8>], tokenizer: Option<&Tokenizer>) {
         let none = [Vec::new()];
         let tokens = if tokens.is_empty() { &none } else { tokens };

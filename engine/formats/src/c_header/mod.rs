@@ -1,7 +1,8 @@
 //! A model as one C99 header: constants, and the forward pass of [`ternary_core::board`] over them.
 //!
-//! The C is kept in `c/`, a file per part, as it is compiled but for the prefix `model_`; what a model does not use is left out.
-//! Two-bit, one-bit and base-3 codes stay packed, their columns dealt out to planes so that no kernel shuffles.
+//! The C is kept in `c/`, a file per part, as it is compiled but for the prefix `model_`; what a
+//! model does not use is left out. Two-bit, one-bit and base-3 codes stay packed, their columns
+//! dealt out to planes so that no kernel shuffles.
 
 mod arrays;
 mod parts;
@@ -55,7 +56,8 @@ pub struct CHeader {
     pub sizes: Sizes,
 }
 
-/// A C identifier from a file stem: what begins every name of a header, so that two fit one program.
+/// A C identifier from a file stem: what begins every name of a header, so that two fit one
+/// program.
 ///
 /// ```
 /// use ternary_formats::c_header::prefix;

@@ -60,7 +60,8 @@ pub fn multiplied<'a>(model: &'a Model) -> impl Iterator<Item = &'a Matrix<'a>> 
     layers.chain([&model.head])
 }
 
-/// Whether rows of `encoding` are expanded to floats: those of the embedding, and of matrices with float inputs.
+/// Whether rows of `encoding` are expanded to floats: those of the embedding, and of matrices with
+/// float inputs.
 pub fn is_expanded(model: &Model, encoding: Encoding) -> bool {
     let float = |m: &&Matrix| Multiply::of(model, m) == Multiply::Float;
     model.embedding.encoding == encoding

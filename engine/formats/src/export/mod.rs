@@ -1,4 +1,5 @@
-//! `.1bit` models for other programs: Hugging Face folders and GGUF files. What the other side cannot compute is refused.
+//! `.1bit` models for other programs: Hugging Face folders and GGUF files. What the other side
+//! cannot compute is refused.
 
 pub(crate) mod model;
 #[cfg(test)]

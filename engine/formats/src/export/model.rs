@@ -1,4 +1,5 @@
-//! A `.1bit` on its way to another program: which decoder it is there, and its weights one after another.
+//! A `.1bit` on its way to another program: which decoder it is there, and its weights one after
+//! another.
 
 use crate::onebit::OneBit;
 use ternary_common::bytes::{ByteSink, ByteSource};

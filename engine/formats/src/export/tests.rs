@@ -95,7 +95,8 @@ fn close(a: &[f32], b: &[f32], tolerance: f64) {
     );
 }
 
-/// Scales times 1/√2 are rounded, which moves int8 activations across rounding boundaries; all else is carried exactly.
+/// Scales times 1/√2 are rounded, which moves int8 activations across rounding boundaries; all else
+/// is carried exactly.
 fn tolerance(c: &ModelConfig) -> f64 {
     if c.use_residual_scaling { 0.1 } else { 1e-3 }
 }
@@ -338,7 +339,8 @@ fn what_the_other_side_cannot_compute_is_refused() {
     close(&logits(again), &logits(rows), 1e-3);
 }
 
-/// A thousand texts: words, contractions, digits, spaces and line ends, other scripts, emoji, any characters.
+/// A thousand texts: words, contractions, digits, spaces and line ends, other scripts, emoji, any
+/// characters.
 fn texts() -> Vec<String> {
     const PARTS: [&str; 28] = [
         "the",
@@ -420,7 +422,8 @@ fn through_gguf(
     Ok((tokenizer, metadata))
 }
 
-/// A byte-level BPE trained on the texts, split into words as `pattern` says (GPT-2's way without one).
+/// A byte-level BPE trained on the texts, split into words as `pattern` says (GPT-2's way without
+/// one).
 fn byte_level(pattern: Option<&str>) -> serde_json::Value {
     let texts = texts();
     let trained = Tokenizer::train(texts.iter().map(String::as_str), 600).unwrap();

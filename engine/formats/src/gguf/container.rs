@@ -1,5 +1,6 @@
-//! The GGUF container, versions 2 and 3: metadata by key, then name, shape, type and place of every tensor. Pure functions of the file's
-//! first bytes; every length is checked against what is left of the file before anything is allocated.
+//! The GGUF container, versions 2 and 3: metadata by key, then name, shape, type and place of every
+//! tensor. Pure functions of the file's first bytes; every length is checked against what is left
+//! of the file before anything is allocated.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +101,8 @@ impl Cursor<'_> {
     fn text(&mut self) -> Parsed<String> {
         let len = self.u64()?;
         let bytes = self.take(len)?;
-        // Vocabularies hold pieces of characters in other alphabets than UTF-8's only by mistake; they are kept readable.
+        // Vocabularies hold pieces of characters in other alphabets than UTF-8's only by mistake;
+        // they are kept readable.
         Ok(String::from_utf8_lossy(bytes).into_owned())
     }
 

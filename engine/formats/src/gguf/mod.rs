@@ -1,4 +1,5 @@
-//! GGUF, read and written: the container, the types of its tensors, its vocabularies and the names of its pre-tokenizers.
+//! GGUF, read and written: the container, the types of its tensors, its vocabularies and the names
+//! of its pre-tokenizers.
 
 mod blocks;
 pub(crate) mod container;

@@ -1,11 +1,13 @@
-//! How vocabularies of kind `gpt2` cut a text into words before their merges are applied: llama.cpp's names, and the patterns that
-//! stand in the models' own tokenizer.json files.
+//! How vocabularies of kind `gpt2` cut a text into words before their merges are applied:
+//! llama.cpp's names, and the patterns that stand in the models' own tokenizer.json files.
 
 use serde_json::{Value as Json, json};
 
-/// Contractions, words, numbers, marks, spaces: GPT-2's pattern, which the tokenizers have built in.
+/// Contractions, words, numbers, marks, spaces: GPT-2's pattern, which the tokenizers have built
+/// in.
 const GPT2: &str = "";
-/// Contractions, letters with one mark before them, up to three digits, other marks, line ends, spaces.
+/// Contractions, letters with one mark before them, up to three digits, other marks, line ends,
+/// spaces.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// As Llama 3's, with single digits.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -162,7 +164,8 @@ impl PreTokenizer {
         if self.patterns == [GPT2] {
             return bytes;
         }
-        // What is left by GPT-2's pattern is cut by those after it: before its bytes become letters of their own.
+        // What is left by GPT-2's pattern is cut by those after it: before its bytes become letters
+        // of their own.
         let explicit = self.patterns.last() != Some(&GPT2);
         let mut parts: Vec<Json> = Vec::new();
         for pattern in self.patterns {

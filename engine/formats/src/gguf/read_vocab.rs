@@ -1,4 +1,5 @@
-//! A GGUF file's vocabulary as a `tokenizer.json`: byte-level BPE (`gpt2`) with its pre-tokenizers, and SentencePiece's BPE (`llama`).
+//! A GGUF file's vocabulary as a `tokenizer.json`: byte-level BPE (`gpt2`) with its pre-tokenizers,
+//! and SentencePiece's BPE (`llama`).
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,8 @@ pub(crate) mod token_kind {
 }
 use token_kind::{BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED};
 
-/// Longest token of a SentencePiece vocabulary, in bytes; those of published ones have less than 200.
+/// Longest token of a SentencePiece vocabulary, in bytes; those of published ones have less than
+/// 200.
 const MAX_TOKEN: usize = 4096;
 
 struct Vocabulary<'a> {
@@ -34,7 +36,8 @@ struct Vocabulary<'a> {
     kinds: &'a [f32],
 }
 
-/// The `tokenizer.json`, if the file has a vocabulary. `pre` names how words are cut, whatever the file says.
+/// The `tokenizer.json`, if the file has a vocabulary. `pre` names how words are cut, whatever the
+/// file says.
 pub(crate) fn tokenizer(
     file: &Gguf,
     pre: Option<&str>,
@@ -88,7 +91,8 @@ impl Vocabulary<'_> {
         self.kinds.get(id).copied().unwrap_or(NORMAL)
     }
 
-    /// Token → id, in an order that is always the same. Of two tokens with one text the first is kept, as the second can never be written.
+    /// Token → id, in an order that is always the same. Of two tokens with one text the first is
+    /// kept, as the second can never be written.
     fn ids(&self) -> BTreeMap<&str, usize> {
         let mut ids = BTreeMap::new();
         for (id, token) in self.tokens.iter().enumerate() {
@@ -220,7 +224,8 @@ impl Vocabulary<'_> {
         }))
     }
 
-    /// SentencePiece joins the neighbors whose union has the highest score; as BPE that is every way to cut a token in two, by score.
+    /// SentencePiece joins the neighbors whose union has the highest score; as BPE that is every
+    /// way to cut a token in two, by score.
     fn sentence_piece(&self, damaged: &dyn Fn(String) -> ImportError) -> Result<Json, ImportError> {
         let key = "tokenizer.ggml.scores";
         let scores = self

@@ -251,7 +251,8 @@ fn plan(
     Ok((tensors, end))
 }
 
-/// The type a matrix is exported in: the wanted one if its rows and scales fit, then Q8_0, which holds the same codes, then F16.
+/// The type a matrix is exported in: the wanted one if its rows and scales fit, then Q8_0, which
+/// holds the same codes, then F16.
 fn storage(m: &Matrix, wanted: Storage) -> Storage {
     let span = m.quant.span_len(m.rows, m.cols);
     let choices: &[Storage] = match m.mode {

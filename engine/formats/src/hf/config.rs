@@ -16,7 +16,8 @@ pub(crate) enum Method {
     None,
     /// Packed matrices with a scale beside each.
     Packed(Scaling),
-    /// Float masters, quantized in the forward pass, but for modules with one of these in their name.
+    /// Float masters, quantized in the forward pass, but for modules with one of these in their
+    /// name.
     Online {
         kept: Vec<String>,
     },
@@ -164,8 +165,8 @@ impl Fields<'_> {
         })
     }
 
-    /// RoPE in all the ways that versions of transformers write it: `rope_scaling` beside `rope_theta`, `rope_parameters` with
-    /// both, or `rope_parameters` by kind of layer.
+    /// RoPE in all the ways that versions of transformers write it: `rope_scaling` beside
+    /// `rope_theta`, `rope_parameters` with both, or `rope_parameters` by kind of layer.
     fn rope(&self) -> Result<Rope, ImportError> {
         let mut found: Option<(String, Rope)> = None;
         for name in ["rope_parameters", "rope_scaling"] {

@@ -1,4 +1,5 @@
-//! Hugging Face folders: `config.json`, safetensors in one file or several, tokenizer, chat template.
+//! Hugging Face folders: `config.json`, safetensors in one file or several, tokenizer, chat
+//! template.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -115,7 +116,8 @@ pub(crate) async fn open(input: &Input) -> Result<Checkpoint<'_>, ImportError> {
             _ => None,
         },
         paired_rows: false,
-        // BitNet rounds activations; of other ternary models the files do not tell, and floats are right for all.
+        // BitNet rounds activations; of other ternary models the files do not tell, and floats are
+        // right for all.
         int8_activations: Some(quantized),
         config,
         metadata,
@@ -176,7 +178,8 @@ pub(crate) async fn adapter(source: &dyn ByteSource) -> ImportError {
     })
 }
 
-/// `NAME-00001-of-00003.safetensors`: the name before the numbers, the number and how many there are.
+/// `NAME-00001-of-00003.safetensors`: the name before the numbers, the number and how many there
+/// are.
 fn numbered(name: &str) -> Option<(&str, usize, usize)> {
     let stem = name.strip_suffix(".safetensors")?;
     let (before, of) = stem.rsplit_once("-of-")?;

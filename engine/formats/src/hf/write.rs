@@ -111,7 +111,8 @@ fn plan(
     options: HfOptions,
 ) -> Result<Vec<(Param, Option<Form>)>, ExportError> {
     let low = |m: &Matrix| matches!(m.mode, QuantMode::Ternary | QuantMode::Binary);
-    // Packed matrices meet int8 activations in transformers; where the model's are floats, so must its matrices be.
+    // Packed matrices meet int8 activations in transformers; where the model's are floats, so must
+    // its matrices be.
     let packs = !options.dense && config.activation_bits.is_some();
     let mut tensors = params::all(config)
         .into_iter()

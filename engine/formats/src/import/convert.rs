@@ -1,4 +1,5 @@
-//! Writing the tensors: norms and float matrices as they come, 8-bit matrices in two passes, ternary and binary ones whole.
+//! Writing the tensors: norms and float matrices as they come, 8-bit matrices in two passes,
+//! ternary and binary ones whole.
 
 use super::Progress;
 use super::plan::{Found, Plan, row_scale};
@@ -225,7 +226,8 @@ impl<'a, 'c> Rows<'a, 'c> {
         Ok(values)
     }
 
-    /// Rows of `width` values of whole heads, from GGUF's `llama` order (2j + p) to Hugging Face's (p · head_dim/2 + j).
+    /// Rows of `width` values of whole heads, from GGUF's `llama` order (2j + p) to Hugging Face's
+    /// (p · head_dim/2 + j).
     fn in_halves<T: Copy>(&self, values: &mut [T], width: usize) {
         let Some(head_dim) = self.head_dim else {
             return;

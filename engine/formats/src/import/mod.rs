@@ -1,5 +1,6 @@
-//! Published models into `.1bit` files: Hugging Face folders (safetensors) and GGUF files. Tensors are read one after another, in bands of
-//! rows where their layout allows it, so that memory is bounded by the largest tensor; ternary codes are carried over as they are.
+//! Published models into `.1bit` files: Hugging Face folders (safetensors) and GGUF files. Tensors
+//! are read one after another, in bands of rows where their layout allows it, so that memory is
+//! bounded by the largest tensor; ternary codes are carried over as they are.
 
 mod convert;
 mod plan;
@@ -31,13 +32,16 @@ pub struct Options {
     pub head: QuantMode,
     /// Mode of body matrices that are floats in the file: F32, F16 or 8-bit.
     pub body: QuantMode,
-    /// A mode for every matrix instead, as [`LayerBitMap::from_json`](ternary_core::config::LayerBitMap::from_json) takes it.
+    /// A mode for every matrix instead, as
+    /// [`LayerBitMap::from_json`](ternary_core::config::LayerBitMap::from_json) takes it.
     pub bit_map: Option<String>,
-    /// Whether the activations that enter quantized matrices are int8; unset: as the model was trained, where that is known.
+    /// Whether the activations that enter quantized matrices are int8; unset: as the model was
+    /// trained, where that is known.
     pub int8_activations: Option<bool>,
     /// A shorter context than the model's: the KV cache grows with it.
     pub context: Option<usize>,
-    /// llama.cpp's name of the way that a GGUF file's vocabulary cuts texts into words, whatever the file says.
+    /// llama.cpp's name of the way that a GGUF file's vocabulary cuts texts into words, whatever
+    /// the file says.
     pub pre_tokenizer: Option<String>,
 }
 

@@ -1,4 +1,5 @@
-//! What every matrix becomes: its mode, where its codes come from, and the granularity of scales that all can be carried in.
+//! What every matrix becomes: its mode, where its codes come from, and the granularity of scales
+//! that all can be carried in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,7 +103,8 @@ pub(crate) async fn plan(c: &Checkpoint<'_>, options: &Options) -> Result<Plan, 
     Ok(Plan { config, found })
 }
 
-/// Every tensor that the model needs must be there in its shape, and no other: what is not used would change the results.
+/// Every tensor that the model needs must be there in its shape, and no other: what is not used
+/// would change the results.
 fn check_tensors(c: &Checkpoint<'_>, config: &ModelConfig) -> Result<(), ImportError> {
     let mut used = BTreeSet::new();
     for p in params::all(config) {
@@ -169,7 +171,8 @@ async fn look(c: &Checkpoint<'_>, name: &str) -> Result<Found, ImportError> {
     Ok(Found::Floats)
 }
 
-/// Whether all values of every row are 0 or ± one number. Most float matrices are found out in their first row.
+/// Whether all values of every row are 0 or ± one number. Most float matrices are found out in
+/// their first row.
 async fn ternary_floats(c: &Checkpoint<'_>, t: &SourceTensor) -> Result<Found, ImportError> {
     let (rows, cols) = (t.rows(), t.cols());
     let mut tensor_scale = None;
@@ -203,7 +206,8 @@ pub(crate) fn row_scale(row: &[f32]) -> f32 {
     row.iter().fold(0.0, |most, v| most.max(v.abs()))
 }
 
-/// The coarsest scales that every ternary and binary matrix can be written with, by repeating its own.
+/// The coarsest scales that every ternary and binary matrix can be written with, by repeating its
+/// own.
 fn granularity(
     config: &mut ModelConfig,
     found: &BTreeMap<String, Found>,

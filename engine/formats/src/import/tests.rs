@@ -1,4 +1,5 @@
-//! Published layouts against what other programs compute from them, damage, and conventions got wrong on purpose.
+//! Published layouts against what other programs compute from them, damage, and conventions got
+//! wrong on purpose.
 
 use std::path::{Path, PathBuf};
 
@@ -646,7 +647,8 @@ fn ternary_blocks_have_their_published_layout() {
             .unwrap_err()
             .contains("code 3")
     );
-    // Tq1_0: 121 is five ones, of which digit d is worth 3^(4−d); element 170 is digit 0 of byte 32 + 10.
+    // Tq1_0: 121 is five ones, of which digit d is worth 3^(4−d); element 170 is digit 0 of byte 32
+    // + 10.
     let encode = |v: u32| (v * 256).div_ceil(243) as u8;
     let mut block = [encode(121); 54];
     block[42] = encode(121 + 81);

@@ -16,11 +16,13 @@ fn invalid(entry: &TensorEntry, message: String) -> FormatError {
 }
 
 impl OneBit {
-    /// Every parameter as f32: norms and float matrices as they are, others as latents that quantize to the file's codes and scales (see
+    /// Every parameter as f32: norms and float matrices as they are, others as latents that
+    /// quantize to the file's codes and scales (see
     /// [`WeightQuant::latents`](ternary_model::program::WeightQuant::latents)).
     ///
     /// # Errors
-    /// A damaged file, one that is not as its config says, and codes that their quantizer cannot give.
+    /// A damaged file, one that is not as its config says, and codes that their quantizer cannot
+    /// give.
     pub async fn latents(&self, source: &dyn ByteSource) -> Result<Parameters, FormatError> {
         let config = &self.metadata.config;
         let mut parameters = Parameters::new();

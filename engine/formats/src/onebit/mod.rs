@@ -1,5 +1,5 @@
-//! The `.1bit` file, version 1: layout in `docs/format.md` and [`ternary_core::layout`]. Reading is safe on any bytes: every length is
-//! checked against the file before anything is allocated.
+//! The `.1bit` file, version 1: layout in `docs/format.md` and [`ternary_core::layout`]. Reading is
+//! safe on any bytes: every length is checked against the file before anything is allocated.
 
 mod latents;
 mod read;

@@ -137,7 +137,8 @@ pub(crate) fn check_finite(
 }
 
 impl OneBit {
-    /// Where the rows of a tensor lie, if `source` maps its file. They are unchecked: see [`read_tensor`](Self::read_tensor).
+    /// Where the rows of a tensor lie, if `source` maps its file. They are unchecked: see
+    /// [`read_tensor`](Self::read_tensor).
     pub fn mapped_rows(&self, source: &dyn ByteSource, t: &TensorEntry) -> Option<Mapped> {
         let (_, scale_bytes, data_bytes) = layout(t.encoding().ok()?, &t.shape, t.scale, t.group)?;
         let at = self.data_offset + t.offset + scale_bytes;
@@ -163,8 +164,8 @@ impl OneBit {
         Ok(file)
     }
 
-    /// Whether every parameter of the config is there, in its shape, its encoding and with as many scales as can be used. Readers
-    /// of tensors rely on it.
+    /// Whether every parameter of the config is there, in its shape, its encoding and with as many
+    /// scales as can be used. Readers of tensors rely on it.
     fn check_tensors(&self) -> Result<(), FormatError> {
         let entries: HashMap<&str, &TensorEntry> =
             self.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
@@ -218,8 +219,8 @@ impl OneBit {
             .ok_or_else(|| FormatError::MissingTensor(name.to_owned()))
     }
 
-    /// Read a tensor's scales, then its rows band by band through `rows`; the checksum is verified at the end, so nothing made
-    /// from the rows may be used if this fails. Returns the scales.
+    /// Read a tensor's scales, then its rows band by band through `rows`; the checksum is verified
+    /// at the end, so nothing made from the rows may be used if this fails. Returns the scales.
     pub async fn read_tensor(
         &self,
         source: &dyn ByteSource,

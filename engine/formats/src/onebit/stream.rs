@@ -5,7 +5,8 @@ use crate::onebit::Packing;
 use ternary_common::bytes::ByteSink;
 use ternary_core::layout::{ALIGN, FormatError, Metadata, TensorEntry};
 
-/// Writes a `.1bit` whose tensors come one after another; the head is written last, so that what is unfinished is no `.1bit`.
+/// Writes a `.1bit` whose tensors come one after another; the head is written last, so that what is
+/// unfinished is no `.1bit`.
 pub struct Writer<'a> {
     sink: &'a mut dyn ByteSink,
     metadata: Vec<u8>,
@@ -93,7 +94,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// One tensor on its way: its scales, padded to 64 bytes, then its values, in as many pieces as one likes.
+/// One tensor on its way: its scales, padded to 64 bytes, then its values, in as many pieces as one
+/// likes.
 pub struct TensorWriter<'w, 'a> {
     writer: &'w mut Writer<'a>,
     hasher: crc32fast::Hasher,

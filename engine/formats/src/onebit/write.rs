@@ -90,7 +90,8 @@ pub fn stored_bytes(m: &Matrix, packing: Packing) -> u64 {
     bytes.next_multiple_of(ALIGN as u64)
 }
 
-/// Bytes of the file that [`encode`] writes for this metadata, to within a few: checksums are of varying length.
+/// Bytes of the file that [`encode`] writes for this metadata, to within a few: checksums are of
+/// varying length.
 pub fn encoded_len(metadata: &Metadata, packing: Packing) -> Result<u64, FormatError> {
     let mut metadata = metadata.clone();
     metadata.config.layer_bit_map = Some(metadata.config.bit_map());
@@ -100,7 +101,8 @@ pub fn encoded_len(metadata: &Metadata, packing: Packing) -> Result<u64, FormatE
     Ok(data_offset(&meta, &table) + end)
 }
 
-/// The tensor table of a model in its bit-map, with offsets, and in place of every checksum the longest there is.
+/// The tensor table of a model in its bit-map, with offsets, and in place of every checksum the
+/// longest there is.
 pub(super) fn planned(config: &ModelConfig, packing: Packing) -> Vec<TensorEntry> {
     let mut next = 0u64;
     params::all(config)

@@ -1,4 +1,5 @@
-//! Tensors by name, and the safetensors files that hold them: whole, or the head of a file that is read piece by piece.
+//! Tensors by name, and the safetensors files that hold them: whole, or the head of a file that is
+//! read piece by piece.
 
 pub(crate) mod head;
 
@@ -60,7 +61,8 @@ pub fn serialize_with(
 /// Shape of an f32 tensor and its name.
 pub type Declared = (String, Vec<usize>);
 
-/// Writes a safetensors file of f32 tensors one after another, in memory for one of them. The bytes are those of [`serialize`].
+/// Writes a safetensors file of f32 tensors one after another, in memory for one of them. The bytes
+/// are those of [`serialize`].
 #[cfg(feature = "native")]
 #[derive(Debug)]
 pub struct TensorWriter<W> {
@@ -71,7 +73,8 @@ pub struct TensorWriter<W> {
 
 #[cfg(feature = "native")]
 impl<W: std::io::Write> TensorWriter<W> {
-    /// Write the header of a file with the tensors `all`; returns the order in which they are to be given, too.
+    /// Write the header of a file with the tensors `all`; returns the order in which they are to be
+    /// given, too.
     pub fn new(mut out: W, mut all: Vec<Declared>) -> std::io::Result<(Self, Vec<String>)> {
         all.sort();
         let mut header = serde_json::Map::new();

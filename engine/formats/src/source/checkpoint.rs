@@ -38,8 +38,8 @@ pub(crate) struct Checkpoint<'a> {
     pub odd: BTreeMap<String, String>,
     /// A factor kept in a tensor of its own, by the matrix's name.
     pub factors: HashMap<String, (SourceTensor, Scaling)>,
-    /// Float matrices that the model quantizes to absmean ternary in its forward pass: all of the body but modules whose name has one
-    /// of these parts.
+    /// Float matrices that the model quantizes to absmean ternary in its forward pass: all of the
+    /// body but modules whose name has one of these parts.
     pub masters: Option<Vec<String>>,
     /// Rows of q and k are in pairs instead of halves (GGUF's `llama`).
     pub paired_rows: bool,

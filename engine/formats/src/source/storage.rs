@@ -1,4 +1,5 @@
-//! How published files store weights: sizes, and the way from bytes to numbers. Layouts are given low bits first.
+//! How published files store weights: sizes, and the way from bytes to numbers. Layouts are given
+//! low bits first.
 
 use half::{bf16, f16};
 
@@ -16,11 +17,13 @@ pub enum Storage {
     F32,
     F16,
     Bf16,
-    /// uint8 `[rows / 4, cols]`: row r + i·rows/4 at bits 2i of row r; 0, 1, 2 = −1, 0, +1. The scale is another tensor.
+    /// uint8 `[rows / 4, cols]`: row r + i·rows/4 at bits 2i of row r; 0, 1, 2 = −1, 0, +1. The
+    /// scale is another tensor.
     PackedRows,
     /// 32 weights: f16 scale, int8 codes.
     Q8_0,
-    /// 32 weights: f16 scale, 16 bytes; weights j and j + 16 in the low and high half of byte j, less 8.
+    /// 32 weights: f16 scale, 16 bytes; weights j and j + 16 in the low and high half of byte j,
+    /// less 8.
     Q4_0,
     /// As Q4_0 with an f16 minimum behind the scale, and codes from 0.
     Q4_1,
@@ -34,7 +37,8 @@ pub enum Storage {
     Tq1_0,
     /// 256 weights: 64 bytes, f16 scale; codes 0, 1, 2 = −1, 0, +1.
     Tq2_0,
-    /// Tiles of 128 weights in 32 bytes over the whole tensor, then one f32 scale: weight 32g + j at byte j, bits 6 − 2g.
+    /// Tiles of 128 weights in 32 bytes over the whole tensor, then one f32 scale: weight 32g + j
+    /// at byte j, bits 6 − 2g.
     I2S,
 }
 
@@ -99,7 +103,8 @@ impl Storage {
         }
     }
 
-    /// What its codes are, and what shares a scale; `None` for floats. Q2_0 is ternary only where no code is +2.
+    /// What its codes are, and what shares a scale; `None` for floats. Q2_0 is ternary only where
+    /// no code is +2.
     pub fn codes(self) -> Option<(QuantMode, Span)> {
         match self {
             Storage::PackedRows | Storage::I2S => Some((QuantMode::Ternary, Span::Tensor)),
@@ -281,8 +286,9 @@ fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
-/// 128 bytes of low halves, 64 of high quarters, 16 scales, f16 scale. A half of the block, 128 weights, has 64, 32 and 8 of them;
-/// its weight 32g + l has its low half in byte l + 32·(g mod 2) and its high quarter at bits 2g of byte l.
+/// 128 bytes of low halves, 64 of high quarters, 16 scales, f16 scale. A half of the block, 128
+/// weights, has 64, 32 and 8 of them; its weight 32g + l has its low half in byte l + 32·(g mod 2)
+/// and its high quarter at bits 2g of byte l.
 fn q6k(block: &[u8], out: &mut [f32]) {
     let d = half_at(block, 208);
     for (i, v) in out.iter_mut().enumerate() {

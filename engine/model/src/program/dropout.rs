@@ -1,5 +1,5 @@
-//! Which elements dropout keeps: a function of a seed and a position, so that the backward, another backend and a resumed run find the
-//! same mask without storing it.
+//! Which elements dropout keeps: a function of a seed and a position, so that the backward, another
+//! backend and a resumed run find the same mask without storing it.
 
 /// The mask of one use of dropout in one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

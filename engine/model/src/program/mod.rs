@@ -1,5 +1,5 @@
-//! A [`Program`] is a flat list of operations on buffers of fixed shapes, recorded once by the model and interpreted by
-//! a backend. Per run only the [`RunParams`] change.
+//! A [`Program`] is a flat list of operations on buffers of fixed shapes, recorded once by the
+//! model and interpreted by a backend. Per run only the [`RunParams`] change.
 
 mod access;
 mod dropout;
@@ -31,7 +31,8 @@ impl BufferId {
 /// Who owns a buffer and how long its contents live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Known by name to every program of a backend: weights, KV caches, optimizer state. Contents persist.
+    /// Known by name to every program of a backend: weights, KV caches, optimizer state. Contents
+    /// persist.
     Shared(String),
     /// Belongs to this program, written or read by the host between runs; contents persist.
     Io,
@@ -84,7 +85,8 @@ impl Program {
     }
 }
 
-/// The per-run parameters, as they lie in memory on every backend (16 words; WGSL `struct RunParams` mirrors it).
+/// The per-run parameters, as they lie in memory on every backend (16 words; WGSL
+/// `struct RunParams` mirrors it).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq)]
 pub struct RunParams {

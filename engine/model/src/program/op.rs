@@ -1,8 +1,8 @@
 //! The only list of operations there is. Every interpreter (CPU, GPU) runs exactly these.
 //!
-//! Conventions: matrices are row-major; `rows` is the number of token rows an operation is recorded for, of which the
-//! first `min(rows, run_params.rows)` are computed; shapes are given as `[rows, columns]`. All floats are f32 unless a
-//! buffer's [`Elem`](super::Elem) says otherwise.
+//! Conventions: matrices are row-major; `rows` is the number of token rows an operation is recorded
+//! for, of which the first `min(rows, run_params.rows)` are computed; shapes are given as
+//! `[rows, columns]`. All floats are f32 unless a buffer's [`Elem`](super::Elem) says otherwise.
 
 use super::BufferId;
 use ternary_core::config::{Activation, QuantMode};
@@ -34,7 +34,8 @@ pub enum LinearInput {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     // ---- forward, inference and training ----
-    /// `out[r] = table[ids[r]]`. `ids` u32 `[rows]`, `table` F32 `[vocab, dim]`, or F16 / EightBit run-time weight `[vocab, dim]`.
+    /// `out[r] = table[ids[r]]`. `ids` u32 `[rows]`, `table` F32 `[vocab, dim]`, or F16 / EightBit
+    /// run-time weight `[vocab, dim]`.
     Embed {
         ids: BufferId,
         table: EmbedTable,
@@ -42,8 +43,9 @@ pub enum Op {
         rows: usize,
         dim: usize,
     },
-    /// `x[r] += table[(run_params.pos + r) mod seq]`-th row; `table` f32 `[max_positions, dim]`. Row r stands at position
-    /// `run_params.pos + r % seq` (`seq` = sequence length in training, `rows` in inference).
+    /// `x[r] += table[(run_params.pos + r) mod seq]`-th row; `table` f32 `[max_positions, dim]`.
+    /// Row r stands at position `run_params.pos + r % seq` (`seq` = sequence length in training,
+    /// `rows` in inference).
     AddPosition {
         x: BufferId,
         table: BufferId,
@@ -52,7 +54,8 @@ pub enum Op {
         dim: usize,
     },
     /// RMSNorm (Zhang & Sennrich 2019) of every `dim`-wide group of `x` `[rows, groups·dim]`:
-    /// `out = x / sqrt(mean(x²) + eps) · weight`. `weight` f32 `[dim]`. `rstd` `[rows, groups]` keeps 1/sqrt(…) for the backward.
+    /// `out = x / sqrt(mean(x²) + eps) · weight`. `weight` f32 `[dim]`. `rstd` `[rows, groups]`
+    /// keeps 1/sqrt(…) for the backward.
     RmsNorm {
         x: BufferId,
         weight: BufferId,
@@ -63,8 +66,9 @@ pub enum Op {
         dim: usize,
         eps: f32,
     },
-    /// Per-token absmax int8: `scale = max(max|x|, 1e-5) / 127`, `code = round_half_even(x / scale)`, columns beyond `dim` are 0.
-    /// With `norm`, x is first RMS-normalized (weight, eps). `codes` int8 `[rows, padded(dim)]`, `scales` f32 `[rows]`.
+    /// Per-token absmax int8: `scale = max(max|x|, 1e-5) / 127`,
+    /// `code = round_half_even(x / scale)`, columns beyond `dim` are 0. With `norm`, x is first
+    /// RMS-normalized (weight, eps). `codes` int8 `[rows, padded(dim)]`, `scales` f32 `[rows]`.
     QuantAct {
         x: BufferId,
         norm: Option<(BufferId, f32)>,
@@ -80,9 +84,9 @@ pub enum Op {
         out: BufferId,
         rows: usize,
     },
-    /// Rotary positions, rotate-half convention, in place on `x` `[rows, heads·head_dim]`.
-    /// `table` f32 `[max_positions, head_dim]`: cos for the first half of a row, sin for the second.
-    /// Row r stands at position `run_params.pos + r % seq`. `inverse` rotates back (the backward).
+    /// Rotary positions, rotate-half convention, in place on `x` `[rows, heads·head_dim]`. `table`
+    /// f32 `[max_positions, head_dim]`: cos for the first half of a row, sin for the second. Row r
+    /// stands at position `run_params.pos + r % seq`. `inverse` rotates back (the backward).
     Rope {
         x: BufferId,
         table: BufferId,
@@ -92,7 +96,8 @@ pub enum Op {
         head_dim: usize,
         inverse: bool,
     },
-    /// Append `k` and `v` `[rows, kv_dim]` to the caches `[max_seq, kv_dim]` from row `run_params.pos` on.
+    /// Append `k` and `v` `[rows, kv_dim]` to the caches `[max_seq, kv_dim]` from row
+    /// `run_params.pos` on.
     KvWrite {
         k: BufferId,
         v: BufferId,
@@ -102,8 +107,9 @@ pub enum Op {
         kv_dim: usize,
         max_seq: usize,
     },
-    /// Causal attention of `q` `[rows, heads·head_dim]` over the caches' first `run_params.pos + r + 1` rows; scores are scaled by
-    /// 1/sqrt(head_dim); query head h reads key/value head `h / (heads / kv_heads)`. out `[rows, heads·head_dim]`.
+    /// Causal attention of `q` `[rows, heads·head_dim]` over the caches' first
+    /// `run_params.pos + r + 1` rows; scores are scaled by 1/sqrt(head_dim); query head h reads
+    /// key/value head `h / (heads / kv_heads)`. out `[rows, heads·head_dim]`.
     CachedAttention {
         q: BufferId,
         cache_k: BufferId,
@@ -142,15 +148,17 @@ pub enum Op {
     },
 
     // ---- sampling ----
-    /// Repetition penalty (Keskar et al. 2019) on `logits` `[vocab]`: for the first `run_params.recent` ids of `recent` u32, positive logits are
-    /// divided and negative ones multiplied by `run_params.repetition_penalty`. Ids are distinct.
+    /// Repetition penalty (Keskar et al. 2019) on `logits` `[vocab]`: for the first
+    /// `run_params.recent` ids of `recent` u32, positive logits are divided and negative ones
+    /// multiplied by `run_params.repetition_penalty`. Ids are distinct.
     Penalize {
         logits: BufferId,
         recent: BufferId,
         capacity: usize,
         vocab: usize,
     },
-    /// The `k` largest of `logits` `[vocab]`, in any order: `ids` u32 `[k]`, `values` f32 `[k]`. `k ≤ vocab`.
+    /// The `k` largest of `logits` `[vocab]`, in any order: `ids` u32 `[k]`, `values` f32 `[k]`.
+    /// `k ≤ vocab`.
     TopK {
         logits: BufferId,
         ids: BufferId,
@@ -160,8 +168,9 @@ pub enum Op {
     },
 
     // ---- training ----
-    /// Forward weight of a latent `[rows, cols]`: Q(clamp(W)) de-quantized to f32, see [`ternary_core::quant`]. With `run_params.anneal` α > 0
-    /// low-bit modes use the soft γ·tanh(αW/γ) instead. With `arenas`, `run_params.arenas`·W is added.
+    /// Forward weight of a latent `[rows, cols]`: Q(clamp(W)) de-quantized to f32, see
+    /// [`ternary_core::quant`]. With `run_params.anneal` α > 0 low-bit modes use the soft
+    /// γ·tanh(αW/γ) instead. With `arenas`, `run_params.arenas`·W is added.
     FakeQuantWeight {
         latent: BufferId,
         out: BufferId,
@@ -180,14 +189,16 @@ pub enum Op {
         clamp: f32,
         arenas: bool,
     },
-    /// int8 quantize and de-quantize per row (the training twin of [`Op::QuantAct`]). `[rows, dim]`.
+    /// int8 quantize and de-quantize per row (the training twin of [`Op::QuantAct`]).
+    /// `[rows, dim]`.
     FakeQuantAct {
         x: BufferId,
         out: BufferId,
         rows: usize,
         dim: usize,
     },
-    /// `out = beta·out + op(a)·op(b)`, `[m, k] × [k, n] → [m, n]`; `trans_a`: `a` is stored `[k, m]`; `trans_b`: `b` is stored `[n, k]`.
+    /// `out = beta·out + op(a)·op(b)`, `[m, k] × [k, n] → [m, n]`; `trans_a`: `a` is stored
+    /// `[k, m]`; `trans_b`: `b` is stored `[n, k]`.
     MatMul {
         a: BufferId,
         b: BufferId,
@@ -199,7 +210,8 @@ pub enum Op {
         trans_b: bool,
         accumulate: bool,
     },
-    /// Backward of [`Op::RmsNorm`]: with x̂ = x·rstd and g = dy·weight, `dx (+)= rstd·(g − x̂·mean(g·x̂))`; `dweight += Σ_rows dy·x̂`.
+    /// Backward of [`Op::RmsNorm`]: with x̂ = x·rstd and g = dy·weight,
+    /// `dx (+)= rstd·(g − x̂·mean(g·x̂))`; `dweight += Σ_rows dy·x̂`.
     RmsNormBackward {
         x: BufferId,
         weight: BufferId,
@@ -212,8 +224,9 @@ pub enum Op {
         dim: usize,
         accumulate: bool,
     },
-    /// Causal attention over whole sequences; q `[batch·seq, heads·head_dim]`, k, v `[batch·seq, kv_heads·head_dim]`.
-    /// `lse` `[batch, heads, seq]` keeps log Σ exp(scores) for the backward.
+    /// Causal attention over whole sequences; q `[batch·seq, heads·head_dim]`, k, v
+    /// `[batch·seq, kv_heads·head_dim]`. `lse` `[batch, heads, seq]` keeps log Σ exp(scores) for
+    /// the backward.
     Attention {
         q: BufferId,
         k: BufferId,
@@ -254,8 +267,9 @@ pub enum Op {
         len: usize,
         accumulate: bool,
     },
-    /// Softmax cross-entropy in nats: `losses[r] = logsumexp(logits[r]) − logits[r, targets[r]]`. A target of `u32::MAX` is ignored (loss 0).
-    /// Unless `grad` is false, `logits` becomes its gradient times `run_params.grad_scale`, with z-loss `z·logsumexp²` added.
+    /// Softmax cross-entropy in nats: `losses[r] = logsumexp(logits[r]) − logits[r, targets[r]]`. A
+    /// target of `u32::MAX` is ignored (loss 0). Unless `grad` is false, `logits` becomes its
+    /// gradient times `run_params.grad_scale`, with z-loss `z·logsumexp²` added.
     CrossEntropy {
         logits: BufferId,
         targets: BufferId,
@@ -265,8 +279,9 @@ pub enum Op {
         z_loss: f32,
         grad: bool,
     },
-    /// Distillation (Hinton et al. 2015) with p = softmax(teacher / T), q = softmax(logits / T): `losses[r] = KL(p ‖ q)` in nats, 0 where
-    /// `targets[r]` is `u32::MAX`; `teacher` becomes the gradient of w·T²·KL by `logits`, w·T·(q − p), times `run_params.grad_scale`. `logits` and
+    /// Distillation (Hinton et al. 2015) with p = softmax(teacher / T), q = softmax(logits / T):
+    /// `losses[r] = KL(p ‖ q)` in nats, 0 where `targets[r]` is `u32::MAX`; `teacher` becomes the
+    /// gradient of w·T²·KL by `logits`, w·T·(q − p), times `run_params.grad_scale`. `logits` and
     /// `teacher` f32 `[rows, vocab]`.
     KlDivergence {
         logits: BufferId,
@@ -280,8 +295,9 @@ pub enum Op {
         /// T.
         temperature: f32,
     },
-    /// Inverted dropout in place (Srivastava et al. 2014): `x[i] = keeps(i) ? x[i]/(1 − rate) : 0` with the mask
-    /// [`DropoutMask`](super::DropoutMask)`(run_params.seed, stream, rate)`; on a gradient, its backward. `x` f32 `[len]`.
+    /// Inverted dropout in place (Srivastava et al. 2014): `x[i] = keeps(i) ? x[i]/(1 − rate) : 0`
+    /// with the mask [`DropoutMask`](super::DropoutMask)`(run_params.seed, stream, rate)`; on a
+    /// gradient, its backward. `x` f32 `[len]`.
     Dropout {
         x: BufferId,
         len: usize,
@@ -318,9 +334,9 @@ pub enum Op {
         out: BufferId,
         rows: usize,
     },
-    /// Keep the figures of an optimizer step: row `run_params.pos` of `history` f32 `[capacity, 3]` becomes `loss[0]`,
-    /// Σ norms[..norm_count] and the index of the first of these norms that is not finite (`norm_count` if all are); then
-    /// `loss[0] = 0`.
+    /// Keep the figures of an optimizer step: row `run_params.pos` of `history` f32 `[capacity, 3]`
+    /// becomes `loss[0]`, Σ norms[..norm_count] and the index of the first of these norms that is
+    /// not finite (`norm_count` if all are); then `loss[0] = 0`.
     RecordStep {
         loss: BufferId,
         norms: BufferId,
@@ -328,10 +344,12 @@ pub enum Op {
         history: BufferId,
         capacity: usize,
     },
-    /// AdamW (Loshchilov & Hutter 2019) on one parameter, then `clip` on the latents (0 = off), then `grad = 0`.
-    /// The gradient is first scaled by min(1, clip_norm / sqrt(Σ norms[..norm_count])); `clip_norm` 0 = off. Where that sum
-    /// is not finite nothing but the gradient changes: the parameter stays that of the last good step.
-    /// Learning rate, bias corrections and weight decay come from the run_params; `decay` says whether this parameter decays.
+    /// AdamW (Loshchilov & Hutter 2019) on one parameter, then `clip` on the latents (0 = off),
+    /// then `grad = 0`. The gradient is first scaled by min(1, clip_norm / sqrt(Σ
+    /// norms[..norm_count])); `clip_norm` 0 = off. Where that sum is not finite nothing but the
+    /// gradient changes: the parameter stays that of the last good step. Learning rate, bias
+    /// corrections and weight decay come from the run_params; `decay` says whether this parameter
+    /// decays.
     AdamW {
         param: BufferId,
         grad: BufferId,

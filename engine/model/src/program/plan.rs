@@ -4,8 +4,8 @@ use super::{Access, BufferDecl, Op, Role};
 
 /// Assign every scratch buffer a slot, in place; returns the slots' sizes in bytes.
 ///
-/// Greedy by first use: a buffer takes the free slot whose size fits best (the smallest that is large enough, else the
-/// largest, which grows). Two buffers of one operation never share a slot.
+/// Greedy by first use: a buffer takes the free slot whose size fits best (the smallest that is
+/// large enough, else the largest, which grows). Two buffers of one operation never share a slot.
 pub fn plan_slots(buffers: &mut [BufferDecl], ops: &[Op]) -> Vec<usize> {
     plan_slots_for(buffers, ops.iter().map(Op::access))
 }

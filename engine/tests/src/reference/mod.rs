@@ -1,5 +1,6 @@
-//! The same decoder written plainly in candle, f64: the oracle for values and, through candle's autograd, for gradients. It shares
-//! nothing with the recorded model but the parameter names; quantizers are straight-through, `w + (q(w) − w).detach()`.
+//! The same decoder written plainly in candle, f64: the oracle for values and, through candle's
+//! autograd, for gradients. It shares nothing with the recorded model but the parameter names;
+//! quantizers are straight-through, `w + (q(w) − w).detach()`.
 
 use std::collections::HashMap;
 
@@ -323,7 +324,8 @@ impl<'a> Reference<'a> {
         (nll + (lse.sqr()? * z)?)?.mean_all()
     }
 
-    /// (1 − w)·cross-entropy + w·T²·KL(softmax(teacher / T) ‖ softmax(z / T)), means over the tokens; teacher `[n, vocab]`.
+    /// (1 − w)·cross-entropy + w·T²·KL(softmax(teacher / T) ‖ softmax(z / T)), means over the
+    /// tokens; teacher `[n, vocab]`.
     pub fn distilled_loss(
         &self,
         ids: &[u32],

@@ -141,7 +141,8 @@ fn decode(session: &mut Session, tokens: usize) -> Result<f64> {
     Ok(n as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Sums a buffer as eight streams side by side, a cache line of each in turn: one stream alone waits for its own prefetches.
+/// Sums a buffer as eight streams side by side, a cache line of each in turn: one stream alone
+/// waits for its own prefetches.
 fn sum_streams(data: &[u64]) -> u64 {
     let mut acc = [0u64; 8];
     let stream = data.len() / 8;

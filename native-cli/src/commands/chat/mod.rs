@@ -155,7 +155,8 @@ fn command(text: &str, talk: &mut Conversation) -> Done {
     }
 }
 
-/// A template that cannot write out the first message will write none: the session ends before anything is typed.
+/// A template that cannot write out the first message will write none: the session ends before
+/// anything is typed.
 fn check_template(session: &mut Session, talk: &Conversation) -> Result<()> {
     let messages = [&talk.messages[..], &[Message::new("user", "Hello")]].concat();
     let loaded = session.loaded()?;

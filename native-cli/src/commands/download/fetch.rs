@@ -1,4 +1,5 @@
-//! One file over HTTP: resumed with ranges, tried again when the connection drops, verified, and only then given its name.
+//! One file over HTTP: resumed with ranges, tried again when the connection drops, verified, and
+//! only then given its name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -69,7 +70,8 @@ fn text<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
 }
 
 impl Fetcher {
-    /// `token` goes to the first host only, and never over plain HTTP; `pause` is waited before the second try, twice as long before each further one.
+    /// `token` goes to the first host only, and never over plain HTTP; `pause` is waited before the
+    /// second try, twice as long before each further one.
     pub fn new(token: Option<String>, pause: Duration) -> Self {
         let config = Agent::config_builder()
             .max_redirects(0)
@@ -268,7 +270,8 @@ impl Fetcher {
             let response = request
                 .call()
                 .with_context(|| format!("cannot reach {uri}"))?;
-            // The hub tells of the content on the first hop; where the bytes lie the ETag may be another.
+            // The hub tells of the content on the first hop; where the bytes lie the ETag may be
+            // another.
             linked = linked.or_else(|| text(&response, "x-linked-etag").map(str::to_owned));
             linked_size = linked_size.or_else(|| text(&response, "x-linked-size")?.parse().ok());
             if !response.status().is_redirection() {

@@ -84,7 +84,8 @@ impl Hub {
         })
     }
 
-    /// Fetch the file at `path` of a repository (data sets are below `datasets/`) to `target`, unless it is there.
+    /// Fetch the file at `path` of a repository (data sets are below `datasets/`) to `target`,
+    /// unless it is there.
     pub fn fetch(&self, repo: &str, revision: &str, path: &str, target: &Path) -> Result<()> {
         let url = format!(
             "{}/{repo}/resolve/{}/{}",

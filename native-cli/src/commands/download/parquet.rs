@@ -20,8 +20,8 @@ pub enum Rows<'a> {
     Documents,
 }
 
-/// Bytes of text that a file may unpack to, for each of its own. Texts shrink to a third or a tenth; a file in which one long text is
-/// repeated from a dictionary is made to fill the disk.
+/// Bytes of text that a file may unpack to, for each of its own. Texts shrink to a third or a
+/// tenth; a file in which one long text is repeated from a dictionary is made to fill the disk.
 const MOST_TEXT: u64 = 200;
 /// Of small files more.
 const LEAST_LIMIT: u64 = 64 << 20;
@@ -29,7 +29,8 @@ const LEAST_LIMIT: u64 = 64 << 20;
 /// Write the texts of `source` to `target`; returns the number of rows.
 ///
 /// # Errors
-/// A damaged file, one without texts, and one that unpacks to much more than its size. Nothing is left then.
+/// A damaged file, one without texts, and one that unpacks to much more than its size. Nothing is
+/// left then.
 pub fn convert(source: &Path, target: &Path, rows: Rows) -> Result<u64> {
     let (draft, file) = Draft::beside(target)?;
     // The library panics on some damaged files.

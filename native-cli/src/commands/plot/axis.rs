@@ -9,7 +9,8 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// An axis that holds all `values`; logarithmic ones leave out what is not above zero. `None` without values.
+    /// An axis that holds all `values`; logarithmic ones leave out what is not above zero. `None`
+    /// without values.
     pub fn around(values: impl Iterator<Item = f64>, log: bool, margin: f64) -> Option<Self> {
         let map = |v: f64| if log { v.log10() } else { v };
         let (low, high) = values
@@ -41,7 +42,8 @@ impl Axis {
         })
     }
 
-    /// Where a value lies: 0 at the beginning, 1 at the end. `None` where a logarithmic axis has no place for it.
+    /// Where a value lies: 0 at the beginning, 1 at the end. `None` where a logarithmic axis has no
+    /// place for it.
     pub fn place(&self, value: f64) -> Option<f64> {
         if self.log && value <= 0.0 {
             return None;

@@ -66,7 +66,8 @@ impl Chart {
     /// `None` when no point can be shown.
     pub fn draw(&self, face: &Face) -> Option<Picture> {
         let points = || self.curves.iter().flat_map(|c| &c.curve.points);
-        // Runs begin at zero, though their first line comes later; a logarithmic axis leaves it out.
+        // Runs begin at zero, though their first line comes later; a logarithmic axis leaves it
+        // out.
         let xs = points().map(|p| p.0).chain([0.0]);
         let x_axis = Axis::around(xs, self.log.0, 0.0)?;
         let y_axis = Axis::around(points().map(|p| p.1), self.log.1, 0.04)?;

@@ -71,7 +71,8 @@ impl Run {
         })
     }
 
-    /// A metric (not `Loss`, which is two) along the run; points without it, or that are not finite, are left out.
+    /// A metric (not `Loss`, which is two) along the run; points without it, or that are not
+    /// finite, are left out.
     pub fn curve(&self, metric: Metric, along: Along) -> Result<Curve> {
         let y = match metric {
             Metric::Loss | Metric::TrainLoss => "train_loss",
@@ -114,7 +115,8 @@ impl Curve {
         }
     }
 
-    /// The lowest and the highest point of each stretch, where there are more points than can be seen.
+    /// The lowest and the highest point of each stretch, where there are more points than can be
+    /// seen.
     pub fn thinned(&self) -> Curve {
         if self.points.len() <= POINTS {
             return self.clone();

@@ -1,4 +1,5 @@
-// binary16 weights, row-major, rows padded to 32 columns; unpacked by arithmetic, so that `shader-f16` is not needed.
+// binary16 weights, row-major, rows padded to 32 columns; unpacked by arithmetic, so that
+// `shader-f16` is not needed.
 #import "lib/weights/shape.wgsl"
 
 @group(0) @binding(1) var<storage, read> weights: array<vec2<u32>>; // (WEIGHT_ROWS, WORDS) of 4 columns

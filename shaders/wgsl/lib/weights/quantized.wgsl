@@ -11,7 +11,8 @@ override GROUP: u32;
 override SCALES: u32 = (IN_DIM + GROUP - 1u) / GROUP;
 override GROUPED: bool = SCALES > 1u;
 
-// Scale of column `col` in row `row` (of the whole matrix). Columns of the padding use the last one: their codes meet zeros.
+// Scale of column `col` in row `row` (of the whole matrix). Columns of the padding use the last
+// one: their codes meet zeros.
 fn weight_scale(row: u32, col: u32) -> f32 {
   return scales[row * SCALES + min(col / GROUP, SCALES - 1u)];
 }

@@ -1,5 +1,6 @@
-// Ternary and binary weights in the run-time tile: 4 rows interleaved, 32 bytes (two vec4) of each row in turn; byte j of
-// a row's part holds weights j + 32·f in bits f·BITS. A weight is FACTOR·code − 1.
+// Ternary and binary weights in the run-time tile: 4 rows interleaved, 32 bytes (two vec4) of each
+// row in turn; byte j of a row's part holds weights j + 32·f in bits f·BITS. A weight is
+// FACTOR·code − 1.
 #import "lib/weights/quantized.wgsl"
 
 // Tiles per row.

@@ -1,17 +1,22 @@
 //! f32 matrix products on Intel's matrix unit (AMX), `out (+)= a·b`.
 //!
-//! The unit multiplies bf16 (8 significant bits) and sums in f32. A float is cut into bf16 pieces, x = x₀ + x₁ + x₂ with
+//! The unit multiplies bf16 (8 significant bits) and sums in f32. A float is cut into bf16 pieces,
+//! x = x₀ + x₁ + x₂ with
 //! |x₁| ≤ 2⁻⁸|x| and |x₂| ≤ 2⁻¹⁶|x|, and products of pieces are summed, small ones first:
-//! - three pieces, six products (a₀b₂ a₀b₁ a₁b₁ a₁b₀ a₂b₀ a₀b₀): what is left out is below 2⁻²²|ab|, the error of f32 itself;
-//! - two pieces, three products (a₀b₁ a₀b₀ a₁b₀): off by less than 2⁻¹⁵|ab| ("bf16_3x" elsewhere), twice as fast, for gradients.
+//! - three pieces, six products (a₀b₂ a₀b₁ a₁b₁ a₁b₀ a₂b₀ a₀b₀): what is left out is below
+//!   2⁻²²|ab|, the error of f32 itself;
+//! - two pieces, three products (a₀b₁ a₀b₀ a₁b₀): off by less than 2⁻¹⁵|ab| ("bf16_3x" elsewhere),
+//!   twice as fast, for gradients.
 //!
-//! A quantized operand is codes times scales, and codes (at most ±127) are bf16 numbers as they are: one piece. Forward products of
-//! int8 activations and quantized weights are then exact sums of integers, scaled at the end. Where the scales run along k, in
-//! gradients, they go into the other operand before it is cut.
+//! A quantized operand is codes times scales, and codes (at most ±127) are bf16 numbers as they
+//! are: one piece. Forward products of int8 activations and quantized weights are then exact sums
+//! of integers, scaled at the end. Where the scales run along k, in gradients, they go into the
+//! other operand before it is cut.
 //!
-//! Packing: tiles of 16 rows of 64 bytes. A tile of `a` holds 16 rows × 32 k; one of `b` holds 16 k-pairs × 16 columns, the pair
-//! side by side. A *panel* is 32 rows of `a` (or 32 columns of `b`) for all k: `[k/32][piece][2 tiles]`. Ragged ends are zeros.
-//! One kernel call computes 32×32 outputs in four accumulator tiles.
+//! Packing: tiles of 16 rows of 64 bytes. A tile of `a` holds 16 rows × 32 k; one of `b` holds 16
+//! k-pairs × 16 columns, the pair side by side. A *panel* is 32 rows of `a` (or 32 columns of `b`)
+//! for all k: `[k/32][piece][2 tiles]`. Ragged ends are zeros. One kernel call computes 32×32
+//! outputs in four accumulator tiles.
 
 mod pack;
 mod unit;
@@ -60,7 +65,8 @@ struct Output<'a> {
     scales: OutScales<'a>,
 }
 
-/// A product into rows `out_rs` apart; each operand has one stride of 1. Work is spread over threads if `out` is contiguous.
+/// A product into rows `out_rs` apart; each operand has one stride of 1. Work is spread over
+/// threads if `out` is contiguous.
 pub fn product(p: &Product, out: &mut [f32], out_rs: usize) {
     let (m, n, k) = p.sizes();
     assert!(available() && p.b.rows == k && out_rs >= n);
@@ -113,9 +119,11 @@ pub fn product(p: &Product, out: &mut [f32], out_rs: usize) {
 fn pieces<const A: usize, const B: usize>(a: Operand, b: Operand, out: Output) {
     let (rows, columns) = (a.lines.div_ceil(SIDE), b.lines.div_ceil(SIDE));
     let steps = a.depth.div_ceil(STEP);
-    // At least eight bands where there are rows enough, to keep threads level; the same whatever their number.
+    // At least eight bands where there are rows enough, to keep threads level; the same whatever
+    // their number.
     let band = (rows / 8).clamp(1, BAND_PANELS);
-    // Taken out, not borrowed: while this thread waits for others it may be given work that comes here again.
+    // Taken out, not borrowed: while this thread waits for others it may be given work that comes
+    // here again.
     let mut memory = PANELS.with_borrow_mut(|[of_b, _]| std::mem::take(of_b));
     for first in (0..steps).step_by(BLOCK_STEPS) {
         let block = (steps - first).min(BLOCK_STEPS);
@@ -125,7 +133,8 @@ fn pieces<const A: usize, const B: usize>(a: Operand, b: Operand, out: Output) {
         let work = usize::from(contiguous) * a.lines * b.lines * block * STEP;
         let right = memory.space(columns * b_panel);
         par::pieces(right, b_panel, work, |i, panel| {
-            // SAFETY: the unit is available, so AVX-512 is; the operand was checked when it was made.
+            // SAFETY: the unit is available, so AVX-512 is; the operand was checked when it was
+            // made.
             unsafe { b.pack::<B>(i, first, panel) };
         });
         let right = &*right;
@@ -150,7 +159,8 @@ fn pieces<const A: usize, const B: usize>(a: Operand, b: Operand, out: Output) {
     PANELS.with_borrow_mut(|[of_b, _]| *of_b = memory);
 }
 
-/// Panels of `a` times every panel of `b`, each of `steps` steps, into `out` (up to 32 rows a panel).
+/// Panels of `a` times every panel of `b`, each of `steps` steps, into `out` (up to 32 rows a
+/// panel).
 fn multiply_band<const A: usize, const B: usize>(
     a: &[Line],
     b: &[Line],
@@ -171,8 +181,9 @@ fn multiply_band<const A: usize, const B: usize>(
                 let (a, b) = (a.as_ptr().cast(), b.as_ptr().cast());
                 if rows.len() > (SIDE - 1) * out.rs && columns == SIDE {
                     let c = rows[column..].as_mut_ptr();
-                    // SAFETY: the panels hold `steps` steps; `rows` holds 32 rows and in each 32 columns from `column` on: the
-                    // last row may be shorter than `out.rs`, but not than `out.columns`.
+                    // SAFETY: the panels hold `steps` steps; `rows` holds 32 rows and in each 32
+                    // columns from `column` on: the last row may be shorter than `out.rs`, but not
+                    // than `out.columns`.
                     unsafe { multiply::<A, B>(a, b, c, out.rs * 4, steps, out.accumulate) };
                 } else {
                     let mut edge = [0f32; SIDE * SIDE];

@@ -26,7 +26,8 @@ impl Panels {
     }
 }
 
-/// Words of two floats' pieces: those of `even` in the low halves, those of `odd` in the high halves, of 16 pairs.
+/// Words of two floats' pieces: those of `even` in the low halves, those of `odd` in the high
+/// halves, of 16 pairs.
 ///
 /// A piece is the upper half of a float after rounding (half away from zero) to 8 bits.
 #[inline]
@@ -198,8 +199,8 @@ impl<'a> Operand<'a> {
         unsafe { _mm512_mul_ps(load(self.data, at, mask), factors) }
     }
 
-    /// Words (k-pairs) of 16 lines × 16 pairs at (`line`, `k`) into tile `half` of every piece, in rows of lines or of pairs, whichever
-    /// the memory gives. Answers how many rows there were.
+    /// Words (k-pairs) of 16 lines × 16 pairs at (`line`, `k`) into tile `half` of every piece, in
+    /// rows of lines or of pairs, whichever the memory gives. Answers how many rows there were.
     ///
     /// SAFETY: the strides and counts describe `data`.
     #[inline]
@@ -229,7 +230,8 @@ impl<'a> Operand<'a> {
                 // SAFETY: `depth` elements of line `line + i` from k on.
                 let (low, high) =
                     unsafe { (self.load(at, first, low), self.load(at + 16, second, high)) };
-                // Neighbors become pairs; within each 128 bits two pairs of `low` come before two of `high`.
+                // Neighbors become pairs; within each 128 bits two pairs of `low` come before two
+                // of `high`.
                 let even = _mm512_shuffle_ps::<0b10_00_10_00>(low, high);
                 let odd = _mm512_shuffle_ps::<0b11_01_11_01>(low, high);
                 for (p, words) in pair::<PIECES>(even, odd).into_iter().enumerate() {
@@ -281,8 +283,9 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// The scales of a quantized operand's rows in memory, of which one may stand for all, and their inverses: times those, elements
-    /// are codes (to a rounding that cutting to 8 bits takes away).
+    /// The scales of a quantized operand's rows in memory, of which one may stand for all, and
+    /// their inverses: times those, elements are codes (to a rounding that cutting to 8 bits takes
+    /// away).
     pub fn scales(&self, given: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let rows = if self.k == 1 { self.lines } else { self.depth };
         let scales = match given {

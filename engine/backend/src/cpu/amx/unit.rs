@@ -1,4 +1,5 @@
-//! The matrix unit itself: whether it is there, its tile registers, and the kernel of 32×32 outputs.
+//! The matrix unit itself: whether it is there, its tile registers, and the kernel of 32×32
+//! outputs.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -27,7 +28,8 @@ fn permitted() -> bool {
     const REQUEST_PERMISSION: u64 = 0x1023;
     const TILE_DATA: u64 = 18;
     let result: i64;
-    // SAFETY: a system call that changes nothing but this process's permission; it clobbers rcx and r11 as declared.
+    // SAFETY: a system call that changes nothing but this process's permission; it clobbers rcx and
+    // r11 as declared.
     unsafe {
         asm!(
             "syscall",
@@ -93,7 +95,8 @@ impl Drop for Tiles {
     }
 }
 
-/// One pass over `steps` steps, which lie `$a_bytes` and `$b_bytes` apart; each line loads tiles, then they are multiplied.
+/// One pass over `steps` steps, which lie `$a_bytes` and `$b_bytes` apart; each line loads tiles,
+/// then they are multiplied.
 macro_rules! pass {
     ($a:ident, $b:ident, $steps:ident, $a_bytes:literal, $b_bytes:literal, $($line:expr),+) => {
         asm!(
@@ -135,8 +138,8 @@ macro_rules! load_b {
 
 /// `c[32 × 32] (+)= a·b` over `steps` steps; `stride` is the bytes between rows of `c`.
 ///
-/// SAFETY: the tiles are configured; `a` and `b` hold `steps` steps of `A` and `B` pieces, (1, 1), (2, 1), (3, 1), (2, 2) or (3, 3); 32
-/// rows of 32 floats at `c` may be written.
+/// SAFETY: the tiles are configured; `a` and `b` hold `steps` steps of `A` and `B` pieces, (1, 1),
+/// (2, 1), (3, 1), (2, 2) or (3, 3); 32 rows of 32 floats at `c` may be written.
 pub unsafe fn multiply<const A: usize, const B: usize>(
     a: *const u16,
     b: *const u16,
@@ -145,7 +148,8 @@ pub unsafe fn multiply<const A: usize, const B: usize>(
     steps: usize,
     add: bool,
 ) {
-    // SAFETY: as promised by the caller; all addresses lie inside the panels and the 32 rows of `c`.
+    // SAFETY: as promised by the caller; all addresses lie inside the panels and the 32 rows of
+    // `c`.
     unsafe {
         let below = c.byte_add(16 * stride);
         // The sums are written a microsecond from now: have their cache lines here by then.

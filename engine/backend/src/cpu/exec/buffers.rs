@@ -6,13 +6,14 @@ use super::super::linear::WeightView;
 use super::super::memory::Memory;
 use ternary_model::program::{BufferDecl, BufferId, Weight};
 
-/// A program's view of the backend's memory. A buffer being written is taken out while its operation runs, so that
-/// inputs can be borrowed beside it without `unsafe`.
+/// A program's view of the backend's memory. A buffer being written is taken out while its
+/// operation runs, so that inputs can be borrowed beside it without `unsafe`.
 pub struct Buffers<'a> {
     pub memory: &'a mut Vec<Memory>,
     pub storage: &'a [usize],
     pub decls: &'a [BufferDecl],
-    /// Of a buffer whose rows are integers up to ±127 times a scale of the row, or one of all rows: those scales; else empty.
+    /// Of a buffer whose rows are integers up to ±127 times a scale of the row, or one of all rows:
+    /// those scales; else empty.
     pub scales: &'a mut Vec<Vec<f32>>,
 }
 

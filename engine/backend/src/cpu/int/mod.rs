@@ -1,8 +1,9 @@
 //! Integer dot products of one tile group (4 weight rows) with 1 or 4 rows of int8 activations.
 //!
-//! Every kernel returns raw sums over *unsigned* codes (ternary 0..2, binary 0..1); the caller turns them into signed ones with the
-//! activation sum: Σ(c−1)x = Σcx − Σx and Σ(2b−1)x = 2Σbx − Σx. int8 kernels return signed sums. Sums are exact in i32: the
-//! largest term is 127·127, so 2³¹ / 127² > 133,000 columns fit, and configs of more than 2¹⁷ are refused.
+//! Every kernel returns raw sums over *unsigned* codes (ternary 0..2, binary 0..1); the caller
+//! turns them into signed ones with the activation sum: Σ(c−1)x = Σcx − Σx and Σ(2b−1)x = 2Σbx −
+//! Σx. int8 kernels return signed sums. Sums are exact in i32: the largest term is 127·127, so 2³¹
+//! / 127² > 133,000 columns fit, and configs of more than 2¹⁷ are refused.
 //!
 //! A page's kernels make whole products, see `wasm`; what they leave is left to the portable ones.
 
@@ -86,7 +87,8 @@ pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize
     }
 }
 
-/// Sums over the single 32-column fields of one tile, for scales finer than a tile: `field` 0..4 (ternary) or 0..8 (binary).
+/// Sums over the single 32-column fields of one tile, for scales finer than a tile: `field` 0..4
+/// (ternary) or 0..8 (binary).
 pub fn field<const BITS: usize>(w: &[u8], x: &[i8], field: usize) -> [i32; 4] {
     portable::field::<BITS>(w, x, field)
 }

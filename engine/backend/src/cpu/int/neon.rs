@@ -1,5 +1,6 @@
-//! aarch64 NEON kernels: codes times activations as i16 (`smlal`). A tile row adds 16 products of at most 2·127 (ternary) or 32 of
-//! at most 127 (binary) per lane, 4064, before widening to i32; int8 adds two of at most 127², 32,258. All within i16.
+//! aarch64 NEON kernels: codes times activations as i16 (`smlal`). A tile row adds 16 products of
+//! at most 2·127 (ternary) or 32 of at most 127 (binary) per lane, 4064, before widening to i32;
+//! int8 adds two of at most 127², 32,258. All within i16.
 
 use std::arch::aarch64::*;
 

@@ -2,7 +2,8 @@
 
 use super::Sums;
 
-/// Tile groups of `BITS`-bit codes (2: ternary, 1: binary). A tile is 32 bytes a row: 8/BITS fields of 32 columns.
+/// Tile groups of `BITS`-bit codes (2: ternary, 1: binary). A tile is 32 bytes a row: 8/BITS fields
+/// of 32 columns.
 #[inline(always)]
 pub fn packed<const T: usize, const BITS: usize>(w: &[u8], x: [&[i8]; T], tiles: usize) -> Sums<T> {
     let fields = 8 / BITS;

@@ -1,4 +1,5 @@
-//! Every instruction set of this machine against sums written out from the codes; all paths must be exact.
+//! Every instruction set of this machine against sums written out from the codes; all paths must be
+//! exact.
 
 use super::*;
 use crate::cpu::simd::Level;

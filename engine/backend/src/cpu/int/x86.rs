@@ -1,9 +1,11 @@
-//! x86-64 kernels. Weights stream from memory once per tile group and are prefetched 4 KB ahead (the largest single
-//! gain); each field is isolated by a 16-bit shift and a mask, then multiplied with 32 activation bytes.
-//! - AVX-512 VNNI: two weight rows in a register, `vpdpbusd` (u8·i8 quads into i32, no saturation: 255·127·4 < 2³¹).
+//! x86-64 kernels. Weights stream from memory once per tile group and are prefetched 4 KB ahead
+//! (the largest single gain); each field is isolated by a 16-bit shift and a mask, then multiplied
+//! with 32 activation bytes.
+//! - AVX-512 VNNI: two weight rows in a register, `vpdpbusd` (u8·i8 quads into i32, no saturation:
+//!   255·127·4 < 2³¹).
 //! - AVX-VNNI: one row in a register, the same instruction at 256 bits.
-//! - AVX2: `vpmaddubsw` pairs: ternary 2·127·2 per field, four fields 2032; binary eight fields 2032; int8 127·127·2 = 32,258:
-//!   all within i16.
+//! - AVX2: `vpmaddubsw` pairs: ternary 2·127·2 per field, four fields 2032; binary eight fields
+//!   2032; int8 127·127·2 = 32,258: all within i16.
 
 use std::arch::x86_64::*;
 
@@ -29,8 +31,8 @@ fn sum256(v: __m256i) -> i32 {
     _mm_cvtsi128_si32(s)
 }
 
-/// The body shared by the 512-bit packed kernels.
-/// SAFETY of the loads: `w` holds `tiles`·128 bytes and each `x` `tiles`·32·FIELDS codes (cut by the caller).
+/// The body shared by the 512-bit packed kernels. SAFETY of the loads: `w` holds `tiles`·128 bytes
+/// and each `x` `tiles`·32·FIELDS codes (cut by the caller).
 macro_rules! packed_avx512 {
     ($name:ident, $fields:literal, $bits:literal) => {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -86,8 +88,8 @@ macro_rules! packed_avx512 {
 packed_avx512!(ternary_avx512, 4, 2);
 packed_avx512!(binary_avx512, 8, 1);
 
-/// The body shared by the 256-bit packed kernels: `$dot(acc, codes, x)` accumulates one field; `$flush` folds it into i32 per tile.
-/// SAFETY of the loads: as for the 512-bit kernels.
+/// The body shared by the 256-bit packed kernels: `$dot(acc, codes, x)` accumulates one field;
+/// `$flush` folds it into i32 per tile. SAFETY of the loads: as for the 512-bit kernels.
 macro_rules! packed_avx2 {
     ($name:ident, $features:literal, $fields:literal, $bits:literal, $dot:expr, $flush:expr) => {
         #[target_feature(enable = $features)]

@@ -3,7 +3,8 @@
 use super::*;
 use ternary_core::quant::tile::TileWriter;
 
-/// f32 rounding of a product and of the sums over groups or columns, as a share of Σ|terms|. Integer sums themselves are exact.
+/// f32 rounding of a product and of the sums over groups or columns, as a share of Σ|terms|.
+/// Integer sums themselves are exact.
 const SCALES: f64 = 1e-6;
 /// A float sum of up to 640 terms in any order.
 const FLOATS: f64 = 1e-5;
@@ -175,7 +176,8 @@ fn every_mode_and_scale_gives_the_sum() {
                     Case::new(mode, in_dim, in_dim, one_scale).check(rows);
                 }
             }
-            // A group may end inside a tile: 128 columns are half a tile of binary weights, 32 a quarter of ternary ones.
+            // A group may end inside a tile: 128 columns are half a tile of binary weights, 32 a
+            // quarter of ternary ones.
             for group in [32, 64, 128, 256] {
                 if in_dim % group == 0 {
                     Case::new(QuantMode::Ternary, in_dim, group, None).check(rows);

@@ -1,7 +1,9 @@
-//! Inner loops over floats. The compiler makes vectors of the plain ones, but not in a page, which is built for size; there they are
-//! written with them. The order of sums and every rounding are the same, so the results are.
+//! Inner loops over floats. The compiler makes vectors of the plain ones, but not in a page, which
+//! is built for size; there they are written with them. The order of sums and every rounding are
+//! the same, so the results are.
 //!
-//! [`Wide`] is what a loop's function gets and gives: one float, or a vector of them. Loops end with their shortest operand.
+//! [`Wide`] is what a loop's function gets and gives: one float, or a vector of them. Loops end
+//! with their shortest operand.
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 mod plain;

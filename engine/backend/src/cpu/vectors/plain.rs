@@ -28,7 +28,8 @@ pub fn each2(x: &[f32], y: &[f32], out: &mut [f32], f: impl Fn(Wide, Wide) -> Wi
     }
 }
 
-/// Every pair (low, high) turned: `low' = low·cos − high·sin`, `high' = high·cos + low·sin`, with `sign` times the sine.
+/// Every pair (low, high) turned: `low' = low·cos − high·sin`, `high' = high·cos + low·sin`, with
+/// `sign` times the sine.
 #[inline(always)]
 pub fn rotate(low: &mut [f32], high: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
     for (((l, h), c), s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
@@ -49,7 +50,8 @@ pub fn absmax(x: &[f32]) -> f32 {
     math::max_by(x, f32::abs)
 }
 
-/// `out = scale · Σ_t weights[t]·rows[t·stride..]`, in the order of the rows: the sums stay in registers.
+/// `out = scale · Σ_t weights[t]·rows[t·stride..]`, in the order of the rows: the sums stay in
+/// registers.
 #[inline(always)]
 pub fn weighted(
     rows: &[f32],

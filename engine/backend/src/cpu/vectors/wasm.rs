@@ -1,5 +1,6 @@
-//! Four floats at a time, and sums written out. A loop is a function of its own, called once for whole vectors and once for what is
-//! left, laid out in one: so the function it was given stands in it once, and is not called.
+//! Four floats at a time, and sums written out. A loop is a function of its own, called once for
+//! whole vectors and once for what is left, laid out in one: so the function it was given stands in
+//! it once, and is not called.
 
 use std::arch::wasm32::*;
 use std::ops::{Add, Div, Mul, Neg, Sub};
@@ -74,7 +75,8 @@ impl Lanes for Wide {
 
     #[inline(always)]
     fn power_of_two(self) -> Self {
-        // The exponent's bias takes the place of the number's bits above n: all but eight are shifted out.
+        // The exponent's bias takes the place of the number's bits above n: all but eight are
+        // shifted out.
         Wide(i32x4_shl(i32x4_add(self.0, i32x4_splat(127)), 23))
     }
 }
@@ -181,7 +183,8 @@ pub fn each2(x: &[f32], y: &[f32], out: &mut [f32], f: impl Fn(Wide, Wide) -> Wi
     }
 }
 
-/// Every pair (low, high) turned: `low' = low·cos − high·sin`, `high' = high·cos + low·sin`, with `sign` times the sine.
+/// Every pair (low, high) turned: `low' = low·cos − high·sin`, `high' = high·cos + low·sin`, with
+/// `sign` times the sine.
 pub fn rotate(low: &mut [f32], high: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
     let n = low.len().min(high.len()).min(cos.len()).min(sin.len());
     let signs = Wide::splat(sign);
@@ -202,8 +205,8 @@ pub fn rotate(low: &mut [f32], high: &mut [f32], cos: &[f32], sin: &[f32], sign:
     }
 }
 
-/// `value` of every element of both, joined in the order of [`math::reduce`], as far as the shorter one goes; with elements of `pad`,
-/// `value` must change nothing.
+/// `value` of every element of both, joined in the order of [`math::reduce`], as far as the shorter
+/// one goes; with elements of `pad`, `value` must change nothing.
 #[inline(always)]
 fn reduce(
     a: &[f32],

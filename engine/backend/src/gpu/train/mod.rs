@@ -1,5 +1,5 @@
-//! Dispatches of the operations only training has. Sums are cut into parts by shape alone and joined in a fixed order, so
-//! results are the same from run to run on one device.
+//! Dispatches of the operations only training has. Sums are cut into parts by shape alone and
+//! joined in a fixed order, so results are the same from run to run on one device.
 
 mod attention;
 mod elementwise;
@@ -22,7 +22,8 @@ pub(super) type Lowered = Result<Vec<Call>, BackendError>;
 
 /// Elements a workgroup sums at least before a tensor is cut into more stretches.
 const MIN_STRETCH: usize = 4096;
-/// Steps along k that a part of a product has at least: joining the parts costs a read and a write of each.
+/// Steps along k that a part of a product has at least: joining the parts costs a read and a write
+/// of each.
 const MIN_SPLIT_STEPS: usize = 8;
 /// Parts of a product at most.
 const MAX_SPLITS: usize = 32;
@@ -31,14 +32,16 @@ const MAX_BANDS: usize = 128;
 /// Rows of a band at least.
 const MIN_BAND: usize = 32;
 
-/// Equal stretches of a sum over `len` elements: how many, and how long. One workgroup can join them.
+/// Equal stretches of a sum over `len` elements: how many, and how long. One workgroup can join
+/// them.
 fn stretches(len: usize) -> (usize, usize) {
     let most = shaders::TENSOR_STATS.constant("REDUCE_LANES") as usize;
     let stretch = len.div_ceil(most).max(MIN_STRETCH);
     (len.div_ceil(stretch).max(1), stretch)
 }
 
-/// Parts a product is computed in along k, and the length of each: few results of long sums would leave most of a GPU idle.
+/// Parts a product is computed in along k, and the length of each: few results of long sums would
+/// leave most of a GPU idle.
 fn splits(m: usize, n: usize, k: usize) -> (usize, usize) {
     let tile = shaders::MATMUL.constant("GEMM_TILE") as usize;
     let step = shaders::MATMUL.constant("GEMM_STEP") as usize;
@@ -239,7 +242,8 @@ fn matmul(
         .workgroups(m.div_ceil(tile) * n.div_ceil(tile))
         .depth(parts);
     if memory.product != Product::F32 {
-        // Forward products have their right operand transposed; in the others the left one is a gradient.
+        // Forward products have their right operand transposed; in the others the left one is a
+        // gradient.
         product = product.set("GRADIENT", !trans_b);
     }
     if parts == 1 {

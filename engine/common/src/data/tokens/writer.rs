@@ -12,8 +12,8 @@ use crate::platform::Draft;
 /// Bytes gathered before a write.
 const BUFFER: usize = 1 << 20;
 
-/// Writes beside the target, and renames when it is finished: a file under the target's name is always whole. Dropped unfinished,
-/// it leaves nothing behind.
+/// Writes beside the target, and renames when it is finished: a file under the target's name is
+/// always whole. Dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
 pub struct TokenWriter {
     file: File,
@@ -25,8 +25,8 @@ pub struct TokenWriter {
 }
 
 impl TokenWriter {
-    /// Begin a file for ids below `vocab_size`; `seq_len` and `tokenizer` (CRC-32 of the tokenizer.json) go into its header.
-    /// Missing folders are made.
+    /// Begin a file for ids below `vocab_size`; `seq_len` and `tokenizer` (CRC-32 of the
+    /// tokenizer.json) go into its header. Missing folders are made.
     pub fn create(path: &Path, vocab_size: u32, seq_len: u32, tokenizer: u32) -> Result<Self> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).at("create the folder", folder)?;

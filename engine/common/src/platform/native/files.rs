@@ -9,9 +9,11 @@ use std::time::Duration;
 use crate::error::IoContext;
 use crate::error::{Error, Result};
 
-/// A file that is written under a name of its own and then takes the place of another. Dropped unfinished, it is deleted.
+/// A file that is written under a name of its own and then takes the place of another. Dropped
+/// unfinished, it is deleted.
 ///
-/// The name is new (`O_EXCL`) and has the process's number, so that of two programs that write one file each leaves it whole.
+/// The name is new (`O_EXCL`) and has the process's number, so that of two programs that write one
+/// file each leaves it whole.
 #[derive(Debug)]
 pub struct Draft {
     path: PathBuf,
@@ -41,7 +43,8 @@ pub fn remove_drafts() {
 /// A draft that nobody has written to for so long.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// Delete drafts beside `target` of programs that were killed. Where the system does not tell which programs there are, they stay.
+/// Delete drafts beside `target` of programs that were killed. Where the system does not tell which
+/// programs there are, they stay.
 fn remove_orphans(target: &Path) {
     if !Path::new("/proc/self").exists() {
         return;
@@ -161,7 +164,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Take the lock that the file at `path` stands for; it is made if it is not there. `whose` is what the other one must be.
+    /// Take the lock that the file at `path` stands for; it is made if it is not there. `whose` is
+    /// what the other one must be.
     ///
     /// # Errors
     /// Another program that has it.

@@ -17,7 +17,8 @@ pub fn available_memory() -> Option<u64> {
     kilobytes(&text, "MemAvailable:")
 }
 
-/// The most memory this process has held at once (resident), in bytes, where the system says so (Linux).
+/// The most memory this process has held at once (resident), in bytes, where the system says so
+/// (Linux).
 pub fn peak_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     kilobytes(&text, "VmHWM:")
@@ -53,9 +54,9 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
     Some(number * 1024)
 }
 
-/// Begin this program again, as the same process, in an environment in which looking for GPUs is quiet: without `XDG_RUNTIME_DIR`
-/// Vulkan's layers print two errors about a display that nobody asked for. Does nothing where there is nothing to change. To be called
-/// first of all.
+/// Begin this program again, as the same process, in an environment in which looking for GPUs is
+/// quiet: without `XDG_RUNTIME_DIR` Vulkan's layers print two errors about a display that nobody
+/// asked for. Does nothing where there is nothing to change. To be called first of all.
 pub fn quiet_gpu_probe() {
     #[cfg(target_os = "linux")]
     if std::env::var_os("XDG_RUNTIME_DIR").is_none()
@@ -99,10 +100,11 @@ impl std::ops::Deref for Held {
 impl Held {
     /// A file's bytes where they lie.
     pub fn map(file: &std::fs::File) -> std::io::Result<Self> {
-        // SAFETY: the map is only read, and every bit pattern is a byte. Checksums tell if another process changed the file
-        // before it was loaded; one that changes it afterwards gives wrong numbers. Pages beyond the end of a file that was
-        // shortened must not be touched: `FileSource` asks before they are. Files of this project are replaced by renaming,
-        // which leaves maps alone.
+        // SAFETY: the map is only read, and every bit pattern is a byte. Checksums tell if another
+        // process changed the file before it was loaded; one that changes it afterwards gives wrong
+        // numbers. Pages beyond the end of a file that was shortened must not be touched:
+        // `FileSource` asks before they are. Files of this project are replaced by renaming, which
+        // leaves maps alone.
         unsafe { memmap2::Mmap::map(file) }.map(Held::Map)
     }
 }
@@ -122,8 +124,8 @@ impl Mapped {
 
 /// A file of numbers of which every bit pattern is one, to be read in short stretches far apart.
 pub fn map_for_random_reads(file: &std::fs::File) -> std::io::Result<memmap2::Mmap> {
-    // SAFETY: the map is only read; a file changed by another process meanwhile can give wrong numbers, which its readers check,
-    // but no invalid value.
+    // SAFETY: the map is only read; a file changed by another process meanwhile can give wrong
+    // numbers, which its readers check, but no invalid value.
     let map = unsafe { memmap2::Mmap::map(file) }?;
     // Reading ahead would only fill memory. Advice that is not taken costs nothing.
     #[cfg(unix)]

@@ -22,7 +22,8 @@ impl Interrupt {
     }
 }
 
-/// Call `handle`, on a thread of its own, each time the program is asked to end; without it the program would end at once.
+/// Call `handle`, on a thread of its own, each time the program is asked to end; without it the
+/// program would end at once.
 ///
 /// # Errors
 /// A system that takes no handler.
@@ -53,8 +54,8 @@ fn listen(handle: impl Fn(Interrupt) + Send + 'static) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether whoever started the program had the signal ignored. Where the system does not say, a program without any terminal is taken for
-/// one that was begun to run on.
+/// Whether whoever started the program had the signal ignored. Where the system does not say, a
+/// program without any terminal is taken for one that was begun to run on.
 #[cfg(unix)]
 fn ignored(signal: i32) -> bool {
     use std::io::IsTerminal;

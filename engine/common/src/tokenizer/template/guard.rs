@@ -1,6 +1,7 @@
-//! Templates are programs of strangers. Their bytecode is changed before it runs: every value that they make is measured, so
-//! that no text grows beyond a limit, nothing is nested deeper than printing can follow, and nothing takes longer than a limit.
-//! What a template prints passes the same account. The number of steps is limited by the virtual machine itself.
+//! Templates are programs of strangers. Their bytecode is changed before it runs: every value that
+//! they make is measured, so that no text grows beyond a limit, nothing is nested deeper than
+//! printing can follow, and nothing takes longer than a limit. What a template prints passes the
+//! same account. The number of steps is limited by the virtual machine itself.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +27,8 @@ const MAX_LENGTH: usize = 200_000;
 /// What a number or an empty list counts, in bytes.
 const SMALL: usize = 8;
 
-/// Names of the checks among a template's filters. No template can write them: they end with a mark.
+/// Names of the checks among a template's filters. No template can write them: they end with a
+/// mark.
 pub(super) const MEASURE: &str = "measure!";
 pub(super) const CONCAT: &str = "concat!";
 pub(super) const REPEAT: &str = "repeat!";

@@ -1,4 +1,5 @@
-//! Chat templates in Jinja, as Hugging Face keeps them (`chat_template.jinja` or a key of `tokenizer_config.json`).
+//! Chat templates in Jinja, as Hugging Face keeps them (`chat_template.jinja` or a key of
+//! `tokenizer_config.json`).
 //!
 //! They come with models from anywhere: see [`guard`] for what keeps them from taking the machine.
 
@@ -33,8 +34,9 @@ use dates::Now;
 use guard::Budget;
 use ternary_core::layout::SpecialTokens;
 
-/// The template of models trained here, on the special tokens that [`Tokenizer::train`](super::Tokenizer::train) adds; for people
-/// it is `config/chat_template.jinja`.
+/// The template of models trained here, on the special tokens that
+/// [`Tokenizer::train`](super::Tokenizer::train) adds; for people it is
+/// `config/chat_template.jinja`.
 pub const CHAT_TEMPLATE: &str = include_str!("own.jinja");
 
 const TOO_MANY_STEPS: &str = "it does not end within";
@@ -56,7 +58,8 @@ pub struct Checked {
     pub needs_system: bool,
 }
 
-/// A chat template. Making one checks that it can be compiled; [`check`](Self::check) also tries it.
+/// A chat template. Making one checks that it can be compiled; [`check`](Self::check) also tries
+/// it.
 ///
 /// ```
 /// use ternary_common::chat::Message;
@@ -153,10 +156,12 @@ impl ChatTemplate {
         Ok(parts.into_iter().map(|part| part.text).collect())
     }
 
-    /// The prompt for the assistant's next message, cut into the template's text and the messages' contents. Contents that the
-    /// template changed, beyond white space around them, are part of its text.
+    /// The prompt for the assistant's next message, cut into the template's text and the messages'
+    /// contents. Contents that the template changed, beyond white space around them, are part of
+    /// its text.
     ///
-    /// A template that refuses a system's message, or leaves it out, gets it in front of the first of the user's.
+    /// A template that refuses a system's message, or leaves it out, gets it in front of the first
+    /// of the user's.
     ///
     /// # Errors
     /// What the template refuses, or cannot do within its limits.
@@ -164,7 +169,8 @@ impl ChatTemplate {
         self.written_out(messages, true)
     }
 
-    /// A conversation to learn from, cut as a [prompt](Self::render_parts) is: nothing is to follow.
+    /// A conversation to learn from, cut as a [prompt](Self::render_parts) is: nothing is to
+    /// follow.
     ///
     /// # Errors
     /// As [`render_parts`](Self::render_parts).

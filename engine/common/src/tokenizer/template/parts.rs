@@ -1,12 +1,14 @@
-//! Which pieces of a rendered conversation are what somebody wrote. The conversation is rendered once more with a mark in place
-//! of every content; where that gives the same text around the marks, the marks' places are the contents'.
+//! Which pieces of a rendered conversation are what somebody wrote. The conversation is rendered
+//! once more with a mark in place of every content; where that gives the same text around the
+//! marks, the marks' places are the contents'.
 
 use std::ops::Range;
 
 use super::Part;
 use crate::chat::Message;
 
-/// A mark is three characters of a private-use plane: these two around one that numbers the message.
+/// A mark is three characters of a private-use plane: these two around one that numbers the
+/// message.
 const OPEN: char = '\u{100000}';
 const CLOSE: char = '\u{100001}';
 const FIRST: u32 = 0x10_0010;
@@ -71,7 +73,8 @@ fn aligned(text: &str, marked: &str, messages: &[Message]) -> Option<Vec<Range<u
     (text[at..] == *rest).then_some(places)
 }
 
-/// The place in `text` where it differs from `marked` by a piece of one message's content instead of its one mark.
+/// The place in `text` where it differs from `marked` by a piece of one message's content instead
+/// of its one mark.
 fn piece(text: &str, marked: &str, content: &str) -> Option<Range<usize>> {
     let (before, len, _) = next_mark(marked)?;
     let after = &marked[before + len..];
@@ -88,8 +91,8 @@ fn piece(text: &str, marked: &str, content: &str) -> Option<Range<usize>> {
     content.contains(&text[before..end]).then_some(before..end)
 }
 
-/// Cut `text`, which is what `messages` give. `render` renders other messages in the same way. Also returned is whether the
-/// last message of the user's is in it.
+/// Cut `text`, which is what `messages` give. `render` renders other messages in the same way. Also
+/// returned is whether the last message of the user's is in it.
 pub(super) fn cut(
     text: &str,
     messages: &[Message],

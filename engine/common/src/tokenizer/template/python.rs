@@ -242,7 +242,8 @@ fn split(s: &str, by: Option<&str>, most: Option<usize>, last: bool) -> Result<V
             };
             let mut rest = s;
             loop {
-                // White space between is left out, but stays at the end of what is not cut any more.
+                // White space between is left out, but stays at the end of what is not cut any
+                // more.
                 let at = trimmed(rest);
                 rest = if last { &rest[..at] } else { &rest[at..] };
                 if rest.is_empty() {

@@ -1,5 +1,5 @@
-//! A template's text before it is compiled: tags that only training reads, and limits on what the compiler is given, because it
-//! calls itself for everything that is nested.
+//! A template's text before it is compiled: tags that only training reads, and limits on what the
+//! compiler is given, because it calls itself for everything that is nested.
 
 use minijinja::machinery::{Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
@@ -13,7 +13,8 @@ const MAX_BLOCKS: usize = 128;
 /// Operators and brackets in one tag: all could be nested.
 const MAX_OPERATORS: usize = 600;
 
-/// Bytes that the literals of one tag may grow to when they are multiplied: the compiler works that out before anything is measured.
+/// Bytes that the literals of one tag may grow to when they are multiplied: the compiler works that
+/// out before anything is measured.
 const MAX_LITERAL: u64 = 1 << 20;
 
 /// What is written out in one tag.
@@ -44,8 +45,8 @@ impl Literals {
     }
 }
 
-/// `{% generation %}` and `{% endgeneration %}` say which text a model is trained on. They become tags that do nothing, so that
-/// white space around them goes or stays as before.
+/// `{% generation %}` and `{% endgeneration %}` say which text a model is trained on. They become
+/// tags that do nothing, so that white space around them goes or stays as before.
 pub(super) fn without_training_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;

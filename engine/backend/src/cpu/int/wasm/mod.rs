@@ -1,10 +1,12 @@
 //! wasm kernels: whole products, four output rows at a time.
 //!
-//! `out[n] = a · Σ_s scale[n, s] · Σ_{k in span s} code[n, k]·x[k]` with a the activation row's scale. Sums over a span are exact in
-//! i32 and made signed as the module above says; the sums of four rows are one vector, to the end.
+//! `out[n] = a · Σ_s scale[n, s] · Σ_{k in span s} code[n, k]·x[k]` with a the activation row's
+//! scale. Sums over a span are exact in i32 and made signed as the module above says; the sums of
+//! four rows are one vector, to the end.
 //!
-//! The page is built for size: the compiler unrolls nothing, keeps arrays in memory and calls what it should inline. So the rows of
-//! a kernel are written out by a macro, each with variables of its own, and addresses are pointers, checked once a product.
+//! The page is built for size: the compiler unrolls nothing, keeps arrays in memory and calls what
+//! it should inline. So the rows of a kernel are written out by a macro, each with variables of its
+//! own, and addresses are pointers, checked once a product.
 
 #[cfg(feature = "relaxed-simd")]
 mod relaxed;
@@ -19,14 +21,17 @@ use ternary_core::quant::tile::{ROWS, TILE_BYTES, act_stride, row_stride, tile_c
 
 const INT8_BLOCK: usize = 16;
 
-/// Bytes of weights that every activation row meets before the next: they stay in the nearest cache.
+/// Bytes of weights that every activation row meets before the next: they stay in the nearest
+/// cache.
 const BAND_BYTES: usize = 1 << 14;
 
-/// Sums of four weight rows with one activation row over `blocks` blocks of columns, a lane for each row; rows are `stride` bytes
-/// apart. A block is a tile, whose next is a tile group further on, or [`INT8_BLOCK`] columns of int8 rows.
+/// Sums of four weight rows with one activation row over `blocks` blocks of columns, a lane for
+/// each row; rows are `stride` bytes apart. A block is a tile, whose next is a tile group further
+/// on, or [`INT8_BLOCK`] columns of int8 rows.
 ///
 /// # Safety
-/// The blocks of row r are in reach from `w + r·stride` on, and a code for every one of their columns from `x` on.
+/// The blocks of row r are in reach from `w + r·stride` on, and a code for every one of their
+/// columns from `x` on.
 #[inline(always)]
 unsafe fn sums_of_four(
     level: Level,
@@ -63,8 +68,8 @@ struct Rows {
     spans: usize,
 }
 
-/// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`. False, and nothing done, where scales are
-/// finer than a tile.
+/// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`. False, and
+/// nothing done, where scales are finer than a tile.
 pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) -> bool {
     let (cols, spans) = (row_stride(w.mode, w.in_dim), w.in_dim / w.group);
     let packed = w.mode != QuantMode::EightBit;
@@ -101,8 +106,8 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
         let whole = lines / ROWS;
         for r in 0..rows {
             let act = f32x4_splat(x.scales[r]);
-            // SAFETY: the assertion above; a group's spans follow each other, and so do their codes. Pointers are moved past what
-            // the last span has, not read there.
+            // SAFETY: the assertion above; a group's spans follow each other, and so do their
+            // codes. Pointers are moved past what the last span has, not read there.
             unsafe {
                 let codes = x.codes.as_ptr().add(r * act_stride(w.in_dim)).cast::<u8>();
                 let sums = sums.as_ptr().add(r * spans);

@@ -1,9 +1,11 @@
-//! wasm kernels with relaxed SIMD: one instruction multiplies 16 pairs of bytes and adds them in fours to i32 lanes.
+//! wasm kernels with relaxed SIMD: one instruction multiplies 16 pairs of bytes and adds them in
+//! fours to i32 lanes.
 //!
-//! It takes a signed byte and a 7-bit one. What a second operand beyond 0..=127 gives is the engine's choice, and so is whether
-//! the sum of two products wraps or saturates in i16; nothing else is. Neither choice can be seen here: second operands are codes
-//! of at most 0x30 or seven bits of an activation, and two products are at most 2·128·127 = 32,512 in size, which an i16 holds.
-//! So the sums are the same on every engine, and those of every other level.
+//! It takes a signed byte and a 7-bit one. What a second operand beyond 0..=127 gives is the
+//! engine's choice, and so is whether the sum of two products wraps or saturates in i16; nothing
+//! else is. Neither choice can be seen here: second operands are codes of at most 0x30 or seven
+//! bits of an activation, and two products are at most 2·128·127 = 32,512 in size, which an i16
+//! holds. So the sums are the same on every engine, and those of every other level.
 
 use std::arch::wasm32::{i32x4_relaxed_dot_i8x16_i7x16_add as dot, *};
 
@@ -12,8 +14,8 @@ use ternary_core::quant::tile::{ROWS, TILE_BYTES};
 
 /// Codes of `$bits` bits; layout as [`ternary_core::quant::tile`] says.
 ///
-/// Codes stay in the lower and the upper half of their byte, which saves every other shift; what the upper ones add up to is
-/// sixteen times too large, exactly.
+/// Codes stay in the lower and the upper half of their byte, which saves every other shift; what
+/// the upper ones add up to is sixteen times too large, exactly.
 macro_rules! packed {
     ($(#[$meta:meta])* $name:ident, $bits:literal, [$($step:literal)*]) => {
         $(#[$meta])*

@@ -1,5 +1,6 @@
-//! wasm simd128 kernels: codes and activations as i16, multiplied and added in pairs to i32 (`dot`). Weights and activations meet as
-//! 16-bit lanes that hold two codes each: first the lower ones, then the upper ones.
+//! wasm simd128 kernels: codes and activations as i16, multiplied and added in pairs to i32
+//! (`dot`). Weights and activations meet as 16-bit lanes that hold two codes each: first the lower
+//! ones, then the upper ones.
 
 use std::arch::wasm32::{i32x4_dot_i16x8 as dot, *};
 
