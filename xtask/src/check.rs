@@ -65,6 +65,8 @@ pub fn check() -> Result<()> {
 
     dependencies()?;
 
+    packages()?;
+
     step("documentation");
     run(cargo()
         .args([
@@ -77,6 +79,29 @@ pub fn check() -> Result<()> {
         ])
         .env("RUSTDOCFLAGS", "-D warnings"))?;
     docs::check()
+}
+
+/// The libraries, as crates.io would get them. Building each from its package would build everything
+/// again, so that is left to a release.
+fn packages() -> Result<()> {
+    const LIBRARIES: [&str; 11] = [
+        "ternary-shaders",
+        "ternary-core",
+        "ternary-common",
+        "ternary-model",
+        "ternary-backend",
+        "ternary-formats",
+        "ternary-infer",
+        "ternary-train",
+        "ternary-search",
+        "ternary-session",
+        "ternary",
+    ];
+    step("packages");
+    let selected = LIBRARIES.iter().flat_map(|name| ["-p", name]);
+    run(cargo()
+        .args(["package", "--quiet", "--no-verify", "--allow-dirty"])
+        .args(selected))
 }
 
 /// Licenses, sources and doubled crates by deny.toml; advisories where their database can be
