@@ -13,6 +13,7 @@ use ternary_core::params::{self, Matrix, ParamKind};
 use ternary_core::quant::tile::{TileWriter, data_bytes, rows_are_dense};
 use ternary_formats::adapter::{Adapter, base_checksum};
 use ternary_formats::onebit::{OneBit, TensorRows};
+use ternary_model::program::BufferKind;
 
 /// Rows of a band that one thread expands at a time.
 const PIECE_ROWS: usize = 32;
@@ -82,7 +83,7 @@ impl LowRankAdapter for Adapter {
             self.check(config, base_checksum(config, &file.latents(source).await?))?;
             for p in params::trained(config, Some(&self.lora)) {
                 let values = self.tensors.get(&p.name).map_or(&[][..], Vec::as_slice);
-                let name = format!("weight.{}", p.name);
+                let name = BufferKind::Weight.named(&p.name);
                 backend.upload(&name, bytemuck::cast_slice(values))?;
             }
             Ok(())
@@ -116,7 +117,7 @@ async fn floats(
         Ok(())
     })
     .await?;
-    backend.upload(&format!("weight.{}", entry.name), &bytes)?;
+    backend.upload(&BufferKind::Weight.named(&entry.name), &bytes)?;
     Ok(bytes.len())
 }
 
@@ -137,7 +138,7 @@ async fn matrix(
             ),
         ));
     }
-    let name = format!("weight.{}", m.name);
+    let name = BufferKind::Weight.named(&m.name);
     let mut bytes = data_bytes(m.mode, m.rows, m.cols);
     let adopted = match file.mapped_rows(source, entry) {
         Some(rows) if rows_are_dense(m.mode, m.cols) => backend.adopt(&name, rows)?,
@@ -190,7 +191,7 @@ async fn matrix(
             }
         };
         backend.upload(
-            &format!("scale.{}", m.name),
+            &BufferKind::Scale.named(&m.name),
             bytemuck::cast_slice(&expanded),
         )?;
         bytes += 4 * expanded.len();

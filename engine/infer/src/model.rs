@@ -7,7 +7,7 @@ use ternary_common::bytes::ByteSource;
 use ternary_core::config::{LoraConfig, ModelConfig};
 use ternary_formats::onebit::OneBit;
 use ternary_model as model;
-use ternary_model::program::{BufferId, RunParams};
+use ternary_model::program::{BufferId, BufferKind, RunParams};
 use ternary_model::{Logits, RECENT, SamplingBuffers};
 
 /// Tokens of one prefill run.
@@ -101,7 +101,7 @@ impl Model {
         let (decode, prefill) = (last(1)?, last(rows)?);
         // A GPU that ran out of memory says so only to someone who waits for it.
         backend
-            .download(&format!("weight.{}", ternary_core::params::FINAL_NORM))
+            .download(&BufferKind::Weight.named(ternary_core::params::FINAL_NORM))
             .await?;
         Ok(Model {
             backend,

@@ -1,6 +1,7 @@
 //! What loading a model takes, known before any weight of it is read.
 
 use serde::{Deserialize, Serialize};
+use ternary_model::program::BufferKind;
 
 use super::model::PREFILL;
 use crate::error::{Error, Result};
@@ -60,15 +61,15 @@ impl LoadPlan {
             device_reason: device_reason.to_owned(),
         };
         for (name, bytes) in &used.shared {
-            let largest = if name.starts_with("weight.") {
-                &mut plan.largest_matrix
-            } else {
-                &mut plan.largest_other
+            let kind = BufferKind::of(name);
+            let largest = match kind {
+                Some(BufferKind::Weight) => &mut plan.largest_matrix,
+                _ => &mut plan.largest_other,
             };
             *largest = (*largest).max(*bytes);
-            *match name.split('.').next() {
-                Some("weight" | "scale") => &mut plan.weight_bytes,
-                Some("cache") => &mut plan.cache_bytes,
+            *match kind {
+                Some(BufferKind::Weight | BufferKind::Scale) => &mut plan.weight_bytes,
+                Some(BufferKind::CachedKeys | BufferKind::CachedValues) => &mut plan.cache_bytes,
                 _ => &mut plan.work_bytes,
             } += bytes;
         }

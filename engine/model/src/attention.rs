@@ -1,11 +1,11 @@
 //! Self-attention: q, k, v projections, q/k norm, RoPE, causal attention, output projection.
 
-use crate::program::{AttentionShape, BufferId, Elem, Op};
+use crate::program::{AttentionShape, BufferId, BufferKind, Elem, Op};
 use ternary_core::config::{MatrixKind, ModelConfig};
 
 use super::bit_linear::{BitLinear, LinearSaved};
 use super::decoder::SAVED;
-use super::graph::{Graph, Phase, Source, TEACHER};
+use super::graph::{Graph, Phase, Source};
 use super::norm::{MatrixInput, NormSaved, RmsNorm};
 use ternary_core::params;
 
@@ -126,14 +126,12 @@ impl Attention {
             }
             Phase::Infer { rows } => {
                 let (max_seq, kv_dim) = (c.max_seq_len, c.kv_dim());
-                let cache = |g: &mut Graph, what: &str| {
-                    g.rec.shared(
-                        &format!("cache.{what}.{}", self.layer),
-                        Elem::F32,
-                        max_seq * kv_dim,
-                    )
+                let cache = |g: &mut Graph, kind: BufferKind| {
+                    let name = kind.named(self.layer);
+                    g.rec.shared(&name, Elem::F32, max_seq * kv_dim)
                 };
-                let (cache_k, cache_v) = (cache(g, "k"), cache(g, "v"));
+                let cache_k = cache(g, BufferKind::CachedKeys);
+                let cache_v = cache(g, BufferKind::CachedValues);
                 g.rec.push(Op::KvWrite {
                     k: key,
                     v: value,
@@ -241,7 +239,7 @@ fn shape(g: &Graph, batch: usize, seq: usize) -> AttentionShape {
 fn rope_table(g: &mut Graph) -> BufferId {
     let len = g.config.max_seq_len * g.config.head_dim();
     let name = match g.source {
-        Source::Frozen(TEACHER) => TEACHER_ROPE_TABLE,
+        Source::Frozen(BufferKind::Teacher) => TEACHER_ROPE_TABLE,
         _ => ROPE_TABLE,
     };
     g.rec.shared(name, Elem::F32, len)

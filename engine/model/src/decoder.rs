@@ -1,12 +1,12 @@
 //! The decoder: embedding, blocks, final norm, head, loss; and the programs recorded from it.
 
-use crate::program::{BufferId, Elem, EmbedTable, Op, Program, STEP_FIGURES};
+use crate::program::{BufferId, BufferKind, Elem, EmbedTable, Op, Program, STEP_FIGURES};
 use ternary_core::config::{LoraConfig, ModelConfig, TrainConfig};
 use ternary_core::quant::is_latent;
 
 use super::attention::{Attention, AttentionSaved};
 use super::bit_linear::{BitLinear, LinearSaved};
-use super::graph::{Graph, Phase, Source, TEACHER};
+use super::graph::{Graph, Phase, Source};
 use super::mlp::{Mlp, MlpSaved};
 use super::norm::{MatrixInput, RmsNorm};
 use ternary_core::params::{self, ParamKind};
@@ -438,7 +438,7 @@ fn record_teacher(g: &mut Graph, config: &ModelConfig, ids: BufferId) -> BufferI
         phase: g.phase,
         rec: std::mem::take(&mut g.rec),
         lora: None,
-        source: Source::Frozen(TEACHER),
+        source: Source::Frozen(BufferKind::Teacher),
     };
     let logits = Forward::record(&mut t, ids, 0.0).logits;
     g.rec = t.rec;
@@ -500,8 +500,10 @@ pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram
         let op = Op::AdamW {
             param: g.float_param(&p.name, len),
             grad: g.grad(&p.name, len),
-            m: g.rec.shared(&format!("m.{}", p.name), Elem::F32, len),
-            v: g.rec.shared(&format!("v.{}", p.name), Elem::F32, len),
+            m: g.rec
+                .shared(&BufferKind::FirstMoment.named(&p.name), Elem::F32, len),
+            v: g.rec
+                .shared(&BufferKind::SecondMoment.named(&p.name), Elem::F32, len),
             norms,
             norm_count: all.len(),
             len,

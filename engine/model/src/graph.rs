@@ -1,6 +1,6 @@
 //! The state of a recording: what the model's parts share while they record themselves.
 
-use crate::program::{BufferId, Elem, Op, Recorder, Weight};
+use crate::program::{BufferId, BufferKind, Elem, Op, Recorder, Weight};
 use ternary_core::config::{LoraConfig, ModelConfig};
 use ternary_core::quant::tile;
 
@@ -24,16 +24,11 @@ pub enum Source<'a> {
     /// `param.NAME`: latents, quantized in every forward; they have gradients.
     Trained,
     /// `PREFIX.NAME`: values to multiply by as they are, quantized once beforehand; no gradients.
-    Frozen(&'static str),
+    Frozen(BufferKind),
     /// A model in a bit-map that it was not trained in: latents where this says so, restored values
     /// elsewhere, quantized in every forward; no gradients.
     Remapped(&'a Remap),
 }
-
-/// Prefix of the buffers of a model that only its adapters are trained of.
-pub const FROZEN: &str = "frozen";
-/// Prefix of the buffers of a teacher.
-pub const TEACHER: &str = "teacher";
 
 /// A recording in progress.
 pub struct Graph<'a> {
@@ -54,7 +49,7 @@ impl<'a> Graph<'a> {
             rec: Recorder::new(),
             lora,
             source: if lora.is_some() {
-                Source::Frozen(FROZEN)
+                Source::Frozen(BufferKind::Frozen)
             } else {
                 Source::Trained
             },
@@ -89,24 +84,27 @@ impl<'a> Graph<'a> {
 
     /// A float parameter as the forward reads it: the trained or frozen value, or the loaded one.
     pub fn float_param(&mut self, name: &str, len: usize) -> BufferId {
-        let prefix = match self.source {
-            _ if !self.training() => "weight",
-            Source::Trained | Source::Remapped(_) => "param",
-            Source::Frozen(prefix) => prefix,
+        let kind = match self.source {
+            _ if !self.training() => BufferKind::Weight,
+            Source::Trained | Source::Remapped(_) => BufferKind::Param,
+            Source::Frozen(kind) => kind,
         };
-        self.rec.shared(&format!("{prefix}.{name}"), Elem::F32, len)
+        self.rec.shared(&kind.named(name), Elem::F32, len)
     }
 
     /// A or B of an adapter, which are trained whatever the model is.
     pub fn adapter_param(&mut self, p: &Param) -> BufferId {
-        let prefix = if self.training() { "param" } else { "weight" };
-        self.rec
-            .shared(&format!("{prefix}.{}", p.name), Elem::F32, p.len())
+        let kind = match self.training() {
+            true => BufferKind::Param,
+            false => BufferKind::Weight,
+        };
+        self.rec.shared(&kind.named(&p.name), Elem::F32, p.len())
     }
 
     /// The gradient of a parameter that is trained; persists so that micro-batches add up.
     pub fn grad(&mut self, name: &str, len: usize) -> BufferId {
-        self.rec.shared(&format!("grad.{name}"), Elem::F32, len)
+        self.rec
+            .shared(&BufferKind::Grad.named(name), Elem::F32, len)
     }
 
     /// The gradient of one of the model's own parameters; none if they are frozen.
@@ -124,7 +122,7 @@ impl<'a> Graph<'a> {
         let len = m.rows * m.cols;
         match self.source {
             Source::Remapped(remap) => {
-                let name = format!("{}.{}", remap.origin(m).prefix(), m.name);
+                let name = remap.origin(m).kind().named(&m.name);
                 self.rec.shared(&name, Elem::F32, len)
             }
             _ => self.float_param(&m.name, len),
@@ -134,11 +132,13 @@ impl<'a> Graph<'a> {
     /// A packed weight for inference.
     pub fn packed(&mut self, m: &Matrix) -> Weight {
         let (elem, len) = tile::data_len(m.mode, m.rows, m.cols);
-        let data = self.rec.shared(&format!("weight.{}", m.name), elem, len);
+        let data = self
+            .rec
+            .shared(&BufferKind::Weight.named(&m.name), elem, len);
         let group = m.run_time_group();
         let scales = m.mode.is_quantized().then(|| {
             self.rec.shared(
-                &format!("scale.{}", m.name),
+                &BufferKind::Scale.named(&m.name),
                 Elem::F32,
                 m.rows * (m.cols / group),
             )

@@ -18,7 +18,6 @@ pub use decoder::{
     TrainProgram, UpdateProgram, VALIDATION_LOSS, record_infer, record_train, record_update,
 };
 
-pub use graph::{FROZEN, TEACHER};
 pub use remap::{Origin, Remap};
 pub use segments::{EmbeddingSegment, HeadSegment, STREAM, Segments};
 

@@ -5,6 +5,7 @@
 //! finer than everything the matrix was trained in takes its *restored* values, those it multiplied
 //! by in training; every other mode quantizes the latents, as training does.
 
+use crate::program::BufferKind;
 use std::collections::HashMap;
 
 use crate::Parameters;
@@ -20,11 +21,11 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Prefix of the buffers that hold such values.
-    pub fn prefix(self) -> &'static str {
+    /// The buffers that hold such values.
+    pub fn kind(self) -> BufferKind {
         match self {
-            Origin::Latent => "param",
-            Origin::Restored => "restored",
+            Origin::Latent => BufferKind::Param,
+            Origin::Restored => BufferKind::Restored,
         }
     }
 }

@@ -9,7 +9,7 @@ use ternary_core::config::{LayerBitMap, LayerMode, ModelConfig, QuantMode};
 use ternary_core::params;
 use ternary_model as model;
 use ternary_model::Parameters;
-use ternary_model::program::{BufferId, RunParams};
+use ternary_model::program::{BufferId, BufferKind, RunParams};
 use ternary_model::{Remap, STREAM, Segments};
 
 /// Rows that one run of a program works on, at most (one sequence at least).
@@ -150,10 +150,10 @@ impl Scorer {
                     p.name, p.shape
                 ))
             })?;
-            upload(format!("param.{}", p.name), values)?;
+            upload(BufferKind::Param.named(&p.name), values)?;
         }
         for (name, values) in task.remap.restored(&task.parameters) {
-            upload(format!("restored.{name}"), &values)?;
+            upload(BufferKind::Restored.named(&name), &values)?;
         }
         if task.config.use_rope {
             let c = &task.config;

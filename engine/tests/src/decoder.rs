@@ -1,6 +1,7 @@
 //! The recorded model against the reference decoder: loss, logits and every parameter's gradient.
 
 use std::collections::HashMap;
+use ternary::program::BufferKind;
 
 use crate::reference::Reference;
 use ternary::backend::cpu::CpuBackend;
@@ -79,7 +80,7 @@ pub struct Case {
 /// Upload what the forward of a frozen model reads.
 fn upload_frozen(
     backend: &mut dyn Backend,
-    prefix: &str,
+    kind: BufferKind,
     config: &ModelConfig,
     values: &HashMap<String, Vec<f32>>,
 ) {
@@ -91,7 +92,7 @@ fn upload_frozen(
             _ => values[&p.name].clone(),
         };
         backend
-            .upload(&format!("{prefix}.{}", p.name), bytemuck::cast_slice(&v))
+            .upload(&kind.named(&p.name), bytemuck::cast_slice(&v))
             .unwrap();
     }
 }
@@ -134,7 +135,7 @@ pub fn compare(
     }
     let teacher = case.teacher.as_ref().map(|(config, weight, temperature)| {
         let values = self::values(config, seed + 7);
-        upload_frozen(backend, TEACHER, config, &values);
+        upload_frozen(backend, BufferKind::Teacher, config, &values);
         if config.use_rope {
             let table = rope_values(config);
             backend
@@ -157,12 +158,12 @@ pub fn compare(
     let want = loss.backward().unwrap();
 
     if lora.is_some() {
-        upload_frozen(backend, FROZEN, c, &values);
+        upload_frozen(backend, BufferKind::Frozen, c, &values);
     }
     let uploaded = trained.iter().map(|p| (&p.name, &values[&p.name]));
     for (name, v) in uploaded {
         backend
-            .upload(&format!("param.{name}"), bytemuck::cast_slice(v))
+            .upload(&BufferKind::Param.named(name), bytemuck::cast_slice(v))
             .unwrap();
     }
     if c.use_rope {
@@ -207,7 +208,7 @@ pub fn compare(
         worst = ((f64::from(mean) - want).abs() / want, "the loss".to_owned());
     }
     for p in trained {
-        let bytes = pollster::block_on(backend.download(&format!("grad.{}", p.name))).unwrap();
+        let bytes = pollster::block_on(backend.download(&BufferKind::Grad.named(&p.name))).unwrap();
         let mut got: Vec<f32> = elements(&bytes);
         if let params::ParamKind::Matrix(m) = &p.kind
             && ternary::quant::is_latent(m.mode)

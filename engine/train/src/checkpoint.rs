@@ -19,6 +19,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use ternary_model::program::BufferKind;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,7 @@ use ternary_model::Parameters;
 const UNFINISHED: &str = ".tmp";
 
 /// AdamW's moment buffers: their prefixes on the backend and in `optimizer.safetensors`.
-const MOMENTS: [&str; 2] = ["m", "v"];
+const MOMENTS: [BufferKind; 2] = [BufferKind::FirstMoment, BufferKind::SecondMoment];
 
 /// Version of `train_state.json`. Version 1 lacked everything from `first_loss` on.
 const SCHEMA: u32 = 2;
@@ -225,9 +226,9 @@ async fn fill(
             Some(_) => Adapter::file_name(&p.name),
             None => p.name.clone(),
         };
-        model.push((name, p.shape.clone(), format!("param.{}", p.name)));
+        model.push((name, p.shape.clone(), BufferKind::Param.named(&p.name)));
         for m in MOMENTS {
-            let name = format!("{m}.{}", p.name);
+            let name = m.named(&p.name);
             moments.push((name.clone(), p.shape.clone(), name));
         }
     }
@@ -600,9 +601,9 @@ pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Compani
         let values = tensors
             .get(&p.name)
             .ok_or_else(|| missing(adapter::WEIGHTS_FILE, &p.name))?;
-        trainer.set_buffer(&format!("param.{}", p.name), values)?;
+        trainer.set_buffer(&BufferKind::Param.named(&p.name), values)?;
         for m in MOMENTS {
-            let key = format!("{m}.{}", p.name);
+            let key = m.named(&p.name);
             let (_, values) = moments
                 .remove(&key)
                 .ok_or_else(|| missing("optimizer.safetensors", &key))?;

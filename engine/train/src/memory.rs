@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use ternary_backend::{Backend, MemoryLimits, MemoryUse};
 use ternary_common::bytes::Size;
 use ternary_core::config::{ModelConfig, TrainConfig};
-use ternary_model::FROZEN;
+use ternary_model::program::BufferKind;
 
 /// Bytes that training takes on a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,16 +59,14 @@ impl MemoryPlan {
 
 impl From<MemoryUse> for MemoryPlan {
     fn from(used: MemoryUse) -> Self {
-        let of = |prefix: &str| {
-            let matching = used
-                .shared
-                .iter()
-                .filter(|(name, _)| name.starts_with(prefix));
+        let of = |kind: BufferKind| -> u64 {
+            let all = used.shared.iter();
+            let matching = all.filter(|(name, _)| BufferKind::of(name) == Some(kind));
             matching.map(|(_, bytes)| bytes).sum()
         };
-        let frozen = of(&format!("{FROZEN}."));
-        let (parameters, gradients) = (of("param.") + frozen, of("grad."));
-        let moments = of("m.") + of("v.");
+        let parameters = of(BufferKind::Param) + of(BufferKind::Frozen);
+        let gradients = of(BufferKind::Grad);
+        let moments = of(BufferKind::FirstMoment) + of(BufferKind::SecondMoment);
         MemoryPlan {
             parameters,
             gradients,

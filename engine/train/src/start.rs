@@ -8,7 +8,7 @@ use ternary_core::quant::dequantized;
 use ternary_formats::adapter::{Base, base_checksum};
 use ternary_model as model;
 use ternary_model::Parameters;
-use ternary_model::{FROZEN, TEACHER};
+use ternary_model::program::BufferKind;
 
 /// A model that is only run, never trained.
 #[derive(Clone, Debug)]
@@ -60,9 +60,8 @@ fn frozen(p: &Param, values: Vec<f32>) -> Vec<f32> {
     }
 }
 
-fn upload(backend: &mut dyn Backend, prefix: &str, name: &str, values: &[f32]) -> Result<()> {
-    let name = format!("{prefix}.{name}");
-    Ok(backend.upload(&name, bytemuck::cast_slice(values))?)
+fn upload(backend: &mut dyn Backend, kind: BufferKind, name: &str, values: &[f32]) -> Result<()> {
+    Ok(backend.upload(&kind.named(name), bytemuck::cast_slice(values))?)
 }
 
 fn upload_rope(backend: &mut dyn Backend, config: &ModelConfig, name: &str) -> Result<()> {
@@ -113,20 +112,20 @@ impl Start {
         for p in params::all(config) {
             let values = values(&p, given, config, seed)?;
             match train.lora {
-                None => upload(backend, "param", &p.name, &values)?,
-                Some(_) => upload(backend, FROZEN, &p.name, &frozen(&p, values))?,
+                None => upload(backend, BufferKind::Param, &p.name, &values)?,
+                Some(_) => upload(backend, BufferKind::Frozen, &p.name, &frozen(&p, values))?,
             }
         }
         if train.lora.is_some() {
             for p in params::trained(config, train.lora.as_ref()) {
-                upload(backend, "param", &p.name, &p.init(config, seed))?;
+                upload(backend, BufferKind::Param, &p.name, &p.init(config, seed))?;
             }
         }
         upload_rope(backend, config, model::ROPE_TABLE)?;
         if let Some(teacher) = &self.teacher {
             for p in params::all(&teacher.config) {
                 let values = values(&p, Some(&teacher.parameters), &teacher.config, seed)?;
-                upload(backend, TEACHER, &p.name, &frozen(&p, values))?;
+                upload(backend, BufferKind::Teacher, &p.name, &frozen(&p, values))?;
             }
             upload_rope(backend, &teacher.config, model::TEACHER_ROPE_TABLE)?;
         }

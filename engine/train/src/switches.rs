@@ -1,6 +1,7 @@
 //! Every field of the two configs changes training, and changes what it should.
 
 use serde_json::{Value, json};
+use ternary_model::program::BufferKind;
 
 use super::Trainer;
 use ternary_backend::cpu::CpuBackend;
@@ -263,7 +264,8 @@ fn clipping_bounds_the_gradient_that_reaches_the_moments() {
     );
     let mut square = 0.0;
     for p in params::all(&trainer.config) {
-        let m = pollster::block_on(trainer.buffer(&format!("m.{}", p.name))).unwrap();
+        let m =
+            pollster::block_on(trainer.buffer(&BufferKind::FirstMoment.named(&p.name))).unwrap();
         square += m.iter().map(|m| f64::from(*m).powi(2)).sum::<f64>();
     }
     // After one step m = (1 − β₁)·g.

@@ -13,7 +13,7 @@ use ternary_core::quant::anneal_alpha;
 use ternary_core::rng::Rng;
 use ternary_formats::adapter::Base;
 use ternary_model as model;
-use ternary_model::program::{BufferId, Program, RunParams, STEP_FIGURES};
+use ternary_model::program::{BufferId, BufferKind, Program, RunParams, STEP_FIGURES};
 use ternary_model::{Distill, Objective, TrainProgram, UpdateProgram};
 
 /// Figures of one optimizer step.
@@ -485,7 +485,7 @@ impl Trainer {
 
     /// Values of a parameter.
     pub async fn parameter(&mut self, name: &str) -> Result<Vec<f32>> {
-        self.buffer(&format!("param.{name}")).await
+        self.buffer(&BufferKind::Param.named(name)).await
     }
 
     /// Any shared f32 buffer ("param.…", "m.…", "v.…").
