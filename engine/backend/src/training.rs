@@ -25,6 +25,32 @@ macro_rules! inference {
 }
 pub(crate) use inference;
 
+/// The operations that only training has. The interpreters match what inference has one by one and
+/// then this: an operation that is in neither, or that an interpreter lacks, does not compile.
+macro_rules! training {
+    () => {
+        Op::FakeQuantWeight { .. }
+            | Op::SteBackward { .. }
+            | Op::FakeQuantAct { .. }
+            | Op::MatMul { .. }
+            | Op::RmsNormBackward { .. }
+            | Op::Attention { .. }
+            | Op::AttentionBackward { .. }
+            | Op::ActivateBackward { .. }
+            | Op::Scale { .. }
+            | Op::CrossEntropy { .. }
+            | Op::KlDivergence { .. }
+            | Op::Dropout { .. }
+            | Op::EmbedBackward { .. }
+            | Op::PositionBackward { .. }
+            | Op::SquaredNorm { .. }
+            | Op::SumRows { .. }
+            | Op::RecordStep { .. }
+            | Op::AdamW { .. }
+    };
+}
+pub(crate) use training;
+
 /// Refuses an operation of training that this program was built without.
 pub(crate) fn check(op: &Op, device: &'static str) -> Result<(), BackendError> {
     if cfg!(feature = "training") || matches!(op, inference!()) {

@@ -8,7 +8,7 @@ use super::kernel::{Call, Slice};
 use super::linear;
 use super::memory::Memory;
 use crate::BackendError;
-use crate::training;
+use crate::training::{self, training};
 use ternary_core::config::Activation;
 use ternary_core::quant::tile::act_stride;
 use ternary_model::program::{BufferId, Op};
@@ -419,7 +419,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
                 select(part(half), part(0), ids, values, slices * k, 1),
             ])
         }
-        _ => {
+        training!() => {
             training::check(op, DEVICE)?;
             #[cfg(feature = "training")]
             let lowered = super::train::lower(op, memory);

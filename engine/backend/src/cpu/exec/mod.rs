@@ -9,6 +9,7 @@ pub use buffers::Buffers;
 use super::linear::Int8Rows;
 use super::simd::Level;
 use super::{attention, forward, linear, sample};
+use crate::training::training;
 
 use ternary_core::quant::tile::act_stride;
 use ternary_model::program::{EmbedTable, LinearInput, Op, RunParams};
@@ -255,7 +256,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
             });
             b.put(*ids, memory);
         }
-        _ => {
+        training!() => {
             // A program with such an operation is not prepared where they are left out.
             #[cfg(feature = "training")]
             train::run(op, b, run_params);
