@@ -2,5 +2,5 @@
 
 #[path = "../../src/ui/explorer/camera.rs"]
 mod camera;
-#[path = "../../src/ui/scale.rs"]
+#[path = "../../src/ui/widgets/scale.rs"]
 mod scale;

@@ -1,43 +1,17 @@
 //! The user interface: one component a file, all of them around one [`AppState`](state::AppState).
 
-mod announcer;
-mod bit_map;
-mod chat_list;
-mod composer;
-mod database;
-mod device_picker;
-mod drop_zone;
+mod chat;
 mod engine;
-mod erased;
 mod explorer;
-mod figures;
-mod files;
-mod focus;
-mod header;
-mod import_panel;
-mod kept_models;
-mod keys;
-mod load_progress;
-mod message;
-mod model_card;
-mod notice;
-mod open_file;
-mod picked;
-mod reader;
-mod rendered;
-mod scale;
-mod segmented;
-mod settings_panel;
-mod slider;
+mod models;
+mod shell;
 mod state;
-mod transcript;
 mod tuner;
-mod undo_bar;
-mod welcome;
+mod widgets;
 
 use leptos::{ev, prelude::*};
 
-use crate::ui::erased::live;
+use crate::ui::widgets::erased::live;
 use ternary::session::DeviceChoice;
 use web_sys::UrlSearchParams;
 
@@ -58,7 +32,7 @@ fn App() -> impl IntoView {
     }
     provide_context(state);
     let escape = window_event_listener(ev::keydown, move |event| {
-        if event.key() != "Escape" || keys::is_taken(&event) {
+        if event.key() != "Escape" || widgets::keys::is_taken(&event) {
             return;
         }
         if state.running.with_untracked(Option::is_some) {
@@ -76,30 +50,30 @@ fn App() -> impl IntoView {
         tab => tab,
     });
     view! {
-        <header::Header />
-        <chat_list::ChatList />
+        <shell::header::Header />
+        <chat::chat_list::ChatList />
         <main>
-            <notice::NoticeBar />
-            <load_progress::LoadProgress />
-            <import_panel::ImportPanel />
+            <shell::notice::NoticeBar />
+            <models::load_progress::LoadProgress />
+            <models::import_panel::ImportPanel />
             {live(move || (match shown.get() {
                 Tab::Chat | Tab::Text => view! {
-                    <transcript::Transcript />
-                    <composer::Composer />
+                    <chat::transcript::Transcript />
+                    <chat::composer::Composer />
                 }.into_any(),
                 Tab::Map => view! { <explorer::Explorer /> }.into_any(),
                 Tab::Tune => view! { <tuner::Tuner /> }.into_any(),
             }).into_any())}
         </main>
         <aside id="panel" aria-label="Model and settings" class:open=state.panel_open>
-            <model_card::ModelCard />
-            <kept_models::KeptModels />
-            <device_picker::DevicePicker />
-            <settings_panel::SettingsPanel />
+            <models::model_card::ModelCard />
+            <models::kept_models::KeptModels />
+            <shell::device_picker::DevicePicker />
+            <shell::settings_panel::SettingsPanel />
         </aside>
-        <undo_bar::UndoBar />
-        <announcer::Announcer />
-        <drop_zone::DropZone />
+        <chat::undo_bar::UndoBar />
+        <chat::announcer::Announcer />
+        <shell::drop_zone::DropZone />
     }
 }
 

@@ -1,16 +1,16 @@
 //! What can be done with the edited map as a whole.
 
-use crate::ui::erased::{live, on_click};
-use leptos::{ev, html, prelude::*};
+use crate::ui::widgets::erased::{live, on_click};
+use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{File, HtmlInputElement};
+use web_sys::File;
 
 use crate::protocol::Source;
-use crate::ui::figures;
-use crate::ui::files;
-use crate::ui::picked::Picked;
 use crate::ui::state::file_size;
 use crate::ui::use_app;
+use crate::ui::widgets::figures;
+use crate::ui::widgets::files;
+use crate::ui::widgets::picker::Picker;
 
 /// Reads a dropped or chosen bit-map.
 pub fn import(state: crate::ui::state::AppState, file: File) {
@@ -88,41 +88,5 @@ pub fn Actions() -> impl IntoView {
                 }
             })).into_any())}
         </section>
-    }
-}
-
-/// A button that opens the file picker.
-#[component]
-pub fn Picker(
-    id: &'static str,
-    label: &'static str,
-    #[prop(optional)] class: &'static str,
-    #[prop(optional)] multiple: bool,
-    on_files: impl Fn(Picked) + 'static,
-) -> impl IntoView {
-    let input = NodeRef::<html::Input>::new();
-    let chosen = move |event: ev::Targeted<ev::Event, HtmlInputElement>| {
-        let input = event.target();
-        if let Some(list) = input.files() {
-            on_files(Picked::chosen(&list));
-        }
-        // So that choosing the same file again is a change.
-        input.set_value("");
-    };
-    view! {
-        <button
-            type="button"
-            id=id
-            class=class
-            on:click=on_click(move || {
-                if let Some(input) = input.get_untracked() {
-                    input.click();
-                }
-            })
-        >
-            {label}
-        </button>
-        // No list of endings: iOS greys files out whose kind it does not know.
-        <input node_ref=input type="file" multiple=multiple data-for=id hidden on:change:target=chosen />
     }
 }

@@ -1,12 +1,12 @@
 //! Layers × matrices, coloured by precision, as wide as they are large in the file.
 
-use crate::ui::erased::{live, on_click};
+use crate::ui::widgets::erased::{live, on_click};
 use leptos::prelude::*;
 use ternary::config::QuantMode;
 
-use crate::ui::figures;
 use crate::ui::state::{Cell, matrix_sizes, rows};
 use crate::ui::use_app;
+use crate::ui::widgets::figures;
 
 /// A row of the grid: its name and its matrices.
 fn row_label(cell: Cell) -> String {

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 
-use crate::ui::erased::live;
+use crate::ui::widgets::erased::live;
 use ternary::config::QuantMode;
 use ternary::format::ScalePer;
 use ternary::session::Weights;
 
 use super::mode_label;
 use super::viewer::Viewer;
-use crate::ui::figures;
-use crate::ui::scale::range;
 use crate::ui::state::Cell;
 use crate::ui::use_app;
+use crate::ui::widgets::figures;
+use crate::ui::widgets::scale::range;
 
 /// Bars of a histogram.
 const BINS: usize = 32;

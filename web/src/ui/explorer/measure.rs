@@ -1,11 +1,11 @@
 //! What a text costs in the edited map.
 
-use crate::ui::erased::{When, live, on_click};
+use crate::ui::widgets::erased::{When, live, on_click};
 use leptos::prelude::*;
 
-use crate::ui::figures;
 use crate::ui::state::file_size;
 use crate::ui::use_app;
+use crate::ui::widgets::figures;
 
 #[component]
 pub fn Measure() -> impl IntoView {

@@ -7,12 +7,13 @@ mod grid;
 mod matrix;
 mod measure;
 mod picture;
+pub mod state;
 mod viewer;
 
 use leptos::prelude::*;
 
-use super::use_app;
-use crate::ui::erased::When;
+use crate::ui::use_app;
+use crate::ui::widgets::erased::When;
 
 #[component]
 pub fn Explorer() -> impl IntoView {
@@ -33,5 +34,5 @@ pub fn Explorer() -> impl IntoView {
     }
 }
 
-pub use actions::{Picker, import};
+pub use actions::import;
 use grid::mode_label;

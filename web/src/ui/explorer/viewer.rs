@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ui::erased::on_click;
+use crate::ui::widgets::erased::on_click;
 use leptos::{ev, html, prelude::*};
 use ternary::session::Weights;
 use wasm_bindgen::{Clamped, JsCast};

@@ -6,7 +6,7 @@
 use leptos::prelude::*;
 use ternary::session::TunePoint;
 
-use crate::ui::scale::Scale;
+use crate::ui::widgets::scale::Scale;
 
 /// Of a picture before it is stretched.
 const SIDE: f64 = 1000.0;

@@ -1,13 +1,13 @@
 //! The text, and how to learn from it.
 
-use crate::ui::erased::{When, live, on_click};
+use crate::ui::widgets::erased::{When, live, on_click};
 use leptos::prelude::*;
 use ternary::config::{LoraConfig, MatrixKind};
 use ternary::session::TuneSettings;
 
-use crate::ui::explorer::Picker;
-use crate::ui::figures;
 use crate::ui::use_app;
+use crate::ui::widgets::figures;
+use crate::ui::widgets::picker::Picker;
 
 const MOST_STEPS: usize = 100_000;
 const MOST_SEQUENCES: usize = 64;

@@ -3,12 +3,13 @@
 mod chart;
 mod form;
 mod progress;
+pub mod state;
 
 use leptos::prelude::*;
 
-use super::state::Phase;
-use super::use_app;
-use crate::ui::erased::{When, live, on_click};
+use crate::ui::state::Phase;
+use crate::ui::use_app;
+use crate::ui::widgets::erased::{When, live, on_click};
 
 #[component]
 pub fn Tuner() -> impl IntoView {

@@ -1,13 +1,13 @@
 //! A fine-tuning under way: its curves, what the model writes by now, what becomes of it.
 
-use crate::ui::erased::{When, live, on_click};
+use crate::ui::widgets::erased::{When, live, on_click};
 use leptos::prelude::*;
 use ternary::session::Keep;
 
 use super::chart::Chart;
-use crate::ui::figures;
 use crate::ui::state::Phase;
 use crate::ui::use_app;
+use crate::ui::widgets::figures;
 
 #[component]
 pub fn Progress() -> impl IntoView {

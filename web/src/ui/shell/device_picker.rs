@@ -1,0 +1,62 @@
+//! Where the model runs, and why there.
+
+use leptos::prelude::*;
+use ternary::session::DeviceChoice;
+
+use crate::ui::use_app;
+use crate::ui::widgets::segmented::{Choice, Segmented};
+
+#[component]
+pub fn DevicePicker() -> impl IntoView {
+    let state = use_app();
+    let devices = || {
+        [
+            Choice::new(DeviceChoice::Auto, "auto", "Auto"),
+            Choice::new(DeviceChoice::Cpu, "cpu", "CPU"),
+            Choice::new(DeviceChoice::Gpu, "gpu", "GPU"),
+        ]
+    };
+    let running_on = move || {
+        state.model.with(|model| {
+            let model = model.as_ref()?;
+            let kind = model.device.kind.to_uppercase();
+            let software = if model.device.software {
+                ", in software"
+            } else {
+                ""
+            };
+            Some(view! {
+                <p class="device" data-kind=model.device.kind.clone()>
+                    <strong>{kind}</strong>" "{model.device.name.clone()}{software}
+                </p>
+                <p class="hint">{sentence(&model.device_reason)}</p>
+            })
+        })
+    };
+    view! {
+        <section aria-labelledby="device-title">
+            <h2 id="device-title">"Device"</h2>
+            <Segmented
+                legend="Where the model runs"
+                name="device"
+                choices=devices
+                selected=state.device
+                on_select=move |device| state.change_device(device)
+            />
+            {running_on}
+        </section>
+    }
+}
+
+/// With a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let Some(first) = letters.next() else {
+        return String::new();
+    };
+    let mut sentence: String = first.to_uppercase().chain(letters).collect();
+    if !sentence.ends_with(['.', '!', '?']) {
+        sentence.push('.');
+    }
+    sentence
+}
