@@ -15,7 +15,7 @@ use web_sys::{
 
 use super::scope;
 use crate::js::{describe, field};
-use crate::protocol::{Kept, Shelf};
+use crate::protocol::{KeptModel, KeptModels};
 
 const FOLDER: &str = "models";
 const CARD: &str = ".json";
@@ -60,7 +60,7 @@ impl Store {
         })
     }
 
-    pub async fn list(&self) -> Result<Vec<Kept>, String> {
+    pub async fn list(&self) -> Result<Vec<KeptModel>, String> {
         let names = self.folder.keys();
         let mut ids = Vec::new();
         loop {
@@ -86,11 +86,11 @@ impl Store {
         Ok(models)
     }
 
-    pub async fn kept(&self, id: &str) -> Option<Kept> {
+    pub async fn kept(&self, id: &str) -> Option<KeptModel> {
         let card = self.file(&format!("{id}{CARD}")).await.ok()?;
         let text = JsFuture::from(card.text()).await.ok()?.as_string()?;
         let card: Card = serde_json::from_str(&text).ok()?;
-        Some(Kept {
+        Some(KeptModel {
             id: id.to_owned(),
             name: card.name,
             url: card.url,
@@ -100,9 +100,9 @@ impl Store {
     }
 
     /// The complete model that came from `url`.
-    pub async fn of_url(&self, url: &str) -> Option<Kept> {
+    pub async fn of_url(&self, url: &str) -> Option<KeptModel> {
         let models = self.list().await.ok()?;
-        let from_there = |kept: &Kept| kept.url.as_deref() == Some(url) && kept.complete();
+        let from_there = |kept: &KeptModel| kept.url.as_deref() == Some(url) && kept.complete();
         models.into_iter().find(from_there)
     }
 
@@ -184,13 +184,13 @@ impl Store {
         Ok(())
     }
 
-    pub async fn shelf(&self) -> Result<Shelf, String> {
+    pub async fn contents(&self) -> Result<KeptModels, String> {
         let (used, quota) = estimate().await;
         let persisted = match storage().and_then(|storage| storage.persisted().ok()) {
             Some(asked) => JsFuture::from(asked).await.is_ok_and(|yes| yes.is_truthy()),
             None => false,
         };
-        Ok(Shelf {
+        Ok(KeptModels {
             models: self.list().await?,
             used,
             quota,

@@ -3,45 +3,45 @@
 use leptos::prelude::*;
 use ternary_markdown::said;
 
-use crate::ui::use_app;
+use super::use_chat;
 
 const SENTENCE_ENDS: [char; 4] = ['.', '!', '?', '\n'];
 
 /// How far the running reply has been announced.
-struct Heard {
+struct Announced {
     text: String,
     bytes: usize,
 }
 
 #[component]
 pub fn Announcer() -> impl IntoView {
-    let state = use_app();
+    let chat = use_chat();
     let spoken = RwSignal::new(String::new());
-    Effect::new(move |heard: Option<Option<Heard>>| {
-        let reply = state.running.with(|running| {
+    Effect::new(move |announced: Option<Option<Announced>>| {
+        let reply = chat.running.with(|running| {
             // What is folded is not read out.
             let said = |reply: &String| said(reply).into_owned();
             running
                 .as_ref()
                 .map(|running| running.exchange.reply.with(said))
         });
-        match (heard.flatten(), reply) {
+        match (announced.flatten(), reply) {
             (None, None) => None,
-            (None, Some(text)) => Some(Heard {
+            (None, Some(text)) => Some(Announced {
                 bytes: text.len(),
                 text,
             }),
-            (Some(heard), Some(text)) => {
-                let fresh = text.get(heard.bytes..).unwrap_or_default();
+            (Some(announced), Some(text)) => {
+                let fresh = text.get(announced.bytes..).unwrap_or_default();
                 let Some(end) = fresh.rfind(SENTENCE_ENDS) else {
-                    return Some(Heard { text, ..heard });
+                    return Some(Announced { text, ..announced });
                 };
-                let bytes = heard.bytes + end + 1;
+                let bytes = announced.bytes + end + 1;
                 spoken.set(fresh[..=end].to_owned());
-                Some(Heard { text, bytes })
+                Some(Announced { text, bytes })
             }
-            (Some(heard), None) => {
-                let rest = heard.text.get(heard.bytes..).unwrap_or_default();
+            (Some(announced), None) => {
+                let rest = announced.text.get(announced.bytes..).unwrap_or_default();
                 spoken.set(format!("{rest} (end of the reply)"));
                 None
             }

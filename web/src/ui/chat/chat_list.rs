@@ -2,33 +2,34 @@
 
 use leptos::{ev, html, prelude::*};
 
-use crate::ui::state::{Head, Tab};
-use crate::ui::use_app;
+use super::record::Head;
+use super::use_chat;
+use crate::ui::page::{Tab, use_page};
+
 use crate::ui::widgets::erased::{When, live, on_click};
 use crate::ui::widgets::picker::Picker;
 use crate::ui::widgets::{focus, keys};
 
 #[component]
 pub fn ChatList() -> impl IntoView {
-    let state = use_app();
-    let chats = state.chats;
-    let empty = move || chats.heads.with(Vec::is_empty);
+    let (chat, page) = (use_chat(), use_page());
+    let kept = chat.kept;
+    let empty = move || kept.heads.with(Vec::is_empty);
     let unkept = move || {
-        chats
-            .unkept
+        kept.unkept
             .with(|all| (!all.is_empty()).then_some(all.len()))
     };
     view! {
         <nav
             id="chats"
             aria-labelledby="chats-title"
-            class:open=state.chats_open
-            hidden=Signal::derive(move || state.tab.get() != Tab::Chat)
+            class:open=page.chats_open
+            hidden=Signal::derive(move || page.tab.get() != Tab::Chat)
         >
             <h2 id="chats-title">"Conversations"</h2>
             <When when=Signal::derive(empty)>
                 <p class="hint">
-                    {live(move || (match chats.nowhere.get() {
+                    {live(move || (match kept.nowhere.get() {
                         false => "What you talk about stays here, in this browser.",
                         true => "This browser keeps no conversations for this page: they are gone when it is closed.",
                     }).into_any())}
@@ -40,7 +41,7 @@ pub fn ChatList() -> impl IntoView {
                 </p>
             })).into_any())}
             <ul class="chats" id="chat-list">
-                <For each=move || chats.heads.get() key=|head| (head.id.clone(), head.damaged) let:head>
+                <For each=move || kept.heads.get() key=|head| (head.id.clone(), head.damaged) let:head>
                     <ChatItem head />
                 </For>
             </ul>
@@ -50,7 +51,7 @@ pub fn ChatList() -> impl IntoView {
                     id="export-chats"
                     class="quiet"
                     disabled=empty
-                    on:click=on_click(move || state.export_all_chats())
+                    on:click=on_click(move || chat.export_all_chats())
                 >
                     "Export all"
                 </button>
@@ -58,7 +59,7 @@ pub fn ChatList() -> impl IntoView {
                     id="import-chats"
                     class="quiet"
                     label="Import"
-                    on_files=move |picked| picked.first(|file| state.import_chat_file(file))
+                    on_files=move |picked| picked.first(|file| chat.import_chat_file(file))
                 />
             </div>
         </nav>
@@ -67,7 +68,7 @@ pub fn ChatList() -> impl IntoView {
 
 #[component]
 fn ChatItem(head: Head) -> impl IntoView {
-    let state = use_app();
+    let (chat, page) = (use_chat(), use_page());
     let naming = RwSignal::new(false);
     let damaged = head.damaged;
     let id = StoredValue::new(head.id);
@@ -77,9 +78,9 @@ fn ChatItem(head: Head) -> impl IntoView {
             own.map(|own| own.title.clone())
         };
         let before = before.cloned().unwrap_or_default();
-        state.chats.heads.with(title).unwrap_or(before)
+        chat.kept.heads.with(title).unwrap_or(before)
     });
-    let is_open = move || id.with_value(|id| state.chats.is_open(id));
+    let is_open = move || id.with_value(|id| chat.kept.is_open(id));
     let rename = NodeRef::<html::Button>::new();
     let done = move |name: Option<String>| {
         if !naming.get_untracked() {
@@ -89,7 +90,7 @@ fn ChatItem(head: Head) -> impl IntoView {
         let name = name.map(|name| name.trim().to_owned());
         let changed = |name: &String| !name.is_empty() && *name != title.get_untracked();
         if let Some(name) = name.filter(changed) {
-            state.rename_chat(id.get_value(), name);
+            chat.rename_chat(id.get_value(), name);
         }
         // The button is there again in the next frame.
         request_animation_frame(move || {
@@ -100,11 +101,11 @@ fn ChatItem(head: Head) -> impl IntoView {
         });
     };
     let open = move |_| {
-        state.chats_open.set(false);
+        page.chats_open.set(false);
         if !untrack(is_open) {
-            state.open_chat(id.get_value());
+            chat.open_chat(id.get_value());
         }
-        state.focus_prompt.notify();
+        page.focus_prompt.notify();
     };
     view! {
         <li class:current=is_open>
@@ -141,7 +142,7 @@ fn ChatItem(head: Head) -> impl IntoView {
                             type="button"
                             class="quiet export"
                             aria-label=Signal::derive(move || format!("Export “{}”", title.get()))
-                            on:click=on_click(move || state.export_chat())
+                            on:click=on_click(move || chat.export_chat())
                         >
                             "Export"
                         </button>
@@ -150,7 +151,7 @@ fn ChatItem(head: Head) -> impl IntoView {
                         type="button"
                         class="quiet delete"
                         aria-label=Signal::derive(move || format!("Delete “{}”", title.get()))
-                        on:click=on_click(move || state.delete_chat(id.get_value()))
+                        on:click=on_click(move || chat.delete_chat(id.get_value()))
                     >
                         "Delete"
                     </button>

@@ -3,25 +3,27 @@
 use leptos::{ev, html, prelude::*};
 use ternary::session::Stats;
 
-use crate::ui::state::{Mode, Outcome};
-use crate::ui::use_app;
+use super::conversation::Outcome;
+use super::use_chat;
+use crate::ui::engine::use_engine;
+use crate::ui::page::{Mode, use_page};
 use crate::ui::widgets::erased::{When, on_click};
 use crate::ui::widgets::{figures, keys};
 
 #[component]
 pub fn Composer() -> impl IntoView {
-    let state = use_app();
+    let (engine, page, chat) = (use_engine(), use_page(), use_chat());
     let input = NodeRef::<html::Textarea>::new();
     Effect::new(move |_| {
-        state.focus_prompt.track();
+        page.focus_prompt.track();
         if let Some(input) = input.get() {
             // Fails only for an element that is not in the page.
             input.focus().ok();
         }
     });
     let send = move || {
-        state.send();
-        state.focus_prompt.notify();
+        chat.send();
+        page.focus_prompt.notify();
     };
     let keydown = move |event: ev::KeyboardEvent| {
         if event.key() == "Enter" && !event.shift_key() && !keys::is_taken(&event) {
@@ -29,8 +31,8 @@ pub fn Composer() -> impl IntoView {
             send();
         }
     };
-    let running = move || state.running.with(Option::is_some);
-    let placeholder = move || match state.mode.get() {
+    let running = move || chat.is_replying();
+    let placeholder = move || match page.mode.get() {
         Mode::Chat => "Write a message",
         Mode::Text => "Begin a text for the model to continue",
     };
@@ -49,8 +51,8 @@ pub fn Composer() -> impl IntoView {
                 rows="1"
                 placeholder=placeholder
                 aria-describedby="prompt-keys"
-                prop:value=state.draft
-                on:input:target=move |event| state.draft.set(event.target().value())
+                prop:value=chat.draft
+                on:input:target=move |event| chat.draft.set(event.target().value())
                 on:keydown=keydown
             ></textarea>
             <When
@@ -60,7 +62,7 @@ pub fn Composer() -> impl IntoView {
                         type="submit"
                         id="send"
                         class="primary"
-                        disabled=Signal::derive(move || !state.ready() || state.draft.with(|draft| draft.trim().is_empty()))
+                        disabled=Signal::derive(move || !engine.ready() || chat.draft.with(|draft| draft.trim().is_empty()))
                     >
                         "Send"
                     </button>
@@ -71,8 +73,8 @@ pub fn Composer() -> impl IntoView {
                     id="stop"
                     class="primary"
                     on:click=on_click(move || {
-                        state.stop();
-                        state.focus_prompt.notify();
+                        engine.stop_reply();
+                        page.focus_prompt.notify();
                     })
                 >
                     "Stop"
@@ -92,9 +94,9 @@ pub fn Composer() -> impl IntoView {
 /// How much of the model's context the last reply filled.
 #[component]
 fn ContextUse() -> impl IntoView {
-    let state = use_app();
+    let (page, chat) = (use_page(), use_chat());
     let stats = move || {
-        state.exchanges().with(|all| {
+        chat.exchanges().with(|all| {
             let outcome = all.last()?.outcome.get();
             match outcome? {
                 Outcome::Finished(_, stats) => Some(stats),
@@ -104,11 +106,11 @@ fn ContextUse() -> impl IntoView {
     };
     // The engine leaves turns out as soon as a reply would not fit; the next message takes some room too.
     let warning = move |stats: &Stats| {
-        let longest = state.settings.with(|settings| settings.sampling.max_tokens);
+        let longest = chat.settings.with(|settings| settings.sampling.max_tokens);
         let reply = longest.min(stats.context_size / 4);
         let message = stats.context_size / 8;
         let nearly = stats.context_used + message + reply > stats.context_size;
-        nearly.then_some(match state.mode.get() {
+        nearly.then_some(match page.mode.get() {
             Mode::Chat => {
                 "Nearly full: the oldest messages are left out next, so that a reply fits."
             }

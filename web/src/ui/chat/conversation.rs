@@ -2,19 +2,12 @@
 
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
-use ternary::session::{Command, FinishReason, Message, Stats};
+use ternary::session::{Command, Event, FinishReason, Message, Stats};
 
-use crate::protocol::Request;
-use crate::ui::state::{AppState, Asked, Tab};
-
-/// What the prompt is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Turns, through the model's chat template.
-    Chat,
-    /// Plain continuation; each stands alone.
-    Text,
-}
+use super::Chat;
+use super::record::Role;
+use crate::protocol::Response;
+use crate::ui::page::Mode;
 
 /// How a reply ended.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,41 +58,19 @@ pub struct Running {
     pub speed: f64,
 }
 
-impl AppState {
+impl Chat {
     /// The exchanges of the present mode.
     pub fn exchanges(self) -> RwSignal<Vec<Exchange>> {
-        match self.mode.get() {
-            Mode::Chat => self.chat,
+        match self.page.mode.get() {
+            Mode::Chat => self.conversation,
             Mode::Text => self.texts,
-        }
-    }
-
-    /// Shows a part of the page.
-    pub fn show(self, tab: Tab) {
-        match tab {
-            Tab::Chat => self.mode.set(Mode::Chat),
-            Tab::Text => self.mode.set(Mode::Text),
-            Tab::Map | Tab::Tune => self.enter_workshop(),
-        }
-        self.tab.set(tab);
-        self.moved.set_value(true);
-    }
-
-    /// What the prompt is for from now on; other parts of the page stay shown.
-    pub(crate) fn set_mode(self, mode: Mode) {
-        self.mode.set(mode);
-        if matches!(self.tab.get_untracked(), Tab::Chat | Tab::Text) {
-            self.tab.set(match mode {
-                Mode::Chat => Tab::Chat,
-                Mode::Text => Tab::Text,
-            });
         }
     }
 
     /// Asks what the draft says.
     pub fn send(self) {
         let prompt = self.draft.get_untracked();
-        if prompt.trim().is_empty() || !untrack(|| self.ready()) {
+        if prompt.trim().is_empty() || !untrack(|| self.engine.ready()) {
             return;
         }
         self.draft.set(String::new());
@@ -108,7 +79,7 @@ impl AppState {
 
     /// Asks `prompt` in the present mode.
     pub fn ask(self, prompt: String) {
-        self.chats.undo.set(None);
+        self.kept.undo.set(None);
         let exchange = Exchange::new(self.number_exchanges(1), prompt);
         untrack(|| self.exchanges()).update(|all| all.push(exchange.clone()));
         self.run(exchange);
@@ -117,16 +88,16 @@ impl AppState {
     /// Asks `prompt` in place of the one of the exchange `id`. What came after it goes, and can be had back.
     pub fn ask_instead(self, id: usize, prompt: String) {
         let place = |all: &Vec<Exchange>| all.iter().position(|exchange| exchange.id == id);
-        let Some(place) = self.chat.with_untracked(place) else {
+        let Some(place) = self.conversation.with_untracked(place) else {
             return;
         };
         let before = self.snapshot();
         let exchange = Exchange::new(self.number_exchanges(1), prompt);
-        self.chat.update(|all| {
+        self.conversation.update(|all| {
             all.truncate(place);
             all.push(exchange.clone());
         });
-        self.chats
+        self.kept
             .record
             .update(|record| record.forgotten = record.forgotten.min(place));
         self.run(exchange);
@@ -143,10 +114,10 @@ impl AppState {
             let had_text = exchange.reply.with_untracked(|reply| !reply.is_empty());
             exchange.reply.set(String::new());
             self.run(exchange);
-            if had_text && self.mode.get_untracked() == Mode::Chat {
+            if had_text && self.page.mode.get_untracked() == Mode::Chat {
                 self.offer_undo("The reply is written anew.", before);
             }
-            self.focus_prompt.notify();
+            self.page.focus_prompt.notify();
         }
     }
 
@@ -154,50 +125,45 @@ impl AppState {
     pub fn write_on(self) {
         if let Some(exchange) = self.last_when_ready() {
             self.run(exchange);
-            self.focus_prompt.notify();
+            self.page.focus_prompt.notify();
         }
     }
 
-    pub(crate) fn last_when_ready(self) -> Option<Exchange> {
+    pub(super) fn last_when_ready(self) -> Option<Exchange> {
         let last = untrack(|| self.exchanges().with(|all| all.last().cloned()));
-        last.filter(|_| untrack(|| self.ready()))
+        last.filter(|_| untrack(|| self.engine.ready()))
     }
 
     /// The first of so many new numbers.
-    pub(crate) fn number_exchanges(self, count: usize) -> usize {
+    pub(super) fn number_exchanges(self, count: usize) -> usize {
         let first = self.exchange_count.get_value();
         self.exchange_count.set_value(first + count);
         first
     }
 
-    pub fn stop(self) {
-        self.request(&Request::Stop);
-    }
-
     /// An empty conversation, or no texts.
     pub fn clear(self) {
-        match self.mode.get_untracked() {
+        match self.page.mode.get_untracked() {
             Mode::Chat => self.new_chat(),
             Mode::Text => {
-                if self.running.with_untracked(Option::is_some) {
-                    self.stop();
-                }
+                self.engine.stop_reply();
                 self.texts.set(Vec::new());
             }
         }
-        self.focus_prompt.notify();
+        self.page.focus_prompt.notify();
     }
 
-    pub(crate) fn run(self, exchange: Exchange) {
-        self.notice.set(None);
+    pub(super) fn run(self, exchange: Exchange) {
+        self.page.notice.set(None);
         let settings = self.settings.get_untracked();
         let sampling = settings.sampling();
-        let command = match self.mode.get_untracked() {
+        let command = match self.page.mode.get_untracked() {
             Mode::Chat => {
                 let model = self
+                    .engine
                     .model
                     .with_untracked(|model| model.as_ref().map(|model| model.name.clone()));
-                self.chats
+                self.kept
                     .record
                     .update(|record| record.model = model.unwrap_or_default());
                 Command::Chat {
@@ -217,18 +183,19 @@ impl AppState {
             first_token: 0.0,
             speed: 0.0,
         }));
-        self.run_command(Asked::Reply, command);
+        self.engine
+            .reply(command, move |_, response| self.on_response(response));
         self.keep_chat();
     }
 
     /// The conversation so far, ending with the prompt to answer, or with what is there of its answer.
-    pub(crate) fn messages(self, system_prompt: &str) -> Vec<Message> {
+    pub(super) fn messages(self, system_prompt: &str) -> Vec<Message> {
         let mut messages = Vec::new();
         if !system_prompt.trim().is_empty() {
-            messages.push(Message::new("system", system_prompt));
+            messages.push(Message::new(Role::System.name(), system_prompt));
         }
-        let forgotten = self.chats.record.with_untracked(|record| record.forgotten);
-        self.chat.with_untracked(|all| {
+        let forgotten = self.kept.record.with_untracked(|record| record.forgotten);
+        self.conversation.with_untracked(|all| {
             for (index, exchange) in all.iter().enumerate().skip(forgotten) {
                 let reply = exchange.reply.get_untracked();
                 let is_last = index + 1 == all.len();
@@ -236,9 +203,9 @@ impl AppState {
                 if reply.is_empty() && !is_last {
                     continue;
                 }
-                messages.push(Message::new("user", exchange.prompt.clone()));
+                messages.push(Message::new(Role::User.name(), exchange.prompt.clone()));
                 if !reply.is_empty() {
-                    messages.push(Message::new("assistant", reply));
+                    messages.push(Message::new(Role::Assistant.name(), reply));
                 }
             }
         });
@@ -246,11 +213,11 @@ impl AppState {
     }
 
     /// Takes note that the model did not read the oldest `messages` of those it was given.
-    pub(crate) fn forget(self, messages: usize) {
-        let chats = self.chats;
+    pub(super) fn forget(self, messages: usize) {
+        let kept = self.kept;
         let mut left = messages;
-        let mut forgotten = chats.record.with_untracked(|record| record.forgotten);
-        self.chat.with_untracked(|all| {
+        let mut forgotten = kept.record.with_untracked(|record| record.forgotten);
+        self.conversation.with_untracked(|all| {
             for (index, exchange) in all.iter().enumerate().skip(forgotten) {
                 if left == 0 {
                     break;
@@ -262,10 +229,27 @@ impl AppState {
                 }
             }
         });
-        chats.record.update(|record| record.forgotten = forgotten);
+        kept.record.update(|record| record.forgotten = forgotten);
     }
 
-    pub(crate) fn reply_grew(self, text: &str) {
+    fn on_response(self, response: Response) {
+        match response {
+            Response::Event(Event::Token { text }) => self.on_token(&text),
+            Response::Event(Event::Finished { reason, stats }) => {
+                if stats.dropped_messages > 0 && self.is_shown_reply_running() {
+                    self.forget(stats.dropped_messages);
+                }
+                self.end_reply(Outcome::Finished(reason, stats));
+            }
+            Response::Event(Event::Error { message }) => {
+                self.end_reply(Outcome::Failed);
+                self.page.fail("The model could not answer", message);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_token(self, text: &str) {
         self.running.update(|running| {
             let Some(running) = running else { return };
             running.exchange.reply.update(|reply| reply.push_str(text));
@@ -281,31 +265,20 @@ impl AppState {
         self.keep_chat_now_and_then();
     }
 
-    pub(crate) fn reply_finished(self, reason: FinishReason, stats: Stats) {
-        if stats.dropped_messages > 0 && self.is_shown_reply_running() {
-            self.forget(stats.dropped_messages);
-        }
-        self.end_reply(Outcome::Finished(reason, stats));
-    }
-
     /// Whether the reply being written belongs to the conversation that is open.
-    pub(crate) fn is_shown_reply_running(self) -> bool {
+    pub(super) fn is_shown_reply_running(self) -> bool {
         let running = self
             .running
             .with_untracked(|running| running.as_ref().map(|running| running.exchange.id));
         let last = self
-            .chat
+            .conversation
             .with_untracked(|all| all.last().map(|last| last.id));
         running.is_some() && running == last
     }
 
-    pub(crate) fn reply_failed(self, message: String) {
-        self.end_reply(Outcome::Failed);
-        self.fail("The model could not answer", message);
-    }
-
-    pub(crate) fn end_reply(self, outcome: Outcome) {
+    pub(super) fn end_reply(self, outcome: Outcome) {
         if let Some(running) = self.running.try_update(Option::take).flatten() {
+            self.engine.reply_ended();
             running.exchange.outcome.set(Some(outcome));
             self.keep_chat();
         }

@@ -4,20 +4,21 @@ use leptos::{ev, html, prelude::*};
 use ternary::session::{FinishReason, Stats};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
+use super::conversation::{Exchange, Outcome};
 use super::rendered::Rendered;
+use super::use_chat;
 use crate::js::describe;
-use crate::ui::state::{Exchange, Mode, Outcome};
-use crate::ui::use_app;
+use crate::ui::engine::use_engine;
+use crate::ui::page::{Mode, use_page};
 use crate::ui::widgets::erased::{When, live, on_click};
 use crate::ui::widgets::{figures, keys};
 
 #[component]
 pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
-    let state = use_app();
+    let (engine, page, chat) = (use_engine(), use_page(), use_chat());
     let id = exchange.id;
     let is_last = move || {
-        state
-            .exchanges()
+        chat.exchanges()
             .with(|all| all.last().is_some_and(|last| last.id == id))
     };
     let Exchange {
@@ -38,17 +39,17 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
         }
     });
     let forgotten = Memo::new(move |_| {
-        let place = state
+        let place = chat
             .exchanges()
             .with(|all| all.iter().position(|other| other.id == id));
-        let count = state.chats.record.with(|record| record.forgotten);
-        state.mode.get() == Mode::Chat && place.is_some_and(|place| place < count)
+        let count = chat.kept.record.with(|record| record.forgotten);
+        page.mode.get() == Mode::Chat && place.is_some_and(|place| place < count)
     });
     // The last of them is followed by what is still read.
     let last_forgotten = move || {
-        let count = state.chats.record.with(|record| record.forgotten);
+        let count = chat.kept.record.with(|record| record.forgotten);
         let last = count.checked_sub(1);
-        let own = state.exchanges().with(|all| {
+        let own = chat.exchanges().with(|all| {
             last.and_then(|last| all.get(last))
                 .is_some_and(|last| last.id == id)
         });
@@ -56,7 +57,7 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
     };
     let may_go_on = Signal::derive({
         let (reply, outcome) = (reply.clone(), outcome.clone());
-        move || match state.mode.get() {
+        move || match page.mode.get() {
             Mode::Chat => {
                 outcome.get().is_some_and(Outcome::is_cut) && !reply.with(String::is_empty)
             }
@@ -65,7 +66,7 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
     });
     let copied_text = {
         let (prompt, reply) = (prompt.clone(), reply.clone());
-        move || match state.mode.get_untracked() {
+        move || match page.mode.get_untracked() {
             Mode::Chat => reply.get_untracked(),
             Mode::Text => prompt.clone() + &reply.get_untracked(),
         }
@@ -78,12 +79,12 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
         Some(Outcome::Finished(reason, stats)) => summary(reason, &stats),
         Some(Outcome::Failed) => "No complete reply.".to_owned(),
         Some(Outcome::Interrupted) => "The reply was not finished.".to_owned(),
-        None => state.running.with(|running| match running {
+        None => chat.running.with(|running| match running {
             Some(running) if running.speed > 0.0 => figures::speed(running.speed),
             _ => String::new(),
         }),
     };
-    let texts = move || match state.mode.get_untracked() {
+    let texts = move || match page.mode.get_untracked() {
         Mode::Chat => view! {
             <Prompt id text=prompt.clone() />
             <span class="unseen">"Model: "</span>
@@ -115,11 +116,11 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
                 <When when=Signal::derive(move || finished.get())>
                     <CopyButton text=copied_text.clone() />
                     <When when=Signal::derive(is_last)>
-                        <button type="button" class="quiet regenerate" disabled=Signal::derive(move || !state.ready()) on:click=on_click(move || state.regenerate())>
+                        <button type="button" class="quiet regenerate" disabled=Signal::derive(move || !engine.ready()) on:click=on_click(move || chat.regenerate())>
                             "Regenerate"
                         </button>
                         <When when=Signal::derive(move || may_go_on.get())>
-                            <button type="button" class="quiet write-on" disabled=Signal::derive(move || !state.ready()) on:click=on_click(move || state.write_on())>
+                            <button type="button" class="quiet write-on" disabled=Signal::derive(move || !engine.ready()) on:click=on_click(move || chat.write_on())>
                                 "Write on"
                             </button>
                         </When>
@@ -136,7 +137,7 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
 /// What the reader wrote, to be copied or changed.
 #[component]
 fn Prompt(id: usize, text: String) -> impl IntoView {
-    let state = use_app();
+    let (engine, page, chat) = (use_engine(), use_page(), use_chat());
     let editing = RwSignal::new(false);
     let edit = NodeRef::<html::Button>::new();
     let text = StoredValue::new(text);
@@ -158,7 +159,7 @@ fn Prompt(id: usize, text: String) -> impl IntoView {
                     type="button"
                     class="quiet edit"
                     node_ref=edit
-                    disabled=Signal::derive(move || !state.ready())
+                    disabled=Signal::derive(move || !engine.ready())
                     on:click=on_click(move || editing.set(true))
                 >
                     "Edit"
@@ -171,8 +172,8 @@ fn Prompt(id: usize, text: String) -> impl IntoView {
             <EditPrompt
                 text=text.get_value()
                 on_ask=move |prompt| {
-                    state.ask_instead(id, prompt);
-                    state.focus_prompt.notify();
+                    chat.ask_instead(id, prompt);
+                    page.focus_prompt.notify();
                 }
                 give_up
             />
@@ -186,7 +187,7 @@ fn EditPrompt(
     on_ask: impl Fn(String) + Copy + Send + 'static,
     give_up: impl Fn() + Copy + Send + 'static,
 ) -> impl IntoView {
-    let state = use_app();
+    let engine = use_engine();
     let draft = RwSignal::new(text);
     let input = NodeRef::<html::Textarea>::new();
     input.on_load(|input| {
@@ -195,7 +196,7 @@ fn EditPrompt(
             input.focus().ok();
         });
     });
-    let may = move || state.ready() && draft.with(|draft| !draft.trim().is_empty());
+    let may = move || engine.ready() && draft.with(|draft| !draft.trim().is_empty());
     let ask = move || {
         if untrack(may) {
             on_ask(draft.get_untracked());
@@ -245,14 +246,14 @@ fn EditPrompt(
 
 #[component]
 fn CopyButton(text: impl Fn() -> String + Clone + Send + 'static) -> impl IntoView {
-    let state = use_app();
+    let page = use_page();
     let copied = RwSignal::new(false);
     let copy = move |_| {
         let writing = window().navigator().clipboard().write_text(&text());
         spawn_local(async move {
             match JsFuture::from(writing).await {
                 Ok(_) => copied.set(true),
-                Err(thrown) => state.fail("The text could not be copied", describe(thrown)),
+                Err(thrown) => page.fail("The text could not be copied", describe(thrown)),
             }
         });
     };

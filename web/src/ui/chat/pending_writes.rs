@@ -1,30 +1,30 @@
 //! What is still to be written as the page is left.
 //!
-//! A database needs time, which a page that is left does not have. What it has not answered then goes into the browser's storage,
-//! which takes it at once, and into the database at the next visit.
+//! A database needs time, which a page that is left does not have. What it has not answered then goes into the
+//! browser's storage, which takes it at once, and into the database at the next visit.
 
 use leptos::prelude::*;
 
-use super::kept_chats::{Done, Job};
+use super::Chat;
 use super::record::Record;
-use crate::ui::state::AppState;
+use super::write_queue::{Done, Job};
 use crate::ui::widgets::storage::storage;
 
 /// Before a conversation's id: a key of what was not written.
-const LEFT: &str = "ternary-core.left.";
+const KEY_PREFIX: &str = "ternary-core.left.";
 
-impl AppState {
-    /// Leaves word in the browser's storage of what is still to be written.
-    pub(crate) fn leave_word(self) {
-        let chats = self.chats;
+impl Chat {
+    /// Puts what is still to be written into the browser's storage.
+    pub(super) fn save_pending_writes(self) {
+        let kept = self.kept;
         let Some(storage) = storage() else {
             return;
         };
-        let waiting = chats.jobs.get_value();
-        for job in chats.asked.get_value().into_iter().chain(waiting) {
+        let waiting = kept.jobs.get_value();
+        for job in kept.asked.get_value().into_iter().chain(waiting) {
             let (id, text) = match job {
                 Job::Keep(mut record) => {
-                    let known = chats
+                    let known = kept
                         .revisions
                         .with_value(|all| all.get(&record.id).copied());
                     record.revision = known.unwrap_or(record.revision);
@@ -36,40 +36,40 @@ impl AppState {
                 Job::Delete(id) => (id, String::new()),
                 _ => continue,
             };
-            let key = format!("{LEFT}{id}");
+            let key = format!("{KEY_PREFIX}{id}");
             // Where there is no room the database may still be fast enough.
             storage.set_item(&key, &text).ok();
-            chats.left.update_value(|left| left.push(key));
+            kept.saved_keys.update_value(|keys| keys.push(key));
         }
     }
 
     /// Everything was written.
-    pub(crate) fn take_word_back(self) {
-        let left = self.chats.left.try_update_value(std::mem::take);
+    pub(super) fn forget_pending_writes(self) {
+        let keys = self.kept.saved_keys.try_update_value(std::mem::take);
         if let Some(storage) = storage() {
-            for key in left.unwrap_or_default() {
+            for key in keys.unwrap_or_default() {
                 storage.remove_item(&key).ok();
             }
         }
     }
 
-    pub(crate) fn take_up_what_was_left(self) {
+    pub(super) fn restore_pending_writes(self) {
         let Some(storage) = storage() else {
             return;
         };
         for index in (0..storage.length().unwrap_or(0)).rev() {
             let key = storage.key(index).ok().flatten().unwrap_or_default();
-            if let Some(id) = key.strip_prefix(LEFT)
+            if let Some(id) = key.strip_prefix(KEY_PREFIX)
                 && let Ok(Some(text)) = storage.get_item(&key)
             {
-                self.do_next(Job::TakeUp(id.to_owned(), text));
-                self.chats.left.update_value(|left| left.push(key));
+                self.enqueue(Job::Restore(id.to_owned(), text));
+                self.kept.saved_keys.update_value(|keys| keys.push(key));
             }
         }
     }
 
-    pub(crate) async fn take_up(self, id: String, text: &str) -> Done {
-        let chats = self.chats;
+    pub(super) async fn restore_write(self, id: String, text: &str) -> Done {
+        let kept = self.kept;
         if text.is_empty() {
             return self.remove_chat(id).await;
         }
@@ -78,14 +78,14 @@ impl AppState {
             return Ok(());
         };
         let mut revision = record.revision;
-        if let Ok(kept) = chats.read(&id).await
+        if let Ok(kept) = kept.read(&id).await
             && kept.revision == revision + 1
             && record.goes_on_from(&kept)
         {
             // What was asked last was written after all.
             revision = kept.revision;
         }
-        chats.know(&id, (revision > 0).then_some(revision));
+        kept.know(&id, (revision > 0).then_some(revision));
         self.put_chat(record).await
     }
 }

@@ -12,7 +12,7 @@ use web_sys::{ErrorEvent, MessageEvent, Worker};
 use crate::ui::engine::{self, Program};
 
 /// Told how many of a text's blocks are as before, and those after them; nothing if the parser is gone.
-pub type Hearer = Rc<dyn Fn(Option<(usize, Vec<Block>)>)>;
+pub type Listener = Rc<dyn Fn(Option<(usize, Vec<Block>)>)>;
 
 #[derive(Clone)]
 pub struct Reader(Rc<Inner>);
@@ -23,7 +23,7 @@ struct Inner {
     gone: Cell<bool>,
     /// What it is to be asked once it listens; none from then on.
     backlog: RefCell<Option<Vec<Array>>>,
-    hearers: RefCell<HashMap<u32, Hearer>>,
+    listeners: RefCell<HashMap<u32, Listener>>,
     next: Cell<u32>,
 }
 
@@ -34,27 +34,27 @@ impl Reader {
             gone: Cell::new(worker.is_none()),
             worker,
             backlog: RefCell::new(Some(Vec::new())),
-            hearers: RefCell::default(),
+            listeners: RefCell::default(),
             // The parser's own first number is 0.
             next: Cell::new(1),
         }));
         if let Some(worker) = &reader.0.worker {
-            let hearing = reader.clone();
+            let receiver = reader.clone();
             let on_message = Closure::<dyn Fn(_)>::new(move |event: MessageEvent| {
                 if event.data().is_null() {
-                    return hearing.send_backlog();
+                    return receiver.send_backlog();
                 }
                 let answer = serde_wasm_bindgen::from_value(event.data());
                 if let Ok((id, same, blocks)) = answer {
-                    hearing.tell(id, Some((same, blocks)));
+                    receiver.tell(id, Some((same, blocks)));
                 }
             });
-            let hearing = reader.clone();
+            let receiver = reader.clone();
             let on_error = Closure::<dyn Fn(_)>::new(move |event: ErrorEvent| {
                 log::warn!("replies are shown as plain text: {}", event.message());
-                hearing.0.gone.set(true);
-                for id in hearing.ids() {
-                    hearing.tell(id, None);
+                receiver.0.gone.set(true);
+                for id in receiver.ids() {
+                    receiver.tell(id, None);
                 }
             });
             // It is there as long as the page.
@@ -64,16 +64,16 @@ impl Reader {
         reader
     }
 
-    /// A number for a text, whose blocks `hearer` is told.
-    pub fn enter(&self, hearer: Hearer) -> u32 {
+    /// A number for a text, whose blocks `listener` is told.
+    pub fn enter(&self, listener: Listener) -> u32 {
         let id = self.0.next.get();
         self.0.next.set(id + 1);
-        self.0.hearers.borrow_mut().insert(id, hearer);
+        self.0.listeners.borrow_mut().insert(id, listener);
         id
     }
 
     pub fn leave(&self, id: u32) {
-        self.0.hearers.borrow_mut().remove(&id);
+        self.0.listeners.borrow_mut().remove(&id);
     }
 
     /// Asks for the blocks of a text as it is now.
@@ -103,13 +103,13 @@ impl Reader {
     }
 
     fn ids(&self) -> Vec<u32> {
-        self.0.hearers.borrow().keys().copied().collect()
+        self.0.listeners.borrow().keys().copied().collect()
     }
 
     fn tell(&self, id: u32, answer: Option<(usize, Vec<Block>)>) {
-        let hearer = self.0.hearers.borrow().get(&id).cloned();
-        if let Some(hearer) = hearer {
-            hearer(answer);
+        let listener = self.0.listeners.borrow().get(&id).cloned();
+        if let Some(listener) = listener {
+            listener(answer);
         }
     }
 }

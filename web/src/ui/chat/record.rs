@@ -16,6 +16,34 @@ use crate::js::{describe, field};
 /// Of a first message, this much is a title.
 const TITLE_LETTERS: usize = 60;
 
+/// Who says a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+impl Role {
+    const ALL: [Self; 3] = [Role::System, Role::User, Role::Assistant];
+
+    /// As OpenAI's messages have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
+
+    /// None of a message that is of another role.
+    pub fn of(message: &Message) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|role| role.name() == message.role)
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
@@ -100,7 +128,8 @@ impl Record {
         if !self.title.is_empty() {
             return self.title.clone();
         }
-        let first = self.messages.iter().find(|message| message.role == "user");
+        let is_first = |message: &&Message| Role::of(message) == Some(Role::User);
+        let first = self.messages.iter().find(is_first);
         let line = first.and_then(|message| message.content.trim().lines().next());
         let line = line.unwrap_or("Conversation");
         let mut title: String = line.chars().take(TITLE_LETTERS).collect();
@@ -116,16 +145,18 @@ impl Record {
         let system = std::mem::take(&mut self.settings.system_prompt);
         (self.messages, self.replies) = (Vec::new(), Vec::new());
         if !system.trim().is_empty() {
-            self.messages.push(Message::new("system", system));
+            self.messages
+                .push(Message::new(Role::System.name(), system));
         }
         for exchange in exchanges {
             let reply = exchange.reply.get_untracked();
             let outcome = exchange.outcome.get_untracked();
             self.messages
-                .push(Message::new("user", exchange.prompt.clone()));
+                .push(Message::new(Role::User.name(), exchange.prompt.clone()));
             // A prompt without an answer stands alone.
             if !reply.is_empty() {
-                self.messages.push(Message::new("assistant", reply));
+                self.messages
+                    .push(Message::new(Role::Assistant.name(), reply));
                 self.replies.push(outcome);
             }
         }
@@ -139,9 +170,9 @@ impl Record {
         let mut exchanges: Vec<Exchange> = Vec::new();
         for message in &self.messages {
             let text = message.content.clone();
-            match message.role.as_str() {
-                "system" => settings.system_prompt = text,
-                "user" => exchanges.push(Exchange::new(first + exchanges.len(), text)),
+            match Role::of(message) {
+                Some(Role::System) => settings.system_prompt = text,
+                Some(Role::User) => exchanges.push(Exchange::new(first + exchanges.len(), text)),
                 _ => {
                     if let Some(last) = exchanges.last() {
                         last.reply.set(text);
@@ -161,24 +192,23 @@ impl Record {
 
     /// What would make it no conversation.
     fn problem(&self) -> Option<String> {
-        let mut before = "system";
+        let mut before = Role::System;
         for (index, message) in self.messages.iter().enumerate() {
-            let role = message.role.as_str();
-            let fits = match role {
-                "system" => index == 0,
-                "user" => true,
-                "assistant" => before == "user",
-                _ => false,
-            };
-            if !fits {
+            let fitting = Role::of(message).filter(|role| match role {
+                Role::System => index == 0,
+                Role::User => true,
+                Role::Assistant => before == Role::User,
+            });
+            let Some(role) = fitting else {
+                let role = &message.role;
                 return Some(format!(
                     "message {} is of the role `{role}`; expected are `system` at the beginning, then `user` and `assistant` in turn",
                     index + 1
                 ));
-            }
+            };
             before = role;
         }
-        (before == "system").then(|| "it holds no message of a `user`".to_owned())
+        (before == Role::System).then(|| "it holds no message of a `user`".to_owned())
     }
 }
 

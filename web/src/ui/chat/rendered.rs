@@ -12,9 +12,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Document, HtmlElement, Node};
 
+use super::{Chat, use_chat};
 use crate::js::describe;
-use crate::ui::state::AppState;
-use crate::ui::use_app;
+use crate::ui::page::{Page, use_page};
 
 /// Between two drawings of a reply that grows.
 const PAUSE: Duration = Duration::from_millis(30);
@@ -23,7 +23,7 @@ const PARSED: &str = "reply";
 
 #[component]
 pub fn Rendered(text: ArcRwSignal<String>) -> impl IntoView {
-    let state = use_app();
+    let (chat, page) = (use_chat(), use_page());
     let node = NodeRef::<html::Div>::new();
     let drawing = StoredValue::new_local(None::<Rc<Drawing>>);
     let grown = text.clone();
@@ -31,21 +31,21 @@ pub fn Rendered(text: ArcRwSignal<String>) -> impl IntoView {
         grown.track();
         let Some(node) = node.get() else { return };
         if drawing.with_value(Option::is_none) {
-            drawing.set_value(Some(Drawing::begin(state, grown.clone(), node.into())));
+            drawing.set_value(Some(Drawing::begin(chat, grown.clone(), node.into())));
         }
         drawing.with_value(|drawing| drawing.iter().for_each(|drawing| drawing.draw()));
     });
     on_cleanup(move || {
         if let Some(drawing) = drawing.try_get_value().flatten() {
-            state.reader().leave(drawing.id.get());
+            chat.reader().leave(drawing.id.get());
         }
     });
-    view! { <div class="reply plain" node_ref=node on:click=move |event| copy_code(state, &event)></div> }
+    view! { <div class="reply plain" node_ref=node on:click=move |event| copy_code(page, &event)></div> }
 }
 
 /// Draws a text that grows: again when it has grown since the parser was asked, with a pause between.
 struct Drawing {
-    state: AppState,
+    chat: Chat,
     text: ArcRwSignal<String>,
     node: HtmlElement,
     /// The parser's number for it.
@@ -67,9 +67,9 @@ enum Shown {
 }
 
 impl Drawing {
-    fn begin(state: AppState, text: ArcRwSignal<String>, node: HtmlElement) -> Rc<Self> {
+    fn begin(chat: Chat, text: ArcRwSignal<String>, node: HtmlElement) -> Rc<Self> {
         let drawing = Rc::new(Self {
-            state,
+            chat,
             text,
             node,
             id: Cell::new(0),
@@ -77,10 +77,10 @@ impl Drawing {
             grown: Cell::new(false),
             shown: RefCell::new(Vec::new()),
         });
-        let hearing = Rc::downgrade(&drawing);
-        drawing.id.set(state.reader().enter(Rc::new(move |answer| {
-            if let Some(drawing) = hearing.upgrade() {
-                drawing.hear(answer);
+        let receiver = Rc::downgrade(&drawing);
+        drawing.id.set(chat.reader().enter(Rc::new(move |answer| {
+            if let Some(drawing) = receiver.upgrade() {
+                drawing.on_blocks(answer);
             }
         })));
         drawing
@@ -95,17 +95,17 @@ impl Drawing {
         if self.asked.replace(true) {
             return self.grown.set(true);
         }
-        let (reader, id) = (self.state.reader(), self.id.get());
+        let (reader, id) = (self.chat.reader(), self.id.get());
         self.text.with_untracked(|text| reader.read(id, text));
     }
 
-    fn hear(self: Rc<Self>, answer: Option<(usize, Vec<Block>)>) {
+    fn on_blocks(self: Rc<Self>, answer: Option<(usize, Vec<Block>)>) {
         match answer {
             Some((same, blocks)) => self.put(same, &blocks),
             None => self.plain(),
         }
         self.asked.set(false);
-        self.state.drawn.notify();
+        self.chat.drawn.notify();
         if self.grown.take() {
             // No animation frame: a tab that is not seen has none.
             set_timeout(move || self.draw(), PAUSE);
@@ -308,7 +308,7 @@ fn within(document: &Document, class: &str, node: &Node) -> Result<Node, JsValue
 }
 
 /// For a click on a code block's button.
-fn copy_code(state: AppState, event: &web_sys::MouseEvent) {
+fn copy_code(page: Page, event: &web_sys::MouseEvent) {
     let button = event
         .target()
         .and_then(|target| target.dyn_into::<HtmlElement>().ok())
@@ -320,7 +320,7 @@ fn copy_code(state: AppState, event: &web_sys::MouseEvent) {
     spawn_local(async move {
         match JsFuture::from(copying).await {
             Ok(_) => button.set_text_content(Some("Copied")),
-            Err(thrown) => state.fail("The code could not be copied", describe(thrown)),
+            Err(thrown) => page.fail("The code could not be copied", describe(thrown)),
         }
     });
 }

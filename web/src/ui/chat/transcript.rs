@@ -3,28 +3,31 @@
 use leptos::{html, prelude::*};
 
 use super::message::ExchangeView;
-use crate::ui::shell::welcome::Welcome;
-use crate::ui::state::Mode;
-use crate::ui::use_app;
+use super::use_chat;
+use crate::ui::engine::use_engine;
+use crate::ui::page::{Mode, use_page};
 use crate::ui::widgets::erased::When;
 
 /// This close to the end counts as being there, in CSS pixels.
 const NEAR_END: i32 = 48;
 
 #[component]
-pub fn Transcript() -> impl IntoView {
-    let state = use_app();
+pub fn Transcript(
+    /// Stands where nothing was said yet.
+    children: ChildrenFn,
+) -> impl IntoView {
+    let chat = use_chat();
     let log = NodeRef::<html::Div>::new();
     let at_end = RwSignal::new(true);
-    let count = Memo::new(move |_| state.exchanges().with(Vec::len));
+    let count = Memo::new(move |_| chat.exchanges().with(Vec::len));
     Effect::new(move |before: Option<usize>| {
         // A new prompt is always shown; a growing reply only follows a reader at its end.
         let count = count.get();
         if before != Some(count) {
             at_end.set(true);
         }
-        state.running.track();
-        state.drawn.track();
+        chat.running.track();
+        chat.drawn.track();
         if at_end.get_untracked() {
             request_animation_frame(move || {
                 // By then another part of the page may be shown.
@@ -49,14 +52,14 @@ pub fn Transcript() -> impl IntoView {
             role="log"
             aria-live="off"
             aria-label="Conversation"
-            aria-busy=Signal::derive(move || state.running.with(Option::is_some).to_string())
+            aria-busy=Signal::derive(move || chat.is_replying().to_string())
             tabindex="0"
             on:scroll=scrolled
         >
             <When when=Signal::derive(move || count.get() == 0)>
-                <Welcome />
+                {children()}
             </When>
-            <For each=move || state.exchanges().get() key=|exchange| exchange.id let:exchange>
+            <For each=move || chat.exchanges().get() key=|exchange| exchange.id let:exchange>
                 <ExchangeView exchange />
             </For>
             <ModelChange />
@@ -67,13 +70,13 @@ pub fn Transcript() -> impl IntoView {
 /// Says that another model replies from here on.
 #[component]
 fn ModelChange() -> impl IntoView {
-    let state = use_app();
+    let (engine, page, chat) = (use_engine(), use_page(), use_chat());
     let change = move || {
-        let before = state.chats.record.with(|record| record.model.clone());
-        let now = state
+        let before = chat.kept.record.with(|record| record.model.clone());
+        let now = engine
             .model
             .with(|model| model.as_ref().map(|model| model.name.clone()))?;
-        let other = !before.is_empty() && before != now && state.mode.get() == Mode::Chat;
+        let other = !before.is_empty() && before != now && page.mode.get() == Mode::Chat;
         other.then(|| {
             format!("So far this was a conversation with {before}; {now} replies from here on.")
         })

@@ -9,10 +9,11 @@ use ternary::config::QuantMode;
 use ternary::format::ScalePer;
 use ternary::session::Weights;
 
-use super::mode_label;
+use super::cells::Cell;
+use super::grid::mode_label;
+use super::state::use_explorer;
 use super::viewer::Viewer;
-use crate::ui::state::Cell;
-use crate::ui::use_app;
+use crate::ui::engine::use_engine;
 use crate::ui::widgets::figures;
 use crate::ui::widgets::scale::range;
 
@@ -21,8 +22,7 @@ const BINS: usize = 32;
 
 #[component]
 pub fn MatrixPanel() -> impl IntoView {
-    let state = use_app();
-    let e = state.explorer;
+    let e = use_explorer();
     let panel = move || {
         e.selected.get().map(|cell| {
             view! {
@@ -47,9 +47,8 @@ pub fn MatrixPanel() -> impl IntoView {
 
 #[component]
 fn ModeChoice(cell: Cell) -> impl IntoView {
-    let state = use_app();
-    let e = state.explorer;
-    let tied = state.model.with_untracked(|model| {
+    let (engine, e) = (use_engine(), use_explorer());
+    let tied = engine.model.with_untracked(|model| {
         model
             .as_ref()
             .is_some_and(|model| model.config.tie_word_embeddings)

@@ -2,26 +2,28 @@
 
 mod actions;
 mod camera;
+mod cells;
 mod front;
 mod grid;
 mod matrix;
 mod measure;
 mod picture;
-pub mod state;
+mod state;
 mod viewer;
 
 use leptos::prelude::*;
 
-use crate::ui::use_app;
-use crate::ui::widgets::erased::When;
+use super::engine::use_engine;
+use super::widgets::erased::When;
+pub use state::Explorer;
 
 #[component]
-pub fn Explorer() -> impl IntoView {
-    let state = use_app();
+pub fn ExplorerView() -> impl IntoView {
+    let engine = use_engine();
     view! {
         <div class="explorer" id="explorer">
             <When
-                when=Signal::derive(move || state.model.with(Option::is_some))
+                when=Signal::derive(move || engine.model.with(Option::is_some))
                 fallback=|| view! { <p class="hint">"A loaded model's bit-map is shown here."</p> }
             >
                 <actions::Actions />
@@ -33,6 +35,3 @@ pub fn Explorer() -> impl IntoView {
         </div>
     }
 }
-
-pub use actions::import;
-use grid::mode_label;

@@ -4,70 +4,17 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 use serde::Deserialize;
-use ternary::config::{LayerBitMap, LayerMode, MatrixKind, MatrixModes, ModelConfig, QuantMode};
-use ternary::format::{Packing, stored_bytes};
-use ternary::params::{self, ParamKind};
+use ternary::config::{LayerBitMap, QuantMode};
 use ternary::search::Entry;
-use ternary::session::{MatrixDiff, Measured, ModelInfo, Weights, Which, Work};
+use ternary::session::{Event, MatrixDiff, Measured, ModelInfo, Weights, Which, Work};
+use wasm_bindgen_futures::spawn_local;
+use web_sys::File;
 
-use crate::protocol::{Source, Task};
-use crate::ui::state::{AppState, Asked, Load};
-
-/// A matrix of the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cell {
-    Embedding,
-    Matrix(usize, MatrixKind),
-    Head,
-}
-
-impl Cell {
-    /// The parameter's name.
-    pub fn parameter(self) -> String {
-        match self {
-            Cell::Embedding => params::EMBEDDING.to_owned(),
-            Cell::Head => params::LM_HEAD.to_owned(),
-            Cell::Matrix(layer, kind) => format!("model.layers.{layer}.{}.weight", kind.module()),
-        }
-    }
-
-    /// For people to read.
-    pub fn label(self) -> String {
-        match self {
-            Cell::Embedding => "Embedding".to_owned(),
-            Cell::Head => "Head".to_owned(),
-            Cell::Matrix(layer, kind) => format!("Layer {layer}, {}", kind.key()),
-        }
-    }
-
-    pub fn mode(self, map: &LayerBitMap) -> QuantMode {
-        match self {
-            Cell::Embedding => map.embedding,
-            Cell::Head => map.lm_head,
-            Cell::Matrix(layer, kind) => map
-                .layer_modes
-                .get(layer)
-                .map_or(QuantMode::F16, |modes| modes.get(kind)),
-        }
-    }
-
-    pub(crate) fn set(self, map: &mut LayerBitMap, mode: QuantMode) {
-        match self {
-            Cell::Embedding => map.embedding = mode,
-            Cell::Head => map.lm_head = mode,
-            Cell::Matrix(layer, kind) => {
-                if let Some(modes) = map.layer_modes.get_mut(layer) {
-                    let mut all = MatrixModes::all(QuantMode::F16);
-                    for kind in MatrixKind::ALL {
-                        all.set(kind, modes.get(kind));
-                    }
-                    all.set(kind, mode);
-                    *modes = LayerMode::from(all);
-                }
-            }
-        }
-    }
-}
+use super::cells::Cell;
+use crate::protocol::{RequestId, Response, Source, Task};
+use crate::ui::engine::{Engine, EngineEvent, ModelRequest};
+use crate::ui::page::Page;
+use crate::ui::widgets::files;
 
 /// A search's result, as far as it is shown.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -76,9 +23,11 @@ pub struct Found {
     pub pareto_front: Vec<Entry>,
 }
 
-/// Signals of the explorer, copied freely.
+/// What is looked at, and the edited map: a handle of signals, copied freely.
 #[derive(Clone, Copy)]
 pub struct Explorer {
+    engine: Engine,
+    page: Page,
     /// The map as it was edited; the model's own until then.
     pub map: RwSignal<Option<LayerBitMap>>,
     past: RwSignal<Vec<LayerBitMap>>,
@@ -93,11 +42,19 @@ pub struct Explorer {
     pub measured: RwSignal<Vec<Measured>>,
     pub measuring: RwSignal<bool>,
     pub found: RwSignal<Option<Found>>,
+    /// What asked for the weights of the selected matrix.
+    reading: StoredValue<Vec<RequestId>>,
+}
+
+pub fn use_explorer() -> Explorer {
+    expect_context()
 }
 
 impl Explorer {
-    pub fn new() -> Self {
-        Explorer {
+    pub fn new(engine: Engine, page: Page) -> Self {
+        let explorer = Explorer {
+            engine,
+            page,
             map: RwSignal::new(None),
             past: RwSignal::new(Vec::new()),
             selected: RwSignal::new(None),
@@ -108,11 +65,22 @@ impl Explorer {
             measured: RwSignal::new(Vec::new()),
             measuring: RwSignal::new(false),
             found: RwSignal::new(None),
-        }
+            reading: StoredValue::new(Vec::new()),
+        };
+        engine.listen(move |event| match event {
+            EngineEvent::ModelLoaded {
+                model,
+                changed: true,
+            } => explorer.reset(model),
+            EngineEvent::Died(_) => explorer.measuring.set(false),
+            _ => {}
+        });
+        explorer
     }
 
     /// Another model: what was known of the one before goes, the text to measure on stays.
-    pub(crate) fn reset(self, model: &ModelInfo) {
+    fn reset(self, model: &ModelInfo) {
+        self.forget_reading();
         self.map.set(Some(model.bit_map.clone()));
         self.past.set(Vec::new());
         self.selected.set(None);
@@ -154,136 +122,141 @@ impl Explorer {
         }
         self.choose(map);
     }
-}
 
-/// Rows of the grid: the embedding, the layers, the head unless it is the embedding.
-pub fn rows(config: &ModelConfig) -> Vec<Vec<Cell>> {
-    let mut rows = vec![vec![Cell::Embedding]];
-    for layer in 0..config.num_layers {
-        rows.push(
-            config
-                .matrices()
-                .map(|kind| Cell::Matrix(layer, kind))
-                .collect(),
-        );
-    }
-    if !config.tie_word_embeddings {
-        rows.push(vec![Cell::Head]);
-    }
-    rows
-}
-
-/// Bytes of every matrix in a file of `map`, by the parameters' names.
-pub fn matrix_sizes(config: &ModelConfig, map: &LayerBitMap) -> Vec<(String, u64)> {
-    let config = ModelConfig {
-        layer_bit_map: Some(map.clone()),
-        ..config.clone()
-    };
-    let all = params::all(&config).into_iter();
-    all.filter_map(|p| match p.kind {
-        ParamKind::Matrix(m) => Some((p.name, stored_bytes(&m, Packing::Ternary2))),
-        _ => None,
-    })
-    .collect()
-}
-
-/// Bytes of the file that the model in `map` would be.
-pub fn file_size(model: &ModelInfo, map: &LayerBitMap) -> u64 {
-    let matrices: u64 = matrix_sizes(&model.config, map)
-        .iter()
-        .map(|(_, bytes)| bytes)
-        .sum();
-    model.file_bytes - model.matrix_bytes.min(model.file_bytes) + matrices
-}
-
-impl AppState {
     /// Shows a matrix.
     pub fn inspect(self, cell: Cell) {
-        let e = self.explorer;
-        e.selected.set(Some(cell));
-        e.weights.set(None);
-        e.other_weights.set(None);
-        let compared = e.compared.with_untracked(Option::is_some);
+        // The reader went on from the one before.
+        self.forget_reading();
+        self.selected.set(Some(cell));
+        self.weights.set(None);
+        self.other_weights.set(None);
+        let compared = self.compared.with_untracked(Option::is_some);
         let wanted = [Some(Which::Loaded), compared.then_some(Which::Compared)];
         for of in wanted.into_iter().flatten() {
             let name = cell.parameter();
-            self.run_work(Asked::Weights, Work::Weights { name, of });
+            let work = Task::Work(Work::Weights { name, of });
+            let on_response = move |_, response| self.on_response(response);
+            let request = self.engine.task(work, on_response);
+            self.reading.update_value(|all| all.extend(request));
         }
     }
 
-    pub(crate) fn weights_came(self, weights: Weights) {
-        let e = self.explorer;
-        // The reader may have gone on to another matrix.
-        let wanted = e.selected.get_untracked().map(Cell::parameter);
-        if wanted.as_deref() == Some(&weights.name) {
-            let target = match weights.of {
-                Which::Loaded => e.weights,
-                Which::Compared => e.other_weights,
-            };
-            target.set(Some(Arc::new(weights)));
+    fn forget_reading(self) {
+        let reading = self.reading.try_update_value(std::mem::take);
+        for request in reading.into_iter().flatten() {
+            self.engine.forget(request);
+        }
+    }
+
+    fn on_response(self, response: Response) {
+        match response {
+            Response::Event(Event::Weights { weights }) => {
+                let target = match weights.of {
+                    Which::Loaded => self.weights,
+                    Which::Compared => self.other_weights,
+                };
+                target.set(Some(Arc::new(*weights)));
+            }
+            Response::Event(Event::Compared { name, changes }) => {
+                self.compared.set(Some((name, changes)));
+                if let Some(cell) = self.selected.get_untracked() {
+                    self.inspect(cell);
+                }
+            }
+            Response::Event(Event::File { name, bytes }) => self.page.save_file(&name, &bytes),
+            Response::Event(Event::Error { message }) => {
+                self.fail("The engine could not do that", message);
+            }
+            _ => {}
+        }
+    }
+
+    fn fail(self, title: &str, message: String) {
+        // Why there is no model was told.
+        if self.engine.has_model() {
+            self.page.fail(title, message);
         }
     }
 
     /// Opens a file beside the model.
     pub fn compare(self, source: Source) {
-        self.notice.set(None);
-        self.ask_task(Asked::Other, Task::Compare { source });
-    }
-
-    pub(crate) fn compared(self, name: String, changes: Vec<MatrixDiff>) {
-        self.explorer.compared.set(Some((name, changes)));
-        if let Some(cell) = self.explorer.selected.get_untracked() {
-            self.inspect(cell);
-        }
+        self.page.notice.set(None);
+        let on_response = move |_, response| self.on_response(response);
+        self.engine.task(Task::Compare { source }, on_response);
     }
 
     /// Measures the text in the edited map.
     pub fn measure(self) {
-        let e = self.explorer;
-        if let Some(map) = e.map.get_untracked() {
-            self.notice.set(None);
-            e.measuring.set(true);
-            let text = e.text.get_untracked();
-            self.run_work(Asked::Measure, Work::Measure { map, text });
-        }
-    }
-
-    pub(crate) fn measured(self, measured: Measured) {
-        self.explorer.measuring.set(false);
-        self.explorer.measured.update(|all| all.push(measured));
+        let Some(map) = self.map.get_untracked() else {
+            return;
+        };
+        self.page.notice.set(None);
+        self.measuring.set(true);
+        let text = self.text.get_untracked();
+        let on_response = move |_, response| match response {
+            Response::Event(Event::Measured { measured }) => {
+                self.measuring.set(false);
+                self.measured.update(|all| all.push(*measured));
+            }
+            Response::Event(Event::Error { message }) => {
+                self.measuring.set(false);
+                self.fail("The text could not be measured", message);
+            }
+            _ => {}
+        };
+        let work = Work::Measure { map, text };
+        self.engine.task(Task::Work(work), on_response);
     }
 
     /// Saves the model in the edited map.
     pub fn export_map(self) {
-        if let Some(map) = self.explorer.map.get_untracked() {
-            self.notice.set(None);
-            self.run_work(Asked::Other, Work::Export { map });
+        if let Some(map) = self.map.get_untracked() {
+            self.page.notice.set(None);
+            let on_response = move |_, response| self.on_response(response);
+            let work = Work::Export { map };
+            self.engine.task(Task::Work(work), on_response);
         }
     }
 
     /// Goes on with the model in the edited map.
     pub fn adopt_map(self) {
-        if let Some(map) = self.explorer.map.get_untracked() {
-            self.notice.set(None);
-            let load = Load::new(self.source(), self.device.get_untracked());
-            self.loads.update(|loads| loads.push_back(load));
-            self.run_work(Asked::Load, Work::Adopt { map });
+        if let Some(map) = self.map.get_untracked() {
+            self.page.notice.set(None);
+            let request = ModelRequest::Work {
+                work: Work::Adopt { map },
+                adapter: None,
+            };
+            self.engine.emit(&EngineEvent::ModelRequested(request));
         }
     }
 
+    /// Reads a dropped or chosen bit-map.
+    pub fn import_map_file(self, file: File) {
+        spawn_local(async move {
+            let name = file.name();
+            match files::text(&file).await {
+                Ok(text) => self.import_map(&name, &text),
+                Err(problem) => self.page.fail(
+                    "The bit-map could not be read",
+                    format!("{name}: {problem}"),
+                ),
+            }
+        });
+    }
+
     /// Takes the bit-map of a file: a search's result, a config, or the map alone.
-    pub fn import_map(self, name: &str, text: &str) {
-        let Some(model) = self.model.get_untracked() else {
+    fn import_map(self, name: &str, text: &str) {
+        let Some(model) = self.engine.model.get_untracked() else {
             return;
         };
-        self.notice.set(None);
+        self.page.notice.set(None);
         match LayerBitMap::from_json(text, model.config.num_layers) {
             Ok(map) => {
-                self.explorer.choose(map);
+                self.choose(map);
                 // Anything but a search's result holds the map alone.
-                self.explorer.found.set(serde_json::from_str(text).ok());
+                self.found.set(serde_json::from_str(text).ok());
             }
-            Err(problem) => self.fail(
+            Err(problem) => self.page.fail(
                 "The bit-map could not be taken",
                 format!("{name}: {problem}"),
             ),

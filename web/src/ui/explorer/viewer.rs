@@ -9,9 +9,10 @@ use wasm_bindgen::{Clamped, JsCast};
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, ImageData};
 
 use super::camera::{Camera, Size};
-use super::picture::{self, Palette, parse_colour};
+use super::picture::{self, Palette, parse_color};
+use super::state::use_explorer;
 use crate::js::describe;
-use crate::ui::use_app;
+use crate::ui::page::use_page;
 
 /// Pixels of a weight from which its value is written into it.
 const READABLE: f64 = 30.0;
@@ -19,8 +20,8 @@ const ZOOM: f64 = 1.5;
 
 #[component]
 pub fn Viewer(weights: Arc<Weights>) -> impl IntoView {
-    let state = use_app();
-    let other = state.explorer.other_weights;
+    let page = use_page();
+    let other = use_explorer().other_weights;
     let canvas = NodeRef::<html::Canvas>::new();
     let matrix: Size = (weights.columns as f64, weights.shown_rows as f64);
     let camera = RwSignal::new(Camera::default());
@@ -48,7 +49,7 @@ pub fn Viewer(weights: Arc<Weights>) -> impl IntoView {
             let other = other.get();
             match paint(&weights, other.as_deref(), &palette(&element)) {
                 Ok(painted) => image.set(Some(painted)),
-                Err(problem) => state.fail("The weights could not be drawn", problem),
+                Err(problem) => page.fail("The weights could not be drawn", problem),
             }
             if camera.get_untracked() == Camera::default() {
                 fit();
@@ -192,15 +193,15 @@ pub fn Viewer(weights: Arc<Weights>) -> impl IntoView {
 /// The scheme's colours, from the style sheet.
 fn palette(element: &HtmlCanvasElement) -> Palette {
     let style = window().get_computed_style(element).ok().flatten();
-    let colour = |name: &str| {
+    let color = |name: &str| {
         let text = style.as_ref()?.get_property_value(name).ok()?;
-        parse_colour(&text)
+        parse_color(&text)
     };
     Palette {
-        minus: colour("--minus").unwrap_or([190, 90, 30]),
-        zero: colour("--zero").unwrap_or([240, 240, 240]),
-        plus: colour("--plus").unwrap_or([30, 90, 85]),
-        flip: colour("--flip").unwrap_or([200, 0, 120]),
+        minus: color("--minus").unwrap_or([190, 90, 30]),
+        zero: color("--zero").unwrap_or([240, 240, 240]),
+        plus: color("--plus").unwrap_or([30, 90, 85]),
+        flip: color("--flip").unwrap_or([200, 0, 120]),
     }
 }
 

@@ -1,13 +1,14 @@
-//! Published models: looking at one, importing it, loading what it became. Another engine does it, so that the loaded model goes on answering.
+//! Published models: looking at one, importing it, loading what it became. Another worker does it, so that the loaded
+//! model goes on answering.
 
 use leptos::prelude::*;
 use ternary::config::QuantMode;
 use ternary::import::Survey;
 use ternary::session::Event;
 
-use crate::protocol::{Files, Report, Request, Source, Task};
-use crate::ui::engine::{Engine, Program};
-use crate::ui::state::AppState;
+use super::Models;
+use crate::protocol::{Files, Notification, Request, RequestId, Response, Source, Task};
+use crate::ui::engine::{Connection, Program};
 
 /// Signals of the import, copied freely.
 #[derive(Clone, Copy)]
@@ -20,9 +21,9 @@ pub struct Importer {
     pub progress: RwSignal<(u64, u64, String)>,
     /// Precision of embedding and head.
     pub head: RwSignal<QuantMode>,
-    engine: StoredValue<Option<Engine>, LocalStorage>,
-    /// The import itself has begun.
-    writing: StoredValue<bool>,
+    connection: StoredValue<Option<Connection>, LocalStorage>,
+    /// The import itself, once it has begun.
+    writing: StoredValue<Option<RequestId>>,
 }
 
 impl Importer {
@@ -32,99 +33,102 @@ impl Importer {
             survey: RwSignal::new(None),
             progress: RwSignal::new((0, 0, String::new())),
             head: RwSignal::new(QuantMode::F16),
-            engine: StoredValue::new_local(None),
-            writing: StoredValue::new(false),
+            connection: StoredValue::new_local(None),
+            writing: StoredValue::new(None),
         }
     }
 }
 
-impl AppState {
+impl Models {
     /// Looks at the files of a published model; what they are is shown before anything is written.
     pub fn import(self, files: Files) {
-        if self.importer.writing.get_value() {
-            return self.fail(
+        if self.importer.writing.get_value().is_some() {
+            return self.page.fail(
                 "Another model is being imported",
                 "Wait for it to end, or cancel it.".to_owned(),
             );
         }
         self.end_import();
-        self.notice.set(None);
-        self.panel_open.set(false);
-        self.importer.files.set(Some(files));
-        match Engine::start(Program::Workshop, move |report| self.hear_importer(report)) {
-            Ok(engine) => self.importer.engine.set_value(Some(engine)),
-            Err(problem) => self.import_failed(problem),
+        self.page.notice.set(None);
+        self.page.panel_open.set(false);
+        self.importer.files.set(Some(files.clone()));
+        let on_notification = move |notification| {
+            if let Notification::Panicked(message) = notification {
+                self.on_import_failed(message);
+            }
+        };
+        match Connection::start(Program::Full, on_notification) {
+            Ok(connection) => self.importer.connection.set_value(Some(connection)),
+            Err(problem) => return self.on_import_failed(problem),
         }
+        self.ask_importer(Request::Task(Task::Survey(files)));
     }
 
-    pub fn start_import(self) {
+    pub(super) fn start_import(self) {
         let head = self.importer.head.get_untracked();
         self.importer.survey.set(None);
-        self.importer.writing.set_value(true);
-        self.ask_importer(|files| Task::Import { files, head });
-    }
-
-    pub fn cancel_import(self) {
-        if self.importer.writing.get_value() {
-            // What was written has to be taken away first.
-            self.tell_importer(&Request::Cancel);
-        } else {
-            self.end_import();
+        if let Some(files) = self.importer.files.get_untracked() {
+            let request = self.ask_importer(Request::Task(Task::Import { files, head }));
+            self.importer.writing.set_value(request);
         }
-        self.focus_prompt.notify();
     }
 
-    pub(crate) fn hear_importer(self, report: Report) {
-        match report {
-            Report::Ready => self.ask_importer(Task::Survey),
-            Report::Surveyed(survey) => self.importer.survey.set(Some(*survey)),
-            Report::Importing {
+    pub(super) fn cancel_import(self) {
+        match self.importer.writing.get_value() {
+            // What was written has to be taken away first.
+            Some(request) => drop(self.ask_importer(Request::Cancel(request))),
+            None => self.end_import(),
+        }
+        self.page.focus_prompt.notify();
+    }
+
+    fn on_import_response(self, response: Response) {
+        match response {
+            Response::Surveyed(survey) => self.importer.survey.set(Some(*survey)),
+            Response::Importing {
                 done,
                 total,
                 tensor,
             } => self.importer.progress.set((done, total, tensor)),
-            Report::Imported { id, name } => {
+            Response::Imported { id, name } => {
                 self.end_import();
                 self.load(Source::Stored { id, name });
-                self.persist();
+                self.store.persist();
             }
-            Report::Cancelled => self.end_import(),
-            Report::Event(Event::Error { message }) | Report::Panicked(message) => {
-                self.import_failed(message);
-            }
-            // Its session has no model.
+            Response::Cancelled => self.end_import(),
+            Response::Event(Event::Error { message }) => self.on_import_failed(message),
             _ => {}
         }
     }
 
-    pub(crate) fn import_failed(self, message: String) {
+    fn on_import_failed(self, message: String) {
         self.end_import();
-        self.fail("The model could not be imported", message);
+        self.page.fail("The model could not be imported", message);
     }
 
-    pub(crate) fn end_import(self) {
+    fn end_import(self) {
         let i = self.importer;
-        i.engine.set_value(None);
-        i.writing.set_value(false);
+        i.connection.set_value(None);
+        i.writing.set_value(None);
         i.survey.set(None);
         i.progress.set((0, 0, String::new()));
         i.files.set(None);
-        self.list_kept();
+        self.store.list();
     }
 
-    pub(crate) fn ask_importer(self, task: impl Fn(Files) -> Task) {
-        if let Some(files) = self.importer.files.get_untracked() {
-            self.tell_importer(&Request::Task(task(files)));
-        }
-    }
-
-    pub(crate) fn tell_importer(self, request: &Request) {
-        let sent = self.importer.engine.with_value(|engine| match engine {
-            Some(engine) => engine.send(request),
+    fn ask_importer(self, request: Request) -> Option<RequestId> {
+        let asked = match self.importer.connection.get_value() {
+            Some(connection) => connection.request(request, move |_, response| {
+                self.on_import_response(response)
+            }),
             None => Err("it is not running".to_owned()),
-        });
-        if let Err(problem) = sent {
-            self.import_failed(format!("The importer can't be asked: {problem}"));
+        };
+        match asked {
+            Ok(request) => Some(request),
+            Err(problem) => {
+                self.on_import_failed(format!("The importer can't be asked: {problem}"));
+                None
+            }
         }
     }
 }

@@ -5,15 +5,15 @@ use ternary::config::{ModelConfig, QuantMode};
 use ternary::import::Survey;
 use ternary::session::context_within;
 
+use super::use_models;
 use crate::protocol::CACHE_LIMIT;
-use crate::ui::use_app;
 use crate::ui::widgets::erased::on_click;
 use crate::ui::widgets::figures;
 
 #[component]
 pub fn ImportPanel() -> impl IntoView {
-    let state = use_app();
-    let i = state.importer;
+    let models = use_models();
+    let i = models.importer;
     let asked = move || i.survey.with(Option::is_some);
     let head = move || i.head.get();
     let share = move || {
@@ -50,10 +50,10 @@ pub fn ImportPanel() -> impl IntoView {
                     "Embedding and head in 8 bits instead of 16: smaller and faster"
                 </label>
                 <div class="row">
-                    <button type="button" class="primary" id="start-import" hidden=move || !asked() on:click=on_click(move || state.start_import())>
+                    <button type="button" class="primary" id="start-import" hidden=move || !asked() on:click=on_click(move || models.start_import())>
                         "Import"
                     </button>
-                    <button type="button" id="cancel-import" on:click=on_click(move || state.cancel_import())>"Cancel"</button>
+                    <button type="button" id="cancel-import" on:click=on_click(move || models.cancel_import())>"Cancel"</button>
                 </div>
             </section>
         }

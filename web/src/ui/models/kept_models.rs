@@ -2,32 +2,33 @@
 
 use leptos::{html, prelude::*};
 
-use crate::protocol::{Kept, Source};
-use crate::ui::use_app;
+use super::use_models;
+use crate::protocol::{KeptModel, Source};
+use crate::ui::page::use_page;
 use crate::ui::widgets::erased::{When, live, on_click};
 use crate::ui::widgets::{figures, focus, keys};
 
 #[component]
-pub fn KeptModels() -> impl IntoView {
-    let state = use_app();
-    let shelf = state.shelf;
+pub fn KeptModelList() -> impl IntoView {
+    let store = use_models().store;
+    let kept = store.kept;
     let title = NodeRef::<html::H2>::new();
-    let missing = move || shelf.with(|shelf| shelf.missing.clone());
-    let empty = move || shelf.with(|shelf| shelf.models.is_empty() && shelf.missing.is_none());
+    let missing = move || kept.with(|kept| kept.missing.clone());
+    let empty = move || kept.with(|kept| kept.models.is_empty() && kept.missing.is_none());
     let room = move || {
-        shelf.with(|shelf| {
-            (shelf.quota > 0).then(|| {
+        kept.with(|kept| {
+            (kept.quota > 0).then(|| {
                 format!(
                     "{} used of {} that this browser lets the page have.",
-                    figures::bytes(shelf.used),
-                    figures::bytes(shelf.quota)
+                    figures::bytes(kept.used),
+                    figures::bytes(kept.quota)
                 )
             })
         })
     };
-    let may_be_cleared = move || shelf.with(|shelf| !shelf.persisted && !shelf.models.is_empty());
+    let may_be_cleared = move || kept.with(|kept| !kept.persisted && !kept.models.is_empty());
     // What another tab did is seen when the reader comes back to this one.
-    let back = window_event_listener(leptos::ev::focus, move |_| state.list_kept());
+    let back = window_event_listener(leptos::ev::focus, move |_| store.list());
     on_cleanup(move || back.remove());
     view! {
         <section aria-labelledby="kept-title">
@@ -43,8 +44,8 @@ pub fn KeptModels() -> impl IntoView {
                 </p>
             })).into_any())}
             <ul class="kept" id="kept">
-                <For each=move || shelf.get().models key=|kept| (kept.id.clone(), kept.present) let:kept>
-                    <KeptModel kept title />
+                <For each=move || kept.get().models key=|model| (model.id.clone(), model.present) let:model>
+                    <KeptModelRow model title />
                 </For>
             </ul>
             <FromAddress />
@@ -52,7 +53,7 @@ pub fn KeptModels() -> impl IntoView {
             <When when=Signal::derive(may_be_cleared)>
                 <p class="hint">
                     "The browser may clear them when the disk is full. "
-                    <button type="button" class="quiet" id="persist" on:click=on_click(move || state.persist())>
+                    <button type="button" class="quiet" id="persist" on:click=on_click(move || store.persist())>
                         "Ask it not to"
                     </button>
                 </p>
@@ -62,28 +63,28 @@ pub fn KeptModels() -> impl IntoView {
 }
 
 #[component]
-fn KeptModel(
-    kept: Kept,
+fn KeptModelRow(
+    model: KeptModel,
     /// Has the keyboard when this is gone.
     title: NodeRef<html::H2>,
 ) -> impl IntoView {
-    let state = use_app();
+    let models = use_models();
     let asking = RwSignal::new(false);
-    let size = if kept.complete() {
-        figures::bytes(kept.bytes)
+    let size = if model.complete() {
+        figures::bytes(model.bytes)
     } else {
         format!(
             "{} of {}",
-            figures::bytes(kept.present),
-            figures::bytes(kept.bytes)
+            figures::bytes(model.present),
+            figures::bytes(model.bytes)
         )
     };
-    let complete = kept.complete();
+    let complete = model.complete();
     let verb = if complete { "Load" } else { "Go on" };
-    let loading = move || state.loads.with(|loads| !loads.is_empty());
-    let kept = StoredValue::new(kept);
-    let loaded = move || kept.with_value(|kept| state.has_loaded(kept));
-    let name = kept.with_value(|kept| kept.name.clone());
+    let loading = move || models.is_loading();
+    let model = StoredValue::new(model);
+    let loaded = move || model.with_value(|model| models.has_loaded(model));
+    let name = model.with_value(|model| model.name.clone());
     let load_name = format!("{verb}: {name}");
     let save_name = format!("Save {name} as a file");
     let delete_name = format!("Delete {name}");
@@ -100,7 +101,7 @@ fn KeptModel(
                             class="quiet load"
                             aria-label=load_name.clone()
                             disabled=loading
-                            on:click=on_click(move || kept.with_value(|kept| state.load_kept(kept)))
+                            on:click=on_click(move || model.with_value(|model| models.load_kept(model)))
                         >
                             {verb}
                         </button>
@@ -109,7 +110,7 @@ fn KeptModel(
                             class="quiet save"
                             aria-label=save_name.clone()
                             hidden=!complete
-                            on:click=on_click(move || kept.with_value(|kept| state.export_kept(kept)))
+                            on:click=on_click(move || model.with_value(|model| models.store.save(model)))
                         >
                             "Save"
                         </button>
@@ -129,7 +130,7 @@ fn KeptModel(
                 </When>
                 <Sure
                     on_yes=move || {
-                        kept.with_value(|kept| state.delete_kept(kept));
+                        model.with_value(|model| models.store.delete(model));
                         if let Some(title) = title.get_untracked() {
                             // Fails only for an element that is not in the page.
                             title.focus().ok();
@@ -166,7 +167,7 @@ fn Sure(
 /// A model somewhere on this page's site.
 #[component]
 fn FromAddress() -> impl IntoView {
-    let state = use_app();
+    let (models, page) = (use_models(), use_page());
     let address = RwSignal::new(String::new());
     view! {
         <form
@@ -176,8 +177,8 @@ fn FromAddress() -> impl IntoView {
                 let url = address.get_untracked().trim().to_owned();
                 if !url.is_empty() {
                     address.set(String::new());
-                    state.panel_open.set(false);
-                    state.load(Source::Url(url));
+                    page.panel_open.set(false);
+                    models.load(Source::Url(url));
                 }
             }
         >

@@ -3,26 +3,27 @@
 use leptos::prelude::*;
 use ternary::infer::LoadPlan;
 
-use crate::ui::state::{Load, LoadStage};
-use crate::ui::use_app;
+use super::load::{Load, LoadStage};
+use super::use_models;
+
 use crate::ui::widgets::erased::{When, on_click};
 use crate::ui::widgets::figures;
 
 #[component]
 pub fn LoadProgress() -> impl IntoView {
-    let state = use_app();
-    let under_way = Memo::new(move |_| state.loads.with(|loads| !loads.is_empty()));
+    let models = use_models();
+    let under_way = Memo::new(move |_| models.is_loading());
     // Of the load under way. Each text changes by itself, so that the button between them stays the same one.
     let of_load =
-        move |tell: fn(&Load) -> String| move || state.loads.with(|loads| loads.front().map(tell));
+        move |tell: fn(&Load) -> String| move || models.loads.with(|loads| loads.front().map(tell));
     let share = move || {
-        state.loads.with(|loads| {
+        models.loads.with(|loads| {
             let load = loads.front().filter(|load| load.total > 0)?;
             Some(load.done as f64 / load.total as f64)
         })
     };
     let plan = move || {
-        state
+        models
             .loads
             .with(|loads| loads.front().and_then(|load| load.plan.as_ref().map(needs)))
     };
@@ -32,7 +33,7 @@ pub fn LoadProgress() -> impl IntoView {
                 <div class="loading-line">
                     <label for="load-progress" role="status">{of_load(stage)}</label>
                     <span class="loading-pace">{of_load(pace)}</span>
-                    <button type="button" class="quiet" id="cancel-load" on:click=on_click(move || state.cancel_load())>
+                    <button type="button" class="quiet" id="cancel-load" on:click=on_click(move || models.cancel_load())>
                         "Cancel"
                     </button>
                 </div>
@@ -81,7 +82,7 @@ fn needs(plan: &LoadPlan) -> String {
         figures::bytes(plan.weight_bytes),
         figures::bytes(plan.cache_bytes),
         figures::bytes(plan.work_bytes),
-        device.kind.to_uppercase(),
+        figures::device_kind(device),
         device.name
     );
     if device.software {

@@ -5,28 +5,30 @@ use ternary::session::ModelInfo;
 
 use super::bit_map::BitMap;
 use super::open_file::OpenFile;
-use crate::ui::state::AdapterFiles;
-use crate::ui::use_app;
+use super::{AdapterFiles, use_models};
+use crate::ui::engine::use_engine;
 use crate::ui::widgets::erased::{live, on_click};
 use crate::ui::widgets::figures;
+use crate::ui::widgets::picked::Picked;
 
 #[component]
-pub fn ModelCard() -> impl IntoView {
-    let state = use_app();
-    let card = move || match state.model.get() {
-        Some(model) => facts(&model, state.adapter.get()).into_any(),
+pub fn ModelCard(on_files: impl Fn(Picked) + Copy + 'static) -> impl IntoView {
+    let (engine, models) = (use_engine(), use_models());
+    let store = models.store;
+    let card = move || match engine.model.get() {
+        Some(model) => facts(&model, models.adapter.get()).into_any(),
         None => view! { <p class="hint">"None loaded yet."</p> }.into_any(),
     };
     let keep = move || {
-        let file = state.unkept_file()?;
+        let file = models.unkept_file()?;
         Some(view! {
             <button
                 type="button"
                 id="keep"
-                disabled=state.keeping
-                on:click=on_click(move || state.keep(file.clone()))
+                disabled=store.copying
+                on:click=on_click(move || store.keep(file.clone()))
             >
-                {live(move || (if state.keeping.get() { "Keeping it" } else { "Keep in this browser" }).into_any())}
+                {live(move || (if store.copying.get() { "Keeping it" } else { "Keep in this browser" }).into_any())}
             </button>
         })
     };
@@ -35,7 +37,7 @@ pub fn ModelCard() -> impl IntoView {
             <h2 id="model-title">"Model"</h2>
             {card}
             <div class="row">
-                <OpenFile />
+                <OpenFile on_files />
                 {keep}
             </div>
         </section>

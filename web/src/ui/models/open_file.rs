@@ -2,28 +2,31 @@
 
 use leptos::{ev, html, prelude::*};
 
-use crate::ui::use_app;
 use crate::ui::widgets::erased::on_click;
 use crate::ui::widgets::picked::Picked;
 
 #[component]
-pub fn OpenFile() -> impl IntoView {
+pub fn OpenFile(on_files: impl Fn(Picked) + Copy + 'static) -> impl IntoView {
     view! {
-        <Pick id="open-file" label="Open a file" folder=false />
-        <Pick id="open-folder" label="Open a folder" folder=true />
+        <Pick id="open-file" label="Open a file" folder=false on_files />
+        <Pick id="open-folder" label="Open a folder" folder=true on_files />
     }
 }
 
 #[component]
-fn Pick(id: &'static str, label: &'static str, folder: bool) -> impl IntoView {
-    let state = use_app();
+fn Pick(
+    id: &'static str,
+    label: &'static str,
+    folder: bool,
+    on_files: impl Fn(Picked) + 'static,
+) -> impl IntoView {
     let input = NodeRef::<html::Input>::new();
     // No attribute that views know.
     input.on_load(move |input| input.set_webkitdirectory(folder));
     let chosen = move |event: ev::Targeted<ev::Event, web_sys::HtmlInputElement>| {
         let input = event.target();
         if let Some(list) = input.files() {
-            state.take(Picked::chosen(&list));
+            on_files(Picked::chosen(&list));
         }
         // So that choosing the same file again is a change.
         input.set_value("");

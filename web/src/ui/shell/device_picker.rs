@@ -3,12 +3,14 @@
 use leptos::prelude::*;
 use ternary::session::DeviceChoice;
 
-use crate::ui::use_app;
+use crate::ui::engine::use_engine;
+use crate::ui::models::use_models;
+use crate::ui::widgets::figures;
 use crate::ui::widgets::segmented::{Choice, Segmented};
 
 #[component]
 pub fn DevicePicker() -> impl IntoView {
-    let state = use_app();
+    let (engine, models) = (use_engine(), use_models());
     let devices = || {
         [
             Choice::new(DeviceChoice::Auto, "auto", "Auto"),
@@ -17,9 +19,9 @@ pub fn DevicePicker() -> impl IntoView {
         ]
     };
     let running_on = move || {
-        state.model.with(|model| {
+        engine.model.with(|model| {
             let model = model.as_ref()?;
-            let kind = model.device.kind.to_uppercase();
+            let kind = figures::device_kind(&model.device);
             let software = if model.device.software {
                 ", in software"
             } else {
@@ -40,8 +42,8 @@ pub fn DevicePicker() -> impl IntoView {
                 legend="Where the model runs"
                 name="device"
                 choices=devices
-                selected=state.device
-                on_select=move |device| state.change_device(device)
+                selected=models.device
+                on_select=move |device| models.change_device(device)
             />
             {running_on}
         </section>

@@ -4,12 +4,13 @@ use leptos::{ev, prelude::*};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::DragEvent;
 
-use crate::ui::use_app;
+use super::use_shell;
+use crate::ui::page::use_page;
 use crate::ui::widgets::picked::Picked;
 
 #[component]
 pub fn DropZone() -> impl IntoView {
-    let state = use_app();
+    let (page, shell) = (use_page(), use_shell());
     let over = RwSignal::new(false);
     // Text dragged into the prompt is none of this component's business.
     let carries_file = |event: &DragEvent| {
@@ -43,8 +44,8 @@ pub fn DropZone() -> impl IntoView {
                 let picked = Picked::dropped(&data);
                 spawn_local(async move {
                     match picked.await {
-                        Ok(picked) => state.take(picked),
-                        Err(problem) => state.fail("The folder could not be read", problem),
+                        Ok(picked) => shell.take(picked),
+                        Err(problem) => page.fail("The folder could not be read", problem),
                     }
                 });
             }

@@ -2,16 +2,19 @@
 
 use leptos::prelude::*;
 
-use crate::ui::state::{Mode, Tab};
-use crate::ui::use_app;
+use super::use_shell;
+use crate::ui::chat::use_chat;
+use crate::ui::engine::use_engine;
+use crate::ui::page::{Mode, Tab, use_page};
 use crate::ui::widgets::erased::{live, on_click};
 use crate::ui::widgets::segmented::{Choice, Segmented};
 
 #[component]
 pub fn Header() -> impl IntoView {
-    let state = use_app();
+    let (engine, page) = (use_engine(), use_page());
+    let (chat, shell) = (use_chat(), use_shell());
     let chat_possible = move || {
-        state
+        engine
             .model
             .with(|model| model.as_ref().is_none_or(|model| model.chat))
     };
@@ -23,8 +26,8 @@ pub fn Header() -> impl IntoView {
             Choice::new(Tab::Tune, "tune", "Fine-tune"),
         ]
     };
-    let talking = move || matches!(state.tab.get(), Tab::Chat | Tab::Text);
-    let busy = Signal::derive(move || state.running.with(Option::is_some));
+    let talking = move || matches!(page.tab.get(), Tab::Chat | Tab::Text);
+    let busy = Signal::derive(move || chat.is_replying());
     view! {
         <header>
             <h1>
@@ -35,35 +38,35 @@ pub fn Header() -> impl IntoView {
                 legend="What to do with the model"
                 name="mode"
                 choices=tabs
-                selected=state.tab
+                selected=page.tab
                 disabled=busy
-                on_select=move |tab| state.show(tab)
+                on_select=move |tab| shell.show(tab)
             />
             <div class="actions">
                 <button
                     type="button"
                     id="chats-toggle"
-                    hidden=Signal::derive(move || state.tab.get() != Tab::Chat)
+                    hidden=Signal::derive(move || page.tab.get() != Tab::Chat)
                     aria-controls="chats"
-                    aria-expanded=Signal::derive(move || state.chats_open.get().to_string())
+                    aria-expanded=Signal::derive(move || page.chats_open.get().to_string())
                     on:click=on_click(move || {
-                        state.panel_open.set(false);
-                        state.chats_open.update(|open| *open = !*open);
+                        page.panel_open.set(false);
+                        page.chats_open.update(|open| *open = !*open);
                     })
                 >
-                    {live(move || (if state.chats_open.get() { "Close" } else { "Chats" }).into_any())}
+                    {live(move || (if page.chats_open.get() { "Close" } else { "Chats" }).into_any())}
                 </button>
                 <button
                     type="button"
                     id="new-chat"
                     hidden=Signal::derive(move || !talking())
-                    disabled=Signal::derive(move || state.exchanges().with(Vec::is_empty))
+                    disabled=Signal::derive(move || chat.exchanges().with(Vec::is_empty))
                     on:click=on_click(move || {
-                        state.chats_open.set(false);
-                        state.clear();
+                        page.chats_open.set(false);
+                        chat.clear();
                     })
                 >
-                    {live(move || (match state.mode.get() {
+                    {live(move || (match page.mode.get() {
                         Mode::Chat => "New chat",
                         Mode::Text => "Clear",
                     }).into_any())}
@@ -72,13 +75,13 @@ pub fn Header() -> impl IntoView {
                     type="button"
                     id="panel-toggle"
                     aria-controls="panel"
-                    aria-expanded=Signal::derive(move || state.panel_open.get().to_string())
+                    aria-expanded=Signal::derive(move || page.panel_open.get().to_string())
                     on:click=on_click(move || {
-                        state.chats_open.set(false);
-                        state.panel_open.update(|open| *open = !*open);
+                        page.chats_open.set(false);
+                        page.panel_open.update(|open| *open = !*open);
                     })
                 >
-                    {live(move || (if state.panel_open.get() { "Close" } else { "Model" }).into_any())}
+                    {live(move || (if page.panel_open.get() { "Close" } else { "Model" }).into_any())}
                 </button>
             </div>
         </header>

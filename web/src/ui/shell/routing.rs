@@ -1,14 +1,16 @@
-//! What was dropped or chose goes where its kind belongs.
+//! What was dropped or chosen goes where its kind belongs.
 
 use js_sys::{JSON, Uint8Array};
 use leptos::prelude::Set;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Blob, File};
 
+use super::Shell;
 use crate::js::field;
 use crate::protocol::{Files, Handle, Source};
-use crate::ui::explorer;
-use crate::ui::state::{AdapterFiles, AppState, Tab, is_export};
+use crate::ui::chat::is_export;
+use crate::ui::models::AdapterFiles;
+use crate::ui::page::Tab;
 use crate::ui::widgets::files::text;
 use crate::ui::widgets::picked::{Found, Picked};
 
@@ -108,16 +110,17 @@ async fn adapter(picked: &Picked) -> Option<AdapterFiles> {
     })
 }
 
-impl AppState {
+impl Shell {
     /// What was dropped or chosen goes where its kind belongs.
     pub fn take(self, picked: Picked) {
         spawn_local(self.sort(picked));
     }
 
-    pub(crate) async fn sort(self, mut picked: Picked) {
+    async fn sort(self, mut picked: Picked) {
         if picked.files.is_empty() {
             if let Some(folder) = picked.folder {
-                self.fail("There is nothing to read", format!("{folder} is empty."));
+                self.page
+                    .fail("There is nothing to read", format!("{folder} is empty."));
             }
             return;
         }
@@ -150,12 +153,12 @@ impl AppState {
             }
         }
         if model.is_some() || adapter.is_some() {
-            self.panel_open.set(false);
+            self.page.panel_open.set(false);
             if let Some(model) = model {
-                self.load(Source::File(model));
+                self.models.load(Source::File(model));
             }
             if let Some(adapter) = adapter {
-                self.adapt(adapter);
+                self.models.adapt(adapter);
             }
             return;
         }
@@ -167,13 +170,13 @@ impl AppState {
             };
             let files = picked.beside(first);
             let files = files.map(|found| Handle(found.file.clone())).collect();
-            return self.import(Files { name, files });
+            return self.models.import(Files { name, files });
         }
         if picked.folder.is_some() {
             return self.learn_folder(picked.files).await;
         }
         if picked.files.len() > 1 {
-            return self.learn(picked.files, Vec::new());
+            return self.tuner.learn(picked.files, Vec::new());
         }
         let Some(only) = picked.files.pop() else {
             return;
@@ -181,15 +184,15 @@ impl AppState {
         if only.ends(&[".json"]) {
             self.take_json(only).await;
         } else if only.ends(&TEXTS) || looks_like_text(&only.file).await {
-            self.learn(vec![only], Vec::new());
+            self.tuner.learn(vec![only], Vec::new());
         } else {
-            self.panel_open.set(false);
-            self.load(Source::File(only.file));
+            self.page.panel_open.set(false);
+            self.models.load(Source::File(only.file));
         }
     }
 
     /// Learns from a folder's texts, which are told by their names.
-    pub(crate) async fn learn_folder(self, files: Vec<Found>) {
+    async fn learn_folder(self, files: Vec<Found>) {
         let (mut texts, mut others) = (Vec::new(), Vec::new());
         for found in files {
             let is_text = match found.ends(&[".json"]) {
@@ -204,7 +207,7 @@ impl AppState {
             }
         }
         if texts.is_empty() {
-            return self.fail(
+            return self.page.fail(
                 "There is nothing to read",
                 format!(
                     "Neither a model nor a text is in the folder, only {}.",
@@ -212,23 +215,23 @@ impl AppState {
                 ),
             );
         }
-        self.learn(texts, others);
+        self.tuner.learn(texts, others);
     }
 
     /// Conversations, texts, or a bit-map.
-    pub(crate) async fn take_json(self, found: Found) {
+    async fn take_json(self, found: Found) {
         if is_list(&found.file).await {
-            return self.learn(vec![found], Vec::new());
+            return self.tuner.learn(vec![found], Vec::new());
         }
         match text(&found.file).await {
             Ok(text) if is_export(&text) => {
                 self.show(Tab::Chat);
-                self.import_chats(found.name(), &text);
+                self.chat.import_chats(found.name(), &text);
             }
             // What can't be read is told there.
             _ => {
                 self.show(Tab::Map);
-                explorer::import(self, found.file);
+                self.explorer.import_map_file(found.file);
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use leptos::prelude::*;
 
-use crate::ui::state::{MAX_SEED, Mode, Settings};
-use crate::ui::use_app;
+use crate::ui::chat::{MAX_SEED, Settings, use_chat};
+use crate::ui::page::{Mode, use_page};
 use crate::ui::widgets::erased::{When, on_click};
 use crate::ui::widgets::slider::Slider;
 
@@ -13,8 +13,8 @@ const LONGEST_REPLY: usize = 4096;
 
 #[component]
 pub fn SettingsPanel() -> impl IntoView {
-    let state = use_app();
-    let settings = state.settings;
+    let page = use_page();
+    let settings = use_chat().settings;
     // A slider over one of the sampling's numbers.
     let number = move |read: fn(&Settings) -> f64| Signal::derive(move || settings.with(read));
     view! {
@@ -92,7 +92,7 @@ pub fn SettingsPanel() -> impl IntoView {
                     }
                 />
             </div>
-            <When when=Signal::derive(move || state.mode.get() == Mode::Chat)>
+            <When when=Signal::derive(move || page.mode.get() == Mode::Chat)>
                 <div class="field">
                     <label for="system-prompt">"System prompt"</label>
                     <textarea

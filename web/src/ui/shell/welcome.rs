@@ -2,9 +2,11 @@
 
 use leptos::prelude::*;
 
-use crate::ui::models::open_file::OpenFile;
-use crate::ui::state::Mode;
-use crate::ui::use_app;
+use super::use_shell;
+use crate::ui::chat::use_chat;
+use crate::ui::engine::use_engine;
+use crate::ui::models::{OpenFile, use_models};
+use crate::ui::page::{Mode, use_page};
 use crate::ui::widgets::erased::on_click;
 
 const QUESTIONS: [&str; 4] = [
@@ -22,25 +24,24 @@ const BEGINNINGS: [&str; 4] = [
 
 #[component]
 pub fn Welcome() -> impl IntoView {
-    let state = use_app();
-    let loading = move || state.loads.with(|loads| !loads.is_empty());
+    let (engine, models, shell) = (use_engine(), use_models(), use_shell());
     let loaded = move || {
-        state
+        engine
             .model
             .with(|model| model.as_ref().map(|model| model.name.clone()))
     };
     let content = move || {
         match loaded() {
         Some(name) => examples(&name).into_any(),
-        None if loading() => view! { <h2>"One moment"</h2> }.into_any(),
+        None if models.is_loading() => view! { <h2>"One moment"</h2> }.into_any(),
         None => view! {
             <h2>"Load a model"</h2>
             <p>
-                {if state.nothing_shipped.get() { "No model comes with this page. " } else { "" }}
+                {if models.nothing_shipped.get() { "No model comes with this page. " } else { "" }}
                 "Drop a "<code>".1bit"</code>" file anywhere, or choose one. A "<code>".gguf"</code>" file or a folder of safetensors is imported."
             </p>
             <div class="row">
-                <OpenFile />
+                <OpenFile on_files=move |picked| shell.take(picked) />
             </div>
         }
         .into_any(),
@@ -55,12 +56,12 @@ pub fn Welcome() -> impl IntoView {
 }
 
 fn examples(name: &str) -> impl IntoView + use<> {
-    let state = use_app();
-    let heading = match state.mode.get() {
+    let (engine, page, chat) = (use_engine(), use_page(), use_chat());
+    let heading = match page.mode.get() {
         Mode::Chat => format!("Ask {name}"),
         Mode::Text => format!("Begin, and {name} writes on"),
     };
-    let prompts = match state.mode.get() {
+    let prompts = match page.mode.get() {
         Mode::Chat => QUESTIONS,
         Mode::Text => BEGINNINGS,
     };
@@ -70,10 +71,10 @@ fn examples(name: &str) -> impl IntoView + use<> {
                 <button
                     type="button"
                     class="example"
-                    disabled=Signal::derive(move || !state.ready())
+                    disabled=Signal::derive(move || !engine.ready())
                     on:click=on_click(move || {
-                        state.ask(prompt.to_owned());
-                        state.focus_prompt.notify();
+                        chat.ask(prompt.to_owned());
+                        page.focus_prompt.notify();
                     })
                 >
                     {prompt}

@@ -5,7 +5,8 @@ use leptos::prelude::*;
 use ternary::config::{LoraConfig, MatrixKind};
 use ternary::session::TuneSettings;
 
-use crate::ui::use_app;
+use super::state::use_tuner;
+use crate::ui::engine::use_engine;
 use crate::ui::widgets::figures;
 use crate::ui::widgets::picker::Picker;
 
@@ -15,17 +16,16 @@ const LARGEST_RANK: usize = 256;
 
 #[component]
 pub fn Form() -> impl IntoView {
-    let state = use_app();
-    let t = state.tuner;
+    let (engine, t) = (use_engine(), use_tuner());
     let settings = t.settings;
     let change = move |edit: &dyn Fn(&mut TuneSettings)| {
         settings.update(edit);
-        state.plan_tune();
+        t.make_plan();
     };
     // A fine-tuning that is over or another model leave the text and the settings, and no plan.
     Effect::new(move |_| {
-        state.model.track();
-        state.plan_tune();
+        engine.model.track();
+        t.make_plan();
     });
     let lora = move || settings.with(|settings| settings.lora.is_some());
     // A number field over one of the settings.
@@ -144,7 +144,7 @@ pub fn Form() -> impl IntoView {
                 }
             ></textarea>
             <div class="buttons">
-                <Picker id="tune-file" label="Open text files" multiple=true on_files=move |picked| state.learn(picked.into_files(), Vec::new()) />
+                <Picker id="tune-file" label="Open text files" multiple=true on_files=move |picked| t.learn(picked.into_files(), Vec::new()) />
             </div>
             <p class="hint" id="tune-files" role="status">
                 {live(move || t.files.get().map(|files| files.into_iter().map(|line| view! { <span>{line}</span> }).collect_view()).into_any())}
@@ -205,8 +205,8 @@ pub fn Form() -> impl IntoView {
                     type="button"
                     id="tune-start"
                     class="primary"
-                    disabled=Signal::derive(move || !state.ready() || t.plan.with(Option::is_none))
-                    on:click=on_click(move || state.start_tune())
+                    disabled=Signal::derive(move || !engine.ready() || t.plan.with(Option::is_none))
+                    on:click=on_click(move || t.start_tune())
                 >
                     "Start"
                 </button>

@@ -1,10 +1,11 @@
 //! Fine-tuning: its settings, its progress, what becomes of it.
 
 use leptos::prelude::*;
-use ternary::session::{Keep, MatrixDiff, Sampled, TunePlan, TunePoint, TuneSettings, Work};
+use ternary::session::{Event, Keep, MatrixDiff, Sampled, TunePlan, TunePoint, TuneSettings, Work};
 
-use crate::protocol::{Handle, Request, Source, Task, TextFile, Texts};
-use crate::ui::state::{AdapterFiles, AppState, Asked, Load, Tab};
+use crate::protocol::{Handle, Notification, RequestId, Response, Source, Task, TextFile, Texts};
+use crate::ui::engine::{Engine, EngineEvent, ModelRequest};
+use crate::ui::page::{Page, Tab};
 use crate::ui::widgets::figures;
 use crate::ui::widgets::picked::Found;
 use crate::ui::widgets::storage::storage;
@@ -32,9 +33,11 @@ pub enum Phase {
     Done,
 }
 
-/// Signals of the fine-tuning, copied freely.
+/// The fine-tuning and what it learns from: a handle of signals, copied freely.
 #[derive(Clone, Copy)]
 pub struct Tuner {
+    engine: Engine,
+    page: Page,
     pub settings: RwSignal<TuneSettings>,
     /// The files that the text is of, and what there is to say of them.
     pub files: RwSignal<Option<Vec<String>>>,
@@ -52,15 +55,24 @@ pub struct Tuner {
     pub changes: RwSignal<Vec<MatrixDiff>>,
     /// The step whose state the browser keeps.
     pub saved: RwSignal<Option<usize>>,
-    /// States that are kept from now on are of one that was given up, until the next has started.
-    stale: StoredValue<bool>,
     /// Step and steps of a fine-tuning that an earlier visit left.
     pub unfinished: RwSignal<Option<(usize, usize)>>,
+    /// What asked for the present plan.
+    planning: StoredValue<Option<RequestId>>,
+    /// What asked for the fine-tuning, and for going on with it. None of one that was given up: what the browser
+    /// still keeps of that is not to be offered.
+    runs: StoredValue<Vec<RequestId>>,
+}
+
+pub fn use_tuner() -> Tuner {
+    expect_context()
 }
 
 impl Tuner {
-    pub fn new() -> Self {
-        Tuner {
+    pub fn new(engine: Engine, page: Page) -> Self {
+        let tuner = Tuner {
+            engine,
+            page,
             settings: RwSignal::new(TuneSettings::default()),
             files: RwSignal::new(None),
             others: StoredValue::new(Vec::new()),
@@ -72,29 +84,45 @@ impl Tuner {
             samples: RwSignal::new(Vec::new()),
             changes: RwSignal::new(Vec::new()),
             saved: RwSignal::new(None),
-            stale: StoredValue::new(false),
             unfinished: RwSignal::new(None),
+            planning: StoredValue::new(None),
+            runs: StoredValue::new(Vec::new()),
+        };
+        engine.busy_while(Signal::derive(move || tuner.phase.get() == Phase::Running));
+        engine.listen(move |event| tuner.on_event(event));
+        tuner
+    }
+
+    fn on_event(self, event: &EngineEvent) {
+        match event {
+            EngineEvent::ModelLoaded { .. } => self.reset(),
+            EngineEvent::Died(_) if self.phase.get_untracked() != Phase::None => self.reset(),
+            EngineEvent::Notification(Notification::TuneSaved { request, step }) => {
+                self.on_saved(*request, *step);
+            }
+            EngineEvent::Notification(Notification::UnfinishedTune { step, steps }) => {
+                self.on_unfinished(*step, *steps);
+            }
+            _ => {}
         }
     }
 
     /// Forgets a fine-tuning, not the settings.
-    pub(crate) fn reset(self) {
+    fn reset(self) {
         self.phase.set(Phase::None);
         self.pausing.set(false);
-        self.plan.set(None);
+        self.forget_plan();
         self.points.set(Vec::new());
         self.samples.set(Vec::new());
         self.changes.set(Vec::new());
         self.saved.set(None);
     }
-}
 
-impl AppState {
     /// Takes dropped or chosen texts to learn from, one after the other; `others` came with them.
     pub fn learn(self, files: Vec<Found>, others: Vec<String>) {
         let bytes: f64 = files.iter().map(|found| found.file.size()).sum();
         if bytes > LARGEST_TEXT {
-            return self.fail(
+            return self.page.fail(
                 "The text is too large for a page",
                 format!(
                     "{} {}; up to {} are taken here. Train larger texts with `onebit finetune`.",
@@ -107,28 +135,35 @@ impl AppState {
                 ),
             );
         }
-        self.notice.set(None);
-        self.panel_open.set(false);
-        self.show(Tab::Tune);
-        self.tuner.files.set(Some(vec!["Reading".to_owned()]));
-        self.tuner.others.set_value(others);
+        self.page.notice.set(None);
+        self.page.panel_open.set(false);
+        self.engine.use_full_worker();
+        self.page.show(Tab::Tune);
+        self.files.set(Some(vec!["Reading".to_owned()]));
+        self.others.set_value(others);
         let files = files.into_iter().map(|Found { path, file }| TextFile {
             path,
             file: Handle(file),
         });
-        self.ask_task(Asked::Texts, Task::ReadTexts(files.collect()));
+        let on_response = move |_, response| match response {
+            Response::Texts(texts) => self.on_texts(texts),
+            Response::Event(Event::Error { message }) => self.on_texts_failed(message),
+            _ => {}
+        };
+        self.engine
+            .task(Task::ReadTexts(files.collect()), on_response);
     }
 
-    pub(crate) fn texts_came(self, texts: Texts) {
+    fn on_texts(self, texts: Texts) {
         let Texts {
             text,
             taken,
             mut left_out,
             notes,
         } = texts;
-        left_out.extend(self.tuner.others.get_value());
+        left_out.extend(self.others.get_value());
         if taken.is_empty() {
-            return self.texts_failed(left_out.join("\n"));
+            return self.on_texts_failed(left_out.join("\n"));
         }
         let mut lines = vec![format!(
             "{}: {}.",
@@ -141,151 +176,200 @@ impl AppState {
         if !notes.is_empty() {
             lines.push(format!("Note: {}.", listed(&notes, "; ")));
         }
-        self.tuner.files.set(Some(lines));
-        self.tuner.settings.update(|settings| settings.text = text);
-        self.plan_tune();
+        self.files.set(Some(lines));
+        self.settings.update(|settings| settings.text = text);
+        self.make_plan();
     }
 
-    pub(crate) fn texts_failed(self, problem: String) {
-        self.tuner.files.set(None);
-        self.fail("The text could not be read", problem);
+    fn on_texts_failed(self, problem: String) {
+        self.files.set(None);
+        self.page.fail("The text could not be read", problem);
     }
 
     /// Asks what the settings would take.
-    pub fn plan_tune(self) {
-        let t = self.tuner;
-        let settings = t.settings.get_untracked();
-        t.problem.set(None);
-        if settings.text.trim().is_empty() || self.model.with_untracked(Option::is_none) {
-            t.plan.set(None);
+    pub fn make_plan(self) {
+        let settings = self.settings.get_untracked();
+        self.problem.set(None);
+        self.forget_planning();
+        if settings.text.trim().is_empty() || !self.engine.has_model() {
+            self.plan.set(None);
             return;
         }
-        self.run_work(Asked::Plan, Work::PlanTune { settings });
+        let on_response = move |_, response| match response {
+            Response::Event(Event::TunePlan { plan }) => self.plan.set(Some(plan)),
+            // Why there is no model was told.
+            Response::Event(Event::Error { message }) if self.engine.has_model() => {
+                self.plan.set(None);
+                self.problem.set(Some(message));
+            }
+            _ => {}
+        };
+        let work = Work::PlanTune { settings };
+        let request = self.engine.task(Task::Work(work), on_response);
+        self.planning.set_value(request);
+    }
+
+    fn forget_plan(self) {
+        self.forget_planning();
+        self.plan.set(None);
+    }
+
+    fn forget_planning(self) {
+        if let Some(request) = self.planning.try_update_value(Option::take).flatten() {
+            self.engine.forget(request);
+        }
     }
 
     pub fn start_tune(self) {
-        self.notice.set(None);
-        self.tuner.reset();
-        self.tuner.problem.set(None);
+        self.page.notice.set(None);
+        self.reset();
+        self.problem.set(None);
         // It takes its place.
-        self.tuner.unfinished.set(None);
+        self.unfinished.set(None);
         self.give_up();
-        self.tuner.phase.set(Phase::Running);
-        let settings = self.tuner.settings.get_untracked();
-        self.run_work(Asked::Tune, Work::Tune { settings });
+        self.phase.set(Phase::Running);
+        let settings = self.settings.get_untracked();
+        self.run(Task::Work(Work::Tune { settings }));
     }
 
     pub fn pause_tune(self) {
-        self.tuner.pausing.set(true);
-        self.request(&Request::Stop);
+        self.pausing.set(true);
+        if let Some(run) = self.runs.with_value(|runs| runs.last().copied()) {
+            self.engine.stop(run);
+        }
     }
 
     pub fn continue_tune(self) {
-        self.notice.set(None);
-        self.tuner.phase.set(Phase::Running);
-        self.run_work(Asked::Tune, Work::ContinueTune);
+        self.page.notice.set(None);
+        self.phase.set(Phase::Running);
+        self.run(Task::Work(Work::ContinueTune));
     }
 
     /// Answers with the fine-tuned model from now on.
     pub fn keep_tune(self) {
-        self.notice.set(None);
+        self.page.notice.set(None);
         let lora = |settings: &TuneSettings| settings.lora.is_some();
-        let adapter = AdapterFiles {
-            name: TUNED.to_owned(),
-            base: None,
-            files: Vec::new(),
+        let adapter = self.settings.with_untracked(lora);
+        let request = ModelRequest::Work {
+            work: Work::KeepTune,
+            adapter: adapter.then(|| TUNED.to_owned()),
         };
-        let adapter = self.tuner.settings.with_untracked(lora).then_some(adapter);
-        let load = Load::new(self.source(), self.device.get_untracked()).beside(adapter);
-        self.loads.update(|loads| loads.push_back(load));
-        self.run_work(Asked::Load, Work::KeepTune);
+        self.engine.emit(&EngineEvent::ModelRequested(request));
         self.forget_tune();
-        self.show(Tab::Chat);
+        self.page.show(Tab::Chat);
     }
 
     pub fn discard_tune(self) {
-        self.tuner.reset();
-        self.run_work(Asked::Nothing, Work::DiscardTune);
+        self.reset();
+        self.work(Work::DiscardTune);
         self.forget_tune();
     }
 
     /// Takes up what an earlier visit left.
     pub fn restore_tune(self) {
-        self.tuner.unfinished.set(None);
-        self.load(Source::Tuning);
-        self.ask_task(Asked::Tune, Task::RestoreTune);
+        self.unfinished.set(None);
+        let request = ModelRequest::Load(Source::Tuning);
+        self.engine.emit(&EngineEvent::ModelRequested(request));
+        self.run(Task::RestoreTune);
     }
 
     pub fn forget_unfinished(self) {
-        self.tuner.unfinished.set(None);
+        self.unfinished.set(None);
         self.forget_tune();
     }
 
+    pub fn save_tune(self, keep: Keep) {
+        self.work(Work::ExportTune { keep });
+    }
+
+    /// Asks for what is no part of the learning itself.
+    fn work(self, work: Work) {
+        let on_response = move |_, response| match response {
+            Response::Event(Event::File { name, bytes }) => self.page.save_file(&name, &bytes),
+            // Why there is no model was told.
+            Response::Event(Event::Error { message }) if self.engine.has_model() => {
+                self.page.fail("The engine could not do that", message);
+            }
+            _ => {}
+        };
+        self.engine.task(Task::Work(work), on_response);
+    }
+
+    /// Has the model learn.
+    fn run(self, task: Task) {
+        let on_response = move |_, response| {
+            if let Response::Event(event) = response {
+                self.on_tune_event(event);
+            }
+        };
+        let request = self.engine.task(task, on_response);
+        self.runs.update_value(|runs| runs.extend(request));
+    }
+
+    fn on_tune_event(self, event: Event) {
+        match event {
+            Event::TuneStarted {
+                plan,
+                settings,
+                points,
+            } => {
+                self.plan.set(Some(plan));
+                self.settings.set(*settings);
+                self.points.set(points);
+            }
+            Event::TunePoint { point } => self.points.update(|all| all.push(point)),
+            Event::TuneSample { sample } => self.samples.update(|all| all.push(sample)),
+            Event::TuneChanges { changes, .. } => self.changes.set(changes),
+            Event::TuneStopped { done, .. } => {
+                self.phase
+                    .set(if done { Phase::Done } else { Phase::Paused });
+                self.pausing.set(false);
+            }
+            Event::Error { message } => {
+                // What was made until then is still there, if there was any.
+                let made = self.points.with_untracked(|points| points.len() > 1);
+                self.phase
+                    .set(if made { Phase::Paused } else { Phase::None });
+                self.pausing.set(false);
+                self.page.fail("The fine-tuning stopped", message);
+            }
+            _ => {}
+        }
+    }
+
     /// Deletes what the browser keeps of it.
-    pub(crate) fn forget_tune(self) {
+    fn forget_tune(self) {
         self.give_up();
-        self.ask_task(Asked::Nothing, Task::ForgetTune);
+        self.engine.task(Task::ForgetTune, |_, _| {});
     }
 
     /// Whatever the browser keeps is not to be offered.
-    pub(crate) fn give_up(self) {
-        self.tuner.stale.set_value(true);
+    fn give_up(self) {
+        self.runs.set_value(Vec::new());
         if let Some(storage) = storage() {
             // Without it a fine-tuning may be offered once too often.
             storage.set_item(GIVEN_UP, "").ok();
         }
     }
 
-    /// The browser keeps the state after `step`.
-    pub(crate) fn tune_saved(self, step: usize) {
-        if self.tuner.stale.get_value() {
+    /// The browser keeps the state after `step` of what `request` asked for.
+    fn on_saved(self, request: RequestId, step: usize) {
+        if !self.runs.with_value(|runs| runs.contains(&request)) {
             return;
         }
         if let Some(storage) = storage() {
             storage.remove_item(GIVEN_UP).ok();
         }
-        self.tuner.saved.set(Some(step));
+        self.saved.set(Some(step));
     }
 
     /// The browser keeps a fine-tuning of an earlier visit.
-    pub(crate) fn tune_left(self, step: usize, steps: usize) {
+    fn on_unfinished(self, step: usize, steps: usize) {
         let given_up = storage().and_then(|storage| storage.get_item(GIVEN_UP).ok().flatten());
         match given_up {
             Some(_) => self.forget_tune(),
-            None => self.tuner.unfinished.set(Some((step, steps))),
+            None => self.unfinished.set(Some((step, steps))),
         }
-    }
-
-    pub fn save_tune(self, keep: Keep) {
-        self.run_work(Asked::Other, Work::ExportTune { keep });
-    }
-
-    pub(crate) fn tune_started(
-        self,
-        plan: TunePlan,
-        settings: TuneSettings,
-        points: Vec<TunePoint>,
-    ) {
-        // What was written of the one before was told of before.
-        self.tuner.stale.set_value(false);
-        self.tuner.plan.set(Some(plan));
-        self.tuner.settings.set(settings);
-        self.tuner.points.set(points);
-    }
-
-    pub(crate) fn tune_stopped(self, done: bool) {
-        let phase = if done { Phase::Done } else { Phase::Paused };
-        self.tuner.phase.set(phase);
-        self.tuner.pausing.set(false);
-    }
-
-    pub(crate) fn tune_failed(self, message: String) {
-        // What was made until then is still there, if there was any.
-        let made = self.tuner.points.with_untracked(|points| points.len() > 1);
-        let phase = if made { Phase::Paused } else { Phase::None };
-        self.tuner.phase.set(phase);
-        self.tuner.pausing.set(false);
-        self.fail("The fine-tuning stopped", message);
     }
 }
 

@@ -1,4 +1,6 @@
-//! Numbers, for people to read.
+//! Numbers and names, for people to read.
+
+use ternary::backend::DeviceInfo;
 
 /// "14.2 MB"
 pub fn bytes(count: u64) -> String {
@@ -76,4 +78,9 @@ fn scaled(value: f64, units: &[&str]) -> String {
 pub fn of_them(count: usize, one: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {one}{plural}", grouped(count))
+}
+
+/// "CPU", "GPU"
+pub fn device_kind(device: &DeviceInfo) -> String {
+    device.kind.to_uppercase()
 }
