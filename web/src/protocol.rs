@@ -1,15 +1,16 @@
-//! What the page and its workers say to each other: requests with ids, responses to them, and notifications.
+//! What the page and its workers say to each other: requests with ids, responses to them, and
+//! notifications.
 //!
-//! Around the engine's own commands and events stands only what the engine does not know: where a file is, and that
-//! the worker itself can fail.
+//! Around the engine's own commands and events stands only what the engine does not know: where a
+//! file is, and that the worker itself can fail.
 
 use serde::{Deserialize, Serialize};
 use ternary::config::QuantMode;
 use ternary::import::Survey;
 use ternary::session::{Command, DeviceChoice, Event, Work};
 
-/// What keys and values of a model's context may take in a page, which is not told how much memory there is: on a
-/// phone much less than a program can address.
+/// What keys and values of a model's context may take in a page, which is not told how much memory
+/// there is: on a phone much less than a program can address.
 pub const CACHE_LIMIT: u64 = 1 << 30;
 
 /// Of a request to any worker of the page; never used twice.
@@ -24,7 +25,8 @@ pub struct ToWorker<T = Task> {
 
 /// A request that arrives while another runs waits, unless it says otherwise.
 ///
-/// `T` is what a worker understands of [`Task`]: one that only chats does without the code that reads it.
+/// `T` is what a worker understands of [`Task`]: one that only chats does without the code that
+/// reads it.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request<T = Task> {
     Load {
@@ -34,10 +36,12 @@ pub enum Request<T = Task> {
     Run(Command),
     /// Understood by the full worker alone.
     Task(T),
-    /// End the reply or the fine-tuning that this request asked for after its current token or step. Does not wait.
+    /// End the reply or the fine-tuning that this request asked for after its current token or
+    /// step. Does not wait.
     Stop(RequestId),
-    /// Give up this load or import, under way or still waiting; it is answered by `Response::Cancelled`. What has
-    /// arrived of a download stays for the next attempt; of an import nothing stays. Does not wait.
+    /// Give up this load or import, under way or still waiting; it is answered by
+    /// `Response::Cancelled`. What has arrived of a download stays for the next attempt; of an
+    /// import nothing stays. Does not wait.
     Cancel(RequestId),
     /// About the models kept in this browser. Does not wait.
     Store(StoreRequest),
@@ -58,7 +62,8 @@ pub enum Task {
     Compare {
         source: Source,
     },
-    /// Take up the fine-tuning that the browser keeps; its model is loaded as `Source::Tuning` before.
+    /// Take up the fine-tuning that the browser keeps; its model is loaded as `Source::Tuning`
+    /// before.
     RestoreTune,
     /// Forget the fine-tuning that the browser keeps.
     ForgetTune,
@@ -121,7 +126,8 @@ pub struct Texts {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Handle(#[serde(with = "serde_wasm_bindgen::preserve")] pub web_sys::File);
 
-/// Where a model comes from. A file crosses as a handle; its bytes stay where they are until the worker reads them.
+/// Where a model comes from. A file crosses as a handle; its bytes stay where they are until the
+/// worker reads them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Source {
     /// The model that `models/index.json` names.

@@ -1,6 +1,7 @@
 //! Markdown as a list of pieces, from which the page makes nodes.
 //!
-//! Safe by construction: there are only these elements, an address is one of a few kinds, and everything else, raw HTML too, is text.
+//! Safe by construction: there are only these elements, an address is one of a few kinds, and
+//! everything else, raw HTML too, is text.
 
 mod thoughts;
 
@@ -15,7 +16,8 @@ use thoughts::Part;
 const DEEPEST: usize = 24;
 /// Markdown behind a line break that stands where HTML begins, within such Markdown.
 const DEEPEST_BREAK: usize = 4;
-/// Stands for a single tilde while the text is parsed. No text has this character: Unicode assigns it to nothing.
+/// Stands for a single tilde while the text is parsed. No text has this character: Unicode assigns
+/// it to nothing.
 const TILDE: char = '\u{fdd0}';
 /// What a link may lead to.
 const SCHEMES: [&str; 3] = ["https://", "http://", "mailto:"];
@@ -53,8 +55,9 @@ pub enum Element {
     Cell,
     /// Where a line breaks inside a paragraph.
     Break,
-    /// What the model wrote for itself. It opens in a block of its own and closes in one: what stands between them are blocks like
-    /// others, so that a long thought that grows is drawn as any text that grows.
+    /// What the model wrote for itself. It opens in a block of its own and closes in one: what
+    /// stands between them are blocks like others, so that a long thought that grows is drawn as
+    /// any text that grows.
     Thought,
 }
 

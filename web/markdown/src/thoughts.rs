@@ -1,4 +1,5 @@
-//! Where a reply is the model thinking to itself: `<think>…</think>`, in the spellings that models use.
+//! Where a reply is the model thinking to itself: `<think>…</think>`, in the spellings that models
+//! use.
 
 /// A part of a reply.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,8 +26,9 @@ const TAGS: [(&str, &str); 11] = [
 
 /// The parts of `text`, in order.
 ///
-/// A tag opens a thought at the beginning of a line, outside of code: a reply may be about such tags. A closing tag at the end of
-/// a line that nothing opened ends a thought that began with the reply: some chat templates write the opening tag themselves.
+/// A tag opens a thought at the beginning of a line, outside of code: a reply may be about such
+/// tags. A closing tag at the end of a line that nothing opened ends a thought that began with the
+/// reply: some chat templates write the opening tag themselves.
 pub fn parts(text: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     // Where the part under way begins, and the line that is looked at.

@@ -6,7 +6,8 @@ use ternary_markdown::{Block, parse};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-/// Says that it listens; then hears `(id, text)` and answers `(id, blocks as before, the blocks after them)`: of a text that grows only its end is sent.
+/// Says that it listens; then hears `(id, text)` and answers `(id, blocks as before, the blocks
+/// after them)`: of a text that grows only its end is sent.
 fn main() {
     let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
     let last = RefCell::new((0u32, Vec::<Block>::new()));
@@ -29,7 +30,8 @@ fn main() {
         *last = (id, blocks);
     });
     scope.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-    // It listens as long as the worker lives, and what was said before is lost: it says when it does.
+    // It listens as long as the worker lives, and what was said before is lost: it says when it
+    // does.
     on_message.forget();
     scope.post_message(&JsValue::NULL).ok();
 }

@@ -1,6 +1,7 @@
 //! The user interface: a folder for each part of the page, with its components and their state.
 //!
-//! All parts share the engine, which they ask and listen to, and what the page shows; none but the shell knows another.
+//! All parts share the engine, which they ask and listen to, and what the page shows; none but the
+//! shell knows another.
 
 mod chat;
 mod engine;

@@ -11,7 +11,8 @@ use super::Responder;
 use crate::js::describe;
 use crate::protocol::Handle;
 
-/// Loads the present model again, with the adapter in `files`. Where that fails the model answers as before.
+/// Loads the present model again, with the adapter in `files`. Where that fails the model answers
+/// as before.
 pub async fn adapt(
     session: &mut Session,
     files: &[Handle],

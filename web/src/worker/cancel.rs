@@ -8,8 +8,8 @@ use web_sys::{AbortController, AbortSignal};
 
 use crate::protocol::RequestId;
 
-/// Which requests were given up, told by a message handler while one of them runs. What was loaded is read on later:
-/// files ask this rather than keep the signal of the load that opened them.
+/// Which requests were given up, told by a message handler while one of them runs. What was loaded
+/// is read on later: files ask this rather than keep the signal of the load that opened them.
 #[derive(Clone, Default)]
 pub struct Cancel(Rc<RefCell<State>>);
 

@@ -87,7 +87,8 @@ impl Version {
     }
 }
 
-/// A model from the store if this version of it is there, else downloaded into it, from where an earlier attempt ended.
+/// A model from the store if this version of it is there, else downloaded into it, from where an
+/// earlier attempt ended.
 pub async fn model(url: &str, job: &Job) -> Result<Fetched, String> {
     let url = http::address(url)?;
     // A browser that keeps nothing holds the bytes for as long as the page is open.

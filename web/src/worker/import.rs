@@ -68,7 +68,8 @@ async fn try_import(files: &Files, head: QuantMode, job: &Job) -> Result<String,
     writer.clear()?;
     let written = write(files, head, job, writer).await;
     let finished = match written {
-        // The card comes last and while the file is held: without one, no other tab and no later visit takes it for a model.
+        // The card comes last and while the file is held: without one, no other tab and no later
+        // visit takes it for a model.
         Ok(writer) => {
             let card = Card {
                 name: name.clone(),

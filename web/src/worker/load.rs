@@ -146,8 +146,8 @@ async fn open(source: Source, job: &Job) -> Result<Option<Fetched>, Problem> {
     fetched.map(Some).map_err(Problem::Unreachable)
 }
 
-/// Whether the bytes are those that were written into the file, by its own checksums. What can't be read is not
-/// there, which is another matter.
+/// Whether the bytes are those that were written into the file, by its own checksums. What can't be
+/// read is not there, which is another matter.
 async fn verify(file: &BlobSource) -> Result<(), String> {
     let read = async {
         let model = OneBit::open(file).await?;

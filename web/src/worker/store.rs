@@ -1,7 +1,9 @@
-//! Models kept in this browser, in the origin-private file system: of each one its bytes, and a card that says what it is.
+//! Models kept in this browser, in the origin-private file system: of each one its bytes, and a
+//! card that says what it is.
 //!
-//! A file's name is made of where it came from and which version it is. So a file that changed at its source is another file,
-//! what is there of one can be continued, and two tabs that fetch the same model meet at the same file, which only one can write.
+//! A file's name is made of where it came from and which version it is. So a file that changed at
+//! its source is another file, what is there of one can be continued, and two tabs that fetch the
+//! same model meet at the same file, which only one can write.
 
 use js_sys::Uint8Array;
 use serde::{Deserialize, Serialize};
@@ -78,7 +80,8 @@ impl Store {
         for id in ids {
             match self.kept(&id).await {
                 Some(kept) => models.push(kept),
-                // Left by a browser that ended at a bad moment; one that is being written can't be deleted.
+                // Left by a browser that ended at a bad moment; one that is being written can't be
+                // deleted.
                 None => drop(self.delete(&id, &id).await),
             }
         }
@@ -116,7 +119,8 @@ impl Store {
         Ok(read.await.map_err(describe)?.into())
     }
 
-    /// Opens a model's bytes for writing, behind those that are there. No other tab can then write or delete them.
+    /// Opens a model's bytes for writing, behind those that are there. No other tab can then write
+    /// or delete them.
     pub async fn write(&self, id: &str, card: &Card) -> Result<Writer, String> {
         let writer = self.writer(id, &card.name).await?;
         self.put_card(id, card).await?;

@@ -13,7 +13,8 @@ use crate::protocol::{Handle, Response, TextFile, Texts};
 /// For models that have its marks and no template of their own.
 const TEMPLATE: &str = ternary::tokenizer::CHAT_TEMPLATE;
 
-/// Reads them one after the other. One alone that can't be read is an error; of several it is left out, and told of.
+/// Reads them one after the other. One alone that can't be read is an error; of several it is left
+/// out, and told of.
 pub async fn read(session: &mut Session, files: Vec<TextFile>, responder: Responder) {
     let alone = files.len() == 1;
     let loaded = session.loaded().ok();

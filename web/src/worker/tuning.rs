@@ -18,7 +18,8 @@ const FOLDER: &str = "fine-tuning";
 const BASE: &str = "base.1bit";
 /// Written by turns: one is always whole.
 const STATES: [&str; 2] = ["state-0", "state-1"];
-/// What a browser must keep for a visit to survive a reload; nobody fine-tunes larger models in a page.
+/// What a browser must keep for a visit to survive a reload; nobody fine-tunes larger models in a
+/// page.
 const LARGEST_BASE: u64 = 1 << 30;
 /// Bytes copied at a time.
 const PIECE: u64 = 4 << 20;
@@ -42,7 +43,8 @@ struct State {
     bytes: Vec<u8>,
 }
 
-/// Keeps the model a fine-tuning begins with. Where that fails the fine-tuning goes on, and a reload ends it.
+/// Keeps the model a fine-tuning begins with. Where that fails the fine-tuning goes on, and a
+/// reload ends it.
 pub async fn begin(session: &Session) {
     forget().await;
     if let Err(problem) = keep_base(session).await {

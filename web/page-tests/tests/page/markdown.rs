@@ -7,7 +7,8 @@ use serde_json::json;
 use crate::look::{picture, sound_layout};
 use crate::{FINISHED, LOADED, REPLY, START, ask};
 
-/// The worker says what a test wants instead of what the model writes: in pieces, when the first token comes.
+/// The worker says what a test wants instead of what the model writes: in pieces, when the first
+/// token comes.
 const SCRIPTED: &str = "{ const post = self.postMessage.bind(self); let script = null; \
      new BroadcastChannel('script').onmessage = ({ data }) => { script = data.match(/[^]{1,7}/g); }; \
      self.postMessage = message => { \

@@ -104,7 +104,8 @@ fn ContextUse() -> impl IntoView {
             }
         })
     };
-    // The engine leaves turns out as soon as a reply would not fit; the next message takes some room too.
+    // The engine leaves turns out as soon as a reply would not fit; the next message takes some
+    // room too.
     let warning = move |stats: &Stats| {
         let longest = chat.settings.with(|settings| settings.sampling.max_tokens);
         let reply = longest.min(stats.context_size / 4);

@@ -26,7 +26,8 @@ impl Outcome {
     }
 }
 
-/// A prompt and its reply. The parts change on their own, so that a token redraws one text and nothing else.
+/// A prompt and its reply. The parts change on their own, so that a token redraws one text and
+/// nothing else.
 #[derive(Clone)]
 pub struct Exchange {
     pub id: usize,
@@ -85,7 +86,8 @@ impl Chat {
         self.run(exchange);
     }
 
-    /// Asks `prompt` in place of the one of the exchange `id`. What came after it goes, and can be had back.
+    /// Asks `prompt` in place of the one of the exchange `id`. What came after it goes, and can be
+    /// had back.
     pub fn ask_instead(self, id: usize, prompt: String) {
         let place = |all: &Vec<Exchange>| all.iter().position(|exchange| exchange.id == id);
         let Some(place) = self.conversation.with_untracked(place) else {
@@ -188,7 +190,8 @@ impl Chat {
         self.keep_chat();
     }
 
-    /// The conversation so far, ending with the prompt to answer, or with what is there of its answer.
+    /// The conversation so far, ending with the prompt to answer, or with what is there of its
+    /// answer.
     pub(super) fn messages(self, system_prompt: &str) -> Vec<Message> {
         let mut messages = Vec::new();
         if !system_prompt.trim().is_empty() {

@@ -1,4 +1,5 @@
-//! The conversations' place in the browser: IndexedDB, which holds as much as the disk allows and is shared by all tabs.
+//! The conversations' place in the browser: IndexedDB, which holds as much as the disk allows and
+//! is shared by all tabs.
 //!
 //! A conversation is two texts under one key: what a list shows of it, and all of it.
 
@@ -60,7 +61,8 @@ impl Database {
         Ok(done(&request).await?.as_string())
     }
 
-    /// Puts both texts there unless `may` says no to what the list showed before; tells whether it did.
+    /// Puts both texts there unless `may` says no to what the list showed before; tells whether it
+    /// did.
     pub async fn put(
         &self,
         key: &str,

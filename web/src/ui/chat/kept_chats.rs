@@ -33,7 +33,8 @@ pub struct Undo {
 pub struct KeptChats {
     /// The newest first.
     pub heads: RwSignal<Vec<Head>>,
-    /// The open conversation without its settings and messages. It has no id until something is said in it.
+    /// The open conversation without its settings and messages. It has no id until something is
+    /// said in it.
     pub record: RwSignal<Record>,
     /// One that is being read, to be open then.
     pub opening: RwSignal<Option<String>>,

@@ -1,7 +1,8 @@
 //! What is still to be written as the page is left.
 //!
-//! A database needs time, which a page that is left does not have. What it has not answered then goes into the
-//! browser's storage, which takes it at once, and into the database at the next visit.
+//! A database needs time, which a page that is left does not have. What it has not answered then
+//! goes into the browser's storage, which takes it at once, and into the database at the next
+//! visit.
 
 use leptos::prelude::*;
 

@@ -11,7 +11,8 @@ use web_sys::{ErrorEvent, MessageEvent, Worker};
 
 use crate::ui::engine::{self, Program};
 
-/// Told how many of a text's blocks are as before, and those after them; nothing if the parser is gone.
+/// Told how many of a text's blocks are as before, and those after them; nothing if the parser is
+/// gone.
 pub type Listener = Rc<dyn Fn(Option<(usize, Vec<Block>)>)>;
 
 #[derive(Clone)]

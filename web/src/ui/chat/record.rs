@@ -1,4 +1,5 @@
-//! A conversation as it is kept and exported: messages in OpenAI's shape, and what this page knows besides.
+//! A conversation as it is kept and exported: messages in OpenAI's shape, and what this page knows
+//! besides.
 
 use std::collections::VecDeque;
 

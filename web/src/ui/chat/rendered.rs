@@ -1,6 +1,7 @@
 //! A reply as the Markdown it is.
 //!
-//! Only the nodes below come out of a model's text, and all of the text is in text nodes: it is never taken for markup.
+//! Only the nodes below come out of a model's text, and all of the text is in text nodes: it is
+//! never taken for markup.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -43,7 +44,8 @@ pub fn Rendered(text: ArcRwSignal<String>) -> impl IntoView {
     view! { <div class="reply plain" node_ref=node on:click=move |event| copy_code(page, &event)></div> }
 }
 
-/// Draws a text that grows: again when it has grown since the parser was asked, with a pause between.
+/// Draws a text that grows: again when it has grown since the parser was asked, with a pause
+/// between.
 struct Drawing {
     chat: Chat,
     text: ArcRwSignal<String>,

@@ -1,4 +1,5 @@
-//! What is asked of the conversations' database, one after the other: a conversation is never read before it was kept.
+//! What is asked of the conversations' database, one after the other: a conversation is never read
+//! before it was kept.
 
 use std::collections::VecDeque;
 
@@ -19,7 +20,8 @@ pub(super) enum Job {
     Keep(Box<Record>),
     Rename(String, String),
     Delete(String),
-    /// What a page that was left had no time for: a conversation's id, and its record, or nothing if it was deleted.
+    /// What a page that was left had no time for: a conversation's id, and its record, or nothing
+    /// if it was deleted.
     Restore(String, String),
     ExportAll,
 }

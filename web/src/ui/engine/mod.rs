@@ -1,4 +1,5 @@
-//! The engine and its model, as all parts of the page share them: asking it, and hearing what became of it.
+//! The engine and its model, as all parts of the page share them: asking it, and hearing what
+//! became of it.
 
 mod requests;
 mod worker;
@@ -13,7 +14,8 @@ pub use worker::{Connection, Program, worker};
 
 /// What happens to the engine and its model. Whoever listens hears it at once.
 pub enum EngineEvent {
-    /// The larger worker took the place of the one that ran: what was asked is not answered, and no model is loaded.
+    /// The larger worker took the place of the one that ran: what was asked is not answered, and no
+    /// model is loaded.
     Replaced,
     /// It ended by itself, and says why. What was asked is not answered.
     Died(String),

@@ -1,11 +1,13 @@
 //! Requests that wait for their responses, matched by the ids that both carry.
 //!
-//! A worker answers some requests at once and others in turn, and a response may come when nobody waits for it any more.
+//! A worker answers some requests at once and others in turn, and a response may come when nobody
+//! waits for it any more.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// No worker of the page is ever asked under the same id twice: a late response meets nobody else's request.
+/// No worker of the page is ever asked under the same id twice: a late response meets nobody else's
+/// request.
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 /// What handles the responses, by the id of the request.

@@ -78,7 +78,8 @@ impl Connection {
         Ok(Self(inner))
     }
 
-    /// Asks the worker, which need not listen yet. `on_response` takes what answers, the last of it `Done`.
+    /// Asks the worker, which need not listen yet. `on_response` takes what answers, the last of it
+    /// `Done`.
     pub fn request(
         &self,
         request: Request,
@@ -156,7 +157,8 @@ impl Drop for Inner {
 pub fn worker(program: Program) -> Result<Worker, String> {
     let options = WorkerOptions::new();
     options.set_type(WorkerType::Module);
-    // Tells the script which program. An address that says it behind a # loses that when it comes from the kept copy.
+    // Tells the script which program. An address that says it behind a # loses that when it comes
+    // from the kept copy.
     options.set_name(match program {
         Program::Chat => "worker",
         Program::Full => "workshop",
@@ -165,8 +167,8 @@ pub fn worker(program: Program) -> Result<Worker, String> {
     Worker::new_with_options(&script(), &options).map_err(describe)
 }
 
-/// The workers' script, named after this page's own module: that name carries a hash, so a cached worker never meets
-/// a newer page.
+/// The workers' script, named after this page's own module: that name carries a hash, so a cached
+/// worker never meets a newer page.
 fn script() -> String {
     format!("worker-start.js?{}", document_module().unwrap_or_default())
 }

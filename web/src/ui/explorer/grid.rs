@@ -1,4 +1,4 @@
-//! Layers × matrices, coloured by precision, as wide as they are large in the file.
+//! Layers × matrices, colored by precision, as wide as they are large in the file.
 
 use crate::ui::widgets::erased::{live, on_click};
 use leptos::prelude::*;

@@ -1,8 +1,10 @@
-//! The bit-map: every matrix of the model, its precision, its weights, and what another choice would cost.
+//! The bit-map: every matrix of the model, its precision, its weights, and what another choice
+//! would cost.
 
 mod actions;
 mod camera;
 mod cells;
+mod drawing;
 mod front;
 mod grid;
 mod matrix;

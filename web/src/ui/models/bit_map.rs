@@ -44,7 +44,8 @@ pub fn BitMap(config: ModelConfig, map: LayerBitMap) -> impl IntoView {
     }
 }
 
-/// Weights of every mode that occurs, the finest first. Norms are not counted: they are never quantised.
+/// Weights of every mode that occurs, the finest first. Norms are not counted: they are never
+/// quantized.
 fn weights_by_mode(config: &ModelConfig, map: &LayerBitMap) -> Vec<(QuantMode, usize)> {
     let ends = config.vocab_size * config.hidden_size;
     let mut matrices = vec![(map.embedding, ends)];

@@ -1,5 +1,5 @@
-//! Published models: looking at one, importing it, loading what it became. Another worker does it, so that the loaded
-//! model goes on answering.
+//! Published models: looking at one, importing it, loading what it became. Another worker does it,
+//! so that the loaded model goes on answering.
 
 use leptos::prelude::*;
 use ternary::config::QuantMode;
@@ -17,7 +17,8 @@ pub struct Importer {
     pub files: RwSignal<Option<Files>, LocalStorage>,
     /// What was found, as long as the reader is asked.
     pub survey: RwSignal<Option<Survey>>,
-    /// Bytes of the `.1bit` written and in all, and the tensor under way; in all is 0 until the first.
+    /// Bytes of the `.1bit` written and in all, and the tensor under way; in all is 0 until the
+    /// first.
     pub progress: RwSignal<(u64, u64, String)>,
     /// Precision of embedding and head.
     pub head: RwSignal<QuantMode>,

@@ -74,7 +74,8 @@ fn context(config: &ModelConfig) -> String {
     }
 }
 
-/// "bitnet: 2.4 billion parameters in 30 layers of 2,560, …", what it becomes, and what else there is to know.
+/// "bitnet: 2.4 billion parameters in 30 layers of 2,560, …", what it becomes, and what else there
+/// is to know.
 fn describe(survey: &Survey, head: QuantMode) -> String {
     let config = &survey.config;
     let mut modes: Vec<&str> = config

@@ -13,7 +13,8 @@ use crate::ui::widgets::figures;
 pub fn LoadProgress() -> impl IntoView {
     let models = use_models();
     let under_way = Memo::new(move |_| models.is_loading());
-    // Of the load under way. Each text changes by itself, so that the button between them stays the same one.
+    // Of the load under way. Each text changes by itself, so that the button between them stays the
+    // same one.
     let of_load =
         move |tell: fn(&Load) -> String| move || models.loads.with(|loads| loads.front().map(tell));
     let share = move || {
@@ -54,7 +55,8 @@ fn stage(load: &Load) -> String {
     }
 }
 
-/// "1.2 of 5.0 MB · 3.1 MB/s · 2 s left". Apart from the stage: read out with every step it would be noise.
+/// "1.2 of 5.0 MB · 3.1 MB/s · 2 s left". Apart from the stage: read out with every step it would
+/// be noise.
 fn pace(load: &Load) -> String {
     if load.stage == LoadStage::Waiting {
         return String::new();

@@ -87,7 +87,8 @@ impl Models {
         }
     }
 
-    /// The GPU is gone: the same model, on another device if there is one, else on the CPU. The conversation stays.
+    /// The GPU is gone: the same model, on another device if there is one, else on the CPU. The
+    /// conversation stays.
     pub(super) fn on_device_lost(self) {
         self.engine.model.set(None);
         let device = self.device.get_untracked();
@@ -267,7 +268,8 @@ impl Models {
         });
     }
 
-    /// The load came to nothing; what was there before is there still, unless it was another worker's.
+    /// The load came to nothing; what was there before is there still, unless it was another
+    /// worker's.
     fn end(self, id: RequestId) -> Option<Load> {
         let load = self.take(id)?;
         self.failed.set_value(load.source.clone());

@@ -57,7 +57,8 @@ impl ModelStore {
         self.persist();
     }
 
-    /// Asks the browser not to clear what is kept by itself; the browser may ask the reader, and may say no.
+    /// Asks the browser not to clear what is kept by itself; the browser may ask the reader, and
+    /// may say no.
     pub fn persist(self) {
         let Ok(asked) = window().navigator().storage().persist() else {
             return;

@@ -10,14 +10,15 @@ use crate::ui::widgets::figures;
 use crate::ui::widgets::picked::Found;
 use crate::ui::widgets::storage::storage;
 
-/// Texts above this take longer to tokenise than anybody waits.
+/// Texts above this take longer to tokenize than anybody waits.
 const LARGEST_TEXT: f64 = 32e6;
 /// Names that are told of many.
 const TOLD: usize = 6;
 /// What a fine-tuning that is kept beside its model is called.
 const TUNED: &str = "what was fine-tuned";
 
-/// Set in the browser's storage while what it keeps of a fine-tuning is to go: deleting takes longer than leaving the page.
+/// Set in the browser's storage while what it keeps of a fine-tuning is to go: deleting takes
+/// longer than leaving the page.
 const GIVEN_UP: &str = "ternary-core.fine-tuning-given-up";
 
 /// Where a fine-tuning is.
@@ -59,8 +60,8 @@ pub struct Tuner {
     pub unfinished: RwSignal<Option<(usize, usize)>>,
     /// What asked for the present plan.
     planning: StoredValue<Option<RequestId>>,
-    /// What asked for the fine-tuning, and for going on with it. None of one that was given up: what the browser
-    /// still keeps of that is not to be offered.
+    /// What asked for the fine-tuning, and for going on with it. None of one that was given up:
+    /// what the browser still keeps of that is not to be offered.
     runs: StoredValue<Vec<RequestId>>,
 }
 
@@ -184,6 +185,12 @@ impl Tuner {
     fn on_texts_failed(self, problem: String) {
         self.files.set(None);
         self.page.fail("The text could not be read", problem);
+    }
+
+    /// Changes the settings, and asks what they would take now.
+    pub fn change(self, edit: impl FnOnce(&mut TuneSettings)) {
+        self.settings.update(edit);
+        self.make_plan();
     }
 
     /// Asks what the settings would take.

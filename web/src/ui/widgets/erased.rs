@@ -1,4 +1,5 @@
-//! What components give to elements, without a type of its own for each: every type costs the page a set of functions.
+//! What components give to elements, without a type of its own for each: every type costs the page
+//! a set of functions.
 
 use leptos::prelude::*;
 use web_sys::MouseEvent;

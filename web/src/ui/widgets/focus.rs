@@ -9,7 +9,8 @@ pub fn is_lost() -> bool {
         .is_none_or(|element| element.tag_name() == "BODY")
 }
 
-/// Once `button` is drawn it gets the keyboard, if that was at something which went; not if it is somewhere else by now.
+/// Once `button` is drawn it gets the keyboard, if that was at something which went; not if it is
+/// somewhere else by now.
 pub fn catch(button: NodeRef<html::Button>) {
     button.on_load(|button| {
         request_animation_frame(move || {

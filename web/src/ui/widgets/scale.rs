@@ -12,8 +12,8 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// What shows every value: from `bottom` to one line above, or from the least value to the greatest with about four lines
-    /// between. None if there is no value.
+    /// What shows every value: from `bottom` to one line above, or from the least value to the
+    /// greatest with about four lines between. None if there is no value.
     pub fn of(values: impl Iterator<Item = f64>, bottom: Option<f64>) -> Option<Self> {
         let (low, high) = range(values);
         if !(low.is_finite() && high.is_finite()) {
