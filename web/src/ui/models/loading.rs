@@ -68,6 +68,10 @@ impl Models {
     pub(super) fn load_first(self, source: Source) {
         self.loads.set(VecDeque::new());
         self.bare.set_value(true);
+        if !self.engine.is_running() {
+            // Why was told.
+            return self.failed.set_value(source);
+        }
         self.store.list();
         self.request_load(Load::new(source, self.device.get_untracked()));
     }
