@@ -1,5 +1,5 @@
-//! The engine and its model, as all parts of the page share them: asking it, and hearing what
-//! became of it.
+//! The engine and its model, as all parts of the page share them: asking it, and listening to
+//! what becomes of it.
 
 mod requests;
 mod worker;
@@ -12,7 +12,7 @@ use ternary::session::{Command, ModelInfo, Work};
 use crate::protocol::{Notification, Request, RequestId, Response, Source, Task};
 pub use worker::{Connection, Program, worker};
 
-/// What happens to the engine and its model. Whoever listens hears it at once.
+/// What happens to the engine and its model. Listeners are called at once.
 pub enum EngineEvent {
     /// The larger worker took the place of the one that ran: what was asked is not answered, and no
     /// model is loaded.
@@ -108,11 +108,11 @@ impl Engine {
     pub fn start(self) {
         self.reply.set_value(None);
         self.dead.set(false);
-        let heard = move |notification| match notification {
+        let on_notification = move |notification| match notification {
             Notification::Panicked(message) => self.died(message),
             notification => self.emit(&EngineEvent::Notification(notification)),
         };
-        match Connection::start(self.program.get_value(), heard) {
+        match Connection::start(self.program.get_value(), on_notification) {
             Ok(connection) => self.connection.set_value(Some(connection)),
             Err(problem) => self.died(problem),
         }

@@ -18,16 +18,6 @@ fn row_label(cell: Cell) -> String {
     }
 }
 
-pub fn mode_label(mode: QuantMode) -> &'static str {
-    match mode {
-        QuantMode::F32 => "32-bit float",
-        QuantMode::F16 => "16-bit float",
-        QuantMode::EightBit => "8-bit",
-        QuantMode::Ternary => "ternary",
-        QuantMode::Binary => "binary",
-    }
-}
-
 fn short(cell: Cell) -> &'static str {
     match cell {
         Cell::Embedding => "embedding",
@@ -110,7 +100,7 @@ fn CellButton(cell: Cell, bytes: Signal<u64>) -> impl IntoView {
         format!(
             "{}: {}, {}",
             cell.label(),
-            mode_label(mode()),
+            figures::quant_mode(mode()),
             figures::bytes(bytes.get())
         )
     };

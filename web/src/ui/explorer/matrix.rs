@@ -10,7 +10,6 @@ use ternary::format::ScalePer;
 use ternary::session::Weights;
 
 use super::cells::Cell;
-use super::grid::mode_label;
 use super::state::use_explorer;
 use super::viewer::Viewer;
 use crate::ui::engine::use_engine;
@@ -64,7 +63,7 @@ fn ModeChoice(cell: Cell) -> impl IntoView {
                     prop:checked=Signal::derive(move || mode() == Some(option))
                     on:change=move |_| e.set_mode(cell, tied, option)
                 />
-                <span>{mode_label(option)}</span>
+                <span>{figures::quant_mode(option)}</span>
             </label>
         }
     });
@@ -99,7 +98,7 @@ fn Opened(weights: Arc<Weights>) -> impl IntoView {
         ),
     };
     view! {
-        <p class="figures">{format!("{rows} weights in the file, {}; {scales}", mode_label(weights.mode))}</p>
+        <p class="figures">{format!("{rows} weights in the file, {}; {scales}", figures::quant_mode(weights.mode))}</p>
         <Shares weights=weights.clone() />
         <Viewer weights=weights.clone() />
         {(weights.scales.len() > 1).then(|| view! { <Histogram title="Scales" values=weights.scales.clone() /> })}

@@ -3,6 +3,8 @@
 use leptos::prelude::*;
 use ternary::config::{LayerBitMap, ModelConfig, QuantMode};
 
+use crate::ui::widgets::figures;
+
 #[component]
 pub fn BitMap(config: ModelConfig, map: LayerBitMap) -> impl IntoView {
     let weights = weights_by_mode(&config, &map);
@@ -28,7 +30,7 @@ pub fn BitMap(config: ModelConfig, map: LayerBitMap) -> impl IntoView {
             view! {
                 <li>
                     <span class=format!("swatch {}", mode.name()) aria-hidden="true"></span>
-                    {label(*mode)}
+                    {figures::quant_mode(*mode)}
                     <span class="share">{format!("{:.1} %", share(*count))}</span>
                 </li>
             }
@@ -66,14 +68,4 @@ fn weights_by_mode(config: &ModelConfig, map: &LayerBitMap) -> Vec<(QuantMode, u
         })
         .filter(|(_, count)| *count > 0)
         .collect()
-}
-
-fn label(mode: QuantMode) -> &'static str {
-    match mode {
-        QuantMode::F32 => "32-bit float",
-        QuantMode::F16 => "16-bit float",
-        QuantMode::EightBit => "8-bit",
-        QuantMode::Ternary => "ternary",
-        QuantMode::Binary => "binary",
-    }
 }

@@ -1,6 +1,7 @@
 //! Numbers and names, for people to read.
 
 use ternary::backend::DeviceInfo;
+use ternary::config::QuantMode;
 
 /// "14.2 MB"
 pub fn bytes(count: u64) -> String {
@@ -83,4 +84,15 @@ pub fn of_them(count: usize, one: &str) -> String {
 /// "CPU", "GPU"
 pub fn device_kind(device: &DeviceInfo) -> String {
     device.kind.to_uppercase()
+}
+
+/// "8-bit", "ternary"
+pub fn quant_mode(mode: QuantMode) -> &'static str {
+    match mode {
+        QuantMode::F32 => "32-bit float",
+        QuantMode::F16 => "16-bit float",
+        QuantMode::EightBit => "8-bit",
+        QuantMode::Ternary => "ternary",
+        QuantMode::Binary => "binary",
+    }
 }
