@@ -81,7 +81,7 @@ pub enum Task {
 pub enum StoreRequest {
     /// Answered by `Response::KeptModels`.
     List,
-    /// Like deleting followed by `Notification::KeptModels`.
+    /// `Notification::KeptModels` comes with the answer, as it does after deleting.
     Keep(#[serde(with = "serde_wasm_bindgen::preserve")] web_sys::File),
     Delete {
         id: String,
