@@ -52,6 +52,8 @@ export class Engine {
   #worker;
   /** What the worker was asked and has not done; it does one after the other, and only the first was sent. */
   #jobs = [];
+  /** The id of the last request; the worker's responses carry the id of theirs. */
+  #last_id = 0;
   #dead = null;
   #ready = false;
   /** What was loaded, and the way into the larger worker once it was taken. */
@@ -160,7 +162,11 @@ export class Engine {
     this.#worker?.terminate();
     this.#ready = false;
     this.#worker = worker;
-    worker.onmessage = ({ data }) => this.#hear(data.Event ? { Event: typed(data.Event) } : data);
+    worker.onmessage = ({ data }) => {
+      const { id, response } = data.Response ?? {};
+      if (id === undefined) return this.#notified(data.Notification);
+      this.#respond(id, response.Event ? { Event: typed(response.Event) } : response);
+    };
     worker.onerror = ({ message }) => this.#die(message || "its program could not be loaded");
   }
 
@@ -172,11 +178,11 @@ export class Engine {
   /** The place of what became of a published model. */
   #imported(request, { onProgress, signal }) {
     return new Promise((resolve, reject) => {
-      this.#do(request, "Cancel", signal, reject, (report) => {
-        if (report === "Cancelled") return reject(signal.reason), true;
-        if (report.Importing) onProgress?.({ phase: "import", loaded: report.Importing.done, total: report.Importing.total });
-        if (report.Event?.type === "error") return reject(new Error(report.Event.message)), true;
-        if (report.Imported) return resolve({ Stored: report.Imported }), true;
+      this.#do(request, "Cancel", signal, reject, (response) => {
+        if (response === "Cancelled") return reject(signal.reason), true;
+        if (response.Importing) onProgress?.({ phase: "import", loaded: response.Importing.done, total: response.Importing.total });
+        if (response.Event?.type === "error") return reject(new Error(response.Event.message)), true;
+        if (response.Imported) return resolve({ Stored: response.Imported }), true;
       });
     });
   }
@@ -184,12 +190,12 @@ export class Engine {
   #loaded(source, device, onProgress, signal) {
     return new Promise((resolve, reject) => {
       const step = (phase, { done, total }) => onProgress?.({ phase, loaded: done, total });
-      this.#do({ Load: { source, device } }, "Cancel", signal, reject, (report) => {
-        if (report === "Cancelled") return reject(signal.reason), true;
-        if (report.Fetched) step("download", report.Fetched);
-        const problem = report.Unreachable ?? report.Damaged?.message;
+      this.#do({ Load: { source, device } }, "Cancel", signal, reject, (response) => {
+        if (response === "Cancelled") return reject(signal.reason), true;
+        if (response.Fetched) step("download", response.Fetched);
+        const problem = response.Unreachable ?? response.Damaged?.message;
         if (problem) return reject(new Error(problem)), true;
-        const event = report.Event;
+        const event = response.Event;
         if (event?.type === "progress") step("load", event);
         if (event?.type === "loaded") return resolve(event.model), true;
         if (event?.type === "error") return reject(new Error(event.message)), true;
@@ -219,9 +225,9 @@ export class Engine {
     return shape.whole(all);
   }
 
-  /** Queues a request. `hear` takes reports until it returns true; `fail` is told why it never will. */
-  #do(request, stop, signal, fail, hear) {
-    const job = { request, stop, hear, fail, sent: false, over: false };
+  /** Queues a request. `take` gets responses until it returns true; `fail` is told why it never will. */
+  #do(request, stop, signal, fail, take) {
+    const job = { id: ++this.#last_id, request, stop, take, fail, sent: false, over: false };
     if (this.#dead) return fail(this.#dead), job;
     if (signal?.aborted) return fail(signal.reason), job;
     signal?.addEventListener("abort", () => {
@@ -237,7 +243,7 @@ export class Engine {
   /** A job that runs still has to end before the next begins. */
   #give_up(job) {
     if (job.over || !this.#jobs.includes(job)) return;
-    if (job.sent) this.#worker.postMessage(job.stop);
+    if (job.sent) this.#worker.postMessage({ id: ++this.#last_id, request: { [job.stop]: job.id } });
     else this.#jobs.splice(this.#jobs.indexOf(job), 1);
   }
 
@@ -246,14 +252,25 @@ export class Engine {
     const job = this.#jobs[0];
     if (!this.#ready || !job || job.sent) return;
     job.sent = true;
-    this.#worker.postMessage(words(job.request));
+    this.#worker.postMessage({ id: job.id, request: words(job.request) });
   }
 
-  #hear(report) {
-    if (report === "Ready") this.#ready = true;
-    else if (report.Panicked) this.#die(report.Panicked);
-    else if (this.#jobs[0]?.hear(report)) this.#jobs.shift().over = true;
+  #notified(notification) {
+    if (notification === "Ready") this.#ready = true;
+    else if (notification.Panicked) this.#die(notification.Panicked);
     this.#next();
+  }
+
+  /** What answers a request that nobody waits for any more is dropped. */
+  #respond(id, response) {
+    const job = this.#jobs[0];
+    if (job?.id !== id) return;
+    // `Done` ends what answered nothing that was waited for.
+    if (job.take(response) || response === "Done") {
+      this.#jobs.shift();
+      job.over = true;
+      this.#next();
+    }
   }
 
   #die(why) {

@@ -1,20 +1,32 @@
-//! What the page and its worker say to each other.
+//! What the page and its workers say to each other: requests with ids, responses to them, and
+//! notifications.
 //!
-//! Around the engine's own commands and events stands only what the engine does not know: where a file is, and that the
-//! worker itself can fail.
+//! Around the engine's own commands and events stands only what the engine does not know: where a
+//! file is, and that the worker itself can fail.
 
 use serde::{Deserialize, Serialize};
 use ternary::config::QuantMode;
 use ternary::import::Survey;
 use ternary::session::{Command, DeviceChoice, Event, Work};
 
-/// What keys and values of a model's context may take in a page, which is not told how much memory there is: on a phone much less than
-/// a program can address.
+/// What keys and values of a model's context may take in a page, which is not told how much memory
+/// there is: on a phone much less than a program can address.
 pub const CACHE_LIMIT: u64 = 1 << 30;
 
-/// From the page to the worker. A request that arrives while another runs waits, except `Stop`.
+/// Of a request to any worker of the page; never used twice.
+pub type RequestId = u32;
+
+/// From the page to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ToWorker<T = Task> {
+    pub id: RequestId,
+    pub request: Request<T>,
+}
+
+/// A request that arrives while another runs waits, unless it says otherwise.
 ///
-/// `T` is what a worker understands of [`Task`]: one that only talks does without the code that reads it.
+/// `T` is what a worker understands of [`Task`]: one that only chats does without the code that
+/// reads it.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request<T = Task> {
     Load {
@@ -22,21 +34,24 @@ pub enum Request<T = Task> {
         device: DeviceChoice,
     },
     Run(Command),
-    /// Understood by the workshop's worker alone.
+    /// Understood by the full worker alone.
     Task(T),
-    /// End the running reply after its current token.
-    Stop,
-    /// Give up the load or import under way. What has arrived of a download stays for the next attempt; of an import nothing stays.
-    Cancel,
-    /// About the models kept in this browser; done at once, beside whatever else runs.
-    Shelf(ShelfRequest),
+    /// End the reply or the fine-tuning that this request asked for after its current token or
+    /// step. Does not wait.
+    Stop(RequestId),
+    /// Give up this load or import, under way or still waiting; it is answered by
+    /// `Response::Cancelled`. What has arrived of a download stays for the next attempt; of an
+    /// import nothing stays. Does not wait.
+    Cancel(RequestId),
+    /// About the models kept in this browser. Does not wait.
+    Store(StoreRequest),
 }
 
 /// What changes models.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Task {
     Work(Work),
-    /// Read files as texts to learn from. Answered by `Report::Texts`.
+    /// Read files as texts to learn from. Answered by `Response::Texts`.
     ReadTexts(Vec<TextFile>),
     /// Answer with an adapter beside the loaded model. Answered as a load is.
     Adapt {
@@ -47,13 +62,14 @@ pub enum Task {
     Compare {
         source: Source,
     },
-    /// Take up the fine-tuning that the browser keeps; its model is loaded as `Source::Tuning` before.
+    /// Take up the fine-tuning that the browser keeps; its model is loaded as `Source::Tuning`
+    /// before.
     RestoreTune,
     /// Forget the fine-tuning that the browser keeps.
     ForgetTune,
-    /// Look at a published model. Answered by `Report::Surveyed`.
+    /// Look at a published model. Answered by `Response::Surveyed`.
     Survey(Files),
-    /// Make a published model one of those kept in this browser. Answered by `Report::Imported`.
+    /// Make a published model one of those kept in this browser. Answered by `Response::Imported`.
     Import {
         files: Files,
         /// Of embedding and head.
@@ -62,15 +78,16 @@ pub enum Task {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ShelfRequest {
-    /// Answered by `Report::Shelf`, like the others.
+pub enum StoreRequest {
+    /// Answered by `Response::KeptModels`.
     List,
+    /// `Notification::KeptModels` comes with the answer, as it does after deleting.
     Keep(#[serde(with = "serde_wasm_bindgen::preserve")] web_sys::File),
     Delete {
         id: String,
         name: String,
     },
-    /// Answered by `Report::Save`, too.
+    /// Answered by `Response::Save`.
     Save {
         id: String,
         name: String,
@@ -109,7 +126,8 @@ pub struct Texts {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Handle(#[serde(with = "serde_wasm_bindgen::preserve")] pub web_sys::File);
 
-/// Where a model comes from. A file crosses as a handle; its bytes stay where they are until the worker reads them.
+/// Where a model comes from. A file crosses as a handle; its bytes stay where they are until the
+/// worker reads them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Source {
     /// The model that `models/index.json` names.
@@ -143,7 +161,7 @@ impl Source {
 
 /// A model in this browser's own store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct KeptModel {
     pub id: String,
     pub name: String,
     /// Where it came from, if it was downloaded.
@@ -153,16 +171,16 @@ pub struct Kept {
     pub present: u64,
 }
 
-impl Kept {
+impl KeptModel {
     pub fn complete(&self) -> bool {
         self.present == self.bytes
     }
 }
 
-/// Everything kept in this browser.
+/// All models kept in this browser, and the room for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shelf {
-    pub models: Vec<Kept>,
+pub struct KeptModels {
+    pub models: Vec<KeptModel>,
     /// Bytes this page uses of those the browser lets it have; 0 where it does not tell.
     pub used: u64,
     pub quota: u64,
@@ -172,11 +190,24 @@ pub struct Shelf {
     pub missing: Option<String>,
 }
 
-/// From the worker to the page.
+/// From a worker to the page.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Report {
-    /// The worker listens.
-    Ready,
+pub enum FromWorker {
+    /// To the request with this id. The last one to each is `Done`.
+    Response {
+        id: RequestId,
+        response: Response,
+    },
+    Notification(Notification),
+}
+
+/// Part of what answers a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Response {
+    /// Nothing more comes: what there was to say to the request was said.
+    Done,
+    /// What the session says of the request. `Event::Error`: it failed.
+    Event(Event),
     /// Bytes of a model fetched so far; `total` is 0 when the server did not say.
     Fetched {
         done: u64,
@@ -184,16 +215,16 @@ pub enum Report {
     },
     /// No model comes with this page.
     NothingShipped,
-    /// The load or import under way was given up on request.
+    /// The load or import was given up on request.
     Cancelled,
-    /// The load under way could not get its file; another attempt goes on where this one ended.
+    /// The load could not get its file; another attempt goes on where this one ended.
     Unreachable(String),
     /// A kept model is not what was downloaded. It is gone now, and can be had again from `url`.
     Damaged {
         message: String,
         url: String,
     },
-    Shelf(Shelf),
+    KeptModels(KeptModels),
     /// A kept model, to be saved as a file of the reader's.
     Save {
         name: String,
@@ -212,20 +243,23 @@ pub enum Report {
         id: String,
         name: String,
     },
-    /// What was asked of the kept models could not be done.
-    ShelfFailed(String),
-    Event(Event),
-    /// The browser keeps the fine-tuning as it was after this step.
-    TuneSaved {
-        step: usize,
-    },
+}
+
+/// What a worker says without being asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Notification {
+    /// The worker listens.
+    Ready,
+    /// The kept models may be others than they were.
+    KeptModels(KeptModels),
+    /// The browser keeps the fine-tuning that `request` asked for as it was after this step.
+    TuneSaved { request: RequestId, step: usize },
     /// A fine-tuning of an earlier visit can go on.
-    Unfinished {
-        step: usize,
-        steps: usize,
-    },
+    UnfinishedTune { step: usize, steps: usize },
     /// The GPU is gone, and with it the model on it. Sent after the failure that showed it.
     DeviceLost,
+    /// What could not be done, where no request is known for it.
+    Failed(String),
     /// The engine died; only a new worker helps.
     Panicked(String),
 }

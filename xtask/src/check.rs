@@ -81,8 +81,8 @@ pub fn check() -> Result<()> {
     docs::check()
 }
 
-/// The libraries, as crates.io would get them. Building each from its package would build everything
-/// again, so that is left to a release.
+/// The libraries, as crates.io would get them. Building each from its package would build
+/// everything again, so that is left to a release.
 fn packages() -> Result<()> {
     const LIBRARIES: [&str; 11] = [
         "ternary-shaders",

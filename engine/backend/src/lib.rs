@@ -60,11 +60,27 @@ pub enum BackendError {
     Driver(String),
 }
 
+/// What runs a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    Cpu,
+    Gpu,
+}
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceKind::Cpu => "cpu",
+            DeviceKind::Gpu => "gpu",
+        })
+    }
+}
+
 /// What runs the model, for people to read.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct DeviceInfo {
-    /// "cpu" or "gpu".
-    pub kind: String,
+    pub kind: DeviceKind,
     /// Adapter or instruction set, e.g. "AVX-512 VNNI, 2 threads".
     pub name: String,
     /// A GPU interface in software (lavapipe, SwiftShader).

@@ -5,7 +5,7 @@ use ternary_model::program::BufferKind;
 
 use super::model::PREFILL;
 use crate::error::{Error, Result};
-use ternary_backend::{Backend, DeviceInfo, MemoryLimits};
+use ternary_backend::{Backend, DeviceInfo, DeviceKind, MemoryLimits};
 use ternary_common::platform::available_memory;
 use ternary_core::config::{ModelConfig, QuantMode};
 use ternary_core::params::{self, ParamKind};
@@ -118,7 +118,7 @@ impl LoadPlan {
                 device.kind,
                 device.name,
                 Size(most),
-                if device.kind == "cpu" {
+                if device.kind == DeviceKind::Cpu {
                     ""
                 } else {
                     ", or the CPU"
@@ -135,7 +135,7 @@ impl LoadPlan {
             return refuse("it", self.total(), most);
         }
         // On the way to a GPU only bands of rows pass through this program's own memory.
-        if device.kind != "cpu" || can_allocate(self.total()) {
+        if device.kind != DeviceKind::Cpu || can_allocate(self.total()) {
             return Ok(());
         }
         Err(Error::Request(format!(

@@ -199,7 +199,7 @@ fn evaluator(a: &MeasureArgs, space: &Arc<Space>, task: &Arc<Task>) -> Result<Bo
     let (backend, why) = pollster::block_on(open_backend(a.device, &options(a)))?;
     let info = backend.info();
     errln!("device: {} ({}): {why}", info.kind, info.name);
-    if info.kind == "gpu" {
+    if info.kind == ternary::session::DeviceKind::Gpu {
         let scorer = Scorer::new(backend, task.clone())?;
         return Ok(Box::new(Local::new(space.clone(), task.clone(), scorer)));
     }

@@ -6,8 +6,8 @@ use ternary_markdown::{Block, parse};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-/// Says that it listens; then hears `(id, text)` and answers
-/// `(id, blocks as before, the blocks after them)`: of a text that grows only its end is sent.
+/// Says that it listens; then hears `(id, text)` and answers `(id, blocks as before, the blocks
+/// after them)`: of a text that grows only its end is sent.
 fn main() {
     let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
     let last = RefCell::new((0u32, Vec::<Block>::new()));

@@ -1,4 +1,5 @@
-//! The DevTools protocol over Chromium's `--remote-debugging-pipe`: JSON messages, each ended by a zero byte.
+//! The DevTools protocol over Chromium's `--remote-debugging-pipe`: JSON messages, each ended by a
+//! zero byte.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -152,7 +153,8 @@ impl DevTools {
         self.changed.notify_all();
     }
 
-    /// A worker has started and waits: record what it does from its first request on, then let it run.
+    /// A worker has started and waits: record what it does from its first request on, then let it
+    /// run.
     fn watch_new_session(&self, session: &str) {
         for method in [
             "Network.enable",

@@ -1,4 +1,5 @@
-//! A file of a larger model than any machine holds, of which only the head is there: enough for what is decided before a weight is read.
+//! A file of a larger model than any machine holds, of which only the head is there: enough for
+//! what is decided before a weight is read.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,7 +13,8 @@ use ternary::format::{MemorySink, MemorySource, Metadata, OneBit, Packing, Write
 const HEADER: usize = 64;
 const ALIGN: usize = 64;
 
-/// Write `model` with other values of its configuration, and tensors of the shapes that it then has: a hole in the file.
+/// Write `model` with other values of its configuration, and tensors of the shapes that it then
+/// has: a hole in the file.
 pub fn write(path: &Path, model: &[u8], changes: Map<String, Value>) -> Result<()> {
     let source = MemorySource::new("model.1bit", model.to_vec());
     let metadata = pollster::block_on(OneBit::open(&source))?.metadata;

@@ -1,7 +1,8 @@
-//! What the page's tests are written with: a static server, and Chromium driven through the DevTools protocol.
+//! What the page's tests are written with: a static server, and Chromium driven through the
+//! DevTools protocol.
 //!
-//! `cargo xtask test` builds the page and runs them. By hand: `cargo build -p onebit && cargo test -p page-tests` after
-//! `cargo xtask build-web`.
+//! `cargo xtask test` builds the page and runs them. By hand: `cargo build -p onebit && cargo test
+//! -p page-tests` after `cargo xtask build-web`.
 
 mod browser;
 mod devtools;
@@ -74,8 +75,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The page in a folder of its own, whose worker runs `prelude` before the engine: to stand in for another machine. Gives
-    /// the folder's address.
+    /// The page in a folder of its own, whose worker runs `prelude` before the engine: to stand in
+    /// for another machine. Gives the folder's address.
     pub fn altered(&self, folder: &str, prelude: &str) -> Result<String> {
         // Its models are large, and not needed there.
         for part in ["", "icons/"] {

@@ -1,4 +1,5 @@
-//! The native command line: makes the model the tests load, and writes the text the page's must equal.
+//! The native command line: makes the model the tests load, and writes the text the page's must
+//! equal.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +16,8 @@ use ternary::session::{DeviceChoice, Event, Session};
 
 use crate::{changed, root};
 
-/// A small model trained for a moment on one story: it writes words, and knows some of them by heart.
+/// A small model trained for a moment on one story: it writes words, and knows some of them by
+/// heart.
 pub fn tiny_model() -> Result<&'static Path> {
     static MODEL: OnceLock<Result<PathBuf>> = OnceLock::new();
     MODEL
@@ -104,7 +106,8 @@ pub fn random_bitnet(folder: &Path, layers: usize, vocabulary: usize) -> Result<
     Onebit(command).run().map(|_| ())
 }
 
-/// The training losses of `onebit finetune` with these flags; `simd` is what `ONEBIT_SIMD` says, empty for the best there is.
+/// The training losses of `onebit finetune` with these flags; `simd` is what `ONEBIT_SIMD` says,
+/// empty for the best there is.
 pub fn finetune(
     model: &Path,
     simd: &str,

@@ -91,7 +91,8 @@ impl Page {
         let workers =
             json!({ "autoAttach": true, "waitForDebuggerOnStart": true, "flatten": true });
         page.call("Target.setAutoAttach", workers)?;
-        // Violations are kept in the page: the log's wording changes between browser versions, the event does not.
+        // Violations are kept in the page: the log's wording changes between browser versions, the
+        // event does not.
         let listener = "window.violations = []; addEventListener('securitypolicyviolation', \
              e => window.violations.push(`${e.violatedDirective}: ${e.blockedURI} (${e.sourceFile}:${e.lineNumber})`));";
         page.call(
@@ -244,7 +245,7 @@ impl Page {
         Ok(())
     }
 
-    /// Sets the size of the window and the colour scheme the system asks for.
+    /// Sets the size of the window and the color scheme the system asks for.
     pub fn emulate(&self, width: u32, height: u32, scheme: &str) -> Result<()> {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.call("Emulation.setDeviceMetricsOverride", metrics)?;

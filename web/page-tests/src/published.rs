@@ -1,4 +1,5 @@
-//! Published models: made for a test, in folders as Hugging Face has them, and the fixtures that transformers computed with.
+//! Published models: made for a test, in folders as Hugging Face has them, and the fixtures that
+//! transformers computed with.
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -116,7 +117,8 @@ pub fn spelled(ids: &[u32]) -> String {
     ids.iter().map(|id| format!("<{id}>")).collect()
 }
 
-/// What transformers computes with a fixture: tokens, logits after each, and the tokens it goes on with.
+/// What transformers computes with a fixture: tokens, logits after each, and the tokens it goes on
+/// with.
 pub struct Expected {
     pub prompt: Vec<u32>,
     pub logits: Vec<f32>,
@@ -162,7 +164,8 @@ fn read_expected(path: &Path) -> Result<Expected> {
     })
 }
 
-/// A folder of the fixtures: of the tests, or beside the project (`ONEBIT_SHARED`, by default `../shared`).
+/// A folder of the fixtures: of the tests, or beside the project (`ONEBIT_SHARED`, by default
+/// `../shared`).
 pub fn fixture(name: &str) -> Option<PathBuf> {
     let own = root().join("engine/tests/fixtures/hf").join(name);
     let shared =

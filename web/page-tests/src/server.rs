@@ -1,4 +1,5 @@
-//! A static file server on a port of its own: what the page needs from any host, and the ways in which hosts fail.
+//! A static file server on a port of its own: what the page needs from any host, and the ways in
+//! which hosts fail.
 
 use std::collections::HashMap;
 use std::fs;

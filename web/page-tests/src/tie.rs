@@ -59,8 +59,8 @@ async fn find(model: &Path, prompt: &str, text: &str) -> Result<Divergence> {
     let mut ids = tokenizer.encode(prompt)?;
     let (mut fed, begin) = (0, ids.len());
     let mut written = String::new();
-    // The last step whose likeliest token is the beginning of another that fits too ("I" and "It"): if the text turns out to differ
-    // right behind it, that is where the choice was made.
+    // The last step whose likeliest token is the beginning of another that fits too ("I" and "It"):
+    // if the text turns out to differ right behind it, that is where the choice was made.
     let mut longer: Option<Divergence> = None;
     loop {
         let mut candidates = loaded.model.feed(&ids[fed..], &[], 1.0).await?;

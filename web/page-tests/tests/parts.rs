@@ -2,5 +2,7 @@
 
 #[path = "../../src/ui/explorer/camera.rs"]
 mod camera;
-#[path = "../../src/ui/scale.rs"]
+#[path = "../../src/ui/engine/requests.rs"]
+mod requests;
+#[path = "../../src/ui/widgets/scale.rs"]
 mod scale;

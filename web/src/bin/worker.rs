@@ -2,5 +2,5 @@
 
 fn main() {
     console_error_panic_hook::set_once();
-    ternary_web::worker::start::<ternary_web::worker::Talk>();
+    ternary_web::worker::start::<ternary_web::worker::ChatOnly>();
 }

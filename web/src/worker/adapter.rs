@@ -7,18 +7,24 @@ use ternary::adapter::{Adapter, CONFIG_FILE};
 use ternary::session::{DeviceChoice, Event, Session};
 use wasm_bindgen_futures::JsFuture;
 
-use super::{emit, error};
+use super::Responder;
 use crate::js::describe;
 use crate::protocol::Handle;
 
-/// Loads the present model again, with the adapter in `files`. Where that fails the model answers as before.
-pub async fn adapt(session: &mut Session, files: &[Handle], device: DeviceChoice) {
+/// Loads the present model again, with the adapter in `files`. Where that fails the model answers
+/// as before.
+pub async fn adapt(
+    session: &mut Session,
+    files: &[Handle],
+    device: DeviceChoice,
+    responder: Responder,
+) {
     let Some(source) = session.source() else {
-        return error("no model is loaded for the adapter".to_owned());
+        return responder.error("no model is loaded for the adapter".to_owned());
     };
     let adapter = match read(files).await {
         Ok(adapter) => adapter,
-        Err(problem) => return error(problem),
+        Err(problem) => return responder.error(problem),
     };
     let mut failure = None;
     session
@@ -28,12 +34,12 @@ pub async fn adapt(session: &mut Session, files: &[Handle], device: DeviceChoice
             device,
             &mut |event| match event {
                 Event::Error { message } => failure = Some(message),
-                event => emit(event),
+                event => responder.event(event),
             },
         )
         .await;
     if let Some(problem) = failure {
-        error(problem);
+        responder.error(problem);
     }
 }
 

@@ -1,62 +1,62 @@
-//! Giving up a load.
+//! Giving up loads and imports.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use web_sys::{AbortController, AbortSignal};
 
-/// Gives up what is under way, from a message handler, while it runs. What was loaded is read on later: files ask this rather than
-/// keep the signal of the load that opened them.
+use crate::protocol::RequestId;
+
+/// Which requests were given up, told by a message handler while one of them runs. What was loaded
+/// is read on later: files ask this rather than keep the signal of the load that opened them.
 #[derive(Clone, Default)]
 pub struct Cancel(Rc<RefCell<State>>);
 
 #[derive(Default)]
 struct State {
-    under_way: Option<AbortController>,
-    /// Asked for, not begun.
-    waiting: usize,
-    /// The next was given up before it began.
-    early: bool,
+    running: Option<(RequestId, AbortController)>,
+    /// Given up before they began.
+    early: BTreeSet<RequestId>,
 }
 
 impl Cancel {
-    /// There will be something to give up.
-    pub fn expect(&self) {
-        self.0.borrow_mut().waiting += 1;
-    }
-
-    /// From here on there is something to give up.
-    pub fn begin(&self) {
+    /// From here on `id` can be given up while it runs.
+    pub fn begin(&self, id: RequestId) {
         let state = &mut *self.0.borrow_mut();
-        state.under_way = AbortController::new().ok();
-        state.waiting = state.waiting.saturating_sub(1);
-        if std::mem::take(&mut state.early)
-            && let Some(controller) = &state.under_way
+        state.running = AbortController::new().ok().map(|aborts| (id, aborts));
+        if state.early.remove(&id)
+            && let Some((_, controller)) = &state.running
         {
             controller.abort();
         }
+        // Requests come in the order of their ids: what was asked before is over.
+        state.early.retain(|early| *early > id);
     }
 
     /// From here on there is nothing to give up.
     pub fn end(&self) {
-        self.0.borrow_mut().under_way = None;
+        self.0.borrow_mut().running = None;
     }
 
-    pub fn cancel(&self) {
+    pub fn cancel(&self, id: RequestId) {
         let state = &mut *self.0.borrow_mut();
-        match &state.under_way {
-            Some(controller) => controller.abort(),
-            None => state.early = state.waiting > 0,
+        match &state.running {
+            Some((running, controller)) if *running == id => controller.abort(),
+            _ => drop(state.early.insert(id)),
         }
     }
 
-    /// Ends requests that have it when this is given up.
+    /// Ends requests that have it when what runs is given up.
     pub fn signal(&self) -> Option<AbortSignal> {
         let state = self.0.borrow();
-        state.under_way.as_ref().map(AbortController::signal)
+        state
+            .running
+            .as_ref()
+            .map(|(_, controller)| controller.signal())
     }
 
-    /// Whether what is under way was given up.
+    /// Whether what runs was given up.
     pub fn is_raised(&self) -> bool {
         self.signal().is_some_and(|signal| signal.aborted())
     }

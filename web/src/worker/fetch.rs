@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use js_sys::{Array, Promise, Uint8Array};
+use js_sys::{Array, Uint8Array};
 use serde::Deserialize;
 use ternary::platform::Instant;
-use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, ReadableStreamDefaultReader, RequestInit, Response, Url};
+use web_sys::{Blob, ReadableStreamDefaultReader, RequestInit};
 
-use super::cancel::Cancel;
+use super::Job;
+use super::http::{self, is_final, ok, pair, request};
 use super::store::{self, Card, Store, Writer};
-use super::{post, scope};
 use crate::js::{describe, field};
-use crate::protocol::{Kept, Report, Source};
+use crate::protocol::{KeptModel, Response, Source};
 
 const FOLDER: &str = "models/";
 const NOT_FOUND: u16 = 404;
@@ -36,7 +36,7 @@ struct Index {
 
 /// The address of the model that comes with this page, if one does.
 pub async fn shipped() -> Result<Option<String>, String> {
-    let url = address(&format!("{FOLDER}index.json"))?;
+    let url = http::address(&format!("{FOLDER}index.json"))?;
     let response = request(&url, RequestInit::new()).await?;
     if response.status() == NOT_FOUND {
         return Ok(None);
@@ -54,7 +54,7 @@ pub async fn shipped() -> Result<Option<String>, String> {
 /// A model's bytes, and where they are kept if they are.
 pub struct Fetched {
     pub blob: Blob,
-    pub kept: Option<Kept>,
+    pub kept: Option<KeptModel>,
     /// It came just now.
     pub fresh: bool,
 }
@@ -69,7 +69,7 @@ struct Version {
 }
 
 impl Version {
-    fn of(response: &Response) -> Self {
+    fn of(response: &web_sys::Response) -> Self {
         let header = |name: &str| response.headers().get(name).ok().flatten();
         // The length of what is compressed on the way says nothing.
         let plain = header("content-encoding").is_none();
@@ -87,9 +87,10 @@ impl Version {
     }
 }
 
-/// A model from the store if this version of it is there, else downloaded into it, from where an earlier attempt ended.
-pub async fn model(url: &str, cancel: &Cancel) -> Result<Fetched, String> {
-    let url = address(url)?;
+/// A model from the store if this version of it is there, else downloaded into it, from where an
+/// earlier attempt ended.
+pub async fn model(url: &str, job: &Job) -> Result<Fetched, String> {
+    let url = http::address(url)?;
     // A browser that keeps nothing holds the bytes for as long as the page is open.
     let store = Store::open().await.ok();
     let kept = match &store {
@@ -97,7 +98,7 @@ pub async fn model(url: &str, cancel: &Cancel) -> Result<Fetched, String> {
         None => None,
     };
     let patience = kept.is_some().then_some(PATIENCE);
-    let asked = request_within(&url, options("HEAD", cancel), patience).await;
+    let asked = http::request_within(&url, http::options("HEAD", &job.cancel), patience).await;
     let mut version = match (&asked, kept) {
         (Ok(response), _) if response.ok() => Version::of(response),
         // Offline, or gone from there: what is kept is what there is.
@@ -105,7 +106,7 @@ pub async fn model(url: &str, cancel: &Cancel) -> Result<Fetched, String> {
         _ => Version::default(),
     };
     loop {
-        match download(&url, &version, store.as_ref(), cancel).await {
+        match download(&url, &version, store.as_ref(), job).await {
             Ok(fetched) => return Ok(fetched),
             Err(Broken::Changed(newer)) => version = newer,
             Err(Broken::Off(problem) | Broken::Refused(problem)) => return Err(problem),
@@ -133,7 +134,7 @@ async fn download(
     url: &str,
     version: &Version,
     store: Option<&Store>,
-    cancel: &Cancel,
+    job: &Job,
 ) -> Result<Fetched, Broken> {
     let name = Source::Url(url.to_owned()).name();
     let id = store::id(&[
@@ -172,7 +173,7 @@ async fn download(
     let mut attempts = ATTEMPTS;
     loop {
         let before = sink.len();
-        match pull(url, version, &mut sink, cancel).await {
+        match pull(url, version, &mut sink, job).await {
             Ok(()) => break,
             Err(Broken::Changed(newer)) => {
                 drop(sink);
@@ -181,13 +182,15 @@ async fn download(
                 }
                 return Err(Broken::Changed(newer));
             }
-            Err(Broken::Off(_)) if !cancel.is_raised() && (sink.len() > before || attempts > 1) => {
+            Err(Broken::Off(_))
+                if !job.cancel.is_raised() && (sink.len() > before || attempts > 1) =>
+            {
                 attempts = if sink.len() > before {
                     ATTEMPTS
                 } else {
                     attempts - 1
                 };
-                sleep(PAUSE).await;
+                http::sleep(PAUSE).await;
             }
             Err(broken) => {
                 let nothing = sink.len() == 0;
@@ -225,7 +228,7 @@ async fn download(
     }
 }
 
-pub async fn from_store(store: &Store, kept: Kept, fresh: bool) -> Result<Fetched, String> {
+pub async fn from_store(store: &Store, kept: KeptModel, fresh: bool) -> Result<Fetched, String> {
     let file = store.file(&kept.id).await.map_err(|_| gone(&kept.name))?;
     Ok(Fetched {
         blob: file.into(),
@@ -239,17 +242,12 @@ pub fn gone(name: &str) -> String {
 }
 
 /// Fetches what is missing in `sink`.
-async fn pull(
-    url: &str,
-    version: &Version,
-    sink: &mut Sink,
-    cancel: &Cancel,
-) -> Result<(), Broken> {
+async fn pull(url: &str, version: &Version, sink: &mut Sink, job: &Job) -> Result<(), Broken> {
     let from = sink.len();
     if from > 0 && from == version.bytes {
         return Ok(());
     }
-    let options = options("GET", cancel);
+    let options = http::options("GET", &job.cancel);
     if let (1.., Some(tag)) = (from, &version.tag) {
         let headers = Array::of2(
             &pair("range", &format!("bytes={from}-")),
@@ -273,7 +271,7 @@ async fn pull(
     }
     let total = version.bytes;
     let tell = |sink: &Sink| {
-        post(&Report::Fetched {
+        job.responder.send(Response::Fetched {
             done: sink.len(),
             total,
         });
@@ -347,87 +345,4 @@ async fn next(reader: &ReadableStreamDefaultReader) -> Result<Option<Uint8Array>
         return Ok(None);
     }
     Ok(field(&result, "value").dyn_into().ok())
-}
-
-/// `url`, which may be relative, as a whole address on this page's site.
-fn address(url: &str) -> Result<String, String> {
-    let scope = scope();
-    let (here, origin) = (scope.location().href(), scope.location().origin());
-    let target = Url::new_with_base(url, &here)
-        .map_err(|_| format!("`{url}` is not an address a model could be at"))?;
-    if target.origin() != origin {
-        return Err(format!(
-            "{url} is on another site. This page asks no other site for anything: download the file there and drop it here"
-        ));
-    }
-    Ok(target.href())
-}
-
-fn options(method: &str, cancel: &Cancel) -> RequestInit {
-    let options = RequestInit::new();
-    options.set_method(method);
-    options.set_signal(cancel.signal().as_ref());
-    options
-}
-
-async fn request(url: &str, options: RequestInit) -> Result<Response, String> {
-    request_within(url, options, None).await
-}
-
-/// An error when there is no answer within `patience`.
-async fn request_within(
-    url: &str,
-    options: RequestInit,
-    patience: Option<Duration>,
-) -> Result<Response, String> {
-    let mut answer = scope().fetch_with_str_and_init(url, &options);
-    if let Some(patience) = patience {
-        answer = Promise::race(&Array::of2(&answer, &timer(patience)));
-    }
-    let answer = JsFuture::from(answer)
-        .await
-        .map_err(|thrown| format!("{url} can't be fetched: {}", describe(thrown)))?;
-    answer
-        .dyn_into()
-        .map_err(|_| format!("{url}: the server does not answer"))
-}
-
-fn ok<'a>(response: &'a Response, url: &str) -> Result<&'a Response, String> {
-    if response.ok() {
-        return Ok(response);
-    }
-    Err(format!(
-        "{url}: the server answers {} {}",
-        response.status(),
-        response.status_text()
-    ))
-}
-
-/// The server will not say anything else soon: the request itself is at fault, not the moment.
-fn is_final(status: u16) -> bool {
-    const TIMEOUT: u16 = 408;
-    const TOO_MANY: u16 = 429;
-    (400..500).contains(&status) && ![TIMEOUT, TOO_MANY].contains(&status)
-}
-
-fn pair(name: &str, value: &str) -> JsValue {
-    Array::of2(&name.into(), &value.into()).into()
-}
-
-async fn sleep(time: Duration) {
-    JsFuture::from(timer(time)).await.ok();
-}
-
-/// Is fulfilled after `time`.
-fn timer(time: Duration) -> Promise {
-    Promise::new(&mut |resolve, _| {
-        let wake = Closure::once_into_js(move || resolve.call0(&JsValue::NULL));
-        // Without a timer the next attempt comes at once.
-        scope()
-            .set_timeout_with_callback_and_timeout_and_arguments_0(
-                wake.unchecked_ref(),
-                time.as_millis() as i32,
-            )
-            .ok();
-    })
 }

@@ -13,8 +13,8 @@ use web_sys::Blob;
 use super::cancel::Cancel;
 use super::source::BlobSource;
 use super::store::{self, Card, Store, Writer};
-use super::{error, post, shelf};
-use crate::protocol::{Files, Handle, Report};
+use super::{Job, Responder, kept};
+use crate::protocol::{Files, Handle, Response};
 
 /// What the importer looks for where there is one file of its kind, whatever that is called.
 const GGUF: (&str, &str) = (".gguf", "model.gguf");
@@ -26,9 +26,10 @@ const OTHERS: [&str; 5] = [".safetensors", ".json", ".jinja", ".txt", ".md"];
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// Tells what the files are, before anything is written.
-pub async fn survey(files: &Files, cancel: &Cancel) {
+pub async fn survey(files: &Files, job: &Job) {
+    let Job { responder, cancel } = job;
     if let Err(problem) = Store::open().await {
-        return error(format!(
+        return responder.error(format!(
             "{}: an import is kept in this browser, and {problem}. Open this page in an ordinary window; or import with \
              `onebit import` and drop the .1bit here: that needs no storage",
             files.name
@@ -36,26 +37,27 @@ pub async fn survey(files: &Files, cancel: &Cancel) {
     }
     let input = input(files, cancel).await;
     match engine::survey(&input, &Options::default()).await {
-        Ok(survey) => post(&Report::Surveyed(Box::new(survey))),
-        Err(_) if cancel.is_raised() => post(&Report::Cancelled),
-        Err(problem) => error(format!("{}: {problem}", files.name)),
+        Ok(survey) => responder.send(Response::Surveyed(Box::new(survey))),
+        Err(_) if cancel.is_raised() => responder.send(Response::Cancelled),
+        Err(problem) => responder.error(format!("{}: {problem}", files.name)),
     }
 }
 
-pub async fn import(files: &Files, head: QuantMode, cancel: &Cancel) {
-    match try_import(files, head, cancel).await {
-        Ok(id) => post(&Report::Imported {
+pub async fn import(files: &Files, head: QuantMode, job: &Job) {
+    let Job { responder, cancel } = job;
+    match try_import(files, head, job).await {
+        Ok(id) => responder.send(Response::Imported {
             id,
             name: file_name(files),
         }),
-        Err(_) if cancel.is_raised() => post(&Report::Cancelled),
-        Err(problem) => error(format!("{}: {problem}", files.name)),
+        Err(_) if cancel.is_raised() => responder.send(Response::Cancelled),
+        Err(problem) => responder.error(format!("{}: {problem}", files.name)),
     }
-    shelf::tell().await;
+    kept::changed().await;
 }
 
 /// The kept model's name in the store.
-async fn try_import(files: &Files, head: QuantMode, cancel: &Cancel) -> Result<String, String> {
+async fn try_import(files: &Files, head: QuantMode, job: &Job) -> Result<String, String> {
     let store = Store::open().await?;
     let id = id(files, head);
     if store.kept(&id).await.is_some_and(|kept| kept.complete()) {
@@ -64,9 +66,10 @@ async fn try_import(files: &Files, head: QuantMode, cancel: &Cancel) -> Result<S
     let name = file_name(files);
     let mut writer = store.writer(&id, &name).await?;
     writer.clear()?;
-    let written = write(files, head, cancel, writer).await;
+    let written = write(files, head, job, writer).await;
     let finished = match written {
-        // The card comes last and while the file is held: without one, no other tab and no later visit takes it for a model.
+        // The card comes last and while the file is held: without one, no other tab and no later
+        // visit takes it for a model.
         Ok(writer) => {
             let card = Card {
                 name: name.clone(),
@@ -86,10 +89,10 @@ async fn try_import(files: &Files, head: QuantMode, cancel: &Cancel) -> Result<S
 async fn write(
     files: &Files,
     head: QuantMode,
-    cancel: &Cancel,
+    job: &Job,
     writer: Writer,
 ) -> Result<Writer, String> {
-    let input = input(files, cancel).await;
+    let input = input(files, &job.cancel).await;
     let options = Options {
         head,
         // Who wants the ends to the last digit wants the rest so, too.
@@ -99,7 +102,7 @@ async fn write(
         },
         ..Options::default()
     };
-    let stage = RefCell::new(Stage::default());
+    let stage = RefCell::new(Stage::new(job.responder));
     let mut draft = Draft {
         name: file_name(files),
         writer,
@@ -166,14 +169,23 @@ fn id(files: &Files, head: QuantMode) -> String {
 }
 
 /// How far the import is, as the page was told last.
-#[derive(Default)]
 struct Stage {
+    responder: Responder,
     tensor: String,
     total: u64,
     told: Option<Instant>,
 }
 
 impl Stage {
+    fn new(responder: Responder) -> Self {
+        Self {
+            responder,
+            tensor: String::new(),
+            total: 0,
+            told: None,
+        }
+    }
+
     fn enter(&mut self, progress: Progress) {
         (self.tensor, self.total) = (progress.tensor, progress.total);
         self.tell(progress.done);
@@ -184,7 +196,7 @@ impl Stage {
             return;
         }
         self.told = Some(Instant::now());
-        post(&Report::Importing {
+        self.responder.send(Response::Importing {
             done,
             total: self.total,
             tensor: self.tensor.clone(),

@@ -9,31 +9,32 @@ use super::cancel::Cancel;
 use super::fetch::{self, Fetched};
 use super::source::BlobSource;
 use super::store::Store;
-use super::{emit, error, post, shelf, tuning};
-use crate::protocol::{Kept, Report, Source};
+use super::{Job, Responder, kept, tuning};
+use crate::protocol::{KeptModel, Response, Source};
 
-pub async fn load(session: &mut Session, source: Source, device: DeviceChoice, cancel: &Cancel) {
-    try_load(session, source, device, cancel).await;
+pub async fn load(session: &mut Session, source: Source, device: DeviceChoice, job: &Job) {
+    try_load(session, source, device, job).await;
     // Something may have come, or gone, or stayed in part.
-    shelf::tell().await;
+    kept::changed().await;
 }
 
-async fn try_load(session: &mut Session, source: Source, device: DeviceChoice, cancel: &Cancel) {
+async fn try_load(session: &mut Session, source: Source, device: DeviceChoice, job: &Job) {
+    let Job { responder, cancel } = job;
     let name = source.name();
     if let Source::Tuning = source {
         return match tuning::base(cancel).await {
             Ok(file) => {
-                let mut emit = unless_given_up(cancel);
+                let mut emit = unless_given_up(job);
                 session.load(Rc::new(file), device, &mut emit).await;
             }
-            Err(problem) => error(problem),
+            Err(problem) => responder.error(problem),
         };
     }
-    let opened = match open(source, cancel).await {
+    let opened = match open(source, job).await {
         Ok(Some(opened)) => opened,
-        Ok(None) => return post(&Report::NothingShipped),
-        Err(_) if cancel.is_raised() => return post(&Report::Cancelled),
-        Err(problem) => return problem.tell(),
+        Ok(None) => return responder.send(Response::NothingShipped),
+        Err(_) if cancel.is_raised() => return responder.send(Response::Cancelled),
+        Err(problem) => return problem.tell(*responder),
     };
     let name = opened.kept.as_ref().map_or(name, |kept| kept.name.clone());
     let file = Rc::new(BlobSource::new(name, opened.blob, cancel.clone()));
@@ -44,47 +45,51 @@ async fn try_load(session: &mut Session, source: Source, device: DeviceChoice, c
             device,
             &mut |event| match event {
                 Event::Error { message } => failure = Some(message),
-                event => emit(event),
+                event => responder.event(event),
             },
         )
         .await;
     let Some(message) = failure else { return };
     if cancel.is_raised() {
-        post(&Report::Cancelled);
+        responder.send(Response::Cancelled);
     } else if let Some(kept) = opened.kept
         && let Err(damage) = verify(&file).await
     {
-        refuse(kept, opened.fresh, message, &damage).await;
+        refuse(kept, opened.fresh, message, &damage, *responder).await;
     } else {
-        error(message);
+        responder.error(message);
     }
 }
 
 /// Moves the loaded model to another device.
-pub async fn move_to(session: &mut Session, device: DeviceChoice, cancel: &Cancel) {
+pub async fn move_to(session: &mut Session, device: DeviceChoice, job: &Job) {
     let command = Command::Move { device };
-    session.handle(command, &mut unless_given_up(cancel)).await;
+    session.handle(command, &mut unless_given_up(job)).await;
 }
 
 /// Sends events on; the failure of what was given up is none.
-fn unless_given_up(cancel: &Cancel) -> impl FnMut(Event) {
+fn unless_given_up(job: &Job) -> impl FnMut(Event) {
     |event| match event {
-        Event::Error { .. } if cancel.is_raised() => post(&Report::Cancelled),
-        event => emit(event),
+        Event::Error { .. } if job.cancel.is_raised() => job.responder.send(Response::Cancelled),
+        event => job.responder.event(event),
     }
 }
 
 /// Compares a file with the loaded model.
-pub async fn compare(session: &mut Session, source: Source) {
+pub async fn compare(session: &mut Session, source: Source, responder: Responder) {
     let name = source.name();
-    let never = Cancel::default();
+    let never = Job {
+        responder,
+        cancel: Cancel::default(),
+    };
     match open(source, &never).await {
         Ok(Some(opened)) => {
-            let file = BlobSource::new(name, opened.blob, never);
+            let file = BlobSource::new(name, opened.blob, never.cancel);
+            let mut emit = |event| responder.event(event);
             session.compare(Rc::new(file), &mut emit).await;
         }
-        Ok(None) => error("no model comes with this page to compare with".to_owned()),
-        Err(Problem::Unreachable(problem) | Problem::Final(problem)) => error(problem),
+        Ok(None) => responder.error("no model comes with this page to compare with".to_owned()),
+        Err(Problem::Unreachable(problem) | Problem::Final(problem)) => responder.error(problem),
     }
 }
 
@@ -96,16 +101,16 @@ enum Problem {
 }
 
 impl Problem {
-    fn tell(self) {
+    fn tell(self, responder: Responder) {
         match self {
-            Problem::Unreachable(message) => post(&Report::Unreachable(message)),
-            Problem::Final(message) => error(message),
+            Problem::Unreachable(message) => responder.send(Response::Unreachable(message)),
+            Problem::Final(message) => responder.error(message),
         }
     }
 }
 
 /// `None`: no model comes with this page.
-async fn open(source: Source, cancel: &Cancel) -> Result<Option<Fetched>, Problem> {
+async fn open(source: Source, job: &Job) -> Result<Option<Fetched>, Problem> {
     let url = match source {
         Source::File(file) => {
             return Ok(Some(Fetched {
@@ -122,7 +127,7 @@ async fn open(source: Source, cancel: &Cancel) -> Result<Option<Fetched>, Proble
                     return file.map(Some).map_err(Problem::Final);
                 }
                 // The rest of it is still where it came from.
-                Some(Kept { url: Some(url), .. }) => url,
+                Some(KeptModel { url: Some(url), .. }) => url,
                 _ => return Err(Problem::Final(fetch::gone(&name))),
             }
         }
@@ -137,12 +142,12 @@ async fn open(source: Source, cancel: &Cancel) -> Result<Option<Fetched>, Proble
             None => return Ok(None),
         },
     };
-    let fetched = fetch::model(&url, cancel).await;
+    let fetched = fetch::model(&url, job).await;
     fetched.map(Some).map_err(Problem::Unreachable)
 }
 
-/// Whether the bytes are those that were written into the file, by its own checksums. What can't be read is not there, which is
-/// another matter.
+/// Whether the bytes are those that were written into the file, by its own checksums. What can't be
+/// read is not there, which is another matter.
 async fn verify(file: &BlobSource) -> Result<(), String> {
     let read = async {
         let model = OneBit::open(file).await?;
@@ -158,9 +163,9 @@ async fn verify(file: &BlobSource) -> Result<(), String> {
 }
 
 /// A kept file that is not what it should be: nobody is to meet it again.
-async fn refuse(kept: Kept, fresh: bool, message: String, damage: &str) {
+async fn refuse(kept: KeptModel, fresh: bool, message: String, damage: &str, responder: Responder) {
     let Some(url) = kept.url else {
-        return error(format!(
+        return responder.error(format!(
             "{message}. Delete the kept copy, and keep the file again"
         ));
     };
@@ -169,9 +174,9 @@ async fn refuse(kept: Kept, fresh: bool, message: String, damage: &str) {
     }
     if fresh {
         // It is so where it came from.
-        return error(message);
+        return responder.error(message);
     }
-    post(&Report::Damaged {
+    responder.send(Response::Damaged {
         message: format!("{}: {damage}", kept.name),
         url,
     });

@@ -3,13 +3,17 @@
 mod adapter;
 mod cancel;
 mod fetch;
+mod http;
 mod import;
+mod kept;
 mod load;
-mod shelf;
 mod source;
 mod store;
 mod texts;
 mod tuning;
+
+use std::cell::Cell;
+use std::rc::Rc;
 
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
@@ -18,10 +22,12 @@ use ternary::session::{Command, Event, Session, Work};
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use crate::protocol::{CACHE_LIMIT, Report, Request, Task};
+use crate::protocol::{
+    CACHE_LIMIT, FromWorker, Notification, Request, RequestId, Response, Task, ToWorker,
+};
 use cancel::Cancel;
 
-/// What a worker can do besides loading models and talking.
+/// What a worker can do besides loading models and chatting.
 pub trait Program: 'static {
     /// Tells of what an earlier visit left.
     fn begin() -> impl Future<Output = ()>;
@@ -29,54 +35,90 @@ pub trait Program: 'static {
     type Task: DeserializeOwned;
 
     /// Answers that.
-    fn work(session: &mut Session, task: Self::Task, cancel: &Cancel) -> impl Future<Output = ()>;
+    fn work(session: &mut Session, task: Self::Task, job: &Job) -> impl Future<Output = ()>;
 }
 
-/// Nothing: a page that only talks does without the code of all the rest.
-pub struct Talk;
+/// Nothing: a page that only chats does without the code of all the rest.
+pub struct ChatOnly;
 
-impl Program for Talk {
+impl Program for ChatOnly {
     async fn begin() {}
 
     type Task = IgnoredAny;
 
-    async fn work(_: &mut Session, _: IgnoredAny, _: &Cancel) {
-        error("models are changed in the workshop, and this is not it".to_owned());
+    async fn work(_: &mut Session, _: IgnoredAny, job: &Job) {
+        let problem = "models are changed in the full worker, and this is not it";
+        job.responder.error(problem.to_owned());
     }
 }
 
 /// Everything.
-pub struct Workshop;
+pub struct Full;
 
-impl Program for Workshop {
+impl Program for Full {
     async fn begin() {
-        tuning::tell().await;
+        tuning::tell_unfinished().await;
     }
 
     type Task = Task;
 
-    async fn work(session: &mut Session, task: Task, cancel: &Cancel) {
+    async fn work(session: &mut Session, task: Task, job: &Job) {
+        let responder = job.responder;
         match task {
             Task::Work(work) => {
                 if let Work::Tune { .. } = work {
                     tuning::begin(session).await;
                 }
-                session.work(work, &mut tuning::emit).await;
+                session.work(work, &mut tuning::emit(responder)).await;
             }
-            Task::ReadTexts(files) => texts::read(session, files).await,
-            Task::Adapt { files, device } => adapter::adapt(session, &files, device).await,
-            Task::Compare { source } => load::compare(session, source).await,
-            Task::RestoreTune => tuning::restore(session).await,
+            Task::ReadTexts(files) => texts::read(session, files, responder).await,
+            Task::Adapt { files, device } => {
+                adapter::adapt(session, &files, device, responder).await;
+            }
+            Task::Compare { source } => load::compare(session, source, responder).await,
+            Task::RestoreTune => tuning::restore(session, responder).await,
             Task::ForgetTune => tuning::forget().await,
             Task::Survey(files) => {
-                cancel.begin();
-                import::survey(&files, cancel).await;
+                job.begin();
+                import::survey(&files, job).await;
             }
             Task::Import { files, head } => {
-                cancel.begin();
-                import::import(&files, head, cancel).await;
+                job.begin();
+                import::import(&files, head, job).await;
             }
         }
+    }
+}
+
+/// Answers one request.
+#[derive(Clone, Copy)]
+pub struct Responder(RequestId);
+
+impl Responder {
+    pub fn send(self, response: Response) {
+        let id = self.0;
+        post(&FromWorker::Response { id, response });
+    }
+
+    pub fn event(self, event: Event) {
+        self.send(Response::Event(event));
+    }
+
+    pub fn error(self, message: String) {
+        self.event(Event::Error { message });
+    }
+}
+
+/// The request being served: who is answered, and whether it was given up.
+pub struct Job {
+    pub responder: Responder,
+    pub cancel: Cancel,
+}
+
+impl Job {
+    /// From here on it can be given up.
+    fn begin(&self) {
+        self.cancel.begin(self.responder.0);
     }
 }
 
@@ -84,92 +126,119 @@ impl Program for Workshop {
 pub fn start<P: Program>() {
     std::panic::set_hook(Box::new(|info| {
         console_error_panic_hook::hook(info);
-        post(&Report::Panicked(info.to_string()));
+        notify(&Notification::Panicked(info.to_string()));
     }));
     let mut session = Session::new();
     session.limit_cache(CACHE_LIMIT);
     let stop = session.stop_handle();
     let cancel = Cancel::default();
-    let given_up = cancel.clone();
+    let running = Rc::new(Cell::new(None));
     let (requests, queue) = mpsc::unbounded();
+    let server = Server {
+        session,
+        cancel: cancel.clone(),
+        running: Rc::clone(&running),
+    };
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
-        match serde_wasm_bindgen::from_value::<Request<P::Task>>(event.data()) {
-            Ok(Request::Stop) => stop.stop(),
-            Ok(Request::Cancel) => given_up.cancel(),
-            Ok(Request::Shelf(request)) => {
-                wasm_bindgen_futures::spawn_local(shelf::handle(request))
+        let message = match serde_wasm_bindgen::from_value::<ToWorker<P::Task>>(event.data()) {
+            Ok(message) => message,
+            Err(problem) => {
+                return failed(format!("the worker got a message it can't read: {problem}"));
             }
-            Ok(request) => {
-                if let Request::Load { .. } | Request::Run(Command::Move { .. }) = request {
-                    given_up.expect();
+        };
+        let responder = Responder(message.id);
+        match message.request {
+            Request::Stop(id) => {
+                if running.get() == Some(id) {
+                    stop.stop();
                 }
-                if requests.unbounded_send(request).is_err() {
-                    error("the engine no longer takes requests; reload the page".to_owned());
+                responder.send(Response::Done);
+            }
+            Request::Cancel(id) => {
+                cancel.cancel(id);
+                responder.send(Response::Done);
+            }
+            Request::Store(request) => wasm_bindgen_futures::spawn_local(async move {
+                kept::handle(request, responder).await;
+                responder.send(Response::Done);
+            }),
+            _ => {
+                if requests.unbounded_send(message).is_err() {
+                    failed("the engine no longer takes requests; reload the page".to_owned());
                 }
             }
-            Err(problem) => error(format!("the worker got a message it can't read: {problem}")),
         }
     });
     scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     // It listens as long as the worker lives.
     on_message.forget();
-    wasm_bindgen_futures::spawn_local(serve::<P>(session, queue, cancel));
-    post(&Report::Ready);
+    wasm_bindgen_futures::spawn_local(server.serve::<P>(queue));
+    notify(&Notification::Ready);
     wasm_bindgen_futures::spawn_local(P::begin());
 }
 
-/// One request after the other.
-async fn serve<P: Program>(
-    mut session: Session,
-    mut queue: UnboundedReceiver<Request<P::Task>>,
+struct Server {
+    session: Session,
     cancel: Cancel,
-) {
-    while let Ok(request) = queue.recv().await {
+    /// What is being answered.
+    running: Rc<Cell<Option<RequestId>>>,
+}
+
+impl Server {
+    /// One request after the other.
+    async fn serve<P: Program>(mut self, mut queue: UnboundedReceiver<ToWorker<P::Task>>) {
+        while let Ok(ToWorker { id, request }) = queue.recv().await {
+            self.running.set(Some(id));
+            let job = Job {
+                responder: Responder(id),
+                cancel: self.cancel.clone(),
+            };
+            self.answer::<P>(request, &job).await;
+            self.cancel.end();
+            self.running.set(None);
+            job.responder.send(Response::Done);
+        }
+    }
+
+    async fn answer<P: Program>(&mut self, request: Request<P::Task>, job: &Job) {
+        let session = &mut self.session;
         match request {
             Request::Load { source, device } => {
-                cancel.begin();
-                load::load(&mut session, source, device, &cancel).await;
+                job.begin();
+                return load::load(session, source, device, job).await;
             }
             Request::Run(Command::Move { device }) => {
-                cancel.begin();
-                load::move_to(&mut session, device, &cancel).await;
-                tell_of_loss(&mut session);
+                job.begin();
+                load::move_to(session, device, job).await;
             }
             Request::Run(command) => {
+                let mut emit = |event| job.responder.event(event);
                 session.handle(command, &mut emit).await;
-                tell_of_loss(&mut session);
             }
-            Request::Task(task) => {
-                P::work(&mut session, task, &cancel).await;
-                tell_of_loss(&mut session);
-            }
+            Request::Task(task) => P::work(session, task, job).await,
             // Handled on arrival: they must not wait for what runs.
-            Request::Stop | Request::Cancel | Request::Shelf(_) => {}
+            Request::Stop(_) | Request::Cancel(_) | Request::Store(_) => {}
         }
-        cancel.end();
+        if session.loaded().is_ok_and(|loaded| loaded.model.is_lost()) {
+            notify(&Notification::DeviceLost);
+        }
     }
 }
 
-fn tell_of_loss(session: &mut Session) {
-    if session.loaded().is_ok_and(|loaded| loaded.model.is_lost()) {
-        post(&Report::DeviceLost);
-    }
+fn failed(message: String) {
+    notify(&Notification::Failed(message));
 }
 
-fn emit(event: Event) {
-    post(&Report::Event(event));
+fn notify(notification: &Notification) {
+    post(&FromWorker::Notification(notification.clone()));
 }
 
-fn error(message: String) {
-    emit(Event::Error { message });
-}
-
-fn post(report: &Report) {
+fn post(message: &FromWorker) {
     // Plain objects for maps, as in JSON: a bit-map is read back through its JSON form.
     let serializer = serde_wasm_bindgen::Serializer::new().serialize_maps_as_objects(true);
-    let message = match report.serialize(&serializer) {
+    let message = match message.serialize(&serializer) {
         Ok(message) => message,
-        Err(problem) => return log::error!("a report can't be sent: {problem}"),
+        Err(problem) => return log::error!("a message can't be sent: {problem}"),
     };
     if let Err(problem) = scope().post_message(&message) {
         log::error!("the page can't be reached: {problem:?}");

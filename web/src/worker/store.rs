@@ -1,7 +1,9 @@
-//! Models kept in this browser, in the origin-private file system: of each one its bytes, and a card that says what it is.
+//! Models kept in this browser, in the origin-private file system: of each one its bytes, and a
+//! card that says what it is.
 //!
-//! A file's name is made of where it came from and which version it is. So a file that changed at its source is another file,
-//! what is there of one can be continued, and two tabs that fetch the same model meet at the same file, which only one can write.
+//! A file's name is made of where it came from and which version it is. So a file that changed at
+//! its source is another file, what is there of one can be continued, and two tabs that fetch the
+//! same model meet at the same file, which only one can write.
 
 use js_sys::Uint8Array;
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use web_sys::{
 
 use super::scope;
 use crate::js::{describe, field};
-use crate::protocol::{Kept, Shelf};
+use crate::protocol::{KeptModel, KeptModels};
 
 const FOLDER: &str = "models";
 const CARD: &str = ".json";
@@ -60,7 +62,7 @@ impl Store {
         })
     }
 
-    pub async fn list(&self) -> Result<Vec<Kept>, String> {
+    pub async fn list(&self) -> Result<Vec<KeptModel>, String> {
         let names = self.folder.keys();
         let mut ids = Vec::new();
         loop {
@@ -78,7 +80,8 @@ impl Store {
         for id in ids {
             match self.kept(&id).await {
                 Some(kept) => models.push(kept),
-                // Left by a browser that ended at a bad moment; one that is being written can't be deleted.
+                // Left by a browser that ended at a bad moment; one that is being written can't be
+                // deleted.
                 None => drop(self.delete(&id, &id).await),
             }
         }
@@ -86,11 +89,11 @@ impl Store {
         Ok(models)
     }
 
-    pub async fn kept(&self, id: &str) -> Option<Kept> {
+    pub async fn kept(&self, id: &str) -> Option<KeptModel> {
         let card = self.file(&format!("{id}{CARD}")).await.ok()?;
         let text = JsFuture::from(card.text()).await.ok()?.as_string()?;
         let card: Card = serde_json::from_str(&text).ok()?;
-        Some(Kept {
+        Some(KeptModel {
             id: id.to_owned(),
             name: card.name,
             url: card.url,
@@ -100,9 +103,9 @@ impl Store {
     }
 
     /// The complete model that came from `url`.
-    pub async fn of_url(&self, url: &str) -> Option<Kept> {
+    pub async fn of_url(&self, url: &str) -> Option<KeptModel> {
         let models = self.list().await.ok()?;
-        let from_there = |kept: &Kept| kept.url.as_deref() == Some(url) && kept.complete();
+        let from_there = |kept: &KeptModel| kept.url.as_deref() == Some(url) && kept.complete();
         models.into_iter().find(from_there)
     }
 
@@ -116,7 +119,8 @@ impl Store {
         Ok(read.await.map_err(describe)?.into())
     }
 
-    /// Opens a model's bytes for writing, behind those that are there. No other tab can then write or delete them.
+    /// Opens a model's bytes for writing, behind those that are there. No other tab can then write
+    /// or delete them.
     pub async fn write(&self, id: &str, card: &Card) -> Result<Writer, String> {
         let writer = self.writer(id, &card.name).await?;
         self.put_card(id, card).await?;
@@ -184,13 +188,13 @@ impl Store {
         Ok(())
     }
 
-    pub async fn shelf(&self) -> Result<Shelf, String> {
+    pub async fn contents(&self) -> Result<KeptModels, String> {
         let (used, quota) = estimate().await;
         let persisted = match storage().and_then(|storage| storage.persisted().ok()) {
             Some(asked) => JsFuture::from(asked).await.is_ok_and(|yes| yes.is_truthy()),
             None => false,
         };
-        Ok(Shelf {
+        Ok(KeptModels {
             models: self.list().await?,
             used,
             quota,

@@ -6,15 +6,16 @@ use ternary::session::{Message, Session};
 use ternary::tokenizer::{ChatTemplate, END_OF_TEXT, SPECIAL_TOKENS, Tokenizer};
 use wasm_bindgen_futures::JsFuture;
 
-use super::{error, post};
+use super::Responder;
 use crate::js::describe;
-use crate::protocol::{Handle, Report, TextFile, Texts};
+use crate::protocol::{Handle, Response, TextFile, Texts};
 
 /// For models that have its marks and no template of their own.
 const TEMPLATE: &str = ternary::tokenizer::CHAT_TEMPLATE;
 
-/// Reads them one after the other. One alone that can't be read is an error; of several it is left out, and told of.
-pub async fn read(session: &mut Session, files: Vec<TextFile>) {
+/// Reads them one after the other. One alone that can't be read is an error; of several it is left
+/// out, and told of.
+pub async fn read(session: &mut Session, files: Vec<TextFile>, responder: Responder) {
     let alone = files.len() == 1;
     let loaded = session.loaded().ok();
     let tokenizer = loaded.as_ref().and_then(|loaded| loaded.tokenizer.as_ref());
@@ -45,11 +46,11 @@ pub async fn read(session: &mut Session, files: Vec<TextFile>) {
                 texts.taken.push(path);
                 texts.notes.extend(notes);
             }
-            Err(problem) if alone => return error(problem),
+            Err(problem) if alone => return responder.error(problem),
             Err(problem) => texts.left_out.push(problem),
         }
     }
-    post(&Report::Texts(texts));
+    responder.send(Response::Texts(texts));
 }
 
 async fn bytes(path: &str, Handle(file): &Handle) -> Result<Vec<u8>, String> {

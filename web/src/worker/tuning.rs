@@ -10,15 +10,16 @@ use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use super::cancel::Cancel;
 use super::source::BlobSource;
 use super::store::Store;
-use super::{error, post};
+use super::{Responder, notify};
 use crate::js::describe;
-use crate::protocol::Report;
+use crate::protocol::{Notification, RequestId};
 
 const FOLDER: &str = "fine-tuning";
 const BASE: &str = "base.1bit";
 /// Written by turns: one is always whole.
 const STATES: [&str; 2] = ["state-0", "state-1"];
-/// What a browser must keep for a visit to survive a reload; nobody fine-tunes larger models in a page.
+/// What a browser must keep for a visit to survive a reload; nobody fine-tunes larger models in a
+/// page.
 const LARGEST_BASE: u64 = 1 << 30;
 /// Bytes copied at a time.
 const PIECE: u64 = 4 << 20;
@@ -28,13 +29,22 @@ const NAME: &str = "the fine-tuning";
 thread_local! {
     /// Which of the states is written next.
     static NEXT: Cell<usize> = const { Cell::new(0) };
-    /// A step and the state after it, to be written when the one before is: a newer one takes its place.
-    static WAITING: RefCell<Option<(usize, Vec<u8>)>> = const { RefCell::new(None) };
+    /// To be written when the one before is: a newer one takes its place.
+    static WAITING: RefCell<Option<State>> = const { RefCell::new(None) };
     /// Kept when nothing is written any more.
     static WRITING: RefCell<Option<Promise>> = const { RefCell::new(None) };
 }
 
-/// Keeps the model a fine-tuning begins with. Where that fails the fine-tuning goes on, and a reload ends it.
+/// A fine-tuning as it is after a step.
+struct State {
+    /// What asked for the fine-tuning.
+    request: RequestId,
+    step: usize,
+    bytes: Vec<u8>,
+}
+
+/// Keeps the model a fine-tuning begins with. Where that fails the fine-tuning goes on, and a
+/// reload ends it.
 pub async fn begin(session: &Session) {
     forget().await;
     if let Err(problem) = keep_base(session).await {
@@ -58,24 +68,28 @@ async fn keep_base(session: &Session) -> Result<(), String> {
     Ok(())
 }
 
-/// Sends an event on to the page, but for states: those are kept here.
-pub fn emit(event: Event) {
-    match event {
-        Event::TuneState { step, state } => keep(step, state),
-        event => super::emit(event),
+/// Sends events on to the page, but for states: those are kept here.
+pub fn emit(responder: Responder) -> impl FnMut(Event) {
+    move |event| match event {
+        Event::TuneState { step, state } => keep(State {
+            request: responder.0,
+            step,
+            bytes: state,
+        }),
+        event => responder.event(event),
     }
 }
 
 /// Has a state written while the model goes on learning.
-fn keep(step: usize, state: Vec<u8>) {
-    WAITING.set(Some((step, state)));
+fn keep(state: State) {
+    WAITING.set(Some(state));
     if WRITING.with_borrow(Option::is_some) {
         return;
     }
     // It does not begin before this has returned.
     WRITING.set(Some(future_to_promise(async {
-        while let Some((step, state)) = WAITING.take() {
-            save(step, state).await;
+        while let Some(state) = WAITING.take() {
+            save(state).await;
         }
         WRITING.set(None);
         Ok(JsValue::UNDEFINED)
@@ -90,7 +104,12 @@ async fn stop_writing() {
     }
 }
 
-async fn save(step: usize, state: Vec<u8>) {
+async fn save(state: State) {
+    let State {
+        request,
+        step,
+        bytes,
+    } = state;
     let name = STATES[NEXT.get() % STATES.len()];
     let written = async {
         let store = Store::folder(FOLDER).await?;
@@ -99,12 +118,12 @@ async fn save(step: usize, state: Vec<u8>) {
         let mut writer = store.writer(name, NAME).await?;
         // Until it is whole it is too short, and so no state.
         writer.clear()?;
-        writer.push(&Uint8Array::from(&state[..]))
+        writer.push(&Uint8Array::from(&bytes[..]))
     };
     match written.await {
         Ok(()) => {
             NEXT.set(NEXT.get() + 1);
-            post(&Report::TuneSaved { step });
+            notify(&Notification::TuneSaved { request, step });
         }
         Err::<(), String>(problem) => log::warn!("step {step} could not be kept: {problem}"),
     }
@@ -133,9 +152,9 @@ async fn newest() -> Result<(Vec<u8>, usize, usize), String> {
 }
 
 /// Tells the page of a fine-tuning that an earlier visit left.
-pub async fn tell() {
+pub async fn tell_unfinished() {
     if let Ok((_, step, steps)) = newest().await {
-        post(&Report::Unfinished { step, steps });
+        notify(&Notification::UnfinishedTune { step, steps });
     }
 }
 
@@ -150,10 +169,13 @@ pub async fn base(cancel: &Cancel) -> Result<BlobSource, String> {
     ))
 }
 
-pub async fn restore(session: &mut Session) {
+pub async fn restore(session: &mut Session, responder: Responder) {
     match newest().await {
-        Ok((state, ..)) => session.work(Work::RestoreTune { state }, &mut emit).await,
-        Err(problem) => error(problem),
+        Ok((state, ..)) => {
+            let work = Work::RestoreTune { state };
+            session.work(work, &mut emit(responder)).await;
+        }
+        Err(problem) => responder.error(problem),
     }
 }
 

@@ -94,7 +94,7 @@ impl CpuBackend {
 impl Backend for CpuBackend {
     fn info(&self) -> DeviceInfo {
         DeviceInfo {
-            kind: "cpu".into(),
+            kind: crate::DeviceKind::Cpu,
             name: format!(
                 "{}, {} thread{}",
                 self.level.name(),

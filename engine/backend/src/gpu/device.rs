@@ -261,7 +261,7 @@ fn describe(info: &wgpu::AdapterInfo) -> DeviceInfo {
         &info.name
     };
     DeviceInfo {
-        kind: DEVICE.to_owned(),
+        kind: crate::DeviceKind::Gpu,
         name: format!("{name} ({})", info.backend),
         software,
     }

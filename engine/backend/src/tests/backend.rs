@@ -176,7 +176,7 @@ fn the_fallback_for_packed_products_is_exact() {
 fn the_device_is_described() {
     with_gpu(|gpu| {
         let info = Backend::info(gpu);
-        assert_eq!(info.kind, "gpu");
+        assert_eq!(info.kind, crate::DeviceKind::Gpu);
         assert!(!info.name.is_empty());
         let lower = info.name.to_lowercase();
         assert_eq!(

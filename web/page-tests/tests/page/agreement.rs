@@ -17,9 +17,10 @@ const PROMPTS: [&str; 5] = [
     "In the small house",
 ];
 
-/// On a GPU, logits this close are a tie. Its floats are summed in another order, so a value between two int8 codes may round to the
-/// other one; logits were seen to move by 0.01 to 0.1 then (`native-cli/tests/backends.rs`). The CPU's order is the same natively and in
-/// wasm: its texts must be equal.
+/// On a GPU, logits this close are a tie. Its floats are summed in another order, so a value
+/// between two int8 codes may round to the other one; logits were seen to move by 0.01 to 0.1 then
+/// (`native-cli/tests/backends.rs`). The CPU's order is the same natively and in wasm: its texts
+/// must be equal.
 const GPU_TIE: f32 = 0.1;
 
 #[test]
@@ -32,7 +33,8 @@ fn on_the_gpu() -> Result<()> {
     agrees("gpu")
 }
 
-/// Each browser fetches the build of the worker that it can run, the other one never, and writes the same text with either.
+/// Each browser fetches the build of the worker that it can run, the other one never, and writes
+/// the same text with either.
 #[test]
 fn with_relaxed_simd_and_without() -> Result<()> {
     const BUILDS: [&str; 2] = ["worker", "worker-relaxed"];

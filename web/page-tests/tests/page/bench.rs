@@ -13,8 +13,9 @@ const ROUNDS: usize = 7;
 const TOKENS: usize = 64;
 const LOADING: std::time::Duration = std::time::Duration::from_secs(300);
 
-/// Tokens a second of both on the CPU, one thread each, for one GGUF file; the engine has it imported with an 8-bit head. They decode
-/// by turns, so that a machine busy with other work slows both.
+/// Tokens a second of both on the CPU, one thread each, for one GGUF file; the engine has it
+/// imported with an 8-bit head. They decode by turns, so that a machine busy with other work slows
+/// both.
 #[test]
 #[ignore = "a measurement: `cargo xtask bench-wllama MODEL.gguf`"]
 fn beside_wllama() -> Result<()> {
@@ -111,7 +112,8 @@ fn frames() -> Result<()> {
     page.assert_clean()
 }
 
-/// Both loaded, and a function `decode(which)` that gives tokens a second, the first token not counted.
+/// Both loaded, and a function `decode(which)` that gives tokens a second, the first token not
+/// counted.
 fn ready(server: &Server) -> Result<Page> {
     let page = bare(server)?;
     page.evaluate(&format!(
@@ -141,7 +143,7 @@ fn decode(page: &Page, which: &str) -> Result<f64> {
     let found = page.evaluate(&format!(
         "decode('{which}').catch(problem => String(problem?.stack ?? problem))"
     ))?;
-    // A token may be told with its neighbour.
+    // A token may be told with its neighbor.
     ensure!(
         found["count"].as_u64() >= Some(TOKENS as u64 - 2),
         "{which}: {found}"

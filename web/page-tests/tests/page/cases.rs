@@ -1,4 +1,5 @@
-//! Inputs and uses that broke similar programs, each tried as a new user would. The models are scripted: what they say is chosen here.
+//! Inputs and uses that broke similar programs, each tried as a new user would. The models are
+//! scripted: what they say is chosen here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -339,7 +340,8 @@ fn a_reply_of_many_paragraphs_leaves_the_page_responsive() -> Result<()> {
         "very-long",
         &Model::new(tokenizer, shape, chain).template(CHATML),
     )?;
-    // How often a timer is served, and how long it ever waited. On a busy machine it waits for others, too.
+    // How often a timer is served, and how long it ever waited. On a busy machine it waits for
+    // others, too.
     page.evaluate(
         "window.longest = 0; window.served = 0; window.begun = performance.now(); { let last = begun; setInterval(() => { \
          const now = performance.now(); longest = Math.max(longest, now - last); last = now; served += 1; }, 20); }",

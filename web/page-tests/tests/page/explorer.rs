@@ -1,4 +1,5 @@
-//! The bit-map explorer: from the whole model down to a weight, other precisions and what they cost, another file beside.
+//! The bit-map explorer: from the whole model down to a weight, other precisions and what they
+//! cost, another file beside.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Published layouts in the browser: on the CPU and on WebGPU the logits and tokens that transformers computes.
+//! Published layouts in the browser: on the CPU and on WebGPU the logits and tokens that
+//! transformers computes.
 
 use std::fs;
 
@@ -25,8 +26,8 @@ fn on_webgpu() -> Result<()> {
     every_fixture("gpu")
 }
 
-/// A head of 128256 rows, 148 MB, on a GPU that binds 128 MiB at once, which this browser then holds it to: logits and tokens are the
-/// CPU's.
+/// A head of 128256 rows, 148 MB, on a GPU that binds 128 MiB at once, which this browser then
+/// holds it to: logits and tokens are the CPU's.
 #[test]
 fn a_head_larger_than_a_binding() -> Result<()> {
     const LIMIT: &str = "Object.defineProperty(GPUSupportedLimits.prototype, 'maxStorageBufferBindingSize', { get: () => 1 << 27 });";

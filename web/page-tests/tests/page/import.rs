@@ -1,4 +1,5 @@
-//! Published models, imported in the page: the same bytes as `onebit import` writes, and nothing left of what ends early.
+//! Published models, imported in the page: the same bytes as `onebit import` writes, and nothing
+//! left of what ends early.
 
 use std::fs;
 use std::path::Path;

@@ -382,7 +382,8 @@ fn exported_and_imported() -> Result<()> {
     other.assert_clean()
 }
 
-/// A changed message is asked from there, what was before it stays in the KV cache, and the old way can be had back.
+/// A changed message is asked from there, what was before it stays in the KV cache, and the old way
+/// can be had back.
 #[test]
 fn a_message_is_changed() -> Result<()> {
     let page = open("?device=cpu")?;
@@ -599,7 +600,8 @@ fn a_reply_under_way_is_kept() -> Result<()> {
     page.assert_clean()
 }
 
-/// Warned before, told after: the oldest turns are left out, and a turn after that reads only what is new.
+/// Warned before, told after: the oldest turns are left out, and a turn after that reads only what
+/// is new.
 #[test]
 fn a_full_context_loses_its_oldest_turns() -> Result<()> {
     let page = open_tiny()?;

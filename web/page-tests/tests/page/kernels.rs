@@ -1,5 +1,6 @@
-//! The page's kernels, of either instruction set, give the native ones' logits to the last bit: in every precision, with every kind of
-//! scale and activation, in sizes that fill no tile and no group of rows. (Products of floats are added in another order natively.)
+//! The page's kernels, of either instruction set, give the native ones' logits to the last bit: in
+//! every precision, with every kind of scale and activation, in sizes that fill no tile and no
+//! group of rows. (Products of floats are added in another order natively.)
 
 use std::fs;
 

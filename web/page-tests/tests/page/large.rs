@@ -1,6 +1,7 @@
-//! A large model passes through the page without being in its memory more often than it must. `ONEBIT_LARGE_MODEL` may name a `.1bit`
-//! of a gigabyte, e.g. what `onebit import` makes of the folder that `cargo run --release -p ternary-core --example random_bitnet --
-//! FOLDER` writes; without it two layers of the same widths are taken, 0.2 GB.
+//! A large model passes through the page without being in its memory more often than it must.
+//! `ONEBIT_LARGE_MODEL` may name a `.1bit` of a gigabyte, e.g. what `onebit import` makes of the
+//! folder that `cargo run --release -p ternary-core --example random_bitnet -- FOLDER` writes;
+//! without it two layers of the same widths are taken, 0.2 GB.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -30,8 +31,8 @@ fn large_model() -> Result<PathBuf> {
     Ok(model)
 }
 
-/// Loads the file on `device` and has it answer with two tokens. Returns the megabytes that the worker's program has held, and those
-/// of the weights and the cache.
+/// Loads the file on `device` and has it answer with two tokens. Returns the megabytes that the
+/// worker's program has held, and those of the weights and the cache.
 fn answer(device: &str) -> Result<(f64, f64)> {
     let file = large_model()?;
     let page = open(&format!("?model=tiny.1bit&device={device}"))?;

@@ -22,6 +22,7 @@ mod misdeeds;
 mod offline;
 mod package;
 mod random_use;
+mod requests;
 mod robust;
 mod store;
 mod tune;

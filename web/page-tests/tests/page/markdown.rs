@@ -7,12 +7,14 @@ use serde_json::json;
 use crate::look::{picture, sound_layout};
 use crate::{FINISHED, LOADED, REPLY, START, ask};
 
-/// The worker says what a test wants instead of what the model writes: in pieces, when the first token comes.
+/// The worker says what a test wants instead of what the model writes: in pieces, when the first
+/// token comes.
 const SCRIPTED: &str = "{ const post = self.postMessage.bind(self); let script = null; \
      new BroadcastChannel('script').onmessage = ({ data }) => { script = data.match(/[^]{1,7}/g); }; \
      self.postMessage = message => { \
-       if (!message?.Event?.token) return post(message); \
-       for (const text of script?.splice(0) ?? []) post({ Event: { token: { text } } }); }; }";
+       const { id, response } = message.Response ?? {}; \
+       if (!response?.Event?.token) return post(message); \
+       for (const text of script?.splice(0) ?? []) post({ Response: { id, response: { Event: { token: { text } } } } }); }; }";
 
 fn open_scripted(folder: &str) -> Result<Page> {
     let address = stage()?.altered(folder, SCRIPTED)?;

@@ -58,7 +58,8 @@ fn the_example_streams_and_stops() -> Result<()> {
     page.assert_clean()
 }
 
-/// The whole interface, on both devices: greedy text equals the command line's, chunks have OpenAI's shape.
+/// The whole interface, on both devices: greedy text equals the command line's, chunks have
+/// OpenAI's shape.
 #[test]
 fn completions_in_openai_s_shape() -> Result<()> {
     let server = site()?;

@@ -1,4 +1,5 @@
-//! The page, used without any sense: whatever is pressed in whatever order, the engine lives and the page reports no error.
+//! The page, used without any sense: whatever is pressed in whatever order, the engine lives and
+//! the page reports no error.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::{START, open};
 
-/// What is typed where something else was expected. (No emoji: Chromium itself falls over them where no font has any.)
+/// What is typed where something else was expected. (No emoji: Chromium itself falls over them
+/// where no font has any.)
 const TEXTS: [&str; 12] = [
     "Who is Max?",
     "",
@@ -53,7 +55,8 @@ fn variable<T: FromStr>(name: &str, or: T) -> T {
     value.and_then(|value| value.parse().ok()).unwrap_or(or)
 }
 
-/// `PAGE_SEED` (1) and `PAGE_SECONDS` (120) choose the run; `PAGE_QUERY` is the page's address behind the `?`.
+/// `PAGE_SEED` (1) and `PAGE_SECONDS` (120) choose the run; `PAGE_QUERY` is the page's address
+/// behind the `?`.
 #[test]
 #[ignore = "takes as long as it is given; what it finds depends on timing"]
 fn nothing_breaks() -> Result<()> {

@@ -71,7 +71,8 @@ fn a_lost_gpu_is_replaced() -> Result<()> {
 /// Running out of memory on the GPU while a model loads leaves the one that was there.
 #[test]
 fn a_full_gpu_leaves_the_old_model() -> Result<()> {
-    // What WebGPU does when there is no memory: a buffer that is none, and an error that comes later.
+    // What WebGPU does when there is no memory: a buffer that is none, and an error that comes
+    // later.
     let full = "new BroadcastChannel('gpu').onmessage = () => { \
          const create = GPUDevice.prototype.createBuffer; \
          GPUDevice.prototype.createBuffer = function(wanted) { \
@@ -237,7 +238,8 @@ fn without_webgpu_the_cpu_answers() -> Result<()> {
     page.assert_clean()
 }
 
-/// A page that the browser kept in memory goes on where it was, in the middle of a reply, too; one that it did not is loaded again.
+/// A page that the browser kept in memory goes on where it was, in the middle of a reply, too; one
+/// that it did not is loaded again.
 #[test]
 fn back_and_forward() -> Result<()> {
     stage()?

@@ -1,4 +1,5 @@
-//! Models kept in the browser: downloads that are interrupted, damaged, given up, wanted twice; files that stay.
+//! Models kept in the browser: downloads that are interrupted, damaged, given up, wanted twice;
+//! files that stay.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Fine-tuning in the page: what is learnt is native training's, is kept, survives a reload, and answers.
+//! Fine-tuning in the page: what is learned is native training's, is kept, survives a reload, and
+//! answers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,7 @@ fn prepare(page: &Page, text: &str, fields: &[(&str, &str)]) -> Result<()> {
     page.wait_for("document.querySelector('#tune-plan')", START)
 }
 
-/// The same with a text that is learnt in no time, so many steps and sequences a step.
+/// The same with a text that is learned in no time, so many steps and sequences a step.
 fn prepare_steps(page: &Page, steps: &str, batch: &str) -> Result<()> {
     let fields = [("#tune-steps", steps), ("#tune-batch", batch)];
     prepare(page, &text(120), &fields)
@@ -88,7 +89,8 @@ const FIELDS: [(&str, &str); 3] = [
     ("#tune-seed", "7"),
 ];
 
-/// Fine-tunes on `text` in the page and natively with the instructions `simd`; how far the losses are apart at most.
+/// Fine-tunes on `text` in the page and natively with the instructions `simd`; how far the losses
+/// are apart at most.
 fn apart(page: &Page, model: &Path, kind: &str, steps: &str, simd: &str) -> Result<f64> {
     let text = text(120);
     page.click("input[name=mode][value=tune]")?;
@@ -153,7 +155,8 @@ fn apart(page: &Page, model: &Path, kind: &str, steps: &str, simd: &str) -> Resu
     Ok(apart)
 }
 
-/// Where activations are floats the page's losses are the native ones, whatever the processor adds them with.
+/// Where activations are floats the page's losses are the native ones, whatever the processor adds
+/// them with.
 #[test]
 fn losses_are_the_native_ones() -> Result<()> {
     let model = onebit::float_model()?;
@@ -164,8 +167,9 @@ fn losses_are_the_native_ones() -> Result<()> {
     page.assert_clean()
 }
 
-/// Where they are rounded to 8 bits a float's last digit may turn a code, and a code turns others: there the losses are the same bit
-/// for bit if the native program adds in the browser's order, too. The file that is saved answers natively as in the page.
+/// Where they are rounded to 8 bits a float's last digit may turn a code, and a code turns others:
+/// there the losses are the same bit for bit if the native program adds in the browser's order,
+/// too. The file that is saved answers natively as in the page.
 #[test]
 fn what_is_learnt_is_kept() -> Result<()> {
     for kind in ["full", "lora"] {
@@ -320,7 +324,8 @@ fn a_reload_interrupts_and_ends_nothing() -> Result<()> {
     page.assert_clean()
 }
 
-/// What was discarded is not kept, even if it was still being written; nor is it offered, if the page hears of that late.
+/// What was discarded is not kept, even if it was still being written; nor is it offered, if the
+/// page hears of that late.
 #[test]
 fn what_is_discarded_is_gone() -> Result<()> {
     let page = open_tiny()?;
@@ -416,7 +421,8 @@ fn a_gpu_learns_while_the_page_answers() -> Result<()> {
     page.assert_clean()
 }
 
-/// The shipped model, a text of 20 kB: the loss on held-back lines falls by a fifth, and the style shows.
+/// The shipped model, a text of 20 kB: the loss on held-back lines falls by a fifth, and the style
+/// shows.
 #[test]
 fn the_shipped_model_learns_a_style() -> Result<()> {
     let page = open("?device=cpu")?;

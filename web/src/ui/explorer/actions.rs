@@ -1,43 +1,28 @@
 //! What can be done with the edited map as a whole.
 
-use crate::ui::erased::{live, on_click};
-use leptos::{ev, html, prelude::*};
-use wasm_bindgen_futures::spawn_local;
-use web_sys::{File, HtmlInputElement};
+use crate::ui::widgets::erased::{live, on_click};
+use leptos::prelude::*;
 
+use super::cells::file_size;
+use super::state::use_explorer;
 use crate::protocol::Source;
-use crate::ui::figures;
-use crate::ui::files;
-use crate::ui::picked::Picked;
-use crate::ui::state::file_size;
-use crate::ui::use_app;
-
-/// Reads a dropped or chosen bit-map.
-pub fn import(state: crate::ui::state::AppState, file: File) {
-    spawn_local(async move {
-        let name = file.name();
-        match files::text(&file).await {
-            Ok(text) => state.import_map(&name, &text),
-            Err(problem) => state.fail(
-                "The bit-map could not be read",
-                format!("{name}: {problem}"),
-            ),
-        }
-    });
-}
+use crate::ui::engine::use_engine;
+use crate::ui::page::use_page;
+use crate::ui::widgets::figures;
+use crate::ui::widgets::files;
+use crate::ui::widgets::picker::Picker;
 
 #[component]
 pub fn Actions() -> impl IntoView {
-    let state = use_app();
-    let e = state.explorer;
+    let (engine, page, e) = (use_engine(), use_page(), use_explorer());
     let edited = move || {
-        let own = state
+        let own = engine
             .model
             .with(|model| model.as_ref().map(|model| model.bit_map.clone()));
         own != e.map.get()
     };
     let summary = move || {
-        let model = state.model.get()?;
+        let model = engine.model.get()?;
         let size = file_size(&model, &e.map.get()?);
         let before = model.file_bytes;
         let now = figures::bytes(size);
@@ -57,7 +42,7 @@ pub fn Actions() -> impl IntoView {
             .map_err(|problem| problem.to_string())
             .and_then(|bytes| files::save("bit-map.json", &bytes));
         if let Err(problem) = saved {
-            state.fail("The bit-map could not be saved", problem);
+            page.fail("The bit-map could not be saved", problem);
         }
     };
     view! {
@@ -68,11 +53,11 @@ pub fn Actions() -> impl IntoView {
             </div>
             <div class="buttons">
                 <button type="button" id="undo-map" disabled=Signal::derive(move || !e.can_undo()) on:click=on_click(move || e.undo())>"Undo"</button>
-                <Picker id="import-map" label="Import bit-map" on_files=move |picked| picked.first(|file| import(state, file)) />
+                <Picker id="import-map" label="Import bit-map" on_files=move |picked| picked.first(|file| e.import_map_file(file)) />
                 <button type="button" id="save-map" on:click=save_map>"Save bit-map"</button>
-                <button type="button" id="export-map" disabled=Signal::derive(move || !state.ready()) on:click=on_click(move || state.export_map())>"Save as .1bit"</button>
-                <button type="button" id="adopt-map" disabled=Signal::derive(move || !state.ready() || !edited()) on:click=on_click(move || state.adopt_map())>"Chat in this map"</button>
-                <Picker id="compare" label="Compare with a file" on_files=move |picked| picked.first(|file| state.compare(Source::File(file))) />
+                <button type="button" id="export-map" disabled=Signal::derive(move || !engine.ready()) on:click=on_click(move || e.export_map())>"Save as .1bit"</button>
+                <button type="button" id="adopt-map" disabled=Signal::derive(move || !engine.ready() || !edited()) on:click=on_click(move || e.adopt_map())>"Chat in this map"</button>
+                <Picker id="compare" label="Compare with a file" on_files=move |picked| picked.first(|file| e.compare(Source::File(file))) />
             </div>
             {live(move || (e.compared.get().map(|(name, changes)| {
                 let count = |of: fn(&ternary::session::MatrixDiff) -> usize| changes.iter().map(of).sum::<usize>();
@@ -88,41 +73,5 @@ pub fn Actions() -> impl IntoView {
                 }
             })).into_any())}
         </section>
-    }
-}
-
-/// A button that opens the file picker.
-#[component]
-pub fn Picker(
-    id: &'static str,
-    label: &'static str,
-    #[prop(optional)] class: &'static str,
-    #[prop(optional)] multiple: bool,
-    on_files: impl Fn(Picked) + 'static,
-) -> impl IntoView {
-    let input = NodeRef::<html::Input>::new();
-    let chosen = move |event: ev::Targeted<ev::Event, HtmlInputElement>| {
-        let input = event.target();
-        if let Some(list) = input.files() {
-            on_files(Picked::chosen(&list));
-        }
-        // So that choosing the same file again is a change.
-        input.set_value("");
-    };
-    view! {
-        <button
-            type="button"
-            id=id
-            class=class
-            on:click=on_click(move || {
-                if let Some(input) = input.get_untracked() {
-                    input.click();
-                }
-            })
-        >
-            {label}
-        </button>
-        // No list of endings: iOS greys files out whose kind it does not know.
-        <input node_ref=input type="file" multiple=multiple data-for=id hidden on:change:target=chosen />
     }
 }

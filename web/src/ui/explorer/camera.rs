@@ -67,7 +67,7 @@ impl Camera {
         inside.then_some((row as usize, column as usize))
     }
 
-    /// No further out than the matrix reaches; what is smaller than the canvas is centred.
+    /// No further out than the matrix reaches; what is smaller than the canvas is centered.
     fn within(self, matrix: Size, canvas: Size) -> Self {
         let keep = |at: f64, whole: f64, seen: f64| match whole > seen {
             true => at.clamp(0.0, whole - seen),

@@ -1,12 +1,12 @@
 //! A search's result: what was measured, and the maps that no other beats.
 
-use crate::ui::erased::on_click;
 use leptos::prelude::*;
 use ternary::search::Entry;
 
-use crate::ui::figures;
-use crate::ui::scale::range;
-use crate::ui::use_app;
+use super::state::use_explorer;
+use crate::ui::widgets::erased::on_click;
+use crate::ui::widgets::figures;
+use crate::ui::widgets::scale::range;
 
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 240.0;
@@ -16,8 +16,7 @@ const TALLEST: f64 = 3.0;
 
 #[component]
 pub fn Front() -> impl IntoView {
-    let state = use_app();
-    let e = state.explorer;
+    let e = use_explorer();
     move || {
         let found = e.found.get()?;
         let best = found

@@ -1,12 +1,13 @@
-//! Layers × matrices, coloured by precision, as wide as they are large in the file.
+//! Layers × matrices, colored by precision, as wide as they are large in the file.
 
-use crate::ui::erased::{live, on_click};
+use crate::ui::widgets::erased::{live, on_click};
 use leptos::prelude::*;
 use ternary::config::QuantMode;
 
-use crate::ui::figures;
-use crate::ui::state::{Cell, matrix_sizes, rows};
-use crate::ui::use_app;
+use super::cells::{Cell, matrix_sizes, rows};
+use super::state::use_explorer;
+use crate::ui::engine::use_engine;
+use crate::ui::widgets::figures;
 
 /// A row of the grid: its name and its matrices.
 fn row_label(cell: Cell) -> String {
@@ -14,16 +15,6 @@ fn row_label(cell: Cell) -> String {
         Cell::Embedding => "Embedding".to_owned(),
         Cell::Head => "Head".to_owned(),
         Cell::Matrix(layer, _) => format!("Layer {layer}"),
-    }
-}
-
-pub fn mode_label(mode: QuantMode) -> &'static str {
-    match mode {
-        QuantMode::F32 => "32-bit float",
-        QuantMode::F16 => "16-bit float",
-        QuantMode::EightBit => "8-bit",
-        QuantMode::Ternary => "ternary",
-        QuantMode::Binary => "binary",
     }
 }
 
@@ -37,10 +28,9 @@ fn short(cell: Cell) -> &'static str {
 
 #[component]
 pub fn Grid() -> impl IntoView {
-    let state = use_app();
-    let e = state.explorer;
+    let (engine, e) = (use_engine(), use_explorer());
     let sizes = Memo::new(move |_| {
-        let model = state.model.get()?;
+        let model = engine.model.get()?;
         let map = e.map.get()?;
         Some(matrix_sizes(&model.config, &map))
     });
@@ -52,7 +42,7 @@ pub fn Grid() -> impl IntoView {
         })
     };
     let body = move || {
-        let config = state.model.get().map(|model| model.config)?;
+        let config = engine.model.get().map(|model| model.config)?;
         let all = rows(&config);
         // The widest row fills the line.
         let row_bytes = move |cells: &[Cell]| cells.iter().map(|cell| bytes(*cell)).sum::<u64>();
@@ -88,8 +78,7 @@ pub fn Grid() -> impl IntoView {
 
 #[component]
 fn CellButton(cell: Cell, bytes: Signal<u64>) -> impl IntoView {
-    let state = use_app();
-    let e = state.explorer;
+    let e = use_explorer();
     let mode = move || {
         e.map
             .with(|map| map.as_ref().map_or(QuantMode::F16, |map| cell.mode(map)))
@@ -111,7 +100,7 @@ fn CellButton(cell: Cell, bytes: Signal<u64>) -> impl IntoView {
         format!(
             "{}: {}, {}",
             cell.label(),
-            mode_label(mode()),
+            figures::quant_mode(mode()),
             figures::bytes(bytes.get())
         )
     };
@@ -127,7 +116,7 @@ fn CellButton(cell: Cell, bytes: Signal<u64>) -> impl IntoView {
             aria-label=label
             title=label
             aria-pressed=Signal::derive(move || (e.selected.get() == Some(cell)).to_string())
-            on:click=on_click(move || state.inspect(cell))
+            on:click=on_click(move || e.inspect(cell))
         >
             <span>{short(cell)}</span>
             {live(move || (changed().map(|share| view! {

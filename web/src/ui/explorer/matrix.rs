@@ -4,25 +4,24 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 
-use crate::ui::erased::live;
+use crate::ui::widgets::erased::live;
 use ternary::config::QuantMode;
 use ternary::format::ScalePer;
 use ternary::session::Weights;
 
-use super::mode_label;
+use super::cells::Cell;
+use super::state::use_explorer;
 use super::viewer::Viewer;
-use crate::ui::figures;
-use crate::ui::scale::range;
-use crate::ui::state::Cell;
-use crate::ui::use_app;
+use crate::ui::engine::use_engine;
+use crate::ui::widgets::figures;
+use crate::ui::widgets::scale::range;
 
 /// Bars of a histogram.
 const BINS: usize = 32;
 
 #[component]
 pub fn MatrixPanel() -> impl IntoView {
-    let state = use_app();
-    let e = state.explorer;
+    let e = use_explorer();
     let panel = move || {
         e.selected.get().map(|cell| {
             view! {
@@ -47,9 +46,8 @@ pub fn MatrixPanel() -> impl IntoView {
 
 #[component]
 fn ModeChoice(cell: Cell) -> impl IntoView {
-    let state = use_app();
-    let e = state.explorer;
-    let tied = state.model.with_untracked(|model| {
+    let (engine, e) = (use_engine(), use_explorer());
+    let tied = engine.model.with_untracked(|model| {
         model
             .as_ref()
             .is_some_and(|model| model.config.tie_word_embeddings)
@@ -65,7 +63,7 @@ fn ModeChoice(cell: Cell) -> impl IntoView {
                     prop:checked=Signal::derive(move || mode() == Some(option))
                     on:change=move |_| e.set_mode(cell, tied, option)
                 />
-                <span>{mode_label(option)}</span>
+                <span>{figures::quant_mode(option)}</span>
             </label>
         }
     });
@@ -100,7 +98,7 @@ fn Opened(weights: Arc<Weights>) -> impl IntoView {
         ),
     };
     view! {
-        <p class="figures">{format!("{rows} weights in the file, {}; {scales}", mode_label(weights.mode))}</p>
+        <p class="figures">{format!("{rows} weights in the file, {}; {scales}", figures::quant_mode(weights.mode))}</p>
         <Shares weights=weights.clone() />
         <Viewer weights=weights.clone() />
         {(weights.scales.len() > 1).then(|| view! { <Histogram title="Scales" values=weights.scales.clone() /> })}

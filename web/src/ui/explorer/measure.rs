@@ -1,19 +1,19 @@
 //! What a text costs in the edited map.
 
-use crate::ui::erased::{When, live, on_click};
+use crate::ui::widgets::erased::{When, live, on_click};
 use leptos::prelude::*;
 
-use crate::ui::figures;
-use crate::ui::state::file_size;
-use crate::ui::use_app;
+use super::cells::file_size;
+use super::state::use_explorer;
+use crate::ui::engine::use_engine;
+use crate::ui::widgets::figures;
 
 #[component]
 pub fn Measure() -> impl IntoView {
-    let state = use_app();
-    let e = state.explorer;
+    let (engine, e) = (use_engine(), use_explorer());
     let measuring = move || e.measuring.get();
     let rows = move || {
-        let model = state.model.get()?;
+        let model = engine.model.get()?;
         let all = e.measured.get();
         let own = all
             .iter()
@@ -57,8 +57,8 @@ pub fn Measure() -> impl IntoView {
                     type="button"
                     id="measure"
                     class="primary"
-                    disabled=Signal::derive(move || measuring() || !state.ready() || e.text.with(|text| text.trim().is_empty()))
-                    on:click=on_click(move || state.measure())
+                    disabled=Signal::derive(move || measuring() || !engine.ready() || e.text.with(|text| text.trim().is_empty()))
+                    on:click=on_click(move || e.measure())
                 >
                     {live(move || (if measuring() { "Measuring" } else { "Measure" }).into_any())}
                 </button>

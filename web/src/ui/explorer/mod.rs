@@ -1,26 +1,31 @@
-//! The bit-map: every matrix of the model, its precision, its weights, and what another choice would cost.
+//! The bit-map: every matrix of the model, its precision, its weights, and what another choice
+//! would cost.
 
 mod actions;
 mod camera;
+mod cells;
+mod drawing;
 mod front;
 mod grid;
 mod matrix;
 mod measure;
 mod picture;
+mod state;
 mod viewer;
 
 use leptos::prelude::*;
 
-use super::use_app;
-use crate::ui::erased::When;
+use super::engine::use_engine;
+use super::widgets::erased::When;
+pub use state::Explorer;
 
 #[component]
-pub fn Explorer() -> impl IntoView {
-    let state = use_app();
+pub fn ExplorerView() -> impl IntoView {
+    let engine = use_engine();
     view! {
         <div class="explorer" id="explorer">
             <When
-                when=Signal::derive(move || state.model.with(Option::is_some))
+                when=Signal::derive(move || engine.model.with(Option::is_some))
                 fallback=|| view! { <p class="hint">"A loaded model's bit-map is shown here."</p> }
             >
                 <actions::Actions />
@@ -32,6 +37,3 @@ pub fn Explorer() -> impl IntoView {
         </div>
     }
 }
-
-pub use actions::{Picker, import};
-use grid::mode_label;

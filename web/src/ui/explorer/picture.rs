@@ -5,16 +5,16 @@ use ternary::format::ScalePer;
 use ternary::session::Weights;
 
 /// Red, green, blue.
-pub type Colour = [u8; 3];
+pub type Color = [u8; 3];
 
-/// Colours of the present scheme.
+/// Colors of the present scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Palette {
-    pub minus: Colour,
-    pub zero: Colour,
-    pub plus: Colour,
+    pub minus: Color,
+    pub zero: Color,
+    pub plus: Color,
     /// Of a weight that the file beside has other.
-    pub flip: Colour,
+    pub flip: Color,
 }
 
 /// Which scale a weight has.
@@ -68,7 +68,7 @@ pub fn differs(weights: &Weights, other: &Weights, row: usize, column: usize) ->
     }
 }
 
-fn mix(from: Colour, to: Colour, share: f32) -> Colour {
+fn mix(from: Color, to: Color, share: f32) -> Color {
     let mut mixed = from;
     for (at, to) in mixed.iter_mut().zip(to) {
         *at = (f32::from(*at) + (f32::from(to) - f32::from(*at)) * share).round() as u8;
@@ -96,19 +96,19 @@ pub fn pixels(weights: &Weights, other: Option<&Weights>, palette: &Palette) -> 
                     value.abs().sqrt().copysign(value)
                 }
             };
-            let colour = match other {
+            let color = match other {
                 Some(other) if differs(weights, other, row, column) => palette.flip,
                 _ if shade < 0.0 => mix(palette.zero, palette.minus, -shade),
                 _ => mix(palette.zero, palette.plus, shade),
             };
-            bytes.extend_from_slice(&[colour[0], colour[1], colour[2], 255]);
+            bytes.extend_from_slice(&[color[0], color[1], color[2], 255]);
         }
     }
     bytes
 }
 
 /// `#rrggbb`.
-pub fn parse_colour(text: &str) -> Option<Colour> {
+pub fn parse_color(text: &str) -> Option<Color> {
     let hex = text.trim().strip_prefix('#')?;
     let part = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
     Some([part(0)?, part(2)?, part(4)?])

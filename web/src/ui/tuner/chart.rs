@@ -1,12 +1,13 @@
-//! Curves of a fine-tuning: the loss of what is trained on and of what is held back, the speed, the learning rate.
+//! Curves of a fine-tuning: the loss of what is trained on and of what is held back, the speed, the
+//! learning rate.
 //!
-//! A picture is stretched to its place, but no line or dot in it is, and its numbers stand beside it as text: they are as large on a
-//! phone as on a desk.
+//! A picture is stretched to its place, but no line or dot in it is, and its numbers stand beside
+//! it as text: they are as large on a phone as on a desk.
 
 use leptos::prelude::*;
 use ternary::session::TunePoint;
 
-use crate::ui::scale::Scale;
+use crate::ui::widgets::scale::Scale;
 
 /// Of a picture before it is stretched.
 const SIDE: f64 = 1000.0;

@@ -3,31 +3,33 @@
 mod chart;
 mod form;
 mod progress;
+mod state;
 
 use leptos::prelude::*;
 
-use super::state::Phase;
-use super::use_app;
-use crate::ui::erased::{When, live, on_click};
+use super::engine::use_engine;
+use crate::ui::widgets::erased::{When, live, on_click};
+pub use state::Tuner;
+use state::{Phase, use_tuner};
 
 #[component]
-pub fn Tuner() -> impl IntoView {
-    let state = use_app();
-    let begun = move || state.tuner.phase.get() != Phase::None;
+pub fn TunerView() -> impl IntoView {
+    let (engine, tuner) = (use_engine(), use_tuner());
+    let begun = move || tuner.phase.get() != Phase::None;
     view! {
         <div class="tuner" id="tuner">
-            {live(move || (state.tuner.unfinished.get().filter(|_| !begun()).map(|(step, steps)| view! {
+            {live(move || (tuner.unfinished.get().filter(|_| !begun()).map(|(step, steps)| view! {
                 <section class="unfinished" aria-labelledby="unfinished-title">
                     <h2 id="unfinished-title">"An unfinished fine-tuning"</h2>
                     <p>{format!("It stands at step {step} of {steps}, kept in this browser.")}</p>
                     <div class="buttons">
-                        <button type="button" id="tune-restore" class="primary" disabled=Signal::derive(move || !state.ready()) on:click=on_click(move || state.restore_tune())>"Take it up"</button>
-                        <button type="button" id="tune-forget" on:click=on_click(move || state.forget_unfinished())>"Delete it"</button>
+                        <button type="button" id="tune-restore" class="primary" disabled=Signal::derive(move || !engine.ready()) on:click=on_click(move || tuner.restore_tune())>"Take it up"</button>
+                        <button type="button" id="tune-forget" on:click=on_click(move || tuner.forget_unfinished())>"Delete it"</button>
                     </div>
                 </section>
             })).into_any())}
             <When
-                when=Signal::derive(move || state.model.with(Option::is_some))
+                when=Signal::derive(move || engine.model.with(Option::is_some))
                 fallback=|| view! { <p class="hint">"Load a model first; then it can learn from your text."</p> }
             >
                 <When when=Signal::derive(begun) fallback=|| view! { <form::Form /> }>

@@ -1,18 +1,16 @@
 //! A fine-tuning under way: its curves, what the model writes by now, what becomes of it.
 
-use crate::ui::erased::{When, live, on_click};
+use crate::ui::widgets::erased::{When, live, on_click};
 use leptos::prelude::*;
 use ternary::session::Keep;
 
 use super::chart::Chart;
-use crate::ui::figures;
-use crate::ui::state::Phase;
-use crate::ui::use_app;
+use super::state::{Phase, use_tuner};
+use crate::ui::widgets::figures;
 
 #[component]
 pub fn Progress() -> impl IntoView {
-    let state = use_app();
-    let t = state.tuner;
+    let t = use_tuner();
     let phase = move || t.phase.get();
     let stands = move || matches!(phase(), Phase::Paused | Phase::Done);
     let step = move || {
@@ -126,18 +124,18 @@ pub fn Progress() -> impl IntoView {
             {changes}
             <div class="buttons">
                 <When when=Signal::derive(move || phase() == Phase::Running)>
-                    <button type="button" id="tune-pause" disabled=Signal::derive(move || t.pausing.get()) on:click=on_click(move || state.pause_tune())>"Pause"</button>
+                    <button type="button" id="tune-pause" disabled=Signal::derive(move || t.pausing.get()) on:click=on_click(move || t.pause_tune())>"Pause"</button>
                 </When>
                 <When when=Signal::derive(move || phase() == Phase::Paused)>
-                    <button type="button" id="tune-continue" class="primary" on:click=on_click(move || state.continue_tune())>"Continue"</button>
+                    <button type="button" id="tune-continue" class="primary" on:click=on_click(move || t.continue_tune())>"Continue"</button>
                 </When>
                 <When when=Signal::derive(stands)>
-                    <button type="button" id="tune-keep" class="primary" on:click=on_click(move || state.keep_tune())>"Keep and chat"</button>
-                    <button type="button" id="tune-save" on:click=on_click(move || state.save_tune(Keep::Model))>"Save as .1bit"</button>
+                    <button type="button" id="tune-keep" class="primary" on:click=on_click(move || t.keep_tune())>"Keep and chat"</button>
+                    <button type="button" id="tune-save" on:click=on_click(move || t.save_tune(Keep::Model))>"Save as .1bit"</button>
                     <When when=Signal::derive(adapter)>
-                        <button type="button" id="tune-save-adapter" on:click=on_click(move || state.save_tune(Keep::Adapter))>"Save the adapter"</button>
+                        <button type="button" id="tune-save-adapter" on:click=on_click(move || t.save_tune(Keep::Adapter))>"Save the adapter"</button>
                     </When>
-                    <button type="button" id="tune-discard" on:click=on_click(move || state.discard_tune())>"Discard"</button>
+                    <button type="button" id="tune-discard" on:click=on_click(move || t.discard_tune())>"Discard"</button>
                 </When>
             </div>
             <p class="hint" id="tune-saved">

@@ -1,0 +1,206 @@
+//! The kept conversations: to open, name, save and delete.
+
+use leptos::{ev, html, prelude::*};
+
+use super::record::Head;
+use super::use_chat;
+use crate::ui::page::{Tab, use_page};
+
+use crate::ui::widgets::erased::{When, live, on_click};
+use crate::ui::widgets::picker::Picker;
+use crate::ui::widgets::{focus, keys};
+
+#[component]
+pub fn ChatList() -> impl IntoView {
+    let (chat, page) = (use_chat(), use_page());
+    let kept = chat.kept;
+    let empty = move || kept.heads.with(Vec::is_empty);
+    let unkept = move || {
+        kept.unkept
+            .with(|all| (!all.is_empty()).then_some(all.len()))
+    };
+    view! {
+        <nav
+            id="chats"
+            aria-labelledby="chats-title"
+            class:open=page.chats_open
+            hidden=Signal::derive(move || page.tab.get() != Tab::Chat)
+        >
+            <h2 id="chats-title">"Conversations"</h2>
+            <When when=Signal::derive(empty)>
+                <p class="hint">
+                    {live(move || (match kept.nowhere.get() {
+                        false => "What you talk about stays here, in this browser.",
+                        true => "This browser keeps no conversations for this page: they are gone when it is closed.",
+                    }).into_any())}
+                </p>
+            </When>
+            {live(move || (unkept().map(|count| view! {
+                <p class="hint problem" id="unkept">
+                    {format!("The browser did not keep {count} of these. Export them before you close this tab.")}
+                </p>
+            })).into_any())}
+            <ul class="chats" id="chat-list">
+                <For each=move || kept.heads.get() key=|head| (head.id.clone(), head.damaged) let:head>
+                    <ChatItem head />
+                </For>
+            </ul>
+            <div class="row">
+                <button
+                    type="button"
+                    id="export-chats"
+                    class="quiet"
+                    disabled=empty
+                    on:click=on_click(move || chat.export_all_chats())
+                >
+                    "Export all"
+                </button>
+                <Picker
+                    id="import-chats"
+                    class="quiet"
+                    label="Import"
+                    on_files=move |picked| picked.first(|file| chat.import_chat_file(file))
+                />
+            </div>
+        </nav>
+    }
+}
+
+#[component]
+fn ChatItem(head: Head) -> impl IntoView {
+    let (chat, page) = (use_chat(), use_page());
+    let naming = RwSignal::new(false);
+    let damaged = head.damaged;
+    let id = StoredValue::new(head.id);
+    let title = Memo::new(move |before: Option<&String>| {
+        let title = |heads: &Vec<Head>| {
+            let own = heads.iter().find(|head| id.with_value(|id| *id == head.id));
+            own.map(|own| own.title.clone())
+        };
+        let before = before.cloned().unwrap_or_default();
+        chat.kept.heads.with(title).unwrap_or(before)
+    });
+    let is_open = move || id.with_value(|id| chat.kept.is_open(id));
+    let rename = NodeRef::<html::Button>::new();
+    let done = move |name: Option<String>| {
+        if !naming.get_untracked() {
+            return;
+        }
+        naming.set(false);
+        let name = name.map(|name| name.trim().to_owned());
+        let changed = |name: &String| !name.is_empty() && *name != title.get_untracked();
+        if let Some(name) = name.filter(changed) {
+            chat.rename_chat(id.get_value(), name);
+        }
+        // The button is there again in the next frame.
+        request_animation_frame(move || {
+            let button = rename.try_get_untracked().flatten();
+            if let Some(button) = button.filter(|_| focus::is_lost()) {
+                button.focus().ok();
+            }
+        });
+    };
+    let open = move |_| {
+        page.chats_open.set(false);
+        if !untrack(is_open) {
+            chat.open_chat(id.get_value());
+        }
+        page.focus_prompt.notify();
+    };
+    view! {
+        <li class:current=is_open>
+            <When
+                when=Signal::derive(move || naming.get())
+                fallback=move || view! {
+                    <button
+                        type="button"
+                        class="chat"
+                        disabled=damaged
+                        aria-current=move || is_open().then_some("page")
+                        title=title
+                        on:click=open
+                    >
+                        {title}
+                    </button>
+                }
+            >
+                <Naming name=title.get_untracked() done />
+            </When>
+            <When when=Signal::derive(move || (is_open() || damaged) && !naming.get())>
+                <span class="chat-buttons">
+                    <When when=Signal::derive(move || !damaged)>
+                        <button
+                            type="button"
+                            class="quiet rename"
+                            node_ref=rename
+                            aria-label=Signal::derive(move || format!("Rename “{}”", title.get()))
+                            on:click=on_click(move || naming.set(true))
+                        >
+                            "Rename"
+                        </button>
+                        <button
+                            type="button"
+                            class="quiet export"
+                            aria-label=Signal::derive(move || format!("Export “{}”", title.get()))
+                            on:click=on_click(move || chat.export_chat())
+                        >
+                            "Export"
+                        </button>
+                    </When>
+                    <button
+                        type="button"
+                        class="quiet delete"
+                        aria-label=Signal::derive(move || format!("Delete “{}”", title.get()))
+                        on:click=on_click(move || chat.delete_chat(id.get_value()))
+                    >
+                        "Delete"
+                    </button>
+                </span>
+            </When>
+        </li>
+    }
+}
+
+/// The name, being changed: Enter and leaving take it, Escape does not.
+#[component]
+fn Naming(name: String, done: impl Fn(Option<String>) + Copy + Send + 'static) -> impl IntoView {
+    let input = NodeRef::<html::Input>::new();
+    input.on_load(|input| {
+        request_animation_frame(move || {
+            // Fails only for an element that is not in the page.
+            input.focus().ok();
+            input.select();
+        });
+    });
+    // It may be gone already when the keyboard leaves it.
+    let value = move || {
+        let input = input.try_get_untracked().flatten();
+        input.map(|input| input.value())
+    };
+    let keydown = move |event: ev::KeyboardEvent| {
+        if keys::is_taken(&event) {
+            return;
+        }
+        match event.key().as_str() {
+            "Enter" => done(value()),
+            "Escape" => {
+                // Nothing else is meant by it.
+                event.stop_propagation();
+                done(None);
+            }
+            _ => {}
+        }
+    };
+    view! {
+        <input
+            type="text"
+            class="naming"
+            aria-label="Name of the conversation"
+            maxlength="120"
+            node_ref=input
+            prop:value=name
+            on:keydown=keydown
+            on:blur=move |_| done(value())
+        />
+    }
+}

@@ -1,0 +1,117 @@
+//! Conversations with the model, and where the browser keeps them.
+
+mod announcer;
+mod chat_list;
+mod composer;
+mod conversation;
+mod database;
+mod kept_chats;
+mod message;
+mod pending_writes;
+mod reader;
+mod record;
+mod rendered;
+mod settings;
+mod transcript;
+mod undo_bar;
+mod write_queue;
+
+use leptos::prelude::*;
+
+use super::engine::{Engine, EngineEvent};
+use super::page::{Mode, Page};
+pub use announcer::Announcer;
+pub use chat_list::ChatList;
+pub use composer::Composer;
+use conversation::{Exchange, Outcome, Running};
+use kept_chats::KeptChats;
+use reader::Reader;
+pub use record::is_export;
+pub use settings::{MAX_SEED, Settings};
+pub use transcript::Transcript;
+pub use undo_bar::UndoBar;
+
+/// What is said to the model and what it replies: a handle of signals, copied freely.
+#[derive(Clone, Copy)]
+pub struct Chat {
+    engine: Engine,
+    page: Page,
+    pub settings: RwSignal<Settings>,
+    /// The exchanges of the open conversation.
+    conversation: RwSignal<Vec<Exchange>>,
+    /// Those of plain continuation.
+    texts: RwSignal<Vec<Exchange>>,
+    draft: RwSignal<String>,
+    running: RwSignal<Option<Running>>,
+    /// Raised when a reply was drawn.
+    drawn: Trigger,
+    exchange_count: StoredValue<usize>,
+    kept: KeptChats,
+    /// Started with the first reply.
+    reader: StoredValue<Option<Reader>, LocalStorage>,
+}
+
+pub fn use_chat() -> Chat {
+    expect_context()
+}
+
+impl Chat {
+    /// Lists the kept conversations, and keeps what changes from now on.
+    pub fn start(engine: Engine, page: Page) -> Self {
+        let chat = Self {
+            engine,
+            page,
+            settings: RwSignal::new(Settings::restore()),
+            conversation: RwSignal::new(Vec::new()),
+            texts: RwSignal::new(Vec::new()),
+            draft: RwSignal::new(String::new()),
+            running: RwSignal::new(None),
+            drawn: Trigger::new(),
+            exchange_count: StoredValue::new(0),
+            kept: KeptChats::new(),
+            reader: StoredValue::new_local(None),
+        };
+        let opening = move || chat.kept.opening.with(Option::is_some);
+        engine.busy_while(Signal::derive(move || chat.is_replying()));
+        engine.busy_while(Signal::derive(opening));
+        engine.listen(move |event| chat.on_event(event));
+        Effect::new(move |_| chat.settings.with(Settings::keep));
+        chat.begin_keeping();
+        chat
+    }
+
+    pub fn is_replying(self) -> bool {
+        self.running.with(Option::is_some)
+    }
+
+    /// The conversation that is open or being opened; empty if nothing is said in it yet.
+    pub fn open_id(self) -> String {
+        let open = self.kept.record.with(|record| record.id.clone());
+        self.kept.opening.get().unwrap_or(open)
+    }
+
+    /// The conversation that is shown, as [`Chat::open_id`].
+    pub fn shown_id(self) -> String {
+        self.kept.record.with_untracked(|record| record.id.clone())
+    }
+
+    fn on_event(self, event: &EngineEvent) {
+        match event {
+            EngineEvent::Replaced => self.end_reply(Outcome::Interrupted),
+            EngineEvent::Died(_) => self.end_reply(Outcome::Failed),
+            EngineEvent::ModelLoaded { model, .. } if !model.chat => {
+                self.page.set_mode(Mode::Text);
+            }
+            _ => {}
+        }
+    }
+
+    fn reader(self) -> Reader {
+        if let Some(reader) = self.reader.get_value() {
+            return reader;
+        }
+        let reader = Reader::start();
+        self.reader.set_value(Some(reader.clone()));
+        reader
+    }
+}

@@ -1,0 +1,204 @@
+//! The models kept in this browser: to load again, offline too, and to delete.
+
+use leptos::{html, prelude::*};
+
+use super::use_models;
+use crate::protocol::{KeptModel, Source};
+use crate::ui::page::use_page;
+use crate::ui::widgets::erased::{When, live, on_click};
+use crate::ui::widgets::{figures, focus, keys};
+
+#[component]
+pub fn KeptModelList() -> impl IntoView {
+    let store = use_models().store;
+    let kept = store.kept;
+    let title = NodeRef::<html::H2>::new();
+    let missing = move || kept.with(|kept| kept.missing.clone());
+    let empty = move || kept.with(|kept| kept.models.is_empty() && kept.missing.is_none());
+    let room = move || {
+        kept.with(|kept| {
+            (kept.quota > 0).then(|| {
+                format!(
+                    "{} used of {} that this browser lets the page have.",
+                    figures::bytes(kept.used),
+                    figures::bytes(kept.quota)
+                )
+            })
+        })
+    };
+    let may_be_cleared = move || kept.with(|kept| !kept.persisted && !kept.models.is_empty());
+    // What another tab did is seen when the reader comes back to this one.
+    let back = window_event_listener(leptos::ev::focus, move |_| store.list());
+    on_cleanup(move || back.remove());
+    view! {
+        <section aria-labelledby="kept-title">
+            <h2 id="kept-title" node_ref=title tabindex="-1">
+                {live(move || (if missing().is_some() { "Models" } else { "Kept in this browser" }).into_any())}
+            </h2>
+            <When when=Signal::derive(empty)>
+                <p class="hint">"Nothing yet. Models that are downloaded stay here for the next visit."</p>
+            </When>
+            {live(move || (missing().map(|problem| view! {
+                <p class="hint problem" id="nothing-kept">
+                    {format!("Nothing is kept: {problem}. Models are loaded all the same, for as long as this page is open.")}
+                </p>
+            })).into_any())}
+            <ul class="kept" id="kept">
+                <For each=move || kept.get().models key=|model| (model.id.clone(), model.present) let:model>
+                    <KeptModelRow model title />
+                </For>
+            </ul>
+            <FromAddress />
+            <p class="hint" id="room">{room}</p>
+            <When when=Signal::derive(may_be_cleared)>
+                <p class="hint">
+                    "The browser may clear them when the disk is full. "
+                    <button type="button" class="quiet" id="persist" on:click=on_click(move || store.persist())>
+                        "Ask it not to"
+                    </button>
+                </p>
+            </When>
+        </section>
+    }
+}
+
+#[component]
+fn KeptModelRow(
+    model: KeptModel,
+    /// Has the keyboard when this is gone.
+    title: NodeRef<html::H2>,
+) -> impl IntoView {
+    let models = use_models();
+    let asking = RwSignal::new(false);
+    let size = if model.complete() {
+        figures::bytes(model.bytes)
+    } else {
+        format!(
+            "{} of {}",
+            figures::bytes(model.present),
+            figures::bytes(model.bytes)
+        )
+    };
+    let complete = model.complete();
+    let verb = if complete { "Load" } else { "Go on" };
+    let loading = move || models.is_loading();
+    let model = StoredValue::new(model);
+    let loaded = move || model.with_value(|model| models.has_loaded(model));
+    let name = model.with_value(|model| model.name.clone());
+    let load_name = format!("{verb}: {name}");
+    let save_name = format!("Save {name} as a file");
+    let delete_name = format!("Delete {name}");
+    view! {
+        <li>
+            <span class="kept-name">{name}</span>
+            <span class="kept-size">{size}</span>
+            <When
+                when=Signal::derive(move || asking.get())
+                fallback=move || view! {
+                    <span class="kept-buttons">
+                        <button
+                            type="button"
+                            class="quiet load"
+                            aria-label=load_name.clone()
+                            disabled=loading
+                            on:click=on_click(move || model.with_value(|model| models.load_kept(model)))
+                        >
+                            {verb}
+                        </button>
+                        <button
+                            type="button"
+                            class="quiet save"
+                            aria-label=save_name.clone()
+                            hidden=!complete
+                            on:click=on_click(move || model.with_value(|model| models.store.save(model)))
+                        >
+                            "Save"
+                        </button>
+                        <button
+                            type="button"
+                            class="quiet delete"
+                            aria-label=delete_name.clone()
+                            on:click=on_click(move || asking.set(true))
+                        >
+                            "Delete"
+                        </button>
+                    </span>
+                }
+            >
+                <When when=Signal::derive(loaded)>
+                    <span class="hint">"It is loaded: it would go on answering, but its bit-map, fine-tuning and another device need the file."</span>
+                </When>
+                <Sure
+                    on_yes=move || {
+                        model.with_value(|model| models.store.delete(model));
+                        if let Some(title) = title.get_untracked() {
+                            // Fails only for an element that is not in the page.
+                            title.focus().ok();
+                        }
+                    }
+                    on_no=move || asking.set(false)
+                />
+            </When>
+        </li>
+    }
+}
+
+/// The question before something is gone.
+#[component]
+fn Sure(
+    on_yes: impl Fn() + Copy + Send + 'static,
+    on_no: impl Fn() + Copy + Send + 'static,
+) -> impl IntoView {
+    let no = NodeRef::<html::Button>::new();
+    // A keyboard whose button is gone goes where nothing is lost.
+    focus::catch(no);
+    view! {
+        <span class="kept-buttons" role="group" aria-label="Delete it?">
+            <button type="button" class="quiet danger sure" on:click=on_click(on_yes)>
+                "Delete for good"
+            </button>
+            <button type="button" class="quiet" node_ref=no on:click=on_click(on_no)>
+                "Keep"
+            </button>
+        </span>
+    }
+}
+
+/// A model somewhere on this page's site.
+#[component]
+fn FromAddress() -> impl IntoView {
+    let (models, page) = (use_models(), use_page());
+    let address = RwSignal::new(String::new());
+    view! {
+        <form
+            class="from-address"
+            on:submit=move |event| {
+                event.prevent_default();
+                let url = address.get_untracked().trim().to_owned();
+                if !url.is_empty() {
+                    address.set(String::new());
+                    page.panel_open.set(false);
+                    models.load(Source::Url(url));
+                }
+            }
+        >
+            <label for="address" class="unseen">"Address of a model on this site"</label>
+            <input
+                type="text"
+                id="address"
+                inputmode="url"
+                autocomplete="off"
+                placeholder="Address on this site"
+                prop:value=address
+                on:input:target=move |event| address.set(event.target().value())
+                on:keydown=|event| {
+                    // It would send the form.
+                    if event.key() == "Enter" && keys::is_taken(&event) {
+                        event.prevent_default();
+                    }
+                }
+            />
+            <button type="submit" disabled=Signal::derive(move || address.with(|address| address.trim().is_empty()))>"Download"</button>
+        </form>
+    }
+}

@@ -1,0 +1,82 @@
+//! A model on its way.
+
+use ternary::infer::LoadPlan;
+use ternary::session::DeviceChoice;
+
+use crate::protocol::{Handle, RequestId, Source};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadStage {
+    /// Asked for; nothing has arrived.
+    Waiting,
+    /// From the server to the browser.
+    Fetching,
+    /// From the browser into the engine.
+    Reading,
+}
+
+/// An adapter: what it is called, the model it says it belongs to, and its files.
+#[derive(Clone, Debug)]
+pub struct AdapterFiles {
+    pub name: String,
+    pub base: Option<String>,
+    pub files: Vec<Handle>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// What asked for it.
+    pub request: RequestId,
+    pub source: Source,
+    pub device: DeviceChoice,
+    pub stage: LoadStage,
+    pub done: u64,
+    /// 0: not known.
+    pub total: u64,
+    /// When the present stage began, in milliseconds of the page's clock, and with how many bytes.
+    began: (f64, u64),
+    /// What it takes, once its file was opened.
+    pub plan: Option<LoadPlan>,
+    /// It takes the place of a model whose GPU is gone.
+    pub rebuilds: bool,
+    /// What is to be beside it.
+    pub adapter: Option<AdapterFiles>,
+}
+
+impl Load {
+    pub fn new(source: Source, device: DeviceChoice) -> Self {
+        Self {
+            request: 0,
+            source,
+            device,
+            stage: LoadStage::Waiting,
+            done: 0,
+            total: 0,
+            began: (0.0, 0),
+            plan: None,
+            rebuilds: false,
+            adapter: None,
+        }
+    }
+
+    pub fn beside(self, adapter: Option<AdapterFiles>) -> Self {
+        Self { adapter, ..self }
+    }
+
+    /// Bytes a second in the present stage; 0 until that can be said.
+    pub fn speed(&self) -> f64 {
+        let (since, before) = self.began;
+        let seconds = (js_sys::Date::now() - since) / 1000.0;
+        if seconds < 0.5 {
+            return 0.0;
+        }
+        self.done.saturating_sub(before) as f64 / seconds
+    }
+
+    pub fn advance(&mut self, stage: LoadStage, done: u64, total: u64) {
+        if self.stage != stage {
+            self.began = (js_sys::Date::now(), done);
+        }
+        (self.stage, self.done, self.total) = (stage, done, total);
+    }
+}

@@ -1,0 +1,311 @@
+//! Asking for a model, following it, and keeping the old one when it fails.
+
+use std::collections::VecDeque;
+
+use leptos::prelude::*;
+use ternary::infer::LoadPlan;
+use ternary::session::{Command, DeviceChoice, Event, ModelInfo};
+
+use super::Models;
+use super::load::{AdapterFiles, Load, LoadStage};
+use crate::protocol::{Request, RequestId, Response, Source, Task};
+use crate::ui::engine::{EngineEvent, ModelRequest};
+use crate::ui::widgets::figures;
+
+impl Models {
+    /// Loads a model in place of the present one, which answers until then.
+    pub fn load(self, source: Source) {
+        self.page.notice.set(None);
+        self.engine.stop_reply();
+        self.request_load(Load::new(source, self.device.get_untracked()));
+    }
+
+    /// Gives up the load under way.
+    pub fn cancel_load(self) {
+        let under_way = |loads: &VecDeque<Load>| loads.front().map(|load| load.request);
+        if let Some(request) = self.loads.with_untracked(under_way) {
+            self.engine.cancel(request);
+        }
+        self.page.focus_prompt.notify();
+    }
+
+    /// Tries again what could not be loaded.
+    pub fn load_again(self) {
+        self.load(self.failed.get_value());
+        self.page.focus_prompt.notify();
+    }
+
+    /// Moves the model to another device.
+    pub fn change_device(self, device: DeviceChoice) {
+        self.device.set(device);
+        if self.bare.get_value() || !self.engine.has_model() {
+            return self.load(self.wanted());
+        }
+        self.page.notice.set(None);
+        self.engine.stop_reply();
+        let load = Load::new(self.source(), device).beside(self.adapter.get_untracked());
+        self.follow(load, Request::Run(Command::Move { device }));
+    }
+
+    /// Has the model answer with an adapter beside it.
+    pub fn adapt(self, adapter: AdapterFiles) {
+        if !self.engine.has_model() && self.loads.with_untracked(VecDeque::is_empty) {
+            return self.not_a_model(&adapter, None);
+        }
+        self.page.notice.set(None);
+        self.engine.stop_reply();
+        self.engine.use_full_worker();
+        let device = self.device.get_untracked();
+        let task = Task::Adapt {
+            files: adapter.files.clone(),
+            device,
+        };
+        let load = Load::new(self.wanted(), device).beside(Some(adapter));
+        self.follow(load, Request::Task(task));
+    }
+
+    /// Of a worker that was just started.
+    pub(super) fn load_first(self, source: Source) {
+        self.loads.set(VecDeque::new());
+        self.bare.set_value(true);
+        if !self.engine.is_running() {
+            // Why was told.
+            return self.failed.set_value(source);
+        }
+        self.store.list();
+        self.request_load(Load::new(source, self.device.get_untracked()));
+    }
+
+    pub(super) fn on_model_requested(self, request: &ModelRequest) {
+        match request {
+            ModelRequest::Load(source) => self.load(source.clone()),
+            ModelRequest::Work { work, adapter } => {
+                let adapter = adapter.clone().map(|name| AdapterFiles {
+                    name,
+                    base: None,
+                    files: Vec::new(),
+                });
+                let load = Load::new(self.source(), self.device.get_untracked()).beside(adapter);
+                self.follow(load, Request::Task(Task::Work(work.clone())));
+            }
+        }
+    }
+
+    /// The GPU is gone: the same model, on another device if there is one, else on the CPU. The
+    /// conversation stays.
+    pub(super) fn on_device_lost(self) {
+        self.engine.model.set(None);
+        let device = self.device.get_untracked();
+        self.rebuild(self.source(), device);
+    }
+
+    fn rebuild(self, source: Source, device: DeviceChoice) {
+        self.device.set(device);
+        let mut load = Load::new(source, device);
+        load.rebuilds = true;
+        self.request_load(load);
+    }
+
+    fn request_load(self, load: Load) {
+        let request = Request::Load {
+            source: load.source.clone(),
+            device: load.device,
+        };
+        self.follow(load, request);
+    }
+
+    /// Asks for what is answered as a load is.
+    fn follow(self, mut load: Load, request: Request) {
+        let on_response = move |id, response| self.on_response(id, response);
+        match self.engine.request(request, on_response) {
+            Some(request) => {
+                load.request = request;
+                self.loads.update(|loads| loads.push_back(load));
+            }
+            None => self.failed.set_value(load.source),
+        }
+    }
+
+    fn on_response(self, id: RequestId, response: Response) {
+        match response {
+            Response::Fetched { done, total } => {
+                self.update(id, |load| load.advance(LoadStage::Fetching, done, total));
+            }
+            Response::Event(Event::Planned { plan }) => {
+                let plan: LoadPlan = *plan;
+                self.update(id, |load| load.plan = Some(plan));
+            }
+            Response::Event(Event::Progress { done, total }) => {
+                self.update(id, |load| load.advance(LoadStage::Reading, done, total));
+            }
+            Response::Event(Event::Loaded { model }) => self.on_loaded(id, *model),
+            Response::Event(Event::Error { message }) => self.on_failed(id, message),
+            Response::NothingShipped => {
+                self.end(id);
+                self.nothing_shipped.set(true);
+            }
+            Response::Cancelled => self.on_cancelled(id),
+            Response::Unreachable(message) => {
+                self.end(id);
+                let title = "The model could not be fetched";
+                self.page.offer_again(title, message, "Try again");
+            }
+            Response::Damaged { message, url } => {
+                self.end(id);
+                self.failed.set_value(Source::Url(url));
+                let title = "The kept copy is damaged";
+                self.page.offer_again(title, message, "Download it again");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_loaded(self, id: RequestId, model: ModelInfo) {
+        if let Some(load) = self.take(id) {
+            let adapter = self.adapter.get_untracked().map(|adapter| adapter.name);
+            if load.rebuilds {
+                let mut text = format!(
+                    "{} was loaded again, on the {}. The conversation is as it was; ask for the last reply again.",
+                    model.name,
+                    figures::device_kind(&model.device)
+                );
+                if let Some(adapter) = adapter {
+                    text = format!("{text} {adapter} is not beside it any more.");
+                }
+                self.page.fail("The GPU was lost", text);
+            }
+            self.adapter.set(load.adapter);
+            self.origin.set_value(Some((load.source, load.device)));
+        }
+        // The same model in another worker, or on another device, is looked at as before.
+        let same = |before: &ModelInfo| {
+            (&before.name, before.file_bytes, &before.bit_map)
+                == (&model.name, model.file_bytes, &model.bit_map)
+        };
+        let before = self.engine.model;
+        let changed = !before.with_untracked(|before| before.as_ref().is_some_and(same));
+        if changed && model.context < model.config.max_seq_len {
+            let title = "Its context is shorter here";
+            self.page.inform(title, shorter_context(&model));
+        }
+        self.engine.emit(&EngineEvent::ModelLoaded {
+            model: Box::new(model.clone()),
+            changed,
+        });
+        self.bare.set_value(false);
+        self.engine.model.set(Some(model));
+        // Whoever is using another part of the page meanwhile keeps the keyboard there.
+        let elsewhere = document()
+            .active_element()
+            .is_some_and(|element| element.tag_name() != "BODY");
+        if !elsewhere {
+            self.page.focus_prompt.notify();
+        }
+    }
+
+    fn on_failed(self, id: RequestId, message: String) {
+        match self.end(id) {
+            None => self.page.fail("The engine reports a failure", message),
+            Some(load) if load.rebuilds && load.device != DeviceChoice::Cpu => {
+                self.rebuild(load.source, DeviceChoice::Cpu);
+            }
+            Some(Load {
+                adapter: Some(adapter),
+                ..
+            }) if !adapter.files.is_empty() => self.not_a_model(&adapter, Some(message)),
+            Some(_) => self.page.fail("The model could not be loaded", message),
+        }
+    }
+
+    /// Says what an adapter is, and why it is not beside the model.
+    fn not_a_model(self, adapter: &AdapterFiles, problem: Option<String>) {
+        let name = &adapter.name;
+        let base = match &adapter.base {
+            Some(base) => format!(", {base}"),
+            None => String::new(),
+        };
+        let mut text = format!(
+            "{name} is an adapter, not a model: load its model{base}, then drop the adapter again. It is used beside it."
+        );
+        if let Some(problem) = problem {
+            text = format!("{text}\nIt can't be used beside the present model: {problem}");
+        }
+        self.page.fail("This is an adapter", text);
+    }
+
+    fn on_cancelled(self, id: RequestId) {
+        let had = self.engine.has_model();
+        let Some(load) = self.end(id) else {
+            return;
+        };
+        let idle = self.loads.with_untracked(VecDeque::is_empty);
+        if had && !self.engine.has_model() && idle {
+            let name = load.source.name();
+            self.page.offer_again(
+                "No model is loaded",
+                format!("{name} was given up while it was loaded for this part of the page."),
+                "Load it again",
+            );
+        }
+    }
+
+    /// Where the present model comes from.
+    fn source(self) -> Source {
+        self.origin
+            .with_value(|origin| origin.as_ref().map(|(source, _)| source.clone()))
+            .unwrap_or_else(|| self.failed.get_value())
+    }
+
+    /// Where the model comes from that the reader asked for last.
+    pub(super) fn wanted(self) -> Source {
+        let coming = self
+            .loads
+            .with_untracked(|loads| loads.back().map(|load| load.source.clone()));
+        coming.unwrap_or_else(|| self.source())
+    }
+
+    fn update(self, id: RequestId, change: impl FnOnce(&mut Load)) {
+        self.loads.update(|loads| {
+            if let Some(load) = loads.iter_mut().find(|load| load.request == id) {
+                change(load);
+            }
+        });
+    }
+
+    /// The load came to nothing; what was there before is there still, unless it was another
+    /// worker's.
+    fn end(self, id: RequestId) -> Option<Load> {
+        let load = self.take(id)?;
+        self.failed.set_value(load.source.clone());
+        if self.bare.get_value() {
+            self.engine.model.set(None);
+        }
+        if let Some((_, device)) = self.origin.get_value() {
+            // The model that still answers runs where it ran.
+            self.device.set(device);
+        }
+        Some(load)
+    }
+
+    fn take(self, id: RequestId) -> Option<Load> {
+        let take = |loads: &mut VecDeque<Load>| {
+            let place = loads.iter().position(|load| load.request == id)?;
+            loads.remove(place)
+        };
+        self.loads.try_update(take).flatten()
+    }
+}
+
+/// Why a model reads less at once than it could.
+fn shorter_context(model: &ModelInfo) -> String {
+    let (context, full) = (model.context, model.config.max_seq_len);
+    let bytes = model.cache_bytes as f64 * (full as f64 / context as f64);
+    format!(
+        "{} can read {} tokens at once. That takes {} of memory, more than there is for it here: it reads {}. Longer conversations \
+         lose their oldest messages.",
+        model.name,
+        figures::grouped(full),
+        figures::bytes(bytes as u64),
+        figures::grouped(context),
+    )
+}

@@ -1,0 +1,116 @@
+//! Models: loading one, those that the browser keeps, importing published ones.
+
+mod bit_map;
+mod import;
+mod import_panel;
+mod kept_models;
+mod load;
+mod load_progress;
+mod loading;
+mod model_card;
+mod open_file;
+mod store;
+
+use std::collections::VecDeque;
+
+use leptos::prelude::*;
+use ternary::session::DeviceChoice;
+
+use super::engine::{Engine, EngineEvent};
+use super::page::Page;
+use crate::protocol::{Notification, Source};
+use import::Importer;
+pub use import_panel::ImportPanel;
+pub use kept_models::KeptModelList;
+pub use load::AdapterFiles;
+use load::Load;
+pub use load_progress::LoadProgress;
+pub use model_card::ModelCard;
+pub use open_file::OpenFile;
+use store::ModelStore;
+
+/// Which model there is, and which are on their way: a handle of signals, copied freely.
+#[derive(Clone, Copy)]
+pub struct Models {
+    engine: Engine,
+    page: Page,
+    /// What is being loaded, first the one under way.
+    loads: RwSignal<VecDeque<Load>, LocalStorage>,
+    /// The device asked for.
+    pub device: RwSignal<DeviceChoice>,
+    /// The adapter beside the model.
+    adapter: RwSignal<Option<AdapterFiles>, LocalStorage>,
+    /// The page came without a model and none was chosen yet.
+    pub nothing_shipped: RwSignal<bool>,
+    /// The engine has no model yet, not even the one that answered before it was started.
+    bare: StoredValue<bool>,
+    /// Where the loaded model came from, and the device it was asked to run on.
+    origin: StoredValue<Option<(Source, DeviceChoice)>, LocalStorage>,
+    /// The last that could not be loaded: what to try again.
+    failed: StoredValue<Source, LocalStorage>,
+    store: ModelStore,
+    importer: Importer,
+}
+
+pub fn use_models() -> Models {
+    expect_context()
+}
+
+impl Models {
+    /// Starts the engine and loads `source`.
+    pub fn start(engine: Engine, page: Page, source: Source, device: DeviceChoice) -> Self {
+        let models = Self {
+            engine,
+            page,
+            loads: RwSignal::new_local(VecDeque::new()),
+            device: RwSignal::new(device),
+            adapter: RwSignal::new_local(None),
+            nothing_shipped: RwSignal::new(false),
+            bare: StoredValue::new(true),
+            origin: StoredValue::new_local(None),
+            failed: StoredValue::new_local(Source::Shipped),
+            store: ModelStore::new(engine, page),
+            importer: Importer::new(),
+        };
+        engine.busy_while(Signal::derive(move || models.is_loading()));
+        engine.listen(move |event| models.on_event(event));
+        engine.start();
+        models.load_first(source);
+        models
+    }
+
+    /// A new engine in place of one that died, with the same model.
+    pub fn restart_engine(self) {
+        self.page.notice.set(None);
+        let source = self.wanted();
+        self.engine.start();
+        self.load_first(source);
+    }
+
+    pub fn is_loading(self) -> bool {
+        self.loads.with(|loads| !loads.is_empty())
+    }
+
+    fn on_event(self, event: &EngineEvent) {
+        match event {
+            // What was on its way into the other worker is what the reader wants.
+            EngineEvent::Replaced => {
+                self.store.copying.set(false);
+                self.load_first(self.wanted());
+            }
+            EngineEvent::Died(_) => {
+                self.store.copying.set(false);
+                let interrupted = self.loads.try_update(std::mem::take).unwrap_or_default();
+                if let Some(load) = interrupted.into_iter().next() {
+                    self.failed.set_value(load.source);
+                }
+            }
+            EngineEvent::ModelRequested(request) => self.on_model_requested(request),
+            EngineEvent::Notification(Notification::DeviceLost) => self.on_device_lost(),
+            EngineEvent::Notification(Notification::KeptModels(kept)) => {
+                self.store.kept.set(kept.clone());
+            }
+            EngineEvent::Notification(_) | EngineEvent::ModelLoaded { .. } => {}
+        }
+    }
+}

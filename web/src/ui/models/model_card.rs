@@ -1,0 +1,96 @@
+//! What is loaded.
+
+use leptos::prelude::*;
+use ternary::session::ModelInfo;
+
+use super::bit_map::BitMap;
+use super::open_file::OpenFile;
+use super::{AdapterFiles, use_models};
+use crate::ui::engine::use_engine;
+use crate::ui::widgets::erased::{live, on_click};
+use crate::ui::widgets::figures;
+use crate::ui::widgets::picked::Picked;
+
+#[component]
+pub fn ModelCard(on_files: impl Fn(Picked) + Copy + 'static) -> impl IntoView {
+    let (engine, models) = (use_engine(), use_models());
+    let store = models.store;
+    let card = move || match engine.model.get() {
+        Some(model) => facts(&model, models.adapter.get()).into_any(),
+        None => view! { <p class="hint">"None loaded yet."</p> }.into_any(),
+    };
+    let keep = move || {
+        let file = models.unkept_file()?;
+        Some(view! {
+            <button
+                type="button"
+                id="keep"
+                disabled=store.copying
+                on:click=on_click(move || store.keep(file.clone()))
+            >
+                {live(move || (if store.copying.get() { "Keeping it" } else { "Keep in this browser" }).into_any())}
+            </button>
+        })
+    };
+    view! {
+        <section aria-labelledby="model-title">
+            <h2 id="model-title">"Model"</h2>
+            {card}
+            <div class="row">
+                <OpenFile on_files />
+                {keep}
+            </div>
+        </section>
+    }
+}
+
+fn facts(model: &ModelInfo, adapter: Option<AdapterFiles>) -> impl IntoView + use<> {
+    let config = &model.config;
+    let rows = [
+        ("File", figures::bytes(model.file_bytes)),
+        ("Parameters", figures::count(model.parameters)),
+        (
+            "Shape",
+            format!(
+                "{} of {}, {}",
+                figures::of_them(config.num_layers, "layer"),
+                config.hidden_size,
+                figures::of_them(config.num_heads, "head")
+            ),
+        ),
+        (
+            "Context",
+            match config.max_seq_len {
+                full if full > model.context => format!(
+                    "{} tokens, of {}: what there is memory for",
+                    figures::grouped(model.context),
+                    figures::grouped(full)
+                ),
+                full => format!("{} tokens", figures::grouped(full)),
+            },
+        ),
+        (
+            "Vocabulary",
+            format!("{} tokens", figures::grouped(config.vocab_size)),
+        ),
+        (
+            "Weights in memory",
+            figures::bytes(model.weight_bytes as u64),
+        ),
+        ("Cache in memory", figures::bytes(model.cache_bytes as u64)),
+        ("Loaded in", figures::milliseconds(model.load_ms)),
+    ];
+    let adapter = adapter.map(|adapter| ("Adapter", adapter.name));
+    let held = model.program_bytes.map(figures::bytes);
+    let rows = rows
+        .into_iter()
+        .chain(adapter)
+        .chain(held.map(|held| ("Worker's memory", held)));
+    let rows = rows.map(|(term, value)| view! { <div><dt>{term}</dt><dd>{value}</dd></div> });
+    view! {
+        <p class="model-name">{model.name.clone()}</p>
+        {(!model.description.is_empty()).then(|| view! { <p class="description">{model.description.clone()}</p> })}
+        <dl>{rows.collect_view()}</dl>
+        <BitMap config=model.config.clone() map=model.bit_map.clone() />
+    }
+}

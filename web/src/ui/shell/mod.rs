@@ -1,0 +1,159 @@
+//! The frame of the page: tabs, settings, what is dropped on it, what went wrong.
+
+mod device_picker;
+mod drop_zone;
+mod header;
+mod history;
+mod notice;
+mod routing;
+mod settings_panel;
+mod welcome;
+
+use leptos::{ev, prelude::*};
+use ternary::session::DeviceChoice;
+use web_sys::UrlSearchParams;
+
+use super::chat::{self, Chat};
+use super::engine::{Engine, EngineEvent};
+use super::explorer::{Explorer, ExplorerView};
+use super::models::{self, Models};
+use super::page::{Page, Tab};
+use super::tuner::{Tuner, TunerView};
+use super::widgets::erased::live;
+use super::widgets::keys;
+use crate::protocol::{Notification, Source};
+
+/// All parts of the page, for what concerns several of them.
+#[derive(Clone, Copy)]
+pub struct Shell {
+    engine: Engine,
+    page: Page,
+    chat: Chat,
+    models: Models,
+    explorer: Explorer,
+    tuner: Tuner,
+}
+
+pub fn use_shell() -> Shell {
+    expect_context()
+}
+
+impl Shell {
+    /// Starts the engine and loads what the page's address asks for.
+    fn start() -> Self {
+        let (source, device, problem) = from_address();
+        let (engine, page) = (Engine::new(), Page::new());
+        engine.listen(move |event| match event {
+            EngineEvent::Died(message) => page.engine_died(message.clone()),
+            EngineEvent::Notification(Notification::Failed(message)) => {
+                page.fail("The engine reports a failure", message.clone());
+            }
+            _ => {}
+        });
+        let explorer = Explorer::new(engine, page);
+        let tuner = Tuner::new(engine, page);
+        let chat = Chat::start(engine, page);
+        let models = Models::start(engine, page, source, device);
+        let shell = Self {
+            engine,
+            page,
+            chat,
+            models,
+            explorer,
+            tuner,
+        };
+        shell.follow_history();
+        if let Some(problem) = problem {
+            page.fail("This page's address names no known device", problem);
+        }
+        provide_context(engine);
+        provide_context(page);
+        provide_context(chat);
+        provide_context(models);
+        provide_context(explorer);
+        provide_context(tuner);
+        provide_context(shell);
+        shell
+    }
+
+    /// Shows a part of the page.
+    fn show(self, tab: Tab) {
+        if matches!(tab, Tab::Map | Tab::Tune) {
+            self.engine.use_full_worker();
+        }
+        self.page.show(tab);
+    }
+
+    /// Escape ends a reply, or else closes what is open.
+    fn on_escape(self) {
+        if self.chat.is_replying() {
+            self.engine.stop_reply();
+        } else if self.page.panel_open.get_untracked() || self.page.chats_open.get_untracked() {
+            self.page.panel_open.set(false);
+            self.page.chats_open.set(false);
+            self.page.focus_prompt.notify();
+        }
+    }
+}
+
+#[component]
+pub fn App() -> impl IntoView {
+    let shell = Shell::start();
+    let page = shell.page;
+    let escape = window_event_listener(ev::keydown, move |event| {
+        if event.key() == "Escape" && !keys::is_taken(&event) {
+            untrack(|| shell.on_escape());
+        }
+    });
+    on_cleanup(move || escape.remove());
+    // Chat and text are one part of the page.
+    let shown = Memo::new(move |_| match page.tab.get() {
+        Tab::Text => Tab::Chat,
+        tab => tab,
+    });
+    view! {
+        <header::Header />
+        <chat::ChatList />
+        <main>
+            <notice::NoticeBar />
+            <models::LoadProgress />
+            <models::ImportPanel />
+            {live(move || (match shown.get() {
+                Tab::Chat | Tab::Text => view! {
+                    <chat::Transcript>
+                        <welcome::Welcome />
+                    </chat::Transcript>
+                    <chat::Composer />
+                }.into_any(),
+                Tab::Map => view! { <ExplorerView /> }.into_any(),
+                Tab::Tune => view! { <TunerView /> }.into_any(),
+            }).into_any())}
+        </main>
+        <aside id="panel" aria-label="Model and settings" class:open=page.panel_open>
+            <models::ModelCard on_files=move |picked| shell.take(picked) />
+            <models::KeptModelList />
+            <device_picker::DevicePicker />
+            <settings_panel::SettingsPanel />
+        </aside>
+        <chat::UndoBar />
+        <chat::Announcer />
+        <drop_zone::DropZone />
+    }
+}
+
+/// `?model=URL` and `?device=auto|cpu|gpu`.
+fn from_address() -> (Source, DeviceChoice, Option<String>) {
+    let query = window().location().search().unwrap_or_default();
+    let parameter = |name: &str| {
+        let parameters = UrlSearchParams::new_with_str(&query).ok()?;
+        parameters.get(name).filter(|value| !value.is_empty())
+    };
+    let source = parameter("model").map_or(Source::Shipped, Source::Url);
+    match parameter("device").unwrap_or_default().as_str() {
+        "" => (source, DeviceChoice::Auto, None),
+        device => match device.parse() {
+            Ok(device) => (source, device, None),
+            Err(problem) => (source, DeviceChoice::Auto, Some(problem)),
+        },
+    }
+}
