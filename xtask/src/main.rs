@@ -12,6 +12,7 @@ mod check;
 mod docs;
 mod fuzz;
 mod links;
+mod npm;
 mod package;
 mod serve;
 mod setup;
@@ -34,7 +35,7 @@ cargo xtask <command>
   docs                       the book in target/book/, with docs/commands/ written anew
   screenshots                the pictures of the page in docs/images/, from a build of it
   build-web                  the release page in dist/, within its size budget
-  package                    the engine for other pages, as an npm package in target/package/
+  package                    the engine for other pages, as an npm package in target/npm/
   cases                      the inputs and uses that broke similar programs, as a table
   test-simd                  the native tests at each SIMD level that this machine has
   fuzz [MINUTES]             hostile files for every parser, for so long (default 10), with the figures

@@ -1,4 +1,4 @@
-//! `cargo xtask package`: the engine for other pages, as an npm package in target/package/.
+//! `cargo xtask package`: the engine for other pages, as an npm package in target/npm/.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::bundle;
+use crate::npm;
 use crate::shell::step;
 use crate::workspace;
 
@@ -48,11 +49,11 @@ pub fn assemble() -> Result<()> {
             .with_context(|| format!("copying {}", file.display()))?;
     }
     fs::write(folder.join("package.json"), manifest())?;
-    Ok(())
+    npm::check(&folder)
 }
 
 fn folder() -> PathBuf {
-    workspace::root().join("target/package")
+    workspace::root().join("target/npm")
 }
 
 fn manifest() -> String {

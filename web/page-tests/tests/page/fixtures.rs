@@ -46,7 +46,7 @@ fn a_head_larger_than_a_binding() -> Result<()> {
     )?;
     let model = onebit::import(&folder, "f16")?;
     let server = site()?;
-    let start = fs::read_to_string(root().join("target/package/worker-start.js"))?;
+    let start = fs::read_to_string(root().join("target/npm/worker-start.js"))?;
     server.add("/ternary-core/worker-start.js", format!("{LIMIT}\n{start}"))?;
     server.add("/large-head.1bit", fs::read(&model)?)?;
     let page = bare(&server)?;

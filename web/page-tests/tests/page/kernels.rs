@@ -68,7 +68,7 @@ fn logits_are_the_native_ones_to_the_last_bit() -> Result<()> {
         ),
     ];
     let server = site()?;
-    let start = fs::read_to_string(root().join("target/package/worker-start.js"))?;
+    let start = fs::read_to_string(root().join("target/npm/worker-start.js"))?;
     let mut expected = Vec::new();
     for (name, config) in shapes {
         let model = onebit::changed_model(name, config)?;

@@ -11,7 +11,7 @@ use crate::{REPLY, START};
 /// A site with the package, the models and the example page.
 pub fn site() -> Result<Server> {
     let server = Server::start(root().join("web/example"))?;
-    let package = root().join("target/package");
+    let package = root().join("target/npm");
     let files = fs::read_dir(&package).with_context(|| {
         format!(
             "{} is not there: run `cargo xtask package`",
