@@ -12,7 +12,7 @@ use crate::{FINISHED, LOADED, REPLY, START, ask};
 const SCRIPTED: &str = "{ const post = self.postMessage.bind(self); let script = null; \
      new BroadcastChannel('script').onmessage = ({ data }) => { script = data.match(/[^]{1,7}/g); }; \
      self.postMessage = message => { \
-       const { id, response } = message.Response ?? {}; \
+       const { id, response } = message?.Response ?? {}; \
        if (!response?.Event?.token) return post(message); \
        for (const text of script?.splice(0) ?? []) post({ Response: { id, response: { Event: { token: { text } } } } }); }; }";
 

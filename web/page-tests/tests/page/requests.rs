@@ -16,7 +16,7 @@ const SWAPPING: &str = "{ const post = self.postMessage.bind(self), held = []; l
      const channel = new BroadcastChannel('swap'); \
      channel.onmessage = () => { swaps = true; channel.postMessage('swaps'); }; \
      self.postMessage = message => { \
-       const { id, response } = message.Response ?? {}, { weights, measured, error } = response?.Event ?? {}; \
+       const { id, response } = message?.Response ?? {}, { weights, measured, error } = response?.Event ?? {}; \
        const answers = Boolean(weights || measured || error); \
        if (held[0]?.Response.id === id && id) return void held.push(message); \
        if (swaps && answers && !held.length) return void held.push(message); \
