@@ -7,6 +7,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary::adapter::Adapter;
+use ternary::backend::{Backend, BackendOptions};
 use ternary::config::{LayerBitMap, ModelConfig, QuantMode};
 use ternary::data::EvalText;
 use ternary::data::{Encoder, checksum, evaluation as evaluation_of, read_plain};
@@ -18,7 +19,7 @@ use ternary::format::{
 use ternary::infer::{LowRankAdapter, Sampling};
 use ternary::model::Parameters;
 use ternary::model::Remap;
-use ternary::session::{DeviceChoice, Event, Loaded, ModelInfo, Session};
+use ternary::session::{DeviceChoice, Event, Loaded, ModelInfo, Session, open_backend};
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::{self, Companions};
 
@@ -188,6 +189,14 @@ pub fn load(
         info.load_ms
     );
     Ok((session, info))
+}
+
+/// The backend that `--device` asks for, told in a line.
+pub fn open_device(choice: DeviceChoice, options: &BackendOptions) -> Result<Box<dyn Backend>> {
+    let (backend, why) = pollster::block_on(open_backend(choice, options))?;
+    let info = backend.info();
+    errln!("device: {} ({}), {why}", info.kind, info.name);
+    Ok(backend)
 }
 
 /// As the flags say, which are refused before a model is loaded if they cannot be. `seed`: where

@@ -138,6 +138,14 @@ pub fn layer_norm_name(layer: usize, part: &str) -> String {
     format!("model.layers.{layer}.{part}.weight")
 }
 
+/// Every matrix of a model in its bit-map, in file order.
+pub fn matrices(config: &ModelConfig) -> impl Iterator<Item = Matrix> + use<> {
+    all(config).into_iter().filter_map(|p| match p.kind {
+        ParamKind::Matrix(m) => Some(m),
+        _ => None,
+    })
+}
+
 /// Every parameter, in file order.
 pub fn all(config: &ModelConfig) -> Vec<Param> {
     let matrix = |m: Matrix| Param {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use crate::Parameters;
 use ternary_core::config::{ConfigError, LayerBitMap, ModelConfig, QuantMode};
-use ternary_core::params::{self, Matrix, ParamKind};
+use ternary_core::params::{self, Matrix};
 use ternary_core::quant::dequantized;
 
 /// What a matrix in a wanted mode is made from.
@@ -38,21 +38,12 @@ pub struct Remap {
     finest: HashMap<String, QuantMode>,
 }
 
-fn matrices(config: &ModelConfig) -> impl Iterator<Item = Matrix> {
-    params::all(config)
-        .into_iter()
-        .filter_map(|p| match p.kind {
-            ParamKind::Matrix(m) => Some(m),
-            _ => None,
-        })
-}
-
 impl Remap {
     /// `config`: the model as it was trained. `random_modes`: what the matrices of its layers were
     /// in besides (`train --random-modes`).
     pub fn new(config: &ModelConfig, random_modes: &[QuantMode]) -> Self {
         let ends = [params::EMBEDDING, params::LM_HEAD];
-        let finest = matrices(config).map(|m| {
+        let finest = params::matrices(config).map(|m| {
             let random = random_modes.iter().copied();
             let finest = random
                 .filter(|_| !ends.contains(&m.name.as_str()))
@@ -76,7 +67,7 @@ impl Remap {
     /// The values that every matrix multiplies by as trained, by name; only of those that could be
     /// wanted finer.
     pub fn restored(&self, parameters: &Parameters) -> Parameters {
-        matrices(&self.config)
+        params::matrices(&self.config)
             .filter(|m| self.finest.get(&m.name).is_some_and(|f| f.is_quantized()))
             .filter_map(|m| {
                 let latent = parameters.get(&m.name)?;
@@ -102,7 +93,7 @@ impl Remap {
         };
         config.validate()?;
         let mut restored = self.restored(parameters);
-        for m in matrices(&config) {
+        for m in params::matrices(&config) {
             if self.origin(&m) == Origin::Restored
                 && let Some(values) = restored.remove(&m.name)
             {
@@ -171,7 +162,9 @@ mod tests {
         assert_eq!(remapped.bit_map(), map);
         for p in all(&config) {
             let (old, new) = (&before[&p.name], &now[&p.name]);
-            if p.name.starts_with("model.layers.1.") && matches!(p.kind, ParamKind::Matrix(_)) {
+            if p.name.starts_with("model.layers.1.")
+                && matches!(p.kind, params::ParamKind::Matrix(_))
+            {
                 let mut distinct: Vec<u32> = new.iter().map(|v| v.to_bits()).collect();
                 distinct.sort_unstable();
                 distinct.dedup();

@@ -15,7 +15,7 @@ use ternary_common::bytes::ByteSource;
 use ternary_common::platform::{self, Instant};
 use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
 use ternary_core::layout::{ALIGN, Encoding, FormatError, ScalePer, TensorEntry};
-use ternary_core::params::{self, Matrix, ParamKind};
+use ternary_core::params::{self, Matrix};
 use ternary_formats::onebit::{Dense, OneBit, Packing, encode};
 use ternary_model::Remap;
 use ternary_search::{Scorer, Task, Windows};
@@ -98,19 +98,9 @@ pub(super) struct Compared {
     pub file: OneBit,
 }
 
-/// The matrices of a model in its bit-map.
-fn matrices(config: &ModelConfig) -> impl Iterator<Item = Matrix> {
-    params::all(config)
-        .into_iter()
-        .filter_map(|p| match p.kind {
-            ParamKind::Matrix(m) => Some(m),
-            _ => None,
-        })
-}
-
 /// Bytes of a file's matrices.
 pub(super) fn matrix_bytes(file: &OneBit) -> Result<u64, FormatError> {
-    matrices(&file.metadata.config)
+    params::matrices(&file.metadata.config)
         .map(|m| Ok(file.tensor(&m.name)?.length.next_multiple_of(ALIGN as u64)))
         .sum()
 }
@@ -173,13 +163,18 @@ pub(super) async fn weights(
     name: &str,
 ) -> Result<Weights> {
     let config = &file.metadata.config;
-    let m = matrices(config).find(|m| m.name == name).ok_or_else(|| {
-        let some = matrices(config).map(|m| m.name).take(3).collect::<Vec<_>>();
-        Error::Request(format!(
-            "the model has no matrix `{name}`; its matrices are {}, …",
-            some.join(", ")
-        ))
-    })?;
+    let m = params::matrices(config)
+        .find(|m| m.name == name)
+        .ok_or_else(|| {
+            let some = params::matrices(config)
+                .map(|m| m.name)
+                .take(3)
+                .collect::<Vec<_>>();
+            Error::Request(format!(
+                "the model has no matrix `{name}`; its matrices are {}, …",
+                some.join(", ")
+            ))
+        })?;
     let entry = file.tensor(name)?;
     let mode = entry.encoding()?.mode().unwrap_or(m.mode);
     let shown_rows = m.rows.min((MOST_WEIGHTS / m.cols.max(1)).max(1));
@@ -210,7 +205,7 @@ pub(super) async fn weights(
 pub(super) async fn compare(loaded: &Loaded, with: &Compared) -> Result<Vec<MatrixDiff>> {
     let (ours, theirs) = (&loaded.file.metadata.config, &with.file.metadata.config);
     let sizes = |c: &ModelConfig| {
-        matrices(c)
+        params::matrices(c)
             .map(|m| (m.name, m.rows, m.cols))
             .collect::<Vec<_>>()
     };
@@ -225,7 +220,7 @@ pub(super) async fn compare(loaded: &Loaded, with: &Compared) -> Result<Vec<Matr
         )));
     }
     let mut changes = Vec::new();
-    for m in matrices(ours) {
+    for m in params::matrices(ours) {
         let (a, b) = (loaded.file.tensor(&m.name)?, with.file.tensor(&m.name)?);
         let same_mode = a.encoding()?.mode() == b.encoding()?.mode();
         let changed = if same_mode {

@@ -14,7 +14,6 @@ use ternary::search::{
     Entry, Evaluate, Journal, Local, Pool, Scorer, SearchResult, Settings, Space, SpaceOptions,
     Standing, Task, Tokens, Windows, fingerprint, search,
 };
-use ternary::session::open_backend;
 use ternary::tokenizer::Tokenizer;
 use ternary::train::checkpoint::{self, Companions};
 
@@ -162,10 +161,8 @@ pub fn eval_config(a: &EvalConfig) -> Result<()> {
         .with_context(|| a.bit_map.display().to_string())?;
     let bytes = encoded_len(&metadata, Packing::Ternary2)?;
     let task = Arc::new(target.task(0)?);
+    let backend = model::open_device(a.measure.device, &options(&a.measure))?;
     let loss = pollster::block_on(async {
-        let (backend, why) = open_backend(a.measure.device, &options(&a.measure)).await?;
-        let info = backend.info();
-        errln!("device: {} ({}): {why}", info.kind, info.name);
         let mut scorer = Scorer::new(backend, task.clone())?;
         let sums = scorer.sums(&map, &task.windows.all()).await?;
         Ok::<f64, ternary::Error>(sums.iter().sum::<f64>() / task.windows.tokens() as f64)
@@ -196,10 +193,8 @@ fn options(a: &MeasureArgs) -> BackendOptions {
 
 /// On the CPU scorers side by side, on a GPU one.
 fn evaluator(a: &MeasureArgs, space: &Arc<Space>, task: &Arc<Task>) -> Result<Box<dyn Evaluate>> {
-    let (backend, why) = pollster::block_on(open_backend(a.device, &options(a)))?;
-    let info = backend.info();
-    errln!("device: {} ({}): {why}", info.kind, info.name);
-    if info.kind == ternary::session::DeviceKind::Gpu {
+    let backend = model::open_device(a.device, &options(a))?;
+    if backend.info().kind == ternary::session::DeviceKind::Gpu {
         let scorer = Scorer::new(backend, task.clone())?;
         return Ok(Box::new(Local::new(space.clone(), task.clone(), scorer)));
     }

@@ -12,7 +12,6 @@ use ternary::data::{self, Encoder, StreamedTexts, TrainingData};
 use ternary::params;
 use ternary::platform::{Interrupt, on_interrupt};
 use ternary::search::fingerprint;
-use ternary::session::open_backend;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::Companions;
 use ternary::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
@@ -154,9 +153,8 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         f16_products: a.mixed_precision == MixedPrecision::F16,
         ..BackendOptions::default()
     };
-    let (backend, why) = pollster::block_on(open_backend(a.device, &options))?;
+    let backend = model::open_device(a.device, &options)?;
     let info = backend.info();
-    errln!("device: {} ({}): {why}", info.kind, info.name);
     let trained: usize = params::trained(&config, train.lora.as_ref())
         .iter()
         .map(params::Param::len)

@@ -3,18 +3,17 @@
 use anyhow::Result;
 use serde_json::json;
 use ternary::backend::bench::gemm_seconds;
-use ternary::session::open_backend;
 
 use crate::args::{Bench, MixedPrecision};
-use crate::output::{errln, outln};
+use crate::model;
+use crate::output::outln;
 
 /// Operations worth timing: smaller products are repeated until there are as many.
 const LEAST_WORK: f64 = 4e9;
 
 pub fn run(a: &Bench) -> Result<()> {
-    let (mut backend, why) = pollster::block_on(open_backend(a.device, &a.backend_options()))?;
+    let mut backend = model::open_device(a.device, &a.backend_options())?;
     let info = backend.info();
-    errln!("device: {} ({}): {why}", info.kind, info.name);
     let precision = match a.mixed_precision {
         MixedPrecision::No => "f32",
         MixedPrecision::F16 => "f16",

@@ -8,10 +8,10 @@ use ternary::config::{ModelConfig, TrainConfig};
 use ternary::data::{Batches, TokenData};
 use ternary::platform;
 use ternary::rng::Rng;
-use ternary::session::open_backend;
 use ternary::train::Trainer;
 
 use crate::args::{Bench, TrainShape};
+use crate::model;
 use crate::output::{errln, outln};
 
 /// A model and the batch it is trained on.
@@ -88,9 +88,8 @@ pub fn run(a: &Bench, shape: TrainShape) -> Result<()> {
         max_steps: WARM_UP + steps,
         ..TrainConfig::default()
     };
-    let (backend, why) = pollster::block_on(open_backend(a.device, &a.backend_options()))?;
+    let backend = model::open_device(a.device, &a.backend_options())?;
     let info = backend.info();
-    errln!("device: {} ({}): {why}", info.kind, info.name);
     let parameters = config.parameter_count();
     let vocab = config.vocab_size;
     let tokens = train.batch_size * s.context;
