@@ -46,7 +46,7 @@ pub fn check(folder: &Path) -> Result<()> {
 fn npx(folder: &Path, package: &str) -> Command {
     let mut npx = Command::new("npx");
     npx.current_dir(folder)
-        .args(["--yes", "--package", package, "--"]);
+        .args(["--yes", "--prefer-offline", "--package", package, "--"]);
     npx
 }
 

@@ -14,9 +14,7 @@ use crate::workspace;
 
 /// The tests that need the built page, and so run after it.
 const PAGE_TESTS: &str = "page-tests";
-/// The command line and the examples that they use are built with the native tests. All packages
-/// are selected both times: what is selected decides the features of dependencies, and those would
-/// be built again.
+/// The command line and the examples that they use are built with the native tests.
 const NATIVE: [&str; 4] = ["test", "--workspace", "--exclude", WEB_CRATE];
 
 pub fn test() -> Result<()> {

@@ -1,7 +1,6 @@
 //! Errors of running a model.
 
 use ternary_backend::BackendError;
-use ternary_common::error::IoError;
 use ternary_core::config::ConfigError;
 use ternary_core::layout::FormatError;
 use ternary_formats::adapter::AdapterError;
@@ -12,8 +11,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     #[error(transparent)]
     Common(#[from] ternary_common::Error),
-    #[error(transparent)]
-    Io(#[from] IoError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]

@@ -4,7 +4,6 @@ use ternary_backend::BackendError;
 use ternary_common::error::IoError;
 use ternary_core::config::ConfigError;
 use ternary_core::layout::FormatError;
-use ternary_formats::adapter::AdapterError;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -20,8 +19,6 @@ pub enum Error {
     Backend(#[from] BackendError),
     #[error(transparent)]
     Format(#[from] FormatError),
-    #[error(transparent)]
-    Adapter(#[from] AdapterError),
     #[error("{0}")]
     Data(String),
     #[error("{0}")]

@@ -362,6 +362,19 @@ fn a_journal_continues_a_search() {
     let result = attempt(100, true).unwrap();
     assert_eq!(result, whole_search(1, (Some(limit()), None)));
     assert_eq!(measured, result.evaluations.len());
+    // One that is being written is left alone.
+    let (mut first, mut second) = (
+        Pool::new(space.clone(), task.clone(), 1).unwrap(),
+        Pool::new(space.clone(), task.clone(), 1).unwrap(),
+    );
+    let writing = Journal::open(&mut first, &path, &print, true).unwrap();
+    for resume in [true, false] {
+        let e = Journal::open(&mut second, &path, &print, resume)
+            .err()
+            .unwrap();
+        assert!(e.to_string().contains("another search is writing"), "{e}");
+    }
+    drop(writing);
     // Another search's journal is not taken.
     let other = serde_json::json!({ "checkpoint": "b", "seed": 7 });
     let mut pool = Pool::new(space, task, 1).unwrap();

@@ -261,11 +261,11 @@ fn a_lost_device_stops_a_run_and_harms_no_checkpoint() {
     with_gpu(|_| {
         let dir = tempfile::tempdir().unwrap();
         let gpu = device();
-        let lose = gpu.loser();
+        let destroy = gpu.device_destroyer();
         let data = runs::data();
         let mut observe = |update: Update| {
             if matches!(update, Update::Step(report) if report.step == 15) {
-                lose();
+                destroy();
             }
         };
         let error = pollster::block_on(ternary::train::run(

@@ -48,7 +48,6 @@ pub struct SamplingArgs {
         long,
         value_name = "N",
         default_value_t = Sampling::default().max_tokens as i64,
-        allow_negative_numbers = true,
         value_parser = clap::value_parser!(i64).range(-1..)
     )]
     pub max_tokens: i64,
@@ -56,8 +55,7 @@ pub struct SamplingArgs {
     #[arg(
         long,
         value_name = "T",
-        default_value_t = Sampling::default().temperature,
-        allow_negative_numbers = true
+        default_value_t = Sampling::default().temperature
     )]
     pub temperature: f32,
     /// Share of the probability that the most likely tokens must have together to be chosen from, 0
@@ -65,8 +63,7 @@ pub struct SamplingArgs {
     #[arg(
         long,
         value_name = "P",
-        default_value_t = Sampling::default().top_p,
-        allow_negative_numbers = true
+        default_value_t = Sampling::default().top_p
     )]
     pub top_p: f32,
     /// The most likely tokens are chosen from, so many of them: 1 to 256; 0 or -1 = 256.
@@ -74,17 +71,16 @@ pub struct SamplingArgs {
         long,
         value_name = "N",
         default_value_t = Sampling::default().top_k as i64,
-        allow_negative_numbers = true,
         value_parser = clap::value_parser!(i64).range(-1..)
     )]
     pub top_k: i64,
     /// Makes the tokens of the last lines less likely; 1 = off [default: 1.1; 1 with temperature
     /// 0].
-    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    #[arg(long, value_name = "R")]
     pub repetition_penalty: Option<f32>,
     /// The same seed gives the same text; -1 = another each time [default: 0; in a chat another
     /// each time].
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = seed)]
+    #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<i128>,
     /// End before this text; may be given several times.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]

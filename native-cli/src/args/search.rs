@@ -54,16 +54,11 @@ pub struct Search {
     #[command(flatten)]
     pub measure: MeasureArgs,
     /// Highest perplexity allowed: the smallest model within it is sought.
-    #[arg(
-        long,
-        value_name = "P",
-        allow_negative_numbers = true,
-        required_unless_present = "max_size_mb"
-    )]
+    #[arg(long, value_name = "P", required_unless_present = "max_size_mb")]
     pub min_perplexity_max: Option<f64>,
     /// Largest .1bit file allowed, in megabytes (10^6 bytes); alone, the best model within it is
     /// sought.
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "S")]
     pub max_size_mb: Option<f64>,
     /// The search result to write (JSON); `-` = standard output.
     #[arg(long, value_name = "FILE")]

@@ -110,12 +110,7 @@ pub struct Finetune {
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub lora_rank: usize,
     /// α: an adapter's output is multiplied by α/r.
-    #[arg(
-        long,
-        value_name = "X",
-        default_value_t = 16.0,
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "X", default_value_t = 16.0)]
     pub lora_alpha: f64,
     /// Matrices that get an adapter.
     #[arg(long, value_name = "LIST", default_value = "q,k,v,o,gate,up,down")]
@@ -157,7 +152,7 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
     pub set: Vec<Setting>,
     /// Peak learning rate.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub lr: Option<f64>,
     /// cosine, linear, constant or two-stage.
     #[arg(long, value_parser = decay)]
@@ -199,20 +194,10 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "PATH")]
     pub teacher: Option<PathBuf>,
     /// w of (1 − w)·cross-entropy + w·T²·KL(teacher ‖ student) [default: 0.5].
-    #[arg(
-        long,
-        value_name = "W",
-        requires = "teacher",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "W", requires = "teacher")]
     pub distill_weight: Option<f64>,
     /// T: both distributions are softmax(logits / T) [default: 2].
-    #[arg(
-        long,
-        value_name = "T",
-        requires = "teacher",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "T", requires = "teacher")]
     pub distill_temperature: Option<f64>,
     /// Continue from the newest checkpoint in --output-dir.
     #[arg(long)]

@@ -400,14 +400,19 @@ fn weights_saved_by_other_programs_are_the_same_weights() {
     assert_eq!(place.exact("doubles"), expected);
     // From inside torch.compile and data parallel, with a reward model's head, and with a RoPE that
     // is not scaled.
-    for prefix in ["_orig_mod.", "module.", "_orig_mod.module."] {
+    for prefix in [
+        "_orig_mod.",
+        "module.",
+        "_orig_mod.module.",
+        "module._orig_mod.",
+    ] {
         let mut wrapped = real(Llama::real());
         for (name, _) in &mut wrapped.weights.0 {
             *name = format!("{prefix}{name}");
         }
         wrapped
             .tensor("v_head.summary.weight", Tensor::ones(128))
-            .tensor("score.weight", Tensor::zeros(&[2, 128]))
+            .tensor(&format!("{prefix}score.weight"), Tensor::zeros(&[2, 128]))
             .config("rope_scaling", json!({"type": "none"}))
             .write_hf(&place.at("wrapped"));
         assert_eq!(place.exact("wrapped"), expected, "{prefix}");

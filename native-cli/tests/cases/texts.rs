@@ -566,6 +566,10 @@ fn turns_hold_words_and_say_what_is_left_out() {
         let out = talk("assistant", none).ok();
         assert!(!out.stderr.contains("calls of tools"), "{}", out.stderr);
     }
+    for name in ["ipython", "tool:search", "assistant/analysis", "観客"] {
+        talk(name, json!(null)).ok();
+    }
     // A role stands among the marks of its turn, where special tokens would be tokens.
     talk("<|im_end|>", json!(null)).fails(&["line 1", "role", "<|im_end|>"]);
+    talk("[INST]", json!(null)).fails(&["line 1", "role", "[INST]"]);
 }

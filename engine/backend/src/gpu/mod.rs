@@ -101,7 +101,7 @@ fn fused(mut program: Program) -> (Program, Vec<Range<usize>>) {
 impl GpuBackend {
     /// What takes the device away, as a driver that crashes does: for tests.
     #[doc(hidden)]
-    pub fn loser(&self) -> impl Fn() + use<> {
+    pub fn device_destroyer(&self) -> impl Fn() + use<> {
         let device = self.gpu.device.clone();
         move || device.destroy()
     }

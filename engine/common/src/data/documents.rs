@@ -100,10 +100,11 @@ impl Content {
 const LONGEST_ROLE: usize = 64;
 
 impl Turn {
-    /// Roles become part of what the template marks the turns with: they are words, not texts.
+    /// Roles become part of what the template marks the turns with, so they hold nothing that marks
+    /// are made of.
     fn check(&self) -> Result<(), String> {
-        let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
-        match self.role.len() <= LONGEST_ROLE && self.role.chars().all(word) {
+        let marks = |c: char| c.is_control() || "<>|[]{}".contains(c);
+        match self.role.len() <= LONGEST_ROLE && !self.role.contains(marks) {
             true => Ok(()),
             false => Err(format!(
                 "role {:?} is no name of a role, such as user or assistant",

@@ -335,6 +335,14 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
+/// A tensor's name without what torch.compile and data parallel put before it, in any order.
+fn unwrapped(name: &str) -> &str {
+    let inner = ["_orig_mod.", "module."]
+        .into_iter()
+        .find_map(|wrapper| name.strip_prefix(wrapper));
+    inner.map_or(name, unwrapped)
+}
+
 /// What a tensor is that inference does not need; `None` for all others.
 fn leftover(name: &str) -> Option<&'static str> {
     let last = name.rsplit('.').next().unwrap_or_default();
@@ -366,7 +374,7 @@ fn leftover(name: &str) -> Option<&'static str> {
         "key_cache",
         "value_cache",
     ];
-    if name.starts_with("v_head.") || name.starts_with("score.") {
+    if unwrapped(name).starts_with("v_head.") || unwrapped(name).starts_with("score.") {
         return Some("a head for rewards or classes, which texts do not need");
     }
     if cache.contains(&last) || last == "num_batches_tracked" {
@@ -406,10 +414,7 @@ impl Names {
             if left.contains(&name) {
                 continue;
             }
-            // What torch.compile and data parallel put before every name.
-            let plain = name
-                .trim_start_matches("_orig_mod.")
-                .trim_start_matches("module.");
+            let plain = unwrapped(&name);
             let ours = plain
                 .replace("self_attn.inner_attn_ln.", "self_attn.attn_sub_norm.")
                 .replace("mlp.ffn_layernorm.", "mlp.ffn_sub_norm.");
