@@ -1,13 +1,14 @@
-// Causal attention of q over the first pos + r + 1 rows of the caches, by blocks of 128 keys with a
-// running maximum (online softmax, Milakov & Gimelshein 2018), so the context may be any length.
-// Query head h reads key/value head h / (HEADS / KV_HEADS); scores are scaled by 1 /
-// sqrt(HEAD_DIM). One workgroup per (row, head, split); a split is a stretch of the keys. With one
+// Causal attention of q over the first pos + r + 1 rows of the caches, the last WINDOW of them
+// unless it is 0, by blocks of 128 keys with a running maximum (online softmax, Milakov &
+// Gimelshein 2018), so the context may be any length. Query head h reads key/value head h / (HEADS /
+// KV_HEADS); see lib/scores.wgsl. One workgroup per (row, head, split); a split is a stretch of the keys. With one
 // split `out` is the result; with more it is what attention_combine.wgsl joins: per (row, head,
 // split) the weighted values, the maximum and the sum. An invocation scores one key of the block,
 // then adds up one column of the values.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/reduce.wgsl"
+#import "lib/scores.wgsl"
 
 @group(0) @binding(1) var<storage, read> q: array<f32>;         // (ROWS, HEADS, HEAD_DIM)
 @group(0) @binding(2) var<storage, read> cache_k: array<f32>;   // (MAX_SEQ, KV_HEADS, HEAD_DIM)
@@ -41,13 +42,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   }
   let kv_head = row_head % HEADS / (HEADS / KV_HEADS);
   let keys = min(run_params.pos + r + 1u, MAX_SEQ);
-  let span = max(REDUCE_LANES, (keys + SPLITS - 1u) / SPLITS);
-  let first = min(workgroup.z * span, keys);
+  let oldest = oldest_key(keys - 1u);
+  let span = max(REDUCE_LANES, (keys - oldest + SPLITS - 1u) / SPLITS);
+  let first = min(oldest + workgroup.z * span, keys);
   let end = min(first + span, keys);
 
-  let scale = 1.0 / sqrt(f32(HEAD_DIM));
   for (var d = lane; d < HEAD_DIM; d += REDUCE_LANES) {
-    query[d] = q[row_head * HEAD_DIM + d] * scale;
+    query[d] = q[row_head * HEAD_DIM + d] * SCALE;
   }
   for (var e = lane; e < SLICES * HEAD_DIM; e += REDUCE_LANES) {
     sums[e] = 0.0;
@@ -64,6 +65,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
       for (var d = 0u; d < HEAD_DIM; d++) {
         score += query[d] * cache_k[at + d];
       }
+      score = capped(score);
     }
     let new_maximum = max(maximum, reduce_max(lane, score));
     // Differences are at most 0; below −87 the exponential is 0 in f32.

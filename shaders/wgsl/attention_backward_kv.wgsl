@@ -1,5 +1,5 @@
 // Gradients of a key/value head, summed over the query heads that read it: dv = pᵀ·dout, or with
-// KEYS dk = dsᵀ·q / sqrt(HEAD_DIM), see lib/attention_backward.wgsl. One workgroup per 32 keys of a
+// KEYS dk = SCALE · dsᵀ·q, see lib/attention_backward.wgsl. One workgroup per 32 keys of a
 // key/value head of a sequence, and 64 columns of the head in z.
 #import "lib/attention_backward.wgsl"
 
@@ -33,7 +33,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   }
   kv_start = head_start(own.batch, own.head, KV_HEADS);
 
-  let scale = 1.0 / sqrt(f32(HEAD_DIM));
+  // Later queries do not see the tile.
+  let end = select(SEQ, min(SEQ, own.first_row + TILE + WINDOW), WINDOW > 0u);
   let row = own.first_row + 4u * (lane / QUADS);
   let keys = vec4<u32>(row, row + 1u, row + 2u, row + 3u);
   var results: Results;
@@ -42,8 +43,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     let head = own.head * share + i;
     q_start = head_start(own.batch, head, HEADS);
     stats_start = (own.batch * HEADS + head) * SEQ;
-    for (var column = own.first_row; column < SEQ; column += TILE) {
-      let scores = scale * tile_product(SCORES, own.first_row, column, lane);
+    for (var column = own.first_row; column < end; column += TILE) {
+      let scores = scores_of(tile_product(SCORES, own.first_row, column, lane));
       let t = column + 4u * (lane % QUADS);
       let query = vec4<u32>(t);
       var weights = mat4x4<f32>(
@@ -53,11 +54,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
         weights_of(scores[3], vec4<f32>(lse_at(t + 3u)), keys, query + 3u));
       if (KEYS) {
         let dp = tile_product(WEIGHT_GRADS, own.first_row, column, lane);
-        weights = scale * mat4x4<f32>(
-          weights[0] * (dp[0] - delta_at(t)),
-          weights[1] * (dp[1] - delta_at(t + 1u)),
-          weights[2] * (dp[2] - delta_at(t + 2u)),
-          weights[3] * (dp[3] - delta_at(t + 3u)));
+        weights = SCALE * mat4x4<f32>(
+          weights[0] * (dp[0] - delta_at(t)) * slope(scores[0]),
+          weights[1] * (dp[1] - delta_at(t + 1u)) * slope(scores[1]),
+          weights[2] * (dp[2] - delta_at(t + 2u)) * slope(scores[2]),
+          weights[3] * (dp[3] - delta_at(t + 3u)) * slope(scores[3]));
       }
       add_products(&results, weights, column, own.block, lane);
     }

@@ -1,4 +1,4 @@
-// Gradient of a table look-up: dtable[ids[r]] += dout[r], in the order of the rows and without
+// Gradient of a table look-up: dtable[ids[r]] += SCALE · dout[r], in the order of the rows and without
 // atomics. One workgroup per row: that of an id's first row adds up all rows of the id, the others
 // have nothing to do.
 #import "lib/grid.wgsl"
@@ -12,6 +12,7 @@ const REDUCE_LANES: u32 = 64u;
 
 override ROWS: u32;
 override DIM: u32;
+override SCALE: f32;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -33,7 +34,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     var sum = dtable[id * DIM + column];
     for (var i = r; i < ROWS; i++) {
       if (ids[i] == id) {
-        sum += dout[i * DIM + column];
+        sum += SCALE * dout[i * DIM + column];
       }
     }
     dtable[id * DIM + column] = sum;

@@ -8,7 +8,7 @@ override HEADS: u32;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let half = HEAD_DIM / 2u;
+  let half = ROTARY / 2u;
   let item = flat_workgroup(workgroup, grid) * 64u + lane;
   let r = item / (HEADS * half);
   if (r >= active_rows()) {

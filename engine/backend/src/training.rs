@@ -11,6 +11,9 @@ macro_rules! inference {
         Op::Embed { .. }
             | Op::AddPosition { .. }
             | Op::RmsNorm { .. }
+            | Op::Center { .. }
+            | Op::AddBias { .. }
+            | Op::Softcap { .. }
             | Op::QuantAct { .. }
             | Op::Linear { .. }
             | Op::Rope { .. }
@@ -41,6 +44,8 @@ macro_rules! training {
             | Op::CrossEntropy { .. }
             | Op::KlDivergence { .. }
             | Op::Dropout { .. }
+            | Op::BiasBackward { .. }
+            | Op::SoftcapBackward { .. }
             | Op::EmbedBackward { .. }
             | Op::PositionBackward { .. }
             | Op::SquaredNorm { .. }

@@ -2,7 +2,7 @@
 
 use alloc::{format, string::String, vec, vec::Vec};
 
-use crate::config::{LoraConfig, MatrixKind, ModelConfig, QuantMode};
+use crate::config::{LoraConfig, MatrixKind, ModelConfig, NormKind, QuantMode};
 use crate::quant::WeightQuant;
 use crate::rng::Rng;
 
@@ -48,8 +48,10 @@ pub enum ParamKind {
     Matrix(Matrix),
     /// Learned positions `[max_seq_len, hidden]`: float, without decay.
     Positions,
-    /// RMSNorm weight.
+    /// Weight of a norm.
     Norm,
+    /// Of a LayerNorm or behind a matrix: float, without decay.
+    Bias,
     /// A or B of a low-rank adapter.
     Adapter,
 }
@@ -70,13 +72,14 @@ impl Param {
         self.len() == 0
     }
 
-    /// Initial values: matrices and positions normal with the config's deviations, norms 1. An
-    /// adapter's A is uniform within ±1/√in, as in the code of Hu et al. 2021 (Kaiming's rule with
+    /// Initial values: matrices and positions normal with the config's deviations, norms 1, biases
+    /// 0. An adapter's A is uniform within ±1/√in, as in the code of Hu et al. 2021 (Kaiming's rule with
     /// a = √5), and its B is 0, so that it begins as nothing. The stream depends on the seed and
     /// the parameter's name only.
     pub fn init(&self, config: &ModelConfig, seed: u64) -> Vec<f32> {
         let std = match &self.kind {
             ParamKind::Norm => return vec![1.0; self.len()],
+            ParamKind::Bias => return vec![0.0; self.len()],
             ParamKind::Adapter if self.name.ends_with(LORA_B) => return vec![0.0; self.len()],
             ParamKind::Adapter => {
                 let bound = 1.0 / libm::sqrt(f64::from(*self.shape.last().unwrap_or(&1) as u32));
@@ -138,6 +141,32 @@ pub fn layer_norm_name(layer: usize, part: &str) -> String {
     format!("model.layers.{layer}.{part}.weight")
 }
 
+/// The bias beside a weight of this name.
+pub fn bias_name(weight: &str) -> String {
+    let module = weight.strip_suffix("weight").unwrap_or(weight);
+    format!("{module}bias")
+}
+
+/// Parts of the names of a layer's norms.
+pub mod norms {
+    /// Before attention.
+    pub const ATTENTION_INPUT: &str = "input_layernorm";
+    /// Behind attention.
+    pub const ATTENTION_OUTPUT: &str = "self_attn.output_norm";
+    /// Before the MLP.
+    pub const MLP_INPUT: &str = "post_attention_layernorm";
+    /// Behind the MLP.
+    pub const MLP_OUTPUT: &str = "mlp.output_norm";
+    /// Before the output projection.
+    pub const ATTENTION_SUB: &str = "self_attn.attn_sub_norm";
+    /// Before the down projection.
+    pub const MLP_SUB: &str = "mlp.ffn_sub_norm";
+    /// Of queries and of keys.
+    pub const Q: &str = "self_attn.q_norm";
+    /// See [`Q`].
+    pub const K: &str = "self_attn.k_norm";
+}
+
 /// Every matrix of a model in its bit-map, in file order.
 pub fn matrices(config: &ModelConfig) -> impl Iterator<Item = Matrix> + use<> {
     all(config).into_iter().filter_map(|p| match p.kind {
@@ -153,36 +182,55 @@ pub fn all(config: &ModelConfig) -> Vec<Param> {
         shape: vec![m.rows, m.cols],
         kind: ParamKind::Matrix(m),
     };
-    let norm = |name: String, dim: usize| Param {
+    let vector = |name: String, dim: usize, kind: ParamKind| Param {
         name,
         shape: vec![dim],
-        kind: ParamKind::Norm,
+        kind,
+    };
+    let hidden = config.hidden_size;
+    let stream_norm = |name: String| {
+        let bias = (config.norm == NormKind::Layer)
+            .then(|| vector(bias_name(&name), hidden, ParamKind::Bias));
+        core::iter::once(vector(name, hidden, ParamKind::Norm)).chain(bias)
     };
     let mut params = vec![matrix(embedding(config))];
     if !config.use_rope {
         params.push(Param {
             name: POSITIONS.into(),
-            shape: vec![config.max_seq_len, config.hidden_size],
+            shape: vec![config.max_seq_len, hidden],
             kind: ParamKind::Positions,
         });
     }
     for layer in 0..config.num_layers {
         let name = |part: &str| layer_norm_name(layer, part);
-        params.push(norm(name("input_layernorm"), config.hidden_size));
-        params.push(norm(name("post_attention_layernorm"), config.hidden_size));
+        let norm = |part: &str, dim: usize| vector(name(part), dim, ParamKind::Norm);
+        if config.norm_placement.before() {
+            params.extend(stream_norm(name(norms::ATTENTION_INPUT)));
+            params.extend(stream_norm(name(norms::MLP_INPUT)));
+        }
+        if config.norm_placement.after() {
+            params.extend(stream_norm(name(norms::ATTENTION_OUTPUT)));
+            params.extend(stream_norm(name(norms::MLP_OUTPUT)));
+        }
         if config.use_qk_norm {
-            params.push(norm(name("self_attn.q_norm"), config.head_dim()));
-            params.push(norm(name("self_attn.k_norm"), config.head_dim()));
+            params.push(norm(norms::Q, config.qk_norm_dim(false)));
+            params.push(norm(norms::K, config.qk_norm_dim(true)));
         }
         if config.use_sub_norm {
-            params.push(norm(name("self_attn.attn_sub_norm"), config.q_dim()));
-            params.push(norm(name("mlp.ffn_sub_norm"), config.intermediate_size));
+            params.push(norm(norms::ATTENTION_SUB, config.q_dim()));
+            params.push(norm(norms::MLP_SUB, config.intermediate_size));
         }
         for kind in config.matrices() {
-            params.push(matrix(layer_matrix(config, layer, kind)));
+            let m = layer_matrix(config, layer, kind);
+            let bias = config
+                .biases
+                .contains(&kind)
+                .then(|| vector(bias_name(&m.name), m.rows, ParamKind::Bias));
+            params.push(matrix(m));
+            params.extend(bias);
         }
     }
-    params.push(norm(FINAL_NORM.into(), config.hidden_size));
+    params.extend(stream_norm(FINAL_NORM.into()));
     if !config.tie_word_embeddings {
         params.push(matrix(lm_head(config)));
     }

@@ -196,6 +196,11 @@ fn config_checksum(config: &ModelConfig) -> u32 {
             .head_dim
             .map(|d| serde_json::json!({ "head_dim": d })),
     );
+    let mut newer = config.newer_fields();
+    newer.shift_remove("head_dim");
+    if !newer.is_empty() {
+        computed.push(newer.into());
+    }
     let text: String = computed.iter().map(serde_json::Value::to_string).collect();
     crc32fast::hash(text.as_bytes())
 }

@@ -39,7 +39,7 @@ pub(super) async fn weights(
         }
         weight_bytes += match &p.kind {
             ParamKind::Matrix(m) => matrix(backend, file, source, entry, m).await?,
-            ParamKind::Norm | ParamKind::Positions | ParamKind::Adapter => {
+            ParamKind::Norm | ParamKind::Bias | ParamKind::Positions | ParamKind::Adapter => {
                 floats(backend, file, source, entry).await?
             }
         };

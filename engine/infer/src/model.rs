@@ -8,7 +8,7 @@ use ternary_core::config::{LoraConfig, ModelConfig};
 use ternary_formats::onebit::OneBit;
 use ternary_model as model;
 use ternary_model::program::{BufferId, BufferKind, RunParams};
-use ternary_model::{Logits, RECENT, SamplingBuffers};
+use ternary_model::{Logits, RECENT, RopeOwner, SamplingBuffers};
 
 /// Tokens of one prefill run.
 pub(super) const PREFILL: usize = 64;
@@ -89,9 +89,8 @@ impl Model {
             None => None,
         };
         let weight_bytes = load::weights(backend.as_mut(), file, source, progress).await?;
-        if config.use_rope {
-            let table = model::rope_values(&config);
-            backend.upload(model::ROPE_TABLE, bytemuck::cast_slice(&table))?;
+        for (name, table) in model::rope_tables(&config, RopeOwner::Model) {
+            backend.upload(name, bytemuck::cast_slice(&table))?;
         }
         let rows = PREFILL.min(config.max_seq_len);
         let mut last = |rows| {

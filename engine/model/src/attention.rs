@@ -1,21 +1,22 @@
 //! Self-attention: q, k, v projections, q/k norm, RoPE, causal attention, output projection.
 
-use crate::program::{AttentionShape, BufferId, BufferKind, Elem, Op};
+use crate::program::{AttentionShape, BufferId, BufferKind, Elem, Op, Scores};
 use ternary_core::config::{MatrixKind, ModelConfig};
 
 use super::bit_linear::{BitLinear, LinearSaved};
 use super::decoder::SAVED;
 use super::graph::{Graph, Phase, Source};
-use super::norm::{MatrixInput, NormSaved, RmsNorm};
-use ternary_core::params;
+use super::norm::{MatrixInput, Norm, NormSaved};
+use ternary_core::params::{self, norms};
 
 #[derive(Clone, Debug)]
 pub struct Attention {
     layer: usize,
-    input_norm: RmsNorm,
-    sub_norm: Option<RmsNorm>,
-    q_norm: Option<RmsNorm>,
-    k_norm: Option<RmsNorm>,
+    input_norm: Option<Norm>,
+    output_norm: Option<Norm>,
+    sub_norm: Option<Norm>,
+    q_norm: Option<Norm>,
+    k_norm: Option<Norm>,
     q: BitLinear,
     k: BitLinear,
     v: BitLinear,
@@ -39,6 +40,7 @@ pub struct AttentionSaved {
     context: BufferId,
     lse: BufferId,
     output: MatrixInput,
+    output_norm: Option<NormSaved>,
 }
 
 impl Attention {
@@ -46,21 +48,22 @@ impl Attention {
         let c = g.config;
         let name = |part: &str| params::layer_norm_name(layer, part);
         let linear = |kind| BitLinear::of_layer(g, layer, kind);
-        let head_norm = |part: &str, heads: usize| {
-            c.use_qk_norm.then(|| RmsNorm {
-                name: name(part),
-                groups: heads,
-                dim: c.head_dim(),
-            })
+        let stream = |part: &str| Norm::stream(c, name(part));
+        let head_norm = |part: &str, keys: bool| {
+            let width = if keys { c.kv_dim() } else { c.q_dim() };
+            let dim = c.qk_norm_dim(keys);
+            c.use_qk_norm
+                .then(|| Norm::rms(name(part), width / dim, dim))
         };
         Attention {
             layer,
-            input_norm: RmsNorm::new(name("input_layernorm"), c.hidden_size),
+            input_norm: (c.norm_placement.before()).then(|| stream(norms::ATTENTION_INPUT)),
+            output_norm: (c.norm_placement.after()).then(|| stream(norms::ATTENTION_OUTPUT)),
             sub_norm: c
                 .use_sub_norm
-                .then(|| RmsNorm::new(name("self_attn.attn_sub_norm"), c.q_dim())),
-            q_norm: head_norm("self_attn.q_norm", c.num_heads),
-            k_norm: head_norm("self_attn.k_norm", c.kv_heads()),
+                .then(|| Norm::rms(name(norms::ATTENTION_SUB), 1, c.q_dim())),
+            q_norm: head_norm(norms::Q, false),
+            k_norm: head_norm(norms::K, true),
             q: linear(MatrixKind::Q),
             k: linear(MatrixKind::K),
             v: linear(MatrixKind::V),
@@ -69,11 +72,11 @@ impl Attention {
     }
 
     fn rope(&self, g: &mut Graph, x: BufferId, heads: usize, inverse: bool) {
-        if !g.config.use_rope {
+        if !g.config.rotates(self.layer) {
             return;
         }
         let (rows, seq, head_dim) = (g.rows(), g.seq(), g.config.head_dim());
-        let table = rope_table(g);
+        let (table, rotary) = (self.rope_table(g), g.config.rotary_dim());
         g.rec.push(Op::Rope {
             x,
             table,
@@ -81,8 +84,39 @@ impl Attention {
             seq,
             heads,
             head_dim,
+            rotary,
             inverse,
         });
+    }
+
+    fn rope_table(&self, g: &mut Graph) -> BufferId {
+        let c = g.config;
+        let names = match g.source {
+            Source::Frozen(BufferKind::Teacher) => TEACHER_ROPE_TABLES,
+            _ => ROPE_TABLES,
+        };
+        let name = names[usize::from(c.rotates_locally(self.layer))];
+        let len = c.max_seq_len * c.rotary_dim();
+        g.rec.shared(name, Elem::F32, len)
+    }
+
+    fn scores(&self, g: &Graph) -> Scores {
+        Scores {
+            scale: g.config.attention_scale(),
+            softcap: g.config.attention_softcap,
+            window: g.config.window(self.layer),
+        }
+    }
+
+    fn shape(&self, g: &Graph, batch: usize, seq: usize) -> AttentionShape {
+        AttentionShape {
+            batch,
+            seq,
+            heads: g.config.num_heads,
+            kv_heads: g.config.kv_heads(),
+            head_dim: g.config.head_dim(),
+            scores: self.scores(g),
+        }
     }
 
     /// x `[rows, hidden]` → the branch's output, same shape.
@@ -93,7 +127,7 @@ impl Attention {
             g,
             x,
             c.hidden_size,
-            Some(&self.input_norm),
+            self.input_norm.as_ref(),
             &[&self.q, &self.k, &self.v],
         );
         let (mut query, q) = self.q.forward(g, &input);
@@ -121,7 +155,7 @@ impl Attention {
                     v: value,
                     out: context,
                     lse: buffer,
-                    shape: shape(g, batch, seq),
+                    shape: self.shape(g, batch, seq),
                 });
             }
             Phase::Infer { rows } => {
@@ -151,11 +185,16 @@ impl Attention {
                     kv_heads,
                     head_dim,
                     max_seq,
+                    scores: self.scores(g),
                 });
             }
         }
         let output = MatrixInput::new(g, context, c.q_dim(), self.sub_norm.as_ref(), &[&self.o]);
-        let (out, o) = self.o.forward(g, &output);
+        let (mut out, o) = self.o.forward(g, &output);
+        let mut output_norm = None;
+        if let Some(norm) = &self.output_norm {
+            (out, output_norm) = norm.forward(g, out);
+        }
         let saved = match (q, k, v, o, lse) {
             (Some(q), Some(k), Some(v), Some(o), Some(lse)) => Some(AttentionSaved {
                 input,
@@ -171,6 +210,7 @@ impl Attention {
                 context,
                 lse,
                 output,
+                output_norm,
             }),
             _ => None,
         };
@@ -183,6 +223,7 @@ impl Attention {
         let Phase::Train { batch, seq } = g.phase else {
             return;
         };
+        let dout = through_norm(g, self.output_norm.as_ref(), s.output_norm.as_ref(), dout);
         let d_output = g.activations(c.q_dim());
         self.o.backward(g, &s.o, dout, d_output, false);
         let d_context = s
@@ -201,7 +242,7 @@ impl Attention {
             dq,
             dk,
             dv,
-            shape: shape(g, batch, seq),
+            shape: self.shape(g, batch, seq),
         });
         self.rope(g, dq, c.num_heads, true);
         self.rope(g, dk, c.kv_heads(), true);
@@ -221,46 +262,82 @@ impl Attention {
         self.q.backward(g, &s.q, dq, d_input, false);
         self.k.backward(g, &s.k, dk, d_input, true);
         self.v.backward(g, &s.v, dv, d_input, true);
-        s.input
-            .backward(g, Some(&self.input_norm), d_input, c.hidden_size, Some(dx));
+        s.input.backward(
+            g,
+            self.input_norm.as_ref(),
+            d_input,
+            c.hidden_size,
+            Some(dx),
+        );
     }
 }
 
-fn shape(g: &Graph, batch: usize, seq: usize) -> AttentionShape {
-    AttentionShape {
-        batch,
-        seq,
-        heads: g.config.num_heads,
-        kv_heads: g.config.kv_heads(),
-        head_dim: g.config.head_dim(),
-    }
-}
-
-fn rope_table(g: &mut Graph) -> BufferId {
-    let len = g.config.max_seq_len * g.config.head_dim();
-    let name = match g.source {
-        Source::Frozen(BufferKind::Teacher) => TEACHER_ROPE_TABLE,
-        _ => ROPE_TABLE,
+/// The gradient of a branch before the norm of its output, from that behind it.
+pub(super) fn through_norm(
+    g: &mut Graph,
+    norm: Option<&Norm>,
+    saved: Option<&NormSaved>,
+    dout: BufferId,
+) -> BufferId {
+    let Some(norm) = norm else {
+        return dout;
     };
-    g.rec.shared(name, Elem::F32, len)
+    let dx = g.activations(norm.dim);
+    norm.backward(g, saved.expect(SAVED), dout, dx, false);
+    dx
 }
 
-/// Shared buffer that holds [`rope_values`].
-pub const ROPE_TABLE: &str = "rope";
+/// Shared buffers of [`rope_tables`]: of all layers, and of those with a window where these have a
+/// θ of their own.
+const ROPE_TABLES: [&str; 2] = ["rope", "rope.local"];
 /// The teacher's, whose context and heads may be of other sizes.
-pub const TEACHER_ROPE_TABLE: &str = "teacher.rope";
+const TEACHER_ROPE_TABLES: [&str; 2] = ["teacher.rope", "teacher.rope.local"];
 
-/// cos and sin of position · frequency, `[max_seq_len, head_dim]`: cos in the first half of a row,
-/// sin in the second. Computed in f64 on the host so that every backend rotates by the same
-/// numbers.
-pub fn rope_values(config: &ModelConfig) -> Vec<f32> {
-    let half = config.head_dim() / 2;
-    let frequencies: Vec<f64> = (0..half).map(|j| config.rope_frequency(j)).collect();
+/// Whose tables they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeOwner {
+    Model,
+    Teacher,
+}
+
+/// The tables that a model's programs rotate by, under the names of their shared buffers: cos and
+/// sin of position · frequency, `[max_seq_len, rotary_dim]`, cos in the first half of a row, sin in
+/// the second. Computed in f64 on the host so that every backend rotates by the same numbers.
+pub fn rope_tables(config: &ModelConfig, owner: RopeOwner) -> Vec<(&'static str, Vec<f32>)> {
+    let names = match owner {
+        RopeOwner::Model => ROPE_TABLES,
+        RopeOwner::Teacher => TEACHER_ROPE_TABLES,
+    };
+    let layers = 0..config.num_layers;
+    let used = |local: bool| {
+        let of = |layer| config.rotates(layer) && config.rotates_locally(layer) == local;
+        layers.clone().any(of)
+    };
+    let mut tables = Vec::new();
+    if used(false) {
+        let factor = config.rope_attention_factor();
+        let values = angles(config, |j| config.rope_frequency(j), factor);
+        tables.push((names[0], values));
+    }
+    if used(true) {
+        let values = angles(config, |j| config.local_rope_frequency(j), 1.0);
+        tables.push((names[1], values));
+    }
+    tables
+}
+
+fn angles(config: &ModelConfig, frequency: impl Fn(usize) -> f64, factor: f64) -> Vec<f32> {
+    let half = config.rotary_dim() / 2;
+    let frequencies: Vec<f64> = (0..half).map(frequency).collect();
     let mut table = Vec::with_capacity(config.max_seq_len * 2 * half);
     for pos in 0..config.max_seq_len {
         let angles = frequencies.iter().map(|f| pos as f64 * f);
-        table.extend(angles.clone().map(|angle| libm::cos(angle) as f32));
-        table.extend(angles.map(|angle| libm::sin(angle) as f32));
+        table.extend(
+            angles
+                .clone()
+                .map(|angle| (factor * libm::cos(angle)) as f32),
+        );
+        table.extend(angles.map(|angle| (factor * libm::sin(angle)) as f32));
     }
     table
 }

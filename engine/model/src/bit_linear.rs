@@ -16,6 +16,8 @@ pub struct BitLinear {
     pub matrix: Matrix,
     /// Whether the input is int8: a quantized mode with `activation_bits` set.
     pub int8: bool,
+    /// Name of the bias behind it.
+    bias: Option<String>,
     pub lora: Option<Lora>,
 }
 
@@ -33,15 +35,18 @@ impl BitLinear {
         BitLinear {
             matrix,
             int8,
+            bias: None,
             lora: None,
         }
     }
 
-    /// A matrix of a layer, with its adapter if it has one.
+    /// A matrix of a layer, with its bias and its adapter if it has them.
     pub fn of_layer(g: &Graph, layer: usize, kind: MatrixKind) -> Self {
         let linear = Self::new(g, params::layer_matrix(g.config, layer, kind));
+        let biased = g.config.biases.contains(&kind);
         let lora = g.lora.filter(|l| l.targets.contains(&kind));
         BitLinear {
+            bias: biased.then(|| params::bias_name(&linear.matrix.name)),
             lora: lora.map(|l| Lora::new(&linear.matrix, l.rank, l.scale())),
             ..linear
         }
@@ -83,10 +88,24 @@ impl BitLinear {
             out,
             rows,
         });
+        self.add_bias(g, out);
         if let Some(lora) = &self.lora {
             lora.forward(g, x.dense(self.int8), out);
         }
         (out, None)
+    }
+
+    fn add_bias(&self, g: &mut Graph, out: BufferId) {
+        if let Some(name) = &self.bias {
+            let (rows, dim) = (g.rows(), self.matrix.rows);
+            let bias = g.float_param(name, dim);
+            g.rec.push(Op::AddBias {
+                x: out,
+                bias,
+                rows,
+                dim,
+            });
+        }
     }
 
     /// Training forward with a weight already fake-quantized (the tied head shares the
@@ -112,11 +131,12 @@ impl BitLinear {
             trans_b: true,
             accumulate: false,
         });
+        self.add_bias(g, out);
         let lora = self.lora.as_ref().map(|lora| lora.forward(g, x, out));
         (out, LinearSaved { x, weight, lora })
     }
 
-    /// Adds dyᵀ·x to the latent's gradient unless it is frozen, and dy·W to (or into) `dx`. The
+    /// Adds dyᵀ·x to the latent's gradient, and Σ dy to the bias's, unless they are frozen, and dy·W to (or into) `dx`. The
     /// straight-through factor comes with the update.
     pub fn backward(
         &self,
@@ -128,6 +148,15 @@ impl BitLinear {
     ) {
         let m = &self.matrix;
         let rows = g.rows();
+        let bias = self.bias.as_ref();
+        if let Some(dbias) = bias.and_then(|name| g.model_grad(name, m.rows)) {
+            g.rec.push(Op::BiasBackward {
+                dy,
+                dbias,
+                rows,
+                dim: m.rows,
+            });
+        }
         if let Some(grad) = g.model_grad(&m.name, m.rows * m.cols) {
             g.rec.push(Op::MatMul {
                 a: dy,

@@ -8,7 +8,7 @@ use super::attention::{Attention, AttentionSaved};
 use super::bit_linear::{BitLinear, LinearSaved};
 use super::graph::{Graph, Phase, Source};
 use super::mlp::{Mlp, MlpSaved};
-use super::norm::{MatrixInput, RmsNorm};
+use super::norm::{MatrixInput, Norm};
 use ternary_core::params::{self, ParamKind};
 
 /// Candidates read back per sampled token; also the largest `top_k`.
@@ -114,9 +114,115 @@ fn dropout(g: &mut Graph, x: BufferId, rate: f32, stream: u32) {
 /// Why a backward may count on what its forward saved.
 pub(super) const SAVED: &str = "a forward in training saves what its backward needs";
 
+/// What a block's backward reads; nothing in inference.
 struct Saved {
     attention: Option<AttentionSaved>,
     mlp: Option<MlpSaved>,
+}
+
+/// A decoder layer: attention and the MLP.
+pub(super) struct Block {
+    attention: Attention,
+    mlp: Mlp,
+    /// Dropout streams of the two branches.
+    streams: [u32; 2],
+}
+
+impl Block {
+    pub(super) fn new(g: &Graph, layer: usize) -> Self {
+        Block {
+            attention: Attention::new(g, layer),
+            mlp: Mlp::new(g, layer),
+            streams: branch_streams(layer),
+        }
+    }
+
+    /// Through the layer: the residual stream behind it.
+    pub(super) fn forward(&self, g: &mut Graph, x: BufferId) -> BufferId {
+        self.record(g, x, 0.0).0
+    }
+
+    fn record(&self, g: &mut Graph, x: BufferId, rate: f32) -> (BufferId, Saved) {
+        let (branch, attention) = self.attention.forward(g, x);
+        dropout(g, branch, rate, self.streams[0]);
+        let parallel = g.config.parallel_residual;
+        // Side by side, both branches read what came in.
+        let between = if parallel { x } else { residual(g, x, branch) };
+        let (second, mlp) = self.mlp.forward(g, between);
+        dropout(g, second, rate, self.streams[1]);
+        let between = if parallel {
+            residual(g, x, branch)
+        } else {
+            between
+        };
+        (residual(g, between, second), Saved { attention, mlp })
+    }
+
+    /// `dx`: the gradient of the residual stream behind the layer, which becomes that before it.
+    fn backward(&self, g: &mut Graph, saved: &Saved, dx: BufferId, rate: f32) {
+        let branch = |g: &mut Graph, stream| {
+            let d_branch = g.activations(g.config.hidden_size);
+            let (len, scale) = (g.rows() * g.config.hidden_size, g.config.residual_scale());
+            g.add(dx, d_branch, scale, len, false);
+            dropout(g, d_branch, rate, stream);
+            d_branch
+        };
+        let parallel = g.config.parallel_residual;
+        let d_mlp = branch(g, self.streams[1]);
+        let d_attention = parallel.then(|| branch(g, self.streams[0]));
+        let saved_mlp = saved.mlp.as_ref().expect(SAVED);
+        self.mlp.backward(g, saved_mlp, d_mlp, dx);
+        let d_attention = d_attention.unwrap_or_else(|| branch(g, self.streams[0]));
+        let saved_attention = saved.attention.as_ref().expect(SAVED);
+        self.attention.backward(g, saved_attention, d_attention, dx);
+    }
+}
+
+/// The final norm and the head; `x` `[rows, hidden]` → logits `[rows, vocab]` before the cap.
+struct Head {
+    norm: Norm,
+    linear: BitLinear,
+    input: MatrixInput,
+}
+
+impl Head {
+    fn new(g: &mut Graph, x: BufferId) -> Self {
+        let dim = g.config.hidden_size;
+        let norm = Norm::stream(g.config, params::FINAL_NORM.into());
+        let linear = BitLinear::new(g, params::lm_head(g.config));
+        let input = MatrixInput::new(g, x, dim, Some(&norm), &[&linear]);
+        Head {
+            norm,
+            linear,
+            input,
+        }
+    }
+}
+
+/// Logits as the model means them, from those of its head: capped where it caps them, in place if
+/// nobody needs the others.
+fn cap_logits(g: &mut Graph, x: BufferId) -> BufferId {
+    let Some(cap) = g.config.logit_softcap else {
+        return x;
+    };
+    let (rows, dim) = (g.rows(), g.config.vocab_size);
+    let out = if g.training() { g.activations(dim) } else { x };
+    g.rec.push(Op::Softcap {
+        x,
+        out,
+        cap,
+        rows,
+        dim,
+    });
+    out
+}
+
+/// Logits of a training forward with a weight that is fake-quantized already, and what a backward
+/// needs of them.
+pub(super) fn logits(g: &mut Graph, x: BufferId, weight: BufferId) -> BufferId {
+    let head = Head::new(g, x);
+    let (raw, _) = head.linear.multiply(g, &head.input, weight);
+    cap_logits(g, raw)
 }
 
 /// x + scale·branch, into a new buffer while training (the backward of the branches needs neither),
@@ -136,6 +242,10 @@ pub(super) fn residual(g: &mut Graph, x: BufferId, branch: BufferId) -> BufferId
     out
 }
 
+fn embedding_scale(g: &Graph) -> f32 {
+    g.config.embedding_multiplier.unwrap_or(1.0)
+}
+
 /// Rows of the embedding into `out`, with learned positions if there are any.
 pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: BufferId) {
     let (rows, seq, dim) = (g.rows(), g.seq(), g.config.hidden_size);
@@ -143,6 +253,7 @@ pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: Buffer
         ids,
         table,
         out,
+        scale: embedding_scale(g),
         rows,
         dim,
     });
@@ -173,10 +284,7 @@ pub fn record_infer(
     let mut x = g.activations(dim);
     embed(&mut g, ids, table, x);
     for layer in 0..config.num_layers {
-        let (branch, _) = Attention::new(&g, layer).forward(&mut g, x);
-        x = residual(&mut g, x, branch);
-        let (branch, _) = Mlp::new(&g, layer).forward(&mut g, x);
-        x = residual(&mut g, x, branch);
+        x = Block::new(&g, layer).forward(&mut g, x);
     }
     let head_rows = match logits {
         Logits::All => rows,
@@ -193,17 +301,16 @@ pub fn record_infer(
         phase: Phase::Infer { rows: head_rows },
         ..g
     };
-    let norm = RmsNorm::new(params::FINAL_NORM.into(), dim);
-    let head = BitLinear::new(&g, params::lm_head(config));
-    let input = MatrixInput::new(&mut g, x, dim, Some(&norm), &[&head]);
-    let weight = g.packed(&head.matrix);
+    let head = Head::new(&mut g, x);
+    let weight = g.packed(&head.linear.matrix);
     let out = g.rec.io(Elem::F32, head_rows * config.vocab_size);
     g.rec.push(Op::Linear {
-        input: input.input(head.int8),
+        input: head.input.input(head.linear.int8),
         weight,
         out,
         rows: head_rows,
     });
+    cap_logits(&mut g, out);
     let sampling = (logits == Logits::Last).then(|| {
         let vocab = config.vocab_size;
         let k = CANDIDATES.min(vocab);
@@ -245,12 +352,11 @@ pub fn record_infer(
 /// One training forward, with what its backward reads.
 struct Forward {
     embedding: String,
-    blocks: Vec<(Attention, Mlp)>,
-    saved: Vec<Saved>,
-    norm: RmsNorm,
-    input: MatrixInput,
-    head: BitLinear,
+    blocks: Vec<(Block, Saved)>,
+    head: Head,
     head_saved: LinearSaved,
+    /// Logits before the cap, `[rows, vocab]`; the others if there is none.
+    raw_logits: BufferId,
     /// `[rows, vocab]`.
     logits: BufferId,
 }
@@ -264,37 +370,27 @@ impl Forward {
         let mut x = g.activations(dim);
         embed(g, ids, EmbedTable::Float(table), x);
         dropout(g, x, rate, EMBEDDING_STREAM);
-        let blocks: Vec<(Attention, Mlp)> = (0..config.num_layers)
-            .map(|layer| (Attention::new(g, layer), Mlp::new(g, layer)))
-            .collect();
-        let mut saved = Vec::new();
-        for (layer, (attention, mlp)) in blocks.iter().enumerate() {
-            let streams = branch_streams(layer);
-            let (branch, attention) = attention.forward(g, x);
-            dropout(g, branch, rate, streams[0]);
-            x = residual(g, x, branch);
-            let (branch, mlp) = mlp.forward(g, x);
-            dropout(g, branch, rate, streams[1]);
-            x = residual(g, x, branch);
-            saved.push(Saved { attention, mlp });
+        let mut blocks = Vec::new();
+        for layer in 0..config.num_layers {
+            let block = Block::new(g, layer);
+            let (behind, saved) = block.record(g, x, rate);
+            x = behind;
+            blocks.push((block, saved));
         }
-        let norm = RmsNorm::new(params::FINAL_NORM.into(), dim);
-        let head = BitLinear::new(g, params::lm_head(config));
-        let input = MatrixInput::new(g, x, dim, Some(&norm), &[&head]);
-        let head_weight = if config.tie_word_embeddings {
+        let head = Head::new(g, x);
+        let weight = if config.tie_word_embeddings {
             table
         } else {
-            BitLinear::forward_weight(g, &head.matrix)
+            BitLinear::forward_weight(g, &head.linear.matrix)
         };
-        let (logits, head_saved) = head.multiply(g, &input, head_weight);
+        let (raw_logits, head_saved) = head.linear.multiply(g, &head.input, weight);
+        let logits = cap_logits(g, raw_logits);
         Forward {
             embedding: embedding.name,
             blocks,
-            saved,
-            norm,
-            input,
             head,
             head_saved,
+            raw_logits,
             logits,
         }
     }
@@ -303,25 +399,25 @@ impl Forward {
     fn backward(&self, g: &mut Graph, ids: BufferId, d_logits: BufferId, rate: f32) {
         let config = g.config;
         let (rows, seq, dim) = (g.rows(), g.seq(), config.hidden_size);
+        if let Some(cap) = config.logit_softcap {
+            g.rec.push(Op::SoftcapBackward {
+                x: self.raw_logits,
+                dout: d_logits,
+                cap,
+                len: rows * config.vocab_size,
+            });
+        }
         let d_input = g.activations(dim);
-        self.head
-            .backward(g, &self.head_saved, d_logits, d_input, false);
+        let Head {
+            norm,
+            linear,
+            input,
+        } = &self.head;
+        linear.backward(g, &self.head_saved, d_logits, d_input, false);
         // The gradient of the residual stream, carried from the last block to the embedding.
-        let dx = self.input.backward(g, Some(&self.norm), d_input, dim, None);
-        let scale = config.residual_scale();
-        let blocks = self.blocks.iter().zip(&self.saved);
-        for (layer, ((attention, mlp), saved)) in blocks.enumerate().rev() {
-            let streams = branch_streams(layer);
-            let d_branch = g.activations(dim);
-            g.add(dx, d_branch, scale, rows * dim, false);
-            dropout(g, d_branch, rate, streams[1]);
-            let saved_mlp = saved.mlp.as_ref().expect(SAVED);
-            mlp.backward(g, saved_mlp, d_branch, dx);
-            let d_branch = g.activations(dim);
-            g.add(dx, d_branch, scale, rows * dim, false);
-            dropout(g, d_branch, rate, streams[0]);
-            let saved_attention = saved.attention.as_ref().expect(SAVED);
-            attention.backward(g, saved_attention, d_branch, dx);
+        let dx = input.backward(g, Some(norm), d_input, dim, None);
+        for (block, saved) in self.blocks.iter().rev() {
+            block.backward(g, saved, dx, rate);
         }
         if !g.has_gradients() {
             return;
@@ -343,6 +439,7 @@ impl Forward {
             ids,
             dout: dx,
             dtable,
+            scale: embedding_scale(g),
             rows,
             dim,
             vocab,

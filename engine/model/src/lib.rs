@@ -12,7 +12,7 @@ pub mod program;
 mod remap;
 mod segments;
 
-pub use attention::{ROPE_TABLE, TEACHER_ROPE_TABLE, rope_values};
+pub use attention::{RopeOwner, rope_tables};
 pub use decoder::{
     CANDIDATES, Distill, HISTORY, InferProgram, KL, Logits, Objective, RECENT, SamplingBuffers,
     TrainProgram, UpdateProgram, VALIDATION_LOSS, record_infer, record_train, record_update,

@@ -3,15 +3,17 @@
 use crate::program::{BufferId, Op};
 use ternary_core::config::MatrixKind;
 
+use super::attention::through_norm;
 use super::bit_linear::{BitLinear, LinearSaved};
 use super::graph::Graph;
-use super::norm::{MatrixInput, RmsNorm};
-use ternary_core::params;
+use super::norm::{MatrixInput, Norm, NormSaved};
+use ternary_core::params::{self, norms};
 
 #[derive(Clone, Debug)]
 pub struct Mlp {
-    input_norm: RmsNorm,
-    sub_norm: Option<RmsNorm>,
+    input_norm: Option<Norm>,
+    output_norm: Option<Norm>,
+    sub_norm: Option<Norm>,
     gate: Option<BitLinear>,
     up: BitLinear,
     down: BitLinear,
@@ -28,18 +30,21 @@ pub struct MlpSaved {
     up_linear: LinearSaved,
     down_linear: LinearSaved,
     output: MatrixInput,
+    output_norm: Option<NormSaved>,
 }
 
 impl Mlp {
     pub fn new(g: &Graph, layer: usize) -> Self {
         let c = g.config;
         let name = |part: &str| params::layer_norm_name(layer, part);
+        let stream = |part: &str| Norm::stream(c, name(part));
         let linear = |kind| BitLinear::of_layer(g, layer, kind);
         Mlp {
-            input_norm: RmsNorm::new(name("post_attention_layernorm"), c.hidden_size),
+            input_norm: (c.norm_placement.before()).then(|| stream(norms::MLP_INPUT)),
+            output_norm: (c.norm_placement.after()).then(|| stream(norms::MLP_OUTPUT)),
             sub_norm: c
                 .use_sub_norm
-                .then(|| RmsNorm::new(name("mlp.ffn_sub_norm"), c.intermediate_size)),
+                .then(|| Norm::rms(name(norms::MLP_SUB), 1, c.intermediate_size)),
             gate: c.use_swiglu.then(|| linear(MatrixKind::Gate)),
             up: linear(MatrixKind::Up),
             down: linear(MatrixKind::Down),
@@ -52,7 +57,7 @@ impl Mlp {
         let (rows, dim) = (g.rows(), c.intermediate_size);
         let mut readers = vec![&self.up];
         readers.extend(&self.gate);
-        let input = MatrixInput::new(g, x, c.hidden_size, Some(&self.input_norm), &readers);
+        let input = MatrixInput::new(g, x, c.hidden_size, self.input_norm.as_ref(), &readers);
         let gated = self.gate.as_ref().map(|l| l.forward(g, &input));
         let (up, up_linear) = self.up.forward(g, &input);
         // Without a gate, the activation acts on `up` itself.
@@ -68,7 +73,11 @@ impl Mlp {
             dim,
         });
         let output = MatrixInput::new(g, hidden, dim, self.sub_norm.as_ref(), &[&self.down]);
-        let (out, down_linear) = self.down.forward(g, &output);
+        let (mut out, down_linear) = self.down.forward(g, &output);
+        let mut output_norm = None;
+        if let Some(norm) = &self.output_norm {
+            (out, output_norm) = norm.forward(g, out);
+        }
         let saved = match (up_linear, down_linear) {
             (Some(up_linear), Some(down_linear)) => Some(MlpSaved {
                 input,
@@ -78,6 +87,7 @@ impl Mlp {
                 up_linear,
                 down_linear,
                 output,
+                output_norm,
             }),
             _ => None,
         };
@@ -88,6 +98,7 @@ impl Mlp {
     pub fn backward(&self, g: &mut Graph, s: &MlpSaved, dout: BufferId, dx: BufferId) {
         let c = g.config;
         let (rows, dim) = (g.rows(), c.intermediate_size);
+        let dout = through_norm(g, self.output_norm.as_ref(), s.output_norm.as_ref(), dout);
         let d_output = g.activations(dim);
         self.down.backward(g, &s.down_linear, dout, d_output, false);
         let d_hidden = s
@@ -113,7 +124,12 @@ impl Mlp {
             }
             _ => self.up.backward(g, &s.up_linear, dgate, d_input, false),
         }
-        s.input
-            .backward(g, Some(&self.input_norm), d_input, c.hidden_size, Some(dx));
+        s.input.backward(
+            g,
+            self.input_norm.as_ref(),
+            d_input,
+            c.hidden_size,
+            Some(dx),
+        );
     }
 }

@@ -1,15 +1,19 @@
-//! RMSNorm and the preparation of a projection's input: norm, then int8.
+//! Norms and the preparation of a projection's input: norm, then int8.
 
 use crate::program::{BufferId, Elem, LinearInput, Op};
+use ternary_core::config::{ModelConfig, NormKind};
+use ternary_core::params;
 use ternary_core::quant::tile::act_stride;
 
 use super::bit_linear::BitLinear;
 use super::graph::Graph;
 
-/// An RMSNorm of `groups` × `dim` (groups > 1: one norm per head).
+/// A norm of `groups` × `dim` (groups > 1: one norm per head). A LayerNorm is an RMSNorm of the
+/// centered row with a bias behind it.
 #[derive(Clone, Debug)]
-pub struct RmsNorm {
+pub struct Norm {
     pub name: String,
+    pub kind: NormKind,
     pub groups: usize,
     pub dim: usize,
 }
@@ -17,15 +21,28 @@ pub struct RmsNorm {
 /// What the backward of a norm needs.
 #[derive(Clone, Copy, Debug)]
 pub struct NormSaved {
+    /// Centered if it is a LayerNorm's.
     x: BufferId,
     rstd: BufferId,
 }
 
-impl RmsNorm {
-    pub fn new(name: String, dim: usize) -> Self {
-        RmsNorm {
+impl Norm {
+    /// A norm of the residual stream or of a branch.
+    pub fn stream(config: &ModelConfig, name: String) -> Self {
+        Norm {
             name,
+            kind: config.norm,
             groups: 1,
+            dim: config.hidden_size,
+        }
+    }
+
+    /// An RMSNorm, one for each of `groups`.
+    pub fn rms(name: String, groups: usize, dim: usize) -> Self {
+        Norm {
+            name,
+            kind: NormKind::Rms,
+            groups,
             dim,
         }
     }
@@ -34,10 +51,24 @@ impl RmsNorm {
         self.groups * self.dim
     }
 
+    fn weight(&self, g: &mut Graph) -> BufferId {
+        g.float_param(&self.name, self.dim)
+    }
+
+    /// Its weight and ε where an operation can compute the norm besides its own work.
+    fn fused(&self, g: &mut Graph) -> Option<(BufferId, f32)> {
+        let alone = self.kind == NormKind::Rms && self.groups == 1;
+        alone.then(|| (self.weight(g), g.config.rms_norm_eps))
+    }
+
     /// x `[rows, groups·dim]` → the same shape.
     pub fn forward(&self, g: &mut Graph, x: BufferId) -> (BufferId, Option<NormSaved>) {
-        let rows = g.rows();
-        let weight = g.float_param(&self.name, self.dim);
+        let (rows, dim) = (g.rows(), self.dim);
+        let weight = self.weight(g);
+        let x = match self.kind {
+            NormKind::Rms => x,
+            NormKind::Layer => center(g, x, dim),
+        };
         let out = g.activations(self.width());
         let rstd = g.training().then(|| g.activations(self.groups));
         g.rec.push(Op::RmsNorm {
@@ -47,13 +78,22 @@ impl RmsNorm {
             rstd,
             rows,
             groups: self.groups,
-            dim: self.dim,
+            dim,
             eps: g.config.rms_norm_eps,
         });
+        if self.kind == NormKind::Layer {
+            let bias = g.float_param(&params::bias_name(&self.name), dim);
+            g.rec.push(Op::AddBias {
+                x: out,
+                bias,
+                rows,
+                dim,
+            });
+        }
         (out, rstd.map(|rstd| NormSaved { x, rstd }))
     }
 
-    /// Adds the weight's gradient; writes (or adds) the input's into `dx`.
+    /// Adds the gradients of weight and bias; writes (or adds) the input's into `dx`.
     pub fn backward(
         &self,
         g: &mut Graph,
@@ -62,25 +102,61 @@ impl RmsNorm {
         dx: BufferId,
         accumulate: bool,
     ) {
-        let rows = g.rows();
-        let weight = g.float_param(&self.name, self.dim);
+        let (rows, dim) = (g.rows(), self.dim);
+        let weight = self.weight(g);
         // A frozen weight's gradient goes where nobody reads it.
         let dweight = g
-            .model_grad(&self.name, self.dim)
-            .unwrap_or_else(|| g.rec.f32(self.dim));
+            .model_grad(&self.name, dim)
+            .unwrap_or_else(|| g.rec.f32(dim));
+        let centered = match self.kind {
+            NormKind::Rms => None,
+            NormKind::Layer => {
+                if let Some(dbias) = g.model_grad(&params::bias_name(&self.name), dim) {
+                    g.rec.push(Op::BiasBackward {
+                        dy,
+                        dbias,
+                        rows,
+                        dim,
+                    });
+                }
+                Some(g.activations(dim))
+            }
+        };
         g.rec.push(Op::RmsNormBackward {
             x: saved.x,
             weight,
             rstd: saved.rstd,
             dy,
-            dx,
+            dx: centered.unwrap_or(dx),
             dweight,
             rows,
             groups: self.groups,
-            dim: self.dim,
-            accumulate,
+            dim,
+            accumulate: accumulate && centered.is_none(),
         });
+        if let Some(x) = centered {
+            g.rec.push(Op::Center {
+                x,
+                out: dx,
+                rows,
+                dim,
+                accumulate,
+            });
+        }
     }
+}
+
+/// x `[rows, dim]` less the mean of every row.
+fn center(g: &mut Graph, x: BufferId, dim: usize) -> BufferId {
+    let (rows, out) = (g.rows(), g.activations(dim));
+    g.rec.push(Op::Center {
+        x,
+        out,
+        rows,
+        dim,
+        accumulate: false,
+    });
+    out
 }
 
 /// x quantized to int8 and back.
@@ -107,7 +183,7 @@ impl MatrixInput {
         g: &mut Graph,
         x: BufferId,
         dim: usize,
-        norm: Option<&RmsNorm>,
+        norm: Option<&Norm>,
         readers: &[&BitLinear],
     ) -> Self {
         let rows = g.rows();
@@ -127,14 +203,16 @@ impl MatrixInput {
                 norm,
             };
         }
-        let float = any_float.then(|| norm.map_or(x, |n| n.forward(g, x).0));
+        let fused = norm.and_then(|n| n.fused(g));
+        // A norm that is not computed with the quantization is computed once, for both.
+        let apart = norm.is_some() && fused.is_none();
+        let float = (any_float || apart).then(|| norm.map_or(x, |n| n.forward(g, x).0));
         let int8 = any_int8.then(|| {
             let codes = g.rec.scratch(Elem::I8, rows * act_stride(dim));
             let scales = g.rec.f32(rows);
-            let weight = norm.map(|n| (g.float_param(&n.name, n.dim), g.config.rms_norm_eps));
             g.rec.push(Op::QuantAct {
-                x,
-                norm: weight,
+                x: float.filter(|_| apart).unwrap_or(x),
+                norm: fused,
                 codes,
                 scales,
                 rows,
@@ -176,7 +254,7 @@ impl MatrixInput {
     pub fn backward(
         &self,
         g: &mut Graph,
-        norm: Option<&RmsNorm>,
+        norm: Option<&Norm>,
         dy: BufferId,
         dim: usize,
         into: Option<BufferId>,

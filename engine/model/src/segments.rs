@@ -4,12 +4,9 @@
 use crate::program::{BufferId, Elem, EmbedTable, Op, Program};
 use ternary_core::config::{LayerBitMap, LayerMode, ModelConfig, QuantMode};
 
-use super::attention::Attention;
 use super::bit_linear::BitLinear;
-use super::decoder::{embed, residual};
+use super::decoder::{Block, embed, logits};
 use super::graph::{Graph, Phase, Source};
-use super::mlp::Mlp;
-use super::norm::{MatrixInput, RmsNorm};
 use super::remap::Remap;
 use ternary_core::params;
 
@@ -84,10 +81,7 @@ impl Segments<'_> {
     pub fn layer(&self, layer: usize, modes: LayerMode) -> Program {
         let config = self.config(|map| map.layer_modes[layer] = modes);
         let (mut g, stream) = self.graph(&config);
-        let (branch, _) = Attention::new(&g, layer).forward(&mut g, stream);
-        let x = residual(&mut g, stream, branch);
-        let (branch, _) = Mlp::new(&g, layer).forward(&mut g, x);
-        let x = residual(&mut g, x, branch);
+        let x = Block::new(&g, layer).forward(&mut g, stream);
         let len = g.rows() * config.hidden_size;
         g.add(x, stream, 1.0, len, false);
         g.rec.finish(&format!("search: layer {layer}"))
@@ -105,11 +99,8 @@ impl Segments<'_> {
         let (rows, vocab) = (g.rows(), config.vocab_size);
         let targets = g.rec.io(Elem::U32, rows);
         let losses = g.rec.io(Elem::F32, rows);
-        let norm = RmsNorm::new(params::FINAL_NORM.into(), config.hidden_size);
-        let head = BitLinear::new(&g, params::lm_head(&config));
-        let input = MatrixInput::new(&mut g, stream, config.hidden_size, Some(&norm), &[&head]);
-        let weight = BitLinear::forward_weight(&mut g, &head.matrix);
-        let (logits, _) = head.multiply(&mut g, &input, weight);
+        let weight = BitLinear::forward_weight(&mut g, &params::lm_head(&config));
+        let logits = logits(&mut g, stream, weight);
         g.rec.push(Op::CrossEntropy {
             logits,
             targets,

@@ -8,8 +8,8 @@ use ternary_backend::{Backend, ProgramId, elements};
 use ternary_core::config::{LayerBitMap, LayerMode, ModelConfig, QuantMode};
 use ternary_core::params;
 use ternary_model as model;
-use ternary_model::Parameters;
 use ternary_model::program::{BufferId, BufferKind, RunParams};
+use ternary_model::{Parameters, RopeOwner};
 use ternary_model::{Remap, STREAM, Segments};
 
 /// Rows that one run of a program works on, at most (one sequence at least).
@@ -155,10 +155,8 @@ impl Scorer {
         for (name, values) in task.remap.restored(&task.parameters) {
             upload(BufferKind::Restored.named(&name), &values)?;
         }
-        if task.config.use_rope {
-            let c = &task.config;
-            let table = model::rope_values(c);
-            upload(model::ROPE_TABLE.into(), &table)?;
+        for (name, table) in model::rope_tables(&task.config, RopeOwner::Model) {
+            upload(name.into(), &table)?;
         }
         let seq = task.windows.seq;
         let batch = (ROWS / seq).clamp(1, task.sample.len().max(1));

@@ -17,7 +17,7 @@ pub(crate) fn file(config: &ModelConfig, packing: Packing, seed: u64) -> Vec<u8>
         .into_iter()
         .map(|p| {
             let mut v = p.init(config, seed);
-            if matches!(p.kind, params::ParamKind::Norm) {
+            if matches!(p.kind, params::ParamKind::Norm | params::ParamKind::Bias) {
                 v.iter_mut().for_each(|w| *w += 0.2 * rng.normal());
             }
             (p.name, v)

@@ -7,7 +7,8 @@ use crate::reference::Reference;
 use ternary::backend::cpu::CpuBackend;
 use ternary::backend::{Backend, elements};
 use ternary::config::{
-    Activation, LayerBitMap, LoraConfig, MatrixKind, ModelConfig, QuantMode, WeightScale,
+    Activation, LayerBitMap, LoraConfig, MatrixKind, ModelConfig, NormKind, NormPlacement,
+    QuantMode, RopeScaling, WeightScale,
 };
 use ternary::model::*;
 use ternary::params;
@@ -37,8 +38,8 @@ fn values(config: &ModelConfig, seed: u64) -> HashMap<String, Vec<f32>> {
         .into_iter()
         .map(|p| {
             let mut v = p.init(config, seed);
-            // Norm weights away from 1, so that a forgotten factor shows.
-            if matches!(p.kind, params::ParamKind::Norm) {
+            // Norm weights away from 1 and biases from 0, so that a forgotten factor shows.
+            if matches!(p.kind, params::ParamKind::Norm | params::ParamKind::Bias) {
                 v.iter_mut().for_each(|w| *w += 0.2 * rng.normal());
             }
             (p.name, v)
@@ -136,12 +137,7 @@ pub fn compare(
     let teacher = case.teacher.as_ref().map(|(config, weight, temperature)| {
         let values = self::values(config, seed + 7);
         upload_frozen(backend, BufferKind::Teacher, config, &values);
-        if config.use_rope {
-            let table = rope_values(config);
-            backend
-                .upload(TEACHER_ROPE_TABLE, bytemuck::cast_slice(&table))
-                .unwrap();
-        }
+        upload_rope(backend, config, RopeOwner::Teacher);
         let logits = Reference::new(config, &values, None)
             .and_then(|t| t.logits(&ids, case.batch))
             .and_then(|l| l.reshape((n, c.vocab_size)))
@@ -166,12 +162,7 @@ pub fn compare(
             .upload(&BufferKind::Param.named(name), bytemuck::cast_slice(v))
             .unwrap();
     }
-    if c.use_rope {
-        let table = rope_values(c);
-        backend
-            .upload(ROPE_TABLE, bytemuck::cast_slice(&table))
-            .unwrap();
-    }
+    upload_rope(backend, c, RopeOwner::Model);
     let objective = Objective {
         lora,
         distill: case.teacher.as_ref().map(|t| Distill {
@@ -275,6 +266,12 @@ pub fn check(backend: &mut dyn Backend, cases: &[Case], tolerance: f64, seeds: &
     }
 }
 
+fn upload_rope(backend: &mut dyn Backend, config: &ModelConfig, owner: RopeOwner) {
+    for (name, table) in rope_tables(config, owner) {
+        backend.upload(name, bytemuck::cast_slice(&table)).unwrap();
+    }
+}
+
 fn with_map(mode: QuantMode, ends: QuantMode) -> ModelConfig {
     let mut map = LayerBitMap::sandwich(2, mode);
     (map.embedding, map.lm_head) = (ends, ends);
@@ -338,6 +335,128 @@ pub fn switches() -> Vec<Case> {
                 ..base.clone()
             },
         ),
+        case(
+            "layer norms",
+            ModelConfig {
+                norm: NormKind::Layer,
+                activation_bits: None,
+                ..base.clone()
+            },
+        ),
+        case(
+            "layer norms, int8",
+            ModelConfig {
+                norm: NormKind::Layer,
+                ..base.clone()
+            },
+        ),
+        case(
+            "norms behind the branches",
+            ModelConfig {
+                norm_placement: NormPlacement::Post,
+                ..base.clone()
+            },
+        ),
+        case(
+            "norms on both sides, layer norms",
+            ModelConfig {
+                norm: NormKind::Layer,
+                norm_placement: NormPlacement::Sandwich,
+                activation_bits: None,
+                ..base.clone()
+            },
+        ),
+        case(
+            "biases",
+            ModelConfig {
+                biases: MatrixKind::ALL.to_vec(),
+                use_swiglu: true,
+                ..base.clone()
+            },
+        ),
+        case(
+            "branches side by side",
+            ModelConfig {
+                parallel_residual: true,
+                biases: vec![MatrixKind::O, MatrixKind::Up],
+                ..base.clone()
+            },
+        ),
+        case(
+            "one norm over all heads",
+            ModelConfig {
+                qk_norm_over_heads: true,
+                num_kv_heads: Some(2),
+                ..base.clone()
+            },
+        ),
+        case(
+            "multipliers",
+            ModelConfig {
+                residual_multiplier: Some(0.3),
+                embedding_multiplier: Some(4.5),
+                attention_multiplier: Some(0.8),
+                ..base.clone()
+            },
+        ),
+        case(
+            "soft caps",
+            ModelConfig {
+                attention_softcap: Some(0.7),
+                logit_softcap: Some(1.5),
+                attention_multiplier: Some(2.0),
+                ..base.clone()
+            },
+        ),
+        case(
+            "windows in one layer, partly rotated",
+            ModelConfig {
+                use_rope: true,
+                sliding_window: Some(3),
+                windowed_layers: Some(vec![1]),
+                local_rope_theta: Some(100.0),
+                rotary_dim: Some(4),
+                ..base.clone()
+            },
+        ),
+        case(
+            "a layer without RoPE",
+            ModelConfig {
+                use_rope: true,
+                layers_without_rope: vec![1],
+                ..base.clone()
+            },
+        ),
+        case(
+            "yarn",
+            ModelConfig {
+                use_rope: true,
+                rope_theta: 100.0,
+                rope_scaling: Some(RopeScaling::Yarn {
+                    factor: 4.0,
+                    original_max_position_embeddings: 8,
+                    beta_fast: 2.0,
+                    beta_slow: 0.5,
+                    attention_factor: 1.3,
+                    truncate: false,
+                }),
+                ..base.clone()
+            },
+        ),
+        Case {
+            batch: 2,
+            seq: 150,
+            ..case(
+                "windows over several blocks of attention",
+                ModelConfig {
+                    max_seq_len: 160,
+                    num_kv_heads: Some(2),
+                    sliding_window: Some(40),
+                    attention_softcap: Some(0.9),
+                    ..base.clone()
+                },
+            )
+        },
         case(
             "absmean",
             ModelConfig {

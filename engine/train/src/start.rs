@@ -7,8 +7,8 @@ use ternary_core::params::{self, Param, ParamKind};
 use ternary_core::quant::dequantized;
 use ternary_formats::adapter::{Base, base_checksum};
 use ternary_model as model;
-use ternary_model::Parameters;
 use ternary_model::program::BufferKind;
+use ternary_model::{Parameters, RopeOwner};
 
 /// A model that is only run, never trained.
 #[derive(Clone, Debug)]
@@ -64,9 +64,8 @@ fn upload(backend: &mut dyn Backend, kind: BufferKind, name: &str, values: &[f32
     Ok(backend.upload(&kind.named(name), bytemuck::cast_slice(values))?)
 }
 
-fn upload_rope(backend: &mut dyn Backend, config: &ModelConfig, name: &str) -> Result<()> {
-    if config.use_rope {
-        let table = model::rope_values(config);
+fn upload_rope(backend: &mut dyn Backend, config: &ModelConfig, owner: RopeOwner) -> Result<()> {
+    for (name, table) in model::rope_tables(config, owner) {
         backend.upload(name, bytemuck::cast_slice(&table))?;
     }
     Ok(())
@@ -121,13 +120,13 @@ impl Start {
                 upload(backend, BufferKind::Param, &p.name, &p.init(config, seed))?;
             }
         }
-        upload_rope(backend, config, model::ROPE_TABLE)?;
+        upload_rope(backend, config, RopeOwner::Model)?;
         if let Some(teacher) = &self.teacher {
             for p in params::all(&teacher.config) {
                 let values = values(&p, Some(&teacher.parameters), &teacher.config, seed)?;
                 upload(backend, BufferKind::Teacher, &p.name, &frozen(&p, values))?;
             }
-            upload_rope(backend, &teacher.config, model::TEACHER_ROPE_TABLE)?;
+            upload_rope(backend, &teacher.config, RopeOwner::Teacher)?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 // What both gradients of attention read. With p = exp(scores − lse) and dp = dout·vᵀ, the gradient
-// of the scaled scores is ds = p·(dp − delta).
+// of the scores is ds = p·(dp − delta), and before a cap that times `slope`.
 #import "lib/attention_tile.wgsl"
 
 @group(0) @binding(0) var<storage, read> q: array<f32>;     // (BATCH, SEQ, HEADS, HEAD_DIM)
@@ -44,7 +44,16 @@ fn delta_at(t: u32) -> f32 {
   return delta[stats_start + min(t, SEQ - 1u)];
 }
 
-// p where the key is not after the query and the query exists, else 0.
+// The derivative of a capped score by the score before the cap.
+fn slope(scores: vec4<f32>) -> vec4<f32> {
+  if (SOFTCAP == 0.0) {
+    return vec4<f32>(1.0);
+  }
+  let share = scores / SOFTCAP;
+  return 1.0 - share * share;
+}
+
+// p where the query sees the key and exists, else 0.
 fn weights_of(scores: vec4<f32>, lse: vec4<f32>, keys: vec4<u32>, queries: vec4<u32>) -> vec4<f32> {
-  return select(vec4<f32>(), shrink(scores - lse), (keys <= queries) & (queries < vec4<u32>(SEQ)));
+  return select(vec4<f32>(), shrink(scores - lse), seen(keys, queries) & (queries < vec4<u32>(SEQ)));
 }

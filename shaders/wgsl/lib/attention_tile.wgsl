@@ -7,6 +7,7 @@
 // `row_element` and `column_element` (with a `which`, to compute more than one product),
 // `value_element` for what the scores multiply, and `store`.
 #import "lib/grid.wgsl"
+#import "lib/scores.wgsl"
 
 override BATCH: u32;
 override SEQ: u32;
@@ -92,6 +93,32 @@ fn tile_product(which: u32, row: u32, column: u32, lane: u32) -> mat4x4<f32> {
     }
   }
   return mat4x4<f32>(s0, s1, s2, s3);
+}
+
+fn capped_quad(scores: vec4<f32>) -> vec4<f32> {
+  return vec4<f32>(capped(scores.x), capped(scores.y), capped(scores.z), capped(scores.w));
+}
+
+// Scores of products.
+fn scores_of(products: mat4x4<f32>) -> mat4x4<f32> {
+  let scaled = SCALE * products;
+  if (SOFTCAP == 0.0) {
+    return scaled;
+  }
+  return mat4x4<f32>(capped_quad(scaled[0]), capped_quad(scaled[1]), capped_quad(scaled[2]), capped_quad(scaled[3]));
+}
+
+// Which keys their queries see.
+fn seen(keys: vec4<u32>, queries: vec4<u32>) -> vec4<bool> {
+  if (WINDOW == 0u) {
+    return keys <= queries;
+  }
+  return (keys <= queries) & (queries - min(keys, queries) < vec4<u32>(WINDOW));
+}
+
+// The first tile with a key that a query at `position` or later sees.
+fn oldest_tile(position: u32) -> u32 {
+  return oldest_key(position) / TILE * TILE;
 }
 
 // Results of one invocation: its four rows at columns 4·(lane % 8) .. + 3 and 32 further of the

@@ -1,10 +1,12 @@
-// Table look-up: out[r] = table[ids[r]]. One invocation writes four columns; a table bound in parts
+// Table look-up: out[r] = SCALE · table[ids[r]]. One invocation writes four columns; a table bound in parts
 // is looked up once per part, each writing the rows it holds. Ids past the table read its last row.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
 
 @group(0) @binding(3) var<storage, read> ids: array<u32>;        // (ROWS)
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;  // (ROWS, IN_DIM)
+
+override SCALE: f32;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -20,7 +22,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     return;
   }
   let col = 4u * quad;
-  let values = weight_quad(row - FIRST_ROW, quad) * weight_scale(row, col);
+  let values = weight_quad(row - FIRST_ROW, quad) * weight_scale(row, col) * SCALE;
   let at = r * IN_DIM + col;
   out[at] = values.x;
   if (col + 1u < IN_DIM) { out[at + 1u] = values.y; }

@@ -7,17 +7,19 @@ use super::simd::multiversion;
 use super::vectors::{self, COLUMNS, Wide};
 use ternary_common::platform::par;
 use ternary_core::math::{self, Lanes};
-use ternary_model::program::AttentionShape;
+use ternary_model::program::{AttentionShape, Scores};
 
 multiversion! {
     /// One query head over `n` cached positions. `keys`/`values` start at the head's first element;
     /// rows are `stride` apart.
-    fn head(q: &[f32], keys: &[f32], values: &[f32], stride: usize, n: usize, scores: &mut [f32], out: &mut [f32]) {
+    fn head(q: &[f32], keys: &[f32], values: &[f32], stride: usize, n: usize, of: Scores, scores: &mut [f32], out: &mut [f32]) {
         let dim = q.len();
-        let scale = 1.0 / (dim as f32).sqrt();
         let scores = &mut scores[..n];
         for (t, s) in scores.iter_mut().enumerate() {
-            *s = vectors::dot(q, &keys[t * stride..][..dim]) * scale;
+            *s = vectors::dot(q, &keys[t * stride..][..dim]) * of.scale;
+        }
+        if let Some(cap) = of.softcap {
+            vectors::update(scores, |s| softcap(s, cap));
         }
         let max = vectors::max(scores);
         vectors::update(scores, |s| math::exp(s - Wide::splat(max)));
@@ -34,6 +36,12 @@ multiversion! {
     }
 }
 
+/// c·tanh(x / c).
+#[inline(always)]
+pub(super) fn softcap<V: Lanes>(x: V, cap: f32) -> V {
+    V::splat(cap) * math::tanh(x / V::splat(cap))
+}
+
 /// Query rows of a task: a prefill step's are enough for many threads.
 const BAND: usize = 4;
 
@@ -48,21 +56,24 @@ pub fn cached(
     kv_heads: usize,
     head_dim: usize,
     pos: usize,
+    of: Scores,
 ) {
     let stride = kv_heads * head_dim;
     let width = heads * head_dim;
     let rows = out.len() / width;
     let work = rows * width * (pos + rows) * 2;
     let one = |row: usize, h: usize, scores: &mut Vec<f32>, out: &mut [f32]| {
-        let n = pos + row + 1;
+        let seen = pos + row + 1;
+        let n = of.window.map_or(seen, |window| window.min(seen));
         scores.resize(n, 0.0);
-        let at = h / (heads / kv_heads) * head_dim;
+        let at = (seen - n) * stride + h / (heads / kv_heads) * head_dim;
         head(
             &q[row * width + h * head_dim..][..head_dim],
             &cache_k[at..],
             &cache_v[at..],
             stride,
             n,
+            of,
             scores,
             out,
         );
@@ -108,6 +119,12 @@ multiversion! {
     fn softmax_grad_row(p: &[f32], dp: &mut [f32], delta: f32) {
         let delta = Wide::splat(delta);
         vectors::each(p, dp, |p, dp| p * (dp - delta));
+    }
+}
+
+multiversion! {
+    fn multiply_row(x: &[f32], out: &mut [f32]) {
+        vectors::each(x, out, |x, out| x * out);
     }
 }
 
@@ -161,28 +178,49 @@ fn heads(s: &AttentionShape) -> (Heads, Heads) {
     (of(s.heads), of(s.kv_heads))
 }
 
-/// scores `[rows, seen]` = queries · keysᵀ / √d, those that are not masked made probabilities by
-/// `normalize(row, unmasked)` and the others 0. As exact in the backward as in the forward: an
-/// error of a score is a factor on its probability.
+multiversion! {
+    /// Scores of a row capped; `slopes`, unless empty, become what the cap multiplies their
+    /// gradients by.
+    fn cap_row(scores: &mut [f32], slopes: &mut [f32], cap: f32) {
+        vectors::update(scores, |s| softcap(s, cap));
+        let inverse = Wide::splat(1.0 / cap);
+        vectors::each(scores, slopes, |s, _| Wide::splat(1.0) - (s * inverse) * (s * inverse));
+    }
+}
+
+/// scores `[rows, seen]` = queries · keysᵀ as `of` makes scores of them, those that are not masked
+/// made probabilities by `normalize(row, unmasked)` and the others 0. As exact in the backward as in
+/// the forward: an error of a score is a factor on its probability. `slopes`, empty or of the same
+/// shape, become what a cap multiplies the gradients of scores by.
 fn probabilities(
     scores: &mut [f32],
+    slopes: &mut [f32],
     queries: View,
     keys: View,
+    of: Scores,
     mut normalize: impl FnMut(usize, &mut [f32]),
 ) {
     let (rows, seen) = (queries.rows, keys.rows);
     Product {
-        alpha: 1.0 / (queries.cols as f32).sqrt(),
+        alpha: of.scale,
         ..Product::new(queries, keys.transposed(), Precision::Float)
     }
     .serial(scores, seen);
+    if let Some(cap) = of.softcap {
+        for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
+            let slopes = slopes.get_mut(i * seen..(i + 1) * seen);
+            cap_row(row, slopes.unwrap_or_default(), cap);
+        }
+    }
     for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
         // −∞ becomes 0, too; up to a whole vector it costs less than single elements would.
         let live = seen - rows + i + 1;
         let whole = live.next_multiple_of(16).min(seen);
+        let first = of.window.map_or(0, |window| live.saturating_sub(window));
         row[live..whole].fill(f32::NEG_INFINITY);
         row[whole..].fill(0.0);
-        normalize(i, &mut row[..whole]);
+        row[..first].fill(0.0);
+        normalize(i, &mut row[first..whole]);
     }
 }
 
@@ -213,7 +251,8 @@ pub fn forward(
                     let rows = seen - first;
                     let scores = &mut scores[..rows * seen];
                     let queries = of_q.view(q, b, h, first, rows);
-                    probabilities(scores, queries, of_k.view(k, b, kv, 0, seen), |i, row| {
+                    let keys = of_k.view(k, b, kv, 0, seen);
+                    probabilities(scores, &mut [], queries, keys, s.scores, |i, row| {
                         lse[first + i] = softmax_row(row);
                     });
                     let values = of_k.view(v, b, kv, 0, seen);
@@ -242,7 +281,7 @@ pub fn backward(
 ) {
     let (t, d) = (s.seq, s.head_dim);
     let (of_q, of_k) = heads(s);
-    let scale = 1.0 / (d as f32).sqrt();
+    let scale = s.scores.scale;
     let share = s.heads / s.kv_heads;
     let mut dkv: Vec<(&mut [f32], &mut [f32])> = dk
         .chunks_exact_mut(t * of_k.width())
@@ -253,6 +292,10 @@ pub fn backward(
         let (dk, dv) = &mut dkv[0];
         let mut p = vec![0f32; BLOCK.min(t) * t];
         let mut ds = p.clone();
+        let mut slopes = match s.scores.softcap {
+            Some(_) => p.clone(),
+            None => Vec::new(),
+        };
         for h in 0..s.heads {
             let kv = h / share;
             let lse = &lse[(b * s.heads + h) * t..][..t];
@@ -267,7 +310,9 @@ pub fn backward(
                 let keys = of_k.view(k, b, kv, 0, seen);
                 let values = of_k.view(v, b, kv, 0, seen);
                 let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
-                probabilities(p, queries, keys, |i, row| restore_row(row, lse[first + i]));
+                probabilities(p, &mut slopes, queries, keys, s.scores, |i, row| {
+                    restore_row(row, lse[first + i]);
+                });
                 // dV (+)= Pᵀ · dO
                 let transposed = View::new(p, rows, seen).transposed();
                 Product {
@@ -281,6 +326,9 @@ pub fn backward(
                     let at = of_q.at(b, h, first + i);
                     let delta = dot(&dout[at..at + d], &out[at..at + d]);
                     softmax_grad_row(&p[i * seen..][..seen], ds, delta);
+                    if s.scores.softcap.is_some() {
+                        multiply_row(&slopes[i * seen..][..seen], ds);
+                    }
                 }
                 let ds = View::new(ds, rows, seen);
                 Product {

@@ -1,5 +1,6 @@
 //! Element-wise and per-row operations of the forward pass.
 
+use super::attention::softcap;
 use super::simd::multiversion;
 use super::vectors::{self, Wide};
 use ternary_common::platform::par;
@@ -69,6 +70,48 @@ pub fn rms_norm(
 }
 
 multiversion! {
+    fn center_row(x: &[f32], out: &mut [f32], accumulate: bool) {
+        let mean = Wide::splat(vectors::sum(x) / x.len() as f32);
+        if accumulate {
+            vectors::each(x, out, |x, out| out + (x - mean));
+        } else {
+            vectors::each(x, out, |x, _| x - mean);
+        }
+    }
+}
+
+/// See [`ternary_model::program::Op::Center`].
+pub fn center(x: &[f32], out: &mut [f32], dim: usize, accumulate: bool) {
+    par::pieces(out, BAND * dim, x.len(), |i, out| {
+        for (r, out) in out.chunks_exact_mut(dim).enumerate() {
+            center_row(&x[(i * BAND + r) * dim..][..dim], out, accumulate);
+        }
+    });
+}
+
+/// `x[r] += bias`.
+pub fn add_bias(x: &mut [f32], bias: &[f32]) {
+    let work = x.len();
+    par::pieces(x, BAND * bias.len(), work, |_, x| {
+        for x in x.chunks_exact_mut(bias.len()) {
+            axpy_chunk(bias, 1.0, x);
+        }
+    });
+}
+
+multiversion! {
+    fn softcap_chunk(x: &mut [f32], cap: f32) {
+        vectors::update(x, |x| softcap(x, cap));
+    }
+}
+
+/// `x = cap · tanh(x / cap)`.
+pub fn softcap_all(x: &mut [f32], cap: f32) {
+    let work = x.len() * 8;
+    par::pieces(x, CHUNK, work, |_, x| softcap_chunk(x, cap));
+}
+
+multiversion! {
     /// Scale of one row: max(absmax, 1e-5) / 127.
     fn act_scale(x: &[f32]) -> f32 {
         vectors::absmax(x).max(1e-5) / 127.0
@@ -133,12 +176,12 @@ pub fn fake_quant_act(x: &[f32], out: &mut [f32], scales: &mut [f32], dim: usize
 
 multiversion! {
     /// One row, head after head; `table` `[cos, sin]` of its position.
-    fn rope_row(row: &mut [f32], table: &[f32], inverse: bool) {
+    fn rope_row(row: &mut [f32], table: &[f32], head_dim: usize, inverse: bool) {
         let half = table.len() / 2;
         let (cos, sin) = table.split_at(half);
         let sign = if inverse { -1.0 } else { 1.0 };
-        for head in row.chunks_exact_mut(2 * half) {
-            let (low, high) = head.split_at_mut(half);
+        for head in row.chunks_exact_mut(head_dim) {
+            let (low, high) = head[..2 * half].split_at_mut(half);
             vectors::rotate(low, high, cos, sin, sign);
         }
     }
@@ -146,19 +189,21 @@ multiversion! {
 
 /// Rotate-half RoPE in place; `position(r)` gives row r's position. See
 /// [`ternary_model::program::Op::Rope`].
+#[allow(clippy::too_many_arguments)]
 pub fn rope(
     x: &mut [f32],
     table: &[f32],
     width: usize,
     head_dim: usize,
+    rotary: usize,
     inverse: bool,
     position: impl Fn(usize) -> usize + Sync + Send,
 ) {
     let work = x.len();
     par::pieces(x, BAND * width, work, |i, x| {
         for (r, row) in x.chunks_exact_mut(width).enumerate() {
-            let at = position(i * BAND + r) * head_dim;
-            rope_row(row, &table[at..at + head_dim], inverse);
+            let at = position(i * BAND + r) * rotary;
+            rope_row(row, &table[at..at + rotary], head_dim, inverse);
         }
     });
 }
@@ -168,6 +213,7 @@ fn act<V: Lanes>(activation: Activation, x: V) -> V {
     let c = V::splat;
     match activation {
         Activation::Gelu => c(0.5) * x * (c(1.0) + math::tanh(gelu_inner(x))),
+        Activation::GeluErf => x * math::normal_cdf(x),
         Activation::Silu => x * math::sigmoid(x),
         Activation::Relu2 => {
             let r = c(0.0).or_larger(x);
@@ -191,6 +237,7 @@ fn act_grad<V: Lanes>(activation: Activation, x: V) -> V {
             let inner = c(SQRT_2_OVER_PI) * (c(1.0) + c(3.0 * GELU_CUBIC) * x * x);
             c(0.5) * (c(1.0) + t) + c(0.5) * x * (c(1.0) - t * t) * inner
         }
+        Activation::GeluErf => math::normal_cdf(x) + x * math::normal_density(x),
         Activation::Silu => {
             let s = math::sigmoid(x);
             s * (c(1.0) + x * (c(1.0) - s))
@@ -215,6 +262,7 @@ multiversion! {
         // One loop per activation: a branch inside would keep it scalar.
         match activation {
             Activation::Gelu => all!(Activation::Gelu),
+            Activation::GeluErf => all!(Activation::GeluErf),
             Activation::Silu => all!(Activation::Silu),
             Activation::Relu2 => all!(Activation::Relu2),
         }
@@ -247,6 +295,7 @@ multiversion! {
         }
         match activation {
             Activation::Gelu => all!(Activation::Gelu),
+            Activation::GeluErf => all!(Activation::GeluErf),
             Activation::Silu => all!(Activation::Silu),
             Activation::Relu2 => all!(Activation::Relu2),
         }

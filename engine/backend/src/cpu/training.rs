@@ -175,6 +175,38 @@ pub fn rms_norm_backward(
     }
 }
 
+/// Columns of a bias whose gradient one task sums.
+const BIAS_COLUMNS: usize = 256;
+
+/// `dbias += Σ_rows dy`, rows in order.
+pub fn bias_backward(dy: &[f32], dbias: &mut [f32]) {
+    let dim = dbias.len();
+    par::pieces(dbias, BIAS_COLUMNS, dy.len(), |i, dbias| {
+        for dy in dy.chunks_exact(dim) {
+            let dy = &dy[i * BIAS_COLUMNS..][..dbias.len()];
+            for (d, dy) in dbias.iter_mut().zip(dy) {
+                *d += dy;
+            }
+        }
+    });
+}
+
+multiversion! {
+    fn softcap_backward_chunk(x: &[f32], dout: &mut [f32], cap: f32) {
+        for (d, x) in dout.iter_mut().zip(x) {
+            let t = math::tanh(x / cap);
+            *d *= 1.0 - t * t;
+        }
+    }
+}
+
+/// See [`ternary_model::program::Op::SoftcapBackward`].
+pub fn softcap_backward(x: &[f32], dout: &mut [f32], cap: f32) {
+    par::pieces(dout, CHUNK, x.len() * 8, |i, dout| {
+        softcap_backward_chunk(&x[i * CHUNK..][..dout.len()], dout, cap);
+    });
+}
+
 multiversion! {
     /// Loss of one row; when `grad`, logits become (softmax·(1 + 2·z·lse) − onehot)·scale.
     fn cross_entropy_row(logits: &mut [f32], target: usize, z_loss: f32, scale: f32, grad: bool) -> f32 {
@@ -283,9 +315,9 @@ pub fn dropout(x: &mut [f32], mask: DropoutMask, scale: f32) {
     });
 }
 
-/// `dtable[ids[r]] += dout[r]`, rows in order; threads own ranges of the vocabulary, so the order
-/// per row is fixed.
-pub fn embed_backward(ids: &[u32], dout: &[f32], dtable: &mut [f32], dim: usize) {
+/// `dtable[ids[r]] += scale · dout[r]`, rows in order; threads own ranges of the vocabulary, so the
+/// order per row is fixed.
+pub fn embed_backward(ids: &[u32], dout: &[f32], dtable: &mut [f32], scale: f32, dim: usize) {
     let vocab = dtable.len() / dim;
     let rows = vocab.div_ceil(8);
     par::pieces(dtable, rows * dim, dout.len(), |i, part| {
@@ -296,7 +328,7 @@ pub fn embed_backward(ids: &[u32], dout: &[f32], dtable: &mut [f32], dim: usize)
             if (first..last).contains(&id) {
                 let line = &mut part[(id - first) * dim..][..dim];
                 for (o, d) in line.iter_mut().zip(&dout[r * dim..][..dim]) {
-                    *o += d;
+                    *o += scale * d;
                 }
             }
         }

@@ -187,6 +187,7 @@ impl CacheHeads {
                 table,
                 heads,
                 head_dim,
+                rotary,
                 seq,
                 inverse: false,
                 ..
@@ -202,6 +203,7 @@ impl CacheHeads {
             after @ ..,
         ] = rest
             && (table, head_dim, seq) == (k_table, k_dim, k_seq)
+            && rotary == head_dim
             && seen.is_none_or(|seen| seen == (*q, *k, *heads, *head_dim))
         {
             rope = Some((*table, *seq));

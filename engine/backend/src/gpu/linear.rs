@@ -15,9 +15,11 @@ pub(super) fn embed(
     ids: BufferId,
     table: EmbedTable,
     out: BufferId,
+    scale: f32,
     rows: usize,
     dim: usize,
 ) -> Result<Vec<Call>, BackendError> {
+    let look_up = |call| look_up(call, memory, ids, out, scale, rows, dim);
     let weight = match table {
         EmbedTable::Weight(weight) => weight,
         EmbedTable::Float(id) => {
@@ -28,7 +30,7 @@ pub(super) fn embed(
                 .into_iter()
                 .map(|part| {
                     let call = part_of(Call::new(&shaders::EMBED_F32), part, vocab, dim);
-                    look_up(call, memory, ids, out, rows, dim)
+                    look_up(call)
                 })
                 .collect();
         }
@@ -42,7 +44,7 @@ pub(super) fn embed(
     };
     weight_calls(memory, "embed", shader, &weight)?
         .into_iter()
-        .map(|(call, _)| look_up(call, memory, ids, out, rows, dim))
+        .map(|(call, _)| look_up(call))
         .collect()
 }
 
@@ -51,6 +53,7 @@ fn look_up(
     memory: &Memory,
     ids: BufferId,
     out: BufferId,
+    scale: f32,
     rows: usize,
     dim: usize,
 ) -> Result<Call, BackendError> {
@@ -58,6 +61,7 @@ fn look_up(
         .bind("ids", memory.bind(ids)?)
         .bind("out", memory.bind(out)?)
         .size("ROWS", rows)
+        .set("SCALE", scale)
         .items(rows * dim.div_ceil(4)))
 }
 

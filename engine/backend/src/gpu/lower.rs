@@ -11,7 +11,7 @@ use crate::BackendError;
 use crate::training::{self, training};
 use ternary_core::config::Activation;
 use ternary_core::quant::tile::act_stride;
-use ternary_model::program::{BufferId, Op};
+use ternary_model::program::{BufferId, Op, Scores};
 
 /// Workgroups that keep a GPU busy: long sums of few results are split until there are about as
 /// many.
@@ -135,12 +135,21 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
         .size("HEADS", heads)
         .size("KV_HEADS", kv_heads)
         .size("HEAD_DIM", head_dim)
+        // Heads that are rotated in part are no unit.
+        .size("ROTARY", head_dim)
         .size("MAX_SEQ", *max_seq)
         .set("NORM", norm.is_some())
         .set("EPS", norm.map_or(0.0, |n| n.2))
         .set("ROPE", rope.is_some())
         .set("INVERSE", false)
         .workgroups(rows * (heads + 2 * kv_heads)))
+}
+
+/// The constants of lib/scores.wgsl.
+pub(super) fn with_scores(call: Call, scores: Scores) -> Call {
+    call.set("SCALE", scores.scale)
+        .set("SOFTCAP", scores.softcap.unwrap_or(0.0))
+        .size("WINDOW", scores.window.unwrap_or(0))
 }
 
 pub(super) fn activation_constant(activation: Activation) -> u32 {
@@ -180,9 +189,10 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             ids,
             table,
             out,
+            scale,
             rows,
             dim,
-        } => linear::embed(memory, ids, table, out, rows, dim),
+        } => linear::embed(memory, ids, table, out, scale, rows, dim),
         Op::Linear {
             input,
             weight,
@@ -232,6 +242,39 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
                 .set("KEEP_RSTD", rstd.is_some())
                 .workgroups(rows * groups))
         }
+        Op::Center {
+            x,
+            out,
+            rows,
+            dim,
+            accumulate,
+        } => one(Call::new(&shaders::CENTER)
+            .bind("x", memory.bind(x)?)
+            .bind("out", memory.bind(out)?)
+            .size("ROWS", rows)
+            .size("DIM", dim)
+            .set("ACCUMULATE", accumulate)
+            .workgroups(rows)),
+        Op::AddBias { x, bias, rows, dim } => one(Call::new(&shaders::ADD_BIAS)
+            .bind("bias", memory.bind(bias)?)
+            .bind("x", memory.bind(x)?)
+            .size("ROWS", rows)
+            .size("DIM", dim)
+            .items(rows * dim)),
+        Op::Softcap {
+            x,
+            out,
+            cap,
+            rows,
+            dim,
+        } => one(Call::new(&shaders::SOFTCAP)
+            .bind("x", if x == out { unread() } else { memory.bind(x)? })
+            .bind("out", memory.bind(out)?)
+            .size("ROWS", rows)
+            .size("DIM", dim)
+            .set("SOFTCAP", cap)
+            .set("IN_PLACE", x == out)
+            .items(rows * dim)),
         Op::QuantAct { x, .. } => {
             let call = Call::new(&shaders::QUANT_ACT).bind("x", memory.bind(x)?);
             one(quantize(call, op, memory)?)
@@ -243,6 +286,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             seq,
             heads,
             head_dim,
+            rotary,
             inverse,
         } => one(Call::new(&shaders::ROPE)
             .bind("angles", memory.bind(table)?)
@@ -251,8 +295,9 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             .size("SEQ", seq)
             .size("HEADS", heads)
             .size("HEAD_DIM", head_dim)
+            .size("ROTARY", rotary)
             .set("INVERSE", inverse)
-            .items(rows * heads * (head_dim / 2))),
+            .items(rows * heads * (rotary / 2))),
         Op::KvWrite {
             k,
             v,
@@ -280,10 +325,11 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             kv_heads,
             head_dim,
             max_seq,
+            scores,
         } => {
             let splits = attention_splits(rows, heads, max_seq);
             let parts = Slice::whole(&memory.workspace);
-            let attention = Call::new(&shaders::ATTENTION)
+            let attention = with_scores(Call::new(&shaders::ATTENTION), scores)
                 .bind("q", memory.bind(q)?)
                 .bind("cache_k", memory.bind(cache_k)?)
                 .bind("cache_v", memory.bind(cache_v)?)

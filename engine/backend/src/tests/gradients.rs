@@ -350,6 +350,7 @@ fn rows_of_a_float_table_are_looked_up_and_their_gradients_added() {
                 ids: case.u32(&ids),
                 table: ternary_model::program::EmbedTable::Float(case.f32(&table)),
                 out,
+                scale: 1.0,
                 rows: 5,
                 dim,
             };
@@ -366,6 +367,7 @@ fn rows_of_a_float_table_are_looked_up_and_their_gradients_added() {
                 ids: case.u32(&ids),
                 dout: case.f32(&dout),
                 dtable,
+                scale: 1.0,
                 rows: 5,
                 dim,
                 vocab,
@@ -441,6 +443,129 @@ fn gradients_of_positions_follow_f64() {
                 &want,
                 ROUNDINGS,
             );
+        }
+    });
+}
+
+#[test]
+fn biases_and_their_gradients_follow_f64() {
+    on_both(|backend| {
+        for dim in RAGGED {
+            let rows_n = 5;
+            let mut noise = Noise(dim as u64);
+            let (x, bias) = (noise.floats(rows_n * dim, 2.0), noise.floats(dim, 1.0));
+            let mut case = Case::default();
+            let x_id = case.f32(&x);
+            let op = Op::AddBias {
+                x: x_id,
+                bias: case.f32(&bias),
+                rows: rows_n,
+                dim,
+            };
+            let want: Vec<f64> = (x.iter().enumerate())
+                .map(|(i, x)| f64::from(*x) + f64::from(bias[i % dim]))
+                .collect();
+            let got = case.run(backend, op, &rows(rows_n), x_id);
+            assert_close("bias", &got, &want, ROUNDINGS);
+
+            let mut case = Case::default();
+            let dbias = case.f32(&bias);
+            let op = Op::BiasBackward {
+                dy: case.f32(&x),
+                dbias,
+                rows: rows_n,
+                dim,
+            };
+            let mut want = f64s(&bias);
+            for (i, dy) in x.iter().enumerate() {
+                want[i % dim] += f64::from(*dy);
+            }
+            let got = case.run(backend, op, &rows(rows_n), dbias);
+            assert_close("gradient of a bias", &got, &want, SUMS);
+        }
+    });
+}
+
+#[test]
+fn centering_follows_f64() {
+    on_both(|backend| {
+        for dim in RAGGED {
+            for accumulate in [false, true] {
+                let rows_n = 3;
+                let mut noise = Noise(dim as u64 + 1);
+                let (x, before) = (
+                    noise.floats(rows_n * dim, 3.0),
+                    noise.floats(rows_n * dim, 1.0),
+                );
+                let mut case = Case::default();
+                let out = case.f32(&before);
+                let op = Op::Center {
+                    x: case.f32(&x),
+                    out,
+                    rows: rows_n,
+                    dim,
+                    accumulate,
+                };
+                let mut want = Vec::new();
+                for (x, before) in x.chunks(dim).zip(before.chunks(dim)) {
+                    let mean = f64s(x).iter().sum::<f64>() / dim as f64;
+                    want.extend(x.iter().zip(before).map(|(x, before)| {
+                        let kept = if accumulate { f64::from(*before) } else { 0.0 };
+                        f64::from(*x) - mean + kept
+                    }));
+                }
+                let got = case.run(backend, op, &rows(rows_n), out);
+                let worst = got
+                    .iter()
+                    .zip(&want)
+                    .map(|(g, w)| (f64::from(*g) - w).abs())
+                    .fold(0.0, f64::max);
+                // Of one column nothing but roundings is left.
+                assert!(worst <= 3.0 * SUMS, "{dim}: {worst}");
+            }
+        }
+    });
+}
+
+#[test]
+fn soft_caps_and_their_gradients_follow_f64() {
+    on_both(|backend| {
+        for dim in RAGGED {
+            for in_place in [false, true] {
+                let (rows_n, cap) = (3, 2.5f32);
+                let mut noise = Noise(dim as u64 + 2);
+                let mut x = noise.floats(rows_n * dim, 8.0);
+                x[0] = 1e20;
+                let mut case = Case::default();
+                let x_id = case.f32(&x);
+                let out = if in_place { x_id } else { case.out(x.len()) };
+                let op = Op::Softcap {
+                    x: x_id,
+                    out,
+                    cap,
+                    rows: rows_n,
+                    dim,
+                };
+                let tanh = |x: &f32| (f64::from(*x) / f64::from(cap)).tanh();
+                let want: Vec<f64> = x.iter().map(|x| f64::from(cap) * tanh(x)).collect();
+                let got = case.run(backend, op, &rows(rows_n), out);
+                assert_close("soft cap", &got, &want, TRANSCENDENTAL);
+
+                let dout = noise.floats(x.len(), 1.0);
+                let mut case = Case::default();
+                let gradient = case.f32(&dout);
+                let op = Op::SoftcapBackward {
+                    x: case.f32(&x),
+                    dout: gradient,
+                    cap,
+                    len: x.len(),
+                };
+                let want: Vec<f64> = (x.iter().zip(&dout))
+                    .map(|(x, d)| f64::from(*d) * (1.0 - tanh(x).powi(2)))
+                    .collect();
+                let got = case.run(backend, op, &rows(rows_n), gradient);
+                assert_close("gradient of a soft cap", &got, &want, TRANSCENDENTAL);
+            }
         }
     });
 }

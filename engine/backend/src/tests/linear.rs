@@ -306,6 +306,7 @@ fn embeddings_are_copied() {
                     ids: case.u32(&ids),
                     table,
                     out,
+                    scale: 1.0,
                     rows: ids.len(),
                     dim,
                 };
@@ -335,6 +336,7 @@ fn matrices_beyond_the_binding_limit_are_bound_in_parts() {
                 ids: case.u32(&[1024, 0, 300, 64]),
                 table: EmbedTable::Float(case.f32(&table)),
                 out,
+                scale: 1.0,
                 rows: 4,
                 dim: 65,
             };
@@ -350,6 +352,7 @@ fn matrices_beyond_the_binding_limit_are_bound_in_parts() {
             ids: case.u32(&[1]),
             table: EmbedTable::Float(case.f32(&table)),
             out,
+            scale: 1.0,
             rows: 1,
             dim: 65,
         };
@@ -393,6 +396,7 @@ fn large_vocabularies_are_looked_up_and_multiplied_in_parts() {
                     ids: case.u32(&ids),
                     table: EmbedTable::Weight(weight),
                     out,
+                    scale: 1.0,
                     rows: ids.len(),
                     dim,
                 };

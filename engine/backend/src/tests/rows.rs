@@ -3,6 +3,7 @@
 use super::compare::{ROUNDINGS, SUMS, TRANSCENDENTAL, assert_close};
 use super::*;
 use ternary_core::config::Activation;
+use ternary_model::program::Scores;
 
 /// Zeros, and values large enough to show an overflow.
 pub fn with_extremes(mut values: Vec<f32>, dim: usize) -> Vec<f32> {
@@ -168,15 +169,17 @@ fn positions_are_added_from_the_table() {
 #[test]
 fn rope_turns_pairs_and_back() {
     with_gpu(|gpu| {
-        for (rows_n, heads, head_dim) in [(1, 1, 2), (3, 5, 6), (9, 2, 64)] {
+        for (rows_n, heads, head_dim, rotary) in
+            [(1, 1, 2, 2), (3, 5, 6, 6), (9, 2, 64, 64), (3, 2, 7, 4)]
+        {
             for inverse in [false, true] {
                 let (seq, pos) = (4, 3);
-                let half = head_dim / 2;
+                let half = rotary / 2;
                 let x = Noise(8).floats(rows_n * heads * head_dim, 1.0);
-                let table: Vec<f32> = (0..8 * head_dim)
+                let table: Vec<f32> = (0..8 * rotary)
                     .map(|i| {
-                        let angle = (i / head_dim) as f32 * 0.3 + (i % half) as f32;
-                        if i % head_dim < half {
+                        let angle = (i / rotary) as f32 * 0.3 + (i % half) as f32;
+                        if i % rotary < half {
                             angle.cos()
                         } else {
                             angle.sin()
@@ -192,13 +195,18 @@ fn rope_turns_pairs_and_back() {
                     seq,
                     heads,
                     head_dim,
+                    rotary,
                     inverse,
                 };
                 let want: Vec<f64> = (0..x.len())
                     .map(|i| {
                         let line =
-                            &table[(pos + i / (heads * head_dim) % seq) * head_dim..][..head_dim];
-                        let (j, j_half) = (i % head_dim, i % half);
+                            &table[(pos + i / (heads * head_dim) % seq) * rotary..][..rotary];
+                        let j = i % head_dim;
+                        if j >= rotary {
+                            return f64::from(x[i]);
+                        }
+                        let j_half = j % half;
                         let (cos, sin) = (f64::from(line[j_half]), f64::from(line[j_half + half]));
                         let sin = if inverse == (j < half) { sin } else { -sin };
                         let pair = if j < half { i + half } else { i - half };
@@ -254,14 +262,29 @@ fn keys_and_values_are_appended_and_never_past_the_end() {
 fn attention_follows_f64() {
     with_gpu(|gpu| {
         // The last two need several blocks of keys; the very last also several splits.
-        for (rows_n, heads, kv_heads, head_dim, pos, max_seq) in [
+        let plain = [
             (1, 1, 1, 1, 0, 1),
             (3, 4, 2, 6, 5, 9),
             (1, 3, 1, 65, 64, 70),
             (2, 2, 2, 257, 3, 8),
             (128, 2, 1, 8, 200, 340),
             (3, 4, 1, 64, 700, 1500),
-        ] {
+        ]
+        .map(|shape| (shape, Scores::plain(shape.3)));
+        let with = |scale, softcap, window| Scores {
+            scale,
+            softcap,
+            window,
+        };
+        let others = [
+            ((3, 4, 2, 6, 5, 9), with(0.3, None, Some(1))),
+            ((3, 4, 2, 6, 5, 9), with(0.3, Some(1.5), Some(4))),
+            ((3, 4, 1, 64, 700, 1500), with(0.1, None, Some(300))),
+            ((128, 2, 1, 8, 200, 340), with(0.5, Some(2.0), Some(250))),
+        ];
+        for ((rows_n, heads, kv_heads, head_dim, pos, max_seq), of) in
+            plain.into_iter().chain(others)
+        {
             let mut noise = Noise(heads as u64);
             let kv_dim = kv_heads * head_dim;
             let q = noise.floats(rows_n * heads * head_dim, 8.0);
@@ -281,6 +304,7 @@ fn attention_follows_f64() {
                 kv_heads,
                 head_dim,
                 max_seq,
+                scores: of,
             };
             let got = case.run(gpu, op, &at(pos, rows_n), out);
             let mut want = Vec::new();
@@ -296,7 +320,12 @@ fn attention_follows_f64() {
                             .zip(q)
                             .map(|(k, q)| k * f64::from(*q))
                             .sum();
-                        dot / (head_dim as f64).sqrt()
+                        let score = dot * f64::from(of.scale);
+                        match of.softcap.map(f64::from) {
+                            _ if of.window.is_some_and(|w| pos + r - j >= w) => f64::NEG_INFINITY,
+                            Some(cap) => cap * (score / cap).tanh(),
+                            None => score,
+                        }
                     })
                     .collect();
                 let largest = scores.iter().copied().fold(f64::MIN, f64::max);
@@ -339,6 +368,7 @@ fn attention_survives_huge_scores() {
             kv_heads: 1,
             head_dim,
             max_seq,
+            scores: Scores::plain(head_dim),
         };
         let got = case.run(gpu, op, &at(599, 1), out);
         assert_eq!(got, [2000.0, 2001.0, 2002.0, 2003.0]);
@@ -389,6 +419,7 @@ pub fn act(activation: Activation, x: f64) -> f64 {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
             0.5 * x * (1.0 + inner.tanh())
         }
+        Activation::GeluErf => 0.5 * x * libm::erfc(-x / std::f64::consts::SQRT_2),
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Relu2 => x.max(0.0).powi(2),
     }

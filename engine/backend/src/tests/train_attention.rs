@@ -2,7 +2,7 @@
 
 use super::compare::{GRADIENT_PRODUCTS, SUMS, TRANSCENDENTAL, assert_close};
 use super::*;
-use ternary_model::program::AttentionShape;
+use ternary_model::program::{AttentionShape, Scores};
 
 /// Forward and backward in f64.
 struct Plain {
@@ -23,7 +23,15 @@ fn plain(s: AttentionShape, q: &[f32], k: &[f32], v: &[f32], dout: &[f32]) -> Pl
         dk: vec![0.0; k.len()],
         dv: vec![0.0; v.len()],
     };
-    let scale = 1.0 / (d as f64).sqrt();
+    let scale = f64::from(s.scores.scale);
+    // Value and derivative.
+    let cap = |score: f64| match s.scores.softcap.map(f64::from) {
+        Some(cap) => (
+            cap * (score / cap).tanh(),
+            1.0 - (score / cap).tanh().powi(2),
+        ),
+        None => (score, 1.0),
+    };
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let add = |to: &mut [f64], factor: f64, from: &[f64]| {
         for (t, f) in to.iter_mut().zip(from) {
@@ -38,9 +46,12 @@ fn plain(s: AttentionShape, q: &[f32], k: &[f32], v: &[f32], dout: &[f32]) -> Pl
             for i in 0..s.seq {
                 let at = query(i);
                 let own = at..at + d;
-                let scores: Vec<f64> = (0..=i)
-                    .map(|j| scale * dot(&q[own.clone()], &k[key(j)..key(j) + d]))
-                    .collect();
+                let first = s.scores.window.map_or(0, |w| (i + 1).saturating_sub(w));
+                let score = |j: usize| match j < first {
+                    true => (f64::NEG_INFINITY, 0.0),
+                    false => cap(scale * dot(&q[own.clone()], &k[key(j)..key(j) + d])),
+                };
+                let scores: Vec<f64> = (0..=i).map(|j| score(j).0).collect();
                 let largest = scores.iter().copied().fold(f64::MIN, f64::max);
                 let total: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
                 let lse = largest + total.ln();
@@ -55,7 +66,7 @@ fn plain(s: AttentionShape, q: &[f32], k: &[f32], v: &[f32], dout: &[f32]) -> Pl
                     .collect();
                 let mean = dot(&p, &dp);
                 for j in 0..=i {
-                    let ds = scale * p[j] * (dp[j] - mean);
+                    let ds = scale * p[j] * (dp[j] - mean) * score(j).1;
                     add(&mut r.dq[own.clone()], ds, &k[key(j)..key(j) + d]);
                     add(&mut r.dk[key(j)..key(j) + d], ds, &q[own.clone()]);
                 }
@@ -138,6 +149,7 @@ fn shape(
         heads,
         kv_heads,
         head_dim,
+        scores: Scores::plain(head_dim),
     }
 }
 
@@ -153,6 +165,28 @@ fn attention_and_its_gradients_follow_f64() {
             shape(1, 7, 1, 1, 257),
         ] {
             check(backend, shape, 1.0);
+        }
+    });
+}
+
+#[test]
+fn windows_and_caps_follow_f64() {
+    on_both(|backend| {
+        for (window, softcap, scale) in [
+            (Some(1), None, 0.5),
+            (Some(3), None, 0.5),
+            (Some(33), Some(0.8), 0.5),
+            (Some(200), None, 0.5),
+            (None, Some(2.0), 1.5),
+        ] {
+            let scores = Scores {
+                scale,
+                softcap,
+                window,
+            };
+            for shape in [shape(2, 3, 4, 2, 6), shape(1, 100, 3, 1, 34)] {
+                check(backend, AttentionShape { scores, ..shape }, 1.0);
+            }
         }
     });
 }

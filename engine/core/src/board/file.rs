@@ -276,6 +276,17 @@ impl<'a> Model<'a> {
             header.metadata(part(header.metadata.start, header.metadata.end))?;
         let config = metadata.config;
         config.validate()?;
+        let newer = config.newer_fields();
+        let unknown: Vec<&str> = newer
+            .keys()
+            .map(String::as_str)
+            .filter(|name| *name != "head_dim")
+            .collect();
+        if !unknown.is_empty() {
+            return Err(BoardError::Decoder {
+                fields: unknown.join(", "),
+            });
+        }
         let tensors = Tensors {
             entries: header.table(part(header.table.start, header.table.end))?,
             data: &file[header.data_offset as usize..],

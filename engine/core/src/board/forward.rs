@@ -120,6 +120,7 @@ fn activate(activation: Activation, x: f32) -> f32 {
         Activation::Gelu => {
             0.5 * x * (1.0 + math::tanh(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x)))
         }
+        Activation::GeluErf => x * math::normal_cdf(x),
         Activation::Silu => x * math::sigmoid(x),
         Activation::Relu2 => {
             let r = x.max(0.0);

@@ -38,6 +38,10 @@ use crate::layout::FormatError;
 pub enum BoardError {
     #[error(transparent)]
     Format(#[from] FormatError),
+    #[error(
+        "the model's configuration has {fields}, which programs for boards do not compute; run it with `onebit` or the page"
+    )]
+    Decoder { fields: String },
     #[error("token {id} is outside the vocabulary of {vocab}")]
     Token { id: u32, vocab: usize },
     #[error("there is no token to start from")]

@@ -12,7 +12,7 @@ mod train;
 
 pub use lora::LoraConfig;
 pub use mode::{LayerBitMap, LayerMode, MatrixKind, MatrixModes, QuantMode};
-pub use model::{Activation, ArenasSchedule, ModelConfig, WeightScale};
+pub use model::{Activation, ArenasSchedule, ModelConfig, NormKind, NormPlacement, WeightScale};
 pub use rope::RopeScaling;
 #[cfg(feature = "std")]
 pub use strict::{Owner, owner};

@@ -1,6 +1,6 @@
 //! The shape and the numerics of a model.
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,8 @@ macro_rules! activations {
 activations! {
     /// Tanh approximation (Hendrycks & Gimpel 2016).
     Gelu = "gelu",
+    /// `x·Φ(x)` with the error function itself.
+    GeluErf = "gelu_erf",
     Silu = "silu",
     /// `max(x, 0)²` (So et al. 2021; BitNet b1.58 2B4T).
     Relu2 = "relu2",
@@ -64,6 +66,48 @@ pub enum WeightScale {
     Row,
     /// `weight_group_size` consecutive columns of a row.
     Group,
+}
+
+/// What the norms of the residual stream compute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NormKind {
+    /// `x / rms(x) · w` (Zhang & Sennrich 2019).
+    #[default]
+    #[serde(rename = "rmsnorm")]
+    Rms,
+    /// `(x − mean(x)) / std(x) · w + b` (Ba et al. 2016).
+    #[serde(rename = "layernorm")]
+    Layer,
+}
+
+/// Where a branch is normalized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NormPlacement {
+    /// Its input.
+    #[default]
+    Pre,
+    /// Its output, before that joins the residual stream (OLMo 2).
+    Post,
+    /// Both (Gemma 2).
+    Sandwich,
+}
+
+impl NormPlacement {
+    /// Whether the branch's input is normalized.
+    pub fn before(self) -> bool {
+        self != NormPlacement::Post
+    }
+
+    /// Whether the branch's output is normalized.
+    pub fn after(self) -> bool {
+        self != NormPlacement::Pre
+    }
+}
+
+/// For fields that are written only where they differ: older programs do not know them.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Everything that defines a decoder. `config/recommended.json` has the recipe to use.
@@ -141,6 +185,54 @@ pub struct ModelConfig {
     pub binary_centered: bool,
     pub init_std: f32,
     pub embed_init_std: f32,
+
+    /// Of the norms before and after branches and before the head; heads and sub-norms are
+    /// RMSNorms.
+    #[serde(skip_serializing_if = "is_default")]
+    pub norm: NormKind,
+    #[serde(skip_serializing_if = "is_default")]
+    pub norm_placement: NormPlacement,
+    /// Matrices that a bias is added behind, in every layer.
+    #[serde(skip_serializing_if = "is_default")]
+    pub biases: Vec<MatrixKind>,
+    /// With `use_qk_norm`: one norm over all heads of a token instead of one for each (OLMo 2).
+    #[serde(skip_serializing_if = "is_default")]
+    pub qk_norm_over_heads: bool,
+    /// Attention and MLP read the same residual stream, and both are added to it (GPT-NeoX).
+    #[serde(skip_serializing_if = "is_default")]
+    pub parallel_residual: bool,
+    /// Factor of every branch before it is added to the residual stream, instead of what
+    /// `use_residual_scaling` says.
+    #[serde(skip_serializing_if = "is_default")]
+    pub residual_multiplier: Option<f32>,
+    /// Factor of the embedding's rows.
+    #[serde(skip_serializing_if = "is_default")]
+    pub embedding_multiplier: Option<f32>,
+    /// Factor of attention's scores; 1/√head_dim when unset.
+    #[serde(skip_serializing_if = "is_default")]
+    pub attention_multiplier: Option<f32>,
+    /// c of `c·tanh(score / c)` (Gemma 2); unset = off.
+    #[serde(skip_serializing_if = "is_default")]
+    pub attention_softcap: Option<f32>,
+    /// c of `c·tanh(logit / c)`; unset = off.
+    #[serde(skip_serializing_if = "is_default")]
+    pub logit_softcap: Option<f32>,
+    /// Tokens that a token attends to, itself included (Beltagy et al. 2020); unset = all before
+    /// it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sliding_window: Option<usize>,
+    /// Layers that `sliding_window` is for; all when unset.
+    #[serde(skip_serializing_if = "is_default")]
+    pub windowed_layers: Option<Vec<usize>>,
+    /// θ of the layers with a window, without `rope_scaling` (Gemma 3); unset = as in all others.
+    #[serde(skip_serializing_if = "is_default")]
+    pub local_rope_theta: Option<f32>,
+    /// Layers whose queries and keys are not rotated (SmolLM3).
+    #[serde(skip_serializing_if = "is_default")]
+    pub layers_without_rope: Vec<usize>,
+    /// First dimensions of a head that RoPE rotates; all when unset.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rotary_dim: Option<usize>,
 }
 
 impl Default for ModelConfig {
@@ -180,6 +272,21 @@ impl Default for ModelConfig {
             binary_centered: true,
             init_std: 0.02,
             embed_init_std: 0.02,
+            norm: NormKind::Rms,
+            norm_placement: NormPlacement::Pre,
+            biases: Vec::new(),
+            qk_norm_over_heads: false,
+            parallel_residual: false,
+            residual_multiplier: None,
+            embedding_multiplier: None,
+            attention_multiplier: None,
+            attention_softcap: None,
+            logit_softcap: None,
+            sliding_window: None,
+            windowed_layers: None,
+            local_rope_theta: None,
+            layers_without_rope: Vec::new(),
+            rotary_dim: None,
         }
     }
 }
@@ -238,11 +345,63 @@ impl ModelConfig {
     }
 
     pub fn residual_scale(&self) -> f32 {
-        if self.use_residual_scaling {
+        if let Some(factor) = self.residual_multiplier {
+            factor
+        } else if self.use_residual_scaling {
             core::f32::consts::FRAC_1_SQRT_2
         } else {
             1.0
         }
+    }
+
+    /// Factor of attention's scores.
+    pub fn attention_scale(&self) -> f32 {
+        let default = 1.0 / libm::sqrtf(self.head_dim() as f32);
+        self.attention_multiplier.unwrap_or(default)
+    }
+
+    /// Tokens that a token of this layer attends to, if not all.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        let all = |layers: &Vec<usize>| layers.contains(&layer);
+        self.sliding_window
+            .filter(|_| self.windowed_layers.as_ref().is_none_or(all))
+    }
+
+    /// Whether RoPE rotates the queries and keys of this layer.
+    pub fn rotates(&self, layer: usize) -> bool {
+        self.use_rope && !self.layers_without_rope.contains(&layer)
+    }
+
+    /// Whether this layer's RoPE has the frequencies of `local_rope_theta`.
+    pub fn rotates_locally(&self, layer: usize) -> bool {
+        self.local_rope_theta.is_some() && self.window(layer).is_some()
+    }
+
+    /// First dimensions of a head that RoPE rotates.
+    pub fn rotary_dim(&self) -> usize {
+        self.rotary_dim.unwrap_or(self.head_dim())
+    }
+
+    /// Width of a norm of all queries, or of all keys if `keys`.
+    pub fn qk_norm_dim(&self, keys: bool) -> usize {
+        match (self.qk_norm_over_heads, keys) {
+            (false, _) => self.head_dim(),
+            (true, false) => self.q_dim(),
+            (true, true) => self.kv_dim(),
+        }
+    }
+
+    /// Fields that are written only where they are set, as they are set: what programs that know
+    /// the older ones alone must refuse.
+    pub fn newer_fields(&self) -> serde_json::Map<String, serde_json::Value> {
+        let fields = |config: &ModelConfig| match serde_json::to_value(config) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            _ => serde_json::Map::new(),
+        };
+        let always = fields(&ModelConfig::default());
+        let mut set = fields(self);
+        set.retain(|name, _| !always.contains_key(name));
+        set
     }
 
     /// The map in force: the given one, or the sandwich.
@@ -294,24 +453,39 @@ impl ModelConfig {
                 wide(rows) * wide(cols)
             })
             .sum();
-        let mut norms = 2 * d;
+        let placed =
+            u128::from(self.norm_placement.before()) + u128::from(self.norm_placement.after());
+        // A LayerNorm has a bias beside its weight.
+        let norm = d * if self.norm == NormKind::Layer { 2 } else { 1 };
+        let mut norms = 2 * placed * norm;
         if self.use_qk_norm {
-            norms += 2 * wide(self.head_dim());
+            norms += wide(self.qk_norm_dim(false)) + wide(self.qk_norm_dim(true));
         }
         if self.use_sub_norm {
             norms += wide(self.q_dim()) + wide(self.intermediate_size);
         }
+        let given = self.matrices().filter(|kind| self.biases.contains(kind));
+        let biases: u128 = given.map(|kind| wide(self.matrix_shape(kind).0)).sum();
         let ends = if self.tie_word_embeddings { 1 } else { 2 };
         let positions = if self.use_rope { 0 } else { self.max_seq_len };
         wide(self.vocab_size) * d * ends
             + wide(positions) * d
-            + wide(self.num_layers) * (matrices + norms)
-            + d
+            + wide(self.num_layers) * (matrices + norms + biases)
+            + norm
     }
 
     /// Refuse impossible combinations, naming the numbers that clash.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let fail = |message: String| Err(ConfigError::Invalid(message));
+        self.check_sizes()?;
+        self.check_heads()?;
+        self.check_positions()?;
+        self.check_layers()?;
+        self.check_quantization()?;
+        self.check_numbers()?;
+        self.check_bit_map()
+    }
+
+    fn check_sizes(&self) -> Result<(), ConfigError> {
         for (name, value) in [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -335,6 +509,10 @@ impl ModelConfig {
                 ));
             }
         }
+        Ok(())
+    }
+
+    fn check_heads(&self) -> Result<(), ConfigError> {
         if let Some(width) = self.head_dim {
             let most = MAX_WIDTH / self.num_heads;
             if width == 0 || width > most {
@@ -356,6 +534,9 @@ impl ModelConfig {
                 self.kv_heads()
             ));
         }
+        if self.qk_norm_over_heads && !self.use_qk_norm {
+            return fail("qk_norm_over_heads is true, but use_qk_norm is false".into());
+        }
         if self.wide_parameter_count() > MAX_PARAMETERS {
             return fail(format!(
                 "vocab_size {}, hidden_size {}, num_layers {} and intermediate_size {} make {} weights; at most {MAX_PARAMETERS} are supported",
@@ -366,7 +547,32 @@ impl ModelConfig {
                 self.wide_parameter_count()
             ));
         }
-        if self.use_rope && !self.head_dim().is_multiple_of(2) {
+        Ok(())
+    }
+
+    fn check_positions(&self) -> Result<(), ConfigError> {
+        if !self.use_rope {
+            for (name, given) in [
+                ("rope_scaling", self.rope_scaling.is_some()),
+                ("local_rope_theta", self.local_rope_theta.is_some()),
+                ("layers_without_rope", !self.layers_without_rope.is_empty()),
+                ("rotary_dim", self.rotary_dim.is_some()),
+            ] {
+                if given {
+                    return fail(format!("{name} is set, but use_rope is false"));
+                }
+            }
+            return Ok(());
+        }
+        if let Some(rotary) = self.rotary_dim
+            && (rotary == 0 || rotary > self.head_dim() || !rotary.is_multiple_of(2))
+        {
+            return fail(format!(
+                "rotary_dim is {rotary}; it must be even, and between 2 and the head dimension {}",
+                self.head_dim()
+            ));
+        }
+        if !self.rotary_dim().is_multiple_of(2) {
             return fail(format!(
                 "use_rope needs an even head dimension; head_dim, or hidden_size {} / num_heads {}, is {}",
                 self.hidden_size,
@@ -375,35 +581,75 @@ impl ModelConfig {
             ));
         }
         if let Some(scaling) = &self.rope_scaling {
-            if !self.use_rope {
-                return fail("rope_scaling is set, but use_rope is false".into());
-            }
-            scaling.validate(self.head_dim())?;
+            scaling.validate(self.rotary_dim())?;
         }
+        if self.local_rope_theta.is_some() && self.sliding_window.is_none() {
+            return fail(
+                "local_rope_theta is of the layers with a sliding_window, which is not set".into(),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_layers(&self) -> Result<(), ConfigError> {
+        if self.windowed_layers.is_some() && self.sliding_window.is_none() {
+            return fail("windowed_layers is set, but sliding_window is not".into());
+        }
+        if self.sliding_window == Some(0) {
+            return fail("sliding_window is 0; a token attends to itself at least".into());
+        }
+        let windowed = self.windowed_layers.iter().flatten();
+        for (name, layers) in [
+            ("windowed_layers", windowed.collect::<Vec<_>>()),
+            (
+                "layers_without_rope",
+                self.layers_without_rope.iter().collect(),
+            ),
+        ] {
+            let mut last = None;
+            for layer in layers {
+                if *layer >= self.num_layers || last.is_some_and(|last| last >= *layer) {
+                    return fail(format!(
+                        "{name} has {layer}; it must list layers below num_layers {} in order, each once",
+                        self.num_layers
+                    ));
+                }
+                last = Some(*layer);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_quantization(&self) -> Result<(), ConfigError> {
         if !matches!(self.activation_bits, None | Some(8)) {
             return fail(format!(
                 "activation_bits is {:?}; supported: 8, or null for float activations",
                 self.activation_bits
             ));
         }
-        if self.weight_scale == WeightScale::Group {
-            if ![32, 64, 128, 256].contains(&self.weight_group_size) {
+        if self.weight_scale != WeightScale::Group {
+            return Ok(());
+        }
+        if ![32, 64, 128, 256].contains(&self.weight_group_size) {
+            return fail(format!(
+                "weight_group_size is {}; supported: 32, 64, 128, 256",
+                self.weight_group_size
+            ));
+        }
+        for kind in self.matrices() {
+            let (_, cols) = self.matrix_shape(kind);
+            if !cols.is_multiple_of(self.weight_group_size) {
                 return fail(format!(
-                    "weight_group_size is {}; supported: 32, 64, 128, 256",
+                    "weight_scale group: matrix {} has {cols} columns, not divisible by weight_group_size {}",
+                    kind.key(),
                     self.weight_group_size
                 ));
             }
-            for kind in self.matrices() {
-                let (_, cols) = self.matrix_shape(kind);
-                if !cols.is_multiple_of(self.weight_group_size) {
-                    return fail(format!(
-                        "weight_scale group: matrix {} has {cols} columns, not divisible by weight_group_size {}",
-                        kind.key(),
-                        self.weight_group_size
-                    ));
-                }
-            }
         }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<(), ConfigError> {
         for (name, value, least) in [
             ("ste_scale_factor", self.ste_scale_factor, 0.0),
             ("latent_clamp_max", self.latent_clamp_max, 0.0),
@@ -416,6 +662,11 @@ impl ModelConfig {
             ("init_std", self.init_std, 0.0),
             ("embed_init_std", self.embed_init_std, 0.0),
             ("rope_theta", self.rope_theta, 1.0),
+            (
+                "local_rope_theta",
+                self.local_rope_theta.unwrap_or(1.0),
+                1.0,
+            ),
         ] {
             if !value.is_finite() || value < least {
                 return fail(format!("{name} is {value}; it must be at least {least}"));
@@ -425,6 +676,19 @@ impl ModelConfig {
             return fail(
                 "rms_norm_eps is 0; it must be above 0, because a row may be all zeros".into(),
             );
+        }
+        for (name, value) in [
+            ("residual_multiplier", self.residual_multiplier),
+            ("embedding_multiplier", self.embedding_multiplier),
+            ("attention_multiplier", self.attention_multiplier),
+            ("attention_softcap", self.attention_softcap),
+            ("logit_softcap", self.logit_softcap),
+        ] {
+            if let Some(value) = value
+                && !(value.is_finite() && value > 0.0)
+            {
+                return fail(format!("{name} is {value}; it must be above 0, or null"));
+            }
         }
         if !(0.0..=1.0).contains(&self.anneal_fraction) {
             return fail(format!(
@@ -439,6 +703,10 @@ impl ModelConfig {
                 "arenas_initial is {e}; it must be between 0 and 1, or null"
             ));
         }
+        Ok(())
+    }
+
+    fn check_bit_map(&self) -> Result<(), ConfigError> {
         if let Some(map) = &self.layer_bit_map {
             if map.layer_modes.len() != self.num_layers {
                 return fail(format!(
@@ -463,4 +731,8 @@ impl ModelConfig {
         }
         Ok(())
     }
+}
+
+fn fail(message: String) -> Result<(), ConfigError> {
+    Err(ConfigError::Invalid(message))
 }

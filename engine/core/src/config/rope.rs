@@ -21,15 +21,81 @@ pub enum RopeScaling {
         high_freq_factor: f32,
         original_max_position_embeddings: u32,
     },
-    /// Frequency j divided by `factors[j]`, head_dim / 2 of them (as GGUF files say it).
-    Factors { factors: Vec<f32> },
+    /// Frequency j divided by `factors[j]`, rotary_dim / 2 of them (as GGUF files say it, and
+    /// LongRoPE, Ding et al. 2024, for one length of text); rotated pairs multiplied by
+    /// `attention_factor`.
+    Factors {
+        factors: Vec<f32>,
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        attention_factor: f32,
+    },
+    /// YaRN (Peng et al. 2023): frequencies that turn fewer than `beta_slow` times within
+    /// `original_max_position_embeddings` tokens are divided by `factor`, those that turn more than
+    /// `beta_fast` times stay, with a ramp over the pairs in between; rotated pairs are multiplied
+    /// by `attention_factor`.
+    Yarn {
+        factor: f32,
+        original_max_position_embeddings: u32,
+        beta_fast: f32,
+        beta_slow: f32,
+        attention_factor: f32,
+        /// Whether the ends of the ramp are whole pairs.
+        truncate: bool,
+    },
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn is_one(value: &f32) -> bool {
+    *value == 1.0
 }
 
 impl RopeScaling {
-    fn scaled(&self, frequency: f64, j: usize) -> f64 {
+    /// What rotated pairs are multiplied by.
+    fn attention_factor(&self) -> f64 {
         match self {
+            RopeScaling::Factors {
+                attention_factor, ..
+            }
+            | RopeScaling::Yarn {
+                attention_factor, ..
+            } => f64::from(*attention_factor),
+            RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => 1.0,
+        }
+    }
+
+    /// Of pair `j` of `dim` dimensions, whose `frequency` is theta^(−2j/dim).
+    fn scaled(&self, frequency: f64, j: usize, theta: f64, dim: usize) -> f64 {
+        match self {
+            RopeScaling::Yarn {
+                factor,
+                original_max_position_embeddings: original,
+                beta_fast,
+                beta_slow,
+                truncate,
+                ..
+            } => {
+                // The pair that turns `turns` times within the original context.
+                let pair = |turns: f32| {
+                    let per_turn =
+                        f64::from(*original) / (f64::from(turns) * 2.0 * core::f64::consts::PI);
+                    dim as f64 * libm::log(per_turn) / (2.0 * libm::log(theta))
+                };
+                let (mut low, mut high) = (pair(*beta_fast), pair(*beta_slow));
+                if *truncate {
+                    (low, high) = (libm::floor(low), libm::ceil(high));
+                }
+                (low, high) = (low.max(0.0), high.min(dim as f64 - 1.0));
+                if low == high {
+                    high += 0.001;
+                }
+                let stretched = ((j as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                frequency / f64::from(*factor) * stretched + frequency * (1.0 - stretched)
+            }
             RopeScaling::Linear { factor } => frequency / f64::from(*factor),
-            RopeScaling::Factors { factors } => frequency / f64::from(factors[j]),
+            RopeScaling::Factors { factors, .. } => frequency / f64::from(factors[j]),
             RopeScaling::Llama3 {
                 factor,
                 low_freq_factor,
@@ -47,20 +113,40 @@ impl RopeScaling {
         }
     }
 
-    pub(super) fn validate(&self, head_dim: usize) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self, rotary_dim: usize) -> Result<(), ConfigError> {
         let fail = |message| Err(ConfigError::Invalid(message));
         let positive = |f: &f32| f.is_finite() && *f > 0.0;
         match self {
             RopeScaling::Linear { factor } if !positive(factor) => fail(format!(
                 "rope_scaling.factor is {factor}; it must be above 0"
             )),
-            RopeScaling::Factors { factors } if factors.len() != head_dim / 2 => fail(format!(
-                "rope_scaling has {} factors; a head dimension of {head_dim} takes {}",
-                factors.len(),
-                head_dim / 2
-            )),
-            RopeScaling::Factors { factors } if !factors.iter().all(positive) => {
-                fail("rope_scaling.factors must all be above 0".into())
+            RopeScaling::Factors { factors, .. } if factors.len() != rotary_dim / 2 => {
+                fail(format!(
+                    "rope_scaling has {} factors; {rotary_dim} rotated dimensions take {}",
+                    factors.len(),
+                    rotary_dim / 2
+                ))
+            }
+            RopeScaling::Factors {
+                factors,
+                attention_factor,
+            } if !factors.iter().chain([attention_factor]).all(positive) => {
+                fail("rope_scaling.factors and attention_factor must all be above 0".into())
+            }
+            RopeScaling::Yarn {
+                factor,
+                original_max_position_embeddings: original,
+                beta_fast: fast,
+                beta_slow: slow,
+                attention_factor: attention,
+                ..
+            } if ![factor, fast, slow, attention].into_iter().all(positive)
+                || slow > fast
+                || *original == 0 =>
+            {
+                fail(format!(
+                    "rope_scaling has factor {factor}, beta_fast {fast}, beta_slow {slow}, attention_factor {attention} and original_max_position_embeddings {original}; all must be above 0 and beta_slow no larger than beta_fast"
+                ))
             }
             RopeScaling::Llama3 {
                 factor,
@@ -81,14 +167,30 @@ impl RopeScaling {
 }
 
 impl ModelConfig {
-    /// Radians per position of pair `j` of a head: θ^(−2j/head_dim), scaled. In f64, so that every
-    /// backend rotates by the same angles.
+    /// Radians per position of pair `j` of a head: θ^(−2j/rotary_dim), scaled. In f64, so that
+    /// every backend rotates by the same angles.
     pub fn rope_frequency(&self, j: usize) -> f64 {
-        let exponent = -2.0 * j as f64 / self.head_dim() as f64;
-        let frequency = libm::pow(f64::from(self.rope_theta), exponent);
+        let (theta, dim) = (f64::from(self.rope_theta), self.rotary_dim());
+        let frequency = frequency(theta, j, dim);
         match &self.rope_scaling {
-            Some(scaling) => scaling.scaled(frequency, j),
+            Some(scaling) => scaling.scaled(frequency, j, theta, dim),
             None => frequency,
         }
     }
+
+    /// As [`Self::rope_frequency`], of the layers with `local_rope_theta`.
+    pub fn local_rope_frequency(&self, j: usize) -> f64 {
+        let theta = f64::from(self.local_rope_theta.unwrap_or(self.rope_theta));
+        frequency(theta, j, self.rotary_dim())
+    }
+
+    /// What rotated pairs are multiplied by.
+    pub fn rope_attention_factor(&self) -> f64 {
+        let scaling = self.rope_scaling.as_ref();
+        scaling.map_or(1.0, RopeScaling::attention_factor)
+    }
+}
+
+fn frequency(theta: f64, j: usize, dim: usize) -> f64 {
+    libm::pow(theta, -2.0 * j as f64 / dim as f64)
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{ConfigError, ModelConfig, TrainConfig};
+use super::{ConfigError, MatrixKind, ModelConfig, NormKind, NormPlacement, TrainConfig};
 use crate::kind::{FileKind, without_bom};
 
 impl ModelConfig {
@@ -81,6 +81,21 @@ fn unknown<'a>(
 fn every_field() -> ModelConfig {
     ModelConfig {
         head_dim: Some(1),
+        norm: NormKind::Layer,
+        norm_placement: NormPlacement::Post,
+        biases: vec![MatrixKind::Q],
+        qk_norm_over_heads: true,
+        parallel_residual: true,
+        residual_multiplier: Some(1.0),
+        embedding_multiplier: Some(1.0),
+        attention_multiplier: Some(1.0),
+        attention_softcap: Some(1.0),
+        logit_softcap: Some(1.0),
+        sliding_window: Some(1),
+        windowed_layers: Some(Vec::new()),
+        local_rope_theta: Some(1.0),
+        layers_without_rope: vec![0],
+        rotary_dim: Some(2),
         ..ModelConfig::default()
     }
 }

@@ -129,6 +129,7 @@ pub fn decoder(model: &Model, cache: Cache) -> [&'static str; 9] {
     [
         match c.activation() {
             Activation::Gelu => part!("activation_gelu"),
+            Activation::GeluErf => part!("activation_gelu_erf"),
             Activation::Silu => part!("activation_silu"),
             Activation::Relu2 => part!("activation_relu2"),
         },

@@ -45,6 +45,13 @@ pub(crate) fn family(target: &'static str, c: &ModelConfig) -> Result<Family, Ex
             supported: supported.into(),
         })
     };
+    if let Some((field, value)) = c
+        .newer_fields()
+        .iter()
+        .find(|(name, _)| *name != "head_dim")
+    {
+        return refuse(field, &value.to_string(), "unset");
+    }
     if !c.use_rope {
         return refuse("use_rope", "false", "true");
     }

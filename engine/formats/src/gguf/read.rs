@@ -225,6 +225,7 @@ pub(crate) async fn open<'a>(
         let factors = bytes.as_chunks::<4>().0.iter();
         config.rope_scaling = Some(RopeScaling::Factors {
             factors: factors.map(|b| f32::from_le_bytes(*b)).collect(),
+            attention_factor: 1.0,
         });
     }
     let mut warnings = Vec::new();

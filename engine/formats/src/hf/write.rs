@@ -220,12 +220,24 @@ fn config_json(
             "high_freq_factor": high_freq_factor,
             "original_max_position_embeddings": original_max_position_embeddings,
         }),
+        Some(RopeScaling::Yarn {
+            factor,
+            original_max_position_embeddings,
+            beta_fast,
+            beta_slow,
+            attention_factor,
+            truncate,
+        }) => json!({
+            "rope_type": "yarn", "factor": factor, "beta_fast": beta_fast, "beta_slow": beta_slow,
+            "original_max_position_embeddings": original_max_position_embeddings,
+            "attention_factor": attention_factor, "truncate": truncate,
+        }),
         Some(RopeScaling::Factors { .. }) => {
             return Err(ExportError::Unsupported {
                 target: TARGET,
                 what: "rope_scaling".into(),
                 found: "a factor for each frequency".into(),
-                supported: "unset, linear or llama3".into(),
+                supported: "unset, linear, llama3 or yarn".into(),
             });
         }
     };

@@ -48,7 +48,7 @@ async fn tensor(
     let mut out = writer.tensor()?;
     match &p.kind {
         ParamKind::Matrix(m) => matrix(c, plan, t, m, &mut out).await?,
-        ParamKind::Norm | ParamKind::Positions | ParamKind::Adapter => {
+        ParamKind::Norm | ParamKind::Bias | ParamKind::Positions | ParamKind::Adapter => {
             let values = c.floats(t, 0, t.rows()).await?;
             out.push(bytemuck::cast_slice(&values)).await?;
         }

@@ -110,7 +110,7 @@ pub(super) fn planned(config: &ModelConfig, packing: Packing) -> Vec<TensorEntry
         .map(|p| {
             let (encoding, scale, group, length) = match &p.kind {
                 ParamKind::Matrix(m) => matrix_layout(m, packing),
-                ParamKind::Norm | ParamKind::Positions | ParamKind::Adapter => {
+                ParamKind::Norm | ParamKind::Bias | ParamKind::Positions | ParamKind::Adapter => {
                     (Encoding::F32, ScalePer::None, None, 4 * p.len() as u64)
                 }
             };
@@ -250,14 +250,16 @@ pub fn encode(
         }
         tensors.push(match &p.kind {
             ParamKind::Matrix(m) => matrix_tensor(m, values, packing, dense),
-            ParamKind::Norm | ParamKind::Positions | ParamKind::Adapter => tensor(
-                &p.name,
-                Encoding::F32,
-                p.shape.iter().map(|n| *n as u64).collect(),
-                ScalePer::None,
-                None,
-                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            ),
+            ParamKind::Norm | ParamKind::Bias | ParamKind::Positions | ParamKind::Adapter => {
+                tensor(
+                    &p.name,
+                    Encoding::F32,
+                    p.shape.iter().map(|n| *n as u64).collect(),
+                    ScalePer::None,
+                    None,
+                    values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                )
+            }
         });
     }
     let map = match dense {

@@ -56,6 +56,13 @@ impl Op {
                 rstd,
                 ..
             } => Access::new(&[*x, *weight], &[*out]).also_writes(*rstd),
+            Op::Center {
+                x, out, accumulate, ..
+            } => Access::new(&[*x], &[*out]).also_reads(accumulate.then_some(*out)),
+            Op::AddBias { x, bias, .. } => Access::new(&[*x, *bias], &[*x]),
+            Op::Softcap { x, out, .. } => Access::new(&[*x], &[*out]),
+            Op::BiasBackward { dy, dbias, .. } => Access::new(&[*dy, *dbias], &[*dbias]),
+            Op::SoftcapBackward { x, dout, .. } => Access::new(&[*x, *dout], &[*dout]),
             Op::QuantAct {
                 x,
                 norm,
@@ -188,6 +195,11 @@ impl Op {
             Op::Embed { .. } => "embed",
             Op::AddPosition { .. } => "add_position",
             Op::RmsNorm { .. } => "rms_norm",
+            Op::Center { .. } => "center",
+            Op::AddBias { .. } => "add_bias",
+            Op::Softcap { .. } => "softcap",
+            Op::BiasBackward { .. } => "bias_backward",
+            Op::SoftcapBackward { .. } => "softcap_backward",
             Op::QuantAct { .. } => "quant_act",
             Op::Linear { .. } => "linear",
             Op::Rope { .. } => "rope",

@@ -34,12 +34,13 @@ pub enum LinearInput {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     // ---- forward, inference and training ----
-    /// `out[r] = table[ids[r]]`. `ids` u32 `[rows]`, `table` F32 `[vocab, dim]`, or F16 / EightBit
-    /// run-time weight `[vocab, dim]`.
+    /// `out[r] = scale · table[ids[r]]`. `ids` u32 `[rows]`, `table` F32 or a run-time weight
+    /// `[vocab, dim]`.
     Embed {
         ids: BufferId,
         table: EmbedTable,
         out: BufferId,
+        scale: f32,
         rows: usize,
         dim: usize,
     },
@@ -66,6 +67,30 @@ pub enum Op {
         dim: usize,
         eps: f32,
     },
+    /// What LayerNorm takes off before it is an RMSNorm: `out (+)= x − mean(x)` of every row. Its
+    /// own backward. Both `[rows, dim]`.
+    Center {
+        x: BufferId,
+        out: BufferId,
+        rows: usize,
+        dim: usize,
+        accumulate: bool,
+    },
+    /// `x[r] += bias`. `x` `[rows, dim]`, `bias` f32 `[dim]`.
+    AddBias {
+        x: BufferId,
+        bias: BufferId,
+        rows: usize,
+        dim: usize,
+    },
+    /// `out = cap · tanh(x / cap)`, both `[rows, dim]`; `out` may be `x` (Gemma 2).
+    Softcap {
+        x: BufferId,
+        out: BufferId,
+        cap: f32,
+        rows: usize,
+        dim: usize,
+    },
     /// Per-token absmax int8: `scale = max(max|x|, 1e-5) / 127`,
     /// `code = round_half_even(x / scale)`, columns beyond `dim` are 0. With `norm`, x is first
     /// RMS-normalized (weight, eps). `codes` int8 `[rows, padded(dim)]`, `scales` f32 `[rows]`.
@@ -84,9 +109,10 @@ pub enum Op {
         out: BufferId,
         rows: usize,
     },
-    /// Rotary positions, rotate-half convention, in place on `x` `[rows, heads·head_dim]`. `table`
-    /// f32 `[max_positions, head_dim]`: cos for the first half of a row, sin for the second. Row r
-    /// stands at position `run_params.pos + r % seq`. `inverse` rotates back (the backward).
+    /// Rotary positions, rotate-half convention, in place on the first `rotary` elements of every
+    /// head of `x` `[rows, heads·head_dim]`. `table` f32 `[max_positions, rotary]`: cos for the first
+    /// half of a row, sin for the second. Row r stands at position `run_params.pos + r % seq`.
+    /// `inverse` rotates back (the backward).
     Rope {
         x: BufferId,
         table: BufferId,
@@ -94,6 +120,7 @@ pub enum Op {
         seq: usize,
         heads: usize,
         head_dim: usize,
+        rotary: usize,
         inverse: bool,
     },
     /// Append `k` and `v` `[rows, kv_dim]` to the caches `[max_seq, kv_dim]` from row
@@ -108,8 +135,8 @@ pub enum Op {
         max_seq: usize,
     },
     /// Causal attention of `q` `[rows, heads·head_dim]` over the caches' first
-    /// `run_params.pos + r + 1` rows; scores are scaled by 1/sqrt(head_dim); query head h reads
-    /// key/value head `h / (heads / kv_heads)`. out `[rows, heads·head_dim]`.
+    /// `run_params.pos + r + 1` rows, the last `scores.window` of them where there is one; query
+    /// head h reads key/value head `h / (heads / kv_heads)`. out `[rows, heads·head_dim]`.
     CachedAttention {
         q: BufferId,
         cache_k: BufferId,
@@ -120,6 +147,7 @@ pub enum Op {
         kv_heads: usize,
         head_dim: usize,
         max_seq: usize,
+        scores: Scores,
     },
     /// `out = act(gate) · up`, or `act(gate)` without `up`. All `[rows, dim]`.
     Activate {
@@ -304,11 +332,26 @@ pub enum Op {
         rate: f32,
         stream: u32,
     },
-    /// `dtable[ids[r]] += dout[r]`.
+    /// `dbias += Σ_rows dy`: backward of [`Op::AddBias`]. `dy` `[rows, dim]`, `dbias` f32 `[dim]`.
+    BiasBackward {
+        dy: BufferId,
+        dbias: BufferId,
+        rows: usize,
+        dim: usize,
+    },
+    /// Backward of [`Op::Softcap`] in place: `dout *= 1 − tanh²(x / cap)`. Both `[len]`.
+    SoftcapBackward {
+        x: BufferId,
+        dout: BufferId,
+        cap: f32,
+        len: usize,
+    },
+    /// `dtable[ids[r]] += scale · dout[r]`.
     EmbedBackward {
         ids: BufferId,
         dout: BufferId,
         dtable: BufferId,
+        scale: f32,
         rows: usize,
         dim: usize,
         vocab: usize,
@@ -378,6 +421,29 @@ pub struct AttentionShape {
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
+    pub scores: Scores,
+}
+
+/// What attention makes of the products of queries and keys.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// Factor of every product.
+    pub scale: f32,
+    /// c of `c·tanh(score / c)`, on scaled scores.
+    pub softcap: Option<f32>,
+    /// Keys that a query sees, its own included.
+    pub window: Option<usize>,
+}
+
+impl Scores {
+    /// 1/√head_dim, without a cap or a window.
+    pub fn plain(head_dim: usize) -> Self {
+        Scores {
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            softcap: None,
+            window: None,
+        }
+    }
 }
 
 /// The table of an [`Op::Embed`].

@@ -6,7 +6,10 @@ use std::collections::HashMap;
 
 use candle_core::{D, Device, Result, Tensor, Var};
 
-use ternary::config::{Activation, LoraConfig, MatrixKind, ModelConfig, QuantMode, WeightScale};
+use ternary::config::{
+    Activation, LoraConfig, MatrixKind, ModelConfig, NormKind, NormPlacement, QuantMode,
+    RopeScaling, WeightScale,
+};
 use ternary::params;
 use ternary::program::DropoutMask;
 
@@ -154,6 +157,28 @@ impl<'a> Reference<'a> {
         x + (q - x)?.detach()
     }
 
+    /// A norm of the residual stream, or of a branch.
+    fn stream_norm(&self, x: &Tensor, name: &str) -> Result<Tensor> {
+        if self.config.norm == NormKind::Rms {
+            return self.norm(x, name);
+        }
+        let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let variance = centered.sqr()?.mean_keepdim(D::Minus1)?;
+        let std = (variance + f64::from(self.config.rms_norm_eps))?.sqrt()?;
+        centered
+            .broadcast_div(&std)?
+            .broadcast_mul(self.vars[name].as_tensor())?
+            .broadcast_add(self.vars[&name.replace("weight", "bias")].as_tensor())
+    }
+
+    /// c·tanh(x / c).
+    fn cap(x: Tensor, cap: Option<f32>) -> Result<Tensor> {
+        match cap.map(f64::from) {
+            Some(cap) => (x / cap)?.tanh()? * cap,
+            None => Ok(x),
+        }
+    }
+
     fn norm(&self, x: &Tensor, name: &str) -> Result<Tensor> {
         let eps = f64::from(self.config.rms_norm_eps);
         let rms = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
@@ -170,6 +195,9 @@ impl<'a> Reference<'a> {
         let (b, t, d) = x.dims3()?;
         let x = x.reshape((b * t, d))?;
         let mut y = x.matmul(&self.weight(name, mode)?.t()?)?;
+        if let Some(bias) = self.vars.get(&name.replace("weight", "bias")) {
+            y = y.broadcast_add(bias.as_tensor())?;
+        }
         let adapter = |end| self.vars.get(&name.replace("weight", end));
         if let (Some(lora), Some(down), Some(up)) = (
             self.lora,
@@ -183,18 +211,43 @@ impl<'a> Reference<'a> {
         y.reshape((b, t, ()))
     }
 
-    fn rope(&self, x: &Tensor) -> Result<Tensor> {
+    fn rope(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
+        let c = self.config;
+        if !c.use_rope || c.layers_without_rope.contains(&layer) {
+            return Ok(x.clone());
+        }
+        let windows = c.sliding_window.is_some()
+            && c.windowed_layers
+                .as_ref()
+                .is_none_or(|l| l.contains(&layer));
+        let local = c.local_rope_theta.filter(|_| windows).map(f64::from);
         let (_, _, t, d) = x.dims4()?;
-        let half = d / 2;
+        let rotary = c.rotary_dim.unwrap_or(d);
+        let half = rotary / 2;
+        let frequency = |j: usize| match local {
+            Some(theta) => theta.powf(-2.0 * j as f64 / rotary as f64),
+            None => c.rope_frequency(j),
+        };
         let angles: Vec<f64> = (0..t)
-            .flat_map(|p| (0..half).map(move |j| p as f64 * self.config.rope_frequency(j)))
+            .flat_map(|p| (0..half).map(move |j| (p, j)))
+            .map(|(p, j)| p as f64 * frequency(j))
             .collect();
+        let factor = match (&c.rope_scaling, local) {
+            (
+                Some(RopeScaling::Yarn {
+                    attention_factor, ..
+                }),
+                None,
+            ) => f64::from(*attention_factor),
+            _ => 1.0,
+        };
         let angles = tensor(angles, &[t, half])?;
-        let (cos, sin) = (angles.cos()?, angles.sin()?);
+        let (cos, sin) = ((angles.cos()? * factor)?, (angles.sin()? * factor)?);
+        let rest = x.narrow(3, rotary, d - rotary)?;
         let (low, high) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
         let first = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
         let second = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
-        Tensor::cat(&[first, second], 3)
+        Tensor::cat(&[first, second, rest], 3)
     }
 
     fn attention(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
@@ -211,16 +264,22 @@ impl<'a> Reference<'a> {
         );
         let v = project(MatrixKind::V, kv_heads)?.transpose(1, 2)?;
         if c.use_qk_norm {
-            q = self.norm(&q, &params::layer_norm_name(layer, "self_attn.q_norm"))?;
-            k = self.norm(&k, &params::layer_norm_name(layer, "self_attn.k_norm"))?;
+            let norm = |x: Tensor, n: usize, part: &str| -> Result<Tensor> {
+                let name = params::layer_norm_name(layer, part);
+                if !c.qk_norm_over_heads {
+                    return self.norm(&x, &name);
+                }
+                self.norm(&x.reshape((b, t, n * d))?, &name)?
+                    .reshape((b, t, n, d))
+            };
+            q = norm(q, heads, "self_attn.q_norm")?;
+            k = norm(k, kv_heads, "self_attn.k_norm")?;
         }
         (q, k) = (
             q.transpose(1, 2)?.contiguous()?,
             k.transpose(1, 2)?.contiguous()?,
         );
-        if c.use_rope {
-            (q, k) = (self.rope(&q)?, self.rope(&k)?);
-        }
+        (q, k) = (self.rope(&q, layer)?, self.rope(&k, layer)?);
         let share = heads / kv_heads;
         let spread = |x: &Tensor| -> Result<Tensor> {
             x.unsqueeze(2)?
@@ -228,9 +287,19 @@ impl<'a> Reference<'a> {
                 .reshape((b, heads, t, d))
         };
         let (k, v) = (spread(&k)?, spread(&v.contiguous()?)?);
-        let scores = (q.matmul(&k.t()?.contiguous()?)? / (d as f64).sqrt())?;
+        let scale = c
+            .attention_multiplier
+            .map_or(1.0 / (d as f64).sqrt(), f64::from);
+        let scores = (q.matmul(&k.t()?.contiguous()?)? * scale)?;
+        let scores = Self::cap(scores, c.attention_softcap)?;
+        let windowed = c.windowed_layers.as_ref();
+        let window = c
+            .sliding_window
+            .filter(|_| windowed.is_none_or(|l| l.contains(&layer)))
+            .unwrap_or(t);
+        let unseen = |query: usize, key: usize| key > query || query - key >= window;
         let mask: Vec<f64> = (0..t * t)
-            .map(|i| if i % t > i / t { -1e9 } else { 0.0 })
+            .map(|i| if unseen(i / t, i % t) { -1e9 } else { 0.0 })
             .collect();
         let scores = scores.broadcast_add(&tensor(mask, &[t, t])?)?;
         let e = scores
@@ -258,6 +327,10 @@ impl<'a> Reference<'a> {
             match c.activation() {
                 Activation::Silu => x / ((x.neg()?.exp()? + 1.0)?),
                 Activation::Relu2 => x.relu()?.sqr(),
+                Activation::GeluErf => {
+                    let share = ((x / std::f64::consts::SQRT_2)?.erf()? + 1.0)?;
+                    (x * 0.5)? * share
+                }
                 Activation::Gelu => {
                     let inner =
                         ((x + (x.powf(3.0)? * 0.044715)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
@@ -287,6 +360,7 @@ impl<'a> Reference<'a> {
         let mut x = table
             .index_select(&ids, 0)?
             .reshape((batch, t, c.hidden_size))?;
+        x = (x * f64::from(c.embedding_multiplier.unwrap_or(1.0)))?;
         if !c.use_rope {
             let positions = self.vars[params::POSITIONS].as_tensor().narrow(0, 0, t)?;
             x = x.broadcast_add(&positions)?;
@@ -294,17 +368,24 @@ impl<'a> Reference<'a> {
         x = self.drop(x, 0)?;
         let scale = f64::from(c.residual_scale());
         for layer in 0..c.num_layers {
-            let h = self.norm(&x, &params::layer_norm_name(layer, "input_layernorm"))?;
-            x = (x + (self.drop(self.attention(&h, layer)?, 2 * layer + 1)? * scale)?)?;
-            let h = self.norm(
-                &x,
-                &params::layer_norm_name(layer, "post_attention_layernorm"),
-            )?;
-            x = (x + (self.drop(self.mlp(&h, layer)?, 2 * layer + 2)? * scale)?)?;
+            let before = c.norm_placement != NormPlacement::Post;
+            let after = c.norm_placement != NormPlacement::Pre;
+            let norm = |x: &Tensor, part: &str, there: bool| match there {
+                true => self.stream_norm(x, &params::layer_norm_name(layer, part)),
+                false => Ok(x.clone()),
+            };
+            let h = norm(&x, "input_layernorm", before)?;
+            let branch = norm(&self.attention(&h, layer)?, "self_attn.output_norm", after)?;
+            let branch = (self.drop(branch, 2 * layer + 1)? * scale)?;
+            let between = (&x + branch)?;
+            let h = if c.parallel_residual { &x } else { &between };
+            let h = norm(h, "post_attention_layernorm", before)?;
+            let branch = norm(&self.mlp(&h, layer)?, "mlp.output_norm", after)?;
+            x = (between + (self.drop(branch, 2 * layer + 2)? * scale)?)?;
         }
-        let x = self.norm(&x, params::FINAL_NORM)?;
+        let x = self.stream_norm(&x, params::FINAL_NORM)?;
         let head = params::lm_head(c);
-        self.project(&x, &head.name, head.mode)
+        Self::cap(self.project(&x, &head.name, head.mode)?, c.logit_softcap)
     }
 
     /// Mean cross-entropy in nats plus z-loss.

@@ -22,6 +22,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
             ids,
             table,
             out,
+            scale,
             rows,
             dim,
         } => {
@@ -35,6 +36,9 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
                         EmbedTable::Weight(w) => {
                             linear::expand_row(&b.weight(w), *id as usize, out);
                         }
+                    }
+                    if *scale != 1.0 {
+                        out.iter_mut().for_each(|v| *v *= scale);
                     }
                 }
             });
@@ -85,6 +89,40 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
                 }),
                 None => b.with([*out], |b, [out]| norm(b, out, &mut [])),
             }
+        }
+        Op::Center {
+            x,
+            out,
+            rows,
+            dim,
+            accumulate,
+        } => {
+            let n = valid(*rows) * dim;
+            b.with([*out], |b, [out]| {
+                forward::center(&b.f32(*x)[..n], &mut out[..n], *dim, *accumulate);
+            });
+        }
+        Op::AddBias { x, bias, rows, dim } => {
+            let n = valid(*rows) * dim;
+            b.with([*x], |b, [x]| {
+                forward::add_bias(&mut x[..n], &b.f32(*bias)[..*dim]);
+            });
+        }
+        Op::Softcap {
+            x,
+            out,
+            cap,
+            rows,
+            dim,
+        } => {
+            let n = valid(*rows) * dim;
+            let in_place = x == out;
+            b.with([*out], |b, [out]| {
+                if !in_place {
+                    out[..n].copy_from_slice(&b.f32(*x)[..n]);
+                }
+                forward::softcap_all(&mut out[..n], *cap);
+            });
         }
         Op::QuantAct {
             x,
@@ -137,6 +175,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
             seq,
             heads,
             head_dim,
+            rotary,
             inverse,
         } => {
             let n = valid(*rows);
@@ -148,6 +187,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
                     b.f32(*table),
                     width,
                     *head_dim,
+                    *rotary,
                     *inverse,
                     position,
                 );
@@ -177,6 +217,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
             heads,
             kv_heads,
             head_dim,
+            scores,
             ..
         } => {
             let n = valid(*rows) * heads * head_dim;
@@ -190,6 +231,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
                     *kv_heads,
                     *head_dim,
                     pos,
+                    *scores,
                 );
             });
         }

@@ -245,11 +245,27 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
             ids,
             dout,
             dtable,
+            scale,
             dim,
             ..
         } => {
             b.with([*dtable], |b, [dtable]| {
-                training::embed_backward(b.u32(*ids), b.f32(*dout), dtable, *dim);
+                training::embed_backward(b.u32(*ids), b.f32(*dout), dtable, *scale, *dim);
+            });
+        }
+        Op::BiasBackward {
+            dy,
+            dbias,
+            rows,
+            dim,
+        } => {
+            b.with([*dbias], |b, [dbias]| {
+                training::bias_backward(&b.f32(*dy)[..rows * dim], &mut dbias[..*dim]);
+            });
+        }
+        Op::SoftcapBackward { x, dout, cap, len } => {
+            b.with([*dout], |b, [dout]| {
+                training::softcap_backward(&b.f32(*x)[..*len], &mut dout[..*len], *cap);
             });
         }
         Op::PositionBackward {

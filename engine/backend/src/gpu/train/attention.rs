@@ -3,6 +3,7 @@
 use ternary_shaders as shaders;
 
 use super::super::kernel::Call;
+use super::super::lower::with_scores;
 use super::super::memory::Memory;
 use super::workspace;
 use crate::BackendError;
@@ -12,7 +13,8 @@ use ternary_model::program::{AttentionShape, BufferId, Op};
 fn tiled(call: Call, shader: &'static shaders::Shader, s: AttentionShape, heads: usize) -> Call {
     let tile = shader.constant("TILE") as usize;
     let block = shader.constant("BLOCK") as usize;
-    call.size("BATCH", s.batch)
+    with_scores(call, s.scores)
+        .size("BATCH", s.batch)
         .size("SEQ", s.seq)
         .size("HEADS", s.heads)
         .size("KV_HEADS", s.kv_heads)

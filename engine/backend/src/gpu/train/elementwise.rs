@@ -125,6 +125,7 @@ pub(super) fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, Backe
                 ids,
                 dout,
                 dtable,
+                scale,
                 rows,
                 dim,
                 ..
@@ -134,7 +135,25 @@ pub(super) fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, Backe
                 .bind("dtable", memory.bind(dtable)?)
                 .size("ROWS", rows)
                 .size("DIM", dim)
+                .set("SCALE", scale)
                 .workgroups(rows),
+            Op::BiasBackward {
+                dy,
+                dbias,
+                rows,
+                dim,
+            } => Call::new(&shaders::BIAS_BACKWARD)
+                .bind("dy", memory.bind(dy)?)
+                .bind("dbias", memory.bind(dbias)?)
+                .size("ROWS", rows)
+                .size("DIM", dim)
+                .items(dim),
+            Op::SoftcapBackward { x, dout, cap, len } => Call::new(&shaders::SOFTCAP_BACKWARD)
+                .bind("x", memory.bind(x)?)
+                .bind("dout", memory.bind(dout)?)
+                .size("LEN", len)
+                .set("SOFTCAP", cap)
+                .items(len),
             Op::PositionBackward {
                 dx,
                 dtable,
