@@ -55,6 +55,10 @@ pub struct Import {
     /// gpt-2, smollm, …), whatever the file says.
     #[arg(long, value_name = "NAME")]
     pub pre_tokenizer: Option<String>,
+    /// A field of the model's configuration that is not known here and changes nothing of what the
+    /// model computes; may be given several times.
+    #[arg(long, value_name = "FIELD")]
+    pub ignore_key: Vec<String>,
     /// Branch, tag or commit of a repository of the hub.
     #[arg(long, default_value = "main")]
     pub revision: String,

@@ -21,12 +21,15 @@ pub enum RopeScaling {
         high_freq_factor: f32,
         original_max_position_embeddings: u32,
     },
-    /// Frequency j divided by `factors[j]`, rotary_dim / 2 of them (as GGUF files say it, and
-    /// LongRoPE, Ding et al. 2024, for one length of text); rotated pairs multiplied by
-    /// `attention_factor`.
-    Factors {
-        factors: Vec<f32>,
-        #[serde(default = "one", skip_serializing_if = "is_one")]
+    /// Frequency j divided by `factors[j]`, rotary_dim / 2 of them (as GGUF files say it).
+    Factors { factors: Vec<f32> },
+    /// LongRoPE (Ding et al. 2024): as `Factors` with `long_factors` where the model's context is
+    /// longer than `original_max_position_embeddings`, else with `short_factors`; rotated pairs are
+    /// multiplied by `attention_factor`.
+    LongRope {
+        short_factors: Vec<f32>,
+        long_factors: Vec<f32>,
+        original_max_position_embeddings: u32,
         attention_factor: f32,
     },
     /// YaRN (Peng et al. 2023): frequencies that turn fewer than `beta_slow` times within
@@ -44,31 +47,35 @@ pub enum RopeScaling {
     },
 }
 
-fn one() -> f32 {
-    1.0
-}
-
-fn is_one(value: &f32) -> bool {
-    *value == 1.0
-}
-
 impl RopeScaling {
     /// What rotated pairs are multiplied by.
     fn attention_factor(&self) -> f64 {
         match self {
-            RopeScaling::Factors {
+            RopeScaling::LongRope {
                 attention_factor, ..
             }
             | RopeScaling::Yarn {
                 attention_factor, ..
             } => f64::from(*attention_factor),
-            RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => 1.0,
+            RopeScaling::Linear { .. }
+            | RopeScaling::Llama3 { .. }
+            | RopeScaling::Factors { .. } => 1.0,
         }
     }
 
-    /// Of pair `j` of `dim` dimensions, whose `frequency` is theta^(−2j/dim).
-    fn scaled(&self, frequency: f64, j: usize, theta: f64, dim: usize) -> f64 {
+    /// Of pair `j`, whose `frequency` is θ^(−2j/rotary_dim).
+    fn scaled(&self, frequency: f64, j: usize, config: &ModelConfig) -> f64 {
         match self {
+            RopeScaling::LongRope {
+                short_factors,
+                long_factors,
+                original_max_position_embeddings: original,
+                ..
+            } => {
+                let long = config.max_seq_len > *original as usize;
+                let factors = if long { long_factors } else { short_factors };
+                frequency / f64::from(factors[j])
+            }
             RopeScaling::Yarn {
                 factor,
                 original_max_position_embeddings: original,
@@ -77,6 +84,7 @@ impl RopeScaling {
                 truncate,
                 ..
             } => {
+                let (theta, dim) = (f64::from(config.rope_theta), config.rotary_dim());
                 // The pair that turns `turns` times within the original context.
                 let pair = |turns: f32| {
                     let per_turn =
@@ -95,7 +103,7 @@ impl RopeScaling {
                 frequency / f64::from(*factor) * stretched + frequency * (1.0 - stretched)
             }
             RopeScaling::Linear { factor } => frequency / f64::from(*factor),
-            RopeScaling::Factors { factors, .. } => frequency / f64::from(factors[j]),
+            RopeScaling::Factors { factors } => frequency / f64::from(factors[j]),
             RopeScaling::Llama3 {
                 factor,
                 low_freq_factor,
@@ -120,18 +128,21 @@ impl RopeScaling {
             RopeScaling::Linear { factor } if !positive(factor) => fail(format!(
                 "rope_scaling.factor is {factor}; it must be above 0"
             )),
-            RopeScaling::Factors { factors, .. } if factors.len() != rotary_dim / 2 => {
-                fail(format!(
-                    "rope_scaling has {} factors; {rotary_dim} rotated dimensions take {}",
-                    factors.len(),
-                    rotary_dim / 2
-                ))
-            }
-            RopeScaling::Factors {
-                factors,
+            RopeScaling::Factors { factors } => check_factors(factors, rotary_dim),
+            RopeScaling::LongRope {
+                short_factors,
+                long_factors,
                 attention_factor,
-            } if !factors.iter().chain([attention_factor]).all(positive) => {
-                fail("rope_scaling.factors and attention_factor must all be above 0".into())
+                ..
+            } => {
+                check_factors(short_factors, rotary_dim)?;
+                check_factors(long_factors, rotary_dim)?;
+                if positive(attention_factor) {
+                    return Ok(());
+                }
+                fail(format!(
+                    "rope_scaling.attention_factor is {attention_factor}; it must be above 0"
+                ))
             }
             RopeScaling::Yarn {
                 factor,
@@ -166,14 +177,30 @@ impl RopeScaling {
     }
 }
 
+/// One for every rotated pair.
+fn check_factors(factors: &[f32], rotary_dim: usize) -> Result<(), ConfigError> {
+    if factors.len() != rotary_dim / 2 {
+        return Err(ConfigError::Invalid(format!(
+            "rope_scaling has {} factors; {rotary_dim} rotated dimensions take {}",
+            factors.len(),
+            rotary_dim / 2
+        )));
+    }
+    if !factors.iter().all(|f| f.is_finite() && *f > 0.0) {
+        return Err(ConfigError::Invalid(
+            "rope_scaling's factors must all be above 0".into(),
+        ));
+    }
+    Ok(())
+}
+
 impl ModelConfig {
     /// Radians per position of pair `j` of a head: θ^(−2j/rotary_dim), scaled. In f64, so that
     /// every backend rotates by the same angles.
     pub fn rope_frequency(&self, j: usize) -> f64 {
-        let (theta, dim) = (f64::from(self.rope_theta), self.rotary_dim());
-        let frequency = frequency(theta, j, dim);
+        let frequency = frequency(f64::from(self.rope_theta), j, self.rotary_dim());
         match &self.rope_scaling {
-            Some(scaling) => scaling.scaled(frequency, j, theta, dim),
+            Some(scaling) => scaling.scaled(frequency, j, self),
             None => frequency,
         }
     }

@@ -261,10 +261,7 @@ fn rope_scaling_gives_the_frequencies_of_transformers() {
         };
         assert_eq!(linear.rope_frequency(j), plain.rope_frequency(j) / 8.0);
         let factors = (1..=8).map(|n| n as f32).collect();
-        let factors = config(RopeScaling::Factors {
-            factors,
-            attention_factor: 1.0,
-        });
+        let factors = config(RopeScaling::Factors { factors });
         assert_eq!(
             factors.rope_frequency(j),
             plain.rope_frequency(j) / (j + 1) as f64
@@ -277,21 +274,9 @@ fn rope_scaling_gives_the_frequencies_of_transformers() {
     };
     refused(RopeScaling::Linear { factor: 0.0 }, "factor is 0");
     let factors = vec![1.0; 7];
-    refused(
-        RopeScaling::Factors {
-            factors,
-            attention_factor: 1.0,
-        },
-        "7 factors",
-    );
+    refused(RopeScaling::Factors { factors }, "7 factors");
     let factors = vec![f32::NAN; 8];
-    refused(
-        RopeScaling::Factors {
-            factors,
-            attention_factor: 1.0,
-        },
-        "above 0",
-    );
+    refused(RopeScaling::Factors { factors }, "above 0");
     let absolute = ModelConfig {
         use_rope: false,
         ..linear

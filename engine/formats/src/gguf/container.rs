@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::source::ImportError;
-use crate::source::checkpoint::{SourceTensor, read};
+use crate::source::checkpoint::{Lies, SourceTensor, read};
 use crate::source::storage::Storage;
 use ternary_common::bytes::ByteSource;
 use ternary_core::kind::found;
@@ -272,6 +272,7 @@ pub(crate) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
             file,
             offset,
             bytes,
+            lies: Lies::Rows,
         });
     }
     let alignment = match values.get(ALIGNMENT) {

@@ -6,7 +6,7 @@ use super::container::{self as gguf, Gguf, Value};
 use super::read_vocab as gguf_vocab;
 use crate::hf::config::decoder;
 use crate::source::ImportError;
-use crate::source::checkpoint::{Checkpoint, Scaling, SourceTensor, read};
+use crate::source::checkpoint::{Checkpoint, Folds, Scaling, SourceTensor, read};
 use crate::source::storage::Storage;
 use ternary_common::bytes::ByteSource;
 use ternary_core::config::{Activation, ModelConfig, RopeScaling};
@@ -225,7 +225,6 @@ pub(crate) async fn open<'a>(
         let factors = bytes.as_chunks::<4>().0.iter();
         config.rope_scaling = Some(RopeScaling::Factors {
             factors: factors.map(|b| f32::from_le_bytes(*b)).collect(),
-            attention_factor: 1.0,
         });
     }
     let mut warnings = Vec::new();
@@ -239,6 +238,7 @@ pub(crate) async fn open<'a>(
         masters: None,
         paired_rows: family.paired_rows,
         int8_activations: family.int8_activations,
+        folds: Folds::default(),
         config,
         metadata,
         warnings,

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::config::{CONFIG, Fields, Method, unsupported};
+use super::config::{CONFIG, Fields, Found, Method, unsupported};
+use super::names::Names;
 use crate::safetensors::head::{self as safetensors, Contents};
-use crate::source::checkpoint::{Checkpoint, SourceTensor, read};
+use crate::source::checkpoint::{Checkpoint, read};
 use crate::source::storage::Storage;
 use crate::source::{ImportError, Input};
 use ternary_common::bytes::ByteSource;
@@ -51,7 +52,11 @@ async fn json(input: &Input, name: &str) -> Result<Option<Value>, ImportError> {
     })
 }
 
-pub(crate) async fn open(input: &Input) -> Result<Checkpoint<'_>, ImportError> {
+/// `ignored`: fields of the configuration that the caller knows to be without a meaning.
+pub(crate) async fn open<'a>(
+    input: &'a Input,
+    ignored: &[String],
+) -> Result<Checkpoint<'a>, ImportError> {
     let config_json = json(input, CONFIG).await?.ok_or_else(|| {
         ImportError::Input(format!(
             "{CONFIG} is missing ({}); a model's folder has it beside its safetensors, and a GGUF file needs none",
@@ -59,11 +64,17 @@ pub(crate) async fn open(input: &Input) -> Result<Checkpoint<'_>, ImportError> {
         ))
     })?;
     let mut warnings = Vec::new();
-    let (sources, found) = tensors(input, &mut warnings).await?;
-    let mut names = Names::of(found, &mut warnings);
-    names.tie(&config_json);
     let fields = Fields(&config_json);
-    let config = fields.model(&|part| names.has(part))?;
+    // First of all, what it is: nothing else matters of a model that cannot be run.
+    let family = fields.family()?;
+    fields.check_keys(ignored, &mut warnings)?;
+    let (sources, found) = tensors(input, &mut warnings).await?;
+    let mut names = Names::of(family, found, &mut warnings)?;
+    names.tie(config_json["tie_word_embeddings"].as_bool());
+    let (config, folds) = fields.model(&Found {
+        has: &|part| names.has(part),
+    })?;
+    names.separate(family, &config)?;
     // 1bitLLM's models say no more of their quantization than the names of their norms.
     let method = match fields.quantization()? {
         Method::None if names.old_sub_norms => Method::Online { kept: Vec::new() },
@@ -105,8 +116,8 @@ pub(crate) async fn open(input: &Input) -> Result<Checkpoint<'_>, ImportError> {
     }
     let quantized = !matches!(method, Method::None);
     let metadata = companions(input, &config_json, &mut warnings).await?;
-    Ok(Checkpoint {
-        architecture: fields.architecture()?.to_owned(),
+    let mut checkpoint = Checkpoint {
+        architecture: family.name().to_owned(),
         sources,
         tensors,
         odd: names.odd,
@@ -119,10 +130,38 @@ pub(crate) async fn open(input: &Input) -> Result<Checkpoint<'_>, ImportError> {
         // BitNet rounds activations; of other ternary models the files do not tell, and floats are
         // right for all.
         int8_activations: Some(quantized),
+        folds,
         config,
         metadata,
         warnings,
-    })
+    };
+    untie(&mut checkpoint).await?;
+    Ok(checkpoint)
+}
+
+/// A head that the configuration says to be the embedding, but that is another matrix in the files,
+/// is used: somebody trained it.
+async fn untie(c: &mut Checkpoint<'_>) -> Result<(), ImportError> {
+    if !c.config.tie_word_embeddings {
+        return Ok(());
+    }
+    let matrices = (
+        c.tensors.get(params::EMBEDDING),
+        c.tensors.get(params::LM_HEAD),
+    );
+    let (Some(embedding), Some(head)) = matrices else {
+        return Ok(());
+    };
+    if c.equal(embedding, head).await? {
+        c.tensors.remove(params::LM_HEAD);
+    } else {
+        c.warnings.push(format!(
+            "{CONFIG} says that head and embedding are one matrix (tie_word_embeddings), but the files have two that differ; {} is used as the head",
+            head.name
+        ));
+        c.config.tie_word_embeddings = false;
+    }
+    Ok(())
 }
 
 /// Every tensor of the folder, and the files they are in.
@@ -332,123 +371,6 @@ fn listed(names: &[&str]) -> String {
             format!("{first}, {second}, {third} and {} more", rest.len())
         }
         all => all.join(", "),
-    }
-}
-
-/// A tensor's name without what torch.compile and data parallel put before it, in any order.
-fn unwrapped(name: &str) -> &str {
-    let inner = ["_orig_mod.", "module."]
-        .into_iter()
-        .find_map(|wrapper| name.strip_prefix(wrapper));
-    inner.map_or(name, unwrapped)
-}
-
-/// What a tensor is that inference does not need; `None` for all others.
-fn leftover(name: &str) -> Option<&'static str> {
-    let last = name.rsplit('.').next().unwrap_or_default();
-    let ends = |end: &str| name.ends_with(end);
-    if last.contains("inv_freq")
-        || ["cos_cached", "sin_cached", "freqs_cis"].contains(&last)
-        || ends("rope.freqs")
-    {
-        return Some("a table that follows from the configuration");
-    }
-    if last == "position_ids" || last == "token_type_ids" {
-        return Some("a list of positions");
-    }
-    let mask = ["masked_bias", "causal_mask", "attention_mask", "attn_mask"].contains(&last);
-    if mask
-        || ["self_attn.bias", "attn.bias", "attention.bias"]
-            .into_iter()
-            .any(ends)
-    {
-        return Some("a mask");
-    }
-    let cache = [
-        "cache",
-        "k_cache",
-        "v_cache",
-        "kv_cache",
-        "cache_k",
-        "cache_v",
-        "key_cache",
-        "value_cache",
-    ];
-    if unwrapped(name).starts_with("v_head.") || unwrapped(name).starts_with("score.") {
-        return Some("a head for rewards or classes, which texts do not need");
-    }
-    if cache.contains(&last) || last == "num_batches_tracked" {
-        return Some("a state of a run");
-    }
-    None
-}
-
-/// Tensors under this project's names, which are Hugging Face's but for a family's norms.
-struct Names {
-    tensors: BTreeMap<String, SourceTensor>,
-    /// Those that no parameter can be, and why.
-    odd: BTreeMap<String, String>,
-    /// `inner_attn_ln` and `ffn_layernorm`, 1bitLLM's.
-    old_sub_norms: bool,
-}
-
-impl Names {
-    fn of(found: Contents, warnings: &mut Vec<String>) -> Self {
-        let mut names = Names {
-            tensors: BTreeMap::new(),
-            odd: BTreeMap::new(),
-            old_sub_norms: false,
-        };
-        let all = found.tensors.keys().chain(found.odd.keys());
-        let left: Vec<String> = all
-            .filter(|name| leftover(name).is_some())
-            .cloned()
-            .collect();
-        for name in &left {
-            warnings
-                .extend(leftover(name).map(|what| format!("tensor {name} is left out: {what}")));
-        }
-        names.odd = found.odd;
-        names.odd.retain(|name, _| !left.contains(name));
-        for (name, t) in found.tensors {
-            if left.contains(&name) {
-                continue;
-            }
-            let plain = unwrapped(&name);
-            let ours = plain
-                .replace("self_attn.inner_attn_ln.", "self_attn.attn_sub_norm.")
-                .replace("mlp.ffn_layernorm.", "mlp.ffn_sub_norm.");
-            names.old_sub_norms |= ours != plain;
-            names.tensors.insert(ours, t);
-        }
-        names
-    }
-
-    /// An embedding that is stored as the head, where both are one matrix.
-    fn tie(&mut self, config: &Value) {
-        let tied = config["tie_word_embeddings"].as_bool();
-        let place = |t: &SourceTensor| (t.file, t.offset);
-        match (
-            self.tensors.get(params::EMBEDDING),
-            self.tensors.get(params::LM_HEAD),
-        ) {
-            (None, Some(head))
-                if tied != Some(false) && !self.odd.contains_key(params::EMBEDDING) =>
-            {
-                self.tensors.insert(params::EMBEDDING.into(), head.clone());
-                self.tensors.remove(params::LM_HEAD);
-            }
-            (Some(embedding), Some(head))
-                if tied != Some(false) && place(embedding) == place(head) =>
-            {
-                self.tensors.remove(params::LM_HEAD);
-            }
-            _ => {}
-        }
-    }
-
-    fn has(&self, part: &str) -> bool {
-        self.tensors.keys().any(|name| name.contains(part))
     }
 }
 

@@ -232,12 +232,22 @@ fn config_json(
             "original_max_position_embeddings": original_max_position_embeddings,
             "attention_factor": attention_factor, "truncate": truncate,
         }),
+        Some(RopeScaling::LongRope {
+            short_factors,
+            long_factors,
+            original_max_position_embeddings,
+            attention_factor,
+        }) => json!({
+            "rope_type": "longrope", "short_factor": short_factors, "long_factor": long_factors,
+            "original_max_position_embeddings": original_max_position_embeddings,
+            "attention_factor": attention_factor,
+        }),
         Some(RopeScaling::Factors { .. }) => {
             return Err(ExportError::Unsupported {
                 target: TARGET,
                 what: "rope_scaling".into(),
                 found: "a factor for each frequency".into(),
-                supported: "unset, linear, llama3 or yarn".into(),
+                supported: "unset, linear, llama3, yarn or longrope".into(),
             });
         }
     };

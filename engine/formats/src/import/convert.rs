@@ -6,7 +6,7 @@ use super::plan::{Found, Plan, row_scale};
 use crate::onebit::write::f16_bytes;
 use crate::onebit::{TensorWriter, Writer};
 use crate::source::ImportError;
-use crate::source::checkpoint::{Checkpoint, SourceTensor};
+use crate::source::checkpoint::{Checkpoint, Lies, SourceTensor};
 use crate::source::storage::{Codes, Span};
 use ternary_core::config::QuantMode;
 use ternary_core::layout::Encoding;
@@ -49,11 +49,50 @@ async fn tensor(
     match &p.kind {
         ParamKind::Matrix(m) => matrix(c, plan, t, m, &mut out).await?,
         ParamKind::Norm | ParamKind::Bias | ParamKind::Positions | ParamKind::Adapter => {
-            let values = c.floats(t, 0, t.rows()).await?;
+            // A shorter context has the first of the positions.
+            let rows = if p.shape.len() == 2 { p.shape[0] } else { 1 };
+            let mut values = c.floats(t, 0, rows).await?;
+            fold(c, plan, p, &mut values);
             out.push(bytemuck::cast_slice(&values)).await?;
         }
     }
     Ok(out.finish()?)
+}
+
+/// What of the decoder's arithmetic a norm or a bias takes over.
+fn fold(c: &Checkpoint<'_>, plan: &Plan, p: &Param, values: &mut [f32]) {
+    if p.kind == ParamKind::Norm && c.folds.norms_from_one {
+        values.iter_mut().for_each(|v| *v += 1.0);
+    }
+    let final_norm = [
+        params::FINAL_NORM.to_owned(),
+        params::bias_name(params::FINAL_NORM),
+    ];
+    if c.folds.logit_factor != 1.0 && final_norm.contains(&p.name) {
+        values.iter_mut().for_each(|v| *v *= c.folds.logit_factor);
+    }
+    if p.kind == ParamKind::Bias && c.paired_rows && is_rotated(&p.name) {
+        in_halves(values, 1, plan.config.head_dim());
+    }
+}
+
+/// Whether a parameter's rows are those of queries or keys.
+fn is_rotated(name: &str) -> bool {
+    ["q_proj.", "k_proj."]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
+/// Rows of `width` values of whole heads, from GGUF's `llama` order (2j + p) to Hugging Face's
+/// (p · head_dim/2 + j).
+fn in_halves<T: Copy>(values: &mut [T], width: usize, head_dim: usize) {
+    for head in values.chunks_exact_mut(head_dim * width) {
+        let pairs = head.to_vec();
+        for (row, to) in head.chunks_exact_mut(width).enumerate() {
+            let (p, j) = (row / (head_dim / 2), row % (head_dim / 2));
+            to.copy_from_slice(&pairs[(2 * j + p) * width..][..width]);
+        }
+    }
 }
 
 async fn matrix(
@@ -188,14 +227,13 @@ impl<'a, 'c> Rows<'a, 'c> {
         matrix: &'a Matrix,
         head_dim: usize,
     ) -> Result<Self, ImportError> {
-        let rotated = ["q_proj.", "k_proj."]
-            .iter()
-            .any(|part| matrix.name.contains(part));
-        let head_dim = (c.paired_rows && rotated).then_some(head_dim);
+        let head_dim = (c.paired_rows && is_rotated(&matrix.name)).then_some(head_dim);
         let unit = head_dim.unwrap_or(1);
         let band = match t.storage.block() {
-            Some(_) => (BAND / matrix.cols / unit).max(1) * unit,
-            None => matrix.rows,
+            Some(_) if !matches!(t.lies, Lies::Columns { .. }) => {
+                (BAND / matrix.cols / unit).max(1) * unit
+            }
+            _ => matrix.rows,
         };
         Ok(Rows {
             c,
@@ -226,18 +264,9 @@ impl<'a, 'c> Rows<'a, 'c> {
         Ok(values)
     }
 
-    /// Rows of `width` values of whole heads, from GGUF's `llama` order (2j + p) to Hugging Face's
-    /// (p · head_dim/2 + j).
     fn in_halves<T: Copy>(&self, values: &mut [T], width: usize) {
-        let Some(head_dim) = self.head_dim else {
-            return;
-        };
-        for head in values.chunks_exact_mut(head_dim * width) {
-            let pairs = head.to_vec();
-            for (row, to) in head.chunks_exact_mut(width).enumerate() {
-                let (p, j) = (row / (head_dim / 2), row % (head_dim / 2));
-                to.copy_from_slice(&pairs[(2 * j + p) * width..][..width]);
-            }
+        if let Some(head_dim) = self.head_dim {
+            in_halves(values, width, head_dim);
         }
     }
 }

@@ -43,6 +43,9 @@ pub struct Options {
     /// llama.cpp's name of the way that a GGUF file's vocabulary cuts texts into words, whatever
     /// the file says.
     pub pre_tokenizer: Option<String>,
+    /// Fields of a configuration that are not known here and that change nothing, as the caller
+    /// knows.
+    pub ignored_keys: Vec<String>,
 }
 
 impl Default for Options {
@@ -54,6 +57,7 @@ impl Default for Options {
             int8_activations: None,
             context: None,
             pre_tokenizer: None,
+            ignored_keys: Vec::new(),
         }
     }
 }
@@ -193,9 +197,9 @@ async fn prepare<'a>(
     let ggufs = input.ending(".gguf");
     let adapter = input.get(crate::adapter::CONFIG_FILE);
     let mut checkpoint = match (input.get(CONFIG), adapter, ggufs.as_slice()) {
-        (Some(_), ..) => hf::read::open(input).await?,
+        (Some(_), ..) => hf::read::open(input, &options.ignored_keys).await?,
         (None, Some(source), []) => return Err(hf::read::adapter(source).await),
-        (None, _, []) => hf::read::open(input).await?,
+        (None, _, []) => hf::read::open(input, &options.ignored_keys).await?,
         (None, _, ggufs) => gguf::read::open(ggufs, options.pre_tokenizer.as_deref()).await?,
     };
     companions(&mut checkpoint)?;

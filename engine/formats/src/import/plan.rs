@@ -109,16 +109,21 @@ fn check_tensors(c: &Checkpoint<'_>, config: &ModelConfig) -> Result<(), ImportE
     let mut used = BTreeSet::new();
     for p in params::all(config) {
         let t = c.tensor(&p.name)?;
-        if t.shape != p.shape {
+        // Learned positions may be for a longer context.
+        let fits = match (p.kind == ParamKind::Positions, t.shape.as_slice()) {
+            (true, [rows, cols]) => *rows >= p.shape[0] && *cols == p.shape[1],
+            _ => t.shape == p.shape,
+        };
+        if !fits {
             return Err(ImportError::Shape {
                 tensor: t.name.clone(),
                 found: t.shape.clone(),
                 expected: p.shape,
             });
         }
-        if !t.storage.is_plain() && p.kind == ParamKind::Norm {
+        if !t.storage.is_plain() && !matches!(p.kind, ParamKind::Matrix(_)) {
             return Err(t.damaged(
-                "a norm of this type is not supported; F64, F32, F16 and BF16 are".into(),
+                "it is no matrix and of a type that is not supported for such tensors; F64, F32, F16 and BF16 are".into(),
             ));
         }
         used.insert(p.name);
@@ -146,7 +151,7 @@ fn check_tensors(c: &Checkpoint<'_>, config: &ModelConfig) -> Result<(), ImportE
             left[..left.len().min(4)].join(", "),
             if left.len() > 4 { ", …" } else { "" }
         ),
-        supported: "embedding, RMSNorms, q, k, v, o, gate, up, down and head, without biases"
+        supported: "embedding, norms, q, k, v, o, gate, up and down with their biases, and head"
             .into(),
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::source::ImportError;
-use crate::source::checkpoint::{SourceTensor, read};
+use crate::source::checkpoint::{Lies, SourceTensor, read};
 use crate::source::storage::Storage;
 use ternary_common::bytes::ByteSource;
 use ternary_core::kind::{FileKind, KIND_BYTES};
@@ -64,6 +64,7 @@ pub(crate) fn parse(json: &[u8], file_len: u64, file: usize) -> Result<Contents,
                     file,
                     offset: data + from,
                     bytes: to - from,
+                    lies: Lies::Rows,
                 };
                 contents.tensors.insert(name, tensor);
             }

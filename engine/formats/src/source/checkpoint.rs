@@ -8,6 +8,9 @@ use ternary_common::bytes::ByteSource;
 use ternary_core::config::ModelConfig;
 use ternary_core::layout::Metadata;
 
+/// Bytes compared at a time.
+const COMPARED: usize = 1 << 20;
+
 /// A tensor inside a file.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceTensor {
@@ -19,7 +22,40 @@ pub(crate) struct SourceTensor {
     /// Index into [`Checkpoint::sources`].
     pub file: usize,
     pub offset: u64,
+    /// Of all that is stored under the name.
     pub bytes: u64,
+    pub lies: Lies,
+}
+
+/// Where a matrix's rows are in its tensor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Lies {
+    /// Behind each other, from the offset on.
+    #[default]
+    Rows,
+    /// `run` of them behind each other, then those of other matrices: the next run begins `step`
+    /// rows after the last.
+    Runs { run: usize, step: usize },
+    /// As columns `first` and following of a tensor of `width` columns.
+    Columns { first: usize, width: usize },
+}
+
+/// What of a decoder's arithmetic becomes part of its weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Folds {
+    /// Norms multiply by 1 + weight.
+    pub norms_from_one: bool,
+    /// Factor of the logits, which the final norm takes.
+    pub logit_factor: f32,
+}
+
+impl Default for Folds {
+    fn default() -> Self {
+        Folds {
+            norms_from_one: false,
+            logit_factor: 1.0,
+        }
+    }
 }
 
 /// What a factor beside a matrix does to it.
@@ -43,6 +79,7 @@ pub(crate) struct Checkpoint<'a> {
     pub masters: Option<Vec<String>>,
     /// Rows of q and k are in pairs instead of halves (GGUF's `llama`).
     pub paired_rows: bool,
+    pub folds: Folds,
     /// Whether it was trained with int8 activations; `None` where the files do not tell.
     pub int8_activations: Option<bool>,
     /// Bit-map and scales are set by the plan.
@@ -88,22 +125,79 @@ impl Checkpoint<'_> {
     ) -> Result<Vec<f32>, ImportError> {
         let damaged = |message: String| t.damaged(message);
         let cols = t.cols();
+        if let Lies::Columns { first: left, width } = t.lies {
+            return self.columns(t, left, width, first, rows).await;
+        }
         if t.storage.block().is_none() {
             let codes = self.codes(t).await?;
             let scale = codes.scales.first().copied().unwrap_or(1.0);
             let part = &codes.codes[first * cols..(first + rows) * cols];
             return Ok(part.iter().map(|c| scale * f32::from(*c)).collect());
         }
-        let row_bytes = t.bytes / t.rows() as u64;
-        let bytes = self
-            .read(t, first as u64 * row_bytes, rows as u64 * row_bytes)
-            .await?;
         let mut out = vec![0.0; rows * cols];
-        t.storage.read_floats(&bytes, &mut out).map_err(damaged)?;
+        // A vector is one row; what it has in runs are its elements.
+        let (first, width) = match (t.lies, t.shape.len()) {
+            (Lies::Runs { .. }, 1) => (0, 1),
+            _ => (first, cols),
+        };
+        let row_bytes = t.storage.bytes(1, width as u64).unwrap_or_default();
+        let count = out.len() / width.max(1);
+        let mut done = 0;
+        while done < count {
+            let (at, n) = match t.lies {
+                Lies::Runs { run, step } => {
+                    let (runs, within) = ((first + done) / run, (first + done) % run);
+                    (runs * step + within, (run - within).min(count - done))
+                }
+                _ => (first, count),
+            };
+            let bytes = self
+                .read(t, at as u64 * row_bytes, n as u64 * row_bytes)
+                .await?;
+            let part = &mut out[done * width..(done + n) * width];
+            t.storage.read_floats(&bytes, part).map_err(damaged)?;
+            done += n;
+        }
         if let Some(bad) = out.iter().find(|v| !v.is_finite()) {
             return Err(t.damaged(format!("a value is {bad}")));
         }
         Ok(out)
+    }
+
+    /// Rows of a matrix that is stored by its columns.
+    async fn columns(
+        &self,
+        t: &SourceTensor,
+        left: usize,
+        width: usize,
+        first: usize,
+        rows: usize,
+    ) -> Result<Vec<f32>, ImportError> {
+        let whole = SourceTensor {
+            shape: vec![t.cols(), width],
+            lies: Lies::Rows,
+            ..t.clone()
+        };
+        let values = Box::pin(self.floats(&whole, 0, t.cols())).await?;
+        let mut out = Vec::with_capacity(rows * t.cols());
+        for row in first..first + rows {
+            out.extend((0..t.cols()).map(|col| values[col * width + left + row]));
+        }
+        Ok(out)
+    }
+
+    /// Whether both tensors have the same bytes.
+    pub async fn equal(&self, a: &SourceTensor, b: &SourceTensor) -> Result<bool, ImportError> {
+        if (&a.shape, a.storage) != (&b.shape, b.storage) {
+            return Ok(false);
+        }
+        for from in (0..a.bytes).step_by(COMPARED) {
+            let n = (a.bytes - from).min(COMPARED as u64);
+            if self.read(a, from, n).await? != self.read(b, from, n).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Codes of a whole tensor, and its scales without any factor.

@@ -1,6 +1,8 @@
 //! Published layouts against what other programs compute from them, damage, and conventions got
 //! wrong on purpose.
 
+mod zoo;
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -62,7 +64,7 @@ fn imported(input: &Input, options: &Options) -> Result<(Vec<u8>, Report), Impor
 fn imported_wrongly(input: &Input, spoil: impl Fn(&mut Checkpoint)) -> Vec<u8> {
     let mut sink = MemorySink::default();
     pollster::block_on(async {
-        let mut checkpoint = hf::open(input).await.unwrap();
+        let mut checkpoint = hf::open(input, &[]).await.unwrap();
         spoil(&mut checkpoint);
         let plan = plan::plan(&checkpoint, &Options::default()).await.unwrap();
         let metadata = Metadata {
@@ -397,7 +399,7 @@ fn as_floats() -> (serde_json::Value, Tensors) {
         .unwrap()
         .remove("quantization_config");
     let tensors = pollster::block_on(async {
-        let c = hf::open(&input).await.unwrap();
+        let c = hf::open(&input, &[]).await.unwrap();
         let mut tensors = Tensors::new();
         for (name, t) in &c.tensors {
             let factor = c.factor(name).await.unwrap();
@@ -526,20 +528,45 @@ fn what_is_not_supported_is_refused_by_name() {
     refused(
         "architectures",
         json(r#"["MambaForCausalLM"]"#),
-        &["MambaForCausalLM", "LlamaForCausalLM"],
+        &["MambaForCausalLM", "state-space"],
+    );
+    refused(
+        "architectures",
+        json(r#"["Qwen3MoeForCausalLM"]"#),
+        &["Qwen3MoeForCausalLM", "mixture of experts"],
+    );
+    refused("num_local_experts", json("8"), &["num_local_experts"]);
+    refused(
+        "architectures",
+        json(r#"["BertForMaskedLM"]"#),
+        &["BertForMaskedLM", "no decoder"],
+    );
+    refused(
+        "architectures",
+        json(r#"["StrangeForCausalLM"]"#),
+        &[
+            "StrangeForCausalLM",
+            "LlamaForCausalLM",
+            "Gemma3ForCausalLM",
+        ],
+    );
+    refused(
+        "attention_temperature",
+        json("0.7"),
+        &["attention_temperature", "--ignore-key"],
     );
     refused("attention_bias", json("true"), &["attention_bias"]);
     refused("head_dim", json("32"), &["q_proj", "[128, 256]"]);
     refused(
         "hidden_act",
-        json("\"gelu\""),
-        &["hidden_act", "gelu", "relu2"],
+        json("\"quick_gelu\""),
+        &["hidden_act", "quick_gelu", "relu2"],
     );
     refused("sliding_window", json("16"), &["sliding_window"]);
     refused(
         "rope_parameters.rope_type",
-        json("\"yarn\""),
-        &["yarn", "llama3"],
+        json("\"spiral\""),
+        &["spiral", "llama3"],
     );
     refused(
         "quantization_config.quant_method",
@@ -586,7 +613,16 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
                 (vec![256], vec![0.0; 256]),
             ))
         },
-        &["q_proj.bias", "without biases"],
+        &["model.layers.1.self_attn.q_proj.bias", "missing"],
+    );
+    refused(
+        &|t| {
+            drop(t.insert(
+                "model.layers.0.self_attn.sinks".into(),
+                (vec![4], vec![0.0; 4]),
+            ))
+        },
+        &["self_attn.sinks", "unknown to a llama decoder"],
     );
     refused(
         &|t| t.get_mut("model.embed_tokens.weight").unwrap().1[7] = 1e6,

@@ -1,0 +1,237 @@
+//! Tiny models of every decoder that can be imported, against transformers' logits. The script
+//! beside them, engine/tests/fixtures/zoo.py, makes them.
+
+use super::*;
+
+/// Relative error (L2) of logits: f32 sums in another order.
+const EXACT: f64 = 1e-5;
+/// As many there are, so that none is forgotten.
+const MODELS: usize = 25;
+
+fn every_model(mut check: impl FnMut(&str, &Path)) {
+    let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/zoo");
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(zoo)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    assert_eq!(paths.len(), MODELS);
+    for path in paths {
+        check(&path.file_name().unwrap().to_string_lossy(), &path);
+    }
+}
+
+fn agrees_exactly(name: &str, path: &Path, backend: Box<dyn Backend>) -> f64 {
+    let (bytes, report) =
+        imported(&folder(path), &exact()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let told = |warning: &String| !warning.contains("tokenizer.json");
+    assert!(
+        !report.warnings.iter().any(told),
+        "{name}: {:?}",
+        report.warnings
+    );
+    let want = expected(path);
+    let mut model = load(bytes, backend);
+    let error = relative_error(&logits(&mut model, &want.prompt), &want.logits);
+    let found = greedy(&mut model, &want.prompt, want.greedy.len());
+    if error <= EXACT {
+        assert_eq!(found, want.greedy, "{name}");
+    }
+    error
+}
+
+fn all_agree(backend: impl Fn() -> Box<dyn Backend>) {
+    let mut wrong = Vec::new();
+    every_model(|name, path| {
+        let error = agrees_exactly(name, path, backend());
+        if error > EXACT {
+            wrong.push(format!("{name}: relative error {error:.1e}"));
+        }
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_decoder_gives_the_logits_of_transformers() {
+    all_agree(cpu);
+}
+
+#[test]
+fn every_decoder_gives_the_same_on_the_gpu() {
+    use ternary_backend::BackendOptions;
+    use ternary_backend::gpu::GpuBackend;
+    if std::env::var("ONEBIT_GPU_TESTS").is_ok_and(|v| v == "off") {
+        return;
+    }
+    all_agree(|| {
+        let backend = pollster::block_on(GpuBackend::new(&BackendOptions::default()));
+        Box::new(backend.unwrap())
+    });
+}
+
+/// A model of the zoo with its configuration and its tensors changed.
+fn changed(
+    name: &str,
+    change: impl Fn(&mut serde_json::Value, &mut Tensors),
+    options: &Options,
+) -> Result<(Vec<u8>, Report), ImportError> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures/zoo")
+        .join(name);
+    let text = std::fs::read_to_string(path.join("config.json")).unwrap();
+    let mut config = serde_json::from_str(&text).unwrap();
+    let source = FileSource::open(&path.join("model.safetensors")).unwrap();
+    let mut tensors = Tensors::new();
+    let found = pollster::block_on(safetensors::open(&source, 0)).unwrap();
+    for (name, t) in found.tensors {
+        let bytes = pollster::block_on(crate::source::checkpoint::read(
+            &source,
+            t.offset,
+            t.bytes as usize,
+        ));
+        let mut values = vec![0.0; t.shape.iter().product()];
+        t.storage.read_floats(&bytes.unwrap(), &mut values).unwrap();
+        tensors.insert(name, (t.shape, values));
+    }
+    change(&mut config, &mut tensors);
+    imported(&input_of(&config, file_of(&tensors)), options)
+}
+
+fn config_of(
+    name: &str,
+    change: impl Fn(&mut serde_json::Value, &mut Tensors),
+) -> (ModelConfig, Vec<String>) {
+    let (_, report) = changed(name, change, &exact()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    (report.config, report.warnings)
+}
+
+/// What was read silently wrong, or refused without need.
+#[test]
+fn configurations_mean_what_transformers_takes_them_for() {
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    // Mistral has a window of 4096 without the key, whatever `use_sliding_window` says; null is
+    // none.
+    let (c, _) = config_of("mistral-window", |c, _| {
+        c.as_object_mut().unwrap().remove("sliding_window");
+        c["max_position_embeddings"] = 8192.into();
+    });
+    assert_eq!(c.sliding_window, Some(4096));
+    let (c, _) = config_of("mistral-window", |c, _| {
+        c["use_sliding_window"] = false.into();
+    });
+    assert_eq!(c.sliding_window, Some(8));
+    let (c, _) = config_of("mistral-window", |c, _| {
+        c["sliding_window"] = serde_json::Value::Null;
+    });
+    assert_eq!(c.sliding_window, None);
+    // Qwen's window is off until it is switched on.
+    let (c, _) = config_of("qwen2-window", |c, _| {
+        c["use_sliding_window"] = false.into();
+    });
+    assert_eq!(c.sliding_window, None);
+    // Older files of Gemma 3 have its two RoPEs side by side.
+    let (new, _) = config_of("gemma3", |_, _| {});
+    let (old, _) = config_of("gemma3", |c, _| {
+        let fields = c.as_object_mut().unwrap();
+        fields.remove("rope_parameters");
+        fields.remove("layer_types");
+        fields.insert("sliding_window_pattern".into(), 3.into());
+        fields.insert("rope_theta".into(), json("1000000.0"));
+        fields.insert("rope_local_base_freq".into(), json("10000.0"));
+        fields.insert(
+            "rope_scaling".into(),
+            json(r#"{"type": "linear", "factor": 8.0}"#),
+        );
+    });
+    assert_eq!(new, old);
+    assert_eq!(new.local_rope_theta, Some(10_000.0));
+    assert_eq!(new.windowed_layers, Some(vec![0, 1]));
+    // A share of a head under its older name.
+    let (c, _) = config_of("gpt-neox", |c, _| {
+        c.as_object_mut().unwrap().remove("rope_parameters");
+        c["rotary_pct"] = json("0.5");
+    });
+    assert_eq!(c.rotary_dim, Some(4));
+    // Null is as good as absent, and so is what says nothing.
+    let (c, _) = config_of("llama-linear", |c, _| {
+        c["rope_scaling"] = serde_json::Value::Null;
+        c["new_switch"] = false.into();
+        c["new_list"] = json("[]");
+    });
+    assert!(c.rope_scaling.is_some());
+}
+
+#[test]
+fn a_head_of_its_own_is_used_and_told_of() {
+    let (c, warnings) = config_of("qwen2", |_, t| {
+        let (shape, values) = t["model.embed_tokens.weight"].clone();
+        let values = values.iter().map(|v| v + 0.5).collect();
+        t.insert("lm_head.weight".into(), (shape, values));
+    });
+    assert!(!c.tie_word_embeddings);
+    assert!(warnings.iter().any(|w| w.contains("lm_head.weight")));
+    let (c, warnings) = config_of("qwen2", |_, t| {
+        let same = t["model.embed_tokens.weight"].clone();
+        t.insert("lm_head.weight".into(), same);
+    });
+    assert!(c.tie_word_embeddings);
+    assert!(!warnings.iter().any(|w| w.contains("lm_head.weight")));
+}
+
+#[test]
+fn names_without_their_prefix_are_the_same_model() {
+    for name in ["qwen2", "gpt2", "gpt-neox"] {
+        let (plain, _) = changed(name, |_, _| {}, &exact()).unwrap();
+        let renamed = changed(
+            name,
+            |_, t| {
+                *t = std::mem::take(t)
+                    .into_iter()
+                    .map(|(name, values)| {
+                        let prefixes = ["model.", "transformer.", "gpt_neox."];
+                        let inner = prefixes.iter().find_map(|p| name.strip_prefix(p));
+                        (inner.unwrap_or(&name).to_owned(), values)
+                    })
+                    .collect();
+            },
+            &exact(),
+        );
+        assert!(plain == renamed.unwrap().0, "{name}");
+    }
+}
+
+#[test]
+fn unknown_fields_are_refused_until_they_are_ignored() {
+    let change = |c: &mut serde_json::Value, _: &mut Tensors| {
+        c["output_gain"] = 1.5.into();
+        c["flavor"] = "vanilla".into();
+    };
+    let e = changed("qwen2", change, &exact()).unwrap_err().to_string();
+    assert!(
+        e.contains("output_gain") && e.contains("--ignore-key"),
+        "{e}"
+    );
+    let options = Options {
+        ignored_keys: vec!["output_gain".into()],
+        ..exact()
+    };
+    let (_, report) = changed("qwen2", change, &options).unwrap();
+    for word in ["output_gain", "flavor"] {
+        assert!(report.warnings.iter().any(|w| w.contains(word)), "{word}");
+    }
+}
+
+#[test]
+fn a_shorter_context_has_the_first_positions() {
+    let options = Options {
+        context: Some(64),
+        ..exact()
+    };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/zoo/gpt2");
+    let (bytes, report) = imported(&folder(&path), &options).unwrap();
+    assert_eq!(report.config.max_seq_len, 64);
+    let want = expected(&path);
+    let mut model = load(bytes, cpu());
+    let error = relative_error(&logits(&mut model, &want.prompt), &want.logits);
+    assert!(error <= EXACT, "{error}");
+}
