@@ -1,10 +1,10 @@
 // Causal attention of q over the first pos + r + 1 rows of the caches, the last WINDOW of them
 // unless it is 0, by blocks of 128 keys with a running maximum (online softmax, Milakov &
-// Gimelshein 2018), so the context may be any length. Query head h reads key/value head h / (HEADS /
-// KV_HEADS); see lib/scores.wgsl. One workgroup per (row, head, split); a split is a stretch of the keys. With one
-// split `out` is the result; with more it is what attention_combine.wgsl joins: per (row, head,
-// split) the weighted values, the maximum and the sum. An invocation scores one key of the block,
-// then adds up one column of the values.
+// Gimelshein 2018), so the context may be any length. Query head h reads key/value head h / (HEADS
+// / KV_HEADS); see lib/scores.wgsl. One workgroup per (row, head, split); a split is a stretch of
+// the keys. With one split `out` is the result; with more it is what attention_combine.wgsl joins:
+// per (row, head, split) the weighted values, the maximum and the sum. An invocation scores one key
+// of the block, then adds up one column of the values.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/reduce.wgsl"

@@ -1,6 +1,6 @@
-// Gradient of a table look-up: dtable[ids[r]] += SCALE · dout[r], in the order of the rows and without
-// atomics. One workgroup per row: that of an id's first row adds up all rows of the id, the others
-// have nothing to do.
+// Gradient of a table look-up: dtable[ids[r]] += SCALE · dout[r], in the order of the rows and
+// without atomics. One workgroup per row: that of an id's first row adds up all rows of the id, the
+// others have nothing to do.
 #import "lib/grid.wgsl"
 #import "lib/reduce.wgsl"
 

@@ -73,9 +73,9 @@ impl Param {
     }
 
     /// Initial values: matrices and positions normal with the config's deviations, norms 1, biases
-    /// 0. An adapter's A is uniform within ±1/√in, as in the code of Hu et al. 2021 (Kaiming's rule with
-    /// a = √5), and its B is 0, so that it begins as nothing. The stream depends on the seed and
-    /// the parameter's name only.
+    /// 0. An adapter's A is uniform within ±1/√in, as in the code of Hu et al. 2021 (Kaiming's rule
+    /// with a = √5), and its B is 0, so that it begins as nothing. The stream depends on the seed
+    /// and the parameter's name only.
     pub fn init(&self, config: &ModelConfig, seed: u64) -> Vec<f32> {
         let std = match &self.kind {
             ParamKind::Norm => return vec![1.0; self.len()],

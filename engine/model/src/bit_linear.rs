@@ -136,8 +136,8 @@ impl BitLinear {
         (out, LinearSaved { x, weight, lora })
     }
 
-    /// Adds dyᵀ·x to the latent's gradient, and Σ dy to the bias's, unless they are frozen, and dy·W to (or into) `dx`. The
-    /// straight-through factor comes with the update.
+    /// Adds dyᵀ·x to the latent's gradient, and Σ dy to the bias's, unless they are frozen, and
+    /// dy·W to (or into) `dx`. The straight-through factor comes with the update.
     pub fn backward(
         &self,
         g: &mut Graph,

@@ -122,12 +122,16 @@ impl Norm {
                 Some(g.activations(dim))
             }
         };
+        let d_scaled = match centered {
+            Some(buffer) => buffer,
+            None => dx,
+        };
         g.rec.push(Op::RmsNormBackward {
             x: saved.x,
             weight,
             rstd: saved.rstd,
             dy,
-            dx: centered.unwrap_or(dx),
+            dx: d_scaled,
             dweight,
             rows,
             groups: self.groups,
@@ -210,8 +214,12 @@ impl MatrixInput {
         let int8 = any_int8.then(|| {
             let codes = g.rec.scratch(Elem::I8, rows * act_stride(dim));
             let scales = g.rec.f32(rows);
+            let normed = match float {
+                Some(float) if apart => float,
+                _ => x,
+            };
             g.rec.push(Op::QuantAct {
-                x: float.filter(|_| apart).unwrap_or(x),
+                x: normed,
                 norm: fused,
                 codes,
                 scales,

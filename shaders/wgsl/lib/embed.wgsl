@@ -1,5 +1,6 @@
-// Table look-up: out[r] = SCALE · table[ids[r]]. One invocation writes four columns; a table bound in parts
-// is looked up once per part, each writing the rows it holds. Ids past the table read its last row.
+// Table look-up: out[r] = SCALE · table[ids[r]]. One invocation writes four columns; a table bound
+// in parts is looked up once per part, each writing the rows it holds. Ids past the table read its
+// last row.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
 

@@ -1,5 +1,6 @@
 // What attention makes of the products of queries and keys: SCALE · q·k, and of that SOFTCAP ·
-// tanh(… / SOFTCAP) unless SOFTCAP is 0. A query sees the WINDOW keys up to its own, all if it is 0.
+// tanh(… / SOFTCAP) unless SOFTCAP is 0. A query sees the WINDOW keys up to its own, all if it is
+// 0.
 #import "lib/softcap.wgsl"
 
 override SCALE: f32;

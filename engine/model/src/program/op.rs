@@ -110,9 +110,9 @@ pub enum Op {
         rows: usize,
     },
     /// Rotary positions, rotate-half convention, in place on the first `rotary` elements of every
-    /// head of `x` `[rows, heads·head_dim]`. `table` f32 `[max_positions, rotary]`: cos for the first
-    /// half of a row, sin for the second. Row r stands at position `run_params.pos + r % seq`.
-    /// `inverse` rotates back (the backward).
+    /// head of `x` `[rows, heads·head_dim]`. `table` f32 `[max_positions, rotary]`: cos for the
+    /// first half of a row, sin for the second. Row r stands at position `run_params.pos + r %
+    /// seq`. `inverse` rotates back (the backward).
     Rope {
         x: BufferId,
         table: BufferId,
