@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Options;
 use crate::source::ImportError;
 use crate::source::checkpoint::{Checkpoint, SourceTensor};
-use crate::source::storage::{Span, Storage};
+use crate::source::storage::Span;
 use ternary_core::config::{
     LayerBitMap, LayerMode, MatrixModes, ModelConfig, QuantMode, WeightScale,
 };
@@ -155,7 +155,7 @@ fn check_tensors(c: &Checkpoint<'_>, config: &ModelConfig) -> Result<(), ImportE
 async fn look(c: &Checkpoint<'_>, name: &str) -> Result<Found, ImportError> {
     let t = c.tensor(name)?;
     if let Some((mode, span)) = t.storage.codes() {
-        if t.storage == Storage::Q2_0 && c.codes(t).await.is_err() {
+        if t.storage.has_plus_two() && c.codes(t).await.is_err() {
             return Ok(Found::Floats);
         }
         return Ok(Found::Codes(mode, span));
