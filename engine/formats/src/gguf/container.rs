@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::architecture;
 use crate::source::ImportError;
 use crate::source::checkpoint::{SourceTensor, read};
 use crate::source::storage::Storage;
@@ -55,6 +56,8 @@ pub(crate) enum Stop {
     /// The bytes given end inside the head.
     More,
     Bad(String),
+    /// The model is of a kind that is not supported.
+    Refused(String),
 }
 
 struct Cursor<'a> {
@@ -398,6 +401,9 @@ pub(crate) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
         let value = c.value(kind)?;
         values.insert(key, value);
     }
+    if let Some(message) = architecture::refusal(&values) {
+        return Err(Stop::Refused(message));
+    }
     let mut tensors = Vec::new();
     for _ in 0..tensor_count {
         let name = c.text()?;
@@ -425,7 +431,7 @@ pub(crate) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
         let kind = c.u32()?;
         let offset = c.u64()?;
         let storage = storage(kind, &name)?;
-        // What Q2_0 is decided later, when the tensors' places are known.
+        // What Q2_0 is, is decided later, when the tensors' places are known.
         let least = match storage {
             Storage::Q2_0 => Storage::Pq2_0.bytes(rows, cols),
             _ => None,
@@ -476,6 +482,9 @@ pub(crate) async fn open(source: &dyn ByteSource, file: usize) -> Result<Gguf, I
             }
             Err(Stop::More) => format!("its metadata is longer than {MAX_HEAD} bytes"),
             Err(Stop::Bad(message)) => message,
+            Err(Stop::Refused(message)) => {
+                return Err(ImportError::Input(format!("{}: {message}", source.name())));
+            }
         };
         return Err(ImportError::Damaged {
             file: source.name(),
