@@ -1,7 +1,10 @@
 //! What a GGUF file says, taken as it is or refused by its name.
 
+use ternary_backend::cpu::CpuBackend;
+use ternary_backend::gpu::GpuBackend;
+use ternary_backend::{Backend, BackendOptions};
 use ternary_common::bytes::{MemorySink, MemorySource};
-use ternary_core::config::{ModelConfig, RopeScaling};
+use ternary_core::config::{LayerBitMap, LayerMode, ModelConfig, QuantMode, RopeScaling};
 use ternary_scripted::{Chain, Gguf, GgufTensor, Llama, Meta, Model, Tensor, Tokenizer};
 
 use super::container::{Stop, parse};
@@ -277,4 +280,183 @@ fn tensors_in_each_other_are_refused() {
     short.truncate(short.len() - 8);
     let e = parsed(&short).unwrap_err();
     assert!(e.contains("t0") && e.contains("broken download"), "{e}");
+}
+
+/// A matrix of random blocks of a low-bit type.
+fn low_bit(kind: u32, rows: usize, cols: usize, seed: u32) -> Vec<u8> {
+    let (weights, size, scale) = match kind {
+        35 => (256, 66, 64),
+        41 => (128, 18, 0),
+        42 => (64, 18, 0),
+        142 => (128, 34, 0),
+        143 => (128, 28, 26),
+        other => panic!("no block of type {other}"),
+    };
+    let mut state = seed;
+    let mut random = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let mut out = Vec::new();
+    for _ in 0..rows * cols / weights {
+        let mut block: Vec<u8> = (0..size).map(|_| random()).collect();
+        if [35, 42, 142].contains(&kind) {
+            // No code is 3.
+            block
+                .iter_mut()
+                .for_each(|b| *b &= !((*b & *b >> 1 & 0x55) << 1));
+        }
+        let d = half::f16::from_f32(0.05 + f32::from(random()) / 2560.0);
+        block[scale..scale + 2].copy_from_slice(&d.to_le_bytes());
+        out.extend(block);
+    }
+    out
+}
+
+/// As Bonsai's: every matrix in one type, embedding and head too.
+fn all_low_bit(kind: u32, tied: bool) -> Gguf {
+    let shape = Llama {
+        hidden: 256,
+        ffn: 512,
+        layers: 2,
+        heads: 8,
+        head_dim: Some(64),
+        qk_norm: true,
+        real: true,
+        tied,
+        ..Llama::default()
+    };
+    let model = Model::new(Tokenizer::byte_level(&[]), shape, Chain::default());
+    let mut file = model.gguf_of("qwen3");
+    for (i, t) in file.tensors.iter_mut().enumerate() {
+        if let [cols, rows] = t.dims[..] {
+            t.kind = kind;
+            t.bytes = low_bit(kind, rows, cols, i as u32);
+        }
+    }
+    file
+}
+
+fn written(gguf: &Gguf, options: &Options) -> (Vec<u8>, Report) {
+    let mut sink = MemorySink::default();
+    let report = pollster::block_on(import(&input(gguf), options, &mut sink, &mut |_| {}));
+    (sink.bytes, report.unwrap())
+}
+
+/// Logits of a prompt, and the tokens that follow it.
+fn run(bytes: &[u8], backend: Box<dyn Backend>) -> (Vec<f32>, Vec<u32>) {
+    let source = MemorySource::new("m", bytes.to_vec());
+    let prompt = [70, 3, 91, 200, 17];
+    pollster::block_on(async {
+        // This crate once more, as others see it.
+        let file = ternary_formats::onebit::OneBit::open(&source)
+            .await
+            .unwrap();
+        let mut model = ternary_infer::Model::load(backend, &file, &source, &mut |_| {})
+            .await
+            .unwrap();
+        let mut logits = Vec::new();
+        let take = &mut |rows: &[f32]| logits.extend_from_slice(rows);
+        model.logits(&prompt, take).await.unwrap();
+        model.truncate(0);
+        let (mut next, mut said) = (prompt.to_vec(), Vec::new());
+        for _ in 0..8 {
+            let found = model.feed(&next, &[], 1.0).await.unwrap();
+            let best = found.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+            said.push(best.0);
+            next = vec![best.0];
+        }
+        (logits, said)
+    })
+}
+
+fn close(found: &[f32], want: &[f32], tolerance: f64) {
+    let square = |v: f32| f64::from(v) * f64::from(v);
+    let size: f64 = want.iter().map(|v| square(*v)).sum();
+    let error: f64 = found.iter().zip(want).map(|(a, b)| square(a - b)).sum();
+    assert!(found.len() == want.len() && size > 1.0 && error.is_finite());
+    let error = (error / size).sqrt();
+    assert!(error <= tolerance, "relative error {error}");
+}
+
+#[test]
+fn low_bit_embeddings_and_heads_are_kept_and_say_what_their_values_say() {
+    for (kind, tied, mode, group) in [
+        (35, false, QuantMode::Ternary, 256),
+        (41, true, QuantMode::Binary, 128),
+        (42, false, QuantMode::Ternary, 64),
+        (142, true, QuantMode::Ternary, 128),
+        (143, false, QuantMode::Ternary, 128),
+    ] {
+        let file = all_low_bit(kind, tied);
+        let floats = Options {
+            int8_activations: Some(false),
+            ..Options::default()
+        };
+        let (kept, report) = written(&file, &floats);
+        let mut map = LayerBitMap::sandwich(2, mode);
+        (map.embedding, map.lm_head) = (mode, mode);
+        assert_eq!(report.config.bit_map(), map, "type {kind}");
+        assert_eq!(report.config.weight_group_size, group);
+        assert_eq!(report.source_bytes, file.to_bytes().len() as u64);
+
+        // The same numbers as floats.
+        let mut map = LayerBitMap::sandwich(2, QuantMode::F32);
+        (map.embedding, map.lm_head) = (QuantMode::F32, QuantMode::F32);
+        let dense = Options {
+            bit_map: Some(serde_json::to_string(&map).unwrap()),
+            ..floats
+        };
+        let cpu = || Box::new(CpuBackend::new(1));
+        let (want, said) = run(&written(&file, &dense).0, cpu());
+        let (found, again) = run(&kept, cpu());
+        close(&found, &want, 1e-5);
+        assert_eq!(again, said, "type {kind}");
+        if std::env::var("ONEBIT_GPU_TESTS").is_ok_and(|v| v == "off") {
+            continue;
+        }
+        let gpu = pollster::block_on(GpuBackend::new(&BackendOptions::default())).unwrap();
+        let (found, again) = run(&kept, Box::new(gpu));
+        close(&found, &want, 1e-5);
+        assert_eq!(again, said, "type {kind} on the GPU");
+    }
+}
+
+#[test]
+fn a_low_bit_embedding_stays_beside_another_head() {
+    let mut file = all_low_bit(35, false);
+    let head = file.tensors.iter_mut().find(|t| t.name == "output.weight");
+    let head = head.unwrap();
+    // Q6_K, as llama.cpp's quantizer makes it.
+    (head.kind, head.bytes) = (
+        14,
+        vec![0x11; head.dims.iter().product::<usize>() / 256 * 210],
+    );
+    let (bytes, report) = written(&file, &Options::default());
+    let map = report.config.bit_map();
+    let ends = (map.embedding, map.lm_head);
+    assert_eq!(ends, (QuantMode::Ternary, QuantMode::F16));
+    let found = pollster::block_on(survey(&input(&file), &Options::default())).unwrap();
+    assert_eq!(found.kept, Some(bytes.len() as u64));
+    assert_eq!(found.source_bytes, report.source_bytes);
+    for (head, size) in found.sizes {
+        let options = Options {
+            head,
+            keep_head: false,
+            ..Options::default()
+        };
+        let (bytes, report) = written(&file, &options);
+        assert_eq!(report.config.bit_map().embedding, head);
+        assert_eq!(bytes.len() as u64, size);
+    }
+}
+
+#[test]
+fn two_bit_matrices_with_a_fourth_value_are_floats() {
+    let mut file = all_low_bit(42, true);
+    file.tensors[0].bytes[5] = 3;
+    let (_, report) = written(&file, &Options::default());
+    let map = report.config.bit_map();
+    assert_eq!(map.embedding, QuantMode::F16);
+    assert_eq!(map.layer_modes[0], LayerMode::Whole(QuantMode::Ternary));
 }

@@ -224,9 +224,11 @@ fn a_survey_tells_what_the_import_makes() {
     every_fixture(|name, path| {
         let input = folder(path);
         let found = pollster::block_on(survey(&input, &Options::default())).unwrap();
+        assert_eq!(found.kept, None);
         for (head, bytes) in found.sizes {
             let options = Options {
                 head,
+                keep_head: false,
                 ..Options::default()
             };
             let (_, report) = imported(&input, &options).unwrap();

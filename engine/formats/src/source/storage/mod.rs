@@ -155,12 +155,17 @@ impl Storage {
         }
     }
 
-    /// Whether its codes may have a fourth value, +2.
-    pub fn has_plus_two(self) -> bool {
-        matches!(self, Storage::Q2_0 | Storage::Pq2_0)
+    /// Whether a code of these blocks is the fourth value of Q2_0 and PQ2_0, +2.
+    pub fn has_plus_two(self, bytes: &[u8]) -> bool {
+        let size = match (self, self.block()) {
+            (Storage::Q2_0 | Storage::Pq2_0, Some((_, size))) => size,
+            _ => return false,
+        };
+        let mut codes = bytes.chunks_exact(size).flat_map(|block| &block[2..]);
+        codes.any(|byte| byte & byte >> 1 & 0x55 != 0)
     }
 
-    /// The codes of a whole tensor.
+    /// Codes of `rows` rows: all of types without rows of their own.
     ///
     /// # Errors
     /// A code that is none of −1, 0, +1.
