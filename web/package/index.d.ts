@@ -20,8 +20,11 @@ export interface LoadOptions {
 export interface ImportOptions extends LoadOptions {
   /** What the model is called among those kept in the browser: the first file's name where it is not given. */
   name?: string;
-  /** Precision of embedding and head: "eightbit" is smaller and faster, "f32" leaves all floats of the checkpoint as they are. */
-  head?: "f32" | "f16" | "eightbit";
+  /**
+   * Precision of embedding and head. "keep", the default, leaves them ternary or binary where the files have them so, and makes F16 of floats;
+   * "eightbit" is smaller and faster than F16; "f32" leaves all floats of the checkpoint as they are.
+   */
+  head?: "keep" | "f32" | "f16" | "eightbit";
 }
 
 export interface ModelInfo {

@@ -73,11 +73,11 @@ export class Engine {
   }
 
   /** The larger worker does it, and stays: one that talks would have to load the model again. */
-  static import(files, { name, head = "f16", ...options } = {}) {
+  static import(files, { name, head = "keep", ...options } = {}) {
     const all = Array.from(files instanceof File ? [files] : files);
     const stem = name ?? all[0]?.name.replace(/\.[^.]*$/, "") ?? "model";
     const engine = new Engine(true);
-    const request = { Task: { Import: { files: { name: stem, files: all }, head } } };
+    const request = { Task: { Import: { files: { name: stem, files: all }, head: head === "keep" ? null : head } } };
     return Engine.#open(engine, () => engine.#imported(request, options), options);
   }
 

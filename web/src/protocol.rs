@@ -72,8 +72,8 @@ pub enum Task {
     /// Make a published model one of those kept in this browser. Answered by `Response::Imported`.
     Import {
         files: Files,
-        /// Of embedding and head.
-        head: QuantMode,
+        /// Of embedding and head; `None`: as they are where they are ternary or binary.
+        head: Option<QuantMode>,
     },
 }
 

@@ -121,6 +121,24 @@ pub(crate) fn cases() -> Vec<(&'static str, ModelConfig)> {
             }),
         ),
         (
+            "binary embedding, ternary head",
+            with(&|c| {
+                c.tie_word_embeddings = false;
+                c.layer_bit_map = map(
+                    r#"{"embedding": "binary", "lm_head": "ternary", "layer_modes": ["ternary", "f16"]}"#,
+                );
+            }),
+        ),
+        (
+            "ternary embedding and head, one matrix",
+            with(&|c| {
+                c.activation_bits = None;
+                c.layer_bit_map = map(
+                    r#"{"embedding": "ternary", "lm_head": "ternary", "layer_modes": ["ternary", "binary"]}"#,
+                );
+            }),
+        ),
+        (
             "groups of 32",
             with(&|c| {
                 c.hidden_size = 96;

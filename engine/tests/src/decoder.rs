@@ -295,10 +295,13 @@ pub fn modes() -> Vec<Case> {
             },
         ));
     }
-    cases.push(case(
-        "8-bit ends",
-        with_map(QuantMode::Ternary, QuantMode::EightBit),
-    ));
+    for (name, ends) in [
+        ("8-bit ends", QuantMode::EightBit),
+        ("ternary ends", QuantMode::Ternary),
+        ("binary ends", QuantMode::Binary),
+    ] {
+        cases.push(case(name, with_map(QuantMode::Ternary, ends)));
+    }
     cases
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ternary::config::QuantMode;
 
 use super::Head;
 
@@ -11,6 +12,28 @@ use super::Head;
 pub enum Activations {
     Int8,
     Float,
+}
+
+/// What becomes of embedding and head.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Ends {
+    /// As they are where they are ternary or binary, F16 where they are floats.
+    Keep,
+    F32,
+    F16,
+    Eightbit,
+}
+
+impl Ends {
+    /// `None`: as they are.
+    pub fn mode(self) -> Option<QuantMode> {
+        match self {
+            Ends::Keep => None,
+            Ends::F32 => Some(QuantMode::F32),
+            Ends::F16 => Some(QuantMode::F16),
+            Ends::Eightbit => Some(QuantMode::EightBit),
+        }
+    }
 }
 
 /// Make a .1bit of a published model: a Hugging Face folder (safetensors), a GGUF file, or a
@@ -36,8 +59,8 @@ pub struct Import {
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
     /// Precision of embedding and head.
-    #[arg(long, value_enum, default_value = "f16", conflicts_with = "bit_map")]
-    pub head: Head,
+    #[arg(long, value_enum, default_value = "keep", conflicts_with = "bit_map")]
+    pub head: Ends,
     /// Precision of the layers' matrices that are floats in the file.
     #[arg(long, value_enum, default_value = "f16", conflicts_with = "bit_map")]
     pub body: Head,

@@ -44,9 +44,10 @@ pub fn run(a: &Import) -> Result<()> {
     }
     let config = &report.config;
     errln!(
-        "{}: {:.2} MB, {} with {} layers, hidden {}, vocabulary {}, context {}",
+        "{}: {:.2} MB from {:.2} MB, {} with {} layers, hidden {}, vocabulary {}, context {}",
         a.output.display(),
         report.bytes as f64 / 1e6,
+        report.source_bytes as f64 / 1e6,
         report.architecture,
         config.num_layers,
         config.hidden_size,
@@ -59,6 +60,7 @@ pub fn run(a: &Import) -> Result<()> {
             json!({
                 "file": output::name(&a.output),
                 "bytes": report.bytes,
+                "sourceBytes": report.source_bytes,
                 "architecture": report.architecture,
                 "parameters": config.parameter_count(),
                 "config": output::json(config)?,
@@ -92,8 +94,10 @@ fn options(a: &Import) -> Result<Options> {
         .bit_map
         .as_ref()
         .map(|path| model::read_small(path, "the bit-map"));
+    let found = Options::default();
     Ok(Options {
-        head: a.head.mode(),
+        head: a.head.mode().unwrap_or(found.head),
+        keep_head: a.head.mode().is_none(),
         body: a.body.mode(),
         bit_map: bit_map.transpose()?,
         int8_activations: a.activations.map(|a| matches!(a, Activations::Int8)),

@@ -43,7 +43,7 @@ pub async fn survey(files: &Files, job: &Job) {
     }
 }
 
-pub async fn import(files: &Files, head: QuantMode, job: &Job) {
+pub async fn import(files: &Files, head: Option<QuantMode>, job: &Job) {
     let Job { responder, cancel } = job;
     match try_import(files, head, job).await {
         Ok(id) => responder.send(Response::Imported {
@@ -57,7 +57,7 @@ pub async fn import(files: &Files, head: QuantMode, job: &Job) {
 }
 
 /// The kept model's name in the store.
-async fn try_import(files: &Files, head: QuantMode, job: &Job) -> Result<String, String> {
+async fn try_import(files: &Files, head: Option<QuantMode>, job: &Job) -> Result<String, String> {
     let store = Store::open().await?;
     let id = id(files, head);
     if store.kept(&id).await.is_some_and(|kept| kept.complete()) {
@@ -88,19 +88,21 @@ async fn try_import(files: &Files, head: QuantMode, job: &Job) -> Result<String,
 
 async fn write(
     files: &Files,
-    head: QuantMode,
+    head: Option<QuantMode>,
     job: &Job,
     writer: Writer,
 ) -> Result<Writer, String> {
     let input = input(files, &job.cancel).await;
+    let found = Options::default();
     let options = Options {
-        head,
+        head: head.unwrap_or(found.head),
+        keep_head: head.is_none(),
         // Who wants the ends to the last digit wants the rest so, too.
         body: match head {
-            QuantMode::F32 => QuantMode::F32,
-            _ => Options::default().body,
+            Some(QuantMode::F32) => QuantMode::F32,
+            _ => found.body,
         },
-        ..Options::default()
+        ..found
     };
     let stage = RefCell::new(Stage::new(job.responder));
     let mut draft = Draft {
@@ -154,10 +156,10 @@ fn file_name(files: &Files) -> String {
 }
 
 /// The same files are the same model, as long as the importer is the same.
-fn id(files: &Files, head: QuantMode) -> String {
+fn id(files: &Files, head: Option<QuantMode>) -> String {
     let mut properties = vec![
         env!("CARGO_PKG_VERSION").to_owned(),
-        head.name().to_owned(),
+        head.map_or("keep", QuantMode::name).to_owned(),
         files.name.clone(),
     ];
     for Handle(file) in &files.files {

@@ -366,13 +366,13 @@ fn matrices_beyond_the_binding_limit_are_bound_in_parts() {
     });
 }
 
-/// An embedding of 128256 tokens, tied to the head, in F16 and 8-bit, where a binding takes a fifth
-/// of it or less.
+/// An embedding of 128256 tokens, tied to the head, in every mode, where a binding takes a part of
+/// it.
 #[test]
 fn large_vocabularies_are_looked_up_and_multiplied_in_parts() {
     let (vocab, dim) = (128_256, 40);
     with_gpu(|gpu| {
-        for mode in [QuantMode::F32, QuantMode::F16, QuantMode::EightBit] {
+        for mode in QuantMode::ALL {
             let p = Product::new(mode, 1, vocab, dim, dim, Fill::Noise);
             let x = Noise(3).floats(3 * dim, 2.0);
             let ids = [0u32, 31_999, 64_000, 128_255];

@@ -715,13 +715,6 @@ impl ModelConfig {
                     self.num_layers
                 ));
             }
-            for (name, mode) in [("embedding", map.embedding), ("lm_head", map.lm_head)] {
-                if matches!(mode, QuantMode::Ternary | QuantMode::Binary) {
-                    return fail(format!(
-                        "layer_bit_map.{name} is {mode}; supported: f32, f16, eightbit (the sandwich rule)"
-                    ));
-                }
-            }
             if self.tie_word_embeddings && map.embedding != map.lm_head {
                 return fail(format!(
                     "tie_word_embeddings is true, but layer_bit_map gives embedding {} and lm_head {}: one matrix has one mode",

@@ -60,6 +60,11 @@ pub fn multiplied<'a>(model: &'a Model) -> impl Iterator<Item = &'a Matrix<'a>> 
     layers.chain([&model.head])
 }
 
+/// Those and the embedding, which names the functions of its encoding too.
+fn listed<'a>(model: &'a Model) -> impl Iterator<Item = &'a Matrix<'a>> {
+    multiplied(model).chain([&model.embedding])
+}
+
 /// Whether rows of `encoding` are expanded to floats: those of the embedding, and of matrices with
 /// float inputs.
 pub fn is_expanded(model: &Model, encoding: Encoding) -> bool {
@@ -73,14 +78,12 @@ pub fn is_expanded(model: &Model, encoding: Encoding) -> bool {
 /// Whether rows of `encoding` meet int8 inputs.
 pub fn is_summed(model: &Model, encoding: Encoding) -> bool {
     let int8 = |m: &&Matrix| Multiply::of(model, m) == Multiply::Int8;
-    multiplied(model)
-        .filter(int8)
-        .any(|m| m.encoding == encoding)
+    listed(model).filter(int8).any(|m| m.encoding == encoding)
 }
 
 /// Products and their inputs.
 pub fn kernels(model: &Model) -> Vec<&'static str> {
-    let uses = |how| multiplied(model).any(|m| Multiply::of(model, m) == how);
+    let uses = |how| listed(model).any(|m| Multiply::of(model, m) == how);
     let mut parts = Vec::new();
     parts.push(if uses(Multiply::Int8) {
         part!("input_int8")

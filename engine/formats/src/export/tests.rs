@@ -11,6 +11,7 @@ use ternary_core::config::{LayerBitMap, LayerMode, QuantMode, RopeScaling, Weigh
 use ternary_core::layout::{Metadata, SpecialTokens};
 use ternary_core::params;
 use ternary_core::params::ParamKind;
+use ternary_core::quant::is_latent;
 use ternary_infer::Model as Runner;
 
 fn config() -> ModelConfig {
@@ -40,7 +41,9 @@ fn model(config: &ModelConfig) -> Vec<u8> {
         .into_iter()
         .map(|p| {
             let random = p.init(config, 3);
-            let values: Vec<f32> = match (&p.kind, p.name.contains("_proj.")) {
+            let codes = p.name.contains("_proj.")
+                || matches!(&p.kind, ParamKind::Matrix(m) if is_latent(m.mode));
+            let values: Vec<f32> = match (&p.kind, codes) {
                 (ParamKind::Norm, _) => (0..p.len()).map(|i| 0.75 + (i % 5) as f32 / 8.0).collect(),
                 (ParamKind::Matrix(m), _) if m.mode == QuantMode::F32 => random,
                 (_, false) => random
@@ -213,6 +216,86 @@ fn hugging_face_and_back_is_the_same_model() {
         assert_eq!(found.weight_scale, WeightScale::Tensor);
         assert_eq!(found.rope_scaling, config.rope_scaling);
         close(&logits(again), &logits(bytes), tolerance(&config));
+    }
+}
+
+#[test]
+fn low_bit_ends_are_kept() {
+    for (mode, group, tied, kind) in [
+        (QuantMode::Ternary, 256, false, "TQ2_0"),
+        (QuantMode::Ternary, 64, true, "Q2_0"),
+        (QuantMode::Ternary, 128, false, "Q2_0"),
+        (QuantMode::Binary, 128, true, "Q1_0"),
+    ] {
+        let mut map = LayerBitMap::sandwich(2, mode);
+        (map.embedding, map.lm_head) = (mode, mode);
+        let config = ModelConfig {
+            layer_bit_map: Some(map.clone()),
+            weight_scale: WeightScale::Group,
+            weight_group_size: group,
+            tie_word_embeddings: tied,
+            use_qk_norm: true,
+            ..config()
+        };
+        let bytes = model(&config);
+        let want = logits(bytes.clone());
+        let (file, report) = gguf(&bytes, false).unwrap();
+        let others: Vec<&str> = report
+            .others
+            .iter()
+            .map(|(_, kind)| kind.as_str())
+            .collect();
+        let matrices = if tied { 15 } else { 16 };
+        match kind {
+            "TQ2_0" => assert!(others.is_empty()),
+            _ => assert_eq!(others, vec![kind; matrices]),
+        }
+        let (again, found) = back(vec![("m.gguf", file.clone())], &Options::default());
+        assert_eq!(found.bit_map(), map, "{kind}");
+        assert_eq!(found.tie_word_embeddings, tied);
+        // Q2_0 has a scale for every 64 weights.
+        let finer = found.weight_group_size < group;
+        assert!(finer || again.len() < bytes.len() + 4096, "{kind}");
+        close(&logits(again), &want, 1e-6);
+        // Asked for, they become floats, which are multiplied by floats.
+        let floats = Options {
+            keep_head: false,
+            ..Options::default()
+        };
+        let (again, found) = back(vec![("m.gguf", file)], &floats);
+        assert_eq!(found.bit_map().embedding, QuantMode::F16);
+        close(&logits(again), &want, 0.05);
+        // transformers packs no embedding.
+        let (tensors, report) = hf(&bytes, true).unwrap();
+        let files = vec![
+            ("model.safetensors", tensors),
+            ("config.json", report.files[0].1.clone().into_bytes()),
+        ];
+        let (again, _) = back(files, &exact_int8());
+        close(&logits(again), &want, 0.05);
+    }
+    // Of packed matrices and a low-bit embedding, the embedding is floats there.
+    let mut map = LayerBitMap::sandwich(2, QuantMode::Ternary);
+    map.embedding = QuantMode::Ternary;
+    let bytes = model(&ModelConfig {
+        layer_bit_map: Some(map),
+        ..config()
+    });
+    let (tensors, report) = hf(&bytes, false).unwrap();
+    let files = vec![
+        ("model.safetensors", tensors),
+        ("config.json", report.files[0].1.clone().into_bytes()),
+    ];
+    let (again, found) = back(files, &Options::default());
+    assert_eq!(found.bit_map().embedding, QuantMode::F16);
+    close(&logits(again), &logits(bytes), 1e-3);
+}
+
+/// Of floats nothing tells that they were trained with int8 activations.
+fn exact_int8() -> Options {
+    Options {
+        int8_activations: Some(true),
+        ..Options::default()
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn fits(storage: Storage, cols: usize, span: usize) -> bool {
     })
 }
 
-/// Codes as Q8_0, TQ1_0 or TQ2_0, for which they [`fits`] must hold.
+/// Codes as Q8_0, Q1_0, Q2_0, TQ1_0 or TQ2_0, for which they [`fits`] must hold.
 pub(crate) fn encode(
     storage: Storage,
     q: &Quantized,
@@ -39,6 +39,20 @@ pub(crate) fn encode(
             Storage::Q8_0 => {
                 out.extend(half);
                 out.extend(codes.iter().map(|c| *c as u8));
+            }
+            Storage::Q1_0 => {
+                out.extend(half);
+                out.extend(codes.chunks_exact(8).map(|eight| {
+                    let bits = eight.iter().enumerate();
+                    bits.fold(0, |byte, (i, c)| byte | u8::from(*c > 0) << i)
+                }));
+            }
+            Storage::Q2_0 => {
+                out.extend(half);
+                out.extend(codes.chunks_exact(4).map(|four| {
+                    let codes = four.iter().enumerate();
+                    codes.fold(0, |byte, (i, c)| byte | ((c + 1) as u8) << (2 * i))
+                }));
             }
             Storage::Tq2_0 => {
                 for part in codes.chunks_exact(128) {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::architecture;
 use crate::source::ImportError;
 use crate::source::checkpoint::{Lies, SourceTensor, read};
 use crate::source::storage::Storage;
@@ -55,6 +56,8 @@ pub(crate) enum Stop {
     /// The bytes given end inside the head.
     More,
     Bad(String),
+    /// The model is of a kind that is not supported.
+    Refused(String),
 }
 
 struct Cursor<'a> {
@@ -156,36 +159,99 @@ impl Cursor<'_> {
 }
 
 /// The types that are read: number and name.
-const TYPES: [(u32, &str, Storage); 13] = [
+const TYPES: [(u32, &str, Storage); 24] = [
     (28, "F64", Storage::F64),
     (0, "F32", Storage::F32),
     (1, "F16", Storage::F16),
+    (30, "BF16", Storage::Bf16),
     (2, "Q4_0", Storage::Q4_0),
     (3, "Q4_1", Storage::Q4_1),
+    (6, "Q5_0", Storage::Q5_0),
+    (7, "Q5_1", Storage::Q5_1),
     (8, "Q8_0", Storage::Q8_0),
+    (10, "Q2_K", Storage::Q2K),
+    (11, "Q3_K", Storage::Q3K),
+    (12, "Q4_K", Storage::Q4K),
+    (13, "Q5_K", Storage::Q5K),
     (14, "Q6_K", Storage::Q6K),
-    (30, "BF16", Storage::Bf16),
+    (20, "IQ4_NL", Storage::Iq4Nl),
+    (23, "IQ4_XS", Storage::Iq4Xs),
+    (39, "MXFP4", Storage::Mxfp4),
     (34, "TQ1_0", Storage::Tq1_0),
     (35, "TQ2_0", Storage::Tq2_0),
     (36, "I2_S", Storage::I2S),
     (41, "Q1_0", Storage::Q1_0),
     (42, "Q2_0", Storage::Q2_0),
+    (142, "PQ2_0", Storage::Pq2_0),
+    (143, "PTQ1_0", Storage::Ptq1_0),
+];
+
+/// Types that published files have and that are not read, so that a message can name them:
+/// llama.cpp's, those it dropped, and those of its forks.
+const OTHERS: [(u32, &str); 47] = [
+    (4, "Q4_2"),
+    (5, "Q4_3"),
+    (9, "Q8_1"),
+    (15, "Q8_K"),
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (29, "IQ1_M"),
+    (31, "Q4_0_4_4"),
+    (32, "Q4_0_4_8"),
+    (33, "Q4_0_8_8"),
+    (37, "I8_S"),
+    (38, "TL1"),
+    (40, "NVFP4"),
+    (133, "Q6_0"),
+    (134, "IQ1_BN"),
+    (135, "IQ2_BN"),
+    (137, "IQ2_K"),
+    (138, "IQ3_K"),
+    (139, "IQ4_K"),
+    (140, "IQ5_K"),
+    (141, "IQ6_K"),
+    (144, "IQ4_KS"),
+    (145, "IQ2_KS"),
+    (146, "IQ4_KSS"),
+    (151, "Q8_KV"),
+    (152, "IQ5_KS"),
+    (153, "IQ2_KT"),
+    (154, "IQ3_KT"),
+    (155, "IQ4_KT"),
+    (156, "IQ3_KS"),
+    (157, "IQ2_KL"),
+    (158, "IQ1_KT"),
+    (202, "Q4_0_R8"),
+    (208, "Q8_0_R8"),
+    (212, "Q4_K_R4"),
+    (214, "Q6_K_R4"),
+    (220, "IQ4_NL_R4"),
+    (335, "IQ2_BN_R4"),
+    (339, "IQ4_K_R4"),
 ];
 
 fn storage(kind: u32, name: &str) -> Parsed<Storage> {
-    match TYPES.iter().find(|(number, ..)| *number == kind) {
-        Some((.., storage)) => Ok(*storage),
-        None => {
-            let known: Vec<String> = TYPES
-                .iter()
-                .map(|(n, name, _)| format!("{name} ({n})"))
-                .collect();
-            bad(format!(
-                "tensor {name} has type {kind}; supported: {}",
-                known.join(", ")
-            ))
-        }
+    if let Some((.., storage)) = TYPES.iter().find(|(number, ..)| *number == kind) {
+        return Ok(*storage);
     }
+    let other = OTHERS.iter().find(|(number, _)| *number == kind);
+    let named = other.map_or_else(
+        || format!("{kind}, which is not known"),
+        |(_, name)| format!("{name} ({kind}), which is not read"),
+    );
+    let known: Vec<&str> = TYPES.iter().map(|(_, name, _)| *name).collect();
+    bad(format!(
+        "tensor {name} has type {named}; supported: {}. Take a file of the same model in one of these, such as its Q8_0 or Q4_K_M",
+        known.join(", ")
+    ))
 }
 
 impl Storage {
@@ -194,6 +260,112 @@ impl Storage {
         let found = TYPES.iter().find(|(.., storage)| *storage == self);
         found.map(|(number, name, _)| (*number, *name))
     }
+
+    /// As messages call it.
+    pub fn named(self) -> String {
+        match self.gguf_type() {
+            Some((number, name)) => format!("{name} ({number})"),
+            None => format!("{self:?}"),
+        }
+    }
+}
+
+/// Places the tensors, of which the offsets count from `data` on, in a file of `file_len` bytes:
+/// each must lie in it, and none in another.
+fn place(tensors: &mut [SourceTensor], data: u64, alignment: u64, file_len: u64) -> Parsed<()> {
+    for t in tensors.iter_mut() {
+        match data.checked_add(t.offset) {
+            Some(at) if at < file_len => t.offset = at,
+            _ => {
+                return bad(format!(
+                    "tensor {} begins at {}, beyond the end of the file ({file_len} bytes): a broken download?",
+                    t.name, t.offset
+                ));
+            }
+        }
+    }
+    let mut order: Vec<usize> = (0..tensors.len()).collect();
+    order.sort_by_key(|i| tensors[*i].offset);
+    let end_of = |place: usize, tensors: &[SourceTensor]| match order.get(place + 1) {
+        Some(next) => tensors[*next].offset,
+        None => file_len,
+    };
+    two_bit_groups(tensors, &order, alignment, file_len)?;
+    for (place, i) in order.iter().enumerate() {
+        let t = &tensors[*i];
+        let end = end_of(place, tensors);
+        if t.bytes <= end - t.offset {
+            continue;
+        }
+        return bad(match order.get(place + 1) {
+            None => format!(
+                "tensor {} of {} bytes at {} lies beyond the end of the file ({file_len} bytes): a broken download?",
+                t.name, t.bytes, t.offset
+            ),
+            Some(next) => format!(
+                "tensor {} of type {} needs {} bytes, but tensor {} begins {} bytes behind its start: the file is damaged, or made by a fork that gives another type this number",
+                t.name,
+                t.storage.named(),
+                t.bytes,
+                tensors[*next].name,
+                end - t.offset
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Type 42 is Q2_0, in blocks of 64 weights; older files of one fork have blocks of 128 under the
+/// same number. The space that the tensors take up tells which, for all of a file together.
+fn two_bit_groups(
+    tensors: &mut [SourceTensor],
+    order: &[usize],
+    alignment: u64,
+    file_len: u64,
+) -> Parsed<()> {
+    let mut fitting = [Storage::Q2_0, Storage::Pq2_0].map(|storage| (storage, true));
+    let mut first = None;
+    for (place, i) in order.iter().enumerate() {
+        let t = &tensors[*i];
+        if t.storage != Storage::Q2_0 {
+            continue;
+        }
+        let next = order.get(place + 1).map(|next| tensors[*next].offset);
+        let space = next.unwrap_or(file_len) - t.offset;
+        for (storage, fits) in &mut fitting {
+            let bytes = storage.bytes(t.rows() as u64, t.cols() as u64);
+            // Behind the last tensor there may be no padding.
+            *fits &= bytes.is_some_and(|n| {
+                n.checked_next_multiple_of(alignment) == Some(space) || next.is_none() && n == space
+            });
+        }
+        first.get_or_insert((*i, space));
+    }
+    let Some((first, space)) = first else {
+        return Ok(());
+    };
+    let storage = match fitting {
+        [(storage, true), (_, false)] | [(_, false), (storage, true)] => storage,
+        [(_, fits), _] => {
+            let t = &tensors[first];
+            return bad(format!(
+                "tensor {} of type Q2_0 (42) and shape {:?} has {space} bytes up to the next, which {}; import the model's file in PQ2_0 (142) or TQ2_0 (35) instead",
+                t.name,
+                t.shape,
+                if fits {
+                    "blocks of 64 weights and blocks of 128 (older files of Prism's) both fit into: which they are cannot be told"
+                } else {
+                    "are those of neither blocks of 64 weights nor blocks of 128 (older files of Prism's)"
+                }
+            ));
+        }
+    };
+    for t in tensors.iter_mut().filter(|t| t.storage == Storage::Q2_0) {
+        t.storage = storage;
+        let bytes = storage.bytes(t.rows() as u64, t.cols() as u64);
+        t.bytes = bytes.unwrap_or(t.bytes);
+    }
+    Ok(())
 }
 
 /// Parse the head of a file of `file_len` bytes from its first bytes.
@@ -229,6 +401,9 @@ pub(crate) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
         let value = c.value(kind)?;
         values.insert(key, value);
     }
+    if let Some(message) = architecture::refusal(&values) {
+        return Err(Stop::Refused(message));
+    }
     let mut tensors = Vec::new();
     for _ in 0..tensor_count {
         let name = c.text()?;
@@ -256,12 +431,17 @@ pub(crate) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
         let kind = c.u32()?;
         let offset = c.u64()?;
         let storage = storage(kind, &name)?;
-        let size = storage
-            .bytes(rows, cols)
-            .filter(|n| *n > 0 && *n <= file_len);
+        // What Q2_0 is, is decided later, when the tensors' places are known.
+        let least = match storage {
+            Storage::Q2_0 => Storage::Pq2_0.bytes(rows, cols),
+            _ => None,
+        };
+        let size = least.or_else(|| storage.bytes(rows, cols));
+        let size = size.filter(|n| *n > 0 && *n <= file_len);
         let Some(bytes) = size else {
             return bad(format!(
-                "tensor {name} of {storage:?} cannot have shape {shape:?}"
+                "tensor {name} of type {} cannot have shape {shape:?}",
+                storage.named()
             ));
         };
         shape.reverse();
@@ -285,19 +465,7 @@ pub(crate) fn parse(bytes: &[u8], file_len: u64, file: usize) -> Parsed<Gguf> {
         }
     };
     let data = (c.at as u64).next_multiple_of(alignment);
-    for t in &mut tensors {
-        let at = data.checked_add(t.offset);
-        let end = at.and_then(|at| at.checked_add(t.bytes));
-        match (at, end) {
-            (Some(at), Some(end)) if end <= file_len => t.offset = at,
-            _ => {
-                return bad(format!(
-                    "tensor {} of {} bytes at {} lies beyond the end of the file ({file_len} bytes): a broken download?",
-                    t.name, t.bytes, t.offset
-                ));
-            }
-        }
-    }
+    place(&mut tensors, data, alignment, file_len)?;
     Ok(Gguf { values, tensors })
 }
 
@@ -315,6 +483,9 @@ pub(crate) async fn open(source: &dyn ByteSource, file: usize) -> Result<Gguf, I
             }
             Err(Stop::More) => format!("its metadata is longer than {MAX_HEAD} bytes"),
             Err(Stop::Bad(message)) => message,
+            Err(Stop::Refused(message)) => {
+                return Err(ImportError::Input(format!("{}: {message}", source.name())));
+            }
         };
         return Err(ImportError::Damaged {
             file: source.name(),

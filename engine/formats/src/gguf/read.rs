@@ -2,50 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::architecture::{self, ARCHITECTURE, Decoder, Norms};
 use super::container::{self as gguf, Gguf, Value};
-use super::read_vocab as gguf_vocab;
-use crate::hf::config::decoder;
+use super::{keys, read_vocab as gguf_vocab};
+use crate::hf::config;
 use crate::source::ImportError;
 use crate::source::checkpoint::{Checkpoint, Folds, Scaling, SourceTensor, read};
 use crate::source::storage::Storage;
 use ternary_common::bytes::ByteSource;
-use ternary_core::config::{Activation, ModelConfig, RopeScaling};
+use ternary_core::config::{ModelConfig, RopeScaling};
 use ternary_core::layout::{Metadata, SpecialTokens};
 use ternary_core::params;
 
 /// Divisors of RoPE's frequencies, head_dim / 2 of them.
 const ROPE_FACTORS: &str = "rope_freqs.weight";
-const SUPPORTED: &str = "llama, bitnet, bitnet-b1.58, bitnet-25, qwen3";
-
-/// How the decoders that GGUF files name differ.
-struct Family {
-    activation: Activation,
-    /// q and k have the two numbers of a RoPE pair in neighboring rows.
-    paired_rows: bool,
-    int8_activations: Option<bool>,
-}
-
-fn family(architecture: &str) -> Result<Family, ImportError> {
-    let (activation, paired_rows, int8_activations) = match architecture {
-        // Ternary matrices meet int8 activations in llama.cpp too; float ones do not.
-        "llama" => (Activation::Silu, true, None),
-        "qwen3" => (Activation::Silu, false, None),
-        "bitnet" => (Activation::Silu, false, Some(true)),
-        "bitnet-b1.58" | "bitnet-25" => (Activation::Relu2, false, Some(true)),
-        other => {
-            return Err(ImportError::Unsupported {
-                what: "general.architecture".into(),
-                found: format!("`{other}`"),
-                supported: SUPPORTED.into(),
-            });
-        }
-    };
-    Ok(Family {
-        activation,
-        paired_rows,
-        int8_activations,
-    })
-}
 
 /// Names of tensors: GGUF's, and this project's.
 const WHOLE: [(&str, &str); 3] = [
@@ -181,14 +151,15 @@ pub(crate) async fn open<'a>(
             sources.first().map_or("it", |(name, _)| name)
         )));
     }
-    let Some(architecture) = file.text("general.architecture") else {
+    let named = file.text(ARCHITECTURE);
+    let (Some(architecture), Some(decoder)) = (named, named.and_then(architecture::decoder)) else {
         return Err(ImportError::Unsupported {
-            what: "general.architecture".into(),
-            found: "missing".into(),
-            supported: SUPPORTED.into(),
+            what: ARCHITECTURE.into(),
+            found: named.map_or_else(|| "missing".into(), |name| format!("`{name}`")),
+            supported: architecture::supported(),
         });
     };
-    let family = family(architecture)?;
+    keys::check(&file.values, architecture)?;
     let mut tensors = BTreeMap::new();
     let mut factors = HashMap::new();
     let mut rope = None;
@@ -213,7 +184,7 @@ pub(crate) async fn open<'a>(
         file: &file,
         architecture,
     };
-    let mut config = fields.model(&tensors, family.activation)?;
+    let mut config = fields.model(&tensors, decoder)?;
     if let Some(t) = rope {
         if config.rope_scaling.is_some() || t.storage != Storage::F32 {
             return Err(
@@ -236,8 +207,8 @@ pub(crate) async fn open<'a>(
         odd: BTreeMap::new(),
         factors,
         masters: None,
-        paired_rows: family.paired_rows,
-        int8_activations: family.int8_activations,
+        paired_rows: decoder.paired_rows,
+        int8_activations: decoder.int8_activations,
         folds: Folds::default(),
         config,
         metadata,
@@ -288,7 +259,7 @@ impl Fields<'_> {
     fn model(
         &self,
         tensors: &BTreeMap<String, SourceTensor>,
-        activation: Activation,
+        decoder: &Decoder,
     ) -> Result<ModelConfig, ImportError> {
         let float = |name: &str| self.file.float(&self.key(name)).map(|v| v as f32);
         let hidden = self.needed("embedding_length")?;
@@ -299,9 +270,6 @@ impl Fields<'_> {
             if self.size(name)?.is_some_and(|n| n != head_dim) {
                 return self.refuse(name, "the same as attention.key_length");
             }
-        }
-        if self.size("expert_count")?.is_some_and(|n| n > 0) {
-            return self.refuse("expert_count", "0");
         }
         let context = self.needed("context_length")?;
         if self
@@ -325,6 +293,7 @@ impl Fields<'_> {
                 .filter(|f| *f != 1.0)
                 .map(|factor| RopeScaling::Linear { factor }),
             Some("linear") => match factor {
+                Some(1.0) => None,
                 Some(factor) => Some(RopeScaling::Linear { factor }),
                 None => return self.refuse("rope.scaling.factor", "a number"),
             },
@@ -350,14 +319,14 @@ impl Fields<'_> {
             num_layers: self.needed("block_count")?,
             intermediate_size: self.needed("feed_forward_length")?,
             max_seq_len: context,
-            activation: Some(activation),
-            use_sub_norm: has("attn_sub_norm"),
-            use_qk_norm: has("self_attn.q_norm"),
+            activation: Some(decoder.activation),
+            use_sub_norm: decoder.norms == Norms::Sub && has("attn_sub_norm"),
+            use_qk_norm: decoder.norms == Norms::QueryKey,
             tie_word_embeddings: !tensors.contains_key(params::LM_HEAD),
             rope_theta: float("rope.freq_base").unwrap_or(10_000.0),
             rope_scaling,
             rms_norm_eps: eps,
-            ..decoder()
+            ..config::decoder()
         })
     }
 }

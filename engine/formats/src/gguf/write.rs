@@ -251,14 +251,18 @@ fn plan(
     Ok((tensors, end))
 }
 
-/// The type a matrix is exported in: the wanted one if its rows and scales fit, then Q8_0, which
-/// holds the same codes, then F16.
+/// The type a matrix is exported in: the wanted one if its rows and scales fit, then one of smaller
+/// blocks where groups have scales, then Q8_0, which holds the same codes, then F16.
 fn storage(m: &Matrix, wanted: Storage) -> Storage {
     let span = m.quant.span_len(m.rows, m.cols);
     let choices: &[Storage] = match m.mode {
         QuantMode::F32 => return Storage::F32,
         QuantMode::F16 => &[],
         QuantMode::EightBit => &[Storage::Q8_0],
+        QuantMode::Ternary if span < m.cols => &[wanted, Storage::Q2_0, Storage::Q8_0],
+        QuantMode::Binary if span < m.cols => {
+            &[wanted, Storage::Q1_0, Storage::Q2_0, Storage::Q8_0]
+        }
         QuantMode::Ternary | QuantMode::Binary => &[wanted, Storage::Q8_0],
     };
     let fitting = choices.iter().find(|s| blocks::fits(**s, m.cols, span));

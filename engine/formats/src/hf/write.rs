@@ -110,7 +110,10 @@ fn plan(
     config: &ModelConfig,
     options: HfOptions,
 ) -> Result<Vec<(Param, Option<Form>)>, ExportError> {
-    let low = |m: &Matrix| matches!(m.mode, QuantMode::Ternary | QuantMode::Binary);
+    // Embedding and head are never packed there.
+    let low = |m: &Matrix| {
+        matches!(m.mode, QuantMode::Ternary | QuantMode::Binary) && m.name.contains("_proj.")
+    };
     // Packed matrices meet int8 activations in transformers; where the model's are floats, so must
     // its matrices be.
     let packs = !options.dense && config.activation_bits.is_some();

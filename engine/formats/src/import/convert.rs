@@ -6,15 +6,13 @@ use super::plan::{Found, Plan, row_scale};
 use crate::onebit::write::f16_bytes;
 use crate::onebit::{TensorWriter, Writer};
 use crate::source::ImportError;
-use crate::source::checkpoint::{Checkpoint, Lies, SourceTensor};
+use crate::source::checkpoint::{BAND, Checkpoint, Lies, SourceTensor};
 use crate::source::storage::{Codes, Span};
 use ternary_core::config::QuantMode;
 use ternary_core::layout::Encoding;
 use ternary_core::params::{self, Matrix, Param, ParamKind};
 use ternary_core::quant::{self, WeightQuant};
 
-/// Weights read at a time where a layout allows it.
-const BAND: usize = 1 << 20;
 const MAX_F16: f32 = 65504.0;
 
 pub(crate) async fn convert(
@@ -140,38 +138,37 @@ async fn matrix(
         }
         QuantMode::Ternary | QuantMode::Binary => {
             let found = plan.found.get(&m.name).copied().unwrap_or(Found::Floats);
-            let codes = codes(&rows, found).await?;
-            out.scales(&spread(&codes.scales, m)).await?;
             let encoding = match m.mode {
                 QuantMode::Binary => Encoding::Binary1,
                 _ => Encoding::Ternary2,
             };
-            let mut bytes = Vec::new();
-            for row in codes.codes.chunks_exact(m.cols) {
-                encoding.pack_row(row, &mut bytes);
+            // Packed at once: as bytes, the codes of a large embedding are too many.
+            let (mut scales, mut bytes) = (Vec::new(), Vec::new());
+            let mut put = |codes: Codes| {
+                scales.extend(codes.scales);
+                for row in codes.codes.chunks_exact(m.cols) {
+                    encoding.pack_row(row, &mut bytes);
+                }
+            };
+            match found {
+                Found::Codes(mode, _) if mode == m.mode => {
+                    for first in (0..m.rows).step_by(rows.band) {
+                        put(rows.codes(first).await?);
+                    }
+                }
+                found => put(quantized(&rows, found).await?),
             }
+            out.scales(&spread(&scales, m)).await?;
             out.push(&bytes).await?;
         }
     }
     Ok(())
 }
 
-/// Codes as the file has them, or as the model's quantizer gives them.
-async fn codes(rows: &Rows<'_, '_>, found: Found) -> Result<Codes, ImportError> {
+/// The codes of a matrix that has floats in the file, or codes of another mode.
+async fn quantized(rows: &Rows<'_, '_>, found: Found) -> Result<Codes, ImportError> {
     let m = rows.matrix;
     match found {
-        Found::Codes(mode, _) if mode == m.mode => {
-            let mut codes = rows.c.codes(rows.t).await?;
-            rows.in_halves(&mut codes.codes, m.cols);
-            if codes.scales.len() >= m.rows {
-                let width = codes.scales.len() / m.rows;
-                rows.in_halves(&mut codes.scales, width);
-            }
-            for scale in &mut codes.scales {
-                *scale *= rows.factor;
-            }
-            Ok(codes)
-        }
         Found::TernaryFloats(span) if m.mode == QuantMode::Ternary => {
             let values = rows.all().await?;
             let scales: Vec<f32> = values.chunks_exact(m.cols).map(row_scale).collect();
@@ -243,6 +240,21 @@ impl<'a, 'c> Rows<'a, 'c> {
             band,
             head_dim,
         })
+    }
+
+    /// Codes and scales of the band that begins with row `first`, as the file has them.
+    async fn codes(&self, first: usize) -> Result<Codes, ImportError> {
+        let n = self.band.min(self.matrix.rows - first);
+        let mut codes = self.c.codes(self.t, first, n).await?;
+        self.in_halves(&mut codes.codes, self.matrix.cols);
+        if codes.scales.len() >= n {
+            let width = codes.scales.len() / n;
+            self.in_halves(&mut codes.scales, width);
+        }
+        for scale in &mut codes.scales {
+            *scale *= self.factor;
+        }
+        Ok(codes)
     }
 
     /// The band that begins with row `first`.

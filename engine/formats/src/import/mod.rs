@@ -21,6 +21,7 @@ use ternary_common::bytes::ByteSink;
 use ternary_common::tokenizer::{ChatTemplate, Tokenizer};
 use ternary_core::config::{ModelConfig, QuantMode};
 use ternary_core::layout::Metadata;
+use ternary_core::params;
 
 /// Ternary codes stay the two bits they mostly come in.
 const PACKING: Packing = Packing::Ternary2;
@@ -28,8 +29,10 @@ const PACKING: Packing = Packing::Ternary2;
 /// What is chosen rather than found.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Mode of embedding and head: F32, F16 or 8-bit.
+    /// Mode of embedding and head, but for those that [`keep_head`](Self::keep_head) is about.
     pub head: QuantMode,
+    /// Whether embedding and head that are ternary or binary in the file stay as they are.
+    pub keep_head: bool,
     /// Mode of body matrices that are floats in the file: F32, F16 or 8-bit.
     pub body: QuantMode,
     /// A mode for every matrix instead, as
@@ -52,6 +55,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             head: QuantMode::F16,
+            keep_head: true,
             body: QuantMode::F16,
             bit_map: None,
             int8_activations: None,
@@ -76,6 +80,8 @@ pub struct Progress {
 pub struct Report {
     /// Of the `.1bit`.
     pub bytes: u64,
+    /// Of the files with the weights.
+    pub source_bytes: u64,
     /// As the file calls it: `bitnet`, `llama`, …
     pub architecture: String,
     pub config: ModelConfig,
@@ -91,6 +97,11 @@ pub struct Survey {
     pub architecture: String,
     pub parameters: usize,
     pub config: ModelConfig,
+    /// Bytes of the files with the weights.
+    pub source_bytes: u64,
+    /// Bytes of the `.1bit` with embedding and head as the files have them; `None` where they are
+    /// floats there, which have to be given a mode.
+    pub kept: Option<u64>,
     /// Bytes of the `.1bit`, by the mode of embedding and head.
     pub sizes: Vec<(QuantMode, u64)>,
     /// What a user should know: no tokenizer, say.
@@ -103,17 +114,29 @@ pub struct Survey {
 /// What is damaged, missing or not supported, by name.
 pub async fn survey(input: &Input, options: &Options) -> Result<Survey, ImportError> {
     let (checkpoint, plan, mut metadata) = prepare(input, options).await?;
+    let ends = [params::EMBEDDING, params::LM_HEAD];
+    let has_codes = ends.iter().any(|name| {
+        let found = plan.found.get(*name);
+        found.is_some_and(|found| *found != plan::Found::Floats)
+    });
+    let kept = match has_codes && options.keep_head {
+        true => Some(encoded_len(&metadata, PACKING)?),
+        false => None,
+    };
     let mut sizes = Vec::new();
     for head in [QuantMode::F16, QuantMode::EightBit] {
         if let Some(map) = &mut metadata.config.layer_bit_map {
             (map.embedding, map.lm_head) = (head, head);
         }
+        plan::granularity(&mut metadata.config, &plan.found)?;
         sizes.push((head, encoded_len(&metadata, PACKING)?));
     }
     Ok(Survey {
+        source_bytes: checkpoint.source_bytes(),
         architecture: checkpoint.architecture,
         parameters: plan.config.parameter_count(),
         config: plan.config,
+        kept,
         sizes,
         warnings: checkpoint.warnings,
     })
@@ -134,6 +157,7 @@ pub async fn import(
     convert::convert(&checkpoint, &plan, &mut writer, progress).await?;
     Ok(Report {
         bytes: writer.finish().await?,
+        source_bytes: checkpoint.source_bytes(),
         architecture: checkpoint.architecture,
         config: plan.config,
         warnings: checkpoint.warnings,

@@ -5,16 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Options;
 use crate::source::ImportError;
-use crate::source::checkpoint::{Checkpoint, SourceTensor};
-use crate::source::storage::{Span, Storage};
+use crate::source::checkpoint::{BAND, Checkpoint, SourceTensor};
+use crate::source::storage::Span;
 use ternary_core::config::{
     LayerBitMap, LayerMode, MatrixModes, ModelConfig, QuantMode, WeightScale,
 };
 use ternary_core::params::{self, ParamKind};
 use ternary_core::quant::is_latent;
 
-/// Weights looked at a time for being ternary already.
-const BAND: usize = 1 << 20;
 /// The group sizes of a `.1bit`.
 const GROUPS: [usize; 4] = [256, 128, 64, 32];
 
@@ -51,7 +49,7 @@ impl Found {
 pub(crate) struct Plan {
     /// With bit-map and scales.
     pub config: ModelConfig,
-    /// Of the body, by name.
+    /// Of every matrix, by name.
     pub found: BTreeMap<String, Found>,
 }
 
@@ -82,17 +80,26 @@ pub(crate) async fn plan(c: &Checkpoint<'_>, options: &Options) -> Result<Plan, 
         }
         layers.push(LayerMode::from(modes));
     }
+    let (embedding, lm_head) = ends(c, &config, &mut found).await?;
+    let end = |what: Found| match what.mode() {
+        Some(mode) if options.keep_head => mode,
+        _ => options.head,
+    };
     let own = LayerBitMap {
-        embedding: options.head,
+        embedding: end(embedding),
         layer_modes: layers,
-        lm_head: options.head,
+        lm_head: end(lm_head),
     };
     config.layer_bit_map = Some(match &options.bit_map {
         Some(text) => LayerBitMap::from_json(text, config.num_layers)
             .map_err(|e| ImportError::Input(e.to_string()))?,
         None => own,
     });
-    let ternary = found.values().any(|f| *f != Found::Floats);
+    let ends = [params::EMBEDDING, params::LM_HEAD];
+    let mut body = found
+        .iter()
+        .filter(|(name, _)| !ends.contains(&name.as_str()));
+    let ternary = body.any(|(_, f)| *f != Found::Floats);
     let int8 = options
         .int8_activations
         .or(c.int8_activations)
@@ -101,6 +108,30 @@ pub(crate) async fn plan(c: &Checkpoint<'_>, options: &Options) -> Result<Plan, 
     granularity(&mut config, &found)?;
     config.validate()?;
     Ok(Plan { config, found })
+}
+
+/// What embedding and head are in the file: codes, or floats, which no model quantizes by itself.
+async fn ends(
+    c: &Checkpoint<'_>,
+    config: &ModelConfig,
+    found: &mut BTreeMap<String, Found>,
+) -> Result<(Found, Found), ImportError> {
+    let mut both = [Found::Floats; 2];
+    for (what, name) in both.iter_mut().zip([params::EMBEDDING, params::LM_HEAD]) {
+        if name == params::LM_HEAD && config.tie_word_embeddings {
+            *what = found[params::EMBEDDING];
+            continue;
+        }
+        let t = c.tensor(name)?;
+        if let Some((mode, span)) = t.storage.codes()
+            && !c.has_plus_two(t).await?
+        {
+            *what = Found::Codes(mode, span);
+        }
+        found.insert(name.to_owned(), *what);
+    }
+    let [embedding, head] = both;
+    Ok((embedding, head))
 }
 
 /// Every tensor that the model needs must be there in its shape, and no other: what is not used
@@ -160,10 +191,10 @@ fn check_tensors(c: &Checkpoint<'_>, config: &ModelConfig) -> Result<(), ImportE
 async fn look(c: &Checkpoint<'_>, name: &str) -> Result<Found, ImportError> {
     let t = c.tensor(name)?;
     if let Some((mode, span)) = t.storage.codes() {
-        if t.storage == Storage::Q2_0 && c.codes(t).await.is_err() {
-            return Ok(Found::Floats);
-        }
-        return Ok(Found::Codes(mode, span));
+        return Ok(match c.has_plus_two(t).await? {
+            true => Found::Floats,
+            false => Found::Codes(mode, span),
+        });
     }
     if c.is_master(name) {
         return Ok(Found::Masters);
@@ -213,7 +244,7 @@ pub(crate) fn row_scale(row: &[f32]) -> f32 {
 
 /// The coarsest scales that every ternary and binary matrix can be written with, by repeating its
 /// own.
-fn granularity(
+pub(super) fn granularity(
     config: &mut ModelConfig,
     found: &BTreeMap<String, Found>,
 ) -> Result<(), ImportError> {
@@ -221,7 +252,7 @@ fn granularity(
         .into_iter()
         .filter_map(|p| match p.kind {
             ParamKind::Matrix(m) if is_latent(m.mode) => {
-                let found = found.get(&m.name)?;
+                let found = found.get(&m.name).copied().unwrap_or(Found::Floats);
                 // What is quantized anew has one scale.
                 match found.mode() == Some(m.mode) {
                     true => Some(found.span()),

@@ -10,6 +10,8 @@ use ternary_core::layout::Metadata;
 
 /// Bytes compared at a time.
 const COMPARED: usize = 1 << 20;
+/// Weights read at a time where a layout allows it.
+pub(crate) const BAND: usize = 1 << 20;
 
 /// A tensor inside a file.
 #[derive(Clone, Debug)]
@@ -106,6 +108,11 @@ impl Checkpoint<'_> {
         }
     }
 
+    /// Bytes of the files with the weights.
+    pub fn source_bytes(&self) -> u64 {
+        self.sources.iter().map(|source| source.len()).sum()
+    }
+
     /// Whether the model quantizes this float matrix itself.
     pub fn is_master(&self, name: &str) -> bool {
         let kept = |parts: &Vec<String>| parts.iter().any(|part| name.contains(part.as_str()));
@@ -129,7 +136,7 @@ impl Checkpoint<'_> {
             return self.columns(t, left, width, first, rows).await;
         }
         if t.storage.block().is_none() {
-            let codes = self.codes(t).await?;
+            let codes = self.codes(t, 0, t.rows()).await?;
             let scale = codes.scales.first().copied().unwrap_or(1.0);
             let part = &codes.codes[first * cols..(first + rows) * cols];
             return Ok(part.iter().map(|c| scale * f32::from(*c)).collect());
@@ -200,15 +207,48 @@ impl Checkpoint<'_> {
         Ok(true)
     }
 
-    /// Codes of a whole tensor, and its scales without any factor.
-    pub async fn codes(&self, t: &SourceTensor) -> Result<Codes, ImportError> {
-        let bytes = self.read(t, 0, t.bytes).await?;
-        let read = t.storage.read_codes(&bytes, t.rows(), t.cols());
+    /// Codes of `rows` rows from `first` on, which is all of types without rows of their own, and
+    /// their scales without any factor.
+    pub async fn codes(
+        &self,
+        t: &SourceTensor,
+        first: usize,
+        rows: usize,
+    ) -> Result<Codes, ImportError> {
+        let bytes = match t.storage.block() {
+            Some(_) => self.rows(t, first, rows).await?,
+            None => self.read(t, 0, t.bytes).await?,
+        };
+        let read = t.storage.read_codes(&bytes, rows, t.cols());
         let codes = read.map_err(|message| t.damaged(message))?;
         if let Some(bad) = codes.scales.iter().find(|s| !s.is_finite()) {
             return Err(t.damaged(format!("a scale is {bad}")));
         }
         Ok(codes)
+    }
+
+    /// Bytes of `rows` rows from `first` on.
+    async fn rows(
+        &self,
+        t: &SourceTensor,
+        first: usize,
+        rows: usize,
+    ) -> Result<Vec<u8>, ImportError> {
+        let row_bytes = t.bytes / t.rows() as u64;
+        self.read(t, first as u64 * row_bytes, rows as u64 * row_bytes)
+            .await
+    }
+
+    /// Whether a code of the tensor is +2, which only some types of two bits have.
+    pub async fn has_plus_two(&self, t: &SourceTensor) -> Result<bool, ImportError> {
+        let band = (BAND / t.cols()).max(1);
+        for first in (0..t.rows()).step_by(band) {
+            let bytes = self.rows(t, first, band.min(t.rows() - first)).await?;
+            if t.storage.has_plus_two(&bytes) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What a matrix's values are multiplied by besides the scales among them.

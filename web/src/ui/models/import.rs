@@ -20,8 +20,8 @@ pub struct Importer {
     /// Bytes of the `.1bit` written and in all, and the tensor under way; in all is 0 until the
     /// first.
     pub progress: RwSignal<(u64, u64, String)>,
-    /// Precision of embedding and head.
-    pub head: RwSignal<QuantMode>,
+    /// Precision of embedding and head; `None`: as they are where they are ternary or binary.
+    pub head: RwSignal<Option<QuantMode>>,
     connection: StoredValue<Option<Connection>, LocalStorage>,
     /// The import itself, once it has begun.
     writing: StoredValue<Option<RequestId>>,
@@ -33,7 +33,7 @@ impl Importer {
             files: RwSignal::new_local(None),
             survey: RwSignal::new(None),
             progress: RwSignal::new((0, 0, String::new())),
-            head: RwSignal::new(QuantMode::F16),
+            head: RwSignal::new(None),
             connection: StoredValue::new_local(None),
             writing: StoredValue::new(None),
         }

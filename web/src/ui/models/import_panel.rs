@@ -16,6 +16,10 @@ pub fn ImportPanel() -> impl IntoView {
     let i = models.importer;
     let asked = move || i.survey.with(Option::is_some);
     let head = move || i.head.get();
+    let kept = move || {
+        let survey = i.survey.read();
+        survey.as_ref().is_some_and(|survey| survey.kept.is_some())
+    };
     let share = move || {
         let (done, total, _) = i.progress.get();
         (total > 0).then(|| done as f64 / total as f64)
@@ -41,13 +45,15 @@ pub fn ImportPanel() -> impl IntoView {
                     <input
                         type="checkbox"
                         id="import-head"
-                        prop:checked=move || head() == QuantMode::EightBit
-                        on:change:target=move |event| i.head.set(match event.target().checked() {
-                            true => QuantMode::EightBit,
-                            false => QuantMode::F16,
-                        })
+                        prop:checked=move || head() == Some(QuantMode::EightBit)
+                        on:change:target=move |event| {
+                            i.head.set(event.target().checked().then_some(QuantMode::EightBit));
+                        }
                     />
-                    "Embedding and head in 8 bits instead of 16: smaller and faster"
+                    {move || match kept() {
+                        true => "Embedding and head in 8 bits instead of 1 or 2 as in the file: larger",
+                        false => "Embedding and head in 8 bits instead of 16: smaller and faster",
+                    }}
                 </label>
                 <div class="row">
                     <button type="button" class="primary" id="start-import" hidden=move || !asked() on:click=on_click(move || models.start_import())>
@@ -76,7 +82,7 @@ fn context(config: &ModelConfig) -> String {
 
 /// "bitnet: 2.4 billion parameters in 30 layers of 2,560, …", what it becomes, and what else there
 /// is to know.
-fn describe(survey: &Survey, head: QuantMode) -> String {
+fn describe(survey: &Survey, head: Option<QuantMode>) -> String {
     let config = &survey.config;
     let mut modes: Vec<&str> = config
         .bit_map()
@@ -86,10 +92,16 @@ fn describe(survey: &Survey, head: QuantMode) -> String {
         .collect();
     modes.sort_unstable();
     modes.dedup();
-    let size = survey.sizes.iter().find(|(mode, _)| *mode == head);
+    let wanted = head.unwrap_or(QuantMode::F16);
+    let made = survey.sizes.iter().find(|(mode, _)| *mode == wanted);
+    let made = made.map(|(_, bytes)| *bytes);
+    let size = match head {
+        None => survey.kept.or(made),
+        Some(_) => made,
+    };
     let mut text = format!(
         "Found {}: {} parameters in {} of {}, {} matrices, vocabulary {}, context {}. \
-         Becomes a .1bit of {}, which is kept in this browser and loaded.",
+         The {} become a .1bit of {}, which is kept in this browser and loaded.",
         survey.architecture,
         figures::count(survey.parameters),
         figures::of_them(config.num_layers, "layer"),
@@ -97,7 +109,8 @@ fn describe(survey: &Survey, head: QuantMode) -> String {
         modes.join(" and "),
         figures::grouped(config.vocab_size),
         context(config),
-        figures::bytes(size.map_or(0, |(_, bytes)| *bytes)),
+        figures::bytes(survey.source_bytes),
+        figures::bytes(size.unwrap_or(0)),
     );
     for warning in &survey.warnings {
         text = format!("{text} Note: {warning}.");

@@ -226,9 +226,11 @@ fn a_survey_tells_what_the_import_makes() {
     every_fixture(|name, path| {
         let input = folder(path);
         let found = pollster::block_on(survey(&input, &Options::default())).unwrap();
+        assert_eq!(found.kept, None);
         for (head, bytes) in found.sizes {
             let options = Options {
                 head,
+                keep_head: false,
                 ..Options::default()
             };
             let (_, report) = imported(&input, &options).unwrap();
@@ -628,99 +630,6 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
         &|t| t.get_mut("model.embed_tokens.weight").unwrap().1[7] = 1e6,
         &["embed_tokens", "F16"],
     );
-}
-
-/// A file of one matrix in a GGUF block type is what candle reads from it.
-#[test]
-fn ordinary_blocks_are_read_as_candle_reads_them() {
-    use candle_core::quantized::{GgmlDType, QTensor};
-    use candle_core::{Device, Tensor};
-    let (rows, cols) = (3, 512);
-    let values: Vec<f32> = (0..rows * cols)
-        .map(|i| ((i * 37 % 1009) as f32 / 504.5 - 1.0) * (1 + i % 5) as f32)
-        .collect();
-    let tensor = Tensor::from_vec(values.clone(), (rows, cols), &Device::Cpu).unwrap();
-    for (storage, dtype) in [
-        (Storage::F16, GgmlDType::F16),
-        (Storage::Q8_0, GgmlDType::Q8_0),
-        (Storage::Q4_0, GgmlDType::Q4_0),
-        (Storage::Q4_1, GgmlDType::Q4_1),
-        (Storage::Q6K, GgmlDType::Q6K),
-    ] {
-        let q = QTensor::quantize(&tensor, dtype).unwrap();
-        let want = q
-            .dequantize(&Device::Cpu)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f32>()
-            .unwrap();
-        let bytes = q.data().unwrap();
-        assert_eq!(
-            storage.bytes(rows as u64, cols as u64),
-            Some(bytes.len() as u64)
-        );
-        let mut found = vec![0.0; rows * cols];
-        storage.read_floats(&bytes, &mut found).unwrap();
-        assert_eq!(found, want, "{storage:?}");
-        assert!(relative_error(&found, &values) < 0.2);
-    }
-}
-
-#[test]
-fn ternary_blocks_have_their_published_layout() {
-    // Tq2_0: element 200 is in byte 32 + 200 % 32, bits 2·(200 % 128 / 32).
-    let mut block = [0x55u8; 66];
-    block[32 + 200 % 32] = 0x55 & !(3 << 4) | 2 << 4;
-    block[64..].copy_from_slice(&half::f16::from_f32(0.5).to_le_bytes());
-    let read = Storage::Tq2_0.read_codes(&block, 1, 256).unwrap();
-    let want = |at: usize| (0..256).map(|e| i8::from(e == at)).collect::<Vec<_>>();
-    assert_eq!((read.codes, read.scales), (want(200), vec![0.5]));
-    block[0] = 3;
-    assert!(
-        Storage::Tq2_0
-            .read_codes(&block, 1, 256)
-            .unwrap_err()
-            .contains("code 3")
-    );
-    // Tq1_0: 121 is five ones, of which digit d is worth 3^(4−d); element 170 is digit 0 of byte 32
-    // + 10.
-    let encode = |v: u32| (v * 256).div_ceil(243) as u8;
-    let mut block = [encode(121); 54];
-    block[42] = encode(121 + 81);
-    block[48..52].fill(encode(120));
-    block[52..].copy_from_slice(&half::f16::from_f32(2.0).to_le_bytes());
-    let read = Storage::Tq1_0.read_codes(&block, 1, 256).unwrap();
-    assert_eq!((read.codes, read.scales), (want(170), vec![2.0]));
-    // I2_S: weight 70 of the second tile is at its byte 6, bits 6 − 2·2.
-    let mut bytes = vec![0x55u8; 64 + 32];
-    bytes[32 + 6] = 0x55 & !(3 << 2) | 2 << 2;
-    bytes[64..68].copy_from_slice(&0.25f32.to_le_bytes());
-    let read = Storage::I2S.read_codes(&bytes, 2, 128).unwrap();
-    assert_eq!((read.codes, read.scales), (want(128 + 70), vec![0.25]));
-    // Q1_0 and Q2_0: natural order behind the scale.
-    let mut block = [0u8; 18];
-    block[..2].copy_from_slice(&half::f16::from_f32(3.0).to_le_bytes());
-    block[2 + 5] = 1 << 3;
-    let read = Storage::Q1_0.read_codes(&block, 1, 128).unwrap();
-    assert!(
-        read.codes
-            .iter()
-            .enumerate()
-            .all(|(e, c)| *c == if e == 43 { 1 } else { -1 })
-    );
-    block[2..].fill(0x55);
-    block[2 + 5] = 0x55 & !(3 << 6) | 2 << 6;
-    let read = Storage::Q2_0.read_codes(&block, 1, 64).unwrap();
-    assert_eq!(
-        (read.codes, read.scales),
-        (want(23)[..64].to_vec(), vec![3.0])
-    );
-    block[17] = 3;
-    assert!(Storage::Q2_0.read_codes(&block, 1, 64).is_err());
-    let mut values = [0.0; 64];
-    Storage::Q2_0.read_floats(&block, &mut values).unwrap();
-    assert_eq!((values[60], values[61]), (6.0, -3.0));
 }
 
 proptest! {
