@@ -1,15 +1,15 @@
 //! `out = x · Wᵀ` for every mode. Weights are streamed once per four activation rows; output rows
 //! are split over threads in whole tile groups.
 
+use super::dots::{Narrow, dots};
 use super::forward;
-use super::halves;
 use super::int::{self, Sums};
 use super::matmul::{Precision, Product, View};
 use super::simd::{Level, multiversion};
 use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
 use ternary_core::math;
-use ternary_core::quant::tile::{ROWS, act_stride, read_row, row_stride, tile_cols, tiles};
+use ternary_core::quant::tile::{ROWS, TILE_BYTES, act_stride, read_row, row_stride, tiles};
 
 /// A weight with its buffers borrowed.
 #[derive(Clone, Copy)]
@@ -89,23 +89,37 @@ fn band_rows(
     out: &mut [f32],
 ) {
     let count = to - from;
+    let mut work = Work::default();
     for (g, lines) in out.chunks_mut(ROWS * count).enumerate() {
         let row = first + g * ROWS;
+        let mut put = |t: usize, results: &[[f32; ROWS]]| {
+            for (i, four) in results.iter().enumerate() {
+                for (line, v) in lines.chunks_exact_mut(count).zip(four) {
+                    line[t - from + i] = *v;
+                }
+            }
+        };
         let mut t = from;
         while t < to {
             if to - t >= TOKENS {
-                tokens::<TOKENS>(level, w, x, sums, row, t, t - from, count, lines);
+                put(t, &tokens(level, w, x, sums, row, t, &mut work.four));
                 t += TOKENS;
             } else {
-                tokens::<1>(level, w, x, sums, row, t, t - from, count, lines);
+                put(t, &tokens(level, w, x, sums, row, t, &mut work.one));
                 t += 1;
             }
         }
     }
 }
 
+/// Sums of the spans of four output rows, kept between them.
+#[derive(Default)]
+struct Work {
+    one: Vec<Sums<1>>,
+    four: Vec<Sums<TOKENS>>,
+}
+
 /// Four output rows × `T` activation rows.
-#[allow(clippy::too_many_arguments)]
 #[inline]
 fn tokens<const T: usize>(
     level: Level,
@@ -114,46 +128,67 @@ fn tokens<const T: usize>(
     sums: &[i32],
     row: usize,
     t: usize,
-    column: usize,
-    count: usize,
-    lines: &mut [f32],
-) {
+    raw: &mut Vec<Sums<T>>,
+) -> [[f32; ROWS]; T] {
     let stride = act_stride(w.in_dim);
     let spans = w.in_dim / w.group;
     let xs: [&[i8]; T] = std::array::from_fn(|i| &x.codes[(t + i) * stride..][..stride]);
-    let rows_here = lines.len() / count;
-    for s in 0..spans {
-        let raw: Sums<T> = span_sums(level, w, row, xs, s);
-        for (i, raw) in raw.iter().enumerate() {
-            let sum_x = sums[(t + i) * spans + s];
-            let act_scale = x.scales[t + i];
-            for (r, raw) in raw.iter().enumerate().take(rows_here) {
-                let signed = match w.mode {
-                    QuantMode::Ternary => raw - sum_x,
-                    QuantMode::Binary => 2 * raw - sum_x,
-                    QuantMode::EightBit | QuantMode::F16 | QuantMode::F32 => *raw,
-                };
-                let value = w.scales[(row + r) * spans + s] * signed as f32;
-                let out = &mut lines[r * count + column + i];
-                *out = if s == 0 { value } else { *out + value };
-                if s + 1 == spans {
-                    *out *= act_scale;
-                }
-            }
+    raw.resize(spans, [[0; ROWS]; T]);
+    if let [whole] = raw.as_mut_slice() {
+        *whole = row_sums(level, w, row, xs);
+    } else {
+        let tile_group = tiles(w.mode, w.in_dim) * ROWS * TILE_BYTES;
+        let data = &w.data[row / ROWS * tile_group..][..tile_group];
+        match w.mode {
+            QuantMode::Binary => int::spans::<T, 1>(level, data, xs, w.group, raw),
+            _ => int::spans::<T, 2>(level, data, xs, w.group, raw),
         }
     }
+    // Of rows past the last, as of the last.
+    let scales = std::array::from_fn(|r| {
+        let row = (row + r).min(w.out_dim - 1);
+        &w.scales[row * spans..][..spans]
+    });
+    std::array::from_fn(|i| {
+        let own = &sums[(t + i) * spans..][..spans];
+        scaled(w.mode, raw, i, own, scales, x.scales[t + i])
+    })
 }
 
-/// Raw sums of one span of columns (the whole row when scales are per row or tensor).
+/// Σ scale · sum over the spans of four rows, in order, of activation row `i`, whose codes add up
+/// to `sum_x` and have the scale `act_scale`. Four lanes are what every processor adds at once.
 #[inline]
-fn span_sums<const T: usize>(
-    level: Level,
-    w: &WeightView,
-    row: usize,
-    x: [&[i8]; T],
-    span: usize,
-) -> Sums<T> {
-    let cols = tile_cols(w.mode);
+fn scaled<const T: usize>(
+    mode: QuantMode,
+    raw: &[Sums<T>],
+    i: usize,
+    sum_x: &[i32],
+    scales: [&[f32]; ROWS],
+    act_scale: f32,
+) -> [f32; ROWS] {
+    // Unsigned codes' sums become signed: Σ(c−1)x = Σcx − Σx, Σ(2b−1)x = 2Σbx − Σx.
+    let (shift, unsigned) = match mode {
+        QuantMode::Ternary => (0, -1),
+        QuantMode::Binary => (1, -1),
+        QuantMode::EightBit | QuantMode::F16 | QuantMode::F32 => (0, 0),
+    };
+    let scales = scales.map(|scales| &scales[..raw.len()]);
+    let mut total = [0f32; ROWS];
+    for (s, (raw, sum_x)) in raw.iter().zip(sum_x).enumerate() {
+        let off = sum_x & unsigned;
+        let signed: [i32; ROWS] = raw[i].map(|raw| (raw << shift) - off);
+        for r in 0..ROWS {
+            total[r] += scales[r][s] * signed[r] as f32;
+        }
+    }
+    total.map(|v| v * act_scale)
+}
+
+/// Raw sums of whole rows.
+#[inline]
+fn row_sums<const T: usize>(level: Level, w: &WeightView, row: usize, x: [&[i8]; T]) -> Sums<T> {
+    let all = tiles(w.mode, w.in_dim);
+    let tile_group = || &w.data[row / ROWS * all * ROWS * TILE_BYTES..];
     match w.mode {
         QuantMode::EightBit => {
             let stride = row_stride(w.mode, w.in_dim);
@@ -163,41 +198,8 @@ fn span_sums<const T: usize>(
             });
             int::int8(level, rows, x, stride)
         }
-        QuantMode::Ternary | QuantMode::Binary => {
-            let all = tiles(w.mode, w.in_dim);
-            let group = &w.data[row / ROWS * all * 128..][..all * 128];
-            if w.group == w.in_dim || w.group.is_multiple_of(cols) {
-                let (first, n) = if w.group == w.in_dim {
-                    (0, all)
-                } else {
-                    (span * w.group / cols, w.group / cols)
-                };
-                let group = &group[first * 128..];
-                let x = x.map(|x| &x[first * cols..]);
-                match w.mode {
-                    QuantMode::Ternary => int::ternary(level, group, x, n),
-                    _ => int::binary(level, group, x, n),
-                }
-            } else {
-                // Scales finer than a tile: sum its 32-column fields one by one.
-                let mut out = [[0i32; 4]; T];
-                for field in span * w.group / 32..(span + 1) * w.group / 32 {
-                    let per_tile = cols / 32;
-                    let tile = &group[field / per_tile * 128..][..128];
-                    for (o, x) in out.iter_mut().zip(&x) {
-                        let x = &x[field * 32..][..32];
-                        let part = match w.mode {
-                            QuantMode::Ternary => int::field::<2>(tile, x, field % per_tile),
-                            _ => int::field::<1>(tile, x, field % per_tile),
-                        };
-                        for (o, p) in o.iter_mut().zip(part) {
-                            *o += p;
-                        }
-                    }
-                }
-                out
-            }
-        }
+        QuantMode::Ternary => int::ternary(level, tile_group(), x, all),
+        QuantMode::Binary => int::binary(level, tile_group(), x, all),
         QuantMode::F32 | QuantMode::F16 => unreachable!("float weights take float activations"),
     }
 }
@@ -213,27 +215,32 @@ pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usi
     let x = &x[..rows * w.in_dim];
     if rows == 1 {
         par::pieces(out, EXPAND, work, |i, piece| {
-            if w.mode == QuantMode::F16 {
-                let stride = row_stride(w.mode, w.in_dim);
-                let data: &[u16] = bytemuck::cast_slice(w.data);
-                let row = |j: usize| &data[(i * EXPAND + j) * stride..][..w.in_dim];
-                let (fours, rest) = piece.as_chunks_mut::<4>();
-                for (j, four) in fours.iter_mut().enumerate() {
-                    *four = halves::dots(level, [0, 1, 2, 3].map(|r| row(4 * j + r)), x);
+            let first = i * EXPAND;
+            match w.mode {
+                QuantMode::F16 => dense_rows::<u16>(level, w, first, x, piece),
+                QuantMode::EightBit => {
+                    dense_rows::<i8>(level, w, first, x, piece);
+                    for (o, scale) in piece.iter_mut().zip(&w.scales[first..]) {
+                        *o *= scale;
+                    }
                 }
-                for (j, o) in rest.iter_mut().enumerate() {
-                    [*o] = halves::dots(level, [row(4 * fours.len() + j)], x);
+                QuantMode::F32 => {
+                    let data: &[f32] = bytemuck::cast_slice(w.data);
+                    for (j, o) in piece.iter_mut().enumerate() {
+                        *o = forward::dot(&data[(first + j) * w.in_dim..][..w.in_dim], x);
+                    }
                 }
-            } else if w.mode == QuantMode::F32 {
-                let data: &[f32] = bytemuck::cast_slice(w.data);
-                for (j, o) in piece.iter_mut().enumerate() {
-                    *o = forward::dot(&data[(i * EXPAND + j) * w.in_dim..][..w.in_dim], x);
-                }
-            } else {
-                let mut line = vec![0f32; w.in_dim];
-                for (j, o) in piece.iter_mut().enumerate() {
-                    expand_row(w, i * EXPAND + j, &mut line);
-                    *o = math::dot(&line, x);
+                QuantMode::Ternary | QuantMode::Binary => {
+                    let mut codes = vec![0i8; w.in_dim];
+                    for (j, o) in piece.iter_mut().enumerate() {
+                        read_row(w.mode, w.data, w.in_dim, first + j, &mut codes);
+                        let scales = &w.scales[(first + j) * (w.in_dim / w.group)..];
+                        let spans = codes.chunks_exact(w.group).zip(x.chunks_exact(w.group));
+                        *o = spans
+                            .zip(scales)
+                            .map(|((codes, x), scale)| scale * dots(level, [codes], x)[0])
+                            .sum();
+                    }
                 }
             }
         });
@@ -254,6 +261,26 @@ pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usi
         for (r, v) in line.iter().enumerate() {
             out[r * w.out_dim + n] = *v;
         }
+    }
+}
+
+/// Rows `first..` of a row-major weight times `x`, without scales.
+fn dense_rows<W: Narrow + bytemuck::Pod>(
+    level: Level,
+    w: &WeightView,
+    first: usize,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    let stride = row_stride(w.mode, w.in_dim);
+    let data: &[W] = bytemuck::cast_slice(w.data);
+    let row = |j: usize| &data[(first + j) * stride..][..w.in_dim];
+    let (fours, rest) = out.as_chunks_mut::<4>();
+    for (j, four) in fours.iter_mut().enumerate() {
+        *four = dots(level, [0, 1, 2, 3].map(|r| row(4 * j + r)), x);
+    }
+    for (j, o) in rest.iter_mut().enumerate() {
+        [*o] = dots(level, [row(4 * fours.len() + j)], x);
     }
 }
 

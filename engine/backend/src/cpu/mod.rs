@@ -4,9 +4,9 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod attention;
+mod dots;
 mod exec;
 mod forward;
-mod halves;
 mod int;
 mod linear;
 mod matmul;

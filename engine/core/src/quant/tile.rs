@@ -219,20 +219,8 @@ impl<B: AsMut<[u8]>> TileWriter<B> {
 pub fn read_row(mode: QuantMode, data: &[u8], in_dim: usize, row: usize, codes: &mut [i8]) {
     assert!(codes.len() == in_dim);
     match mode {
-        QuantMode::Ternary => {
-            let tiles = tiles(mode, in_dim);
-            for (i, c) in codes.iter_mut().enumerate() {
-                let byte = data[tile_offset(tiles, row, i / 128) + i % 32];
-                *c = ((byte >> (2 * (i % 128 / 32))) & 3) as i8 - 1;
-            }
-        }
-        QuantMode::Binary => {
-            let tiles = tiles(mode, in_dim);
-            for (i, c) in codes.iter_mut().enumerate() {
-                let byte = data[tile_offset(tiles, row, i / 256) + i % 32];
-                *c = 2 * ((byte >> (i % 256 / 32)) & 1) as i8 - 1;
-            }
-        }
+        QuantMode::Ternary => read_tiles::<2>(mode, data, in_dim, row, codes),
+        QuantMode::Binary => read_tiles::<1>(mode, data, in_dim, row, codes),
         QuantMode::EightBit => {
             let stride = row_stride(mode, in_dim);
             codes.copy_from_slice(bytemuck::cast_slice(
@@ -240,6 +228,29 @@ pub fn read_row(mode: QuantMode, data: &[u8], in_dim: usize, row: usize, codes: 
             ));
         }
         QuantMode::F32 | QuantMode::F16 => unreachable!("floats have no codes"),
+    }
+}
+
+/// Tile by tile and field by field, as loops that vectorize.
+fn read_tiles<const BITS: usize>(
+    mode: QuantMode,
+    data: &[u8],
+    in_dim: usize,
+    row: usize,
+    codes: &mut [i8],
+) {
+    let tiles = tiles(mode, in_dim);
+    for (t, codes) in codes.chunks_mut(tile_cols(mode)).enumerate() {
+        let tile = &data[tile_offset(tiles, row, t)..][..TILE_BYTES];
+        for (field, codes) in codes.chunks_mut(TILE_BYTES).enumerate() {
+            for (code, byte) in codes.iter_mut().zip(tile) {
+                let bits = (byte >> (BITS * field)) & ((1 << BITS) - 1);
+                *code = match BITS {
+                    2 => bits as i8 - 1,
+                    _ => 2 * bits as i8 - 1,
+                };
+            }
+        }
     }
 }
 

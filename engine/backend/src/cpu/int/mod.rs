@@ -87,10 +87,68 @@ pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize
     }
 }
 
-/// Sums over the single 32-column fields of one tile, for scales finer than a tile: `field` 0..4
-/// (ternary) or 0..8 (binary).
-pub fn field<const BITS: usize>(w: &[u8], x: &[i8], field: usize) -> [i32; 4] {
-    portable::field::<BITS>(w, x, field)
+/// One tile group of `BITS` bits a code (2 ternary, 1 binary) with a sum for every span of
+/// `columns` columns, 32, 64, 128 or 256: as many as `out` has. `w` and `x` hold at least so many
+/// columns.
+pub fn spans<const T: usize, const BITS: usize>(
+    level: Level,
+    w: &[u8],
+    x: [&[i8]; T],
+    columns: usize,
+    out: &mut [Sums<T>],
+) {
+    let all = out.len() * columns;
+    let tile = 256 / BITS;
+    let w = &w[..all.div_ceil(tile) * 128];
+    let x = x.map(|x| &x[..all.next_multiple_of(tile)]);
+    match columns {
+        32 => spans_of::<T, BITS, 1>(level, w, x, out),
+        64 => spans_of::<T, BITS, 2>(level, w, x, out),
+        128 => spans_of::<T, BITS, 4>(level, w, x, out),
+        256 => spans_of::<T, BITS, 8>(level, w, x, out),
+        _ => unreachable!("configs with other groups are refused"),
+    }
+}
+
+/// [`spans`] of `FIELDS` · 32 columns.
+fn spans_of<const T: usize, const BITS: usize, const FIELDS: usize>(
+    level: Level,
+    w: &[u8],
+    x: [&[i8]; T],
+    out: &mut [Sums<T>],
+) {
+    match (level, BITS) {
+        #[cfg(target_arch = "x86_64")]
+        (Level::Amx | Level::Avx512Vnni, 2) => {
+            // SAFETY: the level was detected; slices are cut to the lengths the kernel reads.
+            unsafe { x86::ternary_spans_avx512::<T, FIELDS>(w, x, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        (Level::Amx | Level::Avx512Vnni, _) => {
+            // SAFETY: as above.
+            unsafe { x86::binary_spans_avx512::<T, FIELDS>(w, x, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        (Level::AvxVnni, 2) => {
+            // SAFETY: as above.
+            unsafe { x86::ternary_spans_avxvnni::<T, FIELDS>(w, x, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        (Level::AvxVnni, _) => {
+            // SAFETY: as above.
+            unsafe { x86::binary_spans_avxvnni::<T, FIELDS>(w, x, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        (Level::Avx2, 2) => unsafe { x86::ternary_spans_avx2::<T, FIELDS>(w, x, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        (Level::Avx2, _) => unsafe { x86::binary_spans_avx2::<T, FIELDS>(w, x, out) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: NEON is part of every aarch64 processor.
+        (Level::Neon, _) => unsafe { neon::spans::<T, BITS, FIELDS>(w, x, out) },
+        _ => portable::spans::<T, BITS, FIELDS>(w, x, out),
+    }
 }
 
 /// Σ of int8 codes.

@@ -1,6 +1,7 @@
 //! aarch64 NEON kernels: codes times activations as i16 (`smlal`). A tile row adds 16 products of
-//! at most 2·127 (ternary) or 32 of at most 127 (binary) per lane, 4064, before widening to i32;
-//! int8 adds two of at most 127², 32,258. All within i16.
+//! at most 2·127 (ternary) or 32 of at most 127 (binary) per lane, 4064, before widening to i32 (a
+//! span of eight ternary fields twice as many, 8128); int8 adds two of at most 127², 32,258. All
+//! within i16.
 
 use std::arch::aarch64::*;
 
@@ -51,6 +52,38 @@ pub fn packed<const T: usize, const BITS: usize>(w: &[u8], x: [&[i8]; T], tiles:
         }
     }
     acc.map(|rows| rows.map(|v| vaddvq_s32(v)))
+}
+
+/// As [`packed`], with a sum for every `FIELDS` fields.
+#[target_feature(enable = "neon")]
+pub fn spans<const T: usize, const BITS: usize, const FIELDS: usize>(
+    w: &[u8],
+    x: [&[i8]; T],
+    out: &mut [Sums<T>],
+) {
+    let per_tile = 8 / BITS;
+    let w: &[i8] = bytemuck::cast_slice(w);
+    let mask = vdupq_n_u8((1 << BITS) - 1);
+    for (s, sums) in out.iter_mut().enumerate() {
+        for r in 0..4 {
+            let mut pairs = [vdupq_n_s16(0); T];
+            for f in s * FIELDS..(s + 1) * FIELDS {
+                let row = f / per_tile * 128 + r * 32;
+                // A negative count shifts right.
+                let shift = vdupq_n_s8(-((BITS * (f % per_tile)) as i8));
+                let code = |at| vshlq_u8(vreinterpretq_u8_s8(load(w, at)), shift);
+                let c0 = vreinterpretq_s8_u8(vandq_u8(code(row), mask));
+                let c1 = vreinterpretq_s8_u8(vandq_u8(code(row + 16), mask));
+                for i in 0..T {
+                    pairs[i] = multiply(pairs[i], c0, load(x[i], f * 32));
+                    pairs[i] = multiply(pairs[i], c1, load(x[i], f * 32 + 16));
+                }
+            }
+            for i in 0..T {
+                sums[i][r] = vaddvq_s32(vpaddlq_s16(pairs[i]));
+            }
+        }
+    }
 }
 
 #[target_feature(enable = "neon")]

@@ -38,6 +38,28 @@ pub fn field<const BITS: usize>(group: &[u8], x: &[i8], f: usize) -> [i32; 4] {
     out
 }
 
+/// A sum for every `FIELDS` fields of one tile group.
+#[inline(always)]
+pub fn spans<const T: usize, const BITS: usize, const FIELDS: usize>(
+    w: &[u8],
+    x: [&[i8]; T],
+    out: &mut [Sums<T>],
+) {
+    let per_tile = 8 / BITS;
+    for (s, sums) in out.iter_mut().enumerate() {
+        *sums = [[0; 4]; T];
+        for f in s * FIELDS..(s + 1) * FIELDS {
+            let group = &w[f / per_tile * 128..][..128];
+            for (sum, x) in sums.iter_mut().zip(&x) {
+                let part = field::<BITS>(group, &x[f * 32..][..32], f % per_tile);
+                for (s, p) in sum.iter_mut().zip(part) {
+                    *s += p;
+                }
+            }
+        }
+    }
+}
+
 pub fn int8<const T: usize>(w: [&[i8]; 4], x: [&[i8]; T], n: usize) -> Sums<T> {
     let mut sums = [[0i32; 4]; T];
     for (sum, x) in sums.iter_mut().zip(x) {

@@ -116,3 +116,66 @@ fn every_level_is_exact_when_saturated() {
     check(QuantMode::EightBit, 6912, Some(-127));
     check(QuantMode::Ternary, 300, Some(0));
 }
+
+/// Sums of spans against those of the codes.
+fn check_spans<const BITS: usize>(mode: QuantMode, columns: usize, spans: usize) {
+    let cols = columns * spans;
+    let mut seed = (cols + BITS) as u64;
+    let code = |seed: &mut u64| match BITS {
+        2 => (noise(seed) % 3) as i8 - 1,
+        _ => (noise(seed) % 2) as i8 * 2 - 1,
+    };
+    let codes: Vec<Vec<i8>> = (0..4)
+        .map(|_| (0..cols).map(|_| code(&mut seed)).collect())
+        .collect();
+    let xs: Vec<Vec<i8>> = (0..4)
+        .map(|_| {
+            let mut x: Vec<i8> = (0..cols)
+                .map(|_| (noise(&mut seed) % 255 - 127) as i8)
+                .collect();
+            x.resize(act_stride(cols), 0);
+            x
+        })
+        .collect();
+    let mut writer = TileWriter::new(mode, 4, cols);
+    for (r, row) in codes.iter().enumerate() {
+        writer.row(r, row);
+    }
+    let data = writer.finish();
+    let four: [&[i8]; 4] = std::array::from_fn(|i| xs[i].as_slice());
+    for level in Level::available() {
+        let mut found = vec![[[0; 4]; 4]; spans];
+        super::spans::<4, BITS>(level, &data, four, columns, &mut found);
+        for (s, found) in found.iter().enumerate() {
+            let range = s * columns..(s + 1) * columns;
+            for (x, found) in xs.iter().zip(found) {
+                let total: i32 = x[range.clone()].iter().map(|v| i32::from(*v)).sum();
+                for (codes, raw) in codes.iter().zip(found) {
+                    let want: i32 = (codes[range.clone()].iter().zip(&x[range.clone()]))
+                        .map(|(c, x)| i32::from(*c) * i32::from(*x))
+                        .sum();
+                    let signed = raw * (3 - BITS as i32) - total;
+                    assert_eq!(signed, want, "{mode} {columns} {}", level.name());
+                }
+            }
+        }
+        let mut alone = vec![[[0; 4]; 1]; spans];
+        super::spans::<1, BITS>(level, &data, [four[2]], columns, &mut alone);
+        assert!(
+            alone
+                .iter()
+                .zip(&found)
+                .all(|(one, four)| one[0] == four[2])
+        );
+    }
+}
+
+#[test]
+fn sums_of_spans_are_exact() {
+    for columns in [32, 64, 128, 256] {
+        for spans in [1, 2, 3, 5, 9] {
+            check_spans::<2>(QuantMode::Ternary, columns, spans);
+            check_spans::<1>(QuantMode::Binary, columns, spans);
+        }
+    }
+}

@@ -195,6 +195,167 @@ packed_avx2!(
     Some(widen as unsafe fn(__m256i, __m256i) -> __m256i)
 );
 
+/// Sums of four registers' lanes, side by side.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_each(rows: [__m256i; 4]) -> __m128i {
+    let [a, b, c, d] = rows;
+    let s = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+    _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256::<1>(s))
+}
+
+/// As the packed kernels, with a sum for every `FIELDS` fields of 32 columns (a power of two).
+/// SAFETY of the loads: as many fields as `out` has spans are in reach (checked by the caller).
+macro_rules! spans_avx512 {
+    ($name:ident, $fields:literal, $bits:literal) => {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+        pub unsafe fn $name<const T: usize, const FIELDS: usize>(
+            w: &[u8],
+            x: [&[i8]; T],
+            out: &mut [Sums<T>],
+        ) {
+            let mask = _mm512_set1_epi8(((1u16 << $bits) - 1) as i8);
+            let mut acc = [[_mm512_setzero_si512(); 2]; T];
+            let mut next = 0;
+            for t in 0..w.len() / 128 {
+                // SAFETY: see above.
+                unsafe {
+                    prefetch(w, t * 128);
+                    let w01 = _mm512_loadu_si512(w.as_ptr().add(t * 128).cast());
+                    let w23 = _mm512_loadu_si512(w.as_ptr().add(t * 128 + 64).cast());
+                    macro_rules! field {
+                        ($f:literal) => {
+                            let c01 =
+                                _mm512_and_si512(_mm512_srli_epi16::<{ $f * $bits }>(w01), mask);
+                            let c23 =
+                                _mm512_and_si512(_mm512_srli_epi16::<{ $f * $bits }>(w23), mask);
+                            for i in 0..T {
+                                let v = _mm256_loadu_si256(
+                                    x[i].as_ptr().add((t * $fields + $f) * 32).cast(),
+                                );
+                                let v = _mm512_broadcast_i64x4(v);
+                                acc[i][0] = _mm512_dpbusd_epi32(acc[i][0], c01, v);
+                                acc[i][1] = _mm512_dpbusd_epi32(acc[i][1], c23, v);
+                            }
+                            if (t * $fields + $f + 1) % FIELDS == 0 {
+                                let Some(sums) = out.get_mut(next) else {
+                                    return;
+                                };
+                                next += 1;
+                                for i in 0..T {
+                                    let [a, b] = acc[i];
+                                    acc[i] = [_mm512_setzero_si512(); 2];
+                                    let four = sum_each([
+                                        _mm512_castsi512_si256(a),
+                                        _mm512_extracti64x4_epi64::<1>(a),
+                                        _mm512_castsi512_si256(b),
+                                        _mm512_extracti64x4_epi64::<1>(b),
+                                    ]);
+                                    _mm_storeu_si128(sums[i].as_mut_ptr().cast(), four);
+                                }
+                            }
+                        };
+                    }
+                    field!(0);
+                    field!(1);
+                    field!(2);
+                    field!(3);
+                    if $fields == 8 {
+                        field!(4);
+                        field!(5);
+                        field!(6);
+                        field!(7);
+                    }
+                }
+            }
+        }
+    };
+}
+
+spans_avx512!(ternary_spans_avx512, 4, 2);
+spans_avx512!(binary_spans_avx512, 8, 1);
+
+/// The 256-bit form; `$dot` and `$flush` as for the packed kernels. Eight ternary fields stay
+/// within i16, too: 8·2·127·2 = 4064.
+macro_rules! spans_avx2 {
+    ($name:ident, $features:literal, $fields:literal, $bits:literal, $dot:expr, $flush:expr) => {
+        #[target_feature(enable = $features)]
+        pub unsafe fn $name<const T: usize, const FIELDS: usize>(
+            w: &[u8],
+            x: [&[i8]; T],
+            out: &mut [Sums<T>],
+        ) {
+            let mask = _mm256_set1_epi8(((1u16 << $bits) - 1) as i8);
+            for (s, sums) in out.iter_mut().enumerate() {
+                let mut acc = [[_mm256_setzero_si256(); 4]; T];
+                // SAFETY: see above.
+                unsafe {
+                    prefetch(w, s * FIELDS / $fields * 128);
+                    for f in s * FIELDS..(s + 1) * FIELDS {
+                        let (tile, shift) = (f / $fields, f % $fields * $bits);
+                        let shift = _mm_cvtsi32_si128(shift as i32);
+                        let mut v = [_mm256_setzero_si256(); T];
+                        for i in 0..T {
+                            v[i] = _mm256_loadu_si256(x[i].as_ptr().add(f * 32).cast());
+                        }
+                        for r in 0..4 {
+                            let row =
+                                _mm256_loadu_si256(w.as_ptr().add(tile * 128 + r * 32).cast());
+                            let c = _mm256_and_si256(_mm256_srl_epi16(row, shift), mask);
+                            for i in 0..T {
+                                acc[i][r] = $dot(acc[i][r], c, v[i]);
+                            }
+                        }
+                    }
+                    for i in 0..T {
+                        let rows = acc[i].map(|pairs| match $flush {
+                            Some(flush) => {
+                                let flush: unsafe fn(__m256i, __m256i) -> __m256i = flush;
+                                flush(_mm256_setzero_si256(), pairs)
+                            }
+                            None => pairs,
+                        });
+                        _mm_storeu_si128(sums[i].as_mut_ptr().cast(), sum_each(rows));
+                    }
+                }
+            }
+        }
+    };
+}
+
+spans_avx2!(
+    ternary_spans_avxvnni,
+    "avx2,avxvnni",
+    4,
+    2,
+    _mm256_dpbusd_avx_epi32,
+    NO_FLUSH
+);
+spans_avx2!(
+    binary_spans_avxvnni,
+    "avx2,avxvnni",
+    8,
+    1,
+    _mm256_dpbusd_avx_epi32,
+    NO_FLUSH
+);
+spans_avx2!(
+    ternary_spans_avx2,
+    "avx2",
+    4,
+    2,
+    madd_pairs,
+    Some(widen as unsafe fn(__m256i, __m256i) -> __m256i)
+);
+spans_avx2!(
+    binary_spans_avx2,
+    "avx2",
+    8,
+    1,
+    madd_pairs,
+    Some(widen as unsafe fn(__m256i, __m256i) -> __m256i)
+);
+
 /// Weights become unsigned by flipping the sign bit (w + 128); 128·Σx is taken off at the end.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub unsafe fn int8_avx512<const T: usize>(w: [&[i8]; 4], x: [&[i8]; T], n: usize) -> Sums<T> {

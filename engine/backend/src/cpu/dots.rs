@@ -1,0 +1,331 @@
+//! Dot products of rows of binary16 or int8 with f32: `Σ_k w[r, k]·x[k]` for R rows at once, which
+//! share the loads of `x` and keep several streams of memory in flight.
+//!
+//! Element k goes to partial sum k mod 16, every product and sum rounded once; the sixteen are then
+//! added by halves. This order is the same at every level, so the results are, too.
+
+use super::simd::Level;
+use ternary_core::math;
+
+const LANES: usize = 16;
+
+/// What a row is of: binary16 (as its bits) or int8.
+pub trait Narrow: Copy {
+    fn wide(self) -> f32;
+
+    /// Sixteen of them.
+    ///
+    /// # Safety
+    /// They are there, and so is AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn load16(from: *const Self) -> std::arch::x86_64::__m512;
+
+    /// Eight of them.
+    ///
+    /// # Safety
+    /// They are there, and so are AVX2 and F16C.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn load8(from: *const Self) -> std::arch::x86_64::__m256;
+
+    /// Sixteen of them in four vectors.
+    ///
+    /// # Safety
+    /// They are there.
+    #[cfg(target_arch = "wasm32")]
+    unsafe fn load_quads(from: *const Self) -> [std::arch::wasm32::v128; 4];
+}
+
+impl Narrow for u16 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        math::half(self)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn load16(from: *const u16) -> std::arch::x86_64::__m512 {
+        use std::arch::x86_64::*;
+        // SAFETY: the caller's.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn load8(from: *const u16) -> std::arch::x86_64::__m256 {
+        use std::arch::x86_64::*;
+        // SAFETY: the caller's.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+
+    /// By moving the exponent as [`math::half`] does: of the bits that the shift leaves above the
+    /// exponent only the first, the sign, is kept.
+    #[cfg(target_arch = "wasm32")]
+    #[inline(always)]
+    unsafe fn load_quads(from: *const u16) -> [std::arch::wasm32::v128; 4] {
+        use std::arch::wasm32::*;
+        #[inline(always)]
+        fn widen(h: v128) -> v128 {
+            let moved = v128_and(i32x4_shl(h, 13), u32x4_splat(0x8fff_e000));
+            f32x4_mul(moved, u32x4_splat(0x7780_0000))
+        }
+        // SAFETY: the caller's.
+        let (low, high) = unsafe { (v128_load(from.cast()), v128_load(from.add(8).cast())) };
+        [
+            widen(i32x4_extend_low_i16x8(low)),
+            widen(i32x4_extend_high_i16x8(low)),
+            widen(i32x4_extend_low_i16x8(high)),
+            widen(i32x4_extend_high_i16x8(high)),
+        ]
+    }
+}
+
+impl Narrow for i8 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        f32::from(self)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn load16(from: *const i8) -> std::arch::x86_64::__m512 {
+        use std::arch::x86_64::*;
+        // SAFETY: the caller's.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn load8(from: *const i8) -> std::arch::x86_64::__m256 {
+        use std::arch::x86_64::*;
+        // SAFETY: the caller's.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    #[inline(always)]
+    unsafe fn load_quads(from: *const i8) -> [std::arch::wasm32::v128; 4] {
+        use std::arch::wasm32::*;
+        // SAFETY: the caller's.
+        let codes = unsafe { v128_load(from.cast()) };
+        let (low, high) = (
+            i16x8_extend_low_i8x16(codes),
+            i16x8_extend_high_i8x16(codes),
+        );
+        [
+            f32x4_convert_i32x4(i32x4_extend_low_i16x8(low)),
+            f32x4_convert_i32x4(i32x4_extend_high_i16x8(low)),
+            f32x4_convert_i32x4(i32x4_extend_low_i16x8(high)),
+            f32x4_convert_i32x4(i32x4_extend_high_i16x8(high)),
+        ]
+    }
+}
+
+/// `w`: R rows at least as long as `x`.
+pub fn dots<W: Narrow, const R: usize>(level: Level, w: [&[W]; R], x: &[f32]) -> [f32; R] {
+    let w = w.map(|w| &w[..x.len()]);
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let rows = w.map(|w| w.as_chunks::<LANES>());
+    let mut sums = [[0f32; LANES]; R];
+    lanes(level, rows.map(|(whole, _)| whole), whole, &mut sums);
+    sums = std::array::from_fn(|r| {
+        let mut sums = sums[r];
+        for (sum, (w, x)) in sums.iter_mut().zip(rows[r].1.iter().zip(rest)) {
+            *sum += w.wide() * x;
+        }
+        sums
+    });
+    sums.map(|mut sums| {
+        for step in [8, 4, 2, 1] {
+            for l in 0..step {
+                sums[l] += sums[l + step];
+            }
+        }
+        sums[0]
+    })
+}
+
+/// `sums[r][l] += Σ_i w[r][i][l]·x[i][l]`; the rows of `w` are as long as `x`.
+fn lanes<W: Narrow, const R: usize>(
+    level: Level,
+    w: [&[[W; LANES]]; R],
+    x: &[[f32; LANES]],
+    sums: &mut [[f32; LANES]; R],
+) {
+    match level {
+        // SAFETY: the level was detected on this machine.
+        #[cfg(target_arch = "x86_64")]
+        Level::Amx | Level::Avx512Vnni => unsafe { x86::avx512(w, x, sums) },
+        #[cfg(target_arch = "x86_64")]
+        Level::AvxVnni | Level::Avx2 if is_x86_feature_detected!("f16c") => {
+            // SAFETY: the level and F16C were detected on this machine.
+            unsafe { x86::avx2(w, x, sums) }
+        }
+        #[cfg(target_arch = "wasm32")]
+        Level::Simd128 => wasm::simd128(w, x, sums),
+        #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+        Level::RelaxedSimd => wasm::simd128(w, x, sums),
+        _ => {
+            for (i, x) in x.iter().enumerate() {
+                for r in 0..R {
+                    for l in 0..LANES {
+                        sums[r][l] += w[r][i][l].wide() * x[l];
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use core::arch::x86_64::*;
+
+    use super::{LANES, Narrow};
+
+    /// Bytes ahead of each row that are asked for: prefetching past the end is harmless, the
+    /// instruction never faults.
+    const AHEAD: usize = 1024;
+
+    #[inline]
+    #[target_feature(enable = "sse")]
+    fn prefetch<W>(w: &[W; LANES]) {
+        let p = w.as_ptr().cast::<i8>().wrapping_add(AHEAD);
+        _mm_prefetch::<_MM_HINT_T0>(p);
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub fn avx512<W: Narrow, const R: usize>(
+        w: [&[[W; LANES]]; R],
+        x: &[[f32; LANES]],
+        sums: &mut [[f32; LANES]; R],
+    ) {
+        let mut acc = [_mm512_setzero_ps(); R];
+        let w = w.map(|w| &w[..x.len()]);
+        for (i, x) in x.iter().enumerate() {
+            // SAFETY: 16 floats, and below 16 elements, are what is read.
+            let x = unsafe { _mm512_loadu_ps(x.as_ptr()) };
+            for (acc, w) in acc.iter_mut().zip(w) {
+                prefetch(&w[i]);
+                // SAFETY: as above.
+                let w = unsafe { W::load16(w[i].as_ptr()) };
+                *acc = _mm512_add_ps(*acc, _mm512_mul_ps(w, x));
+            }
+        }
+        for (sums, acc) in sums.iter_mut().zip(acc) {
+            // SAFETY: 16 floats are written.
+            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), acc) };
+        }
+    }
+
+    #[target_feature(enable = "avx2,f16c")]
+    pub fn avx2<W: Narrow, const R: usize>(
+        w: [&[[W; LANES]]; R],
+        x: &[[f32; LANES]],
+        sums: &mut [[f32; LANES]; R],
+    ) {
+        let mut acc = [[_mm256_setzero_ps(); 2]; R];
+        let w = w.map(|w| &w[..x.len()]);
+        for (i, x) in x.iter().enumerate() {
+            for half in 0..2 {
+                // SAFETY: the low or high half of 16 floats, and below of 16 elements, is what is
+                // read.
+                let x = unsafe { _mm256_loadu_ps(x.as_ptr().add(8 * half)) };
+                for (acc, w) in acc.iter_mut().zip(w) {
+                    if half == 0 {
+                        prefetch(&w[i]);
+                    }
+                    // SAFETY: as above.
+                    let w = unsafe { W::load8(w[i].as_ptr().add(8 * half)) };
+                    acc[half] = _mm256_add_ps(acc[half], _mm256_mul_ps(w, x));
+                }
+            }
+        }
+        for (sums, acc) in sums.iter_mut().zip(acc) {
+            for (half, acc) in acc.into_iter().enumerate() {
+                // SAFETY: the low or high half of 16 floats is written.
+                unsafe { _mm256_storeu_ps(sums.as_mut_ptr().add(8 * half), acc) };
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+mod wasm {
+    use core::arch::wasm32::*;
+
+    use super::{LANES, Narrow};
+
+    /// Row after row, and written out: a page's code is built for size, where loops would keep the
+    /// sums in memory.
+    pub fn simd128<W: Narrow, const R: usize>(
+        w: [&[[W; LANES]]; R],
+        x: &[[f32; LANES]],
+        sums: &mut [[f32; LANES]; R],
+    ) {
+        for (w, sums) in w.into_iter().zip(sums) {
+            let zero = f32x4_splat(0.0);
+            let (mut s0, mut s1, mut s2, mut s3) = (zero, zero, zero, zero);
+            for (w, x) in w.iter().zip(x) {
+                // SAFETY: sixteen elements.
+                let [w0, w1, w2, w3] = unsafe { W::load_quads(w.as_ptr()) };
+                macro_rules! part {
+                    ($sum:ident, $w:ident, $at:literal) => {
+                        // SAFETY: a quarter of 16 floats.
+                        let x = unsafe { v128_load(x[$at..].as_ptr().cast()) };
+                        $sum = f32x4_add($sum, f32x4_mul($w, x));
+                    };
+                }
+                part!(s0, w0, 0);
+                part!(s1, w1, 4);
+                part!(s2, w2, 8);
+                part!(s3, w3, 12);
+            }
+            for (part, sum) in [s0, s1, s2, s3].into_iter().enumerate() {
+                // SAFETY: a quarter of 16 floats is written.
+                unsafe { v128_store(sums[4 * part..].as_mut_ptr().cast(), sum) };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ternary_core::rng::Rng;
+
+    #[test]
+    fn every_level_gives_the_same_bits_and_the_sum_is_right() {
+        // Every exponent, subnormals and both zeros among them.
+        let finite = |h: u16| if h & 0x7c00 == 0x7c00 { h & !0x4000 } else { h };
+        check(|bits| finite(bits as u16));
+        check(|bits| bits as i8);
+    }
+
+    fn check<W: Narrow>(element: impl Fn(u64) -> W) {
+        let mut rng = Rng::new(5);
+        for n in [0usize, 1, 15, 16, 17, 65, 256, 300] {
+            let x: Vec<f32> = (0..n).map(|_| rng.normal()).collect();
+            let mut row = || -> Vec<W> { (0..n + 3).map(|_| element(rng.next_u64())).collect() };
+            let w = [row(), row(), row(), row()];
+            let rows = [&w[0][..], &w[1], &w[2], &w[3]];
+            let want = dots(Level::Portable, rows, &x);
+            for level in Level::available() {
+                assert!(dots(level, rows, &x) == want, "{n} at {}", level.name());
+                for (row, want) in rows.iter().zip(want) {
+                    assert!(dots(level, [row], &x) == [want], "{n} at {}", level.name());
+                }
+            }
+            for (row, got) in rows.iter().zip(want) {
+                let terms = row
+                    .iter()
+                    .zip(&x)
+                    .map(|(w, x)| f64::from(w.wide()) * f64::from(*x));
+                let (sum, size) = terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs()));
+                assert!(
+                    (f64::from(got) - sum).abs() <= 2e-6 * size,
+                    "{n}: {got} {sum}"
+                );
+            }
+        }
+    }
+}
