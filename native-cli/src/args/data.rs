@@ -1,4 +1,4 @@
-//! Getting data: `download` and `tokenize`.
+//! Texts and conversations: `download`, `tokenize` and `template`.
 
 use std::path::PathBuf;
 
@@ -88,4 +88,37 @@ pub struct Tokenize {
     /// none.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seq_len: u32,
+}
+
+/// Show what a model's chat template makes of a conversation: the text and the tokens.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit template --model model.1bit --messages conversation.json
+  onebit template --model model.1bit --system \"Be brief.\" --user Hello
+  onebit template --model run/ --messages - --json < conversation.json
+
+What somebody said is underlined on a terminal. A special token inside it is letters, not a mark.")]
+pub struct Template {
+    /// A .1bit file or a checkpoint folder.
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// A JSON file with a list of messages (role, content), or an object with one under
+    /// "messages"; - is standard input.
+    #[arg(long, value_name = "FILE", required_unless_present = "user")]
+    pub messages: Option<PathBuf>,
+    /// A message of the user's, instead of a file or behind it.
+    #[arg(long, value_name = "TEXT")]
+    pub user: Option<String>,
+    /// A message of the system's, before all others.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Another template than the model's.
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// A finished conversation: without what asks the assistant for its next message.
+    #[arg(long)]
+    pub finished: bool,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
 }

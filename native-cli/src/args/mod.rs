@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ternary::session::DeviceChoice;
 
-pub use data::{Download, Tokenize};
+pub use data::{Download, Template, Tokenize};
 pub use import::{Activations, Import};
 pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, TrainShape};
 pub use manual::{Completions, Manual, ManualFormat};
@@ -64,6 +64,7 @@ impl Cli {
 pub enum Command {
     Download(Download),
     Tokenize(Tokenize),
+    Template(Template),
     Train(Box<Train>),
     Finetune(Box<Finetune>),
     Merge(Merge),
@@ -106,6 +107,7 @@ impl Command {
             Command::Bench(a) => a.device,
             Command::Download(_)
             | Command::Tokenize(_)
+            | Command::Template(_)
             | Command::Import(_)
             | Command::Export(_)
             | Command::Inspect(_)

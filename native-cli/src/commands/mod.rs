@@ -14,5 +14,6 @@ pub mod logits;
 pub mod merge;
 pub mod plot;
 pub mod search;
+pub mod template;
 pub mod tokenize;
 pub mod train;

@@ -152,3 +152,58 @@ fn an_empty_template_is_none() {
             .fails(&["has no chat template"]);
     }
 }
+
+#[test]
+fn a_rendered_conversation_is_shown_with_its_tokens() {
+    let place = Place::new();
+    with(&place, CHATML);
+    put(
+        &place.at("m.json"),
+        r#"[{"role": "user", "content": "Hi <|end|>"}]"#,
+    );
+    let shown = |more: &[&str]| place.run(&[&["template", "--model", "m.1bit"], more].concat());
+    let out = shown(&["--messages", "m.json", "--json"]).ok().json();
+    let text = "<|user|>Hi <|end|><|end|><|assistant|>";
+    assert_eq!(out["text"], text);
+    let contents: Vec<&str> = (out["parts"].as_array().unwrap().iter())
+        .filter(|part| part["content"] == true)
+        .filter_map(|part| part["text"].as_str())
+        .collect();
+    assert_eq!(contents, ["Hi <|end|>"]);
+    // What is typed is letters: the mark at the turn's end is one token, the typed one is not.
+    let marks = |out: &serde_json::Value| {
+        let tokens = out["tokens"].as_array().unwrap().iter();
+        tokens.filter(|t| t["token"] == "<|end|>").count()
+    };
+    assert_eq!(marks(&out), 1);
+    // The same by flags, as an object and from standard input, and a finished conversation.
+    let by_flags = shown(&["--system", "Be brief.", "--user", "Hi", "--json"]).ok();
+    let by_flags = by_flags.json()["text"].to_string();
+    assert!(by_flags.contains("Be brief."), "{by_flags}");
+    let finished = shown(&["--user", "Hi", "--finished"]).ok().stdout;
+    assert!(
+        finished.contains("<|user|>Hi") && !finished.contains("assistant"),
+        "{finished}"
+    );
+    shown(&[]).fails(&["--messages"]);
+    put(&place.at("m.json"), r#"{"text": "no conversation"}"#);
+    shown(&["--messages", "m.json"]).fails(&["m.json", "messages"]);
+    put(&place.at("m.json"), "[{");
+    shown(&["--messages", "m.json"]).fails(&["m.json"]);
+}
+
+#[test]
+fn a_model_without_a_template_is_told_of() {
+    let place = Place::new();
+    reply(&["I do", " hear"])
+        .template("")
+        .write_hf(&place.at("model"));
+    place.import("model", &[]).ok();
+    let asked = ["template", "--model", "m.1bit", "--user", "Hi"];
+    place
+        .run(&asked)
+        .fails(&["no chat template", "--chat-template"]);
+    put(&place.at("t.jinja"), "{{ messages[0].content }}!");
+    let given = [&asked[..], &["--chat-template", "t.jinja"]].concat();
+    assert!(place.run(&given).ok().stdout.starts_with("Hi!"));
+}

@@ -181,3 +181,13 @@ pub const FIXTURES: [&str; 4] = [
     "bitnet-masters-bf16",
     "llama-float",
 ];
+
+/// Tiny models of every decoder that can be imported.
+pub fn zoo() -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(root().join("engine/tests/fixtures/zoo"))? {
+        folders.push(entry?.path());
+    }
+    folders.sort();
+    Ok(folders)
+}

@@ -160,6 +160,32 @@ pub(super) fn parse(value: &str) -> Result<Found, String> {
     })
 }
 
+/// The messages of a conversation in JSON: a list of them, or an object with one under `messages`.
+///
+/// # Errors
+/// What is wrong with it, or that it is no conversation.
+///
+/// ```
+/// let messages = ternary_common::data::messages(r#"[{"role": "user", "content": "Hi"}]"#)?;
+/// assert_eq!(messages[0].content, "Hi");
+/// assert!(ternary_common::data::messages(r#"{"text": "Hi"}"#).is_err());
+/// # Ok::<(), String>(())
+/// ```
+pub fn messages(json: &str) -> Result<Vec<Message>, String> {
+    let json = json.trim();
+    let wrapped;
+    let object = if json.starts_with('[') {
+        wrapped = format!("{{\"messages\": {json}}}");
+        &wrapped
+    } else {
+        json
+    };
+    match parse(object)?.document {
+        Some(Document::Chat(messages)) => Ok(messages),
+        _ => Err("it is no conversation; expected a list of messages with role and content, or an object with such a list under \"messages\"".into()),
+    }
+}
+
 const EXPECTED: &str =
     "expected an object with a \"text\" field, or with \"messages\" (role and content)";
 

@@ -21,7 +21,7 @@ mod tokens;
 #[cfg(feature = "native")]
 pub use background::Prefetch;
 pub use batches::Batches;
-pub use documents::Document;
+pub use documents::{Document, messages};
 pub use eval_text::EvalText;
 #[cfg(feature = "native")]
 pub use files::{TextFile, text_files};

@@ -2,6 +2,7 @@
 //! transformers computes.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use page_tests::published::{self, Expected, Shape};
@@ -13,8 +14,11 @@ use crate::package::{bare, site};
 
 /// Relative error (L2) of logits, as natively.
 const TOLERANCE: f64 = 2e-3;
-/// Of the fixtures.
+/// As natively, of the tiny models of every decoder.
+const EXACT: f64 = 1e-5;
+/// Tokens of the fixtures, and of those models.
 const VOCAB: usize = 320;
+const ZOO_VOCAB: usize = 96;
 
 #[test]
 fn on_the_cpu() -> Result<()> {
@@ -24,6 +28,16 @@ fn on_the_cpu() -> Result<()> {
 #[test]
 fn on_webgpu() -> Result<()> {
     every_fixture("gpu")
+}
+
+#[test]
+fn every_decoder_on_the_cpu() -> Result<()> {
+    every_decoder("cpu")
+}
+
+#[test]
+fn every_decoder_on_webgpu() -> Result<()> {
+    every_decoder("gpu")
 }
 
 /// A head of 128256 rows, 148 MB, on a GPU that binds 128 MiB at once, which this browser then
@@ -103,16 +117,44 @@ fn every_fixture(device: &str) -> Result<()> {
             eprintln!("{name} is left out: it is not in ONEBIT_SHARED");
             continue;
         };
-        for file in ["config.json", "model.safetensors"] {
-            server.add(&format!("/{name}/{file}"), fs::read(folder.join(file))?)?;
-        }
-        agrees(&server, device, name, "f32", published::expected(&folder)?)?;
-        agrees(&server, device, name, "f16", published::expected_f16(name)?)?;
+        serve(&server, name, &folder)?;
+        let exact = published::expected(&folder)?;
+        agrees(&server, device, name, "f32", exact, TOLERANCE)?;
+        let rounded = published::expected_f16(name)?;
+        agrees(&server, device, name, "f16", rounded, TOLERANCE)?;
     }
     Ok(())
 }
 
-fn agrees(server: &Server, device: &str, name: &str, head: &str, expected: Expected) -> Result<()> {
+fn every_decoder(device: &str) -> Result<()> {
+    let server = site()?;
+    server.add("/tokenizer.json", published::numbers(ZOO_VOCAB))?;
+    let zoo = published::zoo()?;
+    ensure!(!zoo.is_empty(), "there are no models");
+    for folder in zoo {
+        let name = folder.file_name().context("a folder")?.to_string_lossy();
+        serve(&server, &name, &folder)?;
+        let expected = published::expected(&folder)?;
+        agrees(&server, device, &name, "f32", expected, EXACT)?;
+    }
+    Ok(())
+}
+
+fn serve(server: &Server, name: &str, folder: &Path) -> Result<()> {
+    for file in ["config.json", "model.safetensors"] {
+        server.add(&format!("/{name}/{file}"), fs::read(folder.join(file))?)?;
+    }
+    Ok(())
+}
+
+fn agrees(
+    server: &Server,
+    device: &str,
+    name: &str,
+    head: &str,
+    expected: Expected,
+    tolerance: f64,
+) -> Result<()> {
     let Expected {
         prompt,
         logits,
@@ -141,7 +183,7 @@ fn agrees(server: &Server, device: &str, name: &str, head: &str, expected: Expec
     ensure!(found["device"] == device, "{}", found["device"]);
     let error = relative_error(&found["logits"], &logits)?;
     eprintln!("{device}, {name}, {head}: relative error {error:.1e}");
-    ensure!(error <= TOLERANCE, "{name}, {head}: relative error {error}");
+    ensure!(error <= tolerance, "{name}, {head}: relative error {error}");
     ensure!(
         found["text"] == published::spelled(&greedy).as_str(),
         "{name}: {}, expected {greedy:?}",
