@@ -134,13 +134,10 @@ pub fn dots<W: Narrow, const R: usize>(level: Level, w: [&[W]; R], x: &[f32]) ->
         }
         sums
     });
-    sums.map(|mut sums| {
-        for step in [8, 4, 2, 1] {
-            for l in 0..step {
-                sums[l] += sums[l + step];
-            }
-        }
-        sums[0]
+    sums.map(|s| {
+        let eight: [f32; 8] = std::array::from_fn(|l| s[l] + s[l + 8]);
+        let four: [f32; 4] = std::array::from_fn(|l| eight[l] + eight[l + 4]);
+        (four[0] + four[2]) + (four[1] + four[3])
     })
 }
 
@@ -182,15 +179,24 @@ mod x86 {
 
     use super::{LANES, Narrow};
 
-    /// Bytes ahead of each row that are asked for: prefetching past the end is harmless, the
-    /// instruction never faults.
-    const AHEAD: usize = 1024;
-
+    /// Ask for what lies `ahead` bytes behind: past the end that is harmless, the instruction never
+    /// faults.
     #[inline]
     #[target_feature(enable = "sse")]
-    fn prefetch<W>(w: &[W; LANES]) {
-        let p = w.as_ptr().cast::<i8>().wrapping_add(AHEAD);
+    fn prefetch<W>(w: &[W; LANES], ahead: usize) {
+        let p = w.as_ptr().cast::<i8>().wrapping_add(ahead);
         _mm_prefetch::<_MM_HINT_T0>(p);
+    }
+
+    /// Bytes from a row to the same place of the rows that follow these, if they lie one behind the
+    /// other: a row is left long before memory has answered, so the next rows are asked for.
+    #[inline(always)]
+    fn to_next<W, const R: usize>(w: [&[[W; LANES]]; R]) -> usize {
+        let step = match w.as_slice() {
+            [first, second, ..] => (second.as_ptr() as usize).wrapping_sub(first.as_ptr() as usize),
+            _ => size_of_val(w[0]),
+        };
+        R.wrapping_mul(step)
     }
 
     #[target_feature(enable = "avx512f")]
@@ -201,11 +207,12 @@ mod x86 {
     ) {
         let mut acc = [_mm512_setzero_ps(); R];
         let w = w.map(|w| &w[..x.len()]);
+        let ahead = to_next(w);
         for (i, x) in x.iter().enumerate() {
             // SAFETY: 16 floats, and below 16 elements, are what is read.
             let x = unsafe { _mm512_loadu_ps(x.as_ptr()) };
             for (acc, w) in acc.iter_mut().zip(w) {
-                prefetch(&w[i]);
+                prefetch(&w[i], ahead);
                 // SAFETY: as above.
                 let w = unsafe { W::load16(w[i].as_ptr()) };
                 *acc = _mm512_add_ps(*acc, _mm512_mul_ps(w, x));
@@ -225,6 +232,7 @@ mod x86 {
     ) {
         let mut acc = [[_mm256_setzero_ps(); 2]; R];
         let w = w.map(|w| &w[..x.len()]);
+        let ahead = to_next(w);
         for (i, x) in x.iter().enumerate() {
             for half in 0..2 {
                 // SAFETY: the low or high half of 16 floats, and below of 16 elements, is what is
@@ -232,7 +240,7 @@ mod x86 {
                 let x = unsafe { _mm256_loadu_ps(x.as_ptr().add(8 * half)) };
                 for (acc, w) in acc.iter_mut().zip(w) {
                     if half == 0 {
-                        prefetch(&w[i]);
+                        prefetch(&w[i], ahead);
                     }
                     // SAFETY: as above.
                     let w = unsafe { W::load8(w[i].as_ptr().add(8 * half)) };

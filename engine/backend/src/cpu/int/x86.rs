@@ -356,10 +356,20 @@ spans_avx2!(
     Some(widen as unsafe fn(__m256i, __m256i) -> __m256i)
 );
 
+/// Bytes from a row to the same place of the four that follow: a row of a head is left long before
+/// memory has answered.
+#[inline(always)]
+fn to_next(w: [&[i8]; 4]) -> usize {
+    (w[1].as_ptr() as usize)
+        .wrapping_sub(w[0].as_ptr() as usize)
+        .wrapping_mul(4)
+}
+
 /// Weights become unsigned by flipping the sign bit (w + 128); 128·Σx is taken off at the end.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub unsafe fn int8_avx512<const T: usize>(w: [&[i8]; 4], x: [&[i8]; T], n: usize) -> Sums<T> {
     let flip = _mm512_set1_epi8(-128);
+    let ahead = to_next(w);
     let mut acc = [[_mm512_setzero_si512(); 4]; T];
     let mut sum_x = [_mm512_setzero_si512(); T];
     for at in (0..n).step_by(64) {
@@ -372,7 +382,7 @@ pub unsafe fn int8_avx512<const T: usize>(w: [&[i8]; 4], x: [&[i8]; T], n: usize
             }
             for r in 0..4 {
                 let p = w[r].as_ptr().add(at);
-                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(AHEAD / 2));
+                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(ahead));
                 let u = _mm512_xor_si512(_mm512_loadu_si512(p.cast()), flip);
                 for i in 0..T {
                     acc[i][r] = _mm512_dpbusd_epi32(acc[i][r], u, v[i]);
@@ -392,12 +402,15 @@ pub unsafe fn int8_avx512<const T: usize>(w: [&[i8]; 4], x: [&[i8]; T], n: usize
 #[target_feature(enable = "avx2")]
 pub unsafe fn int8_avx2<const T: usize>(w: [&[i8]; 4], x: [&[i8]; T], n: usize) -> Sums<T> {
     let ones = _mm256_set1_epi16(1);
+    let ahead = to_next(w);
     let mut acc = [[_mm256_setzero_si256(); 4]; T];
     for at in (0..n).step_by(32) {
         // SAFETY: all slices hold `n` bytes, n a multiple of 64 (cut and checked by the caller).
         unsafe {
             for r in 0..4 {
-                let row = _mm256_loadu_si256(w[r].as_ptr().add(at).cast());
+                let p = w[r].as_ptr().add(at);
+                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(ahead));
+                let row = _mm256_loadu_si256(p.cast());
                 let magnitude = _mm256_abs_epi8(row);
                 for i in 0..T {
                     let v = _mm256_loadu_si256(x[i].as_ptr().add(at).cast());
