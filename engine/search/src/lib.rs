@@ -26,7 +26,7 @@ pub use journal::Journal;
 pub use result::{Entry, SearchResult, Settings, Standing, Tokens, search};
 pub use scorer::{Scorer, Task, Windows};
 pub use space::{Choice, Granularity, Point, Space, SpaceOptions, Unit};
-pub use strategy::{Effort, Evaluate, Goal, Ledger, Measured, Strategy};
+pub use strategy::{Effort, Evaluate, Goal, Ledger, Strategy, Trial};
 
 #[cfg(test)]
 #[cfg(feature = "native")]

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::space::{Point, Space, SpaceOptions};
-use super::strategy::{Effort, Evaluate, Goal, Ledger, Measured, Strategy};
+use super::strategy::{Effort, Evaluate, Goal, Ledger, Strategy, Trial};
 use crate::error::{Error, Result};
 use ternary_core::config::LayerBitMap;
 
@@ -172,7 +172,7 @@ pub async fn search(
             (goal.allows(loss, nearest.bytes), nearest.clone(), loss)
         }
     };
-    let entry = |m: &Measured| Entry {
+    let entry = |m: &Trial| Entry {
         layer_bit_map: space.map(&m.point),
         // JSON has no infinity.
         perplexity: libm::exp(m.loss).min(f64::MAX),
@@ -203,7 +203,7 @@ struct Full {
 }
 
 impl Full {
-    fn get(&self, m: &Measured) -> Option<f64> {
+    fn get(&self, m: &Trial) -> Option<f64> {
         if self.same {
             return Some(m.loss).filter(|l| l.is_finite());
         }
@@ -211,7 +211,7 @@ impl Full {
         known.map(|(_, loss)| *loss)
     }
 
-    async fn loss(&mut self, m: &Measured, evaluate: &mut dyn Evaluate) -> Result<f64> {
+    async fn loss(&mut self, m: &Trial, evaluate: &mut dyn Evaluate) -> Result<f64> {
         if let Some(loss) = self.get(m) {
             return Ok(loss);
         }
@@ -227,12 +227,12 @@ impl Full {
         goal: &Goal,
         shifted: &Goal,
         evaluate: &mut dyn Evaluate,
-    ) -> Result<Option<(Measured, f64)>> {
+    ) -> Result<Option<(Trial, f64)>> {
         let doubtful = Goal {
             max_loss: shifted.max_loss.map(|max| max + DOUBT),
             ..*shifted
         };
-        let mut open: Vec<&Measured> = ledger
+        let mut open: Vec<&Trial> = ledger
             .all
             .iter()
             .filter(|m| doubtful.allows(m.loss, m.bytes))
@@ -244,7 +244,7 @@ impl Full {
         let limited = goal.max_loss.is_some();
         let shift = shifted.max_loss.unwrap_or(0.0) - goal.max_loss.unwrap_or(0.0);
         let (mut doubts, mut worst) = (FULL, 0.0f64);
-        let mut best: Option<(Measured, f64)> = None;
+        let mut best: Option<(Trial, f64)> = None;
         for (place, m) in open.into_iter().enumerate() {
             let expected = m.loss - shift;
             let known = self.get(m).is_some();
@@ -262,7 +262,7 @@ impl Full {
             }
             let loss = self.loss(m, evaluate).await?;
             worst = worst.max(loss - expected);
-            let better = |(b, l): &(Measured, f64)| goal.prefers((loss, m.bytes), (*l, b.bytes));
+            let better = |(b, l): &(Trial, f64)| goal.prefers((loss, m.bytes), (*l, b.bytes));
             if goal.allows(loss, m.bytes) && best.as_ref().is_none_or(better) {
                 best = Some((m.clone(), loss));
                 if limited {
@@ -276,7 +276,7 @@ impl Full {
 
 /// What comes nearest to limits that nothing satisfies: the lowest loss within the size; if nothing
 /// is that small, the smallest.
-fn nearest<'a>(ledger: &'a Ledger, goal: &Goal) -> Option<&'a Measured> {
+fn nearest<'a>(ledger: &'a Ledger, goal: &Goal) -> Option<&'a Trial> {
     let finite = || ledger.all.iter().filter(|m| m.loss.is_finite());
     let within = finite().filter(|m| goal.max_bytes.is_none_or(|max| m.bytes <= max));
     within

@@ -75,9 +75,9 @@ impl Goal {
     }
 }
 
-/// A measured map.
+/// A bit-map and what was measured of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
+pub struct Trial {
     pub point: Point,
     /// Nats per token on the sample.
     pub loss: f64,
@@ -87,7 +87,7 @@ pub struct Measured {
 /// Everything measured so far, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    pub all: Vec<Measured>,
+    pub all: Vec<Trial>,
     index: HashMap<Point, usize>,
 }
 
@@ -96,17 +96,17 @@ impl Ledger {
         self.index.contains_key(point)
     }
 
-    pub fn get(&self, point: &[u8]) -> Option<&Measured> {
+    pub fn get(&self, point: &[u8]) -> Option<&Trial> {
         self.index.get(point).map(|i| &self.all[*i])
     }
 
-    fn push(&mut self, measured: Measured) {
-        self.index.insert(measured.point.clone(), self.all.len());
-        self.all.push(measured);
+    fn push(&mut self, trial: Trial) {
+        self.index.insert(trial.point.clone(), self.all.len());
+        self.all.push(trial);
     }
 
     /// The best measured map that satisfies `goal`.
-    pub fn best(&self, goal: &Goal) -> Option<&Measured> {
+    pub fn best(&self, goal: &Goal) -> Option<&Trial> {
         let allowed = self.all.iter().filter(|m| goal.allows(m.loss, m.bytes));
         allowed.reduce(|best, m| {
             if goal.prefers((m.loss, m.bytes), (best.loss, best.bytes)) {
@@ -118,8 +118,8 @@ impl Ledger {
     }
 
     /// The maps that no other beats in both bytes and loss, smallest first.
-    pub fn front(&self) -> Vec<&Measured> {
-        let mut sorted: Vec<&Measured> = self.all.iter().filter(|m| m.loss.is_finite()).collect();
+    pub fn front(&self) -> Vec<&Trial> {
+        let mut sorted: Vec<&Trial> = self.all.iter().filter(|m| m.loss.is_finite()).collect();
         sorted.sort_by(|a, b| a.bytes.cmp(&b.bytes).then(a.loss.total_cmp(&b.loss)));
         let mut lowest = f64::INFINITY;
         sorted.retain(|m| {
@@ -177,7 +177,7 @@ impl<'a> Strategy<'a> {
     }
 
     fn note(&mut self, point: Point, loss: f64) {
-        self.ledger.push(Measured {
+        self.ledger.push(Trial {
             bytes: self.space.bytes(&point),
             // A map that breaks the model is as bad as can be, and no number to compare with.
             loss: if loss.is_nan() { f64::INFINITY } else { loss },
@@ -419,12 +419,12 @@ impl<'a> Strategy<'a> {
             seeds.push(best.point.clone());
         }
         let front = self.ledger.front();
-        let near = |m: &&&Measured| match (self.goal.max_loss, self.goal.max_bytes) {
+        let near = |m: &&&Trial| match (self.goal.max_loss, self.goal.max_bytes) {
             (Some(max), _) => (m.loss - max).abs(),
             (None, Some(max)) => (m.bytes as f64 / max as f64 - 1.0).abs(),
             (None, None) => 0.0,
         };
-        let mut nearest: Vec<&&Measured> = front.iter().collect();
+        let mut nearest: Vec<&&Trial> = front.iter().collect();
         nearest.sort_by(|a, b| near(a).total_cmp(&near(b)));
         seeds.extend(nearest.iter().take(6).map(|m| m.point.clone()));
         seeds.dedup();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::protocol::{Event, FinishReason, Stats};
-use super::{Loaded, StopHandle, no_tokenizer};
+use super::{LoadedModel, StopHandle, no_tokenizer};
 use crate::error::{Error, Result};
 use ternary_common::chat::Message;
 use ternary_common::platform::{self, Instant};
@@ -132,7 +132,7 @@ pub(super) struct Prompt {
 
 /// Answer `prompt`.
 pub(super) async fn run(
-    loaded: &mut Loaded,
+    loaded: &mut LoadedModel,
     prompt: Prompt,
     sampling: &Sampling,
     stop: &StopHandle,

@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use context::context_within;
 pub use device::open_backend;
 pub use error::{Error, Result};
-pub use explore::{MatrixDiff, Measured, Weights, Which};
-pub use protocol::{Command, DeviceChoice, Event, FinishReason, ModelInfo, Stats, Work};
+pub use explore::{MapLoss, MatrixDiff, WeightSource, Weights};
+pub use protocol::{Command, DeviceChoice, Event, FinishReason, ModelInfo, ModelTask, Stats};
 pub use ternary_backend::{DeviceInfo, DeviceKind};
 pub use ternary_common::chat::Message;
 pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
 
-use explore::{Compared, Measuring};
+use explore::{Compared, MapScorer};
 use generate::{Prompt, TurnMarks};
 use ternary_backend::BackendOptions;
 use ternary_common::bytes::{ByteSource, MemorySource};
@@ -53,7 +53,7 @@ impl StopHandle {
 }
 
 /// A model ready to answer.
-pub struct Loaded {
+pub struct LoadedModel {
     pub model: Model,
     pub tokenizer: Option<Tokenizer>,
     pub template: Option<ChatTemplate>,
@@ -65,9 +65,9 @@ pub struct Loaded {
     adapter: Option<Rc<dyn LowRankAdapter>>,
 }
 
-impl fmt::Debug for Loaded {
+impl fmt::Debug for LoadedModel {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("Loaded")
+        f.debug_struct("LoadedModel")
             .field("info", &self.info)
             .finish_non_exhaustive()
     }
@@ -98,7 +98,7 @@ impl fmt::Debug for Loaded {
 /// ```
 #[derive(Default)]
 pub struct Session {
-    loaded: Option<Loaded>,
+    loaded: Option<LoadedModel>,
     stop: StopHandle,
     threads: usize,
     /// The context asked for, in tokens.
@@ -108,7 +108,7 @@ pub struct Session {
     /// What keys and values may take; a longer context is shortened.
     cache_limit: Option<u64>,
     compared: Option<Compared>,
-    measuring: Option<Measuring>,
+    map_scorer: Option<MapScorer>,
     tuning: Option<Box<Tuning>>,
 }
 
@@ -151,7 +151,7 @@ impl Session {
     }
 
     /// The loaded model, for evaluation and inspection.
-    pub fn loaded(&mut self) -> Result<&mut Loaded> {
+    pub fn loaded(&mut self) -> Result<&mut LoadedModel> {
         self.loaded
             .as_mut()
             .ok_or_else(|| Error::Request("no model is loaded".into()))
@@ -310,7 +310,7 @@ impl Session {
             load_ms: start.elapsed().as_secs_f64() * 1e3,
         };
         let marks = template.as_ref().zip(tokenizer.as_ref());
-        self.loaded = Some(Loaded {
+        self.loaded = Some(LoadedModel {
             marks: marks.map_or_else(TurnMarks::default, |(t, tokens)| TurnMarks::of(t, tokens)),
             model,
             tokenizer,
@@ -322,7 +322,7 @@ impl Session {
         });
         self.device = device;
         // They belong to the model before.
-        (self.compared, self.measuring, self.tuning) = (None, None, None);
+        (self.compared, self.map_scorer, self.tuning) = (None, None, None);
         emit(Event::Loaded {
             model: Box::new(info),
         });
@@ -376,47 +376,46 @@ impl Session {
         Ok(())
     }
 
-    /// Do the work: the events that answer it, or `Error`.
-    pub async fn work(&mut self, work: Work, emit: &mut dyn FnMut(Event)) {
+    /// Do the task: the events that answer it, or `Error`.
+    pub async fn run_task(&mut self, task: ModelTask, emit: &mut dyn FnMut(Event)) {
         self.stop.clear();
-        if let Err(e) = self.try_work(work, emit).await {
+        if let Err(e) = self.try_task(task, emit).await {
             emit(Event::Error {
                 message: e.to_string(),
             });
         }
     }
 
-    async fn try_work(&mut self, work: Work, emit: &mut dyn FnMut(Event)) -> Result<()> {
+    async fn try_task(&mut self, task: ModelTask, emit: &mut dyn FnMut(Event)) -> Result<()> {
         let stop = self.stop.clone();
         let (device, threads) = (self.device, self.threads);
         let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
-        match work {
-            Work::Weights { name, of } => {
-                let (source, file) = match (of, &self.compared) {
-                    (Which::Loaded, _) => (&loaded.source, &loaded.file),
-                    (Which::Compared, Some(with)) => (&with.source, &with.file),
-                    (Which::Compared, None) => {
+        match task {
+            ModelTask::Weights { name, from } => {
+                let (source, file) = match (from, &self.compared) {
+                    (WeightSource::Model, _) => (&loaded.source, &loaded.file),
+                    (WeightSource::Compared, Some(with)) => (&with.source, &with.file),
+                    (WeightSource::Compared, None) => {
                         return Err(Error::Request("no file is compared yet".into()));
                     }
                 };
-                let weights = explore::weights(source.as_ref(), file, of, &name).await?;
+                let weights = explore::weights(source.as_ref(), file, from, &name).await?;
                 emit(Event::Weights {
                     weights: Box::new(weights),
                 });
             }
-            Work::Measure { map, text } => {
+            ModelTask::Measure { map, text } => {
                 loaded.unadapted()?;
-                let subject = (&map, text.as_str());
                 explore::measure(
-                    &mut self.measuring,
+                    &mut self.map_scorer,
                     loaded,
-                    subject,
+                    (&map, &text),
                     (device, threads),
                     emit,
                 )
                 .await?;
             }
-            Work::Logits { ids } => {
+            ModelTask::Logits { ids } => {
                 let mut values = Vec::new();
                 let mut take = |rows: &[f32]| {
                     values.extend(rows.iter().flat_map(|v| v.to_le_bytes()));
@@ -424,23 +423,23 @@ impl Session {
                 loaded.model.logits(&ids, &mut take).await?;
                 emit(Event::Logits { values });
             }
-            Work::Export { map } => {
+            ModelTask::Export { map } => {
                 loaded.unadapted()?;
                 let bytes = explore::export(loaded, &map).await?;
                 let name = file_name(&loaded.info.name, "1bit");
                 emit(Event::File { name, bytes });
             }
-            Work::Adopt { map } => {
+            ModelTask::Apply { map } => {
                 loaded.unadapted()?;
                 let bytes = explore::export(loaded, &map).await?;
                 let source = MemorySource::new(&loaded.source.name(), bytes);
                 self.try_load(Rc::new(source), None, device, emit).await?;
             }
-            Work::PlanTune { settings } => {
+            ModelTask::PlanTune { settings } => {
                 let plan = tune::plan(loaded, &settings, device, threads).await?;
                 emit(Event::TunePlan { plan });
             }
-            Work::Tune { settings } => {
+            ModelTask::Tune { settings } => {
                 // The one before goes first: two may not fit.
                 self.tuning = None;
                 let tuning = Tuning::new(loaded, settings, device, threads).await?;
@@ -448,19 +447,19 @@ impl Session {
                 emit(tuning.started());
                 tuning.run(loaded, &stop, emit).await?;
             }
-            Work::ContinueTune => {
+            ModelTask::ContinueTune => {
                 let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
                 emit(tuning.started());
                 tuning.run(loaded, &stop, emit).await?;
             }
-            Work::RestoreTune { state } => {
+            ModelTask::RestoreTune { state } => {
                 self.tuning = None;
                 let tuning = Tuning::restore(loaded, &state, device, threads).await?;
                 let tuning = self.tuning.insert(Box::new(tuning));
                 emit(tuning.started());
                 emit(tuning.stopped());
             }
-            Work::ExportTune { keep } => {
+            ModelTask::ExportTune { keep } => {
                 let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
                 let name = tune::tuned_name(&loaded.info.name);
                 let (name, bytes) = match keep {
@@ -478,7 +477,7 @@ impl Session {
                 };
                 emit(Event::File { name, bytes });
             }
-            Work::KeepTune => {
+            ModelTask::KeepTune => {
                 let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
                 match tuning.adapter().await? {
                     Some(adapter) => {
@@ -494,7 +493,7 @@ impl Session {
                     }
                 }
             }
-            Work::DiscardTune => self.tuning = None,
+            ModelTask::DiscardTune => self.tuning = None,
         }
         Ok(())
     }
@@ -534,7 +533,7 @@ fn file_name(title: &str, extension: &str) -> String {
     format!("{stem}.{extension}")
 }
 
-impl Loaded {
+impl LoadedModel {
     /// # Errors
     /// A model without a tokenizer.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {

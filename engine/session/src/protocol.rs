@@ -8,7 +8,7 @@ use ternary_backend::DeviceInfo;
 use ternary_core::config::{LayerBitMap, ModelConfig};
 use ternary_infer::{LoadPlan, Sampling};
 
-use super::explore::{MatrixDiff, Measured, Weights, Which};
+use super::explore::{MapLoss, MatrixDiff, WeightSource, Weights};
 use super::tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings};
 
 /// Where to run. `Auto`: a real GPU if there is one, otherwise the CPU.
@@ -60,9 +60,9 @@ pub enum Command {
 /// talks need not carry the code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Work {
+pub enum ModelTask {
     /// A matrix as the file has it. Answered by `Weights`.
-    Weights { name: String, of: Which },
+    Weights { name: String, from: WeightSource },
     /// Mean loss of `text` with the model in `map`. Answered by `Measured`.
     Measure { map: LayerBitMap, text: String },
     /// Logits after each of these tokens, from an empty cache. Answered by `Logits`.
@@ -70,7 +70,7 @@ pub enum Work {
     /// The model's file in another bit-map. Answered by `File`.
     Export { map: LayerBitMap },
     /// Go on with the model in another bit-map. Answered as a load is.
-    Adopt { map: LayerBitMap },
+    Apply { map: LayerBitMap },
     /// What a fine-tuning would take. Answered by `TunePlan`.
     PlanTune { settings: TuneSettings },
     /// Fine-tune the model, until it is done or stopped. Answered by `TuneStarted`, `TunePoint`s,
@@ -129,7 +129,7 @@ pub enum Event {
         changes: Vec<MatrixDiff>,
     },
     Measured {
-        measured: Box<Measured>,
+        measured: Box<MapLoss>,
     },
     /// `[tokens, vocabulary]` as little-endian f32.
     Logits {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::context::shortened;
 use super::explore::MatrixDiff;
 use super::protocol::Event;
-use super::{Loaded, StopHandle, open_backend};
+use super::{LoadedModel, StopHandle, open_backend};
 use crate::DeviceChoice;
 use crate::error::{Error, Result};
 use ternary_backend::BackendOptions;
@@ -178,14 +178,14 @@ pub(super) struct Tuning {
     points: Vec<TunePoint>,
 }
 
-fn tokens(loaded: &Loaded, text: &str) -> Result<TokenData> {
+fn tokens(loaded: &LoadedModel, text: &str) -> Result<TokenData> {
     let tokenizer = loaded.tokenizer()?;
     let ids = tokenizer.encode(text)?;
     Ok(TokenData::from_ids(&ids, tokenizer.vocab_size() as u32)?)
 }
 
 impl Recipe {
-    fn new(loaded: &Loaded, settings: &TuneSettings) -> Result<Self> {
+    fn new(loaded: &LoadedModel, settings: &TuneSettings) -> Result<Self> {
         loaded.unadapted()?;
         let config = loaded.file.metadata.config.clone().for_finetuning();
         let (text, held) = hold_back(&settings.text);
@@ -240,7 +240,7 @@ impl Recipe {
 
 /// What a fine-tuning of the loaded model would take.
 pub(super) async fn plan(
-    loaded: &Loaded,
+    loaded: &LoadedModel,
     settings: &TuneSettings,
     device: DeviceChoice,
     threads: usize,
@@ -277,7 +277,7 @@ fn codes(config: &ModelConfig, latents: &Parameters) -> HashMap<String, Vec<i8>>
 impl Tuning {
     /// A fine-tuning of the loaded model, before its first step.
     pub async fn new(
-        loaded: &Loaded,
+        loaded: &LoadedModel,
         settings: TuneSettings,
         device: DeviceChoice,
         threads: usize,
@@ -312,7 +312,7 @@ impl Tuning {
     /// # Errors
     /// A damaged state, and one of another model.
     pub async fn restore(
-        loaded: &Loaded,
+        loaded: &LoadedModel,
         state: &[u8],
         device: DeviceChoice,
         threads: usize,
@@ -348,7 +348,7 @@ impl Tuning {
     /// Steps until the end, or until `stop`.
     pub async fn run(
         &mut self,
-        loaded: &Loaded,
+        loaded: &LoadedModel,
         stop: &StopHandle,
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {
@@ -405,7 +405,7 @@ impl Tuning {
     /// A point with validation, and beside it a sample and what changed.
     async fn look(
         &mut self,
-        loaded: &Loaded,
+        loaded: &LoadedModel,
         point: TunePoint,
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {
@@ -469,7 +469,7 @@ impl Tuning {
     }
 
     /// A `.1bit` of the model as it is, adapters merged into it.
-    pub async fn model(&mut self, loaded: &Loaded) -> Result<Vec<u8>> {
+    pub async fn model(&mut self, loaded: &LoadedModel) -> Result<Vec<u8>> {
         let parameters = match self.adapter().await? {
             Some(adapter) => merge(&self.recipe.config, self.base.clone(), &adapter)?.parameters,
             None => self.trainer.parameters().await?,
@@ -486,7 +486,7 @@ impl Tuning {
     }
 
     /// What the model as it is writes. On the CPU: the device keeps its memory for the training.
-    async fn sample(&mut self, loaded: &Loaded) -> Result<Sampled> {
+    async fn sample(&mut self, loaded: &LoadedModel) -> Result<Sampled> {
         let tokenizer = loaded.tokenizer()?;
         let prompt = match self.settings.sample_prompt.trim() {
             "" => {

@@ -488,7 +488,7 @@ fn read_text(path: &Path) -> Result<String> {
 
 /// A checkpoint's model: configuration, parameters, tokenizer.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedCheckpoint {
     pub config: ModelConfig,
     pub tensors: Parameters,
     pub companions: Companions,
@@ -502,7 +502,7 @@ pub fn tensors(path: &Path, config: &ModelConfig) -> Result<Parameters> {
 }
 
 /// Read a checkpoint folder and check it against its own config.
-pub fn load(dir: &Path) -> Result<Loaded> {
+pub fn load(dir: &Path) -> Result<LoadedCheckpoint> {
     if !dir.join("config.json").is_file() && dir.join(adapter::CONFIG_FILE).is_file() {
         return Err(Error::Checkpoint(format!(
             "{} is an adapter, not a model: give the model it belongs to, and this folder as --adapter",
@@ -516,7 +516,7 @@ pub fn load(dir: &Path) -> Result<Loaded> {
         dir,
     )?;
     let state = dir.join("train_state.json");
-    Ok(Loaded {
+    Ok(LoadedCheckpoint {
         tensors,
         companions: Companions::read(dir)?,
         state: state.is_file().then(|| read_state(&state)).transpose()?,

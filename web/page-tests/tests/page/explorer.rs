@@ -17,7 +17,7 @@ pub const UP: &str = "[data-parameter='model.layers.1.mlp.up_proj.weight']";
 
 pub fn explore(page: &Page) -> Result<()> {
     page.click("input[name=mode][value=map]")?;
-    // The workshop takes the model over.
+    // The full worker takes the model over.
     page.wait_for(
         &format!("document.querySelector('.grid') && {LOADED}"),
         START,
@@ -153,8 +153,8 @@ fn another_precision_is_measured_saved_and_used() -> Result<()> {
     let (name, bytes) = saved(&page, "#export-map")?;
     ensure!(name == "tiny.1bit", "{name}");
     let file = temporary("exported.1bit", &bytes)?;
-    page.click("#adopt-map")?;
-    page.wait_for("document.querySelector('#adopt-map').disabled && !document.querySelector('#load-progress')", START)?;
+    page.click("#apply-map")?;
+    page.wait_for("document.querySelector('#apply-map').disabled && !document.querySelector('#load-progress')", START)?;
     crate::continue_greedily(&page, 24)?;
     ask(&page, "Once upon a time")?;
     page.wait_for(FINISHED, REPLY)?;
