@@ -18,6 +18,7 @@ mod snapshot;
 mod start;
 #[cfg(feature = "native")]
 mod stats;
+mod steps;
 mod trainer;
 
 pub use error::{Error, Result};
@@ -28,6 +29,7 @@ pub use snapshot::snapshot_note;
 pub use start::{Start, Teacher};
 #[cfg(feature = "native")]
 pub use stats::{CodeStats, MatrixStats};
+pub use steps::{Done, Due, StepObserver, Steps, Unlogged, Validation};
 pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]
