@@ -111,19 +111,13 @@ impl LoadPlan {
     /// An error if the device can't hold it, before anything was read.
     pub fn check(&self, limits: &MemoryLimits) -> Result<()> {
         let device = &self.device;
-        let refuse = |what: &str, needed: u64, most: u64| {
-            Err(Error::Request(format!(
-                "{what} needs {}, and the {} ({}) has {}: use a smaller model{}",
-                Size(needed),
-                device.kind,
-                device.name,
-                Size(most),
-                if device.kind == DeviceKind::Cpu {
-                    ""
-                } else {
-                    ", or the CPU"
-                }
-            )))
+        let refuse = |what, needed, available| {
+            Err(Error::DeviceMemory {
+                what,
+                needed,
+                available,
+                device: Box::new(device.clone()),
+            })
         };
         if let Some(most) = limits.matrix.filter(|most| self.largest_matrix > *most) {
             return refuse("its largest matrix", self.largest_matrix, most);
@@ -138,10 +132,9 @@ impl LoadPlan {
         if device.kind != DeviceKind::Cpu || can_allocate(self.total()) {
             return Ok(());
         }
-        Err(Error::Request(format!(
-            "it needs {} of memory, more than this program can get: close other programs, or use a smaller model or a GPU",
-            Size(self.total())
-        )))
+        Err(Error::ProgramMemory {
+            needed: self.total(),
+        })
     }
 }
 
@@ -167,11 +160,10 @@ fn addressable(config: &ModelConfig) -> Result<()> {
     if largest <= most {
         return Ok(());
     }
-    Err(Error::Request(format!(
-        "one of its tensors takes {}; this program can hold {} in one piece",
-        Size(largest),
-        Size(most)
-    )))
+    Err(Error::TensorTooLarge {
+        needed: largest,
+        largest: most,
+    })
 }
 
 /// Whether so much memory can be had, by asking for it: running out later would end the program.
@@ -193,15 +185,6 @@ fn can_allocate(bytes: u64) -> bool {
         left -= size;
     }
     true
-}
-
-/// In MB.
-struct Size(u64);
-
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.1} MB", self.0 as f64 / 1e6)
-    }
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ mod threads {
     }
 
     fn lost<T>(_: T) -> Error {
-        Error::Request("a thread that evaluates ended early".into())
+        Error::ThreadEnded
     }
 
     impl Pool {

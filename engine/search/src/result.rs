@@ -33,20 +33,17 @@ impl Settings {
     /// # Errors
     /// No limit at all, or one that nothing can satisfy.
     pub fn validate(&self) -> Result<()> {
-        let fail = |message: String| Err(Error::Request(message));
         if self.max_perplexity.is_none() && self.max_bytes.is_none() {
-            return fail("there is no limit to search for: give a highest perplexity, a largest size, or both".into());
+            return Err(Error::NoLimit);
         }
         if let Some(p) = self.max_perplexity.filter(|p| !(*p > 1.0 && p.is_finite())) {
-            return fail(format!(
-                "the highest perplexity is {p}; it must be a number above 1"
-            ));
+            return Err(Error::PerplexityLimit(p));
         }
         if self.max_bytes == Some(0) {
-            return fail("the largest size is 0 bytes; no file is that small".into());
+            return Err(Error::SizeLimit);
         }
         if self.max_evals == 0 {
-            return fail("max_evals is 0; at least one map must be measured".into());
+            return Err(Error::NoEvaluations);
         }
         Ok(())
     }
@@ -165,9 +162,7 @@ pub async fn search(
     let (satisfied, chosen, loss) = match found {
         Some((m, loss)) => (true, m, loss),
         None => {
-            let nearest = nearest(&ledger, &goal).ok_or_else(|| {
-                Error::Request("no map could be measured: every loss is infinite".into())
-            })?;
+            let nearest = nearest(&ledger, &goal).ok_or(Error::NoFiniteLoss)?;
             let loss = full.loss(nearest, evaluate).await?;
             (goal.allows(loss, nearest.bytes), nearest.clone(), loss)
         }

@@ -33,14 +33,10 @@ impl Windows {
     /// Fewer than two tokens, or one outside the vocabulary.
     pub fn new(ids: Vec<u32>, context: usize, vocab: usize) -> Result<Self> {
         if ids.len() < 2 {
-            return Err(Error::Data(
-                "the validation text is too short: it needs at least two tokens".into(),
-            ));
+            return Err(Error::TextTooShort);
         }
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
-            return Err(Error::Data(format!(
-                "the validation data has token {id}, outside the model's vocabulary of {vocab}: it was made with another tokenizer"
-            )));
+            return Err(Error::UnknownToken { id: *id, vocab });
         }
         Ok(Windows {
             seq: context.min(ids.len() - 1),
@@ -144,12 +140,13 @@ impl Scorer {
             |name: String, values: &[f32]| backend.upload(&name, bytemuck::cast_slice(values));
         for p in params::all(&task.config) {
             let found = task.parameters.get(&p.name);
-            let values = found.filter(|v| v.len() == p.len()).ok_or_else(|| {
-                Error::Checkpoint(format!(
-                    "the model has no tensor {} of shape {:?}",
-                    p.name, p.shape
-                ))
-            })?;
+            let values =
+                found
+                    .filter(|v| v.len() == p.len())
+                    .ok_or_else(|| Error::MissingTensor {
+                        name: p.name.clone(),
+                        shape: p.shape.clone(),
+                    })?;
             upload(BufferKind::Param.named(&p.name), values)?;
         }
         for (name, values) in task.remap.restored(&task.parameters) {

@@ -84,9 +84,7 @@ impl Space {
         modes.sort_unstable();
         modes.dedup();
         if modes.is_empty() {
-            return Err(Error::Request(
-                "there is no mode to choose from: name at least one of f16, eightbit, ternary, binary".into(),
-            ));
+            return Err(Error::NoModes);
         }
         let mut units = Vec::new();
         let ends = [QuantMode::F16, QuantMode::EightBit];

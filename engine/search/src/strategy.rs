@@ -200,9 +200,10 @@ impl<'a> Strategy<'a> {
             .collect();
         let losses = self.evaluate.losses(&new).await?;
         if losses.len() != new.len() {
-            return Err(Error::Request(
-                "the evaluator gave another number of losses than it was asked for".into(),
-            ));
+            return Err(Error::LossCount {
+                asked: new.len(),
+                given: losses.len(),
+            });
         }
         for (point, loss) in new.into_iter().zip(losses) {
             self.note(point, loss);

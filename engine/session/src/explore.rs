@@ -165,15 +165,9 @@ pub(super) async fn weights(
     let config = &file.metadata.config;
     let m = params::matrices(config)
         .find(|m| m.name == name)
-        .ok_or_else(|| {
-            let some = params::matrices(config)
-                .map(|m| m.name)
-                .take(3)
-                .collect::<Vec<_>>();
-            Error::Request(format!(
-                "the model has no matrix `{name}`; its matrices are {}, …",
-                some.join(", ")
-            ))
+        .ok_or_else(|| Error::NoMatrix {
+            name: name.to_owned(),
+            some: params::matrices(config).map(|m| m.name).take(3).collect(),
         })?;
     let entry = file.tensor(name)?;
     let mode = entry.encoding()?.mode().unwrap_or(m.mode);
@@ -210,14 +204,11 @@ pub(super) async fn compare(loaded: &LoadedModel, with: &Compared) -> Result<Vec
             .collect::<Vec<_>>()
     };
     if sizes(ours) != sizes(theirs) {
-        return Err(Error::Request(format!(
-            "{} has other matrices than the model: {} layers of {} instead of {} of {}, or another vocabulary; models of the same shape can be compared",
-            with.source.name(),
-            theirs.num_layers,
-            theirs.hidden_size,
-            ours.num_layers,
-            ours.hidden_size
-        )));
+        return Err(Error::OtherShape {
+            name: with.source.name(),
+            found: (theirs.num_layers, theirs.hidden_size),
+            expected: (ours.num_layers, ours.hidden_size),
+        });
     }
     let mut changes = Vec::new();
     for m in params::matrices(ours) {

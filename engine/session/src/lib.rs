@@ -152,9 +152,7 @@ impl Session {
 
     /// The loaded model, for evaluation and inspection.
     pub fn loaded(&mut self) -> Result<&mut LoadedModel> {
-        self.loaded
-            .as_mut()
-            .ok_or_else(|| Error::Request("no model is loaded".into()))
+        self.loaded.as_mut().ok_or(Error::NoModel)
     }
 
     /// The loaded model's file.
@@ -344,7 +342,7 @@ impl Session {
         if self.loaded.is_none() && matches!(command, Command::Reset) {
             return Ok(());
         }
-        let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
+        let loaded = self.loaded.as_mut().ok_or(Error::NoModel)?;
         match command {
             Command::Reset => loaded.model.truncate(0),
             Command::Generate { prompt, sampling } => {
@@ -389,14 +387,14 @@ impl Session {
     async fn try_task(&mut self, task: ModelTask, emit: &mut dyn FnMut(Event)) -> Result<()> {
         let stop = self.stop.clone();
         let (device, threads) = (self.device, self.threads);
-        let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
+        let loaded = self.loaded.as_mut().ok_or(Error::NoModel)?;
         match task {
             ModelTask::Weights { name, from } => {
                 let (source, file) = match (from, &self.compared) {
                     (WeightSource::Model, _) => (&loaded.source, &loaded.file),
                     (WeightSource::Compared, Some(with)) => (&with.source, &with.file),
                     (WeightSource::Compared, None) => {
-                        return Err(Error::Request("no file is compared yet".into()));
+                        return Err(Error::NothingCompared);
                     }
                 };
                 let weights = explore::weights(source.as_ref(), file, from, &name).await?;
@@ -448,7 +446,7 @@ impl Session {
                 tuning.run(loaded, &stop, emit).await?;
             }
             ModelTask::ContinueTune => {
-                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+                let tuning = self.tuning.as_mut().ok_or(Error::NoTuning)?;
                 emit(tuning.started());
                 tuning.run(loaded, &stop, emit).await?;
             }
@@ -460,17 +458,12 @@ impl Session {
                 emit(tuning.stopped());
             }
             ModelTask::ExportTune { keep } => {
-                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+                let tuning = self.tuning.as_mut().ok_or(Error::NoTuning)?;
                 let name = tune::tuned_name(&loaded.info.name);
                 let (name, bytes) = match keep {
                     Keep::Model => (file_name(&name, "1bit"), tuning.model(loaded).await?),
                     Keep::Adapter => {
-                        let adapter = tuning.adapter().await?.ok_or_else(|| {
-                            Error::Request(
-                                "every weight was trained: there is no adapter; take the model"
-                                    .into(),
-                            )
-                        })?;
+                        let adapter = tuning.adapter().await?.ok_or(Error::NoAdapter)?;
                         let name = file_name(&format!("{name} adapter"), "safetensors");
                         (name, adapter.to_file(&loaded.file.metadata.config)?)
                     }
@@ -478,7 +471,7 @@ impl Session {
                 emit(Event::File { name, bytes });
             }
             ModelTask::KeepTune => {
-                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+                let tuning = self.tuning.as_mut().ok_or(Error::NoTuning)?;
                 match tuning.adapter().await? {
                     Some(adapter) => {
                         let source = loaded.source.clone();
@@ -507,18 +500,6 @@ fn of_file(name: &str, error: &Error) -> String {
     }
 }
 
-fn no_model() -> Error {
-    Error::Request("no model is loaded yet; load a .1bit file first".into())
-}
-
-fn no_tokenizer() -> Error {
-    Error::Request("this model carries no tokenizer, so it cannot read text".into())
-}
-
-fn no_tuning() -> Error {
-    Error::Request("there is no fine-tuning to go on with; start one".into())
-}
-
 /// "Stories, fine-tuned" → "stories-fine-tuned.1bit".
 fn file_name(title: &str, extension: &str) -> String {
     let words = title.split(|c: char| !c.is_alphanumeric());
@@ -537,7 +518,7 @@ impl LoadedModel {
     /// # Errors
     /// A model without a tokenizer.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.tokenizer.as_ref().ok_or_else(no_tokenizer)
+        self.tokenizer.as_ref().ok_or(Error::NoTokenizer)
     }
 
     /// The file's tokenizer.json.
@@ -554,9 +535,7 @@ impl LoadedModel {
     fn unadapted(&self) -> Result<()> {
         match self.adapter {
             None => Ok(()),
-            Some(_) => Err(Error::Request(
-                "this model answers with an adapter beside it, which would be left out; load the model itself, or a merged one".into(),
-            )),
+            Some(_) => Err(Error::AdapterBeside),
         }
     }
 
@@ -596,9 +575,7 @@ impl LoadedModel {
     /// The template writes all the special tokens there are; in the messages they are letters. A
     /// last message of the assistant's is one to write on.
     fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        let template = self.template.as_ref().ok_or_else(|| {
-            Error::Request("this model has no chat template; continue a text instead".into())
-        })?;
+        let template = self.template.as_ref().ok_or(Error::NoChatTemplate)?;
         let tokenizer = self.tokenizer()?;
         let parts = match messages {
             [before @ .., begun] if begun.role == "assistant" => {

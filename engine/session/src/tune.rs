@@ -140,8 +140,7 @@ pub fn tune_progress(state: &[u8]) -> Result<(usize, usize)> {
 
 impl Note {
     fn of(state: &[u8]) -> Result<Self> {
-        serde_json::from_str(&snapshot_note(state)?)
-            .map_err(|e| Error::Checkpoint(format!("the saved fine-tuning is damaged: {e}")))
+        serde_json::from_str(&snapshot_note(state)?).map_err(Error::DamagedTuning)
     }
 }
 
@@ -201,11 +200,10 @@ impl Recipe {
         let room = (data.len().min(held.len()).saturating_sub(1)) / 2;
         let most = config.max_seq_len.min(room);
         if most < 4 {
-            return Err(Error::Request(format!(
-                "the text is too short to learn from: {} tokens, of which {} are held back; give at least a page",
-                data.len() + held.len(),
-                held.len()
-            )));
+            return Err(Error::TextTooShort {
+                tokens: data.len() + held.len(),
+                held_back: held.len(),
+            });
         }
         let seq = settings.seq_len.unwrap_or(SEQ_LEN).clamp(4, most);
         let base = TrainConfig::finetune(settings.lora.clone());
@@ -331,10 +329,9 @@ impl Tuning {
         let note = Note::of(state)?;
         let mut tuning = Tuning::new(loaded, note.settings, device, threads).await?;
         if tuning.record.base_crc != note.base {
-            return Err(Error::Checkpoint(format!(
-                "the saved fine-tuning belongs to another model than {}; load that one first",
-                loaded.info.name
-            )));
+            return Err(Error::ForeignTuning {
+                name: loaded.info.name.clone(),
+            });
         }
         tuning.trainer.restore_snapshot(state)?;
         tuning.record.points = note.points;
@@ -517,7 +514,7 @@ impl TuneRecord {
             points: self.points.clone(),
             base: self.base_crc,
         };
-        let note = serde_json::to_string(&note).map_err(|e| Error::Checkpoint(e.to_string()))?;
+        let note = serde_json::to_string(&note).expect("settings and points are JSON");
         Ok(Event::TuneState {
             step: trainer.step,
             state: trainer.snapshot(&note).await?,

@@ -21,7 +21,7 @@ mod stats;
 mod steps;
 mod trainer;
 
-pub use error::{Error, Result};
+pub use error::{Error, MemoryShortage, Result, SnapshotError};
 pub use memory::MemoryPlan;
 #[cfg(feature = "native")]
 pub use run::{LoggedStep, Observer, RunOptions, RunSummary, Update, run};

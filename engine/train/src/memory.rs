@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::trainer::{Programs, seq_len};
-use crate::error::{Error, Result};
+use crate::error::{Error, MemoryShortage, Result};
 use ternary_backend::{Backend, MemoryLimits, MemoryUse};
 use ternary_common::bytes::Size;
 use ternary_core::config::{ModelConfig, TrainConfig};
@@ -105,17 +105,12 @@ pub(super) fn check(
     if plan.fits(limits) {
         return Ok(());
     }
-    let advice = match largest_batch(backend, config, train, teacher, limits)? {
-        Some(batch) => format!(
-            "--batch-size {batch} would fit (keep the batch with --accumulation-steps), as may a shorter sequence"
-        ),
-        None => "no batch size would; use a smaller model or a shorter sequence".to_owned(),
-    };
-    Err(Error::Training(format!(
-        "training needs {plan}, the largest buffer {}; the {} allows {limits}: {advice}",
-        Size(plan.largest),
-        backend.info().kind
-    )))
+    Err(Error::Memory(Box::new(MemoryShortage {
+        plan: *plan,
+        limits: *limits,
+        device: backend.info().kind,
+        fitting_batch: largest_batch(backend, config, train, teacher, limits)?,
+    })))
 }
 
 /// The largest batch size below the one asked for whose plan fits.

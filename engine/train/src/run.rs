@@ -160,21 +160,17 @@ pub async fn run(
 ) -> Result<RunSummary> {
     let result = run_in_folder(trainer, data, validation, options, observe).await;
     result.map_err(|e| {
-        let what = match &e {
-            Error::Training(what) => what.clone(),
-            Error::Io { .. } => e.to_string(),
-            Error::Backend(BackendError::DeviceLost(_)) => format!(
-                "{e}. Training stopped; the last step known to be good is {}",
-                trainer.reported_step()
-            ),
+        let reported = match &e {
+            Error::NotFinite { .. } | Error::NoValidation | Error::Io(_) => None,
+            Error::Backend(BackendError::DeviceLost(_)) => Some(trainer.reported_step()),
             _ => return e,
         };
         match checkpoint::last_good(&options.output_dir) {
-            Ok(Some(good)) => Error::Training(format!(
-                "{what}. The last good checkpoint is {}",
-                good.display()
-            )),
-            Ok(None) => Error::Training(format!("{what}. There is no good checkpoint yet")),
+            Ok(last_good) => Error::RunFailed {
+                cause: Box::new(e),
+                reported,
+                last_good,
+            },
             Err(_) => e,
         }
     })
@@ -219,20 +215,15 @@ fn resume(
     companions: &mut Companions,
     observe: Observer<'_>,
 ) -> Result<Progress> {
-    let newest = checkpoint::newest(dir)?.ok_or_else(|| {
-        Error::Checkpoint(format!("--resume: {} has no checkpoint", dir.display()))
+    let newest = checkpoint::newest(dir)?.ok_or_else(|| Error::NothingToResume {
+        path: dir.to_owned(),
     })?;
     let (state, had) = checkpoint::restore(trainer, &newest)?;
     if state.data_checksum != checksum {
-        return Err(Error::Checkpoint(
-            "--resume: the training data differs from the checkpoint's; give the same --data-dir"
-                .into(),
-        ));
+        return Err(Error::ResumeData);
     }
     if state.teacher != trainer.teacher() {
-        return Err(Error::Checkpoint(
-            "--resume: the run had another teacher, or none; give the same --teacher".into(),
-        ));
+        return Err(Error::ResumeTeacher);
     }
     // A template given once stays with the model.
     if companions.chat_template.is_none() {
@@ -288,23 +279,18 @@ async fn run_in_folder(
     let validation = validation
         .map(|d| Validation::new(d, trainer.seq, &trainer.config, &trainer.train))
         .transpose()
-        .map_err(|e| Error::Data(format!("validation data: {e}")))?;
+        .map_err(|e| Error::ValidationData(Box::new(e)))?;
     let checksum = data.checksum();
     let mut companions = options.companions.clone();
     let progress = if options.resume {
         resume(trainer, dir, checksum, &mut companions, observe)?
     } else if let Some(newest) = checkpoint::list(dir)?.pop() {
-        return Err(Error::Checkpoint(format!(
-            "{} exists; add --resume to continue it or choose another --output-dir",
-            newest.display()
-        )));
+        return Err(Error::RunExists { path: newest });
     } else {
         Progress::default()
     };
     if trainer.train.early_stop_patience > 0 && validation.is_none() {
-        return Err(Error::Training(
-            "early_stop_patience is set, but there is no validation data to judge by".into(),
-        ));
+        return Err(Error::NoValidation);
     }
     let mut batches = source(data, trainer, progress.place)?;
     if held.is_none() {

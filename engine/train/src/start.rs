@@ -42,11 +42,9 @@ fn values(
         .get(&p.name)
         .filter(|v| v.len() == p.len())
         .cloned()
-        .ok_or_else(|| {
-            Error::Training(format!(
-                "the model to start from has no tensor {} of shape {:?}",
-                p.name, p.shape
-            ))
+        .ok_or_else(|| Error::StartTensor {
+            name: p.name.clone(),
+            shape: p.shape.clone(),
         })
 }
 
@@ -88,15 +86,14 @@ impl Start {
         };
         let (theirs, ours) = (teacher.config.vocab_size, config.vocab_size);
         if theirs != ours {
-            return Err(Error::Training(format!(
-                "the teacher has {theirs} tokens, the student {ours}; distillation compares them token by token, so give a teacher with the same tokenizer"
-            )));
+            return Err(Error::TeacherVocabulary {
+                teacher: theirs,
+                student: ours,
+            });
         }
-        if teacher.config.max_seq_len < seq {
-            return Err(Error::Training(format!(
-                "the teacher's context is {} tokens, the batches have {seq}; set seq_len to at most the teacher's",
-                teacher.config.max_seq_len
-            )));
+        let context = teacher.config.max_seq_len;
+        if context < seq {
+            return Err(Error::TeacherContext { context, seq });
         }
         Ok(())
     }
