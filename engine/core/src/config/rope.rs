@@ -11,18 +11,28 @@ use super::{ConfigError, ModelConfig};
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum RopeScaling {
     /// Every frequency divided by `factor` (Chen et al. 2023).
-    Linear { factor: f32 },
+    Linear {
+        /// How many times longer the texts are.
+        factor: f32,
+    },
     /// Llama 3.1: wavelengths above `original_max_position_embeddings / low_freq_factor` tokens are
     /// stretched by `factor`, those below `… / high_freq_factor` stay, and in between the two are
     /// blended.
     Llama3 {
+        /// How many times longer the texts are.
         factor: f32,
+        /// Turns in the original context at or below which a frequency is stretched whole.
         low_freq_factor: f32,
+        /// Turns at or above which it stays.
         high_freq_factor: f32,
+        /// Tokens of the first training's context.
         original_max_position_embeddings: u32,
     },
     /// Frequency j divided by `factors[j]`, head_dim / 2 of them (as GGUF files say it).
-    Factors { factors: Vec<f32> },
+    Factors {
+        /// One divisor for each frequency.
+        factors: Vec<f32>,
+    },
 }
 
 impl RopeScaling {
