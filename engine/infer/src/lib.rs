@@ -1,5 +1,7 @@
 //! Prefill, decode, sampling.
 
+#![warn(missing_docs)]
+
 mod error;
 mod evaluate;
 mod load;
@@ -30,7 +32,9 @@ pub struct Sampling {
     pub top_k: usize,
     /// 1 = off.
     pub repetition_penalty: f32,
+    /// The same seed, prompt and settings give the same reply.
     pub seed: u64,
+    /// Tokens of the reply, at most.
     pub max_tokens: usize,
     /// The reply ends before any of these texts.
     pub stop: Vec<String>,

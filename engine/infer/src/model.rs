@@ -115,10 +115,12 @@ impl Model {
         })
     }
 
+    /// The configuration, with the context that the cache was made for.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
+    /// Where it runs.
     pub fn device(&self) -> DeviceInfo {
         self.backend.info()
     }

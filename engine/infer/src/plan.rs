@@ -21,7 +21,9 @@ const LEAST_CONTEXT: usize = 512;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadPlan {
+    /// Bytes of the `.1bit` file.
     pub file_bytes: u64,
+    /// Weights in the run-time layout.
     pub weight_bytes: u64,
     /// Keys and values of a full context.
     pub cache_bytes: u64,
@@ -30,8 +32,11 @@ pub struct LoadPlan {
     /// The largest matrix, and the largest buffer of anything else: what the limits of a GPU are
     /// about.
     pub largest_matrix: u64,
+    /// The same of anything that is no matrix.
     pub largest_other: u64,
+    /// Where the model would run.
     pub device: DeviceInfo,
+    /// Why there, for people.
     pub device_reason: String,
 }
 
@@ -104,6 +109,7 @@ impl LoadPlan {
         tokens.max(LEAST_CONTEXT).min(config.max_seq_len)
     }
 
+    /// Bytes of everything together.
     pub fn total(&self) -> u64 {
         self.weight_bytes + self.cache_bytes + self.work_bytes
     }

@@ -23,6 +23,7 @@ pub struct Local {
 }
 
 impl Local {
+    /// Measures on the scorer's backend, one map after the other.
     pub fn new(space: Arc<Space>, task: Arc<Task>, scorer: Scorer) -> Self {
         Local {
             space,

@@ -5,6 +5,8 @@
 //! loss on a backend, running again only the layers that changed. A [`Strategy`] decides what to
 //! measure; its answer is checked on the whole text by [`search()`].
 
+#![warn(missing_docs)]
+
 mod error;
 mod evaluators;
 mod fingerprint;

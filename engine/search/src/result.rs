@@ -18,14 +18,18 @@ const DOUBT: f64 = 0.02;
 /// What a search is for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
+    /// What may be chosen.
     #[serde(flatten)]
     pub space: SpaceOptions,
+    /// Of the whole validation text, at most.
     pub max_perplexity: Option<f64>,
+    /// Of the `.1bit` file, at most.
     pub max_bytes: Option<u64>,
     /// Maps to measure on the sample, at most.
     pub max_evals: usize,
     /// Tokens of the validation text that maps are compared on; 0 = all.
     pub sample_tokens: usize,
+    /// Of the strategy's random choices.
     pub seed: u64,
 }
 
@@ -59,9 +63,11 @@ impl Settings {
 /// A measured map as the result file has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
+    /// The map that was measured.
     pub layer_bit_map: LayerBitMap,
     /// On the sample.
     pub perplexity: f64,
+    /// Of the `.1bit` file, at most.
     pub size_bytes: u64,
     /// On the whole validation text, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +77,7 @@ pub struct Entry {
 /// What a search found; the file's layout is in `docs/search.md`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchResult {
+    /// Of the file's layout.
     pub version: u32,
     /// The map found; if none satisfies the limits, the one that comes nearest.
     pub layer_bit_map: LayerBitMap,
@@ -84,10 +91,13 @@ pub struct SearchResult {
     pub pareto_front: Vec<Entry>,
     /// Every map measured, in order.
     pub evaluations: Vec<Entry>,
+    /// What was asked for.
     pub settings: Settings,
+    /// The same as in the settings.
     pub seed: u64,
     /// Tokens of the sample and of the whole validation text.
     pub sample_tokens: usize,
+    /// Tokens that are predicted in the whole validation text.
     pub validation_tokens: usize,
     /// What was searched: checkpoint, its hash, and the validation data.
     #[serde(default)]
@@ -97,7 +107,9 @@ pub struct SearchResult {
 /// How far a search is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
+    /// Maps measured so far.
     pub evaluations: usize,
+    /// The budget.
     pub max_evals: usize,
     /// The best map that satisfies the limits so far, its loss on the sample and its bytes.
     pub best: Option<(LayerBitMap, f64, u64)>,
@@ -106,7 +118,9 @@ pub struct Standing {
 /// Tokens of the sample and of the whole text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tokens {
+    /// Of the sample that maps are compared on.
     pub sample: usize,
+    /// Of the whole validation text.
     pub all: usize,
 }
 

@@ -21,6 +21,7 @@ const KEPT_BYTES: usize = 1 << 29;
 /// those before it, and so is the one after the window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Windows {
+    /// Tokens per window.
     pub seq: usize,
     ids: Vec<u32>,
 }
@@ -49,6 +50,7 @@ impl Windows {
         (self.ids.len() - 1) / self.seq
     }
 
+    /// Never: there is at least one window.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -64,6 +66,7 @@ impl Windows {
         (0..want).map(|i| i * self.len() / want).collect()
     }
 
+    /// Every window.
     pub fn all(&self) -> Vec<usize> {
         (0..self.len()).collect()
     }
@@ -82,8 +85,11 @@ impl Windows {
 pub struct Task {
     /// As trained.
     pub config: ModelConfig,
+    /// Latents by name.
     pub parameters: Parameters,
+    /// What changes with the map.
     pub remap: Remap,
+    /// The validation text, cut.
     pub windows: Windows,
     /// Windows that [`Scorer::sampled`] looks at.
     pub sample: Vec<usize>,

@@ -61,6 +61,7 @@ pub struct Goal {
 }
 
 impl Goal {
+    /// Whether a map of this loss and size satisfies the goal.
     pub fn allows(&self, loss: f64, bytes: u64) -> bool {
         self.max_loss.is_none_or(|max| loss <= max) && self.max_bytes.is_none_or(|max| bytes <= max)
     }
@@ -78,24 +79,29 @@ impl Goal {
 /// A bit-map and what was measured of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
+    /// The map, as a point of the space.
     pub point: Point,
     /// Nats per token on the sample.
     pub loss: f64,
+    /// Of the `.1bit` file, at most.
     pub bytes: u64,
 }
 
 /// Everything measured so far, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
+    /// In the order in which they were measured.
     pub all: Vec<Trial>,
     index: HashMap<Point, usize>,
 }
 
 impl Ledger {
+    /// Whether the map was measured.
     pub fn contains(&self, point: &[u8]) -> bool {
         self.index.contains_key(point)
     }
 
+    /// What was measured of the map.
     pub fn get(&self, point: &[u8]) -> Option<&Trial> {
         self.index.get(point).map(|i| &self.all[*i])
     }
@@ -136,6 +142,7 @@ impl Ledger {
 pub struct Effort {
     /// Maps to measure, at most.
     pub max_evals: usize,
+    /// Of the random choices between candidates.
     pub seed: u64,
 }
 
@@ -152,6 +159,7 @@ pub struct Strategy<'a> {
 }
 
 impl<'a> Strategy<'a> {
+    /// A search that has measured nothing yet; `observe` is told after each batch of measurements.
     pub fn new(
         space: &'a Space,
         goal: Goal,

@@ -40,9 +40,13 @@ pub enum WeightSource {
 pub struct Weights {
     /// The parameter's name.
     pub name: String,
+    /// Which model's.
     pub from: WeightSource,
+    /// The matrix's precision in that model.
     pub mode: QuantMode,
+    /// Outputs.
     pub rows: usize,
+    /// Inputs.
     pub columns: usize,
     /// Rows that are here, from the first on.
     pub shown_rows: usize,
@@ -54,6 +58,7 @@ pub struct Weights {
     pub values: Vec<u8>,
     /// All scales of the matrix; weight = code · scale.
     pub scales: Vec<f32>,
+    /// Which weights have a scale in common.
     pub scale_per: ScalePer,
     /// Columns per scale where `scale_per` is a group.
     pub group: usize,
@@ -65,6 +70,7 @@ pub struct Weights {
 pub struct MatrixDiff {
     /// The parameter's name.
     pub name: String,
+    /// Of the matrix, in all.
     pub weights: usize,
     /// Codes (of F16 matrices: values) that differ; none where the modes do.
     pub changed: Option<usize>,
@@ -74,12 +80,15 @@ pub struct MatrixDiff {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MapLoss {
+    /// The map that was measured.
     pub map: LayerBitMap,
     /// Mean, nats per token.
     pub loss: f64,
     /// exp(loss).
     pub perplexity: f64,
+    /// Tokens that were predicted.
     pub tokens: usize,
+    /// How long it took.
     pub ms: f64,
 }
 

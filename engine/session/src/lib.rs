@@ -1,5 +1,7 @@
 //! The only door for the page and the command line.
 
+#![warn(missing_docs)]
+
 mod context;
 mod device;
 mod error;
@@ -39,6 +41,7 @@ use tune::Tuning;
 pub struct StopHandle(Arc<AtomicBool>);
 
 impl StopHandle {
+    /// Ask for the end. The answer is still completed by its `Finished` or `TuneStopped`.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -54,9 +57,13 @@ impl StopHandle {
 
 /// A model ready to answer.
 pub struct LoadedModel {
+    /// On its device, with the KV cache of the last request.
     pub model: Model,
+    /// None in a file without one: the model can only be measured then.
     pub tokenizer: Option<Tokenizer>,
+    /// None in a file without one, or with one that cannot be used.
     pub template: Option<ChatTemplate>,
+    /// What `Event::Loaded` said.
     pub info: ModelInfo,
     /// Where it came from: looking at weights and training read it again.
     source: Rc<dyn ByteSource>,
@@ -121,6 +128,7 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
+    /// A session without a model, on all threads.
     pub fn new() -> Self {
         Self::default()
     }
@@ -146,6 +154,7 @@ impl Session {
         Session { context, ..self }
     }
 
+    /// A handle that stops what this session is doing.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }

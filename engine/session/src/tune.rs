@@ -42,15 +42,19 @@ const SAMPLE_TOKENS: usize = 60;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TuneSettings {
+    /// What is learnt; the last tenth of it is held back.
     pub text: String,
     /// Adapters beside the frozen model; none: every weight is trained.
     pub lora: Option<LoraConfig>,
+    /// Optimizer steps.
     pub steps: usize,
     /// Unset: what suits the kind.
     pub learning_rate: Option<f64>,
+    /// Sequences per step.
     pub batch_size: usize,
     /// Tokens per sequence. Unset: 128, or as many as model and text allow.
     pub seq_len: Option<usize>,
+    /// Of the order of the data, of adapters and of samples.
     pub seed: u64,
     /// What the samples continue; empty: the text's first words.
     pub sample_prompt: String,
@@ -75,11 +79,15 @@ impl Default for TuneSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TunePlan {
+    /// Optimizer steps.
     pub steps: usize,
+    /// The peak.
     pub learning_rate: f64,
+    /// Tokens per sequence.
     pub seq_len: usize,
     /// Tokens of the text that are trained on, and those held back.
     pub tokens: usize,
+    /// Tokens that are measured on only.
     pub held_back: usize,
     /// Parameters trained.
     pub trained: usize,
@@ -97,15 +105,20 @@ pub struct TunePoint {
     pub loss: Option<f64>,
     /// Loss of what is held back.
     pub validation: Option<f64>,
+    /// Of the last step.
     pub learning_rate: f64,
+    /// Since the last point.
     pub tokens_per_second: f64,
 }
 
 /// A text by the model as it is at a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampled {
+    /// Steps done.
     pub step: usize,
+    /// What the text continues.
     pub prompt: String,
+    /// Without the prompt.
     pub text: String,
 }
 

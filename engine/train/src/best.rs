@@ -23,7 +23,9 @@ const NAME: &str = "best";
 /// The lowest validation loss (nats) so far and the step it was measured at.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
+    /// Names its checkpoint.
     pub step: usize,
+    /// Nats per token.
     pub val_loss: Exact,
 }
 

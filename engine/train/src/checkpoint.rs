@@ -51,14 +51,20 @@ const SCHEMA: u32 = 2;
 /// Everything beside the tensors that continuing needs; batches follow from seed and step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrainState {
+    /// Version of the file's layout.
     pub schema: u32,
+    /// Optimizer steps done.
     pub step: usize,
+    /// The configuration that it was trained with so far.
     pub train: TrainConfig,
+    /// Tokens trained on, in all epochs together.
     pub tokens_seen: u64,
     /// CRC-32 of the training ids, or of streamed files' names and sizes: resuming on other data is
     /// refused.
     pub data_checksum: u32,
+    /// Nats per token; none before the first validation.
     pub last_val_loss: Option<f64>,
+    /// Mean of the newest line of `metrics.jsonl`; none before the first.
     pub last_train_loss: Option<f64>,
     /// Loss of the run's first step.
     #[serde(default)]
@@ -84,7 +90,9 @@ pub struct TrainState {
 /// Files that go with the model but are not changed by training.
 #[derive(Clone, Debug, Default)]
 pub struct Companions {
+    /// Contents of the tokenizer.json.
     pub tokenizer: String,
+    /// Jinja source.
     pub chat_template: Option<String>,
 }
 
@@ -489,8 +497,11 @@ fn read_text(path: &Path) -> Result<String> {
 /// A checkpoint's model: configuration, parameters, tokenizer.
 #[derive(Debug)]
 pub struct LoadedCheckpoint {
+    /// Sizes, switches and bit-map.
     pub config: ModelConfig,
+    /// Latents by name.
     pub tensors: Parameters,
+    /// Its tokenizer and chat template.
     pub companions: Companions,
     /// Absent in folders that were not written by training.
     pub state: Option<TrainState>,
@@ -618,6 +629,7 @@ pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Compani
 }
 
 impl TrainState {
+    /// The state after `step`, of a run that knows nothing else yet.
     pub fn new(step: usize, train: &TrainConfig, tokens_seen: u64, data_checksum: u32) -> Self {
         TrainState {
             schema: SCHEMA,

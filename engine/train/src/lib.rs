@@ -1,5 +1,7 @@
 //! Training: the loop, validation, checkpoints, metrics.
 
+#![warn(missing_docs)]
+
 #[cfg(feature = "native")]
 mod best;
 #[cfg(feature = "native")]

@@ -14,6 +14,7 @@ use ternary_model::program::BufferKind;
 pub struct MemoryPlan {
     /// f32 latents; with adapters, the frozen model's weights besides.
     pub parameters: u64,
+    /// f32, of everything that is trained.
     pub gradients: u64,
     /// AdamW's m and v.
     pub moments: u64,
@@ -47,6 +48,7 @@ impl MemoryPlan {
         Ok(backend.plan(&programs.all()).into())
     }
 
+    /// Bytes of everything together.
     pub fn total(&self) -> u64 {
         self.parameters + self.gradients + self.moments + self.activations + self.other
     }

@@ -15,7 +15,9 @@ use ternary_model::Parameters;
 pub struct MatrixChange {
     /// The parameter's name.
     pub name: String,
+    /// Its precision, before and after.
     pub mode: QuantMode,
+    /// How many it has.
     pub weights: usize,
     /// Codes that are others than before; none of an F16 matrix, which takes the adapter as it is.
     pub changed: Option<usize>,
@@ -26,6 +28,7 @@ pub struct MatrixChange {
 pub struct Merged {
     /// Latents; what quantizes to the merged model.
     pub parameters: Parameters,
+    /// One entry for each matrix with an adapter.
     pub changes: Vec<MatrixChange>,
 }
 

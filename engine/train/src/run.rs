@@ -26,7 +26,9 @@ use ternary_core::config::TrainConfig;
 /// Where a run reads and writes.
 #[derive(Debug)]
 pub struct RunOptions {
+    /// The run's folder; made if it is not there.
     pub output_dir: PathBuf,
+    /// What every checkpoint has besides the weights.
     pub companions: Companions,
     /// Continue from the newest checkpoint in `output_dir`.
     pub resume: bool,
@@ -37,14 +39,20 @@ pub struct RunOptions {
 /// What an observer is told.
 #[derive(Clone, Debug)]
 pub enum Update<'a> {
+    /// The run goes on from a checkpoint.
     Resumed {
+        /// Steps done before.
         step: usize,
+        /// The checkpoint.
         from: &'a Path,
     },
+    /// A step's figures were read back.
     Step(StepReport),
     /// A line of `metrics.jsonl` has been written.
     Logged(LoggedStep),
+    /// A checkpoint has been written.
     Saved {
+        /// Its folder.
         path: &'a Path,
     },
     /// Something the user should know, not fatal.
@@ -54,12 +62,15 @@ pub enum Update<'a> {
 /// The figures of a line of `metrics.jsonl` that people look at while they wait.
 #[derive(Clone, Copy, Debug)]
 pub struct LoggedStep {
+    /// Steps done.
     pub step: usize,
     /// Mean of the steps since the last line, nats per token.
     pub train_loss: f64,
     /// Nats per token; measured at some steps only.
     pub val_loss: Option<f64>,
+    /// Of the newest step.
     pub lr: f64,
+    /// Since the last line, pauses left out.
     pub tokens_per_second: f64,
 }
 
@@ -69,13 +80,17 @@ pub type Observer<'a> = &'a mut dyn FnMut(Update);
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct RunSummary {
+    /// Steps done.
     pub step: usize,
     /// Before `max_steps`: asked to, or because validation got no better.
     pub stopped: bool,
     /// Validations in a row without a lower loss, when they ended the run.
     pub out_of_patience: Option<usize>,
+    /// Of the last line of `metrics.jsonl`; NaN before the first.
     pub train_loss: f64,
+    /// Of the last validation, nats per token.
     pub val_loss: Option<f64>,
+    /// The newest.
     pub checkpoint: PathBuf,
 }
 

@@ -13,6 +13,7 @@ use ternary_model::program::BufferKind;
 /// A model that is only run, never trained.
 #[derive(Clone, Debug)]
 pub struct Teacher {
+    /// Of the teacher; its vocabulary must be the student's.
     pub config: ModelConfig,
     /// Latents.
     pub parameters: Parameters,
@@ -25,6 +26,7 @@ pub struct Start {
     pub parameters: Option<Parameters>,
     /// What to call the model in an adapter's description.
     pub name: String,
+    /// Whom to distill from.
     pub teacher: Option<Teacher>,
 }
 

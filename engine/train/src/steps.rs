@@ -88,6 +88,7 @@ impl Unlogged {
 pub struct Due {
     /// Read the step's figures back, which waits for the device.
     pub report: bool,
+    /// Measure the loss of the validation windows.
     pub validate: bool,
 }
 
@@ -128,9 +129,13 @@ pub trait StepObserver {
 
 /// A training between two steps.
 pub struct Steps<'a> {
+    /// The model and its optimizer.
     pub trainer: &'a mut Trainer,
+    /// What it is trained on.
     pub batches: &'a mut dyn BatchSource,
+    /// What it is measured on, if anything.
     pub validation: Option<&'a Validation>,
+    /// What the next line or point will report.
     pub unlogged: Unlogged,
 }
 

@@ -25,7 +25,9 @@ pub struct StepReport {
     pub loss: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
+    /// The learning rate of this step.
     pub lr: f64,
+    /// Of the step, all micro-batches together.
     pub tokens: usize,
 }
 
@@ -178,8 +180,11 @@ pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize
 /// ```
 pub struct Trainer {
     backend: Box<dyn Backend>,
+    /// Of the model.
     pub config: ModelConfig,
+    /// Of the training.
     pub train: TrainConfig,
+    /// Tokens per sequence.
     pub seq: usize,
     micro: Vec<Step>,
     validate: Step,
