@@ -25,7 +25,8 @@ use ternary_infer::{Model, Sampler, Sampling};
 use ternary_model::Parameters;
 use ternary_train::merge::merge;
 use ternary_train::{
-    Done, Due, Start, StepObserver, StepReport, Steps, Trainer, Unlogged, Validation, snapshot_note,
+    Due, Start, StepDone, StepObserver, StepReport, Steps, Trainer, Unlogged, Validation,
+    snapshot_note,
 };
 
 /// Share of the text, its end, that is held back to measure on.
@@ -447,7 +448,7 @@ impl StepObserver for TuneObserver<'_> {
 
     fn on_reports(&mut self, _: &[StepReport]) {}
 
-    async fn on_step(&mut self, steps: &mut Steps<'_>, done: Done) -> Result<()> {
+    async fn on_step(&mut self, steps: &mut Steps<'_>, done: StepDone) -> Result<()> {
         let due = done.val_loss.is_some() || self.due(done.step, done.last).report;
         let Some(report) = done.report.filter(|_| due) else {
             return Ok(());

@@ -31,7 +31,7 @@ pub use snapshot::snapshot_note;
 pub use start::{Start, Teacher};
 #[cfg(feature = "native")]
 pub use stats::{CodeStats, MatrixStats};
-pub use steps::{Done, Due, StepObserver, Steps, Unlogged, Validation};
+pub use steps::{Due, StepDone, StepObserver, Steps, Unlogged, Validation};
 pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::checkpoint::{self, Best, Companions, TrainState};
 use super::diagnose;
 use super::lines::JsonLines;
 use super::stats::Statistics;
-use super::steps::{Done, Due, StepObserver, Steps, Unlogged, Validation};
+use super::steps::{Due, StepDone, StepObserver, Steps, Unlogged, Validation};
 use super::trainer::{StepReport, Trainer};
 use crate::error::{Error, Result};
 use ternary_backend::BackendError;
@@ -431,7 +431,7 @@ impl StepObserver for FolderRun<'_> {
         }
     }
 
-    async fn on_step(&mut self, steps: &mut Steps<'_>, mut done: Done) -> Result<()> {
+    async fn on_step(&mut self, steps: &mut Steps<'_>, mut done: StepDone) -> Result<()> {
         let stop = self.requested.load(Ordering::Relaxed);
         if stop {
             let rest = steps.trainer.report().await?;
@@ -465,7 +465,7 @@ impl FolderRun<'_> {
 
     /// Whether the step's model is the best so far and to be kept. Notices when no better one is
     /// to be expected.
-    fn judge(&mut self, done: &Done) -> bool {
+    fn judge(&mut self, done: &StepDone) -> bool {
         let Some(loss) = done.val_loss else {
             return false;
         };
@@ -487,7 +487,7 @@ impl FolderRun<'_> {
     }
 
     /// Write the statistics of every matrix, if they are due.
-    async fn write_statistics(&mut self, steps: &mut Steps<'_>, done: &Done) -> Result<()> {
+    async fn write_statistics(&mut self, steps: &mut Steps<'_>, done: &StepDone) -> Result<()> {
         let due = match self.train.stats_every {
             Some(n) => every(n, done.step),
             None => done.val_loss.is_some(),
@@ -505,7 +505,7 @@ impl FolderRun<'_> {
     async fn write_metrics(
         &mut self,
         steps: &mut Steps<'_>,
-        done: &Done,
+        done: &StepDone,
         report: StepReport,
     ) -> Result<()> {
         let train_loss = steps.unlogged.mean_loss();

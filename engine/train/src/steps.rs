@@ -94,7 +94,7 @@ pub struct Due {
 
 /// A step that was just made.
 #[derive(Clone, Copy, Debug)]
-pub struct Done {
+pub struct StepDone {
     /// Steps done, this one included.
     pub step: usize,
     /// The last of the training.
@@ -120,7 +120,7 @@ pub trait StepObserver {
     fn on_step(
         &mut self,
         steps: &mut Steps<'_>,
-        done: Done,
+        done: StepDone,
     ) -> impl Future<Output = Result<(), Self::Error>>;
 
     /// Whether the training ends before its last step. Asked after every step.
@@ -164,7 +164,7 @@ impl Steps<'_> {
                 }
                 _ => None,
             };
-            let done = Done {
+            let done = StepDone {
                 step,
                 last,
                 report: reports.last().copied(),

@@ -50,6 +50,23 @@ fn temporary(name: &str, content: &[u8]) -> Result<PathBuf> {
     Ok(file)
 }
 
+/// A color of the style sheet, as a number.
+fn color(name: &str) -> String {
+    format!(
+        "parseInt(getComputedStyle(document.querySelector('#weights')).getPropertyValue('{name}').trim().slice(1), 16)"
+    )
+}
+
+/// Whether the matrix is drawn in that color among others.
+fn has_color(name: &str) -> String {
+    format!(
+        "(() => {{ const c = document.querySelector('#weights'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; \
+         const color = {}; \
+         return Array.from({{ length: d.length / 4 }}, (_, i) => d[4 * i] << 16 | d[4 * i + 1] << 8 | d[4 * i + 2]).includes(color); }})()",
+        color(name)
+    )
+}
+
 #[test]
 fn weights_are_seen_one_by_one() -> Result<()> {
     let page = open("?device=cpu")?;
@@ -91,6 +108,13 @@ fn weights_are_seen_one_by_one() -> Result<()> {
          return new Set(Array.from({ length: d.length / 4 }, (_, i) => d[4 * i] << 16 | d[4 * i + 1] << 8 | d[4 * i + 2])).size > 5; })()",
         START,
     )?;
+    // Drawn anew in the colors of the other scheme.
+    page.emulate(1280, 1400, "light")?;
+    page.wait_for(&has_color("--zero"), START)?;
+    let light = page.evaluate(&color("--zero"))?;
+    page.prefer("prefers-color-scheme", "dark")?;
+    page.wait_for(&has_color("--zero"), START)?;
+    ensure!(page.evaluate(&color("--zero"))? != light, "{light} in both");
     for (width, height, device) in [(1280, 1400, "desktop"), (390, 844, "phone")] {
         for scheme in ["light", "dark"] {
             page.emulate(width, height, scheme)?;
