@@ -19,7 +19,7 @@ use ternary::format::{
 use ternary::infer::{LowRankAdapter, Sampling};
 use ternary::model::Parameters;
 use ternary::model::Remap;
-use ternary::session::{DeviceChoice, Event, Loaded, ModelInfo, Session, open_backend};
+use ternary::session::{DeviceChoice, Event, LoadedModel, ModelInfo, Session, open_backend};
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::{self, Companions};
 
@@ -271,7 +271,7 @@ pub fn read_text(path: &Path) -> Result<String> {
 }
 
 /// What is at `path`, in the tokens of a loaded model.
-pub fn evaluation(loaded: &Loaded, path: &Path) -> Result<EvalText> {
+pub fn evaluation(loaded: &LoadedModel, path: &Path) -> Result<EvalText> {
     let tokenizer = loaded.tokenizer()?;
     let json = loaded.tokenizer_json().unwrap_or_default();
     // One that cannot be used costs the chat only.

@@ -10,6 +10,6 @@
   ]);
   const run = () => new WebAssembly.Instance(new WebAssembly.Module(code)).exports.f(-128, 127, 5);
   const relaxed = WebAssembly.validate(code) && run() === 4 * -128 * 127 + 5;
-  // The workshop has one build.
+  // The full worker has one build.
   self.build = (program) => (relaxed && program === "worker" ? "worker-relaxed" : program);
 }

@@ -144,7 +144,7 @@ export interface BitMap {
   /** The model's `.1bit` in a bit-map. */
   export(map?: LayerBitMap): Promise<File>;
   /** Goes on with the model in a bit-map. */
-  adopt(map: LayerBitMap): Promise<ModelInfo>;
+  apply(map: LayerBitMap): Promise<ModelInfo>;
 }
 
 export interface TuneOptions {

@@ -56,13 +56,13 @@ export class Engine {
   #last_id = 0;
   #dead = null;
   #ready = false;
-  /** What was loaded, and the way into the larger worker once it was taken. */
+  /** What was loaded, and the promise of the full worker once that was started. */
   #place;
-  #workshop = null;
+  #entered = null;
 
-  constructor(workshop = false) {
-    this.#start(workshop ? workshop_worker() : new Worker(new URL("./worker-start.js", import.meta.url), { type: "module" }));
-    if (workshop) this.#workshop = Promise.resolve();
+  constructor(full = false) {
+    this.#start(full ? full_worker() : new Worker(new URL("./worker-start.js", import.meta.url), { type: "module" }));
+    if (full) this.#entered = Promise.resolve();
     this.model = null;
     this.chat = { completions: { create: (options) => this.#create(options, "chat") } };
     this.completions = { create: (options) => this.#create(options, "text") };
@@ -93,18 +93,18 @@ export class Engine {
   }
 
   bitmap() {
-    const run = (work, answer) => this.#work(work, answer);
+    const run = (task, answer) => this.#run_task(task, answer);
     return {
       map: this.model.bitMap,
-      weights: (name) => this.#work({ type: "weights", name, of: "loaded" }, ({ weights }) => weights),
+      weights: (name) => this.#run_task({ type: "weights", name, from: "model" }, ({ weights }) => weights),
       measure: (text, map = this.model.bitMap) => run({ type: "measure", map, text }, ({ measured }) => measured),
       export: (map = this.model.bitMap) => run({ type: "export", map }, file),
-      adopt: async (map) => (this.model = await run({ type: "adopt", map }, ({ model }) => model)),
+      apply: async (map) => (this.model = await run({ type: "apply", map }, ({ model }) => model)),
     };
   }
 
   logits(ids) {
-    return this.#work({ type: "logits", ids: Array.from(ids) }, ({ values }) => values && new Float32Array(values.slice().buffer));
+    return this.#run_task({ type: "logits", ids: Array.from(ids) }, ({ values }) => values && new Float32Array(values.slice().buffer));
   }
 
   /** Aborting ends it early; what it learnt until then is there all the same. */
@@ -114,7 +114,7 @@ export class Engine {
     for (const [name, value] of Object.entries(settings)) if (value === undefined) delete settings[name];
     signal?.throwIfAborted();
     const points = [];
-    const stopped = await this.#work({ type: "tune", settings }, (event) => {
+    const stopped = await this.#run_task({ type: "tune", settings }, (event) => {
       if (event.type === "tunePoint") onPoint?.(event.point), points.push(event.point);
       if (event.type === "tuneSample") onSample?.(event.sample);
       return event.type === "tuneStopped" && event;
@@ -123,14 +123,14 @@ export class Engine {
       step: stopped.step,
       done: stopped.done,
       points,
-      file: (keep = "model") => this.#work({ type: "exportTune", keep }, file),
-      keep: async () => (this.model = await this.#work({ type: "keepTune" }, ({ model }) => model)),
+      file: (keep = "model") => this.#run_task({ type: "exportTune", keep }, file),
+      keep: async () => (this.model = await this.#run_task({ type: "keepTune" }, ({ model }) => model)),
     };
   }
 
-  async #work(work, answer, signal) {
+  async #run_task(task, answer, signal) {
     await this.#enter();
-    return this.#answer({ Work: work }, answer, signal);
+    return this.#answer({ Model: task }, answer, signal);
   }
 
   /** The first thing that `answer` finds in a request's events. Aborting stops it, and it answers still. */
@@ -149,13 +149,13 @@ export class Engine {
 
   /** Into the worker that changes models, with the model. It is larger, so it comes when it is first wanted. */
   #enter() {
-    if (!this.#workshop) {
+    if (!this.#entered) {
       // In its turn: what was asked before is answered before.
-      const move = () => this.#start(workshop_worker());
+      const move = () => this.#start(full_worker());
       this.#jobs.push({ move, fail() {} });
-      this.#workshop = this.#loaded(...this.#place);
+      this.#entered = this.#loaded(...this.#place);
     }
-    return this.#workshop;
+    return this.#entered;
   }
 
   #start(worker) {
@@ -292,13 +292,13 @@ function words(request) {
     return Object.keys(fields).length ? { [type]: fields } : type;
   };
   const command = (kind) => request[kind] && { [kind]: spoken(request[kind]) };
-  const work = command("Work");
-  return command("Run") ?? (work ? { Task: work } : request);
+  const task = command("Model");
+  return command("Run") ?? (task ? { Task: task } : request);
 }
 
 /** Bundlers look for these very words. */
-function workshop_worker() {
-  return new Worker(new URL("./worker-start.js#workshop", import.meta.url), { type: "module" });
+function full_worker() {
+  return new Worker(new URL("./worker-start.js#full-worker", import.meta.url), { type: "module" });
 }
 
 /** A file to be saved, of the event that brings one. */

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use ternary::config::QuantMode;
 use ternary::import::Survey;
-use ternary::session::{Command, DeviceChoice, Event, Work};
+use ternary::session::{Command, DeviceChoice, Event, ModelTask};
 
 /// What keys and values of a model's context may take in a page, which is not told how much memory
 /// there is: on a phone much less than a program can address.
@@ -50,7 +50,7 @@ pub enum Request<T = Task> {
 /// What changes models.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Task {
-    Work(Work),
+    Model(ModelTask),
     /// Read files as texts to learn from. Answered by `Response::Texts`.
     ReadTexts(Vec<TextFile>),
     /// Answer with an adapter beside the loaded model. Answered as a load is.

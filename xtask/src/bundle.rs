@@ -18,7 +18,7 @@ const BUDGET_BYTES: usize = 2_500_000;
 /// What comes later, by the beginnings of names, and when.
 const LATER: [(&str, &str); 2] = [
     ("markdown", "when the first reply is shown"),
-    ("workshop", "when the first model is changed"),
+    ("full-worker", "when the first model is changed"),
 ];
 /// In the names of what a browser with relaxed SIMD fetches in place of the file without it.
 const RELAXED: &str = "-relaxed";

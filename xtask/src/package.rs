@@ -18,8 +18,8 @@ const WORKERS: [&str; 8] = [
     "worker_bg.wasm",
     "worker-relaxed.js",
     "worker-relaxed_bg.wasm",
-    "workshop.js",
-    "workshop_bg.wasm",
+    "full-worker.js",
+    "full-worker_bg.wasm",
 ];
 const OWN: [&str; 3] = ["index.js", "index.d.ts", "README.md"];
 const LICENSES: [&str; 3] = ["LICENSE", "LICENSE-MIT", "LICENSE-APACHE"];

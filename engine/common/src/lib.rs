@@ -1,6 +1,8 @@
 //! What everything above stands on: bytes and files, the [`platform`], tokenizers, conversations
 //! and training texts. Nothing here knows a model's weights.
 
+#![warn(missing_docs)]
+
 pub mod bytes;
 pub mod chat;
 pub mod data;

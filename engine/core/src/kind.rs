@@ -10,9 +10,13 @@ pub const MAGIC: [u8; 8] = *b"\x891BIT\r\n\x1a";
 /// A kind of file that people give where another is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
+    /// A model of this program.
     OneBit,
+    /// A model of llama.cpp.
     Gguf,
+    /// Tensors, as Hugging Face publishes them.
     Safetensors,
+    /// Token ids, made by `onebit tokenize`.
     Tokens,
     /// What a clone without Git LFS has in place of a large file.
     LfsPointer,
@@ -24,23 +28,32 @@ pub enum FileKind {
     Zip,
     /// Packed, by gzip or another: its first bytes do not tell of what.
     Packed(Packer),
+    /// A table, as data sets are published in.
     Parquet,
+    /// A document whose text would have to be extracted.
     Pdf,
+    /// A picture: PNG, JPEG or GIF.
     Image,
     /// GGML and its kin, which GGUF replaced in August 2023.
     Ggml,
     /// What a store of files answers in place of one.
     Xml,
+    /// Not a single byte.
     Empty,
+    /// Nothing that its first bytes tell.
     Other,
 }
 
 /// Programs that pack single files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packer {
+    /// `.gz`.
     Gzip,
+    /// `.zst`.
     Zstandard,
+    /// `.xz`.
     Xz,
+    /// `.bz2`.
     Bzip2,
 }
 

@@ -2,6 +2,8 @@
 //! its parameters, the layout of `.1bit`, and [`board`], the forward pass of one token. `no_std`
 //! with `alloc`; the feature `std` (on by default) adds the run-time tiles of weights, latents and
 //! the training configuration.
+
+#![warn(missing_docs)]
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -11,6 +13,10 @@ pub mod config;
 pub mod kind;
 pub mod layout;
 pub mod math;
+#[allow(
+    missing_docs,
+    reason = "the names are Hugging Face's, and speak for themselves"
+)]
 pub mod params;
 pub mod quant;
 pub mod rng;

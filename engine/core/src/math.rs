@@ -6,6 +6,7 @@ use core::ops::{Add, Div, Mul, Neg, Sub};
 
 /// √(2/π) and the cubic coefficient of GELU's tanh form (Hendrycks and Gimpel 2016).
 pub const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+/// The cubic term of GELU's tanh form (Hendrycks & Gimpel 2016).
 pub const GELU_CUBIC: f32 = 0.044_715;
 
 /// One f32, or a vector of them, each treated alike.
@@ -17,12 +18,15 @@ pub trait Lanes:
     + Div<Output = Self>
     + Neg<Output = Self>
 {
+    /// `value` in every lane.
     fn splat(value: f32) -> Self;
+    /// Without the sign.
     fn abs(self) -> Self;
     /// The larger one; `self` where `other` is no number.
     fn or_larger(self, other: Self) -> Self;
     /// NaN stays NaN.
     fn clamp(self, least: f32, most: f32) -> Self;
+    /// With the sign of `sign`.
     fn copysign(self, sign: Self) -> Self;
     /// `then` where `self < limit`, `otherwise` elsewhere.
     fn if_less(self, limit: f32, then: Self, otherwise: Self) -> Self;
@@ -244,11 +248,13 @@ pub fn max_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     reduce([x], f32::NEG_INFINITY, |[x]| f(x), f32::or_larger)
 }
 
+/// The largest value, −∞ of none; NaNs are passed over.
 #[inline(always)]
 pub fn max(x: &[f32]) -> f32 {
     max_by(x, |v| v)
 }
 
+/// Σ a·b over as many as both have.
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let n = a.len().min(b.len());

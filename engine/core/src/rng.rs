@@ -1,6 +1,7 @@
 //! Deterministic random numbers: SplitMix64 (Steele et al. 2014). Streams are derived from a seed
 //! and a name or counters, so nothing but those has to be saved to resume.
 
+/// A stream of random numbers; a clone goes on where it is.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -11,6 +12,7 @@ fn mix(mut z: u64) -> u64 {
 }
 
 impl Rng {
+    /// The stream of `seed` itself.
     pub fn new(seed: u64) -> Self {
         Rng(mix(seed ^ 0x9e37_79b9_7f4a_7c15))
     }
@@ -30,6 +32,7 @@ impl Rng {
         }))
     }
 
+    /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)

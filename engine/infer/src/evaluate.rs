@@ -45,15 +45,11 @@ pub async fn evaluate_tokens(
 ) -> Result<Evaluation> {
     let ids = &text.ids;
     if ids.len() < 2 || text.bytes == 0 {
-        return Err(Error::Data(
-            "the text is too short to evaluate: it needs at least two tokens".into(),
-        ));
+        return Err(Error::TextTooShort);
     }
     let (context, vocab) = (model.config().max_seq_len, model.config().vocab_size);
     if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
-        return Err(Error::Data(format!(
-            "the tokenizer gives token {id}, outside the model's vocabulary of {vocab}: it belongs to another model"
-        )));
+        return Err(Error::ForeignTokenizer { id: *id, vocab });
     }
     let stride = (context / 2).max(1);
     let (mut total, mut count) = (0.0f64, 0usize);

@@ -1,5 +1,7 @@
 //! Prefill, decode, sampling.
 
+#![warn(missing_docs)]
+
 mod error;
 mod evaluate;
 mod load;
@@ -30,7 +32,9 @@ pub struct Sampling {
     pub top_k: usize,
     /// 1 = off.
     pub repetition_penalty: f32,
+    /// The same seed, prompt and settings give the same reply.
     pub seed: u64,
+    /// Tokens of the reply, at most.
     pub max_tokens: usize,
     /// The reply ends before any of these texts.
     pub stop: Vec<String>,
@@ -53,33 +57,31 @@ impl Default for Sampling {
 impl Sampling {
     /// Refuse values that mean nothing.
     pub fn validate(&self) -> Result<()> {
-        let fail = |m: String| Err(Error::Request(m));
+        let refuse = |setting, value: &dyn std::fmt::Display, expected: &str| {
+            Err(Error::Sampling {
+                setting,
+                value: value.to_string(),
+                expected: expected.to_owned(),
+            })
+        };
         if !(self.temperature >= 0.0 && self.temperature <= 100.0) {
-            return fail(format!(
-                "temperature is {}; it must be between 0 and 100",
-                self.temperature
-            ));
+            return refuse("temperature", &self.temperature, "between 0 and 100");
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return fail(format!(
-                "top_p is {}; it must be above 0 and at most 1",
-                self.top_p
-            ));
+            return refuse("top_p", &self.top_p, "above 0 and at most 1");
         }
         if self.top_k > CANDIDATES {
-            return fail(format!(
-                "top_k is {}; it must be at most {}",
-                self.top_k, CANDIDATES
-            ));
+            return refuse("top_k", &self.top_k, &format!("at most {CANDIDATES}"));
         }
         if !(self.repetition_penalty >= 0.1 && self.repetition_penalty <= 10.0) {
-            return fail(format!(
-                "repetition_penalty is {}; it must be between 0.1 and 10",
-                self.repetition_penalty
-            ));
+            return refuse(
+                "repetition_penalty",
+                &self.repetition_penalty,
+                "between 0.1 and 10",
+            );
         }
         if self.max_tokens == 0 {
-            return fail("max_tokens is 0; it must be at least 1".into());
+            return refuse("max_tokens", &self.max_tokens, "at least 1");
         }
         Ok(())
     }

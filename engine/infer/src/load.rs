@@ -53,6 +53,7 @@ pub(super) async fn weights(
 /// Matrices that answer beside a model's weights, unmerged. A trait, so that a page which never has
 /// any is without the code that checks and uploads them.
 pub trait LowRankAdapter {
+    /// Rank, scale and matrices of the adapter.
     fn lora(&self) -> &LoraConfig;
 
     /// Put the matrices on `backend`.

@@ -114,10 +114,12 @@ impl Model {
         })
     }
 
+    /// The configuration, with the context that the cache was made for.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
+    /// Where it runs.
     pub fn device(&self) -> DeviceInfo {
         self.backend.info()
     }
@@ -172,7 +174,7 @@ impl Model {
             let (now, later) = rest.split_at(n);
             let sampling = step
                 .sampling
-                .ok_or_else(|| Error::Request("not a sampling program".into()))?;
+                .expect("prefill and decode are recorded with the sampler's buffers");
             let recent = &recent[recent.len().saturating_sub(RECENT)..];
             self.backend
                 .write(step.program, step.ids, bytemuck::cast_slice(now))?;
@@ -242,22 +244,15 @@ impl Model {
 
     fn check(&self, ids: &[u32]) -> Result<()> {
         if ids.is_empty() {
-            return Err(Error::Request("there is no token to start from".into()));
+            return Err(Error::NoTokens);
         }
         let (used, room) = (self.cached.len() + ids.len(), self.config.max_seq_len);
         if used > room {
-            return Err(Error::Request(format!(
-                "the text takes {used} tokens; the model's context holds {room}"
-            )));
+            return Err(Error::ContextFull { used, room });
         }
-        match ids
-            .iter()
-            .find(|id| **id as usize >= self.config.vocab_size)
-        {
-            Some(id) => Err(Error::Request(format!(
-                "token {id} is outside the vocabulary of {}",
-                self.config.vocab_size
-            ))),
+        let vocab = self.config.vocab_size;
+        match ids.iter().find(|id| **id as usize >= vocab) {
+            Some(id) => Err(Error::UnknownToken { id: *id, vocab }),
             None => Ok(()),
         }
     }

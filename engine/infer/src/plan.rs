@@ -21,7 +21,9 @@ const LEAST_CONTEXT: usize = 512;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadPlan {
+    /// Bytes of the `.1bit` file.
     pub file_bytes: u64,
+    /// Weights in the run-time layout.
     pub weight_bytes: u64,
     /// Keys and values of a full context.
     pub cache_bytes: u64,
@@ -30,8 +32,11 @@ pub struct LoadPlan {
     /// The largest matrix, and the largest buffer of anything else: what the limits of a GPU are
     /// about.
     pub largest_matrix: u64,
+    /// The same of anything that is no matrix.
     pub largest_other: u64,
+    /// Where the model would run.
     pub device: DeviceInfo,
+    /// Why there, for people.
     pub device_reason: String,
 }
 
@@ -104,6 +109,7 @@ impl LoadPlan {
         tokens.max(LEAST_CONTEXT).min(config.max_seq_len)
     }
 
+    /// Bytes of everything together.
     pub fn total(&self) -> u64 {
         self.weight_bytes + self.cache_bytes + self.work_bytes
     }
@@ -111,19 +117,13 @@ impl LoadPlan {
     /// An error if the device can't hold it, before anything was read.
     pub fn check(&self, limits: &MemoryLimits) -> Result<()> {
         let device = &self.device;
-        let refuse = |what: &str, needed: u64, most: u64| {
-            Err(Error::Request(format!(
-                "{what} needs {}, and the {} ({}) has {}: use a smaller model{}",
-                Size(needed),
-                device.kind,
-                device.name,
-                Size(most),
-                if device.kind == DeviceKind::Cpu {
-                    ""
-                } else {
-                    ", or the CPU"
-                }
-            )))
+        let refuse = |what, needed, available| {
+            Err(Error::DeviceMemory {
+                what,
+                needed,
+                available,
+                device: Box::new(device.clone()),
+            })
         };
         if let Some(most) = limits.matrix.filter(|most| self.largest_matrix > *most) {
             return refuse("its largest matrix", self.largest_matrix, most);
@@ -138,10 +138,9 @@ impl LoadPlan {
         if device.kind != DeviceKind::Cpu || can_allocate(self.total()) {
             return Ok(());
         }
-        Err(Error::Request(format!(
-            "it needs {} of memory, more than this program can get: close other programs, or use a smaller model or a GPU",
-            Size(self.total())
-        )))
+        Err(Error::ProgramMemory {
+            needed: self.total(),
+        })
     }
 }
 
@@ -167,11 +166,10 @@ fn addressable(config: &ModelConfig) -> Result<()> {
     if largest <= most {
         return Ok(());
     }
-    Err(Error::Request(format!(
-        "one of its tensors takes {}; this program can hold {} in one piece",
-        Size(largest),
-        Size(most)
-    )))
+    Err(Error::TensorTooLarge {
+        needed: largest,
+        largest: most,
+    })
 }
 
 /// Whether so much memory can be had, by asking for it: running out later would end the program.
@@ -193,15 +191,6 @@ fn can_allocate(bytes: u64) -> bool {
         left -= size;
     }
     true
-}
-
-/// In MB.
-struct Size(u64);
-
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.1} MB", self.0 as f64 / 1e6)
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// A sampler at the start of its seed's stream.
     pub fn new(sampling: &Sampling) -> Self {
         Sampler {
             rng: Rng::new(sampling.seed),

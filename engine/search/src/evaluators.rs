@@ -23,6 +23,7 @@ pub struct Local {
 }
 
 impl Local {
+    /// Measures on the scorer's backend, one map after the other.
     pub fn new(space: Arc<Space>, task: Arc<Task>, scorer: Scorer) -> Self {
         Local {
             space,
@@ -131,7 +132,7 @@ mod threads {
     }
 
     fn lost<T>(_: T) -> Error {
-        Error::Request("a thread that evaluates ended early".into())
+        Error::ThreadEnded
     }
 
     impl Pool {

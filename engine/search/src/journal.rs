@@ -57,19 +57,17 @@ impl<E> Journal<E> {
         let mut file = options.open(path).at("write", path)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::Request(format!(
-                    "another search is writing {}: wait for it, or give another --output",
-                    path.display()
-                )));
+                return Err(Error::JournalInUse {
+                    path: path.to_owned(),
+                });
             }
             // Some file systems have no locks.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         if exists && !resume {
-            return Err(Error::Request(format!(
-                "{} holds an unfinished search: go on with --resume, or delete it to begin again",
-                path.display()
-            )));
+            return Err(Error::JournalExists {
+                path: path.to_owned(),
+            });
         }
         let mut whole = 0;
         if exists {
@@ -110,18 +108,17 @@ impl<E> Journal<E> {
     }
 
     fn write(&mut self, line: &Line) -> Result<()> {
-        let text = serde_json::to_string(line).map_err(|e| Error::Request(e.to_string()))?;
+        let text = serde_json::to_string(line).expect("a point and its loss are JSON");
         Ok(writeln!(self.file, "{text}").at("write", &self.path)?)
     }
 }
 
 fn check(path: &Path, found: &[u8], expected: &serde_json::Value) -> Result<()> {
-    let found: serde_json::Value = serde_json::from_slice(found).map_err(|e| {
-        Error::Request(format!(
-            "{}: the first line is no search's description ({e}); delete the file to begin again",
-            path.display()
-        ))
-    })?;
+    let found: serde_json::Value =
+        serde_json::from_slice(found).map_err(|cause| Error::JournalHeader {
+            path: path.to_owned(),
+            cause,
+        })?;
     let empty = serde_json::Map::new();
     let (a, b) = (
         found.as_object().unwrap_or(&empty),
@@ -129,11 +126,12 @@ fn check(path: &Path, found: &[u8], expected: &serde_json::Value) -> Result<()> 
     );
     match b.iter().find(|(key, value)| a.get(*key) != Some(value)) {
         None => Ok(()),
-        Some((key, value)) => Err(Error::Request(format!(
-            "{} is of another search: its {key} is {}, now it is {value}. Give the same flags to go on, or delete the file to begin again",
-            path.display(),
-            a.get(key).unwrap_or(&serde_json::Value::Null),
-        ))),
+        Some((key, value)) => Err(Error::ForeignJournal {
+            path: path.to_owned(),
+            key: key.clone(),
+            found: a.get(key).unwrap_or(&serde_json::Value::Null).to_string(),
+            expected: value.to_string(),
+        }),
     }
 }
 

@@ -5,6 +5,8 @@
 //! loss on a backend, running again only the layers that changed. A [`Strategy`] decides what to
 //! measure; its answer is checked on the whole text by [`search()`].
 
+#![warn(missing_docs)]
+
 mod error;
 mod evaluators;
 mod fingerprint;
@@ -26,7 +28,7 @@ pub use journal::Journal;
 pub use result::{Entry, SearchResult, Settings, Standing, Tokens, search};
 pub use scorer::{Scorer, Task, Windows};
 pub use space::{Choice, Granularity, Point, Space, SpaceOptions, Unit};
-pub use strategy::{Effort, Evaluate, Goal, Ledger, Measured, Strategy};
+pub use strategy::{Effort, Evaluate, Goal, Ledger, Strategy, Trial};
 
 #[cfg(test)]
 #[cfg(feature = "native")]

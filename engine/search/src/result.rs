@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::space::{Point, Space, SpaceOptions};
-use super::strategy::{Effort, Evaluate, Goal, Ledger, Measured, Strategy};
+use super::strategy::{Effort, Evaluate, Goal, Ledger, Strategy, Trial};
 use crate::error::{Error, Result};
 use ternary_core::config::LayerBitMap;
 
@@ -18,14 +18,18 @@ const DOUBT: f64 = 0.02;
 /// What a search is for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
+    /// What may be chosen.
     #[serde(flatten)]
     pub space: SpaceOptions,
+    /// Of the whole validation text, at most.
     pub max_perplexity: Option<f64>,
+    /// Of the `.1bit` file, at most.
     pub max_bytes: Option<u64>,
     /// Maps to measure on the sample, at most.
     pub max_evals: usize,
     /// Tokens of the validation text that maps are compared on; 0 = all.
     pub sample_tokens: usize,
+    /// Of the strategy's random choices.
     pub seed: u64,
 }
 
@@ -33,20 +37,17 @@ impl Settings {
     /// # Errors
     /// No limit at all, or one that nothing can satisfy.
     pub fn validate(&self) -> Result<()> {
-        let fail = |message: String| Err(Error::Request(message));
         if self.max_perplexity.is_none() && self.max_bytes.is_none() {
-            return fail("there is no limit to search for: give a highest perplexity, a largest size, or both".into());
+            return Err(Error::NoLimit);
         }
         if let Some(p) = self.max_perplexity.filter(|p| !(*p > 1.0 && p.is_finite())) {
-            return fail(format!(
-                "the highest perplexity is {p}; it must be a number above 1"
-            ));
+            return Err(Error::PerplexityLimit(p));
         }
         if self.max_bytes == Some(0) {
-            return fail("the largest size is 0 bytes; no file is that small".into());
+            return Err(Error::SizeLimit);
         }
         if self.max_evals == 0 {
-            return fail("max_evals is 0; at least one map must be measured".into());
+            return Err(Error::NoEvaluations);
         }
         Ok(())
     }
@@ -62,9 +63,11 @@ impl Settings {
 /// A measured map as the result file has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
+    /// The map that was measured.
     pub layer_bit_map: LayerBitMap,
     /// On the sample.
     pub perplexity: f64,
+    /// Of the `.1bit` file, at most.
     pub size_bytes: u64,
     /// On the whole validation text, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +77,7 @@ pub struct Entry {
 /// What a search found; the file's layout is in `docs/search.md`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchResult {
+    /// Of the file's layout.
     pub version: u32,
     /// The map found; if none satisfies the limits, the one that comes nearest.
     pub layer_bit_map: LayerBitMap,
@@ -87,10 +91,13 @@ pub struct SearchResult {
     pub pareto_front: Vec<Entry>,
     /// Every map measured, in order.
     pub evaluations: Vec<Entry>,
+    /// What was asked for.
     pub settings: Settings,
+    /// The same as in the settings.
     pub seed: u64,
     /// Tokens of the sample and of the whole validation text.
     pub sample_tokens: usize,
+    /// Tokens that are predicted in the whole validation text.
     pub validation_tokens: usize,
     /// What was searched: checkpoint, its hash, and the validation data.
     #[serde(default)]
@@ -100,7 +107,9 @@ pub struct SearchResult {
 /// How far a search is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
+    /// Maps measured so far.
     pub evaluations: usize,
+    /// The budget.
     pub max_evals: usize,
     /// The best map that satisfies the limits so far, its loss on the sample and its bytes.
     pub best: Option<(LayerBitMap, f64, u64)>,
@@ -109,7 +118,9 @@ pub struct Standing {
 /// Tokens of the sample and of the whole text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tokens {
+    /// Of the sample that maps are compared on.
     pub sample: usize,
+    /// Of the whole validation text.
     pub all: usize,
 }
 
@@ -165,14 +176,12 @@ pub async fn search(
     let (satisfied, chosen, loss) = match found {
         Some((m, loss)) => (true, m, loss),
         None => {
-            let nearest = nearest(&ledger, &goal).ok_or_else(|| {
-                Error::Request("no map could be measured: every loss is infinite".into())
-            })?;
+            let nearest = nearest(&ledger, &goal).ok_or(Error::NoFiniteLoss)?;
             let loss = full.loss(nearest, evaluate).await?;
             (goal.allows(loss, nearest.bytes), nearest.clone(), loss)
         }
     };
-    let entry = |m: &Measured| Entry {
+    let entry = |m: &Trial| Entry {
         layer_bit_map: space.map(&m.point),
         // JSON has no infinity.
         perplexity: libm::exp(m.loss).min(f64::MAX),
@@ -203,7 +212,7 @@ struct Full {
 }
 
 impl Full {
-    fn get(&self, m: &Measured) -> Option<f64> {
+    fn get(&self, m: &Trial) -> Option<f64> {
         if self.same {
             return Some(m.loss).filter(|l| l.is_finite());
         }
@@ -211,7 +220,7 @@ impl Full {
         known.map(|(_, loss)| *loss)
     }
 
-    async fn loss(&mut self, m: &Measured, evaluate: &mut dyn Evaluate) -> Result<f64> {
+    async fn loss(&mut self, m: &Trial, evaluate: &mut dyn Evaluate) -> Result<f64> {
         if let Some(loss) = self.get(m) {
             return Ok(loss);
         }
@@ -227,12 +236,12 @@ impl Full {
         goal: &Goal,
         shifted: &Goal,
         evaluate: &mut dyn Evaluate,
-    ) -> Result<Option<(Measured, f64)>> {
+    ) -> Result<Option<(Trial, f64)>> {
         let doubtful = Goal {
             max_loss: shifted.max_loss.map(|max| max + DOUBT),
             ..*shifted
         };
-        let mut open: Vec<&Measured> = ledger
+        let mut open: Vec<&Trial> = ledger
             .all
             .iter()
             .filter(|m| doubtful.allows(m.loss, m.bytes))
@@ -244,7 +253,7 @@ impl Full {
         let limited = goal.max_loss.is_some();
         let shift = shifted.max_loss.unwrap_or(0.0) - goal.max_loss.unwrap_or(0.0);
         let (mut doubts, mut worst) = (FULL, 0.0f64);
-        let mut best: Option<(Measured, f64)> = None;
+        let mut best: Option<(Trial, f64)> = None;
         for (place, m) in open.into_iter().enumerate() {
             let expected = m.loss - shift;
             let known = self.get(m).is_some();
@@ -262,7 +271,7 @@ impl Full {
             }
             let loss = self.loss(m, evaluate).await?;
             worst = worst.max(loss - expected);
-            let better = |(b, l): &(Measured, f64)| goal.prefers((loss, m.bytes), (*l, b.bytes));
+            let better = |(b, l): &(Trial, f64)| goal.prefers((loss, m.bytes), (*l, b.bytes));
             if goal.allows(loss, m.bytes) && best.as_ref().is_none_or(better) {
                 best = Some((m.clone(), loss));
                 if limited {
@@ -276,7 +285,7 @@ impl Full {
 
 /// What comes nearest to limits that nothing satisfies: the lowest loss within the size; if nothing
 /// is that small, the smallest.
-fn nearest<'a>(ledger: &'a Ledger, goal: &Goal) -> Option<&'a Measured> {
+fn nearest<'a>(ledger: &'a Ledger, goal: &Goal) -> Option<&'a Trial> {
     let finite = || ledger.all.iter().filter(|m| m.loss.is_finite());
     let within = finite().filter(|m| goal.max_bytes.is_none_or(|max| m.bytes <= max));
     within

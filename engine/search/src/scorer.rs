@@ -21,6 +21,7 @@ const KEPT_BYTES: usize = 1 << 29;
 /// those before it, and so is the one after the window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Windows {
+    /// Tokens per window.
     pub seq: usize,
     ids: Vec<u32>,
 }
@@ -33,14 +34,10 @@ impl Windows {
     /// Fewer than two tokens, or one outside the vocabulary.
     pub fn new(ids: Vec<u32>, context: usize, vocab: usize) -> Result<Self> {
         if ids.len() < 2 {
-            return Err(Error::Data(
-                "the validation text is too short: it needs at least two tokens".into(),
-            ));
+            return Err(Error::TextTooShort);
         }
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
-            return Err(Error::Data(format!(
-                "the validation data has token {id}, outside the model's vocabulary of {vocab}: it was made with another tokenizer"
-            )));
+            return Err(Error::UnknownToken { id: *id, vocab });
         }
         Ok(Windows {
             seq: context.min(ids.len() - 1),
@@ -53,6 +50,7 @@ impl Windows {
         (self.ids.len() - 1) / self.seq
     }
 
+    /// Never: there is at least one window.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -68,6 +66,7 @@ impl Windows {
         (0..want).map(|i| i * self.len() / want).collect()
     }
 
+    /// Every window.
     pub fn all(&self) -> Vec<usize> {
         (0..self.len()).collect()
     }
@@ -86,8 +85,11 @@ impl Windows {
 pub struct Task {
     /// As trained.
     pub config: ModelConfig,
+    /// Latents by name.
     pub parameters: Parameters,
+    /// What changes with the map.
     pub remap: Remap,
+    /// The validation text, cut.
     pub windows: Windows,
     /// Windows that [`Scorer::sampled`] looks at.
     pub sample: Vec<usize>,
@@ -144,12 +146,13 @@ impl Scorer {
             |name: String, values: &[f32]| backend.upload(&name, bytemuck::cast_slice(values));
         for p in params::all(&task.config) {
             let found = task.parameters.get(&p.name);
-            let values = found.filter(|v| v.len() == p.len()).ok_or_else(|| {
-                Error::Checkpoint(format!(
-                    "the model has no tensor {} of shape {:?}",
-                    p.name, p.shape
-                ))
-            })?;
+            let values =
+                found
+                    .filter(|v| v.len() == p.len())
+                    .ok_or_else(|| Error::MissingTensor {
+                        name: p.name.clone(),
+                        shape: p.shape.clone(),
+                    })?;
             upload(BufferKind::Param.named(&p.name), values)?;
         }
         for (name, values) in task.remap.restored(&task.parameters) {

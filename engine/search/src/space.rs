@@ -17,7 +17,9 @@ use ternary_formats::onebit::{self, Packing};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Granularity {
+    /// One mode for a whole layer.
     Layer,
+    /// One mode for each matrix of a layer.
     Matrix,
 }
 
@@ -38,9 +40,13 @@ impl FromStr for Granularity {
 /// A part of the model that has one mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
+    /// The embedding; with it the head, where they are tied.
     Embedding,
+    /// All matrices of the layer with this index.
     Layer(usize),
+    /// One matrix of the layer with this index.
     Matrix(usize, MatrixKind),
+    /// The head, where it is a matrix of its own.
     LmHead,
 }
 
@@ -50,8 +56,11 @@ pub type Point = Vec<u8>;
 /// A unit with its modes, finest first, and the bytes each takes.
 #[derive(Clone, Debug)]
 pub struct Choice {
+    /// What gets a mode.
     pub unit: Unit,
+    /// The modes it may have, from the largest to the smallest.
     pub modes: Vec<QuantMode>,
+    /// Bytes in the file in each of the modes.
     pub bytes: Vec<u64>,
 }
 
@@ -59,6 +68,7 @@ pub struct Choice {
 #[derive(Clone, Debug)]
 pub struct Space {
     config: ModelConfig,
+    /// In the order of a point's entries.
     pub choices: Vec<Choice>,
     /// Bytes of a file that no choice changes.
     fixed: u64,
@@ -67,7 +77,9 @@ pub struct Space {
 /// What to search over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpaceOptions {
+    /// How finely modes are chosen.
     pub granularity: Granularity,
+    /// The modes of the layers' matrices; repeated ones count once.
     pub modes: Vec<QuantMode>,
     /// Let the embedding and the head be 8-bit; F16 otherwise.
     pub unpin: bool,
@@ -84,9 +96,7 @@ impl Space {
         modes.sort_unstable();
         modes.dedup();
         if modes.is_empty() {
-            return Err(Error::Request(
-                "there is no mode to choose from: name at least one of f16, eightbit, ternary, binary".into(),
-            ));
+            return Err(Error::NoModes);
         }
         let mut units = Vec::new();
         let ends = [QuantMode::F16, QuantMode::EightBit];
@@ -221,6 +231,7 @@ impl Space {
         vec![0; self.choices.len()]
     }
 
+    /// The bit-map of a point.
     pub fn map(&self, point: &[u8]) -> LayerBitMap {
         let mut map = LayerBitMap::sandwich(self.config.num_layers, QuantMode::F16);
         let mut matrices = vec![MatrixModes::all(QuantMode::F16); self.config.num_layers];

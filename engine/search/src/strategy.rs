@@ -61,6 +61,7 @@ pub struct Goal {
 }
 
 impl Goal {
+    /// Whether a map of this loss and size satisfies the goal.
     pub fn allows(&self, loss: f64, bytes: u64) -> bool {
         self.max_loss.is_none_or(|max| loss <= max) && self.max_bytes.is_none_or(|max| bytes <= max)
     }
@@ -75,38 +76,43 @@ impl Goal {
     }
 }
 
-/// A measured map.
+/// A bit-map and what was measured of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
+pub struct Trial {
+    /// The map, as a point of the space.
     pub point: Point,
     /// Nats per token on the sample.
     pub loss: f64,
+    /// Of the `.1bit` file, at most.
     pub bytes: u64,
 }
 
 /// Everything measured so far, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    pub all: Vec<Measured>,
+    /// In the order in which they were measured.
+    pub all: Vec<Trial>,
     index: HashMap<Point, usize>,
 }
 
 impl Ledger {
+    /// Whether the map was measured.
     pub fn contains(&self, point: &[u8]) -> bool {
         self.index.contains_key(point)
     }
 
-    pub fn get(&self, point: &[u8]) -> Option<&Measured> {
+    /// What was measured of the map.
+    pub fn get(&self, point: &[u8]) -> Option<&Trial> {
         self.index.get(point).map(|i| &self.all[*i])
     }
 
-    fn push(&mut self, measured: Measured) {
-        self.index.insert(measured.point.clone(), self.all.len());
-        self.all.push(measured);
+    fn push(&mut self, trial: Trial) {
+        self.index.insert(trial.point.clone(), self.all.len());
+        self.all.push(trial);
     }
 
     /// The best measured map that satisfies `goal`.
-    pub fn best(&self, goal: &Goal) -> Option<&Measured> {
+    pub fn best(&self, goal: &Goal) -> Option<&Trial> {
         let allowed = self.all.iter().filter(|m| goal.allows(m.loss, m.bytes));
         allowed.reduce(|best, m| {
             if goal.prefers((m.loss, m.bytes), (best.loss, best.bytes)) {
@@ -118,8 +124,8 @@ impl Ledger {
     }
 
     /// The maps that no other beats in both bytes and loss, smallest first.
-    pub fn front(&self) -> Vec<&Measured> {
-        let mut sorted: Vec<&Measured> = self.all.iter().filter(|m| m.loss.is_finite()).collect();
+    pub fn front(&self) -> Vec<&Trial> {
+        let mut sorted: Vec<&Trial> = self.all.iter().filter(|m| m.loss.is_finite()).collect();
         sorted.sort_by(|a, b| a.bytes.cmp(&b.bytes).then(a.loss.total_cmp(&b.loss)));
         let mut lowest = f64::INFINITY;
         sorted.retain(|m| {
@@ -136,6 +142,7 @@ impl Ledger {
 pub struct Effort {
     /// Maps to measure, at most.
     pub max_evals: usize,
+    /// Of the random choices between candidates.
     pub seed: u64,
 }
 
@@ -152,6 +159,7 @@ pub struct Strategy<'a> {
 }
 
 impl<'a> Strategy<'a> {
+    /// A search that has measured nothing yet; `observe` is told after each batch of measurements.
     pub fn new(
         space: &'a Space,
         goal: Goal,
@@ -177,7 +185,7 @@ impl<'a> Strategy<'a> {
     }
 
     fn note(&mut self, point: Point, loss: f64) {
-        self.ledger.push(Measured {
+        self.ledger.push(Trial {
             bytes: self.space.bytes(&point),
             // A map that breaks the model is as bad as can be, and no number to compare with.
             loss: if loss.is_nan() { f64::INFINITY } else { loss },
@@ -200,9 +208,10 @@ impl<'a> Strategy<'a> {
             .collect();
         let losses = self.evaluate.losses(&new).await?;
         if losses.len() != new.len() {
-            return Err(Error::Request(
-                "the evaluator gave another number of losses than it was asked for".into(),
-            ));
+            return Err(Error::LossCount {
+                asked: new.len(),
+                given: losses.len(),
+            });
         }
         for (point, loss) in new.into_iter().zip(losses) {
             self.note(point, loss);
@@ -419,12 +428,12 @@ impl<'a> Strategy<'a> {
             seeds.push(best.point.clone());
         }
         let front = self.ledger.front();
-        let near = |m: &&&Measured| match (self.goal.max_loss, self.goal.max_bytes) {
+        let near = |m: &&&Trial| match (self.goal.max_loss, self.goal.max_bytes) {
             (Some(max), _) => (m.loss - max).abs(),
             (None, Some(max)) => (m.bytes as f64 / max as f64 - 1.0).abs(),
             (None, None) => 0.0,
         };
-        let mut nearest: Vec<&&Measured> = front.iter().collect();
+        let mut nearest: Vec<&&Trial> = front.iter().collect();
         nearest.sort_by(|a, b| near(a).total_cmp(&near(b)));
         seeds.extend(nearest.iter().take(6).map(|m| m.point.clone()));
         seeds.dedup();

@@ -311,7 +311,7 @@ fn a_journal_continues_a_search() {
     impl Evaluate for Dying<'_> {
         fn losses<'a>(&'a mut self, points: &'a [Point]) -> LocalFuture<'a, Result<Vec<f64>>> {
             if self.left < points.len() {
-                return Box::pin(async { Err(Error::Request("killed".into())) });
+                return Box::pin(async { Err(Error::Evaluator("killed".into())) });
             }
             self.left -= points.len();
             self.measured += points.len();

@@ -57,14 +57,10 @@ pub(super) fn fit(
     let mut config = config.clone();
     config.max_seq_len = match (asked, cache_limit) {
         (Some(asked), _) if asked == 0 || asked > whole => {
-            return Err(Error::Request(format!(
-                "a context of {asked} tokens was asked for; the model's is {whole}"
-            )));
+            return Err(Error::ContextSize { asked, whole });
         }
         (Some(asked), _) if !config.use_rope && asked < whole => {
-            return Err(Error::Request(format!(
-                "a context of {asked} tokens was asked for; this model's positions are weights, and it always has {whole}"
-            )));
+            return Err(Error::FixedContext { asked, whole });
         }
         (Some(asked), _) => asked,
         (None, Some(limit)) => context_within(&config, limit),

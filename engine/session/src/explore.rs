@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::Event;
-use super::{Loaded, open_backend};
+use super::{LoadedModel, open_backend};
 use crate::DeviceChoice;
 use crate::error::{Error, Result};
 use ternary_backend::BackendOptions;
@@ -23,13 +23,13 @@ use ternary_search::{Scorer, Task, Windows};
 /// Weights of a matrix that cross at once; of a larger one the first rows do.
 const MOST_WEIGHTS: usize = 1 << 25;
 
-/// Which of two models.
+/// Which of two models weights are read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Which {
-    /// The one that answers.
+pub enum WeightSource {
+    /// The loaded model.
     #[default]
-    Loaded,
+    Model,
     /// The one it is compared with.
     Compared,
 }
@@ -40,9 +40,13 @@ pub enum Which {
 pub struct Weights {
     /// The parameter's name.
     pub name: String,
-    pub of: Which,
+    /// Which model's.
+    pub from: WeightSource,
+    /// The matrix's precision in that model.
     pub mode: QuantMode,
+    /// Outputs.
     pub rows: usize,
+    /// Inputs.
     pub columns: usize,
     /// Rows that are here, from the first on.
     pub shown_rows: usize,
@@ -54,6 +58,7 @@ pub struct Weights {
     pub values: Vec<u8>,
     /// All scales of the matrix; weight = code · scale.
     pub scales: Vec<f32>,
+    /// Which weights have a scale in common.
     pub scale_per: ScalePer,
     /// Columns per scale where `scale_per` is a group.
     pub group: usize,
@@ -65,6 +70,7 @@ pub struct Weights {
 pub struct MatrixDiff {
     /// The parameter's name.
     pub name: String,
+    /// Of the matrix, in all.
     pub weights: usize,
     /// Codes (of F16 matrices: values) that differ; none where the modes do.
     pub changed: Option<usize>,
@@ -73,19 +79,22 @@ pub struct MatrixDiff {
 /// The loss of a text in a bit-map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Measured {
+pub struct MapLoss {
+    /// The map that was measured.
     pub map: LayerBitMap,
     /// Mean, nats per token.
     pub loss: f64,
     /// exp(loss).
     pub perplexity: f64,
+    /// Tokens that were predicted.
     pub tokens: usize,
+    /// How long it took.
     pub ms: f64,
 }
 
 /// A text being measured in one map after the other; what two maps begin with in common is run
 /// once.
-pub(super) struct Measuring {
+pub(super) struct MapScorer {
     text: String,
     device: DeviceChoice,
     task: Arc<Task>,
@@ -159,21 +168,15 @@ async fn read(
 pub(super) async fn weights(
     source: &dyn ByteSource,
     file: &OneBit,
-    of: Which,
+    from: WeightSource,
     name: &str,
 ) -> Result<Weights> {
     let config = &file.metadata.config;
     let m = params::matrices(config)
         .find(|m| m.name == name)
-        .ok_or_else(|| {
-            let some = params::matrices(config)
-                .map(|m| m.name)
-                .take(3)
-                .collect::<Vec<_>>();
-            Error::Request(format!(
-                "the model has no matrix `{name}`; its matrices are {}, …",
-                some.join(", ")
-            ))
+        .ok_or_else(|| Error::NoMatrix {
+            name: name.to_owned(),
+            some: params::matrices(config).map(|m| m.name).take(3).collect(),
         })?;
     let entry = file.tensor(name)?;
     let mode = entry.encoding()?.mode().unwrap_or(m.mode);
@@ -185,7 +188,7 @@ pub(super) async fn weights(
     };
     Ok(Weights {
         name: name.to_owned(),
-        of,
+        from,
         mode,
         rows: m.rows,
         columns: m.cols,
@@ -202,7 +205,7 @@ pub(super) async fn weights(
 ///
 /// # Errors
 /// Files that cannot be read, and models of other sizes.
-pub(super) async fn compare(loaded: &Loaded, with: &Compared) -> Result<Vec<MatrixDiff>> {
+pub(super) async fn compare(loaded: &LoadedModel, with: &Compared) -> Result<Vec<MatrixDiff>> {
     let (ours, theirs) = (&loaded.file.metadata.config, &with.file.metadata.config);
     let sizes = |c: &ModelConfig| {
         params::matrices(c)
@@ -210,14 +213,11 @@ pub(super) async fn compare(loaded: &Loaded, with: &Compared) -> Result<Vec<Matr
             .collect::<Vec<_>>()
     };
     if sizes(ours) != sizes(theirs) {
-        return Err(Error::Request(format!(
-            "{} has other matrices than the model: {} layers of {} instead of {} of {}, or another vocabulary; models of the same shape can be compared",
-            with.source.name(),
-            theirs.num_layers,
-            theirs.hidden_size,
-            ours.num_layers,
-            ours.hidden_size
-        )));
+        return Err(Error::OtherShape {
+            name: with.source.name(),
+            found: (theirs.num_layers, theirs.hidden_size),
+            expected: (ours.num_layers, ours.hidden_size),
+        });
     }
     let mut changes = Vec::new();
     for m in params::matrices(ours) {
@@ -246,7 +246,7 @@ pub(super) async fn compare(loaded: &Loaded, with: &Compared) -> Result<Vec<Matr
 }
 
 /// The file in another bit-map.
-pub(super) async fn export(loaded: &Loaded, map: &LayerBitMap) -> Result<Vec<u8>> {
+pub(super) async fn export(loaded: &LoadedModel, map: &LayerBitMap) -> Result<Vec<u8>> {
     let mut parameters = loaded.file.latents(loaded.source.as_ref()).await?;
     let remap = Remap::new(&loaded.file.metadata.config, &[]);
     let mut metadata = loaded.file.metadata.clone();
@@ -254,9 +254,9 @@ pub(super) async fn export(loaded: &Loaded, map: &LayerBitMap) -> Result<Vec<u8>
     Ok(encode(metadata, &parameters, Packing::Ternary2, Dense::No)?)
 }
 
-impl Measuring {
+impl MapScorer {
     async fn new(
-        loaded: &Loaded,
+        loaded: &LoadedModel,
         text: &str,
         device: DeviceChoice,
         threads: usize,
@@ -284,7 +284,7 @@ impl Measuring {
             ..BackendOptions::default()
         };
         let (backend, _) = open_backend(device, &options).await?;
-        Ok(Measuring {
+        Ok(MapScorer {
             text: text.to_owned(),
             device,
             scorer: Scorer::new(backend, task.clone())?,
@@ -293,35 +293,35 @@ impl Measuring {
     }
 }
 
-/// The loss of `text` in `map`. What was prepared for the same text before is used again.
+/// The loss of `text` in `map`. The `scorer` of an earlier call with the same text is used again.
 pub(super) async fn measure(
-    prepared: &mut Option<Measuring>,
-    loaded: &Loaded,
+    scorer: &mut Option<MapScorer>,
+    loaded: &LoadedModel,
     (map, text): (&LayerBitMap, &str),
     (device, threads): (DeviceChoice, usize),
     emit: &mut dyn FnMut(Event),
 ) -> Result<()> {
     let start = Instant::now();
-    let fits = |m: &Measuring| m.text == text && m.device == device;
-    if !prepared.as_ref().is_some_and(fits) {
-        *prepared = None;
+    let fits = |m: &MapScorer| m.text == text && m.device == device;
+    if !scorer.as_ref().is_some_and(fits) {
+        *scorer = None;
     }
-    let measuring = match prepared {
-        Some(measuring) => measuring,
-        None => prepared.insert(Measuring::new(loaded, text, device, threads).await?),
+    let prepared = match scorer {
+        Some(same) => same,
+        None => scorer.insert(MapScorer::new(loaded, text, device, threads).await?),
     };
     let config = ModelConfig {
         layer_bit_map: Some(map.clone()),
-        ..measuring.task.config.clone()
+        ..prepared.task.config.clone()
     };
     config.validate()?;
-    let loss = measuring.scorer.sampled(map).await?;
+    let loss = prepared.scorer.sampled(map).await?;
     emit(Event::Measured {
-        measured: Box::new(Measured {
+        measured: Box::new(MapLoss {
             map: map.clone(),
             loss,
             perplexity: libm::exp(loss),
-            tokens: measuring.task.windows.tokens(),
+            tokens: prepared.task.windows.tokens(),
             ms: start.elapsed().as_secs_f64() * 1e3,
         }),
     });

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::protocol::{Event, FinishReason, Stats};
-use super::{Loaded, StopHandle, no_tokenizer};
+use super::{LoadedModel, StopHandle};
 use crate::error::{Error, Result};
 use ternary_common::chat::Message;
 use ternary_common::platform::{self, Instant};
@@ -132,7 +132,7 @@ pub(super) struct Prompt {
 
 /// Answer `prompt`.
 pub(super) async fn run(
-    loaded: &mut Loaded,
+    loaded: &mut LoadedModel,
     prompt: Prompt,
     sampling: &Sampling,
     stop: &StopHandle,
@@ -140,7 +140,7 @@ pub(super) async fn run(
 ) -> Result<()> {
     sampling.validate()?;
     let start = Instant::now();
-    let tokenizer = loaded.tokenizer.as_ref().ok_or_else(no_tokenizer)?;
+    let tokenizer = loaded.tokenizer.as_ref().ok_or(Error::NoTokenizer)?;
     let Prompt {
         mut ids,
         dropped_messages,
@@ -161,10 +161,10 @@ pub(super) async fn run(
         ids.extend(tokenizer.id(END_OF_TEXT));
     }
     if ids.len() >= context {
-        return Err(Error::Request(format!(
-            "the prompt takes {} tokens; the model's context of {context} leaves no room for a reply. Shorten it or start a new conversation",
-            ids.len()
-        )));
+        return Err(Error::PromptTooLong {
+            tokens: ids.len(),
+            context,
+        });
     }
     // At least one token is fed again, because its logits are not kept.
     let shared = model
@@ -211,18 +211,16 @@ pub(super) async fn run(
             }
             continue;
         }
-        loaded
-            .source
-            .check()
-            .map_err(|what| Error::Request(format!("{}: {what}", loaded.source.name())))?;
+        loaded.source.check().map_err(|problem| Error::Source {
+            name: loaded.source.name(),
+            problem,
+        })?;
         let penalized = recent(&ids);
         let candidates = model
             .feed(&ids[fed..], &penalized, sampling.repetition_penalty)
             .await?;
         fed = ids.len();
-        let id = sampler.choose(candidates).ok_or_else(|| {
-            Error::Request("the model gave no valid logits; its file may be damaged".into())
-        })?;
+        let id = sampler.choose(candidates).ok_or(Error::NoLogits)?;
         stats.generated_tokens += 1;
         let now = Instant::now();
         if let Some(first) = first_token {

@@ -1,5 +1,7 @@
 //! The only door for the page and the command line.
 
+#![warn(missing_docs)]
+
 mod context;
 mod device;
 mod error;
@@ -16,13 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use context::context_within;
 pub use device::open_backend;
 pub use error::{Error, Result};
-pub use explore::{MatrixDiff, Measured, Weights, Which};
-pub use protocol::{Command, DeviceChoice, Event, FinishReason, ModelInfo, Stats, Work};
+pub use explore::{MapLoss, MatrixDiff, WeightSource, Weights};
+pub use protocol::{Command, DeviceChoice, Event, FinishReason, ModelInfo, ModelTask, Stats};
 pub use ternary_backend::{DeviceInfo, DeviceKind};
 pub use ternary_common::chat::Message;
 pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
 
-use explore::{Compared, Measuring};
+use explore::{Compared, MapScorer};
 use generate::{Prompt, TurnMarks};
 use ternary_backend::BackendOptions;
 use ternary_common::bytes::{ByteSource, MemorySource};
@@ -39,6 +41,7 @@ use tune::Tuning;
 pub struct StopHandle(Arc<AtomicBool>);
 
 impl StopHandle {
+    /// Ask for the end. The answer is still completed by its `Finished` or `TuneStopped`.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -53,10 +56,14 @@ impl StopHandle {
 }
 
 /// A model ready to answer.
-pub struct Loaded {
+pub struct LoadedModel {
+    /// On its device, with the KV cache of the last request.
     pub model: Model,
+    /// None in a file without one: the model can only be measured then.
     pub tokenizer: Option<Tokenizer>,
+    /// None in a file without one, or with one that cannot be used.
     pub template: Option<ChatTemplate>,
+    /// What `Event::Loaded` said.
     pub info: ModelInfo,
     /// Where it came from: looking at weights and training read it again.
     source: Rc<dyn ByteSource>,
@@ -65,9 +72,9 @@ pub struct Loaded {
     adapter: Option<Rc<dyn LowRankAdapter>>,
 }
 
-impl fmt::Debug for Loaded {
+impl fmt::Debug for LoadedModel {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("Loaded")
+        f.debug_struct("LoadedModel")
             .field("info", &self.info)
             .finish_non_exhaustive()
     }
@@ -98,7 +105,7 @@ impl fmt::Debug for Loaded {
 /// ```
 #[derive(Default)]
 pub struct Session {
-    loaded: Option<Loaded>,
+    loaded: Option<LoadedModel>,
     stop: StopHandle,
     threads: usize,
     /// The context asked for, in tokens.
@@ -108,7 +115,7 @@ pub struct Session {
     /// What keys and values may take; a longer context is shortened.
     cache_limit: Option<u64>,
     compared: Option<Compared>,
-    measuring: Option<Measuring>,
+    map_scorer: Option<MapScorer>,
     tuning: Option<Box<Tuning>>,
 }
 
@@ -121,6 +128,7 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
+    /// A session without a model, on all threads.
     pub fn new() -> Self {
         Self::default()
     }
@@ -146,15 +154,14 @@ impl Session {
         Session { context, ..self }
     }
 
+    /// A handle that stops what this session is doing.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }
 
     /// The loaded model, for evaluation and inspection.
-    pub fn loaded(&mut self) -> Result<&mut Loaded> {
-        self.loaded
-            .as_mut()
-            .ok_or_else(|| Error::Request("no model is loaded".into()))
+    pub fn loaded(&mut self) -> Result<&mut LoadedModel> {
+        self.loaded.as_mut().ok_or(Error::NoModel)
     }
 
     /// The loaded model's file.
@@ -310,7 +317,7 @@ impl Session {
             load_ms: start.elapsed().as_secs_f64() * 1e3,
         };
         let marks = template.as_ref().zip(tokenizer.as_ref());
-        self.loaded = Some(Loaded {
+        self.loaded = Some(LoadedModel {
             marks: marks.map_or_else(TurnMarks::default, |(t, tokens)| TurnMarks::of(t, tokens)),
             model,
             tokenizer,
@@ -322,7 +329,7 @@ impl Session {
         });
         self.device = device;
         // They belong to the model before.
-        (self.compared, self.measuring, self.tuning) = (None, None, None);
+        (self.compared, self.map_scorer, self.tuning) = (None, None, None);
         emit(Event::Loaded {
             model: Box::new(info),
         });
@@ -344,7 +351,7 @@ impl Session {
         if self.loaded.is_none() && matches!(command, Command::Reset) {
             return Ok(());
         }
-        let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
+        let loaded = self.loaded.as_mut().ok_or(Error::NoModel)?;
         match command {
             Command::Reset => loaded.model.truncate(0),
             Command::Generate { prompt, sampling } => {
@@ -376,47 +383,46 @@ impl Session {
         Ok(())
     }
 
-    /// Do the work: the events that answer it, or `Error`.
-    pub async fn work(&mut self, work: Work, emit: &mut dyn FnMut(Event)) {
+    /// Do the task: the events that answer it, or `Error`.
+    pub async fn run_task(&mut self, task: ModelTask, emit: &mut dyn FnMut(Event)) {
         self.stop.clear();
-        if let Err(e) = self.try_work(work, emit).await {
+        if let Err(e) = self.try_task(task, emit).await {
             emit(Event::Error {
                 message: e.to_string(),
             });
         }
     }
 
-    async fn try_work(&mut self, work: Work, emit: &mut dyn FnMut(Event)) -> Result<()> {
+    async fn try_task(&mut self, task: ModelTask, emit: &mut dyn FnMut(Event)) -> Result<()> {
         let stop = self.stop.clone();
         let (device, threads) = (self.device, self.threads);
-        let loaded = self.loaded.as_mut().ok_or_else(no_model)?;
-        match work {
-            Work::Weights { name, of } => {
-                let (source, file) = match (of, &self.compared) {
-                    (Which::Loaded, _) => (&loaded.source, &loaded.file),
-                    (Which::Compared, Some(with)) => (&with.source, &with.file),
-                    (Which::Compared, None) => {
-                        return Err(Error::Request("no file is compared yet".into()));
+        let loaded = self.loaded.as_mut().ok_or(Error::NoModel)?;
+        match task {
+            ModelTask::Weights { name, from } => {
+                let (source, file) = match (from, &self.compared) {
+                    (WeightSource::Model, _) => (&loaded.source, &loaded.file),
+                    (WeightSource::Compared, Some(with)) => (&with.source, &with.file),
+                    (WeightSource::Compared, None) => {
+                        return Err(Error::NothingCompared);
                     }
                 };
-                let weights = explore::weights(source.as_ref(), file, of, &name).await?;
+                let weights = explore::weights(source.as_ref(), file, from, &name).await?;
                 emit(Event::Weights {
                     weights: Box::new(weights),
                 });
             }
-            Work::Measure { map, text } => {
+            ModelTask::Measure { map, text } => {
                 loaded.unadapted()?;
-                let subject = (&map, text.as_str());
                 explore::measure(
-                    &mut self.measuring,
+                    &mut self.map_scorer,
                     loaded,
-                    subject,
+                    (&map, &text),
                     (device, threads),
                     emit,
                 )
                 .await?;
             }
-            Work::Logits { ids } => {
+            ModelTask::Logits { ids } => {
                 let mut values = Vec::new();
                 let mut take = |rows: &[f32]| {
                     values.extend(rows.iter().flat_map(|v| v.to_le_bytes()));
@@ -424,23 +430,23 @@ impl Session {
                 loaded.model.logits(&ids, &mut take).await?;
                 emit(Event::Logits { values });
             }
-            Work::Export { map } => {
+            ModelTask::Export { map } => {
                 loaded.unadapted()?;
                 let bytes = explore::export(loaded, &map).await?;
                 let name = file_name(&loaded.info.name, "1bit");
                 emit(Event::File { name, bytes });
             }
-            Work::Adopt { map } => {
+            ModelTask::Apply { map } => {
                 loaded.unadapted()?;
                 let bytes = explore::export(loaded, &map).await?;
                 let source = MemorySource::new(&loaded.source.name(), bytes);
                 self.try_load(Rc::new(source), None, device, emit).await?;
             }
-            Work::PlanTune { settings } => {
+            ModelTask::PlanTune { settings } => {
                 let plan = tune::plan(loaded, &settings, device, threads).await?;
                 emit(Event::TunePlan { plan });
             }
-            Work::Tune { settings } => {
+            ModelTask::Tune { settings } => {
                 // The one before goes first: two may not fit.
                 self.tuning = None;
                 let tuning = Tuning::new(loaded, settings, device, threads).await?;
@@ -448,38 +454,33 @@ impl Session {
                 emit(tuning.started());
                 tuning.run(loaded, &stop, emit).await?;
             }
-            Work::ContinueTune => {
-                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+            ModelTask::ContinueTune => {
+                let tuning = self.tuning.as_mut().ok_or(Error::NoTuning)?;
                 emit(tuning.started());
                 tuning.run(loaded, &stop, emit).await?;
             }
-            Work::RestoreTune { state } => {
+            ModelTask::RestoreTune { state } => {
                 self.tuning = None;
                 let tuning = Tuning::restore(loaded, &state, device, threads).await?;
                 let tuning = self.tuning.insert(Box::new(tuning));
                 emit(tuning.started());
                 emit(tuning.stopped());
             }
-            Work::ExportTune { keep } => {
-                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+            ModelTask::ExportTune { keep } => {
+                let tuning = self.tuning.as_mut().ok_or(Error::NoTuning)?;
                 let name = tune::tuned_name(&loaded.info.name);
                 let (name, bytes) = match keep {
                     Keep::Model => (file_name(&name, "1bit"), tuning.model(loaded).await?),
                     Keep::Adapter => {
-                        let adapter = tuning.adapter().await?.ok_or_else(|| {
-                            Error::Request(
-                                "every weight was trained: there is no adapter; take the model"
-                                    .into(),
-                            )
-                        })?;
+                        let adapter = tuning.adapter().await?.ok_or(Error::NoAdapter)?;
                         let name = file_name(&format!("{name} adapter"), "safetensors");
                         (name, adapter.to_file(&loaded.file.metadata.config)?)
                     }
                 };
                 emit(Event::File { name, bytes });
             }
-            Work::KeepTune => {
-                let tuning = self.tuning.as_mut().ok_or_else(no_tuning)?;
+            ModelTask::KeepTune => {
+                let tuning = self.tuning.as_mut().ok_or(Error::NoTuning)?;
                 match tuning.adapter().await? {
                     Some(adapter) => {
                         let source = loaded.source.clone();
@@ -494,7 +495,7 @@ impl Session {
                     }
                 }
             }
-            Work::DiscardTune => self.tuning = None,
+            ModelTask::DiscardTune => self.tuning = None,
         }
         Ok(())
     }
@@ -506,18 +507,6 @@ fn of_file(name: &str, error: &Error) -> String {
         Error::Format(FormatError::Source { .. }) => error.to_string(),
         _ => format!("{name}: {error}"),
     }
-}
-
-fn no_model() -> Error {
-    Error::Request("no model is loaded yet; load a .1bit file first".into())
-}
-
-fn no_tokenizer() -> Error {
-    Error::Request("this model carries no tokenizer, so it cannot read text".into())
-}
-
-fn no_tuning() -> Error {
-    Error::Request("there is no fine-tuning to go on with; start one".into())
 }
 
 /// "Stories, fine-tuned" → "stories-fine-tuned.1bit".
@@ -534,11 +523,11 @@ fn file_name(title: &str, extension: &str) -> String {
     format!("{stem}.{extension}")
 }
 
-impl Loaded {
+impl LoadedModel {
     /// # Errors
     /// A model without a tokenizer.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.tokenizer.as_ref().ok_or_else(no_tokenizer)
+        self.tokenizer.as_ref().ok_or(Error::NoTokenizer)
     }
 
     /// The file's tokenizer.json.
@@ -555,9 +544,7 @@ impl Loaded {
     fn unadapted(&self) -> Result<()> {
         match self.adapter {
             None => Ok(()),
-            Some(_) => Err(Error::Request(
-                "this model answers with an adapter beside it, which would be left out; load the model itself, or a merged one".into(),
-            )),
+            Some(_) => Err(Error::AdapterBeside),
         }
     }
 
@@ -597,9 +584,7 @@ impl Loaded {
     /// The template writes all the special tokens there are; in the messages they are letters. A
     /// last message of the assistant's is one to write on.
     fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        let template = self.template.as_ref().ok_or_else(|| {
-            Error::Request("this model has no chat template; continue a text instead".into())
-        })?;
+        let template = self.template.as_ref().ok_or(Error::NoChatTemplate)?;
         let tokenizer = self.tokenizer()?;
         let parts = match messages {
             [before @ .., begun] if begun.role == "assistant" => {

@@ -8,14 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::context::shortened;
 use super::explore::MatrixDiff;
 use super::protocol::Event;
-use super::{Loaded, StopHandle, open_backend};
+use super::{LoadedModel, StopHandle, open_backend};
 use crate::DeviceChoice;
 use crate::error::{Error, Result};
 use ternary_backend::BackendOptions;
 use ternary_backend::cpu::CpuBackend;
 use ternary_common::bytes::MemorySource;
 use ternary_common::data::{Batches, TokenData};
-use ternary_common::platform::{self, Instant};
 use ternary_common::tokenizer::{END_OF_TEXT, TextStream};
 use ternary_core::config::{LoraConfig, ModelConfig, TrainConfig};
 use ternary_core::params::{self, ParamKind};
@@ -25,7 +24,10 @@ use ternary_formats::onebit::{Dense, OneBit, Packing, encode};
 use ternary_infer::{Model, Sampler, Sampling};
 use ternary_model::Parameters;
 use ternary_train::merge::merge;
-use ternary_train::{Start, Trainer, snapshot_note};
+use ternary_train::{
+    Due, Start, StepDone, StepObserver, StepReport, Steps, Trainer, Unlogged, Validation,
+    snapshot_note,
+};
 
 /// Share of the text, its end, that is held back to measure on.
 const HELD_BACK: f64 = 0.1;
@@ -34,22 +36,26 @@ const SEQ_LEN: usize = 128;
 /// Points of a chart, about.
 const POINTS: usize = 200;
 /// Validations, samples and saved states of a run, about.
-const LOOKS: usize = 10;
+const VALIDATIONS: usize = 10;
 const SAMPLE_TOKENS: usize = 60;
 
 /// What a fine-tuning is asked to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TuneSettings {
+    /// What is learnt; the last tenth of it is held back.
     pub text: String,
     /// Adapters beside the frozen model; none: every weight is trained.
     pub lora: Option<LoraConfig>,
+    /// Optimizer steps.
     pub steps: usize,
     /// Unset: what suits the kind.
     pub learning_rate: Option<f64>,
+    /// Sequences per step.
     pub batch_size: usize,
     /// Tokens per sequence. Unset: 128, or as many as model and text allow.
     pub seq_len: Option<usize>,
+    /// Of the order of the data, of adapters and of samples.
     pub seed: u64,
     /// What the samples continue; empty: the text's first words.
     pub sample_prompt: String,
@@ -74,11 +80,15 @@ impl Default for TuneSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TunePlan {
+    /// Optimizer steps.
     pub steps: usize,
+    /// The peak.
     pub learning_rate: f64,
+    /// Tokens per sequence.
     pub seq_len: usize,
     /// Tokens of the text that are trained on, and those held back.
     pub tokens: usize,
+    /// Tokens that are measured on only.
     pub held_back: usize,
     /// Parameters trained.
     pub trained: usize,
@@ -96,15 +106,20 @@ pub struct TunePoint {
     pub loss: Option<f64>,
     /// Loss of what is held back.
     pub validation: Option<f64>,
+    /// Of the last step.
     pub learning_rate: f64,
+    /// Since the last point.
     pub tokens_per_second: f64,
 }
 
 /// A text by the model as it is at a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampled {
+    /// Steps done.
     pub step: usize,
+    /// What the text continues.
     pub prompt: String,
+    /// Without the prompt.
     pub text: String,
 }
 
@@ -139,8 +154,7 @@ pub fn tune_progress(state: &[u8]) -> Result<(usize, usize)> {
 
 impl Note {
     fn of(state: &[u8]) -> Result<Self> {
-        serde_json::from_str(&snapshot_note(state)?)
-            .map_err(|e| Error::Checkpoint(format!("the saved fine-tuning is damaged: {e}")))
+        serde_json::from_str(&snapshot_note(state)?).map_err(Error::DamagedTuning)
     }
 }
 
@@ -160,16 +174,22 @@ struct Recipe {
     train: TrainConfig,
     config: ModelConfig,
     batches: Batches,
-    validation: Batches,
-    windows: Vec<usize>,
+    validation: Validation,
     plan: TunePlan,
 }
 
 /// A fine-tuning between two steps.
 pub(super) struct Tuning {
-    settings: TuneSettings,
-    recipe: Recipe,
     trainer: Trainer,
+    batches: Batches,
+    validation: Validation,
+    record: TuneRecord,
+}
+
+/// What is known of a fine-tuning besides its trainer.
+struct TuneRecord {
+    settings: TuneSettings,
+    plan: TunePlan,
     /// Latents that it started from.
     base: Parameters,
     base_crc: u32,
@@ -178,14 +198,14 @@ pub(super) struct Tuning {
     points: Vec<TunePoint>,
 }
 
-fn tokens(loaded: &Loaded, text: &str) -> Result<TokenData> {
+fn tokens(loaded: &LoadedModel, text: &str) -> Result<TokenData> {
     let tokenizer = loaded.tokenizer()?;
     let ids = tokenizer.encode(text)?;
     Ok(TokenData::from_ids(&ids, tokenizer.vocab_size() as u32)?)
 }
 
 impl Recipe {
-    fn new(loaded: &Loaded, settings: &TuneSettings) -> Result<Self> {
+    fn new(loaded: &LoadedModel, settings: &TuneSettings) -> Result<Self> {
         loaded.unadapted()?;
         let config = loaded.file.metadata.config.clone().for_finetuning();
         let (text, held) = hold_back(&settings.text);
@@ -194,11 +214,10 @@ impl Recipe {
         let room = (data.len().min(held.len()).saturating_sub(1)) / 2;
         let most = config.max_seq_len.min(room);
         if most < 4 {
-            return Err(Error::Request(format!(
-                "the text is too short to learn from: {} tokens, of which {} are held back; give at least a page",
-                data.len() + held.len(),
-                held.len()
-            )));
+            return Err(Error::TextTooShort {
+                tokens: data.len() + held.len(),
+                held_back: held.len(),
+            });
         }
         let seq = settings.seq_len.unwrap_or(SEQ_LEN).clamp(4, most);
         let base = TrainConfig::finetune(settings.lora.clone());
@@ -217,10 +236,9 @@ impl Recipe {
         }
         let vocab = config.vocab_size;
         let batches = Batches::new(&data, seq, train.seed, vocab)?;
-        let validation = Batches::new(&held, seq, 0, vocab)?;
+        let validation = Validation::new(&held, seq, &config, &train)?;
         let trained = params::trained(&config, train.lora.as_ref());
         Ok(Recipe {
-            windows: validation.fixed(train.eval_batches.max(1) * train.batch_size),
             plan: TunePlan {
                 steps: train.max_steps,
                 learning_rate: train.lr,
@@ -240,7 +258,7 @@ impl Recipe {
 
 /// What a fine-tuning of the loaded model would take.
 pub(super) async fn plan(
-    loaded: &Loaded,
+    loaded: &LoadedModel,
     settings: &TuneSettings,
     device: DeviceChoice,
     threads: usize,
@@ -277,7 +295,7 @@ fn codes(config: &ModelConfig, latents: &Parameters) -> HashMap<String, Vec<i8>>
 impl Tuning {
     /// A fine-tuning of the loaded model, before its first step.
     pub async fn new(
-        loaded: &Loaded,
+        loaded: &LoadedModel,
         settings: TuneSettings,
         device: DeviceChoice,
         threads: usize,
@@ -293,17 +311,22 @@ impl Tuning {
         let (config, train) = (recipe.config.clone(), recipe.train.clone());
         let trainer = Trainer::from_start(backend, config, train, &start)?;
         recipe.plan.memory_bytes = trainer.memory().total();
+        let codes = match settings.lora {
+            Some(_) => HashMap::new(),
+            None => codes(&recipe.config, &base),
+        };
         Ok(Tuning {
-            codes: match settings.lora {
-                Some(_) => HashMap::new(),
-                None => codes(&recipe.config, &base),
-            },
-            base_crc: base_checksum(&recipe.config, &base).codes,
-            base,
-            settings,
-            recipe,
             trainer,
-            points: Vec::new(),
+            batches: recipe.batches,
+            validation: recipe.validation,
+            record: TuneRecord {
+                codes,
+                base_crc: base_checksum(&recipe.config, &base).codes,
+                base,
+                settings,
+                plan: recipe.plan,
+                points: Vec::new(),
+            },
         })
     }
 
@@ -312,181 +335,225 @@ impl Tuning {
     /// # Errors
     /// A damaged state, and one of another model.
     pub async fn restore(
-        loaded: &Loaded,
+        loaded: &LoadedModel,
         state: &[u8],
         device: DeviceChoice,
         threads: usize,
     ) -> Result<Self> {
         let note = Note::of(state)?;
         let mut tuning = Tuning::new(loaded, note.settings, device, threads).await?;
-        if tuning.base_crc != note.base {
-            return Err(Error::Checkpoint(format!(
-                "the saved fine-tuning belongs to another model than {}; load that one first",
-                loaded.info.name
-            )));
+        if tuning.record.base_crc != note.base {
+            return Err(Error::ForeignTuning {
+                name: loaded.info.name.clone(),
+            });
         }
         tuning.trainer.restore_snapshot(state)?;
-        tuning.points = note.points;
+        tuning.record.points = note.points;
         Ok(tuning)
     }
 
     pub fn started(&self) -> Event {
         Event::TuneStarted {
-            plan: self.recipe.plan,
-            settings: Box::new(self.settings.clone()),
-            points: self.points.clone(),
+            plan: self.record.plan,
+            settings: Box::new(self.record.settings.clone()),
+            points: self.record.points.clone(),
         }
     }
 
     pub fn stopped(&self) -> Event {
         Event::TuneStopped {
             step: self.trainer.step,
-            done: self.trainer.step >= self.recipe.train.max_steps,
+            done: self.trainer.step >= self.trainer.train.max_steps,
         }
     }
 
     /// Steps until the end, or until `stop`.
     pub async fn run(
         &mut self,
-        loaded: &Loaded,
+        loaded: &LoadedModel,
         stop: &StopHandle,
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {
-        let steps = self.recipe.train.max_steps;
-        let point_every = (steps / POINTS).max(1);
-        let look_every = (steps / LOOKS).max(1);
-        if self.points.is_empty() {
-            self.look(loaded, TunePoint::at(0), emit).await?;
+        let max = self.trainer.train.max_steps;
+        let begun = !self.record.points.is_empty();
+        let mut observer = TuneObserver {
+            record: &mut self.record,
+            loaded,
+            stop,
+            emit,
+            point_every: (max / POINTS).max(1),
+            validate_every: (max / VALIDATIONS).max(1),
+        };
+        if !begun {
+            let loss = self.validation.loss(&mut self.trainer).await?;
+            let point = TunePoint::at(0);
+            observer.validated(&mut self.trainer, point, loss).await?;
         }
-        let (mut sum, mut count, mut tokens) = (0.0, 0usize, 0usize);
-        let mut since = Instant::now();
-        while self.trainer.step < steps {
-            let step = self.trainer.step + 1;
-            let last = step == steps;
-            let look = last || step.is_multiple_of(look_every);
-            let report = look || step.is_multiple_of(point_every);
-            let reports = self.trainer.step(&mut self.recipe.batches, report).await?;
-            for report in &reports {
-                sum += report.loss;
-                count += 1;
-                tokens += report.tokens;
-            }
-            if report && count > 0 {
-                let point = TunePoint {
-                    loss: Some(sum / count as f64),
-                    learning_rate: reports.last().map_or(0.0, |r| r.lr),
-                    tokens_per_second: tokens as f64 / since.elapsed().as_secs_f64().max(1e-9),
-                    ..TunePoint::at(step)
-                };
-                (sum, count, tokens) = (0.0, 0, 0);
-                if look {
-                    self.look(loaded, point, emit).await?;
-                    emit(self.state().await?);
-                } else {
-                    self.point(point, emit);
-                }
-                since = Instant::now();
-            }
-            platform::yield_now().await;
-            if stop.is_set() && !last {
-                emit(self.state().await?);
-                break;
-            }
+        let mut steps = Steps {
+            trainer: &mut self.trainer,
+            batches: &mut self.batches,
+            validation: Some(&self.validation),
+            unlogged: Unlogged::new((0.0, 0)),
+        };
+        steps.run(&mut observer).await?;
+        if self.trainer.step < max {
+            emit(self.record.state(&mut self.trainer).await?);
         }
         emit(self.stopped());
         Ok(())
     }
 
-    fn point(&mut self, point: TunePoint, emit: &mut dyn FnMut(Event)) {
-        self.points.push(point);
-        emit(Event::TunePoint { point });
+    /// The adapters as they are.
+    pub async fn adapter(&mut self) -> Result<Option<Adapter>> {
+        adapter(&mut self.trainer).await
     }
 
-    /// A point with validation, and beside it a sample and what changed.
-    async fn look(
-        &mut self,
-        loaded: &Loaded,
-        point: TunePoint,
-        emit: &mut dyn FnMut(Event),
-    ) -> Result<()> {
-        let recipe = &self.recipe;
-        let loss = self
-            .trainer
-            .validation_loss(&recipe.validation, &recipe.windows)
-            .await?;
-        let validation = Some(loss);
-        self.point(
-            TunePoint {
-                validation,
-                ..point
-            },
-            emit,
-        );
-        let step = point.step;
-        let sample = self.sample(loaded).await?;
-        emit(Event::TuneSample { sample });
-        if !self.codes.is_empty() {
-            let now = codes(&self.recipe.config, &self.trainer.parameters().await?);
-            let mut changes = Vec::new();
-            for p in params::all(&self.recipe.config) {
-                if let (Some(then), Some(now)) = (self.codes.get(&p.name), now.get(&p.name)) {
-                    let pairs = then.iter().zip(now);
-                    changes.push(MatrixDiff {
-                        name: p.name,
-                        weights: now.len(),
-                        changed: Some(pairs.filter(|(a, b)| a != b).count()),
-                    });
-                }
-            }
-            emit(Event::TuneChanges { step, changes });
+    /// A `.1bit` of the model as it is, adapters merged into it.
+    pub async fn model(&mut self, loaded: &LoadedModel) -> Result<Vec<u8>> {
+        self.record.model(&mut self.trainer, loaded).await
+    }
+}
+
+/// The adapters as they are.
+async fn adapter(trainer: &mut Trainer) -> Result<Option<Adapter>> {
+    let (Some(lora), Some(base)) = (trainer.train.lora.clone(), trainer.base().cloned()) else {
+        return Ok(None);
+    };
+    Ok(Some(Adapter {
+        base,
+        tensors: trainer.parameters().await?,
+        lora,
+    }))
+}
+
+/// Tells of a fine-tuning while it runs.
+struct TuneObserver<'a> {
+    record: &'a mut TuneRecord,
+    loaded: &'a LoadedModel,
+    stop: &'a StopHandle,
+    emit: &'a mut dyn FnMut(Event),
+    point_every: usize,
+    validate_every: usize,
+}
+
+impl StepObserver for TuneObserver<'_> {
+    type Error = Error;
+
+    fn due(&self, step: usize, last: bool) -> Due {
+        Due {
+            report: step.is_multiple_of(self.point_every),
+            validate: last || step.is_multiple_of(self.validate_every),
         }
+    }
+
+    fn on_reports(&mut self, _: &[StepReport]) {}
+
+    async fn on_step(&mut self, steps: &mut Steps<'_>, done: StepDone) -> Result<()> {
+        let due = done.val_loss.is_some() || self.due(done.step, done.last).report;
+        let Some(report) = done.report.filter(|_| due) else {
+            return Ok(());
+        };
+        let point = TunePoint {
+            loss: Some(steps.unlogged.mean_loss()),
+            learning_rate: report.lr,
+            tokens_per_second: steps.unlogged.tokens_per_second(),
+            ..TunePoint::at(done.step)
+        };
+        if let Some(loss) = done.val_loss {
+            self.validated(steps.trainer, point, loss).await?;
+            let state = self.record.state(steps.trainer).await?;
+            (self.emit)(state);
+        } else {
+            self.point(point);
+        }
+        steps.unlogged = Unlogged::new((0.0, 0));
         Ok(())
     }
 
-    async fn state(&mut self) -> Result<Event> {
+    fn stops(&self) -> bool {
+        self.stop.is_set()
+    }
+}
+
+impl TuneObserver<'_> {
+    fn point(&mut self, point: TunePoint) {
+        self.record.points.push(point);
+        (self.emit)(Event::TunePoint { point });
+    }
+
+    /// A point with a validation loss, and with it a sample and what changed.
+    async fn validated(
+        &mut self,
+        trainer: &mut Trainer,
+        point: TunePoint,
+        loss: f64,
+    ) -> Result<()> {
+        self.point(TunePoint {
+            validation: Some(loss),
+            ..point
+        });
+        let sample = self.record.sample(trainer, self.loaded).await?;
+        (self.emit)(Event::TuneSample { sample });
+        if !self.record.codes.is_empty() {
+            let changes = self.record.changes(trainer).await?;
+            let step = point.step;
+            (self.emit)(Event::TuneChanges { step, changes });
+        }
+        Ok(())
+    }
+}
+
+impl TuneRecord {
+    /// How many codes of every matrix are others than at the start.
+    async fn changes(&self, trainer: &mut Trainer) -> Result<Vec<MatrixDiff>> {
+        let parameters = trainer.parameters().await?;
+        let now = codes(&trainer.config, &parameters);
+        let mut changes = Vec::new();
+        for p in params::all(&trainer.config) {
+            if let (Some(then), Some(now)) = (self.codes.get(&p.name), now.get(&p.name)) {
+                let pairs = then.iter().zip(now);
+                changes.push(MatrixDiff {
+                    name: p.name,
+                    weights: now.len(),
+                    changed: Some(pairs.filter(|(a, b)| a != b).count()),
+                });
+            }
+        }
+        Ok(changes)
+    }
+
+    async fn state(&self, trainer: &mut Trainer) -> Result<Event> {
         let note = Note {
             settings: self.settings.clone(),
             points: self.points.clone(),
             base: self.base_crc,
         };
-        let note = serde_json::to_string(&note).map_err(|e| Error::Checkpoint(e.to_string()))?;
+        let note = serde_json::to_string(&note).expect("settings and points are JSON");
         Ok(Event::TuneState {
-            step: self.trainer.step,
-            state: self.trainer.snapshot(&note).await?,
+            step: trainer.step,
+            state: trainer.snapshot(&note).await?,
         })
     }
 
-    /// The adapters as they are.
-    pub async fn adapter(&mut self) -> Result<Option<Adapter>> {
-        let (Some(lora), Some(base)) = (self.recipe.train.lora.clone(), self.trainer.base()) else {
-            return Ok(None);
-        };
-        Ok(Some(Adapter {
-            base: base.clone(),
-            tensors: self.trainer.parameters().await?,
-            lora,
-        }))
-    }
-
     /// A `.1bit` of the model as it is, adapters merged into it.
-    pub async fn model(&mut self, loaded: &Loaded) -> Result<Vec<u8>> {
-        let parameters = match self.adapter().await? {
-            Some(adapter) => merge(&self.recipe.config, self.base.clone(), &adapter)?.parameters,
-            None => self.trainer.parameters().await?,
+    async fn model(&self, trainer: &mut Trainer, loaded: &LoadedModel) -> Result<Vec<u8>> {
+        let parameters = match adapter(trainer).await? {
+            Some(adapter) => merge(&trainer.config, self.base.clone(), &adapter)?.parameters,
+            None => trainer.parameters().await?,
         };
         let mut metadata = loaded.file.metadata.clone();
         metadata.name = tuned_name(&loaded.info.name);
         metadata.training = serde_json::json!({
             "fine_tuned_from": loaded.info.name,
-            "step": self.trainer.step,
-            "train": self.recipe.train,
+            "step": trainer.step,
+            "train": trainer.train,
             "before": metadata.training,
         });
         Ok(encode(metadata, &parameters, Packing::Ternary2, Dense::No)?)
     }
 
     /// What the model as it is writes. On the CPU: the device keeps its memory for the training.
-    async fn sample(&mut self, loaded: &Loaded) -> Result<Sampled> {
+    async fn sample(&self, trainer: &mut Trainer, loaded: &LoadedModel) -> Result<Sampled> {
         let tokenizer = loaded.tokenizer()?;
         let prompt = match self.settings.sample_prompt.trim() {
             "" => {
@@ -502,14 +569,14 @@ impl Tuning {
         let backend = Box::new(CpuBackend::new(1));
         // A training leaves no memory for more than it takes.
         let context = loaded.info.context.min(next.len() + SAMPLE_TOKENS);
-        let mut model = match self.adapter().await? {
+        let mut model = match adapter(trainer).await? {
             Some(adapter) => {
                 let file = shortened(&loaded.file, context);
                 let source = loaded.source.as_ref();
                 Model::load_adapted(backend, &file, source, Some(&adapter), &mut |_| {}).await?
             }
             None => {
-                let source = MemorySource::new("sample", self.model(loaded).await?);
+                let source = MemorySource::new("sample", self.model(trainer, loaded).await?);
                 let file = OneBit::open(&source).await?;
                 Model::load(backend, &shortened(&file, context), &source, &mut |_| {}).await?
             }
@@ -535,7 +602,7 @@ impl Tuning {
         }
         text += &stream.finish(tokenizer)?;
         Ok(Sampled {
-            step: self.trainer.step,
+            step: trainer.step,
             prompt,
             text,
         })

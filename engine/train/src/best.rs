@@ -23,7 +23,9 @@ const NAME: &str = "best";
 /// The lowest validation loss (nats) so far and the step it was measured at.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
+    /// Names its checkpoint.
     pub step: usize,
+    /// Nats per token.
     pub val_loss: Exact,
 }
 
@@ -81,8 +83,8 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     if !file.is_file() {
         let run = path.parent().filter(|run| !run.as_os_str().is_empty());
         let newest = checkpoint::newest(run.unwrap_or(Path::new(".")))?;
-        let newest = newest.ok_or_else(|| {
-            Error::Checkpoint(format!("{} stands for no checkpoint", path.display()))
+        let newest = newest.ok_or_else(|| Error::NoBest {
+            path: path.to_owned(),
         })?;
         // Once: a command may ask several times.
         static SAID: std::sync::Once = std::sync::Once::new();
@@ -96,14 +98,16 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
         return Ok(newest);
     }
     let text = std::fs::read_to_string(&file).at("read", &file)?;
-    let fail = |m: String| Error::Checkpoint(format!("{}: {m}", file.display()));
-    let named: File = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
+    let named: File = serde_json::from_str(&text).map_err(|cause| Error::Json {
+        path: file.clone(),
+        cause,
+    })?;
     let folder = path.with_file_name(&named.checkpoint);
     if !is_checkpoint(&folder) {
-        return Err(fail(format!(
-            "it names {}, which is not there; give a step-… folder instead",
-            named.checkpoint
-        )));
+        return Err(Error::BestGone {
+            path: file,
+            named: named.checkpoint,
+        });
     }
     Ok(folder)
 }

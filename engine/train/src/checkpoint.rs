@@ -51,14 +51,20 @@ const SCHEMA: u32 = 2;
 /// Everything beside the tensors that continuing needs; batches follow from seed and step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrainState {
+    /// Version of the file's layout.
     pub schema: u32,
+    /// Optimizer steps done.
     pub step: usize,
+    /// The configuration that it was trained with so far.
     pub train: TrainConfig,
+    /// Tokens trained on, in all epochs together.
     pub tokens_seen: u64,
     /// CRC-32 of the training ids, or of streamed files' names and sizes: resuming on other data is
     /// refused.
     pub data_checksum: u32,
+    /// Nats per token; none before the first validation.
     pub last_val_loss: Option<f64>,
+    /// Mean of the newest line of `metrics.jsonl`; none before the first.
     pub last_train_loss: Option<f64>,
     /// Loss of the run's first step.
     #[serde(default)]
@@ -84,40 +90,45 @@ pub struct TrainState {
 /// Files that go with the model but are not changed by training.
 #[derive(Clone, Debug, Default)]
 pub struct Companions {
+    /// Contents of the tokenizer.json.
     pub tokenizer: String,
+    /// Jinja source.
     pub chat_template: Option<String>,
 }
 
 /// Tensors of a safetensors file as f32 (F32, F16 and BF16 are read).
 pub fn read_safetensors(path: &Path) -> Result<Tensors> {
     let bytes = std::fs::read(path).at("read", path)?;
-    tensors::parse(&bytes).map_err(|e| Error::Checkpoint(format!("{}: {e}", path.display())))
+    tensors::parse(&bytes).map_err(|problem| Error::Weights {
+        path: path.to_owned(),
+        problem,
+    })
 }
 
 /// An adapter: its folder, the checkpoint the folder [names](resolve), or an adapter of one file.
 pub fn read_adapter(path: &Path) -> Result<Adapter> {
     if path.is_file() {
         let bytes = std::fs::read(path).at("read", path)?;
-        return Adapter::parse_file(&bytes)
-            .map_err(|e| Error::Checkpoint(format!("{}: {e}", path.display())));
+        return Adapter::parse_file(&bytes).map_err(|cause| Error::AdapterFiles {
+            path: path.to_owned(),
+            cause,
+        });
     }
     let dir = resolve(path)?;
     if !dir.join(adapter::CONFIG_FILE).is_file() {
-        return Err(Error::Checkpoint(format!(
-            "{} holds a model, not an adapter: it has no {}",
-            dir.display(),
-            adapter::CONFIG_FILE
-        )));
+        return Err(Error::NotAnAdapter {
+            path: dir,
+            file: adapter::CONFIG_FILE,
+        });
     }
     let config = read_text(&dir.join(adapter::CONFIG_FILE))?;
     let weights = dir.join(adapter::WEIGHTS_FILE);
     let weights = std::fs::read(&weights).at("read", &weights)?;
-    Adapter::parse(&config, &weights)
-        .map_err(|e| Error::Checkpoint(format!("{}: {e}", dir.display())))
+    Adapter::parse(&config, &weights).map_err(|cause| Error::AdapterFiles { path: dir, cause })
 }
 
 fn serialize(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>> {
-    tensors::serialize(tensors).map_err(Error::Checkpoint)
+    tensors::serialize(tensors).map_err(Error::Serialize)
 }
 
 /// Write a model without training state into the new folder `dir`.
@@ -128,10 +139,9 @@ pub fn write_model(
     companions: &Companions,
 ) -> Result<()> {
     if dir.exists() {
-        return Err(Error::Checkpoint(format!(
-            "{} exists; choose another folder",
-            dir.display()
-        )));
+        return Err(Error::FolderExists {
+            path: dir.to_owned(),
+        });
     }
     std::fs::create_dir_all(dir).at("create", dir)?;
     fill_model(dir, config, parameters, companions).inspect_err(|_| {
@@ -156,7 +166,7 @@ fn fill_model(
     companions.write(dir)?;
     write(&dir.join("model.safetensors"), &serialize(&tensors)?)?;
     // Last: a folder without it is no checkpoint.
-    write(&dir.join("config.json"), pretty(config)?.as_bytes())
+    write(&dir.join("config.json"), pretty(config).as_bytes())
 }
 
 impl Companions {
@@ -238,10 +248,10 @@ async fn fill(
             Adapter::config_json(lora, base)?,
             adapter::WEIGHTS_FILE,
         ),
-        _ => ("config.json", pretty(&trainer.config)?, "model.safetensors"),
+        _ => ("config.json", pretty(&trainer.config), "model.safetensors"),
     };
     write(&draft.join(config), description.as_bytes())?;
-    write(&draft.join("train_state.json"), pretty(state)?.as_bytes())?;
+    write(&draft.join("train_state.json"), pretty(state).as_bytes())?;
     companions.write(draft)?;
     write_buffers(trainer, &draft.join("optimizer.safetensors"), &moments).await?;
     write_buffers(trainer, &draft.join(weights), &model).await
@@ -277,8 +287,8 @@ async fn write_buffers(
     Ok(file.sync_all().at("sync", path)?)
 }
 
-fn pretty<T: Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string_pretty(value).map_err(|e| Error::Checkpoint(e.to_string()))
+fn pretty<T: Serialize>(value: &T) -> String {
+    serde_json::to_string_pretty(value).expect("configurations and states are JSON")
 }
 
 /// Whole checkpoints inside `dir`, oldest first.
@@ -308,13 +318,12 @@ fn damage(dir: &Path) -> Option<Error> {
     let check = || {
         for entry in std::fs::read_dir(dir).at("read the folder", dir)? {
             let path = entry.at("read the folder", dir)?.path();
-            let fail = |what: String| Error::Checkpoint(format!("{}: {what}", path.display()));
             let ending = path.extension().and_then(|e| e.to_str());
             match ending {
                 Some("json") => {
                     let text = read_text(&path)?;
                     serde_json::from_str::<serde::de::IgnoredAny>(&text)
-                        .map_err(|e| fail(e.to_string()))?;
+                        .map_err(|cause| Error::Json { path, cause })?;
                 }
                 Some("safetensors") => whole_tensors(&path)?,
                 _ => {}
@@ -324,10 +333,9 @@ fn damage(dir: &Path) -> Option<Error> {
     };
     let named = ["model.safetensors", adapter::WEIGHTS_FILE].map(|name| dir.join(name));
     if !named.iter().any(|path| path.is_file()) {
-        return Some(Error::Checkpoint(format!(
-            "{} has no weights",
-            dir.display()
-        )));
+        return Some(Error::NoWeights {
+            path: dir.to_owned(),
+        });
     }
     check().err()
 }
@@ -335,7 +343,10 @@ fn damage(dir: &Path) -> Option<Error> {
 /// Whether a safetensors file is as long as its header says.
 fn whole_tensors(path: &Path) -> Result<()> {
     use std::io::Read;
-    let fail = |what: &str| Error::Checkpoint(format!("{}: {what}", path.display()));
+    let fail = |problem: &str| Error::Weights {
+        path: path.to_owned(),
+        problem: problem.to_owned(),
+    };
     let mut file = std::fs::File::open(path).at("read", path)?;
     let bytes = file.metadata().at("read", path)?.len();
     let mut head = [0; 8];
@@ -470,11 +481,8 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     if is_checkpoint(path) {
         return Ok(path.to_owned());
     }
-    newest(path)?.ok_or_else(|| {
-        Error::Checkpoint(format!(
-            "{} is not a checkpoint folder: it has neither config.json nor step-… folders",
-            path.display()
-        ))
+    newest(path)?.ok_or_else(|| Error::NotACheckpoint {
+        path: path.to_owned(),
     })
 }
 
@@ -488,9 +496,12 @@ fn read_text(path: &Path) -> Result<String> {
 
 /// A checkpoint's model: configuration, parameters, tokenizer.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedCheckpoint {
+    /// Sizes, switches and bit-map.
     pub config: ModelConfig,
+    /// Latents by name.
     pub tensors: Parameters,
+    /// Its tokenizer and chat template.
     pub companions: Companions,
     /// Absent in folders that were not written by training.
     pub state: Option<TrainState>,
@@ -502,12 +513,11 @@ pub fn tensors(path: &Path, config: &ModelConfig) -> Result<Parameters> {
 }
 
 /// Read a checkpoint folder and check it against its own config.
-pub fn load(dir: &Path) -> Result<Loaded> {
+pub fn load(dir: &Path) -> Result<LoadedCheckpoint> {
     if !dir.join("config.json").is_file() && dir.join(adapter::CONFIG_FILE).is_file() {
-        return Err(Error::Checkpoint(format!(
-            "{} is an adapter, not a model: give the model it belongs to, and this folder as --adapter",
-            dir.display()
-        )));
+        return Err(Error::NotAModel {
+            path: dir.to_owned(),
+        });
     }
     let config = ModelConfig::from_json(&read_text(&dir.join("config.json"))?)?;
     let tensors = checked(
@@ -516,7 +526,7 @@ pub fn load(dir: &Path) -> Result<Loaded> {
         dir,
     )?;
     let state = dir.join("train_state.json");
-    Ok(Loaded {
+    Ok(LoadedCheckpoint {
         tensors,
         companions: Companions::read(dir)?,
         state: state.is_file().then(|| read_state(&state)).transpose()?,
@@ -525,14 +535,17 @@ pub fn load(dir: &Path) -> Result<Loaded> {
 }
 
 fn read_state(path: &Path) -> Result<TrainState> {
-    let state: TrainState = serde_json::from_str(&read_text(path)?)
-        .map_err(|e| Error::Checkpoint(format!("{}: {e}", path.display())))?;
+    let state: TrainState =
+        serde_json::from_str(&read_text(path)?).map_err(|cause| Error::Json {
+            path: path.to_owned(),
+            cause,
+        })?;
     if !(1..=SCHEMA).contains(&state.schema) {
-        return Err(Error::Checkpoint(format!(
-            "{}: schema version {}; this program reads versions 1 to {SCHEMA}",
-            path.display(),
-            state.schema
-        )));
+        return Err(Error::Schema {
+            path: path.to_owned(),
+            found: state.schema,
+            newest: SCHEMA,
+        });
     }
     Ok(state)
 }
@@ -541,16 +554,17 @@ fn checked(config: &ModelConfig, mut found: Tensors, dir: &Path) -> Result<Param
     params::all(config)
         .into_iter()
         .map(|p| {
-            let (shape, values) = found.remove(&p.name).ok_or_else(|| {
-                Error::Checkpoint(format!("{} lacks tensor {}", dir.display(), p.name))
+            let (shape, values) = found.remove(&p.name).ok_or_else(|| Error::MissingTensor {
+                path: dir.to_owned(),
+                name: p.name.clone(),
             })?;
             if shape != p.shape {
-                return Err(Error::Checkpoint(format!(
-                    "{}: tensor {} has shape {shape:?}; the config asks for {:?}",
-                    dir.display(),
-                    p.name,
-                    p.shape
-                )));
+                return Err(Error::Shape {
+                    path: dir.to_owned(),
+                    name: p.name,
+                    found: shape,
+                    expected: p.shape,
+                });
             }
             Ok((p.name, values))
         })
@@ -563,21 +577,19 @@ fn trained(trainer: &Trainer, dir: &Path) -> Result<Parameters> {
         let adapter = read_adapter(dir)?;
         adapter.check(&trainer.config, base.checksum.unwrap_or_default())?;
         if trainer.train.lora.as_ref() != Some(&adapter.lora) {
-            return Err(Error::Checkpoint(format!(
-                "{} has LoRA of rank {}, alpha {} on other matrices or of other size than asked for; resume with the same settings",
-                dir.display(),
-                adapter.lora.rank,
-                adapter.lora.alpha
-            )));
+            return Err(Error::ResumeLora {
+                path: dir.to_owned(),
+                rank: adapter.lora.rank,
+                alpha: adapter.lora.alpha,
+            });
         }
         return Ok(adapter.tensors);
     }
     let loaded = load(dir)?;
     if loaded.config != trainer.config {
-        return Err(Error::Checkpoint(format!(
-            "{}/config.json differs from the --config or --model given; resume with the same one",
-            dir.display()
-        )));
+        return Err(Error::ResumeConfig {
+            path: dir.to_owned(),
+        });
     }
     Ok(loaded.tensors)
 }
@@ -588,16 +600,18 @@ pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Compani
     let tensors = trained(trainer, dir)?;
     let state = dir.join("train_state.json");
     if !state.is_file() {
-        return Err(Error::Checkpoint(format!(
-            "{} has no train_state.json to resume from",
-            dir.display()
-        )));
+        return Err(Error::NoTrainState {
+            path: dir.to_owned(),
+        });
     }
     let state = read_state(&state)?;
     let mut moments = read_safetensors(&dir.join("optimizer.safetensors"))?;
     for p in trainer.trained() {
-        let missing =
-            |file, key: &str| Error::Checkpoint(format!("{}/{file} lacks {key}", dir.display()));
+        let missing = |file, name: &str| Error::IncompleteState {
+            path: dir.to_owned(),
+            file,
+            name: name.to_owned(),
+        };
         let values = tensors
             .get(&p.name)
             .ok_or_else(|| missing(adapter::WEIGHTS_FILE, &p.name))?;
@@ -615,6 +629,7 @@ pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Compani
 }
 
 impl TrainState {
+    /// The state after `step`, of a run that knows nothing else yet.
     pub fn new(step: usize, train: &TrainConfig, tokens_seen: u64, data_checksum: u32) -> Self {
         TrainState {
             schema: SCHEMA,

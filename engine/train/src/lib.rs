@@ -1,5 +1,7 @@
 //! Training: the loop, validation, checkpoints, metrics.
 
+#![warn(missing_docs)]
+
 #[cfg(feature = "native")]
 mod best;
 #[cfg(feature = "native")]
@@ -18,9 +20,10 @@ mod snapshot;
 mod start;
 #[cfg(feature = "native")]
 mod stats;
+mod steps;
 mod trainer;
 
-pub use error::{Error, Result};
+pub use error::{Error, MemoryShortage, Result, SnapshotError};
 pub use memory::MemoryPlan;
 #[cfg(feature = "native")]
 pub use run::{LoggedStep, Observer, RunOptions, RunSummary, Update, run};
@@ -28,6 +31,7 @@ pub use snapshot::snapshot_note;
 pub use start::{Start, Teacher};
 #[cfg(feature = "native")]
 pub use stats::{CodeStats, MatrixStats};
+pub use steps::{Due, StepDone, StepObserver, Steps, Unlogged, Validation};
 pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::trainer::{Programs, seq_len};
-use crate::error::{Error, Result};
+use crate::error::{Error, MemoryShortage, Result};
 use ternary_backend::{Backend, MemoryLimits, MemoryUse};
 use ternary_common::bytes::Size;
 use ternary_core::config::{ModelConfig, TrainConfig};
@@ -14,6 +14,7 @@ use ternary_model::program::BufferKind;
 pub struct MemoryPlan {
     /// f32 latents; with adapters, the frozen model's weights besides.
     pub parameters: u64,
+    /// f32, of everything that is trained.
     pub gradients: u64,
     /// AdamW's m and v.
     pub moments: u64,
@@ -47,6 +48,7 @@ impl MemoryPlan {
         Ok(backend.plan(&programs.all()).into())
     }
 
+    /// Bytes of everything together.
     pub fn total(&self) -> u64 {
         self.parameters + self.gradients + self.moments + self.activations + self.other
     }
@@ -105,17 +107,12 @@ pub(super) fn check(
     if plan.fits(limits) {
         return Ok(());
     }
-    let advice = match largest_batch(backend, config, train, teacher, limits)? {
-        Some(batch) => format!(
-            "--batch-size {batch} would fit (keep the batch with --accumulation-steps), as may a shorter sequence"
-        ),
-        None => "no batch size would; use a smaller model or a shorter sequence".to_owned(),
-    };
-    Err(Error::Training(format!(
-        "training needs {plan}, the largest buffer {}; the {} allows {limits}: {advice}",
-        Size(plan.largest),
-        backend.info().kind
-    )))
+    Err(Error::Memory(Box::new(MemoryShortage {
+        plan: *plan,
+        limits: *limits,
+        device: backend.info().kind,
+        fitting_batch: largest_batch(backend, config, train, teacher, limits)?,
+    })))
 }
 
 /// The largest batch size below the one asked for whose plan fits.

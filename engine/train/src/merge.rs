@@ -15,7 +15,9 @@ use ternary_model::Parameters;
 pub struct MatrixChange {
     /// The parameter's name.
     pub name: String,
+    /// Its precision, before and after.
     pub mode: QuantMode,
+    /// How many it has.
     pub weights: usize,
     /// Codes that are others than before; none of an F16 matrix, which takes the adapter as it is.
     pub changed: Option<usize>,
@@ -26,6 +28,7 @@ pub struct MatrixChange {
 pub struct Merged {
     /// Latents; what quantizes to the merged model.
     pub parameters: Parameters,
+    /// One entry for each matrix with an adapter.
     pub changes: Vec<MatrixChange>,
 }
 
@@ -45,12 +48,12 @@ fn add_product(latent: &mut [f32], a: &[f32], b: &[f32], cols: usize, scale: f32
 /// Latents that stand for nothing but the matrix's quantized weights.
 fn quantized_latents(m: &Matrix, latent: &[f32], clip: f32) -> Result<(Vec<f32>, Vec<i8>)> {
     let q = quantize(latent, m.rows, m.cols, &m.quant);
-    let latents = m.quant.latents(&q, m.rows, m.cols, clip).ok_or_else(|| {
-        Error::Checkpoint(format!(
-            "{}: its codes cannot come from its quantizer, so nothing can be merged into it",
-            m.name
-        ))
-    })?;
+    let latents = m
+        .quant
+        .latents(&q, m.rows, m.cols, clip)
+        .ok_or_else(|| Error::Unmergeable {
+            name: m.name.clone(),
+        })?;
     Ok((latents, q.codes))
 }
 
@@ -62,7 +65,9 @@ pub fn merge(
     adapter: &Adapter,
 ) -> Result<Merged> {
     let lora = &adapter.lora;
-    let missing = |name: &str| Error::Checkpoint(format!("there is no tensor {name} to merge"));
+    let missing = |name: &str| Error::MergeTensor {
+        name: name.to_owned(),
+    };
     let mut changes = Vec::new();
     for m in params::adapted(config, lora) {
         let [a, b] = params::adapter(&m, lora.rank);

@@ -11,6 +11,7 @@ use super::checkpoint::{self, Best, Companions, TrainState};
 use super::diagnose;
 use super::lines::JsonLines;
 use super::stats::Statistics;
+use super::steps::{Due, StepDone, StepObserver, Steps, Unlogged, Validation};
 use super::trainer::{StepReport, Trainer};
 use crate::error::{Error, Result};
 use ternary_backend::BackendError;
@@ -25,7 +26,9 @@ use ternary_core::config::TrainConfig;
 /// Where a run reads and writes.
 #[derive(Debug)]
 pub struct RunOptions {
+    /// The run's folder; made if it is not there.
     pub output_dir: PathBuf,
+    /// What every checkpoint has besides the weights.
     pub companions: Companions,
     /// Continue from the newest checkpoint in `output_dir`.
     pub resume: bool,
@@ -36,14 +39,20 @@ pub struct RunOptions {
 /// What an observer is told.
 #[derive(Clone, Debug)]
 pub enum Update<'a> {
+    /// The run goes on from a checkpoint.
     Resumed {
+        /// Steps done before.
         step: usize,
+        /// The checkpoint.
         from: &'a Path,
     },
+    /// A step's figures were read back.
     Step(StepReport),
     /// A line of `metrics.jsonl` has been written.
     Logged(LoggedStep),
+    /// A checkpoint has been written.
     Saved {
+        /// Its folder.
         path: &'a Path,
     },
     /// Something the user should know, not fatal.
@@ -53,12 +62,15 @@ pub enum Update<'a> {
 /// The figures of a line of `metrics.jsonl` that people look at while they wait.
 #[derive(Clone, Copy, Debug)]
 pub struct LoggedStep {
+    /// Steps done.
     pub step: usize,
     /// Mean of the steps since the last line, nats per token.
     pub train_loss: f64,
     /// Nats per token; measured at some steps only.
     pub val_loss: Option<f64>,
+    /// Of the newest step.
     pub lr: f64,
+    /// Since the last line, pauses left out.
     pub tokens_per_second: f64,
 }
 
@@ -68,13 +80,17 @@ pub type Observer<'a> = &'a mut dyn FnMut(Update);
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct RunSummary {
+    /// Steps done.
     pub step: usize,
     /// Before `max_steps`: asked to, or because validation got no better.
     pub stopped: bool,
     /// Validations in a row without a lower loss, when they ended the run.
     pub out_of_patience: Option<usize>,
+    /// Of the last line of `metrics.jsonl`; NaN before the first.
     pub train_loss: f64,
+    /// Of the last validation, nats per token.
     pub val_loss: Option<f64>,
+    /// The newest.
     pub checkpoint: PathBuf,
 }
 
@@ -157,36 +173,115 @@ pub async fn run(
     options: &RunOptions,
     observe: Observer<'_>,
 ) -> Result<RunSummary> {
-    let result = steps(trainer, data, validation, options, observe).await;
+    let result = run_in_folder(trainer, data, validation, options, observe).await;
     result.map_err(|e| {
-        let what = match &e {
-            Error::Training(what) => what.clone(),
-            Error::Io { .. } => e.to_string(),
-            Error::Backend(BackendError::DeviceLost(_)) => format!(
-                "{e}. Training stopped; the last step known to be good is {}",
-                trainer.reported_step()
-            ),
+        let reported = match &e {
+            Error::NotFinite { .. } | Error::NoValidation | Error::Io(_) => None,
+            Error::Backend(BackendError::DeviceLost(_)) => Some(trainer.reported_step()),
             _ => return e,
         };
         match checkpoint::last_good(&options.output_dir) {
-            Ok(Some(good)) => Error::Training(format!(
-                "{what}. The last good checkpoint is {}",
-                good.display()
-            )),
-            Ok(None) => Error::Training(format!("{what}. There is no good checkpoint yet")),
+            Ok(last_good) => Error::RunFailed {
+                cause: Box::new(e),
+                reported,
+                last_good,
+            },
             Err(_) => e,
         }
     })
 }
 
-async fn steps(
+/// What a run's checkpoints carry on.
+struct Progress {
+    /// The step it was resumed at.
+    resumed: Option<usize>,
+    tokens_seen: u64,
+    val_loss: Option<f64>,
+    train_loss: f64,
+    first_loss: Option<f64>,
+    /// Sum and number of the losses since the last log line.
+    unlogged: (f64, usize),
+    best: Option<Best>,
+    place: Option<StreamPlace>,
+    seconds: f64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Progress {
+            resumed: None,
+            tokens_seen: 0,
+            val_loss: None,
+            train_loss: f64::NAN,
+            first_loss: None,
+            unlogged: (0.0, 0),
+            best: None,
+            place: None,
+            seconds: 0.0,
+        }
+    }
+}
+
+/// Bring the trainer to the newest checkpoint in `dir`.
+fn resume(
+    trainer: &mut Trainer,
+    dir: &Path,
+    checksum: u32,
+    companions: &mut Companions,
+    observe: Observer<'_>,
+) -> Result<Progress> {
+    let newest = checkpoint::newest(dir)?.ok_or_else(|| Error::NothingToResume {
+        path: dir.to_owned(),
+    })?;
+    let (state, had) = checkpoint::restore(trainer, &newest)?;
+    if state.data_checksum != checksum {
+        return Err(Error::ResumeData);
+    }
+    if state.teacher != trainer.teacher() {
+        return Err(Error::ResumeTeacher);
+    }
+    // A template given once stays with the model.
+    if companions.chat_template.is_none() {
+        companions.chat_template = had.chat_template;
+    }
+    // Only a checkpoint that is kept has a file that names it.
+    let kept = best::reconcile(dir, state.best.filter(|_| trainer.train.keep_best))?;
+    observe(Update::Resumed {
+        step: state.step,
+        from: &newest,
+    });
+    let changes = changes(&state.train, &trainer.train);
+    if !changes.is_empty() {
+        observe(Update::Warning(format!(
+            "the run continues with other settings than it had: {}",
+            changes.join(", ")
+        )));
+    }
+    Ok(Progress {
+        resumed: Some(state.step),
+        tokens_seen: state.tokens_seen,
+        val_loss: state.last_val_loss,
+        train_loss: state.last_train_loss.unwrap_or(f64::NAN),
+        first_loss: state.first_loss,
+        unlogged: (state.unlogged.0.0, state.unlogged.1),
+        best: if trainer.train.keep_best {
+            kept
+        } else {
+            state.best
+        },
+        place: state.place,
+        seconds: state.seconds,
+    })
+}
+
+async fn run_in_folder(
     trainer: &mut Trainer,
     data: &TrainingData,
     validation: Option<&TokenData>,
     options: &RunOptions,
     observe: Observer<'_>,
 ) -> Result<RunSummary> {
-    let dir = &options.output_dir;
+    let dir = options.output_dir.as_path();
     let lock = || {
         let taken = format!(
             "another training is writing to {}; wait for it to end, or choose another --output-dir",
@@ -196,238 +291,56 @@ async fn steps(
     };
     // A run that is refused leaves nothing behind: a new folder is made once it is certain.
     let mut held = dir.is_dir().then(lock).transpose()?;
-    let (vocab, seq) = (trainer.config.vocab_size, trainer.seq);
     let validation = validation
-        .map(|d| Batches::new(d, seq, 0, vocab))
+        .map(|d| Validation::new(d, trainer.seq, &trainer.config, &trainer.train))
         .transpose()
-        .map_err(|e| Error::Data(format!("validation data: {e}")))?;
+        .map_err(|e| Error::ValidationData(Box::new(e)))?;
     let checksum = data.checksum();
-    let mut tokens_seen = 0u64;
     let mut companions = options.companions.clone();
-    let mut resumed = None;
-    let (mut val_loss, mut train_loss, mut first_loss) = (None, f64::NAN, None);
-    let (mut sum, mut steps) = (0.0, 0usize);
-    let (mut best, mut place, mut seconds) = (None, None, 0.0);
-    if options.resume {
-        let newest = checkpoint::newest(dir)?.ok_or_else(|| {
-            Error::Checkpoint(format!("--resume: {} has no checkpoint", dir.display()))
-        })?;
-        let (state, had) = checkpoint::restore(trainer, &newest)?;
-        if state.data_checksum != checksum {
-            return Err(Error::Checkpoint(
-                "--resume: the training data differs from the checkpoint's; give the same --data-dir".into(),
-            ));
-        }
-        if state.teacher != trainer.teacher() {
-            return Err(Error::Checkpoint(
-                "--resume: the run had another teacher, or none; give the same --teacher".into(),
-            ));
-        }
-        // A template given once stays with the model.
-        companions.chat_template = companions.chat_template.or(had.chat_template);
-        tokens_seen = state.tokens_seen;
-        resumed = Some(state.step);
-        val_loss = state.last_val_loss;
-        train_loss = state.last_train_loss.unwrap_or(f64::NAN);
-        first_loss = state.first_loss;
-        (sum, steps) = (state.unlogged.0.0, state.unlogged.1);
-        // Only a checkpoint that is kept has a file that names it.
-        let kept = best::reconcile(dir, state.best.filter(|_| trainer.train.keep_best))?;
-        best = if trainer.train.keep_best {
-            kept
-        } else {
-            state.best
-        };
-        (place, seconds) = (state.place, state.seconds);
-        observe(Update::Resumed {
-            step: state.step,
-            from: &newest,
-        });
-        let changes = changes(&state.train, &trainer.train);
-        if !changes.is_empty() {
-            observe(Update::Warning(format!(
-                "the run continues with other settings than it had: {}",
-                changes.join(", ")
-            )));
-        }
+    let progress = if options.resume {
+        resume(trainer, dir, checksum, &mut companions, observe)?
     } else if let Some(newest) = checkpoint::list(dir)?.pop() {
-        return Err(Error::Checkpoint(format!(
-            "{} exists; add --resume to continue it or choose another --output-dir",
-            newest.display()
-        )));
-    }
+        return Err(Error::RunExists { path: newest });
+    } else {
+        Progress::default()
+    };
     if trainer.train.early_stop_patience > 0 && validation.is_none() {
-        return Err(Error::Training(
-            "early_stop_patience is set, but there is no validation data to judge by".into(),
-        ));
+        return Err(Error::NoValidation);
     }
-    let mut batches = source(data, trainer, place)?;
+    let mut batches = source(data, trainer, progress.place)?;
     if held.is_none() {
         std::fs::create_dir_all(dir).at("create", dir)?;
         held = Some(lock()?);
     }
-    let mut metrics = JsonLines::open(dir.join("metrics.jsonl"), resumed)?;
-    let train = trainer.train.clone();
-    let statistics = match train.stats_every {
-        // The codes beside adapters never change; asked for, `TrainConfig::validate` refuses them.
-        _ if train.lora.is_some() => false,
-        None => validation.is_some(),
-        Some(every) => every > 0,
+    let mut run = FolderRun {
+        metrics: JsonLines::open(dir.join("metrics.jsonl"), progress.resumed)?,
+        statistics: statistics(trainer, validation.is_some(), dir, progress.resumed).await?,
+        train: trainer.train.clone(),
+        dir,
+        companions,
+        checksum,
+        requested: &options.stop,
+        began: Instant::now(),
+        warned: false,
+        saved: None,
+        out_of_patience: None,
+        ending: false,
+        progress,
+        observe,
     };
-    let mut statistics = if statistics {
-        let lines = JsonLines::open(dir.join("layers.jsonl"), resumed)?;
-        Some((Statistics::new(trainer).await?, lines))
-    } else {
-        None
+    let mut steps = Steps {
+        unlogged: Unlogged::new(run.progress.unlogged),
+        trainer,
+        batches: batches.as_mut(),
+        validation: validation.as_ref(),
     };
-    let windows = validation
-        .as_ref()
-        .map(|v| v.fixed(train.eval_batches.max(1) * train.batch_size));
-    let uniform = libm::log(vocab as f64);
-    let mut warned = false;
-    let (mut tokens, mut since) = (0usize, Instant::now());
-    let began = Instant::now();
-    let mut saved = None;
-    let mut out_of_patience = None;
-
-    while trainer.step < train.max_steps {
-        let step = trainer.step + 1;
-        let last = step == train.max_steps;
-        let every = |n: usize| n > 0 && step.is_multiple_of(n);
-        let due = [
-            every(train.log_every),
-            every(train.eval_every),
-            every(train.save_every),
-            train.stats_every.is_some_and(every),
-            // What the first loss was helps to say what is wrong later.
-            step == 1,
-        ];
-        let report = last || due.contains(&true);
-        let mut reports = trainer.step(batches.as_mut(), report).await?;
-        let mut seen = |reports: &[StepReport]| {
-            for report in reports {
-                sum += report.loss;
-                first_loss = first_loss.or((report.step == 1).then_some(report.loss));
-                observe(Update::Step(*report));
-            }
-        };
-        seen(&reports);
-        let stop = options.stop.load(Ordering::Relaxed);
-        if stop {
-            let rest = trainer.report().await?;
-            seen(&rest);
-            reports.extend(rest);
-        }
-        steps += reports.len();
-        let made: usize = reports.iter().map(|r| r.tokens).sum();
-        tokens += made;
-        tokens_seen += made as u64;
-
-        let (mut measured, mut improved) = (None, false);
-        if let (Some(v), Some(windows)) = (&validation, &windows)
-            && (last || every(train.eval_every))
-        {
-            let paused = Instant::now();
-            let loss = trainer.validation_loss(v, windows).await?;
-            (measured, val_loss) = (Some(loss), Some(loss));
-            if loss.is_finite() && best.is_none_or(|b: Best| loss < b.val_loss.0) {
-                improved = train.keep_best;
-                best = Some(Best {
-                    step,
-                    val_loss: Exact(loss),
-                });
-            }
-            since += paused.elapsed();
-        }
-        let due = train.stats_every.map_or(measured.is_some(), every);
-        if due && let Some((statistics, lines)) = &mut statistics {
-            let paused = Instant::now();
-            let matrices = statistics.measure(trainer).await?;
-            lines.line(&json!({"step": step, "matrices": matrices}))?;
-            since += paused.elapsed();
-        }
-        if let Some(report) = reports.last()
-            && (every(train.log_every) || last || measured.is_some() || stop)
-        {
-            train_loss = sum / steps as f64;
-            let speed = tokens as f64 / since.elapsed().as_secs_f64().max(1e-9);
-            let mut line = json!({
-                "step": step,
-                "train_loss": train_loss,
-                "learning_rate": report.lr,
-                "tokens_per_second": speed,
-                "grad_norm": report.grad_norm,
-                "tokens": tokens_seen,
-                "seconds": seconds + began.elapsed().as_secs_f64(),
-            });
-            if let Some(loss) = measured {
-                line["val_loss"] = json!(loss);
-            }
-            if let Some(kl) = trainer.divergence().await? {
-                line["kl"] = json!(kl);
-            }
-            metrics.line(&line)?;
-            observe(Update::Logged(LoggedStep {
-                step,
-                train_loss,
-                val_loss: measured,
-                lr: report.lr,
-                tokens_per_second: speed,
-            }));
-            if !warned && step > train.lr_warmup_steps.max(50) && train_loss > uniform {
-                warned = true;
-                let (config, train) = (&trainer.config, &train);
-                observe(Update::Warning(diagnose::above_uniform(
-                    train_loss, uniform, first_loss, config, train,
-                )));
-            }
-            (sum, steps) = (0.0, 0);
-            (tokens, since) = (0, Instant::now());
-        }
-        let stale = best.map_or(0, |b: Best| (step - b.step) / train.eval_every.max(1));
-        if measured.is_some() && train.early_stop_patience > 0 && stale >= train.early_stop_patience
-        {
-            out_of_patience = Some(stale);
-        }
-        let stop = stop || out_of_patience.is_some();
-        if last || stop || every(train.save_every) || improved {
-            let paused = Instant::now();
-            let mut state = TrainState::new(step, &train, tokens_seen, checksum);
-            (state.last_val_loss, state.last_train_loss) =
-                (val_loss, train_loss.is_finite().then_some(train_loss));
-            (state.first_loss, state.unlogged) = (first_loss, (Exact(sum), steps));
-            state.best = best;
-            state.place = batches.place();
-            state.teacher = trainer.teacher();
-            state.seconds = seconds + began.elapsed().as_secs_f64();
-            let spared = best.filter(|_| trainer.train.keep_best);
-            let path = loop {
-                match checkpoint::save(trainer, dir, &companions, &state).await {
-                    // An old checkpoint is worth less than the newest.
-                    Err(Error::Io(e)) if e.cause.kind() == std::io::ErrorKind::StorageFull => {
-                        let Some(old) = checkpoint::make_room(dir, spared)? else {
-                            return Err(e.into());
-                        };
-                        observe(Update::Warning(format!(
-                            "the disk is full: {} has been removed to make room",
-                            old.display()
-                        )));
-                    }
-                    saved => break saved?,
-                }
-            };
-            if improved && let Some(best) = best {
-                best.write(dir)?;
-            }
-            checkpoint::prune(dir, train.keep_last, best.filter(|_| train.keep_best))?;
-            observe(Update::Saved { path: &path });
-            saved = Some(path);
-            since += paused.elapsed();
-        }
-        if stop {
-            break;
-        }
-    }
+    steps.run(&mut run).await?;
+    let FolderRun {
+        progress,
+        saved,
+        out_of_patience,
+        ..
+    } = run;
     drop(held);
     let checkpoint = match saved {
         Some(path) => path,
@@ -435,10 +348,242 @@ async fn steps(
     };
     Ok(RunSummary {
         step: trainer.step,
-        stopped: trainer.step < train.max_steps,
+        stopped: trainer.step < trainer.train.max_steps,
         out_of_patience,
-        train_loss,
-        val_loss,
+        train_loss: progress.train_loss,
+        val_loss: progress.val_loss,
         checkpoint,
     })
+}
+
+/// The statistics of every matrix and their file, if they are wanted.
+async fn statistics(
+    trainer: &mut Trainer,
+    validated: bool,
+    dir: &Path,
+    resumed: Option<usize>,
+) -> Result<Option<(Statistics, JsonLines)>> {
+    let wanted = match trainer.train.stats_every {
+        // The codes beside adapters never change; asked for, `TrainConfig::validate` refuses them.
+        _ if trainer.train.lora.is_some() => false,
+        None => validated,
+        Some(every) => every > 0,
+    };
+    if !wanted {
+        return Ok(None);
+    }
+    let lines = JsonLines::open(dir.join("layers.jsonl"), resumed)?;
+    Ok(Some((Statistics::new(trainer).await?, lines)))
+}
+
+/// Writes what the steps of a run come to into its folder.
+struct FolderRun<'a> {
+    dir: &'a Path,
+    train: TrainConfig,
+    companions: Companions,
+    /// Of the training data.
+    checksum: u32,
+    metrics: JsonLines,
+    statistics: Option<(Statistics, JsonLines)>,
+    progress: Progress,
+    began: Instant,
+    /// Set from outside to end the run.
+    requested: &'a AtomicBool,
+    /// It was said that the loss is above uniform guessing.
+    warned: bool,
+    /// The newest checkpoint of this run.
+    saved: Option<PathBuf>,
+    out_of_patience: Option<usize>,
+    /// The step just made is the last one made.
+    ending: bool,
+    observe: Observer<'a>,
+}
+
+fn every(n: usize, step: usize) -> bool {
+    n > 0 && step.is_multiple_of(n)
+}
+
+impl StepObserver for FolderRun<'_> {
+    type Error = Error;
+
+    fn due(&self, step: usize, last: bool) -> Due {
+        let train = &self.train;
+        let due = [
+            every(train.log_every, step),
+            every(train.save_every, step),
+            train.stats_every.is_some_and(|n| every(n, step)),
+            // What the first loss was helps to say what is wrong later.
+            step == 1,
+        ];
+        Due {
+            report: last || due.contains(&true),
+            validate: last || every(train.eval_every, step),
+        }
+    }
+
+    fn on_reports(&mut self, reports: &[StepReport]) {
+        for report in reports {
+            if report.step == 1 {
+                self.progress.first_loss.get_or_insert(report.loss);
+            }
+            self.progress.tokens_seen += report.tokens as u64;
+            (self.observe)(Update::Step(*report));
+        }
+    }
+
+    async fn on_step(&mut self, steps: &mut Steps<'_>, mut done: StepDone) -> Result<()> {
+        let stop = self.requested.load(Ordering::Relaxed);
+        if stop {
+            let rest = steps.trainer.report().await?;
+            steps.unlogged.add(&rest);
+            self.on_reports(&rest);
+            done.report = rest.last().copied().or(done.report);
+        }
+        let improved = self.judge(&done);
+        self.write_statistics(steps, &done).await?;
+        let log =
+            every(self.train.log_every, done.step) || done.last || done.val_loss.is_some() || stop;
+        if let Some(report) = done.report.filter(|_| log) {
+            self.write_metrics(steps, &done, report).await?;
+        }
+        self.ending = stop || self.out_of_patience.is_some();
+        if done.last || self.ending || every(self.train.save_every, done.step) || improved {
+            self.save(steps, done.step, improved).await?;
+        }
+        Ok(())
+    }
+
+    fn stops(&self) -> bool {
+        self.ending
+    }
+}
+
+impl FolderRun<'_> {
+    fn seconds(&self) -> f64 {
+        self.progress.seconds + self.began.elapsed().as_secs_f64()
+    }
+
+    /// Whether the step's model is the best so far and to be kept. Notices when no better one is
+    /// to be expected.
+    fn judge(&mut self, done: &StepDone) -> bool {
+        let Some(loss) = done.val_loss else {
+            return false;
+        };
+        let (train, progress) = (&self.train, &mut self.progress);
+        progress.val_loss = Some(loss);
+        let better = loss.is_finite() && progress.best.is_none_or(|b| loss < b.val_loss.0);
+        if better {
+            progress.best = Some(Best {
+                step: done.step,
+                val_loss: Exact(loss),
+            });
+        }
+        let since_best = progress.best.map_or(0, |b| done.step - b.step);
+        let stale = since_best / train.eval_every.max(1);
+        if train.early_stop_patience > 0 && stale >= train.early_stop_patience {
+            self.out_of_patience = Some(stale);
+        }
+        better && train.keep_best
+    }
+
+    /// Write the statistics of every matrix, if they are due.
+    async fn write_statistics(&mut self, steps: &mut Steps<'_>, done: &StepDone) -> Result<()> {
+        let due = match self.train.stats_every {
+            Some(n) => every(n, done.step),
+            None => done.val_loss.is_some(),
+        };
+        if due && let Some((statistics, lines)) = &mut self.statistics {
+            let begun = Instant::now();
+            let matrices = statistics.measure(steps.trainer).await?;
+            lines.line(&json!({"step": done.step, "matrices": matrices}))?;
+            steps.unlogged.exclude(begun.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Write a line of metrics.
+    async fn write_metrics(
+        &mut self,
+        steps: &mut Steps<'_>,
+        done: &StepDone,
+        report: StepReport,
+    ) -> Result<()> {
+        let train_loss = steps.unlogged.mean_loss();
+        let speed = steps.unlogged.tokens_per_second();
+        self.progress.train_loss = train_loss;
+        let mut line = json!({
+            "step": done.step,
+            "train_loss": train_loss,
+            "learning_rate": report.lr,
+            "tokens_per_second": speed,
+            "grad_norm": report.grad_norm,
+            "tokens": self.progress.tokens_seen,
+            "seconds": self.seconds(),
+        });
+        if let Some(loss) = done.val_loss {
+            line["val_loss"] = json!(loss);
+        }
+        if let Some(kl) = steps.trainer.divergence().await? {
+            line["kl"] = json!(kl);
+        }
+        self.metrics.line(&line)?;
+        (self.observe)(Update::Logged(LoggedStep {
+            step: done.step,
+            train_loss,
+            val_loss: done.val_loss,
+            lr: report.lr,
+            tokens_per_second: speed,
+        }));
+        let (config, train) = (&steps.trainer.config, &self.train);
+        let uniform = libm::log(config.vocab_size as f64);
+        let warm = done.step > train.lr_warmup_steps.max(50);
+        if !self.warned && warm && train_loss > uniform {
+            self.warned = true;
+            let first = self.progress.first_loss;
+            let warning = diagnose::above_uniform(train_loss, uniform, first, config, train);
+            (self.observe)(Update::Warning(warning));
+        }
+        steps.unlogged = Unlogged::new((0.0, 0));
+        Ok(())
+    }
+
+    /// Write a checkpoint, and remove those that are no longer kept.
+    async fn save(&mut self, steps: &mut Steps<'_>, step: usize, improved: bool) -> Result<()> {
+        let begun = Instant::now();
+        let (dir, train, progress) = (self.dir, &self.train, &self.progress);
+        let train_loss = progress.train_loss;
+        let mut state = TrainState::new(step, train, progress.tokens_seen, self.checksum);
+        state.last_val_loss = progress.val_loss;
+        state.last_train_loss = train_loss.is_finite().then_some(train_loss);
+        state.first_loss = progress.first_loss;
+        state.unlogged = (Exact(steps.unlogged.losses.0), steps.unlogged.losses.1);
+        state.best = progress.best;
+        state.place = steps.batches.place();
+        state.teacher = steps.trainer.teacher();
+        state.seconds = self.seconds();
+        let kept = progress.best.filter(|_| train.keep_best);
+        let path = loop {
+            match checkpoint::save(steps.trainer, dir, &self.companions, &state).await {
+                // An old checkpoint is worth less than the newest.
+                Err(Error::Io(e)) if e.cause.kind() == std::io::ErrorKind::StorageFull => {
+                    let Some(old) = checkpoint::make_room(dir, kept)? else {
+                        return Err(e.into());
+                    };
+                    (self.observe)(Update::Warning(format!(
+                        "the disk is full: {} has been removed to make room",
+                        old.display()
+                    )));
+                }
+                saved => break saved?,
+            }
+        };
+        if improved && let Some(best) = progress.best {
+            best.write(dir)?;
+        }
+        checkpoint::prune(dir, train.keep_last, kept)?;
+        (self.observe)(Update::Saved { path: &path });
+        self.saved = Some(path);
+        steps.unlogged.exclude(begun.elapsed());
+        Ok(())
+    }
 }

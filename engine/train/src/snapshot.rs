@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use safetensors::SafeTensors;
 
 use super::trainer::Trainer;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SnapshotError};
 use ternary_formats::safetensors as tensors;
 use ternary_model::Parameters;
 
@@ -18,8 +18,8 @@ const PARTS: [&str; 3] = ["param", "m", "v"];
 const STEP: &str = "step";
 const NOTE: &str = "note";
 
-fn invalid(message: impl std::fmt::Display) -> Error {
-    Error::Checkpoint(format!("the saved training cannot be continued: {message}"))
+fn unreadable(problem: impl std::fmt::Display) -> Error {
+    Error::Snapshot(SnapshotError::Tensors(problem.to_string()))
 }
 
 impl Trainer {
@@ -46,7 +46,7 @@ impl Trainer {
         }
         let about = [(STEP, self.step.to_string()), (NOTE, note.to_owned())];
         let about = about.map(|(key, value)| (key.to_owned(), value));
-        tensors::serialize_with(&all, Some(about.into())).map_err(Error::Checkpoint)
+        tensors::serialize_with(&all, Some(about.into())).map_err(Error::Serialize)
     }
 
     /// Bring a trainer recorded from the same config to a snapshot.
@@ -57,8 +57,8 @@ impl Trainer {
     pub fn restore_snapshot(&mut self, bytes: &[u8]) -> Result<()> {
         let about = snapshot_about(bytes)?;
         let step = about.get(STEP).and_then(|s| s.parse().ok());
-        let step: usize = step.ok_or_else(|| invalid("it does not say at which step it was"))?;
-        let mut found = tensors::parse(bytes).map_err(invalid)?;
+        let step: usize = step.ok_or(Error::Snapshot(SnapshotError::NoStep))?;
+        let mut found = tensors::parse(bytes).map_err(unreadable)?;
         let mut values = Vec::new();
         for p in self.trained() {
             for part in PARTS {
@@ -66,12 +66,13 @@ impl Trainer {
                 match found.remove(&name) {
                     Some((shape, given)) if shape == p.shape => values.push((name, given)),
                     Some((shape, _)) => {
-                        return Err(invalid(format!(
-                            "{name} has shape {shape:?}, the model's is {:?}",
-                            p.shape
-                        )));
+                        return Err(Error::Snapshot(SnapshotError::Shape {
+                            name,
+                            found: shape,
+                            expected: p.shape.clone(),
+                        }));
                     }
-                    None => return Err(invalid(format!("it lacks {name}"))),
+                    None => return Err(Error::Snapshot(SnapshotError::Missing { name })),
                 }
             }
         }
@@ -86,10 +87,10 @@ impl Trainer {
 /// The note of a snapshot.
 pub fn snapshot_note(bytes: &[u8]) -> Result<String> {
     let note = snapshot_about(bytes)?.remove(NOTE);
-    note.ok_or_else(|| invalid("it has no note"))
+    note.ok_or(Error::Snapshot(SnapshotError::NoNote))
 }
 
 fn snapshot_about(bytes: &[u8]) -> Result<HashMap<String, String>> {
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
     Ok(header.metadata().clone().unwrap_or_default())
 }

@@ -13,6 +13,7 @@ use ternary_model::{Parameters, RopeOwner};
 /// A model that is only run, never trained.
 #[derive(Clone, Debug)]
 pub struct Teacher {
+    /// Of the teacher; its vocabulary must be the student's.
     pub config: ModelConfig,
     /// Latents.
     pub parameters: Parameters,
@@ -25,6 +26,7 @@ pub struct Start {
     pub parameters: Option<Parameters>,
     /// What to call the model in an adapter's description.
     pub name: String,
+    /// Whom to distill from.
     pub teacher: Option<Teacher>,
 }
 
@@ -42,11 +44,9 @@ fn values(
         .get(&p.name)
         .filter(|v| v.len() == p.len())
         .cloned()
-        .ok_or_else(|| {
-            Error::Training(format!(
-                "the model to start from has no tensor {} of shape {:?}",
-                p.name, p.shape
-            ))
+        .ok_or_else(|| Error::StartTensor {
+            name: p.name.clone(),
+            shape: p.shape.clone(),
         })
 }
 
@@ -87,15 +87,14 @@ impl Start {
         };
         let (theirs, ours) = (teacher.config.vocab_size, config.vocab_size);
         if theirs != ours {
-            return Err(Error::Training(format!(
-                "the teacher has {theirs} tokens, the student {ours}; distillation compares them token by token, so give a teacher with the same tokenizer"
-            )));
+            return Err(Error::TeacherVocabulary {
+                teacher: theirs,
+                student: ours,
+            });
         }
-        if teacher.config.max_seq_len < seq {
-            return Err(Error::Training(format!(
-                "the teacher's context is {} tokens, the batches have {seq}; set seq_len to at most the teacher's",
-                teacher.config.max_seq_len
-            )));
+        let context = teacher.config.max_seq_len;
+        if context < seq {
+            return Err(Error::TeacherContext { context, seq });
         }
         Ok(())
     }

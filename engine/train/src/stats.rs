@@ -15,6 +15,7 @@ use ternary_core::quant::{self, is_latent};
 pub struct MatrixStats {
     /// The parameter's name.
     pub name: String,
+    /// Its precision.
     pub mode: QuantMode,
     /// L2 norm of the step's gradient, before clipping.
     pub grad_norm: f64,
@@ -28,9 +29,11 @@ pub struct MatrixStats {
 /// The codes that latents quantize to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CodeStats {
-    /// Shares of the codes −1, 0 and +1.
+    /// Share of the code −1.
     pub minus: f64,
+    /// Share of the code 0, which binary matrices lack.
     pub zero: f64,
+    /// Share of the code +1.
     pub plus: f64,
     /// Share of the codes that changed, per step since the last statistics (or since the run began
     /// or was resumed).

@@ -25,7 +25,9 @@ pub struct StepReport {
     pub loss: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
+    /// The learning rate of this step.
     pub lr: f64,
+    /// Of the step, all micro-batches together.
     pub tokens: usize,
 }
 
@@ -126,10 +128,10 @@ const LARGEST: u128 = 1 << 44;
 pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize> {
     let seq = train.seq_len.unwrap_or(config.max_seq_len);
     if seq > config.max_seq_len {
-        return Err(Error::Training(format!(
-            "seq_len {seq} is longer than max_seq_len {}",
-            config.max_seq_len
-        )));
+        return Err(Error::SequenceTooLong {
+            seq,
+            context: config.max_seq_len,
+        });
     }
     // In numbers that cannot overflow: what is recorded and planned counts in usize.
     let rows = train.batch_size as u128 * seq as u128;
@@ -143,11 +145,11 @@ pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize
     let widest = widest.into_iter().max().unwrap_or(1) as u128;
     let bytes = 4 * rows * widest;
     if bytes > LARGEST {
-        return Err(Error::Training(format!(
-            "batch_size {} with sequences of {seq} tokens: one buffer alone would take {:.0} TB; make the batch smaller",
-            train.batch_size,
-            bytes as f64 / 1e12
-        )));
+        return Err(Error::BatchTooLarge {
+            batch: train.batch_size,
+            seq,
+            bytes,
+        });
     }
     Ok(seq)
 }
@@ -178,8 +180,11 @@ pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize
 /// ```
 pub struct Trainer {
     backend: Box<dyn Backend>,
+    /// Of the model.
     pub config: ModelConfig,
+    /// Of the training.
     pub train: TrainConfig,
+    /// Tokens per sequence.
     pub seq: usize,
     micro: Vec<Step>,
     validate: Step,
@@ -410,7 +415,12 @@ impl Trainer {
             let grad_norm = f64::from(squares).sqrt();
             if !loss.is_finite() || !grad_norm.is_finite() {
                 let cause = diagnose::not_finite(self).await?;
-                return Err(self.not_finite(step + 1, loss, bad as usize, &cause));
+                return Err(Error::NotFinite {
+                    step: step + 1,
+                    loss,
+                    parameter: self.trained().get(bad as usize).map(|p| p.name.clone()),
+                    cause,
+                });
             }
             reports.push(StepReport {
                 step: step + 1,
@@ -422,21 +432,6 @@ impl Trainer {
         }
         self.pending = 0;
         Ok(reports)
-    }
-
-    fn not_finite(&self, step: usize, loss: f64, parameter: usize, cause: &str) -> Error {
-        let gradient = match self.trained().get(parameter) {
-            Some(p) => format!("the gradient of {} is not finite", p.name),
-            None => "the gradient norm is not finite".to_owned(),
-        };
-        let loss = if loss.is_finite() {
-            String::new()
-        } else {
-            format!("the loss is {loss} and ")
-        };
-        Error::Training(format!(
-            "{loss}{gradient} at step {step}: {cause}; lower --lr, raise --lr-warmup-steps or check the data"
-        ))
     }
 
     /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use ternary::session::{Command, Event, Session, Work};
+use ternary::session::{Command, Event, ModelTask, Session};
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
@@ -35,7 +35,7 @@ pub trait Program: 'static {
     type Task: DeserializeOwned;
 
     /// Answers that.
-    fn work(session: &mut Session, task: Self::Task, job: &Job) -> impl Future<Output = ()>;
+    fn run_task(session: &mut Session, task: Self::Task, job: &Job) -> impl Future<Output = ()>;
 }
 
 /// Nothing: a page that only chats does without the code of all the rest.
@@ -46,7 +46,7 @@ impl Program for ChatOnly {
 
     type Task = IgnoredAny;
 
-    async fn work(_: &mut Session, _: IgnoredAny, job: &Job) {
+    async fn run_task(_: &mut Session, _: IgnoredAny, job: &Job) {
         let problem = "models are changed in the full worker, and this is not it";
         job.responder.error(problem.to_owned());
     }
@@ -62,14 +62,14 @@ impl Program for Full {
 
     type Task = Task;
 
-    async fn work(session: &mut Session, task: Task, job: &Job) {
+    async fn run_task(session: &mut Session, task: Task, job: &Job) {
         let responder = job.responder;
         match task {
-            Task::Work(work) => {
-                if let Work::Tune { .. } = work {
+            Task::Model(task) => {
+                if let ModelTask::Tune { .. } = task {
                     tuning::begin(session).await;
                 }
-                session.work(work, &mut tuning::emit(responder)).await;
+                session.run_task(task, &mut tuning::emit(responder)).await;
             }
             Task::ReadTexts(files) => texts::read(session, files, responder).await,
             Task::Adapt { files, device } => {
@@ -215,7 +215,7 @@ impl Server {
                 let mut emit = |event| job.responder.event(event);
                 session.handle(command, &mut emit).await;
             }
-            Request::Task(task) => P::work(session, task, job).await,
+            Request::Task(task) => P::run_task(session, task, job).await,
             // Handled on arrival: they must not wait for what runs.
             Request::Stop(_) | Request::Cancel(_) | Request::Store(_) => {}
         }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use js_sys::{Promise, Uint8Array};
-use ternary::session::{Event, Session, Work, tune_progress};
+use ternary::session::{Event, ModelTask, Session, tune_progress};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
@@ -172,8 +172,8 @@ pub async fn base(cancel: &Cancel) -> Result<BlobSource, String> {
 pub async fn restore(session: &mut Session, responder: Responder) {
     match newest().await {
         Ok((state, ..)) => {
-            let work = Work::RestoreTune { state };
-            session.work(work, &mut emit(responder)).await;
+            let task = ModelTask::RestoreTune { state };
+            session.run_task(task, &mut emit(responder)).await;
         }
         Err(problem) => responder.error(problem),
     }

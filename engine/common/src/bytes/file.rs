@@ -22,6 +22,7 @@ pub struct FileSource {
 }
 
 impl FileSource {
+    /// Opens a file for reading in slices; where the system can, it is mapped.
     pub fn open(path: &Path) -> crate::Result<Self> {
         let mut file = std::fs::File::open(path).at("open", path)?;
         let len = file.metadata().at("read", path)?.len();
@@ -118,6 +119,7 @@ pub struct FileSink {
 }
 
 impl FileSink {
+    /// Creates the file, or empties the one there is.
     pub fn create(path: &Path) -> crate::Result<Self> {
         Ok(FileSink {
             file: std::fs::File::create(path).at("write", path)?,

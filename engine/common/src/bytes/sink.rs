@@ -2,6 +2,7 @@
 
 use super::LocalFuture;
 
+/// Where a file's bytes go, in order.
 pub trait ByteSink {
     /// For messages, e.g. the file's name.
     fn name(&self) -> String;
@@ -14,6 +15,7 @@ pub trait ByteSink {
 /// A file in memory.
 #[derive(Debug, Default)]
 pub struct MemorySink {
+    /// All that was written.
     pub bytes: Vec<u8>,
 }
 

@@ -4,6 +4,7 @@
 use super::LocalFuture;
 use crate::platform::Mapped;
 
+/// A file to read from, wherever it is: on disk, in memory, behind a browser's handle.
 pub trait ByteSource {
     /// For messages, e.g. the file's name.
     fn name(&self) -> String;
@@ -11,6 +12,7 @@ pub trait ByteSource {
     /// Bytes in all.
     fn len(&self) -> u64;
 
+    /// Whether there is not a single byte.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -38,6 +40,7 @@ pub struct MemorySource {
 }
 
 impl MemorySource {
+    /// `name` is what messages call the file.
     pub fn new(name: &str, bytes: Vec<u8>) -> Self {
         MemorySource {
             name: name.to_owned(),

@@ -78,6 +78,7 @@ type Window = (Vec<u32>, Vec<u32>);
 const AHEAD: usize = 4;
 
 impl Prefetch {
+    /// Starts the thread, which fills the next batch while this one is trained on.
     pub fn new(batches: Batches) -> Self {
         Prefetch {
             batches,

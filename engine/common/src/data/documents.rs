@@ -8,7 +8,9 @@ use crate::chat::Message;
 /// A text to learn from, or a conversation that a chat template makes one of.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Document {
+    /// A text to continue.
     Text(String),
+    /// A conversation, which a chat template turns into a text.
     Chat(Vec<Message>),
 }
 

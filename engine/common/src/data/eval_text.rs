@@ -5,6 +5,7 @@ use crate::tokenizer::{END_OF_TEXT, Tokenizer};
 /// A text as it is evaluated: its tokens, and what the figures are related to.
 #[derive(Clone, Debug, Default)]
 pub struct EvalText {
+    /// The text's tokens.
     pub ids: Vec<u32>,
     /// UTF-8 bytes.
     pub bytes: usize,

@@ -21,13 +21,15 @@ const LONGEST: usize = 1 << 20;
 /// A piece of text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Piece {
+    /// What the piece is tokenized from.
     pub document: Document,
     /// A document ends with it.
     pub ends_document: bool,
     /// Index of its file.
     pub file: usize,
-    /// Where its bytes begin and end in the file.
+    /// Where its bytes begin in the file.
     pub offset: u64,
+    /// Where they end.
     pub end: u64,
 }
 

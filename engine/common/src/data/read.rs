@@ -51,6 +51,7 @@ impl TrainingData {
 pub struct Encoded {
     /// Index of the file.
     pub file: usize,
+    /// The document's tokens.
     pub ids: Vec<u32>,
     /// Bytes of the file they stand for.
     pub bytes: u64,
@@ -59,7 +60,9 @@ pub struct Encoded {
 /// What makes ids of texts: a tokenizer, and for conversations a chat template.
 #[derive(Clone, Debug)]
 pub struct Encoder {
+    /// What texts are tokenized with.
     pub tokenizer: Tokenizer,
+    /// What conversations are written with; without it they are refused.
     pub template: Option<Arc<ChatTemplate>>,
     /// The tokenizer shows where a text is cut.
     whole: bool,

@@ -226,6 +226,7 @@ impl TokenData {
         self.header.count as usize
     }
 
+    /// Whether there is no token at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -21,6 +21,7 @@ mod writer;
 pub use writer::TokenWriter;
 
 const MAGIC: &[u8; 8] = b"1BTOKENS";
+/// Bytes before the first token id.
 pub const HEADER_BYTES: usize = 64;
 
 /// What the header says.

@@ -36,6 +36,7 @@ pub fn utc_offset(seconds: i64) -> i64 {
 pub enum Mapped {}
 
 impl Mapped {
+    /// The mapped part of the file.
     pub fn bytes(&self) -> &[u8] {
         match *self {}
     }
@@ -46,14 +47,17 @@ impl Mapped {
 pub enum Anonymous {}
 
 impl Anonymous {
+    /// None: a page has no such memory.
     pub fn new(_bytes: usize) -> Option<Self> {
         None
     }
 
+    /// The whole memory.
     pub fn bytes(&self) -> &[u8] {
         match *self {}
     }
 
+    /// The whole memory, to be written.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         match *self {}
     }

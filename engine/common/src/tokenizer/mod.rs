@@ -256,6 +256,7 @@ impl Tokenizer {
         self.inner.get_vocab(true).into_iter().collect()
     }
 
+    /// The ids of a text as it stands; special tokens that are written in it count as such.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         Ok(checked::guarded(|| self.inner.encode_fast(text, false))?
             .get_ids()
@@ -306,6 +307,7 @@ impl Tokenizer {
         checked::guarded(|| self.inner.decode(ids, true))
     }
 
+    /// The id of a token by its exact text, special ones included.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }

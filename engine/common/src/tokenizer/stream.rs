@@ -13,6 +13,7 @@ const CONTEXT: usize = 8;
 /// Tokens that are held back at most for the sake of a character that stays half.
 const HELD: usize = 16;
 
+/// Turns ids into text one by one, holding back bytes of a character that is not complete yet.
 #[derive(Debug, Default)]
 pub struct TextStream {
     /// Bytes of a character that is not whole yet.

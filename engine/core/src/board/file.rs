@@ -24,6 +24,7 @@ type Floats<'a> = &'a [[u8; 4]];
 pub struct Norm<'a>(pub(super) Floats<'a>);
 
 impl Norm<'_> {
+    /// One f32 for each channel.
     pub fn values(&self) -> impl Iterator<Item = f32> {
         self.0.iter().map(|b| f32::from_le_bytes(*b))
     }
@@ -32,9 +33,13 @@ impl Norm<'_> {
 /// A matrix `[rows, cols]` as it lies in the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
+    /// How it is multiplied.
     pub mode: QuantMode,
+    /// How its codes are packed.
     pub encoding: Encoding,
+    /// Outputs.
     pub rows: usize,
+    /// Inputs.
     pub cols: usize,
     /// Columns per scale: `cols` unless scales are per group.
     pub span: usize,
@@ -66,31 +71,47 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// The weights of one decoder layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
+    /// Before attention, `[hidden]`.
     pub input_norm: Norm<'a>,
+    /// `[heads · head_dim, hidden]`.
     pub q: Matrix<'a>,
+    /// `[kv_heads · head_dim, hidden]`.
     pub k: Matrix<'a>,
+    /// `[kv_heads · head_dim, hidden]`.
     pub v: Matrix<'a>,
     /// Of every head of q and k.
     pub qk_norm: Option<(Norm<'a>, Norm<'a>)>,
+    /// Before `o`, with `use_sub_norm`.
     pub attention_sub_norm: Option<Norm<'a>>,
+    /// `[hidden, heads · head_dim]`.
     pub o: Matrix<'a>,
+    /// Before the MLP, `[hidden]`.
     pub mlp_norm: Norm<'a>,
+    /// `[intermediate, hidden]`, with SwiGLU.
     pub gate: Option<Matrix<'a>>,
+    /// `[intermediate, hidden]`.
     pub up: Matrix<'a>,
+    /// Before `down`, with `use_sub_norm`.
     pub mlp_sub_norm: Option<Norm<'a>>,
+    /// `[hidden, intermediate]`.
     pub down: Matrix<'a>,
 }
 
 /// A file's model; the weights stay where they are.
 #[derive(Clone, Debug)]
 pub struct Model<'a> {
+    /// The file's.
     pub config: ModelConfig,
+    /// `[vocab, hidden]`.
     pub embedding: Matrix<'a>,
     /// Learned positions `[max_seq_len, hidden]`, without RoPE.
     pub positions: Option<Norm<'a>>,
+    /// From the first to the last.
     pub layers: Vec<Layer<'a>>,
+    /// Before the head, `[hidden]`.
     pub final_norm: Norm<'a>,
     /// The embedding when tied.
     pub head: Matrix<'a>,

@@ -34,32 +34,60 @@ pub use sample::{Sampler, greedy};
 use crate::config::ConfigError;
 use crate::layout::FormatError;
 
+/// Why a token could not be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {
+    /// The file is damaged, or not one that a board can run.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// A decoder of a kind that these programs do not have.
     #[error(
         "the model's configuration has {fields}, which programs for boards do not compute; run it with `onebit` or the page"
     )]
-    Decoder { fields: String },
+    Decoder {
+        /// The fields of its configuration that say so.
+        fields: String,
+    },
+    /// An id that the model does not have.
     #[error("token {id} is outside the vocabulary of {vocab}")]
-    Token { id: u32, vocab: usize },
+    Token {
+        /// The id.
+        id: u32,
+        /// Tokens of the model.
+        vocab: usize,
+    },
+    /// The text is empty.
     #[error("there is no token to start from")]
     NoToken,
+    /// The tokens do not fit the state.
     #[error(
         "{used} tokens and {more} more do not fit the context of {context}; reset the state or give it a longer context"
     )]
     ContextFull {
+        /// Positions taken.
         used: usize,
+        /// Tokens to be added.
         more: usize,
+        /// Positions of the state.
         context: usize,
     },
+    /// A state of no positions, or of more than the model has.
     #[error("a context of {found} tokens; this model takes 1 to {most}")]
-    Context { found: usize, most: usize },
+    Context {
+        /// Positions asked for.
+        found: usize,
+        /// Positions of the model.
+        most: usize,
+    },
+    /// The state's buffers have another model's sizes.
     #[error("the state was made for another model")]
     OtherModel,
+    /// The allocator gave no memory.
     #[error("not enough memory for a state of {bytes} bytes")]
-    Memory { bytes: usize },
+    Memory {
+        /// What the state would take.
+        bytes: usize,
+    },
 }
 
 impl From<ConfigError> for BoardError {

@@ -19,6 +19,7 @@ pub fn greedy(logits: &[f32]) -> u32 {
 pub struct Sampler(Rng);
 
 impl Sampler {
+    /// The same `seed` gives the same choices as on any other machine.
     pub fn new(seed: u64) -> Self {
         Sampler(Rng::new(seed))
     }

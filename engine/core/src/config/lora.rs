@@ -24,6 +24,7 @@ const MAX_ALPHA: f64 = 1e6;
 pub struct LoraConfig {
     /// r.
     pub rank: usize,
+    /// α: the product is scaled by α/r.
     pub alpha: f64,
     /// Matrices that get an adapter, in every layer; all of the body by default (Dettmers et al.
     /// 2023). `gate` counts only where the model has one.

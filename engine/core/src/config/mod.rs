@@ -3,6 +3,7 @@
 
 mod lora;
 mod mode;
+#[allow(missing_docs, reason = "docs/configurations.md explains the fields")]
 mod model;
 mod rope;
 #[cfg(feature = "std")]
@@ -21,20 +22,34 @@ pub use train::{LrDecay, TrainConfig};
 
 use alloc::string::String;
 
+/// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// A field that is not known, probably mistyped.
     #[error("{what}: unknown field `{field}`; did you mean `{nearest}`?")]
     UnknownField {
+        /// Which configuration.
         what: &'static str,
+        /// The field found.
         field: String,
+        /// The known field that is spelled most alike.
         nearest: String,
     },
+    /// Not JSON, or a value of another type than its field's.
     #[error("{what}: {message}")]
-    Json { what: &'static str, message: String },
+    Json {
+        /// Which configuration.
+        what: &'static str,
+        /// What the parser says.
+        message: String,
+    },
+    /// A mode by another name than those there are.
     #[error("unknown mode `{0}`; expected one of f32, f16, eightbit, ternary, binary")]
     UnknownMode(String),
+    /// A matrix of a layer by another name than those there are.
     #[error("unknown matrix `{0}`; expected some of q, k, v, o, gate, up, down")]
     UnknownMatrix(String),
+    /// Values that are out of range or contradict each other; names the field and what it may be.
     #[error("{0}")]
     Invalid(String),
 }

@@ -25,6 +25,7 @@ pub enum QuantMode {
 }
 
 impl QuantMode {
+    /// From the largest to the smallest.
     pub const ALL: [QuantMode; 5] = [
         QuantMode::F32,
         QuantMode::F16,
@@ -40,6 +41,7 @@ impl QuantMode {
         QuantMode::Binary,
     ];
 
+    /// As in configurations and bit-maps.
     pub fn name(self) -> &'static str {
         match self {
             QuantMode::F32 => "f32",
@@ -102,16 +104,24 @@ impl<'de> Deserialize<'de> for QuantMode {
 /// The seven matrices of a decoder layer. `Gate` exists only with SwiGLU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MatrixKind {
+    /// Queries.
     Q,
+    /// Keys.
     K,
+    /// Values.
     V,
+    /// The projection back from the heads.
     O,
+    /// The gate of SwiGLU, through the activation.
     Gate,
+    /// From the hidden size to the intermediate one.
     Up,
+    /// Back to the hidden size.
     Down,
 }
 
 impl MatrixKind {
+    /// In the order in which they are multiplied.
     pub const ALL: [MatrixKind; 7] = [
         MatrixKind::Q,
         MatrixKind::K,
@@ -178,14 +188,20 @@ impl<'de> Deserialize<'de> for MatrixKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MatrixModes {
+    /// Of the queries.
     pub q: QuantMode,
+    /// Of the keys.
     pub k: QuantMode,
+    /// Of the values.
     pub v: QuantMode,
+    /// Of attention's output.
     pub o: QuantMode,
     /// Ignored without SwiGLU.
     #[serde(default = "ternary")]
     pub gate: QuantMode,
+    /// Of the MLP's input.
     pub up: QuantMode,
+    /// Of the MLP's output.
     pub down: QuantMode,
 }
 
@@ -207,6 +223,7 @@ impl MatrixModes {
         }
     }
 
+    /// Gives one matrix another mode.
     pub fn set(&mut self, kind: MatrixKind, mode: QuantMode) {
         *match kind {
             MatrixKind::Q => &mut self.q,
@@ -224,7 +241,9 @@ impl MatrixModes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum LayerMode {
+    /// All matrices alike.
     Whole(QuantMode),
+    /// Each its own.
     PerMatrix(MatrixModes),
 }
 
@@ -265,6 +284,7 @@ impl From<MatrixModes> for LayerMode {
 }
 
 impl LayerMode {
+    /// The mode of a matrix.
     pub fn get(&self, kind: MatrixKind) -> QuantMode {
         match self {
             LayerMode::Whole(mode) => *mode,
@@ -285,8 +305,11 @@ impl LayerMode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerBitMap {
+    /// Of the embedding; with tied embeddings, of the head, too.
     pub embedding: QuantMode,
+    /// One entry for each layer, from the first.
     pub layer_modes: Vec<LayerMode>,
+    /// Of the head; ignored where it is tied to the embedding.
     pub lm_head: QuantMode,
 }
 

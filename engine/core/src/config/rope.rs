@@ -11,36 +11,51 @@ use super::{ConfigError, ModelConfig};
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum RopeScaling {
     /// Every frequency divided by `factor` (Chen et al. 2023).
-    Linear { factor: f32 },
+    Linear {
+        /// How many times longer the texts are.
+        factor: f32,
+    },
     /// Llama 3.1: wavelengths above `original_max_position_embeddings / low_freq_factor` tokens are
     /// stretched by `factor`, those below `… / high_freq_factor` stay, and in between the two are
     /// blended.
     Llama3 {
+        /// How many times longer the texts are.
         factor: f32,
+        /// Turns in the original context at or below which a frequency is stretched whole.
         low_freq_factor: f32,
+        /// Turns at or above which it stays.
         high_freq_factor: f32,
+        /// Tokens of the first training's context.
         original_max_position_embeddings: u32,
     },
     /// Frequency j divided by `factors[j]`, rotary_dim / 2 of them (as GGUF files say it).
-    Factors { factors: Vec<f32> },
-    /// LongRoPE (Ding et al. 2024): as `Factors` with `long_factors` where the model's context is
-    /// longer than `original_max_position_embeddings`, else with `short_factors`; rotated pairs are
-    /// multiplied by `attention_factor`.
+    Factors {
+        /// One divisor for each frequency.
+        factors: Vec<f32>,
+    },
+    /// LongRoPE (Ding et al. 2024): as `Factors`, with one of two lists by the model's context.
     LongRope {
+        /// Divisors for a context of at most `original_max_position_embeddings`.
         short_factors: Vec<f32>,
+        /// Divisors for a longer one.
         long_factors: Vec<f32>,
+        /// Tokens of the first training's context.
         original_max_position_embeddings: u32,
+        /// What rotated pairs are multiplied by.
         attention_factor: f32,
     },
-    /// YaRN (Peng et al. 2023): frequencies that turn fewer than `beta_slow` times within
-    /// `original_max_position_embeddings` tokens are divided by `factor`, those that turn more than
-    /// `beta_fast` times stay, with a ramp over the pairs in between; rotated pairs are multiplied
-    /// by `attention_factor`.
+    /// YaRN (Peng et al. 2023): frequencies that turn seldom within the original context are
+    /// divided by `factor`, those that turn often stay, with a ramp over the pairs in between.
     Yarn {
+        /// How many times longer the texts are.
         factor: f32,
+        /// Tokens of the first training's context.
         original_max_position_embeddings: u32,
+        /// Turns within it at or above which a frequency stays.
         beta_fast: f32,
+        /// Turns at or below which it is divided whole.
         beta_slow: f32,
+        /// What rotated pairs are multiplied by.
         attention_factor: f32,
         /// Whether the ends of the ramp are whole pairs.
         truncate: bool,

@@ -22,6 +22,7 @@ impl ModelConfig {
         Self::from_value(value)
     }
 
+    /// The same from JSON that was parsed already.
     pub fn from_value(value: serde_json::Value) -> Result<Self, ConfigError> {
         check_fields("model config", &every_field(), &value)?;
         let config: Self = serde_json::from_value(value).map_err(|e| ConfigError::Json {
@@ -36,7 +37,9 @@ impl ModelConfig {
 /// Which of the two configs has a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
+    /// `ModelConfig`.
     Model,
+    /// `TrainConfig`.
     Training,
 }
 

@@ -12,7 +12,9 @@ const MOST: usize = 1 << 31;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LrDecay {
+    /// Half a cosine from the peak to `lr_min_ratio` of it.
     Cosine,
+    /// A straight line from the peak to `lr_min_ratio` of it.
     Linear,
     /// The peak, then the cool-down (`lr_cooldown_fraction`) if there is one.
     Constant,
@@ -39,15 +41,19 @@ pub enum LrDecay {
 pub struct TrainConfig {
     /// Peak learning rate.
     pub lr: f64,
+    /// From the peak to the end.
     pub lr_decay: LrDecay,
+    /// Steps over which the rate rises from 0 to its peak.
     pub lr_warmup_steps: usize,
     /// The schedule ends at this share of the peak.
     pub lr_min_ratio: f64,
     /// Last share of the steps in which a constant rate falls linearly to its end; 0 = never.
     pub lr_cooldown_fraction: f64,
-    /// Share of the steps after which the second stage begins, and what it multiplies the rate by.
+    /// Share of the steps after which the second stage begins.
     pub lr_stage2_start: f64,
+    /// What the second stage multiplies the rate by.
     pub lr_stage2_ratio: f64,
+    /// Optimizer steps in all.
     pub max_steps: usize,
     /// Sequences per micro-batch.
     pub batch_size: usize,
@@ -55,8 +61,11 @@ pub struct TrainConfig {
     pub seq_len: Option<usize>,
     /// Micro-batches per optimizer step.
     pub accumulation_steps: usize,
+    /// AdamW's decay of the first moment.
     pub beta1: f64,
+    /// AdamW's decay of the second moment.
     pub beta2: f64,
+    /// Added to the root of the second moment, so that nothing is divided by 0.
     pub eps: f64,
     /// Decoupled (AdamW), on matrices only.
     pub weight_decay: f64,
@@ -77,6 +86,7 @@ pub struct TrainConfig {
     /// Stop when so many validations in a row have brought no lower loss; 0 = never. The best
     /// checkpoint must be kept.
     pub early_stop_patience: usize,
+    /// Steps between lines of `metrics.jsonl`.
     pub log_every: usize,
     /// Steps between validations; 0 = only at the end.
     pub eval_every: usize,
@@ -85,6 +95,7 @@ pub struct TrainConfig {
     /// Steps between statistics of every matrix (`layers.jsonl`); 0 = none, unset = with each
     /// validation. Adapters have none.
     pub stats_every: Option<usize>,
+    /// Of everything random: initial weights, order of the data, dropout.
     pub seed: u64,
     /// Windows shuffled together when texts are streamed; three times as many are in memory.
     pub shuffle_buffer: usize,
@@ -162,6 +173,7 @@ impl TrainConfig {
         (0.03 * max_steps as f64).round() as usize
     }
 
+    /// Parse and check the `training` part of a config.
     pub fn from_value(value: serde_json::Value) -> Result<Self, ConfigError> {
         check_fields("train config", &Self::default(), &value)?;
         let config: Self = serde_json::from_value(value).map_err(|e| ConfigError::Json {
@@ -172,6 +184,7 @@ impl TrainConfig {
         Ok(config)
     }
 
+    /// Refuse values that are out of range or contradict each other.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.lora.is_some() && !self.random_modes.is_empty() {
             return Err(ConfigError::Invalid(

@@ -8,8 +8,11 @@ use crate::config::QuantMode;
 /// How a tensor's values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
+    /// 4 bytes, little-endian.
     F32,
+    /// 2 bytes, IEEE 754, little-endian.
     F16,
+    /// One signed byte, times a scale.
     Int8,
     /// 4 values a byte: 00 = 0, 01 = +1, 11 = −1; 10 is invalid.
     Ternary2,
@@ -28,8 +31,10 @@ impl Encoding {
         Encoding::TernaryBase3,
         Encoding::Binary1,
     ];
+    /// All names, for messages.
     pub const NAMES: &'static str = "f32, f16, int8, ternary2, ternary_base3, binary1";
 
+    /// As in the tensor table.
     pub fn name(self) -> &'static str {
         match self {
             Encoding::F32 => "f32",
@@ -41,6 +46,7 @@ impl Encoding {
         }
     }
 
+    /// The encoding of that name, if there is one.
     pub fn parse(name: &str) -> Option<Self> {
         Encoding::ALL.into_iter().find(|e| e.name() == name)
     }

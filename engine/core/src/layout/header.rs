@@ -22,8 +22,11 @@ use super::{
 /// Where the parts of a file are.
 #[derive(Clone, Debug)]
 pub struct Header {
+    /// Where the metadata stand in the file, in bytes.
     pub metadata: Range<u64>,
+    /// Where the tensor table stands in the file, in bytes.
     pub table: Range<u64>,
+    /// Where the tensors begin, in bytes.
     pub data_offset: u64,
     file_len: u64,
     metadata_crc: u32,
@@ -42,6 +45,7 @@ fn check(what: &str, bytes: &[u8], expected: u32) -> Result<(), FormatError> {
     check_hash(what, crc32fast::hash(bytes), expected)
 }
 
+/// An error that names `what` if the checksums differ.
 pub fn check_hash(what: &str, found: u32, expected: u32) -> Result<(), FormatError> {
     if found == expected {
         return Ok(());
@@ -138,6 +142,7 @@ impl Header {
 }
 
 impl TensorEntry {
+    /// The encoding; an error names one that this version does not know.
     pub fn encoding(&self) -> Result<Encoding, FormatError> {
         Encoding::parse(&self.encoding).ok_or_else(|| FormatError::Encoding {
             tensor: escaped(&self.name),

@@ -15,64 +15,116 @@ use crate::config::{ConfigError, ModelConfig};
 pub use crate::kind::MAGIC;
 /// The version this program writes; it reads 1 to this.
 pub const VERSION: u32 = 1;
+/// Bytes of the header, which has the same size in every version.
 pub const HEADER_BYTES: usize = 64;
 /// Tensors begin at multiples of this.
 pub const ALIGN: usize = 64;
 /// Largest metadata or table accepted: tokenizers of 256k tokens take about 20 MB.
 const MAX_JSON: u64 = 256 << 20;
 
+/// Why a `.1bit` file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
+    /// Another kind of file.
     #[error("not a .1bit file: {found}")]
-    Magic { found: String },
+    Magic {
+        /// What its first bytes say it is.
+        found: String,
+    },
+    /// A file of a newer program.
     #[error(
         "this .1bit file has version {found}; this program reads versions 1 to {VERSION}. Update the program"
     )]
-    Version { found: u32 },
+    Version {
+        /// The file's version.
+        found: u32,
+    },
+    /// A part that ends beyond the file's end.
     #[error("the file ends too early: {what} needs {needed} bytes, the file has {available}")]
     Truncated {
+        /// The part.
         what: String,
+        /// Bytes up to its end.
         needed: u64,
+        /// Bytes there are.
         available: u64,
     },
+    /// A file that goes on after its last tensor.
     #[error(
         "{extra} bytes follow the end of the model: something was appended to the file, or two were joined; download or export it again"
     )]
-    Trailing { extra: u64 },
+    Trailing {
+        /// How many bytes.
+        extra: u64,
+    },
+    /// Bytes that are not those that were written.
     #[error(
         "{what} is damaged: checksum {found:08x}, expected {expected:08x}. Download or export the file again"
     )]
     Checksum {
+        /// The part.
         what: String,
+        /// CRC-32 of the bytes.
         found: u32,
+        /// CRC-32 that the file has of them.
         expected: u32,
     },
+    /// A part that contradicts itself or another.
     #[error("{what}: {message}")]
-    Invalid { what: String, message: String },
+    Invalid {
+        /// The part.
+        what: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A tensor packed in a way that is not known.
     #[error(
         "tensor {tensor} has encoding `{found}`; this program reads {}",
         Encoding::NAMES
     )]
-    Encoding { tensor: String, found: String },
+    Encoding {
+        /// Its name.
+        tensor: String,
+        /// What the file calls the encoding.
+        found: String,
+    },
+    /// The model has a parameter that the file has not.
     #[error("the file lacks tensor {0}")]
     MissingTensor(String),
+    /// The configuration in the metadata.
     #[error("the file's model: {0}")]
     Config(#[from] ConfigError),
+    /// The file could not be read.
     #[error("cannot read {name}: {message}")]
-    Source { name: String, message: String },
+    Source {
+        /// The file's.
+        name: String,
+        /// What the system or the browser says.
+        message: String,
+    },
+    /// The file could not be written.
     #[error("cannot write {name}: {message}")]
-    Sink { name: String, message: String },
+    Sink {
+        /// The file's.
+        name: String,
+        /// What the system or the browser says.
+        message: String,
+    },
 }
 
 /// Everything a file says about its model before the tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
+    /// For people; empty where nobody gave one.
     #[serde(default)]
     pub name: String,
+    /// One or two sentences for people.
     #[serde(default)]
     pub description: String,
+    /// An SPDX identifier or the license's name.
     #[serde(default)]
     pub license: String,
+    /// The model's sizes, switches and bit-map.
     pub config: ModelConfig,
     /// Contents of the tokenizer.json.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,8 +161,11 @@ pub struct SpecialTokens {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScalePer {
+    /// The codes are the weights.
     None,
+    /// One scale for the matrix.
     Tensor,
+    /// One scale for each output.
     Row,
     /// `group` consecutive columns.
     Group,
@@ -119,10 +174,13 @@ pub enum ScalePer {
 /// An entry of the tensor table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorEntry {
+    /// The parameter's, Hugging Face's.
     pub name: String,
+    /// An [`Encoding`] by name; newer ones may be unknown.
     pub encoding: String,
     /// `[rows, columns]` or `[length]`.
     pub shape: Vec<u64>,
+    /// Which weights have a scale in common.
     pub scale: ScalePer,
     /// Columns per scale with `scale: group`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +189,7 @@ pub struct TensorEntry {
     pub offset: u64,
     /// Scales, padding and codes, in bytes.
     pub length: u64,
+    /// Of the tensor's bytes, scales and padding included.
     pub crc32: u32,
 }
 

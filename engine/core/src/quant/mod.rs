@@ -27,6 +27,7 @@ const MIN_SCALE: f32 = 1e-5;
 /// How one matrix is quantized.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WeightQuant {
+    /// What the weights are quantized to.
     pub mode: QuantMode,
     /// Columns per scale; 0 = one scale for the tensor.
     pub group: usize,

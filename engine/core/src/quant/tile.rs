@@ -48,13 +48,18 @@ pub fn row_stride(mode: QuantMode, in_dim: usize) -> usize {
 /// Type of a buffer's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elem {
+    /// 4 bytes.
     F32,
+    /// 4 bytes: packed codes.
     U32,
+    /// 2 bytes.
     F16,
+    /// One byte: a code.
     I8,
 }
 
 impl Elem {
+    /// Of one element.
     pub fn bytes(self) -> usize {
         match self {
             Elem::F32 | Elem::U32 => 4,
@@ -103,6 +108,7 @@ pub struct TileWriter<B> {
 }
 
 impl TileWriter<Vec<u8>> {
+    /// Into memory of its own, all codes 0 at first.
     pub fn new(mode: QuantMode, out_dim: usize, in_dim: usize) -> Self {
         let bytes = vec![0; data_bytes(mode, out_dim, in_dim)];
         TileWriter::over(mode, out_dim, in_dim, bytes)
@@ -210,6 +216,7 @@ impl<B: AsMut<[u8]>> TileWriter<B> {
         self.bytes.as_mut()[row * stride..row * stride + values.len()].copy_from_slice(values);
     }
 
+    /// The buffer, as kernels read it.
     pub fn finish(self) -> B {
         self.bytes
     }

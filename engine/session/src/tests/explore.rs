@@ -13,9 +13,9 @@ fn matrix(name: &str) -> params::Matrix {
     found.unwrap()
 }
 
-fn weights(s: &mut Session, name: &str, of: Which) -> Weights {
+fn weights(s: &mut Session, name: &str, from: WeightSource) -> Weights {
     let name = name.to_owned();
-    let events = work(s, Work::Weights { name, of });
+    let events = run(s, ModelTask::Weights { name, from });
     match events.into_iter().next() {
         Some(Event::Weights { weights }) => *weights,
         other => panic!("{other:?}"),
@@ -30,7 +30,7 @@ fn message(events: &[Event]) -> &str {
 }
 
 fn exported(s: &mut Session, map: &LayerBitMap) -> Vec<u8> {
-    let events = work(s, Work::Export { map: map.clone() });
+    let events = run(s, ModelTask::Export { map: map.clone() });
     match events.into_iter().next() {
         Some(Event::File { name, bytes }) => {
             assert_eq!(name, "tiny.1bit");
@@ -46,7 +46,7 @@ const GATE: &str = "model.layers.1.mlp.gate_proj.weight";
 fn weights_are_those_of_the_parameters() {
     let mut s = session();
     let m = matrix(GATE);
-    let w = weights(&mut s, GATE, Which::Loaded);
+    let w = weights(&mut s, GATE, WeightSource::Model);
     assert_eq!(
         (w.mode, w.rows, w.columns, w.shown_rows),
         (QuantMode::Ternary, 48, 32, 48)
@@ -63,22 +63,22 @@ fn weights_are_those_of_the_parameters() {
         &expected.codes[..]
     );
     assert_eq!(w.scales, expected.scales);
-    let embedding = weights(&mut s, params::EMBEDDING, Which::Loaded);
+    let embedding = weights(&mut s, params::EMBEDDING, WeightSource::Model);
     assert_eq!(embedding.mode, QuantMode::F16);
     assert_eq!(embedding.values.len(), 4 * embedding.rows * 32);
     let name = "model.layers.9.mlp.gate_proj.weight".to_owned();
-    let events = work(
+    let events = run(
         &mut s,
-        Work::Weights {
+        ModelTask::Weights {
             name,
-            of: Which::Loaded,
+            from: WeightSource::Model,
         },
     );
     assert!(message(&events).contains("no matrix `model.layers.9"));
 }
 
 #[test]
-fn another_map_is_measured_exported_and_adopted() {
+fn another_map_is_measured_exported_and_applied() {
     let mut s = session();
     let text = "once upon a time there was a cat ".repeat(30);
     let own = s.loaded().unwrap().info.bit_map.clone();
@@ -87,11 +87,11 @@ fn another_map_is_measured_exported_and_adopted() {
     modes.set(MatrixKind::Up, QuantMode::Binary);
     map.layer_modes[1] = modes.into();
     let mut measured = |map: &LayerBitMap| {
-        let command = Work::Measure {
+        let task = ModelTask::Measure {
             map: map.clone(),
             text: text.clone(),
         };
-        match &work(&mut s, command)[..] {
+        match &run(&mut s, task)[..] {
             [Event::Measured { measured }] => (**measured).clone(),
             other => panic!("{other:?}"),
         }
@@ -118,10 +118,10 @@ fn another_map_is_measured_exported_and_adopted() {
         (other[0].name.as_str(), other[0].changed),
         ("model.layers.1.mlp.up_proj.weight", None)
     );
-    let theirs = weights(&mut s, &other[0].name, Which::Compared);
+    let theirs = weights(&mut s, &other[0].name, WeightSource::Compared);
     assert_eq!(theirs.mode, QuantMode::Binary);
 
-    let seen = work(&mut s, Work::Adopt { map: map.clone() });
+    let seen = run(&mut s, ModelTask::Apply { map: map.clone() });
     let Some(Event::Loaded { model }) = seen.last() else {
         panic!("{seen:?}")
     };
@@ -137,16 +137,16 @@ fn another_map_is_measured_exported_and_adopted() {
 fn what_does_not_fit_is_refused() {
     let mut s = session();
     let map = LayerBitMap::sandwich(3, QuantMode::Binary);
-    let events = work(&mut s, Work::Export { map: map.clone() });
+    let events = run(&mut s, ModelTask::Export { map: map.clone() });
     assert!(message(&events).contains("layer"), "{events:?}");
     let text = "a".to_owned();
-    let events = work(&mut s, Work::Measure { map, text });
+    let events = run(&mut s, ModelTask::Measure { map, text });
     assert!(message(&events).contains("too short"), "{events:?}");
     let seen = events_of_compare(&mut s, b"no model".to_vec());
     assert!(message(&seen).contains("other.1bit: not a .1bit file"));
     let name = GATE.to_owned();
-    let of = Which::Compared;
-    let seen = work(&mut s, Work::Weights { name, of });
+    let from = WeightSource::Compared;
+    let seen = run(&mut s, ModelTask::Weights { name, from });
     assert!(message(&seen).contains("no file is compared"));
 }
 

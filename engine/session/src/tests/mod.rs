@@ -78,8 +78,8 @@ fn ask(session: &mut Session, command: Command) -> (String, Vec<Event>) {
     (text, events)
 }
 
-fn work(session: &mut Session, work: Work) -> Vec<Event> {
-    events(|emit| pollster::block_on(session.work(work, emit)))
+fn run(session: &mut Session, task: ModelTask) -> Vec<Event> {
+    events(|emit| pollster::block_on(session.run_task(task, emit)))
 }
 
 fn greedy(tokens: usize) -> Sampling {

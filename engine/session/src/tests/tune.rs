@@ -34,7 +34,7 @@ fn validations(events: &[Event]) -> Vec<f64> {
 }
 
 fn tune(s: &mut Session, settings: TuneSettings) -> Vec<Event> {
-    let events = work(s, Work::Tune { settings });
+    let events = run(s, ModelTask::Tune { settings });
     let end = events.last();
     assert!(
         matches!(
@@ -50,7 +50,7 @@ fn tune(s: &mut Session, settings: TuneSettings) -> Vec<Event> {
 }
 
 fn file(s: &mut Session, keep: Keep) -> Vec<u8> {
-    match work(s, Work::ExportTune { keep }).pop() {
+    match run(s, ModelTask::ExportTune { keep }).pop() {
         Some(Event::File { bytes, .. }) => bytes,
         other => panic!("{other:?}"),
     }
@@ -108,7 +108,7 @@ fn a_model_learns_a_text_and_is_kept() {
     // Until it is kept the old model answers.
     assert_eq!(text(&mut s), before);
     let bytes = file(&mut s, Keep::Model);
-    let seen = work(&mut s, Work::KeepTune);
+    let seen = run(&mut s, ModelTask::KeepTune);
     let Some(Event::Loaded { model }) = seen.last() else {
         panic!("{seen:?}")
     };
@@ -116,7 +116,7 @@ fn a_model_learns_a_text_and_is_kept() {
     let tuned = text(&mut s);
     assert_ne!(tuned, before);
     assert_eq!(text(&mut load(&bytes, None)), tuned);
-    let seen = work(&mut s, Work::ContinueTune);
+    let seen = run(&mut s, ModelTask::ContinueTune);
     assert!(matches!(&seen[..], [Event::Error { message }] if message.contains("no fine-tuning")));
 }
 
@@ -128,17 +128,17 @@ fn adapters_are_kept_beside_the_model_and_in_a_file() {
     assert!(losses[losses.len() - 1] < losses[0] - 0.3, "{losses:?}");
     let bytes = file(&mut s, Keep::Adapter);
     let merged = file(&mut s, Keep::Model);
-    work(&mut s, Work::KeepTune);
+    run(&mut s, ModelTask::KeepTune);
     let tuned = text(&mut s);
     assert_ne!(tuned, before);
     let adapter = Adapter::parse_file(&bytes).unwrap();
     assert_eq!(text(&mut load(&super::file(), Some(adapter))), tuned);
     load(&merged, None);
     // What would leave the adapter out is refused.
-    let command = Work::Tune {
+    let task = ModelTask::Tune {
         settings: settings(false),
     };
-    let seen = work(&mut s, command);
+    let seen = run(&mut s, task);
     assert!(
         matches!(&seen[..], [Event::Error { message }] if message.contains("adapter beside it"))
     );
@@ -155,7 +155,7 @@ fn an_interrupted_fine_tuning_goes_on_bit_for_bit() {
         let stop = s.stop_handle();
         let (mut seen, mut count) = (Vec::new(), 0);
         let settings = settings(lora);
-        pollster::block_on(s.work(Work::Tune { settings }, &mut |event| {
+        pollster::block_on(s.run_task(ModelTask::Tune { settings }, &mut |event| {
             count += usize::from(matches!(event, Event::TunePoint { .. }));
             if count == 8 {
                 stop.stop();
@@ -172,7 +172,7 @@ fn an_interrupted_fine_tuning_goes_on_bit_for_bit() {
         });
         let mut fresh = session();
         let state = state.unwrap();
-        let restored = work(&mut fresh, Work::RestoreTune { state });
+        let restored = run(&mut fresh, ModelTask::RestoreTune { state });
         let [
             Event::TuneStarted { points: had, .. },
             Event::TuneStopped { .. },
@@ -180,7 +180,7 @@ fn an_interrupted_fine_tuning_goes_on_bit_for_bit() {
         else {
             panic!("{restored:?}")
         };
-        let rest = work(&mut fresh, Work::ContinueTune);
+        let rest = run(&mut fresh, ModelTask::ContinueTune);
         let had = had.iter().map(|p| TunePoint {
             tokens_per_second: 0.0,
             ..*p
@@ -202,8 +202,8 @@ fn an_interrupted_fine_tuning_goes_on_bit_for_bit() {
 #[test]
 fn bad_settings_and_states_are_refused() {
     let mut s = session();
-    let mut refused = |command: Work, word: &str| {
-        let seen = work(&mut s, command);
+    let mut refused = |task: ModelTask, word: &str| {
+        let seen = run(&mut s, task);
         let said = matches!(&seen[..], [Event::Error { message }] if message.contains(word));
         assert!(said, "{word}: {seen:?}");
     };
@@ -211,7 +211,7 @@ fn bad_settings_and_states_are_refused() {
         text: "a cat".into(),
         ..settings(false)
     };
-    refused(Work::Tune { settings: short }, "too short");
+    refused(ModelTask::Tune { settings: short }, "too short");
     let lora = Some(LoraConfig {
         rank: 0,
         ..LoraConfig::default()
@@ -220,14 +220,14 @@ fn bad_settings_and_states_are_refused() {
         lora,
         ..settings(true)
     };
-    refused(Work::PlanTune { settings: none }, "rank");
+    refused(ModelTask::PlanTune { settings: none }, "rank");
     let state = b"no state".to_vec();
-    refused(Work::RestoreTune { state }, "cannot be continued");
+    refused(ModelTask::RestoreTune { state }, "cannot be continued");
     let keep = Keep::Model;
-    refused(Work::ExportTune { keep }, "no fine-tuning");
-    let plan = work(
+    refused(ModelTask::ExportTune { keep }, "no fine-tuning");
+    let plan = run(
         &mut s,
-        Work::PlanTune {
+        ModelTask::PlanTune {
             settings: settings(false),
         },
     );

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use page_tests::{Page, Server, onebit, published, stage};
 
-use crate::package::{bare, site};
+use crate::package::{blank, site};
 use crate::{LOADED, START, open};
 
 const ROUNDS: usize = 7;
@@ -115,7 +115,7 @@ fn frames() -> Result<()> {
 /// Both loaded, and a function `decode(which)` that gives tokens a second, the first token not
 /// counted.
 fn ready(server: &Server) -> Result<Page> {
-    let page = bare(server)?;
+    let page = blank(server)?;
     page.evaluate(&format!(
         "window.ready = null; (async () => {{ \
            const {{ Wllama }} = await import('/wllama/index.js'); \

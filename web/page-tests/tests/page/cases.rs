@@ -407,7 +407,7 @@ fn a_browser_that_keeps_no_files_chats_and_says_so_before_an_import() -> Result<
             page.evaluate("document.querySelector('#keep') === null")? == true,
             "{name}: keeping is offered"
         );
-        page.evaluate("window.reads = 0; new BroadcastChannel('reads').onmessage = ({ data }) => { if (data == 'workshop') reads += 1; }; 0")?;
+        page.evaluate("window.reads = 0; new BroadcastChannel('reads').onmessage = ({ data }) => { if (data == 'full-worker') reads += 1; }; 0")?;
         page.drop_file(&gguf)?;
         page.wait_for(NOTICE, START)?;
         let told = page.text(".notice")?;
@@ -759,14 +759,14 @@ fn an_adapter_where_a_model_is_expected_is_called_one() -> Result<()> {
     ask(&page, "Who is Max?")?;
     page.wait_for(FINISHED, REPLY)?;
     // Without any model, too.
-    let bare = stage()?.browser.open(&format!(
+    let without_model = stage()?.browser.open(&format!(
         "{}/?model=nowhere.1bit&device=cpu",
         stage()?.server.origin()
     ))?;
-    bare.emulate(1280, 800, "light")?;
-    bare.wait_for(NOTICE, START)?;
-    bare.drop_file(&peft)?;
-    bare.wait_for(
+    without_model.emulate(1280, 800, "light")?;
+    without_model.wait_for(NOTICE, START)?;
+    without_model.drop_file(&peft)?;
+    without_model.wait_for(
         &format!("{NOTICE}?.innerText.includes('an adapter, not a model')"),
         START,
     )?;

@@ -17,7 +17,7 @@ pub const UP: &str = "[data-parameter='model.layers.1.mlp.up_proj.weight']";
 
 pub fn explore(page: &Page) -> Result<()> {
     page.click("input[name=mode][value=map]")?;
-    // The workshop takes the model over.
+    // The full worker takes the model over.
     page.wait_for(
         &format!("document.querySelector('.grid') && {LOADED}"),
         START,
@@ -48,6 +48,23 @@ fn temporary(name: &str, content: &[u8]) -> Result<PathBuf> {
     let file = root().join("target/page-tests").join(name);
     fs::write(&file, content)?;
     Ok(file)
+}
+
+/// A color of the style sheet, as a number.
+fn color(name: &str) -> String {
+    format!(
+        "parseInt(getComputedStyle(document.querySelector('#weights')).getPropertyValue('{name}').trim().slice(1), 16)"
+    )
+}
+
+/// Whether the matrix is drawn in that color among others.
+fn has_color(name: &str) -> String {
+    format!(
+        "(() => {{ const c = document.querySelector('#weights'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; \
+         const color = {}; \
+         return Array.from({{ length: d.length / 4 }}, (_, i) => d[4 * i] << 16 | d[4 * i + 1] << 8 | d[4 * i + 2]).includes(color); }})()",
+        color(name)
+    )
 }
 
 #[test]
@@ -91,6 +108,13 @@ fn weights_are_seen_one_by_one() -> Result<()> {
          return new Set(Array.from({ length: d.length / 4 }, (_, i) => d[4 * i] << 16 | d[4 * i + 1] << 8 | d[4 * i + 2])).size > 5; })()",
         START,
     )?;
+    // Drawn anew in the colors of the other scheme.
+    page.emulate(1280, 1400, "light")?;
+    page.wait_for(&has_color("--zero"), START)?;
+    let light = page.evaluate(&color("--zero"))?;
+    page.prefer("prefers-color-scheme", "dark")?;
+    page.wait_for(&has_color("--zero"), START)?;
+    ensure!(page.evaluate(&color("--zero"))? != light, "{light} in both");
     for (width, height, device) in [(1280, 1400, "desktop"), (390, 844, "phone")] {
         for scheme in ["light", "dark"] {
             page.emulate(width, height, scheme)?;
@@ -153,8 +177,8 @@ fn another_precision_is_measured_saved_and_used() -> Result<()> {
     let (name, bytes) = saved(&page, "#export-map")?;
     ensure!(name == "tiny.1bit", "{name}");
     let file = temporary("exported.1bit", &bytes)?;
-    page.click("#adopt-map")?;
-    page.wait_for("document.querySelector('#adopt-map').disabled && !document.querySelector('#load-progress')", START)?;
+    page.click("#apply-map")?;
+    page.wait_for("document.querySelector('#apply-map').disabled && !document.querySelector('#load-progress')", START)?;
     crate::continue_greedily(&page, 24)?;
     ask(&page, "Once upon a time")?;
     page.wait_for(FINISHED, REPLY)?;

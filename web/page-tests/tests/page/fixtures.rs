@@ -10,7 +10,7 @@ use page_tests::{Server, onebit, root};
 use serde_json::{Value, json};
 
 use crate::REPLY;
-use crate::package::{bare, site};
+use crate::package::{blank, site};
 
 /// Relative error (L2) of logits, as natively.
 const TOLERANCE: f64 = 2e-3;
@@ -63,7 +63,7 @@ fn a_head_larger_than_a_binding() -> Result<()> {
     let start = fs::read_to_string(root().join("target/npm/worker-start.js"))?;
     server.add("/ternary-core/worker-start.js", format!("{LIMIT}\n{start}"))?;
     server.add("/large-head.1bit", fs::read(&model)?)?;
-    let page = bare(&server)?;
+    let page = blank(&server)?;
     page.evaluate(&format!(
         "window.found = null; (async () => {{ \
            const engine = await Engine.load('large-head.1bit', {{ device: 'gpu' }}); \
@@ -160,7 +160,7 @@ fn agrees(
         logits,
         greedy,
     } = expected;
-    let page = bare(server)?;
+    let page = blank(server)?;
     page.evaluate(&format!(
         "window.found = null; (async () => {{ \
            const file = async (path, name) => new File([await (await fetch(path)).blob()], name); \

@@ -21,11 +21,11 @@ const PROMPT: &str = "Once upon a time";
 const STORED: &str = "(async () => { const names = []; \
     const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('models', { create: true }); \
     for await (const name of folder.keys()) if (!name.endsWith('.json')) names.push(name); return names.length; })()";
-/// Every read of a published file waits, in the workshop's worker alone.
-const SLOWLY: &str = "if (self.name == 'workshop') { const read = Blob.prototype.arrayBuffer; \
+/// Every read of a published file waits, in the full worker alone.
+const SLOWLY: &str = "if (self.name == 'full-worker') { const read = Blob.prototype.arrayBuffer; \
     Blob.prototype.arrayBuffer = async function () { await new Promise(wake => setTimeout(wake, 400)); return read.call(this); }; }";
 /// Every read tells how large the importer's memory is by then.
-const MEASURED: &str = "if (self.name == 'workshop') { const start = WebAssembly.instantiateStreaming; \
+const MEASURED: &str = "if (self.name == 'full-worker') { const start = WebAssembly.instantiateStreaming; \
     WebAssembly.instantiateStreaming = async (...given) => { const found = await start(...given); \
       const { memory } = found.instance.exports, channel = new BroadcastChannel('memory'), read = Blob.prototype.arrayBuffer; \
       Blob.prototype.arrayBuffer = function () { channel.postMessage(memory.buffer.byteLength); return read.call(this); }; return found; }; }";

@@ -9,7 +9,7 @@ use page_tests::{changed, onebit, root};
 use serde_json::{Value, json};
 
 use crate::REPLY;
-use crate::package::{bare, site};
+use crate::package::{blank, site};
 
 /// Prefill of an odd number of rows, whose last one's logits are compared.
 const PROMPT: [u32; 13] = [3, 141, 59, 26, 53, 58, 97, 93, 23, 84, 62, 64, 33];
@@ -80,7 +80,7 @@ fn logits_are_the_native_ones_to_the_last_bit() -> Result<()> {
         ("wasm SIMD128", "WebAssembly.validate = () => false;\n"),
     ] {
         server.add("/ternary-core/worker-start.js", format!("{prelude}{start}"))?;
-        let page = bare(&server)?;
+        let page = blank(&server)?;
         for (name, expected) in &expected {
             page.evaluate(&format!(
                 "window.found = null; (async () => {{ \

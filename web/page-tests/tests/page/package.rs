@@ -26,17 +26,17 @@ pub fn site() -> Result<Server> {
     server.add("/stories.1bit", fs::read(&stage()?.shipped)?)?;
     server.add("/tiny.1bit", fs::read(onebit::tiny_model()?)?)?;
     server.add(
-        "/bare.html",
-        "<!doctype html><title>bare</title><link rel=icon href='data:,'><script type=module>\
+        "/blank.html",
+        "<!doctype html><title>blank</title><link rel=icon href='data:,'><script type=module>\
          import { Engine } from './ternary-core/index.js'; window.Engine = Engine;</script>",
     )?;
     Ok(server)
 }
 
-pub fn bare(server: &Server) -> Result<Page> {
+pub fn blank(server: &Server) -> Result<Page> {
     let page = stage()?
         .browser
-        .open(&format!("{}/bare.html", server.origin()))?;
+        .open(&format!("{}/blank.html", server.origin()))?;
     page.wait_for("window.Engine", START)?;
     Ok(page)
 }
@@ -63,7 +63,7 @@ fn the_example_streams_and_stops() -> Result<()> {
 #[test]
 fn completions_in_openai_s_shape() -> Result<()> {
     let server = site()?;
-    let page = bare(&server)?;
+    let page = blank(&server)?;
     let expected = onebit::greedy(onebit::tiny_model()?, "Once upon a time", 12)?;
     for device in ["cpu", "gpu"] {
         // Begun here and waited for: a GPU in software takes longer than one evaluation may.
@@ -124,7 +124,7 @@ fn completions_in_openai_s_shape() -> Result<()> {
 #[test]
 fn aborting_and_failing() -> Result<()> {
     let server = site()?;
-    let page = bare(&server)?;
+    let page = blank(&server)?;
     page.evaluate("(async () => { window.engine = await Engine.load(await (await fetch('tiny.1bit')).blob(), { device: 'cpu' }); })()")?;
     // The reply that runs and one that waits are aborted, one between them is answered.
     let found = page.evaluate(
@@ -178,7 +178,7 @@ fn aborting_and_failing() -> Result<()> {
 #[test]
 fn looking_into_a_model_and_fine_tuning_it() -> Result<()> {
     let server = site()?;
-    let page = bare(&server)?;
+    let page = blank(&server)?;
     let text = fs::read_to_string(root().join("web/page-tests/fixtures/story.txt"))?;
     page.evaluate(&format!(
         "window.found = null; (async () => {{ \
@@ -224,7 +224,7 @@ fn importing_a_published_model() -> Result<()> {
     server.add("/published.gguf", fs::read(&gguf)?)?;
     let native = onebit::import(&gguf, "eightbit")?;
     let expected = onebit::greedy(&native, "Once upon a time", 12)?;
-    let page = bare(&server)?;
+    let page = blank(&server)?;
     page.evaluate(
         "window.found = null; (async () => { \
            const bytes = await (await fetch('published.gguf')).blob(); \

@@ -104,7 +104,7 @@ fn loads_are_given_up() -> Result<()> {
     let slow = "{ const read = Blob.prototype.arrayBuffer; let late = 0; \
          new BroadcastChannel('late').onmessage = ({ data }) => { late = data; }; \
          Blob.prototype.arrayBuffer = async function() { \
-           if (late || name == 'workshop' && !self.hurried) await new Promise(on => setTimeout(on, 1500)); \
+           if (late || name == 'full-worker' && !self.hurried) await new Promise(on => setTimeout(on, 1500)); \
            return read.call(this); }; \
          new BroadcastChannel('hurry').onmessage = () => { self.hurried = true; }; }";
     let page = altered("slow", slow, "device=cpu")?;
@@ -128,7 +128,7 @@ fn loads_are_given_up() -> Result<()> {
     ask(&page, "Who is Max?")?;
     page.wait_for(FINISHED, REPLY)?;
 
-    // On its way into the workshop: there is no model then, and none is claimed.
+    // On its way into the full worker: there is no model then, and none is claimed.
     page.click("input[name=mode][value=map]")?;
     page.wait_for("document.querySelector('.cell')", START)?;
     page.click(".cell.ternary")?;

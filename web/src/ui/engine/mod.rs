@@ -7,7 +7,7 @@ mod worker;
 use std::rc::Rc;
 
 use leptos::prelude::*;
-use ternary::session::{Command, ModelInfo, Work};
+use ternary::session::{Command, ModelInfo, ModelTask};
 
 use crate::protocol::{Notification, Request, RequestId, Response, Source, Task};
 pub use worker::{Connection, Program, worker};
@@ -34,8 +34,8 @@ pub enum EngineEvent {
 pub enum ModelRequest {
     Load(Source),
     /// What is answered as a load is, and what the model has beside it then.
-    Work {
-        work: Work,
+    Task {
+        task: ModelTask,
         adapter: Option<String>,
     },
 }

@@ -161,7 +161,7 @@ pub fn worker(program: Program) -> Result<Worker, String> {
     // from the kept copy.
     options.set_name(match program {
         Program::Chat => "worker",
-        Program::Full => "workshop",
+        Program::Full => "full-worker",
         Program::Markdown => "markdown",
     });
     Worker::new_with_options(&script(), &options).map_err(describe)

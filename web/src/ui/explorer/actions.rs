@@ -56,7 +56,7 @@ pub fn Actions() -> impl IntoView {
                 <Picker id="import-map" label="Import bit-map" on_files=move |picked| picked.first(|file| e.import_map_file(file)) />
                 <button type="button" id="save-map" on:click=save_map>"Save bit-map"</button>
                 <button type="button" id="export-map" disabled=Signal::derive(move || !engine.ready()) on:click=on_click(move || e.export_map())>"Save as .1bit"</button>
-                <button type="button" id="adopt-map" disabled=Signal::derive(move || !engine.ready() || !edited()) on:click=on_click(move || e.adopt_map())>"Chat in this map"</button>
+                <button type="button" id="apply-map" disabled=Signal::derive(move || !engine.ready() || !edited()) on:click=on_click(move || e.apply_map())>"Chat in this map"</button>
                 <Picker id="compare" label="Compare with a file" on_files=move |picked| picked.first(|file| e.compare(Source::File(file))) />
             </div>
             {live(move || (e.compared.get().map(|(name, changes)| {

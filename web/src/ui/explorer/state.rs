@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use serde::Deserialize;
 use ternary::config::{LayerBitMap, QuantMode};
 use ternary::search::Entry;
-use ternary::session::{Event, MatrixDiff, Measured, ModelInfo, Weights, Which, Work};
+use ternary::session::{Event, MapLoss, MatrixDiff, ModelInfo, ModelTask, WeightSource, Weights};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
 
@@ -39,7 +39,7 @@ pub struct Explorer {
     pub compared: RwSignal<Option<(String, Vec<MatrixDiff>)>>,
     pub text: RwSignal<String>,
     /// Newest last.
-    pub measured: RwSignal<Vec<Measured>>,
+    pub measured: RwSignal<Vec<MapLoss>>,
     pub measuring: RwSignal<bool>,
     pub found: RwSignal<Option<Found>>,
     /// What asked for the weights of the selected matrix.
@@ -131,12 +131,15 @@ impl Explorer {
         self.weights.set(None);
         self.other_weights.set(None);
         let compared = self.compared.with_untracked(Option::is_some);
-        let wanted = [Some(Which::Loaded), compared.then_some(Which::Compared)];
-        for of in wanted.into_iter().flatten() {
+        let wanted = [
+            Some(WeightSource::Model),
+            compared.then_some(WeightSource::Compared),
+        ];
+        for from in wanted.into_iter().flatten() {
             let name = cell.parameter();
-            let work = Task::Work(Work::Weights { name, of });
+            let task = Task::Model(ModelTask::Weights { name, from });
             let on_response = move |_, response| self.on_response(response);
-            let request = self.engine.task(work, on_response);
+            let request = self.engine.task(task, on_response);
             self.reading.update_value(|all| all.extend(request));
         }
     }
@@ -151,9 +154,9 @@ impl Explorer {
     fn on_response(self, response: Response) {
         match response {
             Response::Event(Event::Weights { weights }) => {
-                let target = match weights.of {
-                    Which::Loaded => self.weights,
-                    Which::Compared => self.other_weights,
+                let target = match weights.from {
+                    WeightSource::Model => self.weights,
+                    WeightSource::Compared => self.other_weights,
                 };
                 target.set(Some(Arc::new(*weights)));
             }
@@ -204,8 +207,8 @@ impl Explorer {
             }
             _ => {}
         };
-        let work = Work::Measure { map, text };
-        self.engine.task(Task::Work(work), on_response);
+        let task = ModelTask::Measure { map, text };
+        self.engine.task(Task::Model(task), on_response);
     }
 
     /// Saves the model in the edited map.
@@ -213,17 +216,17 @@ impl Explorer {
         if let Some(map) = self.map.get_untracked() {
             self.page.notice.set(None);
             let on_response = move |_, response| self.on_response(response);
-            let work = Work::Export { map };
-            self.engine.task(Task::Work(work), on_response);
+            let task = ModelTask::Export { map };
+            self.engine.task(Task::Model(task), on_response);
         }
     }
 
     /// Goes on with the model in the edited map.
-    pub fn adopt_map(self) {
+    pub fn apply_map(self) {
         if let Some(map) = self.map.get_untracked() {
             self.page.notice.set(None);
-            let request = ModelRequest::Work {
-                work: Work::Adopt { map },
+            let request = ModelRequest::Task {
+                task: ModelTask::Apply { map },
                 adapter: None,
             };
             self.engine.emit(&EngineEvent::ModelRequested(request));

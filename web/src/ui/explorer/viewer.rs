@@ -12,6 +12,7 @@ use super::picture;
 use super::state::use_explorer;
 use crate::ui::page::use_page;
 use crate::ui::widgets::erased::on_click;
+use crate::ui::widgets::scheme::color_scheme;
 
 const ZOOM: f64 = 1.5;
 /// A weight, by its row and column.
@@ -146,12 +147,14 @@ pub fn Viewer(weights: Arc<Weights>) -> impl IntoView {
         cursor,
         ..
     } = sight;
-    // Drawn once; panning and zooming only move it.
+    let scheme = color_scheme();
+    // Drawn once for each color scheme; panning and zooming only move it.
     let image = RwSignal::new_local(None::<HtmlCanvasElement>);
     let painted = weights.clone();
     Effect::new(move |_| {
         let Some(element) = canvas.get() else { return };
         let other = other.get();
+        scheme.track();
         match paint(&painted, other.as_deref(), &palette(&element)) {
             Ok(painted) => image.set(Some(painted)),
             Err(problem) => page.fail("The weights could not be drawn", problem),

@@ -38,7 +38,7 @@ impl Models {
     /// Moves the model to another device.
     pub fn change_device(self, device: DeviceChoice) {
         self.device.set(device);
-        if self.bare.get_value() || !self.engine.has_model() {
+        if self.never_loaded.get_value() || !self.engine.has_model() {
             return self.load(self.wanted());
         }
         self.page.notice.set(None);
@@ -67,7 +67,7 @@ impl Models {
     /// Of a worker that was just started.
     pub(super) fn load_first(self, source: Source) {
         self.loads.set(VecDeque::new());
-        self.bare.set_value(true);
+        self.never_loaded.set_value(true);
         if !self.engine.is_running() {
             // Why was told.
             return self.failed.set_value(source);
@@ -79,14 +79,14 @@ impl Models {
     pub(super) fn on_model_requested(self, request: &ModelRequest) {
         match request {
             ModelRequest::Load(source) => self.load(source.clone()),
-            ModelRequest::Work { work, adapter } => {
+            ModelRequest::Task { task, adapter } => {
                 let adapter = adapter.clone().map(|name| AdapterFiles {
                     name,
                     base: None,
                     files: Vec::new(),
                 });
                 let load = Load::new(self.source(), self.device.get_untracked()).beside(adapter);
-                self.follow(load, Request::Task(Task::Work(work.clone())));
+                self.follow(load, Request::Task(Task::Model(task.clone())));
             }
         }
     }
@@ -192,7 +192,7 @@ impl Models {
             model: Box::new(model.clone()),
             changed,
         });
-        self.bare.set_value(false);
+        self.never_loaded.set_value(false);
         self.engine.model.set(Some(model));
         // Whoever is using another part of the page meanwhile keeps the keyboard there.
         let elsewhere = document()
@@ -277,7 +277,7 @@ impl Models {
     fn end(self, id: RequestId) -> Option<Load> {
         let load = self.take(id)?;
         self.failed.set_value(load.source.clone());
-        if self.bare.get_value() {
+        if self.never_loaded.get_value() {
             self.engine.model.set(None);
         }
         if let Some((_, device)) = self.origin.get_value() {

@@ -43,7 +43,7 @@ pub struct Models {
     /// The page came without a model and none was chosen yet.
     pub nothing_shipped: RwSignal<bool>,
     /// The engine has no model yet, not even the one that answered before it was started.
-    bare: StoredValue<bool>,
+    never_loaded: StoredValue<bool>,
     /// Where the loaded model came from, and the device it was asked to run on.
     origin: StoredValue<Option<(Source, DeviceChoice)>, LocalStorage>,
     /// The last that could not be loaded: what to try again.
@@ -66,7 +66,7 @@ impl Models {
             device: RwSignal::new(device),
             adapter: RwSignal::new_local(None),
             nothing_shipped: RwSignal::new(false),
-            bare: StoredValue::new(true),
+            never_loaded: StoredValue::new(true),
             origin: StoredValue::new_local(None),
             failed: StoredValue::new_local(Source::Shipped),
             store: ModelStore::new(engine, page),

@@ -1,7 +1,9 @@
 //! Fine-tuning: its settings, its progress, what becomes of it.
 
 use leptos::prelude::*;
-use ternary::session::{Event, Keep, MatrixDiff, Sampled, TunePlan, TunePoint, TuneSettings, Work};
+use ternary::session::{
+    Event, Keep, MatrixDiff, ModelTask, Sampled, TunePlan, TunePoint, TuneSettings,
+};
 
 use crate::protocol::{Handle, Notification, RequestId, Response, Source, Task, TextFile, Texts};
 use crate::ui::engine::{Engine, EngineEvent, ModelRequest};
@@ -211,8 +213,8 @@ impl Tuner {
             }
             _ => {}
         };
-        let work = Work::PlanTune { settings };
-        let request = self.engine.task(Task::Work(work), on_response);
+        let task = ModelTask::PlanTune { settings };
+        let request = self.engine.task(Task::Model(task), on_response);
         self.planning.set_value(request);
     }
 
@@ -236,7 +238,7 @@ impl Tuner {
         self.give_up();
         self.phase.set(Phase::Running);
         let settings = self.settings.get_untracked();
-        self.run(Task::Work(Work::Tune { settings }));
+        self.run(Task::Model(ModelTask::Tune { settings }));
     }
 
     pub fn pause_tune(self) {
@@ -249,7 +251,7 @@ impl Tuner {
     pub fn continue_tune(self) {
         self.page.notice.set(None);
         self.phase.set(Phase::Running);
-        self.run(Task::Work(Work::ContinueTune));
+        self.run(Task::Model(ModelTask::ContinueTune));
     }
 
     /// Answers with the fine-tuned model from now on.
@@ -257,8 +259,8 @@ impl Tuner {
         self.page.notice.set(None);
         let lora = |settings: &TuneSettings| settings.lora.is_some();
         let adapter = self.settings.with_untracked(lora);
-        let request = ModelRequest::Work {
-            work: Work::KeepTune,
+        let request = ModelRequest::Task {
+            task: ModelTask::KeepTune,
             adapter: adapter.then(|| TUNED.to_owned()),
         };
         self.engine.emit(&EngineEvent::ModelRequested(request));
@@ -268,7 +270,7 @@ impl Tuner {
 
     pub fn discard_tune(self) {
         self.reset();
-        self.work(Work::DiscardTune);
+        self.run_task(ModelTask::DiscardTune);
         self.forget_tune();
     }
 
@@ -286,11 +288,11 @@ impl Tuner {
     }
 
     pub fn save_tune(self, keep: Keep) {
-        self.work(Work::ExportTune { keep });
+        self.run_task(ModelTask::ExportTune { keep });
     }
 
     /// Asks for what is no part of the learning itself.
-    fn work(self, work: Work) {
+    fn run_task(self, task: ModelTask) {
         let on_response = move |_, response| match response {
             Response::Event(Event::File { name, bytes }) => self.page.save_file(&name, &bytes),
             // Why there is no model was told.
@@ -299,7 +301,7 @@ impl Tuner {
             }
             _ => {}
         };
-        self.engine.task(Task::Work(work), on_response);
+        self.engine.task(Task::Model(task), on_response);
     }
 
     /// Has the model learn.

@@ -8,6 +8,7 @@ pub mod keys;
 pub mod picked;
 pub mod picker;
 pub mod scale;
+pub mod scheme;
 pub mod segmented;
 pub mod slider;
 pub mod storage;

@@ -81,6 +81,7 @@ impl TokenWriter {
         self.header.count
     }
 
+    /// Whether no token was written yet.
     pub fn is_empty(&self) -> bool {
         self.header.count == 0
     }

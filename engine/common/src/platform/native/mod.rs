@@ -82,7 +82,9 @@ pub async fn yield_now() {}
 /// A file's bytes in memory: mapped, or read where it is small.
 #[derive(Debug)]
 pub enum Held {
+    /// Pages of the file, read when they are touched.
     Map(memmap2::Mmap),
+    /// The whole file, read at once.
     Copy(Vec<u8>),
 }
 
@@ -117,6 +119,7 @@ pub struct Mapped {
 }
 
 impl Mapped {
+    /// The mapped part of the file.
     pub fn bytes(&self) -> &[u8] {
         &self.held[self.range.clone()]
     }
@@ -138,6 +141,7 @@ pub fn map_for_random_reads(file: &std::fs::File) -> std::io::Result<memmap2::Mm
 pub struct Anonymous(memmap2::MmapMut);
 
 impl Anonymous {
+    /// So many zero bytes; none where the system has no memory to give.
     pub fn new(bytes: usize) -> Option<Self> {
         let map = memmap2::MmapMut::map_anon(bytes).ok()?;
         // Advice that is not taken costs nothing.
@@ -146,10 +150,12 @@ impl Anonymous {
         Some(Anonymous(map))
     }
 
+    /// The whole memory.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
+    /// The whole memory, to be written.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }

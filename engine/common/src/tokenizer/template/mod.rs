@@ -46,6 +46,7 @@ const RECURSION: usize = 100;
 /// A piece of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
+    /// A piece of the rendered conversation.
     pub text: String,
     /// What somebody wrote, not the template: special tokens in it are letters.
     pub content: bool,
