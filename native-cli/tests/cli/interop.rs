@@ -265,8 +265,8 @@ const VOCABULARIES: [&str; 33] = [
     "sp-plain",
 ];
 
-/// llama.cpp's patterns for these leave out the marks of scripts, and wide spaces; ours are those of
-/// the models' own tokenizer.json. The texts are those at these places.
+/// llama.cpp's patterns for these leave out the marks of scripts, and wide spaces; ours are those
+/// of the models' own tokenizer.json. The texts are those at these places.
 const SIMPLIFIED: (&[&str], [usize; 2]) = (
     &[
         "tekken",

@@ -5,10 +5,12 @@ use ternary_backend::gpu::GpuBackend;
 use ternary_backend::{Backend, BackendOptions};
 use ternary_common::bytes::{MemorySink, MemorySource};
 use ternary_core::config::{LayerBitMap, LayerMode, ModelConfig, QuantMode, RopeScaling};
+use ternary_core::layout::{ScalePer, TensorEntry};
 use ternary_scripted::{Chain, Gguf, GgufTensor, Llama, Meta, Model, Tensor, Tokenizer};
 
 use super::container::{Stop, parse};
 use crate::import::{ImportError, Input, Options, Report, import, survey};
+use crate::onebit::OneBit;
 use crate::source::storage::Storage;
 
 fn input(gguf: &Gguf) -> Input {
@@ -398,6 +400,17 @@ fn low_bit_embeddings_and_heads_are_kept_and_say_what_their_values_say() {
         (map.embedding, map.lm_head) = (mode, mode);
         assert_eq!(report.config.bit_map(), map, "type {kind}");
         assert_eq!(report.config.weight_group_size, group);
+        // Scales stay the F16 numbers that they are.
+        let source = MemorySource::new("m", kept.clone());
+        let opened = pollster::block_on(OneBit::open(&source)).unwrap();
+        // Where a row is one group, the scale is the row's.
+        let groups = |t: &&TensorEntry| t.shape.len() == 2 && t.shape[1] > group as u64;
+        for t in opened.tensors.iter().filter(groups) {
+            let per_weight = t.length as f64 / t.shape.iter().product::<u64>() as f64;
+            let bits = mode.bits() + 16.0 / group as f64;
+            assert_eq!(t.scale, ScalePer::GroupF16);
+            assert!(8.0 * per_weight < bits + 0.01, "type {kind}: {per_weight}");
+        }
         assert_eq!(report.source_bytes, file.to_bytes().len() as u64);
 
         // The same numbers as floats.
@@ -483,9 +496,11 @@ fn a_missing_pre_tokenizer_is_guessed_where_the_tokens_leave_no_doubt() {
         (vec!["<|endoftext|>"], 50_256, "gpt-2"),
         (vec!["<|endoftext|>"], 50_000, ""),
     ] {
-        let mut file = Gguf::default();
         // Only the vocabulary's keys are read.
-        file.meta = unnamed(&tokens, fill).meta;
+        let file = Gguf {
+            meta: unnamed(&tokens, fill).meta,
+            tensors: Vec::new(),
+        };
         let bytes = file.to_bytes();
         let parsed = parse(&bytes, bytes.len() as u64, 0).unwrap();
         let mut warnings = Vec::new();
