@@ -196,7 +196,11 @@ pub(super) async fn weights(
         codes,
         values,
         scales,
-        scale_per: entry.scale,
+        scale_per: match entry.scale {
+            // They are shown as floats either way.
+            ScalePer::GroupF16 => ScalePer::Group,
+            other => other,
+        },
         group: entry.group.unwrap_or(0) as usize,
     })
 }

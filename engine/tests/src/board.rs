@@ -193,7 +193,7 @@ fn logits_are_the_cpu_backends_bit_for_bit() {
     single.layer_bit_map = Some(map);
     for (name, config) in cases().into_iter().chain([("f32", single)]) {
         config.validate().unwrap();
-        for packing in [Packing::Ternary2, Packing::Base3] {
+        for packing in [Packing::Ternary2, Packing::Base3, Packing::HalfScales] {
             let bytes = file(&config, packing, 3);
             let model = Model::open(&bytes).unwrap();
             let mut state = State::new(&model, config.max_seq_len, Cache::F32).unwrap();

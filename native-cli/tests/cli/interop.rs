@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use safetensors::SafeTensors;
+use ternary::format::{FileSource, OneBit};
+use ternary::tokenizer::Tokenizer;
 
 use crate::common::{line, run};
 
@@ -158,6 +160,154 @@ fn files_of_the_gguf_package_give_llama_cpps_tokens() {
                 agree(d, &format!("{name}.1bit"), &again);
             } else {
                 assert_eq!(again, theirs, "{name}");
+            }
+        }
+    }
+}
+
+/// The program that quantizes files, of the package that brings it.
+fn quantizer() -> Option<String> {
+    if !has("ik_llama_cpp") {
+        return None;
+    }
+    let find = "import ik_llama_cpp, pathlib; print(pathlib.Path(ik_llama_cpp.__file__).parent / 'bin/llama-quantize')";
+    let out = Command::new(python()).args(["-c", find]).output().unwrap();
+    let path = String::from_utf8(out.stdout).unwrap();
+    Some(path.lines().last()?.to_owned())
+}
+
+#[test]
+fn quantized_files_give_llama_cpps_tokens() {
+    if !has("gguf, xllamacpp") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    // Embedding and head as llama.cpp's quantizer makes them beside ternary matrices; low-bit ones.
+    for (i, ends) in [["q4_k", "q6_k"], ["tq2_0", "q6_k"], ["tq2_0", "tq2_0"]]
+        .iter()
+        .enumerate()
+    {
+        let file = format!("ends-{i}.gguf");
+        script(
+            d,
+            "make_gguf.py",
+            &[&file, "llama", "tq2_0", ends[0], ends[1]],
+        );
+        line(d, &format!("import --input {file} --output m.1bit")).ok();
+        agree(d, "m.1bit", &llama(d, &file));
+    }
+    let Some(quantizer) = quantizer() else {
+        return;
+    };
+    script(d, "make_gguf.py", &["plain.gguf", "llama", "f32"]);
+    for kind in [
+        "Q4_K_M", "Q2_K", "Q3_K_S", "Q5_K_M", "Q5_0", "Q5_1", "IQ4_XS", "IQ4_NL",
+    ] {
+        let file = format!("{kind}.gguf");
+        // This quantizer mixes types of its own among these.
+        let pure: &[&str] = if kind.starts_with("IQ") {
+            &["--pure"]
+        } else {
+            &[]
+        };
+        let out = Command::new(&quantizer)
+            .args(pure)
+            .args(["plain.gguf", &file, kind, "1"])
+            .current_dir(d)
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        line(d, &format!("import --input {file} --output {kind}.1bit")).ok();
+        agree(d, &format!("{kind}.1bit"), &llama(d, &file));
+    }
+}
+
+/// Pre-tokenizers and vocabularies that are compared with llama.cpp's, one of each way and the
+/// names that models in wide use have.
+const VOCABULARIES: [&str; 33] = [
+    "gpt-2",
+    "phi-2",
+    "olmo",
+    "granite-docling",
+    "llama-bpe",
+    "falcon3",
+    "dbrx",
+    "smaug-bpe",
+    "glm4",
+    "qwen2",
+    "stablelm2",
+    "deepseek-r1-qwen",
+    "megrez",
+    "qwen35",
+    "smollm",
+    "starcoder",
+    "refact",
+    "command-r",
+    "exaone",
+    "tekken",
+    "gpt-4o",
+    "llama4",
+    "bailingmoe",
+    "seed-coder",
+    "exaone-moe",
+    "minicpm5",
+    "viking",
+    "deepseek-llm",
+    "deepseek-coder",
+    "deepseek-v3",
+    "default",
+    "sp",
+    "sp-plain",
+];
+
+/// llama.cpp's patterns for these leave out the marks of scripts, and wide spaces; ours are those
+/// of the models' own tokenizer.json. The texts are those at these places.
+const SIMPLIFIED: (&[&str], [usize; 2]) = (
+    &[
+        "tekken",
+        "gpt-4o",
+        "llama4",
+        "deepseek-llm",
+        "deepseek-coder",
+    ],
+    [6, 10],
+);
+
+#[test]
+fn texts_become_llama_cpps_tokens() {
+    if !has("gguf, numpy, sentencepiece, tokenizers, xllamacpp") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let out = script(d, "llama_vocab.py", &[".", &VOCABULARIES.join(",")]);
+    let found = out.lines().rfind(|l| l.starts_with('{')).unwrap();
+    let found: serde_json::Value = serde_json::from_str(found).unwrap();
+    let texts: Vec<String> = serde_json::from_value(found["texts"].clone()).unwrap();
+    let all = &found["ids"];
+    // The vocabulary shows where words are cut.
+    assert_ne!(all["gpt-2"], all["qwen2"]);
+    assert_ne!(all["qwen2"], all["qwen35"]);
+    assert_ne!(all["sp"], all["sp-plain"]);
+    for name in VOCABULARIES {
+        line(
+            d,
+            &format!("import --input {name}.gguf --output {name}.1bit"),
+        )
+        .ok();
+        let source = FileSource::open(&d.join(format!("{name}.1bit"))).unwrap();
+        let file = pollster::block_on(OneBit::open(&source)).unwrap();
+        let tokenizer = Tokenizer::from_json(&file.metadata.tokenizer.unwrap()).unwrap();
+        for (i, text) in texts.iter().enumerate() {
+            let theirs: Vec<u32> = serde_json::from_value(all[name][i].clone()).unwrap();
+            let simplified = SIMPLIFIED.0.contains(&name) && SIMPLIFIED.1.contains(&i);
+            if !simplified {
+                assert_eq!(tokenizer.encode(text).unwrap(), theirs, "{name}: {text:?}");
             }
         }
     }

@@ -1,12 +1,15 @@
-"""Writes a small random model with the gguf package: make_gguf.py OUT ARCHITECTURE TYPE.
+"""Writes a small random model with the gguf package: make_gguf.py OUT ARCHITECTURE TYPE [EMBEDDING HEAD].
 
-Ternary types hold random codes times 0.09, others normal weights. Needs gguf and numpy."""
+Ternary types hold random codes times 0.09, others normal weights. Embedding and head are F16 where no type is given; what the
+gguf package cannot quantize llama.cpp does. Needs gguf, numpy and xllamacpp."""
+import ctypes
 import sys
 import numpy as np
 import gguf
 from gguf import GGMLQuantizationType as Type
 
 out, architecture, kind = sys.argv[1:4]
+ends = sys.argv[4:6] or ["f16", "f16"]
 hidden, layers, heads, kv_heads, ffn, vocab = 256, 2, 4, 2, 512, 300
 head_dim = hidden // heads
 rng = np.random.default_rng(5)
@@ -41,8 +44,26 @@ def put(name, values, kind="f32"):
     values = values.astype(np.float32)
     if kind == Type.F32:
         w.add_tensor(name, values)
+    elif kind in (Type.Q4_K, Type.Q6_K):
+        w.add_tensor(name, by_llama(values, kind), raw_dtype=kind)
     else:
         w.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+
+
+def by_llama(values, kind):
+    import xllamacpp.xllamacpp as built
+    library = ctypes.CDLL(built.__file__)
+    library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    rows, cols = values.shape
+    weights, size = gguf.GGML_QUANT_SIZES[kind]
+    packed = np.zeros((rows, cols // weights * size), np.uint8)
+    values = np.ascontiguousarray(values)
+    pointer = lambda array: array.ctypes.data_as(ctypes.c_void_p)
+    count = lambda n: ctypes.c_int64(n)
+    written = library.ggml_quantize_chunk(
+        int(kind), pointer(values), pointer(packed), count(0), count(rows), count(cols), None)
+    assert written == packed.size, (written, packed.size)
+    return packed
 
 
 def norm(n):
@@ -55,10 +76,16 @@ def matrix(rows, cols):
     return rng.standard_normal((rows, cols)) * 0.09
 
 
-put("token_embd.weight", rng.standard_normal((vocab, hidden)) * 0.05, "f16")
+def end(kind, std):
+    if kind.startswith("tq"):
+        return rng.integers(-1, 2, (vocab, hidden)) * std
+    return rng.standard_normal((vocab, hidden)) * std
+
+
+put("token_embd.weight", end(ends[0], 0.05), ends[0])
 put("output_norm.weight", norm(hidden))
 if architecture != "bitnet":
-    put("output.weight", rng.standard_normal((vocab, hidden)) * 0.1, "f16")
+    put("output.weight", end(ends[1], 0.1), ends[1])
 for i in range(layers):
     b = f"blk.{i}."
     put(b + "attn_norm.weight", norm(hidden))

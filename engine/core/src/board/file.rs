@@ -7,7 +7,8 @@ use serde::Deserialize;
 use super::BoardError;
 use crate::config::{MatrixKind, ModelConfig, QuantMode};
 use crate::layout::header::{Header, check_hash};
-use crate::layout::{Encoding, FormatError, HEADER_BYTES, TensorEntry, layout};
+use crate::layout::{Encoding, FormatError, HEADER_BYTES, ScalePer, TensorEntry, layout};
+use crate::math::half;
 use crate::params;
 
 /// What is read of the metadata: the tokenizer, the largest part, is skipped without a copy.
@@ -18,6 +19,33 @@ struct Metadata {
 
 /// Little-endian f32 values, which need not be aligned.
 type Floats<'a> = &'a [[u8; 4]];
+
+/// Scales as they lie in the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scales<'a> {
+    F32(Floats<'a>),
+    F16(&'a [[u8; 2]]),
+}
+
+impl Scales<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Scales::F32(all) => all.len(),
+            Scales::F16(all) => all.len(),
+        }
+    }
+
+    fn get(&self, i: usize) -> f32 {
+        match self {
+            Scales::F32(all) => f32::from_le_bytes(all[i]),
+            Scales::F16(all) => half(u16::from_le_bytes(all[i])),
+        }
+    }
+
+    fn values(&self) -> impl Iterator<Item = f32> {
+        (0..self.len()).map(|i| self.get(i))
+    }
+}
 
 /// f32 values as they lie in the file.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +72,7 @@ pub struct Matrix<'a> {
     /// Columns per scale: `cols` unless scales are per group.
     pub span: usize,
     /// None (every scale is 1), one, or `rows · cols / span`.
-    pub(super) scales: Floats<'a>,
+    pub(super) scales: Scales<'a>,
     /// The codes of all rows.
     pub codes: &'a [u8],
     pub(super) row_bytes: usize,
@@ -58,15 +86,15 @@ impl<'a> Matrix<'a> {
 
     /// Scales in row order: none (every scale is 1), one, or `rows · cols / span`.
     pub fn scales(&self) -> impl Iterator<Item = f32> {
-        self.scales.iter().map(|b| f32::from_le_bytes(*b))
+        self.scales.values()
     }
 
     /// Of span `span` of row `row`.
     pub(super) fn scale(&self, row: usize, span: usize) -> f32 {
-        match self.scales {
-            [] => 1.0,
-            [one] => f32::from_le_bytes(*one),
-            all => f32::from_le_bytes(all[row * (self.cols / self.span) + span]),
+        match self.scales.len() {
+            0 => 1.0,
+            1 => self.scales.get(0),
+            _ => self.scales.get(row * (self.cols / self.span) + span),
         }
     }
 }
@@ -136,7 +164,7 @@ impl<'a> Tensors<'a> {
         &self,
         name: &str,
         shape: &[usize],
-    ) -> Result<(&TensorEntry, Floats<'a>, &'a [u8]), FormatError> {
+    ) -> Result<(&TensorEntry, Scales<'a>, &'a [u8]), FormatError> {
         let entry = self
             .entries
             .iter()
@@ -158,10 +186,11 @@ impl<'a> Tensors<'a> {
                 let end = start.checked_add(usize::try_from(entry.length).ok()?)?;
                 let bytes = self.data.get(start..end)?;
                 let (scales, codes) = bytes.split_at_checked(usize::try_from(scale_bytes).ok()?)?;
-                let scales = scales
-                    .as_chunks::<4>()
-                    .0
-                    .get(..usize::try_from(count).ok()?)?;
+                let count = usize::try_from(count).ok()?;
+                let scales = match entry.scale {
+                    ScalePer::GroupF16 => Scales::F16(scales.as_chunks::<2>().0.get(..count)?),
+                    _ => Scales::F32(scales.as_chunks::<4>().0.get(..count)?),
+                };
                 Some((bytes, scales, codes))
             },
         );
@@ -175,11 +204,7 @@ impl<'a> Tensors<'a> {
             crc32fast::hash(bytes),
             entry.crc32,
         )?;
-        if let Some(bad) = scales
-            .iter()
-            .map(|b| f32::from_le_bytes(*b))
-            .find(|s| !s.is_finite())
-        {
+        if let Some(bad) = scales.values().find(|s| !s.is_finite()) {
             return Err(invalid(name, format!("a scale is {bad}")));
         }
         Ok((entry, scales, codes))

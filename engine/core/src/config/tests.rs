@@ -79,6 +79,20 @@ fn clashes_name_their_numbers() {
 }
 
 #[test]
+fn embedding_and_head_may_have_any_mode() {
+    for mode in QuantMode::ALL {
+        let mut map = LayerBitMap::sandwich(1, QuantMode::Ternary);
+        (map.embedding, map.lm_head) = (mode, mode);
+        let config = ModelConfig {
+            num_layers: 1,
+            layer_bit_map: Some(map),
+            ..ModelConfig::default()
+        };
+        config.validate().unwrap();
+    }
+}
+
+#[test]
 fn a_map_survives_json() {
     let text = r#"{"embedding":"f16","layer_modes":["binary",{"q":"ternary","k":"f16","v":"eightbit","o":"binary","gate":"ternary","up":"ternary","down":"f16"}],"lm_head":"eightbit"}"#;
     let map = LayerBitMap::from_json(text, 2).unwrap();

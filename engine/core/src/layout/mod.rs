@@ -11,6 +11,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, ModelConfig};
+use crate::math::half;
 
 pub use crate::kind::MAGIC;
 /// The version this program writes; it reads 1 to this.
@@ -169,6 +170,33 @@ pub enum ScalePer {
     Row,
     /// `group` consecutive columns.
     Group,
+    /// As `Group`, the scales being F16.
+    #[serde(rename = "group_f16")]
+    GroupF16,
+}
+
+impl ScalePer {
+    /// Of one scale.
+    fn bytes(self) -> u64 {
+        match self {
+            ScalePer::GroupF16 => 2,
+            _ => 4,
+        }
+    }
+
+    /// The first `count` scales of a tensor; fewer where there are not so many bytes.
+    pub fn read(self, bytes: &[u8], count: usize) -> Vec<f32> {
+        match self {
+            ScalePer::GroupF16 => {
+                let halves = bytes.as_chunks::<2>().0.iter().take(count);
+                halves.map(|b| half(u16::from_le_bytes(*b))).collect()
+            }
+            _ => {
+                let floats = bytes.as_chunks::<4>().0.iter().take(count);
+                floats.map(|b| f32::from_le_bytes(*b)).collect()
+            }
+        }
+    }
 }
 
 /// An entry of the tensor table.
@@ -182,7 +210,7 @@ pub struct TensorEntry {
     pub shape: Vec<u64>,
     /// Which weights have a scale in common.
     pub scale: ScalePer,
-    /// Columns per scale with `scale: group`.
+    /// Columns per scale with `scale: group` or `group_f16`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<u64>,
     /// From the file's data offset.
@@ -218,13 +246,13 @@ pub fn layout(
         ScalePer::None => 0,
         ScalePer::Tensor => 1,
         ScalePer::Row => rows,
-        ScalePer::Group => {
+        ScalePer::Group | ScalePer::GroupF16 => {
             let group = group.filter(|g| *g > 0 && cols.is_multiple_of(*g))?;
             rows.checked_mul(cols / group)?
         }
     };
     let scale_bytes = scales
-        .checked_mul(4)?
+        .checked_mul(scale.bytes())?
         .checked_next_multiple_of(ALIGN as u64)?;
     let row_bytes = encoding.row_bytes(cols)?;
     Some((scales, scale_bytes, rows.checked_mul(row_bytes)?))

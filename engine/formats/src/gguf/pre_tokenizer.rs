@@ -15,6 +15,19 @@ const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// As Tekken's, with contractions and up to three digits.
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// As Qwen 2's, with marks among the letters.
+const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// As Qwen 2's, with line ends by themselves.
+const BAILING: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
+/// As Qwen 2's, with line ends apart from marks.
+const SEED: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// As Qwen 2's, with words of several letters and spaces between them, as in Korean.
+const EXAONE_MOE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+";
+/// As Llama 3's, with numbers of any length, which another pattern cuts before.
+const MINICPM5: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Everything but spaces and marks that end a sentence or a part of one.
+const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
+const UP_TO_THREE: &str = r"\p{N}{1,3}";
 const HAN: &str = "[一-龥ࠀ-一가-퟿]+";
 const DIGIT: &str = r"\p{N}";
 
@@ -40,7 +53,7 @@ const fn plain(names: &'static [&'static str], patterns: &'static [&'static str]
     }
 }
 
-static ALL: [PreTokenizer; 12] = [
+static ALL: [PreTokenizer; 19] = [
     plain(
         &[
             "gpt-2",
@@ -52,7 +65,12 @@ static ALL: [PreTokenizer; 12] = [
             "jina-es",
             "jina-de",
             "jina-v1-en",
+            "jina-v2-es",
+            "jina-v2-de",
+            "jina-v2-code",
             "roberta-bpe",
+            "a.x-4.0",
+            "mellum",
             "gigachat",
             "trillion",
             "exaone4",
@@ -73,6 +91,8 @@ static ALL: [PreTokenizer; 12] = [
                 "falcon-h1",
                 "pixtral",
                 "midm-2.0",
+                "lfm2",
+                "jina-v5-nano",
             ],
             &[LLAMA3],
         )
@@ -87,9 +107,12 @@ static ALL: [PreTokenizer; 12] = [
             "deepseek-r1-qwen",
             "grok-2",
             "kormo",
+            "f2llmv2",
+            "solar-open",
         ],
         &[QWEN2],
     ),
+    plain(&["qwen35"], &[QWEN35]),
     plain(
         &[
             "smollm",
@@ -99,7 +122,7 @@ static ALL: [PreTokenizer; 12] = [
             "codeshell",
             "exaone",
             "minerva-7b",
-            "jina-v2-code",
+            "mellum2",
         ],
         &[DIGIT, GPT2],
     ),
@@ -108,7 +131,26 @@ static ALL: [PreTokenizer; 12] = [
         add_bos: true,
         ..plain(&["tekken"], &[TEKKEN])
     },
-    plain(&["gpt-4o", "o200k", "llama4", "minimax-m2"], &[GPT4O]),
+    plain(
+        &[
+            "gpt-4o",
+            "o200k",
+            "llama4",
+            "minimax-m2",
+            "kanana2",
+            "talkie",
+        ],
+        &[GPT4O],
+    ),
+    plain(&["bailingmoe", "bailingmoe2", "llada-moe"], &[BAILING]),
+    plain(&["seed-coder"], &[SEED]),
+    plain(&["exaone-moe"], &[EXAONE_MOE]),
+    PreTokenizer {
+        ignore_merges: true,
+        ..plain(&["minicpm5"], &[UP_TO_THREE, MINICPM5])
+    },
+    plain(&["bloom", "poro-chat", "gpt3-finnish"], &[BLOOM]),
+    plain(&["viking"], &[BLOOM, DIGIT]),
     plain(
         &["deepseek-llm"],
         &[
@@ -125,9 +167,9 @@ static ALL: [PreTokenizer; 12] = [
         &["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", HAN, DIGIT],
     ),
     plain(
-        &["deepseek-v3", "hunyuan-dense", "joyai-llm"],
+        &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
         &[
-            r"\p{N}{1,3}",
+            UP_TO_THREE,
             "[一-龥぀-ゟ゠-ヿ]+",
             r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
         ],

@@ -340,10 +340,7 @@ fn metadata(
     if tokenizer.is_none() {
         warnings.push("the file has no vocabulary: the model can be run on token ids only".into());
     }
-    let id = |name: &str| {
-        let id = file.integer(&format!("tokenizer.ggml.{name}_token_id"))?;
-        u32::try_from(id).ok()
-    };
+    let id = |name: &str| gguf_vocab::special_id(file, name);
     let tokens = file.texts(gguf_vocab::TOKENS).unwrap_or_default();
     let token = |name: &str| tokens.get(id(name)? as usize).cloned();
     let text = |key: &str| file.text(key).unwrap_or_default().to_owned();
@@ -356,7 +353,7 @@ fn metadata(
         special_tokens: Some(SpecialTokens {
             bos: token("bos"),
             eos: token("eos"),
-            end: ["eos", "eot"].into_iter().filter_map(id).collect(),
+            end: ["eos", "eot", "eom"].into_iter().filter_map(id).collect(),
         }),
         ..Metadata::default()
     })

@@ -29,6 +29,19 @@ use token_kind::{BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED};
 /// 200.
 const MAX_TOKEN: usize = 4096;
 
+/// The id of a special token; SentencePiece vocabularies have theirs in known places.
+pub(super) fn special_id(file: &Gguf, name: &str) -> Option<u32> {
+    let usual = match (file.text("tokenizer.ggml.model"), name) {
+        (Some("llama"), "bos") => Some(1),
+        (Some("llama"), "eos") => Some(2),
+        _ => None,
+    };
+    match file.integer(&format!("tokenizer.ggml.{name}_token_id")) {
+        Some(id) => u32::try_from(id).ok(),
+        None => usual,
+    }
+}
+
 struct Vocabulary<'a> {
     file: &'a Gguf,
     tokens: &'a [String],
@@ -71,6 +84,9 @@ pub(crate) fn tokenizer(
             tokens.len()
         )));
     }
+    if file.flag("tokenizer.ggml.add_eos_token") == Some(true) {
+        warnings.push("the file asks for an end-of-text token behind every text (add_eos_token), which is left out: a model that is to go on must not read that it ended".into());
+    }
     let v = Vocabulary {
         file,
         tokens,
@@ -79,7 +95,10 @@ pub(crate) fn tokenizer(
     let json = match model {
         "gpt2" => v.byte_level(v.words(pre, warnings)?, &damaged)?,
         "llama" => v.sentence_piece(&damaged)?,
-        other => return Err(unsupported("tokenizer.ggml.model", other, "gpt2, llama")),
+        other => {
+            let supported = "gpt2, llama. Import the model's Hugging Face folder instead";
+            return Err(unsupported("tokenizer.ggml.model", other, supported));
+        }
     };
     let text = json.to_string();
     Tokenizer::from_json(&text).map_err(|e| damaged(e.to_string()))?;
@@ -120,8 +139,8 @@ impl Vocabulary<'_> {
             .file
             .flag("tokenizer.ggml.add_bos_token")
             .unwrap_or(default);
-        let id = self.file.integer("tokenizer.ggml.bos_token_id");
-        let id = id.and_then(|id| usize::try_from(id).ok()).filter(|_| asked);
+        let id = special_id(self.file, "bos").map(|id| id as usize);
+        let id = id.filter(|_| asked);
         let Some((id, token)) = id.and_then(|id| Some((id, self.tokens.get(id)?))) else {
             return Json::Null;
         };
@@ -159,15 +178,7 @@ impl Vocabulary<'_> {
                 supported: format!("{}. {ADVICE}", pre_tokenizer::known()),
             });
         }
-        let has = |token: &str| self.tokens.iter().any(|t| t == token);
-        // Old converters wrote nothing, or `default`, for vocabularies that were new then.
-        let guess = if has("<|begin_of_text|>") && (has("<|eot_id|>") || has("<|end_of_text|>")) {
-            Some("llama-bpe")
-        } else if has("<|im_start|>") && has("<|endoftext|>") && self.tokens.len() > 150_000 {
-            Some("qwen2")
-        } else {
-            found
-        };
+        let guess = self.known_vocabulary().or(found);
         let Some(words) = guess.and_then(PreTokenizer::named) else {
             return Err(ImportError::Unsupported {
                 what: PRE.into(),
@@ -189,6 +200,23 @@ impl Vocabulary<'_> {
             "the file {said}; {taken}. If the model writes badly, import its Hugging Face folder, or name another way with --pre-tokenizer"
         ));
         Ok(words)
+    }
+
+    /// How words are cut where the tokens leave no doubt whose they are. Old converters wrote
+    /// nothing, or `default`, for vocabularies that were new then.
+    fn known_vocabulary(&self) -> Option<&'static str> {
+        let has = |token: &str| self.tokens.iter().any(|t| t == token);
+        match self.tokens.len() {
+            _ if has("<|begin_of_text|>") && (has("<|eot_id|>") || has("<|end_of_text|>")) => {
+                Some("llama-bpe")
+            }
+            150_000.. if has("<|im_start|>") && has("<|endoftext|>") => Some("qwen2"),
+            131_072 if has("[INST]") && has("[AVAILABLE_TOOLS]") => Some("tekken"),
+            // StarCoder's are cut alike.
+            49_152 if has("<repo_name>") && has("<|endoftext|>") => Some("smollm"),
+            50_257 if self.tokens.last().is_some_and(|t| t == "<|endoftext|>") => Some("gpt-2"),
+            _ => None,
+        }
     }
 
     fn byte_level(

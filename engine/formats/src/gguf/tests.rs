@@ -5,10 +5,12 @@ use ternary_backend::gpu::GpuBackend;
 use ternary_backend::{Backend, BackendOptions};
 use ternary_common::bytes::{MemorySink, MemorySource};
 use ternary_core::config::{LayerBitMap, LayerMode, ModelConfig, QuantMode, RopeScaling};
+use ternary_core::layout::{ScalePer, TensorEntry};
 use ternary_scripted::{Chain, Gguf, GgufTensor, Llama, Meta, Model, Tensor, Tokenizer};
 
 use super::container::{Stop, parse};
 use crate::import::{ImportError, Input, Options, Report, import, survey};
+use crate::onebit::OneBit;
 use crate::source::storage::Storage;
 
 fn input(gguf: &Gguf) -> Input {
@@ -398,6 +400,17 @@ fn low_bit_embeddings_and_heads_are_kept_and_say_what_their_values_say() {
         (map.embedding, map.lm_head) = (mode, mode);
         assert_eq!(report.config.bit_map(), map, "type {kind}");
         assert_eq!(report.config.weight_group_size, group);
+        // Scales stay the F16 numbers that they are.
+        let source = MemorySource::new("m", kept.clone());
+        let opened = pollster::block_on(OneBit::open(&source)).unwrap();
+        // Where a row is one group, the scale is the row's.
+        let groups = |t: &&TensorEntry| t.shape.len() == 2 && t.shape[1] > group as u64;
+        for t in opened.tensors.iter().filter(groups) {
+            let per_weight = t.length as f64 / t.shape.iter().product::<u64>() as f64;
+            let bits = mode.bits() + 16.0 / group as f64;
+            assert_eq!(t.scale, ScalePer::GroupF16);
+            assert!(8.0 * per_weight < bits + 0.01, "type {kind}: {per_weight}");
+        }
         assert_eq!(report.source_bytes, file.to_bytes().len() as u64);
 
         // The same numbers as floats.
@@ -459,4 +472,83 @@ fn two_bit_matrices_with_a_fourth_value_are_floats() {
     let map = report.config.bit_map();
     assert_eq!(map.embedding, QuantMode::F16);
     assert_eq!(map.layer_modes[0], LayerMode::Whole(QuantMode::Ternary));
+}
+
+/// A file with this vocabulary and no word on how texts are cut.
+fn unnamed(tokens: &[&str], fill: usize) -> Gguf {
+    let mut all: Vec<String> = (0..fill).map(|i| format!("t{i}")).collect();
+    all.extend(tokens.iter().map(|t| (*t).to_owned()));
+    let tokens = all.into_iter().map(Meta::Str).collect();
+    model("llama")
+        .without("tokenizer.ggml.pre")
+        .without("tokenizer.ggml.token_type")
+        .with("tokenizer.ggml.tokens", Meta::Array(tokens))
+        .with("tokenizer.ggml.merges", Meta::Array(vec!["t 0".into()]))
+}
+
+#[test]
+fn a_missing_pre_tokenizer_is_guessed_where_the_tokens_leave_no_doubt() {
+    for (tokens, fill, name) in [
+        (vec!["<|begin_of_text|>", "<|eot_id|>"], 9, "llama-bpe"),
+        (vec!["<|im_start|>", "<|endoftext|>"], 150_000, "qwen2"),
+        (vec!["[INST]", "[AVAILABLE_TOOLS]"], 131_070, "tekken"),
+        (vec!["<repo_name>", "<|endoftext|>"], 49_150, "smollm"),
+        (vec!["<|endoftext|>"], 50_256, "gpt-2"),
+        (vec!["<|endoftext|>"], 50_000, ""),
+    ] {
+        // Only the vocabulary's keys are read.
+        let file = Gguf {
+            meta: unnamed(&tokens, fill).meta,
+            tensors: Vec::new(),
+        };
+        let bytes = file.to_bytes();
+        let parsed = parse(&bytes, bytes.len() as u64, 0).unwrap();
+        let mut warnings = Vec::new();
+        let found = super::read_vocab::tokenizer(&parsed, None, &mut warnings);
+        if name.is_empty() {
+            let e = found.unwrap_err().to_string();
+            let words = [
+                "tokenizer.ggml.pre",
+                "Hugging Face folder",
+                "--pre-tokenizer",
+            ];
+            assert!(words.iter().all(|word| e.contains(word)), "{e}");
+            continue;
+        }
+        // The merge of one letter is refused after the way was found.
+        assert!(
+            warnings[0].contains(&format!("by its tokens it is `{name}`")),
+            "{warnings:?}"
+        );
+    }
+}
+
+#[test]
+fn sentence_piece_begins_texts_where_it_usually_does() {
+    let tokenizer = Tokenizer::sentence_piece(&["ab"], ternary_scripted::SentencePiece::default());
+    let keys = tokenizer.keys();
+    let scores = (0..keys.len()).map(|i| Meta::F32(-(i as f32))).collect();
+    let kinds = keys.iter().enumerate().map(|(i, key)| match i {
+        0 => Meta::I32(2),
+        1 | 2 => Meta::I32(3),
+        _ if key.starts_with("<0x") => Meta::I32(6),
+        _ => Meta::I32(1),
+    });
+    let file = Gguf::default()
+        .with("tokenizer.ggml.model", "llama")
+        .with("tokenizer.ggml.token_type", Meta::Array(kinds.collect()))
+        .with("tokenizer.ggml.scores", Meta::Array(scores))
+        .with("tokenizer.ggml.add_eos_token", true)
+        .with(
+            "tokenizer.ggml.tokens",
+            Meta::Array(keys.into_iter().map(Meta::Str).collect()),
+        );
+    let bytes = file.to_bytes();
+    let parsed = parse(&bytes, bytes.len() as u64, 0).unwrap();
+    let mut warnings = Vec::new();
+    let json = super::read_vocab::tokenizer(&parsed, None, &mut warnings);
+    let json = json.unwrap().unwrap();
+    let read = ternary_common::tokenizer::Tokenizer::from_json(&json).unwrap();
+    assert_eq!(read.encode_document("ab").unwrap()[0], 1);
+    assert!(warnings[0].contains("add_eos_token"), "{warnings:?}");
 }

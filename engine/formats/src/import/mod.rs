@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gguf;
 use crate::hf::{self, config::CONFIG};
-use crate::onebit::{Packing, Writer, encoded_len};
+use crate::onebit::{Writer, encoded_len};
 use crate::source::LISTED;
 use crate::source::checkpoint::Checkpoint;
 use plan::Plan;
@@ -22,9 +22,6 @@ use ternary_common::tokenizer::{ChatTemplate, Tokenizer};
 use ternary_core::config::{ModelConfig, QuantMode};
 use ternary_core::layout::Metadata;
 use ternary_core::params;
-
-/// Ternary codes stay the two bits they mostly come in.
-const PACKING: Packing = Packing::Ternary2;
 
 /// What is chosen rather than found.
 #[derive(Clone, Debug)]
@@ -120,7 +117,7 @@ pub async fn survey(input: &Input, options: &Options) -> Result<Survey, ImportEr
         found.is_some_and(|found| *found != plan::Found::Floats)
     });
     let kept = match has_codes && options.keep_head {
-        true => Some(encoded_len(&metadata, PACKING)?),
+        true => Some(encoded_len(&metadata, plan.packing)?),
         false => None,
     };
     let mut sizes = Vec::new();
@@ -129,7 +126,8 @@ pub async fn survey(input: &Input, options: &Options) -> Result<Survey, ImportEr
             (map.embedding, map.lm_head) = (head, head);
         }
         plan::granularity(&mut metadata.config, &plan.found)?;
-        sizes.push((head, encoded_len(&metadata, PACKING)?));
+        let packing = plan::packing(&checkpoint, &metadata.config, &plan.found);
+        sizes.push((head, encoded_len(&metadata, packing)?));
     }
     Ok(Survey {
         source_bytes: checkpoint.source_bytes(),
@@ -153,7 +151,7 @@ pub async fn import(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, ImportError> {
     let (checkpoint, plan, metadata) = prepare(input, options).await?;
-    let mut writer = Writer::new(sink, metadata, PACKING)?;
+    let mut writer = Writer::new(sink, metadata, plan.packing)?;
     convert::convert(&checkpoint, &plan, &mut writer, progress).await?;
     Ok(Report {
         bytes: writer.finish().await?,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Options;
+use crate::onebit::Packing;
 use crate::source::ImportError;
 use crate::source::checkpoint::{BAND, Checkpoint, SourceTensor};
 use crate::source::storage::Span;
@@ -51,6 +52,7 @@ pub(crate) struct Plan {
     pub config: ModelConfig,
     /// Of every matrix, by name.
     pub found: BTreeMap<String, Found>,
+    pub packing: Packing,
 }
 
 pub(crate) async fn plan(c: &Checkpoint<'_>, options: &Options) -> Result<Plan, ImportError> {
@@ -107,7 +109,29 @@ pub(crate) async fn plan(c: &Checkpoint<'_>, options: &Options) -> Result<Plan, 
     config.activation_bits = int8.then_some(8);
     granularity(&mut config, &found)?;
     config.validate()?;
-    Ok(Plan { config, found })
+    Ok(Plan {
+        packing: packing(c, &config, &found),
+        config,
+        found,
+    })
+}
+
+/// Ternary codes stay the two bits they mostly come in, and the scales of blocks the F16 numbers
+/// that they are.
+pub(super) fn packing(
+    c: &Checkpoint<'_>,
+    config: &ModelConfig,
+    found: &BTreeMap<String, Found>,
+) -> Packing {
+    let halves = |m: &params::Matrix| {
+        matches!(found.get(&m.name), Some(Found::Codes(mode, Span::Group(_))) if *mode == m.mode)
+            && !c.factors.contains_key(&m.name)
+    };
+    let mut low = params::matrices(config).filter(|m| is_latent(m.mode));
+    match low.all(|m| halves(&m)) {
+        true => Packing::HalfScales,
+        false => Packing::Ternary2,
+    }
 }
 
 /// What embedding and head are in the file: codes, or floats, which no model quantizes by itself.

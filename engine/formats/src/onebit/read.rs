@@ -238,12 +238,7 @@ impl OneBit {
         let at = self.data_offset + t.offset;
         let head = read_or_map(source, at, scale_bytes as usize).await?;
         hasher.update(&head);
-        let scales: Vec<f32> = head[..4 * count as usize]
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| f32::from_le_bytes(*b))
-            .collect();
+        let scales = t.scale.read(&head, count as usize);
         if let Some(bad) = scales.iter().find(|s| !s.is_finite()) {
             return Err(FormatError::Invalid {
                 what: format!("tensor {}", t.name),

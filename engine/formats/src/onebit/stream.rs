@@ -1,9 +1,9 @@
 //! Writing tensor by tensor, so that the model need not fit in memory.
 
-use super::write::{data_offset, head, json_parts, planned};
+use super::write::{data_offset, head, json_parts, planned, scale_bytes};
 use crate::onebit::Packing;
 use ternary_common::bytes::ByteSink;
-use ternary_core::layout::{ALIGN, FormatError, Metadata, TensorEntry};
+use ternary_core::layout::{FormatError, Metadata, TensorEntry};
 
 /// Writes a `.1bit` whose tensors come one after another; the head is written last, so that what is
 /// unfinished is no `.1bit`.
@@ -108,8 +108,7 @@ impl TensorWriter<'_, '_> {
     }
 
     pub async fn scales(&mut self, scales: &[f32]) -> Result<(), FormatError> {
-        let mut bytes: Vec<u8> = scales.iter().flat_map(|s| s.to_le_bytes()).collect();
-        bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
+        let bytes = scale_bytes(self.entry().scale, scales);
         self.push(&bytes).await
     }
 

@@ -8,7 +8,7 @@ use super::*;
 use ternary_common::bytes::{MemorySink, MemorySource};
 use ternary_core::config::ModelConfig;
 use ternary_core::config::{LayerBitMap, LayerMode, MatrixModes, QuantMode, WeightScale};
-use ternary_core::layout::{Encoding, FormatError, MAGIC, Metadata};
+use ternary_core::layout::{Encoding, FormatError, MAGIC, Metadata, ScalePer};
 use ternary_core::params;
 
 fn config() -> ModelConfig {
@@ -111,6 +111,41 @@ fn a_file_keeps_everything_in_both_packings() {
         serde_json::json!([1, 2])
     );
     assert!(one_bit.tensors.iter().all(|t| t.offset.is_multiple_of(64)));
+}
+
+#[test]
+fn scales_of_groups_may_be_f16() {
+    let c = ModelConfig {
+        hidden_size: 64,
+        num_heads: 4,
+        num_kv_heads: None,
+        intermediate_size: 96,
+        weight_scale: WeightScale::Group,
+        weight_group_size: 32,
+        layer_bit_map: None,
+        num_layers: 1,
+        ..config()
+    };
+    let (single, half) = (Packing::Ternary2, Packing::HalfScales);
+    let (whole, short) = (file(c.clone(), single), file(c.clone(), half));
+    assert_eq!(
+        read_all(whole.clone()).unwrap(),
+        read_all(short.clone()).unwrap()
+    );
+    let (wide, _) = open(whole).unwrap();
+    let (narrow, source) = open(short).unwrap();
+    for (a, b) in wide.tensors.iter().zip(&narrow.tensors) {
+        if a.scale != ScalePer::Group {
+            assert_eq!(a.length, b.length);
+            continue;
+        }
+        assert_eq!(b.scale, ScalePer::GroupF16);
+        assert!(b.length < a.length, "{}", a.name);
+        let take = &mut |_: TensorRows| Ok(());
+        let scales = pollster::block_on(narrow.read_tensor(&source, b, take)).unwrap();
+        let rounded = |s: &f32| ::half::f16::from_f32(*s).to_f32() == *s;
+        assert!(!scales.is_empty() && scales.iter().all(rounded));
+    }
 }
 
 #[test]

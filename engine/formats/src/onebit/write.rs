@@ -17,6 +17,9 @@ pub enum Packing {
     Ternary2,
     /// 1.6 bits a weight: a 20 % smaller body, a little slower to load.
     Base3,
+    /// As [`Ternary2`](Self::Ternary2), with F16 scales where groups have them: for scales that F16
+    /// holds, as those of GGUF's blocks.
+    HalfScales,
 }
 
 /// Whether matrices keep their mode.
@@ -33,14 +36,26 @@ struct Tensor {
     bytes: Vec<u8>,
 }
 
-fn scale_per(m: &Matrix) -> (ScalePer, Option<u64>) {
+fn scale_per(m: &Matrix, packing: Packing) -> (ScalePer, Option<u64>) {
     let q = &m.quant;
     match (q.scaled, q.group) {
         (false, _) => (ScalePer::None, None),
         (true, 0) => (ScalePer::Tensor, None),
         (true, g) if g == m.cols => (ScalePer::Row, None),
+        (true, g) if packing == Packing::HalfScales => (ScalePer::GroupF16, Some(g as u64)),
         (true, g) => (ScalePer::Group, Some(g as u64)),
     }
+}
+
+/// Scales as a tensor has them before its values.
+pub(super) fn scale_bytes(per: ScalePer, scales: &[f32]) -> Vec<u8> {
+    let mut bytes = match per {
+        ScalePer::None => Vec::new(),
+        ScalePer::GroupF16 => f16_bytes(scales.iter().copied()),
+        _ => scales.iter().flat_map(|s| s.to_le_bytes()).collect(),
+    };
+    bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
+    bytes
 }
 
 pub(crate) fn f16_bytes(values: impl Iterator<Item = f32>) -> Vec<u8> {
@@ -67,7 +82,7 @@ fn matrix_encoding(mode: QuantMode, packing: Packing) -> Encoding {
         (QuantMode::EightBit, _) => Encoding::Int8,
         (QuantMode::Binary, _) => Encoding::Binary1,
         (QuantMode::Ternary, Packing::Base3) => Encoding::TernaryBase3,
-        (QuantMode::Ternary, Packing::Ternary2) => Encoding::Ternary2,
+        (QuantMode::Ternary, Packing::Ternary2 | Packing::HalfScales) => Encoding::Ternary2,
     }
 }
 
@@ -75,7 +90,7 @@ fn matrix_encoding(mode: QuantMode, packing: Packing) -> Encoding {
 fn matrix_layout(m: &Matrix, packing: Packing) -> (Encoding, ScalePer, Option<u64>, u64) {
     let encoding = matrix_encoding(m.mode, packing);
     let (scale, group) = match m.mode.is_quantized() {
-        true => scale_per(m),
+        true => scale_per(m, packing),
         false => (ScalePer::None, None),
     };
     let shape = [m.rows as u64, m.cols as u64];
@@ -190,12 +205,8 @@ fn matrix_tensor(m: &Matrix, latent: &[f32], packing: Packing, dense: Dense) -> 
         (mode, Dense::No) => {
             let q = quantize(latent, m.rows, m.cols, &m.quant);
             let encoding = matrix_encoding(mode, packing);
-            let (scale, group) = scale_per(m);
-            let mut bytes = Vec::new();
-            if scale != ScalePer::None {
-                bytes.extend(q.scales.iter().flat_map(|s| s.to_le_bytes()));
-                bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
-            }
+            let (scale, group) = scale_per(m, packing);
+            let mut bytes = scale_bytes(scale, &q.scales);
             for row in q.codes.chunks_exact(m.cols) {
                 encoding.pack_row(row, &mut bytes);
             }

@@ -91,7 +91,7 @@ fn Opened(weights: Arc<Weights>) -> impl IntoView {
             weights.scales.first().copied().unwrap_or_default()
         ),
         ScalePer::Row => format!("a scale per row, {}", weights.scales.len()),
-        ScalePer::Group => format!(
+        ScalePer::Group | ScalePer::GroupF16 => format!(
             "a scale per {} columns, {}",
             weights.group,
             weights.scales.len()

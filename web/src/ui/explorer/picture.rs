@@ -23,7 +23,7 @@ pub fn scale(weights: &Weights, row: usize, column: usize) -> f32 {
         ScalePer::None => return 1.0,
         ScalePer::Tensor => 0,
         ScalePer::Row => row,
-        ScalePer::Group => {
+        ScalePer::Group | ScalePer::GroupF16 => {
             let group = weights.group.max(1);
             row * (weights.columns / group) + column / group
         }

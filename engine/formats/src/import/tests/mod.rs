@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::gguf::container as gguf;
 use crate::hf::read as hf;
+use crate::onebit::Packing;
 use crate::safetensors::head as safetensors;
 use crate::source::checkpoint::Scaling;
 use crate::source::storage::Storage;
