@@ -1,6 +1,7 @@
 //! What a model is and how it is trained, as JSON. Unknown fields and impossible combinations are
 //! refused.
 
+mod cache;
 mod lora;
 mod mode;
 #[allow(missing_docs, reason = "docs/configurations.md explains the fields")]
@@ -11,6 +12,7 @@ mod strict;
 #[cfg(feature = "std")]
 mod train;
 
+pub use cache::CachePrecision;
 pub use lora::LoraConfig;
 pub use mode::{LayerBitMap, LayerMode, MatrixKind, MatrixModes, QuantMode};
 pub use model::{Activation, ArenasSchedule, ModelConfig, NormKind, NormPlacement, WeightScale};
