@@ -165,6 +165,9 @@ pub fn weighted<W: Narrow>(
             // SAFETY: the level and F16C were detected on this machine; all rows are in reach.
             unsafe { x86::weighted256(values, stride, weights, whole) }
         }
+        #[cfg(target_arch = "wasm32")]
+        _ => wasm::weighted(values, stride, weights, whole),
+        #[cfg(not(target_arch = "wasm32"))]
         _ => {
             for (i, out) in whole.iter_mut().enumerate() {
                 *out = [0.0; LANES];
@@ -369,6 +372,33 @@ mod wasm {
     use core::arch::wasm32::*;
 
     use super::{LANES, Narrow};
+
+    /// Sixteen columns at a time, written out as below.
+    pub fn weighted<W: Narrow>(
+        values: &[W],
+        stride: usize,
+        weights: &[f32],
+        out: &mut [[f32; LANES]],
+    ) {
+        for (i, out) in out.iter_mut().enumerate() {
+            let zero = f32x4_splat(0.0);
+            let (mut s0, mut s1, mut s2, mut s3) = (zero, zero, zero, zero);
+            for (t, weight) in weights.iter().enumerate() {
+                let weight = f32x4_splat(*weight);
+                let row = &values[t * stride + i * LANES..][..LANES];
+                // SAFETY: sixteen elements.
+                let [v0, v1, v2, v3] = unsafe { W::load_quads(row.as_ptr()) };
+                s0 = f32x4_add(s0, f32x4_mul(weight, v0));
+                s1 = f32x4_add(s1, f32x4_mul(weight, v1));
+                s2 = f32x4_add(s2, f32x4_mul(weight, v2));
+                s3 = f32x4_add(s3, f32x4_mul(weight, v3));
+            }
+            for (part, sum) in [s0, s1, s2, s3].into_iter().enumerate() {
+                // SAFETY: a quarter of 16 floats is written.
+                unsafe { v128_store(out[4 * part..].as_mut_ptr().cast(), sum) };
+            }
+        }
+    }
 
     /// Row after row, and written out: a page's code is built for size, where loops would keep the
     /// sums in memory.

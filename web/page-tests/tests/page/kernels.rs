@@ -58,6 +58,24 @@ fn logits_are_the_native_ones_to_the_last_bit() -> Result<()> {
             ),
         ),
         (
+            "half-tiles",
+            shape(
+                192,
+                3,
+                320,
+                json!({ "weight_scale": "group", "weight_group_size": 64, "use_ternary": true }),
+            ),
+        ),
+        (
+            "binary-fields",
+            shape(
+                160,
+                4,
+                96,
+                json!({ "weight_scale": "group", "weight_group_size": 32, "use_ternary": false }),
+            ),
+        ),
+        (
             "two-tiles",
             shape(
                 256,
