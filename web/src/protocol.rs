@@ -34,6 +34,8 @@ pub enum Request<T = Task> {
     Load {
         source: Source,
         device: DeviceChoice,
+        /// How keys and values are kept.
+        kv: CachePrecision,
     },
     Run(Command),
     /// Understood by the full worker alone.

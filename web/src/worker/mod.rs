@@ -204,8 +204,9 @@ impl Server {
     async fn answer<P: Program>(&mut self, request: Request<P::Task>, job: &Job) {
         let session = &mut self.session;
         match request {
-            Request::Load { source, device } => {
+            Request::Load { source, device, kv } => {
                 job.begin();
+                session.set_cache_precision(kv);
                 return load::load(session, source, device, job).await;
             }
             Request::Run(Command::Move { device }) => {
