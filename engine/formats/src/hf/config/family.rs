@@ -636,8 +636,16 @@ impl Fields<'_> {
                 rope.theta.or(older).or(Some(family.defaults().2))
             }
         };
-        if config.sliding_window.is_some() {
-            config.local_rope_theta = theta;
+        match (&ropes.sliding, config.sliding_window) {
+            (_, Some(_)) => config.local_rope_theta = theta,
+            (Some(_), None) => {
+                return Err(unsupported(
+                    &format!("{CONFIG}: rope_parameters.sliding_attention"),
+                    "another than full_attention, in a model without sliding windows",
+                    "one RoPE for all its layers",
+                ));
+            }
+            (None, None) => {}
         }
         Ok(())
     }
