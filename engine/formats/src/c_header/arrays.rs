@@ -102,7 +102,7 @@ impl Arrays {
     }
 
     fn norm(&mut self, name: &str, norm: &Norm) -> Result<(), CHeaderError> {
-        self.floats(name, norm.values())
+        self.floats(name, norm.weight.values())
     }
 
     /// The data of a matrix; returns the initializer of its `model_matrix`.
@@ -170,11 +170,11 @@ impl Arrays {
             .map_or((None, None), |(q, k)| (Some(q), Some(k)));
         let mut fields = Vec::new();
         for (part, norm) in [
-            ("input_norm", Some(layer.input_norm)),
+            ("input_norm", layer.input_norm),
             ("q_norm", q_norm),
             ("k_norm", k_norm),
             ("attention_sub_norm", layer.attention_sub_norm),
-            ("mlp_norm", Some(layer.mlp_norm)),
+            ("mlp_norm", layer.mlp_norm),
             ("mlp_sub_norm", layer.mlp_sub_norm),
         ] {
             fields.push(match norm {
