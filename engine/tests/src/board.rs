@@ -161,6 +161,19 @@ pub(crate) fn cases() -> Vec<(&'static str, ModelConfig)> {
             }),
         ),
         (
+            "ternary embedding and binary head in groups",
+            with(&|c| {
+                c.hidden_size = 96;
+                c.intermediate_size = 160;
+                c.weight_scale = ternary::config::WeightScale::Group;
+                c.weight_group_size = 32;
+                c.tie_word_embeddings = false;
+                c.layer_bit_map = map(
+                    r#"{"embedding": "ternary", "lm_head": "binary", "layer_modes": ["ternary", "f16"]}"#,
+                );
+            }),
+        ),
+        (
             "rows longer than 16-bit sums hold",
             with(&|c| {
                 c.hidden_size = 36;

@@ -1,11 +1,14 @@
 //! Tiny models of every decoder that can be imported (`fixtures/zoo.py` makes them): boards against
 //! the engine, and both against transformers.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::board::engine;
+use crate::c_header::{ask, compilers, ids, no_compiler, options, program, request};
 use ternary::board::{Cache, Model, State, greedy};
 use ternary::config::QuantMode;
+use ternary::format::c_header;
 use ternary::format::{FileSource, MemorySink};
 use ternary::import::{Input, Options, import};
 
@@ -129,4 +132,40 @@ fn boards_compute_every_decoder_as_the_engine_does() {
             }
         }
     });
+}
+
+/// F16 matrices, whose products C adds up as the engine does; the tokens may differ from those of
+/// the model in single precision.
+#[test]
+fn c_headers_choose_the_tokens_of_boards() {
+    if no_compiler() {
+        return;
+    }
+    const STEPS: usize = 16;
+    let (mut headers, mut requests, mut wanted) = (HashMap::new(), String::new(), Vec::new());
+    every_model(|name, path| {
+        let bytes = imported(path, QuantMode::F16);
+        let prompt = expected(path).prompt;
+        let stem = format!("z{}", name.replace('-', "_"));
+        let context = Some(prompt.len() + STEPS);
+        let options = options(&stem, context, Cache::F32);
+        let header =
+            c_header::write(&bytes, None, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
+        headers.insert(stem.clone(), header.text);
+        requests += &request(&stem, "greedy", STEPS, 0, &prompt);
+        let model = Model::open(&bytes).unwrap();
+        let mut state = State::new(&model, prompt.len() + STEPS, Cache::F32).unwrap();
+        let mut next = vec![greedy(state.feed(&model, &prompt).unwrap())];
+        while next.len() < STEPS {
+            let last = next[next.len() - 1];
+            next.push(greedy(state.feed(&model, &[last]).unwrap()));
+        }
+        wanted.push((name.to_owned(), next));
+    });
+    let dir = tempfile::TempDir::new().unwrap();
+    let answers = ask(&program(dir.path(), &compilers()[0], &headers), &requests);
+    assert_eq!(answers.len(), wanted.len());
+    for (answer, (name, tokens)) in answers.iter().zip(&wanted) {
+        assert_eq!(ids(answer), *tokens, "{name}");
+    }
 }

@@ -21,10 +21,6 @@ use ternary_core::params::{Param, ParamKind};
 pub enum CHeaderError {
     #[error(transparent)]
     Model(#[from] BoardError),
-    #[error(
-        "the model's configuration has {fields}, which C headers do not compute; a board runs it with the crate ternary-core (ternary_core::board)"
-    )]
-    Decoder { fields: String },
     #[error("a context of {found} tokens; this model takes 1 to {most}")]
     Context { found: usize, most: usize },
     #[error("{name} holds {value}; C has no constant for it")]
@@ -92,17 +88,6 @@ pub fn write(
     options: &COptions,
 ) -> Result<CHeader, CHeaderError> {
     let model = Model::open(file)?;
-    let newer = model.config.newer_fields();
-    let unknown: Vec<&str> = newer
-        .keys()
-        .map(String::as_str)
-        .filter(|name| *name != "head_dim")
-        .collect();
-    if !unknown.is_empty() {
-        return Err(CHeaderError::Decoder {
-            fields: unknown.join(", "),
-        });
-    }
     let most = model.config.max_seq_len;
     let context = options.context.unwrap_or(most);
     if context == 0 || context > most {
