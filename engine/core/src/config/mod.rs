@@ -3,7 +3,6 @@
 
 mod lora;
 mod mode;
-#[allow(missing_docs, reason = "docs/configurations.md explains the fields")]
 mod model;
 mod rope;
 #[cfg(feature = "std")]
