@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary::adapter::Adapter;
 use ternary::backend::{Backend, BackendOptions};
-use ternary::config::{LayerBitMap, ModelConfig, QuantMode};
+use ternary::config::{CachePrecision, LayerBitMap, ModelConfig, QuantMode};
 use ternary::data::EvalText;
 use ternary::data::{Encoder, checksum, evaluation as evaluation_of, read_plain};
 use ternary::format::FileSource;
@@ -161,20 +161,41 @@ pub fn open(a: &ModelArgs) -> Result<(Session, ModelInfo)> {
         .map(|path| checkpoint::read_adapter(path))
         .transpose()?;
     let source = source(&a.model, a.bit_map.as_deref())?;
-    load(source, adapter, a.device, (a.threads, a.context))
+    load(source, adapter, LoadOptions::of(a))
+}
+
+/// How a model is loaded.
+pub struct LoadOptions {
+    pub device: DeviceChoice,
+    /// 0 = all.
+    pub threads: usize,
+    pub context: Option<usize>,
+    pub cache: CachePrecision,
+}
+
+impl LoadOptions {
+    /// What the flags ask for.
+    pub fn of(a: &ModelArgs) -> Self {
+        LoadOptions {
+            device: a.device,
+            threads: a.threads,
+            context: a.context,
+            cache: a.kv.into(),
+        }
+    }
 }
 
 pub fn load(
     source: Rc<dyn ByteSource>,
     adapter: Option<Adapter>,
-    device: DeviceChoice,
-    (threads, context): (usize, Option<usize>),
+    options: LoadOptions,
 ) -> Result<(Session, ModelInfo)> {
     let adapter = adapter.map(|adapter| Rc::new(adapter) as Rc<dyn LowRankAdapter>);
-    let mut session = Session::with_threads(threads).with_context(context);
+    let mut session = Session::with_threads(options.threads).with_context(options.context);
+    session.set_cache_precision(options.cache);
     let mut result = None;
     pollster::block_on(
-        session.load_adapted(source, adapter, device, &mut |event| match event {
+        session.load_adapted(source, adapter, options.device, &mut |event| match event {
             Event::Loaded { model } => result = Some(Ok(*model)),
             Event::Error { message } => result = Some(Err(anyhow::anyhow!(message))),
             _ => {}

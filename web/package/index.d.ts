@@ -13,6 +13,8 @@ export interface Progress {
 
 export interface LoadOptions {
   device?: Device;
+  /** Precision of the keys and values kept of a text: "f16", the default, takes half the memory; "f32" is exactly what was computed. */
+  kv?: "f32" | "f16";
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
 }

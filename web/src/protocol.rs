@@ -5,13 +5,15 @@
 //! file is, and that the worker itself can fail.
 
 use serde::{Deserialize, Serialize};
-use ternary::config::QuantMode;
+use ternary::config::{CachePrecision, QuantMode};
 use ternary::import::Survey;
 use ternary::session::{Command, DeviceChoice, Event, ModelTask};
 
 /// What keys and values of a model's context may take in a page, which is not told how much memory
 /// there is: on a phone much less than a program can address.
 pub const CACHE_LIMIT: u64 = 1 << 30;
+/// How a page keeps them.
+pub const CACHE: CachePrecision = CachePrecision::F16;
 
 /// Of a request to any worker of the page; never used twice.
 pub type RequestId = u32;
@@ -32,6 +34,8 @@ pub enum Request<T = Task> {
     Load {
         source: Source,
         device: DeviceChoice,
+        /// How keys and values are kept.
+        kv: CachePrecision,
     },
     Run(Command),
     /// Understood by the full worker alone.

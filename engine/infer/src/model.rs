@@ -4,7 +4,7 @@ use super::load::{self, LowRankAdapter};
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, DeviceInfo, MemoryUse, ProgramId, elements};
 use ternary_common::bytes::ByteSource;
-use ternary_core::config::{LoraConfig, ModelConfig};
+use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig};
 use ternary_formats::onebit::OneBit;
 use ternary_model as model;
 use ternary_model::program::{BufferId, BufferKind, RunParams};
@@ -19,6 +19,15 @@ struct Step {
     ids: BufferId,
     logits: BufferId,
     sampling: Option<SamplingBuffers>,
+}
+
+/// What a model is loaded with besides its file.
+#[derive(Clone, Copy, Default)]
+pub struct LoadOptions<'a> {
+    /// A low-rank adapter beside the weights.
+    pub adapter: Option<&'a dyn LowRankAdapter>,
+    /// Precision of the KV cache; heads of an odd width have f32.
+    pub cache: CachePrecision,
 }
 
 /// A model on a backend, with its KV cache: takes tokens, gives candidates for the next one.
@@ -52,6 +61,7 @@ pub struct Model {
     /// Recorded when first asked for: its logits take rows × vocabulary.
     all_logits: Option<Step>,
     lora: Option<LoraConfig>,
+    cache: CachePrecision,
     /// Tokens whose keys and values are in the cache.
     cached: Vec<u32>,
     weight_bytes: usize,
@@ -66,22 +76,24 @@ impl Model {
         source: &dyn ByteSource,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
-        Self::load_adapted(backend, file, source, None, progress).await
+        Self::load_with(backend, file, source, LoadOptions::default(), progress).await
     }
 
-    /// As [`Model::load`], with an adapter beside the weights, unmerged.
+    /// As [`Model::load`], with an adapter beside the weights, unmerged, and a KV cache of another
+    /// precision than f32.
     ///
     /// # Errors
     /// Also an adapter that belongs to another model.
-    pub async fn load_adapted(
+    pub async fn load_with(
         mut backend: Box<dyn Backend>,
         file: &OneBit,
         source: &dyn ByteSource,
-        adapter: Option<&dyn LowRankAdapter>,
+        options: LoadOptions<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
         let config = file.metadata.config.clone();
-        let lora = match adapter {
+        let cache = options.cache.of(&config);
+        let lora = match options.adapter {
             Some(adapter) => {
                 adapter.upload(backend.as_mut(), file, source).await?;
                 Some(adapter.lora().clone())
@@ -95,7 +107,7 @@ impl Model {
         let rows = PREFILL.min(config.max_seq_len);
         let mut last = |rows| {
             let lora = lora.as_ref();
-            prepare(backend.as_mut(), &config, rows, Logits::Last, lora)
+            prepare(backend.as_mut(), &config, rows, Logits::Last, lora, cache)
         };
         let (decode, prefill) = (last(1)?, last(rows)?);
         // A GPU that ran out of memory says so only to someone who waits for it.
@@ -109,6 +121,7 @@ impl Model {
             prefill,
             all_logits: None,
             lora,
+            cache,
             cached: Vec::new(),
             weight_bytes,
         })
@@ -131,7 +144,12 @@ impl Model {
 
     /// KV cache, in bytes.
     pub fn cache_bytes(&self) -> usize {
-        cache_bytes(&self.config)
+        cache_bytes(&self.config, self.cache)
+    }
+
+    /// Precision of the KV cache.
+    pub fn cache_precision(&self) -> CachePrecision {
+        self.cache
     }
 
     /// What is allocated.
@@ -219,6 +237,7 @@ impl Model {
                 rows,
                 Logits::All,
                 self.lora.as_ref(),
+                self.cache,
             )?);
         }
         let Some(step) = &self.all_logits else {
@@ -258,9 +277,9 @@ impl Model {
     }
 }
 
-/// Bytes of the KV cache: keys and values, f32, of every position and layer.
-pub fn cache_bytes(config: &ModelConfig) -> usize {
-    2 * 4 * config.num_layers * config.max_seq_len * config.kv_dim()
+/// Bytes of the KV cache: keys and values of every position and layer.
+pub fn cache_bytes(config: &ModelConfig, cache: CachePrecision) -> usize {
+    2 * cache.bytes() * config.num_layers * config.max_seq_len * config.kv_dim()
 }
 
 fn prepare(
@@ -269,8 +288,9 @@ fn prepare(
     rows: usize,
     logits: Logits,
     lora: Option<&LoraConfig>,
+    cache: CachePrecision,
 ) -> Result<Step> {
-    let recorded = model::record_infer(config, rows, logits, lora);
+    let recorded = model::record_infer(config, rows, logits, lora, cache);
     Ok(Step {
         program: backend.prepare(recorded.program)?,
         rows,

@@ -7,7 +7,7 @@ use super::model::PREFILL;
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, DeviceInfo, DeviceKind, MemoryLimits};
 use ternary_common::platform::available_memory;
-use ternary_core::config::{ModelConfig, QuantMode};
+use ternary_core::config::{CachePrecision, ModelConfig, QuantMode};
 use ternary_core::params::{self, ParamKind};
 use ternary_model::{Logits, record_infer};
 
@@ -27,6 +27,8 @@ pub struct LoadPlan {
     pub weight_bytes: u64,
     /// Keys and values of a full context.
     pub cache_bytes: u64,
+    /// Their precision.
+    pub cache_precision: CachePrecision,
     /// Activations, tables, logits.
     pub work_bytes: u64,
     /// The largest matrix, and the largest buffer of anything else: what the limits of a GPU are
@@ -50,10 +52,12 @@ impl LoadPlan {
         device_reason: &str,
         config: &ModelConfig,
         file_bytes: u64,
+        cache: CachePrecision,
     ) -> Result<Self> {
+        let cache = cache.of(config);
         addressable(config)?;
         let programs = [1, PREFILL.min(config.max_seq_len)]
-            .map(|rows| record_infer(config, rows, Logits::Last, None).program);
+            .map(|rows| record_infer(config, rows, Logits::Last, None, cache).program);
         let used = backend.plan(&[&programs[0], &programs[1]]);
         let mut plan = LoadPlan {
             file_bytes,
@@ -64,6 +68,7 @@ impl LoadPlan {
             largest_other: 0,
             device: backend.info(),
             device_reason: device_reason.to_owned(),
+            cache_precision: cache,
         };
         for (name, bytes) in &used.shared {
             let kind = BufferKind::of(name);
@@ -92,8 +97,9 @@ impl LoadPlan {
         if !config.use_rope {
             return config.max_seq_len;
         }
-        let token =
-            (4 * (2 * config.num_layers * config.kv_dim() + config.head_dim())).max(1) as u64;
+        let element = self.cache_precision.bytes();
+        let cached = element * 2 * config.num_layers * config.kv_dim();
+        let token = (cached + 4 * config.rotary_dim()).max(1) as u64;
         let mut bytes = LEAST_CACHE.max(CACHE_PER_WEIGHT * self.weight_bytes);
         let rest = |all: u64| all.saturating_sub(self.weight_bytes);
         let free = available_memory().map(|free| rest(free) / 2);
@@ -101,7 +107,7 @@ impl LoadPlan {
         for most in free.into_iter().chain(device) {
             bytes = bytes.min(most);
         }
-        let layer = (4 * config.kv_dim()).max(1) as u64;
+        let layer = (element * config.kv_dim()).max(1) as u64;
         let tokens = limits
             .buffer
             .map_or(bytes / token, |most| (bytes / token).min(most / layer));
@@ -203,7 +209,7 @@ mod tests {
     use ternary_formats::onebit::OneBit;
 
     fn plan(config: &ModelConfig) -> Result<LoadPlan> {
-        LoadPlan::new(&CpuBackend::new(1), "", config, 0)
+        LoadPlan::new(&CpuBackend::new(1), "", config, 0, CachePrecision::F32)
     }
 
     fn fixture() -> (FileSource, OneBit) {

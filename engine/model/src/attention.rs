@@ -1,7 +1,7 @@
 //! Self-attention: q, k, v projections, q/k norm, RoPE, causal attention, output projection.
 
 use crate::program::{AttentionShape, BufferId, BufferKind, Elem, Op, Scores};
-use ternary_core::config::{MatrixKind, ModelConfig};
+use ternary_core::config::{CachePrecision, MatrixKind, ModelConfig};
 
 use super::bit_linear::{BitLinear, LinearSaved};
 use super::decoder::SAVED;
@@ -162,7 +162,11 @@ impl Attention {
                 let (max_seq, kv_dim) = (c.max_seq_len, c.kv_dim());
                 let cache = |g: &mut Graph, kind: BufferKind| {
                     let name = kind.named(self.layer);
-                    g.rec.shared(&name, Elem::F32, max_seq * kv_dim)
+                    let elem = match g.cache {
+                        CachePrecision::F32 => Elem::F32,
+                        CachePrecision::F16 => Elem::F16,
+                    };
+                    g.rec.shared(&name, elem, max_seq * kv_dim)
                 };
                 let cache_k = cache(g, BufferKind::CachedKeys);
                 let cache_v = cache(g, BufferKind::CachedValues);
@@ -174,6 +178,7 @@ impl Attention {
                     rows,
                     kv_dim,
                     max_seq,
+                    precision: g.cache,
                 });
                 g.rec.push(Op::CachedAttention {
                     q: query,
@@ -185,6 +190,7 @@ impl Attention {
                     kv_heads,
                     head_dim,
                     max_seq,
+                    precision: g.cache,
                     scores: self.scores(g),
                 });
             }

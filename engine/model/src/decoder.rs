@@ -1,7 +1,7 @@
 //! The decoder: embedding, blocks, final norm, head, loss; and the programs recorded from it.
 
 use crate::program::{BufferId, BufferKind, Elem, EmbedTable, Op, Program, STEP_FIGURES};
-use ternary_core::config::{LoraConfig, ModelConfig, TrainConfig};
+use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig, TrainConfig};
 use ternary_core::quant::is_latent;
 
 use super::attention::{Attention, AttentionSaved};
@@ -269,15 +269,19 @@ pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: Buffer
     }
 }
 
-/// Record `rows` tokens through the KV cache; with `lora`, an adapter stands beside the packed
-/// weights.
+/// Record `rows` tokens through a KV cache of this precision; with `lora`, an adapter stands beside
+/// the packed weights.
 pub fn record_infer(
     config: &ModelConfig,
     rows: usize,
     logits: Logits,
     lora: Option<&LoraConfig>,
+    cache: CachePrecision,
 ) -> InferProgram {
-    let mut g = Graph::new(config, Phase::Infer { rows }, lora);
+    let mut g = Graph {
+        cache,
+        ..Graph::new(config, Phase::Infer { rows }, lora)
+    };
     let dim = config.hidden_size;
     let ids = g.rec.io(Elem::U32, rows);
     let table = EmbedTable::Weight(g.packed(&params::embedding(config)));
@@ -536,6 +540,7 @@ fn record_teacher(g: &mut Graph, config: &ModelConfig, ids: BufferId) -> BufferI
         rec: std::mem::take(&mut g.rec),
         lora: None,
         source: Source::Frozen(BufferKind::Teacher),
+        cache: g.cache,
     };
     let logits = Forward::record(&mut t, ids, 0.0).logits;
     g.rec = t.rec;

@@ -1,7 +1,7 @@
 //! The state of a recording: what the model's parts share while they record themselves.
 
 use crate::program::{BufferId, BufferKind, Elem, Op, Recorder, Weight};
-use ternary_core::config::{LoraConfig, ModelConfig};
+use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig};
 use ternary_core::quant::tile;
 
 use super::remap::Remap;
@@ -38,6 +38,8 @@ pub struct Graph<'a> {
     /// Adapters beside the matrices.
     pub lora: Option<&'a LoraConfig>,
     pub source: Source<'a>,
+    /// How inference keeps keys and values.
+    pub cache: CachePrecision,
 }
 
 impl<'a> Graph<'a> {
@@ -53,6 +55,7 @@ impl<'a> Graph<'a> {
             } else {
                 Source::Trained
             },
+            cache: CachePrecision::F32,
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 use ternary_backend::Backend;
-use ternary_core::config::ModelConfig;
+use ternary_core::config::{CachePrecision, ModelConfig};
 use ternary_formats::onebit::OneBit;
 use ternary_infer::LoadPlan;
 
@@ -21,9 +21,10 @@ pub(super) struct Fitted {
 
 /// The context of the model, or of its halves the longest whose keys and values take no more than
 /// `bytes`.
-pub fn context_within(config: &ModelConfig, bytes: u64) -> usize {
+pub fn context_within(config: &ModelConfig, bytes: u64, cache: CachePrecision) -> usize {
     let mut context = config.max_seq_len;
-    let token = 2 * 4 * config.num_layers as u64 * config.kv_dim() as u64;
+    let element = cache.of(config).bytes() as u64;
+    let token = 2 * element * config.num_layers as u64 * config.kv_dim() as u64;
     while may_be_shorter(config, context) && token.saturating_mul(context as u64) > bytes {
         context = half(context);
     }
@@ -39,6 +40,15 @@ fn half(context: usize) -> usize {
     (context / 2).max(SHORTEST)
 }
 
+/// What a model is planned for.
+pub(super) struct Planning<'a> {
+    pub backend: &'a dyn Backend,
+    /// Why that one, for people.
+    pub device_reason: &'a str,
+    pub file_bytes: u64,
+    pub cache: CachePrecision,
+}
+
 /// Plans a model on a device that has nothing on it yet, with a context of `asked` tokens. Where
 /// none is asked for: with a `cache_limit` (in a page, which is not told how much memory there is)
 /// the longest that keeps within it and fits, otherwise what is in proportion to the model and the
@@ -47,13 +57,20 @@ fn half(context: usize) -> usize {
 /// # Errors
 /// A context that the model cannot have, and what planning says.
 pub(super) fn fit(
-    (backend, device_reason, file_bytes): (&dyn Backend, &str, u64),
+    planning: &Planning<'_>,
     config: &ModelConfig,
     asked: Option<usize>,
     cache_limit: Option<u64>,
 ) -> Result<Fitted> {
     let whole = config.max_seq_len;
-    let plan = |config: &ModelConfig| LoadPlan::new(backend, device_reason, config, file_bytes);
+    let Planning {
+        backend,
+        device_reason,
+        file_bytes,
+        cache,
+    } = *planning;
+    let plan =
+        |config: &ModelConfig| LoadPlan::new(backend, device_reason, config, file_bytes, cache);
     let mut config = config.clone();
     config.max_seq_len = match (asked, cache_limit) {
         (Some(asked), _) if asked == 0 || asked > whole => {
@@ -63,7 +80,7 @@ pub(super) fn fit(
             return Err(Error::FixedContext { asked, whole });
         }
         (Some(asked), _) => asked,
-        (None, Some(limit)) => context_within(&config, limit),
+        (None, Some(limit)) => context_within(&config, limit, cache),
         (None, None) => plan(&config)?.context(&config, &backend.limits()),
     };
     loop {
@@ -114,18 +131,23 @@ mod tests {
     #[test]
     fn a_context_is_halved_until_it_fits() {
         let backend = CpuBackend::new(1);
-        let plan =
-            |config: &ModelConfig, limit| fit((&backend, "", 0), config, None, limit).unwrap();
+        let planning = Planning {
+            backend: &backend,
+            device_reason: "",
+            file_bytes: 0,
+            cache: CachePrecision::F16,
+        };
+        let plan = |config: &ModelConfig, limit| fit(&planning, config, None, limit).unwrap();
         let long = config(1 << 17);
-        let token = 8 * (long.num_layers * long.kv_dim()) as u64;
+        let token = 4 * (long.num_layers * long.kv_dim()) as u64;
         let found = plan(&long, Some(5000 * token));
         assert_eq!(found.context, 4096);
         assert_eq!(found.plan.cache_bytes, 4096 * token);
         found.fits.unwrap();
-        let asked = fit((&backend, "", 0), &long, Some(999), None).unwrap();
+        let asked = fit(&planning, &long, Some(999), None).unwrap();
         assert_eq!(asked.context, 999);
         for no in [0, (1 << 17) + 1] {
-            assert!(fit((&backend, "", 0), &long, Some(no), None).is_err());
+            assert!(fit(&planning, &long, Some(no), None).is_err());
         }
         // Never to nothing, and not where nobody asked for it.
         assert_eq!(plan(&long, Some(0)).context, SHORTEST);

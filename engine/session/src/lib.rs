@@ -30,9 +30,10 @@ use ternary_backend::BackendOptions;
 use ternary_common::bytes::{ByteSource, MemorySource};
 use ternary_common::platform::Instant;
 use ternary_common::tokenizer::{ChatTemplate, Part, Tokenizer};
+use ternary_core::config::CachePrecision;
 use ternary_core::layout::FormatError;
 use ternary_formats::onebit::OneBit;
-use ternary_infer::{LowRankAdapter, Model};
+use ternary_infer::{LoadOptions, LowRankAdapter, Model};
 use tune::Tuning;
 
 /// Ends the running reply after its current token. Cheap to clone; works from a message handler
@@ -114,6 +115,8 @@ pub struct Session {
     device: DeviceChoice,
     /// What keys and values may take; a longer context is shortened.
     cache_limit: Option<u64>,
+    /// How keys and values are kept.
+    cache: CachePrecision,
     compared: Option<Compared>,
     map_scorer: Option<MapScorer>,
     tuning: Option<Box<Tuning>>,
@@ -139,6 +142,11 @@ impl Session {
             threads,
             ..Self::default()
         }
+    }
+
+    /// Keep keys and values of models loaded from now on in this precision.
+    pub fn set_cache_precision(&mut self, cache: CachePrecision) {
+        self.cache = cache;
     }
 
     /// Have a context that does not fit shortened instead of refused, and one whose keys and values
@@ -268,12 +276,17 @@ impl Session {
         )
         .await?;
         let total = source.len();
-        let planning = (backend.as_ref(), device_reason.as_str(), total);
+        let planning = context::Planning {
+            backend: backend.as_ref(),
+            device_reason: &device_reason,
+            file_bytes: total,
+            cache: self.cache,
+        };
         let context::Fitted {
             context,
             plan,
             fits,
-        } = context::fit(planning, &meta.config, self.context, self.cache_limit)?;
+        } = context::fit(&planning, &meta.config, self.context, self.cache_limit)?;
         if self.context.is_none() && self.cache_limit.is_none() && context < meta.config.max_seq_len
         {
             log::warn!(
@@ -285,11 +298,15 @@ impl Session {
             plan: Box::new(plan),
         });
         fits?;
-        let model = Model::load_adapted(
+        let options = LoadOptions {
+            adapter: adapter.as_deref(),
+            cache: self.cache,
+        };
+        let model = Model::load_with(
             backend,
             &context::shortened(&file, context),
             source.as_ref(),
-            adapter.as_deref(),
+            options,
             &mut |done| {
                 emit(Event::Progress { done, total });
             },

@@ -21,7 +21,7 @@ use ternary_core::params::{self, ParamKind};
 use ternary_core::quant::{is_latent, quantize};
 use ternary_formats::adapter::{Adapter, base_checksum};
 use ternary_formats::onebit::{Dense, OneBit, Packing, encode};
-use ternary_infer::{Model, Sampler, Sampling};
+use ternary_infer::{LoadOptions, Model, Sampler, Sampling};
 use ternary_model::Parameters;
 use ternary_train::merge::merge;
 use ternary_train::{
@@ -573,7 +573,11 @@ impl TuneRecord {
             Some(adapter) => {
                 let file = shortened(&loaded.file, context);
                 let source = loaded.source.as_ref();
-                Model::load_adapted(backend, &file, source, Some(&adapter), &mut |_| {}).await?
+                let options = LoadOptions {
+                    adapter: Some(&adapter),
+                    ..LoadOptions::default()
+                };
+                Model::load_with(backend, &file, source, options, &mut |_| {}).await?
             }
             None => {
                 let source = MemorySource::new("sample", self.model(trainer, loaded).await?);

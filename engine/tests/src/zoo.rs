@@ -16,7 +16,7 @@ use ternary::import::{Input, Options, import};
 const EXACT: f64 = 1e-5;
 /// With keys and values in binary16, whose rounding is 2⁻¹¹ of a value.
 const HALF_CACHE: f64 = 5e-3;
-/// As many there are, so that none is forgotten.
+/// As many there are at least, so that none is forgotten.
 const MODELS: usize = 25;
 
 /// What transformers computes: tokens, logits after each, and the tokens it goes on with.
@@ -51,7 +51,7 @@ fn imported(path: &Path, mode: QuantMode) -> Vec<u8> {
     }
     let options = Options {
         head: mode,
-        body: mode,
+        body: Some(mode),
         ..Options::default()
     };
     let mut sink = MemorySink::default();
@@ -64,7 +64,7 @@ fn every_model(mut check: impl FnMut(&str, &Path)) {
     let entries = std::fs::read_dir(zoo).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    assert_eq!(paths.len(), MODELS);
+    assert!(paths.len() >= MODELS);
     for path in paths {
         check(&path.file_name().unwrap().to_string_lossy(), &path);
     }

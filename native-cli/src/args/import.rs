@@ -63,9 +63,10 @@ pub struct Import {
     /// Precision of embedding and head.
     #[arg(long, value_enum, default_value = "keep", conflicts_with = "bit_map")]
     pub head: Ends,
-    /// Precision of the layers' matrices that are floats in the file.
-    #[arg(long, value_enum, default_value = "f16", conflicts_with = "bit_map")]
-    pub body: Head,
+    /// Precision of the layers' matrices that are floats in the file [default: eightbit where all
+    /// are floats, f16 beside ternary or binary ones].
+    #[arg(long, value_enum, conflicts_with = "bit_map")]
+    pub body: Option<Head>,
     /// Precision of every matrix: a search result, a config, or a bit-map by itself.
     #[arg(long, value_name = "FILE")]
     pub bit_map: Option<PathBuf>,

@@ -7,6 +7,7 @@ use ternary::backend::BackendOptions;
 use ternary::config::QuantMode;
 use ternary::session::DeviceChoice;
 
+use super::model::CacheKind;
 use super::train::MixedPrecision;
 
 /// What a .1bit or .tokens file holds.
@@ -133,6 +134,9 @@ pub struct Bench {
     /// A random ternary model instead.
     #[arg(long, value_enum, conflicts_with = "model")]
     pub synthetic: Option<Shape>,
+    /// Precision of keys and values.
+    #[arg(long, value_enum, default_value = "f16")]
+    pub kv: CacheKind,
     /// Train a random model on random tokens instead: tokens per second and memory.
     #[arg(long, value_enum, value_name = "SHAPE", conflicts_with_all = ["model", "synthetic", "gemm"])]
     pub train: Option<TrainShape>,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ternary::config::CachePrecision;
 use ternary::infer::Sampling;
 use ternary::session::DeviceChoice;
 
@@ -29,6 +30,10 @@ pub struct ModelArgs {
     /// much more than the model].
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
+    /// Precision of the keys and values that are kept of a text: f16 takes half the memory, f32 is
+    /// exactly what was computed.
+    #[arg(long, value_enum, default_value = "f16")]
+    pub kv: CacheKind,
 }
 
 /// -1 or a number of 64 bits.
@@ -216,12 +221,21 @@ pub enum GgufType {
     Tq1_0,
 }
 
-/// What a C header keeps keys and values in.
+/// What keys and values are kept in.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum CacheKind {
     F32,
     /// Half the memory.
     F16,
+}
+
+impl From<CacheKind> for CachePrecision {
+    fn from(kind: CacheKind) -> Self {
+        match kind {
+            CacheKind::F32 => CachePrecision::F32,
+            CacheKind::F16 => CachePrecision::F16,
+        }
+    }
 }
 
 /// Write a model as a .1bit file, as a C header for boards, or for other programs.

@@ -13,8 +13,9 @@ use ternary::train::merge::{MatrixChange, merge};
 
 use crate::args::Merge;
 use crate::commands::export;
+use crate::model::{self, LoadOptions};
+use crate::output;
 use crate::output::{errln, outln};
-use crate::{model, output};
 
 /// A merge that changes less than one code in so many is warned of.
 const LITTLE: usize = 1000;
@@ -114,12 +115,7 @@ fn loss(
     adapter: Option<Adapter>,
     (data, text): (&Path, &mut Option<EvalText>),
 ) -> Result<f64> {
-    let (mut session, _) = model::load(
-        source,
-        adapter,
-        a.model.device,
-        (a.model.threads, a.model.context),
-    )?;
+    let (mut session, _) = model::load(source, adapter, LoadOptions::of(&a.model))?;
     let loaded = session.loaded()?;
     let text = match text {
         Some(text) => text,

@@ -4,6 +4,7 @@ import { Engine, type BitMap, type Tuned } from "ternary-core";
 
 const engine: Engine = await Engine.load("model.1bit", {
   device: "auto",
+  kv: "f32",
   onProgress: ({ phase, loaded, total }) => console.log(phase.length, loaded / total),
   signal: new AbortController().signal,
 });

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use ternary::config::CachePrecision;
 use ternary::format::FileSource;
 use ternary::format::OneBit;
 use ternary::session::{DeviceChoice, Event, Session};
@@ -162,10 +163,11 @@ pub fn import(input: &Path, head: &str) -> Result<PathBuf> {
     Ok(output)
 }
 
-/// Logits after the last of these tokens, on the CPU.
-pub fn logits(model: &Path, ids: &[u32]) -> Result<Vec<f32>> {
+/// Logits after the last of these tokens, on the CPU with a cache of this precision.
+pub fn logits(model: &Path, ids: &[u32], cache: CachePrecision) -> Result<Vec<f32>> {
     let source = Rc::new(FileSource::open(model)?);
     let mut session = Session::new();
+    session.set_cache_precision(cache);
     let mut problem = None;
     let mut emit = |event| {
         if let Event::Error { message } = event {

@@ -23,7 +23,7 @@ use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
 use crate::protocol::{
-    CACHE_LIMIT, FromWorker, Notification, Request, RequestId, Response, Task, ToWorker,
+    CACHE, CACHE_LIMIT, FromWorker, Notification, Request, RequestId, Response, Task, ToWorker,
 };
 use cancel::Cancel;
 
@@ -130,6 +130,7 @@ pub fn start<P: Program>() {
     }));
     let mut session = Session::new();
     session.limit_cache(CACHE_LIMIT);
+    session.set_cache_precision(CACHE);
     let stop = session.stop_handle();
     let cancel = Cancel::default();
     let running = Rc::new(Cell::new(None));
@@ -203,8 +204,9 @@ impl Server {
     async fn answer<P: Program>(&mut self, request: Request<P::Task>, job: &Job) {
         let session = &mut self.session;
         match request {
-            Request::Load { source, device } => {
+            Request::Load { source, device, kv } => {
                 job.begin();
+                session.set_cache_precision(kv);
                 return load::load(session, source, device, job).await;
             }
             Request::Run(Command::Move { device }) => {

@@ -1,9 +1,10 @@
 //! Causal attention: over the KV cache (inference) and over whole sequences with its backward
 //! (training).
 
+use super::dots::{self, dots};
 use super::forward::dot;
 use super::matmul::{Precision, Product, View};
-use super::simd::multiversion;
+use super::simd::{Level, multiversion};
 use super::vectors::{self, COLUMNS, Wide};
 use ternary_common::platform::par;
 use ternary_core::math::{self, Lanes};
@@ -45,12 +46,60 @@ pub(super) fn softcap<V: Lanes>(x: V, cap: f32) -> V {
 /// Query rows of a task: a prefill step's are enough for many threads.
 const BAND: usize = 4;
 
+/// As [`head`], of keys and values in binary16.
+#[allow(clippy::too_many_arguments)]
+fn head_of_halves(
+    level: Level,
+    q: &[f32],
+    keys: &[u16],
+    values: &[u16],
+    stride: usize,
+    n: usize,
+    of: Scores,
+    scores: &mut [f32],
+    out: &mut [f32],
+) {
+    let scores = &mut scores[..n];
+    let key = |t: usize| &keys[t * stride..][..q.len()];
+    let (fours, rest) = scores.as_chunks_mut::<4>();
+    let whole = 4 * fours.len();
+    for (i, four) in fours.iter_mut().enumerate() {
+        let rows = [0, 1, 2, 3].map(|r| key(4 * i + r));
+        *four = dots(level, rows, q).map(|dot| dot * of.scale);
+    }
+    for (i, score) in rest.iter_mut().enumerate() {
+        *score = dots(level, [key(whole + i)], q)[0] * of.scale;
+    }
+    softmax_scores(scores, of.softcap);
+    dots::weighted(level, values, stride, scores, out);
+}
+
+multiversion! {
+    /// Scores made probabilities.
+    fn softmax_scores(scores: &mut [f32], cap: Option<f32>) {
+        if let Some(cap) = cap {
+            vectors::update(scores, |s| softcap(s, cap));
+        }
+        let max = vectors::max(scores);
+        vectors::update(scores, |s| math::exp(s - Wide::splat(max)));
+        let inverse = Wide::splat(1.0 / vectors::sum(scores));
+        vectors::update(scores, |s| s * inverse);
+    }
+}
+
+/// Keys and values as they are kept, `[max_seq, kv_heads·head_dim]` each.
+#[derive(Clone, Copy)]
+pub enum Cache<'a> {
+    F32 { keys: &'a [f32], values: &'a [f32] },
+    F16 { keys: &'a [u16], values: &'a [u16] },
+}
+
 /// See [`ternary_model::program::Op::CachedAttention`]. `rows` query rows from position `pos` on.
 #[allow(clippy::too_many_arguments)]
 pub fn cached(
+    level: Level,
     q: &[f32],
-    cache_k: &[f32],
-    cache_v: &[f32],
+    cache: Cache,
     out: &mut [f32],
     heads: usize,
     kv_heads: usize,
@@ -67,16 +116,16 @@ pub fn cached(
         let n = of.window.map_or(seen, |window| window.min(seen));
         scores.resize(n, 0.0);
         let at = (seen - n) * stride + h / (heads / kv_heads) * head_dim;
-        head(
-            &q[row * width + h * head_dim..][..head_dim],
-            &cache_k[at..],
-            &cache_v[at..],
-            stride,
-            n,
-            of,
-            scores,
-            out,
-        );
+        let q = &q[row * width + h * head_dim..][..head_dim];
+        match cache {
+            Cache::F32 { keys, values } => {
+                head(q, &keys[at..], &values[at..], stride, n, of, scores, out);
+            }
+            Cache::F16 { keys, values } => {
+                let (keys, values) = (&keys[at..], &values[at..]);
+                head_of_halves(level, q, keys, values, stride, n, of, scores, out);
+            }
+        }
     };
     if rows == 1 {
         par::pieces(out, head_dim, work, |h, out| {

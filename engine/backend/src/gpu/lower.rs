@@ -9,7 +9,7 @@ use super::linear;
 use super::memory::Memory;
 use crate::BackendError;
 use crate::training::{self, training};
-use ternary_core::config::Activation;
+use ternary_core::config::{Activation, CachePrecision};
 use ternary_core::quant::tile::act_stride;
 use ternary_model::program::{BufferId, Op, Scores};
 
@@ -113,6 +113,7 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
             rows,
             kv_dim,
             max_seq,
+            precision,
             ..
         }),
     ) = (CacheHeads::at_start(unit), unit.last())
@@ -121,7 +122,11 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
     };
     let kv_heads = kv_dim / head_dim;
     let optional = |id: Option<BufferId>| memory.bind_or_unread(id);
-    Ok(Call::new(&shaders::CACHE_HEADS)
+    let shader = match precision {
+        CachePrecision::F32 => &shaders::CACHE_HEADS,
+        CachePrecision::F16 => &shaders::CACHE_HEADS_F16,
+    };
+    Ok(Call::new(shader)
         .bind("angles", optional(rope.map(|r| r.0))?)
         .bind("q", memory.bind(q)?)
         .bind("k", memory.bind(k_in)?)
@@ -306,15 +311,22 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             rows,
             kv_dim,
             max_seq,
-        } => one(Call::new(&shaders::KV_WRITE)
-            .bind("k", memory.bind(k)?)
-            .bind("v", memory.bind(v)?)
-            .bind("cache_k", memory.bind(cache_k)?)
-            .bind("cache_v", memory.bind(cache_v)?)
-            .size("ROWS", rows)
-            .size("KV_DIM", kv_dim)
-            .size("MAX_SEQ", max_seq)
-            .items(rows * kv_dim)),
+            precision,
+        } => {
+            let (shader, per_item) = match precision {
+                CachePrecision::F32 => (&shaders::KV_WRITE, 1),
+                CachePrecision::F16 => (&shaders::KV_WRITE_F16, 2),
+            };
+            one(Call::new(shader)
+                .bind("k", memory.bind(k)?)
+                .bind("v", memory.bind(v)?)
+                .bind("cache_k", memory.bind(cache_k)?)
+                .bind("cache_v", memory.bind(cache_v)?)
+                .size("ROWS", rows)
+                .size("KV_DIM", kv_dim)
+                .size("MAX_SEQ", max_seq)
+                .items(rows * kv_dim / per_item))
+        }
         Op::CachedAttention {
             q,
             cache_k,
@@ -325,11 +337,16 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             kv_heads,
             head_dim,
             max_seq,
+            precision,
             scores,
         } => {
             let splits = attention_splits(rows, heads, max_seq);
             let parts = Slice::whole(&memory.workspace);
-            let attention = with_scores(Call::new(&shaders::ATTENTION), scores)
+            let shader = match precision {
+                CachePrecision::F32 => &shaders::ATTENTION,
+                CachePrecision::F16 => &shaders::ATTENTION_F16,
+            };
+            let attention = with_scores(Call::new(shader), scores)
                 .bind("q", memory.bind(q)?)
                 .bind("cache_k", memory.bind(cache_k)?)
                 .bind("cache_v", memory.bind(cache_v)?)

@@ -116,7 +116,7 @@ fn a_lost_device_is_an_error() {
 
 #[test]
 fn a_decode_step_takes_few_dispatches() {
-    use ternary_core::config::{LayerBitMap, ModelConfig};
+    use ternary_core::config::{CachePrecision, LayerBitMap, ModelConfig};
     with_gpu(|gpu| {
         let dispatches = |gpu: &mut GpuBackend, layers| {
             let config = ModelConfig {
@@ -131,7 +131,13 @@ fn a_decode_step_takes_few_dispatches() {
                 layer_bit_map: Some(LayerBitMap::sandwich(layers, QuantMode::Ternary)),
                 ..ModelConfig::default()
             };
-            let decode = ternary_model::record_infer(&config, 1, ternary_model::Logits::Last, None);
+            let decode = ternary_model::record_infer(
+                &config,
+                1,
+                ternary_model::Logits::Last,
+                None,
+                CachePrecision::F16,
+            );
             let id = gpu.prepare(decode.program).unwrap();
             gpu.programs[id.0].steps.len()
         };

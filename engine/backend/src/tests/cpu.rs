@@ -3,7 +3,7 @@
 use super::compare::{TRANSCENDENTAL, assert_close};
 use super::*;
 use crate::gpu::fuse;
-use ternary_core::config::{LayerBitMap, LayerMode, MatrixModes, ModelConfig};
+use ternary_core::config::{CachePrecision, LayerBitMap, LayerMode, MatrixModes, ModelConfig};
 use ternary_model::program::{BufferDecl, EmbedTable, Program, Role, Weight};
 use ternary_model::{Logits, record_infer};
 
@@ -148,7 +148,15 @@ fn assert_same(what: &str, elem: Elem, got: &[u8], want: &[u8]) {
             let want: Vec<f64> = elements::<f32>(want).into_iter().map(f64::from).collect();
             assert_close(what, &elements::<f32>(got), &want, TRANSCENDENTAL);
         }
-        Elem::U32 | Elem::F16 => assert_eq!(got, want, "{what}"),
+        Elem::U32 => assert_eq!(got, want, "{what}"),
+        // A value at a tie, which is computed in another order, is rounded the other way.
+        Elem::F16 => {
+            let (got, want) = (elements::<u16>(got), elements::<u16>(want));
+            let flipped = got.iter().zip(&want).filter(|(g, w)| g != w);
+            assert!(flipped.clone().all(|(g, w)| g.abs_diff(*w) == 1), "{what}");
+            let share = flipped.count() as f64 / got.len() as f64;
+            assert!(share <= FLIPPED_CODES, "{what}: {share}");
+        }
     }
 }
 
@@ -170,8 +178,9 @@ fn compare_with_cpu(
     rows_n: usize,
     pos: u32,
     fused: bool,
+    cache: CachePrecision,
 ) {
-    let program = record_infer(config, rows_n, Logits::Last, None).program;
+    let program = record_infer(config, rows_n, Logits::Last, None, cache).program;
     let mut state = contents(&program, config.vocab_size);
     let run_params = RunParams {
         pos,
@@ -232,8 +241,10 @@ fn compare_with_cpu(
 fn every_operation_agrees_with_the_cpu() {
     with_gpu(|gpu| {
         for config in configs() {
-            compare_with_cpu(gpu, &config, 5, 0, false);
-            compare_with_cpu(gpu, &config, 1, 7, false);
+            for cache in [CachePrecision::F32, CachePrecision::F16] {
+                compare_with_cpu(gpu, &config, 5, 0, false, cache);
+                compare_with_cpu(gpu, &config, 1, 7, false, cache);
+            }
         }
     });
 }
@@ -242,17 +253,24 @@ fn every_operation_agrees_with_the_cpu() {
 fn fused_operations_agree_with_the_cpu() {
     with_gpu(|gpu| {
         for config in configs() {
-            compare_with_cpu(gpu, &config, 5, 0, true);
-            compare_with_cpu(gpu, &config, 1, 7, true);
+            for cache in [CachePrecision::F32, CachePrecision::F16] {
+                compare_with_cpu(gpu, &config, 5, 0, true, cache);
+                compare_with_cpu(gpu, &config, 1, 7, true, cache);
+            }
         }
     });
 }
 
 /// The tokens that follow a prompt, greedily.
-fn generate(backend: &mut dyn Backend, config: &ModelConfig, tokens: usize) -> Vec<u32> {
+fn generate(
+    backend: &mut dyn Backend,
+    config: &ModelConfig,
+    tokens: usize,
+    cache: CachePrecision,
+) -> Vec<u32> {
     let prompt = vec![3u32, 141, 59, 26, 53];
-    let prefill = record_infer(config, prompt.len(), Logits::Last, None);
-    let decode = record_infer(config, 1, Logits::Last, None);
+    let prefill = record_infer(config, prompt.len(), Logits::Last, None, cache);
+    let decode = record_infer(config, 1, Logits::Last, None, cache);
     let values = contents(&prefill.program, config.vocab_size);
     for (decl, bytes) in prefill.program.buffers.iter().zip(&values) {
         if let Role::Shared(name) = &decl.role {
@@ -289,9 +307,11 @@ fn generate(backend: &mut dyn Backend, config: &ModelConfig, tokens: usize) -> V
 fn greedy_text_is_the_cpus() {
     with_gpu(|gpu| {
         for config in configs() {
-            gpu.clear();
-            let want = generate(&mut CpuBackend::new(1), &config, 12);
-            assert_eq!(generate(gpu, &config, 12), want);
+            for cache in [CachePrecision::F32, CachePrecision::F16] {
+                gpu.clear();
+                let want = generate(&mut CpuBackend::new(1), &config, 12, cache);
+                assert_eq!(generate(gpu, &config, 12, cache), want);
+            }
         }
     });
 }

@@ -2,7 +2,8 @@
 
 use super::compare::{ROUNDINGS, SUMS, TRANSCENDENTAL, assert_close};
 use super::*;
-use ternary_core::config::Activation;
+use ternary_core::config::{Activation, CachePrecision};
+use ternary_core::math;
 use ternary_model::program::Scores;
 
 /// Zeros, and values large enough to show an overflow.
@@ -245,6 +246,7 @@ fn keys_and_values_are_appended_and_never_past_the_end() {
                 rows: rows_n,
                 kv_dim,
                 max_seq,
+                precision: CachePrecision::F32,
             };
             let read = case
                 .try_run(gpu, op, &at(pos, rows_n), &[cache_k, cache_v])
@@ -304,6 +306,7 @@ fn attention_follows_f64() {
                 kv_heads,
                 head_dim,
                 max_seq,
+                precision: CachePrecision::F32,
                 scores: of,
             };
             let got = case.run(gpu, op, &at(pos, rows_n), out);
@@ -368,6 +371,7 @@ fn attention_survives_huge_scores() {
             kv_heads: 1,
             head_dim,
             max_seq,
+            precision: CachePrecision::F32,
             scores: Scores::plain(head_dim),
         };
         let got = case.run(gpu, op, &at(599, 1), out);
@@ -501,6 +505,93 @@ fn the_last_valid_row_is_taken() {
                     x[(active - 1) * dim..active * dim]
                 );
             }
+        }
+    });
+}
+
+/// Attention over what was written is that over the rounded keys and values, and what is written is
+/// rounded alike everywhere.
+#[test]
+fn caches_of_halves_hold_rounded_keys_and_values() {
+    with_gpu(|gpu| {
+        for (rows_n, heads, kv_heads, head_dim, pos, max_seq) in [
+            (3, 4, 2, 6, 5, 9),
+            (2, 2, 1, 64, 130, 200),
+            (1, 1, 1, 2, 0, 1),
+        ] {
+            let mut noise = Noise(head_dim as u64 + 3);
+            let kv_dim = kv_heads * head_dim;
+            let mut k = noise.floats(rows_n * kv_dim, 3.0);
+            let v = noise.floats(rows_n * kv_dim, 1.0);
+            // Subnormal, beyond the range, and a tie.
+            k[0] = 3e-6;
+            k[1] = -1e30;
+            let old: Vec<u16> = noise
+                .floats(max_seq * kv_dim, 1.0)
+                .into_iter()
+                .map(math::to_half)
+                .collect();
+            let bytes: Vec<u8> = old.iter().flat_map(|h| h.to_le_bytes()).collect();
+            let mut case = Case::default();
+            let cache_k = case.bytes(Elem::F16, bytes.clone());
+            let cache_v = case.bytes(Elem::F16, bytes);
+            let op = Op::KvWrite {
+                k: case.f32(&k),
+                v: case.f32(&v),
+                cache_k,
+                cache_v,
+                rows: rows_n,
+                kv_dim,
+                max_seq,
+                precision: CachePrecision::F16,
+            };
+            let read = case
+                .try_run(gpu, op, &at(pos, rows_n), &[cache_k, cache_v])
+                .unwrap();
+            let mut caches = Vec::new();
+            for (new, got) in [(k, &read[0]), (v, &read[1])] {
+                let mut want = old.clone();
+                let last = (pos + rows_n).min(max_seq) * kv_dim;
+                for (slot, v) in want[pos * kv_dim..last].iter_mut().zip(new) {
+                    *slot = math::to_half(v);
+                }
+                assert_eq!(elements::<u16>(got), want);
+                caches.push(want);
+            }
+
+            // Over the same values in f32 the result is the same.
+            let q = noise.floats(rows_n * heads * head_dim, 1e-3);
+            let scores = Scores::plain(head_dim);
+            let mut results = Vec::new();
+            for precision in [CachePrecision::F32, CachePrecision::F16] {
+                let mut case = Case::default();
+                let out = case.out(q.len());
+                let [cache_k, cache_v] = [0, 1].map(|i| match precision {
+                    CachePrecision::F32 => {
+                        let wide: Vec<f32> = caches[i].iter().map(|h| math::half(*h)).collect();
+                        case.f32(&wide)
+                    }
+                    CachePrecision::F16 => case.bytes(
+                        Elem::F16,
+                        caches[i].iter().flat_map(|h| h.to_le_bytes()).collect(),
+                    ),
+                });
+                let op = Op::CachedAttention {
+                    q: case.f32(&q),
+                    cache_k,
+                    cache_v,
+                    out,
+                    rows: rows_n,
+                    heads,
+                    kv_heads,
+                    head_dim,
+                    max_seq,
+                    precision,
+                    scores,
+                };
+                results.push(case.run(gpu, op, &at(pos, rows_n), out));
+            }
+            assert_close("halves", &results[1], &f64s(&results[0]), TRANSCENDENTAL);
         }
     });
 }

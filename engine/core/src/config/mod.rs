@@ -1,6 +1,7 @@
 //! What a model is and how it is trained, as JSON. Unknown fields and impossible combinations are
 //! refused.
 
+mod cache;
 mod lora;
 mod mode;
 mod model;
@@ -10,6 +11,7 @@ mod strict;
 #[cfg(feature = "std")]
 mod train;
 
+pub use cache::CachePrecision;
 pub use lora::LoraConfig;
 pub use mode::{LayerBitMap, LayerMode, MatrixKind, MatrixModes, QuantMode};
 pub use model::{Activation, ArenasSchedule, ModelConfig, NormKind, NormPlacement, WeightScale};

@@ -310,7 +310,7 @@ fn single_precision_leaves_as_it_came() {
     });
     let options = Options {
         head: QuantMode::F32,
-        body: QuantMode::F32,
+        body: Some(QuantMode::F32),
         ..Options::default()
     };
     let want = logits(bytes.clone());

@@ -73,15 +73,31 @@ pub(crate) async fn plan(c: &Checkpoint<'_>, options: &Options) -> Result<Plan, 
     let mut found = BTreeMap::new();
     let mut layers = Vec::new();
     for layer in 0..config.num_layers {
-        let mut modes = MatrixModes::all(options.body);
+        let mut kinds = Vec::new();
         for kind in config.matrices() {
             let name = params::layer_matrix(&config, layer, kind).name;
             let what = look(c, &name).await?;
-            modes.set(kind, what.mode().unwrap_or(options.body));
+            kinds.push((kind, what));
             found.insert(name, what);
         }
-        layers.push(LayerMode::from(modes));
+        layers.push(kinds);
     }
+    let plain = found.values().all(|what| *what == Found::Floats);
+    let body = match options.body {
+        Some(mode) => mode,
+        None if plain => QuantMode::EightBit,
+        None => QuantMode::F16,
+    };
+    let layers = layers.into_iter().map(|kinds| {
+        let mut modes = MatrixModes::all(body);
+        for (kind, what) in kinds {
+            if let Some(own) = what.mode() {
+                modes.set(kind, own);
+            }
+        }
+        LayerMode::from(modes)
+    });
+    let layers = layers.collect();
     let (embedding, lm_head) = ends(c, &config, &mut found).await?;
     let end = |what: Found| match what.mode() {
         Some(mode) if options.keep_head => mode,

@@ -5,7 +5,7 @@
 //! `[rows, columns]`. All floats are f32 unless a buffer's [`Elem`](super::Elem) says otherwise.
 
 use super::BufferId;
-use ternary_core::config::{Activation, QuantMode};
+use ternary_core::config::{Activation, CachePrecision, QuantMode};
 use ternary_core::quant::WeightQuant;
 
 /// A quantized (or F16) matrix in the run-time layout of [`ternary_core::quant::tile`].
@@ -123,8 +123,8 @@ pub enum Op {
         rotary: usize,
         inverse: bool,
     },
-    /// Append `k` and `v` `[rows, kv_dim]` to the caches `[max_seq, kv_dim]` from row
-    /// `run_params.pos` on.
+    /// Append `k` and `v` `[rows, kv_dim]` to the caches `[max_seq, kv_dim]`, of `precision`, from
+    /// row `run_params.pos` on.
     KvWrite {
         k: BufferId,
         v: BufferId,
@@ -133,6 +133,7 @@ pub enum Op {
         rows: usize,
         kv_dim: usize,
         max_seq: usize,
+        precision: CachePrecision,
     },
     /// Causal attention of `q` `[rows, heads·head_dim]` over the caches' first
     /// `run_params.pos + r + 1` rows, the last `scores.window` of them where there is one; query
@@ -147,6 +148,7 @@ pub enum Op {
         kv_heads: usize,
         head_dim: usize,
         max_seq: usize,
+        precision: CachePrecision,
         scores: Scores,
     },
     /// `out = act(gate) · up`, or `act(gate)` without `up`. All `[rows, dim]`.

@@ -16,7 +16,7 @@ use ternary::params;
 use ternary::session::{DeviceChoice, Session};
 
 use crate::args::{Bench, Head, Shape};
-use crate::model;
+use crate::model::{self, LoadOptions};
 use crate::output::{errln, outln};
 
 /// Prompt tokens of the prefill measurement.
@@ -59,7 +59,16 @@ pub fn run(a: &Bench) -> Result<()> {
     };
     let mut all = Vec::new();
     for threads in counts {
-        let (mut session, info) = model::load(source.clone(), None, a.device, (threads, None))?;
+        let (mut session, info) = model::load(
+            source.clone(),
+            None,
+            LoadOptions {
+                device: a.device,
+                threads,
+                context: None,
+                cache: a.kv.into(),
+            },
+        )?;
         let context = info.context;
         ensure!(
             context >= 3,

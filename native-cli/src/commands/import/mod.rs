@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use ternary::config::{LayerMode, QuantMode};
 use ternary::format::{FileKind, KIND_BYTES, escaped, without_bom};
 use ternary::format::{FileSink, FileSource};
 use ternary::import::{Input, Options, Report, import};
 use ternary::platform::cache_folder;
 
 use self::choice::Choice;
-use crate::args::{Activations, Import};
+use crate::args::{Activations, Head, Import};
 use crate::commands::download::{Hub, NotFound, in_folder};
 use crate::output::{self, errln, outln};
 use crate::{model, progress};
@@ -60,6 +61,13 @@ pub fn run(a: &Import) -> Result<()> {
         config.vocab_size,
         config.max_seq_len
     );
+    let layers = config.bit_map().layer_modes;
+    let eightbit = LayerMode::Whole(QuantMode::EightBit);
+    if a.body.is_none() && a.bit_map.is_none() && layers.iter().all(|mode| *mode == eightbit) {
+        errln!(
+            "the layers' matrices are 8-bit now, half of F16 and faster; --body f16 keeps 16 bits"
+        );
+    }
     if a.json {
         outln!(
             "{}",
@@ -108,7 +116,7 @@ fn options(a: &Import) -> Result<Options> {
     Ok(Options {
         head: a.head.mode().unwrap_or(found.head),
         keep_head: a.head.mode().is_none(),
-        body: a.body.mode(),
+        body: a.body.map(Head::mode),
         bit_map: bit_map.transpose()?,
         int8_activations: a.activations.map(|a| matches!(a, Activations::Int8)),
         context: a.context,

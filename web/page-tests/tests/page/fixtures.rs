@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use page_tests::published::{self, Expected, Shape};
 use page_tests::{Server, onebit, root};
 use serde_json::{Value, json};
+use ternary::config::CachePrecision;
 
 use crate::REPLY;
 use crate::package::{blank, site};
@@ -66,7 +67,7 @@ fn a_head_larger_than_a_binding() -> Result<()> {
     let page = blank(&server)?;
     page.evaluate(&format!(
         "window.found = null; (async () => {{ \
-           const engine = await Engine.load('large-head.1bit', {{ device: 'gpu' }}); \
+           const engine = await Engine.load('large-head.1bit', {{ device: 'gpu', kv: 'f32' }}); \
            const asked = {{ prompt: {}, temperature: 0, repetition_penalty: 1, max_tokens: 4 }}; \
            const {{ choices: [{{ text }}] }} = await engine.completions.create(asked); \
            const logits = await engine.logits({}); \
@@ -80,7 +81,7 @@ fn a_head_larger_than_a_binding() -> Result<()> {
     page.wait_for("window.found", REPLY)?;
     let found = page.evaluate("found")?;
     ensure!(found["problem"].is_null(), "{}", found["problem"]);
-    let native = onebit::logits(&model, &prompt)?;
+    let native = onebit::logits(&model, &prompt, CachePrecision::F32)?;
     let error = relative_error(&found["logits"], &native)?;
     eprintln!("relative error {error:.1e}");
     ensure!(error <= TOLERANCE, "relative error {error}");
@@ -166,7 +167,7 @@ fn agrees(
            const file = async (path, name) => new File([await (await fetch(path)).blob()], name); \
            const files = [await file('{name}/config.json', 'config.json'), await file('{name}/model.safetensors', 'model.safetensors'), \
              await file('tokenizer.json', 'tokenizer.json')]; \
-           const engine = await Engine.import(files, {{ name: '{name}', device: '{device}', head: '{head}' }}); \
+           const engine = await Engine.import(files, {{ name: '{name}', device: '{device}', head: '{head}', kv: 'f32' }}); \
            const logits = await engine.logits({}); \
            const asked = {{ prompt: {}, temperature: 0, repetition_penalty: 1, max_tokens: {} }}; \
            const {{ choices: [{{ text }}] }} = await engine.completions.create(asked); \

@@ -7,6 +7,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use page_tests::{changed, onebit, root};
 use serde_json::{Value, json};
+use ternary::config::CachePrecision;
 
 use crate::REPLY;
 use crate::package::{blank, site};
@@ -58,6 +59,24 @@ fn logits_are_the_native_ones_to_the_last_bit() -> Result<()> {
             ),
         ),
         (
+            "half-tiles",
+            shape(
+                192,
+                3,
+                320,
+                json!({ "weight_scale": "group", "weight_group_size": 64, "use_ternary": true }),
+            ),
+        ),
+        (
+            "binary-fields",
+            shape(
+                160,
+                4,
+                96,
+                json!({ "weight_scale": "group", "weight_group_size": 32, "use_ternary": false }),
+            ),
+        ),
+        (
             "two-tiles",
             shape(
                 256,
@@ -73,7 +92,9 @@ fn logits_are_the_native_ones_to_the_last_bit() -> Result<()> {
     for (name, config) in shapes {
         let model = onebit::changed_model(name, config)?;
         server.add(&format!("/{name}.1bit"), fs::read(&model)?)?;
-        expected.push((name, onebit::logits(&model, &PROMPT)?));
+        for (kv, cache) in [("f32", CachePrecision::F32), ("f16", CachePrecision::F16)] {
+            expected.push((name, kv, onebit::logits(&model, &PROMPT, cache)?));
+        }
     }
     for (build, prelude) in [
         ("wasm relaxed SIMD", ""),
@@ -81,10 +102,10 @@ fn logits_are_the_native_ones_to_the_last_bit() -> Result<()> {
     ] {
         server.add("/ternary-core/worker-start.js", format!("{prelude}{start}"))?;
         let page = blank(&server)?;
-        for (name, expected) in &expected {
+        for (name, kv, expected) in &expected {
             page.evaluate(&format!(
                 "window.found = null; (async () => {{ \
-                   const engine = await Engine.load('{name}.1bit', {{ device: 'cpu' }}); \
+                   const engine = await Engine.load('{name}.1bit', {{ device: 'cpu', kv: '{kv}' }}); \
                    const logits = await engine.logits({}); \
                    const device = engine.model.device.name; \
                    engine.close(); \
@@ -104,11 +125,11 @@ fn logits_are_the_native_ones_to_the_last_bit() -> Result<()> {
             let first = native.iter().zip(last).position(|(a, b)| a != b);
             ensure!(
                 last.len() == native.len() && first.is_none(),
-                "{name}, {build}: {} logits, {} expected, the first other one is {first:?}",
+                "{name}, {kv}, {build}: {} logits, {} expected, the first other one is {first:?}",
                 last.len(),
                 native.len()
             );
-            eprintln!("{name}, {build}: {} logits equal", last.len());
+            eprintln!("{name}, {kv}, {build}: {} logits equal", last.len());
         }
         page.assert_clean()?;
     }

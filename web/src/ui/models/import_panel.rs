@@ -6,7 +6,7 @@ use ternary::import::Survey;
 use ternary::session::context_within;
 
 use super::use_models;
-use crate::protocol::CACHE_LIMIT;
+use crate::protocol::{CACHE, CACHE_LIMIT};
 use crate::ui::widgets::erased::on_click;
 use crate::ui::widgets::figures;
 
@@ -70,7 +70,7 @@ pub fn ImportPanel() -> impl IntoView {
 /// The context, and how much of it a page has memory for.
 fn context(config: &ModelConfig) -> String {
     let full = config.max_seq_len;
-    match context_within(config, CACHE_LIMIT) {
+    match context_within(config, CACHE_LIMIT, CACHE) {
         all if all == full => figures::grouped(full),
         part => format!(
             "{} of which {} are used here, for there is no memory for more",

@@ -8,7 +8,7 @@ use ternary::session::{Command, DeviceChoice, Event, ModelInfo};
 
 use super::Models;
 use super::load::{AdapterFiles, Load, LoadStage};
-use crate::protocol::{Request, RequestId, Response, Source, Task};
+use crate::protocol::{CACHE, Request, RequestId, Response, Source, Task};
 use crate::ui::engine::{EngineEvent, ModelRequest};
 use crate::ui::widgets::figures;
 
@@ -110,6 +110,7 @@ impl Models {
         let request = Request::Load {
             source: load.source.clone(),
             device: load.device,
+            kv: CACHE,
         };
         self.follow(load, request);
     }

@@ -11,6 +11,8 @@ use super::simd::Level;
 use super::{attention, forward, linear, sample};
 use crate::training::training;
 
+use ternary_core::config::CachePrecision;
+use ternary_core::math;
 use ternary_core::quant::tile::act_stride;
 use ternary_model::program::{EmbedTable, LinearInput, Op, RunParams};
 
@@ -201,12 +203,25 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
             rows,
             kv_dim,
             max_seq,
+            precision,
         } => {
             let n = valid(*rows).min(max_seq.saturating_sub(pos)) * kv_dim;
-            b.with([*cache_k, *cache_v], |b, [ck, cv]| {
-                ck[pos * kv_dim..][..n].copy_from_slice(&b.f32(*k)[..n]);
-                cv[pos * kv_dim..][..n].copy_from_slice(&b.f32(*v)[..n]);
-            });
+            let at = pos * kv_dim;
+            for (from, to) in [(*k, *cache_k), (*v, *cache_v)] {
+                match precision {
+                    CachePrecision::F32 => b.with([to], |b, [cache]| {
+                        cache[at..][..n].copy_from_slice(&b.f32(from)[..n]);
+                    }),
+                    CachePrecision::F16 => {
+                        let mut memory = b.take(to);
+                        let cache: &mut [u16] = &mut memory.view_mut(at + n)[at..];
+                        for (slot, v) in cache.iter_mut().zip(&b.f32(from)[..n]) {
+                            *slot = math::to_half(*v);
+                        }
+                        b.put(to, memory);
+                    }
+                }
+            }
         }
         Op::CachedAttention {
             q,
@@ -217,15 +232,26 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
             heads,
             kv_heads,
             head_dim,
+            precision,
             scores,
             ..
         } => {
             let n = valid(*rows) * heads * head_dim;
             b.with([*out], |b, [out]| {
+                let cache = match precision {
+                    CachePrecision::F32 => attention::Cache::F32 {
+                        keys: b.f32(*cache_k),
+                        values: b.f32(*cache_v),
+                    },
+                    CachePrecision::F16 => attention::Cache::F16 {
+                        keys: b.view(*cache_k),
+                        values: b.view(*cache_v),
+                    },
+                };
                 attention::cached(
+                    level,
                     b.f32(*q),
-                    b.f32(*cache_k),
-                    b.f32(*cache_v),
+                    cache,
                     &mut out[..n],
                     *heads,
                     *kv_heads,

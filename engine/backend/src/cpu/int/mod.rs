@@ -5,22 +5,26 @@
 //! Σx. int8 kernels return signed sums. Sums are exact in i32: the largest term is 127·127, so 2³¹
 //! / 127² > 133,000 columns fit, and configs of more than 2¹⁷ are refused.
 //!
-//! A page's kernels make whole products, see `wasm`; what they leave is left to the portable ones.
+//! A page's kernels make whole products, see `wasm`.
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(not(target_arch = "wasm32"))]
 mod portable;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[cfg(not(target_arch = "wasm32"))]
 use super::simd::Level;
 
 /// Sums `[activation row][weight row]`.
+#[cfg(not(target_arch = "wasm32"))]
 pub type Sums<const T: usize> = [[i32; 4]; T];
 
 /// One ternary tile group: `w` holds `tiles` × 128 bytes; `x[t]` holds at least `tiles`·128 codes.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn ternary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usize) -> Sums<T> {
     let w = &w[..tiles * 128];
     let x = x.map(|x| &x[..tiles * 128]);
@@ -38,12 +42,11 @@ pub fn ternary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usi
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::packed::<T, 2>(w, x, tiles) },
         Level::Portable => portable::packed::<T, 2>(w, x, tiles),
-        #[cfg(target_arch = "wasm32")]
-        _ => portable::packed::<T, 2>(w, x, tiles),
     }
 }
 
 /// One binary tile group: `w` holds `tiles` × 128 bytes; `x[t]` holds at least `tiles`·256 codes.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn binary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usize) -> Sums<T> {
     let w = &w[..tiles * 128];
     let x = x.map(|x| &x[..tiles * 256]);
@@ -61,12 +64,11 @@ pub fn binary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usiz
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::packed::<T, 1>(w, x, tiles) },
         Level::Portable => portable::packed::<T, 1>(w, x, tiles),
-        #[cfg(target_arch = "wasm32")]
-        _ => portable::packed::<T, 1>(w, x, tiles),
     }
 }
 
 /// Four int8 rows of `n` codes each (`n` a multiple of 64).
+#[cfg(not(target_arch = "wasm32"))]
 pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize) -> Sums<T> {
     let w = w.map(|w| &w[..n]);
     let x = x.map(|x| &x[..n]);
@@ -82,14 +84,13 @@ pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::int8(w, x, n) },
         Level::Portable => portable::int8(w, x, n),
-        #[cfg(target_arch = "wasm32")]
-        _ => portable::int8(w, x, n),
     }
 }
 
 /// One tile group of `BITS` bits a code (2 ternary, 1 binary) with a sum for every span of
 /// `columns` columns, 32, 64, 128 or 256: as many as `out` has. `w` and `x` hold at least so many
 /// columns.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn spans<const T: usize, const BITS: usize>(
     level: Level,
     w: &[u8],
@@ -111,6 +112,7 @@ pub fn spans<const T: usize, const BITS: usize>(
 }
 
 /// [`spans`] of `FIELDS` · 32 columns.
+#[cfg(not(target_arch = "wasm32"))]
 fn spans_of<const T: usize, const BITS: usize, const FIELDS: usize>(
     level: Level,
     w: &[u8],

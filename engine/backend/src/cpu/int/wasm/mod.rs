@@ -68,14 +68,40 @@ struct Rows {
     spans: usize,
 }
 
-/// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`. False, and
-/// nothing done, where scales are finer than a tile.
-pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) -> bool {
+/// As [`sums_of_four`], over `fields` fields of 32 columns of one tile, from field `first` on.
+///
+/// # Safety
+/// The tile of row r is in reach from `w + r·stride` on, and the fields' codes from `x` on.
+#[inline(always)]
+unsafe fn fields_of_four(
+    level: Level,
+    mode: QuantMode,
+    w: *const u8,
+    stride: usize,
+    x: *const u8,
+    (first, fields): (usize, usize),
+) -> v128 {
+    let bits = if mode == QuantMode::Binary { 1 } else { 2 };
+    // SAFETY: the caller's; the level is there.
+    unsafe {
+        match level {
+            #[cfg(feature = "relaxed-simd")]
+            Level::RelaxedSimd => relaxed::fields(bits, w, stride, x, first, fields),
+            _ => strict::fields(bits, w, stride, x, first, fields),
+        }
+    }
+}
+
+/// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`.
+pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) {
     let (cols, spans) = (row_stride(w.mode, w.in_dim), w.in_dim / w.group);
     let packed = w.mode != QuantMode::EightBit;
-    if spans > 1 && !(packed && w.group.is_multiple_of(tile_cols(w.mode))) {
-        return false;
-    }
+    // Fields of a span that is finer than a tile; 0 for others.
+    let fields = match packed && spans > 1 && w.group < tile_cols(w.mode) {
+        true => w.group / TILE_BYTES,
+        false => 0,
+    };
+    let tile_fields = tile_cols(w.mode) / TILE_BYTES;
     let (stride, blocks, group) = if packed {
         let tiles = cols / tile_cols(w.mode);
         (TILE_BYTES, tiles / spans, tiles * ROWS * TILE_BYTES)
@@ -125,7 +151,15 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
                     let (mut w_at, mut x_at) = (at.w, codes);
                     let mut total = f32x4_splat(0.0);
                     for s in 0..spans {
-                        let raw = sums_of_four(level, w.mode, w_at, at.stride, x_at, blocks);
+                        let raw = if fields > 0 {
+                            let first = s * fields;
+                            let tile = first / tile_fields * (ROWS * TILE_BYTES);
+                            let part = (first % tile_fields, fields);
+                            let x_at = codes.add(first * TILE_BYTES);
+                            fields_of_four(level, w.mode, at.w.add(tile), at.stride, x_at, part)
+                        } else {
+                            sums_of_four(level, w.mode, w_at, at.stride, x_at, blocks)
+                        };
                         let sum = v128_load32_splat(sums.add(s).cast());
                         let signed = i32x4_sub(i32x4_shl(raw, doubled), v128_and(sum, offset));
                         let scales = lanes(at.scales.add(s), at.spans);
@@ -155,7 +189,6 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
             }
         }
     }
-    true
 }
 
 /// Every `step`th float, four of them.

@@ -65,6 +65,50 @@ packed!(
     binary, 1, [0 1 2 3 4 5 6 7]
 );
 
+/// See [`super::fields_of_four`].
+pub unsafe fn fields(
+    bits: u32,
+    w: *const u8,
+    stride: usize,
+    x: *const u8,
+    first: usize,
+    fields: usize,
+) -> v128 {
+    let mask = u16x8_splat((1 << bits) - 1);
+    let none = i32x4_splat(0);
+    let (mut sum0, mut sum1, mut sum2, mut sum3) = (none, none, none, none);
+    for half in [0, 16] {
+        // SAFETY: the caller's tile and codes are in reach.
+        unsafe {
+            let (row0, row1) = (
+                v128_load(w.add(half).cast()),
+                v128_load(w.add(stride + half).cast()),
+            );
+            let (row2, row3) = (
+                v128_load(w.add(2 * stride + half).cast()),
+                v128_load(w.add(3 * stride + half).cast()),
+            );
+            for f in 0..fields {
+                let (lower, upper) = split!(v128_load(x.add(f * TILE_BYTES + half).cast()));
+                let shift = (first + f) as u32 * bits;
+                macro_rules! row {
+                    ($row:ident $sum:ident) => {
+                        let codes = v128_and(u16x8_shr($row, shift), mask);
+                        $sum = i32x4_add($sum, dot(codes, lower));
+                        let codes = v128_and(u16x8_shr($row, shift + 8), mask);
+                        $sum = i32x4_add($sum, dot(codes, upper));
+                    };
+                }
+                row!(row0 sum0);
+                row!(row1 sum1);
+                row!(row2 sum2);
+                row!(row3 sum3);
+            }
+        }
+    }
+    across(sum0, sum1, sum2, sum3)
+}
+
 /// See [`super::sums_of_four`].
 pub unsafe fn int8(mut w: *const u8, stride: usize, mut x: *const u8, blocks: usize) -> v128 {
     let none = i32x4_splat(0);
