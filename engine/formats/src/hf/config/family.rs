@@ -636,8 +636,16 @@ impl Fields<'_> {
                 rope.theta.or(older).or(Some(family.defaults().2))
             }
         };
-        if config.sliding_window.is_some() {
-            config.local_rope_theta = theta;
+        match (config.sliding_window, &ropes.sliding) {
+            (Some(_), _) => config.local_rope_theta = theta,
+            (None, Some(_)) => {
+                return Err(unsupported(
+                    &format!("{CONFIG}: rope_parameters.sliding_attention"),
+                    "another RoPE for layers with a sliding window, which this model does not have",
+                    "one RoPE for all layers in such a decoder",
+                ));
+            }
+            (None, None) => {}
         }
         Ok(())
     }
