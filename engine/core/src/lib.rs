@@ -13,10 +13,6 @@ pub mod config;
 pub mod kind;
 pub mod layout;
 pub mod math;
-#[allow(
-    missing_docs,
-    reason = "the names are Hugging Face's, and speak for themselves"
-)]
 pub mod params;
 pub mod quant;
 pub mod rng;

@@ -9,10 +9,15 @@ use crate::rng::Rng;
 /// A weight matrix `[rows, cols]` = `[outputs, inputs]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {
+    /// Of its parameter.
     pub name: String,
+    /// Outputs.
     pub rows: usize,
+    /// Inputs.
     pub cols: usize,
+    /// As the bit-map has it.
     pub mode: QuantMode,
+    /// How its weights become codes and scales.
     pub quant: WeightQuant,
 }
 
@@ -45,6 +50,7 @@ impl Matrix {
 /// How a parameter is stored and trained.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ParamKind {
+    /// A weight in the mode of its bit-map.
     Matrix(Matrix),
     /// Learned positions `[max_seq_len, hidden]`: float, without decay.
     Positions,
@@ -56,18 +62,24 @@ pub enum ParamKind {
     Adapter,
 }
 
+/// A parameter of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Param {
+    /// As in Hugging Face's Llama, where it has such a parameter.
     pub name: String,
+    /// `[rows, cols]` or `[length]`.
     pub shape: Vec<usize>,
+    /// What it is.
     pub kind: ParamKind,
 }
 
 impl Param {
+    /// How many numbers it has.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
+    /// Whether it has none, which no parameter of a valid model does.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -96,15 +108,21 @@ impl Param {
     }
 }
 
-/// Ends of the names of an adapter's two matrices, which replace `weight`.
+/// End of the name of an adapter's first matrix, `[rank, cols]`, in place of `weight`.
 pub const LORA_A: &str = "lora_A.weight";
+/// End of the name of an adapter's second matrix, `[rows, rank]`.
 pub const LORA_B: &str = "lora_B.weight";
 
+/// The rows that tokens become, `[vocab, hidden]`.
 pub const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The output matrix, `[vocab, hidden]`, where it is not the embedding.
 pub const LM_HEAD: &str = "lm_head.weight";
+/// Learned positions, `[max_seq_len, hidden]`, without RoPE.
 pub const POSITIONS: &str = "model.embed_positions.weight";
+/// Before the head, `[hidden]`.
 pub const FINAL_NORM: &str = "model.norm.weight";
 
+/// The embedding's matrix.
 pub fn embedding(config: &ModelConfig) -> Matrix {
     Matrix::new(
         config,
@@ -127,6 +145,7 @@ pub fn lm_head(config: &ModelConfig) -> Matrix {
     )
 }
 
+/// The matrix `kind` of layer `layer`.
 pub fn layer_matrix(config: &ModelConfig, layer: usize, kind: MatrixKind) -> Matrix {
     let mode = config.bit_map().layer_modes[layer].get(kind);
     Matrix::new(
@@ -137,6 +156,7 @@ pub fn layer_matrix(config: &ModelConfig, layer: usize, kind: MatrixKind) -> Mat
     )
 }
 
+/// The name of a layer's norm; `part` is one of [`norms`].
 pub fn layer_norm_name(layer: usize, part: &str) -> String {
     format!("model.layers.{layer}.{part}.weight")
 }
@@ -161,9 +181,9 @@ pub mod norms {
     pub const ATTENTION_SUB: &str = "self_attn.attn_sub_norm";
     /// Before the down projection.
     pub const MLP_SUB: &str = "mlp.ffn_sub_norm";
-    /// Of queries and of keys.
+    /// Of queries.
     pub const Q: &str = "self_attn.q_norm";
-    /// See [`Q`].
+    /// Of keys.
     pub const K: &str = "self_attn.k_norm";
 }
 

@@ -2,7 +2,10 @@
 
 use ternary::backend::cpu::CpuBackend;
 use ternary::board::*;
-use ternary::config::{Activation, LayerBitMap, ModelConfig, QuantMode};
+use ternary::config::{
+    Activation, LayerBitMap, MatrixKind, ModelConfig, NormKind, NormPlacement, QuantMode,
+    RopeScaling,
+};
 use ternary::format::MemorySource;
 use ternary::format::Metadata;
 use ternary::format::{Dense, OneBit, Packing, encode};
@@ -158,6 +161,19 @@ pub(crate) fn cases() -> Vec<(&'static str, ModelConfig)> {
             }),
         ),
         (
+            "ternary embedding and binary head in groups",
+            with(&|c| {
+                c.hidden_size = 96;
+                c.intermediate_size = 160;
+                c.weight_scale = ternary::config::WeightScale::Group;
+                c.weight_group_size = 32;
+                c.tie_word_embeddings = false;
+                c.layer_bit_map = map(
+                    r#"{"embedding": "ternary", "lm_head": "binary", "layer_modes": ["ternary", "f16"]}"#,
+                );
+            }),
+        ),
+        (
             "rows longer than 16-bit sums hold",
             with(&|c| {
                 c.hidden_size = 36;
@@ -177,8 +193,96 @@ pub(crate) fn cases() -> Vec<(&'static str, ModelConfig)> {
     cases
 }
 
+/// Small models that together have every switch that published decoders differ by.
+pub(crate) fn switches() -> Vec<(&'static str, ModelConfig)> {
+    let base = cases().remove(0).1;
+    let with = |change: &dyn Fn(&mut ModelConfig)| {
+        let mut config = base.clone();
+        change(&mut config);
+        config
+    };
+    vec![
+        (
+            "LayerNorm, biases everywhere, side by side, part of a head rotated",
+            with(&|c| {
+                c.norm = NormKind::Layer;
+                c.biases = MatrixKind::ALL.to_vec();
+                c.parallel_residual = true;
+                c.rotary_dim = Some(6);
+                c.activation = Some(Activation::GeluErf);
+                c.use_sub_norm = true;
+            }),
+        ),
+        (
+            "norms behind branches and over all heads, some biases",
+            with(&|c| {
+                c.norm_placement = NormPlacement::Post;
+                c.qk_norm_over_heads = true;
+                c.biases = vec![MatrixKind::Q, MatrixKind::Down];
+            }),
+        ),
+        (
+            "norms on both sides, caps, windows, two rotations and none, factors",
+            with(&|c| {
+                c.num_layers = 4;
+                c.layer_bit_map = None;
+                c.norm_placement = NormPlacement::Sandwich;
+                c.sliding_window = Some(7);
+                c.windowed_layers = Some(vec![0, 2]);
+                c.local_rope_theta = Some(100.0);
+                c.layers_without_rope = vec![2, 3];
+                c.rope_scaling = Some(RopeScaling::Yarn {
+                    factor: 4.0,
+                    original_max_position_embeddings: 8,
+                    beta_fast: 32.0,
+                    beta_slow: 1.0,
+                    attention_factor: 1.1,
+                    truncate: true,
+                });
+                c.attention_softcap = Some(2.0);
+                c.logit_softcap = Some(3.0);
+                c.embedding_multiplier = Some(2.5);
+                c.residual_multiplier = Some(0.4);
+                c.attention_multiplier = Some(0.6);
+            }),
+        ),
+        (
+            "LayerNorm, learned positions, a window in all layers, no gate",
+            with(&|c| {
+                c.norm = NormKind::Layer;
+                c.use_rope = false;
+                c.use_swiglu = false;
+                c.use_qk_norm = false;
+                c.sliding_window = Some(5);
+                c.biases = vec![
+                    MatrixKind::Q,
+                    MatrixKind::K,
+                    MatrixKind::V,
+                    MatrixKind::O,
+                    MatrixKind::Up,
+                    MatrixKind::Down,
+                ];
+                c.activation_bits = None;
+            }),
+        ),
+        (
+            "LongRoPE, one layer with a window",
+            with(&|c| {
+                c.rope_scaling = Some(RopeScaling::LongRope {
+                    short_factors: vec![1.0; 5],
+                    long_factors: vec![1.0, 1.2, 1.5, 2.0, 3.0],
+                    original_max_position_embeddings: 8,
+                    attention_factor: 1.2,
+                });
+                c.sliding_window = Some(9);
+                c.windowed_layers = Some(vec![1]);
+            }),
+        ),
+    ]
+}
+
 /// The CPU backend, fed token by token: wider steps of its float products add in another order.
-fn engine(file: &[u8]) -> infer::Model {
+pub(crate) fn engine(file: &[u8]) -> infer::Model {
     let source = MemorySource::new("test", file.to_vec());
     let opened = pollster::block_on(OneBit::open(&source)).unwrap();
     let backend = Box::new(CpuBackend::new(1));
@@ -191,7 +295,8 @@ fn logits_are_the_cpu_backends_bit_for_bit() {
     let mut map = LayerBitMap::sandwich(single.num_layers, QuantMode::F32);
     (map.embedding, map.lm_head) = (QuantMode::F32, QuantMode::F32);
     single.layer_bit_map = Some(map);
-    for (name, config) in cases().into_iter().chain([("f32", single)]) {
+    let all = cases().into_iter().chain(switches());
+    for (name, config) in all.chain([("f32", single)]) {
         config.validate().unwrap();
         for packing in [Packing::Ternary2, Packing::Base3, Packing::HalfScales] {
             let bytes = file(&config, packing, 3);

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::board::{cases, file};
+use crate::board::{cases, file, switches};
 use ternary::backend::cpu::CpuBackend;
 use ternary::board::{self, Cache, Model, State};
 use ternary::config::{LayerMode, ModelConfig, QuantMode};
@@ -21,7 +21,7 @@ use ternary::tokenizer::Tokenizer;
 const STRICT: [&str; 5] = ["-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"];
 
 /// How programs are compiled: as C99, as C++, and with sanitizers.
-fn compilers() -> [Vec<&'static str>; 3] {
+pub(crate) fn compilers() -> [Vec<&'static str>; 3] {
     let with = |first: &[&'static str], last: &[&'static str]| [first, &STRICT, last].concat();
     [
         with(&["cc", "-std=c99"], &[]),
@@ -38,7 +38,7 @@ fn compilers() -> [Vec<&'static str>; 3] {
 }
 
 /// Nothing can be tested where C cannot be compiled.
-fn no_compiler() -> bool {
+pub(crate) fn no_compiler() -> bool {
     let missing = ["cc", "c++"]
         .into_iter()
         .find(|name| Command::new(name).arg("--version").output().is_err());
@@ -49,7 +49,11 @@ fn no_compiler() -> bool {
 }
 
 /// A program with all the models, which answers the driver's requests.
-fn program(dir: &Path, compiler: &[&str], headers: &HashMap<String, String>) -> std::path::PathBuf {
+pub(crate) fn program(
+    dir: &Path,
+    compiler: &[&str],
+    headers: &HashMap<String, String>,
+) -> std::path::PathBuf {
     let mut main = String::new();
     let mut dispatch = String::new();
     for (name, text) in headers {
@@ -83,7 +87,7 @@ fn program(dir: &Path, compiler: &[&str], headers: &HashMap<String, String>) -> 
 }
 
 /// A line of answer for each request.
-fn ask(program: &Path, requests: &str) -> Vec<String> {
+pub(crate) fn ask(program: &Path, requests: &str) -> Vec<String> {
     let mut child = Command::new(program)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -106,14 +110,14 @@ fn ask(program: &Path, requests: &str) -> Vec<String> {
 }
 
 /// The ids of an answer, and whether one of them is an end.
-fn ids(answer: &str) -> Vec<u32> {
+pub(crate) fn ids(answer: &str) -> Vec<u32> {
     let ids = answer.split(':').next().unwrap();
     ids.split_whitespace()
         .map(|id| id.trim_end_matches('!').parse().unwrap())
         .collect()
 }
 
-fn request(model: &str, what: &str, steps: usize, seed: u64, prompt: &[u32]) -> String {
+pub(crate) fn request(model: &str, what: &str, steps: usize, seed: u64, prompt: &[u32]) -> String {
     let ids: Vec<String> = prompt.iter().map(u32::to_string).collect();
     format!("{model} {what} {steps} {seed} {}\n", ids.join(" "))
 }
@@ -163,7 +167,7 @@ fn board_tokens(
     ids.split_off(prompt.len())
 }
 
-fn options(stem: &str, context: Option<usize>, cache: Cache) -> COptions {
+pub(crate) fn options(stem: &str, context: Option<usize>, cache: Cache) -> COptions {
     COptions {
         stem: stem.to_owned(),
         context,
@@ -211,7 +215,7 @@ fn small_models_choose_the_engines_tokens() {
     const STEPS: usize = 12;
     let (mut headers, mut wanted) = (HashMap::new(), Vec::new());
     type Make = Box<dyn Fn(Packing) -> Vec<u8>>;
-    let random = cases().into_iter().map(|(case, config)| {
+    let random = cases().into_iter().chain(switches()).map(|(case, config)| {
         let make: Make = Box::new(move |packing| file(&config, packing, 3));
         (case, make)
     });

@@ -11,3 +11,4 @@ mod reference;
 mod runs;
 mod training;
 mod versions;
+mod zoo;

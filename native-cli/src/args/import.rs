@@ -43,6 +43,7 @@ impl Ends {
   onebit import --input bitnet-b1.58-2B-4T/ --output bitnet.1bit
   onebit import --input model-tq2_0.gguf --output model.1bit --head eightbit
   onebit import --input hf:microsoft/bitnet-b1.58-2B-4T --output bitnet.1bit
+  onebit import --input hf:owner/name-GGUF --output model.1bit
   onebit import --input hf:owner/name/model-i2_s.gguf --output model.1bit \\
       --context 2048
   onebit import --input llama/ --output llama.1bit \\
@@ -52,7 +53,8 @@ Ternary weights are carried over exactly as they are. What is not supported is r
 HF_TOKEN is sent to the endpoint over https, and to no other host. An interrupted download is continued by the same command.")]
 pub struct Import {
     /// A folder with config.json and safetensors, a .safetensors file in such a folder, a .gguf
-    /// file, or hf:OWNER/NAME[/FILE.gguf].
+    /// file, or hf:OWNER/NAME[/FILE.gguf]. Of a repository without FILE the best is taken: ternary
+    /// or binary GGUF, else safetensors, else the GGUF that loses least.
     #[arg(long, value_name = "PATH")]
     pub input: PathBuf,
     /// The .1bit to write.

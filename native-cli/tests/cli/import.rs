@@ -204,9 +204,107 @@ fn an_index_of_a_stranger_names_plain_files_only() {
         assert!(
             asked
                 .iter()
+                .filter(|r| !r.path.starts_with("/api/"))
                 .all(|r| r.path.ends_with(".json") || r.path.ends_with(".jinja")),
             "{asked:?}"
         );
         assert!(!d.join("hub/in/.bashrc").exists() && !d.join("hub/x.safetensors").exists());
+    }
+}
+
+/// What the hub's list of a repository's files looks like.
+fn list(files: &[&str]) -> Vec<u8> {
+    let files: Vec<_> = files
+        .iter()
+        .map(|name| serde_json::json!({"rfilename": name}))
+        .collect();
+    let list = serde_json::json!({"id": "some/model", "siblings": files});
+    list.to_string().into_bytes()
+}
+
+#[test]
+fn the_best_file_of_a_repository_is_taken_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let model = copy(d, "bitnet-packed");
+    add_tokenizer(d, &model);
+    import(d, &model, &[]).ok();
+    line(d, "export --model m.1bit --format gguf --output m.gguf").ok();
+    import(d, &d.join("m.gguf"), &[]).ok();
+    let local = std::fs::read(d.join("m.1bit")).unwrap();
+    let gguf = std::fs::read(d.join("m.gguf")).unwrap();
+    let files = list(&[
+        "README.md",
+        "imatrix.gguf",
+        "m-Q4_K_M.gguf",
+        "low/m-I2_S.gguf",
+        "mmproj-F16.gguf",
+    ]);
+    let server = Server::new(move |_, request| match request.path.as_str() {
+        "/api/models/some/model/revision/v1" => Answer::content(request, &files, "x"),
+        "/some/model/resolve/v1/low/m-I2_S.gguf" => Answer::content(request, &gguf, "y"),
+        _ => Answer::status(404),
+    });
+    let command = |server: &Server, more: &str| {
+        line(
+            d,
+            &format!(
+                "import --input hf:some/model --output m.1bit --retry-pause 1 --download-dir hub --endpoint {}{more}",
+                server.address
+            ),
+        )
+    };
+    let out = command(&server, " --revision v1 --json").ok();
+    let told = "taking low/m-I2_S.gguf: one of 2 GGUF files";
+    assert!(out.stderr.contains(told), "{}", out.stderr);
+    let json = out.json();
+    assert_eq!(json["chosen"]["file"], "low/m-I2_S.gguf");
+    assert!(json["chosen"]["why"].as_str().unwrap().contains("ternary"));
+    assert!(std::fs::read(d.join("m.1bit")).unwrap() == local);
+    assert_eq!(server.asked().len(), 2);
+
+    // Safetensors, unless there is a file of codes; of a split file all parts.
+    let content = list(&["config.json", "model.safetensors", "m-Q8_0.gguf"]);
+    let server = Server::new(move |n, request| match n {
+        0 => Answer::content(request, &content, "x"),
+        _ => Answer::status(404),
+    });
+    let out = command(&server, "").fails(&["config.json", "404"]);
+    assert!(out.stderr.contains("taking safetensors"), "{}", out.stderr);
+    let content = list(&["m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"]);
+    let server = Server::new(move |n, request| match n {
+        0 => Answer::content(request, &content, "x"),
+        _ => Answer::content(request, b"GGUF", "y"),
+    });
+    command(&server, "").fails(&["gguf"]);
+    let asked: Vec<String> = server.asked().into_iter().map(|r| r.path).collect();
+    for part in ["00001", "00002"] {
+        let path = format!("/some/model/resolve/main/m-Q8_0-{part}-of-00002.gguf");
+        assert!(asked.contains(&path), "{asked:?}");
+    }
+
+    let content = list(&["README.md", "pytorch_model.bin"]);
+    let server = Server::new(move |_, request| Answer::content(request, &content, "x"));
+    command(&server, "").fails(&["pytorch_model.bin", "save_pretrained"]);
+}
+
+#[test]
+fn a_gated_repository_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    for (status, listed) in [(401, false), (401, true), (403, true)] {
+        let server = Server::new(move |n, request| match n {
+            0 if listed => {
+                let files = list(&["config.json", "model.safetensors"]);
+                Answer::content(request, &files, "x")
+            }
+            _ => Answer::status(status),
+        });
+        let command = format!(
+            "import --input hf:some/model --output m.1bit --retry-pause 1 --download-dir hub --endpoint {}",
+            server.address
+        );
+        line(d, &command).fails(&["HF_TOKEN", "terms", &status.to_string()]);
+        assert!(!d.join("hub").exists());
     }
 }

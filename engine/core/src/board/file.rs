@@ -5,11 +5,11 @@ use alloc::{borrow::ToOwned, format, string::String, vec, vec::Vec};
 use serde::Deserialize;
 
 use super::BoardError;
-use crate::config::{MatrixKind, ModelConfig, QuantMode};
+use crate::config::{MatrixKind, ModelConfig, NormKind, QuantMode};
 use crate::layout::header::{Header, check_hash};
 use crate::layout::{Encoding, FormatError, HEADER_BYTES, ScalePer, TensorEntry, layout};
 use crate::math::half;
-use crate::params;
+use crate::params::{self, norms};
 
 /// What is read of the metadata: the tokenizer, the largest part, is skipped without a copy.
 #[derive(Deserialize)]
@@ -49,13 +49,22 @@ impl Scales<'_> {
 
 /// f32 values as they lie in the file.
 #[derive(Clone, Copy, Debug)]
-pub struct Norm<'a>(pub(super) Floats<'a>);
+pub struct Vector<'a>(pub(super) Floats<'a>);
 
-impl Norm<'_> {
-    /// One f32 for each channel.
+impl Vector<'_> {
+    /// From the first on.
     pub fn values(&self) -> impl Iterator<Item = f32> {
         self.0.iter().map(|b| f32::from_le_bytes(*b))
     }
+}
+
+/// A norm, of as many channels as its weight has.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a> {
+    /// One f32 for each channel.
+    pub weight: Vector<'a>,
+    /// What makes it a LayerNorm.
+    pub bias: Option<Vector<'a>>,
 }
 
 /// A matrix `[rows, cols]` as it lies in the file.
@@ -76,6 +85,8 @@ pub struct Matrix<'a> {
     /// The codes of all rows.
     pub codes: &'a [u8],
     pub(super) row_bytes: usize,
+    /// Added to the product, `[rows]`.
+    pub bias: Option<Vector<'a>>,
 }
 
 impl<'a> Matrix<'a> {
@@ -102,22 +113,24 @@ impl<'a> Matrix<'a> {
 /// The weights of one decoder layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
-    /// Before attention, `[hidden]`.
-    pub input_norm: Norm<'a>,
+    /// Before attention, `[hidden]`; not with `norm_placement: post`.
+    pub input_norm: Option<Norm<'a>>,
     /// `[heads · head_dim, hidden]`.
     pub q: Matrix<'a>,
     /// `[kv_heads · head_dim, hidden]`.
     pub k: Matrix<'a>,
     /// `[kv_heads · head_dim, hidden]`.
     pub v: Matrix<'a>,
-    /// Of every head of q and k.
+    /// Of q and of k: of every head, or with `qk_norm_over_heads` of all together.
     pub qk_norm: Option<(Norm<'a>, Norm<'a>)>,
     /// Before `o`, with `use_sub_norm`.
     pub attention_sub_norm: Option<Norm<'a>>,
     /// `[hidden, heads · head_dim]`.
     pub o: Matrix<'a>,
-    /// Before the MLP, `[hidden]`.
-    pub mlp_norm: Norm<'a>,
+    /// Behind attention, `[hidden]`, with `norm_placement: post` or `sandwich`.
+    pub attention_output_norm: Option<Norm<'a>>,
+    /// Before the MLP, `[hidden]`; not with `norm_placement: post`.
+    pub mlp_norm: Option<Norm<'a>>,
     /// `[intermediate, hidden]`, with SwiGLU.
     pub gate: Option<Matrix<'a>>,
     /// `[intermediate, hidden]`.
@@ -126,6 +139,8 @@ pub struct Layer<'a> {
     pub mlp_sub_norm: Option<Norm<'a>>,
     /// `[hidden, intermediate]`.
     pub down: Matrix<'a>,
+    /// Behind the MLP, `[hidden]`, with `norm_placement: post` or `sandwich`.
+    pub mlp_output_norm: Option<Norm<'a>>,
 }
 
 /// A file's model; the weights stay where they are.
@@ -136,7 +151,7 @@ pub struct Model<'a> {
     /// `[vocab, hidden]`.
     pub embedding: Matrix<'a>,
     /// Learned positions `[max_seq_len, hidden]`, without RoPE.
-    pub positions: Option<Norm<'a>>,
+    pub positions: Option<Vector<'a>>,
     /// From the first to the last.
     pub layers: Vec<Layer<'a>>,
     /// Before the head, `[hidden]`.
@@ -210,7 +225,7 @@ impl<'a> Tensors<'a> {
         Ok((entry, scales, codes))
     }
 
-    fn floats(&self, name: &str, shape: &[usize]) -> Result<Norm<'a>, FormatError> {
+    fn floats(&self, name: &str, shape: &[usize]) -> Result<Vector<'a>, FormatError> {
         let (entry, _, values) = self.get(name, shape)?;
         if entry.encoding()? != Encoding::F32 {
             return Err(invalid(
@@ -223,7 +238,23 @@ impl<'a> Tensors<'a> {
         if let Some(bad) = floats.find(|v| !v.is_finite()) {
             return Err(invalid(name, format!("a value is {bad}")));
         }
-        Ok(Norm(values))
+        Ok(Vector(values))
+    }
+
+    fn rms_norm(&self, name: &str, dim: usize) -> Result<Norm<'a>, FormatError> {
+        Ok(Norm {
+            weight: self.floats(name, &[dim])?,
+            bias: None,
+        })
+    }
+
+    /// Of the residual stream or of a branch.
+    fn stream_norm(&self, c: &ModelConfig, name: &str) -> Result<Norm<'a>, FormatError> {
+        let bias = || self.floats(&params::bias_name(name), &[c.hidden_size]);
+        Ok(Norm {
+            bias: (c.norm == NormKind::Layer).then(bias).transpose()?,
+            ..self.rms_norm(name, c.hidden_size)?
+        })
     }
 
     fn matrix(&self, m: &params::Matrix) -> Result<Matrix<'a>, FormatError> {
@@ -269,40 +300,46 @@ impl<'a> Tensors<'a> {
             scales,
             codes,
             row_bytes,
+            bias: None,
         })
     }
 
     fn layer(&self, c: &ModelConfig, layer: usize) -> Result<Layer<'a>, FormatError> {
-        let norm =
-            |part: &str, dim: usize| self.floats(&params::layer_norm_name(layer, part), &[dim]);
-        let matrix = |kind| self.matrix(&params::layer_matrix(c, layer, kind));
-        let (hidden, head_dim) = (c.hidden_size, c.head_dim());
+        let name = |part: &str| params::layer_norm_name(layer, part);
+        let norm = |part: &str, dim| self.rms_norm(&name(part), dim);
+        let stream =
+            |here: bool, part: &str| here.then(|| self.stream_norm(c, &name(part))).transpose();
+        let (before, after) = (c.norm_placement.before(), c.norm_placement.after());
+        let matrix = |kind| {
+            let m = params::layer_matrix(c, layer, kind);
+            let bias = || self.floats(&params::bias_name(&m.name), &[m.rows]);
+            Ok::<_, FormatError>(Matrix {
+                bias: c.biases.contains(&kind).then(bias).transpose()?,
+                ..self.matrix(&m)?
+            })
+        };
+        let qk_norm = || {
+            Ok::<_, FormatError>((
+                norm(norms::Q, c.qk_norm_dim(false))?,
+                norm(norms::K, c.qk_norm_dim(true))?,
+            ))
+        };
+        let sub_norm = |part, dim| c.use_sub_norm.then(|| norm(part, dim)).transpose();
         Ok(Layer {
-            input_norm: norm("input_layernorm", hidden)?,
+            input_norm: stream(before, norms::ATTENTION_INPUT)?,
             q: matrix(MatrixKind::Q)?,
             k: matrix(MatrixKind::K)?,
             v: matrix(MatrixKind::V)?,
-            qk_norm: if c.use_qk_norm {
-                Some((
-                    norm("self_attn.q_norm", head_dim)?,
-                    norm("self_attn.k_norm", head_dim)?,
-                ))
-            } else {
-                None
-            },
-            attention_sub_norm: c
-                .use_sub_norm
-                .then(|| norm("self_attn.attn_sub_norm", c.q_dim()))
-                .transpose()?,
+            qk_norm: c.use_qk_norm.then(qk_norm).transpose()?,
+            attention_sub_norm: sub_norm(norms::ATTENTION_SUB, c.q_dim())?,
             o: matrix(MatrixKind::O)?,
-            mlp_norm: norm("post_attention_layernorm", hidden)?,
+            attention_output_norm: stream(after, norms::ATTENTION_OUTPUT)?,
+            mlp_norm: stream(before, norms::MLP_INPUT)?,
             gate: c.use_swiglu.then(|| matrix(MatrixKind::Gate)).transpose()?,
             up: matrix(MatrixKind::Up)?,
-            mlp_sub_norm: c
-                .use_sub_norm
-                .then(|| norm("mlp.ffn_sub_norm", c.intermediate_size))
-                .transpose()?,
+            mlp_sub_norm: sub_norm(norms::MLP_SUB, c.intermediate_size)?,
             down: matrix(MatrixKind::Down)?,
+            mlp_output_norm: stream(after, norms::MLP_OUTPUT)?,
         })
     }
 }
@@ -322,17 +359,6 @@ impl<'a> Model<'a> {
             header.metadata(part(header.metadata.start, header.metadata.end))?;
         let config = metadata.config;
         config.validate()?;
-        let newer = config.newer_fields();
-        let unknown: Vec<&str> = newer
-            .keys()
-            .map(String::as_str)
-            .filter(|name| *name != "head_dim")
-            .collect();
-        if !unknown.is_empty() {
-            return Err(BoardError::Decoder {
-                fields: unknown.join(", "),
-            });
-        }
         let tensors = Tensors {
             entries: header.table(part(header.table.start, header.table.end))?,
             data: &file[header.data_offset as usize..],
@@ -349,7 +375,7 @@ impl<'a> Model<'a> {
             layers: (0..config.num_layers)
                 .map(|layer| tensors.layer(&config, layer))
                 .collect::<Result<_, _>>()?,
-            final_norm: tensors.floats(params::FINAL_NORM, &[config.hidden_size])?,
+            final_norm: tensors.stream_norm(&config, params::FINAL_NORM)?,
             head: if config.tie_word_embeddings {
                 embedding
             } else {

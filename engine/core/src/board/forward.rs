@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::BoardError;
-use super::file::{Layer, Matrix, Model, Norm};
+use super::file::{Layer, Matrix, Model, Norm, Vector};
 use super::kernels::{Int8, expand_row, multiply_float, multiply_int8};
 use crate::config::{Activation, ModelConfig, QuantMode};
 use crate::math::{self, GELU_CUBIC, SQRT_2_OVER_PI};
@@ -73,7 +73,7 @@ struct Input {
     codes: Vec<i8>,
     scale: f32,
     int8: bool,
-    /// An expanded row, for quantized matrices with float activations.
+    /// A row of a matrix in single precision.
     line: Vec<f32>,
 }
 
@@ -81,7 +81,7 @@ impl Input {
     fn prepare(&mut self, x: &[f32], norm: Option<(&Norm, f32)>) {
         let values = &mut self.values[..x.len()];
         match norm {
-            Some((weight, eps)) => rms_norm(x, weight, eps, values),
+            Some((norm, eps)) => normalize(x, norm, eps, values),
             None => values.copy_from_slice(x),
         }
         if self.int8 {
@@ -102,15 +102,101 @@ impl Input {
         } else {
             multiply_float(m, &self.values[..m.cols], &mut self.line, out);
         }
+        if let Some(bias) = &m.bias {
+            for (o, b) in out.iter_mut().zip(bias.values()) {
+                *o += b;
+            }
+        }
+    }
+
+    /// `x` normalized where it is; what was prepared is lost.
+    fn normalize_in_place(&mut self, x: &mut [f32], norm: &Norm, eps: f32) {
+        let values = &mut self.values[..x.len()];
+        normalize(x, norm, eps, values);
+        x.copy_from_slice(values);
     }
 }
 
-fn rms_norm(x: &[f32], weight: &Norm, eps: f32, out: &mut [f32]) {
-    let dim = weight.0.len();
+/// Every `dim` values of `x` by themselves, as many as the norm has channels.
+fn normalize(x: &[f32], norm: &Norm, eps: f32, out: &mut [f32]) {
+    let dim = norm.weight.0.len();
     for (x, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
-        let r = 1.0 / libm::sqrtf(math::dot(x, x) / dim as f32 + eps);
-        for ((o, x), w) in out.iter_mut().zip(x).zip(weight.values()) {
-            *o = x * r * w;
+        match &norm.bias {
+            None => out.copy_from_slice(x),
+            Some(_) => {
+                let mean = math::sum_by([x], |[x]| x) / dim as f32;
+                for (o, x) in out.iter_mut().zip(x) {
+                    *o = x - mean;
+                }
+            }
+        }
+        let r = 1.0 / libm::sqrtf(math::dot(out, out) / dim as f32 + eps);
+        for (o, w) in out.iter_mut().zip(norm.weight.values()) {
+            *o = *o * r * w;
+        }
+        for (o, b) in out
+            .iter_mut()
+            .zip(norm.bias.iter().flat_map(Vector::values))
+        {
+            *o += b;
+        }
+    }
+}
+
+/// c·tanh(x / c).
+fn softcap(x: &mut [f32], cap: Option<f32>) {
+    if let Some(cap) = cap {
+        for v in x {
+            *v = cap * math::tanh(*v / cap);
+        }
+    }
+}
+
+/// What a position turns the heads of some layers by.
+#[derive(Debug)]
+struct Rotation {
+    /// Of no pair if no layer has these.
+    frequencies: Vec<f64>,
+    /// What rotated pairs are multiplied by.
+    factor: f64,
+    /// cos, then sin, of the position's angles.
+    values: Vec<f32>,
+}
+
+impl Rotation {
+    fn new(
+        pairs: usize,
+        frequency: impl Fn(usize) -> f64,
+        factor: f64,
+    ) -> Result<Self, BoardError> {
+        let mut frequencies = zeros(pairs)?;
+        for (j, f) in frequencies.iter_mut().enumerate() {
+            *f = frequency(j);
+        }
+        Ok(Rotation {
+            frequencies,
+            factor,
+            values: zeros(2 * pairs)?,
+        })
+    }
+
+    fn set_position(&mut self, position: usize) {
+        let (cos, sin) = self.values.split_at_mut(self.frequencies.len());
+        for ((f, cos), sin) in self.frequencies.iter().zip(cos).zip(sin) {
+            let angle = position as f64 * f;
+            *cos = (self.factor * libm::cos(angle)) as f32;
+            *sin = (self.factor * libm::sin(angle)) as f32;
+        }
+    }
+
+    /// Rotate-half RoPE of the first dimensions of a head.
+    fn turn(&self, head: &mut [f32]) {
+        let half = self.frequencies.len();
+        let (cos, sin) = self.values.split_at(half);
+        for j in 0..half {
+            let (a, b) = (head[j], head[half + j]);
+            head[j] = a * cos[j] - b * sin[j];
+            head[half + j] = b * cos[j] + a * sin[j];
         }
     }
 }
@@ -145,15 +231,16 @@ pub struct State {
     v: Vec<f32>,
     /// Output of attention, and of a branch.
     branch: Vec<f32>,
+    /// Output of attention while the MLP reads what attention read; only with `parallel_residual`.
+    beside: Vec<f32>,
     /// `[intermediate]`; `up` only with a gate.
     gate: Vec<f32>,
     up: Vec<f32>,
     scores: Vec<f32>,
     /// A key or value of one head, read from the cache.
     line: Vec<f32>,
-    /// cos, then sin, of the position's angles; the frequencies they come from.
-    rotation: Vec<f32>,
-    frequencies: Vec<f64>,
+    /// Of all layers, and of those with `local_rope_theta`.
+    rotations: [Rotation; 2],
     logits: Vec<f32>,
 }
 
@@ -177,14 +264,15 @@ impl State {
         let widest = c.hidden_size.max(c.intermediate_size).max(c.q_dim());
         let map = c.bit_map();
         let single = |mode| mode == QuantMode::F32;
-        let expands = c.activation_bits.is_none()
-            || [map.embedding, map.lm_head].into_iter().any(single)
+        let expands = [map.embedding, map.lm_head].into_iter().any(single)
             || (map.layer_modes.iter()).any(|l| c.matrices().any(|kind| single(l.get(kind))));
-        let rotary = if c.use_rope { c.head_dim() } else { 0 };
-        let mut frequencies = zeros(rotary / 2)?;
-        for (j, f) in frequencies.iter_mut().enumerate() {
-            *f = c.rope_frequency(j);
-        }
+        let pairs = |local: bool| {
+            let of = |layer| c.rotates(layer) && c.rotates_locally(layer) == local;
+            match (0..c.num_layers).any(of) {
+                true => c.rotary_dim() / 2,
+                false => 0,
+            }
+        };
         Ok(State {
             context,
             used: 0,
@@ -202,12 +290,23 @@ impl State {
             k: zeros(c.kv_dim())?,
             v: zeros(c.kv_dim())?,
             branch: zeros(c.hidden_size.max(c.q_dim()))?,
+            beside: zeros(if c.parallel_residual {
+                c.hidden_size
+            } else {
+                0
+            })?,
             gate: zeros(c.intermediate_size)?,
             up: zeros(if c.use_swiglu { c.intermediate_size } else { 0 })?,
             scores: zeros(context)?,
             line: zeros(c.head_dim())?,
-            rotation: zeros(rotary)?,
-            frequencies,
+            rotations: [
+                Rotation::new(
+                    pairs(false),
+                    |j| c.rope_frequency(j),
+                    c.rope_attention_factor(),
+                )?,
+                Rotation::new(pairs(true), |j| c.local_rope_frequency(j), 1.0)?,
+            ],
             logits: zeros(c.vocab_size)?,
             shape: c.clone(),
         })
@@ -255,6 +354,7 @@ impl State {
         self.input
             .prepare(&self.x, Some((&model.final_norm, c.rms_norm_eps)));
         self.input.multiply(&model.head, &mut self.logits);
+        softcap(&mut self.logits, c.logit_softcap);
         Ok(&mut self.logits)
     }
 
@@ -262,67 +362,71 @@ impl State {
     fn token(&mut self, model: &Model, id: u32) {
         let c = &model.config;
         expand_row(&model.embedding, id as usize, &mut self.x);
+        if let Some(factor) = c.embedding_multiplier {
+            self.x.iter_mut().for_each(|x| *x *= factor);
+        }
         if let Some(positions) = &model.positions {
             let row = &positions.0[self.used * c.hidden_size..][..c.hidden_size];
             for (x, p) in self.x.iter_mut().zip(row) {
                 *x += f32::from_le_bytes(*p);
             }
         }
-        let half = self.frequencies.len();
-        for (j, f) in self.frequencies.iter().enumerate() {
-            let angle = self.used as f64 * f;
-            self.rotation[j] = libm::cos(angle) as f32;
-            self.rotation[half + j] = libm::sin(angle) as f32;
+        for rotation in &mut self.rotations {
+            rotation.set_position(self.used);
         }
         for (i, layer) in model.layers.iter().enumerate() {
             self.attention(c, layer, i);
-            self.add_branch(c);
-            self.mlp(c, layer);
-            self.add_branch(c);
-        }
-    }
-
-    fn add_branch(&mut self, c: &ModelConfig) {
-        let scale = c.residual_scale();
-        for (x, b) in self.x.iter_mut().zip(&self.branch) {
-            *x += scale * b;
+            if c.parallel_residual {
+                self.beside.copy_from_slice(&self.branch[..c.hidden_size]);
+                self.mlp(c, layer);
+                add_branch(c, &mut self.x, &self.beside);
+            } else {
+                add_branch(c, &mut self.x, &self.branch);
+                self.mlp(c, layer);
+            }
+            add_branch(c, &mut self.x, &self.branch);
         }
     }
 
     fn attention(&mut self, c: &ModelConfig, layer: &Layer, index: usize) {
         let eps = c.rms_norm_eps;
         let (head_dim, kv_dim) = (c.head_dim(), c.kv_dim());
-        self.input.prepare(&self.x, Some((&layer.input_norm, eps)));
+        let norm = layer.input_norm.as_ref().map(|n| (n, eps));
+        self.input.prepare(&self.x, norm);
         self.input.multiply(&layer.q, &mut self.q);
         self.input.multiply(&layer.k, &mut self.k);
         self.input.multiply(&layer.v, &mut self.v);
-        for (x, norm) in [(&mut self.q, 0), (&mut self.k, 1)] {
-            for head in x.chunks_exact_mut(head_dim) {
-                if let Some(norms) = &layer.qk_norm {
-                    let norm = if norm == 0 { &norms.0 } else { &norms.1 };
-                    rms_norm(head, norm, eps, &mut self.line);
-                    head.copy_from_slice(&self.line);
-                }
-                rotate(head, &self.rotation);
+        if let Some((q, k)) = &layer.qk_norm {
+            self.input.normalize_in_place(&mut self.q, q, eps);
+            self.input.normalize_in_place(&mut self.k, k, eps);
+        }
+        if c.rotates(index) {
+            let rotation = &self.rotations[usize::from(c.rotates_locally(index))];
+            for x in [&mut self.q, &mut self.k] {
+                x.chunks_exact_mut(head_dim)
+                    .for_each(|head| rotation.turn(head));
             }
         }
         let base = index * self.context * kv_dim;
         let here = base + self.used * kv_dim;
         self.keys.write(here, &self.k);
         self.values.write(here, &self.v);
-        let scale = 1.0 / libm::sqrtf(head_dim as f32);
+        let seen = self.used + 1;
+        let first = seen - c.window(index).map_or(seen, |window| window.min(seen));
+        let scale = c.attention_scale();
         let share = c.num_heads / c.kv_heads();
         let heads = self.q.chunks_exact(head_dim);
         for (h, (q, out)) in heads
             .zip(self.branch.chunks_exact_mut(head_dim))
             .enumerate()
         {
-            let at = base + h / share * head_dim;
-            let scores = &mut self.scores[..=self.used];
+            let at = base + first * kv_dim + h / share * head_dim;
+            let scores = &mut self.scores[..seen - first];
             for (t, s) in scores.iter_mut().enumerate() {
                 self.keys.read(at + t * kv_dim, &mut self.line);
                 *s = math::dot(q, &self.line) * scale;
             }
+            softcap(scores, c.attention_softcap);
             let max = math::max(scores);
             for s in scores.iter_mut() {
                 *s = math::exp(*s - max);
@@ -343,11 +447,15 @@ impl State {
         self.input.prepare(&self.branch[..c.q_dim()], norm);
         let out = &mut self.branch[..c.hidden_size];
         self.input.multiply(&layer.o, out);
+        if let Some(norm) = &layer.attention_output_norm {
+            self.input.normalize_in_place(out, norm, eps);
+        }
     }
 
     fn mlp(&mut self, c: &ModelConfig, layer: &Layer) {
         let (eps, activation) = (c.rms_norm_eps, c.activation());
-        self.input.prepare(&self.x, Some((&layer.mlp_norm, eps)));
+        let norm = layer.mlp_norm.as_ref().map(|n| (n, eps));
+        self.input.prepare(&self.x, norm);
         if let Some(gate) = &layer.gate {
             self.input.multiply(gate, &mut self.gate);
             self.input.multiply(&layer.up, &mut self.up);
@@ -364,16 +472,15 @@ impl State {
         self.input.prepare(&self.gate, norm);
         let out = &mut self.branch[..c.hidden_size];
         self.input.multiply(&layer.down, out);
+        if let Some(norm) = &layer.mlp_output_norm {
+            self.input.normalize_in_place(out, norm, eps);
+        }
     }
 }
 
-/// Rotate-half RoPE; an empty rotation leaves the head as it is.
-fn rotate(head: &mut [f32], rotation: &[f32]) {
-    let half = rotation.len() / 2;
-    let (cos, sin) = rotation.split_at(half);
-    for j in 0..half {
-        let (a, b) = (head[j], head[half + j]);
-        head[j] = a * cos[j] - b * sin[j];
-        head[half + j] = b * cos[j] + a * sin[j];
+fn add_branch(c: &ModelConfig, x: &mut [f32], branch: &[f32]) {
+    let scale = c.residual_scale();
+    for (x, b) in x.iter_mut().zip(branch) {
+        *x += scale * b;
     }
 }

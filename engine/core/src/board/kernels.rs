@@ -71,20 +71,34 @@ pub fn expand_row(m: &Matrix, row: usize, out: &mut [f32]) {
     }
 }
 
-/// Σ w·x over f16 weights, in the CPU backend's sixteen interleaved partial sums.
+/// The CPU backend's sixteen interleaved partial sums of narrow weights, added by halves.
+fn fold(mut sums: [f32; 16]) -> f32 {
+    for step in [8, 4, 2, 1] {
+        for l in 0..step {
+            sums[l] += sums[l + step];
+        }
+    }
+    sums[0]
+}
+
+/// Σ w·x over f16 weights.
 fn dot_f16(w: &[[u8; 2]], x: &[f32]) -> f32 {
-    let mut acc = [0f32; 16];
+    let mut sums = [0f32; 16];
     for (w, x) in w.chunks(16).zip(x.chunks(16)) {
-        for ((a, w), x) in acc.iter_mut().zip(w).zip(x) {
+        for ((a, w), x) in sums.iter_mut().zip(w).zip(x) {
             *a += math::half(u16::from_le_bytes(*w)) * x;
         }
     }
-    for step in [8, 4, 2, 1] {
-        for l in 0..step {
-            acc[l] += acc[l + step];
-        }
-    }
-    acc[0]
+    fold(sums)
+}
+
+/// Σ code·x over the columns of a row from `first` on, as many as `x` has.
+fn dot_codes(encoding: Encoding, row: &[u8], first: usize, x: &[f32]) -> f32 {
+    let mut sums = [0f32; 16];
+    each_code(encoding, row, first, x.len(), |i, code| {
+        sums[i % 16] += f32::from(code) * x[i];
+    });
+    fold(sums)
 }
 
 /// int8 activations with their scale: x ≈ code · scale.
@@ -112,15 +126,23 @@ pub fn multiply_int8(m: &Matrix, x: &Int8, out: &mut [f32]) {
     }
 }
 
-/// `out = m · x` with float activations; `line` holds an expanded row.
+/// `out = m · x` with float activations; `line` holds a row of single precision.
 pub fn multiply_float(m: &Matrix, x: &[f32], line: &mut [f32], out: &mut [f32]) {
     for (row, out) in out.iter_mut().enumerate().take(m.rows) {
-        if m.mode == QuantMode::F16 {
-            *out = dot_f16(m.row(row).as_chunks::<2>().0, x);
-        } else {
-            let line = &mut line[..m.cols];
-            expand_row(m, row, line);
-            *out = math::dot(line, x);
-        }
+        let bytes = m.row(row);
+        *out = match m.mode {
+            QuantMode::F16 => dot_f16(bytes.as_chunks::<2>().0, x),
+            QuantMode::F32 => {
+                let line = &mut line[..m.cols];
+                expand_row(m, row, line);
+                math::dot(line, x)
+            }
+            QuantMode::EightBit | QuantMode::Ternary | QuantMode::Binary => {
+                let spans = x.chunks_exact(m.span).enumerate();
+                spans
+                    .map(|(s, x)| m.scale(row, s) * dot_codes(m.encoding, bytes, s * m.span, x))
+                    .sum()
+            }
+        };
     }
 }

@@ -27,7 +27,7 @@ mod forward;
 mod kernels;
 mod sample;
 
-pub use file::{Layer, Matrix, Model, Norm};
+pub use file::{Layer, Matrix, Model, Norm, Vector};
 pub use forward::{Cache, State};
 pub use sample::{Sampler, greedy};
 
@@ -40,14 +40,6 @@ pub enum BoardError {
     /// The file is damaged, or not one that a board can run.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// A decoder of a kind that these programs do not have.
-    #[error(
-        "the model's configuration has {fields}, which programs for boards do not compute; run it with `onebit` or the page"
-    )]
-    Decoder {
-        /// The fields of its configuration that say so.
-        fields: String,
-    },
     /// An id that the model does not have.
     #[error("token {id} is outside the vocabulary of {vocab}")]
     Token {

@@ -4,7 +4,6 @@
 mod cache;
 mod lora;
 mod mode;
-#[allow(missing_docs, reason = "docs/configurations.md explains the fields")]
 mod model;
 mod rope;
 #[cfg(feature = "std")]

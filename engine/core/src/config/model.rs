@@ -41,6 +41,7 @@ activations! {
     Gelu = "gelu",
     /// `x·Φ(x)` with the error function itself.
     GeluErf = "gelu_erf",
+    /// `x·σ(x)` (Elfwing et al. 2017), also called swish.
     Silu = "silu",
     /// `max(x, 0)²` (So et al. 2021; BitNet b1.58 2B4T).
     Relu2 = "relu2",
@@ -62,7 +63,9 @@ pub enum ArenasSchedule {
 pub enum WeightScale {
     /// No scale: weights are exactly −1, 0, +1.
     None,
+    /// The whole matrix.
     Tensor,
+    /// Each row, which is an output.
     Row,
     /// `weight_group_size` consecutive columns of a row.
     Group,
@@ -126,8 +129,11 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
+    /// Tokens: rows of the embedding and of the head.
     pub vocab_size: usize,
+    /// Width of the residual stream.
     pub hidden_size: usize,
+    /// Query heads of a layer.
     pub num_heads: usize,
     /// Key/value heads (grouped-query attention); `num_heads` when unset.
     pub num_kv_heads: Option<usize>,
@@ -135,13 +141,17 @@ pub struct ModelConfig {
     /// know no such field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_dim: Option<usize>,
+    /// Blocks of attention and MLP.
     pub num_layers: usize,
+    /// Width of the MLP inside.
     pub intermediate_size: usize,
+    /// Longest text, in tokens; the KV cache grows with it.
     pub max_seq_len: usize,
     /// With no `layer_bit_map`: unset or true = ternary body, false = binary body.
     pub use_ternary: Option<bool>,
     /// Unset: sandwich (embedding and lm_head F16, body as `use_ternary` says).
     pub layer_bit_map: Option<LayerBitMap>,
+    /// A gate in the MLP, `act(gate(x))·up(x)` (Shazeer 2020); `act(up(x))` when false.
     pub use_swiglu: bool,
     /// Rotary positions; learned positions when false.
     pub use_rope: bool,
@@ -164,6 +174,7 @@ pub struct ModelConfig {
     pub arenas_initial: Option<f32>,
     /// Steps over which ε falls to 0.
     pub arenas_anneal_steps: usize,
+    /// How ε moves until then.
     pub arenas_schedule: ArenasSchedule,
 
     /// Unset: SiLU with SwiGLU, GELU without.
@@ -172,24 +183,30 @@ pub struct ModelConfig {
     pub use_sub_norm: bool,
     /// lm_head shares the embedding's matrix.
     pub tie_word_embeddings: bool,
+    /// Base θ of the rotary frequencies.
     pub rope_theta: f32,
     /// Unset: frequencies are θ^(−2j/head_dim).
     pub rope_scaling: Option<RopeScaling>,
+    /// Added to the mean square, or the variance, under every norm's root.
     pub rms_norm_eps: f32,
     /// Bits of the activations that enter quantized matrices: 8, or null for float.
     pub activation_bits: Option<u32>,
+    /// What shares a scale in ternary and binary matrices.
     pub weight_scale: WeightScale,
     /// Columns per scale with `weight_scale: group`: 32, 64, 128 or 256.
     pub weight_group_size: usize,
     /// Binary weights are taken about their mean.
     pub binary_centered: bool,
+    /// Standard deviation that training starts all matrices but the embedding with.
     pub init_std: f32,
+    /// Standard deviation that training starts the embedding with.
     pub embed_init_std: f32,
 
     /// Of the norms before and after branches and before the head; heads and sub-norms are
     /// RMSNorms.
     #[serde(skip_serializing_if = "is_default")]
     pub norm: NormKind,
+    /// Whether branches are normalized before, behind, or both.
     #[serde(skip_serializing_if = "is_default")]
     pub norm_placement: NormPlacement,
     /// Matrices that a bias is added behind, in every layer.
@@ -292,10 +309,12 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
+    /// Key and value heads, the query heads where no number is given.
     pub fn kv_heads(&self) -> usize {
         self.num_kv_heads.unwrap_or(self.num_heads)
     }
 
+    /// Width of a head.
     pub fn head_dim(&self) -> usize {
         self.head_dim.unwrap_or(self.hidden_size / self.num_heads)
     }
@@ -305,6 +324,7 @@ impl ModelConfig {
         self.num_heads * self.head_dim()
     }
 
+    /// Width of all key heads together, and of all value heads.
     pub fn kv_dim(&self) -> usize {
         self.kv_heads() * self.head_dim()
     }
@@ -319,6 +339,7 @@ impl ModelConfig {
         }
     }
 
+    /// The one in force.
     pub fn activation(&self) -> Activation {
         self.activation.unwrap_or(if self.use_swiglu {
             Activation::Silu
@@ -344,6 +365,7 @@ impl ModelConfig {
         }
     }
 
+    /// Factor of a branch before it is added to the residual stream.
     pub fn residual_scale(&self) -> f32 {
         if let Some(factor) = self.residual_multiplier {
             factor

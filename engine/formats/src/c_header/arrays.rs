@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use super::CHeaderError;
 use super::parts::{self, Multiply, encoding_name};
 use ternary_common::tokenizer::Tokenizer;
-use ternary_core::board::{Matrix, Model, Norm};
+use ternary_core::board::{Matrix, Model, Norm, Vector};
 use ternary_core::layout::Encoding;
 
 /// Characters after which a line is broken.
@@ -101,8 +101,20 @@ impl Arrays {
         Ok(())
     }
 
-    fn norm(&mut self, name: &str, norm: &Norm) -> Result<(), CHeaderError> {
-        self.floats(name, norm.values())
+    /// An array if there is one; returns what points at it.
+    fn vector(&mut self, name: &str, vector: Option<Vector>) -> Result<String, CHeaderError> {
+        let Some(vector) = vector else {
+            return Ok("NULL".to_owned());
+        };
+        self.floats(name, vector.values())?;
+        Ok(format!("model_{name}"))
+    }
+
+    /// The initializer of a `model_norm`.
+    fn norm(&mut self, name: &str, norm: Option<Norm>) -> Result<String, CHeaderError> {
+        let weight = self.vector(name, norm.map(|n| n.weight))?;
+        let bias = self.vector(&format!("{name}_bias"), norm.and_then(|n| n.bias))?;
+        Ok(format!("{{{weight}, {bias}}}"))
     }
 
     /// The data of a matrix; returns the initializer of its `model_matrix`.
@@ -136,6 +148,7 @@ impl Arrays {
             }
             span_bytes
         };
+        let bias = self.vector(&format!("{name}_bias"), m.bias)?;
         let how = Multiply::of(model, m);
         let kind = encoding_name(m.encoding);
         let function = |used: bool, verb: &str| {
@@ -146,7 +159,7 @@ impl Arrays {
             }
         };
         Ok(format!(
-            "{{model_{name}, {}, {}u, {}u, {}u, {span_bytes}u, {}u, model_multiply_{}, {}, {}}}",
+            "{{model_{name}, {}, {}u, {}u, {}u, {span_bytes}u, {}u, {bias}, model_multiply_{}, {}, {}}}",
             if count > 0 {
                 format!("model_{scales}")
             } else {
@@ -170,20 +183,16 @@ impl Arrays {
             .map_or((None, None), |(q, k)| (Some(q), Some(k)));
         let mut fields = Vec::new();
         for (part, norm) in [
-            ("input_norm", Some(layer.input_norm)),
+            ("input_norm", layer.input_norm),
             ("q_norm", q_norm),
             ("k_norm", k_norm),
             ("attention_sub_norm", layer.attention_sub_norm),
-            ("mlp_norm", Some(layer.mlp_norm)),
+            ("attention_output_norm", layer.attention_output_norm),
+            ("mlp_norm", layer.mlp_norm),
             ("mlp_sub_norm", layer.mlp_sub_norm),
+            ("mlp_output_norm", layer.mlp_output_norm),
         ] {
-            fields.push(match norm {
-                Some(norm) => {
-                    self.norm(&name(part), &norm)?;
-                    format!("model_{}", name(part))
-                }
-                None => "NULL".to_owned(),
-            });
+            fields.push(self.norm(&name(part), norm)?);
         }
         for (part, matrix) in [
             ("q", Some(layer.q)),
@@ -196,9 +205,15 @@ impl Arrays {
         ] {
             fields.push(match matrix {
                 Some(m) => self.matrix(model, &name(part), &m)?,
-                None => "{NULL, NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL}".to_owned(),
+                None => "{NULL, NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL}".to_owned(),
             });
         }
+        let c = &model.config;
+        fields.push(format!("{}u", c.window(index).unwrap_or(0)));
+        let rotation = parts::rotations(c)
+            .iter()
+            .position(|local| c.rotates(index) && c.rotates_locally(index) == *local);
+        fields.push(format!("{}u", rotation.map_or(0, |i| i + 1)));
         Ok(format!("    {{{}}}", fields.join(",\n     ")))
     }
 
@@ -216,16 +231,25 @@ impl Arrays {
             let used = context * c.hidden_size;
             self.floats("positions", positions.values().take(used))?;
         }
-        if c.use_rope {
-            let frequencies = (0..c.head_dim() / 2).map(|j| c.rope_frequency(j));
-            self.array(
-                "double",
-                "frequencies",
-                8,
-                frequencies.map(|f| format!("{f:e}")),
-            );
+        let rotations = parts::rotations(c);
+        if !rotations.is_empty() {
+            let pairs = 0..c.rotary_dim() / 2;
+            let frequencies = rotations.iter().flat_map(|local| {
+                pairs.clone().map(|j| match local {
+                    true => c.local_rope_frequency(j),
+                    false => c.rope_frequency(j),
+                })
+            });
+            let factors = rotations.iter().map(|local| match local {
+                true => 1.0,
+                false => c.rope_attention_factor(),
+            });
+            let text = |f: f64| format!("{f:e}");
+            self.array("double", "frequencies", 8, frequencies.map(text));
+            self.array("double", "rotation_factors", 8, factors.map(text));
         }
-        self.norm("final_norm", &model.final_norm)?;
+        let final_norm = self.norm("final_norm_data", Some(model.final_norm))?;
+        self.text += &format!("static const model_norm model_final_norm = {final_norm};\n");
         let layers = (0..c.num_layers)
             .map(|i| self.layer(model, i))
             .collect::<Result<Vec<_>, _>>()?;

@@ -1,7 +1,7 @@
 //! Which of the C files a model needs.
 
 use ternary_core::board::{Cache, Matrix, Model};
-use ternary_core::config::Activation;
+use ternary_core::config::{Activation, ModelConfig};
 use ternary_core::layout::Encoding;
 
 pub const TYPES: &str = concat!(include_str!("c/types.h"), "\n");
@@ -81,6 +81,15 @@ pub fn is_summed(model: &Model, encoding: Encoding) -> bool {
     listed(model).filter(int8).any(|m| m.encoding == encoding)
 }
 
+/// The rotations that layers have: whether it is the one of `local_rope_theta`, in the order of
+/// their numbers.
+pub fn rotations(c: &ModelConfig) -> Vec<bool> {
+    let used = |local: &bool| {
+        (0..c.num_layers).any(|layer| c.rotates(layer) && c.rotates_locally(layer) == *local)
+    };
+    [false, true].into_iter().filter(used).collect()
+}
+
 /// Products and their inputs.
 pub fn kernels(model: &Model) -> Vec<&'static str> {
     let uses = |how| listed(model).any(|m| Multiply::of(model, m) == how);
@@ -123,6 +132,7 @@ pub fn kernels(model: &Model) -> Vec<&'static str> {
     ] {
         parts.extend(uses(how).then_some(part));
     }
+    parts.push(part!("multiply"));
     parts
 }
 
@@ -141,10 +151,10 @@ pub fn decoder(model: &Model, cache: Cache) -> [&'static str; 9] {
             Cache::F16 => part!("cache_f16"),
         },
         part!("state"),
-        if c.use_rope {
-            part!("position_rope")
-        } else {
-            part!("position_learned")
+        match (c.use_rope, rotations(c).is_empty()) {
+            (false, _) => part!("position_learned"),
+            (true, false) => part!("position_rope"),
+            (true, true) => part!("position_none"),
         },
         part!("attention"),
         if c.use_swiglu {

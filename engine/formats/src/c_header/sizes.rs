@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::define;
-use super::parts::{Multiply, multiplied};
+use super::parts::{Multiply, multiplied, rotations};
 use ternary_core::board::{Cache, Model};
 
 /// Columns that planes of packed weights may reach past a ragged end: 7 with eight planes.
@@ -30,7 +30,9 @@ struct Buffer {
     work: usize,
     widest: usize,
     line: usize,
+    beside: usize,
     rotary: usize,
+    rotations: usize,
 }
 
 impl Buffer {
@@ -40,7 +42,12 @@ impl Buffer {
         let uses = |how| multiplied(model).any(|m| Multiply::of(model, m) == how);
         let mlp = c.intermediate_size * if c.use_swiglu { 2 } else { 1 };
         let work = mlp.max(c.q_dim() + 2 * c.kv_dim());
-        let rotary = if c.use_rope { c.head_dim() } else { 0 };
+        let (rotary, rotations) = (c.rotary_dim(), rotations(c).len());
+        let beside = if c.parallel_residual {
+            c.hidden_size
+        } else {
+            0
+        };
         let line = if uses(Multiply::Float) { widest } else { 0 };
         let int8 = uses(Multiply::Int8);
         let spans = multiplied(model).map(|m| m.cols / m.span).max();
@@ -48,10 +55,11 @@ impl Buffer {
             floats: vec![
                 ("logits", c.vocab_size),
                 ("x, branch", c.hidden_size + c.hidden_size.max(c.q_dim())),
+                ("beside", beside),
                 ("work", work),
                 ("scores", context),
                 ("line", c.head_dim()),
-                ("rotation", rotary),
+                ("rotation", rotations * rotary),
                 ("input", widest + line),
             ],
             codes: if int8 { widest + PADDING } else { 0 },
@@ -59,7 +67,9 @@ impl Buffer {
             work,
             widest,
             line,
+            beside,
             rotary,
+            rotations,
         }
     }
 
@@ -114,18 +124,32 @@ impl Sizes {
             ("Q_DIM", c.q_dim()),
             ("KV_DIM", c.kv_dim()),
             ("INTERMEDIATE", c.intermediate_size),
+            ("Q_NORM_DIM", c.qk_norm_dim(false)),
+            ("K_NORM_DIM", c.qk_norm_dim(true)),
         ] {
             define(out, name, &format!("{n}u"));
         }
-        define(out, "NORM_EPS", &format!("{:e}f", c.rms_norm_eps));
-        define(out, "RESIDUAL_SCALE", &format!("{:e}f", c.residual_scale()));
+        for (name, value) in [
+            ("NORM_EPS", c.rms_norm_eps),
+            ("EMBEDDING_SCALE", c.embedding_multiplier.unwrap_or(1.0)),
+            ("RESIDUAL_SCALE", c.residual_scale()),
+            ("ATTENTION_SCALE", c.attention_scale()),
+            ("ATTENTION_CAP", c.attention_softcap.unwrap_or(0.0)),
+            ("LOGIT_CAP", c.logit_softcap.unwrap_or(0.0)),
+        ] {
+            define(out, name, &format!("{value:e}f"));
+        }
+        *out += "/* Whether attention and MLP read the same residual stream. */\n";
+        define(out, "PARALLEL", &u8::from(c.parallel_residual).to_string());
         *out += "\n/* Lengths of the buffer's parts. */\n";
         for (name, n) in [
             ("WORK", buffer.work),
             ("BRANCH", c.hidden_size.max(c.q_dim())),
             ("WIDEST", buffer.widest),
             ("LINE", buffer.line),
+            ("BESIDE", buffer.beside),
             ("ROTARY", buffer.rotary),
+            ("ROTATIONS", buffer.rotations),
             ("CODES", buffer.codes),
             ("PADDING", PADDING),
             ("SPANS", buffer.spans),

@@ -20,6 +20,8 @@ use ternary::platform::Lock;
 const TRIES: u32 = 5;
 /// Bytes of a file whose size the server does not give, at most.
 const UNSAID: u64 = 64_000_000_000;
+/// Bytes of a text that is no file, at most.
+const MOST_TEXT: u64 = 64_000_000;
 /// A hub answers with one redirection, a mirror with some.
 const HOPS: usize = 8;
 /// A connection that gives nothing for so long is given up, and the download resumed.
@@ -157,6 +159,31 @@ impl Fetcher {
         })
     }
 
+    /// A short text, tried again as files are.
+    pub fn text(&self, url: &str) -> Result<String> {
+        let mut failures = 0;
+        loop {
+            let reason = match self.request(url, 0, &Part::default()) {
+                Ok(answer) if !is_busy(answer.response.status()) => {
+                    self.refuse(answer.response.status(), url)?;
+                    let body = answer.response.into_body().into_reader();
+                    let mut text = String::new();
+                    match body.take(MOST_TEXT).read_to_string(&mut text) {
+                        Ok(_) => return Ok(text),
+                        Err(e) => format!("the connection dropped ({e})"),
+                    }
+                }
+                Ok(answer) => format!("the server answered {}", answer.response.status()),
+                Err(e) => reason_to_retry(e, url, true)?,
+            };
+            failures += 1;
+            if failures >= TRIES {
+                bail!("{url}: {reason}; given up after {TRIES} tries");
+            }
+            std::thread::sleep(self.pause * 2u32.pow(failures - 1));
+        }
+    }
+
     /// One connection: append what it gives to `part`.
     fn attempt(&self, url: &str, part: &Path, bar: &ProgressBar) -> Result<Outcome> {
         let known: Part = std::fs::read(notes(part))
@@ -167,19 +194,7 @@ impl Fetcher {
         let from = if known.etag.is_some() { size(part) } else { 0 };
         let answer = match self.request(url, from, &known) {
             Ok(answer) => answer,
-            Err(e) => match e.downcast_ref::<ureq::Error>() {
-                Some(ureq::Error::BadUri(_)) | None => return Err(e),
-                Some(reason) if from == 0 && is_offline(reason) => {
-                    bail!(
-                        "cannot reach {}: {reason}. Is this machine online, and the address right?",
-                        url.parse::<Uri>()
-                            .ok()
-                            .and_then(|uri| uri.authority().map(ToString::to_string))
-                            .unwrap_or_default()
-                    )
-                }
-                Some(_) => return Ok(Outcome::Dropped(format!("{e:#}"))),
-            },
+            Err(e) => return Ok(Outcome::Dropped(reason_to_retry(e, url, from == 0)?)),
         };
         let status = answer.response.status();
         if from > 0
@@ -193,10 +208,10 @@ impl Fetcher {
                 },
             );
         }
-        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        if is_busy(status) {
             return Ok(Outcome::Dropped(format!("the server answered {status}")));
         }
-        refuse(status, url)?;
+        self.refuse(status, url)?;
         std::fs::write(notes(part), serde_json::to_vec(&answer.part)?)
             .with_context(|| format!("cannot write {}", notes(part).display()))?;
         // A server that knows no ranges sends everything again.
@@ -282,6 +297,47 @@ impl Fetcher {
             uri = join(&uri, location)?;
         }
         bail!("{url}: more than {HOPS} redirections")
+    }
+
+    /// Statuses that trying again does not help.
+    fn refuse(&self, status: StatusCode, url: &str) -> Result<()> {
+        match status {
+            s if s.is_success() => Ok(()),
+            StatusCode::NOT_FOUND => bail!(NotFound(url.to_owned())),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => bail!(
+                "{url}: not allowed ({status}). The repository is gated or private, or there is none of this name. Accept its terms on its page of the hub, and {}",
+                match self.token {
+                    None => "set HF_TOKEN to an access token of your account",
+                    Some(_) => "see that the token in HF_TOKEN is valid and may read it",
+                }
+            ),
+            s => bail!("{url}: the server answered {s}"),
+        }
+    }
+}
+
+/// Whether a server may answer better in a moment.
+fn is_busy(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+/// Why there was no answer.
+///
+/// # Errors
+/// What trying again does not help; `first`: nothing has come from that host yet.
+fn reason_to_retry(e: anyhow::Error, url: &str, first: bool) -> Result<String> {
+    match e.downcast_ref::<ureq::Error>() {
+        Some(ureq::Error::BadUri(_)) | None => Err(e),
+        Some(reason) if first && is_offline(reason) => {
+            bail!(
+                "cannot reach {}: {reason}. Is this machine online, and the address right?",
+                url.parse::<Uri>()
+                    .ok()
+                    .and_then(|uri| uri.authority().map(ToString::to_string))
+                    .unwrap_or_default()
+            )
+        }
+        Some(_) => Ok(format!("{e:#}")),
     }
 }
 
@@ -383,18 +439,6 @@ fn is_offline(e: &ureq::Error) -> bool {
             ) || e.to_string().contains("failed to lookup address")
         }
         _ => false,
-    }
-}
-
-/// Statuses that trying again does not help.
-fn refuse(status: StatusCode, url: &str) -> Result<()> {
-    match status {
-        s if s.is_success() => Ok(()),
-        StatusCode::NOT_FOUND => bail!(NotFound(url.to_owned())),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => bail!(
-            "{url}: not allowed ({status}). Accept the repository's terms on the hub and set HF_TOKEN to an access token"
-        ),
-        s => bail!("{url}: the server answered {s}"),
     }
 }
 

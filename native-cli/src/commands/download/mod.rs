@@ -84,6 +84,25 @@ impl Hub {
         })
     }
 
+    /// The paths of all files of a model's repository; `None` from a server that has no such list.
+    pub fn files(&self, repo: &str, revision: &str) -> Result<Option<Vec<String>>> {
+        let url = format!(
+            "{}/api/models/{repo}/revision/{}",
+            self.endpoint,
+            escape(revision, false)
+        );
+        let text = match self.fetcher.text(&url) {
+            Err(e) if e.is::<NotFound>() => return Ok(None),
+            other => other?,
+        };
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let files = value["siblings"].as_array().map(|all| {
+            let name = |file: &serde_json::Value| file["rfilename"].as_str().map(str::to_owned);
+            all.iter().filter_map(name).collect()
+        });
+        Ok(files)
+    }
+
     /// Fetch the file at `path` of a repository (data sets are below `datasets/`) to `target`,
     /// unless it is there.
     pub fn fetch(&self, repo: &str, revision: &str, path: &str, target: &Path) -> Result<()> {

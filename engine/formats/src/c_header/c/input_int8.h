@@ -1,11 +1,11 @@
 /* ---- The input of matrices: floats for F16 ones, int8 with a scale per token for the others ---- */
 
-static inline void model_prepare(model_input *in, const float *x, const float *norm, size_t n) {
+static inline void model_prepare(model_input *in, const float *x, const model_norm *norm, size_t n) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: rounds to an integer, half to even */
     float largest = 1e-5f;
     size_t i;
-    if (norm != NULL) {
-        model_rms_norm(x, norm, in->values, n);
+    if (norm->weight != NULL) {
+        model_normalize(x, norm, in->values, n);
     } else {
         for (i = 0; i < n; ++i) {
             in->values[i] = x[i];

@@ -3,11 +3,14 @@
 static inline void model_mlp(model_state *s, const model_layer *layer) {
     float *up = s->work;
     size_t i;
-    model_prepare(&s->input, s->x, layer->mlp_norm, MODEL_HIDDEN);
-    layer->up.multiply(&layer->up, &s->input, up);
+    model_prepare(&s->input, s->x, &layer->mlp_norm, MODEL_HIDDEN);
+    model_multiply(&layer->up, &s->input, up);
     for (i = 0; i < MODEL_INTERMEDIATE; ++i) {
         up[i] = model_activate(up[i]);
     }
-    model_prepare(&s->input, up, layer->mlp_sub_norm, MODEL_INTERMEDIATE);
-    layer->down.multiply(&layer->down, &s->input, s->branch);
+    model_prepare(&s->input, up, &layer->mlp_sub_norm, MODEL_INTERMEDIATE);
+    model_multiply(&layer->down, &s->input, s->branch);
+    if (layer->mlp_output_norm.weight != NULL) {
+        model_normalize(s->branch, &layer->mlp_output_norm, s->branch, MODEL_HIDDEN);
+    }
 }

@@ -71,11 +71,48 @@ static inline float model_dot(const float *a, const float *b, size_t n) {
     return model_fold(lanes, 32);
 }
 
-/* RMSNorm of x [n] into out, which may be x. */
-static inline void model_rms_norm(const float *x, const float *weight, float *out, size_t n) {
-    const float r = 1.0f / sqrtf(model_dot(x, x, n) / (float)n + MODEL_NORM_EPS);
+/* RMSNorm or LayerNorm of x [n] into out, which may be x. */
+static inline void model_normalize(const float *x, const model_norm *norm, float *out, size_t n) {
+    float mean = 0.0f, r;
     size_t i;
+    if (norm->bias != NULL) {
+        float lanes[32];
+        for (i = 0; i < 32; ++i) {
+            lanes[i] = 0.0f;
+        }
+        for (i = 0; i < n; ++i) {
+            lanes[i % 32] += x[i];
+        }
+        mean = model_fold(lanes, 32) / (float)n;
+    }
     for (i = 0; i < n; ++i) {
-        out[i] = x[i] * r * weight[i];
+        out[i] = x[i] - mean;
+    }
+    r = 1.0f / sqrtf(model_dot(out, out, n) / (float)n + MODEL_NORM_EPS);
+    for (i = 0; i < n; ++i) {
+        out[i] = out[i] * r * norm->weight[i];
+    }
+    if (norm->bias != NULL) {
+        for (i = 0; i < n; ++i) {
+            out[i] += norm->bias[i];
+        }
+    }
+}
+
+static inline float model_tanh(float x) {
+    const float size = x < 0.0f ? -x : x;
+    const float e = model_exp(-2.0f * size);
+    /* Below 1e-2 the quotient cancels. */
+    const float t = size < 1e-2f ? size - size * size * size * (1.0f / 3.0f) : (1.0f - e) / (1.0f + e);
+    return x < 0.0f ? -t : t;
+}
+
+/* x = cap * tanh(x / cap); a cap of 0 is none. */
+static inline void model_softcap(float *x, size_t n, float cap) {
+    size_t i;
+    if (cap > 0.0f) {
+        for (i = 0; i < n; ++i) {
+            x[i] = cap * model_tanh(x[i] / cap);
+        }
     }
 }

@@ -8,7 +8,8 @@ static inline void model_set_position(model_state *s) {
     }
 }
 
-static inline void model_rotate(const model_state *s, float *head) {
+static inline void model_rotate(const model_state *s, float *head, size_t rotation) {
     (void)s;
     (void)head;
+    (void)rotation;
 }

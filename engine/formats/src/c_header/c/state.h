@@ -13,10 +13,11 @@ typedef struct {
     float *logits; /* [MODEL_VOCAB], after model_feed */
     float *x;      /* residual stream */
     float *branch; /* output of attention, and of a branch */
+    float *beside; /* output of attention while the MLP runs, if both read the same */
     float *work;   /* query, key, value; then gate, up */
     float *scores;
     float *line;     /* a head's vector */
-    float *rotation; /* cos, then sin, of the position's angles */
+    float *rotation; /* cos, then sin, of the position's angles; for every rotation */
     model_input input;
     model_cache *keys; /* [MODEL_LAYERS, MODEL_CONTEXT, MODEL_KV_DIM] */
     model_cache *values;
@@ -54,10 +55,11 @@ static inline int model_init(model_state *s, void *buffer, size_t bytes) {
     s->logits = (float *)model_take(&at, MODEL_VOCAB * sizeof(float));
     s->x = (float *)model_take(&at, MODEL_HIDDEN * sizeof(float));
     s->branch = (float *)model_take(&at, MODEL_BRANCH * sizeof(float));
+    s->beside = (float *)model_take(&at, MODEL_BESIDE * sizeof(float));
     s->work = (float *)model_take(&at, MODEL_WORK * sizeof(float));
     s->scores = (float *)model_take(&at, MODEL_CONTEXT * sizeof(float));
     s->line = (float *)model_take(&at, MODEL_HEAD_DIM * sizeof(float));
-    s->rotation = (float *)model_take(&at, MODEL_ROTARY * sizeof(float));
+    s->rotation = (float *)model_take(&at, MODEL_ROTATIONS * MODEL_ROTARY * sizeof(float));
     s->input.values = (float *)model_take(&at, MODEL_WIDEST * sizeof(float));
     s->input.line = (float *)model_take(&at, MODEL_LINE * sizeof(float));
     s->input.codes = (int16_t *)model_take(&at, MODEL_CODES * sizeof(int16_t));

@@ -20,18 +20,22 @@ struct model_matrix {
     uint32_t span;       /* columns */
     uint32_t span_bytes;
     uint32_t scale_step; /* 0: one scale for the matrix */
+    const float *bias;   /* added to the product; null if there is none */
     void (*multiply)(const model_matrix *w, model_input *in, float *out);
     int32_t (*sum)(const uint8_t *codes, const int16_t *x, size_t n, int32_t total);
     void (*expand)(const void *span, float scale, float *out, size_t n);
 };
 
-/* A null norm is one that the model does not have. */
+/* Without a weight it is one that the model does not have; a bias makes it a LayerNorm. */
 typedef struct {
-    const float *input_norm;
-    const float *q_norm;
-    const float *k_norm;
-    const float *attention_sub_norm;
-    const float *mlp_norm;
-    const float *mlp_sub_norm;
+    const float *weight;
+    const float *bias;
+} model_norm;
+
+typedef struct {
+    model_norm input_norm, q_norm, k_norm, attention_sub_norm, attention_output_norm;
+    model_norm mlp_norm, mlp_sub_norm, mlp_output_norm;
     model_matrix q, k, v, o, gate, up, down;
+    uint32_t window;   /* tokens that a token attends to, itself included; 0: all before it */
+    uint32_t rotation; /* which of the rotations turns queries and keys, from 1; 0: none */
 } model_layer;

@@ -1,5 +1,7 @@
 //! `onebit import`.
 
+mod choice;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
@@ -13,6 +15,7 @@ use ternary::format::{FileSink, FileSource};
 use ternary::import::{Input, Options, Report, import};
 use ternary::platform::cache_folder;
 
+use self::choice::Choice;
 use crate::args::{Activations, Head, Import};
 use crate::commands::download::{Hub, NotFound, in_folder};
 use crate::output::{self, errln, outln};
@@ -33,9 +36,12 @@ const ENDINGS: [&str; 4] = ["json", "safetensors", "gguf", "jinja"];
 pub fn run(a: &Import) -> Result<()> {
     output::check(&a.output, &[])?;
     let options = options(a)?;
-    let input = match a.input.to_str().and_then(|input| input.strip_prefix("hf:")) {
-        Some(repo) => local(&download(a, repo)?)?,
-        None => local(&a.input)?,
+    let (input, choice) = match a.input.to_str().and_then(|input| input.strip_prefix("hf:")) {
+        Some(repo) => {
+            let (path, choice) = download(a, repo)?;
+            (local(&path)?, choice)
+        }
+        None => (local(&a.input)?, None),
     };
     output::check(&a.output, &[&a.input])?;
     let report = output::replace(&a.output, |draft| write(&input, &options, draft))
@@ -73,6 +79,10 @@ pub fn run(a: &Import) -> Result<()> {
                 "parameters": config.parameter_count(),
                 "config": output::json(config)?,
                 "warnings": report.warnings,
+                "chosen": choice.map(|choice| json!({
+                    "file": choice.gguf,
+                    "why": choice.why,
+                })),
             })
         );
     }
@@ -274,8 +284,8 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Fetch the files of `OWNER/NAME`, or the one of `OWNER/NAME/PATH.gguf`; returns what is to be
-/// imported.
-fn download(a: &Import, repo: &str) -> Result<PathBuf> {
+/// imported, and what was chosen of several.
+fn download(a: &Import, repo: &str) -> Result<(PathBuf, Option<Choice>)> {
     let parts: Vec<&str> = repo.splitn(3, '/').collect();
     let (owner, name, file) = match parts.as_slice() {
         [owner, name] => (owner, name, None),
@@ -297,7 +307,22 @@ fn download(a: &Import, repo: &str) -> Result<PathBuf> {
         (None, None) => bail!("there is no cache folder; name one with --download-dir"),
     };
     let repo = format!("{owner}/{name}");
-    in_folder(&dir, || fetch_all(a, &hub, (&repo, file), &dir))
+    in_folder(&dir, || {
+        if file.is_some() {
+            return Ok((fetch_all(a, &hub, (&repo, file), &dir)?, None));
+        }
+        // A mirror may have files only, and no list of them.
+        let choice = match hub.files(&repo, &a.revision)? {
+            Some(files) => Some(choice::choose(&repo, &files)?),
+            None => None,
+        };
+        if let Some(choice) = &choice {
+            let what = choice.gguf.as_deref().unwrap_or("safetensors");
+            errln!("taking {}: {}", escaped(what), choice.why);
+        }
+        let file = choice.as_ref().and_then(|choice| choice.gguf.as_deref());
+        Ok((fetch_all(a, &hub, (&repo, file), &dir)?, choice))
+    })
 }
 
 /// Fetch one file of a repository, or those that an import may want; returns what is to be
