@@ -1,7 +1,6 @@
 //! Writing GGUF, version 3, as llama.cpp loads it.
 
-use super::read::gguf_name;
-use super::{blocks, write_vocab};
+use super::{blocks, names, write_vocab};
 use crate::export::model::{ExportError, Family, Model, Stream, Weights, dense, family, matrix};
 use crate::onebit::OneBit;
 use crate::source::storage::Storage;
@@ -206,7 +205,7 @@ fn plan(
     let mut tensors: Vec<Planned> = params::all(config)
         .into_iter()
         .map(|p| {
-            let name = gguf_name(&p.name);
+            let name = names::theirs(&p.name);
             let storage = match matrix(&p) {
                 None => Storage::F32,
                 Some(m) => {

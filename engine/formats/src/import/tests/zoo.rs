@@ -6,7 +6,8 @@ use super::*;
 /// Relative error (L2) of logits: f32 sums in another order.
 const EXACT: f64 = 1e-5;
 /// As many there are, so that none is forgotten.
-const MODELS: usize = 25;
+const MODELS: usize = 26;
+const GGUF_MODELS: usize = 24;
 
 fn every_model(mut check: impl FnMut(&str, &Path)) {
     let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/zoo");
@@ -234,4 +235,39 @@ fn a_shorter_context_has_the_first_positions() {
     let mut model = load(bytes, cpu());
     let error = relative_error(&logits(&mut model, &want.prompt), &want.logits);
     assert!(error <= EXACT, "{error}");
+}
+
+/// The same models as GGUF files, laid out as llama.cpp's converter does it. Their script,
+/// engine/tests/fixtures/zoo_gguf.py, compares them with llama.cpp.
+#[test]
+fn every_decoder_of_gguf_files_gives_the_logits_of_transformers() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for entry in std::fs::read_dir(fixtures.join("zoo-gguf")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        // Phi-3 with the matrices of its layers apart.
+        let of = if name == "llama-partial" {
+            "phi3-longrope"
+        } else {
+            &name
+        };
+        let mut input = Input::default();
+        input.add("model.gguf", Box::new(FileSource::open(&path).unwrap()));
+        let (bytes, report) = imported(&input, &exact()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(report.warnings.is_empty(), "{name}: {:?}", report.warnings);
+        let want = expected(&fixtures.join("zoo").join(of));
+        let mut model = load(bytes, cpu());
+        let error = relative_error(&logits(&mut model, &want.prompt), &want.logits);
+        if error > EXACT {
+            wrong.push(format!("{name}: relative error {error:.1e}"));
+        } else {
+            let found = greedy(&mut model, &want.prompt, want.greedy.len());
+            assert_eq!(found, want.greedy, "{name}");
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(count, GGUF_MODELS);
 }
