@@ -82,7 +82,7 @@ fn relative_error(found: &[f32], want: &[f32]) -> f64 {
 fn board_logits(model: &Model, cache: Cache, tokens: &[u32]) -> Vec<f32> {
     let mut state = State::new(model, tokens.len(), cache).unwrap();
     let mut one = |id: &u32| state.feed(model, &[*id]).unwrap().to_vec();
-    tokens.iter().flat_map(|id| one(id)).collect()
+    tokens.iter().flat_map(one).collect()
 }
 
 #[test]
