@@ -38,7 +38,7 @@ pub(super) fn gemma_scale(c: &ModelConfig) -> f32 {
 }
 
 /// The activation of GPT-NeoX models, which files do not tell.
-pub(super) fn neox_activation(layers: usize) -> Activation {
+pub(crate) fn neox_activation(layers: usize) -> Activation {
     match layers == NEOX_20B {
         true => Activation::Gelu,
         false => Activation::GeluErf,

@@ -163,6 +163,14 @@ fn metadata(
     let tokens = file.texts(gguf_vocab::TOKENS).unwrap_or_default();
     let token = |name: &str| tokens.get(id(name)? as usize).cloned();
     let text = |key: &str| file.text(key).unwrap_or_default().to_owned();
+    let several = file.numbers(gguf_vocab::END_IDS).unwrap_or_default();
+    let mut end: Vec<u32> = Vec::new();
+    let usual = ["eos", "eot", "eom"].into_iter().filter_map(id);
+    for id in usual.chain(several.iter().map(|id| *id as u32)) {
+        if !end.contains(&id) {
+            end.push(id);
+        }
+    }
     Ok(Metadata {
         name: text("general.name"),
         description: text("general.description"),
@@ -172,7 +180,7 @@ fn metadata(
         special_tokens: Some(SpecialTokens {
             bos: token("bos"),
             eos: token("eos"),
-            end: ["eos", "eot", "eom"].into_iter().filter_map(id).collect(),
+            end,
         }),
         ..Metadata::default()
     })
