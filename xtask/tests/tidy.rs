@@ -141,6 +141,7 @@ const MODULES: [(&str, &[&str]); 5] = [
             "adapter",
             "c_header",
             "hf/config",
+            "export/family",
             "export/model",
             "hf",
             "gguf",

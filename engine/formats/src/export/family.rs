@@ -8,6 +8,17 @@ use ternary_core::config::{
 
 use MatrixKind::{Down, Gate, K, O, Q, Up, V};
 
+/// Layers of GPT-NeoX 20B, whose activation is the approximation.
+const NEOX_20B: usize = 44;
+
+/// The activation of GPT-NeoX models, which GGUF files do not tell.
+pub(crate) fn neox_activation(layers: usize) -> Activation {
+    match layers == NEOX_20B {
+        true => Activation::Gelu,
+        false => Activation::GeluErf,
+    }
+}
+
 /// Where a model goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -221,7 +232,7 @@ fn activation(target: Target, family: Family, c: &ModelConfig) -> Result<(), Exp
             (c.activation() == Activation::Gelu, "gelu")
         }
         Family::GptNeoX if target == Target::Gguf => (
-            c.activation() == crate::gguf::neox_activation(c.num_layers),
+            c.activation() == neox_activation(c.num_layers),
             "gelu_erf, which files of this architecture mean",
         ),
         Family::GptNeoX => (

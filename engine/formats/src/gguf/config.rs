@@ -6,10 +6,11 @@ use super::architecture::{Decoder, Norms};
 use super::container::{Gguf, Value};
 use super::names;
 use super::rope::Divisors;
+use crate::export::family::neox_activation;
 use crate::hf::config::{self, Family};
 use crate::source::ImportError;
 use crate::source::checkpoint::{Folds, SourceTensor};
-use ternary_core::config::{Activation, MatrixKind, ModelConfig, NormKind};
+use ternary_core::config::{MatrixKind, ModelConfig, NormKind};
 use ternary_core::params::{self, norms};
 
 const WINDOW: &str = "attention.sliding_window";
@@ -19,8 +20,6 @@ const PARALLEL: &str = "use_parallel_residual";
 const WITHOUT_ROPE: usize = 4;
 /// Layers of Gemma 2's and Gemma 3's 27B, whose scores are scaled by the hidden size.
 const GEMMA_27B: [usize; 2] = [46, 62];
-/// Layers of GPT-NeoX 20B, whose activation is the approximation.
-const NEOX_20B: usize = 44;
 
 pub(super) struct Fields<'a> {
     pub file: &'a Gguf,
@@ -35,14 +34,6 @@ pub(super) fn gemma_scale(c: &ModelConfig) -> f32 {
         false => c.head_dim(),
     };
     libm::sqrt(1.0 / width as f64) as f32
-}
-
-/// The activation of GPT-NeoX models, which files do not tell.
-pub(crate) fn neox_activation(layers: usize) -> Activation {
-    match layers == NEOX_20B {
-        true => Activation::Gelu,
-        false => Activation::GeluErf,
-    }
 }
 
 /// Layers that a window is for where every `period`th has none.

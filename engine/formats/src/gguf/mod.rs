@@ -15,5 +15,3 @@ mod rope;
 mod tests;
 pub(crate) mod write;
 mod write_vocab;
-
-pub(crate) use config::neox_activation;
