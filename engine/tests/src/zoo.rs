@@ -81,11 +81,8 @@ fn relative_error(found: &[f32], want: &[f32]) -> f64 {
 /// Logits after each of `tokens`.
 fn board_logits(model: &Model, cache: Cache, tokens: &[u32]) -> Vec<f32> {
     let mut state = State::new(model, tokens.len(), cache).unwrap();
-    let mut logits = Vec::new();
-    for id in tokens {
-        logits.extend_from_slice(state.feed(model, &[*id]).unwrap());
-    }
-    logits
+    let one = |id: &u32| state.feed(model, &[*id]).unwrap().to_vec();
+    tokens.iter().flat_map(one).collect()
 }
 
 #[test]

@@ -49,6 +49,9 @@ fn gguf(a: &Export, file: &OneBit, source: &dyn ByteSource) -> Result<Value> {
     for (tensor, kind) in &report.others {
         errln!("{tensor} is stored as {kind}: its rows or scales fit no ternary block");
     }
+    for note in &report.notes {
+        errln!("warning: {note}");
+    }
     errln!(
         "{}: {:.2} MB, architecture {}",
         a.output.display(),
@@ -63,6 +66,7 @@ fn gguf(a: &Export, file: &OneBit, source: &dyn ByteSource) -> Result<Value> {
         "bytes": report.bytes,
         "architecture": report.architecture,
         "stored_otherwise": report.others,
+        "warnings": report.notes,
     }))
 }
 

@@ -362,6 +362,7 @@ fn tensors_that_inference_does_not_need_are_left_out_by_their_role() {
     // What could change the results is refused, whatever its type.
     for (name, tensor) in [
         ("model.layers.0.mlp.extra.weight", Tensor::ones(4)),
+        ("model.layers.0.self_attn.sinks", Tensor::ones(4)),
         (
             "model.layers.0.self_attn.relative_ids",
             Tensor::raw("I64", &[1], vec![0; 8]),
@@ -692,9 +693,9 @@ fn rope_parameters_are_read_in_every_versions_way() {
     refuse(
         base().config(
             "rope_parameters",
-            json!({"rope_type": "ntk", "factor": 2.0}),
+            json!({"rope_type": "spiral", "factor": 2.0}),
         ),
-        &["rope_type", "ntk"],
+        &["rope_type", "spiral"],
     );
     refuse(
         base().config("rope_scaling", json!({"factor": 2.0})),

@@ -347,3 +347,144 @@ fn our_folders_give_the_same_logits_in_transformers() {
         );
     }
 }
+
+/// Every decoder, out and into transformers and llama.cpp.
+#[test]
+fn models_of_every_decoder_are_read_by_other_programs() {
+    if !has("torch, transformers, xllamacpp") {
+        return;
+    }
+    // llama.cpp rounds keys and values to F16, and has GELU in a table.
+    const LLAMA: f64 = 2e-2;
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/fixtures/zoo");
+    // A text for every id, so that llama.cpp's server tells each.
+    let vocabulary: serde_json::Map<_, _> = (0..96)
+        .map(|i| (format!("w{i}"), serde_json::json!(i)))
+        .collect();
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "added_tokens": [],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    });
+    std::fs::create_dir_all(d.join("hf")).unwrap();
+    std::fs::create_dir_all(d.join("gguf")).unwrap();
+    let mut count = 0;
+    for entry in std::fs::read_dir(&zoo).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let m = d.join("m");
+        std::fs::create_dir_all(&m).unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(path.join(file), m.join(file)).unwrap();
+        }
+        std::fs::write(m.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        line(d, "import --input m --output m.1bit --head f32 --body f32").ok();
+        line(
+            d,
+            &format!("export --model m.1bit --format hf --output hf/{name}"),
+        )
+        .ok();
+        // What GGUF cannot say is refused, and what llama.cpp does not heed is told of.
+        let gguf = format!("export --model m.1bit --format gguf --output gguf/{name}.gguf");
+        let written = line(d, &gguf);
+        match name.as_str() {
+            "qwen2-window" => drop(written.fails(&["sliding_window"])),
+            "smollm3" => drop(written.fails(&["layers_without_rope"])),
+            _ => drop(written.ok()),
+        }
+        count += 1;
+    }
+    let out = script(d, "zoo_exports.py", &[&zoo.display().to_string(), "."]);
+    let found: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    let (hf, gguf) = (
+        found["hf"].as_object().unwrap(),
+        found["gguf"].as_object().unwrap(),
+    );
+    assert_eq!((hf.len(), gguf.len()), (count, count - 2));
+    for (name, error) in hf {
+        assert!(error.as_f64().is_some_and(|e| e <= 1e-5), "{name}: {error}");
+    }
+    for (name, error) in gguf.iter().filter(|(name, _)| *name != "mistral-window") {
+        assert!(
+            error.as_f64().is_some_and(|e| e <= LLAMA),
+            "{name}: {error}"
+        );
+    }
+}
+
+/// A model made here needs nothing beside its file there: vocabulary, template and the tokens that
+/// end a reply are in it.
+#[test]
+fn a_model_trained_here_answers_the_same_in_llama_cpp() {
+    if !has("xllamacpp") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    let text =
+        "the cat sat on the mat and the dog ran to the red house. then the cat ran to the dog.\n";
+    std::fs::write(d.join("t.txt"), text.repeat(100)).unwrap();
+    line(
+        d,
+        "tokenize --data-dir t.txt --tokenizer t.json --train-vocab 300 --out-dir tokens",
+    )
+    .ok();
+    let path = |name: &str| config.join(name).display().to_string();
+    let (recipe, template) = (path("recommended.json"), path("chat_template.jinja"));
+    let mut args = vec!["train", "--config", &recipe, "--chat-template", &template];
+    args.extend([
+        "--tokenizer",
+        "t.json",
+        "--data-dir",
+        "t.txt",
+        "--output-dir",
+        "run",
+    ]);
+    args.extend([
+        "--max-steps",
+        "60",
+        "--lr-warmup-steps",
+        "5",
+        "--device",
+        "cpu",
+    ]);
+    for set in ["max_seq_len=64", "num_layers=2", "intermediate_size=512"] {
+        args.extend(["--set", set]);
+    }
+    run(d, &args).ok();
+    line(d, "export --model run --format 1bit --output m.1bit").ok();
+    line(d, "export --model m.1bit --format gguf --output m.gguf").ok();
+    let out = script(d, "llama_text.py", &["m.gguf", "the cat sat", "16"]);
+    let theirs: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    let args = [
+        "generate",
+        "--model",
+        "m.1bit",
+        "--prompt",
+        "the cat sat",
+        "--max-tokens",
+        "16",
+    ];
+    let more = ["--temperature", "0", "--device", "cpu"];
+    let ours = run(d, &[&args[..], &more[..]].concat()).ok().stdout;
+    let written = theirs["text"].as_str().unwrap();
+    assert!(written.contains("on the mat"), "{written}");
+    assert!(ours.contains(written), "{ours:?} and {written:?}");
+    // <|user|> the cat sat <|end|> <|assistant|>
+    assert_eq!(theirs["chat"], 6);
+    // The end of a reply is one of the tokens that end a text.
+    line(d, "import --input m.gguf --output back.1bit").ok();
+    let ends = |model: &str| {
+        let source = FileSource::open(&d.join(model)).unwrap();
+        let metadata = pollster::block_on(OneBit::open(&source)).unwrap().metadata;
+        let tokenizer = Tokenizer::from_json(&metadata.tokenizer.unwrap()).unwrap();
+        let ends = metadata.special_tokens.unwrap().end;
+        (tokenizer.id("<|end|>").unwrap(), ends)
+    };
+    let (end, all) = ends("back.1bit");
+    assert!(all.contains(&end), "{end} in {all:?}");
+}

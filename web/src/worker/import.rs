@@ -99,7 +99,7 @@ async fn write(
         keep_head: head.is_none(),
         // Who wants the ends to the last digit wants the rest so, too.
         body: match head {
-            Some(QuantMode::F32) => QuantMode::F32,
+            Some(QuantMode::F32) => Some(QuantMode::F32),
             _ => found.body,
         },
         ..found

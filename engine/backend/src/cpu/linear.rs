@@ -63,9 +63,9 @@ pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usi
         par::pieces(out, EXPAND, work, |i, piece| {
             let first = i * EXPAND;
             match w.mode {
-                QuantMode::F16 => dense_rows::<u16>(level, w, first, x, piece),
+                QuantMode::F16 => dense_rows::<u16, 1>(level, w, first, x, piece),
                 QuantMode::EightBit => {
-                    dense_rows::<i8>(level, w, first, x, piece);
+                    dense_rows::<i8, 4>(level, w, first, x, piece);
                     for (o, scale) in piece.iter_mut().zip(&w.scales[first..]) {
                         *o *= scale;
                     }
@@ -110,8 +110,10 @@ pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usi
     }
 }
 
-/// Rows `first..` of a row-major weight times `x`, without scales.
-fn dense_rows<W: Narrow + bytemuck::Pod>(
+/// Rows `first..` of a row-major weight times `x`, without scales, `R` at a time. Halves come from
+/// memory twice as fast (Zen 4) row after row as in four streams; of bytes, one row has too few for
+/// its chain of additions.
+fn dense_rows<W: Narrow + bytemuck::Pod, const R: usize>(
     level: Level,
     w: &WeightView,
     first: usize,
@@ -121,12 +123,13 @@ fn dense_rows<W: Narrow + bytemuck::Pod>(
     let stride = row_stride(w.mode, w.in_dim);
     let data: &[W] = bytemuck::cast_slice(w.data);
     let row = |j: usize| &data[(first + j) * stride..][..w.in_dim];
-    let (fours, rest) = out.as_chunks_mut::<4>();
-    for (j, four) in fours.iter_mut().enumerate() {
-        *four = dots(level, [0, 1, 2, 3].map(|r| row(4 * j + r)), x);
+    let (whole, rest) = out.as_chunks_mut::<R>();
+    let done = R * whole.len();
+    for (j, out) in whole.iter_mut().enumerate() {
+        *out = dots(level, std::array::from_fn(|r| row(R * j + r)), x);
     }
     for (j, o) in rest.iter_mut().enumerate() {
-        [*o] = dots(level, [row(4 * fours.len() + j)], x);
+        [*o] = dots(level, [row(done + j)], x);
     }
 }
 

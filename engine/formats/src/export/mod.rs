@@ -1,6 +1,7 @@
 //! `.1bit` models for other programs: Hugging Face folders and GGUF files. What the other side
 //! cannot compute is refused.
 
+pub(crate) mod family;
 pub(crate) mod model;
 #[cfg(test)]
 mod tests;

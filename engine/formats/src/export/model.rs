@@ -1,11 +1,13 @@
 //! A `.1bit` on its way to another program: which decoder it is there, and its weights one after
 //! another.
 
+use super::family::keeps_residual;
+use crate::hf::config::Family;
 use crate::onebit::OneBit;
 use ternary_common::bytes::{ByteSink, ByteSource};
-use ternary_core::config::{Activation, MatrixKind, ModelConfig, QuantMode};
+use ternary_core::config::{MatrixKind, ModelConfig, QuantMode};
 use ternary_core::layout::FormatError;
-use ternary_core::params::{Matrix, Param, ParamKind};
+use ternary_core::params::{Matrix, Param, ParamKind, norms};
 use ternary_core::quant::Quantized;
 
 /// Why a model cannot be exported.
@@ -24,61 +26,14 @@ pub enum ExportError {
     Format(#[from] FormatError),
 }
 
-/// The decoders of other programs that a model can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    /// SiLU, no norms besides a layer's two.
-    Llama,
-    /// As Llama, with q/k norms.
-    Qwen3,
-    /// With sub-norms.
-    BitNet,
-}
-
-/// The decoder that a model is, for `target`.
-pub(crate) fn family(target: &'static str, c: &ModelConfig) -> Result<Family, ExportError> {
-    let refuse = |what: &str, found: &str, supported: &str| {
-        Err(ExportError::Unsupported {
-            target,
-            what: what.into(),
-            found: found.into(),
-            supported: supported.into(),
-        })
+/// What a parameter of this name is multiplied by on its way: a factor of the branches becomes
+/// part of what ends them.
+pub(crate) fn residual_factor(c: &ModelConfig, family: Family, name: &str) -> f32 {
+    let ends: &[&str] = match c.norm_placement.after() {
+        true => &[norms::ATTENTION_OUTPUT, norms::MLP_OUTPUT],
+        false => &[MatrixKind::O.module(), MatrixKind::Down.module()],
     };
-    if let Some((field, value)) = c
-        .newer_fields()
-        .iter()
-        .find(|(name, _)| *name != "head_dim")
-    {
-        return refuse(field, &value.to_string(), "unset");
-    }
-    if !c.use_rope {
-        return refuse("use_rope", "false", "true");
-    }
-    if !c.use_swiglu {
-        return refuse("use_swiglu", "false", "true");
-    }
-    match (c.use_sub_norm, c.use_qk_norm, c.activation()) {
-        (true, true, _) => refuse(
-            "use_sub_norm",
-            "true together with use_qk_norm",
-            "true without it",
-        ),
-        (true, false, Activation::Silu | Activation::Relu2) => Ok(Family::BitNet),
-        (false, true, Activation::Silu) => Ok(Family::Qwen3),
-        (false, false, Activation::Silu) => Ok(Family::Llama),
-        (_, _, other) => refuse(
-            "activation",
-            &format!("{other:?}").to_lowercase(),
-            "silu, or relu2 with use_sub_norm",
-        ),
-    }
-}
-
-/// 1/√2 on the branches becomes part of the matrices that end them.
-pub(crate) fn residual_factor(c: &ModelConfig, name: &str) -> f32 {
-    let ends = [MatrixKind::O, MatrixKind::Down];
-    match ends.iter().any(|kind| name.contains(kind.module())) {
+    match !keeps_residual(family) && ends.iter().any(|part| name.contains(part)) {
         true => c.residual_scale(),
         false => 1.0,
     }
@@ -98,6 +53,11 @@ pub(crate) enum Weights {
 pub(crate) struct Model<'a> {
     pub file: &'a OneBit,
     pub source: &'a dyn ByteSource,
+    pub family: Family,
+    /// Queries, or their norm where there is one, are multiplied by this.
+    pub query_factor: f32,
+    /// Norms multiply by 1 + weight there.
+    pub norms_from_one: bool,
 }
 
 impl Model<'_> {
@@ -105,15 +65,55 @@ impl Model<'_> {
         &self.file.metadata.config
     }
 
-    /// A norm, f32.
+    fn factor(&self, name: &str) -> f32 {
+        let query = match self.config().use_qk_norm {
+            true => norms::Q,
+            false => MatrixKind::Q.module(),
+        };
+        let own = residual_factor(self.config(), self.family, name);
+        match name.contains(query) {
+            true => own * self.query_factor,
+            false => own,
+        }
+    }
+
+    /// A norm, a bias or positions, f32.
     pub(crate) async fn floats(&self, p: &Param) -> Result<Vec<f32>, ExportError> {
         let entry = self.file.tensor(&p.name)?;
-        Ok(self.file.floats(self.source, entry, p).await?)
+        let mut values = self.file.floats(self.source, entry, p).await?;
+        let factor = self.factor(&p.name);
+        let shift = f32::from(u8::from(self.norms_from_one && p.kind == ParamKind::Norm));
+        if factor != 1.0 || shift != 0.0 {
+            values.iter_mut().for_each(|v| *v = *v * factor - shift);
+        }
+        Ok(values)
+    }
+
+    /// Branches of one norm have two of it in the file, which must be the same.
+    pub(crate) async fn check_shared_norms(&self) -> Result<(), ExportError> {
+        for one in ternary_core::params::all(self.config()) {
+            if !one.name.contains(norms::ATTENTION_INPUT) {
+                continue;
+            }
+            let twice = Param {
+                name: one.name.replace(norms::ATTENTION_INPUT, norms::MLP_INPUT),
+                ..one.clone()
+            };
+            if self.floats(&one).await? != self.floats(&twice).await? {
+                return Err(ExportError::Unsupported {
+                    target: "another program",
+                    what: "parallel_residual".into(),
+                    found: "true, with two norms that differ".into(),
+                    supported: "true with one norm for both branches, or false".into(),
+                });
+            }
+        }
+        Ok(())
     }
 
     pub(crate) async fn weights(&self, p: &Param, m: &Matrix) -> Result<Weights, ExportError> {
         let entry = self.file.tensor(&p.name)?;
-        let factor = residual_factor(self.config(), &p.name);
+        let factor = self.factor(&p.name);
         if !m.mode.is_quantized() {
             let values = self.file.floats(self.source, entry, p).await?;
             let values = values.into_iter().map(|v| v * factor);

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::container::Value;
-use ternary_core::config::Activation;
+use crate::hf::config::Family;
+use ternary_core::config::{Activation, NormKind, NormPlacement};
 
 pub(super) const ARCHITECTURE: &str = "general.architecture";
 
@@ -14,6 +15,8 @@ pub(super) enum Norms {
     None,
     /// Over each head's queries and keys.
     QueryKey,
+    /// Over all queries and over all keys of a token.
+    AllHeads,
     /// Before the output and the down projections, where the file has them.
     Sub,
 }
@@ -22,43 +25,163 @@ pub(super) enum Norms {
 #[derive(Debug)]
 pub(super) struct Decoder {
     names: &'static [&'static str],
+    /// As Hugging Face calls it.
+    pub family: Family,
     pub activation: Activation,
     /// q and k have the two numbers of a RoPE pair in neighboring rows.
     pub paired_rows: bool,
     /// Whether it is trained with int8 activations, where that is known.
     pub int8_activations: Option<bool>,
+    pub norm: NormKind,
+    pub placement: NormPlacement,
     pub norms: Norms,
+    /// Whether the MLP has a gate.
+    pub gated: bool,
+    /// Rotary positions; learned ones if not.
+    pub rope: bool,
+    /// Keys of its own that are read.
+    pub reads: &'static [&'static str],
 }
 
-static DECODERS: [Decoder; 4] = [
+/// What most have. Ternary matrices meet int8 activations in llama.cpp too; float ones do not.
+const PLAIN: Decoder = Decoder {
+    names: &[],
+    family: Family::Llama,
+    activation: Activation::Silu,
+    paired_rows: false,
+    int8_activations: None,
+    norm: NormKind::Rms,
+    placement: NormPlacement::Pre,
+    norms: Norms::None,
+    gated: true,
+    rope: true,
+    reads: &[],
+};
+
+static DECODERS: [Decoder; 16] = [
     Decoder {
-        names: &["llama"],
-        activation: Activation::Silu,
+        names: &["llama", "mistral3", "internlm2"],
         paired_rows: true,
-        // Ternary matrices meet int8 activations in llama.cpp too; float ones do not.
-        int8_activations: None,
-        norms: Norms::None,
+        ..PLAIN
+    },
+    Decoder {
+        names: &["qwen2"],
+        family: Family::Qwen2,
+        ..PLAIN
     },
     Decoder {
         names: &["qwen3"],
-        activation: Activation::Silu,
-        paired_rows: false,
-        int8_activations: None,
+        family: Family::Qwen3,
         norms: Norms::QueryKey,
+        ..PLAIN
     },
     Decoder {
         names: &["bitnet"],
-        activation: Activation::Silu,
-        paired_rows: false,
+        family: Family::BitNet,
         int8_activations: Some(true),
         norms: Norms::Sub,
+        ..PLAIN
     },
     Decoder {
         names: &["bitnet-b1.58", "bitnet-25"],
+        family: Family::BitNet,
         activation: Activation::Relu2,
-        paired_rows: false,
         int8_activations: Some(true),
         norms: Norms::Sub,
+        ..PLAIN
+    },
+    Decoder {
+        names: &["gemma"],
+        family: Family::Gemma,
+        activation: Activation::Gelu,
+        ..PLAIN
+    },
+    Decoder {
+        names: &["gemma2"],
+        family: Family::Gemma2,
+        activation: Activation::Gelu,
+        placement: NormPlacement::Sandwich,
+        reads: &[
+            "attn_logit_softcapping",
+            "final_logit_softcapping",
+            "attention.sliding_window_pattern",
+        ],
+        ..PLAIN
+    },
+    Decoder {
+        names: &["gemma3"],
+        family: Family::Gemma3,
+        activation: Activation::Gelu,
+        placement: NormPlacement::Sandwich,
+        norms: Norms::QueryKey,
+        reads: &[
+            "final_logit_softcapping",
+            "attention.sliding_window_pattern",
+            "rope.freq_base_swa",
+        ],
+        ..PLAIN
+    },
+    Decoder {
+        names: &["phi3"],
+        family: Family::Phi3,
+        ..PLAIN
+    },
+    Decoder {
+        names: &["olmo2"],
+        family: Family::Olmo2,
+        placement: NormPlacement::Post,
+        norms: Norms::AllHeads,
+        ..PLAIN
+    },
+    Decoder {
+        names: &["granite"],
+        family: Family::Granite,
+        paired_rows: true,
+        reads: &[
+            "attention.scale",
+            "embedding_scale",
+            "residual_scale",
+            "logit_scale",
+        ],
+        ..PLAIN
+    },
+    Decoder {
+        names: &["minicpm"],
+        family: Family::MiniCpm,
+        paired_rows: true,
+        reads: &["embedding_scale", "residual_scale", "logit_scale"],
+        ..PLAIN
+    },
+    Decoder {
+        names: &["smollm3"],
+        family: Family::SmolLm3,
+        paired_rows: true,
+        ..PLAIN
+    },
+    Decoder {
+        names: &["stablelm"],
+        family: Family::StableLm,
+        norm: NormKind::Layer,
+        reads: &["use_parallel_residual"],
+        ..PLAIN
+    },
+    Decoder {
+        names: &["gpt2"],
+        family: Family::Gpt2,
+        activation: Activation::Gelu,
+        norm: NormKind::Layer,
+        gated: false,
+        rope: false,
+        ..PLAIN
+    },
+    Decoder {
+        names: &["gptneox"],
+        family: Family::GptNeoX,
+        activation: Activation::GeluErf,
+        norm: NormKind::Layer,
+        gated: false,
+        reads: &["use_parallel_residual"],
+        ..PLAIN
     },
 ];
 

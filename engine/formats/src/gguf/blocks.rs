@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::write::GGUF;
+use crate::export::family::Target;
 use crate::export::model::ExportError;
 use crate::source::storage::Storage;
 use ternary_core::quant::Quantized;
@@ -28,7 +28,7 @@ pub(crate) fn encode(
         let half = f16::from_f32(scale);
         if !half.is_normal() && codes.iter().any(|c| *c != 0) {
             return Err(ExportError::Unsupported {
-                target: GGUF,
+                target: Target::Gguf.name(),
                 what: format!("a scale of tensor {tensor}"),
                 found: scale.to_string(),
                 supported: "between 6.1e-5 and 65504: its types have F16 scales".into(),

@@ -39,7 +39,7 @@ const KEYS: [(&str, Rule, &str); 49] = [
     (
         "rope.scaling.original_context_length",
         Harmless,
-        "only YaRN and longrope use it, which are refused",
+        "read where YaRN or LongRoPE uses it",
     ),
     ("rope.scaling.finetuned", Harmless, "how the model was made"),
     (
@@ -156,16 +156,19 @@ fn refused(key: &str, value: &Value, supported: &str) -> ImportError {
     }
 }
 
-/// Refuse what the file says and import would not heed.
+/// Refuse what the file says and import would not heed. `read`: keys that such a file's are read
+/// of, without the architecture before them.
 pub(super) fn check(
     values: &BTreeMap<String, Value>,
     architecture: &str,
+    read: &dyn Fn(&str) -> bool,
 ) -> Result<(), ImportError> {
     for (key, value) in values {
         let own = key
             .strip_prefix(architecture)
             .and_then(|own| own.strip_prefix('.'));
         match own {
+            Some(own) if read(own) => {}
             Some(own) => own_key(key, own, value)?,
             None => shared_key(key, value)?,
         }

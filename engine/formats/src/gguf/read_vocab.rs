@@ -11,6 +11,8 @@ use crate::source::ImportError;
 use ternary_common::tokenizer::Tokenizer;
 
 pub(crate) const TOKENS: &str = "tokenizer.ggml.tokens";
+/// All tokens that end a text.
+pub(crate) const END_IDS: &str = "tokenizer.ggml.eos_token_ids";
 const PRE: &str = "tokenizer.ggml.pre";
 /// What to do where a name is missing or not known.
 const ADVICE: &str = "Import the model's Hugging Face folder instead, whose tokenizer.json says it all, or name the nearest of these with --pre-tokenizer";

@@ -63,7 +63,6 @@ fn keys_that_change_numbers_are_refused_by_name() {
         ("attention.clamp_kqv", Meta::F32(8.0)),
         ("attention.max_alibi_bias", Meta::F32(8.0)),
         ("attention.layer_norm_epsilon", Meta::F32(1e-5)),
-        ("attention.sliding_window", Meta::U32(16)),
         ("attention.sliding_window_pattern", Meta::U32(6)),
         ("attention.temperature_scale", Meta::F32(0.1)),
         ("attention.q_lora_rank", Meta::U32(8)),
@@ -184,7 +183,7 @@ fn kinds_of_model_are_refused_before_all_else() {
             kind: 19,
             bytes: vec![0; 64],
         });
-        refused(&file, &[word, &format!("`{architecture}`"), "llama, qwen3"]);
+        refused(&file, &[word, &format!("`{architecture}`"), "llama, "]);
     }
     // Mixtral's files are of architecture llama.
     let mixtral = model("llama").with("llama.expert_count", Meta::U32(8));
@@ -551,4 +550,44 @@ fn sentence_piece_begins_texts_where_it_usually_does() {
     let read = ternary_common::tokenizer::Tokenizer::from_json(&json).unwrap();
     assert_eq!(read.encode_document("ab").unwrap()[0], 1);
     assert!(warnings[0].contains("add_eos_token"), "{warnings:?}");
+}
+
+/// What files say of windows and of RoPE beside what the models of the zoo have.
+#[test]
+fn windows_and_yarn_mean_what_llama_cpp_takes_them_for() {
+    let llama = model("llama");
+    let windowed = llama
+        .clone()
+        .with("llama.attention.sliding_window", Meta::U32(16));
+    let found = config(&windowed);
+    assert_eq!(found.sliding_window, Some(16));
+    assert_eq!(found.windowed_layers, None);
+    let qwen = model("qwen3").with("qwen3.attention.sliding_window", Meta::U32(16));
+    refused(&qwen, &["qwen3.attention.sliding_window", "16"]);
+    let yarn = llama
+        .clone()
+        .with("llama.rope.scaling.type", "yarn")
+        .with("llama.rope.scaling.factor", 4.0)
+        .with("llama.rope.scaling.original_context_length", Meta::U32(128));
+    let want = |attention_factor, beta_fast| {
+        Some(RopeScaling::Yarn {
+            factor: 4.0,
+            original_max_position_embeddings: 128,
+            beta_fast,
+            beta_slow: 1.0,
+            attention_factor,
+            truncate: true,
+        })
+    };
+    let temperature = (1.0 + 0.1 * 4f64.ln()) as f32;
+    assert_eq!(config(&yarn).rope_scaling, want(temperature, 32.0));
+    let more = yarn
+        .with("llama.rope.scaling.yarn_beta_fast", 16.0)
+        .with("llama.rope.scaling.attn_factor", 2.0);
+    assert_eq!(config(&more).rope_scaling, want(2.0 * temperature, 16.0));
+    let other = llama.with("llama.rope.scaling.type", "dynamic");
+    refused(
+        &other,
+        &["llama.rope.scaling.type", "`dynamic`", "longrope"],
+    );
 }

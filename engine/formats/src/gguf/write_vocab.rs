@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value as Json;
 
 use super::pre_tokenizer::PreTokenizer;
-use super::read_vocab::token_kind;
+use super::read_vocab::{END_IDS, token_kind};
 use super::write::Values;
 use crate::export::model::ExportError;
 use ternary_common::tokenizer::Tokenizer;
@@ -112,14 +112,24 @@ pub(crate) fn describe(v: &mut Values, meta: &Metadata) -> Result<(), ExportErro
 
     let special = meta.special_tokens.clone().unwrap_or_default();
     let id = |text: &Option<String>| text.as_ref().and_then(|t| tokenizer.id(t));
-    let end = id(&special.eos)
-        .or(special.end.first().copied())
-        .or_else(|| (0..size as u32).find(|id| tokenizer.is_end(*id)));
-    let begin = id(&special.bos).or(end);
-    for (key, id) in [("bos", begin), ("eos", end)] {
-        if let Some(id) = id {
-            v.number(&format!("tokenizer.ggml.{key}_token_id"), id as usize);
+    let known = (0..size as u32).filter(|id| tokenizer.is_end(*id));
+    let mut ends: Vec<u32> = id(&special.eos).into_iter().collect();
+    for id in special.end.iter().copied().chain(known) {
+        if !ends.contains(&id) {
+            ends.push(id);
         }
+    }
+    let begin = id(&special.bos).or(ends.first().copied());
+    let begins = begin.map(|id| ("bos", id));
+    // llama.cpp stops at each of these three.
+    let stops = ["eos", "eot", "eom"].into_iter().zip(ends.iter().copied());
+    for (key, id) in begins.into_iter().chain(stops) {
+        v.number(&format!("tokenizer.ggml.{key}_token_id"), id as usize);
+    }
+    // Ollama at all of these.
+    if ends.len() > 1 {
+        let all: Vec<i32> = ends.iter().map(|id| *id as i32).collect();
+        v.integers(END_IDS, &all);
     }
     let whole = tokenizer
         .encode_document("")

@@ -223,20 +223,9 @@ impl Names {
             let Some(t) = self.take(&format!("{module}.{end}"), shape)? else {
                 continue;
             };
-            let row_bytes = t.bytes / all as u64;
-            let mut offset = t.offset;
-            for kind in kinds {
-                let bytes = rows(kind) as u64 * row_bytes;
-                let mut shape = t.shape.clone();
-                shape[0] = rows(kind);
-                let part = SourceTensor {
-                    shape,
-                    offset,
-                    bytes,
-                    ..t.clone()
-                };
+            let counts: Vec<usize> = kinds.iter().map(rows).collect();
+            for (kind, part) in kinds.iter().zip(t.in_parts(&counts)?) {
                 self.put(layer, *kind, end, part);
-                offset += bytes;
             }
         }
         Ok(())
@@ -295,18 +284,9 @@ impl Names {
             }
         }
         if let Some(t) = self.take(&format!("{module}.bias"), vec![width])? {
-            let mut offset = t.offset;
-            for kind in kinds {
-                let rows = c.matrix_shape(*kind).0;
-                let bytes = rows as u64 * (t.bytes / width as u64);
-                let part = SourceTensor {
-                    shape: vec![rows],
-                    offset,
-                    bytes,
-                    ..t.clone()
-                };
+            let counts: Vec<usize> = kinds.iter().map(|kind| c.matrix_shape(*kind).0).collect();
+            for (kind, part) in kinds.iter().zip(t.in_parts(&counts)?) {
                 self.put(layer, *kind, "bias", part);
-                offset += bytes;
             }
         }
         Ok(())

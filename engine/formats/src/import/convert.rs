@@ -8,7 +8,7 @@ use crate::onebit::{TensorWriter, Writer};
 use crate::source::ImportError;
 use crate::source::checkpoint::{BAND, Checkpoint, Lies, SourceTensor};
 use crate::source::storage::{Codes, Span};
-use ternary_core::config::QuantMode;
+use ternary_core::config::{ModelConfig, QuantMode};
 use ternary_core::layout::Encoding;
 use ternary_core::params::{self, Matrix, Param, ParamKind};
 use ternary_core::quant::{self, WeightQuant};
@@ -70,7 +70,7 @@ fn fold(c: &Checkpoint<'_>, plan: &Plan, p: &Param, values: &mut [f32]) {
         values.iter_mut().for_each(|v| *v *= c.folds.logit_factor);
     }
     if p.kind == ParamKind::Bias && c.paired_rows && is_rotated(&p.name) {
-        in_halves(values, 1, plan.config.head_dim());
+        in_halves(values, 1, &plan.config);
     }
 }
 
@@ -81,13 +81,14 @@ fn is_rotated(name: &str) -> bool {
         .any(|part| name.contains(part))
 }
 
-/// Rows of `width` values of whole heads, from GGUF's `llama` order (2j + p) to Hugging Face's
-/// (p · head_dim/2 + j).
-fn in_halves<T: Copy>(values: &mut [T], width: usize, head_dim: usize) {
-    for head in values.chunks_exact_mut(head_dim * width) {
-        let pairs = head.to_vec();
-        for (row, to) in head.chunks_exact_mut(width).enumerate() {
-            let (p, j) = (row / (head_dim / 2), row % (head_dim / 2));
+/// Rows of `width` values of whole heads, of which RoPE rotates the first: those from GGUF's
+/// `llama` order (2j + p) to Hugging Face's (p · rotary_dim/2 + j).
+fn in_halves<T: Copy>(values: &mut [T], width: usize, config: &ModelConfig) {
+    let rotary = config.rotary_dim();
+    for head in values.chunks_exact_mut(config.head_dim() * width) {
+        let pairs = head[..rotary * width].to_vec();
+        for (row, to) in head.chunks_exact_mut(width).take(rotary).enumerate() {
+            let (p, j) = (row / (rotary / 2), row % (rotary / 2));
             to.copy_from_slice(&pairs[(2 * j + p) * width..][..width]);
         }
     }
@@ -100,7 +101,7 @@ async fn matrix(
     m: &Matrix,
     out: &mut TensorWriter<'_, '_>,
 ) -> Result<(), ImportError> {
-    let rows = Rows::new(c, t, m, plan.config.head_dim()).await?;
+    let rows = Rows::new(c, t, m, &plan.config).await?;
     match m.mode {
         QuantMode::F32 => {
             for first in (0..m.rows).step_by(rows.band) {
@@ -213,8 +214,8 @@ struct Rows<'a, 'c> {
     factor: f32,
     /// Rows read at a time.
     band: usize,
-    /// Of matrices whose rows are in pairs.
-    head_dim: Option<usize>,
+    /// Of models whose rows of this matrix are in pairs.
+    paired: Option<&'a ModelConfig>,
 }
 
 impl<'a, 'c> Rows<'a, 'c> {
@@ -222,10 +223,10 @@ impl<'a, 'c> Rows<'a, 'c> {
         c: &'a Checkpoint<'c>,
         t: &'a SourceTensor,
         matrix: &'a Matrix,
-        head_dim: usize,
+        config: &'a ModelConfig,
     ) -> Result<Self, ImportError> {
-        let head_dim = (c.paired_rows && is_rotated(&matrix.name)).then_some(head_dim);
-        let unit = head_dim.unwrap_or(1);
+        let paired = (c.paired_rows && is_rotated(&matrix.name)).then_some(config);
+        let unit = paired.map_or(1, ModelConfig::head_dim);
         let band = match t.storage.block() {
             Some(_) if !matches!(t.lies, Lies::Columns { .. }) => {
                 (BAND / matrix.cols / unit).max(1) * unit
@@ -238,7 +239,7 @@ impl<'a, 'c> Rows<'a, 'c> {
             matrix,
             factor: c.factor(&matrix.name).await?,
             band,
-            head_dim,
+            paired,
         })
     }
 
@@ -277,8 +278,8 @@ impl<'a, 'c> Rows<'a, 'c> {
     }
 
     fn in_halves<T: Copy>(&self, values: &mut [T], width: usize) {
-        if let Some(head_dim) = self.head_dim {
-            in_halves(values, width, head_dim);
+        if let Some(config) = self.paired {
+            in_halves(values, width, config);
         }
     }
 }

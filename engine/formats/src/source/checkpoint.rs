@@ -286,6 +286,39 @@ impl SourceTensor {
         self.shape.last().copied().unwrap_or(1)
     }
 
+    /// Its rows, or a vector's elements, in parts of these numbers, which are all of them.
+    pub fn in_parts(&self, counts: &[usize]) -> Result<Vec<SourceTensor>, ImportError> {
+        let all: usize = counts.iter().sum();
+        if self.shape.first() != Some(&all) {
+            let mut expected = self.shape.clone();
+            expected[0] = all;
+            return Err(ImportError::Shape {
+                tensor: self.name.clone(),
+                found: self.shape.clone(),
+                expected,
+            });
+        }
+        if self.storage.block().is_none() {
+            return Err(self.damaged(format!(
+                "several matrices in one of type {} are not supported",
+                self.storage.named()
+            )));
+        }
+        let each = self.bytes / all as u64;
+        let mut offset = self.offset;
+        let part = |count: &usize| {
+            let mut part = SourceTensor {
+                offset,
+                bytes: *count as u64 * each,
+                ..self.clone()
+            };
+            part.shape[0] = *count;
+            offset += part.bytes;
+            part
+        };
+        Ok(counts.iter().map(part).collect())
+    }
+
     pub fn damaged(&self, message: String) -> ImportError {
         ImportError::Tensor {
             tensor: self.name.clone(),

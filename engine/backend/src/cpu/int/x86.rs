@@ -368,6 +368,10 @@ fn to_next(w: [&[i8]; 4]) -> usize {
 /// Weights become unsigned by flipping the sign bit (w + 128); 128·Σx is taken off at the end.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub unsafe fn int8_avx512<const T: usize>(w: [&[i8]; 4], x: [&[i8]; T], n: usize) -> Sums<T> {
+    if T == 1 {
+        // SAFETY: the caller's.
+        return [unsafe { int8_rows_avx512(w, x[0], n) }; T];
+    }
     let flip = _mm512_set1_epi8(-128);
     let ahead = to_next(w);
     let mut acc = [[_mm512_setzero_si512(); 4]; T];
@@ -398,9 +402,61 @@ pub unsafe fn int8_avx512<const T: usize>(w: [&[i8]; 4], x: [&[i8]; T], n: usize
     out
 }
 
+/// With one activation row the weights come from memory: row after row is one stream, which the
+/// processor follows by itself.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn int8_rows_avx512(w: [&[i8]; 4], x: &[i8], n: usize) -> [i32; 4] {
+    let flip = _mm512_set1_epi8(-128);
+    let mut sum_x = _mm512_setzero_si512();
+    // SAFETY: all slices hold `n` bytes, n a multiple of 64 (cut and checked by the caller).
+    let load =
+        |bytes: &[i8], at: usize| unsafe { _mm512_loadu_si512(bytes.as_ptr().add(at).cast()) };
+    for at in (0..n).step_by(64) {
+        sum_x = _mm512_dpbusd_epi32(sum_x, flip, load(x, at));
+    }
+    let offset = _mm512_reduce_add_epi32(sum_x);
+    w.map(|w| {
+        let mut acc = [_mm512_setzero_si512(); 2];
+        for (i, at) in (0..n).step_by(64).enumerate() {
+            _mm_prefetch::<_MM_HINT_T0>(w.as_ptr().wrapping_add(at + AHEAD / 2));
+            let u = _mm512_xor_si512(load(w, at), flip);
+            acc[i % 2] = _mm512_dpbusd_epi32(acc[i % 2], u, load(x, at));
+        }
+        _mm512_reduce_add_epi32(_mm512_add_epi32(acc[0], acc[1])) - offset
+    })
+}
+
+/// As above.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn int8_rows_avx2(w: [&[i8]; 4], x: &[i8], n: usize) -> [i32; 4] {
+    let ones = _mm256_set1_epi16(1);
+    // SAFETY: all slices hold `n` bytes, n a multiple of 64 (cut and checked by the caller).
+    let load =
+        |bytes: &[i8], at: usize| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(at).cast()) };
+    w.map(|w| {
+        let mut acc = [_mm256_setzero_si256(); 2];
+        for (i, at) in (0..n).step_by(32).enumerate() {
+            if i % 2 == 0 {
+                _mm_prefetch::<_MM_HINT_T0>(w.as_ptr().wrapping_add(at + AHEAD / 2));
+            }
+            let row = load(w, at);
+            let pairs =
+                _mm256_maddubs_epi16(_mm256_abs_epi8(row), _mm256_sign_epi8(load(x, at), row));
+            acc[i % 2] = _mm256_add_epi32(acc[i % 2], _mm256_madd_epi16(pairs, ones));
+        }
+        sum256(_mm256_add_epi32(acc[0], acc[1]))
+    })
+}
+
 /// |w| · sign(x, w): both stay within ±127, so the i16 pairs cannot saturate.
 #[target_feature(enable = "avx2")]
 pub unsafe fn int8_avx2<const T: usize>(w: [&[i8]; 4], x: [&[i8]; T], n: usize) -> Sums<T> {
+    if T == 1 {
+        // SAFETY: the caller's.
+        return [unsafe { int8_rows_avx2(w, x[0], n) }; T];
+    }
     let ones = _mm256_set1_epi16(1);
     let ahead = to_next(w);
     let mut acc = [[_mm256_setzero_si256(); 4]; T];

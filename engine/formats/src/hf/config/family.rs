@@ -160,6 +160,13 @@ impl Family {
         of.map_or("", |(_, name, _)| name)
     }
 
+    /// The class that computes it, as transformers calls it.
+    pub fn class(self) -> &'static str {
+        let of = FAMILIES.iter().find(|(family, ..)| *family == self);
+        of.and_then(|(.., classes)| classes.first().copied())
+            .unwrap_or_default()
+    }
+
     /// Whether the family's models are among those that a file of this kind holds.
     fn find(fields: &Fields) -> Result<Self, ImportError> {
         let class = fields.0["architectures"][0].as_str().unwrap_or_default();
@@ -477,8 +484,9 @@ impl Fields<'_> {
                 config.embedding_multiplier = factor("embedding_multiplier")?;
                 config.residual_multiplier = factor("residual_multiplier")?;
                 // Its own default is 1, not 1/√head_dim.
-                let scale = self.number("attention_multiplier")?.unwrap_or(1.0);
-                config.attention_multiplier = Some(scale as f32);
+                let scale = self.number("attention_multiplier")?.unwrap_or(1.0) as f32;
+                let usual = 1.0 / libm::sqrtf(config.head_dim() as f32);
+                config.attention_multiplier = Some(scale).filter(|v| *v != usual);
                 folds.logit_factor = 1.0 / self.number("logits_scaling")?.unwrap_or(1.0) as f32;
             }
             Family::MiniCpm => {
@@ -636,13 +644,13 @@ impl Fields<'_> {
                 rope.theta.or(older).or(Some(family.defaults().2))
             }
         };
-        match (config.sliding_window, &ropes.sliding) {
-            (Some(_), _) => config.local_rope_theta = theta,
-            (None, Some(_)) => {
+        match (&ropes.sliding, config.sliding_window) {
+            (_, Some(_)) => config.local_rope_theta = theta,
+            (Some(_), None) => {
                 return Err(unsupported(
                     &format!("{CONFIG}: rope_parameters.sliding_attention"),
-                    "another RoPE for layers with a sliding window, which this model does not have",
-                    "one RoPE for all layers in such a decoder",
+                    "another than full_attention, in a model without sliding windows",
+                    "one RoPE for all its layers",
                 ));
             }
             (None, None) => {}

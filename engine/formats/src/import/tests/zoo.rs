@@ -2,11 +2,15 @@
 //! beside them, engine/tests/fixtures/zoo.py, makes them.
 
 use super::*;
+use crate::export::{ExportError, GgufOptions, HfOptions, write_gguf, write_hf};
+use crate::onebit::OneBit as File;
+use ternary_common::bytes::ByteSource;
 
 /// Relative error (L2) of logits: f32 sums in another order.
 const EXACT: f64 = 1e-5;
 /// As many there are, so that none is forgotten.
-const MODELS: usize = 25;
+const MODELS: usize = 26;
+const GGUF_MODELS: usize = 24;
 
 fn every_model(mut check: impl FnMut(&str, &Path)) {
     let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/zoo");
@@ -234,4 +238,125 @@ fn a_shorter_context_has_the_first_positions() {
     let mut model = load(bytes, cpu());
     let error = relative_error(&logits(&mut model, &want.prompt), &want.logits);
     assert!(error <= EXACT, "{error}");
+}
+
+/// The same models as GGUF files, laid out as llama.cpp's converter does it. Their script,
+/// engine/tests/fixtures/zoo_gguf.py, compares them with llama.cpp.
+#[test]
+fn every_decoder_of_gguf_files_gives_the_logits_of_transformers() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for entry in std::fs::read_dir(fixtures.join("zoo-gguf")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        // Phi-3 with the matrices of its layers apart.
+        let of = if name == "llama-partial" {
+            "phi3-longrope"
+        } else {
+            &name
+        };
+        let mut input = Input::default();
+        input.add("model.gguf", Box::new(FileSource::open(&path).unwrap()));
+        let (bytes, report) = imported(&input, &exact()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(report.warnings.is_empty(), "{name}: {:?}", report.warnings);
+        let want = expected(&fixtures.join("zoo").join(of));
+        let mut model = load(bytes, cpu());
+        let error = relative_error(&logits(&mut model, &want.prompt), &want.logits);
+        if error > EXACT {
+            wrong.push(format!("{name}: relative error {error:.1e}"));
+        } else {
+            let found = greedy(&mut model, &want.prompt, want.greedy.len());
+            assert_eq!(found, want.greedy, "{name}");
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(count, GGUF_MODELS);
+}
+
+/// A model written by `to` and imported again.
+fn through(
+    bytes: &[u8],
+    to: impl Fn(&File, &dyn ByteSource) -> Result<Vec<(String, Vec<u8>)>, ExportError>,
+) -> Result<(Vec<u8>, Report), ExportError> {
+    let source = MemorySource::new("m", bytes.to_vec());
+    let file = pollster::block_on(File::open(&source)).unwrap();
+    let mut input = Input::default();
+    for (name, bytes) in to(&file, &source)? {
+        input.add(&name, Box::new(MemorySource::new(&name, bytes)));
+    }
+    let found = imported(&input, &exact());
+    Ok(found.unwrap_or_else(|e| panic!("{e}")))
+}
+
+fn folder_of(file: &File, source: &dyn ByteSource) -> Result<Vec<(String, Vec<u8>)>, ExportError> {
+    let mut sink = MemorySink::default();
+    let options = HfOptions { dense: false };
+    let report = pollster::block_on(async {
+        write_hf(file, source, options, &mut sink, &mut |_, _| {}).await
+    })?;
+    let mut files = vec![("model.safetensors".to_owned(), sink.bytes)];
+    let others = report.files.into_iter();
+    files.extend(others.map(|(name, text)| (name, text.into_bytes())));
+    Ok(files)
+}
+
+fn gguf_of(file: &File, source: &dyn ByteSource) -> Result<Vec<(String, Vec<u8>)>, ExportError> {
+    let mut sink = MemorySink::default();
+    let options = GgufOptions { base3: false };
+    pollster::block_on(async {
+        write_gguf(file, source, options, &mut sink, &mut |_, _| {}).await
+    })?;
+    Ok(vec![("m.gguf".to_owned(), sink.bytes)])
+}
+
+#[test]
+fn every_decoder_leaves_and_comes_back() {
+    // What neither a Llama nor any other file can say.
+    let refused = [
+        ("qwen2-window", "sliding_window"),
+        ("smollm3", "layers_without_rope"),
+    ];
+    let mut wrong = Vec::new();
+    every_model(|name, path| {
+        let (bytes, first) = imported(&folder(path), &exact()).unwrap();
+        let want = expected(path);
+        let mut check = |way: &str, found: Vec<u8>, report: &Report| {
+            let (old, new) = (&first.config, &report.config);
+            let mut model = load(found.clone(), cpu());
+            let error = relative_error(&logits(&mut model, &want.prompt), &want.logits);
+            if error > EXACT {
+                wrong.push(format!("{name} to {way}: relative error {error:.1e}"));
+            } else if new == old {
+                let mut first = load(bytes.clone(), cpu());
+                let (a, b) = (
+                    logits(&mut model, &want.prompt),
+                    logits(&mut first, &want.prompt),
+                );
+                assert_eq!(a, b, "{name} to {way}");
+            } else {
+                // The factor of attention's scores is a part of the queries there; Llama 3's
+                // scaling and YaRN without whole ends are a divisor for each frequency.
+                let divided = ["llama3", "llama-yarn-betas"].contains(&name);
+                let scaling = [&new.rope_scaling, &old.rope_scaling][usize::from(divided)];
+                let same = ModelConfig {
+                    attention_multiplier: old.attention_multiplier,
+                    rope_scaling: scaling.clone(),
+                    ..new.clone()
+                };
+                assert_eq!(*old, same, "{name} to {way}");
+            }
+        };
+        let (found, report) = through(&bytes, folder_of).unwrap_or_else(|e| panic!("{name}: {e}"));
+        check("a folder", found, &report);
+        let refusal = refused.iter().find(|(model, _)| *model == name);
+        match (through(&bytes, gguf_of), refusal) {
+            (Ok((found, report)), None) => check("GGUF", found, &report),
+            (Err(e), Some((_, field))) => assert!(e.to_string().contains(field), "{e}"),
+            (Err(e), None) => wrong.push(format!("{name}: {e}")),
+            (Ok(_), Some(_)) => wrong.push(format!("{name}: GGUF took it")),
+        }
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
