@@ -1,7 +1,7 @@
 /* A language model in C99, written by `onebit export --emit-c-header` from a .1bit of @FILE_BYTES@ bytes with @WEIGHTS@ weights.
  * Do not edit: export again.
  *
- * Constants take @FLASH@ bytes of flash (the code some 5 KB more), the caller's buffer takes @RAM@ bytes of RAM for texts of up to
+ * Constants take @FLASH@ bytes of flash (the code some 8 KB more), the caller's buffer takes @RAM@ bytes of RAM for texts of up to
  * @CONTEXT@ tokens. Nothing is allocated; of the C library only math.h is used. A program that continues "@TEXT@"
  * (whose tokens are in ids; --c-prompt gives another text):
  *
