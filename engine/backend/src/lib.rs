@@ -122,7 +122,7 @@ impl MemoryUse {
         for decl in &program.buffers {
             let bytes = size(decl.bytes());
             match &decl.role {
-                Role::Shared(name) => {
+                Role::Shared(name) | Role::Growing(name) => {
                     self.shared.insert(name.clone(), bytes);
                 }
                 Role::Io => self.io += bytes,
@@ -200,6 +200,17 @@ pub trait Backend {
     /// Allocate what `program` needs. Shared buffers that do not exist yet are created and zeroed;
     /// existing ones must have the declared size.
     fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError>;
+
+    /// Make growing buffers of prepared programs at least so many bytes long. What they hold stays;
+    /// what is new is arbitrary.
+    ///
+    /// # Errors
+    /// [`BackendError::OutOfMemory`], after which every buffer keeps its contents and has at least
+    /// the length it had.
+    fn grow<'a>(
+        &'a mut self,
+        sizes: &'a [(String, usize)],
+    ) -> LocalFuture<'a, Result<(), BackendError>>;
 
     /// Write an Io buffer of a program, from its start; `bytes` may be shorter than the buffer.
     fn write(

@@ -47,6 +47,20 @@ pub enum Error {
         /// Positions there are.
         room: usize,
     },
+    /// The KV cache cannot grow any further; what it holds stays.
+    #[error(
+        "the text takes {tokens} tokens, and there is no memory for more than {room}: \
+         {} more could not be had; close other programs, start a new conversation, or use `--kv f16`",
+        Megabytes(*.bytes)
+    )]
+    CacheMemory {
+        /// Tokens that the cache should have held.
+        tokens: usize,
+        /// Tokens it has memory for.
+        room: usize,
+        /// Bytes that were asked for in vain.
+        bytes: u64,
+    },
     /// A token id that the model does not have.
     #[error("token {id} is outside the vocabulary of {vocab}")]
     UnknownToken {

@@ -2,7 +2,7 @@
 
 use super::load::{self, LowRankAdapter};
 use crate::error::{Error, Result};
-use ternary_backend::{Backend, DeviceInfo, MemoryUse, ProgramId, elements};
+use ternary_backend::{Backend, BackendError, DeviceInfo, MemoryUse, ProgramId, elements};
 use ternary_common::bytes::ByteSource;
 use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig};
 use ternary_formats::onebit::OneBit;
@@ -12,6 +12,8 @@ use ternary_model::{Logits, RECENT, RopeOwner, SamplingBuffers};
 
 /// Tokens of one prefill run.
 pub(super) const PREFILL: usize = 64;
+/// The KV cache grows by whole blocks of so many tokens.
+const BLOCK: usize = 256;
 
 struct Step {
     program: ProgramId,
@@ -64,6 +66,8 @@ pub struct Model {
     cache: CachePrecision,
     /// Tokens whose keys and values are in the cache.
     cached: Vec<u32>,
+    /// Tokens that it has memory for.
+    room: usize,
     weight_bytes: usize,
 }
 
@@ -123,8 +127,46 @@ impl Model {
             lora,
             cache,
             cached: Vec::new(),
+            room: 0,
             weight_bytes,
         })
+    }
+
+    /// Have memory for the keys and values of so many tokens: twice what there is, so that a long
+    /// text is moved a few times only; less where that much is not to be had.
+    async fn make_room(&mut self, tokens: usize) -> Result<()> {
+        if tokens <= self.room {
+            return Ok(());
+        }
+        let whole = self.config.max_seq_len;
+        let blocks = |tokens: usize| tokens.next_multiple_of(BLOCK).min(whole);
+        let least = blocks(tokens);
+        let twice = blocks(2 * self.room).max(least);
+        let token = self.cache.bytes() * self.config.kv_dim();
+        for room in [twice, least] {
+            let sizes: Vec<(String, usize)> = (0..self.config.num_layers)
+                .flat_map(|layer| {
+                    [BufferKind::CachedKeys, BufferKind::CachedValues]
+                        .map(|kind| (kind.named(layer), room * token))
+                })
+                .collect();
+            match self.backend.grow(&sizes).await {
+                Ok(()) => {
+                    self.room = room;
+                    return Ok(());
+                }
+                Err(BackendError::OutOfMemory { .. }) if room > least => {}
+                Err(BackendError::OutOfMemory { bytes, .. }) => {
+                    return Err(Error::CacheMemory {
+                        tokens,
+                        room: self.room,
+                        bytes,
+                    });
+                }
+                Err(problem) => return Err(problem.into()),
+            }
+        }
+        Ok(())
     }
 
     /// The configuration, with the context that the cache was made for.
@@ -142,9 +184,14 @@ impl Model {
         self.weight_bytes
     }
 
-    /// KV cache, in bytes.
+    /// The KV cache of a full context, in bytes; it grows to that as the text does.
     pub fn cache_bytes(&self) -> usize {
         cache_bytes(&self.config, self.cache)
+    }
+
+    /// Tokens that the KV cache has memory for so far.
+    pub fn cache_room(&self) -> usize {
+        self.room
     }
 
     /// Precision of the KV cache.
@@ -181,6 +228,7 @@ impl Model {
         penalty: f32,
     ) -> Result<Vec<(u32, f32)>> {
         self.check(ids)?;
+        self.make_room(self.cached.len() + ids.len()).await?;
         let mut rest = ids;
         loop {
             let step = if rest.len() == 1 {
@@ -229,6 +277,7 @@ impl Model {
     pub async fn logits(&mut self, ids: &[u32], rows: &mut dyn FnMut(&[f32])) -> Result<()> {
         self.cached.clear();
         self.check(ids)?;
+        self.make_room(ids.len()).await?;
         if self.all_logits.is_none() {
             let rows = PREFILL.min(self.config.max_seq_len);
             self.all_logits = Some(prepare(

@@ -11,7 +11,11 @@ use ternary_core::config::{CachePrecision, ModelConfig, QuantMode};
 use ternary_core::params::{self, ParamKind};
 use ternary_model::{Logits, record_infer};
 
-/// Keys and values may take this, or so many times the weights, without being asked for.
+/// A context that is no longer than this is planned whole where there is memory for it: the cache
+/// grows with the text.
+const USUAL_CONTEXT: usize = 1 << 17;
+/// Beyond, or where nothing is known of the memory, keys and values may take this, or so many
+/// times the weights, without being asked for.
 const LEAST_CACHE: u64 = 128 << 20;
 const CACHE_PER_WEIGHT: u64 = 4;
 /// Tokens that a context has at least, if the model's own has.
@@ -89,9 +93,9 @@ impl LoadPlan {
         Ok(plan)
     }
 
-    /// The context that keys and values are kept for unless another is asked for: the model's, or
-    /// as much of it as is in proportion to the model, and to what `limits` and the memory that is
-    /// left allow.
+    /// The context that keys and values are kept for unless another is asked for: the model's
+    /// where `limits` and the memory that is left allow it, and a very long one as far as it is in
+    /// proportion to the model.
     pub fn context(&self, config: &ModelConfig, limits: &MemoryLimits) -> usize {
         // Learned positions are weights, and as many as the file has.
         if !config.use_rope {
@@ -100,17 +104,24 @@ impl LoadPlan {
         let element = self.cache_precision.bytes();
         let cached = element * 2 * config.num_layers * config.kv_dim();
         let token = (cached + 4 * config.rotary_dim()).max(1) as u64;
-        let mut bytes = LEAST_CACHE.max(CACHE_PER_WEIGHT * self.weight_bytes);
+        let in_proportion = LEAST_CACHE.max(CACHE_PER_WEIGHT * self.weight_bytes) / token;
         let rest = |all: u64| all.saturating_sub(self.weight_bytes);
+        // Tables and staging pass through this program's memory, whatever the device.
         let free = available_memory().map(|free| rest(free) / 2);
         let device = limits.total.map(rest);
-        for most in free.into_iter().chain(device) {
-            bytes = bytes.min(most);
+        let most = free.into_iter().chain(device).min();
+        let known = device.is_some() || self.device.kind == DeviceKind::Cpu && most.is_some();
+        let mut tokens = if known {
+            in_proportion.max(USUAL_CONTEXT as u64)
+        } else {
+            in_proportion
+        };
+        if let Some(most) = most {
+            tokens = tokens.min(most / token);
         }
-        let layer = (element * config.kv_dim()).max(1) as u64;
-        let tokens = limits
-            .buffer
-            .map_or(bytes / token, |most| (bytes / token).min(most / layer));
+        if let Some(most) = limits.buffer {
+            tokens = tokens.min(most / (element * config.kv_dim()).max(1) as u64);
+        }
         let tokens = usize::try_from(tokens).unwrap_or(usize::MAX) / PREFILL * PREFILL;
         tokens.max(LEAST_CONTEXT).min(config.max_seq_len)
     }
@@ -226,7 +237,38 @@ mod tests {
         let model = pollster::block_on(Model::load(backend, &file, &source, &mut |_| {})).unwrap();
         assert_eq!(plan.weight_bytes, model.weight_bytes() as u64);
         assert_eq!(plan.cache_bytes, model.cache_bytes() as u64);
-        assert_eq!(plan.total(), model.memory().total());
+        // Keys and values get memory when they come.
+        assert_eq!(plan.total() - plan.cache_bytes, model.memory().total());
+    }
+
+    #[test]
+    fn the_cache_grows_with_the_text_in_blocks() {
+        let (source, file) = fixture();
+        let mut file = file;
+        file.metadata.config.max_seq_len = 1000;
+        let load = || {
+            let backend = Box::new(CpuBackend::new(1));
+            pollster::block_on(Model::load(backend, &file, &source, &mut |_| {})).unwrap()
+        };
+        let mut model = load();
+        let empty = model.memory().total();
+        let token = (model.cache_bytes() / 1000) as u64;
+        let ids: Vec<u32> = (0..1000).map(|i| i % 50).collect();
+        let mut at = 0;
+        // Of 1000 tokens: a block, the same one, two (twice as many), and all there are.
+        for (upto, room) in [(1, 256), (256, 256), (257, 512), (1000, 1000)] {
+            pollster::block_on(model.feed(&ids[at..upto], &[], 1.0)).unwrap();
+            at = upto;
+            assert_eq!(model.cache_room(), room);
+            assert_eq!(model.memory().total() - empty, room as u64 * token);
+        }
+        // What was read before it grew is still there.
+        model.truncate(999);
+        let grown = pollster::block_on(model.feed(&ids[999..], &[], 1.0)).unwrap();
+        let mut whole = load();
+        pollster::block_on(whole.feed(&ids[..999], &[], 1.0)).unwrap();
+        let at_once = pollster::block_on(whole.feed(&ids[999..], &[], 1.0)).unwrap();
+        assert_eq!(grown, at_once);
     }
 
     #[test]

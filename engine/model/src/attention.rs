@@ -166,7 +166,7 @@ impl Attention {
                         CachePrecision::F32 => Elem::F32,
                         CachePrecision::F16 => Elem::F16,
                     };
-                    g.rec.shared(&name, elem, max_seq * kv_dim)
+                    g.rec.growing(&name, elem, max_seq * kv_dim)
                 };
                 let cache_k = cache(g, BufferKind::CachedKeys);
                 let cache_v = cache(g, BufferKind::CachedValues);

@@ -181,6 +181,13 @@ impl Backend for Counting {
         self.0.run(id, run_params)
     }
 
+    fn grow<'a>(
+        &'a mut self,
+        sizes: &'a [(String, usize)],
+    ) -> LocalFuture<'a, Result<(), BackendError>> {
+        self.0.grow(sizes)
+    }
+
     fn queues(&self) -> bool {
         self.0.queues()
     }

@@ -44,6 +44,33 @@ impl Memory {
         Memory { bytes, store }
     }
 
+    /// An empty buffer that [`Memory::grow`] makes longer, to `most` bytes at most. A long one is
+    /// only addresses, to which the system gives memory as they are written; nothing moves.
+    pub fn growing(most: usize) -> Self {
+        let anonymous = (most >= LARGE).then(|| Anonymous::new(most)).flatten();
+        Memory {
+            bytes: 0,
+            store: anonymous.map_or(Store::Lines(Vec::new()), Store::Anonymous),
+        }
+    }
+
+    /// Make the buffer at least so long; whether there is memory for it.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        match &mut self.store {
+            Store::Lines(lines) => {
+                let needed = bytes.div_ceil(size_of::<Line>()).max(lines.len());
+                if lines.try_reserve_exact(needed - lines.len()).is_err() {
+                    return false;
+                }
+                lines.resize(needed, Line([0; 64]));
+            }
+            Store::Anonymous(map) if bytes <= map.bytes().len() => {}
+            Store::Anonymous(_) | Store::File(_) => return false,
+        }
+        self.bytes = self.bytes.max(bytes);
+        true
+    }
+
     /// Part of a file, used where it lies. It is copied if it is ever written.
     pub fn mapped(file: Mapped) -> Self {
         Memory {
@@ -103,6 +130,23 @@ mod tests {
             memory.bytes_mut().fill(7);
             assert!(memory.bytes().iter().all(|b| *b == 7));
             assert_eq!(memory.view::<u16>(bytes / 2).len(), bytes / 2);
+        }
+    }
+
+    #[test]
+    fn a_buffer_that_grows_keeps_what_it_holds() {
+        for most in [1000, 2 * LARGE] {
+            let mut memory = Memory::growing(most);
+            assert_eq!(memory.len(), 0);
+            let mut written = 0;
+            for bytes in [1, 100, 64, most / 2, most] {
+                assert!(memory.grow(bytes));
+                assert!(memory.len() >= bytes);
+                assert!(memory.bytes()[..written].iter().all(|b| *b == 7));
+                written = memory.len();
+                memory.bytes_mut().fill(7);
+            }
+            assert_eq!(memory.len(), most);
         }
     }
 

@@ -183,6 +183,14 @@ impl Backend for CpuBackend {
                     self.reserve(name, decl.bytes())?;
                     self.shared[name]
                 }
+                Role::Growing(name) => match self.shared.get(name) {
+                    Some(index) => *index,
+                    None => {
+                        self.memory.push(Memory::growing(decl.bytes()));
+                        self.shared.insert(name.clone(), self.memory.len() - 1);
+                        self.memory.len() - 1
+                    }
+                },
             };
             storage.push(index);
         }
@@ -192,6 +200,27 @@ impl Backend for CpuBackend {
             storage,
         });
         Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    fn grow<'a>(
+        &'a mut self,
+        sizes: &'a [(String, usize)],
+    ) -> LocalFuture<'a, Result<(), BackendError>> {
+        let grown = sizes.iter().try_for_each(|(name, bytes)| {
+            let index = *self
+                .shared
+                .get(name)
+                .ok_or_else(|| BackendError::NoBuffer(name.clone()))?;
+            if self.memory[index].grow(*bytes) {
+                return Ok(());
+            }
+            Err(BackendError::OutOfMemory {
+                device: "CPU",
+                what: name.clone(),
+                bytes: *bytes as u64,
+            })
+        });
+        Box::pin(async move { grown })
     }
 
     fn write(

@@ -74,6 +74,8 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     program: Program,
+    /// Operations of every fused unit.
+    units: Vec<Range<usize>>,
     memory: Memory,
     pub(crate) steps: Vec<Step>,
 }
@@ -151,6 +153,10 @@ impl GpuBackend {
             let bytes = decl.bytes();
             buffers.push(match &decl.role {
                 Role::Shared(name) => Some(Slice::whole(self.shared(name, bytes)?)),
+                Role::Growing(name) => {
+                    let so_far = self.shared.get(name).map_or(0, |shared| shared.bytes);
+                    Some(Slice::whole(self.shared(name, so_far)?))
+                }
                 Role::Io => {
                     let what = format!("buffer {i} of {}", program.label);
                     Some(Slice::whole(&self.gpu.storage(&what, bytes)?))
@@ -171,6 +177,54 @@ impl GpuBackend {
             max_binding: self.gpu.max_binding,
             product: self.product,
         })
+    }
+
+    /// The dispatches of a program whose buffers are `memory`.
+    fn lower(
+        &mut self,
+        program: &Program,
+        units: &[Range<usize>],
+        memory: &Memory,
+    ) -> Result<Vec<Step>, BackendError> {
+        let mut steps = Vec::new();
+        for unit in units {
+            for call in lower::lower(&program.ops[unit.clone()], memory)? {
+                steps.push(self.kernels.step(&mut self.gpu, call));
+            }
+        }
+        self.gpu.check()?;
+        Ok(steps)
+    }
+
+    /// Buffers for those of `sizes` that are too short, or none of them.
+    async fn longer(
+        &self,
+        sizes: &[(String, usize)],
+    ) -> Result<Vec<(String, Shared)>, BackendError> {
+        let scope = self
+            .gpu
+            .device
+            .push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let mut longer = Vec::new();
+        for (name, bytes) in sizes {
+            let shared = self
+                .shared
+                .get(name)
+                .ok_or_else(|| BackendError::NoBuffer(name.clone()))?;
+            if shared.bytes < *bytes {
+                let buffer = self.gpu.storage(name, *bytes)?;
+                let bytes = *bytes;
+                longer.push((name.clone(), Shared { buffer, bytes }));
+            }
+        }
+        match scope.pop().await {
+            None => Ok(longer),
+            Some(_) => Err(BackendError::OutOfMemory {
+                device: device::DEVICE,
+                what: "longer buffers".to_owned(),
+                bytes: longer.iter().map(|(_, new)| new.buffer.size()).sum(),
+            }),
+        }
     }
 
     /// The shared buffer `name`, created zeroed if it does not exist.
@@ -280,22 +334,66 @@ impl Backend for GpuBackend {
     fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
         let (program, units) = fused(program);
         let memory = self.allocate(&program)?;
-        let mut steps = Vec::new();
-        for unit in units {
-            for call in lower::lower(&program.ops[unit], &memory)? {
-                steps.push(self.kernels.step(&mut self.gpu, call));
-            }
-        }
-        self.gpu.check()?;
+        let steps = self.lower(&program, &units, &memory)?;
         if let Some(cache) = &mut self.gpu.pipeline_cache {
             cache.save();
         }
         self.programs.push(Prepared {
             program,
+            units,
             memory,
             steps,
         });
         Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    fn grow<'a>(
+        &'a mut self,
+        sizes: &'a [(String, usize)],
+    ) -> LocalFuture<'a, Result<(), BackendError>> {
+        Box::pin(async move {
+            let longer = self.longer(sizes).await?;
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            for (name, new) in &longer {
+                let old = &self.shared[name];
+                if old.bytes > 0 {
+                    let size = old.buffer.size();
+                    encoder.copy_buffer_to_buffer(&old.buffer, 0, &new.buffer, 0, size);
+                }
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+            self.shared.extend(longer);
+            // Programs bind what they use once; those that use an old buffer bind the new one.
+            let mut programs = std::mem::take(&mut self.programs);
+            let renewed = programs.iter_mut().try_for_each(|prepared| {
+                let mut stale = false;
+                for (decl, slice) in prepared
+                    .program
+                    .buffers
+                    .iter()
+                    .zip(&mut prepared.memory.buffers)
+                {
+                    let Role::Growing(name) = &decl.role else {
+                        continue;
+                    };
+                    let now = Slice::whole(&self.shared[name].buffer);
+                    stale |= slice.as_ref().is_none_or(|old| old.buffer != now.buffer);
+                    *slice = Some(now);
+                }
+                if stale {
+                    let Prepared {
+                        program,
+                        units,
+                        memory,
+                        ..
+                    } = &*prepared;
+                    prepared.steps = self.lower(program, units, memory)?;
+                }
+                Ok(())
+            });
+            self.programs = programs;
+            renewed
+        })
     }
 
     fn write(

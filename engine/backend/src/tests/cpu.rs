@@ -88,7 +88,7 @@ fn contents(program: &Program, vocab: usize) -> Vec<Vec<u8>> {
         .buffers
         .iter()
         .map(|decl| match (&decl.role, decl.elem) {
-            (Role::Shared(name), Elem::F32) if !name.starts_with("cache") => {
+            (Role::Shared(_), Elem::F32) => {
                 let values: Vec<f32> = (0..decl.len)
                     .map(|_| 0.02 + noise.unit().abs() * 0.05)
                     .collect();
@@ -278,12 +278,28 @@ fn generate(
         }
     }
     let prefill_id = backend.prepare(prefill.program).unwrap();
+    let caches: Vec<(String, usize)> = decode
+        .program
+        .buffers
+        .iter()
+        .filter_map(|decl| match &decl.role {
+            Role::Growing(name) => Some((name.clone(), decl.bytes() / config.max_seq_len)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(caches.len(), 2 * config.num_layers);
     let decode_id = backend.prepare(decode.program).unwrap();
 
     let mut generated = Vec::new();
     let mut pos = 0;
     let mut input = prompt;
     while generated.len() < tokens {
+        // Rows as they are needed, so that what was written must survive.
+        let sizes: Vec<(String, usize)> = caches
+            .iter()
+            .map(|(name, row)| (name.clone(), row * (pos + input.len())))
+            .collect();
+        pollster::block_on(backend.grow(&sizes)).unwrap();
         let (id, buffers) = if pos == 0 {
             (prefill_id, (prefill.ids, prefill.logits))
         } else {

@@ -33,9 +33,11 @@ impl BufferId {
 /// Who owns a buffer and how long its contents live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Known by name to every program of a backend: weights, KV caches, optimizer state. Contents
-    /// persist.
+    /// Known by name to every program of a backend: weights, optimizer state. Contents persist.
     Shared(String),
+    /// As shared, but empty until the backend is told to grow it, to the declared length at most:
+    /// KV caches, whose rows are needed as a text arrives.
+    Growing(String),
     /// Belongs to this program, written or read by the host between runs; contents persist.
     Io,
     /// Lives within one run; buffers whose lifetimes do not meet share memory (`slot`).

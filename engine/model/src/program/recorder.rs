@@ -41,11 +41,20 @@ impl Recorder {
 
     /// The backend-wide buffer of this name; asking twice gives the same id.
     pub fn shared(&mut self, name: &str, elem: Elem, len: usize) -> BufferId {
+        self.named(Role::Shared, name, elem, len)
+    }
+
+    /// The same for a buffer that grows to `len` elements.
+    pub fn growing(&mut self, name: &str, elem: Elem, len: usize) -> BufferId {
+        self.named(Role::Growing, name, elem, len)
+    }
+
+    fn named(&mut self, role: fn(String) -> Role, name: &str, elem: Elem, len: usize) -> BufferId {
         if let Some(id) = self.shared.get(name) {
             debug_assert_eq!(self.buffers[id.index()].len, len, "{name}");
             return *id;
         }
-        let id = self.declare(Role::Shared(name.to_owned()), elem, len);
+        let id = self.declare(role(name.to_owned()), elem, len);
         self.shared.insert(name.to_owned(), id);
         id
     }

@@ -110,12 +110,12 @@ fn a_context_that_does_not_fit_is_shortened_not_refused() -> Result<()> {
     let told = |page: &Page| -> Result<()> {
         let notice = page.text(".notice")?;
         ensure!(
-            notice.contains("131,072") && notice.contains("reads 16,384"),
+            notice.contains("131,072") && notice.contains("reads 32,768"),
             "{notice}"
         );
         ensure!(!notice.contains("smaller model"), "{notice}");
         let card = page.text("#panel")?;
-        ensure!(card.contains("16,384 tokens, of 131,072"), "{card}");
+        ensure!(card.contains("32,768 tokens, of 131,072"), "{card}");
         Ok(())
     };
     told(&page)?;
@@ -123,7 +123,7 @@ fn a_context_that_does_not_fit_is_shortened_not_refused() -> Result<()> {
     page.assert_accessible()?;
     answer(&page)?;
     ensure!(page.text(LAST_REPLY)? == "Yes sir");
-    ensure!(page.text(".context")?.contains("of 16,384"));
+    ensure!(page.text(".context")?.contains("of 32,768"));
 
     // In a published model that is imported, and said before it is read.
     let gguf = folder("long-context-gguf")?.join("long.gguf");
@@ -132,7 +132,7 @@ fn a_context_that_does_not_fit_is_shortened_not_refused() -> Result<()> {
     page.drop_file(&gguf)?;
     page.wait_for(IMPORT_ASKED, START)?;
     let asked = page.text("#import-told")?;
-    ensure!(asked.contains("context 131,072 of which 16,384"), "{asked}");
+    ensure!(asked.contains("context 131,072 of which 32,768"), "{asked}");
     page.click("#start-import")?;
     page.wait_for(
         &format!(

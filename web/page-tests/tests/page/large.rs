@@ -72,7 +72,7 @@ fn answer(device: &str) -> Result<(f64, f64)> {
         Ok(number * if unit == "GB" { 1e3 } else { 1.0 })
     };
     let held = megabytes("Worker's memory")?;
-    let model = megabytes("Weights in memory")? + megabytes("Cache in memory")?;
+    let model = megabytes("Weights in memory")? + megabytes("Cache of a full context")?;
     eprintln!(
         "{device}: loaded in {loaded:.1} s, answer after {:.1} s: {:?}; the worker held {held} MB, weights and cache take {model} MB",
         start.elapsed().as_secs_f64(),

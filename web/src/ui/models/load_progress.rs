@@ -79,7 +79,7 @@ fn pace(load: &Load) -> String {
 fn needs(plan: &LoadPlan) -> String {
     let device = &plan.device;
     let mut text = format!(
-        "Takes {}: weights {}, cache {}, work {}. Runs on the {}, {}.",
+        "Takes {}: weights {}, cache {} once the context is full, work {}. Runs on the {}, {}.",
         figures::bytes(plan.total()),
         figures::bytes(plan.weight_bytes),
         figures::bytes(plan.cache_bytes),

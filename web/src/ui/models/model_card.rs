@@ -77,7 +77,10 @@ fn facts(model: &ModelInfo, adapter: Option<AdapterFiles>) -> impl IntoView + us
             "Weights in memory",
             figures::bytes(model.weight_bytes as u64),
         ),
-        ("Cache in memory", figures::bytes(model.cache_bytes as u64)),
+        (
+            "Cache of a full context",
+            figures::bytes(model.cache_bytes as u64),
+        ),
         ("Loaded in", figures::milliseconds(model.load_ms)),
     ];
     let adapter = adapter.map(|adapter| ("Adapter", adapter.name));

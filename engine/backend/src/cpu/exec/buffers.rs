@@ -4,7 +4,7 @@ use bytemuck::Pod;
 
 use super::super::linear::WeightView;
 use super::super::memory::Memory;
-use ternary_model::program::{BufferDecl, BufferId, Weight};
+use ternary_model::program::{BufferDecl, BufferId, Role, Weight};
 
 /// A program's view of the backend's memory. A buffer being written is taken out while its
 /// operation runs, so that inputs can be borrowed beside it without `unsafe`.
@@ -28,8 +28,13 @@ impl Buffers<'_> {
         self.memory[self.storage[id.index()]] = memory;
     }
 
+    /// Elements of a buffer; of one that grows, those it has so far.
     pub(super) fn len(&self, id: BufferId) -> usize {
-        self.decls[id.index()].len
+        let decl = &self.decls[id.index()];
+        match decl.role {
+            Role::Growing(_) => self.memory[self.storage[id.index()]].len() / decl.elem.bytes(),
+            _ => decl.len,
+        }
     }
 
     pub(super) fn view<T: Pod>(&self, id: BufferId) -> &[T] {
