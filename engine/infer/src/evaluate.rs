@@ -64,10 +64,7 @@ pub async fn evaluate_tokens(
             .logits(window, &mut |rows| {
                 for row in rows.chunks_exact(vocab) {
                     if at >= skip {
-                        let target = ids[start + at + 1] as usize;
-                        let max = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-                        let sum: f64 = row.iter().map(|v| libm::exp(f64::from(v - max))).sum();
-                        total += libm::log(sum) + f64::from(max - row[target]);
+                        total += surprise(row, ids[start + at + 1]);
                         count += 1;
                     }
                     at += 1;
@@ -87,4 +84,90 @@ pub async fn evaluate_tokens(
         bits_per_byte: total / std::f64::consts::LN_2 / text.bytes as f64,
         word_perplexity: libm::exp(total / text.words.max(1) as f64),
     })
+}
+
+/// −ln of the probability that logits give a token.
+fn surprise(logits: &[f32], token: u32) -> f64 {
+    let max = logits.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    let sum: f64 = logits.iter().map(|v| libm::exp(f64::from(v - max))).sum();
+    libm::log(sum) + f64::from(max - logits[token as usize])
+}
+
+/// What a model's precision costs, against the same model in another.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Comparison {
+    /// Predicted tokens.
+    pub tokens: usize,
+    /// ‖logits − reference logits‖ / ‖reference logits‖ over all positions.
+    pub logits_error: f64,
+    /// Of the model: exp(mean nats a token).
+    pub perplexity: f64,
+    /// The same of the reference.
+    pub reference_perplexity: f64,
+    /// Share of positions at which both think the same token the most likely one.
+    pub same_token: f64,
+}
+
+/// Tokens that [`compare`] reads from an empty context: their logits are in memory at once.
+const COMPARED: usize = 128;
+
+/// Compare the logits of two models that read the same `ids`, in stretches of 128 tokens.
+///
+/// # Errors
+/// Fewer than two tokens, or tokens that a model does not have.
+pub async fn compare(
+    model: &mut Model,
+    reference: &mut Model,
+    ids: &[u32],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Comparison> {
+    if ids.len() < 2 {
+        return Err(Error::TextTooShort);
+    }
+    let vocab = reference.config().vocab_size;
+    let targets = ids.len() - 1;
+    let stretch = COMPARED.min(reference.config().max_seq_len);
+    let (mut difference, mut norm) = (0.0f64, 0.0f64);
+    let (mut nats, mut reference_nats, mut same) = (0.0, 0.0, 0usize);
+    let mut wanted = Vec::with_capacity(stretch.min(targets) * vocab);
+    let mut done = 0;
+    for read in ids[..targets].chunks(stretch) {
+        wanted.clear();
+        reference
+            .logits(read, &mut |rows| wanted.extend_from_slice(rows))
+            .await?;
+        let mut expected = wanted.chunks_exact(vocab);
+        let mut next = ids[done + 1..].iter();
+        model
+            .logits(read, &mut |rows| {
+                for ((row, wanted), next) in
+                    rows.chunks_exact(vocab).zip(&mut expected).zip(&mut next)
+                {
+                    for (a, b) in row.iter().zip(wanted) {
+                        difference += f64::from(a - b) * f64::from(a - b);
+                        norm += f64::from(*b) * f64::from(*b);
+                    }
+                    nats += surprise(row, *next);
+                    reference_nats += surprise(wanted, *next);
+                    same += usize::from(best(row) == best(wanted));
+                }
+            })
+            .await?;
+        done += read.len();
+        progress(done, targets);
+    }
+    let mean = |nats: f64| libm::exp(nats / targets as f64);
+    Ok(Comparison {
+        tokens: targets,
+        logits_error: libm::sqrt(difference / norm.max(f64::MIN_POSITIVE)),
+        perplexity: mean(nats),
+        reference_perplexity: mean(reference_nats),
+        same_token: same as f64 / targets as f64,
+    })
+}
+
+/// The index of the largest logit.
+fn best(logits: &[f32]) -> Option<usize> {
+    (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
 }

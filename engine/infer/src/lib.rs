@@ -10,7 +10,7 @@ mod plan;
 mod sampler;
 
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, evaluate, evaluate_tokens};
+pub use evaluate::{Comparison, Evaluation, compare, evaluate, evaluate_tokens};
 pub use load::LowRankAdapter;
 pub use model::{LoadOptions, Model};
 pub use plan::LoadPlan;

@@ -48,6 +48,8 @@ impl Ends {
       --context 2048
   onebit import --input llama/ --output llama.1bit \\
       --bit-map search_result.json
+  onebit import --input model-Q4_K_M.gguf --output model.1bit \\
+      --measure some-text.txt
 
 Ternary weights are carried over exactly as they are. What is not supported is refused by name; docs/import.md lists what is. \
 HF_TOKEN is sent to the endpoint over https, and to no other host. An interrupted download is continued by the same command.")]
@@ -70,6 +72,10 @@ pub struct Import {
     /// Precision of every matrix: a search result, a config, or a bit-map by itself.
     #[arg(long, value_name = "FILE")]
     pub bit_map: Option<PathBuf>,
+    /// Measure on this text what the precisions cost: perplexity and logits, against the file's own
+    /// values in f32. Takes a second import beside the output, which is removed again.
+    #[arg(long, value_name = "FILE")]
+    pub measure: Option<PathBuf>,
     /// Activations that enter quantized matrices [default: as the model was trained; int8 for
     /// ternary GGUF files].
     #[arg(long, value_enum)]

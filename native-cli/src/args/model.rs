@@ -26,8 +26,8 @@ pub struct ModelArgs {
     /// CPU threads; 0 = all.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::threads)]
     pub threads: usize,
-    /// Tokens of context to keep memory for [default: the model's, or fewer where it would take
-    /// much more than the model].
+    /// Tokens of context at most; keys and values take memory as the text grows [default: the
+    /// model's, up to 131072 where memory allows].
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
     /// Precision of the keys and values that are kept of a text: f16 takes half the memory, f32 is

@@ -88,6 +88,48 @@ fn a_folder_becomes_a_model_that_runs() {
 }
 
 #[test]
+fn what_a_precision_costs_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let model = d.join("qwen2");
+    std::fs::create_dir(&model).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixtures().join("../zoo/qwen2").join(name), model.join(name)).unwrap();
+    }
+    let words = ["the", "cat", "sat", "on", "mat", "."];
+    let vocab: serde_json::Map<_, _> = (["<unk>"].iter().chain(&words).enumerate())
+        .map(|(id, word)| (word.to_string(), id.into()))
+        .collect();
+    let tokenizer = serde_json::json!({
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"},
+        "pre_tokenizer": {"type": "Whitespace"},
+    });
+    std::fs::write(model.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    std::fs::write(d.join("text.txt"), "the cat sat on the mat. ".repeat(40)).unwrap();
+    let measured = |more: &[&str]| {
+        let args = [&["--measure", "text.txt", "--json"], more].concat();
+        import(d, &model, &args).ok().json()["measured"].clone()
+    };
+    let figure = |found: &serde_json::Value, name: &str| found[name].as_f64().unwrap();
+    let exact = measured(&["--head", "f32", "--body", "f32"]);
+    assert_eq!(figure(&exact, "logitsError"), 0.0);
+    assert_eq!(figure(&exact, "sameToken"), 1.0);
+    assert_eq!(exact["perplexity"], exact["referencePerplexity"]);
+    let rounded = measured(&[]);
+    assert!(figure(&rounded, "tokens") > 100.0);
+    assert_eq!(rounded["referencePerplexity"], exact["perplexity"]);
+    let error = figure(&rounded, "logitsError");
+    assert!((1e-4..0.1).contains(&error), "{error}");
+    // The model is what stays; the other import goes.
+    let left = std::fs::read_dir(d)
+        .unwrap()
+        .map(|e| e.unwrap().file_name());
+    let drafts = left.filter(|name| name.to_string_lossy().starts_with('.'));
+    assert_eq!(drafts.count(), 0);
+    import(d, &model, &["--measure", "nowhere.txt"]).fails(&["nowhere.txt"]);
+}
+
+#[test]
 fn a_failure_leaves_the_old_file_and_no_draft() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();

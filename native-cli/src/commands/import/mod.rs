@@ -1,6 +1,7 @@
 //! `onebit import`.
 
 mod choice;
+mod measure;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -65,8 +66,18 @@ pub fn run(a: &Import) -> Result<()> {
     let eightbit = LayerMode::Whole(QuantMode::EightBit);
     if a.body.is_none() && a.bit_map.is_none() && layers.iter().all(|mode| *mode == eightbit) {
         errln!(
-            "the layers' matrices are 8-bit now, half of F16 and faster; --body f16 keeps 16 bits"
+            "the layers' matrices are 8-bit now, half of F16 and faster; --body f16 keeps 16 bits{}",
+            match a.measure {
+                Some(_) => "",
+                None => ", and --measure TEXT says what that costs",
+            }
         );
+    }
+    let cost = a.measure.as_deref();
+    let cost = cost.map(|text| measure::measure(&input, &options, &a.output, text));
+    let cost = cost.transpose()?;
+    if let Some(cost) = &cost {
+        errln!("{}", measure::sentence(cost));
     }
     if a.json {
         outln!(
@@ -79,6 +90,7 @@ pub fn run(a: &Import) -> Result<()> {
                 "parameters": config.parameter_count(),
                 "config": output::json(config)?,
                 "warnings": report.warnings,
+                "measured": cost,
                 "chosen": choice.map(|choice| json!({
                     "file": choice.gguf,
                     "why": choice.why,

@@ -167,11 +167,11 @@ fn a_folder_is_imported() -> Result<()> {
 fn what_is_not_supported_is_refused() -> Result<()> {
     let page = open_tiny()?;
     page.wait_for("document.querySelectorAll('#kept li').length == 1", START)?;
-    let gpt2 = published::folder("refused-architecture")?;
+    let bloom = published::folder("refused-architecture")?;
     published::write(
-        &gpt2,
+        &bloom,
         SMALL,
-        json!({ "architectures": ["GPT2LMHeadModel"] }),
+        json!({ "architectures": ["BloomForCausalLM"] }),
     )?;
     let empty = published::folder("refused-empty")?;
     fs::write(empty.join("pytorch_model.bin"), "no model")?;
@@ -187,7 +187,7 @@ fn what_is_not_supported_is_refused() -> Result<()> {
     fs::write(&weights, bytes)?;
 
     let cases: [(&Path, &[&str]); 4] = [
-        (&gpt2, &["GPT2LMHeadModel", "LlamaForCausalLM"]),
+        (&bloom, &["BloomForCausalLM", "LlamaForCausalLM"]),
         (&empty, &["pytorch_model.bin", "config.json is missing"]),
         (&broken, &["broken.gguf", "GGUF version"]),
         (&late, &["NaN"]),
