@@ -209,7 +209,7 @@ fn what_is_not_supported_is_refused() -> Result<()> {
         }
         ensure!(page.evaluate(OVER)? == true);
         ensure!(page.evaluate(STORED)? == 1, "something is left of {path:?}");
-        if path == gpt2 {
+        if path == bloom {
             picture(&page, "import-refused-desktop-light")?;
             page.assert_accessible()?;
         }
