@@ -144,6 +144,7 @@ const MODULES: [(&str, &[&str]); 5] = [
             "export/family",
             "export/model",
             "hf",
+            "hub",
             "gguf",
             "import",
             "export",

@@ -7,6 +7,7 @@ pub mod c_header;
 pub mod export;
 mod gguf;
 mod hf;
+pub mod hub;
 pub mod import;
 pub mod onebit;
 pub mod safetensors;

@@ -53,7 +53,7 @@ pub use ternary_backend as backend;
 pub use ternary_common::error::IoContext;
 pub use ternary_common::{chat, data, platform, tokenizer};
 pub use ternary_core::{board, config, math, params, quant, rng};
-pub use ternary_formats::{adapter, export, import, safetensors};
+pub use ternary_formats::{adapter, export, hub, import, safetensors};
 pub use ternary_infer as infer;
 pub use ternary_model as model;
 pub use ternary_model::program;

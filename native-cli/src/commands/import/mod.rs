@@ -1,6 +1,5 @@
 //! `onebit import`.
 
-mod choice;
 mod measure;
 
 use std::collections::BTreeSet;
@@ -13,24 +12,15 @@ use serde_json::{Value, json};
 use ternary::config::{LayerMode, QuantMode};
 use ternary::format::{FileKind, KIND_BYTES, escaped, without_bom};
 use ternary::format::{FileSink, FileSource};
+use ternary::hub::{COMPANIONS, Choice, INDEX, choose, part_of, parts_of};
 use ternary::import::{Input, Options, Report, import};
 use ternary::platform::cache_folder;
 
-use self::choice::Choice;
 use crate::args::{Activations, Head, Import};
 use crate::commands::download::{Hub, NotFound, in_folder};
 use crate::output::{self, errln, outln};
 use crate::{model, progress};
 
-const INDEX: &str = "model.safetensors.index.json";
-/// Files beside the weights; only the first is needed.
-const COMPANIONS: [&str; 5] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-];
 /// Names that an import may want to read.
 const ENDINGS: [&str; 4] = ["json", "safetensors", "gguf", "jinja"];
 
@@ -145,26 +135,6 @@ pub fn kind(path: &Path) -> Result<FileKind> {
         .read_to_end(&mut first)
         .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(FileKind::of(&first))
-}
-
-/// `NAME-00001-of-00003.EXTENSION`: what is before the number, the number, how many there are and
-/// the extension.
-fn part_of(name: &str) -> Option<(&str, usize, usize, &str)> {
-    let (stem, extension) = name.rsplit_once('.')?;
-    let (before, of) = stem.rsplit_once("-of-")?;
-    let (base, number) = before.rsplit_once('-')?;
-    Some((base, number.parse().ok()?, of.parse().ok()?, extension))
-}
-
-/// The names of all parts of the file that `name` is part 1 of.
-fn parts_of(name: &str) -> Vec<String> {
-    const MOST: usize = 1000;
-    match part_of(name) {
-        Some((base, 1, of @ 2..=MOST, extension)) => (1..=of)
-            .map(|i| format!("{base}-{i:05}-of-{of:05}.{extension}"))
-            .collect(),
-        _ => vec![name.to_owned()],
-    }
 }
 
 /// The files of a folder, of a safetensors file's folder, or a GGUF file with the parts it was
@@ -325,7 +295,7 @@ fn download(a: &Import, repo: &str) -> Result<(PathBuf, Option<Choice>)> {
         }
         // A mirror may have files only, and no list of them.
         let choice = match hub.files(&repo, &a.revision)? {
-            Some(files) => Some(choice::choose(&repo, &files)?),
+            Some(files) => Some(choose(&repo, &files)?),
             None => None,
         };
         if let Some(choice) = &choice {
