@@ -182,7 +182,7 @@ export class Engine {
         if (response === "Cancelled") return reject(signal.reason), true;
         if (response.Importing) onProgress?.({ phase: "import", loaded: response.Importing.done, total: response.Importing.total });
         if (response.Event?.type === "error") return reject(new Error(response.Event.message)), true;
-        if (response.Imported) return resolve({ Stored: response.Imported }), true;
+        if (response.Kept) return resolve({ Stored: response.Kept }), true;
       });
     });
   }

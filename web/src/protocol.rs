@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use ternary::config::{CachePrecision, QuantMode};
+use ternary::hub::Repository;
 use ternary::import::Survey;
 use ternary::session::{Command, DeviceChoice, Event, ModelTask};
 
@@ -14,6 +15,9 @@ use ternary::session::{Command, DeviceChoice, Event, ModelTask};
 pub const CACHE_LIMIT: u64 = 1 << 30;
 /// How a page keeps them.
 pub const CACHE: CachePrecision = CachePrecision::F16;
+
+/// Tells other tabs that the kept models are others now.
+pub const KEPT_CHANNEL: &str = "ternary-core.models";
 
 /// Of a request to any worker of the page; never used twice.
 pub type RequestId = u32;
@@ -73,7 +77,17 @@ pub enum Task {
     ForgetTune,
     /// Look at a published model. Answered by `Response::Surveyed`.
     Survey(Files),
-    /// Make a published model one of those kept in this browser. Answered by `Response::Imported`.
+    /// Look for a model on the hub at this address. Answered by `Response::Found`.
+    Find {
+        hub: String,
+        repository: Repository,
+    },
+    /// Keep the loaded model's file in this browser, under a name that no other kept model has.
+    /// Answered by `Response::Kept`.
+    Keep {
+        name: String,
+    },
+    /// Make a published model one of those kept in this browser. Answered by `Response::Kept`.
     Import {
         files: Files,
         /// Of embedding and head; `None`: as they are where they are ternary or binary.
@@ -91,6 +105,11 @@ pub enum StoreRequest {
         id: String,
         name: String,
     },
+    /// Call a kept model something else; another's name gets a number behind it.
+    Rename {
+        id: String,
+        name: String,
+    },
     /// Answered by `Response::Save`.
     Save {
         id: String,
@@ -104,6 +123,31 @@ pub struct Files {
     /// What the model is to be called.
     pub name: String,
     pub files: Vec<Handle>,
+    /// Those that are read where they are.
+    #[serde(default)]
+    pub remote: Vec<RemoteFile>,
+    /// Where they are from, as people write it: OWNER/NAME.
+    #[serde(default)]
+    pub repository: Option<String>,
+}
+
+/// A file on another site that answers requests for parts of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RemoteFile {
+    pub name: String,
+    pub url: String,
+    pub bytes: u64,
+}
+
+/// A model that was found on the hub.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Found {
+    pub files: Files,
+    /// Of its files together.
+    pub bytes: u64,
+    /// Which file was taken of several, and why; empty where it was named.
+    pub why: String,
+    pub license: Option<String>,
 }
 
 /// A text file, by its path in what was dropped.
@@ -161,6 +205,42 @@ impl Source {
             Source::Tuning => "the model of the fine-tuning".to_owned(),
         }
     }
+
+    /// Where a later visit finds it again; what was only opened it does not.
+    pub fn origin(&self) -> Option<Origin> {
+        match self {
+            Source::Shipped => Some(Origin::Shipped),
+            Source::Url(url) => Some(Origin::Url(url.clone())),
+            Source::Stored { id, name } => Some(Origin::Stored {
+                id: id.clone(),
+                name: name.clone(),
+            }),
+            Source::File(_) | Source::Tuning => None,
+        }
+    }
+}
+
+/// Where a model comes from that a later visit can have, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// See [`Source::Shipped`].
+    Shipped,
+    Url(String),
+    /// See [`Source::Stored`].
+    Stored {
+        id: String,
+        name: String,
+    },
+}
+
+impl From<Origin> for Source {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Shipped => Source::Shipped,
+            Origin::Url(url) => Source::Url(url),
+            Origin::Stored { id, name } => Source::Stored { id, name },
+        }
+    }
 }
 
 /// A model in this browser's own store.
@@ -170,6 +250,9 @@ pub struct KeptModel {
     pub name: String,
     /// Where it came from, if it was downloaded.
     pub url: Option<String>,
+    /// The repository of the hub that it was imported from.
+    #[serde(default)]
+    pub repository: Option<String>,
     /// In all, and of these here: fewer after an interruption.
     pub bytes: u64,
     pub present: u64,
@@ -235,6 +318,7 @@ pub enum Response {
         file: Handle,
     },
     Surveyed(Box<Survey>),
+    Found(Box<Found>),
     Texts(Texts),
     /// Bytes of the `.1bit` written so far.
     Importing {
@@ -243,7 +327,7 @@ pub enum Response {
         tensor: String,
     },
     /// It is kept now.
-    Imported {
+    Kept {
         id: String,
         name: String,
     },

@@ -146,6 +146,7 @@ async fn download(
         name,
         url: Some(url.to_owned()),
         bytes: version.bytes,
+        repository: None,
     };
     // Without room the model can still be used, as long as the page is open.
     let store = match store {

@@ -11,10 +11,11 @@ use ternary::platform::Instant;
 use web_sys::Blob;
 
 use super::cancel::Cancel;
+use super::remote::RemoteSource;
 use super::source::BlobSource;
 use super::store::{self, Card, Store, Writer};
 use super::{Job, Responder, kept};
-use crate::protocol::{Files, Handle, Response};
+use crate::protocol::{Files, Handle, KeptModel, Response};
 
 /// What the importer looks for where there is one file of its kind, whatever that is called.
 const GGUF: (&str, &str) = (".gguf", "model.gguf");
@@ -46,24 +47,25 @@ pub async fn survey(files: &Files, job: &Job) {
 pub async fn import(files: &Files, head: Option<QuantMode>, job: &Job) {
     let Job { responder, cancel } = job;
     match try_import(files, head, job).await {
-        Ok(id) => responder.send(Response::Imported {
-            id,
-            name: file_name(files),
-        }),
+        Ok((id, name)) => responder.send(Response::Kept { id, name }),
         Err(_) if cancel.is_raised() => responder.send(Response::Cancelled),
         Err(problem) => responder.error(format!("{}: {problem}", files.name)),
     }
     kept::changed().await;
 }
 
-/// The kept model's name in the store.
-async fn try_import(files: &Files, head: Option<QuantMode>, job: &Job) -> Result<String, String> {
+/// The kept model's id and name in the store.
+async fn try_import(
+    files: &Files,
+    head: Option<QuantMode>,
+    job: &Job,
+) -> Result<(String, String), String> {
     let store = Store::open().await?;
     let id = id(files, head);
-    if store.kept(&id).await.is_some_and(|kept| kept.complete()) {
-        return Ok(id);
+    if let Some(kept) = store.kept(&id).await.filter(KeptModel::complete) {
+        return Ok((id, kept.name));
     }
-    let name = file_name(files);
+    let name = store.free_name(&file_name(files), &id).await?;
     let mut writer = store.writer(&id, &name).await?;
     writer.clear()?;
     let written = write(files, head, job, writer).await;
@@ -75,6 +77,7 @@ async fn try_import(files: &Files, head: Option<QuantMode>, job: &Job) -> Result
                 name: name.clone(),
                 url: None,
                 bytes: writer.len(),
+                repository: files.repository.clone(),
             };
             store.put_card(&id, &card).await
         }
@@ -83,7 +86,7 @@ async fn try_import(files: &Files, head: Option<QuantMode>, job: &Job) -> Result
     if finished.is_err() {
         store.delete(&id, &name).await?;
     }
-    finished.map(|()| id)
+    finished.map(|()| (id, name))
 }
 
 async fn write(
@@ -126,6 +129,13 @@ async fn input(files: &Files, cancel: &Cancel) -> Input {
     }
     let ggufs = sources.iter().filter(|(_, is_gguf)| *is_gguf).count();
     let mut input = Input::default();
+    for file in &files.remote {
+        // One of its kind may be called anything.
+        let only = files.remote.len() == 1 && file.name.to_lowercase().ends_with(GGUF.0);
+        let name = if only { GGUF.1 } else { &file.name };
+        let source = RemoteSource::new(file.clone(), cancel.clone());
+        input.add(name, Box::new(source));
+    }
     for (source, is_gguf) in sources {
         let own = source.name();
         let name = match ggufs {
@@ -166,6 +176,10 @@ fn id(files: &Files, head: Option<QuantMode>) -> String {
         properties.push(file.name());
         properties.push(file.size().to_string());
         properties.push(file.last_modified().to_string());
+    }
+    for file in &files.remote {
+        properties.push(file.url.clone());
+        properties.push(file.bytes.to_string());
     }
     store::id(&properties.iter().map(String::as_str).collect::<Vec<_>>())
 }

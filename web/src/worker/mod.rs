@@ -4,9 +4,11 @@ mod adapter;
 mod cancel;
 mod fetch;
 mod http;
+mod hub;
 mod import;
 mod kept;
 mod load;
+mod remote;
 mod source;
 mod store;
 mod texts;
@@ -78,6 +80,11 @@ impl Program for Full {
             Task::Compare { source } => load::compare(session, source, responder).await,
             Task::RestoreTune => tuning::restore(session, responder).await,
             Task::ForgetTune => tuning::forget().await,
+            Task::Keep { name } => kept::keep_loaded(session, &name, responder).await,
+            Task::Find { hub, repository } => {
+                job.begin();
+                hub::find(&hub, &repository, job).await;
+            }
             Task::Survey(files) => {
                 job.begin();
                 import::survey(&files, job).await;

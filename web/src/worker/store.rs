@@ -7,6 +7,7 @@
 
 use js_sys::Uint8Array;
 use serde::{Deserialize, Serialize};
+use ternary::format::ByteSource;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
@@ -21,6 +22,8 @@ use crate::protocol::{KeptModel, KeptModels};
 
 const FOLDER: &str = "models";
 const CARD: &str = ".json";
+/// Of a model's name.
+const ENDING: &str = ".1bit";
 /// As in a private window, and where the page is neither https nor local.
 const NONE: &str = "this browser keeps no files for this page, as in a private window";
 /// Bytes of a file copied at a time.
@@ -33,6 +36,9 @@ pub struct Card {
     pub url: Option<String>,
     /// In all; 0 as long as nobody knows.
     pub bytes: u64,
+    /// The repository of the hub that it was imported from.
+    #[serde(default)]
+    pub repository: Option<String>,
 }
 
 pub struct Store {
@@ -97,9 +103,41 @@ impl Store {
             id: id.to_owned(),
             name: card.name,
             url: card.url,
+            repository: card.repository,
             bytes: card.bytes,
             present: self.file(id).await.map_or(0, |file| file.size() as u64),
         })
+    }
+
+    /// `wanted`, with a number where another model than `id` is called so already.
+    pub async fn free_name(&self, wanted: &str, id: &str) -> Result<String, String> {
+        let taken: Vec<String> = self
+            .list()
+            .await?
+            .into_iter()
+            .filter(|kept| kept.id != id)
+            .map(|kept| kept.name)
+            .collect();
+        let (stem, ending) = match wanted.strip_suffix(ENDING) {
+            Some(stem) => (stem, ENDING),
+            None => (wanted, ""),
+        };
+        let numbered = (2..).map(|n| format!("{stem} ({n}){ending}"));
+        let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
+        let free = names.find(|name| !taken.contains(name));
+        Ok(free.unwrap_or_default())
+    }
+
+    /// Calls a model something else.
+    pub async fn rename(&self, id: &str, name: &str) -> Result<(), String> {
+        let kept = self.kept(id).await.ok_or("it is not kept any more")?;
+        let card = Card {
+            name: self.free_name(name, id).await?,
+            url: kept.url,
+            bytes: kept.bytes,
+            repository: kept.repository,
+        };
+        self.put_card(id, &card).await
     }
 
     /// The complete model that came from `url`.
@@ -170,9 +208,10 @@ impl Store {
             &file.last_modified().to_string(),
         ]);
         let card = Card {
-            name: file.name(),
+            name: self.free_name(&file.name(), &id).await?,
             url: None,
             bytes,
+            repository: None,
         };
         room_for(bytes).await?;
         let mut writer = self.write(&id, &card).await?;
@@ -186,6 +225,34 @@ impl Store {
             writer.push(&Uint8Array::new(&piece.map_err(describe)?))?;
         }
         Ok(())
+    }
+
+    /// Copies a model from wherever its bytes are; gives its id and the name it got.
+    pub async fn copy(
+        &self,
+        source: &dyn ByteSource,
+        wanted: &str,
+    ) -> Result<(String, String), String> {
+        let bytes = source.len();
+        // No other: the same model may be kept twice, as it was and as it became.
+        let now = js_sys::Date::now().to_string();
+        let id = id(&[wanted, &bytes.to_string(), &now]);
+        let card = Card {
+            name: self.free_name(wanted, &id).await?,
+            url: None,
+            bytes,
+            repository: None,
+        };
+        room_for(bytes).await?;
+        let mut writer = self.writer(&id, &card.name).await?;
+        while writer.at < bytes {
+            let piece = PIECE.min(bytes - writer.at);
+            let read = source.read(writer.at, piece as usize).await?;
+            writer.push(&Uint8Array::from(&read[..]))?;
+        }
+        // Last: without it nobody takes half a file for a model.
+        self.put_card(&id, &card).await?;
+        Ok((id, card.name))
     }
 
     pub async fn contents(&self) -> Result<KeptModels, String> {
