@@ -91,7 +91,7 @@ impl Models {
                 total,
                 tensor,
             } => self.importer.progress.set((done, total, tensor)),
-            Response::Imported { id, name } => {
+            Response::Kept { id, name } => {
                 self.end_import();
                 self.load(Source::Stored { id, name });
                 self.store.persist();

@@ -170,7 +170,12 @@ impl Shell {
             };
             let files = picked.beside(first);
             let files = files.map(|found| Handle(found.file.clone())).collect();
-            return self.models.import(Files { name, files });
+            return self.models.import(Files {
+                name,
+                files,
+                remote: Vec::new(),
+                repository: None,
+            });
         }
         if picked.folder.is_some() {
             return self.learn_folder(picked.files).await;
