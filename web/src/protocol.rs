@@ -99,7 +99,8 @@ pub enum Task {
 pub enum StoreRequest {
     /// Answered by `Response::KeptModels`.
     List,
-    /// `Notification::KeptModels` comes with the answer, as it does after deleting.
+    /// Answered by `Response::Kept`. `Notification::KeptModels` comes with the answer, as it does
+    /// after deleting.
     Keep(#[serde(with = "serde_wasm_bindgen::preserve")] web_sys::File),
     Delete {
         id: String,
@@ -233,6 +234,16 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// Whether it is the same model: a kept one may be called something else by now.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Origin::Stored { id, .. }, Origin::Stored { id: other, .. }) => id == other,
+            _ => self == other,
+        }
+    }
+}
+
 impl From<Origin> for Source {
     fn from(origin: Origin) -> Self {
         match origin {
@@ -350,4 +361,19 @@ pub enum Notification {
     Failed(String),
     /// The engine died; only a new worker helps.
     Panicked(String),
+}
+
+/// A name for a file with these properties: 64-bit FNV-1a, the same in every version of this page.
+pub fn kept_id(properties: &[&str]) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in properties.join("\n").bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}
+
+/// The id under which a file that the reader opened is kept.
+pub fn opened_id(file: &web_sys::File) -> String {
+    let (bytes, modified) = (file.size() as u64, file.last_modified());
+    kept_id(&[&file.name(), &bytes.to_string(), &modified.to_string()])
 }

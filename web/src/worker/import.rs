@@ -15,7 +15,7 @@ use super::remote::RemoteSource;
 use super::source::BlobSource;
 use super::store::{self, Card, Store, Writer};
 use super::{Job, Responder, kept};
-use crate::protocol::{Files, Handle, KeptModel, Response};
+use crate::protocol::{Files, Handle, KeptModel, Response, kept_id};
 
 /// What the importer looks for where there is one file of its kind, whatever that is called.
 const GGUF: (&str, &str) = (".gguf", "model.gguf");
@@ -181,7 +181,7 @@ fn id(files: &Files, head: Option<QuantMode>) -> String {
         properties.push(file.url.clone());
         properties.push(file.bytes.to_string());
     }
-    store::id(&properties.iter().map(String::as_str).collect::<Vec<_>>())
+    kept_id(&properties.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// How far the import is, as the page was told last.

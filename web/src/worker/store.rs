@@ -18,7 +18,7 @@ use web_sys::{
 
 use super::scope;
 use crate::js::{describe, field};
-use crate::protocol::{KeptModel, KeptModels};
+use crate::protocol::{KeptModel, KeptModels, kept_id, opened_id};
 
 const FOLDER: &str = "models";
 const CARD: &str = ".json";
@@ -199,14 +199,10 @@ impl Store {
         Ok(())
     }
 
-    /// Copies a file that the reader opened.
-    pub async fn keep(&self, file: &File) -> Result<(), String> {
+    /// Copies a file that the reader opened; gives its id and the name it got.
+    pub async fn keep(&self, file: &File) -> Result<(String, String), String> {
         let bytes = file.size() as u64;
-        let id = id(&[
-            &file.name(),
-            &bytes.to_string(),
-            &file.last_modified().to_string(),
-        ]);
+        let id = opened_id(file);
         let card = Card {
             name: self.free_name(&file.name(), &id).await?,
             url: None,
@@ -224,7 +220,7 @@ impl Store {
             let piece = JsFuture::from(piece.array_buffer()).await;
             writer.push(&Uint8Array::new(&piece.map_err(describe)?))?;
         }
-        Ok(())
+        Ok((id, card.name))
     }
 
     /// Copies a model from wherever its bytes are; gives its id and the name it got.
@@ -236,7 +232,7 @@ impl Store {
         let bytes = source.len();
         // No other: the same model may be kept twice, as it was and as it became.
         let now = js_sys::Date::now().to_string();
-        let id = id(&[wanted, &bytes.to_string(), &now]);
+        let id = kept_id(&[wanted, &bytes.to_string(), &now]);
         let card = Card {
             name: self.free_name(wanted, &id).await?,
             url: None,
@@ -335,15 +331,6 @@ impl Drop for Writer {
         self.handle.flush().ok();
         self.handle.close();
     }
-}
-
-/// A name for a file with these properties: 64-bit FNV-1a, the same in every version of this page.
-pub fn id(properties: &[&str]) -> String {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in properties.join("\n").bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    format!("{hash:016x}")
 }
 
 /// An error unless the browser has room for so many bytes, as far as it tells.

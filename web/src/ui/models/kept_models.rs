@@ -6,6 +6,7 @@ use super::use_models;
 use crate::protocol::{KeptModel, Source};
 use crate::ui::page::use_page;
 use crate::ui::widgets::erased::{When, live, on_click};
+use crate::ui::widgets::naming::Naming;
 use crate::ui::widgets::{figures, focus, keys};
 
 #[component]
@@ -27,7 +28,7 @@ pub fn KeptModelList() -> impl IntoView {
         })
     };
     let may_be_cleared = move || kept.with(|kept| !kept.persisted && !kept.models.is_empty());
-    // What another tab did is seen when the reader comes back to this one.
+    // What another tab did in a browser without channels is seen when the reader comes back.
     let back = window_event_listener(leptos::ev::focus, move |_| store.list());
     on_cleanup(move || back.remove());
     view! {
@@ -44,7 +45,7 @@ pub fn KeptModelList() -> impl IntoView {
                 </p>
             })).into_any())}
             <ul class="kept" id="kept">
-                <For each=move || kept.get().models key=|model| (model.id.clone(), model.present) let:model>
+                <For each=move || kept.get().models key=|model| (model.id.clone(), model.name.clone(), model.present) let:model>
                     <KeptModelRow model title />
                 </For>
             </ul>
@@ -87,10 +88,32 @@ fn KeptModelRow(
     let name = model.with_value(|model| model.name.clone());
     let load_name = format!("{verb}: {name}");
     let save_name = format!("Save {name} as a file");
+    let rename_name = format!("Rename {name}");
     let delete_name = format!("Delete {name}");
+    let naming = RwSignal::new(false);
+    let named = move |typed: Option<String>| {
+        naming.set(false);
+        let typed = typed.map(|typed| typed.trim().to_owned());
+        let other = |typed: &String| !typed.is_empty() && model.with_value(|m| m.name != *typed);
+        if let Some(typed) = typed.filter(other) {
+            models
+                .store
+                .rename(model.with_value(|model| model.id.clone()), typed);
+            // The row is another then.
+            if let Some(title) = title.get_untracked() {
+                title.focus().ok();
+            }
+        }
+    };
+    let own_name = StoredValue::new(name.clone());
     view! {
         <li>
-            <span class="kept-name">{name}</span>
+            <When
+                when=Signal::derive(move || naming.get())
+                fallback=move || view! { <span class="kept-name">{own_name.get_value()}</span> }
+            >
+                <Naming label="Name of the model" name=own_name.get_value() done=named />
+            </When>
             <span class="kept-size">{size}</span>
             <When
                 when=Signal::derive(move || asking.get())
@@ -113,6 +136,14 @@ fn KeptModelRow(
                             on:click=on_click(move || model.with_value(|model| models.store.save(model)))
                         >
                             "Save"
+                        </button>
+                        <button
+                            type="button"
+                            class="quiet rename"
+                            aria-label=rename_name.clone()
+                            on:click=on_click(move || naming.set(true))
+                        >
+                            "Rename"
                         </button>
                         <button
                             type="button"

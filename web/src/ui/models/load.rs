@@ -2,6 +2,7 @@
 
 use ternary::infer::LoadPlan;
 use ternary::session::DeviceChoice;
+use web_sys::File;
 
 use crate::protocol::{Handle, RequestId, Source};
 
@@ -23,6 +24,15 @@ pub struct AdapterFiles {
     pub files: Vec<Handle>,
 }
 
+/// A model that only this visit has.
+#[derive(Clone, Debug)]
+pub enum Unkept {
+    /// A file that was opened.
+    File(File),
+    /// Made here, of another.
+    Made,
+}
+
 #[derive(Clone, Debug)]
 pub struct Load {
     /// What asked for it.
@@ -41,10 +51,17 @@ pub struct Load {
     pub rebuilds: bool,
     /// What is to be beside it.
     pub adapter: Option<AdapterFiles>,
+    pub unkept: Option<Unkept>,
+    /// It is to be kept as soon as it is there.
+    pub keeps: bool,
 }
 
 impl Load {
     pub fn new(source: Source, device: DeviceChoice) -> Self {
+        let unkept = match &source {
+            Source::File(file) => Some(Unkept::File(file.clone())),
+            _ => None,
+        };
         Self {
             request: 0,
             source,
@@ -56,6 +73,8 @@ impl Load {
             plan: None,
             rebuilds: false,
             adapter: None,
+            unkept,
+            keeps: false,
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use leptos::prelude::*;
 use ternary::infer::LoadPlan;
-use ternary::session::{Command, DeviceChoice, Event, ModelInfo};
+use ternary::session::{Command, DeviceChoice, Event, ModelInfo, ModelTask};
 
 use super::Models;
-use super::load::{AdapterFiles, Load, LoadStage};
-use crate::protocol::{CACHE, Request, RequestId, Response, Source, Task};
+use super::load::{AdapterFiles, Load, LoadStage, Unkept};
+use super::remembered;
+use crate::protocol::{CACHE, Origin, Request, RequestId, Response, Source, Task};
 use crate::ui::engine::{EngineEvent, ModelRequest};
 use crate::ui::widgets::figures;
 
@@ -43,7 +44,7 @@ impl Models {
         }
         self.page.notice.set(None);
         self.engine.stop_reply();
-        let load = Load::new(self.source(), device).beside(self.adapter.get_untracked());
+        let load = self.of_present(device).beside(self.adapter.get_untracked());
         self.follow(load, Request::Run(Command::Move { device }));
     }
 
@@ -60,7 +61,11 @@ impl Models {
             files: adapter.files.clone(),
             device,
         };
-        let load = Load::new(self.wanted(), device).beside(Some(adapter));
+        let load = match self.loads.with_untracked(VecDeque::is_empty) {
+            true => self.of_present(device),
+            false => Load::new(self.wanted(), device),
+        };
+        let load = load.beside(Some(adapter));
         self.follow(load, Request::Task(task));
     }
 
@@ -85,10 +90,23 @@ impl Models {
                     base: None,
                     files: Vec::new(),
                 });
-                let load = Load::new(self.source(), self.device.get_untracked()).beside(adapter);
+                let mut load = self.of_present(self.device.get_untracked());
+                if adapter.is_none() {
+                    load.unkept = Some(Unkept::Made);
+                    // Nobody trains for one visit.
+                    load.keeps = matches!(task, ModelTask::KeepTune);
+                }
+                let load = load.beside(adapter);
                 self.follow(load, Request::Task(Task::Model(task.clone())));
             }
         }
+    }
+
+    /// The present model once more.
+    fn of_present(self, device: DeviceChoice) -> Load {
+        let mut load = Load::new(self.source(), device);
+        load.unkept = self.unkept.get_untracked();
+        load
     }
 
     /// The GPU is gone: the same model, on another device if there is one, else on the CPU. The
@@ -162,7 +180,9 @@ impl Models {
     }
 
     fn on_loaded(self, id: RequestId, model: ModelInfo) {
+        let mut keeps = false;
         if let Some(load) = self.take(id) {
+            keeps = load.keeps;
             let adapter = self.adapter.get_untracked().map(|adapter| adapter.name);
             if load.rebuilds {
                 let mut text = format!(
@@ -173,10 +193,13 @@ impl Models {
                 if let Some(adapter) = adapter {
                     text = format!("{text} {adapter} is not beside it any more.");
                 }
+                if let Some(Unkept::Made) = self.unkept.get_untracked() {
+                    text = format!("{text} It is as it was before you changed it.");
+                }
                 self.page.fail("The GPU was lost", text);
             }
-            self.adapter.set(load.adapter);
-            self.origin.set_value(Some((load.source, load.device)));
+            self.adapter.set(load.adapter.clone());
+            self.took_over(id, load);
         }
         // The same model in another worker, or on another device, is looked at as before.
         let same = |before: &ModelInfo| {
@@ -195,6 +218,9 @@ impl Models {
         });
         self.never_loaded.set_value(false);
         self.engine.model.set(Some(model));
+        if keeps {
+            self.keep();
+        }
         // Whoever is using another part of the page meanwhile keeps the keyboard there.
         let elsewhere = document()
             .active_element()
@@ -204,9 +230,54 @@ impl Models {
         }
     }
 
+    /// The model is there: where it comes from, and whether a later visit can have it.
+    fn took_over(self, id: RequestId, load: Load) {
+        self.reopening.set_value(false);
+        self.loaded_by.set_value(Some(id));
+        let (mut source, mut unkept) = (load.source, load.unkept);
+        if let Some(Unkept::File(file)) = &unkept
+            && let Some(kept) = self.store.copy_of(file)
+        {
+            (source, unkept) = (kept, None);
+        }
+        let origin = match &unkept {
+            Some(_) => None,
+            None => source.origin(),
+        };
+        self.origin.set_value(Some((source, load.device)));
+        self.unkept.set(unkept);
+        self.settle(origin);
+    }
+
+    /// What a later visit begins with, and a conversation remembers: nothing of a model that only
+    /// this visit has.
+    pub(super) fn settle(self, origin: Option<Origin>) {
+        if let Some(origin) = &origin {
+            let asked = self.asked.get_value();
+            remembered::remember(asked.as_deref(), origin.clone());
+        }
+        self.engine.origin.set(origin);
+    }
+
+    /// What was in use at the last visit is gone: what the page's address asks for instead.
+    fn open_other(self, gone: &Source, problem: &str) {
+        self.reopening.set_value(false);
+        let asked = self.asked.get_value();
+        self.load(remembered::of_address(asked.as_deref()));
+        self.page.inform(
+            "Another model is opened",
+            format!(
+                "{} was in use here last. {}",
+                gone.name(),
+                figures::sentence(problem)
+            ),
+        );
+    }
+
     fn on_failed(self, id: RequestId, message: String) {
         match self.end(id) {
             None => self.page.fail("The engine reports a failure", message),
+            Some(load) if self.reopening.get_value() => self.open_other(&load.source, &message),
             Some(load) if load.rebuilds && load.device != DeviceChoice::Cpu => {
                 self.rebuild(load.source, DeviceChoice::Cpu);
             }

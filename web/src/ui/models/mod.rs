@@ -3,12 +3,14 @@
 mod bit_map;
 mod import;
 mod import_panel;
+mod keep;
 mod kept_models;
 mod load;
 mod load_progress;
 mod loading;
 mod model_card;
 mod open_file;
+mod remembered;
 mod store;
 
 use std::collections::VecDeque;
@@ -18,12 +20,13 @@ use ternary::session::DeviceChoice;
 
 use super::engine::{Engine, EngineEvent};
 use super::page::Page;
-use crate::protocol::{Notification, Source};
+use crate::protocol::{Notification, RequestId, Source};
 use import::Importer;
 pub use import_panel::ImportPanel;
+pub use keep::KeepBar;
 pub use kept_models::KeptModelList;
 pub use load::AdapterFiles;
-use load::Load;
+use load::{Load, Unkept};
 pub use load_progress::LoadProgress;
 pub use model_card::ModelCard;
 pub use open_file::OpenFile;
@@ -46,6 +49,14 @@ pub struct Models {
     never_loaded: StoredValue<bool>,
     /// Where the loaded model came from, and the device it was asked to run on.
     origin: StoredValue<Option<(Source, DeviceChoice)>, LocalStorage>,
+    /// The loaded model, if only this visit has it.
+    unkept: RwSignal<Option<Unkept>, LocalStorage>,
+    /// What brought the loaded model.
+    loaded_by: StoredValue<Option<RequestId>>,
+    /// What the page's address asks for.
+    asked: StoredValue<Option<String>>,
+    /// The first load is of what was in use at the last visit.
+    reopening: StoredValue<bool>,
     /// The last that could not be loaded: what to try again.
     failed: StoredValue<Source, LocalStorage>,
     store: ModelStore,
@@ -57,8 +68,11 @@ pub fn use_models() -> Models {
 }
 
 impl Models {
-    /// Starts the engine and loads `source`.
-    pub fn start(engine: Engine, page: Page, source: Source, device: DeviceChoice) -> Self {
+    /// Starts the engine and loads the model that was in use at the last visit, or else what the
+    /// page's address asks for.
+    pub fn start(engine: Engine, page: Page, asked: Option<String>, device: DeviceChoice) -> Self {
+        let source = remembered::first(asked.as_deref());
+        let reopening = source.origin() != remembered::of_address(asked.as_deref()).origin();
         let models = Self {
             engine,
             page,
@@ -68,12 +82,17 @@ impl Models {
             nothing_shipped: RwSignal::new(false),
             never_loaded: StoredValue::new(true),
             origin: StoredValue::new_local(None),
+            unkept: RwSignal::new_local(None),
+            loaded_by: StoredValue::new(None),
+            asked: StoredValue::new(asked),
+            reopening: StoredValue::new(reopening),
             failed: StoredValue::new_local(Source::Shipped),
             store: ModelStore::new(engine, page),
             importer: Importer::new(),
         };
         engine.busy_while(Signal::derive(move || models.is_loading()));
         engine.listen(move |event| models.on_event(event));
+        models.store.follow_other_tabs();
         engine.start();
         models.load_first(source);
         models

@@ -7,30 +7,15 @@ use super::bit_map::BitMap;
 use super::open_file::OpenFile;
 use super::{AdapterFiles, use_models};
 use crate::ui::engine::use_engine;
-use crate::ui::widgets::erased::{live, on_click};
 use crate::ui::widgets::figures;
 use crate::ui::widgets::picked::Picked;
 
 #[component]
 pub fn ModelCard(on_files: impl Fn(Picked) + Copy + 'static) -> impl IntoView {
     let (engine, models) = (use_engine(), use_models());
-    let store = models.store;
     let card = move || match engine.model.get() {
         Some(model) => facts(&model, models.adapter.get()).into_any(),
         None => view! { <p class="hint">"None loaded yet."</p> }.into_any(),
-    };
-    let keep = move || {
-        let file = models.unkept_file()?;
-        Some(view! {
-            <button
-                type="button"
-                id="keep"
-                disabled=store.copying
-                on:click=on_click(move || store.keep(file.clone()))
-            >
-                {live(move || (if store.copying.get() { "Keeping it" } else { "Keep in this browser" }).into_any())}
-            </button>
-        })
     };
     view! {
         <section aria-labelledby="model-title">
@@ -38,7 +23,6 @@ pub fn ModelCard(on_files: impl Fn(Picked) + Copy + 'static) -> impl IntoView {
             {card}
             <div class="row">
                 <OpenFile on_files />
-                {keep}
             </div>
         </section>
     }

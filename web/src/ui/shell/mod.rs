@@ -21,7 +21,7 @@ use super::page::{Page, Tab};
 use super::tuner::{Tuner, TunerView};
 use super::widgets::erased::live;
 use super::widgets::keys;
-use crate::protocol::{Notification, Source};
+use crate::protocol::Notification;
 
 /// All parts of the page, for what concerns several of them.
 #[derive(Clone, Copy)]
@@ -41,7 +41,7 @@ pub fn use_shell() -> Shell {
 impl Shell {
     /// Starts the engine and loads what the page's address asks for.
     fn start() -> Self {
-        let (source, device, problem) = from_address();
+        let (asked, device, problem) = from_address();
         let (engine, page) = (Engine::new(), Page::new());
         engine.listen(move |event| match event {
             EngineEvent::Died(message) => page.engine_died(message.clone()),
@@ -53,7 +53,7 @@ impl Shell {
         let explorer = Explorer::new(engine, page);
         let tuner = Tuner::new(engine, page);
         let chat = Chat::start(engine, page);
-        let models = Models::start(engine, page, source, device);
+        let models = Models::start(engine, page, asked, device);
         let shell = Self {
             engine,
             page,
@@ -116,6 +116,7 @@ pub fn App() -> impl IntoView {
         <chat::ChatList />
         <main>
             <notice::NoticeBar />
+            <models::KeepBar />
             <models::LoadProgress />
             <models::ImportPanel />
             {live(move || (match shown.get() {
@@ -142,18 +143,18 @@ pub fn App() -> impl IntoView {
 }
 
 /// `?model=URL` and `?device=auto|cpu|gpu`.
-fn from_address() -> (Source, DeviceChoice, Option<String>) {
+fn from_address() -> (Option<String>, DeviceChoice, Option<String>) {
     let query = window().location().search().unwrap_or_default();
     let parameter = |name: &str| {
         let parameters = UrlSearchParams::new_with_str(&query).ok()?;
         parameters.get(name).filter(|value| !value.is_empty())
     };
-    let source = parameter("model").map_or(Source::Shipped, Source::Url);
+    let asked = parameter("model");
     match parameter("device").unwrap_or_default().as_str() {
-        "" => (source, DeviceChoice::Auto, None),
+        "" => (asked, DeviceChoice::Auto, None),
         device => match device.parse() {
-            Ok(device) => (source, device, None),
-            Err(problem) => (source, DeviceChoice::Auto, Some(problem)),
+            Ok(device) => (asked, device, None),
+            Err(problem) => (asked, DeviceChoice::Auto, Some(problem)),
         },
     }
 }
