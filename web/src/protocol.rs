@@ -90,8 +90,7 @@ pub enum Task {
     /// Make a published model one of those kept in this browser. Answered by `Response::Kept`.
     Import {
         files: Files,
-        /// Of embedding and head; `None`: as they are where they are ternary or binary.
-        head: Option<QuantMode>,
+        choices: Choices,
     },
 }
 
@@ -118,6 +117,18 @@ pub enum StoreRequest {
     },
 }
 
+/// What the reader chose for an import; without a choice, what the importer proposes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Choices {
+    /// Of embedding and head, which else stay as they are where they are ternary or binary.
+    pub head: Option<QuantMode>,
+    /// Of the matrices between them that are floats in the files.
+    pub body: Option<QuantMode>,
+    /// A shorter context than the model's, in tokens.
+    pub context: Option<usize>,
+}
+
 /// The files of a published model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Files {
@@ -138,6 +149,8 @@ pub struct RemoteFile {
     pub name: String,
     pub url: String,
     pub bytes: u64,
+    /// In hexadecimal digits, where the site tells of it.
+    pub sha256: Option<String>,
 }
 
 /// A model that was found on the hub.

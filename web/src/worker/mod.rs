@@ -89,9 +89,9 @@ impl Program for Full {
                 job.begin();
                 import::survey(&files, job).await;
             }
-            Task::Import { files, head } => {
+            Task::Import { files, choices } => {
                 job.begin();
-                import::import(&files, head, job).await;
+                import::import(&files, choices, job).await;
             }
         }
     }

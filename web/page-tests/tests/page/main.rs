@@ -19,6 +19,7 @@ mod loading;
 mod look;
 mod markdown;
 mod misdeeds;
+mod nothing_lost;
 mod offline;
 mod package;
 mod random_use;

@@ -82,5 +82,5 @@ pub fn KeepBar() -> impl IntoView {
             .with(|model| model.as_ref().map(|model| model.name.clone()))
     };
     // The region exists from the start: screen readers announce what is put into it.
-    view! { <div role="status" id="unkept">{live(move || unkept().map(offer).into_any())}</div> }
+    view! { <div role="status" id="unkept-model">{live(move || unkept().map(offer).into_any())}</div> }
 }

@@ -3,11 +3,10 @@
 use leptos::{html, prelude::*};
 
 use super::use_models;
-use crate::protocol::{KeptModel, Source};
-use crate::ui::page::use_page;
+use crate::protocol::KeptModel;
 use crate::ui::widgets::erased::{When, live, on_click};
 use crate::ui::widgets::naming::Naming;
-use crate::ui::widgets::{figures, focus, keys};
+use crate::ui::widgets::{figures, focus};
 
 #[component]
 pub fn KeptModelList() -> impl IntoView {
@@ -37,7 +36,7 @@ pub fn KeptModelList() -> impl IntoView {
                 {live(move || (if missing().is_some() { "Models" } else { "Kept in this browser" }).into_any())}
             </h2>
             <When when=Signal::derive(empty)>
-                <p class="hint">"Nothing yet. Models that are downloaded stay here for the next visit."</p>
+                <p class="hint">"Nothing yet. Models that you download stay here for the next visit."</p>
             </When>
             {live(move || (missing().map(|problem| view! {
                 <p class="hint problem" id="nothing-kept">
@@ -49,7 +48,6 @@ pub fn KeptModelList() -> impl IntoView {
                     <KeptModelRow model title />
                 </For>
             </ul>
-            <FromAddress />
             <p class="hint" id="room">{room}</p>
             <When when=Signal::derive(may_be_cleared)>
                 <p class="hint">
@@ -192,44 +190,5 @@ fn Sure(
                 "Keep"
             </button>
         </span>
-    }
-}
-
-/// A model somewhere on this page's site.
-#[component]
-fn FromAddress() -> impl IntoView {
-    let (models, page) = (use_models(), use_page());
-    let address = RwSignal::new(String::new());
-    view! {
-        <form
-            class="from-address"
-            on:submit=move |event| {
-                event.prevent_default();
-                let url = address.get_untracked().trim().to_owned();
-                if !url.is_empty() {
-                    address.set(String::new());
-                    page.panel_open.set(false);
-                    models.load(Source::Url(url));
-                }
-            }
-        >
-            <label for="address" class="unseen">"Address of a model on this site"</label>
-            <input
-                type="text"
-                id="address"
-                inputmode="url"
-                autocomplete="off"
-                placeholder="Address on this site"
-                prop:value=address
-                on:input:target=move |event| address.set(event.target().value())
-                on:keydown=|event| {
-                    // It would send the form.
-                    if event.key() == "Enter" && keys::is_taken(&event) {
-                        event.prevent_default();
-                    }
-                }
-            />
-            <button type="submit" disabled=Signal::derive(move || address.with(|address| address.trim().is_empty()))>"Download"</button>
-        </form>
     }
 }

@@ -16,6 +16,7 @@ use crate::ui::widgets::figures;
 impl Models {
     /// Loads a model in place of the present one, which answers until then.
     pub fn load(self, source: Source) {
+        self.failed_of_hub.set_value(None);
         self.page.notice.set(None);
         self.engine.stop_reply();
         self.request_load(Load::new(source, self.device.get_untracked()));
@@ -32,7 +33,10 @@ impl Models {
 
     /// Tries again what could not be loaded.
     pub fn load_again(self) {
-        self.load(self.failed.get_value());
+        match self.failed_of_hub.try_update_value(Option::take).flatten() {
+            Some(wanted) => self.get_again(wanted),
+            None => self.load(self.failed.get_value()),
+        }
         self.page.focus_prompt.notify();
     }
 

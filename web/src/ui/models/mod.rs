@@ -1,6 +1,9 @@
 //! Models: loading one, those that the browser keeps, importing published ones.
 
 mod bit_map;
+mod browse;
+mod catalogue;
+mod hub;
 mod import;
 mod import_panel;
 mod keep;
@@ -21,6 +24,10 @@ use ternary::session::DeviceChoice;
 use super::engine::{Engine, EngineEvent};
 use super::page::Page;
 use crate::protocol::{Notification, RequestId, Source};
+pub use browse::ModelsView;
+use catalogue::{Catalogue, Pace};
+pub use hub::HubQuestion;
+use hub::Wanted;
 use import::Importer;
 pub use import_panel::ImportPanel;
 pub use keep::KeepBar;
@@ -61,6 +68,14 @@ pub struct Models {
     failed: StoredValue<Source, LocalStorage>,
     store: ModelStore,
     importer: Importer,
+    /// The models that this page knows of, once read.
+    catalogue: RwSignal<Option<Catalogue>>,
+    /// What this device can do, once measured.
+    pace: RwSignal<Option<Pace>>,
+    /// The last that could not be had from the hub: what to try again.
+    failed_of_hub: StoredValue<Option<Wanted>>,
+    /// What the reader wants of the hub, which was not allowed yet.
+    wanted_of_hub: RwSignal<Option<Wanted>>,
 }
 
 pub fn use_models() -> Models {
@@ -89,6 +104,10 @@ impl Models {
             failed: StoredValue::new_local(Source::Shipped),
             store: ModelStore::new(engine, page),
             importer: Importer::new(),
+            catalogue: RwSignal::new(None),
+            pace: RwSignal::new(None),
+            failed_of_hub: StoredValue::new(None),
+            wanted_of_hub: RwSignal::new(None),
         };
         engine.busy_while(Signal::derive(move || models.is_loading()));
         engine.listen(move |event| models.on_event(event));

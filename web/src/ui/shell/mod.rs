@@ -118,6 +118,7 @@ pub fn App() -> impl IntoView {
             <notice::NoticeBar />
             <models::KeepBar />
             <models::LoadProgress />
+            <models::HubQuestion />
             <models::ImportPanel />
             {live(move || (match shown.get() {
                 Tab::Chat | Tab::Text => view! {
@@ -128,6 +129,7 @@ pub fn App() -> impl IntoView {
                 }.into_any(),
                 Tab::Map => view! { <ExplorerView /> }.into_any(),
                 Tab::Tune => view! { <TunerView /> }.into_any(),
+                Tab::Models => view! { <models::ModelsView /> }.into_any(),
             }).into_any())}
         </main>
         <aside id="panel" aria-label="Model and settings" class:open=page.panel_open>
