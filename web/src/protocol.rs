@@ -132,8 +132,11 @@ pub struct Choices {
 /// The files of a published model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Files {
-    /// What the model is to be called.
+    /// What the model's file is to be called.
     pub name: String,
+    /// What the model calls itself; `None`: as the files say.
+    #[serde(default)]
+    pub title: Option<String>,
     pub files: Vec<Handle>,
     /// Those that are read where they are.
     #[serde(default)]

@@ -130,6 +130,7 @@ async fn try_find(hub: &str, repository: &Repository, job: &Job) -> Result<Found
             .and_then(|license| license.as_str().map(str::to_owned)),
         files: Files {
             name: name.to_owned(),
+            title: None,
             files: Vec::new(),
             remote,
             repository: Some(repo.clone()),

@@ -111,6 +111,7 @@ async fn write(
             _ => body.or(found.body),
         },
         context,
+        name: files.title.clone(),
         ..found
     };
     let stage = RefCell::new(Stage::new(job.responder));

@@ -45,6 +45,8 @@ pub struct Options {
     /// llama.cpp's name of the way that a GGUF file's vocabulary cuts texts into words, whatever
     /// the file says.
     pub pre_tokenizer: Option<String>,
+    /// What the model is called, whatever its files say.
+    pub name: Option<String>,
     /// Fields of a configuration that are not known here and that change nothing, as the caller
     /// knows.
     pub ignored_keys: Vec<String>,
@@ -60,6 +62,7 @@ impl Default for Options {
             int8_activations: None,
             context: None,
             pre_tokenizer: None,
+            name: None,
             ignored_keys: Vec::new(),
         }
     }
@@ -254,6 +257,13 @@ async fn prepare<'a>(
     let metadata = Metadata {
         config: plan.config.clone(),
         ..std::mem::take(&mut checkpoint.metadata)
+    };
+    let metadata = match &options.name {
+        Some(name) => Metadata {
+            name: name.clone(),
+            ..metadata
+        },
+        None => metadata,
     };
     Ok((checkpoint, plan, metadata))
 }

@@ -149,11 +149,12 @@ fn another_address_opens_what_it_asks_for() -> Result<()> {
 /// Kept models have names one can change, never two alike, in every tab at once.
 #[test]
 fn kept_models_are_renamed_in_every_tab() -> Result<()> {
-    let page = open_tiny()?;
+    // The tab that was opened last is the one in front.
+    let other = open_tiny()?;
     let origin = stage()?.server.origin();
-    let other = page.another(&format!("{origin}/?model=tiny.1bit&device=cpu"))?;
-    other.emulate(1280, 800, "light")?;
-    other.wait_for(LOADED, START)?;
+    let page = other.another(&format!("{origin}/?model=tiny.1bit&device=cpu"))?;
+    page.emulate(1280, 800, "light")?;
+    page.wait_for(LOADED, START)?;
     for file in ["first.1bit", "second.1bit"] {
         page.drop_file(&other_model(file)?)?;
         page.wait_for("document.querySelector('#keep')", START)?;

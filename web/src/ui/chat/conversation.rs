@@ -270,6 +270,9 @@ impl Chat {
                 if stats.dropped_messages > 0 {
                     self.forget(stats.dropped_messages);
                 }
+                if stats.tokens_per_second > 0.0 {
+                    self.engine.speed.set(Some(stats.tokens_per_second));
+                }
                 self.end_reply(Outcome::Finished(reason, stats));
             }
             Response::Event(Event::Error { message }) => {

@@ -49,6 +49,8 @@ pub struct Engine {
     pub model: RwSignal<Option<ModelInfo>>,
     /// Where a later visit finds it, if one does.
     pub origin: RwSignal<Option<Origin>>,
+    /// Of the model's last reply, in tokens a second.
+    pub speed: RwSignal<Option<f64>>,
     /// It died, and was not started again.
     dead: RwSignal<bool>,
     /// Each holds while the engine is not to be asked for anything else.
@@ -69,6 +71,7 @@ impl Engine {
         Self {
             model: RwSignal::new(None),
             origin: RwSignal::new(None),
+            speed: RwSignal::new(None),
             dead: RwSignal::new(false),
             busy: StoredValue::new(Vec::new()),
             program: StoredValue::new(Program::Chat),

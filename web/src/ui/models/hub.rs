@@ -99,6 +99,7 @@ impl Models {
     fn find(self, hub: String, wanted: Wanted) {
         let files = Files {
             name: wanted.name.clone(),
+            title: None,
             files: Vec::new(),
             remote: Vec::new(),
             repository: Some(wanted.repository.repo.clone()),
@@ -109,11 +110,15 @@ impl Models {
         }
     }
 
-    pub(super) fn on_found(self, found: Found) {
+    pub(super) fn on_found(self, mut found: Found) {
         let i = self.importer;
-        let at_once = i
-            .wanted
-            .with_value(|wanted| wanted.as_ref().is_some_and(|wanted| wanted.at_once));
+        let known = i.wanted.get_value().filter(|wanted| wanted.at_once);
+        let at_once = known.is_some();
+        if let Some(known) = known {
+            // As it was described, not after one of its files.
+            found.files.name.clone_from(&known.name);
+            found.files.title = Some(known.name);
+        }
         i.found.set(Some(found.clone()));
         i.files.set(Some(found.files.clone()));
         if at_once {

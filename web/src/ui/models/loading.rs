@@ -221,6 +221,7 @@ impl Models {
             changed,
         });
         self.never_loaded.set_value(false);
+        self.engine.speed.set(None);
         self.engine.model.set(Some(model));
         if keeps {
             self.keep();

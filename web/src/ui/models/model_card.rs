@@ -67,6 +67,12 @@ fn facts(model: &ModelInfo, adapter: Option<AdapterFiles>) -> impl IntoView + us
         ),
         ("Loaded in", figures::milliseconds(model.load_ms)),
     ];
+    let engine = use_engine();
+    let kind = figures::device_kind(&model.device);
+    let runs_at = move || match engine.speed.get() {
+        Some(speed) => format!("{} on the {kind}", figures::speed(speed)),
+        None => format!("Runs on the {kind}"),
+    };
     let adapter = adapter.map(|adapter| ("Adapter", adapter.name));
     let held = model.program_bytes.map(figures::bytes);
     let rows = rows
@@ -76,8 +82,12 @@ fn facts(model: &ModelInfo, adapter: Option<AdapterFiles>) -> impl IntoView + us
     let rows = rows.map(|(term, value)| view! { <div><dt>{term}</dt><dd>{value}</dd></div> });
     view! {
         <p class="model-name">{model.name.clone()}</p>
-        {(!model.description.is_empty()).then(|| view! { <p class="description">{model.description.clone()}</p> })}
-        <dl>{rows.collect_view()}</dl>
+        <p class="hint" id="runs-at">{runs_at}</p>
         <BitMap config=model.config.clone() map=model.bit_map.clone() />
+        <details id="model-info">
+            <summary>"Info"</summary>
+            {(!model.description.is_empty()).then(|| view! { <p class="description">{model.description.clone()}</p> })}
+            <dl>{rows.collect_view()}</dl>
+        </details>
     }
 }

@@ -9,7 +9,7 @@ mod routing;
 mod settings_panel;
 mod welcome;
 
-use leptos::{ev, prelude::*};
+use leptos::{ev, html, prelude::*};
 use ternary::session::DeviceChoice;
 use web_sys::UrlSearchParams;
 
@@ -19,7 +19,7 @@ use super::explorer::{Explorer, ExplorerView};
 use super::models::{self, Models};
 use super::page::{Page, Tab};
 use super::tuner::{Tuner, TunerView};
-use super::widgets::erased::live;
+use super::widgets::erased::{live, on_click};
 use super::widgets::keys;
 use crate::protocol::Notification;
 
@@ -106,15 +106,23 @@ pub fn App() -> impl IntoView {
         }
     });
     on_cleanup(move || escape.remove());
+    let main = NodeRef::<html::Main>::new();
     // Chat and text are one part of the page.
     let shown = Memo::new(move |_| match page.tab.get() {
         Tab::Text => Tab::Chat,
         tab => tab,
     });
+    let skip = move || {
+        if let Some(main) = main.get_untracked() {
+            // Fails only for an element that is not in the page.
+            main.focus().ok();
+        }
+    };
     view! {
+        <button type="button" class="skip" on:click=on_click(skip)>"Skip to the content"</button>
         <header::Header />
         <chat::ChatList />
-        <main>
+        <main node_ref=main tabindex="-1">
             <notice::NoticeBar />
             <models::KeepBar />
             <models::LoadProgress />

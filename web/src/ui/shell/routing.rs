@@ -172,6 +172,7 @@ impl Shell {
             let files = files.map(|found| Handle(found.file.clone())).collect();
             return self.models.import(Files {
                 name,
+                title: None,
                 files,
                 remote: Vec::new(),
                 repository: None,
