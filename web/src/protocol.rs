@@ -61,10 +61,17 @@ pub enum Task {
     Model(ModelTask),
     /// Read files as texts to learn from. Answered by `Response::Texts`.
     ReadTexts(Vec<TextFile>),
-    /// Answer with an adapter beside the loaded model. Answered as a load is.
+    /// Answer with these adapters beside the loaded model, all at once; with none, as it is.
+    /// Answered as a load is.
     Adapt {
-        files: Vec<Handle>,
+        adapters: Vec<AdapterSource>,
         device: DeviceChoice,
+    },
+    /// Keep an adapter of the loaded model in this browser, as one file. Answered by
+    /// `Response::Kept`.
+    KeepAdapter {
+        adapter: AdapterSource,
+        name: String,
     },
     /// Open a file beside the loaded model.
     Compare {
@@ -165,6 +172,15 @@ pub struct Found {
     /// Which file was taken of several, and why; empty where it was named.
     pub why: String,
     pub license: Option<String>,
+}
+
+/// Where an adapter is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum AdapterSource {
+    /// Opened: its weights, and its configuration if that is a file of its own.
+    Files(Vec<Handle>),
+    /// In this browser.
+    Kept { id: String },
 }
 
 /// A text file, by its path in what was dropped.
@@ -280,6 +296,9 @@ pub struct KeptModel {
     /// The repository of the hub that it was imported from.
     #[serde(default)]
     pub repository: Option<String>,
+    /// It is an adapter, of the model that is called so.
+    #[serde(default)]
+    pub adapter_of: Option<String>,
     /// In all, and of these here: fewer after an interruption.
     pub bytes: u64,
     pub present: u64,

@@ -147,6 +147,7 @@ async fn download(
         url: Some(url.to_owned()),
         bytes: version.bytes,
         repository: None,
+        adapter_of: None,
     };
     // Without room the model can still be used, as long as the page is open.
     let store = match store {

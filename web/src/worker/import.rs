@@ -78,6 +78,7 @@ async fn try_import(
                 url: None,
                 bytes: writer.len(),
                 repository: files.repository.clone(),
+                adapter_of: None,
             };
             store.put_card(&id, &card).await
         }

@@ -65,9 +65,14 @@ async fn list() -> KeptModels {
 pub async fn keep_loaded(session: &Session, name: &str, responder: Responder) {
     let kept = async {
         let source = session.source().ok_or("no model is loaded")?;
-        Store::open().await?.copy(source.as_ref(), name).await
+        Store::open().await?.copy(source.as_ref(), name, None).await
     };
-    match kept.await {
+    tell(kept.await, responder).await;
+}
+
+/// Tells of what was kept: its id and name.
+pub async fn tell(kept: Result<(String, String), String>, responder: Responder) {
+    match kept {
         Ok((id, name)) => responder.send(Response::Kept { id, name }),
         Err(problem) => responder.error(problem),
     }

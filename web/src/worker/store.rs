@@ -22,8 +22,8 @@ use crate::protocol::{KeptModel, KeptModels, kept_id, opened_id};
 
 const FOLDER: &str = "models";
 const CARD: &str = ".json";
-/// Of a model's name.
-const ENDING: &str = ".1bit";
+/// Of the names of models and adapters.
+const ENDINGS: [&str; 2] = [".1bit", ".safetensors"];
 /// As in a private window, and where the page is neither https nor local.
 const NONE: &str = "this browser keeps no files for this page, as in a private window";
 /// Bytes of a file copied at a time.
@@ -39,6 +39,9 @@ pub struct Card {
     /// The repository of the hub that it was imported from.
     #[serde(default)]
     pub repository: Option<String>,
+    /// It is an adapter, of the model that is called so.
+    #[serde(default)]
+    pub adapter_of: Option<String>,
 }
 
 pub struct Store {
@@ -104,6 +107,7 @@ impl Store {
             name: card.name,
             url: card.url,
             repository: card.repository,
+            adapter_of: card.adapter_of,
             bytes: card.bytes,
             present: self.file(id).await.map_or(0, |file| file.size() as u64),
         })
@@ -118,10 +122,9 @@ impl Store {
             .filter(|kept| kept.id != id)
             .map(|kept| kept.name)
             .collect();
-        let (stem, ending) = match wanted.strip_suffix(ENDING) {
-            Some(stem) => (stem, ENDING),
-            None => (wanted, ""),
-        };
+        let ending = ENDINGS.into_iter().find(|ending| wanted.ends_with(ending));
+        let ending = ending.unwrap_or_default();
+        let stem = wanted.strip_suffix(ending).unwrap_or(wanted);
         let numbered = (2..).map(|n| format!("{stem} ({n}){ending}"));
         let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
         let free = names.find(|name| !taken.contains(name));
@@ -136,6 +139,7 @@ impl Store {
             url: kept.url,
             bytes: kept.bytes,
             repository: kept.repository,
+            adapter_of: kept.adapter_of,
         };
         self.put_card(id, &card).await
     }
@@ -208,6 +212,7 @@ impl Store {
             url: None,
             bytes,
             repository: None,
+            adapter_of: None,
         };
         room_for(bytes).await?;
         let mut writer = self.write(&id, &card).await?;
@@ -223,11 +228,13 @@ impl Store {
         Ok((id, card.name))
     }
 
-    /// Copies a model from wherever its bytes are; gives its id and the name it got.
+    /// Copies a model, or an adapter of one, from wherever its bytes are; gives its id and the name
+    /// it got.
     pub async fn copy(
         &self,
         source: &dyn ByteSource,
         wanted: &str,
+        adapter_of: Option<String>,
     ) -> Result<(String, String), String> {
         let bytes = source.len();
         // No other: the same model may be kept twice, as it was and as it became.
@@ -238,6 +245,7 @@ impl Store {
             url: None,
             bytes,
             repository: None,
+            adapter_of,
         };
         room_for(bytes).await?;
         let mut writer = self.writer(&id, &card.name).await?;

@@ -33,10 +33,12 @@ pub enum EngineEvent {
 /// What brings another model.
 pub enum ModelRequest {
     Load(Source),
-    /// What is answered as a load is, and what the model has beside it then.
-    Task {
-        task: ModelTask,
-        adapter: Option<String>,
+    /// What is answered as a load is.
+    Task(ModelTask),
+    /// An adapter that was made of the model, in one file.
+    Adapter {
+        name: String,
+        bytes: Vec<u8>,
     },
 }
 

@@ -79,6 +79,8 @@ fn KeptModelRow(
         )
     };
     let complete = model.complete();
+    let adapter_of = model.adapter_of.clone();
+    let is_adapter = adapter_of.is_some();
     let verb = if complete { "Load" } else { "Go on" };
     let loading = move || models.is_loading();
     let model = StoredValue::new(model);
@@ -113,6 +115,7 @@ fn KeptModelRow(
                 <Naming label="Name of the model" name=own_name.get_value() done=named />
             </When>
             <span class="kept-size">{size}</span>
+            {adapter_of.clone().map(|base| view! { <span class="hint kept-of">{format!("Adapter of {base}")}</span> })}
             <When
                 when=Signal::derive(move || asking.get())
                 fallback=move || view! {
@@ -121,6 +124,7 @@ fn KeptModelRow(
                             type="button"
                             class="quiet load"
                             aria-label=load_name.clone()
+                            hidden=is_adapter
                             disabled=loading
                             on:click=on_click(move || model.with_value(|model| models.load_kept(model)))
                         >

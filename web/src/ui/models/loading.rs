@@ -7,7 +7,8 @@ use ternary::infer::LoadPlan;
 use ternary::session::{Command, DeviceChoice, Event, ModelInfo, ModelTask};
 
 use super::Models;
-use super::load::{AdapterFiles, Load, LoadStage, Unkept};
+use super::adapters::names;
+use super::load::{Load, LoadStage, Unkept};
 use super::remembered;
 use crate::protocol::{CACHE, Origin, Request, RequestId, Response, Source, Task};
 use crate::ui::engine::{EngineEvent, ModelRequest};
@@ -48,29 +49,10 @@ impl Models {
         }
         self.page.notice.set(None);
         self.engine.stop_reply();
-        let load = self.of_present(device).beside(self.adapter.get_untracked());
+        let load = self
+            .of_present(device)
+            .beside(self.adapters.get_untracked());
         self.follow(load, Request::Run(Command::Move { device }));
-    }
-
-    /// Has the model answer with an adapter beside it.
-    pub fn adapt(self, adapter: AdapterFiles) {
-        if !self.engine.has_model() && self.loads.with_untracked(VecDeque::is_empty) {
-            return self.not_a_model(&adapter, None);
-        }
-        self.page.notice.set(None);
-        self.engine.stop_reply();
-        self.engine.use_full_worker();
-        let device = self.device.get_untracked();
-        let task = Task::Adapt {
-            files: adapter.files.clone(),
-            device,
-        };
-        let load = match self.loads.with_untracked(VecDeque::is_empty) {
-            true => self.of_present(device),
-            false => Load::new(self.wanted(), device),
-        };
-        let load = load.beside(Some(adapter));
-        self.follow(load, Request::Task(task));
     }
 
     /// Of a worker that was just started.
@@ -88,26 +70,19 @@ impl Models {
     pub(super) fn on_model_requested(self, request: &ModelRequest) {
         match request {
             ModelRequest::Load(source) => self.load(source.clone()),
-            ModelRequest::Task { task, adapter } => {
-                let adapter = adapter.clone().map(|name| AdapterFiles {
-                    name,
-                    base: None,
-                    files: Vec::new(),
-                });
+            ModelRequest::Adapter { name, bytes } => self.use_made(name, bytes),
+            ModelRequest::Task(task) => {
                 let mut load = self.of_present(self.device.get_untracked());
-                if adapter.is_none() {
-                    load.unkept = Some(Unkept::Made);
-                    // Nobody trains for one visit.
-                    load.keeps = matches!(task, ModelTask::KeepTune);
-                }
-                let load = load.beside(adapter);
+                load.unkept = Some(Unkept::Made);
+                // Nobody trains for one visit.
+                load.keeps = matches!(task, ModelTask::KeepTune);
                 self.follow(load, Request::Task(Task::Model(task.clone())));
             }
         }
     }
 
     /// The present model once more.
-    fn of_present(self, device: DeviceChoice) -> Load {
+    pub(super) fn of_present(self, device: DeviceChoice) -> Load {
         let mut load = Load::new(self.source(), device);
         load.unkept = self.unkept.get_untracked();
         load
@@ -138,7 +113,7 @@ impl Models {
     }
 
     /// Asks for what is answered as a load is.
-    fn follow(self, mut load: Load, request: Request) {
+    pub(super) fn follow(self, mut load: Load, request: Request) {
         let on_response = move |id, response| self.on_response(id, response);
         match self.engine.request(request, on_response) {
             Some(request) => {
@@ -187,22 +162,22 @@ impl Models {
         let mut keeps = false;
         if let Some(load) = self.take(id) {
             keeps = load.keeps;
-            let adapter = self.adapter.get_untracked().map(|adapter| adapter.name);
+            let before = self.adapters.get_untracked();
             if load.rebuilds {
                 let mut text = format!(
                     "{} was loaded again, on the {}. The conversation is as it was; ask for the last reply again.",
                     model.name,
                     figures::device_kind(&model.device)
                 );
-                if let Some(adapter) = adapter {
-                    text = format!("{text} {adapter} is not beside it any more.");
+                if !before.is_empty() {
+                    text = format!("{text} It is without {} now.", names(&before));
                 }
                 if let Some(Unkept::Made) = self.unkept.get_untracked() {
                     text = format!("{text} It is as it was before you changed it.");
                 }
                 self.page.fail("The GPU was lost", text);
             }
-            self.adapter.set(load.adapter.clone());
+            self.adapters.set(load.adapters.clone());
             self.took_over(id, load);
         }
         // The same model in another worker, or on another device, is looked at as before.
@@ -226,6 +201,8 @@ impl Models {
         if keeps {
             self.keep();
         }
+        self.use_before();
+        self.keep_made();
         // Whoever is using another part of the page meanwhile keeps the keyboard there.
         let elsewhere = document()
             .active_element()
@@ -259,7 +236,8 @@ impl Models {
     pub(super) fn settle(self, origin: Option<Origin>) {
         if let Some(origin) = &origin {
             let asked = self.asked.get_value();
-            remembered::remember(asked.as_deref(), origin.clone());
+            let adapters = self.adapters.get_untracked();
+            remembered::remember(asked.as_deref(), origin.clone(), &adapters);
         }
         self.engine.origin.set(origin);
     }
@@ -286,28 +264,11 @@ impl Models {
             Some(load) if load.rebuilds && load.device != DeviceChoice::Cpu => {
                 self.rebuild(load.source, DeviceChoice::Cpu);
             }
-            Some(Load {
-                adapter: Some(adapter),
-                ..
-            }) if !adapter.files.is_empty() => self.not_a_model(&adapter, Some(message)),
+            Some(load) if !load.adapters.is_empty() => {
+                self.not_a_model(&load.adapters, Some(message));
+            }
             Some(_) => self.page.fail("The model could not be loaded", message),
         }
-    }
-
-    /// Says what an adapter is, and why it is not beside the model.
-    fn not_a_model(self, adapter: &AdapterFiles, problem: Option<String>) {
-        let name = &adapter.name;
-        let base = match &adapter.base {
-            Some(base) => format!(", {base}"),
-            None => String::new(),
-        };
-        let mut text = format!(
-            "{name} is an adapter, not a model: load its model{base}, then drop the adapter again. It is used beside it."
-        );
-        if let Some(problem) = problem {
-            text = format!("{text}\nIt can't be used beside the present model: {problem}");
-        }
-        self.page.fail("This is an adapter", text);
     }
 
     fn on_cancelled(self, id: RequestId) {

@@ -1,5 +1,6 @@
 //! Models: loading one, those that the browser keeps, importing published ones.
 
+mod adapters;
 mod bit_map;
 mod browse;
 mod catalogue;
@@ -32,7 +33,7 @@ use import::Importer;
 pub use import_panel::ImportPanel;
 pub use keep::KeepBar;
 pub use kept_models::KeptModelList;
-pub use load::AdapterFiles;
+pub use load::UsedAdapter;
 use load::{Load, Unkept};
 pub use load_progress::LoadProgress;
 pub use model_card::ModelCard;
@@ -48,8 +49,12 @@ pub struct Models {
     loads: RwSignal<VecDeque<Load>, LocalStorage>,
     /// The device asked for.
     pub device: RwSignal<DeviceChoice>,
-    /// The adapter beside the model.
-    adapter: RwSignal<Option<AdapterFiles>, LocalStorage>,
+    /// Those beside the model.
+    adapters: RwSignal<Vec<UsedAdapter>, LocalStorage>,
+    /// Those that come next are to be kept.
+    keeps_adapters: StoredValue<bool>,
+    /// Those that were beside it at the last visit, until it is there.
+    adapters_before: StoredValue<Vec<UsedAdapter>, LocalStorage>,
     /// The page came without a model and none was chosen yet.
     pub nothing_shipped: RwSignal<bool>,
     /// The engine has no model yet, not even the one that answered before it was started.
@@ -86,14 +91,16 @@ impl Models {
     /// Starts the engine and loads the model that was in use at the last visit, or else what the
     /// page's address asks for.
     pub fn start(engine: Engine, page: Page, asked: Option<String>, device: DeviceChoice) -> Self {
-        let source = remembered::first(asked.as_deref());
+        let (source, before) = remembered::first(asked.as_deref());
         let reopening = source.origin() != remembered::of_address(asked.as_deref()).origin();
         let models = Self {
             engine,
             page,
             loads: RwSignal::new_local(VecDeque::new()),
             device: RwSignal::new(device),
-            adapter: RwSignal::new_local(None),
+            adapters: RwSignal::new_local(Vec::new()),
+            keeps_adapters: StoredValue::new(false),
+            adapters_before: StoredValue::new_local(before),
             nothing_shipped: RwSignal::new(false),
             never_loaded: StoredValue::new(true),
             origin: StoredValue::new_local(None),

@@ -3,18 +3,18 @@
 use leptos::prelude::*;
 use ternary::session::ModelInfo;
 
+use super::adapters::AdapterList;
 use super::bit_map::BitMap;
 use super::open_file::OpenFile;
-use super::{AdapterFiles, use_models};
 use crate::ui::engine::use_engine;
 use crate::ui::widgets::figures;
 use crate::ui::widgets::picked::Picked;
 
 #[component]
 pub fn ModelCard(on_files: impl Fn(Picked) + Copy + 'static) -> impl IntoView {
-    let (engine, models) = (use_engine(), use_models());
+    let engine = use_engine();
     let card = move || match engine.model.get() {
-        Some(model) => facts(&model, models.adapter.get()).into_any(),
+        Some(model) => facts(&model).into_any(),
         None => view! { <p class="hint">"None loaded yet."</p> }.into_any(),
     };
     view! {
@@ -28,7 +28,7 @@ pub fn ModelCard(on_files: impl Fn(Picked) + Copy + 'static) -> impl IntoView {
     }
 }
 
-fn facts(model: &ModelInfo, adapter: Option<AdapterFiles>) -> impl IntoView + use<> {
+fn facts(model: &ModelInfo) -> impl IntoView + use<> {
     let config = &model.config;
     let rows = [
         ("File", figures::bytes(model.file_bytes)),
@@ -73,17 +73,16 @@ fn facts(model: &ModelInfo, adapter: Option<AdapterFiles>) -> impl IntoView + us
         Some(speed) => format!("{} on the {kind}", figures::speed(speed)),
         None => format!("Runs on the {kind}"),
     };
-    let adapter = adapter.map(|adapter| ("Adapter", adapter.name));
     let held = model.program_bytes.map(figures::bytes);
     let rows = rows
         .into_iter()
-        .chain(adapter)
         .chain(held.map(|held| ("Worker's memory", held)));
     let rows = rows.map(|(term, value)| view! { <div><dt>{term}</dt><dd>{value}</dd></div> });
     view! {
         <p class="model-name">{model.name.clone()}</p>
         <p class="hint" id="runs-at">{runs_at}</p>
         <BitMap config=model.config.clone() map=model.bit_map.clone() />
+        <AdapterList model=model.name.clone() />
         <details id="model-info">
             <summary>"Info"</summary>
             {(!model.description.is_empty()).then(|| view! { <p class="description">{model.description.clone()}</p> })}
