@@ -18,6 +18,7 @@ pub use sampler::Sampler;
 pub use ternary_model::CANDIDATES;
 
 use serde::{Deserialize, Serialize};
+use ternary_core::layout::SamplingHints;
 
 /// How the next token is chosen. Order: repetition penalty, temperature, top-k, top-p (as in
 /// Hugging Face's generate).
@@ -54,7 +55,31 @@ impl Default for Sampling {
     }
 }
 
+/// A model with fewer parameters repeats itself, whatever it was trained on.
+const REPEATS_ITSELF: usize = 50_000_000;
+
 impl Sampling {
+    /// What suits a model: as its makers say, else the defaults. A repetition penalty spoils what
+    /// has to be repeated, names and code; only small models need one.
+    pub fn of_model(hints: Option<&SamplingHints>, parameters: usize) -> Self {
+        let hints = hints.copied().unwrap_or_default();
+        let default = Self::default();
+        let temperature = hints.temperature.unwrap_or(default.temperature);
+        let penalty = match parameters < REPEATS_ITSELF && temperature > 0.0 {
+            true => default.repetition_penalty,
+            false => 1.0,
+        };
+        Self {
+            temperature,
+            top_p: hints.top_p.unwrap_or(default.top_p),
+            top_k: hints
+                .top_k
+                .map_or(default.top_k, |k| (k as usize).min(CANDIDATES)),
+            repetition_penalty: hints.repetition_penalty.unwrap_or(penalty),
+            ..default
+        }
+    }
+
     /// Refuse values that mean nothing.
     pub fn validate(&self) -> Result<()> {
         let refuse = |setting, value: &dyn std::fmt::Display, expected: &str| {
