@@ -111,3 +111,30 @@ impl Sampling {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A penalty for small models alone, and nowhere against what the makers say.
+    #[test]
+    fn sampling_suits_the_model() {
+        let of = |hints: Option<SamplingHints>, parameters| {
+            let found = Sampling::of_model(hints.as_ref(), parameters);
+            (found.temperature, found.top_k, found.repetition_penalty)
+        };
+        assert_eq!(of(None, 5_600_000), (0.7, 40, 1.1));
+        assert_eq!(of(None, 135_000_000), (0.7, 40, 1.0));
+        let greedy = SamplingHints {
+            temperature: Some(0.0),
+            top_k: Some(1000),
+            ..SamplingHints::default()
+        };
+        assert_eq!(of(Some(greedy), 5_600_000), (0.0, CANDIDATES, 1.0));
+        let own = SamplingHints {
+            repetition_penalty: Some(1.3),
+            ..SamplingHints::default()
+        };
+        assert_eq!(of(Some(own), 2_000_000_000), (0.7, 40, 1.3));
+    }
+}
