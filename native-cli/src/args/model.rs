@@ -64,8 +64,8 @@ pub struct SamplingArgs {
     /// to 1 [default: as the model's makers say, else 0.95].
     #[arg(long, value_name = "P")]
     pub top_p: Option<f32>,
-    /// The most likely tokens are chosen from, so many of them: 1 to 256; 0 or -1 = 256 [default: as
-    /// the model's makers say, else 40].
+    /// The most likely tokens are chosen from, so many of them: 1 to 256; 0 or -1 = 256 [default:
+    /// as the model's makers say, else 40].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(-1..))]
     pub top_k: Option<i64>,
     /// Makes the tokens of the last lines less likely; 1 = off [default: as the model's makers say,

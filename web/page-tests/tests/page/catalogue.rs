@@ -1,5 +1,6 @@
-//! Models of the catalogue and of the hub: asked for first, downloaded in parts, imported while they
-//! arrive, checked, and there again after a reload. The hub is the tests' own, on another origin.
+//! Models of the catalogue and of the hub: asked for first, downloaded in parts, imported while
+//! they arrive, checked, and there again after a reload. The hub is the tests' own, on another
+//! origin.
 
 use std::fs;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};

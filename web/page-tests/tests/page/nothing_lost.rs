@@ -304,8 +304,8 @@ fn an_edited_map_is_offered_to_be_kept() -> Result<()> {
     page.assert_clean()
 }
 
-/// What was trained as adapters is kept, used again after a reload, and switched with a click, alone
-/// and together.
+/// What was trained as adapters is kept, used again after a reload, and switched with a click,
+/// alone and together.
 #[test]
 fn adapters_are_kept_and_switched() -> Result<()> {
     let page = open_tiny()?;
