@@ -37,19 +37,40 @@ impl OneBit {
                 ));
             }
             let values = match &p.kind {
-                ParamKind::Matrix(m) if m.mode.is_quantized() => {
-                    let q = self.quantized(source, entry, m).await?;
-                    m.quant
-                        .latents(&q, m.rows, m.cols, config.latent_clip_max_training)
-                        .ok_or_else(|| {
-                            invalid(entry, "its codes cannot come from its quantizer; train from the checkpoint instead".into())
-                        })?
-                }
+                ParamKind::Matrix(m) => self.latent(source, m).await?,
                 _ => self.floats(source, entry, &p).await?,
             };
             parameters.insert(p.name, values);
         }
         Ok(parameters)
+    }
+
+    /// One matrix of the [`latents`](Self::latents).
+    ///
+    /// # Errors
+    /// As for all of them.
+    pub async fn latent(
+        &self,
+        source: &dyn ByteSource,
+        m: &Matrix,
+    ) -> Result<Vec<f32>, FormatError> {
+        let entry = self.tensor(&m.name)?;
+        if !m.mode.is_quantized() {
+            let p = Param {
+                name: m.name.clone(),
+                shape: vec![m.rows, m.cols],
+                kind: ParamKind::Matrix(m.clone()),
+            };
+            return self.floats(source, entry, &p).await;
+        }
+        let q = self.quantized(source, entry, m).await?;
+        let clip = self.metadata.config.latent_clip_max_training;
+        let latents = m.quant.latents(&q, m.rows, m.cols, clip);
+        latents.ok_or_else(|| {
+            let message =
+                "its codes cannot come from its quantizer; train from the checkpoint instead";
+            invalid(entry, message.into())
+        })
     }
 
     pub(crate) async fn quantized(
