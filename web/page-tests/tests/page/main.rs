@@ -19,6 +19,7 @@ mod kernels;
 mod large;
 mod loading;
 mod look;
+mod map;
 mod markdown;
 mod misdeeds;
 mod nothing_lost;
