@@ -10,6 +10,7 @@ mod bench;
 mod cases;
 mod catalogue;
 mod chat;
+mod chat_view;
 mod explorer;
 mod first;
 mod fixtures;
