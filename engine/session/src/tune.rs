@@ -301,7 +301,12 @@ impl Tuning {
         threads: usize,
     ) -> Result<Self> {
         let mut recipe = Recipe::new(loaded, &settings)?;
-        let base = loaded.file.latents(loaded.source.as_ref()).await?;
+        let (file, source) = (&loaded.file, loaded.source.as_ref());
+        let base = match settings.lora {
+            // It stays as it is; adapters are merged into it as `onebit merge` does.
+            Some(_) => file.latents(source).await?,
+            None => file.drawn_latents(source, settings.seed).await?,
+        };
         let (backend, _) = open_backend(device, &options(threads)).await?;
         let start = Start {
             parameters: Some(base.clone()),
