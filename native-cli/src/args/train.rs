@@ -135,6 +135,10 @@ pub struct TrainingArgs {
     /// Windows shuffled together when streaming [default: 8192].
     #[arg(long, value_name = "N", requires = "streaming")]
     pub shuffle_buffer: Option<usize>,
+    /// Learn all words of conversations ("messages"), marks and questions included, instead of the
+    /// assistant's only. Of .tokens files all are learnt.
+    #[arg(long)]
+    pub all_tokens: bool,
     /// Folder of the run: checkpoints, metrics.jsonl, layers.jsonl.
     #[arg(long, value_name = "DIR")]
     pub output_dir: PathBuf,

@@ -128,7 +128,10 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
     // One that came with a model and cannot be used costs the chat only.
     let template = companions.chat_template.as_deref();
     let template = template.and_then(|t| ChatTemplate::new(t).ok());
-    let encoder = Encoder::new(&tokenizer, template);
+    let encoder = match a.all_tokens {
+        true => Encoder::new(&tokenizer, template),
+        false => Encoder::new(&tokenizer, template).assistant_only(),
+    };
     let data = if a.streaming {
         TrainingData::Texts(StreamedTexts::open(&a.data_dir, &encoder)?)
     } else {
