@@ -18,7 +18,7 @@ const given_up = 60_000;
 importScripts(`relaxed-simd.js${location.search}`);
 const programs = ["worker", "full-worker", "markdown"].map(build).flatMap((program) => [`${program}.js`, `${program}_bg.wasm`]);
 const unnamed = ["worker-start.js", "relaxed-simd.js", ...programs].map((file) => file + location.search);
-const plain = ["models/index.json"];
+const plain = ["models/index.json", "models/catalogue.json"];
 
 async function copy() {
   let answer = await fetch(scope, { cache: "no-cache" });

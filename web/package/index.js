@@ -77,7 +77,7 @@ export class Engine {
     const all = Array.from(files instanceof File ? [files] : files);
     const stem = name ?? all[0]?.name.replace(/\.[^.]*$/, "") ?? "model";
     const engine = new Engine(true);
-    const request = { Task: { Import: { files: { name: stem, files: all }, head: head === "keep" ? null : head } } };
+    const request = { Task: { Import: { files: { name: stem, files: all }, choices: { head: head === "keep" ? null : head } } } };
     return Engine.#open(engine, () => engine.#imported(request, options), options);
   }
 

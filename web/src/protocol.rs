@@ -61,10 +61,17 @@ pub enum Task {
     Model(ModelTask),
     /// Read files as texts to learn from. Answered by `Response::Texts`.
     ReadTexts(Vec<TextFile>),
-    /// Answer with an adapter beside the loaded model. Answered as a load is.
+    /// Answer with these adapters beside the loaded model, all at once; with none, as it is.
+    /// Answered as a load is.
     Adapt {
-        files: Vec<Handle>,
+        adapters: Vec<AdapterSource>,
         device: DeviceChoice,
+    },
+    /// Keep an adapter of the loaded model in this browser, as one file. Answered by
+    /// `Response::Kept`.
+    KeepAdapter {
+        adapter: AdapterSource,
+        name: String,
     },
     /// Open a file beside the loaded model.
     Compare {
@@ -90,8 +97,7 @@ pub enum Task {
     /// Make a published model one of those kept in this browser. Answered by `Response::Kept`.
     Import {
         files: Files,
-        /// Of embedding and head; `None`: as they are where they are ternary or binary.
-        head: Option<QuantMode>,
+        choices: Choices,
     },
 }
 
@@ -99,7 +105,8 @@ pub enum Task {
 pub enum StoreRequest {
     /// Answered by `Response::KeptModels`.
     List,
-    /// `Notification::KeptModels` comes with the answer, as it does after deleting.
+    /// Answered by `Response::Kept`. `Notification::KeptModels` comes with the answer, as it does
+    /// after deleting.
     Keep(#[serde(with = "serde_wasm_bindgen::preserve")] web_sys::File),
     Delete {
         id: String,
@@ -117,11 +124,26 @@ pub enum StoreRequest {
     },
 }
 
+/// What the reader chose for an import; without a choice, what the importer proposes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Choices {
+    /// Of embedding and head, which else stay as they are where they are ternary or binary.
+    pub head: Option<QuantMode>,
+    /// Of the matrices between them that are floats in the files.
+    pub body: Option<QuantMode>,
+    /// A shorter context than the model's, in tokens.
+    pub context: Option<usize>,
+}
+
 /// The files of a published model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Files {
-    /// What the model is to be called.
+    /// What the model's file is to be called.
     pub name: String,
+    /// What the model calls itself; `None`: as the files say.
+    #[serde(default)]
+    pub title: Option<String>,
     pub files: Vec<Handle>,
     /// Those that are read where they are.
     #[serde(default)]
@@ -137,6 +159,8 @@ pub struct RemoteFile {
     pub name: String,
     pub url: String,
     pub bytes: u64,
+    /// In hexadecimal digits, where the site tells of it.
+    pub sha256: Option<String>,
 }
 
 /// A model that was found on the hub.
@@ -148,6 +172,15 @@ pub struct Found {
     /// Which file was taken of several, and why; empty where it was named.
     pub why: String,
     pub license: Option<String>,
+}
+
+/// Where an adapter is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum AdapterSource {
+    /// Opened: its weights, and its configuration if that is a file of its own.
+    Files(Vec<Handle>),
+    /// In this browser.
+    Kept { id: String },
 }
 
 /// A text file, by its path in what was dropped.
@@ -233,6 +266,16 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// Whether it is the same model: a kept one may be called something else by now.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Origin::Stored { id, .. }, Origin::Stored { id: other, .. }) => id == other,
+            _ => self == other,
+        }
+    }
+}
+
 impl From<Origin> for Source {
     fn from(origin: Origin) -> Self {
         match origin {
@@ -253,6 +296,9 @@ pub struct KeptModel {
     /// The repository of the hub that it was imported from.
     #[serde(default)]
     pub repository: Option<String>,
+    /// It is an adapter, of the model that is called so.
+    #[serde(default)]
+    pub adapter_of: Option<String>,
     /// In all, and of these here: fewer after an interruption.
     pub bytes: u64,
     pub present: u64,
@@ -350,4 +396,19 @@ pub enum Notification {
     Failed(String),
     /// The engine died; only a new worker helps.
     Panicked(String),
+}
+
+/// A name for a file with these properties: 64-bit FNV-1a, the same in every version of this page.
+pub fn kept_id(properties: &[&str]) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in properties.join("\n").bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}
+
+/// The id under which a file that the reader opened is kept.
+pub fn opened_id(file: &web_sys::File) -> String {
+    let (bytes, modified) = (file.size() as u64, file.last_modified());
+    kept_id(&[&file.name(), &bytes.to_string(), &modified.to_string()])
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use flate2::{Compression, write::GzEncoder};
+use serde_json::Value;
 
 use crate::setup::{self, PageTools};
 use crate::shell::{path_with, run, step};
@@ -23,8 +24,40 @@ const LATER: [(&str, &str); 2] = [
 /// In the names of what a browser with relaxed SIMD fetches in place of the file without it.
 const RELAXED: &str = "-relaxed";
 
+/// The hosts of the hub in the page's Content-Security-Policy.
+const HUB_HOSTS: &str = " https://huggingface.co https://*.huggingface.co https://*.hf.co";
+
 pub fn set_up_and_build() -> Result<()> {
     build(&setup::page_tools()?)
+}
+
+/// A page that asks no other site for anything, and is not allowed to.
+pub fn set_up_and_build_without_hub() -> Result<()> {
+    set_up_and_build()?;
+    step("taking the hub out of the page");
+    let page = workspace::dist().join("index.html");
+    let text = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
+    ensure!(
+        text.contains(HUB_HOSTS),
+        "{} names no hosts of the hub in its Content-Security-Policy",
+        page.display()
+    );
+    fs::write(&page, text.replace(HUB_HOSTS, ""))?;
+    let list = workspace::dist().join("models/catalogue.json");
+    let text = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
+    fs::write(&list, without_hub(&text)?)?;
+    Ok(())
+}
+
+/// A catalogue without the hub and its models.
+fn without_hub(catalogue: &str) -> Result<String> {
+    let mut catalogue: Value = serde_json::from_str(catalogue).context("models/catalogue.json")?;
+    let fields = catalogue.as_object_mut().context("no object")?;
+    fields.remove("hub");
+    let models = fields.get_mut("models").and_then(Value::as_array_mut);
+    let models = models.context("no models")?;
+    models.retain(|model| model.get("repository").is_none());
+    Ok(serde_json::to_string_pretty(&catalogue)? + "\n")
 }
 
 pub fn build(tools: &PageTools) -> Result<()> {
@@ -122,4 +155,21 @@ fn gzipped_length(bytes: &[u8]) -> Result<usize> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes)?;
     Ok(encoder.finish()?.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_without_the_hub_has_none_of_its_models() -> Result<()> {
+        let root = workspace::root();
+        let list = fs::read_to_string(root.join("web/models/catalogue.json"))?;
+        let left = without_hub(&list)?;
+        assert!(!left.contains("huggingface") && !left.contains("repository"));
+        assert!(left.contains("\"shipped\": true"));
+        // What is replaced is there.
+        assert!(fs::read_to_string(root.join("index.html"))?.contains(HUB_HOSTS));
+        Ok(())
+    }
 }

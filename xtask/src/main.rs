@@ -34,7 +34,7 @@ cargo xtask <command>
   check                      formatting, clippy (native, wasm32, without std), dependencies, documentation, links
   docs                       the book in target/book/, with docs/commands/ written anew
   screenshots                the pictures of the page in docs/images/, from a build of it
-  build-web                  the release page in dist/, within its size budget
+  build-web [--no-hub]       the release page in dist/, within its size budget; --no-hub: one that asks no other site for models
   package                    the engine for other pages, as an npm package in target/npm/
   cases                      the inputs and uses that broke similar programs, as a table
   test-simd                  the native tests at each SIMD level that this machine has
@@ -65,7 +65,8 @@ fn dispatch() -> Result<()> {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", [].as_slice()),
     };
-    if !matches!(command, "serve" | "fuzz" | "shipped-text" | "bench-wllama") && !rest.is_empty() {
+    let takes_some = ["serve", "fuzz", "shipped-text", "bench-wllama", "build-web"];
+    if !takes_some.contains(&command) && !rest.is_empty() {
         bail!("`{command}` takes no arguments, found `{}`", rest.join(" "));
     }
     match command {
@@ -75,7 +76,11 @@ fn dispatch() -> Result<()> {
         "check" => check::check(),
         "docs" => docs::build(),
         "screenshots" => test::screenshots(),
-        "build-web" => bundle::set_up_and_build(),
+        "build-web" => match rest {
+            [] => bundle::set_up_and_build(),
+            [flag] if flag == "--no-hub" => bundle::set_up_and_build_without_hub(),
+            _ => bail!("usage: cargo xtask build-web [--no-hub]"),
+        },
         "package" => package::build_and_assemble(),
         "cases" => test::cases(),
         "test-simd" => test::every_simd_level(),

@@ -112,6 +112,7 @@ fn page_tests(tools: &TestTools, programs: &[&str], filter: &str) -> Command {
         .args(Some(filter).filter(|filter| !filter.is_empty()))
         .env(browser::VARIABLE, &tools.chromium)
         .env("TERNARY_AXE", &tools.axe)
+        .envs(tools.smollm2.iter().map(|file| ("ONEBIT_SMOLLM2", file)))
         .env("TERNARY_DIST", workspace::dist());
     command
 }

@@ -12,7 +12,7 @@ mod sampler;
 pub use error::{Error, Result};
 pub use evaluate::{Comparison, Evaluation, compare, evaluate, evaluate_tokens};
 pub use load::LowRankAdapter;
-pub use model::{LoadOptions, Model};
+pub use model::{LoadOptions, Model, cache_bytes};
 pub use plan::LoadPlan;
 pub use sampler::Sampler;
 pub use ternary_model::CANDIDATES;

@@ -87,6 +87,9 @@ pub struct Import {
     /// gpt-2, smollm, …), whatever the file says.
     #[arg(long, value_name = "NAME")]
     pub pre_tokenizer: Option<String>,
+    /// What the model is called, whatever its files say.
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
     /// A field of the model's configuration that is not known here and changes nothing of what the
     /// model computes; may be given several times.
     #[arg(long, value_name = "FIELD")]

@@ -85,6 +85,9 @@ fn a_folder_becomes_a_model_that_runs() {
     let first = std::fs::read(d.join("m.1bit")).unwrap();
     import(d, &file, &[]).ok();
     assert!(std::fs::read(d.join("m.1bit")).unwrap() == first);
+    import(d, &file, &["--name", "Cat on a Mat"]).ok();
+    let told = line(d, "inspect m.1bit").ok().stdout;
+    assert!(told.contains("Cat on a Mat"), "{told}");
 }
 
 #[test]

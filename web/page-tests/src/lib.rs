@@ -6,6 +6,7 @@
 
 mod browser;
 mod devtools;
+mod hub;
 pub mod huge;
 pub mod onebit;
 mod page;
@@ -22,6 +23,7 @@ use base64::Engine;
 use serde_json::{Value, json};
 
 pub use browser::Browser;
+pub use hub::Hub;
 pub use page::{Findings, Page};
 pub use server::{FORGOTTEN, Served, Server, Trouble};
 

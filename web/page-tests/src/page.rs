@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine;
 use serde_json::{Value, json};
 
@@ -21,6 +21,8 @@ pub struct Page {
     target: String,
     session: String,
     origin: String,
+    /// Other origins that the reader allowed.
+    allowed: Mutex<Vec<String>>,
 }
 
 /// What tabs share: files, caches, settings. Gone with the last of them.
@@ -79,6 +81,7 @@ impl Page {
             target,
             session,
             origin,
+            allowed: Mutex::default(),
         };
         for domain in [
             "Page.enable",
@@ -316,6 +319,14 @@ impl Page {
         Ok(())
     }
 
+    /// Requests to this origin are none that should not have been made.
+    pub fn allow(&self, origin: &str) -> Result<()> {
+        let allowed = self.allowed.lock();
+        let mut allowed = allowed.map_err(|_| anyhow!("a thread died"))?;
+        allowed.push(origin.to_owned());
+        Ok(())
+    }
+
     pub fn findings(&self) -> Findings {
         let mut findings = Findings::default();
         if let Ok(Value::Array(violations)) = self.evaluate("window.violations") {
@@ -338,7 +349,9 @@ impl Page {
                 let local = [self.origin.as_str(), "data:", "blob:", "about:"]
                     .iter()
                     .any(|start| url.starts_with(start));
-                if !local {
+                let allowed = self.allowed.lock();
+                let allowed = allowed.is_ok_and(|all| all.iter().any(|one| url.starts_with(one)));
+                if !local && !allowed {
                     findings.external_requests.push(url.to_owned());
                 }
             }

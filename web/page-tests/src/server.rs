@@ -22,6 +22,8 @@ pub struct Served {
     pub cuts: usize,
     /// Pause after every piece of the content.
     pub pause: Duration,
+    /// Where to ask instead.
+    pub redirect: Option<String>,
 }
 
 /// How a site fails that was there before.
@@ -51,13 +53,17 @@ pub struct Asked {
     pub method: String,
     /// Where the bytes asked for begin, if not at the file's beginning.
     pub from: usize,
+    /// How many were sent.
+    pub bytes: usize,
 }
 
 #[derive(Default)]
 struct Shared {
-    added: Mutex<HashMap<String, Served>>,
+    added: Mutex<HashMap<String, Arc<Served>>>,
     asked: Mutex<HashMap<String, Vec<Asked>>>,
     trouble: Mutex<Trouble>,
+    /// Pages of every other site may read the answers.
+    for_all: bool,
 }
 
 /// Serves a folder, and files that a test adds to it.
@@ -68,9 +74,21 @@ pub struct Server {
 
 impl Server {
     pub fn start(folder: PathBuf) -> Result<Self> {
+        Self::start_as(folder, false)
+    }
+
+    /// One of added files alone, whose answers pages of every other site may read.
+    pub fn start_for_all() -> Result<Self> {
+        Self::start_as(PathBuf::from("/nowhere"), true)
+    }
+
+    fn start_as(folder: PathBuf, for_all: bool) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let origin = format!("http://{}", listener.local_addr()?);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            for_all,
+            ..Shared::default()
+        });
         let own = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -101,7 +119,7 @@ impl Server {
     pub fn serve(&self, path: &str, served: Served) -> Result<()> {
         let added = self.shared.added.lock();
         let mut added = added.map_err(|_| anyhow!("the server's thread died"))?;
-        added.insert(path.to_owned(), served);
+        added.insert(path.to_owned(), Arc::new(served));
         Ok(())
     }
 
@@ -157,46 +175,53 @@ fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
     let added = {
         let mut added = lock(&shared.added);
         let found = added.get(path).cloned();
-        if let Some(served) = added.get_mut(path).filter(|_| method == "GET") {
-            served.cuts = served.cuts.saturating_sub(1);
+        if let Some(served) = added.get_mut(path)
+            && method == "GET"
+            && served.cuts > 0
+        {
+            let mut fewer = Served::clone(served);
+            fewer.cuts -= 1;
+            *served = Arc::new(fewer);
         }
         found
     };
     let is_added = added.is_some();
     let from_folder = || {
-        Some(Served {
+        Some(Arc::new(Served {
             content: read(folder, path)?,
             ..Served::default()
-        })
+        }))
     };
     let found = added.or_else(from_folder);
-    let (status, mut served) = match found {
+    let (status, served) = match found {
         Some(served) => ("200 OK", served),
         None => (
             "404 Not Found",
-            Served {
+            Arc::new(Served {
                 content: b"not found".to_vec(),
                 ..Served::default()
-            },
+            }),
         ),
     };
-    let from = headers
-        .get("range")
-        .and_then(|range| {
-            range
-                .strip_prefix("bytes=")?
-                .strip_suffix('-')?
-                .parse()
-                .ok()
-        })
-        .filter(|from| *from < served.content.len())
-        .filter(|_| served.tag.is_some() && headers.get("if-range") == served.tag.as_ref())
-        .unwrap_or(0);
+    let total = served.content.len();
+    let same = served.tag.is_some() && headers.get("if-range") == served.tag.as_ref();
+    let range = headers.get("range").and_then(|range| {
+        let (from, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+        let from: usize = from.parse().ok()?;
+        match last {
+            "" => same.then_some((from, total)),
+            last => Some((from, last.parse::<usize>().ok()? + 1)),
+        }
+    });
+    let range = range.filter(|(from, end)| from < end && *end <= total);
+    let is_part = range.is_some_and(|(from, end)| (from, end) != (0, total) || !same);
+    let (from, end) = range.unwrap_or((0, total));
     if is_added {
         let mut asked = lock(&shared.asked);
         asked.entry(path.to_owned()).or_default().push(Asked {
             method: method.to_owned(),
             from,
+            bytes: end - from,
         });
     }
     if let Trouble::Status(status) = trouble {
@@ -208,9 +233,16 @@ fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
         )?;
         return Ok(());
     }
-    let total = served.content.len();
-    let content = served.content.split_off(from);
-    let status = if from > 0 {
+    if let Some(there) = &served.redirect {
+        write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nLocation: {there}\r\n{}Content-Length: 0\r\nConnection: close\r\n\r\n",
+            allowance(shared)
+        )?;
+        return Ok(());
+    }
+    let content = &served.content[from..end];
+    let status = if is_part {
         "206 Partial Content"
     } else {
         status
@@ -227,14 +259,15 @@ fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
             "no-store"
         }
     )?;
+    write!(stream, "{}", allowance(shared))?;
     if let Some(tag) = &served.tag {
         write!(stream, "ETag: {tag}\r\n")?;
     }
-    if from > 0 {
+    if is_part {
         write!(
             stream,
             "Content-Range: bytes {from}-{}/{total}\r\n",
-            total - 1
+            end - 1
         )?;
     }
     write!(stream, "\r\n")?;
@@ -256,6 +289,14 @@ fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
         thread::sleep(served.pause);
     }
     Ok(())
+}
+
+/// What lets pages of other sites read an answer.
+fn allowance(shared: &Shared) -> &'static str {
+    match shared.for_all {
+        true => "Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: *\r\n",
+        false => "",
+    }
 }
 
 /// Returns when the trouble is another.

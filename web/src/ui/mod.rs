@@ -12,9 +12,12 @@ mod shell;
 mod tuner;
 mod widgets;
 
-use leptos::mount::mount_to_body;
+use leptos::{mount::mount_to_body, prelude::document};
 
-/// Mounts the page and starts the engine's worker.
+/// Mounts the page, in place of what stood there until now, and starts the engine's worker.
 pub fn start() {
+    if let Some(shell) = document().get_element_by_id("shell") {
+        shell.remove();
+    }
     mount_to_body(shell::App);
 }

@@ -12,6 +12,8 @@ pub enum Tab {
     Text,
     Map,
     Tune,
+    /// Which models there are.
+    Models,
 }
 
 /// What the prompt is for.
@@ -73,7 +75,7 @@ impl Page {
         match tab {
             Tab::Chat => self.mode.set(Mode::Chat),
             Tab::Text => self.mode.set(Mode::Text),
-            Tab::Map | Tab::Tune => {}
+            Tab::Map | Tab::Tune | Tab::Models => {}
         }
         self.tab.set(tab);
         self.set_moved(true);

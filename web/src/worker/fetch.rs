@@ -13,7 +13,7 @@ use super::Job;
 use super::http::{self, is_final, ok, pair, request};
 use super::store::{self, Card, Store, Writer};
 use crate::js::{describe, field};
-use crate::protocol::{KeptModel, Response, Source};
+use crate::protocol::{KeptModel, Response, Source, kept_id};
 
 const FOLDER: &str = "models/";
 const NOT_FOUND: u16 = 404;
@@ -137,7 +137,7 @@ async fn download(
     job: &Job,
 ) -> Result<Fetched, Broken> {
     let name = Source::Url(url.to_owned()).name();
-    let id = store::id(&[
+    let id = kept_id(&[
         url,
         version.tag.as_deref().unwrap_or_default(),
         &version.bytes.to_string(),
@@ -147,6 +147,7 @@ async fn download(
         url: Some(url.to_owned()),
         bytes: version.bytes,
         repository: None,
+        adapter_of: None,
     };
     // Without room the model can still be used, as long as the page is open.
     let store = match store {

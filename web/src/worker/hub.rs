@@ -28,6 +28,13 @@ struct Listing {
 struct Listed {
     rfilename: String,
     size: Option<u64>,
+    /// Of large files.
+    lfs: Option<Large>,
+}
+
+#[derive(Deserialize)]
+struct Large {
+    sha256: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -90,9 +97,9 @@ async fn try_find(hub: &str, repository: &Repository, job: &Job) -> Result<Found
     let commit = listing.sha.as_deref().unwrap_or(revision);
     let mut remote = Vec::new();
     for path in choice.wanted(&names) {
-        let size = listing.siblings.iter().find(|f| f.rfilename == path);
-        let size = size.ok_or_else(|| format!("{repo} has no file {path}"))?;
-        let bytes = size
+        let listed = listing.siblings.iter().find(|f| f.rfilename == path);
+        let listed = listed.ok_or_else(|| format!("{repo} has no file {path}"))?;
+        let bytes = listed
             .size
             .ok_or_else(|| format!("{url}: the answer names no size for {path}"))?;
         let parts: Vec<String> = path.split('/').map(escape).collect();
@@ -104,6 +111,7 @@ async fn try_find(hub: &str, repository: &Repository, job: &Job) -> Result<Found
                 parts.join("/")
             ),
             bytes,
+            sha256: listed.lfs.as_ref().and_then(|lfs| lfs.sha256.clone()),
         });
     }
     let name = match &choice.gguf {
@@ -122,6 +130,7 @@ async fn try_find(hub: &str, repository: &Repository, job: &Job) -> Result<Found
             .and_then(|license| license.as_str().map(str::to_owned)),
         files: Files {
             name: name.to_owned(),
+            title: None,
             files: Vec::new(),
             remote,
             repository: Some(repo.clone()),

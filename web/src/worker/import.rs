@@ -15,7 +15,7 @@ use super::remote::RemoteSource;
 use super::source::BlobSource;
 use super::store::{self, Card, Store, Writer};
 use super::{Job, Responder, kept};
-use crate::protocol::{Files, Handle, KeptModel, Response};
+use crate::protocol::{Choices, Files, Handle, KeptModel, Response, kept_id};
 
 /// What the importer looks for where there is one file of its kind, whatever that is called.
 const GGUF: (&str, &str) = (".gguf", "model.gguf");
@@ -36,7 +36,7 @@ pub async fn survey(files: &Files, job: &Job) {
             files.name
         ));
     }
-    let input = input(files, cancel).await;
+    let (input, _) = input(files, cancel).await;
     match engine::survey(&input, &Options::default()).await {
         Ok(survey) => responder.send(Response::Surveyed(Box::new(survey))),
         Err(_) if cancel.is_raised() => responder.send(Response::Cancelled),
@@ -44,9 +44,9 @@ pub async fn survey(files: &Files, job: &Job) {
     }
 }
 
-pub async fn import(files: &Files, head: Option<QuantMode>, job: &Job) {
+pub async fn import(files: &Files, choices: Choices, job: &Job) {
     let Job { responder, cancel } = job;
-    match try_import(files, head, job).await {
+    match try_import(files, choices, job).await {
         Ok((id, name)) => responder.send(Response::Kept { id, name }),
         Err(_) if cancel.is_raised() => responder.send(Response::Cancelled),
         Err(problem) => responder.error(format!("{}: {problem}", files.name)),
@@ -57,18 +57,18 @@ pub async fn import(files: &Files, head: Option<QuantMode>, job: &Job) {
 /// The kept model's id and name in the store.
 async fn try_import(
     files: &Files,
-    head: Option<QuantMode>,
+    choices: Choices,
     job: &Job,
 ) -> Result<(String, String), String> {
     let store = Store::open().await?;
-    let id = id(files, head);
+    let id = id(files, choices);
     if let Some(kept) = store.kept(&id).await.filter(KeptModel::complete) {
         return Ok((id, kept.name));
     }
     let name = store.free_name(&file_name(files), &id).await?;
     let mut writer = store.writer(&id, &name).await?;
     writer.clear()?;
-    let written = write(files, head, job, writer).await;
+    let written = write(files, choices, job, writer).await;
     let finished = match written {
         // The card comes last and while the file is held: without one, no other tab and no later
         // visit takes it for a model.
@@ -78,6 +78,7 @@ async fn try_import(
                 url: None,
                 bytes: writer.len(),
                 repository: files.repository.clone(),
+                adapter_of: None,
             };
             store.put_card(&id, &card).await
         }
@@ -91,20 +92,27 @@ async fn try_import(
 
 async fn write(
     files: &Files,
-    head: Option<QuantMode>,
+    choices: Choices,
     job: &Job,
     writer: Writer,
 ) -> Result<Writer, String> {
-    let input = input(files, &job.cancel).await;
+    let (input, remote) = input(files, &job.cancel).await;
     let found = Options::default();
+    let Choices {
+        head,
+        body,
+        context,
+    } = choices;
     let options = Options {
         head: head.unwrap_or(found.head),
         keep_head: head.is_none(),
         // Who wants the ends to the last digit wants the rest so, too.
         body: match head {
             Some(QuantMode::F32) => Some(QuantMode::F32),
-            _ => found.body,
+            _ => body.or(found.body),
         },
+        context,
+        name: files.title.clone(),
         ..found
     };
     let stage = RefCell::new(Stage::new(job.responder));
@@ -116,10 +124,14 @@ async fn write(
     let mut progress = |progress| stage.borrow_mut().enter(progress);
     let imported = engine::import(&input, &options, &mut draft, &mut progress).await;
     imported.map_err(|problem| problem.to_string())?;
+    for source in remote {
+        source.verify().await?;
+    }
     Ok(draft.writer)
 }
 
-async fn input(files: &Files, cancel: &Cancel) -> Input {
+/// The files, and those of them that come from another site.
+async fn input(files: &Files, cancel: &Cancel) -> (Input, Vec<RemoteSource>) {
     let mut sources = Vec::new();
     for Handle(file) in &files.files {
         let blob: &Blob = file;
@@ -129,12 +141,14 @@ async fn input(files: &Files, cancel: &Cancel) -> Input {
     }
     let ggufs = sources.iter().filter(|(_, is_gguf)| *is_gguf).count();
     let mut input = Input::default();
+    let mut remote = Vec::new();
     for file in &files.remote {
         // One of its kind may be called anything.
         let only = files.remote.len() == 1 && file.name.to_lowercase().ends_with(GGUF.0);
         let name = if only { GGUF.1 } else { &file.name };
         let source = RemoteSource::new(file.clone(), cancel.clone());
-        input.add(name, Box::new(source));
+        input.add(name, Box::new(source.clone()));
+        remote.push(source);
     }
     for (source, is_gguf) in sources {
         let own = source.name();
@@ -145,7 +159,7 @@ async fn input(files: &Files, cancel: &Cancel) -> Input {
         };
         input.add(&name, Box::new(source));
     }
-    input
+    (input, remote)
 }
 
 /// By its name or, where it stands alone or has none of the endings known here, by its first bytes.
@@ -166,10 +180,12 @@ fn file_name(files: &Files) -> String {
 }
 
 /// The same files are the same model, as long as the importer is the same.
-fn id(files: &Files, head: Option<QuantMode>) -> String {
+fn id(files: &Files, choices: Choices) -> String {
     let mut properties = vec![
         env!("CARGO_PKG_VERSION").to_owned(),
-        head.map_or("keep", QuantMode::name).to_owned(),
+        choices.head.map_or("keep", QuantMode::name).to_owned(),
+        choices.body.map_or("own", QuantMode::name).to_owned(),
+        choices.context.unwrap_or(0).to_string(),
         files.name.clone(),
     ];
     for Handle(file) in &files.files {
@@ -181,7 +197,7 @@ fn id(files: &Files, head: Option<QuantMode>) -> String {
         properties.push(file.url.clone());
         properties.push(file.bytes.to_string());
     }
-    store::id(&properties.iter().map(String::as_str).collect::<Vec<_>>())
+    kept_id(&properties.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// How far the import is, as the page was told last.

@@ -27,7 +27,10 @@ async fn serve(request: StoreRequest, responder: Responder) -> Result<(), String
             let file = file.map(Handle).map_err(|_| gone(&name));
             file.map(|file| responder.send(Response::Save { name, file }))
         }
-        StoreRequest::Keep(file) => keep(&file).await,
+        StoreRequest::Keep(file) => {
+            let kept = keep(&file).await;
+            kept.map(|(id, name)| responder.send(Response::Kept { id, name }))
+        }
         StoreRequest::Delete { id, name } => delete(&id, &name).await,
         StoreRequest::Rename { id, name } => rename(&id, &name).await,
     };
@@ -36,7 +39,7 @@ async fn serve(request: StoreRequest, responder: Responder) -> Result<(), String
     done
 }
 
-async fn keep(file: &web_sys::File) -> Result<(), String> {
+async fn keep(file: &web_sys::File) -> Result<(String, String), String> {
     Store::open().await?.keep(file).await
 }
 
@@ -62,9 +65,14 @@ async fn list() -> KeptModels {
 pub async fn keep_loaded(session: &Session, name: &str, responder: Responder) {
     let kept = async {
         let source = session.source().ok_or("no model is loaded")?;
-        Store::open().await?.copy(source.as_ref(), name).await
+        Store::open().await?.copy(source.as_ref(), name, None).await
     };
-    match kept.await {
+    tell(kept.await, responder).await;
+}
+
+/// Tells of what was kept: its id and name.
+pub async fn tell(kept: Result<(String, String), String>, responder: Responder) {
+    match kept {
         Ok((id, name)) => responder.send(Response::Kept { id, name }),
         Err(problem) => responder.error(problem),
     }

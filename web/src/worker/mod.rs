@@ -74,8 +74,11 @@ impl Program for Full {
                 session.run_task(task, &mut tuning::emit(responder)).await;
             }
             Task::ReadTexts(files) => texts::read(session, files, responder).await,
-            Task::Adapt { files, device } => {
-                adapter::adapt(session, &files, device, responder).await;
+            Task::Adapt { adapters, device } => {
+                adapter::adapt(session, &adapters, device, responder).await;
+            }
+            Task::KeepAdapter { adapter, name } => {
+                kept::tell(adapter::keep(session, &adapter, &name).await, responder).await;
             }
             Task::Compare { source } => load::compare(session, source, responder).await,
             Task::RestoreTune => tuning::restore(session, responder).await,
@@ -89,9 +92,9 @@ impl Program for Full {
                 job.begin();
                 import::survey(&files, job).await;
             }
-            Task::Import { files, head } => {
+            Task::Import { files, choices } => {
                 job.begin();
-                import::import(&files, head, job).await;
+                import::import(&files, choices, job).await;
             }
         }
     }

@@ -1,11 +1,16 @@
 //! A file on another site, read in parts as they are wanted: nothing of it is kept.
+//!
+//! What reads it goes from front to back, but for glances at what is further on. So its blocks come
+//! in their order, each once, and their checksum is that of the file.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
 use js_sys::{Array, Uint8Array};
+use sha2::{Digest, Sha256};
 use ternary::backend::LocalFuture;
 use ternary::format::ByteSource;
 use wasm_bindgen_futures::JsFuture;
@@ -18,46 +23,83 @@ use crate::protocol::RemoteFile;
 /// Bytes asked for at a time, and how many such blocks stay: what is read lies close together.
 const BLOCK: u64 = 4 << 20;
 const BLOCKS: usize = 4;
-/// Attempts in a row that bring nothing.
-const ATTEMPTS: u32 = 5;
+/// So much is a glance: it does not bring all that is before it.
+const GLANCE: u64 = 64 << 10;
+/// Attempts in a row that bring nothing: several minutes without a network.
+const ATTEMPTS: u32 = 12;
 /// Before another attempt; twice as long before each further one.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const PARTIAL: u16 = 206;
 
-pub struct RemoteSource {
+/// A handle: clones read the same file.
+#[derive(Clone)]
+pub struct RemoteSource(Rc<Inner>);
+
+struct Inner {
     file: RemoteFile,
     cancel: Cancel,
     blocks: RefCell<VecDeque<(u64, Rc<Vec<u8>>)>>,
+    /// The first block that did not come yet, and the checksum of those before.
+    next: Cell<u64>,
+    checksum: RefCell<Sha256>,
 }
 
 impl RemoteSource {
     /// Reading fails while `cancel` is raised.
     pub fn new(file: RemoteFile, cancel: Cancel) -> Self {
-        Self {
+        Self(Rc::new(Inner {
             file,
             cancel,
             blocks: RefCell::default(),
+            next: Cell::new(0),
+            checksum: RefCell::default(),
+        }))
+    }
+
+    /// Reads what was not wanted of the file, too.
+    ///
+    /// # Errors
+    /// When its bytes are others than those that the site has told of.
+    pub async fn verify(&self) -> Result<(), String> {
+        let Some(told) = &self.0.file.sha256 else {
+            return Ok(());
+        };
+        while self.0.next.get() * BLOCK < self.0.file.bytes {
+            self.next_block().await?;
         }
+        let found = format!("{:x}", self.0.checksum.take().finalize());
+        if *told == found {
+            return Ok(());
+        }
+        Err(format!(
+            "{} arrived damaged: its SHA-256 is {found}, the hub tells of {told}. Try again",
+            self.0.file.name
+        ))
     }
 
     async fn slice(&self, offset: u64, len: usize) -> Result<Vec<u8>, String> {
         let end = offset.saturating_add(len as u64);
-        if end > self.file.bytes {
+        let bytes = self.0.file.bytes;
+        if end > bytes {
             return Err(format!(
-                "it ends early: {len} bytes expected at {offset}, and the file has {}",
-                self.file.bytes
+                "it ends early: {len} bytes expected at {offset}, and the file has {bytes}"
             ));
         }
-        let mut bytes = Vec::with_capacity(len);
+        let ahead = offset / BLOCK > self.0.next.get();
+        if ahead && len as u64 <= GLANCE {
+            return self.fetch_patiently(offset..end).await;
+        }
+        let mut read = Vec::with_capacity(len);
         let mut at = offset;
         while at < end {
             let block = self.block(at / BLOCK).await?;
             let from = (at % BLOCK) as usize;
             let part = &block[from..block.len().min(from + (end - at) as usize)];
-            bytes.extend_from_slice(part);
+            read.extend_from_slice(part);
             at += part.len() as u64;
         }
-        Ok(bytes)
+        Ok(read)
     }
 
     async fn block(&self, index: u64) -> Result<Rc<Vec<u8>>, String> {
@@ -65,38 +107,66 @@ impl RemoteSource {
             let found = blocks.iter().find(|(known, _)| *known == index);
             found.map(|(_, block)| Rc::clone(block))
         };
-        if let Some(block) = known(&self.blocks.borrow()) {
+        if let Some(block) = known(&self.0.blocks.borrow()) {
             return Ok(block);
         }
+        if index < self.0.next.get() {
+            // It was there, and went.
+            let block = self.fetch_patiently(self.range(index)).await?;
+            return Ok(self.remember(index, block));
+        }
+        while self.0.next.get() < index {
+            self.next_block().await?;
+        }
+        self.next_block().await
+    }
+
+    async fn next_block(&self) -> Result<Rc<Vec<u8>>, String> {
+        let index = self.0.next.get();
+        let block = self.fetch_patiently(self.range(index)).await?;
+        self.0.checksum.borrow_mut().update(&block);
+        self.0.next.set(index + 1);
+        Ok(self.remember(index, block))
+    }
+
+    fn remember(&self, index: u64, block: Vec<u8>) -> Rc<Vec<u8>> {
+        let block = Rc::new(block);
+        let mut blocks = self.0.blocks.borrow_mut();
+        blocks.truncate(BLOCKS - 1);
+        blocks.push_front((index, Rc::clone(&block)));
+        block
+    }
+
+    fn range(&self, block: u64) -> Range<u64> {
+        let from = block * BLOCK;
+        from..self.0.file.bytes.min(from + BLOCK)
+    }
+
+    /// Tries again as long as it may help.
+    async fn fetch_patiently(&self, range: Range<u64>) -> Result<Vec<u8>, String> {
         let mut pause = PAUSE;
         let mut attempts = 1;
-        let block = loop {
-            match self.fetch(index).await {
-                Ok(block) => break Rc::new(block),
+        loop {
+            match self.fetch(range.clone()).await {
+                Ok(bytes) => return Ok(bytes),
                 Err(Broken::Refused(problem)) => return Err(problem),
                 Err(Broken::Off(problem)) if attempts == ATTEMPTS => return Err(problem),
                 Err(Broken::Off(_)) => {}
             }
-            if self.cancel.is_raised() {
+            if self.0.cancel.is_raised() {
                 return Err("given up".to_owned());
             }
             attempts += 1;
             http::sleep(pause).await;
-            pause *= 2;
-        };
-        let mut blocks = self.blocks.borrow_mut();
-        blocks.truncate(BLOCKS - 1);
-        blocks.push_front((index, Rc::clone(&block)));
-        Ok(block)
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
     }
 
-    async fn fetch(&self, index: u64) -> Result<Vec<u8>, Broken> {
-        let RemoteFile { url, bytes, .. } = &self.file;
-        let from = index * BLOCK;
-        let last = bytes.min(&(from + BLOCK)) - 1;
-        let options = http::options("GET", &self.cancel);
-        let range = pair("range", &format!("bytes={from}-{last}"));
-        options.set_headers(&Array::of1(&range));
+    async fn fetch(&self, range: Range<u64>) -> Result<Vec<u8>, Broken> {
+        let RemoteFile { url, bytes, .. } = &self.0.file;
+        let options = http::options("GET", &self.0.cancel);
+        let asked = pair("range", &format!("bytes={}-{}", range.start, range.end - 1));
+        options.set_headers(&Array::of1(&asked));
         let response = http::request(url, options).await.map_err(Broken::Off)?;
         let status = response.status();
         if let Err(problem) = http::ok(&response, url) {
@@ -105,7 +175,7 @@ impl RemoteSource {
                 false => Broken::Off(problem),
             });
         }
-        let wanted = last + 1 - from;
+        let wanted = range.end - range.start;
         if status != PARTIAL && wanted != *bytes {
             return Err(Broken::Refused(format!(
                 "{url}: the server sends whole files only; download the file and drop it here"
@@ -133,7 +203,7 @@ impl RemoteSource {
     }
 }
 
-/// Why a block did not come.
+/// Why bytes did not come.
 enum Broken {
     /// Another attempt may succeed.
     Off(String),
@@ -143,11 +213,11 @@ enum Broken {
 
 impl ByteSource for RemoteSource {
     fn name(&self) -> String {
-        self.file.name.clone()
+        self.0.file.name.clone()
     }
 
     fn len(&self) -> u64 {
-        self.file.bytes
+        self.0.file.bytes
     }
 
     fn read(&self, offset: u64, len: usize) -> LocalFuture<'_, Result<Vec<u8>, String>> {

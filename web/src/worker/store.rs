@@ -18,12 +18,12 @@ use web_sys::{
 
 use super::scope;
 use crate::js::{describe, field};
-use crate::protocol::{KeptModel, KeptModels};
+use crate::protocol::{KeptModel, KeptModels, kept_id, opened_id};
 
 const FOLDER: &str = "models";
 const CARD: &str = ".json";
-/// Of a model's name.
-const ENDING: &str = ".1bit";
+/// Of the names of models and adapters.
+const ENDINGS: [&str; 2] = [".1bit", ".safetensors"];
 /// As in a private window, and where the page is neither https nor local.
 const NONE: &str = "this browser keeps no files for this page, as in a private window";
 /// Bytes of a file copied at a time.
@@ -39,6 +39,9 @@ pub struct Card {
     /// The repository of the hub that it was imported from.
     #[serde(default)]
     pub repository: Option<String>,
+    /// It is an adapter, of the model that is called so.
+    #[serde(default)]
+    pub adapter_of: Option<String>,
 }
 
 pub struct Store {
@@ -104,6 +107,7 @@ impl Store {
             name: card.name,
             url: card.url,
             repository: card.repository,
+            adapter_of: card.adapter_of,
             bytes: card.bytes,
             present: self.file(id).await.map_or(0, |file| file.size() as u64),
         })
@@ -118,10 +122,9 @@ impl Store {
             .filter(|kept| kept.id != id)
             .map(|kept| kept.name)
             .collect();
-        let (stem, ending) = match wanted.strip_suffix(ENDING) {
-            Some(stem) => (stem, ENDING),
-            None => (wanted, ""),
-        };
+        let ending = ENDINGS.into_iter().find(|ending| wanted.ends_with(ending));
+        let ending = ending.unwrap_or_default();
+        let stem = wanted.strip_suffix(ending).unwrap_or(wanted);
         let numbered = (2..).map(|n| format!("{stem} ({n}){ending}"));
         let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
         let free = names.find(|name| !taken.contains(name));
@@ -136,6 +139,7 @@ impl Store {
             url: kept.url,
             bytes: kept.bytes,
             repository: kept.repository,
+            adapter_of: kept.adapter_of,
         };
         self.put_card(id, &card).await
     }
@@ -199,19 +203,16 @@ impl Store {
         Ok(())
     }
 
-    /// Copies a file that the reader opened.
-    pub async fn keep(&self, file: &File) -> Result<(), String> {
+    /// Copies a file that the reader opened; gives its id and the name it got.
+    pub async fn keep(&self, file: &File) -> Result<(String, String), String> {
         let bytes = file.size() as u64;
-        let id = id(&[
-            &file.name(),
-            &bytes.to_string(),
-            &file.last_modified().to_string(),
-        ]);
+        let id = opened_id(file);
         let card = Card {
             name: self.free_name(&file.name(), &id).await?,
             url: None,
             bytes,
             repository: None,
+            adapter_of: None,
         };
         room_for(bytes).await?;
         let mut writer = self.write(&id, &card).await?;
@@ -224,24 +225,27 @@ impl Store {
             let piece = JsFuture::from(piece.array_buffer()).await;
             writer.push(&Uint8Array::new(&piece.map_err(describe)?))?;
         }
-        Ok(())
+        Ok((id, card.name))
     }
 
-    /// Copies a model from wherever its bytes are; gives its id and the name it got.
+    /// Copies a model, or an adapter of one, from wherever its bytes are; gives its id and the name
+    /// it got.
     pub async fn copy(
         &self,
         source: &dyn ByteSource,
         wanted: &str,
+        adapter_of: Option<String>,
     ) -> Result<(String, String), String> {
         let bytes = source.len();
         // No other: the same model may be kept twice, as it was and as it became.
         let now = js_sys::Date::now().to_string();
-        let id = id(&[wanted, &bytes.to_string(), &now]);
+        let id = kept_id(&[wanted, &bytes.to_string(), &now]);
         let card = Card {
             name: self.free_name(wanted, &id).await?,
             url: None,
             bytes,
             repository: None,
+            adapter_of,
         };
         room_for(bytes).await?;
         let mut writer = self.writer(&id, &card.name).await?;
@@ -335,15 +339,6 @@ impl Drop for Writer {
         self.handle.flush().ok();
         self.handle.close();
     }
-}
-
-/// A name for a file with these properties: 64-bit FNV-1a, the same in every version of this page.
-pub fn id(properties: &[&str]) -> String {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in properties.join("\n").bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    format!("{hash:016x}")
 }
 
 /// An error unless the browser has room for so many bytes, as far as it tells.

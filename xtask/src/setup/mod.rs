@@ -6,6 +6,7 @@ mod axe;
 pub mod browser;
 mod debian_toolchain;
 pub mod npm;
+mod smollm2;
 pub mod tools;
 pub mod vulkan;
 pub mod wasm;
@@ -37,6 +38,8 @@ pub struct TestTools {
     pub page: PageTools,
     pub chromium: PathBuf,
     pub axe: PathBuf,
+    /// A real model; without it tests are skipped.
+    pub smollm2: Option<PathBuf>,
 }
 
 /// What builds the page, a browser, a Vulkan driver and axe-core. All that is missing and can't be
@@ -53,6 +56,7 @@ pub fn test_tools() -> Result<TestTools> {
             page,
             chromium,
             axe,
+            smollm2: smollm2::fetch(),
         }),
         (page, chromium, vulkan, axe) => {
             let errors = [page.err(), chromium.err(), vulkan.err(), axe.err()];
@@ -72,6 +76,7 @@ pub fn everything() -> Result<()> {
         page,
         chromium,
         axe,
+        smollm2,
     } = test_tools()?;
     step("ready");
     println!("    wasm32        {}", page.toolchain.describe());
@@ -79,5 +84,8 @@ pub fn everything() -> Result<()> {
     println!("    wasm-bindgen  {}", page.wasm_bindgen.program.display());
     println!("    Chromium      {}", chromium.display());
     println!("    axe-core      {}", axe.display());
+    if let Some(file) = smollm2 {
+        println!("    SmolLM2       {}", file.display());
+    }
     Ok(())
 }

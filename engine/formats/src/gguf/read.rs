@@ -1,5 +1,6 @@
 //! GGUF files as checkpoints.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
 use super::architecture::{self, ARCHITECTURE};
@@ -135,6 +136,7 @@ pub(crate) async fn open<'a>(
     let mut warnings = Vec::new();
     let metadata = metadata(&file, pre, &mut warnings)?;
     Ok(Checkpoint {
+        surprised: Cell::new(false),
         architecture: architecture.to_owned(),
         sources: sources.iter().map(|(_, source)| *source).collect(),
         tensors,

@@ -1,6 +1,7 @@
 //! Hugging Face folders: `config.json`, safetensors in one file or several, tokenizer, chat
 //! template.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
@@ -117,6 +118,7 @@ pub(crate) async fn open<'a>(
     let quantized = !matches!(method, Method::None);
     let metadata = companions(input, &config_json, &mut warnings).await?;
     let mut checkpoint = Checkpoint {
+        surprised: Cell::new(false),
         architecture: family.name().to_owned(),
         sources,
         tensors,

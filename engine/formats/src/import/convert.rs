@@ -1,5 +1,6 @@
-//! Writing the tensors: norms and float matrices as they come, 8-bit matrices in two passes,
-//! ternary and binary ones whole.
+//! Writing the tensors, in the order in which the files have them: what comes over a network is
+//! read once, from front to back. Norms and float matrices are written as they come, 8-bit ones
+//! with their scales last, ternary and binary ones whole.
 
 use super::Progress;
 use super::plan::{Found, Plan, row_scale};
@@ -23,13 +24,21 @@ pub(crate) async fn convert(
 ) -> Result<(), ImportError> {
     let total = writer.file_len();
     let mut done = 0;
-    for p in params::all(&plan.config) {
+    let all = params::all(&plan.config);
+    let mut order = Vec::with_capacity(all.len());
+    for (index, p) in all.iter().enumerate() {
+        let t = c.tensor(&p.name)?;
+        order.push((t.file, t.offset, index));
+    }
+    order.sort_unstable();
+    for (.., index) in order {
+        let p = &all[index];
         progress(Progress {
             done,
             total,
             tensor: p.name.clone(),
         });
-        done += tensor(c, plan, &p, writer).await?;
+        done += tensor(c, plan, p, writer.tensor(index)?).await?;
         ternary_common::platform::yield_now().await;
     }
     Ok(())
@@ -40,10 +49,9 @@ async fn tensor(
     c: &Checkpoint<'_>,
     plan: &Plan,
     p: &Param,
-    writer: &mut Writer<'_>,
+    mut out: TensorWriter<'_, '_>,
 ) -> Result<u64, ImportError> {
     let t = c.tensor(&p.name)?;
-    let mut out = writer.tensor()?;
     match &p.kind {
         ParamKind::Matrix(m) => matrix(c, plan, t, m, &mut out).await?,
         ParamKind::Norm | ParamKind::Bias | ParamKind::Positions | ParamKind::Adapter => {
@@ -122,20 +130,14 @@ async fn matrix(
         }
         QuantMode::EightBit => {
             let mut scales = Vec::with_capacity(m.rows);
-            for first in (0..m.rows).step_by(rows.band) {
-                let values = rows.floats(first).await?;
-                scales.extend(
-                    values
-                        .chunks_exact(m.cols)
-                        .map(|row| m.quant.span(row).scale),
-                );
-            }
-            out.scales(&scales).await?;
+            out.leave_scales(m.rows);
             for first in (0..m.rows).step_by(rows.band) {
                 let values = rows.floats(first).await?;
                 let q = quant::quantize(&values, values.len() / m.cols, m.cols, &m.quant);
+                scales.extend(q.scales);
                 out.push(bytemuck::cast_slice(&q.codes)).await?;
             }
+            out.fill_scales(&scales).await?;
         }
         QuantMode::Ternary | QuantMode::Binary => {
             let found = plan.found.get(&m.name).copied().unwrap_or(Found::Floats);

@@ -45,6 +45,8 @@ pub struct Options {
     /// llama.cpp's name of the way that a GGUF file's vocabulary cuts texts into words, whatever
     /// the file says.
     pub pre_tokenizer: Option<String>,
+    /// What the model is called, whatever its files say.
+    pub name: Option<String>,
     /// Fields of a configuration that are not known here and that change nothing, as the caller
     /// knows.
     pub ignored_keys: Vec<String>,
@@ -60,6 +62,7 @@ impl Default for Options {
             int8_activations: None,
             context: None,
             pre_tokenizer: None,
+            name: None,
             ignored_keys: Vec::new(),
         }
     }
@@ -112,7 +115,7 @@ pub struct Survey {
 /// # Errors
 /// What is damaged, missing or not supported, by name.
 pub async fn survey(input: &Input, options: &Options) -> Result<Survey, ImportError> {
-    let (checkpoint, plan, mut metadata) = prepare(input, options).await?;
+    let (checkpoint, plan, mut metadata) = prepare(input, options, false).await?;
     let ends = [params::EMBEDDING, params::LM_HEAD];
     let has_codes = ends.iter().any(|name| {
         let found = plan.found.get(*name);
@@ -152,11 +155,23 @@ pub async fn import(
     sink: &mut dyn ByteSink,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, ImportError> {
-    let (checkpoint, plan, metadata) = prepare(input, options).await?;
-    let mut writer = Writer::new(sink, metadata, plan.packing)?;
-    convert::convert(&checkpoint, &plan, &mut writer, progress).await?;
+    // Few files of 2-bit blocks have the code that is not ternary, and only reading all of them
+    // tells: the plan without it comes first.
+    let mut check = false;
+    let (checkpoint, plan, bytes) = loop {
+        let (checkpoint, plan, metadata) = prepare(input, options, check).await?;
+        let mut writer = Writer::new(sink, metadata, plan.packing)?;
+        match convert::convert(&checkpoint, &plan, &mut writer, progress).await {
+            Err(_) if checkpoint.surprised.get() && !check => check = true,
+            Err(problem) => return Err(problem),
+            Ok(()) => {
+                let bytes = writer.finish().await?;
+                break (checkpoint, plan, bytes);
+            }
+        }
+    };
     Ok(Report {
-        bytes: writer.finish().await?,
+        bytes,
         source_bytes: checkpoint.source_bytes(),
         architecture: checkpoint.architecture,
         config: plan.config,
@@ -217,6 +232,7 @@ fn companions(c: &mut Checkpoint<'_>) -> Result<(), ImportError> {
 async fn prepare<'a>(
     input: &'a Input,
     options: &Options,
+    check: bool,
 ) -> Result<(Checkpoint<'a>, Plan, Metadata), ImportError> {
     let ggufs = input.ending(".gguf");
     let adapter = input.get(crate::adapter::CONFIG_FILE);
@@ -227,7 +243,7 @@ async fn prepare<'a>(
         (None, _, ggufs) => gguf::read::open(ggufs, options.pre_tokenizer.as_deref()).await?,
     };
     companions(&mut checkpoint)?;
-    let plan = plan::plan(&checkpoint, options).await?;
+    let plan = plan::plan(&checkpoint, options, check).await?;
     let empty = checkpoint.odd.iter().filter(|(_, why)| *why == "empty");
     let notes: Vec<String> = empty
         .map(|(name, _)| {
@@ -241,6 +257,13 @@ async fn prepare<'a>(
     let metadata = Metadata {
         config: plan.config.clone(),
         ..std::mem::take(&mut checkpoint.metadata)
+    };
+    let metadata = match &options.name {
+        Some(name) => Metadata {
+            name: name.clone(),
+            ..metadata
+        },
+        None => metadata,
     };
     Ok((checkpoint, plan, metadata))
 }

@@ -55,7 +55,13 @@ pub(crate) struct Plan {
     pub packing: Packing,
 }
 
-pub(crate) async fn plan(c: &Checkpoint<'_>, options: &Options) -> Result<Plan, ImportError> {
+/// With `check`, codes that are not ternary make a matrix floats; else they are met when it is
+/// read.
+pub(crate) async fn plan(
+    c: &Checkpoint<'_>,
+    options: &Options,
+    check: bool,
+) -> Result<Plan, ImportError> {
     let mut config = c.config.clone();
     if let Some(context) = options.context {
         if context == 0 || context > config.max_seq_len {
@@ -76,7 +82,7 @@ pub(crate) async fn plan(c: &Checkpoint<'_>, options: &Options) -> Result<Plan, 
         let mut kinds = Vec::new();
         for kind in config.matrices() {
             let name = params::layer_matrix(&config, layer, kind).name;
-            let what = look(c, &name).await?;
+            let what = look(c, &name, check).await?;
             kinds.push((kind, what));
             found.insert(name, what);
         }
@@ -98,7 +104,7 @@ pub(crate) async fn plan(c: &Checkpoint<'_>, options: &Options) -> Result<Plan, 
         LayerMode::from(modes)
     });
     let layers = layers.collect();
-    let (embedding, lm_head) = ends(c, &config, &mut found).await?;
+    let (embedding, lm_head) = ends(c, &config, &mut found, check).await?;
     let end = |what: Found| match what.mode() {
         Some(mode) if options.keep_head => mode,
         _ => options.head,
@@ -155,6 +161,7 @@ async fn ends(
     c: &Checkpoint<'_>,
     config: &ModelConfig,
     found: &mut BTreeMap<String, Found>,
+    check: bool,
 ) -> Result<(Found, Found), ImportError> {
     let mut both = [Found::Floats; 2];
     for (what, name) in both.iter_mut().zip([params::EMBEDDING, params::LM_HEAD]) {
@@ -164,7 +171,7 @@ async fn ends(
         }
         let t = c.tensor(name)?;
         if let Some((mode, span)) = t.storage.codes()
-            && !c.has_plus_two(t).await?
+            && !(check && c.has_plus_two(t).await?)
         {
             *what = Found::Codes(mode, span);
         }
@@ -228,10 +235,11 @@ fn check_tensors(c: &Checkpoint<'_>, config: &ModelConfig) -> Result<(), ImportE
 }
 
 /// What a matrix of the body is in the file.
-async fn look(c: &Checkpoint<'_>, name: &str) -> Result<Found, ImportError> {
+async fn look(c: &Checkpoint<'_>, name: &str, check: bool) -> Result<Found, ImportError> {
     let t = c.tensor(name)?;
     if let Some((mode, span)) = t.storage.codes() {
-        return Ok(match c.has_plus_two(t).await? {
+        let is_floats = check && c.has_plus_two(t).await?;
+        return Ok(match is_floats {
             true => Found::Floats,
             false => Found::Codes(mode, span),
         });

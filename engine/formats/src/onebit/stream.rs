@@ -5,8 +5,8 @@ use crate::onebit::Packing;
 use ternary_common::bytes::ByteSink;
 use ternary_core::layout::{FormatError, Metadata, TensorEntry};
 
-/// Writes a `.1bit` whose tensors come one after another; the head is written last, so that what is
-/// unfinished is no `.1bit`.
+/// Writes a `.1bit` whose tensors come one at a time, in any order; the head is written last, so
+/// that what is unfinished is no `.1bit`.
 pub struct Writer<'a> {
     sink: &'a mut dyn ByteSink,
     metadata: Vec<u8>,
@@ -14,7 +14,8 @@ pub struct Writer<'a> {
     /// Bytes of the table with the longest checksums.
     table_len: usize,
     data_offset: u64,
-    next: usize,
+    /// Which have come.
+    done: Vec<bool>,
 }
 
 impl<'a> Writer<'a> {
@@ -33,12 +34,12 @@ impl<'a> Writer<'a> {
             data_offset: data_offset(&metadata, &table),
             table_len: table.len(),
             metadata,
+            done: vec![false; entries.len()],
             entries,
-            next: 0,
         })
     }
 
-    /// The tensors, in the order they are to come.
+    /// The tensors, in the order of the file.
     pub fn entries(&self) -> &[TensorEntry] {
         &self.entries
     }
@@ -48,23 +49,28 @@ impl<'a> Writer<'a> {
         self.data_offset + self.entries.last().map_or(0, |t| t.offset + t.length)
     }
 
-    /// Begin the next tensor.
+    /// Begin the tensor of [`entries`](Self::entries) with this index.
     ///
     /// # Errors
-    /// When they have all come.
-    pub fn tensor(&mut self) -> Result<TensorWriter<'_, 'a>, FormatError> {
-        if self.next == self.entries.len() {
-            return Err(FormatError::Invalid {
-                what: "the tensors".into(),
-                message: format!("there are only {}", self.entries.len()),
-            });
+    /// When there is none, or it has come already.
+    pub fn tensor(&mut self, index: usize) -> Result<TensorWriter<'_, 'a>, FormatError> {
+        let invalid = |message: String| FormatError::Invalid {
+            what: "the tensors".into(),
+            message,
+        };
+        match self.done.get_mut(index) {
+            None => Err(invalid(format!("there are only {}", self.entries.len()))),
+            Some(true) => Err(invalid(format!("{} comes twice", self.entries[index].name))),
+            Some(done) => {
+                *done = true;
+                Ok(TensorWriter {
+                    writer: self,
+                    index,
+                    hasher: crc32fast::Hasher::new(),
+                    written: 0,
+                })
+            }
         }
-        self.next += 1;
-        Ok(TensorWriter {
-            writer: self,
-            hasher: crc32fast::Hasher::new(),
-            written: 0,
-        })
     }
 
     async fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FormatError> {
@@ -78,8 +84,9 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// Also when tensors are missing.
     pub async fn finish(mut self) -> Result<u64, FormatError> {
-        if let Some(missing) = self.entries.get(self.next) {
-            return Err(FormatError::MissingTensor(missing.name.clone()));
+        if let Some(missing) = self.done.iter().position(|done| !done) {
+            let name = self.entries[missing].name.clone();
+            return Err(FormatError::MissingTensor(name));
         }
         let mut table = serde_json::to_vec(&self.entries).map_err(|e| FormatError::Invalid {
             what: "the tensor table".into(),
@@ -95,21 +102,39 @@ impl<'a> Writer<'a> {
 }
 
 /// One tensor on its way: its scales, padded to 64 bytes, then its values, in as many pieces as one
-/// likes.
+/// likes; or the values first, behind room that is left for the scales.
 pub struct TensorWriter<'w, 'a> {
     writer: &'w mut Writer<'a>,
+    index: usize,
     hasher: crc32fast::Hasher,
     written: u64,
 }
 
 impl TensorWriter<'_, '_> {
     fn entry(&mut self) -> &mut TensorEntry {
-        &mut self.writer.entries[self.writer.next - 1]
+        &mut self.writer.entries[self.index]
     }
 
     pub async fn scales(&mut self, scales: &[f32]) -> Result<(), FormatError> {
         let bytes = scale_bytes(self.entry().scale, scales);
         self.push(&bytes).await
+    }
+
+    /// Leaves room for so many scales: the values come first, and tell what they are.
+    pub fn leave_scales(&mut self, count: usize) {
+        let room = scale_bytes(self.entry().scale, &vec![0.0; count]);
+        self.written = room.len() as u64;
+    }
+
+    /// Fills the room that was left.
+    pub async fn fill_scales(&mut self, scales: &[f32]) -> Result<(), FormatError> {
+        let bytes = scale_bytes(self.entry().scale, scales);
+        let mut whole = crc32fast::Hasher::new();
+        whole.update(&bytes);
+        whole.combine(&self.hasher);
+        self.hasher = whole;
+        let at = self.writer.data_offset + self.entry().offset;
+        self.writer.write(at, &bytes).await
     }
 
     pub async fn push(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
@@ -139,7 +164,8 @@ impl TensorWriter<'_, '_> {
 
 impl std::fmt::Debug for Writer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Writer({} of {} tensors)", self.next, self.entries.len())
+        let done = self.done.iter().filter(|done| **done).count();
+        write!(f, "Writer({done} of {} tensors)", self.entries.len())
     }
 }
 

@@ -1,5 +1,6 @@
 //! A model as its files describe it, whatever their format, under this project's names.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
 use super::ImportError;
@@ -88,6 +89,9 @@ pub(crate) struct Checkpoint<'a> {
     pub config: ModelConfig,
     pub metadata: Metadata,
     pub warnings: Vec<String>,
+    /// A code was met that its type has and ternary matrices do not, see
+    /// [`has_plus_two`](Self::has_plus_two).
+    pub surprised: Cell<bool>,
 }
 
 impl Checkpoint<'_> {
@@ -219,6 +223,9 @@ impl Checkpoint<'_> {
             Some(_) => self.rows(t, first, rows).await?,
             None => self.read(t, 0, t.bytes).await?,
         };
+        if t.storage.has_plus_two(&bytes) {
+            self.surprised.set(true);
+        }
         let read = t.storage.read_codes(&bytes, rows, t.cols());
         let codes = read.map_err(|message| t.damaged(message))?;
         if let Some(bad) = codes.scales.iter().find(|s| !s.is_finite()) {

@@ -123,6 +123,7 @@ fn options(a: &Import) -> Result<Options> {
         int8_activations: a.activations.map(|a| matches!(a, Activations::Int8)),
         context: a.context,
         pre_tokenizer: a.pre_tokenizer.clone(),
+        name: a.name.clone(),
         ignored_keys: a.ignore_key.clone(),
     })
 }

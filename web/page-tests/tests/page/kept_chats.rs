@@ -586,17 +586,42 @@ fn a_reply_under_way_is_kept() -> Result<()> {
         START,
     )?;
     ensure!(page.text(".exchange .figures")?.contains("not finished"));
-    // Another conversation is opened while one is written in.
+    // Another conversation is opened while one is written in: the reply goes on.
     ask(&page, "And then?")?;
-    page.wait_for("document.querySelector('#stop')", START)?;
-    page.click("#new-chat")?;
     page.wait_for(
-        "document.querySelector('.welcome') && !document.querySelector('#stop')",
+        "document.querySelector('#stop') && document.querySelector('.exchange:last-child .reply')?.innerText.length > 20",
         REPLY,
     )?;
+    let before = page.text(LAST_REPLY)?.len();
+    page.click("#new-chat")?;
+    page.wait_for(
+        "document.querySelector('.welcome') && document.querySelector('#stop')",
+        REPLY,
+    )?;
+    let told = page.text("#held")?;
+    ensure!(told.contains("“Who is Max?”"), "{told}");
+    picture(&page, "reply-elsewhere-desktop-light")?;
+    page.assert_accessible()?;
+    choose(&page, "Who is Max?")?;
+    page.wait_for(
+        &format!(
+            "document.querySelector('.exchange:last-child .reply')?.innerText.length > {}",
+            before + 100
+        ),
+        REPLY,
+    )?;
+    ensure!(page.evaluate("Boolean(document.querySelector('#stop'))")? == true);
+    ensure!(page.text("#held")?.is_empty());
+    // Left again, it ends there, and nothing of it is lost.
+    page.click("#new-chat")?;
+    page.wait_for("document.querySelector('.welcome')", START)?;
+    page.click("#stop")?;
+    page.wait_for("!document.querySelector('#stop')", REPLY)?;
     answered(&page, "Who is Lily?")?;
     choose(&page, "Who is Max?")?;
     ensure!(exchanges(&page)? == 2);
+    let length = page.text(LAST_REPLY)?.len();
+    ensure!(length > before + 100, "{length} after {before}");
     page.assert_clean()
 }
 

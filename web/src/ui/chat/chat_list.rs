@@ -1,14 +1,15 @@
 //! The kept conversations: to open, name, save and delete.
 
-use leptos::{ev, html, prelude::*};
+use leptos::{html, prelude::*};
 
 use super::record::Head;
 use super::use_chat;
 use crate::ui::page::{Tab, use_page};
 
 use crate::ui::widgets::erased::{When, live, on_click};
+use crate::ui::widgets::focus;
+use crate::ui::widgets::naming::Naming;
 use crate::ui::widgets::picker::Picker;
-use crate::ui::widgets::{focus, keys};
 
 #[component]
 pub fn ChatList() -> impl IntoView {
@@ -124,7 +125,7 @@ fn ChatItem(head: Head) -> impl IntoView {
                     </button>
                 }
             >
-                <Naming name=title.get_untracked() done />
+                <Naming label="Name of the conversation" name=title.get_untracked() done />
             </When>
             <When when=Signal::derive(move || (is_open() || damaged) && !naming.get())>
                 <span class="chat-buttons">
@@ -158,49 +159,5 @@ fn ChatItem(head: Head) -> impl IntoView {
                 </span>
             </When>
         </li>
-    }
-}
-
-/// The name, being changed: Enter and leaving take it, Escape does not.
-#[component]
-fn Naming(name: String, done: impl Fn(Option<String>) + Copy + Send + 'static) -> impl IntoView {
-    let input = NodeRef::<html::Input>::new();
-    input.on_load(|input| {
-        request_animation_frame(move || {
-            // Fails only for an element that is not in the page.
-            input.focus().ok();
-            input.select();
-        });
-    });
-    // It may be gone already when the keyboard leaves it.
-    let value = move || {
-        let input = input.try_get_untracked().flatten();
-        input.map(|input| input.value())
-    };
-    let keydown = move |event: ev::KeyboardEvent| {
-        if keys::is_taken(&event) {
-            return;
-        }
-        match event.key().as_str() {
-            "Enter" => done(value()),
-            "Escape" => {
-                // Nothing else is meant by it.
-                event.stop_propagation();
-                done(None);
-            }
-            _ => {}
-        }
-    };
-    view! {
-        <input
-            type="text"
-            class="naming"
-            aria-label="Name of the conversation"
-            maxlength="120"
-            node_ref=input
-            prop:value=name
-            on:keydown=keydown
-            on:blur=move |_| done(value())
-        />
     }
 }

@@ -32,6 +32,24 @@ pub fn Composer() -> impl IntoView {
         }
     };
     let running = move || chat.is_replying();
+    let why_held = move || {
+        if let Some(title) = chat.replies_elsewhere() {
+            return Some(format!(
+                "A reply is being written in “{title}”: the next message can be sent when it ends or is stopped."
+            ));
+        }
+        if !chat.held.get() || engine.ready() {
+            return None;
+        }
+        let why = match (running(), engine.model.with(Option::is_some)) {
+            (true, _) => "The reply is still being written",
+            (false, true) => "The model is busy just now",
+            (false, false) => "No model is loaded yet",
+        };
+        Some(format!(
+            "{why}: your message stays here until you can send it."
+        ))
+    };
     let placeholder = move || match page.mode.get() {
         Mode::Chat => "Write a message",
         Mode::Text => "Begin a text for the model to continue",
@@ -52,7 +70,10 @@ pub fn Composer() -> impl IntoView {
                 placeholder=placeholder
                 aria-describedby="prompt-keys"
                 prop:value=chat.draft
-                on:input:target=move |event| chat.draft.set(event.target().value())
+                on:input:target=move |event| {
+                    chat.draft.set(event.target().value());
+                    chat.held.set(false);
+                }
                 on:keydown=keydown
             ></textarea>
             <When
@@ -62,7 +83,7 @@ pub fn Composer() -> impl IntoView {
                         type="submit"
                         id="send"
                         class="primary"
-                        disabled=Signal::derive(move || !engine.ready() || chat.draft.with(|draft| draft.trim().is_empty()))
+                        disabled=Signal::derive(move || chat.draft.with(|draft| draft.trim().is_empty()))
                     >
                         "Send"
                     </button>
@@ -80,6 +101,7 @@ pub fn Composer() -> impl IntoView {
                     "Stop"
                 </button>
             </When>
+            <p class="hint" id="held" role="status">{why_held}</p>
             <div class="composer-foot">
                 <p id="prompt-keys">
                     <kbd>"Enter"</kbd>" sends, "<kbd>"Shift"</kbd>"+"<kbd>"Enter"</kbd>" starts a line, "
@@ -94,7 +116,7 @@ pub fn Composer() -> impl IntoView {
 /// How much of the model's context the last reply filled.
 #[component]
 fn ContextUse() -> impl IntoView {
-    let (page, chat) = (use_page(), use_chat());
+    let (engine, page, chat) = (use_engine(), use_page(), use_chat());
     let stats = move || {
         chat.exchanges().with(|all| {
             let outcome = all.last()?.outcome.get();
@@ -103,6 +125,12 @@ fn ContextUse() -> impl IntoView {
                 Outcome::Failed | Outcome::Interrupted => None,
             }
         })
+    };
+    // Of the model that reads the next message.
+    let size = move || {
+        engine
+            .model
+            .with(|model| model.as_ref().map(|model| model.context))
     };
     // The engine leaves turns out as soon as a reply would not fit; the next message takes some
     // room too.
@@ -119,13 +147,14 @@ fn ContextUse() -> impl IntoView {
         })
     };
     move || {
-        stats().map(|stats| {
+        stats().map(|mut stats| {
+            stats.context_size = size().unwrap_or(stats.context_size);
             let warning = warning(&stats);
             view! {
                 <label class="context" class:full=warning.is_some()>
                     {format!(
                         "Context {} of {}",
-                        figures::grouped(stats.context_used),
+                        figures::grouped(stats.context_used.min(stats.context_size)),
                         figures::grouped(stats.context_size),
                     )}
                     <meter min="0" max=stats.context_size value=stats.context_used></meter>

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use ternary::session::{Command, Event, FinishReason, Message, Stats};
 
 use super::Chat;
-use super::record::Role;
+use super::record::{Record, Role};
 use crate::protocol::Response;
 use crate::ui::page::Mode;
 
@@ -53,10 +53,33 @@ impl Exchange {
 pub struct Running {
     pub exchange: Exchange,
     pub tokens: usize,
+    /// Its prompt was just written, and stands nowhere else.
+    is_new: bool,
     /// When the first token came, in milliseconds of the page's clock.
     first_token: f64,
     /// Tokens a second so far; 0 until there are two.
     pub speed: f64,
+}
+
+impl Running {
+    fn is_unanswered(&self) -> bool {
+        self.is_new && self.tokens == 0
+    }
+}
+
+/// Notes in `record` that the oldest `messages` of those that were sent were not read.
+fn forget(record: &mut Record, all: &[Exchange], messages: usize) {
+    let mut left = messages;
+    for (index, exchange) in all.iter().enumerate().skip(record.forgotten) {
+        if left == 0 {
+            break;
+        }
+        record.forgotten = index + 1;
+        // Those without a reply were not sent.
+        if exchange.reply.with_untracked(|reply| !reply.is_empty()) {
+            left = left.saturating_sub(2);
+        }
+    }
 }
 
 impl Chat {
@@ -71,11 +94,15 @@ impl Chat {
     /// Asks what the draft says.
     pub fn send(self) {
         let prompt = self.draft.get_untracked();
-        if prompt.trim().is_empty() || !untrack(|| self.engine.ready()) {
+        if prompt.trim().is_empty() {
             return;
         }
-        self.draft.set(String::new());
-        self.ask(prompt);
+        let ready = untrack(|| self.engine.ready());
+        self.held.set(!ready);
+        if ready {
+            self.draft.set(String::new());
+            self.ask(prompt);
+        }
     }
 
     /// Asks `prompt` in the present mode.
@@ -84,6 +111,11 @@ impl Chat {
         let exchange = Exchange::new(self.number_exchanges(1), prompt);
         untrack(|| self.exchanges()).update(|all| all.push(exchange.clone()));
         self.run(exchange);
+        self.running.update(|running| {
+            if let Some(running) = running {
+                running.is_new = true;
+            }
+        });
     }
 
     /// Asks `prompt` in place of the one of the exchange `id`. What came after it goes, and can be
@@ -165,9 +197,10 @@ impl Chat {
                     .engine
                     .model
                     .with_untracked(|model| model.as_ref().map(|model| model.name.clone()));
-                self.kept
-                    .record
-                    .update(|record| record.model = model.unwrap_or_default());
+                self.kept.record.update(|record| {
+                    record.model = model.unwrap_or_default();
+                    record.origin = self.engine.origin.get_untracked();
+                });
                 Command::Chat {
                     messages: self.messages(&settings.system_prompt),
                     sampling,
@@ -182,6 +215,7 @@ impl Chat {
         self.running.set(Some(Running {
             exchange,
             tokens: 0,
+            is_new: false,
             first_token: 0.0,
             speed: 0.0,
         }));
@@ -216,39 +250,56 @@ impl Chat {
     }
 
     /// Takes note that the model did not read the oldest `messages` of those it was given.
-    pub(super) fn forget(self, messages: usize) {
+    fn forget(self, messages: usize) {
         let kept = self.kept;
-        let mut left = messages;
-        let mut forgotten = kept.record.with_untracked(|record| record.forgotten);
-        self.conversation.with_untracked(|all| {
-            for (index, exchange) in all.iter().enumerate().skip(forgotten) {
-                if left == 0 {
-                    break;
-                }
-                forgotten = index + 1;
-                // Those without a reply were not sent.
-                if exchange.reply.with_untracked(|reply| !reply.is_empty()) {
-                    left = left.saturating_sub(2);
-                }
+        if self.is_shown_reply_running() {
+            let all = self.conversation.get_untracked();
+            kept.record.update(|record| forget(record, &all, messages));
+        }
+        kept.away.update(|away| {
+            if let Some(away) = away {
+                forget(&mut away.record, &away.exchanges, messages);
             }
         });
-        kept.record.update(|record| record.forgotten = forgotten);
     }
 
     fn on_response(self, response: Response) {
         match response {
             Response::Event(Event::Token { text }) => self.on_token(&text),
             Response::Event(Event::Finished { reason, stats }) => {
-                if stats.dropped_messages > 0 && self.is_shown_reply_running() {
+                if stats.dropped_messages > 0 {
                     self.forget(stats.dropped_messages);
+                }
+                if stats.tokens_per_second > 0.0 {
+                    self.engine.speed.set(Some(stats.tokens_per_second));
                 }
                 self.end_reply(Outcome::Finished(reason, stats));
             }
             Response::Event(Event::Error { message }) => {
+                let unanswered = self.running.get_untracked().filter(Running::is_unanswered);
                 self.end_reply(Outcome::Failed);
+                if let Some(running) = unanswered {
+                    self.give_back(&running.exchange);
+                }
                 self.page.fail("The model could not answer", message);
             }
             _ => {}
+        }
+    }
+
+    /// A prompt that got no answer is to be changed, or sent again: back into the field with it.
+    fn give_back(self, exchange: &Exchange) {
+        let is_last = |all: &Vec<Exchange>| all.last().is_some_and(|last| last.id == exchange.id);
+        let shown = untrack(|| self.exchanges());
+        let free = self.draft.with_untracked(String::is_empty);
+        // What is being written in the field meanwhile stays, and the prompt where it is.
+        if !free || !shown.with_untracked(is_last) {
+            return;
+        }
+        shown.update(|all| drop(all.pop()));
+        self.draft.set(exchange.prompt.clone());
+        if self.page.mode.get_untracked() == Mode::Chat {
+            self.keep_or_forget_chat();
         }
     }
 
@@ -284,6 +335,7 @@ impl Chat {
             self.engine.reply_ended();
             running.exchange.outcome.set(Some(outcome));
             self.keep_chat();
+            self.end_away();
         }
     }
 }

@@ -12,6 +12,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{BroadcastChannel, File};
 
 use super::Chat;
+use super::away::Away;
 use super::database::Database;
 use super::record::{self, Head, Record};
 use super::write_queue::Job;
@@ -36,6 +37,8 @@ pub struct KeptChats {
     /// The open conversation without its settings and messages. It has no id until something is
     /// said in it.
     pub record: RwSignal<Record>,
+    /// One that was left while its reply is written.
+    pub(super) away: RwSignal<Option<Away>>,
     /// One that is being read, to be open then.
     pub opening: RwSignal<Option<String>>,
     pub undo: RwSignal<Option<Undo>>,
@@ -63,6 +66,7 @@ impl KeptChats {
         Self {
             heads: RwSignal::new(Vec::new()),
             record: RwSignal::new(Record::default()),
+            away: RwSignal::new(None),
             opening: RwSignal::new(None),
             undo: RwSignal::new(None),
             nowhere: RwSignal::new(false),
@@ -81,6 +85,14 @@ impl KeptChats {
 
     pub fn is_open(self, id: &str) -> bool {
         self.record.with(|record| record.id == id)
+    }
+
+    /// As the list shows it.
+    pub(super) fn title(self, id: &str) -> Option<String> {
+        self.heads.with(|heads| {
+            let head = heads.iter().find(|head| head.id == id);
+            head.map(|head| head.title.clone())
+        })
     }
 
     /// Puts it into the list, which is sorted.
@@ -146,6 +158,7 @@ impl Chat {
         // Leaving may be for good.
         let leave = move || {
             self.keep_chat();
+            self.keep_away();
             self.save_pending_writes();
         };
         window_event_listener(ev::visibilitychange, move |_| leave());
@@ -177,8 +190,10 @@ impl Chat {
     pub fn open_chat(self, id: String) {
         self.leave_chat();
         self.kept.undo.set(None);
-        self.kept.opening.set(Some(id.clone()));
-        self.enqueue(Job::Open(id));
+        if !self.come_back(&id) {
+            self.kept.opening.set(Some(id.clone()));
+            self.enqueue(Job::Open(id));
+        }
         self.page.set_moved(true);
     }
 
@@ -193,7 +208,7 @@ impl Chat {
 
     pub fn delete_chat(self, id: String) {
         if self.kept.record.with_untracked(|record| record.id == id) {
-            self.leave_chat();
+            self.end_chat();
             let before = self.snapshot();
             let told = format!("“{}” was deleted.", before.head().title);
             self.show_record(Record {
@@ -221,7 +236,7 @@ impl Chat {
     /// What was offered.
     pub fn undo(self) {
         if let Some(Undo { before, .. }) = self.kept.undo.try_update(Option::take).flatten() {
-            self.leave_chat();
+            self.end_chat();
             self.show_record(before.clone());
             self.enqueue(Job::Keep(Box::new(before)));
         }
@@ -314,15 +329,35 @@ impl Chat {
         self.enqueue(Job::Keep(Box::new(record)));
     }
 
+    /// Keeps the open conversation after something was taken out of it: one with nothing left is
+    /// none.
+    pub(super) fn keep_or_forget_chat(self) {
+        if self.conversation.with_untracked(|all| !all.is_empty()) {
+            return self.keep_chat();
+        }
+        let id = self.kept.record.with_untracked(|record| record.id.clone());
+        self.kept
+            .heads
+            .update(|heads| heads.retain(|head| head.id != id));
+        self.enqueue(Job::Delete(id));
+        self.show_record(Record {
+            settings: self.settings.get_untracked(),
+            ..Record::default()
+        });
+    }
+
     pub(super) fn keep_chat_now_and_then(self) {
         if js_sys::Date::now() - self.kept.handed_at.get_value() > OFTEN {
             self.keep_chat();
+            self.keep_away();
         }
     }
 
     /// Ends what is written in the open conversation, and keeps it.
-    pub(super) fn leave_chat(self) {
-        self.engine.stop_reply();
+    fn end_chat(self) {
+        if self.is_shown_reply_running() {
+            self.engine.stop_reply();
+        }
         self.keep_chat();
     }
 
@@ -351,7 +386,7 @@ impl Chat {
     }
 }
 
-fn now() -> String {
+pub(super) fn now() -> String {
     String::from(js_sys::Date::new_0().to_iso_string())
 }
 

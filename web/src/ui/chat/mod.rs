@@ -1,6 +1,7 @@
 //! Conversations with the model, and where the browser keeps them.
 
 mod announcer;
+mod away;
 mod chat_list;
 mod composer;
 mod conversation;
@@ -42,6 +43,8 @@ pub struct Chat {
     /// Those of plain continuation.
     texts: RwSignal<Vec<Exchange>>,
     draft: RwSignal<String>,
+    /// The draft was to be sent when that was not possible.
+    held: RwSignal<bool>,
     running: RwSignal<Option<Running>>,
     /// Raised when a reply was drawn.
     drawn: Trigger,
@@ -65,6 +68,7 @@ impl Chat {
             conversation: RwSignal::new(Vec::new()),
             texts: RwSignal::new(Vec::new()),
             draft: RwSignal::new(String::new()),
+            held: RwSignal::new(false),
             running: RwSignal::new(None),
             drawn: Trigger::new(),
             exchange_count: StoredValue::new(0),

@@ -13,6 +13,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use super::conversation::{Exchange, Outcome};
 use super::settings::Settings;
 use crate::js::{describe, field};
+use crate::protocol::Origin;
 
 /// Of a first message, this much is a title.
 const TITLE_LETTERS: usize = 60;
@@ -59,6 +60,9 @@ pub struct Record {
     pub updated: String,
     /// The model that replied last.
     pub model: String,
+    /// Where that is found again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Without the system prompt, which is a message.
     pub settings: Settings,
     pub messages: Vec<Message>,

@@ -4,9 +4,10 @@ use leptos::{html, prelude::*};
 
 use super::message::ExchangeView;
 use super::use_chat;
-use crate::ui::engine::use_engine;
+use crate::protocol::Origin;
+use crate::ui::engine::{EngineEvent, ModelRequest, use_engine};
 use crate::ui::page::{Mode, use_page};
-use crate::ui::widgets::erased::When;
+use crate::ui::widgets::erased::{When, on_click};
 
 /// This close to the end counts as being there, in CSS pixels.
 const NEAR_END: i32 = 48;
@@ -72,14 +73,53 @@ pub fn Transcript(
 fn ModelChange() -> impl IntoView {
     let (engine, page, chat) = (use_engine(), use_page(), use_chat());
     let change = move || {
-        let before = chat.kept.record.with(|record| record.model.clone());
+        let record = chat.kept.record.get();
+        let (before, origin) = (record.model, record.origin);
         let now = engine
             .model
             .with(|model| model.as_ref().map(|model| model.name.clone()))?;
-        let other = !before.is_empty() && before != now && page.mode.get() == Mode::Chat;
-        other.then(|| {
-            format!("So far this was a conversation with {before}; {now} replies from here on.")
-        })
+        // One that was only open then can't be told from another of its name.
+        let present = engine.origin.get();
+        let is_present = |origin: &Origin| present.as_ref().is_some_and(|own| own.is(origin));
+        let elsewhere = origin.as_ref().is_some_and(|origin| !is_present(origin));
+        let other = !before.is_empty() && (before != now || elsewhere);
+        (other && page.mode.get() == Mode::Chat).then_some((before, now, origin))
     };
-    move || change().map(|text| view! { <p class="hint remark" id="model-change">{text}</p> })
+    let load = move |origin: Origin| {
+        let request = ModelRequest::Load(origin.into());
+        engine.emit(&EngineEvent::ModelRequested(request));
+    };
+    move || {
+        change().map(|(before, now, origin)| {
+            let kept = match &origin {
+                Some(Origin::Stored { name, .. }) => name.trim_end_matches(".1bit").to_owned(),
+                _ => before.clone(),
+            };
+            let told = match before == now {
+                true => {
+                    format!("So far this was a conversation with another {now}, kept as “{kept}”.")
+                }
+                false => format!(
+                    "So far this was a conversation with {before}; {now} replies from here on."
+                ),
+            };
+            view! {
+                <p class="hint remark" id="model-change">
+                    {told}
+                    {origin.map(|origin| view! {
+                        " "
+                        <button
+                            type="button"
+                            class="quiet"
+                            id="load-its-model"
+                            disabled=Signal::derive(move || !engine.ready())
+                            on:click=on_click(move || load(origin.clone()))
+                        >
+                            {format!("Load {kept}")}
+                        </button>
+                    })}
+                </p>
+            }
+        })
+    }
 }

@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
 use super::Chat;
+use super::away::Away;
 use super::kept_chats::new_id;
 use super::record::{Head, Record};
 
@@ -167,6 +168,13 @@ impl Chat {
                     kept.record.update(|open| {
                         if open.id == record.id {
                             (open.id, open.title) = (id.clone(), record.title.clone());
+                        }
+                    });
+                    kept.away.update(|away| {
+                        if let Some(Away { record: left, .. }) = away
+                            && left.id == record.id
+                        {
+                            (left.id, left.title) = (id.clone(), record.title.clone());
                         }
                     });
                     kept.handed.update_value(|handed| {

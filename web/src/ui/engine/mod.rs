@@ -9,7 +9,7 @@ use std::rc::Rc;
 use leptos::prelude::*;
 use ternary::session::{Command, ModelInfo, ModelTask};
 
-use crate::protocol::{Notification, Request, RequestId, Response, Source, Task};
+use crate::protocol::{Notification, Origin, Request, RequestId, Response, Source, Task};
 pub use worker::{Connection, Program, worker};
 
 /// What happens to the engine and its model. Listeners are called at once.
@@ -33,10 +33,12 @@ pub enum EngineEvent {
 /// What brings another model.
 pub enum ModelRequest {
     Load(Source),
-    /// What is answered as a load is, and what the model has beside it then.
-    Task {
-        task: ModelTask,
-        adapter: Option<String>,
+    /// What is answered as a load is.
+    Task(ModelTask),
+    /// An adapter that was made of the model, in one file.
+    Adapter {
+        name: String,
+        bytes: Vec<u8>,
     },
 }
 
@@ -47,6 +49,10 @@ type Listener = Rc<dyn Fn(&EngineEvent)>;
 pub struct Engine {
     /// The loaded model. The one of the worker before, while another worker loads it.
     pub model: RwSignal<Option<ModelInfo>>,
+    /// Where a later visit finds it, if one does.
+    pub origin: RwSignal<Option<Origin>>,
+    /// Of the model's last reply, in tokens a second.
+    pub speed: RwSignal<Option<f64>>,
     /// It died, and was not started again.
     dead: RwSignal<bool>,
     /// Each holds while the engine is not to be asked for anything else.
@@ -66,6 +72,8 @@ impl Engine {
     pub fn new() -> Self {
         Self {
             model: RwSignal::new(None),
+            origin: RwSignal::new(None),
+            speed: RwSignal::new(None),
             dead: RwSignal::new(false),
             busy: StoredValue::new(Vec::new()),
             program: StoredValue::new(Program::Chat),

@@ -225,10 +225,7 @@ impl Explorer {
     pub fn apply_map(self) {
         if let Some(map) = self.map.get_untracked() {
             self.page.notice.set(None);
-            let request = ModelRequest::Task {
-                task: ModelTask::Apply { map },
-                adapter: None,
-            };
+            let request = ModelRequest::Task(ModelTask::Apply { map });
             self.engine.emit(&EngineEvent::ModelRequested(request));
         }
     }

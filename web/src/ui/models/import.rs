@@ -2,13 +2,16 @@
 //! so that the loaded model goes on answering.
 
 use leptos::prelude::*;
-use ternary::config::QuantMode;
 use ternary::import::Survey;
 use ternary::session::Event;
 
 use super::Models;
-use crate::protocol::{Files, Notification, Request, RequestId, Response, Source, Task};
+use super::hub::Wanted;
+use crate::protocol::{
+    Choices, Files, Found, Notification, Request, RequestId, Response, Source, Task,
+};
 use crate::ui::engine::{Connection, Program};
+use crate::ui::page::Tab;
 
 /// Signals of the import, copied freely.
 #[derive(Clone, Copy)]
@@ -20,8 +23,12 @@ pub struct Importer {
     /// Bytes of the `.1bit` written and in all, and the tensor under way; in all is 0 until the
     /// first.
     pub progress: RwSignal<(u64, u64, String)>,
-    /// Precision of embedding and head; `None`: as they are where they are ternary or binary.
-    pub head: RwSignal<Option<QuantMode>>,
+    pub choices: RwSignal<Choices>,
+    /// What of the hub is imported, and what was found of it there.
+    pub(super) wanted: StoredValue<Option<Wanted>>,
+    pub found: RwSignal<Option<Found>, LocalStorage>,
+    /// When the first bytes were written, in milliseconds of the page's clock.
+    began: StoredValue<Option<f64>>,
     connection: StoredValue<Option<Connection>, LocalStorage>,
     /// The import itself, once it has begun.
     writing: StoredValue<Option<RequestId>>,
@@ -33,43 +40,68 @@ impl Importer {
             files: RwSignal::new_local(None),
             survey: RwSignal::new(None),
             progress: RwSignal::new((0, 0, String::new())),
-            head: RwSignal::new(None),
+            choices: RwSignal::new(Choices::default()),
+            wanted: StoredValue::new(None),
+            found: RwSignal::new_local(None),
+            began: StoredValue::new(None),
             connection: StoredValue::new_local(None),
             writing: StoredValue::new(None),
         }
+    }
+
+    /// Seconds that the rest takes at the present speed; none as long as that can't be said.
+    pub fn left(self) -> Option<f64> {
+        let (done, total, _) = self.progress.get();
+        let seconds = (js_sys::Date::now() - self.began.get_value()?) / 1000.0;
+        (seconds > 1.0 && done > 0)
+            .then(|| seconds * (total - done.min(total)) as f64 / done as f64)
     }
 }
 
 impl Models {
     /// Looks at the files of a published model; what they are is shown before anything is written.
     pub fn import(self, files: Files) {
+        if self.begin_import(files.clone(), None) {
+            self.ask_importer(Request::Task(Task::Survey(files)));
+        }
+    }
+
+    /// Starts the importer; false if it has other work, or can't be started.
+    pub(super) fn begin_import(self, files: Files, wanted: Option<Wanted>) -> bool {
         if self.importer.writing.get_value().is_some() {
-            return self.page.fail(
+            self.page.fail(
                 "Another model is being imported",
                 "Wait for it to end, or cancel it.".to_owned(),
             );
+            return false;
         }
         self.end_import();
         self.page.notice.set(None);
         self.page.panel_open.set(false);
-        self.importer.files.set(Some(files.clone()));
+        self.importer.files.set(Some(files));
+        self.importer.wanted.set_value(wanted);
         let on_notification = move |notification| {
             if let Notification::Panicked(message) = notification {
                 self.on_import_failed(message);
             }
         };
         match Connection::start(Program::Full, on_notification) {
-            Ok(connection) => self.importer.connection.set_value(Some(connection)),
-            Err(problem) => return self.on_import_failed(problem),
+            Ok(connection) => {
+                self.importer.connection.set_value(Some(connection));
+                true
+            }
+            Err(problem) => {
+                self.on_import_failed(problem);
+                false
+            }
         }
-        self.ask_importer(Request::Task(Task::Survey(files)));
     }
 
     pub(super) fn start_import(self) {
-        let head = self.importer.head.get_untracked();
+        let choices = self.importer.choices.get_untracked();
         self.importer.survey.set(None);
         if let Some(files) = self.importer.files.get_untracked() {
-            let request = self.ask_importer(Request::Task(Task::Import { files, head }));
+            let request = self.ask_importer(Request::Task(Task::Import { files, choices }));
             self.importer.writing.set_value(request);
         }
     }
@@ -85,16 +117,26 @@ impl Models {
 
     fn on_import_response(self, response: Response) {
         match response {
+            Response::Found(found) => self.on_found(*found),
             Response::Surveyed(survey) => self.importer.survey.set(Some(*survey)),
             Response::Importing {
                 done,
                 total,
                 tensor,
-            } => self.importer.progress.set((done, total, tensor)),
+            } => {
+                let i = self.importer;
+                if i.began.get_value().is_none() {
+                    i.began.set_value(Some(js_sys::Date::now()));
+                }
+                i.progress.set((done, total, tensor));
+            }
             Response::Kept { id, name } => {
                 self.end_import();
                 self.load(Source::Stored { id, name });
                 self.store.persist();
+                if self.page.tab.get_untracked() == Tab::Models {
+                    self.page.show(Tab::Chat);
+                }
             }
             Response::Cancelled => self.end_import(),
             Response::Event(Event::Error { message }) => self.on_import_failed(message),
@@ -103,21 +145,34 @@ impl Models {
     }
 
     fn on_import_failed(self, message: String) {
+        let wanted = self.importer.wanted.get_value();
         self.end_import();
-        self.page.fail("The model could not be imported", message);
+        let title = "The model could not be imported";
+        match wanted {
+            // Of another site it may come at another attempt.
+            Some(wanted) => {
+                self.failed_of_hub.set_value(Some(wanted));
+                self.page.offer_again(title, message, "Try again");
+            }
+            None => self.page.fail(title, message),
+        }
     }
 
     fn end_import(self) {
         let i = self.importer;
         i.connection.set_value(None);
         i.writing.set_value(None);
+        i.wanted.set_value(None);
+        i.choices.set(Choices::default());
+        i.found.set(None);
+        i.began.set_value(None);
         i.survey.set(None);
         i.progress.set((0, 0, String::new()));
         i.files.set(None);
         self.store.list();
     }
 
-    fn ask_importer(self, request: Request) -> Option<RequestId> {
+    pub(super) fn ask_importer(self, request: Request) -> Option<RequestId> {
         let asked = match self.importer.connection.get_value() {
             Some(connection) => connection.request(request, move |_, response| {
                 self.on_import_response(response)

@@ -1,37 +1,50 @@
 //! A published model: what it is, what it would become, how far that is.
 
 use leptos::prelude::*;
-use ternary::config::{ModelConfig, QuantMode};
+use ternary::config::{LayerMode, MatrixModes, ModelConfig, QuantMode};
+use ternary::format::{Packing, stored_bytes};
 use ternary::import::Survey;
+use ternary::infer::cache_bytes;
+use ternary::params::{self, ParamKind};
 use ternary::session::context_within;
 
 use super::use_models;
-use crate::protocol::{CACHE, CACHE_LIMIT};
-use crate::ui::widgets::erased::on_click;
+use crate::protocol::{CACHE, CACHE_LIMIT, Choices};
+use crate::ui::widgets::erased::{live, on_click};
 use crate::ui::widgets::figures;
+
+/// A shorter context than this is not offered, in tokens.
+const SHORTEST: usize = 1024;
 
 #[component]
 pub fn ImportPanel() -> impl IntoView {
     let models = use_models();
     let i = models.importer;
     let asked = move || i.survey.with(Option::is_some);
-    let head = move || i.head.get();
-    let kept = move || {
-        let survey = i.survey.read();
-        survey.as_ref().is_some_and(|survey| survey.kept.is_some())
-    };
     let share = move || {
         let (done, total, _) = i.progress.get();
         (total > 0).then(|| done as f64 / total as f64)
     };
     let told = move || match (i.survey.get(), i.progress.get()) {
-        (Some(survey), _) => describe(&survey, head()),
-        (None, (_, 0, _)) => "Looking at the files".to_owned(),
-        (None, (done, total, tensor)) => format!(
-            "{} of {} · {tensor}",
-            figures::bytes(done),
-            figures::bytes(total)
-        ),
+        (Some(survey), _) => describe(&survey, i.choices.get()),
+        (None, (_, 0, _)) => match i.found.get() {
+            Some(found) if !found.why.is_empty() => {
+                format!(
+                    "Looking at {} of files: {}",
+                    figures::bytes(found.bytes),
+                    found.why
+                )
+            }
+            Some(found) => format!("Looking at {} of files", figures::bytes(found.bytes)),
+            None => "Looking at the files".to_owned(),
+        },
+        (None, (done, total, tensor)) => {
+            let done = format!("{} of {}", figures::bytes(done), figures::bytes(total));
+            match i.left() {
+                Some(left) => format!("{done} · {} left · {tensor}", figures::seconds(left)),
+                None => format!("{done} · {tensor}"),
+            }
+        }
     };
     let panel = move |name: String| {
         view! {
@@ -41,20 +54,7 @@ pub fn ImportPanel() -> impl IntoView {
                 </h2>
                 <progress id="import-progress" aria-label="Bytes written" hidden=asked value=share></progress>
                 <p id="import-told">{told}</p>
-                <label class="check" hidden=move || !asked()>
-                    <input
-                        type="checkbox"
-                        id="import-head"
-                        prop:checked=move || head() == Some(QuantMode::EightBit)
-                        on:change:target=move |event| {
-                            i.head.set(event.target().checked().then_some(QuantMode::EightBit));
-                        }
-                    />
-                    {move || match kept() {
-                        true => "Embedding and head in 8 bits instead of 1 or 2 as in the file: larger",
-                        false => "Embedding and head in 8 bits instead of 16: smaller and faster",
-                    }}
-                </label>
+                {live(move || i.survey.get().map(|survey| view! { <ChoicesForm survey /> }).into_any())}
                 <div class="row">
                     <button type="button" class="primary" id="start-import" hidden=move || !asked() on:click=on_click(move || models.start_import())>
                         "Import"
@@ -82,23 +82,14 @@ fn context(config: &ModelConfig) -> String {
 
 /// "bitnet: 2.4 billion parameters in 30 layers of 2,560, …", what it becomes, and what else there
 /// is to know.
-fn describe(survey: &Survey, head: Option<QuantMode>) -> String {
+fn describe(survey: &Survey, choices: Choices) -> String {
     let config = &survey.config;
-    let mut modes: Vec<&str> = config
-        .bit_map()
-        .layer_modes
-        .iter()
-        .flat_map(|layer| config.matrices().map(|kind| layer.get(kind).name()))
+    let mut modes: Vec<&str> = body_modes(config)
+        .into_iter()
+        .map(QuantMode::name)
         .collect();
     modes.sort_unstable();
     modes.dedup();
-    let wanted = head.unwrap_or(QuantMode::F16);
-    let made = survey.sizes.iter().find(|(mode, _)| *mode == wanted);
-    let made = made.map(|(_, bytes)| *bytes);
-    let size = match head {
-        None => survey.kept.or(made),
-        Some(_) => made,
-    };
     let mut text = format!(
         "Found {}: {} parameters in {} of {}, {} matrices, vocabulary {}, context {}. \
          The {} become a .1bit of {}, which is kept in this browser and loaded.",
@@ -110,10 +101,143 @@ fn describe(survey: &Survey, head: Option<QuantMode>) -> String {
         figures::grouped(config.vocab_size),
         context(config),
         figures::bytes(survey.source_bytes),
-        figures::bytes(size.unwrap_or(0)),
+        figures::bytes(size(survey, choices)),
     );
     for warning in &survey.warnings {
         text = format!("{text} Note: {warning}.");
     }
     text
+}
+
+fn body_modes(config: &ModelConfig) -> Vec<QuantMode> {
+    let map = config.bit_map();
+    let layers = map.layer_modes.iter();
+    let modes = layers.flat_map(|layer| config.matrices().map(|kind| layer.get(kind)));
+    modes.collect()
+}
+
+/// What the importer proposes for the matrices of the body that are floats in the files, if any
+/// are.
+fn float_body(config: &ModelConfig) -> Option<QuantMode> {
+    let is_float = |mode: &QuantMode| !matches!(mode, QuantMode::Ternary | QuantMode::Binary);
+    body_modes(config).into_iter().find(is_float)
+}
+
+/// Bytes of the `.1bit`.
+fn size(survey: &Survey, choices: Choices) -> u64 {
+    let of = |wanted| {
+        let found = survey.sizes.iter().find(|(mode, _)| *mode == wanted);
+        found.map(|(_, bytes)| *bytes)
+    };
+    let ends = match choices.head {
+        None => survey.kept.or(of(QuantMode::F16)),
+        Some(head) => of(head),
+    };
+    let other = |mode: QuantMode| {
+        let proposed = float_body(&survey.config)?;
+        let mut config = survey.config.clone();
+        let mut map = config.bit_map();
+        for layer in &mut map.layer_modes {
+            let mut modes = MatrixModes::all(mode);
+            for kind in survey.config.matrices() {
+                let own = layer.get(kind);
+                modes.set(kind, if own == proposed { mode } else { own });
+            }
+            *layer = LayerMode::from(modes);
+        }
+        config.layer_bit_map = Some(map);
+        Some((matrix_bytes(&survey.config), matrix_bytes(&config)))
+    };
+    let ends = ends.unwrap_or(0);
+    match choices.body.and_then(other) {
+        Some((before, after)) => ends - before.min(ends) + after,
+        None => ends,
+    }
+}
+
+fn matrix_bytes(config: &ModelConfig) -> u64 {
+    let all = params::all(config).into_iter();
+    all.map(|p| match p.kind {
+        ParamKind::Matrix(m) => stored_bytes(&m, Packing::Ternary2),
+        _ => 0,
+    })
+    .sum()
+}
+
+/// What can be chosen; what is proposed comes first.
+#[component]
+fn ChoicesForm(survey: Survey) -> impl IntoView {
+    let choices = use_models().importer.choices;
+    let ends = match survey.kept {
+        Some(_) => vec![
+            ("", "As in the file"),
+            ("f16", "16 bits"),
+            ("eightbit", "8 bits"),
+        ],
+        None => vec![("", "16 bits"), ("eightbit", "8 bits: smaller and faster")],
+    };
+    let body = float_body(&survey.config).map(|proposed| match proposed {
+        QuantMode::EightBit => vec![
+            ("", "8 bits"),
+            ("f16", "16 bits: twice the size, hardly better"),
+        ],
+        _ => vec![("", "16 bits"), ("eightbit", "8 bits: smaller and faster")],
+    });
+    let full = survey.config.max_seq_len;
+    let halves = std::iter::successors(Some(full), |context| Some(context / 2));
+    let contexts: Vec<(String, String)> = halves
+        .take_while(|context| *context >= SHORTEST.min(full))
+        .map(|context| {
+            let mut config = survey.config.clone();
+            config.max_seq_len = context;
+            let memory = cache_bytes(&config, CACHE);
+            let told = format!(
+                "{} tokens, up to {} of memory",
+                figures::grouped(context),
+                figures::bytes(memory as u64)
+            );
+            (context.to_string(), told)
+        })
+        .collect();
+    let owned = |options: Vec<(&str, &str)>| {
+        let options = options.into_iter();
+        options
+            .map(|(value, label)| (value.to_owned(), label.to_owned()))
+            .collect()
+    };
+    view! {
+        <div class="choices">
+            <Select id="import-head" label="Embedding and head" options=owned(ends)
+                on_choice=move |value| choices.update(|c| c.head = value.parse().ok()) />
+            {body.map(|body| view! {
+                <Select id="import-body" label="The matrices between them" options=owned(body)
+                    on_choice=move |value| choices.update(|c| c.body = value.parse().ok()) />
+            })}
+            {(contexts.len() > 1).then(|| view! {
+                <Select id="import-context" label="Longest context" options=contexts
+                    on_choice=move |value| choices.update(|c| {
+                        c.context = value.parse().ok().filter(|context| *context < full);
+                    }) />
+            })}
+        </div>
+    }
+}
+
+#[component]
+fn Select(
+    id: &'static str,
+    label: &'static str,
+    /// Values and what they are called.
+    options: Vec<(String, String)>,
+    on_choice: impl Fn(String) + 'static,
+) -> impl IntoView {
+    let options = options
+        .into_iter()
+        .map(|(value, label)| view! { <option value=value>{label}</option> });
+    view! {
+        <label for=id>{label}</label>
+        <select id=id on:change:target=move |event| on_choice(event.target().value())>
+            {options.collect_view()}
+        </select>
+    }
 }

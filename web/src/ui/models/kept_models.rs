@@ -3,10 +3,10 @@
 use leptos::{html, prelude::*};
 
 use super::use_models;
-use crate::protocol::{KeptModel, Source};
-use crate::ui::page::use_page;
+use crate::protocol::KeptModel;
 use crate::ui::widgets::erased::{When, live, on_click};
-use crate::ui::widgets::{figures, focus, keys};
+use crate::ui::widgets::naming::Naming;
+use crate::ui::widgets::{figures, focus};
 
 #[component]
 pub fn KeptModelList() -> impl IntoView {
@@ -27,7 +27,7 @@ pub fn KeptModelList() -> impl IntoView {
         })
     };
     let may_be_cleared = move || kept.with(|kept| !kept.persisted && !kept.models.is_empty());
-    // What another tab did is seen when the reader comes back to this one.
+    // What another tab did in a browser without channels is seen when the reader comes back.
     let back = window_event_listener(leptos::ev::focus, move |_| store.list());
     on_cleanup(move || back.remove());
     view! {
@@ -36,7 +36,7 @@ pub fn KeptModelList() -> impl IntoView {
                 {live(move || (if missing().is_some() { "Models" } else { "Kept in this browser" }).into_any())}
             </h2>
             <When when=Signal::derive(empty)>
-                <p class="hint">"Nothing yet. Models that are downloaded stay here for the next visit."</p>
+                <p class="hint">"Nothing yet. Models that you download stay here for the next visit."</p>
             </When>
             {live(move || (missing().map(|problem| view! {
                 <p class="hint problem" id="nothing-kept">
@@ -44,11 +44,10 @@ pub fn KeptModelList() -> impl IntoView {
                 </p>
             })).into_any())}
             <ul class="kept" id="kept">
-                <For each=move || kept.get().models key=|model| (model.id.clone(), model.present) let:model>
+                <For each=move || kept.get().models key=|model| (model.id.clone(), model.name.clone(), model.present) let:model>
                     <KeptModelRow model title />
                 </For>
             </ul>
-            <FromAddress />
             <p class="hint" id="room">{room}</p>
             <When when=Signal::derive(may_be_cleared)>
                 <p class="hint">
@@ -80,6 +79,8 @@ fn KeptModelRow(
         )
     };
     let complete = model.complete();
+    let adapter_of = model.adapter_of.clone();
+    let is_adapter = adapter_of.is_some();
     let verb = if complete { "Load" } else { "Go on" };
     let loading = move || models.is_loading();
     let model = StoredValue::new(model);
@@ -87,11 +88,34 @@ fn KeptModelRow(
     let name = model.with_value(|model| model.name.clone());
     let load_name = format!("{verb}: {name}");
     let save_name = format!("Save {name} as a file");
+    let rename_name = format!("Rename {name}");
     let delete_name = format!("Delete {name}");
+    let naming = RwSignal::new(false);
+    let named = move |typed: Option<String>| {
+        naming.set(false);
+        let typed = typed.map(|typed| typed.trim().to_owned());
+        let other = |typed: &String| !typed.is_empty() && model.with_value(|m| m.name != *typed);
+        if let Some(typed) = typed.filter(other) {
+            models
+                .store
+                .rename(model.with_value(|model| model.id.clone()), typed);
+            // The row is another then.
+            if let Some(title) = title.get_untracked() {
+                title.focus().ok();
+            }
+        }
+    };
+    let own_name = StoredValue::new(name.clone());
     view! {
         <li>
-            <span class="kept-name">{name}</span>
+            <When
+                when=Signal::derive(move || naming.get())
+                fallback=move || view! { <span class="kept-name">{own_name.get_value()}</span> }
+            >
+                <Naming label="Name of the model" name=own_name.get_value() done=named />
+            </When>
             <span class="kept-size">{size}</span>
+            {adapter_of.clone().map(|base| view! { <span class="hint kept-of">{format!("Adapter of {base}")}</span> })}
             <When
                 when=Signal::derive(move || asking.get())
                 fallback=move || view! {
@@ -100,6 +124,7 @@ fn KeptModelRow(
                             type="button"
                             class="quiet load"
                             aria-label=load_name.clone()
+                            hidden=is_adapter
                             disabled=loading
                             on:click=on_click(move || model.with_value(|model| models.load_kept(model)))
                         >
@@ -113,6 +138,14 @@ fn KeptModelRow(
                             on:click=on_click(move || model.with_value(|model| models.store.save(model)))
                         >
                             "Save"
+                        </button>
+                        <button
+                            type="button"
+                            class="quiet rename"
+                            aria-label=rename_name.clone()
+                            on:click=on_click(move || naming.set(true))
+                        >
+                            "Rename"
                         </button>
                         <button
                             type="button"
@@ -161,44 +194,5 @@ fn Sure(
                 "Keep"
             </button>
         </span>
-    }
-}
-
-/// A model somewhere on this page's site.
-#[component]
-fn FromAddress() -> impl IntoView {
-    let (models, page) = (use_models(), use_page());
-    let address = RwSignal::new(String::new());
-    view! {
-        <form
-            class="from-address"
-            on:submit=move |event| {
-                event.prevent_default();
-                let url = address.get_untracked().trim().to_owned();
-                if !url.is_empty() {
-                    address.set(String::new());
-                    page.panel_open.set(false);
-                    models.load(Source::Url(url));
-                }
-            }
-        >
-            <label for="address" class="unseen">"Address of a model on this site"</label>
-            <input
-                type="text"
-                id="address"
-                inputmode="url"
-                autocomplete="off"
-                placeholder="Address on this site"
-                prop:value=address
-                on:input:target=move |event| address.set(event.target().value())
-                on:keydown=|event| {
-                    // It would send the form.
-                    if event.key() == "Enter" && keys::is_taken(&event) {
-                        event.prevent_default();
-                    }
-                }
-            />
-            <button type="submit" disabled=Signal::derive(move || address.with(|address| address.trim().is_empty()))>"Download"</button>
-        </form>
     }
 }

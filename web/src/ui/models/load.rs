@@ -2,8 +2,9 @@
 
 use ternary::infer::LoadPlan;
 use ternary::session::DeviceChoice;
+use web_sys::File;
 
-use crate::protocol::{Handle, RequestId, Source};
+use crate::protocol::{AdapterSource, RequestId, Source};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadStage {
@@ -15,12 +16,31 @@ pub enum LoadStage {
     Reading,
 }
 
-/// An adapter: what it is called, the model it says it belongs to, and its files.
+/// An adapter: what it is called, the model it says it belongs to, and where it is.
 #[derive(Clone, Debug)]
-pub struct AdapterFiles {
+pub struct UsedAdapter {
     pub name: String,
     pub base: Option<String>,
-    pub files: Vec<Handle>,
+    pub source: AdapterSource,
+}
+
+impl UsedAdapter {
+    /// Its id in this browser's store.
+    pub fn kept(&self) -> Option<&str> {
+        match &self.source {
+            AdapterSource::Kept { id } => Some(id),
+            AdapterSource::Files(_) => None,
+        }
+    }
+}
+
+/// A model that only this visit has.
+#[derive(Clone, Debug)]
+pub enum Unkept {
+    /// A file that was opened.
+    File(File),
+    /// Made here, of another.
+    Made,
 }
 
 #[derive(Clone, Debug)]
@@ -40,11 +60,18 @@ pub struct Load {
     /// It takes the place of a model whose GPU is gone.
     pub rebuilds: bool,
     /// What is to be beside it.
-    pub adapter: Option<AdapterFiles>,
+    pub adapters: Vec<UsedAdapter>,
+    pub unkept: Option<Unkept>,
+    /// It is to be kept as soon as it is there.
+    pub keeps: bool,
 }
 
 impl Load {
     pub fn new(source: Source, device: DeviceChoice) -> Self {
+        let unkept = match &source {
+            Source::File(file) => Some(Unkept::File(file.clone())),
+            _ => None,
+        };
         Self {
             request: 0,
             source,
@@ -55,12 +82,14 @@ impl Load {
             began: (0.0, 0),
             plan: None,
             rebuilds: false,
-            adapter: None,
+            adapters: Vec::new(),
+            unkept,
+            keeps: false,
         }
     }
 
-    pub fn beside(self, adapter: Option<AdapterFiles>) -> Self {
-        Self { adapter, ..self }
+    pub fn beside(self, adapters: Vec<UsedAdapter>) -> Self {
+        Self { adapters, ..self }
     }
 
     /// Bytes a second in the present stage; 0 until that can be said.

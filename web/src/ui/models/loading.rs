@@ -4,17 +4,20 @@ use std::collections::VecDeque;
 
 use leptos::prelude::*;
 use ternary::infer::LoadPlan;
-use ternary::session::{Command, DeviceChoice, Event, ModelInfo};
+use ternary::session::{Command, DeviceChoice, Event, ModelInfo, ModelTask};
 
 use super::Models;
-use super::load::{AdapterFiles, Load, LoadStage};
-use crate::protocol::{CACHE, Request, RequestId, Response, Source, Task};
+use super::adapters::names;
+use super::load::{Load, LoadStage, Unkept};
+use super::remembered;
+use crate::protocol::{CACHE, Origin, Request, RequestId, Response, Source, Task};
 use crate::ui::engine::{EngineEvent, ModelRequest};
 use crate::ui::widgets::figures;
 
 impl Models {
     /// Loads a model in place of the present one, which answers until then.
     pub fn load(self, source: Source) {
+        self.failed_of_hub.set_value(None);
         self.page.notice.set(None);
         self.engine.stop_reply();
         self.request_load(Load::new(source, self.device.get_untracked()));
@@ -31,7 +34,10 @@ impl Models {
 
     /// Tries again what could not be loaded.
     pub fn load_again(self) {
-        self.load(self.failed.get_value());
+        match self.failed_of_hub.try_update_value(Option::take).flatten() {
+            Some(wanted) => self.get_again(wanted),
+            None => self.load(self.failed.get_value()),
+        }
         self.page.focus_prompt.notify();
     }
 
@@ -43,25 +49,10 @@ impl Models {
         }
         self.page.notice.set(None);
         self.engine.stop_reply();
-        let load = Load::new(self.source(), device).beside(self.adapter.get_untracked());
+        let load = self
+            .of_present(device)
+            .beside(self.adapters.get_untracked());
         self.follow(load, Request::Run(Command::Move { device }));
-    }
-
-    /// Has the model answer with an adapter beside it.
-    pub fn adapt(self, adapter: AdapterFiles) {
-        if !self.engine.has_model() && self.loads.with_untracked(VecDeque::is_empty) {
-            return self.not_a_model(&adapter, None);
-        }
-        self.page.notice.set(None);
-        self.engine.stop_reply();
-        self.engine.use_full_worker();
-        let device = self.device.get_untracked();
-        let task = Task::Adapt {
-            files: adapter.files.clone(),
-            device,
-        };
-        let load = Load::new(self.wanted(), device).beside(Some(adapter));
-        self.follow(load, Request::Task(task));
     }
 
     /// Of a worker that was just started.
@@ -79,16 +70,22 @@ impl Models {
     pub(super) fn on_model_requested(self, request: &ModelRequest) {
         match request {
             ModelRequest::Load(source) => self.load(source.clone()),
-            ModelRequest::Task { task, adapter } => {
-                let adapter = adapter.clone().map(|name| AdapterFiles {
-                    name,
-                    base: None,
-                    files: Vec::new(),
-                });
-                let load = Load::new(self.source(), self.device.get_untracked()).beside(adapter);
+            ModelRequest::Adapter { name, bytes } => self.use_made(name, bytes),
+            ModelRequest::Task(task) => {
+                let mut load = self.of_present(self.device.get_untracked());
+                load.unkept = Some(Unkept::Made);
+                // Nobody trains for one visit.
+                load.keeps = matches!(task, ModelTask::KeepTune);
                 self.follow(load, Request::Task(Task::Model(task.clone())));
             }
         }
+    }
+
+    /// The present model once more.
+    pub(super) fn of_present(self, device: DeviceChoice) -> Load {
+        let mut load = Load::new(self.source(), device);
+        load.unkept = self.unkept.get_untracked();
+        load
     }
 
     /// The GPU is gone: the same model, on another device if there is one, else on the CPU. The
@@ -116,7 +113,7 @@ impl Models {
     }
 
     /// Asks for what is answered as a load is.
-    fn follow(self, mut load: Load, request: Request) {
+    pub(super) fn follow(self, mut load: Load, request: Request) {
         let on_response = move |id, response| self.on_response(id, response);
         match self.engine.request(request, on_response) {
             Some(request) => {
@@ -162,21 +159,26 @@ impl Models {
     }
 
     fn on_loaded(self, id: RequestId, model: ModelInfo) {
+        let mut keeps = false;
         if let Some(load) = self.take(id) {
-            let adapter = self.adapter.get_untracked().map(|adapter| adapter.name);
+            keeps = load.keeps;
+            let before = self.adapters.get_untracked();
             if load.rebuilds {
                 let mut text = format!(
                     "{} was loaded again, on the {}. The conversation is as it was; ask for the last reply again.",
                     model.name,
                     figures::device_kind(&model.device)
                 );
-                if let Some(adapter) = adapter {
-                    text = format!("{text} {adapter} is not beside it any more.");
+                if !before.is_empty() {
+                    text = format!("{text} It is without {} now.", names(&before));
+                }
+                if let Some(Unkept::Made) = self.unkept.get_untracked() {
+                    text = format!("{text} It is as it was before you changed it.");
                 }
                 self.page.fail("The GPU was lost", text);
             }
-            self.adapter.set(load.adapter);
-            self.origin.set_value(Some((load.source, load.device)));
+            self.adapters.set(load.adapters.clone());
+            self.took_over(id, load);
         }
         // The same model in another worker, or on another device, is looked at as before.
         let same = |before: &ModelInfo| {
@@ -194,7 +196,13 @@ impl Models {
             changed,
         });
         self.never_loaded.set_value(false);
+        self.engine.speed.set(None);
         self.engine.model.set(Some(model));
+        if keeps {
+            self.keep();
+        }
+        self.use_before();
+        self.keep_made();
         // Whoever is using another part of the page meanwhile keeps the keyboard there.
         let elsewhere = document()
             .active_element()
@@ -204,34 +212,63 @@ impl Models {
         }
     }
 
+    /// The model is there: where it comes from, and whether a later visit can have it.
+    fn took_over(self, id: RequestId, load: Load) {
+        self.reopening.set_value(false);
+        self.loaded_by.set_value(Some(id));
+        let (mut source, mut unkept) = (load.source, load.unkept);
+        if let Some(Unkept::File(file)) = &unkept
+            && let Some(kept) = self.store.copy_of(file)
+        {
+            (source, unkept) = (kept, None);
+        }
+        let origin = match &unkept {
+            Some(_) => None,
+            None => source.origin(),
+        };
+        self.origin.set_value(Some((source, load.device)));
+        self.unkept.set(unkept);
+        self.settle(origin);
+    }
+
+    /// What a later visit begins with, and a conversation remembers: nothing of a model that only
+    /// this visit has.
+    pub(super) fn settle(self, origin: Option<Origin>) {
+        if let Some(origin) = &origin {
+            let asked = self.asked.get_value();
+            let adapters = self.adapters.get_untracked();
+            remembered::remember(asked.as_deref(), origin.clone(), &adapters);
+        }
+        self.engine.origin.set(origin);
+    }
+
+    /// What was in use at the last visit is gone: what the page's address asks for instead.
+    fn open_other(self, gone: &Source, problem: &str) {
+        self.reopening.set_value(false);
+        let asked = self.asked.get_value();
+        self.load(remembered::of_address(asked.as_deref()));
+        self.page.inform(
+            "Another model is opened",
+            format!(
+                "{} was in use here last. {}",
+                gone.name(),
+                figures::sentence(problem)
+            ),
+        );
+    }
+
     fn on_failed(self, id: RequestId, message: String) {
         match self.end(id) {
             None => self.page.fail("The engine reports a failure", message),
+            Some(load) if self.reopening.get_value() => self.open_other(&load.source, &message),
             Some(load) if load.rebuilds && load.device != DeviceChoice::Cpu => {
                 self.rebuild(load.source, DeviceChoice::Cpu);
             }
-            Some(Load {
-                adapter: Some(adapter),
-                ..
-            }) if !adapter.files.is_empty() => self.not_a_model(&adapter, Some(message)),
+            Some(load) if !load.adapters.is_empty() => {
+                self.not_a_model(&load.adapters, Some(message));
+            }
             Some(_) => self.page.fail("The model could not be loaded", message),
         }
-    }
-
-    /// Says what an adapter is, and why it is not beside the model.
-    fn not_a_model(self, adapter: &AdapterFiles, problem: Option<String>) {
-        let name = &adapter.name;
-        let base = match &adapter.base {
-            Some(base) => format!(", {base}"),
-            None => String::new(),
-        };
-        let mut text = format!(
-            "{name} is an adapter, not a model: load its model{base}, then drop the adapter again. It is used beside it."
-        );
-        if let Some(problem) = problem {
-            text = format!("{text}\nIt can't be used beside the present model: {problem}");
-        }
-        self.page.fail("This is an adapter", text);
     }
 
     fn on_cancelled(self, id: RequestId) {

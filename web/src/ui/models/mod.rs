@@ -1,14 +1,20 @@
 //! Models: loading one, those that the browser keeps, importing published ones.
 
+mod adapters;
 mod bit_map;
+mod browse;
+mod catalogue;
+mod hub;
 mod import;
 mod import_panel;
+mod keep;
 mod kept_models;
 mod load;
 mod load_progress;
 mod loading;
 mod model_card;
 mod open_file;
+mod remembered;
 mod store;
 
 use std::collections::VecDeque;
@@ -18,12 +24,17 @@ use ternary::session::DeviceChoice;
 
 use super::engine::{Engine, EngineEvent};
 use super::page::Page;
-use crate::protocol::{Notification, Source};
+use crate::protocol::{Notification, RequestId, Source};
+pub use browse::ModelsView;
+use catalogue::{Catalogue, Pace};
+pub use hub::HubQuestion;
+use hub::Wanted;
 use import::Importer;
 pub use import_panel::ImportPanel;
+pub use keep::KeepBar;
 pub use kept_models::KeptModelList;
-pub use load::AdapterFiles;
-use load::Load;
+pub use load::UsedAdapter;
+use load::{Load, Unkept};
 pub use load_progress::LoadProgress;
 pub use model_card::ModelCard;
 pub use open_file::OpenFile;
@@ -38,18 +49,38 @@ pub struct Models {
     loads: RwSignal<VecDeque<Load>, LocalStorage>,
     /// The device asked for.
     pub device: RwSignal<DeviceChoice>,
-    /// The adapter beside the model.
-    adapter: RwSignal<Option<AdapterFiles>, LocalStorage>,
+    /// Those beside the model.
+    adapters: RwSignal<Vec<UsedAdapter>, LocalStorage>,
+    /// Those that come next are to be kept.
+    keeps_adapters: StoredValue<bool>,
+    /// Those that were beside it at the last visit, until it is there.
+    adapters_before: StoredValue<Vec<UsedAdapter>, LocalStorage>,
     /// The page came without a model and none was chosen yet.
     pub nothing_shipped: RwSignal<bool>,
     /// The engine has no model yet, not even the one that answered before it was started.
     never_loaded: StoredValue<bool>,
     /// Where the loaded model came from, and the device it was asked to run on.
     origin: StoredValue<Option<(Source, DeviceChoice)>, LocalStorage>,
+    /// The loaded model, if only this visit has it.
+    unkept: RwSignal<Option<Unkept>, LocalStorage>,
+    /// What brought the loaded model.
+    loaded_by: StoredValue<Option<RequestId>>,
+    /// What the page's address asks for.
+    asked: StoredValue<Option<String>>,
+    /// The first load is of what was in use at the last visit.
+    reopening: StoredValue<bool>,
     /// The last that could not be loaded: what to try again.
     failed: StoredValue<Source, LocalStorage>,
     store: ModelStore,
     importer: Importer,
+    /// The models that this page knows of, once read.
+    catalogue: RwSignal<Option<Catalogue>>,
+    /// What this device can do, once measured.
+    pace: RwSignal<Option<Pace>>,
+    /// The last that could not be had from the hub: what to try again.
+    failed_of_hub: StoredValue<Option<Wanted>>,
+    /// What the reader wants of the hub, which was not allowed yet.
+    wanted_of_hub: RwSignal<Option<Wanted>>,
 }
 
 pub fn use_models() -> Models {
@@ -57,23 +88,37 @@ pub fn use_models() -> Models {
 }
 
 impl Models {
-    /// Starts the engine and loads `source`.
-    pub fn start(engine: Engine, page: Page, source: Source, device: DeviceChoice) -> Self {
+    /// Starts the engine and loads the model that was in use at the last visit, or else what the
+    /// page's address asks for.
+    pub fn start(engine: Engine, page: Page, asked: Option<String>, device: DeviceChoice) -> Self {
+        let (source, before) = remembered::first(asked.as_deref());
+        let reopening = source.origin() != remembered::of_address(asked.as_deref()).origin();
         let models = Self {
             engine,
             page,
             loads: RwSignal::new_local(VecDeque::new()),
             device: RwSignal::new(device),
-            adapter: RwSignal::new_local(None),
+            adapters: RwSignal::new_local(Vec::new()),
+            keeps_adapters: StoredValue::new(false),
+            adapters_before: StoredValue::new_local(before),
             nothing_shipped: RwSignal::new(false),
             never_loaded: StoredValue::new(true),
             origin: StoredValue::new_local(None),
+            unkept: RwSignal::new_local(None),
+            loaded_by: StoredValue::new(None),
+            asked: StoredValue::new(asked),
+            reopening: StoredValue::new(reopening),
             failed: StoredValue::new_local(Source::Shipped),
             store: ModelStore::new(engine, page),
             importer: Importer::new(),
+            catalogue: RwSignal::new(None),
+            pace: RwSignal::new(None),
+            failed_of_hub: StoredValue::new(None),
+            wanted_of_hub: RwSignal::new(None),
         };
         engine.busy_while(Signal::derive(move || models.is_loading()));
         engine.listen(move |event| models.on_event(event));
+        models.store.follow_other_tabs();
         engine.start();
         models.load_first(source);
         models

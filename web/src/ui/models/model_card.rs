@@ -3,34 +3,19 @@
 use leptos::prelude::*;
 use ternary::session::ModelInfo;
 
+use super::adapters::AdapterList;
 use super::bit_map::BitMap;
 use super::open_file::OpenFile;
-use super::{AdapterFiles, use_models};
 use crate::ui::engine::use_engine;
-use crate::ui::widgets::erased::{live, on_click};
 use crate::ui::widgets::figures;
 use crate::ui::widgets::picked::Picked;
 
 #[component]
 pub fn ModelCard(on_files: impl Fn(Picked) + Copy + 'static) -> impl IntoView {
-    let (engine, models) = (use_engine(), use_models());
-    let store = models.store;
+    let engine = use_engine();
     let card = move || match engine.model.get() {
-        Some(model) => facts(&model, models.adapter.get()).into_any(),
+        Some(model) => facts(&model).into_any(),
         None => view! { <p class="hint">"None loaded yet."</p> }.into_any(),
-    };
-    let keep = move || {
-        let file = models.unkept_file()?;
-        Some(view! {
-            <button
-                type="button"
-                id="keep"
-                disabled=store.copying
-                on:click=on_click(move || store.keep(file.clone()))
-            >
-                {live(move || (if store.copying.get() { "Keeping it" } else { "Keep in this browser" }).into_any())}
-            </button>
-        })
     };
     view! {
         <section aria-labelledby="model-title">
@@ -38,13 +23,12 @@ pub fn ModelCard(on_files: impl Fn(Picked) + Copy + 'static) -> impl IntoView {
             {card}
             <div class="row">
                 <OpenFile on_files />
-                {keep}
             </div>
         </section>
     }
 }
 
-fn facts(model: &ModelInfo, adapter: Option<AdapterFiles>) -> impl IntoView + use<> {
+fn facts(model: &ModelInfo) -> impl IntoView + use<> {
     let config = &model.config;
     let rows = [
         ("File", figures::bytes(model.file_bytes)),
@@ -83,17 +67,26 @@ fn facts(model: &ModelInfo, adapter: Option<AdapterFiles>) -> impl IntoView + us
         ),
         ("Loaded in", figures::milliseconds(model.load_ms)),
     ];
-    let adapter = adapter.map(|adapter| ("Adapter", adapter.name));
+    let engine = use_engine();
+    let kind = figures::device_kind(&model.device);
+    let runs_at = move || match engine.speed.get() {
+        Some(speed) => format!("{} on the {kind}", figures::speed(speed)),
+        None => format!("Runs on the {kind}"),
+    };
     let held = model.program_bytes.map(figures::bytes);
     let rows = rows
         .into_iter()
-        .chain(adapter)
         .chain(held.map(|held| ("Worker's memory", held)));
     let rows = rows.map(|(term, value)| view! { <div><dt>{term}</dt><dd>{value}</dd></div> });
     view! {
         <p class="model-name">{model.name.clone()}</p>
-        {(!model.description.is_empty()).then(|| view! { <p class="description">{model.description.clone()}</p> })}
-        <dl>{rows.collect_view()}</dl>
+        <p class="hint" id="runs-at">{runs_at}</p>
         <BitMap config=model.config.clone() map=model.bit_map.clone() />
+        <AdapterList model=model.name.clone() />
+        <details id="model-info">
+            <summary>"Info"</summary>
+            {(!model.description.is_empty()).then(|| view! { <p class="description">{model.description.clone()}</p> })}
+            <dl>{rows.collect_view()}</dl>
+        </details>
     }
 }

@@ -2,11 +2,14 @@
 
 use leptos::prelude::*;
 use ternary::session::{Event, ModelInfo};
+use wasm_bindgen::{JsCast, closure::Closure};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::File;
+use web_sys::{BroadcastChannel, File, MessageEvent};
 
 use super::Models;
-use crate::protocol::{Handle, KeptModel, KeptModels, Request, Response, Source, StoreRequest};
+use crate::protocol::{
+    Handle, KEPT_CHANNEL, KeptModel, KeptModels, Request, Response, Source, StoreRequest, opened_id,
+};
 use crate::ui::engine::Engine;
 use crate::ui::page::Page;
 use crate::ui::widgets::files;
@@ -17,8 +20,9 @@ pub struct ModelStore {
     engine: Engine,
     page: Page,
     pub kept: RwSignal<KeptModels>,
-    /// A file is being copied there.
+    /// A model is being copied there.
     pub copying: RwSignal<bool>,
+    channel: StoredValue<Option<BroadcastChannel>, LocalStorage>,
 }
 
 impl ModelStore {
@@ -28,6 +32,7 @@ impl ModelStore {
             page,
             kept: RwSignal::new(KeptModels::default()),
             copying: RwSignal::new(false),
+            channel: StoredValue::new_local(None),
         }
     }
 
@@ -50,11 +55,37 @@ impl ModelStore {
         });
     }
 
-    /// Keeps a file, and asks the browser not to clear it by itself.
-    pub fn keep(self, file: File) {
-        self.copying.set(true);
-        self.request(StoreRequest::Keep(file));
-        self.persist();
+    /// Calls a kept model something else.
+    pub fn rename(self, id: String, name: String) {
+        self.request(StoreRequest::Rename { id, name });
+    }
+
+    /// Lists anew whenever another tab changed what is kept.
+    pub fn follow_other_tabs(self) {
+        // A browser without channels lists when the tab is looked at again.
+        let Ok(channel) = BroadcastChannel::new(KEPT_CHANNEL) else {
+            return;
+        };
+        let on_message = move |_: MessageEvent| self.list();
+        channel.set_onmessage(Some(
+            Closure::<dyn Fn(_)>::new(on_message)
+                .into_js_value()
+                .unchecked_ref(),
+        ));
+        self.channel.set_value(Some(channel));
+    }
+
+    /// What is kept of a file that the reader opened.
+    pub fn copy_of(self, file: &File) -> Option<Source> {
+        let id = opened_id(file);
+        self.kept.with_untracked(|kept| {
+            let mut models = kept.models.iter();
+            let copy = models.find(|kept| kept.id == id && kept.complete())?;
+            Some(Source::Stored {
+                id,
+                name: copy.name.clone(),
+            })
+        })
     }
 
     /// Asks the browser not to clear what is kept by itself; the browser may ask the reader, and
@@ -74,7 +105,6 @@ impl ModelStore {
         if !self.engine.is_running() {
             return;
         }
-        let keeps = matches!(request, StoreRequest::Keep(_));
         let request = Request::Store(request);
         self.engine
             .request(request, move |_, response| match response {
@@ -83,7 +113,6 @@ impl ModelStore {
                 Response::Event(Event::Error { message }) => {
                     self.page.fail("The kept models", message)
                 }
-                Response::Done if keeps => self.copying.set(false),
                 _ => {}
             });
     }
@@ -113,19 +142,5 @@ impl Models {
             id: kept.id.clone(),
             name: kept.name.clone(),
         });
-    }
-
-    /// The loaded file, if only this visit has it.
-    pub(super) fn unkept_file(self) -> Option<File> {
-        self.engine.model.track();
-        let Some((Source::File(file), _)) = self.origin.get_value() else {
-            return None;
-        };
-        let same = |kept: &KeptModel| kept.name == file.name() && kept.bytes == file.size() as u64;
-        let kept = self.store.kept.with(|kept| {
-            // Where nothing can be kept nothing is offered to be.
-            kept.missing.is_some() || kept.models.iter().any(same)
-        });
-        (!kept).then_some(file)
     }
 }

@@ -31,7 +31,7 @@ pub fn DevicePicker() -> impl IntoView {
                 <p class="device" data-kind=model.device.kind.to_string()>
                     <strong>{kind}</strong>" "{model.device.name.clone()}{software}
                 </p>
-                <p class="hint">{sentence(&model.device_reason)}</p>
+                <p class="hint">{figures::sentence(&model.device_reason)}</p>
             })
         })
     };
@@ -48,17 +48,4 @@ pub fn DevicePicker() -> impl IntoView {
             {running_on}
         </section>
     }
-}
-
-/// With a capital letter and a full stop.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let Some(first) = letters.next() else {
-        return String::new();
-    };
-    let mut sentence: String = first.to_uppercase().chain(letters).collect();
-    if !sentence.ends_with(['.', '!', '?']) {
-        sentence.push('.');
-    }
-    sentence
 }

@@ -28,12 +28,35 @@ pub fn Header() -> impl IntoView {
     };
     let talking = move || matches!(page.tab.get(), Tab::Chat | Tab::Text);
     let busy = Signal::derive(move || chat.is_replying());
+    let model_name = move || {
+        let name = engine
+            .model
+            .with(|model| model.as_ref().map(|model| model.name.clone()));
+        name.unwrap_or_else(|| "Models".to_owned())
+    };
     view! {
         <header>
-            <h1>
-                <Mark />
-                "Ternary-Core"
-            </h1>
+            <div class="brand">
+                <h1>
+                    <Mark />
+                    <span>"Ternary-Core"</span>
+                </h1>
+                <button
+                    type="button"
+                    id="switcher"
+                    aria-current=move || (page.tab.get() == Tab::Models).then_some("page")
+                    title="Models"
+                    disabled=busy
+                    on:click=on_click(move || shell.show(match page.tab.get_untracked() {
+                        Tab::Models => Tab::Chat,
+                        _ => Tab::Models,
+                    }))
+                >
+                    <span class="unseen">"Models: "</span>
+                    <span class="switcher-name">{model_name}</span>
+                    <svg class="chevron" viewBox="0 0 12 12" aria-hidden="true"><path d="M2.5 4.5 6 8l3.5-3.5" /></svg>
+                </button>
+            </div>
             <Segmented
                 legend="What to do with the model"
                 name="mode"

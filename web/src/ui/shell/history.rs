@@ -44,6 +44,7 @@ impl Shell {
             Tab::Text => "#write".to_owned(),
             Tab::Map => "#map".to_owned(),
             Tab::Tune => "#tune".to_owned(),
+            Tab::Models => "#models".to_owned(),
         }
     }
 
@@ -53,6 +54,7 @@ impl Shell {
             "#write" => self.show(Tab::Text),
             "#map" => self.show(Tab::Map),
             "#tune" => self.show(Tab::Tune),
+            "#models" => self.show(Tab::Models),
             _ => {
                 if self.page.tab.get_untracked() != Tab::Chat {
                     self.show(Tab::Chat);

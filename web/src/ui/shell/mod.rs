@@ -9,7 +9,7 @@ mod routing;
 mod settings_panel;
 mod welcome;
 
-use leptos::{ev, prelude::*};
+use leptos::{ev, html, prelude::*};
 use ternary::session::DeviceChoice;
 use web_sys::UrlSearchParams;
 
@@ -19,9 +19,9 @@ use super::explorer::{Explorer, ExplorerView};
 use super::models::{self, Models};
 use super::page::{Page, Tab};
 use super::tuner::{Tuner, TunerView};
-use super::widgets::erased::live;
+use super::widgets::erased::{live, on_click};
 use super::widgets::keys;
-use crate::protocol::{Notification, Source};
+use crate::protocol::Notification;
 
 /// All parts of the page, for what concerns several of them.
 #[derive(Clone, Copy)]
@@ -41,7 +41,7 @@ pub fn use_shell() -> Shell {
 impl Shell {
     /// Starts the engine and loads what the page's address asks for.
     fn start() -> Self {
-        let (source, device, problem) = from_address();
+        let (asked, device, problem) = from_address();
         let (engine, page) = (Engine::new(), Page::new());
         engine.listen(move |event| match event {
             EngineEvent::Died(message) => page.engine_died(message.clone()),
@@ -53,7 +53,7 @@ impl Shell {
         let explorer = Explorer::new(engine, page);
         let tuner = Tuner::new(engine, page);
         let chat = Chat::start(engine, page);
-        let models = Models::start(engine, page, source, device);
+        let models = Models::start(engine, page, asked, device);
         let shell = Self {
             engine,
             page,
@@ -106,17 +106,27 @@ pub fn App() -> impl IntoView {
         }
     });
     on_cleanup(move || escape.remove());
+    let main = NodeRef::<html::Main>::new();
     // Chat and text are one part of the page.
     let shown = Memo::new(move |_| match page.tab.get() {
         Tab::Text => Tab::Chat,
         tab => tab,
     });
+    let skip = move || {
+        if let Some(main) = main.get_untracked() {
+            // Fails only for an element that is not in the page.
+            main.focus().ok();
+        }
+    };
     view! {
+        <button type="button" class="skip" on:click=on_click(skip)>"Skip to the content"</button>
         <header::Header />
         <chat::ChatList />
-        <main>
+        <main node_ref=main tabindex="-1">
             <notice::NoticeBar />
+            <models::KeepBar />
             <models::LoadProgress />
+            <models::HubQuestion />
             <models::ImportPanel />
             {live(move || (match shown.get() {
                 Tab::Chat | Tab::Text => view! {
@@ -127,6 +137,7 @@ pub fn App() -> impl IntoView {
                 }.into_any(),
                 Tab::Map => view! { <ExplorerView /> }.into_any(),
                 Tab::Tune => view! { <TunerView /> }.into_any(),
+                Tab::Models => view! { <models::ModelsView /> }.into_any(),
             }).into_any())}
         </main>
         <aside id="panel" aria-label="Model and settings" class:open=page.panel_open>
@@ -142,18 +153,18 @@ pub fn App() -> impl IntoView {
 }
 
 /// `?model=URL` and `?device=auto|cpu|gpu`.
-fn from_address() -> (Source, DeviceChoice, Option<String>) {
+fn from_address() -> (Option<String>, DeviceChoice, Option<String>) {
     let query = window().location().search().unwrap_or_default();
     let parameter = |name: &str| {
         let parameters = UrlSearchParams::new_with_str(&query).ok()?;
         parameters.get(name).filter(|value| !value.is_empty())
     };
-    let source = parameter("model").map_or(Source::Shipped, Source::Url);
+    let asked = parameter("model");
     match parameter("device").unwrap_or_default().as_str() {
-        "" => (source, DeviceChoice::Auto, None),
+        "" => (asked, DeviceChoice::Auto, None),
         device => match device.parse() {
-            Ok(device) => (source, device, None),
-            Err(problem) => (source, DeviceChoice::Auto, Some(problem)),
+            Ok(device) => (asked, device, None),
+            Err(problem) => (asked, DeviceChoice::Auto, Some(problem)),
         },
     }
 }

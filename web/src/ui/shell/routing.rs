@@ -7,9 +7,9 @@ use web_sys::{Blob, File};
 
 use super::Shell;
 use crate::js::field;
-use crate::protocol::{Files, Handle, Source};
+use crate::protocol::{AdapterSource, Files, Handle, Source};
 use crate::ui::chat::is_export;
-use crate::ui::models::AdapterFiles;
+use crate::ui::models::UsedAdapter;
 use crate::ui::page::Tab;
 use crate::ui::widgets::files::text;
 use crate::ui::widgets::picked::{Found, Picked};
@@ -63,7 +63,7 @@ fn base(config: &str) -> Option<String> {
 }
 
 /// An adapter where a model is expected.
-async fn adapter(picked: &Picked) -> Option<AdapterFiles> {
+async fn adapter(picked: &Picked) -> Option<UsedAdapter> {
     let of_adapter = |found: &Found| found.is(&[ADAPTER_CONFIG]) || found.is(&ADAPTER_WEIGHTS);
     if let Some(first) = picked.outermost(of_adapter) {
         // Trainings of whole models leave such a file beside the model, too.
@@ -88,10 +88,10 @@ async fn adapter(picked: &Picked) -> Option<AdapterFiles> {
         let folder = first.folder().rsplit('/').next().unwrap_or_default();
         let named = [folder, picked.folder.as_deref().unwrap_or_default()];
         let name = named.into_iter().find(|name| !name.is_empty());
-        return Some(AdapterFiles {
+        return Some(UsedAdapter {
             name: name.unwrap_or(first.name()).to_owned(),
             base: base(&config),
-            files: files.iter().map(|f| Handle(f.file.clone())).collect(),
+            source: AdapterSource::Files(files.iter().map(|f| Handle(f.file.clone())).collect()),
         });
     }
     let is_weights = |found: &Found| found.ends(&[".safetensors"]);
@@ -103,10 +103,10 @@ async fn adapter(picked: &Picked) -> Option<AdapterFiles> {
     let metadata = JSON::parse(&header).map(|header| field(&header, "__metadata__"));
     let config = metadata.map(|metadata| field(&metadata, ADAPTER_CONFIG).as_string());
     let config = config.ok().flatten();
-    (config.is_some() || header.to_lowercase().contains(".lora_a")).then(|| AdapterFiles {
+    (config.is_some() || header.to_lowercase().contains(".lora_a")).then(|| UsedAdapter {
         name: first.name().to_owned(),
         base: base(&config.unwrap_or_default()),
-        files: vec![Handle(first.file.clone())],
+        source: AdapterSource::Files(vec![Handle(first.file.clone())]),
     })
 }
 
@@ -158,7 +158,7 @@ impl Shell {
                 self.models.load(Source::File(model));
             }
             if let Some(adapter) = adapter {
-                self.models.adapt(adapter);
+                self.models.use_adapters(vec![adapter]);
             }
             return;
         }
@@ -172,6 +172,7 @@ impl Shell {
             let files = files.map(|found| Handle(found.file.clone())).collect();
             return self.models.import(Files {
                 name,
+                title: None,
                 files,
                 remote: Vec::new(),
                 repository: None,

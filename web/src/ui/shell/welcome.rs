@@ -6,33 +6,45 @@ use super::use_shell;
 use crate::ui::chat::use_chat;
 use crate::ui::engine::use_engine;
 use crate::ui::models::{OpenFile, use_models};
-use crate::ui::page::{Mode, use_page};
+use crate::ui::page::{Mode, Tab, use_page};
 use crate::ui::widgets::erased::on_click;
 
-const QUESTIONS: [&str; 4] = [
-    "Tell me a story about a dog.",
-    "Tell me a story about a girl who finds a key.",
-    "What is a good name for a cat?",
-    "Say hello.",
+/// A model with fewer parameters tells stories and knows nothing of the world.
+const TOY: usize = 50_000_000;
+const STORIES: [&str; 3] = [
+    "Tell me a story.",
+    "Tell me a bedtime story.",
+    "Tell me a story with a happy end.",
 ];
-const BEGINNINGS: [&str; 4] = [
+const QUESTIONS: [&str; 3] = [
+    "What is the capital of France?",
+    "Explain in two sentences why the sky is blue.",
+    "Give me three ideas for a rainy Sunday.",
+];
+const BEGINNINGS: [&str; 3] = [
     "Once upon a time, there was a little dog",
-    "The rain had stopped, and",
     "Lily opened the red box. Inside",
     "In the forest lived an old bear",
+];
+const OPENINGS: [&str; 3] = [
+    "The rain had stopped, and",
+    "Dear neighbors,",
+    "The three most important inventions are",
 ];
 
 #[component]
 pub fn Welcome() -> impl IntoView {
     let (engine, models, shell) = (use_engine(), use_models(), use_shell());
     let loaded = move || {
-        engine
-            .model
-            .with(|model| model.as_ref().map(|model| model.name.clone()))
+        engine.model.with(|model| {
+            model
+                .as_ref()
+                .map(|model| (model.name.clone(), model.parameters))
+        })
     };
     let content = move || {
         match loaded() {
-        Some(name) => examples(&name).into_any(),
+        Some((name, parameters)) => examples(&name, parameters).into_any(),
         None if models.is_loading() => view! { <h2>"One moment"</h2> }.into_any(),
         None => view! {
             <h2>"Load a model"</h2>
@@ -41,6 +53,7 @@ pub fn Welcome() -> impl IntoView {
                 "Drop a "<code>".1bit"</code>" file anywhere, or choose one. A "<code>".gguf"</code>" file or a folder of safetensors is imported."
             </p>
             <div class="row">
+                <button type="button" class="primary" id="choose-model" on:click=on_click(move || shell.show(Tab::Models))>"Choose a model"</button>
                 <OpenFile on_files=move |picked| shell.take(picked) />
             </div>
         }
@@ -50,20 +63,24 @@ pub fn Welcome() -> impl IntoView {
     view! {
         <div class="welcome">
             {content}
-            <p class="hint">"It runs in this page. Nothing you write or open leaves this machine."</p>
+            <p class="hint">
+                "A ternary model keeps every weight as −1, 0 or +1, and so fits into this page. It runs on this device: what you write or open stays here."
+            </p>
         </div>
     }
 }
 
-fn examples(name: &str) -> impl IntoView + use<> {
+fn examples(name: &str, parameters: usize) -> impl IntoView + use<> {
     let (engine, page, chat) = (use_engine(), use_page(), use_chat());
     let heading = match page.mode.get() {
         Mode::Chat => format!("Ask {name}"),
         Mode::Text => format!("Begin, and {name} writes on"),
     };
-    let prompts = match page.mode.get() {
-        Mode::Chat => QUESTIONS,
-        Mode::Text => BEGINNINGS,
+    let prompts = match (page.mode.get(), parameters < TOY) {
+        (Mode::Chat, true) => STORIES,
+        (Mode::Chat, false) => QUESTIONS,
+        (Mode::Text, true) => BEGINNINGS,
+        (Mode::Text, false) => OPENINGS,
     };
     let prompts = prompts.map(|prompt| {
         view! {

@@ -16,8 +16,6 @@ use crate::ui::widgets::storage::storage;
 const LARGEST_TEXT: f64 = 32e6;
 /// Names that are told of many.
 const TOLD: usize = 6;
-/// What a fine-tuning that is kept beside its model is called.
-const TUNED: &str = "what was fine-tuned";
 
 /// Set in the browser's storage while what it keeps of a fine-tuning is to go: deleting takes
 /// longer than leaving the page.
@@ -258,11 +256,25 @@ impl Tuner {
     pub fn keep_tune(self) {
         self.page.notice.set(None);
         let lora = |settings: &TuneSettings| settings.lora.is_some();
-        let adapter = self.settings.with_untracked(lora);
-        let request = ModelRequest::Task {
-            task: ModelTask::KeepTune,
-            adapter: adapter.then(|| TUNED.to_owned()),
+        if !self.settings.with_untracked(lora) {
+            return self.answer_with(ModelRequest::Task(ModelTask::KeepTune));
+        }
+        let on_response = move |_, response| match response {
+            Response::Event(Event::File { name, bytes }) => {
+                self.answer_with(ModelRequest::Adapter { name, bytes });
+            }
+            Response::Event(Event::Error { message }) => {
+                self.page.fail("The adapter could not be kept", message);
+            }
+            _ => {}
         };
+        let task = ModelTask::ExportTune {
+            keep: Keep::Adapter,
+        };
+        self.engine.task(Task::Model(task), on_response);
+    }
+
+    fn answer_with(self, request: ModelRequest) {
         self.engine.emit(&EngineEvent::ModelRequested(request));
         self.forget_tune();
         self.page.show(Tab::Chat);

@@ -5,6 +5,7 @@ pub mod figures;
 pub mod files;
 pub mod focus;
 pub mod keys;
+pub mod naming;
 pub mod picked;
 pub mod picker;
 pub mod scale;

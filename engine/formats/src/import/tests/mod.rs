@@ -67,7 +67,9 @@ fn imported_wrongly(input: &Input, spoil: impl Fn(&mut Checkpoint)) -> Vec<u8> {
     pollster::block_on(async {
         let mut checkpoint = hf::open(input, &[]).await.unwrap();
         spoil(&mut checkpoint);
-        let plan = plan::plan(&checkpoint, &Options::default()).await.unwrap();
+        let plan = plan::plan(&checkpoint, &Options::default(), true)
+            .await
+            .unwrap();
         let metadata = Metadata {
             config: plan.config.clone(),
             ..Default::default()

@@ -9,6 +9,8 @@
 //! Where a download can be one file only, `adapter_config.json` is a text of that name in the
 //! safetensors' metadata.
 
+mod combine;
+
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,168 @@
+//! Getting a model from the hub: asking the reader first, finding its files, importing them.
+
+use leptos::prelude::*;
+use ternary::hub::Repository;
+
+use super::{Models, use_models};
+use crate::protocol::{Files, Found, Request, Source, Task};
+use crate::ui::widgets::erased::{live, on_click};
+use crate::ui::widgets::storage::storage;
+
+/// Set in the browser's storage once the reader has allowed it, to the hub's address.
+const ALLOWED: &str = "ternary-core.hub";
+/// Beginnings of what is meant for the hub, whatever follows.
+const OF_HUB: [&str; 5] = [
+    "hf:",
+    "huggingface.co/",
+    "hf.co/",
+    "https://huggingface.co/",
+    "https://hf.co/",
+];
+
+/// A model that the reader asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub name: String,
+    pub repository: Repository,
+    /// Without a question in between: it was described already.
+    pub at_once: bool,
+}
+
+impl Models {
+    /// Gets what stands at an address: of the hub, or of this site.
+    pub fn get_address(self, address: &str) {
+        let of_hub = OF_HUB.iter().any(|start| address.starts_with(start));
+        let of_site = address.contains("://")
+            || address.starts_with(['/', '.'])
+            || address.ends_with(".1bit")
+            || !address.contains('/')
+            || self.hub().is_none();
+        if !of_hub && of_site {
+            return self.load(Source::Url(address.to_owned()));
+        }
+        self.get(address, None);
+    }
+
+    /// Gets a model of the hub. One with a name was described, and comes without another question.
+    pub fn get(self, repository: &str, name: Option<String>) {
+        let repository = match Repository::parse(repository) {
+            Ok(repository) => repository,
+            Err(problem) => {
+                return self
+                    .page
+                    .fail("This is no address of a model", format!("{problem}."));
+            }
+        };
+        let wanted = Wanted {
+            at_once: name.is_some(),
+            name: name.unwrap_or_else(|| repository.repo.clone()),
+            repository,
+        };
+        self.page.notice.set(None);
+        self.page.panel_open.set(false);
+        match self.hub() {
+            None => self.page.fail(
+                "This page asks no other site for models",
+                format!(
+                    "{} is on the hub. Download its files there and drop them here.",
+                    wanted.repository.repo
+                ),
+            ),
+            Some(hub) if is_allowed(&hub) => self.find(hub, wanted),
+            Some(_) => self.wanted_of_hub.set(Some(wanted)),
+        }
+    }
+
+    /// Gets what could not be had before.
+    pub(super) fn get_again(self, wanted: Wanted) {
+        if let Some(hub) = self.hub() {
+            self.find(hub, wanted);
+        }
+    }
+
+    fn hub(self) -> Option<String> {
+        let hub = |all: &Option<super::Catalogue>| all.as_ref().and_then(|all| all.hub.clone());
+        self.catalogue.with_untracked(hub)
+    }
+
+    fn allow_hub(self) {
+        let wanted = self.wanted_of_hub.try_update(Option::take).flatten();
+        if let (Some(hub), Some(wanted)) = (self.hub(), wanted) {
+            if let Some(storage) = storage() {
+                // Without it the question comes again at the next visit.
+                storage.set_item(ALLOWED, &hub).ok();
+            }
+            self.find(hub, wanted);
+        }
+    }
+
+    fn find(self, hub: String, wanted: Wanted) {
+        let files = Files {
+            name: wanted.name.clone(),
+            title: None,
+            files: Vec::new(),
+            remote: Vec::new(),
+            repository: Some(wanted.repository.repo.clone()),
+        };
+        let repository = wanted.repository.clone();
+        if self.begin_import(files, Some(wanted)) {
+            self.ask_importer(Request::Task(Task::Find { hub, repository }));
+        }
+    }
+
+    pub(super) fn on_found(self, mut found: Found) {
+        let i = self.importer;
+        let known = i.wanted.get_value().filter(|wanted| wanted.at_once);
+        let at_once = known.is_some();
+        if let Some(known) = known {
+            // As it was described, not after one of its files.
+            found.files.name.clone_from(&known.name);
+            found.files.title = Some(known.name);
+        }
+        i.found.set(Some(found.clone()));
+        i.files.set(Some(found.files.clone()));
+        if at_once {
+            self.start_import();
+        } else {
+            self.ask_importer(Request::Task(Task::Survey(found.files)));
+        }
+    }
+}
+
+fn is_allowed(hub: &str) -> bool {
+    let allowed = storage().and_then(|storage| storage.get_item(ALLOWED).ok().flatten());
+    allowed.as_deref() == Some(hub)
+}
+
+/// The question before the first request to another site.
+#[component]
+pub fn HubQuestion() -> impl IntoView {
+    let models = use_models();
+    let question = move |name: String| {
+        let hub = models.hub().unwrap_or_default();
+        let site = hub.rsplit("://").next().unwrap_or(&hub).to_owned();
+        view! {
+            <section class="import" id="hub-question" aria-labelledby="hub-title">
+                <h2 id="hub-title" role="status">{format!("Get {name} from {site}?")}</h2>
+                <p>
+                    {format!(
+                        "So far this page has asked no other site for anything. {site} will see your IP address and which model you download. \
+                         What you write is never sent anywhere."
+                    )}
+                </p>
+                <div class="row">
+                    <button type="button" class="primary" id="allow-hub" on:click=on_click(move || models.allow_hub())>
+                        "Allow and download"
+                    </button>
+                    <button type="button" id="refuse-hub" on:click=on_click(move || models.wanted_of_hub.set(None))>
+                        "Not now"
+                    </button>
+                </div>
+            </section>
+        }
+    };
+    live(move || {
+        let wanted = models.wanted_of_hub.get();
+        wanted.map(|wanted| question(wanted.name)).into_any()
+    })
+}
