@@ -35,7 +35,9 @@ fn step(is_context: impl Fn(u32) -> bool) -> Found {
         ..TrainConfig::default()
     };
     let mark = |i: u32| if is_context(i) { CONTEXT } else { 0 };
-    let marked: Vec<u32> = (0..900u32).map(|i| (i * i + i / 7) % 40 | mark(i)).collect();
+    let marked: Vec<u32> = (0..900u32)
+        .map(|i| (i * i + i / 7) % 40 | mark(i))
+        .collect();
     let data = TokenData::from_marked(&marked, 40).unwrap();
     let mut batches = Batches::new(&data, 12, 1, 40).unwrap();
     let mut trainer = Trainer::new(Box::new(CpuBackend::new(1)), config, train).unwrap();
@@ -69,22 +71,29 @@ fn context_counts_in_no_loss_and_no_gradient() {
     assert!(some.loss != all.loss);
     let square = |v: f64| v * v;
     let (mut off, mut size) = (0.0, 0.0);
-    for ((g, a), b) in all.gradients.iter().zip(&some.gradients).zip(&rest.gradients) {
+    for ((g, a), b) in all
+        .gradients
+        .iter()
+        .zip(&some.gradients)
+        .zip(&rest.gradients)
+    {
         let joined = (f64::from(*a) * k + f64::from(*b) * (n - k)) / n;
         off += square(joined - f64::from(*g));
         size += square(f64::from(*g));
     }
-    assert!(size > 0.0 && off.sqrt() < 1e-5 * size.sqrt(), "{off} {size}");
+    assert!(
+        size > 0.0 && off.sqrt() < 1e-5 * size.sqrt(),
+        "{off} {size}"
+    );
 }
 
 #[test]
 fn validation_is_the_mean_of_what_is_learnt() {
-    let [all, some, rest] = [
-        step(|_| false),
-        step(|i| i % 2 == 0),
-        step(|i| i % 2 == 1),
-    ]
-    .map(|found| found.validation);
+    let [all, some, rest] =
+        [step(|_| false), step(|i| i % 2 == 0), step(|i| i % 2 == 1)].map(|found| found.validation);
     // Windows of 12 targets have six of each.
-    assert!(((some + rest) / 2.0 - all).abs() < 1e-5 && some != rest, "{some} {rest} {all}");
+    assert!(
+        ((some + rest) / 2.0 - all).abs() < 1e-5 && some != rest,
+        "{some} {rest} {all}"
+    );
 }
