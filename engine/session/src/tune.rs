@@ -245,7 +245,7 @@ impl Recipe {
             });
         }
         let seq = settings.seq_len.unwrap_or(SEQ_LEN).clamp(4, most);
-        let base = TrainConfig::finetune(settings.lora.clone());
+        let base = TrainConfig::finetune(&config, settings.lora.clone());
         let train = TrainConfig {
             lr: settings.learning_rate.unwrap_or(base.lr),
             max_steps: settings.steps,

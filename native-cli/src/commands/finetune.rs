@@ -54,7 +54,7 @@ fn read_config(a: &Finetune, base: ModelConfig) -> Result<(ModelConfig, TrainCon
     if let Some(lora) = &lora {
         lora.validate(&base).context("--mode lora")?;
     }
-    let mut training = serde_json::to_value(TrainConfig::finetune(lora))?;
+    let mut training = serde_json::to_value(TrainConfig::finetune(&base, lora))?;
     let mut given = match &a.config {
         None => Value::Object(Default::default()),
         Some(path) => match model::read_json(path)?.get_mut("training") {
