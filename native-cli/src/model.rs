@@ -232,30 +232,57 @@ pub fn open_device(choice: DeviceChoice, options: &BackendOptions) -> Result<Box
     Ok(backend)
 }
 
-/// As the flags say, which are refused before a model is loaded if they cannot be. `seed`: where
-/// none is given.
-pub fn sampling(a: &SamplingArgs, seed: impl FnOnce() -> u64) -> Result<Sampling> {
-    let default = if a.temperature == 0.0 { 1.0 } else { 1.1 };
-    let sampling = unchecked(a, default, seed);
-    sampling.validate()?;
-    Ok(sampling)
+/// How replies are sampled: as the flags say and, where they say nothing, as suits the model.
+pub struct ChosenSampling {
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<usize>,
+    repetition_penalty: Option<f32>,
+    /// What no model has a say in.
+    rest: Sampling,
 }
 
-fn unchecked(a: &SamplingArgs, default: f32, seed: impl FnOnce() -> u64) -> Sampling {
-    Sampling {
+impl ChosenSampling {
+    /// Of a model that `own` suits.
+    pub fn of(&self, own: &Sampling) -> Sampling {
+        let temperature = self.temperature.unwrap_or(own.temperature);
+        // Whoever wants the likeliest tokens wants them unchanged.
+        let penalty = match self.temperature {
+            Some(0.0) => 1.0,
+            _ => own.repetition_penalty,
+        };
+        Sampling {
+            temperature,
+            top_p: self.top_p.unwrap_or(own.top_p),
+            top_k: self.top_k.unwrap_or(own.top_k),
+            repetition_penalty: self.repetition_penalty.unwrap_or(penalty),
+            ..self.rest.clone()
+        }
+    }
+}
+
+/// As the flags say, which are refused before a model is loaded if they cannot be. `seed`: where
+/// none is given.
+pub fn sampling(a: &SamplingArgs, seed: impl FnOnce() -> u64) -> Result<ChosenSampling> {
+    let chosen = ChosenSampling {
         temperature: a.temperature,
         top_p: a.top_p,
         // llama.cpp's -1: all there are.
-        top_k: usize::try_from(a.top_k).unwrap_or(0),
-        repetition_penalty: a.repetition_penalty.unwrap_or(default),
-        seed: match a.seed {
-            Some(seed) => u64::try_from(seed).unwrap_or_else(|_| random_seed()),
-            None => seed(),
+        top_k: a.top_k.map(|k| usize::try_from(k).unwrap_or(0)),
+        repetition_penalty: a.repetition_penalty,
+        rest: Sampling {
+            seed: match a.seed {
+                Some(seed) => u64::try_from(seed).unwrap_or_else(|_| random_seed()),
+                None => seed(),
+            },
+            // Until the context is full.
+            max_tokens: usize::try_from(a.max_tokens).unwrap_or(usize::MAX),
+            stop: a.stop.clone(),
+            ..Sampling::default()
         },
-        // Until the context is full.
-        max_tokens: usize::try_from(a.max_tokens).unwrap_or(usize::MAX),
-        stop: a.stop.clone(),
-    }
+    };
+    chosen.of(&Sampling::default()).validate()?;
+    Ok(chosen)
 }
 
 /// A seed that nobody has chosen.

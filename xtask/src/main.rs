@@ -36,6 +36,7 @@ cargo xtask <command>
   screenshots                the pictures of the page in docs/images/, from a build of it
   build-web [--no-hub]       the release page in dist/, within its size budget; --no-hub: one that asks no other site for models
   package                    the engine for other pages, as an npm package in target/npm/
+  lighthouse                 what npm's Lighthouse thinks of the page
   cases                      the inputs and uses that broke similar programs, as a table
   test-simd                  the native tests at each SIMD level that this machine has
   fuzz [MINUTES]             hostile files for every parser, for so long (default 10), with the figures
@@ -82,6 +83,7 @@ fn dispatch() -> Result<()> {
             _ => bail!("usage: cargo xtask build-web [--no-hub]"),
         },
         "package" => package::build_and_assemble(),
+        "lighthouse" => test::lighthouse(),
         "cases" => test::cases(),
         "test-simd" => test::every_simd_level(),
         "fuzz" => match rest {

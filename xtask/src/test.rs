@@ -69,6 +69,16 @@ pub fn screenshots() -> Result<()> {
     run(page_tests(&tools, &["--test", "page"], pictures).args(["--ignored", "--exact"]))
 }
 
+/// Performance, accessibility and best practices of the built page, which have to be as good as the
+/// test says.
+pub fn lighthouse() -> Result<()> {
+    let tools = setup::test_tools()?;
+    bundle::build(&tools.page)?;
+    step("Lighthouse, on the built page");
+    let test = "first::lighthouse_is_content";
+    run(page_tests(&tools, &["--test", "page"], test).args(["--ignored", "--exact", "--nocapture"]))
+}
+
 /// The native tests at each level of instructions that this machine has: tests rest on no order of
 /// float sums.
 pub fn every_simd_level() -> Result<()> {

@@ -18,6 +18,7 @@ pub use sampler::Sampler;
 pub use ternary_model::CANDIDATES;
 
 use serde::{Deserialize, Serialize};
+use ternary_core::layout::SamplingHints;
 
 /// How the next token is chosen. Order: repetition penalty, temperature, top-k, top-p (as in
 /// Hugging Face's generate).
@@ -54,7 +55,31 @@ impl Default for Sampling {
     }
 }
 
+/// A model with fewer parameters repeats itself, whatever it was trained on.
+const REPEATS_ITSELF: usize = 50_000_000;
+
 impl Sampling {
+    /// What suits a model: as its makers say, else the defaults. A repetition penalty spoils what
+    /// has to be repeated, names and code; only small models need one.
+    pub fn of_model(hints: Option<&SamplingHints>, parameters: usize) -> Self {
+        let hints = hints.copied().unwrap_or_default();
+        let default = Self::default();
+        let temperature = hints.temperature.unwrap_or(default.temperature);
+        let penalty = match parameters < REPEATS_ITSELF && temperature > 0.0 {
+            true => default.repetition_penalty,
+            false => 1.0,
+        };
+        Self {
+            temperature,
+            top_p: hints.top_p.unwrap_or(default.top_p),
+            top_k: hints
+                .top_k
+                .map_or(default.top_k, |k| (k as usize).min(CANDIDATES)),
+            repetition_penalty: hints.repetition_penalty.unwrap_or(penalty),
+            ..default
+        }
+    }
+
     /// Refuse values that mean nothing.
     pub fn validate(&self) -> Result<()> {
         let refuse = |setting, value: &dyn std::fmt::Display, expected: &str| {
@@ -84,5 +109,32 @@ impl Sampling {
             return refuse("max_tokens", &self.max_tokens, "at least 1");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A penalty for small models alone, and nowhere against what the makers say.
+    #[test]
+    fn sampling_suits_the_model() {
+        let of = |hints: Option<SamplingHints>, parameters| {
+            let found = Sampling::of_model(hints.as_ref(), parameters);
+            (found.temperature, found.top_k, found.repetition_penalty)
+        };
+        assert_eq!(of(None, 5_600_000), (0.7, 40, 1.1));
+        assert_eq!(of(None, 135_000_000), (0.7, 40, 1.0));
+        let greedy = SamplingHints {
+            temperature: Some(0.0),
+            top_k: Some(1000),
+            ..SamplingHints::default()
+        };
+        assert_eq!(of(Some(greedy), 5_600_000), (0.0, CANDIDATES, 1.0));
+        let own = SamplingHints {
+            repetition_penalty: Some(1.3),
+            ..SamplingHints::default()
+        };
+        assert_eq!(of(Some(own), 2_000_000_000), (0.7, 40, 1.3));
     }
 }

@@ -34,7 +34,7 @@ use ternary_common::tokenizer::{ChatTemplate, Part, Tokenizer};
 use ternary_core::config::CachePrecision;
 use ternary_core::layout::FormatError;
 use ternary_formats::onebit::OneBit;
-use ternary_infer::{LoadOptions, LowRankAdapter, Model};
+use ternary_infer::{LoadOptions, LowRankAdapter, Model, Sampling};
 use tune::Tuning;
 
 /// Ends the running reply after its current token. Cheap to clone; works from a message handler
@@ -330,6 +330,7 @@ impl Session {
             cache_bytes: model.cache_bytes(),
             program_bytes: ternary_common::platform::peak_memory(),
             chat: template.is_some(),
+            sampling: Sampling::of_model(meta.sampling.as_ref(), meta.config.parameter_count()),
             device: model.device(),
             device_reason,
             load_ms: start.elapsed().as_secs_f64() * 1e3,

@@ -321,6 +321,8 @@ pub struct ModelInfo {
     pub program_bytes: Option<u64>,
     /// Whether the file carries a chat template.
     pub chat: bool,
+    /// What suits it where nothing else is chosen.
+    pub sampling: Sampling,
     /// Where it runs.
     pub device: DeviceInfo,
     /// Why this device was chosen, e.g. "software GPU: the CPU is faster".

@@ -56,31 +56,20 @@ pub struct SamplingArgs {
         value_parser = clap::value_parser!(i64).range(-1..)
     )]
     pub max_tokens: i64,
-    /// How freely tokens are chosen; 0 = always the most likely one.
-    #[arg(
-        long,
-        value_name = "T",
-        default_value_t = Sampling::default().temperature
-    )]
-    pub temperature: f32,
+    /// How freely tokens are chosen; 0 = always the most likely one [default: as the model's makers
+    /// say, else 0.7].
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
     /// Share of the probability that the most likely tokens must have together to be chosen from, 0
-    /// to 1.
-    #[arg(
-        long,
-        value_name = "P",
-        default_value_t = Sampling::default().top_p
-    )]
-    pub top_p: f32,
-    /// The most likely tokens are chosen from, so many of them: 1 to 256; 0 or -1 = 256.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = Sampling::default().top_k as i64,
-        value_parser = clap::value_parser!(i64).range(-1..)
-    )]
-    pub top_k: i64,
-    /// Makes the tokens of the last lines less likely; 1 = off [default: 1.1; 1 with temperature
-    /// 0].
+    /// to 1 [default: as the model's makers say, else 0.95].
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f32>,
+    /// The most likely tokens are chosen from, so many of them: 1 to 256; 0 or -1 = 256 [default:
+    /// as the model's makers say, else 40].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(-1..))]
+    pub top_k: Option<i64>,
+    /// Makes the tokens of the last lines less likely; 1 = off [default: as the model's makers say,
+    /// else 1.1 for models of fewer than 50 million parameters with a temperature, 1 for others].
     #[arg(long, value_name = "R")]
     pub repetition_penalty: Option<f32>,
     /// The same seed gives the same text; -1 = another each time [default: 0; in a chat another

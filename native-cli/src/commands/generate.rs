@@ -19,6 +19,7 @@ pub fn run(a: &Generate) -> Result<()> {
         (None, None) => String::new(),
     };
     let (mut session, info) = model::open(&a.model)?;
+    let sampling = sampling.of(&info.sampling);
     let stop = session.stop_handle();
     on_interrupt(move |_| stop.stop())?;
     let command = Command::Generate {

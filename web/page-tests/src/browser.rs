@@ -33,7 +33,7 @@ pub struct Browser {
 
 impl Browser {
     pub fn start() -> Result<Self> {
-        let program = find()?;
+        let program = chromium()?;
         // Left behind for a look after a failure; the next run begins with an empty one.
         let profile = crate::root().join("target/page-tests/profile");
         if profile.exists() {
@@ -79,7 +79,8 @@ impl Browser {
     }
 }
 
-fn find() -> Result<PathBuf> {
+/// The browser of the tests: `$TERNARY_CHROMIUM`, or the one on PATH.
+pub fn chromium() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("TERNARY_CHROMIUM") {
         return Ok(PathBuf::from(named));
     }

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use serde_json::{Value, json};
 
-pub use browser::Browser;
+pub use browser::{Browser, chromium};
 pub use hub::Hub;
 pub use page::{Findings, Page};
 pub use server::{FORGOTTEN, Served, Server, Trouble};

@@ -136,6 +136,9 @@ pub struct Metadata {
     /// Of a tokenizer that was not made here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub special_tokens: Option<SpecialTokens>,
+    /// How its makers have replies sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<SamplingHints>,
     /// How it was trained; free-form.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub training: serde_json::Value,
@@ -156,6 +159,40 @@ pub struct SpecialTokens {
     /// Ids that end a text or a turn.
     #[serde(default)]
     pub end: Vec<u32>,
+}
+
+/// How a model's makers have its replies sampled, as far as they say: what Hugging Face's
+/// `generation_config.json` has, and GGUF's `general.sampling`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SamplingHints {
+    /// 0 = greedy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f32>,
+    /// 1 = off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f32>,
+    /// How many; 0 = all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    /// 1 = off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition_penalty: Option<f32>,
+}
+
+impl SamplingHints {
+    /// Nothing if they say nothing, or nothing that can be meant.
+    pub fn said(self) -> Option<Self> {
+        let at_least = |least: f32| move |value: &f32| value.is_finite() && *value >= least;
+        let hints = Self {
+            temperature: self.temperature.filter(at_least(0.0)),
+            top_p: self.top_p.filter(|p| *p > 0.0 && *p <= 1.0),
+            top_k: self.top_k,
+            repetition_penalty: self
+                .repetition_penalty
+                .filter(|r| r.is_finite() && *r > 0.0),
+        };
+        (hints != Self::default()).then_some(hints)
+    }
 }
 
 /// How many weights share a stored scale.

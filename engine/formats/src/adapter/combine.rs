@@ -1,6 +1,6 @@
-//! Several adapters as one: W + Σᵢ (αᵢ/rᵢ)·Bᵢ·Aᵢ = W + B·A, where A has the rows of all Aᵢ below each
-//! other, `[Σ rᵢ, in]`, and B the columns of all (αᵢ/rᵢ)·Bᵢ beside each other, `[out, Σ rᵢ]`. A matrix
-//! that an adapter leaves alone has zeros of it.
+//! Several adapters as one: W + Σᵢ (αᵢ/rᵢ)·Bᵢ·Aᵢ = W + B·A, where A has the rows of all Aᵢ below
+//! each other, `[Σ rᵢ, in]`, and B the columns of all (αᵢ/rᵢ)·Bᵢ beside each other, `[out, Σ rᵢ]`.
+//! A matrix that an adapter leaves alone has zeros of it.
 
 use super::{Adapter, AdapterError, Result};
 use ternary_core::config::{LoraConfig, ModelConfig};

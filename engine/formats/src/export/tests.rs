@@ -8,7 +8,7 @@ use ternary_common::bytes::{MemorySink, MemorySource};
 use ternary_common::tokenizer::Tokenizer;
 use ternary_core::config::{Activation, ModelConfig};
 use ternary_core::config::{LayerBitMap, LayerMode, QuantMode, RopeScaling, WeightScale};
-use ternary_core::layout::{Metadata, SpecialTokens};
+use ternary_core::layout::{Metadata, SamplingHints, SpecialTokens};
 use ternary_core::params;
 use ternary_core::params::ParamKind;
 use ternary_core::quant::is_latent;
@@ -472,6 +472,15 @@ fn texts() -> Vec<String> {
         .collect()
 }
 
+fn hints() -> SamplingHints {
+    SamplingHints {
+        temperature: Some(0.6),
+        top_p: Some(0.9),
+        top_k: Some(20),
+        repetition_penalty: Some(1.05),
+    }
+}
+
 /// The tokenizer after a way through GGUF metadata.
 fn through_gguf(
     tokenizer: &str,
@@ -489,6 +498,7 @@ fn through_gguf(
         file.metadata.tokenizer = Some(tokenizer.to_owned());
         file.metadata.chat_template = Some("{{ bos_token }}hello".into());
         file.metadata.special_tokens = special;
+        file.metadata.sampling = Some(hints());
         write_gguf(
             &file,
             &source,
@@ -554,6 +564,7 @@ fn byte_level_vocabularies_survive_gguf() {
         );
         let end = original.id(ternary_common::tokenizer::END_OF_TEXT).unwrap();
         assert!(metadata.special_tokens.unwrap().end.contains(&end));
+        assert_eq!(metadata.sampling, Some(hints()));
     }
     let mut other = byte_level(Some(r"\w+"));
     let e = through_gguf(&other.to_string(), None, 600)

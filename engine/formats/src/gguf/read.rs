@@ -11,7 +11,7 @@ use super::{keys, names, read_vocab as gguf_vocab};
 use crate::source::ImportError;
 use crate::source::checkpoint::{Checkpoint, Scaling};
 use ternary_common::bytes::ByteSource;
-use ternary_core::layout::{Metadata, SpecialTokens};
+use ternary_core::layout::{Metadata, SamplingHints, SpecialTokens};
 
 /// The parts of a file that was split, in order, as one.
 async fn joined(sources: &[(&str, &dyn ByteSource)]) -> Result<Gguf, ImportError> {
@@ -184,6 +184,23 @@ fn metadata(
             eos: token("eos"),
             end,
         }),
+        sampling: sampling(file),
         ..Metadata::default()
     })
+}
+
+/// What `general.sampling` says.
+fn sampling(file: &Gguf) -> Option<SamplingHints> {
+    let number = |name: &str| {
+        let value = file.float(&format!("general.sampling.{name}"));
+        value.map(|value| value as f32)
+    };
+    let top_k = file.integer("general.sampling.top_k");
+    let hints = SamplingHints {
+        temperature: number("temp"),
+        top_p: number("top_p"),
+        top_k: top_k.and_then(|k| k.try_into().ok()),
+        repetition_penalty: number("penalty_repeat"),
+    };
+    hints.said()
 }

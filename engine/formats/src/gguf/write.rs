@@ -520,6 +520,19 @@ fn describe(
             v.text(&format!("general.{key}"), text);
         }
     }
+    let hints = meta.sampling.unwrap_or_default();
+    for (key, value) in [
+        ("temp", hints.temperature),
+        ("top_p", hints.top_p),
+        ("penalty_repeat", hints.repetition_penalty),
+    ] {
+        if let Some(value) = value {
+            v.float(&format!("general.sampling.{key}"), value);
+        }
+    }
+    if let Some(top_k) = hints.top_k {
+        v.number("general.sampling.top_k", top_k as usize);
+    }
     // Of the blocks that are written.
     v.number("general.quantization_version", 2);
     v.number("general.file_type", file_type(c, options));

@@ -15,7 +15,7 @@ use crate::source::storage::Storage;
 use crate::source::{ImportError, Input};
 use ternary_common::bytes::ByteSource;
 use ternary_core::kind::{FileKind, KIND_BYTES, escaped, without_bom};
-use ternary_core::layout::{Metadata, SpecialTokens};
+use ternary_core::layout::{Metadata, SamplingHints, SpecialTokens};
 use ternary_core::params;
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -426,8 +426,25 @@ async fn companions(
             eos: token("eos_token"),
             end,
         }),
+        sampling: sampling(&generation),
         ..Metadata::default()
     })
+}
+
+/// What generation_config.json says of sampling.
+fn sampling(generation: &Value) -> Option<SamplingHints> {
+    let number = |name: &str| generation[name].as_f64().map(|value| value as f32);
+    let greedy = generation["do_sample"] == false;
+    let hints = SamplingHints {
+        temperature: match greedy {
+            true => Some(0.0),
+            false => number("temperature"),
+        },
+        top_p: number("top_p"),
+        top_k: generation["top_k"].as_u64().and_then(|k| k.try_into().ok()),
+        repetition_penalty: number("repetition_penalty"),
+    };
+    hints.said()
 }
 
 /// A template, or the one called default among several.

@@ -653,10 +653,30 @@ fn ends(meta: &Metadata) -> Result<Ends, ExportError> {
     })
 }
 
-/// Tokenizer and chat template.
+/// Sampling, tokenizer and chat template.
 fn companions(meta: &Metadata) -> Result<Vec<(String, String)>, ExportError> {
+    let mut files = Vec::new();
+    if let Some(hints) = &meta.sampling {
+        let mut generation = json!({ "do_sample": hints.temperature != Some(0.0) });
+        for (key, value) in [
+            ("temperature", hints.temperature.filter(|t| *t > 0.0)),
+            ("top_p", hints.top_p),
+            ("repetition_penalty", hints.repetition_penalty),
+        ] {
+            if let Some(value) = value {
+                generation[key] = json!(value);
+            }
+        }
+        if let Some(top_k) = hints.top_k {
+            generation["top_k"] = json!(top_k);
+        }
+        files.push((
+            "generation_config.json".to_owned(),
+            format!("{generation:#}\n"),
+        ));
+    }
     let Some(tokenizer) = &meta.tokenizer else {
-        return Ok(Vec::new());
+        return Ok(files);
     };
     let special = meta.special_tokens.clone().unwrap_or_default();
     let mut settings = json!({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": meta.config.max_seq_len});
@@ -665,7 +685,7 @@ fn companions(meta: &Metadata) -> Result<Vec<(String, String)>, ExportError> {
             settings[key] = json!(text);
         }
     }
-    let mut files = vec![("tokenizer.json".to_owned(), tokenizer.clone())];
+    files.push(("tokenizer.json".to_owned(), tokenizer.clone()));
     if let Some(template) = &meta.chat_template {
         settings["chat_template"] = json!(template);
     }

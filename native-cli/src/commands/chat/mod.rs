@@ -28,6 +28,7 @@ pub fn run(a: &Chat) -> Result<()> {
     // Each session has a seed of its own, and each reply another.
     let sampling = model::sampling(&a.sampling, model::random_seed)?;
     let (mut session, info) = model::open(&a.model)?;
+    let sampling = sampling.of(&info.sampling);
     if !info.chat && session.loaded()?.chat_template().is_some() {
         bail!(
             "this model's chat template cannot be used; `onebit generate` continues a text without it"

@@ -31,6 +31,7 @@ pub fn measure(
         int8_activations: options.int8_activations,
         context: options.context,
         pre_tokenizer: options.pre_tokenizer.clone(),
+        name: None,
         ignored_keys: options.ignored_keys.clone(),
     };
     let (draft, _) = Draft::beside(imported)?;

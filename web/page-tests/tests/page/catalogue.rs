@@ -1,5 +1,6 @@
-//! Models of the catalogue and of the hub: asked for first, downloaded in parts, imported while they
-//! arrive, checked, and there again after a reload. The hub is the tests' own, on another origin.
+//! Models of the catalogue and of the hub: asked for first, downloaded in parts, imported while
+//! they arrive, checked, and there again after a reload. The hub is the tests' own, on another
+//! origin.
 
 use std::fs;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -359,6 +360,8 @@ fn a_new_users_first_answer() -> Result<()> {
         "three clicks, and the model is there after {:.1} s",
         began.elapsed().as_secs_f64()
     );
+    // No toy needs a penalty.
+    ensure!(page.evaluate("document.querySelector('#repetition-penalty').value")? == "1");
     page.set_field("#temperature", "0")?;
     page.set_field("#max-tokens", "24")?;
     ask(&page, "What is the capital of France?")?;

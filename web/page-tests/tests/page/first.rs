@@ -2,9 +2,11 @@
 //! with the keyboard.
 
 use std::fs;
+use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use page_tests::stage;
+use serde_json::Value;
 
 use crate::look::{picture, sound_layout};
 use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, open};
@@ -116,4 +118,48 @@ fn details_of_the_model_are_behind_info() -> Result<()> {
     ensure!(page.text("#panel dl")?.contains("Parameters"));
     page.assert_accessible()?;
     page.assert_clean()
+}
+
+/// What Lighthouse thinks of the page, as a first visit.
+#[test]
+#[ignore = "fetches Lighthouse from npm; `cargo xtask lighthouse` runs it"]
+fn lighthouse_is_content() -> Result<()> {
+    const LEAST: [(&str, f64); 3] = [
+        ("performance", 0.9),
+        ("accessibility", 1.0),
+        ("best-practices", 1.0),
+    ];
+    let stage = stage()?;
+    let report = page_tests::root().join("target/page-tests/lighthouse.json");
+    let categories = LEAST.map(|(category, _)| category).join(",");
+    let status = Command::new("npx")
+        .args(["--yes", "--prefer-offline", "lighthouse@12"])
+        .arg(format!("{}/", stage.server.origin()))
+        .args(["--quiet", "--output=json", "--output-path"])
+        .arg(&report)
+        .arg(format!("--only-categories={categories}"))
+        .arg("--chrome-flags=--headless=new --no-sandbox --disable-gpu")
+        .env("CHROME_PATH", page_tests::chromium()?)
+        .status()
+        .context("npx")?;
+    ensure!(status.success(), "Lighthouse ended with {status}");
+    let report: Value = serde_json::from_str(&fs::read_to_string(&report)?)?;
+    let mut short = Vec::new();
+    for (category, least) in LEAST {
+        let score = report["categories"][category]["score"].as_f64();
+        let score = score.with_context(|| format!("no score of {category}"))?;
+        eprintln!("{category}: {:.0}", score * 100.0);
+        if score < least {
+            short.push(category);
+        }
+    }
+    let audits = report["audits"].as_object().context("no audits")?;
+    for audit in audits.values() {
+        let (score, shown) = (audit["score"].as_f64(), &audit["displayValue"]);
+        if score.is_some_and(|score| score < 0.9) {
+            eprintln!("  {} {shown}", audit["title"]);
+        }
+    }
+    ensure!(short.is_empty(), "too low: {}", short.join(", "));
+    Ok(())
 }

@@ -303,3 +303,84 @@ fn an_edited_map_is_offered_to_be_kept() -> Result<()> {
     ensure!(page.text(".modes")? == modes);
     page.assert_clean()
 }
+
+/// What was trained as adapters is kept, used again after a reload, and switched with a click,
+/// alone and together.
+#[test]
+fn adapters_are_kept_and_switched() -> Result<()> {
+    let page = open_tiny()?;
+    let listed =
+        "[...document.querySelectorAll('#adapters li')].map(e => e.innerText.trim()).join()";
+    for (round, text) in ["The dog sees the cat. ", "Hurrah, said the bird! "]
+        .iter()
+        .enumerate()
+    {
+        page.click("input[name=mode][value=tune]")?;
+        page.wait_for("document.querySelector('#tune-text')", START)?;
+        page.set_field("#tune-text", &text.repeat(120))?;
+        page.click("input[name=tune-kind][value=lora]")?;
+        page.set_field("#tune-steps", "12")?;
+        page.wait_for("document.querySelector('#tune-plan')", START)?;
+        page.wait_for("!document.querySelector('#tune-start').disabled", START)?;
+        page.click("#tune-start")?;
+        page.wait_for("document.querySelector('[data-phase=Done]')", REPLY)?;
+        page.click("#tune-keep")?;
+        let count = round + 1;
+        page.wait_for(
+            &format!(
+                "{LOADED} && document.querySelector('#prompt') && document.querySelectorAll('#adapters li').length == {count} \
+                 && !document.querySelector('.keep-adapter')"
+            ),
+            REPLY,
+        )?;
+        // The next is trained on the model alone.
+        page.click(&format!("#adapters li:nth-child({count}) input"))?;
+        page.wait_for(
+            &format!("{LOADED} && !document.querySelector('#adapters input:checked')"),
+            REPLY,
+        )?;
+    }
+    eprintln!("{}", page.evaluate(listed)?);
+    let answer = |page: &Page| -> Result<String> {
+        crate::continue_greedily(page, 24)?;
+        answered(page, "The dog")?;
+        page.text(crate::LAST_REPLY)
+    };
+    let choose = |first: bool, second: bool| -> Result<String> {
+        for (index, wanted) in [(1, first), (2, second)] {
+            let input = format!("#adapters li:nth-child({index}) input");
+            if page.evaluate(&format!("document.querySelector('{input}').checked"))? != wanted {
+                page.click(&input)?;
+                page.wait_for(
+                    &format!("{LOADED} && document.querySelector('{input}').checked == {wanted} && !document.querySelector('{input}').disabled"),
+                    REPLY,
+                )?;
+            }
+        }
+        answer(&page)
+    };
+    let replies = [
+        choose(false, false)?,
+        choose(true, false)?,
+        choose(true, true)?,
+        choose(false, true)?,
+    ];
+    eprintln!("{replies:#?}");
+    for (index, reply) in replies.iter().enumerate() {
+        ensure!(!replies[..index].contains(reply), "{reply} came twice");
+    }
+    page.emulate(390, 844, "light")?;
+    page.click("#panel-toggle")?;
+    picture(&page, "adapters-phone-light")?;
+    sound_layout(&page)?;
+    page.assert_accessible()?;
+    page.emulate(1280, 800, "light")?;
+
+    page.reload()?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelector('#adapters li:nth-child(2) input')?.checked"),
+        REPLY,
+    )?;
+    ensure!(answer(&page)? == replies[3]);
+    page.assert_clean()
+}

@@ -312,7 +312,7 @@ fn a_file_is_kept_and_deleted() -> Result<()> {
 
     page.click("[aria-label='Delete keep-me.1bit']")?;
     page.wait_for("document.activeElement.innerText == 'Keep'", START)?;
-    ensure!(page.text(".kept")?.contains("It is loaded"));
+    ensure!(page.text(".kept")?.contains("This model is in use"));
     picture(&page, "delete-desktop-light")?;
     page.assert_accessible()?;
     page.press("Enter")?;

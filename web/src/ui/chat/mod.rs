@@ -79,7 +79,7 @@ impl Chat {
         engine.busy_while(Signal::derive(move || chat.is_replying()));
         engine.busy_while(Signal::derive(opening));
         engine.listen(move |event| chat.on_event(event));
-        Effect::new(move |_| chat.settings.with(Settings::keep));
+        Effect::new(move |_| chat.settings.with(|settings| chat.keep_settings(settings)));
         chat.begin_keeping();
         chat
     }
@@ -99,12 +99,29 @@ impl Chat {
         self.kept.record.with_untracked(|record| record.id.clone())
     }
 
+    fn keep_settings(self, settings: &Settings) {
+        settings.keep();
+        let name = self
+            .engine
+            .model
+            .with_untracked(|model| model.as_ref().map(|model| model.name.clone()));
+        if let Some(name) = name {
+            settings.keep_of(&name);
+        }
+    }
+
     fn on_event(self, event: &EngineEvent) {
         match event {
             EngineEvent::Replaced => self.end_reply(Outcome::Interrupted),
             EngineEvent::Died(_) => self.end_reply(Outcome::Failed),
-            EngineEvent::ModelLoaded { model, .. } if !model.chat => {
-                self.page.set_mode(Mode::Text);
+            EngineEvent::ModelLoaded { model, changed } => {
+                // A conversation has settings of its own.
+                if *changed && self.conversation.with_untracked(Vec::is_empty) {
+                    self.settings.update(|settings| settings.suit(model));
+                }
+                if !model.chat {
+                    self.page.set_mode(Mode::Text);
+                }
             }
             _ => {}
         }

@@ -2,10 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 use ternary::infer::Sampling;
+use ternary::session::ModelInfo;
 
 use crate::ui::widgets::storage::storage;
 
 const KEY: &str = "ternary-core.settings";
+/// Of the models used here, the last used last.
+const KEY_OF_MODELS: &str = "ternary-core.settings-of-models";
+/// So many models' settings are kept.
+const MODELS: usize = 64;
 
 /// The largest seed every browser number holds exactly.
 pub const MAX_SEED: u64 = (1 << 53) - 1;
@@ -37,6 +42,46 @@ impl Settings {
         }
     }
 
+    /// Takes over how `model` was sampled last, or else what suits it.
+    pub fn suit(&mut self, model: &ModelInfo) {
+        let kept = of_models()
+            .into_iter()
+            .find(|(name, _)| *name == model.name);
+        self.sampling = match kept {
+            Some((_, sampling)) => sampling,
+            None => self.suiting(model),
+        };
+    }
+
+    /// What suits `model`; lengths and stops are the reader's.
+    fn suiting(&self, model: &ModelInfo) -> Sampling {
+        Sampling {
+            max_tokens: self.sampling.max_tokens,
+            stop: self.sampling.stop.clone(),
+            ..model.sampling.clone()
+        }
+    }
+
+    /// The defaults, for this model.
+    pub fn default_of(model: Option<&ModelInfo>) -> Self {
+        let mut settings = Self::default();
+        if let Some(model) = model {
+            settings.sampling = settings.suiting(model);
+        }
+        settings
+    }
+
+    /// Keeps how `model` is sampled.
+    pub fn keep_of(&self, model: &str) {
+        let mut all = of_models();
+        all.retain(|(name, _)| name != model);
+        all.push((model.to_owned(), self.sampling.clone()));
+        all.drain(..all.len().saturating_sub(MODELS));
+        if let (Some(storage), Ok(text)) = (storage(), serde_json::to_string(&all)) {
+            storage.set_item(KEY_OF_MODELS, &text).ok();
+        }
+    }
+
     /// The sampling of one reply.
     pub fn sampling(&self) -> Sampling {
         let random = || (js_sys::Math::random() * MAX_SEED as f64) as u64;
@@ -45,4 +90,11 @@ impl Settings {
             ..self.sampling.clone()
         }
     }
+}
+
+fn of_models() -> Vec<(String, Sampling)> {
+    storage()
+        .and_then(|storage| storage.get_item(KEY_OF_MODELS).ok().flatten())
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
 }

@@ -51,9 +51,9 @@ pub fn KeptModelList() -> impl IntoView {
             <p class="hint" id="room">{room}</p>
             <When when=Signal::derive(may_be_cleared)>
                 <p class="hint">
-                    "The browser may clear them when the disk is full. "
+                    "Your browser may delete them when the disk is full. "
                     <button type="button" class="quiet" id="persist" on:click=on_click(move || store.persist())>
-                        "Ask it not to"
+                        "Keep permanently"
                     </button>
                 </p>
             </When>
@@ -81,7 +81,7 @@ fn KeptModelRow(
     let complete = model.complete();
     let adapter_of = model.adapter_of.clone();
     let is_adapter = adapter_of.is_some();
-    let verb = if complete { "Load" } else { "Go on" };
+    let verb = if complete { "Load" } else { "Resume" };
     let loading = move || models.is_loading();
     let model = StoredValue::new(model);
     let loaded = move || model.with_value(|model| models.has_loaded(model));
@@ -159,7 +159,7 @@ fn KeptModelRow(
                 }
             >
                 <When when=Signal::derive(loaded)>
-                    <span class="hint">"It is loaded: it would go on answering, but its bit-map, fine-tuning and another device need the file."</span>
+                    <span class="hint">"This model is in use. It keeps answering, but the bit-map, fine-tuning and switching devices need its file."</span>
                 </When>
                 <Sure
                     on_yes=move || {

@@ -13,7 +13,7 @@ pub fn DevicePicker() -> impl IntoView {
     let (engine, models) = (use_engine(), use_models());
     let devices = || {
         [
-            Choice::new(DeviceChoice::Auto, "auto", "Auto"),
+            Choice::new(DeviceChoice::Auto, "auto", "Automatic"),
             Choice::new(DeviceChoice::Cpu, "cpu", "CPU"),
             Choice::new(DeviceChoice::Gpu, "gpu", "GPU"),
         ]

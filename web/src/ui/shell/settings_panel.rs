@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use crate::ui::chat::{MAX_SEED, Settings, use_chat};
+use crate::ui::engine::use_engine;
 use crate::ui::page::{Mode, use_page};
 use crate::ui::widgets::erased::{When, on_click};
 use crate::ui::widgets::slider::Slider;
@@ -14,7 +15,12 @@ const LONGEST_REPLY: usize = 4096;
 #[component]
 pub fn SettingsPanel() -> impl IntoView {
     let page = use_page();
-    let settings = use_chat().settings;
+    let (engine, settings) = (use_engine(), use_chat().settings);
+    let defaults = move || {
+        engine
+            .model
+            .with_untracked(|model| Settings::default_of(model.as_ref()))
+    };
     // A slider over one of the sampling's numbers.
     let number = move |read: fn(&Settings) -> f64| Signal::derive(move || settings.with(read));
     view! {
@@ -121,7 +127,7 @@ pub fn SettingsPanel() -> impl IntoView {
                 ></textarea>
                 <p class="hint" id="stop-strings-hint">"A reply ends before any of these texts, one a line."</p>
             </div>
-            <button type="button" id="reset-settings" on:click=on_click(move || settings.set(Settings::default()))>
+            <button type="button" id="reset-settings" on:click=on_click(move || settings.set(defaults()))>
                 "Back to defaults"
             </button>
         </section>

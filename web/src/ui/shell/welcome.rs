@@ -64,7 +64,7 @@ pub fn Welcome() -> impl IntoView {
         <div class="welcome">
             {content}
             <p class="hint">
-                "A ternary model keeps every weight as −1, 0 or +1, and so fits into this page. It runs on this device: what you write or open stays here."
+                "A ternary model keeps every weight as −1, 0 or +1, so it is small enough to run in this page. Your text stays in this browser."
             </p>
         </div>
     }

@@ -678,3 +678,35 @@ proptest! {
         let _ = imported(&input_of(&config, tensors), &Options::default());
     }
 }
+
+/// Sampling as generation_config.json has it; what means nothing is left out.
+#[test]
+fn sampling_is_as_the_makers_say() {
+    for (text, expected) in [
+        (
+            r#"{"do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95}"#,
+            Some((Some(0.6), Some(0.95), Some(20))),
+        ),
+        (r#"{"do_sample": false}"#, Some((Some(0.0), None, None))),
+        (r#"{"eos_token_id": 2}"#, None),
+        (
+            r#"{"temperature": "hot", "top_p": 7, "top_k": -1, "repetition_penalty": 0}"#,
+            None,
+        ),
+    ] {
+        let Some(path) = fixture("bitnet-packed") else {
+            return eprintln!("SKIPPED: bitnet-packed is not in ONEBIT_SHARED");
+        };
+        let mut input = folder(&path);
+        let source = MemorySource::new("generation_config.json", text.into());
+        input.add("generation_config.json", Box::new(source));
+        let (_, _, metadata) =
+            pollster::block_on(prepare(&input, &Options::default(), false)).unwrap();
+        let found = metadata.sampling;
+        assert_eq!(
+            found.map(|s| (s.temperature, s.top_p, s.top_k)),
+            expected,
+            "{text}"
+        );
+    }
+}
