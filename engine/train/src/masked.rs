@@ -36,7 +36,7 @@ fn step(is_context: impl Fn(u32) -> bool) -> Found {
     };
     let mark = |i: u32| if is_context(i) { CONTEXT } else { 0 };
     let marked: Vec<u32> = (0..900u32)
-        .map(|i| (i * i + i / 7) % 40 | mark(i))
+        .map(|i| ((i * i + i / 7) % 40) | mark(i))
         .collect();
     let data = TokenData::from_marked(&marked, 40).unwrap();
     let mut batches = Batches::new(&data, 12, 1, 40).unwrap();
