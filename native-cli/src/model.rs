@@ -13,8 +13,7 @@ use ternary::data::EvalText;
 use ternary::data::{Encoder, checksum, evaluation as evaluation_of, read_plain};
 use ternary::format::FileSource;
 use ternary::format::{
-    ByteSource, Dense, FileKind, FormatError, MemorySource, Metadata, OneBit, Packing, encode,
-    without_bom,
+    ByteSource, Dense, FileKind, MemorySource, Metadata, OneBit, Packing, encode, without_bom,
 };
 use ternary::infer::{LowRankAdapter, Sampling};
 use ternary::model::Parameters;
@@ -114,6 +113,15 @@ pub fn bit_map(path: &Path, layers: usize) -> Result<LayerBitMap> {
 
 /// The latents of a checkpoint folder, or those that a `.1bit` can come from.
 pub fn parameters(path: &Path) -> Result<Opened> {
+    parameters_to_train(path, |_| Ok(None))
+}
+
+/// The latents of a checkpoint folder, or for a `.1bit` and a seed what training goes on from. Of
+/// what is not trained itself there is no `seed`; it is asked for once the config is known.
+pub fn parameters_to_train(
+    path: &Path,
+    seed: impl FnOnce(&ModelConfig) -> Result<Option<u64>>,
+) -> Result<Opened> {
     if checkpoint::is_checkpoint_path(path) {
         let loaded = checkpoint::load(&checkpoint::resolve(path)?)?;
         let state = loaded.state.as_ref();
@@ -129,13 +137,17 @@ pub fn parameters(path: &Path) -> Result<Opened> {
         });
     }
     let source = source(path, None)?;
-    let read = async {
-        let file = OneBit::open(source.as_ref()).await?;
-        let parameters = file.latents(source.as_ref()).await?;
-        Ok::<_, FormatError>((file.metadata, parameters))
-    };
-    let (mut metadata, parameters) =
-        pollster::block_on(read).with_context(|| path.display().to_string())?;
+    let file = pollster::block_on(OneBit::open(source.as_ref()))
+        .with_context(|| path.display().to_string())?;
+    let seed = seed(&file.metadata.config)?;
+    let parameters = pollster::block_on(async {
+        match seed {
+            Some(seed) => file.drawn_latents(source.as_ref(), seed).await,
+            None => file.latents(source.as_ref()).await,
+        }
+    });
+    let parameters = parameters.with_context(|| path.display().to_string())?;
+    let mut metadata = file.metadata;
     let tokenizer = metadata
         .tokenizer
         .take()

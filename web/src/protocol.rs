@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use ternary::config::{CachePrecision, QuantMode};
 use ternary::hub::Repository;
 use ternary::import::Survey;
-use ternary::session::{Command, DeviceChoice, Event, ModelTask};
+use ternary::session::{Command, DeviceChoice, Event, Message, ModelTask};
 
 /// What keys and values of a model's context may take in a page, which is not told how much memory
 /// there is: on a phone much less than a program can address.
@@ -195,6 +195,8 @@ pub struct TextFile {
 pub struct Texts {
     /// All of them, one after the other.
     pub text: String,
+    /// Those of files with conversations, which are no texts.
+    pub conversations: Vec<Vec<Message>>,
     /// The files that are in it.
     pub taken: Vec<String>,
     /// Those that are not, and why.

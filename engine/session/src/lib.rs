@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod explore;
 mod generate;
+mod prompts;
 mod protocol;
 mod tune;
 mod weights;

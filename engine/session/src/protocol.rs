@@ -233,6 +233,8 @@ pub enum Event {
         settings: Box<TuneSettings>,
         /// Of the steps before; none at the beginning.
         points: Vec<TunePoint>,
+        /// What the model wrote before the first step; nothing at the beginning.
+        before: Vec<Sampled>,
     },
     /// The loss after some more steps.
     TunePoint {

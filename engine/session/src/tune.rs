@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::shortened;
 use super::explore::MatrixDiff;
+use super::prompts::{self, Prompt, SAMPLE_TOKENS};
 use super::protocol::Event;
 use super::{LoadedModel, StopHandle, open_backend};
 use crate::DeviceChoice;
@@ -14,14 +15,14 @@ use crate::error::{Error, Result};
 use ternary_backend::BackendOptions;
 use ternary_backend::cpu::CpuBackend;
 use ternary_common::bytes::MemorySource;
-use ternary_common::data::{Batches, TokenData};
-use ternary_common::tokenizer::{END_OF_TEXT, TextStream};
+use ternary_common::chat::Message;
+use ternary_common::data::{Batches, TokenData, marked_turns};
 use ternary_core::config::{LoraConfig, ModelConfig, TrainConfig};
 use ternary_core::params::{self, ParamKind};
 use ternary_core::quant::{is_latent, quantize};
 use ternary_formats::adapter::{Adapter, base_checksum};
 use ternary_formats::onebit::{Dense, OneBit, Packing, encode};
-use ternary_infer::{LoadOptions, Model, Sampler, Sampling};
+use ternary_infer::{LoadOptions, Model};
 use ternary_model::Parameters;
 use ternary_train::merge::merge;
 use ternary_train::{
@@ -37,7 +38,6 @@ const SEQ_LEN: usize = 128;
 const POINTS: usize = 200;
 /// Validations, samples and saved states of a run, about.
 const VALIDATIONS: usize = 10;
-const SAMPLE_TOKENS: usize = 60;
 
 /// What a fine-tuning is asked to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,9 @@ const SAMPLE_TOKENS: usize = 60;
 pub struct TuneSettings {
     /// What is learnt; the last tenth of it is held back.
     pub text: String,
+    /// Conversations that the assistant's words are learnt of, besides the text; the last tenth of
+    /// them is held back.
+    pub conversations: Vec<Vec<Message>>,
     /// Adapters beside the frozen model; none: every weight is trained.
     pub lora: Option<LoraConfig>,
     /// Optimizer steps.
@@ -57,7 +60,7 @@ pub struct TuneSettings {
     pub seq_len: Option<usize>,
     /// Of the order of the data, of adapters and of samples.
     pub seed: u64,
-    /// What the samples continue; empty: the text's first words.
+    /// What the samples continue; empty: first words of the text, or held-back questions.
     pub sample_prompt: String,
 }
 
@@ -65,6 +68,7 @@ impl Default for TuneSettings {
     fn default() -> Self {
         TuneSettings {
             text: String::new(),
+            conversations: Vec::new(),
             lora: None,
             steps: 100,
             learning_rate: None,
@@ -112,7 +116,8 @@ pub struct TunePoint {
     pub tokens_per_second: f64,
 }
 
-/// A text by the model as it is at a step.
+/// What the model writes as it is at a step. At the first step and at the last it answers to the
+/// same few prompts, in between to the first of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampled {
     /// Steps done.
@@ -138,6 +143,9 @@ pub enum Keep {
 struct Note {
     settings: TuneSettings,
     points: Vec<TunePoint>,
+    /// What the model wrote before.
+    #[serde(default)]
+    before: Vec<Sampled>,
     /// CRC-32 of the codes of the model it was made from.
     base: u32,
 }
@@ -196,12 +204,27 @@ struct TuneRecord {
     /// Codes that it started from; of adapters none: they leave the codes alone.
     codes: HashMap<String, Vec<i8>>,
     points: Vec<TunePoint>,
+    /// What the model wrote before the first step.
+    before: Vec<Sampled>,
 }
 
-fn tokens(loaded: &LoadedModel, text: &str) -> Result<TokenData> {
+/// The conversations that are trained on, and those held back: the last tenth, at least one of
+/// several.
+pub(super) fn hold_back_turns(all: &[Vec<Message>]) -> (&[Vec<Message>], &[Vec<Message>]) {
+    let held = (all.len() as f64 * HELD_BACK).ceil() as usize;
+    all.split_at(all.len() - held.min(all.len() / 2))
+}
+
+fn tokens(loaded: &LoadedModel, text: &str, turns: &[Vec<Message>]) -> Result<TokenData> {
     let tokenizer = loaded.tokenizer()?;
-    let ids = tokenizer.encode(text)?;
-    Ok(TokenData::from_ids(&ids, tokenizer.vocab_size() as u32)?)
+    let mut ids = tokenizer.encode(text)?;
+    if !turns.is_empty() {
+        let template = prompts::template(loaded)?;
+        for messages in turns {
+            ids.extend(marked_turns(tokenizer, &template, messages, true)?);
+        }
+    }
+    Ok(TokenData::from_marked(&ids, tokenizer.vocab_size() as u32)?)
 }
 
 impl Recipe {
@@ -209,7 +232,9 @@ impl Recipe {
         loaded.unadapted()?;
         let config = loaded.file.metadata.config.clone().for_finetuning();
         let (text, held) = hold_back(&settings.text);
-        let (data, held) = (tokens(loaded, text)?, tokens(loaded, held)?);
+        let (turns, held_turns) = hold_back_turns(&settings.conversations);
+        let data = tokens(loaded, text, turns)?;
+        let held = tokens(loaded, held, held_turns)?;
         // Both need two windows.
         let room = (data.len().min(held.len()).saturating_sub(1)) / 2;
         let most = config.max_seq_len.min(room);
@@ -220,7 +245,7 @@ impl Recipe {
             });
         }
         let seq = settings.seq_len.unwrap_or(SEQ_LEN).clamp(4, most);
-        let base = TrainConfig::finetune(settings.lora.clone());
+        let base = TrainConfig::finetune(&config, settings.lora.clone());
         let train = TrainConfig {
             lr: settings.learning_rate.unwrap_or(base.lr),
             max_steps: settings.steps,
@@ -301,7 +326,12 @@ impl Tuning {
         threads: usize,
     ) -> Result<Self> {
         let mut recipe = Recipe::new(loaded, &settings)?;
-        let base = loaded.file.latents(loaded.source.as_ref()).await?;
+        let (file, source) = (&loaded.file, loaded.source.as_ref());
+        let base = match settings.lora {
+            // It stays as it is; adapters are merged into it as `onebit merge` does.
+            Some(_) => file.latents(source).await?,
+            None => file.drawn_latents(source, settings.seed).await?,
+        };
         let (backend, _) = open_backend(device, &options(threads)).await?;
         let start = Start {
             parameters: Some(base.clone()),
@@ -326,6 +356,7 @@ impl Tuning {
                 settings,
                 plan: recipe.plan,
                 points: Vec::new(),
+                before: Vec::new(),
             },
         })
     }
@@ -349,6 +380,7 @@ impl Tuning {
         }
         tuning.trainer.restore_snapshot(state)?;
         tuning.record.points = note.points;
+        tuning.record.before = note.before;
         Ok(tuning)
     }
 
@@ -357,6 +389,7 @@ impl Tuning {
             plan: self.record.plan,
             settings: Box::new(self.record.settings.clone()),
             points: self.record.points.clone(),
+            before: self.record.before.clone(),
         }
     }
 
@@ -492,8 +525,17 @@ impl TuneObserver<'_> {
             validation: Some(loss),
             ..point
         });
-        let sample = self.record.sample(trainer, self.loaded).await?;
-        (self.emit)(Event::TuneSample { sample });
+        let mut prompts = prompts::of(self.loaded, &self.record.settings)?;
+        if point.step > 0 && point.step < trainer.train.max_steps {
+            prompts.truncate(1);
+        }
+        let samples = self.record.samples(trainer, self.loaded, prompts).await?;
+        if point.step == 0 {
+            self.record.before.clone_from(&samples);
+        }
+        for sample in samples {
+            (self.emit)(Event::TuneSample { sample });
+        }
         if !self.record.codes.is_empty() {
             let changes = self.record.changes(trainer).await?;
             let step = point.step;
@@ -526,6 +568,7 @@ impl TuneRecord {
         let note = Note {
             settings: self.settings.clone(),
             points: self.points.clone(),
+            before: self.before.clone(),
             base: self.base_crc,
         };
         let note = serde_json::to_string(&note).expect("settings and points are JSON");
@@ -553,22 +596,19 @@ impl TuneRecord {
     }
 
     /// What the model as it is writes. On the CPU: the device keeps its memory for the training.
-    async fn sample(&self, trainer: &mut Trainer, loaded: &LoadedModel) -> Result<Sampled> {
-        let tokenizer = loaded.tokenizer()?;
-        let prompt = match self.settings.sample_prompt.trim() {
-            "" => {
-                let words = self.settings.text.split_whitespace().take(4);
-                words.collect::<Vec<_>>().join(" ")
-            }
-            prompt => prompt.to_owned(),
-        };
-        let mut next = tokenizer.encode(&prompt)?;
-        if next.is_empty() {
-            next.extend(tokenizer.id(END_OF_TEXT));
-        }
+    async fn samples(
+        &self,
+        trainer: &mut Trainer,
+        loaded: &LoadedModel,
+        prompts: Vec<Prompt>,
+    ) -> Result<Vec<Sampled>> {
         let backend = Box::new(CpuBackend::new(1));
         // A training leaves no memory for more than it takes.
-        let context = loaded.info.context.min(next.len() + SAMPLE_TOKENS);
+        let longest = prompts.iter().map(|prompt| prompt.ids.len()).max();
+        let context = loaded
+            .info
+            .context
+            .min(longest.unwrap_or(0) + SAMPLE_TOKENS);
         let mut model = match adapter(trainer).await? {
             Some(adapter) => {
                 let file = shortened(&loaded.file, context);
@@ -585,31 +625,16 @@ impl TuneRecord {
                 Model::load(backend, &shortened(&file, context), &source, &mut |_| {}).await?
             }
         };
-        let context = model.config().max_seq_len;
-        let count = SAMPLE_TOKENS.min(context.saturating_sub(next.len()));
-        let mut sampler = Sampler::new(&Sampling {
-            seed: self.settings.seed,
-            ..Sampling::default()
-        });
-        let mut stream = TextStream::after(tokenizer, &next);
-        let mut text = String::new();
-        for _ in 0..count {
-            let candidates = model.feed(&next, &[], 1.0).await?;
-            let Some(id) = sampler
-                .choose(candidates)
-                .filter(|id| !tokenizer.is_end(*id))
-            else {
-                break;
-            };
-            text += &stream.push(tokenizer, id)?;
-            next = vec![id];
+        let mut samples = Vec::new();
+        for prompt in prompts {
+            model.truncate(0);
+            samples.push(Sampled {
+                step: trainer.step,
+                text: prompts::continued(&mut model, loaded, &prompt, self.settings.seed).await?,
+                prompt: prompt.shown,
+            });
         }
-        text += &stream.finish(tokenizer)?;
-        Ok(Sampled {
-            step: trainer.step,
-            prompt,
-            text,
-        })
+        Ok(samples)
     }
 }
 

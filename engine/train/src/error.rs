@@ -98,6 +98,11 @@ pub enum Error {
     /// Early stopping judges by validation.
     #[error("early_stop_patience is set, but there is no validation data to judge by")]
     NoValidation,
+    /// Validation windows in which nothing counts.
+    #[error(
+        "the validation windows hold no word of the assistant's: give more conversations to validate on"
+    )]
+    NothingMeasured,
     /// A step whose loss or gradient is not finite.
     #[error(
         "{}{} at step {step}: {cause}; lower --lr, raise --lr-warmup-steps or check the data",

@@ -58,11 +58,11 @@ impl Unlogged {
         }
     }
 
-    /// Counts steps that were read back.
+    /// Counts steps that were read back. One of context only has no loss.
     pub fn add(&mut self, reports: &[StepReport]) {
         for report in reports {
             self.losses.0 += report.loss;
-            self.losses.1 += 1;
+            self.losses.1 += usize::from(report.learnt > 0);
             self.tokens += report.tokens;
         }
     }

@@ -6,7 +6,7 @@ use super::memory::{self, MemoryPlan};
 use super::start::Start;
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, BackendError, MemoryLimits, ProgramId, elements};
-use ternary_common::data::{BatchSource, Batches};
+use ternary_common::data::{BatchSource, Batches, NO_TARGET};
 use ternary_core::config::{MatrixModes, ModelConfig, TrainConfig};
 use ternary_core::params::{self, Param};
 use ternary_core::quant::anneal_alpha;
@@ -29,6 +29,8 @@ pub struct StepReport {
     pub lr: f64,
     /// Of the step, all micro-batches together.
     pub tokens: usize,
+    /// Of these, the targets whose loss counts.
+    pub learnt: usize,
 }
 
 struct Step {
@@ -121,6 +123,11 @@ fn random_maps(config: &ModelConfig, train: &TrainConfig) -> impl Iterator<Item 
     })
 }
 
+/// Targets whose loss counts.
+fn count_learnt(targets: &[u32]) -> usize {
+    targets.iter().filter(|id| **id != NO_TARGET).count()
+}
+
 /// Bytes of a buffer that no machine has.
 const LARGEST: u128 = 1 << 44;
 
@@ -191,8 +198,8 @@ pub struct Trainer {
     update: Update,
     /// Optimizer steps done.
     pub step: usize,
-    /// Of these, the last ones whose figures are not read back yet.
-    pending: usize,
+    /// Targets of the last of these, whose figures are not read back yet.
+    pending: Vec<usize>,
     /// What adapters are trained beside.
     base: Option<Base>,
     /// The teacher's checksum.
@@ -238,7 +245,7 @@ impl Trainer {
                 validate,
                 update,
                 step: 0,
-                pending: 0,
+                pending: Vec::new(),
                 kl_tokens: 0,
             }),
             // The device has less than it said: what it gave until now is what there is.
@@ -336,13 +343,13 @@ impl Trainer {
         Ok(self.backend.run(step.id, run_params)?)
     }
 
-    /// RunParams of the step about to be made.
-    fn run_params(&self, rows: usize) -> RunParams {
+    /// RunParams of the step about to be made, whose loss is the mean of `learnt` targets.
+    fn run_params(&self, rows: usize, learnt: usize) -> RunParams {
         let (t, c) = (self.step + 1, &self.train);
         let bias = |beta: f64| (1.0 / (1.0 - libm::pow(beta, t as f64))) as f32;
         RunParams {
             rows: rows as u32,
-            grad_scale: 1.0 / (rows * c.accumulation_steps) as f32,
+            grad_scale: 1.0 / learnt.max(1) as f32,
             anneal: anneal_alpha(self.step, c.max_steps, self.config.anneal_fraction),
             arenas: self.config.arenas_at(self.step),
             lr: c.lr_at(self.step) as f32,
@@ -365,14 +372,16 @@ impl Trainer {
     ) -> Result<Vec<StepReport>> {
         let (batch, micro) = (self.train.batch_size, self.train.accumulation_steps);
         let rows = batch * self.seq;
-        let mut run_params = self.run_params(rows);
-        for i in 0..micro {
-            let first = ((self.step * micro + i) * batch) as u64;
-            let (mut ids, mut targets) = (Vec::new(), Vec::new());
-            data.fill(first, batch, &mut ids, &mut targets)?;
+        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        let first = (self.step * micro * batch) as u64;
+        data.fill(first, micro * batch, &mut ids, &mut targets)?;
+        let learnt = count_learnt(&targets);
+        let mut run_params = self.run_params(rows, learnt);
+        let parts = ids.chunks(rows).zip(targets.chunks(rows));
+        for (i, (ids, targets)) in parts.enumerate() {
             let counters = [self.step as u64, i as u64];
             run_params.seed = Rng::counted(self.train.seed, &counters).next_u64() as u32;
-            self.run(false, &ids, &targets, &run_params)?;
+            self.run(false, ids, targets, &run_params)?;
         }
         let run_params = RunParams {
             pos: (self.step % model::HISTORY) as u32,
@@ -380,11 +389,11 @@ impl Trainer {
         };
         self.backend.run(self.update.id, &run_params)?;
         self.step += 1;
-        self.pending += 1;
+        self.pending.push(learnt);
         if self.teacher.is_some() {
-            self.kl_tokens += rows * micro;
+            self.kl_tokens += learnt;
         }
-        if report || !self.backend.queues() || self.pending == model::HISTORY {
+        if report || !self.backend.queues() || self.pending.len() == model::HISTORY {
             return self.report().await;
         }
         self.backend.throttle().await?;
@@ -393,12 +402,12 @@ impl Trainer {
 
     /// Steps whose figures have been read back and found good.
     pub fn reported_step(&self) -> usize {
-        self.step - self.pending
+        self.step - self.pending.len()
     }
 
     /// Figures of the steps that have not been read back.
     pub async fn report(&mut self) -> Result<Vec<StepReport>> {
-        if self.pending == 0 {
+        if self.pending.is_empty() {
             return Ok(Vec::new());
         }
         let read = self
@@ -407,11 +416,12 @@ impl Trainer {
             .await?;
         let history: Vec<f32> = elements(&read[0]);
         let tokens = self.train.batch_size * self.seq * self.train.accumulation_steps;
-        let mut reports = Vec::with_capacity(self.pending);
-        for step in self.reported_step()..self.step {
+        let steps = self.reported_step()..self.step;
+        let mut reports = Vec::with_capacity(self.pending.len());
+        for (step, learnt) in steps.zip(self.pending.clone()) {
             let at = step % model::HISTORY * STEP_FIGURES;
             let [loss, squares, bad] = [history[at], history[at + 1], history[at + 2]];
-            let loss = f64::from(loss) / tokens as f64;
+            let loss = f64::from(loss) / learnt.max(1) as f64;
             let grad_norm = f64::from(squares).sqrt();
             if !loss.is_finite() || !grad_norm.is_finite() {
                 let cause = diagnose::not_finite(self).await?;
@@ -428,9 +438,10 @@ impl Trainer {
                 grad_norm,
                 lr: self.train.lr_at(step),
                 tokens,
+                learnt,
             });
         }
-        self.pending = 0;
+        self.pending.clear();
         Ok(reports)
     }
 
@@ -445,10 +456,10 @@ impl Trainer {
             for at in part {
                 data.window(*at, &mut ids, &mut targets)?;
             }
-            count += ids.len();
+            count += count_learnt(&targets);
             // A short last batch is padded; padded targets are ignored.
             ids.resize(batch * self.seq, 0);
-            targets.resize(batch * self.seq, u32::MAX);
+            targets.resize(batch * self.seq, NO_TARGET);
             let run_params = RunParams {
                 rows: ids.len() as u32,
                 ..RunParams::default()
@@ -460,7 +471,10 @@ impl Trainer {
             .backend
             .read(self.validate.id, &[self.validate.total])
             .await?;
-        Ok(f64::from(elements::<f32>(&read[0])[0]) / count.max(1) as f64)
+        if count == 0 {
+            return Err(Error::NothingMeasured);
+        }
+        Ok(f64::from(elements::<f32>(&read[0])[0]) / count as f64)
     }
 
     /// What is allocated.

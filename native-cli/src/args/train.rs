@@ -97,7 +97,7 @@ pub enum FinetuneMode {
       --output-dir adapter/ --mode lora --lora-rank 8 --lora-targets q,v
   onebit merge --model model.1bit --adapter adapter/best --output tuned.1bit
 
-Unless told otherwise: learning rate 1e-3 (lora: 2e-3) after a warm-up of 3 % of the steps, cosine, no weight decay, 500 steps, \
+Unless told otherwise: learning rate 2e-3 (lora: 5e-3; a model without ternary or binary matrices: 1e-4, 1e-3) after a warm-up of 3 % of the steps, cosine, no weight decay, 500 steps, \
 no annealing. docs/finetune.md has the formulas and the layout of an adapter.")]
 pub struct Finetune {
     /// What to start from: a .1bit file, a checkpoint folder, a run or RUN/best.
@@ -135,6 +135,10 @@ pub struct TrainingArgs {
     /// Windows shuffled together when streaming [default: 8192].
     #[arg(long, value_name = "N", requires = "streaming")]
     pub shuffle_buffer: Option<usize>,
+    /// Learn all words of conversations ("messages"), marks and questions included, instead of the
+    /// assistant's only. Of .tokens files all are learnt.
+    #[arg(long)]
+    pub all_tokens: bool,
     /// Folder of the run: checkpoints, metrics.jsonl, layers.jsonl.
     #[arg(long, value_name = "DIR")]
     pub output_dir: PathBuf,

@@ -11,7 +11,12 @@ use crate::commands::train::{Job, execute};
 use crate::model;
 
 pub fn run(a: &Finetune) -> Result<()> {
-    let mut opened = model::parameters(&a.model)?;
+    // Beside an adapter the model stays as it is.
+    let seed = |config: &ModelConfig| {
+        let (_, train) = read_config(a, config.clone())?;
+        Ok(train.lora.is_none().then_some(train.seed))
+    };
+    let mut opened = model::parameters_to_train(&a.model, seed)?;
     if let Some(path) = &a.training.bit_map {
         opened.remap(path)?;
     }
@@ -49,7 +54,7 @@ fn read_config(a: &Finetune, base: ModelConfig) -> Result<(ModelConfig, TrainCon
     if let Some(lora) = &lora {
         lora.validate(&base).context("--mode lora")?;
     }
-    let mut training = serde_json::to_value(TrainConfig::finetune(lora))?;
+    let mut training = serde_json::to_value(TrainConfig::finetune(&base, lora))?;
     let mut given = match &a.config {
         None => Value::Object(Default::default()),
         Some(path) => match model::read_json(path)?.get_mut("training") {

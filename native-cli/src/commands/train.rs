@@ -24,7 +24,7 @@ use crate::{model, progress};
 pub fn run(a: &Train) -> Result<()> {
     let (tokenizer, tokenizer_json) = tokenize::read(&a.tokenizer)?;
     let (config, train) = read_config(a, tokenizer.vocab_size())?;
-    let start = start(a, &tokenizer, &config)?;
+    let start = start(a, &tokenizer, &config, train.seed)?;
     let job = Job {
         config,
         train,
@@ -40,7 +40,7 @@ pub fn run(a: &Train) -> Result<()> {
 
 /// The weights that `--init-from` names, or those that the search of `--bit-map` was made on, in
 /// the model's bit-map.
-fn start(a: &Train, tokenizer: &Tokenizer, config: &ModelConfig) -> Result<Start> {
+fn start(a: &Train, tokenizer: &Tokenizer, config: &ModelConfig, seed: u64) -> Result<Start> {
     let searched = a.training.bit_map.as_deref().map(searched).transpose()?;
     let searched = searched.flatten();
     let path = match &a.init_from {
@@ -53,20 +53,22 @@ fn start(a: &Train, tokenizer: &Tokenizer, config: &ModelConfig) -> Result<Start
             None => return Ok(Start::default()),
         },
     };
-    let mut opened = model::parameters(path).with_context(|| {
+    let needed = || {
         format!(
             "cannot begin with {}; name a model with --init-from, or begin from scratch with --init-from none",
             path.display()
         )
-    })?;
-    if let (None, Some((_, hash))) = (&a.init_from, &searched)
-        && fingerprint(&opened.config, &opened.parameters) != *hash
-    {
-        bail!(
-            "{} has changed since the search: its map is of other weights. Name the model with --init-from",
-            path.display()
-        );
+    };
+    if let (None, Some((_, hash))) = (&a.init_from, &searched) {
+        let found = model::parameters(path).with_context(needed)?;
+        if fingerprint(&found.config, &found.parameters) != *hash {
+            bail!(
+                "{} has changed since the search: its map is of other weights. Name the model with --init-from",
+                path.display()
+            );
+        }
     }
+    let mut opened = model::parameters_to_train(path, |_| Ok(Some(seed))).with_context(needed)?;
     let theirs = Tokenizer::from_json(&opened.companions.tokenizer)?;
     if theirs.vocabulary() != tokenizer.vocabulary() {
         bail!(
@@ -126,7 +128,10 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
     // One that came with a model and cannot be used costs the chat only.
     let template = companions.chat_template.as_deref();
     let template = template.and_then(|t| ChatTemplate::new(t).ok());
-    let encoder = Encoder::new(&tokenizer, template);
+    let encoder = match a.all_tokens {
+        true => Encoder::new(&tokenizer, template),
+        false => Encoder::new(&tokenizer, template).assistant_only(),
+    };
     let data = if a.streaming {
         TrainingData::Texts(StreamedTexts::open(&a.data_dir, &encoder)?)
     } else {

@@ -252,6 +252,84 @@ fn adapters_resume_bit_for_bit() {
     finetune(d, "model.1bit", "resumed", &other).fails(&["rank 8"]);
 }
 
+/// Codes turn from the first tens of steps on, at the rate that it takes by itself; and the latents
+/// drawn for a `.1bit` are the seed's, whatever the threads and the interruptions.
+#[test]
+fn matrices_learn_at_once_and_resume_bit_for_bit() {
+    let dir = place();
+    let d = dir.path();
+    let flags = "--max-steps 20 --save-every 10 --log-every 1 --stats-every 10 --val-data-dir new-valid.txt";
+    finetune(d, "model.1bit", "straight", &format!("{flags} --threads 1")).ok();
+    let text = std::fs::read_to_string(d.join("straight/layers.jsonl")).unwrap();
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let all = line["matrices"].as_array().unwrap().iter();
+        let flips: Vec<f64> = all.filter_map(|m| m["flips_per_step"].as_f64()).collect();
+        assert!(flips.len() > 10 && flips.iter().all(|f| *f > 0.0), "{line}");
+    }
+    copy_dir(
+        &d.join("straight/step-0000010"),
+        &d.join("resumed/step-0000010"),
+    );
+    let resume = format!("{flags} --threads 2 --resume");
+    finetune(d, "model.1bit", "resumed", &resume).ok();
+    finetune(
+        d,
+        "model.1bit",
+        "other",
+        &format!("{flags} --seed 2 --lr 0"),
+    )
+    .ok();
+    let weights = |run: &str, file: &str| std::fs::read(newest(&d.join(run)).join(file)).unwrap();
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        assert!(
+            weights("straight", file) == weights("resumed", file),
+            "{file} differs"
+        );
+    }
+    finetune(d, "model.1bit", "still", &format!("{flags} --lr 0")).ok();
+    let file = "model.safetensors";
+    assert!(weights("still", file) != weights("other", file));
+}
+
+/// Of conversations the assistant's words are learnt, or all of them if that is asked for.
+#[test]
+fn conversations_teach_the_assistants_words() {
+    let dir = place();
+    let d = dir.path();
+    let talk: String = (0..200)
+        .map(|i| {
+            let said = sentences(60, i).to_uppercase();
+            let turns = serde_json::json!([
+                {"role": "user", "content": sentences(90, i + 500)},
+                {"role": "assistant", "content": said},
+            ]);
+            serde_json::json!({ "messages": turns }).to_string() + "\n"
+        })
+        .collect();
+    std::fs::write(d.join("talk.jsonl"), talk).unwrap();
+    let run = |out: &str, flags: &str| {
+        let command = format!(
+            "finetune --model model.1bit --data-dir talk.jsonl --val-data-dir talk.jsonl --output-dir {out} \
+             --chat-template chat.jinja --device cpu --batch-size 4 --set seq_len=32 --set eval_batches=100 {flags}"
+        );
+        line(d, &command)
+    };
+    let before = |out: &str, flags: &str| {
+        run(out, &format!("--lr 0 --max-steps 1 {flags}")).ok();
+        figure(&metrics(&d.join(out)), "val_loss")
+    };
+    let (assistant, all) = (before("a", ""), before("b", "--all-tokens"));
+    // It knows the user's words, and not the assistant's in capitals.
+    assert!(assistant > all + 0.3, "{assistant} {all}");
+    run("c", "--lr 3e-3 --max-steps 30").ok();
+    let after = figure(&metrics(&d.join("c")), "val_loss");
+    assert!(after < assistant - 1.0, "{assistant} {after}");
+    run("d", "--streaming --shuffle-buffer 64 --max-steps 2").ok();
+    // What is learnt from is part of the data.
+    run("c", "--lr 3e-3 --max-steps 40 --resume --all-tokens").fails(&["data"]);
+}
+
 #[test]
 fn a_student_follows_its_teacher() {
     let dir = place();

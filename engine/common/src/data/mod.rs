@@ -3,6 +3,7 @@
 #[cfg(feature = "native")]
 mod background;
 mod batches;
+mod conversations;
 mod documents;
 mod eval_text;
 #[cfg(feature = "native")]
@@ -21,6 +22,7 @@ mod tokens;
 #[cfg(feature = "native")]
 pub use background::Prefetch;
 pub use batches::Batches;
+pub use conversations::{marked_turns, own_template};
 pub use documents::{Document, messages};
 pub use eval_text::EvalText;
 #[cfg(feature = "native")]
@@ -29,7 +31,7 @@ pub use files::{TextFile, text_files};
 pub use pieces::{Piece, Pieces};
 #[cfg(feature = "native")]
 pub use read::{Encoded, Encoder, TrainingData, encode_files, evaluation, load};
-pub use source::BatchSource;
+pub use source::{BatchSource, CONTEXT, NO_TARGET};
 #[cfg(feature = "native")]
 pub use stream::{Stream, StreamPlace, StreamedTexts};
 pub use text::{read_documents, read_plain};

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::EvalText;
+use super::conversations::{marked_turns, own_template};
 use super::documents::Document;
 use super::files::{DataFiles, TextFile, data_files};
 use super::pieces::{Piece, Pieces};
@@ -12,7 +13,7 @@ use super::text::pieces_of;
 use super::{StreamedTexts, TokenData};
 use crate::chat::Message;
 use crate::error::{Error, Result};
-use crate::tokenizer::{CHAT_TEMPLATE, ChatTemplate, END_OF_TEXT, Part, SPECIAL_TOKENS, Tokenizer};
+use crate::tokenizer::{ChatTemplate, END_OF_TEXT, Part, Tokenizer};
 
 /// Pieces encoded at once.
 const AT_ONCE: usize = 64;
@@ -40,7 +41,7 @@ impl TrainingData {
     /// A number that other data would not have: resuming compares it.
     pub fn checksum(&self) -> u32 {
         match self {
-            TrainingData::Tokens(t) => t.header().checksum,
+            TrainingData::Tokens(t) => t.checksum(),
             TrainingData::Texts(t) => t.checksum(),
         }
     }
@@ -51,7 +52,8 @@ impl TrainingData {
 pub struct Encoded {
     /// Index of the file.
     pub file: usize,
-    /// The document's tokens.
+    /// The document's tokens; [`CONTEXT`](super::CONTEXT) is set in those that nothing is learnt
+    /// from.
     pub ids: Vec<u32>,
     /// Bytes of the file they stand for.
     pub bytes: u64,
@@ -66,17 +68,8 @@ pub struct Encoder {
     pub template: Option<Arc<ChatTemplate>>,
     /// The tokenizer shows where a text is cut.
     whole: bool,
-}
-
-/// The project's template, for tokenizers that have its marks.
-fn own_template(tokenizer: &Tokenizer) -> Option<ChatTemplate> {
-    SPECIAL_TOKENS
-        .iter()
-        .all(|mark| tokenizer.id(mark).is_some())
-        .then(|| {
-            ChatTemplate::new(CHAT_TEMPLATE)
-                .expect("the project's own template is parsed in a test")
-        })
+    /// Of conversations only the assistant's words are learnt.
+    assistant_only: bool,
 }
 
 impl Encoder {
@@ -87,7 +80,22 @@ impl Encoder {
             // A tokenizer that fails says so when it is used.
             whole: Pieces::whole_for(tokenizer).unwrap_or(true),
             tokenizer: tokenizer.clone(),
+            assistant_only: false,
         }
+    }
+
+    /// For training: what others than the assistant say in conversations, and the marks of turns,
+    /// get [`CONTEXT`](super::CONTEXT).
+    pub fn assistant_only(self) -> Self {
+        Encoder {
+            assistant_only: true,
+            ..self
+        }
+    }
+
+    /// Tells data apart that is learnt from otherwise.
+    pub(super) fn is_assistant_only(&self) -> bool {
+        self.assistant_only
     }
 
     /// The ids of a document, closed by `<|endoftext|>` if it `ends` and the tokenizer has it. In a
@@ -104,6 +112,9 @@ impl Encoder {
                 }
                 ids
             }
+            Document::Chat(messages) if self.assistant_only => {
+                return marked_turns(&self.tokenizer, self.template()?, messages, ends);
+            }
             Document::Chat(messages) => {
                 self.tokenizer.encode_parts(&self.conversation(messages)?)?
             }
@@ -112,13 +123,17 @@ impl Encoder {
         Ok(ids)
     }
 
-    fn conversation(&self, messages: &[Message]) -> Result<Vec<Part>> {
-        let template = self.template.as_ref().ok_or_else(|| {
+    fn template(&self) -> Result<&ChatTemplate> {
+        self.template.as_deref().ok_or_else(|| {
             Error::Data(
                 "a conversation (\"messages\") needs a chat template: give one with --chat-template, or texts with a \"text\" field".into(),
             )
-        })?;
-        self.tokenizer.conversation_parts(template, messages, false)
+        })
+    }
+
+    fn conversation(&self, messages: &[Message]) -> Result<Vec<Part>> {
+        self.tokenizer
+            .conversation_parts(self.template()?, messages, false)
     }
 
     /// The text of a document, written out by the template if it is a conversation.
@@ -213,7 +228,7 @@ pub fn load(path: &Path, encoder: &Encoder, tokenizer_crc: u32) -> Result<TokenD
                 ids.extend(piece.ids);
                 Ok(())
             })?;
-            return TokenData::from_ids(&ids, encoder.tokenizer.vocab_size() as u32);
+            return TokenData::from_marked(&ids, encoder.tokenizer.vocab_size() as u32);
         }
     };
     open(&tokens, tokenizer_crc)

@@ -6,8 +6,9 @@ use crate::error::{Error, Result};
 
 /// Gives the windows of a training, in an order that does not depend on how it was interrupted.
 pub trait BatchSource: Send {
-    /// Inputs and targets (the inputs, one later) of windows `first..first + count` of the endless
-    /// order, appended to `ids` and `targets`. A training asks for windows one after another.
+    /// Inputs and targets (the inputs, one later; [`NO_TARGET`] for what is not learnt) of windows
+    /// `first..first + count` of the endless order, appended to `ids` and `targets`. A training
+    /// asks for windows one after another.
     ///
     /// # Errors
     /// Data that cannot be read, or ids that are not below the model's vocabulary.
@@ -26,6 +27,11 @@ pub trait BatchSource: Send {
     }
 }
 
+/// Set in an id of the data that is read, but not learnt from. No vocabulary has as many tokens.
+pub const CONTEXT: u32 = 1 << 31;
+/// A target that no loss is counted of.
+pub const NO_TARGET: u32 = u32::MAX;
+
 /// Append a window of `seq + 1` ids as inputs and targets.
 pub(super) fn push_window(
     window: &[u32],
@@ -33,13 +39,18 @@ pub(super) fn push_window(
     ids: &mut Vec<u32>,
     targets: &mut Vec<u32>,
 ) -> Result<()> {
-    if let Some(id) = window.iter().find(|id| **id >= vocab) {
+    let id_of = |marked: &u32| marked & !CONTEXT;
+    if let Some(id) = window.iter().map(id_of).find(|id| *id >= vocab) {
         return Err(Error::Data(format!(
             "the data has token {id}, but vocab_size is {vocab}; was it made with another tokenizer?"
         )));
     }
-    ids.extend_from_slice(&window[..window.len() - 1]);
-    targets.extend_from_slice(&window[1..]);
+    let (inputs, next) = (&window[..window.len() - 1], &window[1..]);
+    ids.extend(inputs.iter().map(id_of));
+    targets.extend(next.iter().map(|marked| match marked & CONTEXT {
+        0 => *marked,
+        _ => NO_TARGET,
+    }));
     Ok(())
 }
 

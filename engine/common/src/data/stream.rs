@@ -73,6 +73,9 @@ impl StreamedTexts {
             hash.update(&len.to_le_bytes());
             bytes += len;
         }
+        if encoder.is_assistant_only() {
+            hash.update(b"assistant only");
+        }
         Ok(StreamedTexts {
             files,
             encoder: encoder.clone(),

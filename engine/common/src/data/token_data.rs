@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::source::CONTEXT;
 use super::tokens::{HEADER_BYTES, TokenHeader, u32_at, write_tokens};
 use crate::error::{Error, Result};
 
@@ -15,6 +16,8 @@ enum Bytes {
 struct Part {
     bytes: Bytes,
     header: TokenHeader,
+    /// A bit for every id: set where it is not learnt from. Empty: all of them are.
+    context: Vec<u64>,
     /// Said in errors.
     name: String,
     /// Where its ids begin in the whole.
@@ -35,6 +38,7 @@ impl Part {
         Ok(Part {
             bytes,
             header,
+            context: Vec::new(),
             name,
             start: 0,
         })
@@ -46,6 +50,7 @@ impl Part {
 
     /// Ids of the part's `from..to`, wherever their bytes lie.
     fn read(&self, from: usize, to: usize, out: &mut Vec<u32>) {
+        let first = out.len();
         let b = &self.ids()[from * self.header.width..to * self.header.width];
         if self.header.width == 2 {
             out.extend(
@@ -56,6 +61,12 @@ impl Part {
             );
         } else {
             out.extend(b.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)));
+        }
+        if !self.context.is_empty() {
+            let set = |i: usize| self.context[i / 64] >> (i % 64) & 1 == 1;
+            for (i, id) in (from..to).zip(&mut out[first..]) {
+                *id |= if set(i) { CONTEXT } else { 0 };
+            }
         }
     }
 
@@ -148,6 +159,42 @@ impl TokenData {
         Self::from_bytes(write_tokens(ids, vocab_size, 0, 0))
     }
 
+    /// Ids already in memory, of which those with [`CONTEXT`] are not learnt from.
+    ///
+    /// # Errors
+    /// Ids of which none is learnt from.
+    pub fn from_marked(marked: &[u32], vocab_size: u32) -> Result<Self> {
+        let is_context = |id: &u32| id & CONTEXT != 0;
+        if !marked.iter().any(is_context) {
+            return Self::from_ids(marked, vocab_size);
+        }
+        if marked.iter().all(is_context) {
+            return Err(Error::Data(
+                "no conversation has a message of the assistant's, whose words are learnt; learn all words instead, or give other data".into(),
+            ));
+        }
+        let ids: Vec<u32> = marked.iter().map(|id| id & !CONTEXT).collect();
+        let bits = marked.chunks(64).map(|ids| {
+            let bits = ids.iter().enumerate();
+            bits.fold(0, |all, (i, id)| all | u64::from(is_context(id)) << i)
+        });
+        let bytes = write_tokens(&ids, vocab_size, 0, 0);
+        let mut part = Part::new(Bytes::Owned(bytes), String::new())?;
+        part.context = bits.collect();
+        Self::of(vec![part])
+    }
+
+    /// A number that other ids, or others to learn from, would not have.
+    pub fn checksum(&self) -> u32 {
+        let mut hash = crc32fast::Hasher::new_with_initial(self.header.checksum);
+        for part in self.parts.iter() {
+            for bits in &part.context {
+                hash.update(&bits.to_le_bytes());
+            }
+        }
+        hash.finalize()
+    }
+
     /// The bytes of a `.tokens` file; the checksum is verified.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
         let data = Self::of(vec![Part::new(Bytes::Owned(bytes), String::new())?])?;
@@ -231,7 +278,8 @@ impl TokenData {
         self.len() == 0
     }
 
-    /// Append the ids `at..at + count`, which must be below [`len`](Self::len).
+    /// Append the ids `at..at + count`, which must be below [`len`](Self::len), with [`CONTEXT`]
+    /// those that are not learnt from.
     ///
     /// # Errors
     /// A mapped file that another program has cut short.
@@ -315,6 +363,23 @@ mod tests {
             joined.read(at, count, &mut found).unwrap();
             assert_eq!(found, ids[at..at + count]);
         }
+    }
+
+    #[test]
+    fn what_is_not_learnt_is_marked_and_counts_in_the_checksum() {
+        let marked: Vec<u32> = (0..200u32)
+            .map(|i| i | if i % 7 < 3 { CONTEXT } else { 0 })
+            .collect();
+        let data = TokenData::from_marked(&marked, 300).unwrap();
+        assert_eq!(all(&data), marked);
+        let mut some = Vec::new();
+        data.read(60, 9, &mut some).unwrap();
+        assert_eq!(some, marked[60..69]);
+        let ids: Vec<u32> = (0..200).collect();
+        let plain = TokenData::from_marked(&ids, 300).unwrap();
+        assert_eq!(plain.checksum(), plain.header().checksum);
+        assert_ne!(plain.checksum(), data.checksum());
+        assert!(TokenData::from_marked(&[CONTEXT; 9], 300).is_err());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Texts in which some parts are a template's and others somebody's words: special tokens are marks
 //! in the former and letters in the latter.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tokenizers::Tokenizer as HfTokenizer;
 
@@ -18,25 +20,30 @@ fn stand_in(i: usize) -> Option<char> {
 impl Tokenizer {
     /// The ids of the parts as one text.
     pub fn encode_parts(&self, parts: &[Part]) -> Result<Vec<u32>> {
-        let text: String = parts.iter().map(|part| part.text.as_str()).collect();
+        let (tokenizer, texts) = self.told_apart(parts)?;
+        let text = texts.concat();
+        let encoded = guarded(|| tokenizer.encode_fast(text.as_str(), false))?;
+        Ok(encoded.get_ids().to_vec())
+    }
+
+    /// A tokenizer and texts of the parts for it, together in which special tokens are marks in the
+    /// template's parts and letters in contents.
+    pub(super) fn told_apart(&self, parts: &[Part]) -> Result<(Arc<HfTokenizer>, Vec<String>)> {
         let added = self.added_tokens();
         let typed =
             |part: &Part| part.content && added.iter().any(|token| part.text.contains(token));
         if !parts.iter().any(typed) {
-            return self.encode(&text);
+            let texts = parts.iter().map(|part| part.text.clone());
+            return Ok((self.inner.clone(), texts.collect()));
         }
         // The same tokenizer, in which the added tokens are called otherwise: what a person types
         // cannot be one.
         let renamed = renamed(&self.to_json()?, &added)?;
-        let text: String = parts
-            .iter()
-            .map(|part| match part.content {
-                true => part.text.clone(),
-                false => with_stand_ins(&part.text, &added),
-            })
-            .collect();
-        let encoded = guarded(|| renamed.encode(text.as_str(), false))?;
-        Ok(encoded.get_ids().to_vec())
+        let texts = parts.iter().map(|part| match part.content {
+            true => part.text.clone(),
+            false => with_stand_ins(&part.text, &added),
+        });
+        Ok((Arc::new(renamed), texts.collect()))
     }
 
     /// A conversation written out by `template`, in which every special token that somebody typed

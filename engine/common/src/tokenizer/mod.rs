@@ -7,9 +7,11 @@ mod contents;
 mod pieces;
 mod stream;
 mod template;
+mod turns;
 
 pub use stream::TextStream;
 pub use template::{CHAT_TEMPLATE, ChatTemplate, Checked, Part};
+pub use turns::TurnToken;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};

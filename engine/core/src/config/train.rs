@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::strict::check_fields;
-use super::{ConfigError, LoraConfig, QuantMode};
+use super::{ConfigError, LoraConfig, ModelConfig, QuantMode};
+use crate::quant::is_latent;
 
 /// Steps, sequences and the like, at most: their products are counted in 64 bits.
 const MOST: usize = 1 << 31;
@@ -152,11 +153,29 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// What fine-tuning starts from: small steps, no decay, and a warm-up of 3 % of the steps
-    /// ([`Self::finetune_warmup`]). Adapters begin as nothing and take larger steps.
-    pub fn finetune(lora: Option<LoraConfig>) -> Self {
+    /// The peak rate of a fine-tuning of `config`'s model, or of adapters beside it: measured on
+    /// held-out text (docs/results.md). Codes turn where a latent crosses a threshold, which takes
+    /// larger steps than weights that are used as they are; adapters begin as nothing and take
+    /// larger ones than either.
+    pub fn finetune_lr(config: &ModelConfig, adapters: bool) -> f64 {
+        let map = config.bit_map();
+        let has_codes = map
+            .layer_modes
+            .iter()
+            .any(|layer| config.matrices().any(|kind| is_latent(layer.get(kind))));
+        match (has_codes, adapters) {
+            (true, false) => 2e-3,
+            (true, true) => 5e-3,
+            (false, false) => 1e-4,
+            (false, true) => 1e-3,
+        }
+    }
+
+    /// What fine-tuning starts from: [that rate](Self::finetune_lr), no decay, and a warm-up of 3 %
+    /// of the steps ([`Self::finetune_warmup`]).
+    pub fn finetune(config: &ModelConfig, lora: Option<LoraConfig>) -> Self {
         let base = TrainConfig {
-            lr: if lora.is_some() { 2e-3 } else { 1e-3 },
+            lr: Self::finetune_lr(config, lora.is_some()),
             weight_decay: 0.0,
             max_steps: 500,
             lora,

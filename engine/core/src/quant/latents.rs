@@ -1,5 +1,5 @@
-//! Latents for weights that are already quantized: the inverse that fine-tuning a `.1bit` starts
-//! from.
+//! Latents for weights that are already quantized, as far from the thresholds as can be: what
+//! merging adds to, and a checksum reads. Fine-tuning starts from [drawn](super::drawn) ones.
 //!
 //! A quantizer forgets its latents; any that it maps to the same codes and scales will do. Per span
 //! of n weights with scale s:
@@ -22,22 +22,25 @@ use super::{Quantized, WeightQuant, quantize};
 use crate::config::QuantMode;
 
 /// Size of latents whose quantizer keeps no scale: the usual initial deviation.
-const UNSCALED: f32 = 0.02;
+pub(super) const UNSCALED: f32 = 0.02;
 
 /// Largest share of the scale that a latent of code 0 may have; 0.5 rounds to 0, with room for
 /// rounding.
 const ZERO_SHARE: f64 = 0.499;
 
 impl WeightQuant {
+    /// How large a latent may be.
+    pub(super) fn limit(&self, clip: f32) -> f32 {
+        let limits = [self.clamp, clip].into_iter().filter(|l| *l > 0.0);
+        limits.fold(f32::INFINITY, f32::min)
+    }
+
     /// Latents `[rows, cols]` that [`quantize`] maps to `q`, none beyond ±`clip` (0 = no limit)
     /// where that can be. `None` if this quantizer can never give these codes (an 8-bit row that no
     /// weight fills, a centered binary span that is all −1).
     pub fn latents(&self, q: &Quantized, rows: usize, cols: usize, clip: f32) -> Option<Vec<f32>> {
         let span = self.span_len(rows, cols).max(1);
-        let limit = [self.clamp, clip]
-            .into_iter()
-            .filter(|l| *l > 0.0)
-            .fold(f32::INFINITY, f32::min);
+        let limit = self.limit(clip);
         let mut latents = Vec::with_capacity(q.codes.len());
         for (i, codes) in q.codes.chunks(span).enumerate() {
             let scale = if self.scaled { q.scales[i] } else { UNSCALED };
@@ -142,12 +145,17 @@ fn centered(codes: &[i8], scale: f32, limit: f32, latents: &mut Vec<f32>) {
     );
 }
 
-fn eight_bit(codes: &[i8], scale: f32, latents: &mut Vec<f32>) {
+/// The weight that an 8-bit scale is of.
+pub(super) fn largest_of(scale: f32) -> f32 {
     let product = 127.0 * scale;
-    let largest = [product, product.next_up(), product.next_down()]
+    [product, product.next_up(), product.next_down()]
         .into_iter()
         .find(|w| (f64::from(*w) / 127.0) as f32 == scale)
-        .unwrap_or(product);
+        .unwrap_or(product)
+}
+
+fn eight_bit(codes: &[i8], scale: f32, latents: &mut Vec<f32>) {
+    let largest = largest_of(scale);
     latents.extend(codes.iter().map(|c| match *c {
         127 => largest,
         -127 => -largest,

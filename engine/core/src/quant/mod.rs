@@ -11,6 +11,8 @@
 //! A scale covers a *span*: the tensor, a row or a group of columns. Rounding is half to even.
 
 #[cfg(feature = "std")]
+mod drawn;
+#[cfg(feature = "std")]
 mod latents;
 #[cfg(feature = "std")]
 pub mod tile;

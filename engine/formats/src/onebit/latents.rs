@@ -6,6 +6,7 @@ use ternary_core::config::QuantMode;
 use ternary_core::layout::{Encoding, FormatError, TensorEntry};
 use ternary_core::params::{self, Matrix, Param, ParamKind};
 use ternary_core::quant::Quantized;
+use ternary_core::rng::Rng;
 use ternary_model::Parameters;
 
 fn invalid(entry: &TensorEntry, message: String) -> FormatError {
@@ -17,13 +18,35 @@ fn invalid(entry: &TensorEntry, message: String) -> FormatError {
 
 impl OneBit {
     /// Every parameter as f32: norms and float matrices as they are, others as latents that
-    /// quantize to the file's codes and scales (see
+    /// quantize to the file's codes and scales, far from where codes change (see
     /// [`WeightQuant::latents`](ternary_model::program::WeightQuant::latents)).
     ///
     /// # Errors
     /// A damaged file, one that is not as its config says, and codes that their quantizer cannot
     /// give.
     pub async fn latents(&self, source: &dyn ByteSource) -> Result<Parameters, FormatError> {
+        self.parameters(source, None).await
+    }
+
+    /// As [`latents`](Self::latents), but where training leaves latents; `seed` decides (see
+    /// [`WeightQuant::drawn_latents`](ternary_model::program::WeightQuant::drawn_latents)). What a
+    /// training of the matrices starts from.
+    ///
+    /// # Errors
+    /// As [`latents`](Self::latents).
+    pub async fn drawn_latents(
+        &self,
+        source: &dyn ByteSource,
+        seed: u64,
+    ) -> Result<Parameters, FormatError> {
+        self.parameters(source, Some(seed)).await
+    }
+
+    async fn parameters(
+        &self,
+        source: &dyn ByteSource,
+        seed: Option<u64>,
+    ) -> Result<Parameters, FormatError> {
         let config = &self.metadata.config;
         let mut parameters = Parameters::new();
         for p in params::all(config) {
@@ -37,7 +60,7 @@ impl OneBit {
                 ));
             }
             let values = match &p.kind {
-                ParamKind::Matrix(m) => self.latent(source, m).await?,
+                ParamKind::Matrix(m) => self.matrix(source, m, seed).await?,
                 _ => self.floats(source, entry, &p).await?,
             };
             parameters.insert(p.name, values);
@@ -54,6 +77,16 @@ impl OneBit {
         source: &dyn ByteSource,
         m: &Matrix,
     ) -> Result<Vec<f32>, FormatError> {
+        self.matrix(source, m, None).await
+    }
+
+    /// Drawn where there is a seed, else settled.
+    async fn matrix(
+        &self,
+        source: &dyn ByteSource,
+        m: &Matrix,
+        seed: Option<u64>,
+    ) -> Result<Vec<f32>, FormatError> {
         let entry = self.tensor(&m.name)?;
         if !m.mode.is_quantized() {
             let p = Param {
@@ -65,7 +98,13 @@ impl OneBit {
         }
         let q = self.quantized(source, entry, m).await?;
         let clip = self.metadata.config.latent_clip_max_training;
-        let latents = m.quant.latents(&q, m.rows, m.cols, clip);
+        let latents = match seed {
+            Some(seed) => {
+                let mut rng = Rng::named(seed, &m.name);
+                m.quant.drawn_latents(&q, m.rows, m.cols, clip, &mut rng)
+            }
+            None => m.quant.latents(&q, m.rows, m.cols, clip),
+        };
         latents.ok_or_else(|| {
             let message =
                 "its codes cannot come from its quantizer; train from the checkpoint instead";

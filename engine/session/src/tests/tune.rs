@@ -96,10 +96,17 @@ fn a_model_learns_a_text_and_is_kept() {
         losses.len() > 5 && losses[losses.len() - 1] < losses[0] - 0.5,
         "{losses:?}"
     );
-    let samples = events
-        .iter()
-        .filter(|e| matches!(e, Event::TuneSample { .. }));
-    assert_eq!(samples.count(), losses.len());
+    let prompts = |step: usize| -> Vec<String> {
+        let all = events.iter().filter_map(|e| match e {
+            Event::TuneSample { sample } if sample.step == step => Some(sample.prompt.clone()),
+            _ => None,
+        });
+        all.collect()
+    };
+    // The same before and after, the first of them meanwhile.
+    assert_eq!(prompts(0)[0], "the cat 0 upon");
+    assert_eq!((prompts(0).len(), prompts(20)), (3, prompts(0)));
+    assert_eq!(prompts(10), prompts(0)[..1]);
     let changed = events.iter().rev().find_map(|e| match e {
         Event::TuneChanges { changes, .. } => Some(changes.iter().filter_map(|c| c.changed).sum()),
         _ => None,
@@ -142,6 +149,68 @@ fn adapters_are_kept_beside_the_model_and_in_a_file() {
     assert!(
         matches!(&seen[..], [Event::Error { message }] if message.contains("adapter beside it"))
     );
+}
+
+/// A weight turns from the first tens of steps on at the default rate: some of the latents are near
+/// to a threshold.
+#[test]
+fn codes_turn_early() {
+    let mut s = session();
+    let usual = TuneSettings {
+        learning_rate: None,
+        ..settings(false)
+    };
+    let events = tune(&mut s, usual);
+    let first = events.iter().find_map(|e| match e {
+        Event::TuneChanges { step, changes } if *step > 0 => {
+            Some(changes.iter().filter_map(|c| c.changed).sum::<usize>())
+        }
+        _ => None,
+    });
+    assert!(first.unwrap_or(0) > 0, "{first:?}");
+}
+
+/// Conversations beside no text: the assistant's words are learnt, the prompts are questions, and
+/// an interruption keeps all of it.
+#[test]
+fn conversations_are_learnt() {
+    let mut s = session();
+    let talk = |i: usize| {
+        vec![
+            Message::new("user", format!("where was cat {i}? <|end|>")),
+            Message::new("assistant", "upon a time there"),
+        ]
+    };
+    let settings = TuneSettings {
+        text: String::new(),
+        conversations: (0..40).map(talk).collect(),
+        learning_rate: Some(1e-2),
+        ..settings(false)
+    };
+    let losses = validations(&tune(&mut s, settings.clone()));
+    assert!(losses[losses.len() - 1] < losses[0] - 0.5, "{losses:?}");
+    let mut s = session();
+    let stop = s.stop_handle();
+    let mut state = None;
+    pollster::block_on(
+        s.run_task(ModelTask::Tune { settings }, &mut |event| match event {
+            Event::TunePoint { point } if point.step == 4 => stop.stop(),
+            Event::TuneState { state: bytes, .. } => state = Some(bytes),
+            _ => {}
+        }),
+    );
+    let state = state.unwrap();
+    let restored = run(&mut session(), ModelTask::RestoreTune { state });
+    let Some(Event::TuneStarted {
+        before, settings, ..
+    }) = restored.first()
+    else {
+        panic!("{restored:?}")
+    };
+    let prompts: Vec<&str> = before.iter().map(|sample| sample.prompt.as_str()).collect();
+    let asked = |i: usize| format!("where was cat {i}? <|end|>\n");
+    assert_eq!(prompts, [36, 37, 38].map(asked));
+    assert_eq!(settings.conversations.len(), 40);
 }
 
 /// Stopped, saved, restored into a new session and ended there: the same points as without.

@@ -928,20 +928,17 @@ fn json_lines_and_arrays_are_read_as_documents() -> Result<()> {
     ensure!(text_of("array.json", format!("{:#}", json!(array)))? == expected);
     ensure!(text_of("marked.json", format!("\u{feff} {}", json!(array)))? == expected);
 
-    // Conversations, as the model's template has them.
+    // Conversations are no text.
     let turns: String = (0..50)
         .map(|i| {
             json!({ "messages": [{ "role": "user", "content": "Hi" }, { "role": "assistant", "content": format!("Hello {i}") }] }).to_string() + "\n"
         })
         .collect();
-    let written: String = (0..50)
-        .map(|i| format!("<|user|>Hi<|end|><|assistant|>Hello {i}<|end|>{end}"))
-        .collect();
     let text = text_of("messages.jsonl", turns)?;
+    let told = page.text("#tune-conversations")?;
     ensure!(
-        text == written,
-        "{}",
-        text.chars().take(120).collect::<String>()
+        text.is_empty() && told.starts_with("50 conversations"),
+        "{text:?} {told}"
     );
     picture(&page, "case-json-lines")?;
 

@@ -82,6 +82,16 @@ fn validation(page: &Page) -> Result<(f64, f64)> {
     Ok((at(points.first())?, at(points.last())?))
 }
 
+/// The flag for the sequences that the page would take.
+fn seq_len(page: &Page) -> Result<String> {
+    let plan = page.text("#tune-plan")?;
+    let seq = plan
+        .split(" tokens at a time")
+        .next()
+        .and_then(|t| t.rsplit(", ").next());
+    Ok(format!("seq_len={}", seq.context("no length")?.trim()))
+}
+
 /// What is compared: the form's kind, and settings.
 const FIELDS: [(&str, &str); 3] = [
     ("#tune-batch", "2"),
@@ -102,12 +112,7 @@ fn apart(page: &Page, model: &Path, kind: &str, steps: &str, simd: &str) -> Resu
     let mut fields = FIELDS.to_vec();
     fields.push(("#tune-steps", steps));
     prepare(page, &text, &fields)?;
-    let plan = page.text("#tune-plan")?;
-    let seq = plan
-        .split(" tokens at a time")
-        .next()
-        .and_then(|t| t.rsplit(", ").next());
-    let seq = format!("seq_len={}", seq.context("no length")?.trim());
+    let seq = seq_len(page)?;
     start(page)?;
     page.wait_for(DONE, LEARNT)?;
     let (first, last) = validation(page)?;
@@ -134,6 +139,11 @@ fn apart(page: &Page, model: &Path, kind: &str, steps: &str, simd: &str) -> Resu
             ("--set", "log_every=1"),
         ],
     )?;
+    losses_apart(page, &native, kind)
+}
+
+/// How far the page's losses are from the `native` ones at most.
+fn losses_apart(page: &Page, native: &[f64], kind: &str) -> Result<f64> {
     let losses = page.evaluate("document.querySelector('#tune-chart').dataset.losses")?;
     let losses: Vec<f64> = serde_json::from_str(losses.as_str().context("no losses")?)?;
     ensure!(
@@ -144,7 +154,7 @@ fn apart(page: &Page, model: &Path, kind: &str, steps: &str, simd: &str) -> Resu
     );
     let apart = losses
         .iter()
-        .zip(&native)
+        .zip(native)
         .map(|(a, b)| (a - b).abs() / b)
         .fold(0.0, f64::max);
     eprintln!(
@@ -350,6 +360,92 @@ fn what_is_discarded_is_gone() -> Result<()> {
         );
     }
     page.assert_clean()
+}
+
+/// Of conversations the assistant's words are learnt, as natively, and special tokens typed in them
+/// are letters.
+#[test]
+fn conversations_are_learnt_as_natively() -> Result<()> {
+    let page = open_tiny()?;
+    let talk = |i: usize| {
+        let turns = serde_json::json!([
+            { "role": "user", "content": format!("What is {i}? <|end|>") },
+            { "role": "assistant", "content": format!("{i} is a number, <|user|> said.") },
+        ]);
+        serde_json::json!({ "messages": turns }).to_string() + "\n"
+    };
+    let lines: Vec<String> = (0..100).map(talk).collect();
+    let file = temporary("talk.jsonl", &lines.concat())?;
+    page.click("input[name=mode][value=tune]")?;
+    page.wait_for("document.querySelector('#tune-text')", START)?;
+    for (selector, value) in FIELDS.into_iter().chain([("#tune-steps", "12")]) {
+        page.set_field(selector, value)?;
+    }
+    page.choose_file("[data-for=tune-file]", &file)?;
+    page.wait_for("document.querySelector('#tune-plan')", START)?;
+    let seq = seq_len(&page)?;
+    start(&page)?;
+    page.wait_for(DONE, LEARNT)?;
+    let (first, last) = validation(&page)?;
+    ensure!(last < first, "{first} then {last}");
+    let native = onebit::finetune(
+        onebit::tiny_model()?,
+        "portable",
+        (
+            &temporary("talk-learn.jsonl", &lines[..90].concat())?,
+            &temporary("talk-held.jsonl", &lines[90..].concat())?,
+        ),
+        &root().join("target/page-tests/native-talk"),
+        &[
+            ("--max-steps", "12"),
+            ("--batch-size", "2"),
+            ("--lr", "0.003"),
+            ("--seed", "7"),
+            ("--set", &seq),
+            ("--set", "log_every=1"),
+        ],
+    )?;
+    let apart = losses_apart(&page, &native, "conversations")?;
+    ensure!(apart == 0.0, "{apart:.2e}");
+    page.assert_clean()
+}
+
+/// One click gives a text, another conversations; at the end stands what was written before beside
+/// what is written now.
+#[test]
+fn examples_are_learnt_and_compared() -> Result<()> {
+    for (button, told) in [
+        ("#tune-example", "1 file: sailor.txt"),
+        ("#tune-example-chat", "1 file: sailor.jsonl"),
+    ] {
+        let page = open_tiny()?;
+        page.click("input[name=mode][value=tune]")?;
+        page.wait_for("document.querySelector('#tune-text')", START)?;
+        page.set_field("#tune-steps", "30")?;
+        page.set_field("#tune-batch", "2")?;
+        page.click(button)?;
+        page.wait_for("document.querySelector('#tune-plan')", START)?;
+        let files = page.text("#tune-files")?;
+        ensure!(files.starts_with(told), "{files}");
+        start(&page)?;
+        page.wait_for(DONE, LEARNT)?;
+        let (first, last) = validation(&page)?;
+        ensure!(last < first, "{first} then {last}");
+        let rows = page.evaluate(
+            "[...document.querySelectorAll('#tune-compare tbody tr')].map(row => [...row.children].map(cell => cell.innerText))",
+        )?;
+        let rows = rows.as_array().context("no table")?;
+        ensure!(rows.len() == 3, "{rows:?}");
+        let other = |row: &serde_json::Value| row[1] != row[2] && row[0] != "";
+        ensure!(rows.iter().any(other), "{rows:?}");
+        for (width, device) in [(1280, "desktop"), (390, "phone")] {
+            page.emulate(width, 844, "light")?;
+            sound_layout(&page)?;
+            picture(&page, &format!("tune-compare-{device}"))?;
+        }
+        page.assert_clean()?;
+    }
+    Ok(())
 }
 
 /// The weights told of as turned are those that the saved file has otherwise.

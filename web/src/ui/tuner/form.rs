@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use ternary::config::{LoraConfig, MatrixKind};
 use ternary::session::{TunePlan, TuneSettings};
 
+use super::examples;
 use super::state::{Tuner, use_tuner};
 use crate::ui::engine::use_engine;
 use crate::ui::widgets::erased::{When, live, on_click};
@@ -56,6 +57,7 @@ fn has_adapter(t: Tuner) -> bool {
 #[component]
 fn TextToLearn() -> impl IntoView {
     let t = use_tuner();
+    let conversations = move || t.settings.with(|settings| settings.conversations.len());
     let lines = move || {
         let line = |line: String| view! { <span>{line}</span> };
         let lines = t.files.get();
@@ -66,7 +68,7 @@ fn TextToLearn() -> impl IntoView {
         <textarea
             id="tune-text"
             rows="8"
-            placeholder="Paste a text, or drop a file: some pages in one style"
+            placeholder="Paste a text, or drop a file: some pages in one style, or conversations (JSON lines)"
             prop:value=Signal::derive(move || t.settings.with(|settings| settings.text.clone()))
             on:change:target=move |event| {
                 let text = event.target().value();
@@ -82,7 +84,15 @@ fn TextToLearn() -> impl IntoView {
                 multiple=true
                 on_files=move |picked| t.learn(picked.into_files(), Vec::new())
             />
+            <button type="button" id="tune-example" on:click=on_click(move || t.learn_example("sailor.txt", &examples::text()))>"Example text"</button>
+            <button type="button" id="tune-example-chat" on:click=on_click(move || t.learn_example("sailor.jsonl", &examples::conversations()))>"Example conversations"</button>
         </div>
+        <When when=Signal::derive(move || conversations() > 0)>
+            <p class="hint" id="tune-conversations">
+                {live(move || format!("{}: of these only the assistant's words are learnt. ", figures::of_them(conversations(), "conversation")).into_any())}
+                <button type="button" id="tune-no-conversations" on:click=on_click(move || t.leave_conversations_out())>"Leave them out"</button>
+            </p>
+        </When>
         <p class="hint" id="tune-files" role="status">
             {live(move || lines().into_any())}
         </p>
@@ -160,7 +170,7 @@ fn Numbers() -> impl IntoView {
                 <input
                     type="text"
                     id="tune-prompt"
-                    placeholder="the text's first words"
+                    placeholder="the text, or questions"
                     prop:value=Signal::derive(move || settings.with(|s| s.sample_prompt.clone()))
                     on:change:target=move |event| {
                         let text = event.target().value();
@@ -252,7 +262,7 @@ fn plan(problem: Option<String>, plan: Option<TunePlan>) -> AnyView {
             .into_any();
     }
     let Some(plan) = plan else {
-        return view! { <p class="hint">"Give a text: a tenth of its lines is held back, to see whether the model learns or only remembers."</p> }.into_any();
+        return view! { <p class="hint">"Give a text or conversations: a tenth is held back, to see whether the model learns or only remembers."</p> }.into_any();
     };
     view! {
         <p class="figures" id="tune-plan" role="status">

@@ -1,6 +1,8 @@
 //! Fine-tuning the model on a text of the reader's.
 
 mod chart;
+mod compare;
+mod examples;
 mod form;
 mod progress;
 mod state;

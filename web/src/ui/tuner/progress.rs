@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use ternary::session::Keep;
 
 use super::chart::Chart;
+use super::compare::Compare;
 use super::state::{Phase, use_tuner};
 use crate::ui::widgets::figures;
 
@@ -141,6 +142,9 @@ pub fn Progress() -> impl IntoView {
             <p class="hint" id="tune-saved">
                 {live(move || (t.saved.get().map(|step| format!("Kept in this browser as of step {step}: it survives a reload."))).into_any())}
             </p>
+            <When when=Signal::derive(move || phase() == Phase::Done)>
+                <Compare samples=t.samples />
+            </When>
             <h3>"Samples"</h3>
             <ol class="samples">{samples}</ol>
         </section>

@@ -5,6 +5,7 @@ use ternary::session::{
     Event, Keep, MatrixDiff, ModelTask, Sampled, TunePlan, TunePoint, TuneSettings,
 };
 
+use crate::js::describe;
 use crate::protocol::{Handle, Notification, RequestId, Response, Source, Task, TextFile, Texts};
 use crate::ui::engine::{Engine, EngineEvent, ModelRequest};
 use crate::ui::page::{Page, Tab};
@@ -155,9 +156,27 @@ impl Tuner {
             .task(Task::ReadTexts(files.collect()), on_response);
     }
 
+    /// Takes one of the page's own examples, as a file of the reader's would be.
+    pub fn learn_example(self, name: &str, contents: &str) {
+        let parts = js_sys::Array::of1(&contents.into());
+        match web_sys::File::new_with_str_sequence(&parts, name) {
+            Ok(file) => {
+                let path = name.to_owned();
+                self.learn(vec![Found { path, file }], Vec::new());
+            }
+            Err(problem) => self.on_texts_failed(describe(problem)),
+        }
+    }
+
+    pub fn leave_conversations_out(self) {
+        self.files.set(None);
+        self.change(|settings| settings.conversations.clear());
+    }
+
     fn on_texts(self, texts: Texts) {
         let Texts {
             text,
+            conversations,
             taken,
             mut left_out,
             notes,
@@ -178,8 +197,10 @@ impl Tuner {
             lines.push(format!("Note: {}.", listed(&notes, "; ")));
         }
         self.files.set(Some(lines));
-        self.settings.update(|settings| settings.text = text);
-        self.make_plan();
+        self.change(|settings| {
+            settings.text = text;
+            settings.conversations = conversations;
+        });
     }
 
     fn on_texts_failed(self, problem: String) {
@@ -198,7 +219,8 @@ impl Tuner {
         let settings = self.settings.get_untracked();
         self.problem.set(None);
         self.forget_planning();
-        if settings.text.trim().is_empty() || !self.engine.has_model() {
+        let nothing = settings.text.trim().is_empty() && settings.conversations.is_empty();
+        if nothing || !self.engine.has_model() {
             self.plan.set(None);
             return;
         }
@@ -333,10 +355,15 @@ impl Tuner {
                 plan,
                 settings,
                 points,
+                before,
             } => {
                 self.plan.set(Some(plan));
                 self.settings.set(*settings);
                 self.points.set(points);
+                // Those of an earlier visit; of this one they are here.
+                if self.samples.with_untracked(Vec::is_empty) {
+                    self.samples.set(before);
+                }
             }
             Event::TunePoint { point } => self.points.update(|all| all.push(point)),
             Event::TuneSample { sample } => self.samples.update(|all| all.push(sample)),

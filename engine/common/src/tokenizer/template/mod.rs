@@ -72,12 +72,12 @@ pub struct Checked {
 /// assert_eq!((parts[1].text.as_str(), parts[1].content), ("Hi", true));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ChatTemplate {
     source: String,
     special: SpecialTokens,
     /// Whether it was said that the system's message went into the first of the user's.
-    told: AtomicBool,
+    told: Arc<AtomicBool>,
 }
 
 fn syntax() -> Result<SyntaxConfig> {
@@ -116,7 +116,7 @@ impl ChatTemplate {
         Ok(ChatTemplate {
             source,
             special: SpecialTokens::default(),
-            told: AtomicBool::new(false),
+            told: Arc::default(),
         })
     }
 
