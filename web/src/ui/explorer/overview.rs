@@ -50,7 +50,7 @@ impl Overview {
             Overview::Bytes if value < 999_500.0 => format!("{:.0}k", value / 1e3),
             Overview::Bytes if value < 99.95e6 => format!("{:.1}M", value / 1e6),
             Overview::Bytes => format!("{:.0}M", value / 1e6),
-            Overview::Scale if value < 0.0095 => format!("{:.1}‰", value * 1e3),
+            Overview::Scale if value < 0.0095 => format!("{value:.0e}"),
             Overview::Scale => format!("{value:.2}"),
             Overview::Precision | Overview::Zeros | Overview::Error | Overview::Flips => {
                 let percent = value * 100.0;

@@ -158,7 +158,21 @@ impl Sight {
 
     pub fn zoom_middle(self, factor: f64) {
         let (width, height) = self.size();
-        self.zoom(factor, (width / 2.0, height / 2.0));
+        let middle = (width / 2.0, height / 2.0);
+        if factor < 1.0 || self.at(middle).is_some() {
+            return self.zoom(factor, middle);
+        }
+        // Nothing lies between strips: into the middle of the one before.
+        let view = self.view();
+        let inside = |at: f64, count: usize| match at < count as f64 {
+            true => at,
+            false => count as f64 / 2.0,
+        };
+        self.go_to(View {
+            row: inside(view.row, self.rows),
+            column: inside(view.column, self.columns),
+            scale: view.scale * factor,
+        });
     }
 
     /// The weight at a pixel.
