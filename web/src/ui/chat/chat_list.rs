@@ -35,7 +35,7 @@ pub fn ChatList() -> impl IntoView {
             <When when=Signal::derive(empty)>
                 <p class="hint">
                     {live(move || (match kept.nowhere.get() {
-                        false => "What you talk about stays here, in this browser.",
+                        false => "Your conversations stay in this browser.",
                         true => "This browser keeps no conversations for this page: they are gone when it is closed.",
                     }).into_any())}
                 </p>

@@ -153,7 +153,7 @@ impl Chat {
             exchange.begin_version();
             self.run(exchange);
             if had_text && self.page.mode.get_untracked() == Mode::Chat {
-                self.offer_undo("The reply is written anew.", before);
+                self.offer_undo("Reply regenerated.", before);
             }
             self.page.focus_prompt.notify();
         }

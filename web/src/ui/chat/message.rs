@@ -195,7 +195,7 @@ fn EditPrompt(
                 on:keydown=keydown
             ></textarea>
             <div class="prompt-foot">
-                <p class="hint">"Asks again from here; what follows is replaced."</p>
+                <p class="hint">"Asks again from this point; later messages are replaced."</p>
                 <button type="button" class="quiet give-up" on:click=on_click(give_up)>"Cancel"</button>
                 <button type="submit" class="ask-instead" disabled=Signal::derive(move || !may())>"Ask"</button>
             </div>

@@ -74,7 +74,7 @@ pub fn ReplyFoot(exchange: Exchange, is_last: Signal<bool>) -> impl IntoView {
                     </button>
                     <When when=Signal::derive(move || may_go_on.get())>
                         <button type="button" class="quiet write-on" disabled=Signal::derive(move || !engine.ready()) on:click=on_click(move || chat.write_on())>
-                            "Write on"
+                            "Continue"
                         </button>
                     </When>
                 </When>

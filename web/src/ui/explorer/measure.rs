@@ -138,12 +138,12 @@ pub fn Measure() -> impl IntoView {
                 </button>
             </div>
             <label for="measure-text" class="hint">
-                "How well the model foretells a text in the map above, beside the map as loaded. Without a text of yours it is a story that comes with the page."
+                "How well the model predicts a text with this map, compared with the map as loaded. Leave the field empty to use a story that comes with the page."
             </label>
             <textarea
                 id="measure-text"
                 rows="3"
-                placeholder="A page of text that the model should be good at"
+                placeholder="A page of text that the model should predict well"
                 prop:value=Signal::derive(move || e.text.get())
                 on:input:target=move |event| e.text.set(event.target().value())
             ></textarea>
