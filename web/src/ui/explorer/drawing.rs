@@ -1,6 +1,7 @@
 //! Weights on a canvas: the matrix as a picture, and what stands on the part that is seen.
 
 use leptos::prelude::{document, window};
+use ternary::config::QuantMode;
 use ternary::session::Weights;
 use wasm_bindgen::{Clamped, JsCast};
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, ImageData};
@@ -128,7 +129,12 @@ fn write_values(
     camera: Camera,
     (width, height): Size,
 ) -> Result<(), String> {
-    context.set_fill_style_str(&style("--weight-text"));
+    let (usual, faint) = (style("--weight-text"), style("--soft"));
+    // Codes smaller than that have nearly the color of 0, which is dark in the dark scheme.
+    let small = match weights.mode {
+        QuantMode::EightBit => 40,
+        _ => 1,
+    };
     context.set_font(&format!("{:.0}px sans-serif", camera.scale * 0.3));
     context.set_text_align("center");
     context.set_text_baseline("middle");
@@ -147,6 +153,10 @@ fn write_values(
                 Some(code) => format!("{code:+}"),
                 None => format!("{:+.2}", weights.value(row, column)),
             };
+            let is_faint = weights
+                .code(row, column)
+                .is_some_and(|code| code.unsigned_abs() < small);
+            context.set_fill_style_str(if is_faint { &faint } else { &usual });
             let middle = |index: usize, from: f64| (index as f64 + 0.5 - from) * camera.scale;
             context
                 .fill_text(&text, middle(x, camera.column), middle(y, camera.row))
