@@ -114,6 +114,7 @@ fn a_context_that_does_not_fit_is_shortened_not_refused() -> Result<()> {
             "{notice}"
         );
         ensure!(!notice.contains("smaller model"), "{notice}");
+        page.click("#model-info summary")?;
         let card = page.text("#panel")?;
         ensure!(card.contains("32,768 tokens, of 131,072"), "{card}");
         Ok(())
@@ -195,6 +196,8 @@ fn an_input_methods_enter_does_not_send() -> Result<()> {
     );
     page.press("Escape")?;
 
+    page.click("#switcher")?;
+    page.wait_for("document.querySelector('#address')", START)?;
     page.set_field("#address", "nowhere.1bit")?;
     choose_character(&page, "#address")?;
     ensure!(page.evaluate("document.querySelector('#address').value")? == "nowhere.1bit");
