@@ -1,5 +1,5 @@
-//! Tokens that are read and not learnt from: what they leave out of losses and gradients is what the
-//! others leave in.
+//! Tokens that are read and not learnt from: what they leave out of losses and gradients is what
+//! the others leave in.
 
 use super::Trainer;
 use ternary_backend::cpu::CpuBackend;
