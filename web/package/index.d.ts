@@ -135,6 +135,8 @@ export interface Weights {
   scales: number[];
   scalePer: "none" | "tensor" | "row" | "group";
   group: number;
+  /** How far they are from those of a file beside, as a share of their size. */
+  error?: number;
 }
 
 export interface BitMap {

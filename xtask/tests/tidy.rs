@@ -179,7 +179,7 @@ impl File {
     /// Whether it holds tests and nothing else.
     fn is_test(&self) -> bool {
         let name = self.path.rsplit('/').next().unwrap_or_default();
-        self.path.contains("/tests/") || name == "tests.rs" || name == "switches.rs"
+        self.path.contains("/tests/") || name == "tests.rs"
     }
 
     /// Its lines of code, numbered: without comments, and without the tests at its end.

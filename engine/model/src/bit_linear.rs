@@ -3,7 +3,6 @@
 
 use crate::program::{BufferId, Op};
 use ternary_core::config::MatrixKind;
-use ternary_core::quant::is_latent;
 
 use super::decoder::SAVED;
 use super::graph::{Graph, Source};
@@ -67,7 +66,7 @@ impl BitLinear {
             rows: m.rows,
             cols: m.cols,
             quant: m.quant,
-            arenas: is_latent(m.mode) && g.config.arenas_initial.is_some(),
+            arenas: m.mode.is_latent() && g.config.arenas_initial.is_some(),
         });
         out
     }

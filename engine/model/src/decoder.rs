@@ -2,7 +2,6 @@
 
 use crate::program::{BufferId, BufferKind, Elem, EmbedTable, Op, Program, STEP_FIGURES};
 use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig, TrainConfig};
-use ternary_core::quant::is_latent;
 
 use super::attention::{Attention, AttentionSaved};
 use super::bit_linear::{BitLinear, LinearSaved};
@@ -569,7 +568,7 @@ pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram
         let latent = g.float_param(&p.name, len);
         let grad = g.grad(&p.name, len);
         if let ParamKind::Matrix(m) = &p.kind
-            && is_latent(m.mode)
+            && m.mode.is_latent()
         {
             g.rec.push(Op::SteBackward {
                 latent,
@@ -598,7 +597,7 @@ pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram
     });
     for p in &all {
         let len = p.len();
-        let latent = matches!(&p.kind, ParamKind::Matrix(m) if is_latent(m.mode));
+        let latent = matches!(&p.kind, ParamKind::Matrix(m) if m.mode.is_latent());
         let op = Op::AdamW {
             param: g.float_param(&p.name, len),
             grad: g.grad(&p.name, len),

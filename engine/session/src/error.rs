@@ -104,6 +104,16 @@ pub enum Error {
         /// The first of those there are.
         some: Vec<String>,
     },
+    /// A matrix in another precision that takes more memory than there may be.
+    #[error("`{name}` has {found} weights; at most {most} are shown in another precision")]
+    TooManyWeights {
+        /// The matrix.
+        name: String,
+        /// Its weights.
+        found: usize,
+        /// So many at once.
+        most: usize,
+    },
     /// Weights of the compared file, before one was compared.
     #[error("no file is compared yet")]
     NothingCompared,

@@ -1,5 +1,4 @@
-//! Looking into a model: its weights, another file beside it, the loss and the file of another
-//! bit-map.
+//! Another file beside a model, and the loss and the file of the model in another bit-map.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,62 +6,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::Event;
+use super::weights::read;
 use super::{LoadedModel, open_backend};
 use crate::DeviceChoice;
 use crate::error::{Error, Result};
 use ternary_backend::BackendOptions;
 use ternary_common::bytes::ByteSource;
 use ternary_common::platform::{self, Instant};
-use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
-use ternary_core::layout::{ALIGN, Encoding, FormatError, ScalePer, TensorEntry};
-use ternary_core::params::{self, Matrix};
+use ternary_core::config::{LayerBitMap, ModelConfig};
+use ternary_core::layout::{ALIGN, FormatError};
+use ternary_core::params;
 use ternary_formats::onebit::{Dense, OneBit, Packing, encode};
 use ternary_model::Remap;
 use ternary_search::{Scorer, Task, Windows};
-
-/// Weights of a matrix that cross at once; of a larger one the first rows do.
-const MOST_WEIGHTS: usize = 1 << 25;
-
-/// Which of two models weights are read from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum WeightSource {
-    /// The loaded model.
-    #[default]
-    Model,
-    /// The one it is compared with.
-    Compared,
-}
-
-/// A matrix as its file has it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Weights {
-    /// The parameter's name.
-    pub name: String,
-    /// Which model's.
-    pub from: WeightSource,
-    /// The matrix's precision in that model.
-    pub mode: QuantMode,
-    /// Outputs.
-    pub rows: usize,
-    /// Inputs.
-    pub columns: usize,
-    /// Rows that are here, from the first on.
-    pub shown_rows: usize,
-    /// i8 codes, row-major `[shown_rows, columns]`; none of an F16 matrix.
-    #[serde(with = "serde_bytes")]
-    pub codes: Vec<u8>,
-    /// f32 values, little-endian, `[shown_rows, columns]`, of an F16 matrix only.
-    #[serde(with = "serde_bytes")]
-    pub values: Vec<u8>,
-    /// All scales of the matrix; weight = code · scale.
-    pub scales: Vec<f32>,
-    /// Which weights have a scale in common.
-    pub scale_per: ScalePer,
-    /// Columns per scale where `scale_per` is a group.
-    pub group: usize,
-}
 
 /// What differs between a matrix of two models.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,97 +68,6 @@ pub(super) fn matrix_bytes(file: &OneBit) -> Result<u64, FormatError> {
     params::matrices(&file.metadata.config)
         .map(|m| Ok(file.tensor(&m.name)?.length.next_multiple_of(ALIGN as u64)))
         .sum()
-}
-
-/// Codes or values of the first rows of a matrix, and its scales.
-async fn read(
-    source: &dyn ByteSource,
-    file: &OneBit,
-    entry: &TensorEntry,
-    m: &Matrix,
-    most: usize,
-) -> Result<(Vec<u8>, Vec<f32>), FormatError> {
-    let encoding = entry.encoding()?;
-    let (rows, columns) = (m.rows, m.cols);
-    let quantized = match encoding.mode() {
-        Some(mode) if entry.shape == [rows as u64, columns as u64] => mode.is_quantized(),
-        _ => {
-            let (found, encoding) = (&entry.shape, &entry.encoding);
-            return Err(FormatError::Invalid {
-                what: format!("tensor {}", entry.name),
-                message: format!(
-                    "{encoding} of shape {found:?}, expected a matrix of shape {rows} × {columns}"
-                ),
-            });
-        }
-    };
-    let mut bytes = Vec::new();
-    let mut codes = vec![0i8; columns];
-    let scales = file
-        .read_tensor(source, entry, &mut |band| {
-            for r in 0..band.bytes.len() / band.row_bytes {
-                if band.first + r >= most {
-                    break;
-                }
-                if quantized {
-                    band.codes(encoding, r, &mut codes, &entry.name)?;
-                    bytes.extend_from_slice(bytemuck::cast_slice(&codes));
-                } else {
-                    let row = &band.bytes[r * band.row_bytes..][..band.row_bytes];
-                    if encoding == Encoding::F32 {
-                        bytes.extend_from_slice(row);
-                        continue;
-                    }
-                    let pairs = row.as_chunks::<2>().0.iter();
-                    let values = pairs.map(|b| half::f16::from_le_bytes(*b).to_f32());
-                    bytes.extend(values.flat_map(f32::to_le_bytes));
-                }
-            }
-            Ok(())
-        })
-        .await?;
-    Ok((bytes, scales))
-}
-
-/// The matrix `name` of a file.
-pub(super) async fn weights(
-    source: &dyn ByteSource,
-    file: &OneBit,
-    from: WeightSource,
-    name: &str,
-) -> Result<Weights> {
-    let config = &file.metadata.config;
-    let m = params::matrices(config)
-        .find(|m| m.name == name)
-        .ok_or_else(|| Error::NoMatrix {
-            name: name.to_owned(),
-            some: params::matrices(config).map(|m| m.name).take(3).collect(),
-        })?;
-    let entry = file.tensor(name)?;
-    let mode = entry.encoding()?.mode().unwrap_or(m.mode);
-    let shown_rows = m.rows.min((MOST_WEIGHTS / m.cols.max(1)).max(1));
-    let (bytes, scales) = read(source, file, entry, &m, shown_rows).await?;
-    let (codes, values) = match mode.is_quantized() {
-        true => (bytes, Vec::new()),
-        false => (Vec::new(), bytes),
-    };
-    Ok(Weights {
-        name: name.to_owned(),
-        from,
-        mode,
-        rows: m.rows,
-        columns: m.cols,
-        shown_rows,
-        codes,
-        values,
-        scales,
-        scale_per: match entry.scale {
-            // They are shown as floats either way.
-            ScalePer::GroupF16 => ScalePer::Group,
-            other => other,
-        },
-        group: entry.group.unwrap_or(0) as usize,
-    })
 }
 
 /// Counts what differs, matrix by matrix.

@@ -10,6 +10,7 @@ mod generate;
 mod prompts;
 mod protocol;
 mod tune;
+mod weights;
 
 use std::fmt;
 use std::rc::Rc;
@@ -19,11 +20,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use context::context_within;
 pub use device::open_backend;
 pub use error::{Error, Result};
-pub use explore::{MapLoss, MatrixDiff, WeightSource, Weights};
+pub use explore::{MapLoss, MatrixDiff};
 pub use protocol::{Command, DeviceChoice, Event, FinishReason, ModelInfo, ModelTask, Stats};
 pub use ternary_backend::{DeviceInfo, DeviceKind};
 pub use ternary_common::chat::Message;
 pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
+pub use weights::{MatrixFigures, WeightSource, Weights};
 
 use explore::{Compared, MapScorer};
 use generate::{Prompt, TurnMarks};
@@ -418,17 +420,22 @@ impl Session {
         let loaded = self.loaded.as_mut().ok_or(Error::NoModel)?;
         match task {
             ModelTask::Weights { name, from } => {
-                let (source, file) = match (from, &self.compared) {
-                    (WeightSource::Model, _) => (&loaded.source, &loaded.file),
-                    (WeightSource::Compared, Some(with)) => (&with.source, &with.file),
-                    (WeightSource::Compared, None) => {
-                        return Err(Error::NothingCompared);
-                    }
-                };
-                let weights = explore::weights(source.as_ref(), file, from, &name).await?;
+                let compared = self.compared.as_ref();
+                let weights = weights::weights(loaded, compared, from, &name).await?;
                 emit(Event::Weights {
                     weights: Box::new(weights),
                 });
+            }
+            ModelTask::Preview { name, mode } => {
+                let compared = self.compared.as_ref();
+                let weights = weights::preview(loaded, compared, &name, mode).await?;
+                emit(Event::Weights {
+                    weights: Box::new(weights),
+                });
+            }
+            ModelTask::Figures { map, names } => {
+                let compared = self.compared.as_ref();
+                weights::figures(loaded, compared, (&map, &names), &stop, emit).await?;
             }
             ModelTask::Measure { map, text } => {
                 loaded.unadapted()?;

@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 use ternary_common::chat::Message;
 
 use ternary_backend::DeviceInfo;
-use ternary_core::config::{LayerBitMap, ModelConfig};
+use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
 use ternary_infer::{LoadPlan, Sampling};
 
-use super::explore::{MapLoss, MatrixDiff, WeightSource, Weights};
+use super::explore::{MapLoss, MatrixDiff};
 use super::tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings};
+use super::weights::{MatrixFigures, WeightSource, Weights};
 
 /// Where to run. `Auto`: a real GPU if there is one, otherwise the CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +81,20 @@ pub enum ModelTask {
         name: String,
         /// Of which model.
         from: WeightSource,
+    },
+    /// A matrix as it would be in another precision. Answered by `Weights`.
+    Preview {
+        /// The parameter's.
+        name: String,
+        /// Instead of the file's.
+        mode: QuantMode,
+    },
+    /// What `map` makes of these matrices. Answered by `Figures` of one after the other.
+    Figures {
+        /// For the loaded model.
+        map: LayerBitMap,
+        /// The parameters'.
+        names: Vec<String>,
     },
     /// Mean loss of `text` with the model in `map`. Answered by `Measured`.
     Measure {
@@ -169,10 +184,15 @@ pub enum Event {
         /// Speed, and how much of the context is used.
         stats: Stats,
     },
-    /// Answers [`ModelTask::Weights`].
+    /// Answers [`ModelTask::Weights`] and [`ModelTask::Preview`].
     Weights {
         /// Boxed: much larger than other events.
         weights: Box<Weights>,
+    },
+    /// Part of what answers [`ModelTask::Figures`].
+    Figures {
+        /// Of one matrix.
+        figures: MatrixFigures,
     },
     /// What another file has other than the loaded one.
     Compared {

@@ -19,7 +19,7 @@ use ternary_common::chat::Message;
 use ternary_common::data::{Batches, TokenData, marked_turns};
 use ternary_core::config::{LoraConfig, ModelConfig, TrainConfig};
 use ternary_core::params::{self, ParamKind};
-use ternary_core::quant::{is_latent, quantize};
+use ternary_core::quant::quantize;
 use ternary_formats::adapter::{Adapter, base_checksum};
 use ternary_formats::onebit::{Dense, OneBit, Packing, encode};
 use ternary_infer::{LoadOptions, Model};
@@ -308,7 +308,7 @@ fn options(threads: usize) -> BackendOptions {
 fn codes(config: &ModelConfig, latents: &Parameters) -> HashMap<String, Vec<i8>> {
     let all = params::all(config).into_iter();
     all.filter_map(|p| match p.kind {
-        ParamKind::Matrix(m) if is_latent(m.mode) => {
+        ParamKind::Matrix(m) if m.mode.is_latent() => {
             let q = quantize(latents.get(&m.name)?, m.rows, m.cols, &m.quant);
             Some((m.name, q.codes))
         }

@@ -202,7 +202,7 @@ pub fn compare(
         let bytes = pollster::block_on(backend.download(&BufferKind::Grad.named(&p.name))).unwrap();
         let mut got: Vec<f32> = elements(&bytes);
         if let params::ParamKind::Matrix(m) = &p.kind
-            && ternary::quant::is_latent(m.mode)
+            && m.mode.is_latent()
         {
             // The straight-through factor is applied with the update; here by the same rule.
             for (g, w) in got.iter_mut().zip(&values[&p.name]) {

@@ -35,7 +35,4 @@ pub use steps::{Due, StepDone, StepObserver, Steps, Unlogged, Validation};
 pub use trainer::{StepReport, Trainer};
 
 #[cfg(test)]
-mod masked;
-#[cfg(test)]
-#[cfg(feature = "native")]
-mod switches;
+mod tests;

@@ -8,7 +8,7 @@ use super::trainer::Trainer;
 use crate::error::Result;
 use ternary_core::config::QuantMode;
 use ternary_core::params::{Matrix, ParamKind};
-use ternary_core::quant::{self, is_latent};
+use ternary_core::quant;
 
 /// One matrix at one step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -65,7 +65,7 @@ impl Statistics {
     pub(super) async fn new(trainer: &mut Trainer) -> Result<Self> {
         let mut codes = HashMap::new();
         for (_, m) in matrices(trainer) {
-            if is_latent(m.mode) {
+            if m.mode.is_latent() {
                 let latent = trainer.parameter(&m.name).await?;
                 let q = quant::quantize(&latent, m.rows, m.cols, &m.quant);
                 codes.insert(m.name, q.codes);
@@ -86,7 +86,7 @@ impl Statistics {
             let latent = trainer.parameter(&m.name).await?;
             let n = latent.len().max(1) as f64;
             let squares: f64 = latent.iter().map(|w| f64::from(*w) * f64::from(*w)).sum();
-            let codes = is_latent(m.mode).then(|| {
+            let codes = m.mode.is_latent().then(|| {
                 let q = quant::quantize(&latent, m.rows, m.cols, &m.quant);
                 let share = |code: i8| q.codes.iter().filter(|c| **c == code).count() as f64 / n;
                 let before = self.codes.get(&m.name).map_or(&q.codes[..], Vec::as_slice);

@@ -3,6 +3,8 @@
 //! Safe by construction: there are only these elements, an address is one of a few kinds, and
 //! everything else, raw HTML too, is text.
 
+mod hidden;
+mod highlight;
 mod thoughts;
 
 use std::borrow::Cow;
@@ -10,15 +12,13 @@ use std::borrow::Cow;
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use serde::{Deserialize, Serialize};
 
+use hidden::{hide, shown};
 use thoughts::Part;
 
 /// Elements inside elements; what is nested deeper stands in the last of these.
 const DEEPEST: usize = 24;
 /// Markdown behind a line break that stands where HTML begins, within such Markdown.
 const DEEPEST_BREAK: usize = 4;
-/// Stands for a single tilde while the text is parsed. No text has this character: Unicode assigns
-/// it to nothing.
-const TILDE: char = '\u{fdd0}';
 /// What a link may lead to.
 const SCHEMES: [&str; 3] = ["https://", "http://", "mailto:"];
 
@@ -55,6 +55,12 @@ pub enum Element {
     Cell,
     /// Where a line breaks inside a paragraph.
     Break,
+    /// In code.
+    Comment,
+    /// A text in quotes, in code.
+    Literal,
+    Number,
+    Keyword,
     /// What the model wrote for itself. It opens in a block of its own and closes in one: what
     /// stands between them are blocks like others, so that a long thought that grows is drawn as
     /// any text that grows.
@@ -95,11 +101,24 @@ pub fn said(text: &str) -> Cow<'_, str> {
     Cow::Owned(said.collect())
 }
 
+/// What is said in `text`, without any thought in it: to be taken elsewhere.
+pub fn without_thoughts(text: &str) -> Cow<'_, str> {
+    let parts = thoughts::parts(text);
+    if !parts.iter().any(|part| matches!(part, Part::Thought(..))) {
+        return Cow::Borrowed(text);
+    }
+    let said = parts.iter().filter_map(|part| match part {
+        Part::Said(text) => Some(text.trim()),
+        Part::Thought(..) => None,
+    });
+    Cow::Owned(said.collect::<Vec<_>>().join("\n\n"))
+}
+
 /// The blocks of a text without thoughts, which stands inside so many others.
 fn markdown(text: &str, deep: usize) -> Vec<Block> {
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    let text = hide_tildes(text);
+    let text = hide(text);
     let mut out = Blocks {
         deep,
         ..Blocks::default()
@@ -109,6 +128,7 @@ fn markdown(text: &str, deep: usize) -> Vec<Block> {
             Event::Start(Tag::HtmlBlock) => out.html = Some(String::new()),
             Event::End(TagEnd::HtmlBlock) => out.end_html(),
             Event::Start(tag) => out.start(tag),
+            Event::End(TagEnd::CodeBlock) => out.end_code(),
             Event::End(_) => out.end(),
             Event::Code(text) => {
                 out.open(Some(Element::Code));
@@ -132,38 +152,13 @@ fn markdown(text: &str, deep: usize) -> Vec<Block> {
     out.done
 }
 
-/// Takes single tildes for letters, as in "~5 km": two strike out.
-fn hide_tildes(text: &str) -> Cow<'_, str> {
-    let bytes = text.as_bytes();
-    let is = |at: usize, sign: u8| bytes.get(at) == Some(&sign);
-    let single = |at: usize| {
-        let before = at.checked_sub(1);
-        // One that is escaped is a letter already.
-        !before.is_some_and(|before| is(before, b'~') || is(before, b'\\')) && !is(at + 1, b'~')
-    };
-    if !text.match_indices('~').any(|(at, _)| single(at)) {
-        return Cow::Borrowed(text);
-    }
-    let hidden = text.char_indices().map(|(at, c)| match c {
-        '~' if single(at) => TILDE,
-        c => c,
-    });
-    Cow::Owned(hidden.collect())
-}
-
-/// The text as it was.
-fn shown(text: &str) -> Cow<'_, str> {
-    match text.contains(TILDE) {
-        true => Cow::Owned(text.replace(TILDE, "~")),
-        false => Cow::Borrowed(text),
-    }
-}
-
 #[derive(Default)]
 struct Blocks {
     done: Vec<Block>,
     /// The Markdown that this one stands in.
     deep: usize,
+    /// The language of a block of code, and the code so far.
+    code: Option<(String, String)>,
     /// A block of raw HTML so far.
     html: Option<String>,
     block: Block,
@@ -174,6 +169,14 @@ struct Blocks {
 
 impl Blocks {
     fn start(&mut self, tag: Tag) {
+        if let Tag::CodeBlock(kind) = &tag {
+            let language = match kind {
+                CodeBlockKind::Fenced(language) => shown(language).into_owned(),
+                CodeBlockKind::Indented => String::new(),
+            };
+            self.code = Some((language.clone(), String::new()));
+            return self.open(Some(Element::CodeBlock(language)));
+        }
         self.open(match tag {
             Tag::Paragraph => Some(Element::Paragraph),
             Tag::Heading { level, .. } => Some(Element::Heading(match level {
@@ -185,10 +188,6 @@ impl Blocks {
                 HeadingLevel::H6 => 6,
             })),
             Tag::BlockQuote(_) => Some(Element::Quote),
-            Tag::CodeBlock(CodeBlockKind::Fenced(language)) => {
-                Some(Element::CodeBlock(shown(&language).into_owned()))
-            }
-            Tag::CodeBlock(CodeBlockKind::Indented) => Some(Element::CodeBlock(String::new())),
             Tag::List(Some(first)) => Some(Element::Numbered(first)),
             Tag::List(None) => Some(Element::List),
             Tag::Item => Some(Element::Item),
@@ -224,8 +223,18 @@ impl Blocks {
         }
     }
 
+    fn end_code(&mut self) {
+        if let Some((language, code)) = self.code.take() {
+            self.block.extend(highlight::pieces(&language, &code));
+        }
+        self.end();
+    }
+
     fn text(&mut self, text: &str) {
         let text = shown(text);
+        if let Some((_, code)) = &mut self.code {
+            return code.push_str(&text);
+        }
         match self.block.last_mut() {
             Some(Piece::Text(before)) => before.push_str(&text),
             _ => self.block.push(Piece::Text(text.into_owned())),
@@ -317,7 +326,10 @@ mod tests {
             told("| a |\n|---|\n| b |"),
             "<Table><Heads><Cell>a</></><Row><Cell>b</></></>"
         );
-        assert_eq!(told("```rust\nfn\n```"), "<CodeBlock(\"rust\")>fn\n</>");
+        assert_eq!(
+            told("```rust\nfn\n```"),
+            "<CodeBlock(\"rust\")><Keyword>fn</>\n</>"
+        );
     }
 
     #[test]
@@ -388,6 +400,37 @@ mod tests {
         assert_eq!(told("~~~\n~x\n~~~"), "<CodeBlock(\"\")>~x\n</>");
     }
 
+    /// No spaces part words there.
+    #[test]
+    fn bold_beside_punctuation_of_languages_without_spaces() {
+        for (text, bold) in [
+            ("这是**“重点”**内容", "“重点”"),
+            ("**注意：**请看", "注意："),
+            ("これは**「大事」**です。", "「大事」"),
+            ("**重要（必读）**说明", "重要（必读）"),
+            ("请看**《红楼梦》**。", "《红楼梦》"),
+            ("한국**(중요)**어", "(중요)"),
+        ] {
+            let shown = told(text);
+            assert!(
+                shown.contains(&format!("<Strong>{bold}</>")),
+                "{text}: {shown}"
+            );
+            let plain: String = shown.replace("<Strong>", "**").replace("</>", "**");
+            assert_eq!(
+                plain.replace("<Paragraph>", "").trim_end_matches("**"),
+                text.trim_end_matches("**")
+            );
+        }
+        assert_eq!(
+            told("**甲**：**乙**，*丙*。"),
+            "<Paragraph><Strong>甲</>：<Strong>乙</>，<Emphasis>丙</>。</>"
+        );
+        // Code and products stay.
+        assert_eq!(told("中`a*（b*中`"), "<Paragraph>中<Code>a*（b*中</></>");
+        assert_eq!(told("2 * 3 * 4"), "<Paragraph>2 * 3 * 4</>");
+    }
+
     #[test]
     fn br_breaks_the_line() {
         for tag in ["<br>", "<br/>", "<br />", "<BR>", "</br>"] {
@@ -421,6 +464,12 @@ mod tests {
         assert_eq!(said("<think>Hm.</think>Yes."), "Yes.");
         assert_eq!(said("<think>Hm."), "");
         assert_eq!(said("Yes. <think>"), "Yes. <think>");
+        assert_eq!(without_thoughts("Hm.\n</think>\n\nYes."), "Yes.");
+        assert_eq!(
+            without_thoughts("<think>a</think>\nb\n\n<think>c</think>\nd"),
+            "b\n\nd"
+        );
+        assert_eq!(without_thoughts(" as it is "), " as it is ");
         // Of one that grows only the end is new.
         let (before, after) = (parse("<think>\na\n\nb"), parse("<think>\na\n\nb\n\nc"));
         assert_eq!(before[..], after[..3]);

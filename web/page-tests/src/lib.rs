@@ -8,6 +8,7 @@ mod browser;
 mod devtools;
 mod hub;
 pub mod huge;
+mod mouse;
 pub mod onebit;
 mod page;
 pub mod published;

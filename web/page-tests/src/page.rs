@@ -206,6 +206,8 @@ impl Page {
             "Enter" => 13,
             "Tab" => 9,
             "Escape" => 27,
+            "ArrowLeft" => 37,
+            "ArrowUp" => 38,
             "ArrowRight" => 39,
             "ArrowDown" => 40,
             _ => bail!("no key code known for {key}"),
@@ -408,7 +410,7 @@ impl Page {
         .map(|_| ())
     }
 
-    fn middle_of(&self, selector: &str) -> Result<(f64, f64)> {
+    pub(crate) fn middle_of(&self, selector: &str) -> Result<(f64, f64)> {
         let place = self.evaluate(&format!(
             "(() => {{ const e = document.querySelector({}); if (!e?.checkVisibility()) return null; \
              e.scrollIntoView({{ block: 'nearest' }}); const r = e.getBoundingClientRect(); \
@@ -421,7 +423,7 @@ impl Page {
         }
     }
 
-    fn call(&self, method: &str, params: Value) -> Result<Value> {
+    pub(crate) fn call(&self, method: &str, params: Value) -> Result<Value> {
         self.devtools.call(&self.session, method, params)
     }
 }

@@ -94,7 +94,8 @@ impl Store {
                 None => drop(self.delete(&id, &id).await),
             }
         }
-        models.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        // Without endings: “a” before “a (2)”.
+        models.sort_by(|a, b| (parts(&a.name), &a.id).cmp(&(parts(&b.name), &b.id)));
         Ok(models)
     }
 
@@ -122,9 +123,7 @@ impl Store {
             .filter(|kept| kept.id != id)
             .map(|kept| kept.name)
             .collect();
-        let ending = ENDINGS.into_iter().find(|ending| wanted.ends_with(ending));
-        let ending = ending.unwrap_or_default();
-        let stem = wanted.strip_suffix(ending).unwrap_or(wanted);
+        let (stem, ending) = parts(wanted);
         let numbered = (2..).map(|n| format!("{stem} ({n}){ending}"));
         let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
         let free = names.find(|name| !taken.contains(name));
@@ -339,6 +338,13 @@ impl Drop for Writer {
         self.handle.flush().ok();
         self.handle.close();
     }
+}
+
+/// A name and its ending, if it is one of those known here.
+fn parts(name: &str) -> (&str, &'static str) {
+    let ending = ENDINGS.into_iter().find(|ending| name.ends_with(ending));
+    let ending = ending.unwrap_or_default();
+    (name.strip_suffix(ending).unwrap_or(name), ending)
 }
 
 /// An error unless the browser has room for so many bytes, as far as it tells.

@@ -6,7 +6,7 @@ use super::simd::multiversion;
 use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
 use ternary_core::math;
-use ternary_core::quant::{Span, is_latent};
+use ternary_core::quant::Span;
 use ternary_model::program::{DropoutMask, RunParams, WeightQuant};
 
 const CHUNK: usize = 1 << 14;
@@ -26,7 +26,7 @@ multiversion! {
             };
         }
         let with = |mode, twn| WeightQuant { mode, twn, ..*quant };
-        if alpha > 0.0 && is_latent(quant.mode) {
+        if alpha > 0.0 && quant.mode.is_latent() {
             all!(QuantMode::Ternary | QuantMode::Binary, with(QuantMode::Ternary, false), alpha);
         }
         if quant.twn {

@@ -52,7 +52,8 @@ impl TrainingData {
 pub struct Encoded {
     /// Index of the file.
     pub file: usize,
-    /// The document's tokens; [`CONTEXT`](super::CONTEXT) is set in those that are not learnt from.
+    /// The document's tokens; [`CONTEXT`](super::CONTEXT) is set in those that nothing is learnt
+    /// from.
     pub ids: Vec<u32>,
     /// Bytes of the file they stand for.
     pub bytes: u64,

@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 /// Gives the windows of a training, in an order that does not depend on how it was interrupted.
 pub trait BatchSource: Send {
     /// Inputs and targets (the inputs, one later; [`NO_TARGET`] for what is not learnt) of windows
-    /// `first..first + count` of the endless order, appended to `ids` and `targets`. A training asks
-    /// for windows one after another.
+    /// `first..first + count` of the endless order, appended to `ids` and `targets`. A training
+    /// asks for windows one after another.
     ///
     /// # Errors
     /// Data that cannot be read, or ids that are not below the model's vocabulary.

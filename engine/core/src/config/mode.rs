@@ -67,6 +67,12 @@ impl QuantMode {
     pub fn is_quantized(self) -> bool {
         !matches!(self, QuantMode::F32 | QuantMode::F16)
     }
+
+    /// Whether a mode has latents: straight-through factor, clamp, clip, annealing and Arenas apply
+    /// to these only.
+    pub fn is_latent(self) -> bool {
+        matches!(self, QuantMode::Ternary | QuantMode::Binary)
+    }
 }
 
 impl core::fmt::Display for QuantMode {

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::strict::check_fields;
 use super::{ConfigError, LoraConfig, ModelConfig, QuantMode};
-use crate::quant::is_latent;
 
 /// Steps, sequences and the like, at most: their products are counted in 64 bits.
 const MOST: usize = 1 << 31;
@@ -162,7 +161,7 @@ impl TrainConfig {
         let has_codes = map
             .layer_modes
             .iter()
-            .any(|layer| config.matrices().any(|kind| is_latent(layer.get(kind))));
+            .any(|layer| config.matrices().any(|kind| layer.get(kind).is_latent()));
         match (has_codes, adapters) {
             (true, false) => 2e-3,
             (true, true) => 5e-3,

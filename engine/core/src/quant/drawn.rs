@@ -96,9 +96,9 @@ impl Side {
 }
 
 impl WeightQuant {
-    /// Latents `[rows, cols]` that [`quantize`](super::quantize) maps to `q`, as training leaves
-    /// them: `rng` decides. None is beyond ±`clip` (0 = no limit) where that can be, and where they
-    /// cannot be drawn they are [settled](Self::latents). `None` as there.
+    /// Latents `[rows, cols]` that [`quantize`] maps to `q`, as training leaves them: `rng`
+    /// decides. None is beyond ±`clip` (0 = no limit) where that can be, and where they cannot be
+    /// drawn they are [settled](Self::latents). `None` as there.
     pub fn drawn_latents(
         &self,
         q: &Quantized,

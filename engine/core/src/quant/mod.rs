@@ -56,12 +56,6 @@ pub struct Span {
     soft: f32,
 }
 
-/// Whether a mode has latents: straight-through factor, clamp, clip, annealing and Arenas apply to
-/// these only.
-pub fn is_latent(mode: QuantMode) -> bool {
-    matches!(mode, QuantMode::Ternary | QuantMode::Binary)
-}
-
 impl WeightQuant {
     /// The settings a model's config gives to a matrix of `cols` columns in `mode`.
     pub fn new(config: &ModelConfig, mode: QuantMode, cols: usize) -> Self {
@@ -76,7 +70,7 @@ impl WeightQuant {
             scaled: mode == QuantMode::EightBit || config.weight_scale != WeightScale::None,
             twn: config.use_dynamic_threshold,
             centered: config.binary_centered,
-            clamp: if is_latent(mode) {
+            clamp: if mode.is_latent() {
                 config.latent_clamp_max
             } else {
                 0.0

@@ -11,7 +11,6 @@ use ternary_core::config::{LayerBitMap, LayerMode, QuantMode, RopeScaling, Weigh
 use ternary_core::layout::{Metadata, SamplingHints, SpecialTokens};
 use ternary_core::params;
 use ternary_core::params::ParamKind;
-use ternary_core::quant::is_latent;
 use ternary_infer::Model as Runner;
 
 fn config() -> ModelConfig {
@@ -42,7 +41,7 @@ fn model(config: &ModelConfig) -> Vec<u8> {
         .map(|p| {
             let random = p.init(config, 3);
             let codes = p.name.contains("_proj.")
-                || matches!(&p.kind, ParamKind::Matrix(m) if is_latent(m.mode));
+                || matches!(&p.kind, ParamKind::Matrix(m) if m.mode.is_latent());
             let values: Vec<f32> = match (&p.kind, codes) {
                 (ParamKind::Norm, _) => (0..p.len()).map(|i| 0.75 + (i % 5) as f32 / 8.0).collect(),
                 (ParamKind::Matrix(m), _) if m.mode == QuantMode::F32 => random,

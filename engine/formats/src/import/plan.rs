@@ -12,7 +12,6 @@ use ternary_core::config::{
     LayerBitMap, LayerMode, MatrixModes, ModelConfig, QuantMode, WeightScale,
 };
 use ternary_core::params::{self, ParamKind};
-use ternary_core::quant::is_latent;
 
 /// The group sizes of a `.1bit`.
 const GROUPS: [usize; 4] = [256, 128, 64, 32];
@@ -149,7 +148,7 @@ pub(super) fn packing(
         matches!(found.get(&m.name), Some(Found::Codes(mode, Span::Group(_))) if *mode == m.mode)
             && !c.factors.contains_key(&m.name)
     };
-    let mut low = params::matrices(config).filter(|m| is_latent(m.mode));
+    let mut low = params::matrices(config).filter(|m| m.mode.is_latent());
     match low.all(|m| halves(&m)) {
         true => Packing::HalfScales,
         false => Packing::Ternary2,
@@ -299,7 +298,7 @@ pub(super) fn granularity(
     let finest = params::all(config)
         .into_iter()
         .filter_map(|p| match p.kind {
-            ParamKind::Matrix(m) if is_latent(m.mode) => {
+            ParamKind::Matrix(m) if m.mode.is_latent() => {
                 let found = found.get(&m.name).copied().unwrap_or(Found::Floats);
                 // What is quantized anew has one scale.
                 match found.mode() == Some(m.mode) {

@@ -48,7 +48,6 @@ impl OneBit {
         seed: Option<u64>,
     ) -> Result<Parameters, FormatError> {
         let config = &self.metadata.config;
-        let clip = config.latent_clip_max_training;
         let mut parameters = Parameters::new();
         for p in params::all(config) {
             let entry = self.tensor(&p.name)?;
@@ -61,24 +60,56 @@ impl OneBit {
                 ));
             }
             let values = match &p.kind {
-                ParamKind::Matrix(m) if m.mode.is_quantized() => {
-                    let q = self.quantized(source, entry, m).await?;
-                    let latents = match seed {
-                        Some(seed) => {
-                            let mut rng = Rng::named(seed, &m.name);
-                            m.quant.drawn_latents(&q, m.rows, m.cols, clip, &mut rng)
-                        }
-                        None => m.quant.latents(&q, m.rows, m.cols, clip),
-                    };
-                    latents.ok_or_else(|| {
-                        invalid(entry, "its codes cannot come from its quantizer; train from the checkpoint instead".into())
-                    })?
-                }
+                ParamKind::Matrix(m) => self.matrix(source, m, seed).await?,
                 _ => self.floats(source, entry, &p).await?,
             };
             parameters.insert(p.name, values);
         }
         Ok(parameters)
+    }
+
+    /// One matrix of the [`latents`](Self::latents).
+    ///
+    /// # Errors
+    /// As for all of them.
+    pub async fn latent(
+        &self,
+        source: &dyn ByteSource,
+        m: &Matrix,
+    ) -> Result<Vec<f32>, FormatError> {
+        self.matrix(source, m, None).await
+    }
+
+    /// Drawn where there is a seed, else settled.
+    async fn matrix(
+        &self,
+        source: &dyn ByteSource,
+        m: &Matrix,
+        seed: Option<u64>,
+    ) -> Result<Vec<f32>, FormatError> {
+        let entry = self.tensor(&m.name)?;
+        if !m.mode.is_quantized() {
+            let p = Param {
+                name: m.name.clone(),
+                shape: vec![m.rows, m.cols],
+                kind: ParamKind::Matrix(m.clone()),
+            };
+            return self.floats(source, entry, &p).await;
+        }
+        let q = self.quantized(source, entry, m).await?;
+        let clip = self.metadata.config.latent_clip_max_training;
+        let latents = match seed {
+            Some(seed) => {
+                let mut rng = Rng::named(seed, &m.name);
+                m.quant.drawn_latents(&q, m.rows, m.cols, clip, &mut rng)
+            }
+            None => m.quant.latents(&q, m.rows, m.cols, clip),
+        };
+        latents.ok_or_else(|| {
+            let message =
+                "its codes cannot come from its quantizer; train from the checkpoint instead";
+            invalid(entry, message.into())
+        })
     }
 
     pub(crate) async fn quantized(

@@ -134,6 +134,56 @@ fn another_map_is_measured_exported_and_applied() {
 }
 
 #[test]
+fn a_preview_is_what_the_exported_file_holds() {
+    let mut s = session();
+    let own = s.loaded().unwrap().info.bit_map.clone();
+    for mode in [QuantMode::Binary, QuantMode::EightBit, QuantMode::F16] {
+        let mut map = own.clone();
+        map.layer_modes[1] = ternary_core::config::LayerMode::Whole(mode);
+        let name = GATE.to_owned();
+        let events = run(&mut s, ModelTask::Preview { name, mode });
+        let [Event::Weights { weights: shown }] = &events[..] else {
+            panic!("{events:?}")
+        };
+        let (map, names) = (map.clone(), vec![GATE.to_owned()]);
+        let told = run(
+            &mut s,
+            ModelTask::Figures {
+                map: map.clone(),
+                names,
+            },
+        );
+        let [Event::Figures { figures }] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!((figures.mode, figures.error), (mode, shown.error));
+        assert!(shown.error.unwrap() < 1.0 && figures.scale > 0.0);
+        // Finer modes hold the ternary values exactly, or nearly.
+        assert_eq!(shown.error.unwrap() > 0.02, mode == QuantMode::Binary);
+        assert_eq!(figures.zeros > 0.1, mode != QuantMode::Binary);
+
+        let bytes = exported(&mut s, &map);
+        let source = Rc::new(MemorySource::new("other.1bit", bytes));
+        events_of(&mut s, source);
+        let theirs = weights(&mut s, GATE, WeightSource::Compared);
+        assert_eq!(
+            (&theirs.codes, &theirs.values),
+            (&shown.codes, &shown.values)
+        );
+        assert_eq!(theirs.scales, shown.scales);
+        assert_eq!(theirs.scale_per, shown.scale_per);
+        // Beside that file the error is what sets the loaded one apart from it.
+        let beside = weights(&mut s, GATE, WeightSource::Model);
+        assert!(beside.error.is_some());
+        s = session();
+    }
+}
+
+fn events_of(s: &mut Session, source: Rc<MemorySource>) -> Vec<Event> {
+    events(|emit| pollster::block_on(s.compare(source, emit)))
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let mut s = session();
     let map = LayerBitMap::sandwich(3, QuantMode::Binary);
@@ -151,6 +201,5 @@ fn what_does_not_fit_is_refused() {
 }
 
 fn events_of_compare(s: &mut Session, bytes: Vec<u8>) -> Vec<Event> {
-    let source = Rc::new(MemorySource::new("other.1bit", bytes));
-    events(|emit| pollster::block_on(s.compare(source, emit)))
+    events_of(s, Rc::new(MemorySource::new("other.1bit", bytes)))
 }

@@ -285,18 +285,12 @@ fn what_the_hub_does_not_have_is_told() -> Result<()> {
     // The right ones, at another attempt.
     let slow = Served {
         content: gguf,
-        pause: Duration::from_millis(3),
         cuts: 1,
         ..Served::default()
     };
     hub()?.serve(REPO, "t-Q8_0.gguf", slow)?;
     page.click("#again")?;
     import()?;
-    page.wait_for(
-        "document.querySelector('#import-progress')?.value > 0",
-        REPLY,
-    )?;
-    picture(&page, "importing-desktop-light")?;
     page.wait_for(
         &format!("{LOADED} && [...document.querySelectorAll('#kept .kept-name')].some(e => e.innerText.startsWith('t-'))"),
         REPLY,

@@ -26,7 +26,13 @@ pub fn explore(page: &Page) -> Result<()> {
 
 pub fn inspect(page: &Page, cell: &str) -> Result<()> {
     page.click(cell)?;
-    page.wait_for("document.querySelector('#weights')", START)
+    page.wait_for(
+        &format!(
+            "document.querySelector('.matrix')?.dataset.open == document.querySelector(\"{cell}\").dataset.parameter \
+             && document.querySelector('#weights')"
+        ),
+        START,
+    )
 }
 
 /// The text that a page saved under `name` when `button` was clicked.
@@ -44,7 +50,7 @@ pub fn saved(page: &Page, button: &str) -> Result<(String, Vec<u8>)> {
     Ok((name, page_tests::decode(bytes)?))
 }
 
-fn temporary(name: &str, content: &[u8]) -> Result<PathBuf> {
+pub fn temporary(name: &str, content: &[u8]) -> Result<PathBuf> {
     let file = root().join("target/page-tests").join(name);
     fs::write(&file, content)?;
     Ok(file)
@@ -58,7 +64,7 @@ fn color(name: &str) -> String {
 }
 
 /// Whether the matrix is drawn in that color among others.
-fn has_color(name: &str) -> String {
+pub fn has_color(name: &str) -> String {
     format!(
         "(() => {{ const c = document.querySelector('#weights'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; \
          const color = {}; \
@@ -250,6 +256,11 @@ fn a_searchs_result_is_explored() -> Result<()> {
     )?;
     page.evaluate("document.querySelector('#front').scrollIntoView()")?;
     picture(&page, "explorer-front")?;
+    page.click("#preset-found")?;
+    page.wait_for(
+        &format!("document.querySelector(\"{UP}\").classList.contains('ternary')"),
+        START,
+    )?;
     // One that does not fit is refused in words.
     let bad = json!({ "embedding": "f16", "layer_modes": ["ternary"], "lm_head": "f16" });
     page.drop_file(&temporary("bad-map.json", bad.to_string().as_bytes())?)?;

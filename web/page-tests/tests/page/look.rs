@@ -80,7 +80,7 @@ fn pictures_of_the_readme() -> Result<()> {
     // The map takes the colors that hold when it is drawn, so each scheme has a page of its own.
     for scheme in SCHEMES {
         let page = open("?device=cpu")?;
-        page.emulate(1280, 940, scheme)?;
+        page.emulate(1440, 900, scheme)?;
         explore(&page)?;
         inspect(&page, UP)?;
         // Near enough to tell −1, 0 and +1 apart.

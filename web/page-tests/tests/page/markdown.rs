@@ -16,7 +16,7 @@ const SCRIPTED: &str = "{ const post = self.postMessage.bind(self); let script =
        if (!response?.Event?.token) return post(message); \
        for (const text of script?.splice(0) ?? []) post({ Response: { id, response: { Event: { token: { text } } } } }); }; }";
 
-fn open_scripted(folder: &str) -> Result<Page> {
+pub fn open_scripted(folder: &str) -> Result<Page> {
     let address = stage()?.altered(folder, SCRIPTED)?;
     let page = stage()?
         .browser
@@ -28,7 +28,7 @@ fn open_scripted(folder: &str) -> Result<Page> {
 }
 
 /// Has the model reply `text`, and waits until all of it is drawn.
-fn reply(page: &Page, text: &str, drawn: &str) -> Result<()> {
+pub fn reply(page: &Page, text: &str, drawn: &str) -> Result<()> {
     page.evaluate(&format!(
         "new BroadcastChannel('script').postMessage({})",
         json!(text)
@@ -132,7 +132,7 @@ fn nothing_a_model_writes_runs_or_is_fetched() -> Result<()> {
     )?;
     let found = page.evaluate(
         "[...document.querySelectorAll('.reply *')].filter(e => \
-           !['P', 'A', 'DIV', 'PRE', 'CODE', 'BUTTON', 'BLOCKQUOTE', 'EM', 'STRONG', 'DEL'].includes(e.tagName) \
+           !['P', 'A', 'DIV', 'PRE', 'CODE', 'BUTTON', 'BLOCKQUOTE', 'EM', 'STRONG', 'DEL', 'SPAN'].includes(e.tagName) \
            || [...e.attributes].some(a => a.name.startsWith('on')) \
            || e.href && !/^https?:/.test(e.href)).map(e => e.outerHTML.slice(0, 80)).join()",
     )?;

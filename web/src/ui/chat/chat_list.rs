@@ -2,7 +2,9 @@
 
 use leptos::{html, prelude::*};
 
+use super::dates;
 use super::record::Head;
+use super::search::Search;
 use super::use_chat;
 use crate::ui::page::{Tab, use_page};
 
@@ -16,6 +18,8 @@ pub fn ChatList() -> impl IntoView {
     let (chat, page) = (use_chat(), use_page());
     let kept = chat.kept;
     let empty = move || kept.heads.with(Vec::is_empty);
+    let search = Search::new();
+    let listed = Memo::new(move |_| search.heads());
     let unkept = move || {
         kept.unkept
             .with(|all| (!all.is_empty()).then_some(all.len()))
@@ -31,7 +35,7 @@ pub fn ChatList() -> impl IntoView {
             <When when=Signal::derive(empty)>
                 <p class="hint">
                     {live(move || (match kept.nowhere.get() {
-                        false => "What you talk about stays here, in this browser.",
+                        false => "Your conversations stay in this browser.",
                         true => "This browser keeps no conversations for this page: they are gone when it is closed.",
                     }).into_any())}
                 </p>
@@ -41,11 +45,25 @@ pub fn ChatList() -> impl IntoView {
                     {format!("The browser did not keep {count} of these. Export them before you close this tab.")}
                 </p>
             })).into_any())}
+            <When when=Signal::derive(move || !empty())>
+                <input
+                    type="search"
+                    id="chat-search"
+                    aria-label="Search the conversations"
+                    placeholder="Search"
+                    dir="auto"
+                    prop:value=search.query
+                    on:input:target=move |event| search.query.set(event.target().value())
+                />
+            </When>
             <ul class="chats" id="chat-list">
-                <For each=move || kept.heads.get() key=|head| (head.id.clone(), head.damaged) let:head>
-                    <ChatItem head />
+                <For each=move || listed.get() key=|head| (head.id.clone(), head.damaged) let:head>
+                    <ChatItem head listed />
                 </For>
             </ul>
+            <p class="hint" id="chats-found" role="status">
+                {move || (listed.with(Vec::is_empty) && !empty()).then_some("No conversation has that.")}
+            </p>
             <div class="row">
                 <button
                     type="button"
@@ -68,7 +86,7 @@ pub fn ChatList() -> impl IntoView {
 }
 
 #[component]
-fn ChatItem(head: Head) -> impl IntoView {
+fn ChatItem(head: Head, listed: Memo<Vec<Head>>) -> impl IntoView {
     let (chat, page) = (use_chat(), use_page());
     let naming = RwSignal::new(false);
     let damaged = head.damaged;
@@ -80,6 +98,17 @@ fn ChatItem(head: Head) -> impl IntoView {
         };
         let before = before.cloned().unwrap_or_default();
         chat.kept.heads.with(title).unwrap_or(before)
+    });
+    // Of the first of those that were on such a day.
+    let group = Memo::new(move |_| {
+        listed.with(|heads| {
+            let place = heads
+                .iter()
+                .position(|head| id.with_value(|id| *id == head.id))?;
+            let own = dates::group(&heads[place].updated);
+            let before = place.checked_sub(1).and_then(|before| heads.get(before));
+            (before.map(|before| dates::group(&before.updated)) != Some(own)).then_some(own)
+        })
     });
     let is_open = move || id.with_value(|id| chat.kept.is_open(id));
     let rename = NodeRef::<html::Button>::new();
@@ -110,12 +139,14 @@ fn ChatItem(head: Head) -> impl IntoView {
     };
     view! {
         <li class:current=is_open>
+            {live(move || group.get().map(|group| view! { <h3 class="group">{group}</h3> }).into_any())}
             <When
                 when=Signal::derive(move || naming.get())
                 fallback=move || view! {
                     <button
                         type="button"
                         class="chat"
+                        dir="auto"
                         disabled=damaged
                         aria-current=move || is_open().then_some("page")
                         title=title

@@ -65,6 +65,7 @@ pub fn Composer() -> impl IntoView {
             <label for="prompt" class="unseen">{placeholder}</label>
             <textarea
                 id="prompt"
+                dir="auto"
                 node_ref=input
                 rows="1"
                 placeholder=placeholder

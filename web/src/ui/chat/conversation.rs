@@ -6,6 +6,7 @@ use ternary::session::{Command, Event, FinishReason, Message, Stats};
 
 use super::Chat;
 use super::record::{Record, Role};
+use super::versions::Versions;
 use crate::protocol::Response;
 use crate::ui::page::Mode;
 
@@ -35,6 +36,8 @@ pub struct Exchange {
     pub reply: ArcRwSignal<String>,
     /// `None` while the reply is being written.
     pub outcome: ArcRwSignal<Option<Outcome>>,
+    /// None while there is only one reply.
+    pub versions: ArcRwSignal<Versions>,
 }
 
 impl Exchange {
@@ -44,6 +47,7 @@ impl Exchange {
             prompt,
             reply: ArcRwSignal::new(String::new()),
             outcome: ArcRwSignal::new(None),
+            versions: ArcRwSignal::default(),
         }
     }
 }
@@ -146,10 +150,10 @@ impl Chat {
         if let Some(exchange) = self.last_when_ready() {
             let before = self.snapshot();
             let had_text = exchange.reply.with_untracked(|reply| !reply.is_empty());
-            exchange.reply.set(String::new());
+            exchange.begin_version();
             self.run(exchange);
             if had_text && self.page.mode.get_untracked() == Mode::Chat {
-                self.offer_undo("The reply is written anew.", before);
+                self.offer_undo("Reply regenerated.", before);
             }
             self.page.focus_prompt.notify();
         }

@@ -1,21 +1,19 @@
 //! A prompt and its reply.
 
 use leptos::{ev, html, prelude::*};
-use ternary::session::{FinishReason, Stats};
-use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use super::conversation::{Exchange, Outcome};
 use super::rendered::Rendered;
+use super::reply_foot::{CopyButton, ReplyFoot};
 use super::use_chat;
-use crate::js::describe;
 use crate::ui::engine::use_engine;
 use crate::ui::page::{Mode, use_page};
 use crate::ui::widgets::erased::{When, live, on_click};
-use crate::ui::widgets::{figures, keys};
+use crate::ui::widgets::keys;
 
 #[component]
 pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
-    let (engine, page, chat) = (use_engine(), use_page(), use_chat());
+    let (page, chat) = (use_page(), use_chat());
     let id = exchange.id;
     let is_last = move || {
         chat.exchanges()
@@ -26,7 +24,7 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
         reply,
         outcome,
         ..
-    } = exchange;
+    } = exchange.clone();
     let finished = Signal::derive({
         let outcome = outcome.clone();
         move || outcome.get().is_some()
@@ -55,34 +53,9 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
         });
         own && forgotten.get()
     };
-    let may_go_on = Signal::derive({
-        let (reply, outcome) = (reply.clone(), outcome.clone());
-        move || match page.mode.get() {
-            Mode::Chat => {
-                outcome.get().is_some_and(Outcome::is_cut) && !reply.with(String::is_empty)
-            }
-            Mode::Text => true,
-        }
-    });
-    let copied_text = {
-        let (prompt, reply) = (prompt.clone(), reply.clone());
-        move || match page.mode.get_untracked() {
-            Mode::Chat => reply.get_untracked(),
-            Mode::Text => prompt.clone() + &reply.get_untracked(),
-        }
-    };
     let waiting = {
         let reply = reply.clone();
         move || !finished.get() && reply.with(String::is_empty)
-    };
-    let figures = move || match outcome.get() {
-        Some(Outcome::Finished(reason, stats)) => summary(reason, &stats),
-        Some(Outcome::Failed) => "No complete reply.".to_owned(),
-        Some(Outcome::Interrupted) => "The reply was not finished.".to_owned(),
-        None => chat.running.with(|running| match running {
-            Some(running) if running.speed > 0.0 => figures::speed(running.speed),
-            _ => String::new(),
-        }),
     };
     let texts = move || match page.mode.get_untracked() {
         Mode::Chat => view! {
@@ -94,7 +67,7 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
         Mode::Text => {
             let reply = reply.clone();
             view! {
-                <p class="continued"><span class="prompt">{prompt.clone()}</span><span class="reply">{live(move || (reply.get()).into_any())}</span></p>
+                <p class="continued" dir="auto"><span class="prompt">{prompt.clone()}</span><span class="reply">{live(move || (reply.get()).into_any())}</span></p>
             }
             .into_any()
         }
@@ -111,22 +84,7 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
             <When when=Signal::derive(waiting.clone())>
                 <p class="thinking">"Reading the prompt"</p>
             </When>
-            <div class="exchange-foot">
-                <span class="figures">{figures}</span>
-                <When when=Signal::derive(move || finished.get())>
-                    <CopyButton text=copied_text.clone() />
-                    <When when=Signal::derive(is_last)>
-                        <button type="button" class="quiet regenerate" disabled=Signal::derive(move || !engine.ready()) on:click=on_click(move || chat.regenerate())>
-                            "Regenerate"
-                        </button>
-                        <When when=Signal::derive(move || may_go_on.get())>
-                            <button type="button" class="quiet write-on" disabled=Signal::derive(move || !engine.ready()) on:click=on_click(move || chat.write_on())>
-                                "Write on"
-                            </button>
-                        </When>
-                    </When>
-                </When>
-            </div>
+            <ReplyFoot exchange=exchange.clone() is_last=Signal::derive(is_last) />
             <When when=Signal::derive(last_forgotten)>
                 <p class="hint remark" id="forgotten">"The context was full: the model no longer reads what is above."</p>
             </When>
@@ -152,7 +110,7 @@ fn Prompt(id: usize, text: String) -> impl IntoView {
     };
     let fallback = move || {
         view! {
-            <p class="prompt"><span class="unseen">"You: "</span>{text.get_value()}</p>
+            <p class="prompt" dir="auto"><span class="unseen">"You: "</span>{text.get_value()}</p>
             <div class="prompt-foot">
                 <CopyButton text=move || text.get_value() />
                 <button
@@ -229,6 +187,7 @@ fn EditPrompt(
         >
             <textarea
                 aria-label="Change the message"
+                dir="auto"
                 rows="2"
                 node_ref=input
                 prop:value=draft
@@ -236,64 +195,10 @@ fn EditPrompt(
                 on:keydown=keydown
             ></textarea>
             <div class="prompt-foot">
-                <p class="hint">"Asks again from here; what follows is replaced."</p>
+                <p class="hint">"Asks again from this point; later messages are replaced."</p>
                 <button type="button" class="quiet give-up" on:click=on_click(give_up)>"Cancel"</button>
                 <button type="submit" class="ask-instead" disabled=Signal::derive(move || !may())>"Ask"</button>
             </div>
         </form>
     }
-}
-
-#[component]
-fn CopyButton(text: impl Fn() -> String + Clone + Send + 'static) -> impl IntoView {
-    let page = use_page();
-    let copied = RwSignal::new(false);
-    let copy = move |_| {
-        let writing = window().navigator().clipboard().write_text(&text());
-        spawn_local(async move {
-            match JsFuture::from(writing).await {
-                Ok(_) => copied.set(true),
-                Err(thrown) => page.fail("The text could not be copied", describe(thrown)),
-            }
-        });
-    };
-    // Browsers give the clipboard only to pages nobody on the way could have changed.
-    window().is_secure_context().then(|| {
-        view! {
-            <button type="button" class="quiet copy" on:click=copy on:blur=move |_| copied.set(false)>
-                {live(move || (if copied.get() { "Copied" } else { "Copy" }).into_any())}
-            </button>
-        }
-    })
-}
-
-fn summary(reason: FinishReason, stats: &Stats) -> String {
-    let mut parts = vec![match stats.generated_tokens {
-        1 => "1 token".to_owned(),
-        count => format!("{} tokens", figures::grouped(count)),
-    }];
-    if stats.tokens_per_second > 0.0 {
-        parts.push(figures::speed(stats.tokens_per_second));
-    }
-    if stats.generated_tokens > 0 {
-        parts.push(format!(
-            "first after {}",
-            figures::milliseconds(stats.first_token_ms)
-        ));
-    }
-    parts.push(match stats.cached_tokens {
-        0 => format!("prompt of {} tokens", figures::grouped(stats.prompt_tokens)),
-        cached => format!(
-            "prompt of {} tokens, {} of them read before",
-            figures::grouped(stats.prompt_tokens),
-            figures::grouped(cached)
-        ),
-    });
-    match reason {
-        FinishReason::End => {}
-        FinishReason::Length => parts.push("cut at the longest allowed".to_owned()),
-        FinishReason::Context => parts.push("the context is full".to_owned()),
-        FinishReason::Stopped => parts.push("stopped".to_owned()),
-    }
-    parts.join(" · ")
 }

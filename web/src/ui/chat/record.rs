@@ -12,6 +12,7 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use super::conversation::{Exchange, Outcome};
 use super::settings::Settings;
+use super::versions::Versions;
 use crate::js::{describe, field};
 use crate::protocol::Origin;
 
@@ -68,6 +69,9 @@ pub struct Record {
     pub messages: Vec<Message>,
     /// How the assistant's messages ended, in their order.
     pub replies: Vec<Option<Outcome>>,
+    /// What else was replied to the last prompt: to those before the conversation went on from one.
+    #[serde(skip_serializing_if = "Versions::is_empty")]
+    pub versions: Versions,
     /// The oldest exchanges that the model no longer reads.
     pub forgotten: usize,
 }
@@ -149,6 +153,8 @@ impl Record {
         self.settings = settings.clone();
         let system = std::mem::take(&mut self.settings.system_prompt);
         (self.messages, self.replies) = (Vec::new(), Vec::new());
+        let last = exchanges.last();
+        self.versions = last.map_or_else(Versions::default, |last| last.versions.get_untracked());
         if !system.trim().is_empty() {
             self.messages
                 .push(Message::new(Role::System.name(), system));
@@ -185,6 +191,9 @@ impl Record {
                     }
                 }
             }
+        }
+        if let Some(last) = exchanges.last() {
+            last.versions.set(self.versions.clone());
         }
         for exchange in &exchanges {
             // What was being written when the page was left.

@@ -210,7 +210,9 @@ fn build(document: &Document, block: &[Piece]) -> Result<Node, JsValue> {
             (root, inner, rest)
         }
         text => {
-            let paragraph: Node = document.create_element("p")?.into();
+            let paragraph = document.create_element("p")?;
+            paragraph.set_attribute("dir", "auto")?;
+            let paragraph: Node = paragraph.into();
             (paragraph.clone(), paragraph, text)
         }
     };
@@ -266,17 +268,33 @@ fn make(document: &Document, element: &Element, in_heads: bool) -> Result<(Node,
         Element::Break => "br",
         // Made of blocks.
         Element::Thought => "div",
+        Element::Comment | Element::Literal | Element::Number | Element::Keyword => "span",
     };
     let made = document.create_element(name)?;
     let node: Node = made.clone().into();
     match element {
-        Element::Numbered(first) => made.set_attribute("start", &first.to_string())?,
+        Element::Numbered(first) => {
+            made.set_attribute("start", &first.to_string())?;
+            made.set_attribute("dir", "auto")?;
+        }
         Element::Link(address) => {
             made.set_attribute("href", address)?;
             made.set_attribute("title", address)?;
             made.set_attribute("target", "_blank")?;
             made.set_attribute("rel", "noopener noreferrer")?;
         }
+        // Right to left where its first letter is.
+        Element::Paragraph
+        | Element::Heading(_)
+        | Element::List
+        | Element::Item
+        | Element::Cell => {
+            made.set_attribute("dir", "auto")?;
+        }
+        Element::Comment => made.set_class_name("comment"),
+        Element::Literal => made.set_class_name("literal"),
+        Element::Number => made.set_class_name("number"),
+        Element::Keyword => made.set_class_name("keyword"),
         Element::Table => return Ok((within(document, "wide", &node)?, node)),
         Element::CodeBlock(language) => {
             // What is too wide is scrolled with the keyboard too.

@@ -20,7 +20,24 @@ pub fn Transcript(
     let chat = use_chat();
     let log = NodeRef::<html::Div>::new();
     let at_end = RwSignal::new(true);
+    // Where the reader was last, and whether the end is to be shown in the next frame.
+    let (top, waiting) = (StoredValue::new(0), StoredValue::new(false));
     let count = Memo::new(move |_| chat.exchanges().with(Vec::len));
+    let go_to_end = move || {
+        if waiting.get_value() {
+            return;
+        }
+        waiting.set_value(true);
+        request_animation_frame(move || {
+            // By then another part of the page may be shown.
+            if waiting.try_set_value(false).is_none()
+                && let Some(log) = log.try_get_untracked().flatten()
+            {
+                log.set_scroll_top(log.scroll_height());
+                top.set_value(log.scroll_top());
+            }
+        });
+    };
     Effect::new(move |before: Option<usize>| {
         // A new prompt is always shown; a growing reply only follows a reader at its end.
         let count = count.get();
@@ -30,40 +47,56 @@ pub fn Transcript(
         chat.running.track();
         chat.drawn.track();
         if at_end.get_untracked() {
-            request_animation_frame(move || {
-                // By then another part of the page may be shown.
-                if let Some(log) = log.try_get_untracked().flatten() {
-                    log.set_scroll_top(log.scroll_height());
-                }
-            });
+            go_to_end();
         }
         count
     });
     let scrolled = move |_| {
         if let Some(log) = log.get_untracked() {
             let below = log.scroll_height() - log.scroll_top() - log.client_height();
-            at_end.set(below < NEAR_END);
+            let up = log.scroll_top() < top.get_value();
+            top.set_value(log.scroll_top());
+            // A reply may have grown by more than that since the end was shown: only who goes up
+            // leaves it.
+            if below < NEAR_END {
+                at_end.set(true);
+            } else if up {
+                at_end.set(false);
+            }
         }
     };
     view! {
-        // Not live: the announcer reads replies out.
-        <div
-            class="transcript"
-            node_ref=log
-            role="log"
-            aria-live="off"
-            aria-label="Conversation"
-            aria-busy=Signal::derive(move || chat.is_replying().to_string())
-            tabindex="0"
-            on:scroll=scrolled
-        >
-            <When when=Signal::derive(move || count.get() == 0)>
-                {children()}
-            </When>
-            <For each=move || chat.exchanges().get() key=|exchange| exchange.id let:exchange>
-                <ExchangeView exchange />
-            </For>
-            <ModelChange />
+        <div class="conversation">
+            // Not live: the announcer reads replies out.
+            <div
+                class="transcript"
+                node_ref=log
+                role="log"
+                aria-live="off"
+                aria-label="Conversation"
+                aria-busy=Signal::derive(move || chat.is_replying().to_string())
+                tabindex="0"
+                on:scroll=scrolled
+            >
+                <When when=Signal::derive(move || count.get() == 0)>
+                    {children()}
+                </When>
+                <For each=move || chat.exchanges().get() key=|exchange| exchange.id let:exchange>
+                    <ExchangeView exchange />
+                </For>
+                <ModelChange />
+            </div>
+            <button
+                type="button"
+                id="to-end"
+                hidden=Signal::derive(move || at_end.get() || count.get() == 0)
+                on:click=on_click(move || {
+                    at_end.set(true);
+                    go_to_end();
+                })
+            >
+                "To the end"
+            </button>
         </div>
     }
 }

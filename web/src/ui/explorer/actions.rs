@@ -34,6 +34,14 @@ pub fn Actions() -> impl IntoView {
             ),
         })
     };
+    let perplexity = move || match e.perplexities() {
+        (Some(before), Some(now)) if edited() => Some(format!(
+            "perplexity {before:.3} before, {now:.3} now, {:+.2} %",
+            (now / before - 1.0) * 100.0
+        )),
+        (Some(before), _) => Some(format!("perplexity {before:.3} as loaded")),
+        _ => None,
+    };
     let save_map = move |_| {
         let Some(map) = e.map.get_untracked() else {
             return;
@@ -50,6 +58,7 @@ pub fn Actions() -> impl IntoView {
             <div>
                 <h2 id="bit-map-title">"Bit-map"</h2>
                 <p class="figures" id="map-size" role="status">{summary}</p>
+                <p class="figures" id="map-perplexity" role="status">{perplexity}</p>
             </div>
             <div class="buttons">
                 <button type="button" id="undo-map" disabled=Signal::derive(move || !e.can_undo()) on:click=on_click(move || e.undo())>"Undo"</button>

@@ -60,6 +60,17 @@ impl Camera {
         .within(matrix, canvas)
     }
 
+    /// With this point of the picture in the middle, at this many pixels a weight.
+    pub fn around((x, y): Size, scale: f64, matrix: Size, canvas: Size) -> Self {
+        let scale = scale.clamp(Camera::fit(matrix, canvas).scale.min(1.0), CLOSEST);
+        Camera {
+            column: x - canvas.0 / scale / 2.0,
+            row: y - canvas.1 / scale / 2.0,
+            scale,
+        }
+        .within(matrix, canvas)
+    }
+
     /// The weight at a pixel.
     pub fn at(self, x: f64, y: f64, matrix: Size) -> Option<(usize, usize)> {
         let (column, row) = (self.column + x / self.scale, self.row + y / self.scale);
@@ -68,7 +79,7 @@ impl Camera {
     }
 
     /// No further out than the matrix reaches; what is smaller than the canvas is centered.
-    fn within(self, matrix: Size, canvas: Size) -> Self {
+    pub fn within(self, matrix: Size, canvas: Size) -> Self {
         let keep = |at: f64, whole: f64, seen: f64| match whole > seen {
             true => at.clamp(0.0, whole - seen),
             false => (whole - seen) / 2.0,
@@ -120,6 +131,8 @@ mod tests {
             (150.5 - moved.row) * moved.scale,
         );
         assert_eq!(moved.at(x, y, MATRIX), Some((150, 900)));
+        let around = Camera::around((900.5, 150.5), 20.0, MATRIX, CANVAS);
+        assert_eq!(around.at(250.0, 150.0, MATRIX), Some((150, 900)));
         assert!((0.0..CANVAS.0).contains(&x) && (0.0..CANVAS.1).contains(&y));
     }
 }

@@ -1,5 +1,7 @@
 //! The matrices of a model, and what they take in a file.
 
+use std::collections::HashMap;
+
 use ternary::config::{LayerBitMap, LayerMode, MatrixKind, MatrixModes, ModelConfig, QuantMode};
 use ternary::format::{Packing, stored_bytes};
 use ternary::params::{self, ParamKind};
@@ -43,7 +45,7 @@ impl Cell {
         }
     }
 
-    pub(crate) fn set(self, map: &mut LayerBitMap, mode: QuantMode) {
+    fn set(self, map: &mut LayerBitMap, mode: QuantMode) {
         match self {
             Cell::Embedding => map.embedding = mode,
             Cell::Head => map.lm_head = mode,
@@ -78,8 +80,27 @@ pub fn rows(config: &ModelConfig) -> Vec<Vec<Cell>> {
     rows
 }
 
+impl Cell {
+    /// The matrix of this parameter.
+    pub fn of(parameter: &str, config: &ModelConfig) -> Option<Cell> {
+        let mut all = rows(config).into_iter().flatten();
+        all.find(|cell| cell.parameter() == parameter)
+    }
+}
+
+/// Gives all of these matrices a precision.
+pub fn set_all(cells: &[Cell], map: &mut LayerBitMap, tied: bool, mode: QuantMode) {
+    for cell in cells {
+        cell.set(map, mode);
+        // A tied head is the embedding.
+        if tied && *cell == Cell::Embedding {
+            Cell::Head.set(map, mode);
+        }
+    }
+}
+
 /// Bytes of every matrix in a file of `map`, by the parameters' names.
-pub fn matrix_sizes(config: &ModelConfig, map: &LayerBitMap) -> Vec<(String, u64)> {
+pub fn matrix_sizes(config: &ModelConfig, map: &LayerBitMap) -> HashMap<String, u64> {
     let config = ModelConfig {
         layer_bit_map: Some(map.clone()),
         ..config.clone()
@@ -94,9 +115,6 @@ pub fn matrix_sizes(config: &ModelConfig, map: &LayerBitMap) -> Vec<(String, u64
 
 /// Bytes of the file that the model in `map` would be.
 pub fn file_size(model: &ModelInfo, map: &LayerBitMap) -> u64 {
-    let matrices: u64 = matrix_sizes(&model.config, map)
-        .iter()
-        .map(|(_, bytes)| bytes)
-        .sum();
+    let matrices: u64 = matrix_sizes(&model.config, map).values().sum();
     model.file_bytes - model.matrix_bytes.min(model.file_bytes) + matrices
 }

@@ -7,18 +7,15 @@ use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, ImageData};
 
 use super::camera::{Camera, Size};
 use super::picture::{self, Palette, parse_color};
+use super::strips::Strips;
 use crate::js::describe;
 
 /// Pixels of a weight from which its value is written into it.
 const READABLE: f64 = 30.0;
 
 /// The scheme's colors, from the style sheet.
-pub fn palette(element: &HtmlCanvasElement) -> Palette {
-    let style = window().get_computed_style(element).ok().flatten();
-    let color = |name: &str| {
-        let text = style.as_ref()?.get_property_value(name).ok()?;
-        parse_color(&text)
-    };
+pub fn palette() -> Palette {
+    let color = |name: &str| parse_color(&style(name));
     Palette {
         minus: color("--minus").unwrap_or([190, 90, 30]),
         zero: color("--zero").unwrap_or([240, 240, 240]),
@@ -27,7 +24,7 @@ pub fn palette(element: &HtmlCanvasElement) -> Palette {
     }
 }
 
-fn context(canvas: &HtmlCanvasElement) -> Result<CanvasRenderingContext2d, String> {
+pub fn context(canvas: &HtmlCanvasElement) -> Result<CanvasRenderingContext2d, String> {
     canvas
         .get_context("2d")
         .map_err(describe)?
@@ -35,32 +32,40 @@ fn context(canvas: &HtmlCanvasElement) -> Result<CanvasRenderingContext2d, Strin
         .ok_or_else(|| "this browser draws no canvas".to_owned())
 }
 
-/// The matrix, a pixel per weight.
-pub fn paint(
-    weights: &Weights,
-    other: Option<&Weights>,
-    palette: &Palette,
-) -> Result<HtmlCanvasElement, String> {
+/// A canvas of its own.
+pub fn canvas(width: u32, height: u32) -> Result<HtmlCanvasElement, String> {
     let canvas: HtmlCanvasElement = document()
         .create_element("canvas")
         .map_err(describe)?
         .unchecked_into();
-    let (width, height) = (weights.columns as u32, weights.shown_rows as u32);
     canvas.set_width(width);
     canvas.set_height(height);
-    let pixels = picture::pixels(weights, other, palette);
+    Ok(canvas)
+}
+
+/// The matrix, a pixel per weight.
+pub fn paint(
+    weights: &Weights,
+    other: Option<&Weights>,
+    strips: Strips,
+    palette: &Palette,
+) -> Result<HtmlCanvasElement, String> {
+    let (width, height) = strips.size();
+    let (width, height) = (width as u32, height as u32);
+    let painted = canvas(width, height)?;
+    let pixels = picture::pixels(weights, other, strips, palette);
     let data = ImageData::new_with_u8_clamped_array_and_sh(Clamped(&pixels), width, height)
         .map_err(describe)?;
-    context(&canvas)?
+    context(&painted)?
         .put_image_data(&data, 0.0, 0.0)
         .map_err(describe)?;
-    Ok(canvas)
+    Ok(painted)
 }
 
 pub fn draw(
     canvas: &HtmlCanvasElement,
     image: &HtmlCanvasElement,
-    weights: &Weights,
+    (weights, strips): (&Weights, Strips),
     camera: Camera,
     cursor: Option<(usize, usize)>,
 ) -> Result<(), String> {
@@ -86,19 +91,20 @@ pub fn draw(
             image,
             -camera.column * camera.scale,
             -camera.row * camera.scale,
-            weights.columns as f64 * camera.scale,
-            weights.shown_rows as f64 * camera.scale,
+            strips.size().0 * camera.scale,
+            strips.size().1 * camera.scale,
         )
         .map_err(describe)?;
     if camera.scale >= READABLE {
-        write_values(&context, weights, camera, (width, height))?;
+        write_values(&context, (weights, strips), camera, (width, height))?;
     }
     if let Some((row, column)) = cursor {
+        let (x, y) = strips.place(row, column);
         context.set_line_width(2.0);
-        context.set_stroke_style_str(&style(canvas, "--text"));
+        context.set_stroke_style_str(&style("--text"));
         context.stroke_rect(
-            (column as f64 - camera.column) * camera.scale,
-            (row as f64 - camera.row) * camera.scale,
+            (x as f64 - camera.column) * camera.scale,
+            (y as f64 - camera.row) * camera.scale,
             camera.scale.max(3.0),
             camera.scale.max(3.0),
         );
@@ -106,44 +112,44 @@ pub fn draw(
     Ok(())
 }
 
-fn style(canvas: &HtmlCanvasElement, name: &str) -> String {
-    let style = window().get_computed_style(canvas).ok().flatten();
+/// A value of the style sheet.
+pub fn style(name: &str) -> String {
+    let root = document().document_element();
+    let style = root.and_then(|root| window().get_computed_style(&root).ok().flatten());
     style
         .and_then(|style| style.get_property_value(name).ok())
+        .map(|value| value.trim().to_owned())
         .unwrap_or_default()
 }
 
 fn write_values(
     context: &CanvasRenderingContext2d,
-    weights: &Weights,
+    (weights, strips): (&Weights, Strips),
     camera: Camera,
     (width, height): Size,
 ) -> Result<(), String> {
-    let ground = context
-        .canvas()
-        .map(|canvas| style(&canvas, "--weight-text"));
-    context.set_fill_style_str(&ground.unwrap_or_default());
+    context.set_fill_style_str(&style("--weight-text"));
     context.set_font(&format!("{:.0}px sans-serif", camera.scale * 0.3));
     context.set_text_align("center");
     context.set_text_baseline("middle");
-    let last = |from: f64, seen: f64, count: usize| {
-        ((from + seen / camera.scale).ceil() as usize).min(count)
+    let seen = |from: f64, seen: f64, whole: f64| {
+        let last = (from + seen / camera.scale).ceil().min(whole);
+        from.max(0.0) as usize..last as usize
     };
-    let first = |from: f64| from.max(0.0) as usize;
-    for row in first(camera.row)..last(camera.row, height, weights.shown_rows) {
-        for column in first(camera.column)..last(camera.column, width, weights.columns) {
-            let text = match picture::code(weights, row, column) {
+    let (columns, rows) = strips.size();
+    for y in seen(camera.row, height, rows) {
+        for x in seen(camera.column, width, columns) {
+            let Some((row, column)) = strips.at(x, y) else {
+                continue;
+            };
+            let text = match weights.code(row, column) {
                 Some(0) => "0".to_owned(),
                 Some(code) => format!("{code:+}"),
-                None => format!("{:+.2}", picture::value(weights, row, column)),
+                None => format!("{:+.2}", weights.value(row, column)),
             };
             let middle = |index: usize, from: f64| (index as f64 + 0.5 - from) * camera.scale;
             context
-                .fill_text(
-                    &text,
-                    middle(column, camera.column),
-                    middle(row, camera.row),
-                )
+                .fill_text(&text, middle(x, camera.column), middle(y, camera.row))
                 .map_err(describe)?;
         }
     }

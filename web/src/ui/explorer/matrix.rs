@@ -1,58 +1,73 @@
-//! The selected matrix: its precision, its weights, what they are made of.
+//! The open matrix: its precision, its weights, what they are made of.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use leptos::prelude::*;
 
-use crate::ui::widgets::erased::live;
 use ternary::config::QuantMode;
 use ternary::format::ScalePer;
 use ternary::session::Weights;
 
-use super::cells::Cell;
+use super::cells::{Cell, matrix_sizes};
+use super::profiles::Profiles;
+use super::sight::Sight;
 use super::state::use_explorer;
 use super::viewer::Viewer;
 use crate::ui::engine::use_engine;
+use crate::ui::widgets::erased::live;
 use crate::ui::widgets::figures;
-use crate::ui::widgets::scale::range;
-
-/// Bars of a histogram.
-const BINS: usize = 32;
 
 #[component]
 pub fn MatrixPanel() -> impl IntoView {
-    let e = use_explorer();
+    let (engine, e) = (use_engine(), use_explorer());
+    // There is always one to look at.
+    Effect::new(move |_| {
+        let config = engine
+            .model
+            .with(|model| model.as_ref().map(|model| model.config.clone()));
+        e.map.track();
+        if let Some(config) = config {
+            untrack(|| e.open_wanted(&config));
+        }
+    });
     let panel = move || {
         e.selected.get().map(|cell| {
+            // Kept while the matrix is read in another precision.
+            let there = Memo::new(move |_| e.weights.with(Option::is_some));
             view! {
-                <section class="matrix" aria-labelledby="matrix-title">
-                    <h2 id="matrix-title">{cell.label()}</h2>
-                    <ModeChoice cell />
-                    {live(move || (match e.weights.get() {
-                        Some(weights) => view! { <Opened weights /> }.into_any(),
-                        None => view! { <p class="hint" role="status">"Reading its weights"</p> }.into_any(),
+                <section class="matrix" aria-labelledby="matrix-title" data-open=cell.parameter()>
+                    <h2 id="matrix-title">{cell.label()}{live(move || (more(e.marked.get().len())).into_any())}</h2>
+                    <ModeChoice />
+                    {live(move || (match there.get() {
+                        true => view! { <Opened /> }.into_any(),
+                        false => view! { <p class="hint" role="status">"Reading its weights"</p> }.into_any(),
                     }).into_any())}
                 </section>
             }
         })
     };
-    view! {
-        {live(move || (e.selected.get().is_none().then(|| view! {
-            <p class="hint">"Choose a matrix to see its weights and to give it another precision."</p>
-        })).into_any())}
-        {panel}
-    }
+    view! { {panel} }
 }
 
+fn more(marked: usize) -> Option<impl IntoView> {
+    (marked > 1).then(|| {
+        let others = figures::of_them(marked - 1, "other");
+        view! { <span class="soft">{format!(" and {others}")}</span> }
+    })
+}
+
+/// The precision of all that is marked, and what they take in a file.
 #[component]
-fn ModeChoice(cell: Cell) -> impl IntoView {
+fn ModeChoice() -> impl IntoView {
     let (engine, e) = (use_engine(), use_explorer());
-    let tied = engine.model.with_untracked(|model| {
-        model
-            .as_ref()
-            .is_some_and(|model| model.config.tie_word_embeddings)
+    let chosen = Memo::new(move |_| {
+        let marked = e.marked.get();
+        let map = e.map.get()?;
+        let mut modes = marked.iter().map(|cell| cell.mode(&map));
+        let first = modes.next()?;
+        modes.all(|mode| mode == first).then_some(first)
     });
-    let mode = move || e.map.with(|map| map.as_ref().map(|map| cell.mode(map)));
     let options = QuantMode::CHOICES.map(|option| {
         view! {
             <label>
@@ -60,23 +75,94 @@ fn ModeChoice(cell: Cell) -> impl IntoView {
                     type="radio"
                     name="matrix-mode"
                     value=option.name()
-                    prop:checked=Signal::derive(move || mode() == Some(option))
-                    on:change=move |_| e.set_mode(cell, tied, option)
+                    prop:checked=Signal::derive(move || chosen.get() == Some(option))
+                    on:change=move |_| e.set_mode(option)
                 />
                 <span>{figures::quant_mode(option)}</span>
             </label>
         }
     });
+    let sizes = move || {
+        let model = engine.model.get()?;
+        let marked = e.marked.get();
+        let now = sum(&marked, &e.sizes.get());
+        let before = sum(&marked, &matrix_sizes(&model.config, &model.bit_map));
+        Some(match now == before {
+            true => figures::bytes(now),
+            false => format!(
+                "{} instead of {}",
+                figures::bytes(now),
+                figures::bytes(before)
+            ),
+        })
+    };
     view! {
-        <fieldset class="segmented">
-            <legend class="unseen">"Precision of this matrix"</legend>
-            {options.into_iter().collect_view()}
-        </fieldset>
+        <div class="mode-choice">
+            <fieldset class="segmented">
+                <legend class="unseen">"Precision of what is marked"</legend>
+                {options.into_iter().collect_view()}
+            </fieldset>
+            <span class="figures" id="marked-size">{sizes}</span>
+        </div>
     }
 }
 
+fn sum(cells: &[Cell], sizes: &HashMap<String, u64>) -> u64 {
+    let sizes = cells.iter().filter_map(|cell| sizes.get(&cell.parameter()));
+    sizes.sum()
+}
+
 #[component]
-fn Opened(weights: Arc<Weights>) -> impl IntoView {
+fn Opened() -> impl IntoView {
+    let e = use_explorer();
+    let weights: Signal<Option<Arc<Weights>>> = e.weights.into();
+    let first = weights.get_untracked();
+    first.map(|first| {
+        let sight = Sight::of(e, &first);
+        let about = move || weights.get().map(|weights| describe(&weights));
+        let error = move || {
+            let error = weights.with(|weights| weights.as_ref()?.error)?;
+            let against = e.compared.with(|compared| {
+                let name = compared.as_ref().map(|(name, _)| name.clone());
+                name.unwrap_or_else(|| "the loaded file".to_owned())
+            });
+            let error = error * 100.0;
+            Some(view! { <span id="matrix-error">{format!(" {error:.1} % from {against}.")}</span> })
+        };
+        let cut = move || {
+            let strips = sight.strips.get();
+            let (count, way) = (strips.count, strips.side_by_side);
+            (count > 1).then(|| match way {
+                true => format!(" Cut into {count} strips, side by side."),
+                false => format!(" Cut into {count} strips, one below the other."),
+            })
+        };
+        view! {
+            <p class="figures">{about}{error}</p>
+            {live(move || weights.get().map(|weights| view! { <Key weights /> }).into_any())}
+            <p class="hint" id="matrix-sentence">{move || weights.get().map(|weights| sentence(weights.mode))}{cut}</p>
+            <Viewer sight weights />
+            {live(move || weights.get().map(|weights| view! { <Profiles sight weights /> }).into_any())}
+        }
+    })
+}
+
+/// What a square of the picture is.
+fn sentence(mode: QuantMode) -> &'static str {
+    match mode {
+        QuantMode::Ternary => "Each square is one weight: −1, 0 or +1, times its scale.",
+        QuantMode::Binary => "Each square is one weight: −1 or +1, times its scale.",
+        QuantMode::EightBit => {
+            "Each square is one weight: a whole number from −127 to 127, times its scale."
+        }
+        QuantMode::F32 | QuantMode::F16 => {
+            "Each square is one weight: the stronger its color, the farther it is from 0."
+        }
+    }
+}
+
+/// Size, precision and scales.
+fn describe(weights: &Weights) -> String {
     let rows = match weights.shown_rows == weights.rows {
         true => format!("{} × {}", weights.rows, weights.columns),
         false => format!(
@@ -97,74 +183,54 @@ fn Opened(weights: Arc<Weights>) -> impl IntoView {
             weights.scales.len()
         ),
     };
-    view! {
-        <p class="figures">{format!("{rows} weights in the file, {}; {scales}", figures::quant_mode(weights.mode))}</p>
-        <Shares weights=weights.clone() />
-        <Viewer weights=weights.clone() />
-        {(weights.scales.len() > 1).then(|| view! { <Histogram title="Scales" values=weights.scales.clone() /> })}
-        {(!matches!(weights.mode, QuantMode::Ternary | QuantMode::Binary)).then(|| {
-            let values = super::picture::values(&weights);
-            view! { <Histogram title="Weights" values /> }
-        })}
-    }
+    let mode = figures::quant_mode(weights.mode);
+    format!("{rows} weights, {mode}; {scales}.")
 }
 
-/// How many weights are −1, 0 and +1.
+/// The colors: how many weights are −1, 0 and +1, or how far from 0 they reach.
 #[component]
-fn Shares(weights: Arc<Weights>) -> impl IntoView {
-    matches!(weights.mode, QuantMode::Ternary | QuantMode::Binary).then(|| {
-        let total = weights.codes.len().max(1) as f64;
-        let share = |code: u8| {
-            weights.codes.iter().filter(|found| **found == code).count() as f64 * 100.0 / total
-        };
-        let parts = [("minus", "−1", share(0xff)), ("zero", "0", share(0)), ("plus", "+1", share(1))];
-        let mut start = 0.0;
-        let bars = parts.map(|(class, _, width)| {
-            let x = start;
-            start += width;
-            view! { <rect class=class x=x y="0" width=width height="4" /> }
-        });
-        let legend = parts.map(|(class, name, width)| {
-            view! {
-                <li>
-                    <span class=format!("swatch {class}") aria-hidden="true"></span>
-                    {name}<span class="share">{format!("{width:.1} %")}</span>
-                </li>
-            }
-        });
-        view! {
-            <div class="shares">
-                <svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">{bars.into_iter().collect_view()}</svg>
-                <ul>{legend.into_iter().collect_view()}</ul>
-            </div>
+fn Key(weights: Arc<Weights>) -> impl IntoView {
+    if !matches!(weights.mode, QuantMode::Ternary | QuantMode::Binary) {
+        let most = weights
+            .all_values()
+            .fold(0f32, |most, value| most.max(value.abs()));
+        return view! {
+            <p class="ramp weights-ramp">
+                <span>{format!("−{most:.3}")}</span>
+                <span class="ramp-colors" aria-hidden="true"></span>
+                <span>{format!("+{most:.3}")}</span>
+            </p>
         }
-    })
-}
-
-#[component]
-fn Histogram(title: &'static str, values: Vec<f32>) -> impl IntoView {
-    let (low, high) = range(values.iter().copied().map(f64::from));
-    let (low, high) = (low as f32, high as f32);
-    let width = ((high - low) / BINS as f32).max(f32::MIN_POSITIVE);
-    let mut bins = [0usize; BINS];
-    for value in &values {
-        bins[(((value - low) / width) as usize).min(BINS - 1)] += 1;
+        .into_any();
     }
-    let most = bins.iter().copied().max().unwrap_or(1).max(1);
-    let bars = bins.iter().enumerate().map(|(index, count)| {
-        let height = *count as f64 * 40.0 / most as f64;
-        view! { <rect x=index as f64 + 0.05 y=40.0 - height width="0.9" height=height /> }
+    let total = weights.codes.len().max(1) as f64;
+    let share = |code: u8| {
+        weights.codes.iter().filter(|found| **found == code).count() as f64 * 100.0 / total
+    };
+    let parts = [
+        ("minus", "−1", share(0xff)),
+        ("zero", "0", share(0)),
+        ("plus", "+1", share(1)),
+    ];
+    let mut start = 0.0;
+    let bars = parts.map(|(class, _, width)| {
+        let x = start;
+        start += width;
+        view! { <rect class=class x=x y="0" width=width height="4" /> }
     });
-    let label = format!(
-        "{title}: {} values from {low:.4} to {high:.4}",
-        figures::grouped(values.len())
-    );
+    let legend = parts.map(|(class, name, width)| {
+        view! {
+            <li>
+                <span class=format!("swatch {class}") aria-hidden="true"></span>
+                {name}<span class="share">{format!("{width:.1} %")}</span>
+            </li>
+        }
+    });
     view! {
-        <figure class="histogram">
-            <svg viewBox=format!("0 0 {BINS} 40") preserveAspectRatio="none" role="img" aria-label=label.clone()>
-                {bars.collect_view()}
-            </svg>
-            <figcaption class="hint">{label}</figcaption>
-        </figure>
+        <div class="shares">
+            <svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">{bars.into_iter().collect_view()}</svg>
+            <ul>{legend.into_iter().collect_view()}</ul>
+        </div>
     }
+    .into_any()
 }

@@ -1,17 +1,21 @@
 //! Looking into the model and choosing another precision for its parts.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use leptos::prelude::*;
 use serde::Deserialize;
 use ternary::config::{LayerBitMap, QuantMode};
 use ternary::search::Entry;
-use ternary::session::{Event, MapLoss, MatrixDiff, ModelInfo, ModelTask, WeightSource, Weights};
+use ternary::session::{Event, MatrixDiff, MatrixFigures, ModelInfo, ModelTask, Weights};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
 
-use super::cells::Cell;
-use crate::protocol::{RequestId, Response, Source, Task};
+use super::cells::{Cell, matrix_sizes, set_all};
+use super::measure::Measured;
+use super::overview::Overview;
+use super::place::{Place, View};
+use crate::protocol::{RequestId, Response, Task};
 use crate::ui::engine::{Engine, EngineEvent, ModelRequest};
 use crate::ui::page::Page;
 use crate::ui::widgets::files;
@@ -21,29 +25,47 @@ use crate::ui::widgets::files;
 pub struct Found {
     pub evaluations: Vec<Entry>,
     pub pareto_front: Vec<Entry>,
+    /// What the search chose.
+    pub layer_bit_map: LayerBitMap,
 }
 
 /// What is looked at, and the edited map: a handle of signals, copied freely.
 #[derive(Clone, Copy)]
 pub struct Explorer {
-    engine: Engine,
-    page: Page,
+    pub(super) engine: Engine,
+    pub(super) page: Page,
     /// The map as it was edited; the model's own until then.
     pub map: RwSignal<Option<LayerBitMap>>,
     past: RwSignal<Vec<LayerBitMap>>,
+    /// Bytes of every matrix in a file of that map, by the parameters' names.
+    pub sizes: Memo<HashMap<String, u64>>,
+    /// The matrix that is open.
     pub selected: RwSignal<Option<Cell>>,
+    /// Those that are given a precision together.
+    pub marked: RwSignal<Vec<Cell>>,
+    /// The open matrix in the edited map's precision.
     pub weights: RwSignal<Option<Arc<Weights>>>,
     /// The same matrix of the file beside.
     pub other_weights: RwSignal<Option<Arc<Weights>>>,
     /// The file beside, and what it has other.
     pub compared: RwSignal<Option<(String, Vec<MatrixDiff>)>>,
+    /// What the map is colored by.
+    pub overview: RwSignal<Overview>,
+    /// What is known of the matrices, in the precisions they had then.
+    pub figures: RwSignal<HashMap<String, MatrixFigures>>,
     pub text: RwSignal<String>,
     /// Newest last.
-    pub measured: RwSignal<Vec<MapLoss>>,
-    pub measuring: RwSignal<bool>,
+    pub measured: RwSignal<Vec<Measured>>,
+    pub measuring: RwSignal<usize>,
     pub found: RwSignal<Option<Found>>,
-    /// What asked for the weights of the selected matrix.
-    reading: StoredValue<Vec<RequestId>>,
+    /// What is seen of the open matrix; none: all of it.
+    pub view: RwSignal<Option<View>>,
+    /// What the page's address asked for, until it is there.
+    pub(super) wanted: RwSignal<Option<Place>>,
+    /// What asked for the weights of the open matrix.
+    pub(super) reading: StoredValue<Vec<RequestId>>,
+    /// What asked for figures.
+    pub(super) counting: StoredValue<Option<RequestId>>,
 }
 
 pub fn use_explorer() -> Explorer {
@@ -52,29 +74,45 @@ pub fn use_explorer() -> Explorer {
 
 impl Explorer {
     pub fn new(engine: Engine, page: Page) -> Self {
+        let map = RwSignal::new(None::<LayerBitMap>);
+        let sizes = Memo::new(move |_| {
+            let config = engine
+                .model
+                .with(|model| model.as_ref().map(|model| model.config.clone()));
+            let sizes = config.zip(map.get());
+            sizes.map_or_else(HashMap::new, |(config, map)| matrix_sizes(&config, &map))
+        });
         let explorer = Explorer {
             engine,
             page,
-            map: RwSignal::new(None),
+            map,
             past: RwSignal::new(Vec::new()),
+            sizes,
             selected: RwSignal::new(None),
+            marked: RwSignal::new(Vec::new()),
             weights: RwSignal::new(None),
             other_weights: RwSignal::new(None),
             compared: RwSignal::new(None),
+            overview: RwSignal::new(Overview::Precision),
+            figures: RwSignal::new(HashMap::new()),
             text: RwSignal::new(String::new()),
             measured: RwSignal::new(Vec::new()),
-            measuring: RwSignal::new(false),
+            measuring: RwSignal::new(0),
             found: RwSignal::new(None),
+            view: RwSignal::new(None),
+            wanted: RwSignal::new(None),
             reading: StoredValue::new(Vec::new()),
+            counting: StoredValue::new(None),
         };
         engine.listen(move |event| match event {
             EngineEvent::ModelLoaded {
                 model,
                 changed: true,
             } => explorer.reset(model),
-            EngineEvent::Died(_) => explorer.measuring.set(false),
+            EngineEvent::Died(_) => explorer.measuring.set(0),
             _ => {}
         });
+        explorer.follow_map();
         explorer
     }
 
@@ -84,12 +122,16 @@ impl Explorer {
         self.map.set(Some(model.bit_map.clone()));
         self.past.set(Vec::new());
         self.selected.set(None);
+        self.marked.set(Vec::new());
         self.weights.set(None);
         self.other_weights.set(None);
         self.compared.set(None);
+        self.overview.set(Overview::Precision);
+        self.figures.set(HashMap::new());
         self.measured.set(Vec::new());
-        self.measuring.set(false);
+        self.measuring.set(0);
         self.found.set(None);
+        self.view.set(None);
     }
 
     pub fn can_undo(self) -> bool {
@@ -111,61 +153,26 @@ impl Explorer {
         }
     }
 
-    pub fn set_mode(self, cell: Cell, tied: bool, mode: QuantMode) {
-        let Some(mut map) = self.map.get_untracked() else {
-            return;
-        };
-        cell.set(&mut map, mode);
-        // A tied head is the embedding.
-        if tied && cell == Cell::Embedding {
-            Cell::Head.set(&mut map, mode);
-        }
-        self.choose(map);
-    }
-
-    /// Shows a matrix.
-    pub fn inspect(self, cell: Cell) {
-        // The reader went on from the one before.
-        self.forget_reading();
-        self.selected.set(Some(cell));
-        self.weights.set(None);
-        self.other_weights.set(None);
-        let compared = self.compared.with_untracked(Option::is_some);
-        let wanted = [
-            Some(WeightSource::Model),
-            compared.then_some(WeightSource::Compared),
-        ];
-        for from in wanted.into_iter().flatten() {
-            let name = cell.parameter();
-            let task = Task::Model(ModelTask::Weights { name, from });
-            let on_response = move |_, response| self.on_response(response);
-            let request = self.engine.task(task, on_response);
-            self.reading.update_value(|all| all.extend(request));
+    /// Gives the marked matrices a precision.
+    pub fn set_mode(self, mode: QuantMode) {
+        if let Some(mut map) = self.map.get_untracked() {
+            let marked = self.marked.get_untracked();
+            set_all(&marked, &mut map, self.is_tied(), mode);
+            self.choose(map);
         }
     }
 
-    fn forget_reading(self) {
-        let reading = self.reading.try_update_value(std::mem::take);
-        for request in reading.into_iter().flatten() {
-            self.engine.forget(request);
-        }
+    /// The embedding is the head, too.
+    pub fn is_tied(self) -> bool {
+        self.engine.model.with_untracked(|model| {
+            model
+                .as_ref()
+                .is_some_and(|model| model.config.tie_word_embeddings)
+        })
     }
 
-    fn on_response(self, response: Response) {
+    pub(super) fn on_response(self, response: Response) {
         match response {
-            Response::Event(Event::Weights { weights }) => {
-                let target = match weights.from {
-                    WeightSource::Model => self.weights,
-                    WeightSource::Compared => self.other_weights,
-                };
-                target.set(Some(Arc::new(*weights)));
-            }
-            Response::Event(Event::Compared { name, changes }) => {
-                self.compared.set(Some((name, changes)));
-                if let Some(cell) = self.selected.get_untracked() {
-                    self.inspect(cell);
-                }
-            }
             Response::Event(Event::File { name, bytes }) => self.page.save_file(&name, &bytes),
             Response::Event(Event::Error { message }) => {
                 self.fail("The engine could not do that", message);
@@ -174,41 +181,11 @@ impl Explorer {
         }
     }
 
-    fn fail(self, title: &str, message: String) {
+    pub(super) fn fail(self, title: &str, message: String) {
         // Why there is no model was told.
         if self.engine.has_model() {
             self.page.fail(title, message);
         }
-    }
-
-    /// Opens a file beside the model.
-    pub fn compare(self, source: Source) {
-        self.page.notice.set(None);
-        let on_response = move |_, response| self.on_response(response);
-        self.engine.task(Task::Compare { source }, on_response);
-    }
-
-    /// Measures the text in the edited map.
-    pub fn measure(self) {
-        let Some(map) = self.map.get_untracked() else {
-            return;
-        };
-        self.page.notice.set(None);
-        self.measuring.set(true);
-        let text = self.text.get_untracked();
-        let on_response = move |_, response| match response {
-            Response::Event(Event::Measured { measured }) => {
-                self.measuring.set(false);
-                self.measured.update(|all| all.push(*measured));
-            }
-            Response::Event(Event::Error { message }) => {
-                self.measuring.set(false);
-                self.fail("The text could not be measured", message);
-            }
-            _ => {}
-        };
-        let task = ModelTask::Measure { map, text };
-        self.engine.task(Task::Model(task), on_response);
     }
 
     /// Saves the model in the edited map.

@@ -7,6 +7,7 @@ use super::Shell;
 use crate::ui::page::Tab;
 
 const CHAT: &str = "#chat";
+const MAP: &str = "#map";
 
 impl Shell {
     /// Goes where the address says, and keeps both the same from now on.
@@ -42,7 +43,10 @@ impl Shell {
                 id => format!("{CHAT}/{id}"),
             },
             Tab::Text => "#write".to_owned(),
-            Tab::Map => "#map".to_owned(),
+            Tab::Map => match self.explorer.place() {
+                None => MAP.to_owned(),
+                Some(place) => format!("{MAP}/{place}"),
+            },
             Tab::Tune => "#tune".to_owned(),
             Tab::Models => "#models".to_owned(),
         }
@@ -52,7 +56,11 @@ impl Shell {
         let open = self.chat.shown_id();
         match place {
             "#write" => self.show(Tab::Text),
-            "#map" => self.show(Tab::Map),
+            map if map.starts_with(MAP) => {
+                self.show(Tab::Map);
+                self.explorer
+                    .go_to(map[MAP.len()..].trim_start_matches('/'));
+            }
             "#tune" => self.show(Tab::Tune),
             "#models" => self.show(Tab::Models),
             _ => {

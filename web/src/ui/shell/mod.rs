@@ -142,9 +142,9 @@ pub fn App() -> impl IntoView {
         </main>
         <aside id="panel" aria-label="Model and settings" class:open=page.panel_open>
             <models::ModelCard on_files=move |picked| shell.take(picked) />
-            <models::KeptModelList />
             <device_picker::DevicePicker />
             <settings_panel::SettingsPanel />
+            <models::KeptModelList />
         </aside>
         <chat::UndoBar />
         <chat::Announcer />

@@ -103,6 +103,7 @@ pub fn SettingsPanel() -> impl IntoView {
                     <label for="system-prompt">"System prompt"</label>
                     <textarea
                         id="system-prompt"
+                        dir="auto"
                         rows="2"
                         prop:value=Signal::derive(move || settings.with(|settings| settings.system_prompt.clone()))
                         on:change:target=move |event| {

@@ -107,7 +107,7 @@ pub fn Progress() -> impl IntoView {
                 <figure class="flips">
                     {bars}
                     <figcaption class="hint">
-                        {format!("{} of {} weights turned to another of −1, 0, +1 so far ({:.2} %){}",
+                        {format!("{} of {} weights flipped so far ({:.2} %){}",
                             figures::grouped(changed), figures::grouped(weights), changed as f64 * 100.0 / weights.max(1) as f64,
                             if changed > 0 { ", matrix by matrix." } else { "." })}
                     </figcaption>
@@ -140,7 +140,7 @@ pub fn Progress() -> impl IntoView {
                 </When>
             </div>
             <p class="hint" id="tune-saved">
-                {live(move || (t.saved.get().map(|step| format!("Kept in this browser as of step {step}: it survives a reload."))).into_any())}
+                {live(move || (t.saved.get().map(|step| format!("Saved in this browser at step {step}; a reload loses nothing up to there."))).into_any())}
             </p>
             <When when=Signal::derive(move || phase() == Phase::Done)>
                 <Compare samples=t.samples />

@@ -4,7 +4,6 @@ use super::Buffers;
 use crate::cpu::matmul::{Exactness, Precision, Product, View};
 use crate::cpu::{attention, forward, training};
 use crate::training::inference;
-use ternary_core::quant::is_latent;
 use ternary_model::program::{DropoutMask, Op, RunParams, STEP_FIGURES};
 
 pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
@@ -28,7 +27,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
                 let latent = b.f32(*latent);
                 training::fake_quant_weight(latent, out, &mut scales, quant, alpha, arenas);
             });
-            let soft = is_latent(quant.mode) && (alpha > 0.0 || arenas != 0.0);
+            let soft = quant.mode.is_latent() && (alpha > 0.0 || arenas != 0.0);
             if quant.mode.is_quantized() && !soft && span >= *cols {
                 b.scales[out.index()] = scales;
             }

@@ -3,12 +3,11 @@
 use serde_json::{Value, json};
 use ternary_model::program::BufferKind;
 
-use super::Trainer;
+use crate::Trainer;
 use ternary_backend::cpu::CpuBackend;
 use ternary_common::data::{Batches, TokenData};
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::params::{self, ParamKind};
-use ternary_core::quant::is_latent;
 
 const STEPS: usize = 6;
 
@@ -242,7 +241,7 @@ fn latents_stay_inside_the_clip_and_float_weights_do_not() {
     for p in all {
         let values = pollster::block_on(trainer.parameter(&p.name)).unwrap();
         let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
-        let latent = matches!(&p.kind, ParamKind::Matrix(m) if is_latent(m.mode));
+        let latent = matches!(&p.kind, ParamKind::Matrix(m) if m.mode.is_latent());
         assert_eq!(latent, largest <= 0.03, "{}: {largest}", p.name);
     }
 }

@@ -1,7 +1,7 @@
 //! Tokens that are read and not learnt from: what they leave out of losses and gradients is what
 //! the others leave in.
 
-use super::Trainer;
+use crate::Trainer;
 use ternary_backend::cpu::CpuBackend;
 use ternary_common::data::{Batches, CONTEXT, TokenData};
 use ternary_core::config::{ModelConfig, TrainConfig};

@@ -1,0 +1,5 @@
+//! Training, against what it must be.
+
+mod masked;
+#[cfg(feature = "native")]
+mod switches;

@@ -1,0 +1,215 @@
+//! What the engine is asked about matrices: their weights, their figures, another file beside.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use ternary::config::ModelConfig;
+use ternary::session::{Event, MatrixFigures, ModelTask, WeightSource};
+
+use super::cells::{Cell, rows};
+use super::place::{Place, View};
+use super::state::Explorer;
+use crate::protocol::{Response, Source, Task};
+
+impl Explorer {
+    /// Opens a matrix, and marks it alone.
+    pub fn inspect(self, cell: Cell) {
+        self.marked.set(vec![cell]);
+        self.open(cell);
+    }
+
+    /// Shows a matrix.
+    pub fn open(self, cell: Cell) {
+        if self.selected.get_untracked() != Some(cell) {
+            self.weights.set(None);
+            self.other_weights.set(None);
+            self.view.set(None);
+        }
+        self.selected.set(Some(cell));
+        self.read();
+    }
+
+    /// Opens what the page's address asks for, or the first matrix.
+    pub fn open_wanted(self, config: &ModelConfig) {
+        let wanted = self.wanted.get_untracked();
+        let wanted = wanted.and_then(|place| Cell::of(&place.parameter, config));
+        if wanted.is_none() {
+            self.wanted.set(None);
+        }
+        let first = config.matrices().next();
+        let first = first.map_or(Cell::Embedding, |kind| Cell::Matrix(0, kind));
+        if wanted.is_some() || self.selected.get_untracked().is_none() {
+            self.inspect(wanted.unwrap_or(first));
+        }
+    }
+
+    /// What the page's address asks to be seen of the open matrix, once.
+    pub fn take_wanted_view(self) -> Option<View> {
+        let open = self.selected.get_untracked().map(Cell::parameter);
+        let wanted = self.wanted.get_untracked();
+        let wanted = wanted.filter(|place| Some(&place.parameter) == open.as_ref())?;
+        self.wanted.set(None);
+        self.view.set(wanted.view);
+        wanted.view
+    }
+
+    /// For the page's address.
+    pub fn place(self) -> Option<String> {
+        let open = self.selected.get().map(|cell| Place {
+            parameter: cell.parameter(),
+            view: self.view.get(),
+        });
+        self.wanted.get().or(open).map(|place| place.write())
+    }
+
+    /// What the page's address asks for; nothing in particular where that is empty.
+    pub fn go_to(self, place: &str) {
+        if let Some(place) = Place::read(place) {
+            self.wanted.set(Some(place));
+            let config = self
+                .engine
+                .model
+                .with_untracked(|model| model.as_ref().map(|model| model.config.clone()));
+            if let Some(config) = config {
+                // The same matrix is drawn anew, where the address says.
+                self.selected.set(None);
+                self.open_wanted(&config);
+            }
+        }
+    }
+
+    /// Asks again when a change of the map concerns what is shown.
+    pub(super) fn follow_map(self) {
+        Effect::new(move |before: Option<_>| {
+            let mode = self.map.with(|map| {
+                let open = self.selected.get();
+                map.as_ref()
+                    .zip(open)
+                    .map(|(map, cell)| (cell, cell.mode(map)))
+            });
+            let other_mode =
+                before
+                    .flatten()
+                    .zip(mode)
+                    .is_some_and(|(before, now): ((Cell, _), (Cell, _))| {
+                        before.0 == now.0 && before.1 != now.1
+                    });
+            if other_mode {
+                self.read();
+            }
+            mode
+        });
+        Effect::new(move |_| {
+            self.map.track();
+            self.overview.track();
+            self.count();
+        });
+    }
+
+    /// Asks for the weights of the open matrix.
+    fn read(self) {
+        // The reader went on from the one before.
+        self.forget_reading();
+        let Some(cell) = self.selected.get_untracked() else {
+            return;
+        };
+        let mode = self
+            .map
+            .with_untracked(|map| map.as_ref().map(|map| cell.mode(map)));
+        let Some(mode) = mode else { return };
+        self.stop_counting();
+        let name = cell.parameter();
+        let own = ModelTask::Preview {
+            name: name.clone(),
+            mode,
+        };
+        let compared = self.compared.with_untracked(Option::is_some);
+        let other = compared.then_some(ModelTask::Weights {
+            name,
+            from: WeightSource::Compared,
+        });
+        for task in [Some(own), other].into_iter().flatten() {
+            let on_response = move |_, response| match response {
+                Response::Event(Event::Weights { weights }) => {
+                    let target = match weights.from {
+                        WeightSource::Model => self.weights,
+                        WeightSource::Compared => self.other_weights,
+                    };
+                    target.set(Some(Arc::new(*weights)));
+                }
+                other => self.on_response(other),
+            };
+            let request = self.engine.task(Task::Model(task), on_response);
+            self.reading.update_value(|all| all.extend(request));
+        }
+        self.count();
+    }
+
+    pub(super) fn forget_reading(self) {
+        let reading = self.reading.try_update_value(std::mem::take);
+        for request in reading.into_iter().flatten() {
+            self.engine.forget(request);
+        }
+    }
+
+    fn stop_counting(self) {
+        if let Some(request) = self.counting.try_update_value(Option::take).flatten() {
+            self.engine.stop(request);
+            self.engine.forget(request);
+        }
+    }
+
+    /// Asks for the figures that are shown and not known.
+    fn count(self) {
+        self.stop_counting();
+        let config = self
+            .engine
+            .model
+            .with_untracked(|model| model.as_ref().map(|model| model.config.clone()));
+        let Some((config, map)) = config.zip(self.map.get_untracked()) else {
+            return;
+        };
+        if !self.overview.get_untracked().needs_figures() {
+            return;
+        }
+        let unknown = |cell: &Cell| {
+            let known = |figures: &HashMap<_, MatrixFigures>| {
+                let of_cell = figures.get(&cell.parameter());
+                of_cell.is_some_and(|figures| figures.mode == cell.mode(&map))
+            };
+            !self.figures.with_untracked(known)
+        };
+        let all = rows(&config).into_iter().flatten();
+        let names: Vec<String> = all.filter(unknown).map(Cell::parameter).collect();
+        if names.is_empty() {
+            return;
+        }
+        let on_response = move |_, response| match response {
+            Response::Event(Event::Figures { figures }) => {
+                self.figures
+                    .update(|all| drop(all.insert(figures.name.clone(), figures)));
+            }
+            Response::Done => self.counting.set_value(None),
+            other => self.on_response(other),
+        };
+        let task = Task::Model(ModelTask::Figures { map, names });
+        self.counting.set_value(self.engine.task(task, on_response));
+    }
+
+    /// Opens a file beside the model.
+    pub fn compare(self, source: Source) {
+        self.page.notice.set(None);
+        let on_response = move |_, response| match response {
+            Response::Event(Event::Compared { name, changes }) => {
+                self.compared.set(Some((name, changes)));
+                // Errors are against that file from now on.
+                self.figures.update(HashMap::clear);
+                self.read();
+                self.count();
+            }
+            other => self.on_response(other),
+        };
+        self.engine.task(Task::Compare { source }, on_response);
+    }
+}
