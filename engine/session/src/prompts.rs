@@ -14,6 +14,8 @@ use ternary_infer::{Model, Sampler, Sampling};
 pub(super) const SAMPLE_TOKENS: usize = 60;
 /// Prompts that are compared before and after.
 const PROMPTS: usize = 3;
+/// Held-back lines that are looked at for them: many texts begin their lines alike.
+const LOOKED_AT: usize = 12;
 /// Words that a text is continued after.
 const WORDS: usize = 4;
 
@@ -39,21 +41,16 @@ pub(super) fn of(loaded: &LoadedModel, settings: &TuneSettings) -> Result<Vec<Pr
         return Ok(vec![text(loaded, asked)?]);
     }
     let (learnt, held) = hold_back(&settings.text);
-    let mut prompts = Vec::new();
-    let lines: Vec<&str> = held
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    let spread = [lines.first(), lines.get(lines.len() / 2)];
-    for line in [learnt]
-        .into_iter()
-        .chain(spread.into_iter().flatten().copied())
-    {
+    let lines: Vec<&str> = held.lines().collect();
+    let spread = lines.iter().step_by((lines.len() / LOOKED_AT).max(1));
+    let mut prompts: Vec<String> = Vec::new();
+    for line in [&learnt].into_iter().chain(spread) {
         let words: Vec<&str> = line.split_whitespace().take(WORDS).collect();
-        prompts.push(words.join(" "));
+        let words = words.join(" ");
+        if prompts.len() < PROMPTS && !words.is_empty() && !prompts.contains(&words) {
+            prompts.push(words);
+        }
     }
-    prompts.retain(|words| !words.is_empty());
-    prompts.dedup();
     let mut prompts: Vec<Prompt> = prompts
         .iter()
         .map(|words| text(loaded, words))

@@ -170,6 +170,32 @@ fn codes_turn_early() {
     assert!(first.unwrap_or(0) > 0, "{first:?}");
 }
 
+/// Lines that begin alike give other prompts where there are any.
+#[test]
+fn prompts_differ() {
+    let mut s = session();
+    let line = |i: usize| match i % 7 {
+        0 => format!("upon a time {i} there\n"),
+        _ => "the cat was once upon a time there.\n".to_owned(),
+    };
+    let settings = TuneSettings {
+        text: (0..300).map(line).collect(),
+        ..settings(false)
+    };
+    let events = tune(&mut s, settings);
+    let prompts: Vec<&str> = events
+        .iter()
+        .filter_map(|e| match e {
+            Event::TuneSample { sample } if sample.step == 0 => Some(sample.prompt.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        prompts,
+        ["upon a time 0", "the cat was once", "upon a time 280"]
+    );
+}
+
 /// Conversations beside no text: the assistant's words are learnt, the prompts are questions, and
 /// an interruption keeps all of it.
 #[test]
