@@ -97,8 +97,8 @@ impl Side {
 
 impl WeightQuant {
     /// Latents `[rows, cols]` that [`quantize`](super::quantize) maps to `q`, as training leaves
-    /// them: `rng` decides. None is beyond ±`clip` (0 = no limit) where that can be, and where they cannot be
-    /// drawn they are [settled](Self::latents). `None` as there.
+    /// them: `rng` decides. None is beyond ±`clip` (0 = no limit) where that can be, and where they
+    /// cannot be drawn they are [settled](Self::latents). `None` as there.
     pub fn drawn_latents(
         &self,
         q: &Quantized,
