@@ -1,5 +1,7 @@
 //! How the page looks: pictures to be looked at, and what can be measured about them.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use page_tests::{Page, root};
 
@@ -7,6 +9,8 @@ use crate::explorer::{UP, explore, inspect};
 use crate::{FINISHED, REPLY, START, ask, open};
 
 const SIZES: [(&str, u32, u32); 2] = [("desktop", 1280, 800), ("phone", 390, 844)];
+/// A few steps of a fine-tuning on a busy machine.
+const LEARNT: Duration = Duration::from_secs(420);
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
 #[test]
@@ -63,7 +67,7 @@ fn states() -> Result<()> {
     page.assert_clean()
 }
 
-/// The pictures that README.md shows.
+/// The pictures that README.md and docs/page.md show.
 #[test]
 #[ignore = "writes into docs/images: `cargo xtask screenshots`"]
 fn pictures_of_the_readme() -> Result<()> {
@@ -72,9 +76,31 @@ fn pictures_of_the_readme() -> Result<()> {
     page.set_field("#seed", "1")?;
     ask(&page, "Tell me a story about a dog.")?;
     page.wait_for(FINISHED, REPLY)?;
+    let shot =
+        |page: &Page, name: &str| page.screenshot(&root().join(format!("docs/images/{name}.png")));
     for scheme in SCHEMES {
         page.emulate(1280, 800, scheme)?;
-        page.screenshot(&root().join(format!("docs/images/chat-{scheme}.png")))?;
+        shot(&page, &format!("chat-{scheme}"))?;
+    }
+    page.emulate(390, 844, "light")?;
+    shot(&page, "chat-phone-light")?;
+    page.emulate(1440, 900, "light")?;
+    page.click("#switcher")?;
+    page.wait_for("document.querySelector('.expected')", REPLY)?;
+    for scheme in SCHEMES {
+        page.emulate(1440, 900, scheme)?;
+        shot(&page, &format!("models-{scheme}"))?;
+    }
+    page.click("input[name=mode][value=tune]")?;
+    page.wait_for("document.querySelector('#tune-example-chat')", START)?;
+    page.click("#tune-example-chat")?;
+    page.set_field("#tune-steps", "40")?;
+    page.wait_for("!document.querySelector('#tune-start').disabled", START)?;
+    page.click("#tune-start")?;
+    page.wait_for("document.querySelector('[data-phase=Done]')", LEARNT)?;
+    for scheme in SCHEMES {
+        page.emulate(1440, 900, scheme)?;
+        shot(&page, &format!("tune-{scheme}"))?;
     }
     page.assert_clean()?;
     // The map takes the colors that hold when it is drawn, so each scheme has a page of its own.
@@ -92,10 +118,14 @@ fn pictures_of_the_readme() -> Result<()> {
         page.evaluate(
             "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))",
         )?;
-        page.screenshot(&root().join(format!("docs/images/bitmap-{scheme}.png")))?;
+        shot(&page, &format!("bitmap-{scheme}"))?;
         page.assert_clean()?;
     }
-    Ok(())
+    let page = open("?device=cpu")?;
+    page.emulate(390, 844, "dark")?;
+    explore(&page)?;
+    page.evaluate("document.querySelector('#explorer').scrollTo(0, 0)")?;
+    shot(&page, "bitmap-phone-dark")
 }
 
 /// Nothing sticks out sideways, and everything that can be operated has a name.
