@@ -1,8 +1,14 @@
 // Starts the user interface. Trunk names the script and the module it built in this element's attributes.
 const { js, wasm } = document.querySelector("script[data-wasm]").dataset;
 const url = (path) => new URL(path, document.baseURI).href;
+// What stands there is to be seen before the program keeps the page busy; a tab in the background draws nothing.
+const seen = new Promise((done) => {
+  new PerformanceObserver(() => setTimeout(done)).observe({ type: "paint", buffered: true });
+  setTimeout(done, 300);
+});
 try {
   const { default: init } = await import(url(js));
+  await seen;
   await init({ module_or_path: url(wasm) });
 } catch (problem) {
   const state = document.querySelector("#shell-state");
