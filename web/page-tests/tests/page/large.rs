@@ -63,7 +63,7 @@ fn answer(device: &str) -> Result<(f64, f64)> {
     page.assert_clean()?;
     let megabytes = |term: &str| -> Result<f64> {
         let find = format!(
-            "[...document.querySelectorAll('dl > div')].find(d => d.innerText.startsWith({term:?})).querySelector('dd').innerText"
+            "[...document.querySelectorAll('dl > div')].find(d => d.textContent.startsWith({term:?})).querySelector('dd').textContent"
         );
         let text = page.evaluate(&find)?;
         let text = text.as_str().context("no text")?;

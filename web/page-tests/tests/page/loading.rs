@@ -11,6 +11,7 @@ use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, open, open_tiny};
 fn the_shipped_model_loads_by_itself() -> Result<()> {
     let page = open("")?;
     ensure!(!page.text(".model-name")?.is_empty());
+    page.click("#model-info summary")?;
     ensure!(page.text("#panel dl")?.contains("Parameters"));
     ensure!(page.text(".modes")?.contains('%'));
     eprintln!("{}", page.text("#panel section:nth-child(2)")?);

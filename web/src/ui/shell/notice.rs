@@ -23,7 +23,7 @@ pub fn NoticeBar() -> impl IntoView {
                 <div class="notice" class:told=!notice.failure>
                     <div>
                         <strong>{notice.title}</strong>
-                        <p class="detail">{notice.detail}</p>
+                        <p class="detail" tabindex="0">{notice.detail}</p>
                         {(notice.failure && !notice.engine_died).then_some(still_answering)}
                     </div>
                     {if notice.engine_died {
