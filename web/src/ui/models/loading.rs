@@ -165,7 +165,7 @@ impl Models {
             let before = self.adapters.get_untracked();
             if load.rebuilds {
                 let mut text = format!(
-                    "{} was loaded again, on the {}. The conversation is as it was; ask for the last reply again.",
+                    "{} was loaded again, on the {}. The conversation is as it was; send again what got no answer.",
                     model.name,
                     figures::device_kind(&model.device)
                 );
