@@ -299,7 +299,7 @@ fn a_reload_interrupts_and_ends_nothing() -> Result<()> {
     let step = title
         .strip_prefix("Paused at step ")
         .and_then(|rest| rest.split(' ').next());
-    let kept = format!("of step {}:", step.context(title.clone())?);
+    let kept = format!("at step {};", step.context(title.clone())?);
     page.wait_for(
         &format!("document.querySelector('#tune-saved').innerText.includes('{kept}')"),
         LEARNT,
