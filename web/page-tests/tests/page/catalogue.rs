@@ -112,6 +112,9 @@ fn a_model_of_the_catalogue_comes_with_one_click() -> Result<()> {
     }
     page.emulate(320, 640, "light")?;
     sound_layout(&page)?;
+    // The list scrolls, not the page.
+    let taller = page.evaluate("document.documentElement.scrollHeight - innerHeight")?;
+    ensure!(taller == 0, "the page is {taller} pixels too tall");
     page.emulate(1280, 800, "light")?;
     page.wait_for("document.querySelector('.expected')", REPLY)?;
     eprintln!("{}", page.text("#catalogue .card:nth-child(2)")?);
