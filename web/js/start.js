@@ -2,9 +2,11 @@
 const { js, wasm } = document.querySelector("script[data-wasm]").dataset;
 const url = (path) => new URL(path, document.baseURI).href;
 // What stands there is to be seen before the program keeps the page busy; a tab in the background draws nothing.
+const drawn = PerformanceObserver.supportedEntryTypes.find((type) => type === "largest-contentful-paint") ?? "paint";
 const seen = new Promise((done) => {
-  new PerformanceObserver(() => setTimeout(done)).observe({ type: "paint", buffered: true });
-  setTimeout(done, 300);
+  if (document.hidden) return done();
+  new PerformanceObserver(() => setTimeout(done)).observe({ type: drawn, buffered: true });
+  setTimeout(done, 1000);
 });
 try {
   const { default: init } = await import(url(js));

@@ -32,14 +32,14 @@ pub fn LoadProgress() -> impl IntoView {
         <div class="loading">
             <When when=Signal::derive(move || under_way.get())>
                 <div class="loading-line">
-                    <label for="load-progress" role="status">{of_load(stage)}</label>
+                    <span role="status">{of_load(stage)}</span>
                     <span class="loading-pace">{of_load(pace)}</span>
                     <button type="button" class="quiet" id="cancel-load" on:click=on_click(move || models.cancel_load())>
                         "Cancel"
                     </button>
                 </div>
                 // Without a value the bar only says that something goes on.
-                <progress id="load-progress" value=share></progress>
+                <progress id="load-progress" aria-label=of_load(stage) value=share></progress>
                 <p class="hint" id="load-plan">{plan}</p>
             </When>
         </div>
