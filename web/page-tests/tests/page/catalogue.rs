@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use crate::kept_chats::answered;
 use crate::look::{picture, sound_layout};
+use crate::nothing_lost::{NAME, loaded};
 use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask};
 
-const NAME: &str = "document.querySelector('.model-name')?.innerText";
 const LIST: &str = "/models/catalogue.json";
 
 fn hub() -> Result<&'static Hub> {
@@ -69,10 +69,6 @@ fn get(page: &Page, address: &str) -> Result<()> {
     page.set_field("#address", address)?;
     page.click("#address")?;
     page.press("Enter")
-}
-
-fn loaded(page: &Page, name: &str) -> Result<()> {
-    page.wait_for(&format!("{LOADED} && {NAME} == {}", json!(name)), REPLY)
 }
 
 /// The tiny model as a GGUF file.

@@ -1,14 +1,14 @@
 //! How a conversation is shown: followed while it grows, leafed through, searched, in any script.
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, stage};
+use page_tests::Page;
 use serde_json::{Value, json};
 
 use crate::explorer::temporary;
 use crate::kept_chats::answered;
 use crate::look::{picture, sound_layout};
 use crate::markdown::{open_scripted, reply};
-use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, open_tiny};
+use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, open_altered, open_tiny};
 
 /// The worker says what a test wants, ten tokens every ten milliseconds.
 const PACED: &str = "{ const post = self.postMessage.bind(self); let script = null, held = null; \
@@ -26,17 +26,6 @@ const PACED: &str = "{ const post = self.postMessage.bind(self); let script = nu
 /// How far the end is below what is seen.
 const BELOW: &str = "(() => { const e = document.querySelector('.transcript'); return e.scrollHeight - e.scrollTop - e.clientHeight; })()";
 
-fn opened(folder: &str, prelude: &str) -> Result<Page> {
-    let address = stage()?.altered(folder, prelude)?;
-    let page = stage()?
-        .browser
-        .open(&format!("{address}?model=tiny.1bit&device=cpu"))?;
-    page.emulate(1280, 800, "light")?;
-    page.wait_for(LOADED, START)?;
-    page.set_field("#max-tokens", "2")?;
-    Ok(page)
-}
-
 fn versions(page: &Page) -> Result<Value> {
     page.evaluate("document.querySelector('.exchange:last-child .version')?.innerText ?? null")
 }
@@ -44,7 +33,8 @@ fn versions(page: &Page) -> Result<Value> {
 /// A reply of a thousand tokens a second is followed, and the page stays at hand.
 #[test]
 fn a_fast_reply_is_followed() -> Result<()> {
-    let page = opened("paced", PACED)?;
+    let page = open_altered("paced", PACED, "device=cpu")?;
+    page.set_field("#max-tokens", "2")?;
     page.evaluate(&format!(
         "new BroadcastChannel('script').postMessage(Array.from({{ length: 3000 }}, (_, i) => i % 40 == 39 ? 'end.\\n\\n' : 'word ')); \
          window.farthest = 0; window.frames_seen = 0; window.slowest = 0; let last = performance.now(); \

@@ -49,7 +49,7 @@ fn choose(page: &Page, title: &str) -> Result<()> {
     )
 }
 
-fn reload(page: &Page) -> Result<()> {
+pub fn reload(page: &Page) -> Result<()> {
     page.reload()?;
     page.wait_for(LOADED, START)
 }

@@ -54,6 +54,18 @@ fn open_tiny() -> Result<Page> {
     open("?model=tiny.1bit&device=cpu")
 }
 
+/// The page in a folder of its own whose worker runs `prelude` first, with the tiny model loaded.
+fn open_altered(folder: &str, prelude: &str, query: &str) -> Result<Page> {
+    let stage = stage()?;
+    let address = stage.altered(folder, prelude)?;
+    let page = stage
+        .browser
+        .open(&format!("{address}?model=tiny.1bit&{query}"))?;
+    page.emulate(1280, 800, "light")?;
+    page.wait_for(LOADED, START)?;
+    Ok(page)
+}
+
 /// The page with `query`, its model loaded.
 fn open(query: &str) -> Result<Page> {
     let stage = stage()?;

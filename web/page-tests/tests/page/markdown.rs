@@ -5,7 +5,7 @@ use page_tests::{Page, stage};
 use serde_json::json;
 
 use crate::look::{picture, sound_layout};
-use crate::{FINISHED, LOADED, REPLY, START, ask};
+use crate::{FINISHED, REPLY, START, ask, open_altered};
 
 /// The worker says what a test wants instead of what the model writes: in pieces, when the first
 /// token comes.
@@ -17,12 +17,7 @@ const SCRIPTED: &str = "{ const post = self.postMessage.bind(self); let script =
        for (const text of script?.splice(0) ?? []) post({ Response: { id, response: { Event: { token: { text } } } } }); }; }";
 
 pub fn open_scripted(folder: &str) -> Result<Page> {
-    let address = stage()?.altered(folder, SCRIPTED)?;
-    let page = stage()?
-        .browser
-        .open(&format!("{address}?model=tiny.1bit&device=cpu"))?;
-    page.emulate(1280, 800, "light")?;
-    page.wait_for(LOADED, START)?;
+    let page = open_altered(folder, SCRIPTED, "device=cpu")?;
     page.set_field("#max-tokens", "2")?;
     Ok(page)
 }

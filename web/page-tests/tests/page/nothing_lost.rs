@@ -10,19 +10,14 @@ use page_tests::{Page, Served, onebit, root, stage};
 use serde_json::{Value, json};
 
 use crate::explorer::saved;
-use crate::kept_chats::answered;
+use crate::kept_chats::{answered, reload};
 use crate::look::{picture, sound_layout};
 use crate::{FINISHED, LOADED, REPLY, START, ask, open_tiny};
 
-const NAME: &str = "document.querySelector('.model-name')?.innerText";
+pub const NAME: &str = "document.querySelector('.model-name')?.innerText";
 const KEPT_NAMES: &str = "[...document.querySelectorAll('#kept .kept-name')].map(e => e.innerText)";
 
-fn reload(page: &Page) -> Result<()> {
-    page.reload()?;
-    page.wait_for(LOADED, START)
-}
-
-fn loaded(page: &Page, name: &str) -> Result<()> {
+pub fn loaded(page: &Page, name: &str) -> Result<()> {
     page.wait_for(&format!("{LOADED} && {NAME} == {}", json!(name)), START)
 }
 
@@ -117,8 +112,15 @@ fn a_model_in_use_that_is_gone_is_told() -> Result<()> {
         "(async () => { const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('models'); \
            for await (const [name] of folder) await folder.removeEntry(name); })()",
     )?;
+    // Adapters that were beside it are none of the other model's.
+    page.evaluate(
+        "(() => { const kept = JSON.parse(localStorage['ternary-core.model']); kept.adapters = [['gone', 'beside']]; \
+           localStorage['ternary-core.model'] = JSON.stringify(kept); })()",
+    )?;
     page.reload()?;
     loaded(&page, "Tiny")?;
+    // Long enough for them to be refused.
+    page.evaluate("new Promise(done => setTimeout(done, 1500))")?;
     let told = page.text(".notice")?;
     ensure!(told.contains("gone.1bit was in use"), "{told}");
     picture(&page, "gone-desktop-light")

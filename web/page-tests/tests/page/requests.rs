@@ -3,9 +3,9 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use page_tests::{Page, onebit, published, root, stage};
+use page_tests::{Page, onebit, published, root};
 
-use crate::{FINISHED, LOADED, REPLY, START, ask};
+use crate::{FINISHED, LOADED, REPLY, START, ask, open_altered};
 
 const QUERY: &str = "[data-parameter='model.layers.0.self_attn.q_proj.weight']";
 const UP: &str = "[data-parameter='model.layers.1.mlp.up_proj.weight']";
@@ -32,16 +32,6 @@ const SLOW: &str = "{ const read = Blob.prototype.arrayBuffer; let late = 0; \
        if (late && name == 'worker') await new Promise(on => setTimeout(on, late)); \
        return read.call(this); }; }";
 
-fn altered(folder: &str, prelude: &str) -> Result<Page> {
-    let address = stage()?.altered(folder, prelude)?;
-    let page = stage()?
-        .browser
-        .open(&format!("{address}?model=tiny.1bit&device=cpu"))?;
-    page.emulate(1280, 800, "light")?;
-    page.wait_for(LOADED, START)?;
-    Ok(page)
-}
-
 /// The figures of a matrix, which tell it from others.
 fn inspect(page: &Page, cell: &str) -> Result<String> {
     page.click(cell)?;
@@ -65,7 +55,7 @@ fn swap(page: &Page) -> Result<()> {
 
 #[test]
 fn swapped_responses_reach_their_askers() -> Result<()> {
-    let page = altered("swapping", SWAPPING)?;
+    let page = open_altered("swapping", SWAPPING, "device=cpu")?;
     page.click("input[name=mode][value=map]")?;
     page.wait_for(
         &format!("document.querySelector('.grid') && {LOADED}"),
@@ -112,7 +102,7 @@ fn a_published_model_is_surveyed_while_another_loads() -> Result<()> {
     onebit::export(onebit::tiny_model()?, &gguf, &[("--format", "gguf")])?;
     let another = root().join("target/page-tests/loaded-slowly.1bit");
     fs::copy(onebit::tiny_model()?, &another)?;
-    let page = altered("slow-load", SLOW)?;
+    let page = open_altered("slow-load", SLOW, "device=cpu")?;
     page.evaluate("new BroadcastChannel('late').postMessage(1000)")?;
     page.drop_file(&another)?;
     page.wait_for("document.querySelector('#load-progress')", START)?;

@@ -7,7 +7,10 @@ use page_tests::{FORGOTTEN, Page, huge, onebit, root, stage};
 use serde_json::json;
 
 use crate::look::picture;
-use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, continue_greedily, open, open_tiny};
+use crate::{
+    FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, continue_greedily, open, open_altered,
+    open_tiny,
+};
 
 /// Tokens of a reply: a GPU in software takes its time.
 const FEW: &str = "8";
@@ -20,16 +23,6 @@ const LOSING: &str = "{ const devices = []; const request = GPUAdapter.prototype
      new BroadcastChannel('gpu').onmessage = ({ data }) => { \
        self.refused = data == 'refuse'; for (const device of devices.splice(0)) device.destroy(); }; }";
 
-fn altered(folder: &str, prelude: &str, query: &str) -> Result<Page> {
-    let address = stage()?.altered(folder, prelude)?;
-    let page = stage()?
-        .browser
-        .open(&format!("{address}?model=tiny.1bit&{query}"))?;
-    page.emulate(1280, 800, "light")?;
-    page.wait_for(LOADED, START)?;
-    Ok(page)
-}
-
 fn device(page: &Page) -> Result<String> {
     let kind = page.evaluate("document.querySelector('.device').dataset.kind")?;
     Ok(kind.as_str().unwrap_or_default().to_owned())
@@ -37,7 +30,7 @@ fn device(page: &Page) -> Result<String> {
 
 #[test]
 fn a_lost_gpu_is_replaced() -> Result<()> {
-    let page = altered("losing", LOSING, "device=gpu")?;
+    let page = open_altered("losing", LOSING, "device=gpu")?;
     page.set_field("#max-tokens", FEW)?;
     ask(&page, "Who is Max?")?;
     page.wait_for(FINISHED, REPLY)?;
@@ -82,7 +75,7 @@ fn a_full_gpu_leaves_the_old_model() -> Result<()> {
              this.dispatchEvent(new GPUUncapturedErrorEvent('uncapturederror', \
                { error: new GPUOutOfMemoryError('no more memory'), cancelable: true }))); \
            return buffer; }; };";
-    let page = altered("full", full, "device=gpu")?;
+    let page = open_altered("full", full, "device=gpu")?;
     page.set_field("#max-tokens", FEW)?;
     page.evaluate("new BroadcastChannel('gpu').postMessage('')")?;
     let file = root().join("target/page-tests/another.1bit");
@@ -108,7 +101,7 @@ fn loads_are_given_up() -> Result<()> {
            if (late || name == 'full-worker' && !self.hurried) await new Promise(on => setTimeout(on, 1500)); \
            return read.call(this); }; \
          new BroadcastChannel('hurry').onmessage = () => { self.hurried = true; }; }";
-    let page = altered("slow", slow, "device=cpu")?;
+    let page = open_altered("slow", slow, "device=cpu")?;
     page.set_field("#max-tokens", FEW)?;
     let given_up = || -> Result<()> {
         page.wait_for("document.querySelector('#cancel-load')", START)?;
@@ -211,7 +204,7 @@ fn what_it_takes_is_told_before_it_is_read() -> Result<()> {
 
 #[test]
 fn without_webgpu_the_cpu_answers() -> Result<()> {
-    let page = altered(
+    let page = open_altered(
         "no-gpu",
         "Object.defineProperty(navigator, 'gpu', { value: undefined });",
         "",

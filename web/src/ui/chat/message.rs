@@ -84,7 +84,7 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
             <When when=Signal::derive(waiting.clone())>
                 <p class="thinking">"Reading the prompt"</p>
             </When>
-            <ReplyFoot exchange=exchange.clone() is_last=Signal::derive(is_last) />
+            <ReplyFoot exchange=exchange.clone() is_last=Signal::derive(is_last) finished />
             <When when=Signal::derive(last_forgotten)>
                 <p class="hint remark" id="forgotten">"The context was full: the model no longer reads what is above."</p>
             </When>

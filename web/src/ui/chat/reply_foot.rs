@@ -14,7 +14,11 @@ use crate::ui::widgets::erased::{When, live, on_click};
 use crate::ui::widgets::figures;
 
 #[component]
-pub fn ReplyFoot(exchange: Exchange, is_last: Signal<bool>) -> impl IntoView {
+pub fn ReplyFoot(
+    exchange: Exchange,
+    is_last: Signal<bool>,
+    finished: Signal<bool>,
+) -> impl IntoView {
     let (engine, page, chat) = (use_engine(), use_page(), use_chat());
     let Exchange {
         prompt,
@@ -22,10 +26,6 @@ pub fn ReplyFoot(exchange: Exchange, is_last: Signal<bool>) -> impl IntoView {
         outcome,
         ..
     } = exchange.clone();
-    let finished = Signal::derive({
-        let outcome = outcome.clone();
-        move || outcome.get().is_some()
-    });
     let may_go_on = Signal::derive({
         let (reply, outcome) = (reply.clone(), outcome.clone());
         move || match page.mode.get() {

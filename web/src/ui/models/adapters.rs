@@ -23,6 +23,11 @@ pub fn names(adapters: &[UsedAdapter]) -> String {
 impl Models {
     /// Has the model answer with these adapters beside it; with none, as it is.
     pub fn use_adapters(self, adapters: Vec<UsedAdapter>) {
+        self.load_beside(adapters, false);
+    }
+
+    /// The same; `keeps`: those that only this visit has are kept once they are beside the model.
+    fn load_beside(self, adapters: Vec<UsedAdapter>, keeps: bool) {
         let idle = self.loads.with_untracked(|loads| loads.is_empty());
         if !self.engine.has_model() && idle {
             return self.not_a_model(&adapters, None);
@@ -35,10 +40,11 @@ impl Models {
             adapters: adapters.iter().map(|a| a.source.clone()).collect(),
             device,
         };
-        let load = match idle {
+        let mut load = match idle {
             true => self.of_present(device),
             false => Load::new(self.wanted(), device),
         };
+        load.keeps = keeps;
         self.follow(load.beside(adapters), Request::Task(task));
     }
 
@@ -48,12 +54,12 @@ impl Models {
         let file = File::new_with_u8_array_sequence(&parts, name);
         match file {
             Ok(file) => {
-                self.keeps_adapters.set_value(true);
-                self.use_adapters(vec![UsedAdapter {
+                let made = UsedAdapter {
                     name: name.trim_end_matches(ENDING).to_owned(),
                     base: None,
                     source: AdapterSource::Files(vec![Handle(file)]),
-                }]);
+                };
+                self.load_beside(vec![made], true);
             }
             Err(thrown) => self
                 .page
@@ -70,14 +76,10 @@ impl Models {
         }
     }
 
-    /// Keeps what was just made.
-    pub(super) fn keep_made(self) {
-        let beside = self
-            .adapters
-            .with_untracked(|adapters| !adapters.is_empty());
-        if beside && self.keeps_adapters.get_value() {
-            self.keeps_adapters.set_value(false);
-            for adapter in self.adapters.get_untracked() {
+    /// Keeps those that only this visit has.
+    pub(super) fn keep_adapters(self) {
+        for adapter in self.adapters.get_untracked() {
+            if adapter.kept().is_none() {
                 self.keep_adapter(adapter);
             }
         }

@@ -26,7 +26,13 @@ pub fn ImportPanel() -> impl IntoView {
         (total > 0).then(|| done as f64 / total as f64)
     };
     let told = move || match (i.survey.get(), i.progress.get()) {
-        (Some(survey), _) => describe(&survey, i.choices.get()),
+        (Some(survey), _) => {
+            let text = describe(&survey, i.choices.get());
+            match i.found.get().and_then(|found| found.license) {
+                Some(license) => format!("{text} Its license: {license}."),
+                None => text,
+            }
+        }
         (None, (_, 0, _)) => match i.found.get() {
             Some(found) if !found.why.is_empty() => {
                 format!(

@@ -18,6 +18,8 @@ impl Models {
     /// Loads a model in place of the present one, which answers until then.
     pub fn load(self, source: Source) {
         self.failed_of_hub.set_value(None);
+        // They belong to the model of the last visit.
+        self.adapters_before.set_value(Vec::new());
         self.page.notice.set(None);
         self.engine.stop_reply();
         self.request_load(Load::new(source, self.device.get_untracked()));
@@ -200,9 +202,9 @@ impl Models {
         self.engine.model.set(Some(model));
         if keeps {
             self.keep();
+            self.keep_adapters();
         }
         self.use_before();
-        self.keep_made();
         // Whoever is using another part of the page meanwhile keeps the keyboard there.
         let elsewhere = document()
             .active_element()

@@ -51,8 +51,6 @@ pub struct Models {
     pub device: RwSignal<DeviceChoice>,
     /// Those beside the model.
     adapters: RwSignal<Vec<UsedAdapter>, LocalStorage>,
-    /// Those that come next are to be kept.
-    keeps_adapters: StoredValue<bool>,
     /// Those that were beside it at the last visit, until it is there.
     adapters_before: StoredValue<Vec<UsedAdapter>, LocalStorage>,
     /// The page came without a model and none was chosen yet.
@@ -99,7 +97,6 @@ impl Models {
             loads: RwSignal::new_local(VecDeque::new()),
             device: RwSignal::new(device),
             adapters: RwSignal::new_local(Vec::new()),
-            keeps_adapters: StoredValue::new(false),
             adapters_before: StoredValue::new_local(before),
             nothing_shipped: RwSignal::new(false),
             never_loaded: StoredValue::new(true),
