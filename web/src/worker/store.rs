@@ -5,7 +5,9 @@
 //! its source is another file, what is there of one can be continued, and two tabs that fetch the
 //! same model meet at the same file, which only one can write.
 
-use js_sys::Uint8Array;
+use std::time::Duration;
+
+use js_sys::{Promise, Uint8Array};
 use serde::{Deserialize, Serialize};
 use ternary::format::ByteSource;
 use wasm_bindgen::{JsCast, JsValue};
@@ -16,7 +18,7 @@ use web_sys::{
     StorageManager,
 };
 
-use super::scope;
+use super::{http, scope};
 use crate::js::{describe, field};
 use crate::protocol::{KeptModel, KeptModels, kept_id, opened_id};
 
@@ -28,6 +30,11 @@ const ENDINGS: [&str; 2] = [".1bit", ".safetensors"];
 const NONE: &str = "this browser keeps no files for this page, as in a private window";
 /// Bytes of a file copied at a time.
 const PIECE: u64 = 4 << 20;
+/// What browsers call the refusal of a file that is open for writing.
+const TAKEN: &str = "NoModificationAllowedError";
+/// How often such a file is asked for again, and how long after each time.
+const CLOSING: usize = 8;
+const MOMENT: Duration = Duration::from_millis(25);
 
 /// What is known of a model besides its bytes. Small, written before them.
 #[derive(Serialize, Deserialize)]
@@ -181,7 +188,7 @@ impl Store {
         let open = async {
             let file = self.folder.get_file_handle_with_options(id, &options);
             let file: FileSystemFileHandle = JsFuture::from(file).await?.into();
-            let handle = JsFuture::from(file.create_sync_access_handle()).await?;
+            let handle = when_free(|| file.create_sync_access_handle()).await?;
             let handle: FileSystemSyncAccessHandle = handle.into();
             let at = handle.get_size()? as u64;
             Ok::<_, JsValue>((handle, at))
@@ -192,7 +199,7 @@ impl Store {
 
     pub async fn delete(&self, id: &str, name: &str) -> Result<(), String> {
         for file in [id.to_owned(), format!("{id}{CARD}")] {
-            match JsFuture::from(self.folder.remove_entry(&file)).await {
+            match when_free(|| self.folder.remove_entry(&file)).await {
                 Ok(_) => {}
                 // Deleted already, or never begun.
                 Err(thrown) if kind(&thrown) == "NotFoundError" => {}
@@ -382,8 +389,19 @@ fn can_keep(storage: &StorageManager) -> bool {
         && field(&handle, "createSyncAccessHandle").is_function()
 }
 
+/// Asks again for a while: a file that was closed is free only a moment later.
+async fn when_free(ask: impl Fn() -> Promise) -> Result<JsValue, JsValue> {
+    for _ in 0..CLOSING {
+        match JsFuture::from(ask()).await {
+            Err(thrown) if kind(&thrown) == TAKEN => http::sleep(MOMENT).await,
+            other => return other,
+        }
+    }
+    JsFuture::from(ask()).await
+}
+
 fn busy(name: &str, thrown: JsValue) -> String {
-    if kind(&thrown) == "NoModificationAllowedError" {
+    if kind(&thrown) == TAKEN {
         return format!(
             "{name} is being downloaded or kept just now, here or in another tab: wait for that to end"
         );

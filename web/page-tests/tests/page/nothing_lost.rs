@@ -108,9 +108,12 @@ fn a_model_in_use_that_is_gone_is_told() -> Result<()> {
     page.wait_for("document.querySelector('#keep')", START)?;
     page.click("#keep")?;
     page.wait_for(&format!("{KEPT_NAMES}.includes('gone.1bit')"), START)?;
+    // Chromium frees a file only a moment after it was closed.
     page.evaluate(
         "(async () => { const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('models'); \
-           for await (const [name] of folder) await folder.removeEntry(name); })()",
+           for await (const [name] of folder) for (let tries = 0; ; tries++) \
+             try { await folder.removeEntry(name); break; } \
+             catch (thrown) { if (tries == 40) throw thrown; await new Promise(done => setTimeout(done, 50)); } })()",
     )?;
     // Adapters that were beside it are none of the other model's.
     page.evaluate(
