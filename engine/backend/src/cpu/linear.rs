@@ -9,7 +9,7 @@ use super::simd::{Level, multiversion};
 use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
 use ternary_core::math;
-use ternary_core::quant::tile::{act_stride, read_row, row_stride};
+use ternary_core::quant::tile::{ROWS, act_stride, read_row, row_stride};
 
 #[cfg(not(target_arch = "wasm32"))]
 use bands::product;
@@ -23,9 +23,22 @@ pub struct WeightView<'a> {
     pub data: &'a [u8],
     /// `[out_dim, in_dim / group]`; empty for floats.
     pub scales: &'a [f32],
+    /// The same, as [`by_four`] puts them; empty in a page, and for modes without tiles.
+    pub by_four: &'a [[f32; ROWS]],
     pub out_dim: usize,
     pub in_dim: usize,
     pub group: usize,
+}
+
+/// Scales `[out_dim, spans]` as `[ceil(out_dim / 4)][spans][4]`: those of a tile group's rows side by
+/// side. Rows past the last have the last's.
+pub fn by_four(scales: &[f32], spans: usize) -> Vec<[f32; ROWS]> {
+    let rows = scales.len() / spans;
+    let of = |i: usize| {
+        let (group, span) = (i / spans, i % spans);
+        std::array::from_fn(|r| scales[(group * ROWS + r).min(rows - 1) * spans + span])
+    };
+    (0..rows.div_ceil(ROWS) * spans).map(of).collect()
 }
 
 /// int8 codes `[rows, act_stride(in_dim)]` with a scale per row.

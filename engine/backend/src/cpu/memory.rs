@@ -2,9 +2,13 @@
 //! operation asks for. A large one is an anonymous mapping, which the system zeroes as it is
 //! touched and backs with huge pages; a weight may be part of a mapped file.
 
+use std::sync::OnceLock;
+
 use bytemuck::{Pod, Zeroable};
 
+use super::linear;
 use ternary_common::platform::{Anonymous, Mapped};
+use ternary_core::quant::tile::ROWS;
 
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -17,6 +21,8 @@ const LARGE: usize = 4 << 20;
 pub struct Memory {
     bytes: usize,
     store: Store,
+    /// What [`Memory::by_four`] made of it; gone when the buffer is written.
+    by_four: OnceLock<Vec<[f32; ROWS]>>,
 }
 
 enum Store {
@@ -30,6 +36,7 @@ impl Default for Memory {
         Memory {
             bytes: 0,
             store: Store::Lines(Vec::new()),
+            by_four: OnceLock::new(),
         }
     }
 }
@@ -41,7 +48,11 @@ impl Memory {
             Some(map) => Store::Anonymous(map),
             None => Store::Lines(vec![Line([0; 64]); bytes.div_ceil(64)]),
         };
-        Memory { bytes, store }
+        Memory {
+            bytes,
+            store,
+            by_four: OnceLock::new(),
+        }
     }
 
     /// An empty buffer that [`Memory::grow`] makes longer, to `most` bytes at most. A long one is
@@ -51,6 +62,7 @@ impl Memory {
         Memory {
             bytes: 0,
             store: anonymous.map_or(Store::Lines(Vec::new()), Store::Anonymous),
+            by_four: OnceLock::new(),
         }
     }
 
@@ -76,6 +88,7 @@ impl Memory {
         Memory {
             bytes: file.bytes().len(),
             store: Store::File(file),
+            by_four: OnceLock::new(),
         }
     }
 
@@ -92,7 +105,14 @@ impl Memory {
         &all[..self.bytes]
     }
 
+    /// The buffer as scales of weights with `spans` spans, see [`linear::by_four`]; made once.
+    pub fn by_four(&self, len: usize, spans: usize) -> &[[f32; ROWS]] {
+        self.by_four
+            .get_or_init(|| linear::by_four(self.view(len), spans))
+    }
+
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.by_four.take();
         if let Store::File(file) = &self.store {
             let mut copy = Memory::zeroed(self.bytes);
             copy.bytes_mut().copy_from_slice(file.bytes());

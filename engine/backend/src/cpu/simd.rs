@@ -12,6 +12,9 @@ pub enum Level {
     RelaxedSimd,
     #[cfg(target_arch = "aarch64")]
     Neon,
+    /// NEON with dot products of bytes (ARMv8.2).
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -33,6 +36,8 @@ impl Level {
             Level::RelaxedSimd => "wasm relaxed SIMD",
             #[cfg(target_arch = "aarch64")]
             Level::Neon => "NEON",
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonDot => "NEON dot",
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
@@ -74,7 +79,12 @@ impl Level {
             levels.push(Level::Simd128);
         }
         #[cfg(target_arch = "aarch64")]
-        levels.push(Level::Neon);
+        {
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                levels.push(Level::NeonDot);
+            }
+            levels.push(Level::Neon);
+        }
         levels.push(Level::Portable);
         levels
     }

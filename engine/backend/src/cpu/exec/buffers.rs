@@ -4,6 +4,7 @@ use bytemuck::Pod;
 
 use super::super::linear::WeightView;
 use super::super::memory::Memory;
+use ternary_core::config::QuantMode;
 use ternary_model::program::{BufferDecl, BufferId, Role, Weight};
 
 /// A program's view of the backend's memory. A buffer being written is taken out while its
@@ -55,11 +56,17 @@ impl Buffers<'_> {
     }
 
     pub(super) fn weight<'b>(&'b self, w: &Weight) -> WeightView<'b> {
+        let packed = matches!(w.mode, QuantMode::Ternary | QuantMode::Binary);
+        // A page's kernels take them as they are.
+        let by_four = w.scales.filter(|_| packed && !cfg!(target_family = "wasm"));
         WeightView {
             mode: w.mode,
             data: &self.memory[self.storage[w.data.index()]].bytes()
                 [..self.decls[w.data.index()].bytes()],
             scales: w.scales.map_or(&[], |s| self.f32(s)),
+            by_four: by_four.map_or(&[], |s| {
+                self.memory[self.storage[s.index()]].by_four(self.len(s), w.in_dim / w.group)
+            }),
             out_dim: w.out_dim,
             in_dim: w.in_dim,
             group: w.group,

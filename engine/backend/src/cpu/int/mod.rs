@@ -1,14 +1,20 @@
-//! Integer dot products of one tile group (4 weight rows) with 1 or 4 rows of int8 activations.
+//! Products of int8 activations with weights:
+//! `out[t, n] = a_t · Σ_s scale[n, s] · Σ_{k in span s} weight[n, k]·code[t, k]`.
 //!
-//! Every kernel returns raw sums over *unsigned* codes (ternary 0..2, binary 0..1); the caller
-//! turns them into signed ones with the activation sum: Σ(c−1)x = Σcx − Σx and Σ(2b−1)x = 2Σbx −
-//! Σx. int8 kernels return signed sums. Sums are exact in i32: the largest term is 127·127, so 2³¹
-//! / 127² > 133,000 columns fit, and configs of more than 2¹⁷ are refused.
+//! The inner sum is exact in i32: its largest term is 127·127, so 2³¹ / 127² > 133,000 columns fit,
+//! and configs of more than 2¹⁷ are refused. Kernels sum *unsigned* weight codes (ternary 0..2,
+//! binary 0..1; int8 + 128 where the instruction wants it, modulo 2³²), made signed with the
+//! activations' own sum: Σ(c−1)x = Σcx − Σx, Σ(2b−1)x = 2Σbx − Σx. Spans are then added in order,
+//! every product and sum rounded once: the same bits at every level.
 //!
-//! A page's kernels make whole products, see `wasm`.
+//! A few rows of activations meet the weights as they stream from memory ([`packed`], [`int8`]);
+//! many of them meet panels of unpacked codes ([`panel`]). A page's kernels make whole products,
+//! see `wasm`.
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod panel;
 #[cfg(not(target_arch = "wasm32"))]
 mod portable;
 #[cfg(target_arch = "wasm32")]
@@ -19,137 +25,122 @@ mod x86;
 #[cfg(not(target_arch = "wasm32"))]
 use super::simd::Level;
 
-/// Sums `[activation row][weight row]`.
+/// One value for each of the four rows of a tile group.
 #[cfg(not(target_arch = "wasm32"))]
-pub type Sums<const T: usize> = [[i32; 4]; T];
+pub type Float4 = [f32; 4];
 
-/// One ternary tile group: `w` holds `tiles` × 128 bytes; `x[t]` holds at least `tiles`·128 codes.
+/// One row of activations.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn ternary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usize) -> Sums<T> {
-    let w = &w[..tiles * 128];
-    let x = x.map(|x| &x[..tiles * 128]);
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the level was detected; slices are cut to the lengths the kernel reads.
-        Level::Amx | Level::Avx512Vnni => unsafe { x86::ternary_avx512(w, x, tiles) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::AvxVnni => unsafe { x86::ternary_avxvnni(w, x, tiles) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::Avx2 => unsafe { x86::ternary_avx2(w, x, tiles) },
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: NEON is part of every aarch64 processor.
-        Level::Neon => unsafe { neon::packed::<T, 2>(w, x, tiles) },
-        Level::Portable => portable::packed::<T, 2>(w, x, tiles),
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    /// `act_stride(columns)` of them.
+    pub codes: &'a [i8],
+    pub scale: f32,
+    /// Σ of the codes of every span of columns.
+    pub sums: &'a [i32],
+}
+
+/// `total += scale · signed sum` for four rows; `double` of raw sums, see the module's head.
+#[cfg(not(target_arch = "wasm32"))]
+#[cfg_attr(
+    target_arch = "x86_64",
+    allow(dead_code, reason = "for the portable level")
+)]
+#[inline(always)]
+fn scaled(total: &mut Float4, raw: [i32; 4], double: i32, sum: i32, scales: &Float4) {
+    for r in 0..4 {
+        total[r] += scales[r] * (raw[r] * double - sum) as f32;
     }
 }
 
-/// One binary tile group: `w` holds `tiles` × 128 bytes; `x[t]` holds at least `tiles`·256 codes.
+/// Whole tile groups of codes of `BITS` bits (2: ternary, 1: binary): `w` holds those of every
+/// group of `out`, `scales` `[groups, spans]`. A span is `columns` columns: 32, 64, 128 or 256, or
+/// any number where there is only one.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn binary<const T: usize>(level: Level, w: &[u8], x: [&[i8]; T], tiles: usize) -> Sums<T> {
-    let w = &w[..tiles * 128];
-    let x = x.map(|x| &x[..tiles * 256]);
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the level was detected; slices are cut to the lengths the kernel reads.
-        Level::Amx | Level::Avx512Vnni => unsafe { x86::binary_avx512(w, x, tiles) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::AvxVnni => unsafe { x86::binary_avxvnni(w, x, tiles) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::Avx2 => unsafe { x86::binary_avx2(w, x, tiles) },
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: NEON is part of every aarch64 processor.
-        Level::Neon => unsafe { neon::packed::<T, 1>(w, x, tiles) },
-        Level::Portable => portable::packed::<T, 1>(w, x, tiles),
-    }
-}
-
-/// Four int8 rows of `n` codes each (`n` a multiple of 64).
-#[cfg(not(target_arch = "wasm32"))]
-pub fn int8<const T: usize>(level: Level, w: [&[i8]; 4], x: [&[i8]; T], n: usize) -> Sums<T> {
-    let w = w.map(|w| &w[..n]);
-    let x = x.map(|x| &x[..n]);
-    assert!(n.is_multiple_of(64));
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the level was detected; slices are cut to the lengths the kernel reads.
-        Level::Amx | Level::Avx512Vnni => unsafe { x86::int8_avx512(w, x, n) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::AvxVnni | Level::Avx2 => unsafe { x86::int8_avx2(w, x, n) },
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: NEON is part of every aarch64 processor.
-        Level::Neon => unsafe { neon::int8(w, x, n) },
-        Level::Portable => portable::int8(w, x, n),
-    }
-}
-
-/// One tile group of `BITS` bits a code (2 ternary, 1 binary) with a sum for every span of
-/// `columns` columns, 32, 64, 128 or 256: as many as `out` has. `w` and `x` hold at least so many
-/// columns.
-#[cfg(not(target_arch = "wasm32"))]
-pub fn spans<const T: usize, const BITS: usize>(
+pub fn packed<const BITS: usize>(
     level: Level,
     w: &[u8],
-    x: [&[i8]; T],
+    x: Row,
     columns: usize,
-    out: &mut [Sums<T>],
+    scales: &[Float4],
+    out: &mut [Float4],
 ) {
-    let all = out.len() * columns;
-    let tile = 256 / BITS;
-    let w = &w[..all.div_ceil(tile) * 128];
-    let x = x.map(|x| &x[..all.next_multiple_of(tile)]);
-    match columns {
-        32 => spans_of::<T, BITS, 1>(level, w, x, out),
-        64 => spans_of::<T, BITS, 2>(level, w, x, out),
-        128 => spans_of::<T, BITS, 4>(level, w, x, out),
-        256 => spans_of::<T, BITS, 8>(level, w, x, out),
+    let tiles = w.len() / 128 / out.len().max(1);
+    assert!(
+        w.len() == tiles * 128 * out.len()
+            && x.codes.len() >= tiles * 256 / BITS
+            && scales.len() == x.sums.len() * out.len()
+            && tiles * 256 / BITS >= x.sums.len() * columns
+    );
+    match (x.sums.len(), columns) {
+        (1, _) => packed_of::<BITS, 0>(level, w, x, scales, out),
+        (_, 32) => packed_of::<BITS, 1>(level, w, x, scales, out),
+        (_, 64) => packed_of::<BITS, 2>(level, w, x, scales, out),
+        (_, 128) => packed_of::<BITS, 4>(level, w, x, scales, out),
+        (_, 256) => packed_of::<BITS, 8>(level, w, x, scales, out),
         _ => unreachable!("configs with other groups are refused"),
     }
 }
 
-/// [`spans`] of `FIELDS` · 32 columns.
+/// [`packed`] with spans of `FIELDS` · 32 columns, or one of all where that is 0.
 #[cfg(not(target_arch = "wasm32"))]
-fn spans_of<const T: usize, const BITS: usize, const FIELDS: usize>(
+fn packed_of<const BITS: usize, const FIELDS: usize>(
     level: Level,
     w: &[u8],
-    x: [&[i8]; T],
-    out: &mut [Sums<T>],
+    x: Row,
+    scales: &[Float4],
+    out: &mut [Float4],
 ) {
-    match (level, BITS) {
+    match level {
         #[cfg(target_arch = "x86_64")]
-        (Level::Amx | Level::Avx512Vnni, 2) => {
-            // SAFETY: the level was detected; slices are cut to the lengths the kernel reads.
-            unsafe { x86::ternary_spans_avx512::<T, FIELDS>(w, x, out) }
-        }
-        #[cfg(target_arch = "x86_64")]
-        (Level::Amx | Level::Avx512Vnni, _) => {
-            // SAFETY: as above.
-            unsafe { x86::binary_spans_avx512::<T, FIELDS>(w, x, out) }
-        }
-        #[cfg(target_arch = "x86_64")]
-        (Level::AvxVnni, 2) => {
-            // SAFETY: as above.
-            unsafe { x86::ternary_spans_avxvnni::<T, FIELDS>(w, x, out) }
-        }
-        #[cfg(target_arch = "x86_64")]
-        (Level::AvxVnni, _) => {
-            // SAFETY: as above.
-            unsafe { x86::binary_spans_avxvnni::<T, FIELDS>(w, x, out) }
-        }
+        // SAFETY: the level was detected; the caller checked the lengths.
+        Level::Amx | Level::Avx512Vnni => unsafe {
+            x86::packed_avx512::<BITS, FIELDS>(w, x, scales, out);
+        },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        (Level::Avx2, 2) => unsafe { x86::ternary_spans_avx2::<T, FIELDS>(w, x, out) },
+        Level::AvxVnni => unsafe { x86::packed_avxvnni::<BITS, FIELDS>(w, x, scales, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        (Level::Avx2, _) => unsafe { x86::binary_spans_avx2::<T, FIELDS>(w, x, out) },
+        Level::Avx2 => unsafe { x86::packed_avx2::<BITS, FIELDS>(w, x, scales, out) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: the level was detected.
+        Level::NeonDot => unsafe { neon::packed_dot::<BITS, FIELDS>(w, x, scales, out) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
-        (Level::Neon, _) => unsafe { neon::spans::<T, BITS, FIELDS>(w, x, out) },
-        _ => portable::spans::<T, BITS, FIELDS>(w, x, out),
+        Level::Neon => unsafe { neon::packed::<BITS, FIELDS>(w, x, scales, out) },
+        Level::Portable => portable::packed::<BITS, FIELDS>(w, x, scales, out),
+    }
+}
+
+/// Rows of int8, a whole number of 128 columns each, one behind the other in `w`.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn int8(level: Level, w: &[i8], x: Row, scales: &[f32], out: &mut [f32]) {
+    let columns = w.len() / out.len().max(1);
+    assert!(
+        columns.is_multiple_of(128)
+            && w.len() == columns * out.len()
+            && x.codes.len() >= columns
+            && x.sums.len() == 1
+            && scales.len() == out.len()
+    );
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level was detected; the lengths were checked.
+        Level::Amx | Level::Avx512Vnni => unsafe { x86::int8_avx512(w, x, scales, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::AvxVnni => unsafe { x86::int8_avxvnni(w, x, scales, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx2 => unsafe { x86::int8_avx2(w, x, scales, out) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: the level was detected.
+        Level::NeonDot => unsafe { neon::int8_dot(w, x, scales, out) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: NEON is part of every aarch64 processor.
+        Level::Neon => unsafe { neon::int8(w, x, scales, out) },
+        Level::Portable => portable::int8(w, x, scales, out),
     }
 }
 

@@ -1,11 +1,16 @@
-//! aarch64 NEON kernels: codes times activations as i16 (`smlal`). A tile row adds 16 products of
-//! at most 2·127 (ternary) or 32 of at most 127 (binary) per lane, 4064, before widening to i32 (a
-//! span of eight ternary fields twice as many, 8128); int8 adds two of at most 127², 32,258. All
-//! within i16.
+//! aarch64 kernels.
+//! - NEON: codes times activations as i16 (`smlal`). A tile row adds 16 products of at most 2·127
+//!   (ternary) or 32 of at most 127 (binary) per lane, 4064, before widening to i32; int8 adds two
+//!   of at most 127², 32,258. All within i16. Panels are the portable ones, of which the compiler
+//!   makes `mla`.
+//! - With dot products (`sdot`, ARMv8.2): four products into every i32 lane. The intrinsics are not
+//!   stable, hence the instructions.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
-use super::Sums;
+use super::panel::{ROWS, Sums};
+use super::{Float4, Row, scaled};
 
 /// 16 bytes of `bytes` from `at` on.
 #[inline]
@@ -23,80 +28,137 @@ fn multiply(pairs: int16x8_t, c: int8x16_t, x: int8x16_t) -> int16x8_t {
     vmlal_high_s8(vmlal_s8(pairs, vget_low_s8(c), vget_low_s8(x)), c, x)
 }
 
-/// Tile groups of `BITS`-bit codes; layout as in `quant::tile`.
-#[target_feature(enable = "neon")]
-pub fn packed<const T: usize, const BITS: usize>(w: &[u8], x: [&[i8]; T], tiles: usize) -> Sums<T> {
-    let fields = 8 / BITS;
-    let w: &[i8] = bytemuck::cast_slice(w);
-    let mask = vdupq_n_u8((1 << BITS) - 1);
-    let mut acc = [[vdupq_n_s32(0); 4]; T];
-    for t in 0..tiles {
-        for r in 0..4 {
-            let low = vreinterpretq_u8_s8(load(w, t * 128 + r * 32));
-            let high = vreinterpretq_u8_s8(load(w, t * 128 + r * 32 + 16));
-            let mut pairs = [vdupq_n_s16(0); T];
-            for f in 0..fields {
-                // A negative count shifts right.
-                let shift = vdupq_n_s8(-((BITS * f) as i8));
-                let c0 = vreinterpretq_s8_u8(vandq_u8(vshlq_u8(low, shift), mask));
-                let c1 = vreinterpretq_s8_u8(vandq_u8(vshlq_u8(high, shift), mask));
-                let at = (t * fields + f) * 32;
-                for i in 0..T {
-                    pairs[i] = multiply(pairs[i], c0, load(x[i], at));
-                    pairs[i] = multiply(pairs[i], c1, load(x[i], at + 16));
-                }
-            }
-            for i in 0..T {
-                acc[i][r] = vpadalq_s16(acc[i][r], pairs[i]);
-            }
-        }
+/// Every lane of `acc` plus its four products.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn dot(acc: int32x4_t, c: int8x16_t, x: int8x16_t) -> int32x4_t {
+    let mut acc = acc;
+    // SAFETY: registers only; the feature is there.
+    unsafe {
+        asm!("sdot {0:v}.4s, {1:v}.16b, {2:v}.16b", inout(vreg) acc, in(vreg) c, in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags));
     }
-    acc.map(|rows| rows.map(|v| vaddvq_s32(v)))
+    acc
 }
 
-/// As [`packed`], with a sum for every `FIELDS` fields.
-#[target_feature(enable = "neon")]
-pub fn spans<const T: usize, const BITS: usize, const FIELDS: usize>(
-    w: &[u8],
-    x: [&[i8]; T],
-    out: &mut [Sums<T>],
-) {
-    let per_tile = 8 / BITS;
-    let w: &[i8] = bytemuck::cast_slice(w);
-    let mask = vdupq_n_u8((1 << BITS) - 1);
-    for (s, sums) in out.iter_mut().enumerate() {
-        for r in 0..4 {
-            let mut pairs = [vdupq_n_s16(0); T];
-            for f in s * FIELDS..(s + 1) * FIELDS {
-                let row = f / per_tile * 128 + r * 32;
-                // A negative count shifts right.
-                let shift = vdupq_n_s8(-((BITS * (f % per_tile)) as i8));
-                let code = |at| vshlq_u8(vreinterpretq_u8_s8(load(w, at)), shift);
-                let c0 = vreinterpretq_s8_u8(vandq_u8(code(row), mask));
-                let c1 = vreinterpretq_s8_u8(vandq_u8(code(row + 16), mask));
-                for i in 0..T {
-                    pairs[i] = multiply(pairs[i], c0, load(x[i], f * 32));
-                    pairs[i] = multiply(pairs[i], c1, load(x[i], f * 32 + 16));
-                }
-            }
-            for i in 0..T {
-                sums[i][r] = vaddvq_s32(vpaddlq_s16(pairs[i]));
-            }
-        }
+/// As [`dot`], with lane `LANE` of `x` for every lane of `c`.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn dot_lane<const LANE: usize>(acc: int32x4_t, c: int8x16_t, x: int8x16_t) -> int32x4_t {
+    let mut acc = acc;
+    // SAFETY: as above.
+    unsafe {
+        asm!("sdot {0:v}.4s, {1:v}.16b, {2:v}.4b[{3}]", inout(vreg) acc, in(vreg) c, in(vreg) x,
+            const LANE, options(pure, nomem, nostack, preserves_flags));
     }
+    acc
 }
 
-#[target_feature(enable = "neon")]
-pub fn int8<const T: usize>(w: [&[i8]; 4], x: [&[i8]; T], n: usize) -> Sums<T> {
-    let mut acc = [[vdupq_n_s32(0); 4]; T];
-    for at in (0..n).step_by(16) {
-        for r in 0..4 {
-            let row = load(w[r], at);
-            for i in 0..T {
-                let pairs = multiply(vdupq_n_s16(0), row, load(x[i], at));
-                acc[i][r] = vpadalq_s16(acc[i][r], pairs);
+/// Kernels of one activation row; layout as in `quant::tile`. `$dot(part, codes, x)` adds 16
+/// products to a part that starts as `$none`; `$flush` adds a part to four lanes of i32.
+macro_rules! rows {
+    ($packed:ident, $int8:ident, $features:literal, $none:expr, $dot:expr, $flush:expr) => {
+        /// Codes of `BITS` bits; a span is `FIELDS` fields of 32 columns, or all there are where
+        /// that is 0.
+        #[target_feature(enable = $features)]
+        pub fn $packed<const BITS: usize, const FIELDS: usize>(
+            w: &[u8],
+            x: Row,
+            scales: &[Float4],
+            out: &mut [Float4],
+        ) {
+            let per_tile = 8 / BITS;
+            let group = w.len() / out.len().max(1);
+            let spans = x.sums.len();
+            let w: &[i8] = bytemuck::cast_slice(w);
+            let mask = vdupq_n_u8((1 << BITS) - 1);
+            let groups = w.chunks_exact(group.max(1)).zip(scales.chunks_exact(spans));
+            for ((w, scales), out) in groups.zip(out) {
+                let fields = match FIELDS {
+                    0 => w.len() / 128 * per_tile,
+                    fields => fields,
+                };
+                let step = fields.min(per_tile);
+                let mut total = [0f32; 4];
+                for (s, scales) in scales.iter().enumerate() {
+                    let mut acc = [vdupq_n_s32(0); 4];
+                    for first in (s * fields..(s + 1) * fields).step_by(step) {
+                        let tile = first / per_tile * 128;
+                        for (r, acc) in acc.iter_mut().enumerate() {
+                            let low = vreinterpretq_u8_s8(load(w, tile + r * 32));
+                            let high = vreinterpretq_u8_s8(load(w, tile + r * 32 + 16));
+                            let mut part = $none;
+                            for f in first..first + step {
+                                // A negative count shifts right.
+                                let shift = vdupq_n_s8(-((BITS * (f % per_tile)) as i8));
+                                let code =
+                                    |v| vreinterpretq_s8_u8(vandq_u8(vshlq_u8(v, shift), mask));
+                                part = $dot(part, code(low), load(x.codes, f * 32));
+                                part = $dot(part, code(high), load(x.codes, f * 32 + 16));
+                            }
+                            *acc = $flush(*acc, part);
+                        }
+                    }
+                    let raw = acc.map(|v| vaddvq_s32(v));
+                    scaled(&mut total, raw, 2 / BITS as i32, x.sums[s], scales);
+                }
+                *out = total.map(|v| v * x.scale);
+            }
+        }
+
+        /// Rows of int8, one behind the other.
+        #[target_feature(enable = $features)]
+        pub fn $int8(w: &[i8], x: Row, scales: &[f32], out: &mut [f32]) {
+            let n = w.len() / out.len().max(1);
+            for ((w, scale), out) in w.chunks_exact(n.max(1)).zip(scales).zip(out) {
+                let mut acc = [vdupq_n_s32(0); 4];
+                for at in (0..n).step_by(64) {
+                    for (i, acc) in acc.iter_mut().enumerate() {
+                        let at = at + 16 * i;
+                        *acc = $flush(*acc, $dot($none, load(w, at), load(x.codes, at)));
+                    }
+                }
+                let sum = acc.map(|v| vaddvq_s32(v)).iter().sum::<i32>();
+                *out = scale * sum as f32 * x.scale;
+            }
+        }
+    };
+}
+
+rows!(packed, int8, "neon", vdupq_n_s16(0), multiply, vpadalq_s16);
+rows!(
+    packed_dot,
+    int8_dot,
+    "neon,dotprod",
+    vdupq_n_s32(0),
+    dot,
+    vaddq_s32
+);
+
+/// Sixteen weight rows, four to a register, with four rows of activations at a time; see
+/// `super::panel`.
+#[target_feature(enable = "neon,dotprod")]
+pub fn panel_dot(w: &[u32], x: &[u32], out: &mut [Sums]) {
+    let width = out.len();
+    for (c, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        let mut acc = [[vdupq_n_s32(0); 4]; 4];
+        let steps = w.as_chunks::<ROWS>().0.iter().zip(x.chunks_exact(width));
+        for (w, x) in steps {
+            let (w, x): (&[i8], &[i8]) = (bytemuck::cast_slice(w), bytemuck::cast_slice(x));
+            let x = load(x, 16 * c);
+            for r in 0..4 {
+                let w = load(w, 16 * r);
+                acc[0][r] = dot_lane::<0>(acc[0][r], w, x);
+                acc[1][r] = dot_lane::<1>(acc[1][r], w, x);
+                acc[2][r] = dot_lane::<2>(acc[2][r], w, x);
+                acc[3][r] = dot_lane::<3>(acc[3][r], w, x);
+            }
+        }
+        for (out, acc) in out.iter_mut().zip(acc) {
+            for (out, acc) in out.as_chunks_mut::<4>().0.iter_mut().zip(acc) {
+                // SAFETY: four words.
+                unsafe { vst1q_s32(out.as_mut_ptr(), acc) };
             }
         }
     }
-    acc.map(|rows| rows.map(|v| vaddvq_s32(v)))
 }

@@ -34,6 +34,7 @@ struct Case {
     group: usize,
     data: Vec<u8>,
     scales: Vec<f32>,
+    by_four: Vec<[f32; 4]>,
     /// `[OUT, in_dim]`; float weights exactly, codes otherwise.
     plain: Vec<f64>,
 }
@@ -66,7 +67,7 @@ impl Case {
                 plain.extend(codes.iter().map(|c| f64::from(*c)));
             }
         }
-        let scales = (0..OUT * in_dim / group)
+        let scales: Vec<f32> = (0..OUT * in_dim / group)
             .map(|_| one_scale.unwrap_or_else(|| 0.01 + noise.float().abs()))
             .collect();
         Case {
@@ -74,6 +75,7 @@ impl Case {
             in_dim,
             group,
             data: tile.finish(),
+            by_four: by_four(&scales, in_dim / group),
             scales: if !mode.is_quantized() {
                 Vec::new()
             } else {
@@ -88,6 +90,7 @@ impl Case {
             mode: self.mode,
             data: &self.data,
             scales: &self.scales,
+            by_four: &self.by_four,
             out_dim: OUT,
             in_dim: self.in_dim,
             group: self.group,
