@@ -7,10 +7,11 @@
 use super::simd::Level;
 use ternary_core::math;
 
-const LANES: usize = 16;
+/// Partial sums.
+pub const LANES: usize = 16;
 
-/// What a row is of: binary16 (as its bits) or int8.
-pub trait Narrow: Copy {
+/// What a row is of: binary16 (as its bits), int8, or f32 as it is.
+pub trait Narrow: Copy + Sync {
     fn wide(self) -> f32;
 
     /// Sixteen of them.
@@ -120,6 +121,34 @@ impl Narrow for i8 {
     }
 }
 
+impl Narrow for f32 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        self
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn load16(from: *const f32) -> std::arch::x86_64::__m512 {
+        // SAFETY: the caller's.
+        unsafe { std::arch::x86_64::_mm512_loadu_ps(from) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn load8(from: *const f32) -> std::arch::x86_64::__m256 {
+        // SAFETY: the caller's.
+        unsafe { std::arch::x86_64::_mm256_loadu_ps(from) }
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    #[inline(always)]
+    unsafe fn load_quads(from: *const f32) -> [std::arch::wasm32::v128; 4] {
+        // SAFETY: the caller's.
+        [0, 4, 8, 12].map(|at| unsafe { std::arch::wasm32::v128_load(from.add(at).cast()) })
+    }
+}
+
 /// `w`: R rows at least as long as `x`.
 pub fn dots<W: Narrow, const R: usize>(level: Level, w: [&[W]; R], x: &[f32]) -> [f32; R] {
     let w = w.map(|w| &w[..x.len()]);
@@ -139,53 +168,6 @@ pub fn dots<W: Narrow, const R: usize>(level: Level, w: [&[W]; R], x: &[f32]) ->
         let four: [f32; 4] = std::array::from_fn(|l| eight[l] + eight[l + 4]);
         (four[0] + four[2]) + (four[1] + four[3])
     })
-}
-
-/// `out[c] = Σ_t weights[t]·values[t·stride + c]`, rows in order, every product and sum rounded
-/// once: the same at every level.
-pub fn weighted<W: Narrow>(
-    level: Level,
-    values: &[W],
-    stride: usize,
-    weights: &[f32],
-    out: &mut [f32],
-) {
-    let last = weights.len().saturating_sub(1);
-    assert!(weights.is_empty() || values.len() >= last * stride + out.len());
-    let (whole, rest) = out.as_chunks_mut::<LANES>();
-    let first = whole.len() * LANES;
-    match level {
-        // SAFETY: the level was detected on this machine; all rows are in reach.
-        #[cfg(target_arch = "x86_64")]
-        Level::Amx | Level::Avx512Vnni => unsafe {
-            x86::weighted512(values, stride, weights, whole)
-        },
-        #[cfg(target_arch = "x86_64")]
-        Level::AvxVnni | Level::Avx2 if is_x86_feature_detected!("f16c") => {
-            // SAFETY: the level and F16C were detected on this machine; all rows are in reach.
-            unsafe { x86::weighted256(values, stride, weights, whole) }
-        }
-        #[cfg(target_arch = "wasm32")]
-        _ => wasm::weighted(values, stride, weights, whole),
-        #[cfg(not(target_arch = "wasm32"))]
-        _ => {
-            for (i, out) in whole.iter_mut().enumerate() {
-                *out = [0.0; LANES];
-                for (t, weight) in weights.iter().enumerate() {
-                    let row = &values[t * stride + i * LANES..][..LANES];
-                    for (o, v) in out.iter_mut().zip(row) {
-                        *o += weight * v.wide();
-                    }
-                }
-            }
-        }
-    }
-    for (i, o) in rest.iter_mut().enumerate() {
-        let terms = weights.iter().enumerate();
-        *o = terms.fold(0.0, |sum, (t, w)| {
-            sum + w * values[t * stride + first + i].wide()
-        });
-    }
 }
 
 /// `sums[r][l] += Σ_i w[r][i][l]·x[i][l]`; the rows of `w` are as long as `x`.
@@ -302,69 +284,6 @@ mod x86 {
             }
         }
     }
-
-    /// Four sixteens of columns at a time, so that every row is read once for as many.
-    ///
-    /// # Safety
-    /// AVX-512 is there, and `values` reaches to the last row's last column.
-    #[target_feature(enable = "avx512f")]
-    pub unsafe fn weighted512<W: Narrow>(
-        values: &[W],
-        stride: usize,
-        weights: &[f32],
-        out: &mut [[f32; LANES]],
-    ) {
-        for (i, out) in out.chunks_mut(4).enumerate() {
-            let mut acc = [_mm512_setzero_ps(); 4];
-            for (t, weight) in weights.iter().enumerate() {
-                let weight = _mm512_set1_ps(*weight);
-                for (c, acc) in acc.iter_mut().enumerate().take(out.len()) {
-                    // SAFETY: the caller's.
-                    let v =
-                        unsafe { W::load16(values.as_ptr().add(t * stride + (4 * i + c) * LANES)) };
-                    *acc = _mm512_add_ps(*acc, _mm512_mul_ps(weight, v));
-                }
-            }
-            for (out, acc) in out.iter_mut().zip(acc) {
-                // SAFETY: 16 floats are written.
-                unsafe { _mm512_storeu_ps(out.as_mut_ptr(), acc) };
-            }
-        }
-    }
-
-    /// Two sixteens of columns at a time.
-    ///
-    /// # Safety
-    /// AVX2 and F16C are there, and `values` reaches to the last row's last column.
-    #[target_feature(enable = "avx2,f16c")]
-    pub unsafe fn weighted256<W: Narrow>(
-        values: &[W],
-        stride: usize,
-        weights: &[f32],
-        out: &mut [[f32; LANES]],
-    ) {
-        for (i, out) in out.chunks_mut(2).enumerate() {
-            let mut acc = [_mm256_setzero_ps(); 4];
-            for (t, weight) in weights.iter().enumerate() {
-                let weight = _mm256_set1_ps(*weight);
-                for (c, acc) in acc.iter_mut().enumerate().take(2 * out.len()) {
-                    // SAFETY: the caller's.
-                    let v = unsafe {
-                        W::load8(values.as_ptr().add(t * stride + 2 * i * LANES + 8 * c))
-                    };
-                    *acc = _mm256_add_ps(*acc, _mm256_mul_ps(weight, v));
-                }
-            }
-            for (c, out) in out.iter_mut().enumerate() {
-                for half in 0..2 {
-                    // SAFETY: a half of 16 floats is written.
-                    unsafe {
-                        _mm256_storeu_ps(out.as_mut_ptr().add(8 * half), acc[2 * c + half]);
-                    }
-                }
-            }
-        }
-    }
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -372,33 +291,6 @@ mod wasm {
     use core::arch::wasm32::*;
 
     use super::{LANES, Narrow};
-
-    /// Sixteen columns at a time, written out as below.
-    pub fn weighted<W: Narrow>(
-        values: &[W],
-        stride: usize,
-        weights: &[f32],
-        out: &mut [[f32; LANES]],
-    ) {
-        for (i, out) in out.iter_mut().enumerate() {
-            let zero = f32x4_splat(0.0);
-            let (mut s0, mut s1, mut s2, mut s3) = (zero, zero, zero, zero);
-            for (t, weight) in weights.iter().enumerate() {
-                let weight = f32x4_splat(*weight);
-                let row = &values[t * stride + i * LANES..][..LANES];
-                // SAFETY: sixteen elements.
-                let [v0, v1, v2, v3] = unsafe { W::load_quads(row.as_ptr()) };
-                s0 = f32x4_add(s0, f32x4_mul(weight, v0));
-                s1 = f32x4_add(s1, f32x4_mul(weight, v1));
-                s2 = f32x4_add(s2, f32x4_mul(weight, v2));
-                s3 = f32x4_add(s3, f32x4_mul(weight, v3));
-            }
-            for (part, sum) in [s0, s1, s2, s3].into_iter().enumerate() {
-                // SAFETY: a quarter of 16 floats is written.
-                unsafe { v128_store(out[4 * part..].as_mut_ptr().cast(), sum) };
-            }
-        }
-    }
 
     /// Row after row, and written out: a page's code is built for size, where loops would keep the
     /// sums in memory.
@@ -444,39 +336,6 @@ mod tests {
         let finite = |h: u16| if h & 0x7c00 == 0x7c00 { h & !0x4000 } else { h };
         check(|bits| finite(bits as u16));
         check(|bits| bits as i8);
-    }
-
-    #[test]
-    fn every_level_weights_rows_alike() {
-        let mut rng = Rng::new(6);
-        for (rows, cols) in [
-            (1usize, 1usize),
-            (3, 16),
-            (5, 40),
-            (7, 64),
-            (2, 100),
-            (9, 257),
-        ] {
-            let stride = cols + 5;
-            let values: Vec<u16> = (0..rows * stride)
-                .map(|_| math::to_half(rng.normal()))
-                .collect();
-            let weights: Vec<f32> = (0..rows).map(|_| rng.normal()).collect();
-            let mut want = vec![0.0; cols];
-            weighted(Level::Portable, &values, stride, &weights, &mut want);
-            for (c, want) in want.iter().enumerate() {
-                let terms = weights.iter().enumerate();
-                let sum: f64 = terms
-                    .map(|(t, w)| f64::from(*w) * f64::from(values[t * stride + c].wide()))
-                    .sum();
-                assert!((f64::from(*want) - sum).abs() < 1e-5, "{want} {sum}");
-            }
-            for level in Level::available() {
-                let mut found = vec![1.0; cols];
-                weighted(level, &values, stride, &weights, &mut found);
-                assert!(found == want, "{rows}×{cols} at {}", level.name());
-            }
-        }
     }
 
     fn check<W: Narrow>(element: impl Fn(u64) -> W) {

@@ -19,6 +19,14 @@ fn pays(work: usize) -> bool {
     work >= 1 << 15 && rayon::current_num_threads() > 1
 }
 
+/// Threads that share the work. What is computed must not depend on it, only how it is cut.
+pub fn threads() -> usize {
+    #[cfg(feature = "native")]
+    return rayon::current_num_threads();
+    #[cfg(not(feature = "native"))]
+    1
+}
+
 /// Call `f(index, piece)` for each `len`-long piece of `data`; in parallel when `work` (elementary
 /// operations in all) pays for it.
 pub fn pieces<T: Send>(

@@ -238,27 +238,28 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
         } => {
             let n = valid(*rows) * heads * head_dim;
             b.with([*out], |b, [out]| {
-                let cache = match precision {
-                    CachePrecision::F32 => attention::Cache::F32 {
-                        keys: b.f32(*cache_k),
-                        values: b.f32(*cache_v),
-                    },
-                    CachePrecision::F16 => attention::Cache::F16 {
-                        keys: b.view(*cache_k),
-                        values: b.view(*cache_v),
-                    },
+                let shape = attention::Shape {
+                    heads: *heads,
+                    kv_heads: *kv_heads,
+                    head_dim: *head_dim,
                 };
-                attention::cached(
-                    level,
-                    b.f32(*q),
-                    cache,
-                    &mut out[..n],
-                    *heads,
-                    *kv_heads,
-                    *head_dim,
-                    pos,
-                    *scores,
-                );
+                let (q, out) = (b.f32(*q), &mut out[..n]);
+                match precision {
+                    CachePrecision::F32 => {
+                        let cache = attention::Cache {
+                            keys: b.f32(*cache_k),
+                            values: b.f32(*cache_v),
+                        };
+                        attention::cached(level, q, cache, out, shape, pos, *scores);
+                    }
+                    CachePrecision::F16 => {
+                        let cache = attention::Cache::<u16> {
+                            keys: b.view(*cache_k),
+                            values: b.view(*cache_v),
+                        };
+                        attention::cached(level, q, cache, out, shape, pos, *scores);
+                    }
+                }
             });
         }
         Op::Activate {

@@ -14,6 +14,3 @@ mod wasm;
 pub use plain::*;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub use wasm::*;
-
-/// Columns that [`weighted`] sums at once.
-pub const COLUMNS: usize = 32;

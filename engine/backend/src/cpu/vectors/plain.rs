@@ -1,4 +1,3 @@
-use super::COLUMNS;
 use ternary_core::math;
 pub use ternary_core::math::{dot, max};
 
@@ -48,26 +47,6 @@ pub fn sum(x: &[f32]) -> f32 {
 #[inline(always)]
 pub fn absmax(x: &[f32]) -> f32 {
     math::max_by(x, f32::abs)
-}
-
-/// `out = scale · Σ_t weights[t]·rows[t·stride..]`, in the order of the rows: the sums stay in
-/// registers.
-#[inline(always)]
-pub fn weighted(
-    rows: &[f32],
-    stride: usize,
-    weights: &[f32],
-    scale: f32,
-    out: &mut [f32; COLUMNS],
-) {
-    let mut sums = [0f32; COLUMNS];
-    for (t, weight) in weights.iter().enumerate() {
-        let row = &rows[t * stride..][..COLUMNS];
-        for (sum, v) in sums.iter_mut().zip(row) {
-            *sum += weight * v;
-        }
-    }
-    *out = sums.map(|sum| sum * scale);
 }
 
 /// `x / scale`, rounded; the scale keeps it within ±127.

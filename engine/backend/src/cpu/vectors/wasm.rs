@@ -5,7 +5,6 @@
 use std::arch::wasm32::*;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use super::COLUMNS;
 use ternary_core::math::{self, Lanes};
 
 /// Four floats.
@@ -279,52 +278,6 @@ pub fn absmax(x: &[f32]) -> f32 {
         |x, _| x.abs(),
         Lanes::or_larger,
     )
-}
-
-/// `out = scale · Σ_t weights[t]·rows[t·stride..]`, in the order of the rows.
-pub fn weighted(
-    rows: &[f32],
-    stride: usize,
-    weights: &[f32],
-    scale: f32,
-    out: &mut [f32; COLUMNS],
-) {
-    let Some(before_last) = weights.len().checked_sub(1) else {
-        out.fill(0.0);
-        return;
-    };
-    assert!(rows.len() >= before_last * stride + COLUMNS);
-    let none = Wide::splat(0.0);
-    let (mut s0, mut s1, mut s2, mut s3) = (none, none, none, none);
-    let (mut s4, mut s5, mut s6, mut s7) = (none, none, none, none);
-    let mut row = rows.as_ptr();
-    for weight in weights {
-        let weight = Wide::splat(*weight);
-        // SAFETY: the assertion above.
-        unsafe {
-            s0 = s0 + weight * load(row, 0);
-            s1 = s1 + weight * load(row, 1);
-            s2 = s2 + weight * load(row, 2);
-            s3 = s3 + weight * load(row, 3);
-            s4 = s4 + weight * load(row, 4);
-            s5 = s5 + weight * load(row, 5);
-            s6 = s6 + weight * load(row, 6);
-            s7 = s7 + weight * load(row, 7);
-        }
-        row = row.wrapping_add(stride);
-    }
-    let (out, scale) = (out.as_mut_ptr(), Wide::splat(scale));
-    // SAFETY: the array holds eight vectors.
-    unsafe {
-        store(out, 0, s0 * scale);
-        store(out, 1, s1 * scale);
-        store(out, 2, s2 * scale);
-        store(out, 3, s3 * scale);
-        store(out, 4, s4 * scale);
-        store(out, 5, s5 * scale);
-        store(out, 6, s6 * scale);
-        store(out, 7, s7 * scale);
-    }
 }
 
 /// `x / scale`, rounded; the scale keeps it within ±127.

@@ -1,0 +1,496 @@
+//! Blocks of positions of the KV cache with a few queries that share them.
+//!
+//! Element k of a query times element k of a key goes to partial sum k mod 16, every product and
+//! sum rounded once; the sixteen are then added by halves, as [`dots`] does. Values are added in
+//! the order of positions. So the results are the same at every level and however positions and
+//! queries are grouped.
+
+use crate::cpu::dots::{LANES, Narrow, dots};
+use crate::cpu::simd::Level;
+
+/// Positions at a time.
+pub const BLOCK: usize = 16;
+/// Queries that share what is read of the cache.
+pub const QUERIES: usize = 4;
+
+/// Scores of queries, rows of `q`, with `count` keys, `stride` apart.
+pub fn scores<W: Narrow>(
+    level: Level,
+    q: &[f32],
+    head_dim: usize,
+    keys: &[W],
+    stride: usize,
+    count: usize,
+    out: &mut [[f32; BLOCK]],
+) {
+    assert!(
+        count <= BLOCK
+            && q.len() == out.len() * head_dim
+            && keys.len() >= (count.max(1) - 1) * stride + head_dim
+    );
+    #[cfg(target_arch = "x86_64")]
+    if count == BLOCK && head_dim.is_multiple_of(LANES) {
+        match level {
+            Level::Amx | Level::Avx512Vnni => {
+                // SAFETY: the level was detected on this machine; all keys are in reach.
+                return unsafe { x86::scores512(q, head_dim, keys, stride, out) };
+            }
+            Level::AvxVnni | Level::Avx2 if is_x86_feature_detected!("f16c") => {
+                // SAFETY: as above, and F16C.
+                return unsafe { x86::scores256(q, head_dim, keys, stride, out) };
+            }
+            _ => {}
+        }
+    }
+    let key = |t: usize| &keys[t * stride..][..head_dim];
+    for (q, out) in q.chunks_exact(head_dim).zip(out) {
+        let (fours, rest) = out[..count].as_chunks_mut::<4>();
+        let whole = 4 * fours.len();
+        for (i, four) in fours.iter_mut().enumerate() {
+            *four = dots(level, [0, 1, 2, 3].map(|r| key(4 * i + r)), q);
+        }
+        for (i, score) in rest.iter_mut().enumerate() {
+            [*score] = dots(level, [key(whole + i)], q);
+        }
+    }
+}
+
+/// Adds `count` values, `stride` apart, as every query weighs them to its row of `out`.
+pub fn weigh<W: Narrow>(
+    level: Level,
+    weights: &[[f32; BLOCK]],
+    count: usize,
+    values: &[W],
+    stride: usize,
+    head_dim: usize,
+    out: &mut [f32],
+) {
+    assert!(
+        count <= BLOCK
+            && out.len() == weights.len() * head_dim
+            && values.len() >= (count.max(1) - 1) * stride + head_dim
+    );
+    let whole = head_dim / LANES * LANES;
+    match level {
+        // SAFETY: the level was detected on this machine; all values are in reach.
+        #[cfg(target_arch = "x86_64")]
+        Level::Amx | Level::Avx512Vnni => unsafe {
+            x86::weigh512(weights, count, values, stride, head_dim, out);
+        },
+        #[cfg(target_arch = "x86_64")]
+        Level::AvxVnni | Level::Avx2 if is_x86_feature_detected!("f16c") => {
+            // SAFETY: the level and F16C were detected; all values are in reach.
+            unsafe { x86::weigh256(weights, count, values, stride, head_dim, out) }
+        }
+        _ => {
+            for (weights, out) in weights.iter().zip(out.chunks_exact_mut(head_dim)) {
+                for (i, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                    weigh_sixteen(&values[i * LANES..], stride, &weights[..count], out);
+                }
+            }
+        }
+    }
+    for (weights, out) in weights.iter().zip(out.chunks_exact_mut(head_dim)) {
+        for (i, o) in out.iter_mut().enumerate().skip(whole) {
+            for (t, weight) in weights[..count].iter().enumerate() {
+                *o += weight * values[t * stride + i].wide();
+            }
+        }
+    }
+}
+
+/// Sixteen columns of [`weigh`] of one query.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+fn weigh_sixteen<W: Narrow>(values: &[W], stride: usize, weights: &[f32], out: &mut [f32; LANES]) {
+    for (t, weight) in weights.iter().enumerate() {
+        let row = &values[t * stride..][..LANES];
+        for (o, v) in out.iter_mut().zip(row) {
+            *o += weight * v.wide();
+        }
+    }
+}
+
+/// As above, written out: a page's code is built for size, where loops would keep the sums in
+/// memory.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+fn weigh_sixteen<W: Narrow>(values: &[W], stride: usize, weights: &[f32], out: &mut [f32; LANES]) {
+    use core::arch::wasm32::*;
+    // SAFETY: quarters of 16 floats.
+    let quarter = |out: &[f32; LANES], i: usize| unsafe { v128_load(out[4 * i..].as_ptr().cast()) };
+    let (mut s0, mut s1) = (quarter(out, 0), quarter(out, 1));
+    let (mut s2, mut s3) = (quarter(out, 2), quarter(out, 3));
+    for (t, weight) in weights.iter().enumerate() {
+        let weight = f32x4_splat(*weight);
+        let row = &values[t * stride..][..LANES];
+        // SAFETY: sixteen elements.
+        let [v0, v1, v2, v3] = unsafe { W::load_quads(row.as_ptr()) };
+        s0 = f32x4_add(s0, f32x4_mul(weight, v0));
+        s1 = f32x4_add(s1, f32x4_mul(weight, v1));
+        s2 = f32x4_add(s2, f32x4_mul(weight, v2));
+        s3 = f32x4_add(s3, f32x4_mul(weight, v3));
+    }
+    for (part, sum) in [s0, s1, s2, s3].into_iter().enumerate() {
+        // SAFETY: a quarter of 16 floats is written.
+        unsafe { v128_store(out[4 * part..].as_mut_ptr().cast(), sum) };
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use core::arch::x86_64::*;
+
+    use super::{BLOCK, LANES, Narrow};
+
+    /// Sixteen partial sums of each of sixteen rows, added by halves: the sums of the rows in
+    /// order.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn halved512(rows: &[__m512; BLOCK]) -> __m512 {
+        // Of two rows: partial sums l + (l + 8), eight of each.
+        let eight = |a: usize, b: usize| {
+            let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(rows[a], rows[b]);
+            let high = _mm512_shuffle_f32x4::<0b11_10_11_10>(rows[a], rows[b]);
+            _mm512_add_ps(low, high)
+        };
+        // Of four rows, four apart: four of each, in a quarter of the register each.
+        let four = |first: usize| {
+            let (a, b) = (eight(first, first + 4), eight(first + 8, first + 12));
+            let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+            let high = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+            _mm512_add_ps(low, high)
+        };
+        let two = |a: __m512, b: __m512| {
+            let low = _mm512_shuffle_ps::<0b01_00_01_00>(a, b);
+            let high = _mm512_shuffle_ps::<0b11_10_11_10>(a, b);
+            _mm512_add_ps(low, high)
+        };
+        let (a, b) = (two(four(0), four(1)), two(four(2), four(3)));
+        let even = _mm512_shuffle_ps::<0b10_00_10_00>(a, b);
+        let odd = _mm512_shuffle_ps::<0b11_01_11_01>(a, b);
+        _mm512_add_ps(even, odd)
+    }
+
+    /// # Safety
+    /// AVX-512 is there, and `keys` reaches to the last row's last element.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn scores512<W: Narrow>(
+        q: &[f32],
+        head_dim: usize,
+        keys: &[W],
+        stride: usize,
+        out: &mut [[f32; BLOCK]],
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            match out.len() {
+                1 => scores_of::<W, 1>(q, head_dim, keys, stride, out),
+                2 => scores_of::<W, 2>(q, head_dim, keys, stride, out),
+                3 => scores_of::<W, 3>(q, head_dim, keys, stride, out),
+                _ => scores_of::<W, 4>(q, head_dim, keys, stride, out),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`scores512`].
+    #[target_feature(enable = "avx512f")]
+    unsafe fn scores_of<W: Narrow, const Q: usize>(
+        q: &[f32],
+        head_dim: usize,
+        keys: &[W],
+        stride: usize,
+        out: &mut [[f32; BLOCK]],
+    ) {
+        let mut rows = [[_mm512_setzero_ps(); BLOCK]; Q];
+        for t in 0..BLOCK {
+            let mut acc = [_mm512_setzero_ps(); Q];
+            for at in (0..head_dim).step_by(LANES) {
+                // SAFETY: the caller's, and queries of `head_dim` elements.
+                unsafe {
+                    let key = W::load16(keys.as_ptr().add(t * stride + at));
+                    for (i, acc) in acc.iter_mut().enumerate() {
+                        let q = _mm512_loadu_ps(q.as_ptr().add(i * head_dim + at));
+                        *acc = _mm512_add_ps(*acc, _mm512_mul_ps(key, q));
+                    }
+                }
+            }
+            for (rows, acc) in rows.iter_mut().zip(acc) {
+                rows[t] = acc;
+            }
+        }
+        for (out, rows) in out.iter_mut().zip(&rows) {
+            // SAFETY: 16 floats are written.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), halved512(rows)) };
+        }
+    }
+
+    /// # Safety
+    /// AVX-512 is there, and `values` reaches to the last row's last element.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn weigh512<W: Narrow>(
+        weights: &[[f32; BLOCK]],
+        count: usize,
+        values: &[W],
+        stride: usize,
+        head_dim: usize,
+        out: &mut [f32],
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            match weights.len() {
+                1 => weigh_of::<W, 1>(weights, count, values, stride, head_dim, out),
+                2 => weigh_of::<W, 2>(weights, count, values, stride, head_dim, out),
+                3 => weigh_of::<W, 3>(weights, count, values, stride, head_dim, out),
+                _ => weigh_of::<W, 4>(weights, count, values, stride, head_dim, out),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`weigh512`].
+    #[target_feature(enable = "avx512f")]
+    unsafe fn weigh_of<W: Narrow, const Q: usize>(
+        weights: &[[f32; BLOCK]],
+        count: usize,
+        values: &[W],
+        stride: usize,
+        head_dim: usize,
+        out: &mut [f32],
+    ) {
+        const WIDE: usize = 4 * LANES;
+        let whole = head_dim / WIDE * WIDE;
+        for at in (0..whole).step_by(WIDE) {
+            // SAFETY: the caller's.
+            unsafe { columns512::<W, Q, 4>(weights, count, values, stride, head_dim, at, out) };
+        }
+        for at in (whole..head_dim / LANES * LANES).step_by(LANES) {
+            // SAFETY: the caller's.
+            unsafe { columns512::<W, Q, 1>(weights, count, values, stride, head_dim, at, out) };
+        }
+    }
+
+    /// `C` sixteens of columns from `at` on: the sums stay in registers.
+    ///
+    /// # Safety
+    /// As for [`weigh512`].
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn columns512<W: Narrow, const Q: usize, const C: usize>(
+        weights: &[[f32; BLOCK]],
+        count: usize,
+        values: &[W],
+        stride: usize,
+        head_dim: usize,
+        at: usize,
+        out: &mut [f32],
+    ) {
+        let mut acc = [[_mm512_setzero_ps(); C]; Q];
+        // SAFETY: the caller's; `out` has `Q` rows of `head_dim`.
+        unsafe {
+            for (i, acc) in acc.iter_mut().enumerate() {
+                for (c, acc) in acc.iter_mut().enumerate() {
+                    *acc = _mm512_loadu_ps(out.as_ptr().add(i * head_dim + at + c * LANES));
+                }
+            }
+            for t in 0..count {
+                let row = values.as_ptr().add(t * stride + at);
+                let mut v = [_mm512_setzero_ps(); C];
+                for (c, v) in v.iter_mut().enumerate() {
+                    *v = W::load16(row.add(c * LANES));
+                }
+                for (weights, acc) in weights.iter().zip(&mut acc) {
+                    let weight = _mm512_set1_ps(weights[t]);
+                    for (acc, v) in acc.iter_mut().zip(v) {
+                        *acc = _mm512_add_ps(*acc, _mm512_mul_ps(weight, v));
+                    }
+                }
+            }
+            for (i, acc) in acc.into_iter().enumerate() {
+                for (c, acc) in acc.into_iter().enumerate() {
+                    _mm512_storeu_ps(out.as_mut_ptr().add(i * head_dim + at + c * LANES), acc);
+                }
+            }
+        }
+    }
+
+    /// As [`halved512`], of eight rows.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn halved256(rows: &[[__m256; 2]; 8]) -> __m256 {
+        let eight = |r: usize| _mm256_add_ps(rows[r][0], rows[r][1]);
+        let four = |first: usize| {
+            let (a, b) = (eight(first), eight(first + 4));
+            let low = _mm256_permute2f128_ps::<0x20>(a, b);
+            let high = _mm256_permute2f128_ps::<0x31>(a, b);
+            _mm256_add_ps(low, high)
+        };
+        let two = |a: __m256, b: __m256| {
+            let low = _mm256_shuffle_ps::<0b01_00_01_00>(a, b);
+            let high = _mm256_shuffle_ps::<0b11_10_11_10>(a, b);
+            _mm256_add_ps(low, high)
+        };
+        let (a, b) = (two(four(0), four(1)), two(four(2), four(3)));
+        let even = _mm256_shuffle_ps::<0b10_00_10_00>(a, b);
+        let odd = _mm256_shuffle_ps::<0b11_01_11_01>(a, b);
+        _mm256_add_ps(even, odd)
+    }
+
+    /// # Safety
+    /// AVX2 and F16C are there, and `keys` reaches to the last row's last element.
+    #[target_feature(enable = "avx2,f16c")]
+    pub unsafe fn scores256<W: Narrow>(
+        q: &[f32],
+        head_dim: usize,
+        keys: &[W],
+        stride: usize,
+        out: &mut [[f32; BLOCK]],
+    ) {
+        for (q, out) in q.chunks_exact(head_dim).zip(out) {
+            for (half, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                let mut rows = [[_mm256_setzero_ps(); 2]; 8];
+                for (t, acc) in rows.iter_mut().enumerate() {
+                    let key = keys.as_ptr().wrapping_add((8 * half + t) * stride);
+                    for (i, q) in q.chunks_exact(8).enumerate() {
+                        // SAFETY: the caller's; eight floats of a query.
+                        let (key, q) =
+                            unsafe { (W::load8(key.add(8 * i)), _mm256_loadu_ps(q.as_ptr())) };
+                        acc[i % 2] = _mm256_add_ps(acc[i % 2], _mm256_mul_ps(key, q));
+                    }
+                }
+                // SAFETY: eight floats are written.
+                unsafe { _mm256_storeu_ps(out.as_mut_ptr(), halved256(&rows)) };
+            }
+        }
+    }
+
+    /// Sixteen columns of up to four queries at a time.
+    ///
+    /// # Safety
+    /// AVX2 and F16C are there, and `values` reaches to the last row's last element.
+    #[target_feature(enable = "avx2,f16c")]
+    pub unsafe fn weigh256<W: Narrow>(
+        weights: &[[f32; BLOCK]],
+        count: usize,
+        values: &[W],
+        stride: usize,
+        head_dim: usize,
+        out: &mut [f32],
+    ) {
+        for at in (0..head_dim / LANES * LANES).step_by(LANES) {
+            // SAFETY: the caller's.
+            unsafe {
+                match weights.len() {
+                    1 => columns256::<W, 1>(weights, count, values, stride, head_dim, at, out),
+                    2 => columns256::<W, 2>(weights, count, values, stride, head_dim, at, out),
+                    3 => columns256::<W, 3>(weights, count, values, stride, head_dim, at, out),
+                    _ => columns256::<W, 4>(weights, count, values, stride, head_dim, at, out),
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`weigh256`].
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn columns256<W: Narrow, const Q: usize>(
+        weights: &[[f32; BLOCK]],
+        count: usize,
+        values: &[W],
+        stride: usize,
+        head_dim: usize,
+        at: usize,
+        out: &mut [f32],
+    ) {
+        let mut acc = [[_mm256_setzero_ps(); 2]; Q];
+        // SAFETY: the caller's; `out` has `Q` rows of `head_dim`.
+        unsafe {
+            for (i, acc) in acc.iter_mut().enumerate() {
+                for (c, acc) in acc.iter_mut().enumerate() {
+                    *acc = _mm256_loadu_ps(out.as_ptr().add(i * head_dim + at + 8 * c));
+                }
+            }
+            for t in 0..count {
+                let row = values.as_ptr().add(t * stride + at);
+                let v = [W::load8(row), W::load8(row.add(8))];
+                for (weights, acc) in weights.iter().zip(&mut acc) {
+                    let weight = _mm256_set1_ps(weights[t]);
+                    for (acc, v) in acc.iter_mut().zip(v) {
+                        *acc = _mm256_add_ps(*acc, _mm256_mul_ps(weight, v));
+                    }
+                }
+            }
+            for (i, acc) in acc.into_iter().enumerate() {
+                for (c, acc) in acc.into_iter().enumerate() {
+                    _mm256_storeu_ps(out.as_mut_ptr().add(i * head_dim + at + 8 * c), acc);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ternary_core::math;
+    use ternary_core::rng::Rng;
+
+    /// Bits of every level against those of the portable one, and those against sums in f64.
+    #[test]
+    fn every_level_gives_the_same_bits() {
+        let mut rng = Rng::new(6);
+        for (head_dim, queries, count) in [
+            (1usize, 1usize, 1usize),
+            (16, 4, 16),
+            (40, 2, 5),
+            (64, 3, 16),
+            (80, 4, 16),
+            (100, 1, 16),
+            (128, 4, 15),
+        ] {
+            let stride = head_dim + 5;
+            let halves: Vec<u16> = (0..BLOCK * stride)
+                .map(|_| math::to_half(rng.normal()))
+                .collect();
+            let floats: Vec<f32> = halves.iter().map(|h| h.wide()).collect();
+            let q: Vec<f32> = (0..queries * head_dim).map(|_| rng.normal()).collect();
+            let weights: Vec<[f32; BLOCK]> = (0..queries)
+                .map(|_| std::array::from_fn(|_| rng.normal()))
+                .collect();
+            let start: Vec<f32> = (0..queries * head_dim).map(|_| rng.normal()).collect();
+            let run = |level: Level, wide: bool| {
+                let mut found = vec![[0f32; BLOCK]; queries];
+                let mut out = start.clone();
+                if wide {
+                    scores(level, &q, head_dim, &floats, stride, count, &mut found);
+                    weigh(level, &weights, count, &floats, stride, head_dim, &mut out);
+                } else {
+                    scores(level, &q, head_dim, &halves, stride, count, &mut found);
+                    weigh(level, &weights, count, &halves, stride, head_dim, &mut out);
+                }
+                (found, out)
+            };
+            let want = run(Level::Portable, true);
+            for level in Level::available() {
+                for wide in [false, true] {
+                    assert!(run(level, wide) == want, "{head_dim} at {}", level.name());
+                }
+            }
+            for i in 0..queries {
+                for t in 0..count {
+                    let terms = (0..head_dim).map(|k| {
+                        f64::from(q[i * head_dim + k]) * f64::from(floats[t * stride + k])
+                    });
+                    let sum: f64 = terms.sum();
+                    assert!((f64::from(want.0[i][t]) - sum).abs() < 1e-4);
+                }
+                for k in 0..head_dim {
+                    let terms = (0..count)
+                        .map(|t| f64::from(weights[i][t]) * f64::from(floats[t * stride + k]));
+                    let sum = f64::from(start[i * head_dim + k]) + terms.sum::<f64>();
+                    assert!((f64::from(want.1[i * head_dim + k]) - sum).abs() < 1e-4);
+                }
+            }
+        }
+    }
+}

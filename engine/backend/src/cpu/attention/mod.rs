@@ -1,0 +1,255 @@
+//! Causal attention: over the KV cache (inference), and over whole sequences with its backward
+//! (training).
+//!
+//! Over the cache, `out[h] = Σ_t p[h, t]·value[t]` with p the softmax of `scale·q[h]·key[t]`. Keys and
+//! values are read once for up to four queries that share them: heads of the same key head, and in
+//! prefill several rows. In decode all heads go through the cache together, [`BLOCK`] positions at a
+//! time, because a position's keys lie side by side; in prefill one head after the other, because
+//! its keys stay in a near cache for the next rows.
+
+mod blocks;
+#[cfg(feature = "training")]
+mod training;
+
+#[cfg(feature = "training")]
+pub use training::{backward, forward};
+
+use std::ops::Range;
+
+use super::dots::Narrow;
+use super::simd::{Level, multiversion};
+use super::vectors::{self, Wide};
+use blocks::{BLOCK, QUERIES};
+use ternary_common::platform::par;
+use ternary_core::math::{self, Lanes};
+use ternary_model::program::Scores;
+
+/// c·tanh(x / c).
+#[inline(always)]
+pub(super) fn softcap<V: Lanes>(x: V, cap: f32) -> V {
+    V::splat(cap) * math::tanh(x / V::splat(cap))
+}
+
+/// Query rows of a task in prefill.
+const BAND: usize = 16;
+
+multiversion! {
+    /// Scores made probabilities.
+    fn softmax_scores(scores: &mut [f32], cap: Option<f32>) {
+        if let Some(cap) = cap {
+            vectors::update(scores, |s| softcap(s, cap));
+        }
+        let max = vectors::max(scores);
+        vectors::update(scores, |s| math::exp(s - Wide::splat(max)));
+        let inverse = Wide::splat(1.0 / vectors::sum(scores));
+        vectors::update(scores, |s| s * inverse);
+    }
+}
+
+/// Heads of queries, heads of keys and values, and elements of a head.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+}
+
+impl Shape {
+    fn stride(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Query heads of a key head.
+    fn share(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+}
+
+/// Keys and values as they are kept, `[max_seq, kv_heads·head_dim]` each.
+#[derive(Clone, Copy)]
+pub struct Cache<'a, W> {
+    pub keys: &'a [W],
+    pub values: &'a [W],
+}
+
+/// See [`ternary_model::program::Op::CachedAttention`]. `rows` query rows from position `pos` on.
+pub fn cached<W: Narrow>(
+    level: Level,
+    q: &[f32],
+    cache: Cache<W>,
+    out: &mut [f32],
+    shape: Shape,
+    pos: usize,
+    of: Scores,
+) {
+    let width = shape.heads * shape.head_dim;
+    let rows = out.len() / width;
+    let work = rows * width * (pos + rows) * 2;
+    let attention = Attention {
+        level,
+        cache,
+        shape,
+        of,
+    };
+    if rows == 1 {
+        let heads = shape.kv_heads.div_ceil(par::threads());
+        let part = heads * shape.share() * shape.head_dim;
+        par::pieces(out, part, work, |i, out| {
+            let q = &q[i * part..][..out.len()];
+            attention.position(i * heads, q, pos, out);
+        });
+        return;
+    }
+    par::pieces(out, BAND * width, work, |i, out| {
+        let q = &q[i * BAND * width..][..out.len()];
+        for kv in 0..shape.kv_heads {
+            attention.rows(kv, q, pos + i * BAND, out);
+        }
+    });
+}
+
+struct Attention<'a, W> {
+    level: Level,
+    cache: Cache<'a, W>,
+    shape: Shape,
+    of: Scores,
+}
+
+impl<W: Narrow> Attention<'_, W> {
+    /// Positions that the query at `pos` sees.
+    fn seen(&self, pos: usize) -> Range<usize> {
+        let end = pos + 1;
+        end - self.of.window.map_or(end, |window| window.min(end))..end
+    }
+
+    /// All query heads of key heads `kv..`, at one position. `q` and `out` are theirs.
+    fn position(&self, kv: usize, q: &[f32], pos: usize, out: &mut [f32]) {
+        let Shape { head_dim, .. } = self.shape;
+        let (share, seen) = (self.shape.share(), self.seen(pos));
+        let heads = q.len() / head_dim;
+        let n = seen.len().next_multiple_of(BLOCK);
+        let mut scores = vec![0f32; heads * n];
+        for at in seen.clone().step_by(BLOCK) {
+            let count = BLOCK.min(seen.end - at);
+            for (h, scores) in scores.chunks_mut(share * n).enumerate() {
+                let q = &q[h * share * head_dim..][..share * head_dim];
+                let queries = q
+                    .chunks(QUERIES * head_dim)
+                    .zip(scores.chunks_mut(QUERIES * n));
+                for (q, scores) in queries {
+                    self.score(kv + h, at, count, q, &mut scores[at - seen.start..], n);
+                }
+            }
+        }
+        for scores in scores.chunks_exact_mut(n) {
+            softmax_scores(&mut scores[..seen.len()], self.of.softcap);
+        }
+        out.fill(0.0);
+        for at in seen.clone().step_by(BLOCK) {
+            let count = BLOCK.min(seen.end - at);
+            for (h, out) in out.chunks_mut(share * head_dim).enumerate() {
+                let scores = &scores[h * share * n..];
+                for (i, out) in out.chunks_mut(QUERIES * head_dim).enumerate() {
+                    let scores = &scores[i * QUERIES * n + at - seen.start..];
+                    self.weigh(kv + h, at, count, scores, n, out);
+                }
+            }
+        }
+    }
+
+    /// The query heads of one key head at positions `pos..`. `q` and `out` are rows of all heads.
+    fn rows(&self, kv: usize, q: &[f32], pos: usize, out: &mut [f32]) {
+        let Shape {
+            heads, head_dim, ..
+        } = self.shape;
+        let (share, width) = (self.shape.share(), heads * head_dim);
+        let rows = out.len() / width;
+        // Where a query, row by row and head by head of a row, begins.
+        let at = |query: usize| query / share * width + (kv * share + query % share) * head_dim;
+        let all = self.seen(pos).start..pos + rows;
+        let n = all.len().next_multiple_of(BLOCK);
+        let mut scores = vec![0f32; QUERIES * n];
+        let mut near = vec![0f32; 2 * QUERIES * head_dim];
+        let (near_q, near_out) = near.split_at_mut(QUERIES * head_dim);
+        for first in (0..rows * share).step_by(QUERIES) {
+            let count = QUERIES.min(rows * share - first);
+            for (i, near) in near_q.chunks_exact_mut(head_dim).take(count).enumerate() {
+                near.copy_from_slice(&q[at(first + i)..][..head_dim]);
+            }
+            let (near_q, near_out) = (
+                &near_q[..count * head_dim],
+                &mut near_out[..count * head_dim],
+            );
+            let last = first + count - 1;
+            let seen = self.seen(pos + first / share).start..self.seen(pos + last / share).end;
+            let blocks = || seen.clone().step_by(BLOCK);
+            for at in blocks() {
+                let count = BLOCK.min(seen.end - at);
+                self.score(kv, at, count, near_q, &mut scores[at - seen.start..], n);
+            }
+            for (i, scores) in scores.chunks_exact_mut(n).take(count).enumerate() {
+                let own = self.seen(pos + (first + i) / share);
+                let (from, to) = (own.start - seen.start, own.end - seen.start);
+                softmax_scores(&mut scores[from..to], self.of.softcap);
+                // What another query of these sees and this one does not weighs nothing.
+                scores[..from].fill(0.0);
+                scores[to..].fill(0.0);
+            }
+            near_out.fill(0.0);
+            for at in blocks() {
+                let count = BLOCK.min(seen.end - at);
+                let scores = &scores[at - seen.start..];
+                self.weigh(kv, at, count, scores, n, near_out);
+            }
+            for (i, near) in near_out.chunks_exact(head_dim).enumerate() {
+                out[at(first + i)..][..head_dim].copy_from_slice(near);
+            }
+        }
+    }
+
+    /// Scores of up to [`QUERIES`] queries with `count` positions from `at` on, to the beginning of
+    /// lines of `scores` that are `n` apart.
+    fn score(&self, kv: usize, at: usize, count: usize, q: &[f32], scores: &mut [f32], n: usize) {
+        let Shape { head_dim, .. } = self.shape;
+        let stride = self.shape.stride();
+        let keys = &self.cache.keys[at * stride + kv * head_dim..];
+        let mut found = [[0f32; BLOCK]; QUERIES];
+        let queries = q.len() / head_dim;
+        blocks::scores(
+            self.level,
+            q,
+            head_dim,
+            keys,
+            stride,
+            count,
+            &mut found[..queries],
+        );
+        for (found, scores) in found[..queries].iter().zip(scores.chunks_mut(n)) {
+            for (score, found) in scores.iter_mut().zip(&found[..count]) {
+                *score = found * self.of.scale;
+            }
+        }
+    }
+
+    /// Adds the values of `count` positions from `at` on, as the first of lines of `scores` that are
+    /// `n` apart weigh them, to the queries' rows of `out`.
+    fn weigh(&self, kv: usize, at: usize, count: usize, scores: &[f32], n: usize, out: &mut [f32]) {
+        let Shape { head_dim, .. } = self.shape;
+        let stride = self.shape.stride();
+        let values = &self.cache.values[at * stride + kv * head_dim..];
+        let queries = out.len() / head_dim;
+        let mut weights = [[0f32; BLOCK]; QUERIES];
+        for (weights, scores) in weights[..queries].iter_mut().zip(scores.chunks(n)) {
+            weights[..count].copy_from_slice(&scores[..count]);
+        }
+        blocks::weigh(
+            self.level,
+            &weights[..queries],
+            count,
+            values,
+            stride,
+            head_dim,
+            out,
+        );
+    }
+}
