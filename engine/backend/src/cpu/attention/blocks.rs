@@ -144,7 +144,7 @@ mod x86 {
     /// Sixteen partial sums of each of sixteen rows, added by halves: the sums of the rows in
     /// order.
     #[inline]
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     fn halved512(rows: &[__m512; BLOCK]) -> __m512 {
         // Of two rows: partial sums l + (l + 8), eight of each.
         let eight = |a: usize, b: usize| {
@@ -170,9 +170,17 @@ mod x86 {
         _mm512_add_ps(even, odd)
     }
 
+    /// Asks for what the next block has `ahead` elements further on: past the end that is
+    /// harmless, the instruction never faults.
+    #[inline]
+    #[target_feature(enable = "sse")]
+    fn prefetch<W>(row: *const W, ahead: usize) {
+        _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(ahead).cast());
+    }
+
     /// # Safety
     /// AVX-512 is there, and `keys` reaches to the last row's last element.
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub unsafe fn scores512<W: Narrow>(
         q: &[f32],
         head_dim: usize,
@@ -183,50 +191,56 @@ mod x86 {
         // SAFETY: the caller's.
         unsafe {
             match out.len() {
-                1 => scores_of::<W, 1>(q, head_dim, keys, stride, out),
-                2 => scores_of::<W, 2>(q, head_dim, keys, stride, out),
-                3 => scores_of::<W, 3>(q, head_dim, keys, stride, out),
-                _ => scores_of::<W, 4>(q, head_dim, keys, stride, out),
+                1 => scores_of::<W, 1, 16>(q, head_dim, keys, stride, out),
+                2 => scores_of::<W, 2, 8>(q, head_dim, keys, stride, out),
+                _ => scores_of::<W, 4, 4>(q, head_dim, keys, stride, out),
             }
         }
     }
 
+    /// Sixteen sums at a time: of `T` keys with up to `Q` queries.
+    ///
     /// # Safety
     /// As for [`scores512`].
-    #[target_feature(enable = "avx512f")]
-    unsafe fn scores_of<W: Narrow, const Q: usize>(
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn scores_of<W: Narrow, const Q: usize, const T: usize>(
         q: &[f32],
         head_dim: usize,
         keys: &[W],
         stride: usize,
         out: &mut [[f32; BLOCK]],
     ) {
-        let mut rows = [[_mm512_setzero_ps(); BLOCK]; Q];
-        for t in 0..BLOCK {
-            let mut acc = [_mm512_setzero_ps(); Q];
+        // The last query again in place of one that is missing.
+        let queries: [_; Q] =
+            std::array::from_fn(|i| q.as_ptr().wrapping_add(i.min(out.len() - 1) * head_dim));
+        for first in (0..BLOCK).step_by(T) {
+            let mut acc = [_mm512_setzero_ps(); BLOCK];
             for at in (0..head_dim).step_by(LANES) {
-                // SAFETY: the caller's, and queries of `head_dim` elements.
-                unsafe {
-                    let key = W::load16(keys.as_ptr().add(t * stride + at));
-                    for (i, acc) in acc.iter_mut().enumerate() {
-                        let q = _mm512_loadu_ps(q.as_ptr().add(i * head_dim + at));
-                        *acc = _mm512_add_ps(*acc, _mm512_mul_ps(key, q));
+                // SAFETY: queries of `head_dim` elements.
+                let q = queries.map(|q| unsafe { _mm512_loadu_ps(q.add(at)) });
+                let mut row = keys.as_ptr().wrapping_add(first * stride + at);
+                for t in 0..T {
+                    prefetch(row, BLOCK * stride);
+                    // SAFETY: the caller's.
+                    let key = unsafe { W::load16(row) };
+                    for (i, q) in q.into_iter().enumerate() {
+                        acc[i * T + t] = _mm512_add_ps(acc[i * T + t], _mm512_mul_ps(key, q));
                     }
+                    row = row.wrapping_add(stride);
                 }
             }
-            for (rows, acc) in rows.iter_mut().zip(acc) {
-                rows[t] = acc;
-            }
-        }
-        for (out, rows) in out.iter_mut().zip(&rows) {
+            let mut sums = [0f32; BLOCK];
             // SAFETY: 16 floats are written.
-            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), halved512(rows)) };
+            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), halved512(&acc)) };
+            for (out, sums) in out.iter_mut().zip(sums.chunks_exact(T)) {
+                out[first..first + T].copy_from_slice(sums);
+            }
         }
     }
 
     /// # Safety
     /// AVX-512 is there, and `values` reaches to the last row's last element.
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub unsafe fn weigh512<W: Narrow>(
         weights: &[[f32; BLOCK]],
         count: usize,
@@ -248,7 +262,7 @@ mod x86 {
 
     /// # Safety
     /// As for [`weigh512`].
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn weigh_of<W: Narrow, const Q: usize>(
         weights: &[[f32; BLOCK]],
         count: usize,
@@ -274,7 +288,7 @@ mod x86 {
     /// # Safety
     /// As for [`weigh512`].
     #[inline]
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn columns512<W: Narrow, const Q: usize, const C: usize>(
         weights: &[[f32; BLOCK]],
         count: usize,
@@ -296,6 +310,7 @@ mod x86 {
                 let row = values.as_ptr().add(t * stride + at);
                 let mut v = [_mm512_setzero_ps(); C];
                 for (c, v) in v.iter_mut().enumerate() {
+                    prefetch(row.wrapping_add(c * LANES), BLOCK * stride);
                     *v = W::load16(row.add(c * LANES));
                 }
                 for (weights, acc) in weights.iter().zip(&mut acc) {
@@ -351,6 +366,7 @@ mod x86 {
                 for (t, acc) in rows.iter_mut().enumerate() {
                     let key = keys.as_ptr().wrapping_add((8 * half + t) * stride);
                     for (i, q) in q.chunks_exact(8).enumerate() {
+                        prefetch(key.wrapping_add(8 * i), BLOCK * stride);
                         // SAFETY: the caller's; eight floats of a query.
                         let (key, q) =
                             unsafe { (W::load8(key.add(8 * i)), _mm256_loadu_ps(q.as_ptr())) };
@@ -412,6 +428,7 @@ mod x86 {
             }
             for t in 0..count {
                 let row = values.as_ptr().add(t * stride + at);
+                prefetch(row, BLOCK * stride);
                 let v = [W::load8(row), W::load8(row.add(8))];
                 for (weights, acc) in weights.iter().zip(&mut acc) {
                     let weight = _mm256_set1_ps(weights[t]);

@@ -30,55 +30,91 @@ trait Lane: Copy + Default + Send + Sync {
     /// Columns of an element.
     const COLUMNS: usize;
 
-    /// Writes step `step` of a panel `width` wide: four codes for each of its rows.
-    fn put(panel: &mut [Self], step: usize, width: usize, words: &[u32], signed: bool);
+    /// Steps of four columns as a panel `width` wide. `signed` codes, or unsigned ones.
+    fn put(panel: &mut [Self], words: &[u32], width: usize, signed: bool);
 }
 
 impl Lane for u32 {
     const COLUMNS: usize = 4;
 
-    #[inline(always)]
-    fn put(panel: &mut [u32], step: usize, width: usize, words: &[u32], _: bool) {
-        panel[step * width..][..width].copy_from_slice(&words[..width]);
+    fn put(panel: &mut [u32], words: &[u32], _: usize, _: bool) {
+        panel.copy_from_slice(words);
     }
 }
 
 impl Lane for i16 {
     const COLUMNS: usize = 1;
 
-    #[inline(always)]
-    fn put(panel: &mut [i16], step: usize, width: usize, words: &[u32], signed: bool) {
-        let lines = panel[4 * step * width..][..4 * width].chunks_exact_mut(width);
-        for (b, line) in lines.enumerate() {
-            for (to, word) in line.iter_mut().zip(words) {
-                let code = (word >> (8 * b)) as u8;
-                *to = if signed {
-                    i16::from(code as i8)
-                } else {
-                    i16::from(code)
-                };
+    fn put(panel: &mut [i16], words: &[u32], width: usize, signed: bool) {
+        let steps = panel.chunks_exact_mut(4 * width);
+        for (step, words) in steps.zip(words.chunks_exact(width)) {
+            for (b, line) in step.chunks_exact_mut(width).enumerate() {
+                for (to, word) in line.iter_mut().zip(words) {
+                    let code = (word >> (8 * b)) as u8;
+                    *to = if signed {
+                        i16::from(code as i8)
+                    } else {
+                        i16::from(code)
+                    };
+                }
             }
         }
     }
 }
 
-fn word(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+/// Words of a row that are turned at a time.
+const WORDS: usize = 8;
+
+/// Eight words of each row, side by side, as fields of `bits` bits one behind the other; 32 bits
+/// are the words themselves.
+fn turn(level: Level, rows: [&[u8; 4 * WORDS]; ROWS], bits: usize, out: &mut [u32]) {
+    assert!(out.len() == WORDS * ROWS * if bits == 32 { 1 } else { 8 / bits });
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Portable => plain_turn(rows, bits, out),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every other level has AVX2.
+        _ => unsafe { x86::turn(rows, bits, out) },
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => plain_turn(rows, bits, out),
+    }
+}
+
+fn plain_turn(rows: [&[u8; 4 * WORDS]; ROWS], bits: usize, out: &mut [u32]) {
+    let mask = match bits {
+        32 => u32::MAX,
+        bits => ((1u32 << bits) - 1) * 0x0101_0101,
+    };
+    for (f, field) in out.chunks_exact_mut(WORDS * ROWS).enumerate() {
+        for (w, line) in field.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+            for (to, row) in line.iter_mut().zip(rows) {
+                let word = u32::from_le_bytes(row.as_chunks::<4>().0[w]);
+                *to = (word >> (bits * f)) & mask;
+            }
+        }
+    }
+}
+
+/// A chunk of 32 bytes of a row.
+fn chunk(row: &[u8], i: usize) -> &[u8; 4 * WORDS] {
+    &row.as_chunks().0[i]
 }
 
 /// Weight rows `first..` as a panel; rows past the last are those of zeros or the last again.
-/// `flip` turns int8 codes into unsigned ones.
-fn weights<L: Lane>(w: &WeightView, first: usize, flip: bool, panel: &mut [L]) {
+fn weights<L: Lane>(level: Level, w: &WeightView, first: usize, panel: &mut [L]) {
     if w.mode == QuantMode::EightBit {
         let stride = row_stride(w.mode, w.in_dim);
+        // As unsigned codes, if the instruction wants them.
+        let flip = if flips(level) { 0x8080_8080 } else { 0 };
         let rows: [&[u8]; ROWS] = std::array::from_fn(|r| {
             let row = (first + r).min(w.out_dim - 1);
             &w.data[row * stride..][..stride]
         });
-        let flip = if flip { 0x8080_8080 } else { 0 };
-        for step in 0..stride / 4 {
-            let words = rows.map(|row| word(&row[4 * step..]) ^ flip);
-            L::put(panel, step, ROWS, &words, true);
+        let parts = panel.chunks_exact_mut(4 * WORDS * ROWS / L::COLUMNS);
+        for (i, panel) in parts.enumerate() {
+            let mut words = [0u32; WORDS * ROWS];
+            turn(level, rows.map(|row| chunk(row, i)), 32, &mut words);
+            L::put(panel, &words.map(|word| word ^ flip), ROWS, true);
         }
         return;
     }
@@ -86,53 +122,51 @@ fn weights<L: Lane>(w: &WeightView, first: usize, flip: bool, panel: &mut [L]) {
         QuantMode::Binary => 1,
         _ => 2,
     };
-    let mask = ((1u32 << bits) - 1) * 0x0101_0101;
-    let per_tile = 8 / bits;
-    let tiles = tile::tiles(w.mode, w.in_dim);
-    let group = tiles * tile::ROWS * TILE_BYTES;
+    let group = tile::tiles(w.mode, w.in_dim) * tile::ROWS * TILE_BYTES;
     let last = w.out_dim.div_ceil(tile::ROWS) - 1;
     let groups: [&[u8]; ROWS / tile::ROWS] = std::array::from_fn(|g| {
         let g = (first / tile::ROWS + g).min(last);
         &w.data[g * group..][..group]
     });
-    for t in 0..tiles {
-        // Four columns of every field in each word.
-        let mut columns = [[0u32; ROWS]; TILE_BYTES / 4];
-        for (g, data) in groups.iter().enumerate() {
-            let lines = data[t * 128..][..128].chunks_exact(TILE_BYTES);
-            for (r, line) in lines.enumerate() {
-                for (column, bytes) in columns.iter_mut().zip(line.chunks_exact(4)) {
-                    column[tile::ROWS * g + r] = word(bytes);
-                }
-            }
-        }
-        for f in 0..per_tile {
-            for (q, words) in columns.iter().enumerate() {
-                let words = words.map(|word| (word >> (bits * f)) & mask);
-                let step = (t * per_tile + f) * columns.len() + q;
-                L::put(panel, step, ROWS, &words, false);
-            }
-        }
+    let mut fields = [0u32; 8 * WORDS * ROWS];
+    let fields = &mut fields[..8 / bits * WORDS * ROWS];
+    let tiles = panel.chunks_exact_mut(4 * fields.len() / L::COLUMNS);
+    for (t, panel) in tiles.enumerate() {
+        // A tile's part of a row is a chunk.
+        let row = |r: usize| chunk(groups[r / tile::ROWS], t * tile::ROWS + r % tile::ROWS);
+        turn(level, std::array::from_fn(row), bits, fields);
+        L::put(panel, fields, ROWS, false);
     }
 }
 
 /// Activation rows as panels of `TOKENS`, the last of as many fours as are needed: rows past the
 /// last are zeros.
-fn activations<L: Lane>(x: Int8Rows, rows: usize, columns: usize, stride: usize) -> Vec<L> {
+fn activations<L: Lane>(
+    level: Level,
+    x: Int8Rows,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+) -> Vec<L> {
     let padded = rows.next_multiple_of(4);
     let mut packed = vec![L::default(); padded * columns / L::COLUMNS];
     let block = TOKENS * columns / L::COLUMNS;
     let codes: &[u8] = bytemuck::cast_slice(x.codes);
     par::pieces(&mut packed, block, padded * columns / 4, |i, panel| {
         let width = panel.len() * L::COLUMNS / columns;
-        let line = |t: usize| {
-            let row = i * TOKENS + t;
-            (t < width && row < rows).then(|| &codes[row * stride..][..columns])
-        };
-        let lines: [Option<&[u8]>; TOKENS] = std::array::from_fn(line);
-        for step in 0..columns / 4 {
-            let words = lines.map(|line| line.map_or(0, |line| word(&line[4 * step..])));
-            L::put(panel, step, width, &words, true);
+        let parts = panel.chunks_exact_mut(4 * WORDS * width / L::COLUMNS);
+        for (j, panel) in parts.enumerate() {
+            let line = |t: usize| match i * TOKENS + t {
+                row if row < rows => chunk(&codes[row * stride..], j),
+                _ => &[0; 4 * WORDS],
+            };
+            let (mut turned, mut words) = ([0u32; WORDS * ROWS], [0u32; WORDS * ROWS]);
+            turn(level, std::array::from_fn(line), 32, &mut turned);
+            let words = &mut words[..WORDS * width];
+            for (words, turned) in words.chunks_exact_mut(width).zip(turned.chunks(ROWS)) {
+                words.copy_from_slice(&turned[..width]);
+            }
+            L::put(panel, words, width, true);
         }
     });
     packed
@@ -231,7 +265,7 @@ fn of_lanes<L: Lane>(
         mode => tile::tiles(mode, w.in_dim) * tile::tile_cols(mode),
     };
     let acts = Activations {
-        panels: activations::<L>(x, rows, columns, act_stride(w.in_dim)),
+        panels: activations::<L>(level, x, rows, columns, act_stride(w.in_dim)),
         scales: x.scales,
         sums,
         columns,
@@ -241,7 +275,7 @@ fn of_lanes<L: Lane>(
     let mut blocks = vec![[0f32; ROWS]; w.out_dim.div_ceil(ROWS) * rows];
     par::pieces(&mut blocks, rows, work, |i, block| {
         let mut panel = vec![L::default(); ROWS * columns / L::COLUMNS];
-        weights(w, i * ROWS, flips(level), &mut panel);
+        weights(level, w, i * ROWS, &mut panel);
         block_of(level, kernel, w, i * ROWS, &panel, &acts, block);
     });
     par::pieces(out, w.out_dim, rows * w.out_dim, |r, out| {

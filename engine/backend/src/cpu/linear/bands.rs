@@ -9,7 +9,7 @@ use ternary_core::config::QuantMode;
 use ternary_core::quant::tile::{ROWS, TILE_BYTES, act_stride, row_stride, tiles};
 
 /// From so many activation rows on weights are unpacked into panels.
-const PANELS: usize = 4;
+const PANELS: usize = 16;
 
 /// Bytes of weights that every activation row meets before the next: they stay in the nearest
 /// cache.

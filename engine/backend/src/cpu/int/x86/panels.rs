@@ -132,3 +132,44 @@ pub unsafe fn panel_avx2(w: &[u32], x: &[u32], out: &mut [Sums]) {
         store(out, acc);
     }
 }
+
+/// Eight words of each of sixteen rows, side by side, as fields of `bits` bits one behind the
+/// other: a square of eight words of eight rows is turned, twice. 32 bits are the words themselves.
+#[target_feature(enable = "avx2")]
+pub unsafe fn turn(rows: [&[u8; 32]; ROWS], bits: usize, out: &mut [u32]) {
+    let mask = match bits {
+        32 => _mm256_set1_epi32(-1),
+        bits => _mm256_set1_epi8(((1u16 << bits) - 1) as i8),
+    };
+    for half in 0..2 {
+        // SAFETY: 32 bytes.
+        let row = |r: usize| unsafe { _mm256_loadu_si256(rows[8 * half + r].as_ptr().cast()) };
+        // Words of two rows in turn, then of four, in both halves of a register.
+        let twos: [[__m256i; 2]; 4] = std::array::from_fn(|i| {
+            let (a, b) = (row(2 * i), row(2 * i + 1));
+            [_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b)]
+        });
+        let fours = |i: usize, w: usize| {
+            let (a, b) = (twos[2 * i][w / 2], twos[2 * i + 1][w / 2]);
+            match w % 2 {
+                0 => _mm256_unpacklo_epi64(a, b),
+                _ => _mm256_unpackhi_epi64(a, b),
+            }
+        };
+        let words: [__m256i; 8] = std::array::from_fn(|w| {
+            let (a, b) = (fours(0, w % 4), fours(1, w % 4));
+            match w / 4 {
+                0 => _mm256_permute2x128_si256::<0x20>(a, b),
+                _ => _mm256_permute2x128_si256::<0x31>(a, b),
+            }
+        });
+        for (f, field) in out.chunks_exact_mut(8 * ROWS).enumerate() {
+            let shift = _mm_cvtsi32_si128((bits * f) as i32);
+            for (line, words) in field.as_chunks_mut::<ROWS>().0.iter_mut().zip(words) {
+                let codes = _mm256_and_si256(_mm256_srl_epi32(words, shift), mask);
+                // SAFETY: eight of sixteen words.
+                unsafe { _mm256_storeu_si256(line[8 * half..].as_mut_ptr().cast(), codes) };
+            }
+        }
+    }
+}

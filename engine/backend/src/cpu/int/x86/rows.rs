@@ -1,8 +1,9 @@
 //! Weight rows with one row of activations. Weights stream from memory once, tile group after tile
 //! group, and are prefetched 4 KB ahead (the largest single gain).
 //! - AVX-512 VNNI: two weight rows in a register, `vpdpbusd` (u8·i8 quads into i32, no saturation:
-//!   255·127·4 < 2³¹). A field is masked where it lies, so its sum is 2^shift times too large, and
-//!   shifted at the end of a span: no shift per tile, and as many chains of additions as fields.
+//!   255·127·4 < 2³¹). The upper half of a tile's fields is masked where it lies, four bits up, so
+//!   its sums are 16 times too large and shifted once at the end of a span: half the shifts, and
+//!   twice as many chains of additions. Finer spans have sums of their own, likewise.
 //! - AVX-VNNI: one row in a register, the same instruction at 256 bits.
 //! - AVX2: `vpmaddubsw` pairs: ternary 2·127·2 per field, eight fields 4064; binary eight fields
 //!   2032; int8 127·127·2 = 32,258: all within i16.
@@ -78,25 +79,32 @@ pub unsafe fn packed_avx512<const BITS: usize, const FIELDS: usize>(
     out: &mut [Float4],
 ) {
     let per_tile = 8 / BITS;
+    // Fields of a tile whose sums may go together: a span's, at most half a tile's.
+    let together = match FIELDS {
+        0 => per_tile / 2,
+        fields => fields.min(per_tile / 2),
+    };
     let tiles = w.len() / 128 / out.len().max(1);
     let spans = x.sums.len();
     let none = _mm512_setzero_si512();
-    let mask = |f: usize| _mm512_set1_epi8((((1 << BITS) - 1) << (BITS * f)) as u8 as i8);
+    // Where a field lies after a shift by less than its sums' distance.
+    let mask = |at: usize| _mm512_set1_epi8((((1 << BITS) - 1) << at) as u8 as i8);
+    let count = |bits: usize| _mm_cvtsi32_si128(bits as i32);
     let mut w = w.as_ptr();
     for (scales, out) in scales.chunks_exact(spans).zip(out) {
         let mut total = _mm_setzero_ps();
         let mut acc = [[none; 2]; 8];
         let mut span = 0;
-        // The fields of a span that lie in this tile, from `first` on.
+        // Ends a span whose sums are `$sums` from `$first` on.
         macro_rules! finish {
-            ($first:expr, $count:expr) => {
+            ($first:expr, $sums:expr) => {
                 let mut sums = [none; 2];
-                for f in $first..$first + $count {
-                    for (sum, acc) in sums.iter_mut().zip(acc[f]) {
-                        let shift = _mm_cvtsi32_si128((BITS * f) as i32);
-                        *sum = _mm512_add_epi32(*sum, _mm512_sra_epi32(acc, shift));
+                for i in $first..$first + $sums {
+                    for (sum, acc) in sums.iter_mut().zip(acc[i]) {
+                        let acc = _mm512_sra_epi32(acc, count(BITS * together * i));
+                        *sum = _mm512_add_epi32(*sum, acc);
                     }
-                    acc[f] = [none; 2];
+                    acc[i] = [none; 2];
                 }
                 let raw = sum_of_four(sums[0], sums[1]);
                 total = add_span::<BITS>(total, raw, x.sums[span], &scales[span]);
@@ -113,25 +121,35 @@ pub unsafe fn packed_avx512<const BITS: usize, const FIELDS: usize>(
                     _mm512_loadu_si512(w.add(64).cast()),
                 )
             };
-            for f in 0..per_tile {
-                // SAFETY: see above.
-                let v = unsafe { _mm256_loadu_si256(x_at.add(32 * f).cast()) };
-                let v = _mm512_broadcast_i64x4(v);
-                acc[f][0] = _mm512_dpbusd_epi32(acc[f][0], _mm512_and_si512(w01, mask(f)), v);
-                acc[f][1] = _mm512_dpbusd_epi32(acc[f][1], _mm512_and_si512(w23, mask(f)), v);
-                // The last tile may reach further than the last span.
-                if FIELDS > 0 && FIELDS < per_tile && (f + 1) % FIELDS == 0 && span < spans {
-                    finish!(f + 1 - FIELDS, FIELDS);
+            for low in 0..together {
+                let shifted = [w01, w23].map(|w| _mm512_srl_epi16(w, count(BITS * low)));
+                for (i, acc) in acc.iter_mut().enumerate().take(per_tile / together) {
+                    let f = together * i + low;
+                    // SAFETY: see above.
+                    let v = unsafe { _mm256_loadu_si256(x_at.add(32 * f).cast()) };
+                    let v = _mm512_broadcast_i64x4(v);
+                    for (acc, w) in acc.iter_mut().zip(shifted) {
+                        let codes = _mm512_and_si512(w, mask(BITS * together * i));
+                        *acc = _mm512_dpbusd_epi32(*acc, codes, v);
+                    }
+                }
+            }
+            if FIELDS > 0 && FIELDS < per_tile {
+                for i in 0..per_tile / together {
+                    // The last tile may reach further than the last span.
+                    if span < spans {
+                        finish!(i, 1);
+                    }
                 }
             }
             if FIELDS >= per_tile && t % (FIELDS / per_tile).max(1) == 0 {
-                finish!(0, per_tile);
+                finish!(0, per_tile / together);
             }
             w = w.wrapping_add(128);
             x_at = x_at.wrapping_add(32 * per_tile);
         }
         if FIELDS == 0 {
-            finish!(0, per_tile);
+            finish!(0, per_tile / together);
         }
         debug_assert_eq!(span, spans);
         put(total, x.scale, out);
