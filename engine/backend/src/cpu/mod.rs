@@ -24,6 +24,8 @@ use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, Memory
 use memory::Memory;
 use simd::Level;
 use ternary_common::platform::Mapped;
+#[cfg(feature = "native")]
+use ternary_common::platform::par;
 use ternary_model::program::{BufferId, Program, Role, RunParams};
 
 /// A program with the storage index of each of its buffers.
@@ -258,7 +260,7 @@ impl Backend for CpuBackend {
         };
         #[cfg(feature = "native")]
         if let Some(pool) = &self.pool {
-            pool.install(run);
+            pool.install(|| par::awake(run));
             return Ok(());
         }
         run();

@@ -12,6 +12,10 @@
 #[cfg(feature = "native")]
 use rayon::prelude::*;
 
+/// How often a thread looks for work in vain before it lets other programs run.
+#[cfg(feature = "native")]
+const PATIENCE: u32 = 1 << 10;
+
 /// Whether `work` elementary operations pay for a fork, which costs about as much as 32,768 of
 /// them.
 #[cfg(feature = "native")]
@@ -25,6 +29,46 @@ pub fn threads() -> usize {
     return rayon::current_num_threads();
     #[cfg(not(feature = "native"))]
     1
+}
+
+/// Runs `f` with the pool's other threads looking for its work all the while: waking one takes longer
+/// than many a piece of work does. They stop when it ends.
+#[cfg(feature = "native")]
+pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    if rayon::current_num_threads() == 1 {
+        return f();
+    }
+    let leader = rayon::current_thread_index();
+    let done = AtomicBool::new(false);
+    // Also if `f` panics: the scope waits for the others.
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    rayon::in_place_scope(|scope| {
+        let ended = &done;
+        scope.spawn_broadcast(move |_, thread| {
+            let mut idle = 0u32;
+            // The thread that runs `f` may find its own task while it waits for another's.
+            while Some(thread.index()) != leader && !ended.load(Ordering::Acquire) {
+                match rayon::yield_now() {
+                    Some(rayon::Yield::Executed) => idle = 0,
+                    _ => idle += 1,
+                }
+                // A thread that finds nothing for long leaves the processor to other programs.
+                if idle < PATIENCE {
+                    std::hint::spin_loop();
+                } else {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let _done = Done(&done);
+        f()
+    })
 }
 
 /// Call `f(index, piece)` for each `len`-long piece of `data`; in parallel when `work` (elementary
