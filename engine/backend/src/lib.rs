@@ -168,6 +168,12 @@ impl fmt::Display for MemoryLimits {
 pub trait Backend {
     fn info(&self) -> DeviceInfo;
 
+    /// Token rows of a prefill step: enough to make the most of every weight that is read, few
+    /// enough that a run can be stopped soon.
+    fn prefill_rows(&self) -> usize {
+        64
+    }
+
     /// Create or overwrite the shared buffer `name` with `bytes` (little-endian elements).
     fn upload(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackendError> {
         self.reserve(name, bytes.len())?;

@@ -10,8 +10,6 @@ use ternary_model as model;
 use ternary_model::program::{BufferId, BufferKind, RunParams};
 use ternary_model::{Logits, RECENT, RopeOwner, SamplingBuffers};
 
-/// Tokens of one prefill run.
-pub(super) const PREFILL: usize = 64;
 /// The KV cache grows by whole blocks of so many tokens.
 const BLOCK: usize = 256;
 
@@ -108,7 +106,7 @@ impl Model {
         for (name, table) in model::rope_tables(&config, RopeOwner::Model) {
             backend.upload(name, bytemuck::cast_slice(&table))?;
         }
-        let rows = PREFILL.min(config.max_seq_len);
+        let rows = backend.prefill_rows().min(config.max_seq_len);
         let mut last = |rows| {
             let lora = lora.as_ref();
             prepare(backend.as_mut(), &config, rows, Logits::Last, lora, cache)
@@ -219,6 +217,14 @@ impl Model {
         self.cached.truncate(len);
     }
 
+    /// Fill the cache up to `len` tokens with whatever its memory holds: what comes after takes as
+    /// long as after a text of that length, which is all that a measurement wants.
+    pub async fn pretend(&mut self, len: usize) -> Result<()> {
+        self.make_room(len).await?;
+        self.cached.resize(len, 0);
+        Ok(())
+    }
+
     /// Append `ids` to the context and return the candidates for the next token: the largest logits
     /// after `penalty` on the distinct `recent` tokens. One readback, whatever the vocabulary.
     pub async fn feed(
@@ -279,7 +285,7 @@ impl Model {
         self.check(ids)?;
         self.make_room(ids.len()).await?;
         if self.all_logits.is_none() {
-            let rows = PREFILL.min(self.config.max_seq_len);
+            let rows = self.backend.prefill_rows().min(self.config.max_seq_len);
             self.all_logits = Some(prepare(
                 self.backend.as_mut(),
                 &self.config,

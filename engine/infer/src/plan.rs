@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use ternary_model::program::BufferKind;
 
-use super::model::PREFILL;
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, DeviceInfo, DeviceKind, MemoryLimits};
 use ternary_common::platform::available_memory;
@@ -18,6 +17,8 @@ const USUAL_CONTEXT: usize = 1 << 17;
 /// times the weights, without being asked for.
 const LEAST_CACHE: u64 = 128 << 20;
 const CACHE_PER_WEIGHT: u64 = 4;
+/// A context that is cut to the memory there is, is a multiple of this.
+const WHOLE: usize = 64;
 /// Tokens that a context has at least, if the model's own has.
 const LEAST_CONTEXT: usize = 512;
 
@@ -60,7 +61,7 @@ impl LoadPlan {
     ) -> Result<Self> {
         let cache = cache.of(config);
         addressable(config)?;
-        let programs = [1, PREFILL.min(config.max_seq_len)]
+        let programs = [1, backend.prefill_rows().min(config.max_seq_len)]
             .map(|rows| record_infer(config, rows, Logits::Last, None, cache).program);
         let used = backend.plan(&[&programs[0], &programs[1]]);
         let mut plan = LoadPlan {
@@ -122,7 +123,7 @@ impl LoadPlan {
         if let Some(most) = limits.buffer {
             tokens = tokens.min(most / (element * config.kv_dim()).max(1) as u64);
         }
-        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX) / PREFILL * PREFILL;
+        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX) / WHOLE * WHOLE;
         tokens.max(LEAST_CONTEXT).min(config.max_seq_len)
     }
 

@@ -119,6 +119,15 @@ multiversion! {
 }
 
 multiversion! {
+    /// Rounded to binary16, as its bits.
+    pub fn to_halves(x: &[f32], out: &mut [u16]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = math::to_half(*x);
+        }
+    }
+}
+
+multiversion! {
     fn codes_row(x: &[f32], scale: f32, codes: &mut [i8]) {
         vectors::codes(x, scale, codes);
     }

@@ -107,6 +107,11 @@ impl Backend for CpuBackend {
         }
     }
 
+    fn prefill_rows(&self) -> usize {
+        // Weights are unpacked once a step; a page answers to its reader between two.
+        if cfg!(feature = "native") { 256 } else { 64 }
+    }
+
     fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError> {
         let index = match self.shared.get(name) {
             Some(index) => *index,

@@ -12,7 +12,6 @@ use super::{attention, forward, linear, sample};
 use crate::training::training;
 
 use ternary_core::config::CachePrecision;
-use ternary_core::math;
 use ternary_core::quant::tile::act_stride;
 use ternary_model::program::{EmbedTable, LinearInput, Op, RunParams};
 
@@ -215,9 +214,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
                     CachePrecision::F16 => {
                         let mut memory = b.take(to);
                         let cache: &mut [u16] = &mut memory.view_mut(at + n)[at..];
-                        for (slot, v) in cache.iter_mut().zip(&b.f32(from)[..n]) {
-                            *slot = math::to_half(*v);
-                        }
+                        forward::to_halves(&b.f32(from)[..n], cache);
                         b.put(to, memory);
                     }
                 }

@@ -6,6 +6,10 @@
 //! of i16. The lanes of a register are rows, so no sum has to be added up across lanes, and a
 //! span's scales are vectors.
 
+use std::cell::RefCell;
+
+use bytemuck::Pod;
+
 use super::super::simd::{Level, multiversion};
 #[cfg(target_arch = "aarch64")]
 use super::neon;
@@ -26,36 +30,69 @@ const TOKENS: usize = 16;
 pub type Sums = [i32; ROWS];
 
 /// What panels are made of.
-trait Lane: Copy + Default + Send + Sync {
+trait Lane: Pod + Send + Sync {
     /// Columns of an element.
     const COLUMNS: usize;
 
-    /// Steps of four columns as a panel `width` wide. `signed` codes, or unsigned ones.
-    fn put(panel: &mut [Self], words: &[u32], width: usize, signed: bool);
+    /// Eight words of each row as a part of a panel `width` wide, see [`turn`]; int8 codes are
+    /// signed ones, or unsigned with `flip`.
+    fn put(
+        level: Level,
+        panel: &mut [Self],
+        width: usize,
+        rows: [&[u8; 4 * WORDS]; ROWS],
+        bits: usize,
+        flip: u32,
+    );
 }
 
 impl Lane for u32 {
     const COLUMNS: usize = 4;
 
-    fn put(panel: &mut [u32], words: &[u32], _: usize, _: bool) {
-        panel.copy_from_slice(words);
+    #[inline]
+    fn put(
+        level: Level,
+        panel: &mut [u32],
+        width: usize,
+        rows: [&[u8; 4 * WORDS]; ROWS],
+        bits: usize,
+        flip: u32,
+    ) {
+        if width == ROWS {
+            turn(level, rows, bits, panel);
+        } else {
+            let mut words = [0u32; WORDS * ROWS];
+            turn(level, rows, bits, &mut words);
+            for (line, words) in panel.chunks_exact_mut(width).zip(words.chunks(ROWS)) {
+                line.copy_from_slice(&words[..width]);
+            }
+        }
+        if flip != 0 {
+            panel.iter_mut().for_each(|word| *word ^= flip);
+        }
     }
 }
 
 impl Lane for i16 {
     const COLUMNS: usize = 1;
 
-    fn put(panel: &mut [i16], words: &[u32], width: usize, signed: bool) {
+    fn put(
+        level: Level,
+        panel: &mut [i16],
+        width: usize,
+        rows: [&[u8; 4 * WORDS]; ROWS],
+        bits: usize,
+        _: u32,
+    ) {
+        let mut words = [0u32; 8 * WORDS * ROWS];
+        let words = &mut words[..panel.len() / (4 * width) * ROWS];
+        turn(level, rows, bits, words);
         let steps = panel.chunks_exact_mut(4 * width);
-        for (step, words) in steps.zip(words.chunks_exact(width)) {
+        for (step, words) in steps.zip(words.chunks_exact(ROWS)) {
             for (b, line) in step.chunks_exact_mut(width).enumerate() {
                 for (to, word) in line.iter_mut().zip(words) {
-                    let code = (word >> (8 * b)) as u8;
-                    *to = if signed {
-                        i16::from(code as i8)
-                    } else {
-                        i16::from(code)
-                    };
+                    // Fields are less than 128.
+                    *to = i16::from((word >> (8 * b)) as i8);
                 }
             }
         }
@@ -112,9 +149,7 @@ fn weights<L: Lane>(level: Level, w: &WeightView, first: usize, panel: &mut [L])
         });
         let parts = panel.chunks_exact_mut(4 * WORDS * ROWS / L::COLUMNS);
         for (i, panel) in parts.enumerate() {
-            let mut words = [0u32; WORDS * ROWS];
-            turn(level, rows.map(|row| chunk(row, i)), 32, &mut words);
-            L::put(panel, &words.map(|word| word ^ flip), ROWS, true);
+            L::put(level, panel, ROWS, rows.map(|row| chunk(row, i)), 32, flip);
         }
         return;
     }
@@ -128,14 +163,11 @@ fn weights<L: Lane>(level: Level, w: &WeightView, first: usize, panel: &mut [L])
         let g = (first / tile::ROWS + g).min(last);
         &w.data[g * group..][..group]
     });
-    let mut fields = [0u32; 8 * WORDS * ROWS];
-    let fields = &mut fields[..8 / bits * WORDS * ROWS];
-    let tiles = panel.chunks_exact_mut(4 * fields.len() / L::COLUMNS);
+    let tiles = panel.chunks_exact_mut(8 / bits * 4 * WORDS * ROWS / L::COLUMNS);
     for (t, panel) in tiles.enumerate() {
         // A tile's part of a row is a chunk.
         let row = |r: usize| chunk(groups[r / tile::ROWS], t * tile::ROWS + r % tile::ROWS);
-        turn(level, std::array::from_fn(row), bits, fields);
-        L::put(panel, fields, ROWS, false);
+        L::put(level, panel, ROWS, std::array::from_fn(row), bits, 0);
     }
 }
 
@@ -149,7 +181,7 @@ fn activations<L: Lane>(
     stride: usize,
 ) -> Vec<L> {
     let padded = rows.next_multiple_of(4);
-    let mut packed = vec![L::default(); padded * columns / L::COLUMNS];
+    let mut packed = vec![L::zeroed(); padded * columns / L::COLUMNS];
     let block = TOKENS * columns / L::COLUMNS;
     let codes: &[u8] = bytemuck::cast_slice(x.codes);
     par::pieces(&mut packed, block, padded * columns / 4, |i, panel| {
@@ -160,16 +192,15 @@ fn activations<L: Lane>(
                 row if row < rows => chunk(&codes[row * stride..], j),
                 _ => &[0; 4 * WORDS],
             };
-            let (mut turned, mut words) = ([0u32; WORDS * ROWS], [0u32; WORDS * ROWS]);
-            turn(level, std::array::from_fn(line), 32, &mut turned);
-            let words = &mut words[..WORDS * width];
-            for (words, turned) in words.chunks_exact_mut(width).zip(turned.chunks(ROWS)) {
-                words.copy_from_slice(&turned[..width]);
-            }
-            L::put(panel, words, width, true);
+            L::put(level, panel, width, std::array::from_fn(line), 32, 0);
         }
     });
     packed
+}
+
+thread_local! {
+    /// Memory for a panel, kept between the products of a thread.
+    static PANEL: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Sums of the words' steps: of codes of `bits` bits, or of int8 codes.
@@ -274,9 +305,13 @@ fn of_lanes<L: Lane>(
     // `[panels][rows][ROWS]`
     let mut blocks = vec![[0f32; ROWS]; w.out_dim.div_ceil(ROWS) * rows];
     par::pieces(&mut blocks, rows, work, |i, block| {
-        let mut panel = vec![L::default(); ROWS * columns / L::COLUMNS];
-        weights(level, w, i * ROWS, &mut panel);
-        block_of(level, kernel, w, i * ROWS, &panel, &acts, block);
+        PANEL.with_borrow_mut(|memory| {
+            let bytes = ROWS * columns / L::COLUMNS * size_of::<L>();
+            memory.resize(memory.len().max(bytes / 4), 0);
+            let panel: &mut [L] = bytemuck::cast_slice_mut(&mut memory[..bytes / 4]);
+            weights(level, w, i * ROWS, panel);
+            block_of(level, kernel, w, i * ROWS, panel, &acts, block);
+        });
     });
     par::pieces(out, w.out_dim, rows * w.out_dim, |r, out| {
         for (i, out) in out.chunks_mut(ROWS).enumerate() {
