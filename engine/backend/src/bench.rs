@@ -1,5 +1,7 @@
-//! Speed of a backend's largest operation.
+//! Speed of a backend's largest operation, and of the memory beside it.
 
+#[cfg(feature = "native")]
+use super::cpu;
 use super::{Backend, BackendError};
 use ternary_common::platform::Instant;
 use ternary_core::rng::Rng;
@@ -45,4 +47,35 @@ pub async fn gemm_seconds(
     let seconds = start.elapsed().as_secs_f64() / repeat as f64;
     backend.clear();
     Ok(seconds)
+}
+
+/// Bytes that each thread reads for [`read_bandwidth`]: more than any cache.
+#[cfg(feature = "native")]
+const READ: usize = 256 << 20;
+
+/// The most bytes a second that `threads` threads read from memory together, each its own: the best
+/// of several passes. What a model's weights are read with can be no faster.
+#[cfg(feature = "native")]
+pub fn read_bandwidth(threads: usize) -> f64 {
+    let mut best = 0.0f64;
+    let data: Vec<cpu::Memory> = (0..threads)
+        .map(|i| {
+            let mut memory = cpu::Memory::zeroed(READ);
+            // Memory that was never written is one page of zeros.
+            memory.bytes_mut().fill(i as u8 + 1);
+            memory
+        })
+        .collect();
+    for _ in 0..6 {
+        let start = Instant::now();
+        let total: u64 = std::thread::scope(|scope| {
+            let sum = |part| scope.spawn(move || cpu::sum_words(part));
+            let sums: Vec<_> = data.iter().map(|part| sum(part.view(READ / 8))).collect();
+            let sums = sums.into_iter().filter_map(|sum| sum.join().ok());
+            sums.fold(0, u64::wrapping_add)
+        });
+        std::hint::black_box(total);
+        best = best.max((threads * READ) as f64 / start.elapsed().as_secs_f64());
+    }
+    best
 }

@@ -125,6 +125,7 @@ pub enum TrainShape {
 #[command(after_help = "Examples:
   onebit bench --synthetic 100m
   onebit bench --model model.1bit --json
+  onebit bench --model model.1bit --prefill 512 --context 0,4096 --threads 4
   onebit bench --train 5m --device gpu --steps 20
   onebit bench --gemm 1024,2048,4096 --device gpu")]
 pub struct Bench {
@@ -149,7 +150,7 @@ pub struct Bench {
     /// Steps that --train measures, after one that warms up.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub steps: usize,
-    /// CPU threads of --train and --gemm; 0 = all.
+    /// CPU threads; 0 = all, and for a model 1, 2, 4 and so on up to all, one after the other.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::threads)]
     pub threads: usize,
     /// f16: --train and --gemm on a GPU round the operands of matrix products to f16.
@@ -158,13 +159,26 @@ pub struct Bench {
     /// Precision of the synthetic model's embedding and head.
     #[arg(long, value_enum, default_value = "eightbit")]
     pub head: Head,
-    /// auto, cpu or gpu; on the CPU one thread and all threads are measured.
+    /// auto, cpu or gpu.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceChoice,
+    /// Lengths of the prompts to measure prefill with; those that do not fit in the context are
+    /// left out.
+    #[arg(long, value_delimiter = ',', value_name = "N,N,…", default_value = "128,512,2048", value_parser = clap::value_parser!(u32).range(1..))]
+    pub prefill: Vec<u32>,
+    /// Tokens in the context before those that are decoded; likewise.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N,N,…",
+        default_value = "0,2048,8192"
+    )]
+    pub context: Vec<u32>,
     /// Tokens decoded per measurement.
     #[arg(long, default_value_t = 64)]
     pub tokens: usize,
-    /// Measurements; the median is reported.
+    /// Measurements, of which the median is reported; fewer where they take more than ten seconds
+    /// together.
     #[arg(long, default_value_t = 5)]
     pub repeat: usize,
     /// Only list the SIMD levels that this machine has, the best first: ONEBIT_SIMD chooses another

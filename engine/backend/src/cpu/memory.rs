@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use bytemuck::{Pod, Zeroable};
 
 use super::linear;
+#[cfg(feature = "native")]
+use super::simd::multiversion;
 use ternary_common::platform::{Anonymous, Mapped};
 use ternary_core::quant::tile::ROWS;
 
@@ -133,6 +135,20 @@ impl Memory {
 
     pub fn view_mut<T: Pod>(&mut self, len: usize) -> &mut [T] {
         bytemuck::cast_slice_mut(&mut self.bytes_mut()[..len * size_of::<T>()])
+    }
+}
+
+#[cfg(feature = "native")]
+multiversion! {
+    /// The sum of all words, read in order.
+    pub fn sum_words(words: &[u64]) -> u64 {
+        let mut sums = [0u64; 32];
+        for line in words.as_chunks::<32>().0 {
+            for (sum, word) in sums.iter_mut().zip(line) {
+                *sum = sum.wrapping_add(*word);
+            }
+        }
+        sums.iter().fold(0, |a, b| a.wrapping_add(*b))
     }
 }
 

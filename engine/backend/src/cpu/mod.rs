@@ -21,7 +21,9 @@ use exec::Buffers;
 use std::collections::HashMap;
 
 use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
-use memory::Memory;
+pub(crate) use memory::Memory;
+#[cfg(feature = "native")]
+pub(crate) use memory::sum_words;
 use simd::Level;
 use ternary_common::platform::Mapped;
 #[cfg(feature = "native")]

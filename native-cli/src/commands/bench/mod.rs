@@ -5,10 +5,11 @@ mod train;
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde::Serialize;
+use ternary::backend::bench::read_bandwidth;
 use ternary::backend::cpu::simd::Level;
 use ternary::config::{LayerBitMap, ModelConfig, QuantMode, WeightScale};
 use ternary::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
@@ -19,16 +20,26 @@ use crate::args::{Bench, Head, Shape};
 use crate::model::{self, LoadOptions};
 use crate::output::{errln, outln};
 
-/// Prompt tokens of the prefill measurement.
-const PROMPT: usize = 128;
+/// A measurement is not repeated beyond this.
+const LONGEST: Duration = Duration::from_secs(10);
 
+/// Tokens per second.
+#[derive(Serialize)]
+struct Speed {
+    /// Of the prompt, or in the context before the first that is decoded.
+    tokens: usize,
+    tokens_per_second: f64,
+}
+
+#[derive(Serialize)]
 struct Figures {
-    threads: usize,
-    prefill: f64,
-    decode: f64,
-    bandwidth: f64,
-    weight_bytes: usize,
     device: String,
+    processor: Option<String>,
+    threads: usize,
+    prefill: Vec<Speed>,
+    decode: Vec<Speed>,
+    weight_bytes: usize,
+    read_bandwidth_gb_s: f64,
 }
 
 pub fn run(a: &Bench) -> Result<()> {
@@ -51,141 +62,146 @@ pub fn run(a: &Bench) -> Result<()> {
             anyhow::bail!("give --model PATH, or --synthetic 5m or 100m for a random model")
         }
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let counts: Vec<usize> = match (a.device, cores) {
-        (DeviceChoice::Cpu, 2..) => vec![1, cores],
-        (DeviceChoice::Cpu, _) => vec![1],
-        _ => vec![cores],
+    let all = ternary::platform::threads();
+    let counts: Vec<usize> = match (a.device, a.threads) {
+        (DeviceChoice::Cpu, 0) => {
+            let powers = std::iter::successors(Some(1), |n| Some(2 * n));
+            powers.take_while(|n| *n < all).chain([all]).collect()
+        }
+        (_, 0) => vec![all],
+        (_, n) => vec![n],
     };
-    let mut all = Vec::new();
+    let mut figures = Vec::new();
     for threads in counts {
-        let (mut session, info) = model::load(
-            source.clone(),
-            None,
-            LoadOptions {
-                device: a.device,
-                threads,
-                context: None,
-                cache: a.kv.into(),
-            },
-        )?;
-        let context = info.context;
-        ensure!(
-            context >= 3,
-            "a context of {context} is too short to measure; it needs at least 3 tokens"
-        );
-        all.push(Figures {
-            threads,
-            prefill: median(a.repeat, || prefill(&mut session))?,
-            decode: median(a.repeat, || decode(&mut session, a.tokens))?,
-            bandwidth: read_bandwidth(threads),
-            weight_bytes: info.weight_bytes,
-            device: format!("{} ({})", info.device.kind, info.device.name),
-        });
+        figures.push(measure(a, source.clone(), threads)?);
     }
     if a.json {
-        let rows: Vec<_> = all
-            .iter()
-            .map(|f| {
-                json!({"device": f.device, "threads": f.threads, "prefill_tokens_per_second": f.prefill,
-                    "decode_tokens_per_second": f.decode, "weight_bytes": f.weight_bytes, "read_bandwidth_gb_s": f.bandwidth})
-            })
-            .collect();
-        outln!("{}", serde_json::to_string(&rows)?);
-        return Ok(());
-    }
-    outln!(
-        "{:>7} {:>14} {:>13} {:>13} {:>12} {:>8}",
-        "threads",
-        "prefill tok/s",
-        "decode tok/s",
-        "weights read",
-        "bandwidth",
-        "share"
-    );
-    for f in &all {
-        let read = f.decode * f.weight_bytes as f64 / 1e9;
-        outln!(
-            "{:>7} {:>14.1} {:>13.1} {:>8.2} GB/s {:>7.2} GB/s {:>6.0} %",
-            f.threads,
-            f.prefill,
-            f.decode,
-            read,
-            f.bandwidth,
-            100.0 * read / f.bandwidth
-        );
+        outln!("{}", serde_json::to_string(&figures)?);
+    } else {
+        print(&figures);
     }
     Ok(())
 }
 
+fn measure(a: &Bench, source: Rc<dyn ByteSource>, threads: usize) -> Result<Figures> {
+    let options = LoadOptions {
+        device: a.device,
+        threads,
+        context: None,
+        cache: a.kv.into(),
+    };
+    let (mut session, info) = model::load(source, None, options)?;
+    let context = info.context;
+    let fits = |tokens: &u32, more: usize| *tokens as usize + more <= context;
+    let mut prefill = Vec::new();
+    for tokens in a.prefill.iter().filter(|n| fits(n, 1)) {
+        let tokens = *tokens as usize;
+        prefill.push(Speed {
+            tokens,
+            tokens_per_second: median(a.repeat, || self::prefill(&mut session, tokens))?,
+        });
+    }
+    let mut decode = Vec::new();
+    for tokens in a.context.iter().filter(|n| fits(n, a.tokens + 1)) {
+        let tokens = *tokens as usize;
+        decode.push(Speed {
+            tokens,
+            tokens_per_second: median(a.repeat, || self::decode(&mut session, tokens, a.tokens))?,
+        });
+    }
+    ensure!(
+        !decode.is_empty(),
+        "a context of {context} tokens has no room for any of --context {} and {} decoded tokens \
+         behind it; lower --context or --tokens",
+        list(&a.context),
+        a.tokens
+    );
+    Ok(Figures {
+        device: format!("{} ({})", info.device.kind, info.device.name),
+        processor: ternary::platform::processor(),
+        threads,
+        prefill,
+        decode,
+        weight_bytes: info.weight_bytes,
+        read_bandwidth_gb_s: read_bandwidth(threads) / 1e9,
+    })
+}
+
+fn list(numbers: &[u32]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+    numbers.join(",")
+}
+
+/// A line for every number of threads; tokens per second.
+fn print(all: &[Figures]) {
+    let Some(first) = all.first() else { return };
+    let processor = first
+        .processor
+        .as_deref()
+        .unwrap_or("a processor without a name");
+    outln!("{processor}; {}", first.device);
+    let mut head = format!("{:>7}", "threads");
+    for speed in &first.prefill {
+        head += &format!("{:>14}", format!("prefill {}", speed.tokens));
+    }
+    for speed in &first.decode {
+        head += &format!("{:>13}", format!("decode @{}", speed.tokens));
+    }
+    outln!(
+        "{head}  {:>12} {:>10} {:>6}",
+        "weights read",
+        "bandwidth",
+        "share"
+    );
+    for f in all {
+        let mut line = format!("{:>7}", f.threads);
+        for speed in &f.prefill {
+            line += &format!("{:>14.1}", speed.tokens_per_second);
+        }
+        for speed in &f.decode {
+            line += &format!("{:>13.1}", speed.tokens_per_second);
+        }
+        let read =
+            f.decode.first().map_or(0.0, |d| d.tokens_per_second) * f.weight_bytes as f64 / 1e9;
+        let share = 100.0 * read / f.read_bandwidth_gb_s;
+        outln!(
+            "{line}  {read:>7.1} GB/s {:>5.1} GB/s {share:>4.0} %",
+            f.read_bandwidth_gb_s
+        );
+    }
+}
+
 fn median(repeat: usize, mut f: impl FnMut() -> Result<f64>) -> Result<f64> {
-    let mut all = (0..repeat.max(1))
-        .map(|_| f())
-        .collect::<Result<Vec<_>>>()?;
+    let start = Instant::now();
+    let mut all = vec![f()?];
+    while all.len() < repeat && start.elapsed() < LONGEST {
+        all.push(f()?);
+    }
     all.sort_by(f64::total_cmp);
     Ok(all[all.len() / 2])
 }
 
-fn prefill(session: &mut Session) -> Result<f64> {
+fn prefill(session: &mut Session, tokens: usize) -> Result<f64> {
     let m = &mut session.loaded()?.model;
-    let n = PROMPT.min(m.config().max_seq_len - 1);
-    let ids: Vec<u32> = (0..n as u32)
-        .map(|i| i % m.config().vocab_size as u32)
-        .collect();
+    let vocab = m.config().vocab_size as u32;
+    let ids: Vec<u32> = (0..tokens as u32).map(|i| i % vocab).collect();
     m.truncate(0);
     let start = Instant::now();
     pollster::block_on(m.feed(&ids, &[], 1.0))?;
-    Ok(n as f64 / start.elapsed().as_secs_f64())
+    Ok(tokens as f64 / start.elapsed().as_secs_f64())
 }
 
-fn decode(session: &mut Session, tokens: usize) -> Result<f64> {
+/// One token is decoded before those that count.
+fn decode(session: &mut Session, context: usize, tokens: usize) -> Result<f64> {
     let m = &mut session.loaded()?.model;
-    let n = tokens.min(m.config().max_seq_len - 2);
     m.truncate(0);
+    pollster::block_on(m.pretend(context))?;
     pollster::block_on(m.feed(&[1], &[], 1.0))?;
     let start = Instant::now();
-    for _ in 0..n {
+    for _ in 0..tokens {
         pollster::block_on(m.feed(&[1], &[], 1.0))?;
     }
-    Ok(n as f64 / start.elapsed().as_secs_f64())
-}
-
-/// Sums a buffer as eight streams side by side, a cache line of each in turn: one stream alone
-/// waits for its own prefetches.
-fn sum_streams(data: &[u64]) -> u64 {
-    let mut acc = [0u64; 8];
-    let stream = data.len() / 8;
-    for at in (0..stream - stream % 8).step_by(8) {
-        for s in 0..8 {
-            let line = &data[s * stream + at..][..8];
-            for (a, v) in acc.iter_mut().zip(line) {
-                *a = a.wrapping_add(*v);
-            }
-        }
-    }
-    acc.iter().fold(0, |a, b| a.wrapping_add(*b))
-}
-
-/// Best of several passes summing 256 MB of memory per thread, in GB/s.
-fn read_bandwidth(threads: usize) -> f64 {
-    let len = (256 << 20) / 8;
-    let data: Vec<Vec<u64>> = (0..threads).map(|i| vec![i as u64 + 1; len]).collect();
-    let mut best = 0.0f64;
-    for _ in 0..5 {
-        let start = Instant::now();
-        let total: u64 = std::thread::scope(|s| {
-            let sums: Vec<_> = data
-                .iter()
-                .map(|part| s.spawn(|| sum_streams(part)))
-                .collect();
-            sums.into_iter()
-                .filter_map(|h| h.join().ok())
-                .fold(0, u64::wrapping_add)
-        });
-        std::hint::black_box(total);
-        best = best.max((threads * len * 8) as f64 / start.elapsed().as_secs_f64() / 1e9);
-    }
-    best
+    Ok(tokens as f64 / start.elapsed().as_secs_f64())
 }
 
 /// A random ternary model.
@@ -202,7 +218,7 @@ fn synthetic(shape: Shape, head: Head) -> Result<MemorySource> {
         num_heads,
         num_layers,
         intermediate_size,
-        max_seq_len: 512,
+        max_seq_len: 8448,
         use_swiglu: true,
         use_rope: true,
         weight_scale: WeightScale::Tensor,

@@ -9,7 +9,7 @@ use crate::cpu::dots::{LANES, Narrow, dots};
 use crate::cpu::simd::Level;
 
 /// Positions at a time.
-pub const BLOCK: usize = 16;
+pub const BLOCK: usize = 64;
 /// Queries that share what is read of the cache.
 pub const QUERIES: usize = 4;
 
@@ -28,30 +28,49 @@ pub fn scores<W: Narrow>(
             && q.len() == out.len() * head_dim
             && keys.len() >= (count.max(1) - 1) * stride + head_dim
     );
-    #[cfg(target_arch = "x86_64")]
-    if count == BLOCK && head_dim.is_multiple_of(LANES) {
-        match level {
-            Level::Amx | Level::Avx512Vnni => {
-                // SAFETY: the level was detected on this machine; all keys are in reach.
-                return unsafe { x86::scores512(q, head_dim, keys, stride, out) };
-            }
-            Level::AvxVnni | Level::Avx2 if is_x86_feature_detected!("f16c") => {
-                // SAFETY: as above, and F16C.
-                return unsafe { x86::scores256(q, head_dim, keys, stride, out) };
-            }
-            _ => {}
-        }
-    }
+    let done = many_scores(level, q, head_dim, keys, stride, count, out);
     let key = |t: usize| &keys[t * stride..][..head_dim];
     for (q, out) in q.chunks_exact(head_dim).zip(out) {
-        let (fours, rest) = out[..count].as_chunks_mut::<4>();
-        let whole = 4 * fours.len();
+        let (fours, rest) = out[done..count].as_chunks_mut::<4>();
+        let last = done + 4 * fours.len();
         for (i, four) in fours.iter_mut().enumerate() {
-            *four = dots(level, [0, 1, 2, 3].map(|r| key(4 * i + r)), q);
+            *four = dots(level, [0, 1, 2, 3].map(|r| key(done + 4 * i + r)), q);
         }
         for (i, score) in rest.iter_mut().enumerate() {
-            [*score] = dots(level, [key(whole + i)], q);
+            [*score] = dots(level, [key(last + i)], q);
         }
+    }
+}
+
+/// Scores of the first keys, where there is something faster than [`dots`] for many at once; of how
+/// many.
+fn many_scores<W: Narrow>(
+    level: Level,
+    q: &[f32],
+    head_dim: usize,
+    keys: &[W],
+    stride: usize,
+    count: usize,
+    out: &mut [[f32; BLOCK]],
+) -> usize {
+    if !head_dim.is_multiple_of(LANES) {
+        return 0;
+    }
+    let whole = count / LANES * LANES;
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Amx | Level::Avx512Vnni => {
+            // SAFETY: the level was detected on this machine; all keys are in reach.
+            unsafe { x86::scores512(q, head_dim, keys, stride, whole, out) };
+            whole
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::AvxVnni | Level::Avx2 if is_x86_feature_detected!("f16c") => {
+            // SAFETY: as above, and F16C.
+            unsafe { x86::scores256(q, head_dim, keys, stride, whole, out) };
+            whole
+        }
+        _ => 0,
     }
 }
 
@@ -145,7 +164,7 @@ mod x86 {
     /// order.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn halved512(rows: &[__m512; BLOCK]) -> __m512 {
+    fn halved512(rows: &[__m512; LANES]) -> __m512 {
         // Of two rows: partial sums l + (l + 8), eight of each.
         let eight = |a: usize, b: usize| {
             let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(rows[a], rows[b]);
@@ -175,25 +194,27 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "sse")]
     fn prefetch<W>(row: *const W, ahead: usize) {
-        _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(ahead).cast());
+        _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(ahead).cast());
     }
 
     /// # Safety
-    /// AVX-512 is there, and `keys` reaches to the last row's last element.
+    /// AVX-512 is there, and `keys` reaches to the last row's last element; `count` is a multiple
+    /// of sixteen.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub unsafe fn scores512<W: Narrow>(
         q: &[f32],
         head_dim: usize,
         keys: &[W],
         stride: usize,
+        count: usize,
         out: &mut [[f32; BLOCK]],
     ) {
         // SAFETY: the caller's.
         unsafe {
             match out.len() {
-                1 => scores_of::<W, 1, 16>(q, head_dim, keys, stride, out),
-                2 => scores_of::<W, 2, 8>(q, head_dim, keys, stride, out),
-                _ => scores_of::<W, 4, 4>(q, head_dim, keys, stride, out),
+                1 => scores_of::<W, 1, 16>(q, head_dim, keys, stride, count, out),
+                2 => scores_of::<W, 2, 8>(q, head_dim, keys, stride, count, out),
+                _ => scores_of::<W, 4, 4>(q, head_dim, keys, stride, count, out),
             }
         }
     }
@@ -208,13 +229,14 @@ mod x86 {
         head_dim: usize,
         keys: &[W],
         stride: usize,
+        count: usize,
         out: &mut [[f32; BLOCK]],
     ) {
         // The last query again in place of one that is missing.
         let queries: [_; Q] =
             std::array::from_fn(|i| q.as_ptr().wrapping_add(i.min(out.len() - 1) * head_dim));
-        for first in (0..BLOCK).step_by(T) {
-            let mut acc = [_mm512_setzero_ps(); BLOCK];
+        for first in (0..count).step_by(T) {
+            let mut acc = [_mm512_setzero_ps(); LANES];
             for at in (0..head_dim).step_by(LANES) {
                 // SAFETY: queries of `head_dim` elements.
                 let q = queries.map(|q| unsafe { _mm512_loadu_ps(q.add(at)) });
@@ -229,7 +251,7 @@ mod x86 {
                     row = row.wrapping_add(stride);
                 }
             }
-            let mut sums = [0f32; BLOCK];
+            let mut sums = [0f32; LANES];
             // SAFETY: 16 floats are written.
             unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), halved512(&acc)) };
             for (out, sums) in out.iter_mut().zip(sums.chunks_exact(T)) {
@@ -351,17 +373,19 @@ mod x86 {
     }
 
     /// # Safety
-    /// AVX2 and F16C are there, and `keys` reaches to the last row's last element.
+    /// AVX2 and F16C are there, and `keys` reaches to the last row's last element; `count` is a
+    /// multiple of eight.
     #[target_feature(enable = "avx2,f16c")]
     pub unsafe fn scores256<W: Narrow>(
         q: &[f32],
         head_dim: usize,
         keys: &[W],
         stride: usize,
+        count: usize,
         out: &mut [[f32; BLOCK]],
     ) {
         for (q, out) in q.chunks_exact(head_dim).zip(out) {
-            for (half, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            for (half, out) in out[..count].as_chunks_mut::<8>().0.iter_mut().enumerate() {
                 let mut rows = [[_mm256_setzero_ps(); 2]; 8];
                 for (t, acc) in rows.iter_mut().enumerate() {
                     let key = keys.as_ptr().wrapping_add((8 * half + t) * stride);

@@ -11,6 +11,38 @@ pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// What this machine's processor is called, as far as the system says.
+pub fn processor() -> Option<String> {
+    let listed = || {
+        let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+        let names = ["model name", "Model", "Hardware"];
+        let value = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+            lines
+                .find(|(key, _)| key.trim() == name)
+                .map(|(_, value)| value.trim().to_owned())
+        };
+        names.into_iter().find_map(value)
+    };
+    let asked = || {
+        let mut sysctl = std::process::Command::new("sysctl");
+        let told = sysctl
+            .args(["-n", "machdep.cpu.brand_string"])
+            .output()
+            .ok()?;
+        String::from_utf8(told.stdout).ok()
+    };
+    let name = if cfg!(windows) {
+        std::env::var("PROCESSOR_IDENTIFIER").ok()
+    } else if cfg!(target_os = "macos") {
+        asked()
+    } else {
+        listed()
+    };
+    name.map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+}
+
 /// Bytes of memory that can be taken without swapping, where the system says so (Linux).
 pub fn available_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
