@@ -26,10 +26,13 @@ def ik(model, threads, prompts, contexts, tokens):
     options.n_ctx = max(prompts + [context + tokens + 1 for context in contexts]) + 64
     options.n_batch = options.n_ubatch = 512
     options.n_threads = options.n_threads_batch = threads
+    # What is faster there: flash attention for a prompt, not for single tokens.
     options.flash_attn = True
-    context = api.llama_init_from_model(loaded, options)
+    prefill = api.llama_init_from_model(loaded, options)
+    options.flash_attn = False
+    single = api.llama_init_from_model(loaded, options)
 
-    def feed(length, at):
+    def feed(context, length, at):
         ids = [random.randrange(vocabulary) for _ in range(length)]
         for first in range(0, length, 512):
             batch = internals.make_batch_range(ids[first : first + 512], pos_start=at + first)
@@ -45,18 +48,19 @@ def ik(model, threads, prompts, contexts, tokens):
 
     def decode(at):
         for position in range(at, at + tokens):
-            feed(1, position)
+            feed(single, 1, position)
 
-    feed(32, 0)
+    feed(prefill, 32, 0)
+    feed(single, 1, 0)
     speeds = {"prefill": {}, "decode": {}}
     for prompt in prompts:
-        api.llama_kv_cache_clear(context)
-        speeds["prefill"][prompt] = timed(lambda: feed(prompt, 0), prompt)
+        api.llama_kv_cache_clear(prefill)
+        speeds["prefill"][prompt] = timed(lambda: feed(prefill, prompt, 0), prompt)
     for before in contexts:
-        api.llama_kv_cache_clear(context)
+        api.llama_kv_cache_clear(single)
         if before:
-            feed(before, 0)
-        feed(1, before)
+            feed(single, before, 0)
+        feed(single, 1, before)
         speeds["decode"][before] = timed(lambda: decode(before + 1), tokens)
     return speeds
 

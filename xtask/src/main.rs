@@ -42,6 +42,8 @@ cargo xtask <command>
   fuzz [MINUTES]             hostile files for every parser, for so long (default 10), with the figures
   ci                         check, then test
   bench-wllama MODEL.gguf    decoding in a page, beside llama.cpp in WebAssembly (npm's wllama): CPU, one thread each
+  bench-peers [--shape 100m|2b4t] [--rounds N] [--threads N,N]
+                             prefill and decode beside ik_llama.cpp and llama.cpp (PyPI), in turn: medians and ratios
   shipped-text SHARED OUT    the training text of the shipped model, from SHARED/data
   help                       this text
 
@@ -66,7 +68,14 @@ fn dispatch() -> Result<()> {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", [].as_slice()),
     };
-    let takes_some = ["serve", "fuzz", "shipped-text", "bench-wllama", "build-web"];
+    let takes_some = [
+        "serve",
+        "fuzz",
+        "shipped-text",
+        "bench-wllama",
+        "bench-peers",
+        "build-web",
+    ];
     if !takes_some.contains(&command) && !rest.is_empty() {
         bail!("`{command}` takes no arguments, found `{}`", rest.join(" "));
     }
@@ -100,6 +109,7 @@ fn dispatch() -> Result<()> {
             [gguf] => bench::beside_wllama(gguf.as_ref()),
             _ => bail!("usage: cargo xtask bench-wllama MODEL.gguf"),
         },
+        "bench-peers" => bench::beside_peers(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

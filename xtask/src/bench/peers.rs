@@ -106,14 +106,21 @@ fn python(place: &Path) -> Result<PathBuf> {
     let python = environment.join("bin/python");
     let ready = environment.join("ready");
     if !ready.is_file() {
-        ensure!(find("python3").is_some(), "there is no python3 to install the other programs with");
+        ensure!(
+            find("python3").is_some(),
+            "there is no python3 to install the other programs with"
+        );
         step(&format!(
             "installing {} into {}: what is measured beside",
             PACKAGES.join(", "),
             environment.display()
         ));
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))?;
+        run(Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&environment))?;
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet"])
+            .args(PACKAGES))?;
         fs::write(ready, "")?;
     }
     Ok(python)
@@ -139,20 +146,29 @@ fn models(python: &Path, place: &Path, shape: &str) -> Result<Models> {
     }
     step("making the model");
     let scripts = workspace::root().join("xtask/peers");
-    run(Command::new(python).arg(scripts.join("model.py")).arg(shape).arg(place))?;
-    let mut quantize = Command::new(python);
-    quantize.args(["-m", "ik_llama_cpp.quantize"]);
+    run(Command::new(python)
+        .arg(scripts.join("model.py"))
+        .arg(shape)
+        .arg(place))?;
     let folder = crate::shell::output(Command::new(python).args([
         "-c",
         "import ik_llama_cpp, os; print(os.path.dirname(ik_llama_cpp.__file__))",
     ]));
     let folder = folder.context("the folder of ik-llama-cpp-python")?;
     let mut quantize = Command::new(Path::new(&folder).join("bin/llama-quantize"));
-    quantize.args(["--token-embedding-type", "q6_K"]).arg(file("f16.gguf"));
-    run(quantize.arg(&models.ik).args(["IQ2_BN_R4", "2"]).stdout(Stdio::null()).stderr(Stdio::null()))?;
+    quantize
+        .args(["--token-embedding-type", "q6_K"])
+        .arg(file("f16.gguf"));
+    run(quantize
+        .arg(&models.ik)
+        .args(["IQ2_BN_R4", "2"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null()))?;
     fs::remove_file(file("f16.gguf"))?;
     let mut import = own();
-    import.args(["import", "--head", "eightbit", "--input"]).arg(&models.llama);
+    import
+        .args(["import", "--head", "eightbit", "--input"])
+        .arg(&models.llama);
     run(import.arg("--output").arg(&models.own))?;
     Ok(models)
 }
@@ -180,7 +196,10 @@ fn runners(python: &Path, models: &Models, shape: &str) -> Result<Vec<Runner>> {
         name,
         command: Box::new(move |threads| {
             let mut command = own();
-            command.arg("bench").args(&model).args(["--json", "--repeat", "1"]);
+            command
+                .arg("bench")
+                .args(&model)
+                .args(["--json", "--repeat", "1"]);
             command.args(["--prefill", PROMPTS, "--context", CONTEXTS]);
             command.args(["--tokens", TOKENS, "--threads", threads]);
             command.env("ONEBIT_SIMD", &level);
@@ -197,7 +216,11 @@ fn runners(python: &Path, models: &Models, shape: &str) -> Result<Vec<Runner>> {
     ];
     if shape == "100m" {
         let random = vec!["--synthetic".to_owned(), shape.to_owned()];
-        runners.push(bench("onebit, one scale a tensor".to_owned(), random, String::new()));
+        runners.push(bench(
+            "onebit, one scale a tensor".to_owned(),
+            random,
+            String::new(),
+        ));
     }
     for level in levels.lines() {
         let name = format!("onebit, a scale per 256, {level}");
@@ -212,10 +235,20 @@ fn measure(runner: &Runner, threads: &str) -> Result<Figures> {
     let text = String::from_utf8_lossy(&output.stdout);
     // Some print of themselves before.
     let last = text.lines().last().unwrap_or_default();
-    let figures = serde_json::from_str(last).ok().and_then(|value| (runner.figures)(&value));
-    let figures = figures.with_context(|| format!("{} gave no figures: {command:?}", runner.name))?;
-    let shown: Vec<String> = figures.iter().map(|(what, speed)| format!("{what} {speed:.1}")).collect();
-    println!("    {}, threads {threads}: {}", runner.name, shown.join(", "));
+    let figures = serde_json::from_str(last)
+        .ok()
+        .and_then(|value| (runner.figures)(&value));
+    let figures =
+        figures.with_context(|| format!("{} gave no figures: {command:?}", runner.name))?;
+    let shown: Vec<String> = figures
+        .iter()
+        .map(|(what, speed)| format!("{what} {speed:.1}"))
+        .collect();
+    println!(
+        "    {}, threads {threads}: {}",
+        runner.name,
+        shown.join(", ")
+    );
     Ok(figures)
 }
 
@@ -236,7 +269,10 @@ fn of_bench(value: &Value) -> Option<Figures> {
     for kind in ["prefill", "decode"] {
         for speed in value.get(0)?.get(kind)?.as_array()? {
             let tokens = speed.get("tokens")?.as_u64()?;
-            figures.push((format!("{kind} {tokens}"), speed.get("tokens_per_second")?.as_f64()?));
+            figures.push((
+                format!("{kind} {tokens}"),
+                speed.get("tokens_per_second")?.as_f64()?,
+            ));
         }
     }
     Some(figures)
@@ -244,9 +280,14 @@ fn of_bench(value: &Value) -> Option<Figures> {
 
 /// Medians, and how many times as fast as the first program, as a Markdown table.
 fn print(runners: &[Runner], all: &BTreeMap<(String, String), Vec<Vec<f64>>>) {
-    println!("\nTokens per second, medians; in brackets, times {}.\n", runners[0].name);
+    println!(
+        "\nTokens per second, medians; in brackets, times {}.\n",
+        runners[0].name
+    );
     print!("| threads | |");
-    runners.iter().for_each(|runner| print!(" {} |", runner.name));
+    runners
+        .iter()
+        .for_each(|runner| print!(" {} |", runner.name));
     print!("\n|---|---|");
     runners.iter().for_each(|_| print!("---|"));
     println!();

@@ -44,6 +44,10 @@ pub fn scores<W: Narrow>(
 
 /// Scores of the first keys, where there is something faster than [`dots`] for many at once; of how
 /// many.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(unused_variables, reason = "there is nothing faster")
+)]
 fn many_scores<W: Narrow>(
     level: Level,
     q: &[f32],

@@ -6,7 +6,8 @@
 //! of i16. The lanes of a register are rows, so no sum has to be added up across lanes, and a
 //! span's scales are vectors.
 
-use std::cell::RefCell;
+use std::cell::Cell;
+use std::thread::LocalKey;
 
 use bytemuck::Pod;
 
@@ -179,12 +180,11 @@ fn activations<L: Lane>(
     rows: usize,
     columns: usize,
     stride: usize,
-) -> Vec<L> {
-    let padded = rows.next_multiple_of(4);
-    let mut packed = vec![L::zeroed(); padded * columns / L::COLUMNS];
+    packed: &mut [L],
+) {
     let block = TOKENS * columns / L::COLUMNS;
     let codes: &[u8] = bytemuck::cast_slice(x.codes);
-    par::pieces(&mut packed, block, padded * columns / 4, |i, panel| {
+    par::pieces(packed, block, rows * columns / 4, |i, panel| {
         let width = panel.len() * L::COLUMNS / columns;
         let parts = panel.chunks_exact_mut(4 * WORDS * width / L::COLUMNS);
         for (j, panel) in parts.enumerate() {
@@ -195,15 +195,34 @@ fn activations<L: Lane>(
             L::put(level, panel, width, std::array::from_fn(line), 32, 0);
         }
     });
-    packed
 }
 
 thread_local! {
-    /// Memory for a panel, kept between the products of a thread.
-    static PANEL: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    /// Memory of a thread's last products, for the next: a large allocation is cleared by the
+    /// system, page by page.
+    static PANEL: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static ACTIVATIONS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static BLOCKS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Calls `f` with `len` elements, whatever they held.
+fn with_memory<T: Pod>(
+    memory: &'static LocalKey<Cell<Vec<u32>>>,
+    len: usize,
+    f: impl FnOnce(&mut [T]),
+) {
+    let mut words = memory.take();
+    let needed = len * size_of::<T>() / size_of::<u32>();
+    words.resize(words.len().max(needed), 0);
+    f(bytemuck::cast_slice_mut(&mut words[..needed]));
+    memory.set(words);
 }
 
 /// Sums of the words' steps: of codes of `bits` bits, or of int8 codes.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(unused_variables, reason = "one kernel takes codes of every mode")
+)]
 fn words(level: Level, mode: QuantMode, w: &[u32], x: &[u32], out: &mut [Sums]) {
     let steps = w.len() / ROWS;
     assert!(
@@ -295,34 +314,37 @@ fn of_lanes<L: Lane>(
         QuantMode::EightBit => row_stride(w.mode, w.in_dim),
         mode => tile::tiles(mode, w.in_dim) * tile::tile_cols(mode),
     };
-    let acts = Activations {
-        panels: activations::<L>(level, x, rows, columns, act_stride(w.in_dim)),
-        scales: x.scales,
-        sums,
-        columns,
-    };
-    let work = rows * w.out_dim * w.in_dim / 32;
-    // `[panels][rows][ROWS]`
-    let mut blocks = vec![[0f32; ROWS]; w.out_dim.div_ceil(ROWS) * rows];
-    par::pieces(&mut blocks, rows, work, |i, block| {
-        PANEL.with_borrow_mut(|memory| {
-            let bytes = ROWS * columns / L::COLUMNS * size_of::<L>();
-            memory.resize(memory.len().max(bytes / 4), 0);
-            let panel: &mut [L] = bytemuck::cast_slice_mut(&mut memory[..bytes / 4]);
-            weights(level, w, i * ROWS, panel);
-            block_of(level, kernel, w, i * ROWS, panel, &acts, block);
+    let packed = rows.next_multiple_of(4) * columns / L::COLUMNS;
+    with_memory(&ACTIVATIONS, packed, |panels: &mut [L]| {
+        activations(level, x, rows, columns, act_stride(w.in_dim), panels);
+        let x = Activations {
+            panels,
+            scales: x.scales,
+            sums,
+            columns,
+        };
+        // `[panels][rows][ROWS]`
+        let len = w.out_dim.div_ceil(ROWS) * rows;
+        with_memory(&BLOCKS, len, |blocks: &mut [[f32; ROWS]]| {
+            let work = rows * w.out_dim * w.in_dim / 32;
+            par::pieces(blocks, rows, work, |i, block| {
+                with_memory(&PANEL, ROWS * columns / L::COLUMNS, |panel: &mut [L]| {
+                    weights(level, w, i * ROWS, panel);
+                    block_of(level, kernel, w, i * ROWS, panel, &x, block);
+                });
+            });
+            par::pieces(out, w.out_dim, rows * w.out_dim, |r, out| {
+                for (i, out) in out.chunks_mut(ROWS).enumerate() {
+                    out.copy_from_slice(&blocks[i * rows + r][..out.len()]);
+                }
+            });
         });
-    });
-    par::pieces(out, w.out_dim, rows * w.out_dim, |r, out| {
-        for (i, out) in out.chunks_mut(ROWS).enumerate() {
-            out.copy_from_slice(&blocks[i * rows + r][..out.len()]);
-        }
     });
 }
 
 /// All activation rows.
 struct Activations<'a, L> {
-    panels: Vec<L>,
+    panels: &'a [L],
     scales: &'a [f32],
     /// `[rows, spans]`
     sums: &'a [i32],
