@@ -101,7 +101,7 @@ pub enum Task {
     },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum StoreRequest {
     /// Answered by `Response::KeptModels`.
     List,
@@ -354,10 +354,10 @@ pub enum Response {
     Cancelled,
     /// The load could not get its file; another attempt goes on where this one ended.
     Unreachable(String),
-    /// A kept model is not what was downloaded. It is gone now, and can be had again from `url`.
+    /// A kept model is not what was kept. One that can be had again from `url` is gone now.
     Damaged {
         message: String,
-        url: String,
+        url: Option<String>,
     },
     KeptModels(KeptModels),
     /// A kept model, to be saved as a file of the reader's.

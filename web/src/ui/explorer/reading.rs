@@ -10,7 +10,9 @@ use ternary::session::{Event, MatrixFigures, ModelTask, WeightSource};
 use super::cells::{Cell, rows};
 use super::place::{Place, View};
 use super::state::Explorer;
-use crate::protocol::{Response, Source, Task};
+use crate::protocol::{Request, Response, Source, Task};
+use crate::ui::page::Step;
+use crate::ui::widgets::picker::press;
 
 impl Explorer {
     /// Opens a matrix, and marks it alone.
@@ -207,6 +209,12 @@ impl Explorer {
                 self.figures.update(HashMap::clear);
                 self.read();
                 self.count();
+            }
+            Response::Event(Event::Error { message }) if self.engine.has_model() => {
+                let choose = || press("compare");
+                let step = Step::new("another-compared", "Choose another file", choose);
+                self.page
+                    .offer("The files can't be compared", message, [step]);
             }
             other => self.on_response(other),
         };

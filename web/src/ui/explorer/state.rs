@@ -17,7 +17,7 @@ use super::overview::Overview;
 use super::place::{Place, View};
 use crate::protocol::{RequestId, Response, Task};
 use crate::ui::engine::{Engine, EngineEvent, ModelRequest};
-use crate::ui::page::Page;
+use crate::ui::page::{Page, Step};
 use crate::ui::widgets::files;
 
 /// A search's result, as far as it is shown.
@@ -192,7 +192,14 @@ impl Explorer {
     pub fn export_map(self) {
         if let Some(map) = self.map.get_untracked() {
             self.page.notice.set(None);
-            let on_response = move |_, response| self.on_response(response);
+            let on_response = move |_, response| match response {
+                Response::Event(Event::Error { message }) if self.engine.has_model() => {
+                    let step = Step::again(move || self.export_map());
+                    self.page
+                        .offer("The model could not be saved", message, [step]);
+                }
+                other => self.on_response(other),
+            };
             let task = ModelTask::Export { map };
             self.engine.task(Task::Model(task), on_response);
         }
@@ -213,9 +220,10 @@ impl Explorer {
             let name = file.name();
             match files::text(&file).await {
                 Ok(text) => self.import_map(&name, &text),
-                Err(problem) => self.page.fail(
+                Err(problem) => self.page.offer(
                     "The bit-map could not be read",
                     format!("{name}: {problem}"),
+                    [Step::ChooseFile],
                 ),
             }
         });
@@ -233,9 +241,10 @@ impl Explorer {
                 // Anything but a search's result holds the map alone.
                 self.found.set(serde_json::from_str(text).ok());
             }
-            Err(problem) => self.page.fail(
+            Err(problem) => self.page.offer(
                 "The bit-map could not be taken",
                 format!("{name}: {problem}"),
+                [Step::ChooseFile],
             ),
         }
     }

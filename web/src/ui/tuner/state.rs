@@ -8,7 +8,7 @@ use ternary::session::{
 use crate::js::describe;
 use crate::protocol::{Handle, Notification, RequestId, Response, Source, Task, TextFile, Texts};
 use crate::ui::engine::{Engine, EngineEvent, ModelRequest};
-use crate::ui::page::{Page, Tab};
+use crate::ui::page::{Page, Step, Tab};
 use crate::ui::widgets::figures;
 use crate::ui::widgets::picked::Found;
 use crate::ui::widgets::storage::storage;
@@ -124,7 +124,7 @@ impl Tuner {
     pub fn learn(self, files: Vec<Found>, others: Vec<String>) {
         let bytes: f64 = files.iter().map(|found| found.file.size()).sum();
         if bytes > LARGEST_TEXT {
-            return self.page.fail(
+            return self.page.offer(
                 "The text is too large for a page",
                 format!(
                     "{} {}; up to {} are taken here. Train larger texts with `onebit finetune`.",
@@ -135,6 +135,7 @@ impl Tuner {
                     figures::bytes(bytes as u64),
                     figures::bytes(LARGEST_TEXT as u64)
                 ),
+                [Step::ChooseFile],
             );
         }
         self.page.notice.set(None);
@@ -205,7 +206,9 @@ impl Tuner {
 
     fn on_texts_failed(self, problem: String) {
         self.files.set(None);
-        self.page.fail("The text could not be read", problem);
+        let steps = [Step::ChooseFile];
+        self.page
+            .offer("The text could not be read", problem, steps);
     }
 
     /// Changes the settings, and asks what they would take now.
@@ -286,7 +289,9 @@ impl Tuner {
                 self.answer_with(ModelRequest::Adapter { name, bytes });
             }
             Response::Event(Event::Error { message }) => {
-                self.page.fail("The adapter could not be kept", message);
+                let step = Step::again(move || self.keep_tune());
+                self.page
+                    .offer("The adapter could not be kept", message, [step]);
             }
             _ => {}
         };
@@ -327,11 +332,15 @@ impl Tuner {
 
     /// Asks for what is no part of the learning itself.
     fn run_task(self, task: ModelTask) {
+        let again = task.clone();
         let on_response = move |_, response| match response {
             Response::Event(Event::File { name, bytes }) => self.page.save_file(&name, &bytes),
             // Why there is no model was told.
             Response::Event(Event::Error { message }) if self.engine.has_model() => {
-                self.page.fail("The engine could not do that", message);
+                let task = again.clone();
+                let step = Step::again(move || self.run_task(task.clone()));
+                self.page
+                    .offer("The engine could not do that", message, [step]);
             }
             _ => {}
         };
@@ -379,7 +388,11 @@ impl Tuner {
                 self.phase
                     .set(if made { Phase::Paused } else { Phase::None });
                 self.pausing.set(false);
-                self.page.fail("The fine-tuning stopped", message);
+                let step = match made {
+                    true => Step::new("again", "Continue it", move || self.continue_tune()),
+                    false => Step::new("again", "Start it again", move || self.start_tune()),
+                };
+                self.page.offer("The fine-tuning stopped", message, [step]);
             }
             _ => {}
         }
