@@ -51,6 +51,8 @@ pub enum Request<T = Task> {
     /// `Response::Cancelled`. What has arrived of a download stays for the next attempt; of an
     /// import nothing stays. Does not wait.
     Cancel(RequestId),
+    /// This matrix is looked at, or none: a fine-tuning tells what becomes of it. Does not wait.
+    Watch(Option<String>),
     /// About the models kept in this browser. Does not wait.
     Store(StoreRequest),
 }

@@ -82,7 +82,8 @@ pub enum ModelTask {
         /// Of which model.
         from: WeightSource,
     },
-    /// A matrix as it would be in another precision. Answered by `Weights`.
+    /// A matrix as it would be in another precision. Answered by `Weights`, and by
+    /// `TuneWeights` while a fine-tuning stands still.
     Preview {
         /// The parameter's.
         name: String,
@@ -124,7 +125,8 @@ pub enum ModelTask {
         settings: TuneSettings,
     },
     /// Fine-tune the model, until it is done or stopped. Answered by `TuneStarted`, `TunePoint`s,
-    /// `TuneSample`s, `TuneChanges`, `TuneState`s and one `TuneStopped`.
+    /// `TuneSample`s, `TuneChanges`, `TuneState`s, `Weights` and `TuneWeights` of the matrix that is
+    /// watched, and one `TuneStopped`.
     Tune {
         /// What is trained, and how long.
         settings: TuneSettings,
@@ -184,7 +186,8 @@ pub enum Event {
         /// Speed, and how much of the context is used.
         stats: Stats,
     },
-    /// Answers [`ModelTask::Weights`] and [`ModelTask::Preview`].
+    /// Answers [`ModelTask::Weights`] and [`ModelTask::Preview`]; a fine-tuning begins with it to
+    /// tell of the matrix that is [watched](super::WatchHandle).
     Weights {
         /// Boxed: much larger than other events.
         weights: Box<Weights>,
@@ -252,6 +255,11 @@ pub enum Event {
         step: usize,
         /// One entry for each ternary or binary matrix.
         changes: Vec<MatrixDiff>,
+    },
+    /// What the fine-tuning has made of a matrix so far.
+    TuneWeights {
+        /// In the mode that the loaded model has it in.
+        weights: Box<Weights>,
     },
     /// Everything that going on after a restart needs.
     TuneState {

@@ -47,6 +47,10 @@ pub struct Explorer {
     pub weights: RwSignal<Option<Arc<Weights>>>,
     /// The same matrix of the file beside.
     pub other_weights: RwSignal<Option<Arc<Weights>>>,
+    /// The same matrix as a fine-tuning has it by now.
+    pub tuned_weights: RwSignal<Option<Arc<Weights>>>,
+    /// Why the open matrix is not seen, or not in the precision that is chosen for it.
+    pub unseen: RwSignal<Option<String>>,
     /// The file beside, and what it has other.
     pub compared: RwSignal<Option<(String, Vec<MatrixDiff>)>>,
     /// What the map is colored by.
@@ -92,6 +96,8 @@ impl Explorer {
             marked: RwSignal::new(Vec::new()),
             weights: RwSignal::new(None),
             other_weights: RwSignal::new(None),
+            tuned_weights: RwSignal::new(None),
+            unseen: RwSignal::new(None),
             compared: RwSignal::new(None),
             overview: RwSignal::new(Overview::Precision),
             figures: RwSignal::new(HashMap::new()),
@@ -109,6 +115,8 @@ impl Explorer {
                 model,
                 changed: true,
             } => explorer.reset(model),
+            EngineEvent::Watched(weights) => explorer.on_watched(weights),
+            EngineEvent::Tuned(weights) => explorer.on_tuned(weights.clone()),
             EngineEvent::Died(_) => explorer.measuring.set(0),
             _ => {}
         });
@@ -125,6 +133,7 @@ impl Explorer {
         self.marked.set(Vec::new());
         self.weights.set(None);
         self.other_weights.set(None);
+        self.tuned_weights.set(None);
         self.compared.set(None);
         self.overview.set(Overview::Precision);
         self.figures.set(HashMap::new());

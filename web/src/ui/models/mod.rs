@@ -152,7 +152,10 @@ impl Models {
             EngineEvent::Notification(Notification::KeptModels(kept)) => {
                 self.store.kept.set(kept.clone());
             }
-            EngineEvent::Notification(_) | EngineEvent::ModelLoaded { .. } => {}
+            EngineEvent::Notification(_)
+            | EngineEvent::ModelLoaded { .. }
+            | EngineEvent::Watched(_)
+            | EngineEvent::Tuned(_) => {}
         }
     }
 }

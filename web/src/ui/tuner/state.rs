@@ -1,5 +1,7 @@
 //! Fine-tuning: its settings, its progress, what becomes of it.
 
+use std::sync::Arc;
+
 use leptos::prelude::*;
 use ternary::session::{
     Event, Keep, MatrixDiff, ModelTask, Sampled, TunePlan, TunePoint, TuneSettings,
@@ -118,6 +120,7 @@ impl Tuner {
         self.samples.set(Vec::new());
         self.changes.set(Vec::new());
         self.saved.set(None);
+        self.engine.emit(&EngineEvent::Tuned(None));
     }
 
     /// Takes dropped or chosen texts to learn from, one after the other; `others` came with them.
@@ -377,6 +380,13 @@ impl Tuner {
             Event::TunePoint { point } => self.points.update(|all| all.push(point)),
             Event::TuneSample { sample } => self.samples.update(|all| all.push(sample)),
             Event::TuneChanges { changes, .. } => self.changes.set(changes),
+            Event::Weights { weights } => {
+                self.engine.emit(&EngineEvent::Watched(Arc::new(*weights)));
+            }
+            Event::TuneWeights { weights } => {
+                let weights = Some(Arc::new(*weights));
+                self.engine.emit(&EngineEvent::Tuned(weights));
+            }
             Event::TuneStopped { done, .. } => {
                 self.phase
                     .set(if done { Phase::Done } else { Phase::Paused });
