@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use ternary::config::{CachePrecision, QuantMode};
 use ternary::hub::Repository;
 use ternary::import::Survey;
-use ternary::session::{Command, DeviceChoice, Event, Message, ModelTask};
+use ternary::session::{Command, DeviceChoice, Event, FilePart, Message, ModelTask};
 
 /// What keys and values of a model's context may take in a page, which is not told how much memory
 /// there is: on a phone much less than a program can address.
@@ -350,6 +350,8 @@ pub enum Response {
         done: u64,
         total: u64,
     },
+    /// What the file that is being fetched holds, known from its beginning.
+    Parts(Vec<FilePart>),
     /// No model comes with this page.
     NothingShipped,
     /// The load or import was given up on request.

@@ -22,7 +22,9 @@ pub use context::context_within;
 pub use device::open_backend;
 pub use error::{Error, Result};
 pub use explore::{MapLoss, MatrixDiff};
-pub use protocol::{Command, DeviceChoice, Event, FinishReason, ModelInfo, ModelTask, Stats};
+pub use protocol::{
+    Command, DeviceChoice, Event, FilePart, FinishReason, ModelInfo, ModelTask, Stats, file_parts,
+};
 pub use ternary_backend::{DeviceInfo, DeviceKind};
 pub use ternary_common::chat::Message;
 pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
@@ -335,6 +337,7 @@ impl Session {
         }
         emit(Event::Planned {
             plan: Box::new(plan),
+            parts: file_parts(&file),
         });
         fits?;
         let options = LoadOptions {

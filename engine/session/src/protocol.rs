@@ -6,6 +6,8 @@ use ternary_common::chat::Message;
 
 use ternary_backend::DeviceInfo;
 use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
+use ternary_core::params::{self, Param, ParamKind};
+use ternary_formats::onebit::OneBit;
 use ternary_infer::{LoadPlan, Sampling};
 
 use super::explore::{MapLoss, MatrixDiff};
@@ -161,6 +163,8 @@ pub enum Event {
     Planned {
         /// Bytes by purpose, and the device.
         plan: Box<LoadPlan>,
+        /// What will be read, in that order.
+        parts: Vec<FilePart>,
     },
     /// Loading a model: bytes read so far.
     Progress {
@@ -281,6 +285,38 @@ pub enum Event {
         /// For people; complete by itself.
         message: String,
     },
+}
+
+/// A parameter's place in a `.1bit`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FilePart {
+    /// The parameter's name.
+    pub name: String,
+    /// Of a matrix.
+    pub mode: Option<QuantMode>,
+    /// Bytes of the file before it.
+    pub offset: u64,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// The parameters of a file, in the order in which they are loaded.
+pub fn file_parts(file: &OneBit) -> Vec<FilePart> {
+    let all = params::all(&file.metadata.config).into_iter();
+    let part = |p: Param| {
+        let entry = file.tensor(&p.name).ok()?;
+        Some(FilePart {
+            mode: match &p.kind {
+                ParamKind::Matrix(m) => Some(m.mode),
+                _ => None,
+            },
+            offset: file.data_offset() + entry.offset,
+            bytes: entry.length,
+            name: p.name,
+        })
+    };
+    all.filter_map(part).collect()
 }
 
 /// Why a reply ended.

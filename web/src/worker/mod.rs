@@ -1,6 +1,7 @@
 //! The worker: the engine behind messages.
 
 mod adapter;
+mod beginning;
 mod cancel;
 mod fetch;
 mod http;

@@ -1,6 +1,7 @@
 //! Asking for a model, following it, and keeping the old one when it fails.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use leptos::prelude::*;
 use ternary::infer::LoadPlan;
@@ -132,9 +133,13 @@ impl Models {
             Response::Fetched { done, total } => {
                 self.update(id, |load| load.advance(LoadStage::Fetching, done, total));
             }
-            Response::Event(Event::Planned { plan }) => {
+            Response::Parts(parts) => self.update(id, |load| load.parts = Arc::new(parts)),
+            Response::Event(Event::Planned { plan, parts }) => {
                 let plan: LoadPlan = *plan;
-                self.update(id, |load| load.plan = Some(plan));
+                self.update(id, |load| {
+                    load.plan = Some(plan);
+                    load.parts = Arc::new(parts);
+                });
             }
             Response::Event(Event::Progress { done, total }) => {
                 self.update(id, |load| load.advance(LoadStage::Reading, done, total));

@@ -1,6 +1,7 @@
 //! Models: loading one, those that the browser keeps, importing published ones.
 
 mod adapters;
+mod arrival;
 mod bit_map;
 mod browse;
 mod catalogue;
@@ -25,6 +26,7 @@ use ternary::session::DeviceChoice;
 use super::engine::{Engine, EngineEvent};
 use super::page::Page;
 use crate::protocol::{Notification, RequestId, Source};
+pub use arrival::Arrival;
 pub use browse::ModelsView;
 use catalogue::{Catalogue, Pace};
 pub use hub::HubQuestion;
