@@ -127,8 +127,8 @@ pub enum ModelTask {
         settings: TuneSettings,
     },
     /// Fine-tune the model, until it is done or stopped. Answered by `TuneStarted`, `TunePoint`s,
-    /// `TuneSample`s, `TuneChanges`, `TuneState`s, `Weights` and `TuneWeights` of the matrix that is
-    /// watched, and one `TuneStopped`.
+    /// `TuneSample`s, `TuneChanges`, `TuneState`s, one `TuneStopped`, and `Weights` and
+    /// `TuneWeights` of the matrix that is watched.
     Tune {
         /// What is trained, and how long.
         settings: TuneSettings,
