@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use ternary::config::{CachePrecision, QuantMode};
 use ternary::hub::Repository;
 use ternary::import::Survey;
-use ternary::session::{Command, DeviceChoice, Event, Message, ModelTask};
+use ternary::session::{Command, DeviceChoice, Event, FilePart, Message, ModelTask};
 
 /// What keys and values of a model's context may take in a page, which is not told how much memory
 /// there is: on a phone much less than a program can address.
@@ -51,6 +51,8 @@ pub enum Request<T = Task> {
     /// `Response::Cancelled`. What has arrived of a download stays for the next attempt; of an
     /// import nothing stays. Does not wait.
     Cancel(RequestId),
+    /// This matrix is looked at, or none: a fine-tuning tells what becomes of it. Does not wait.
+    Watch(Option<String>),
     /// About the models kept in this browser. Does not wait.
     Store(StoreRequest),
 }
@@ -101,7 +103,7 @@ pub enum Task {
     },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum StoreRequest {
     /// Answered by `Response::KeptModels`.
     List,
@@ -348,16 +350,18 @@ pub enum Response {
         done: u64,
         total: u64,
     },
+    /// What the file that is being fetched holds, known from its beginning.
+    Parts(Vec<FilePart>),
     /// No model comes with this page.
     NothingShipped,
     /// The load or import was given up on request.
     Cancelled,
     /// The load could not get its file; another attempt goes on where this one ended.
     Unreachable(String),
-    /// A kept model is not what was downloaded. It is gone now, and can be had again from `url`.
+    /// A kept model is not what was kept. One that can be had again from `url` is gone now.
     Damaged {
         message: String,
-        url: String,
+        url: Option<String>,
     },
     KeptModels(KeptModels),
     /// A kept model, to be saved as a file of the reader's.

@@ -12,6 +12,7 @@ mod protocol;
 mod tune;
 mod weights;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +22,9 @@ pub use context::context_within;
 pub use device::open_backend;
 pub use error::{Error, Result};
 pub use explore::{MapLoss, MatrixDiff};
-pub use protocol::{Command, DeviceChoice, Event, FinishReason, ModelInfo, ModelTask, Stats};
+pub use protocol::{
+    Command, DeviceChoice, Event, FilePart, FinishReason, ModelInfo, ModelTask, Stats, file_parts,
+};
 pub use ternary_backend::{DeviceInfo, DeviceKind};
 pub use ternary_common::chat::Message;
 pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
@@ -56,6 +59,35 @@ impl StopHandle {
 
     fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Says which matrix is looked at: a fine-tuning tells what becomes of it. Cheap to clone; works
+/// from a message handler while the session is busy.
+#[derive(Clone, Debug, Default)]
+pub struct WatchHandle(Rc<RefCell<Watched>>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    name: Option<String>,
+    /// Nothing was told of it yet.
+    new: bool,
+}
+
+impl WatchHandle {
+    /// Look at the matrix `name`, or at none.
+    pub fn watch(&self, name: Option<String>) {
+        let new = name.is_some();
+        *self.0.borrow_mut() = Watched { name, new };
+    }
+
+    fn name(&self) -> Option<String> {
+        self.0.borrow().name.clone()
+    }
+
+    /// Whether nothing was told of it before.
+    fn take_new(&self) -> bool {
+        std::mem::take(&mut self.0.borrow_mut().new)
     }
 }
 
@@ -111,6 +143,7 @@ impl fmt::Debug for LoadedModel {
 pub struct Session {
     loaded: Option<LoadedModel>,
     stop: StopHandle,
+    watch: WatchHandle,
     threads: usize,
     /// The context asked for, in tokens.
     context: Option<usize>,
@@ -168,6 +201,11 @@ impl Session {
     /// A handle that stops what this session is doing.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
+    }
+
+    /// A handle that says which matrix is looked at.
+    pub fn watch_handle(&self) -> WatchHandle {
+        self.watch.clone()
     }
 
     /// The loaded model, for evaluation and inspection.
@@ -299,6 +337,7 @@ impl Session {
         }
         emit(Event::Planned {
             plan: Box::new(plan),
+            parts: file_parts(&file),
         });
         fits?;
         let options = LoadOptions {
@@ -415,7 +454,7 @@ impl Session {
     }
 
     async fn try_task(&mut self, task: ModelTask, emit: &mut dyn FnMut(Event)) -> Result<()> {
-        let stop = self.stop.clone();
+        let (stop, watch) = (self.stop.clone(), self.watch.clone());
         let (device, threads) = (self.device, self.threads);
         let loaded = self.loaded.as_mut().ok_or(Error::NoModel)?;
         match task {
@@ -432,6 +471,9 @@ impl Session {
                 emit(Event::Weights {
                     weights: Box::new(weights),
                 });
+                if let Some(tuning) = &mut self.tuning {
+                    tuning.tell_weights(&name, emit).await?;
+                }
             }
             ModelTask::Figures { map, names } => {
                 let compared = self.compared.as_ref();
@@ -478,12 +520,12 @@ impl Session {
                 let tuning = Tuning::new(loaded, settings, device, threads).await?;
                 let tuning = self.tuning.insert(Box::new(tuning));
                 emit(tuning.started());
-                tuning.run(loaded, &stop, emit).await?;
+                tuning.run(loaded, (&stop, &watch), emit).await?;
             }
             ModelTask::ContinueTune => {
                 let tuning = self.tuning.as_mut().ok_or(Error::NoTuning)?;
                 emit(tuning.started());
-                tuning.run(loaded, &stop, emit).await?;
+                tuning.run(loaded, (&stop, &watch), emit).await?;
             }
             ModelTask::RestoreTune { state } => {
                 self.tuning = None;

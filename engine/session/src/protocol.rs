@@ -6,6 +6,8 @@ use ternary_common::chat::Message;
 
 use ternary_backend::DeviceInfo;
 use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
+use ternary_core::params::{self, Param, ParamKind};
+use ternary_formats::onebit::OneBit;
 use ternary_infer::{LoadPlan, Sampling};
 
 use super::explore::{MapLoss, MatrixDiff};
@@ -82,7 +84,8 @@ pub enum ModelTask {
         /// Of which model.
         from: WeightSource,
     },
-    /// A matrix as it would be in another precision. Answered by `Weights`.
+    /// A matrix as it would be in another precision. Answered by `Weights`, and by
+    /// `TuneWeights` while a fine-tuning stands still.
     Preview {
         /// The parameter's.
         name: String,
@@ -124,7 +127,8 @@ pub enum ModelTask {
         settings: TuneSettings,
     },
     /// Fine-tune the model, until it is done or stopped. Answered by `TuneStarted`, `TunePoint`s,
-    /// `TuneSample`s, `TuneChanges`, `TuneState`s and one `TuneStopped`.
+    /// `TuneSample`s, `TuneChanges`, `TuneState`s, one `TuneStopped`, and `Weights` and
+    /// `TuneWeights` of the matrix that is watched.
     Tune {
         /// What is trained, and how long.
         settings: TuneSettings,
@@ -159,6 +163,8 @@ pub enum Event {
     Planned {
         /// Bytes by purpose, and the device.
         plan: Box<LoadPlan>,
+        /// What will be read, in that order.
+        parts: Vec<FilePart>,
     },
     /// Loading a model: bytes read so far.
     Progress {
@@ -184,7 +190,8 @@ pub enum Event {
         /// Speed, and how much of the context is used.
         stats: Stats,
     },
-    /// Answers [`ModelTask::Weights`] and [`ModelTask::Preview`].
+    /// Answers [`ModelTask::Weights`] and [`ModelTask::Preview`]; a fine-tuning begins with it to
+    /// tell of the matrix that is [watched](super::WatchHandle).
     Weights {
         /// Boxed: much larger than other events.
         weights: Box<Weights>,
@@ -253,6 +260,11 @@ pub enum Event {
         /// One entry for each ternary or binary matrix.
         changes: Vec<MatrixDiff>,
     },
+    /// What the fine-tuning has made of a matrix so far.
+    TuneWeights {
+        /// In the mode that the loaded model has it in.
+        weights: Box<Weights>,
+    },
     /// Everything that going on after a restart needs.
     TuneState {
         /// Steps done.
@@ -273,6 +285,38 @@ pub enum Event {
         /// For people; complete by itself.
         message: String,
     },
+}
+
+/// A parameter's place in a `.1bit`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FilePart {
+    /// The parameter's name.
+    pub name: String,
+    /// Of a matrix.
+    pub mode: Option<QuantMode>,
+    /// Bytes of the file before it.
+    pub offset: u64,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// The parameters of a file, in the order in which they are loaded.
+pub fn file_parts(file: &OneBit) -> Vec<FilePart> {
+    let all = params::all(&file.metadata.config).into_iter();
+    let part = |p: Param| {
+        let entry = file.tensor(&p.name).ok()?;
+        Some(FilePart {
+            mode: match &p.kind {
+                ParamKind::Matrix(m) => Some(m.mode),
+                _ => None,
+            },
+            offset: file.data_offset() + entry.offset,
+            bytes: entry.length,
+            name: p.name,
+        })
+    };
+    all.filter_map(part).collect()
 }
 
 /// Why a reply ended.

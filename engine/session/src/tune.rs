@@ -2,6 +2,7 @@
 //! which a session stays reachable.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,8 @@ use super::context::shortened;
 use super::explore::MatrixDiff;
 use super::prompts::{self, Prompt, SAMPLE_TOKENS};
 use super::protocol::Event;
-use super::{LoadedModel, StopHandle, open_backend};
+use super::weights::{self, WeightSource};
+use super::{LoadedModel, StopHandle, WatchHandle, open_backend};
 use crate::DeviceChoice;
 use crate::error::{Error, Result};
 use ternary_backend::BackendOptions;
@@ -17,6 +19,7 @@ use ternary_backend::cpu::CpuBackend;
 use ternary_common::bytes::MemorySource;
 use ternary_common::chat::Message;
 use ternary_common::data::{Batches, TokenData, marked_turns};
+use ternary_common::platform::Instant;
 use ternary_core::config::{LoraConfig, ModelConfig, TrainConfig};
 use ternary_core::params::{self, ParamKind};
 use ternary_core::quant::quantize;
@@ -38,6 +41,8 @@ const SEQ_LEN: usize = 128;
 const POINTS: usize = 200;
 /// Validations, samples and saved states of a run, about.
 const VALIDATIONS: usize = 10;
+/// Between two looks at the weights of the matrix that is watched: each takes a quick model a step.
+const WATCHED_EVERY: Duration = Duration::from_millis(500);
 
 /// What a fine-tuning is asked to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -404,7 +409,7 @@ impl Tuning {
     pub async fn run(
         &mut self,
         loaded: &LoadedModel,
-        stop: &StopHandle,
+        (stop, watch): (&StopHandle, &WatchHandle),
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {
         let max = self.trainer.train.max_steps;
@@ -413,6 +418,8 @@ impl Tuning {
             record: &mut self.record,
             loaded,
             stop,
+            watch,
+            told: None,
             emit,
             point_every: (max / POINTS).max(1),
             validate_every: (max / VALIDATIONS).max(1),
@@ -434,6 +441,13 @@ impl Tuning {
         }
         emit(self.stopped());
         Ok(())
+    }
+
+    /// What the steps so far made of a matrix's weights, if they change them.
+    pub async fn tell_weights(&mut self, name: &str, emit: &mut dyn FnMut(Event)) -> Result<()> {
+        self.record
+            .tell_weights(&mut self.trainer, name, emit)
+            .await
     }
 
     /// The adapters as they are.
@@ -464,6 +478,9 @@ struct TuneObserver<'a> {
     record: &'a mut TuneRecord,
     loaded: &'a LoadedModel,
     stop: &'a StopHandle,
+    watch: &'a WatchHandle,
+    /// When the weights of the watched matrix were told last.
+    told: Option<Instant>,
     emit: &'a mut dyn FnMut(Event),
     point_every: usize,
     validate_every: usize,
@@ -482,6 +499,7 @@ impl StepObserver for TuneObserver<'_> {
     fn on_reports(&mut self, _: &[StepReport]) {}
 
     async fn on_step(&mut self, steps: &mut Steps<'_>, done: StepDone) -> Result<()> {
+        self.tell_watched(steps.trainer, done.last).await?;
         let due = done.val_loss.is_some() || self.due(done.step, done.last).report;
         let Some(report) = done.report.filter(|_| due) else {
             return Ok(());
@@ -509,6 +527,29 @@ impl StepObserver for TuneObserver<'_> {
 }
 
 impl TuneObserver<'_> {
+    /// Tells what became of the matrix that is looked at, not after every quick step.
+    async fn tell_watched(&mut self, trainer: &mut Trainer, last: bool) -> Result<()> {
+        let Some(name) = self.watch.name() else {
+            return Ok(());
+        };
+        let new = self.watch.take_new();
+        let rested = self.told.is_none_or(|told| told.elapsed() >= WATCHED_EVERY);
+        if !new && !rested && !last {
+            return Ok(());
+        }
+        if new {
+            // Whoever asks for it waits until the fine-tuning stands still.
+            let from = WeightSource::Model;
+            if let Ok(weights) = weights::weights(self.loaded, None, from, &name).await {
+                let weights = Box::new(weights);
+                (self.emit)(Event::Weights { weights });
+            }
+        }
+        self.record.tell_weights(trainer, &name, self.emit).await?;
+        self.told = Some(Instant::now());
+        Ok(())
+    }
+
     fn point(&mut self, point: TunePoint) {
         self.record.points.push(point);
         (self.emit)(Event::TunePoint { point });
@@ -562,6 +603,24 @@ impl TuneRecord {
             }
         }
         Ok(changes)
+    }
+
+    /// Tells what became of a matrix, if its codes are trained.
+    async fn tell_weights(
+        &self,
+        trainer: &mut Trainer,
+        name: &str,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        if self.codes.contains_key(name) {
+            let latents = trainer.parameter(name).await?;
+            let matrix = weights::matrix(&trainer.config, name)?;
+            if let Some(weights) = weights::tuned(&matrix, &latents) {
+                let weights = Box::new(weights);
+                emit(Event::TuneWeights { weights });
+            }
+        }
+        Ok(())
     }
 
     async fn state(&self, trainer: &mut Trainer) -> Result<Event> {

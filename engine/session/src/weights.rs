@@ -11,7 +11,7 @@ use ternary_common::platform;
 use ternary_core::config::{LayerBitMap, LayerMode, ModelConfig, QuantMode};
 use ternary_core::layout::{Encoding, FormatError, ScalePer, TensorEntry};
 use ternary_core::params::{self, Matrix};
-use ternary_core::quant::{dequantized, quantize};
+use ternary_core::quant::{Quantized, dequantized, quantize};
 use ternary_formats::onebit::OneBit;
 use ternary_model::{Origin, Remap};
 
@@ -115,6 +115,18 @@ impl Weights {
     pub fn all_values(&self) -> impl Iterator<Item = f32> + Clone {
         let rows = 0..self.shown_rows;
         rows.flat_map(move |row| (0..self.columns).map(move |column| self.value(row, column)))
+    }
+
+    /// Takes the codes and the scales that quantizing `m` gave.
+    fn set_codes(&mut self, m: &Matrix, quantized: Quantized) {
+        self.codes = bytemuck::cast_slice(&quantized.codes).to_vec();
+        self.group = m.cols * m.rows / quantized.scales.len().max(1);
+        self.scale_per = match quantized.scales.len() {
+            1 => ScalePer::Tensor,
+            scales if scales == m.rows => ScalePer::Row,
+            _ => ScalePer::Group,
+        };
+        self.scales = quantized.scales;
     }
 
     /// How far these weights are from `other`, as [`Weights::error`] has it.
@@ -253,6 +265,30 @@ pub(super) async fn weights(
     }
 }
 
+/// What training has made of the latents of `m` so far; none of a matrix that is too large to be
+/// shown as a whole.
+pub(super) fn tuned(m: &Matrix, latents: &[f32]) -> Option<Weights> {
+    if m.rows * m.cols > MOST_WEIGHTS {
+        return None;
+    }
+    let mut made = Weights {
+        name: m.name.clone(),
+        from: WeightSource::Model,
+        mode: m.mode,
+        rows: m.rows,
+        columns: m.cols,
+        shown_rows: m.rows,
+        codes: Vec::new(),
+        values: Vec::new(),
+        scales: Vec::new(),
+        scale_per: ScalePer::None,
+        group: 0,
+        error: None,
+    };
+    made.set_codes(m, quantize(latents, m.rows, m.cols, &m.quant));
+    Some(made)
+}
+
 /// The matrix `name` of the loaded model in another precision, made as a file of that bit-map
 /// would have it.
 pub(super) async fn preview(
@@ -299,15 +335,10 @@ pub(super) async fn preview(
         ..own.clone()
     };
     if mode.is_quantized() {
-        let quantized = quantize(&values, wanted.rows, wanted.cols, &wanted.quant);
-        made.codes = bytemuck::cast_slice(&quantized.codes).to_vec();
-        made.group = wanted.cols * wanted.rows / quantized.scales.len().max(1);
-        made.scale_per = match quantized.scales.len() {
-            1 => ScalePer::Tensor,
-            scales if scales == wanted.rows => ScalePer::Row,
-            _ => ScalePer::Group,
-        };
-        made.scales = quantized.scales;
+        made.set_codes(
+            &wanted,
+            quantize(&values, wanted.rows, wanted.cols, &wanted.quant),
+        );
     } else {
         let as_stored = |value: &f32| match mode {
             QuantMode::F16 => half::f16::from_f32(*value).to_f32(),
@@ -364,7 +395,7 @@ pub(super) async fn figures(
     Ok(())
 }
 
-fn matrix(config: &ModelConfig, name: &str) -> Result<Matrix> {
+pub(super) fn matrix(config: &ModelConfig, name: &str) -> Result<Matrix> {
     let found = params::matrices(config).find(|m| m.name == name);
     found.ok_or_else(|| Error::NoMatrix {
         name: name.to_owned(),

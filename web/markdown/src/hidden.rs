@@ -9,21 +9,93 @@ use std::borrow::Cow;
 const TILDE: char = '\u{fdd0}';
 /// Stands between stars and the punctuation they are next to, and is nothing.
 const JOINER: char = '\u{fdd1}';
+/// Behind the dollars that stand for the beginning of a formula in brackets, and before those that
+/// stand for its end.
+const OPENED: char = '\u{fdd2}';
+const CLOSED: char = '\u{fdd3}';
+/// How formulas in brackets begin and end, and the dollars for them.
+const BRACKETS: [(&str, &str, &str); 2] = [("\\(", "\\)", "$"), ("\\[", "\\]", "$$")];
 
 /// The text for the parser.
 pub fn hide(text: &str) -> Cow<'_, str> {
-    match hide_tildes(text) {
-        Cow::Borrowed(text) => join_stars(text),
-        Cow::Owned(text) => Cow::Owned(join_stars(&text).into_owned()),
+    let steps: [fn(&str) -> Cow<'_, str>; 3] = [dollars, hide_tildes, join_stars];
+    let mut hidden = Cow::Borrowed(text);
+    for step in steps {
+        if let Cow::Owned(changed) = step(&hidden) {
+            hidden = Cow::Owned(changed);
+        }
     }
+    hidden
 }
 
 /// The text as it was.
 pub fn shown(text: &str) -> Cow<'_, str> {
-    match text.contains([TILDE, JOINER]) {
-        true => Cow::Owned(text.replace(TILDE, "~").replace(JOINER, "")),
-        false => Cow::Borrowed(text),
+    if !text.contains([TILDE, JOINER, OPENED, CLOSED]) {
+        return Cow::Borrowed(text);
     }
+    let mut shown = text.replace(TILDE, "~").replace(JOINER, "");
+    // The longer ones first: the shorter are in them.
+    for (opens, closes, dollars) in BRACKETS.iter().rev() {
+        shown = shown.replace(&format!("{dollars}{OPENED}"), opens);
+        shown = shown.replace(&format!("{CLOSED}{dollars}"), closes);
+    }
+    Cow::Owned(shown.replace([OPENED, CLOSED], ""))
+}
+
+/// Models write formulas in `\(…\)` and `\[…\]` too, which are plain brackets in Markdown.
+fn dollars(text: &str) -> Cow<'_, str> {
+    let begins = |text: &str| {
+        let found = BRACKETS.iter();
+        let found = found.filter_map(|bracket| Some((text.find(bracket.0)?, *bracket)));
+        found.min_by_key(|(at, _)| *at)
+    };
+    if begins(text).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, (opens, closes, dollars))) = begins(rest) {
+        let (before, inside) = rest.split_at(at);
+        let inside = &inside[opens.len()..];
+        let whole = &text[..text.len() - inside.len() - opens.len()];
+        // No formula goes on behind an empty line, and a backslash that is escaped begins none.
+        let formula = inside
+            .find(closes)
+            .map(|end| &inside[..end])
+            .filter(|formula| !formula.trim().is_empty() && !formula.contains("\n\n"))
+            .filter(|_| !whole.ends_with('\\') && !is_code(whole));
+        out += before;
+        match formula {
+            Some(formula) => {
+                out += &format!("{dollars}{OPENED}{formula}{CLOSED}{dollars}");
+                rest = &inside[formula.len() + closes.len()..];
+            }
+            None => {
+                out += opens;
+                rest = inside;
+            }
+        }
+    }
+    out += rest;
+    Cow::Owned(out)
+}
+
+/// Whether what follows is code, by all that stands before it.
+fn is_code(before: &str) -> bool {
+    let is_fence = |line: &&str| {
+        let line = line.trim_start();
+        line.starts_with("```") || line.starts_with("~~~")
+    };
+    let fences = before.lines().filter(is_fence).count();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    fences % 2 == 1 || line.matches('`').count() % 2 == 1
+}
+
+/// A formula as it was; none where dollars that stand for brackets end one of plain dollars.
+pub fn formula(latex: &str) -> Option<&str> {
+    let bare = latex.trim_start_matches(OPENED).trim_end_matches(CLOSED);
+    let both = latex.starts_with(OPENED) == latex.ends_with(CLOSED);
+    (both && !bare.contains([OPENED, CLOSED])).then_some(bare)
 }
 
 /// Takes single tildes for letters, as in "~5 km": two strike out.

@@ -5,6 +5,7 @@
 
 mod hidden;
 mod highlight;
+mod math;
 mod thoughts;
 
 use std::borrow::Cow;
@@ -12,7 +13,8 @@ use std::borrow::Cow;
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use serde::{Deserialize, Serialize};
 
-use hidden::{hide, shown};
+use hidden::{formula, hide, shown};
+pub use math::{ATTRIBUTES as MATH_ATTRIBUTES, PARTS as MATH_PARTS};
 use thoughts::Part;
 
 /// Elements inside elements; what is nested deeper stands in the last of these.
@@ -61,6 +63,10 @@ pub enum Element {
     Literal,
     Number,
     Keyword,
+    /// A formula; whether it stands on lines of its own.
+    Math(bool),
+    /// Part of a formula: one of [`MATH_PARTS`], and its attributes, of [`MATH_ATTRIBUTES`].
+    MathPart(usize, Vec<(usize, String)>),
     /// What the model wrote for itself. It opens in a block of its own and closes in one: what
     /// stands between them are blocks like others, so that a long thought that grows is drawn as
     /// any text that grows.
@@ -116,14 +122,16 @@ pub fn without_thoughts(text: &str) -> Cow<'_, str> {
 
 /// The blocks of a text without thoughts, which stands inside so many others.
 fn markdown(text: &str, deep: usize) -> Vec<Block> {
-    let options =
-        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    let options = Options::ENABLE_TABLES
+        | Options::ENABLE_STRIKETHROUGH
+        | Options::ENABLE_TASKLISTS
+        | Options::ENABLE_MATH;
     let text = hide(text);
     let mut out = Blocks {
         deep,
         ..Blocks::default()
     };
-    for event in Parser::new_ext(&text, options) {
+    for (event, range) in Parser::new_ext(&text, options).into_offset_iter() {
         match event {
             Event::Start(Tag::HtmlBlock) => out.html = Some(String::new()),
             Event::End(TagEnd::HtmlBlock) => out.end_html(),
@@ -143,10 +151,13 @@ fn markdown(text: &str, deep: usize) -> Vec<Block> {
             }
             Event::TaskListMarker(done) => out.text(if done { "☑ " } else { "☐ " }),
             Event::Html(text) | Event::InlineHtml(text) => out.markup(&text),
-            Event::Text(text)
-            | Event::InlineMath(text)
-            | Event::DisplayMath(text)
-            | Event::FootnoteReference(text) => out.text(&text),
+            // "From $5 to $10" is about money.
+            Event::InlineMath(_) if text[range.end..].starts_with(|c: char| c.is_ascii_digit()) => {
+                out.text(&text[range]);
+            }
+            Event::InlineMath(latex) => out.math(&latex, false, &text[range]),
+            Event::DisplayMath(latex) => out.math(&latex, true, &text[range]),
+            Event::Text(text) | Event::FootnoteReference(text) => out.text(&text),
         }
     }
     out.done
@@ -219,25 +230,44 @@ impl Blocks {
             self.block.push(Piece::Close);
         }
         if self.open.is_empty() && !self.block.is_empty() {
-            self.done.push(std::mem::take(&mut self.block));
+            let mut block = std::mem::take(&mut self.block);
+            for piece in &mut block {
+                // The parser hands a text over in parts: a sign that is hidden may be in two.
+                if let Piece::Text(text) = piece
+                    && let Cow::Owned(shown) = shown(text)
+                {
+                    *text = shown;
+                }
+            }
+            self.done.push(block);
+        }
+    }
+
+    /// A formula, or its `source` where it can't be read.
+    fn math(&mut self, latex: &str, on_its_own: bool, source: &str) {
+        let room = self.code.is_none() && self.elements < DEEPEST;
+        let latex = formula(latex).filter(|_| room);
+        match latex.and_then(|latex| math::pieces(latex, on_its_own)) {
+            Some(pieces) => self.block.extend(pieces),
+            None => self.text(source),
         }
     }
 
     fn end_code(&mut self) {
         if let Some((language, code)) = self.code.take() {
-            self.block.extend(highlight::pieces(&language, &code));
+            self.block
+                .extend(highlight::pieces(&language, &shown(&code)));
         }
         self.end();
     }
 
     fn text(&mut self, text: &str) {
-        let text = shown(text);
         if let Some((_, code)) = &mut self.code {
-            return code.push_str(&text);
+            return code.push_str(text);
         }
         match self.block.last_mut() {
-            Some(Piece::Text(before)) => before.push_str(&text),
-            _ => self.block.push(Piece::Text(text.into_owned())),
+            Some(Piece::Text(before)) => before.push_str(text),
+            _ => self.block.push(Piece::Text(text.to_owned())),
         }
     }
 
@@ -329,6 +359,47 @@ mod tests {
         assert_eq!(
             told("```rust\nfn\n```"),
             "<CodeBlock(\"rust\")><Keyword>fn</>\n</>"
+        );
+    }
+
+    #[test]
+    fn formulas_in_dollars_and_in_brackets() {
+        let x = |on_its_own: bool| format!("<Math({on_its_own})><MathPart(0, [])>x</></>");
+        for text in ["$x$", "\\(x\\)", "\\( x \\)"] {
+            assert_eq!(
+                told(&format!("a {text}.")),
+                format!("<Paragraph>a {}.</>", x(false))
+            );
+        }
+        for text in ["$$x$$", "\\[x\\]", "\\[\nx\n\\]", "$$\nx\n$$"] {
+            assert_eq!(told(text), format!("<Paragraph>{}</>", x(true)));
+        }
+        // Stars and lines below belong to it.
+        assert_eq!(told("$a_1 * b_1$ *c*").matches("Emphasis").count(), 1);
+        // Neither money nor code nor brackets that end nowhere.
+        for text in [
+            "From $5 to $10.",
+            "$5-$10",
+            "a $ b",
+            "\\(x",
+            "$\\unknown{x}$",
+            "\\[x\n\ny\\]",
+        ] {
+            assert!(!told(text).contains("Math"), "{text}: {}", told(text));
+        }
+        assert_eq!(told("From $5 to $10."), "<Paragraph>From $5 to $10.</>");
+        assert_eq!(
+            told("`sed 's/\\(a\\)/x/'`"),
+            "<Paragraph><Code>sed 's/\\(a\\)/x/'</></>"
+        );
+        assert_eq!(
+            told("```\n\\[a\n b\\]\n```"),
+            "<CodeBlock(\"\")>\\[a\n b\\]\n</>"
+        );
+        assert_eq!(told("\\(\\frac{a\\)"), "<Paragraph>\\(\\frac{a\\)</>");
+        assert_eq!(
+            told("To $10, `\\(code\\)`, \\(x\\)"),
+            format!("<Paragraph>To $10, <Code>\\(code\\)</>, {}</>", x(false))
         );
     }
 

@@ -1,4 +1,7 @@
-//! The mouse, and keys with others held.
+//! The mouse, fingers, and keys with others held.
+
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde_json::json;
@@ -50,6 +53,40 @@ impl Page {
             "type": kind, "x": x, "y": y, "button": button, "buttons": buttons, "clickCount": 1,
         });
         self.call("Input.dispatchMouseEvent", event).map(|_| ())
+    }
+
+    /// The window is a touch screen from now on.
+    pub fn touch_screen(&self) -> Result<()> {
+        let touch = json!({ "enabled": true, "maxTouchPoints": 5 });
+        self.call("Emulation.setTouchEmulationEnabled", touch)
+            .map(|_| ())
+    }
+
+    /// Puts a finger on one element, rests for a while, and moves it to another.
+    pub fn touch_drag(&self, from: &str, to: &str, rest: Duration) -> Result<()> {
+        let (from, to) = (self.middle_of(from)?, self.middle_of(to)?);
+        self.touch("touchStart", &[from])?;
+        sleep(rest);
+        for step in 1..=8 {
+            let part = f64::from(step) / 8.0;
+            let between = |from: f64, to: f64| from + (to - from) * part;
+            self.touch(
+                "touchMove",
+                &[(between(from.0, to.0), between(from.1, to.1))],
+            )?;
+        }
+        self.touch("touchEnd", &[])
+    }
+
+    pub fn tap(&self, selector: &str) -> Result<()> {
+        self.touch("touchStart", &[self.middle_of(selector)?])?;
+        self.touch("touchEnd", &[])
+    }
+
+    fn touch(&self, kind: &str, points: &[(f64, f64)]) -> Result<()> {
+        let points = points.iter().map(|(x, y)| json!({ "x": x, "y": y }));
+        let event = json!({ "type": kind, "touchPoints": points.collect::<Vec<_>>() });
+        self.call("Input.dispatchTouchEvent", event).map(|_| ())
     }
 
     /// Presses an arrow key while Shift is held.

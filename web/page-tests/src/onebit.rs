@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use ternary::config::CachePrecision;
 use ternary::format::FileSource;
-use ternary::format::OneBit;
+use ternary::format::{Dense, OneBit, Packing, encode};
 use ternary::session::{DeviceChoice, Event, Session};
 
 use crate::{changed, root};
@@ -186,27 +186,65 @@ pub fn logits(model: &Path, ids: &[u32], cache: CachePrecision) -> Result<Vec<f3
     Ok(last)
 }
 
-/// A code of a matrix in a `.1bit`.
-pub fn code(model: &Path, matrix: &str, row: usize, column: usize) -> Result<i8> {
+/// The codes of a matrix in a `.1bit`, row by row, and how many a row has.
+fn codes(model: &Path, matrix: &str) -> Result<(Vec<i8>, usize)> {
     let source = FileSource::open(model)?;
     let read = async {
         let file = OneBit::open(&source).await?;
         let entry = file.tensor(matrix)?;
         let encoding = entry.encoding()?;
-        let mut codes = vec![0i8; entry.shape[1] as usize];
-        let mut found = 0;
+        let mut row = vec![0i8; entry.shape[1] as usize];
+        let mut all = Vec::new();
         file.read_tensor(&source, entry, &mut |band| {
-            let rows = band.bytes.len() / band.row_bytes;
-            if (band.first..band.first + rows).contains(&row) {
-                band.codes(encoding, row - band.first, &mut codes, matrix)?;
-                found = codes[column];
+            for r in 0..band.bytes.len() / band.row_bytes {
+                band.codes(encoding, r, &mut row, matrix)?;
+                all.extend_from_slice(&row);
             }
             Ok(())
         })
         .await?;
-        Ok::<_, ternary::Error>(found)
+        Ok::<_, ternary::Error>((all, row.len()))
     };
     Ok(pollster::block_on(read)?)
+}
+
+/// A code of a matrix in a `.1bit`.
+pub fn code(model: &Path, matrix: &str, row: usize, column: usize) -> Result<i8> {
+    let (codes, columns) = codes(model, matrix)?;
+    let code = codes.get(row * columns + column);
+    code.copied().context("no such weight")
+}
+
+/// How many codes of a matrix another file has otherwise.
+pub fn turned(model: &Path, other: &Path, matrix: &str) -> Result<usize> {
+    let ((one, _), (two, _)) = (codes(model, matrix)?, codes(other, matrix)?);
+    ensure!(one.len() == two.len() && !one.is_empty(), "other sizes");
+    Ok(one.iter().zip(&two).filter(|(a, b)| a != b).count())
+}
+
+/// `model` with so many more words of no meaning that its embedding has at least so many weights.
+pub fn with_vocabulary(model: &Path, weights: usize, to: &Path) -> Result<()> {
+    let source = FileSource::open(model)?;
+    let read = async {
+        let file = OneBit::open(&source).await?;
+        let latents = file.latents(&source).await?;
+        Ok::<_, ternary::Error>((file.metadata, latents))
+    };
+    let (mut metadata, mut latents) = pollster::block_on(read)?;
+    let config = &mut metadata.config;
+    config.vocab_size = weights.div_ceil(config.hidden_size);
+    let all = config.vocab_size * config.hidden_size;
+    for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+        if let Some(values) = latents.get_mut(name) {
+            let more = values.iter().copied().cycle().take(all);
+            *values = more.collect();
+        }
+    }
+    fs::write(
+        to,
+        encode(metadata, &latents, Packing::Ternary2, Dense::No)?,
+    )?;
+    Ok(())
 }
 
 fn make_model(name: &str, template: Option<&str>, changes: Value) -> Result<PathBuf> {

@@ -1,5 +1,7 @@
 //! What is shown of the page, what it tells the reader, and where the keyboard goes.
 
+use std::rc::Rc;
+
 use leptos::prelude::*;
 
 use super::widgets::files;
@@ -25,8 +27,33 @@ pub enum Mode {
     Text,
 }
 
+/// What can be done about a failure, with one click.
+#[derive(Clone)]
+pub enum Step {
+    /// Does it, once the notice is gone.
+    Act {
+        id: &'static str,
+        label: &'static str,
+        act: Rc<dyn Fn()>,
+    },
+    /// Opens the file picker; what is chosen goes where its kind belongs.
+    ChooseFile,
+}
+
+impl Step {
+    pub fn new(id: &'static str, label: &'static str, act: impl Fn() + 'static) -> Self {
+        let act = Rc::new(act);
+        Self::Act { id, label, act }
+    }
+
+    /// Does what failed once more.
+    pub fn again(act: impl Fn() + 'static) -> Self {
+        Self::new("again", "Try again", act)
+    }
+}
+
 /// What the reader is told, until it is dismissed or something newer is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Notice {
     pub title: String,
     pub detail: String,
@@ -34,8 +61,8 @@ pub struct Notice {
     pub failure: bool,
     /// The engine is gone and must be started again.
     pub engine_died: bool,
-    /// Says on a button that the load that failed can be tried again.
-    pub again: Option<&'static str>,
+    /// What can be done about it, the likeliest first.
+    pub steps: Vec<Step>,
 }
 
 /// The page: a handle of signals, copied freely.
@@ -46,7 +73,7 @@ pub struct Page {
     pub panel_open: RwSignal<bool>,
     /// The list of conversations, where there is no room to have it always.
     pub chats_open: RwSignal<bool>,
-    pub notice: RwSignal<Option<Notice>>,
+    pub notice: RwSignal<Option<Notice>, LocalStorage>,
     /// Raised when the prompt should have the keyboard.
     pub focus_prompt: Trigger,
     /// The reader went somewhere: back leads to where that was.
@@ -64,7 +91,7 @@ impl Page {
             mode: RwSignal::new(Mode::Chat),
             panel_open: RwSignal::new(false),
             chats_open: RwSignal::new(false),
-            notice: RwSignal::new(None),
+            notice: RwSignal::new_local(None),
             focus_prompt: Trigger::new(),
             moved: StoredValue::new(false),
         }
@@ -103,7 +130,7 @@ impl Page {
         self.moved.set_value(moved);
     }
 
-    /// Tells of a failure.
+    /// Tells of a failure that nothing on a button helps with.
     pub fn fail(self, title: &str, detail: String) {
         self.notify(title, detail, |_| {});
     }
@@ -113,9 +140,16 @@ impl Page {
         self.notify(title, detail, |notice| notice.failure = false);
     }
 
-    /// Tells of a failed load, and offers another attempt on a button.
-    pub fn offer_again(self, title: &str, detail: String, again: &'static str) {
-        self.notify(title, detail, |notice| notice.again = Some(again));
+    /// Tells of a failure, and offers what can be done about it.
+    pub fn offer(self, title: &str, detail: String, steps: impl Into<Vec<Step>>) {
+        self.notify(title, detail, |notice| notice.steps = steps.into());
+    }
+
+    /// Leads to where models are chosen.
+    pub fn to_models(self) -> Step {
+        Step::new("to-models", "Choose a model", move || {
+            self.show(Tab::Models)
+        })
     }
 
     pub fn engine_died(self, detail: String) {
@@ -130,7 +164,7 @@ impl Page {
             detail,
             failure: true,
             engine_died: false,
-            again: None,
+            steps: Vec::new(),
         };
         more(&mut notice);
         self.notice.set(Some(notice));

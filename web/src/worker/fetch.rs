@@ -10,6 +10,7 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, ReadableStreamDefaultReader, RequestInit};
 
 use super::Job;
+use super::beginning::Beginning;
 use super::http::{self, is_final, ok, pair, request};
 use super::store::{self, Card, Store, Writer};
 use crate::js::{describe, field};
@@ -279,6 +280,8 @@ async fn pull(url: &str, version: &Version, sink: &mut Sink, job: &Job) -> Resul
         });
     };
     tell(sink);
+    // What an earlier attempt left is not read again for it.
+    let mut beginning = (sink.len() == 0).then(|| Beginning::of(total));
     let mut told = Instant::now();
     if let Some(body) = response.body() {
         let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
@@ -286,6 +289,11 @@ async fn pull(url: &str, version: &Version, sink: &mut Sink, job: &Job) -> Resul
             .await
             .map_err(|problem| format!("{url}: the download broke off: {problem}"))?
         {
+            if let Some(beginning) = &mut beginning
+                && let Some(parts) = beginning.take(&part).await
+            {
+                job.responder.send(Response::Parts(parts));
+            }
             sink.push(&part)?;
             if told.elapsed() >= REPORT_EVERY {
                 tell(sink);

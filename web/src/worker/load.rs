@@ -165,9 +165,10 @@ async fn verify(file: &BlobSource) -> Result<(), String> {
 /// A kept file that is not what it should be: nobody is to meet it again.
 async fn refuse(kept: KeptModel, fresh: bool, message: String, damage: &str, responder: Responder) {
     let Some(url) = kept.url else {
-        return responder.error(format!(
-            "{message}. Delete the kept copy, and keep the file again"
-        ));
+        return responder.send(Response::Damaged {
+            message: format!("{message}. Delete the kept copy, and keep the file again."),
+            url: None,
+        });
     };
     if let Ok(store) = Store::open().await {
         store.delete(&kept.id, &kept.name).await.ok();
@@ -178,6 +179,6 @@ async fn refuse(kept: KeptModel, fresh: bool, message: String, damage: &str, res
     }
     responder.send(Response::Damaged {
         message: format!("{}: {damage}", kept.name),
-        url,
+        url: Some(url),
     });
 }

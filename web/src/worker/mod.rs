@@ -1,6 +1,7 @@
 //! The worker: the engine behind messages.
 
 mod adapter;
+mod beginning;
 mod cancel;
 mod fetch;
 mod http;
@@ -141,7 +142,7 @@ pub fn start<P: Program>() {
     let mut session = Session::new();
     session.limit_cache(CACHE_LIMIT);
     session.set_cache_precision(CACHE);
-    let stop = session.stop_handle();
+    let (stop, watch) = (session.stop_handle(), session.watch_handle());
     let cancel = Cancel::default();
     let running = Rc::new(Cell::new(None));
     let (requests, queue) = mpsc::unbounded();
@@ -167,6 +168,10 @@ pub fn start<P: Program>() {
             }
             Request::Cancel(id) => {
                 cancel.cancel(id);
+                responder.send(Response::Done);
+            }
+            Request::Watch(name) => {
+                watch.watch(name);
                 responder.send(Response::Done);
             }
             Request::Store(request) => wasm_bindgen_futures::spawn_local(async move {
@@ -229,7 +234,7 @@ impl Server {
             }
             Request::Task(task) => P::run_task(session, task, job).await,
             // Handled on arrival: they must not wait for what runs.
-            Request::Stop(_) | Request::Cancel(_) | Request::Store(_) => {}
+            Request::Stop(_) | Request::Cancel(_) | Request::Watch(_) | Request::Store(_) => {}
         }
         if session.loaded().is_ok_and(|loaded| loaded.model.is_lost()) {
             notify(&Notification::DeviceLost);

@@ -212,6 +212,11 @@ impl OneBit {
         Ok(())
     }
 
+    /// Bytes of the file before the tensors' data, from which their offsets count.
+    pub fn data_offset(&self) -> u64 {
+        self.data_offset
+    }
+
     pub fn tensor(&self, name: &str) -> Result<&TensorEntry, FormatError> {
         self.tensors
             .iter()

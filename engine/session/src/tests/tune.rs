@@ -1,5 +1,5 @@
 use super::*;
-use ternary_core::config::LoraConfig;
+use ternary_core::config::{LoraConfig, QuantMode};
 use ternary_formats::adapter::Adapter;
 
 fn settings(lora: bool) -> TuneSettings {
@@ -149,6 +149,60 @@ fn adapters_are_kept_beside_the_model_and_in_a_file() {
     assert!(
         matches!(&seen[..], [Event::Error { message }] if message.contains("adapter beside it"))
     );
+}
+
+/// Of the matrix that is looked at it is told how it was and how it is, while the model learns and
+/// when it stands still.
+#[test]
+fn the_watched_matrix_is_told_as_it_turns() {
+    let mut s = session();
+    let name = "model.layers.0.mlp.up_proj.weight";
+    s.watch_handle().watch(Some(name.to_owned()));
+    let quick = TuneSettings {
+        learning_rate: Some(3e-2),
+        ..settings(false)
+    };
+    let told = |events: &[Event]| {
+        let codes = |tuned: bool| {
+            let of = |e: &Event| match e {
+                Event::Weights { weights } if !tuned => Some(weights.codes.clone()),
+                Event::TuneWeights { weights } if tuned => {
+                    assert_eq!(
+                        (weights.name.as_str(), weights.mode),
+                        (name, QuantMode::Ternary)
+                    );
+                    Some(weights.codes.clone())
+                }
+                _ => None,
+            };
+            events.iter().filter_map(of).collect::<Vec<_>>()
+        };
+        (codes(false), codes(true))
+    };
+    let turned = |before: &[u8], now: &[u8]| before.iter().zip(now).filter(|(a, b)| a != b).count();
+    let events = tune(&mut s, quick);
+    let (before, now) = told(&events);
+    // Once how it was; how it is at the end at least.
+    assert_eq!(before.len(), 1);
+    let last = now.last().expect("none told");
+    let changed = events.iter().rev().find_map(|e| match e {
+        Event::TuneChanges { changes, .. } => changes.iter().find(|c| c.name == name)?.changed,
+        _ => None,
+    });
+    assert!(changed.is_some_and(|changed| changed > 0));
+    assert_eq!(Some(turned(&before[0], last)), changed);
+    let preview = || ModelTask::Preview {
+        name: name.to_owned(),
+        mode: QuantMode::Ternary,
+    };
+    let (loaded, tuned) = told(&run(&mut s, preview()));
+    assert_eq!(
+        (&loaded[..], &tuned[..]),
+        (&before[..], &now[now.len() - 1..])
+    );
+    run(&mut s, ModelTask::DiscardTune);
+    let (loaded, tuned) = told(&run(&mut s, preview()));
+    assert_eq!((loaded, tuned.len()), (before, 0));
 }
 
 /// A weight turns from the first tens of steps on at the default rate: some of the latents are near

@@ -153,6 +153,84 @@ fn replies_are_leafed_through() -> Result<()> {
     page.assert_clean()
 }
 
+/// A version of an earlier reply brings back what was said after it; the other conversation waits
+/// with its own version.
+#[test]
+fn earlier_replies_are_leafed_through() -> Result<()> {
+    let page = open_tiny()?;
+    page.set_field("#temperature", "1.5")?;
+    page.set_field("#max-tokens", "6")?;
+    let prompts = |expected: Value| -> Result<()> {
+        page.wait_for(
+            &format!("{FINISHED} && JSON.stringify([...document.querySelectorAll('p.prompt')].map(e => e.innerText.replace('You:', '').trim())) == {}", json!(expected.to_string())),
+            START,
+        )
+    };
+    answered(&page, "Who is Max?")?;
+    page.click(".regenerate")?;
+    page.wait_for(
+        &format!("{FINISHED} && document.querySelector('.version')?.innerText == '2 of 2'"),
+        REPLY,
+    )?;
+    answered(&page, "And Lily?")?;
+    answered(&page, "And the dog?")?;
+    let replies = "JSON.stringify([...document.querySelectorAll('.reply')].map(e => e.innerText))";
+    let second = page.evaluate(replies)?;
+    page.click(".exchange:first-child .version-before")?;
+    prompts(json!(["Who is Max?"]))?;
+    ensure!(page.text(".went-on")?.contains("from version 2"));
+    picture(&page, "chat-earlier-version")?;
+    page.assert_accessible()?;
+    answered(&page, "And the cat?")?;
+    ensure!(
+        page.evaluate("document.querySelector('.went-on')")?
+            .is_null()
+    );
+    let first = page.evaluate(replies)?;
+    page.click(".exchange:first-child .version-after")?;
+    prompts(json!(["Who is Max?", "And Lily?", "And the dog?"]))?;
+    ensure!(page.evaluate(replies)? == second);
+    picture(&page, "chat-middle-version")?;
+    page.assert_accessible()?;
+    // Both are kept.
+    page.reload()?;
+    page.wait_for(LOADED, START)?;
+    prompts(json!(["Who is Max?", "And Lily?", "And the dog?"]))?;
+    page.wait_for(
+        "!document.querySelector('.exchange:first-child .version-before').disabled",
+        START,
+    )?;
+    page.click(".exchange:first-child .version-before")?;
+    prompts(json!(["Who is Max?", "And the cat?"]))?;
+    ensure!(page.evaluate(replies)? == first);
+    // The model reads what is shown.
+    answered(&page, "Good night.")?;
+    prompts(json!(["Who is Max?", "And the cat?", "Good night."]))?;
+    page.assert_clean()
+}
+
+/// Versions that an earlier page kept: pairs, of the last prompt only.
+#[test]
+fn versions_of_earlier_pages_are_read() -> Result<()> {
+    let page = open_tiny()?;
+    let messages =
+        json!([{ "role": "user", "content": "Who?" }, { "role": "assistant", "content": "Lily." }]);
+    let versions = json!({ "all": [["Max.", null], ["Lily.", null]], "at": 1 });
+    let chat = json!({ "messages": messages, "replies": [null], "versions": versions });
+    let file = temporary("earlier-versions.json", chat.to_string().as_bytes())?;
+    page.drop_file(&file)?;
+    let shows = |reply: &str, place: &str| {
+        page.wait_for(
+            &format!("{FINISHED} && document.querySelector('{LAST_REPLY}').innerText == '{reply}' && document.querySelector('.version').innerText == '{place}'"),
+            START,
+        )
+    };
+    shows("Lily.", "2 of 2")?;
+    page.click(".version-before")?;
+    shows("Max.", "1 of 2")?;
+    page.assert_clean()
+}
+
 /// Conversations stand under the days they were on, and are found by what was said.
 #[test]
 fn conversations_are_found() -> Result<()> {

@@ -12,7 +12,7 @@ use crate::look::{picture, sound_layout};
 use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, open};
 
 /// All that moved by itself since the page was opened, as browsers measure it.
-const SHIFTS: &str = "new Promise(resolve => { const shifts = []; \
+pub const SHIFTS: &str = "new Promise(resolve => { const shifts = []; \
     new PerformanceObserver(list => { for (const e of list.getEntries()) if (!e.hadRecentInput) \
         shifts.push([e.value, e.sources.map(s => s.node?.id || s.node?.className || s.node?.nodeName).join()]); }) \
       .observe({ type: 'layout-shift', buffered: true }); setTimeout(() => resolve(shifts), 300); })";

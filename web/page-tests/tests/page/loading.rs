@@ -1,10 +1,13 @@
 //! Models: the shipped one, a dropped one, a broken one.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use page_tests::{onebit, root, stage};
+use page_tests::{Served, onebit, root, stage};
 
+use crate::first::SHIFTS;
+use crate::look::picture;
 use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, open, open_tiny};
 
 #[test]
@@ -141,5 +144,74 @@ fn the_device_can_be_changed() -> Result<()> {
     ensure!(page.evaluate("document.activeElement.value")? == "gpu");
     ask(&page, "Who is Max?")?;
     page.wait_for(FINISHED, REPLY)?;
+    page.assert_clean()
+}
+
+/// While a model is downloaded and loaded, its matrices fill in the order in which their bytes
+/// come, and nothing else moves.
+#[test]
+fn matrices_fill_as_their_bytes_come() -> Result<()> {
+    const PATH: &str = "/arriving.1bit";
+    let stage = stage()?;
+    let slow = Served {
+        content: fs::read(&stage.shipped)?,
+        tag: Some("\"arriving\"".to_owned()),
+        pause: Duration::from_millis(80),
+        ..Served::default()
+    };
+    stage.server.serve(PATH, slow)?;
+    let page = stage.browser.open(&format!(
+        "{}/?model={}&device=cpu",
+        stage.server.origin(),
+        &PATH[1..]
+    ))?;
+    page.evaluate(
+        "window.seen = []; setInterval(() => { \
+           const parts = [...document.querySelectorAll('.arrival .part')].map(e => parseFloat(e.style.getPropertyValue('--here'))); \
+           if (parts.length) seen.push(parts); }, 20)",
+    )?;
+    page.emulate(1280, 800, "light")?;
+    let half = "window.seen?.at(-1)?.filter(part => part == 100).length > 18";
+    page.wait_for(half, START)?;
+    picture(&page, "arriving-desktop-light")?;
+    page.emulate(1280, 800, "dark")?;
+    picture(&page, "arriving-desktop-dark")?;
+    page.emulate(390, 844, "light")?;
+    picture(&page, "arriving-phone-light")?;
+    page.prefer("prefers-reduced-motion", "reduce")?;
+    let shown = "getComputedStyle(document.querySelector('.arrival')).display";
+    ensure!(page.evaluate(shown)? == "none");
+    page.assert_accessible()?;
+    page.emulate(1280, 800, "light")?;
+    page.wait_for(LOADED, START)?;
+    let seen: Vec<Vec<f64>> = serde_json::from_value(page.evaluate("seen")?)?;
+    // Six layers of seven, and the embedding.
+    ensure!(seen.iter().all(|parts| parts.len() == 43), "{seen:?}");
+    let in_order = |parts: &Vec<f64>| parts.is_sorted_by(|before, after| before >= after);
+    ensure!(seen.iter().all(in_order), "{seen:?}");
+    let under_way = |parts: &&Vec<f64>| parts[0] == 100.0 && parts[42] == 0.0;
+    ensure!(seen.iter().filter(under_way).count() > 5, "{seen:?}");
+
+    // As browsers measure what jumps.
+    for width in [1440, 390] {
+        let path = format!("/arriving-{width}.1bit");
+        let slow = Served {
+            content: fs::read(&stage.shipped)?,
+            pause: Duration::from_millis(30),
+            ..Served::default()
+        };
+        stage.server.serve(&path, slow)?;
+        page.emulate(width, 844, "light")?;
+        page.leave(&format!(
+            "location.href = '{}{path}'",
+            format_args!("{}/?device=cpu&model=", stage.server.origin())
+        ))?;
+        page.wait_for("document.querySelector('.arrival .part')", START)?;
+        page.wait_for(LOADED, START)?;
+        let shifts = page.evaluate(SHIFTS)?;
+        let all = shifts.as_array().into_iter().flatten();
+        let sum: f64 = all.filter_map(|shift| shift[0].as_f64()).sum();
+        ensure!(sum < 0.1, "{width} wide: {shifts}");
+    }
     page.assert_clean()
 }

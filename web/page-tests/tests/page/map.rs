@@ -2,6 +2,7 @@
 //! together, and what can be taken along of it.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use page_tests::{Page, onebit, root, stage};
@@ -369,6 +370,84 @@ fn profiles_show_what_stands_out() -> Result<()> {
 }
 
 /// The address leads to the same matrix, seen as closely.
+/// A finger that rests on a cell marks from there on; one that does not scrolls.
+#[test]
+fn fingers_mark_and_scroll() -> Result<()> {
+    let page = open("?device=cpu")?;
+    explore(&page)?;
+    page.emulate(390, 500, "light")?;
+    page.touch_screen()?;
+    let marked = "document.querySelectorAll('.cell.marked').length";
+    let top = "document.querySelector('#explorer').scrollTop";
+    page.wait_for(&format!("{marked} == 1"), START)?;
+    let (query, up) = (
+        "[data-parameter='model.layers.0.self_attn.q_proj.weight']",
+        "[data-parameter='model.layers.2.mlp.up_proj.weight']",
+    );
+    page.evaluate(&format!(
+        "document.querySelector(\"{query}\").scrollIntoView({{ block: 'center' }})"
+    ))?;
+    let before = page.evaluate(top)?;
+    page.touch_drag(query, up, Duration::from_millis(700))?;
+    page.wait_for(&format!("{marked} == 18"), START)?;
+    ensure!(page.evaluate(top)? == before, "it scrolled");
+    picture(&page, "map-touch-marked")?;
+    choose(&page, "eightbit")?;
+    page.wait_for(
+        "document.querySelectorAll('.cell.eightbit').length >= 18",
+        START,
+    )?;
+    // At once: the page goes along with the finger.
+    page.touch_drag(up, query, Duration::ZERO)?;
+    page.wait_for(&format!("{top} != {before}"), START)?;
+    ensure!(page.evaluate(marked)? == 18);
+    // A tap opens.
+    page.evaluate(&format!(
+        "document.querySelector(\"{query}\").scrollIntoView({{ block: 'center' }})"
+    ))?;
+    page.tap(query)?;
+    page.wait_for(
+        &format!(
+            "{marked} == 1 && document.querySelector(\"{query}\").classList.contains('selected')"
+        ),
+        START,
+    )?;
+    page.assert_clean()
+}
+
+/// A matrix of more weights than a preview is made of is shown as its file has it, and why is told.
+#[test]
+fn a_matrix_too_large_for_a_preview_is_shown_all_the_same() -> Result<()> {
+    let file = root().join("target/page-tests/many-rows.1bit");
+    onebit::with_vocabulary(onebit::tiny_model()?, 36_000_000, &file)?;
+    let page = open_tiny()?;
+    page.drop_file(&file)?;
+    page.wait_for("document.querySelector('#keep')", START)?;
+    explore(&page)?;
+    inspect(&page, EMBEDDING)?;
+    ensure!(
+        page.evaluate("document.querySelector('#matrix-unseen')")?
+            .is_null()
+    );
+    choose(&page, "binary")?;
+    page.wait_for("document.querySelector('#matrix-unseen')", REPLY)?;
+    let told = page.text("#matrix-unseen")?;
+    ensure!(
+        told.contains("at most 33554432") && told.contains("as the file has it"),
+        "{told}"
+    );
+    // From the start in a precision that it can't be shown in.
+    inspect(&page, QUERY)?;
+    inspect(&page, EMBEDDING)?;
+    page.wait_for(
+        "document.querySelector('#weights') && document.querySelector('#matrix-unseen')",
+        REPLY,
+    )?;
+    picture(&page, "map-no-preview")?;
+    page.assert_accessible()?;
+    page.assert_clean()
+}
+
 #[test]
 fn a_link_opens_the_same_view() -> Result<()> {
     let page = open_tiny()?;

@@ -214,3 +214,45 @@ fn without_the_parser_replies_are_text() -> Result<()> {
     ensure!(page.evaluate("document.querySelector('.reply > *') === null")? == true);
     Ok(())
 }
+
+/// Formulas are MathML: nothing is fetched for them, and what can't be read is text.
+#[test]
+fn formulas_are_shown() -> Result<()> {
+    let page = open_scripted("formulas")?;
+    let text = "The roots of $ax^2 + bx + c = 0$ are\n\n$$x = \\frac{-b \\pm \\sqrt{b^2 - 4ac}}{2a}$$\n\n\
+         and so \\(e^{i\\pi} = -1\\), with\n\n\\[\\begin{pmatrix} 1 & 0 \\\\ 0 & 1 \\end{pmatrix} \\cdot \\vec{v} = \\sum_{i=0}^{n} v_i\\]\n\n\
+         | what | how |\n|---|---|\n| area | $\\pi r^2$ |\n\n\
+         From $5 to $10.\n\n`\\(code\\)`, $\\unknown{x}$ and $\\text{<img src=x onerror=alert(1)>}$.\n\nThe end.";
+    reply(
+        &page,
+        text,
+        "document.querySelector('.reply').innerText.endsWith('The end.')",
+    )?;
+    let count = |selector: &str| {
+        page.evaluate(&format!(
+            "document.querySelectorAll('.reply {selector}').length"
+        ))
+    };
+    let (all, blocks) = (count("math")?, count("math[display=block]")?);
+    ensure!(all == 6 && blocks == 2, "{all} and {blocks}");
+    ensure!(count("td math")? == 1 && count("mfrac msqrt")? == 1 && count("mtable mtd")? == 4);
+    ensure!(count("img")? == 0 && count("math [style], math [class]")? == 0);
+    let last = page.text(".reply > p:nth-last-child(2)")?;
+    ensure!(
+        last.starts_with("\\(code\\), $\\unknown{x}$ and") && last.contains("<img"),
+        "{last}"
+    );
+    // Drawn as a formula: the fraction's parts stand above each other.
+    let stacked = page.evaluate(
+        "(() => { const [above, below] = document.querySelector('.reply mfrac').children; \
+         return above.getBoundingClientRect().bottom <= below.getBoundingClientRect().top + 2; })()",
+    )?;
+    ensure!(stacked == true);
+    for (width, scheme) in [(1280, "light"), (1280, "dark"), (390, "light")] {
+        page.emulate(width, 844, scheme)?;
+        sound_layout(&page)?;
+        picture(&page, &format!("formulas-{width}-{scheme}"))?;
+        page.assert_accessible()?;
+    }
+    page.assert_clean()
+}

@@ -1,6 +1,7 @@
 //! What can fail under a page: too large a model, a GPU that is lost or full, none at all, history.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use page_tests::{FORGOTTEN, Page, huge, onebit, root, stage};
@@ -295,4 +296,128 @@ fn leave_and_return(page: &Page, kept: bool) -> Result<bool> {
         "kept in memory: {was_kept}, expected {kept}"
     );
     Ok(under_way == true)
+}
+
+/// What went wrong comes with a button for what can be done about it.
+#[test]
+fn failures_offer_the_next_step() -> Result<()> {
+    let page = open_tiny()?;
+    let temporary = |name: &str, content: &[u8]| -> Result<PathBuf> {
+        let file = root().join("target/page-tests").join(name);
+        fs::write(&file, content)?;
+        Ok(file)
+    };
+    let failed = |title: &str, button: &str| {
+        page.wait_for(
+            &format!("document.querySelector('.notice strong')?.innerText == {} && document.querySelector('.notice {button}')", json!(title)),
+            START,
+        )
+    };
+    // Another file, whatever was wanted of the first.
+    let broken = temporary("broken-step.1bit", b"1BITnothing of a model")?;
+    page.drop_file(&broken)?;
+    failed("The model could not be loaded", "#another-file")?;
+    page.assert_accessible()?;
+    for scheme in ["light", "dark"] {
+        page.emulate(1280, 800, scheme)?;
+        picture(&page, &format!("next-step-{scheme}"))?;
+    }
+    page.emulate(1280, 800, "light")?;
+    let again = temporary("good-step.1bit", &fs::read(onebit::tiny_model()?)?)?;
+    page.choose_file("[data-for=another-file]", &again)?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelector('#keep')"),
+        START,
+    )?;
+    ensure!(
+        page.evaluate("document.querySelector('.notice')")?
+            .is_null()
+    );
+    page.drop_file(&temporary("broken-step.gguf", b"GGUF????")?)?;
+    failed("The model could not be imported", "#another-file")?;
+    page.drop_file(&temporary(
+        "broken-step.json",
+        b"{\"messages\":[{\"role\":\"poet\"}]}",
+    )?)?;
+    failed("The conversations could not be imported", "#another-file")?;
+    page.drop_file(&temporary("broken-map.json", b"{\"layers\":1}")?)?;
+    failed("The bit-map could not be taken", "#another-file")?;
+    // A map chosen there is one all the same.
+    page.choose_file("[data-for=another-file]", &broken)?;
+    failed("The model could not be loaded", "#another-file")?;
+    page.click("#dismiss")?;
+
+    page.click("input[name=mode][value=map]")?;
+    page.wait_for("document.querySelector('[data-for=compare]')", START)?;
+    page.choose_file("[data-for=compare]", &broken)?;
+    failed("The files can't be compared", "#another-compared")?;
+    // What is on no server is in the catalogue, or nowhere.
+    let page = stage()?.browser.open(&format!(
+        "{}/?model=nowhere.1bit&device=cpu",
+        stage()?.server.origin()
+    ))?;
+    page.wait_for("document.querySelector('#to-models')", START)?;
+    page.click("#to-models")?;
+    page.wait_for("location.hash == '#models'", START)?;
+    ensure!(
+        page.evaluate("document.querySelector('.notice')")?
+            .is_null()
+    );
+    Ok(())
+}
+
+/// A reply that failed is asked for again, a fine-tuning goes on, with one click each.
+#[test]
+fn what_stopped_goes_on() -> Result<()> {
+    // The worker fails when it is told to.
+    let prelude = "if (self.name != 'markdown') { let fail = ''; const told = new BroadcastChannel('fail'); \
+         told.onmessage = ({ data }) => { fail = data; told.postMessage('heard'); }; \
+         let listener = null; const post = self.postMessage.bind(self); \
+         Object.defineProperty(self, 'onmessage', { set: f => { listener = f; }, get: () => listener }); \
+         self.addEventListener('message', event => { \
+           const { id, request } = event.data ?? {}; \
+           if (fail && JSON.stringify(request ?? '').includes(fail)) { \
+             fail = ''; \
+             post({ Response: { id, response: { Event: { error: { message: 'out of order' } } } } }); \
+             return post({ Response: { id, response: 'Done' } }); } \
+           listener?.(event); }); }";
+    let page = open_altered("failing", prelude, "device=cpu")?;
+    page.set_field("#max-tokens", FEW)?;
+    let fail = |what: &str| {
+        page.evaluate(&format!(
+            "new Promise(heard => {{ const told = new BroadcastChannel('fail'); told.onmessage = heard; told.postMessage('{what}'); }}).then(() => 1)"
+        ))
+    };
+    fail("chat")?;
+    ask(&page, "Who is Max?")?;
+    page.wait_for("document.querySelector('.notice #again')", START)?;
+    ensure!(page.text("#again")? == "Send it again");
+    ensure!(page.evaluate("document.querySelector('#prompt').value")? == "Who is Max?");
+    page.click("#again")?;
+    page.wait_for(FINISHED, REPLY)?;
+    ensure!(page.text(".exchange p.prompt")?.contains("Who is Max?"));
+
+    page.click("input[name=mode][value=tune]")?;
+    page.wait_for("document.querySelector('#tune-text')", START)?;
+    page.set_field("#tune-steps", "4")?;
+    page.click("#tune-example")?;
+    page.wait_for("document.querySelector('#tune-plan')", START)?;
+    page.wait_for("!document.querySelector('#tune-start').disabled", START)?;
+    fail("\"tune\"")?;
+    page.click("#tune-start")?;
+    page.wait_for("document.querySelector('.notice #again')", START)?;
+    ensure!(page.text("#again")? == "Start it again");
+    page.click("#again")?;
+    page.wait_for("document.querySelector('[data-phase=Done]')", REPLY)?;
+    fail("exportTune")?;
+    page.click("#tune-save")?;
+    page.wait_for("document.querySelector('.notice #again')", START)?;
+    page.evaluate("window.named = []; HTMLAnchorElement.prototype.click = function () { named.push(this.download); }")?;
+    page.click("#again")?;
+    page.wait_for("named.length == 1", START)?;
+    ensure!(
+        page.evaluate("document.querySelector('.notice')")?
+            .is_null()
+    );
+    Ok(())
 }

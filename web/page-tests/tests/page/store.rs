@@ -259,6 +259,46 @@ fn a_damaged_copy_is_refused_and_downloaded_again() -> Result<()> {
     answers(&page)
 }
 
+/// A file that was kept can't be had again from anywhere: its damaged copy goes with one click.
+#[test]
+fn a_damaged_copy_of_a_file_is_deleted() -> Result<()> {
+    let page = crate::open("?device=cpu")?;
+    let file = root().join("target/page-tests/damage-me.1bit");
+    fs::copy(onebit::tiny_model()?, &file)?;
+    page.drop_file(&file)?;
+    page.wait_for("document.querySelector('#keep')", START)?;
+    page.click("#keep")?;
+    page.wait_for(
+        &format!("{KEPT} == 2 && !document.querySelector('#keep')"),
+        START,
+    )?;
+    page.click("[aria-label^='Load: stories']")?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelector('.model-name').innerText == 'Stories'"),
+        START,
+    )?;
+    let size = fs::metadata(&file)?.len();
+    page.evaluate(&format!(
+        "(async () => {{ \
+           const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('models'); \
+           for await (const [name, file] of folder) {{ \
+             const bytes = new Uint8Array(await (await file.getFile()).arrayBuffer()); \
+             if (name.endsWith('.json') || bytes.length != {size}) continue; \
+             bytes[bytes.length - 100] ^= 1; \
+             const writer = await file.createWritable(); await writer.write(bytes); await writer.close(); }} }})()"
+    ))?;
+    page.click("[aria-label='Load: damage-me.1bit']")?;
+    page.wait_for("document.querySelector('#delete-damaged')", START)?;
+    ensure!(page.text(".notice")?.contains("damaged"));
+    page.assert_accessible()?;
+    page.click("#delete-damaged")?;
+    page.wait_for(
+        &format!("{KEPT} == 1 && !document.querySelector('.notice')"),
+        START,
+    )?;
+    answers(&page)
+}
+
 /// What is no model stays nowhere.
 #[test]
 fn a_download_that_is_no_model_is_not_kept() -> Result<()> {

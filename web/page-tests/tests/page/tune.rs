@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use page_tests::{Page, onebit, root, stage};
 
-use crate::explorer::saved;
+use crate::explorer::{UP, has_color, inspect, saved};
 use crate::kept_chats::answered;
 use crate::look::{picture, sound_layout};
 use crate::{FINISHED, LOADED, REPLY, START, ask, continue_greedily, open, open_tiny};
@@ -496,6 +496,64 @@ fn what_turns_is_told() -> Result<()> {
             "{name}: {told:?} and {found:?}"
         );
     }
+    page.assert_clean()
+}
+
+/// The open matrix shows which of its weights have turned, while the model learns and when it
+/// stands still, also one that was opened meanwhile.
+#[test]
+fn what_turns_lights_up_in_the_open_matrix() -> Result<()> {
+    let turned = "Number((document.querySelector('#matrix-turned')?.innerText.match(/[0-9,]+/)?.[0] ?? '0').replaceAll(',', ''))";
+    let page = open_tiny()?;
+    page.click("input[name=mode][value=tune]")?;
+    page.set_field("#tune-rate", "0.02")?;
+    prepare_steps(&page, "4000", "2")?;
+    start(&page)?;
+    page.wait_for("document.querySelector('#tune-loss')", LEARNT)?;
+    // No matrix was looked at before.
+    page.click("input[name=mode][value=map]")?;
+    page.wait_for("document.querySelector('#weights')", START)?;
+    page.wait_for(&format!("{turned} > 0"), START)?;
+    let first = page.evaluate(turned)?;
+    page.wait_for(&format!("{turned} > {first}"), START)?;
+    page.wait_for(&has_color("--flip"), START)?;
+    // The same of another one, where nothing may move.
+    page.prefer("prefers-reduced-motion", "reduce")?;
+    inspect(&page, UP)?;
+    page.wait_for(&format!("{turned} > 0 && {}", has_color("--flip")), START)?;
+    page.assert_accessible()?;
+    for scheme in ["light", "dark"] {
+        page.emulate(1280, 800, scheme)?;
+        page.wait_for(&has_color("--flip"), START)?;
+        picture(&page, &format!("map-tuned-{scheme}"))?;
+    }
+    page.emulate(1280, 800, "light")?;
+    page.click("input[name=mode][value=tune]")?;
+    page.click("#tune-pause")?;
+    page.wait_for("document.querySelector('[data-phase=Paused]')", LEARNT)?;
+    let (_, bytes) = saved(&page, "#tune-save")?;
+    let file = root().join("target/page-tests/lights-up.1bit");
+    fs::write(&file, bytes)?;
+    page.click("input[name=mode][value=map]")?;
+    page.wait_for(&format!("{turned} > 0 && {}", has_color("--flip")), START)?;
+    let told = page.evaluate(turned)?.as_f64().context("no number")?;
+    // As many as the saved file has otherwise.
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let turned_codes = onebit::turned(onebit::tiny_model()?, &file, name)?;
+    ensure!(turned_codes as f64 == told, "{turned_codes} and {told}");
+    // A matrix that is opened while it stands still.
+    inspect(
+        &page,
+        "[data-parameter='model.layers.2.mlp.down_proj.weight']",
+    )?;
+    page.wait_for(&format!("{turned} > 0 && {}", has_color("--flip")), START)?;
+    page.click("input[name=mode][value=tune]")?;
+    page.click("#tune-discard")?;
+    page.click("input[name=mode][value=map]")?;
+    page.wait_for(
+        "document.querySelector('#weights') && !document.querySelector('#matrix-turned')",
+        START,
+    )?;
     page.assert_clean()
 }
 

@@ -8,7 +8,7 @@ use super::Chat;
 use super::record::{Record, Role};
 use super::versions::Versions;
 use crate::protocol::Response;
-use crate::ui::page::Mode;
+use crate::ui::page::{Mode, Step};
 
 /// How a reply ended.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -280,31 +280,38 @@ impl Chat {
                 self.end_reply(Outcome::Finished(reason, stats));
             }
             Response::Event(Event::Error { message }) => {
-                let unanswered = self.running.get_untracked().filter(Running::is_unanswered);
+                let running = self.running.get_untracked();
                 self.end_reply(Outcome::Failed);
-                if let Some(running) = unanswered {
-                    self.give_back(&running.exchange);
-                }
-                self.page.fail("The model could not answer", message);
+                let given_back = running
+                    .filter(Running::is_unanswered)
+                    .is_some_and(|running| self.give_back(&running.exchange));
+                let step = match given_back {
+                    true => Step::new("again", "Send it again", move || self.send()),
+                    // It goes on from what is there of it.
+                    false => Step::again(move || self.write_on()),
+                };
+                self.page
+                    .offer("The model could not answer", message, [step]);
             }
             _ => {}
         }
     }
 
     /// A prompt that got no answer is to be changed, or sent again: back into the field with it.
-    fn give_back(self, exchange: &Exchange) {
+    fn give_back(self, exchange: &Exchange) -> bool {
         let is_last = |all: &Vec<Exchange>| all.last().is_some_and(|last| last.id == exchange.id);
         let shown = untrack(|| self.exchanges());
         let free = self.draft.with_untracked(String::is_empty);
         // What is being written in the field meanwhile stays, and the prompt where it is.
         if !free || !shown.with_untracked(is_last) {
-            return;
+            return false;
         }
         shown.update(|all| drop(all.pop()));
         self.draft.set(exchange.prompt.clone());
         if self.page.mode.get_untracked() == Mode::Chat {
             self.keep_or_forget_chat();
         }
+        true
     }
 
     fn on_token(self, text: &str) {

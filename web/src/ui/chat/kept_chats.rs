@@ -16,6 +16,7 @@ use super::away::Away;
 use super::database::Database;
 use super::record::{self, Head, Record};
 use super::write_queue::Job;
+use crate::ui::page::Step;
 use crate::ui::widgets::files;
 
 const CHANNEL: &str = "ternary-core.conversations";
@@ -261,9 +262,8 @@ impl Chat {
             Ok(records) => records,
             Err(problem) => {
                 let problem = format!("{file_name}: {problem}");
-                return self
-                    .page
-                    .fail("The conversations could not be imported", problem);
+                let title = "The conversations could not be imported";
+                return self.page.offer(title, problem, [Step::ChooseFile]);
             }
         };
         let mut id = String::new();
@@ -287,7 +287,11 @@ impl Chat {
         spawn_local(async move {
             match files::text(&file).await {
                 Ok(text) => self.import_chats(&file.name(), &text),
-                Err(problem) => self.page.fail("The file could not be read", problem),
+                Err(problem) => {
+                    let steps = [Step::ChooseFile];
+                    self.page
+                        .offer("The file could not be read", problem, steps);
+                }
             }
         });
     }

@@ -52,6 +52,8 @@ pub struct Chat {
     running: RwSignal<Option<Running>>,
     /// Raised when a reply was drawn.
     drawn: Trigger,
+    /// The transcript is to stay where it is when its exchanges change.
+    stay: StoredValue<bool>,
     exchange_count: StoredValue<usize>,
     kept: KeptChats,
     /// Started with the first reply.
@@ -75,6 +77,7 @@ impl Chat {
             held: RwSignal::new(false),
             running: RwSignal::new(None),
             drawn: Trigger::new(),
+            stay: StoredValue::new(false),
             exchange_count: StoredValue::new(0),
             kept: KeptChats::new(),
             reader: StoredValue::new_local(None),

@@ -1,7 +1,7 @@
 //! A conversation as it is kept and exported: messages in OpenAI's shape, and what this page knows
 //! besides.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use js_sys::{Array, JSON};
 use leptos::prelude::*;
@@ -69,9 +69,12 @@ pub struct Record {
     pub messages: Vec<Message>,
     /// How the assistant's messages ended, in their order.
     pub replies: Vec<Option<Outcome>>,
-    /// What else was replied to the last prompt: to those before the conversation went on from one.
+    /// What else was replied to the last prompt.
     #[serde(skip_serializing_if = "Versions::is_empty")]
     pub versions: Versions,
+    /// The same of the prompts before it, by their place among the prompts.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub earlier_versions: BTreeMap<usize, Versions>,
     /// The oldest exchanges that the model no longer reads.
     pub forgotten: usize,
 }
@@ -153,8 +156,15 @@ impl Record {
         self.settings = settings.clone();
         let system = std::mem::take(&mut self.settings.system_prompt);
         (self.messages, self.replies) = (Vec::new(), Vec::new());
-        let last = exchanges.last();
-        self.versions = last.map_or_else(Versions::default, |last| last.versions.get_untracked());
+        let versions = exchanges
+            .iter()
+            .map(|exchange| exchange.versions.get_untracked());
+        let mut versions: Vec<Versions> = versions.collect();
+        self.versions = versions.pop().unwrap_or_default();
+        let earlier = versions.into_iter().enumerate();
+        self.earlier_versions = earlier
+            .filter(|(_, versions)| !versions.is_empty())
+            .collect();
         if !system.trim().is_empty() {
             self.messages
                 .push(Message::new(Role::System.name(), system));
@@ -192,8 +202,13 @@ impl Record {
                 }
             }
         }
-        if let Some(last) = exchanges.last() {
+        if let Some((last, before)) = exchanges.split_last() {
             last.versions.set(self.versions.clone());
+            for (place, versions) in &self.earlier_versions {
+                if let Some(exchange) = before.get(*place) {
+                    exchange.versions.set(versions.clone());
+                }
+            }
         }
         for exchange in &exchanges {
             // What was being written when the page was left.

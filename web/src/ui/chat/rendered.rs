@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use leptos::{html, prelude::*};
-use ternary_markdown::{Block, Element, Piece};
+use ternary_markdown::{Block, Element, MATH_ATTRIBUTES, MATH_PARTS, Piece};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Document, HtmlElement, Node};
@@ -19,6 +19,8 @@ use crate::ui::page::{Page, use_page};
 
 /// Between two drawings of a reply that grows.
 const PAUSE: Duration = Duration::from_millis(30);
+/// The namespace of formulas.
+const MATHML: &str = "http://www.w3.org/1998/Math/MathML";
 /// The class of what the parser has seen.
 const PARSED: &str = "reply";
 
@@ -243,6 +245,10 @@ fn build(document: &Document, block: &[Piece]) -> Result<Node, JsValue> {
 
 /// An element: its node, and the one that its contents go into.
 fn make(document: &Document, element: &Element, in_heads: bool) -> Result<(Node, Node), JsValue> {
+    if let Element::Math(_) | Element::MathPart(..) = element {
+        let node: Node = make_math(document, element)?.into();
+        return Ok((node.clone(), node));
+    }
     let name = match element {
         Element::Paragraph => "p",
         // The page's own headings stand above.
@@ -268,6 +274,8 @@ fn make(document: &Document, element: &Element, in_heads: bool) -> Result<(Node,
         Element::Break => "br",
         // Made of blocks.
         Element::Thought => "div",
+        // Made above.
+        Element::Math(_) | Element::MathPart(..) => "math",
         Element::Comment | Element::Literal | Element::Number | Element::Keyword => "span",
     };
     let made = document.create_element(name)?;
@@ -317,6 +325,26 @@ fn make(document: &Document, element: &Element, in_heads: bool) -> Result<(Node,
         _ => {}
     }
     Ok((node.clone(), node))
+}
+
+/// A formula, or an element of one.
+fn make_math(document: &Document, element: &Element) -> Result<web_sys::Element, JsValue> {
+    let (name, attributes) = match element {
+        Element::MathPart(part, attributes) => (MATH_PARTS.get(*part), attributes.as_slice()),
+        _ => (None, [].as_slice()),
+    };
+    let made = document.create_element_ns(Some(MATHML), name.copied().unwrap_or("math"))?;
+    if let Element::Math(true) = element {
+        made.set_attribute("display", "block")?;
+        // What is too wide is scrolled with the keyboard too.
+        made.set_attribute("tabindex", "0")?;
+    }
+    for (attribute, value) in attributes {
+        if let Some(name) = MATH_ATTRIBUTES.get(*attribute) {
+            made.set_attribute(name, value)?;
+        }
+    }
+    Ok(made)
 }
 
 /// A frame around a node.

@@ -56,11 +56,14 @@ pub fn ReplyFoot(
         Some(Outcome::Finished(_, stats)) => Some(more_figures(&stats)),
         _ => None,
     };
-    let versions = exchange.clone();
+    let (versions, versions_of_last) = (exchange.clone(), exchange.clone());
     view! {
         <div class="exchange-foot">
-            <When when=Signal::derive(move || finished.get() && is_last.get())>
+            <When when=Signal::derive(move || finished.get())>
                 <Versions exchange=versions.clone() />
+            </When>
+            <When when=Signal::derive(move || finished.get() && is_last.get())>
+                <WentOn exchange=versions_of_last.clone() />
             </When>
             <span class="figures">
                 <span class="speed">{speed}</span>
@@ -116,6 +119,25 @@ fn Versions(exchange: Exchange) -> impl IntoView {
                 </button>
             </span>
         </When>
+    }
+}
+
+/// Says where the conversation went on, when that was not from the version that is shown.
+#[component]
+fn WentOn(exchange: Exchange) -> impl IntoView {
+    let versions = exchange.versions;
+    move || {
+        let numbers: Vec<String> = versions.with(|versions| {
+            let numbers = versions.went_on();
+            numbers.map(|number| number.to_string()).collect()
+        });
+        (!numbers.is_empty()).then(|| {
+            let told = format!(
+                "The conversation went on from version {}.",
+                numbers.join(" and ")
+            );
+            view! { <span class="hint went-on">{told}</span> }
+        })
     }
 }
 

@@ -42,6 +42,11 @@ pub fn Transcript(
         // A new prompt is always shown; a growing reply only follows a reader at its end.
         let count = count.get();
         if before != Some(count) {
+            if chat.stay.get_value() {
+                // Who leafs through versions looks at those.
+                chat.stay.set_value(false);
+                return count;
+            }
             at_end.set(true);
         }
         chat.running.track();

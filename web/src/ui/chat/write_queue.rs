@@ -10,6 +10,7 @@ use super::Chat;
 use super::away::Away;
 use super::kept_chats::new_id;
 use super::record::{Head, Record};
+use crate::ui::page::Step;
 
 /// What the database is asked.
 #[derive(Clone)]
@@ -50,6 +51,7 @@ impl Chat {
     }
 
     pub(super) async fn work_on(self, job: Job) {
+        let again = job.clone();
         let done = match job {
             Job::List => self.list_chats().await,
             Job::Open(id) => self.read_chat(id, false).await,
@@ -66,7 +68,14 @@ impl Chat {
         if let Err((title, problem)) = done {
             // Opened anew next time: it may have been closed under this tab.
             self.kept.database.set_value(None);
-            self.page.fail(title, problem);
+            let step = match again {
+                Job::Keep(record) => Step::new("export-unkept", "Export it", move || {
+                    let name = record.head().title;
+                    self.save_chats(std::slice::from_ref(&record), false, &name);
+                }),
+                again => Step::again(move || self.enqueue(again.clone())),
+            };
+            self.page.offer(title, problem, [step]);
         }
     }
 

@@ -5,9 +5,10 @@ mod requests;
 mod worker;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use leptos::prelude::*;
-use ternary::session::{Command, ModelInfo, ModelTask};
+use ternary::session::{Command, ModelInfo, ModelTask, Weights};
 
 use crate::protocol::{Notification, Origin, Request, RequestId, Response, Source, Task};
 pub use worker::{Connection, Program, worker};
@@ -28,6 +29,10 @@ pub enum EngineEvent {
         /// It is another than before, not the same in another worker or on another device.
         changed: bool,
     },
+    /// A fine-tuning tells of the matrix that is looked at: how the loaded model has it.
+    Watched(Arc<Weights>),
+    /// The same as it is by now; nothing when there is no fine-tuning any more.
+    Tuned(Option<Arc<Weights>>),
 }
 
 /// What brings another model.

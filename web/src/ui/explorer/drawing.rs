@@ -63,9 +63,34 @@ pub fn paint(
     Ok(painted)
 }
 
+/// A painted matrix, on its way to take the place of the one painted before.
+#[derive(Clone)]
+pub struct Painted {
+    image: HtmlCanvasElement,
+    before: Option<HtmlCanvasElement>,
+}
+
+impl Painted {
+    pub fn new(image: HtmlCanvasElement) -> Self {
+        Self {
+            image,
+            before: None,
+        }
+    }
+
+    /// Another, which comes over this one.
+    pub fn followed_by(&self, image: HtmlCanvasElement) -> Self {
+        Self {
+            image,
+            before: Some(self.image.clone()),
+        }
+    }
+}
+
+/// `share` of a picture is there, and of the one before it the rest.
 pub fn draw(
     canvas: &HtmlCanvasElement,
-    image: &HtmlCanvasElement,
+    (painted, share): (&Painted, f64),
     (weights, strips): (&Weights, Strips),
     camera: Camera,
     cursor: Option<(usize, usize)>,
@@ -87,15 +112,23 @@ pub fn draw(
     context.clear_rect(0.0, 0.0, width, height);
     // Several weights in a pixel are averaged, one weight over several is a square.
     context.set_image_smoothing_enabled(camera.scale < 1.0);
-    context
-        .draw_image_with_html_canvas_element_and_dw_and_dh(
-            image,
-            -camera.column * camera.scale,
-            -camera.row * camera.scale,
-            strips.size().0 * camera.scale,
-            strips.size().1 * camera.scale,
-        )
-        .map_err(describe)?;
+    let put = |image: &HtmlCanvasElement| {
+        context
+            .draw_image_with_html_canvas_element_and_dw_and_dh(
+                image,
+                -camera.column * camera.scale,
+                -camera.row * camera.scale,
+                strips.size().0 * camera.scale,
+                strips.size().1 * camera.scale,
+            )
+            .map_err(describe)
+    };
+    if let Some(before) = painted.before.as_ref().filter(|_| share < 1.0) {
+        put(before)?;
+        context.set_global_alpha(share);
+    }
+    put(&painted.image)?;
+    context.set_global_alpha(1.0);
     if camera.scale >= READABLE {
         write_values(&context, (weights, strips), camera, (width, height))?;
     }

@@ -12,7 +12,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Blob, CanvasRenderingContext2d, HtmlCanvasElement};
 
 use super::cells::{Cell, rows};
-use super::drawing::{canvas, context, draw, paint, palette, style};
+use super::drawing::{Painted, canvas, context, draw, paint, palette, style};
 use super::poster::draw_poster;
 use super::sight::Sight;
 use super::state::{Explorer, use_explorer};
@@ -130,10 +130,11 @@ fn picture_of(
 ) -> Result<HtmlCanvasElement, String> {
     let shown = sight.canvas.get_untracked().ok_or("nothing is drawn")?;
     let strips = sight.strips.get_untracked();
-    let other = e.other_weights.get_untracked();
+    let other = untrack(|| e.beside());
     let image = paint(weights, other.as_deref(), strips, &palette())?;
     let camera = sight.camera.get_untracked();
-    draw(&shown, &image, (weights, strips), camera, None)?;
+    let painted = Painted::new(image);
+    draw(&shown, (&painted, 1.0), (weights, strips), camera, None)?;
     let (width, height) = (f64::from(shown.width()), f64::from(shown.height()));
     let picture = ground(width, height + LINE)?;
     let context = context(&picture)?;

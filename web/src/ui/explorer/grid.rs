@@ -57,6 +57,11 @@ pub fn GridView(config: ModelConfig, cells: Signal<Vec<Cell>>) -> impl IntoView 
             aria-multiselectable="true"
             node_ref=grid.table
             on:keydown=move |event| grid.on_key(&event)
+            on:pointermove=move |event| grid.on_pointer_move(&event)
+            on:pointerup=move |_| grid.on_pointer_end()
+            on:pointercancel=move |_| grid.on_pointer_end()
+            on:touchmove=move |event| grid.on_touch_move(&event)
+            on:contextmenu=move |event| grid.on_context_menu(&event)
         >
             <thead><tr><td></td>{heads.collect_view()}</tr></thead>
             <tbody>{body.collect_view()}</tbody>

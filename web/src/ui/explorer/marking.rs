@@ -1,5 +1,7 @@
 //! Which matrices are marked, with the mouse and the keyboard.
 
+use std::time::Duration;
+
 use leptos::{ev, html, prelude::*};
 use ternary::config::{MatrixKind, ModelConfig};
 use wasm_bindgen::JsCast;
@@ -23,7 +25,25 @@ pub struct Marking {
     /// Where dragging, or marking with Shift, began.
     anchor: StoredValue<Spot>,
     dragging: StoredValue<bool>,
+    /// A finger or a pen that may yet scroll.
+    held: StoredValue<Option<Held>>,
+    /// A finger marked: the click that it may end with is none.
+    touched: StoredValue<bool>,
 }
+
+/// A finger or a pen that rests on a button: where, and since when.
+#[derive(Clone, Copy, PartialEq)]
+struct Held {
+    spot: Spot,
+    x: i32,
+    y: i32,
+    since: f64,
+}
+
+/// A finger that rests so long marks from there on; one that moves before scrolls.
+const HOLD: Duration = Duration::from_millis(400);
+/// No finger rests more quietly, in pixels.
+const REST: i32 = 10;
 
 impl Marking {
     pub fn of(explorer: Explorer, config: &ModelConfig) -> Self {
@@ -42,6 +62,8 @@ impl Marking {
             at: RwSignal::new(spot),
             anchor: StoredValue::new(spot),
             dragging: StoredValue::new(false),
+            held: StoredValue::new(None),
+            touched: StoredValue::new(false),
         }
     }
 
@@ -88,6 +110,9 @@ impl Marking {
     }
 
     pub fn choose(self, spot: Spot, event: &ev::MouseEvent) {
+        if self.touched.try_update_value(std::mem::take) == Some(true) {
+            return;
+        }
         self.at.set(spot);
         if event.shift_key() {
             return self.mark_from_anchor(spot);
@@ -113,11 +138,70 @@ impl Marking {
     }
 
     pub fn on_pointer_down(self, spot: Spot, event: &ev::PointerEvent) {
+        self.touched.set_value(false);
         let plain = !event.shift_key() && !event.ctrl_key() && !event.meta_key();
-        // Fingers scroll.
-        if plain && event.button() == 0 && event.pointer_type() == "mouse" {
+        if !plain || event.button() != 0 || !event.is_primary() {
+            // A second finger zooms.
+            return self.held.set_value(None);
+        }
+        if event.pointer_type() == "mouse" {
             self.anchor.set_value(spot);
-            self.dragging.set_value(true);
+            return self.dragging.set_value(true);
+        }
+        let held = Held {
+            spot,
+            x: event.client_x(),
+            y: event.client_y(),
+            since: event.time_stamp(),
+        };
+        self.held.set_value(Some(held));
+        let mark = move || {
+            // The grid may be gone by then.
+            if self.held.try_get_value() == Some(Some(held)) {
+                self.touched.set_value(true);
+                self.dragging.set_value(true);
+                self.anchor.set_value(spot);
+                self.at.set(spot);
+                self.mark_from_anchor(spot);
+            }
+        };
+        set_timeout(mark, HOLD);
+    }
+
+    /// A finger stays with the button where it came down, wherever it goes.
+    pub fn on_pointer_move(self, event: &ev::PointerEvent) {
+        let Some(held) = self.held.get_value().filter(|_| event.is_primary()) else {
+            return;
+        };
+        let (x, y) = (event.client_x(), event.client_y());
+        if !self.dragging.get_value() {
+            if (x - held.x).abs().max((y - held.y).abs()) > REST {
+                self.held.set_value(None);
+            }
+            return;
+        }
+        if let Some(spot) = spot_at(x, y).filter(|spot| *spot != self.at.get_untracked()) {
+            self.at.set(spot);
+            self.mark_from_anchor(spot);
+        }
+    }
+
+    pub fn on_pointer_end(self) {
+        self.held.set_value(None);
+        self.dragging.set_value(false);
+    }
+
+    /// A finger that marks does not scroll.
+    pub fn on_touch_move(self, event: &ev::TouchEvent) {
+        if self.dragging.get_value() && event.cancelable() {
+            event.prevent_default();
+        }
+    }
+
+    /// A finger that rests asks for a menu, too.
+    pub fn on_context_menu(self, event: &ev::MouseEvent) {
+        if self.held.with_value(Option::is_some) {
+            event.prevent_default();
         }
     }
 
@@ -169,4 +253,15 @@ impl Marking {
             button.focus().ok();
         }
     }
+}
+
+/// The cell at this place of the window.
+fn spot_at(x: i32, y: i32) -> Option<Spot> {
+    let element = document().element_from_point(x as f32, y as f32)?;
+    let spot = element.closest("[data-spot]").ok().flatten()?;
+    let spot = spot.get_attribute("data-spot")?;
+    let (row, column) = spot.split_once(' ')?;
+    let (row, column): Spot = (row.parse().ok()?, column.parse().ok()?);
+    // Names of rows and columns are no cells.
+    (row > 0 && column > 0).then_some((row, column))
 }

@@ -15,12 +15,14 @@ use super::sight::Sight;
 use super::state::use_explorer;
 use super::viewer::Viewer;
 use crate::ui::engine::use_engine;
-use crate::ui::widgets::erased::live;
+use crate::ui::widgets::erased::{live, on_click};
 use crate::ui::widgets::figures;
 
 #[component]
 pub fn MatrixPanel() -> impl IntoView {
     let (engine, e) = (use_engine(), use_explorer());
+    e.look();
+    on_cleanup(move || e.look_away());
     // There is always one to look at.
     Effect::new(move |_| {
         let config = engine
@@ -41,13 +43,32 @@ pub fn MatrixPanel() -> impl IntoView {
                     <ModeChoice />
                     {live(move || (match there.get() {
                         true => view! { <Opened /> }.into_any(),
-                        false => view! { <p class="hint" role="status">"Reading its weights"</p> }.into_any(),
+                        false => view! { <Reading /> }.into_any(),
                     }).into_any())}
                 </section>
             }
         })
     };
     view! { {panel} }
+}
+
+/// Stands where the weights will, or says why they will not.
+#[component]
+fn Reading() -> impl IntoView {
+    let e = use_explorer();
+    let told = move || {
+        match e.unseen.get() {
+        None => view! { <p class="hint" role="status">"Reading its weights"</p> }.into_any(),
+        Some(problem) => view! {
+            <p class="problem" id="matrix-unseen" role="status">{figures::sentence(&problem)}</p>
+            <div class="buttons">
+                <button type="button" id="read-again" on:click=on_click(move || e.read())>"Try again"</button>
+            </div>
+        }
+        .into_any(),
+    }
+    };
+    live(move || told().into_any())
 }
 
 fn more(marked: usize) -> Option<impl IntoView> {
@@ -137,10 +158,34 @@ fn Opened() -> impl IntoView {
                 false => format!(" Cut into {count} strips, one below the other."),
             })
         };
+        let turned = move || {
+            e.turned().map(|(turned, all)| {
+                view! {
+                    <span id="matrix-turned">
+                        " "<span class="swatch turned" aria-hidden="true"></span>
+                        {format!(
+                            " {} of {} have turned in the fine-tuning so far.",
+                            figures::grouped(turned), figures::grouped(all)
+                        )}
+                    </span>
+                }
+            })
+        };
+        let unseen = move || {
+            e.unseen.get().map(|problem| {
+                view! {
+                    <p class="problem" id="matrix-unseen" role="status">
+                        {figures::sentence(&problem)}
+                        " It is shown as the file has it; its size, what is measured and what is saved follow the precision that is chosen."
+                    </p>
+                }
+            })
+        };
         view! {
+            {live(move || unseen().into_any())}
             <p class="figures">{about}{error}</p>
             {live(move || weights.get().map(|weights| view! { <Key weights /> }).into_any())}
-            <p class="hint" id="matrix-sentence">{move || weights.get().map(|weights| sentence(weights.mode))}{cut}</p>
+            <p class="hint" id="matrix-sentence">{move || weights.get().map(|weights| sentence(weights.mode))}{cut}{live(move || turned().into_any())}</p>
             <Viewer sight weights />
             {live(move || weights.get().map(|weights| view! { <Profiles sight weights /> }).into_any())}
         }

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use leptos::prelude::*;
-use ternary::config::ModelConfig;
-use ternary::session::{Event, MatrixFigures, ModelTask, WeightSource};
+use ternary::config::{LayerBitMap, ModelConfig};
+use ternary::session::{Event, MatrixFigures, ModelTask, WeightSource, Weights};
 
 use super::cells::{Cell, rows};
 use super::place::{Place, View};
 use super::state::Explorer;
-use crate::protocol::{Response, Source, Task};
+use crate::protocol::{Request, Response, Source, Task};
+use crate::ui::page::Step;
+use crate::ui::widgets::picker::press;
 
 impl Explorer {
     /// Opens a matrix, and marks it alone.
@@ -24,6 +26,7 @@ impl Explorer {
         if self.selected.get_untracked() != Some(cell) {
             self.weights.set(None);
             self.other_weights.set(None);
+            self.tuned_weights.set(None);
             self.view.set(None);
         }
         self.selected.set(Some(cell));
@@ -107,8 +110,27 @@ impl Explorer {
         });
     }
 
+    /// What is drawn may be other by now.
+    pub fn look(self) {
+        if self.selected.with_untracked(Option::is_some) {
+            self.read();
+        }
+    }
+
+    /// Nothing of it is seen any more.
+    pub fn look_away(self) {
+        self.watch(None);
+    }
+
+    /// While a model learns, it alone tells of its weights.
+    fn watch(self, name: Option<String>) {
+        if self.engine.is_running() {
+            self.engine.request(Request::Watch(name), |_, _| {});
+        }
+    }
+
     /// Asks for the weights of the open matrix.
-    fn read(self) {
+    pub fn read(self) {
         // The reader went on from the one before.
         self.forget_reading();
         let Some(cell) = self.selected.get_untracked() else {
@@ -120,30 +142,100 @@ impl Explorer {
         let Some(mode) = mode else { return };
         self.stop_counting();
         let name = cell.parameter();
+        self.engine.use_full_worker();
+        self.watch(Some(name.clone()));
+        self.unseen.set(None);
         let own = ModelTask::Preview {
             name: name.clone(),
             mode,
         };
-        let compared = self.compared.with_untracked(Option::is_some);
-        let other = compared.then_some(ModelTask::Weights {
-            name,
-            from: WeightSource::Compared,
-        });
-        for task in [Some(own), other].into_iter().flatten() {
-            let on_response = move |_, response| match response {
-                Response::Event(Event::Weights { weights }) => {
-                    let target = match weights.from {
-                        WeightSource::Model => self.weights,
-                        WeightSource::Compared => self.other_weights,
-                    };
-                    target.set(Some(Arc::new(*weights)));
-                }
-                other => self.on_response(other),
+        let of_file = name.clone();
+        self.ask_for(own, move |message| {
+            // It may be one that no preview is made of.
+            let task = ModelTask::Weights {
+                name: of_file.clone(),
+                from: WeightSource::Model,
             };
-            let request = self.engine.task(Task::Model(task), on_response);
-            self.reading.update_value(|all| all.extend(request));
+            self.ask_for(task, move |message| self.unseen.set(Some(message)));
+            self.unseen.set(Some(message));
+        });
+        if self.compared.with_untracked(Option::is_some) {
+            let other = ModelTask::Weights {
+                name,
+                from: WeightSource::Compared,
+            };
+            self.ask_for(other, move |message| {
+                self.fail("The file beside could not be read", message);
+            });
         }
         self.count();
+    }
+
+    /// Asks for weights of the open matrix.
+    fn ask_for(self, task: ModelTask, on_error: impl Fn(String) + 'static) {
+        let on_response = move |_, response| match response {
+            Response::Event(Event::Weights { weights }) => {
+                let target = match weights.from {
+                    WeightSource::Model => self.weights,
+                    WeightSource::Compared => self.other_weights,
+                };
+                target.set(Some(Arc::new(*weights)));
+            }
+            Response::Event(Event::TuneWeights { weights }) => {
+                self.on_tuned(Some(Arc::new(*weights)));
+            }
+            // Why there is no model was told.
+            Response::Event(Event::Error { message }) if self.engine.has_model() => {
+                on_error(message);
+            }
+            _ => {}
+        };
+        let request = self.engine.task(Task::Model(task), on_response);
+        self.reading.update_value(|all| all.extend(request));
+    }
+
+    /// The open matrix, of a model that learns.
+    pub(super) fn on_watched(self, weights: &Arc<Weights>) {
+        // In the precision that was chosen for it, it comes when the model has learnt.
+        let own = |map: &Option<LayerBitMap>| {
+            let cell = self.selected.get_untracked()?;
+            Some(cell.parameter() == weights.name && cell.mode(map.as_ref()?) == weights.mode)
+        };
+        if self.map.with_untracked(own).unwrap_or(false)
+            && self.weights.with_untracked(Option::is_none)
+        {
+            self.weights.set(Some(Arc::clone(weights)));
+        }
+    }
+
+    /// What a fine-tuning has made of the open matrix by now.
+    pub(super) fn on_tuned(self, weights: Option<Arc<Weights>>) {
+        let open = self.selected.get_untracked().map(Cell::parameter);
+        let of_open = |weights: &Arc<Weights>| open.as_ref() == Some(&weights.name);
+        if weights.as_ref().is_none_or(of_open) {
+            self.tuned_weights.set(weights);
+        }
+    }
+
+    /// What the open matrix is compared with, weight by weight: the file beside, or the model as a
+    /// fine-tuning has it by now.
+    pub(super) fn beside(self) -> Option<Arc<Weights>> {
+        if self.compared.with(Option::is_some) {
+            return self.other_weights.get();
+        }
+        let mode = self.weights.with(|weights| Some(weights.as_ref()?.mode));
+        let tuned = self.tuned_weights.get();
+        tuned.filter(|tuned| Some(tuned.mode) == mode)
+    }
+
+    /// How many of the open matrix's weights a fine-tuning has turned, and how many there are.
+    pub(super) fn turned(self) -> Option<(usize, usize)> {
+        if self.compared.with(Option::is_some) {
+            return None;
+        }
+        let (now, then) = (self.beside()?, self.weights.get()?);
+        let pairs = now.codes.iter().zip(&then.codes);
+        Some((pairs.filter(|(a, b)| a != b).count(), then.codes.len()))
     }
 
     pub(super) fn forget_reading(self) {
@@ -207,6 +299,12 @@ impl Explorer {
                 self.figures.update(HashMap::clear);
                 self.read();
                 self.count();
+            }
+            Response::Event(Event::Error { message }) if self.engine.has_model() => {
+                let choose = || press("compare");
+                let step = Step::new("another-compared", "Choose another file", choose);
+                self.page
+                    .offer("The files can't be compared", message, [step]);
             }
             other => self.on_response(other),
         };

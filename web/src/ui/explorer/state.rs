@@ -17,7 +17,7 @@ use super::overview::Overview;
 use super::place::{Place, View};
 use crate::protocol::{RequestId, Response, Task};
 use crate::ui::engine::{Engine, EngineEvent, ModelRequest};
-use crate::ui::page::Page;
+use crate::ui::page::{Page, Step};
 use crate::ui::widgets::files;
 
 /// A search's result, as far as it is shown.
@@ -47,6 +47,10 @@ pub struct Explorer {
     pub weights: RwSignal<Option<Arc<Weights>>>,
     /// The same matrix of the file beside.
     pub other_weights: RwSignal<Option<Arc<Weights>>>,
+    /// The same matrix as a fine-tuning has it by now.
+    pub tuned_weights: RwSignal<Option<Arc<Weights>>>,
+    /// Why the open matrix is not seen, or not in the precision that is chosen for it.
+    pub unseen: RwSignal<Option<String>>,
     /// The file beside, and what it has other.
     pub compared: RwSignal<Option<(String, Vec<MatrixDiff>)>>,
     /// What the map is colored by.
@@ -92,6 +96,8 @@ impl Explorer {
             marked: RwSignal::new(Vec::new()),
             weights: RwSignal::new(None),
             other_weights: RwSignal::new(None),
+            tuned_weights: RwSignal::new(None),
+            unseen: RwSignal::new(None),
             compared: RwSignal::new(None),
             overview: RwSignal::new(Overview::Precision),
             figures: RwSignal::new(HashMap::new()),
@@ -109,6 +115,8 @@ impl Explorer {
                 model,
                 changed: true,
             } => explorer.reset(model),
+            EngineEvent::Watched(weights) => explorer.on_watched(weights),
+            EngineEvent::Tuned(weights) => explorer.on_tuned(weights.clone()),
             EngineEvent::Died(_) => explorer.measuring.set(0),
             _ => {}
         });
@@ -125,6 +133,7 @@ impl Explorer {
         self.marked.set(Vec::new());
         self.weights.set(None);
         self.other_weights.set(None);
+        self.tuned_weights.set(None);
         self.compared.set(None);
         self.overview.set(Overview::Precision);
         self.figures.set(HashMap::new());
@@ -192,7 +201,14 @@ impl Explorer {
     pub fn export_map(self) {
         if let Some(map) = self.map.get_untracked() {
             self.page.notice.set(None);
-            let on_response = move |_, response| self.on_response(response);
+            let on_response = move |_, response| match response {
+                Response::Event(Event::Error { message }) if self.engine.has_model() => {
+                    let step = Step::again(move || self.export_map());
+                    self.page
+                        .offer("The model could not be saved", message, [step]);
+                }
+                other => self.on_response(other),
+            };
             let task = ModelTask::Export { map };
             self.engine.task(Task::Model(task), on_response);
         }
@@ -213,9 +229,10 @@ impl Explorer {
             let name = file.name();
             match files::text(&file).await {
                 Ok(text) => self.import_map(&name, &text),
-                Err(problem) => self.page.fail(
+                Err(problem) => self.page.offer(
                     "The bit-map could not be read",
                     format!("{name}: {problem}"),
+                    [Step::ChooseFile],
                 ),
             }
         });
@@ -233,9 +250,10 @@ impl Explorer {
                 // Anything but a search's result holds the map alone.
                 self.found.set(serde_json::from_str(text).ok());
             }
-            Err(problem) => self.page.fail(
+            Err(problem) => self.page.offer(
                 "The bit-map could not be taken",
                 format!("{name}: {problem}"),
+                [Step::ChooseFile],
             ),
         }
     }

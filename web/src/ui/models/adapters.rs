@@ -9,6 +9,7 @@ use super::load::{Load, UsedAdapter};
 use super::{Models, use_models};
 use crate::js::describe;
 use crate::protocol::{AdapterSource, Handle, KeptModel, Request, Response, Task};
+use crate::ui::page::Step;
 use crate::ui::widgets::erased::{live, on_click};
 
 /// Of an adapter in one file.
@@ -86,7 +87,7 @@ impl Models {
     }
 
     fn keep_adapter(self, adapter: UsedAdapter) {
-        let name = adapter.name.clone();
+        let (name, again) = (adapter.name.clone(), adapter.clone());
         let on_response = move |_, response| match response {
             Response::Kept { id, name: given } => {
                 self.adapters.update(|adapters| {
@@ -99,7 +100,10 @@ impl Models {
                 self.settle(self.engine.origin.get_untracked());
             }
             Response::Event(Event::Error { message }) => {
-                self.page.fail("The adapter could not be kept", message);
+                let adapter = again.clone();
+                let step = Step::again(move || self.keep_adapter(adapter.clone()));
+                self.page
+                    .offer("The adapter could not be kept", message, [step]);
             }
             _ => {}
         };
@@ -121,7 +125,8 @@ impl Models {
         if let Some(problem) = problem {
             text = format!("{text}\nIt can't be used beside the present model: {problem}");
         }
-        self.page.fail("This is an adapter", text);
+        let steps = [self.page.to_models()];
+        self.page.offer("This is an adapter", text, steps);
     }
 
     /// Those of a model: the kept ones, and those of this visit that are in use.

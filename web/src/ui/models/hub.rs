@@ -5,6 +5,7 @@ use ternary::hub::Repository;
 
 use super::{Models, use_models};
 use crate::protocol::{Files, Found, Request, Source, Task};
+use crate::ui::page::Step;
 use crate::ui::widgets::erased::{live, on_click};
 use crate::ui::widgets::storage::storage;
 
@@ -61,12 +62,13 @@ impl Models {
         self.page.notice.set(None);
         self.page.panel_open.set(false);
         match self.hub() {
-            None => self.page.fail(
+            None => self.page.offer(
                 "This page asks no other site for models",
                 format!(
                     "{} is on the hub. Download its files there and drop them here.",
                     wanted.repository.repo
                 ),
+                [Step::ChooseFile],
             ),
             Some(hub) if is_allowed(&hub) => self.find(hub, wanted),
             Some(_) => self.wanted_of_hub.set(Some(wanted)),

@@ -11,7 +11,7 @@ use crate::protocol::{
     Choices, Files, Found, Notification, Request, RequestId, Response, Source, Task,
 };
 use crate::ui::engine::{Connection, Program};
-use crate::ui::page::Tab;
+use crate::ui::page::{Step, Tab};
 
 /// Signals of the import, copied freely.
 #[derive(Clone, Copy)]
@@ -152,9 +152,13 @@ impl Models {
             // Of another site it may come at another attempt.
             Some(wanted) => {
                 self.failed_of_hub.set_value(Some(wanted));
-                self.page.offer_again(title, message, "Try again");
+                let steps = [
+                    Step::again(move || self.load_again()),
+                    self.page.to_models(),
+                ];
+                self.page.offer(title, message, steps);
             }
-            None => self.page.fail(title, message),
+            None => self.page.offer(title, message, [Step::ChooseFile]),
         }
     }
 

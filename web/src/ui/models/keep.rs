@@ -7,6 +7,7 @@ use super::load::Unkept;
 use super::{Models, use_models};
 use crate::protocol::{Request, Response, Source, StoreRequest, Task};
 use crate::ui::engine::use_engine;
+use crate::ui::page::Step;
 use crate::ui::widgets::erased::{live, on_click};
 
 impl Models {
@@ -22,7 +23,9 @@ impl Models {
                 self.on_kept(Source::Stored { id, name });
             }
             Response::Event(Event::Error { message }) => {
-                self.page.fail("The model could not be kept", message);
+                let step = Step::again(move || self.keep());
+                self.page
+                    .offer("The model could not be kept", message, [step]);
             }
             Response::Done => self.store.copying.set(false),
             _ => {}

@@ -163,7 +163,7 @@ fn KeptModelRow(
                 </When>
                 <Sure
                     on_yes=move || {
-                        model.with_value(|model| models.store.delete(model));
+                        model.with_value(|model| models.store.delete(&model.id, &model.name));
                         if let Some(title) = title.get_untracked() {
                             // Fails only for an element that is not in the page.
                             title.focus().ok();

@@ -1,7 +1,9 @@
 //! A model on its way.
 
+use std::sync::Arc;
+
 use ternary::infer::LoadPlan;
-use ternary::session::DeviceChoice;
+use ternary::session::{DeviceChoice, FilePart};
 use web_sys::File;
 
 use crate::protocol::{AdapterSource, RequestId, Source};
@@ -57,6 +59,8 @@ pub struct Load {
     began: (f64, u64),
     /// What it takes, once its file was opened.
     pub plan: Option<LoadPlan>,
+    /// What the file holds, in the order in which it is loaded; nothing until that is known.
+    pub parts: Arc<Vec<FilePart>>,
     /// It takes the place of a model whose GPU is gone.
     pub rebuilds: bool,
     /// What is to be beside it.
@@ -81,6 +85,7 @@ impl Load {
             total: 0,
             began: (0.0, 0),
             plan: None,
+            parts: Arc::default(),
             rebuilds: false,
             adapters: Vec::new(),
             unkept,

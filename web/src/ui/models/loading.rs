@@ -1,6 +1,7 @@
 //! Asking for a model, following it, and keeping the old one when it fails.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use leptos::prelude::*;
 use ternary::infer::LoadPlan;
@@ -12,6 +13,7 @@ use super::load::{Load, LoadStage, Unkept};
 use super::remembered;
 use crate::protocol::{CACHE, Origin, Request, RequestId, Response, Source, Task};
 use crate::ui::engine::{EngineEvent, ModelRequest};
+use crate::ui::page::Step;
 use crate::ui::widgets::figures;
 
 impl Models {
@@ -131,9 +133,13 @@ impl Models {
             Response::Fetched { done, total } => {
                 self.update(id, |load| load.advance(LoadStage::Fetching, done, total));
             }
-            Response::Event(Event::Planned { plan }) => {
+            Response::Parts(parts) => self.update(id, |load| load.parts = Arc::new(parts)),
+            Response::Event(Event::Planned { plan, parts }) => {
                 let plan: LoadPlan = *plan;
-                self.update(id, |load| load.plan = Some(plan));
+                self.update(id, |load| {
+                    load.plan = Some(plan);
+                    load.parts = Arc::new(parts);
+                });
             }
             Response::Event(Event::Progress { done, total }) => {
                 self.update(id, |load| load.advance(LoadStage::Reading, done, total));
@@ -148,14 +154,13 @@ impl Models {
             Response::Unreachable(message) => {
                 self.end(id);
                 let title = "The model could not be fetched";
-                self.page.offer_again(title, message, "Try again");
+                let steps = [
+                    Step::again(move || self.load_again()),
+                    self.page.to_models(),
+                ];
+                self.page.offer(title, message, steps);
             }
-            Response::Damaged { message, url } => {
-                self.end(id);
-                self.failed.set_value(Source::Url(url));
-                let title = "The kept copy is damaged";
-                self.page.offer_again(title, message, "Download it again");
-            }
+            Response::Damaged { message, url } => self.on_damaged(id, message, url),
             _ => {}
         }
     }
@@ -259,6 +264,23 @@ impl Models {
         );
     }
 
+    /// A kept model is not what was kept: its copy of this browser goes, or is gone.
+    fn on_damaged(self, id: RequestId, message: String, url: Option<String>) {
+        let Some(load) = self.end(id) else { return };
+        let step = match (url, load.source) {
+            (Some(url), _) => {
+                self.failed.set_value(Source::Url(url));
+                Step::new("again", "Download it again", move || self.load_again())
+            }
+            (None, Source::Stored { id, name }) => {
+                let delete = move || self.store.delete(&id, &name);
+                Step::new("delete-damaged", "Delete the kept copy", delete)
+            }
+            (None, _) => self.page.to_models(),
+        };
+        self.page.offer("The kept copy is damaged", message, [step]);
+    }
+
     fn on_failed(self, id: RequestId, message: String) {
         match self.end(id) {
             None => self.page.fail("The engine reports a failure", message),
@@ -269,7 +291,22 @@ impl Models {
             Some(load) if !load.adapters.is_empty() => {
                 self.not_a_model(&load.adapters, Some(message));
             }
-            Some(_) => self.page.fail("The model could not be loaded", message),
+            Some(load) => {
+                let mut steps = Vec::new();
+                if load.device == DeviceChoice::Gpu {
+                    let on_cpu = move || {
+                        self.device.set(DeviceChoice::Cpu);
+                        self.load_again();
+                    };
+                    steps.push(Step::new("on-cpu", "Load it on the CPU", on_cpu));
+                }
+                steps.push(match load.source {
+                    Source::File(_) => Step::ChooseFile,
+                    _ => self.page.to_models(),
+                });
+                self.page
+                    .offer("The model could not be loaded", message, steps);
+            }
         }
     }
 
@@ -281,10 +318,12 @@ impl Models {
         let idle = self.loads.with_untracked(VecDeque::is_empty);
         if had && !self.engine.has_model() && idle {
             let name = load.source.name();
-            self.page.offer_again(
+            self.page.offer(
                 "No model is loaded",
                 format!("{name} was given up while it was loaded for this part of the page."),
-                "Load it again",
+                [Step::new("again", "Load it again", move || {
+                    self.load_again()
+                })],
             );
         }
     }

@@ -1,6 +1,7 @@
 //! Models: loading one, those that the browser keeps, importing published ones.
 
 mod adapters;
+mod arrival;
 mod bit_map;
 mod browse;
 mod catalogue;
@@ -25,6 +26,7 @@ use ternary::session::DeviceChoice;
 use super::engine::{Engine, EngineEvent};
 use super::page::Page;
 use crate::protocol::{Notification, RequestId, Source};
+pub use arrival::Arrival;
 pub use browse::ModelsView;
 use catalogue::{Catalogue, Pace};
 pub use hub::HubQuestion;
@@ -152,7 +154,10 @@ impl Models {
             EngineEvent::Notification(Notification::KeptModels(kept)) => {
                 self.store.kept.set(kept.clone());
             }
-            EngineEvent::Notification(_) | EngineEvent::ModelLoaded { .. } => {}
+            EngineEvent::Notification(_)
+            | EngineEvent::ModelLoaded { .. }
+            | EngineEvent::Watched(_)
+            | EngineEvent::Tuned(_) => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::protocol::{
     Handle, KEPT_CHANNEL, KeptModel, KeptModels, Request, Response, Source, StoreRequest, opened_id,
 };
 use crate::ui::engine::Engine;
-use crate::ui::page::Page;
+use crate::ui::page::{Page, Step};
 use crate::ui::widgets::files;
 
 /// What is kept, and asking for changes of it: a handle of signals, copied freely.
@@ -40,10 +40,10 @@ impl ModelStore {
         self.request(StoreRequest::List);
     }
 
-    pub fn delete(self, model: &KeptModel) {
+    pub fn delete(self, id: &str, name: &str) {
         self.request(StoreRequest::Delete {
-            id: model.id.clone(),
-            name: model.name.clone(),
+            id: id.to_owned(),
+            name: name.to_owned(),
         });
     }
 
@@ -105,16 +105,18 @@ impl ModelStore {
         if !self.engine.is_running() {
             return;
         }
-        let request = Request::Store(request);
-        self.engine
-            .request(request, move |_, response| match response {
-                Response::KeptModels(kept) => self.kept.set(kept),
-                Response::Save { name, file } => self.save_file(&name, &file),
-                Response::Event(Event::Error { message }) => {
-                    self.page.fail("The kept models", message)
-                }
-                _ => {}
-            });
+        let again = request.clone();
+        let on_response = move |_, response| match response {
+            Response::KeptModels(kept) => self.kept.set(kept),
+            Response::Save { name, file } => self.save_file(&name, &file),
+            Response::Event(Event::Error { message }) => {
+                let again = again.clone();
+                let step = Step::again(move || self.request(again.clone()));
+                self.page.offer("The kept models", message, [step]);
+            }
+            _ => {}
+        };
+        self.engine.request(Request::Store(request), on_response);
     }
 
     fn save_file(self, name: &str, Handle(file): &Handle) {

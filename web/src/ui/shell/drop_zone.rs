@@ -5,7 +5,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::DragEvent;
 
 use super::use_shell;
-use crate::ui::page::use_page;
+use crate::ui::page::{Step, use_page};
 use crate::ui::widgets::picked::Picked;
 
 #[component]
@@ -45,7 +45,10 @@ pub fn DropZone() -> impl IntoView {
                 spawn_local(async move {
                     match picked.await {
                         Ok(picked) => shell.take(picked),
-                        Err(problem) => page.fail("The folder could not be read", problem),
+                        Err(problem) => {
+                            let steps = [Step::ChooseFile];
+                            page.offer("The folder could not be read", problem, steps);
+                        }
                     }
                 });
             }

@@ -2,10 +2,12 @@
 
 use leptos::prelude::*;
 
+use super::use_shell;
 use crate::ui::engine::use_engine;
 use crate::ui::models::use_models;
-use crate::ui::page::use_page;
+use crate::ui::page::{Step, use_page};
 use crate::ui::widgets::erased::{live, on_click};
+use crate::ui::widgets::picker::Picker;
 
 #[component]
 pub fn NoticeBar() -> impl IntoView {
@@ -35,9 +37,7 @@ pub fn NoticeBar() -> impl IntoView {
                     } else {
                         view! {
                             <div class="notice-buttons">
-                            {notice.again.map(|label| view! {
-                                <button type="button" id="again" on:click=on_click(move || models.load_again())>{label}</button>
-                            })}
+                            {notice.steps.into_iter().map(|step| view! { <NextStep step /> }).collect_view()}
                             <button type="button" id="dismiss" on:click=on_click(move || page.dismiss_notice())>
                                 "Dismiss"
                             </button>
@@ -47,5 +47,27 @@ pub fn NoticeBar() -> impl IntoView {
                 </div>
             })).into_any())}
         </div>
+    }
+}
+
+#[component]
+fn NextStep(step: Step) -> impl IntoView {
+    let (page, shell) = (use_page(), use_shell());
+    match step {
+        Step::Act { id, label, act } => {
+            let act = move || {
+                page.dismiss_notice();
+                act();
+            };
+            view! { <button type="button" id=id on:click=on_click(act)>{label}</button> }.into_any()
+        }
+        Step::ChooseFile => {
+            let take = move |picked| {
+                page.notice.set(None);
+                shell.take(picked);
+            };
+            view! { <Picker id="another-file" label="Choose another file" multiple=true on_files=take /> }
+                .into_any()
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::js::field;
 use crate::protocol::{AdapterSource, Files, Handle, Source};
 use crate::ui::chat::is_export;
 use crate::ui::models::UsedAdapter;
-use crate::ui::page::Tab;
+use crate::ui::page::{Step, Tab};
 use crate::ui::widgets::files::text;
 use crate::ui::widgets::picked::{Found, Picked};
 
@@ -119,8 +119,9 @@ impl Shell {
     async fn sort(self, mut picked: Picked) {
         if picked.files.is_empty() {
             if let Some(folder) = picked.folder {
-                self.page
-                    .fail("There is nothing to read", format!("{folder} is empty."));
+                let told = format!("{folder} is empty.");
+                let steps = [Step::ChooseFile];
+                self.page.offer("There is nothing to read", told, steps);
             }
             return;
         }
@@ -213,12 +214,13 @@ impl Shell {
             }
         }
         if texts.is_empty() {
-            return self.page.fail(
+            return self.page.offer(
                 "There is nothing to read",
                 format!(
                     "Neither a model nor a text is in the folder, only {}.",
                     others[..others.len().min(6)].join(", ")
                 ),
+                [Step::ChooseFile],
             );
         }
         self.tuner.learn(texts, others);

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::use_shell;
 use crate::ui::chat::use_chat;
 use crate::ui::engine::use_engine;
-use crate::ui::models::{OpenFile, use_models};
+use crate::ui::models::{Arrival, OpenFile, use_models};
 use crate::ui::page::{Mode, Tab, use_page};
 use crate::ui::widgets::erased::on_click;
 
@@ -45,7 +45,11 @@ pub fn Welcome() -> impl IntoView {
     let content = move || {
         match loaded() {
         Some((name, parameters)) => examples(&name, parameters).into_any(),
-        None if models.is_loading() => view! { <h2>"One moment"</h2> }.into_any(),
+        None if models.is_loading() => view! {
+            <h2>"One moment"</h2>
+            <Arrival />
+        }
+        .into_any(),
         None => view! {
             <h2>"Load a model"</h2>
             <p>

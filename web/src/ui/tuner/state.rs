@@ -1,5 +1,7 @@
 //! Fine-tuning: its settings, its progress, what becomes of it.
 
+use std::sync::Arc;
+
 use leptos::prelude::*;
 use ternary::session::{
     Event, Keep, MatrixDiff, ModelTask, Sampled, TunePlan, TunePoint, TuneSettings,
@@ -8,7 +10,7 @@ use ternary::session::{
 use crate::js::describe;
 use crate::protocol::{Handle, Notification, RequestId, Response, Source, Task, TextFile, Texts};
 use crate::ui::engine::{Engine, EngineEvent, ModelRequest};
-use crate::ui::page::{Page, Tab};
+use crate::ui::page::{Page, Step, Tab};
 use crate::ui::widgets::figures;
 use crate::ui::widgets::picked::Found;
 use crate::ui::widgets::storage::storage;
@@ -118,13 +120,14 @@ impl Tuner {
         self.samples.set(Vec::new());
         self.changes.set(Vec::new());
         self.saved.set(None);
+        self.engine.emit(&EngineEvent::Tuned(None));
     }
 
     /// Takes dropped or chosen texts to learn from, one after the other; `others` came with them.
     pub fn learn(self, files: Vec<Found>, others: Vec<String>) {
         let bytes: f64 = files.iter().map(|found| found.file.size()).sum();
         if bytes > LARGEST_TEXT {
-            return self.page.fail(
+            return self.page.offer(
                 "The text is too large for a page",
                 format!(
                     "{} {}; up to {} are taken here. Train larger texts with `onebit finetune`.",
@@ -135,6 +138,7 @@ impl Tuner {
                     figures::bytes(bytes as u64),
                     figures::bytes(LARGEST_TEXT as u64)
                 ),
+                [Step::ChooseFile],
             );
         }
         self.page.notice.set(None);
@@ -205,7 +209,9 @@ impl Tuner {
 
     fn on_texts_failed(self, problem: String) {
         self.files.set(None);
-        self.page.fail("The text could not be read", problem);
+        let steps = [Step::ChooseFile];
+        self.page
+            .offer("The text could not be read", problem, steps);
     }
 
     /// Changes the settings, and asks what they would take now.
@@ -286,7 +292,9 @@ impl Tuner {
                 self.answer_with(ModelRequest::Adapter { name, bytes });
             }
             Response::Event(Event::Error { message }) => {
-                self.page.fail("The adapter could not be kept", message);
+                let step = Step::again(move || self.keep_tune());
+                self.page
+                    .offer("The adapter could not be kept", message, [step]);
             }
             _ => {}
         };
@@ -327,11 +335,15 @@ impl Tuner {
 
     /// Asks for what is no part of the learning itself.
     fn run_task(self, task: ModelTask) {
+        let again = task.clone();
         let on_response = move |_, response| match response {
             Response::Event(Event::File { name, bytes }) => self.page.save_file(&name, &bytes),
             // Why there is no model was told.
             Response::Event(Event::Error { message }) if self.engine.has_model() => {
-                self.page.fail("The engine could not do that", message);
+                let task = again.clone();
+                let step = Step::again(move || self.run_task(task.clone()));
+                self.page
+                    .offer("The engine could not do that", message, [step]);
             }
             _ => {}
         };
@@ -368,6 +380,13 @@ impl Tuner {
             Event::TunePoint { point } => self.points.update(|all| all.push(point)),
             Event::TuneSample { sample } => self.samples.update(|all| all.push(sample)),
             Event::TuneChanges { changes, .. } => self.changes.set(changes),
+            Event::Weights { weights } => {
+                self.engine.emit(&EngineEvent::Watched(Arc::new(*weights)));
+            }
+            Event::TuneWeights { weights } => {
+                let weights = Some(Arc::new(*weights));
+                self.engine.emit(&EngineEvent::Tuned(weights));
+            }
             Event::TuneStopped { done, .. } => {
                 self.phase
                     .set(if done { Phase::Done } else { Phase::Paused });
@@ -379,7 +398,11 @@ impl Tuner {
                 self.phase
                     .set(if made { Phase::Paused } else { Phase::None });
                 self.pausing.set(false);
-                self.page.fail("The fine-tuning stopped", message);
+                let step = match made {
+                    true => Step::new("again", "Continue it", move || self.continue_tune()),
+                    false => Step::new("again", "Start it again", move || self.start_tune()),
+                };
+                self.page.offer("The fine-tuning stopped", message, [step]);
             }
             _ => {}
         }

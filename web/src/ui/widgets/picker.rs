@@ -1,10 +1,19 @@
 //! A button that opens the browser's file picker.
 
 use leptos::{ev, html, prelude::*};
-use web_sys::HtmlInputElement;
+use wasm_bindgen::JsCast;
+use web_sys::{HtmlElement, HtmlInputElement};
 
 use super::erased::on_click;
 use super::picked::Picked;
+
+/// Opens the file picker that the button `id` opens.
+pub fn press(id: &str) {
+    let button = document().get_element_by_id(id);
+    if let Some(button) = button.and_then(|button| button.dyn_into::<HtmlElement>().ok()) {
+        button.click();
+    }
+}
 
 /// A button that opens the file picker.
 #[component]

@@ -1,4 +1,5 @@
-//! The color scheme, for what the style sheet cannot color.
+//! What the reader's system asks of pages, for what the style sheet cannot see to: the color
+//! scheme, and whether anything may move.
 
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, closure::Closure};
@@ -24,4 +25,10 @@ pub fn color_scheme() -> Signal<bool> {
         }
     });
     dark.into()
+}
+
+/// Nothing is to move.
+pub fn reduced_motion() -> bool {
+    let query = window().match_media("(prefers-reduced-motion: reduce)");
+    query.ok().flatten().is_some_and(|query| query.matches())
 }
