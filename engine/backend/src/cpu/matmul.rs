@@ -1,6 +1,6 @@
 //! f32 matrix products, cut into fixed bands so that the result does not depend on the number of
-//! threads: natively by the matrix unit or the `gemm` crate, in the browser and at
-//! [`Level::Portable`] in [`portable`]'s order of sums.
+//! threads: natively by the matrix unit, as sums of codes (`codes`) or by the `gemm` crate, in the
+//! browser and at [`Level::Portable`] in [`portable`]'s order of sums.
 
 use super::portable;
 #[cfg(not(target_arch = "wasm32"))]
@@ -20,7 +20,7 @@ pub enum Precision {
 /// What is asked of a product, and what is known of its operands.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(
-    not(target_arch = "x86_64"),
+    any(not(target_arch = "x86_64"), not(feature = "training")),
     allow(dead_code, reason = "f32 arithmetic needs to know neither")
 )]
 pub struct Exactness<'a> {
@@ -106,7 +106,7 @@ pub struct Product<'a> {
     /// Add to what `out` holds.
     pub accumulate: bool,
     #[cfg_attr(
-        not(target_arch = "x86_64"),
+        any(not(target_arch = "x86_64"), not(feature = "training")),
         allow(dead_code, reason = "f32 arithmetic does not ask for it")
     )]
     pub exactness: Exactness<'a>,
@@ -135,6 +135,10 @@ impl<'a> Product<'a> {
         #[cfg(target_arch = "x86_64")]
         if self.suits_amx() {
             return super::amx::product(self, out, n);
+        }
+        #[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+        if super::codes::product(Level::best(), self, out) {
+            return;
         }
         // At least 48 rows a band keep the packing of `b` cheap; at most about eight bands keep two
         // to eight threads level.

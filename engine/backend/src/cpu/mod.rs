@@ -4,6 +4,8 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod attention;
+#[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+mod codes;
 mod dots;
 mod exec;
 mod forward;

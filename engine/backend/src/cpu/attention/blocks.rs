@@ -13,31 +13,61 @@ pub const BLOCK: usize = 64;
 /// Queries that share what is read of the cache.
 pub const QUERIES: usize = 4;
 
-/// Scores of queries, rows of `q`, with `count` keys, `stride` apart.
+/// Where keys or values of one head lie.
+#[derive(Clone, Copy)]
+pub struct Rows<'a, W> {
+    /// From the first position's first element on.
+    pub data: &'a [W],
+    /// Elements from one position to the next.
+    pub stride: usize,
+    /// Of the head.
+    pub head_dim: usize,
+    /// Positions.
+    pub count: usize,
+}
+
+impl<W> Rows<'_, W> {
+    /// That all positions are in reach, with so many queries of `len` elements in all.
+    fn check(&self, len: usize) {
+        let last = self.count.max(1) - 1;
+        assert!(
+            self.count <= BLOCK
+                && len.is_multiple_of(self.head_dim)
+                && len <= QUERIES * self.head_dim
+                && self.data.len() >= last * self.stride + self.head_dim
+        );
+    }
+}
+
+/// `scale` times queries, rows of `q`, with the keys: to lines of `out` that are `line` apart.
 pub fn scores<W: Narrow>(
     level: Level,
     q: &[f32],
-    head_dim: usize,
-    keys: &[W],
-    stride: usize,
-    count: usize,
-    out: &mut [[f32; BLOCK]],
+    keys: Rows<W>,
+    scale: f32,
+    out: &mut [f32],
+    line: usize,
 ) {
-    assert!(
-        count <= BLOCK
-            && q.len() == out.len() * head_dim
-            && keys.len() >= (count.max(1) - 1) * stride + head_dim
-    );
-    let done = many_scores(level, q, head_dim, keys, stride, count, out);
-    let key = |t: usize| &keys[t * stride..][..head_dim];
-    for (q, out) in q.chunks_exact(head_dim).zip(out) {
+    keys.check(q.len());
+    let Rows {
+        data,
+        stride,
+        head_dim,
+        count,
+    } = keys;
+    let queries = q.len() / head_dim;
+    assert!(out.len() >= (queries.max(1) - 1) * line + count);
+    let done = many_scores(level, q, keys, scale, out, line);
+    let key = |t: usize| &data[t * stride..][..head_dim];
+    for (q, out) in q.chunks_exact(head_dim).zip(out.chunks_mut(line)) {
         let (fours, rest) = out[done..count].as_chunks_mut::<4>();
         let last = done + 4 * fours.len();
         for (i, four) in fours.iter_mut().enumerate() {
-            *four = dots(level, [0, 1, 2, 3].map(|r| key(done + 4 * i + r)), q);
+            let keys = [0, 1, 2, 3].map(|r| key(done + 4 * i + r));
+            *four = dots(level, keys, q).map(|score| score * scale);
         }
         for (i, score) in rest.iter_mut().enumerate() {
-            [*score] = dots(level, [key(last + i)], q);
+            *score = dots(level, [key(last + i)], q)[0] * scale;
         }
     }
 }
@@ -51,72 +81,77 @@ pub fn scores<W: Narrow>(
 fn many_scores<W: Narrow>(
     level: Level,
     q: &[f32],
-    head_dim: usize,
-    keys: &[W],
-    stride: usize,
-    count: usize,
-    out: &mut [[f32; BLOCK]],
+    keys: Rows<W>,
+    scale: f32,
+    out: &mut [f32],
+    line: usize,
 ) -> usize {
-    if !head_dim.is_multiple_of(LANES) {
+    if !keys.head_dim.is_multiple_of(LANES) {
         return 0;
     }
-    let whole = count / LANES * LANES;
+    let whole = Rows {
+        count: keys.count / LANES * LANES,
+        ..keys
+    };
     match level {
         #[cfg(target_arch = "x86_64")]
         Level::Amx | Level::Avx512Vnni => {
-            // SAFETY: the level was detected on this machine; all keys are in reach.
-            unsafe { x86::scores512(q, head_dim, keys, stride, whole, out) };
-            whole
+            // SAFETY: the level was detected on this machine; the caller checked what is in reach.
+            unsafe { x86::scores512(q, whole, scale, out, line) };
+            whole.count
         }
         #[cfg(target_arch = "x86_64")]
         Level::AvxVnni | Level::Avx2 if is_x86_feature_detected!("f16c") => {
             // SAFETY: as above, and F16C.
-            unsafe { x86::scores256(q, head_dim, keys, stride, whole, out) };
-            whole
+            unsafe { x86::scores256(q, whole, scale, out, line) };
+            whole.count
         }
         _ => 0,
     }
 }
 
-/// Adds `count` values, `stride` apart, as every query weighs them to its row of `out`.
+/// Adds the values as every query weighs them, lines of `weights` that are `line` apart, to its row
+/// of `out`.
 pub fn weigh<W: Narrow>(
     level: Level,
-    weights: &[[f32; BLOCK]],
-    count: usize,
-    values: &[W],
-    stride: usize,
-    head_dim: usize,
+    weights: &[f32],
+    line: usize,
+    values: Rows<W>,
     out: &mut [f32],
 ) {
-    assert!(
-        count <= BLOCK
-            && out.len() == weights.len() * head_dim
-            && values.len() >= (count.max(1) - 1) * stride + head_dim
-    );
+    values.check(out.len());
+    let Rows {
+        data,
+        stride,
+        head_dim,
+        count,
+    } = values;
+    let queries = out.len() / head_dim;
+    assert!(weights.len() >= (queries.max(1) - 1) * line + count);
     let whole = head_dim / LANES * LANES;
     match level {
-        // SAFETY: the level was detected on this machine; all values are in reach.
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level was detected on this machine; all values and weights are in reach.
         Level::Amx | Level::Avx512Vnni => unsafe {
-            x86::weigh512(weights, count, values, stride, head_dim, out);
+            x86::weigh512(weights, line, values, out);
         },
         #[cfg(target_arch = "x86_64")]
         Level::AvxVnni | Level::Avx2 if is_x86_feature_detected!("f16c") => {
-            // SAFETY: the level and F16C were detected; all values are in reach.
-            unsafe { x86::weigh256(weights, count, values, stride, head_dim, out) }
+            // SAFETY: as above, and F16C.
+            unsafe { x86::weigh256(weights, line, values, out) }
         }
         _ => {
-            for (weights, out) in weights.iter().zip(out.chunks_exact_mut(head_dim)) {
+            for (weights, out) in weights.chunks(line).zip(out.chunks_exact_mut(head_dim)) {
                 for (i, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                    weigh_sixteen(&values[i * LANES..], stride, &weights[..count], out);
+                    weigh_sixteen(&data[i * LANES..], stride, &weights[..count], out);
                 }
             }
         }
     }
-    for (weights, out) in weights.iter().zip(out.chunks_exact_mut(head_dim)) {
+    for (weights, out) in weights.chunks(line).zip(out.chunks_exact_mut(head_dim)) {
         for (i, o) in out.iter_mut().enumerate().skip(whole) {
             for (t, weight) in weights[..count].iter().enumerate() {
-                *o += weight * values[t * stride + i].wide();
+                *o += weight * data[t * stride + i].wide();
             }
         }
     }
@@ -162,7 +197,7 @@ fn weigh_sixteen<W: Narrow>(values: &[W], stride: usize, weights: &[f32], out: &
 mod x86 {
     use core::arch::x86_64::*;
 
-    use super::{BLOCK, LANES, Narrow};
+    use super::{BLOCK, LANES, Narrow, Rows};
 
     /// Sixteen partial sums of each of sixteen rows, added by halves: the sums of the rows in
     /// order.
@@ -202,23 +237,21 @@ mod x86 {
     }
 
     /// # Safety
-    /// AVX-512 is there, and `keys` reaches to the last row's last element; `count` is a multiple
-    /// of sixteen.
+    /// AVX-512 is there, and the keys and lines are in reach; their count is a multiple of sixteen.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub unsafe fn scores512<W: Narrow>(
         q: &[f32],
-        head_dim: usize,
-        keys: &[W],
-        stride: usize,
-        count: usize,
-        out: &mut [[f32; BLOCK]],
+        keys: Rows<W>,
+        scale: f32,
+        out: &mut [f32],
+        line: usize,
     ) {
         // SAFETY: the caller's.
         unsafe {
-            match out.len() {
-                1 => scores_of::<W, 1, 16>(q, head_dim, keys, stride, count, out),
-                2 => scores_of::<W, 2, 8>(q, head_dim, keys, stride, count, out),
-                _ => scores_of::<W, 4, 4>(q, head_dim, keys, stride, count, out),
+            match q.len() / keys.head_dim {
+                1 => scores_of::<W, 1, 16>(q, keys, scale, out, line),
+                2 => scores_of::<W, 2, 8>(q, keys, scale, out, line),
+                _ => scores_of::<W, 4, 4>(q, keys, scale, out, line),
             }
         }
     }
@@ -230,21 +263,27 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn scores_of<W: Narrow, const Q: usize, const T: usize>(
         q: &[f32],
-        head_dim: usize,
-        keys: &[W],
-        stride: usize,
-        count: usize,
-        out: &mut [[f32; BLOCK]],
+        keys: Rows<W>,
+        scale: f32,
+        out: &mut [f32],
+        line: usize,
     ) {
+        let Rows {
+            data,
+            stride,
+            head_dim,
+            count,
+        } = keys;
+        let last = q.len() / head_dim - 1;
         // The last query again in place of one that is missing.
         let queries: [_; Q] =
-            std::array::from_fn(|i| q.as_ptr().wrapping_add(i.min(out.len() - 1) * head_dim));
+            std::array::from_fn(|i| q.as_ptr().wrapping_add(i.min(last) * head_dim));
         for first in (0..count).step_by(T) {
             let mut acc = [_mm512_setzero_ps(); LANES];
             for at in (0..head_dim).step_by(LANES) {
                 // SAFETY: queries of `head_dim` elements.
                 let q = queries.map(|q| unsafe { _mm512_loadu_ps(q.add(at)) });
-                let mut row = keys.as_ptr().wrapping_add(first * stride + at);
+                let mut row = data.as_ptr().wrapping_add(first * stride + at);
                 for t in 0..T {
                     prefetch(row, BLOCK * stride);
                     // SAFETY: the caller's.
@@ -256,32 +295,35 @@ mod x86 {
                 }
             }
             let mut sums = [0f32; LANES];
+            let scaled = _mm512_mul_ps(halved512(&acc), _mm512_set1_ps(scale));
             // SAFETY: 16 floats are written.
-            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), halved512(&acc)) };
-            for (out, sums) in out.iter_mut().zip(sums.chunks_exact(T)) {
+            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), scaled) };
+            for (out, sums) in out
+                .chunks_mut(line)
+                .zip(sums.as_chunks::<T>().0)
+                .take(last + 1)
+            {
                 out[first..first + T].copy_from_slice(sums);
             }
         }
     }
 
     /// # Safety
-    /// AVX-512 is there, and `values` reaches to the last row's last element.
+    /// AVX-512 is there, and the values and lines are in reach.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub unsafe fn weigh512<W: Narrow>(
-        weights: &[[f32; BLOCK]],
-        count: usize,
-        values: &[W],
-        stride: usize,
-        head_dim: usize,
+        weights: &[f32],
+        line: usize,
+        values: Rows<W>,
         out: &mut [f32],
     ) {
         // SAFETY: the caller's.
         unsafe {
-            match weights.len() {
-                1 => weigh_of::<W, 1>(weights, count, values, stride, head_dim, out),
-                2 => weigh_of::<W, 2>(weights, count, values, stride, head_dim, out),
-                3 => weigh_of::<W, 3>(weights, count, values, stride, head_dim, out),
-                _ => weigh_of::<W, 4>(weights, count, values, stride, head_dim, out),
+            match out.len() / values.head_dim {
+                1 => weigh_of::<W, 1>(weights, line, values, out),
+                2 => weigh_of::<W, 2>(weights, line, values, out),
+                3 => weigh_of::<W, 3>(weights, line, values, out),
+                _ => weigh_of::<W, 4>(weights, line, values, out),
             }
         }
     }
@@ -290,42 +332,44 @@ mod x86 {
     /// As for [`weigh512`].
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn weigh_of<W: Narrow, const Q: usize>(
-        weights: &[[f32; BLOCK]],
-        count: usize,
-        values: &[W],
-        stride: usize,
-        head_dim: usize,
+        weights: &[f32],
+        line: usize,
+        values: Rows<W>,
         out: &mut [f32],
     ) {
         const WIDE: usize = 4 * LANES;
-        let whole = head_dim / WIDE * WIDE;
+        let whole = values.head_dim / WIDE * WIDE;
         for at in (0..whole).step_by(WIDE) {
             // SAFETY: the caller's.
-            unsafe { columns512::<W, Q, 4>(weights, count, values, stride, head_dim, at, out) };
+            unsafe { columns512::<W, Q, 4>(weights, line, values, at, out) };
         }
-        for at in (whole..head_dim / LANES * LANES).step_by(LANES) {
+        for at in (whole..values.head_dim / LANES * LANES).step_by(LANES) {
             // SAFETY: the caller's.
-            unsafe { columns512::<W, Q, 1>(weights, count, values, stride, head_dim, at, out) };
+            unsafe { columns512::<W, Q, 1>(weights, line, values, at, out) };
         }
     }
 
-    /// `C` sixteens of columns from `at` on: the sums stay in registers.
+    /// `C` sixteens of columns from `at` on of `Q` queries: the sums stay in registers.
     ///
     /// # Safety
     /// As for [`weigh512`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn columns512<W: Narrow, const Q: usize, const C: usize>(
-        weights: &[[f32; BLOCK]],
-        count: usize,
-        values: &[W],
-        stride: usize,
-        head_dim: usize,
+        weights: &[f32],
+        line: usize,
+        values: Rows<W>,
         at: usize,
         out: &mut [f32],
     ) {
+        let Rows {
+            data,
+            stride,
+            head_dim,
+            count,
+        } = values;
         let mut acc = [[_mm512_setzero_ps(); C]; Q];
-        // SAFETY: the caller's; `out` has `Q` rows of `head_dim`.
+        // SAFETY: the caller's; there are `Q` lines of weights and rows of `out`.
         unsafe {
             for (i, acc) in acc.iter_mut().enumerate() {
                 for (c, acc) in acc.iter_mut().enumerate() {
@@ -333,14 +377,14 @@ mod x86 {
                 }
             }
             for t in 0..count {
-                let row = values.as_ptr().add(t * stride + at);
+                let row = data.as_ptr().add(t * stride + at);
                 let mut v = [_mm512_setzero_ps(); C];
                 for (c, v) in v.iter_mut().enumerate() {
                     prefetch(row.wrapping_add(c * LANES), BLOCK * stride);
                     *v = W::load16(row.add(c * LANES));
                 }
-                for (weights, acc) in weights.iter().zip(&mut acc) {
-                    let weight = _mm512_set1_ps(weights[t]);
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let weight = _mm512_set1_ps(*weights.as_ptr().add(i * line + t));
                     for (acc, v) in acc.iter_mut().zip(v) {
                         *acc = _mm512_add_ps(*acc, _mm512_mul_ps(weight, v));
                     }
@@ -377,24 +421,25 @@ mod x86 {
     }
 
     /// # Safety
-    /// AVX2 and F16C are there, and `keys` reaches to the last row's last element; `count` is a
-    /// multiple of eight.
+    /// AVX2 and F16C are there, and the keys and lines are in reach; their count is a multiple of
+    /// eight.
     #[target_feature(enable = "avx2,f16c")]
     pub unsafe fn scores256<W: Narrow>(
         q: &[f32],
-        head_dim: usize,
-        keys: &[W],
-        stride: usize,
-        count: usize,
-        out: &mut [[f32; BLOCK]],
+        keys: Rows<W>,
+        scale: f32,
+        out: &mut [f32],
+        line: usize,
     ) {
-        for (q, out) in q.chunks_exact(head_dim).zip(out) {
-            for (half, out) in out[..count].as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let scale = _mm256_set1_ps(scale);
+        for (q, out) in q.chunks_exact(keys.head_dim).zip(out.chunks_mut(line)) {
+            let eights = out[..keys.count].as_chunks_mut::<8>().0;
+            for (i, out) in eights.iter_mut().enumerate() {
                 let mut rows = [[_mm256_setzero_ps(); 2]; 8];
                 for (t, acc) in rows.iter_mut().enumerate() {
-                    let key = keys.as_ptr().wrapping_add((8 * half + t) * stride);
+                    let key = keys.data.as_ptr().wrapping_add((8 * i + t) * keys.stride);
                     for (i, q) in q.chunks_exact(8).enumerate() {
-                        prefetch(key.wrapping_add(8 * i), BLOCK * stride);
+                        prefetch(key.wrapping_add(8 * i), BLOCK * keys.stride);
                         // SAFETY: the caller's; eight floats of a query.
                         let (key, q) =
                             unsafe { (W::load8(key.add(8 * i)), _mm256_loadu_ps(q.as_ptr())) };
@@ -402,7 +447,9 @@ mod x86 {
                     }
                 }
                 // SAFETY: eight floats are written.
-                unsafe { _mm256_storeu_ps(out.as_mut_ptr(), halved256(&rows)) };
+                unsafe {
+                    _mm256_storeu_ps(out.as_mut_ptr(), _mm256_mul_ps(halved256(&rows), scale));
+                }
             }
         }
     }
@@ -410,24 +457,22 @@ mod x86 {
     /// Sixteen columns of up to four queries at a time.
     ///
     /// # Safety
-    /// AVX2 and F16C are there, and `values` reaches to the last row's last element.
+    /// AVX2 and F16C are there, and the values and lines are in reach.
     #[target_feature(enable = "avx2,f16c")]
     pub unsafe fn weigh256<W: Narrow>(
-        weights: &[[f32; BLOCK]],
-        count: usize,
-        values: &[W],
-        stride: usize,
-        head_dim: usize,
+        weights: &[f32],
+        line: usize,
+        values: Rows<W>,
         out: &mut [f32],
     ) {
-        for at in (0..head_dim / LANES * LANES).step_by(LANES) {
+        for at in (0..values.head_dim / LANES * LANES).step_by(LANES) {
             // SAFETY: the caller's.
             unsafe {
-                match weights.len() {
-                    1 => columns256::<W, 1>(weights, count, values, stride, head_dim, at, out),
-                    2 => columns256::<W, 2>(weights, count, values, stride, head_dim, at, out),
-                    3 => columns256::<W, 3>(weights, count, values, stride, head_dim, at, out),
-                    _ => columns256::<W, 4>(weights, count, values, stride, head_dim, at, out),
+                match out.len() / values.head_dim {
+                    1 => columns256::<W, 1>(weights, line, values, at, out),
+                    2 => columns256::<W, 2>(weights, line, values, at, out),
+                    3 => columns256::<W, 3>(weights, line, values, at, out),
+                    _ => columns256::<W, 4>(weights, line, values, at, out),
                 }
             }
         }
@@ -438,16 +483,20 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
     unsafe fn columns256<W: Narrow, const Q: usize>(
-        weights: &[[f32; BLOCK]],
-        count: usize,
-        values: &[W],
-        stride: usize,
-        head_dim: usize,
+        weights: &[f32],
+        line: usize,
+        values: Rows<W>,
         at: usize,
         out: &mut [f32],
     ) {
+        let Rows {
+            data,
+            stride,
+            head_dim,
+            count,
+        } = values;
         let mut acc = [[_mm256_setzero_ps(); 2]; Q];
-        // SAFETY: the caller's; `out` has `Q` rows of `head_dim`.
+        // SAFETY: the caller's; there are `Q` lines of weights and rows of `out`.
         unsafe {
             for (i, acc) in acc.iter_mut().enumerate() {
                 for (c, acc) in acc.iter_mut().enumerate() {
@@ -455,11 +504,11 @@ mod x86 {
                 }
             }
             for t in 0..count {
-                let row = values.as_ptr().add(t * stride + at);
+                let row = data.as_ptr().add(t * stride + at);
                 prefetch(row, BLOCK * stride);
                 let v = [W::load8(row), W::load8(row.add(8))];
-                for (weights, acc) in weights.iter().zip(&mut acc) {
-                    let weight = _mm256_set1_ps(weights[t]);
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let weight = _mm256_set1_ps(*weights.as_ptr().add(i * line + t));
                     for (acc, v) in acc.iter_mut().zip(v) {
                         *acc = _mm256_add_ps(*acc, _mm256_mul_ps(weight, v));
                     }
@@ -492,6 +541,9 @@ mod tests {
             (80, 4, 16),
             (100, 1, 16),
             (128, 4, 15),
+            (64, 1, 64),
+            (32, 4, 50),
+            (128, 2, 41),
         ] {
             let stride = head_dim + 5;
             let halves: Vec<u16> = (0..BLOCK * stride)
@@ -499,21 +551,44 @@ mod tests {
                 .collect();
             let floats: Vec<f32> = halves.iter().map(|h| h.wide()).collect();
             let q: Vec<f32> = (0..queries * head_dim).map(|_| rng.normal()).collect();
-            let weights: Vec<[f32; BLOCK]> = (0..queries)
-                .map(|_| std::array::from_fn(|_| rng.normal()))
-                .collect();
+            let line = BLOCK + 3;
+            let weights: Vec<f32> = (0..queries * line).map(|_| rng.normal()).collect();
             let start: Vec<f32> = (0..queries * head_dim).map(|_| rng.normal()).collect();
-            let run = |level: Level, wide: bool| {
-                let mut found = vec![[0f32; BLOCK]; queries];
-                let mut out = start.clone();
-                if wide {
-                    scores(level, &q, head_dim, &floats, stride, count, &mut found);
-                    weigh(level, &weights, count, &floats, stride, head_dim, &mut out);
-                } else {
-                    scores(level, &q, head_dim, &halves, stride, count, &mut found);
-                    weigh(level, &weights, count, &halves, stride, head_dim, &mut out);
-                }
+            fn both<W: Narrow>(
+                level: Level,
+                rows: Rows<W>,
+                q: &[f32],
+                weights: &[f32],
+                start: &[f32],
+                line: usize,
+            ) -> (Vec<f32>, Vec<f32>) {
+                let mut found = vec![0f32; weights.len()];
+                let mut out = start.to_vec();
+                scores(level, q, rows, 0.5, &mut found, line);
+                weigh(level, weights, line, rows, &mut out);
                 (found, out)
+            }
+            let run = |level: Level, wide: bool| match wide {
+                true => {
+                    let data = &floats[..];
+                    let rows = Rows {
+                        data,
+                        stride,
+                        head_dim,
+                        count,
+                    };
+                    both(level, rows, &q, &weights, &start, line)
+                }
+                false => {
+                    let data = &halves[..];
+                    let rows = Rows {
+                        data,
+                        stride,
+                        head_dim,
+                        count,
+                    };
+                    both(level, rows, &q, &weights, &start, line)
+                }
             };
             let want = run(Level::Portable, true);
             for level in Level::available() {
@@ -527,11 +602,12 @@ mod tests {
                         f64::from(q[i * head_dim + k]) * f64::from(floats[t * stride + k])
                     });
                     let sum: f64 = terms.sum();
-                    assert!((f64::from(want.0[i][t]) - sum).abs() < 1e-4);
+                    assert!((f64::from(want.0[i * line + t]) - 0.5 * sum).abs() < 1e-4);
                 }
                 for k in 0..head_dim {
-                    let terms = (0..count)
-                        .map(|t| f64::from(weights[i][t]) * f64::from(floats[t * stride + k]));
+                    let terms = (0..count).map(|t| {
+                        f64::from(weights[i * line + t]) * f64::from(floats[t * stride + k])
+                    });
                     let sum = f64::from(start[i * head_dim + k]) + terms.sum::<f64>();
                     assert!((f64::from(want.1[i * head_dim + k]) - sum).abs() < 1e-4);
                 }

@@ -19,7 +19,7 @@ use std::ops::Range;
 use super::dots::Narrow;
 use super::simd::{Level, multiversion};
 use super::vectors::{self, Wide};
-use blocks::{BLOCK, QUERIES};
+use blocks::{BLOCK, QUERIES, Rows};
 use ternary_common::platform::par;
 use ternary_core::math::{self, Lanes};
 use ternary_model::program::Scores;
@@ -210,46 +210,26 @@ impl<W: Narrow> Attention<'_, W> {
     /// Scores of up to [`QUERIES`] queries with `count` positions from `at` on, to the beginning of
     /// lines of `scores` that are `n` apart.
     fn score(&self, kv: usize, at: usize, count: usize, q: &[f32], scores: &mut [f32], n: usize) {
+        let keys = self.head(self.cache.keys, kv, at, count);
+        blocks::scores(self.level, q, keys, self.of.scale, scores, n);
+    }
+
+    /// A head's part of keys or values, `count` positions from `at` on.
+    fn head<'b>(&self, all: &'b [W], kv: usize, at: usize, count: usize) -> Rows<'b, W> {
         let Shape { head_dim, .. } = self.shape;
         let stride = self.shape.stride();
-        let keys = &self.cache.keys[at * stride + kv * head_dim..];
-        let mut found = [[0f32; BLOCK]; QUERIES];
-        let queries = q.len() / head_dim;
-        blocks::scores(
-            self.level,
-            q,
-            head_dim,
-            keys,
+        Rows {
+            data: &all[at * stride + kv * head_dim..],
             stride,
+            head_dim,
             count,
-            &mut found[..queries],
-        );
-        for (found, scores) in found[..queries].iter().zip(scores.chunks_mut(n)) {
-            for (score, found) in scores.iter_mut().zip(&found[..count]) {
-                *score = found * self.of.scale;
-            }
         }
     }
 
     /// Adds the values of `count` positions from `at` on, as the first of lines of `scores` that are
     /// `n` apart weigh them, to the queries' rows of `out`.
     fn weigh(&self, kv: usize, at: usize, count: usize, scores: &[f32], n: usize, out: &mut [f32]) {
-        let Shape { head_dim, .. } = self.shape;
-        let stride = self.shape.stride();
-        let values = &self.cache.values[at * stride + kv * head_dim..];
-        let queries = out.len() / head_dim;
-        let mut weights = [[0f32; BLOCK]; QUERIES];
-        for (weights, scores) in weights[..queries].iter_mut().zip(scores.chunks(n)) {
-            weights[..count].copy_from_slice(&scores[..count]);
-        }
-        blocks::weigh(
-            self.level,
-            &weights[..queries],
-            count,
-            values,
-            stride,
-            head_dim,
-            out,
-        );
+        let values = self.head(self.cache.values, kv, at, count);
+        blocks::weigh(self.level, scores, n, values, out);
     }
 }

@@ -277,12 +277,17 @@ fn flips(level: Level) -> bool {
 }
 
 multiversion! {
-    /// `total += scale · signed sum` of a span for every row of a panel; `double` and `offset` make
-    /// the sum signed.
-    fn add_span(total: &mut [f32; ROWS], raw: &Sums, double: i32, offset: i32, scales: &[f32; ROWS]) {
-        for r in 0..ROWS {
-            let signed = raw[r].wrapping_mul(double).wrapping_sub(offset);
-            total[r] += scales[r] * signed as f32;
+    /// `total += scale · signed sum` of a span, for every activation row of a block and every
+    /// weight row of a panel; `double` and `offset` times every `step`th of `sums` make the sums
+    /// signed.
+    fn add_span(total: &mut [[f32; ROWS]], raw: &[Sums], double: i32, offset: i32, sums: &[i32], step: usize, scales: &[f32; ROWS]) {
+        let sums = sums.iter().step_by(step);
+        for ((total, raw), sum) in total.iter_mut().zip(raw).zip(sums) {
+            let offset = sum.wrapping_mul(offset);
+            for r in 0..ROWS {
+                let signed = raw[r].wrapping_mul(double).wrapping_sub(offset);
+                total[r] += scales[r] * signed as f32;
+            }
         }
     }
 }
@@ -334,8 +339,12 @@ fn of_lanes<L: Lane>(
                 });
             });
             par::pieces(out, w.out_dim, rows * w.out_dim, |r, out| {
-                for (i, out) in out.chunks_mut(ROWS).enumerate() {
-                    out.copy_from_slice(&blocks[i * rows + r][..out.len()]);
+                let (whole, rest) = out.as_chunks_mut::<ROWS>();
+                for (i, out) in whole.iter_mut().enumerate() {
+                    *out = blocks[i * rows + r];
+                }
+                if !rest.is_empty() {
+                    rest.copy_from_slice(&blocks[whole.len() * rows + r][..rest.len()]);
                 }
             });
         });
@@ -388,10 +397,16 @@ fn block_of<L: Lane>(
             let w_part = &panel[s * span * ROWS..][..span * ROWS];
             let x_part = &block[s * span * width..][..span * width];
             kernel(level, w.mode, w_part, x_part, &mut raw[..width]);
-            for (t, total) in total[..out.len()].iter_mut().enumerate() {
-                let sum = x.sums[(token + t) * spans + s].wrapping_mul(offset);
-                add_span(total, &raw[t], double, sum, scales);
-            }
+            let sums = &x.sums[token * spans + s..];
+            add_span(
+                &mut total[..out.len()],
+                &raw,
+                double,
+                offset,
+                sums,
+                spans,
+                scales,
+            );
         }
         for (t, out) in out.iter_mut().enumerate() {
             *out = total[t].map(|v| v * x.scales[token + t]);
