@@ -424,20 +424,25 @@ fn a_bench_measures_each_thread_count() {
     let dir = workplace();
     let v = line(
         dir.path(),
-        "bench --synthetic 5m --json --tokens 4 --repeat 1 --device cpu",
+        "bench --synthetic 5m --json --tokens 4 --repeat 1 --device cpu --prefill 16,300,9000 \
+         --context 0,2048,9000",
     )
     .ok()
     .json();
     let rows = v.as_array().unwrap();
     assert_eq!(rows[0]["threads"], 1);
     for row in rows {
-        for key in [
-            "prefill_tokens_per_second",
-            "decode_tokens_per_second",
-            "weight_bytes",
-            "read_bandwidth_gb_s",
-        ] {
+        for key in ["weight_bytes", "read_bandwidth_gb_s"] {
             assert!(row[key].as_f64().is_some_and(|v| v > 0.0), "{key} in {row}");
+        }
+        for (what, lengths) in [("prefill", [16, 300]), ("decode", [0, 2048])] {
+            let speeds = row[what].as_array().unwrap();
+            assert_eq!(speeds.len(), 2, "{row}");
+            for (speed, tokens) in speeds.iter().zip(lengths) {
+                assert_eq!(speed["tokens"], tokens, "{row}");
+                let speed = speed["tokens_per_second"].as_f64();
+                assert!(speed.is_some_and(|v| v > 0.0), "{row}");
+            }
         }
     }
     let file = fixture().join("model.1bit").display().to_string();
@@ -445,7 +450,18 @@ fn a_bench_measures_each_thread_count() {
         "bench", "--model", &file, "--tokens", "1000", "--repeat", "1",
     ];
     let text = run(dir.path(), &args).ok().stdout;
-    assert!(text.contains("decode tok/s"), "{text}");
+    assert!(text.contains("decode @0"), "{text}");
+    // None of these fits.
+    let args = [
+        "bench",
+        "--model",
+        &file,
+        "--prefill",
+        "100000",
+        "--context",
+        "100000",
+    ];
+    run(dir.path(), &args).fails(&["--prefill 100000", "context of"]);
 }
 
 #[cfg(unix)]

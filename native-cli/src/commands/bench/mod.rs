@@ -92,6 +92,11 @@ fn measure(a: &Bench, source: Rc<dyn ByteSource>, threads: usize) -> Result<Figu
     };
     let (mut session, info) = model::load(source, None, options)?;
     let context = info.context;
+    ensure!(
+        context >= 3,
+        "a context of {context} is too short to measure; it needs at least 3 tokens"
+    );
+    let decoded = a.tokens.min(context - 2);
     let fits = |tokens: &u32, more: usize| *tokens as usize + more <= context;
     // Not counted: memory is cleared by the system when it is first touched.
     if let Some(tokens) = a.prefill.iter().find(|n| fits(n, 1)) {
@@ -106,19 +111,19 @@ fn measure(a: &Bench, source: Rc<dyn ByteSource>, threads: usize) -> Result<Figu
         });
     }
     let mut decode = Vec::new();
-    for tokens in a.context.iter().filter(|n| fits(n, a.tokens + 1)) {
+    for tokens in a.context.iter().filter(|n| fits(n, decoded + 1)) {
         let tokens = *tokens as usize;
         decode.push(Speed {
             tokens,
-            tokens_per_second: median(a.repeat, || self::decode(&mut session, tokens, a.tokens))?,
+            tokens_per_second: median(a.repeat, || self::decode(&mut session, tokens, decoded))?,
         });
     }
     ensure!(
-        !decode.is_empty(),
-        "a context of {context} tokens has no room for any of --context {} and {} decoded tokens \
-         behind it; lower --context or --tokens",
-        list(&a.context),
-        a.tokens
+        !prefill.is_empty() || !decode.is_empty(),
+        "none of --prefill {} and --context {} fits in a context of {context} tokens; give smaller \
+         ones",
+        list(&a.prefill),
+        list(&a.context)
     );
     Ok(Figures {
         device: format!("{} ({})", info.device.kind, info.device.name),
