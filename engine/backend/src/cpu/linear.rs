@@ -30,8 +30,8 @@ pub struct WeightView<'a> {
     pub group: usize,
 }
 
-/// Scales `[out_dim, spans]` as `[ceil(out_dim / 4)][spans][4]`: those of a tile group's rows side by
-/// side. Rows past the last have the last's.
+/// Scales `[out_dim, spans]` as `[ceil(out_dim / 4)][spans][4]`: those of a tile group's rows side
+/// by side. Rows past the last have the last's.
 pub fn by_four(scales: &[f32], spans: usize) -> Vec<[f32; ROWS]> {
     let rows = scales.len() / spans;
     let of = |i: usize| {

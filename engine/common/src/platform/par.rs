@@ -31,8 +31,8 @@ pub fn threads() -> usize {
     1
 }
 
-/// Runs `f` with the pool's other threads looking for its work all the while: waking one takes longer
-/// than many a piece of work does. They stop when it ends.
+/// Runs `f` with the pool's other threads looking for its work all the while: waking one takes
+/// longer than many a piece of work does. They stop when it ends.
 #[cfg(feature = "native")]
 pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     use std::sync::atomic::{AtomicBool, Ordering};

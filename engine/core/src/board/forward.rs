@@ -424,23 +424,21 @@ impl State {
             let scores = &mut self.scores[..seen - first];
             for (t, s) in scores.iter_mut().enumerate() {
                 self.keys.read(at + t * kv_dim, &mut self.line);
-                *s = math::dot(q, &self.line) * scale;
+                *s = math::dot_of_keys(q, &self.line) * scale;
             }
             softcap(scores, c.attention_softcap);
             let max = math::max(scores);
             for s in scores.iter_mut() {
                 *s = math::exp(*s - max);
             }
+            let inverse = 1.0 / math::sum_by([&*scores], |[s]| s);
             out.fill(0.0);
             for (t, s) in scores.iter().enumerate() {
+                let weight = s * inverse;
                 self.values.read(at + t * kv_dim, &mut self.line);
                 for (o, v) in out.iter_mut().zip(&self.line) {
-                    *o += s * v;
+                    *o += weight * v;
                 }
-            }
-            let inverse = 1.0 / math::sum_by([scores], |[s]| s);
-            for o in out.iter_mut() {
-                *o *= inverse;
             }
         }
         let norm = layer.attention_sub_norm.as_ref().map(|n| (n, eps));

@@ -1,11 +1,11 @@
 //! Causal attention: over the KV cache (inference), and over whole sequences with its backward
 //! (training).
 //!
-//! Over the cache, `out[h] = Σ_t p[h, t]·value[t]` with p the softmax of `scale·q[h]·key[t]`. Keys and
-//! values are read once for up to four queries that share them: heads of the same key head, and in
-//! prefill several rows. In decode all heads go through the cache together, [`BLOCK`] positions at a
-//! time, because a position's keys lie side by side; in prefill one head after the other, because
-//! its keys stay in a near cache for the next rows.
+//! Over the cache, `out[h] = Σ_t p[h, t]·value[t]` with p the softmax of `scale·q[h]·key[t]`. Keys
+//! and values are read once for up to four queries that share them: heads of the same key head, and
+//! in prefill several rows. In decode all heads go through the cache together, [`BLOCK`] positions
+//! at a time, because a position's keys lie side by side; in prefill one head after the other,
+//! because its keys stay in a near cache for the next rows.
 
 mod blocks;
 #[cfg(feature = "training")]
@@ -226,8 +226,8 @@ impl<W: Narrow> Attention<'_, W> {
         }
     }
 
-    /// Adds the values of `count` positions from `at` on, as the first of lines of `scores` that are
-    /// `n` apart weigh them, to the queries' rows of `out`.
+    /// Adds the values of `count` positions from `at` on, as the first of lines of `scores` that
+    /// are `n` apart weigh them, to the queries' rows of `out`.
     fn weigh(&self, kv: usize, at: usize, count: usize, scores: &[f32], n: usize, out: &mut [f32]) {
         let values = self.head(self.cache.values, kv, at, count);
         blocks::weigh(self.level, scores, n, values, out);
