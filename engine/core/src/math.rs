@@ -271,10 +271,9 @@ pub fn dot_of_keys(a: &[f32], b: &[f32]) -> f32 {
             *sum += a * b;
         }
     }
-    let join = |a: f32, b: f32| a + b;
-    let sums: [f32; 8] = halve(sums, &join);
-    let sums: [f32; 4] = halve(sums, &join);
-    let sums: [f32; 2] = halve(sums, &join);
+    let sums: [f32; 8] = halve(sums, |a, b| a + b);
+    let sums: [f32; 4] = halve(sums, |a, b| a + b);
+    let sums: [f32; 2] = halve(sums, |a, b| a + b);
     sums[0] + sums[1]
 }
 

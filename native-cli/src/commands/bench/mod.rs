@@ -100,14 +100,14 @@ fn measure(a: &Bench, source: Rc<dyn ByteSource>, threads: usize) -> Result<Figu
     let fits = |tokens: &u32, more: usize| *tokens as usize + more <= context;
     // Not counted: memory is cleared by the system when it is first touched.
     if let Some(tokens) = a.prefill.iter().find(|n| fits(n, 1)) {
-        self::prefill(&mut session, *tokens as usize)?;
+        prefill_speed(&mut session, *tokens as usize)?;
     }
     let mut prefill = Vec::new();
     for tokens in a.prefill.iter().filter(|n| fits(n, 1)) {
         let tokens = *tokens as usize;
         prefill.push(Speed {
             tokens,
-            tokens_per_second: median(a.repeat, || self::prefill(&mut session, tokens))?,
+            tokens_per_second: median(a.repeat, || prefill_speed(&mut session, tokens))?,
         });
     }
     let mut decode = Vec::new();
@@ -115,7 +115,7 @@ fn measure(a: &Bench, source: Rc<dyn ByteSource>, threads: usize) -> Result<Figu
         let tokens = *tokens as usize;
         decode.push(Speed {
             tokens,
-            tokens_per_second: median(a.repeat, || self::decode(&mut session, tokens, decoded))?,
+            tokens_per_second: median(a.repeat, || decode_speed(&mut session, tokens, decoded))?,
         });
     }
     ensure!(
@@ -190,7 +190,7 @@ fn median(repeat: usize, mut f: impl FnMut() -> Result<f64>) -> Result<f64> {
     Ok(all[all.len() / 2])
 }
 
-fn prefill(session: &mut Session, tokens: usize) -> Result<f64> {
+fn prefill_speed(session: &mut Session, tokens: usize) -> Result<f64> {
     let m = &mut session.loaded()?.model;
     let vocab = m.config().vocab_size as u32;
     let ids: Vec<u32> = (0..tokens as u32).map(|i| i % vocab).collect();
@@ -201,7 +201,7 @@ fn prefill(session: &mut Session, tokens: usize) -> Result<f64> {
 }
 
 /// One token is decoded before those that count.
-fn decode(session: &mut Session, context: usize, tokens: usize) -> Result<f64> {
+fn decode_speed(session: &mut Session, context: usize, tokens: usize) -> Result<f64> {
     let m = &mut session.loaded()?.model;
     m.truncate(0);
     pollster::block_on(m.pretend(context))?;
