@@ -39,6 +39,7 @@ cargo xtask <command>
   lighthouse                 what npm's Lighthouse thinks of the page
   cases                      the inputs and uses that broke similar programs, as a table
   test-simd                  the native tests at each SIMD level that this machine has
+  test-aarch64               the CPU kernels of 64-bit ARM, run by QEMU: exactness, not speed
   fuzz [MINUTES]             hostile files for every parser, for so long (default 10), with the figures
   ci                         check, then test
   bench-wllama MODEL.gguf    decoding in a page, beside llama.cpp in WebAssembly (npm's wllama): CPU, one thread each
@@ -95,6 +96,7 @@ fn dispatch() -> Result<()> {
         "lighthouse" => test::lighthouse(),
         "cases" => test::cases(),
         "test-simd" => test::every_simd_level(),
+        "test-aarch64" => test::aarch64(),
         "fuzz" => match rest {
             [] => fuzz::run(10),
             [minutes] => fuzz::run(minutes.parse().context("minutes are a whole number")?),

@@ -111,6 +111,18 @@ pub fn every_simd_level() -> Result<()> {
     Ok(())
 }
 
+/// The CPU kernels of 64-bit ARM, by QEMU: whether they are exact, not how fast they are.
+pub fn aarch64() -> Result<()> {
+    setup::aarch64::ensure()?;
+    step("the CPU backend's tests, for ARM");
+    let mut tests = cargo();
+    tests.arg("test");
+    setup::aarch64::select(&mut tests);
+    run(tests
+        .args(["-p", "ternary-backend", "--no-default-features"])
+        .args(["--features", "native", "--lib", "--", "cpu::"]))
+}
+
 /// The page's test programs, as they are always run. `filter`: which tests, all if empty.
 fn page_tests(tools: &TestTools, programs: &[&str], filter: &str) -> Command {
     let mut command = cargo();

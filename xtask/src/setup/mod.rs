@@ -1,6 +1,7 @@
 //! What the page and its tests need, found or installed. Everything here may run any number of
 //! times.
 
+pub mod aarch64;
 pub mod apt;
 mod axe;
 pub mod browser;
