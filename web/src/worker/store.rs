@@ -97,8 +97,8 @@ impl Store {
             match self.kept(&id).await {
                 Some(kept) => models.push(kept),
                 // Left by a browser that ended at a bad moment; one that is being written can't be
-                // deleted.
-                None => drop(self.delete(&id, &id).await),
+                // deleted, and must not be once it is closed.
+                None => drop(self.remove(&id, false).await),
             }
         }
         // Without endings: “a” before “a (2)”.
@@ -198,12 +198,22 @@ impl Store {
     }
 
     pub async fn delete(&self, id: &str, name: &str) -> Result<(), String> {
+        let removed = self.remove(id, true).await;
+        removed.map_err(|thrown| busy(name, thrown))
+    }
+
+    /// Deletes a model and its card; `patient`: waits a while for one that is open for writing.
+    async fn remove(&self, id: &str, patient: bool) -> Result<(), JsValue> {
         for file in [id.to_owned(), format!("{id}{CARD}")] {
-            match when_free(|| self.folder.remove_entry(&file)).await {
+            let removed = match patient {
+                true => when_free(|| self.folder.remove_entry(&file)).await,
+                false => JsFuture::from(self.folder.remove_entry(&file)).await,
+            };
+            match removed {
                 Ok(_) => {}
                 // Deleted already, or never begun.
                 Err(thrown) if kind(&thrown) == "NotFoundError" => {}
-                Err(thrown) => return Err(busy(name, thrown)),
+                Err(thrown) => return Err(thrown),
             }
         }
         Ok(())

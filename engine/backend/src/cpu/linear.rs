@@ -9,7 +9,9 @@ use super::simd::{Level, multiversion};
 use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
 use ternary_core::math;
-use ternary_core::quant::tile::{ROWS, act_stride, read_row, row_stride};
+#[cfg(not(target_arch = "wasm32"))]
+use ternary_core::quant::tile::ROWS;
+use ternary_core::quant::tile::{act_stride, read_row, row_stride};
 
 #[cfg(not(target_arch = "wasm32"))]
 use bands::product;
@@ -23,7 +25,9 @@ pub struct WeightView<'a> {
     pub data: &'a [u8],
     /// `[out_dim, in_dim / group]`; empty for floats.
     pub scales: &'a [f32],
-    /// The same, as [`by_four`] puts them; empty in a page, and for modes without tiles.
+    /// The same, as [`by_four`] puts them; empty for modes without tiles. A page's kernels do not
+    /// need it.
+    #[cfg(not(target_arch = "wasm32"))]
     pub by_four: &'a [[f32; ROWS]],
     pub out_dim: usize,
     pub in_dim: usize,
@@ -32,6 +36,7 @@ pub struct WeightView<'a> {
 
 /// Scales `[out_dim, spans]` as `[ceil(out_dim / 4)][spans][4]`: those of a tile group's rows side
 /// by side. Rows past the last have the last's.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn by_four(scales: &[f32], spans: usize) -> Vec<[f32; ROWS]> {
     let rows = scales.len() / spans;
     let of = |i: usize| {

@@ -2,14 +2,17 @@
 //! operation asks for. A large one is an anonymous mapping, which the system zeroes as it is
 //! touched and backs with huge pages; a weight may be part of a mapped file.
 
+#[cfg(not(target_arch = "wasm32"))]
 use std::sync::OnceLock;
 
 use bytemuck::{Pod, Zeroable};
 
+#[cfg(not(target_arch = "wasm32"))]
 use super::linear;
 #[cfg(feature = "native")]
 use super::simd::multiversion;
 use ternary_common::platform::{Anonymous, Mapped};
+#[cfg(not(target_arch = "wasm32"))]
 use ternary_core::quant::tile::ROWS;
 
 #[repr(C, align(64))]
@@ -24,6 +27,7 @@ pub struct Memory {
     bytes: usize,
     store: Store,
     /// What [`Memory::by_four`] made of it; gone when the buffer is written.
+    #[cfg(not(target_arch = "wasm32"))]
     by_four: OnceLock<Vec<[f32; ROWS]>>,
 }
 
@@ -38,6 +42,7 @@ impl Default for Memory {
         Memory {
             bytes: 0,
             store: Store::Lines(Vec::new()),
+            #[cfg(not(target_arch = "wasm32"))]
             by_four: OnceLock::new(),
         }
     }
@@ -53,6 +58,7 @@ impl Memory {
         Memory {
             bytes,
             store,
+            #[cfg(not(target_arch = "wasm32"))]
             by_four: OnceLock::new(),
         }
     }
@@ -64,6 +70,7 @@ impl Memory {
         Memory {
             bytes: 0,
             store: anonymous.map_or(Store::Lines(Vec::new()), Store::Anonymous),
+            #[cfg(not(target_arch = "wasm32"))]
             by_four: OnceLock::new(),
         }
     }
@@ -90,6 +97,7 @@ impl Memory {
         Memory {
             bytes: file.bytes().len(),
             store: Store::File(file),
+            #[cfg(not(target_arch = "wasm32"))]
             by_four: OnceLock::new(),
         }
     }
@@ -108,12 +116,14 @@ impl Memory {
     }
 
     /// The buffer as scales of weights with `spans` spans, see [`linear::by_four`]; made once.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn by_four(&self, len: usize, spans: usize) -> &[[f32; ROWS]] {
         self.by_four
             .get_or_init(|| linear::by_four(self.view(len), spans))
     }
 
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        #[cfg(not(target_arch = "wasm32"))]
         self.by_four.take();
         if let Store::File(file) = &self.store {
             let mut copy = Memory::zeroed(self.bytes);

@@ -89,7 +89,7 @@ fn swapped_responses_reach_their_askers() -> Result<()> {
     )?;
     let told = page.text(".notice")?;
     ensure!(
-        told.contains("The engine could not do that") && told.contains("no-model.1bit"),
+        told.contains("The files can't be compared") && told.contains("no-model.1bit"),
         "{told}"
     );
     page.wait_for("!document.querySelector('#measure').disabled", START)?;

@@ -4,6 +4,7 @@ use bytemuck::Pod;
 
 use super::super::linear::WeightView;
 use super::super::memory::Memory;
+#[cfg(not(target_arch = "wasm32"))]
 use ternary_core::config::QuantMode;
 use ternary_model::program::{BufferDecl, BufferId, Role, Weight};
 
@@ -56,17 +57,19 @@ impl Buffers<'_> {
     }
 
     pub(super) fn weight<'b>(&'b self, w: &Weight) -> WeightView<'b> {
-        let packed = matches!(w.mode, QuantMode::Ternary | QuantMode::Binary);
-        // A page's kernels take them as they are.
-        let by_four = w.scales.filter(|_| packed && !cfg!(target_family = "wasm"));
         WeightView {
             mode: w.mode,
             data: &self.memory[self.storage[w.data.index()]].bytes()
                 [..self.decls[w.data.index()].bytes()],
             scales: w.scales.map_or(&[], |s| self.f32(s)),
-            by_four: by_four.map_or(&[], |s| {
-                self.memory[self.storage[s.index()]].by_four(self.len(s), w.in_dim / w.group)
-            }),
+            #[cfg(not(target_arch = "wasm32"))]
+            by_four: match (w.mode, w.scales) {
+                (QuantMode::Ternary | QuantMode::Binary, Some(s)) => {
+                    let memory = &self.memory[self.storage[s.index()]];
+                    memory.by_four(self.len(s), w.in_dim / w.group)
+                }
+                _ => &[],
+            },
             out_dim: w.out_dim,
             in_dim: w.in_dim,
             group: w.group,
