@@ -203,8 +203,14 @@ impl Store {
     }
 
     /// Deletes a model and its card; `patient`: waits a while for one that is open for writing.
+    /// Otherwise the card goes first: while it is being written it can't be read, and its refusal
+    /// saves the model.
     async fn remove(&self, id: &str, patient: bool) -> Result<(), JsValue> {
-        for file in [id.to_owned(), format!("{id}{CARD}")] {
+        let mut files = [id.to_owned(), format!("{id}{CARD}")];
+        if !patient {
+            files.reverse();
+        }
+        for file in files {
             let removed = match patient {
                 true => when_free(|| self.folder.remove_entry(&file)).await,
                 false => JsFuture::from(self.folder.remove_entry(&file)).await,
