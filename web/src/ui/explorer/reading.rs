@@ -165,7 +165,7 @@ impl Explorer {
                 from: WeightSource::Compared,
             };
             self.ask_for(other, move |message| {
-                self.fail("The file beside could not be read", message);
+                self.fail("The other file could not be read", message);
             });
         }
         self.count();

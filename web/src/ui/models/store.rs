@@ -112,7 +112,7 @@ impl ModelStore {
             Response::Event(Event::Error { message }) => {
                 let again = again.clone();
                 let step = Step::again(move || self.request(again.clone()));
-                self.page.offer("The kept models", message, [step]);
+                self.page.offer("That could not be done", message, [step]);
             }
             _ => {}
         };
