@@ -2,6 +2,7 @@
 //! files that stay.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -259,11 +260,10 @@ fn a_damaged_copy_is_refused_and_downloaded_again() -> Result<()> {
     answers(&page)
 }
 
-/// A file that was kept can't be had again from anywhere: its damaged copy goes with one click.
-#[test]
-fn a_damaged_copy_of_a_file_is_deleted() -> Result<()> {
+/// A page that keeps a dropped file, beside the shipped model, which was kept by itself.
+fn keep_dropped(name: &str) -> Result<(Page, PathBuf)> {
     let page = crate::open("?device=cpu")?;
-    let file = root().join("target/page-tests/damage-me.1bit");
+    let file = root().join("target/page-tests").join(name);
     fs::copy(onebit::tiny_model()?, &file)?;
     page.drop_file(&file)?;
     page.wait_for("document.querySelector('#keep')", START)?;
@@ -272,6 +272,13 @@ fn a_damaged_copy_of_a_file_is_deleted() -> Result<()> {
         &format!("{KEPT} == 2 && !document.querySelector('#keep')"),
         START,
     )?;
+    Ok((page, file))
+}
+
+/// A file that was kept can't be had again from anywhere: its damaged copy goes with one click.
+#[test]
+fn a_damaged_copy_of_a_file_is_deleted() -> Result<()> {
+    let (page, file) = keep_dropped("damage-me.1bit")?;
     page.click("[aria-label^='Load: stories']")?;
     page.wait_for(
         &format!("{LOADED} && document.querySelector('.model-name').innerText == 'Stories'"),
@@ -319,17 +326,7 @@ fn a_download_that_is_no_model_is_not_kept() -> Result<()> {
 
 #[test]
 fn a_file_is_kept_and_deleted() -> Result<()> {
-    let page = crate::open("?device=cpu")?;
-    let file = root().join("target/page-tests/keep-me.1bit");
-    fs::copy(onebit::tiny_model()?, &file)?;
-    page.drop_file(&file)?;
-    page.wait_for("document.querySelector('#keep')", START)?;
-    page.click("#keep")?;
-    // The shipped model was kept by itself.
-    page.wait_for(
-        &format!("{KEPT} == 2 && !document.querySelector('#keep')"),
-        START,
-    )?;
+    let (page, _) = keep_dropped("keep-me.1bit")?;
     for (device, width) in [("desktop", 1280), ("phone", 390)] {
         page.emulate(width, 844, "light")?;
         if width < 600 {
