@@ -219,7 +219,14 @@ impl Model {
 
     /// Fill the cache up to `len` tokens with whatever its memory holds: what comes after takes as
     /// long as after a text of that length, which is all that a measurement wants.
+    ///
+    /// # Errors
+    /// More tokens than the context has, or no memory for them.
     pub async fn pretend(&mut self, len: usize) -> Result<()> {
+        let room = self.config.max_seq_len;
+        if len > room {
+            return Err(Error::ContextFull { used: len, room });
+        }
         self.make_room(len).await?;
         self.cached.resize(len, 0);
         Ok(())
