@@ -47,6 +47,11 @@ impl Options {
                 }
                 [flag, list] if flag == "--threads" => {
                     options.threads = list.split(',').map(str::to_owned).collect();
+                    let is_count = |n: &String| n.parse().is_ok_and(|n: usize| n > 0);
+                    ensure!(
+                        options.threads.iter().all(is_count),
+                        "--threads is one number or several with commas between, found `{list}`"
+                    );
                 }
                 _ => bail!(
                     "usage: cargo xtask bench-peers [--shape 100m|2b4t] [--rounds N] [--threads N,N]"

@@ -1,5 +1,5 @@
-//! `out = x · Wᵀ` for every mode. Weights are streamed once per four activation rows; output rows
-//! are split over threads in whole tile groups.
+//! `out = x · Wᵀ` for every mode. Output rows are split over threads in whole tile groups; how
+//! weights meet int8 activations depends on how many rows of those there are, see `bands`.
 
 use super::dots::{Narrow, dots};
 use super::forward;

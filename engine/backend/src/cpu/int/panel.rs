@@ -218,7 +218,7 @@ fn with_memory<T: Pod>(
     memory.set(words);
 }
 
-/// Sums of the words' steps: of codes of `bits` bits, or of int8 codes.
+/// Sums of a panel of words with one of activations, whose `out.len()` rows are some fours.
 #[cfg_attr(
     not(target_arch = "x86_64"),
     allow(unused_variables, reason = "one kernel takes codes of every mode")
@@ -259,6 +259,7 @@ fn words(level: Level, mode: QuantMode, w: &[u32], x: &[u32], out: &mut [Sums]) 
     }
 }
 
+/// As [`words`], of panels of i16.
 fn halves(_: Level, mode: QuantMode, w: &[i16], x: &[i16], out: &mut [Sums]) {
     match mode {
         QuantMode::EightBit => portable::panel_int8(w, x, out),
