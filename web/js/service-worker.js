@@ -84,7 +84,12 @@ async function keep(cache, key, answer) {
   await cache.put(key, answer);
 }
 
-addEventListener("install", (event) => event.waitUntil(copy().then(() => skipWaiting())));
+addEventListener("install", (event) => {
+  const installed = copy().then(() => skipWaiting());
+  event.waitUntil(installed);
+  // Chromium asks the older worker to go once, and a request that wakes it at that moment keeps it: asked again, it goes.
+  installed.then(() => pause(1000)).then(() => skipWaiting()).catch(() => {});
+});
 
 addEventListener("activate", (event) => event.waitUntil((async () => {
   for (const old of await caches.keys()) {

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 /// Longer than any single command takes, shorter than anyone waits.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
+/// Lets a worker go on that waits to be watched; does nothing where none waits.
+const RUN: &str = "Runtime.runIfWaitingForDebugger";
+
 /// One event: what happened, in which session.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -148,6 +151,11 @@ impl DevTools {
             {
                 self.watch_new_session(event.params["sessionId"].as_str().unwrap_or_default());
             }
+            // A service worker that was stopped waits again when it is started again, in the same
+            // session; nothing else is told of it.
+            if event.method == "Runtime.executionContextCreated" {
+                self.send(&event.session, RUN, json!({})).ok();
+            }
             self.state().events.push(event);
         }
         self.changed.notify_all();
@@ -156,12 +164,7 @@ impl DevTools {
     /// A worker has started and waits: record what it does from its first request on, then let it
     /// run.
     fn watch_new_session(&self, session: &str) {
-        for method in [
-            "Network.enable",
-            "Runtime.enable",
-            "Log.enable",
-            "Runtime.runIfWaitingForDebugger",
-        ] {
+        for method in ["Network.enable", "Runtime.enable", "Log.enable", RUN] {
             // A worker that is already gone has nothing to record.
             self.send(session, method, json!({})).ok();
         }

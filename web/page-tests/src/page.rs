@@ -14,6 +14,10 @@ use crate::devtools::{DevTools, Event};
 
 /// Long enough on a busy machine.
 const RELOADED: Duration = Duration::from_secs(60);
+/// How long something to be clicked may take to appear.
+const APPEARS: Duration = Duration::from_secs(10);
+/// How long it may move after that; what moves for longer is clicked where it is.
+const COMES_TO_REST: Duration = Duration::from_secs(1);
 
 pub struct Page {
     devtools: Arc<DevTools>,
@@ -168,7 +172,7 @@ impl Page {
         Ok(text.as_str().unwrap_or_default().to_owned())
     }
 
-    /// A real mouse click in the middle of `selector`'s first element.
+    /// A real mouse click in the middle of `selector`'s first element, which may yet have to appear.
     pub fn click(&self, selector: &str) -> Result<()> {
         let (x, y) = self.middle_of(selector)?;
         self.click_at(x, y)
@@ -410,16 +414,34 @@ impl Page {
         .map(|_| ())
     }
 
+    /// In the viewport, in CSS pixels; waits, as people do, for an element that is about to appear
+    /// and for one that is being moved by what appears above it.
     pub(crate) fn middle_of(&self, selector: &str) -> Result<(f64, f64)> {
-        let place = self.evaluate(&format!(
+        let place = format!(
             "(() => {{ const e = document.querySelector({}); if (!e?.checkVisibility()) return null; \
              e.scrollIntoView({{ block: 'nearest' }}); const r = e.getBoundingClientRect(); \
              return [r.x + r.width / 2, r.y + Math.min(r.height, innerHeight) / 2]; }})()",
             json!(selector)
-        ))?;
-        match (place[0].as_f64(), place[1].as_f64()) {
-            (Some(x), Some(y)) => Ok((x, y)),
-            _ => bail!("nothing visible matches `{selector}`"),
+        );
+        let start = Instant::now();
+        let (mut last, mut seen) = (None, None);
+        loop {
+            let place = self.evaluate(&place)?;
+            let place = place[0].as_f64().zip(place[1].as_f64());
+            match place {
+                Some(place) => {
+                    let seen = *seen.get_or_insert_with(Instant::now);
+                    if last == Some(place) || seen.elapsed() > COMES_TO_REST {
+                        return Ok(place);
+                    }
+                }
+                None if start.elapsed() > APPEARS => {
+                    bail!("nothing visible matches `{selector}`")
+                }
+                None => {}
+            }
+            last = place;
+            sleep(Duration::from_millis(20));
         }
     }
 
