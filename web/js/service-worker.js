@@ -44,6 +44,17 @@ async function whole(answer) {
   return answer;
 }
 
+// What a browser asks for before workers may share memory, so that the engine has threads on hosts that do not say it.
+const isolation = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
+
+// The same answer, isolated from other sites. One that sends the reader elsewhere has nothing to isolate.
+function isolated(answer) {
+  if (answer.type !== "basic" && answer.type !== "default") return answer;
+  const headers = new Headers(answer.headers);
+  for (const [name, value] of Object.entries(isolation)) headers.set(name, value);
+  return new Response(answer.body, { status: answer.status, statusText: answer.statusText, headers });
+}
+
 const pause = (time) => new Promise((wake) => setTimeout(wake, time));
 
 // When the site last failed to answer; 0 once it has answered.
@@ -107,8 +118,8 @@ addEventListener("fetch", (event) => {
   const file = url.href.slice(scope.length);
   if (request.mode === "navigate") {
     // One page, whatever the address says about a model or a device.
-    if (/^(index\.html)?([?#]|$)/.test(file)) event.respondWith(newest(event, scope));
+    if (/^(index\.html)?([?#]|$)/.test(file)) event.respondWith(newest(event, scope).then(isolated));
   } else if (/^[^/]+\.(js|css|wasm|svg|webmanifest)(\?|$)|^icons\/|^models\/index\.json$/.test(file)) {
-    event.respondWith(newest(event, request));
+    event.respondWith(newest(event, request).then(isolated));
   }
 });

@@ -81,9 +81,9 @@ export class Engine {
     return Engine.#open(engine, () => engine.#imported(request, options), options);
   }
 
-  static async #open(engine, find, { device = "auto", kv = "f16", onProgress, signal }) {
+  static async #open(engine, find, { device = "auto", kv = "f16", threads = 0, onProgress, signal }) {
     try {
-      engine.#place = [await find(), device, kv];
+      engine.#place = [await find(), device, kv, threads];
       engine.model = await engine.#loaded(...engine.#place, onProgress, signal);
       return engine;
     } catch (problem) {
@@ -187,10 +187,10 @@ export class Engine {
     });
   }
 
-  #loaded(source, device, kv, onProgress, signal) {
+  #loaded(source, device, kv, threads, onProgress, signal) {
     return new Promise((resolve, reject) => {
       const step = (phase, { done, total }) => onProgress?.({ phase, loaded: done, total });
-      this.#do({ Load: { source, device, kv } }, "Cancel", signal, reject, (response) => {
+      this.#do({ Load: { source, device, kv, threads } }, "Cancel", signal, reject, (response) => {
         if (response === "Cancelled") return reject(signal.reason), true;
         if (response.Fetched) step("download", response.Fetched);
         const problem = response.Unreachable ?? response.Damaged?.message;

@@ -40,6 +40,9 @@ pub enum Request<T = Task> {
         device: DeviceChoice,
         /// How keys and values are kept.
         kv: CachePrecision,
+        /// The CPU's; 0 for as many as the page may have.
+        #[serde(default)]
+        threads: usize,
     },
     Run(Command),
     /// Understood by the full worker alone.

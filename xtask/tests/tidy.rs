@@ -511,13 +511,14 @@ fn homes(repository: &Repository) -> Vec<String> {
     wrong
 }
 
-/// `unsafe` is for SIMD, memory mapping and what a driver needs to hear.
+/// `unsafe` is for SIMD, memory mapping, a page's shared memory and what a driver needs to hear.
 fn unsafety(repository: &Repository) -> Vec<String> {
     let allowed = [
         "engine/backend/src/cpu/",
         "engine/backend/src/gpu/cache.rs",
         "engine/backend/src/gpu/device.rs",
         "engine/common/src/platform/native/",
+        "engine/common/src/platform/web/threads.rs",
         "web/page-tests/src/browser.rs",
     ];
     repository.lines(&allowed, |code| {

@@ -180,6 +180,11 @@ impl Session {
         }
     }
 
+    /// As [`Session::with_threads`], for what is opened from now on.
+    pub fn limit_threads(&mut self, threads: usize) {
+        self.threads = threads;
+    }
+
     /// Keep keys and values of models loaded from now on in this precision.
     pub fn set_cache_precision(&mut self, cache: CachePrecision) {
         self.cache = cache;

@@ -17,6 +17,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Lets a worker go on that waits to be watched; does nothing where none waits.
 const RUN: &str = "Runtime.runIfWaitingForDebugger";
 
+/// Has the workers of a page, or of another worker, wait until they are watched.
+pub fn watched() -> Value {
+    json!({ "autoAttach": true, "waitForDebuggerOnStart": true, "flatten": true })
+}
+
 /// One event: what happened, in which session.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -164,9 +169,16 @@ impl DevTools {
     /// A worker has started and waits: record what it does from its first request on, then let it
     /// run.
     fn watch_new_session(&self, session: &str) {
-        for method in ["Network.enable", "Runtime.enable", "Log.enable", RUN] {
+        for (method, params) in [
+            ("Network.enable", json!({})),
+            ("Runtime.enable", json!({})),
+            ("Log.enable", json!({})),
+            // Those that it starts itself.
+            ("Target.setAutoAttach", watched()),
+            (RUN, json!({})),
+        ] {
             // A worker that is already gone has nothing to record.
-            self.send(session, method, json!({})).ok();
+            self.send(session, method, params).ok();
         }
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine;
 use serde_json::{Value, json};
 
-use crate::devtools::{DevTools, Event};
+use crate::devtools::{DevTools, Event, watched};
 
 /// Long enough on a busy machine.
 const RELOADED: Duration = Duration::from_secs(60);
@@ -95,9 +95,7 @@ impl Page {
         ] {
             page.call(domain, json!({}))?;
         }
-        let workers =
-            json!({ "autoAttach": true, "waitForDebuggerOnStart": true, "flatten": true });
-        page.call("Target.setAutoAttach", workers)?;
+        page.call("Target.setAutoAttach", watched())?;
         // Violations are kept in the page: the log's wording changes between browser versions, the
         // event does not.
         let listener = "window.violations = []; addEventListener('securitypolicyviolation', \
@@ -117,16 +115,7 @@ impl Page {
 
     /// The value of a JavaScript expression; promises are awaited.
     pub fn evaluate(&self, expression: &str) -> Result<Value> {
-        let params =
-            json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
-        let mut answer = self.call("Runtime.evaluate", params)?;
-        if let Some(error) = answer.get("exceptionDetails") {
-            bail!(
-                "`{expression}` throws: {}",
-                error["exception"]["description"]
-            );
-        }
-        Ok(answer["result"]["value"].take())
+        evaluate(&self.devtools, &self.session, expression)
     }
 
     /// Runs a script that leaves the page. Not at once: the answer would be lost with the page.
@@ -386,17 +375,51 @@ impl Page {
         }
     }
 
-    /// The events of the page and of the workers it started.
+    /// The events of the page and of the workers it started, and of those that they started.
     fn events(&self) -> Vec<Event> {
-        let own = |session: &str| session == self.session;
         let mut sessions = vec![self.session.clone()];
-        for event in self.devtools.events(own) {
-            if event.method == "Target.attachedToTarget" {
-                sessions.extend(event.params["sessionId"].as_str().map(str::to_owned));
+        let mut next = 0;
+        while let Some(of) = sessions.get(next).cloned() {
+            next += 1;
+            for event in self.devtools.events(|session| session == of) {
+                if event.method == "Target.attachedToTarget" {
+                    sessions.extend(event.params["sessionId"].as_str().map(str::to_owned));
+                }
             }
         }
         self.devtools
             .events(|session| sessions.iter().any(|known| known == session))
+    }
+
+    /// The names of the workers that are there, with the sessions that reach them.
+    fn present_workers(&self) -> Vec<(String, String)> {
+        let mut workers: Vec<(String, String)> = Vec::new();
+        for Event { method, params, .. } in self.events() {
+            let session = params["sessionId"].as_str().unwrap_or_default();
+            match method.as_str() {
+                "Target.attachedToTarget" if params["targetInfo"]["type"] == "worker" => {
+                    let name = params["targetInfo"]["title"].as_str().unwrap_or_default();
+                    workers.push((name.to_owned(), session.to_owned()));
+                }
+                "Target.detachedFromTarget" => workers.retain(|(_, gone)| gone != session),
+                _ => {}
+            }
+        }
+        workers
+    }
+
+    /// How many workers of that name are there.
+    pub fn workers(&self, name: &str) -> usize {
+        let all = self.present_workers();
+        all.iter().filter(|(of, _)| of == name).count()
+    }
+
+    /// As [`Page::evaluate`], in the worker of that name.
+    pub fn evaluate_in_worker(&self, name: &str, expression: &str) -> Result<Value> {
+        let workers = self.present_workers();
+        let (_, session) = (workers.iter().find(|(of, _)| of == name))
+            .with_context(|| format!("there is no worker {name}"))?;
+        evaluate(&self.devtools, session, expression)
     }
 
     fn drag(&self, kind: &str, files: &[&Path]) -> Result<()> {
@@ -448,6 +471,18 @@ impl Page {
     pub(crate) fn call(&self, method: &str, params: Value) -> Result<Value> {
         self.devtools.call(&self.session, method, params)
     }
+}
+
+fn evaluate(devtools: &DevTools, session: &str, expression: &str) -> Result<Value> {
+    let params = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+    let mut answer = devtools.call(session, "Runtime.evaluate", params)?;
+    if let Some(error) = answer.get("exceptionDetails") {
+        bail!(
+            "`{expression}` throws: {}",
+            error["exception"]["description"]
+        );
+    }
+    Ok(answer["result"]["value"].take())
 }
 
 fn identifier(value: &Value) -> Result<String> {

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -64,6 +65,8 @@ struct Shared {
     trouble: Mutex<Trouble>,
     /// Pages of every other site may read the answers.
     for_all: bool,
+    /// The headers that isolate a page from other sites.
+    isolating: AtomicBool,
 }
 
 /// Serves a folder, and files that a test adds to it.
@@ -132,6 +135,11 @@ impl Server {
     /// While it is down, every connection ends at once.
     pub fn set_down(&self, down: bool) {
         self.set_trouble(if down { Trouble::Down } else { Trouble::None });
+    }
+
+    /// From now on every answer isolates its page from other sites, which gives it threads.
+    pub fn isolate(&self) {
+        self.shared.isolating.store(true, Ordering::Relaxed);
     }
 
     pub fn set_trouble(&self, trouble: Trouble) {
@@ -260,6 +268,12 @@ fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
         }
     )?;
     write!(stream, "{}", allowance(shared))?;
+    if shared.isolating.load(Ordering::Relaxed) {
+        write!(
+            stream,
+            "Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Embedder-Policy: require-corp\r\n"
+        )?;
+    }
     if let Some(tag) = &served.tag {
         write!(stream, "ETag: {tag}\r\n")?;
     }

@@ -1,6 +1,8 @@
 //! The engine's thread.
 
+#[global_allocator]
+static ALLOCATOR: ternary::platform::Allocator = ternary::platform::Allocator;
+
 fn main() {
-    console_error_panic_hook::set_once();
     ternary_web::worker::start::<ternary_web::worker::ChatOnly>();
 }

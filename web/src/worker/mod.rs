@@ -21,7 +21,9 @@ use std::rc::Rc;
 use futures_channel::mpsc::{self, UnboundedReceiver};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use ternary::platform;
 use ternary::session::{Command, Event, ModelTask, Session};
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
@@ -133,8 +135,23 @@ impl Job {
     }
 }
 
+/// Takes part in the engine's work, in a thread that its script started for that.
+#[wasm_bindgen]
+pub fn help() {
+    platform::help();
+}
+
+/// Where such a thread's script tells that it failed, in 32-bit words from the memory's beginning.
+#[wasm_bindgen]
+pub fn failed_place() -> u32 {
+    platform::failed_place()
+}
+
 /// Listens to the page and reports that it does.
 pub fn start<P: Program>() {
+    if platform::is_helper() {
+        return;
+    }
     std::panic::set_hook(Box::new(|info| {
         console_error_panic_hook::hook(info);
         notify(&Notification::Panicked(info.to_string()));
@@ -219,9 +236,15 @@ impl Server {
     async fn answer<P: Program>(&mut self, request: Request<P::Task>, job: &Job) {
         let session = &mut self.session;
         match request {
-            Request::Load { source, device, kv } => {
+            Request::Load {
+                source,
+                device,
+                kv,
+                threads,
+            } => {
                 job.begin();
                 session.set_cache_precision(kv);
+                session.limit_threads(threads);
                 return load::load(session, source, device, job).await;
             }
             Request::Run(Command::Move { device }) => {

@@ -28,7 +28,6 @@ pub(crate) use memory::Memory;
 pub(crate) use memory::sum_words;
 use simd::Level;
 use ternary_common::platform::Mapped;
-#[cfg(feature = "native")]
 use ternary_common::platform::par;
 use ternary_model::program::{BufferId, Program, Role, RunParams};
 
@@ -61,6 +60,7 @@ impl CpuBackend {
         } else {
             threads
         };
+        ternary_common::platform::start_helpers(threads);
         CpuBackend {
             level: Level::best(),
             threads,
@@ -262,7 +262,7 @@ impl Backend for CpuBackend {
             decls: &prepared.program.buffers,
             scales: &mut prepared.scales,
         };
-        let mut run = || {
+        let run = || {
             for op in &prepared.program.ops {
                 exec::run(op, &mut buffers, run_params, level);
             }
@@ -272,7 +272,7 @@ impl Backend for CpuBackend {
             pool.install(|| par::awake(run));
             return Ok(());
         }
-        run();
+        par::on(self.threads, run);
         Ok(())
     }
 

@@ -12,4 +12,7 @@ mod web;
 #[cfg(target_arch = "wasm32")]
 pub use web::*;
 
+/// Memories that a thread keeps from one use to the next, for `scratch`.
+const SCRATCHES: usize = 3;
+
 pub use web_time::{Instant, SystemTime, UNIX_EPOCH};

@@ -1,13 +1,5 @@
-//! Splitting work over threads. Pieces have fixed sizes, so results never depend on the number of
-//! threads.
-
-#![cfg_attr(
-    not(feature = "native"),
-    allow(
-        unused_variables,
-        reason = "one thread: the amount of work decides nothing"
-    )
-)]
+//! Splitting work over threads: rayon's natively, helpers in a page. Pieces have fixed sizes, so
+//! results never depend on the number of threads.
 
 #[cfg(feature = "native")]
 use rayon::prelude::*;
@@ -18,17 +10,26 @@ const PATIENCE: u32 = 1 << 10;
 
 /// Whether `work` elementary operations pay for a fork, which costs about as much as 32,768 of
 /// them.
-#[cfg(feature = "native")]
 fn pays(work: usize) -> bool {
-    work >= 1 << 15 && rayon::current_num_threads() > 1
+    work >= 1 << 15 && threads() > 1
 }
 
 /// Threads that share the work. What is computed must not depend on it, only how it is cut.
 pub fn threads() -> usize {
     #[cfg(feature = "native")]
     return rayon::current_num_threads();
-    #[cfg(not(feature = "native"))]
+    #[cfg(target_arch = "wasm32")]
+    return super::at_work();
+    #[cfg(not(any(feature = "native", target_arch = "wasm32")))]
     1
+}
+
+#[cfg(target_arch = "wasm32")]
+pub use super::on;
+/// Runs `f` on this thread; pools limit those of their own.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn on<R>(_threads: usize, f: impl FnOnce() -> R) -> R {
+    f()
 }
 
 /// Runs `f` with the pool's other threads looking for its work all the while: waking one takes
@@ -86,6 +87,10 @@ pub fn pieces<T: Send>(
             .for_each(|(i, piece)| f(i, piece));
         return;
     }
+    #[cfg(target_arch = "wasm32")]
+    if data.len() > len && pays(work) {
+        return super::pieces(data, len, f);
+    }
     for (i, piece) in data.chunks_mut(len).enumerate() {
         f(i, piece);
     }
@@ -108,6 +113,10 @@ pub fn pieces2<A: Send, B: Send>(
             .for_each(|(i, (a, b))| f(i, a, b));
         return;
     }
+    #[cfg(target_arch = "wasm32")]
+    if a.len() > a_len && pays(work) {
+        return super::pieces2(a, a_len, b, b_len, f);
+    }
     for (i, (a, b)) in a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).enumerate() {
         f(i, a, b);
     }
@@ -118,6 +127,13 @@ pub fn map<R: Send>(n: usize, work: usize, f: impl Fn(usize) -> R + Sync + Send)
     #[cfg(feature = "native")]
     if n > 1 && pays(work) {
         return (0..n).into_par_iter().map(f).collect();
+    }
+    #[cfg(target_arch = "wasm32")]
+    if n > 1 && pays(work) {
+        let mut results: Vec<Option<R>> = (0..n).map(|_| None).collect();
+        super::pieces(&mut results, 1, |i, result| result[0] = Some(f(i)));
+        // Each was computed.
+        return results.into_iter().flatten().collect();
     }
     (0..n).map(f).collect()
 }

@@ -81,7 +81,7 @@ fn agrees(device: &str) -> Result<()> {
     Ok(())
 }
 
-fn compare(page: &Page, device: &str, model: &Path) -> Result<()> {
+pub fn compare(page: &Page, device: &str, model: &Path) -> Result<()> {
     let kind = page.evaluate("document.querySelector('.device').dataset.kind")?;
     ensure!(kind == device, "asked for {device}, runs on {kind}");
     continue_greedily(page, TOKENS)?;

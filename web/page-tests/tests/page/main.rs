@@ -30,6 +30,7 @@ mod random_use;
 mod requests;
 mod robust;
 mod store;
+mod threads;
 mod tune;
 
 use std::time::Duration;

@@ -101,7 +101,7 @@ const FIELDS: [(&str, &str); 3] = [
 
 /// Fine-tunes on `text` in the page and natively with the instructions `simd`; how far the losses
 /// are apart at most.
-fn apart(page: &Page, model: &Path, kind: &str, steps: &str, simd: &str) -> Result<f64> {
+pub fn apart(page: &Page, model: &Path, kind: &str, steps: &str, simd: &str) -> Result<f64> {
     let text = text(120);
     page.click("input[name=mode][value=tune]")?;
     page.wait_for(

@@ -112,6 +112,7 @@ impl Models {
             source: load.source.clone(),
             device: load.device,
             kv: CACHE,
+            threads: self.threads,
         };
         self.follow(load, request);
     }

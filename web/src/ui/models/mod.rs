@@ -51,6 +51,8 @@ pub struct Models {
     loads: RwSignal<VecDeque<Load>, LocalStorage>,
     /// The device asked for.
     pub device: RwSignal<DeviceChoice>,
+    /// Of the CPU, as the address asks; 0 for as many as the page may have.
+    threads: usize,
     /// Those beside the model.
     adapters: RwSignal<Vec<UsedAdapter>, LocalStorage>,
     /// Those that were beside it at the last visit, until it is there.
@@ -90,7 +92,12 @@ pub fn use_models() -> Models {
 impl Models {
     /// Starts the engine and loads the model that was in use at the last visit, or else what the
     /// page's address asks for.
-    pub fn start(engine: Engine, page: Page, asked: Option<String>, device: DeviceChoice) -> Self {
+    pub fn start(
+        engine: Engine,
+        page: Page,
+        asked: Option<String>,
+        (device, threads): (DeviceChoice, usize),
+    ) -> Self {
         let (source, before) = remembered::first(asked.as_deref());
         let reopening = source.origin() != remembered::of_address(asked.as_deref()).origin();
         let models = Self {
@@ -98,6 +105,7 @@ impl Models {
             page,
             loads: RwSignal::new_local(VecDeque::new()),
             device: RwSignal::new(device),
+            threads,
             adapters: RwSignal::new_local(Vec::new()),
             adapters_before: StoredValue::new_local(before),
             nothing_shipped: RwSignal::new(false),

@@ -1,12 +1,38 @@
 //! Where the model runs, and why there.
 
 use leptos::prelude::*;
-use ternary::session::DeviceChoice;
+use ternary::session::{DeviceChoice, DeviceKind};
 
+use crate::js;
 use crate::ui::engine::use_engine;
 use crate::ui::models::use_models;
 use crate::ui::widgets::figures;
 use crate::ui::widgets::segmented::{Choice, Segmented};
+
+/// Why the CPU has one thread only, where it could have more.
+fn one_thread() -> Option<&'static str> {
+    let page = window();
+    if js::field(&page, "crossOriginIsolated") == true {
+        return None;
+    }
+    if page.navigator().hardware_concurrency() < 2.0 {
+        return None;
+    }
+    // The page's service worker asks for threads where its server does not: once it is there.
+    let visits = page
+        .performance()
+        .map(|clock| clock.get_entries_by_type("navigation"));
+    let started = visits.map(|visits| js::field(&visits.get(0), "workerStart"));
+    let served = started
+        .and_then(|time| time.as_f64())
+        .is_some_and(|time| time > 0.0);
+    let can_be_served = !js::field(&page.navigator(), "serviceWorker").is_undefined();
+    Some(match (can_be_served, served) {
+        (true, false) => "Reload the page once, and the model may use more of the processor.",
+        (true, true) => "This browser gives the page one thread only.",
+        (false, _) => "The site does not let this page use more than one thread.",
+    })
+}
 
 #[component]
 pub fn DevicePicker() -> impl IntoView {
@@ -32,6 +58,7 @@ pub fn DevicePicker() -> impl IntoView {
                     <strong>{kind}</strong>" "{model.device.name.clone()}{software}
                 </p>
                 <p class="hint">{figures::sentence(&model.device_reason)}</p>
+                {(model.device.kind == DeviceKind::Cpu).then(one_thread).flatten().map(|why| view! { <p class="hint">{why}</p> })}
             })
         })
     };

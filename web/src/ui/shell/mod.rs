@@ -41,7 +41,12 @@ pub fn use_shell() -> Shell {
 impl Shell {
     /// Starts the engine and loads what the page's address asks for.
     fn start() -> Self {
-        let (asked, device, problem) = from_address();
+        let Asked {
+            model,
+            device,
+            threads,
+            problem,
+        } = from_address();
         let (engine, page) = (Engine::new(), Page::new());
         engine.listen(move |event| match event {
             EngineEvent::Died(message) => page.engine_died(message.clone()),
@@ -53,7 +58,7 @@ impl Shell {
         let explorer = Explorer::new(engine, page);
         let tuner = Tuner::new(engine, page);
         let chat = Chat::start(engine, page);
-        let models = Models::start(engine, page, asked, device);
+        let models = Models::start(engine, page, model, (device, threads));
         let shell = Self {
             engine,
             page,
@@ -64,7 +69,7 @@ impl Shell {
         };
         shell.follow_history();
         if let Some(problem) = problem {
-            page.fail("This page's address names no known device", problem);
+            page.fail("This page's address asks for what there is not", problem);
         }
         provide_context(engine);
         provide_context(page);
@@ -152,19 +157,42 @@ pub fn App() -> impl IntoView {
     }
 }
 
-/// `?model=URL` and `?device=auto|cpu|gpu`.
-fn from_address() -> (Option<String>, DeviceChoice, Option<String>) {
+/// What the page's address asks for.
+#[derive(Default)]
+struct Asked {
+    model: Option<String>,
+    device: DeviceChoice,
+    /// 0 for as many as there are.
+    threads: usize,
+    problem: Option<String>,
+}
+
+/// `?model=URL`, `?device=auto|cpu|gpu` and `?threads=COUNT`.
+fn from_address() -> Asked {
     let query = window().location().search().unwrap_or_default();
     let parameter = |name: &str| {
         let parameters = UrlSearchParams::new_with_str(&query).ok()?;
         parameters.get(name).filter(|value| !value.is_empty())
     };
-    let asked = parameter("model");
+    let mut asked = Asked {
+        model: parameter("model"),
+        ..Asked::default()
+    };
     match parameter("device").unwrap_or_default().as_str() {
-        "" => (asked, DeviceChoice::Auto, None),
+        "" => {}
         device => match device.parse() {
-            Ok(device) => (asked, device, None),
-            Err(problem) => (asked, DeviceChoice::Auto, Some(problem)),
+            Ok(device) => asked.device = device,
+            Err(problem) => asked.problem = Some(problem),
         },
     }
+    match parameter("threads").map(|threads| (threads.parse(), threads)) {
+        None => {}
+        Some((Ok(threads), _)) => asked.threads = threads,
+        Some((Err(_), threads)) => {
+            asked.problem = Some(format!(
+                "`threads={threads}` is no number of threads; expected one like `threads=2`"
+            ));
+        }
+    }
+    asked
 }

@@ -3,12 +3,29 @@
 mod files;
 mod signals;
 
+use std::cell::Cell;
+
 pub use files::{DRAFT_ENDING, Draft, Lock, remove_drafts};
 pub use signals::{Interrupt, on_interrupt};
 
 /// Threads this machine runs at once.
 pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Starts nothing: rayon's threads come with its pools.
+pub fn start_helpers(_threads: usize) {}
+
+/// A thread's memory number `which`, as its last use left it.
+pub fn scratch<R>(which: usize, f: impl FnOnce(&mut Vec<u32>) -> R) -> R {
+    thread_local! {
+        static KEPT: [Cell<Vec<u32>>; super::SCRATCHES] =
+            const { [const { Cell::new(Vec::new()) }; super::SCRATCHES] };
+    }
+    let mut memory = KEPT.with(|kept| kept[which].take());
+    let result = f(&mut memory);
+    KEPT.with(|kept| kept[which].set(memory));
+    result
 }
 
 /// What this machine's processor is called, as far as the system says.

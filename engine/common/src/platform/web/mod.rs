@@ -1,13 +1,13 @@
-//! Browser platform: one thread, an event loop that must be let through.
+//! Browser platform: an event loop that must be let through, and helpers where the page may have
+//! them.
+
+mod threads;
+pub use threads::{Allocator, failed_place, help, is_helper, on, scratch, start_helpers, threads};
+pub(super) use threads::{at_work, pieces, pieces2};
 
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen_futures::JsFuture;
-
-/// Threads this machine runs at once: a worker without shared memory has one.
-pub fn threads() -> usize {
-    1
-}
 
 /// Browsers do not tell.
 pub fn available_memory() -> Option<u64> {
