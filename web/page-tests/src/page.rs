@@ -161,7 +161,7 @@ impl Page {
         Ok(text.as_str().unwrap_or_default().to_owned())
     }
 
-    /// A real mouse click in the middle of `selector`'s first element, which may yet have to appear.
+    /// A real mouse click in the middle of `selector`'s first element; it may have yet to appear.
     pub fn click(&self, selector: &str) -> Result<()> {
         let (x, y) = self.middle_of(selector)?;
         self.click_at(x, y)

@@ -13,9 +13,9 @@ const ROUNDS: usize = 7;
 const TOKENS: usize = 64;
 const LOADING: std::time::Duration = std::time::Duration::from_secs(300);
 
-/// Tokens a second of both on the CPU, one thread each, for one GGUF file; the engine has it
-/// imported with an 8-bit head. They decode by turns, so that a machine busy with other work slows
-/// both.
+/// Tokens a second of both on the CPU for one GGUF file, with one thread each and with two: decoding
+/// after a short prompt, and reading prompts. The engine has the file imported with an 8-bit head.
+/// They take turns, so that a machine busy with other work slows both.
 #[test]
 #[ignore = "a measurement: `cargo xtask bench-wllama MODEL.gguf`"]
 fn beside_wllama() -> Result<()> {
@@ -29,28 +29,42 @@ fn beside_wllama() -> Result<()> {
         path("TERNARY_WLLAMA")?.join("esm"),
     );
     let server = site()?;
+    server.isolate();
     server.add("/bench.gguf", fs::read(&gguf)?)?;
     server.add("/bench.1bit", fs::read(onebit::import(&gguf, "eightbit")?)?)?;
     for file in ["index.js", "wasm/wllama.wasm"] {
         server.add(&format!("/wllama/{file}"), fs::read(wllama.join(file))?)?;
     }
-    let page = ready(&server)?;
-    let mut rounds = Vec::new();
-    for round in 0..=ROUNDS {
-        let ours = decode(&page, "ours")?;
-        let theirs = decode(&page, "theirs")?;
-        // The first warms both up.
-        if round > 0 {
-            eprintln!(
-                "round {round}: {ours:.2} and {theirs:.2} tokens/s, {:.2} times",
-                ours / theirs
+    let processor = ternary::platform::processor();
+    eprintln!("{}", processor.as_deref().unwrap_or("an unknown processor"));
+    for threads in [1, 2] {
+        let page = ready(&server, threads)?;
+        for (what, measured) in [
+            ("decode", "decode"),
+            ("prefill of about 128", "prefill_128"),
+            ("prefill of about 512", "prefill_512"),
+        ] {
+            let mut rounds = Vec::new();
+            for round in 0..=ROUNDS {
+                let ours = measure(&page, measured, "ours")?;
+                let theirs = measure(&page, measured, "theirs")?;
+                // The first warms both up.
+                if round > 0 {
+                    rounds.push((ours, theirs));
+                }
+            }
+            eprintln!("{threads} threads, {what}:");
+            tell(
+                "  the engine, tokens/s",
+                rounds.iter().map(|(ours, _)| *ours),
             );
-            rounds.push((ours, theirs));
+            tell(
+                "  wllama, tokens/s",
+                rounds.iter().map(|(_, theirs)| *theirs),
+            );
+            tell("  times", rounds.iter().map(|(ours, theirs)| ours / theirs));
         }
     }
-    tell("the engine, tokens/s", rounds.iter().map(|(ours, _)| *ours));
-    tell("wllama, tokens/s", rounds.iter().map(|(_, theirs)| *theirs));
-    tell("times", rounds.iter().map(|(ours, theirs)| ours / theirs));
     Ok(())
 }
 
@@ -112,36 +126,50 @@ fn frames() -> Result<()> {
     page.assert_clean()
 }
 
-/// Both loaded, and a function `decode(which)` that gives tokens a second, the first token not
-/// counted.
-fn ready(server: &Server) -> Result<Page> {
+/// Both loaded, and a function `measure(what, which)` that gives tokens, and tokens a second: of a
+/// reply, its first not counted, or of a prompt (as the engine counts them), until the first of a
+/// reply.
+fn ready(server: &Server, threads: usize) -> Result<Page> {
     let page = blank(server)?;
     page.evaluate(&format!(
         "window.ready = null; (async () => {{ \
            const {{ Wllama }} = await import('/wllama/index.js'); \
            const theirs = new Wllama({{ default: '/wllama/wasm/wllama.wasm' }}, {{ suppressNativeLog: true }}); \
-           await theirs.loadModel([await (await fetch('/bench.gguf')).blob()], {{ n_threads: 1, n_ctx: 512, n_gpu_layers: 0, warmup: false }}); \
-           const ours = await Engine.load('bench.1bit', {{ device: 'cpu' }}); \
-           const asked = {{ prompt: 'hello', max_tokens: {TOKENS}, temperature: 0, stream: true }}; \
-           const chunks = {{ ours: () => ours.completions.create({{ ...asked, repetition_penalty: 1 }}), \
-             theirs: () => theirs.createCompletion({{ ...asked, n_predict: {TOKENS}, ignore_eos: true }}) }}; \
-           window.decode = async which => {{ let first, last, count = 0; \
-             for await (const chunk of await chunks[which]()) {{ \
-               if (chunk.choices[0].finish_reason) continue; \
+           await theirs.loadModel([await (await fetch('/bench.gguf')).blob()], {{ n_threads: {threads}, n_ctx: 2048, n_gpu_layers: 0, warmup: false }}); \
+           const ours = await Engine.load('bench.1bit', {{ device: 'cpu', threads: {threads} }}); \
+           const asked = {{ temperature: 0, stream: true }}; \
+           const chunks = {{ ours: (more) => ours.completions.create({{ ...asked, repetition_penalty: 1, ...more }}), \
+             theirs: (more) => theirs.createCompletion({{ ...asked, n_predict: more.max_tokens, ignore_eos: true, ...more }}) }}; \
+           let prompts = 0; \
+           const prompt = tokens => {{ let words = ''; \
+             for (let i = 0; i < tokens; i++) words += ` w${{100 + (i * 7 + prompts * 13) % 800}}`; prompts++; return words; }}; \
+           window.measure = async (what, which) => {{ \
+             const [kind, tokens] = what.split('_'); \
+             const more = kind === 'decode' ? {{ prompt: 'hello', max_tokens: {TOKENS} }} : {{ prompt: prompt(tokens / 5), max_tokens: 2 }}; \
+             const start = performance.now(); let first, last, count = 0; \
+             for await (const chunk of await chunks[which](more)) {{ \
+               if (chunk.choices[0].finish_reason) {{ if (which == 'ours') window.length = chunk.usage.prompt_tokens - chunk.usage.prompt_tokens_details.cached_tokens; continue; }} \
                last = performance.now(); first ??= last; count++; }} \
-             return {{ count, perSecond: (count - 1) / (last - first) * 1000 }}; }}; \
-           return 'ready'; }})().then(done => {{ window.ready = done; }}, problem => {{ window.ready = String(problem?.stack ?? problem); }}); 0"
+             return kind === 'decode' ? {{ count, perSecond: (count - 1) / (last - first) * 1000 }} \
+               : {{ count: length, perSecond: length / (first - start) * 1000 }}; }}; \
+           return ours.model.device.name; }})().then(done => {{ window.ready = done; }}, problem => {{ window.ready = String(problem?.stack ?? problem); }}); 0"
     ))?;
     page.wait_for("window.ready", LOADING)?;
     let ready = page.evaluate("ready")?;
-    ensure!(ready == "ready", "{ready}");
+    let ready = ready.as_str().unwrap_or_default();
+    let expected = if threads == 1 {
+        "1 thread"
+    } else {
+        "2 threads"
+    };
+    ensure!(ready.ends_with(expected), "{ready}");
     Ok(page)
 }
 
-fn decode(page: &Page, which: &str) -> Result<f64> {
+fn measure(page: &Page, what: &str, which: &str) -> Result<f64> {
     // Awaited in the page: asking it again and again would take time from both.
     let found = page.evaluate(&format!(
-        "decode('{which}').catch(problem => String(problem?.stack ?? problem))"
+        "measure('{what}', '{which}').catch(problem => String(problem?.stack ?? problem))"
     ))?;
     // A token may be told with its neighbor.
     ensure!(

@@ -134,7 +134,7 @@ fn none_is_left_behind() -> Result<()> {
     Ok(())
 }
 
-/// A helper that fails ends the engine, which is told and started anew, instead of being waited for.
+/// A helper that fails ends the engine, which is told and started anew; nothing waits for it.
 #[test]
 fn a_helper_that_fails_is_told() -> Result<()> {
     if !several()? {

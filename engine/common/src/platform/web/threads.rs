@@ -238,8 +238,8 @@ pub fn each(pieces: usize, f: &(dyn Fn(usize) + Sync)) {
     JOB.0.set(None);
 }
 
-/// Runs `f` on at most so many threads. Helpers look for work all the while: waking one takes longer
-/// than many a job.
+/// Runs `f` on at most so many threads. Helpers look for work all the while: waking one takes
+/// longer than many a job.
 pub fn on<R>(threads: usize, f: impl FnOnce() -> R) -> R {
     LIMIT.0.set(threads);
     let helped = at_work() > 1;
