@@ -189,7 +189,7 @@ fn lanes<W: Narrow, const R: usize>(
         #[cfg(target_arch = "wasm32")]
         Level::Simd128 => wasm::simd128(w, x, sums),
         #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
-        Level::RelaxedSimd => wasm::simd128(w, x, sums),
+        Level::RelaxedSimd | Level::RelaxedPairs => wasm::simd128(w, x, sums),
         _ => {
             for (i, x) in x.iter().enumerate() {
                 for r in 0..R {

@@ -10,6 +10,9 @@ pub enum Level {
     /// The module loads only where the engine has these instructions.
     #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
     RelaxedSimd,
+    /// The same module, on a processor without an instruction for its dot products.
+    #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+    RelaxedPairs,
     #[cfg(target_arch = "aarch64")]
     Neon,
     /// NEON with dot products of bytes (ARMv8.2).
@@ -34,6 +37,8 @@ impl Level {
             Level::Simd128 => "wasm SIMD128",
             #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
             Level::RelaxedSimd => "wasm relaxed SIMD",
+            #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+            Level::RelaxedPairs => "wasm relaxed SIMD in pairs",
             #[cfg(target_arch = "aarch64")]
             Level::Neon => "NEON",
             #[cfg(target_arch = "aarch64")]
@@ -73,7 +78,12 @@ impl Level {
             }
         }
         #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
-        levels.push(Level::RelaxedSimd);
+        {
+            levels.extend([Level::RelaxedPairs, Level::RelaxedSimd]);
+            if !super::int::wasm::pairs_are_faster() {
+                levels.reverse();
+            }
+        }
         #[cfg(target_arch = "wasm32")]
         if cfg!(target_feature = "simd128") {
             levels.push(Level::Simd128);

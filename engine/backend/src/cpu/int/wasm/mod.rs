@@ -1,13 +1,14 @@
-//! wasm kernels: whole products, four output rows at a time.
+//! wasm kernels: whole products, four output rows at a time, which threads share.
 //!
 //! `out[n] = a · Σ_s scale[n, s] · Σ_{k in span s} code[n, k]·x[k]` with a the activation row's
 //! scale. Sums over a span are exact in i32 and made signed as the module above says; the sums of
 //! four rows are one vector, to the end.
 //!
-//! The page is built for size: the compiler unrolls nothing, keeps arrays in memory and calls what
-//! it should inline. So the rows of a kernel are written out by a macro, each with variables of its
-//! own, and addresses are pointers, checked once a product.
+//! Addresses are pointers, checked once a product, and the rows of a kernel are written out by a
+//! macro, each with variables of its own, which stay in registers.
 
+#[cfg(feature = "relaxed-simd")]
+mod pairs;
 #[cfg(feature = "relaxed-simd")]
 mod relaxed;
 mod strict;
@@ -16,8 +17,15 @@ use std::arch::wasm32::*;
 
 use super::super::linear::{Int8Rows, WeightView};
 use super::super::simd::Level;
+use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
 use ternary_core::quant::tile::{ROWS, TILE_BYTES, act_stride, row_stride, tile_cols};
+
+/// Whether [`Level::RelaxedPairs`] is the faster of the two.
+#[cfg(feature = "relaxed-simd")]
+pub fn pairs_are_faster() -> bool {
+    pairs::are_faster()
+}
 
 const INT8_BLOCK: usize = 16;
 
@@ -27,11 +35,12 @@ const BAND_BYTES: usize = 1 << 14;
 
 /// Sums of four weight rows with one activation row over `blocks` blocks of columns, a lane for
 /// each row; rows are `stride` bytes apart. A block is a tile, whose next is a tile group further
-/// on, or [`INT8_BLOCK`] columns of int8 rows.
+/// on, or [`INT8_BLOCK`] columns of int8 rows. Those are read row after row: four streams come from
+/// memory half as fast as one (Zen 4).
 ///
 /// # Safety
-/// The blocks of row r are in reach from `w + r·stride` on, and a code for every one of their
-/// columns from `x` on.
+/// The blocks of row r are in reach from `w + r·stride` on, and from `x` on a code for every one of
+/// their columns, or what [`prepared`] makes of it for int8 rows.
 #[inline(always)]
 unsafe fn sums_of_four(
     level: Level,
@@ -41,20 +50,56 @@ unsafe fn sums_of_four(
     x: *const u8,
     blocks: usize,
 ) -> v128 {
+    macro_rules! rows {
+        ($int8:path) => {
+            across(
+                $int8(w, x, blocks),
+                $int8(w.add(stride), x, blocks),
+                $int8(w.add(2 * stride), x, blocks),
+                $int8(w.add(3 * stride), x, blocks),
+            )
+        };
+    }
     // SAFETY: the caller's; the level is there.
     unsafe {
         match (level, mode) {
+            #[cfg(feature = "relaxed-simd")]
+            (Level::RelaxedPairs, QuantMode::Ternary) => pairs::ternary(w, stride, x, blocks),
+            #[cfg(feature = "relaxed-simd")]
+            (Level::RelaxedPairs, QuantMode::Binary) => pairs::binary(w, stride, x, blocks),
+            #[cfg(feature = "relaxed-simd")]
+            (Level::RelaxedPairs, _) => rows!(pairs::int8),
             #[cfg(feature = "relaxed-simd")]
             (Level::RelaxedSimd, QuantMode::Ternary) => relaxed::ternary(w, stride, x, blocks),
             #[cfg(feature = "relaxed-simd")]
             (Level::RelaxedSimd, QuantMode::Binary) => relaxed::binary(w, stride, x, blocks),
             #[cfg(feature = "relaxed-simd")]
-            (Level::RelaxedSimd, _) => relaxed::int8(w, stride, x, blocks),
+            (Level::RelaxedSimd, _) => rows!(relaxed::int8),
             (_, QuantMode::Ternary) => strict::ternary(w, stride, x, blocks),
             (_, QuantMode::Binary) => strict::binary(w, stride, x, blocks),
-            (_, _) => strict::int8(w, stride, x, blocks),
+            (_, _) => rows!(strict::int8),
         }
     }
+}
+
+/// Activations as int8 rows meet them: two bytes for each.
+fn prepared(level: Level, codes: &[i8]) -> Vec<u8> {
+    let prepare = match level {
+        #[cfg(feature = "relaxed-simd")]
+        Level::RelaxedSimd | Level::RelaxedPairs => relaxed::prepare,
+        _ => strict::prepare,
+    };
+    let mut all = vec![0; 2 * codes.len()];
+    let blocks = codes.as_chunks::<INT8_BLOCK>().0;
+    for (to, block) in all.chunks_exact_mut(2 * INT8_BLOCK).zip(blocks) {
+        // SAFETY: the array holds 16 bytes and the chunk 32; neither has to be aligned.
+        unsafe {
+            let [first, second] = prepare(v128_load(block.as_ptr().cast()));
+            v128_store(to.as_mut_ptr().cast(), first);
+            v128_store(to[INT8_BLOCK..].as_mut_ptr().cast(), second);
+        }
+    }
+    all
 }
 
 /// Where four rows of a weight are.
@@ -86,105 +131,188 @@ unsafe fn fields_of_four(
     unsafe {
         match level {
             #[cfg(feature = "relaxed-simd")]
-            Level::RelaxedSimd => relaxed::fields(bits, w, stride, x, first, fields),
+            Level::RelaxedSimd | Level::RelaxedPairs => {
+                relaxed::fields(bits, w, stride, x, first, fields)
+            }
             _ => strict::fields(bits, w, stride, x, first, fields),
         }
     }
 }
 
-/// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`.
+/// Activation rows that a thread takes at once.
+const TAKEN: usize = 8;
+
+/// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`. Threads
+/// share the weight's rows where there is one row of activations, and else those.
 pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) {
-    let (cols, spans) = (row_stride(w.mode, w.in_dim), w.in_dim / w.group);
-    let packed = w.mode != QuantMode::EightBit;
-    // Fields of a span that is finer than a tile; 0 for others.
-    let fields = match packed && spans > 1 && w.group < tile_cols(w.mode) {
-        true => w.group / TILE_BYTES,
-        false => 0,
-    };
-    let tile_fields = tile_cols(w.mode) / TILE_BYTES;
-    let (stride, blocks, group) = if packed {
-        let tiles = cols / tile_cols(w.mode);
-        (TILE_BYTES, tiles / spans, tiles * ROWS * TILE_BYTES)
-    } else {
-        (cols, cols / INT8_BLOCK, ROWS * cols)
-    };
+    let shape = Shape::of(w);
     let rows = out.len() / w.out_dim;
-    let held = if packed {
-        w.out_dim.div_ceil(ROWS) * group
-    } else {
-        w.out_dim * cols
-    };
+    let act_stride = act_stride(w.in_dim);
     assert!(
-        w.data.len() >= held
-            && w.scales.len() >= w.out_dim * spans
-            && x.codes.len() >= rows * act_stride(w.in_dim)
+        w.data.len() >= shape.held(w)
+            && w.scales.len() >= w.out_dim * shape.spans
+            && x.codes.len() >= rows * act_stride
             && x.scales.len() >= rows
-            && sums.len() >= rows * spans
+            && sums.len() >= rows * shape.spans
     );
-    let (span_bytes, span_codes) = (blocks * ROWS * TILE_BYTES, blocks * tile_cols(w.mode));
-    let doubled = u32::from(w.mode == QuantMode::Binary);
-    // Whether the codes' sum is taken off.
-    let offset = i32x4_splat(-i32::from(packed));
-    let band = (BAND_BYTES / group).max(1) * ROWS;
-    for first in (0..w.out_dim).step_by(band) {
-        let lines = band.min(w.out_dim - first);
+    let doubled = (!shape.packed).then(|| prepared(level, &x.codes[..rows * act_stride]));
+    let codes: &[u8] = match &doubled {
+        Some(doubled) => doubled,
+        None => bytemuck::cast_slice(x.codes),
+    };
+    let code_stride = if shape.packed { 1 } else { 2 } * act_stride;
+    let row = |r: usize| Row {
+        codes: &codes[r * code_stride..][..code_stride],
+        scale: x.scales[r],
+        sums: &sums[r * shape.spans..][..shape.spans],
+    };
+    let work = rows * w.out_dim * w.in_dim / 16;
+    if rows == 1 {
+        let lines = (w.out_dim / 32).next_power_of_two().clamp(ROWS, 256);
+        par::pieces(out, lines, work, |i, out| {
+            shape.lines(level, w, row(0), i * lines, out);
+        });
+        return;
+    }
+    let band = (BAND_BYTES / shape.group).max(1) * ROWS;
+    par::pieces(out, TAKEN * w.out_dim, work, |i, out| {
+        for first in (0..w.out_dim).step_by(band) {
+            let lines = band.min(w.out_dim - first);
+            for (r, out) in out.chunks_exact_mut(w.out_dim).enumerate() {
+                let out = &mut out[first..][..lines];
+                shape.lines(level, w, row(i * TAKEN + r), first, out);
+            }
+        }
+    });
+}
+
+/// One row of activations.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    /// `act_stride(columns)` of them, or what [`prepared`] made of them.
+    codes: &'a [u8],
+    scale: f32,
+    /// Σ of the codes of every span of columns.
+    sums: &'a [i32],
+}
+
+/// How a weight lies.
+struct Shape {
+    packed: bool,
+    spans: usize,
+    /// Fields of a span that is finer than a tile; 0 for others.
+    fields: usize,
+    /// Fields of a tile.
+    tile_fields: usize,
+    /// Bytes between rows, and of four rows.
+    stride: usize,
+    group: usize,
+    /// Blocks of a span.
+    blocks: usize,
+}
+
+impl Shape {
+    fn of(w: &WeightView) -> Self {
+        let (cols, spans) = (row_stride(w.mode, w.in_dim), w.in_dim / w.group);
+        let packed = w.mode != QuantMode::EightBit;
+        let is_fine = packed && spans > 1 && w.group < tile_cols(w.mode);
+        let (stride, blocks, group) = if packed {
+            let tiles = cols / tile_cols(w.mode);
+            (TILE_BYTES, tiles / spans, tiles * ROWS * TILE_BYTES)
+        } else {
+            (cols, cols / INT8_BLOCK, ROWS * cols)
+        };
+        Shape {
+            packed,
+            spans,
+            fields: if is_fine { w.group / TILE_BYTES } else { 0 },
+            tile_fields: tile_cols(w.mode) / TILE_BYTES,
+            stride,
+            group,
+            blocks,
+        }
+    }
+
+    /// Bytes that the kernels may read.
+    fn held(&self, w: &WeightView) -> usize {
+        if self.packed {
+            w.out_dim.div_ceil(ROWS) * self.group
+        } else {
+            w.out_dim * self.stride
+        }
+    }
+
+    /// Outputs of weight rows `first..`, which begins a tile group; [`product`] checked the sizes.
+    fn lines(&self, level: Level, weight: &WeightView, x: Row, first: usize, out: &mut [f32]) {
+        let spans = self.spans;
+        assert!(
+            first.is_multiple_of(ROWS)
+                && first + out.len() <= weight.out_dim
+                && x.sums.len() >= spans
+        );
+        let mode = weight.mode;
+        let (span_bytes, span_codes) = (
+            self.blocks * ROWS * TILE_BYTES,
+            self.blocks * tile_cols(mode),
+        );
+        let doubled = u32::from(mode == QuantMode::Binary);
+        // Whether the codes' sum is taken off.
+        let offset = i32x4_splat(-i32::from(self.packed));
+        let act = f32x4_splat(x.scale);
         // Groups; the rows of a last one that is not whole are each taken for four, no bytes apart.
-        let whole = lines / ROWS;
-        for r in 0..rows {
-            let act = f32x4_splat(x.scales[r]);
-            // SAFETY: the assertion above; a group's spans follow each other, and so do their
-            // codes. Pointers are moved past what the last span has, not read there.
-            unsafe {
-                let codes = x.codes.as_ptr().add(r * act_stride(w.in_dim)).cast::<u8>();
-                let sums = sums.as_ptr().add(r * spans);
-                let mut to = out.as_mut_ptr().add(r * w.out_dim + first);
-                let mut at = Rows {
-                    w: w.data.as_ptr().add(first / ROWS * group),
-                    stride,
-                    scales: w.scales.as_ptr().add(first * spans),
-                    spans,
-                };
-                for i in 0..whole + lines % ROWS {
-                    if i == whole {
-                        (at.stride, at.spans) = (0, 0);
-                    }
-                    let (mut w_at, mut x_at) = (at.w, codes);
-                    let mut total = f32x4_splat(0.0);
-                    for s in 0..spans {
-                        let raw = if fields > 0 {
-                            let first = s * fields;
-                            let tile = first / tile_fields * (ROWS * TILE_BYTES);
-                            let part = (first % tile_fields, fields);
-                            let x_at = codes.add(first * TILE_BYTES);
-                            fields_of_four(level, w.mode, at.w.add(tile), at.stride, x_at, part)
-                        } else {
-                            sums_of_four(level, w.mode, w_at, at.stride, x_at, blocks)
-                        };
-                        let sum = v128_load32_splat(sums.add(s).cast());
-                        let signed = i32x4_sub(i32x4_shl(raw, doubled), v128_and(sum, offset));
-                        let scales = lanes(at.scales.add(s), at.spans);
-                        let value = f32x4_mul(scales, f32x4_convert_i32x4(signed));
-                        // Not added to zero, which would lose a negative one.
-                        total = if s == 0 {
-                            value
-                        } else {
-                            f32x4_add(total, value)
-                        };
-                        w_at = w_at.wrapping_add(span_bytes);
-                        x_at = x_at.wrapping_add(span_codes);
-                    }
-                    let result = f32x4_mul(total, act);
-                    if i < whole {
-                        v128_store(to.cast(), result);
-                        to = to.add(ROWS);
-                        at.w = at.w.wrapping_add(group);
-                        at.scales = at.scales.wrapping_add(ROWS * spans);
+        let whole = out.len() / ROWS;
+        // SAFETY: the assertions here and in `product`; a group's spans follow each other, and so
+        // do their codes. Pointers are moved past what the last span has, not read there.
+        unsafe {
+            let codes = x.codes.as_ptr();
+            let sums = x.sums.as_ptr();
+            let mut to = out.as_mut_ptr();
+            let mut at = Rows {
+                w: weight.data.as_ptr().add(first / ROWS * self.group),
+                stride: self.stride,
+                scales: weight.scales.as_ptr().add(first * spans),
+                spans,
+            };
+            for i in 0..whole + out.len() % ROWS {
+                if i == whole {
+                    (at.stride, at.spans) = (0, 0);
+                }
+                let (mut w_at, mut x_at) = (at.w, codes);
+                let mut total = f32x4_splat(0.0);
+                for s in 0..spans {
+                    let raw = if self.fields > 0 {
+                        let first = s * self.fields;
+                        let tile = first / self.tile_fields * (ROWS * TILE_BYTES);
+                        let part = (first % self.tile_fields, self.fields);
+                        let x_at = codes.add(first * TILE_BYTES);
+                        fields_of_four(level, mode, at.w.add(tile), at.stride, x_at, part)
                     } else {
-                        *to = f32x4_extract_lane::<0>(result);
-                        to = to.add(1);
-                        at.w = at.w.wrapping_add(stride);
-                        at.scales = at.scales.wrapping_add(spans);
-                    }
+                        sums_of_four(level, mode, w_at, at.stride, x_at, self.blocks)
+                    };
+                    let sum = v128_load32_splat(sums.add(s).cast());
+                    let signed = i32x4_sub(i32x4_shl(raw, doubled), v128_and(sum, offset));
+                    let scales = lanes(at.scales.add(s), at.spans);
+                    let value = f32x4_mul(scales, f32x4_convert_i32x4(signed));
+                    // Not added to zero, which would lose a negative one.
+                    total = if s == 0 {
+                        value
+                    } else {
+                        f32x4_add(total, value)
+                    };
+                    w_at = w_at.wrapping_add(span_bytes);
+                    x_at = x_at.wrapping_add(span_codes);
+                }
+                let result = f32x4_mul(total, act);
+                if i < whole {
+                    v128_store(to.cast(), result);
+                    to = to.add(ROWS);
+                    at.w = at.w.wrapping_add(self.group);
+                    at.scales = at.scales.wrapping_add(ROWS * spans);
+                } else {
+                    *to = f32x4_extract_lane::<0>(result);
+                    to = to.add(1);
+                    at.w = at.w.wrapping_add(self.stride);
+                    at.scales = at.scales.wrapping_add(spans);
                 }
             }
         }

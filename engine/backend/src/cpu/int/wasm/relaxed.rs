@@ -3,9 +3,8 @@
 //!
 //! It takes a signed byte and a 7-bit one. What a second operand beyond 0..=127 gives is the
 //! engine's choice, and so is whether the sum of two products wraps or saturates in i16; nothing
-//! else is. Neither choice can be seen here: second operands are codes of at most 0x30 or seven
-//! bits of an activation, and two products are at most 2·128·127 = 32,512 in size, which an i16
-//! holds. So the sums are the same on every engine, and those of every other level.
+//! else is. Neither choice can be seen here: second operands are codes of at most 0x30 or the size
+//! of an activation, and two products are at most 2·128·127 = 32,512 in size, which an i16 holds. So the sums are the same on every engine, and those of every other level.
 
 use std::arch::wasm32::{i32x4_relaxed_dot_i8x16_i7x16_add as dot, *};
 
@@ -108,39 +107,38 @@ pub unsafe fn fields(
     across(sum0, sum1, sum2, sum3)
 }
 
-/// See [`super::sums_of_four`]. An activation is its lower seven bits less 128 times its sign bit.
+/// Activations as [`int8`] takes them: of every 16 first their sizes, then −1 for negative ones, 0
+/// for others.
+pub fn prepare(codes: v128) -> [v128; 2] {
+    [i8x16_abs(codes), i8x16_lt(codes, i8x16_splat(0))]
+}
+
+/// Products of one row with activations, over `blocks` blocks, whose number is even; the lanes'
+/// sum is the row's. A weight takes its activation's sign, since that is to be unsigned.
+///
+/// # Safety
+/// The blocks are in reach from `w` on, and what [`prepare`] made of their activations from `x` on.
 #[target_feature(enable = "relaxed-simd")]
-pub unsafe fn int8(mut w: *const u8, stride: usize, mut x: *const u8, blocks: usize) -> v128 {
-    let (low, one) = (u8x16_splat(0x7f), u8x16_splat(1));
-    let none = i32x4_splat(0);
-    let (mut bits0, mut bits1, mut bits2, mut bits3) = (none, none, none, none);
-    let (mut sign0, mut sign1, mut sign2, mut sign3) = (none, none, none, none);
-    // SAFETY: the caller's blocks are in reach.
+#[inline]
+pub unsafe fn int8(mut w: *const u8, mut x: *const u8, blocks: usize) -> v128 {
+    let (mut even, mut odd) = (i32x4_splat(0), i32x4_splat(0));
+    // SAFETY: the caller's.
     unsafe {
-        let end = x.add(blocks * INT8_BLOCK);
-        while x < end {
-            let codes = v128_load(x.cast());
-            let (bits, sign) = (v128_and(codes, low), v128_and(u16x8_shr(codes, 7), one));
-            macro_rules! row {
-                ($r:literal $bits:ident $sign:ident) => {
-                    let row = v128_load(w.add($r * stride).cast());
-                    $bits = dot(row, bits, $bits);
-                    $sign = dot(row, sign, $sign);
-                };
-            }
-            row!(0 bits0 sign0);
-            row!(1 bits1 sign1);
-            row!(2 bits2 sign2);
-            row!(3 bits3 sign3);
-            w = w.add(INT8_BLOCK);
-            x = x.add(INT8_BLOCK);
+        let end = w.add(blocks * INT8_BLOCK);
+        macro_rules! block {
+            ($i:literal $sum:ident) => {
+                let size = v128_load(x.add(2 * $i * INT8_BLOCK).cast());
+                let sign = v128_load(x.add((2 * $i + 1) * INT8_BLOCK).cast());
+                let weights = v128_load(w.add($i * INT8_BLOCK).cast());
+                $sum = dot(i8x16_sub(v128_xor(weights, sign), sign), size, $sum);
+            };
+        }
+        while w < end {
+            block!(0 even);
+            block!(1 odd);
+            w = w.add(2 * INT8_BLOCK);
+            x = x.add(4 * INT8_BLOCK);
         }
     }
-    let sum = |bits, sign| i32x4_sub(bits, i32x4_shl(sign, 7));
-    across(
-        sum(bits0, sign0),
-        sum(bits1, sign1),
-        sum(bits2, sign2),
-        sum(bits3, sign3),
-    )
+    i32x4_add(even, odd)
 }

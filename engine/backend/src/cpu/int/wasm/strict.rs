@@ -109,29 +109,32 @@ pub unsafe fn fields(
     across(sum0, sum1, sum2, sum3)
 }
 
-/// See [`super::sums_of_four`].
-pub unsafe fn int8(mut w: *const u8, stride: usize, mut x: *const u8, blocks: usize) -> v128 {
-    let none = i32x4_splat(0);
-    let (mut sum0, mut sum1, mut sum2, mut sum3) = (none, none, none, none);
-    // SAFETY: the caller's blocks are in reach.
+/// Activations as [`int8`] takes them: in 16 bits.
+pub fn prepare(codes: v128) -> [v128; 2] {
+    [
+        i16x8_extend_low_i8x16(codes),
+        i16x8_extend_high_i8x16(codes),
+    ]
+}
+
+/// As that of relaxed SIMD.
+///
+/// # Safety
+/// The blocks are in reach from `w` on, and what [`prepare`] made of their activations from `x` on.
+#[inline]
+pub unsafe fn int8(mut w: *const u8, mut x: *const u8, blocks: usize) -> v128 {
+    let (mut even, mut odd) = (i32x4_splat(0), i32x4_splat(0));
+    // SAFETY: the caller's.
     unsafe {
-        let end = x.add(blocks * INT8_BLOCK);
-        while x < end {
-            let (lower, upper) = split!(v128_load(x.cast()));
-            macro_rules! row {
-                ($r:literal $sum:ident) => {
-                    let (row_lower, row_upper) = split!(v128_load(w.add($r * stride).cast()));
-                    $sum = i32x4_add($sum, dot(row_lower, lower));
-                    $sum = i32x4_add($sum, dot(row_upper, upper));
-                };
-            }
-            row!(0 sum0);
-            row!(1 sum1);
-            row!(2 sum2);
-            row!(3 sum3);
+        let end = w.add(blocks * INT8_BLOCK);
+        while w < end {
+            let lower = i16x8_load_extend_i8x8(w.cast());
+            let upper = i16x8_load_extend_i8x8(w.add(INT8_BLOCK / 2).cast());
+            even = i32x4_add(even, dot(lower, v128_load(x.cast())));
+            odd = i32x4_add(odd, dot(upper, v128_load(x.add(INT8_BLOCK).cast())));
             w = w.add(INT8_BLOCK);
-            x = x.add(INT8_BLOCK);
+            x = x.add(2 * INT8_BLOCK);
         }
     }
-    across(sum0, sum1, sum2, sum3)
+    i32x4_add(even, odd)
 }

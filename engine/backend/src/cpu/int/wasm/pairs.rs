@@ -1,0 +1,122 @@
+//! wasm kernels with relaxed SIMD on processors without an instruction that adds products in fours:
+//! there [`super::relaxed`]'s takes five. Here products of two pairs of bytes are added to i16
+//! lanes, which hold the sums of [`SPAN`] tiles, and only then to i32 lanes.
+//!
+//! A product of a code (at most 2, or one of the two of a byte's bits at most 1) with an activation
+//! of at most 127: two of ternary's four fields of a byte add up to 2·2·127 a field, 2,032 a byte;
+//! binary's eight fields to as much. Sixteen bytes of a row, half by half of [`SPAN`] tiles, stay
+//! below 32,767.
+
+use std::arch::wasm32::{i16x8_relaxed_dot_i8x16_i7x16 as pairs, *};
+use std::hint::black_box;
+
+use super::{INT8_BLOCK, across};
+use ternary_core::quant::tile::{ROWS, TILE_BYTES};
+
+/// Tiles whose sums fit into i16.
+const SPAN: usize = 8;
+
+/// Whether this processor is one of them. What the instruction gives for a second operand beyond
+/// its seven bits tells: the pairs' sums saturate in i16 on the way, or do not.
+#[target_feature(enable = "relaxed-simd")]
+pub fn are_faster() -> bool {
+    let (most, none) = (i8x16_splat(127), i32x4_splat(0));
+    let sums =
+        i32x4_relaxed_dot_i8x16_i7x16_add(black_box(most), black_box(u8x16_splat(255)), none);
+    i32x4_extract_lane::<0>(sums) == 2 * i32::from(i16::MAX)
+}
+
+/// `sum` and the pairs of i16 lanes.
+#[inline(always)]
+fn widened(sum: v128, lanes: v128) -> v128 {
+    i32x4_add(sum, i32x4_dot_i16x8(lanes, i16x8_splat(1)))
+}
+
+/// Codes of `$bits` bits; layout as [`ternary_core::quant::tile`] says.
+macro_rules! packed {
+    ($(#[$meta:meta])* $name:ident, $bits:literal, [$($field:literal)*]) => {
+        $(#[$meta])*
+        #[target_feature(enable = "relaxed-simd")]
+        pub unsafe fn $name(mut w: *const u8, stride: usize, mut x: *const u8, blocks: usize) -> v128 {
+            const FIELDS: usize = 8 / $bits;
+            let mask = u8x16_splat((1 << $bits) - 1);
+            let none = i32x4_splat(0);
+            let (mut sum0, mut sum1, mut sum2, mut sum3) = (none, none, none, none);
+            // SAFETY: the caller's blocks are in reach.
+            unsafe {
+                let end = x.add(blocks * FIELDS * 32);
+                while x < end {
+                    let (mut near0, mut near1, mut near2, mut near3) = (none, none, none, none);
+                    macro_rules! half {
+                        ($at:literal) => {{
+                            let row0 = v128_load(w.add($at).cast());
+                            let row1 = v128_load(w.add(stride + $at).cast());
+                            let row2 = v128_load(w.add(2 * stride + $at).cast());
+                            let row3 = v128_load(w.add(3 * stride + $at).cast());
+                            $({
+                                let codes = v128_load(x.add($field * 32 + $at).cast());
+                                half!(@ $field, codes, row0 near0);
+                                half!(@ $field, codes, row1 near1);
+                                half!(@ $field, codes, row2 near2);
+                                half!(@ $field, codes, row3 near3);
+                            })*
+                        }};
+                        (@ $f:literal, $codes:ident, $row:ident $near:ident) => {
+                            let field = v128_and(u16x8_shr($row, $f * $bits), mask);
+                            $near = i16x8_add($near, pairs($codes, field));
+                        };
+                    }
+                    let stop = x.add(SPAN * FIELDS * 32).min(end);
+                    while x < stop {
+                        half!(0);
+                        half!(16);
+                        w = w.add(ROWS * TILE_BYTES);
+                        x = x.add(FIELDS * 32);
+                    }
+                    (sum0, sum1) = (widened(sum0, near0), widened(sum1, near1));
+                    (sum2, sum3) = (widened(sum2, near2), widened(sum3, near3));
+                }
+            }
+            across(sum0, sum1, sum2, sum3)
+        }
+    };
+}
+
+packed!(
+    /// See [`super::sums_of_four`].
+    ternary, 2, [0 1 2 3]
+);
+packed!(
+    /// See [`super::sums_of_four`].
+    binary, 1, [0 1 2 3 4 5 6 7]
+);
+
+/// As [`super::relaxed::int8`].
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "relaxed-simd")]
+#[inline]
+pub unsafe fn int8(mut w: *const u8, mut x: *const u8, blocks: usize) -> v128 {
+    let (mut even, mut odd) = (i32x4_splat(0), i32x4_splat(0));
+    // SAFETY: the caller's.
+    unsafe {
+        let end = w.add(blocks * INT8_BLOCK);
+        macro_rules! block {
+            ($i:literal $sum:ident) => {
+                let size = v128_load(x.add(2 * $i * INT8_BLOCK).cast());
+                let sign = v128_load(x.add((2 * $i + 1) * INT8_BLOCK).cast());
+                let weights = v128_load(w.add($i * INT8_BLOCK).cast());
+                let products = pairs(i8x16_sub(v128_xor(weights, sign), sign), size);
+                $sum = widened($sum, products);
+            };
+        }
+        while w < end {
+            block!(0 even);
+            block!(1 odd);
+            w = w.add(2 * INT8_BLOCK);
+            x = x.add(4 * INT8_BLOCK);
+        }
+    }
+    i32x4_add(even, odd)
+}
