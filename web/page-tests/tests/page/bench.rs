@@ -9,7 +9,7 @@ use page_tests::{Page, Server, onebit, published, stage};
 use crate::package::{blank, site};
 use crate::{LOADED, START, open};
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 7;
 const TOKENS: usize = 64;
 const LOADING: std::time::Duration = std::time::Duration::from_secs(300);
 

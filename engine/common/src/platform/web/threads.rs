@@ -22,7 +22,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 const MOST: usize = 64;
 
 /// How often a helper looks for work in vain before it sleeps. One look takes about 10 ns.
-const PATIENCE: u32 = 1 << 12;
+const PATIENCE: u32 = 1 << 16;
 
 /// Pieces are handed out so many times a thread, in runs: each handing out is a call.
 const RUNS: usize = 8;
