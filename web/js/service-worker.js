@@ -50,6 +50,7 @@ const isolation = { "cross-origin-opener-policy": "same-origin", "cross-origin-e
 // The same answer, isolated from other sites. One that sends the reader elsewhere has nothing to isolate.
 function isolated(answer) {
   if (answer.type !== "basic" && answer.type !== "default") return answer;
+  if (Object.keys(isolation).every((name) => answer.headers.has(name))) return answer;
   const headers = new Headers(answer.headers);
   for (const [name, value] of Object.entries(isolation)) headers.set(name, value);
   return new Response(answer.body, { status: answer.status, statusText: answer.statusText, headers });
@@ -120,6 +121,7 @@ addEventListener("fetch", (event) => {
     // One page, whatever the address says about a model or a device.
     if (/^(index\.html)?([?#]|$)/.test(file)) event.respondWith(newest(event, scope).then(isolated));
   } else if (/^[^/]+\.(js|css|wasm|svg|webmanifest)(\?|$)|^icons\/|^models\/index\.json$/.test(file)) {
-    event.respondWith(newest(event, request).then(isolated));
+    const answer = newest(event, request);
+    event.respondWith(request.destination === "worker" ? answer.then(isolated) : answer);
   }
 });

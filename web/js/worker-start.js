@@ -8,6 +8,9 @@ const given = is_helper && new Promise((take) => addEventListener("message", ({ 
 const { search: version, hash } = new URL(import.meta.url);
 const url = (name) => new URL(name + version, import.meta.url).href;
 
+// In pages of 64 KiB: what web/build.rs says, to which wasm-bindgen adds some.
+const [initial, maximum] = [136, 65536];
+
 if (is_helper) await help(await given);
 else await begin();
 
@@ -16,15 +19,24 @@ async function begin() {
   const program = self.build(self.name || hash.slice(1) || "worker");
   const { default: init, ...exported } = await import(url(`${program}.js`));
   if (!exported.help) return init({ module_or_path: url(`${program}_bg.wasm`) });
-  const module = await compile(url(`${program}_bg.wasm`));
-  const memory = shared_memory();
-  const start = (helpers) => {
-    for (let number = 1; number <= helpers; number++) {
-      const worker = new Worker(import.meta.url, { type: "module", name: "helper" });
-      worker.postMessage({ program: url(`${program}.js`), module, memory, number });
+  const address = url(`${program}_bg.wasm`);
+  let [module, memory] = [null, shared_memory()];
+  if (memory) module = await compile(address);
+  else [module, memory] = [await compile_unshared(address), reserved({})];
+  // Kept: a browser may end a worker that nobody holds.
+  const helpers = [];
+  const start = (wanted) => {
+    try {
+      while (helpers.length < wanted) {
+        const worker = new Worker(import.meta.url, { type: "module", name: "helper" });
+        helpers.push(worker);
+        worker.postMessage({ program: url(`${program}.js`), module, memory, number: helpers.length });
+      }
+    } catch (problem) {
+      console.warn(problem);
     }
   };
-  self.threads = { ...words(memory), number: () => 0, possible, start };
+  self.threads = { ...words(memory), number: () => 0, possible: () => (memory.buffer instanceof ArrayBuffer ? 1 : possible()), start };
   share_randomness();
   await init({ module_or_path: module, memory });
 }
@@ -43,22 +55,39 @@ function share_randomness() {
   };
 }
 
-// As large as web/build.rs says, and some pages that wasm-bindgen adds. Some devices have no room to reserve 4 GiB.
-function shared_memory() {
-  for (let maximum = 65536; ; maximum /= 2) {
+// Some devices have no room to reserve all of it.
+function reserved(more) {
+  for (let most = maximum; ; most /= 2) {
     try {
-      return new WebAssembly.Memory({ initial: 136, maximum, shared: true });
+      return new WebAssembly.Memory({ initial, maximum: most, ...more });
     } catch (problem) {
-      if (maximum <= 4096) throw problem;
+      if (most <= 4096) throw problem;
     }
   }
 }
 
-// Browsers share memory between workers only in pages that their site isolates from others. They report hardware threads, and two of
-// those often share one core.
+// None where a browser has it in isolated pages alone, or little of it, which is no loss where there is one thread.
+function shared_memory() {
+  try {
+    return self.crossOriginIsolated ? reserved({ shared: true }) : new WebAssembly.Memory({ initial, maximum, shared: true });
+  } catch {
+    return null;
+  }
+}
+
+// The program for a memory that is not shared: among its imports that of the memory, of kind 2, has the flags 1 (it has a maximum)
+// instead of 3 (and is shared).
+async function compile_unshared(address) {
+  const program = new Uint8Array(await (await fetch(address)).arrayBuffer());
+  const shared = [...new TextEncoder().encode("\x06memory"), 2, 3];
+  const at = program.findIndex((_, at) => shared.every((byte, i) => program[at + i] === byte));
+  program[at + shared.length - 1] = 1;
+  return WebAssembly.compile(program);
+}
+
+// Browsers share memory between workers only in pages that their site isolates from others.
 function possible() {
-  const most = self.crossOriginIsolated ? navigator.hardwareConcurrency : 1;
-  return most <= 2 ? most : Math.max(2, Math.ceil(most / 2));
+  return self.crossOriginIsolated && self.Worker ? navigator.hardwareConcurrency : 1;
 }
 
 // What the engine's platform/web/threads.rs asks for. The places never change: memory that grows keeps its beginning.

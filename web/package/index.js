@@ -172,7 +172,6 @@ export class Engine {
 
   close() {
     this.#die("it was closed");
-    this.#worker.terminate();
   }
 
   /** The place of what became of a published model. */
@@ -274,6 +273,8 @@ export class Engine {
   }
 
   #die(why) {
+    // Its helpers would go on looking for work.
+    this.#worker?.terminate();
     this.#dead ??= new Error(`the engine is gone: ${why}`);
     for (const job of this.#jobs.splice(0)) job.fail(this.#dead);
   }

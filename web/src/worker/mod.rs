@@ -153,6 +153,9 @@ pub fn start<P: Program>() {
         return;
     }
     std::panic::set_hook(Box::new(|info| {
+        if platform::is_helper() {
+            return platform::helper_panicked(&info.to_string());
+        }
         console_error_panic_hook::hook(info);
         notify(&Notification::Panicked(info.to_string()));
     }));

@@ -292,8 +292,7 @@ mod wasm {
 
     use super::{LANES, Narrow};
 
-    /// Row after row, and written out: a page's code is built for size, where loops would keep the
-    /// sums in memory.
+    /// Row after row, and written out, so that the sums stay in registers.
     pub fn simd128<W: Narrow, const R: usize>(
         w: [&[[W; LANES]]; R],
         x: &[[f32; LANES]],

@@ -74,7 +74,7 @@ const EXPAND: usize = 64;
 /// Float path: float weights, or any mode with `activation_bits: null`. `x` `[rows, in_dim]`, `out`
 /// `[rows, out_dim]`.
 pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usize) {
-    let work = rows * w.out_dim * w.in_dim / 4;
+    let work = par::work([rows, w.out_dim, w.in_dim.div_ceil(4)]);
     // A wider step's buffer may hold more rows than are valid.
     let x = &x[..rows * w.in_dim];
     if rows == 1 {

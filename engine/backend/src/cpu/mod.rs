@@ -1,4 +1,4 @@
-//! The CPU backend: SIMD kernels chosen at run time, threads by rayon, the same results for any
+//! The CPU backend: SIMD kernels chosen at run time, threads by rayon or a page's helpers, the same results for any
 //! number of threads.
 
 #[cfg(target_arch = "x86_64")]
@@ -60,7 +60,7 @@ impl CpuBackend {
         } else {
             threads
         };
-        ternary_common::platform::start_helpers(threads);
+        let threads = ternary_common::platform::start_helpers(threads);
         CpuBackend {
             level: Level::best(),
             threads,

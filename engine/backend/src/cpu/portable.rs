@@ -36,8 +36,8 @@ fn pack<const W: usize>(
     }
 }
 
-/// `sums[i][j] = Σ_l a[l][i]·b[l][j]`. Written out, because a page's code is built for size: loops
-/// would be neither unrolled nor vectorized, and the sums kept in memory.
+/// `sums[i][j] = Σ_l a[l][i]·b[l][j]`. Written out, so that a page's engine keeps the sums in
+/// registers.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 fn tile(a: &[[f32; MR]], b: &[[f32; NR]]) -> [[f32; NR]; MR] {
     use core::arch::wasm32::{f32x4_add, f32x4_mul, f32x4_splat, v128_load, v128_store};

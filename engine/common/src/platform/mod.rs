@@ -1,5 +1,5 @@
-//! The machine underneath: clock, yielding, files, threads. `native/` and `web.rs` export the same
-//! names.
+//! The machine underneath: clock, yielding, files, threads. `native/` and `web/` export the same
+//! names, but for what only a page's threads need.
 
 pub mod par;
 
@@ -11,8 +11,5 @@ pub use native::*;
 mod web;
 #[cfg(target_arch = "wasm32")]
 pub use web::*;
-
-/// Memories that a thread keeps from one use to the next, for `scratch`.
-const SCRATCHES: usize = 3;
 
 pub use web_time::{Instant, SystemTime, UNIX_EPOCH};

@@ -14,6 +14,11 @@ fn pays(work: usize) -> bool {
     work >= 1 << 15 && threads() > 1
 }
 
+/// The product of sizes, as an amount of work: a page's numbers have 32 bits.
+pub fn work<const N: usize>(sizes: [usize; N]) -> usize {
+    sizes.into_iter().fold(1, usize::saturating_mul)
+}
+
 /// Threads that share the work. What is computed must not depend on it, only how it is cut.
 pub fn threads() -> usize {
     #[cfg(feature = "native")]

@@ -25,9 +25,9 @@ const STORED: &str = "(async () => { const names = []; \
 const SLOWLY: &str = "if (self.name == 'full-worker') { const read = Blob.prototype.arrayBuffer; \
     Blob.prototype.arrayBuffer = async function () { await new Promise(wake => setTimeout(wake, 400)); return read.call(this); }; }";
 /// Every read tells how large the importer's memory is by then.
-const MEASURED: &str = "if (self.name == 'full-worker') { const start = WebAssembly.instantiateStreaming; \
-    WebAssembly.instantiateStreaming = async (...given) => { const found = await start(...given); \
-      const { memory } = found.instance.exports, channel = new BroadcastChannel('memory'), read = Blob.prototype.arrayBuffer; \
+const MEASURED: &str = "if (self.name == 'full-worker') { const start = WebAssembly.instantiate; \
+    WebAssembly.instantiate = async (...given) => { const found = await start(...given); \
+      const { memory } = found.exports, channel = new BroadcastChannel('memory'), read = Blob.prototype.arrayBuffer; \
       Blob.prototype.arrayBuffer = function () { channel.postMessage(memory.buffer.byteLength); return read.call(this); }; return found; }; }";
 const SMALL: Shape = Shape {
     hidden: 128,

@@ -52,7 +52,7 @@ pub struct Models {
     /// The device asked for.
     pub device: RwSignal<DeviceChoice>,
     /// Of the CPU, as the address asks; 0 for as many as the page may have.
-    threads: usize,
+    pub threads: usize,
     /// Those beside the model.
     adapters: RwSignal<Vec<UsedAdapter>, LocalStorage>,
     /// Those that were beside it at the last visit, until it is there.

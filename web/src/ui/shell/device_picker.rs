@@ -1,7 +1,11 @@
 //! Where the model runs, and why there.
 
 use leptos::prelude::*;
-use ternary::session::{DeviceChoice, DeviceKind};
+use leptos::task::spawn_local;
+use ternary::session::{DeviceChoice, DeviceInfo, DeviceKind};
+
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
 
 use crate::js;
 use crate::ui::engine::use_engine;
@@ -9,16 +13,16 @@ use crate::ui::models::use_models;
 use crate::ui::widgets::figures;
 use crate::ui::widgets::segmented::{Choice, Segmented};
 
-/// Why the CPU has one thread only, where it could have more.
-fn one_thread() -> Option<&'static str> {
+/// Why the CPU has one thread only, where it could have more. `kept`: a service worker keeps the
+/// page.
+fn one_thread(kept: bool) -> Option<&'static str> {
     let page = window();
-    if js::field(&page, "crossOriginIsolated") == true {
+    if js::field(&page, "crossOriginIsolated") == true
+        || page.navigator().hardware_concurrency() < 2.0
+    {
         return None;
     }
-    if page.navigator().hardware_concurrency() < 2.0 {
-        return None;
-    }
-    // The page's service worker asks for threads where its server does not: once it is there.
+    // The service worker isolates the page where its server does not, but not within another page.
     let visits = page
         .performance()
         .map(|clock| clock.get_entries_by_type("navigation"));
@@ -26,23 +30,44 @@ fn one_thread() -> Option<&'static str> {
     let served = started
         .and_then(|time| time.as_f64())
         .is_some_and(|time| time > 0.0);
-    let can_be_served = !js::field(&page.navigator(), "serviceWorker").is_undefined();
-    Some(match (can_be_served, served) {
-        (true, false) => "Reload the page once, and the model may use more of the processor.",
-        (true, true) => "This browser gives the page one thread only.",
-        (false, _) => "The site does not let this page use more than one thread.",
-    })
+    let alone = js::field(&page, "top") == js::field(&page, "self");
+    let can_be_kept = !js::field(&page.navigator(), "serviceWorker").is_undefined();
+    match (can_be_kept && alone, kept) {
+        (false, _) => Some("The site does not let this page use more than one thread."),
+        (true, false) => None,
+        (true, true) if served => Some("This browser gives the page one thread only."),
+        (true, true) => Some("Reload the page once, and the model may use more of the processor."),
+    }
+}
+
+/// Whether a service worker keeps the page: as soon as one does.
+fn is_kept() -> RwSignal<bool> {
+    let kept = RwSignal::new(false);
+    let keepers = js::field(&window().navigator(), "serviceWorker");
+    if let Ok(ready) = js::field(&keepers, "ready").dyn_into::<js_sys::Promise>() {
+        spawn_local(async move {
+            if JsFuture::from(ready).await.is_ok() {
+                kept.try_set(true);
+            }
+        });
+    }
+    kept
 }
 
 #[component]
 pub fn DevicePicker() -> impl IntoView {
     let (engine, models) = (use_engine(), use_models());
+    let kept = is_kept();
     let devices = || {
         [
             Choice::new(DeviceChoice::Auto, "auto", "Automatic"),
             Choice::new(DeviceChoice::Cpu, "cpu", "CPU"),
             Choice::new(DeviceChoice::Gpu, "gpu", "GPU"),
         ]
+    };
+    let why_one_thread = move |device: &DeviceInfo| {
+        let wanted = device.kind == DeviceKind::Cpu && models.threads != 1;
+        wanted.then(|| one_thread(kept.get())).flatten()
     };
     let running_on = move || {
         engine.model.with(|model| {
@@ -58,7 +83,7 @@ pub fn DevicePicker() -> impl IntoView {
                     <strong>{kind}</strong>" "{model.device.name.clone()}{software}
                 </p>
                 <p class="hint">{figures::sentence(&model.device_reason)}</p>
-                {(model.device.kind == DeviceKind::Cpu).then(one_thread).flatten().map(|why| view! { <p class="hint">{why}</p> })}
+                {why_one_thread(&model.device).map(|why| view! { <p class="hint">{why}</p> })}
             })
         })
     };

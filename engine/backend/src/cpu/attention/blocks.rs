@@ -168,8 +168,7 @@ fn weigh_sixteen<W: Narrow>(values: &[W], stride: usize, weights: &[f32], out: &
     }
 }
 
-/// As above, written out: a page's code is built for size, where loops would keep the sums in
-/// memory.
+/// As above, written out: of the loops a page's compiler makes code that takes a quarter longer.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 fn weigh_sixteen<W: Narrow>(values: &[W], stride: usize, weights: &[f32], out: &mut [f32; LANES]) {
     use core::arch::wasm32::*;

@@ -84,7 +84,7 @@ pub fn cached<W: Narrow>(
 ) {
     let width = shape.heads * shape.head_dim;
     let rows = out.len() / width;
-    let work = rows * width * (pos + rows) * 2;
+    let work = par::work([rows, width, pos + rows, 2]);
     let attention = Attention {
         level,
         cache,

@@ -148,7 +148,7 @@ pub fn forward(
 ) {
     let t = s.seq;
     let (of_q, of_k) = heads(s);
-    let work = s.batch * s.heads * t * t * s.head_dim;
+    let work = par::work([s.batch, s.heads, t, t, s.head_dim]);
     par::pieces2(
         out,
         t * of_q.width(),
@@ -200,7 +200,7 @@ pub fn backward(
         .chunks_exact_mut(t * of_k.width())
         .zip(dv.chunks_exact_mut(t * of_k.width()))
         .collect();
-    let work = s.batch * s.heads * t * t * d * 3;
+    let work = par::work([s.batch, s.heads, t, t, d, 3]);
     par::pieces2(dq, t * of_q.width(), &mut dkv, 1, work, |b, dq, dkv| {
         let (dk, dv) = &mut dkv[0];
         let mut p = vec![0f32; BLOCK.min(t) * t];

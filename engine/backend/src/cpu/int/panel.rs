@@ -6,6 +6,9 @@
 //! of i16. The lanes of a register are rows, so no sum has to be added up across lanes, and a
 //! span's scales are vectors.
 
+use std::cell::Cell;
+use std::thread::LocalKey;
+
 use bytemuck::Pod;
 
 use super::super::simd::{Level, multiversion};
@@ -15,7 +18,7 @@ use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 use crate::cpu::linear::{Int8Rows, WeightView};
-use ternary_common::platform::{self, par};
+use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
 use ternary_core::quant::tile::{self, TILE_BYTES, act_stride, row_stride};
 
@@ -194,19 +197,25 @@ fn activations<L: Lane>(
     });
 }
 
-/// A thread's memories of its last products, for the next: a large allocation is cleared by the
-/// system, page by page.
-const PANEL: usize = 0;
-const ACTIVATIONS: usize = 1;
-const BLOCKS: usize = 2;
+thread_local! {
+    /// Memory of a thread's last products, for the next: a large allocation is cleared by the
+    /// system, page by page.
+    static PANEL: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static ACTIVATIONS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static BLOCKS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+}
 
 /// Calls `f` with `len` elements, whatever they held.
-fn with_memory<T: Pod>(which: usize, len: usize, f: impl FnOnce(&mut [T])) {
-    platform::scratch(which, |words| {
-        let needed = len * size_of::<T>() / size_of::<u32>();
-        words.resize(words.len().max(needed), 0);
-        f(bytemuck::cast_slice_mut(&mut words[..needed]));
-    });
+fn with_memory<T: Pod>(
+    memory: &'static LocalKey<Cell<Vec<u32>>>,
+    len: usize,
+    f: impl FnOnce(&mut [T]),
+) {
+    let mut words = memory.take();
+    let needed = len * size_of::<T>() / size_of::<u32>();
+    words.resize(words.len().max(needed), 0);
+    f(bytemuck::cast_slice_mut(&mut words[..needed]));
+    memory.set(words);
 }
 
 /// Sums of a panel of words with one of activations, whose `out.len()` rows are some fours.
@@ -312,7 +321,7 @@ fn of_lanes<L: Lane>(
         mode => tile::tiles(mode, w.in_dim) * tile::tile_cols(mode),
     };
     let packed = rows.next_multiple_of(4) * columns / L::COLUMNS;
-    with_memory(ACTIVATIONS, packed, |panels: &mut [L]| {
+    with_memory(&ACTIVATIONS, packed, |panels: &mut [L]| {
         activations(level, x, rows, columns, act_stride(w.in_dim), panels);
         let x = Activations {
             panels,
@@ -322,10 +331,10 @@ fn of_lanes<L: Lane>(
         };
         // `[panels][rows][ROWS]`
         let len = w.out_dim.div_ceil(ROWS) * rows;
-        with_memory(BLOCKS, len, |blocks: &mut [[f32; ROWS]]| {
+        with_memory(&BLOCKS, len, |blocks: &mut [[f32; ROWS]]| {
             let work = rows * w.out_dim * w.in_dim / 32;
             par::pieces(blocks, rows, work, |i, block| {
-                with_memory(PANEL, ROWS * columns / L::COLUMNS, |panel: &mut [L]| {
+                with_memory(&PANEL, ROWS * columns / L::COLUMNS, |panel: &mut [L]| {
                     weights(level, w, i * ROWS, panel);
                     block_of(level, kernel, w, i * ROWS, panel, &x, block);
                 });

@@ -29,7 +29,7 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
         sums: &sums[r * spans..][..spans],
     };
     let bands = Bands::of(w);
-    let work = rows * w.out_dim * w.in_dim / 32;
+    let work = par::work([rows, w.out_dim, w.in_dim.div_ceil(32)]);
     if rows == 1 {
         par::pieces(out, bands.shared, work, |i, out| {
             bands.rows(level, w, i * bands.shared, row(0), out);

@@ -3,8 +3,6 @@
 mod files;
 mod signals;
 
-use std::cell::Cell;
-
 pub use files::{DRAFT_ENDING, Draft, Lock, remove_drafts};
 pub use signals::{Interrupt, on_interrupt};
 
@@ -13,19 +11,9 @@ pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Starts nothing: rayon's threads come with its pools.
-pub fn start_helpers(_threads: usize) {}
-
-/// A thread's memory number `which`, as its last use left it.
-pub fn scratch<R>(which: usize, f: impl FnOnce(&mut Vec<u32>) -> R) -> R {
-    thread_local! {
-        static KEPT: [Cell<Vec<u32>>; super::SCRATCHES] =
-            const { [const { Cell::new(Vec::new()) }; super::SCRATCHES] };
-    }
-    let mut memory = KEPT.with(|kept| kept[which].take());
-    let result = f(&mut memory);
-    KEPT.with(|kept| kept[which].set(memory));
-    result
+/// How many of `threads` threads there will be: rayon's come with its pools.
+pub fn start_helpers(threads: usize) -> usize {
+    threads
 }
 
 /// What this machine's processor is called, as far as the system says.

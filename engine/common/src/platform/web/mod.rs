@@ -2,7 +2,9 @@
 //! them.
 
 mod threads;
-pub use threads::{Allocator, failed_place, help, is_helper, on, scratch, start_helpers, threads};
+pub use threads::{
+    Allocator, failed_place, help, helper_panicked, is_helper, on, start_helpers, threads,
+};
 pub(super) use threads::{at_work, pieces, pieces2};
 
 use wasm_bindgen::JsCast;

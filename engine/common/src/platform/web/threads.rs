@@ -10,7 +10,7 @@
 //! What one thread takes for granted therefore does not hold in helpers: a `thread_local!` is one
 //! variable for all, a `Mutex` of the standard library knows no waiting, and nothing of JavaScript
 //! may be held (each thread has a table of its own). Helpers run nothing but the closures given to
-//! [`each`], which compute; they allocate by [`Allocator`] and keep memory by [`scratch`].
+//! [`each`], which compute, and allocate by [`Allocator`].
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::{Cell, UnsafeCell};
@@ -29,7 +29,7 @@ const RUNS: usize = 8;
 
 #[wasm_bindgen]
 extern "C" {
-    /// Number of threads that may be.
+    /// Number of threads that there may be at most.
     #[wasm_bindgen(js_namespace = threads)]
     fn possible() -> u32;
     /// Starts so many helpers; each enters [`help`] when it is there.
@@ -53,6 +53,8 @@ extern "C" {
     fn sleep(at: u32, value: i32);
     #[wasm_bindgen(js_namespace = threads)]
     fn wake(at: u32);
+    #[wasm_bindgen(js_namespace = console)]
+    fn error(why: &str);
 }
 
 /// A word that all threads see alike, on a cache line of its own.
@@ -113,9 +115,13 @@ static LAST_JOB: First<i32> = First(Cell::new(0));
 static STARTED: First<bool> = First(Cell::new(false));
 static LIMIT: First<usize> = First(Cell::new(MOST));
 
-/// Threads that this page may use: one where its site does not isolate it from others.
+/// Threads that a page uses if nobody says how many: one where its site does not isolate it from
+/// others. Browsers count hardware threads, and two of those often share a core.
 pub fn threads() -> usize {
-    (possible() as usize).clamp(1, MOST)
+    match possible() as usize {
+        most @ 0..=2 => most.max(1),
+        most => most.div_ceil(2).clamp(2, MOST),
+    }
 }
 
 /// Threads that share a job now.
@@ -127,18 +133,26 @@ pub fn at_work() -> usize {
     }
 }
 
-/// Starts helpers for `threads` threads in all, once. They come later: the script's event loop has
-/// to be let through.
-pub fn start_helpers(threads: usize) {
-    let threads = threads.min(self::threads());
+/// Starts helpers for `threads` threads in all, or as many as there may be; says how many those are.
+/// Helpers come later, when the script's event loop is let through. More than the first time are
+/// never started.
+pub fn start_helpers(threads: usize) -> usize {
+    let threads = threads.min(possible() as usize).clamp(1, MOST);
     if threads > 1 && !STARTED.0.replace(true) {
         start(threads as u32 - 1);
     }
+    threads
 }
 
 /// Whether this is not the program's first thread, whose `main` has run already.
 pub fn is_helper() -> bool {
     number() != 0
+}
+
+/// Tells the console why a helper ends. A hook for panics must do nothing more there: whatever
+/// holds a thing of JavaScript's is the first thread's.
+pub fn helper_panicked(why: &str) {
+    error(why);
 }
 
 /// The place that a helper's script sets to 1 when the helper fails.
@@ -314,25 +328,6 @@ pub fn pieces2<A: Send, B: Send>(
         let (a, b) = unsafe { (a.get(i), b.get(i)) };
         f(i, a, b);
     });
-}
-
-/// Kept memory of all threads.
-struct Scratch([[Cell<Vec<u32>>; super::super::SCRATCHES]; MOST]);
-
-// SAFETY: every thread has a line of its own.
-unsafe impl Sync for Scratch {}
-
-static SCRATCH: Scratch =
-    Scratch([const { [const { Cell::new(Vec::new()) }; super::super::SCRATCHES] }; MOST]);
-
-/// A thread's memory number `which`, as its last use left it.
-pub fn scratch<R>(which: usize, f: impl FnOnce(&mut Vec<u32>) -> R) -> R {
-    let thread = if STARTED.0.get() { number() } else { 0 };
-    let slot = &SCRATCH.0[thread as usize][which];
-    let mut memory = slot.take();
-    let result = f(&mut memory);
-    slot.set(memory);
-    result
 }
 
 /// The standard library's allocator, one thread at a time.

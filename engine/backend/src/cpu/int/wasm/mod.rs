@@ -139,7 +139,7 @@ unsafe fn fields_of_four(
     }
 }
 
-/// Activation rows that a thread takes at once.
+/// Activation rows that a thread takes at once, at most.
 const TAKEN: usize = 8;
 
 /// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`. Threads
@@ -166,7 +166,7 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
         scale: x.scales[r],
         sums: &sums[r * shape.spans..][..shape.spans],
     };
-    let work = rows * w.out_dim * w.in_dim / 16;
+    let work = par::work([rows, w.out_dim, w.in_dim.div_ceil(16)]);
     if rows == 1 {
         let lines = (w.out_dim / 32).next_power_of_two().clamp(ROWS, 256);
         par::pieces(out, lines, work, |i, out| {
@@ -175,12 +175,13 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
         return;
     }
     let band = (BAND_BYTES / shape.group).max(1) * ROWS;
-    par::pieces(out, TAKEN * w.out_dim, work, |i, out| {
+    let taken = rows.div_ceil(par::threads()).clamp(1, TAKEN);
+    par::pieces(out, taken * w.out_dim, work, |i, out| {
         for first in (0..w.out_dim).step_by(band) {
             let lines = band.min(w.out_dim - first);
             for (r, out) in out.chunks_exact_mut(w.out_dim).enumerate() {
                 let out = &mut out[first..][..lines];
-                shape.lines(level, w, row(i * TAKEN + r), first, out);
+                shape.lines(level, w, row(i * taken + r), first, out);
             }
         }
     });

@@ -2,10 +2,9 @@
 //! there [`super::relaxed`]'s takes five. Here products of two pairs of bytes are added to i16
 //! lanes, which hold the sums of [`SPAN`] tiles, and only then to i32 lanes.
 //!
-//! A product of a code (at most 2, or one of the two of a byte's bits at most 1) with an activation
-//! of at most 127: two of ternary's four fields of a byte add up to 2·2·127 a field, 2,032 a byte;
-//! binary's eight fields to as much. Sixteen bytes of a row, half by half of [`SPAN`] tiles, stay
-//! below 32,767.
+//! Two products of ternary codes, at most 2, with activations, at most 127, add up to 508 at most,
+//! and those of a byte's four fields to 2,032; so do binary's, at most 1, of eight. A lane gets them
+//! from both halves of [`SPAN`] tiles: 32,512 at most, which an i16 holds.
 
 use std::arch::wasm32::{i16x8_relaxed_dot_i8x16_i7x16 as pairs, *};
 use std::hint::black_box;
@@ -44,8 +43,8 @@ macro_rules! packed {
             let (mut sum0, mut sum1, mut sum2, mut sum3) = (none, none, none, none);
             // SAFETY: the caller's blocks are in reach.
             unsafe {
-                let end = x.add(blocks * FIELDS * 32);
-                while x < end {
+                let mut left = blocks;
+                while left > 0 {
                     let (mut near0, mut near1, mut near2, mut near3) = (none, none, none, none);
                     macro_rules! half {
                         ($at:literal) => {{
@@ -66,8 +65,9 @@ macro_rules! packed {
                             $near = i16x8_add($near, pairs($codes, field));
                         };
                     }
-                    let stop = x.add(SPAN * FIELDS * 32).min(end);
-                    while x < stop {
+                    let near = left.min(SPAN);
+                    left -= near;
+                    for _ in 0..near {
                         half!(0);
                         half!(16);
                         w = w.add(ROWS * TILE_BYTES);
