@@ -42,7 +42,7 @@ cargo xtask <command>
   test-aarch64               the CPU kernels of 64-bit ARM, run by QEMU: exactness, not speed
   fuzz [MINUTES]             hostile files for every parser, for so long (default 10), with the figures
   ci                         check, then test
-  bench-wllama MODEL.gguf    decoding in a page, beside llama.cpp in WebAssembly (npm's wllama): CPU, one thread each
+  bench-wllama [MODEL.gguf]  decoding and prefill in a page, beside llama.cpp in WebAssembly (npm's wllama): CPU, one thread each and two
   bench-peers [--shape 100m|2b4t] [--rounds N] [--threads N,N]
                              prefill and decode beside ik_llama.cpp and llama.cpp (PyPI), in turn: medians and ratios
   shipped-text SHARED OUT    the training text of the shipped model, from SHARED/data
@@ -108,8 +108,9 @@ fn dispatch() -> Result<()> {
             _ => bail!("usage: cargo xtask shipped-text SHARED OUT"),
         },
         "bench-wllama" => match rest {
-            [gguf] => bench::beside_wllama(gguf.as_ref()),
-            _ => bail!("usage: cargo xtask bench-wllama MODEL.gguf"),
+            [] => bench::beside_wllama(None),
+            [gguf] => bench::beside_wllama(Some(gguf.as_ref())),
+            _ => bail!("usage: cargo xtask bench-wllama [MODEL.gguf]"),
         },
         "bench-peers" => bench::beside_peers(rest),
         "help" | "--help" | "-h" => {

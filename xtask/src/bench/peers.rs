@@ -105,6 +105,13 @@ pub fn beside_peers(rest: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// The file that llama.cpp runs there, of 110M parameters.
+pub fn model_of_llama() -> Result<PathBuf> {
+    let place = workspace::root().join("target/peers");
+    fs::create_dir_all(&place)?;
+    Ok(models(&python(&place)?, &place, "100m")?.llama)
+}
+
 /// The interpreter of an environment that has the packages.
 fn python(place: &Path) -> Result<PathBuf> {
     let environment = place.join("python");

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::peers::model_of_llama;
 use crate::bundle;
 use crate::package;
 use crate::setup::{self, browser, npm::Package};
@@ -16,11 +17,15 @@ const WLLAMA: Package = Package {
     purpose: "llama.cpp in a page, to compare with",
 };
 
-/// Decodes with both on the CPU, one thread each, by turns.
-pub fn beside_wllama(gguf: &Path) -> Result<()> {
-    let gguf = gguf
-        .canonicalize()
-        .with_context(|| format!("{} is no file", gguf.display()))?;
+/// Decodes and reads prompts with both on the CPU, by turns, with one thread each and with two.
+/// Without a `gguf`, with the model that is made for the other peers.
+pub fn beside_wllama(gguf: Option<&Path>) -> Result<()> {
+    let gguf = match gguf {
+        Some(gguf) => gguf
+            .canonicalize()
+            .with_context(|| format!("{} is no file", gguf.display()))?,
+        None => model_of_llama()?,
+    };
     let tools = setup::page_tools()?;
     let (chromium, wllama) = (browser::ensure()?, WLLAMA.fetch()?);
     bundle::build(&tools)?;

@@ -1,5 +1,5 @@
-//! The CPU backend: SIMD kernels chosen at run time, threads by rayon or a page's helpers, the same results for any
-//! number of threads.
+//! The CPU backend: SIMD kernels chosen at run time, threads by rayon or a page's helpers, the same
+//! results for any number of threads.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

@@ -142,7 +142,8 @@ fn none_is_left_behind() -> Result<()> {
     Ok(())
 }
 
-/// Has a helper fail after some pieces of work, inside a job: two additions follow each other there.
+/// Has a helper fail after some pieces of work, inside a job: two additions follow each other
+/// there.
 const FAILING: &str = "if (self.name === 'helper') { let left = 500, before = 0; \
     Object.defineProperty(self, 'threads', { configurable: true, set(all) { const { add } = all; \
       all.add = (at, n) => { const inside = before > 0 && n > 0; before = n; \

@@ -133,9 +133,9 @@ pub fn at_work() -> usize {
     }
 }
 
-/// Starts helpers for `threads` threads in all, or as many as there may be; says how many those are.
-/// Helpers come later, when the script's event loop is let through. More than the first time are
-/// never started.
+/// Starts helpers for `threads` threads in all, or as many as there may be; says how many those
+/// are. Helpers come later, when the script's event loop is let through. More than the first time
+/// are never started.
 pub fn start_helpers(threads: usize) -> usize {
     let threads = threads.min(possible() as usize).clamp(1, MOST);
     if threads > 1 && !STARTED.0.replace(true) {

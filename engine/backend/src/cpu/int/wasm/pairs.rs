@@ -3,8 +3,8 @@
 //! lanes, which hold the sums of [`SPAN`] tiles, and only then to i32 lanes.
 //!
 //! Two products of ternary codes, at most 2, with activations, at most 127, add up to 508 at most,
-//! and those of a byte's four fields to 2,032; so do binary's, at most 1, of eight. A lane gets them
-//! from both halves of [`SPAN`] tiles: 32,512 at most, which an i16 holds.
+//! and those of a byte's four fields to 2,032; so do binary's, at most 1, of eight. A lane gets
+//! them from both halves of [`SPAN`] tiles: 32,512 at most, which an i16 holds.
 
 use std::arch::wasm32::{i16x8_relaxed_dot_i8x16_i7x16 as pairs, *};
 use std::hint::black_box;

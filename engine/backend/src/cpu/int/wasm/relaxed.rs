@@ -4,7 +4,8 @@
 //! It takes a signed byte and a 7-bit one. What a second operand beyond 0..=127 gives is the
 //! engine's choice, and so is whether the sum of two products wraps or saturates in i16; nothing
 //! else is. Neither choice can be seen here: second operands are codes of at most 0x30 or the size
-//! of an activation, and two products are at most 2·128·127 = 32,512 in size, which an i16 holds. So the sums are the same on every engine, and those of every other level.
+//! of an activation, and two products are at most 2·128·127 = 32,512 in size, which an i16 holds.
+//! So the sums are the same on every engine, and those of every other level.
 
 use std::arch::wasm32::{i32x4_relaxed_dot_i8x16_i7x16_add as dot, *};
 
