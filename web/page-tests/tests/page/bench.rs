@@ -14,8 +14,8 @@ const TOKENS: usize = 64;
 const LOADING: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Tokens a second of both on the CPU for one GGUF file, with one thread each and with two:
-/// decoding after a short prompt, and reading prompts. The engine has the file imported with an 8-bit head.
-/// They take turns, so that a machine busy with other work slows both.
+/// decoding after a short prompt, and reading prompts. The engine has the file imported with an
+/// 8-bit head. They take turns, so that a machine busy with other work slows both.
 #[test]
 #[ignore = "a measurement: `cargo xtask bench-wllama`"]
 fn beside_wllama() -> Result<()> {
