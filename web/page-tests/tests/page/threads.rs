@@ -53,12 +53,23 @@ fn they_write_what_one_writes() -> Result<()> {
         return Ok(());
     }
     let page = isolated("&threads=2", ", 2 threads")?;
+    // Pieces of work that this thread did not take were taken by another.
+    page.evaluate_in_worker(
+        "worker",
+        "(() => { const { add } = threads, last = new Map(); self.others = 0; \
+         threads.add = (at, n) => { const first = add(at, n); \
+         if (first && first !== last.get(at)) others += 1; last.set(at, first + n); return first; }; })()",
+    )?;
     agreement::compare(&page, "cpu", &stage()?.shipped)?;
     ensure!(
         page.workers(HELPER) == 1,
         "{} helpers",
         page.workers(HELPER)
     );
+    let others = page.evaluate_in_worker("worker", "others")?;
+    eprintln!("{others} times another thread took pieces");
+    ensure!(others.as_u64().is_some_and(|n| n > 1000), "{others}");
+
     let page = isolated("&threads=1", ", 1 thread")?;
     agreement::compare(&page, "cpu", &stage()?.shipped)?;
     ensure!(page.workers(HELPER) == 0);
