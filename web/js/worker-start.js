@@ -20,9 +20,9 @@ async function begin() {
   const { default: init, ...exported } = await import(url(`${program}.js`));
   if (!exported.help) return init({ module_or_path: url(`${program}_bg.wasm`) });
   const address = url(`${program}_bg.wasm`);
-  let [module, memory] = [null, shared_memory()];
-  if (memory) module = await compile(address);
-  else [module, memory] = [await compile_unshared(address), reserved({})];
+  const shared = shared_memory();
+  const memory = shared ?? reserved({});
+  const module = await (shared ? compile : compile_unshared)(address);
   // Kept: a browser may end a worker that nobody holds.
   const helpers = [];
   const start = (wanted) => {
@@ -36,7 +36,7 @@ async function begin() {
       console.warn(problem);
     }
   };
-  self.threads = { ...words(memory), number: () => 0, possible: () => (memory.buffer instanceof ArrayBuffer ? 1 : possible()), start };
+  self.threads = { ...words(memory), number: () => 0, possible: () => (shared ? possible() : 1), start };
   share_randomness();
   await init({ module_or_path: module, memory });
 }

@@ -19,6 +19,9 @@ const APPEARS: Duration = Duration::from_secs(10);
 /// How long it may move after that; what moves for longer is clicked where it is.
 const COMES_TO_REST: Duration = Duration::from_secs(1);
 
+/// How often an element is clicked that moves away.
+const CLICKS: usize = 5;
+
 pub struct Page {
     devtools: Arc<DevTools>,
     profile: Arc<Profile>,
@@ -162,9 +165,25 @@ impl Page {
     }
 
     /// A real mouse click in the middle of `selector`'s first element; it may have yet to appear.
+    /// Clicks again if the element was moved away in between.
     pub fn click(&self, selector: &str) -> Result<()> {
-        let (x, y) = self.middle_of(selector)?;
-        self.click_at(x, y)
+        let watch = format!(
+            "window.hit = null; addEventListener('pointerdown', ({{ clientX, clientY }}) => {{ \
+             const r = document.querySelector({})?.getBoundingClientRect(); \
+             hit = Boolean(r) && clientX >= r.left && clientX <= r.right && clientY >= r.top && clientY <= r.bottom; \
+             }}, {{ capture: true, once: true }}); 0",
+            json!(selector)
+        );
+        for _ in 0..CLICKS {
+            let (x, y) = self.middle_of(selector)?;
+            self.evaluate(&watch)?;
+            self.click_at(x, y)?;
+            // A page that is left by the click can't be asked.
+            if !self.evaluate("window.hit").is_ok_and(|hit| hit == false) {
+                return Ok(());
+            }
+        }
+        bail!("`{selector}` moved away from {CLICKS} clicks")
     }
 
     /// A real mouse click there.

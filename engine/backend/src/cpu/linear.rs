@@ -9,9 +9,7 @@ use super::simd::{Level, multiversion};
 use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
 use ternary_core::math;
-#[cfg(not(target_arch = "wasm32"))]
-use ternary_core::quant::tile::ROWS;
-use ternary_core::quant::tile::{act_stride, read_row, row_stride};
+use ternary_core::quant::tile::{ROWS, act_stride, read_row, row_stride};
 
 #[cfg(not(target_arch = "wasm32"))]
 use bands::product;
@@ -44,6 +42,11 @@ pub fn by_four(scales: &[f32], spans: usize) -> Vec<[f32; ROWS]> {
         std::array::from_fn(|r| scales[(group * ROWS + r).min(rows - 1) * spans + span])
     };
     (0..rows.div_ceil(ROWS) * spans).map(of).collect()
+}
+
+/// Rows of a weight that a thread takes at once: whole tile groups.
+pub fn shared_rows(out_dim: usize) -> usize {
+    (out_dim / 32).next_power_of_two().clamp(ROWS, 256)
 }
 
 /// int8 codes `[rows, act_stride(in_dim)]` with a scale per row.

@@ -143,15 +143,11 @@ impl<'a> Product<'a> {
         // At least 48 rows a band keep the packing of `b` cheap; at most about eight bands keep two
         // to eight threads level.
         let band = m.div_ceil(8).next_multiple_of(48).min(m.max(1));
-        par::pieces(
-            &mut out[..m * n],
-            band * n,
-            par::work([m, n, k]),
-            |i, piece| {
-                let a = self.a.band(i * band, piece.len() / n);
-                Product { a, ..*self }.plain(piece, n);
-            },
-        );
+        let work = par::work([m, n, k]);
+        par::pieces(&mut out[..m * n], band * n, work, |i, piece| {
+            let a = self.a.band(i * band, piece.len() / n);
+            Product { a, ..*self }.plain(piece, n);
+        });
     }
 
     /// On one thread, into rows `out_rs` apart.

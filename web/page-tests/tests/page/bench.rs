@@ -37,7 +37,8 @@ fn beside_wllama() -> Result<()> {
     }
     let processor = ternary::platform::processor();
     eprintln!("{}", processor.as_deref().unwrap_or("an unknown processor"));
-    for threads in [1, 2] {
+    let most = std::thread::available_parallelism()?.get();
+    for threads in [1, 2].into_iter().filter(|threads| *threads <= most) {
         let page = ready(&server, threads)?;
         for (what, measured) in [
             ("decode", "decode"),
@@ -53,7 +54,7 @@ fn beside_wllama() -> Result<()> {
                     rounds.push((ours, theirs));
                 }
             }
-            eprintln!("{threads} threads, {what}:");
+            eprintln!("threads: {threads}; {what}:");
             tell(
                 "  the engine, tokens/s",
                 rounds.iter().map(|(ours, _)| *ours),

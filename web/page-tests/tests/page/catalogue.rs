@@ -67,13 +67,8 @@ fn card(name: &str) -> String {
 fn get(page: &Page, address: &str) -> Result<()> {
     page.wait_for("document.querySelector('#address')", START)?;
     page.set_field("#address", address)?;
-    // The cards above it still grow, by what is measured.
-    page.evaluate(
-        "(async () => { for (let still = 0, last; still < 12; ) { \
-         const { y } = document.querySelector('#address').getBoundingClientRect(); \
-         still = y === last ? still + 1 : 0; last = y; await new Promise(wake => setTimeout(wake, 50)); } })()",
-    )?;
-    page.click(".from-address button[type=submit]")
+    page.click("#address")?;
+    page.press("Enter")
 }
 
 /// The tiny model as a GGUF file.

@@ -12,10 +12,32 @@ use crate::{LOADED, START, agreement, open_altered, tune};
 const HELPER: &str = "helper";
 const DEVICE: &str = "document.querySelector('.device').innerText";
 
-/// A site of its own with the page and the tiny model.
-fn host() -> Result<Server> {
+/// A prelude for the workers' script that wraps `add`, by which threads take pieces of work, in
+/// workers for which `whose` holds.
+fn around_add(whose: &str, state: &str, add: &str) -> String {
+    format!(
+        "if ({whose}) {{ {state}; Object.defineProperty(self, 'threads', {{ configurable: true, set(all) {{ \
+         const {{ add }} = all; all.add = (at, n) => {{ {add} }}; \
+         Object.defineProperty(self, 'threads', {{ value: all }}); }} }}); }}"
+    )
+}
+
+/// Counts how often pieces of work that this thread did not take were taken by another.
+fn counting() -> String {
+    around_add(
+        "self.name !== 'helper'",
+        "const last = new Map(); self.others = 0",
+        "const first = add(at, n); if (first && first !== last.get(at)) others += 1; \
+         last.set(at, first + n); return first;",
+    )
+}
+
+/// A site of its own with the page, whose workers run `prelude` first, and the tiny model.
+fn host(prelude: &str) -> Result<Server> {
     let server = Server::start(stage()?.dist.clone())?;
     server.add("/tiny.1bit", fs::read(onebit::tiny_model()?)?)?;
+    let start = fs::read_to_string(stage()?.dist.join("worker-start.js"))?;
+    server.add("/worker-start.js", format!("{prelude}\n{start}"))?;
     Ok(server)
 }
 
@@ -28,8 +50,8 @@ fn visit(server: &Server, query: &str) -> Result<Page> {
 }
 
 /// An isolated page; `threads` as its device line tells.
-fn isolated(query: &str, threads: &str) -> Result<Page> {
-    let server = host()?;
+fn isolated(prelude: &str, query: &str, threads: &str) -> Result<Page> {
+    let server = host(prelude)?;
     server.isolate();
     let page = visit(&server, query)?;
     let device = page.evaluate(DEVICE)?;
@@ -38,7 +60,17 @@ fn isolated(query: &str, threads: &str) -> Result<Page> {
     Ok(page)
 }
 
-/// Threads that this machine would give a page.
+/// Another thread took pieces of work from that worker's.
+fn was_helped(page: &Page, worker: &str) -> Result<()> {
+    let others = page.evaluate_in_worker(worker, "others")?;
+    ensure!(
+        others.as_u64().is_some_and(|n| n > 1000),
+        "{worker}: {others}"
+    );
+    Ok(())
+}
+
+/// Whether this machine would give a page several threads.
 fn several() -> Result<bool> {
     let threads = std::thread::available_parallelism()?.get();
     if threads < 2 {
@@ -52,48 +84,40 @@ fn they_write_what_one_writes() -> Result<()> {
     if !several()? {
         return Ok(());
     }
-    let page = isolated("&threads=2", ", 2 threads")?;
-    // Pieces of work that this thread did not take were taken by another.
-    page.evaluate_in_worker(
-        "worker",
-        "(() => { const { add } = threads, last = new Map(); self.others = 0; \
-         threads.add = (at, n) => { const first = add(at, n); \
-         if (first && first !== last.get(at)) others += 1; last.set(at, first + n); return first; }; })()",
-    )?;
+    let page = isolated(&counting(), "&threads=2", ", 2 threads")?;
     agreement::compare(&page, "cpu", &stage()?.shipped)?;
     ensure!(
         page.workers(HELPER) == 1,
         "{} helpers",
         page.workers(HELPER)
     );
-    let others = page.evaluate_in_worker("worker", "others")?;
-    eprintln!("{others} times another thread took pieces");
-    ensure!(others.as_u64().is_some_and(|n| n > 1000), "{others}");
+    was_helped(&page, "worker")?;
 
-    let page = isolated("&threads=1", ", 1 thread")?;
+    let page = isolated("", "&threads=1", ", 1 thread")?;
     agreement::compare(&page, "cpu", &stage()?.shipped)?;
     ensure!(page.workers(HELPER) == 0);
     Ok(())
 }
 
-/// Losses and the saved model are the native ones, bit for bit.
+/// Losses are the native ones, bit for bit.
 #[test]
 fn they_learn_what_one_learns() -> Result<()> {
     if !several()? {
         return Ok(());
     }
-    let page = isolated("&threads=2&model=tiny.1bit", ", 2 threads")?;
+    let page = isolated(&counting(), "&threads=2&model=tiny.1bit", ", 2 threads")?;
     let apart = tune::apart(&page, onebit::tiny_model()?, "full", "20", "portable")?;
     ensure!(apart == 0.0, "{apart:.2e}");
-    // The program that changes models has helpers of its own.
     ensure!(page.workers(HELPER) >= 1);
+    // The program that changes models has helpers of its own.
+    was_helped(&page, "full-worker")?;
     page.assert_clean()
 }
 
 /// A host that cannot be told to isolate its pages: the service worker does.
 #[test]
 fn the_service_worker_isolates() -> Result<()> {
-    let server = host()?;
+    let server = host("")?;
     let page = visit(&server, "")?;
     ensure!(page.evaluate("crossOriginIsolated")? == false);
     let device = page.text("section:has(.device)")?;
@@ -122,13 +146,13 @@ fn the_service_worker_isolates() -> Result<()> {
     Ok(())
 }
 
-/// Neither a reload nor another model leaves workers behind.
+/// Neither a reload nor leaving the page leaves workers behind.
 #[test]
 fn none_is_left_behind() -> Result<()> {
     if !several()? {
         return Ok(());
     }
-    let page = isolated("&threads=2", ", 2 threads")?;
+    let page = isolated("", "&threads=2", ", 2 threads")?;
     agreement::compare(&page, "cpu", &stage()?.shipped)?;
     page.reload()?;
     page.wait_for(LOADED, START)?;
@@ -155,23 +179,22 @@ fn none_is_left_behind() -> Result<()> {
 
 /// Has a helper fail after some pieces of work, inside a job: two additions follow each other
 /// there.
-const FAILING: &str = "if (self.name === 'helper') { let left = 500, before = 0; \
-    Object.defineProperty(self, 'threads', { configurable: true, set(all) { const { add } = all; \
-      all.add = (at, n) => { const inside = before > 0 && n > 0; before = n; \
-        if (inside && left-- < 0) throw new Error('planted'); return add(at, n); }; \
-      Object.defineProperty(self, 'threads', { value: all }); } }); }";
+fn failing() -> String {
+    around_add(
+        "self.name === 'helper'",
+        "let left = 500, before = 0",
+        "const inside = before > 0 && n > 0; before = n; \
+         if (inside && left-- < 0) throw new Error('planted'); return add(at, n);",
+    )
+}
 
-/// A helper that fails ends the engine, which is told and started anew; nothing waits for it.
+/// A helper that fails ends the engine, which is told; nothing waits for it.
 #[test]
 fn a_helper_that_fails_is_told() -> Result<()> {
     if !several()? {
         return Ok(());
     }
-    let server = host()?;
-    server.isolate();
-    let start = fs::read_to_string(stage()?.dist.join("worker-start.js"))?;
-    server.add("/worker-start.js", format!("{FAILING}\n{start}"))?;
-    let page = visit(&server, "&threads=2")?;
+    let page = isolated(&failing(), "&threads=2", ", 2 threads")?;
     crate::ask(&page, "Tell me a story about a dog.")?;
     page.wait_for("document.querySelector('.notice')", START)?;
     let notice = page.text(".notice")?;
@@ -199,11 +222,17 @@ fn without_shared_memory_there_is_one() -> Result<()> {
     agreement::compare(&page, "cpu", onebit::tiny_model()?)
 }
 
-/// A number that is none is told.
+/// A number that is none is told; one that is too large is what there is.
 #[test]
 fn no_number_is_told() -> Result<()> {
-    let page = visit(&host()?, "&model=tiny.1bit&threads=many")?;
-    let notice = page.text(".notice")?;
-    ensure!(notice.contains("threads=many"), "{notice}");
+    for threads in ["many", "-1", "2.5"] {
+        let page = visit(&host("")?, &format!("&model=tiny.1bit&threads={threads}"))?;
+        let notice = page.text(".notice")?;
+        ensure!(notice.contains(&format!("threads={threads}")), "{notice}");
+    }
+    if several()? {
+        let all = std::thread::available_parallelism()?;
+        isolated("", "&threads=999", &format!(", {all} threads"))?;
+    }
     Ok(())
 }

@@ -3,7 +3,6 @@
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use ternary::session::{DeviceChoice, DeviceInfo, DeviceKind};
-
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 
@@ -35,8 +34,8 @@ fn one_thread(kept: bool) -> Option<&'static str> {
     match (can_be_kept && alone, kept) {
         (false, _) => Some("The site does not let this page use more than one thread."),
         (true, false) => None,
-        (true, true) if served => Some("This browser gives the page one thread only."),
-        (true, true) => Some("Reload the page once, and the model may use more of the processor."),
+        (true, true) if served => Some("This browser gives the page only one thread."),
+        (true, true) => Some("Reload the page once to let the model use more of the processor."),
     }
 }
 

@@ -69,7 +69,7 @@ impl Shell {
         };
         shell.follow_history();
         if let Some(problem) = problem {
-            page.fail("This page's address asks for what there is not", problem);
+            page.fail("Part of this page's address was ignored", problem);
         }
         provide_context(engine);
         provide_context(page);
@@ -190,7 +190,7 @@ fn from_address() -> Asked {
         Some((Ok(threads), _)) => asked.threads = threads,
         Some((Err(_), threads)) => {
             asked.problem = Some(format!(
-                "`threads={threads}` is no number of threads; expected one like `threads=2`"
+                "`threads={threads}` is not a number of threads; expected something like `threads=2`"
             ));
         }
     }

@@ -1,7 +1,7 @@
 //! Products with int8 activations: of a few rows band by band of the weights, which threads share,
 //! of many by panels.
 
-use super::{Int8Rows, WeightView};
+use super::{Int8Rows, WeightView, shared_rows};
 use crate::cpu::int::{self, Float4, Row, panel};
 use crate::cpu::simd::Level;
 use ternary_common::platform::par;
@@ -71,7 +71,7 @@ impl Bands {
         let whole = |rows: usize| rows.next_multiple_of(ROWS);
         Bands {
             bytes,
-            shared: whole((w.out_dim / 32).next_power_of_two().clamp(ROWS, 256)),
+            shared: shared_rows(w.out_dim),
             near: whole((NEAR / bytes * rows).clamp(1, 256)),
         }
     }

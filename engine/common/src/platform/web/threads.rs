@@ -246,7 +246,7 @@ pub fn each(pieces: usize, f: &(dyn Fn(usize) + Sync)) {
     while load(INSIDE.at()) != 0 {
         assert!(
             load(FAILED.at()) == 0,
-            "a helper of the engine's stopped: the console says why"
+            "one of the engine's helper threads stopped; the browser's console says why"
         );
     }
     JOB.0.set(None);

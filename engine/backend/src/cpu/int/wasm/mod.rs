@@ -15,7 +15,7 @@ mod strict;
 
 use std::arch::wasm32::*;
 
-use super::super::linear::{Int8Rows, WeightView};
+use super::super::linear::{Int8Rows, WeightView, shared_rows};
 use super::super::simd::Level;
 use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
@@ -68,13 +68,13 @@ unsafe fn sums_of_four(
             #[cfg(feature = "relaxed-simd")]
             (Level::RelaxedPairs, QuantMode::Binary) => pairs::binary(w, stride, x, blocks),
             #[cfg(feature = "relaxed-simd")]
-            (Level::RelaxedPairs, _) => rows!(pairs::int8),
+            (Level::RelaxedPairs, _) => rows!(relaxed::int8::<true>),
             #[cfg(feature = "relaxed-simd")]
             (Level::RelaxedSimd, QuantMode::Ternary) => relaxed::ternary(w, stride, x, blocks),
             #[cfg(feature = "relaxed-simd")]
             (Level::RelaxedSimd, QuantMode::Binary) => relaxed::binary(w, stride, x, blocks),
             #[cfg(feature = "relaxed-simd")]
-            (Level::RelaxedSimd, _) => rows!(relaxed::int8),
+            (Level::RelaxedSimd, _) => rows!(relaxed::int8::<false>),
             (_, QuantMode::Ternary) => strict::ternary(w, stride, x, blocks),
             (_, QuantMode::Binary) => strict::binary(w, stride, x, blocks),
             (_, _) => rows!(strict::int8),
@@ -168,7 +168,7 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
     };
     let work = par::work([rows, w.out_dim, w.in_dim.div_ceil(16)]);
     if rows == 1 {
-        let lines = (w.out_dim / 32).next_power_of_two().clamp(ROWS, 256);
+        let lines = shared_rows(w.out_dim);
         par::pieces(out, lines, work, |i, out| {
             shape.lines(level, w, row(0), i * lines, out);
         });

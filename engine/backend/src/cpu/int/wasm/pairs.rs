@@ -9,7 +9,7 @@
 use std::arch::wasm32::{i16x8_relaxed_dot_i8x16_i7x16 as pairs, *};
 use std::hint::black_box;
 
-use super::{INT8_BLOCK, across};
+use super::across;
 use ternary_core::quant::tile::{ROWS, TILE_BYTES};
 
 /// Tiles whose sums fit into i16.
@@ -23,6 +23,13 @@ pub fn are_faster() -> bool {
     let sums =
         i32x4_relaxed_dot_i8x16_i7x16_add(black_box(most), black_box(u8x16_splat(255)), none);
     i32x4_extract_lane::<0>(sums) == 2 * i32::from(i16::MAX)
+}
+
+/// As the instruction that [`super::relaxed`] calls `dot`.
+#[target_feature(enable = "relaxed-simd")]
+#[inline]
+pub fn dot(a: v128, b: v128, sum: v128) -> v128 {
+    widened(sum, pairs(a, b))
 }
 
 /// `sum` and the pairs of i16 lanes.
@@ -90,33 +97,3 @@ packed!(
     /// See [`super::sums_of_four`].
     binary, 1, [0 1 2 3 4 5 6 7]
 );
-
-/// As [`super::relaxed::int8`].
-///
-/// # Safety
-/// As there.
-#[target_feature(enable = "relaxed-simd")]
-#[inline]
-pub unsafe fn int8(mut w: *const u8, mut x: *const u8, blocks: usize) -> v128 {
-    let (mut even, mut odd) = (i32x4_splat(0), i32x4_splat(0));
-    // SAFETY: the caller's.
-    unsafe {
-        let end = w.add(blocks * INT8_BLOCK);
-        macro_rules! block {
-            ($i:literal $sum:ident) => {
-                let size = v128_load(x.add(2 * $i * INT8_BLOCK).cast());
-                let sign = v128_load(x.add((2 * $i + 1) * INT8_BLOCK).cast());
-                let weights = v128_load(w.add($i * INT8_BLOCK).cast());
-                let products = pairs(i8x16_sub(v128_xor(weights, sign), sign), size);
-                $sum = widened($sum, products);
-            };
-        }
-        while w < end {
-            block!(0 even);
-            block!(1 odd);
-            w = w.add(2 * INT8_BLOCK);
-            x = x.add(4 * INT8_BLOCK);
-        }
-    }
-    i32x4_add(even, odd)
-}

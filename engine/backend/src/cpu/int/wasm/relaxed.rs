@@ -9,7 +9,7 @@
 
 use std::arch::wasm32::{i32x4_relaxed_dot_i8x16_i7x16_add as dot, *};
 
-use super::{INT8_BLOCK, across};
+use super::{INT8_BLOCK, across, pairs};
 use ternary_core::quant::tile::{ROWS, TILE_BYTES};
 
 /// Codes of `$bits` bits; layout as [`ternary_core::quant::tile`] says.
@@ -115,13 +115,14 @@ pub fn prepare(codes: v128) -> [v128; 2] {
 }
 
 /// Products of one row with activations, over `blocks` blocks, whose number is even; the lanes'
-/// sum is the row's. A weight takes its activation's sign, since that is to be unsigned.
+/// sum is the row's. A weight takes its activation's sign, since that is to be unsigned. `PAIRS`:
+/// as [`super::pairs`] adds them.
 ///
 /// # Safety
 /// The blocks are in reach from `w` on, and what [`prepare`] made of their activations from `x` on.
 #[target_feature(enable = "relaxed-simd")]
 #[inline]
-pub unsafe fn int8(mut w: *const u8, mut x: *const u8, blocks: usize) -> v128 {
+pub unsafe fn int8<const PAIRS: bool>(mut w: *const u8, mut x: *const u8, blocks: usize) -> v128 {
     let (mut even, mut odd) = (i32x4_splat(0), i32x4_splat(0));
     // SAFETY: the caller's.
     unsafe {
@@ -131,7 +132,11 @@ pub unsafe fn int8(mut w: *const u8, mut x: *const u8, blocks: usize) -> v128 {
                 let size = v128_load(x.add(2 * $i * INT8_BLOCK).cast());
                 let sign = v128_load(x.add((2 * $i + 1) * INT8_BLOCK).cast());
                 let weights = v128_load(w.add($i * INT8_BLOCK).cast());
-                $sum = dot(i8x16_sub(v128_xor(weights, sign), sign), size, $sum);
+                let signed = i8x16_sub(v128_xor(weights, sign), sign);
+                $sum = match PAIRS {
+                    true => pairs::dot(signed, size, $sum),
+                    false => dot(signed, size, $sum),
+                };
             };
         }
         while w < end {
