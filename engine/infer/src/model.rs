@@ -140,7 +140,7 @@ impl Model {
         let blocks = |tokens: usize| tokens.next_multiple_of(BLOCK).min(whole);
         let least = blocks(tokens);
         let twice = blocks(2 * self.room).max(least);
-        let token = self.cache.bytes() * self.config.kv_dim();
+        let token = self.cache.position_bytes(&self.config);
         for room in [twice, least] {
             let sizes: Vec<(String, usize)> = (0..self.config.num_layers)
                 .flat_map(|layer| {
@@ -341,7 +341,7 @@ impl Model {
 
 /// Bytes of the KV cache: keys and values of every position and layer.
 pub fn cache_bytes(config: &ModelConfig, cache: CachePrecision) -> usize {
-    2 * cache.bytes() * config.num_layers * config.max_seq_len * config.kv_dim()
+    2 * cache.position_bytes(config) * config.num_layers * config.max_seq_len
 }
 
 fn prepare(

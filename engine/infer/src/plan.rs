@@ -102,8 +102,8 @@ impl LoadPlan {
         if !config.use_rope {
             return config.max_seq_len;
         }
-        let element = self.cache_precision.bytes();
-        let cached = element * 2 * config.num_layers * config.kv_dim();
+        let position = self.cache_precision.position_bytes(config);
+        let cached = 2 * position * config.num_layers;
         let token = (cached + 4 * config.rotary_dim()).max(1) as u64;
         let in_proportion = LEAST_CACHE.max(CACHE_PER_WEIGHT * self.weight_bytes) / token;
         let rest = |all: u64| all.saturating_sub(self.weight_bytes);
@@ -121,7 +121,7 @@ impl LoadPlan {
             tokens = tokens.min(most / token);
         }
         if let Some(most) = limits.buffer {
-            tokens = tokens.min(most / (element * config.kv_dim()).max(1) as u64);
+            tokens = tokens.min(most / position.max(1) as u64);
         }
         let tokens = usize::try_from(tokens).unwrap_or(usize::MAX) / WHOLE * WHOLE;
         tokens.max(LEAST_CONTEXT).min(config.max_seq_len)

@@ -159,14 +159,16 @@ impl Attention {
                 });
             }
             Phase::Infer { rows } => {
-                let (max_seq, kv_dim) = (c.max_seq_len, c.kv_dim());
+                let max_seq = c.max_seq_len;
                 let cache = |g: &mut Graph, kind: BufferKind| {
                     let name = kind.named(self.layer);
                     let elem = match g.cache {
                         CachePrecision::F32 => Elem::F32,
                         CachePrecision::F16 => Elem::F16,
+                        CachePrecision::Q8 => Elem::I8,
                     };
-                    g.rec.growing(&name, elem, max_seq * kv_dim)
+                    let bytes = max_seq * g.cache.position_bytes(c);
+                    g.rec.growing(&name, elem, bytes / elem.bytes())
                 };
                 let cache_k = cache(g, BufferKind::CachedKeys);
                 let cache_v = cache(g, BufferKind::CachedValues);
@@ -176,7 +178,8 @@ impl Attention {
                     cache_k,
                     cache_v,
                     rows,
-                    kv_dim,
+                    kv_heads,
+                    head_dim,
                     max_seq,
                     precision: g.cache,
                 });

@@ -23,8 +23,8 @@ pub(super) struct Fitted {
 /// `bytes`.
 pub fn context_within(config: &ModelConfig, bytes: u64, cache: CachePrecision) -> usize {
     let mut context = config.max_seq_len;
-    let element = cache.of(config).bytes() as u64;
-    let token = 2 * element * config.num_layers as u64 * config.kv_dim() as u64;
+    let position = cache.of(config).position_bytes(config) as u64;
+    let token = 2 * position * config.num_layers as u64;
     while may_be_shorter(config, context) && token.saturating_mul(context as u64) > bytes {
         context = half(context);
     }

@@ -30,8 +30,8 @@ pub struct ModelArgs {
     /// model's, up to 131072 where memory allows].
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
-    /// Precision of the keys and values that are kept of a text: f16 takes half the memory, f32 is
-    /// exactly what was computed.
+    /// Precision of the keys and values that are kept of a text: f32 is exactly what was computed,
+    /// f16 takes half the memory, q8 a quarter.
     #[arg(long, value_enum, default_value = "f16")]
     pub kv: CacheKind,
 }
@@ -216,6 +216,8 @@ pub enum CacheKind {
     F32,
     /// Half the memory.
     F16,
+    /// A quarter of the memory: int8 with a scale for every head of a token.
+    Q8,
 }
 
 impl From<CacheKind> for CachePrecision {
@@ -223,8 +225,17 @@ impl From<CacheKind> for CachePrecision {
         match kind {
             CacheKind::F32 => CachePrecision::F32,
             CacheKind::F16 => CachePrecision::F16,
+            CacheKind::Q8 => CachePrecision::Q8,
         }
     }
+}
+
+/// What keys and values are kept in on a board.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum BoardCache {
+    F32,
+    /// Half the memory.
+    F16,
 }
 
 /// Write a model as a .1bit file, as a C header for boards, or for other programs.
@@ -278,7 +289,7 @@ pub struct Export {
     pub c_context: Option<usize>,
     /// Keys and values of the C header [default: f32].
     #[arg(long, value_enum, requires = "emit_c_header")]
-    pub c_kv: Option<CacheKind>,
+    pub c_kv: Option<BoardCache>,
     /// Text that the example in the C header begins with, as tokens: a board has no tokenizer
     /// [default: Once upon a time].
     #[arg(

@@ -10,7 +10,7 @@ use ternary::format::{Dense, MemorySource, OneBit, Packing};
 use ternary::tokenizer::Tokenizer;
 use ternary::train::checkpoint;
 
-use crate::args::{CacheKind, Export, ExportFormat, PackMode};
+use crate::args::{BoardCache, Export, ExportFormat, PackMode};
 use crate::commands::export_other;
 use crate::model;
 use crate::output::{self, errln, outln};
@@ -116,8 +116,8 @@ fn header(a: &Export, bytes: &[u8]) -> Result<c_header::CHeader> {
         stem: stem.to_string_lossy().into_owned(),
         context: a.c_context,
         cache: match a.c_kv {
-            Some(CacheKind::F16) => Cache::F16,
-            Some(CacheKind::F32) | None => Cache::F32,
+            Some(BoardCache::F16) => Cache::F16,
+            Some(BoardCache::F32) | None => Cache::F32,
         },
         prompt: a
             .c_prompt

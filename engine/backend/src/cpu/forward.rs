@@ -133,6 +133,17 @@ multiversion! {
     }
 }
 
+/// Heads of `dim` as codes, each with its scale (f32, little-endian) behind it.
+pub fn to_scaled_codes(x: &[f32], dim: usize, out: &mut [i8]) {
+    let heads = out.chunks_exact_mut(dim + size_of::<f32>());
+    for (x, head) in x.chunks_exact(dim).zip(heads) {
+        let (codes, behind) = head.split_at_mut(dim);
+        let scale = act_scale(x);
+        codes_row(x, scale, codes);
+        behind.copy_from_slice(bytemuck::cast_slice(&scale.to_le_bytes()));
+    }
+}
+
 /// Per-token int8; `norm` = (weight, eps) normalizes each row first.
 pub fn quant_act(
     x: &[f32],

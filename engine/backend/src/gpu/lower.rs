@@ -111,7 +111,7 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
             cache_k,
             cache_v,
             rows,
-            kv_dim,
+            kv_heads,
             max_seq,
             precision,
             ..
@@ -120,11 +120,11 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
     else {
         unreachable!("units are made by fuse");
     };
-    let kv_heads = kv_dim / head_dim;
     let optional = |id: Option<BufferId>| memory.bind_or_unread(id);
     let shader = match precision {
         CachePrecision::F32 => &shaders::CACHE_HEADS,
         CachePrecision::F16 => &shaders::CACHE_HEADS_F16,
+        CachePrecision::Q8 => &shaders::CACHE_HEADS_Q8,
     };
     Ok(Call::new(shader)
         .bind("angles", optional(rope.map(|r| r.0))?)
@@ -138,7 +138,7 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
         .size("ROWS", *rows)
         .size("SEQ", rope.map_or(1, |r| r.1))
         .size("HEADS", heads)
-        .size("KV_HEADS", kv_heads)
+        .size("KV_HEADS", *kv_heads)
         .size("HEAD_DIM", head_dim)
         // Heads that are rotated in part are no unit.
         .size("ROTARY", head_dim)
@@ -309,23 +309,32 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             cache_k,
             cache_v,
             rows,
-            kv_dim,
+            kv_heads,
+            head_dim,
             max_seq,
             precision,
         } => {
-            let (shader, per_item) = match precision {
-                CachePrecision::F32 => (&shaders::KV_WRITE, 1),
-                CachePrecision::F16 => (&shaders::KV_WRITE_F16, 2),
+            let kv_dim = kv_heads * head_dim;
+            let shader = match precision {
+                CachePrecision::F32 => &shaders::KV_WRITE,
+                CachePrecision::F16 => &shaders::KV_WRITE_F16,
+                CachePrecision::Q8 => &shaders::KV_WRITE_Q8,
             };
-            one(Call::new(shader)
+            let call = Call::new(shader)
                 .bind("k", memory.bind(k)?)
                 .bind("v", memory.bind(v)?)
                 .bind("cache_k", memory.bind(cache_k)?)
                 .bind("cache_v", memory.bind(cache_v)?)
                 .size("ROWS", rows)
-                .size("KV_DIM", kv_dim)
-                .size("MAX_SEQ", max_seq)
-                .items(rows * kv_dim / per_item))
+                .size("MAX_SEQ", max_seq);
+            one(match precision {
+                CachePrecision::F32 => call.size("KV_DIM", kv_dim).items(rows * kv_dim),
+                CachePrecision::F16 => call.size("KV_DIM", kv_dim).items(rows * kv_dim / 2),
+                CachePrecision::Q8 => call
+                    .size("KV_HEADS", kv_heads)
+                    .size("HEAD_DIM", head_dim)
+                    .workgroups(2 * rows * kv_heads),
+            })
         }
         Op::CachedAttention {
             q,
@@ -345,6 +354,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             let shader = match precision {
                 CachePrecision::F32 => &shaders::ATTENTION,
                 CachePrecision::F16 => &shaders::ATTENTION_F16,
+                CachePrecision::Q8 => &shaders::ATTENTION_Q8,
             };
             let attention = with_scores(Call::new(shader), scores)
                 .bind("q", memory.bind(q)?)

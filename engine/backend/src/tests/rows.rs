@@ -244,7 +244,8 @@ fn keys_and_values_are_appended_and_never_past_the_end() {
                 cache_k,
                 cache_v,
                 rows: rows_n,
-                kv_dim,
+                kv_heads: 1,
+                head_dim: kv_dim,
                 max_seq,
                 precision: CachePrecision::F32,
             };
@@ -512,12 +513,16 @@ fn the_last_valid_row_is_taken() {
 /// Attention over what was written is that over the rounded keys and values, and what is written is
 /// rounded alike everywhere.
 #[test]
-fn caches_of_halves_hold_rounded_keys_and_values() {
+fn caches_hold_rounded_keys_and_values() {
     with_gpu(|gpu| {
-        for (rows_n, heads, kv_heads, head_dim, pos, max_seq) in [
-            (3, 4, 2, 6, 5, 9),
-            (2, 2, 1, 64, 130, 200),
-            (1, 1, 1, 2, 0, 1),
+        for (rows_n, heads, kv_heads, head_dim, pos, max_seq, precision) in [
+            (3, 4, 2, 6, 5, 9, CachePrecision::F16),
+            (2, 2, 1, 64, 130, 200, CachePrecision::F16),
+            (1, 1, 1, 2, 0, 1, CachePrecision::F16),
+            (3, 4, 2, 8, 5, 9, CachePrecision::Q8),
+            (2, 2, 1, 64, 130, 200, CachePrecision::Q8),
+            (2, 6, 3, 132, 70, 71, CachePrecision::Q8),
+            (1, 1, 1, 4, 0, 1, CachePrecision::Q8),
         ] {
             let mut noise = Noise(head_dim as u64 + 3);
             let kv_dim = kv_heads * head_dim;
@@ -526,24 +531,20 @@ fn caches_of_halves_hold_rounded_keys_and_values() {
             // Subnormal, beyond the range, and a tie.
             k[0] = 3e-6;
             k[1] = -1e30;
-            let old: Vec<u16> = noise
-                .floats(max_seq * kv_dim, 1.0)
-                .into_iter()
-                .map(math::to_half)
-                .collect();
-            let bytes: Vec<u8> = old.iter().flat_map(|h| h.to_le_bytes()).collect();
+            let position = kv_heads * precision.head_bytes(head_dim);
+            let old = rounded(&noise.floats(max_seq * kv_dim, 1.0), head_dim, precision);
             let mut case = Case::default();
-            let cache_k = case.bytes(Elem::F16, bytes.clone());
-            let cache_v = case.bytes(Elem::F16, bytes);
+            let [cache_k, cache_v] = [(); 2].map(|()| case.bytes(elem(precision), old.clone()));
             let op = Op::KvWrite {
                 k: case.f32(&k),
                 v: case.f32(&v),
                 cache_k,
                 cache_v,
                 rows: rows_n,
-                kv_dim,
+                kv_heads,
+                head_dim,
                 max_seq,
-                precision: CachePrecision::F16,
+                precision,
             };
             let read = case
                 .try_run(gpu, op, &at(pos, rows_n), &[cache_k, cache_v])
@@ -551,11 +552,11 @@ fn caches_of_halves_hold_rounded_keys_and_values() {
             let mut caches = Vec::new();
             for (new, got) in [(k, &read[0]), (v, &read[1])] {
                 let mut want = old.clone();
-                let last = (pos + rows_n).min(max_seq) * kv_dim;
-                for (slot, v) in want[pos * kv_dim..last].iter_mut().zip(new) {
-                    *slot = math::to_half(v);
-                }
-                assert_eq!(elements::<u16>(got), want);
+                let last = (pos + rows_n).min(max_seq);
+                let new = rounded(&new, head_dim, precision);
+                want[pos * position..last * position]
+                    .copy_from_slice(&new[..(last - pos) * position]);
+                assert_eq!(*got, want, "{precision:?}, heads of {head_dim}");
                 caches.push(want);
             }
 
@@ -563,18 +564,12 @@ fn caches_of_halves_hold_rounded_keys_and_values() {
             let q = noise.floats(rows_n * heads * head_dim, 1e-3);
             let scores = Scores::plain(head_dim);
             let mut results = Vec::new();
-            for precision in [CachePrecision::F32, CachePrecision::F16] {
+            for wide in [true, false] {
                 let mut case = Case::default();
                 let out = case.out(q.len());
-                let [cache_k, cache_v] = [0, 1].map(|i| match precision {
-                    CachePrecision::F32 => {
-                        let wide: Vec<f32> = caches[i].iter().map(|h| math::half(*h)).collect();
-                        case.f32(&wide)
-                    }
-                    CachePrecision::F16 => case.bytes(
-                        Elem::F16,
-                        caches[i].iter().flat_map(|h| h.to_le_bytes()).collect(),
-                    ),
+                let [cache_k, cache_v] = [0, 1].map(|i| match wide {
+                    true => case.f32(&widened(&caches[i], head_dim, precision)),
+                    false => case.bytes(elem(precision), caches[i].clone()),
                 });
                 let op = Op::CachedAttention {
                     q: case.f32(&q),
@@ -586,12 +581,62 @@ fn caches_of_halves_hold_rounded_keys_and_values() {
                     kv_heads,
                     head_dim,
                     max_seq,
-                    precision,
+                    precision: if wide { CachePrecision::F32 } else { precision },
                     scores,
                 };
                 results.push(case.run(gpu, op, &at(pos, rows_n), out));
             }
-            assert_close("halves", &results[1], &f64s(&results[0]), TRANSCENDENTAL);
+            let what = format!("{precision:?}, heads of {head_dim}");
+            assert_close(&what, &results[1], &f64s(&results[0]), TRANSCENDENTAL);
         }
     });
+}
+
+fn elem(precision: CachePrecision) -> Elem {
+    match precision {
+        CachePrecision::F32 => Elem::F32,
+        CachePrecision::F16 => Elem::F16,
+        CachePrecision::Q8 => Elem::I8,
+    }
+}
+
+/// Heads as a cache keeps them, written down without the kernels.
+fn rounded(values: &[f32], head_dim: usize, precision: CachePrecision) -> Vec<u8> {
+    let of = |head: &[f32]| -> Vec<u8> {
+        match precision {
+            CachePrecision::F32 => head.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            CachePrecision::F16 => head
+                .iter()
+                .flat_map(|v| math::to_half(*v).to_le_bytes())
+                .collect(),
+            CachePrecision::Q8 => {
+                let largest = head.iter().fold(0f32, |m, v| m.max(v.abs()));
+                let scale = largest.max(1e-5) / 127.0;
+                let code = |v: &f32| (v / scale).round_ties_even() as i8 as u8;
+                head.iter().map(code).chain(scale.to_le_bytes()).collect()
+            }
+        }
+    };
+    values.chunks(head_dim).flat_map(of).collect()
+}
+
+/// The values of such a cache.
+fn widened(cache: &[u8], head_dim: usize, precision: CachePrecision) -> Vec<f32> {
+    let of = |head: &[u8]| -> Vec<f32> {
+        match precision {
+            CachePrecision::F32 => elements(head),
+            CachePrecision::F16 => {
+                let halves = elements::<u16>(head).into_iter();
+                halves.map(math::half).collect()
+            }
+            CachePrecision::Q8 => {
+                let (codes, scale) = head.split_at(head_dim);
+                let scale = f32::from_le_bytes(*scale.first_chunk().unwrap());
+                let value = |code: &u8| f32::from(*code as i8) * scale;
+                codes.iter().map(value).collect()
+            }
+        }
+    };
+    let heads = cache.chunks(precision.head_bytes(head_dim));
+    heads.flat_map(of).collect()
 }

@@ -123,15 +123,16 @@ pub enum Op {
         rotary: usize,
         inverse: bool,
     },
-    /// Append `k` and `v` `[rows, kv_dim]` to the caches `[max_seq, kv_dim]`, of `precision`, from
-    /// row `run_params.pos` on.
+    /// Append `k` and `v` `[rows, kv_heads·head_dim]` to the caches `[max_seq, kv_heads]` of heads
+    /// in `precision` from row `run_params.pos` on.
     KvWrite {
         k: BufferId,
         v: BufferId,
         cache_k: BufferId,
         cache_v: BufferId,
         rows: usize,
-        kv_dim: usize,
+        kv_heads: usize,
+        head_dim: usize,
         max_seq: usize,
         precision: CachePrecision,
     },

@@ -92,7 +92,11 @@ fn logits_are_the_native_ones_to_the_last_bit() -> Result<()> {
     for (name, config) in shapes {
         let model = onebit::changed_model(name, config)?;
         server.add(&format!("/{name}.1bit"), fs::read(&model)?)?;
-        for (kv, cache) in [("f32", CachePrecision::F32), ("f16", CachePrecision::F16)] {
+        for (kv, cache) in [
+            ("f32", CachePrecision::F32),
+            ("f16", CachePrecision::F16),
+            ("q8", CachePrecision::Q8),
+        ] {
             expected.push((name, kv, onebit::logits(&model, &PROMPT, cache)?));
         }
     }

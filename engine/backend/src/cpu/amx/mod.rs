@@ -27,8 +27,8 @@ use super::matmul::{Precision, Product};
 use super::simd::multiversion;
 use pack::{Factor, Line, Operand, Panels};
 use ternary_common::platform::par;
-pub use unit::available;
-use unit::{Tiles, multiply};
+use unit::multiply;
+pub use unit::{Tiles, available, sums_of_codes};
 
 /// Rows of `a` and columns of `b` in a panel.
 const SIDE: usize = 32;

@@ -1,5 +1,5 @@
-//! The matrix unit itself: whether it is there, its tile registers, and the kernel of 32×32
-//! outputs.
+//! The matrix unit itself: whether it is there, its tile registers, and the kernels: 32×32 outputs
+//! of floats, sums of codes for up to four times 16 rows and 16 columns.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -12,11 +12,11 @@ pub fn available() -> bool {
     *ANSWER.get_or_init(|| {
         const BF16: u32 = 1 << 22;
         const TILES: u32 = 1 << 24;
+        const INT8: u32 = 1 << 25;
         let leaf = __cpuid_count(7, 0);
         is_x86_feature_detected!("avx512bf16")
             && is_x86_feature_detected!("avx512bw")
-            && leaf.edx & BF16 != 0
-            && leaf.edx & TILES != 0
+            && leaf.edx & (BF16 | TILES | INT8) == BF16 | TILES | INT8
             && permitted()
     })
 }
@@ -241,5 +241,81 @@ pub unsafe fn multiply<const A: usize, const B: usize>(
             c = in(reg) c, d = in(reg) below, s = in(reg) stride,
             options(nostack, preserves_flags),
         );
+    }
+}
+
+/// Sums of tiles of 16 rows of codes, each `$acc` of the tile that `$load` brings, with one of
+/// columns.
+macro_rules! codes {
+    ($a:ident, $stride:ident, $b:ident, $steps:ident, $out:ident, $(($acc:literal, $tile:literal, $pointer:literal, $place:literal)),+) => {{
+        let far = 16 * $stride;
+        asm!(
+            // A tile that is not asked for has no row.
+            "/* {a0} {a1} {a2} {a3} */",
+            $(concat!("tilezero ", $acc),)+
+            "2:",
+            "tileloadd tmm4, [{b} + {line}*1]",
+            $(
+                concat!("tileloadd ", $tile, ", [", $pointer, " + {stride}*1]"),
+                concat!("tdpbsud ", $acc, ", ", $tile, ", tmm4"),
+                concat!("add ", $pointer, ", 64"),
+            )+
+            "add {b}, 1024",
+            "dec {n}",
+            "jnz 2b",
+            $(concat!("tilestored [{out} + {line}*1 + ", $place, "], ", $acc),)+
+            b = inout(reg) $b => _,
+            n = inout(reg) $steps => _,
+            a0 = inout(reg) $a => _,
+            a1 = inout(reg) $a.wrapping_add(far) => _,
+            a2 = inout(reg) $a.wrapping_add(2 * far) => _,
+            a3 = inout(reg) $a.wrapping_add(3 * far) => _,
+            stride = in(reg) $stride,
+            line = in(reg) 64usize,
+            out = in(reg) $out,
+            options(nostack),
+        )
+    }};
+}
+
+/// `out[t][r] = Σ_k a[t, k]·b[r, k]` for `tiles` (1, 2 or 4) times 16 rows of `a`, signed codes
+/// `stride` bytes apart, and 16 of `b`, unsigned ones in a panel: sixteen words of four codes, one
+/// of each row, for every four k. Steps are of 64 k.
+///
+/// SAFETY: the tiles are configured; the rows hold 64 codes a step, and so does the panel (1024
+/// bytes); `tiles` times 16 rows of `out` may be written, and `steps` is not 0.
+pub unsafe fn sums_of_codes(
+    a: *const i8,
+    stride: usize,
+    b: *const u32,
+    steps: usize,
+    out: *mut [i32; 16],
+    tiles: usize,
+) {
+    // SAFETY: as promised by the caller; tiles that are not asked for are neither read nor written.
+    unsafe {
+        match tiles {
+            4 => codes!(
+                a,
+                stride,
+                b,
+                steps,
+                out,
+                ("tmm0", "tmm5", "{a0}", "0"),
+                ("tmm1", "tmm6", "{a1}", "1024"),
+                ("tmm2", "tmm7", "{a2}", "2048"),
+                ("tmm3", "tmm5", "{a3}", "3072")
+            ),
+            2 => codes!(
+                a,
+                stride,
+                b,
+                steps,
+                out,
+                ("tmm0", "tmm5", "{a0}", "0"),
+                ("tmm1", "tmm6", "{a1}", "1024")
+            ),
+            _ => codes!(a, stride, b, steps, out, ("tmm0", "tmm5", "{a0}", "0")),
+        }
     }
 }

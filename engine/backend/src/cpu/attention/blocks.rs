@@ -555,45 +555,38 @@ mod tests {
             let start: Vec<f32> = (0..queries * head_dim).map(|_| rng.normal()).collect();
             fn both<W: Narrow>(
                 level: Level,
-                rows: Rows<W>,
+                data: &[W],
+                (head_dim, stride, count): (usize, usize, usize),
                 q: &[f32],
                 weights: &[f32],
                 start: &[f32],
                 line: usize,
             ) -> (Vec<f32>, Vec<f32>) {
+                let rows = Rows {
+                    data,
+                    stride,
+                    head_dim,
+                    count,
+                };
                 let mut found = vec![0f32; weights.len()];
                 let mut out = start.to_vec();
                 scores(level, q, rows, 0.5, &mut found, line);
                 weigh(level, weights, line, rows, &mut out);
                 (found, out)
             }
-            let run = |level: Level, wide: bool| match wide {
-                true => {
-                    let data = &floats[..];
-                    let rows = Rows {
-                        data,
-                        stride,
-                        head_dim,
-                        count,
-                    };
-                    both(level, rows, &q, &weights, &start, line)
-                }
-                false => {
-                    let data = &halves[..];
-                    let rows = Rows {
-                        data,
-                        stride,
-                        head_dim,
-                        count,
-                    };
-                    both(level, rows, &q, &weights, &start, line)
-                }
-            };
-            let want = run(Level::Portable, true);
+            let shape = (head_dim, stride, count);
+            let codes: Vec<i8> = (0..BLOCK * stride).map(|_| rng.next_u64() as i8).collect();
+            let wide: Vec<f32> = codes.iter().map(|code| code.wide()).collect();
+            let of_codes = both(Level::Portable, &wide, shape, &q, &weights, &start, line);
+            let want = both(Level::Portable, &floats, shape, &q, &weights, &start, line);
             for level in Level::available() {
-                for wide in [false, true] {
-                    assert!(run(level, wide) == want, "{head_dim} at {}", level.name());
-                }
+                let what = format!("{head_dim} at {}", level.name());
+                let got = both(level, &floats, shape, &q, &weights, &start, line);
+                assert!(got == want, "{what}");
+                let got = both(level, &halves, shape, &q, &weights, &start, line);
+                assert!(got == want, "{what}, halves");
+                let got = both(level, &codes, shape, &q, &weights, &start, line);
+                assert!(got == of_codes, "{what}, codes");
             }
             for i in 0..queries {
                 for t in 0..count {

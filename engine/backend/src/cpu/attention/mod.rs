@@ -21,6 +21,7 @@ use super::simd::{Level, multiversion};
 use super::vectors::{self, Wide};
 use blocks::{BLOCK, QUERIES, Rows};
 use ternary_common::platform::par;
+use ternary_core::config::CachePrecision;
 use ternary_core::math::{self, Lanes};
 use ternary_model::program::Scores;
 
@@ -55,8 +56,9 @@ pub struct Shape {
 }
 
 impl Shape {
-    fn stride(&self) -> usize {
-        self.kv_heads * self.head_dim
+    /// Elements from one head of a cache to the next.
+    fn pitch<W: Kept>(&self) -> usize {
+        W::PRECISION.head_bytes(self.head_dim) / size_of::<W>()
     }
 
     /// Query heads of a key head.
@@ -65,15 +67,48 @@ impl Shape {
     }
 }
 
-/// Keys and values as they are kept, `[max_seq, kv_heads·head_dim]` each.
+/// Keys and values as they are kept, `[max_seq, kv_heads]` heads each.
 #[derive(Clone, Copy)]
 pub struct Cache<'a, W> {
     pub keys: &'a [W],
     pub values: &'a [W],
 }
 
+/// What caches hold, see [`ternary_core::config::CachePrecision`].
+pub trait Kept: Narrow {
+    const PRECISION: CachePrecision;
+
+    /// The scale of a head's codes; `head` begins with it. `None` of what has none.
+    fn scale(head: &[Self], head_dim: usize) -> Option<f32>;
+}
+
+impl Kept for f32 {
+    const PRECISION: CachePrecision = CachePrecision::F32;
+
+    fn scale(_: &[f32], _: usize) -> Option<f32> {
+        None
+    }
+}
+
+impl Kept for u16 {
+    const PRECISION: CachePrecision = CachePrecision::F16;
+
+    fn scale(_: &[u16], _: usize) -> Option<f32> {
+        None
+    }
+}
+
+impl Kept for i8 {
+    const PRECISION: CachePrecision = CachePrecision::Q8;
+
+    fn scale(head: &[i8], head_dim: usize) -> Option<f32> {
+        let bytes: &[u8] = bytemuck::cast_slice(&head[head_dim..]);
+        bytes.first_chunk().map(|bytes| f32::from_le_bytes(*bytes))
+    }
+}
+
 /// See [`ternary_model::program::Op::CachedAttention`]. `rows` query rows from position `pos` on.
-pub fn cached<W: Narrow>(
+pub fn cached<W: Kept>(
     level: Level,
     q: &[f32],
     cache: Cache<W>,
@@ -115,7 +150,7 @@ struct Attention<'a, W> {
     of: Scores,
 }
 
-impl<W: Narrow> Attention<'_, W> {
+impl<W: Kept> Attention<'_, W> {
     /// Positions that the query at `pos` sees.
     fn seen(&self, pos: usize) -> Range<usize> {
         let end = pos + 1;
@@ -212,16 +247,33 @@ impl<W: Narrow> Attention<'_, W> {
     fn score(&self, kv: usize, at: usize, count: usize, q: &[f32], scores: &mut [f32], n: usize) {
         let keys = self.head(self.cache.keys, kv, at, count);
         blocks::scores(self.level, q, keys, self.of.scale, scores, n);
+        if let Some(scales) = self.scales(keys) {
+            for scores in scores.chunks_mut(n).take(q.len() / self.shape.head_dim) {
+                for (score, scale) in scores.iter_mut().zip(&scales[..count]) {
+                    *score *= scale;
+                }
+            }
+        }
+    }
+
+    /// Those of the positions' codes.
+    fn scales(&self, rows: Rows<W>) -> Option<[f32; BLOCK]> {
+        W::scale(rows.data, rows.head_dim)?;
+        let mut scales = [0.0; BLOCK];
+        for (t, to) in scales[..rows.count].iter_mut().enumerate() {
+            *to = W::scale(&rows.data[t * rows.stride..], rows.head_dim)?;
+        }
+        Some(scales)
     }
 
     /// A head's part of keys or values, `count` positions from `at` on.
     fn head<'b>(&self, all: &'b [W], kv: usize, at: usize, count: usize) -> Rows<'b, W> {
-        let Shape { head_dim, .. } = self.shape;
-        let stride = self.shape.stride();
+        let pitch = self.shape.pitch::<W>();
+        let stride = self.shape.kv_heads * pitch;
         Rows {
-            data: &all[at * stride + kv * head_dim..],
+            data: &all[at * stride + kv * pitch..],
             stride,
-            head_dim,
+            head_dim: self.shape.head_dim,
             count,
         }
     }
@@ -230,6 +282,17 @@ impl<W: Narrow> Attention<'_, W> {
     /// are `n` apart weigh them, to the queries' rows of `out`.
     fn weigh(&self, kv: usize, at: usize, count: usize, scores: &[f32], n: usize, out: &mut [f32]) {
         let values = self.head(self.cache.values, kv, at, count);
-        blocks::weigh(self.level, scores, n, values, out);
+        let Some(scales) = self.scales(values) else {
+            return blocks::weigh(self.level, scores, n, values, out);
+        };
+        let mut scaled = [0f32; QUERIES * BLOCK];
+        let queries = out.len() / self.shape.head_dim;
+        let lines = scaled.chunks_exact_mut(BLOCK).take(queries);
+        for (scaled, scores) in lines.zip(scores.chunks(n)) {
+            for ((to, score), scale) in scaled.iter_mut().zip(&scores[..count]).zip(scales) {
+                *to = score * scale;
+            }
+        }
+        blocks::weigh(self.level, &scaled, BLOCK, values, out);
     }
 }

@@ -200,12 +200,13 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
             cache_k,
             cache_v,
             rows,
-            kv_dim,
+            kv_heads,
+            head_dim,
             max_seq,
             precision,
         } => {
-            let n = valid(*rows).min(max_seq.saturating_sub(pos)) * kv_dim;
-            let at = pos * kv_dim;
+            let heads = valid(*rows).min(max_seq.saturating_sub(pos)) * kv_heads;
+            let (n, at) = (heads * head_dim, pos * kv_heads * head_dim);
             for (from, to) in [(*k, *cache_k), (*v, *cache_v)] {
                 match precision {
                     CachePrecision::F32 => b.with([to], |b, [cache]| {
@@ -215,6 +216,14 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
                         let mut memory = b.take(to);
                         let cache: &mut [u16] = &mut memory.view_mut(at + n)[at..];
                         forward::to_halves(&b.f32(from)[..n], cache);
+                        b.put(to, memory);
+                    }
+                    CachePrecision::Q8 => {
+                        let pitch = precision.head_bytes(*head_dim);
+                        let (at, len) = (pos * kv_heads * pitch, heads * pitch);
+                        let mut memory = b.take(to);
+                        let cache: &mut [i8] = &mut memory.view_mut(at + len)[at..];
+                        forward::to_scaled_codes(&b.f32(from)[..n], *head_dim, cache);
                         b.put(to, memory);
                     }
                 }
@@ -251,6 +260,13 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
                     }
                     CachePrecision::F16 => {
                         let cache = attention::Cache::<u16> {
+                            keys: b.view(*cache_k),
+                            values: b.view(*cache_v),
+                        };
+                        attention::cached(level, q, cache, out, shape, pos, *scores);
+                    }
+                    CachePrecision::Q8 => {
+                        let cache = attention::Cache::<i8> {
                             keys: b.view(*cache_k),
                             values: b.view(*cache_v),
                         };

@@ -4,13 +4,16 @@
 //! A panel `[columns / 4][16 rows]` of words holds four columns' codes of a row in each word, for
 //! instructions that multiply and add four bytes; where there are none it is `[columns][16 rows]`
 //! of i16. The lanes of a register are rows, so no sum has to be added up across lanes, and a
-//! span's scales are vectors.
+//! span's scales are vectors. Intel's matrix unit takes panels of words as they are, and rows of
+//! activations where they lie.
 
 use std::cell::Cell;
 use std::thread::LocalKey;
 
 use bytemuck::Pod;
 
+#[cfg(target_arch = "x86_64")]
+use super::super::amx;
 use super::super::simd::{Level, multiversion};
 #[cfg(target_arch = "aarch64")]
 use super::neon;
@@ -299,8 +302,20 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
         #[cfg(target_arch = "aarch64")]
         Level::Neon => of_lanes::<i16>(level, halves, w, x, sums, out),
         Level::Portable => of_lanes::<i16>(level, halves, w, x, sums, out),
+        #[cfg(target_arch = "x86_64")]
+        Level::Amx if w.group == w.in_dim || w.group.is_multiple_of(TILE_COLUMNS) => {
+            of_tiles(level, w, x, sums, out);
+        }
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         _ => of_lanes::<u32>(level, words, w, x, sums, out),
+    }
+}
+
+/// Columns of a weight with those that pad its last tile.
+fn columns_of(w: &WeightView) -> usize {
+    match w.mode {
+        QuantMode::EightBit => row_stride(w.mode, w.in_dim),
+        mode => tile::tiles(mode, w.in_dim) * tile::tile_cols(mode),
     }
 }
 
@@ -316,64 +331,151 @@ fn of_lanes<L: Lane>(
     out: &mut [f32],
 ) {
     let rows = out.len() / w.out_dim;
-    let columns = match w.mode {
-        QuantMode::EightBit => row_stride(w.mode, w.in_dim),
-        mode => tile::tiles(mode, w.in_dim) * tile::tile_cols(mode),
-    };
+    let columns = columns_of(w);
     let packed = rows.next_multiple_of(4) * columns / L::COLUMNS;
     with_memory(&ACTIVATIONS, packed, |panels: &mut [L]| {
         activations(level, x, rows, columns, act_stride(w.in_dim), panels);
+        let panels = &*panels;
         let x = Activations {
-            panels,
             scales: x.scales,
             sums,
-            columns,
+            rows,
         };
-        // `[panels][rows][ROWS]`
-        let len = w.out_dim.div_ceil(ROWS) * rows;
-        with_memory(&BLOCKS, len, |blocks: &mut [[f32; ROWS]]| {
-            let work = rows * w.out_dim * w.in_dim / 32;
-            par::pieces(blocks, rows, work, |i, block| {
-                with_memory(&PANEL, ROWS * columns / L::COLUMNS, |panel: &mut [L]| {
-                    weights(level, w, i * ROWS, panel);
-                    block_of(level, kernel, w, i * ROWS, panel, &x, block);
-                });
-            });
-            par::pieces(out, w.out_dim, rows * w.out_dim, |r, out| {
-                let (whole, rest) = out.as_chunks_mut::<ROWS>();
-                for (i, out) in whole.iter_mut().enumerate() {
-                    *out = blocks[i * rows + r];
-                }
-                if !rest.is_empty() {
-                    rest.copy_from_slice(&blocks[whole.len() * rows + r][..rest.len()]);
-                }
-            });
-        });
+        of_panels::<L, (), TOKENS>(
+            level,
+            w,
+            &x,
+            out,
+            || (),
+            |part, token, column, raw| {
+                let width = raw.len();
+                let at = (token * columns + column * width) / L::COLUMNS;
+                let x = &panels[at..][..part.len() / ROWS * width];
+                kernel(level, w.mode, part, x, raw);
+            },
+        );
+    });
+}
+
+/// Columns that the matrix unit takes at once.
+#[cfg(target_arch = "x86_64")]
+const TILE_COLUMNS: usize = 64;
+
+/// On Intel's matrix unit: sixteen rows of activations are a tile, and so are 64 columns of a
+/// panel. Spans are whole tiles.
+#[cfg(target_arch = "x86_64")]
+fn of_tiles(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) {
+    /// Activation rows at once, in four tiles.
+    const MOST: usize = 4 * ROWS;
+    let rows = out.len() / w.out_dim;
+    let stride = act_stride(w.in_dim);
+    let whole = rows / ROWS * ROWS;
+    // A last tile that is not full, with rows of zeros.
+    let mut last = vec![0i8; if whole < rows { ROWS * stride } else { 0 }];
+    last[..(rows - whole) * stride].copy_from_slice(&x.codes[whole * stride..rows * stride]);
+    let codes = x.codes;
+    let x = Activations {
+        scales: x.scales,
+        sums,
+        rows,
+    };
+    // SAFETY: the level was detected.
+    let configure = || unsafe { amx::Tiles::configure() };
+    of_panels::<u32, _, MOST>(level, w, &x, out, configure, |part, token, column, raw| {
+        let steps = part.len() / ROWS / (TILE_COLUMNS / 4);
+        let mut done = 0;
+        while done < raw.len() {
+            let first = token + done;
+            let (from, tiles) = match (whole.saturating_sub(first)) / ROWS {
+                0 => (&last[column..], 1),
+                left => (
+                    &codes[first * stride + column..],
+                    match left.min((raw.len() - done) / ROWS) {
+                        4.. => 4,
+                        2.. => 2,
+                        _ => 1,
+                    },
+                ),
+            };
+            let rows = tiles * ROWS;
+            assert!(
+                from.len() >= (rows - 1) * stride + steps * TILE_COLUMNS
+                    && raw.len() >= done + rows
+                    && steps > 0
+            );
+            // SAFETY: just checked.
+            unsafe {
+                amx::sums_of_codes(
+                    from.as_ptr(),
+                    stride,
+                    part.as_ptr(),
+                    steps,
+                    raw[done..].as_mut_ptr(),
+                    tiles,
+                );
+            }
+            done += rows;
+        }
     });
 }
 
 /// All activation rows.
-struct Activations<'a, L> {
-    panels: &'a [L],
+struct Activations<'a> {
     scales: &'a [f32],
     /// `[rows, spans]`
     sums: &'a [i32],
-    columns: usize,
+    rows: usize,
+}
+
+/// Panel by panel, which threads share, `T` rows of activations at a time. What `begin` gives is held
+/// for a panel; `kernel` gives rows' sums with a part of it: the part, the first row and column, and
+/// where the sums go, of a few rows more than there are.
+fn of_panels<L: Lane, G, const T: usize>(
+    level: Level,
+    w: &WeightView,
+    x: &Activations,
+    out: &mut [f32],
+    begin: impl Fn() -> G + Sync,
+    kernel: impl Fn(&[L], usize, usize, &mut [Sums]) + Sync,
+) {
+    let rows = x.rows;
+    let columns = columns_of(w);
+    // `[panels][rows][ROWS]`
+    let len = w.out_dim.div_ceil(ROWS) * rows;
+    with_memory(&BLOCKS, len, |blocks: &mut [[f32; ROWS]]| {
+        let work = rows * w.out_dim * w.in_dim / 32;
+        par::pieces(blocks, rows, work, |i, block| {
+            with_memory(&PANEL, ROWS * columns / L::COLUMNS, |panel: &mut [L]| {
+                let _held = begin();
+                weights(level, w, i * ROWS, panel);
+                block_of::<L, T>(level, &kernel, w, i * ROWS, panel, x, block);
+            });
+        });
+        par::pieces(out, w.out_dim, rows * w.out_dim, |r, out| {
+            let (whole, rest) = out.as_chunks_mut::<ROWS>();
+            for (i, out) in whole.iter_mut().enumerate() {
+                *out = blocks[i * rows + r];
+            }
+            if !rest.is_empty() {
+                rest.copy_from_slice(&blocks[whole.len() * rows + r][..rest.len()]);
+            }
+        });
+    });
 }
 
 /// The outputs `[rows][ROWS]` of weight rows `first..`, whose panel is `panel`.
-fn block_of<L: Lane>(
+fn block_of<L: Lane, const T: usize>(
     level: Level,
-    kernel: Kernel<L>,
+    kernel: &impl Fn(&[L], usize, usize, &mut [Sums]),
     w: &WeightView,
     first: usize,
     panel: &[L],
-    x: &Activations<L>,
+    x: &Activations,
     out: &mut [[f32; ROWS]],
 ) {
     let spans = w.in_dim / w.group;
     // One span is all columns, those that pad the last tile, too.
-    let span = if spans == 1 { x.columns } else { w.group } / L::COLUMNS;
+    let span = if spans == 1 { columns_of(w) } else { w.group };
     let (double, offset) = match w.mode {
         QuantMode::Ternary => (1, 1),
         QuantMode::Binary => (2, 1),
@@ -388,16 +490,16 @@ fn block_of<L: Lane>(
             scales[r] = *scale;
         }
     }
-    for (b, out) in out.chunks_mut(TOKENS).enumerate() {
-        let token = b * TOKENS;
-        let width = out.len().next_multiple_of(4);
-        let block = &x.panels[token * x.columns / L::COLUMNS..];
-        let mut total = [[0f32; ROWS]; TOKENS];
-        let mut raw = [[0; ROWS]; TOKENS];
+    for (b, out) in out.chunks_mut(T).enumerate() {
+        let token = b * T;
+        let width = out
+            .len()
+            .next_multiple_of(if T == TOKENS { 4 } else { ROWS });
+        let mut total = [[0f32; ROWS]; T];
+        let mut raw = [[0; ROWS]; T];
         for (s, scales) in scales.iter().enumerate() {
-            let w_part = &panel[s * span * ROWS..][..span * ROWS];
-            let x_part = &block[s * span * width..][..span * width];
-            kernel(level, w.mode, w_part, x_part, &mut raw[..width]);
+            let part = &panel[s * span * ROWS / L::COLUMNS..][..span * ROWS / L::COLUMNS];
+            kernel(part, token, s * span, &mut raw[..width]);
             let sums = &x.sums[token * spans + s..];
             add_span(
                 &mut total[..out.len()],
