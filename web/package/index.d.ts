@@ -13,8 +13,8 @@ export interface Progress {
 
 export interface LoadOptions {
   device?: Device;
-  /** Precision of the keys and values kept of a text: "f16", the default, takes half the memory; "f32" is exactly what was computed. */
-  kv?: "f32" | "f16";
+  /** Precision of the keys and values kept of a text: "f32" is exactly what was computed; "f16", the default, takes half the memory, "q8" a quarter. */
+  kv?: "f32" | "f16" | "q8";
   /** Threads of the CPU, at most as many as the page may have, which is the default. A page that its server does not isolate has one. */
   threads?: number;
   onProgress?: (progress: Progress) => void;

@@ -26,7 +26,7 @@ fn suits(level: Level) -> bool {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512Vnni | Level::AvxVnni => true,
         #[cfg(target_arch = "aarch64")]
-        Level::NeonDot => true,
+        Level::NeonI8mm | Level::NeonDot => true,
         _ => false,
     }
 }

@@ -18,6 +18,9 @@ pub enum Level {
     /// NEON with dot products of bytes (ARMv8.2).
     #[cfg(target_arch = "aarch64")]
     NeonDot,
+    /// The same with products of matrices of bytes (i8mm, ARMv8.6).
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -43,6 +46,8 @@ impl Level {
             Level::Neon => "NEON",
             #[cfg(target_arch = "aarch64")]
             Level::NeonDot => "NEON dot",
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonI8mm => "NEON i8mm",
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
@@ -91,6 +96,9 @@ impl Level {
         #[cfg(target_arch = "aarch64")]
         {
             if std::arch::is_aarch64_feature_detected!("dotprod") {
+                if std::arch::is_aarch64_feature_detected!("i8mm") {
+                    levels.push(Level::NeonI8mm);
+                }
                 levels.push(Level::NeonDot);
             }
             levels.push(Level::Neon);

@@ -105,7 +105,9 @@ fn packed_of<const BITS: usize, const FIELDS: usize>(
         Level::Avx2 => unsafe { x86::packed_avx2::<BITS, FIELDS>(w, x, scales, out) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: the level was detected.
-        Level::NeonDot => unsafe { neon::packed_dot::<BITS, FIELDS>(w, x, scales, out) },
+        Level::NeonI8mm | Level::NeonDot => unsafe {
+            neon::packed_dot::<BITS, FIELDS>(w, x, scales, out)
+        },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::packed::<BITS, FIELDS>(w, x, scales, out) },
@@ -136,7 +138,7 @@ pub fn int8(level: Level, w: &[i8], x: Row, scales: &[f32], out: &mut [f32]) {
         Level::Avx2 => unsafe { x86::int8_avx2(w, x, scales, out) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: the level was detected.
-        Level::NeonDot => unsafe { neon::int8_dot(w, x, scales, out) },
+        Level::NeonI8mm | Level::NeonDot => unsafe { neon::int8_dot(w, x, scales, out) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe { neon::int8(w, x, scales, out) },

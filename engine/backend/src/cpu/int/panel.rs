@@ -257,6 +257,9 @@ fn words(level: Level, mode: QuantMode, w: &[u32], x: &[u32], out: &mut [Sums]) 
         },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: the level was detected.
+        Level::NeonI8mm => unsafe { neon::panel_matrix(w, x, out) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
         Level::NeonDot => unsafe { neon::panel_dot(w, x, out) },
         _ => unreachable!("panels of i16 at {}", level.name()),
     }
