@@ -46,6 +46,7 @@ fn run() -> ExitCode {
         args::Command::Download(a) => commands::download::run(&a),
         args::Command::Tokenize(a) => commands::tokenize::run(&a),
         args::Command::Template(a) => commands::template::run(&a),
+        args::Command::Data(a) => commands::data::run(&a),
         args::Command::Train(a) => commands::train::run(&a),
         args::Command::Finetune(a) => commands::finetune::run(&a),
         args::Command::Merge(a) => commands::merge::run(&a),

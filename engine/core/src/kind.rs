@@ -138,7 +138,7 @@ impl FileKind {
             FileKind::Safetensors => {
                 "a safetensors file: `onebit import` with its folder makes a .1bit of a model; an adapter belongs to --adapter"
             }
-            FileKind::Tokens => "a .tokens file: --data-dir takes it",
+            FileKind::Tokens => "a .tokens file: --data-dir takes it, `onebit inspect` shows it",
             FileKind::LfsPointer => {
                 "a Git LFS pointer, which stands for the file itself: run `git lfs pull` in its folder, or download the file"
             }
@@ -164,7 +164,7 @@ impl FileKind {
             FileKind::Packed(Packer::Xz) => "packed by xz: unpack it with xz -d",
             FileKind::Packed(Packer::Bzip2) => "packed by bzip2: unpack it with bzip2 -d",
             FileKind::Parquet => {
-                "a Parquet file: `onebit download` writes the text column of such files beside them"
+                "a Parquet file, which the command `onebit` reads; elsewhere give its rows as JSON lines"
             }
             FileKind::Pdf => "a PDF: save its text first, for example with pdftotext",
             FileKind::Image => "an image",

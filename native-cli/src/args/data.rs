@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::train::TrainOn;
+
 /// Fetch a data set from a hub with Hugging Face's layout. An interrupted download is continued, a
 /// finished one verified.
 #[derive(Args)]
@@ -88,6 +90,42 @@ pub struct Tokenize {
     /// none.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seq_len: u32,
+}
+
+/// Look at training data before it is trained on: what was recognized, the first examples as the
+/// model will read them with what is learnt marked, counts and lengths.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  onebit data chats.jsonl --model model.1bit
+  onebit data alpaca.parquet --model run/best --examples 1
+  onebit data texts/ --tokenizer tok.json --context 512 --json
+
+Recognized are texts (.txt, .md, .text), and in .jsonl, .ndjson, .json and .parquet files: text; messages (role, content), as in OpenAI's; conversations (from, value), as in ShareGPT; instruction, input and output, as in Alpaca; prompt and completion, as texts or as messages; question and answer. Beside a conversation, system is its first message.")]
+pub struct Data {
+    /// A file, a folder, or `-` for standard input.
+    pub path: PathBuf,
+    /// The model that is to learn: a .1bit file or a checkpoint folder. Its tokenizer, chat template
+    /// and context are taken.
+    #[arg(long, value_name = "PATH", required_unless_present = "tokenizer")]
+    pub model: Option<PathBuf>,
+    /// A tokenizer.json instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    pub tokenizer: Option<PathBuf>,
+    /// Another chat template than the model's.
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// What is learnt of conversations.
+    #[arg(long, value_enum, default_value = "assistant")]
+    pub train_on: TrainOn,
+    /// Tokens that a window of training has [default: the model's context].
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Documents shown.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub examples: usize,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Show what a model's chat template makes of a conversation: the text and the tokens.

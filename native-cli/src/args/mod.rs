@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ternary::session::DeviceChoice;
 
-pub use data::{Download, Template, Tokenize};
+pub use data::{Data, Download, Template, Tokenize};
 pub use import::{Activations, Import};
 pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, TrainShape};
 pub use manual::{Completions, Manual, ManualFormat};
@@ -23,7 +23,7 @@ pub use model::{
     PackMode, SamplingArgs,
 };
 pub use search::{EvalConfig, MeasureArgs, Search};
-pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainingArgs};
+pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainOn, TrainingArgs};
 
 /// 1-bit and ternary language models: tokenize, train, search a precision for every layer,
 /// evaluate, chat, import, export.
@@ -65,6 +65,7 @@ pub enum Command {
     Download(Download),
     Tokenize(Tokenize),
     Template(Template),
+    Data(Data),
     Train(Box<Train>),
     Finetune(Box<Finetune>),
     Merge(Merge),
@@ -108,6 +109,7 @@ impl Command {
             Command::Download(_)
             | Command::Tokenize(_)
             | Command::Template(_)
+            | Command::Data(_)
             | Command::Import(_)
             | Command::Export(_)
             | Command::Inspect(_)

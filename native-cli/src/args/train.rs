@@ -122,11 +122,20 @@ pub struct Finetune {
     pub training: TrainingArgs,
 }
 
+/// What is learnt of conversations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TrainOn {
+    /// The assistant's words and the marks that end its messages.
+    Assistant,
+    /// Everything, questions and marks included.
+    All,
+}
+
 /// What every training is told.
 #[derive(Args)]
 pub struct TrainingArgs {
-    /// .tokens files or texts (.txt, .md, .text; .jsonl or .json with "text" or "messages"): a
-    /// file, a folder, or `-` for standard input.
+    /// .tokens files or texts (.txt, .md, .text; .jsonl, .json or .parquet with texts or
+    /// conversations, see `onebit data`): a file, a folder, or `-` for standard input.
     #[arg(long, value_name = "PATH")]
     pub data_dir: PathBuf,
     /// Tokenize the texts of --data-dir while training, in constant memory, instead of beforehand.
@@ -135,10 +144,9 @@ pub struct TrainingArgs {
     /// Windows shuffled together when streaming [default: 8192].
     #[arg(long, value_name = "N", requires = "streaming")]
     pub shuffle_buffer: Option<usize>,
-    /// Learn all words of conversations ("messages"), marks and questions included, instead of the
-    /// assistant's only. Of .tokens files all are learnt.
-    #[arg(long)]
-    pub all_tokens: bool,
+    /// What is learnt of conversations. Of .tokens files all is.
+    #[arg(long, value_enum, default_value = "assistant")]
+    pub train_on: TrainOn,
     /// Folder of the run: checkpoints, metrics.jsonl, layers.jsonl.
     #[arg(long, value_name = "DIR")]
     pub output_dir: PathBuf,

@@ -16,7 +16,7 @@ use crate::model;
 use crate::output::{self, outln};
 
 pub fn run(a: &Template) -> Result<()> {
-    let (tokenizer, own) = companions(&a.model)?;
+    let (tokenizer, own, _) = companions(&a.model)?;
     let template = match (&a.chat_template, own) {
         (Some(path), _) => tokenize::template(path)?,
         (None, Some(own)) => own,
@@ -59,17 +59,30 @@ pub fn run(a: &Template) -> Result<()> {
     Ok(())
 }
 
-/// Tokenizer and chat template of a model.
-fn companions(path: &Path) -> Result<(Tokenizer, Option<ChatTemplate>)> {
-    let (tokenizer, template, special) = if checkpoint::is_checkpoint_path(path) {
-        let companions = model::parameters(path)?.companions;
-        (Some(companions.tokenizer), companions.chat_template, None)
+/// Tokenizer, chat template and context of a model.
+pub fn companions(path: &Path) -> Result<(Tokenizer, Option<ChatTemplate>, usize)> {
+    let (tokenizer, template, special, context) = if checkpoint::is_checkpoint_path(path) {
+        let parameters = model::parameters(path)?;
+        let companions = parameters.companions;
+        let context = parameters.config.max_seq_len;
+        (
+            Some(companions.tokenizer),
+            companions.chat_template,
+            None,
+            context,
+        )
     } else {
         let source = FileSource::open(path)?;
         let file = pollster::block_on(OneBit::open(&source))
             .with_context(|| path.display().to_string())?;
         let meta = file.metadata;
-        (meta.tokenizer, meta.chat_template, meta.special_tokens)
+        let context = meta.config.max_seq_len;
+        (
+            meta.tokenizer,
+            meta.chat_template,
+            meta.special_tokens,
+            context,
+        )
     };
     let Some(tokenizer) = tokenizer else {
         bail!("{}: the model carries no tokenizer", path.display());
@@ -81,6 +94,7 @@ fn companions(path: &Path) -> Result<(Tokenizer, Option<ChatTemplate>)> {
     Ok((
         Tokenizer::from_json(&tokenizer)?,
         template.map(|t| t.with_tokens(special)),
+        context,
     ))
 }
 

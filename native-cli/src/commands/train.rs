@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary::backend::BackendOptions;
 use ternary::config::{self, ModelConfig, Owner, TrainConfig};
-use ternary::data::{self, Encoder, StreamedTexts, TrainingData};
+use ternary::data::{self, StreamedTexts, TrainingData};
 use ternary::params;
 use ternary::platform::{Interrupt, on_interrupt};
 use ternary::search::fingerprint;
@@ -128,10 +128,7 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
     // One that came with a model and cannot be used costs the chat only.
     let template = companions.chat_template.as_deref();
     let template = template.and_then(|t| ChatTemplate::new(t).ok());
-    let encoder = match a.all_tokens {
-        true => Encoder::new(&tokenizer, template),
-        false => Encoder::new(&tokenizer, template).assistant_only(),
-    };
+    let encoder = super::data::encoder(&tokenizer, template, a.train_on);
     let data = if a.streaming {
         TrainingData::Texts(StreamedTexts::open(&a.data_dir, &encoder)?)
     } else {

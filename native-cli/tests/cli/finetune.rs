@@ -319,7 +319,7 @@ fn conversations_teach_the_assistants_words() {
         run(out, &format!("--lr 0 --max-steps 1 {flags}")).ok();
         figure(&metrics(&d.join(out)), "val_loss")
     };
-    let (assistant, all) = (before("a", ""), before("b", "--all-tokens"));
+    let (assistant, all) = (before("a", ""), before("b", "--train-on all"));
     // It knows the user's words, and not the assistant's in capitals.
     assert!(assistant > all + 0.3, "{assistant} {all}");
     run("c", "--lr 3e-3 --max-steps 30").ok();
@@ -327,7 +327,7 @@ fn conversations_teach_the_assistants_words() {
     assert!(after < assistant - 1.0, "{assistant} {after}");
     run("d", "--streaming --shuffle-buffer 64 --max-steps 2").ok();
     // What is learnt from is part of the data.
-    run("c", "--lr 3e-3 --max-steps 40 --resume --all-tokens").fails(&["data"]);
+    run("c", "--lr 3e-3 --max-steps 40 --resume --train-on all").fails(&["data"]);
 }
 
 #[test]

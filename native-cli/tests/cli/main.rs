@@ -14,6 +14,7 @@ mod guards;
 mod import;
 mod infer;
 mod interop;
+mod look;
 mod manual;
 mod plot;
 mod search;

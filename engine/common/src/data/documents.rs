@@ -1,5 +1,6 @@
 //! Documents as data sets hold them in JSON: `{"text": …}`; conversations as `messages` (role,
-//! content), `conversations` (from, value) or `prompt` and `completion`; or a bare string.
+//! content), `conversations` (from, value), `prompt` and `completion`, Alpaca's `instruction`,
+//! `input` and `output`, or `question` and `answer`; or a bare string.
 
 use serde::{Deserialize, Deserializer};
 
@@ -27,11 +28,66 @@ impl Document {
     }
 }
 
+/// How a document was written down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layout {
+    /// A text file, or a piece of one.
+    #[default]
+    Plain,
+    /// A `text`, or a string alone.
+    Text,
+    /// `messages`, as OpenAI has them.
+    Messages,
+    /// `conversations`, as ShareGPT has them.
+    ShareGpt,
+    /// `instruction`, `input` and `output`, as Alpaca has them.
+    Alpaca,
+    /// `prompt` and `completion`, texts or messages.
+    Prompt,
+    /// `question` and `answer`.
+    Question,
+}
+
+impl Layout {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Plain => "plain text",
+            Layout::Text => "texts (text)",
+            Layout::Messages => "conversations (messages)",
+            Layout::ShareGpt => "conversations as in ShareGPT (conversations)",
+            Layout::Alpaca => "instructions as in Alpaca (instruction, input, output)",
+            Layout::Prompt => "prompts (prompt, completion)",
+            Layout::Question => "questions (question, answer)",
+        }
+    }
+}
+
+/// The fields that a document is made of.
+#[cfg(feature = "native")]
+pub(super) const FIELDS: [&str; 14] = [
+    "text",
+    "messages",
+    "conversations",
+    "system",
+    "prompt",
+    "completion",
+    "response",
+    "instruction",
+    "input",
+    "output",
+    "question",
+    "answer",
+    "chosen",
+    "rejected",
+];
+
 /// What a JSON value holds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Found {
     /// None where its text is null.
     pub document: Option<Document>,
+    pub layout: Layout,
     /// Escaped surrogates without their other half, which became U+FFFD.
     pub half_surrogates: u64,
     /// Calls of tools beside a turn's content, which are not learnt.
@@ -58,9 +114,16 @@ struct Fields {
     messages: Option<Option<Vec<Turn>>>,
     #[serde(deserialize_with = "there")]
     conversations: Option<Option<Vec<Turn>>>,
-    prompt: Option<Content>,
+    system: Option<Content>,
+    prompt: Option<Said>,
     #[serde(alias = "response")]
-    completion: Option<Content>,
+    completion: Option<Said>,
+    instruction: Option<Content>,
+    input: Option<Content>,
+    output: Option<Content>,
+    question: Option<Content>,
+    answer: Option<Content>,
+    chosen: serde_json::Value,
 }
 
 /// A turn, in OpenAI's words or in ShareGPT's.
@@ -72,6 +135,26 @@ struct Turn {
     content: Option<Content>,
     #[serde(default)]
     tool_calls: serde_json::Value,
+}
+
+/// One side of a prompt and its completion.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a prompt or a completion must be a text, or a list of messages"
+)]
+enum Said {
+    Turns(Vec<Turn>),
+    Content(Content),
+}
+
+impl Said {
+    fn into_turns(self, role: &str) -> Vec<Turn> {
+        match self {
+            Said::Turns(turns) => turns,
+            Said::Content(content) => vec![Turn::new(role, content)],
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -102,6 +185,14 @@ impl Content {
 const LONGEST_ROLE: usize = 64;
 
 impl Turn {
+    fn new(role: &str, content: Content) -> Self {
+        Turn {
+            role: role.to_owned(),
+            content: Some(content),
+            tool_calls: serde_json::Value::Null,
+        }
+    }
+
     /// Roles become part of what the template marks the turns with, so they hold nothing that marks
     /// are made of.
     fn check(&self) -> Result<(), String> {
@@ -144,7 +235,7 @@ pub(super) fn parse(value: &str) -> Result<Found, String> {
         }
         None => Err(first),
     });
-    let document = found.map_err(|e| {
+    let (document, layout) = found.map_err(|e| {
         // Lines are counted in the file, not in the value.
         let mut what = e.to_string();
         if let Some(at) = what.rfind(" at line ") {
@@ -157,6 +248,7 @@ pub(super) fn parse(value: &str) -> Result<Found, String> {
     })??;
     Ok(Found {
         document,
+        layout,
         half_surrogates,
         tool_calls,
     })
@@ -188,15 +280,21 @@ pub fn messages(json: &str) -> Result<Vec<Message>, String> {
     }
 }
 
-const EXPECTED: &str =
-    "expected an object with a \"text\" field, or with \"messages\" (role and content)";
+const EXPECTED: &str = "expected an object with a \"text\" field, or with a conversation: \"messages\" (role and content), \"conversations\" \
+     (from and value), \"prompt\" and \"completion\", \"instruction\" and \"output\", or \"question\" and \"answer\"";
 
-type Read = Result<Option<Document>, String>;
+const PAIRS: &str = "it is a pair of a chosen and a rejected answer, and training learns from answers that are right: keep the chosen one \
+     as \"completion\"";
+
+type Read = Result<(Option<Document>, Layout), String>;
 
 fn read_fields(value: &str, tool_calls: &mut u64) -> serde_json::Result<Read> {
     match value.as_bytes().first() {
-        Some(b'"') => return Ok(Ok(Some(Document::Text(serde_json::from_str(value)?)))),
-        Some(b'n') if value == "null" => return Ok(Ok(None)),
+        Some(b'"') => {
+            let text = serde_json::from_str(value)?;
+            return Ok(Ok((Some(Document::Text(text)), Layout::Text)));
+        }
+        Some(b'n') if value == "null" => return Ok(Ok((None, Layout::Text))),
         _ => {}
     }
     if !value.starts_with('{') {
@@ -212,32 +310,75 @@ fn read_fields(value: &str, tool_calls: &mut u64) -> serde_json::Result<Read> {
         }
         Err(e) => return Err(e),
     };
-    let mut chat = |turns: Vec<Turn>| {
+    let system = fields.system;
+    let chat = |turns: Vec<Turn>, layout: Layout| -> Read {
         turns.iter().try_for_each(Turn::check)?;
         *tool_calls = turns.iter().filter(|turn| turn.calls_tools()).count() as u64;
-        let messages: Vec<Message> = turns.into_iter().map(Turn::into_message).collect();
-        Ok((!messages.is_empty()).then_some(Document::Chat(messages)))
+        let mut messages: Vec<Message> = turns.into_iter().map(Turn::into_message).collect();
+        if let (Some(first), Some(system)) = (messages.first(), system)
+            && first.role != "system"
+        {
+            let text = system.into_text();
+            if !text.is_empty() {
+                messages.insert(0, Message::new("system", text));
+            }
+        }
+        let document = (!messages.is_empty()).then_some(Document::Chat(messages));
+        Ok((document, layout))
     };
+    let pair = |asked: Content, answer: Content| {
+        vec![Turn::new("user", asked), Turn::new("assistant", answer)]
+    };
+    // A data set may have the same in several ways: a text beside them is what some template made.
     Ok(match fields {
         Fields {
-            text: Some(text), ..
-        } => Ok(text.map(Document::Text)),
+            messages: Some(Some(turns)),
+            ..
+        } => chat(turns, Layout::Messages),
         Fields {
-            messages: Some(turns),
+            conversations: Some(Some(turns)),
             ..
+        } => chat(turns, Layout::ShareGpt),
+        Fields {
+            instruction: Some(asked),
+            input,
+            output: Some(answer),
+            ..
+        } => {
+            let mut asked = asked.into_text();
+            let input = input.map(Content::into_text);
+            if let Some(input) = input.filter(|input| !input.trim().is_empty()) {
+                asked += "\n\n";
+                asked += &input;
+            }
+            chat(pair(Content::Text(asked), answer), Layout::Alpaca)
         }
-        | Fields {
-            conversations: Some(turns),
+        Fields {
+            text: Some(text), ..
+        } => Ok((text.map(Document::Text), Layout::Text)),
+        Fields {
+            messages: Some(None),
             ..
-        } => turns.map_or(Ok(None), &mut chat),
+        } => Ok((None, Layout::Messages)),
+        Fields {
+            conversations: Some(None),
+            ..
+        } => Ok((None, Layout::ShareGpt)),
         Fields {
             prompt: Some(prompt),
             completion: Some(reply),
             ..
-        } => Ok(Some(Document::Chat(vec![
-            Message::new("user", prompt.into_text()),
-            Message::new("assistant", reply.into_text()),
-        ]))),
+        } => {
+            let mut turns = prompt.into_turns("user");
+            turns.extend(reply.into_turns("assistant"));
+            chat(turns, Layout::Prompt)
+        }
+        Fields {
+            question: Some(asked),
+            answer: Some(answer),
+            ..
+        } => chat(pair(asked, answer), Layout::Question),
+        Fields { chosen, .. } if !chosen.is_null() => Err(PAIRS.to_owned()),
         _ => Err(EXPECTED.to_owned()),
     })
 }
@@ -316,6 +457,52 @@ mod tests {
         ] {
             assert_eq!(found(value), chat, "{value}");
         }
+        for (value, layout) in [
+            (
+                r#"{"prompt": [{"role": "user", "content": "Hi"}], "completion": [{"role": "assistant", "content": "Hello"}]}"#,
+                Layout::Prompt,
+            ),
+            (
+                r#"{"instruction": "Hi", "input": "", "output": "Hello"}"#,
+                Layout::Alpaca,
+            ),
+            (
+                r#"{"instruction": "Hi", "output": "Hello", "text": "Q: Hi", "x": 1}"#,
+                Layout::Alpaca,
+            ),
+            (
+                r#"{"question": "Hi", "answer": "Hello", "system": null}"#,
+                Layout::Question,
+            ),
+            (
+                r#"{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], "system": ""}"#,
+                Layout::ShareGpt,
+            ),
+        ] {
+            let found = parse(value).unwrap();
+            assert_eq!(found.layout, layout, "{value}");
+            assert_eq!(found.document.as_ref(), Some(&chat), "{value}");
+        }
+        // An input follows its instruction; a system prompt comes first, once.
+        let Document::Chat(messages) = self::found(
+            r#"{"instruction": "Sort.", "input": "b a", "output": "a b", "system": "Be brief."}"#,
+        ) else {
+            panic!("a conversation");
+        };
+        let said: Vec<(&str, &str)> = messages
+            .iter()
+            .map(|m| (m.role.as_str(), m.content.as_str()))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                ("system", "Be brief."),
+                ("user", "Sort.\n\nb a"),
+                ("assistant", "a b")
+            ]
+        );
+        let e = parse(r#"{"prompt": "Hi", "chosen": "Hello", "rejected": "Go"}"#).unwrap_err();
+        assert!(e.contains("chosen"), "{e}");
         assert_eq!(found("\"bare\""), Document::Text("bare".into()));
         for nothing in [r#"{"text": null}"#, "null", r#"{"messages": []}"#] {
             assert!(parse(nothing).unwrap().document.is_none());

@@ -11,7 +11,9 @@ use ternary_core::kind::FileKind;
 
 /// Endings of text files. A `.json` file in a folder is one only if it holds an array: others are
 /// configurations.
-const TEXTS: [&str; 6] = ["txt", "md", "text", "jsonl", "ndjson", "json"];
+const TEXTS: [&str; 7] = ["txt", "md", "text", "jsonl", "ndjson", "json", PARQUET];
+/// Ending of texts in columns, which are read as JSON lines.
+const PARQUET: &str = "parquet";
 /// Ending of tokenized data.
 const TOKENS: &str = "tokens";
 
@@ -50,6 +52,20 @@ impl TextFile {
     /// Bytes.
     pub fn bytes(&self) -> Result<u64> {
         Ok(std::fs::metadata(&self.path).at("read", &self.path)?.len())
+    }
+
+    /// The file itself, or the lines of what it holds in columns.
+    fn unpacked(self) -> Result<Self> {
+        if FileKind::of(&self.head()?) != FileKind::Parquet {
+            return Ok(self);
+        }
+        let kept = super::parquet::as_lines(&self.path)?;
+        Ok(TextFile {
+            path: kept.to_path_buf(),
+            name: self.name,
+            named: false,
+            _kept: Some(Arc::new(kept)),
+        })
     }
 
     /// Its first bytes.
@@ -91,7 +107,7 @@ fn single(path: &Path) -> Result<TextFile> {
         return keep("standard input", Box::new(std::io::stdin().lock()));
     }
     if std::fs::metadata(path).at("open", path)?.is_file() {
-        return Ok(TextFile::new(path.to_owned()));
+        return TextFile::new(path.to_owned()).unpacked();
     }
     let pipe = std::fs::File::open(path).at("open", path)?;
     keep(&path.display().to_string(), Box::new(pipe))
@@ -132,11 +148,15 @@ fn inside(path: &Path, endings: &[&str]) -> Result<Vec<TextFile>> {
             head.trim_ascii_start().starts_with(b"[")
         }
     });
-    failure.map_or(Ok(files), Err)
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    files.into_iter().map(TextFile::unpacked).collect()
 }
 
 /// The texts of `path`: the one file, what comes through a pipe or (`-`) standard input, or what a
-/// folder and its folders hold in `.txt`, `.md`, `.text`, `.jsonl`, `.ndjson` and `.json` files.
+/// folder and its folders hold in `.txt`, `.md`, `.text`, `.jsonl`, `.ndjson`, `.json` and `.parquet`
+/// files.
 ///
 /// # Errors
 /// A path that cannot be read, or a folder without text files.
@@ -152,7 +172,7 @@ fn texts_inside(path: &Path) -> Result<Vec<TextFile>> {
     let texts = inside(path, &TEXTS)?;
     if texts.is_empty() {
         return Err(Error::Data(format!(
-            "{} has no text files; expected .txt, .md, .text, .jsonl, .ndjson, or a .json file with an array",
+            "{} has no text files; expected .txt, .md, .text, .jsonl, .ndjson, .parquet, or a .json file with an array",
             path.display()
         )));
     }

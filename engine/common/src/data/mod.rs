@@ -9,6 +9,8 @@ mod eval_text;
 #[cfg(feature = "native")]
 mod files;
 #[cfg(feature = "native")]
+pub mod parquet;
+#[cfg(feature = "native")]
 mod pieces;
 #[cfg(feature = "native")]
 mod read;
@@ -23,7 +25,7 @@ mod tokens;
 pub use background::Prefetch;
 pub use batches::Batches;
 pub use conversations::{marked_turns, own_template};
-pub use documents::{Document, messages};
+pub use documents::{Document, Layout, messages};
 pub use eval_text::EvalText;
 #[cfg(feature = "native")]
 pub use files::{TextFile, text_files};

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
-use super::documents::Document;
+use super::documents::{Document, Layout};
 use super::files::TextFile;
 use super::text::{PIECE, Start, TextReader};
 use crate::error::IoContext;
@@ -23,6 +23,8 @@ const LONGEST: usize = 1 << 20;
 pub struct Piece {
     /// What the piece is tokenized from.
     pub document: Document,
+    /// How it was written down.
+    pub layout: Layout,
     /// A document ends with it.
     pub ends_document: bool,
     /// Index of its file.
@@ -108,11 +110,13 @@ impl Pieces {
                 (self.file, self.offset, self.open) = (self.file + 1, 0, None);
             }
             let ends_document = found.as_ref().is_some_and(|piece| piece.ends);
+            let layout = found.as_ref().map_or(Layout::Plain, |piece| piece.layout);
             let document = found.and_then(|piece| piece.document);
             // An empty file is told of, the end of another is not; a blank line only moves on.
             if first || document.is_some() {
                 return Ok(Some(Piece {
                     document: document.unwrap_or_else(|| Document::Text(String::new())),
+                    layout,
                     ends_document,
                     file,
                     offset,

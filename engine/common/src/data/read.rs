@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::EvalText;
 use super::conversations::{marked_turns, own_template};
-use super::documents::Document;
+use super::documents::{Document, Layout};
 use super::files::{DataFiles, TextFile, data_files};
 use super::pieces::{Piece, Pieces};
 use super::text::pieces_of;
@@ -52,6 +52,10 @@ impl TrainingData {
 pub struct Encoded {
     /// Index of the file.
     pub file: usize,
+    /// How the document was written down.
+    pub layout: Layout,
+    /// A document ends with it.
+    pub ends_document: bool,
     /// The document's tokens; [`CONTEXT`](super::CONTEXT) is set in those that nothing is learnt
     /// from.
     pub ids: Vec<u32>,
@@ -203,6 +207,8 @@ pub fn encode_files(
             .map(|p| {
                 Ok(Encoded {
                     file: p.file,
+                    layout: p.layout,
+                    ends_document: p.ends_document,
                     ids: encoder.encode(&p.document, p.ends_document)?,
                     bytes: p.end - p.offset,
                 })

@@ -5,7 +5,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use super::documents::{self, Document};
+use super::documents::{self, Document, Layout};
 use crate::error::{Error, Result};
 use ternary_core::kind::FileKind;
 
@@ -207,7 +207,15 @@ impl Start {
         let text = text.trim_start();
         // The first line may be longer than what is looked at.
         let object = || {
-            let keys = ["text", "messages", "conversations", "prompt"];
+            let keys = [
+                "text",
+                "messages",
+                "conversations",
+                "prompt",
+                "completion",
+                "instruction",
+                "question",
+            ];
             let has = |key: &str| {
                 let (_, after) = text.split_once(&format!("\"{key}\""))?;
                 after.trim_start().strip_prefix(':')
@@ -332,6 +340,7 @@ fn is_shift_jis(bytes: &[u8]) -> bool {
 #[derive(Debug)]
 pub(super) struct TextPiece {
     pub document: Option<Document>,
+    pub layout: Layout,
     /// It is a document of its own, which the next one does not go on with.
     pub ends: bool,
     /// Bytes of the file it stands for.
@@ -509,6 +518,7 @@ impl<R: Read> TextReader<R> {
             }
             return Ok(Some(TextPiece {
                 document: Some(Document::Text(text)),
+                layout: Layout::Plain,
                 ends: false,
                 bytes,
             }));
@@ -602,6 +612,7 @@ impl<R: Read> TextReader<R> {
         let value = text.trim_matches(documents::between);
         let mut piece = TextPiece {
             document: None,
+            layout: Layout::Text,
             ends: false,
             bytes,
         };
@@ -611,6 +622,7 @@ impl<R: Read> TextReader<R> {
         let found = documents::parse(value).map_err(|e| self.bad_line(line, &e))?;
         self.half_surrogates.add(found.half_surrogates, line);
         self.tool_calls.add(found.tool_calls, line);
+        piece.layout = found.layout;
         match found.document {
             Some(document) => (piece.document, piece.ends) = (Some(document), true),
             None => self.without_text.add(1, line),
