@@ -104,8 +104,8 @@ Recognized are texts (.txt, .md, .text), and in .jsonl, .ndjson, .json and .parq
 pub struct Data {
     /// A file, a folder, or `-` for standard input.
     pub path: PathBuf,
-    /// The model that is to learn: a .1bit file or a checkpoint folder. Its tokenizer, chat template
-    /// and context are taken.
+    /// The model that is to learn: a .1bit file or a checkpoint folder. Its tokenizer, chat
+    /// template and context are taken.
     #[arg(long, value_name = "PATH", required_unless_present = "tokenizer")]
     pub model: Option<PathBuf>,
     /// A tokenizer.json instead.

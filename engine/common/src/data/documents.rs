@@ -484,7 +484,7 @@ mod tests {
             assert_eq!(found.document.as_ref(), Some(&chat), "{value}");
         }
         // An input follows its instruction; a system prompt comes first, once.
-        let Document::Chat(messages) = self::found(
+        let Document::Chat(messages) = found(
             r#"{"instruction": "Sort.", "input": "b a", "output": "a b", "system": "Be brief."}"#,
         ) else {
             panic!("a conversation");

@@ -155,8 +155,8 @@ fn inside(path: &Path, endings: &[&str]) -> Result<Vec<TextFile>> {
 }
 
 /// The texts of `path`: the one file, what comes through a pipe or (`-`) standard input, or what a
-/// folder and its folders hold in `.txt`, `.md`, `.text`, `.jsonl`, `.ndjson`, `.json` and `.parquet`
-/// files.
+/// folder and its folders hold in `.txt`, `.md`, `.text`, `.jsonl`, `.ndjson`, `.json` and
+/// `.parquet` files.
 ///
 /// # Errors
 /// A path that cannot be read, or a folder without text files.

@@ -430,9 +430,9 @@ struct Activations<'a> {
     rows: usize,
 }
 
-/// Panel by panel, which threads share, `T` rows of activations at a time. What `begin` gives is held
-/// for a panel; `kernel` gives rows' sums with a part of it: the part, the first row and column, and
-/// where the sums go, of a few rows more than there are.
+/// Panel by panel, which threads share, `T` rows of activations at a time. What `begin` gives is
+/// held for a panel; `kernel` gives rows' sums with a part of it: the part, the first row and
+/// column, and where the sums go, of a few rows more than there are.
 fn of_panels<L: Lane, G, const T: usize>(
     level: Level,
     w: &WeightView,
