@@ -4,21 +4,14 @@
 // to ± LATENT_CLIP (0 = off). Where Σ norms is not finite nothing but the gradient changes: the
 // parameters stay those of the last good step. Every workgroup adds up the norms, then strides over
 // the elements.
-#import "lib/run_params.wgsl"
-#import "lib/reduce.wgsl"
-#import "lib/finite.wgsl"
+#import "lib/clipping.wgsl"
 
-@group(0) @binding(1) var<storage, read> norms: array<f32>;       // (NORM_COUNT)
 @group(0) @binding(2) var<storage, read_write> param: array<f32>; // (LEN)
 @group(0) @binding(3) var<storage, read_write> grad: array<f32>;  // (LEN)
 @group(0) @binding(4) var<storage, read_write> m: array<f32>;     // (LEN)
 @group(0) @binding(5) var<storage, read_write> v: array<f32>;     // (LEN)
 
-const REDUCE_LANES: u32 = 256u;
-
 override LEN: u32;
-override NORM_COUNT: u32;
-override CLIP_NORM: f32;
 override BETA1: f32;
 override BETA2: f32;
 override EPS: f32;
@@ -27,21 +20,11 @@ override LATENT_CLIP: f32;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  var squares = 0.0;
-  for (var i = lane; i < NORM_COUNT; i += REDUCE_LANES) {
-    squares += norms[i];
-  }
-  let total = reduce_sum(lane, squares);
-  let finite = is_finite(total);
-  let norm = sqrt(total);
-  var factor = 1.0;
-  if (CLIP_NORM > 0.0 && norm > CLIP_NORM) {
-    factor = CLIP_NORM / norm;
-  }
+  let clip = clipping(lane);
   let keep = 1.0 - select(0.0, run_params.lr * run_params.weight_decay, DECAY);
   for (var i = workgroup.x * REDUCE_LANES + lane; i < LEN; i += grid.x * REDUCE_LANES) {
-    if (finite) {
-      let g = grad[i] * factor;
+    if (clip.finite) {
+      let g = grad[i] * clip.factor;
       let first = BETA1 * m[i] + (1.0 - BETA1) * g;
       let second = BETA2 * v[i] + (1.0 - BETA2) * g * g;
       m[i] = first;

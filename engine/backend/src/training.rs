@@ -52,6 +52,9 @@ macro_rules! training {
             | Op::SumRows { .. }
             | Op::RecordStep { .. }
             | Op::AdamW { .. }
+            | Op::Momentum { .. }
+            | Op::Normalize { .. }
+            | Op::TakeStep { .. }
     };
 }
 pub(crate) use training;

@@ -79,6 +79,15 @@ impl Param {
         self.shape.iter().product()
     }
 
+    /// The matrix that Muon changes, if it is one: those of the layers. Embedding, head and
+    /// adapters are not.
+    pub fn muon(&self) -> Option<&Matrix> {
+        match &self.kind {
+            ParamKind::Matrix(m) if m.name != EMBEDDING && m.name != LM_HEAD => Some(m),
+            _ => None,
+        }
+    }
+
     /// Whether it has none, which no parameter of a valid model does.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,7 +1,8 @@
 //! The decoder: embedding, blocks, final norm, head, loss; and the programs recorded from it.
 
+use crate::muon::Muon;
 use crate::program::{BufferId, BufferKind, Elem, EmbedTable, Op, Program, STEP_FIGURES};
-use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig, TrainConfig};
+use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig, Optimizer, TrainConfig};
 
 use super::attention::{Attention, AttentionSaved};
 use super::bit_linear::{BitLinear, LinearSaved};
@@ -556,8 +557,8 @@ pub struct UpdateProgram {
     pub history: BufferId,
 }
 
-/// Record the optimizer step: straight-through factors, gradient norm, clipping, AdamW, latent
-/// clip, gradients back to zero.
+/// Record the optimizer step: straight-through factors, gradient norm, clipping, AdamW or Muon,
+/// latent clip, gradients back to zero.
 pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram {
     let lora = train.lora.as_ref();
     let mut g = Graph::new(config, Phase::Train { batch: 1, seq: 1 }, None);
@@ -595,9 +596,26 @@ pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram
         history,
         capacity: HISTORY,
     });
+    let squares = g.rec.f32(1);
     for p in &all {
         let len = p.len();
         let latent = matches!(&p.kind, ParamKind::Matrix(m) if m.mode.is_latent());
+        let latent_clip = if latent {
+            config.latent_clip_max_training
+        } else {
+            0.0
+        };
+        if let (Optimizer::Muon, Some(m)) = (train.optimizer, p.muon()) {
+            let update = Muon {
+                train,
+                norms,
+                norm_count: all.len(),
+                squares,
+                latent_clip,
+            };
+            update.record(&mut g, p, m.rows, m.cols);
+            continue;
+        }
         let op = Op::AdamW {
             param: g.float_param(&p.name, len),
             grad: g.grad(&p.name, len),
@@ -613,11 +631,7 @@ pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram
             beta2: train.beta2 as f32,
             eps: train.eps as f32,
             decay: matches!(p.kind, ParamKind::Matrix(_) | ParamKind::Adapter),
-            latent_clip: if latent {
-                config.latent_clip_max_training
-            } else {
-                0.0
-            },
+            latent_clip,
         };
         g.rec.push(op);
     }

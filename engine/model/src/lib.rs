@@ -7,6 +7,7 @@ mod decoder;
 mod graph;
 mod lora;
 mod mlp;
+mod muon;
 mod norm;
 pub mod program;
 mod remap;

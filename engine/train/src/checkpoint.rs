@@ -7,7 +7,7 @@
 //! | `tokenizer.json` | |
 //! | `chat_template.jinja` | optional |
 //! | `train_state.json` | schema version, step, [`TrainConfig`], tokens seen |
-//! | `optimizer.safetensors` | AdamW moments `m.NAME`, `v.NAME` |
+//! | `optimizer.safetensors` | moments `m.NAME`, and `v.NAME` of what AdamW changes |
 //!
 //! Trained adapters are in [`ternary_formats::adapter`]'s two files instead of `config.json` and
 //! `model.safetensors`.
@@ -41,9 +41,6 @@ use ternary_model::Parameters;
 
 /// End of the names of folders that are being written or deleted; they begin with a dot.
 const UNFINISHED: &str = ".tmp";
-
-/// AdamW's moment buffers: their prefixes on the backend and in `optimizer.safetensors`.
-const MOMENTS: [BufferKind; 2] = [BufferKind::FirstMoment, BufferKind::SecondMoment];
 
 /// Version of `train_state.json`. Version 1 lacked everything from `first_loss` on.
 const SCHEMA: u32 = 2;
@@ -237,7 +234,7 @@ async fn fill(
             None => p.name.clone(),
         };
         model.push((name, p.shape.clone(), BufferKind::Param.named(&p.name)));
-        for m in MOMENTS {
+        for m in trainer.moments(&p) {
             let name = m.named(&p.name);
             moments.push((name.clone(), p.shape.clone(), name));
         }
@@ -616,7 +613,7 @@ pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Compani
             .get(&p.name)
             .ok_or_else(|| missing(adapter::WEIGHTS_FILE, &p.name))?;
         trainer.set_buffer(&BufferKind::Param.named(&p.name), values)?;
-        for m in MOMENTS {
+        for m in trainer.moments(&p) {
             let key = m.named(&p.name);
             let (_, values) = moments
                 .remove(&key)

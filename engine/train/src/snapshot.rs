@@ -1,8 +1,8 @@
 //! A trainer's whole state as the bytes of one safetensors file: where there are no folders, and
 //! for a pause.
 //!
-//! Tensors `param.NAME`, `m.NAME`, `v.NAME` (f32) of everything trained; the metadata hold `step`
-//! and `note`, a text of the caller's.
+//! Tensors `param.NAME`, `m.NAME` and, of what AdamW changes, `v.NAME` (f32) of everything trained;
+//! the metadata hold `step` and `note`, a text of the caller's.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,11 @@ use safetensors::SafeTensors;
 
 use super::trainer::Trainer;
 use crate::error::{Error, Result, SnapshotError};
+use ternary_core::params::Param;
 use ternary_formats::safetensors as tensors;
 use ternary_model::Parameters;
+use ternary_model::program::BufferKind;
 
-/// Parameters and AdamW's moments: their prefixes.
-const PARTS: [&str; 3] = ["param", "m", "v"];
 const STEP: &str = "step";
 const NOTE: &str = "note";
 
@@ -33,13 +33,19 @@ impl Trainer {
         Ok(all)
     }
 
+    /// The buffers of a parameter that going on needs.
+    fn parts(&self, p: &Param) -> Vec<String> {
+        let kinds = [BufferKind::Param].into_iter();
+        let all = kinds.chain(self.moments(p).iter().copied());
+        all.map(|kind| kind.named(&p.name)).collect()
+    }
+
     /// Everything that going on needs besides the data. `note` comes back from
     /// [`Trainer::restore_snapshot`].
     pub async fn snapshot(&mut self, note: &str) -> Result<Vec<u8>> {
         let mut all = Vec::new();
         for p in self.trained() {
-            for part in PARTS {
-                let name = format!("{part}.{}", p.name);
+            for name in self.parts(&p) {
                 let values = self.buffer(&name).await?;
                 all.push((name, p.shape.clone(), values));
             }
@@ -61,8 +67,7 @@ impl Trainer {
         let mut found = tensors::parse(bytes).map_err(unreadable)?;
         let mut values = Vec::new();
         for p in self.trained() {
-            for part in PARTS {
-                let name = format!("{part}.{}", p.name);
+            for name in self.parts(&p) {
                 match found.remove(&name) {
                     Some((shape, given)) if shape == p.shape => values.push((name, given)),
                     Some((shape, _)) => {

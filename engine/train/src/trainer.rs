@@ -7,7 +7,7 @@ use super::start::Start;
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, BackendError, MemoryLimits, ProgramId, elements};
 use ternary_common::data::{BatchSource, Batches, NO_TARGET};
-use ternary_core::config::{MatrixModes, ModelConfig, TrainConfig};
+use ternary_core::config::{MatrixModes, ModelConfig, Optimizer, TrainConfig};
 use ternary_core::params::{self, Param};
 use ternary_core::quant::anneal_alpha;
 use ternary_core::rng::Rng;
@@ -299,6 +299,14 @@ impl Trainer {
         params::trained(&self.config, self.train.lora.as_ref())
     }
 
+    /// What the optimizer keeps of a parameter between steps.
+    pub(crate) fn moments(&self, p: &Param) -> &'static [BufferKind] {
+        match (self.train.optimizer, p.muon()) {
+            (Optimizer::Muon, Some(_)) => &[BufferKind::FirstMoment],
+            _ => &[BufferKind::FirstMoment, BufferKind::SecondMoment],
+        }
+    }
+
     /// The frozen model that adapters are trained beside.
     pub fn base(&self) -> Option<&Base> {
         self.base.as_ref()
@@ -356,6 +364,7 @@ impl Trainer {
             weight_decay: c.weight_decay_at(self.step) as f32,
             bias1: bias(c.beta1),
             bias2: bias(c.beta2),
+            momentum: c.muon_momentum_at(self.step) as f32,
             ..RunParams::default()
         }
     }

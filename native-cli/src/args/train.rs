@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ternary::config::{LrDecay, QuantMode};
+use ternary::config::{LrDecay, Optimizer, QuantMode};
 use ternary::session::DeviceChoice;
 
 /// Whether a GPU may round the operands of training's matrix products.
@@ -30,6 +30,16 @@ fn setting(text: &str) -> Result<Setting, String> {
         field: field.to_owned(),
         value: serde_json::from_str(value).unwrap_or_else(|_| value.into()),
     })
+}
+
+fn optimizer(text: &str) -> Result<Optimizer, String> {
+    match text {
+        "adamw" => Ok(Optimizer::AdamW),
+        "muon" => Ok(Optimizer::Muon),
+        other => Err(format!(
+            "unknown optimizer `{other}`; expected adamw or muon"
+        )),
+    }
 }
 
 fn decay(text: &str) -> Result<LrDecay, String> {
@@ -163,6 +173,9 @@ pub struct TrainingArgs {
     /// be repeated.
     #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
     pub set: Vec<Setting>,
+    /// adamw, or muon for the matrices of the layers.
+    #[arg(long, value_parser = optimizer)]
+    pub optimizer: Option<Optimizer>,
     /// Peak learning rate.
     #[arg(long)]
     pub lr: Option<f64>,

@@ -370,6 +370,7 @@ impl TrainingArgs {
             ($($flag:ident),*) => { $(if let Some(v) = self.$flag { train.$flag = v; })* };
         }
         over!(
+            optimizer,
             lr,
             lr_decay,
             lr_warmup_steps,

@@ -344,6 +344,59 @@ pub fn squared_norm(x: &[f32]) -> f32 {
     pieces.iter().sum::<f64>() as f32
 }
 
+multiversion! {
+    fn momentum_chunk(grad: &mut [f32], m: &mut [f32], out: &mut [f32], factor: f32, mu: f32) {
+        let n = out.len();
+        let (grad, m) = (&mut grad[..n], &mut m[..n]);
+        for i in 0..n {
+            let new = (1.0 - mu) * (grad[i] * factor);
+            m[i] = mu * m[i] + new;
+            out[i] = mu * m[i] + new;
+            grad[i] = 0.0;
+        }
+    }
+}
+
+/// See [`ternary_model::program::Op::Momentum`].
+pub fn momentum(grad: &mut [f32], m: &mut [f32], out: &mut [f32], factor: f32, mu: f32) {
+    let work = out.len() * 4;
+    let moments = grad.chunks_mut(CHUNK).zip(m.chunks_mut(CHUNK));
+    let mut moments: Vec<(&mut [f32], &mut [f32])> = moments.collect();
+    par::pieces2(out, CHUNK, &mut moments, 1, work, |_, out, moments| {
+        let (grad, m) = &mut moments[0];
+        momentum_chunk(grad, m, out, factor, mu);
+    });
+}
+
+multiversion! {
+    fn multiply_chunk(x: &mut [f32], factor: f32) {
+        x.iter_mut().for_each(|x| *x *= factor);
+    }
+}
+
+/// `x *= factor`.
+pub fn multiply(x: &mut [f32], factor: f32) {
+    let work = x.len();
+    par::pieces(x, CHUNK, work, |_, x| multiply_chunk(x, factor));
+}
+
+multiversion! {
+    fn take_step_chunk(param: &mut [f32], step: &[f32], keep: f32, scale: f32, limit: f32) {
+        for (param, step) in param.iter_mut().zip(step) {
+            *param = (*param * keep - scale * step).clamp(-limit, limit);
+        }
+    }
+}
+
+/// See [`ternary_model::program::Op::TakeStep`].
+pub fn take_step(param: &mut [f32], step: &[f32], keep: f32, scale: f32, limit: f32) {
+    let work = param.len() * 4;
+    par::pieces(param, CHUNK, work, |i, param| {
+        let step = &step[i * CHUNK..][..param.len()];
+        take_step_chunk(param, step, keep, scale, limit);
+    });
+}
+
 /// Constants of one AdamW update.
 #[derive(Clone, Copy)]
 pub struct AdamW {

@@ -8,6 +8,9 @@ use super::{ConfigError, LoraConfig, ModelConfig, QuantMode};
 /// Steps, sequences and the like, at most: their products are counted in 64 bits.
 const MOST: usize = 1 << 31;
 
+/// Muon's momentum before it rises.
+const MUON_FIRST_MOMENTUM: f64 = 0.85;
+
 /// Shape of the learning rate after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -22,6 +25,18 @@ pub enum LrDecay {
     /// weights settle (Ma et al. 2024, training tips for b1.58). Goes with `weight_decay_fraction`
     /// at the same step.
     TwoStage,
+}
+
+/// How matrices of the layers are changed by their gradients; everything else always by AdamW.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// AdamW (Loshchilov & Hutter 2019).
+    AdamW,
+    /// Muon (Jordan et al. 2024): the momentum's nearest half-orthogonal matrix, found by
+    /// Newton–Schulz steps, as long as a step of AdamW (times 0.2·√max(rows, cols), Liu et al.
+    /// 2025).
+    Muon,
 }
 
 /// Optimizer, schedule and batch. Command-line flags override these field by field.
@@ -39,8 +54,18 @@ pub enum LrDecay {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
+    /// Of the layers' matrices.
+    pub optimizer: Optimizer,
     /// Peak learning rate.
     pub lr: f64,
+    /// Muon's peak rate; `lr` when unset. It follows the same schedule.
+    pub muon_lr: Option<f64>,
+    /// Muon's momentum.
+    pub muon_momentum: f64,
+    /// Steps over which the momentum rises linearly from 0.85.
+    pub muon_warmup_steps: usize,
+    /// Newton–Schulz steps.
+    pub muon_iterations: usize,
     /// From the peak to the end.
     pub lr_decay: LrDecay,
     /// Steps over which the rate rises from 0 to its peak.
@@ -114,7 +139,12 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
+            optimizer: Optimizer::AdamW,
             lr: 1e-3,
+            muon_lr: None,
+            muon_momentum: 0.95,
+            muon_warmup_steps: 300,
+            muon_iterations: 5,
             lr_decay: LrDecay::Cosine,
             lr_warmup_steps: 100,
             lr_min_ratio: 0.1,
@@ -209,6 +239,11 @@ impl TrainConfig {
                 "training config: random_modes changes the modes of a model that lora keeps frozen; use one of them".into(),
             ));
         }
+        if self.lora.is_some() && self.optimizer == Optimizer::Muon {
+            return Err(ConfigError::Invalid(
+                "training config: optimizer muon is for the layers' matrices, which lora keeps frozen; leave it out".into(),
+            ));
+        }
         let fail = |message: String| Err(ConfigError::Invalid(message));
         if self.early_stop_patience > 0 && (!self.keep_best || self.eval_every == 0) {
             return fail(
@@ -247,6 +282,9 @@ impl TrainConfig {
         }
         for (name, value, low, high) in [
             ("lr", self.lr, 0.0, 10.0),
+            ("muon_lr", self.muon_lr.unwrap_or(0.0), 0.0, 10.0),
+            ("muon_momentum", self.muon_momentum, 0.0, 0.999_999),
+            ("muon_iterations", self.muon_iterations as f64, 1.0, 20.0),
             ("lr_min_ratio", self.lr_min_ratio, 0.0, 1.0),
             ("lr_cooldown_fraction", self.lr_cooldown_fraction, 0.0, 1.0),
             ("lr_stage2_start", self.lr_stage2_start, 0.0, 1.0),
@@ -300,6 +338,21 @@ impl TrainConfig {
             LrDecay::Cosine => {
                 low + (self.lr - low) * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * t))
             }
+        }
+    }
+
+    /// Muon's momentum at `step` (0-based).
+    pub fn muon_momentum_at(&self, step: usize) -> f64 {
+        let start = MUON_FIRST_MOMENTUM.min(self.muon_momentum);
+        let risen = (step + 1) as f64 / self.muon_warmup_steps.max(1) as f64;
+        start + (self.muon_momentum - start) * risen.min(1.0)
+    }
+
+    /// Muon's rate beside `lr`.
+    pub fn muon_ratio(&self) -> f64 {
+        match self.muon_lr {
+            Some(rate) if self.lr > 0.0 => rate / self.lr,
+            _ => 1.0,
         }
     }
 

@@ -186,6 +186,17 @@ impl Op {
                 norms,
                 ..
             } => Access::new(&[*param, *grad, *m, *v, *norms], &[*param, *grad, *m, *v]),
+            Op::Momentum {
+                grad,
+                m,
+                out,
+                norms,
+                ..
+            } => Access::new(&[*grad, *m, *norms], &[*grad, *m, *out]),
+            Op::Normalize { x, squares, .. } => Access::new(&[*x, *squares], &[*x]),
+            Op::TakeStep {
+                param, step, norms, ..
+            } => Access::new(&[*param, *step, *norms], &[*param]),
         }
     }
 
@@ -228,6 +239,9 @@ impl Op {
             Op::RecordStep { .. } => "record_step",
             Op::Dropout { .. } => "dropout",
             Op::AdamW { .. } => "adamw",
+            Op::Momentum { .. } => "momentum",
+            Op::Normalize { .. } => "normalize",
+            Op::TakeStep { .. } => "take_step",
         }
     }
 }

@@ -114,5 +114,7 @@ pub struct RunParams {
     pub bias2: f32,
     /// Seed of this run's dropout masks.
     pub seed: u32,
-    pub reserved: [u32; 4],
+    /// Muon's μ.
+    pub momentum: f32,
+    pub reserved: [u32; 3],
 }

@@ -411,6 +411,39 @@ pub enum Op {
         decay: bool,
         latent_clip: f32,
     },
+    /// Muon's momentum (Jordan et al. 2024) with Nesterov's look ahead: with μ =
+    /// `run_params.momentum` and g the gradient, clipped as [`Op::AdamW`] does,
+    /// `m = μ·m + (1 − μ)·g`, `out = μ·m + (1 − μ)·g`, `grad = 0`. Where the norms' sum is not finite
+    /// `out` is 0 and `m` stays. All `[len]`.
+    Momentum {
+        grad: BufferId,
+        m: BufferId,
+        out: BufferId,
+        norms: BufferId,
+        norm_count: usize,
+        len: usize,
+        clip_norm: f32,
+    },
+    /// `x /= sqrt(squares[slot]) + 1e-7`. `x` `[len]`.
+    Normalize {
+        x: BufferId,
+        squares: BufferId,
+        slot: usize,
+        len: usize,
+    },
+    /// `param = param·(1 − rate·lr·decay) − rate·scale·lr·step`, with `lr` and decay of the
+    /// run_params, then clipped as [`Op::AdamW`] does; nothing where the norms' sum is not finite.
+    /// All `[len]`.
+    TakeStep {
+        param: BufferId,
+        step: BufferId,
+        norms: BufferId,
+        norm_count: usize,
+        len: usize,
+        rate: f32,
+        scale: f32,
+        latent_clip: f32,
+    },
 }
 
 /// Figures that [`Op::RecordStep`] keeps of a step.

@@ -101,6 +101,7 @@ fn model_switches() -> Vec<(Value, &'static str, Value)> {
 fn train_switches() -> Vec<(Value, &'static str, Value)> {
     let none = || json!({});
     let two_stage = || json!({"lr_decay": "two-stage"});
+    let muon = || json!({"optimizer": "muon"});
     vec![
         (none(), "lr", json!(5e-3)),
         (none(), "lr_decay", json!("linear")),
@@ -119,6 +120,11 @@ fn train_switches() -> Vec<(Value, &'static str, Value)> {
         ),
         (two_stage(), "lr_stage2_start", json!(0.7)),
         (two_stage(), "lr_stage2_ratio", json!(0.9)),
+        (none(), "optimizer", json!("muon")),
+        (muon(), "muon_lr", json!(2e-2)),
+        (muon(), "muon_momentum", json!(0.5)),
+        (muon(), "muon_warmup_steps", json!(3)),
+        (muon(), "muon_iterations", json!(3)),
         (none(), "max_steps", json!(2 * STEPS)),
         (none(), "batch_size", json!(2)),
         (none(), "seq_len", json!(8)),

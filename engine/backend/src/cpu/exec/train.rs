@@ -310,6 +310,52 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
                 loss[0] = 0.0;
             });
         }
+        Op::Momentum {
+            grad,
+            m,
+            out,
+            norms,
+            norm_count,
+            clip_norm,
+            ..
+        } => {
+            b.with([*grad, *m, *out], |b, [grad, m, out]| {
+                match clipping(&b.f32(*norms)[..*norm_count], *clip_norm) {
+                    Some(factor) => training::momentum(grad, m, out, factor, run_params.momentum),
+                    None => {
+                        grad.fill(0.0);
+                        out.fill(0.0);
+                    }
+                }
+            });
+        }
+        Op::Normalize {
+            x, squares, slot, ..
+        } => {
+            b.with([*x], |b, [x]| {
+                let norm = b.f32(*squares)[*slot].sqrt();
+                training::multiply(x, 1.0 / (norm + 1e-7));
+            });
+        }
+        Op::TakeStep {
+            param,
+            step,
+            norms,
+            norm_count,
+            rate,
+            scale,
+            latent_clip,
+            ..
+        } => {
+            b.with([*param], |b, [param]| {
+                if clipping(&b.f32(*norms)[..*norm_count], 0.0).is_some() {
+                    let lr = rate * run_params.lr;
+                    let keep = 1.0 - lr * run_params.weight_decay;
+                    let limit = limit(*latent_clip);
+                    training::take_step(param, b.f32(*step), keep, lr * scale, limit);
+                }
+            });
+        }
         Op::AdamW {
             param,
             grad,
@@ -326,34 +372,42 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
             ..
         } => {
             b.with([*param, *grad, *m, *v], |b, [param, grad, m, v]| {
-                let norm = b.f32(*norms)[..*norm_count]
-                    .iter()
-                    .map(|n| f64::from(*n))
-                    .sum::<f64>()
-                    .sqrt() as f32;
-                if !norm.is_finite() {
+                let norms = &b.f32(*norms)[..*norm_count];
+                let Some(grad_scale) = clipping(norms, *clip_norm) else {
                     grad.fill(0.0);
                     return;
-                }
+                };
                 let c = training::AdamW {
                     beta1: *beta1,
                     beta2: *beta2,
                     eps: *eps,
                     weight_decay: if *decay { run_params.weight_decay } else { 0.0 },
-                    grad_scale: if *clip_norm > 0.0 && norm > *clip_norm {
-                        clip_norm / norm
-                    } else {
-                        1.0
-                    },
-                    latent_clip: if *latent_clip > 0.0 {
-                        *latent_clip
-                    } else {
-                        f32::INFINITY
-                    },
+                    grad_scale,
+                    latent_clip: limit(*latent_clip),
                 };
                 training::adamw(param, grad, m, v, c, run_params);
             });
         }
         inference!() => {}
+    }
+}
+
+/// What gradients with these squared norms are multiplied by so that theirs together is at most
+/// `clip_norm` (0 = off); None where it is not finite.
+fn clipping(norms: &[f32], clip_norm: f32) -> Option<f32> {
+    let squares: f64 = norms.iter().map(|n| f64::from(*n)).sum();
+    let norm = squares.sqrt() as f32;
+    norm.is_finite().then_some(match clip_norm {
+        clip if clip > 0.0 && norm > clip => clip / norm,
+        _ => 1.0,
+    })
+}
+
+/// How far latents may be from 0; a clip of 0 is none.
+fn limit(latent_clip: f32) -> f32 {
+    if latent_clip > 0.0 {
+        latent_clip
+    } else {
+        f32::INFINITY
     }
 }

@@ -197,27 +197,78 @@ pub(super) fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, Backe
                 eps,
                 decay,
                 latent_clip,
-            } => {
-                let groups = len.div_ceil(shaders::ADAMW.invocations() as usize);
-                Call::new(&shaders::ADAMW)
-                    .bind("norms", memory.bind(norms)?)
-                    .bind("param", memory.bind(param)?)
-                    .bind("grad", memory.bind(grad)?)
-                    .bind("m", memory.bind(m)?)
-                    .bind("v", memory.bind(v)?)
-                    .size("LEN", len)
-                    .size("NORM_COUNT", norm_count)
-                    .set("CLIP_NORM", clip_norm)
-                    .set("BETA1", beta1)
-                    .set("BETA2", beta2)
-                    .set("EPS", eps)
-                    .set("DECAY", decay)
-                    .set("LATENT_CLIP", latent_clip)
-                    // Each adds up the norms first: a few elements per invocation pay for that.
-                    .workgroups(groups.min(2 * BUSY_WORKGROUPS))
-            }
+            } => Call::new(&shaders::ADAMW)
+                .bind("norms", memory.bind(norms)?)
+                .bind("param", memory.bind(param)?)
+                .bind("grad", memory.bind(grad)?)
+                .bind("m", memory.bind(m)?)
+                .bind("v", memory.bind(v)?)
+                .size("LEN", len)
+                .size("NORM_COUNT", norm_count)
+                .set("CLIP_NORM", clip_norm)
+                .set("BETA1", beta1)
+                .set("BETA2", beta2)
+                .set("EPS", eps)
+                .set("DECAY", decay)
+                .set("LATENT_CLIP", latent_clip)
+                .workgroups(striding(&shaders::ADAMW, len)),
+            Op::Momentum {
+                grad,
+                m,
+                out,
+                norms,
+                norm_count,
+                len,
+                clip_norm,
+            } => Call::new(&shaders::MOMENTUM)
+                .bind("norms", memory.bind(norms)?)
+                .bind("grad", memory.bind(grad)?)
+                .bind("m", memory.bind(m)?)
+                .bind("out", memory.bind(out)?)
+                .size("LEN", len)
+                .size("NORM_COUNT", norm_count)
+                .set("CLIP_NORM", clip_norm)
+                .workgroups(striding(&shaders::MOMENTUM, len)),
+            Op::Normalize {
+                x,
+                squares,
+                slot,
+                len,
+            } => Call::new(&shaders::NORMALIZE)
+                .bind("squares", memory.bind(squares)?)
+                .bind("x", memory.bind(x)?)
+                .size("SLOT", slot)
+                .size("LEN", len)
+                .items(len),
+            Op::TakeStep {
+                param,
+                step,
+                norms,
+                norm_count,
+                len,
+                rate,
+                scale,
+                latent_clip,
+            } => Call::new(&shaders::TAKE_STEP)
+                .bind("norms", memory.bind(norms)?)
+                .bind("param", memory.bind(param)?)
+                .bind("step", memory.bind(step)?)
+                .size("LEN", len)
+                .size("NORM_COUNT", norm_count)
+                .set("CLIP_NORM", 0.0)
+                .set("RATE", rate)
+                .set("SCALE", scale)
+                .set("LATENT_CLIP", latent_clip)
+                .workgroups(striding(&shaders::TAKE_STEP, len)),
             _ => return Ok(None),
         }))
     };
     call().transpose()
+}
+
+/// Workgroups of a shader whose invocations stride over `len` elements: each workgroup adds up the
+/// norms first, and a few elements per invocation pay for that.
+fn striding(shader: &shaders::Shader, len: usize) -> usize {
+    let groups = len.div_ceil(shader.invocations() as usize);
+    groups.min(2 * BUSY_WORKGROUPS)
 }
