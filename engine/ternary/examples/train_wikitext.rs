@@ -146,6 +146,7 @@ pub fn train_and_measure(texts: &Path, output: &Path, steps: usize) -> Result<Ev
         resume: false,
         // Set it from a signal handler to stop with a checkpoint.
         stop: Default::default(),
+        tensorboard: false,
     };
     let mut observe = |update: Update| match update {
         Update::Step(r) if r.step % 20 == 0 => println!("step {}: loss {:.3}", r.step, r.loss),

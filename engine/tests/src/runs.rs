@@ -63,6 +63,7 @@ pub fn options(dir: &std::path::Path, resume: bool) -> RunOptions {
         },
         resume,
         stop: Arc::new(AtomicBool::new(false)),
+        tensorboard: false,
     }
 }
 

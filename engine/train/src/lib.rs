@@ -21,6 +21,8 @@ mod start;
 #[cfg(feature = "native")]
 mod stats;
 mod steps;
+#[cfg(feature = "native")]
+mod tensorboard;
 mod trainer;
 
 pub use error::{Error, MemoryShortage, Result, SnapshotError};

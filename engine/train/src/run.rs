@@ -12,6 +12,7 @@ use super::diagnose;
 use super::lines::JsonLines;
 use super::stats::Statistics;
 use super::steps::{Due, StepDone, StepObserver, Steps, Unlogged, Validation};
+use super::tensorboard::Events;
 use super::trainer::{StepReport, Trainer};
 use crate::error::{Error, Result};
 use ternary_backend::BackendError;
@@ -34,6 +35,8 @@ pub struct RunOptions {
     pub resume: bool,
     /// Set to stop after the current step, with a checkpoint.
     pub stop: Arc<AtomicBool>,
+    /// Write the figures of `metrics.jsonl` as TensorBoard's events, too.
+    pub tensorboard: bool,
 }
 
 /// What an observer is told.
@@ -161,6 +164,7 @@ fn source(
 ///     companions: Companions { tokenizer: "{}".into(), chat_template: None },
 ///     resume: false,
 ///     stop: Default::default(),
+///     tensorboard: false,
 /// };
 /// let summary = pollster::block_on(run(&mut trainer, &data, None, &options, &mut |_| {}))?;
 /// assert!(summary.step == 3 && summary.checkpoint.ends_with("step-0000003"));
@@ -314,6 +318,10 @@ async fn run_in_folder(
     }
     let mut run = FolderRun {
         metrics: JsonLines::open(dir.join("metrics.jsonl"), progress.resumed)?,
+        events: options
+            .tensorboard
+            .then(|| Events::create(dir, progress.resumed))
+            .transpose()?,
         statistics: statistics(trainer, validation.is_some(), dir, progress.resumed).await?,
         train: trainer.train.clone(),
         dir,
@@ -384,6 +392,7 @@ struct FolderRun<'a> {
     /// Of the training data.
     checksum: u32,
     metrics: JsonLines,
+    events: Option<Events>,
     statistics: Option<(Statistics, JsonLines)>,
     progress: Progress,
     began: Instant,
@@ -527,6 +536,9 @@ impl FolderRun<'_> {
             line["kl"] = json!(kl);
         }
         self.metrics.line(&line)?;
+        if let Some(events) = &mut self.events {
+            events.line(&line)?;
+        }
         (self.observe)(Update::Logged(LoggedStep {
             step: done.step,
             train_loss,

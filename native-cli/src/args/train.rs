@@ -160,6 +160,9 @@ pub struct TrainingArgs {
     /// Folder of the run: checkpoints, metrics.jsonl, layers.jsonl.
     #[arg(long, value_name = "DIR")]
     pub output_dir: PathBuf,
+    /// Write the figures for TensorBoard, too (tensorboard --logdir DIR).
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Validation data: a file or a folder.
     #[arg(long, value_name = "PATH")]
     pub val_data_dir: Option<PathBuf>,

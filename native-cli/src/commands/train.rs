@@ -210,6 +210,7 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         companions,
         resume: a.resume,
         stop,
+        tensorboard: a.tensorboard,
     };
     let mut observe = |update: Update| match update {
         Update::Resumed { step, from } => {

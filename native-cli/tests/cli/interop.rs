@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use ternary::format::{FileSource, OneBit};
 use ternary::tokenizer::Tokenizer;
 
-use crate::common::{line, run};
+use crate::common::{line, metrics, run, workplace};
 
 const PROMPT: &str = "1,2,3,4,5,77,200";
 const VOCAB: usize = 300;
@@ -487,4 +487,39 @@ fn a_model_trained_here_answers_the_same_in_llama_cpp() {
     };
     let (end, all) = ends("back.1bit");
     assert!(all.contains(&end), "{end} in {all:?}");
+}
+
+/// A run that was stopped and resumed from an earlier checkpoint, as TensorBoard shows it: the
+/// lines of `metrics.jsonl`.
+#[test]
+fn tensorboard_reads_runs() {
+    if !has("tensorboard") {
+        return;
+    }
+    let dir = workplace();
+    let d = dir.path();
+    let run = |flags: &str| {
+        let command = format!(
+            "train --config config.json --tokenizer tok.json --data-dir tokens --val-data-dir tokens --output-dir run \
+             --device cpu --batch-size 2 --log-every 1 --set seq_len=16 --set eval_every=4 --tensorboard {flags}"
+        );
+        line(d, &command).ok();
+    };
+    run("--max-steps 6 --save-every 3");
+    std::fs::remove_dir_all(d.join("run/step-0000006")).unwrap();
+    run("--max-steps 8 --resume");
+    let shown = script(d, "tensorboard_scalars.py", &["run"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let lines = metrics(&d.join("run"));
+    for tag in ["train_loss", "learning_rate", "grad_norm", "val_loss"] {
+        let told: Vec<(u64, f32)> = lines
+            .iter()
+            .filter_map(|line| Some((line["step"].as_u64()?, line[tag].as_f64()? as f32)))
+            .collect();
+        let seen = shown[tag].as_array().unwrap().iter();
+        let seen: Vec<(u64, f32)> = seen
+            .map(|pair| (pair[0].as_u64().unwrap(), pair[1].as_f64().unwrap() as f32))
+            .collect();
+        assert_eq!(seen, told, "{tag}");
+    }
 }
