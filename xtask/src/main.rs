@@ -41,7 +41,7 @@ cargo xtask <command>
   test-simd                  the native tests at each SIMD level that this machine has
   test-aarch64               the CPU kernels of 64-bit ARM, run by QEMU: exactness, not speed
   fuzz [MINUTES]             hostile files for every parser, for so long (default 10), with the figures
-  ci                         check, then test
+  ci                         check, test-aarch64, then test
   bench-wllama [MODEL.gguf]  decoding and prefill in a page, beside llama.cpp in WebAssembly (npm's wllama): CPU, one thread each and two
   bench-peers [--shape 100m|2b4t] [--rounds N] [--threads N,N]
                              prefill and decode beside ik_llama.cpp and llama.cpp (PyPI), in turn: medians and ratios
@@ -102,7 +102,9 @@ fn dispatch() -> Result<()> {
             [minutes] => fuzz::run(minutes.parse().context("minutes are a whole number")?),
             _ => bail!("usage: cargo xtask fuzz [MINUTES]"),
         },
-        "ci" => check::check().and_then(|()| test::test()),
+        "ci" => check::check()
+            .and_then(|()| test::aarch64())
+            .and_then(|()| test::test()),
         "shipped-text" => match rest {
             [shared, out] => shipped_text::run(shared.as_ref(), out.as_ref()),
             _ => bail!("usage: cargo xtask shipped-text SHARED OUT"),
