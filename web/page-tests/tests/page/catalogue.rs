@@ -17,7 +17,7 @@ use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask};
 
 const LIST: &str = "/models/catalogue.json";
 
-fn hub() -> Result<&'static Hub> {
+pub fn hub() -> Result<&'static Hub> {
     static HUB: OnceLock<Result<Hub>> = OnceLock::new();
     HUB.get_or_init(Hub::start)
         .as_ref()
@@ -25,7 +25,7 @@ fn hub() -> Result<&'static Hub> {
 }
 
 /// A catalogue with the page's own model and these of the hub. Tests take turns with it.
-fn catalogue(entries: &[Value]) -> Result<MutexGuard<'static, ()>> {
+pub fn catalogue(entries: &[Value]) -> Result<MutexGuard<'static, ()>> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let own = fs::read_to_string(stage()?.dist.join("models/catalogue.json"))?;
@@ -52,7 +52,7 @@ fn entry(name: &str, repository: &str, bytes: u64) -> Value {
 }
 
 /// The page on the tiny model, with the models shown.
-fn open_models() -> Result<Page> {
+pub fn open_models() -> Result<Page> {
     let page = crate::open_tiny()?;
     page.click("#switcher")?;
     page.wait_for("document.querySelector('#catalogue .card')", START)?;
@@ -64,7 +64,7 @@ fn card(name: &str) -> String {
 }
 
 /// Types an address, and asks for what is there.
-fn get(page: &Page, address: &str) -> Result<()> {
+pub fn get(page: &Page, address: &str) -> Result<()> {
     page.wait_for("document.querySelector('#address')", START)?;
     page.set_field("#address", address)?;
     page.click("#address")?;
