@@ -243,6 +243,15 @@ fn an_import_can_be_given_up() -> Result<()> {
         page.wait_for(after, START)?;
         if after.contains("progress") {
             ensure!(page.evaluate(STORED)? == 2);
+            // Its matrices fill one after the other.
+            let filled = page.evaluate(
+                "[...document.querySelectorAll('#import .part')].map(e => parseInt(e.style.getPropertyValue('--here')))",
+            )?;
+            let filled: Vec<u64> = serde_json::from_value(filled)?;
+            ensure!(
+                filled.len() == 15 && filled.contains(&100) && filled.contains(&0),
+                "{filled:?}"
+            );
             for (device, width) in [("desktop", 1280), ("phone", 390)] {
                 page.emulate(width, 844, "light")?;
                 picture(&page, &format!("importing-{device}-light"))?;

@@ -20,7 +20,8 @@ const BLOCK: usize = 4 << 20;
 /// Between two notes of what is written lies less than this of the source, with the block in which
 /// it ends and what was on its way.
 const AGAIN: usize = 4 * BLOCK;
-const PAUSE: Duration = Duration::from_millis(2);
+/// After every piece that the hub sends, as long as an import is to be met in the middle.
+const SLOWLY: Duration = Duration::from_millis(8);
 const WEIGHTS: &str = "model.safetensors";
 const OFFERED: &str = "document.querySelector('#unfinished')?.checkVisibility()";
 const SHAPE: Shape = Shape {
@@ -55,19 +56,27 @@ fn publish(repo: &str, folder: &Path) -> Result<()> {
     hub()?.add(repo, "mit", named.collect())?;
     for (name, content) in files {
         if name.ends_with(".safetensors") {
-            serve(repo, &name, content)?;
+            serve(repo, &name, content, SLOWLY)?;
         }
     }
     Ok(())
 }
 
-fn serve(repo: &str, name: &str, content: Vec<u8>) -> Result<()> {
-    let slow = Served {
+fn serve(repo: &str, name: &str, content: Vec<u8>, pause: Duration) -> Result<()> {
+    let served = Served {
         content,
-        pause: PAUSE,
+        pause,
         ..Served::default()
     };
-    hub()?.serve(repo, name, slow)
+    hub()?.serve(repo, name, served)
+}
+
+/// From here on the weights come as fast as they can.
+fn hurry(repo: &str, folder: &Path, weights: &[&str]) -> Result<()> {
+    for name in weights {
+        serve(repo, name, fs::read(folder.join(name))?, Duration::ZERO)?;
+    }
+    Ok(())
 }
 
 /// A page whose import of a repository is half done.
@@ -162,6 +171,7 @@ fn an_import_goes_on_after_a_reload() -> Result<()> {
         "the hub was asked before the reader was"
     );
 
+    hurry(REPO, &folder, &[WEIGHTS])?;
     go_on(&page, "goes-on")?;
     let all = fs::metadata(folder.join(WEIGHTS))?.len() as usize;
     let again = asked_since(REPO, WEIGHTS, before.len())?;
@@ -195,11 +205,21 @@ fn an_import_goes_on_in_another_tab() -> Result<()> {
     )?;
     ensure!(other.evaluate("document.querySelectorAll('#kept li').length")? == 1);
     page.wait_for(&far(0.6), REPLY)?;
+    other.reload()?;
+    other.wait_for(
+        &format!("{LOADED} && document.querySelector('#kept li')"),
+        START,
+    )?;
+    ensure!(
+        other.evaluate(OFFERED)?.is_null(),
+        "it is under way, and offered"
+    );
     let files = [
         "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
     ];
     drop(page);
+    hurry(REPO, &folder, &files)?;
     let before = files.map(|file| hub().map(|hub| hub.asked(REPO, file).len()));
     other.reload()?;
     go_on(&other, "other-tab")?;
@@ -224,10 +244,10 @@ fn what_came_damaged_before_is_refused_at_the_end() -> Result<()> {
     let mut bad = good.clone();
     // In the middle of a tensor, and behind what is read before the first.
     bad[BLOCK + 100] ^= 1;
-    serve(REPO, WEIGHTS, bad)?;
+    serve(REPO, WEIGHTS, bad, SLOWLY)?;
     let _turn = catalogue(&[])?;
     let page = half_done(REPO, None)?;
-    serve(REPO, WEIGHTS, good)?;
+    serve(REPO, WEIGHTS, good, Duration::ZERO)?;
     page.reload()?;
     page.wait_for(&format!("{LOADED} && {OFFERED}"), START)?;
     page.click("#finish-import")?;
@@ -263,6 +283,7 @@ fn what_is_another_file_by_now_begins_again() -> Result<()> {
         START,
     )?;
     picture(&page, "begins-again-desktop-light")?;
+    hurry(REPO, &folder, &[WEIGHTS])?;
     page.click("#dismiss")?;
     finished(&page, "changed")?;
     let all = fs::metadata(&weights)?.len() as usize;
