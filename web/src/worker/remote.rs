@@ -47,6 +47,8 @@ struct Inner {
     /// The first block that did not come yet, and the checksum of those before.
     next: Cell<u64>,
     checksum: RefCell<Sha256>,
+    /// Where the last read ended.
+    end: Cell<u64>,
     /// The last block that came, and the checksum of those before it.
     last: RefCell<(u64, Sha256)>,
     /// What keeps the beginnings of files, and this one's place in it.
@@ -76,6 +78,7 @@ impl RemoteSource {
             blocks: RefCell::default(),
             next: Cell::new(next),
             checksum: RefCell::new(checksum.clone()),
+            end: Cell::new(0),
             last: RefCell::new((next, checksum)),
             journal,
             broke_off: Cell::new(false),
@@ -126,7 +129,9 @@ impl RemoteSource {
                 "it ends early: {len} bytes expected at {offset}, and the file has {bytes}"
             ));
         }
-        let ahead = offset / BLOCK > self.0.next.get();
+        // The first rows of all matrices, which tell what these are, must not bring the whole file.
+        let goes_on = offset <= self.0.end.replace(end) + GLANCE;
+        let ahead = offset / BLOCK >= self.0.next.get() && !goes_on;
         if ahead && len as u64 <= GLANCE {
             return self.fetch_patiently(offset..end).await;
         }
