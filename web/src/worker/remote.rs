@@ -1,6 +1,6 @@
 //! A file on another site, read in parts as they are wanted: nothing of it is kept.
 //!
-//! What reads it goes from front to back, but for glances at what is further on. So its blocks come
+//! What reads it goes from front to back, but for glances at other places. So its blocks come
 //! in their order, each once, and their checksum is that of the file. An import that goes on takes
 //! the checksum up before the last block of the visit before, which comes once more: what is
 //! written next may lie in it.
@@ -27,7 +27,7 @@ use crate::protocol::RemoteFile;
 /// Bytes asked for at a time, and how many such blocks stay: what is read lies close together.
 const BLOCK: u64 = 4 << 20;
 const BLOCKS: usize = 4;
-/// So much is a glance: it does not bring all that is before it.
+/// So much is a glance, unless it goes on from what was read before: it brings only itself.
 const GLANCE: u64 = 64 << 10;
 /// Attempts in a row that bring nothing: several minutes without a network.
 const ATTEMPTS: u32 = 12;
@@ -131,8 +131,8 @@ impl RemoteSource {
         }
         // The first rows of all matrices, which tell what these are, must not bring the whole file.
         let goes_on = offset <= self.0.end.replace(end) + GLANCE;
-        let ahead = offset / BLOCK >= self.0.next.get() && !goes_on;
-        if ahead && len as u64 <= GLANCE {
+        let is_here = self.known(offset / BLOCK).is_some();
+        if !goes_on && !is_here && len as u64 <= GLANCE {
             return self.fetch_patiently(offset..end).await;
         }
         let mut read = Vec::with_capacity(len);
@@ -148,11 +148,7 @@ impl RemoteSource {
     }
 
     async fn block(&self, index: u64) -> Result<Rc<Vec<u8>>, String> {
-        let known = |blocks: &VecDeque<(u64, Rc<Vec<u8>>)>| {
-            let found = blocks.iter().find(|(known, _)| *known == index);
-            found.map(|(_, block)| Rc::clone(block))
-        };
-        if let Some(block) = known(&self.0.blocks.borrow()) {
+        if let Some(block) = self.known(index) {
             return Ok(block);
         }
         if index < self.0.next.get() {
@@ -164,6 +160,13 @@ impl RemoteSource {
             self.next_block().await?;
         }
         self.next_block().await
+    }
+
+    /// A block that came lately.
+    fn known(&self, index: u64) -> Option<Rc<Vec<u8>>> {
+        let blocks = self.0.blocks.borrow();
+        let found = blocks.iter().find(|(known, _)| *known == index);
+        found.map(|(_, block)| Rc::clone(block))
     }
 
     async fn next_block(&self) -> Result<Rc<Vec<u8>>, String> {
