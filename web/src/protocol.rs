@@ -51,8 +51,8 @@ pub enum Request<T = Task> {
     /// step. Does not wait.
     Stop(RequestId),
     /// Give up this load or import, under way or still waiting; it is answered by
-    /// `Response::Cancelled`. What has arrived of a download stays for the next attempt; of an
-    /// import nothing stays. Does not wait.
+    /// `Response::Cancelled`. What has arrived of another site stays for the next attempt; of an
+    /// import of opened files nothing stays. Does not wait.
     Cancel(RequestId),
     /// This matrix is looked at, or none: a fine-tuning tells what becomes of it. Does not wait.
     Watch(Option<String>),
@@ -103,6 +103,9 @@ pub enum Task {
     Import {
         files: Files,
         choices: Choices,
+        /// The kept model that this is to finish. If the files are others by now, it goes, and
+        /// `Response::BeganAgain` tells so.
+        finishes: Option<String>,
     },
 }
 
@@ -153,9 +156,9 @@ pub struct Files {
     /// Those that are read where they are.
     #[serde(default)]
     pub remote: Vec<RemoteFile>,
-    /// Where they are from, as people write it: OWNER/NAME.
+    /// Where they are from, as the reader asked for it.
     #[serde(default)]
-    pub repository: Option<String>,
+    pub repository: Option<Repository>,
 }
 
 /// A file on another site that answers requests for parts of it.
@@ -309,11 +312,23 @@ pub struct KeptModel {
     /// In all, and of these here: fewer after an interruption.
     pub bytes: u64,
     pub present: u64,
+    /// How to go on with it, if it is an import that did not end.
+    #[serde(default)]
+    pub unfinished: Option<Unfinished>,
+}
+
+/// What it takes to go on with an import that did not end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfinished {
+    pub repository: Repository,
+    /// See [`Files::title`].
+    pub title: Option<String>,
+    pub choices: Choices,
 }
 
 impl KeptModel {
     pub fn complete(&self) -> bool {
-        self.present == self.bytes
+        self.present == self.bytes && self.unfinished.is_none()
     }
 }
 
@@ -353,7 +368,8 @@ pub enum Response {
         done: u64,
         total: u64,
     },
-    /// What the file that is being fetched holds, known from its beginning.
+    /// What the file holds that is being fetched or written. As many bytes as an offset tells come
+    /// before that part.
     Parts(Vec<FilePart>),
     /// No model comes with this page.
     NothingShipped,
@@ -375,6 +391,8 @@ pub enum Response {
     Surveyed(Box<Survey>),
     Found(Box<Found>),
     Texts(Texts),
+    /// The import that this was to finish is of other files: it begins again.
+    BeganAgain,
     /// Bytes of the `.1bit` written so far.
     Importing {
         done: u64,

@@ -35,9 +35,10 @@ pub const PARTS: [&str; 24] = [
     "mtd",
 ];
 /// The attributes of these; none leads anywhere or runs anything.
-pub const ATTRIBUTES: [&str; 17] = [
+pub const ATTRIBUTES: [&str; 18] = [
     "accent",
     "accentunder",
+    BOXED,
     "depth",
     "displaystyle",
     "form",
@@ -54,6 +55,14 @@ pub const ATTRIBUTES: [&str; 17] = [
     "stretchy",
     "width",
 ];
+
+/// A box around a part. MathML has an element for it that few browsers draw; a border is drawn by
+/// all.
+const BOXED: &str = "data-boxed";
+/// Stands first in what has a box, on its way through the converter. Unicode has no sign there.
+const BOX_MARK: char = '\u{e000}';
+/// How the converter writes that.
+const BOX_BEGINS: &str = "<mrow><mi>\u{e000}</mi>";
 
 /// Longer ones are no formulas.
 const LONGEST: usize = 4000;
@@ -73,8 +82,8 @@ pub fn pieces(latex: &str, on_its_own: bool) -> Option<Vec<Piece>> {
         false => MathDisplay::Inline,
     };
     let config = MathCoreConfig {
-        // How models mark a result; MathML has no box around it.
-        macros: vec![("boxed".to_owned(), "{#1}".to_owned())],
+        // How models mark a result.
+        macros: vec![("boxed".to_owned(), format!("{{{BOX_MARK}#1}}"))],
         ..MathCoreConfig::default()
     };
     let converter = LatexToMathML::new(config).ok()?;
@@ -104,7 +113,16 @@ fn is_moderate(latex: &str) -> bool {
 /// The converter's own markup, which is plain: every element is closed, every value in quotes.
 fn read(mut rest: &str, pieces: &mut Vec<Piece>) -> Option<()> {
     let mut open = Vec::new();
+    let boxed = ATTRIBUTES.iter().position(|listed| *listed == BOXED)?;
+    let row = PARTS.iter().position(|part| *part == "mrow")?;
     while !rest.is_empty() {
+        if let Some(inside) = rest.strip_prefix(BOX_BEGINS) {
+            let attributes = vec![(boxed, String::new())];
+            pieces.push(Piece::Open(Element::MathPart(row, attributes)));
+            open.push("mrow");
+            rest = inside;
+            continue;
+        }
         let Some(tag) = rest.strip_prefix('<') else {
             let end = rest.find('<').unwrap_or(rest.len());
             pieces.push(Piece::Text(unescaped(&rest[..end])));
@@ -248,6 +266,25 @@ mod tests {
         ] {
             assert!(told(latex).is_some(), "{latex}");
         }
+    }
+
+    #[test]
+    fn a_result_has_a_box() {
+        let boxes = |latex: &str| {
+            let is_boxed = |piece: &&Piece| {
+                matches!(piece, Piece::Open(Element::MathPart(_, attributes))
+                    if attributes.iter().any(|(name, _)| ATTRIBUTES[*name] == BOXED))
+            };
+            let pieces = pieces(latex, true).unwrap_or_default();
+            pieces.iter().filter(is_boxed).count()
+        };
+        assert_eq!(boxes("{42}"), 0);
+        assert_eq!(boxes(r"\boxed{42}"), 1);
+        assert_eq!(boxes(r"x = \boxed{\frac{1}{\boxed{2}}}^2"), 2);
+        assert_eq!(
+            told(r"\boxed{a < b}").as_deref(),
+            Some("<math><mrow><mi>a</mi><mo><</mo><mi>b</mi></mrow></math>")
+        );
     }
 
     #[test]

@@ -29,7 +29,8 @@ impl Hub {
     pub fn add(&self, repo: &str, license: &str, files: Vec<(&str, Vec<u8>)>) -> Result<()> {
         let mut siblings = Vec::new();
         for (name, content) in files {
-            let sha256 = format!("{:x}", Sha256::digest(&content));
+            let digest = Sha256::digest(&content);
+            let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
             siblings.push(json!({
                 "rfilename": name,
                 "size": content.len(),

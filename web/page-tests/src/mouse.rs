@@ -1,4 +1,4 @@
-//! The mouse, fingers, and keys with others held.
+//! The mouse, pens, fingers, and keys with others held.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -35,22 +35,37 @@ impl Page {
 
     /// Drags from the middle of one element to that of another.
     pub fn drag_between(&self, from: &str, to: &str) -> Result<()> {
+        self.drag_with("mouse", from, to, Duration::ZERO)
+    }
+
+    /// Puts a pen on one element, rests for a while, and moves it to another.
+    pub fn pen_drag(&self, from: &str, to: &str, rest: Duration) -> Result<()> {
+        self.drag_with("pen", from, to, rest)
+    }
+
+    fn drag_with(&self, device: &str, from: &str, to: &str, rest: Duration) -> Result<()> {
         let (from, to) = (self.middle_of(from)?, self.middle_of(to)?);
-        self.mouse("mouseMoved", from, 0)?;
-        self.mouse("mousePressed", from, 1)?;
+        self.pointer(device, "mouseMoved", from, 0)?;
+        self.pointer(device, "mousePressed", from, 1)?;
+        sleep(rest);
         for step in 1..=8 {
             let part = f64::from(step) / 8.0;
             let between = |from: f64, to: f64| from + (to - from) * part;
             let place = (between(from.0, to.0), between(from.1, to.1));
-            self.mouse("mouseMoved", place, 1)?;
+            self.pointer(device, "mouseMoved", place, 1)?;
         }
-        self.mouse("mouseReleased", to, 0)
+        self.pointer(device, "mouseReleased", to, 0)
     }
 
-    fn mouse(&self, kind: &str, (x, y): (f64, f64), buttons: u32) -> Result<()> {
+    fn mouse(&self, kind: &str, place: (f64, f64), buttons: u32) -> Result<()> {
+        self.pointer("mouse", kind, place, buttons)
+    }
+
+    fn pointer(&self, device: &str, kind: &str, (x, y): (f64, f64), buttons: u32) -> Result<()> {
         let button = if kind == "mouseMoved" { "none" } else { "left" };
         let event = json!({
             "type": kind, "x": x, "y": y, "button": button, "buttons": buttons, "clickCount": 1,
+            "pointerType": device,
         });
         self.call("Input.dispatchMouseEvent", event).map(|_| ())
     }

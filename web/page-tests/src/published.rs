@@ -91,6 +91,45 @@ pub fn write(folder: &Path, shape: Shape, changes: Value) -> Result<()> {
     Ok(file.flush()?)
 }
 
+/// Makes two files of a folder's weights.
+pub fn shard(folder: &Path) -> Result<()> {
+    let whole = folder.join("model.safetensors");
+    let file = fs::read(&whole)?;
+    let (length, rest) = file.split_first_chunk::<8>().context("no length")?;
+    let (head, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let head: Map<String, Value> = serde_json::from_slice(head)?;
+    let middle = data.len() as u64 / 2;
+    let mut map = Map::new();
+    for number in 1..=2 {
+        let name = format!("model-{number:05}-of-00002.safetensors");
+        let (mut part, mut bytes) = (Map::new(), Vec::new());
+        for (tensor, entry) in &head {
+            let place = |end: usize| entry["data_offsets"][end].as_u64().context("no place");
+            let (from, to) = (place(0)?, place(1)?);
+            if (number == 1) == (from < middle) {
+                let mut entry = entry.clone();
+                entry["data_offsets"] = json!([bytes.len(), bytes.len() as u64 + to - from]);
+                bytes.extend_from_slice(&data[from as usize..to as usize]);
+                part.insert(tensor.clone(), entry);
+                map.insert(tensor.clone(), json!(name));
+            }
+        }
+        let part = Value::Object(part).to_string();
+        let length = (part.len() as u64).to_le_bytes();
+        fs::write(
+            folder.join(&name),
+            [&length, part.as_bytes(), &bytes].concat(),
+        )?;
+    }
+    fs::remove_file(whole)?;
+    let index = json!({ "metadata": { "total_size": data.len() }, "weight_map": map });
+    let index = index.to_string();
+    Ok(fs::write(
+        folder.join("model.safetensors.index.json"),
+        index,
+    )?)
+}
+
 /// Tokens that [`numbers`] finds in a text; all are written.
 const READ: usize = 512;
 

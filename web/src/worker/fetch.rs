@@ -149,6 +149,7 @@ async fn download(
         bytes: version.bytes,
         repository: None,
         adapter_of: None,
+        unfinished: None,
     };
     // Without room the model can still be used, as long as the page is open.
     let store = match store {

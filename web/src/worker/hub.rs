@@ -133,7 +133,7 @@ async fn try_find(hub: &str, repository: &Repository, job: &Job) -> Result<Found
             title: None,
             files: Vec::new(),
             remote,
-            repository: Some(repo.clone()),
+            repository: Some(repository.clone()),
         },
     })
 }

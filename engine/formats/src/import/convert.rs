@@ -2,10 +2,10 @@
 //! read once, from front to back. Norms and float matrices are written as they come, 8-bit ones
 //! with their scales last, ternary and binary ones whole.
 
-use super::Progress;
 use super::plan::{Found, Plan, row_scale};
+use super::{Observer, Part, Planned, Progress};
 use crate::onebit::write::f16_bytes;
-use crate::onebit::{TensorWriter, Writer};
+use crate::onebit::{TensorWriter, Writer, Written};
 use crate::source::ImportError;
 use crate::source::checkpoint::{BAND, Checkpoint, Lies, SourceTensor};
 use crate::source::storage::{Codes, Span};
@@ -20,10 +20,9 @@ pub(crate) async fn convert(
     c: &Checkpoint<'_>,
     plan: &Plan,
     writer: &mut Writer<'_>,
-    progress: &mut dyn FnMut(Progress),
+    observer: &mut dyn Observer,
 ) -> Result<(), ImportError> {
     let total = writer.file_len();
-    let mut done = 0;
     let all = params::all(&plan.config);
     let mut order = Vec::with_capacity(all.len());
     for (index, p) in all.iter().enumerate() {
@@ -31,26 +30,53 @@ pub(crate) async fn convert(
         order.push((t.file, t.offset, index));
     }
     order.sort_unstable();
+    let bytes = |writer: &Writer<'_>, index: usize| writer.entries()[index].length;
+    let parts = order.iter().map(|(.., index)| Part {
+        index: *index,
+        name: all[*index].name.clone(),
+        mode: match &all[*index].kind {
+            ParamKind::Matrix(m) => Some(m.mode),
+            _ => None,
+        },
+        bytes: bytes(writer, *index),
+    });
+    let there = observer.planned(Planned {
+        plan: writer.plan(),
+        total,
+        parts: parts.collect(),
+    });
+    let mut done = 0;
+    let mut known = vec![false; all.len()];
+    for written in there.map_err(ImportError::Input)? {
+        writer.take_over(written)?;
+        known[written.index] = true;
+        done += bytes(writer, written.index);
+    }
     for (.., index) in order {
+        if known[index] {
+            continue;
+        }
         let p = &all[index];
-        progress(Progress {
+        observer.begins(Progress {
             done,
             total,
             tensor: p.name.clone(),
         });
-        done += tensor(c, plan, p, writer.tensor(index)?).await?;
+        let written = tensor(c, plan, p, writer.tensor(index)?).await?;
+        done += bytes(writer, index);
+        observer.written(written).map_err(ImportError::Input)?;
         ternary_common::platform::yield_now().await;
     }
     Ok(())
 }
 
-/// One parameter; returns its bytes.
+/// One parameter.
 async fn tensor(
     c: &Checkpoint<'_>,
     plan: &Plan,
     p: &Param,
     mut out: TensorWriter<'_, '_>,
-) -> Result<u64, ImportError> {
+) -> Result<Written, ImportError> {
     let t = c.tensor(&p.name)?;
     match &p.kind {
         ParamKind::Matrix(m) => matrix(c, plan, t, m, &mut out).await?,

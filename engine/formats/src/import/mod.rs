@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gguf;
 use crate::hf::{self, config::CONFIG};
+pub use crate::onebit::Written;
 use crate::onebit::{Writer, encoded_len};
 use crate::source::LISTED;
 use crate::source::checkpoint::Checkpoint;
@@ -75,6 +76,57 @@ pub struct Progress {
     pub done: u64,
     pub total: u64,
     pub tensor: String,
+}
+
+/// A tensor of the `.1bit` that an import writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// Its place in the `.1bit`.
+    pub index: usize,
+    pub name: String,
+    /// Of a matrix.
+    pub mode: Option<QuantMode>,
+    pub bytes: u64,
+}
+
+/// What an import is going to write.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Equal plans have each tensor at the same place in the `.1bit`.
+    pub plan: u32,
+    /// Of the `.1bit`.
+    pub total: u64,
+    /// The tensors in the order in which they are written.
+    pub parts: Vec<Part>,
+}
+
+/// Follows an import.
+pub trait Observer {
+    /// Nothing is written yet. Gives what of this plan is in the sink already, and is left as it
+    /// is. Comes once more if the files turn out to need another plan.
+    ///
+    /// # Errors
+    /// End the import.
+    fn planned(&mut self, _: Planned) -> Result<Vec<Written>, String> {
+        Ok(Vec::new())
+    }
+
+    /// A tensor is about to be written.
+    fn begins(&mut self, progress: Progress);
+
+    /// Its bytes are in the sink.
+    ///
+    /// # Errors
+    /// End the import.
+    fn written(&mut self, _: Written) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<F: FnMut(Progress)> Observer for F {
+    fn begins(&mut self, progress: Progress) {
+        self(progress);
+    }
 }
 
 /// What was imported.
@@ -153,7 +205,7 @@ pub async fn import(
     input: &Input,
     options: &Options,
     sink: &mut dyn ByteSink,
-    progress: &mut dyn FnMut(Progress),
+    observer: &mut dyn Observer,
 ) -> Result<Report, ImportError> {
     // Few files of 2-bit blocks have the code that is not ternary, and only reading all of them
     // tells: the plan without it comes first.
@@ -161,7 +213,7 @@ pub async fn import(
     let (checkpoint, plan, bytes) = loop {
         let (checkpoint, plan, metadata) = prepare(input, options, check).await?;
         let mut writer = Writer::new(sink, metadata, plan.packing)?;
-        match convert::convert(&checkpoint, &plan, &mut writer, progress).await {
+        match convert::convert(&checkpoint, &plan, &mut writer, observer).await {
             Err(_) if checkpoint.surprised.get() && !check => check = true,
             Err(problem) => return Err(problem),
             Ok(()) => {

@@ -7,7 +7,7 @@ mod stream;
 pub(crate) mod write;
 
 pub use read::{OneBit, TensorRows};
-pub use stream::{TensorWriter, Writer};
+pub use stream::{TensorWriter, Writer, Written};
 pub use write::{Dense, Packing, encode, encoded_len, stored_bytes};
 
 #[cfg(test)]

@@ -2,8 +2,18 @@
 
 use super::write::{data_offset, head, json_parts, planned, scale_bytes};
 use crate::onebit::Packing;
+use serde::{Deserialize, Serialize};
 use ternary_common::bytes::ByteSink;
 use ternary_core::layout::{FormatError, Metadata, TensorEntry};
+
+/// A tensor whose bytes are in the sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Its place among [`Writer::entries`].
+    pub index: usize,
+    /// Of its bytes.
+    pub crc32: u32,
+}
 
 /// Writes a `.1bit` whose tensors come one at a time, in any order; the head is written last, so
 /// that what is unfinished is no `.1bit`.
@@ -47,6 +57,30 @@ impl<'a> Writer<'a> {
     /// Bytes of the whole file.
     pub fn file_len(&self) -> u64 {
         self.data_offset + self.entries.last().map_or(0, |t| t.offset + t.length)
+    }
+
+    /// The checksum of the plan: what the file is to say of itself and of its tensors. Equal ones
+    /// have each tensor's bytes at the same place.
+    pub fn plan(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.metadata);
+        for entry in &self.entries {
+            hasher.update(entry.name.as_bytes());
+            hasher.update(entry.encoding.as_bytes());
+            hasher.update(&entry.offset.to_le_bytes());
+            hasher.update(&entry.length.to_le_bytes());
+        }
+        hasher.finalize()
+    }
+
+    /// Takes a tensor as written: its bytes are in the sink already.
+    ///
+    /// # Errors
+    /// As those of [`tensor`](Self::tensor).
+    pub fn take_over(&mut self, written: Written) -> Result<(), FormatError> {
+        let out = self.tensor(written.index)?;
+        out.writer.entries[written.index].crc32 = written.crc32;
+        Ok(())
     }
 
     /// Begin the tensor of [`entries`](Self::entries) with this index.
@@ -144,16 +178,15 @@ impl TensorWriter<'_, '_> {
         self.writer.write(at, bytes).await
     }
 
-    /// Returns the tensor's bytes.
-    ///
     /// # Errors
     /// When there were more or fewer bytes than the tensor has.
-    pub fn finish(mut self) -> Result<u64, FormatError> {
-        let (crc, written) = (self.hasher.clone().finalize(), self.written);
+    pub fn finish(mut self) -> Result<Written, FormatError> {
+        let (crc32, written) = (self.hasher.clone().finalize(), self.written);
+        let index = self.index;
         let entry = self.entry();
-        entry.crc32 = crc;
+        entry.crc32 = crc32;
         if entry.length == written {
-            return Ok(written);
+            return Ok(Written { index, crc32 });
         }
         Err(FormatError::Invalid {
             what: format!("tensor {}", entry.name),

@@ -13,7 +13,7 @@ use ternary::config::{LayerMode, QuantMode};
 use ternary::format::{FileKind, KIND_BYTES, escaped, without_bom};
 use ternary::format::{FileSink, FileSource};
 use ternary::hub::{COMPANIONS, Choice, INDEX, choose, part_of, parts_of};
-use ternary::import::{Input, Options, Report, import};
+use ternary::import::{Input, Options, Progress, Report, import};
 use ternary::platform::cache_folder;
 
 use crate::args::{Activations, Head, Import};
@@ -97,7 +97,7 @@ fn write(input: &Input, options: &Options, draft: &Path) -> Result<Report> {
         0,
         "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left {msg}",
     );
-    let report = pollster::block_on(import(input, options, &mut sink, &mut |p| {
+    let report = pollster::block_on(import(input, options, &mut sink, &mut |p: Progress| {
         bar.set_length(p.total);
         bar.set_position(p.done);
         bar.set_message(output::printable(&p.tensor));

@@ -17,7 +17,7 @@ use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask};
 
 const LIST: &str = "/models/catalogue.json";
 
-fn hub() -> Result<&'static Hub> {
+pub fn hub() -> Result<&'static Hub> {
     static HUB: OnceLock<Result<Hub>> = OnceLock::new();
     HUB.get_or_init(Hub::start)
         .as_ref()
@@ -25,7 +25,7 @@ fn hub() -> Result<&'static Hub> {
 }
 
 /// A catalogue with the page's own model and these of the hub. Tests take turns with it.
-fn catalogue(entries: &[Value]) -> Result<MutexGuard<'static, ()>> {
+pub fn catalogue(entries: &[Value]) -> Result<MutexGuard<'static, ()>> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let own = fs::read_to_string(stage()?.dist.join("models/catalogue.json"))?;
@@ -52,7 +52,7 @@ fn entry(name: &str, repository: &str, bytes: u64) -> Value {
 }
 
 /// The page on the tiny model, with the models shown.
-fn open_models() -> Result<Page> {
+pub fn open_models() -> Result<Page> {
     let page = crate::open_tiny()?;
     page.click("#switcher")?;
     page.wait_for("document.querySelector('#catalogue .card')", START)?;
@@ -64,7 +64,7 @@ fn card(name: &str) -> String {
 }
 
 /// Types an address, and asks for what is there.
-fn get(page: &Page, address: &str) -> Result<()> {
+pub fn get(page: &Page, address: &str) -> Result<()> {
     page.wait_for("document.querySelector('#address')", START)?;
     page.set_field("#address", address)?;
     page.click("#address")?;
@@ -267,21 +267,18 @@ fn what_the_hub_does_not_have_is_told() -> Result<()> {
             ..Served::default()
         },
     )?;
-    let import = || -> Result<()> {
-        page.wait_for(
-            "document.querySelector('#start-import')?.checkVisibility()",
-            REPLY,
-        )?;
-        page.click("#start-import")
-    };
     get(REPO)?;
-    import()?;
+    page.wait_for(
+        "document.querySelector('#start-import')?.checkVisibility()",
+        REPLY,
+    )?;
+    page.click("#start-import")?;
     page.wait_for("document.querySelector('#again')", REPLY)?;
     let problem = page.text(".notice")?;
     ensure!(problem.contains("SHA-256"), "{problem}");
     ensure!(page.evaluate("[...document.querySelectorAll('#kept .kept-name')].some(e => e.innerText.startsWith('t-'))")? == false);
     picture(&page, "damaged-download-desktop-light")?;
-    // The right ones, at another attempt.
+    // The right ones, at another attempt, which asks nothing again.
     let slow = Served {
         content: gguf,
         cuts: 1,
@@ -289,7 +286,6 @@ fn what_the_hub_does_not_have_is_told() -> Result<()> {
     };
     hub()?.serve(REPO, "t-Q8_0.gguf", slow)?;
     page.click("#again")?;
-    import()?;
     page.wait_for(
         &format!("{LOADED} && [...document.querySelectorAll('#kept .kept-name')].some(e => e.innerText.startsWith('t-'))"),
         REPLY,

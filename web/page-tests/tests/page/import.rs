@@ -13,14 +13,14 @@ use crate::explorer::saved;
 use crate::look::{picture, sound_layout};
 use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, continue_greedily, open_tiny};
 
-const ASKED: &str = "document.querySelector('#start-import')?.checkVisibility()";
-const OVER: &str = "!document.querySelector('#import')";
+pub const ASKED: &str = "document.querySelector('#start-import')?.checkVisibility()";
+pub const OVER: &str = "!document.querySelector('#import')";
 const TOKENS: usize = 24;
 const PROMPT: &str = "Once upon a time";
-/// Names in the store, cards left out.
-const STORED: &str = "(async () => { const names = []; \
+/// Models in the store.
+pub const STORED: &str = "(async () => { const names = []; \
     const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('models', { create: true }); \
-    for await (const name of folder.keys()) if (!name.endsWith('.json')) names.push(name); return names.length; })()";
+    for await (const name of folder.keys()) if (!name.includes('.')) names.push(name); return names.length; })()";
 /// Every read of a published file waits, in the full worker alone.
 const SLOWLY: &str = "if (self.name == 'full-worker') { const read = Blob.prototype.arrayBuffer; \
     Blob.prototype.arrayBuffer = async function () { await new Promise(wake => setTimeout(wake, 400)); return read.call(this); }; }";
@@ -55,7 +55,7 @@ fn kept(page: &Page, name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn equal(page: &Page, name: &str, native: &Path) -> Result<()> {
+pub fn equal(page: &Page, name: &str, native: &Path) -> Result<()> {
     let (page, native) = (kept(page, name)?, fs::read(native)?);
     let apart = page.iter().zip(&native).position(|(a, b)| a != b);
     ensure!(
@@ -243,6 +243,15 @@ fn an_import_can_be_given_up() -> Result<()> {
         page.wait_for(after, START)?;
         if after.contains("progress") {
             ensure!(page.evaluate(STORED)? == 2);
+            // Its matrices fill one after the other.
+            let filled = page.evaluate(
+                "[...document.querySelectorAll('#import .part')].map(e => parseInt(e.style.getPropertyValue('--here')))",
+            )?;
+            let filled: Vec<u64> = serde_json::from_value(filled)?;
+            ensure!(
+                filled.len() == 15 && filled.contains(&100) && filled.contains(&0),
+                "{filled:?}"
+            );
             for (device, width) in [("desktop", 1280), ("phone", 390)] {
                 page.emulate(width, 844, "light")?;
                 picture(&page, &format!("importing-{device}-light"))?;

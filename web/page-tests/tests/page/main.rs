@@ -32,6 +32,7 @@ mod robust;
 mod store;
 mod threads;
 mod tune;
+mod unfinished;
 
 use std::time::Duration;
 

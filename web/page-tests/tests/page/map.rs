@@ -415,6 +415,37 @@ fn fingers_mark_and_scroll() -> Result<()> {
     page.assert_clean()
 }
 
+#[test]
+fn pens_mark_after_a_rest() -> Result<()> {
+    let page = open("?device=cpu")?;
+    explore(&page)?;
+    let marked = "document.querySelectorAll('.cell.marked').length";
+    page.wait_for(&format!("{marked} == 1"), START)?;
+    let (query, up) = (
+        "[data-parameter='model.layers.0.self_attn.q_proj.weight']",
+        "[data-parameter='model.layers.2.mlp.up_proj.weight']",
+    );
+    page.evaluate(
+        "window.pointers = new Set(); addEventListener('pointerdown', e => pointers.add(e.pointerType), true); 0",
+    )?;
+    // At once it is no mark: a pen on a touch screen scrolls so.
+    page.pen_drag(query, up, Duration::ZERO)?;
+    ensure!(page.evaluate("[...pointers].join()")? == "pen");
+    ensure!(page.evaluate(marked)? == 1);
+    page.pen_drag(query, up, Duration::from_millis(700))?;
+    page.wait_for(&format!("{marked} == 18"), START)?;
+    // The pen is up: what it passes now is not marked.
+    page.hover("[data-parameter='model.layers.5.mlp.down_proj.weight']")?;
+    ensure!(page.evaluate(marked)? == 18);
+    picture(&page, "map-pen-marked")?;
+    choose(&page, "eightbit")?;
+    page.wait_for(
+        "document.querySelectorAll('.cell.eightbit').length >= 18",
+        START,
+    )?;
+    page.assert_clean()
+}
+
 /// A matrix of more weights than a preview is made of is shown as its file has it, and why is told.
 #[test]
 fn a_matrix_too_large_for_a_preview_is_shown_all_the_same() -> Result<()> {

@@ -222,7 +222,7 @@ fn formulas_are_shown() -> Result<()> {
     let text = "The roots of $ax^2 + bx + c = 0$ are\n\n$$x = \\frac{-b \\pm \\sqrt{b^2 - 4ac}}{2a}$$\n\n\
          and so \\(e^{i\\pi} = -1\\), with\n\n\\[\\begin{pmatrix} 1 & 0 \\\\ 0 & 1 \\end{pmatrix} \\cdot \\vec{v} = \\sum_{i=0}^{n} v_i\\]\n\n\
          | what | how |\n|---|---|\n| area | $\\pi r^2$ |\n\n\
-         From $5 to $10.\n\n`\\(code\\)`, $\\unknown{x}$ and $\\text{<img src=x onerror=alert(1)>}$.\n\nThe end.";
+         From $5 to $10.\n\n`\\(code\\)`, $\\unknown{x}$ and $\\text{<img src=x onerror=alert(1)>}$.\n\n\\[x = \\boxed{\\frac{1}{2}}\\]\n\nThe end.";
     reply(
         &page,
         text,
@@ -234,10 +234,10 @@ fn formulas_are_shown() -> Result<()> {
         ))
     };
     let (all, blocks) = (count("math")?, count("math[display=block]")?);
-    ensure!(all == 6 && blocks == 2, "{all} and {blocks}");
+    ensure!(all == 7 && blocks == 3, "{all} and {blocks}");
     ensure!(count("td math")? == 1 && count("mfrac msqrt")? == 1 && count("mtable mtd")? == 4);
     ensure!(count("img")? == 0 && count("math [style], math [class]")? == 0);
-    let last = page.text(".reply > p:nth-last-child(2)")?;
+    let last = page.text(".reply > p:nth-last-child(3)")?;
     ensure!(
         last.starts_with("\\(code\\), $\\unknown{x}$ and") && last.contains("<img"),
         "{last}"
@@ -248,6 +248,13 @@ fn formulas_are_shown() -> Result<()> {
          return above.getBoundingClientRect().bottom <= below.getBoundingClientRect().top + 2; })()",
     )?;
     ensure!(stacked == true);
+    // A result has a box, with room between it and what is in it.
+    let boxed = page.evaluate(
+        "(() => { const e = document.querySelector('.reply math [data-boxed]'); const s = getComputedStyle(e); \
+         const [outer, inner] = [e, e.firstElementChild].map(e => e.getBoundingClientRect()); \
+         return s.borderTopStyle == 'solid' && outer.left + 2 < inner.left && outer.bottom - 2 > inner.bottom; })()",
+    )?;
+    ensure!(boxed == true, "the result has no box");
     for (width, scheme) in [(1280, "light"), (1280, "dark"), (390, "light")] {
         page.emulate(width, 844, scheme)?;
         sound_layout(&page)?;

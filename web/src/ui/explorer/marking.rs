@@ -31,9 +31,10 @@ pub struct Marking {
     touched: StoredValue<bool>,
 }
 
-/// A finger or a pen that rests on a button: where, and since when.
+/// A finger or a pen that rests on a button: which, where, and since when.
 #[derive(Clone, Copy, PartialEq)]
 struct Held {
+    pointer: i32,
     spot: Spot,
     x: i32,
     y: i32,
@@ -149,6 +150,7 @@ impl Marking {
             return self.dragging.set_value(true);
         }
         let held = Held {
+            pointer: event.pointer_id(),
             spot,
             x: event.client_x(),
             y: event.client_y(),
@@ -168,11 +170,16 @@ impl Marking {
         set_timeout(mark, HOLD);
     }
 
-    /// A finger stays with the button where it came down, wherever it goes.
+    /// A finger stays with the button where it came down, wherever it goes. A pen does not, and may
+    /// have left the screen elsewhere.
     pub fn on_pointer_move(self, event: &ev::PointerEvent) {
-        let Some(held) = self.held.get_value().filter(|_| event.is_primary()) else {
+        let own = |held: &Held| held.pointer == event.pointer_id();
+        let Some(held) = self.held.get_value().filter(own) else {
             return;
         };
+        if event.buttons() & 1 == 0 {
+            return self.on_pointer_end();
+        }
         let (x, y) = (event.client_x(), event.client_y());
         if !self.dragging.get_value() {
             if (x - held.x).abs().max((y - held.y).abs()) > REST {
@@ -205,7 +212,11 @@ impl Marking {
         }
     }
 
+    /// Of the mouse; it may lie still somewhere while a finger or a pen marks.
     pub fn on_pointer_enter(self, spot: Spot, event: &ev::PointerEvent) {
+        if event.pointer_type() != "mouse" || self.held.with_value(Option::is_some) {
+            return;
+        }
         if event.buttons() & 1 == 0 {
             self.dragging.set_value(false);
         }

@@ -9,16 +9,33 @@ use super::load::{Load, LoadStage};
 use super::use_models;
 use crate::ui::widgets::erased::live;
 
-/// How much of a part is there, in hundredths; `before`: bytes that are loaded ahead of it.
-fn share(load: &Load, part: &FilePart, before: u64) -> u64 {
-    let there = match load.stage {
-        LoadStage::Waiting => 0,
-        // The file comes from front to back.
-        LoadStage::Fetching => load.done.saturating_sub(part.offset),
-        // It is loaded parameter by parameter.
-        LoadStage::Reading => load.done.saturating_sub(before),
-    };
-    there.min(part.bytes) * 100 / part.bytes.max(1)
+/// What is on its way, and what of it is there.
+#[derive(Clone, Default)]
+struct Coming {
+    parts: Arc<Vec<FilePart>>,
+    done: u64,
+    /// Parts come in the order in which they are listed, not in that of their offsets.
+    in_turn: bool,
+}
+
+impl Coming {
+    fn of_load(load: &Load) -> Self {
+        Self {
+            parts: Arc::clone(&load.parts),
+            done: match load.stage {
+                LoadStage::Waiting => 0,
+                LoadStage::Fetching | LoadStage::Reading => load.done,
+            },
+            in_turn: load.stage == LoadStage::Reading,
+        }
+    }
+
+    /// How much of a part is there, in hundredths; `ahead`: bytes of those listed before it.
+    fn share(&self, part: &FilePart, ahead: u64) -> u64 {
+        let before = if self.in_turn { ahead } else { part.offset };
+        let there = self.done.saturating_sub(before);
+        there.min(part.bytes) * 100 / part.bytes.max(1)
+    }
 }
 
 /// The layer that a parameter belongs to.
@@ -26,15 +43,33 @@ fn layer(name: &str) -> Option<&str> {
     name.strip_prefix("model.layers.")?.split('.').next()
 }
 
-/// For the eye: what the bar tells in numbers.
+/// Of the load under way.
 #[component]
 pub fn Arrival() -> impl IntoView {
     let loads = use_models().loads;
+    let coming = Signal::derive(move || {
+        loads.with(|loads| loads.front().map(Coming::of_load).unwrap_or_default())
+    });
+    view! { <Filling coming class="arrival" /> }
+}
+
+/// Of the import under way.
+#[component]
+pub fn ImportArrival() -> impl IntoView {
+    let i = use_models().importer;
+    let coming = Signal::derive(move || Coming {
+        parts: i.parts.get(),
+        done: i.progress.with(|(done, ..)| *done),
+        in_turn: false,
+    });
+    view! { <Filling coming class="arrival importing" /> }
+}
+
+/// For the eye: what the bar tells in numbers.
+#[component]
+fn Filling(coming: Signal<Coming>, class: &'static str) -> impl IntoView {
     let parts = Memo::new_with_compare(
-        move |_| {
-            let parts = loads.with(|loads| loads.front().map(|load| Arc::clone(&load.parts)));
-            parts.unwrap_or_default()
-        },
+        move |_| coming.with(|coming| Arc::clone(&coming.parts)),
         |before, now| match (before, now) {
             (Some(before), Some(now)) => !Arc::ptr_eq(before, now) && before != now,
             _ => true,
@@ -49,9 +84,7 @@ pub fn Arrival() -> impl IntoView {
             let Some(mode) = part.mode else { continue };
             let layer = layer(&part.name).map(str::to_owned);
             let part = part.clone();
-            let here = Memo::new(move |_| {
-                loads.with(|loads| loads.front().map_or(0, |load| share(load, &part, ahead)))
-            });
+            let here = Memo::new(move |_| coming.with(|coming| coming.share(&part, ahead)));
             let cell = view! {
                 <span class=format!("part {}", mode.name()) style:--here=Signal::derive(move || format!("{}%", here.get()))></span>
             };
@@ -63,5 +96,5 @@ pub fn Arrival() -> impl IntoView {
         let row = |(_, cells): (Option<String>, Vec<_>)| view! { <div>{cells}</div> };
         rows.into_iter().map(row).collect_view()
     };
-    view! { <div class="arrival" aria-hidden="true">{live(move || rows().into_any())}</div> }
+    view! { <div class=class aria-hidden="true">{live(move || rows().into_any())}</div> }
 }

@@ -61,14 +61,19 @@ fn Card(entry: Entry) -> impl IntoView {
         let parts: Vec<&str> = path.splitn(3, '/').take(2).collect();
         parts.join("/")
     });
-    let kept = Signal::derive(move || {
-        let repo = repo.as_ref()?;
-        models.store.kept.with(|kept| {
-            let of_it =
-                |model: &&KeptModel| model.complete() && model.repository.as_ref() == Some(repo);
-            kept.models.iter().find(of_it).cloned()
+    let of_repo = move |fits: fn(&KeptModel) -> bool| {
+        let repo = repo.clone();
+        Signal::derive(move || {
+            let repo = repo.as_ref()?;
+            models.store.kept.with(|kept| {
+                let of_it =
+                    |model: &&KeptModel| fits(model) && model.repository.as_ref() == Some(repo);
+                kept.models.iter().find(of_it).cloned()
+            })
         })
-    });
+    };
+    let kept = of_repo(KeptModel::complete);
+    let unfinished = of_repo(|model| model.unfinished.is_some());
     let source = Signal::derive_local(move || {
         let kept = kept.get().map(|kept| Source::Stored {
             id: kept.id,
@@ -103,15 +108,19 @@ fn Card(entry: Entry) -> impl IntoView {
             models.load(source);
             page.show(crate::ui::page::Tab::Chat);
         }
-        None => entry.with_value(|entry| {
-            if let Some(repository) = &entry.repository {
-                models.get(repository, Some(entry.name.clone()));
-            }
-        }),
+        None => match unfinished.get_untracked() {
+            Some(unfinished) => models.finish(&unfinished),
+            None => entry.with_value(|entry| {
+                if let Some(repository) = &entry.repository {
+                    models.get(repository, Some(entry.name.clone()));
+                }
+            }),
+        },
     };
     let verb = move || match (in_use.get(), source.with(Option::is_some)) {
         (true, _) => "In use",
         (_, true) => "Open",
+        _ if unfinished.with(Option::is_some) => "Continue the download",
         _ => "Download and open",
     };
     let label = {

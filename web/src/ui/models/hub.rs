@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use ternary::hub::Repository;
 
 use super::{Models, use_models};
-use crate::protocol::{Files, Found, Request, Source, Task};
+use crate::protocol::{Choices, Files, Found, KeptModel, Request, Source, Task};
 use crate::ui::page::Step;
 use crate::ui::widgets::erased::{live, on_click};
 use crate::ui::widgets::storage::storage;
@@ -23,10 +23,20 @@ const OF_HUB: [&str; 5] = [
 /// A model that the reader asked for.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    pub name: String,
     pub repository: Repository,
-    /// Without a question in between: it was described already.
-    pub at_once: bool,
+    /// As it was described; `None`: it is called after its file.
+    pub title: Option<String>,
+    /// What it is to become; `None`: the reader is asked once it is known what it is.
+    pub choices: Option<Choices>,
+    /// The kept model that it is to finish.
+    pub finishes: Option<String>,
+}
+
+impl Wanted {
+    /// For people to read.
+    fn name(&self) -> &str {
+        self.title.as_deref().unwrap_or(&self.repository.repo)
+    }
 }
 
 impl Models {
@@ -54,11 +64,27 @@ impl Models {
                     .fail("This is no address of a model", format!("{problem}."));
             }
         };
-        let wanted = Wanted {
-            at_once: name.is_some(),
-            name: name.unwrap_or_else(|| repository.repo.clone()),
+        self.want(Wanted {
+            choices: name.is_some().then(Choices::default),
+            title: name,
             repository,
-        };
+            finishes: None,
+        });
+    }
+
+    /// Goes on with an import that did not end.
+    pub(super) fn finish(self, kept: &KeptModel) {
+        if let Some(unfinished) = kept.unfinished.clone() {
+            self.want(Wanted {
+                repository: unfinished.repository,
+                title: unfinished.title,
+                choices: Some(unfinished.choices),
+                finishes: Some(kept.id.clone()),
+            });
+        }
+    }
+
+    fn want(self, wanted: Wanted) {
         self.page.notice.set(None);
         self.page.panel_open.set(false);
         match self.hub() {
@@ -100,11 +126,11 @@ impl Models {
 
     fn find(self, hub: String, wanted: Wanted) {
         let files = Files {
-            name: wanted.name.clone(),
+            name: wanted.name().to_owned(),
             title: None,
             files: Vec::new(),
             remote: Vec::new(),
-            repository: Some(wanted.repository.repo.clone()),
+            repository: Some(wanted.repository.clone()),
         };
         let repository = wanted.repository.clone();
         if self.begin_import(files, Some(wanted)) {
@@ -114,19 +140,20 @@ impl Models {
 
     pub(super) fn on_found(self, mut found: Found) {
         let i = self.importer;
-        let known = i.wanted.get_value().filter(|wanted| wanted.at_once);
-        let at_once = known.is_some();
-        if let Some(known) = known {
+        let wanted = i.wanted.get_value();
+        if let Some(title) = wanted.as_ref().and_then(|wanted| wanted.title.clone()) {
             // As it was described, not after one of its files.
-            found.files.name.clone_from(&known.name);
-            found.files.title = Some(known.name);
+            found.files.name.clone_from(&title);
+            found.files.title = Some(title);
         }
         i.found.set(Some(found.clone()));
         i.files.set(Some(found.files.clone()));
-        if at_once {
-            self.start_import();
-        } else {
-            self.ask_importer(Request::Task(Task::Survey(found.files)));
+        match wanted.and_then(|wanted| wanted.choices) {
+            Some(choices) => {
+                i.choices.set(choices);
+                self.start_import();
+            }
+            None => drop(self.ask_importer(Request::Task(Task::Survey(found.files)))),
         }
     }
 }
@@ -165,6 +192,8 @@ pub fn HubQuestion() -> impl IntoView {
     };
     live(move || {
         let wanted = models.wanted_of_hub.get();
-        wanted.map(|wanted| question(wanted.name)).into_any()
+        wanted
+            .map(|wanted| question(wanted.name().to_owned()))
+            .into_any()
     })
 }

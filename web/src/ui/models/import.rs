@@ -1,9 +1,11 @@
 //! Published models: looking at one, importing it, loading what it became. Another worker does it,
 //! so that the loaded model goes on answering.
 
+use std::sync::Arc;
+
 use leptos::prelude::*;
 use ternary::import::Survey;
-use ternary::session::Event;
+use ternary::session::{Event, FilePart};
 
 use super::Models;
 use super::hub::Wanted;
@@ -23,12 +25,17 @@ pub struct Importer {
     /// Bytes of the `.1bit` written and in all, and the tensor under way; in all is 0 until the
     /// first.
     pub progress: RwSignal<(u64, u64, String)>,
+    /// What is written, once that is known.
+    pub parts: RwSignal<Arc<Vec<FilePart>>>,
     pub choices: RwSignal<Choices>,
     /// What of the hub is imported, and what was found of it there.
     pub(super) wanted: StoredValue<Option<Wanted>>,
     pub found: RwSignal<Option<Found>, LocalStorage>,
-    /// When the first bytes were written, in milliseconds of the page's clock.
-    began: StoredValue<Option<f64>>,
+    /// When the first bytes were written, in milliseconds of the page's clock, and those that were
+    /// there before.
+    began: StoredValue<Option<(f64, u64)>>,
+    /// Unfinished imports that this visit is not asked about again.
+    pub put_off: RwSignal<Vec<String>>,
     connection: StoredValue<Option<Connection>, LocalStorage>,
     /// The import itself, once it has begun.
     writing: StoredValue<Option<RequestId>>,
@@ -40,10 +47,12 @@ impl Importer {
             files: RwSignal::new_local(None),
             survey: RwSignal::new(None),
             progress: RwSignal::new((0, 0, String::new())),
+            parts: RwSignal::new(Arc::default()),
             choices: RwSignal::new(Choices::default()),
             wanted: StoredValue::new(None),
             found: RwSignal::new_local(None),
             began: StoredValue::new(None),
+            put_off: RwSignal::new(Vec::new()),
             connection: StoredValue::new_local(None),
             writing: StoredValue::new(None),
         }
@@ -52,9 +61,11 @@ impl Importer {
     /// Seconds that the rest takes at the present speed; none as long as that can't be said.
     pub fn left(self) -> Option<f64> {
         let (done, total, _) = self.progress.get();
-        let seconds = (js_sys::Date::now() - self.began.get_value()?) / 1000.0;
-        (seconds > 1.0 && done > 0)
-            .then(|| seconds * (total - done.min(total)) as f64 / done as f64)
+        let (since, before) = self.began.get_value()?;
+        let seconds = (js_sys::Date::now() - since) / 1000.0;
+        let came = done.saturating_sub(before);
+        (seconds > 1.0 && came > 0)
+            .then(|| seconds * (total - done.min(total)) as f64 / came as f64)
     }
 }
 
@@ -100,15 +111,25 @@ impl Models {
     pub(super) fn start_import(self) {
         let choices = self.importer.choices.get_untracked();
         self.importer.survey.set(None);
+        // Another attempt does not ask again.
+        let finishes = self.importer.wanted.try_update_value(|wanted| {
+            let wanted = wanted.as_mut()?;
+            wanted.choices = Some(choices);
+            wanted.finishes.clone()
+        });
         if let Some(files) = self.importer.files.get_untracked() {
-            let request = self.ask_importer(Request::Task(Task::Import { files, choices }));
+            let request = self.ask_importer(Request::Task(Task::Import {
+                files,
+                choices,
+                finishes: finishes.flatten(),
+            }));
             self.importer.writing.set_value(request);
         }
     }
 
     pub(super) fn cancel_import(self) {
         match self.importer.writing.get_value() {
-            // What was written has to be taken away first.
+            // What was written has to be put in order first.
             Some(request) => drop(self.ask_importer(Request::Cancel(request))),
             None => self.end_import(),
         }
@@ -126,7 +147,7 @@ impl Models {
             } => {
                 let i = self.importer;
                 if i.began.get_value().is_none() {
-                    i.began.set_value(Some(js_sys::Date::now()));
+                    i.began.set_value(Some((js_sys::Date::now(), done)));
                 }
                 i.progress.set((done, total, tensor));
             }
@@ -138,6 +159,12 @@ impl Models {
                     self.page.show(Tab::Chat);
                 }
             }
+            Response::Parts(parts) => self.importer.parts.set(Arc::new(parts)),
+            Response::BeganAgain => self.page.inform(
+                "The import begins again",
+                "The model's files at the hub are others now, or this page is a newer one: what was here of it can't be used."
+                    .to_owned(),
+            ),
             Response::Cancelled => self.end_import(),
             Response::Event(Event::Error { message }) => self.on_import_failed(message),
             _ => {}
@@ -172,6 +199,7 @@ impl Models {
         i.began.set_value(None);
         i.survey.set(None);
         i.progress.set((0, 0, String::new()));
+        i.parts.set(Arc::default());
         i.files.set(None);
         self.store.list();
     }

@@ -8,8 +8,9 @@ use ternary::infer::cache_bytes;
 use ternary::params::{self, ParamKind};
 use ternary::session::context_within;
 
+use super::arrival::ImportArrival;
 use super::use_models;
-use crate::protocol::{CACHE, CACHE_LIMIT, Choices};
+use crate::protocol::{CACHE, CACHE_LIMIT, Choices, KeptModel, KeptModels};
 use crate::ui::widgets::erased::{live, on_click};
 use crate::ui::widgets::figures;
 
@@ -45,7 +46,7 @@ pub fn ImportPanel() -> impl IntoView {
             None => "Looking at the files".to_owned(),
         },
         (None, (done, total, tensor)) => {
-            let done = format!("{} of {}", figures::bytes(done), figures::bytes(total));
+            let done = figures::bytes_of(done, total);
             match i.left() {
                 Some(left) => format!("{done} · {} left · {tensor}", figures::seconds(left)),
                 None => format!("{done} · {tensor}"),
@@ -60,6 +61,7 @@ pub fn ImportPanel() -> impl IntoView {
                 </h2>
                 <progress id="import-progress" aria-label="Bytes written" hidden=asked value=share></progress>
                 <p id="import-told">{told}</p>
+                {live(move || (!i.parts.with(|parts| parts.is_empty())).then(|| view! { <ImportArrival /> }).into_any())}
                 {live(move || i.survey.get().map(|survey| view! { <ChoicesForm survey /> }).into_any())}
                 <div class="row">
                     <button type="button" class="primary" id="start-import" hidden=move || !asked() on:click=on_click(move || models.start_import())>
@@ -71,6 +73,66 @@ pub fn ImportPanel() -> impl IntoView {
         }
     };
     move || i.files.get().map(|files| panel(files.name))
+}
+
+/// An import that did not end, perhaps of another visit: to go on with it, or not.
+#[component]
+pub fn UnfinishedImport() -> impl IntoView {
+    let models = use_models();
+    let i = models.importer;
+    Effect::new(move |_| {
+        let any = |kept: &KeptModels| kept.models.iter().any(|kept| kept.unfinished.is_some());
+        if models.store.kept.with(any) {
+            // It tells where the hub is.
+            models.read_catalogue();
+        }
+    });
+    // A failure that was just told of has buttons of its own.
+    let is_free = move || {
+        i.files.with(Option::is_none)
+            && models.catalogue.with(Option::is_some)
+            && models.wanted_of_hub.with(Option::is_none)
+            && models.page.notice.with(Option::is_none)
+    };
+    let unfinished = Memo::new(move |_| {
+        let of_it = |kept: &&KeptModel| {
+            kept.unfinished.is_some() && !i.put_off.with(|put_off| put_off.contains(&kept.id))
+        };
+        let find = |kept: &KeptModels| kept.models.iter().find(of_it).cloned();
+        models.store.kept.with(find).filter(|_| is_free())
+    });
+    let panel = move |kept: KeptModel| {
+        let name = kept.name.trim_end_matches(".1bit").to_owned();
+        let here = figures::bytes_of(kept.present, kept.bytes);
+        let kept = StoredValue::new(kept);
+        let put_off = move || {
+            i.put_off
+                .update(|all| all.push(kept.with_value(|kept| kept.id.clone())))
+        };
+        view! {
+            <section class="import" id="unfinished" aria-labelledby="unfinished-title">
+                <h2 id="unfinished-title" role="status">{format!("Continue importing {name}?")}</h2>
+                <p>{format!("{here} are here already. Only the rest is downloaded.")}</p>
+                <div class="row">
+                    <button type="button" class="primary" id="finish-import" on:click=on_click(move || kept.with_value(|kept| models.finish(kept)))>
+                        "Continue"
+                    </button>
+                    <button
+                        type="button"
+                        id="throw-away"
+                        on:click=on_click(move || {
+                            put_off();
+                            kept.with_value(|kept| models.store.delete(&kept.id, &kept.name));
+                        })
+                    >
+                        "Throw away"
+                    </button>
+                    <button type="button" id="put-off" on:click=on_click(put_off)>"Later"</button>
+                </div>
+            </section>
+        }
+    };
+    live(move || unfinished.get().map(panel).into_any())
 }
 
 /// The context, and how much of it a page has memory for.

@@ -72,17 +72,15 @@ fn KeptModelRow(
     let size = if model.complete() {
         figures::bytes(model.bytes)
     } else {
-        format!(
-            "{} of {}",
-            figures::bytes(model.present),
-            figures::bytes(model.bytes)
-        )
+        figures::bytes_of(model.present, model.bytes)
     };
+    let is_import = model.unfinished.is_some();
     let complete = model.complete();
     let adapter_of = model.adapter_of.clone();
     let is_adapter = adapter_of.is_some();
     let verb = if complete { "Load" } else { "Resume" };
-    let loading = move || models.is_loading();
+    let loading =
+        move || models.is_loading() || (is_import && models.importer.files.with(Option::is_some));
     let model = StoredValue::new(model);
     let loaded = move || model.with_value(|model| models.has_loaded(model));
     let name = model.with_value(|model| model.name.clone());
@@ -115,6 +113,7 @@ fn KeptModelRow(
                 <Naming label="Name of the model" name=own_name.get_value() done=named />
             </When>
             <span class="kept-size">{size}</span>
+            {is_import.then(|| view! { <span class="hint kept-of">"Import that did not end"</span> })}
             {adapter_of.clone().map(|base| view! { <span class="hint kept-of">{format!("Adapter of {base}")}</span> })}
             <When
                 when=Signal::derive(move || asking.get())
@@ -143,6 +142,7 @@ fn KeptModelRow(
                             type="button"
                             class="quiet rename"
                             aria-label=rename_name.clone()
+                            hidden=is_import
                             on:click=on_click(move || naming.set(true))
                         >
                             "Rename"

@@ -63,7 +63,7 @@ fn pace(load: &Load) -> String {
     }
     let mut parts = vec![match load.total {
         0 => figures::bytes(load.done),
-        total => format!("{} of {}", figures::bytes(load.done), figures::bytes(total)),
+        total => figures::bytes_of(load.done, total),
     }];
     let speed = load.speed();
     if load.stage == LoadStage::Fetching && speed > 0.0 {

@@ -32,7 +32,7 @@ use catalogue::{Catalogue, Pace};
 pub use hub::HubQuestion;
 use hub::Wanted;
 use import::Importer;
-pub use import_panel::ImportPanel;
+pub use import_panel::{ImportPanel, UnfinishedImport};
 pub use keep::KeepBar;
 pub use kept_models::KeptModelList;
 pub use load::UsedAdapter;

@@ -129,7 +129,7 @@ impl ModelStore {
 impl Models {
     /// Whether a kept model is, by all appearances, the file of the present model.
     pub(super) fn has_loaded(self, kept: &KeptModel) -> bool {
-        let of_its_size = |model: &ModelInfo| model.file_bytes == kept.bytes;
+        let of_its_size = |model: &ModelInfo| kept.complete() && model.file_bytes == kept.bytes;
         let opened = |origin: &Option<(Source, _)>| matches!(origin, Some((Source::File(_), _)));
         self.engine
             .model
@@ -137,8 +137,11 @@ impl Models {
             && !self.origin.with_value(opened)
     }
 
-    /// Loads a kept model.
+    /// Loads a kept model, or goes on with what it does not have yet.
     pub(super) fn load_kept(self, kept: &KeptModel) {
+        if kept.unfinished.is_some() {
+            return self.finish(kept);
+        }
         self.page.panel_open.set(false);
         self.load(Source::Stored {
             id: kept.id.clone(),

@@ -133,6 +133,7 @@ pub fn App() -> impl IntoView {
             <models::LoadProgress />
             <models::HubQuestion />
             <models::ImportPanel />
+            <models::UnfinishedImport />
             {live(move || (match shown.get() {
                 Tab::Chat | Tab::Text => view! {
                     <chat::Transcript>

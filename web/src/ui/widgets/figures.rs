@@ -8,6 +8,11 @@ pub fn bytes(count: u64) -> String {
     scaled(count as f64, &["bytes", "kB", "MB", "GB", "TB"])
 }
 
+/// "3.1 MB of 14.2 MB"
+pub fn bytes_of(part: u64, whole: u64) -> String {
+    format!("{} of {}", bytes(part), bytes(whole))
+}
+
 /// "8.4 million"; below a million every digit.
 pub fn count(count: usize) -> String {
     if count < 1_000_000 {

@@ -261,6 +261,73 @@ fn a_survey_tells_what_the_import_makes() {
     });
 }
 
+/// Ends an import after so many tensors, or goes on with it.
+#[derive(Default)]
+struct Interrupted {
+    ends_after: usize,
+    /// What an earlier one wrote, and its plan.
+    there: Vec<Written>,
+    plan: Option<u32>,
+    began: Vec<String>,
+}
+
+impl Observer for Interrupted {
+    fn planned(&mut self, planned: Planned) -> Result<Vec<Written>, String> {
+        let known = self.plan.replace(planned.plan) == Some(planned.plan);
+        if !known {
+            self.there.clear();
+        }
+        Ok(self.there.clone())
+    }
+
+    fn begins(&mut self, progress: Progress) {
+        self.began.push(progress.tensor);
+    }
+
+    fn written(&mut self, written: Written) -> Result<(), String> {
+        self.there.push(written);
+        match self.there.len() == self.ends_after {
+            true => Err("interrupted".into()),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_import_goes_on_where_it_ended() {
+    every_fixture(|name, path| {
+        let (whole, _) = imported(&folder(path), &Options::default()).unwrap();
+        let run = |sink: &mut MemorySink, observer: &mut Interrupted, options: &Options| {
+            pollster::block_on(import(&folder(path), options, sink, observer))
+        };
+        for ends_after in [1, 5, 9] {
+            let mut sink = MemorySink::default();
+            let mut observer = Interrupted {
+                ends_after,
+                ..Default::default()
+            };
+            run(&mut sink, &mut observer, &Options::default()).unwrap_err();
+            assert_ne!(sink.bytes, whole, "{name}");
+            let before = std::mem::take(&mut observer.began);
+            observer.ends_after = usize::MAX;
+            run(&mut sink, &mut observer, &Options::default()).unwrap();
+            assert!(
+                sink.bytes == whole,
+                "{name} is another after {ends_after} tensors"
+            );
+            assert!(before.iter().all(|tensor| !observer.began.contains(tensor)));
+            // Another plan has its tensors elsewhere.
+            observer.began.clear();
+            let other = Options {
+                context: Some(16),
+                ..Options::default()
+            };
+            run(&mut MemorySink::default(), &mut observer, &other).unwrap();
+            assert!(before.iter().all(|tensor| observer.began.contains(tensor)));
+        }
+    });
+}
+
 #[test]
 fn what_is_no_model_is_told_with_what_is_here() {
     let mut input = Input::default();
