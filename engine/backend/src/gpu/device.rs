@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::PipelineCache;
+use super::forms::{self, Forms};
 use super::precision::Product;
 use crate::BackendError;
 use crate::BackendOptions;
@@ -41,6 +42,7 @@ pub(crate) struct Gpu {
     pub max_binding: u64,
     pub max_buffer: u64,
     pub pipeline_cache: Option<PipelineCache>,
+    pub forms: Forms,
     /// The f16 products this device may be able to compute, the fastest first; none unless asked
     /// for.
     pub products: Vec<Product>,
@@ -62,7 +64,8 @@ impl Gpu {
             .map_err(|e| BackendError::NoAdapter(first_part(&e.to_string())))?;
         let limits = adapter.limits();
         let products = f16_products(&adapter, options);
-        let mut features = wgpu::Features::PIPELINE_CACHE & adapter.features();
+        let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
+        let mut features = wanted & adapter.features();
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if !products.is_empty() {
             features |= wgpu::Features::SHADER_F16;
@@ -85,6 +88,12 @@ impl Gpu {
             .await
             .map_err(|e| BackendError::NoAdapter(e.to_string()))?;
 
+        let forms = Forms::open(
+            &adapter.get_info(),
+            features,
+            options.cache_folder.as_deref(),
+            std::env::var(forms::VARIABLE).ok().as_deref(),
+        )?;
         let faults = Arc::new(Mutex::new(Faults::default()));
         let on_error = Arc::clone(&faults);
         device.on_uncaptured_error(Arc::new(move |error| {
@@ -114,9 +123,10 @@ impl Gpu {
             max_binding: limits.max_storage_buffer_binding_size / 4 * 4,
             max_buffer: limits.max_buffer_size,
             pipeline_cache: options
-                .pipeline_cache
+                .cache_folder
                 .as_ref()
                 .and_then(|folder| PipelineCache::open(&device, &adapter.get_info(), folder)),
+            forms,
             products,
             device,
             queue,

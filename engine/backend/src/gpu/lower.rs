@@ -3,9 +3,10 @@
 use ternary_shaders as shaders;
 
 use super::device::DEVICE;
+use super::forms::Forms;
 use super::fuse::CacheHeads;
 use super::kernel::{Call, Slice};
-use super::linear;
+use super::linear::{self, Product};
 use super::memory::Memory;
 use crate::BackendError;
 use crate::training::{self, training};
@@ -63,18 +64,16 @@ fn candidate_bytes(slices: usize, k: usize) -> usize {
 }
 
 /// Dispatches for a unit of [`super::fuse::fuse`].
-pub(super) fn lower(unit: &[Op], memory: &Memory) -> Result<Vec<Call>, BackendError> {
+pub(super) fn lower(
+    unit: &[Op],
+    memory: &Memory,
+    forms: &Forms,
+) -> Result<Vec<Call>, BackendError> {
+    if let Some(product) = product(unit) {
+        return product.calls(memory, forms);
+    }
     match unit {
         [op] => lower_one(op, memory),
-        [
-            Op::Linear {
-                input,
-                weight,
-                rows,
-                ..
-            },
-            Op::Residual { out, scale, .. },
-        ] => linear::linear(memory, *input, *weight, *out, *rows, Some(*scale)),
         [
             Op::Activate {
                 gate,
@@ -93,6 +92,33 @@ pub(super) fn lower(unit: &[Op], memory: &Memory) -> Result<Vec<Call>, BackendEr
         }
         _ => Ok(vec![cache_heads(unit, memory)?]),
     }
+}
+
+/// The product that a unit is, if it is one.
+pub(super) fn product(unit: &[Op]) -> Option<Product> {
+    let [
+        Op::Linear {
+            input,
+            weight,
+            out,
+            rows,
+        },
+        rest @ ..,
+    ] = unit
+    else {
+        return None;
+    };
+    let mut product = Product {
+        input: *input,
+        weight: *weight,
+        out: *out,
+        rows: *rows,
+        add: None,
+    };
+    if let [Op::Residual { out, scale, .. }] = rest {
+        (product.out, product.add) = (*out, Some(*scale));
+    }
+    Some(product)
 }
 
 fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
@@ -198,12 +224,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             rows,
             dim,
         } => linear::embed(memory, ids, table, out, scale, rows, dim),
-        Op::Linear {
-            input,
-            weight,
-            out,
-            rows,
-        } => linear::linear(memory, input, weight, out, rows, None),
+        Op::Linear { .. } => unreachable!("a product is lowered before"),
         Op::AddPosition {
             x,
             table,

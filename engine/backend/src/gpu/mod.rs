@@ -7,6 +7,7 @@
 
 mod cache;
 pub(crate) mod device;
+pub(crate) mod forms;
 pub(crate) mod fuse;
 mod kernel;
 mod linear;
@@ -15,6 +16,7 @@ mod memory;
 pub(crate) mod precision;
 #[cfg(feature = "training")]
 mod train;
+mod tune;
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -188,7 +190,7 @@ impl GpuBackend {
     ) -> Result<Vec<Step>, BackendError> {
         let mut steps = Vec::new();
         for unit in units {
-            for call in lower::lower(&program.ops[unit.clone()], memory)? {
+            for call in lower::lower(&program.ops[unit.clone()], memory, &self.gpu.forms)? {
                 steps.push(self.kernels.step(&mut self.gpu, call));
             }
         }
@@ -244,6 +246,19 @@ impl GpuBackend {
                 expected: bytes,
             })
         }
+    }
+
+    /// Wait for everything queued so far.
+    async fn finished(&self) -> Result<(), BackendError> {
+        let (sender, done) = oneshot::channel();
+        self.gpu.queue.on_submitted_work_done(move || {
+            // The receiver is gone only if the caller dropped the wait.
+            let _ = sender.send(());
+        });
+        self.gpu.poll(wgpu::PollType::wait_indefinitely())?;
+        let done = done.await;
+        self.gpu.check()?;
+        done.map_err(|e| BackendError::DeviceLost(e.to_string()))
     }
 
     /// Contents of buffers after everything queued so far: the first `bytes` of each.
@@ -345,6 +360,18 @@ impl Backend for GpuBackend {
             steps,
         });
         Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    fn tune(&mut self) -> LocalFuture<'_, Result<(), BackendError>> {
+        // A software adapter has other things to do, and its programs are not for speed.
+        let real = !self.gpu.info.software;
+        Box::pin(async move {
+            if real {
+                self.choose_forms().await
+            } else {
+                Ok(())
+            }
+        })
     }
 
     fn grow<'a>(

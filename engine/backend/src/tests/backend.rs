@@ -199,7 +199,7 @@ fn compiled_pipelines_are_kept_and_damaged_files_replaced() {
     with_gpu(|_| {
         let folder = tempfile::tempdir().unwrap();
         let options = BackendOptions {
-            pipeline_cache: Some(folder.path().join("below")),
+            cache_folder: Some(folder.path().join("below")),
             ..BackendOptions::default()
         };
         let run = || {

@@ -3,6 +3,7 @@
 mod backend;
 mod compare;
 mod cpu;
+mod forms;
 mod gradients;
 mod linear;
 mod matmul;
