@@ -153,7 +153,7 @@ impl fmt::Display for Shape {
 pub(crate) struct Forms {
     /// The least and the largest size, where the device has subgroups.
     pub subgroups: Option<(u32, u32)>,
-    forced: Vec<Form>,
+    pub forced: Vec<Form>,
     /// By shape.
     chosen: BTreeMap<String, Form>,
     file: Option<PathBuf>,

@@ -21,6 +21,8 @@ mod tune;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
+pub use self::device::Adapter;
+
 use futures_channel::oneshot;
 
 use self::device::{Gpu, storage_bytes};
@@ -32,6 +34,7 @@ use super::{
     Backend, BackendError, BackendOptions, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse,
     ProgramId,
 };
+use ternary_common::platform::Instant;
 use ternary_model::program::{BufferId, Program, Role, RunParams};
 
 /// See the [module documentation](self).
@@ -108,6 +111,52 @@ impl GpuBackend {
     pub fn device_destroyer(&self) -> impl Fn() + use<> {
         let device = self.gpu.device.clone();
         move || device.destroy()
+    }
+
+    /// Dispatches of one run of a program.
+    pub fn dispatches(&self, program: ProgramId) -> Result<usize, BackendError> {
+        Ok(self.prepared(program)?.steps.len())
+    }
+
+    /// Use only these forms of products where they apply, whatever was found to be the fastest: a
+    /// list of names with commas, those of [`Adapter::forms`]; all again if it is empty.
+    ///
+    /// # Errors
+    /// A name that this GPU has no form of.
+    pub fn force_forms(&mut self, names: &str) -> Result<(), BackendError> {
+        self.gpu.forms.force(names)
+    }
+
+    /// What the GPU is and can do.
+    pub fn adapter(&self) -> Adapter {
+        Adapter {
+            forms: self.gpu.forms.names(),
+            ..self.gpu.adapter.clone()
+        }
+    }
+
+    /// How long it takes to copy a buffer of `bytes` so many times.
+    pub(crate) async fn copy_seconds(
+        &mut self,
+        bytes: usize,
+        runs: usize,
+    ) -> Result<f64, BackendError> {
+        let from = self.gpu.storage("a copy's source", bytes)?;
+        let to = self.gpu.storage("a copy's target", bytes)?;
+        let mut took = 0.0;
+        // The first is not counted: memory is touched.
+        for runs in [1, runs] {
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            for _ in 0..runs {
+                encoder.copy_buffer_to_buffer(&from, 0, &to, 0, from.size());
+            }
+            let commands = encoder.finish();
+            let start = Instant::now();
+            self.gpu.queue.submit([commands]);
+            self.finished().await?;
+            took = start.elapsed().as_secs_f64();
+        }
+        Ok(took)
     }
 
     /// Open the adapter the system prefers. It may be a software one: see [`Backend::info`].

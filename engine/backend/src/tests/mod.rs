@@ -1,6 +1,7 @@
 //! Every operation against plain f64, on ragged, zero and saturated data.
 
 mod backend;
+mod checks;
 mod compare;
 mod cpu;
 mod forms;
