@@ -4,7 +4,7 @@ use ternary_shaders::{self as shaders, Shader};
 
 use super::device::DEVICE;
 use super::forms::{Form, Forms, Shape};
-use super::kernel::Call;
+use super::kernel::{Call, Slice};
 use super::memory::{Memory, Part};
 use crate::BackendError;
 use ternary_core::config::QuantMode;
@@ -67,18 +67,70 @@ fn look_up(
 }
 
 /// `out = input · Wᵀ`, or with `add` a factor: `out += add · input · Wᵀ`.
-#[derive(Clone, Copy, Debug)]
+/// With `more`, the same of further matrices, whose weights and results may lie behind its own.
+#[derive(Clone, Debug)]
 pub(super) struct Product {
     pub input: LinearInput,
     pub weight: Weight,
     pub out: BufferId,
     pub rows: usize,
     pub add: Option<f32>,
+    pub more: Vec<(Weight, BufferId)>,
+}
+
+/// What several matrices are bound as when one dispatch multiplies them.
+struct Joined {
+    weights: Slice,
+    scales: Option<Slice>,
+    out: Slice,
 }
 
 impl Product {
+    /// Of all matrices together.
     pub fn shape(&self) -> Shape {
-        Shape::of(self.input, &self.weight, self.rows)
+        let more: usize = self.more.iter().map(|(weight, _)| weight.out_dim).sum();
+        let mut shape = Shape::of(self.input, &self.weight, self.rows);
+        shape.out_dim += more;
+        shape
+    }
+
+    fn matrices(&self) -> impl Iterator<Item = (Weight, BufferId)> + '_ {
+        std::iter::once((self.weight, self.out)).chain(self.more.iter().copied())
+    }
+
+    /// The last result and its length.
+    pub fn last_out(&self, memory: &Memory) -> Result<(Slice, usize), BackendError> {
+        let (weight, out) = self.more.last().copied().unwrap_or((self.weight, self.out));
+        Ok((memory.slice(out)?, self.rows * weight.out_dim))
+    }
+
+    /// `None` where the matrices do not lie one behind the other, or there is but one.
+    fn joined(&self, memory: &Memory) -> Result<Option<Joined>, BackendError> {
+        if self.more.is_empty() {
+            return Ok(None);
+        }
+        let data: Vec<_> = self.matrices().map(|(weight, _)| weight.data).collect();
+        let outs: Vec<_> = self.matrices().map(|(_, out)| out).collect();
+        let scales: Vec<_> = self
+            .matrices()
+            .filter_map(|(weight, _)| weight.scales)
+            .collect();
+        let (Some(weights), Some(out)) = (memory.bind_joined(&data)?, memory.bind_joined(&outs)?)
+        else {
+            return Ok(None);
+        };
+        let scales = match scales.is_empty() {
+            true => None,
+            false => match memory.bind_joined(&scales)? {
+                Some(scales) => Some(scales),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Joined {
+            weights,
+            scales,
+            out,
+        }))
     }
 
     /// In the form that suits the device.
@@ -92,12 +144,27 @@ impl Product {
         memory: &Memory,
         forms: &Forms,
     ) -> Result<Vec<Call>, BackendError> {
+        let joined = self.joined(memory)?;
+        if joined.is_none() && !self.more.is_empty() {
+            let mut calls = Vec::new();
+            for (weight, out) in self.matrices() {
+                let alone = Product {
+                    weight,
+                    out,
+                    more: Vec::new(),
+                    ..*self
+                };
+                calls.extend(alone.calls_in(form, memory, forms)?);
+            }
+            return Ok(calls);
+        }
         let Product {
             input,
             weight,
             out,
             rows,
             add,
+            ..
         } = *self;
         #[cfg(test)]
         if forms.planted == Some(form) {
@@ -107,7 +174,28 @@ impl Product {
         let shader = form.shader(shape.int8, weight.mode).ok_or_else(|| {
             unsupported("linear", "float weights take float activations".to_owned())
         })?;
-        let calls = weight_calls(memory, "linear", shader, &weight)?;
+        let (calls, out) = match joined {
+            None => (
+                weight_calls(memory, "linear", shader, &weight)?,
+                memory.bind(out)?,
+            ),
+            Some(joined) => {
+                let part = Part {
+                    first_row: 0,
+                    rows: shape.out_dim,
+                    slice: joined.weights,
+                };
+                let mut call = part_of(Call::new(shader), part, shape.out_dim, weight.in_dim);
+                if let Some(scales) = joined.scales {
+                    call = call.bind("scales", scales).size("GROUP", weight.group);
+                }
+                let second = self.more.first().map_or(0, |(weight, _)| weight.out_dim);
+                let call = call
+                    .size("CUT1", weight.out_dim)
+                    .size("CUT2", weight.out_dim + second);
+                (vec![(call, shape.out_dim)], joined.out)
+            }
+        };
         calls
             .into_iter()
             .map(|(mut call, part_rows)| {
@@ -118,7 +206,7 @@ impl Product {
                         .bind("row_scales", memory.bind(scales)?),
                 };
                 call = call
-                    .bind("out", memory.bind(out)?)
+                    .bind("out", out.clone())
                     .size("ROWS", rows)
                     .set("ACCUMULATE", add.is_some())
                     .set("SCALE", add.unwrap_or(1.0));

@@ -114,7 +114,13 @@ pub(super) fn product(unit: &[Op]) -> Option<Product> {
         out: *out,
         rows: *rows,
         add: None,
+        more: Vec::new(),
     };
+    for op in rest {
+        if let Op::Linear { weight, out, .. } = op {
+            product.more.push((*weight, *out));
+        }
+    }
     if let [Op::Residual { out, scale, .. }] = rest {
         (product.out, product.add) = (*out, Some(*scale));
     }
@@ -148,15 +154,23 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
     };
     let kv_heads = kv_dim / head_dim;
     let optional = |id: Option<BufferId>| memory.bind_or_unread(id);
+    // As one product of q, k and v left them.
+    let whole = memory.bind_joined(&[q, k_in, *v])?;
+    let joined = whole.is_some();
+    let behind = |id| match joined {
+        true => Ok(Slice::whole(&memory.unread)),
+        false => memory.bind(id),
+    };
     let shader = match precision {
         CachePrecision::F32 => &shaders::CACHE_HEADS,
         CachePrecision::F16 => &shaders::CACHE_HEADS_F16,
     };
     Ok(Call::new(shader)
         .bind("angles", optional(rope.map(|r| r.0))?)
-        .bind("q", memory.bind(q)?)
-        .bind("k", memory.bind(k_in)?)
-        .bind("v", memory.bind(*v)?)
+        .bind("k", behind(k_in)?)
+        .bind("v", behind(*v)?)
+        .bind("q", whole.map_or_else(|| memory.bind(q), Ok)?)
+        .set("JOINED", joined)
         .bind("cache_k", memory.bind(*cache_k)?)
         .bind("cache_v", memory.bind(*cache_v)?)
         .bind("q_weight", optional(norm.map(|n| n.0))?)

@@ -185,14 +185,13 @@ impl GpuBackend {
         let Some(last) = candidates.products.last() else {
             return Ok(Vec::new());
         };
-        let out = self.programs[candidates.program].memory.slice(last.out)?;
+        let (out, len) = last.last_out(&self.programs[candidates.program].memory)?;
         // The form before this one left the right results there.
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         encoder.clear_buffer(&out.buffer, out.offset, Some(out.size));
         self.gpu.queue.submit([encoder.finish()]);
         self.seconds(steps, 1).await?;
-        let bytes = size_of::<f32>() * candidates.shape.rows * candidates.shape.out_dim;
-        Ok(self.fetch(&[(out, bytes)]).await?.concat())
+        Ok(self.fetch(&[(out, size_of::<f32>() * len)]).await?.concat())
     }
 
     /// How long some runs of `steps` take, one after another, from their submission to their end.

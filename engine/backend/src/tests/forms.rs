@@ -1,6 +1,7 @@
 //! Forms of products chosen on the device.
 
 use super::*;
+use crate::ProgramId;
 use crate::gpu::forms::{Form, Shape};
 use ternary_model::program::{LinearInput, Program, Weight};
 
@@ -131,6 +132,115 @@ fn a_form_with_other_results_is_not_chosen() {
             let (before, after, form) = tuned(&mut gpu);
             assert_ne!(form, planted);
             assert_eq!(before, after);
+        }
+    });
+}
+
+/// Matrices of `dims` rows over the same input, shared by name, each with something that reads its
+/// result; the ids of their inputs and results.
+fn siblings(
+    dims: &[usize],
+    mode: QuantMode,
+    rows: usize,
+) -> (Program, [BufferId; 2], Vec<BufferId>) {
+    let mut recorder = Recorder::new();
+    let codes = recorder.io(Elem::I8, rows * act_stride(DIM));
+    let scales = recorder.io(Elem::F32, rows);
+    let outs: Vec<_> = dims.iter().map(|dim| recorder.f32(rows * dim)).collect();
+    for (i, (dim, out)) in dims.iter().zip(&outs).enumerate() {
+        let (elem, len) = ternary_core::quant::tile::data_len(mode, *dim, DIM);
+        let data = recorder.shared(&format!("w{i}"), elem, len);
+        let own_scales = recorder.shared(&format!("s{i}"), Elem::F32, *dim);
+        recorder.push(Op::Linear {
+            input: LinearInput::Int8 { codes, scales },
+            weight: Weight {
+                mode,
+                data,
+                scales: Some(own_scales),
+                out_dim: *dim,
+                in_dim: DIM,
+                group: DIM,
+            },
+            out: *out,
+            rows,
+        });
+    }
+    let results = dims.iter().zip(&outs).map(|(dim, out)| {
+        let result = recorder.io(Elem::F32, rows * dim);
+        recorder.push(Op::Residual {
+            x: result,
+            branch: *out,
+            out: result,
+            scale: 0.5,
+            rows,
+            dim: *dim,
+        });
+        result
+    });
+    let results = results.collect();
+    (recorder.finish("siblings"), [codes, scales], results)
+}
+
+#[test]
+fn matrices_over_one_input_are_one_product_with_the_same_results() {
+    with_gpu(|gpu| {
+        // The last has rows that no binding can begin behind.
+        for (dims, dispatches) in [(&[64, 128][..], 3), (&[128, 64, 64], 4), (&[64, 65, 64], 6)] {
+            for mode in [QuantMode::Ternary, QuantMode::EightBit] {
+                for rows_n in [1, 4, 65] {
+                    let mut noise = Noise(rows_n as u64);
+                    let weights: Vec<_> = dims
+                        .iter()
+                        .enumerate()
+                        .flat_map(|(i, dim)| {
+                            let mut tiles = TileWriter::new(mode, *dim, DIM);
+                            (0..*dim).for_each(|r| tiles.row(r, &noise.codes(mode, DIM)));
+                            let scales = noise.floats(*dim, 1.0);
+                            let scales = bytemuck::cast_slice(&scales).to_vec();
+                            [(format!("w{i}"), tiles.finish()), (format!("s{i}"), scales)]
+                        })
+                        .collect();
+                    let mut codes = vec![0i8; rows_n * act_stride(DIM)];
+                    for row in codes.chunks_exact_mut(act_stride(DIM)) {
+                        row[..DIM].copy_from_slice(&noise.codes(QuantMode::EightBit, DIM));
+                    }
+                    let by = noise.floats(rows_n, 1.0);
+                    let run = |backend: &mut dyn Backend| -> (ProgramId, Vec<Vec<u8>>) {
+                        backend.clear();
+                        for (name, bytes) in &weights {
+                            backend.upload(name, bytes).unwrap();
+                        }
+                        let (program, inputs, results) = siblings(dims, mode, rows_n);
+                        let id = backend.prepare(program).unwrap();
+                        backend
+                            .write(id, inputs[0], bytemuck::cast_slice(&codes))
+                            .unwrap();
+                        backend
+                            .write(id, inputs[1], bytemuck::cast_slice(&by))
+                            .unwrap();
+                        backend.run(id, &rows(rows_n)).unwrap();
+                        (id, pollster::block_on(backend.read(id, &results)).unwrap())
+                    };
+                    let (_, want) = run(&mut CpuBackend::new(1));
+                    let (id, got) = run(gpu);
+                    let what = format!("{dims:?} {mode}, {rows_n} rows");
+                    // A row count of 4 or more lets even odd matrices begin at a binding's.
+                    if rows_n == 1 || dispatches < 6 {
+                        assert_eq!(gpu.dispatches(id).unwrap(), dispatches, "{what}");
+                    }
+                    assert!(got == want, "{what}");
+                    // The matrices keep their names, sizes and contents.
+                    for (name, bytes) in &weights {
+                        let kept = pollster::block_on(gpu.download(name)).unwrap();
+                        assert!(kept == *bytes, "{what}: {name}");
+                    }
+                    // A second program finds them where they are now.
+                    let second = gpu.prepare(siblings(dims, mode, 1).0).unwrap();
+                    if dispatches < 6 {
+                        assert_eq!(gpu.dispatches(second).unwrap(), dispatches, "{what}");
+                    }
+                }
+            }
         }
     });
 }

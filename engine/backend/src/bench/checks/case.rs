@@ -44,7 +44,8 @@ impl Case {
         })
     }
 
-    pub(crate) fn operations(&self) -> impl Iterator<Item = &'static str> + '_ {
+    /// Names of what it runs.
+    pub fn operations(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.program.ops.iter().map(Op::name)
     }
 
