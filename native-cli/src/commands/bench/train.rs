@@ -82,6 +82,35 @@ const WARM_UP: usize = 1;
 /// Beyond what any measurement makes: the schedule of learning rates wants to know.
 const MOST_STEPS: usize = 10_000;
 
+/// Floating-point operations of a step's products.
+pub fn flops_per_step(shape: TrainShape) -> f64 {
+    let s = sizes(shape);
+    flops_per_token(&s, &config(&s)) * (s.batch * s.context) as f64
+}
+
+/// Forward and backward: 6 for each weight of a matrix, and attention's products with half of the
+/// context on average.
+fn flops_per_token(s: &Sizes, config: &ModelConfig) -> f64 {
+    let read_only = if s.tied { 0 } else { s.vocab * s.hidden };
+    let products = 6 * (config.parameter_count() - read_only);
+    (products + 6 * s.layers * s.context * s.hidden) as f64
+}
+
+fn config(s: &Sizes) -> ModelConfig {
+    ModelConfig {
+        vocab_size: s.vocab,
+        hidden_size: s.hidden,
+        num_heads: s.heads,
+        num_layers: s.layers,
+        intermediate_size: s.ffn,
+        max_seq_len: s.context,
+        use_swiglu: s.swiglu,
+        use_rope: true,
+        tie_word_embeddings: s.tied,
+        ..ModelConfig::default()
+    }
+}
+
 /// What some steps took.
 pub struct Measured {
     pub parameters: usize,
@@ -92,8 +121,7 @@ pub struct Measured {
     pub seconds: f64,
     pub loss: f64,
     pub planned_bytes: u64,
-    /// Floating-point operations of a token, forward and backward: 6 for each weight of a matrix,
-    /// and attention's products with half of the context on average.
+    /// Floating-point operations.
     pub flops_per_token: f64,
 }
 
@@ -111,26 +139,14 @@ pub fn measure(
     enough: impl Fn(usize, f64) -> bool,
 ) -> Result<Measured> {
     let s = sizes(shape);
-    let config = ModelConfig {
-        vocab_size: s.vocab,
-        hidden_size: s.hidden,
-        num_heads: s.heads,
-        num_layers: s.layers,
-        intermediate_size: s.ffn,
-        max_seq_len: s.context,
-        use_swiglu: s.swiglu,
-        use_rope: true,
-        tie_word_embeddings: s.tied,
-        ..ModelConfig::default()
-    };
+    let config = config(&s);
     let train = TrainConfig {
         batch_size: batch.unwrap_or(s.batch),
         max_steps: MOST_STEPS,
         ..TrainConfig::default()
     };
     let parameters = config.parameter_count();
-    let read_only = if s.tied { 0 } else { s.vocab * s.hidden };
-    let products = 6 * (parameters - read_only) + 6 * s.layers * s.context * s.hidden;
+    let flops_per_token = flops_per_token(&s, &config);
     let (vocab, batch) = (config.vocab_size, train.batch_size);
 
     let mut rng = Rng::new(1);
@@ -168,7 +184,7 @@ pub fn measure(
         seconds: start.elapsed().as_secs_f64(),
         loss,
         planned_bytes: plan.total(),
-        flops_per_token: products as f64,
+        flops_per_token,
     })
 }
 

@@ -1,13 +1,13 @@
 //! How fast a GPU is, beside what it could be.
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use ternary::backend::Backend;
 use ternary::backend::bench::decoder::{Decoder, shape_2b4t, shape_110m};
 use ternary::backend::bench::rates;
 use ternary::config::ModelConfig;
 
-use super::part::Findings;
+use super::part::{Findings, Part};
 use super::verify::open;
 use crate::args::{Bench, TrainShape};
 use crate::commands::bench::train;
@@ -92,12 +92,16 @@ pub fn inference(a: &Bench, found: &mut Findings) -> Result<()> {
             found.push("cut", "speed of 2B4T")?;
             continue;
         }
+        // Of a token so far: two steps are made at least, of which none can be cut short.
+        let mut each = 0.0;
         for (kind, rows) in [("decode", 1), ("4 rows", 4), ("prefill", PREFILL)] {
-            if !found.fits(&format!("{kind} of {name}"), 4.0 * seconds)? {
+            let needed = 4.0 * seconds + 3.0 * rows as f64 * each;
+            if !found.fits(&format!("{kind} of {name}"), needed)? {
                 continue;
             }
             let speed = pollster::block_on(decoder.speed(&mut gpu, rows, CONTEXT, seconds))?;
             errln!("  {name}, {kind}: {:.1} tok/s", speed.tokens_per_second);
+            each = 1.0 / speed.tokens_per_second;
             let dispatches = decoder.dispatches(&mut gpu, rows)?.token;
             found.push(
                 "speeds",
@@ -109,18 +113,32 @@ pub fn inference(a: &Bench, found: &mut Findings) -> Result<()> {
     Ok(())
 }
 
+/// Operations a second of the fastest f32 product that was measured.
+fn fastest_product(rates: &Map<String, Value>) -> f64 {
+    let products = rates.get("products").and_then(Value::as_array);
+    let f32_only = products
+        .into_iter()
+        .flatten()
+        .filter(|p| p["product"] == "f32");
+    let rates = f32_only.filter_map(|p| p["tera_per_second"].as_f64());
+    rates.fold(0.0, f64::max) * 1e12
+}
+
 pub fn training(a: &Bench, found: &mut Findings) -> Result<()> {
     let shapes: &[TrainShape] = match a.quick {
         true => &[TrainShape::Small],
         false => &[TrainShape::M5, TrainShape::M78, TrainShape::M350],
     };
     let f16 = rates::products(&open(true)?).len() > 1;
+    let fastest = fastest_product(&found.of(Part::Rates));
     let precisions: &[bool] = if f16 { &[false, true] } else { &[false] };
     for shape in shapes {
         for mixed in precisions {
             let precision = if *mixed { "f16" } else { "f32" };
             let what = format!("{} in {precision}", shape.name());
-            if !found.fits(&what, 4.0 * seconds(a))? {
+            // A step that warms up and one that is measured, at a tenth of the fastest product's rate.
+            let step = train::flops_per_step(*shape) / (fastest / 10.0).max(1.0);
+            if !found.fits(&what, 4.0 * seconds(a) + 2.0 * step)? {
                 continue;
             }
             let backend: Box<dyn Backend> = Box::new(open(*mixed)?);

@@ -67,7 +67,7 @@ impl Part {
     pub fn budget(self, quick: bool) -> Duration {
         let (whole, short) = match self {
             Part::Adapter => (5, 5),
-            Part::Operations => (90, 30),
+            Part::Operations => (90, 45),
             Part::Text => (20, 10),
             Part::TrainingSteps => (30, 15),
             Part::Rates => (45, 10),
@@ -103,6 +103,11 @@ impl Findings {
     pub fn read(file: &Path) -> Map<String, Value> {
         let bytes = std::fs::read(file).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// What another part found before.
+    pub fn of(&self, part: Part) -> Map<String, Value> {
+        Findings::read(&self.file.with_file_name(part.file()))
     }
 
     pub fn put(&mut self, name: &str, value: impl Serialize) -> Result<()> {
