@@ -192,5 +192,6 @@ async fn square_rate(
     };
     let took = seconds_of_run(backend, program, &run_params, done, seconds).await?;
     backend.clear();
-    Ok(2.0 * (size as f64).powi(3) / took)
+    let size = size as f64;
+    Ok(2.0 * size * size * size / took)
 }

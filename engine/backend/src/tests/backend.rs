@@ -144,8 +144,8 @@ fn a_decode_step_takes_few_dispatches() {
         let one = dispatches(gpu, 1);
         gpu.clear();
         let two = dispatches(gpu, 2);
-        // Quantize, q with k and v, heads, attention; quantize, o; quantize, gate with up, activate,
-        // down.
+        // Quantize, q with k and v, heads, attention; quantize, o; quantize, gate with up,
+        // activate, down.
         assert_eq!(two - one, 10);
     });
 }

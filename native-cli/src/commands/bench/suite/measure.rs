@@ -136,7 +136,8 @@ pub fn training(a: &Bench, found: &mut Findings) -> Result<()> {
         for mixed in precisions {
             let precision = if *mixed { "f16" } else { "f32" };
             let what = format!("{} in {precision}", shape.name());
-            // A step that warms up and one that is measured, at a tenth of the fastest product's rate.
+            // A step that warms up and one that is measured, at a tenth of the fastest product's
+            // rate.
             let step = train::flops_per_step(*shape) / (fastest / 10.0).max(1.0);
             if !found.fits(&what, 4.0 * seconds(a) + 2.0 * step)? {
                 continue;
