@@ -72,7 +72,7 @@ async fn in_form(
     form: Option<&str>,
     want: &[Vec<u8>],
 ) -> Result<f64, String> {
-    let asked = std::mem::replace(&mut gpu.gpu.forms.forced, Vec::new());
+    let asked = std::mem::take(&mut gpu.gpu.forms.forced);
     let got = match gpu.gpu.forms.force(form.unwrap_or_default()) {
         Ok(()) => case.run(gpu).await,
         Err(e) => Err(e),

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use ternary::backend::Backend;
 use ternary::backend::bench::decoder::{Decoder, shape_2b4t, shape_110m};
 use ternary::backend::bench::rates;
-use ternary::config::ModelConfig;
 
 use super::part::{Findings, Part};
 use super::verify::open;
@@ -74,9 +73,8 @@ pub fn rates(a: &Bench, found: &mut Findings) -> Result<()> {
 pub fn inference(a: &Bench, found: &mut Findings) -> Result<()> {
     let seconds = seconds(a);
     let mut gpu = open(false)?;
-    let shapes: [(&str, fn() -> ModelConfig); 2] = [("110M", shape_110m), ("2B4T", shape_2b4t)];
-    for (name, config) in shapes {
-        let decoder = Decoder::new(config());
+    for (name, config) in [("110M", shape_110m()), ("2B4T", shape_2b4t())] {
+        let decoder = Decoder::new(config);
         let dispatches = decoder.dispatches(&mut gpu, 1)?;
         errln!(
             "  {name}: {} dispatches a token, {} a layer",
