@@ -36,7 +36,7 @@ fn main() {
         compose(&root, path, &mut BTreeSet::new(), &mut source);
         let module = validate(stem, &source);
         fs::write(out.join(format!("{stem}.wgsl")), bare(&source)).expect("OUT_DIR is writable");
-        describe(stem, &module, &mut table);
+        describe(stem, &source, &module, &mut table);
         names.push(stem.to_uppercase());
     }
     let _ = writeln!(
@@ -110,13 +110,21 @@ fn validate(stem: &str, source: &str) -> Module {
             capabilities |= capability;
         }
     }
+    if uses_subgroups(source) {
+        capabilities |= Capabilities::SUBGROUP;
+    }
     Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{stem}: {}", e.emit_to_string(source)));
     module
 }
 
-fn describe(stem: &str, module: &Module, table: &mut String) {
+/// naga knows no `enable subgroups;`, which browsers ask for: the engine puts it before these.
+fn uses_subgroups(source: &str) -> bool {
+    source.contains("@builtin(subgroup_size)")
+}
+
+fn describe(stem: &str, source: &str, module: &Module, table: &mut String) {
     let [entry] = module.entry_points.as_slice() else {
         panic!("{stem}: a shader file has one entry point");
     };
@@ -165,9 +173,10 @@ fn describe(stem: &str, module: &Module, table: &mut String) {
     let _ = writeln!(
         table,
         "pub static {}: Shader = Shader {{ name: {stem:?}, source: include_str!(concat!(env!(\"OUT_DIR\"), \"/{stem}.wgsl\")), \
-         entry: {:?}, workgroup_size: {:?}, bindings: &[{bindings}], constants: &[{constants}] }};",
+         entry: {:?}, workgroup_size: {:?}, bindings: &[{bindings}], constants: &[{constants}], subgroups: {} }};",
         stem.to_uppercase(),
         entry.name,
         entry.workgroup_size,
+        uses_subgroups(source),
     );
 }

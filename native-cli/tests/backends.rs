@@ -6,7 +6,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{fixture, run};
+use common::{fixture, run, run_with};
 use ternary::tokenizer::Tokenizer;
 
 const PROMPTS: [&str; 5] = [
@@ -265,4 +265,61 @@ fn bit_maps_score_the_same() {
     assert_eq!(cpu["layer_bit_map"], gpu["layer_bit_map"]);
     let perplexity = |r: &serde_json::Value| r["perplexity"].as_f64().unwrap();
     assert!((perplexity(&cpu) / perplexity(&gpu) - 1.0).abs() < 5e-3);
+}
+
+fn report(folder: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn the_suite_says_what_failed_and_keeps_what_it_found() {
+    if switched_off() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let suite = ["bench", "--suite", "gpu", "--quick", "--output", "out"];
+    let none = [("ONEBIT_GPU_FORMS", "warp"), ("ONEBIT_LOG", "")];
+    run_with(dir.path(), &suite, none).fails(&["adapter", "`warp`", "workgroup-float"]);
+    let out = dir.path().join("out");
+    let found = report(&out);
+    assert_eq!(found["complete"], false);
+    assert!(found["failures"][0].as_str().unwrap().contains("`warp`"));
+    let text = std::fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(
+        text.contains("Not all is well") && text.contains("`warp`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_suites_parts_compare_with_the_cpu() {
+    if switched_off() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("out/parts")).unwrap();
+    for part in ["adapter", "text", "training-steps"] {
+        let args = [
+            "bench", "--suite", "gpu", "--quick", "--output", "out", "--part", part,
+        ];
+        run(dir.path(), &args).ok();
+    }
+    let found = |part: &str| -> serde_json::Value {
+        let file = dir.path().join(format!("out/parts/{part}.json"));
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+    };
+    assert!(
+        !found("adapter")["adapter"]["forms"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    let prompt = &found("text")["prompts"][0];
+    assert_eq!(
+        prompt["same"].as_u64().unwrap() + prompt["ties"].as_u64().unwrap(),
+        16
+    );
+    let steps = found("training-steps");
+    assert_eq!(steps["gpu"].as_array().unwrap().len(), 100);
+    assert!(steps["error"].as_f64().unwrap() <= 1e-3);
 }

@@ -19,6 +19,8 @@ pub struct Shader {
     pub bindings: &'static [Binding],
     /// The `const` declarations of type u32 with a literal value.
     pub constants: &'static [(&'static str, u32)],
+    /// Whether it takes a device with subgroups.
+    pub subgroups: bool,
 }
 
 #[derive(Debug)]

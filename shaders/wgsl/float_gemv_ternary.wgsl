@@ -1,3 +1,4 @@
-// Matrix times vector: ternary weights, f32 activations.
+// One to eight rows of f32 activations times a ternary matrix.
 #import "lib/weights/ternary.wgsl"
 #import "lib/float_gemv.wgsl"
+#import "lib/gemv_workgroup.wgsl"

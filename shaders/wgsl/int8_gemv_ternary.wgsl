@@ -1,3 +1,4 @@
-// Matrix times vector: ternary weights, int8 activations.
+// One to eight rows of int8 activations times a ternary matrix.
 #import "lib/weights/ternary.wgsl"
 #import "lib/int8_gemv_tiles.wgsl"
+#import "lib/gemv_workgroup.wgsl"

@@ -58,6 +58,8 @@ pub enum BackendError {
     DeviceLost(String),
     #[error("the GPU driver reported an error: {0}")]
     Driver(String),
+    #[error("ONEBIT_GPU_FORMS names `{name}`, a form that this GPU does not have; it has {known}")]
+    UnknownForm { name: String, known: String },
 }
 
 /// What runs a model.
@@ -95,8 +97,9 @@ pub struct BackendOptions {
     /// On a GPU that can, round the operands of training's matrix products to f16; sums and
     /// everything else stay f32.
     pub f16_products: bool,
-    /// Where a GPU's compiled pipelines are kept; nowhere if unset.
-    pub pipeline_cache: Option<std::path::PathBuf>,
+    /// Where a GPU's compiled pipelines, and what was found to be the fastest on it, are kept;
+    /// nowhere if unset.
+    pub cache_folder: Option<std::path::PathBuf>,
 }
 
 /// Bytes of memory by what they hold.
@@ -206,6 +209,13 @@ pub trait Backend {
     /// Allocate what `program` needs. Shared buffers that do not exist yet are created and zeroed;
     /// existing ones must have the declared size.
     fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError>;
+
+    /// Where an operation can be computed in several ways, find the fastest for what is prepared.
+    /// It takes some milliseconds for every shape that is new to this device. Results stay the
+    /// same.
+    fn tune(&mut self) -> LocalFuture<'_, Result<(), BackendError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Make growing buffers of prepared programs at least so many bytes long. What they hold stays;
     /// what is new is arbitrary.

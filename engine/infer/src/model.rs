@@ -112,6 +112,7 @@ impl Model {
             prepare(backend.as_mut(), &config, rows, Logits::Last, lora, cache)
         };
         let (decode, prefill) = (last(1)?, last(rows)?);
+        backend.tune().await?;
         // A GPU that ran out of memory says so only to someone who waits for it.
         backend
             .download(&BufferKind::Weight.named(ternary_core::params::FINAL_NORM))

@@ -43,8 +43,8 @@ pub async fn open_backend(
 #[cfg(feature = "gpu")]
 async fn gpu(options: &BackendOptions) -> Result<Box<dyn Backend>> {
     let options = BackendOptions {
-        pipeline_cache: options
-            .pipeline_cache
+        cache_folder: options
+            .cache_folder
             .clone()
             .or_else(ternary_common::platform::cache_folder),
         ..options.clone()

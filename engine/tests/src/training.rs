@@ -13,7 +13,8 @@ use ternary::backend::{
 };
 use ternary::config::{ModelConfig, TrainConfig};
 use ternary::data::{Batches, TrainingData};
-use ternary::format::LocalFuture;
+use ternary::format::{FileSource, LocalFuture, OneBit};
+use ternary::infer::Model;
 use ternary::program::{BufferId, Program, RunParams};
 use ternary::train::{MemoryPlan, StepReport, Trainer, Update};
 
@@ -143,8 +144,22 @@ fn steps_are_the_same_from_run_to_run() {
     });
 }
 
-/// A backend that counts its reads.
-struct Counting(GpuBackend, Rc<Cell<usize>>);
+/// A backend that counts its reads and the bytes of them.
+struct Counting(GpuBackend, Rc<Cell<usize>>, Rc<Cell<usize>>);
+
+impl Counting {
+    fn counted<'a, T: AsRef<[u8]> + 'a>(
+        bytes: Rc<Cell<usize>>,
+        read: LocalFuture<'a, Result<Vec<T>, BackendError>>,
+    ) -> LocalFuture<'a, Result<Vec<T>, BackendError>> {
+        Box::pin(async move {
+            let read = read.await?;
+            let more: usize = read.iter().map(|part| part.as_ref().len()).sum();
+            bytes.set(bytes.get() + more);
+            Ok(read)
+        })
+    }
+}
 
 impl Backend for Counting {
     fn info(&self) -> DeviceInfo {
@@ -202,7 +217,7 @@ impl Backend for Counting {
         buffers: &'a [BufferId],
     ) -> LocalFuture<'a, Result<Vec<Vec<u8>>, BackendError>> {
         self.1.set(self.1.get() + 1);
-        self.0.read(id, buffers)
+        Self::counted(self.2.clone(), self.0.read(id, buffers))
     }
 
     fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>> {
@@ -231,10 +246,33 @@ impl Backend for Counting {
 fn only_logging_steps_read_back() {
     with_gpu(|_| {
         let reads = Rc::new(Cell::new(0));
-        let mut trainer = trainer(Counting(device(), reads.clone()), 20);
+        let mut trainer = trainer(Counting(device(), reads.clone(), Rc::default()), 20);
         assert_eq!(reports(&mut trainer, 7).len(), 7);
         assert_eq!(reads.get(), 1);
         assert_eq!((trainer.step, trainer.reported_step()), (7, 7));
+    });
+}
+
+#[test]
+fn a_decode_step_reads_nothing_but_the_candidates() {
+    with_gpu(|_| {
+        let (reads, bytes) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let source = FileSource::open("fixtures/v1.1bit".as_ref()).unwrap();
+        let file = pollster::block_on(OneBit::open(&source)).unwrap();
+        let backend = Box::new(Counting(device(), reads.clone(), bytes.clone()));
+        let mut model =
+            pollster::block_on(Model::load(backend, &file, &source, &mut |_| {})).unwrap();
+        let loading = reads.replace(0);
+        assert!(loading <= 1, "{loading} reads while loading");
+        let mut next = 1;
+        for step in 1..=8 {
+            bytes.set(0);
+            let candidates = pollster::block_on(model.feed(&[next], &[], 1.0)).unwrap();
+            // An id and a logit each.
+            assert_eq!((reads.get(), bytes.get()), (step, 8 * candidates.len()));
+            assert!(candidates.len() <= 256);
+            next = candidates[0].0;
+        }
     });
 }
 

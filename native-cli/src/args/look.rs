@@ -9,6 +9,7 @@ use ternary::session::DeviceChoice;
 
 use super::model::CacheKind;
 use super::train::MixedPrecision;
+use crate::commands::bench::Part;
 
 /// What a .1bit or .tokens file holds.
 #[derive(Args)]
@@ -117,6 +118,28 @@ pub enum TrainShape {
     /// 8 layers, hidden 512, SwiGLU 1472, context 512, vocabulary 50257, untied; batch 4.
     #[value(name = "78m")]
     M78,
+    /// 24 layers, hidden 1024, SwiGLU 2752, context 1024, vocabulary 50257; batch 4.
+    #[value(name = "350m")]
+    M350,
+}
+
+impl TrainShape {
+    /// As the flag has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            TrainShape::Small => "small",
+            TrainShape::M5 => "5m",
+            TrainShape::M78 => "78m",
+            TrainShape::M350 => "350m",
+        }
+    }
+}
+
+/// What `bench --suite` goes through.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Suite {
+    /// A GPU: whether it computes what the CPU does, and how fast.
+    Gpu,
 }
 
 /// Measure prefill and decode speed, and the memory bandwidth beside them; or training, or matrix
@@ -127,7 +150,8 @@ pub enum TrainShape {
   onebit bench --model model.1bit --json
   onebit bench --model model.1bit --prefill 512 --context 0,4096 --threads 4
   onebit bench --train 5m --device gpu --steps 20
-  onebit bench --gemm 1024,2048,4096 --device gpu")]
+  onebit bench --gemm 1024,2048,4096 --device gpu
+  onebit bench --suite gpu --output report")]
 pub struct Bench {
     /// A .1bit file or a checkpoint folder.
     #[arg(long, alias = "model-dir", value_name = "PATH")]
@@ -144,6 +168,19 @@ pub struct Bench {
     /// Multiply square matrices of these sizes instead: TFLOP/s.
     #[arg(long, value_delimiter = ',', value_name = "N,N,…", value_parser = clap::value_parser!(usize), conflicts_with_all = ["model", "synthetic"])]
     pub gemm: Vec<usize>,
+    /// Go through a whole suite instead and write a report: every operation against the CPU, what
+    /// the device can do, decode, prefill and training beside it.
+    #[arg(long, value_enum, requires = "output", conflicts_with_all = ["model", "synthetic", "gemm", "train"])]
+    pub suite: Option<Suite>,
+    /// Folder of --suite's report.json and report.md.
+    #[arg(long, value_name = "DIR", requires = "suite")]
+    pub output: Option<PathBuf>,
+    /// --suite in less than two minutes, for GPUs in software.
+    #[arg(long, requires = "suite")]
+    pub quick: bool,
+    /// Only one part of --suite, in this process.
+    #[arg(long, hide = true, value_enum, requires = "suite")]
+    pub part: Option<Part>,
     /// Sequences per batch of --train; the shape's own when not given.
     #[arg(long, value_name = "N", requires = "train")]
     pub batch: Option<usize>,

@@ -16,7 +16,7 @@ use ternary::session::DeviceChoice;
 
 pub use data::{Data, Download, Template, Tokenize};
 pub use import::{Activations, Import};
-pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, TrainShape};
+pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, Suite, TrainShape};
 pub use manual::{Completions, Manual, ManualFormat};
 pub use model::{
     BoardCache, Chat, Eval, Export, ExportFormat, Generate, GgufType, Logits, Merge, ModelArgs,

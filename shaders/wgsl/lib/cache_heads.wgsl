@@ -3,7 +3,7 @@
 // place, k stays as it is. One workgroup per head of q, k and v of a row, in that order; an
 // invocation handles elements i and i + HEAD_DIM / 2. The operation
 // declares the caches and supplies `keep`, for one element of k or v, and `finish`, when all of a
-// head are there.
+// head are there. With JOINED, k and v lie behind q in its buffer, which cannot be bound twice.
 #import "lib/rope.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/rms.wgsl"
@@ -21,13 +21,19 @@ override KV_HEADS: u32;
 override MAX_SEQ: u32;
 override NORM: bool;
 override ROPE: bool;
+override JOINED: bool;
 
 // Element i of the workgroup's head, `at` being its place in q, k or v.
 fn element(head: u32, at: u32) -> f32 {
   if (head < HEADS) {
     return q[at];
   }
-  if (head < HEADS + KV_HEADS) {
+  let is_key = head < HEADS + KV_HEADS;
+  if (JOINED) {
+    let before = ROWS * HEAD_DIM * select(HEADS + KV_HEADS, HEADS, is_key);
+    return q[before + at];
+  }
+  if (is_key) {
     return k[at];
   }
   return v[at];

@@ -1,37 +1,43 @@
-// y = Σ_group scale · Σ w·x for one token row of floats; a lane takes every 16th stretch of four
+// y = Σ_group scale · Σ w·x for a few rows of floats; a lane takes every 16th stretch of four
 // columns.
-#import "lib/gemv.wgsl"
 #import "lib/float_input.wgsl"
 
-@compute @workgroup_size(16, 4)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  if (active_rows() == 0u) {
-    return;
-  }
-  let first = flat_workgroup(workgroup, grid) * GEMV_ROWS;
-  let row = first + 4u * local.y;
-  var sums = vec4<f32>();
-  for (var word = local.x; word < WORDS; word += GEMV_LANES) {
-    let x = input_quad(0u, word);
-    let products = vec4<f32>(
-      dot(weight_quad(row, word), x),
-      dot(weight_quad(row + 1u, word), x),
-      dot(weight_quad(row + 2u, word), x),
-      dot(weight_quad(row + 3u, word), x),
-    );
+const FLOAT_SUMS: bool = true;
+
+// Add the products of four columns of weights, four rows of them, with those of activation row r.
+fn add(sum: vec4<i32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>, r: u32, word: u32, by: vec4<f32>) -> vec4<i32> {
+  let x = input_quad(r, word);
+  let products = vec4<f32>(dot(w0, x), dot(w1, x), dot(w2, x), dot(w3, x));
+  return bitcast<vec4<i32>>(bitcast<vec4<f32>>(sum) + products * by);
+}
+
+fn accumulate(row: u32, lane: u32) -> Sums {
+  var sums = Sums();
+  for (var word = lane; word < WORDS; word += GEMV_LANES) {
+    let w0 = weight_quad(row, word);
+    let w1 = weight_quad(row + 1u, word);
+    let w2 = weight_quad(row + 2u, word);
+    let w3 = weight_quad(row + 3u, word);
+    var by = vec4<f32>(1.0);
     if (GROUPED) {
-      sums += products * scales4(row, 4u * word);
-    } else {
-      sums += products;
+      by = scales4(row, 4u * word);
     }
+    sums.r0 = add(sums.r0, w0, w1, w2, w3, 0u, word, by);
+    if (ROWS > 1u) { sums.r1 = add(sums.r1, w0, w1, w2, w3, 1u, word, by); }
+    if (ROWS > 2u) { sums.r2 = add(sums.r2, w0, w1, w2, w3, 2u, word, by); }
+    if (ROWS > 3u) { sums.r3 = add(sums.r3, w0, w1, w2, w3, 3u, word, by); }
+    if (ROWS > 4u) { sums.r4 = add(sums.r4, w0, w1, w2, w3, 4u, word, by); }
+    if (ROWS > 5u) { sums.r5 = add(sums.r5, w0, w1, w2, w3, 5u, word, by); }
+    if (ROWS > 6u) { sums.r6 = add(sums.r6, w0, w1, w2, w3, 6u, word, by); }
+    if (ROWS > 7u) { sums.r7 = add(sums.r7, w0, w1, w2, w3, 7u, word, by); }
   }
-  put_sums(local, bitcast<vec4<i32>>(sums));
-  workgroupBarrier();
-  if (lane < GEMV_ROWS) {
-    var y = float_sum(lane);
-    if (!GROUPED) {
-      y *= weight_scale(FIRST_ROW + first + lane, 0u);
-    }
-    store(0u, first + lane, y);
+  return sums;
+}
+
+fn scaled(r: u32, row: u32, sum: i32) -> f32 {
+  let value = bitcast<f32>(sum);
+  if (GROUPED) {
+    return value;
   }
+  return value * weight_scale(FIRST_ROW + row, 0u);
 }

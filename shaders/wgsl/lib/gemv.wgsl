@@ -1,42 +1,41 @@
-// Matrix times one vector. A workgroup computes 16 weight rows, 16 lanes to every four of them;
-// each lane holds four sums, so an activation loaded once meets four weights. Then one invocation
-// per row adds up the lanes' sums.
+// Matrix times one to MOST_GEMV_ROWS rows of activations, each weight read once for all of them:
+// what the forms share. Sixteen lanes take the columns of four weight rows; a lane holds four sums
+// for each activation row. Then the lanes' sums are joined by halves (l and l + 8, l and l + 4, …).
+// Every form cuts and joins alike, so floats come out the same to the bit. The kind of activations
+// supplies `accumulate`, `scaled` and FLOAT_SUMS.
 #import "lib/linear.wgsl"
 
-const GEMV_ROWS: u32 = 16u;
 const GEMV_LANES: u32 = 16u;
-// One word more than the lanes: rows lie in different banks.
-const LANE_STRIDE: u32 = 17u;
+const MOST_GEMV_ROWS: u32 = 8u;
 
-var<workgroup> lane_sums: array<i32, 272>; // (GEMV_ROWS, LANE_STRIDE): integers, or the bits of floats
-
-// Keep the sums of lane `local.x` for its four rows.
-fn put_sums(local: vec3<u32>, bits: vec4<i32>) {
-  let at = 4u * local.y * LANE_STRIDE + local.x;
-  lane_sums[at] = bits.x;
-  lane_sums[at + LANE_STRIDE] = bits.y;
-  lane_sums[at + 2u * LANE_STRIDE] = bits.z;
-  lane_sums[at + 3u * LANE_STRIDE] = bits.w;
+// Sums of four weight rows for each activation row: integers, or with FLOAT_SUMS the bits of
+// floats.
+struct Sums {
+  r0: vec4<i32>,
+  r1: vec4<i32>,
+  r2: vec4<i32>,
+  r3: vec4<i32>,
+  r4: vec4<i32>,
+  r5: vec4<i32>,
+  r6: vec4<i32>,
+  r7: vec4<i32>,
 }
 
-fn exact_sum(row: u32) -> i32 {
-  var sum = 0;
-  for (var i = 0u; i < GEMV_LANES; i++) {
-    sum += lane_sums[row * LANE_STRIDE + i];
+fn join(a: vec4<i32>, b: vec4<i32>) -> vec4<i32> {
+  if (FLOAT_SUMS) {
+    return bitcast<vec4<i32>>(bitcast<vec4<f32>>(a) + bitcast<vec4<f32>>(b));
   }
-  return sum;
-}
-
-fn float_sum(row: u32) -> f32 {
-  var sum = 0.0;
-  for (var i = 0u; i < GEMV_LANES; i++) {
-    sum += bitcast<f32>(lane_sums[row * LANE_STRIDE + i]);
-  }
-  return sum;
+  return a + b;
 }
 
 // Scales of four rows from `row` on at column `col`.
 fn scales4(row: u32, col: u32) -> vec4<f32> {
   let first = FIRST_ROW + row;
   return vec4<f32>(weight_scale(first, col), weight_scale(first + 1u, col), weight_scale(first + 2u, col), weight_scale(first + 3u, col));
+}
+
+fn store_sum(r: u32, row: u32, sum: i32) {
+  if (r < active_rows()) {
+    store(r, row, scaled(r, row, sum));
+  }
 }

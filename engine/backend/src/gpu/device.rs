@@ -1,9 +1,11 @@
 //! The adapter and its device, buffers, and the faults wgpu reports out of band.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::PipelineCache;
+use super::forms::{self, Forms};
 use super::precision::Product;
 use crate::BackendError;
 use crate::BackendOptions;
@@ -30,17 +32,37 @@ struct Faults {
     allocation: (String, u64),
 }
 
+/// What a GPU is and can do, for people to read.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Adapter {
+    pub name: String,
+    pub backend: String,
+    pub driver: String,
+    pub kind: String,
+    /// The smallest and the largest.
+    pub subgroup_sizes: [u32; 2],
+    /// Whether WGSL has dot products of packed bytes.
+    pub packed_dot: bool,
+    pub features: Vec<String>,
+    pub limits: BTreeMap<&'static str, u64>,
+    /// Ways to compute a product that it has, by name.
+    pub forms: Vec<&'static str>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Gpu {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub info: DeviceInfo,
+    /// But for the forms.
+    pub adapter: Adapter,
     /// WGSL has `dot4I8Packed`.
     pub packed_dot: bool,
     /// The most bytes one storage binding may have.
     pub max_binding: u64,
     pub max_buffer: u64,
     pub pipeline_cache: Option<PipelineCache>,
+    pub forms: Forms,
     /// The f16 products this device may be able to compute, the fastest first; none unless asked
     /// for.
     pub products: Vec<Product>,
@@ -62,7 +84,8 @@ impl Gpu {
             .map_err(|e| BackendError::NoAdapter(first_part(&e.to_string())))?;
         let limits = adapter.limits();
         let products = f16_products(&adapter, options);
-        let mut features = wgpu::Features::PIPELINE_CACHE & adapter.features();
+        let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
+        let mut features = wanted & adapter.features();
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if !products.is_empty() {
             features |= wgpu::Features::SHADER_F16;
@@ -85,6 +108,12 @@ impl Gpu {
             .await
             .map_err(|e| BackendError::NoAdapter(e.to_string()))?;
 
+        let forms = Forms::open(
+            &adapter.get_info(),
+            features,
+            options.cache_folder.as_deref(),
+            std::env::var(forms::VARIABLE).ok().as_deref(),
+        )?;
         let faults = Arc::new(Mutex::new(Faults::default()));
         let on_error = Arc::clone(&faults);
         device.on_uncaptured_error(Arc::new(move |error| {
@@ -105,18 +134,21 @@ impl Gpu {
             lock(&on_loss).lost = Some(format!("{message} ({reason:?})"));
         });
 
+        let packed_dot = instance
+            .wgsl_language_features()
+            .contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct);
         Ok(Gpu {
             info: describe(&adapter.get_info()),
-            packed_dot: instance
-                .wgsl_language_features()
-                .contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct),
+            adapter: describe_fully(&adapter, &limits, packed_dot),
+            packed_dot,
             // The limit may be 4 GiB − 1; bindings are whole words.
             max_binding: limits.max_storage_buffer_binding_size / 4 * 4,
             max_buffer: limits.max_buffer_size,
             pipeline_cache: options
-                .pipeline_cache
+                .cache_folder
                 .as_ref()
                 .and_then(|folder| PipelineCache::open(&device, &adapter.get_info(), folder)),
+            forms,
             products,
             device,
             queue,
@@ -225,6 +257,44 @@ fn first_part(message: &str) -> String {
 
 fn lock(faults: &Mutex<Faults>) -> std::sync::MutexGuard<'_, Faults> {
     faults.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn describe_fully(adapter: &wgpu::Adapter, limits: &wgpu::Limits, packed_dot: bool) -> Adapter {
+    let info = adapter.get_info();
+    Adapter {
+        backend: info.backend.to_string(),
+        driver: format!("{} {}", info.driver, info.driver_info),
+        kind: format!("{:?}", info.device_type),
+        subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
+        packed_dot,
+        features: adapter
+            .features()
+            .iter_names()
+            .map(|(name, _)| name.to_owned())
+            .collect(),
+        limits: BTreeMap::from([
+            ("buffer", limits.max_buffer_size),
+            ("storage binding", limits.max_storage_buffer_binding_size),
+            (
+                "storage buffers",
+                limits.max_storage_buffers_per_shader_stage.into(),
+            ),
+            (
+                "workgroup memory",
+                limits.max_compute_workgroup_storage_size.into(),
+            ),
+            (
+                "workgroup invocations",
+                limits.max_compute_invocations_per_workgroup.into(),
+            ),
+            (
+                "workgroups in a dimension",
+                limits.max_compute_workgroups_per_dimension.into(),
+            ),
+        ]),
+        name: info.name,
+        forms: Vec::new(),
+    }
 }
 
 /// See [`Gpu::products`].

@@ -3,7 +3,9 @@
 
 use std::ops::Range;
 
-use ternary_model::program::{Access, BufferDecl, BufferId, Op, Program, Role, plan_slots_for};
+use ternary_model::program::{
+    Access, BufferDecl, BufferId, Elem, Op, Program, Role, plan_slots_for,
+};
 
 /// A program as the GPU runs it.
 #[derive(Debug)]
@@ -12,6 +14,8 @@ pub(crate) struct Fused {
     pub units: Vec<Range<usize>>,
     /// With scratch slots for units instead of operations.
     pub buffers: Vec<BufferDecl>,
+    /// Where in its slot a buffer begins, in bytes.
+    pub offsets: Vec<u64>,
     pub slots: Vec<usize>,
 }
 
@@ -25,20 +29,44 @@ pub(crate) fn fuse(program: &Program) -> Fused {
             *slot = usize::MAX;
         }
     }
+    // Results of joined products are parts of one buffer, which is planned in their place.
+    let count = buffers.len();
+    let mut homes: Vec<(usize, u64)> = aliases.iter().map(|id| (id.index(), 0)).collect();
+    for unit in &units {
+        let outs = joined_outs(&program.ops[unit.clone()]);
+        if outs.len() < 2 {
+            continue;
+        }
+        let mut bytes = 0;
+        for out in &outs {
+            homes[out.index()] = (buffers.len(), bytes);
+            bytes += program.buffers[out.index()].bytes() as u64;
+        }
+        buffers.push(BufferDecl {
+            role: Role::Scratch { slot: usize::MAX },
+            elem: Elem::F32,
+            len: bytes as usize / size_of::<f32>(),
+        });
+    }
+    for (i, alias) in aliases.iter().enumerate() {
+        homes[i] = homes[alias.index()];
+    }
     let accesses = units.iter().map(|unit| {
         let mut access = access(&program.ops[unit.clone()]);
         for id in access.reads.iter_mut().chain(&mut access.writes) {
-            *id = aliases[id.index()];
+            *id = BufferId(homes[id.index()].0 as u32);
         }
         access
     });
     let slots = plan_slots_for(&mut buffers, accesses);
-    for (i, target) in aliases.iter().enumerate() {
-        buffers[i].role = buffers[target.index()].role.clone();
+    for i in 0..count {
+        buffers[i].role = buffers[homes[i].0].role.clone();
     }
+    buffers.truncate(count);
     Fused {
         units,
         buffers,
+        offsets: homes.iter().map(|(_, offset)| *offset).collect(),
         slots,
     }
 }
@@ -90,13 +118,65 @@ fn units(program: &Program, lifetimes: &Lifetimes) -> Vec<Range<usize>> {
     let mut units = Vec::new();
     let mut start = 0;
     while start < program.ops.len() {
-        let len = unit_len(&program.ops[start..], |id, ahead| {
-            lifetimes.unneeded_after(id, start + ahead)
+        let joined = joined_products(&program.ops[start..], |id| lifetimes.is_scratch(id));
+        let len = joined.unwrap_or_else(|| {
+            unit_len(&program.ops[start..], |id, ahead| {
+                lifetimes.unneeded_after(id, start + ahead)
+            })
         });
         units.push(start..start + len);
         start += len;
     }
     units
+}
+
+/// Matrices that one dispatch multiplies at most.
+const MOST_JOINED: usize = 3;
+/// Bindings begin at multiples of so many bytes on every device.
+pub(crate) const BINDING_ALIGNMENT: usize = 256;
+
+/// How many products from the first on can be one, if more than one can: of the same input with
+/// matrices alike (q, k and v, or gate and up), and nobody else between them.
+fn joined_products(ops: &[Op], is_scratch: impl Fn(BufferId) -> bool) -> Option<usize> {
+    let Some(Op::Linear {
+        input,
+        weight: first,
+        rows,
+        ..
+    }) = ops.first()
+    else {
+        return None;
+    };
+    let alike = |op: &&Op| match op {
+        Op::Linear {
+            input: own,
+            weight,
+            out,
+            ..
+        } => {
+            own == input
+                && (weight.mode, weight.in_dim, weight.group)
+                    == (first.mode, first.in_dim, first.group)
+                && is_scratch(*out)
+                && (rows * weight.out_dim * size_of::<f32>()).is_multiple_of(BINDING_ALIGNMENT)
+        }
+        _ => false,
+    };
+    let len = ops.iter().take(MOST_JOINED).take_while(alike).count();
+    let outs = joined_outs(&ops[..len]);
+    let distinct = (1..outs.len()).all(|i| !outs[..i].contains(&outs[i]));
+    // Two of three, q and k without v, would share a buffer that the heads cannot bind.
+    let rest = matches!(ops.get(len), Some(Op::Linear { input: own, .. }) if own == input);
+    (len > 1 && distinct && !rest).then_some(len)
+}
+
+/// Results of a unit of products, one behind the other.
+pub(crate) fn joined_outs(unit: &[Op]) -> Vec<BufferId> {
+    let outs = unit.iter().map_while(|op| match op {
+        Op::Linear { out, .. } => Some(*out),
+        _ => None,
+    });
+    outs.collect()
 }
 
 /// How many operations from the first on make one unit; `unneeded(id, n)`: nothing after the n-th

@@ -206,6 +206,10 @@ impl Kernels {
 
 fn compile(gpu: &Gpu, shader: &'static Shader) -> Module {
     let mut source = String::new();
+    // Browsers want it said, naga does not know it.
+    if shader.subgroups && cfg!(target_arch = "wasm32") {
+        source.push_str("enable subgroups;\n");
+    }
     if !gpu.packed_dot {
         source.push_str(DOT4_FALLBACK);
     }

@@ -3,7 +3,8 @@
 use ternary_shaders::{self as shaders, Shader};
 
 use super::device::DEVICE;
-use super::kernel::Call;
+use super::forms::{Form, Forms, Shape};
+use super::kernel::{Call, Slice};
 use super::memory::{Memory, Part};
 use crate::BackendError;
 use ternary_core::config::QuantMode;
@@ -66,70 +67,170 @@ fn look_up(
 }
 
 /// `out = input · Wᵀ`, or with `add` a factor: `out += add · input · Wᵀ`.
-pub(super) fn linear(
-    memory: &Memory,
-    input: LinearInput,
-    weight: Weight,
-    out: BufferId,
-    rows: usize,
-    add: Option<f32>,
-) -> Result<Vec<Call>, BackendError> {
-    let shader = product(input, weight.mode, rows == 1)?;
-    weight_calls(memory, "linear", shader, &weight)?
-        .into_iter()
-        .map(|(call, part_rows)| {
-            let call = match input {
-                LinearInput::Float(x) => call.bind("x", memory.bind(x)?),
-                LinearInput::Int8 { codes, scales } => call
-                    .bind("codes", memory.bind(codes)?)
-                    .bind("row_scales", memory.bind(scales)?),
-            };
-            let call = call
-                .bind("out", memory.bind(out)?)
-                .size("ROWS", rows)
-                .set("ACCUMULATE", add.is_some())
-                .set("SCALE", add.unwrap_or(1.0));
-            Ok(if rows == 1 {
-                call.workgroups(part_rows.div_ceil(shader.constant("GEMV_ROWS") as usize))
-            } else {
-                let tile = shader.constant("GEMM_TILE") as usize;
-                call.grid([part_rows.div_ceil(tile), rows.div_ceil(tile), 1])
-            })
-        })
-        .collect()
+/// With `more`, the same of further matrices, whose weights and results may lie behind its own.
+#[derive(Clone, Debug)]
+pub(super) struct Product {
+    pub input: LinearInput,
+    pub weight: Weight,
+    pub out: BufferId,
+    pub rows: usize,
+    pub add: Option<f32>,
+    pub more: Vec<(Weight, BufferId)>,
 }
 
-/// The shader for a product: a vector form for one token row, a tiled one for more.
-fn product(
-    input: LinearInput,
-    mode: QuantMode,
-    vector: bool,
-) -> Result<&'static Shader, BackendError> {
-    use QuantMode::{Binary, EightBit, F16, F32, Ternary};
-    Ok(match (input, mode, vector) {
-        (LinearInput::Int8 { .. }, Ternary, true) => &shaders::INT8_GEMV_TERNARY,
-        (LinearInput::Int8 { .. }, Ternary, false) => &shaders::INT8_GEMM_TERNARY,
-        (LinearInput::Int8 { .. }, Binary, true) => &shaders::INT8_GEMV_BINARY,
-        (LinearInput::Int8 { .. }, Binary, false) => &shaders::INT8_GEMM_BINARY,
-        (LinearInput::Int8 { .. }, EightBit, true) => &shaders::INT8_GEMV_EIGHTBIT,
-        (LinearInput::Int8 { .. }, EightBit, false) => &shaders::INT8_GEMM_EIGHTBIT,
-        (LinearInput::Int8 { .. }, F32 | F16, _) => {
-            return Err(unsupported(
-                "linear",
-                "float weights take float activations".to_owned(),
-            ));
+/// What several matrices are bound as when one dispatch multiplies them.
+struct Joined {
+    weights: Slice,
+    scales: Option<Slice>,
+    out: Slice,
+}
+
+impl Product {
+    /// Of all matrices together.
+    pub fn shape(&self) -> Shape {
+        let more: usize = self.more.iter().map(|(weight, _)| weight.out_dim).sum();
+        let mut shape = Shape::of(self.input, &self.weight, self.rows);
+        shape.out_dim += more;
+        shape
+    }
+
+    fn matrices(&self) -> impl Iterator<Item = (Weight, BufferId)> + '_ {
+        std::iter::once((self.weight, self.out)).chain(self.more.iter().copied())
+    }
+
+    /// The last result and its length.
+    pub fn last_out(&self, memory: &Memory) -> Result<(Slice, usize), BackendError> {
+        let (weight, out) = self.more.last().copied().unwrap_or((self.weight, self.out));
+        Ok((memory.slice(out)?, self.rows * weight.out_dim))
+    }
+
+    /// `None` where the matrices do not lie one behind the other, or there is but one.
+    fn joined(&self, memory: &Memory) -> Result<Option<Joined>, BackendError> {
+        if self.more.is_empty() {
+            return Ok(None);
         }
-        (LinearInput::Float(_), Ternary, true) => &shaders::FLOAT_GEMV_TERNARY,
-        (LinearInput::Float(_), Ternary, false) => &shaders::FLOAT_GEMM_TERNARY,
-        (LinearInput::Float(_), Binary, true) => &shaders::FLOAT_GEMV_BINARY,
-        (LinearInput::Float(_), Binary, false) => &shaders::FLOAT_GEMM_BINARY,
-        (LinearInput::Float(_), EightBit, true) => &shaders::FLOAT_GEMV_EIGHTBIT,
-        (LinearInput::Float(_), EightBit, false) => &shaders::FLOAT_GEMM_EIGHTBIT,
-        (LinearInput::Float(_), F32, true) => &shaders::FLOAT_GEMV_F32,
-        (LinearInput::Float(_), F32, false) => &shaders::FLOAT_GEMM_F32,
-        (LinearInput::Float(_), F16, true) => &shaders::FLOAT_GEMV_F16,
-        (LinearInput::Float(_), F16, false) => &shaders::FLOAT_GEMM_F16,
-    })
+        let data: Vec<_> = self.matrices().map(|(weight, _)| weight.data).collect();
+        let outs: Vec<_> = self.matrices().map(|(_, out)| out).collect();
+        let scales: Vec<_> = self
+            .matrices()
+            .filter_map(|(weight, _)| weight.scales)
+            .collect();
+        let (Some(weights), Some(out)) = (memory.bind_joined(&data)?, memory.bind_joined(&outs)?)
+        else {
+            return Ok(None);
+        };
+        let scales = match scales.is_empty() {
+            true => None,
+            false => match memory.bind_joined(&scales)? {
+                Some(scales) => Some(scales),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Joined {
+            weights,
+            scales,
+            out,
+        }))
+    }
+
+    /// In the form that suits the device.
+    pub fn calls(&self, memory: &Memory, forms: &Forms) -> Result<Vec<Call>, BackendError> {
+        self.calls_in(forms.of(&self.shape()), memory, forms)
+    }
+
+    pub fn calls_in(
+        &self,
+        form: Form,
+        memory: &Memory,
+        forms: &Forms,
+    ) -> Result<Vec<Call>, BackendError> {
+        let joined = self.joined(memory)?;
+        if joined.is_none() && !self.more.is_empty() {
+            let mut calls = Vec::new();
+            for (weight, out) in self.matrices() {
+                let alone = Product {
+                    weight,
+                    out,
+                    more: Vec::new(),
+                    ..*self
+                };
+                calls.extend(alone.calls_in(form, memory, forms)?);
+            }
+            return Ok(calls);
+        }
+        let Product {
+            input,
+            weight,
+            out,
+            rows,
+            add,
+            ..
+        } = *self;
+        #[cfg(test)]
+        if forms.planted == Some(form) {
+            return Ok(Vec::new());
+        }
+        let shape = self.shape();
+        let shader = form.shader(shape.int8, weight.mode).ok_or_else(|| {
+            unsupported("linear", "float weights take float activations".to_owned())
+        })?;
+        let (calls, out) = match joined {
+            None => (
+                weight_calls(memory, "linear", shader, &weight)?,
+                memory.bind(out)?,
+            ),
+            Some(joined) => {
+                let part = Part {
+                    first_row: 0,
+                    rows: shape.out_dim,
+                    slice: joined.weights,
+                };
+                let mut call = part_of(Call::new(shader), part, shape.out_dim, weight.in_dim);
+                if let Some(scales) = joined.scales {
+                    call = call.bind("scales", scales).size("GROUP", weight.group);
+                }
+                let second = self.more.first().map_or(0, |(weight, _)| weight.out_dim);
+                let call = call
+                    .size("CUT1", weight.out_dim)
+                    .size("CUT2", weight.out_dim + second);
+                (vec![(call, shape.out_dim)], joined.out)
+            }
+        };
+        calls
+            .into_iter()
+            .map(|(mut call, part_rows)| {
+                call = match input {
+                    LinearInput::Float(x) => call.bind("x", memory.bind(x)?),
+                    LinearInput::Int8 { codes, scales } => call
+                        .bind("codes", memory.bind(codes)?)
+                        .bind("row_scales", memory.bind(scales)?),
+                };
+                call = call
+                    .bind("out", out.clone())
+                    .size("ROWS", rows)
+                    .set("ACCUMULATE", add.is_some())
+                    .set("SCALE", add.unwrap_or(1.0));
+                if form.float_dot() {
+                    call = call.set("FLOAT_DOT", true);
+                }
+                Ok(match form {
+                    Form::Workgroup | Form::WorkgroupFloat => {
+                        let group_rows = shader.constant("GROUP_ROWS") as usize;
+                        call.workgroups(part_rows.div_ceil(group_rows))
+                    }
+                    Form::Subgroup | Form::SubgroupFloat => {
+                        let quads = forms.quads();
+                        call.size("QUADS", quads)
+                            .workgroups(part_rows.div_ceil(4 * quads))
+                    }
+                    Form::Tiles => {
+                        let tile = shader.constant("GEMM_TILE") as usize;
+                        call.grid([part_rows.div_ceil(tile), rows.div_ceil(tile), 1])
+                    }
+                })
+            })
+            .collect()
+    }
 }
 
 /// One call per part of the weight with everything of the weight set, and the rows of that part.

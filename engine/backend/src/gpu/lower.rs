@@ -3,9 +3,10 @@
 use ternary_shaders as shaders;
 
 use super::device::DEVICE;
+use super::forms::Forms;
 use super::fuse::CacheHeads;
 use super::kernel::{Call, Slice};
-use super::linear;
+use super::linear::{self, Product};
 use super::memory::Memory;
 use crate::BackendError;
 use crate::training::{self, training};
@@ -63,18 +64,16 @@ fn candidate_bytes(slices: usize, k: usize) -> usize {
 }
 
 /// Dispatches for a unit of [`super::fuse::fuse`].
-pub(super) fn lower(unit: &[Op], memory: &Memory) -> Result<Vec<Call>, BackendError> {
+pub(super) fn lower(
+    unit: &[Op],
+    memory: &Memory,
+    forms: &Forms,
+) -> Result<Vec<Call>, BackendError> {
+    if let Some(product) = product(unit) {
+        return product.calls(memory, forms);
+    }
     match unit {
         [op] => lower_one(op, memory),
-        [
-            Op::Linear {
-                input,
-                weight,
-                rows,
-                ..
-            },
-            Op::Residual { out, scale, .. },
-        ] => linear::linear(memory, *input, *weight, *out, *rows, Some(*scale)),
         [
             Op::Activate {
                 gate,
@@ -93,6 +92,39 @@ pub(super) fn lower(unit: &[Op], memory: &Memory) -> Result<Vec<Call>, BackendEr
         }
         _ => Ok(vec![cache_heads(unit, memory)?]),
     }
+}
+
+/// The product that a unit is, if it is one.
+pub(super) fn product(unit: &[Op]) -> Option<Product> {
+    let [
+        Op::Linear {
+            input,
+            weight,
+            out,
+            rows,
+        },
+        rest @ ..,
+    ] = unit
+    else {
+        return None;
+    };
+    let mut product = Product {
+        input: *input,
+        weight: *weight,
+        out: *out,
+        rows: *rows,
+        add: None,
+        more: Vec::new(),
+    };
+    for op in rest {
+        if let Op::Linear { weight, out, .. } = op {
+            product.more.push((*weight, *out));
+        }
+    }
+    if let [Op::Residual { out, scale, .. }] = rest {
+        (product.out, product.add) = (*out, Some(*scale));
+    }
+    Some(product)
 }
 
 fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
@@ -121,6 +153,13 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
         unreachable!("units are made by fuse");
     };
     let optional = |id: Option<BufferId>| memory.bind_or_unread(id);
+    // As one product of q, k and v left them.
+    let whole = memory.bind_joined(&[q, k_in, *v])?;
+    let joined = whole.is_some();
+    let behind = |id| match joined {
+        true => Ok(Slice::whole(&memory.unread)),
+        false => memory.bind(id),
+    };
     let shader = match precision {
         CachePrecision::F32 => &shaders::CACHE_HEADS,
         CachePrecision::F16 => &shaders::CACHE_HEADS_F16,
@@ -128,9 +167,10 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
     };
     Ok(Call::new(shader)
         .bind("angles", optional(rope.map(|r| r.0))?)
-        .bind("q", memory.bind(q)?)
-        .bind("k", memory.bind(k_in)?)
-        .bind("v", memory.bind(*v)?)
+        .bind("k", behind(k_in)?)
+        .bind("v", behind(*v)?)
+        .bind("q", whole.map_or_else(|| memory.bind(q), Ok)?)
+        .set("JOINED", joined)
         .bind("cache_k", memory.bind(*cache_k)?)
         .bind("cache_v", memory.bind(*cache_v)?)
         .bind("q_weight", optional(norm.map(|n| n.0))?)
@@ -198,12 +238,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             rows,
             dim,
         } => linear::embed(memory, ids, table, out, scale, rows, dim),
-        Op::Linear {
-            input,
-            weight,
-            out,
-            rows,
-        } => linear::linear(memory, input, weight, out, rows, None),
+        Op::Linear { .. } => unreachable!("a product is lowered before"),
         Op::AddPosition {
             x,
             table,

@@ -48,6 +48,22 @@ impl Memory {
         Ok(slice)
     }
 
+    /// Buffers that lie one behind the other as one binding; `None` if they do not.
+    pub fn bind_joined(&self, ids: &[BufferId]) -> Result<Option<Slice>, BackendError> {
+        let slices = ids
+            .iter()
+            .map(|id| self.slice(*id))
+            .collect::<Result<Vec<_>, _>>()?;
+        let adjacent = slices.windows(2).all(|pair| {
+            pair[0].buffer == pair[1].buffer && pair[0].offset + pair[0].size == pair[1].offset
+        });
+        let size: u64 = slices.iter().map(|slice| slice.size).sum();
+        let first = slices.into_iter().next();
+        Ok(first
+            .filter(|_| adjacent && size <= self.max_binding)
+            .map(|first| Slice { size, ..first }))
+    }
+
     /// The buffer of an optional input, or what stands for a missing one.
     pub fn bind_or_unread(&self, id: Option<BufferId>) -> Result<Slice, BackendError> {
         id.map_or(Ok(Slice::whole(&self.unread)), |id| self.bind(id))
@@ -56,7 +72,7 @@ impl Memory {
     /// Whether two ids stand for the same memory.
     pub fn same(&self, a: BufferId, b: BufferId) -> bool {
         match (&self.buffers[a.index()], &self.buffers[b.index()]) {
-            (Some(a), Some(b)) => a.buffer == b.buffer,
+            (Some(a), Some(b)) => a.buffer == b.buffer && a.offset == b.offset,
             _ => false,
         }
     }

@@ -7,6 +7,7 @@
 
 mod cache;
 pub(crate) mod device;
+pub(crate) mod forms;
 pub(crate) mod fuse;
 mod kernel;
 mod linear;
@@ -15,9 +16,12 @@ mod memory;
 pub(crate) mod precision;
 #[cfg(feature = "training")]
 mod train;
+mod tune;
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+
+pub use self::device::Adapter;
 
 use futures_channel::oneshot;
 
@@ -30,7 +34,8 @@ use super::{
     Backend, BackendError, BackendOptions, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse,
     ProgramId,
 };
-use ternary_model::program::{BufferId, Program, Role, RunParams};
+use ternary_common::platform::Instant;
+use ternary_model::program::{BufferId, Op, Program, Role, RunParams, Weight};
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -66,7 +71,8 @@ struct InFlight {
 
 #[derive(Debug)]
 struct Shared {
-    buffer: wgpu::Buffer,
+    /// A buffer of its own, or a part of one where matrices lie one behind the other.
+    slice: Slice,
     /// Without the padding to whole words.
     bytes: usize,
 }
@@ -89,15 +95,16 @@ fn slots(program: &Program) -> Vec<usize> {
 }
 
 /// A program with the buffers and slots of its fused units.
-fn fused(mut program: Program) -> (Program, Vec<Range<usize>>) {
+fn fused(mut program: Program) -> (Program, Vec<Range<usize>>, Vec<u64>) {
     let Fused {
         units,
         buffers,
+        offsets,
         slots,
     } = fuse::fuse(&program);
     program.buffers = buffers;
     program.slots = slots;
-    (program, units)
+    (program, units, offsets)
 }
 
 impl GpuBackend {
@@ -106,6 +113,52 @@ impl GpuBackend {
     pub fn device_destroyer(&self) -> impl Fn() + use<> {
         let device = self.gpu.device.clone();
         move || device.destroy()
+    }
+
+    /// Dispatches of one run of a program.
+    pub fn dispatches(&self, program: ProgramId) -> Result<usize, BackendError> {
+        Ok(self.prepared(program)?.steps.len())
+    }
+
+    /// Use only these forms of products where they apply, whatever was found to be the fastest: a
+    /// list of names with commas, those of [`Adapter::forms`]; all again if it is empty.
+    ///
+    /// # Errors
+    /// A name that this GPU has no form of.
+    pub fn force_forms(&mut self, names: &str) -> Result<(), BackendError> {
+        self.gpu.forms.force(names)
+    }
+
+    /// What the GPU is and can do.
+    pub fn adapter(&self) -> Adapter {
+        Adapter {
+            forms: self.gpu.forms.names(),
+            ..self.gpu.adapter.clone()
+        }
+    }
+
+    /// How long it takes to copy a buffer of `bytes` so many times.
+    pub(crate) async fn copy_seconds(
+        &mut self,
+        bytes: usize,
+        runs: usize,
+    ) -> Result<f64, BackendError> {
+        let from = self.gpu.storage("a copy's source", bytes)?;
+        let to = self.gpu.storage("a copy's target", bytes)?;
+        let mut took = 0.0;
+        // The first is not counted: memory is touched.
+        for runs in [1, runs] {
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            for _ in 0..runs {
+                encoder.copy_buffer_to_buffer(&from, 0, &to, 0, from.size());
+            }
+            let commands = encoder.finish();
+            let start = Instant::now();
+            self.gpu.queue.submit([commands]);
+            self.finished().await?;
+            took = start.elapsed().as_secs_f64();
+        }
+        Ok(took)
     }
 
     /// Open the adapter the system prefers. It may be a software one: see [`Backend::info`].
@@ -143,8 +196,81 @@ impl GpuBackend {
             .ok_or_else(|| BackendError::NoBuffer(format!("program {}", id.0)))
     }
 
+    /// Move the weights of joined products one behind the other, once, so that one binding holds
+    /// them. Where that cannot be, they stay and are multiplied one by one.
+    fn join_weights(&mut self, program: &Program, unit: Range<usize>) -> Result<(), BackendError> {
+        let weights = program.ops[unit].iter().map_while(|op| match op {
+            Op::Linear { weight, .. } => Some(*weight),
+            _ => None,
+        });
+        let weights: Vec<Weight> = weights.collect();
+        if weights.len() < 2 {
+            return Ok(());
+        }
+        let data: Vec<_> = weights.iter().map(|w| w.data).collect();
+        let scales: Vec<_> = weights.iter().filter_map(|w| w.scales).collect();
+        for ids in [data, scales] {
+            let names = ids
+                .iter()
+                .map(|id| match &program.buffers[id.index()].role {
+                    Role::Shared(name) => Some(name.as_str()),
+                    _ => None,
+                });
+            if let Some(names) = names.collect::<Option<Vec<_>>>() {
+                for (name, id) in names.iter().zip(&ids) {
+                    self.shared(name, program.buffers[id.index()].bytes())?;
+                }
+                self.join(&names)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, names: &[&str]) -> Result<(), BackendError> {
+        let old: Vec<Slice> = names
+            .iter()
+            .map(|n| self.shared[*n].slice.clone())
+            .collect();
+        let total: u64 = old.iter().map(|slice| slice.size).sum();
+        let aligned = fuse::BINDING_ALIGNMENT as u64;
+        // What other programs have bound stays where it is.
+        let bound = |slice: &Slice| {
+            self.programs.iter().any(|prepared| {
+                let mut buffers = prepared.memory.buffers.iter().flatten();
+                buffers.any(|bound| bound.buffer == slice.buffer)
+            })
+        };
+        let whole = old
+            .iter()
+            .all(|s| s.size.is_multiple_of(aligned) && s.size == s.buffer.size());
+        let distinct = (1..names.len()).all(|i| !names[..i].contains(&names[i]));
+        if old.is_empty()
+            || !whole
+            || !distinct
+            || total > self.gpu.max_binding
+            || old.iter().any(bound)
+        {
+            return Ok(());
+        }
+        let joined = self.gpu.storage(&names.join(" and "), total as usize)?;
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let mut offset = 0;
+        for (name, slice) in names.iter().zip(&old) {
+            encoder.copy_buffer_to_buffer(&slice.buffer, 0, &joined, offset, slice.size);
+            if let Some(shared) = self.shared.get_mut(*name) {
+                shared.slice.buffer = joined.clone();
+                shared.slice.offset = offset;
+            }
+            offset += slice.size;
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+        // Lets the driver free what was copied: a model is never twice in memory.
+        drop(old);
+        self.gpu.poll(wgpu::PollType::Poll)
+    }
+
     /// Buffers of a program: shared ones by name, scratch from the pool, the others new.
-    fn allocate(&mut self, program: &Program) -> Result<Memory, BackendError> {
+    fn allocate(&mut self, program: &Program, offsets: &[u64]) -> Result<Memory, BackendError> {
         let what = format!("scratch of {}", program.label);
         let mut slots = self.pool.take(&self.gpu, &what, &slots(program))?;
         let workspace = slots.pop().unwrap_or_else(|| self.unwritten.clone());
@@ -152,10 +278,10 @@ impl GpuBackend {
         for (i, decl) in program.buffers.iter().enumerate() {
             let bytes = decl.bytes();
             buffers.push(match &decl.role {
-                Role::Shared(name) => Some(Slice::whole(self.shared(name, bytes)?)),
+                Role::Shared(name) => Some(self.shared(name, bytes)?.clone()),
                 Role::Growing(name) => {
                     let so_far = self.shared.get(name).map_or(0, |shared| shared.bytes);
-                    Some(Slice::whole(self.shared(name, so_far)?))
+                    Some(self.shared(name, so_far)?.clone())
                 }
                 Role::Io => {
                     let what = format!("buffer {i} of {}", program.label);
@@ -163,9 +289,9 @@ impl GpuBackend {
                 }
                 Role::Scratch { slot } => slots.get(*slot).map(|buffer| Slice {
                     buffer: buffer.clone(),
-                    offset: 0,
+                    offset: offsets[i],
                     // Smaller than the slot, but a binding holds at least one vec4.
-                    size: storage_bytes(bytes).min(buffer.size()),
+                    size: storage_bytes(bytes).min(buffer.size() - offsets[i]),
                 }),
             });
         }
@@ -188,7 +314,7 @@ impl GpuBackend {
     ) -> Result<Vec<Step>, BackendError> {
         let mut steps = Vec::new();
         for unit in units {
-            for call in lower::lower(&program.ops[unit.clone()], memory)? {
+            for call in lower::lower(&program.ops[unit.clone()], memory, &self.gpu.forms)? {
                 steps.push(self.kernels.step(&mut self.gpu, call));
             }
         }
@@ -213,8 +339,9 @@ impl GpuBackend {
                 .ok_or_else(|| BackendError::NoBuffer(name.clone()))?;
             if shared.bytes < *bytes {
                 let buffer = self.gpu.storage(name, *bytes)?;
+                let slice = Slice::whole(&buffer);
                 let bytes = *bytes;
-                longer.push((name.clone(), Shared { buffer, bytes }));
+                longer.push((name.clone(), Shared { slice, bytes }));
             }
         }
         match scope.pop().await {
@@ -222,21 +349,20 @@ impl GpuBackend {
             Some(_) => Err(BackendError::OutOfMemory {
                 device: device::DEVICE,
                 what: "longer buffers".to_owned(),
-                bytes: longer.iter().map(|(_, new)| new.buffer.size()).sum(),
+                bytes: longer.iter().map(|(_, new)| new.slice.size).sum(),
             }),
         }
     }
 
     /// The shared buffer `name`, created zeroed if it does not exist.
-    fn shared(&mut self, name: &str, bytes: usize) -> Result<&wgpu::Buffer, BackendError> {
+    fn shared(&mut self, name: &str, bytes: usize) -> Result<&Slice, BackendError> {
         if !self.shared.contains_key(name) {
-            let buffer = self.gpu.storage(name, bytes)?;
-            self.shared
-                .insert(name.to_owned(), Shared { buffer, bytes });
+            let slice = Slice::whole(&self.gpu.storage(name, bytes)?);
+            self.shared.insert(name.to_owned(), Shared { slice, bytes });
         }
         let shared = &self.shared[name];
         if shared.bytes == bytes {
-            Ok(&shared.buffer)
+            Ok(&shared.slice)
         } else {
             Err(BackendError::Size {
                 name: name.to_owned(),
@@ -244,6 +370,19 @@ impl GpuBackend {
                 expected: bytes,
             })
         }
+    }
+
+    /// Wait for everything queued so far.
+    async fn finished(&self) -> Result<(), BackendError> {
+        let (sender, done) = oneshot::channel();
+        self.gpu.queue.on_submitted_work_done(move || {
+            // The receiver is gone only if the caller dropped the wait.
+            let _ = sender.send(());
+        });
+        self.gpu.poll(wgpu::PollType::wait_indefinitely())?;
+        let done = done.await;
+        self.gpu.check()?;
+        done.map_err(|e| BackendError::DeviceLost(e.to_string()))
     }
 
     /// Contents of buffers after everything queued so far: the first `bytes` of each.
@@ -300,8 +439,8 @@ impl Backend for GpuBackend {
     }
 
     fn upload(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackendError> {
-        let buffer = self.shared(name, bytes.len())?.clone();
-        self.gpu.write(&buffer, 0, bytes)
+        let slice = self.shared(name, bytes.len())?.clone();
+        self.gpu.write(&slice.buffer, slice.offset, bytes)
     }
 
     fn reserve(&mut self, name: &str, bytes: usize) -> Result<(), BackendError> {
@@ -328,12 +467,20 @@ impl Backend for GpuBackend {
         }
         self.part.resize(len, 0);
         fill(&mut self.part);
-        self.gpu.write(&shared.buffer, offset as u64, &self.part)
+        let Slice {
+            buffer,
+            offset: begin,
+            ..
+        } = &shared.slice;
+        self.gpu.write(buffer, begin + offset as u64, &self.part)
     }
 
     fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
-        let (program, units) = fused(program);
-        let memory = self.allocate(&program)?;
+        let (program, units, offsets) = fused(program);
+        for unit in &units {
+            self.join_weights(&program, unit.clone())?;
+        }
+        let memory = self.allocate(&program, &offsets)?;
         let steps = self.lower(&program, &units, &memory)?;
         if let Some(cache) = &mut self.gpu.pipeline_cache {
             cache.save();
@@ -347,6 +494,18 @@ impl Backend for GpuBackend {
         Ok(ProgramId(self.programs.len() - 1))
     }
 
+    fn tune(&mut self) -> LocalFuture<'_, Result<(), BackendError>> {
+        // A software adapter has other things to do, and its programs are not for speed.
+        let real = !self.gpu.info.software;
+        Box::pin(async move {
+            if real {
+                self.choose_forms().await
+            } else {
+                Ok(())
+            }
+        })
+    }
+
     fn grow<'a>(
         &'a mut self,
         sizes: &'a [(String, usize)],
@@ -357,8 +516,8 @@ impl Backend for GpuBackend {
             for (name, new) in &longer {
                 let old = &self.shared[name];
                 if old.bytes > 0 {
-                    let size = old.buffer.size();
-                    encoder.copy_buffer_to_buffer(&old.buffer, 0, &new.buffer, 0, size);
+                    let (from, to) = (&old.slice, &new.slice);
+                    encoder.copy_buffer_to_buffer(&from.buffer, 0, &to.buffer, 0, from.size);
                 }
             }
             self.gpu.queue.submit([encoder.finish()]);
@@ -376,7 +535,7 @@ impl Backend for GpuBackend {
                     let Role::Growing(name) = &decl.role else {
                         continue;
                     };
-                    let now = Slice::whole(&self.shared[name].buffer);
+                    let now = self.shared[name].slice.clone();
                     stale |= slice.as_ref().is_none_or(|old| old.buffer != now.buffer);
                     *slice = Some(now);
                 }
@@ -410,7 +569,7 @@ impl Backend for GpuBackend {
                 expected: slice.size as usize,
             });
         }
-        self.gpu.write(&slice.buffer, 0, bytes)
+        self.gpu.write(&slice.buffer, slice.offset, bytes)
     }
 
     fn run(&mut self, program: ProgramId, run_params: &RunParams) -> Result<(), BackendError> {
@@ -483,7 +642,7 @@ impl Backend for GpuBackend {
                 .shared
                 .get(name)
                 .ok_or_else(|| BackendError::NoBuffer(name.to_owned()))?;
-            let source = (Slice::whole(&shared.buffer), shared.bytes);
+            let source = (shared.slice.clone(), shared.bytes);
             let contents = self.fetch(&[source]).await?;
             Ok(contents.concat())
         })
@@ -493,7 +652,7 @@ impl Backend for GpuBackend {
         let mut used = MemoryUse::default();
         let mut pool = Vec::new();
         for program in programs {
-            let (program, _) = fused((*program).clone());
+            let (program, ..) = fused((*program).clone());
             used.add_buffers(&program, storage_bytes);
             memory::assign(&mut pool, &slots(&program));
         }
@@ -509,7 +668,7 @@ impl Backend for GpuBackend {
         used.shared = self
             .shared
             .iter()
-            .map(|(name, shared)| (name.clone(), shared.buffer.size()))
+            .map(|(name, shared)| (name.clone(), shared.slice.size))
             .collect();
         used.add_scratch(self.pool.sizes());
         used

@@ -21,6 +21,14 @@ pub(crate) enum Product {
 }
 
 impl Product {
+    pub fn name(self) -> &'static str {
+        match self {
+            Product::F32 => "f32",
+            Product::F16 => "f16",
+            Product::Cooperative => "cooperative",
+        }
+    }
+
     pub fn shader(self) -> &'static Shader {
         match self {
             Product::F32 => &shaders::MATMUL,

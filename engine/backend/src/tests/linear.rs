@@ -2,6 +2,7 @@
 
 use super::compare::{SUMS, assert_close};
 use super::*;
+use crate::gpu::forms::{Form, Shape};
 use ternary_model::program::{EmbedTable, LinearInput, Weight};
 
 const INTEGER_MODES: [QuantMode; 3] = [QuantMode::Ternary, QuantMode::Binary, QuantMode::EightBit];
@@ -96,12 +97,67 @@ impl Product {
         case.run(gpu, op, &rows(active), out)
     }
 
+    fn float(&self, gpu: &mut GpuBackend, x: &[f32]) -> Vec<f32> {
+        let mut case = Case::default();
+        let (weight, _) = float_weight(self, &mut case);
+        let out = case.out(self.rows * self.out_dim);
+        let op = Op::Linear {
+            input: LinearInput::Float(case.f32(x)),
+            weight,
+            out,
+            rows: self.rows,
+        };
+        case.run(gpu, op, &rows(self.rows), out)
+    }
+
+    /// Names of the forms that the device has for it.
+    fn forms(&self, gpu: &GpuBackend, int8: bool) -> Vec<&'static str> {
+        let shape = Shape {
+            int8,
+            mode: self.mode,
+            rows: self.rows,
+            out_dim: self.out_dim,
+            in_dim: self.in_dim,
+            group: self.group,
+        };
+        let offered = gpu.gpu.forms.offered(&shape);
+        offered.into_iter().map(Form::name).collect()
+    }
+
+    /// The product with one of its rows of activations.
+    fn of_row(&self, r: usize) -> Product {
+        Product {
+            rows: 1,
+            codes: self.codes.clone(),
+            scales: self.scales.clone(),
+            x: vec![self.x[r].clone()],
+            row_scales: vec![self.row_scales[r]],
+            ..*self
+        }
+    }
+
     /// Σ code·x of a group of columns.
     fn sum(&self, r: usize, row: usize, group: usize) -> i64 {
         let columns = group * self.group..(group + 1) * self.group;
         columns
             .map(|c| i64::from(self.codes[row][c]) * i64::from(self.x[r][c]))
             .sum()
+    }
+}
+
+impl Product {
+    /// Run `test` in every form that the device has for this product.
+    fn in_every_form(
+        &self,
+        gpu: &mut GpuBackend,
+        int8: bool,
+        test: impl Fn(&mut GpuBackend, &str),
+    ) {
+        for form in self.forms(gpu, int8) {
+            gpu.gpu.forms.force(form).unwrap();
+            test(gpu, form);
+        }
+        gpu.gpu.forms.force("").unwrap();
     }
 }
 
@@ -112,18 +168,15 @@ fn integer_products_are_exact() {
             for (out_dim, in_dim) in SHAPES {
                 for rows in [1, 3, 65] {
                     let p = Product::new(mode, rows, out_dim, in_dim, in_dim, Fill::Noise);
-                    let got = p.int8(gpu, rows);
-                    for r in 0..rows {
-                        for row in 0..out_dim {
-                            // The same two f32 products: no tolerance.
-                            let want = p.sum(r, row, 0) as f32 * p.scales[row] * p.row_scales[r];
-                            assert_eq!(
-                                got[r * out_dim + row],
-                                want,
-                                "{mode} {rows}×{out_dim}×{in_dim} at ({r}, {row})"
-                            );
-                        }
-                    }
+                    // The same two f32 products: no tolerance.
+                    let exact = |r, row| p.sum(r, row, 0) as f32 * p.scales[row] * p.row_scales[r];
+                    let want: Vec<f32> = (0..rows * out_dim)
+                        .map(|i| exact(i / out_dim, i % out_dim))
+                        .collect();
+                    p.in_every_form(gpu, true, |gpu, form| {
+                        let what = format!("{form}: {mode} {rows}×{out_dim}×{in_dim}");
+                        assert_eq!(p.int8(gpu, rows), want, "{what}");
+                    });
                 }
             }
         }
@@ -142,7 +195,9 @@ fn zeros_and_saturated_products_are_exact() {
                     let want: Vec<f32> = (0..rows * 5)
                         .map(|i| p.sum(i / 5, i % 5, 0) as f32)
                         .collect();
-                    assert_eq!(p.int8(gpu, rows), want, "{mode} {fill:?}");
+                    p.in_every_form(gpu, true, |gpu, form| {
+                        assert_eq!(p.int8(gpu, rows), want, "{form}: {mode} {fill:?}");
+                    });
                 }
             }
         }
@@ -154,7 +209,7 @@ fn groups_have_their_own_scales() {
     with_gpu(|gpu| {
         for mode in INTEGER_MODES {
             for group in [32, 64, 128, 256] {
-                for rows in [1, 3] {
+                for rows in [1, 3, 9] {
                     let p = Product::new(mode, rows, 65, 768, group, Fill::Noise);
                     let groups = 768 / group;
                     let want: Vec<f64> = (0..rows * 65)
@@ -168,7 +223,8 @@ fn groups_have_their_own_scales() {
                             sum * f64::from(p.row_scales[r])
                         })
                         .collect();
-                    assert_close(&format!("{mode}/{group}"), &p.int8(gpu, rows), &want, SUMS);
+                    let what = format!("{mode}/{group}");
+                    assert_close(&what, &p.int8(gpu, rows), &want, SUMS);
                 }
             }
         }
@@ -186,6 +242,18 @@ fn rows_beyond_the_knobs_are_left_alone() {
             assert!(got[active * 9..].iter().all(|v| *v == 0.0), "{active} rows");
         }
     });
+    with_gpu(|gpu| {
+        let p = Product::new(QuantMode::Ternary, 5, 9, 65, 65, Fill::Noise);
+        p.in_every_form(gpu, true, |gpu, form| {
+            let all = p.int8(gpu, 5);
+            for active in [0, 1, 4] {
+                let got = p.int8(gpu, active);
+                assert_eq!(got[..active * 9], all[..active * 9], "{form}");
+                let rest = &got[active * 9..];
+                assert!(rest.iter().all(|v| *v == 0.0), "{form}: {active} rows");
+            }
+        });
+    });
 }
 
 #[test]
@@ -201,16 +269,8 @@ fn float_products_follow_f64() {
                     };
                     let p = Product::new(mode, rows_n, out_dim, in_dim, group, Fill::Noise);
                     let x = Noise(in_dim as u64).floats(rows_n * in_dim, 2.0);
-                    let mut case = Case::default();
-                    let (weight, values) = float_weight(&p, &mut case);
-                    let out = case.out(rows_n * out_dim);
-                    let op = Op::Linear {
-                        input: LinearInput::Float(case.f32(&x)),
-                        weight,
-                        out,
-                        rows: rows_n,
-                    };
-                    let got = case.run(gpu, op, &rows(rows_n), out);
+                    let (_, values) = float_weight(&p, &mut Case::default());
+                    let got = p.float(gpu, &x);
                     let want: Vec<f64> = (0..rows_n * out_dim)
                         .map(|i| {
                             let x = &x[i / out_dim * in_dim..][..in_dim];
@@ -224,6 +284,57 @@ fn float_products_follow_f64() {
                         &want,
                         SUMS,
                     );
+                }
+            }
+        }
+    });
+}
+
+/// A choice of form is never seen in the results, and a draft's tokens are verified by what they
+/// would be decoded with.
+#[test]
+fn a_few_rows_give_the_bits_of_each_alone_in_every_form() {
+    with_gpu(|gpu| {
+        let (out_dim, in_dim) = (37, 768);
+        for mode in QuantMode::ALL {
+            let most = Product::new(mode, 8, out_dim, in_dim, 128, Fill::Noise);
+            let x = Noise(4).floats(8 * in_dim, 2.0);
+            let alone: Vec<Product> = (0..8).map(|r| most.of_row(r)).collect();
+            let floats = |r: usize| &x[r * in_dim..][..in_dim];
+            let float: Vec<f32> = (0..8)
+                .flat_map(|r| alone[r].float(gpu, floats(r)))
+                .collect();
+            let int8: Vec<f32> = match mode.is_quantized() {
+                true => alone.iter().flat_map(|p| p.int8(gpu, 1)).collect(),
+                false => Vec::new(),
+            };
+            for rows_n in [1, 2, 5, 8] {
+                let few = Product {
+                    rows: rows_n,
+                    codes: most.codes.clone(),
+                    scales: most.scales.clone(),
+                    x: most.x[..rows_n].to_vec(),
+                    row_scales: most.row_scales[..rows_n].to_vec(),
+                    ..most
+                };
+                for int8_input in [false, true] {
+                    let (want, offered) = match int8_input {
+                        true => (&int8, few.forms(gpu, true)),
+                        false => (&float, few.forms(gpu, false)),
+                    };
+                    if want.is_empty() {
+                        continue;
+                    }
+                    for form in offered {
+                        gpu.gpu.forms.force(form).unwrap();
+                        let got = match int8_input {
+                            true => few.int8(gpu, rows_n),
+                            false => few.float(gpu, &x[..rows_n * in_dim]),
+                        };
+                        let want = &want[..rows_n * out_dim];
+                        assert!(got == want, "{form}: {mode}, {rows_n} rows");
+                    }
+                    gpu.gpu.forms.force("").unwrap();
                 }
             }
         }

@@ -1,8 +1,10 @@
 //! Every operation against plain f64, on ragged, zero and saturated data.
 
 mod backend;
+mod checks;
 mod compare;
 mod cpu;
+mod forms;
 mod gradients;
 mod linear;
 mod matmul;

@@ -1,7 +1,11 @@
-//! `onebit bench`: prefill and decode here, products and training steps beside.
+//! `onebit bench`: prefill and decode here, products, training steps and the suite
+//! beside.
 
 mod gemm;
+mod suite;
 mod train;
+
+pub use suite::Part;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,7 +20,7 @@ use ternary::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode
 use ternary::params;
 use ternary::session::{DeviceChoice, Session};
 
-use crate::args::{Bench, Head, Shape};
+use crate::args::{Bench, Head, Shape, Suite};
 use crate::model::{self, LoadOptions};
 use crate::output::{errln, outln};
 
@@ -48,6 +52,9 @@ pub fn run(a: &Bench) -> Result<()> {
             .iter()
             .for_each(|level| outln!("{}", level.name()));
         return Ok(());
+    }
+    if let Some(Suite::Gpu) = a.suite {
+        return suite::run(a);
     }
     if !a.gemm.is_empty() {
         return gemm::run(a);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
+use ternary::backend::Backend;
 use ternary::config::{ModelConfig, TrainConfig};
 use ternary::data::{Batches, TokenData};
 use ternary::platform;
@@ -51,6 +52,17 @@ fn sizes(shape: TrainShape) -> Sizes {
             context: 256,
             batch: 8,
         },
+        TrainShape::M350 => Sizes {
+            layers: 24,
+            hidden: 1024,
+            heads: 16,
+            ffn: 2752,
+            swiglu: true,
+            tied: true,
+            vocab: 50_257,
+            context: 1024,
+            batch: 4,
+        },
         TrainShape::M78 => Sizes {
             layers: 8,
             hidden: 512,
@@ -67,10 +79,25 @@ fn sizes(shape: TrainShape) -> Sizes {
 
 /// Steps before the clock starts: pipelines are compiled, memory is touched.
 const WARM_UP: usize = 1;
+/// Beyond what any measurement makes: the schedule of learning rates wants to know.
+const MOST_STEPS: usize = 10_000;
 
-pub fn run(a: &Bench, shape: TrainShape) -> Result<()> {
+/// Floating-point operations of a step's products.
+pub fn flops_per_step(shape: TrainShape) -> f64 {
     let s = sizes(shape);
-    let config = ModelConfig {
+    flops_per_token(&s, &config(&s)) * (s.batch * s.context) as f64
+}
+
+/// Forward and backward: 6 for each weight of a matrix, and attention's products with half of the
+/// context on average.
+fn flops_per_token(s: &Sizes, config: &ModelConfig) -> f64 {
+    let read_only = if s.tied { 0 } else { s.vocab * s.hidden };
+    let products = 6 * (config.parameter_count() - read_only);
+    (products + 6 * s.layers * s.context * s.hidden) as f64
+}
+
+fn config(s: &Sizes) -> ModelConfig {
+    ModelConfig {
         vocab_size: s.vocab,
         hidden_size: s.hidden,
         num_heads: s.heads,
@@ -81,21 +108,49 @@ pub fn run(a: &Bench, shape: TrainShape) -> Result<()> {
         use_rope: true,
         tie_word_embeddings: s.tied,
         ..ModelConfig::default()
-    };
-    let steps = a.steps.max(1);
+    }
+}
+
+/// What some steps took.
+pub struct Measured {
+    pub parameters: usize,
+    pub batch: usize,
+    pub context: usize,
+    pub steps: usize,
+    /// Of all steps.
+    pub seconds: f64,
+    pub loss: f64,
+    pub planned_bytes: u64,
+    /// Floating-point operations.
+    pub flops_per_token: f64,
+}
+
+impl Measured {
+    pub fn tokens_per_second(&self) -> f64 {
+        (self.steps * self.batch * self.context) as f64 / self.seconds
+    }
+}
+
+/// Train a model of `shape` on random tokens until `enough(steps, seconds)`.
+pub fn measure(
+    backend: Box<dyn Backend>,
+    shape: TrainShape,
+    batch: Option<usize>,
+    enough: impl Fn(usize, f64) -> bool,
+) -> Result<Measured> {
+    let s = sizes(shape);
+    let config = config(&s);
     let train = TrainConfig {
-        batch_size: a.batch.unwrap_or(s.batch),
-        max_steps: WARM_UP + steps,
+        batch_size: batch.unwrap_or(s.batch),
+        max_steps: MOST_STEPS,
         ..TrainConfig::default()
     };
-    let backend = model::open_device(a.device, &a.backend_options())?;
-    let info = backend.info();
     let parameters = config.parameter_count();
-    let vocab = config.vocab_size;
-    let tokens = train.batch_size * s.context;
+    let flops_per_token = flops_per_token(&s, &config);
+    let (vocab, batch) = (config.vocab_size, train.batch_size);
 
     let mut rng = Rng::new(1);
-    let ids: Vec<u32> = (0..tokens * 4 + 1)
+    let ids: Vec<u32> = (0..batch * s.context * 4 + 1)
         .map(|_| rng.below(vocab as u64) as u32)
         .collect();
     let data = TokenData::from_ids(&ids, vocab as u32)?;
@@ -104,32 +159,55 @@ pub fn run(a: &Bench, shape: TrainShape) -> Result<()> {
     let plan = trainer.memory();
     errln!("{:.2}M parameters; memory: {plan}", parameters as f64 / 1e6);
 
-    let mut make = |steps: usize| -> Result<f64> {
-        let mut loss = f64::NAN;
-        for step in 1..=steps {
-            let reports = pollster::block_on(trainer.step(&mut batches, step == steps))?;
-            loss = reports.last().map_or(loss, |r| r.loss);
-        }
-        Ok(loss)
-    };
-    make(WARM_UP)?;
+    for step in 1..=WARM_UP {
+        pollster::block_on(trainer.step(&mut batches, step == WARM_UP))?;
+    }
     let start = Instant::now();
-    let loss = make(steps)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let speed = (steps * tokens) as f64 / seconds;
+    let (mut steps, mut loss) = (0, f64::NAN);
+    loop {
+        steps += 1;
+        // Reading waits for all that is queued; so that most steps are queued, the last of eight
+        // reads.
+        let over = enough(steps, start.elapsed().as_secs_f64());
+        let read = over || steps % 8 == 0;
+        let reports = pollster::block_on(trainer.step(&mut batches, read))?;
+        loss = reports.last().map_or(loss, |r| r.loss);
+        if over {
+            break;
+        }
+    }
+    Ok(Measured {
+        parameters,
+        batch,
+        context: s.context,
+        steps,
+        seconds: start.elapsed().as_secs_f64(),
+        loss,
+        planned_bytes: plan.total(),
+        flops_per_token,
+    })
+}
+
+pub fn run(a: &Bench, shape: TrainShape) -> Result<()> {
+    let backend = model::open_device(a.device, &a.backend_options())?;
+    let info = backend.info();
+    let wanted = a.steps.max(1);
+    let m = measure(backend, shape, a.batch, |steps, _| steps >= wanted)?;
+    let (speed, each) = (m.tokens_per_second(), m.seconds / m.steps as f64);
     let peak = platform::peak_memory();
     if a.json {
         outln!(
             "{}",
-            json!({"device": info.name, "kind": info.kind, "parameters": parameters, "batch_size": tokens / s.context,
-                "context": s.context, "steps": steps, "tokens_per_second": speed, "seconds_per_step": seconds / steps as f64,
-                "loss": loss, "planned_bytes": plan.total(), "peak_rss_bytes": peak})
+            json!({"device": info.name, "kind": info.kind, "parameters": m.parameters, "batch_size": m.batch,
+                "context": m.context, "steps": m.steps, "tokens_per_second": speed, "seconds_per_step": each,
+                "loss": m.loss, "planned_bytes": m.planned_bytes, "peak_rss_bytes": peak})
         );
         return Ok(());
     }
     outln!(
-        "{speed:.1} tok/s, {:.3} s a step of {tokens} tokens, loss {loss:.3}",
-        seconds / steps as f64
+        "{speed:.1} tok/s, {each:.3} s a step of {} tokens, loss {:.3}",
+        m.batch * m.context,
+        m.loss
     );
     if let Some(peak) = peak {
         outln!(

@@ -1,5 +1,12 @@
 //! Speed of a backend's largest operation, and of the memory beside it.
 
+#[cfg(feature = "gpu")]
+pub mod checks;
+#[cfg(feature = "gpu")]
+pub mod decoder;
+#[cfg(feature = "gpu")]
+pub mod rates;
+
 #[cfg(feature = "native")]
 use super::cpu;
 use super::{Backend, BackendError};
