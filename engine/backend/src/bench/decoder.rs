@@ -176,7 +176,7 @@ impl Decoder {
     }
 
     fn cache_sizes(&self) -> Vec<(String, usize)> {
-        let bytes = CachePrecision::F16.bytes() * self.config.max_seq_len * self.config.kv_dim();
+        let bytes = CachePrecision::F16.position_bytes(&self.config) * self.config.max_seq_len;
         let kinds = [BufferKind::CachedKeys, BufferKind::CachedValues];
         (0..self.config.num_layers)
             .flat_map(|layer| kinds.map(|kind| (kind.named(layer), bytes)))
@@ -186,7 +186,7 @@ impl Decoder {
     /// Of the keys and values of `tokens`.
     fn cache_bytes(&self, tokens: usize) -> u64 {
         let c = &self.config;
-        (2 * CachePrecision::F16.bytes() * c.num_layers * tokens * c.kv_dim()) as u64
+        (2 * CachePrecision::F16.position_bytes(c) * c.num_layers * tokens) as u64
     }
 
     /// Bytes of an embedding of which a step reads a row only; a tied one is the head.

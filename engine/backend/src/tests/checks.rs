@@ -4,7 +4,7 @@ use super::*;
 use crate::bench::checks::{cases, check};
 use crate::gpu::forms::Form;
 
-const OPERATIONS: [&str; 36] = [
+const OPERATIONS: [&str; 39] = [
     "embed",
     "add_position",
     "rms_norm",
@@ -41,6 +41,9 @@ const OPERATIONS: [&str; 36] = [
     "record_step",
     "dropout",
     "adamw",
+    "momentum",
+    "normalize",
+    "take_step",
 ];
 
 #[test]

@@ -4,7 +4,7 @@ use half::f16;
 
 use crate::gpu::forms::Shape;
 use crate::{Backend, BackendError, elements};
-use ternary_core::config::QuantMode;
+use ternary_core::config::{CachePrecision, QuantMode};
 use ternary_core::quant::tile::{TileWriter, act_stride, data_len};
 use ternary_core::rng::Rng;
 use ternary_model::program::{BufferId, Elem, Op, Program, Recorder, Role, RunParams, Weight};
@@ -28,6 +28,8 @@ pub struct Case {
     outliers: f64,
     /// Results in any order.
     unordered: bool,
+    /// Width of heads of codes with a scale behind them, if codes are such.
+    kept_heads: Option<usize>,
 }
 
 impl Case {
@@ -69,6 +71,18 @@ impl Case {
         let mut worst = 0.0f64;
         for ((id, got), want) in self.results.iter().zip(got).zip(want) {
             let elem = self.program.buffers[id.index()].elem;
+            if let (Elem::I8, Some(head_dim)) = (elem, self.kept_heads) {
+                let ([codes, scales], [want_codes, want_scales]) =
+                    (apart(got, head_dim), apart(want, head_dim));
+                for (elem, got, want) in [
+                    (Elem::I8, codes, want_codes),
+                    (Elem::F32, scales, want_scales),
+                ] {
+                    let (got, want) = (values(elem, &got), values(elem, &want));
+                    worst = worst.max(self.error(elem, &got, &want)?);
+                }
+                continue;
+            }
             let (mut got, mut want) = (values(elem, got), values(elem, want));
             if self.unordered {
                 got.sort_by(f64::total_cmp);
@@ -107,6 +121,17 @@ impl Case {
     }
 }
 
+/// Codes and scales of heads that a cache keeps.
+fn apart(cache: &[u8], head_dim: usize) -> [Vec<u8>; 2] {
+    let heads = cache.chunks(CachePrecision::Q8.head_bytes(head_dim));
+    let mut parts = [Vec::new(), Vec::new()];
+    for (codes, scale) in heads.map(|head| head.split_at(head_dim)) {
+        parts[0].extend(codes);
+        parts[1].extend(scale);
+    }
+    parts
+}
+
 fn values(elem: Elem, bytes: &[u8]) -> Vec<f64> {
     match elem {
         Elem::F32 => elements::<f32>(bytes).into_iter().map(f64::from).collect(),
@@ -126,6 +151,7 @@ pub(super) struct Builder {
     pub tolerance: f64,
     outliers: f64,
     pub unordered: bool,
+    kept_heads: Option<usize>,
 }
 
 impl Builder {
@@ -145,6 +171,7 @@ impl Builder {
             tolerance: SUMS,
             outliers: 0.0,
             unordered: false,
+            kept_heads: None,
         }
     }
 
@@ -173,6 +200,38 @@ impl Builder {
     pub fn halves(&mut self, len: usize) -> BufferId {
         let values: Vec<f16> = (0..len).map(|_| f16::from_f32(self.rng.normal())).collect();
         self.with(Elem::F16, bytemuck::cast_slice(&values).to_vec())
+    }
+
+    /// A cache of so many heads; of zeros, if something is to be written to it.
+    pub fn cache(
+        &mut self,
+        precision: CachePrecision,
+        heads: usize,
+        head_dim: usize,
+        zeros: bool,
+    ) -> BufferId {
+        let len = heads * head_dim;
+        let (elem, filled) = match precision {
+            CachePrecision::F32 => (Elem::F32, Builder::floats as fn(&mut Builder, usize) -> _),
+            CachePrecision::F16 => (Elem::F16, Builder::halves as fn(&mut Builder, usize) -> _),
+            CachePrecision::Q8 => {
+                self.kept_heads = Some(head_dim);
+                let mut bytes = Vec::new();
+                for _ in 0..heads {
+                    bytes.extend((0..head_dim).map(|_| (self.rng.below(255) as i16 - 127) as u8));
+                    let scale = (0.5 + self.rng.uniform() as f32) / 127.0;
+                    bytes.extend(scale.to_le_bytes());
+                }
+                return match zeros {
+                    true => self.zeros_of(Elem::I8, bytes.len()),
+                    false => self.with(Elem::I8, bytes),
+                };
+            }
+        };
+        match zeros {
+            true => self.zeros_of(elem, len),
+            false => filled(self, len),
+        }
     }
 
     pub fn ids(&mut self, len: usize, below: usize) -> BufferId {
@@ -278,6 +337,7 @@ impl Builder {
             tolerance,
             outliers,
             unordered,
+            kept_heads,
             ..
         } = self;
         let mut results = Vec::new();
@@ -302,6 +362,7 @@ impl Builder {
             tolerance,
             outliers,
             unordered,
+            kept_heads,
         }
     }
 }

@@ -245,10 +245,10 @@ fn quantize(b: &mut Builder, x: BufferId, norm: Option<(BufferId, f32)>, rows: u
 fn attention(rows: usize, dim: usize) -> Vec<Case> {
     let mut cases = Vec::new();
     let (heads, kv_heads) = (4, 2);
-    // Even, so that halves come in words.
-    let head_dim = dim.min(96).next_multiple_of(2);
+    // So that halves and codes come in words.
+    let head_dim = dim.min(96).next_multiple_of(4);
     let max_seq = 300;
-    for precision in [CachePrecision::F32, CachePrecision::F16] {
+    for precision in CachePrecision::ALL {
         let shape = format!("{rows} x {heads} heads of {head_dim}, {precision:?} cache");
         for (norm, rope) in [(true, true), (false, true), (true, false), (false, false)] {
             let mut b = Builder::new(rows);
@@ -291,18 +291,17 @@ fn attention(rows: usize, dim: usize) -> Vec<Case> {
                     });
                 }
             }
-            let kv_dim = kv_heads * head_dim;
-            let elem = match precision {
-                CachePrecision::F32 => Elem::F32,
-                CachePrecision::F16 => Elem::F16,
-            };
+            if precision == CachePrecision::Q8 {
+                b.rounds();
+            }
             let op = Op::KvWrite {
                 k,
-                v: b.floats(rows * kv_dim),
-                cache_k: b.zeros_of(elem, max_seq * kv_dim),
-                cache_v: b.zeros_of(elem, max_seq * kv_dim),
+                v: b.floats(rows * kv_heads * head_dim),
+                cache_k: b.cache(precision, max_seq * kv_heads, head_dim, true),
+                cache_v: b.cache(precision, max_seq * kv_heads, head_dim, true),
                 rows,
-                kv_dim,
+                kv_heads,
+                head_dim,
                 max_seq,
                 precision,
             };
@@ -318,15 +317,10 @@ fn attention(rows: usize, dim: usize) -> Vec<Case> {
                 let mut b = Builder::new(rows);
                 b.tolerance = TRANSCENDENTAL;
                 b.run_params.pos = pos;
-                let cache = max_seq * kv_heads * head_dim;
-                let halves = |b: &mut Builder| match precision {
-                    CachePrecision::F32 => b.floats(cache),
-                    CachePrecision::F16 => b.halves(cache),
-                };
                 let op = Op::CachedAttention {
                     q: b.floats(rows * heads * head_dim),
-                    cache_k: halves(&mut b),
-                    cache_v: halves(&mut b),
+                    cache_k: b.cache(precision, max_seq * kv_heads, head_dim, false),
+                    cache_v: b.cache(precision, max_seq * kv_heads, head_dim, false),
                     out: b.zeros(rows * heads * head_dim),
                     rows,
                     heads,

@@ -349,5 +349,44 @@ fn steps(dim: usize) -> Vec<Case> {
     };
     b.push(op);
     cases.push(b.finish(format!("{len}")));
+
+    let mut b = Builder::new(1);
+    b.run_params.momentum = 0.9;
+    let op = Op::Momentum {
+        grad: b.floats(len),
+        m: b.floats(len),
+        out: b.zeros(len),
+        norms: b.positive(3),
+        norm_count: 3,
+        len,
+        clip_norm: 1.0,
+    };
+    b.push(op);
+    cases.push(b.finish(format!("{len}")));
+
+    let mut b = Builder::new(1);
+    let op = Op::Normalize {
+        x: b.floats(len),
+        squares: b.positive(2),
+        slot: 1,
+        len,
+    };
+    b.push(op);
+    cases.push(b.finish(format!("{len}")));
+
+    let mut b = Builder::new(1);
+    (b.run_params.lr, b.run_params.weight_decay) = (0.01, 0.1);
+    let op = Op::TakeStep {
+        param: b.floats(len),
+        step: b.floats(len),
+        norms: b.positive(3),
+        norm_count: 3,
+        len,
+        rate: 2.0,
+        scale: 3.0,
+        latent_clip: 1.2,
+    };
+    b.push(op);
+    cases.push(b.finish(format!("{len}")));
     cases
 }
