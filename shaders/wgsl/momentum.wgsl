@@ -1,6 +1,7 @@
 // Muon's momentum (Jordan et al. 2024), LEN elements: with g the clipped gradient and μ the run's
-// momentum, m = μm + (1 − μ)g, out = μm + (1 − μ)g, and the gradient becomes 0. Where Σ norms is not
-// finite, out is 0 and m stays. Every workgroup adds up the norms, then strides over the elements.
+// momentum, m = μm + (1 − μ)g, out = μm + (1 − μ)g, and the gradient becomes 0. Where Σ norms is
+// not finite, out is 0 and m stays. Every workgroup adds up the norms, then strides over the
+// elements.
 #import "lib/clipping.wgsl"
 
 @group(0) @binding(2) var<storage, read_write> grad: array<f32>; // (LEN)

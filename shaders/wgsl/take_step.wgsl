@@ -1,6 +1,6 @@
 // param = param·(1 − RATE·lr·decay) − RATE·SCALE·lr·step (LEN), then clipped to ± LATENT_CLIP (0 =
-// off); nothing where Σ norms is not finite. Every workgroup adds up the norms, then strides over the
-// elements.
+// off); nothing where Σ norms is not finite. Every workgroup adds up the norms, then strides over
+// the elements.
 #import "lib/clipping.wgsl"
 
 @group(0) @binding(2) var<storage, read_write> param: array<f32>; // (LEN)

@@ -2,9 +2,9 @@
 //! its momentum's nearest half-orthogonal matrix, so that every direction of it learns alike.
 //!
 //! With X₀ the momentum M over its Frobenius norm, the odd polynomial of Newton–Schulz
-//! X ← aX + (bA + cA²)X, A = XXᵀ, brings all singular values near 1; a wide X has the smaller A, and of a
-//! tall one A = XᵀX from the right. The matrix moves by lr·0.2·√max(rows, cols)·X, as long a step as
-//! AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training").
+//! X ← aX + (bA + cA²)X, A = XXᵀ, brings all singular values near 1; a wide X has the smaller A,
+//! and of a tall one A = XᵀX from the right. The matrix moves by lr·0.2·√max(rows, cols)·X, as long
+//! a step as AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training").
 //!
 //! The factor a is kept aside: with X = s·X̂ a step is X̂ ← X̂ + (s²b/a)·(Â + (s²c/b)·²)·X̂ and
 //! s ← a·s, which products and sums of two buffers do.

@@ -1,9 +1,9 @@
 //! TensorBoard's event files: the figures of `metrics.jsonl` as scalars.
 //!
-//! A file is a sequence of records (TFRecord): length (u64), its masked CRC-32C, a message, its masked
-//! CRC-32C, all little-endian. Messages are protocol buffers, of which these fields are used: `Event`
-//! {1: wall time (double), 2: step (int64), 3: file version, 5: `Summary` {1: `Value` {1: tag, 2:
-//! float}}, 7: `SessionLog` {1: status}}.
+//! A file is a sequence of records (TFRecord): length (u64), its masked CRC-32C, a message, its
+//! masked CRC-32C, all little-endian. Messages are protocol buffers, of which these fields are
+//! used: `Event` {1: wall time (double), 2: step (int64), 3: file version, 5: `Summary` {1: `Value`
+//! {1: tag, 2: float}}, 7: `SessionLog` {1: status}}.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -175,10 +175,10 @@ pub struct Bench {
     /// Folder of --suite's report.json and report.md.
     #[arg(long, value_name = "DIR", requires = "suite")]
     pub output: Option<PathBuf>,
-    /// --suite in less than two minutes, for GPUs in software.
+    /// The suite in less than two minutes, for GPUs in software.
     #[arg(long, requires = "suite")]
     pub quick: bool,
-    /// Only one part of --suite, in this process.
+    /// Only one part of the suite, in this process.
     #[arg(long, hide = true, value_enum, requires = "suite")]
     pub part: Option<Part>,
     /// Sequences per batch of --train; the shape's own when not given.

@@ -413,8 +413,8 @@ pub enum Op {
     },
     /// Muon's momentum (Jordan et al. 2024) with Nesterov's look ahead: with μ =
     /// `run_params.momentum` and g the gradient, clipped as [`Op::AdamW`] does,
-    /// `m = μ·m + (1 − μ)·g`, `out = μ·m + (1 − μ)·g`, `grad = 0`. Where the norms' sum is not finite
-    /// `out` is 0 and `m` stays. All `[len]`.
+    /// `m = μ·m + (1 − μ)·g`, `out = μ·m + (1 − μ)·g`, `grad = 0`. Where the norms' sum is not
+    /// finite `out` is 0 and `m` stays. All `[len]`.
     Momentum {
         grad: BufferId,
         m: BufferId,
