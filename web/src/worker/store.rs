@@ -32,6 +32,8 @@ const NONE: &str = "this browser keeps no files for this page, as in a private w
 const PIECE: u64 = 4 << 20;
 /// What browsers call the refusal of a file that is open for writing.
 const TAKEN: &str = "NoModificationAllowedError";
+/// And of one that is not there.
+const NOT_FOUND: &str = "NotFoundError";
 /// How often such a file is asked for again, and how long after each time.
 const CLOSING: usize = 8;
 const MOMENT: Duration = Duration::from_millis(25);
@@ -100,10 +102,8 @@ impl Store {
             match self.kept(&id).await {
                 // An import under way has its own place in the page that makes it.
                 Some(kept) if kept.unfinished.is_some() && self.is_held(&id).await => {}
-                Some(kept) if kept.unfinished.is_none() || kept.present > 0 => models.push(kept),
-                // Left by a browser that ended at a bad moment; one that is being written can't be
-                // deleted, and must not be once it is closed.
-                _ => drop(self.remove(&id, false).await),
+                Some(kept) if kept.has_begun() => models.push(kept),
+                _ => models.extend(self.tidy(&id).await),
             }
         }
         // Without endings: “a” before “a (2)”.
@@ -144,22 +144,46 @@ impl Store {
         journal::progress(text.as_string().unwrap_or_default().as_bytes())
     }
 
+    /// Removes what a browser left that ended at a bad moment: a model's bytes without a card, or
+    /// a card without any. What is being written has its bytes open, until its card is there; so
+    /// they are held meanwhile, and a card that came since is given.
+    async fn tidy(&self, id: &str) -> Option<KeptModel> {
+        let held = match self.hold(id).await {
+            Err(thrown) if kind(&thrown) == TAKEN => return None,
+            held => held.ok(),
+        };
+        let kept = self.kept(id).await.filter(KeptModel::has_begun);
+        if kept.is_none() {
+            for ending in [CARD, journal::LINES, journal::PIECES] {
+                let file = format!("{id}{ending}");
+                JsFuture::from(self.folder.remove_entry(&file)).await.ok();
+            }
+        }
+        if let Some(held) = held {
+            drop(held);
+            if kept.is_none() {
+                JsFuture::from(self.folder.remove_entry(id)).await.ok();
+            }
+        }
+        kept
+    }
+
+    /// Opens a file that is there, so that nobody else can write or delete it.
+    async fn hold(&self, file: &str) -> Result<Writer, JsValue> {
+        let file: FileSystemFileHandle = JsFuture::from(self.folder.get_file_handle(file))
+            .await?
+            .into();
+        let handle = JsFuture::from(file.create_sync_access_handle()).await?;
+        Ok(Writer {
+            handle: handle.into(),
+            at: 0,
+        })
+    }
+
     /// Whether an import holds its journal: here, or in another tab.
     async fn is_held(&self, id: &str) -> bool {
-        let lines = format!("{id}{}", journal::LINES);
-        let open = async {
-            let file: FileSystemFileHandle = JsFuture::from(self.folder.get_file_handle(&lines))
-                .await?
-                .into();
-            JsFuture::from(file.create_sync_access_handle()).await
-        };
-        match open.await {
-            Ok(handle) => {
-                FileSystemSyncAccessHandle::from(handle).close();
-                false
-            }
-            Err(thrown) => kind(&thrown) == TAKEN,
-        }
+        let held = self.hold(&format!("{id}{}", journal::LINES)).await;
+        held.is_err_and(|thrown| kind(&thrown) == TAKEN)
     }
 
     /// What an import needed besides the model's bytes goes.
@@ -236,7 +260,7 @@ impl Store {
     pub async fn writer(&self, id: &str, name: &str) -> Result<Writer, String> {
         let options = FileSystemGetFileOptions::new();
         options.set_create(true);
-        let open = async {
+        let open = async || {
             let file = self.folder.get_file_handle_with_options(id, &options);
             let file: FileSystemFileHandle = JsFuture::from(file).await?.into();
             let handle = when_free(|| file.create_sync_access_handle()).await?;
@@ -244,34 +268,23 @@ impl Store {
             let at = handle.get_size()? as u64;
             Ok::<_, JsValue>((handle, at))
         };
-        let (handle, at) = open.await.map_err(|thrown| busy(name, thrown))?;
+        let opened = match open().await {
+            // It was tidied away since it was made.
+            Err(thrown) if kind(&thrown) == NOT_FOUND => open().await,
+            opened => opened,
+        };
+        let (handle, at) = opened.map_err(|thrown| busy(name, thrown))?;
         Ok(Writer { handle, at })
     }
 
     pub async fn delete(&self, id: &str, name: &str) -> Result<(), String> {
-        let removed = self.remove(id, true).await;
-        removed.map_err(|thrown| busy(name, thrown))
-    }
-
-    /// Deletes a model and its card; `patient`: waits a while for one that is open for writing.
-    /// Otherwise the card goes first: while it is being written it can't be read, and its refusal
-    /// saves the model.
-    async fn remove(&self, id: &str, patient: bool) -> Result<(), JsValue> {
-        let endings = ["", journal::PIECES, journal::LINES, CARD];
-        let mut files = endings.map(|ending| format!("{id}{ending}"));
-        if !patient {
-            files.reverse();
-        }
-        for file in files {
-            let removed = match patient {
-                true => when_free(|| self.folder.remove_entry(&file)).await,
-                false => JsFuture::from(self.folder.remove_entry(&file)).await,
-            };
-            match removed {
+        for ending in ["", journal::PIECES, journal::LINES, CARD] {
+            let file = format!("{id}{ending}");
+            match when_free(|| self.folder.remove_entry(&file)).await {
                 Ok(_) => {}
                 // Deleted already, or never begun.
-                Err(thrown) if kind(&thrown) == "NotFoundError" => {}
-                Err(thrown) => return Err(thrown),
+                Err(thrown) if kind(&thrown) == NOT_FOUND => {}
+                Err(thrown) => return Err(busy(name, thrown)),
             }
         }
         Ok(())
