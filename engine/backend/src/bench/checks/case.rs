@@ -14,7 +14,7 @@ const SUMS: f64 = 2e-5;
 /// Share of codes that may differ: two values a rounding apart may round to neighboring codes.
 const ROUNDED: f64 = 1e-3;
 
-/// See the [module documentation](self).
+/// Operations with what they read, and what of their results may differ.
 #[derive(Debug)]
 pub struct Case {
     pub operation: String,
