@@ -32,7 +32,7 @@ use ternary_common::data::StreamPlace;
 use ternary_common::error::IoContext;
 use ternary_common::exact::Exact;
 use ternary_common::platform::DRAFT_ENDING;
-use ternary_core::config::{ModelConfig, TrainConfig};
+use ternary_core::config::{ModelConfig, Optimizer, TrainConfig};
 use ternary_core::params;
 use ternary_formats::adapter::{self, Adapter};
 pub use ternary_formats::safetensors::Tensors;
@@ -602,6 +602,11 @@ pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Compani
         });
     }
     let state = read_state(&state)?;
+    if (state.train.optimizer, trainer.train.optimizer) == (Optimizer::Muon, Optimizer::AdamW) {
+        return Err(Error::ResumeOptimizer {
+            path: dir.to_owned(),
+        });
+    }
     let mut moments = read_safetensors(&dir.join("optimizer.safetensors"))?;
     for p in trainer.trained() {
         let missing = |file, name: &str| Error::IncompleteState {

@@ -292,6 +292,16 @@ pub enum Error {
         /// The checkpoint's folder.
         path: PathBuf,
     },
+    /// Muon keeps less of a matrix than AdamW goes on with.
+    #[error(
+        "{} was trained by muon, which keeps no second moments of matrices for adamw to go on with; leave the optimizer as it was, \
+         or begin another run from it with onebit finetune",
+        .path.display()
+    )]
+    ResumeOptimizer {
+        /// The checkpoint's folder.
+        path: PathBuf,
+    },
     /// A model that was not written by a training.
     #[error("{} has no train_state.json to resume from", .path.display())]
     NoTrainState {

@@ -310,3 +310,20 @@ fn set_reaches_every_field_and_refuses_what_is_none() {
     line(dir.path(), &format!("{TRAIN} none --set dropout=2")).fails(&["dropout is 2"]);
     line(dir.path(), &format!("{TRAIN} none --set dropout")).fails(&["FIELD=VALUE"]);
 }
+
+/// A run of Muon goes on as one, and says why it does not as one of AdamW.
+#[test]
+fn a_run_of_muon_is_resumed_by_muon() {
+    let dir = workplace();
+    let d = dir.path();
+    let run = |flags: &str| {
+        let command = format!(
+            "train --config config.json --tokenizer tok.json --data-dir tokens --output-dir run --device cpu \
+             --batch-size 2 --set seq_len=16 {flags}"
+        );
+        line(d, &command)
+    };
+    run("--max-steps 2 --optimizer muon").ok();
+    run("--max-steps 3 --resume").fails(&["muon", "finetune"]);
+    run("--max-steps 3 --resume --optimizer muon").ok();
+}

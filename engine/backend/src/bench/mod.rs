@@ -12,7 +12,7 @@ use super::cpu;
 use super::{Backend, BackendError};
 use ternary_common::platform::Instant;
 use ternary_core::rng::Rng;
-use ternary_model::program::{Elem, Op, Recorder, RunParams};
+use ternary_model::program::{BufferId, Elem, Op, Program, Recorder, RunParams};
 
 /// Seconds of one f32 product of `[size, size]` matrices, `a·bᵀ` as a projection's forward: the
 /// mean of `repeat` products, queued together after one that is not counted.
@@ -21,26 +21,11 @@ pub async fn gemm_seconds(
     size: usize,
     repeat: usize,
 ) -> Result<f64, BackendError> {
-    let mut recorder = Recorder::new();
-    let len = size * size;
-    let [a, b, out] = std::array::from_fn(|_| recorder.io(Elem::F32, len));
-    // Read to know that everything before it is done.
-    let done = recorder.io(Elem::F32, 1);
-    recorder.push(Op::MatMul {
-        a,
-        b,
-        out,
-        m: size,
-        n: size,
-        k: size,
-        trans_a: false,
-        trans_b: true,
-        accumulate: false,
-    });
-    let program = backend.prepare(recorder.finish("gemm"))?;
+    let (program, operands, done) = square_product(size);
+    let program = backend.prepare(program)?;
     let mut rng = Rng::new(1);
-    let values: Vec<f32> = (0..len).map(|_| rng.normal()).collect();
-    for operand in [a, b] {
+    let values: Vec<f32> = (0..size * size).map(|_| rng.normal()).collect();
+    for operand in operands {
         backend.write(program, operand, bytemuck::cast_slice(&values))?;
     }
     let run_params = RunParams::default();
@@ -54,6 +39,26 @@ pub async fn gemm_seconds(
     let seconds = start.elapsed().as_secs_f64() / repeat as f64;
     backend.clear();
     Ok(seconds)
+}
+
+/// `a·bᵀ` of `[size, size]` matrices, its operands, and a buffer that is read to know that all
+/// before it is done.
+fn square_product(size: usize) -> (Program, [BufferId; 2], BufferId) {
+    let mut recorder = Recorder::new();
+    let [a, b, out] = std::array::from_fn(|_| recorder.io(Elem::F32, size * size));
+    let done = recorder.io(Elem::F32, 1);
+    recorder.push(Op::MatMul {
+        a,
+        b,
+        out,
+        m: size,
+        n: size,
+        k: size,
+        trans_a: false,
+        trans_b: true,
+        accumulate: false,
+    });
+    (recorder.finish("gemm"), [a, b], done)
 }
 
 /// Bytes that each thread reads for [`read_bandwidth`]: more than any cache.

@@ -1,5 +1,6 @@
 //! What a GPU can do at best: bytes and products a second, and what a dispatch costs.
 
+use super::square_product;
 use crate::gpu::GpuBackend;
 use crate::gpu::precision::Product;
 use crate::{Backend, BackendError, ProgramId};
@@ -108,22 +109,9 @@ pub async fn float_gemm(
     if let Some(product) = known.into_iter().find(|p| p.name() == product) {
         gpu.product = product;
     }
-    let mut recorder = Recorder::new();
-    let [a, b, out] = std::array::from_fn(|_| recorder.io(Elem::F32, size * size));
-    let done = recorder.io(Elem::F32, 1);
-    recorder.push(Op::MatMul {
-        a,
-        b,
-        out,
-        m: size,
-        n: size,
-        k: size,
-        trans_a: false,
-        trans_b: true,
-        accumulate: false,
-    });
-    let program = gpu.prepare(recorder.finish("gemm"))?;
-    fill(gpu, program, &[a, b], size * size)?;
+    let (program, operands, done) = square_product(size);
+    let program = gpu.prepare(program)?;
+    fill(gpu, program, &operands, size * size)?;
     square_rate(gpu, program, size, done, seconds).await
 }
 
