@@ -2,6 +2,7 @@
 
 #![warn(missing_docs)]
 
+mod constraint;
 mod error;
 mod evaluate;
 mod load;
@@ -9,6 +10,7 @@ mod model;
 mod plan;
 mod sampler;
 
+pub use constraint::{Constraint, TokenSet};
 pub use error::{Error, Result};
 pub use evaluate::{Comparison, Evaluation, compare, evaluate, evaluate_tokens};
 pub use load::LowRankAdapter;

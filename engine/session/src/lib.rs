@@ -9,6 +9,7 @@ mod explore;
 mod generate;
 mod prompts;
 mod protocol;
+pub mod service;
 mod tune;
 mod weights;
 

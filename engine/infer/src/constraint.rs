@@ -1,0 +1,60 @@
+//! Replies that must have a form: which tokens may come next.
+
+use crate::error::Result;
+
+/// A set of token ids, a bit each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenSet {
+    words: Vec<u32>,
+}
+
+impl TokenSet {
+    /// No token of a vocabulary of `vocab`.
+    pub fn none(vocab: usize) -> Self {
+        TokenSet {
+            words: vec![0; vocab.div_ceil(32)],
+        }
+    }
+
+    /// From words of 32 ids each, the lowest id in the lowest bit.
+    pub fn from_words(words: Vec<u32>) -> Self {
+        TokenSet { words }
+    }
+
+    /// Put `id` in; ids beyond the vocabulary are left out.
+    pub fn allow(&mut self, id: u32) {
+        if let Some(word) = self.words.get_mut(id as usize / 32) {
+            *word |= 1 << (id % 32);
+        }
+    }
+
+    /// Whether `id` is in it.
+    pub fn allows(&self, id: u32) -> bool {
+        let word = self.words.get(id as usize / 32);
+        word.is_some_and(|word| word >> (id % 32) & 1 == 1)
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+}
+
+/// What a reply has to be: a grammar, a schema, one of some words. It follows the reply token by
+/// token.
+pub trait Constraint: Send {
+    /// The tokens that may come next. Tokens that end a reply are among them where it may end.
+    ///
+    /// # Errors
+    /// The grammar took too long, or is at odds with what was accepted.
+    fn allowed(&mut self) -> Result<TokenSet>;
+
+    /// Go on behind `id`, which was allowed.
+    ///
+    /// # Errors
+    /// It was not.
+    fn accept(&mut self, id: u32) -> Result<()>;
+
+    /// Whether the reply is complete and nothing may follow.
+    fn is_complete(&self) -> bool;
+}
