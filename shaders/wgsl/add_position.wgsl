@@ -1,5 +1,5 @@
-// Learned positions: x[r] += table[pos + r % SEQ]. One invocation per element.
-#import "lib/rows.wgsl"
+// Learned positions: x[r] += table[position of r]. One invocation per element.
+#import "lib/places.wgsl"
 #import "lib/grid.wgsl"
 
 @group(0) @binding(1) var<storage, read> positions: array<f32>; // (max_positions, DIM)
@@ -13,6 +13,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   let i = flat_workgroup(workgroup, grid) * 64u + lane;
   let r = i / DIM;
   if (r < active_rows()) {
-    x[i] += positions[(run_params.pos + r % SEQ) * DIM + i % DIM];
+    x[i] += positions[row_position(r, SEQ) * DIM + i % DIM];
   }
 }

@@ -1,5 +1,5 @@
-// Append k and v (ROWS, KV_DIM) to the caches from row pos on. One invocation per element.
-#import "lib/rows.wgsl"
+// Append k and v (ROWS, KV_DIM) to the caches, where their positions are. One invocation per element.
+#import "lib/places.wgsl"
 #import "lib/grid.wgsl"
 
 @group(0) @binding(1) var<storage, read> k: array<f32>;             // (ROWS, KV_DIM)
@@ -14,8 +14,12 @@ override MAX_SEQ: u32;
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let i = flat_workgroup(workgroup, grid) * 64u + lane;
   let r = i / KV_DIM;
-  if (r < active_rows() && run_params.pos + r < MAX_SEQ) {
-    let at = run_params.pos * KV_DIM + i;
+  if (r >= active_rows()) {
+    return;
+  }
+  let row = cached_row(r, row_position(r, ROWS));
+  if (row < MAX_SEQ) {
+    let at = row * KV_DIM + i % KV_DIM;
     cache_k[at] = k[i];
     cache_v[at] = v[i];
   }

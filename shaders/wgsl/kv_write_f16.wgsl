@@ -1,6 +1,6 @@
-// Append k and v (ROWS, KV_DIM) to caches of binary16 from row pos on; KV_DIM is even. One
+// Append k and v (ROWS, KV_DIM) to caches of binary16, where their positions are; KV_DIM is even. One
 // invocation per pair of elements.
-#import "lib/rows.wgsl"
+#import "lib/places.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/half.wgsl"
 
@@ -17,8 +17,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   let pair = flat_workgroup(workgroup, grid) * 64u + lane;
   let i = 2u * pair;
   let r = i / KV_DIM;
-  if (r < active_rows() && run_params.pos + r < MAX_SEQ) {
-    let at = run_params.pos * (KV_DIM / 2u) + pair;
+  if (r >= active_rows()) {
+    return;
+  }
+  let row = cached_row(r, row_position(r, ROWS));
+  if (row < MAX_SEQ) {
+    let at = row * (KV_DIM / 2u) + pair % (KV_DIM / 2u);
     cache_k[at] = to_halves(k[i], k[i + 1u]);
     cache_v[at] = to_halves(v[i], v[i + 1u]);
   }

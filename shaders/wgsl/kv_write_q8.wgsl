@@ -1,6 +1,6 @@
-// Append k and v (ROWS, KV_HEADS, HEAD_DIM) to caches of int8 from row pos on, see
+// Append k and v (ROWS, KV_HEADS, HEAD_DIM) to caches of int8, where their positions are, see
 // lib/head_codes.wgsl. One workgroup per head of k and of v.
-#import "lib/rows.wgsl"
+#import "lib/places.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/head_codes.wgsl"
 
@@ -21,7 +21,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   let is_key = item % 2u == 0u;
   let head = item / 2u; // of all rows
   let r = head / KV_HEADS;
-  if (r >= active_rows() || run_params.pos + r >= MAX_SEQ) {
+  if (r >= active_rows()) {
+    return;
+  }
+  let row = cached_row(r, row_position(r, ROWS));
+  if (row >= MAX_SEQ) {
     return;
   }
   for (var i = lane; i < HEAD_DIM; i += REDUCE_LANES) {
@@ -34,7 +38,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   }
   workgroupBarrier();
   let scale = head_scale(lane);
-  let first = (run_params.pos * KV_HEADS + head) * (HEAD_DIM / 4u + 1u);
+  let first = (row * KV_HEADS + head % KV_HEADS) * (HEAD_DIM / 4u + 1u);
   for (var word = lane; word <= HEAD_DIM / 4u; word += REDUCE_LANES) {
     if (is_key) {
       cache_k[first + word] = head_word(word, scale);

@@ -22,6 +22,7 @@ macro_rules! inference {
             | Op::Activate { .. }
             | Op::Residual { .. }
             | Op::LastRow { .. }
+            | Op::PickRows { .. }
             | Op::Penalize { .. }
             | Op::TopK { .. }
     };

@@ -87,7 +87,7 @@ pub async fn evaluate_tokens(
 }
 
 /// −ln of the probability that logits give a token.
-fn surprise(logits: &[f32], token: u32) -> f64 {
+pub(crate) fn surprise(logits: &[f32], token: u32) -> f64 {
     let max = logits.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
     let sum: f64 = logits.iter().map(|v| libm::exp(f64::from(v - max))).sum();
     libm::log(sum) + f64::from(max - logits[token as usize])

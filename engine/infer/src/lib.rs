@@ -2,14 +2,18 @@
 
 #![warn(missing_docs)]
 
+mod choices;
 mod constraint;
 mod error;
 mod evaluate;
 mod load;
 mod model;
+mod pages;
 mod plan;
 mod sampler;
+mod sequences;
 
+pub use choices::{Answer, Asked, Estimate, Likelihood, Score, likelihood, score};
 pub use constraint::{Constraint, TokenSet};
 pub use error::{Error, Result};
 pub use evaluate::{Comparison, Evaluation, compare, evaluate, evaluate_tokens};
@@ -17,6 +21,7 @@ pub use load::LowRankAdapter;
 pub use model::{LoadOptions, Model, cache_bytes};
 pub use plan::LoadPlan;
 pub use sampler::Sampler;
+pub use sequences::{Piece, SequenceId, SequenceOptions, Sequences};
 pub use ternary_model::CANDIDATES;
 
 use serde::{Deserialize, Serialize};

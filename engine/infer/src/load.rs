@@ -13,6 +13,7 @@ use ternary_core::params::{self, Matrix, ParamKind};
 use ternary_core::quant::tile::{TileWriter, data_bytes, rows_are_dense};
 use ternary_formats::adapter::{Adapter, base_checksum};
 use ternary_formats::onebit::{OneBit, TensorRows};
+use ternary_model::adapter_buffer;
 use ternary_model::program::BufferKind;
 
 /// Rows of a band that one thread expands at a time.
@@ -56,7 +57,7 @@ pub trait LowRankAdapter {
     /// Rank, scale and matrices of the adapter.
     fn lora(&self) -> &LoraConfig;
 
-    /// Put the matrices on `backend`.
+    /// Put the matrices on `backend`; `number` says which adapter it is where there are several.
     ///
     /// # Errors
     /// They belong to another model than the file's.
@@ -65,6 +66,7 @@ pub trait LowRankAdapter {
         backend: &'a mut dyn Backend,
         file: &'a OneBit,
         source: &'a dyn ByteSource,
+        number: Option<usize>,
     ) -> LocalFuture<'a, Result<()>>;
 }
 
@@ -78,13 +80,14 @@ impl LowRankAdapter for Adapter {
         backend: &'a mut dyn Backend,
         file: &'a OneBit,
         source: &'a dyn ByteSource,
+        number: Option<usize>,
     ) -> LocalFuture<'a, Result<()>> {
         Box::pin(async move {
             let config = &file.metadata.config;
             self.check(config, base_checksum(config, &file.latents(source).await?))?;
             for p in params::trained(config, Some(&self.lora)) {
                 let values = self.tensors.get(&p.name).map_or(&[][..], Vec::as_slice);
-                let name = BufferKind::Weight.named(&p.name);
+                let name = adapter_buffer(BufferKind::Weight, &p.name, number);
                 backend.upload(&name, bytemuck::cast_slice(values))?;
             }
             Ok(())

@@ -97,7 +97,7 @@ impl Model {
         let cache = options.cache.of(&config);
         let lora = match options.adapter {
             Some(adapter) => {
-                adapter.upload(backend.as_mut(), file, source).await?;
+                adapter.upload(backend.as_mut(), file, source, None).await?;
                 Some(adapter.lora().clone())
             }
             None => None,

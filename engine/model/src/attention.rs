@@ -1,6 +1,6 @@
 //! Self-attention: q, k, v projections, q/k norm, RoPE, causal attention, output projection.
 
-use crate::program::{AttentionShape, BufferId, BufferKind, Elem, Op, Scores};
+use crate::program::{AttentionShape, BufferId, BufferKind, Elem, Op, PAGE, Scores};
 use ternary_core::config::{CachePrecision, MatrixKind, ModelConfig};
 
 use super::bit_linear::{BitLinear, LinearSaved};
@@ -80,6 +80,7 @@ impl Attention {
         g.rec.push(Op::Rope {
             x,
             table,
+            places: g.places,
             rows,
             seq,
             heads,
@@ -159,7 +160,7 @@ impl Attention {
                 });
             }
             Phase::Infer { rows } => {
-                let max_seq = c.max_seq_len;
+                let max_seq = g.places.map_or(c.max_seq_len, |p| p.pages * PAGE);
                 let cache = |g: &mut Graph, kind: BufferKind| {
                     let name = kind.named(self.layer);
                     let elem = match g.cache {
@@ -182,6 +183,7 @@ impl Attention {
                     head_dim,
                     max_seq,
                     precision: g.cache,
+                    places: g.places,
                 });
                 g.rec.push(Op::CachedAttention {
                     q: query,
@@ -195,6 +197,7 @@ impl Attention {
                     max_seq,
                     precision: g.cache,
                     scores: self.scores(g),
+                    places: g.places,
                 });
             }
         }

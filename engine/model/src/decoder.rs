@@ -179,14 +179,14 @@ impl Block {
 }
 
 /// The final norm and the head; `x` `[rows, hidden]` → logits `[rows, vocab]` before the cap.
-struct Head {
+pub(super) struct Head {
     norm: Norm,
-    linear: BitLinear,
-    input: MatrixInput,
+    pub linear: BitLinear,
+    pub input: MatrixInput,
 }
 
 impl Head {
-    fn new(g: &mut Graph, x: BufferId) -> Self {
+    pub fn new(g: &mut Graph, x: BufferId) -> Self {
         let dim = g.config.hidden_size;
         let norm = Norm::stream(g.config, params::FINAL_NORM.into());
         let linear = BitLinear::new(g, params::lm_head(g.config));
@@ -201,7 +201,7 @@ impl Head {
 
 /// Logits as the model means them, from those of its head: capped where it caps them, in place if
 /// nobody needs the others.
-fn cap_logits(g: &mut Graph, x: BufferId) -> BufferId {
+pub(super) fn cap_logits(g: &mut Graph, x: BufferId) -> BufferId {
     let Some(cap) = g.config.logit_softcap else {
         return x;
     };
@@ -262,6 +262,7 @@ pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: Buffer
         g.rec.push(Op::AddPosition {
             x: out,
             table,
+            places: g.places,
             rows,
             seq,
             dim,
@@ -535,12 +536,9 @@ pub fn record_train(
 /// The teacher's logits `[rows, vocab]` for the batch that `g` records.
 fn record_teacher(g: &mut Graph, config: &ModelConfig, ids: BufferId) -> BufferId {
     let mut t = Graph {
-        config,
-        phase: g.phase,
         rec: std::mem::take(&mut g.rec),
-        lora: None,
         source: Source::Frozen(BufferKind::Teacher),
-        cache: g.cache,
+        ..Graph::new(config, g.phase, None)
     };
     let logits = Forward::record(&mut t, ids, 0.0).logits;
     g.rec = t.rec;

@@ -1,6 +1,6 @@
 //! The state of a recording: what the model's parts share while they record themselves.
 
-use crate::program::{BufferId, BufferKind, Elem, Op, Recorder, Weight};
+use crate::program::{BufferId, BufferKind, Elem, Op, Places, Recorder, Weight};
 use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig};
 use ternary_core::quant::tile;
 
@@ -37,9 +37,13 @@ pub struct Graph<'a> {
     pub rec: Recorder,
     /// Adapters beside the matrices.
     pub lora: Option<&'a LoraConfig>,
+    /// Which of several adapters that is, where there are several.
+    pub adapter: Option<usize>,
     pub source: Source<'a>,
     /// How inference keeps keys and values.
     pub cache: CachePrecision,
+    /// Where inference's rows stand, if they belong to several sequences.
+    pub places: Option<Places>,
 }
 
 impl<'a> Graph<'a> {
@@ -50,12 +54,14 @@ impl<'a> Graph<'a> {
             phase,
             rec: Recorder::new(),
             lora,
+            adapter: None,
             source: if lora.is_some() {
                 Source::Frozen(BufferKind::Frozen)
             } else {
                 Source::Trained
             },
             cache: CachePrecision::F32,
+            places: None,
         }
     }
 
@@ -101,7 +107,8 @@ impl<'a> Graph<'a> {
             true => BufferKind::Param,
             false => BufferKind::Weight,
         };
-        self.rec.shared(&kind.named(&p.name), Elem::F32, p.len())
+        let name = adapter_buffer(kind, &p.name, self.adapter);
+        self.rec.shared(&name, Elem::F32, p.len())
     }
 
     /// The gradient of a parameter that is trained; persists so that micro-batches add up.
@@ -165,5 +172,14 @@ impl<'a> Graph<'a> {
             len,
             accumulate,
         });
+    }
+}
+
+/// The shared buffer of an adapter's matrix; `number` says of which adapter where there are
+/// several.
+pub fn adapter_buffer(kind: BufferKind, name: &str, number: Option<usize>) -> String {
+    match number {
+        Some(number) => kind.named(format_args!("{name}@{number}")),
+        None => kind.named(name),
     }
 }

@@ -12,6 +12,7 @@ mod norm;
 pub mod program;
 mod remap;
 mod segments;
+mod sequences;
 
 pub use attention::{RopeOwner, rope_tables};
 pub use decoder::{
@@ -19,8 +20,10 @@ pub use decoder::{
     TrainProgram, UpdateProgram, VALIDATION_LOSS, record_infer, record_train, record_update,
 };
 
+pub use graph::adapter_buffer;
 pub use remap::{Origin, Remap};
 pub use segments::{EmbeddingSegment, HeadSegment, STREAM, Segments};
+pub use sequences::{BodyProgram, RowsProgram, SequencePrograms};
 
 /// Values of parameters by name.
 pub type Parameters = std::collections::HashMap<String, Vec<f32>>;

@@ -63,13 +63,18 @@ impl Norm {
 
     /// x `[rows, groups·dim]` → the same shape.
     pub fn forward(&self, g: &mut Graph, x: BufferId) -> (BufferId, Option<NormSaved>) {
+        let out = g.activations(self.width());
+        (out, self.forward_into(g, x, out))
+    }
+
+    /// As [`Norm::forward`], to a buffer that is there.
+    pub fn forward_into(&self, g: &mut Graph, x: BufferId, out: BufferId) -> Option<NormSaved> {
         let (rows, dim) = (g.rows(), self.dim);
         let weight = self.weight(g);
         let x = match self.kind {
             NormKind::Rms => x,
             NormKind::Layer => center(g, x, dim),
         };
-        let out = g.activations(self.width());
         let rstd = g.training().then(|| g.activations(self.groups));
         g.rec.push(Op::RmsNorm {
             x,
@@ -90,7 +95,7 @@ impl Norm {
                 dim,
             });
         }
-        (out, rstd.map(|rstd| NormSaved { x, rstd }))
+        rstd.map(|rstd| NormSaved { x, rstd })
     }
 
     /// Adds the gradients of weight and bias; writes (or adds) the input's into `dx`.

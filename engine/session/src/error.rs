@@ -51,6 +51,17 @@ pub enum Error {
     /// The request is about the loaded model, and there is none.
     #[error("no model is loaded yet; load a .1bit file first")]
     NoModel,
+    /// A request names an adapter that is not there.
+    #[error("there is no adapter `{name}`; {}", if known.is_empty() { "none is loaded".to_owned() } else { format!("there is {known}") })]
+    UnknownAdapter {
+        /// As it was asked for.
+        name: String,
+        /// The ones there are.
+        known: String,
+    },
+    /// What happened to several requests.
+    #[error(transparent)]
+    Shared(std::sync::Arc<Error>),
     /// The model's file has no tokenizer.
     #[error("this model carries no tokenizer, so it cannot read text")]
     NoTokenizer,

@@ -1,15 +1,13 @@
 //! The reply loop: reuse of the KV cache, prefill, decode, stop conditions, figures.
 
-use std::collections::HashSet;
-use std::ops::Range;
 use std::time::Duration;
 
 use super::protocol::{Event, FinishReason, Stats};
 use super::{LoadedModel, StopHandle};
+use crate::endings::{StopTexts, TurnMarks};
 use crate::error::{Error, Result};
-use ternary_common::chat::Message;
 use ternary_common::platform::{self, Instant};
-use ternary_common::tokenizer::{ChatTemplate, END_OF_TEXT, TextStream, Tokenizer};
+use ternary_common::tokenizer::{END_OF_TEXT, TextStream};
 use ternary_infer::{Sampler, Sampling};
 use ternary_model::RECENT;
 
@@ -19,104 +17,11 @@ const FIRST_PART: usize = 64;
 const SHORT: Duration = Duration::from_millis(100);
 
 /// Distinct tokens among the last of `ids`, for the repetition penalty.
-fn recent(ids: &[u32]) -> Vec<u32> {
+pub(crate) fn recent(ids: &[u32]) -> Vec<u32> {
     let mut out = ids[ids.len().saturating_sub(RECENT)..].to_vec();
     out.sort_unstable();
     out.dedup();
     out
-}
-
-/// Holds back text that may be the beginning of a stop text. Special tokens are part of the text
-/// here, though they are not shown.
-#[derive(Default)]
-struct StopTexts {
-    stops: Vec<String>,
-    held: String,
-    /// Parts of `held` that are special tokens.
-    hidden: Vec<Range<usize>>,
-}
-
-impl StopTexts {
-    /// Text that may be shown now, and whether a stop text was reached.
-    fn push(&mut self, text: &str, shown: bool) -> (String, bool) {
-        let from = self.held.len();
-        self.held += text;
-        if !shown && !text.is_empty() {
-            self.hidden.push(from..self.held.len());
-        }
-        let stops = self.stops.iter().filter(|s| !s.is_empty());
-        let found = stops.filter_map(|s| self.held.find(s.as_str())).min();
-        if let Some(at) = found {
-            let text = self.give(at);
-            (self.held, self.hidden) = (String::new(), Vec::new());
-            return (text, true);
-        }
-        let keep = (0..=self.held.len())
-            .filter(|i| self.held.is_char_boundary(*i))
-            .find(|i| {
-                let tail = &self.held[*i..];
-                tail.is_empty() || self.stops.iter().any(|s| s.starts_with(tail))
-            })
-            .unwrap_or(self.held.len());
-        (self.give(keep), false)
-    }
-
-    /// What is to be shown of the first `len` bytes, which are no longer held.
-    fn give(&mut self, len: usize) -> String {
-        let mut text = String::new();
-        let mut at = 0;
-        for hidden in &self.hidden {
-            text += &self.held[at.min(len)..hidden.start.min(len)];
-            at = hidden.end;
-        }
-        text += &self.held[at.min(len)..len];
-        self.held.drain(..len);
-        self.hidden.retain_mut(|hidden| {
-            let (start, end) = (
-                hidden.start.saturating_sub(len),
-                hidden.end.saturating_sub(len),
-            );
-            *hidden = start..end;
-            start < end
-        });
-        text
-    }
-}
-
-/// How a template begins the turn after a reply. A model that writes it goes on as somebody else,
-/// so the reply ends there.
-#[derive(Debug, Default)]
-pub(super) struct TurnMarks {
-    specials: HashSet<u32>,
-    /// In templates without special tokens.
-    text: Option<String>,
-}
-
-impl TurnMarks {
-    /// What stands between a reply and the next message.
-    pub fn of(template: &ChatTemplate, tokenizer: &Tokenizer) -> Self {
-        let words = ["Qxa", "Qxb", "Qxc"];
-        let roles = ["user", "assistant", "user"];
-        let turns: Vec<Message> = roles
-            .iter()
-            .zip(words)
-            .map(|(role, word)| Message::new(role, word))
-            .collect();
-        // A template that cannot have three turns marks none.
-        let text = template.render(&turns).unwrap_or_default();
-        let between = text
-            .split_once(words[1])
-            .and_then(|(_, rest)| rest.split_once(words[2]));
-        let Some((between, _)) = between else {
-            return TurnMarks::default();
-        };
-        let specials = tokenizer.specials_in(between);
-        let mark = between.trim_end();
-        TurnMarks {
-            text: (specials.is_empty() && !mark.trim().is_empty()).then(|| mark.to_owned()),
-            specials: specials.into_iter().map(|(_, id)| id).collect(),
-        }
-    }
 }
 
 /// What is to be answered.
@@ -188,10 +93,7 @@ pub(super) async fn run(
         ids.len()
     );
     let mut sampler = Sampler::new(sampling);
-    let mut texts = StopTexts {
-        stops: sampling.stop.iter().chain(&marks.text).cloned().collect(),
-        ..StopTexts::default()
-    };
+    let mut texts = StopTexts::new(sampling, marks);
     let mut fed = shared;
     let mut first_token: Option<Instant> = None;
     let mut part = FIRST_PART;
@@ -255,8 +157,7 @@ pub(super) async fn run(
             break FinishReason::Stopped;
         }
     };
-    let held = texts.held.len();
-    let rest = texts.give(held) + &stream.finish(tokenizer)?;
+    let rest = texts.finish() + &stream.finish(tokenizer)?;
     if !rest.is_empty() {
         emit(Event::Token { text: rest });
     }
@@ -269,26 +170,4 @@ pub(super) async fn run(
     );
     emit(Event::Finished { reason, stats });
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stop_texts_are_found_across_tokens_and_never_shown() {
-        let mut t = StopTexts {
-            stops: vec!["\nA:".to_owned(), "<|user|>\n".to_owned()],
-            ..StopTexts::default()
-        };
-        assert_eq!(t.push("hello", true), ("hello".into(), false));
-        assert_eq!(t.push(" there\n", true), (" there".into(), false));
-        assert_eq!(t.push("B", true), ("\nB".into(), false));
-        assert_eq!(t.push(".\n", true), (".".into(), false));
-        // Special tokens are looked for and never shown.
-        assert_eq!(t.push("<|user|>", false), ("\n".into(), false));
-        assert_eq!(t.push("x", true), ("x".into(), false));
-        assert_eq!(t.push("y<|user|>", false), (String::new(), false));
-        assert_eq!(t.push("\nA: x", true), (String::new(), true));
-    }
 }

@@ -4,9 +4,11 @@
 
 mod context;
 mod device;
+mod endings;
 mod error;
 mod explore;
 mod generate;
+mod open;
 mod prompts;
 mod protocol;
 pub mod service;
@@ -31,16 +33,17 @@ pub use ternary_common::chat::Message;
 pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
 pub use weights::{MatrixFigures, WeightSource, Weights};
 
+use endings::TurnMarks;
 use explore::{Compared, MapScorer};
-use generate::{Prompt, TurnMarks};
-use ternary_backend::BackendOptions;
+use generate::Prompt;
+use open::Opened;
 use ternary_common::bytes::{ByteSource, MemorySource};
 use ternary_common::platform::Instant;
 use ternary_common::tokenizer::{ChatTemplate, Part, Tokenizer};
 use ternary_core::config::CachePrecision;
 use ternary_core::layout::FormatError;
 use ternary_formats::onebit::OneBit;
-use ternary_infer::{LoadOptions, LowRankAdapter, Model, Sampling};
+use ternary_infer::{LoadOptions, LowRankAdapter, Model};
 use tune::Tuning;
 
 /// Ends the running reply after its current token. Cheap to clone; works from a message handler
@@ -288,59 +291,28 @@ impl Session {
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {
         let start = Instant::now();
-        let file = OneBit::open(source.as_ref()).await?;
-        let meta = &file.metadata;
-        log::debug!(
-            "{}: {} tensors, {total} bytes, config {:?}",
-            source.name(),
-            file.tensors.len(),
-            meta.config,
-            total = source.len()
-        );
-        let special = meta.special_tokens.clone().unwrap_or_default();
-        let mut tokenizer = meta
-            .tokenizer
-            .as_deref()
-            .map(Tokenizer::from_json)
-            .transpose()?;
-        // A template that cannot be used costs the chat only.
-        let template = match meta.chat_template.as_deref().map(ChatTemplate::new) {
-            Some(Err(e)) => {
-                log::warn!("this model cannot chat, only continue texts: {e}");
-                None
-            }
-            other => other.transpose()?.map(|t| t.with_tokens(special.clone())),
-        };
-        if let Some(tokenizer) = &mut tokenizer {
-            tokenizer.add_ends(&special.end);
-        }
-        let (backend, device_reason) = open_backend(
-            device,
-            &BackendOptions {
+        let opened = open::open(
+            source.as_ref(),
+            &open::Wanted {
+                device,
                 threads: self.threads,
-                ..BackendOptions::default()
+                context: self.context,
+                cache_limit: self.cache_limit,
+                cache: self.cache,
             },
         )
         .await?;
-        let total = source.len();
-        let planning = context::Planning {
-            backend: backend.as_ref(),
-            device_reason: &device_reason,
-            file_bytes: total,
-            cache: self.cache,
-        };
-        let context::Fitted {
+        let Opened {
+            file,
+            tokenizer,
+            template,
+            backend,
+            device_reason,
             context,
             plan,
             fits,
-        } = context::fit(&planning, &meta.config, self.context, self.cache_limit)?;
-        if self.context.is_none() && self.cache_limit.is_none() && context < meta.config.max_seq_len
-        {
-            log::warn!(
-                "the context is {context} of the model's {} tokens, to save memory; --context takes another",
-                meta.config.max_seq_len
-            );
-        }
+        } = opened;
+        let total = source.len();
         emit(Event::Planned {
             plan: Box::new(plan),
             parts: file_parts(&file),
@@ -360,28 +332,18 @@ impl Session {
             },
         )
         .await?;
-        let info = ModelInfo {
-            name: if meta.name.is_empty() {
-                source.name()
-            } else {
-                meta.name.clone()
-            },
-            description: meta.description.clone(),
-            file_bytes: total,
-            matrix_bytes: explore::matrix_bytes(&file)?,
-            parameters: meta.config.parameter_count(),
+        let info = open::Described {
+            file: &file,
+            source: source.as_ref(),
             context,
-            bit_map: meta.config.bit_map(),
-            config: meta.config.clone(),
             weight_bytes: model.weight_bytes(),
             cache_bytes: model.cache_bytes(),
-            program_bytes: ternary_common::platform::peak_memory(),
             chat: template.is_some(),
-            sampling: Sampling::of_model(meta.sampling.as_ref(), meta.config.parameter_count()),
             device: model.device(),
             device_reason,
-            load_ms: start.elapsed().as_secs_f64() * 1e3,
-        };
+            since: start,
+        }
+        .info()?;
         let marks = template.as_ref().zip(tokenizer.as_ref());
         self.loaded = Some(LoadedModel {
             marks: marks.map_or_else(TurnMarks::default, |(t, tokens)| TurnMarks::of(t, tokens)),

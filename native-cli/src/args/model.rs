@@ -81,17 +81,26 @@ pub struct SamplingArgs {
     pub stop: Vec<String>,
 }
 
-/// Loss, perplexity and bits per byte of a text.
+/// Loss, perplexity and bits per byte of a text; or how many questions a model answers rightly.
 #[derive(Args)]
-#[command(after_help = "Example:
-  onebit eval --model model.1bit --data valid.txt --json")]
+#[command(after_help = "Examples:
+  onebit eval --model model.1bit --data valid.txt --json
+  onebit eval --model model.1bit --tasks arc_easy.jsonl --limit 200")]
 pub struct Eval {
     #[command(flatten)]
     pub model: ModelArgs,
     /// What training takes, too: a text, .jsonl or .json ("text" or "messages"), .tokens, a folder
     /// of them, or `-` for standard input.
-    #[arg(long, value_name = "PATH")]
-    pub data: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "tasks")]
+    pub data: Option<PathBuf>,
+    /// Score questions instead: .jsonl, .json or .parquet as ARC, BoolQ, COPA, HellaSwag, LAMBADA,
+    /// MMLU, OpenBookQA, PIQA, SciQ and WinoGrande have them, `query`, `choices` and `gold`,
+    /// `context` and `target`, or samples of lm-evaluation-harness; or a folder of such files
+    #[arg(long, value_name = "PATH", conflicts_with = "data")]
+    pub tasks: Option<PathBuf>,
+    /// The first so many questions of each file of --tasks
+    #[arg(long, value_name = "N", requires = "tasks")]
+    pub limit: Option<usize>,
     /// One JSON object on standard output.
     #[arg(long)]
     pub json: bool,

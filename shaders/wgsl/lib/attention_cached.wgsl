@@ -1,4 +1,4 @@
-// Causal attention of q over the first pos + r + 1 rows of the caches, the last WINDOW of them
+// Causal attention of row r of q over its sequence up to its position, the last WINDOW of them
 // unless it is 0, by blocks of 128 keys with a running maximum (online softmax, Milakov &
 // Gimelshein 2018), so the context may be any length. Query head h reads key/value head h / (HEADS
 // / KV_HEADS); see lib/scores.wgsl. One workgroup per (row, head, split); a split is a stretch of
@@ -6,7 +6,7 @@
 // per (row, head, split) the weighted values, the maximum and the sum. An invocation scores one key
 // of the block, then adds up one column of the values. The operation declares
 // the caches and supplies `key_element` and `value_element`.
-#import "lib/rows.wgsl"
+#import "lib/places.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/reduce.wgsl"
 #import "lib/scores.wgsl"
@@ -40,7 +40,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     return;
   }
   let kv_head = row_head % HEADS / (HEADS / KV_HEADS);
-  let keys = min(run_params.pos + r + 1u, MAX_SEQ);
+  let keys = min(row_position(r, ROWS) + 1u, MAX_SEQ);
   let oldest = oldest_key(keys - 1u);
   let span = max(REDUCE_LANES, (keys - oldest + SPLITS - 1u) / SPLITS);
   let first = min(oldest + workgroup.z * span, keys);
@@ -59,7 +59,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     let count = min(REDUCE_LANES, end - block);
     var score = LOWEST;
     if (lane < count) {
-      let at = ((block + lane) * KV_HEADS + kv_head) * HEAD_DIM;
+      let at = (cached_row(r, block + lane) * KV_HEADS + kv_head) * HEAD_DIM;
       score = 0.0;
       for (var d = 0u; d < HEAD_DIM; d++) {
         score += query[d] * key_element(at + d);
@@ -80,7 +80,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
       let column = kv_head * HEAD_DIM + e % HEAD_DIM;
       var sum = sums[e] * correction;
       for (var j = e / HEAD_DIM; j < count; j += SLICES) {
-        sum += weights[j] * value_element((block + j) * KV_HEADS * HEAD_DIM + column);
+        sum += weights[j] * value_element(cached_row(r, block + j) * KV_HEADS * HEAD_DIM + column);
       }
       sums[e] = sum;
     }

@@ -4,6 +4,7 @@
 // invocation handles elements i and i + HEAD_DIM / 2. The operation
 // declares the caches and supplies `keep`, for one element of k or v, and `finish`, when all of a
 // head are there. With JOINED, k and v lie behind q in its buffer, which cannot be bound twice.
+#import "lib/rows.wgsl"
 #import "lib/rope.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/rms.wgsl"
@@ -92,7 +93,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
       pair *= factor * vec2<f32>(weight(head, i), weight(head, i + half));
     }
     if (ROPE && !is_v) {
-      pair = rotate(pair, r, i);
+      pair = rotate(pair, position, i);
     }
     store(head, base + i, cached + i, pair.x);
     if (paired) {

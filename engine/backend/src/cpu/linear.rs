@@ -74,6 +74,10 @@ pub fn int8(level: Level, w: &WeightView, x: Int8Rows, out: &mut [f32], rows: us
 /// Rows of a weight expanded at a time on the way to a float product.
 const EXPAND: usize = 64;
 
+/// Rows of activations that are multiplied one by one: what a row gives is the same to the bit
+/// whatever the others are. From more on, expanding the weight pays.
+pub const FEW: usize = 16;
+
 /// Float path: float weights, or any mode with `activation_bits: null`. `x` `[rows, in_dim]`, `out`
 /// `[rows, out_dim]`.
 pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usize) {
@@ -82,35 +86,24 @@ pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usi
     let x = &x[..rows * w.in_dim];
     if rows == 1 {
         par::pieces(out, EXPAND, work, |i, piece| {
-            let first = i * EXPAND;
-            match w.mode {
-                QuantMode::F16 => dense_rows::<u16, 1>(level, w, first, x, piece),
-                QuantMode::EightBit => {
-                    dense_rows::<i8, 4>(level, w, first, x, piece);
-                    for (o, scale) in piece.iter_mut().zip(&w.scales[first..]) {
-                        *o *= scale;
-                    }
-                }
-                QuantMode::F32 => {
-                    let data: &[f32] = bytemuck::cast_slice(w.data);
-                    for (j, o) in piece.iter_mut().enumerate() {
-                        *o = forward::dot(&data[(first + j) * w.in_dim..][..w.in_dim], x);
-                    }
-                }
-                QuantMode::Ternary | QuantMode::Binary => {
-                    let mut codes = vec![0i8; w.in_dim];
-                    for (j, o) in piece.iter_mut().enumerate() {
-                        read_row(w.mode, w.data, w.in_dim, first + j, &mut codes);
-                        let scales = &w.scales[(first + j) * (w.in_dim / w.group)..];
-                        let spans = codes.chunks_exact(w.group).zip(x.chunks_exact(w.group));
-                        *o = spans
-                            .zip(scales)
-                            .map(|((codes, x), scale)| scale * dots(level, [codes], x)[0])
-                            .sum();
-                    }
-                }
-            }
+            float_rows(level, w, i * EXPAND, x, piece);
         });
+        return;
+    }
+    if rows <= FEW {
+        // `[pieces][rows][EXPAND]`
+        let mut pieces = vec![0f32; w.out_dim.next_multiple_of(EXPAND) * rows];
+        par::pieces(&mut pieces, EXPAND * rows, work, |i, piece| {
+            let first = i * EXPAND;
+            let lines = EXPAND.min(w.out_dim - first);
+            float_rows(level, w, first, x, &mut piece[..lines * rows]);
+        });
+        for (r, out) in out.chunks_exact_mut(w.out_dim).enumerate() {
+            for (i, out) in out.chunks_mut(EXPAND).enumerate() {
+                let at = i * rows * EXPAND + r * out.len();
+                out.copy_from_slice(&pieces[at..][..out.len()]);
+            }
+        }
         return;
     }
     let mut transposed = vec![0f32; w.out_dim * rows];
@@ -127,6 +120,44 @@ pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usi
     for (n, line) in transposed.chunks_exact(rows).enumerate() {
         for (r, v) in line.iter().enumerate() {
             out[r * w.out_dim + n] = *v;
+        }
+    }
+}
+
+/// Rows `first..` of a weight times the rows of `x`, each by itself: `out` `[rows, lines]`.
+fn float_rows(level: Level, w: &WeightView, first: usize, x: &[f32], out: &mut [f32]) {
+    let rows = x.len() / w.in_dim;
+    let lines = out.len() / rows;
+    let each = x.chunks_exact(w.in_dim).zip(out.chunks_exact_mut(lines));
+    match w.mode {
+        QuantMode::F16 => {
+            each.for_each(|(x, out)| dense_rows::<u16, 1>(level, w, first, x, out));
+        }
+        QuantMode::EightBit => each.for_each(|(x, out)| {
+            dense_rows::<i8, 4>(level, w, first, x, out);
+            for (o, scale) in out.iter_mut().zip(&w.scales[first..]) {
+                *o *= scale;
+            }
+        }),
+        QuantMode::F32 => each.for_each(|(x, out)| {
+            let data: &[f32] = bytemuck::cast_slice(w.data);
+            for (j, o) in out.iter_mut().enumerate() {
+                *o = forward::dot(&data[(first + j) * w.in_dim..][..w.in_dim], x);
+            }
+        }),
+        QuantMode::Ternary | QuantMode::Binary => {
+            let mut codes = vec![0i8; w.in_dim];
+            for j in 0..lines {
+                read_row(w.mode, w.data, w.in_dim, first + j, &mut codes);
+                let scales = &w.scales[(first + j) * (w.in_dim / w.group)..];
+                for (r, x) in x.chunks_exact(w.in_dim).enumerate() {
+                    let spans = codes.chunks_exact(w.group).zip(x.chunks_exact(w.group));
+                    out[r * lines + j] = spans
+                        .zip(scales)
+                        .map(|((codes, x), scale)| scale * dots(level, [codes], x)[0])
+                        .sum();
+                }
+            }
         }
     }
 }

@@ -212,8 +212,8 @@ pub(crate) struct CacheHeads {
     pub ops: usize,
     /// Weights of q and k, and eps.
     pub norm: Option<(BufferId, BufferId, f32)>,
-    /// Table and sequence length.
-    pub rope: Option<(BufferId, usize)>,
+    /// The table.
+    pub rope: Option<BufferId>,
     /// The input of q's norm.
     q_in: Option<BufferId>,
     pub q: BufferId,
@@ -286,12 +286,21 @@ impl CacheHeads {
             && rotary == head_dim
             && seen.is_none_or(|seen| seen == (*q, *k, *heads, *head_dim))
         {
-            rope = Some((*table, *seq));
+            rope = Some(*table);
             seen = Some((*q, *k, *heads, *head_dim));
             rest = after;
         }
         let (q, k, heads, head_dim) = seen?;
-        let [Op::KvWrite { k: written, v, .. }, after @ ..] = rest else {
+        let [
+            Op::KvWrite {
+                k: written,
+                v,
+                places: None,
+                ..
+            },
+            after @ ..,
+        ] = rest
+        else {
             return None;
         };
         if k != *written || *v == k || q == k || q == *v {

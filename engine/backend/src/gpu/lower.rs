@@ -12,7 +12,7 @@ use crate::BackendError;
 use crate::training::{self, training};
 use ternary_core::config::{Activation, CachePrecision};
 use ternary_core::quant::tile::act_stride;
-use ternary_model::program::{BufferId, Op, Scores};
+use ternary_model::program::{BufferId, Op, Places, Scores};
 
 /// Workgroups that keep a GPU busy: long sums of few results are split until there are about as
 /// many.
@@ -61,6 +61,13 @@ pub(super) fn workspace_bytes(op: &Op) -> usize {
 /// Bytes of the candidates' values, and of their ids, as aligned as a binding's offset has to be.
 fn candidate_bytes(slices: usize, k: usize) -> usize {
     (4 * slices * k).next_multiple_of(256)
+}
+
+/// Where the rows of a call stand, see `lib/places.wgsl`.
+fn placed(call: Call, places: Option<Places>, memory: &Memory) -> Result<Call, BackendError> {
+    Ok(call
+        .bind("places", memory.bind_or_unread(places.map(|p| p.buffer))?)
+        .set("PLACED", places.is_some()))
 }
 
 /// Dispatches for a unit of [`super::fuse::fuse`].
@@ -166,7 +173,7 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
         CachePrecision::Q8 => &shaders::CACHE_HEADS_Q8,
     };
     Ok(Call::new(shader)
-        .bind("angles", optional(rope.map(|r| r.0))?)
+        .bind("angles", optional(rope)?)
         .bind("k", behind(k_in)?)
         .bind("v", behind(*v)?)
         .bind("q", whole.map_or_else(|| memory.bind(q), Ok)?)
@@ -176,7 +183,6 @@ fn cache_heads(unit: &[Op], memory: &Memory) -> Result<Call, BackendError> {
         .bind("q_weight", optional(norm.map(|n| n.0))?)
         .bind("k_weight", optional(norm.map(|n| n.1))?)
         .size("ROWS", *rows)
-        .size("SEQ", rope.map_or(1, |r| r.1))
         .size("HEADS", heads)
         .size("KV_HEADS", *kv_heads)
         .size("HEAD_DIM", head_dim)
@@ -242,10 +248,11 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
         Op::AddPosition {
             x,
             table,
+            places,
             rows,
             seq,
             dim,
-        } => one(Call::new(&shaders::ADD_POSITION)
+        } => one(placed(Call::new(&shaders::ADD_POSITION), places, memory)?
             .bind("positions", memory.bind(table)?)
             .bind("x", memory.bind(x)?)
             .size("ROWS", rows)
@@ -322,13 +329,14 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
         Op::Rope {
             x,
             table,
+            places,
             rows,
             seq,
             heads,
             head_dim,
             rotary,
             inverse,
-        } => one(Call::new(&shaders::ROPE)
+        } => one(placed(Call::new(&shaders::ROPE), places, memory)?
             .bind("angles", memory.bind(table)?)
             .bind("x", memory.bind(x)?)
             .size("ROWS", rows)
@@ -348,6 +356,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             head_dim,
             max_seq,
             precision,
+            places,
         } => {
             let kv_dim = kv_heads * head_dim;
             let shader = match precision {
@@ -355,7 +364,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
                 CachePrecision::F16 => &shaders::KV_WRITE_F16,
                 CachePrecision::Q8 => &shaders::KV_WRITE_Q8,
             };
-            let call = Call::new(shader)
+            let call = placed(Call::new(shader), places, memory)?
                 .bind("k", memory.bind(k)?)
                 .bind("v", memory.bind(v)?)
                 .bind("cache_k", memory.bind(cache_k)?)
@@ -383,6 +392,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             max_seq,
             precision,
             scores,
+            places,
         } => {
             let splits = attention_splits(rows, heads, max_seq);
             let parts = Slice::whole(&memory.workspace);
@@ -391,7 +401,7 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
                 CachePrecision::F16 => &shaders::ATTENTION_F16,
                 CachePrecision::Q8 => &shaders::ATTENTION_Q8,
             };
-            let attention = with_scores(Call::new(shader), scores)
+            let attention = placed(with_scores(Call::new(shader), scores), places, memory)?
                 .bind("q", memory.bind(q)?)
                 .bind("cache_k", memory.bind(cache_k)?)
                 .bind("cache_v", memory.bind(cache_v)?)
@@ -473,6 +483,19 @@ fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
             .size("DIM", dim)
             .set("SCALE", scale)
             .set("IN_PLACE", x == out)
+            .items(rows * dim)),
+        Op::PickRows {
+            x,
+            picks,
+            out,
+            rows,
+            dim,
+        } => one(Call::new(&shaders::PICK_ROWS)
+            .bind("x", memory.bind(x)?)
+            .bind("picks", memory.bind(picks)?)
+            .bind("out", memory.bind(out)?)
+            .size("ROWS", rows)
+            .size("DIM", dim)
             .items(rows * dim)),
         Op::LastRow { x, out, rows, dim } => one(Call::new(&shaders::LAST_ROW)
             .bind("x", memory.bind(x)?)

@@ -4,7 +4,7 @@ use super::compare::{ROUNDINGS, SUMS, TRANSCENDENTAL, assert_close};
 use super::*;
 use ternary_core::config::{Activation, CachePrecision};
 use ternary_core::math;
-use ternary_model::program::Scores;
+use ternary_model::program::{PAGE, Places, Scores};
 
 /// Zeros, and values large enough to show an overflow.
 pub fn with_extremes(mut values: Vec<f32>, dim: usize) -> Vec<f32> {
@@ -146,6 +146,7 @@ fn positions_are_added_from_the_table() {
             let mut case = Case::default();
             let id = case.f32(&x);
             let op = Op::AddPosition {
+                places: None,
                 x: id,
                 table: case.f32(&table),
                 rows: rows_n,
@@ -190,6 +191,7 @@ fn rope_turns_pairs_and_back() {
                 let mut case = Case::default();
                 let id = case.f32(&x);
                 let op = Op::Rope {
+                    places: None,
                     x: id,
                     table: case.f32(&table),
                     rows: rows_n,
@@ -239,6 +241,7 @@ fn keys_and_values_are_appended_and_never_past_the_end() {
             let mut case = Case::default();
             let (cache_k, cache_v) = (case.f32(&old), case.f32(&old));
             let op = Op::KvWrite {
+                places: None,
                 k: case.f32(&k),
                 v: case.f32(&v),
                 cache_k,
@@ -298,6 +301,7 @@ fn attention_follows_f64() {
             let mut case = Case::default();
             let out = case.out(q.len());
             let op = Op::CachedAttention {
+                places: None,
                 q: case.f32(&q),
                 cache_k: case.f32(&k),
                 cache_v: case.f32(&v),
@@ -353,6 +357,213 @@ fn attention_follows_f64() {
     });
 }
 
+/// Rows of three sequences, whose pages lie about: the same as each sequence for itself.
+#[test]
+fn placed_rows_are_those_of_their_sequences() {
+    let (heads, kv_heads, head_dim) = (4, 2, 8);
+    let (pages, table) = (9, 4);
+    // Position of the first row and rows of each, and where its pages are.
+    let sequences: [(usize, usize, [u32; 4]); 3] = [
+        (40, 1, [5, 2, 8, 0]),
+        (27, 9, [3, 6, 0, 0]),
+        (32, 6, [5, 7, 1, 0]),
+    ];
+    let rows_n: usize = sequences.iter().map(|s| s.1).sum();
+    let width = heads * head_dim;
+    let kv_dim = kv_heads * head_dim;
+    on_both(|device| {
+        for precision in [CachePrecision::F32, CachePrecision::F16, CachePrecision::Q8] {
+            for window in [None, Some(12)] {
+                let mut noise = Noise(11);
+                let q = noise.floats(rows_n * width, 2.0);
+                let k = noise.floats(rows_n * kv_dim, 1.0);
+                let v = noise.floats(rows_n * kv_dim, 1.0);
+                // Two sequences share page 5, where both have the same positions.
+                let old: Vec<(Vec<f32>, Vec<f32>)> = (0..pages * PAGE)
+                    .map(|_| (noise.floats(kv_dim, 1.0), noise.floats(kv_dim, 1.0)))
+                    .collect();
+                let scores = Scores {
+                    window,
+                    ..Scores::plain(head_dim)
+                };
+                let scaled = |values: &[f32]| -> Vec<u8> {
+                    match precision {
+                        CachePrecision::F32 => bytemuck::cast_slice(values).to_vec(),
+                        CachePrecision::F16 => values
+                            .iter()
+                            .flat_map(|v| math::to_half(*v).to_le_bytes())
+                            .collect(),
+                        CachePrecision::Q8 => {
+                            let mut out = Vec::new();
+                            for head in values.chunks(head_dim) {
+                                let scale =
+                                    head.iter().fold(1e-5f32, |m, v| m.max(v.abs())) / 127.0;
+                                out.extend(head.iter().map(|v| {
+                                    let code = (v / scale).round_ties_even();
+                                    code as i8 as u8
+                                }));
+                                out.extend(scale.to_le_bytes());
+                            }
+                            out
+                        }
+                    }
+                };
+                let elem = match precision {
+                    CachePrecision::F32 => Elem::F32,
+                    CachePrecision::F16 => Elem::F16,
+                    CachePrecision::Q8 => Elem::I8,
+                };
+                let cache = |case: &mut Case, rows: &[&Vec<f32>]| {
+                    let bytes = rows.iter().flat_map(|row| scaled(row)).collect();
+                    case.bytes(elem, bytes)
+                };
+                let ops = |case: &mut Case,
+                           (q, k, v): (&[f32], &[f32], &[f32]),
+                           (cache_k, cache_v): (BufferId, BufferId),
+                           places: Option<Places>,
+                           max_seq: usize| {
+                    let rows = q.len() / width;
+                    let out = case.out(q.len());
+                    let write = Op::KvWrite {
+                        k: case.f32(k),
+                        v: case.f32(v),
+                        cache_k,
+                        cache_v,
+                        rows,
+                        kv_heads,
+                        head_dim,
+                        max_seq,
+                        precision,
+                        places,
+                    };
+                    let attend = Op::CachedAttention {
+                        q: case.f32(q),
+                        cache_k,
+                        cache_v,
+                        out,
+                        rows,
+                        heads,
+                        kv_heads,
+                        head_dim,
+                        max_seq,
+                        precision,
+                        scores,
+                        places,
+                    };
+                    case.recorder.push(write);
+                    (attend, out)
+                };
+                // All together.
+                let mut case = Case::default();
+                let keys: Vec<&Vec<f32>> = old.iter().map(|o| &o.0).collect();
+                let values: Vec<&Vec<f32>> = old.iter().map(|o| &o.1).collect();
+                let caches = (cache(&mut case, &keys), cache(&mut case, &values));
+                let mut places: Vec<u32> = Vec::new();
+                for (i, (pos, n, _)) in sequences.iter().enumerate() {
+                    let at = (2 * rows_n + i * table) as u32;
+                    places.extend((0..*n).flat_map(|r| [(pos + r) as u32, at]));
+                }
+                places.extend(sequences.iter().flat_map(|s| s.2));
+                let buffer = case.u32(&places);
+                let placed = Some(Places { buffer, pages });
+                let (op, out) = ops(&mut case, (&q, &k, &v), caches, placed, pages * PAGE);
+                let together = case.run(device, op, &rows(rows_n), out);
+                // Each for itself.
+                let mut first = 0;
+                for (pos, n, own) in sequences {
+                    let mut case = Case::default();
+                    let len = pos + n;
+                    let row = |t: usize| &old[own[t / PAGE] as usize * PAGE + t % PAGE];
+                    let keys: Vec<&Vec<f32>> = (0..len).map(|t| &row(t).0).collect();
+                    let values: Vec<&Vec<f32>> = (0..len).map(|t| &row(t).1).collect();
+                    let caches = (cache(&mut case, &keys), cache(&mut case, &values));
+                    let part =
+                        |x: &'_ [f32], width: usize| x[first * width..][..n * width].to_vec();
+                    let (q, k, v) = (part(&q, width), part(&k, kv_dim), part(&v, kv_dim));
+                    let (op, out) = ops(&mut case, (&q, &k, &v), caches, None, len);
+                    let alone = case.run(device, op, &at(pos, n), out);
+                    let got = &together[first * width..][..n * width];
+                    let want: Vec<f64> = f64s(&alone);
+                    assert_close(
+                        &format!("{precision:?} from {pos}"),
+                        got,
+                        &want,
+                        TRANSCENDENTAL,
+                    );
+                    first += n;
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn placed_rows_have_positions_of_their_own() {
+    on_both(|device| {
+        let (dim, places) = (6, [4u32, 8, 0, 8, 7, 8, 5, 8]);
+        let mut noise = Noise(12);
+        let x = noise.floats(4 * dim, 1.0);
+        let table = noise.floats(8 * dim, 1.0);
+        for rotate in [false, true] {
+            let mut together = Case::default();
+            let (id, of) = (together.f32(&x), together.f32(&table));
+            let places = Some(Places {
+                buffer: together.u32(&[&places[..], &[0]].concat()),
+                pages: 1,
+            });
+            let op = |x, table, places, rows| match rotate {
+                true => Op::Rope {
+                    x,
+                    table,
+                    places,
+                    rows,
+                    seq: rows,
+                    heads: 1,
+                    head_dim: dim,
+                    rotary: dim,
+                    inverse: false,
+                },
+                false => Op::AddPosition {
+                    x,
+                    table,
+                    places,
+                    rows,
+                    seq: rows,
+                    dim,
+                },
+            };
+            let got = together.run(device, op(id, of, places, 4), &rows(4), id);
+            for (r, pos) in [4, 0, 7, 5].into_iter().enumerate() {
+                let mut alone = Case::default();
+                let (id, of) = (alone.f32(&x[r * dim..][..dim]), alone.f32(&table));
+                let want = alone.run(device, op(id, of, None, 1), &at(pos, 1), id);
+                assert_eq!(got[r * dim..][..dim], want);
+            }
+        }
+    });
+}
+
+#[test]
+fn rows_are_picked() {
+    on_both(|device| {
+        let (dim, picks) = (65, [6u32, 0, 6, 3]);
+        let x = Noise(13).floats(7 * dim, 1.0);
+        let mut case = Case::default();
+        let out = case.out(4 * dim);
+        let op = Op::PickRows {
+            x: case.f32(&x),
+            picks: case.u32(&picks),
+            out,
+            rows: 4,
+            dim,
+        };
+        let got = case.run(device, op, &rows(3), out);
+        for (got, pick) in got.chunks(dim).zip(&picks[..3]) {
+            assert_eq!(got, &x[*pick as usize * dim..][..dim]);
+        }
+    });
+}
+
 #[test]
 fn attention_survives_huge_scores() {
     with_gpu(|gpu| {
@@ -363,6 +574,7 @@ fn attention_survives_huge_scores() {
         let mut case = Case::default();
         let out = case.out(head_dim);
         let op = Op::CachedAttention {
+            places: None,
             q: case.f32(&vec![1e10; head_dim]),
             cache_k: case.f32(&k),
             cache_v: case.f32(&v),
@@ -536,6 +748,7 @@ fn caches_hold_rounded_keys_and_values() {
             let mut case = Case::default();
             let [cache_k, cache_v] = [(); 2].map(|()| case.bytes(elem(precision), old.clone()));
             let op = Op::KvWrite {
+                places: None,
                 k: case.f32(&k),
                 v: case.f32(&v),
                 cache_k,
@@ -572,6 +785,7 @@ fn caches_hold_rounded_keys_and_values() {
                     false => case.bytes(elem(precision), caches[i].clone()),
                 });
                 let op = Op::CachedAttention {
+                    places: None,
                     q: case.f32(&q),
                     cache_k,
                     cache_v,

@@ -17,6 +17,8 @@ mod read;
 mod source;
 #[cfg(feature = "native")]
 mod stream;
+#[cfg(feature = "native")]
+mod tasks;
 mod text;
 mod token_data;
 mod tokens;
@@ -36,6 +38,8 @@ pub use read::{Encoded, Encoder, TrainingData, encode_files, evaluation, load};
 pub use source::{BatchSource, CONTEXT, NO_TARGET};
 #[cfg(feature = "native")]
 pub use stream::{Stream, StreamPlace, StreamedTexts};
+#[cfg(feature = "native")]
+pub use tasks::{Question, Shape, Task, tasks};
 pub use text::{read_documents, read_plain};
 pub use token_data::TokenData;
 #[cfg(feature = "native")]

@@ -46,9 +46,12 @@ impl Op {
                     EmbedTable::Weight(w) => access.weight(w),
                 }
             }
-            Op::AddPosition { x, table, .. } | Op::Rope { x, table, .. } => {
-                Access::new(&[*x, *table], &[*x])
+            Op::AddPosition {
+                x, table, places, ..
             }
+            | Op::Rope {
+                x, table, places, ..
+            } => Access::new(&[*x, *table], &[*x]).also_reads(places.map(|p| p.buffer)),
             Op::RmsNorm {
                 x,
                 weight,
@@ -83,18 +86,24 @@ impl Op {
                 v,
                 cache_k,
                 cache_v,
+                places,
                 ..
-            } => Access::new(&[*k, *v, *cache_k, *cache_v], &[*cache_k, *cache_v]),
+            } => Access::new(&[*k, *v, *cache_k, *cache_v], &[*cache_k, *cache_v])
+                .also_reads(places.map(|p| p.buffer)),
             Op::CachedAttention {
                 q,
                 cache_k,
                 cache_v,
                 out,
+                places,
                 ..
-            } => Access::new(&[*q, *cache_k, *cache_v], &[*out]),
+            } => {
+                Access::new(&[*q, *cache_k, *cache_v], &[*out]).also_reads(places.map(|p| p.buffer))
+            }
             Op::Activate { gate, up, out, .. } => Access::new(&[*gate], &[*out]).also_reads(*up),
             Op::Residual { x, branch, out, .. } => Access::new(&[*x, *branch], &[*out]),
             Op::LastRow { x, out, .. } => Access::new(&[*x], &[*out]),
+            Op::PickRows { x, picks, out, .. } => Access::new(&[*x, *picks], &[*out]),
             Op::Penalize { logits, recent, .. } => Access::new(&[*logits, *recent], &[*logits]),
             Op::TopK {
                 logits,
@@ -219,6 +228,7 @@ impl Op {
             Op::Activate { .. } => "activate",
             Op::Residual { .. } => "residual",
             Op::LastRow { .. } => "last_row",
+            Op::PickRows { .. } => "pick_rows",
             Op::Penalize { .. } => "penalize",
             Op::TopK { .. } => "top_k",
             Op::FakeQuantWeight { .. } => "fake_quant_weight",

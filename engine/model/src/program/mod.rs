@@ -11,7 +11,9 @@ mod recorder;
 pub use access::Access;
 pub use dropout::DropoutMask;
 pub use name::BufferKind;
-pub use op::{AttentionShape, EmbedTable, LinearInput, Op, STEP_FIGURES, Scores, Weight};
+pub use op::{
+    AttentionShape, EmbedTable, LinearInput, Op, PAGE, Places, STEP_FIGURES, Scores, Weight,
+};
 pub use plan::{plan_slots, plan_slots_for};
 pub use recorder::Recorder;
 

@@ -22,6 +22,21 @@ pub struct Weight {
     pub group: usize,
 }
 
+/// Positions of a page of the KV cache.
+pub const PAGE: usize = 32;
+
+/// Where the rows of a step stand that belong to several sequences. Their keys and values lie in
+/// pages of [`PAGE`] positions, which sequences that begin alike share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Places {
+    /// u32: of every row its position in its sequence and where that sequence's table begins in
+    /// this buffer, `[rows, 2]`; then the tables, `[sequences, table]`, which name the page of
+    /// positions 0.., [`PAGE`].. and so on.
+    pub buffer: BufferId,
+    /// Pages that there are; a cache has `pages * PAGE` positions.
+    pub pages: usize,
+}
+
 /// What a [`Op::Linear`] multiplies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LinearInput {
@@ -46,10 +61,11 @@ pub enum Op {
     },
     /// `x[r] += table[(run_params.pos + r) mod seq]`-th row; `table` f32 `[max_positions, dim]`.
     /// Row r stands at position `run_params.pos + r % seq` (`seq` = sequence length in training,
-    /// `rows` in inference).
+    /// `rows` in inference), or where `places` says.
     AddPosition {
         x: BufferId,
         table: BufferId,
+        places: Option<Places>,
         rows: usize,
         seq: usize,
         dim: usize,
@@ -112,10 +128,11 @@ pub enum Op {
     /// Rotary positions, rotate-half convention, in place on the first `rotary` elements of every
     /// head of `x` `[rows, heads·head_dim]`. `table` f32 `[max_positions, rotary]`: cos for the
     /// first half of a row, sin for the second. Row r stands at position `run_params.pos + r %
-    /// seq`. `inverse` rotates back (the backward).
+    /// seq`, or where `places` says. `inverse` rotates back (the backward).
     Rope {
         x: BufferId,
         table: BufferId,
+        places: Option<Places>,
         rows: usize,
         seq: usize,
         heads: usize,
@@ -124,7 +141,7 @@ pub enum Op {
         inverse: bool,
     },
     /// Append `k` and `v` `[rows, kv_heads·head_dim]` to the caches `[max_seq, kv_heads]` of heads
-    /// in `precision` from row `run_params.pos` on.
+    /// in `precision` from row `run_params.pos` on, or to where `places` says.
     KvWrite {
         k: BufferId,
         v: BufferId,
@@ -135,10 +152,12 @@ pub enum Op {
         head_dim: usize,
         max_seq: usize,
         precision: CachePrecision,
+        places: Option<Places>,
     },
     /// Causal attention of `q` `[rows, heads·head_dim]` over the caches' first
     /// `run_params.pos + r + 1` rows, the last `scores.window` of them where there is one; query
-    /// head h reads key/value head `h / (heads / kv_heads)`. out `[rows, heads·head_dim]`.
+    /// head h reads key/value head `h / (heads / kv_heads)`. out `[rows, heads·head_dim]`. With
+    /// `places` a row sees its own sequence up to its position.
     CachedAttention {
         q: BufferId,
         cache_k: BufferId,
@@ -151,6 +170,7 @@ pub enum Op {
         max_seq: usize,
         precision: CachePrecision,
         scores: Scores,
+        places: Option<Places>,
     },
     /// `out = act(gate) · up`, or `act(gate)` without `up`. All `[rows, dim]`.
     Activate {
@@ -173,6 +193,14 @@ pub enum Op {
     /// `out[0] = x[run_params.rows − 1]`: the last valid row. out `[1, dim]`.
     LastRow {
         x: BufferId,
+        out: BufferId,
+        rows: usize,
+        dim: usize,
+    },
+    /// `out[r] = x[picks[r]]`. `picks` u32 `[rows]`, x `[…, dim]`, out `[rows, dim]`.
+    PickRows {
+        x: BufferId,
+        picks: BufferId,
         out: BufferId,
         rows: usize,
         dim: usize,

@@ -14,9 +14,14 @@ use ternary_formats::onebit::{Dense, Packing, encode};
 use ternary_infer::Sampling;
 
 fn file() -> Vec<u8> {
+    file_with(|_| {})
+}
+
+/// A small model, `change`d.
+pub(crate) fn file_with(change: impl FnOnce(&mut ModelConfig)) -> Vec<u8> {
     let tokenizer =
         Tokenizer::train(std::iter::once("once upon a time there was a cat"), 270).unwrap();
-    let config = ModelConfig {
+    let mut config = ModelConfig {
         vocab_size: tokenizer.vocab_size(),
         hidden_size: 32,
         num_heads: 4,
@@ -30,6 +35,7 @@ fn file() -> Vec<u8> {
         embed_init_std: 0.5,
         ..ModelConfig::default()
     };
+    change(&mut config);
     let values: HashMap<String, Vec<f32>> = params::all(&config)
         .into_iter()
         .map(|p| (p.name.clone(), p.init(&config, 3)))
@@ -44,7 +50,7 @@ fn file() -> Vec<u8> {
     encode(metadata, &values, Packing::Base3, Dense::No).unwrap()
 }
 
-fn session() -> Session {
+pub(crate) fn session() -> Session {
     let mut session = Session::with_threads(1);
     let events = events(|emit| {
         pollster::block_on(session.load(
@@ -66,7 +72,7 @@ fn events(f: impl FnOnce(&mut dyn FnMut(Event))) -> Vec<Event> {
     all
 }
 
-fn ask(session: &mut Session, command: Command) -> (String, Vec<Event>) {
+pub(crate) fn ask(session: &mut Session, command: Command) -> (String, Vec<Event>) {
     let events = events(|emit| pollster::block_on(session.handle(command, emit)));
     let text = events
         .iter()

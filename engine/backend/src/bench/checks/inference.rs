@@ -110,6 +110,7 @@ fn stream(rows: usize, dim: usize) -> Vec<Case> {
 
     let mut b = Builder::new(rows);
     let op = Op::AddPosition {
+        places: None,
         x: b.floats(rows * dim),
         table: b.floats((rows + 4) * dim),
         rows,
@@ -280,6 +281,7 @@ fn attention(rows: usize, dim: usize) -> Vec<Case> {
             for (x, heads) in [(q, heads), (k, kv_heads)] {
                 if rope {
                     b.push(Op::Rope {
+                        places: None,
                         x,
                         table,
                         rows,
@@ -295,6 +297,7 @@ fn attention(rows: usize, dim: usize) -> Vec<Case> {
                 b.rounds();
             }
             let op = Op::KvWrite {
+                places: None,
                 k,
                 v: b.floats(rows * kv_heads * head_dim),
                 cache_k: b.cache(precision, max_seq * kv_heads, head_dim, true),
@@ -318,6 +321,7 @@ fn attention(rows: usize, dim: usize) -> Vec<Case> {
                 b.tolerance = TRANSCENDENTAL;
                 b.run_params.pos = pos;
                 let op = Op::CachedAttention {
+                    places: None,
                     q: b.floats(rows * heads * head_dim),
                     cache_k: b.cache(precision, max_seq * kv_heads, head_dim, false),
                     cache_v: b.cache(precision, max_seq * kv_heads, head_dim, false),
@@ -342,6 +346,7 @@ fn attention(rows: usize, dim: usize) -> Vec<Case> {
     // A part of a head is turned alone.
     let mut b = Builder::new(rows);
     let op = Op::Rope {
+        places: None,
         x: b.floats(rows * heads * (head_dim + 2)),
         table: b.floats((rows + 2) * head_dim),
         rows,

@@ -19,11 +19,11 @@ use std::ops::Range;
 use super::dots::Narrow;
 use super::simd::{Level, multiversion};
 use super::vectors::{self, Wide};
-use blocks::{BLOCK, QUERIES, Rows};
+use blocks::{BLOCK, QUERIES};
 use ternary_common::platform::par;
 use ternary_core::config::CachePrecision;
 use ternary_core::math::{self, Lanes};
-use ternary_model::program::Scores;
+use ternary_model::program::{PAGE, Scores};
 
 /// c·tanh(x / c).
 #[inline(always)]
@@ -107,40 +107,140 @@ impl Kept for i8 {
     }
 }
 
-/// See [`ternary_model::program::Op::CachedAttention`]. `rows` query rows from position `pos` on.
+/// Rows of several sequences, see [`ternary_model::program::Places`].
+#[derive(Clone, Copy)]
+pub struct Placed<'a> {
+    /// Position and table of every row.
+    rows: &'a [[u32; 2]],
+    all: &'a [u32],
+}
+
+impl<'a> Placed<'a> {
+    /// `all`: what the operation's buffer holds, for `rows` rows.
+    pub fn new(all: &'a [u32], rows: usize) -> Self {
+        let (rows, _) = all[..2 * rows].as_chunks();
+        Placed { rows, all }
+    }
+
+    pub fn position(&self, r: usize) -> usize {
+        self.rows[r][0] as usize
+    }
+
+    pub fn table(&self, r: usize) -> Table<'a> {
+        Table(Some(&self.all[self.rows[r][1] as usize..]))
+    }
+
+    /// Rows from `r` on, of `end` at most, that stand one after the other in one sequence.
+    fn run(&self, r: usize, end: usize) -> usize {
+        let [position, table] = self.rows[r];
+        let follows = |(i, row): (usize, &[u32; 2])| *row != [position + i as u32, table];
+        let rest = &self.rows[r..end];
+        rest.iter()
+            .enumerate()
+            .position(follows)
+            .unwrap_or(rest.len())
+    }
+}
+
+/// Where a sequence's positions are in the caches: in pages; or, without any, where they say.
+#[derive(Clone, Copy)]
+pub struct Table<'a>(Option<&'a [u32]>);
+
+impl Table<'_> {
+    /// Row of the caches.
+    pub fn row(&self, position: usize) -> usize {
+        match self.0 {
+            Some(pages) => pages[position / PAGE] as usize * PAGE + position % PAGE,
+            None => position,
+        }
+    }
+
+    /// Positions of `seen` in stretches that lie side by side, [`BLOCK`] at most: the first of
+    /// each, and how many.
+    fn blocks(self, seen: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        let mut at = seen.start;
+        std::iter::from_fn(move || {
+            let whole = match self.0 {
+                Some(_) => PAGE - at % PAGE,
+                None => BLOCK,
+            };
+            let count = whole.min(seen.end.checked_sub(at).filter(|left| *left > 0)?);
+            at += count;
+            Some((at - count, count))
+        })
+    }
+}
+
+/// Where the rows of an operation stand.
+pub enum Rows<'a> {
+    /// One after the other from a position on.
+    From(usize),
+    Placed(Placed<'a>),
+}
+
+/// See [`ternary_model::program::Op::CachedAttention`].
 pub fn cached<W: Kept>(
     level: Level,
     q: &[f32],
     cache: Cache<W>,
     out: &mut [f32],
     shape: Shape,
-    pos: usize,
+    at: Rows,
     of: Scores,
 ) {
     let width = shape.heads * shape.head_dim;
     let rows = out.len() / width;
-    let work = par::work([rows, width, pos + rows, 2]);
-    let attention = Attention {
+    let attention = |table| Attention {
         level,
         cache,
         shape,
         of,
+        table,
     };
+    let last = match &at {
+        Rows::From(pos) => pos + rows,
+        Rows::Placed(at) => (0..rows).map(|r| at.position(r) + 1).max().unwrap_or(0),
+    };
+    let work = par::work([rows, width, last, 2]);
     if rows == 1 {
+        let (pos, table) = match &at {
+            Rows::From(pos) => (*pos, Table(None)),
+            Rows::Placed(at) => (at.position(0), at.table(0)),
+        };
         let heads = shape.kv_heads.div_ceil(par::threads());
         let part = heads * shape.share() * shape.head_dim;
         par::pieces(out, part, work, |i, out| {
             let q = &q[i * part..][..out.len()];
-            attention.position(i * heads, q, pos, out);
+            attention(table).position(i * heads, q, pos, out);
         });
         return;
     }
-    par::pieces(out, BAND * width, work, |i, out| {
-        let q = &q[i * BAND * width..][..out.len()];
-        for kv in 0..shape.kv_heads {
-            attention.rows(kv, q, pos + i * BAND, out);
+    match at {
+        Rows::From(pos) => par::pieces(out, BAND * width, work, |i, out| {
+            let q = &q[i * BAND * width..][..out.len()];
+            for kv in 0..shape.kv_heads {
+                attention(Table(None)).rows(kv, q, pos + i * BAND, out);
+            }
+        }),
+        Rows::Placed(at) => {
+            // A few for each thread: sequences are of different lengths.
+            let band = rows.div_ceil(4 * par::threads()).min(BAND);
+            par::pieces(out, band * width, work, |i, out| {
+                let (mut r, end) = (i * band, i * band + out.len() / width);
+                while r < end {
+                    let n = at.run(r, end);
+                    let q = &q[r * width..][..n * width];
+                    let out = &mut out[(r - i * band) * width..][..n * width];
+                    let (pos, attention) = (at.position(r), attention(at.table(r)));
+                    match n {
+                        1 => attention.position(0, q, pos, out),
+                        _ => (0..shape.kv_heads).for_each(|kv| attention.rows(kv, q, pos, out)),
+                    }
+                    r += n;
+                }
+            });
         }
-    });
+    }
 }
 
 struct Attention<'a, W> {
@@ -148,6 +248,7 @@ struct Attention<'a, W> {
     cache: Cache<'a, W>,
     shape: Shape,
     of: Scores,
+    table: Table<'a>,
 }
 
 impl<W: Kept> Attention<'_, W> {
@@ -164,8 +265,7 @@ impl<W: Kept> Attention<'_, W> {
         let heads = q.len() / head_dim;
         let n = seen.len().next_multiple_of(BLOCK);
         let mut scores = vec![0f32; heads * n];
-        for at in seen.clone().step_by(BLOCK) {
-            let count = BLOCK.min(seen.end - at);
+        for (at, count) in self.table.blocks(seen.clone()) {
             for (h, scores) in scores.chunks_mut(share * n).enumerate() {
                 let q = &q[h * share * head_dim..][..share * head_dim];
                 let queries = q
@@ -180,8 +280,7 @@ impl<W: Kept> Attention<'_, W> {
             softmax_scores(&mut scores[..seen.len()], self.of.softcap);
         }
         out.fill(0.0);
-        for at in seen.clone().step_by(BLOCK) {
-            let count = BLOCK.min(seen.end - at);
+        for (at, count) in self.table.blocks(seen.clone()) {
             for (h, out) in out.chunks_mut(share * head_dim).enumerate() {
                 let scores = &scores[h * share * n..];
                 for (i, out) in out.chunks_mut(QUERIES * head_dim).enumerate() {
@@ -217,9 +316,8 @@ impl<W: Kept> Attention<'_, W> {
             );
             let last = first + count - 1;
             let seen = self.seen(pos + first / share).start..self.seen(pos + last / share).end;
-            let blocks = || seen.clone().step_by(BLOCK);
-            for at in blocks() {
-                let count = BLOCK.min(seen.end - at);
+            let blocks = || self.table.blocks(seen.clone());
+            for (at, count) in blocks() {
                 self.score(kv, at, count, near_q, &mut scores[at - seen.start..], n);
             }
             for (i, scores) in scores.chunks_exact_mut(n).take(count).enumerate() {
@@ -231,8 +329,7 @@ impl<W: Kept> Attention<'_, W> {
                 scores[to..].fill(0.0);
             }
             near_out.fill(0.0);
-            for at in blocks() {
-                let count = BLOCK.min(seen.end - at);
+            for (at, count) in blocks() {
                 let scores = &scores[at - seen.start..];
                 self.weigh(kv, at, count, scores, n, near_out);
             }
@@ -257,7 +354,7 @@ impl<W: Kept> Attention<'_, W> {
     }
 
     /// Those of the positions' codes.
-    fn scales(&self, rows: Rows<W>) -> Option<[f32; BLOCK]> {
+    fn scales(&self, rows: blocks::Rows<W>) -> Option<[f32; BLOCK]> {
         W::scale(rows.data, rows.head_dim)?;
         let mut scales = [0.0; BLOCK];
         for (t, to) in scales[..rows.count].iter_mut().enumerate() {
@@ -267,11 +364,11 @@ impl<W: Kept> Attention<'_, W> {
     }
 
     /// A head's part of keys or values, `count` positions from `at` on.
-    fn head<'b>(&self, all: &'b [W], kv: usize, at: usize, count: usize) -> Rows<'b, W> {
+    fn head<'b>(&self, all: &'b [W], kv: usize, at: usize, count: usize) -> blocks::Rows<'b, W> {
         let pitch = self.shape.pitch::<W>();
         let stride = self.shape.kv_heads * pitch;
-        Rows {
-            data: &all[at * stride + kv * pitch..],
+        blocks::Rows {
+            data: &all[self.table.row(at) * stride + kv * pitch..],
             stride,
             head_dim: self.shape.head_dim,
             count,

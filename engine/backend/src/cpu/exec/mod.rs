@@ -6,6 +6,7 @@ mod train;
 
 pub use buffers::Buffers;
 
+use super::attention::Placed;
 use super::linear::Int8Rows;
 use super::simd::Level;
 use super::{attention, forward, linear, sample};
@@ -13,7 +14,12 @@ use crate::training::training;
 
 use ternary_core::config::CachePrecision;
 use ternary_core::quant::tile::act_stride;
-use ternary_model::program::{EmbedTable, LinearInput, Op, RunParams};
+use ternary_model::program::{EmbedTable, LinearInput, Op, Places, RunParams};
+
+/// Where `rows` rows stand.
+fn placed<'a>(b: &'a Buffers, places: &Places, rows: usize) -> Placed<'a> {
+    Placed::new(b.u32(places.buffer), rows)
+}
 
 pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
     let valid = |rows: usize| rows.min(run_params.rows as usize);
@@ -47,14 +53,17 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
         Op::AddPosition {
             x,
             table,
+            places,
             rows,
             seq,
             dim,
         } => {
             let n = valid(*rows);
             b.with([*x], |b, [x]| {
+                let at = places.as_ref().map(|p| placed(b, p, *rows));
                 for (r, x) in x.chunks_exact_mut(*dim).take(n).enumerate() {
-                    let line = &b.f32(*table)[(pos + r % seq) * dim..][..*dim];
+                    let position = at.as_ref().map_or(pos + r % seq, |at| at.position(r));
+                    let line = &b.f32(*table)[position * dim..][..*dim];
                     for (x, p) in x.iter_mut().zip(line) {
                         *x += p;
                     }
@@ -172,6 +181,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
         Op::Rope {
             x,
             table,
+            places,
             rows,
             seq,
             heads,
@@ -182,7 +192,8 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
             let n = valid(*rows);
             let width = heads * head_dim;
             b.with([*x], |b, [x]| {
-                let position = |r: usize| pos + r % seq;
+                let at = places.as_ref().map(|p| placed(b, p, *rows));
+                let position = |r: usize| at.as_ref().map_or(pos + r % seq, |at| at.position(r));
                 forward::rope(
                     &mut x[..n * width],
                     b.f32(*table),
@@ -204,29 +215,42 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
             head_dim,
             max_seq,
             precision,
+            places,
         } => {
-            let heads = valid(*rows).min(max_seq.saturating_sub(pos)) * kv_heads;
-            let (n, at) = (heads * head_dim, pos * kv_heads * head_dim);
+            // Runs of rows that lie side by side in the caches: the first one, how many, where.
+            let runs: Vec<[usize; 3]> = match places {
+                None => {
+                    let n = valid(*rows).min(max_seq.saturating_sub(pos));
+                    vec![[0, n, pos]]
+                }
+                Some(places) => {
+                    let at = placed(b, places, *rows);
+                    let to = |r| at.table(r).row(at.position(r));
+                    (0..valid(*rows)).map(|r| [r, 1, to(r)]).collect()
+                }
+            };
+            let (dim, heads) = (*head_dim, *kv_heads);
             for (from, to) in [(*k, *cache_k), (*v, *cache_v)] {
-                match precision {
-                    CachePrecision::F32 => b.with([to], |b, [cache]| {
-                        cache[at..][..n].copy_from_slice(&b.f32(from)[..n]);
-                    }),
-                    CachePrecision::F16 => {
-                        let mut memory = b.take(to);
-                        let cache: &mut [u16] = &mut memory.view_mut(at + n)[at..];
-                        forward::to_halves(&b.f32(from)[..n], cache);
-                        b.put(to, memory);
-                    }
-                    CachePrecision::Q8 => {
-                        let pitch = precision.head_bytes(*head_dim);
-                        let (at, len) = (pos * kv_heads * pitch, heads * pitch);
-                        let mut memory = b.take(to);
-                        let cache: &mut [i8] = &mut memory.view_mut(at + len)[at..];
-                        forward::to_scaled_codes(&b.f32(from)[..n], *head_dim, cache);
-                        b.put(to, memory);
+                let pitch = heads * precision.head_bytes(dim);
+                let elem = b.decls[to.index()].elem.bytes();
+                let mut memory = b.take(to);
+                for [first, n, at] in &runs {
+                    let x = &b.f32(from)[first * heads * dim..][..n * heads * dim];
+                    let (at, len) = (at * pitch / elem, n * pitch / elem);
+                    match precision {
+                        CachePrecision::F32 => {
+                            memory.view_mut::<f32>(at + len)[at..].copy_from_slice(x);
+                        }
+                        CachePrecision::F16 => {
+                            forward::to_halves(x, &mut memory.view_mut::<u16>(at + len)[at..]);
+                        }
+                        CachePrecision::Q8 => {
+                            let cache = &mut memory.view_mut::<i8>(at + len)[at..];
+                            forward::to_scaled_codes(x, dim, cache);
+                        }
                     }
                 }
+                b.put(to, memory);
             }
         }
         Op::CachedAttention {
@@ -240,6 +264,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
             head_dim,
             precision,
             scores,
+            places,
             ..
         } => {
             let n = valid(*rows) * heads * head_dim;
@@ -249,6 +274,10 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
                     kv_heads: *kv_heads,
                     head_dim: *head_dim,
                 };
+                let at = match places {
+                    None => attention::Rows::From(pos),
+                    Some(places) => attention::Rows::Placed(placed(b, places, *rows)),
+                };
                 let (q, out) = (b.f32(*q), &mut out[..n]);
                 match precision {
                     CachePrecision::F32 => {
@@ -256,21 +285,21 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
                             keys: b.f32(*cache_k),
                             values: b.f32(*cache_v),
                         };
-                        attention::cached(level, q, cache, out, shape, pos, *scores);
+                        attention::cached(level, q, cache, out, shape, at, *scores);
                     }
                     CachePrecision::F16 => {
                         let cache = attention::Cache::<u16> {
                             keys: b.view(*cache_k),
                             values: b.view(*cache_v),
                         };
-                        attention::cached(level, q, cache, out, shape, pos, *scores);
+                        attention::cached(level, q, cache, out, shape, at, *scores);
                     }
                     CachePrecision::Q8 => {
                         let cache = attention::Cache::<i8> {
                             keys: b.view(*cache_k),
                             values: b.view(*cache_v),
                         };
-                        attention::cached(level, q, cache, out, shape, pos, *scores);
+                        attention::cached(level, q, cache, out, shape, at, *scores);
                     }
                 }
             });
@@ -305,6 +334,21 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
                     forward::axpy(branch, *scale, out);
                 } else {
                     forward::scaled_sum(&b.f32(*x)[..n], branch, *scale, out);
+                }
+            });
+        }
+        Op::PickRows {
+            x,
+            picks,
+            out,
+            rows,
+            dim,
+        } => {
+            let n = valid(*rows);
+            b.with([*out], |b, [out]| {
+                let picks = &b.u32(*picks)[..n];
+                for (pick, out) in picks.iter().zip(out.chunks_exact_mut(*dim)) {
+                    out.copy_from_slice(&b.f32(*x)[*pick as usize * dim..][..*dim]);
                 }
             });
         }

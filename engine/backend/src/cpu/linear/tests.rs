@@ -232,3 +232,65 @@ fn every_finite_half_widens_exactly() {
         }
     }
 }
+
+/// What a row gives does not depend on the rows beside it, to the bit.
+#[test]
+fn rows_are_multiplied_each_by_itself() {
+    let most = 40;
+    let mut noise = Noise(9);
+    for (mode, group) in [
+        (QuantMode::F32, 256),
+        (QuantMode::F16, 256),
+        (QuantMode::EightBit, 256),
+        (QuantMode::Ternary, 256),
+        (QuantMode::Ternary, 64),
+        (QuantMode::Binary, 256),
+        (QuantMode::Binary, 64),
+    ] {
+        let case = Case::new(mode, 256, group, None);
+        let stride = act_stride(256);
+        let codes: Vec<i8> = (0..most * stride)
+            .map(|_| (noise.below(255) - 127) as i8)
+            .collect();
+        let x: Vec<f32> = (0..most * 256).map(|_| noise.float()).collect();
+        let scales: Vec<f32> = (0..most).map(|_| 0.01 + noise.float().abs()).collect();
+        for level in Level::available() {
+            let floats = |first: usize, rows: usize| {
+                let mut out = vec![0f32; rows * OUT];
+                float(
+                    level,
+                    &case.view(),
+                    &x[first * 256..][..rows * 256],
+                    &mut out,
+                    rows,
+                );
+                out
+            };
+            let integers = |first: usize, rows: usize| {
+                let mut out = vec![0f32; rows * OUT];
+                let rows_of = Int8Rows {
+                    codes: &codes[first * stride..][..rows * stride],
+                    scales: &scales[first..],
+                };
+                int8(level, &case.view(), rows_of, &mut out, rows);
+                out
+            };
+            let check = |of: &dyn Fn(usize, usize) -> Vec<f32>, counts: &[usize]| {
+                let alone: Vec<Vec<f32>> = (0..most).map(|r| of(r, 1)).collect();
+                for &rows in counts {
+                    for (r, row) in of(3, rows).chunks_exact(OUT).enumerate() {
+                        assert_eq!(
+                            row,
+                            alone[3 + r],
+                            "{mode}, group {group}, row {r} of {rows}"
+                        );
+                    }
+                }
+            };
+            check(&floats, &[2, 7, FEW]);
+            if mode.is_quantized() {
+                check(&integers, &[2, 3, 7, 16, 17, 37]);
+            }
+        }
+    }
+}
