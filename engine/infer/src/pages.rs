@@ -166,6 +166,32 @@ impl Pages {
         }
     }
 
+    /// Forget what a sequence holds from token `len` on. Returns how many tokens are left: fewer
+    /// where others use a page that would be written again.
+    pub fn truncate(&mut self, table: &mut Table, len: usize) -> usize {
+        let whole = len / PAGE;
+        if table.known.len() <= whole {
+            return len;
+        }
+        table.known.truncate(whole);
+        let mut left = len;
+        // From the end, so that the pages stay in order.
+        for at in (whole..table.pages.len()).rev() {
+            let number = table.pages[at];
+            let page = &mut self.pages[number as usize];
+            if page.users > 1 {
+                page.users -= 1;
+                table.pages.truncate(at);
+                table.reserved += 1;
+                self.reserved += 1;
+                left = whole * PAGE;
+            } else if let Some(contents) = page.contents.take() {
+                self.known.remove(&contents);
+            }
+        }
+        left
+    }
+
     /// Give all pages of a sequence back; what they hold stays until they are needed.
     pub fn close(&mut self, table: Table) {
         self.reserved -= table.reserved;
@@ -250,6 +276,27 @@ mod tests {
         );
         let adapted = pages.open(&[&ids[..], &[1]].concat(), 65, Some(2)).unwrap();
         assert!(adapted.pages.is_empty());
+    }
+
+    #[test]
+    fn what_is_forgotten_is_no_longer_shared() {
+        let mut pages = Pages::new(40);
+        let ids = text(3 * PAGE as u32 + 5, 0);
+        let mut one = pages.open(&ids, 200, None).unwrap();
+        pages.extend(&mut one, ids.len());
+        pages.settle(&mut one, &ids);
+        let two = pages.open(&ids, 200, None).unwrap();
+        assert_eq!(two.pages.len(), 3);
+        // Nobody else has the last page; of the third, two has one, too.
+        assert_eq!(pages.truncate(&mut one, 3 * PAGE + 2), 3 * PAGE + 2);
+        assert_eq!(pages.truncate(&mut one, 2 * PAGE + 9), 2 * PAGE);
+        assert_eq!(one.pages.len(), 2);
+        pages.extend(&mut one, 3 * PAGE);
+        assert_ne!(one.pages[2], two.pages[2]);
+        pages.close(two);
+        // Alone, it writes its own pages again, and others do not find them any more.
+        assert_eq!(pages.truncate(&mut one, PAGE + 3), PAGE + 3);
+        assert_eq!(pages.open(&ids, 200, None).unwrap().pages.len(), 1);
     }
 
     #[test]

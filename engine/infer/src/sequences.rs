@@ -272,11 +272,17 @@ impl Sequences {
         }
     }
 
-    /// Forget the tokens from `len` on, which came with the last step.
-    pub fn truncate(&mut self, sequence: SequenceId, len: usize) {
-        if let Some(sequence) = &mut self.sequences[sequence.0] {
-            sequence.ids.truncate(len);
+    /// Forget the tokens from `len` on, which came with the last step, or earlier ones, too.
+    /// Returns how many are left: fewer where other texts use what they were kept in.
+    pub fn truncate(&mut self, sequence: SequenceId, len: usize) -> usize {
+        let Some(sequence) = &mut self.sequences[sequence.0] else {
+            return 0;
+        };
+        if len < sequence.ids.len() {
+            let left = self.pages.truncate(&mut sequence.table, len);
+            sequence.ids.truncate(left);
         }
+        sequence.ids.len()
     }
 
     /// Go on with all texts of `pieces`, which have the same adapter and [`Sequences::rows`] tokens

@@ -59,6 +59,14 @@ pub enum Error {
         /// The ones there are.
         known: String,
     },
+    /// A model that should guess for another one has other tokens.
+    #[error(
+        "{name} cannot guess for this model: its tokenizer is another one; give a model with the same tokens, or the same model in a coarser bit-map"
+    )]
+    ForeignDraft {
+        /// Its file.
+        name: String,
+    },
     /// What happened to several requests.
     #[error(transparent)]
     Shared(std::sync::Arc<Error>),

@@ -73,7 +73,7 @@ impl Choice {
 }
 
 /// The `k` largest of `logits` that are numbers, in any order; of equal ones the first.
-fn largest(logits: &[f32], k: usize) -> Vec<(u32, f32)> {
+pub(super) fn largest(logits: &[f32], k: usize) -> Vec<(u32, f32)> {
     let mut all: Vec<(u32, f32)> = Vec::with_capacity(2 * k);
     let mut least = f32::NEG_INFINITY;
     for (id, logit) in logits.iter().enumerate() {

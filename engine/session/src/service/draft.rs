@@ -30,22 +30,22 @@ impl Draft {
         }
     }
 
-    /// What may follow `ids`: `room` tokens at most.
-    pub fn guess(&mut self, ids: &[u32], room: usize) -> Vec<u32> {
+    /// How many tokens are worth a guess: `room` at most.
+    pub fn length(&self, room: usize) -> usize {
         let length = match self.held >= WORTH {
             true => (self.held * MOST as f32).ceil() as usize,
             false if self.without >= PROBE => 1,
             false => 0,
         };
-        let found = match length.min(room) {
-            0 => Vec::new(),
-            length => lookup(ids, length),
-        };
-        match found.is_empty() {
-            true => self.without += 1,
-            false => self.without = 0,
+        length.min(room)
+    }
+
+    /// Whether the step has a guess.
+    pub fn made(&mut self, guessed: bool) {
+        match guessed {
+            true => self.without = 0,
+            false => self.without += 1,
         }
-        found
     }
 
     /// Of the `guessed` tokens the first `right` came.
@@ -58,7 +58,7 @@ impl Draft {
 }
 
 /// What followed the last tokens of `ids` where they stood before, the last time.
-fn lookup(ids: &[u32], length: usize) -> Vec<u32> {
+pub(super) fn lookup(ids: &[u32], length: usize) -> Vec<u32> {
     for n in NGRAMS {
         let Some(before) = ids.len().checked_sub(n + 1) else {
             continue;
@@ -94,19 +94,27 @@ mod tests {
     fn guesses_become_longer_where_they_hold_and_stop_where_they_do_not() {
         let text = [vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10], vec![1, 2]].concat();
         let mut draft = Draft::new();
-        assert_eq!(draft.guess(&text, 99).len(), 4);
+        let guess = |draft: &mut Draft, room: usize| {
+            let found = match draft.length(room) {
+                0 => Vec::new(),
+                length => lookup(&text, length),
+            };
+            draft.made(!found.is_empty());
+            found.len()
+        };
+        assert_eq!(guess(&mut draft, 99), 4);
         for _ in 0..20 {
             draft.learn(4, 4);
         }
-        assert_eq!(draft.guess(&text, 99).len(), MOST);
-        assert_eq!(draft.guess(&text, 2).len(), 2);
+        assert_eq!(guess(&mut draft, 99), MOST);
+        assert_eq!(guess(&mut draft, 2), 2);
         for _ in 0..20 {
             draft.learn(4, 0);
         }
-        let tried: usize = (0..PROBE + 1).map(|_| draft.guess(&text, 99).len()).sum();
+        let tried: usize = (0..PROBE + 1).map(|_| guess(&mut draft, 99)).sum();
         assert_eq!(tried, 1, "a probe");
         draft.learn(1, 1);
         draft.learn(1, 1);
-        assert!(draft.guess(&text, 99).len() > 1);
+        assert!(guess(&mut draft, 99) > 1);
     }
 }

@@ -6,6 +6,7 @@
 
 mod choice;
 mod draft;
+mod drafter;
 mod request;
 mod running;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::endings::TurnMarks;
 use crate::error::{Error, Result};
 use crate::open::{self, Opened};
 use crate::protocol::{DeviceChoice, FinishReason, ModelInfo};
+use drafter::{Drafter, Wanted};
 use running::{Running, Setting};
 
 /// Tokens of prompts in a step that also has replies: these should not wait for long.
@@ -75,6 +77,8 @@ pub struct Service {
     /// The adapter of the last step.
     turn: Option<usize>,
     drafts: bool,
+    drafter: Option<Drafter>,
+    options: ServiceOptions,
 }
 
 impl std::fmt::Debug for Service {
@@ -186,7 +190,50 @@ impl Service {
             running: Vec::new(),
             turn: None,
             drafts: options.drafts,
+            drafter: None,
+            options: options.clone(),
         })
+    }
+
+    /// Have another model guess where a text says nothing new: a smaller one with the same tokens,
+    /// or the same one in a coarser bit-map. Texts stay the same.
+    ///
+    /// # Errors
+    /// A model with other tokens, and what loading says.
+    pub async fn draft_with(&mut self, source: Rc<dyn ByteSource>) -> Result<()> {
+        let context = self.info.context;
+        let wanted = open::Wanted {
+            device: self.options.device,
+            threads: self.options.threads,
+            context: None,
+            cache_limit: None,
+            cache: self.options.cache,
+        };
+        let opened = open::open(source.as_ref(), &wanted).await?;
+        opened.fits?;
+        let (own, other) = (&self.file.metadata, &opened.file.metadata);
+        if own.config.vocab_size != other.config.vocab_size || own.tokenizer != other.tokenizer {
+            return Err(Error::ForeignDraft {
+                name: source.name(),
+            });
+        }
+        let context = context.min(opened.context);
+        let parallel = self.options.parallel.max(1);
+        let model = Sequences::load(
+            opened.backend,
+            &shortened(&opened.file, context),
+            source.as_ref(),
+            SequenceOptions {
+                sequences: parallel,
+                tokens: context * parallel,
+                cache: self.options.cache,
+            },
+            &mut |_| {},
+        )
+        .await?;
+        self.drafts = true;
+        self.drafter = Some(Drafter::new(model));
+        Ok(())
     }
 
     /// Have an adapter that requests can ask for.
@@ -311,19 +358,15 @@ impl Service {
     pub async fn step(&mut self) -> Result<()> {
         self.leave();
         self.admit();
-        let parts = self.parts();
-        if parts.is_empty() {
-            return Ok(());
-        }
-        match self.run(&parts).await {
+        match self.pass().await {
             Ok(ended) => {
                 self.end(ended);
                 Ok(())
             }
             Err(error) => {
                 let error = Arc::new(error);
-                for mut running in std::mem::take(&mut self.running) {
-                    self.sequences.close(running.sequence);
+                while !self.running.is_empty() {
+                    let mut running = self.close(0);
                     let told = Error::Shared(error.clone());
                     running.client.update(Update::Failed(told));
                 }
@@ -335,17 +378,33 @@ impl Service {
         }
     }
 
+    async fn pass(&mut self) -> Result<Vec<(usize, Result<FinishReason>)>> {
+        if !self.take_turn() {
+            return Ok(Vec::new());
+        }
+        self.guess().await?;
+        let parts = self.parts();
+        self.run(&parts).await
+    }
+
     /// Forget requests that nobody listens to any more.
     fn leave(&mut self) {
         self.waiting.retain(|(_, client)| !client.is_gone());
-        let (sequences, running) = (&mut self.sequences, &mut self.running);
-        running.retain(|running| {
-            let gone = running.client.is_gone();
-            if gone {
-                sequences.close(running.sequence);
+        for at in (0..self.running.len()).rev() {
+            if self.running[at].client.is_gone() {
+                self.close(at);
             }
-            !gone
-        });
+        }
+    }
+
+    /// Take a request out and free what it had.
+    fn close(&mut self, at: usize) -> Running {
+        let running = self.running.remove(at);
+        self.sequences.close(running.sequence);
+        if let Some(drafter) = &mut self.drafter {
+            drafter.close(running.sequence);
+        }
+        running
     }
 
     /// Begin with the requests that waited longest, as far as there is room.
@@ -373,31 +432,65 @@ impl Service {
         }
     }
 
-    /// What the next step is made of: requests of one adapter, in turn with the others'.
-    fn parts(&mut self) -> Vec<Part> {
+    /// Whose adapter the next step has: that of some requests, in turn with the others'. Whether
+    /// there is any request.
+    fn take_turn(&mut self) -> bool {
         let adapters = || self.running.iter().map(|running| running.adapter);
         let later = adapters().filter(|adapter| *adapter > self.turn).min();
-        let Some(turn) = later.or_else(|| adapters().min()) else {
-            return Vec::new();
-        };
-        self.turn = turn;
-        let own = |running: &Running| running.adapter == turn;
-        let replies = self
-            .running
-            .iter()
-            .filter(|r| own(r) && r.replies())
-            .count();
-        let most = self.sequences.rows();
-        // Replies have a row each in any case; with more of them guessing does not pay.
-        let guesses = (GUESSING / replies.max(1)).saturating_sub(1);
-        let mut taken = 0;
-        for running in self.running.iter_mut().filter(|r| own(r) && r.replies()) {
-            running.guess(guesses);
-            taken += 1 + running.guessed.len();
+        let turn = later.or_else(|| adapters().min());
+        if let Some(turn) = turn {
+            self.turn = turn;
         }
-        let mut prompts = match replies {
+        turn.is_some()
+    }
+
+    /// Guess on the replies of the next step.
+    async fn guess(&mut self) -> Result<()> {
+        let turn = self.turn;
+        let replies = |running: &&mut Running| running.adapter == turn && running.replies();
+        let count = self.running.iter_mut().filter(replies).count();
+        // Replies have a row each in any case; with more of them guessing does not pay.
+        let room = (GUESSING / count.max(1)).saturating_sub(1);
+        let mut without: Vec<(&mut Running, usize)> = Vec::new();
+        for running in self.running.iter_mut().filter(replies) {
+            match running.guess(room) {
+                0 => running.guessed(),
+                length => without.push((running, length)),
+            }
+        }
+        if let Some(drafter) = &mut self.drafter {
+            let wanted: Vec<Wanted> = without
+                .iter()
+                .map(|(running, length)| Wanted {
+                    of: running.sequence,
+                    ids: &running.ids,
+                    length: *length,
+                })
+                .collect();
+            let guesses = match wanted.is_empty() {
+                true => Vec::new(),
+                false => drafter.guess(&wanted).await?,
+            };
+            for ((running, _), guess) in without.iter_mut().zip(guesses) {
+                running.guessed = guess;
+            }
+        }
+        for (running, _) in without {
+            running.guessed();
+        }
+        Ok(())
+    }
+
+    /// What the next step is made of.
+    fn parts(&mut self) -> Vec<Part> {
+        let turn = self.turn;
+        let own = |running: &Running| running.adapter == turn;
+        let replies = self.running.iter().filter(|r| own(r) && r.replies());
+        let taken: usize = replies.map(|r| 1 + r.guessed.len()).sum();
+        let most = self.sequences.rows();
+        let mut prompts = match taken {
             0 => most,
-            _ => PIECE.min(most.saturating_sub(taken)),
+            taken => PIECE.min(most.saturating_sub(taken)),
         };
         let mut parts: Vec<Part> = Vec::new();
         let mut first = 0;
@@ -502,8 +595,7 @@ impl Service {
     fn end(&mut self, mut ended: Vec<(usize, Result<FinishReason>)>) {
         ended.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         for (at, how) in ended {
-            let mut running = self.running.remove(at);
-            self.sequences.close(running.sequence);
+            let mut running = self.close(at);
             match how {
                 Ok(reason) => running.finish(reason, &setting!(self)),
                 Err(error) => running.client.update(Update::Failed(error)),

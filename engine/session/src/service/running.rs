@@ -4,7 +4,7 @@ use ternary_common::tokenizer::{TextStream, Tokenizer};
 use ternary_infer::SequenceId;
 
 use super::choice::{Choice, LogProbs};
-use super::draft::Draft;
+use super::draft::{Draft, lookup};
 use super::request::{Client, Request, Update, Usage};
 use crate::endings::{StopTexts, TurnMarks};
 use crate::error::{Error, Result};
@@ -104,18 +104,31 @@ impl Running {
         self.request.prompt_logprobs.is_some() && self.ids.len() == self.request.prompt.len()
     }
 
-    /// Guess what comes next, `room` tokens at most.
-    pub fn guess(&mut self, room: usize) {
+    /// Guess what comes next, `room` tokens at most, from what the text has said. Returns how many
+    /// tokens another may guess instead.
+    pub fn guess(&mut self, room: usize) -> usize {
         let left = self.request.sampling.max_tokens - self.usage.generated_tokens;
         // The last token is never fed.
         let room = room
             .min(left.saturating_sub(1))
             .min(self.context.saturating_sub(self.ids.len() + 1));
-        self.guessed = match &mut self.draft {
-            Some(draft) => draft.guess(&self.ids, room),
-            None => Vec::new(),
+        let length = self.draft.as_ref().map_or(0, |draft| draft.length(room));
+        self.guessed = match length {
+            0 => Vec::new(),
+            length => lookup(&self.ids, length),
         };
+        match self.guessed.is_empty() {
+            true => length,
+            false => 0,
+        }
+    }
+
+    /// What is guessed is so from now on.
+    pub fn guessed(&mut self) {
         self.usage.drafted_tokens += self.guessed.len();
+        if let Some(draft) = &mut self.draft {
+            draft.made(!self.guessed.is_empty());
+        }
     }
 
     /// Take the logits `[n, vocab]` of prompt rows, the first of which stands at `from`.

@@ -6,7 +6,7 @@ use super::*;
 use crate::tests::{ask, file_with, session};
 use crate::{Command, Session};
 use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
-use ternary_infer::{Constraint, TokenSet};
+use ternary_infer::{Answer, Constraint, TokenSet};
 
 /// What a client was told.
 #[derive(Debug, Default)]
@@ -298,6 +298,66 @@ fn guesses_that_hold_save_steps() {
 }
 
 #[test]
+fn another_model_guesses_and_changes_nothing() {
+    let ask = |draft: Option<Vec<u8>>| {
+        let mut service = service(|_| {});
+        if let Some(bytes) = draft {
+            let source = Rc::new(MemorySource::new("draft.1bit", bytes));
+            pollster::block_on(service.draft_with(source)).unwrap();
+        }
+        let told: Vec<Listener> = (0..2 * PROMPTS.len())
+            .map(|i| {
+                let sampling = match i % 2 {
+                    0 => greedy(50),
+                    _ => Sampling {
+                        seed: i as u64,
+                        max_tokens: 50,
+                        ..Sampling::default()
+                    },
+                };
+                let request = request(&service, PROMPTS[i % PROMPTS.len()], sampling);
+                submit(&mut service, request)
+            })
+            .collect();
+        run(&mut service);
+        let usage = |told: &Listener| told.told().end.as_ref().unwrap().1;
+        let sum = |of: &dyn Fn(Usage) -> usize| told.iter().map(|t| of(usage(t))).sum::<usize>();
+        let counts = [
+            sum(&|usage| usage.drafted_tokens),
+            sum(&|usage| usage.accepted_tokens),
+        ];
+        (
+            told.iter()
+                .map(|t| t.told().ids.clone())
+                .collect::<Vec<_>>(),
+            counts,
+        )
+    };
+    let (alone, none) = ask(None);
+    assert_eq!(none, [0, 0]);
+    // The model itself is right about what is greedy.
+    let (same, [drafted, accepted]) = ask(Some(file_with(|_| {})));
+    assert_eq!(same, alone);
+    assert!(
+        accepted > 50 && accepted <= drafted,
+        "{accepted} of {drafted}"
+    );
+    let coarser = file_with(|config| {
+        config.layer_bit_map = Some(LayerBitMap::sandwich(config.num_layers, QuantMode::Binary));
+    });
+    let (same, [drafted, accepted]) = ask(Some(coarser));
+    assert_eq!(same, alone);
+    assert!(drafted > 0 && accepted < drafted);
+    let foreign = file_with(|config| config.vocab_size += 8);
+    let source = Rc::new(MemorySource::new("other.1bit", foreign));
+    let error = pollster::block_on(service(|_| {}).draft_with(source)).unwrap_err();
+    assert!(
+        error.to_string().contains("other.1bit cannot guess"),
+        "{error}"
+    );
+}
+
+#[test]
 fn who_leaves_makes_room() {
     let mut service = service(|options| options.parallel = 1);
     let first = request(&service, PROMPTS[0], greedy(100));
@@ -520,4 +580,173 @@ fn memory_stays_what_it_was() {
     round(20);
     let after = round(20);
     assert_eq!(round(60), after);
+}
+
+#[test]
+fn answers_are_as_likely_as_the_logits_say() {
+    let mut service = service(|options| options.cache = CachePrecision::F32);
+    let tokenizer = service.tokenizer().unwrap().clone();
+    let context = PROMPTS[1];
+    let endings = [" a time", " cat there", " once upon a time"];
+    let answers: Vec<Answer> = endings
+        .iter()
+        .map(|continuation| Answer {
+            context,
+            continuation,
+            letters: continuation.len() - 1,
+        })
+        .collect();
+    let mut session = session();
+    let model = &mut session.loaded().unwrap().model;
+    let mut expected = Vec::new();
+    for ending in endings {
+        let before = tokenizer.encode(context).unwrap();
+        let ids = tokenizer.encode(&format!("{context}{ending}")).unwrap();
+        assert_eq!(ids[..before.len()], before);
+        let mut rows = Vec::new();
+        pollster::block_on(model.logits(&ids, &mut |part| rows.extend_from_slice(part))).unwrap();
+        let vocab = rows.len() / ids.len();
+        let nats = |i: usize| {
+            let row = &rows[i * vocab..][..vocab];
+            let total = row.iter().map(|v| f64::from(*v).exp()).sum::<f64>().ln();
+            total - f64::from(row[ids[i + 1] as usize])
+        };
+        expected.push(-(before.len() - 1..ids.len() - 1).map(nats).sum::<f64>());
+    }
+    for (answer, expected) in answers.iter().zip(&expected) {
+        let sequences = &mut service.sequences;
+        let found = ternary_infer::likelihood(sequences, &tokenizer, answer, None);
+        let found = pollster::block_on(found).unwrap();
+        assert!(
+            (found.logprob - expected).abs() < 1e-3,
+            "{found:?}, expected {expected}"
+        );
+        assert!(!found.cut);
+    }
+    let best = (0..3)
+        .max_by(|a, b| expected[*a].total_cmp(&expected[*b]))
+        .unwrap();
+    let questions: Vec<Asked> = (0..3).map(|right| (answers.clone(), right)).collect();
+    let score = pollster::block_on(service.score(&questions, None, &mut |_| {})).unwrap();
+    assert_eq!((score.questions, score.acc.value), (3, 1.0 / 3.0));
+    // √(((1 − ⅓)² + 2·⅓²) / 2 / 3)
+    assert!((score.acc.stderr - 1.0 / 3.0).abs() < 1e-12);
+    let only = vec![(answers.clone(), best)];
+    let score = pollster::block_on(service.score(&only, None, &mut |_| {})).unwrap();
+    assert_eq!((score.acc.value, score.perplexity), (1.0, None));
+    let guessed: Vec<Asked> = vec![(vec![answers[0]], 0)];
+    let score = pollster::block_on(service.score(&guessed, None, &mut |_| {})).unwrap();
+    let perplexity = score.perplexity.unwrap().value;
+    assert!((perplexity.ln() + expected[0]).abs() < 1e-3);
+    assert_eq!(score.acc_norm, None);
+}
+
+/// An adapter that changes what is said, of a seed.
+fn adapter(seed: u64) -> Adapter {
+    use ternary_core::config::{LoraConfig, MatrixKind};
+    use ternary_core::params;
+    use ternary_formats::adapter::Base;
+    let source = MemorySource::new("a", file_with(|_| {}));
+    let file = pollster::block_on(OneBit::open(&source)).unwrap();
+    let config = &file.metadata.config;
+    let lora = LoraConfig {
+        rank: 4,
+        alpha: 64.0,
+        targets: vec![MatrixKind::Q, MatrixKind::V, MatrixKind::Down],
+    };
+    let mut noise = ternary_core::rng::Rng::new(seed);
+    let tensors = params::trained(config, Some(&lora))
+        .into_iter()
+        .map(|p| {
+            let values = (0..p.len()).map(|_| 0.1 * noise.normal()).collect();
+            (p.name.clone(), values)
+        })
+        .collect();
+    Adapter {
+        lora,
+        base: Base {
+            name: "tiny".into(),
+            checksum: None,
+        },
+        tensors,
+    }
+}
+
+#[test]
+fn every_request_has_the_adapter_that_it_asks_for() {
+    let asked = |service: &Service, adapter: Option<&str>| Request {
+        adapter: adapter.map(str::to_owned),
+        ..request(service, PROMPTS[1], greedy(20))
+    };
+    let names = [None, Some("one"), Some("two")];
+    let with_both = || {
+        let mut service = service(|_| {});
+        for (name, seed) in [("one", 1), ("two", 2)] {
+            pollster::block_on(service.add_adapter(name, adapter(seed))).unwrap();
+        }
+        service
+    };
+    let alone = names.map(|name| {
+        let mut service = with_both();
+        let request = asked(&service, name);
+        let told = submit(&mut service, request);
+        run(&mut service);
+        let ids = told.told().ids.clone();
+        assert_eq!(ids.len(), 20);
+        ids
+    });
+    assert!(alone[0] != alone[1] && alone[1] != alone[2]);
+    let mut service = with_both();
+    // Also behind another adapter's keys of the same text.
+    for _ in 0..2 {
+        let told = names.map(|name| {
+            let request = asked(&service, name);
+            submit(&mut service, request)
+        });
+        run(&mut service);
+        for (told, alone) in told.iter().zip(&alone) {
+            assert_eq!(told.told().ids, *alone);
+        }
+    }
+}
+
+#[test]
+fn a_gpu_answers_as_the_cpu_does() {
+    if std::env::var("ONEBIT_GPU_TESTS").is_ok_and(|v| v == "off") {
+        eprintln!("SKIPPED: GPU tests are switched off by ONEBIT_GPU_TESTS=off");
+        return;
+    }
+    for cache in [CachePrecision::F32, CachePrecision::F16, CachePrecision::Q8] {
+        let answers = |device: DeviceChoice| {
+            let mut service = service(|options| {
+                options.device = device;
+                options.cache = cache;
+                options.parallel = 3;
+                options.drafts = true;
+            });
+            assert_eq!(
+                service.info().device.kind.to_string(),
+                match device {
+                    DeviceChoice::Gpu => "gpu",
+                    _ => "cpu",
+                }
+            );
+            let told: Vec<Listener> = PROMPTS
+                .iter()
+                .map(|prompt| {
+                    let request = request(&service, prompt, greedy(12));
+                    submit(&mut service, request)
+                })
+                .collect();
+            run(&mut service);
+            told.iter()
+                .map(|told| told.told().ids.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            answers(DeviceChoice::Gpu),
+            answers(DeviceChoice::Cpu),
+            "{cache:?}"
+        );
+    }
 }

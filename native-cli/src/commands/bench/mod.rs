@@ -2,6 +2,7 @@
 //! beside.
 
 mod gemm;
+mod parallel;
 mod suite;
 mod train;
 
@@ -69,6 +70,9 @@ pub fn run(a: &Bench) -> Result<()> {
             anyhow::bail!("give --model PATH, or --synthetic 5m or 100m for a random model")
         }
     };
+    if !a.parallel.is_empty() {
+        return parallel::run(a, source);
+    }
     let all = ternary::platform::threads();
     let counts: Vec<usize> = match (a.device, a.threads) {
         (DeviceChoice::Cpu, 0) => {
