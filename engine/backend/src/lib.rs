@@ -280,9 +280,7 @@ pub trait Backend {
 }
 
 /// Bytes read back from a backend as elements.
-pub fn elements<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Vec<T> {
-    bytes
-        .chunks_exact(size_of::<T>())
-        .map(bytemuck::pod_read_unaligned)
-        .collect()
+pub fn elements<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
+    let whole = bytes.len() / size_of::<T>() * size_of::<T>();
+    bytemuck::pod_collect_to_vec(&bytes[..whole])
 }

@@ -15,8 +15,9 @@ use crate::error::{Error, Result};
 use crate::load::{self, LowRankAdapter};
 use crate::pages::{Pages, Table};
 
-/// Rows whose logits are computed in one run.
-const PICKED: usize = 16;
+/// Rows whose logits are computed in one run: of all of these is read back, so the fewest that are
+/// enough are taken.
+const PICKED: [usize; 3] = [1, 4, 16];
 /// Pages that the cache grows by.
 const GROWTH: usize = 16;
 /// Rows of a step where a row's result would depend on how many there are: what the CPU multiplies
@@ -93,8 +94,7 @@ pub struct Sequences {
     most_pages: usize,
     plain: Body,
     adapted: Vec<Body>,
-    one: Rows,
-    some: Rows,
+    heads: Vec<Rows>,
     hidden: Rows,
     pages: Pages,
     /// Pages that the cache has memory for.
@@ -136,19 +136,16 @@ impl Sequences {
         let recorded = SequencePrograms {
             config: &config,
             rows,
-            picked: PICKED,
             sequences: options.sequences,
             pages: most_pages,
             cache: options.cache,
         };
         let plain = body(backend.as_mut(), &recorded, None)?;
-        let some = Rows::prepare(backend.as_mut(), recorded.head(), PICKED)?;
+        let heads = PICKED
+            .iter()
+            .map(|picked| Rows::prepare(backend.as_mut(), recorded.head(*picked), *picked))
+            .collect::<Result<_>>()?;
         let hidden = Rows::prepare(backend.as_mut(), recorded.hidden(), rows)?;
-        let alone = SequencePrograms {
-            picked: 1,
-            ..recorded
-        };
-        let one = Rows::prepare(backend.as_mut(), alone.head(), 1)?;
         let table = recorded.table();
         backend.tune().await?;
         Ok(Sequences {
@@ -161,8 +158,7 @@ impl Sequences {
             most_pages,
             plain,
             adapted: Vec::new(),
-            one,
-            some,
+            heads,
             hidden,
             room: 0,
             weight_bytes,
@@ -186,7 +182,6 @@ impl Sequences {
         let recorded = SequencePrograms {
             config: &self.config,
             rows: self.rows,
-            picked: PICKED,
             sequences: self.options.sequences,
             pages: self.most_pages,
             cache: self.options.cache,
@@ -342,12 +337,12 @@ impl Sequences {
     pub async fn logits(&mut self, rows: &[u32]) -> Result<Vec<f32>> {
         let mut all = Vec::with_capacity(rows.len() * self.config.vocab_size);
         let backend = self.backend.as_mut();
-        let head = if rows.len() == 1 {
-            &self.one
-        } else {
-            &self.some
-        };
-        for rows in rows.chunks(head.rows) {
+        let most = PICKED[PICKED.len() - 1];
+        for rows in rows.chunks(most) {
+            let enough = |head: &&Rows| head.rows >= rows.len();
+            let Some(head) = self.heads.iter().find(enough) else {
+                continue;
+            };
             all.extend(run_rows(backend, head, rows, self.config.vocab_size).await?);
         }
         Ok(all)

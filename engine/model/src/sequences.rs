@@ -17,8 +17,6 @@ pub struct SequencePrograms<'a> {
     pub config: &'a ModelConfig,
     /// Tokens of a step, of all sequences together.
     pub rows: usize,
-    /// Rows that the head looks at in a run.
-    pub picked: usize,
     /// Sequences at the same time.
     pub sequences: usize,
     /// Pages of the KV cache, of all sequences together.
@@ -89,22 +87,22 @@ impl SequencePrograms<'_> {
         }
     }
 
-    /// The logits of picked rows.
-    pub fn head(&self) -> RowsProgram {
-        let (mut g, stream) = self.graph(self.picked);
+    /// The logits of up to `picked` rows.
+    pub fn head(&self, picked: usize) -> RowsProgram {
+        let (mut g, stream) = self.graph(picked);
         let (picks, x) = pick(&mut g, stream);
         let head = Head::new(&mut g, x);
         let weight = g.packed(&head.linear.matrix);
-        let out = g.rec.io(Elem::F32, self.picked * self.config.vocab_size);
+        let out = g.rec.io(Elem::F32, picked * self.config.vocab_size);
         g.rec.push(Op::Linear {
             input: head.input.input(head.linear.int8),
             weight,
             out,
-            rows: self.picked,
+            rows: picked,
         });
         cap_logits(&mut g, out);
         RowsProgram {
-            program: g.rec.finish("logits of picked rows"),
+            program: g.rec.finish(&format!("logits of {picked} rows")),
             picks,
             out,
         }
