@@ -54,6 +54,17 @@ pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Rc<dyn ByteSource>>
     Ok(Rc::new(FileSource::open(path)?))
 }
 
+/// What guesses for the model at `model`, as `--draft` names it: None for the text itself.
+pub fn draft(named: &Path, model: &Path) -> Result<Option<Rc<dyn ByteSource>>> {
+    if named.as_os_str() == "lookup" {
+        return Ok(None);
+    }
+    match named.extension().is_some_and(|end| end == "json") {
+        true => source(model, Some(named)).map(Some),
+        false => source(named, None).map(Some),
+    }
+}
+
 /// A model as training sees it.
 pub struct Opened {
     pub config: ModelConfig,

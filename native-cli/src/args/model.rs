@@ -111,7 +111,8 @@ pub struct Eval {
 #[command(after_help = "Examples:
   onebit generate --model model.1bit --prompt 'Once upon a time'
   onebit generate --model run/ --prompt 'The' --temperature 0 \\
-      --max-tokens 64 --json")]
+      --max-tokens 64 --json
+  onebit generate --model model.1bit --prompt-file code.py --draft lookup")]
 pub struct Generate {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -128,6 +129,11 @@ pub struct Generate {
     pub prompt_file: Option<PathBuf>,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// Guess the next tokens and check several at once; the text stays the same. `lookup` guesses
+    /// from what the text has said before; a .1bit with the same tokens, or a bit-map of this model
+    /// (.json), where it has said nothing of the kind.
+    #[arg(long, value_name = "lookup|PATH|MAP")]
+    pub draft: Option<PathBuf>,
     /// One JSON object (text, finish_reason, stats) instead of streaming.
     #[arg(long)]
     pub json: bool,

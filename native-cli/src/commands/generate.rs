@@ -1,5 +1,7 @@
 //! `onebit generate`.
 
+mod drafted;
+
 use std::io::IsTerminal;
 
 use anyhow::{Result, bail};
@@ -18,6 +20,9 @@ pub fn run(a: &Generate) -> Result<()> {
         (None, Some(path)) => model::read_text(path)?,
         (None, None) => String::new(),
     };
+    if let Some(draft) = &a.draft {
+        return drafted::run(a, &prompt, &sampling, draft);
+    }
     let (mut session, info) = model::open(&a.model)?;
     let sampling = sampling.of(&info.sampling);
     let stop = session.stop_handle();

@@ -535,3 +535,47 @@ fn questions_are_scored_file_by_file() {
     .fails(&["bad.jsonl: line 2", "`text` is 3"]);
     line(dir.path(), &format!("eval --model {model}")).fails(&["--data"]);
 }
+
+#[test]
+fn guesses_change_no_text() {
+    let dir = workplace();
+    let model = fixture().join("model.1bit");
+    let config = std::fs::read_to_string(fixture().join("config.json")).unwrap();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    let layers = config["num_layers"].as_u64().unwrap();
+    let coarse = serde_json::json!({"embedding": "f16", "lm_head": "f16",
+        "layer_modes": vec!["binary"; layers as usize]});
+    std::fs::write(dir.path().join("coarse.json"), coarse.to_string()).unwrap();
+    for sampling in ["--temperature 0", "--temperature 0.8 --seed 5"] {
+        let ask = |draft: &str| {
+            let command = format!(
+                "generate --model {} --prompt one --max-tokens 60 --kv f32 --device cpu {sampling} --json {draft}",
+                model.display()
+            );
+            line(dir.path(), &command).ok().json()
+        };
+        let plain = ask("");
+        for draft in ["lookup", &model.display().to_string(), "coarse.json"] {
+            let with = ask(&format!("--draft {draft}"));
+            assert_eq!(with["text"], plain["text"], "{draft}");
+            assert_eq!(with["finish_reason"], plain["finish_reason"]);
+            let stats = &with["stats"];
+            assert_eq!(
+                stats["generated_tokens"],
+                plain["stats"]["generated_tokens"]
+            );
+            assert!(stats["accepted_tokens"].as_u64() <= stats["drafted_tokens"].as_u64());
+            if draft.ends_with(".1bit") {
+                assert!(stats["drafted_tokens"].as_u64() > Some(0), "{with}");
+            }
+        }
+    }
+    line(
+        dir.path(),
+        &format!(
+            "generate --model {} --prompt x --draft none.1bit",
+            model.display()
+        ),
+    )
+    .fails(&["none.1bit does not exist"]);
+}
