@@ -9,6 +9,7 @@ mod search;
 mod serve;
 mod train;
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
@@ -43,15 +44,7 @@ impl Cli {
     /// Help, the version or what is wrong with the arguments has been printed; the code to exit
     /// with.
     pub fn from_arguments() -> Result<Self, ExitCode> {
-        // A negative number is a value that may be wrong, not an unknown flag.
-        let numbers = |arg: clap::Arg| match arg.get_action().takes_values() {
-            true => arg.allow_negative_numbers(true),
-            false => arg,
-        };
-        let command = Cli::command().mut_subcommands(|c| c.mut_args(numbers));
-        let parsed = command
-            .try_get_matches()
-            .and_then(|matches| Cli::from_arg_matches(&matches));
+        let parsed = Cli::parsed(std::env::args_os());
         parsed.map_err(|e| match e.print() {
             Err(problem) if !e.use_stderr() && problem.kind() != ErrorKind::BrokenPipe => {
                 crate::output::errln!("error: cannot write to standard output: {problem}");
@@ -59,6 +52,28 @@ impl Cli {
             }
             _ => ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(1)),
         })
+    }
+}
+
+impl Cli {
+    fn parsed(arguments: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        // A negative number is a value that may be wrong, not an unknown flag.
+        let numbers = |arg: clap::Arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        };
+        let command = Cli::command().mut_subcommands(|c| c.mut_args(numbers));
+        let matches = command.try_get_matches_from(arguments)?;
+        Cli::from_arg_matches(&matches)
+    }
+
+    /// The training that these arguments ask for, the program's name left out.
+    pub fn train_of(arguments: &[OsString]) -> anyhow::Result<Box<Train>> {
+        let all = std::iter::once("onebit".into()).chain(arguments.iter().cloned());
+        match Cli::parsed(all)?.command {
+            Command::Train(train) => Ok(train),
+            _ => anyhow::bail!("only `train` is swept"),
+        }
     }
 }
 

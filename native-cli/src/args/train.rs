@@ -66,6 +66,8 @@ fn decay(text: &str) -> Result<LrDecay, String> {
       --streaming --tokenizer tok.json --output-dir run/
   onebit train --config small.json --data-dir tokens/ --tokenizer tok.json \\
       --output-dir small/ --teacher run/best
+  onebit train --config small.json --data-dir tokens/ --val-data-dir valid.txt \\
+      --tokenizer tok.json --output-dir sweep/ --sweep sweep.json
 
 The config is a JSON object of model fields; its optional `training` object holds the fields the flags below override.")]
 pub struct Train {
@@ -83,6 +85,10 @@ pub struct Train {
     /// tokenizer.json of the data.
     #[arg(long, value_name = "FILE")]
     pub tokenizer: PathBuf,
+    /// Train several times with other values of some fields, give up the worst early, and compare:
+    /// a JSON file, see docs/sweep.md. The same command goes on where it stopped.
+    #[arg(long, value_name = "FILE")]
+    pub sweep: Option<PathBuf>,
     #[command(flatten)]
     pub training: TrainingArgs,
 }
@@ -157,6 +163,9 @@ pub struct TrainingArgs {
     /// What is learnt of conversations. Of .tokens files all is.
     #[arg(long, value_enum, default_value = "assistant")]
     pub train_on: TrainOn,
+    /// End at this step, with a checkpoint to go on from.
+    #[arg(long, hide = true, value_name = "N")]
+    pub pause_at: Option<usize>,
     /// Folder of the run: checkpoints, metrics.jsonl, layers.jsonl.
     #[arg(long, value_name = "DIR")]
     pub output_dir: PathBuf,

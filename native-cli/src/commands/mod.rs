@@ -16,6 +16,7 @@ pub mod merge;
 pub mod plot;
 pub mod search;
 pub mod serve;
+pub mod sweep;
 pub mod template;
 pub mod tokenize;
 pub mod train;

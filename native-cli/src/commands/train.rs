@@ -22,6 +22,10 @@ use crate::output::{self, errln};
 use crate::{model, progress};
 
 pub fn run(a: &Train) -> Result<()> {
+    if let Some(path) = &a.sweep {
+        super::sweep::check(a)?;
+        return super::sweep::run(a, path);
+    }
     let (tokenizer, tokenizer_json) = tokenize::read(&a.tokenizer)?;
     let (config, train) = read_config(a, tokenizer.vocab_size())?;
     let start = start(a, &tokenizer, &config, train.seed)?;
@@ -205,6 +209,7 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
     drop(start);
     let max = trainer.train.max_steps as u64;
     let bar = progress::bar(max, "{bar:24} {pos}/{len} {msg} {elapsed}, {eta} left");
+    let pause = stop.clone();
     let options = RunOptions {
         output_dir: a.output_dir.clone(),
         companions,
@@ -218,7 +223,12 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
             bar.reset_eta();
             bar.suspend(|| errln!("resumed at step {step} from {}", from.display()));
         }
-        Update::Step(r) => bar.set_position(r.step as u64),
+        Update::Step(r) => {
+            bar.set_position(r.step as u64);
+            if a.pause_at.is_some_and(|at| r.step >= at) {
+                pause.store(true, Ordering::Relaxed);
+            }
+        }
         Update::Logged(line) => {
             let val = line
                 .val_loss
@@ -296,6 +306,12 @@ fn teacher(path: &Path, tokenizer: &Tokenizer) -> Result<Teacher> {
         config: opened.config,
         parameters: opened.parameters,
     })
+}
+
+/// The config that the command asks for.
+pub fn read_config_of(a: &Train) -> Result<(ModelConfig, TrainConfig)> {
+    let (tokenizer, _) = tokenize::read(&a.tokenizer)?;
+    read_config(a, tokenizer.vocab_size())
 }
 
 /// The config file's model fields and `training` object, overridden by the flags.

@@ -488,3 +488,50 @@ fn a_reader_that_goes_away_is_no_error() {
         crate::common::end(child);
     }
 }
+
+#[test]
+fn questions_are_scored_file_by_file() {
+    let dir = workplace();
+    let model = fixture().join("model.1bit");
+    let model = model.display();
+    std::fs::create_dir(dir.path().join("tasks")).unwrap();
+    let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    put(
+        "tasks/pick.jsonl",
+        "{\"query\": \"the cat\", \"choices\": [\"sat\", \"zzqx vvk\"], \"gold\": 0}\n\
+         {\"query\": \"the cat\", \"choices\": [\"sat\", \"zzqx vvk\"], \"gold\": 1}\n",
+    );
+    put("tasks/words.jsonl", "{\"text\": \"the dog ran home\"}\n");
+    let all = line(
+        dir.path(),
+        &format!("eval --model {model} --tasks tasks --device cpu --json"),
+    )
+    .ok();
+    let results = &all.json()["results"];
+    let pick = &results["pick"];
+    assert_eq!(pick["questions"], 2);
+    assert_eq!(
+        (pick["acc"].as_f64(), pick["acc_stderr"].as_f64()),
+        (Some(0.5), Some(0.5))
+    );
+    assert!(pick["acc_norm"].is_f64() && pick["perplexity"].is_null());
+    let words = &results["words"];
+    assert!(words["perplexity"].as_f64().unwrap() > 1.0 && words["acc_norm"].is_null());
+    let table = line(
+        dir.path(),
+        &format!("eval --model {model} --tasks tasks/pick.jsonl --limit 1"),
+    )
+    .ok();
+    assert!(
+        table.stdout.contains("acc_norm") && table.stdout.contains("1.0000"),
+        "{}",
+        table.stdout
+    );
+    put("bad.jsonl", "{\"text\": \"one two\"}\n{\"text\": 3}\n");
+    line(
+        dir.path(),
+        &format!("eval --model {model} --tasks bad.jsonl"),
+    )
+    .fails(&["bad.jsonl: line 2", "`text` is 3"]);
+    line(dir.path(), &format!("eval --model {model}")).fails(&["--data"]);
+}

@@ -20,5 +20,6 @@ mod plot;
 mod search;
 mod shapes;
 mod stats;
+mod sweep;
 mod tokenize;
 mod train;

@@ -10,7 +10,8 @@ mod svg;
 use anyhow::{Context, Result, bail, ensure};
 
 use self::chart::{Chart, Drawn, Style};
-use self::series::{Curve, Run};
+use self::series::Curve;
+pub use self::series::Run;
 use crate::args::{Along, Metric, Plot};
 use crate::output::errln;
 
@@ -87,6 +88,19 @@ pub fn run(a: &Plot) -> Result<()> {
         .with_context(|| format!("cannot write {}", a.output.display()))?;
     errln!("wrote {}", a.output.display());
     Ok(())
+}
+
+/// A picture of runs' validation losses along their steps.
+pub fn of_validation(runs: Vec<std::path::PathBuf>, output: std::path::PathBuf) -> Plot {
+    Plot {
+        runs,
+        output,
+        metric: Metric::ValLoss,
+        x: Along::Step,
+        smooth: 0.0,
+        log_x: false,
+        log_y: false,
+    }
 }
 
 /// Runs' names; those that share a folder name are told apart by their paths.
