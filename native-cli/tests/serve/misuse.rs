@@ -90,11 +90,9 @@ fn bad_requests_are_refused_and_the_server_goes_on() {
     drop((half, body));
     server.post(CHAT, &hello(json!({}))).ok();
     // No text of a request is in the log.
+    let line = "path=/v1/chat/completions model=m status=200";
+    server.wait_for(|_| server.said().contains(line));
     let said = server.said();
-    assert!(
-        said.contains("path=/v1/chat/completions model=m status=200"),
-        "{said}"
-    );
     assert!(!said.contains("Hello"), "{said}");
 }
 
@@ -250,6 +248,12 @@ fn arguments_that_cannot_be_are_refused() {
     line(dir, "serve --model m.1bit --page poet").fails(&["index.html"]);
     line(dir, "serve --model a:b=m.1bit").fails(&["a:b"]);
     line(dir, "serve --model new.txt --port 0 --device cpu").fails(&["new.txt"]);
+    let taken = Server::plain();
+    let port = taken.address.port().to_string();
+    let again = [
+        "serve", "--model", "m.1bit", "--device", "cpu", "--port", &port,
+    ];
+    run(dir, &again).fails(&["cannot listen on 127.0.0.1", &port]);
     let wrong = [
         "serve",
         "--model",

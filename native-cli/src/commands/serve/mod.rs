@@ -27,6 +27,7 @@ mod turn;
 mod wishes;
 mod worker;
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -182,8 +183,7 @@ async fn told_to_stop(app: Arc<App>, mut signals: UnboundedReceiver<Interrupt>) 
 
 async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
     let mut listeners: Vec<TcpListener> = Vec::new();
-    let mut failure = None;
-    for address in addresses {
+    for (i, address) in addresses.iter().enumerate() {
         // A free port for the first is meant to be that of all.
         let port = match listeners.first() {
             Some(first) if address.port() == 0 => first.local_addr()?.port(),
@@ -192,13 +192,17 @@ async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
         let address = SocketAddr::new(address.ip(), port);
         match TcpListener::bind(address).await {
             Ok(listener) => listeners.push(listener),
-            Err(e) => failure = Some((address, e)),
+            // A name may also stand for an address that this machine does not have.
+            Err(e)
+                if e.kind() == ErrorKind::AddrNotAvailable
+                    && (i + 1 < addresses.len() || !listeners.is_empty()) =>
+            {
+                log::debug!("{address}: {e}");
+            }
+            Err(e) => bail!("cannot listen on {address}: {e}"),
         }
     }
-    match (listeners.is_empty(), failure) {
-        (true, Some((address, e))) => bail!("cannot listen on {address}: {e}"),
-        _ => Ok(listeners),
-    }
+    Ok(listeners)
 }
 
 /// What the models are loaded from, by name.
