@@ -29,7 +29,7 @@ fn run() -> ExitCode {
     {
         quiet_gpu_probe();
     }
-    start_log();
+    start_log(command.log_filter());
     if let Err(e) = ternary::backend::cpu::simd::Level::chosen() {
         errln!("error: {e}");
         return ExitCode::FAILURE;
@@ -56,6 +56,7 @@ fn run() -> ExitCode {
         args::Command::Generate(a) => commands::generate::run(&a),
         args::Command::Logits(a) => commands::logits::run(&a),
         args::Command::Chat(a) => commands::chat::run(&a),
+        args::Command::Serve(a) => commands::serve::run(&a),
         args::Command::Import(a) => commands::import::run(&a),
         args::Command::Export(a) => commands::export::run(&a),
         args::Command::Inspect(a) => commands::inspect::run(&a),
@@ -79,10 +80,10 @@ fn run() -> ExitCode {
     }
 }
 
-/// What the library has to say: warnings, unless RUST_LOG asks for more.
-fn start_log() {
+/// What the library has to say: by default `filter`, unless RUST_LOG asks for more.
+fn start_log(filter: &str) {
     use std::io::Write;
-    let filter = env_logger::Env::default().default_filter_or("warn");
+    let filter = env_logger::Env::default().default_filter_or(filter);
     env_logger::Builder::from_env(filter)
         .target(env_logger::Target::Pipe(Box::new(output::LogWriter)))
         .format(|out, record| match record.level() {

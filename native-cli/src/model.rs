@@ -245,12 +245,12 @@ pub fn open_device(choice: DeviceChoice, options: &BackendOptions) -> Result<Box
 
 /// How replies are sampled: as the flags say and, where they say nothing, as suits the model.
 pub struct ChosenSampling {
-    temperature: Option<f32>,
-    top_p: Option<f32>,
-    top_k: Option<usize>,
-    repetition_penalty: Option<f32>,
+    pub temperature: Option<f32>,
+    pub top_p: Option<f32>,
+    pub top_k: Option<usize>,
+    pub repetition_penalty: Option<f32>,
     /// What no model has a say in.
-    rest: Sampling,
+    pub rest: Sampling,
 }
 
 impl ChosenSampling {

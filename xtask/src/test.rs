@@ -23,7 +23,12 @@ pub fn test() -> Result<()> {
 
     step("native tests");
     run_tests(
-        cargo().args(NATIVE).args(["--exclude", PAGE_TESTS]),
+        cargo().args(NATIVE).args(["--exclude", PAGE_TESTS]).envs(
+            tools
+                .clients
+                .iter()
+                .map(|folder| ("ONEBIT_CLIENTS", folder)),
+        ),
         &mut outcomes,
     )?;
 

@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 mod context;
+mod conversation;
 mod device;
 mod endings;
 mod error;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use context::context_within;
+pub use conversation::{chat_parts, encode_chat};
 pub use device::open_backend;
 pub use error::{Error, Result};
 pub use explore::{MapLoss, MatrixDiff};
@@ -39,7 +41,7 @@ use generate::Prompt;
 use open::Opened;
 use ternary_common::bytes::{ByteSource, MemorySource};
 use ternary_common::platform::Instant;
-use ternary_common::tokenizer::{ChatTemplate, Part, Tokenizer};
+use ternary_common::tokenizer::{ChatTemplate, Tokenizer};
 use ternary_core::config::CachePrecision;
 use ternary_core::layout::FormatError;
 use ternary_formats::onebit::OneBit;
@@ -617,23 +619,9 @@ impl LoadedModel {
         }
     }
 
-    /// The template writes all the special tokens there are; in the messages they are letters. A
-    /// last message of the assistant's is one to write on.
     fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let template = self.template.as_ref().ok_or(Error::NoChatTemplate)?;
-        let tokenizer = self.tokenizer()?;
-        let parts = match messages {
-            [before @ .., begun] if begun.role == "assistant" => {
-                let mut parts = tokenizer.conversation_parts(template, before, true)?;
-                parts.push(Part {
-                    text: begun.content.clone(),
-                    content: true,
-                });
-                parts
-            }
-            _ => tokenizer.conversation_parts(template, messages, true)?,
-        };
-        Ok(tokenizer.encode_parts(&parts)?)
+        encode_chat(self.tokenizer()?, template, messages)
     }
 }
 

@@ -6,6 +6,7 @@ mod look;
 mod manual;
 mod model;
 mod search;
+mod serve;
 mod train;
 
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ pub use model::{
     PackMode, SamplingArgs,
 };
 pub use search::{EvalConfig, MeasureArgs, Search};
+pub use serve::Serve;
 pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainOn, TrainingArgs};
 
 /// 1-bit and ternary language models: tokenize, train, search a precision for every layer,
@@ -90,6 +92,7 @@ pub enum Command {
     Generate(Generate),
     Logits(Logits),
     Chat(Chat),
+    Serve(Box<Serve>),
     Import(Import),
     Export(Export),
     Inspect(Inspect),
@@ -104,8 +107,20 @@ impl Command {
     pub fn handles_interrupts(&self) -> bool {
         matches!(
             self,
-            Command::Train(_) | Command::Finetune(_) | Command::Generate(_) | Command::Chat(_)
+            Command::Train(_)
+                | Command::Finetune(_)
+                | Command::Generate(_)
+                | Command::Chat(_)
+                | Command::Serve(_)
         )
+    }
+
+    /// What is logged unless RUST_LOG says otherwise: a server tells of every request.
+    pub fn log_filter(&self) -> &'static str {
+        match self {
+            Command::Serve(_) => "warn,onebit=info",
+            _ => "warn",
+        }
     }
 
     /// Where it is to run, if it runs a model.
@@ -120,6 +135,7 @@ impl Command {
             Command::Generate(a) => a.model.device,
             Command::Logits(a) => a.model.device,
             Command::Chat(a) => a.model.device,
+            Command::Serve(a) => a.device,
             Command::Bench(a) => a.device,
             Command::Download(_)
             | Command::Tokenize(_)

@@ -15,6 +15,7 @@ pub mod logits;
 pub mod merge;
 pub mod plot;
 pub mod search;
+pub mod serve;
 pub mod sweep;
 pub mod template;
 pub mod tokenize;

@@ -5,6 +5,7 @@ pub mod aarch64;
 pub mod apt;
 mod axe;
 pub mod browser;
+mod clients;
 mod debian_toolchain;
 pub mod npm;
 mod smollm2;
@@ -41,6 +42,8 @@ pub struct TestTools {
     pub axe: PathBuf,
     /// A real model; without it tests are skipped.
     pub smollm2: Option<PathBuf>,
+    /// Packages that speak with `onebit serve`; without them tests are skipped.
+    pub clients: Option<PathBuf>,
 }
 
 /// What builds the page, a browser, a Vulkan driver and axe-core. All that is missing and can't be
@@ -58,6 +61,7 @@ pub fn test_tools() -> Result<TestTools> {
             chromium,
             axe,
             smollm2: smollm2::fetch(),
+            clients: clients::fetch(),
         }),
         (page, chromium, vulkan, axe) => {
             let errors = [page.err(), chromium.err(), vulkan.err(), axe.err()];
@@ -78,6 +82,7 @@ pub fn everything() -> Result<()> {
         chromium,
         axe,
         smollm2,
+        clients,
     } = test_tools()?;
     step("ready");
     println!("    wasm32        {}", page.toolchain.describe());
@@ -87,6 +92,9 @@ pub fn everything() -> Result<()> {
     println!("    axe-core      {}", axe.display());
     if let Some(file) = smollm2 {
         println!("    SmolLM2       {}", file.display());
+    }
+    if let Some(folder) = clients {
+        println!("    clients       {}", folder.display());
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokenizers::Tokenizer as HfTokenizer;
 
 use super::checked::guarded;
@@ -58,11 +58,11 @@ impl Tokenizer {
         messages: &[Message],
         prompt: bool,
     ) -> Result<Vec<Part>> {
-        let render = |messages: &[Message]| match prompt {
+        let render = |template: &ChatTemplate, messages: &[Message]| match prompt {
             true => template.render_parts(messages),
             false => template.conversation(messages),
         };
-        let mut parts = render(messages)?;
+        let mut parts = render(template, messages)?;
         let added = self.added_tokens();
         let typed = |text: &str| added.iter().any(|token| text.contains(token.as_str()));
         let contents = messages.iter().map(|m| m.content.trim());
@@ -74,15 +74,27 @@ impl Tokenizer {
         });
         // Where the template only looks at them, they stand in its text as they are.
         open.retain(|text| !set_apart(&mut parts, text));
-        if open.is_empty() {
+        // Tools, calls and what else there is beside the contents.
+        let beside = messages.iter().map(|m| &m.more).chain([template.values()]);
+        let beside_typed = beside
+            .flat_map(|values| values.values())
+            .any(|value| any_text(value, &typed));
+        if open.is_empty() && !beside_typed {
             return Ok(parts);
         }
         // Where it changes them, a mark inside each token shows what becomes of it.
         let marked: Vec<Message> = messages
             .iter()
-            .map(|m| Message::new(&m.role, with_marks(&m.content, &added)))
+            .map(|m| Message {
+                role: m.role.clone(),
+                content: with_marks(&m.content, &added),
+                more: values_with_marks(&m.more, &added),
+            })
             .collect();
-        let text: String = render(&marked)?.into_iter().map(|part| part.text).collect();
+        let values = values_with_marks(template.values(), &added);
+        let template = template.clone().with_values(values);
+        let text = render(&template, &marked)?;
+        let text: String = text.into_iter().map(|part| part.text).collect();
         Ok(without_marks(&text, &added))
     }
 
@@ -141,6 +153,44 @@ fn with_marks(text: &str, added: &[String]) -> String {
         rest = &rest[c.len_utf8()..];
     }
     out
+}
+
+/// Whether a text inside `value`, a key or a value, is of this kind.
+fn any_text(value: &Value, is: &dyn Fn(&str) -> bool) -> bool {
+    match value {
+        Value::String(text) => is(text),
+        Value::Array(values) => values.iter().any(|value| any_text(value, is)),
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| (!is_name(key) && is(key)) || any_text(value, is)),
+        _ => false,
+    }
+}
+
+/// A key as templates ask for.
+fn is_name(key: &str) -> bool {
+    key.chars()
+        .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+}
+
+/// As [`with_marks`], in every text of the values.
+fn values_with_marks(values: &Map<String, Value>, added: &[String]) -> Map<String, Value> {
+    fn marked(value: &Value, added: &[String]) -> Value {
+        match value {
+            Value::String(text) => with_marks(text, added).into(),
+            Value::Array(values) => values.iter().map(|value| marked(value, added)).collect(),
+            Value::Object(map) => values_with_marks(map, added).into(),
+            other => other.clone(),
+        }
+    }
+    let marked = values.iter().map(|(key, value)| {
+        let key = match is_name(key) {
+            true => key.clone(),
+            false => with_marks(key, added),
+        };
+        (key, marked(value, added))
+    });
+    marked.collect()
 }
 
 /// A text without its marks, the added tokens around them parts of contents.
@@ -284,6 +334,37 @@ mod tests {
                 "{parts:?}"
             );
         }
+        // Tools, calls and results are letters, too.
+        let template = ChatTemplate::new(
+            "{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% for call in m.tool_calls %}{{ call.function | tojson }}{% endfor %}<|end|>{% endfor %}",
+        )
+        .unwrap();
+        assert!(template.takes_tools());
+        let tool = crate::chat::Tool {
+            name: "f".into(),
+            description: Some("ends <|end|>".into()),
+            parameters: serde_json::json!({"type": "object", "properties": {"<|end|>": {}}}),
+        };
+        let call = crate::chat::ToolCall {
+            id: "1".into(),
+            name: "f".into(),
+            arguments: r#"{"<|end|>": "<|user|>"}"#.into(),
+        };
+        let turns = [
+            Message::new("user", "x"),
+            crate::chat::with_calls("", &[call]),
+            crate::chat::with_result("1", Some("f"), "<|end|>"),
+        ];
+        let mut values = Map::new();
+        values.insert("tools".into(), vec![tool.json()].into());
+        let template = template.with_values(values);
+        let parts = t.conversation_parts(&template, &turns, false).unwrap();
+        let ids = t.encode_parts(&parts).unwrap();
+        let count = |name: &str| ids.iter().filter(|i| **i == id(name)).count();
+        assert_eq!((count("<|end|>"), count("<|user|>")), (3, 1), "{parts:?}");
+        let text: String = parts.iter().map(|part| part.text.as_str()).collect();
+        assert!(text.contains(r#""description": "ends <|end|>""#), "{text}");
+        assert!(text.contains(r#"{"<|end|>": "<|user|>"}"#), "{text}");
         // Contents without them are encoded as ever.
         let plain = [part("<|user|>", false), part("it <b>", true)];
         assert_eq!(

@@ -239,6 +239,11 @@ impl Running {
         let tokenizer = setting.tokenizer;
         let marked = self.request.in_turns && setting.marks.specials.contains(&id);
         if marked || tokenizer.is_some_and(|t| t.is_end(id)) {
+            // Without a text, but whoever scores replies counts it.
+            if logprob.is_some() {
+                let text = String::new();
+                self.client.update(Update::Token { text, logprob, id });
+            }
             return Ok(Err(FinishReason::End));
         }
         if let Some(constraint) = &mut self.request.constraint {

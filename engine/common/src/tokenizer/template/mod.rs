@@ -25,10 +25,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use minijinja::machinery::{CodeGenerator, eval, make_string_output, parse};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Value;
-use minijinja::{AutoEscape, Environment, ErrorKind, context};
+use minijinja::value::{Serde, Value};
+use minijinja::{AutoEscape, Environment, ErrorKind};
+use serde_json::Map;
+use serde_json::Value as Json;
 
-use crate::chat::Message;
+use crate::chat::{Message, Tool, ToolCall, with_calls, with_result};
 use crate::error::{Error, Result};
 use dates::Now;
 use guard::Budget;
@@ -76,6 +78,8 @@ pub struct Checked {
 pub struct ChatTemplate {
     source: String,
     special: SpecialTokens,
+    /// What it is given beside the messages: `tools`, for example.
+    values: Map<String, Json>,
     /// Whether it was said that the system's message went into the first of the user's.
     told: Arc<AtomicBool>,
 }
@@ -116,6 +120,7 @@ impl ChatTemplate {
         Ok(ChatTemplate {
             source,
             special: SpecialTokens::default(),
+            values: Map::new(),
             told: Arc::default(),
         })
     }
@@ -123,6 +128,53 @@ impl ChatTemplate {
     /// With these as `bos_token` and `eos_token`, which are empty otherwise.
     pub fn with_tokens(self, special: SpecialTokens) -> Self {
         ChatTemplate { special, ..self }
+    }
+
+    /// With these beside the messages, by the names that the template knows them by: `tools`, a
+    /// list of functions, or `enable_thinking`, for example.
+    pub fn with_values(self, values: Map<String, Json>) -> Self {
+        ChatTemplate { values, ..self }
+    }
+
+    /// What it is given beside the messages.
+    pub(super) fn values(&self) -> &Map<String, Json> {
+        &self.values
+    }
+
+    /// Whether it tells the model of tools.
+    pub fn takes_tools(&self) -> bool {
+        let name = "tool_to_look_for";
+        let tool = Tool {
+            name: name.to_owned(),
+            description: Some("Looks.".to_owned()),
+            parameters: serde_json::json!({"type": "object", "properties": {}}),
+        };
+        let mut values = self.values.clone();
+        values.insert("tools".to_owned(), Json::from(vec![tool.json()]));
+        let text = self
+            .clone()
+            .with_values(values)
+            .render(&[Message::new("user", "Hello")]);
+        text.is_ok_and(|text| text.contains(name))
+    }
+
+    /// Whether it leaves out the calls of tools in the assistant's messages.
+    pub fn drops_calls(&self) -> bool {
+        let name = "tool_to_look_for";
+        let call = ToolCall {
+            // As Mistral's insist on.
+            id: "lookforit".to_owned(),
+            name: name.to_owned(),
+            arguments: "{}".to_owned(),
+        };
+        let talk = [
+            Message::new("user", "Hello"),
+            with_calls("", &[call]),
+            with_result("lookforit", Some(name), "found"),
+        ];
+        let talk = self.render(&talk);
+        // One that fails says so when it is asked.
+        talk.is_ok_and(|text| !text.contains(name))
     }
 
     /// Try it on a conversation.
@@ -259,32 +311,44 @@ impl ChatTemplate {
 
     /// The whole text.
     fn run(&self, messages: &[Message], manner: Manner) -> Result<String> {
+        let size = |values: &Map<String, Json>| match values.is_empty() {
+            true => 0,
+            false => serde_json::to_string(values).map_or(0, |text| text.len()),
+        };
         let bytes = messages
             .iter()
-            .map(|m| m.role.len() + m.content.len())
-            .sum();
+            .map(|m| m.role.len() + m.content.len() + size(&m.more))
+            .sum::<usize>();
+        let bytes = bytes + size(&self.values);
         let budget = Arc::new(Budget::new(messages.len(), bytes));
         let values: Vec<Value> = messages
             .iter()
             .map(|m| {
-                let content = if manner.as_parts {
-                    Value::from(vec![context! { type => "text", text => m.content.clone() }])
-                } else {
-                    Value::from(m.content.as_str())
+                let content = match manner.as_parts {
+                    true => serde_json::json!([{"type": "text", "text": m.content}]),
+                    false => Json::from(m.content.as_str()),
                 };
                 // As plain maps, so that a template may also ask for keys that are not there.
-                context! { role => m.role.clone(), content => content }
+                let mut map = Map::new();
+                map.insert("role".to_owned(), Json::from(m.role.as_str()));
+                map.insert("content".to_owned(), content);
+                map.extend(m.more.clone());
+                Value::from(Serde(map))
             })
             .collect();
-        let token = |text: &Option<String>| text.clone().unwrap_or_default();
-        let root = context! {
-            messages => values,
-            add_generation_prompt => manner.prompt,
-            bos_token => token(&self.special.bos),
-            eos_token => token(&self.special.eos),
-            tools => (),
-            documents => (),
-        };
+        let token = |text: &Option<String>| Value::from(text.clone().unwrap_or_default());
+        let mut root: BTreeMap<String, Value> = ["tools", "documents"]
+            .map(|name| (name.to_owned(), Value::from(())))
+            .into();
+        let given = self.values.iter();
+        root.extend(given.map(|(name, value)| (name.clone(), Value::from(Serde(value)))));
+        root.extend([
+            ("messages".to_owned(), Value::from(values)),
+            ("add_generation_prompt".to_owned(), manner.prompt.into()),
+            ("bos_token".to_owned(), token(&self.special.bos)),
+            ("eos_token".to_owned(), token(&self.special.eos)),
+        ]);
+        let root = Value::from(root);
         let mut env = Environment::new();
         env.set_fuel(Some(budget.steps));
         env.set_recursion_limit(RECURSION);

@@ -114,7 +114,7 @@ pub(super) fn cut(
     if messages.len() > MOST || messages.iter().any(|m| m.content.contains(OPEN)) {
         return (whole(), found);
     }
-    let with_mark = |(i, m): (usize, &Message)| Message::new(&m.role, mark(i));
+    let with_mark = |(i, m): (usize, &Message)| m.saying(mark(i));
     let marked = render(
         &messages
             .iter()

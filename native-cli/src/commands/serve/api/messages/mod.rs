@@ -1,0 +1,251 @@
+//! Anthropic's `/v1/messages` and `/v1/messages/count_tokens`.
+
+mod input;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use axum::response::Response;
+use serde_json::{Value, json};
+use ternary::chat::Message;
+use ternary::session::service::Request;
+
+use crate::commands::serve::app::{Call, prepare};
+use crate::commands::serve::body::{self, Events, Gone};
+use crate::commands::serve::fields::{
+    COUNT, FLAG, Fields, LIST, NUMBER, OBJECT, Parameter, TEXT, Tables, ignored, only, used, wrong,
+};
+use crate::commands::serve::refusal::Refusal;
+use crate::commands::serve::replies::Replies;
+use crate::commands::serve::talk::{self, Talk};
+use crate::commands::serve::turn::Turn;
+use crate::commands::serve::wishes::{Wishes, checked_stops};
+use input::{choice, message, tool};
+use writer::Writer;
+
+/// What both endpoints take.
+const TALK: &[Parameter] = &[
+    used(
+        "model",
+        TEXT,
+        "\"m\"",
+        "A served model, or MODEL:ADAPTER. Not needed where one model is served.",
+    ),
+    used(
+        "messages",
+        LIST,
+        r#"[{"role":"user","content":"Hello"}]"#,
+        "The conversation; a last message of the assistant's is written on.",
+    ),
+    used(
+        "system",
+        r#"{"oneOf":[{"type":"string"},{"type":"array"}]}"#,
+        "\"Be brief.\"",
+        "What the model is told before the conversation.",
+    ),
+    used(
+        "tools",
+        LIST,
+        r#"[{"name":"f","input_schema":{"type":"object"}}]"#,
+        "Functions that the model may call.",
+    ),
+    used(
+        "tool_choice",
+        OBJECT,
+        r#"{"type":"auto"}"#,
+        "auto, any, none, or a tool.",
+    ),
+    only(
+        "thinking",
+        r#"[{"type":"disabled"}]"#,
+        "Models here have no such setting.",
+    ),
+    ignored("cache_control", OBJECT, "{}"),
+];
+
+pub const PARAMETERS: Tables = &[
+    TALK,
+    &[
+        used(
+            "max_tokens",
+            COUNT,
+            "16",
+            "Tokens of the reply, at most; required.",
+        ),
+        used(
+            "stop_sequences",
+            LIST,
+            r#"["\n\n"]"#,
+            "The reply ends before any of these texts.",
+        ),
+        used(
+            "temperature",
+            NUMBER,
+            "0.5",
+            "How freely tokens are chosen; 0 = always the most likely one.",
+        ),
+        used(
+            "top_p",
+            NUMBER,
+            "0.9",
+            "Share of the probability to choose from.",
+        ),
+        used(
+            "top_k",
+            COUNT,
+            "20",
+            "So many of the most likely tokens are chosen from.",
+        ),
+        used("stream", FLAG, "true", "Answer by server-sent events."),
+        ignored("metadata", OBJECT, "{}"),
+        only(
+            "service_tier",
+            r#"["auto","standard_only"]"#,
+            "There is one tier.",
+        ),
+    ],
+];
+
+pub const COUNT_PARAMETERS: Tables = &[TALK];
+
+/// A request.
+struct Ask {
+    model: Option<String>,
+    talk: Talk,
+    wishes: Wishes,
+    stream: bool,
+}
+
+fn read_talk(fields: &mut Fields) -> Result<Talk, Refusal> {
+    let list = fields.needed("messages")?;
+    let Value::Array(list) = list else {
+        return Err(wrong("messages", "a list of messages", &list));
+    };
+    if list.is_empty() {
+        return Err(Refusal::invalid("messages", "there are no messages"));
+    }
+    let mut messages = Vec::new();
+    if let Some(system) = fields.value("system") {
+        let text = talk::content_text(system, "system", &["text"])?;
+        messages.push(Message::new("system", text));
+    }
+    for (i, value) in list.into_iter().enumerate() {
+        message(value, &format!("messages[{i}]"), &mut messages)?;
+    }
+    let tools = fields.list("tools")?.unwrap_or_default();
+    let tools = tools
+        .into_iter()
+        .enumerate()
+        .map(|(i, value)| tool(value, &format!("tools[{i}]")))
+        .collect::<Result<_, _>>()?;
+    let choice = fields.value("tool_choice").map(choice).transpose()?;
+    let talk = Talk {
+        messages,
+        tools,
+        choice: choice.unwrap_or_default(),
+        ..Talk::default()
+    };
+    talk.check_choice("tool_choice")?;
+    Ok(talk)
+}
+
+impl Ask {
+    fn read(body: Value) -> Result<Self, Refusal> {
+        let mut fields = Fields::of_body(body, PARAMETERS)?;
+        let talk = read_talk(&mut fields)?;
+        let max_tokens = fields.needed("max_tokens")?;
+        let Some(max_tokens) = max_tokens.as_u64().filter(|n| *n > 0) else {
+            let expected = "a whole number of at least 1";
+            return Err(wrong("max_tokens", expected, &max_tokens));
+        };
+        let stops = fields.texts("stop_sequences")?;
+        let ask = Ask {
+            model: fields.text("model")?,
+            talk,
+            wishes: Wishes {
+                temperature: fields.number("temperature", 0.0..=2.0)?,
+                top_p: fields.number("top_p", 0.0..=1.0)?,
+                top_k: Wishes::top_k(&mut fields, 0)?,
+                max_tokens: usize::try_from(max_tokens).unwrap_or(usize::MAX),
+                stop: checked_stops(stops, "stop_sequences")?,
+                ..Wishes::default()
+            },
+            stream: fields.flag("stream")?,
+        };
+        fields.end()?;
+        Ok(ask)
+    }
+}
+
+pub async fn answer(mut call: Call) -> Result<Response, Refusal> {
+    let ask = Ask::read(std::mem::take(&mut call.value))?;
+    let chosen = call.choose(ask.model.as_deref())?;
+    let (ask, request) = prepare(&chosen, move |ready| {
+        let prompt = ask.talk.prompt(ready)?;
+        ready.check_length(&prompt)?;
+        let request: Request = ask.wishes.request(ready, 0)?;
+        let request = ask.talk.asked(ready, &prompt, request)?;
+        Ok((ask, request))
+    })
+    .await?;
+    let mut writer = Writer::new(&chosen.id(), request.prompt.len());
+    let mut turn = Turn::new(ask.talk.reader());
+    let mut replies = call.ask(&chosen, vec![request])?;
+    if ask.stream {
+        return Ok(body::events(|events| stream(writer, replies, turn, events)));
+    }
+    while let Some((_, update)) = replies.next().await? {
+        let (piece, end) = turn.take(update);
+        if let Some(piece) = piece {
+            writer.text(&piece.text);
+        }
+        if let Some(end) = end {
+            writer.end(&end);
+        }
+    }
+    Ok(body::json(&writer.message))
+}
+
+/// Tokens that a conversation takes as a prompt.
+pub async fn count(mut call: Call) -> Result<Response, Refusal> {
+    let mut fields = Fields::of_body(std::mem::take(&mut call.value), COUNT_PARAMETERS)?;
+    let talk = read_talk(&mut fields)?;
+    let model = fields.text("model")?;
+    fields.end()?;
+    let chosen = call.choose(model.as_deref())?;
+    let tokens = prepare(&chosen, move |ready| Ok(talk.prompt(ready)?.len())).await?;
+    Ok(body::json(&json!({"input_tokens": tokens})))
+}
+
+async fn stream(
+    mut writer: Writer,
+    mut replies: Replies,
+    mut turn: Turn,
+    events: Events,
+) -> Result<(), Gone> {
+    send(&events, writer.begin()).await?;
+    loop {
+        let written = match replies.next().await {
+            Ok(None) => return Ok(()),
+            Err(refusal) => return events.named("error", &refusal.anthropic()).await,
+            Ok(Some((_, update))) => {
+                let (piece, end) = turn.take(update);
+                let mut written = match piece {
+                    Some(piece) => writer.text(&piece.text),
+                    None => Vec::new(),
+                };
+                written.extend(end.map(|end| writer.end(&end)).into_iter().flatten());
+                written
+            }
+        };
+        send(&events, written).await?;
+    }
+}
+
+async fn send(events: &Events, written: Vec<Value>) -> Result<(), Gone> {
+    for event in written {
+        let name = event["type"].as_str().unwrap_or_default().to_owned();
+        events.named(&name, &event).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! A conversation with tools, whichever API it came by, and the prompt that a model's template
+//! makes of it.
+
+use serde_json::{Map, Value, json};
+use ternary::chat::{Message, Tool, ToolReader, explained, with_spoken_calls};
+use ternary::session::service::Request;
+use ternary::session::{chat_parts, encode_chat};
+use ternary::tokenizer::ChatTemplate;
+
+use super::fields::{Fields, wrong};
+use super::ids;
+use super::models::Ready;
+use super::refusal::Refusal;
+use super::structured::{self, Form};
+
+/// Whether tools are to be called.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Choice {
+    /// As the model likes.
+    #[default]
+    Auto,
+    Never,
+    /// Any, or the one of this name.
+    Always(Option<String>),
+}
+
+/// A conversation.
+#[derive(Clone, Debug, Default)]
+pub struct Talk {
+    pub messages: Vec<Message>,
+    pub tools: Vec<Tool>,
+    pub choice: Choice,
+    /// More that the template is given.
+    pub template_values: Map<String, Value>,
+    /// What the reply has to be, and the parameter that says so.
+    pub form: Option<(Form, &'static str)>,
+}
+
+impl Talk {
+    /// The tools that the model is told of.
+    fn offered(&self) -> &[Tool] {
+        match self.choice {
+            Choice::Never => &[],
+            _ => &self.tools,
+        }
+    }
+
+    /// The template with what it is given, and the messages as it can take them.
+    fn prepared(&self, ready: &Ready) -> Result<(ChatTemplate, Vec<Message>), Refusal> {
+        let Some(template) = &ready.template else {
+            return Err(Refusal::invalid(
+                "model",
+                "this model has no chat template; it continues texts (/v1/completions)",
+            )
+            .with_code("no_chat_template"));
+        };
+        let offered = self.offered();
+        let mut values = self.template_values.clone();
+        let messages = if ready.takes_tools {
+            if !offered.is_empty() {
+                let list: Vec<Value> = offered.iter().map(Tool::json).collect();
+                values.insert("tools".to_owned(), list.into());
+            }
+            match ready.drops_calls {
+                true => with_spoken_calls(&self.messages),
+                false => self.messages.clone(),
+            }
+        } else {
+            explained(&self.messages, offered)
+        };
+        Ok((template.clone().with_values(values), messages))
+    }
+
+    /// The prompt's tokens.
+    pub fn prompt(&self, ready: &Ready) -> Result<Vec<u32>, Refusal> {
+        let (template, messages) = self.prepared(ready)?;
+        encode_chat(&ready.tokenizer, &template, &messages).map_err(Refusal::from)
+    }
+
+    /// The prompt's text.
+    pub fn text(&self, ready: &Ready) -> Result<String, Refusal> {
+        let (template, messages) = self.prepared(ready)?;
+        let parts = chat_parts(&ready.tokenizer, &template, &messages)?;
+        Ok(parts.into_iter().map(|part| part.text).collect())
+    }
+
+    /// `request` with this conversation's prompt.
+    pub fn asked(
+        &self,
+        ready: &Ready,
+        prompt: &[u32],
+        request: Request,
+    ) -> Result<Request, Refusal> {
+        let form = match (&self.form, &self.choice) {
+            (Some((form, at)), _) => Some((form.clone(), *at)),
+            (None, Choice::Always(name)) => {
+                let wanted = |tool: &&Tool| name.as_ref().is_none_or(|name| *name == tool.name);
+                let tools = self.tools.iter().filter(wanted).cloned().collect();
+                Some((Form::ToolCall(tools), "tool_choice"))
+            }
+            (None, _) => None,
+        };
+        let constraint = match form {
+            None => None,
+            Some((form, at)) => Some(
+                structured::constraint(&form, &ready.tokenizer)
+                    .map_err(|why| Refusal::unsupported(at, why))?,
+            ),
+        };
+        Ok(Request {
+            prompt: prompt.to_vec(),
+            goes_on: self.messages.last().is_some_and(|m| {
+                m.role == "assistant" && !m.content.is_empty() && m.more.is_empty()
+            }),
+            in_turns: true,
+            // Some models' calls begin with special tokens.
+            show_specials: !self.offered().is_empty(),
+            constraint,
+            ..request
+        })
+    }
+
+    /// What finds calls in a reply, if there are tools to call.
+    pub fn reader(&self) -> Option<ToolReader> {
+        let offered = self.offered();
+        (!offered.is_empty()).then(|| ToolReader::new(offered.to_vec(), ids::call))
+    }
+
+    /// A choice must be of tools that are there.
+    pub fn check_choice(&self, at: &str) -> Result<(), Refusal> {
+        match &self.choice {
+            Choice::Always(Some(name)) if !self.tools.iter().any(|tool| tool.name == *name) => {
+                Err(Refusal::invalid(at, format!("there is no tool `{name}`")))
+            }
+            Choice::Always(_) if self.tools.is_empty() => {
+                Err(Refusal::invalid(at, "there are no `tools` to choose from"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A function by its parts, which stand under these names.
+pub fn tool(fields: &mut Fields, schema: &str) -> Result<Tool, Refusal> {
+    let at = fields.at("name");
+    let name = fields.needed_text("name")?;
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.len() > 128 || !name.chars().all(fits) {
+        return Err(Refusal::invalid(
+            at,
+            "a function's name has 1 to 128 letters, digits, `_`, `-` and `.`",
+        ));
+    }
+    let description = fields.text("description")?;
+    let parameters = match fields.value(schema) {
+        Some(parameters @ Value::Object(_)) => parameters,
+        Some(other) => return Err(wrong(&fields.at(schema), "a JSON schema", &other)),
+        None => json!({"type": "object", "properties": {}}),
+    };
+    Ok(Tool {
+        name,
+        description,
+        parameters,
+    })
+}
+
+/// A text, or a list of parts that are texts of one of these types.
+pub fn content_text(value: Value, at: &str, types: &[&str]) -> Result<String, Refusal> {
+    let parts = match value {
+        Value::String(text) => return Ok(text),
+        Value::Array(parts) => parts,
+        other => return Err(wrong(at, "a string or a list of parts", &other)),
+    };
+    let mut text = String::new();
+    for (i, part) in parts.into_iter().enumerate() {
+        let mut part = Fields::nested(part, &format!("{at}[{i}]"))?;
+        let kind = part.needed_text("type")?;
+        if !types.contains(&kind.as_str()) {
+            let why = format!("parts of type `{kind}` are not read here; this model reads texts");
+            return Err(Refusal::unsupported(part.at("type"), why));
+        }
+        text += &part.needed_text("text")?;
+        // Prefixes are kept of themselves; and what an answer of ours has is taken back.
+        for name in ["cache_control", "annotations", "logprobs", "citations"] {
+            part.value(name);
+        }
+        part.end()?;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{self, Setup};
+    use super::*;
+
+    fn weather() -> Tool {
+        Tool {
+            name: "weather".into(),
+            description: None,
+            parameters: json!({"type": "object", "properties": {"city": {"type": "string"}}}),
+        }
+    }
+
+    #[test]
+    fn tools_go_to_templates_that_take_them_and_are_explained_to_others() {
+        let talk = Talk {
+            messages: vec![Message::new("user", "Hi <|end|>")],
+            tools: vec![weather()],
+            ..Talk::default()
+        };
+        let plain = testing::ready(&Setup::default());
+        assert!(!plain.takes_tools);
+        let text = talk.text(&plain).unwrap();
+        assert!(text.contains("<tools>\n{\"type\":\"function\""), "{text}");
+        let knows = testing::ready(&Setup {
+            template: Some(testing::TOOL_TEMPLATE),
+            ..Setup::default()
+        });
+        assert!(knows.takes_tools);
+        let text = talk.text(&knows).unwrap();
+        assert!(
+            text.starts_with("<|system|>{\"type\": \"function\""),
+            "{text}"
+        );
+        assert!(!knows.drops_calls);
+        // One that tells of tools and not of their calls.
+        let deaf = testing::ready(&Setup {
+            template: Some(
+                "{% for t in tools %}{{ t | tojson }}{% endfor %}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}",
+            ),
+            ..Setup::default()
+        });
+        assert!(deaf.takes_tools && deaf.drops_calls);
+        let call = ternary::chat::ToolCall {
+            id: "a".into(),
+            name: "weather".into(),
+            arguments: "{}".into(),
+        };
+        let called = Talk {
+            messages: vec![
+                Message::new("user", "Hi"),
+                ternary::chat::with_calls("", &[call]),
+                ternary::chat::with_result("a", None, "sunny"),
+            ],
+            ..talk.clone()
+        };
+        let text = called.text(&deaf).unwrap();
+        assert!(
+            text.contains("<tool_call>\n{\"name\":\"weather\""),
+            "{text}"
+        );
+        // What is typed is letters.
+        let prompt = talk.prompt(&knows).unwrap();
+        let end = knows.tokenizer.id("<|end|>").unwrap();
+        assert_eq!(prompt.iter().filter(|id| **id == end).count(), 2);
+        let request = talk.asked(&knows, &prompt, Request::default()).unwrap();
+        assert!(request.in_turns && request.show_specials && !request.goes_on);
+        // Tools that are not to be called are not told of.
+        let never = Talk {
+            choice: Choice::Never,
+            ..talk.clone()
+        };
+        assert!(!never.text(&knows).unwrap().contains("weather"));
+        assert!(never.reader().is_none() && talk.reader().is_some());
+        let always = Talk {
+            choice: Choice::Always(None),
+            ..talk
+        };
+        let refusal = always
+            .asked(&knows, &prompt, Request::default())
+            .err()
+            .unwrap();
+        assert_eq!(refusal.param.as_deref(), Some("tool_choice"));
+    }
+
+    #[test]
+    fn a_model_without_a_template_says_so() {
+        let ready = testing::ready(&Setup {
+            template: None,
+            ..Setup::default()
+        });
+        let refusal = Talk::default().prompt(&ready).unwrap_err();
+        assert_eq!(refusal.code, Some("no_chat_template"));
+    }
+
+    #[test]
+    fn a_last_message_of_the_assistants_is_written_on() {
+        let ready = testing::ready(&Setup::default());
+        let talk = Talk {
+            messages: vec![
+                Message::new("user", "Hi"),
+                Message::new("assistant", "Well, "),
+            ],
+            ..Talk::default()
+        };
+        let text = talk.text(&ready).unwrap();
+        assert!(text.ends_with("<|assistant|>Well, "), "{text}");
+        let request = talk.asked(&ready, &[1], Request::default()).unwrap();
+        assert!(request.goes_on);
+    }
+}
