@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use page_tests::{Hub, Page, Served, onebit, published, stage};
 use serde_json::{Value, json};
 
+use crate::import::STORED;
 use crate::kept_chats::answered;
 use crate::look::{picture, sound_layout};
 use crate::nothing_lost::{NAME, loaded};
@@ -139,6 +140,8 @@ fn a_model_of_the_catalogue_comes_with_one_click() -> Result<()> {
         &format!("{LOADED} && [...document.querySelectorAll('#kept .kept-name')].some(e => e.innerText == 'One Click.1bit') && {NAME} == 'One Click'"),
         REPLY,
     )?;
+    // It is in the store once, beside the model before it, and nothing of its source is.
+    ensure!(page.evaluate(STORED)? == 2);
     // The chat is shown, and answers.
     answered(&page, "Who is Max?")?;
     // Every byte came once.
@@ -174,6 +177,54 @@ fn a_model_of_the_catalogue_comes_with_one_click() -> Result<()> {
         .map(|asked| asked.bytes)
         .sum();
     ensure!(again == came, "it was downloaded again");
+    page.assert_clean()
+}
+
+/// A card tells what its model is and takes, how fast it would be, and whether it runs here.
+#[test]
+fn cards_say_what_a_model_takes() -> Result<()> {
+    let _turn = catalogue(&[
+        entry("Small", "tests/small", 2_000_000),
+        entry("Slow", "tests/slow", 2_700_000_000),
+        entry("Large", "tests/large", 9_000_000_000),
+    ])?;
+    let page = crate::open_tiny()?;
+    // Whatever this machine has.
+    page.evaluate("Object.defineProperty(navigator, 'deviceMemory', { value: 8 })")?;
+    page.click("#switcher")?;
+    page.wait_for(
+        "document.querySelectorAll('#catalogue .expected').length == 4",
+        REPLY,
+    )?;
+    let text = page
+        .text("#catalogue .card:nth-child(2)")?
+        .replace('\u{a0}', " ");
+    for part in [
+        "Small",
+        "For tests.",
+        "Parameters",
+        "1 million",
+        "Download",
+        "Memory",
+        "2 MB and more",
+        "512 tokens",
+        "License",
+        "MIT",
+        "Tried in tests.",
+        "tokens/s",
+    ] {
+        ensure!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    for (child, badge) in [
+        (2, "Runs here"),
+        (3, "Needs a GPU"),
+        (4, "Too large for this device"),
+    ] {
+        let shown = page.text(&format!("#catalogue .card:nth-child({child}) .badge"))?;
+        ensure!(shown == badge, "card {child}: {shown}");
+    }
+    picture(&page, "models-fit-desktop-light")?;
+    page.assert_accessible()?;
     page.assert_clean()
 }
 
