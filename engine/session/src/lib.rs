@@ -10,6 +10,7 @@ mod generate;
 mod prompts;
 mod protocol;
 pub mod service;
+pub mod suite;
 mod tune;
 mod weights;
 

@@ -5,8 +5,6 @@ mod gemm;
 mod suite;
 mod train;
 
-pub use suite::Part;
-
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
