@@ -41,6 +41,8 @@ use ternary_common::tokenizer::{ChatTemplate, Part, Tokenizer};
 use ternary_core::config::CachePrecision;
 use ternary_core::layout::FormatError;
 use ternary_formats::onebit::OneBit;
+#[cfg(feature = "grammar")]
+use ternary_infer::{Form, Grammars};
 use ternary_infer::{LoadOptions, LowRankAdapter, Model, Sampling};
 use tune::Tuning;
 
@@ -108,6 +110,9 @@ pub struct LoadedModel {
     file: OneBit,
     marks: TurnMarks,
     adapter: Option<Rc<dyn LowRankAdapter>>,
+    /// Made when first asked for.
+    #[cfg(feature = "grammar")]
+    grammars: Option<Grammars>,
 }
 
 impl fmt::Debug for LoadedModel {
@@ -158,6 +163,9 @@ pub struct Session {
     compared: Option<Compared>,
     map_scorer: Option<MapScorer>,
     tuning: Option<Box<Tuning>>,
+    /// What replies have to be.
+    #[cfg(feature = "grammar")]
+    form: Option<Form>,
 }
 
 impl fmt::Debug for Session {
@@ -203,6 +211,12 @@ impl Session {
     #[must_use]
     pub fn with_context(self, context: Option<usize>) -> Self {
         Session { context, ..self }
+    }
+
+    /// Have the replies from now on be of this form; `None`: free.
+    #[cfg(feature = "grammar")]
+    pub fn set_form(&mut self, form: Option<Form>) {
+        self.form = form;
     }
 
     /// A handle that stops what this session is doing.
@@ -393,6 +407,8 @@ impl Session {
             source,
             file,
             adapter,
+            #[cfg(feature = "grammar")]
+            grammars: None,
         });
         self.device = device;
         // They belong to the model before.
@@ -419,6 +435,15 @@ impl Session {
             return Ok(());
         }
         let loaded = self.loaded.as_mut().ok_or(Error::NoModel)?;
+        #[cfg(feature = "grammar")]
+        let constraint = match (&self.form, &command) {
+            (Some(form), Command::Generate { .. } | Command::Chat { .. }) => {
+                Some(loaded.grammars()?.constraint(form)?)
+            }
+            _ => None,
+        };
+        #[cfg(not(feature = "grammar"))]
+        let constraint = None;
         match command {
             Command::Reset => loaded.model.truncate(0),
             Command::Generate { prompt, sampling } => {
@@ -428,7 +453,8 @@ impl Session {
                     goes_on: true,
                     in_turns: false,
                 };
-                generate::run(loaded, prompt, &sampling, &stop, emit).await?;
+                let how = (&sampling, constraint);
+                generate::run(loaded, prompt, how, &stop, emit).await?;
             }
             Command::Chat { messages, sampling } => {
                 let (ids, dropped) = loaded.chat_prompt(&messages, sampling.max_tokens)?;
@@ -440,7 +466,8 @@ impl Session {
                         .is_some_and(|m| m.role == "assistant" && !m.content.is_empty()),
                     in_turns: true,
                 };
-                generate::run(loaded, prompt, &sampling, &stop, emit).await?;
+                let how = (&sampling, constraint);
+                generate::run(loaded, prompt, how, &stop, emit).await?;
             }
             Command::Move { device } => {
                 let (source, adapter) = (loaded.source.clone(), loaded.adapter.clone());
@@ -603,6 +630,19 @@ impl LoadedModel {
     /// A model without a tokenizer.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_ref().ok_or(Error::NoTokenizer)
+    }
+
+    /// What compiles grammars for this model's tokens.
+    ///
+    /// # Errors
+    /// A model without a tokenizer.
+    #[cfg(feature = "grammar")]
+    pub fn grammars(&mut self) -> Result<&Grammars> {
+        let tokenizer = self.tokenizer.as_ref().ok_or(Error::NoTokenizer)?;
+        Ok(match &mut self.grammars {
+            Some(made) => made,
+            none => none.insert(Grammars::new(tokenizer)?),
+        })
     }
 
     /// The file's tokenizer.json.

@@ -19,7 +19,7 @@ pub use import::{Activations, Import};
 pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, Suite, TrainShape};
 pub use manual::{Completions, Manual, ManualFormat};
 pub use model::{
-    BoardCache, Chat, Eval, Export, ExportFormat, Generate, GgufType, Logits, Merge, ModelArgs,
+    BoardCache, Chat, Eval, Export, ExportFormat, FormArgs, Generate, GgufType, Logits, Merge, ModelArgs,
     PackMode, SamplingArgs,
 };
 pub use search::{EvalConfig, MeasureArgs, Search};

@@ -81,6 +81,24 @@ pub struct SamplingArgs {
     pub stop: Vec<String>,
 }
 
+/// What a reply has to be.
+#[derive(Args)]
+#[group(multiple = false)]
+pub struct FormArgs {
+    /// Write JSON that this schema accepts.
+    #[arg(long, value_name = "FILE")]
+    pub json_schema: Option<PathBuf>,
+    /// Write a JSON object, whatever is in it.
+    #[arg(long)]
+    pub json_object: bool,
+    /// Write what this regular expression matches from its beginning to its end.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub regex: Option<String>,
+    /// Write a text of this grammar, in llguidance's variant of Lark.
+    #[arg(long, value_name = "FILE")]
+    pub grammar: Option<PathBuf>,
+}
+
 /// Loss, perplexity and bits per byte of a text.
 #[derive(Args)]
 #[command(after_help = "Example:
@@ -102,7 +120,9 @@ pub struct Eval {
 #[command(after_help = "Examples:
   onebit generate --model model.1bit --prompt 'Once upon a time'
   onebit generate --model run/ --prompt 'The' --temperature 0 \\
-      --max-tokens 64 --json")]
+      --max-tokens 64 --json
+  onebit generate --model model.1bit --prompt 'A dog, as JSON: ' \\
+      --json-schema dog.json --max-tokens 500")]
 pub struct Generate {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -119,6 +139,8 @@ pub struct Generate {
     pub prompt_file: Option<PathBuf>,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub form: FormArgs,
     /// One JSON object (text, finish_reason, stats) instead of streaming.
     #[arg(long)]
     pub json: bool,
