@@ -188,7 +188,19 @@ pub struct Found {
     pub bytes: u64,
     /// Which file was taken of several, and why; empty where it was named.
     pub why: String,
+    /// The GGUF models of the repository, the best first.
+    pub offered: Vec<Offered>,
     pub license: Option<String>,
+}
+
+/// A model that a repository has, too.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Offered {
+    pub path: String,
+    /// Of all its parts.
+    pub bytes: u64,
+    /// It is the one that was found.
+    pub is_taken: bool,
 }
 
 /// Where an adapter is.

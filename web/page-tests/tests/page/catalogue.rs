@@ -275,6 +275,52 @@ fn any_repository_is_imported_by_its_address() -> Result<()> {
     Ok(())
 }
 
+/// The files of a repository are listed, the recommended one first, and another one can be taken.
+#[test]
+fn another_file_of_a_repository_is_chosen() -> Result<()> {
+    const REPO: &str = "tests/several-files";
+    let files = ["m-F16.gguf", "m-TQ2_0.gguf", "m-Q8_0.gguf"];
+    let content = tiny_gguf("several-files")?;
+    let named = files.iter().map(|name| (*name, content.clone()));
+    hub()?.add(REPO, "apache-2.0", named.collect())?;
+    let _turn = catalogue(&[])?;
+    let page = open_models()?;
+    page.allow(hub()?.origin())?;
+    get(&page, REPO)?;
+    page.wait_for("document.querySelector('#hub-question')", START)?;
+    page.click("#allow-hub")?;
+    let listed = |first: &str| {
+        page.wait_for(
+            &format!(
+                "[...document.querySelectorAll('#import-file option')].map(e => e.value)[0] == '{first}' \
+                 && document.querySelector('#start-import')?.checkVisibility()"
+            ),
+            REPLY,
+        )
+    };
+    listed("m-TQ2_0.gguf")?;
+    let options = page.evaluate(
+        "[...document.querySelectorAll('#import-file option')].map(e => e.innerText).join('; ')",
+    )?;
+    let options = options.as_str().context("no files")?;
+    ensure!(
+        files.iter().all(|file| options.contains(file)) && options.contains("MB"),
+        "{options}"
+    );
+    picture(&page, "import-files-desktop-light")?;
+    page.assert_accessible()?;
+    page.set_field("#import-file", "m-Q8_0.gguf")?;
+    listed("m-Q8_0.gguf")?;
+    page.click("#start-import")?;
+    page.wait_for(
+        &format!("{LOADED} && [...document.querySelectorAll('#kept .kept-name')].some(e => e.innerText == 'm-Q8_0.1bit')"),
+        REPLY,
+    )?;
+    ensure!(!hub()?.asked(REPO, "m-Q8_0.gguf").is_empty());
+    ensure!(hub()?.asked(REPO, "m-F16.gguf").is_empty());
+    page.assert_clean()
+}
+
 /// What a hub can answer instead of a model is told in words, with the next step.
 #[test]
 fn what_the_hub_does_not_have_is_told() -> Result<()> {
