@@ -321,5 +321,5 @@ fn the_suites_parts_compare_with_the_cpu() {
     );
     let steps = found("training-steps");
     assert_eq!(steps["gpu"].as_array().unwrap().len(), 100);
-    assert!(steps["error"].as_f64().unwrap() <= 1e-3);
+    assert!(steps["apart"].as_f64().unwrap() <= 1e-3);
 }

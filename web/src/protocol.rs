@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use ternary::config::{CachePrecision, QuantMode};
 use ternary::hub::Repository;
 use ternary::import::Survey;
+use ternary::session::suite::{Part, SuiteOptions};
 use ternary::session::{Command, DeviceChoice, Event, FilePart, Message, ModelTask};
 
 /// What keys and values of a model's context may take in a page, which is not told how much memory
@@ -99,6 +100,14 @@ pub enum Task {
     Keep {
         name: String,
     },
+    /// Run a part of the suite that measures this device. Answered by `Response::Measuring`s, and
+    /// by an `Event::Error` if it fails.
+    Measure {
+        part: Part,
+        options: SuiteOptions,
+        /// What `Part::Rates` found, as JSON; empty before it ran.
+        rates: String,
+    },
     /// Make a published model one of those kept in this browser. Answered by `Response::Kept`.
     Import {
         files: Files,
@@ -179,7 +188,19 @@ pub struct Found {
     pub bytes: u64,
     /// Which file was taken of several, and why; empty where it was named.
     pub why: String,
+    /// The GGUF models of the repository, the best first.
+    pub offered: Vec<Offered>,
     pub license: Option<String>,
+}
+
+/// A model that a repository has, too.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Offered {
+    pub path: String,
+    /// Of all its parts.
+    pub bytes: u64,
+    /// It is the one that was found.
+    pub is_taken: bool,
 }
 
 /// Where an adapter is.
@@ -403,6 +424,11 @@ pub enum Response {
         done: u64,
         total: u64,
         tensor: String,
+    },
+    /// Of a part of the suite: a line for who watches, or all that it has found so far, as JSON.
+    Measuring {
+        line: Option<String>,
+        found: Option<String>,
     },
     /// It is kept now.
     Kept {

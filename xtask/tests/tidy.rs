@@ -164,6 +164,7 @@ const MODULES: [(&str, &[&str]); 5] = [
             "ui/models",
             "ui/explorer",
             "ui/tuner",
+            "ui/bench",
             "ui/shell",
         ],
     ),
@@ -572,6 +573,8 @@ fn strangers(repository: &Repository) -> Vec<String> {
         ("web/src/ui/tuner/", "crate::ui::chat"),
         ("web/src/ui/tuner/", "crate::ui::models"),
         ("web/src/ui/tuner/", "crate::ui::explorer"),
+        ("web/src/ui/bench/", "crate::ui::chat"),
+        ("web/src/ui/bench/", "crate::ui::models"),
         ("web/src/worker/", "crate::ui"),
     ] {
         for file in repository

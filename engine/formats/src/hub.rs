@@ -205,17 +205,28 @@ fn is_model(path: &str) -> bool {
     name.ends_with(".gguf") && !later_part && !BESIDE.iter().any(|word| path.contains(word))
 }
 
+/// The GGUF models among a repository's files, the best first, with how far down each is.
+fn ranked(files: &[String]) -> Vec<(usize, &String)> {
+    let models = files.iter().filter(|path| is_model(path));
+    let mut models: Vec<_> = models
+        .map(|path| (rank(&path.to_lowercase()), path))
+        .collect();
+    models.sort();
+    models
+}
+
+/// The paths of the GGUF models among a repository's files, the best first.
+pub fn models(files: &[String]) -> Vec<String> {
+    let models = ranked(files).into_iter();
+    models.map(|(_, path)| path.clone()).collect()
+}
+
 /// From the paths of all files of a repository.
 ///
 /// # Errors
 /// A repository without a model that can be read.
 pub fn choose(repo: &str, files: &[String]) -> Result<Choice, HubError> {
-    let mut models: Vec<(usize, &String)> = files
-        .iter()
-        .filter(|path| is_model(path))
-        .map(|path| (rank(&path.to_lowercase()), path))
-        .collect();
-    models.sort();
+    let models = ranked(files);
     let safetensors =
         files.iter().any(|name| name == CONFIG) && files.iter().any(|name| is_weights(name));
     let of = |count: usize| match count {
@@ -314,6 +325,8 @@ mod tests {
             ),
         ] {
             assert_eq!(chosen(files).as_deref(), Some(want), "{files:?}");
+            let all: Vec<String> = files.iter().map(|f| (*f).to_owned()).collect();
+            assert_eq!(models(&all)[0], want);
             let low = rank(&want.to_lowercase()) <= LOW_BIT.len();
             let both = [files, &folder[..]].concat();
             assert_eq!(chosen(&both).as_deref(), low.then_some(want), "{both:?}");

@@ -1,6 +1,22 @@
 //! Replies that must have a form: which tokens may come next.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
+
+/// What a reply has to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Form {
+    /// A JSON value that this schema accepts, given as JSON.
+    JsonSchema(String),
+    /// Any JSON object.
+    JsonObject,
+    /// What this regular expression matches as a whole, in the syntax of Rust's `regex`.
+    Regex(String),
+    /// A text of this grammar, in llguidance's variant of Lark.
+    Lark(String),
+}
 
 /// A set of token ids, a bit each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +48,14 @@ impl TokenSet {
     pub fn allows(&self, id: u32) -> bool {
         let word = self.words.get(id as usize / 32);
         word.is_some_and(|word| word >> (id % 32) & 1 == 1)
+    }
+
+    /// How many are in it.
+    pub fn count(&self) -> usize {
+        self.words
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum()
     }
 
     /// Whether nothing is in it.

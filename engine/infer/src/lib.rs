@@ -6,6 +6,8 @@ mod choices;
 mod constraint;
 mod error;
 mod evaluate;
+#[cfg(feature = "grammar")]
+mod grammar;
 mod load;
 mod model;
 mod pages;
@@ -14,9 +16,11 @@ mod sampler;
 mod sequences;
 
 pub use choices::{Answer, Asked, Estimate, Likelihood, Score, likelihood, score};
-pub use constraint::{Constraint, TokenSet};
+pub use constraint::{Constraint, Form, TokenSet};
 pub use error::{Error, Result};
 pub use evaluate::{Comparison, Evaluation, compare, evaluate, evaluate_tokens};
+#[cfg(feature = "grammar")]
+pub use grammar::Grammars;
 pub use load::LowRankAdapter;
 pub use model::{LoadOptions, Model, cache_bytes};
 pub use plan::LoadPlan;

@@ -1,6 +1,7 @@
 //! A loaded model: weights on a backend, programs recorded once, a KV cache that knows its tokens.
 
 use super::load::{self, LowRankAdapter};
+use crate::constraint::TokenSet;
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, BackendError, DeviceInfo, MemoryUse, ProgramId, elements};
 use ternary_common::bytes::ByteSource;
@@ -8,7 +9,7 @@ use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig};
 use ternary_formats::onebit::OneBit;
 use ternary_model as model;
 use ternary_model::program::{BufferId, BufferKind, RunParams};
-use ternary_model::{Logits, RECENT, RopeOwner, SamplingBuffers};
+use ternary_model::{CANDIDATES, Logits, RECENT, RopeOwner, SamplingBuffers};
 
 /// The KV cache grows by whole blocks of so many tokens.
 const BLOCK: usize = 256;
@@ -19,6 +20,14 @@ struct Step {
     ids: BufferId,
     logits: BufferId,
     sampling: Option<SamplingBuffers>,
+}
+
+/// The run that has a text's last logits, and the largest of them.
+#[derive(Clone, Copy)]
+struct Last {
+    program: ProgramId,
+    logits: BufferId,
+    top: [BufferId; 2],
 }
 
 /// What a model is loaded with besides its file.
@@ -241,6 +250,38 @@ impl Model {
         recent: &[u32],
         penalty: f32,
     ) -> Result<Vec<(u32, f32)>> {
+        let last = self.advance(ids, recent, penalty).await?;
+        self.candidates(last).await
+    }
+
+    /// As [`Model::feed`], of the tokens in `allowed` alone; none if the model has none of them.
+    /// Where so many as `enough` of them are not among the largest logits of all, all logits are
+    /// read back.
+    pub async fn feed_allowed(
+        &mut self,
+        ids: &[u32],
+        recent: &[u32],
+        penalty: f32,
+        allowed: &TokenSet,
+        enough: usize,
+    ) -> Result<Vec<(u32, f32)>> {
+        let last = self.advance(ids, recent, penalty).await?;
+        let mut candidates = self.candidates(last).await?;
+        candidates.retain(|(id, _)| allowed.allows(*id));
+        if candidates.len() >= enough.clamp(1, allowed.count().max(1)) {
+            return Ok(candidates);
+        }
+        let read = self.backend.read(last.program, &[last.logits]).await?;
+        let logits: Vec<f32> = elements(&read[0]);
+        let all = (0..).zip(logits);
+        candidates = all.filter(|(id, _)| allowed.allows(*id)).collect();
+        candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        candidates.truncate(CANDIDATES);
+        Ok(candidates)
+    }
+
+    /// Appends `ids` to the context; what was run last has the logits of the token after them.
+    async fn advance(&mut self, ids: &[u32], recent: &[u32], penalty: f32) -> Result<Last> {
         self.check(ids)?;
         self.make_room(self.cached.len() + ids.len()).await?;
         let mut rest = ids;
@@ -276,15 +317,22 @@ impl Model {
             self.backend.run(step.program, &run_params)?;
             self.cached.extend_from_slice(now);
             if later.is_empty() {
-                let buffers = [sampling.top_ids, sampling.top_values];
-                let read = self.backend.read(step.program, &buffers).await?;
-                let ids: Vec<u32> = elements(&read[0]);
-                let values: Vec<f32> = elements(&read[1]);
-                return Ok(ids.into_iter().zip(values).collect());
+                return Ok(Last {
+                    program: step.program,
+                    logits: step.logits,
+                    top: [sampling.top_ids, sampling.top_values],
+                });
             }
             ternary_common::platform::yield_now().await;
             rest = later;
         }
+    }
+
+    async fn candidates(&mut self, last: Last) -> Result<Vec<(u32, f32)>> {
+        let read = self.backend.read(last.program, &last.top).await?;
+        let ids: Vec<u32> = elements(&read[0]);
+        let values: Vec<f32> = elements(&read[1]);
+        Ok(ids.into_iter().zip(values).collect())
     }
 
     /// Logits `[ids.len(), vocab]` of a text from an empty cache, handed out in bands of rows.

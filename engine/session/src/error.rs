@@ -112,6 +112,9 @@ pub enum Error {
         /// What the file's source says.
         problem: String,
     },
+    /// A device that does not compute what the CPU does.
+    #[error("{0}")]
+    Disagrees(String),
     /// Logits of which none is a number.
     #[error("the model gave no valid logits; its file may be damaged")]
     NoLogits,

@@ -8,7 +8,7 @@ use crate::endings::{StopTexts, TurnMarks};
 use crate::error::{Error, Result};
 use ternary_common::platform::{self, Instant};
 use ternary_common::tokenizer::{END_OF_TEXT, TextStream};
-use ternary_infer::{Sampler, Sampling};
+use ternary_infer::{CANDIDATES, Constraint, Sampler, Sampling};
 use ternary_model::RECENT;
 
 /// Tokens of a prompt that are read before anybody can stop it: as many as one run takes, then more
@@ -24,6 +24,15 @@ pub(crate) fn recent(ids: &[u32]) -> Vec<u32> {
     out
 }
 
+/// So many of the likeliest tokens decide what is chosen.
+fn wanted(sampling: &Sampling) -> usize {
+    match (sampling.temperature, sampling.top_k) {
+        (0.0, _) => 1,
+        (_, 0) => CANDIDATES,
+        (_, top_k) => top_k,
+    }
+}
+
 /// What is to be answered.
 pub(super) struct Prompt {
     pub ids: Vec<u32>,
@@ -35,11 +44,11 @@ pub(super) struct Prompt {
     pub in_turns: bool,
 }
 
-/// Answer `prompt`.
+/// Answer `prompt`, with these settings and in the form that a constraint demands.
 pub(super) async fn run(
     loaded: &mut LoadedModel,
     prompt: Prompt,
-    sampling: &Sampling,
+    (sampling, mut constraint): (&Sampling, Option<Box<dyn Constraint>>),
     stop: &StopHandle,
     emit: &mut dyn FnMut(Event),
 ) -> Result<()> {
@@ -118,10 +127,22 @@ pub(super) async fn run(
             problem,
         })?;
         let penalized = recent(&ids);
-        let candidates = model
-            .feed(&ids[fed..], &penalized, sampling.repetition_penalty)
-            .await?;
+        let (next, penalty) = (&ids[fed..], sampling.repetition_penalty);
+        let candidates = match &mut constraint {
+            None => model.feed(next, &penalized, penalty).await?,
+            Some(constraint) => {
+                let allowed = constraint.allowed()?;
+                let enough = wanted(sampling);
+                model
+                    .feed_allowed(next, &penalized, penalty, &allowed, enough)
+                    .await?
+            }
+        };
         fed = ids.len();
+        if candidates.is_empty() && constraint.is_some() {
+            // The reply may end, and nothing else: in a vocabulary without a token for that.
+            break FinishReason::End;
+        }
         let id = sampler.choose(candidates).ok_or(Error::NoLogits)?;
         stats.generated_tokens += 1;
         let now = Instant::now();
@@ -145,6 +166,12 @@ pub(super) async fn run(
         ids.push(id);
         if stopped {
             break FinishReason::End;
+        }
+        if let Some(constraint) = &mut constraint {
+            constraint.accept(id)?;
+            if constraint.is_complete() {
+                break FinishReason::End;
+            }
         }
         if stats.generated_tokens >= sampling.max_tokens {
             break FinishReason::Length;

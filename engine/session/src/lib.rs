@@ -13,6 +13,7 @@ mod open;
 mod prompts;
 mod protocol;
 pub mod service;
+pub mod suite;
 mod tune;
 mod weights;
 
@@ -45,6 +46,8 @@ use ternary_common::tokenizer::{ChatTemplate, Tokenizer};
 use ternary_core::config::CachePrecision;
 use ternary_core::layout::FormatError;
 use ternary_formats::onebit::OneBit;
+#[cfg(feature = "grammar")]
+use ternary_infer::{Form, Grammars};
 use ternary_infer::{LoadOptions, LowRankAdapter, Model};
 use tune::Tuning;
 
@@ -112,6 +115,9 @@ pub struct LoadedModel {
     file: OneBit,
     marks: TurnMarks,
     adapter: Option<Rc<dyn LowRankAdapter>>,
+    /// Made when first asked for.
+    #[cfg(feature = "grammar")]
+    grammars: Option<Grammars>,
 }
 
 impl fmt::Debug for LoadedModel {
@@ -162,6 +168,9 @@ pub struct Session {
     compared: Option<Compared>,
     map_scorer: Option<MapScorer>,
     tuning: Option<Box<Tuning>>,
+    /// What replies have to be.
+    #[cfg(feature = "grammar")]
+    form: Option<Form>,
 }
 
 impl fmt::Debug for Session {
@@ -207,6 +216,12 @@ impl Session {
     #[must_use]
     pub fn with_context(self, context: Option<usize>) -> Self {
         Session { context, ..self }
+    }
+
+    /// Have the replies from now on be of this form; `None`: free.
+    #[cfg(feature = "grammar")]
+    pub fn set_form(&mut self, form: Option<Form>) {
+        self.form = form;
     }
 
     /// A handle that stops what this session is doing.
@@ -356,6 +371,8 @@ impl Session {
             source,
             file,
             adapter,
+            #[cfg(feature = "grammar")]
+            grammars: None,
         });
         self.device = device;
         // They belong to the model before.
@@ -382,6 +399,15 @@ impl Session {
             return Ok(());
         }
         let loaded = self.loaded.as_mut().ok_or(Error::NoModel)?;
+        #[cfg(feature = "grammar")]
+        let constraint = match (&self.form, &command) {
+            (Some(form), Command::Generate { .. } | Command::Chat { .. }) => {
+                Some(loaded.grammars()?.constraint(form)?)
+            }
+            _ => None,
+        };
+        #[cfg(not(feature = "grammar"))]
+        let constraint = None;
         match command {
             Command::Reset => loaded.model.truncate(0),
             Command::Generate { prompt, sampling } => {
@@ -391,7 +417,8 @@ impl Session {
                     goes_on: true,
                     in_turns: false,
                 };
-                generate::run(loaded, prompt, &sampling, &stop, emit).await?;
+                let how = (&sampling, constraint);
+                generate::run(loaded, prompt, how, &stop, emit).await?;
             }
             Command::Chat { messages, sampling } => {
                 let (ids, dropped) = loaded.chat_prompt(&messages, sampling.max_tokens)?;
@@ -403,7 +430,8 @@ impl Session {
                         .is_some_and(|m| m.role == "assistant" && !m.content.is_empty()),
                     in_turns: true,
                 };
-                generate::run(loaded, prompt, &sampling, &stop, emit).await?;
+                let how = (&sampling, constraint);
+                generate::run(loaded, prompt, how, &stop, emit).await?;
             }
             Command::Move { device } => {
                 let (source, adapter) = (loaded.source.clone(), loaded.adapter.clone());
@@ -566,6 +594,19 @@ impl LoadedModel {
     /// A model without a tokenizer.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_ref().ok_or(Error::NoTokenizer)
+    }
+
+    /// What compiles grammars for this model's tokens.
+    ///
+    /// # Errors
+    /// A model without a tokenizer.
+    #[cfg(feature = "grammar")]
+    pub fn grammars(&mut self) -> Result<&Grammars> {
+        let tokenizer = self.tokenizer.as_ref().ok_or(Error::NoTokenizer)?;
+        Ok(match &mut self.grammars {
+            Some(made) => made,
+            none => none.insert(Grammars::new(tokenizer)?),
+        })
     }
 
     /// The file's tokenizer.json.

@@ -41,6 +41,7 @@
 //! |---|---|---|
 //! | `native` | yes | threads, files, tokenizer training: what needs an operating system |
 //! | `gpu` | yes | the wgpu backend: Vulkan, Metal, DX12; WebGPU on wasm |
+//! | `grammar` | yes | replies that follow a JSON schema, a regular expression or a grammar |
 //! | `training` | yes | the operations of training and fine-tuning |
 //! | `web` | no | what a browser needs instead of `native` |
 //! | `relaxed-simd` | no | wasm kernels for browsers with relaxed SIMD |

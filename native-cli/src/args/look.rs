@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use ternary::backend::BackendOptions;
 use ternary::config::QuantMode;
-use ternary::session::DeviceChoice;
+use ternary::session::{DeviceChoice, suite};
 
 use super::model::CacheKind;
 use super::train::MixedPrecision;
-use crate::commands::bench::Part;
 
 /// What a .1bit or .tokens file holds.
 #[derive(Args)]
@@ -124,13 +123,12 @@ pub enum TrainShape {
 }
 
 impl TrainShape {
-    /// As the flag has it.
-    pub fn name(self) -> &'static str {
+    pub fn shape(self) -> suite::TrainShape {
         match self {
-            TrainShape::Small => "small",
-            TrainShape::M5 => "5m",
-            TrainShape::M78 => "78m",
-            TrainShape::M350 => "350m",
+            TrainShape::Small => suite::TrainShape::Small,
+            TrainShape::M5 => suite::TrainShape::M5,
+            TrainShape::M78 => suite::TrainShape::M78,
+            TrainShape::M350 => suite::TrainShape::M350,
         }
     }
 }
@@ -182,8 +180,8 @@ pub struct Bench {
     #[arg(long, requires = "suite")]
     pub quick: bool,
     /// Only one part of the suite, in this process.
-    #[arg(long, hide = true, value_enum, requires = "suite")]
-    pub part: Option<Part>,
+    #[arg(long, hide = true, requires = "suite")]
+    pub part: Option<suite::Part>,
     /// Sequences per batch of --train; the shape's own when not given.
     #[arg(long, value_name = "N", requires = "train")]
     pub batch: Option<usize>,

@@ -81,6 +81,24 @@ pub struct SamplingArgs {
     pub stop: Vec<String>,
 }
 
+/// What a reply has to be.
+#[derive(Args)]
+#[group(multiple = false)]
+pub struct FormArgs {
+    /// Write JSON that this schema accepts.
+    #[arg(long, value_name = "FILE")]
+    pub json_schema: Option<PathBuf>,
+    /// Write a JSON object, whatever is in it.
+    #[arg(long)]
+    pub json_object: bool,
+    /// Write what this regular expression matches from its beginning to its end.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub regex: Option<String>,
+    /// Write a text of this grammar, in llguidance's variant of Lark.
+    #[arg(long, value_name = "FILE")]
+    pub grammar: Option<PathBuf>,
+}
+
 /// Loss, perplexity and bits per byte of a text; or how many questions a model answers rightly.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -112,7 +130,9 @@ pub struct Eval {
   onebit generate --model model.1bit --prompt 'Once upon a time'
   onebit generate --model run/ --prompt 'The' --temperature 0 \\
       --max-tokens 64 --json
-  onebit generate --model model.1bit --prompt-file code.py --draft lookup")]
+  onebit generate --model model.1bit --prompt-file code.py --draft lookup
+  onebit generate --model model.1bit --prompt 'A dog, as JSON: ' \\
+      --json-schema dog.json --max-tokens 500")]
 pub struct Generate {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -132,8 +152,10 @@ pub struct Generate {
     /// Guess the next tokens and check several at once; the text stays the same. `lookup` guesses
     /// from what the text has said before; a .1bit with the same tokens, or a bit-map of this model
     /// (.json), where it has said nothing of the kind.
-    #[arg(long, value_name = "lookup|PATH|MAP")]
+    #[arg(long, value_name = "lookup|PATH|MAP", conflicts_with = "FormArgs")]
     pub draft: Option<PathBuf>,
+    #[command(flatten)]
+    pub form: FormArgs,
     /// One JSON object (text, finish_reason, stats) instead of streaming.
     #[arg(long)]
     pub json: bool,

@@ -61,6 +61,10 @@ pub struct Serve {
     /// Do not guess tokens from what a text has said before; replies are the same with and without.
     #[arg(long)]
     pub no_drafts: bool,
+    /// Guess with this model, too: a .1bit with the same tokens, or a bit-map (.json) of the model
+    /// itself; replies are the same with and without.
+    #[arg(long, value_name = "[NAME=]PATH", conflicts_with = "no_drafts")]
+    pub draft: Vec<String>,
     /// Bytes of a request, at most.
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = at_least_one)]
     pub max_body: usize,

@@ -6,10 +6,11 @@ use std::io::IsTerminal;
 
 use anyhow::{Result, bail};
 use serde_json::json;
+use ternary::infer::Form;
 use ternary::platform::on_interrupt;
-use ternary::session::{Command, Event};
+use ternary::session::{Command, Event, FinishReason};
 
-use crate::args::Generate;
+use crate::args::{FormArgs, Generate};
 use crate::output::{errln, outln};
 use crate::{model, output};
 
@@ -23,7 +24,10 @@ pub fn run(a: &Generate) -> Result<()> {
     if let Some(draft) = &a.draft {
         return drafted::run(a, &prompt, &sampling, draft);
     }
+    let form = form(&a.form)?;
+    let has_form = form.is_some();
     let (mut session, info) = model::open(&a.model)?;
+    session.set_form(form);
     let sampling = sampling.of(&info.sampling);
     let stop = session.stop_handle();
     on_interrupt(move |_| stop.stop())?;
@@ -52,6 +56,9 @@ pub fn run(a: &Generate) -> Result<()> {
         bail!(message);
     }
     if let Some((reason, stats)) = end {
+        if has_form && reason != FinishReason::End {
+            errln!("the text ends before its form is complete; --max-tokens allows more");
+        }
         if a.json {
             outln!(
                 "{}",
@@ -69,4 +76,18 @@ pub fn run(a: &Generate) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the text has to be.
+fn form(a: &FormArgs) -> Result<Option<Form>> {
+    if a.json_object {
+        return Ok(Some(Form::JsonObject));
+    }
+    if let Some(path) = &a.json_schema {
+        return Ok(Some(Form::JsonSchema(model::read_text(path)?)));
+    }
+    if let Some(path) = &a.grammar {
+        return Ok(Some(Form::Lark(model::read_text(path)?)));
+    }
+    Ok(a.regex.clone().map(Form::Regex))
 }

@@ -19,7 +19,9 @@ fn bad_requests_are_refused_and_the_server_goes_on() {
         (CHAT, hello(json!({"temperature": -1})), "temperature"),
         (
             CHAT,
-            hello(json!({"response_format": {"type": "json_object"}})),
+            hello(
+                json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nothing"}}}}),
+            ),
             "response_format",
         ),
         (

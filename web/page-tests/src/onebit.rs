@@ -154,12 +154,19 @@ pub fn export(model: &Path, output: &Path, flags: &[(&str, &str)]) -> Result<()>
 
 /// What `onebit import` makes of a published model.
 pub fn import(input: &Path, head: &str) -> Result<PathBuf> {
+    import_with(input, &[("--head", head)])
+}
+
+/// The same with these flags.
+pub fn import_with(input: &Path, flags: &[(&str, &str)]) -> Result<PathBuf> {
     let output = root().join("target/page-tests/imported.1bit");
-    Onebit::new("import")?
+    let mut command = Onebit::new("import")?
         .with("--input", input)
-        .with("--output", &output)
-        .with("--head", head)
-        .run()?;
+        .with("--output", &output);
+    for (flag, value) in flags {
+        command = command.with(flag, value);
+    }
+    command.run()?;
     Ok(output)
 }
 

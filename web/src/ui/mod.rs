@@ -3,6 +3,7 @@
 //! All parts share the engine, which they ask and listen to, and what the page shows; none but the
 //! shell knows another.
 
+mod bench;
 mod chat;
 mod engine;
 mod explorer;
@@ -12,12 +13,16 @@ mod shell;
 mod tuner;
 mod widgets;
 
-use leptos::{mount::mount_to_body, prelude::document};
+use leptos::mount::mount_to_body;
+use leptos::prelude::*;
 
 /// Mounts the page, in place of what stood there until now, and starts the engine's worker.
 pub fn start() {
     if let Some(shell) = document().get_element_by_id("shell") {
         shell.remove();
     }
-    mount_to_body(shell::App);
+    match bench::asked() {
+        Some(quick) => mount_to_body(move || view! { <bench::BenchApp quick /> }),
+        None => mount_to_body(shell::App),
+    }
 }

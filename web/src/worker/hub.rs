@@ -1,13 +1,13 @@
 //! Models on a hub: which files a repository has, and which of them an import takes.
 
 use serde::Deserialize;
-use ternary::hub::{Choice, Repository, choose};
+use ternary::hub::{Choice, Repository, choose, models, parts_of};
 use wasm_bindgen_futures::JsFuture;
 
 use super::Job;
 use super::http;
 use crate::js::describe;
-use crate::protocol::{Files, Found, RemoteFile, Response};
+use crate::protocol::{Files, Found, Offered, RemoteFile, Response};
 
 const UNAUTHORIZED: u16 = 401;
 const FORBIDDEN: u16 = 403;
@@ -114,6 +114,16 @@ async fn try_find(hub: &str, repository: &Repository, job: &Job) -> Result<Found
             sha256: listed.lfs.as_ref().and_then(|lfs| lfs.sha256.clone()),
         });
     }
+    let size = |path: &String| {
+        let listed = listing.siblings.iter().find(|f| f.rfilename == *path);
+        listed.and_then(|listed| listed.size).unwrap_or(0)
+    };
+    let offered = models(&names).into_iter().map(|path| Offered {
+        bytes: parts_of(&path).iter().map(size).sum(),
+        is_taken: choice.gguf.as_ref() == Some(&path),
+        path,
+    });
+    let offered = offered.collect();
     let name = match &choice.gguf {
         Some(file) => {
             let name = file.rsplit('/').next().unwrap_or(file);
@@ -124,6 +134,7 @@ async fn try_find(hub: &str, repository: &Repository, job: &Job) -> Result<Found
     Ok(Found {
         bytes: remote.iter().map(|file| file.bytes).sum(),
         why: choice.why,
+        offered,
         license: listing
             .card
             .license

@@ -93,6 +93,17 @@ pub async fn compare(session: &mut Session, source: Source, responder: Responder
     }
 }
 
+/// The file of the model that comes with the page.
+pub async fn shipped(job: &Job) -> Result<Option<BlobSource>, String> {
+    match open(Source::Shipped, job).await {
+        Ok(opened) => Ok(opened.map(|opened| {
+            let name = Source::Shipped.name();
+            BlobSource::new(name, opened.blob, job.cancel.clone())
+        })),
+        Err(Problem::Unreachable(problem) | Problem::Final(problem)) => Err(problem),
+    }
+}
+
 /// Why a model's file is not there.
 enum Problem {
     /// Another attempt may succeed.

@@ -13,6 +13,7 @@ mod load;
 mod remote;
 mod source;
 mod store;
+mod suite;
 mod texts;
 mod tuning;
 
@@ -96,6 +97,11 @@ impl Program for Full {
                 job.begin();
                 import::survey(&files, job).await;
             }
+            Task::Measure {
+                part,
+                options,
+                rates,
+            } => suite::run(part, options, &rates, job).await,
             Task::Import {
                 files,
                 choices,

@@ -13,6 +13,26 @@ use ternary_model::{InferProgram, Logits, record_infer};
 /// Bytes of a weight that are made anew; the rest repeats them.
 const FILL: usize = 1 << 20;
 
+/// 5M parameters, as the model that ships with the page has them: hidden 256, 6 layers.
+pub fn shape_5m() -> ModelConfig {
+    let mut map = LayerBitMap::sandwich(6, QuantMode::Ternary);
+    (map.embedding, map.lm_head) = (QuantMode::F16, QuantMode::F16);
+    map.layer_modes = vec![LayerMode::Whole(QuantMode::Ternary); 6];
+    ModelConfig {
+        vocab_size: 3072,
+        hidden_size: 256,
+        num_heads: 8,
+        num_layers: 6,
+        intermediate_size: 704,
+        max_seq_len: 1024,
+        use_swiglu: true,
+        use_rope: true,
+        weight_scale: WeightScale::Tensor,
+        layer_bit_map: Some(map),
+        ..ModelConfig::default()
+    }
+}
+
 /// 110M parameters: hidden 768, 12 layers, one scale a matrix, an 8-bit head.
 pub fn shape_110m() -> ModelConfig {
     let mut map = LayerBitMap::sandwich(12, QuantMode::Ternary);
@@ -72,7 +92,7 @@ pub struct Speed {
     pub step_bytes: u64,
 }
 
-/// A decoder on a GPU.
+/// A decoder on a device.
 #[derive(Debug)]
 pub struct Decoder {
     config: ModelConfig,
@@ -122,7 +142,7 @@ impl Decoder {
     /// talks.
     pub async fn speed(
         &self,
-        gpu: &mut GpuBackend,
+        backend: &mut dyn Backend,
         rows: usize,
         from: usize,
         seconds: f64,
@@ -131,15 +151,15 @@ impl Decoder {
         let mut weights = 0;
         for decl in &recorded.program.buffers {
             if let Role::Shared(name) = &decl.role {
-                gpu.reserve(name, decl.bytes())?;
-                fill(gpu, name, decl.elem, decl.bytes())?;
+                backend.reserve(name, decl.bytes())?;
+                fill(backend, name, decl.elem, decl.bytes())?;
                 weights += decl.bytes() as u64;
             }
         }
         let sizes = self.cache_sizes();
-        let program = gpu.prepare(recorded.program)?;
-        gpu.grow(&sizes).await?;
-        gpu.tune().await?;
+        let program = backend.prepare(recorded.program)?;
+        backend.grow(&sizes).await?;
+        backend.tune().await?;
         let room = self.config.max_seq_len - rows;
         let buffers = recorded.sampling.map(|s| vec![s.top_ids, s.top_values]);
         let buffers = buffers.unwrap_or_else(|| vec![recorded.logits]);
@@ -148,14 +168,14 @@ impl Decoder {
         let mut steps = 0;
         let mut start = Instant::now();
         loop {
-            gpu.write(program, recorded.ids, bytemuck::cast_slice(&ids))?;
+            backend.write(program, recorded.ids, bytemuck::cast_slice(&ids))?;
             let run_params = RunParams {
                 pos: pos as u32,
                 rows: rows as u32,
                 ..RunParams::default()
             };
-            gpu.run(program, &run_params)?;
-            gpu.read(program, &buffers).await?;
+            backend.run(program, &run_params)?;
+            backend.read(program, &buffers).await?;
             if steps == 0 {
                 // The first compiles and is not counted.
                 start = Instant::now();
@@ -163,7 +183,7 @@ impl Decoder {
             let took = start.elapsed().as_secs_f64();
             if steps > 0 && took >= seconds {
                 let tokens = steps * rows;
-                gpu.clear();
+                backend.clear();
                 return Ok(Speed {
                     tokens,
                     tokens_per_second: tokens as f64 / took,
@@ -199,7 +219,12 @@ impl Decoder {
     }
 }
 
-fn fill(gpu: &mut GpuBackend, name: &str, elem: Elem, bytes: usize) -> Result<(), BackendError> {
+fn fill(
+    backend: &mut dyn Backend,
+    name: &str,
+    elem: Elem,
+    bytes: usize,
+) -> Result<(), BackendError> {
     let mut rng = Rng::named(1, name);
     let mut piece = vec![0u8; FILL.min(bytes.next_multiple_of(4))];
     match elem {
@@ -215,7 +240,7 @@ fn fill(gpu: &mut GpuBackend, name: &str, elem: Elem, bytes: usize) -> Result<()
     let mut at = 0;
     while at < bytes {
         let len = piece.len().min(bytes - at);
-        gpu.upload_part(name, at, len, &mut |part| {
+        backend.upload_part(name, at, len, &mut |part| {
             part.copy_from_slice(&piece[..len])
         })?;
         at += len;

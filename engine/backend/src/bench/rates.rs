@@ -109,10 +109,19 @@ pub async fn float_gemm(
     if let Some(product) = known.into_iter().find(|p| p.name() == product) {
         gpu.product = product;
     }
+    f32_gemm(gpu, size, seconds).await
+}
+
+/// Operations a second of a product of square f32 matrices, as the backend is set up.
+pub async fn f32_gemm(
+    backend: &mut dyn Backend,
+    size: usize,
+    seconds: f64,
+) -> Result<f64, BackendError> {
     let (program, operands, done) = square_product(size);
-    let program = gpu.prepare(program)?;
-    fill(gpu, program, &operands, size * size)?;
-    square_rate(gpu, program, size, done, seconds).await
+    let program = backend.prepare(program)?;
+    fill(backend, program, &operands, size * size)?;
+    square_rate(backend, program, size, done, seconds).await
 }
 
 fn fill(

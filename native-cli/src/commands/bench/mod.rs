@@ -6,8 +6,6 @@ mod parallel;
 mod suite;
 mod train;
 
-pub use suite::Part;
-
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};

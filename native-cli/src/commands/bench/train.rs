@@ -1,198 +1,22 @@
 //! Training steps on random tokens: `onebit bench --train`.
 
-use std::time::Instant;
-
 use anyhow::Result;
 use serde_json::json;
-use ternary::backend::Backend;
-use ternary::config::{ModelConfig, TrainConfig};
-use ternary::data::{Batches, TokenData};
 use ternary::platform;
-use ternary::rng::Rng;
-use ternary::train::Trainer;
+use ternary::session::suite;
 
 use crate::args::{Bench, TrainShape};
 use crate::model;
 use crate::output::{errln, outln};
 
-/// A model and the batch it is trained on.
-struct Sizes {
-    layers: usize,
-    hidden: usize,
-    heads: usize,
-    ffn: usize,
-    swiglu: bool,
-    tied: bool,
-    vocab: usize,
-    context: usize,
-    batch: usize,
-}
-
-fn sizes(shape: TrainShape) -> Sizes {
-    match shape {
-        TrainShape::Small => Sizes {
-            layers: 4,
-            hidden: 128,
-            heads: 4,
-            ffn: 512,
-            swiglu: false,
-            tied: true,
-            vocab: 65,
-            context: 64,
-            batch: 12,
-        },
-        TrainShape::M5 => Sizes {
-            layers: 6,
-            hidden: 256,
-            heads: 8,
-            ffn: 688,
-            swiglu: true,
-            tied: true,
-            vocab: 65,
-            context: 256,
-            batch: 8,
-        },
-        TrainShape::M350 => Sizes {
-            layers: 24,
-            hidden: 1024,
-            heads: 16,
-            ffn: 2752,
-            swiglu: true,
-            tied: true,
-            vocab: 50_257,
-            context: 1024,
-            batch: 4,
-        },
-        TrainShape::M78 => Sizes {
-            layers: 8,
-            hidden: 512,
-            heads: 8,
-            ffn: 1472,
-            swiglu: true,
-            tied: false,
-            vocab: 50_257,
-            context: 512,
-            batch: 4,
-        },
-    }
-}
-
-/// Steps before the clock starts: pipelines are compiled, memory is touched.
-const WARM_UP: usize = 1;
-/// Beyond what any measurement makes: the schedule of learning rates wants to know.
-const MOST_STEPS: usize = 10_000;
-
-/// Floating-point operations of a step's products.
-pub fn flops_per_step(shape: TrainShape) -> f64 {
-    let s = sizes(shape);
-    flops_per_token(&s, &config(&s)) * (s.batch * s.context) as f64
-}
-
-/// Forward and backward: 6 for each weight of a matrix, and attention's products with half of the
-/// context on average.
-fn flops_per_token(s: &Sizes, config: &ModelConfig) -> f64 {
-    let read_only = if s.tied { 0 } else { s.vocab * s.hidden };
-    let products = 6 * (config.parameter_count() - read_only);
-    (products + 6 * s.layers * s.context * s.hidden) as f64
-}
-
-fn config(s: &Sizes) -> ModelConfig {
-    ModelConfig {
-        vocab_size: s.vocab,
-        hidden_size: s.hidden,
-        num_heads: s.heads,
-        num_layers: s.layers,
-        intermediate_size: s.ffn,
-        max_seq_len: s.context,
-        use_swiglu: s.swiglu,
-        use_rope: true,
-        tie_word_embeddings: s.tied,
-        ..ModelConfig::default()
-    }
-}
-
-/// What some steps took.
-pub struct Measured {
-    pub parameters: usize,
-    pub batch: usize,
-    pub context: usize,
-    pub steps: usize,
-    /// Of all steps.
-    pub seconds: f64,
-    pub loss: f64,
-    pub planned_bytes: u64,
-    /// Floating-point operations.
-    pub flops_per_token: f64,
-}
-
-impl Measured {
-    pub fn tokens_per_second(&self) -> f64 {
-        (self.steps * self.batch * self.context) as f64 / self.seconds
-    }
-}
-
-/// Train a model of `shape` on random tokens until `enough(steps, seconds)`.
-pub fn measure(
-    backend: Box<dyn Backend>,
-    shape: TrainShape,
-    batch: Option<usize>,
-    enough: impl Fn(usize, f64) -> bool,
-) -> Result<Measured> {
-    let s = sizes(shape);
-    let config = config(&s);
-    let train = TrainConfig {
-        batch_size: batch.unwrap_or(s.batch),
-        max_steps: MOST_STEPS,
-        ..TrainConfig::default()
-    };
-    let parameters = config.parameter_count();
-    let flops_per_token = flops_per_token(&s, &config);
-    let (vocab, batch) = (config.vocab_size, train.batch_size);
-
-    let mut rng = Rng::new(1);
-    let ids: Vec<u32> = (0..batch * s.context * 4 + 1)
-        .map(|_| rng.below(vocab as u64) as u32)
-        .collect();
-    let data = TokenData::from_ids(&ids, vocab as u32)?;
-    let mut batches = Batches::new(&data, s.context, 1, vocab)?;
-    let mut trainer = Trainer::new(backend, config, train)?;
-    let plan = trainer.memory();
-    errln!("{:.2}M parameters; memory: {plan}", parameters as f64 / 1e6);
-
-    for step in 1..=WARM_UP {
-        pollster::block_on(trainer.step(&mut batches, step == WARM_UP))?;
-    }
-    let start = Instant::now();
-    let (mut steps, mut loss) = (0, f64::NAN);
-    loop {
-        steps += 1;
-        // Reading waits for all that is queued; so that most steps are queued, the last of eight
-        // reads.
-        let over = enough(steps, start.elapsed().as_secs_f64());
-        let read = over || steps % 8 == 0;
-        let reports = pollster::block_on(trainer.step(&mut batches, read))?;
-        loss = reports.last().map_or(loss, |r| r.loss);
-        if over {
-            break;
-        }
-    }
-    Ok(Measured {
-        parameters,
-        batch,
-        context: s.context,
-        steps,
-        seconds: start.elapsed().as_secs_f64(),
-        loss,
-        planned_bytes: plan.total(),
-        flops_per_token,
-    })
-}
-
 pub fn run(a: &Bench, shape: TrainShape) -> Result<()> {
     let backend = model::open_device(a.device, &a.backend_options())?;
     let info = backend.info();
     let wanted = a.steps.max(1);
-    let m = measure(backend, shape, a.batch, |steps, _| steps >= wanted)?;
+    let enough = |steps, _| steps >= wanted;
+    let mut tell = |line: &str| errln!("{line}");
+    let training = suite::train(backend, shape.shape(), a.batch, enough, &mut tell);
+    let m = pollster::block_on(training)?;
     let (speed, each) = (m.tokens_per_second(), m.seconds / m.steps as f64);
     let peak = platform::peak_memory();
     if a.json {

@@ -247,8 +247,38 @@ fn specs(a: &Serve) -> Result<Vec<(String, Spec)>> {
                 drafts: !a.no_drafts,
             },
             adapters: adapters.clone(),
+            draft: None,
         };
         specs.push((name, spec));
+    }
+    for given in &a.draft {
+        // The last one before `=` may be a model's name.
+        let (name, path) = match given.split_once('=') {
+            Some((name, path)) if !Path::new(given).exists() => (Some(name), path),
+            _ => (None, given.as_str()),
+        };
+        let path = PathBuf::from(path);
+        ensure!(
+            path.exists(),
+            "--draft {given}: {} does not exist; it takes a .1bit with the model's tokens, or a bit-map (.json)",
+            path.display()
+        );
+        let mut found = specs
+            .iter_mut()
+            .filter(|(model, _)| name.is_none_or(|name| name == model));
+        match (found.next(), found.next()) {
+            (Some((_, spec)), None) => {
+                ensure!(
+                    spec.draft.is_none(),
+                    "--draft {given}: the model has one already"
+                );
+                spec.draft = Some(path);
+            }
+            (None, _) => bail!("--draft {given}: there is no model of that name"),
+            (Some(_), Some(_)) => {
+                bail!("--draft {given}: say for which model: --draft NAME={given}")
+            }
+        }
     }
     Ok(specs)
 }

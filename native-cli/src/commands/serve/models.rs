@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use axum::http::StatusCode;
-use ternary::infer::Sampling;
+use ternary::infer::{Grammars, Sampling};
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 
 use super::metrics::{Load, Metrics};
@@ -43,6 +43,7 @@ pub struct Ready {
     pub card: Card,
     pub adapters: Vec<String>,
     token_bytes: OnceLock<Vec<Vec<u8>>>,
+    grammars: OnceLock<Result<Grammars, String>>,
 }
 
 impl Ready {
@@ -64,7 +65,16 @@ impl Ready {
             card,
             adapters,
             token_bytes: OnceLock::new(),
+            grammars: OnceLock::new(),
         }
+    }
+
+    /// What holds replies to a form; made when it is first asked for.
+    pub fn grammars(&self) -> Result<&Grammars, String> {
+        let made = self
+            .grammars
+            .get_or_init(|| Grammars::new(&self.tokenizer).map_err(|problem| problem.to_string()));
+        made.as_ref().map_err(Clone::clone)
     }
 
     /// The bytes of a token; of a special one its name.

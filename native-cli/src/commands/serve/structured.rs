@@ -1,11 +1,11 @@
 //! Replies that must have a form. The one place where a request's wish becomes a constraint.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use ternary::chat::Tool;
-use ternary::infer::Constraint;
-use ternary::tokenizer::Tokenizer;
+use ternary::infer::{self, Constraint};
 
 use super::fields::{Fields, wrong};
+use super::models::Ready;
 use super::refusal::Refusal;
 
 /// What a reply has to be.
@@ -59,24 +59,33 @@ impl Form {
         Ok(form)
     }
 
-    /// For messages.
-    fn name(&self) -> String {
+    /// As the engine takes it.
+    fn grammar(&self) -> infer::Form {
         match self {
-            Form::JsonObject => "JSON objects".to_owned(),
-            Form::JsonSchema(schema) => format!(
-                "a schema of {} keys",
-                schema.as_object().map_or(0, serde_json::Map::len)
-            ),
-            Form::ToolCall(tools) => format!("a call of one of {} tools", tools.len()),
+            Form::JsonObject => infer::Form::JsonObject,
+            Form::JsonSchema(schema) => infer::Form::JsonSchema(schema.to_string()),
+            // The plainest form of a call, which is found in any reply.
+            Form::ToolCall(tools) => {
+                let call = |tool: &Tool| {
+                    json!({
+                        "type": "object",
+                        "properties": {
+                            "name": { "const": tool.name },
+                            "arguments": tool.parameters,
+                        },
+                        "required": ["name", "arguments"],
+                        "additionalProperties": false,
+                    })
+                };
+                let calls: Vec<Value> = tools.iter().map(call).collect();
+                infer::Form::JsonSchema(json!({ "anyOf": calls }).to_string())
+            }
         }
     }
 }
 
 /// What keeps a reply in this form.
-pub fn constraint(form: &Form, tokenizer: &Tokenizer) -> Result<Box<dyn Constraint>, String> {
-    Err(format!(
-        "replies in the form of {} are not built in yet (a vocabulary of {} tokens)",
-        form.name(),
-        tokenizer.vocab_size()
-    ))
+pub fn constraint(form: &Form, ready: &Ready) -> Result<Box<dyn Constraint>, String> {
+    let constraint = ready.grammars()?.constraint(&form.grammar());
+    constraint.map_err(|problem| problem.to_string())
 }

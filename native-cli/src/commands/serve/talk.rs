@@ -103,7 +103,7 @@ impl Talk {
         let constraint = match form {
             None => None,
             Some((form, at)) => Some(
-                structured::constraint(&form, &ready.tokenizer)
+                structured::constraint(&form, ready)
                     .map_err(|why| Refusal::unsupported(at, why))?,
             ),
         };

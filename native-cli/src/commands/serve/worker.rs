@@ -52,6 +52,8 @@ pub struct Spec {
     pub options: ServiceOptions,
     /// Names and folders of adapters that may be for it.
     pub adapters: Vec<(String, PathBuf)>,
+    /// What guesses for it besides the text itself, see [`model::draft`].
+    pub draft: Option<PathBuf>,
 }
 
 /// An adapter that was not taken, and why.
@@ -63,6 +65,12 @@ pub fn load(spec: &Spec) -> Result<(Service, Ready, Vec<Unfit>)> {
     let named = || spec.path.display().to_string();
     let mut service =
         pollster::block_on(Service::load(source, &spec.options)).with_context(named)?;
+    if let Some(draft) = &spec.draft
+        && let Some(source) = model::draft(draft, &spec.path)?
+    {
+        pollster::block_on(service.draft_with(source))
+            .with_context(|| format!("--draft {}", draft.display()))?;
+    }
     let (mut adapters, mut unfit) = (Vec::new(), Vec::new());
     for (name, path) in &spec.adapters {
         let adapter = checkpoint::read_adapter(path)

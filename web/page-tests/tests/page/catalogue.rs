@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use page_tests::{Hub, Page, Served, onebit, published, stage};
 use serde_json::{Value, json};
 
+use crate::import::STORED;
 use crate::kept_chats::answered;
 use crate::look::{picture, sound_layout};
 use crate::nothing_lost::{NAME, loaded};
@@ -139,6 +140,8 @@ fn a_model_of_the_catalogue_comes_with_one_click() -> Result<()> {
         &format!("{LOADED} && [...document.querySelectorAll('#kept .kept-name')].some(e => e.innerText == 'One Click.1bit') && {NAME} == 'One Click'"),
         REPLY,
     )?;
+    // It is in the store once, beside the model before it, and nothing of its source is.
+    ensure!(page.evaluate(STORED)? == 2);
     // The chat is shown, and answers.
     answered(&page, "Who is Max?")?;
     // Every byte came once.
@@ -174,6 +177,54 @@ fn a_model_of_the_catalogue_comes_with_one_click() -> Result<()> {
         .map(|asked| asked.bytes)
         .sum();
     ensure!(again == came, "it was downloaded again");
+    page.assert_clean()
+}
+
+/// A card tells what its model is and takes, how fast it would be, and whether it runs here.
+#[test]
+fn cards_say_what_a_model_takes() -> Result<()> {
+    let _turn = catalogue(&[
+        entry("Small", "tests/small", 2_000_000),
+        entry("Slow", "tests/slow", 2_700_000_000),
+        entry("Large", "tests/large", 9_000_000_000),
+    ])?;
+    let page = crate::open_tiny()?;
+    // Whatever this machine has.
+    page.evaluate("Object.defineProperty(navigator, 'deviceMemory', { value: 8 })")?;
+    page.click("#switcher")?;
+    page.wait_for(
+        "document.querySelectorAll('#catalogue .expected').length == 4",
+        REPLY,
+    )?;
+    let text = page
+        .text("#catalogue .card:nth-child(2)")?
+        .replace('\u{a0}', " ");
+    for part in [
+        "Small",
+        "For tests.",
+        "Parameters",
+        "1 million",
+        "Download",
+        "Memory",
+        "2 MB and more",
+        "512 tokens",
+        "License",
+        "MIT",
+        "Tried in tests.",
+        "tokens/s",
+    ] {
+        ensure!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    for (child, badge) in [
+        (2, "Runs here"),
+        (3, "Needs a GPU"),
+        (4, "Too large for this device"),
+    ] {
+        let shown = page.text(&format!("#catalogue .card:nth-child({child}) .badge"))?;
+        ensure!(shown == badge, "card {child}: {shown}");
+    }
+    picture(&page, "models-fit-desktop-light")?;
+    page.assert_accessible()?;
     page.assert_clean()
 }
 
@@ -222,6 +273,52 @@ fn any_repository_is_imported_by_its_address() -> Result<()> {
         page.assert_clean()?;
     }
     Ok(())
+}
+
+/// The files of a repository are listed, the recommended one first, and another one can be taken.
+#[test]
+fn another_file_of_a_repository_is_chosen() -> Result<()> {
+    const REPO: &str = "tests/several-files";
+    let files = ["m-F16.gguf", "m-TQ2_0.gguf", "m-Q8_0.gguf"];
+    let content = tiny_gguf("several-files")?;
+    let named = files.iter().map(|name| (*name, content.clone()));
+    hub()?.add(REPO, "apache-2.0", named.collect())?;
+    let _turn = catalogue(&[])?;
+    let page = open_models()?;
+    page.allow(hub()?.origin())?;
+    get(&page, REPO)?;
+    page.wait_for("document.querySelector('#hub-question')", START)?;
+    page.click("#allow-hub")?;
+    let listed = |first: &str| {
+        page.wait_for(
+            &format!(
+                "[...document.querySelectorAll('#import-file option')].map(e => e.value)[0] == '{first}' \
+                 && document.querySelector('#start-import')?.checkVisibility()"
+            ),
+            REPLY,
+        )
+    };
+    listed("m-TQ2_0.gguf")?;
+    let options = page.evaluate(
+        "[...document.querySelectorAll('#import-file option')].map(e => e.innerText).join('; ')",
+    )?;
+    let options = options.as_str().context("no files")?;
+    ensure!(
+        files.iter().all(|file| options.contains(file)) && options.contains("MB"),
+        "{options}"
+    );
+    picture(&page, "import-files-desktop-light")?;
+    page.assert_accessible()?;
+    page.set_field("#import-file", "m-Q8_0.gguf")?;
+    listed("m-Q8_0.gguf")?;
+    page.click("#start-import")?;
+    page.wait_for(
+        &format!("{LOADED} && [...document.querySelectorAll('#kept .kept-name')].some(e => e.innerText == 'm-Q8_0.1bit')"),
+        REPLY,
+    )?;
+    ensure!(!hub()?.asked(REPO, "m-Q8_0.gguf").is_empty());
+    ensure!(hub()?.asked(REPO, "m-F16.gguf").is_empty());
+    page.assert_clean()
 }
 
 /// What a hub can answer instead of a model is told in words, with the next step.

@@ -4,10 +4,13 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, onebit};
+use page_tests::{Page, onebit, published};
+use serde_json::json;
+use ternary_scripted::reply;
 
+use crate::import::{ASKED, OVER};
 use crate::kept_chats::answered;
-use crate::{FINISHED, LAST_REPLY, REPLY, START, ask, continue_greedily, open, open_tiny};
+use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, continue_greedily, open, open_tiny};
 
 /// A keystroke must be seen within this time, whatever the engine does.
 const AT_ONCE_MS: f64 = 200.0;
@@ -123,6 +126,43 @@ fn settings_are_kept() -> Result<()> {
         "document.querySelector('#temperature')?.value == '0.25' && document.querySelector('#system-prompt').value == 'Be brief.'",
         START,
     )?;
+    page.assert_clean()
+}
+
+/// A model begins with what its makers recommend, and keeps what the reader made of it.
+#[test]
+fn every_model_has_its_own_settings() -> Result<()> {
+    let folder = published::folder("recommended")?;
+    let mut model = reply(&["Yes", " sir"]);
+    model.generation = Some(json!({ "temperature": 0.3, "top_p": 0.7, "do_sample": true }));
+    model.write_hf(&folder);
+    let page = open_tiny()?;
+    page.set_field("#temperature", "0.45")?;
+    page.drop_file(&folder)?;
+    page.wait_for(ASKED, START)?;
+    page.click("#start-import")?;
+    let shows = |temperature: &str, top_p: &str| {
+        page.wait_for(
+            &format!(
+                "{OVER} && {LOADED} && document.querySelector('#temperature').value == '{temperature}' \
+                 && document.querySelector('#top-p').value == '{top_p}'"
+            ),
+            START,
+        )
+    };
+    shows("0.3", "0.7")?;
+    page.set_field("#temperature", "0.9")?;
+    page.click("[aria-label='Load: tiny.1bit']")?;
+    page.wait_for(
+        &format!("{LOADED} && document.querySelector('.model-name').innerText == 'Tiny'"),
+        START,
+    )?;
+    page.wait_for(
+        "document.querySelector('#temperature').value == '0.45'",
+        START,
+    )?;
+    page.click("[aria-label='Load: recommended.1bit']")?;
+    shows("0.9", "0.7")?;
     page.assert_clean()
 }
 

@@ -162,6 +162,65 @@ fn a_folder_is_imported() -> Result<()> {
     page.assert_clean()
 }
 
+/// Context and precisions are asked for, with what they cost, and what is chosen is what comes.
+#[test]
+fn choices_make_another_model() -> Result<()> {
+    let folder = published::folder("chosen")?;
+    published::write(&folder, SMALL, json!({ "max_position_embeddings": 4096 }))?;
+    let page = open_tiny()?;
+    page.drop_file(&folder)?;
+    page.wait_for(ASKED, START)?;
+    let options = |field: &str| {
+        page.evaluate(&format!(
+            "[...document.querySelectorAll('#{field} option')].map(e => e.innerText).join('; ')"
+        ))
+    };
+    let contexts = options("import-context")?;
+    let contexts = contexts.as_str().context("no contexts")?;
+    ensure!(
+        contexts.starts_with("4,096 tokens, up to ")
+            && contexts.contains("; 1,024 tokens, up to ")
+            && contexts.ends_with("of memory"),
+        "{contexts}"
+    );
+    let becomes = |page: &Page| -> Result<String> {
+        let told = page.text("#import-told")?;
+        let size = told.split("become a .1bit of ").nth(1);
+        let size = size.and_then(|rest| rest.split(',').next());
+        Ok(size.context(told.clone())?.to_owned())
+    };
+    let mut sizes = vec![becomes(&page)?];
+    for (field, value) in [
+        ("import-body", "f16"),
+        ("import-head", "eightbit"),
+        ("import-context", "1024"),
+    ] {
+        page.set_field(&format!("#{field}"), value)?;
+        sizes.push(becomes(&page)?);
+    }
+    eprintln!("{sizes:?}");
+    // The context changes no size.
+    ensure!(
+        sizes[0] != sizes[1] && sizes[1] != sizes[2] && sizes[2] == sizes[3],
+        "{sizes:?}"
+    );
+    picture(&page, "import-choices-desktop-light")?;
+    import(&page, "chosen")?;
+    page.click("#model-info summary")?;
+    let card = page.text("#panel")?;
+    ensure!(card.contains("1,024 tokens"), "{card}");
+    let native = onebit::import_with(
+        &folder,
+        &[
+            ("--head", "eightbit"),
+            ("--body", "f16"),
+            ("--context", "1024"),
+        ],
+    )?;
+    equal(&page, "chosen", &native)?;
+    page.assert_clean()
+}
+
 /// What can't be imported is told with what it is and what could be, and changes nothing.
 #[test]
 fn what_is_not_supported_is_refused() -> Result<()> {

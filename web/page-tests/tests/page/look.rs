@@ -8,13 +8,19 @@ use page_tests::{Page, root};
 use crate::explorer::{UP, explore, inspect};
 use crate::{FINISHED, REPLY, START, ask, open};
 
-const SIZES: [(&str, u32, u32); 2] = [("desktop", 1280, 800), ("phone", 390, 844)];
+const SIZES: [(&str, u32, u32); 3] = [
+    ("wide", 1440, 900),
+    ("tablet", 1024, 768),
+    ("phone", 390, 844),
+];
+/// The narrowest phones, and a window of 1280 × 800 whose reader has everything at 200 %.
+const SMALL: [(&str, u32, u32); 2] = [("narrow", 320, 640), ("zoomed", 640, 400)];
 /// A few steps of a fine-tuning on a busy machine.
 const LEARNT: Duration = Duration::from_secs(420);
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
 #[test]
-fn desktop_and_phone_light_and_dark() -> Result<()> {
+fn every_size_light_and_dark() -> Result<()> {
     for (device, width, height) in SIZES {
         let page = open("?device=cpu")?;
         for scheme in SCHEMES {
@@ -31,6 +37,60 @@ fn desktop_and_phone_light_and_dark() -> Result<()> {
         page.assert_clean()?;
     }
     Ok(())
+}
+
+#[test]
+fn fine_tuning_in_every_size() -> Result<()> {
+    let page = open("?device=cpu")?;
+    page.click("input[name=mode][value=tune]")?;
+    page.wait_for("document.querySelector('#tune-example')", START)?;
+    page.click("#tune-example")?;
+    page.wait_for("document.querySelector('#tune-plan')", START)?;
+    for (device, width, height) in SIZES {
+        for scheme in SCHEMES {
+            page.emulate(width, height, scheme)?;
+            picture(&page, &format!("tune-{device}-{scheme}"))?;
+            sound_layout(&page)?;
+            page.assert_accessible()?;
+        }
+    }
+    page.assert_clean()
+}
+
+/// No part scrolls sideways, and the prompt is there without scrolling.
+#[test]
+fn narrow_windows_and_large_type() -> Result<()> {
+    let page = open("?device=cpu")?;
+    page.set_field("#max-tokens", "12")?;
+    ask(&page, "Tell me a story about a dog.")?;
+    page.wait_for(FINISHED, REPLY)?;
+    for (part, shown) in [
+        ("chat", "#prompt"),
+        ("text", "#prompt"),
+        ("map", ".grid .cell"),
+        ("tune", "#tune-text"),
+        ("models", "#catalogue .card"),
+    ] {
+        page.emulate(1280, 800, "light")?;
+        match part {
+            "models" => page.click("#switcher")?,
+            _ => page.click(&format!("input[name=mode][value={part}]"))?,
+        }
+        page.wait_for(&format!("document.querySelector('{shown}')"), START)?;
+        for (size, width, height) in SMALL {
+            page.emulate(width, height, "light")?;
+            picture(&page, &format!("{part}-{size}-light"))?;
+            sound_layout(&page)?;
+            let below = page.evaluate(&format!(
+                "document.querySelector('{shown}').getBoundingClientRect().bottom - innerHeight"
+            ))?;
+            ensure!(
+                shown != "#prompt" || below.as_f64().is_some_and(|below| below <= 0.0),
+                "{part}, {size}: the prompt is {below} pixels too low"
+            );
+        }
+    }
+    page.assert_clean()
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod random_use;
 mod requests;
 mod robust;
 mod store;
+mod suite;
 mod threads;
 mod tune;
 mod unfinished;

@@ -314,7 +314,11 @@ fn a_download_that_is_no_model_is_not_kept() -> Result<()> {
         .add("/page.1bit", "<!doctype html> not a model at all")?;
     let page = begin("/page.1bit")?;
     page.wait_for("document.querySelector('.notice')", START)?;
-    ensure!(!page.text(".notice")?.contains("damaged"));
+    let told = page.text(".notice")?;
+    ensure!(
+        told.contains("an HTML page") && !told.contains("damaged"),
+        "{told}"
+    );
     page.wait_for(&format!("{KEPT} == 0"), START)?;
     // What is not even there is asked for once.
     let page = begin("/nowhere.1bit")?;

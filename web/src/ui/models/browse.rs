@@ -185,13 +185,13 @@ fn FromAddress() -> impl IntoView {
                 }
             }
         >
-            <label for="address" class="unseen">"Address of a model"</label>
+            <label for="address" class="unseen">"Model URL, or a name on Hugging Face"</label>
             <input
                 type="text"
                 id="address"
                 inputmode="url"
                 autocomplete="off"
-                placeholder="owner/name on Hugging Face, or an address on this site"
+                placeholder="Model URL, or owner/name on Hugging Face"
                 prop:value=address
                 on:input:target=move |event| address.set(event.target().value())
                 on:keydown=|event| {

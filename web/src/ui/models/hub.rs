@@ -138,6 +138,15 @@ impl Models {
         }
     }
 
+    /// Looks at another file of the repository that was found.
+    pub(super) fn take_file(self, path: String) {
+        let Some((hub, mut wanted)) = self.hub().zip(self.importer.wanted.get_value()) else {
+            return;
+        };
+        wanted.repository.file = Some(path);
+        self.find(hub, wanted);
+    }
+
     pub(super) fn on_found(self, mut found: Found) {
         let i = self.importer;
         let wanted = i.wanted.get_value();

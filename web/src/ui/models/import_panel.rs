@@ -62,6 +62,7 @@ pub fn ImportPanel() -> impl IntoView {
                 <progress id="import-progress" aria-label="Bytes written" hidden=asked value=share></progress>
                 <p id="import-told">{told}</p>
                 {live(move || (!i.parts.with(|parts| parts.is_empty())).then(|| view! { <ImportArrival /> }).into_any())}
+                {live(move || asked().then(|| view! { <FileChoice /> }).into_any())}
                 {live(move || i.survey.get().map(|survey| view! { <ChoicesForm survey /> }).into_any())}
                 <div class="row">
                     <button type="button" class="primary" id="start-import" hidden=move || !asked() on:click=on_click(move || models.start_import())>
@@ -230,6 +231,31 @@ fn matrix_bytes(config: &ModelConfig) -> u64 {
         _ => 0,
     })
     .sum()
+}
+
+/// Which of the repository's files, where it has several; the one that was looked at comes first.
+#[component]
+fn FileChoice() -> impl IntoView {
+    let models = use_models();
+    let mut offered = models
+        .importer
+        .found
+        .get()
+        .map_or_else(Vec::new, |found| found.offered);
+    offered.sort_by_key(|file| !file.is_taken);
+    let has_choice = offered.len() > 1 && offered.iter().any(|file| file.is_taken);
+    let options = offered.into_iter().map(|file| {
+        let told = format!("{}, {}", file.path, figures::bytes(file.bytes));
+        (file.path, told)
+    });
+    has_choice.then(|| {
+        view! {
+            <div class="choices">
+                <Select id="import-file" label="File of the repository" options=options.collect()
+                    on_choice=move |path| models.take_file(path) />
+            </div>
+        }
+    })
 }
 
 /// What can be chosen; what is proposed comes first.

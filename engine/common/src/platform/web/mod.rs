@@ -12,6 +12,11 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen_futures::JsFuture;
 
 /// Browsers do not tell.
+pub fn processor() -> Option<String> {
+    None
+}
+
+/// Nor this.
 pub fn available_memory() -> Option<u64> {
     None
 }

@@ -203,14 +203,14 @@ fn tool(value: Value, at: &str) -> Result<Tool, Refusal> {
     Ok(tool)
 }
 
-/// Arguments that must fit the schema take a constraint.
+/// Arguments that must fit the schema take a constraint on the whole reply.
 pub fn strict(fields: &mut Fields) -> Result<(), Refusal> {
     let at = fields.at("strict");
     match fields.flag("strict")? {
         false => Ok(()),
         true => Err(Refusal::unsupported(
             at,
-            "arguments are not held to the schema yet; leave it out",
+            "arguments are held to the schema where `tool_choice` is `required` or a function's name; leave it out",
         )),
     }
 }

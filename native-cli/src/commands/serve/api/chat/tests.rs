@@ -87,13 +87,19 @@ fn what_is_wrong_is_named() {
         assert_eq!(refusal.param.as_deref(), Some(name), "{}", refusal.message);
     }
     let ready = testing::ready(&Setup::default());
+    // A schema that no reply can have.
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nothing"}}});
+    let ask = Ask::read(body(json!({"response_format": format}))).unwrap();
+    let refusal = ask.requests(&ready).err().unwrap();
+    assert_eq!(refusal.param.as_deref(), Some("response_format"));
     for format in [
         json!({"type": "json_object"}),
         json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {}, "strict": true}}),
     ] {
         let ask = Ask::read(body(json!({"response_format": format}))).unwrap();
-        let refusal = ask.requests(&ready).err().unwrap();
-        assert_eq!(refusal.param.as_deref(), Some("response_format"));
+        let requests = ask.requests(&ready).unwrap();
+        assert!(requests.iter().all(|request| request.constraint.is_some()));
     }
 }
 

@@ -1,0 +1,223 @@
+//! Grammars as [`Constraint`]s: JSON schemas, regular expressions and Lark grammars, compiled for a
+//! model's tokens by llguidance.
+
+use std::sync::Arc;
+
+use llguidance::api::TopLevelGrammar;
+use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
+use llguidance::{Matcher, ParserFactory};
+use serde_json::{Map, Value, json};
+use ternary_common::tokenizer::Tokenizer;
+
+use crate::constraint::{Constraint, Form, TokenSet};
+use crate::error::{Error, Result};
+
+/// Whitespace between the parts of a JSON text: a space, or a line break and what indents the next
+/// line. Without a bound, small models write whitespace for ever.
+const WHITESPACE: &str = r"\x20|\r?\n[\x20\x09]{0,64}";
+/// Where a schema tells llguidance how to read it.
+const OPTIONS: &str = "x-guidance";
+/// Keywords with schemas by name, with one schema, and with a list of schemas. Definitions first:
+/// what refers to one is refused for the same reason.
+const NAMED: [&str; 4] = ["$defs", "definitions", "properties", "patternProperties"];
+const SINGLE: [&str; 7] = [
+    "items",
+    "additionalItems",
+    "additionalProperties",
+    "contains",
+    "propertyNames",
+    "not",
+    "if",
+];
+const LISTED: [&str; 4] = ["prefixItems", "allOf", "anyOf", "oneOf"];
+
+/// Makes constraints for one model. What it takes is made once, for any number of replies.
+///
+/// ```
+/// use ternary_common::tokenizer::Tokenizer;
+/// use ternary_infer::{Constraint, Form, Grammars};
+///
+/// let tokenizer = Tokenizer::train(std::iter::once("yes or no"), 270)?;
+/// let grammars = Grammars::new(&tokenizer)?;
+/// let mut answer = grammars.constraint(&Form::Regex("yes|no".to_owned()))?;
+/// for id in tokenizer.encode("no")? {
+///     assert!(answer.allowed()?.allows(id));
+///     answer.accept(id)?;
+/// }
+/// assert!(answer.is_complete());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Grammars {
+    factory: ParserFactory,
+}
+
+impl std::fmt::Debug for Grammars {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tokens = self.factory.tok_env().tok_trie().vocab_size();
+        write!(f, "Grammars({tokens} tokens)")
+    }
+}
+
+impl Grammars {
+    /// For texts of this tokenizer's tokens.
+    ///
+    /// # Errors
+    /// A vocabulary that llguidance cannot hold.
+    pub fn new(tokenizer: &Tokenizer) -> Result<Self> {
+        let mut words = tokenizer.token_bytes();
+        for (id, word) in (0..).zip(&mut words) {
+            // A mark that no text has tells them from their letters.
+            if let Some(text) = tokenizer.special_text(id) {
+                *word = [&[TokTrie::SPECIAL_TOKEN_MARKER], text.as_bytes()].concat();
+            }
+        }
+        let mut ends: Vec<u32> = (0..words.len() as u32)
+            .filter(|id| tokenizer.is_end(*id))
+            .collect();
+        if ends.is_empty() {
+            // One that the model does not have stands for the end.
+            ends.push(words.len() as u32);
+            words.push(Vec::new());
+        }
+        let info = TokRxInfo::new(words.len() as u32, ends[0]);
+        let trie = TokTrie::from(&info, &words).with_eos_tokens(&ends);
+        let tokens: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        let mut factory = ParserFactory::new(
+            &tokens,
+            InferenceCapabilities::default(),
+            &llguidance::earley::SlicedBiasComputer::general_slices(),
+        )
+        .map_err(|e| Error::Grammar(e.to_string()))?;
+        factory.quiet();
+        factory.limits_mut().verbose_errors = false;
+        Ok(Grammars { factory })
+    }
+
+    /// What follows `form`, from its beginning.
+    ///
+    /// # Errors
+    /// A grammar that is wrong, or asks for what cannot be had; of a schema also where.
+    pub fn constraint(&self, form: &Form) -> Result<Box<dyn Constraint>> {
+        let refuse = |what| {
+            move |problem| Error::Form {
+                what,
+                place: None,
+                problem,
+            }
+        };
+        let matcher = match form {
+            Form::JsonObject => self.schema(&json!({ "type": "object" })),
+            Form::JsonSchema(text) => {
+                let schema: Value = serde_json::from_str(text)
+                    .map_err(|e| refuse("the JSON schema")(format!("it is not JSON: {e}")))?;
+                return match self.schema(&schema) {
+                    Ok(matcher) => Ok(Box::new(Grammar { matcher })),
+                    Err(problem) => Err(Error::Form {
+                        what: "the JSON schema",
+                        place: Some(self.place(&schema, &problem)),
+                        problem,
+                    }),
+                };
+            }
+            Form::Regex(text) => self.compile(TopLevelGrammar::from_regex(text)),
+            Form::Lark(text) => self.compile(TopLevelGrammar::from_lark(text.clone())),
+        };
+        let what = match form {
+            Form::Regex(_) => "the regular expression",
+            _ => "the grammar",
+        };
+        let matcher = matcher.map_err(refuse(what))?;
+        Ok(Box::new(Grammar { matcher }))
+    }
+
+    fn compile(&self, grammar: TopLevelGrammar) -> Result<Matcher, String> {
+        let parser = self.factory.create_parser(grammar);
+        Ok(Matcher::new(Ok(parser.map_err(|e| format!("{e:#}"))?)))
+    }
+
+    fn schema(&self, schema: &Value) -> Result<Matcher, String> {
+        let mut schema = match schema {
+            Value::Object(schema) => schema.clone(),
+            // Anything.
+            Value::Bool(true) => Map::new(),
+            _ => return Err("it is neither an object nor `true`".to_owned()),
+        };
+        let options = json!({ "whitespace_pattern": WHITESPACE });
+        schema.entry(OPTIONS).or_insert(options);
+        self.compile(TopLevelGrammar::from_json_schema(Value::Object(schema)))
+    }
+
+    /// Where in `schema` the smallest part stands that is refused for the same reason.
+    fn place(&self, schema: &Value, problem: &str) -> String {
+        let first_line = |text: &str| text.lines().next().map(str::to_owned);
+        let why = first_line(problem);
+        let (mut place, mut here) = ("#".to_owned(), schema);
+        while let Some((step, part)) = parts(here).into_iter().find(|(_, part)| {
+            let part = with_definitions(part, schema);
+            self.schema(&part)
+                .is_err_and(|problem| first_line(&problem) == why)
+        }) {
+            place = format!("{place}/{step}");
+            here = part;
+        }
+        place
+    }
+}
+
+/// The schemas directly inside a schema, with the step of a JSON pointer that leads to each.
+fn parts(schema: &Value) -> Vec<(String, &Value)> {
+    let mut found = Vec::new();
+    let escaped = |name: &str| name.replace('~', "~0").replace('/', "~1");
+    for keyword in NAMED {
+        let named = schema[keyword].as_object().into_iter().flatten();
+        found.extend(named.map(|(name, part)| (format!("{keyword}/{}", escaped(name)), part)));
+    }
+    for keyword in SINGLE {
+        if schema[keyword].is_object() {
+            found.push((keyword.to_owned(), &schema[keyword]));
+        }
+    }
+    for keyword in LISTED {
+        let listed = schema[keyword].as_array().into_iter().flatten();
+        found.extend(
+            (0..)
+                .zip(listed)
+                .map(|(i, part)| (format!("{keyword}/{i}"), part)),
+        );
+    }
+    found
+}
+
+/// Part of a schema that still finds what it refers to.
+fn with_definitions(part: &Value, whole: &Value) -> Value {
+    let mut part = part.clone();
+    if let (Some(part), Some(whole)) = (part.as_object_mut(), whole.as_object()) {
+        for keyword in ["$defs", "definitions", OPTIONS] {
+            if let Some(definitions) = whole.get(keyword) {
+                part.entry(keyword).or_insert_with(|| definitions.clone());
+            }
+        }
+    }
+    part
+}
+
+struct Grammar {
+    matcher: Matcher,
+}
+
+impl Constraint for Grammar {
+    fn allowed(&mut self) -> Result<TokenSet> {
+        let mask = self.matcher.compute_mask_or_eos();
+        let mask = mask.map_err(|e| Error::Grammar(e.to_string()))?;
+        Ok(TokenSet::from_words(mask.as_slice().to_vec()))
+    }
+
+    fn accept(&mut self, id: u32) -> Result<()> {
+        let taken = self.matcher.consume_token(id);
+        taken.map_err(|e| Error::Grammar(e.to_string()))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.matcher.is_stopped()
+    }
+}
