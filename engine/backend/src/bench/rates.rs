@@ -53,7 +53,8 @@ pub async fn copy_bandwidth(
     loop {
         let took = gpu.copy_seconds(bytes, runs).await?;
         if took >= seconds || runs >= MOST_RUNS {
-            return Ok(2.0 * (bytes * runs) as f64 / took);
+            // In 32 bits the product of both would not fit.
+            return Ok(2.0 * bytes as f64 * runs as f64 / took);
         }
         runs *= 2;
     }

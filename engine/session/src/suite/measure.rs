@@ -182,7 +182,8 @@ pub async fn training(
     found: &mut Findings<'_>,
 ) -> Result<()> {
     let shapes: &[TrainShape] = match (options.quick, &options.browser) {
-        (true, _) => &[TrainShape::Small],
+        (true, None) => &[TrainShape::Small],
+        (true, Some(_)) => &[TrainShape::Tiny, TrainShape::Small],
         (false, Some(_)) => &[TrainShape::Small, TrainShape::M5, TrainShape::M78],
         (false, None) => &[TrainShape::M5, TrainShape::M78, TrainShape::M350],
     };

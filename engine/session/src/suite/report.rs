@@ -255,9 +255,9 @@ impl Report {
         let adapter = &found["adapter"];
         if adapter.is_null() {
             section.line(format!(
-                "{}. The CPU was measured instead ({}); {program}",
-                word(&found["missing"]),
-                word(&found["cpu"])
+                "The CPU was measured ({}), for lack of a GPU: {}; {program}",
+                word(&found["cpu"]),
+                word(&found["missing"])
             ));
             return section;
         }
@@ -293,7 +293,7 @@ impl Report {
         };
         for wrong in list(&found["wrong"]) {
             section.line(format!(
-                "**Wrong**: {} {} {}: {}",
+                "**Wrong**: {} {}, form {}: {}",
                 word(&wrong["operation"]),
                 word(&wrong["shape"]),
                 word(&wrong["form"]),
@@ -546,7 +546,10 @@ mod tests {
             }
         }
         let text = report.markdown();
-        assert!(text.contains("**Wrong**: linear 3 tiles"), "{text}");
+        assert!(
+            text.contains("**Wrong**: linear 3, form tiles: 0"),
+            "{text}"
+        );
         assert!(text.contains("| rope | 3 | 1.0e-6 |"), "{text}");
     }
 }

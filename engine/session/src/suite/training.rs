@@ -12,6 +12,8 @@ use crate::error::Result;
 /// A model to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrainShape {
+    /// 2 layers, hidden 64, FFN 128, context 32, vocabulary 65; batch 4.
+    Tiny,
     /// 4 layers, hidden 128, FFN 512, context 64, vocabulary 65; batch 12.
     Small,
     /// 6 layers, hidden 256, SwiGLU 688, context 256, vocabulary 65; batch 8.
@@ -26,6 +28,7 @@ impl TrainShape {
     /// As reports have it.
     pub fn name(self) -> &'static str {
         match self {
+            TrainShape::Tiny => "tiny",
             TrainShape::Small => "small",
             TrainShape::M5 => "5m",
             TrainShape::M78 => "78m",
@@ -49,6 +52,17 @@ struct Sizes {
 
 fn sizes(shape: TrainShape) -> Sizes {
     match shape {
+        TrainShape::Tiny => Sizes {
+            layers: 2,
+            hidden: 64,
+            heads: 2,
+            ffn: 128,
+            swiglu: false,
+            tied: true,
+            vocab: 65,
+            context: 32,
+            batch: 4,
+        },
         TrainShape::Small => Sizes {
             layers: 4,
             hidden: 128,
