@@ -274,3 +274,67 @@ fn two_models_and_an_adapter() {
         missing.body
     );
 }
+
+#[test]
+fn replies_have_the_form_that_is_asked_for() {
+    let server = Server::plain();
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "mood": { "enum": ["glad", "sad"] },
+            "sure": { "type": "boolean" },
+        },
+        "required": ["mood", "sure"],
+        "additionalProperties": false,
+    });
+    let format = json!({"type": "json_schema", "json_schema": {"name": "mood", "schema": schema}});
+    for temperature in [0.0, 1.0] {
+        let body = hello(json!({
+            "response_format": format, "temperature": temperature, "max_tokens": 300, "seed": 3,
+        }));
+        let v = server.post(CHAT, &body).ok();
+        let choice = &v["choices"][0];
+        assert_eq!(choice["finish_reason"], "stop", "{v}");
+        let content = choice["message"]["content"].as_str().unwrap();
+        let said: Value = serde_json::from_str(content).unwrap();
+        assert!(
+            ["glad", "sad"].contains(&said["mood"].as_str().unwrap()),
+            "{content}"
+        );
+        assert!(
+            said["sure"].is_boolean() && said.as_object().unwrap().len() == 2,
+            "{content}"
+        );
+    }
+    let mut tools = Vec::new();
+    for name in ["open", "close"] {
+        let parameters = json!({
+            "type": "object",
+            "properties": { "door": { "enum": ["front", "back"] } },
+            "required": ["door"],
+            "additionalProperties": false,
+        });
+        let function = json!({"name": name, "description": "", "parameters": parameters});
+        tools.push(json!({"type": "function", "function": function}));
+    }
+    for choice in [
+        json!("required"),
+        json!({"type": "function", "function": {"name": "close"}}),
+    ] {
+        let body = hello(json!({
+            "tools": tools, "tool_choice": choice, "max_tokens": 300, "temperature": 1, "seed": 4,
+        }));
+        let v = server.post(CHAT, &body).ok();
+        let reply = &v["choices"][0];
+        assert_eq!(reply["finish_reason"], "tool_calls", "{v}");
+        let call = &reply["message"]["tool_calls"][0]["function"];
+        if choice.is_object() {
+            assert_eq!(call["name"], "close");
+        }
+        let arguments: Value = serde_json::from_str(call["arguments"].as_str().unwrap()).unwrap();
+        assert!(
+            ["front", "back"].contains(&arguments["door"].as_str().unwrap()),
+            "{v}"
+        );
+    }
+}

@@ -324,6 +324,7 @@ impl Models {
                 drafts: false,
             },
             adapters: Vec::new(),
+            draft: None,
         };
         let stamp = None;
         self.entries
