@@ -1,4 +1,5 @@
-// Append k and v (ROWS, KV_DIM) to the caches, where their positions are. One invocation per element.
+// Append k and v (ROWS, KV_DIM) to the caches, where their positions are. One invocation per
+// element.
 #import "lib/places.wgsl"
 #import "lib/grid.wgsl"
 

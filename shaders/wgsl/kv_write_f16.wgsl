@@ -1,5 +1,5 @@
-// Append k and v (ROWS, KV_DIM) to caches of binary16, where their positions are; KV_DIM is even. One
-// invocation per pair of elements.
+// Append k and v (ROWS, KV_DIM) to caches of binary16, where their positions are; KV_DIM is even.
+// One invocation per pair of elements.
 #import "lib/places.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/half.wgsl"

@@ -1,4 +1,5 @@
-//! `onebit bench --parallel`: replies to several requests at the same time, as a server writes them.
+//! `onebit bench --parallel`: replies to several requests at the same time, as a server writes
+//! them.
 
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
