@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 
 /// Whitespace between the parts of a JSON text: a space, or a line break and what indents the next
 /// line. Without a bound, small models write whitespace for ever.
-const WHITESPACE: &str = r"\x20|\r?\n[\x20\x09]{0,16}";
+const WHITESPACE: &str = r"\x20|\n(\x20{0,16}|\x09{0,8})";
 /// Where a schema tells llguidance how to read it.
 const OPTIONS: &str = "x-guidance";
 /// Keywords with schemas by name, with one schema, and with a list of schemas. Definitions first:

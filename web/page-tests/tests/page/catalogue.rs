@@ -304,7 +304,7 @@ fn another_file_of_a_repository_is_chosen() -> Result<()> {
     )?;
     let options = options.as_str().context("no files")?;
     ensure!(
-        files.iter().all(|file| options.contains(file)) && options.contains("MB"),
+        files.iter().all(|file| options.contains(file)) && options.contains("kB"),
         "{options}"
     );
     picture(&page, "import-files-desktop-light")?;

@@ -142,7 +142,7 @@ fn a_wrong_form_is_found() -> Result<()> {
     let page = open_altered("wrong-form", WRONG)?;
     page.wait_for(ENDED, MEASURED)?;
     let told = page.text("#bench-state")?;
-    ensure!(told.contains("2 parts failed"), "{told}");
+    ensure!(told.contains("2 parts failed"), "{}", page.text("main")?);
     ensure!(state(&page, "operations")? == "failed" && state(&page, "text")? == "failed");
     for part in MEASURES {
         ensure!(state(&page, part)? == "done", "{part}");
