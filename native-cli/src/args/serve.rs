@@ -74,7 +74,7 @@ pub struct Serve {
     /// Seconds that running replies are given to end when the server is asked to.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub grace: u64,
-    /// A site whose pages may use this server, for example https://example.org, or `*` for all; may
+    /// A site whose pages may use this server, such as `https://example.org`, or `*` for all; may
     /// be given several times.
     #[arg(long, value_name = "ORIGIN")]
     pub cors: Vec<String>,
