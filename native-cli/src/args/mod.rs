@@ -19,8 +19,8 @@ pub use import::{Activations, Import};
 pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, Suite, TrainShape};
 pub use manual::{Completions, Manual, ManualFormat};
 pub use model::{
-    BoardCache, Chat, Eval, Export, ExportFormat, FormArgs, Generate, GgufType, Logits, Merge, ModelArgs,
-    PackMode, SamplingArgs,
+    BoardCache, Chat, Eval, Export, ExportFormat, FormArgs, Generate, GgufType, Logits, Merge,
+    ModelArgs, PackMode, SamplingArgs,
 };
 pub use search::{EvalConfig, MeasureArgs, Search};
 pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainOn, TrainingArgs};
