@@ -281,6 +281,8 @@ pub trait Backend {
 
 /// Bytes read back from a backend as elements.
 pub fn elements<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
-    let whole = bytes.len() / size_of::<T>() * size_of::<T>();
-    bytemuck::pod_collect_to_vec(&bytes[..whole])
+    let mut all = vec![T::zeroed(); bytes.len() / size_of::<T>()];
+    let copied: &mut [u8] = bytemuck::cast_slice_mut(&mut all);
+    copied.copy_from_slice(&bytes[..copied.len()]);
+    all
 }
