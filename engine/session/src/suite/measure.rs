@@ -182,8 +182,7 @@ pub async fn training(
     found: &mut Findings<'_>,
 ) -> Result<()> {
     let shapes: &[TrainShape] = match (options.quick, &options.browser) {
-        (true, None) => &[TrainShape::Small],
-        (true, Some(_)) => &[TrainShape::Tiny, TrainShape::Small],
+        (true, _) => &[TrainShape::Tiny, TrainShape::Small],
         (false, Some(_)) => &[TrainShape::Small, TrainShape::M5, TrainShape::M78],
         (false, None) => &[TrainShape::M5, TrainShape::M78, TrainShape::M350],
     };
