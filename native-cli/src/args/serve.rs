@@ -14,6 +14,8 @@ use super::model::CacheKind;
   onebit serve --model small=small.1bit --model large=run/best --parallel 8
   onebit serve --model model.1bit --adapter poet=adapter/ --host 0.0.0.0 \\
       --api-key-file keys.txt
+
+Then:
   curl http://127.0.0.1:8080/v1/chat/completions \\
       -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
 
