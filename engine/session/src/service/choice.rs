@@ -104,10 +104,10 @@ impl LogProbs {
     /// `top`: how many of the likeliest are told.
     pub fn new(logits: &[f32], top: usize) -> Self {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|v| f64::from(v - max).exp()).sum();
+        let sum: f64 = logits.iter().map(|v| libm::exp(f64::from(v - max))).sum();
         LogProbs {
             logits: logits.to_vec(),
-            total: f64::from(max) + sum.ln(),
+            total: f64::from(max) + libm::log(sum),
             top,
         }
     }
