@@ -88,9 +88,15 @@ pub async fn evaluate_tokens(
 
 /// −ln of the probability that logits give a token.
 pub(crate) fn surprise(logits: &[f32], token: u32) -> f64 {
+    let (max, rest) = log_partition(logits);
+    rest + f64::from(max - logits[token as usize])
+}
+
+/// The largest logit, and ln Σ e^(logit − largest): together ln Σ e^logit.
+pub fn log_partition(logits: &[f32]) -> (f32, f64) {
     let max = logits.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
     let sum: f64 = logits.iter().map(|v| libm::exp(f64::from(v - max))).sum();
-    libm::log(sum) + f64::from(max - logits[token as usize])
+    (max, libm::log(sum))
 }
 
 /// What a model's precision costs, against the same model in another.

@@ -18,7 +18,7 @@ mod sequences;
 pub use choices::{Answer, Asked, Estimate, Likelihood, Score, likelihood, score};
 pub use constraint::{Constraint, Form, TokenSet};
 pub use error::{Error, Result};
-pub use evaluate::{Comparison, Evaluation, compare, evaluate, evaluate_tokens};
+pub use evaluate::{Comparison, Evaluation, compare, evaluate, evaluate_tokens, log_partition};
 #[cfg(feature = "grammar")]
 pub use grammar::Grammars;
 pub use load::LowRankAdapter;

@@ -323,6 +323,7 @@ impl Session {
             file,
             tokenizer,
             template,
+            marks,
             backend,
             device_reason,
             context,
@@ -361,9 +362,8 @@ impl Session {
             since: start,
         }
         .info()?;
-        let marks = template.as_ref().zip(tokenizer.as_ref());
         self.loaded = Some(LoadedModel {
-            marks: marks.map_or_else(TurnMarks::default, |(t, tokens)| TurnMarks::of(t, tokens)),
+            marks,
             model,
             tokenizer,
             template,

@@ -10,6 +10,7 @@ use ternary_infer::{LoadPlan, Sampling};
 
 use crate::context::{Fitted, Planning, fit};
 use crate::device::open_backend;
+use crate::endings::TurnMarks;
 use crate::error::Result;
 use crate::explore;
 use crate::protocol::{DeviceChoice, ModelInfo};
@@ -30,6 +31,8 @@ pub(crate) struct Opened {
     pub file: OneBit,
     pub tokenizer: Option<Tokenizer>,
     pub template: Option<ChatTemplate>,
+    /// Where the template begins the turn after a reply.
+    pub marks: TurnMarks,
     pub backend: Box<dyn Backend>,
     pub device_reason: String,
     pub context: usize,
@@ -88,7 +91,9 @@ pub(crate) async fn open(source: &dyn ByteSource, wanted: &Wanted) -> Result<Ope
             "the context is {context} of the model's {whole} tokens, to save memory; --context takes another"
         );
     }
+    let texts = template.as_ref().zip(tokenizer.as_ref());
     Ok(Opened {
+        marks: texts.map_or_else(TurnMarks::default, |(t, tokens)| TurnMarks::of(t, tokens)),
         file,
         tokenizer,
         template,

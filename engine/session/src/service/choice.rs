@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ternary_infer::{CANDIDATES, Sampler, TokenSet};
+use ternary_infer::{CANDIDATES, Sampler, TokenSet, log_partition};
 
 use super::request::{Request, TokenLogprob};
 use crate::generate::recent;
@@ -46,8 +46,10 @@ impl Choice {
         for (id, bias) in &self.bias {
             logits[*id as usize] += bias;
         }
-        for (id, count) in &self.counts {
-            logits[*id as usize] -= self.presence + self.frequency * *count as f32;
+        if self.presence != 0.0 || self.frequency != 0.0 {
+            for (id, count) in &self.counts {
+                logits[*id as usize] -= self.presence + self.frequency * *count as f32;
+            }
         }
         if self.repetition_penalty != 1.0 {
             for id in recent(ids) {
@@ -103,11 +105,10 @@ pub(super) struct LogProbs {
 impl LogProbs {
     /// `top`: how many of the likeliest are told.
     pub fn new(logits: &[f32], top: usize) -> Self {
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|v| libm::exp(f64::from(v - max))).sum();
+        let (max, rest) = log_partition(logits);
         LogProbs {
             logits: logits.to_vec(),
-            total: f64::from(max) + libm::log(sum),
+            total: f64::from(max) + rest,
             top,
         }
     }

@@ -76,7 +76,6 @@ pub struct Service {
     running: Vec<Running>,
     /// The adapter of the last step.
     turn: Option<usize>,
-    drafts: bool,
     drafter: Option<Drafter>,
     options: ServiceOptions,
 }
@@ -96,7 +95,7 @@ macro_rules! setting {
             tokenizer: $self.tokenizer.as_ref(),
             marks: &$self.marks,
             context: $self.info.context,
-            drafts: $self.drafts,
+            drafts: $self.options.drafts,
         }
     };
 }
@@ -131,6 +130,7 @@ impl Service {
             file,
             tokenizer,
             template,
+            marks,
             backend,
             device_reason,
             context,
@@ -176,9 +176,8 @@ impl Service {
             since,
         }
         .info()?;
-        let marks = template.as_ref().zip(tokenizer.as_ref());
         Ok(Service {
-            marks: marks.map_or_else(TurnMarks::default, |(t, tokens)| TurnMarks::of(t, tokens)),
+            marks,
             sequences,
             source,
             file,
@@ -189,7 +188,6 @@ impl Service {
             waiting: VecDeque::new(),
             running: Vec::new(),
             turn: None,
-            drafts: options.drafts,
             drafter: None,
             options: options.clone(),
         })
@@ -231,7 +229,7 @@ impl Service {
             &mut |_| {},
         )
         .await?;
-        self.drafts = true;
+        self.options.drafts = true;
         self.drafter = Some(Drafter::new(model));
         Ok(())
     }

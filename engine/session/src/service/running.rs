@@ -1,7 +1,7 @@
 //! A request that is being answered.
 
 use ternary_common::tokenizer::{TextStream, Tokenizer};
-use ternary_infer::SequenceId;
+use ternary_infer::{SequenceId, TokenSet};
 
 use super::choice::{Choice, LogProbs};
 use super::draft::{Draft, lookup};
@@ -234,7 +234,14 @@ impl Running {
             None => None,
         };
         let chosen = self.choice.next(logits, &self.ids, allowed.as_ref());
-        let (id, logprob) = chosen.ok_or(Error::NoLogits)?;
+        let Some((id, logprob)) = chosen else {
+            // The reply may end, and nothing else: in a vocabulary without a token for that.
+            let none = |allowed: TokenSet| !(0..logits.len() as u32).any(|id| allowed.allows(id));
+            return match allowed.is_some_and(none) {
+                true => Ok(Err(FinishReason::End)),
+                false => Err(Error::NoLogits),
+            };
+        };
         self.usage.generated_tokens += 1;
         let tokenizer = setting.tokenizer;
         let marked = self.request.in_turns && setting.marks.specials.contains(&id);

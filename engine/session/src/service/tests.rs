@@ -543,6 +543,25 @@ fn a_reply_is_what_it_has_to_be() {
     }
 }
 
+/// As in a vocabulary without a token for the end: nothing of it may come.
+#[test]
+fn a_reply_that_may_only_end_ends() {
+    let mut service = service(|_| {});
+    let request = Request {
+        constraint: Some(Box::new(OneOf {
+            words: Vec::new(),
+            said: Vec::new(),
+        })),
+        ..request(&service, PROMPTS[0], greedy(9))
+    };
+    let told = submit(&mut service, request);
+    run(&mut service);
+    let told = told.told();
+    assert_eq!(told.error, None);
+    assert_eq!(told.end.as_ref().unwrap().0, FinishReason::End);
+    assert!(told.ids.is_empty());
+}
+
 #[test]
 fn stop_texts_end_a_reply_and_are_named() {
     let mut service = service(|_| {});
