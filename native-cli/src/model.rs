@@ -18,6 +18,7 @@ use ternary::format::{
 use ternary::infer::{LowRankAdapter, Sampling};
 use ternary::model::Parameters;
 use ternary::model::Remap;
+use ternary::session::service::{Service, ServiceOptions};
 use ternary::session::{DeviceChoice, Event, LoadedModel, ModelInfo, Session, open_backend};
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::{self, Companions};
@@ -52,6 +53,37 @@ pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Rc<dyn ByteSource>>
         );
     }
     Ok(Rc::new(FileSource::open(path)?))
+}
+
+/// A service for one request at a time, and the name of the adapter that `a` names; the device is
+/// told on standard error.
+pub fn service(a: &ModelArgs, drafts: bool) -> Result<(Service, Option<&'static str>)> {
+    const ADAPTER: &str = "adapter";
+    let adapter = a.adapter.as_deref().map(checkpoint::read_adapter);
+    let adapter = adapter.transpose()?;
+    let source = source(&a.model, a.bit_map.as_deref())?;
+    let name = source.name();
+    let options = ServiceOptions {
+        device: a.device,
+        threads: a.threads,
+        context: a.context,
+        cache: a.kv.into(),
+        parallel: 1,
+        drafts,
+    };
+    let mut service = pollster::block_on(Service::load(source, &options)).context(name)?;
+    let named = adapter.is_some().then_some(ADAPTER);
+    if let Some(adapter) = adapter {
+        pollster::block_on(service.add_adapter(ADAPTER, adapter))?;
+    }
+    let info = service.info();
+    errln!(
+        "device: {} ({}), {}",
+        info.device.kind,
+        info.device.name,
+        info.device_reason
+    );
+    Ok((service, named))
 }
 
 /// What guesses for the model at `model`, as `--draft` names it: None for the text itself.

@@ -161,7 +161,7 @@ pub struct Bench {
     #[arg(long, value_enum, default_value = "f16")]
     pub kv: CacheKind,
     /// Answer so many requests at the same time instead, as a server does.
-    #[arg(long, value_delimiter = ',', value_name = "N,N,…", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_delimiter = ',', value_name = "N,N,…", value_parser = clap::value_parser!(u32).range(1..=1024), conflicts_with_all = ["train", "gemm", "suite"])]
     pub parallel: Vec<u32>,
     /// Train a random model on random tokens instead: tokens per second and memory.
     #[arg(long, value_enum, value_name = "SHAPE", conflicts_with_all = ["model", "synthetic", "gemm"])]

@@ -6,8 +6,6 @@ use anyhow::{Context, Result};
 use serde_json::{Map, json};
 use ternary::data::{Task, tasks};
 use ternary::infer::{self, Answer, Asked, Estimate, Score};
-use ternary::session::service::{Service, ServiceOptions};
-use ternary::train::checkpoint::read_adapter;
 
 use crate::args::Eval;
 use crate::output::{errln, outln};
@@ -52,33 +50,9 @@ fn questions(a: &Eval, path: &Path) -> Result<()> {
     let mut all = tasks(path)?;
     if let Some(limit) = a.limit {
         all.iter_mut()
-            .for_each(|task| task.questions.truncate(limit));
+            .for_each(|task| task.questions.truncate(limit as usize));
     }
-    const ADAPTER: &str = "adapter";
-    let of = &a.model;
-    let options = ServiceOptions {
-        device: of.device,
-        threads: of.threads,
-        context: of.context,
-        cache: of.kv.into(),
-        parallel: 1,
-        drafts: false,
-    };
-    let adapter = of.adapter.as_deref().map(read_adapter).transpose()?;
-    let name = adapter.is_some().then_some(ADAPTER);
-    let source = model::source(&of.model, of.bit_map.as_deref())?;
-    let file = source.name();
-    let mut service = pollster::block_on(Service::load(source, &options)).context(file)?;
-    if let Some(adapter) = adapter {
-        pollster::block_on(service.add_adapter(ADAPTER, adapter))?;
-    }
-    let info = service.info();
-    errln!(
-        "device: {} ({}), {}",
-        info.device.kind,
-        info.device.name,
-        info.device_reason
-    );
+    let (mut service, adapter) = model::service(&a.model, false)?;
     let count = all.iter().map(|task| task.questions.len() as u64).sum();
     let bar = progress::bar(count, "evaluating {bar:30} {pos}/{len} questions {eta}");
     let mut scores = Vec::new();
@@ -86,7 +60,7 @@ fn questions(a: &Eval, path: &Path) -> Result<()> {
         let before = bar.position();
         let asked = asked(task);
         let mut tell = |done| bar.set_position(before + done as u64);
-        let scored = pollster::block_on(service.score(&asked, name, &mut tell));
+        let scored = pollster::block_on(service.score(&asked, adapter, &mut tell));
         let score = scored.with_context(|| format!("task {}", task.name))?;
         scores.push((task, score));
     }

@@ -308,14 +308,8 @@ fn teacher(path: &Path, tokenizer: &Tokenizer) -> Result<Teacher> {
     })
 }
 
-/// The config that the command asks for.
-pub fn read_config_of(a: &Train) -> Result<(ModelConfig, TrainConfig)> {
-    let (tokenizer, _) = tokenize::read(&a.tokenizer)?;
-    read_config(a, tokenizer.vocab_size())
-}
-
 /// The config file's model fields and `training` object, overridden by the flags.
-fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
+pub fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)> {
     let path = a.config.display();
     let mut value = model::read_json(&a.config)?;
     let mut training = Value::Object(Default::default());

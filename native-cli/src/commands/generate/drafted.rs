@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::json;
 use ternary::platform::on_interrupt;
 use ternary::session::FinishReason;
-use ternary::session::service::{Client, Request, Service, ServiceOptions, Update, Usage};
-use ternary::train::checkpoint::read_adapter;
+use ternary::session::service::{Client, Request, Update, Usage};
 
 use crate::args::Generate;
 use crate::model::{self, ChosenSampling};
@@ -72,35 +71,12 @@ impl Client for Writer {
 }
 
 pub fn run(a: &Generate, prompt: &str, sampling: &ChosenSampling, draft: &Path) -> Result<()> {
-    const ADAPTER: &str = "adapter";
     let of = &a.model;
-    let options = ServiceOptions {
-        device: of.device,
-        threads: of.threads,
-        context: of.context,
-        cache: of.kv.into(),
-        parallel: 1,
-        drafts: true,
-    };
-    let adapter = of.adapter.as_deref().map(read_adapter).transpose()?;
-    let adapted = adapter.is_some().then(|| ADAPTER.to_owned());
-    let source = model::source(&of.model, of.bit_map.as_deref())?;
-    let name = source.name();
-    let mut service = pollster::block_on(Service::load(source, &options)).context(name)?;
-    if let Some(adapter) = adapter {
-        pollster::block_on(service.add_adapter(ADAPTER, adapter))?;
-    }
+    let (mut service, adapter) = model::service(of, true)?;
     if let Some(source) = model::draft(draft, &of.model)? {
         pollster::block_on(service.draft_with(source))?;
     }
     let info = service.info().clone();
-    let device = &info.device;
-    errln!(
-        "device: {} ({}), {}",
-        device.kind,
-        device.name,
-        info.device_reason
-    );
     let Some(tokenizer) = service.tokenizer() else {
         bail!("this model carries no tokenizer, so it cannot read text");
     };
@@ -108,7 +84,7 @@ pub fn run(a: &Generate, prompt: &str, sampling: &ChosenSampling, draft: &Path) 
         prompt: tokenizer.encode_to_continue(prompt)?,
         sampling: sampling.of(&info.sampling),
         goes_on: true,
-        adapter: adapted,
+        adapter: adapter.map(str::to_owned),
         ..Request::default()
     };
     let (reply, stop) = (Arc::<Mutex<Reply>>::default(), Arc::<AtomicBool>::default());

@@ -18,6 +18,7 @@ use ternary::platform::on_interrupt;
 
 use self::plan::{Plan, Trial};
 use super::plot::Run;
+use super::tokenize;
 use crate::args::{Along, Cli, Metric, Train};
 use crate::model;
 use crate::output::{self, errln, outln};
@@ -69,7 +70,8 @@ pub fn run(a: &Train, path: &Path) -> Result<()> {
             path.display()
         );
     }
-    let mut trials = trials(dir, &plan)?;
+    let vocab = tokenize::read(&a.tokenizer)?.0.vocab_size();
+    let mut trials = trials(dir, &plan, vocab)?;
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
@@ -128,7 +130,7 @@ pub fn run(a: &Train, path: &Path) -> Result<()> {
 }
 
 /// Every trial with the arguments of its trainings: all are checked before one begins.
-fn trials(dir: &Path, plan: &Plan) -> Result<Vec<Tried>> {
+fn trials(dir: &Path, plan: &Plan, vocab: usize) -> Result<Vec<Tried>> {
     let base = base_arguments(std::env::args_os(), plan);
     // What is odd about one is odd about all.
     let told = log::max_level();
@@ -157,7 +159,7 @@ fn trials(dir: &Path, plan: &Plan) -> Result<Vec<Tried>> {
             arguments.push("--output-dir".into());
             arguments.push(folder.clone().into());
             let train = Cli::train_of(&arguments)?;
-            let (_, config) = super::train::read_config_of(&train)
+            let (_, config) = super::train::read_config(&train, vocab)
                 .with_context(|| format!("trial {number} ({})", table::fields(&fields)))?;
             log::set_max_level(told.min(log::LevelFilter::Error));
             trainings.push(Training {
