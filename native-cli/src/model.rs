@@ -15,7 +15,7 @@ use ternary::format::FileSource;
 use ternary::format::{
     ByteSource, Dense, FileKind, MemorySource, Metadata, OneBit, Packing, encode, without_bom,
 };
-use ternary::infer::{LowRankAdapter, Sampling};
+use ternary::infer::{Form, LowRankAdapter, Sampling};
 use ternary::model::Parameters;
 use ternary::model::Remap;
 use ternary::session::service::{Service, ServiceOptions};
@@ -23,7 +23,7 @@ use ternary::session::{DeviceChoice, Event, LoadedModel, ModelInfo, Session, ope
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::{self, Companions};
 
-use crate::args::{ModelArgs, SamplingArgs};
+use crate::args::{FormArgs, ModelArgs, SamplingArgs};
 use crate::output::errln;
 
 /// The bytes of a `.1bit`: a file, or a checkpoint folder quantized in memory; with `bit_map`,
@@ -326,6 +326,20 @@ pub fn sampling(a: &SamplingArgs, seed: impl FnOnce() -> u64) -> Result<ChosenSa
     };
     chosen.of(&Sampling::default()).validate()?;
     Ok(chosen)
+}
+
+/// What a text has to be.
+pub fn form(a: &FormArgs) -> Result<Option<Form>> {
+    if a.json_object {
+        return Ok(Some(Form::JsonObject));
+    }
+    if let Some(path) = &a.json_schema {
+        return Ok(Some(Form::JsonSchema(read_text(path)?)));
+    }
+    if let Some(path) = &a.grammar {
+        return Ok(Some(Form::Lark(read_text(path)?)));
+    }
+    Ok(a.regex.clone().map(Form::Regex))
 }
 
 /// A seed that nobody has chosen.

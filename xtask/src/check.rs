@@ -84,13 +84,14 @@ pub fn check() -> Result<()> {
 /// The libraries, as crates.io would get them. Building each from its package would build
 /// everything again, so that is left to a release.
 fn packages() -> Result<()> {
-    const LIBRARIES: [&str; 11] = [
+    const LIBRARIES: [&str; 12] = [
         "ternary-shaders",
         "ternary-core",
         "ternary-common",
         "ternary-model",
         "ternary-backend",
         "ternary-formats",
+        "ternary-grammar",
         "ternary-infer",
         "ternary-train",
         "ternary-search",

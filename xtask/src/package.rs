@@ -11,7 +11,7 @@ use crate::shell::step;
 use crate::workspace;
 
 /// The page's own workers, as they were built.
-const WORKERS: [&str; 8] = [
+const WORKERS: [&str; 10] = [
     "worker-start.js",
     "relaxed-simd.js",
     "worker.js",
@@ -20,6 +20,8 @@ const WORKERS: [&str; 8] = [
     "worker-relaxed_bg.wasm",
     "full-worker.js",
     "full-worker_bg.wasm",
+    "grammar.js",
+    "grammar_bg.wasm",
 ];
 const OWN: [&str; 3] = ["index.js", "index.d.ts", "README.md"];
 const LICENSES: [&str; 3] = ["LICENSE", "LICENSE-MIT", "LICENSE-APACHE"];

@@ -82,22 +82,6 @@ pub enum Error {
         /// Tokens of the model.
         vocab: usize,
     },
-    /// A form that a reply cannot be held to.
-    #[error(
-        "{what} cannot be used{}: {problem}",
-        .place.as_ref().map_or_else(String::new, |place| format!(" (at {place})"))
-    )]
-    Form {
-        /// In words.
-        what: &'static str,
-        /// Where in it, as a JSON pointer.
-        place: Option<String>,
-        /// Why not.
-        problem: String,
-    },
-    /// A grammar that gave up, or a token that it does not allow.
-    #[error("the reply cannot be held to its form: {0}")]
-    Grammar(String),
     /// The device has too little memory.
     #[error(
         "{what} needs {}, and the {} ({}) has {}: use a smaller model{}",

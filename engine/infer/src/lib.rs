@@ -3,30 +3,29 @@
 #![warn(missing_docs)]
 
 mod choices;
-mod constraint;
 mod error;
 mod evaluate;
-#[cfg(feature = "grammar")]
-mod grammar;
 mod load;
 mod model;
 mod pages;
 mod plan;
 mod sampler;
 mod sequences;
+mod vocabulary;
 
 pub use choices::{Answer, Asked, Estimate, Likelihood, Score, likelihood, score};
-pub use constraint::{Constraint, Form, TokenSet};
 pub use error::{Error, Result};
 pub use evaluate::{Comparison, Evaluation, compare, evaluate, evaluate_tokens, log_partition};
-#[cfg(feature = "grammar")]
-pub use grammar::Grammars;
 pub use load::LowRankAdapter;
 pub use model::{LoadOptions, Model, cache_bytes};
 pub use plan::LoadPlan;
 pub use sampler::Sampler;
 pub use sequences::{Piece, SequenceId, SequenceOptions, Sequences};
+#[cfg(feature = "grammar")]
+pub use ternary_grammar::Grammars;
+pub use ternary_grammar::{Compiler, Constraint, Form, TokenSet, Vocabulary};
 pub use ternary_model::CANDIDATES;
+pub use vocabulary::vocabulary;
 
 use serde::{Deserialize, Serialize};
 use ternary_core::layout::SamplingHints;

@@ -1,12 +1,12 @@
 //! A loaded model: weights on a backend, programs recorded once, a KV cache that knows its tokens.
 
 use super::load::{self, LowRankAdapter};
-use crate::constraint::TokenSet;
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, BackendError, DeviceInfo, MemoryUse, ProgramId, elements};
 use ternary_common::bytes::ByteSource;
 use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig};
 use ternary_formats::onebit::OneBit;
+use ternary_grammar::TokenSet;
 use ternary_model as model;
 use ternary_model::program::{BufferId, BufferKind, RunParams};
 use ternary_model::{CANDIDATES, Logits, RECENT, RopeOwner, SamplingBuffers};

@@ -39,6 +39,9 @@ pub enum Error {
     /// A model that another program's format cannot hold.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// A form that a reply cannot be held to.
+    #[error(transparent)]
+    Grammar(#[from] ternary_grammar::Error),
     /// Running the model.
     #[error(transparent)]
     Infer(#[from] ternary_infer::Error),
@@ -73,6 +76,9 @@ pub enum Error {
     /// The model's file has no tokenizer.
     #[error("this model carries no tokenizer, so it cannot read text")]
     NoTokenizer,
+    /// A reply was to have a form.
+    #[error("this build cannot hold replies to a form; it was built without the feature `grammar`")]
+    NoForms,
     /// The model's file has no chat template.
     #[error("this model has no chat template; continue a text instead")]
     NoChatTemplate,

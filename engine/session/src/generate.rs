@@ -6,6 +6,7 @@ use super::protocol::{Event, FinishReason, Stats};
 use super::{LoadedModel, StopHandle};
 use crate::endings::{StopTexts, TurnMarks};
 use crate::error::{Error, Result};
+use ternary_common::chat::ToolReader;
 use ternary_common::platform::{self, Instant};
 use ternary_common::tokenizer::{END_OF_TEXT, TextStream};
 use ternary_infer::{CANDIDATES, Constraint, Sampler, Sampling};
@@ -44,14 +45,28 @@ pub(super) struct Prompt {
     pub in_turns: bool,
 }
 
-/// Answer `prompt`, with these settings and in the form that a constraint demands.
+/// How it is to be answered.
+pub(super) struct Manner<'a> {
+    pub sampling: &'a Sampling,
+    /// What the answer has to be.
+    pub constraint: Option<Box<dyn Constraint>>,
+    /// Finds calls of tools in it.
+    pub reader: Option<ToolReader>,
+}
+
+/// Answer `prompt`.
 pub(super) async fn run(
     loaded: &mut LoadedModel,
     prompt: Prompt,
-    (sampling, mut constraint): (&Sampling, Option<Box<dyn Constraint>>),
+    manner: Manner<'_>,
     stop: &StopHandle,
     emit: &mut dyn FnMut(Event),
 ) -> Result<()> {
+    let Manner {
+        sampling,
+        mut constraint,
+        mut reader,
+    } = manner;
     sampling.validate()?;
     let start = Instant::now();
     let tokenizer = loaded.tokenizer.as_ref().ok_or(Error::NoTokenizer)?;
@@ -157,8 +172,13 @@ pub(super) async fn run(
             break FinishReason::End;
         }
         let (text, stopped) = match tokenizer.special_text(id) {
-            Some(special) => texts.push(special, false),
+            // Some models' calls begin with special tokens.
+            Some(special) => texts.push(special, reader.is_some()),
             None => texts.push(&stream.push(tokenizer, id)?, true),
+        };
+        let text = match &mut reader {
+            Some(reader) => reader.push(&text),
+            None => text,
         };
         if !text.is_empty() {
             emit(Event::Token { text });
@@ -184,9 +204,19 @@ pub(super) async fn run(
             break FinishReason::Stopped;
         }
     };
-    let rest = texts.finish() + &stream.finish(tokenizer)?;
+    let mut rest = texts.finish() + &stream.finish(tokenizer)?;
+    let mut calls = Vec::new();
+    if let Some(mut reader) = reader {
+        rest = reader.push(&rest);
+        let (held, found) = reader.finish();
+        rest += &held;
+        calls = found;
+    }
     if !rest.is_empty() {
         emit(Event::Token { text: rest });
+    }
+    if !calls.is_empty() {
+        emit(Event::ToolCalls { calls });
     }
     stats.context_used = ids.len();
     log::debug!(

@@ -4,6 +4,7 @@
 
 mod context;
 mod conversation;
+mod demands;
 mod device;
 mod endings;
 mod error;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use context::context_within;
 pub use conversation::{chat_parts, encode_chat};
+pub use demands::{Demands, TemplateTools, ToolChoice};
 pub use device::open_backend;
 pub use error::{Error, Result};
 pub use explore::{MapLoss, MatrixDiff};
@@ -33,12 +35,13 @@ pub use protocol::{
 };
 pub use ternary_backend::{DeviceInfo, DeviceKind};
 pub use ternary_common::chat::Message;
+pub use ternary_grammar::Error as GrammarError;
 pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
 pub use weights::{MatrixFigures, WeightSource, Weights};
 
 use endings::TurnMarks;
 use explore::{Compared, MapScorer};
-use generate::Prompt;
+use generate::{Manner, Prompt};
 use open::Opened;
 use ternary_common::bytes::{ByteSource, MemorySource};
 use ternary_common::platform::Instant;
@@ -46,9 +49,9 @@ use ternary_common::tokenizer::{ChatTemplate, Tokenizer};
 use ternary_core::config::CachePrecision;
 use ternary_core::layout::FormatError;
 use ternary_formats::onebit::OneBit;
-#[cfg(feature = "grammar")]
-use ternary_infer::{Form, Grammars};
-use ternary_infer::{LoadOptions, LowRankAdapter, Model};
+use ternary_infer::{
+    Compiler, Constraint, Form, LoadOptions, LowRankAdapter, Model, Vocabulary, vocabulary,
+};
 use tune::Tuning;
 
 /// Ends the running reply after its current token. Cheap to clone; works from a message handler
@@ -116,8 +119,7 @@ pub struct LoadedModel {
     marks: TurnMarks,
     adapter: Option<Rc<dyn LowRankAdapter>>,
     /// Made when first asked for.
-    #[cfg(feature = "grammar")]
-    grammars: Option<Grammars>,
+    compiler: Option<Box<dyn Compiler>>,
 }
 
 impl fmt::Debug for LoadedModel {
@@ -147,7 +149,7 @@ impl fmt::Debug for LoadedModel {
 /// pollster::block_on(session.load(source, DeviceChoice::Cpu, &mut emit));
 /// let sampling = Sampling { temperature: 0.0, max_tokens: 8, ..Sampling::default() };
 /// let prompt = "The cat".into();
-/// pollster::block_on(session.handle(Command::Generate { prompt, sampling }, &mut emit));
+/// pollster::block_on(session.handle(Command::Generate { prompt, sampling, form: None }, &mut emit));
 /// assert!(!text.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -168,9 +170,8 @@ pub struct Session {
     compared: Option<Compared>,
     map_scorer: Option<MapScorer>,
     tuning: Option<Box<Tuning>>,
-    /// What replies have to be.
-    #[cfg(feature = "grammar")]
-    form: Option<Form>,
+    /// What holds replies to a form, where that is not built in.
+    compilers: Option<Box<dyn CompilerMaker>>,
 }
 
 impl fmt::Debug for Session {
@@ -218,10 +219,15 @@ impl Session {
         Session { context, ..self }
     }
 
-    /// Have the replies from now on be of this form; `None`: free.
-    #[cfg(feature = "grammar")]
-    pub fn set_form(&mut self, form: Option<Form>) {
-        self.form = form;
+    /// Have `maker` hold replies to a form from now on: in a build without the feature `grammar`
+    /// that is another program's work.
+    pub fn set_compilers(&mut self, maker: Box<dyn CompilerMaker>) {
+        self.compilers = Some(maker);
+    }
+
+    /// Whether something holds replies to a form.
+    pub fn has_compilers(&self) -> bool {
+        self.compilers.is_some() || cfg!(feature = "grammar")
     }
 
     /// A handle that stops what this session is doing.
@@ -371,8 +377,7 @@ impl Session {
             source,
             file,
             adapter,
-            #[cfg(feature = "grammar")]
-            grammars: None,
+            compiler: None,
         });
         self.device = device;
         // They belong to the model before.
@@ -399,29 +404,34 @@ impl Session {
             return Ok(());
         }
         let loaded = self.loaded.as_mut().ok_or(Error::NoModel)?;
-        #[cfg(feature = "grammar")]
-        let constraint = match (&self.form, &command) {
-            (Some(form), Command::Generate { .. } | Command::Chat { .. }) => {
-                Some(loaded.grammars()?.constraint(form)?)
-            }
-            _ => None,
-        };
-        #[cfg(not(feature = "grammar"))]
-        let constraint = None;
+        let compilers = self.compilers.as_deref();
         match command {
             Command::Reset => loaded.model.truncate(0),
-            Command::Generate { prompt, sampling } => {
+            Command::Generate {
+                prompt,
+                sampling,
+                form,
+            } => {
                 let prompt = Prompt {
                     ids: loaded.tokenizer()?.encode_to_continue(&prompt)?,
                     dropped_messages: 0,
                     goes_on: true,
                     in_turns: false,
                 };
-                let how = (&sampling, constraint);
-                generate::run(loaded, prompt, how, &stop, emit).await?;
+                let manner = Manner {
+                    sampling: &sampling,
+                    constraint: loaded.constraint(compilers, form)?,
+                    reader: None,
+                };
+                generate::run(loaded, prompt, manner, &stop, emit).await?;
             }
-            Command::Chat { messages, sampling } => {
-                let (ids, dropped) = loaded.chat_prompt(&messages, sampling.max_tokens)?;
+            Command::Chat {
+                messages,
+                sampling,
+                demands,
+            } => {
+                let (ids, dropped) =
+                    loaded.chat_prompt(&messages, &demands, sampling.max_tokens)?;
                 let prompt = Prompt {
                     ids,
                     dropped_messages: dropped,
@@ -430,8 +440,12 @@ impl Session {
                         .is_some_and(|m| m.role == "assistant" && !m.content.is_empty()),
                     in_turns: true,
                 };
-                let how = (&sampling, constraint);
-                generate::run(loaded, prompt, how, &stop, emit).await?;
+                let manner = Manner {
+                    sampling: &sampling,
+                    constraint: loaded.constraint(compilers, demands.form())?,
+                    reader: demands.reader(demands::numbered(&messages)),
+                };
+                generate::run(loaded, prompt, manner, &stop, emit).await?;
             }
             Command::Move { device } => {
                 let (source, adapter) = (loaded.source.clone(), loaded.adapter.clone());
@@ -567,6 +581,26 @@ impl Session {
     }
 }
 
+/// Makes what compiles forms for a model's tokens.
+pub trait CompilerMaker {
+    /// For this vocabulary.
+    ///
+    /// # Errors
+    /// One that it cannot hold.
+    fn compiler(&self, vocabulary: &Vocabulary) -> ternary_grammar::Result<Box<dyn Compiler>>;
+}
+
+#[cfg(feature = "grammar")]
+fn built_in(tokenizer: &Tokenizer) -> Result<Box<dyn Compiler>> {
+    let grammars = ternary_infer::Grammars::new(&vocabulary(tokenizer))?;
+    Ok(Box::new(grammars))
+}
+
+#[cfg(not(feature = "grammar"))]
+fn built_in(_: &Tokenizer) -> Result<Box<dyn Compiler>> {
+    Err(Error::NoForms)
+}
+
 /// Names the file, once.
 fn of_file(name: &str, error: &Error) -> String {
     match error {
@@ -596,17 +630,22 @@ impl LoadedModel {
         self.tokenizer.as_ref().ok_or(Error::NoTokenizer)
     }
 
-    /// What compiles grammars for this model's tokens.
-    ///
-    /// # Errors
-    /// A model without a tokenizer.
-    #[cfg(feature = "grammar")]
-    pub fn grammars(&mut self) -> Result<&Grammars> {
+    /// What holds a reply to `form`.
+    fn constraint(
+        &mut self,
+        compilers: Option<&dyn CompilerMaker>,
+        form: Option<Form>,
+    ) -> Result<Option<Box<dyn Constraint>>> {
+        let Some(form) = form else { return Ok(None) };
         let tokenizer = self.tokenizer.as_ref().ok_or(Error::NoTokenizer)?;
-        Ok(match &mut self.grammars {
+        let compiler = match &mut self.compiler {
             Some(made) => made,
-            none => none.insert(Grammars::new(tokenizer)?),
-        })
+            none => none.insert(match compilers {
+                Some(maker) => maker.compiler(&vocabulary(tokenizer))?,
+                None => built_in(tokenizer)?,
+            }),
+        };
+        Ok(Some(compiler.constraint(&form)?))
     }
 
     /// The file's tokenizer.json.
@@ -630,8 +669,25 @@ impl LoadedModel {
     /// The prompt of a conversation, and how many of its oldest messages after the system's were
     /// left out because a reply of `longest` tokens, or of a quarter of the context, would not fit
     /// otherwise.
-    fn chat_prompt(&self, messages: &[Message], longest: usize) -> Result<(Vec<u32>, usize)> {
-        let ids = self.encode_chat(messages)?;
+    fn chat_prompt(
+        &self,
+        messages: &[Message],
+        demands: &Demands,
+        longest: usize,
+    ) -> Result<(Vec<u32>, usize)> {
+        let template = self.template.as_ref().ok_or(Error::NoChatTemplate)?;
+        let tokenizer = self.tokenizer()?;
+        // Templates are asked what they know of tools only where there are some.
+        let tools = !demands.tools.is_empty() || messages.iter().any(demands::is_about_tools);
+        let knows = tools.then(|| TemplateTools::of(template));
+        let encode = |messages: &[Message]| match knows {
+            None => encode_chat(tokenizer, template, messages),
+            Some(knows) => {
+                let (template, messages) = demands.prepared(template.clone(), knows, messages);
+                encode_chat(tokenizer, &template, &messages)
+            }
+        };
+        let ids = encode(messages)?;
         let context = self.model.config().max_seq_len;
         if ids.len() + longest.min(context / 4) <= context {
             return Ok((ids, 0));
@@ -646,23 +702,16 @@ impl LoadedModel {
         let (mut first, mut end) = (0, turns.len().saturating_sub(1));
         while first < end {
             let middle = usize::midpoint(first, end);
-            if self.encode_chat(&from(turns[middle]))?.len() <= context / 2 {
+            if encode(&from(turns[middle]))?.len() <= context / 2 {
                 end = middle;
             } else {
                 first = middle + 1;
             }
         }
         match turns.get(first) {
-            Some(start) if *start > system => {
-                Ok((self.encode_chat(&from(*start))?, start - system))
-            }
+            Some(start) if *start > system => Ok((encode(&from(*start))?, start - system)),
             _ => Ok((ids, 0)),
         }
-    }
-
-    fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        let template = self.template.as_ref().ok_or(Error::NoChatTemplate)?;
-        encode_chat(self.tokenizer()?, template, messages)
     }
 }
 

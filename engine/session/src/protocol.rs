@@ -2,14 +2,15 @@
 //! messages and in-process.
 
 use serde::{Deserialize, Serialize};
-use ternary_common::chat::Message;
+use ternary_common::chat::{Message, ToolCall};
 
 use ternary_backend::DeviceInfo;
 use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
 use ternary_core::params::{self, Param, ParamKind};
 use ternary_formats::onebit::OneBit;
-use ternary_infer::{LoadPlan, Sampling};
+use ternary_infer::{Form, LoadPlan, Sampling};
 
+use super::demands::Demands;
 use super::explore::{MapLoss, MatrixDiff};
 use super::tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings};
 use super::weights::{MatrixFigures, WeightSource, Weights};
@@ -53,15 +54,21 @@ pub enum Command {
         prompt: String,
         /// How tokens are chosen, and how many.
         sampling: Sampling,
+        /// What the continuation has to be.
+        #[serde(default)]
+        form: Option<Form>,
     },
     /// Reply to a conversation through the model's chat template, or write on its last message if
     /// that is the assistant's. What does not fit the context is left out from the oldest turn on.
-    /// Answered by `Token`s and one `Finished`.
+    /// Answered by `Token`s, `ToolCalls` if there are some, and one `Finished`.
     Chat {
         /// The conversation so far.
         messages: Vec<Message>,
         /// How tokens are chosen, and how many.
         sampling: Sampling,
+        /// Tools that it may call, and what it has to be.
+        #[serde(default)]
+        demands: Demands,
     },
     /// Forget the KV cache; the next request starts from nothing. Answered by nothing.
     Reset,
@@ -70,6 +77,17 @@ pub enum Command {
         /// Where to.
         device: DeviceChoice,
     },
+}
+
+impl Command {
+    /// Whether it asks for a reply of a form.
+    pub fn has_form(&self) -> bool {
+        match self {
+            Command::Generate { form, .. } => form.is_some(),
+            Command::Chat { demands, .. } => demands.form().is_some(),
+            Command::Reset | Command::Move { .. } => false,
+        }
+    }
 }
 
 /// What changes a model or asks what a change would cost, apart from [`Command`]: a page that only
@@ -182,6 +200,11 @@ pub enum Event {
     Token {
         /// Whole characters, at least one.
         text: String,
+    },
+    /// The reply calls tools; its `Token`s are without that.
+    ToolCalls {
+        /// In their order.
+        calls: Vec<ToolCall>,
     },
     /// The reply is complete.
     Finished {

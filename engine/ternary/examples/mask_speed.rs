@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ternary::format::{FileSource, OneBit};
-use ternary::infer::{Form, Grammars};
+use ternary::infer::{Compiler, Form, Grammars, vocabulary};
 use ternary::rng::Rng;
 use ternary::tokenizer::Tokenizer;
 
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let tokenizer = Tokenizer::from_json(&json)?;
     let began = Instant::now();
-    let grammars = Grammars::new(&tokenizer)?;
+    let grammars = Grammars::new(&vocabulary(&tokenizer))?;
     let prepared = began.elapsed();
     let form = Form::JsonSchema(SCHEMA.to_owned());
     let mut compiled = Duration::ZERO;

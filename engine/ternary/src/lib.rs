@@ -28,7 +28,7 @@
 //! pollster::block_on(session.load(file, DeviceChoice::Cpu, &mut listen));
 //! let prompt = "The cat".to_owned();
 //! let sampling = Sampling { temperature: 0.0, max_tokens: 8, ..Sampling::default() };
-//! pollster::block_on(session.handle(Command::Generate { prompt, sampling }, &mut listen));
+//! pollster::block_on(session.handle(Command::Generate { prompt, sampling, form: None }, &mut listen));
 //! assert!(!text.is_empty());
 //! # Ok::<(), ternary::Error>(())
 //! ```

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use ternary::config::{LayerBitMap, ModelConfig, QuantMode};
 use ternary::format::{Dense, MemorySource, Metadata, Packing, encode};
-use ternary::infer::{Form, Sampling, TokenSet};
+use ternary::infer::{Compiler, Form, Grammars, Sampling, TokenSet, vocabulary};
 use ternary::params;
 use ternary::rng::Rng;
 use ternary::session::{Command, DeviceChoice, Event, FinishReason, Session};
@@ -71,7 +71,6 @@ fn reply(
     form: Form,
     sampling: Sampling,
 ) -> Result<(String, FinishReason), String> {
-    session.set_form(Some(form));
     let (mut text, mut end, mut failure) = (String::new(), None, None);
     let prompt = "The dog: ".to_owned();
     let mut emit = |event| match event {
@@ -80,7 +79,11 @@ fn reply(
         Event::Error { message } => failure = Some(message),
         _ => {}
     };
-    let command = Command::Generate { prompt, sampling };
+    let command = Command::Generate {
+        prompt,
+        sampling,
+        form: Some(form),
+    };
     pollster::block_on(session.handle(command, &mut emit));
     match (end, failure) {
         (Some(end), None) => Ok((text, end)),
@@ -421,11 +424,12 @@ fn the_unlikeliest_tokens_are_found() {
     assert!(pollster::block_on(feed).unwrap().is_empty());
 }
 
-/// A mask costs a fraction of the step that it belongs to.
+/// Says what a mask costs; `onebit bench` and the example `mask_speed` measure.
 #[test]
-fn masks_take_no_time() {
+fn masks_lead_any_choice_to_an_end() {
     let mut session = session();
-    let grammars = session.loaded().unwrap().grammars().unwrap();
+    let grammars = Grammars::new(&vocabulary(session.loaded().unwrap().tokenizer().unwrap()));
+    let grammars = grammars.unwrap();
     let mut rng = Rng::new(1);
     let (mut took, mut steps) = (Duration::ZERO, 0u32);
     for seed in 0..50 {
@@ -443,8 +447,5 @@ fn masks_take_no_time() {
     }
     let each = took / steps;
     eprintln!("{steps} masks, {each:?} each");
-    assert!(
-        steps > 500 && each < Duration::from_millis(20),
-        "{steps} masks, {each:?} each"
-    );
+    assert!(steps > 500, "{steps} masks");
 }

@@ -37,7 +37,14 @@ fn a_model_of_version_1_answers_as_it_did() {
         ..Sampling::default()
     };
     let prompt = "The cat".to_owned();
-    pollster::block_on(session.handle(Command::Generate { prompt, sampling }, &mut emit));
+    pollster::block_on(session.handle(
+        Command::Generate {
+            prompt,
+            sampling,
+            form: None,
+        },
+        &mut emit,
+    ));
     assert_eq!(failure, None);
     assert_eq!(
         text,

@@ -180,7 +180,8 @@ pub struct Logits {
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit chat --model model.1bit
-  onebit chat --model model.1bit --system 'Answer in one sentence.' --seed 7")]
+  onebit chat --model model.1bit --system 'Answer in one sentence.' --seed 7
+  onebit chat --model model.1bit --json-schema person.json")]
 pub struct Chat {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -189,6 +190,8 @@ pub struct Chat {
     pub system: Option<String>,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 /// Merge an adapter into its model: W + (α/r)·B·A, quantized again.

@@ -6,11 +6,10 @@ use std::io::IsTerminal;
 
 use anyhow::{Result, bail};
 use serde_json::json;
-use ternary::infer::Form;
 use ternary::platform::on_interrupt;
 use ternary::session::{Command, Event, FinishReason};
 
-use crate::args::{FormArgs, Generate};
+use crate::args::Generate;
 use crate::output::{errln, outln};
 use crate::{model, output};
 
@@ -24,16 +23,16 @@ pub fn run(a: &Generate) -> Result<()> {
     if let Some(draft) = &a.draft {
         return drafted::run(a, &prompt, &sampling, draft);
     }
-    let form = form(&a.form)?;
+    let form = model::form(&a.form)?;
     let has_form = form.is_some();
     let (mut session, info) = model::open(&a.model)?;
-    session.set_form(form);
     let sampling = sampling.of(&info.sampling);
     let stop = session.stop_handle();
     on_interrupt(move |_| stop.stop())?;
     let command = Command::Generate {
         prompt: prompt.clone(),
         sampling,
+        form,
     };
     let terminal = std::io::stdout().is_terminal();
     let (mut text, mut end, mut failure) = (String::new(), None, None);
@@ -76,18 +75,4 @@ pub fn run(a: &Generate) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What the text has to be.
-fn form(a: &FormArgs) -> Result<Option<Form>> {
-    if a.json_object {
-        return Ok(Some(Form::JsonObject));
-    }
-    if let Some(path) = &a.json_schema {
-        return Ok(Some(Form::JsonSchema(model::read_text(path)?)));
-    }
-    if let Some(path) = &a.grammar {
-        return Ok(Some(Form::Lark(model::read_text(path)?)));
-    }
-    Ok(a.regex.clone().map(Form::Regex))
 }

@@ -4,6 +4,7 @@ mod adapter;
 mod beginning;
 mod cancel;
 mod fetch;
+mod grammar;
 mod http;
 mod hub;
 mod import;
@@ -266,6 +267,11 @@ impl Server {
                 load::move_to(session, device, job).await;
             }
             Request::Run(command) => {
+                if command.has_form()
+                    && let Err(problem) = grammar::provide(session).await
+                {
+                    return job.responder.error(problem);
+                }
                 let mut emit = |event| job.responder.event(event);
                 session.handle(command, &mut emit).await;
             }

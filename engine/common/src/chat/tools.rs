@@ -4,16 +4,18 @@
 //! (Hermes, Qwen, SmolLM3, Falcon) or with `<function=…>` (Qwen3-Coder), `<|tool_call|>` (Granite,
 //! Phi), `[TOOL_CALLS]` (Mistral), `<|python_tag|>` and bare JSON (Llama 3), `<function=…>`.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Message;
 
 /// A function that a model may call.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tool {
     /// What it is called by.
     pub name: String,
     /// What it does, in words.
+    #[serde(default)]
     pub description: Option<String>,
     /// JSON schema of its arguments, an object's.
     pub parameters: Value,
@@ -38,7 +40,7 @@ impl Tool {
 }
 
 /// A call of a function.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// By which its result is given.
     pub id: String,

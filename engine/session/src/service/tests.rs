@@ -239,6 +239,7 @@ fn a_text_is_the_one_that_a_session_writes() {
             Command::Generate {
                 prompt: prompt.to_owned(),
                 sampling: greedy(30),
+                form: None,
             },
         );
         let mut service = service(|options| {
@@ -491,7 +492,7 @@ struct OneOf {
 }
 
 impl Constraint for OneOf {
-    fn allowed(&mut self) -> ternary_infer::Result<TokenSet> {
+    fn allowed(&mut self) -> ternary_grammar::Result<TokenSet> {
         let mut set = TokenSet::none(1 << 12);
         for word in &self.words {
             if word.starts_with(&self.said) {
@@ -503,7 +504,7 @@ impl Constraint for OneOf {
         Ok(set)
     }
 
-    fn accept(&mut self, id: u32) -> ternary_infer::Result<()> {
+    fn accept(&mut self, id: u32) -> ternary_grammar::Result<()> {
         self.said.push(id);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! A session in-process, on a small random model.
 
+mod demands;
 mod explore;
 mod tune;
 
@@ -110,6 +111,7 @@ fn the_cache_changes_speed_and_not_text() {
     let command = |p: &str| Command::Generate {
         prompt: p.into(),
         sampling: greedy(20),
+        form: None,
     };
     let (first, _) = ask(&mut s, command(&prompt));
     let (again, events) = ask(&mut s, command(&prompt));
@@ -131,6 +133,7 @@ fn every_way_to_finish_is_reported() {
         Command::Generate {
             prompt: "a".into(),
             sampling: greedy(1),
+            form: None,
         },
     );
     assert_eq!(stats(&events).0, FinishReason::Length);
@@ -140,6 +143,7 @@ fn every_way_to_finish_is_reported() {
         Command::Generate {
             prompt: "once".into(),
             sampling: greedy(50),
+            form: None,
         },
         &mut |e| {
             stop.stop();
@@ -156,6 +160,7 @@ fn every_way_to_finish_is_reported() {
         Command::Generate {
             prompt: "cat ".repeat(30),
             sampling: greedy(5000),
+            form: None,
         },
     );
     let (reason, figures) = stats(&events);
@@ -171,6 +176,7 @@ fn errors_leave_the_model_usable() {
         Command::Generate {
             prompt: "a cat".into(),
             sampling: greedy(8),
+            form: None,
         },
     )
     .0;
@@ -196,7 +202,8 @@ fn errors_leave_the_model_usable() {
             &mut s,
             Command::Generate {
                 prompt: "a cat".into(),
-                sampling: greedy(8)
+                sampling: greedy(8),
+                form: None
             }
         )
         .0,
@@ -212,6 +219,7 @@ fn errors_leave_the_model_usable() {
         Command::Generate {
             prompt: "x".into(),
             sampling: bad,
+            form: None,
         },
     );
     assert!(matches!(&events[0], Event::Error { message } if message.contains("top_p")));
@@ -220,6 +228,7 @@ fn errors_leave_the_model_usable() {
         Command::Generate {
             prompt: "cat ".repeat(500),
             sampling: greedy(5),
+            form: None,
         },
     );
     assert!(matches!(&events[0], Event::Error { message } if message.contains("160")));
@@ -228,6 +237,7 @@ fn errors_leave_the_model_usable() {
         Command::Chat {
             messages: vec![],
             sampling: greedy(5),
+            demands: Demands::default(),
         },
     );
     assert!(matches!(&events[0], Event::Error { message } if message.contains("no model")));
@@ -242,6 +252,7 @@ fn a_chat_goes_through_the_template() {
         Command::Chat {
             messages,
             sampling: greedy(12),
+            demands: Demands::default(),
         },
     );
     let prompt = "<|user|>hello<|end|><|assistant|>".into();
@@ -250,6 +261,7 @@ fn a_chat_goes_through_the_template() {
         Command::Generate {
             prompt,
             sampling: greedy(12),
+            form: None,
         },
     );
     assert_eq!(chat, plain);
@@ -267,6 +279,7 @@ fn a_begun_reply_is_written_on() {
         Command::Chat {
             messages,
             sampling: greedy(12),
+            demands: Demands::default(),
         },
     );
     let prompt = "<|user|>hello<|end|><|assistant|>once upon".into();
@@ -275,6 +288,7 @@ fn a_begun_reply_is_written_on() {
         Command::Generate {
             prompt,
             sampling: greedy(12),
+            form: None,
         },
     );
     assert_eq!(written, plain);
@@ -292,6 +306,7 @@ fn what_does_not_fit_is_left_out_from_the_oldest_turn_on() {
     let chat = |messages: Vec<Message>| Command::Chat {
         messages,
         sampling: greedy(4),
+        demands: Demands::default(),
     };
     let (text, events) = ask(&mut s, chat(messages.clone()));
     let (_, figures) = stats(&events);

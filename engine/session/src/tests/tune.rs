@@ -60,6 +60,7 @@ fn text(s: &mut Session) -> String {
     let command = Command::Generate {
         prompt: "the cat".into(),
         sampling: greedy(20),
+        form: None,
     };
     ask(s, command).0
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use ternary::format::escaped;
 use ternary::infer::Sampling;
 use ternary::platform::{Interrupt, on_interrupt};
-use ternary::session::{Command, Event, Message, Session};
+use ternary::session::{Command, Demands, Event, Message, Session};
 
 use self::input::{Input, Read};
 use crate::args::Chat;
@@ -27,6 +27,10 @@ Ctrl-C stops a reply.";
 pub fn run(a: &Chat) -> Result<()> {
     // Each session has a seed of its own, and each reply another.
     let sampling = model::sampling(&a.sampling, model::random_seed)?;
+    let demands = Demands {
+        form: model::form(&a.form)?,
+        ..Demands::default()
+    };
     let (mut session, info) = model::open(&a.model)?;
     let sampling = sampling.of(&info.sampling);
     if !info.chat && session.loaded()?.chat_template().is_some() {
@@ -82,7 +86,7 @@ pub fn run(a: &Chat) -> Result<()> {
         };
         seed = seed.wrapping_add(u64::from(a.sampling.seed.is_none()));
         replying.store(true, Ordering::Relaxed);
-        let replied = reply(&mut session, &mut talk, sampling);
+        let replied = reply(&mut session, &mut talk, sampling, &demands);
         replying.store(false, Ordering::Relaxed);
         replied?;
     }
@@ -181,10 +185,16 @@ fn check_template(session: &mut Session, talk: &Conversation) -> Result<()> {
 ///
 /// # Errors
 /// A template that fails: it would fail again with every message.
-fn reply(session: &mut Session, talk: &mut Conversation, sampling: Sampling) -> Result<()> {
+fn reply(
+    session: &mut Session,
+    talk: &mut Conversation,
+    sampling: Sampling,
+    demands: &Demands,
+) -> Result<()> {
     let command = Command::Chat {
         messages: talk.messages.clone(),
         sampling,
+        demands: demands.clone(),
     };
     let (mut reply, mut failure, mut dropped) = (String::new(), None, 0);
     pollster::block_on(session.handle(command, &mut |event| match event {

@@ -9,7 +9,8 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use axum::http::StatusCode;
-use ternary::infer::{Grammars, Sampling};
+use ternary::infer::{Grammars, Sampling, vocabulary};
+use ternary::session::TemplateTools;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 
 use super::metrics::{Load, Metrics};
@@ -34,10 +35,8 @@ pub struct Ready {
     pub tokenizer: Tokenizer,
     /// None: it continues texts only.
     pub template: Option<ChatTemplate>,
-    /// Whether the template tells of tools.
-    pub takes_tools: bool,
-    /// Whether it leaves calls of tools out.
-    pub drops_calls: bool,
+    /// What the template knows of tools.
+    pub knows: TemplateTools,
     pub context: usize,
     pub sampling: Sampling,
     pub card: Card,
@@ -56,8 +55,7 @@ impl Ready {
         adapters: Vec<String>,
     ) -> Self {
         Ready {
-            drops_calls: template.as_ref().is_some_and(ChatTemplate::drops_calls),
-            takes_tools: template.as_ref().is_some_and(ChatTemplate::takes_tools),
+            knows: template.as_ref().map(TemplateTools::of).unwrap_or_default(),
             tokenizer,
             template,
             context,
@@ -71,9 +69,9 @@ impl Ready {
 
     /// What holds replies to a form; made when it is first asked for.
     pub fn grammars(&self) -> Result<&Grammars, String> {
-        let made = self
-            .grammars
-            .get_or_init(|| Grammars::new(&self.tokenizer).map_err(|problem| problem.to_string()));
+        let made = self.grammars.get_or_init(|| {
+            Grammars::new(&vocabulary(&self.tokenizer)).map_err(|problem| problem.to_string())
+        });
         made.as_ref().map_err(Clone::clone)
     }
 

@@ -2,49 +2,29 @@
 //! makes of it.
 
 use serde_json::{Map, Value, json};
-use ternary::chat::{Message, Tool, ToolReader, explained, with_spoken_calls};
+use ternary::chat::{Message, Tool, ToolReader};
 use ternary::session::service::Request;
-use ternary::session::{chat_parts, encode_chat};
+use ternary::session::{Demands, ToolChoice, chat_parts, encode_chat};
 use ternary::tokenizer::ChatTemplate;
 
 use super::fields::{Fields, wrong};
 use super::ids;
 use super::models::Ready;
 use super::refusal::Refusal;
-use super::structured::{self, Form};
-
-/// Whether tools are to be called.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Choice {
-    /// As the model likes.
-    #[default]
-    Auto,
-    Never,
-    /// Any, or the one of this name.
-    Always(Option<String>),
-}
+use super::structured;
 
 /// A conversation.
 #[derive(Clone, Debug, Default)]
 pub struct Talk {
     pub messages: Vec<Message>,
-    pub tools: Vec<Tool>,
-    pub choice: Choice,
+    pub demands: Demands,
+    /// The parameter that demands a form.
+    pub form_at: &'static str,
     /// More that the template is given.
     pub template_values: Map<String, Value>,
-    /// What the reply has to be, and the parameter that says so.
-    pub form: Option<(Form, &'static str)>,
 }
 
 impl Talk {
-    /// The tools that the model is told of.
-    fn offered(&self) -> &[Tool] {
-        match self.choice {
-            Choice::Never => &[],
-            _ => &self.tools,
-        }
-    }
-
     /// The template with what it is given, and the messages as it can take them.
     fn prepared(&self, ready: &Ready) -> Result<(ChatTemplate, Vec<Message>), Refusal> {
         let Some(template) = &ready.template else {
@@ -54,21 +34,8 @@ impl Talk {
             )
             .with_code("no_chat_template"));
         };
-        let offered = self.offered();
-        let mut values = self.template_values.clone();
-        let messages = if ready.takes_tools {
-            if !offered.is_empty() {
-                let list: Vec<Value> = offered.iter().map(Tool::json).collect();
-                values.insert("tools".to_owned(), list.into());
-            }
-            match ready.drops_calls {
-                true => with_spoken_calls(&self.messages),
-                false => self.messages.clone(),
-            }
-        } else {
-            explained(&self.messages, offered)
-        };
-        Ok((template.clone().with_values(values), messages))
+        let template = template.clone().with_values(self.template_values.clone());
+        Ok(self.demands.prepared(template, ready.knows, &self.messages))
     }
 
     /// The prompt's tokens.
@@ -91,18 +58,13 @@ impl Talk {
         prompt: &[u32],
         request: Request,
     ) -> Result<Request, Refusal> {
-        let form = match (&self.form, &self.choice) {
-            (Some((form, at)), _) => Some((form.clone(), *at)),
-            (None, Choice::Always(name)) => {
-                let wanted = |tool: &&Tool| name.as_ref().is_none_or(|name| *name == tool.name);
-                let tools = self.tools.iter().filter(wanted).cloned().collect();
-                Some((Form::ToolCall(tools), "tool_choice"))
-            }
-            (None, _) => None,
+        let at = match &self.demands.form {
+            Some(_) => self.form_at,
+            None => "tool_choice",
         };
-        let constraint = match form {
+        let constraint = match self.demands.form() {
             None => None,
-            Some((form, at)) => Some(
+            Some(form) => Some(
                 structured::constraint(&form, ready)
                     .map_err(|why| Refusal::unsupported(at, why))?,
             ),
@@ -114,7 +76,7 @@ impl Talk {
             }),
             in_turns: true,
             // Some models' calls begin with special tokens.
-            show_specials: !self.offered().is_empty(),
+            show_specials: !self.demands.offered().is_empty(),
             constraint,
             ..request
         })
@@ -122,17 +84,17 @@ impl Talk {
 
     /// What finds calls in a reply, if there are tools to call.
     pub fn reader(&self) -> Option<ToolReader> {
-        let offered = self.offered();
-        (!offered.is_empty()).then(|| ToolReader::new(offered.to_vec(), ids::call))
+        self.demands.reader(ids::call)
     }
 
     /// A choice must be of tools that are there.
     pub fn check_choice(&self, at: &str) -> Result<(), Refusal> {
-        match &self.choice {
-            Choice::Always(Some(name)) if !self.tools.iter().any(|tool| tool.name == *name) => {
+        let tools = &self.demands.tools;
+        match &self.demands.choice {
+            ToolChoice::Always(Some(name)) if !tools.iter().any(|tool| tool.name == *name) => {
                 Err(Refusal::invalid(at, format!("there is no tool `{name}`")))
             }
-            Choice::Always(_) if self.tools.is_empty() => {
+            ToolChoice::Always(_) if tools.is_empty() => {
                 Err(Refusal::invalid(at, "there are no `tools` to choose from"))
             }
             _ => Ok(()),
@@ -206,24 +168,27 @@ mod tests {
     fn tools_go_to_templates_that_take_them_and_are_explained_to_others() {
         let talk = Talk {
             messages: vec![Message::new("user", "Hi <|end|>")],
-            tools: vec![weather()],
+            demands: Demands {
+                tools: vec![weather()],
+                ..Demands::default()
+            },
             ..Talk::default()
         };
         let plain = testing::ready(&Setup::default());
-        assert!(!plain.takes_tools);
+        assert!(!plain.knows.takes);
         let text = talk.text(&plain).unwrap();
         assert!(text.contains("<tools>\n{\"type\":\"function\""), "{text}");
         let knows = testing::ready(&Setup {
             template: Some(testing::TOOL_TEMPLATE),
             ..Setup::default()
         });
-        assert!(knows.takes_tools);
+        assert!(knows.knows.takes);
         let text = talk.text(&knows).unwrap();
         assert!(
             text.starts_with("<|system|>{\"type\": \"function\""),
             "{text}"
         );
-        assert!(!knows.drops_calls);
+        assert!(!knows.knows.drops_calls);
         // One that tells of tools and not of their calls.
         let deaf = testing::ready(&Setup {
             template: Some(
@@ -231,7 +196,7 @@ mod tests {
             ),
             ..Setup::default()
         });
-        assert!(deaf.takes_tools && deaf.drops_calls);
+        assert!(deaf.knows.takes && deaf.knows.drops_calls);
         let call = ternary::chat::ToolCall {
             id: "a".into(),
             name: "weather".into(),
@@ -257,16 +222,15 @@ mod tests {
         let request = talk.asked(&knows, &prompt, Request::default()).unwrap();
         assert!(request.in_turns && request.show_specials && !request.goes_on);
         // Tools that are not to be called are not told of.
-        let never = Talk {
-            choice: Choice::Never,
-            ..talk.clone()
+        let chosen = |choice| {
+            let mut talk = talk.clone();
+            talk.demands.choice = choice;
+            talk
         };
+        let never = chosen(ToolChoice::Never);
         assert!(!never.text(&knows).unwrap().contains("weather"));
         assert!(never.reader().is_none() && talk.reader().is_some());
-        let always = Talk {
-            choice: Choice::Always(None),
-            ..talk
-        };
+        let always = chosen(ToolChoice::Always(None));
         assert!(request.constraint.is_none());
         let request = always.asked(&knows, &prompt, Request::default()).unwrap();
         assert!(request.constraint.is_some());

@@ -208,11 +208,13 @@ impl Chat {
                 Command::Chat {
                     messages: self.messages(&settings.system_prompt),
                     sampling,
+                    demands: settings.demands(),
                 }
             }
             Mode::Text => Command::Generate {
                 prompt: exchange.prompt.clone() + &exchange.reply.get_untracked(),
                 sampling,
+                form: None,
             },
         };
         exchange.outcome.set(None);

@@ -144,6 +144,7 @@ impl Models {
                 max_tokens: MEASURED,
                 ..Sampling::default()
             },
+            form: None,
         };
         let on_response = move |_, response| {
             let Response::Event(Event::Finished { stats, .. }) = response else {

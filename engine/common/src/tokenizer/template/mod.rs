@@ -136,6 +136,16 @@ impl ChatTemplate {
         ChatTemplate { values, ..self }
     }
 
+    /// The same, told of these tools.
+    #[must_use]
+    pub fn with_tools(mut self, tools: &[Tool]) -> Self {
+        if !tools.is_empty() {
+            let list: Vec<Json> = tools.iter().map(Tool::json).collect();
+            self.values.insert("tools".to_owned(), list.into());
+        }
+        self
+    }
+
     /// What it is given beside the messages.
     pub(super) fn values(&self) -> &Map<String, Json> {
         &self.values
@@ -149,12 +159,8 @@ impl ChatTemplate {
             description: Some("Looks.".to_owned()),
             parameters: serde_json::json!({"type": "object", "properties": {}}),
         };
-        let mut values = self.values.clone();
-        values.insert("tools".to_owned(), Json::from(vec![tool.json()]));
-        let text = self
-            .clone()
-            .with_values(values)
-            .render(&[Message::new("user", "Hello")]);
+        let told = self.clone().with_tools(&[tool]);
+        let text = told.render(&[Message::new("user", "Hello")]);
         text.is_ok_and(|text| text.contains(name))
     }
 

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 use ternary::chat::{Message, Tool, ToolCall, with_calls, with_result};
+use ternary::session::{Demands, ToolChoice};
 
 use crate::commands::serve::fields::{Fields, LIST, OBJECT, Parameter, only, refused, used, wrong};
 use crate::commands::serve::refusal::Refusal;
-use crate::commands::serve::talk::{self, Choice, Talk};
+use crate::commands::serve::talk::{self, Talk};
 
 /// The parameters of a conversation.
 pub const TALK: &[Parameter] = &[
@@ -64,15 +65,18 @@ pub fn talk(fields: &mut Fields) -> Result<Talk, Refusal> {
         .map(|(i, value)| tool(value, &format!("tools[{i}]")))
         .collect::<Result<_, _>>()?;
     let choice = match fields.value("tool_choice") {
-        None => Choice::Auto,
+        None => ToolChoice::Auto,
         Some(value) => choice(value)?,
     };
     let talk = Talk {
         messages,
-        tools,
-        choice,
+        demands: Demands {
+            tools,
+            choice,
+            form: None,
+        },
         template_values: template_values(fields)?,
-        form: None,
+        ..Talk::default()
     };
     talk.check_choice("tool_choice")?;
     Ok(talk)
@@ -215,11 +219,11 @@ pub fn strict(fields: &mut Fields) -> Result<(), Refusal> {
     }
 }
 
-fn choice(value: Value) -> Result<Choice, Refusal> {
+fn choice(value: Value) -> Result<ToolChoice, Refusal> {
     match value.as_str() {
-        Some("auto") => return Ok(Choice::Auto),
-        Some("none") => return Ok(Choice::Never),
-        Some("required") => return Ok(Choice::Always(None)),
+        Some("auto") => return Ok(ToolChoice::Auto),
+        Some("none") => return Ok(ToolChoice::Never),
+        Some("required") => return Ok(ToolChoice::Always(None)),
         Some(_) => {
             return Err(wrong(
                 "tool_choice",
@@ -236,7 +240,7 @@ fn choice(value: Value) -> Result<Choice, Refusal> {
     let mut function = Fields::nested(inner, "tool_choice.function")?;
     let name = function.needed_text("name")?;
     function.end()?;
-    Ok(Choice::Always(Some(name)))
+    Ok(ToolChoice::Always(Some(name)))
 }
 
 #[cfg(test)]
@@ -275,8 +279,8 @@ mod tests {
             1
         );
         assert_eq!(talk.messages[3].more["tool_call_id"], "c1");
-        assert_eq!(talk.tools[0].description.as_deref(), Some("d"));
-        assert_eq!(talk.choice, Choice::Always(Some("f".into())));
+        assert_eq!(talk.demands.tools[0].description.as_deref(), Some("d"));
+        assert_eq!(talk.demands.choice, ToolChoice::Always(Some("f".into())));
         assert_eq!(talk.template_values["enable_thinking"], false);
     }
 

@@ -15,7 +15,7 @@ use crate::commands::serve::ids;
 use crate::commands::serve::models::{Chosen, Ready, now};
 use crate::commands::serve::refusal::Refusal;
 use crate::commands::serve::replies::Replies;
-use crate::commands::serve::structured::Form;
+use crate::commands::serve::structured;
 use crate::commands::serve::talk::Talk;
 use crate::commands::serve::turn::{End, Piece, Turn};
 use crate::commands::serve::wishes::{
@@ -91,8 +91,8 @@ impl Ask {
         let most = max_tokens(&mut fields, &["max_completion_tokens", "max_tokens"], 1)?;
         wishes.max_tokens = most.unwrap_or(usize::MAX);
         if let Some(format) = fields.value("response_format") {
-            let form = Form::of_format(format, "response_format")?;
-            talk.form = form.map(|form| (form, "response_format"));
+            talk.demands.form = structured::of_format(format, "response_format")?;
+            talk.form_at = "response_format";
         }
         let on = fields.flag("logprobs")?;
         let top = fields.integer("top_logprobs", 0..=TOP_LOGPROBS)?;

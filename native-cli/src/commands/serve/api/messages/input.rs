@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use ternary::chat::{Message, Tool, ToolCall, with_calls, with_result};
+use ternary::session::ToolChoice;
 
 use crate::commands::serve::fields::{Fields, wrong};
 use crate::commands::serve::refusal::Refusal;
-use crate::commands::serve::talk::{self, Choice};
+use crate::commands::serve::talk;
 
 /// A message, which may be several here: results of tools are messages of their own.
 pub fn message(value: Value, at: &str, messages: &mut Vec<Message>) -> Result<(), Refusal> {
@@ -92,7 +93,7 @@ pub fn tool(value: Value, at: &str) -> Result<Tool, Refusal> {
     Ok(tool)
 }
 
-pub fn choice(value: Value) -> Result<Choice, Refusal> {
+pub fn choice(value: Value) -> Result<ToolChoice, Refusal> {
     let mut fields = Fields::nested(value, "tool_choice")?;
     let kind = fields.needed_text("type")?;
     if fields.flag("disable_parallel_tool_use")? {
@@ -102,10 +103,10 @@ pub fn choice(value: Value) -> Result<Choice, Refusal> {
         ));
     }
     let choice = match kind.as_str() {
-        "auto" => Choice::Auto,
-        "none" => Choice::Never,
-        "any" => Choice::Always(None),
-        "tool" => Choice::Always(Some(fields.needed_text("name")?)),
+        "auto" => ToolChoice::Auto,
+        "none" => ToolChoice::Never,
+        "any" => ToolChoice::Always(None),
+        "tool" => ToolChoice::Always(Some(fields.needed_text("name")?)),
         _ => {
             let message = "expected auto, any, none or tool";
             return Err(Refusal::invalid("tool_choice.type", message));

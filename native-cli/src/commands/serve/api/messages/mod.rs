@@ -8,6 +8,7 @@ mod writer;
 use axum::response::Response;
 use serde_json::{Value, json};
 use ternary::chat::Message;
+use ternary::session::Demands;
 use ternary::session::service::Request;
 
 use crate::commands::serve::app::{Call, prepare};
@@ -141,8 +142,11 @@ fn read_talk(fields: &mut Fields) -> Result<Talk, Refusal> {
     let choice = fields.value("tool_choice").map(choice).transpose()?;
     let talk = Talk {
         messages,
-        tools,
-        choice: choice.unwrap_or_default(),
+        demands: Demands {
+            tools,
+            choice: choice.unwrap_or_default(),
+            form: None,
+        },
         ..Talk::default()
     };
     talk.check_choice("tool_choice")?;

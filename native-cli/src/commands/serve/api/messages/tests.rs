@@ -1,8 +1,9 @@
 use ternary::chat::ToolCall;
+use ternary::session::ToolChoice;
 use ternary::session::service::Usage;
 
 use super::*;
-use crate::commands::serve::talk::Choice;
+
 use crate::commands::serve::turn::End;
 
 fn body(more: Value) -> Value {
@@ -50,7 +51,7 @@ fn blocks_become_messages() {
         1
     );
     assert_eq!(ask.talk.messages[4].content, "Error: no");
-    assert_eq!(ask.talk.choice, Choice::Always(None));
+    assert_eq!(ask.talk.demands.choice, ToolChoice::Always(None));
     assert_eq!((ask.wishes.max_tokens, ask.wishes.top_k), (8, Some(3)));
     assert_eq!(ask.wishes.stop, ["x"]);
 }

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 use ternary::chat::{Message, Tool, ToolCall, with_calls, with_result};
+use ternary::session::ToolChoice;
 
 use crate::commands::serve::api::openai_messages::strict;
 use crate::commands::serve::fields::{Fields, wrong};
 use crate::commands::serve::refusal::Refusal;
-use crate::commands::serve::talk::{self, Choice};
+use crate::commands::serve::talk;
 
 /// The conversation of `input`.
 pub fn input(value: Value, messages: &mut Vec<Message>) -> Result<(), Refusal> {
@@ -107,11 +108,11 @@ pub fn tool(value: Value, at: &str) -> Result<Tool, Refusal> {
     Ok(tool)
 }
 
-pub fn choice(value: Value) -> Result<Choice, Refusal> {
+pub fn choice(value: Value) -> Result<ToolChoice, Refusal> {
     match value.as_str() {
-        Some("auto") => return Ok(Choice::Auto),
-        Some("none") => return Ok(Choice::Never),
-        Some("required") => return Ok(Choice::Always(None)),
+        Some("auto") => return Ok(ToolChoice::Auto),
+        Some("none") => return Ok(ToolChoice::Never),
+        Some("required") => return Ok(ToolChoice::Always(None)),
         _ => {}
     }
     if !value.is_object() {
@@ -131,5 +132,5 @@ pub fn choice(value: Value) -> Result<Choice, Refusal> {
     }
     let name = fields.needed_text("name")?;
     fields.end()?;
-    Ok(Choice::Always(Some(name)))
+    Ok(ToolChoice::Always(Some(name)))
 }

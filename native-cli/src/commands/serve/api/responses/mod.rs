@@ -8,6 +8,7 @@ mod writer;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 use ternary::chat::Message;
+use ternary::session::Demands;
 use ternary::session::service::Request;
 
 use crate::commands::serve::app::{Call, prepare};
@@ -17,7 +18,7 @@ use crate::commands::serve::fields::{
 };
 use crate::commands::serve::refusal::Refusal;
 use crate::commands::serve::replies::Replies;
-use crate::commands::serve::structured::Form;
+use crate::commands::serve::structured;
 use crate::commands::serve::talk::Talk;
 use crate::commands::serve::turn::Turn;
 use crate::commands::serve::wishes::{COMMON, Wishes};
@@ -165,7 +166,7 @@ impl Ask {
                 }
                 text.end()?;
                 format
-                    .map(|format| Form::of_format(format, "text.format"))
+                    .map(|format| structured::of_format(format, "text.format"))
                     .transpose()?
                     .flatten()
             }
@@ -173,9 +174,12 @@ impl Ask {
         fields.object("metadata")?;
         let talk = Talk {
             messages,
-            tools,
-            choice: choice.unwrap_or_default(),
-            form: form.map(|form| (form, "text.format")),
+            demands: Demands {
+                tools,
+                choice: choice.unwrap_or_default(),
+                form,
+            },
+            form_at: "text.format",
             ..Talk::default()
         };
         talk.check_choice("tool_choice")?;

@@ -1,8 +1,8 @@
 use ternary::chat::ToolCall;
 
 use super::*;
-use crate::commands::serve::talk::Choice;
 use crate::commands::serve::turn::End;
+use ternary::session::ToolChoice;
 
 #[test]
 fn input_is_a_text_or_items() {
@@ -33,7 +33,10 @@ fn input_is_a_text_or_items() {
     let turn = &ask.talk.messages[1];
     assert_eq!(turn.content, "Let me see.");
     assert_eq!(turn.more["tool_calls"].as_array().unwrap().len(), 2);
-    assert_eq!(ask.talk.choice, Choice::Always(Some("f".into())));
+    assert_eq!(
+        ask.talk.demands.choice,
+        ToolChoice::Always(Some("f".into()))
+    );
 }
 
 #[test]

@@ -7,10 +7,10 @@ use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Map, Value, json};
-use ternary_common::tokenizer::Tokenizer;
 
-use crate::constraint::{Constraint, Form, TokenSet};
+use crate::constraint::{Compiler, Constraint, Form, TokenSet};
 use crate::error::{Error, Result};
+use crate::vocabulary::Vocabulary;
 
 /// Whitespace between the parts of a JSON text: a space, or a line break and what indents the next
 /// line. Without a bound, small models write whitespace for ever.
@@ -34,18 +34,18 @@ const LISTED: [&str; 4] = ["prefixItems", "allOf", "anyOf", "oneOf"];
 /// Makes constraints for one model. What it takes is made once, for any number of replies.
 ///
 /// ```
-/// use ternary_common::tokenizer::Tokenizer;
-/// use ternary_infer::{Constraint, Form, Grammars};
+/// use ternary_grammar::{Compiler, Form, Grammars, Vocabulary};
 ///
-/// let tokenizer = Tokenizer::train(std::iter::once("yes or no"), 270)?;
-/// let grammars = Grammars::new(&tokenizer)?;
+/// let words = ["y", "e", "s", "n", "o", "<end>"].map(|word| word.as_bytes().to_vec());
+/// let (specials, ends) = (vec![5], vec![5]);
+/// let grammars = Grammars::new(&Vocabulary { words: words.to_vec(), specials, ends })?;
 /// let mut answer = grammars.constraint(&Form::Regex("yes|no".to_owned()))?;
-/// for id in tokenizer.encode("no")? {
+/// for id in [3, 4] {
 ///     assert!(answer.allowed()?.allows(id));
 ///     answer.accept(id)?;
 /// }
 /// assert!(answer.is_complete());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), ternary_grammar::Error>(())
 /// ```
 pub struct Grammars {
     factory: ParserFactory,
@@ -59,21 +59,19 @@ impl std::fmt::Debug for Grammars {
 }
 
 impl Grammars {
-    /// For texts of this tokenizer's tokens.
+    /// For texts of these tokens.
     ///
     /// # Errors
     /// A vocabulary that llguidance cannot hold.
-    pub fn new(tokenizer: &Tokenizer) -> Result<Self> {
-        let mut words = tokenizer.token_bytes();
-        for (id, word) in (0..).zip(&mut words) {
+    pub fn new(vocabulary: &Vocabulary) -> Result<Self> {
+        let mut words = vocabulary.words.clone();
+        for id in &vocabulary.specials {
             // A mark that no text has tells them from their letters.
-            if let Some(text) = tokenizer.special_text(id) {
-                *word = [&[TokTrie::SPECIAL_TOKEN_MARKER], text.as_bytes()].concat();
+            if let Some(word) = words.get_mut(*id as usize) {
+                word.insert(0, TokTrie::SPECIAL_TOKEN_MARKER);
             }
         }
-        let mut ends: Vec<u32> = (0..words.len() as u32)
-            .filter(|id| tokenizer.is_end(*id))
-            .collect();
+        let mut ends = vocabulary.ends.clone();
         if ends.is_empty() {
             // One that the model does not have stands for the end.
             ends.push(words.len() as u32);
@@ -91,43 +89,6 @@ impl Grammars {
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
         Ok(Grammars { factory })
-    }
-
-    /// What follows `form`, from its beginning.
-    ///
-    /// # Errors
-    /// A grammar that is wrong, or asks for what cannot be had; of a schema also where.
-    pub fn constraint(&self, form: &Form) -> Result<Box<dyn Constraint>> {
-        let refuse = |what| {
-            move |problem| Error::Form {
-                what,
-                place: None,
-                problem,
-            }
-        };
-        let matcher = match form {
-            Form::JsonObject => self.schema(&json!({ "type": "object" })),
-            Form::JsonSchema(text) => {
-                let schema: Value = serde_json::from_str(text)
-                    .map_err(|e| refuse("the JSON schema")(format!("it is not JSON: {e}")))?;
-                return match self.schema(&schema) {
-                    Ok(matcher) => Ok(Box::new(Grammar { matcher })),
-                    Err(problem) => Err(Error::Form {
-                        what: "the JSON schema",
-                        place: Some(self.place(&schema, &problem)),
-                        problem,
-                    }),
-                };
-            }
-            Form::Regex(text) => self.compile(TopLevelGrammar::from_regex(text)),
-            Form::Lark(text) => self.compile(TopLevelGrammar::from_lark(text.clone())),
-        };
-        let what = match form {
-            Form::Regex(_) => "the regular expression",
-            _ => "the grammar",
-        };
-        let matcher = matcher.map_err(refuse(what))?;
-        Ok(Box::new(Grammar { matcher }))
     }
 
     fn compile(&self, grammar: TopLevelGrammar) -> Result<Matcher, String> {
@@ -161,6 +122,41 @@ impl Grammars {
             here = part;
         }
         place
+    }
+}
+
+impl Compiler for Grammars {
+    fn constraint(&self, form: &Form) -> Result<Box<dyn Constraint>> {
+        let refuse = |what: &'static str| {
+            move |problem| Error::Form {
+                what: what.to_owned(),
+                place: None,
+                problem,
+            }
+        };
+        let matcher = match form {
+            Form::JsonObject => self.schema(&json!({ "type": "object" })),
+            Form::JsonSchema(text) => {
+                let schema: Value = serde_json::from_str(text)
+                    .map_err(|e| refuse("the JSON schema")(format!("it is not JSON: {e}")))?;
+                return match self.schema(&schema) {
+                    Ok(matcher) => Ok(Box::new(Grammar { matcher })),
+                    Err(problem) => Err(Error::Form {
+                        what: "the JSON schema".to_owned(),
+                        place: Some(self.place(&schema, &problem)),
+                        problem,
+                    }),
+                };
+            }
+            Form::Regex(text) => self.compile(TopLevelGrammar::from_regex(text)),
+            Form::Lark(text) => self.compile(TopLevelGrammar::from_lark(text.clone())),
+        };
+        let what = match form {
+            Form::Regex(_) => "the regular expression",
+            _ => "the grammar",
+        };
+        let matcher = matcher.map_err(refuse(what))?;
+        Ok(Box::new(Grammar { matcher }))
     }
 }
 

@@ -44,6 +44,11 @@ impl TokenSet {
         }
     }
 
+    /// See [`TokenSet::from_words`].
+    pub fn words(&self) -> &[u32] {
+        &self.words
+    }
+
     /// Whether `id` is in it.
     pub fn allows(&self, id: u32) -> bool {
         let word = self.words.get(id as usize / 32);
@@ -62,6 +67,15 @@ impl TokenSet {
     pub fn is_empty(&self) -> bool {
         self.words.iter().all(|word| *word == 0)
     }
+}
+
+/// Makes constraints for one model's tokens.
+pub trait Compiler {
+    /// What follows `form`, from its beginning.
+    ///
+    /// # Errors
+    /// A form that is wrong, or asks for what cannot be had; of a schema also where.
+    fn constraint(&self, form: &Form) -> Result<Box<dyn Constraint>>;
 }
 
 /// What a reply has to be: a grammar, a schema, one of some words. It follows the reply token by

@@ -1,0 +1,130 @@
+//! What a reply of a conversation may and must be: tools to call, and a form.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use ternary_common::chat::{Message, Tool, ToolReader, explained, with_spoken_calls};
+use ternary_common::tokenizer::ChatTemplate;
+use ternary_infer::Form;
+
+/// Whether tools are to be called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ToolChoice {
+    /// As the model likes.
+    #[default]
+    Auto,
+    /// The model is not told of them.
+    Never,
+    /// Any, or the one of this name.
+    Always(Option<String>),
+}
+
+/// What is asked of a reply.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Demands {
+    /// Functions that the model may call.
+    pub tools: Vec<Tool>,
+    /// Whether it does.
+    pub choice: ToolChoice,
+    /// What a reply has to be; without it, what `choice` makes of it.
+    pub form: Option<Form>,
+}
+
+/// What a chat template knows of tools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TemplateTools {
+    /// It tells the model of them.
+    pub takes: bool,
+    /// It leaves out the calls in the assistant's messages.
+    pub drops_calls: bool,
+}
+
+impl TemplateTools {
+    /// Find out, by rendering.
+    pub fn of(template: &ChatTemplate) -> Self {
+        TemplateTools {
+            takes: template.takes_tools(),
+            drops_calls: template.drops_calls(),
+        }
+    }
+}
+
+impl Demands {
+    /// The tools that the model is told of.
+    pub fn offered(&self) -> &[Tool] {
+        match self.choice {
+            ToolChoice::Never => &[],
+            _ => &self.tools,
+        }
+    }
+
+    /// What finds calls in a reply, if there are tools to call. `new_id` names them.
+    pub fn reader(&self, new_id: impl FnMut() -> String + Send + 'static) -> Option<ToolReader> {
+        let offered = self.offered();
+        (!offered.is_empty()).then(|| ToolReader::new(offered.to_vec(), new_id))
+    }
+
+    /// What the reply has to be, if anything.
+    pub fn form(&self) -> Option<Form> {
+        match (&self.form, &self.choice) {
+            (Some(form), _) => Some(form.clone()),
+            (None, ToolChoice::Always(name)) => {
+                let wanted = |tool: &&Tool| name.as_ref().is_none_or(|name| *name == tool.name);
+                Some(call_of(self.tools.iter().filter(wanted)))
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// The template with the tools, and the messages as it can take them.
+    pub fn prepared(
+        &self,
+        template: ChatTemplate,
+        knows: TemplateTools,
+        messages: &[Message],
+    ) -> (ChatTemplate, Vec<Message>) {
+        let offered = self.offered();
+        match (knows.takes, knows.drops_calls) {
+            (false, _) => (template, explained(messages, offered)),
+            (true, true) => (template.with_tools(offered), with_spoken_calls(messages)),
+            (true, false) => (template.with_tools(offered), messages.to_vec()),
+        }
+    }
+}
+
+/// Whether a message calls tools, or is what one gave.
+pub(crate) fn is_about_tools(message: &Message) -> bool {
+    message.role == "tool" || message.more.contains_key("tool_calls")
+}
+
+/// Names for the calls of the reply to a conversation, by their number: nine letters and digits,
+/// which Mistral's templates insist on.
+pub(crate) fn numbered(messages: &[Message]) -> impl FnMut() -> String + Send + 'static {
+    let calls = |message: &Message| {
+        let calls = message.more.get("tool_calls").and_then(Value::as_array);
+        calls.map_or(0, Vec::len)
+    };
+    let mut number: usize = messages.iter().map(calls).sum();
+    move || {
+        number += 1;
+        format!("call{number:05}")
+    }
+}
+
+/// A call of one of these tools, in the plainest form, which is found in any reply.
+fn call_of<'a>(tools: impl Iterator<Item = &'a Tool>) -> Form {
+    let call = |tool: &Tool| {
+        json!({
+            "type": "object",
+            "properties": {
+                "name": { "const": tool.name },
+                "arguments": tool.parameters,
+            },
+            "required": ["name", "arguments"],
+            "additionalProperties": false,
+        })
+    };
+    let calls: Vec<Value> = tools.map(call).collect();
+    Form::JsonSchema(json!({ "anyOf": calls }).to_string())
+}
