@@ -66,13 +66,46 @@ export interface SamplingOptions {
   max_tokens?: number;
   /** The reply ends before any of these texts. */
   stop?: string | string[];
+  /** What a reply has to be. What compiles it is fetched with the first reply of a form. */
+  response_format?: ResponseFormat;
   /** Aborting ends the reply; the promise or the iteration rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 
-export interface Message {
-  role: "system" | "user" | "assistant";
-  content: string;
+export type ResponseFormat =
+  | { type: "text" }
+  | { type: "json_object" }
+  | { type: "json_schema"; json_schema: { name?: string; description?: string; strict?: boolean; schema: Record<string, unknown> } }
+  /** In the syntax of Rust's `regex`. */
+  | { type: "regex"; regex: string }
+  /** In llguidance's variant of Lark. */
+  | { type: "grammar"; grammar: string };
+
+/** A function that a reply may call. */
+export interface Tool {
+  type: "function";
+  /** `parameters` is a JSON schema, an object's. */
+  function: { name: string; description?: string; parameters?: Record<string, unknown> };
+}
+
+export interface ToolCall {
+  id: string;
+  type: "function";
+  /** `arguments` is JSON. */
+  function: { name: string; arguments: string };
+}
+
+export type Message =
+  | { role: "system" | "user"; content: string }
+  | { role: "assistant"; content: string | null; tool_calls?: ToolCall[] }
+  | { role: "tool"; content: string; tool_call_id: string };
+
+/** What a reply is. */
+export interface Reply {
+  role: "assistant";
+  /** null where it only calls functions. */
+  content: string | null;
+  tool_calls?: ToolCall[];
 }
 
 export interface Usage {
@@ -85,7 +118,7 @@ export interface Usage {
   tokens_per_second: number;
 }
 
-export type FinishReason = "stop" | "length";
+export type FinishReason = "stop" | "length" | "tool_calls";
 
 interface Answer<Name extends string, Choice> {
   id: string;
@@ -98,15 +131,19 @@ interface Answer<Name extends string, Choice> {
   usage?: Usage;
 }
 
-export type ChatCompletion = Answer<"chat.completion", { index: 0; message: Message; finish_reason: FinishReason }>;
+export type ChatCompletion = Answer<"chat.completion", { index: 0; message: Reply; finish_reason: FinishReason }>;
 export type ChatCompletionChunk = Answer<
   "chat.completion.chunk",
-  { index: 0; delta: { role?: "assistant"; content: string }; finish_reason: FinishReason | null }
+  { index: 0; delta: { role?: "assistant"; content: string; tool_calls?: (ToolCall & { index: number })[] }; finish_reason: FinishReason | null }
 >;
 export type Completion = Answer<"text_completion", { index: 0; text: string; finish_reason: FinishReason | null }>;
 
 export interface ChatOptions extends SamplingOptions {
   messages: Message[];
+  /** Functions that the reply may call; what they gave goes back in as messages of the role "tool". */
+  tools?: Tool[];
+  /** "auto", the default: as the model likes. */
+  tool_choice?: "auto" | "none" | "required" | { type: "function"; function: { name: string } };
 }
 
 export interface TextOptions extends SamplingOptions {

@@ -17,6 +17,48 @@ function sampling(options) {
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined && value !== null));
 }
 
+/** What a reply has to be, from OpenAI's `response_format`; null where it is free. */
+function form({ response_format: format }) {
+  if (!format || format.type === "text") return null;
+  if (format.type === "json_object") return "jsonObject";
+  const schema = format.json_schema?.schema;
+  if (format.type === "json_schema" && typeof schema === "object") return { jsonSchema: JSON.stringify(schema) };
+  if (format.type === "regex" && typeof format.regex === "string") return { regex: format.regex };
+  if (format.type === "grammar" && typeof format.grammar === "string") return { lark: format.grammar };
+  const expected = "text, json_object, json_schema with a json_schema.schema, regex with a regex, or grammar with a grammar";
+  throw new TypeError(`response_format: expected a type of ${expected}; found ${JSON.stringify(format)}`);
+}
+
+/** The functions that a reply may call, and whether it has to. */
+function tools({ tools = [], tool_choice: choice = "auto" }) {
+  const told = tools.map(({ type, function: called }, i) => {
+    if (type !== "function" || typeof called?.name !== "string") throw new TypeError(`tools[${i}]: expected { type: "function", function: { name, … } }`);
+    const { name, description = null, parameters = { type: "object", properties: {} } } = called;
+    return { name, description, parameters };
+  });
+  const name = choice?.function?.name;
+  if (name !== undefined && !told.some((tool) => tool.name === name)) throw new TypeError(`tool_choice: there is no tool ${name}`);
+  if (name !== undefined) return { tools: told, choice: { always: name } };
+  if (choice === "required" && !told.length) throw new TypeError("tool_choice: there are no tools to choose from");
+  const choices = { auto: "auto", none: "never", required: { always: null } };
+  if (!Object.hasOwn(choices, choice)) throw new TypeError(`tool_choice: expected auto, none, required or a function; found ${JSON.stringify(choice)}`);
+  return { tools: told, choice: choices[choice] };
+}
+
+/** Messages as templates expect them: the arguments of calls are objects, and a content is a text. */
+function spoken(messages) {
+  const object = (text) => {
+    try {
+      return JSON.parse(text);
+    } catch {
+      return text;
+    }
+  };
+  const call = ({ function: { name, arguments: given }, ...rest }) => ({ ...rest, function: { name, arguments: typeof given === "string" ? object(given) : given } });
+  const text = (content) => (Array.isArray(content) ? content.map((part) => part.text ?? "").join("") : (content ?? ""));
+  return messages.map(({ content, tool_calls, ...rest }) => ({ ...rest, content: text(content), ...(tool_calls && { tool_calls: tool_calls.map(call) }) }));
+}
+
 /** Values as they come, for one reader. */
 class Flow {
   #values = [];
@@ -205,12 +247,13 @@ export class Engine {
   async #create(options, kind) {
     const { messages, prompt, stream, signal } = options;
     const command = kind === "chat"
-      ? { type: "chat", messages, sampling: sampling(options) }
-      : { type: "generate", prompt, sampling: sampling(options) };
+      ? { type: "chat", messages: spoken(messages), sampling: sampling(options), demands: { ...tools(options), form: form(options) } }
+      : { type: "generate", prompt, sampling: sampling(options), form: form(options) };
     const shape = new Shape(kind, this.model.name);
     const flow = new Flow();
     const job = this.#do({ Run: command }, "Stop", signal, (problem) => flow.close(problem), ({ Event: event }) => {
       if (event?.type === "token") flow.push(shape.chunk(event.text));
+      if (event?.type === "toolCalls") flow.push(shape.called(event.calls));
       if (event?.type === "error") return flow.close(new Error(event.message)), true;
       if (event?.type !== "finished") return false;
       flow.push(shape.chunk("", FINISH[event.reason], event.stats));
@@ -319,11 +362,22 @@ class Shape {
     this.chat = kind === "chat";
     this.head = { id: `${this.chat ? "chatcmpl" : "cmpl"}-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model };
     this.first = true;
+    this.calls = false;
+  }
+
+  /** The calls of a reply, which come at once. */
+  called(calls) {
+    this.calls = true;
+    const of = ({ id, name, arguments: given }, index) => ({ index, id, type: "function", function: { name, arguments: given } });
+    const chunk = this.chunk("");
+    chunk.choices[0].delta.tool_calls = calls.map(of);
+    return chunk;
   }
 
   chunk(text, finish_reason = null, stats) {
     const role = this.first ? { role: "assistant" } : {};
     this.first = false;
+    if (finish_reason === "stop" && this.calls) finish_reason = "tool_calls";
     const part = this.chat ? { delta: { ...role, content: text } } : { text };
     return {
       ...this.head,
@@ -336,7 +390,9 @@ class Shape {
   whole(chunks) {
     const text = chunks.map(({ choices: [{ delta, text }] }) => delta?.content ?? text).join("");
     const last = chunks.at(-1);
-    const part = this.chat ? { message: { role: "assistant", content: text } } : { text };
+    const calls = chunks.flatMap(({ choices: [{ delta }] }) => delta?.tool_calls ?? []).map(({ index, ...call }) => call);
+    const message = { role: "assistant", content: calls.length && !text ? null : text, ...(calls.length && { tool_calls: calls }) };
+    const part = this.chat ? { message } : { text };
     return {
       ...this.head,
       object: this.chat ? "chat.completion" : "text_completion",

@@ -351,11 +351,6 @@ impl KeptModel {
     pub fn complete(&self) -> bool {
         self.present == self.bytes && self.unfinished.is_none()
     }
-
-    /// Of an import that did not end something is there.
-    pub fn has_begun(&self) -> bool {
-        self.unfinished.is_none() || self.present > 0
-    }
 }
 
 /// All models kept in this browser, and the room for them.

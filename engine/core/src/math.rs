@@ -155,6 +155,13 @@ pub fn round<V: Lanes>(x: V) -> V {
     (x + V::splat(ROUND)) - V::splat(ROUND)
 }
 
+/// [`round`] as a byte, for |x| ≤ 127: taken from the mantissa, because a cast to an integer has to
+/// look for what is out of its range, which is slower than the rounding.
+#[inline(always)]
+pub fn rounded_byte(x: f32) -> i8 {
+    (x + ROUND).to_bits() as i8
+}
+
 /// binary16 to f32 by moving the exponent: exact for every finite value, subnormals included, and
 /// it vectorizes everywhere.
 #[inline(always)]
@@ -296,6 +303,15 @@ mod tests {
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert!(exp(1000.0).is_finite());
         assert_eq!(tanh(0.0), 0.0);
+    }
+
+    #[test]
+    fn a_rounded_byte_is_the_rounded_number() {
+        for i in -127 * 64..=127 * 64 {
+            let x = i as f32 / 64.0;
+            assert_eq!(f32::from(rounded_byte(x)), round(x), "{x}");
+        }
+        assert_eq!(rounded_byte(f32::NAN), 0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Safe by construction: there are only these elements, an address is one of a few kinds, and
 //! everything else, raw HTML too, is text.
 
+mod calls;
 mod hidden;
 mod highlight;
 mod math;
@@ -13,6 +14,7 @@ use std::borrow::Cow;
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use serde::{Deserialize, Serialize};
 
+pub use calls::split_calls;
 use hidden::{formula, hide, shown};
 pub use math::{ATTRIBUTES as MATH_ATTRIBUTES, PARTS as MATH_PARTS};
 use thoughts::Part;
@@ -76,9 +78,10 @@ pub enum Element {
 /// What stands on its own: a paragraph, a list, a table.
 pub type Block = Vec<Piece>;
 
-/// The blocks of `text`.
+/// The blocks of `text`, without the calls behind it.
 pub fn parse(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
+    let (text, _) = split_calls(text);
     for part in thoughts::parts(text) {
         match part {
             Part::Said(text) => blocks.extend(markdown(text, 0)),
@@ -107,8 +110,10 @@ pub fn said(text: &str) -> Cow<'_, str> {
     Cow::Owned(said.collect())
 }
 
-/// What is said in `text`, without any thought in it: to be taken elsewhere.
+/// What is said in `text`, without any thought in it and the calls behind it: to be taken
+/// elsewhere.
 pub fn without_thoughts(text: &str) -> Cow<'_, str> {
+    let (text, _) = split_calls(text);
     let parts = thoughts::parts(text);
     if !parts.iter().any(|part| matches!(part, Part::Thought(..))) {
         return Cow::Borrowed(text);

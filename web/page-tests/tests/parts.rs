@@ -12,3 +12,5 @@ mod requests;
 mod scale;
 #[path = "../../src/ui/explorer/strips.rs"]
 mod strips;
+#[path = "../../src/ui/chat/tools.rs"]
+mod tools;

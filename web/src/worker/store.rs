@@ -520,3 +520,10 @@ fn busy(name: &str, thrown: JsValue) -> String {
 fn kind(thrown: &JsValue) -> String {
     field(thrown, "name").as_string().unwrap_or_default()
 }
+
+impl KeptModel {
+    /// Of an import that did not end something is there.
+    fn has_begun(&self) -> bool {
+        self.unfinished.is_none() || self.present > 0
+    }
+}

@@ -83,7 +83,7 @@ fn codes(of: View, scales: &[f32], stride: usize) -> (Vec<i8>, Vec<f32>) {
 multiversion! {
     fn round_row(values: &[f32], inverse: f32, codes: &mut [i8]) {
         for (code, v) in codes.iter_mut().zip(values) {
-            *code = math::round(v * inverse) as i8;
+            *code = math::rounded_byte(v * inverse);
         }
     }
 }

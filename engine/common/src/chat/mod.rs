@@ -17,7 +17,7 @@ pub struct Message {
     /// The text, without the template's marks.
     pub content: String,
     /// Other keys that templates read: `tool_calls`, `tool_call_id`, `name`.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(flatten)]
     pub more: Map<String, Value>,
 }
 

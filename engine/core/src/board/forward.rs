@@ -87,7 +87,7 @@ impl Input {
         if self.int8 {
             self.scale = math::max_by(values, f32::abs).max(1e-5) / 127.0;
             for (code, v) in self.codes.iter_mut().zip(values.iter()) {
-                *code = math::round(v / self.scale) as i8;
+                *code = math::rounded_byte(v / self.scale);
             }
         }
     }

@@ -15,6 +15,8 @@ pub fn of_format(format: Value, at: &str) -> Result<Option<Form>, Refusal> {
     let form = match kind.as_str() {
         "text" => None,
         "json_object" => Some(Form::JsonObject),
+        "regex" => Some(Form::Regex(fields.needed_text("regex")?)),
+        "grammar" => Some(Form::Lark(fields.needed_text("grammar")?)),
         "json_schema" => {
             let mut inner = match fields.value("json_schema") {
                 Some(inner) => {
@@ -38,7 +40,7 @@ pub fn of_format(format: Value, at: &str) -> Result<Option<Form>, Refusal> {
         other => {
             return Err(Refusal::invalid(
                 fields.at("type"),
-                format!("expected text, json_object or json_schema, found {other}"),
+                format!("expected text, json_object, json_schema, regex or grammar, found {other}"),
             ));
         }
     };

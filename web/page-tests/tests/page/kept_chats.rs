@@ -12,7 +12,7 @@ use crate::look::{picture, sound_layout};
 use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, open, open_tiny};
 
 /// Everything handed over was written.
-const SAVED: &str = "document.querySelectorAll('#chat-list .chat').length";
+pub const SAVED: &str = "document.querySelectorAll('#chat-list .chat').length";
 
 pub fn answered(page: &Page, prompt: &str) -> Result<()> {
     let count = exchanges(page)?;
@@ -60,14 +60,14 @@ fn focused(page: &Page) -> Result<String> {
 }
 
 /// What the page saves next is caught: a file's text.
-fn catch_file(page: &Page) -> Result<()> {
+pub fn catch_file(page: &Page) -> Result<()> {
     page.evaluate(
         "window.saved = null; URL.createObjectURL = blob => { blob.text().then(text => { window.saved = text; }); return 'data:,'; }",
     )
     .map(|_| ())
 }
 
-fn caught(page: &Page) -> Result<Value> {
+pub fn caught(page: &Page) -> Result<Value> {
     page.wait_for("window.saved", START)?;
     let text = page.evaluate("window.saved")?;
     Ok(serde_json::from_str(text.as_str().unwrap_or_default())?)

@@ -14,6 +14,7 @@ mod chat_view;
 mod explorer;
 mod first;
 mod fixtures;
+mod forms;
 mod import;
 mod kept_chats;
 mod kernels;

@@ -6,6 +6,7 @@ use ternary::session::{Command, Event, FinishReason, Message, Stats};
 
 use super::Chat;
 use super::record::{Record, Role};
+use super::tools::{self, Speech};
 use super::versions::Versions;
 use crate::protocol::Response;
 use crate::ui::page::{Mode, Step};
@@ -214,7 +215,7 @@ impl Chat {
             Mode::Text => Command::Generate {
                 prompt: exchange.prompt.clone() + &exchange.reply.get_untracked(),
                 sampling,
-                form: None,
+                form: settings.form(),
             },
         };
         exchange.outcome.set(None);
@@ -233,7 +234,7 @@ impl Chat {
     /// The conversation so far, ending with the prompt to answer, or with what is there of its
     /// answer.
     pub(super) fn messages(self, system_prompt: &str) -> Vec<Message> {
-        let mut messages = Vec::new();
+        let (mut messages, mut speech) = (Vec::new(), Speech::default());
         if !system_prompt.trim().is_empty() {
             messages.push(Message::new(Role::System.name(), system_prompt));
         }
@@ -246,9 +247,9 @@ impl Chat {
                 if reply.is_empty() && !is_last {
                     continue;
                 }
-                messages.push(Message::new(Role::User.name(), exchange.prompt.clone()));
+                messages.extend(speech.prompt(&exchange.prompt));
                 if !reply.is_empty() {
-                    messages.push(Message::new(Role::Assistant.name(), reply));
+                    messages.push(speech.reply(&reply));
                 }
             }
         });
@@ -272,6 +273,12 @@ impl Chat {
     fn on_response(self, response: Response) {
         match response {
             Response::Event(Event::Token { text }) => self.on_token(&text),
+            Response::Event(Event::ToolCalls { calls }) => self.running.update(|running| {
+                if let Some(running) = running {
+                    let reply = &running.exchange.reply;
+                    reply.update(|reply| *reply = tools::with_calls_behind(reply, &calls));
+                }
+            }),
             Response::Event(Event::Finished { reason, stats }) => {
                 if stats.dropped_messages > 0 {
                     self.forget(stats.dropped_messages);

@@ -2,10 +2,11 @@
 
 use leptos::{ev, html, prelude::*};
 
+use super::called::{Calls, Given};
 use super::conversation::{Exchange, Outcome};
 use super::rendered::Rendered;
 use super::reply_foot::{CopyButton, ReplyFoot};
-use super::use_chat;
+use super::{tools, use_chat};
 use crate::ui::engine::use_engine;
 use crate::ui::page::{Mode, use_page};
 use crate::ui::widgets::erased::{When, live, on_click};
@@ -53,17 +54,28 @@ pub fn ExchangeView(exchange: Exchange) -> impl IntoView {
         });
         own && forgotten.get()
     };
+    let called = exchange.clone();
     let waiting = {
         let reply = reply.clone();
         move || !finished.get() && reply.with(String::is_empty)
     };
     let texts = move || match page.mode.get_untracked() {
-        Mode::Chat => view! {
-            <Prompt id text=prompt.clone() />
-            <span class="unseen">"Model: "</span>
-            <Rendered text=reply.clone() />
+        Mode::Chat => {
+            let given = tools::results(&prompt);
+            let given =
+                given.map(|results| results.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            let prompt = match given {
+                Some(results) => view! { <Given results /> }.into_any(),
+                None => view! { <Prompt id text=prompt.clone() /> }.into_any(),
+            };
+            view! {
+                {prompt}
+                <span class="unseen">"Model: "</span>
+                <Rendered text=reply.clone() />
+                <Calls exchange=called.clone() is_last=Signal::derive(is_last) finished />
+            }
+            .into_any()
         }
-        .into_any(),
         Mode::Text => {
             let reply = reply.clone();
             view! {

@@ -2,6 +2,7 @@
 
 mod announcer;
 mod away;
+mod called;
 mod chat_list;
 mod composer;
 mod conversation;
@@ -16,6 +17,7 @@ mod rendered;
 mod reply_foot;
 mod search;
 mod settings;
+mod tools;
 mod transcript;
 mod undo_bar;
 mod versions;
@@ -32,7 +34,8 @@ use conversation::{Exchange, Outcome, Running};
 use kept_chats::KeptChats;
 use reader::Reader;
 pub use record::is_export;
-pub use settings::{MAX_SEED, Settings};
+pub use settings::{MAX_SEED, ReplyForm, Settings};
+pub use tools::{EXAMPLE as EXAMPLE_TOOLS, check_schema, read as read_tools};
 pub use transcript::Transcript;
 pub use undo_bar::UndoBar;
 

@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, VecDeque};
 use js_sys::{Array, JSON};
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
+use ternary::chat::with_spoken_calls;
 use ternary::session::Message;
 
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::conversation::{Exchange, Outcome};
 use super::settings::Settings;
+use super::tools::{self, Speech};
 use super::versions::Versions;
 use crate::js::{describe, field};
 use crate::protocol::Origin;
@@ -25,10 +27,12 @@ pub enum Role {
     System,
     User,
     Assistant,
+    /// What a call gave.
+    Tool,
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Role::System, Role::User, Role::Assistant];
+    const ALL: [Self; 4] = [Role::System, Role::User, Role::Assistant, Role::Tool];
 
     /// As OpenAI's messages have it.
     pub fn name(self) -> &'static str {
@@ -36,6 +40,7 @@ impl Role {
             Role::System => "system",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
         }
     }
 
@@ -169,15 +174,14 @@ impl Record {
             self.messages
                 .push(Message::new(Role::System.name(), system));
         }
+        let mut speech = Speech::default();
         for exchange in exchanges {
             let reply = exchange.reply.get_untracked();
             let outcome = exchange.outcome.get_untracked();
-            self.messages
-                .push(Message::new(Role::User.name(), exchange.prompt.clone()));
+            self.messages.extend(speech.prompt(&exchange.prompt));
             // A prompt without an answer stands alone.
             if !reply.is_empty() {
-                self.messages
-                    .push(Message::new(Role::Assistant.name(), reply));
+                self.messages.push(speech.reply(&reply));
                 self.replies.push(outcome);
             }
         }
@@ -189,9 +193,21 @@ impl Record {
         let mut settings = self.settings.clone();
         let mut outcomes: VecDeque<Option<Outcome>> = self.replies.iter().copied().collect();
         let mut exchanges: Vec<Exchange> = Vec::new();
-        for message in &self.messages {
+        let mut results: Vec<String> = Vec::new();
+        for message in with_spoken_calls(&self.messages) {
             let text = message.content.clone();
-            match Role::of(message) {
+            if Role::of(&message) == Some(Role::Tool) {
+                // Those of one reply are one prompt.
+                if !results.is_empty() {
+                    exchanges.pop();
+                }
+                results.push(text);
+                let prompt = tools::results_prompt(&results);
+                exchanges.push(Exchange::new(first + exchanges.len(), prompt));
+                continue;
+            }
+            results.clear();
+            match Role::of(&message) {
                 Some(Role::System) => settings.system_prompt = text,
                 Some(Role::User) => exchanges.push(Exchange::new(first + exchanges.len(), text)),
                 _ => {
@@ -226,12 +242,13 @@ impl Record {
             let fitting = Role::of(message).filter(|role| match role {
                 Role::System => index == 0,
                 Role::User => true,
-                Role::Assistant => before == Role::User,
+                Role::Assistant => matches!(before, Role::User | Role::Tool),
+                Role::Tool => matches!(before, Role::Assistant | Role::Tool),
             });
             let Some(role) = fitting else {
                 let role = &message.role;
                 return Some(format!(
-                    "message {} is of the role `{role}`; expected are `system` at the beginning, then `user` and `assistant` in turn",
+                    "message {} is of the role `{role}`; expected are `system` at the beginning, then `user` and `assistant` in turn, with `tool` behind an `assistant` that calls one",
                     index + 1
                 ));
             };

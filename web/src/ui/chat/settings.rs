@@ -1,9 +1,10 @@
 //! What the reader set, kept in the browser.
 
 use serde::{Deserialize, Serialize};
-use ternary::infer::Sampling;
-use ternary::session::ModelInfo;
+use ternary::infer::{Form, Sampling};
+use ternary::session::{Demands, ModelInfo};
 
+use super::tools;
 use crate::ui::widgets::storage::storage;
 
 const KEY: &str = "ternary-core.settings";
@@ -24,6 +25,29 @@ pub struct Settings {
     pub seed: Option<u64>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub system_prompt: String,
+    /// What replies have to be.
+    #[serde(skip_serializing_if = "ReplyForm::is_free")]
+    pub form: ReplyForm,
+    /// Functions that the model may call, as they were typed; they can be read.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tools: String,
+}
+
+/// What a reply has to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ReplyForm {
+    #[default]
+    Free,
+    JsonObject,
+    /// By this schema, which is JSON.
+    JsonSchema(String),
+}
+
+impl ReplyForm {
+    fn is_free(&self) -> bool {
+        *self == ReplyForm::Free
+    }
 }
 
 impl Settings {
@@ -79,6 +103,24 @@ impl Settings {
         all.drain(..all.len().saturating_sub(MODELS));
         if let (Some(storage), Ok(text)) = (storage(), serde_json::to_string(&all)) {
             storage.set_item(KEY_OF_MODELS, &text).ok();
+        }
+    }
+
+    /// What a continuation has to be.
+    pub fn form(&self) -> Option<Form> {
+        match &self.form {
+            ReplyForm::Free => None,
+            ReplyForm::JsonObject => Some(Form::JsonObject),
+            ReplyForm::JsonSchema(schema) => Some(Form::JsonSchema(schema.clone())),
+        }
+    }
+
+    /// What is asked of a reply in a conversation.
+    pub fn demands(&self) -> Demands {
+        Demands {
+            tools: tools::read(&self.tools).unwrap_or_default(),
+            form: self.form(),
+            ..Demands::default()
         }
     }
 

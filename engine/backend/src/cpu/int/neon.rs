@@ -13,7 +13,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::panel::{ROWS, Sums};
-use super::{Float4, Row, scaled};
+use super::{Float4, Row, put_group, scaled};
 
 /// 16 bytes of `bytes` from `at` on.
 #[inline]
@@ -68,15 +68,15 @@ macro_rules! rows {
             w: &[u8],
             x: Row,
             scales: &[Float4],
-            out: &mut [Float4],
+            out: &mut [f32],
         ) {
             let per_tile = 8 / BITS;
-            let group = w.len() / out.len().max(1);
+            let group = w.len() / out.len().div_ceil(4).max(1);
             let spans = x.sums.len();
             let w: &[i8] = bytemuck::cast_slice(w);
             let mask = vdupq_n_u8((1 << BITS) - 1);
             let groups = w.chunks_exact(group.max(1)).zip(scales.chunks_exact(spans));
-            for ((w, scales), out) in groups.zip(out) {
+            for (g, (w, scales)) in groups.enumerate() {
                 let fields = match FIELDS {
                     0 => w.len() / 128 * per_tile,
                     fields => fields,
@@ -105,7 +105,7 @@ macro_rules! rows {
                     let raw = acc.map(|v| vaddvq_s32(v));
                     scaled(&mut total, raw, 2 / BITS as i32, x.sums[s], scales);
                 }
-                *out = total.map(|v| v * x.scale);
+                put_group(out, g, total.map(|v| v * x.scale));
             }
         }
 

@@ -1,7 +1,7 @@
 //! Plain Rust kernels: the fallback on every machine and the reference for the SIMD ones.
 
 use super::panel::{ROWS, Sums};
-use super::{Float4, Row, scaled};
+use super::{Float4, Row, put_group, scaled};
 
 /// Codes of `BITS` bits (2: ternary, 1: binary); a span is `FIELDS` fields of 32 columns, or all
 /// there are where that is 0. A tile is 32 bytes a row: 8 / BITS fields.
@@ -9,13 +9,13 @@ pub fn packed<const BITS: usize, const FIELDS: usize>(
     w: &[u8],
     x: Row,
     scales: &[Float4],
-    out: &mut [Float4],
+    out: &mut [f32],
 ) {
     let per_tile = 8 / BITS;
-    let group = w.len() / out.len().max(1);
+    let group = w.len() / out.len().div_ceil(4).max(1);
     let spans = x.sums.len();
     let groups = w.chunks_exact(group.max(1)).zip(scales.chunks_exact(spans));
-    for ((w, scales), out) in groups.zip(out) {
+    for (g, (w, scales)) in groups.enumerate() {
         let fields = match FIELDS {
             0 => w.len() / 128 * per_tile,
             fields => fields,
@@ -32,7 +32,7 @@ pub fn packed<const BITS: usize, const FIELDS: usize>(
             }
             scaled(&mut total, raw, 2 / BITS as i32, x.sums[s], scales);
         }
-        *out = total.map(|v| v * x.scale);
+        put_group(out, g, total.map(|v| v * x.scale));
     }
 }
 

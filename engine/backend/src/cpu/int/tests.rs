@@ -13,8 +13,8 @@ fn noise(seed: &mut u64) -> i64 {
     (*seed >> 33) as i64
 }
 
-/// Codes of a mode, and activations with the rest of their tiles.
-fn noisy(mode: QuantMode, cols: usize, fill: Option<i8>) -> (Vec<Vec<i8>>, Vec<i8>) {
+/// Codes of a mode, and rows of activations with the rest of their tiles.
+fn noisy(mode: QuantMode, cols: usize, fill: Option<i8>) -> (Vec<Vec<i8>>, Vec<Vec<i8>>) {
     let mut seed = cols as u64;
     let mut code = || match (mode, fill) {
         (_, Some(fill)) => fill,
@@ -22,73 +22,85 @@ fn noisy(mode: QuantMode, cols: usize, fill: Option<i8>) -> (Vec<Vec<i8>>, Vec<i
         (QuantMode::Binary, _) => (noise(&mut seed) % 2) as i8 * 2 - 1,
         _ => (noise(&mut seed) % 255 - 127) as i8,
     };
-    let codes = (0..ROWS)
+    let codes = (0..LINES)
         .map(|_| (0..cols).map(|_| code()).collect())
         .collect();
-    let mut x: Vec<i8> = (0..cols)
-        .map(|_| fill.map_or((noise(&mut seed) % 255 - 127) as i8, |_| 127))
-        .collect();
-    x.resize(act_stride(cols), 0);
-    (codes, x)
+    let mut activations = || {
+        let mut x: Vec<i8> = (0..cols)
+            .map(|_| fill.map_or((noise(&mut seed) % 255 - 127) as i8, |_| 127))
+            .collect();
+        x.resize(act_stride(cols), 0);
+        x
+    };
+    (codes, (0..TOKENS).map(|_| activations()).collect())
 }
 
-/// Rows: two whole tile groups.
-const ROWS: usize = 8;
+/// Weight rows: two whole tile groups and a ragged one.
+const LINES: usize = 11;
+/// Rows of activations: every number that a kernel takes at once, and what is left.
+const TOKENS: usize = 15;
 
 /// Every span's sum of every row, with scale 1, one scale alone not 0: sums of up to 2²⁴ are exact
 /// in f32.
 fn check(mode: QuantMode, cols: usize, columns: usize, fill: Option<i8>) {
     let (codes, x) = noisy(mode, cols, fill);
-    let mut writer = TileWriter::new(mode, ROWS, cols);
+    let mut writer = TileWriter::new(mode, LINES, cols);
     for (r, row) in codes.iter().enumerate() {
         writer.row(r, row);
     }
     let data = writer.finish();
     let spans = cols / columns;
-    let sums: Vec<i32> = (0..spans)
-        .map(|s| sum(&x[s * columns..(s + 1) * columns]))
-        .collect();
-    let row = Row {
-        codes: &x,
-        scale: 1.0,
-        sums: &sums,
+    let sums_of = |x: &Vec<i8>| -> Vec<i32> {
+        let span = |s| sum(&x[s * columns..(s + 1) * columns]);
+        (0..spans).map(span).collect()
     };
+    let sums: Vec<Vec<i32>> = x.iter().map(sums_of).collect();
+    let rows: Vec<Row> = (x.iter().zip(&sums))
+        .map(|(codes, sums)| Row {
+            codes,
+            scale: 1.0,
+            sums,
+        })
+        .collect();
     for level in Level::available() {
         for s in 0..spans {
-            let want: Vec<f32> = codes
+            let span = s * columns..(s + 1) * columns;
+            let want: Vec<Vec<f32>> = x
                 .iter()
-                .map(|codes| {
-                    let span = s * columns..(s + 1) * columns;
-                    let terms = codes[span.clone()].iter().zip(&x[span]);
-                    terms
-                        .map(|(c, x)| f64::from(*c) * f64::from(*x))
-                        .sum::<f64>() as f32
+                .map(|x| {
+                    let of = |codes: &Vec<i8>| {
+                        let terms = codes[span.clone()].iter().zip(&x[span.clone()]);
+                        let exact = terms.map(|(c, x)| f64::from(*c) * f64::from(*x));
+                        exact.sum::<f64>() as f32
+                    };
+                    codes.iter().map(of).collect()
                 })
                 .collect();
-            let mut found = vec![f32::NAN; ROWS];
-            if mode == QuantMode::EightBit {
-                int8(
-                    level,
-                    bytemuck::cast_slice(&data),
-                    row,
-                    &[1.0; ROWS],
-                    &mut found,
-                );
-            } else {
-                let scale = |i: usize| if i % spans == s { [1.0; 4] } else { [0.0; 4] };
-                let scales: Vec<Float4> = (0..ROWS / 4 * spans).map(scale).collect();
-                let out = found.as_chunks_mut::<4>().0;
-                match mode {
-                    QuantMode::Binary => packed::<1>(level, &data, row, columns, &scales, out),
-                    _ => packed::<2>(level, &data, row, columns, &scales, out),
+            for tokens in [1, 2, 3, 4, 7, TOKENS] {
+                let mut found = vec![vec![f32::NAN; LINES]; tokens];
+                let mut out: Vec<&mut [f32]> = found.iter_mut().map(|out| &mut out[..]).collect();
+                let rows = &rows[..tokens];
+                if mode == QuantMode::EightBit {
+                    let data = bytemuck::cast_slice(&data);
+                    int8(level, data, rows, &[1.0; LINES], &mut out);
+                } else {
+                    let scale = |i: usize| if i % spans == s { [1.0; 4] } else { [0.0; 4] };
+                    let groups = LINES.div_ceil(4);
+                    let scales: Vec<Float4> = (0..groups * spans).map(scale).collect();
+                    match mode {
+                        QuantMode::Binary => {
+                            packed::<1>(level, &data, rows, columns, &scales, &mut out);
+                        }
+                        _ => packed::<2>(level, &data, rows, columns, &scales, &mut out),
+                    }
                 }
+                assert_eq!(
+                    found,
+                    want[..tokens],
+                    "{mode} {cols} span {s} of {columns}, {tokens} rows at {}",
+                    level.name()
+                );
             }
-            assert_eq!(
-                found,
-                want,
-                "{mode} {cols} span {s} of {columns} at {}",
-                level.name()
-            );
         }
     }
 }

@@ -2,7 +2,7 @@
 //! of many by panels.
 
 use super::{Int8Rows, WeightView, shared_rows};
-use crate::cpu::int::{self, Float4, Row, panel};
+use crate::cpu::int::{self, Row, panel};
 use crate::cpu::simd::Level;
 use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
@@ -31,20 +31,24 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
     let bands = Bands::of(w);
     let work = par::work([rows, w.out_dim, w.in_dim.div_ceil(32)]);
     if rows == 1 {
+        let x = [row(0)];
         par::pieces(out, bands.shared, work, |i, out| {
-            bands.rows(level, w, i * bands.shared, row(0), out);
+            bands.rows(level, w, i * bands.shared, &x, &mut [out]);
         });
         return;
     }
+    let x: Vec<Row> = (0..rows).map(row).collect();
     // `[bands][rows][near]`
     let near = bands.near;
     let mut blocks = vec![0f32; w.out_dim.next_multiple_of(near) * rows];
     par::pieces(&mut blocks, near * rows, work, |i, block| {
         let first = i * near;
         let lines = near.min(w.out_dim - first);
-        for (r, out) in block.chunks_exact_mut(near).enumerate() {
-            bands.rows(level, w, first, row(r), &mut out[..lines]);
-        }
+        let mut outs: Vec<&mut [f32]> = block
+            .chunks_exact_mut(near)
+            .map(|out| &mut out[..lines])
+            .collect();
+        bands.rows(level, w, first, &x, &mut outs);
     });
     for (r, out) in out.chunks_exact_mut(w.out_dim).enumerate() {
         for (i, out) in out.chunks_mut(near).enumerate() {
@@ -76,29 +80,19 @@ impl Bands {
         }
     }
 
-    /// Outputs of weight rows `first..`, a whole number of tile groups from the first on.
-    fn rows(&self, level: Level, w: &WeightView, first: usize, x: Row, out: &mut [f32]) {
+    /// Outputs of weight rows `first..`, a whole number of tile groups from the first on, for every
+    /// row of activations.
+    fn rows(&self, level: Level, w: &WeightView, first: usize, x: &[Row], out: &mut [&mut [f32]]) {
+        let lines = out.first().map_or(0, |out| out.len());
         if w.mode == QuantMode::EightBit {
-            let codes = &w.data[first * self.bytes..][..out.len() * self.bytes];
-            let scales = &w.scales[first..][..out.len()];
+            let codes = &w.data[first * self.bytes..][..lines * self.bytes];
+            let scales = &w.scales[first..][..lines];
             return int::int8(level, bytemuck::cast_slice(codes), x, scales, out);
         }
-        let (fours, rest) = out.as_chunks_mut::<ROWS>();
-        let group = first / ROWS;
-        let whole = fours.len();
-        if whole > 0 {
-            self.groups(level, w, group, x, fours);
-        }
-        if !rest.is_empty() {
-            let mut last = [[0f32; ROWS]];
-            self.groups(level, w, group + whole, x, &mut last);
-            rest.copy_from_slice(&last[0][..rest.len()]);
-        }
-    }
-
-    fn groups(&self, level: Level, w: &WeightView, first: usize, x: Row, out: &mut [Float4]) {
-        let data = &w.data[first * self.bytes..][..out.len() * self.bytes];
-        let scales = &w.by_four[first * x.sums.len()..][..out.len() * x.sums.len()];
+        let groups = lines.div_ceil(ROWS);
+        let spans = x.first().map_or(0, |x| x.sums.len());
+        let data = &w.data[first / ROWS * self.bytes..][..groups * self.bytes];
+        let scales = &w.by_four[first / ROWS * spans..][..groups * spans];
         match w.mode {
             QuantMode::Binary => int::packed::<1>(level, data, x, w.group, scales, out),
             _ => int::packed::<2>(level, data, x, w.group, scales, out),

@@ -53,6 +53,6 @@ pub fn absmax(x: &[f32]) -> f32 {
 #[inline(always)]
 pub fn codes(x: &[f32], scale: f32, codes: &mut [i8]) {
     for (c, v) in codes.iter_mut().zip(x) {
-        *c = math::round(v / scale) as i8;
+        *c = math::rounded_byte(v / scale);
     }
 }

@@ -298,6 +298,6 @@ pub fn codes(x: &[f32], scale: f32, codes: &mut [i8]) {
         }
     }
     for (c, v) in last.iter_mut().zip(rest) {
-        *c = math::round(v / scale) as i8;
+        *c = math::rounded_byte(v / scale);
     }
 }

@@ -1,8 +1,10 @@
 //! x86-64 kernels, and what they share.
 
+mod few;
 mod panels;
 mod rows;
 
+pub use few::*;
 pub use panels::*;
 pub use rows::*;
 
@@ -13,6 +15,13 @@ use std::arch::x86_64::*;
 #[target_feature(enable = "avx2")]
 fn add_pairs(acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
     _mm256_add_epi16(acc, _mm256_maddubs_epi16(codes, x))
+}
+
+/// Quads of products into i32, by way of pairs.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot_avx2(acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
+    widen(acc, _mm256_maddubs_epi16(codes, x))
 }
 
 /// `acc` + pairs of i16, in i32.

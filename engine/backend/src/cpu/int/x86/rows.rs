@@ -13,14 +13,14 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{Float4, Row};
-use super::{add_pairs, widen};
+use super::super::{Float4, Row, put_group};
+use super::{add_pairs, dot_avx2, widen};
 
 const AHEAD: usize = 4096;
 
 #[inline]
 #[target_feature(enable = "sse")]
-fn prefetch(w: *const u8) {
+pub(super) fn prefetch(w: *const u8) {
     // Prefetching past the end is harmless: the instruction never faults.
     let p = w.wrapping_add(AHEAD).cast::<i8>();
     _mm_prefetch::<_MM_HINT_T0>(p);
@@ -30,7 +30,7 @@ fn prefetch(w: *const u8) {
 /// The lanes of two registers of two rows each, added up: rows 0 and 1, rows 2 and 3.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn sum_of_four(a: __m512i, b: __m512i) -> __m128i {
+pub(super) fn sum_of_four(a: __m512i, b: __m512i) -> __m128i {
     let s = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let s = _mm512_add_epi32(s, _mm512_shuffle_epi32::<0b01_00_11_10>(s));
     let even = _mm512_castsi512_si256(s);
@@ -42,7 +42,7 @@ fn sum_of_four(a: __m512i, b: __m512i) -> __m128i {
 /// The lanes of a register of each row, added up.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn sum_each(rows: [__m256i; 4]) -> __m128i {
+pub(super) fn sum_each(rows: [__m256i; 4]) -> __m128i {
     let [a, b, c, d] = rows;
     let s = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
     _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256::<1>(s))
@@ -52,7 +52,12 @@ fn sum_each(rows: [__m256i; 4]) -> __m128i {
 /// Σ(2b−1)x = 2Σbx − Σx.
 #[inline]
 #[target_feature(enable = "sse2")]
-fn add_span<const BITS: usize>(total: __m128, raw: __m128i, sum: i32, scales: &Float4) -> __m128 {
+pub(super) fn add_span<const BITS: usize>(
+    total: __m128,
+    raw: __m128i,
+    sum: i32,
+    scales: &Float4,
+) -> __m128 {
     let raw = match BITS {
         1 => _mm_add_epi32(raw, raw),
         _ => raw,
@@ -65,9 +70,11 @@ fn add_span<const BITS: usize>(total: __m128, raw: __m128i, sum: i32, scales: &F
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn put(total: __m128, act: f32, out: &mut Float4) {
+pub(super) fn put(total: __m128, act: f32) -> Float4 {
+    let mut out = [0f32; 4];
     // SAFETY: four floats.
     unsafe { _mm_storeu_ps(out.as_mut_ptr(), _mm_mul_ps(total, _mm_set1_ps(act))) };
+    out
 }
 
 /// Codes of `BITS` bits; a span is `FIELDS` fields of 32 columns, or all there are where that is 0.
@@ -76,7 +83,7 @@ pub unsafe fn packed_avx512<const BITS: usize, const FIELDS: usize>(
     w: &[u8],
     x: Row,
     scales: &[Float4],
-    out: &mut [Float4],
+    out: &mut [f32],
 ) {
     let per_tile = 8 / BITS;
     // Fields of a tile whose sums may go together: a span's, at most half a tile's.
@@ -84,14 +91,14 @@ pub unsafe fn packed_avx512<const BITS: usize, const FIELDS: usize>(
         0 => per_tile / 2,
         fields => fields.min(per_tile / 2),
     };
-    let tiles = w.len() / 128 / out.len().max(1);
+    let tiles = w.len() / 128 / out.len().div_ceil(4).max(1);
     let spans = x.sums.len();
     let none = _mm512_setzero_si512();
     // Where a field lies after a shift by less than its sums' distance.
     let mask = |at: usize| _mm512_set1_epi8((((1 << BITS) - 1) << at) as u8 as i8);
     let count = |bits: usize| _mm_cvtsi32_si128(bits as i32);
     let mut w = w.as_ptr();
-    for (scales, out) in scales.chunks_exact(spans).zip(out) {
+    for (g, scales) in scales.chunks_exact(spans).enumerate() {
         let mut total = _mm_setzero_ps();
         let mut acc = [[none; 2]; 8];
         let mut span = 0;
@@ -152,7 +159,7 @@ pub unsafe fn packed_avx512<const BITS: usize, const FIELDS: usize>(
             finish!(0, per_tile / together);
         }
         debug_assert_eq!(span, spans);
-        put(total, x.scale, out);
+        put_group(out, g, put(total, x.scale));
     }
 }
 
@@ -164,15 +171,15 @@ macro_rules! packed_256 {
             w: &[u8],
             x: Row,
             scales: &[Float4],
-            out: &mut [Float4],
+            out: &mut [f32],
         ) {
             let per_tile = 8 / BITS;
-            let tiles = w.len() / 128 / out.len().max(1);
+            let tiles = w.len() / 128 / out.len().div_ceil(4).max(1);
             let spans = x.sums.len();
             let none = _mm256_setzero_si256();
             let mask = _mm256_set1_epi8(((1u16 << BITS) - 1) as i8);
             let mut w = w.as_ptr();
-            for (scales, out) in scales.chunks_exact(spans).zip(out) {
+            for (g, scales) in scales.chunks_exact(spans).enumerate() {
                 let mut total = _mm_setzero_ps();
                 let mut acc = [none; 4];
                 let mut span = 0;
@@ -228,7 +235,7 @@ macro_rules! packed_256 {
                     finish!();
                 }
                 debug_assert_eq!(span, spans);
-                put(total, x.scale, out);
+                put_group(out, g, put(total, x.scale));
             }
         }
     };
@@ -305,13 +312,6 @@ macro_rules! int8_256 {
             }
         }
     };
-}
-
-/// Quads of products into i32, by way of pairs.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn dot_avx2(acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
-    widen(acc, _mm256_maddubs_epi16(codes, x))
 }
 
 int8_256!(int8_avxvnni, "avx2,avxvnni", _mm256_dpbusd_avx_epi32);

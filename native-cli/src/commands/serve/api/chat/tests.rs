@@ -76,6 +76,10 @@ fn what_is_wrong_is_named() {
             "response_format.schema",
         ),
         (
+            json!({"response_format": {"type": "regex"}}),
+            "response_format.regex",
+        ),
+        (
             json!({"response_format": {"type": "json_schema", "json_schema": {}}}),
             "response_format.json_schema.schema",
         ),
@@ -95,6 +99,8 @@ fn what_is_wrong_is_named() {
     assert_eq!(refusal.param.as_deref(), Some("response_format"));
     for format in [
         json!({"type": "json_object"}),
+        json!({"type": "regex", "regex": "yes|no"}),
+        json!({"type": "grammar", "grammar": "start: \"yes\""}),
         json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {}, "strict": true}}),
     ] {
         let ask = Ask::read(body(json!({"response_format": format}))).unwrap();
