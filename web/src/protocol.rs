@@ -253,6 +253,12 @@ pub enum Source {
     },
     /// The model that the kept fine-tuning began with.
     Tuning,
+    /// A model that this page's server answers with: the first one where the name is empty. The key
+    /// is empty where it asks for none.
+    Server {
+        model: String,
+        key: String,
+    },
 }
 
 impl Source {
@@ -267,6 +273,10 @@ impl Source {
             Source::File(file) => file.name(),
             Source::Stored { name, .. } => name.clone(),
             Source::Tuning => "the model of the fine-tuning".to_owned(),
+            Source::Server { model, .. } => match model.as_str() {
+                "" => "the server's model".to_owned(),
+                model => model.to_owned(),
+            },
         }
     }
 
@@ -278,6 +288,9 @@ impl Source {
             Source::Stored { id, name } => Some(Origin::Stored {
                 id: id.clone(),
                 name: name.clone(),
+            }),
+            Source::Server { model, .. } => Some(Origin::Server {
+                model: model.clone(),
             }),
             Source::File(_) | Source::Tuning => None,
         }
@@ -294,6 +307,10 @@ pub enum Origin {
     Stored {
         id: String,
         name: String,
+    },
+    /// See [`Source::Server`].
+    Server {
+        model: String,
     },
 }
 
@@ -313,6 +330,11 @@ impl From<Origin> for Source {
             Origin::Shipped => Source::Shipped,
             Origin::Url(url) => Source::Url(url),
             Origin::Stored { id, name } => Source::Stored { id, name },
+            // The key is given with every load.
+            Origin::Server { model } => Source::Server {
+                model,
+                key: String::new(),
+            },
         }
     }
 }

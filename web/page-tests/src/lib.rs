@@ -115,8 +115,13 @@ pub fn stage() -> Result<&'static Stage> {
         .map_err(|error| anyhow::anyhow!("{error:#}"))
 }
 
+/// The built page.
+fn dist() -> PathBuf {
+    std::env::var_os("TERNARY_DIST").map_or_else(|| root().join("dist"), PathBuf::from)
+}
+
 fn set_stage() -> Result<Stage> {
-    let dist = std::env::var_os("TERNARY_DIST").map_or_else(|| root().join("dist"), PathBuf::from);
+    let dist = dist();
     ensure!(
         dist.join("index.html").is_file(),
         "{} holds no built page: run `cargo xtask build-web` first",

@@ -3,8 +3,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::OnceLock;
 
@@ -15,7 +16,7 @@ use ternary::format::FileSource;
 use ternary::format::{Dense, OneBit, Packing, encode};
 use ternary::session::{DeviceChoice, Event, Session};
 
-use crate::{changed, root};
+use crate::{changed, dist, root};
 
 /// A small model trained for a moment on one story: it writes words, and knows some of them by
 /// heart.
@@ -328,6 +329,57 @@ impl Onebit {
             String::from_utf8_lossy(&output.stderr)
         );
         Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+/// A running `onebit serve`, with the page; it ends when this is dropped.
+pub struct Serve {
+    process: Child,
+    origin: String,
+}
+
+impl Serve {
+    /// Of the tiny model, with more flags.
+    pub fn start(flags: &[(&str, &str)]) -> Result<Self> {
+        let mut command = Onebit::new("serve")?
+            .with("--model", tiny_model()?)
+            .with("--page", dist())
+            .with("--device", "cpu")
+            .with("--port", "0");
+        for (name, value) in flags {
+            command = command.with(&format!("--{name}"), value);
+        }
+        let mut process = command
+            .0
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting onebit serve")?;
+        let said = process.stderr.take().context("no standard error")?;
+        let mut lines = BufReader::new(said).lines();
+        let origin = lines.by_ref().find_map(|line| {
+            let line = line.ok()?;
+            Some(line.strip_prefix("listening on ")?.to_owned())
+        });
+        // What it says from then on is read, so that it never waits for that.
+        std::thread::spawn(move || lines.for_each(drop));
+        let serve = Serve {
+            process,
+            origin: origin.unwrap_or_default(),
+        };
+        ensure!(!serve.origin.is_empty(), "onebit serve does not listen");
+        Ok(serve)
+    }
+
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }
 

@@ -47,6 +47,15 @@ impl Cancel {
         }
     }
 
+    /// Ends what `id` asked for, if that runs and can be given up.
+    pub fn stop(&self, id: RequestId) {
+        if let Some((running, controller)) = &self.0.borrow().running
+            && *running == id
+        {
+            controller.abort();
+        }
+    }
+
     /// Ends requests that have it when what runs is given up.
     pub fn signal(&self) -> Option<AbortSignal> {
         let state = self.0.borrow();

@@ -350,7 +350,8 @@ impl Sink {
     }
 }
 
-async fn next(reader: &ReadableStreamDefaultReader) -> Result<Option<Uint8Array>, String> {
+/// The next part of what is streamed.
+pub async fn next(reader: &ReadableStreamDefaultReader) -> Result<Option<Uint8Array>, String> {
     let result = JsFuture::from(reader.read()).await.map_err(describe)?;
     if field(&result, "done").is_truthy() {
         return Ok(None);

@@ -12,29 +12,44 @@ use super::store::Store;
 use super::{Job, Responder, kept, tuning};
 use crate::protocol::{KeptModel, Response, Source};
 
-pub async fn load(session: &mut Session, source: Source, device: DeviceChoice, job: &Job) {
-    try_load(session, source, device, job).await;
+/// Whether the model is there now; why not was told.
+pub async fn load(session: &mut Session, source: Source, device: DeviceChoice, job: &Job) -> bool {
+    let loaded = try_load(session, source, device, job).await;
     // Something may have come, or gone, or stayed in part.
     kept::changed().await;
+    loaded
 }
 
-async fn try_load(session: &mut Session, source: Source, device: DeviceChoice, job: &Job) {
+async fn try_load(session: &mut Session, source: Source, device: DeviceChoice, job: &Job) -> bool {
     let Job { responder, cancel } = job;
     let name = source.name();
     if let Source::Tuning = source {
-        return match tuning::base(cancel).await {
-            Ok(file) => {
-                let mut emit = unless_given_up(job);
-                session.load(Rc::new(file), device, &mut emit).await;
+        let file = match tuning::base(cancel).await {
+            Ok(file) => file,
+            Err(problem) => {
+                responder.error(problem);
+                return false;
             }
-            Err(problem) => responder.error(problem),
         };
+        let mut loaded = false;
+        let mut tell = unless_given_up(job);
+        let mut emit = |event| {
+            loaded |= matches!(event, Event::Loaded { .. });
+            tell(event);
+        };
+        session.load(Rc::new(file), device, &mut emit).await;
+        return loaded;
     }
     let opened = match open(source, job).await {
         Ok(Some(opened)) => opened,
-        Ok(None) => return responder.send(Response::NothingShipped),
-        Err(_) if cancel.is_raised() => return responder.send(Response::Cancelled),
-        Err(problem) => return problem.tell(*responder),
+        refused => {
+            match refused {
+                Err(_) if cancel.is_raised() => responder.send(Response::Cancelled),
+                Err(problem) => problem.tell(*responder),
+                Ok(_) => responder.send(Response::NothingShipped),
+            }
+            return false;
+        }
     };
     let name = opened.kept.as_ref().map_or(name, |kept| kept.name.clone());
     let file = Rc::new(BlobSource::new(name, opened.blob, cancel.clone()));
@@ -49,7 +64,7 @@ async fn try_load(session: &mut Session, source: Source, device: DeviceChoice, j
             },
         )
         .await;
-    let Some(message) = failure else { return };
+    let Some(message) = failure else { return true };
     if cancel.is_raised() {
         responder.send(Response::Cancelled);
     } else if let Some(kept) = opened.kept
@@ -59,6 +74,7 @@ async fn try_load(session: &mut Session, source: Source, device: DeviceChoice, j
     } else {
         responder.error(message);
     }
+    false
 }
 
 /// Moves the loaded model to another device.
@@ -143,10 +159,9 @@ async fn open(source: Source, job: &Job) -> Result<Option<Fetched>, Problem> {
             }
         }
         Source::Url(url) => url,
-        Source::Tuning => {
-            return Err(Problem::Final(
-                "a fine-tuning is no file to compare with".to_owned(),
-            ));
+        Source::Tuning | Source::Server { .. } => {
+            let problem = format!("{} is no file that could be read", source.name());
+            return Err(Problem::Final(problem));
         }
         Source::Shipped => match fetch::shipped().await.map_err(Problem::Unreachable)? {
             Some(url) => url,

@@ -12,6 +12,7 @@ mod journal;
 mod kept;
 mod load;
 mod remote;
+mod served;
 mod source;
 mod store;
 mod suite;
@@ -31,9 +32,11 @@ use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
 use crate::protocol::{
-    CACHE, CACHE_LIMIT, FromWorker, Notification, Request, RequestId, Response, Task, ToWorker,
+    CACHE, CACHE_LIMIT, FromWorker, Notification, Request, RequestId, Response, Source, Task,
+    ToWorker,
 };
 use cancel::Cancel;
+use served::Served;
 
 /// What a worker can do besides loading models and chatting.
 pub trait Program: 'static {
@@ -180,6 +183,7 @@ pub fn start<P: Program>() {
     let (requests, queue) = mpsc::unbounded();
     let server = Server {
         session,
+        served: None,
         cancel: cancel.clone(),
         running: Rc::clone(&running),
     };
@@ -195,6 +199,7 @@ pub fn start<P: Program>() {
             Request::Stop(id) => {
                 if running.get() == Some(id) {
                     stop.stop();
+                    cancel.stop(id);
                 }
                 responder.send(Response::Done);
             }
@@ -227,6 +232,8 @@ pub fn start<P: Program>() {
 
 struct Server {
     session: Session,
+    /// What answers in place of the session.
+    served: Option<Served>,
     cancel: Cancel,
     /// What is being answered.
     running: Rc<Cell<Option<RequestId>>>,
@@ -258,9 +265,23 @@ impl Server {
                 threads,
             } => {
                 job.begin();
+                if let Source::Server { model, key } = &source {
+                    let served = served::load(model, key, job).await;
+                    self.served = served.or(self.served.take());
+                    return;
+                }
                 session.set_cache_precision(kv);
                 session.limit_threads(threads);
-                return load::load(session, source, device, job).await;
+                if load::load(session, source, device, job).await {
+                    self.served = None;
+                }
+                return;
+            }
+            Request::Run(command) if self.served.is_some() => {
+                job.begin();
+                if let Some(served) = &self.served {
+                    served.answer(command, job).await;
+                }
             }
             Request::Run(Command::Move { device }) => {
                 job.begin();

@@ -34,6 +34,7 @@ impl Page {
                 .map(|(path, bytes)| ((*path).to_owned(), Bytes::from_static(bytes)))
                 .collect(),
         )
+        .told()
     }
 
     /// The one in a folder.
@@ -63,7 +64,19 @@ impl Page {
             "--page {}: there is no index.html in it; build the page with `cargo xtask build-web`",
             folder.display()
         );
-        Ok(page)
+        Ok(page.told())
+    }
+
+    /// The same page, which knows that its server answers with models.
+    fn told(mut self) -> Self {
+        const HEAD: &str = "<head>";
+        const SAID: &str = "<head><meta name=\"onebit-server\" content=\"v1/\" />";
+        if let Some(index) = self.0.get_mut("index.html") {
+            *index = String::from_utf8_lossy(index)
+                .replacen(HEAD, SAID, 1)
+                .into();
+        }
+        self
     }
 
     /// What is at `path`.

@@ -30,6 +30,7 @@ mod package;
 mod random_use;
 mod requests;
 mod robust;
+mod served;
 mod store;
 mod suite;
 mod threads;

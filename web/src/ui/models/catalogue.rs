@@ -134,7 +134,8 @@ impl Models {
     /// Measures how fast the loaded model is here, unless that is known.
     pub fn measure_pace(self) {
         let measured = self.pace.with_untracked(Option::is_some);
-        if measured || !untrack(|| self.engine.ready()) {
+        // What the server does says nothing of this device.
+        if measured || untrack(|| self.is_served() || !self.engine.ready()) {
             return;
         }
         let command = Command::Generate {

@@ -10,7 +10,7 @@ use ternary::session::{Command, DeviceChoice, Event, ModelInfo, ModelTask};
 use super::Models;
 use super::adapters::names;
 use super::load::{Load, LoadStage, Unkept};
-use super::remembered;
+use super::{remembered, server};
 use crate::protocol::{CACHE, Origin, Request, RequestId, Response, Source, Task};
 use crate::ui::engine::{EngineEvent, ModelRequest};
 use crate::ui::page::Step;
@@ -48,6 +48,9 @@ impl Models {
     /// Moves the model to another device.
     pub fn change_device(self, device: DeviceChoice) {
         self.device.set(device);
+        if untrack(|| self.is_served()) {
+            return self.load_here();
+        }
         if self.never_loaded.get_value() || !self.engine.has_model() {
             return self.load(self.wanted());
         }
@@ -107,7 +110,12 @@ impl Models {
         self.request_load(load);
     }
 
-    fn request_load(self, load: Load) {
+    fn request_load(self, mut load: Load) {
+        if let Source::Server { key, .. } = &mut load.source
+            && key.is_empty()
+        {
+            *key = server::key();
+        }
         let request = Request::Load {
             source: load.source.clone(),
             device: load.device,

@@ -16,6 +16,7 @@ mod loading;
 mod model_card;
 mod open_file;
 mod remembered;
+pub mod server;
 mod store;
 
 use std::collections::VecDeque;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::load::UsedAdapter;
+use super::server;
 use crate::protocol::{AdapterSource, Origin, Source};
 use crate::ui::widgets::storage::storage;
 
@@ -38,8 +39,16 @@ pub fn first(asked: Option<&str>) -> (Source, Vec<UsedAdapter>) {
     }
 }
 
-/// What the page's address asks for.
+/// What the page's address asks for; without that, a server that answers does.
 pub fn of_address(asked: Option<&str>) -> Source {
+    match asked {
+        None if server::answers() => server::first(),
+        asked => here(asked),
+    }
+}
+
+/// What the page's address asks for, in this browser.
+pub fn here(asked: Option<&str>) -> Source {
     asked.map_or(Source::Shipped, |url| Source::Url(url.to_owned()))
 }
 

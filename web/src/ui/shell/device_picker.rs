@@ -8,7 +8,7 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::js;
 use crate::ui::engine::use_engine;
-use crate::ui::models::use_models;
+use crate::ui::models::{server, use_models};
 use crate::ui::widgets::figures;
 use crate::ui::widgets::segmented::{Choice, Segmented};
 
@@ -53,16 +53,53 @@ fn is_kept() -> RwSignal<bool> {
     kept
 }
 
+/// Where a model may run.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Here(DeviceChoice),
+    Server,
+}
+
+/// For a server that does not answer everybody.
+#[component]
+fn ServerKey() -> impl IntoView {
+    let models = use_models();
+    view! {
+        <div class="field">
+            <label for="server-key">"Key of the server"</label>
+            <input
+                type="password"
+                id="server-key"
+                autocomplete="off"
+                placeholder="if it asks for one"
+                prop:value=server::key()
+                on:change:target=move |event| models.use_key(event.target().value().trim())
+            />
+        </div>
+    }
+}
+
 #[component]
 pub fn DevicePicker() -> impl IntoView {
     let (engine, models) = (use_engine(), use_models());
     let kept = is_kept();
     let devices = || {
         [
-            Choice::new(DeviceChoice::Auto, "auto", "Automatic"),
-            Choice::new(DeviceChoice::Cpu, "cpu", "CPU"),
-            Choice::new(DeviceChoice::Gpu, "gpu", "GPU"),
+            Choice::new(Place::Here(DeviceChoice::Auto), "auto", "Automatic"),
+            Choice::new(Place::Here(DeviceChoice::Cpu), "cpu", "CPU"),
+            Choice::new(Place::Here(DeviceChoice::Gpu), "gpu", "GPU"),
         ]
+    };
+    let place = RwSignal::new(Place::Here(models.device.get_untracked()));
+    Effect::new(move |_| {
+        place.set(match models.is_served() {
+            true => Place::Server,
+            false => Place::Here(models.device.get()),
+        });
+    });
+    let choose = move |chosen| match chosen {
+        Place::Here(device) => models.change_device(device),
+        Place::Server => models.load(server::first()),
     };
     let why_one_thread = move |device: &DeviceInfo| {
         let wanted = device.kind == DeviceKind::Cpu && models.threads != 1;
@@ -89,13 +126,30 @@ pub fn DevicePicker() -> impl IntoView {
     view! {
         <section aria-labelledby="device-title">
             <h2 id="device-title">"Device"</h2>
-            <Segmented
-                legend="Where the model runs"
-                name="device"
-                choices=devices
-                selected=models.device
-                on_select=move |device| models.change_device(device)
-            />
+            {match server::answers() {
+                true => view! {
+                    <Segmented
+                        legend="Where the model runs"
+                        name="device"
+                        choices=move || {
+                            let [auto, cpu, gpu] = devices();
+                            [auto, cpu, gpu, Choice::new(Place::Server, "server", "Server")]
+                        }
+                        selected=place
+                        on_select=choose
+                    />
+                    <ServerKey />
+                }.into_any(),
+                false => view! {
+                    <Segmented
+                        legend="Where the model runs"
+                        name="device"
+                        choices=devices
+                        selected=place
+                        on_select=choose
+                    />
+                }.into_any(),
+            }}
             {running_on}
         </section>
     }

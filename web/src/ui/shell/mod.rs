@@ -83,7 +83,7 @@ impl Shell {
 
     /// Shows a part of the page.
     fn show(self, tab: Tab) {
-        if matches!(tab, Tab::Map | Tab::Tune) {
+        if matches!(tab, Tab::Map | Tab::Tune) && !untrack(|| self.models.is_served()) {
             self.engine.use_full_worker();
         }
         self.page.show(tab);
@@ -141,6 +141,7 @@ pub fn App() -> impl IntoView {
                     </chat::Transcript>
                     <chat::Composer />
                 }.into_any(),
+                Tab::Map | Tab::Tune if shell.models.is_served() => view! { <OnServer /> }.into_any(),
                 Tab::Map => view! { <ExplorerView /> }.into_any(),
                 Tab::Tune => view! { <TunerView /> }.into_any(),
                 Tab::Models => view! { <models::ModelsView /> }.into_any(),
@@ -155,6 +156,18 @@ pub fn App() -> impl IntoView {
         <chat::UndoBar />
         <chat::Announcer />
         <drop_zone::DropZone />
+    }
+}
+
+/// In place of what needs the model's weights, which the server does not hand out.
+#[component]
+fn OnServer() -> impl IntoView {
+    let shell = use_shell();
+    view! {
+        <div class="on-server">
+            <p>"This model runs on the server. To look at weights, or to fine-tune, open a model in this browser."</p>
+            <button type="button" id="open-here" on:click=on_click(move || shell.show(Tab::Models))>"Choose a model"</button>
+        </div>
     }
 }
 

@@ -26,7 +26,7 @@ fn card(chosen: &Chosen) -> Value {
             "parameters": ready.card.parameters, "file_bytes": ready.card.file_bytes,
             "hidden_size": ready.card.hidden_size, "vocab_size": ready.tokenizer.vocab_size(),
             "device": ready.card.device, "chat": ready.template.is_some(),
-            "tools": ready.knows.takes});
+            "tools": ready.knows.takes, "sampling": ready.sampling});
     }
     card
 }
