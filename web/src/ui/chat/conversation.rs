@@ -310,7 +310,9 @@ impl Chat {
     fn give_back(self, exchange: &Exchange) -> bool {
         let is_last = |all: &Vec<Exchange>| all.last().is_some_and(|last| last.id == exchange.id);
         let shown = untrack(|| self.exchanges());
-        let free = self.draft.with_untracked(String::is_empty);
+        // What calls gave is no text for the field; it is sent again from where it is.
+        let typed = tools::results(&exchange.prompt).is_none();
+        let free = typed && self.draft.with_untracked(String::is_empty);
         // What is being written in the field meanwhile stays, and the prompt where it is.
         if !free || !shown.with_untracked(is_last) {
             return false;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use leptos::{html, prelude::*};
-use ternary_markdown::{Block, Element, MATH_ATTRIBUTES, MATH_PARTS, Piece};
+use ternary_markdown::{Block, Element, MATH_ATTRIBUTES, MATH_PARTS, Piece, split_calls};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Document, HtmlElement, Node};
@@ -188,8 +188,10 @@ impl Drawing {
 
     fn plain(&self) {
         self.node.set_class_name("reply plain");
-        self.text
-            .with_untracked(|text| self.node.set_text_content(Some(text)));
+        self.text.with_untracked(|text| {
+            let (said, _) = split_calls(text);
+            self.node.set_text_content(Some(said));
+        });
     }
 }
 

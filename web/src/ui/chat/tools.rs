@@ -47,7 +47,7 @@ pub fn calls(reply: &str) -> Vec<Called> {
 
 /// A reply's text with calls behind it.
 pub fn with_calls_behind(text: &str, calls: &[ToolCall]) -> String {
-    let spoken = with_spoken_calls(&[with_calls(text, calls)]);
+    let spoken = with_spoken_calls(&[with_calls(text.trim_end(), calls)]);
     spoken.into_iter().map(|message| message.content).collect()
 }
 
