@@ -12,7 +12,7 @@ const context: number = engine.model.context;
 
 const messages = [{ role: "user" as const, content: "Hi" }];
 const reply = await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 8, stop: ["\n"] });
-const text: string = reply.choices[0].message.content;
+const text: string = reply.choices[0].message.content ?? "";
 for await (const chunk of await engine.chat.completions.create({ messages, stream: true })) {
   const piece: string = chunk.choices[0].delta.content;
   console.log(piece, chunk.usage?.total_tokens);
