@@ -233,7 +233,12 @@ fn a_students_divergence_falls_and_depends_on_weight_and_temperature() {
         let mut all = Vec::new();
         for _ in 0..20 {
             pollster::block_on(trainer.step(&mut batches, true)).unwrap();
-            all.push(pollster::block_on(trainer.divergence()).unwrap().unwrap());
+            all.push(
+                pollster::block_on(trainer.divergence())
+                    .unwrap()
+                    .unwrap()
+                    .kl,
+            );
         }
         assert_eq!(pollster::block_on(trainer.divergence()).unwrap(), None);
         all

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::trainer::{StepReport, Trainer};
+use super::trainer::{Step, StepReport, Trainer, windows_loss};
 use crate::error::{Error, Result};
+use ternary_backend::Backend;
 use ternary_common::data::{BatchSource, Batches, TokenData};
 use ternary_common::platform::{self, Instant};
 use ternary_core::config::{ModelConfig, TrainConfig};
@@ -13,6 +14,7 @@ use ternary_core::config::{ModelConfig, TrainConfig};
 #[derive(Clone, Debug)]
 pub struct Validation {
     batches: Batches,
+    seq: usize,
     /// Where they begin, in tokens.
     windows: Vec<usize>,
 }
@@ -30,7 +32,33 @@ impl Validation {
     ) -> Result<Self> {
         let batches = Batches::new(data, seq, 0, config.vocab_size)?;
         let windows = batches.fixed(train.eval_batches.max(1) * train.batch_size);
-        Ok(Validation { batches, windows })
+        Ok(Validation {
+            batches,
+            seq,
+            windows,
+        })
+    }
+
+    /// Tokens of a window.
+    pub(crate) fn seq(&self) -> usize {
+        self.seq
+    }
+
+    /// Mean cross-entropy by a prepared program of `batch` windows, nats per token.
+    pub(crate) async fn loss_of(
+        &self,
+        backend: &mut dyn Backend,
+        program: &Step,
+        batch: usize,
+    ) -> Result<f64> {
+        windows_loss(
+            backend,
+            program,
+            [batch, self.seq],
+            &self.batches,
+            &self.windows,
+        )
+        .await
     }
 
     /// Mean cross-entropy, nats per token.
