@@ -27,7 +27,8 @@ pub struct Reference<'a> {
     /// Queries, keys and values of every layer of the last forward, as attention multiplies them,
     /// `[batch, heads, seq, head_dim]`.
     states: RefCell<Vec<[Tensor; 3]>>,
-    /// Seed and rate of dropout.: Option<(u32, f32)>,
+    /// Seed and rate of dropout.
+    pub dropout: Option<(u32, f32)>,
     lora: Option<&'a LoraConfig>,
 }
 

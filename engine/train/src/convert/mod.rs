@@ -15,6 +15,8 @@ mod plan;
 mod stages;
 mod student;
 mod sub_norms;
+#[cfg(test)]
+mod tests;
 
 pub use plan::{Before, Plan, Stage, StageKind};
 pub use stages::{Conversion, Event, Figure, Outcome, convert};

@@ -154,10 +154,14 @@ impl Plan {
             return Ok(None);
         }
         let text = std::fs::read_to_string(&path).at("read", &path)?;
-        let plan: Plan = serde_json::from_str(&text).map_err(|cause| Error::Json {
+        let json = |cause| Error::Json {
             path: path.clone(),
             cause,
-        })?;
+        };
+        let plan: Plan = serde_json::from_str(&text).map_err(json)?;
+        // Numbers that were read may differ in their last digit from those that were written.
+        let asked = serde_json::to_string(request).map_err(json)?;
+        let request: &Request = &serde_json::from_str(&asked).map_err(json)?;
         if plan.schema != SCHEMA {
             return Err(Error::Schema {
                 path,
@@ -174,9 +178,12 @@ impl Plan {
         Ok(Some(plan))
     }
 
-    pub(super) fn write(&self, dir: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).expect("a plan is JSON");
-        files::write(&dir.join(FILE), text.as_bytes())
+    /// Write it into a folder; returns it as [`Plan::read`] does, so that whoever goes on later
+    /// computes with the same numbers.
+    pub(super) fn written(self, dir: &Path) -> Result<Self> {
+        let text = serde_json::to_string_pretty(&self).expect("a plan is JSON");
+        files::write(&dir.join(FILE), text.as_bytes())?;
+        Ok(Self::read(dir, &self.request)?.unwrap_or(self))
     }
 
     /// Steps for the stages of a request, so that it ends in time.

@@ -14,7 +14,7 @@ use crate::checkpoint::{self, Companions};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::run::{self, RunOptions, Update};
-use crate::start::{Start, Teacher};
+use crate::start::{Start, Teacher, check_relations};
 use crate::steps::Validation;
 use crate::trainer::{self, Trainer};
 use ternary_backend::Backend;
@@ -127,6 +127,11 @@ pub async fn convert(
     // What is refused is refused before there is a folder.
     let batches = Batches::new(&c.data, seq, first.seed, c.student.vocab_size)?;
     held_back(&c, first, seq)?;
+    for stage in &c.stages {
+        if stage.kind == StageKind::Distill {
+            check_relations(&c.student, &stage.train, &c.teacher.config)?;
+        }
+    }
     std::fs::create_dir_all(&c.dir).at("create", &c.dir)?;
     let taken = format!(
         "another conversion is writing to {}; wait for it to end, or choose another folder",
@@ -134,27 +139,16 @@ pub async fn convert(
     );
     let _lock = Lock::take(&c.dir.join(".lock"), &taken)?;
 
-    observe(Event::Doing(match c.student.use_sub_norm {
-        true => "fitting norms before the output projections",
-        false => "preparing",
-    }));
-    let start = sub_norms::with_sub_norms(
-        backend.as_mut(),
-        &c.teacher,
-        &c.student,
-        first,
-        &batches,
-        seq,
-    )
-    .await?;
     let resumed = known.is_some();
+    let mut start = None;
     let plan = match known {
         Some(plan) => plan,
         None => {
-            let made = prepare(&c, backend, request, &start, &batches, began, observe).await?;
+            let fitted = fit(&c, backend.as_mut(), first, &batches, observe).await?;
+            let made = prepare(&c, backend, request, &fitted, &batches, began, observe).await?;
+            start = Some(fitted);
             backend = made.1;
-            made.0.write(&c.dir)?;
-            made.0
+            made.0.written(&c.dir)?
         }
     };
     observe(Event::Planned {
@@ -163,7 +157,6 @@ pub async fn convert(
     });
     let data = TrainingData::from(c.data.clone());
     let mut stopped = false;
-    let mut start = Some(start);
     for (index, stage) in plan.stages.iter().enumerate() {
         let folder = c.dir.join(stage.kind.name());
         let newest = checkpoint::newest(&folder)?;
@@ -172,15 +165,17 @@ pub async fn convert(
             continue;
         }
         observe(Event::Begins { index, stage });
-        let parameters = match index
-            .checked_sub(1)
-            .and_then(|before| plan.stages.get(before))
-        {
-            Some(before) => {
-                let last = checkpoint::resolve(&c.dir.join(before.kind.name()))?;
+        let before = index.checked_sub(1).map(|before| plan.stages[before].kind);
+        let parameters = match (&newest, before) {
+            (Some(path), _) => checkpoint::load(path)?.tensors,
+            (None, Some(before)) => {
+                let last = checkpoint::resolve(&c.dir.join(before.name()))?;
                 checkpoint::load(&last)?.tensors
             }
-            None => start.take().unwrap_or_default(),
+            (None, None) => match start.take() {
+                Some(fitted) => fitted,
+                None => fit(&c, backend.as_mut(), first, &batches, observe).await?,
+            },
         };
         let from = beginning(stage, &c.teacher, parameters);
         let student = c.student.clone();
@@ -217,6 +212,21 @@ pub async fn convert(
         checkpoint,
         stopped,
     })
+}
+
+/// What the first stage starts from.
+async fn fit(
+    c: &Conversion,
+    backend: &mut dyn Backend,
+    train: &TrainConfig,
+    batches: &Batches,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Parameters> {
+    if c.student.use_sub_norm && !c.teacher.config.use_sub_norm {
+        observe(Event::Doing("fitting norms before the output projections"));
+    }
+    let seq = trainer::seq_len(&c.student, train)?;
+    sub_norms::with_sub_norms(backend, &c.teacher, &c.student, train, batches, seq).await
 }
 
 fn first_stage(stages: &[Stage]) -> Result<&TrainConfig> {

@@ -1,7 +1,7 @@
 //! What a float model becomes.
 
 use crate::error::{Error, Result};
-use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode};
+use ternary_core::config::{LayerBitMap, ModelConfig, QuantMode, WeightScale};
 use ternary_core::params::{self, ParamKind};
 
 /// The model computed in floats throughout, whatever its file stores it in.
@@ -29,7 +29,7 @@ pub fn float_config(config: &ModelConfig) -> Result<ModelConfig> {
     })
 }
 
-/// The ternary model that `float` becomes: codes by absmean (b1.58), int8 activations, F16 ends;
+/// The ternary model that `float` becomes: codes by absmean with a scale per matrix (b1.58), int8 activations, F16 ends;
 /// with `sub_norms` RMSNorms before the output and the down projections. Latents are not clamped:
 /// a float model's may be of any size.
 pub fn student_config(float: &ModelConfig, sub_norms: bool) -> ModelConfig {
@@ -40,6 +40,7 @@ pub fn student_config(float: &ModelConfig, sub_norms: bool) -> ModelConfig {
         ste_scale_factor: 1.0,
         latent_clamp_max: 0.0,
         latent_clip_max_training: 0.0,
+        weight_scale: WeightScale::Tensor,
         activation_bits: Some(8),
         use_sub_norm: float.use_sub_norm || sub_norms,
         ..float.clone()
