@@ -20,9 +20,9 @@ pub struct SubNorm {
     pub name: String,
     /// Width of its input x.
     pub dim: usize,
-    /// Shared f32 `[dim]`: Σ x·x̂ over the tokens, x̂ = x/rms(x).
+    /// Shared f32 `[dim]`: Σ x·x̂/rms(x) over the tokens, x̂ = x/rms(x).
     pub products: String,
-    /// Shared f32 `[dim]`: Σ x̂².
+    /// Shared f32 `[dim]`: Σ x̂²/rms(x).
     pub squares: String,
 }
 
@@ -36,8 +36,9 @@ pub struct SubNormProgram {
     pub norms: Vec<SubNorm>,
 }
 
-/// Record `batch` sequences of `seq` tokens. The weight of a channel that comes nearest to no norm
-/// at all, by least squares over the tokens, is products / squares.
+/// Record `batch` sequences of `seq` tokens. The weight w of a channel that comes nearest to no norm
+/// at all, with the least Σ (w·x̂ − x)²/rms(x) over the tokens, is products / squares. Unweighted,
+/// the few tokens with activations a thousand times as large would decide alone.
 pub fn record_sub_norms(config: &ModelConfig, batch: usize, seq: usize) -> SubNormProgram {
     let mut g = Graph {
         source: Source::Frozen(BufferKind::Teacher),
@@ -73,12 +74,13 @@ pub fn record_sub_norms(config: &ModelConfig, batch: usize, seq: usize) -> SubNo
                 dim,
                 eps: config.rms_norm_eps,
             });
-            // The gradient of the norm's weight is Σ dy·x̂: what is wanted, with x and x̂ as dy.
+            // The gradient of a norm's weight is Σ dy·x/rms: what is wanted, with x̂ in place of x,
+            // and with x and x̂ as dy.
             for (dy, sum) in [(x, &norm.products), (out, &norm.squares)] {
                 let dweight = g.rec.shared(sum, Elem::F32, dim);
                 let dx = g.activations(dim);
                 g.rec.push(Op::RmsNormBackward {
-                    x,
+                    x: out,
                     weight,
                     rstd,
                     dy,

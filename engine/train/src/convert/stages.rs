@@ -26,8 +26,10 @@ use ternary_model::Parameters;
 
 /// Largest share of the time that one validation may take.
 const VALIDATION_SHARE: f64 = 0.015;
-/// Tokens of a validation, where the time allows them.
-const VALIDATION_TOKENS: usize = 1 << 14;
+/// Tokens of a validation: at least, unless they take too long, and at most.
+const VALIDATION_TOKENS: [usize; 2] = [1 << 11, 1 << 14];
+/// Where steps are given, so many times as many are trained on as a validation has.
+const TRAINED_PER_VALIDATED: usize = 20;
 /// Steps that the speed is measured by, after one that is not counted.
 const TIMED_STEPS: usize = 2;
 
@@ -277,11 +279,20 @@ async fn prepare(
     let float = (&teacher.config, &teacher.parameters);
     measure::loss(backend.as_mut(), float.0, float.1, &once, &one).await?;
     let batch_seconds = timed.elapsed().as_secs_f64();
-    let most = VALIDATION_TOKENS.div_ceil(first.batch_size * seq).max(1);
-    let in_time = c.minutes.map_or(most, |minutes| {
+    let [least, most] = VALIDATION_TOKENS;
+    let tokens = match c.minutes {
+        Some(_) => most,
+        None => {
+            let steps = c.stages.iter().map(|stage| stage.train.max_steps);
+            let trained = steps.sum::<usize>() * first.batch_size * first.accumulation_steps * seq;
+            (trained / TRAINED_PER_VALIDATED).clamp(least, most)
+        }
+    };
+    let wanted = tokens.div_ceil(first.batch_size * seq).max(1);
+    let in_time = c.minutes.map_or(wanted, |minutes| {
         (minutes * 60.0 * VALIDATION_SHARE / batch_seconds.max(1e-9)) as usize
     });
-    let eval_batches = in_time.clamp(1, most);
+    let eval_batches = in_time.clamp(1, wanted);
     for stage in &mut stages {
         stage.train.eval_batches = eval_batches;
     }
