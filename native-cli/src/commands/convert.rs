@@ -28,6 +28,23 @@ const CONTEXT_LENGTH: usize = 256;
 const MINUTES: f64 = 30.0;
 /// Share of the data that is held back, and tokens of it at most.
 const HELD_BACK: (f64, usize) = (0.05, 1 << 15);
+/// Fields that --set would set in vain, and what decides them.
+const DECIDED: [(&str, &str); 8] = [
+    (
+        "max_steps",
+        "give --steps, --pretrain-steps or --distill-steps",
+    ),
+    ("eval_every", "the plan decides how often is measured"),
+    (
+        "eval_batches",
+        "the plan decides how much text is measured on",
+    ),
+    ("lr_warmup_steps", "the warm-up is 3 % of a stage's steps"),
+    ("quantize_fraction", "give --quantize-fraction"),
+    ("distill_weight", "give --distill-weight"),
+    ("distill_temperature", "give --distill-temperature"),
+    ("seed", "give --seed"),
+];
 /// A model of this width is trained at [`PEAK`]; others by the root of the ratio.
 const WIDTH: f64 = 256.0;
 const PEAK: f64 = 2e-3;
@@ -212,6 +229,9 @@ fn settings(a: &Convert, float: &ModelConfig) -> Result<(ModelConfig, Vec<Stage>
     };
     let mut training = serde_json::to_value(&base)?;
     for Setting { field, value } in &a.set {
+        if let Some((_, instead)) = DECIDED.iter().find(|(decided, _)| decided == field) {
+            bail!("--set {field}: {instead}");
+        }
         let target = match config::owner(field).context("--set")? {
             Owner::Training => &mut training,
             Owner::Model => &mut model,

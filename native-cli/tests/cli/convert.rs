@@ -185,6 +185,7 @@ fn what_cannot_be_converted_says_why() {
         ),
         ("--minutes 0", ["--minutes 0", "above 0"]),
         ("--steps 5 --minutes 3", ["--steps", "--minutes"]),
+        ("--set eval_batches=3", ["--set eval_batches", "the plan"]),
         ("--set hidden_size=64", ["hidden_size=64", "cannot change"]),
         (
             "--pretrain-steps 0 --distill-steps 0",

@@ -304,10 +304,10 @@ fn run(dir: &std::path::Path, threads: usize, until: Option<(StageKind, usize)>)
     let mut current = None;
     let mut observe = |event: Event| match event {
         Event::Begins { stage, .. } => current = Some(stage.kind),
-        Event::Run(Update::Step(report)) => {
-            if until.is_some_and(|(kind, step)| current == Some(kind) && report.step >= step) {
-                stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            }
+        Event::Run(Update::Step(report))
+            if until.is_some_and(|(kind, step)| current == Some(kind) && report.step >= step) =>
+        {
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
         }
         _ => {}
     };
