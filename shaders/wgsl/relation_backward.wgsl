@@ -1,5 +1,6 @@
-// From the gradient of the products x·xᵀ of every head to that of x (BATCH·SEQ, HEADS·DIM): dx[i] +=
-// Σ_j (scores[i, j] + scores[j, i]) · x[j] in each sequence. One invocation per element of dx.
+// From the gradient of the products x·xᵀ of every head to that of x (BATCH·SEQ, HEADS·DIM):
+// dx[i] += Σ_j (scores[i, j] + scores[j, i]) · x[j] in each sequence. One invocation per element of
+// dx.
 #import "lib/grid.wgsl"
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;         // (BATCH·SEQ, HEADS·DIM)

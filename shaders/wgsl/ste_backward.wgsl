@@ -1,5 +1,6 @@
-// Straight-through gradient of a latent (LEN), in place: grad *= (1 − s)·STE + s (+ run_params.arenas
-// with ARENAS) with s = run_params.float_share, 0 where |latent| > CLAMP (0 = no clamp). One invocation per element.
+// Straight-through gradient of a latent (LEN), in place: with s = run_params.float_share grad *=
+// (1 − s)·STE + s (+ run_params.arenas with ARENAS), 0 where |latent| > CLAMP (0 = no clamp). One
+// invocation per element.
 #import "lib/run_params.wgsl"
 #import "lib/grid.wgsl"
 

@@ -36,9 +36,9 @@ pub struct SubNormProgram {
     pub norms: Vec<SubNorm>,
 }
 
-/// Record `batch` sequences of `seq` tokens. The weight w of a channel that comes nearest to no norm
-/// at all, with the least Σ (w·x̂ − x)²/rms(x) over the tokens, is products / squares. Unweighted,
-/// the few tokens with activations a thousand times as large would decide alone.
+/// Record `batch` sequences of `seq` tokens. The weight w of a channel that comes nearest to no
+/// norm at all, with the least Σ (w·x̂ − x)²/rms(x) over the tokens, is products / squares.
+/// Unweighted, the few tokens with activations a thousand times as large would decide alone.
 pub fn record_sub_norms(config: &ModelConfig, batch: usize, seq: usize) -> SubNormProgram {
     let mut g = Graph {
         source: Source::Frozen(BufferKind::Teacher),

@@ -42,8 +42,8 @@ pub struct Convert {
     /// Measure on this instead of a part of --data.
     #[arg(long, value_name = "PATH")]
     pub val_data: Option<PathBuf>,
-    /// Plan the steps so that all of it takes this long on this machine [default: 30, where no steps
-    /// are given].
+    /// Plan the steps so that all of it takes this long on this machine [default: 30, where no
+    /// steps are given].
     #[arg(long, value_name = "N")]
     pub minutes: Option<f64>,
     /// Steps of both stages together, instead of --minutes.

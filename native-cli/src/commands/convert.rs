@@ -182,7 +182,8 @@ fn open(path: &Path) -> Result<Opened> {
     )
 }
 
-/// Whether a folder is one of Hugging Face's; those of `onebit train` say nothing of an architecture.
+/// Whether a folder is one of Hugging Face's; those of `onebit train` say nothing of an
+/// architecture.
 fn is_published(folder: &Path) -> bool {
     let config = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
     match serde_json::from_str::<Value>(&config) {

@@ -268,8 +268,8 @@ fn kl_divergence(z: &[f32], t: &[f32], temperature: f64, weight: f64) -> (f64, V
     )
 }
 
-/// KL of every relation row, mean over heads, and its gradient by x, in f64: the gradient by central
-/// differences.
+/// KL of every relation row, mean over heads, and its gradient by x, in f64: the gradient by
+/// central differences.
 #[test]
 fn relations_to_a_teachers_follow_f64() {
     let mean_kl = |x: &[f64], teacher: &[f64], s: &RelationShape, at: usize| -> f64 {

@@ -373,7 +373,8 @@ pub enum Op {
         weight: f32,
     },
     /// `dx[i] += Σ_j (scores[i, j] + scores[j, i])·x[j]` in every sequence and head: from
-    /// [`Op::RelationDivergence`]'s scores to the gradient of x. `x`, `dx` `[batch·seq, heads·dim]`.
+    /// [`Op::RelationDivergence`]'s scores to the gradient of x. `x`, `dx` `[batch·seq,
+    /// heads·dim]`.
     RelationBackward {
         x: BufferId,
         scores: BufferId,

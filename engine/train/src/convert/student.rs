@@ -29,9 +29,9 @@ pub fn float_config(config: &ModelConfig) -> Result<ModelConfig> {
     })
 }
 
-/// The ternary model that `float` becomes: codes by absmean with a scale per matrix (b1.58), int8 activations, F16 ends;
-/// with `sub_norms` RMSNorms before the output and the down projections. Latents are not clamped:
-/// a float model's may be of any size.
+/// The ternary model that `float` becomes: codes by absmean with a scale per matrix (b1.58), int8
+/// activations, F16 ends; with `sub_norms` RMSNorms before the output and the down projections.
+/// Latents are not clamped: a float model's may be of any size.
 pub fn student_config(float: &ModelConfig, sub_norms: bool) -> ModelConfig {
     ModelConfig {
         layer_bit_map: Some(LayerBitMap::sandwich(float.num_layers, QuantMode::Ternary)),
