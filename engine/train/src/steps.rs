@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use super::trainer::{Step, StepReport, Trainer, windows_loss};
+use super::trainer::{StepReport, Trainer};
 use crate::error::{Error, Result};
-use ternary_backend::Backend;
 use ternary_common::data::{BatchSource, Batches, TokenData};
 use ternary_common::platform::{self, Instant};
 use ternary_core::config::{ModelConfig, TrainConfig};
@@ -14,7 +13,6 @@ use ternary_core::config::{ModelConfig, TrainConfig};
 #[derive(Clone, Debug)]
 pub struct Validation {
     batches: Batches,
-    seq: usize,
     /// Where they begin, in tokens.
     windows: Vec<usize>,
 }
@@ -32,33 +30,20 @@ impl Validation {
     ) -> Result<Self> {
         let batches = Batches::new(data, seq, 0, config.vocab_size)?;
         let windows = batches.fixed(train.eval_batches.max(1) * train.batch_size);
-        Ok(Validation {
-            batches,
-            seq,
-            windows,
-        })
+        Ok(Validation { batches, windows })
     }
 
-    /// Tokens of a window.
-    pub(crate) fn seq(&self) -> usize {
-        self.seq
-    }
-
-    /// Mean cross-entropy by a prepared program of `batch` windows, nats per token.
+    /// Mean cross-entropy by a prepared program of a batch and sequence of these sizes, nats per
+    /// token.
+    #[cfg(feature = "native")]
     pub(crate) async fn loss_of(
         &self,
-        backend: &mut dyn Backend,
-        program: &Step,
-        batch: usize,
+        backend: &mut dyn ternary_backend::Backend,
+        program: &super::trainer::Step,
+        sizes: [usize; 2],
     ) -> Result<f64> {
-        windows_loss(
-            backend,
-            program,
-            [batch, self.seq],
-            &self.batches,
-            &self.windows,
-        )
-        .await
+        let (batches, windows) = (&self.batches, &self.windows);
+        super::trainer::windows_loss(backend, program, sizes, batches, windows).await
     }
 
     /// Mean cross-entropy, nats per token.

@@ -550,6 +550,7 @@ impl Trainer {
     }
 
     /// The backend, with all that the training left on it.
+    #[cfg(feature = "native")]
     pub(crate) fn into_backend(self) -> Box<dyn Backend> {
         self.backend
     }

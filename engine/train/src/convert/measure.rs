@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::start::Start;
 use crate::steps::Validation;
-use crate::trainer::Step;
+use crate::trainer::{self, Step};
 use ternary_backend::Backend;
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_model::{self as model, Objective, Parameters};
@@ -23,10 +23,10 @@ pub(super) async fn loss(
     };
     start.upload(backend, config, train)?;
     drop(start);
-    let (batch, seq) = (train.batch_size, validation.seq());
+    let (batch, seq) = (train.batch_size, trainer::seq_len(config, train)?);
     let recorded = model::record_train(config, batch, seq, Objective::default(), false);
     let step = Step::prepare(backend, recorded)?;
-    let loss = validation.loss_of(backend, &step, batch).await;
+    let loss = validation.loss_of(backend, &step, [batch, seq]).await;
     backend.clear();
     loss
 }
