@@ -73,7 +73,7 @@ pub struct Convert {
     /// Micro-batches per optimizer step.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub accumulation_steps: usize,
-    /// Peak learning rate [default: 2e-3 for a model 256 wide, less for wider ones].
+    /// Peak learning rate [default: 5e-4 for a model 256 wide, less for wider ones].
     #[arg(long)]
     pub lr: Option<f64>,
     /// w of (1 − w)·cross-entropy + w·T²·KL(float ‖ ternary) in distillation.

@@ -47,7 +47,7 @@ const DECIDED: [(&str, &str); 8] = [
 ];
 /// A model of this width is trained at [`PEAK`]; others by the root of the ratio.
 const WIDTH: f64 = 256.0;
-const PEAK: f64 = 2e-3;
+const PEAK: f64 = 5e-4;
 
 pub fn run(a: &Convert) -> Result<()> {
     ensure!(
