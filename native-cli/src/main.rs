@@ -49,6 +49,7 @@ fn run() -> ExitCode {
         args::Command::Data(a) => commands::data::run(&a),
         args::Command::Train(a) => commands::train::run(&a),
         args::Command::Finetune(a) => commands::finetune::run(&a),
+        args::Command::Convert(a) => commands::convert::run(&a),
         args::Command::Merge(a) => commands::merge::run(&a),
         args::Command::Search(a) => commands::search::run(&a),
         args::Command::EvalConfig(a) => commands::search::eval_config(&a),
@@ -68,7 +69,7 @@ fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            if let Some(commands::train::Interrupted(interrupt)) = e.downcast_ref() {
+            if let Some(commands::watch::Interrupted(interrupt)) = e.downcast_ref() {
                 return ExitCode::from(interrupt.exit_code());
             }
             errln!("error: {}", output::shortened(&format!("{e:#}")));

@@ -179,7 +179,19 @@ pub fn parameters_to_train(
             },
         });
     }
-    let source = source(path, None)?;
+    read(source(path, None)?, path, seed)
+}
+
+/// The latents that a `.1bit` can come from; `path` is what errors name.
+pub fn of_source(source: Rc<dyn ByteSource>, path: &Path) -> Result<Opened> {
+    read(source, path, |_| Ok(None))
+}
+
+fn read(
+    source: Rc<dyn ByteSource>,
+    path: &Path,
+    seed: impl FnOnce(&ModelConfig) -> Result<Option<u64>>,
+) -> Result<Opened> {
     let file = pollster::block_on(OneBit::open(source.as_ref()))
         .with_context(|| path.display().to_string())?;
     let seed = seed(&file.metadata.config)?;

@@ -1,5 +1,6 @@
-// Straight-through gradient of a latent (LEN), in place: grad *= STE (+ run_params.arenas with
-// ARENAS), 0 where |latent| > CLAMP (0 = no clamp). One invocation per element.
+// Straight-through gradient of a latent (LEN), in place: with s = run_params.float_share grad *=
+// (1 − s)·STE + s (+ run_params.arenas with ARENAS), 0 where |latent| > CLAMP (0 = no clamp). One
+// invocation per element.
 #import "lib/run_params.wgsl"
 #import "lib/grid.wgsl"
 
@@ -20,6 +21,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   if (CLAMP > 0.0 && abs(latent[i]) > CLAMP) {
     grad[i] = 0.0;
   } else {
-    grad[i] *= STE + select(0.0, run_params.arenas, ARENAS);
+    grad[i] *= mix(STE, 1.0, run_params.float_share) + select(0.0, run_params.arenas, ARENAS);
   }
 }

@@ -44,6 +44,8 @@ macro_rules! training {
             | Op::Scale { .. }
             | Op::CrossEntropy { .. }
             | Op::KlDivergence { .. }
+            | Op::RelationDivergence { .. }
+            | Op::RelationBackward { .. }
             | Op::Dropout { .. }
             | Op::BiasBackward { .. }
             | Op::SoftcapBackward { .. }

@@ -1,10 +1,10 @@
 //! Self-attention: q, k, v projections, q/k norm, RoPE, causal attention, output projection.
 
-use crate::program::{AttentionShape, BufferId, BufferKind, Elem, Op, PAGE, Scores};
+use crate::program::{AttentionShape, BufferId, BufferKind, Elem, Op, PAGE, RelationShape, Scores};
 use ternary_core::config::{CachePrecision, MatrixKind, ModelConfig};
 
 use super::bit_linear::{BitLinear, LinearSaved};
-use super::decoder::SAVED;
+use super::decoder::{RELATION_KL, SAVED};
 use super::graph::{Graph, Phase, Source};
 use super::norm::{MatrixInput, Norm, NormSaved};
 use ternary_core::params::{self, norms};
@@ -21,6 +21,25 @@ pub struct Attention {
     k: BitLinear,
     v: BitLinear,
     o: BitLinear,
+    followed: Option<Followed>,
+}
+
+/// Queries, keys and values as attention multiplies them.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionStates {
+    /// `[rows, width]`.
+    buffers: [BufferId; 3],
+    widths: [usize; 3],
+}
+
+/// A teacher's states whose relations a layer's own follow.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed {
+    pub teacher: AttentionStates,
+    /// Of queries, keys and values.
+    pub weights: [f32; 3],
+    /// u32 `[rows]`.
+    pub targets: BufferId,
 }
 
 /// Values of one forward that its backward reads.
@@ -41,6 +60,20 @@ pub struct AttentionSaved {
     lse: BufferId,
     output: MatrixInput,
     output_norm: Option<NormSaved>,
+}
+
+impl AttentionSaved {
+    pub fn states(&self, config: &ModelConfig) -> AttentionStates {
+        AttentionStates {
+            buffers: [self.query, self.key, self.value],
+            widths: [config.q_dim(), config.kv_dim(), config.kv_dim()],
+        }
+    }
+
+    /// What the output projection, or the norm before it, reads: `[rows, q_dim]`.
+    pub fn context(&self) -> BufferId {
+        self.context
+    }
 }
 
 impl Attention {
@@ -68,6 +101,59 @@ impl Attention {
             k: linear(MatrixKind::K),
             v: linear(MatrixKind::V),
             o: linear(MatrixKind::O),
+            followed: None,
+        }
+    }
+
+    /// Have the backward learn a teacher's relations, too.
+    pub fn follow(&mut self, followed: Followed) {
+        self.followed = Some(followed);
+    }
+
+    /// Add the gradients of the divergences of relations to `gradients`, those of the states.
+    fn follow_backward(&self, g: &mut Graph, s: &AttentionSaved, gradients: [BufferId; 3]) {
+        let (Some(followed), Phase::Train { batch, seq }) = (self.followed, g.phase) else {
+            return;
+        };
+        let c = g.config;
+        let own = s.states(c);
+        let heads = [c.num_heads, c.kv_heads(), c.kv_heads()];
+        for i in 0..3 {
+            let weight = followed.weights[i];
+            if weight == 0.0 {
+                continue;
+            }
+            let shape = RelationShape {
+                batch,
+                seq,
+                heads: heads[i],
+                dim: own.widths[i] / heads[i],
+                teacher_dim: followed.teacher.widths[i] / heads[i],
+            };
+            let scores = g.rec.f32(batch * heads[i] * seq * seq);
+            let losses = g.activations(1);
+            g.rec.push(Op::RelationDivergence {
+                x: own.buffers[i],
+                teacher: followed.teacher.buffers[i],
+                targets: followed.targets,
+                scores,
+                losses,
+                shape,
+                weight,
+            });
+            let out = g.rec.shared(RELATION_KL, Elem::F32, 1);
+            let rows = g.rows();
+            g.rec.push(Op::SumRows {
+                x: losses,
+                out,
+                rows,
+            });
+            g.rec.push(Op::RelationBackward {
+                x: own.buffers[i],
+                scores,
+                dx: gradients[i],
+                shape,
+            });
         }
     }
 
@@ -256,6 +342,7 @@ impl Attention {
             dv,
             shape: self.shape(g, batch, seq),
         });
+        self.follow_backward(g, s, [dq, dk, dv]);
         self.rope(g, dq, c.num_heads, true);
         self.rope(g, dk, c.kv_heads(), true);
         if let Some(norm) = &self.q_norm {

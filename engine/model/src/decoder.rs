@@ -4,7 +4,7 @@ use crate::muon::Muon;
 use crate::program::{BufferId, BufferKind, Elem, EmbedTable, Op, Program, STEP_FIGURES};
 use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig, Optimizer, TrainConfig};
 
-use super::attention::{Attention, AttentionSaved};
+use super::attention::{Attention, AttentionSaved, AttentionStates, Followed};
 use super::bit_linear::{BitLinear, LinearSaved};
 use super::graph::{Graph, Phase, Source};
 use super::mlp::{Mlp, MlpSaved};
@@ -63,6 +63,9 @@ const TRAIN_LOSS: &str = "loss.train";
 pub const VALIDATION_LOSS: &str = "loss.validation";
 /// Shared buffer that the divergences from the teacher are added up in.
 pub const KL: &str = "loss.kl";
+/// Shared buffer that the divergences of relations are added up in, those of queries, keys and
+/// values together.
+pub const RELATION_KL: &str = "loss.relations";
 
 /// Steps whose figures a backend keeps until they are read.
 pub const HISTORY: usize = 256;
@@ -90,6 +93,20 @@ pub struct Distill<'a> {
     pub weight: f32,
     /// T.
     pub temperature: f32,
+    pub relations: Option<Relations>,
+}
+
+/// How queries, keys and values of one layer relate to each other, in the heads of the student's
+/// attention, is learnt from the teacher, too (MiniLMv2, Wang et al. 2021): weight ·
+/// [`Op::RelationDivergence`] of each, as attention multiplies them, behind norms and RoPE.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Relations {
+    /// The student's.
+    pub layer: usize,
+    /// The teacher's.
+    pub teacher_layer: usize,
+    /// Of queries, keys and values; 0 = none.
+    pub weights: [f32; 3],
 }
 
 /// Dropout stream of the embedding; the branches' follow.
@@ -115,9 +132,9 @@ fn dropout(g: &mut Graph, x: BufferId, rate: f32, stream: u32) {
 pub(super) const SAVED: &str = "a forward in training saves what its backward needs";
 
 /// What a block's backward reads; nothing in inference.
-struct Saved {
-    attention: Option<AttentionSaved>,
-    mlp: Option<MlpSaved>,
+pub(super) struct Saved {
+    pub attention: Option<AttentionSaved>,
+    pub mlp: Option<MlpSaved>,
 }
 
 /// A decoder layer: attention and the MLP.
@@ -355,9 +372,9 @@ pub fn record_infer(
 }
 
 /// One training forward, with what its backward reads.
-struct Forward {
+pub(super) struct Forward {
     embedding: String,
-    blocks: Vec<(Block, Saved)>,
+    pub blocks: Vec<(Block, Saved)>,
     head: Head,
     head_saved: LinearSaved,
     /// Logits before the cap, `[rows, vocab]`; the others if there is none.
@@ -367,7 +384,7 @@ struct Forward {
 }
 
 impl Forward {
-    fn record(g: &mut Graph, ids: BufferId, rate: f32) -> Self {
+    pub fn record(g: &mut Graph, ids: BufferId, rate: f32) -> Self {
         let config = g.config;
         let dim = config.hidden_size;
         let embedding = params::embedding(config);
@@ -471,11 +488,11 @@ pub fn record_train(
 
     let distill = objective.distill.filter(|_| backward);
     // The teacher goes first, so that the student finds its activations' memory free.
-    let teacher = distill.map(|d| record_teacher(&mut g, d.teacher, ids));
-    let forward = Forward::record(&mut g, ids, rate);
+    let teacher = distill.map(|d| record_teacher(&mut g, d, ids));
+    let mut forward = Forward::record(&mut g, ids, rate);
     let logits = forward.logits;
     let mut d_logits = logits;
-    if let (Some(d), Some(teacher)) = (distill, teacher) {
+    if let (Some(d), Some((teacher, states))) = (distill, teacher) {
         // The teacher's logits become the gradient of the divergence, before the student's become
         // that of the cross-entropy.
         let divergences = g.rec.f32(rows);
@@ -496,6 +513,14 @@ pub fn record_train(
             rows,
         });
         d_logits = teacher;
+        if let (Some(relations), Some(teacher)) = (d.relations, states) {
+            let (block, _) = &mut forward.blocks[relations.layer];
+            block.attention.follow(Followed {
+                teacher,
+                weights: relations.weights,
+                targets,
+            });
+        }
     }
     g.rec.push(Op::CrossEntropy {
         logits,
@@ -533,16 +558,29 @@ pub fn record_train(
     }
 }
 
-/// The teacher's logits `[rows, vocab]` for the batch that `g` records.
-fn record_teacher(g: &mut Graph, config: &ModelConfig, ids: BufferId) -> BufferId {
+/// The teacher's logits `[rows, vocab]` for the batch that `g` records, and what its relations are
+/// of.
+fn record_teacher(
+    g: &mut Graph,
+    distill: Distill,
+    ids: BufferId,
+) -> (BufferId, Option<AttentionStates>) {
     let mut t = Graph {
         rec: std::mem::take(&mut g.rec),
         source: Source::Frozen(BufferKind::Teacher),
-        ..Graph::new(config, g.phase, None)
+        ..Graph::new(distill.teacher, g.phase, None)
     };
-    let logits = Forward::record(&mut t, ids, 0.0).logits;
+    let forward = Forward::record(&mut t, ids, 0.0);
+    let states = distill.relations.map(|relations| {
+        let (_, saved) = &forward.blocks[relations.teacher_layer];
+        saved
+            .attention
+            .as_ref()
+            .expect(SAVED)
+            .states(distill.teacher)
+    });
     g.rec = t.rec;
-    logits
+    (forward.logits, states)
 }
 
 /// A recorded optimizer step.

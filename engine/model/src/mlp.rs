@@ -33,6 +33,14 @@ pub struct MlpSaved {
     output_norm: Option<NormSaved>,
 }
 
+impl MlpSaved {
+    /// What the down projection of a float model without a norm before it reads, `[rows,
+    /// intermediate]`.
+    pub fn hidden(&self) -> BufferId {
+        self.output.dense(false)
+    }
+}
+
 impl Mlp {
     pub fn new(g: &Graph, layer: usize) -> Self {
         let c = g.config;

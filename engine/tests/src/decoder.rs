@@ -76,6 +76,8 @@ pub struct Case {
     lora: Option<LoraConfig>,
     /// A teacher, with the weight and temperature of its divergence.
     teacher: Option<(ModelConfig, f32, f32)>,
+    relations: Option<Relations>,
+    float_share: f32,
 }
 
 /// Upload what the forward of a frozen model reads.
@@ -131,6 +133,7 @@ pub fn compare(
     let mut reference = Reference::new(c, &values, lora).unwrap();
     reference.alpha = f64::from(case.alpha);
     reference.arenas = f64::from(case.arenas);
+    reference.float_share = f64::from(case.float_share);
     if case.objective.dropout > 0.0 {
         reference.dropout = Some((5, case.objective.dropout));
     }
@@ -138,16 +141,26 @@ pub fn compare(
         let values = self::values(config, seed + 7);
         upload_frozen(backend, BufferKind::Teacher, config, &values);
         upload_rope(backend, config, RopeOwner::Teacher);
-        let logits = Reference::new(config, &values, None)
-            .and_then(|t| t.logits(&ids, case.batch))
+        let teacher = Reference::new(config, &values, None).unwrap();
+        let logits = teacher
+            .logits(&ids, case.batch)
             .and_then(|l| l.reshape((n, c.vocab_size)))
             .unwrap();
-        (logits, (f64::from(*weight), f64::from(*temperature)))
+        (
+            teacher,
+            logits,
+            (f64::from(*weight), f64::from(*temperature)),
+        )
     });
     let loss = match &teacher {
-        Some((logits, settings)) => {
-            reference.distilled_loss(&ids, &targets, case.batch, logits, *settings)
-        }
+        Some((teacher, logits, settings)) => reference
+            .distilled_loss(&ids, &targets, case.batch, logits, *settings)
+            .and_then(|loss| match case.relations {
+                Some(r) => {
+                    loss + reference.relation_loss(r.layer, teacher, r.teacher_layer, r.weights)?
+                }
+                None => Ok(loss),
+            }),
         None => reference.loss(&ids, &targets, case.batch, f64::from(case.objective.z_loss)),
     }
     .unwrap();
@@ -169,6 +182,7 @@ pub fn compare(
             teacher: &t.0,
             weight: t.1,
             temperature: t.2,
+            relations: case.relations,
         }),
         ..case.objective
     };
@@ -186,6 +200,7 @@ pub fn compare(
         grad_scale: 1.0 / n as f32,
         anneal: case.alpha,
         arenas: case.arenas,
+        float_share: case.float_share,
         seed: 5,
         ..RunParams::default()
     };
@@ -212,10 +227,11 @@ pub fn compare(
                 } else {
                     0.0
                 };
+                let ste = c.ste_scale_factor;
                 *g *= if outside {
                     0.0
                 } else {
-                    c.ste_scale_factor + arenas
+                    ste + case.float_share * (1.0 - ste) + arenas
                 };
             }
         }
@@ -248,6 +264,8 @@ fn case(name: &str, config: ModelConfig) -> Case {
         objective: Objective::default(),
         lora: None,
         teacher: None,
+        relations: None,
+        float_share: 0.0,
     }
 }
 
@@ -301,6 +319,12 @@ pub fn modes() -> Vec<Case> {
         ("binary ends", QuantMode::Binary),
     ] {
         cases.push(case(name, with_map(QuantMode::Ternary, ends)));
+    }
+    for mode in QuantMode::ALL {
+        cases.push(Case {
+            float_share: 0.3,
+            ..case(&format!("{mode}, 0.3 of it float"), with_map(mode, mode))
+        });
     }
     cases
 }
@@ -695,15 +719,37 @@ pub fn distillation() -> Vec<Case> {
         use_rope: true,
         ..config()
     };
-    [(0.5, 2.0), (1.0, 1.0), (0.25, 4.0)]
-        .map(|(weight, temperature)| Case {
+    let related = |weights, student: &ModelConfig| Case {
+        teacher: Some((teacher.clone(), 0.5, 2.0)),
+        relations: Some(Relations {
+            layer: 1,
+            teacher_layer: 0,
+            weights,
+        }),
+        ..case(&format!("relations weighted {weights:?}"), student.clone())
+    };
+    let grouped = ModelConfig {
+        num_kv_heads: Some(2),
+        use_qk_norm: false,
+        use_sub_norm: true,
+        ..student.clone()
+    };
+    let mut cases = vec![
+        related([1.0, 0.0, 0.0], &student),
+        related([0.0, 20.0, 0.0], &student),
+        related([0.0, 0.0, 5.0], &grouped),
+        related([3.0, 4.0, 5.0], &grouped),
+    ];
+    cases.extend(
+        [(0.5, 2.0), (1.0, 1.0), (0.25, 4.0)].map(|(weight, temperature)| Case {
             teacher: Some((teacher.clone(), weight, temperature)),
             ..case(
                 &format!("distilled, weight {weight}, temperature {temperature}"),
                 student.clone(),
             )
-        })
-        .into()
+        }),
+    );
+    cases
 }
 
 #[test]

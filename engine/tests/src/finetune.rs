@@ -233,7 +233,12 @@ fn a_students_divergence_falls_and_depends_on_weight_and_temperature() {
         let mut all = Vec::new();
         for _ in 0..20 {
             pollster::block_on(trainer.step(&mut batches, true)).unwrap();
-            all.push(pollster::block_on(trainer.divergence()).unwrap().unwrap());
+            all.push(
+                pollster::block_on(trainer.divergence())
+                    .unwrap()
+                    .unwrap()
+                    .kl,
+            );
         }
         assert_eq!(pollster::block_on(trainer.divergence()).unwrap(), None);
         all
@@ -244,6 +249,74 @@ fn a_students_divergence_falls_and_depends_on_weight_and_temperature() {
     assert!(followed[19] < 0.5 * ignored[19], "{followed:?} {ignored:?}");
     assert_ne!(followed, losses(0.5, 1.0));
     assert_ne!(followed, losses(1.0, 2.0));
+}
+
+#[test]
+fn relations_follow_the_teachers_in_the_layer_that_is_chosen() {
+    let teacher = || Teacher {
+        parameters: parameters(&model(), 9),
+        config: model(),
+    };
+    let mut batches = Batches::new(&data(), 32, 1, 50).unwrap();
+    let mut divergences = |distill_relations, distill_relation_layer| {
+        let settings = TrainConfig {
+            distill_weight: 0.0,
+            distill_relations,
+            distill_relation_layer,
+            ..train(20)
+        };
+        let mut trainer = from(parameters(&model(), 5), settings, Some(teacher()));
+        let mut all = Vec::new();
+        for _ in 0..20 {
+            pollster::block_on(trainer.step(&mut batches, true)).unwrap();
+            let found = pollster::block_on(trainer.divergence()).unwrap().unwrap();
+            all.push(found.relations);
+        }
+        all
+    };
+    let followed = divergences([20.0; 3], None);
+    let barely = divergences([1e-6; 3], None);
+    let (first, last) = (followed[0].unwrap(), followed[19].unwrap());
+    assert!(last < first && last < barely[19].unwrap(), "{followed:?}");
+    assert_eq!(followed[0], barely[0]);
+    assert_ne!(followed[0], divergences([20.0; 3], Some(0))[0]);
+    assert_ne!(followed[0], divergences([20.0, 0.0, 20.0], None)[0]);
+    assert_eq!(divergences([0.0; 3], None)[0], None);
+}
+
+#[test]
+fn a_teacher_whose_heads_do_not_fit_is_refused() {
+    let refused = |settings: TrainConfig, teacher: ModelConfig, words: &str| {
+        let start = Start {
+            teacher: Some(Teacher {
+                parameters: parameters(&teacher, 1),
+                config: teacher,
+            }),
+            ..Start::default()
+        };
+        let backend = Box::new(CpuBackend::new(1));
+        let Err(e) = Trainer::from_start(backend, model(), settings, &start) else {
+            panic!("accepted");
+        };
+        assert!(e.to_string().contains(words), "{e}");
+    };
+    let settings = TrainConfig {
+        distill_relations: [1.0; 3],
+        ..train(1)
+    };
+    let narrow = ModelConfig {
+        num_heads: 1,
+        num_kv_heads: None,
+        head_dim: Some(2 * model().num_heads + 1),
+        use_rope: false,
+        ..model()
+    };
+    refused(settings.clone(), narrow, "no multiple of the student's");
+    let layer = TrainConfig {
+        distill_relation_layer: Some(99),
+        ..settings
+    };
+    refused(layer, model(), "distill_relation_layer is 99");
 }
 
 #[test]

@@ -53,6 +53,11 @@ fn gradients_of_every_weight_scale_equal_autograd() {
 }
 
 #[test]
+fn gradients_of_distillation_equal_autograd() {
+    with_gpu(|gpu| model::check(gpu, &model::distillation(), GRADIENT_TOLERANCE, &SEEDS));
+}
+
+#[test]
 fn a_wrong_gradient_fails_the_comparison() {
     with_gpu(|gpu| {
         let (case, name) = model::spoilt();

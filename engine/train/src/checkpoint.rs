@@ -522,13 +522,18 @@ pub fn load(dir: &Path) -> Result<LoadedCheckpoint> {
         read_safetensors(&dir.join("model.safetensors"))?,
         dir,
     )?;
-    let state = dir.join("train_state.json");
     Ok(LoadedCheckpoint {
         tensors,
         companions: Companions::read(dir)?,
-        state: state.is_file().then(|| read_state(&state)).transpose()?,
+        state: state(dir)?,
         config,
     })
+}
+
+/// The training state of a checkpoint; none in folders that were not written by training.
+pub(super) fn state(dir: &Path) -> Result<Option<TrainState>> {
+    let state = dir.join("train_state.json");
+    state.is_file().then(|| read_state(&state)).transpose()
 }
 
 fn read_state(path: &Path) -> Result<TrainState> {
@@ -595,13 +600,9 @@ fn trained(trainer: &Trainer, dir: &Path) -> Result<Parameters> {
 /// config; returns the rest of it.
 pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Companions)> {
     let tensors = trained(trainer, dir)?;
-    let state = dir.join("train_state.json");
-    if !state.is_file() {
-        return Err(Error::NoTrainState {
-            path: dir.to_owned(),
-        });
-    }
-    let state = read_state(&state)?;
+    let state = state(dir)?.ok_or_else(|| Error::NoTrainState {
+        path: dir.to_owned(),
+    })?;
     if (state.train.optimizer, trainer.train.optimizer) == (Optimizer::Muon, Optimizer::AdamW) {
         return Err(Error::ResumeOptimizer {
             path: dir.to_owned(),

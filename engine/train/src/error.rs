@@ -65,6 +65,64 @@ pub enum Error {
         /// Tokens per sequence.
         seq: usize,
     },
+    /// The layer whose relations are to be learnt is none of the model's.
+    #[error("distill_relation_layer is {layer}; the model has {layers} layers, numbered from 0")]
+    RelationLayer {
+        /// Asked for.
+        layer: usize,
+        /// Of the student.
+        layers: usize,
+    },
+    /// The teacher's attention cannot be cut into the student's heads.
+    #[error(
+        "the teacher's {what} are {width} wide, which is no multiple of the student's {heads} heads; switch distill_relations off, or give a teacher of another width"
+    )]
+    RelationHeads {
+        /// Queries or keys.
+        what: &'static str,
+        /// Of all heads of the teacher.
+        width: usize,
+        /// Of the student.
+        heads: usize,
+    },
+    /// Only floats are to be made ternary.
+    #[error(
+        "{low_bit} of the model's {all} matrices are ternary or binary already: there is nothing to convert. `onebit finetune` trains it further; conversion takes a float model"
+    )]
+    NotFloat {
+        /// Matrices of codes.
+        low_bit: usize,
+        /// All of them.
+        all: usize,
+    },
+    /// A conversion without any steps.
+    #[error("every stage has 0 steps: give one of them some, or minutes")]
+    NoStages,
+    /// Less time than a step of every stage takes.
+    #[error(
+        "{minutes} minutes are too few: {elapsed:.0} s went by in measuring, and a step of `{stage}` takes {step:.1} s; give more minutes, a shorter context, or smaller batches"
+    )]
+    NoTime {
+        /// Given.
+        minutes: f64,
+        /// Seconds gone.
+        elapsed: f64,
+        /// That no step of is left.
+        stage: &'static str,
+        /// Seconds.
+        step: f64,
+    },
+    /// The folder's plan is of another conversion.
+    #[error(
+        "{} has a conversion that was begun otherwise: {changed} changed. Give what it was begun with to go on, or another folder",
+        .path.display()
+    )]
+    OtherConversion {
+        /// Its folder.
+        path: PathBuf,
+        /// In words.
+        changed: String,
+    },
     /// Sequences longer than the model's context.
     #[error("seq_len {seq} is longer than max_seq_len {context}")]
     SequenceTooLong {

@@ -6,6 +6,8 @@
 mod best;
 #[cfg(feature = "native")]
 pub mod checkpoint;
+#[cfg(feature = "native")]
+pub mod convert;
 mod diagnose;
 mod error;
 #[cfg(feature = "native")]
@@ -34,7 +36,7 @@ pub use start::{Start, Teacher};
 #[cfg(feature = "native")]
 pub use stats::{CodeStats, MatrixStats};
 pub use steps::{Due, StepDone, StepObserver, Steps, Unlogged, Validation};
-pub use trainer::{StepReport, Trainer};
+pub use trainer::{Divergence, StepReport, Trainer};
 
 #[cfg(test)]
 mod tests;

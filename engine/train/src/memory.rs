@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::start::check_relations;
 use super::trainer::{Programs, seq_len};
 use crate::error::{Error, MemoryShortage, Result};
 use ternary_backend::{Backend, MemoryLimits, MemoryUse};
@@ -43,6 +44,9 @@ impl MemoryPlan {
         train.validate()?;
         if let Some(lora) = &train.lora {
             lora.validate(config)?;
+        }
+        if let Some(teacher) = teacher {
+            check_relations(config, train, teacher)?;
         }
         let programs = Programs::record(config, train, teacher, seq_len(config, train)?);
         Ok(backend.plan(&programs.all()).into())

@@ -532,8 +532,11 @@ impl FolderRun<'_> {
         if let Some(loss) = done.val_loss {
             line["val_loss"] = json!(loss);
         }
-        if let Some(kl) = steps.trainer.divergence().await? {
-            line["kl"] = json!(kl);
+        if let Some(divergence) = steps.trainer.divergence().await? {
+            line["kl"] = json!(divergence.kl);
+            if let Some(relations) = divergence.relations {
+                line["relation_kl"] = json!(relations);
+            }
         }
         self.metrics.line(&line)?;
         if let Some(events) = &mut self.events {

@@ -1,5 +1,6 @@
 //! What a training starts from: given parameters, and a teacher.
 
+use super::trainer::relation_layer;
 use crate::error::{Error, Result};
 use ternary_backend::Backend;
 use ternary_core::config::{ModelConfig, TrainConfig};
@@ -71,6 +72,33 @@ fn upload_rope(backend: &mut dyn Backend, config: &ModelConfig, owner: RopeOwner
     Ok(())
 }
 
+/// Refuse relations that student and teacher cannot have in the same heads.
+pub(super) fn check_relations(
+    config: &ModelConfig,
+    train: &TrainConfig,
+    teacher: &ModelConfig,
+) -> Result<()> {
+    if train.distill_relations.iter().all(|weight| *weight == 0.0) {
+        return Ok(());
+    }
+    let layer = relation_layer(config, train);
+    if layer >= config.num_layers {
+        return Err(Error::RelationLayer {
+            layer,
+            layers: config.num_layers,
+        });
+    }
+    for (what, width, heads) in [
+        ("queries", teacher.q_dim(), config.num_heads),
+        ("keys", teacher.kv_dim(), config.kv_heads()),
+    ] {
+        if !width.is_multiple_of(heads) {
+            return Err(Error::RelationHeads { what, width, heads });
+        }
+    }
+    Ok(())
+}
+
 impl Start {
     /// Refuse what cannot be trained from here.
     pub(super) fn check(
@@ -96,7 +124,7 @@ impl Start {
         if context < seq {
             return Err(Error::TeacherContext { context, seq });
         }
-        Ok(())
+        check_relations(config, train, &teacher.config)
     }
 
     /// Upload everything that the programs read.
@@ -120,6 +148,11 @@ impl Start {
             }
         }
         upload_rope(backend, config, RopeOwner::Model)?;
+        self.upload_teacher(backend, seed)
+    }
+
+    /// Upload what the teacher's forward reads, if there is one.
+    pub(super) fn upload_teacher(&self, backend: &mut dyn Backend, seed: u64) -> Result<()> {
         if let Some(teacher) = &self.teacher {
             for p in params::all(&teacher.config) {
                 let values = values(&p, Some(&teacher.parameters), &teacher.config, seed)?;

@@ -33,6 +33,19 @@ impl Validation {
         Ok(Validation { batches, windows })
     }
 
+    /// Mean cross-entropy by a prepared program of a batch and sequence of these sizes, nats per
+    /// token.
+    #[cfg(feature = "native")]
+    pub(crate) async fn loss_of(
+        &self,
+        backend: &mut dyn ternary_backend::Backend,
+        program: &super::trainer::Step,
+        sizes: [usize; 2],
+    ) -> Result<f64> {
+        let (batches, windows) = (&self.batches, &self.windows);
+        super::trainer::windows_loss(backend, program, sizes, batches, windows).await
+    }
+
     /// Mean cross-entropy, nats per token.
     pub async fn loss(&self, trainer: &mut Trainer) -> Result<f64> {
         trainer.validation_loss(&self.batches, &self.windows).await

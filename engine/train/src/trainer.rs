@@ -14,7 +14,7 @@ use ternary_core::rng::Rng;
 use ternary_formats::adapter::Base;
 use ternary_model as model;
 use ternary_model::program::{BufferId, BufferKind, Program, RunParams, STEP_FIGURES};
-use ternary_model::{Distill, Objective, TrainProgram, UpdateProgram};
+use ternary_model::{Distill, Objective, Relations, TrainProgram, UpdateProgram};
 
 /// Figures of one optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,11 +33,80 @@ pub struct StepReport {
     pub learnt: usize,
 }
 
-struct Step {
+/// How far a student is from its teacher, nats per token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Divergence {
+    /// KL(teacher ‖ student) of the predictions, at the temperature.
+    pub kl: f64,
+    /// KL of the relations of queries, keys and values, those with a weight together; none where
+    /// none has one.
+    pub relations: Option<f64>,
+}
+
+/// A prepared micro-step.
+pub(super) struct Step {
     id: ProgramId,
     ids: BufferId,
     targets: BufferId,
     total: BufferId,
+}
+
+impl Step {
+    pub fn prepare(backend: &mut dyn Backend, recorded: TrainProgram) -> Result<Self> {
+        Ok(Step {
+            ids: recorded.ids,
+            targets: recorded.targets,
+            total: recorded.total,
+            id: backend.prepare(recorded.program)?,
+        })
+    }
+
+    /// Queue it for a batch; its losses are added up on the backend.
+    fn run(
+        &self,
+        backend: &mut dyn Backend,
+        ids: &[u32],
+        targets: &[u32],
+        run_params: &RunParams,
+    ) -> Result<()> {
+        backend.write(self.id, self.ids, bytemuck::cast_slice(ids))?;
+        backend.write(self.id, self.targets, bytemuck::cast_slice(targets))?;
+        Ok(backend.run(self.id, run_params)?)
+    }
+}
+
+/// Mean cross-entropy in nats by a validation program of `batch` sequences of `seq` tokens over
+/// `windows` of the data (token offsets).
+pub(super) async fn windows_loss(
+    backend: &mut dyn Backend,
+    program: &Step,
+    [batch, seq]: [usize; 2],
+    data: &Batches,
+    windows: &[usize],
+) -> Result<f64> {
+    let mut count = 0;
+    backend.upload(model::VALIDATION_LOSS, bytemuck::bytes_of(&0f32))?;
+    for part in windows.chunks(batch) {
+        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        for at in part {
+            data.window(*at, &mut ids, &mut targets)?;
+        }
+        count += count_learnt(&targets);
+        // A short last batch is padded; padded targets are ignored.
+        ids.resize(batch * seq, 0);
+        targets.resize(batch * seq, NO_TARGET);
+        let run_params = RunParams {
+            rows: ids.len() as u32,
+            ..RunParams::default()
+        };
+        program.run(backend, &ids, &targets, &run_params)?;
+        backend.throttle().await?;
+    }
+    let read = backend.read(program.id, &[program.total]).await?;
+    if count == 0 {
+        return Err(Error::NothingMeasured);
+    }
+    Ok(f64::from(elements::<f32>(&read[0])[0]) / count as f64)
 }
 
 struct Update {
@@ -67,6 +136,7 @@ impl Programs {
                 teacher,
                 weight: train.distill_weight as f32,
                 temperature: train.distill_temperature as f32,
+                relations: relations(config, train, teacher),
             }),
             z_loss: train.z_loss as f32,
             dropout: train.dropout as f32,
@@ -93,6 +163,32 @@ impl Programs {
             .chain([&self.validate.program, &self.update.program])
             .collect()
     }
+}
+
+/// What is learnt of the teacher's relations, if anything.
+fn relations(
+    config: &ModelConfig,
+    train: &TrainConfig,
+    teacher: &ModelConfig,
+) -> Option<Relations> {
+    let weights = train.distill_relations.map(|weight| weight as f32);
+    let layer = relation_layer(config, train);
+    let share = (layer + 1) as f64 / config.num_layers as f64;
+    let depth = libm::round(share * teacher.num_layers as f64) as usize;
+    weights
+        .iter()
+        .any(|weight| *weight > 0.0)
+        .then_some(Relations {
+            layer,
+            teacher_layer: depth.max(1) - 1,
+            weights,
+        })
+}
+
+/// The layer whose relations follow the teacher's.
+pub(super) fn relation_layer(config: &ModelConfig, train: &TrainConfig) -> usize {
+    let last = config.num_layers - 1;
+    train.distill_relation_layer.unwrap_or(last)
 }
 
 /// Bit-maps that a training in random modes takes by turns.
@@ -271,14 +367,7 @@ impl Trainer {
         start.upload(backend, config, train)?;
         let teacher = start.teacher.as_ref().map(|t| &t.config);
         let programs = Programs::record(config, train, teacher, seq);
-        let mut prepare = |recorded: TrainProgram| -> Result<Step> {
-            Ok(Step {
-                ids: recorded.ids,
-                targets: recorded.targets,
-                total: recorded.total,
-                id: backend.prepare(recorded.program)?,
-            })
-        };
+        let mut prepare = |recorded| Step::prepare(backend, recorded);
         let micro = programs.micro.into_iter().map(&mut prepare);
         let micro = micro.collect::<Result<_>>()?;
         let validate = prepare(programs.validate)?;
@@ -317,38 +406,36 @@ impl Trainer {
         self.teacher
     }
 
-    /// Mean divergence KL(teacher ‖ student) in nats, at the temperature, of the steps since this
-    /// was last asked; none without a teacher or steps.
-    pub async fn divergence(&mut self) -> Result<Option<f64>> {
+    /// Mean divergences from the teacher, of the steps since this was last asked; none without a
+    /// teacher or steps.
+    pub async fn divergence(&mut self) -> Result<Option<Divergence>> {
         let tokens = std::mem::take(&mut self.kl_tokens);
         if tokens == 0 {
             return Ok(None);
         }
-        let sum = self.buffer(model::KL).await?;
-        self.set_buffer(model::KL, &[0.0])?;
-        Ok(Some(f64::from(sum[0]) / tokens as f64))
+        let related = self.train.distill_relations.iter().any(|w| *w > 0.0);
+        Ok(Some(Divergence {
+            kl: self.take_sum(model::KL).await? / tokens as f64,
+            relations: match related {
+                true => Some(self.take_sum(model::RELATION_KL).await? / tokens as f64),
+                false => None,
+            },
+        }))
     }
 
-    /// Queue one micro-batch; its losses are added up on the backend.
-    fn run(
-        &mut self,
-        validate: bool,
-        ids: &[u32],
-        targets: &[u32],
-        run_params: &RunParams,
-    ) -> Result<()> {
-        let step = if validate {
-            &self.validate
-        } else {
-            let counters = [self.step as u64, RANDOM_MAPS as u64];
-            let mut rng = Rng::counted(self.train.seed, &counters);
-            &self.micro[rng.below(self.micro.len() as u64) as usize]
-        };
-        self.backend
-            .write(step.id, step.ids, bytemuck::cast_slice(ids))?;
-        self.backend
-            .write(step.id, step.targets, bytemuck::cast_slice(targets))?;
-        Ok(self.backend.run(step.id, run_params)?)
+    /// What was added up in a shared buffer, which begins anew.
+    async fn take_sum(&mut self, name: &str) -> Result<f64> {
+        let sum = self.buffer(name).await?;
+        self.set_buffer(name, &[0.0])?;
+        Ok(f64::from(sum[0]))
+    }
+
+    /// Queue one micro-batch of a step.
+    fn run(&mut self, ids: &[u32], targets: &[u32], run_params: &RunParams) -> Result<()> {
+        let counters = [self.step as u64, RANDOM_MAPS as u64];
+        let mut rng = Rng::counted(self.train.seed, &counters);
+        let step = &self.micro[rng.below(self.micro.len() as u64) as usize];
+        step.run(self.backend.as_mut(), ids, targets, run_params)
     }
 
     /// RunParams of the step about to be made, whose loss is the mean of `learnt` targets.
@@ -358,6 +445,7 @@ impl Trainer {
         RunParams {
             rows: rows as u32,
             grad_scale: 1.0 / learnt.max(1) as f32,
+            float_share: c.float_share_at(self.step),
             anneal: anneal_alpha(self.step, c.max_steps, self.config.anneal_fraction),
             arenas: self.config.arenas_at(self.step),
             lr: c.lr_at(self.step) as f32,
@@ -390,7 +478,7 @@ impl Trainer {
         for (i, (ids, targets)) in parts.enumerate() {
             let counters = [self.step as u64, i as u64];
             run_params.seed = Rng::counted(self.train.seed, &counters).next_u64() as u32;
-            self.run(false, ids, targets, &run_params)?;
+            self.run(ids, targets, &run_params)?;
         }
         let run_params = RunParams {
             pos: (self.step % model::HISTORY) as u32,
@@ -457,33 +545,14 @@ impl Trainer {
     /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard
     /// quantizer.
     pub async fn validation_loss(&mut self, data: &Batches, windows: &[usize]) -> Result<f64> {
-        let batch = self.train.batch_size;
-        let mut count = 0;
-        self.set_buffer(model::VALIDATION_LOSS, &[0.0])?;
-        for part in windows.chunks(batch) {
-            let (mut ids, mut targets) = (Vec::new(), Vec::new());
-            for at in part {
-                data.window(*at, &mut ids, &mut targets)?;
-            }
-            count += count_learnt(&targets);
-            // A short last batch is padded; padded targets are ignored.
-            ids.resize(batch * self.seq, 0);
-            targets.resize(batch * self.seq, NO_TARGET);
-            let run_params = RunParams {
-                rows: ids.len() as u32,
-                ..RunParams::default()
-            };
-            self.run(true, &ids, &targets, &run_params)?;
-            self.backend.throttle().await?;
-        }
-        let read = self
-            .backend
-            .read(self.validate.id, &[self.validate.total])
-            .await?;
-        if count == 0 {
-            return Err(Error::NothingMeasured);
-        }
-        Ok(f64::from(elements::<f32>(&read[0])[0]) / count as f64)
+        let sizes = [self.train.batch_size, self.seq];
+        windows_loss(self.backend.as_mut(), &self.validate, sizes, data, windows).await
+    }
+
+    /// The backend, with all that the training left on it.
+    #[cfg(feature = "native")]
+    pub(crate) fn into_backend(self) -> Box<dyn Backend> {
+        self.backend
     }
 
     /// What is allocated.

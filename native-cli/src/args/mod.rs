@@ -1,5 +1,6 @@
 //! Every flag, defined once: parsing and help come from here. A file per group of commands.
 
+mod convert;
 mod data;
 mod import;
 mod look;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ternary::session::DeviceChoice;
 
+pub use convert::Convert;
 pub use data::{Data, Download, Template, Tokenize};
 pub use import::{Activations, Import};
 pub use look::{Along, Bench, Head, Inspect, Metric, Plot, Shape, Suite, TrainShape};
@@ -85,6 +87,7 @@ pub enum Command {
     Data(Data),
     Train(Box<Train>),
     Finetune(Box<Finetune>),
+    Convert(Box<Convert>),
     Merge(Merge),
     Search(Box<Search>),
     EvalConfig(EvalConfig),
@@ -109,6 +112,7 @@ impl Command {
             self,
             Command::Train(_)
                 | Command::Finetune(_)
+                | Command::Convert(_)
                 | Command::Generate(_)
                 | Command::Chat(_)
                 | Command::Serve(_)
@@ -128,6 +132,7 @@ impl Command {
         Some(match self {
             Command::Train(a) => a.training.device,
             Command::Finetune(a) => a.training.device,
+            Command::Convert(a) => a.device,
             Command::Merge(a) => a.model.device,
             Command::Search(a) => a.measure.device,
             Command::EvalConfig(a) => a.measure.device,

@@ -21,7 +21,7 @@ pub struct Setting {
 }
 
 /// `field=value`; what is not JSON is taken as text.
-fn setting(text: &str) -> Result<Setting, String> {
+pub fn setting(text: &str) -> Result<Setting, String> {
     let (field, value) = text
         .split_once('=')
         .filter(|(field, _)| !field.is_empty())

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod chat;
+pub mod convert;
 pub mod data;
 pub mod download;
 pub mod eval;
@@ -20,3 +21,4 @@ pub mod sweep;
 pub mod template;
 pub mod tokenize;
 pub mod train;
+pub mod watch;

@@ -1,8 +1,7 @@
 //! `onebit train`, and the training behind it that `onebit finetune` shares.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -10,7 +9,6 @@ use ternary::backend::BackendOptions;
 use ternary::config::{self, ModelConfig, Owner, TrainConfig};
 use ternary::data::{self, StreamedTexts, TrainingData};
 use ternary::params;
-use ternary::platform::{Interrupt, on_interrupt};
 use ternary::search::fingerprint;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::Companions;
@@ -18,8 +16,9 @@ use ternary::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Upda
 
 use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};
 use crate::commands::tokenize;
-use crate::output::{self, errln};
-use crate::{model, progress};
+use crate::commands::watch::{Interrupts, Watch};
+use crate::model;
+use crate::output::errln;
 
 pub fn run(a: &Train) -> Result<()> {
     if let Some(path) = &a.sweep {
@@ -186,64 +185,26 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         info.kind,
         backend.limits()
     );
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    let asked: Arc<Mutex<Option<Interrupt>>> = Arc::default();
-    let why = asked.clone();
-    on_interrupt(move |interrupt| {
-        if flag.swap(true, Ordering::Relaxed) {
-            output::exit(interrupt.exit_code());
-        }
-        *why.lock().unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
-        errln!(
-            "\nstopping after this step, with a checkpoint{}",
-            match interrupt {
-                Interrupt::Interrupt => "; press Ctrl-C again to quit without one",
-                Interrupt::Terminate | Interrupt::Hangup => "",
-            }
-        );
-    })?;
-
+    let interrupts = Interrupts::listen()?;
     let mut trainer = Trainer::from_start(backend, config, train, &start)?;
     // The backend has its own copy now.
     drop(start);
-    let max = trainer.train.max_steps as u64;
-    let bar = progress::bar(max, "{bar:24} {pos}/{len} {msg} {elapsed}, {eta} left");
-    let pause = stop.clone();
+    let watch = Watch::new(trainer.train.max_steps);
+    let pause = interrupts.stop.clone();
     let options = RunOptions {
         output_dir: a.output_dir.clone(),
         companions,
         resume: a.resume,
-        stop,
+        stop: interrupts.stop.clone(),
         tensorboard: a.tensorboard,
     };
-    let mut observe = |update: Update| match update {
-        Update::Resumed { step, from } => {
-            bar.set_position(step as u64);
-            bar.reset_eta();
-            bar.suspend(|| errln!("resumed at step {step} from {}", from.display()));
+    let mut observe = |update: Update| {
+        if let Update::Step(r) = &update
+            && a.pause_at.is_some_and(|at| r.step >= at)
+        {
+            pause.store(true, Ordering::Relaxed);
         }
-        Update::Step(r) => {
-            bar.set_position(r.step as u64);
-            if a.pause_at.is_some_and(|at| r.step >= at) {
-                pause.store(true, Ordering::Relaxed);
-            }
-        }
-        Update::Logged(line) => {
-            let val = line
-                .val_loss
-                .map_or(String::new(), |loss| format!(", validation {loss:.4}"));
-            let text = format!(
-                "loss {:.4}{val}, lr {:.1e}, {:.0} tok/s",
-                line.train_loss, line.lr, line.tokens_per_second
-            );
-            if bar.is_hidden() {
-                errln!("step {}/{max}: {text}", line.step);
-            }
-            bar.set_message(text);
-        }
-        Update::Saved { path } => bar.suspend(|| errln!("saved {}", path.display())),
-        Update::Warning(text) => bar.suspend(|| errln!("warning: {text}")),
+        watch.show(&update);
     };
     let summary = pollster::block_on(train::run(
         &mut trainer,
@@ -252,7 +213,7 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         &options,
         &mut observe,
     ))?;
-    bar.finish_and_clear();
+    watch.finish();
     let val = summary
         .val_loss
         .map_or(String::new(), |v| format!(", validation loss {v:.4}"));
@@ -269,26 +230,8 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         summary.train_loss,
         summary.checkpoint.display()
     );
-    // Ctrl-C is a usual way to end a training; whoever sends a signal wants to know that it was
-    // heeded.
-    let asked = *asked.lock().unwrap_or_else(PoisonError::into_inner);
-    match asked.filter(|asked| *asked != Interrupt::Interrupt) {
-        Some(asked) => Err(Interrupted(asked).into()),
-        None => Ok(()),
-    }
+    interrupts.result()
 }
-
-/// Ended early by a signal, with everything saved.
-#[derive(Debug)]
-pub struct Interrupted(pub Interrupt);
-
-impl std::fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ended by a signal; --resume goes on from the checkpoint")
-    }
-}
-
-impl std::error::Error for Interrupted {}
 
 /// The model at `path`, if it has the same tokens.
 fn teacher(path: &Path, tokenizer: &Tokenizer) -> Result<Teacher> {

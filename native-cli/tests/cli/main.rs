@@ -6,6 +6,7 @@ mod common;
 
 mod board;
 mod checkpoints;
+mod convert;
 mod data;
 mod download;
 mod errors;

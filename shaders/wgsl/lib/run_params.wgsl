@@ -13,9 +13,9 @@ struct RunParams {
   bias2: f32,
   seed: u32,
   momentum: f32,
+  float_share: f32,
   reserved0: u32,
   reserved1: u32,
-  reserved2: u32,
 }
 
 @group(0) @binding(0) var<uniform> run_params: RunParams;

@@ -119,6 +119,7 @@ fn forward_weight(span: Span, latent: f32) -> f32 {
   } else {
     value = span.scale * code(span, w);
   }
+  value += run_params.float_share * (w - value);
   if (ARENAS) {
     value += run_params.arenas * latent;
   }

@@ -11,23 +11,35 @@ use ternary_model::program::{DropoutMask, RunParams, WeightQuant};
 
 const CHUNK: usize = 1 << 14;
 
+/// What stands between a latent and its quantized value while training.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Softening {
+    /// α of the soft quantizer; 0 = hard.
+    pub alpha: f32,
+    /// Factor of the latent that is added.
+    pub arenas: f32,
+    /// Share of the value that is the latent itself.
+    pub float_share: f32,
+}
+
 multiversion! {
-    fn fake_quant_chunk(latent: &[f32], out: &mut [f32], quant: &WeightQuant, span: &Span, alpha: f32, arenas: f32) {
+    fn fake_quant_chunk(latent: &[f32], out: &mut [f32], quant: &WeightQuant, span: &Span, soft: &Softening) {
         // A copy of its own per mode: a branch on the mode inside the loop would keep it scalar.
         macro_rules! all {
             ($mode:pat, $quant:expr, $alpha:expr) => {
                 if matches!(quant.mode, $mode) {
                     let quant = $quant;
                     for (o, w) in out.iter_mut().zip(latent) {
-                        *o = quant.forward(span, *w, $alpha) + arenas * w;
+                        let q = quant.forward(span, *w, $alpha);
+                        *o = q + soft.float_share * (quant.clamped(*w) - q) + soft.arenas * w;
                     }
                     return;
                 }
             };
         }
         let with = |mode, twn| WeightQuant { mode, twn, ..*quant };
-        if alpha > 0.0 && quant.mode.is_latent() {
-            all!(QuantMode::Ternary | QuantMode::Binary, with(QuantMode::Ternary, false), alpha);
+        if soft.alpha > 0.0 && quant.mode.is_latent() {
+            all!(QuantMode::Ternary | QuantMode::Binary, with(QuantMode::Ternary, false), soft.alpha);
         }
         if quant.twn {
             all!(QuantMode::Ternary, with(QuantMode::Ternary, true), 0.0);
@@ -52,8 +64,7 @@ pub fn fake_quant_weight(
     out: &mut [f32],
     scales: &mut [f32],
     quant: &WeightQuant,
-    alpha: f32,
-    arenas: f32,
+    soft: &Softening,
 ) {
     // Spans of at least a row are the unit of work; a whole-tensor span is measured first and
     // applied in pieces.
@@ -62,7 +73,7 @@ pub fn fake_quant_weight(
         *scale = span.scale;
         par::pieces(out, CHUNK, latent.len() * 4, |i, out| {
             let latent = &latent[i * CHUNK..][..out.len()];
-            fake_quant_chunk(latent, out, quant, &span, alpha, arenas);
+            fake_quant_chunk(latent, out, quant, &span, soft);
         });
     } else {
         let len = latent.len() / scales.len();
@@ -79,7 +90,7 @@ pub fn fake_quant_weight(
                 for ((latent, out), scale) in lines.zip(scales) {
                     let span = span(latent, quant);
                     *scale = span.scale;
-                    fake_quant_chunk(latent, out, quant, &span, alpha, arenas);
+                    fake_quant_chunk(latent, out, quant, &span, soft);
                 }
             },
         );
@@ -256,7 +267,7 @@ pub fn cross_entropy(
 multiversion! {
     /// KL(p ‖ q) of one row with p, q the softmax of teacher/T and logits/T; `teacher` becomes (q −
     /// p)·scale.
-    fn kl_row(logits: &[f32], teacher: &mut [f32], temperature: f32, scale: f32) -> f32 {
+    pub fn kl_row(logits: &[f32], teacher: &mut [f32], temperature: f32, scale: f32) -> f32 {
         let n = logits.len();
         let teacher = &mut teacher[..n];
         let inverse = 1.0 / temperature;

@@ -4,7 +4,7 @@ use super::*;
 use crate::bench::checks::{cases, check};
 use crate::gpu::forms::Form;
 
-const OPERATIONS: [&str; 39] = [
+const OPERATIONS: [&str; 41] = [
     "embed",
     "add_position",
     "rms_norm",
@@ -34,6 +34,8 @@ const OPERATIONS: [&str; 39] = [
     "scale",
     "cross_entropy",
     "kl_divergence",
+    "relation_divergence",
+    "relation_backward",
     "embed_backward",
     "position_backward",
     "squared_norm",

@@ -4,6 +4,7 @@ use super::compare::{ROUNDINGS, SUMS, TRANSCENDENTAL, assert_close};
 use super::rows::{act, norm_of, with_extremes};
 use super::*;
 use ternary_core::config::Activation;
+use ternary_model::program::RelationShape;
 
 #[test]
 fn fake_quantized_activations_follow_f64() {
@@ -265,6 +266,104 @@ fn kl_divergence(z: &[f32], t: &[f32], temperature: f64, weight: f64) -> (f64, V
             .map(|(p, q)| weight * temperature * (q.exp() - p.exp()))
             .collect(),
     )
+}
+
+/// KL of every relation row, mean over heads, and its gradient by x, in f64: the gradient by
+/// central differences.
+#[test]
+fn relations_to_a_teachers_follow_f64() {
+    let mean_kl = |x: &[f64], teacher: &[f64], s: &RelationShape, at: usize| -> f64 {
+        let log_softmax = |x: &[f64], h: usize, dim: usize| -> Vec<f64> {
+            let row = |r: usize| &x[r * s.heads * dim + h * dim..][..dim];
+            let first = at / s.seq * s.seq;
+            let scores: Vec<f64> = (first..first + s.seq)
+                .map(|j| row(at).iter().zip(row(j)).map(|(a, b)| a * b).sum::<f64>())
+                .map(|score| score / (dim as f64).sqrt())
+                .collect();
+            let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+            let sum: f64 = scores.iter().map(|v| (v - largest).exp()).sum();
+            scores.iter().map(|v| v - largest - sum.ln()).collect()
+        };
+        let of_head = |h| -> f64 {
+            let (p, q) = (
+                log_softmax(teacher, h, s.teacher_dim),
+                log_softmax(x, h, s.dim),
+            );
+            p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
+        };
+        (0..s.heads).map(of_head).sum::<f64>() / s.heads as f64
+    };
+    on_both(|backend| {
+        for (seq, heads, dim, teacher_dim) in [(1, 1, 1, 3), (7, 2, 3, 1), (65, 3, 5, 8)] {
+            let shape = RelationShape {
+                batch: 2,
+                seq,
+                heads,
+                dim,
+                teacher_dim,
+            };
+            let n = shape.batch * seq;
+            let mut noise = Noise(seq as u64);
+            let (x, teacher) = (
+                noise.floats(n * heads * dim, 1.5),
+                noise.floats(n * heads * teacher_dim, 1.5),
+            );
+            // The last row is not learnt from.
+            let mut targets = vec![0; n];
+            targets[n - 1] = u32::MAX;
+            let mut case = Case::default();
+            let (losses, scores) = (case.f32(&vec![7.0; n]), case.out(2 * heads * seq * seq));
+            let (at, before) = (case.f32(&x), noise.floats(x.len(), 0.1));
+            let dx = case.f32(&before);
+            let op = Op::RelationDivergence {
+                x: at,
+                teacher: case.f32(&teacher),
+                targets: case.u32(&targets),
+                scores,
+                losses,
+                shape,
+                weight: 0.7,
+            };
+            let run_params = RunParams {
+                grad_scale: 0.25,
+                ..rows(n)
+            };
+            case.recorder.push(op);
+            let backward = Op::RelationBackward {
+                x: at,
+                scores,
+                dx,
+                shape,
+            };
+            let [got, got_dx] = case.run_all(backend, backward, &run_params, [losses, dx]);
+            let (x, teacher) = (f64s(&x), f64s(&teacher));
+            let mut want: Vec<f64> = (0..n).map(|r| mean_kl(&x, &teacher, &shape, r)).collect();
+            want[n - 1] = 0.0;
+            // A single row always relates to itself alone.
+            if seq > 1 {
+                assert_close("losses", &got, &want, TRANSCENDENTAL);
+            } else {
+                assert!(got.iter().all(|kl| kl.abs() < 1e-6), "{got:?}");
+            }
+            let total =
+                |x: &[f64]| -> f64 { (0..n - 1).map(|r| mean_kl(x, &teacher, &shape, r)).sum() };
+            // Some elements of the first and of the last row of either sequence.
+            let width = heads * dim;
+            let picked = [0, seq - 1, seq, n - 1].map(|r| r * width + width / 2);
+            let gradient = |i: usize| {
+                let moved = |h: f64| {
+                    let mut x = x.clone();
+                    x[i] += h;
+                    total(&x)
+                };
+                let h = 1e-5;
+                f64::from(before[i]) + 0.7 * 0.25 * (moved(h) - moved(-h)) / (2.0 * h)
+            };
+            let want = picked.map(gradient);
+            let got = picked.map(|i| got_dx[i]);
+            assert_close("gradients", &got, &want, TRANSCENDENTAL);
+        }
+    });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use ternary_model::record_update;
 fn straight_through_gradients_follow_f64() {
     on_both(|backend| {
         for len in RAGGED {
-            for (clamp, arenas) in [(0.0, false), (0.5, true)] {
+            for (clamp, arenas, share) in [(0.0, false, 0.0), (0.5, true, 0.0), (0.0, false, 0.5)] {
                 let mut noise = Noise(len as u64);
                 let (latent, before) = (noise.floats(len, 1.0), noise.floats(len, 1.0));
                 let mut case = Case::default();
@@ -26,9 +26,13 @@ fn straight_through_gradients_follow_f64() {
                 };
                 let run_params = RunParams {
                     arenas: 0.125,
+                    float_share: share,
                     ..rows(1)
                 };
-                let factor = if arenas { 0.875 } else { 0.75 };
+                let factor = match arenas {
+                    true => 0.875,
+                    false => 0.75 + f64::from(share) * 0.25,
+                };
                 let want: Vec<f64> = latent
                     .iter()
                     .zip(&before)

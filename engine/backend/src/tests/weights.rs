@@ -5,7 +5,12 @@ use super::*;
 use ternary_model::program::WeightQuant;
 
 /// The forward weight of a latent in f64, see [`ternary_core::quant`].
-fn plain(w: &[f32], span: usize, quant: &WeightQuant, alpha: f64, arenas: f64) -> Vec<f64> {
+fn plain(
+    w: &[f32],
+    span: usize,
+    quant: &WeightQuant,
+    [alpha, arenas, share]: [f64; 3],
+) -> Vec<f64> {
     let clamp = |w: f64| match f64::from(quant.clamp) {
         0.0 => w,
         c => w.clamp(-c, c),
@@ -54,7 +59,7 @@ fn plain(w: &[f32], span: usize, quant: &WeightQuant, alpha: f64, arenas: f64) -
                 QuantMode::Ternary => (w / size).round_ties_even().clamp(-1.0, 1.0) * scale,
                 _ => scale * if *w >= center { 1.0 } else { -1.0 },
             };
-            value + arenas * f64::from(*latent)
+            (1.0 - share) * value + share * w + arenas * f64::from(*latent)
         }));
     }
     out
@@ -66,7 +71,7 @@ fn latents(len: usize, span: usize, quant: &WeightQuant) -> Vec<f32> {
     for _ in 0..20 {
         let hard = |factor: f32| {
             let moved: Vec<f32> = w.iter().map(|w| w * factor + (factor - 1.0)).collect();
-            plain(&moved, span, quant, 0.0, 0.0)
+            plain(&moved, span, quant, [0.0; 3])
         };
         let (low, mid, high) = (hard(0.9999), hard(1.0), hard(1.0001));
         // Scales move as little as the latents; a code that moves moves by at least a 127th of the
@@ -123,9 +128,9 @@ fn check(
     w: &[f32],
     [rows_n, cols]: [usize; 2],
     quant: WeightQuant,
-    alpha: f32,
-    arenas: f32,
+    soft: [f32; 3],
 ) {
+    let [alpha, arenas, float_share] = soft;
     let mut case = Case::default();
     let out = case.out(w.len());
     let op = Op::FakeQuantWeight {
@@ -139,11 +144,12 @@ fn check(
     let run_params = RunParams {
         anneal: alpha,
         arenas,
+        float_share,
         ..rows(1)
     };
     let got = case.run(backend, op, &run_params, out);
     let span = quant.span_len(rows_n, cols);
-    let want = plain(w, span, &quant, f64::from(alpha), f64::from(arenas));
+    let want = plain(w, span, &quant, soft.map(f64::from));
     let tolerance = if alpha > 0.0 { TRANSCENDENTAL } else { SUMS };
     assert_close(
         &format!("{rows_n}×{cols}, α {alpha}, {quant:?}"),
@@ -172,12 +178,25 @@ fn forward_weights_follow_f64() {
                     quant.span_len(shape[0], shape[1]),
                     &quant,
                 );
-                check(backend, &w, shape, quant, 0.0, 0.0);
+                check(backend, &w, shape, quant, [0.0, 0.0, 0.0]);
             }
             let w = latents(5 * 64, 64, &WeightQuant { group: 64, ..quant });
             let rows = WeightQuant { group: 64, ..quant };
-            check(backend, &w, [5, 64], rows, 2.5, 0.0);
-            check(backend, &w, [5, 64], rows, 0.0, 0.3);
+            for soft in [
+                [2.5, 0.0, 0.0],
+                [0.0, 0.3, 0.0],
+                [0.0, 0.0, 0.3],
+                [0.0, 0.0, 1.0],
+            ] {
+                check(backend, &w, [5, 64], rows, soft);
+                check(
+                    backend,
+                    &w,
+                    [5, 64],
+                    WeightQuant { group: 0, ..quant },
+                    soft,
+                );
+            }
         }
     });
 }
@@ -193,8 +212,7 @@ fn zero_and_saturated_latents_have_finite_weights() {
                         &[value; 8],
                         [2, 4],
                         WeightQuant { group, ..quant },
-                        alpha,
-                        0.0,
+                        [alpha, 0.0, 0.0],
                     );
                 }
             }

@@ -278,6 +278,25 @@ impl TokenData {
         self.len() == 0
     }
 
+    /// The first `at` ids, which stay where they are, and a copy of the rest.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), and a rest of which nothing is learnt.
+    pub fn split(&self, at: usize) -> Result<(TokenData, TokenData)> {
+        let at = at.min(self.len());
+        let mut rest = Vec::new();
+        self.read(at, self.len() - at, &mut rest)?;
+        let rest = Self::from_marked(&rest, self.header.vocab_size)?;
+        let mut header = self.header;
+        header.count = at as u64;
+        // Of another cut it would be another.
+        let mut hash = crc32fast::Hasher::new_with_initial(header.checksum);
+        hash.update(&header.count.to_le_bytes());
+        header.checksum = hash.finalize();
+        let parts = self.parts.clone();
+        Ok((TokenData { parts, header }, rest))
+    }
+
     /// Append the ids `at..at + count`, which must be below [`len`](Self::len), with [`CONTEXT`]
     /// those that are not learnt from.
     ///
@@ -380,6 +399,22 @@ mod tests {
         assert_eq!(plain.checksum(), plain.header().checksum);
         assert_ne!(plain.checksum(), data.checksum());
         assert!(TokenData::from_marked(&[CONTEXT; 9], 300).is_err());
+    }
+
+    #[test]
+    fn the_parts_of_a_split_are_those_of_the_whole() {
+        let ids: Vec<u32> = (0..100).collect();
+        let data = TokenData::from_ids(&ids, 100).unwrap();
+        let (first, rest) = data.split(73).unwrap();
+        assert_eq!(
+            (all(&first), all(&rest)),
+            (ids[..73].into(), ids[73..].into())
+        );
+        let (other, _) = data.split(74).unwrap();
+        assert_ne!(first.checksum(), other.checksum());
+        assert_ne!(first.checksum(), data.checksum());
+        // A cut beyond the end leaves no rest.
+        assert!(data.split(200).unwrap().1.is_empty());
     }
 
     #[test]

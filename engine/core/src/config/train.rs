@@ -134,6 +134,16 @@ pub struct TrainConfig {
     pub distill_weight: f64,
     /// T: both distributions are softmax(logits / T).
     pub distill_temperature: f64,
+    /// With a teacher: weights of the divergences between how queries, keys and values of a layer
+    /// relate to each other, and how the teacher's do (MiniLMv2, Wang et al. 2021); 0 = off.
+    pub distill_relations: [f64; 3],
+    /// The layer whose relations are learnt, from 0; the last when unset. The teacher's is the one
+    /// at the same share of its depth.
+    pub distill_relation_layer: Option<usize>,
+    /// Share of the steps over which the weights of the forward pass go from floats to their
+    /// quantized values, (1 − λ)·W + λ·Q(W) with λ from 0 to 1: for a training that starts from a
+    /// float model.
+    pub quantize_fraction: f64,
 }
 
 impl Default for TrainConfig {
@@ -177,6 +187,9 @@ impl Default for TrainConfig {
             random_modes: Vec::new(),
             distill_weight: 0.5,
             distill_temperature: 2.0,
+            distill_relations: [0.0; 3],
+            distill_relation_layer: None,
+            quantize_fraction: 0.0,
         }
     }
 }
@@ -305,6 +318,10 @@ impl TrainConfig {
             ("z_loss", self.z_loss, 0.0, 1.0),
             ("distill_weight", self.distill_weight, 0.0, 1.0),
             ("distill_temperature", self.distill_temperature, 0.1, 100.0),
+            ("quantize_fraction", self.quantize_fraction, 0.0, 1.0),
+            ("distill_relations", self.distill_relations[0], 0.0, 1e6),
+            ("distill_relations", self.distill_relations[1], 0.0, 1e6),
+            ("distill_relations", self.distill_relations[2], 0.0, 1e6),
         ] {
             if !(low..=high).contains(&value) {
                 return fail(format!(
@@ -313,6 +330,17 @@ impl TrainConfig {
             }
         }
         Ok(())
+    }
+
+    /// How much of a quantized weight is still a float at `step` (0-based): from 1 to 0 over
+    /// `quantize_fraction` of the steps.
+    pub fn float_share_at(&self, step: usize) -> f32 {
+        let span = libm::floor(self.max_steps as f64 * self.quantize_fraction);
+        if (step as f64) < span {
+            (1.0 - step as f64 / span) as f32
+        } else {
+            0.0
+        }
     }
 
     /// Learning rate at `step` (0-based): linear warm-up, then the chosen decay.

@@ -87,8 +87,9 @@ impl WeightQuant {
         }
     }
 
+    /// A latent as the quantizer sees it.
     #[inline(always)]
-    fn clamped(&self, w: f32) -> f32 {
+    pub fn clamped(&self, w: f32) -> f32 {
         if self.clamp > 0.0 {
             w.clamp(-self.clamp, self.clamp)
         } else {

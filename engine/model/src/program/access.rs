@@ -175,6 +175,15 @@ impl Op {
                 losses,
                 ..
             } => Access::new(&[*logits, *teacher, *targets], &[*teacher, *losses]),
+            Op::RelationDivergence {
+                x,
+                teacher,
+                targets,
+                scores,
+                losses,
+                ..
+            } => Access::new(&[*x, *teacher, *targets], &[*scores, *losses]),
+            Op::RelationBackward { x, scores, dx, .. } => Access::new(&[*x, *scores, *dx], &[*dx]),
             Op::EmbedBackward {
                 ids, dout, dtable, ..
             } => Access::new(&[*ids, *dout, *dtable], &[*dtable]),
@@ -242,6 +251,8 @@ impl Op {
             Op::Scale { .. } => "scale",
             Op::CrossEntropy { .. } => "cross_entropy",
             Op::KlDivergence { .. } => "kl_divergence",
+            Op::RelationDivergence { .. } => "relation_divergence",
+            Op::RelationBackward { .. } => "relation_backward",
             Op::EmbedBackward { .. } => "embed_backward",
             Op::PositionBackward { .. } => "position_backward",
             Op::SquaredNorm { .. } => "squared_norm",

@@ -12,7 +12,8 @@ pub use access::Access;
 pub use dropout::DropoutMask;
 pub use name::BufferKind;
 pub use op::{
-    AttentionShape, EmbedTable, LinearInput, Op, PAGE, Places, STEP_FIGURES, Scores, Weight,
+    AttentionShape, EmbedTable, LinearInput, Op, PAGE, Places, RelationShape, STEP_FIGURES, Scores,
+    Weight,
 };
 pub use plan::{plan_slots, plan_slots_for};
 pub use recorder::Recorder;
@@ -118,5 +119,7 @@ pub struct RunParams {
     pub seed: u32,
     /// Muon's μ.
     pub momentum: f32,
-    pub reserved: [u32; 3],
+    /// How much of a quantized weight is still its latent itself; 0 = none.
+    pub float_share: f32,
+    pub reserved: [u32; 2],
 }

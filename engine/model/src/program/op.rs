@@ -229,7 +229,8 @@ pub enum Op {
     // ---- training ----
     /// Forward weight of a latent `[rows, cols]`: Q(clamp(W)) de-quantized to f32, see
     /// [`ternary_core::quant`]. With `run_params.anneal` α > 0 low-bit modes use the soft
-    /// γ·tanh(αW/γ) instead. With `arenas`, `run_params.arenas`·W is added.
+    /// γ·tanh(αW/γ) instead. With `run_params.float_share` s it is (1 − s)·Q + s·clamp(W). With
+    /// `arenas`, `run_params.arenas`·W is added.
     FakeQuantWeight {
         latent: BufferId,
         out: BufferId,
@@ -238,8 +239,9 @@ pub enum Op {
         quant: WeightQuant,
         arenas: bool,
     },
-    /// Gradient of a latent from that of its forward weight, in place: straight-through,
-    /// `grad *= ste + (arenas ? run_params.arenas : 0)`, zero where |latent| > clamp.
+    /// Gradient of a latent from that of its forward weight, in place: straight-through, with s =
+    /// `run_params.float_share` `grad *= (1 − s)·ste + s + (arenas ? run_params.arenas : 0)`, zero
+    /// where |latent| > clamp.
     SteBackward {
         latent: BufferId,
         grad: BufferId,
@@ -353,6 +355,31 @@ pub enum Op {
         weight: f32,
         /// T.
         temperature: f32,
+    },
+    /// How a student's rows relate to each other, against a teacher's (MiniLMv2, Wang et al. 2021):
+    /// in every relation head of width d, p and q are the rows of softmax(A·Aᵀ/√d) over the tokens
+    /// of a sequence, of `teacher` and of `x`. `losses[r]` = the heads' mean of KL(p ‖ q) in nats,
+    /// 0 where `targets[r]` is `u32::MAX`; `scores` `[batch, heads, seq, seq]` becomes the gradient
+    /// of w·KL by the products x·xᵀ, w·(q − p)/(heads·√d), times `run_params.grad_scale`. `x`
+    /// `[batch·seq, heads·dim]`, `teacher` `[batch·seq, heads·teacher_dim]`.
+    RelationDivergence {
+        x: BufferId,
+        teacher: BufferId,
+        targets: BufferId,
+        scores: BufferId,
+        losses: BufferId,
+        shape: RelationShape,
+        /// w.
+        weight: f32,
+    },
+    /// `dx[i] += Σ_j (scores[i, j] + scores[j, i])·x[j]` in every sequence and head: from
+    /// [`Op::RelationDivergence`]'s scores to the gradient of x. `x`, `dx` `[batch·seq,
+    /// heads·dim]`.
+    RelationBackward {
+        x: BufferId,
+        scores: BufferId,
+        dx: BufferId,
+        shape: RelationShape,
     },
     /// Inverted dropout in place (Srivastava et al. 2014): `x[i] = keeps(i) ? x[i]/(1 − rate) : 0`
     /// with the mask [`DropoutMask`](super::DropoutMask)`(run_params.seed, stream, rate)`; on a
@@ -486,6 +513,19 @@ pub struct AttentionShape {
     pub kv_heads: usize,
     pub head_dim: usize,
     pub scores: Scores,
+}
+
+/// Shape of the relations between the tokens of sequences.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RelationShape {
+    pub batch: usize,
+    pub seq: usize,
+    /// Relation heads, of student and teacher alike.
+    pub heads: usize,
+    /// Width of a student's head.
+    pub dim: usize,
+    /// Width of a teacher's head.
+    pub teacher_dim: usize,
 }
 
 /// What attention makes of the products of queries and keys.

@@ -2,9 +2,10 @@
 //! autograd, for gradients. It shares nothing with the recorded model but the parameter names;
 //! quantizers are straight-through, `w + (q(w) − w).detach()`.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
-use candle_core::{D, Device, Result, Tensor, Var};
+use candle_core::{D, DType, Device, Result, Tensor, Var};
 
 use ternary::config::{
     Activation, LoraConfig, MatrixKind, ModelConfig, NormKind, NormPlacement, QuantMode,
@@ -21,6 +22,11 @@ pub struct Reference<'a> {
     pub alpha: f64,
     /// ε of Arenas.
     pub arenas: f64,
+    /// Share of a quantized weight that is the weight itself.
+    pub float_share: f64,
+    /// Queries, keys and values of every layer of the last forward, as attention multiplies them,
+    /// `[batch, heads, seq, head_dim]`.
+    states: RefCell<Vec<[Tensor; 3]>>,
     /// Seed and rate of dropout.
     pub dropout: Option<(u32, f32)>,
     lora: Option<&'a LoraConfig>,
@@ -48,6 +54,8 @@ impl<'a> Reference<'a> {
             vars,
             alpha: 0.0,
             arenas: 0.0,
+            float_share: 0.0,
+            states: RefCell::default(),
             dropout: None,
             lora,
         })
@@ -118,13 +126,13 @@ impl<'a> Reference<'a> {
         }
         let q = self.quantized(w, mode)?;
         if mode == QuantMode::EightBit {
-            return w + (q - w)?.detach();
+            return self.blend(&(w + (q - w)?.detach())?, w);
         }
         let c = self.config;
         let m = f64::from(c.latent_clamp_max);
         let clamped = if m > 0.0 { w.clamp(-m, m)? } else { w.clone() };
-        let through = (clamped * f64::from(c.ste_scale_factor))?;
-        let ste = (&through + (q - &through)?.detach())?;
+        let through = (&clamped * f64::from(c.ste_scale_factor))?;
+        let ste = self.blend(&(&through + (q - &through)?.detach())?, &clamped)?;
         if c.arenas_initial.is_some() {
             // ε·W takes the same clamped gradient path as the quantized weight.
             let extra = (w * self.arenas)?;
@@ -137,6 +145,10 @@ impl<'a> Reference<'a> {
             return ste + (&passed + (extra - &passed)?.detach())?;
         }
         Ok(ste)
+    }
+
+    fn blend(&self, quantized: &Tensor, w: &Tensor) -> Result<Tensor> {
+        (quantized * (1.0 - self.float_share))? + (w * self.float_share)?
     }
 
     /// Stream 0 is the embedding's, 1 + 2·layer attention's, 2 + 2·layer the MLP's.
@@ -280,6 +292,9 @@ impl<'a> Reference<'a> {
             k.transpose(1, 2)?.contiguous()?,
         );
         (q, k) = (self.rope(&q, layer)?, self.rope(&k, layer)?);
+        self.states
+            .borrow_mut()
+            .push([q.clone(), k.clone(), v.contiguous()?]);
         let share = heads / kv_heads;
         let spread = |x: &Tensor| -> Result<Tensor> {
             x.unsqueeze(2)?
@@ -353,6 +368,7 @@ impl<'a> Reference<'a> {
     /// Logits `[batch, seq, vocab]` of `ids` `[batch·seq]`.
     pub fn logits(&self, ids: &[u32], batch: usize) -> Result<Tensor> {
         let c = self.config;
+        self.states.borrow_mut().clear();
         let t = ids.len() / batch;
         let map = c.bit_map();
         let ids = Tensor::from_vec(ids.to_vec(), ids.len(), &Device::Cpu)?;
@@ -425,5 +441,37 @@ impl<'a> Reference<'a> {
         let kl = (p.exp()? * (p - q)?)?.sum(D::Minus1)?.mean_all()?;
         (self.loss(ids, targets, batch, 0.0)? * (1.0 - weight))?
             + (kl * (weight * temperature * temperature))?
+    }
+
+    /// Of the last forward: Σ weight · mean over tokens and heads of KL(p ‖ q), p and q the softmax
+    /// of A·Aᵀ/√d over the tokens, for A the queries, keys and values of the `teacher`'s last
+    /// forward, and of this one's, cut into this one's heads.
+    pub fn relation_loss(
+        &self,
+        layer: usize,
+        teacher: &Reference,
+        teacher_layer: usize,
+        weights: [f32; 3],
+    ) -> Result<Tensor> {
+        let (own, theirs) = (self.states.borrow(), teacher.states.borrow());
+        let mut total = Tensor::zeros((), DType::F64, &Device::Cpu)?;
+        for (i, weight) in weights.into_iter().enumerate() {
+            let (a, b) = (&own[layer][i], &theirs[teacher_layer][i]);
+            let heads = a.dim(1)?;
+            let log_relations = |a: &Tensor| -> Result<Tensor> {
+                let (batch, count, t, d) = a.dims4()?;
+                let a = a.transpose(1, 2)?.contiguous()?;
+                let a = a.reshape((batch, t, heads, count * d / heads))?;
+                let a = a.transpose(1, 2)?.contiguous()?;
+                let width = (count * d / heads) as f64;
+                let x = (a.matmul(&a.t()?.contiguous()?)? / width.sqrt())?;
+                let x = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?;
+                x.broadcast_sub(&x.exp()?.sum_keepdim(D::Minus1)?.log()?)
+            };
+            let (p, q) = (log_relations(b)?.detach(), log_relations(a)?);
+            let kl = (p.exp()? * (p - q)?)?.sum(D::Minus1)?.mean_all()?;
+            total = (total + (kl * f64::from(weight))?)?;
+        }
+        Ok(total)
     }
 }

@@ -104,6 +104,7 @@ fn train_switches() -> Vec<(Value, &'static str, Value)> {
     let muon = || json!({"optimizer": "muon"});
     vec![
         (none(), "lr", json!(5e-3)),
+        (none(), "quantize_fraction", json!(0.5)),
         (none(), "lr_decay", json!("linear")),
         (none(), "lr_decay", json!("constant")),
         (
@@ -154,7 +155,7 @@ fn train_switches() -> Vec<(Value, &'static str, Value)> {
 }
 
 /// Fields that do not act on the first few losses, and where they are tested instead.
-const TESTED_ELSEWHERE: [&str; 13] = [
+const TESTED_ELSEWHERE: [&str; 15] = [
     // Sizes of what is refused, not of what is computed: config tests.
     "vocab_size",
     "max_seq_len",
@@ -172,6 +173,8 @@ const TESTED_ELSEWHERE: [&str; 13] = [
     // They need a teacher: the tests of fine-tuning.
     "distill_weight",
     "distill_temperature",
+    "distill_relations",
+    "distill_relation_layer",
 ];
 
 #[test]

@@ -140,7 +140,7 @@ pub fn kind(path: &Path) -> Result<FileKind> {
 
 /// The files of a folder, of a safetensors file's folder, or a GGUF file with the parts it was
 /// split into.
-fn local(path: &Path) -> Result<Input> {
+pub fn local(path: &Path) -> Result<Input> {
     let mut input = Input::default();
     let name = |path: &Path| {
         let name = path.file_name().unwrap_or_default();

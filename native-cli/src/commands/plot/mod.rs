@@ -93,9 +93,17 @@ pub fn run(a: &Plot) -> Result<()> {
 /// A picture of runs' validation losses along their steps.
 pub fn of_validation(runs: Vec<std::path::PathBuf>, output: std::path::PathBuf) -> Plot {
     Plot {
+        metric: Metric::ValLoss,
+        ..of_losses(runs, output)
+    }
+}
+
+/// A picture of runs' losses along their steps.
+pub fn of_losses(runs: Vec<std::path::PathBuf>, output: std::path::PathBuf) -> Plot {
+    Plot {
         runs,
         output,
-        metric: Metric::ValLoss,
+        metric: Metric::Loss,
         x: Along::Step,
         smooth: 0.0,
         log_x: false,

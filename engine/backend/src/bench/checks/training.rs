@@ -2,7 +2,9 @@
 
 use super::case::{Builder, Case};
 use ternary_core::config::{Activation, QuantMode};
-use ternary_model::program::{AttentionShape, Elem, Op, STEP_FIGURES, Scores, WeightQuant};
+use ternary_model::program::{
+    AttentionShape, Elem, Op, RelationShape, STEP_FIGURES, Scores, WeightQuant,
+};
 
 const ROWS: usize = 6;
 const VOCAB: usize = 303;
@@ -30,6 +32,7 @@ fn quantizers(dim: usize) -> Vec<Case> {
             b.tolerance = GRADIENTS;
             b.run_params.anneal = anneal;
             b.run_params.arenas = 0.1;
+            b.run_params.float_share = if twn { 0.0 } else { 0.3 };
             let op = Op::FakeQuantWeight {
                 latent: b.floats(rows * dim),
                 out: b.zeros(rows * dim),
@@ -50,6 +53,7 @@ fn quantizers(dim: usize) -> Vec<Case> {
         }
     }
     let mut b = Builder::new(rows);
+    b.run_params.float_share = 0.3;
     let op = Op::SteBackward {
         latent: b.floats(rows * dim),
         grad: b.floats(rows * dim),
@@ -292,7 +296,45 @@ fn losses(dim: usize) -> Vec<Case> {
     };
     b.push(op);
     cases.push(b.finish(format!("{rows} x {vocab}")));
+    cases.push(relations(dim));
     cases
+}
+
+/// Both operations on how the rows of sequences relate to each other.
+fn relations(dim: usize) -> Case {
+    let shape = RelationShape {
+        batch: 2,
+        seq: ROWS + 3,
+        heads: 2,
+        dim: dim.min(66),
+        teacher_dim: dim.min(66) + 1,
+    };
+    let rows = shape.batch * shape.seq;
+    let mut b = Builder::new(rows);
+    b.tolerance = GRADIENTS;
+    let x = b.floats(rows * shape.heads * shape.dim);
+    let scores = b.zeros(shape.batch * shape.heads * shape.seq * shape.seq);
+    let op = Op::RelationDivergence {
+        x,
+        teacher: b.floats(rows * shape.heads * shape.teacher_dim),
+        targets: b.ids(rows, 7),
+        scores,
+        losses: b.zeros(rows),
+        shape,
+        weight: 0.7,
+    };
+    b.push(op);
+    let op = Op::RelationBackward {
+        x,
+        scores,
+        dx: b.floats(rows * shape.heads * shape.dim),
+        shape,
+    };
+    b.push(op);
+    b.finish(format!(
+        "{} sequences of {}, heads of {dim}",
+        shape.batch, shape.seq
+    ))
 }
 
 fn steps(dim: usize) -> Vec<Case> {

@@ -2,7 +2,7 @@
 
 use super::Buffers;
 use crate::cpu::matmul::{Exactness, Precision, Product, View};
-use crate::cpu::{attention, forward, training};
+use crate::cpu::{attention, forward, relations, training};
 use crate::training::inference;
 use ternary_model::program::{DropoutMask, Op, RunParams, STEP_FIGURES};
 
@@ -18,17 +18,21 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
             quant,
             arenas,
         } => {
-            let arenas = if *arenas { run_params.arenas } else { 0.0 };
-            let alpha = run_params.anneal;
+            let soft = training::Softening {
+                alpha: run_params.anneal,
+                arenas: if *arenas { run_params.arenas } else { 0.0 },
+                float_share: run_params.float_share,
+            };
             let span = quant.span_len(*rows, *cols);
             let mut scales = std::mem::take(&mut b.scales[out.index()]);
             scales.resize(rows * cols / span, 0.0);
             b.with([*out], |b, [out]| {
                 let latent = b.f32(*latent);
-                training::fake_quant_weight(latent, out, &mut scales, quant, alpha, arenas);
+                training::fake_quant_weight(latent, out, &mut scales, quant, &soft);
             });
-            let soft = quant.mode.is_latent() && (alpha > 0.0 || arenas != 0.0);
-            if quant.mode.is_quantized() && !soft && span >= *cols {
+            let low_bit = quant.mode.is_latent() && (soft.alpha > 0.0 || soft.arenas != 0.0);
+            let codes = !low_bit && soft.float_share == 0.0;
+            if quant.mode.is_quantized() && codes && span >= *cols {
                 b.scales[out.index()] = scales;
             }
         }
@@ -40,7 +44,8 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
             arenas,
             ..
         } => {
-            let factor = ste + if *arenas { run_params.arenas } else { 0.0 };
+            let arenas = if *arenas { run_params.arenas } else { 0.0 };
+            let factor = ste + run_params.float_share * (1.0 - ste) + arenas;
             let clamp = if *clamp > 0.0 { *clamp } else { f32::INFINITY };
             b.with([*grad], |b, [grad]| {
                 training::ste_backward(b.f32(*latent), grad, factor, clamp);
@@ -227,6 +232,37 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
                     *temperature,
                     weight * temperature * run_params.grad_scale,
                 );
+            });
+        }
+        Op::RelationDivergence {
+            x,
+            teacher,
+            targets,
+            scores,
+            losses,
+            shape,
+            weight,
+        } => {
+            b.with([*scores, *losses], |b, [scores, losses]| {
+                relations::divergence(
+                    b.f32(*x),
+                    b.f32(*teacher),
+                    b.u32(*targets),
+                    scores,
+                    losses,
+                    shape,
+                    weight * run_params.grad_scale,
+                );
+            });
+        }
+        Op::RelationBackward {
+            x,
+            scores,
+            dx,
+            shape,
+        } => {
+            b.with([*dx], |b, [dx]| {
+                relations::backward(b.f32(*x), b.f32(*scores), dx, shape);
             });
         }
         Op::Dropout {

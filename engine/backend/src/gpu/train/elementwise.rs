@@ -7,7 +7,7 @@ use super::super::lower::{BUSY_WORKGROUPS, activation_constant};
 use super::super::memory::Memory;
 use super::scaled_sum;
 use crate::BackendError;
-use ternary_model::program::{DropoutMask, Op};
+use ternary_model::program::{DropoutMask, Op, RelationShape};
 
 /// `None` if it is none of them.
 pub(super) fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, BackendError>> {
@@ -121,6 +121,33 @@ pub(super) fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, Backe
                 .set("WEIGHT", weight)
                 .set("TEMPERATURE", temperature)
                 .workgroups(rows),
+            Op::RelationDivergence {
+                x,
+                teacher,
+                targets,
+                scores,
+                losses,
+                shape,
+                weight,
+            } => related(Call::new(&shaders::RELATION_DIVERGENCE), shape)
+                .bind("targets", memory.bind(targets)?)
+                .bind("x", memory.bind(x)?)
+                .bind("teacher", memory.bind(teacher)?)
+                .bind("scores", memory.bind(scores)?)
+                .bind("losses", memory.bind(losses)?)
+                .size("TEACHER_DIM", shape.teacher_dim)
+                .set("WEIGHT", weight)
+                .workgroups(shape.batch * shape.seq),
+            Op::RelationBackward {
+                x,
+                scores,
+                dx,
+                shape,
+            } => related(Call::new(&shaders::RELATION_BACKWARD), shape)
+                .bind("x", memory.bind(x)?)
+                .bind("scores", memory.bind(scores)?)
+                .bind("dx", memory.bind(dx)?)
+                .items(shape.batch * shape.seq * shape.heads * shape.dim),
             Op::EmbedBackward {
                 ids,
                 dout,
@@ -264,6 +291,13 @@ pub(super) fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, Backe
         }))
     };
     call().transpose()
+}
+
+fn related(call: Call, shape: RelationShape) -> Call {
+    call.size("BATCH", shape.batch)
+        .size("SEQ", shape.seq)
+        .size("HEADS", shape.heads)
+        .size("DIM", shape.dim)
 }
 
 /// Workgroups of a shader whose invocations stride over `len` elements: each workgroup adds up the
