@@ -17,7 +17,8 @@ mod sequences;
 pub use attention::{RopeOwner, rope_tables};
 pub use decoder::{
     CANDIDATES, Distill, HISTORY, InferProgram, KL, Logits, Objective, RECENT, SamplingBuffers,
-    TrainProgram, UpdateProgram, VALIDATION_LOSS, record_infer, record_train, record_update,
+    TRAIN_LOSS, TrainProgram, UpdateProgram, VALIDATION_LOSS, record_infer, record_train,
+    record_update,
 };
 
 pub use graph::adapter_buffer;

@@ -172,7 +172,7 @@ impl Steps<'_> {
             };
             observer.on_step(self, done).await?;
             platform::yield_now().await;
-            if observer.stops() {
+            if self.trainer.all_stop(observer.stops())? {
                 break;
             }
         }

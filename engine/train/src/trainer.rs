@@ -1,12 +1,17 @@
 //! One model being trained on one backend: recorded programs, parameters, steps. No files, no
 //! clocks.
 
+use std::rc::Rc;
+
 use super::diagnose;
 use super::memory::{self, MemoryPlan};
 use super::start::Start;
+use super::sums::{self, Part, Turn};
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, BackendError, MemoryLimits, ProgramId, elements};
 use ternary_common::data::{BatchSource, Batches, NO_TARGET};
+#[cfg(feature = "native")]
+use ternary_common::ranks::Ranks;
 use ternary_core::config::{MatrixModes, ModelConfig, Optimizer, TrainConfig};
 use ternary_core::params::{self, Param};
 use ternary_core::quant::anneal_alpha;
@@ -33,8 +38,10 @@ pub struct StepReport {
     pub learnt: usize,
 }
 
-struct Step {
-    id: ProgramId,
+pub(super) struct Step {
+    pub id: ProgramId,
+    /// By what a micro-batch's gradients are taken.
+    pub parts: Rc<[Part]>,
     ids: BufferId,
     targets: BufferId,
     total: BufferId,
@@ -186,14 +193,21 @@ pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Trainer {
-    backend: Box<dyn Backend>,
+    pub(super) backend: Box<dyn Backend>,
     /// Of the model.
     pub config: ModelConfig,
     /// Of the training.
     pub train: TrainConfig,
     /// Tokens per sequence.
     pub seq: usize,
-    micro: Vec<Step>,
+    pub(super) micro: Vec<Step>,
+    /// Of the micro-batches made so far, by part.
+    pub(super) sums: Vec<Vec<f32>>,
+    /// Who trains with this one.
+    #[cfg(feature = "native")]
+    pub(super) ranks: Option<Ranks>,
+    /// What a round of local steps began with, by parameter.
+    pub(super) round_start: Vec<Vec<f32>>,
     validate: Step,
     update: Update,
     /// Optimizer steps done.
@@ -242,6 +256,10 @@ impl Trainer {
                 train,
                 seq,
                 micro,
+                sums: Vec::new(),
+                #[cfg(feature = "native")]
+                ranks: None,
+                round_start: Vec::new(),
                 validate,
                 update,
                 step: 0,
@@ -269,10 +287,17 @@ impl Trainer {
         seq: usize,
     ) -> Result<(Vec<Step>, Step, Update)> {
         start.upload(backend, config, train)?;
+        if train.sync_every > 0 {
+            for p in params::trained(config, train.lora.as_ref()) {
+                let name = BufferKind::OuterMoment.named(&p.name);
+                backend.reserve(&name, p.len() * size_of::<f32>())?;
+            }
+        }
         let teacher = start.teacher.as_ref().map(|t| &t.config);
         let programs = Programs::record(config, train, teacher, seq);
         let mut prepare = |recorded: TrainProgram| -> Result<Step> {
             Ok(Step {
+                parts: sums::parts(&recorded.program),
                 ids: recorded.ids,
                 targets: recorded.targets,
                 total: recorded.total,
@@ -301,9 +326,13 @@ impl Trainer {
 
     /// What the optimizer keeps of a parameter between steps.
     pub(crate) fn moments(&self, p: &Param) -> &'static [BufferKind] {
+        use BufferKind::{FirstMoment, OuterMoment, SecondMoment};
+        let local = self.train.sync_every > 0;
         match (self.train.optimizer, p.muon()) {
-            (Optimizer::Muon, Some(_)) => &[BufferKind::FirstMoment],
-            _ => &[BufferKind::FirstMoment, BufferKind::SecondMoment],
+            (Optimizer::Muon, Some(_)) if local => &[FirstMoment, OuterMoment],
+            (Optimizer::Muon, Some(_)) => &[FirstMoment],
+            _ if local => &[FirstMoment, SecondMoment, OuterMoment],
+            _ => &[FirstMoment, SecondMoment],
         }
     }
 
@@ -329,26 +358,35 @@ impl Trainer {
         Ok(Some(f64::from(sum[0]) / tokens as f64))
     }
 
-    /// Queue one micro-batch; its losses are added up on the backend.
-    fn run(
-        &mut self,
-        validate: bool,
-        ids: &[u32],
-        targets: &[u32],
-        run_params: &RunParams,
-    ) -> Result<()> {
-        let step = if validate {
-            &self.validate
-        } else {
-            let counters = [self.step as u64, RANDOM_MAPS as u64];
-            let mut rng = Rng::counted(self.train.seed, &counters);
-            &self.micro[rng.below(self.micro.len() as u64) as usize]
-        };
+    /// The program of the micro-batches of the step about to be made.
+    fn micro_program(&self) -> usize {
+        let counters = [self.step as u64, RANDOM_MAPS as u64];
+        let mut rng = Rng::counted(self.train.seed, &counters);
+        rng.below(self.micro.len() as u64) as usize
+    }
+
+    /// Give a program what it reads: a micro-batch's, or the validation's.
+    fn write(&mut self, micro: Option<usize>, ids: &[u32], targets: &[u32]) -> Result<ProgramId> {
+        let step = micro.map_or(&self.validate, |program| &self.micro[program]);
         self.backend
             .write(step.id, step.ids, bytemuck::cast_slice(ids))?;
         self.backend
             .write(step.id, step.targets, bytemuck::cast_slice(targets))?;
-        Ok(self.backend.run(step.id, run_params)?)
+        Ok(step.id)
+    }
+
+    /// The number of this process among those that train together, and how many they are.
+    pub fn place(&self) -> (usize, usize) {
+        #[cfg(feature = "native")]
+        if let Some(ranks) = &self.ranks {
+            return (ranks.rank(), ranks.size());
+        }
+        (0, 1)
+    }
+
+    /// Whether this process writes files and speaks for all.
+    pub fn leads(&self) -> bool {
+        self.place().0 == 0
     }
 
     /// RunParams of the step about to be made, whose loss is the mean of `learnt` targets.
@@ -384,13 +422,36 @@ impl Trainer {
         let (mut ids, mut targets) = (Vec::new(), Vec::new());
         let first = (self.step * micro * batch) as u64;
         data.fill(first, micro * batch, &mut ids, &mut targets)?;
-        let learnt = count_learnt(&targets);
+        let (rank, size) = self.place();
+        let local = self.train.sync_every > 0;
+        if local {
+            self.begin_round().await?;
+        }
+        let program = self.micro_program();
+        let dealt = ids.chunks(rows).zip(targets.chunks(rows)).enumerate();
+        let mine: Vec<_> = dealt.filter(|(i, _)| i % size == rank).collect();
+        let learnt = match local {
+            true => mine.iter().map(|(_, (_, t))| count_learnt(t)).sum(),
+            false => count_learnt(&targets),
+        };
+        let of = if local { mine.len() } else { micro };
+        // Where runs are queued, sums stay on the device as long as one process makes them.
+        let apart = of > 1 && ((size > 1 && !local) || !self.backend.queues());
         let mut run_params = self.run_params(rows, learnt);
-        let parts = ids.chunks(rows).zip(targets.chunks(rows));
-        for (i, (ids, targets)) in parts.enumerate() {
+        for (nth, (i, (ids, targets))) in mine.into_iter().enumerate() {
             let counters = [self.step as u64, i as u64];
             run_params.seed = Rng::counted(self.train.seed, &counters).next_u64() as u32;
-            self.run(false, ids, targets, &run_params)?;
+            let id = self.write(Some(program), ids, targets)?;
+            if apart {
+                let index = if local { nth } else { i };
+                self.run_apart(program, Turn { index, of }, &run_params)
+                    .await?;
+            } else {
+                self.backend.run(id, &run_params)?;
+            }
+        }
+        if apart {
+            self.put_sums(program, of).await?;
         }
         let run_params = RunParams {
             pos: (self.step % model::HISTORY) as u32,
@@ -398,6 +459,9 @@ impl Trainer {
         };
         self.backend.run(self.update.id, &run_params)?;
         self.step += 1;
+        if local && self.meets_at(self.step) {
+            self.end_round().await?;
+        }
         self.pending.push(learnt);
         if self.teacher.is_some() {
             self.kl_tokens += learnt;
@@ -407,6 +471,15 @@ impl Trainer {
         }
         self.backend.throttle().await?;
         Ok(Vec::new())
+    }
+
+    /// Whether all end here: rank 0 says so, where the ranks are at one model.
+    pub(super) fn all_stop(&mut self, wanted: bool) -> Result<bool> {
+        #[cfg(feature = "native")]
+        if self.ranks.is_some() {
+            return Ok(self.meets_at(self.step) && self.told(&wanted)?);
+        }
+        Ok(wanted)
     }
 
     /// Steps whose figures have been read back and found good.
@@ -458,14 +531,19 @@ impl Trainer {
     /// quantizer.
     pub async fn validation_loss(&mut self, data: &Batches, windows: &[usize]) -> Result<f64> {
         let batch = self.train.batch_size;
+        let (rank, size) = self.place();
         let mut count = 0;
+        let mut losses = vec![0.0; windows.len().div_ceil(batch)];
         self.set_buffer(model::VALIDATION_LOSS, &[0.0])?;
-        for part in windows.chunks(batch) {
+        for (i, part) in windows.chunks(batch).enumerate() {
             let (mut ids, mut targets) = (Vec::new(), Vec::new());
             for at in part {
                 data.window(*at, &mut ids, &mut targets)?;
             }
             count += count_learnt(&targets);
+            if i % size != rank {
+                continue;
+            }
             // A short last batch is padded; padded targets are ignored.
             ids.resize(batch * self.seq, 0);
             targets.resize(batch * self.seq, NO_TARGET);
@@ -473,22 +551,39 @@ impl Trainer {
                 rows: ids.len() as u32,
                 ..RunParams::default()
             };
-            self.run(true, &ids, &targets, &run_params)?;
+            let id = self.write(None, &ids, &targets)?;
+            self.backend.run(id, &run_params)?;
+            if size > 1 {
+                losses[i] = self.measured().await?;
+                self.set_buffer(model::VALIDATION_LOSS, &[0.0])?;
+            }
             self.backend.throttle().await?;
         }
+        let mut sum = self.measured().await?;
+        #[cfg(feature = "native")]
+        if size > 1 {
+            // In the order in which one process adds them up.
+            sum = self.all_losses(losses)?.into_iter().fold(0.0, |a, b| a + b);
+        }
+        if count == 0 {
+            return Err(Error::NothingMeasured);
+        }
+        Ok(f64::from(sum) / count as f64)
+    }
+
+    /// Sum of the losses that validation added up.
+    async fn measured(&mut self) -> Result<f32> {
         let read = self
             .backend
             .read(self.validate.id, &[self.validate.total])
             .await?;
-        if count == 0 {
-            return Err(Error::NothingMeasured);
-        }
-        Ok(f64::from(elements::<f32>(&read[0])[0]) / count as f64)
+        Ok(elements::<f32>(&read[0])[0])
     }
 
     /// What is allocated.
     pub fn memory(&self) -> MemoryPlan {
-        self.backend.memory().into()
+        let trained = self.trained().iter().map(Param::len).sum();
+        MemoryPlan::from(self.backend.memory()).beside(self.backend.as_ref(), &self.train, trained)
     }
 
     /// Squared gradient norms of the last step, one per parameter in the order of

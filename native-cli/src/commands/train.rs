@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
 use serde_json::Value;
 use ternary::backend::BackendOptions;
 use ternary::config::{self, ModelConfig, Owner, TrainConfig};
@@ -13,16 +14,18 @@ use ternary::params;
 use ternary::platform::{Interrupt, on_interrupt};
 use ternary::search::fingerprint;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
-use ternary::train::checkpoint::Companions;
+use ternary::train::checkpoint::{self, Companions};
+use ternary::ranks::Ranks;
 use ternary::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
 
 use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};
 use crate::commands::tokenize;
 use crate::output::{self, errln};
-use crate::{model, progress};
+use crate::{cluster, model, progress};
 
-pub fn run(a: &Train) -> Result<()> {
+pub fn run(a: &Train, ranks: Option<Ranks>) -> Result<()> {
     if let Some(path) = &a.sweep {
+        cluster::alone("--sweep")?;
         super::sweep::check(a)?;
         return super::sweep::run(a, path);
     }
@@ -39,7 +42,7 @@ pub fn run(a: &Train) -> Result<()> {
         },
         start,
     };
-    execute(&a.training, job)
+    execute(&a.training, job, ranks)
 }
 
 /// The weights that `--init-from` names, or those that the search of `--bit-map` was made on, in
@@ -108,7 +111,7 @@ pub struct Job {
 }
 
 /// Open data and device, and train.
-pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
+pub fn execute(a: &TrainingArgs, job: Job, ranks: Option<Ranks>) -> Result<()> {
     let Job {
         config,
         mut train,
@@ -190,6 +193,8 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
     let flag = stop.clone();
     let asked: Arc<Mutex<Option<Interrupt>>> = Arc::default();
     let why = asked.clone();
+    let place = ranks.as_ref().map(|ranks| (ranks.rank(), ranks.size()));
+    let dir = a.output_dir.clone();
     on_interrupt(move |interrupt| {
         if flag.swap(true, Ordering::Relaxed) {
             output::exit(interrupt.exit_code());
@@ -202,13 +207,27 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
                 Interrupt::Terminate | Interrupt::Hangup => "",
             }
         );
+        if let Some((_, size)) = place.filter(|_| interrupt == Interrupt::Terminate) {
+            errln!("{}", if_one_died(size, &dir));
+        }
     })?;
 
     let mut trainer = Trainer::from_start(backend, config, train, &start)?;
     // The backend has its own copy now.
     drop(start);
+    if let Some(ranks) = ranks {
+        let size = ranks.size();
+        trainer.join(ranks)?;
+        errln!(
+            "{size} ranks, {} micro-batches a step among them",
+            trainer.train.accumulation_steps
+        );
+    }
     let max = trainer.train.max_steps as u64;
-    let bar = progress::bar(max, "{bar:24} {pos}/{len} {msg} {elapsed}, {eta} left");
+    let bar = match output::is_quiet() {
+        true => ProgressBar::hidden(),
+        false => progress::bar(max, "{bar:24} {pos}/{len} {msg} {elapsed}, {eta} left"),
+    };
     let pause = stop.clone();
     let options = RunOptions {
         output_dir: a.output_dir.clone(),
@@ -276,6 +295,17 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         Some(asked) => Err(Interrupted(asked).into()),
         None => Ok(()),
     }
+}
+
+/// What to say when all ranks are told to end, which they are when one of them has died.
+fn if_one_died(size: usize, dir: &Path) -> String {
+    let last = match checkpoint::list(dir).map(|mut all| all.pop()) {
+        Ok(Some(path)) => format!("the last checkpoint is {}", path.display()),
+        _ => "there is no checkpoint yet".to_owned(),
+    };
+    format!(
+        "if one of the {size} processes has died, which mpirun then says, that step cannot be finished and the run ends here: {last}; the same command with --resume goes on from it, with any number of processes"
+    )
 }
 
 /// Ended early by a signal, with everything saved.
@@ -388,6 +418,7 @@ impl TrainingArgs {
             max_steps,
             batch_size,
             accumulation_steps,
+            sync_every,
             save_every,
             keep_last,
             keep_best,
