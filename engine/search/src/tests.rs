@@ -146,7 +146,7 @@ fn ranks_find_what_one_finds() {
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
     assert_eq!(measured.iter().sum::<usize>(), alone.all.len());
-    assert!(measured.iter().all(|n| *n > 4), "{measured:?}");
+    assert!(measured.iter().all(|n| *n > 2), "{measured:?}");
 }
 
 /// The optimum of 256 maps in 40 evaluations, nearly always; never a map twice, never beyond the

@@ -151,3 +151,60 @@ impl Trainer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ternary_core::config::ModelConfig;
+    use ternary_core::params;
+    use ternary_model::Objective;
+
+    /// Each gradient is in one part, and nothing is added to it behind that part's end.
+    #[test]
+    fn parts_end_where_their_gradients_are_complete() {
+        let config = ModelConfig {
+            vocab_size: 300,
+            hidden_size: 128,
+            num_heads: 4,
+            num_layers: 4,
+            intermediate_size: 256,
+            max_seq_len: 16,
+            ..ModelConfig::default()
+        };
+        let recorded = model::record_train(&config, 2, 16, Objective::default(), true);
+        let program = recorded.program;
+        let parts = parts(&program);
+        let mut names = Vec::new();
+        let mut begin = 0;
+        for part in parts.iter() {
+            assert!(part.end > begin, "an empty part");
+            begin = part.end;
+            for op in &program.ops[part.end..] {
+                for id in op.access().writes {
+                    let written = &program.buffers[id.index()].role;
+                    let Role::Shared(written) = written else {
+                        continue;
+                    };
+                    assert!(part.buffers.iter().all(|(name, _)| name != written));
+                }
+            }
+            names.extend(part.buffers.iter().map(|(name, _)| name.clone()));
+        }
+        assert_eq!(begin, program.ops.len());
+        names.sort();
+        let all = params::all(&config).into_iter();
+        let mut expected: Vec<_> = all.map(|p| BufferKind::Grad.named(&p.name)).collect();
+        expected.push(model::TRAIN_LOSS.to_owned());
+        expected.sort();
+        assert_eq!(names, expected);
+        // The last layer's gradients go out while the first one's are still to come.
+        let first = &parts[0];
+        assert!(parts.len() >= 8, "{} parts", parts.len());
+        assert!(
+            first
+                .buffers
+                .iter()
+                .any(|(name, _)| name.contains("layers.3"))
+        );
+    }
+}

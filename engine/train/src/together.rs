@@ -46,9 +46,13 @@ impl Trainer {
 
     /// Refuse to train another model, by other rules or on other data than rank 0.
     pub(super) fn same_as_first(&mut self, data: u32) -> Result<()> {
+        // What is trained is rank 0's; what stays frozen each has read by itself.
+        let base = self.base().and_then(|base| base.checksum);
+        let base = base.map(|checksum| format!("{checksum:?}"));
         let mine = [
             ("model configuration", json!(self.config)),
             ("training configuration", json!(self.train)),
+            ("model to start from", json!(base)),
             ("teacher", json!(self.teacher())),
             ("training text", json!(data)),
         ];

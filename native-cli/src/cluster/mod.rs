@@ -12,8 +12,9 @@ use crate::commands::search::Unsatisfied;
 use crate::commands::train::Interrupted;
 use crate::output::{self, errln};
 
-/// How long another rank waits with what it has to say: what all of them fail at, rank 0 says.
-const FIRST_WORD: Duration = Duration::from_secs(2);
+/// How long another rank waits with what it has to say: what all of them fail at, rank 0 says, and
+/// then all are ended.
+const FIRST_WORD: Duration = Duration::from_secs(10);
 
 /// The number of this process and how many there are, as what started them says.
 fn launched() -> Option<(usize, usize)> {
@@ -58,7 +59,10 @@ pub fn run(work: impl FnOnce(Option<Ranks>) -> Result<()>) -> Result<()> {
                 std::thread::sleep(FIRST_WORD);
                 output::be_loud();
             }
-            errln!("error on rank {rank} of {size}: {}", output::shortened(&format!("{e:#}")));
+            errln!(
+                "error on rank {rank} of {size}: {}",
+                output::shortened(&format!("{e:#}"))
+            );
             // Whoever ends without having said good-bye to MPI ends all.
             output::exit(1)
         }

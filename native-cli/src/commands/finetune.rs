@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary::config::{LoraConfig, ModelConfig, TrainConfig};
+use ternary::ranks::Ranks;
 use ternary::tokenizer::Tokenizer;
 use ternary::train::Start;
-use ternary::ranks::Ranks;
 
 use crate::args::{Finetune, FinetuneMode};
 use crate::commands::train::{Job, execute};

@@ -87,7 +87,9 @@ pub fn run(a: &Search, ranks: Option<Ranks>) -> Result<()> {
         let first = ranks.tell(serde_json::to_vec(&fingerprint)?)?;
         if !ranks.leads() {
             if serde_json::from_slice::<Value>(&first)? != fingerprint {
-                bail!("another checkpoint, text or setting than on rank 0: give all ranks the same files and flags");
+                bail!(
+                    "another checkpoint, text or setting than on rank 0: give all ranks the same files and flags"
+                );
             }
             return Ok(pollster::block_on(serve(evaluator.as_mut(), &mut ranks))?);
         }

@@ -12,10 +12,10 @@ use ternary::config::{self, ModelConfig, Owner, TrainConfig};
 use ternary::data::{self, StreamedTexts, TrainingData};
 use ternary::params;
 use ternary::platform::{Interrupt, on_interrupt};
+use ternary::ranks::Ranks;
 use ternary::search::fingerprint;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::{self, Companions};
-use ternary::ranks::Ranks;
 use ternary::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
 
 use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};

@@ -23,10 +23,7 @@ fn several_processes_without_mpi_are_refused() {
         --output-dir out --device cpu"
         .split_whitespace()
         .collect();
-    let env = [
-        ("OMPI_COMM_WORLD_RANK", "0"),
-        ("OMPI_COMM_WORLD_SIZE", "4"),
-    ];
+    let env = [("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "4")];
     common::run_with(dir.path(), &args, env).fails(&["rank 0 of 4", "--features mpi"]);
     assert!(!dir.path().join("out").exists());
 }

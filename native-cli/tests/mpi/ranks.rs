@@ -36,7 +36,10 @@ fn mpirun(dir: &Path, ranks: usize, args: &str) -> Command {
 fn together(dir: &Path, ranks: usize, args: &str) -> String {
     let out = mpirun(dir, ranks, args).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(out.status.success(), "mpirun -n {ranks} onebit {args}:\n{said}");
+    assert!(
+        out.status.success(),
+        "mpirun -n {ranks} onebit {args}:\n{said}"
+    );
     said
 }
 
@@ -125,16 +128,32 @@ fn a_killed_rank_ends_the_run_and_costs_no_checkpoint() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let id = process(&child, 1).unwrap();
-    Command::new("kill").args(["-9", &id.to_string()]).status().unwrap();
+    Command::new("kill")
+        .args(["-9", &id.to_string()])
+        .status()
+        .unwrap();
     let ended = child.wait_with_output().unwrap();
     assert!(!ended.status.success());
     let said = String::from_utf8_lossy(&ended.stderr);
     let last = newest(&out);
-    assert!(said.contains(last.file_name().unwrap().to_str().unwrap()), "{said}");
+    assert!(
+        said.contains(last.file_name().unwrap().to_str().unwrap()),
+        "{said}"
+    );
     assert!(said.contains("--resume"), "{said}");
     // It is whole: another number of ranks goes on from it.
-    let step: usize = last.display().to_string().rsplit('-').next().unwrap().parse().unwrap();
-    let more = format!("{TRAIN} --max-steps {} --lr-decay constant --resume --output-dir out", step + 5);
+    let step: usize = last
+        .display()
+        .to_string()
+        .rsplit('-')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let more = format!(
+        "{TRAIN} --max-steps {} --lr-decay constant --resume --output-dir out",
+        step + 5
+    );
     together(dir, 2, &more);
     assert_eq!(metrics(&out).last().unwrap()["step"], step + 5);
 }
@@ -143,12 +162,21 @@ fn a_killed_rank_ends_the_run_and_costs_no_checkpoint() {
 fn what_goes_wrong_is_told_once() {
     let temp = workplace();
     let dir = temp.path();
-    let args = format!("{TRAIN} --max-steps 5 --accumulation-steps 2 --output-dir out");
-    let args = args.replace("--accumulation-steps 4 ", "");
-    let ended = mpirun(dir, 3, &args).output().unwrap();
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(!ended.status.success());
-    assert_eq!(said.matches("multiple of 3").count(), 1, "{said}");
+    let fails = |ranks, args: &str| {
+        let ended = mpirun(dir, ranks, args).output().unwrap();
+        assert!(!ended.status.success());
+        String::from_utf8_lossy(&ended.stderr).into_owned()
+    };
+    let said = fails(5, &format!("{TRAIN} --max-steps 5 --output-dir out"));
+    assert_eq!(said.matches("a multiple of 5").count(), 1, "{said}");
+    // Open MPI's and MPICH's way to start two different programs.
+    let two = format!(
+        "{TRAIN} --output-dir out : -n 1 {} {TRAIN} --seed 2 --output-dir out",
+        env!("CARGO_BIN_EXE_onebit")
+    );
+    let said = fails(1, &two);
+    assert!(said.contains("error on rank 1 of 2"), "{said}");
+    assert!(said.contains("another training configuration"), "{said}");
 }
 
 #[test]
@@ -160,9 +188,8 @@ fn a_search_on_three_ranks_finds_what_one_finds() {
         --max-evals 20 --max-size-mb 0.1 --output";
     line(dir, &format!("{search} alone.json")).ok();
     let said = together(dir, 3, &format!("{search} three.json"));
-    let [alone, three] = ["alone.json", "three.json"].map(|name| {
-        std::fs::read_to_string(dir.join(name)).unwrap()
-    });
+    let [alone, three] =
+        ["alone.json", "three.json"].map(|name| std::fs::read_to_string(dir.join(name)).unwrap());
     assert_eq!(alone, three, "{said}");
     assert!(!dir.join("three.json.journal").exists());
 }
