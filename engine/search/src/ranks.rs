@@ -55,8 +55,8 @@ async fn measure(
     ranks.gather(bytes).map_err(link)
 }
 
-/// An evaluator whose samples are measured on all ranks, for rank 0. The others [`serve()`] it until
-/// it is dropped.
+/// An evaluator whose samples are measured on all ranks, for rank 0. The others [`serve()`] it
+/// until it is dropped.
 pub struct Together<E> {
     inner: E,
     ranks: Ranks,

@@ -138,8 +138,8 @@ fn source(
 }
 
 /// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to
-/// the newest checkpoint. Of [ranks](ternary_common::ranks) that train together, all call this, and rank 0
-/// alone reads and writes the folder.
+/// the newest checkpoint. Of [ranks](ternary_common::ranks) that train together, all call this, and
+/// rank 0 alone reads and writes the folder.
 ///
 /// # Errors
 /// Data or folders that do not fit, files that cannot be written, and a training that leaves the

@@ -199,7 +199,7 @@ fn sums_are_made_in_the_order_of_the_ranks() {
     let vectors: Vec<Vec<f32>> = (0..RANKS as u64)
         .map(|rank| {
             let mut rng = Rng::new(rank);
-            (0..len).map(|_| rng.normal() as f32).collect()
+            (0..len).map(|_| rng.normal()).collect()
         })
         .collect();
     let sum = |order: [usize; RANKS]| -> Vec<f32> {
