@@ -3,6 +3,7 @@
 #[cfg(feature = "mpi")]
 mod mpi_link;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -15,6 +16,15 @@ use crate::output::{self, errln};
 /// How long another rank waits with what it has to say: what all of them fail at, rank 0 says, and
 /// then all are ended.
 const FIRST_WORD: Duration = Duration::from_secs(10);
+
+/// Whether the ranks' common work is done.
+static DONE: AtomicBool = AtomicBool::new(false);
+
+/// The common work is done: MPI may wait until all have said good-bye. After an error it must not,
+/// since the others wait for this rank.
+pub fn done() {
+    DONE.store(true, Ordering::Relaxed);
+}
 
 /// The number of this process and how many there are, as what started them says.
 fn launched() -> Option<(usize, usize)> {

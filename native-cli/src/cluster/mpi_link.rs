@@ -1,5 +1,7 @@
 //! Ranks that reach each other through MPI.
 
+use std::sync::atomic::Ordering;
+
 use mpi::Threading;
 use mpi::environment::Universe;
 use mpi::point_to_point::Status;
@@ -88,7 +90,14 @@ impl Link for MpiLink {
     }
 
     fn abandon(&mut self) {
-        // Good-bye would wait for the others, who wait for this rank.
         std::mem::forget(self.universe.take());
+    }
+}
+
+impl Drop for MpiLink {
+    fn drop(&mut self) {
+        if !super::DONE.load(Ordering::Relaxed) {
+            self.abandon();
+        }
     }
 }

@@ -19,6 +19,7 @@ use ternary::tokenizer::Tokenizer;
 use ternary::train::checkpoint::{self, Companions};
 
 use crate::args::{EvalConfig, MeasureArgs, Search};
+use crate::cluster;
 use crate::commands::{export, tokenize};
 use crate::model::{self, Opened};
 use crate::output::{self, errln, outln};
@@ -91,7 +92,9 @@ pub fn run(a: &Search, ranks: Option<Ranks>) -> Result<()> {
                     "another checkpoint, text or setting than on rank 0: give all ranks the same files and flags"
                 );
             }
-            return Ok(pollster::block_on(serve(evaluator.as_mut(), &mut ranks))?);
+            pollster::block_on(serve(evaluator.as_mut(), &mut ranks))?;
+            cluster::done();
+            return Ok(());
         }
         errln!("{} ranks", ranks.size());
         evaluator = Box::new(Together::new(evaluator, ranks));
@@ -135,6 +138,7 @@ pub fn run(a: &Search, ranks: Option<Ranks>) -> Result<()> {
         &mut observe,
     ))?;
     bar.finish_and_clear();
+    cluster::done();
     let result = SearchResult { source, ..found };
     let text = serde_json::to_string_pretty(&result)?;
     if to_output {

@@ -271,6 +271,7 @@ pub fn execute(a: &TrainingArgs, job: Job, ranks: Option<Ranks>) -> Result<()> {
         &options,
         &mut observe,
     ))?;
+    cluster::done();
     bar.finish_and_clear();
     let val = summary
         .val_loss
