@@ -76,6 +76,7 @@ pub(super) struct Turn {
     /// Counted from 0.
     pub index: usize,
     /// Micro-batches of the sum.
+    #[cfg_attr(not(feature = "native"), allow(dead_code, reason = "for ranks"))]
     pub of: usize,
 }
 
@@ -117,6 +118,7 @@ impl Trainer {
     }
 
     /// Put the sums over `of` micro-batches where the update looks for them.
+    #[cfg_attr(not(feature = "native"), allow(unused_variables, reason = "for ranks"))]
     pub(super) async fn put_sums(&mut self, program: usize, of: usize) -> Result<()> {
         let parts = self.micro[program].parts.clone();
         let begun = Instant::now();

@@ -90,13 +90,4 @@ impl Trainer {
         }
         Ok(())
     }
-
-    /// Sums over the micro-batches of a validation, of which each rank has measured some; the
-    /// others are 0.
-    pub(super) fn all_losses(&mut self, mine: Vec<f32>) -> Result<Vec<f32>> {
-        match &mut self.ranks {
-            Some(ranks) => ranks.sum(mine).map_err(|e| self.rank_error(e)),
-            None => Ok(mine),
-        }
-    }
 }

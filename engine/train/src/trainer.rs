@@ -559,16 +559,25 @@ impl Trainer {
             }
             self.backend.throttle().await?;
         }
-        let mut sum = self.measured().await?;
-        #[cfg(feature = "native")]
-        if size > 1 {
+        let sum = match size {
+            1 => self.measured().await?,
             // In the order in which one process adds them up.
-            sum = self.all_losses(losses)?.into_iter().fold(0.0, |a, b| a + b);
-        }
+            _ => self.all_losses(losses)?.into_iter().fold(0.0, |a, b| a + b),
+        };
         if count == 0 {
             return Err(Error::NothingMeasured);
         }
         Ok(f64::from(sum) / count as f64)
+    }
+
+    /// Sums over the micro-batches of a validation, of which each rank has measured some; the
+    /// others are 0.
+    fn all_losses(&mut self, mine: Vec<f32>) -> Result<Vec<f32>> {
+        #[cfg(feature = "native")]
+        if let Some(ranks) = &mut self.ranks {
+            return ranks.sum(mine).map_err(|e| self.rank_error(e));
+        }
+        Ok(mine)
     }
 
     /// Sum of the losses that validation added up.
