@@ -1,5 +1,6 @@
 //! `onebit`: arguments, progress bars and printing around ternary-core. No engine logic.
 mod args;
+mod cluster;
 mod commands;
 mod manual;
 mod model;
@@ -47,11 +48,13 @@ fn run() -> ExitCode {
         args::Command::Tokenize(a) => commands::tokenize::run(&a),
         args::Command::Template(a) => commands::template::run(&a),
         args::Command::Data(a) => commands::data::run(&a),
-        args::Command::Train(a) => commands::train::run(&a),
-        args::Command::Finetune(a) => commands::finetune::run(&a),
-        args::Command::Convert(a) => commands::convert::run(&a),
+        args::Command::Train(a) => cluster::run(|ranks| commands::train::run(&a, ranks)),
+        args::Command::Finetune(a) => cluster::run(|ranks| commands::finetune::run(&a, ranks)),
+        args::Command::Convert(a) => {
+            cluster::alone("convert").and_then(|()| commands::convert::run(&a))
+        }
         args::Command::Merge(a) => commands::merge::run(&a),
-        args::Command::Search(a) => commands::search::run(&a),
+        args::Command::Search(a) => cluster::run(|ranks| commands::search::run(&a, ranks)),
         args::Command::EvalConfig(a) => commands::search::eval_config(&a),
         args::Command::Eval(a) => commands::eval::run(&a),
         args::Command::Generate(a) => commands::generate::run(&a),

@@ -4,6 +4,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -78,8 +79,29 @@ fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether another process speaks for this one.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Write nothing to standard error from now on.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Write to standard error again.
+pub fn be_loud() {
+    QUIET.store(false, Ordering::Relaxed);
+}
+
+/// Whether this process is to show nothing.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
 /// Write `text` to standard error, and go on whatever becomes of it.
 pub fn write_error(text: &str) {
+    if is_quiet() {
+        return;
+    }
     let writer = ErrorWriter::get();
     let (state, written) = &*writer.state;
     let mut progress = lock(state);

@@ -40,6 +40,7 @@ cargo xtask <command>
   cases                      the inputs and uses that broke similar programs, as a table
   test-simd                  the native tests at each SIMD level that this machine has
   test-aarch64               the CPU kernels of 64-bit ARM, run by QEMU: exactness, not speed
+  test-mpi                   onebit on several processes, built with MPI (installed if need be)
   fuzz [MINUTES]             hostile files for every parser, for so long (default 10), with the figures
   ci                         check, test-aarch64, then test
   bench-wllama [MODEL.gguf]  decoding and prefill in a page, beside llama.cpp in WebAssembly (npm's wllama): CPU, one thread each and two
@@ -97,6 +98,7 @@ fn dispatch() -> Result<()> {
         "cases" => test::cases(),
         "test-simd" => test::every_simd_level(),
         "test-aarch64" => test::aarch64(),
+        "test-mpi" => test::mpi(),
         "fuzz" => match rest {
             [] => fuzz::run(10),
             [minutes] => fuzz::run(minutes.parse().context("minutes are a whole number")?),

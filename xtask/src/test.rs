@@ -128,6 +128,17 @@ pub fn aarch64() -> Result<()> {
         .args(["--features", "native", "--lib", "--", "cpu::"]))
 }
 
+/// Several processes that train and search together. `onebit` and its tests are built once more,
+/// with MPI: so this is no part of `test`.
+pub fn mpi() -> Result<()> {
+    setup::mpi::ensure()?;
+    step("onebit on several processes");
+    // One at a time: each starts more processes than a small machine has cores.
+    run(cargo()
+        .args(["test", "-p", "onebit", "--features", "mpi", "--test", "mpi"])
+        .args(["--", "--test-threads=1"]))
+}
+
 /// The page's test programs, as they are always run. `filter`: which tests, all if empty.
 fn page_tests(tools: &TestTools, programs: &[&str], filter: &str) -> Command {
     let mut command = cargo();

@@ -16,6 +16,7 @@ mod training;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 pub use ternary_common::bytes::LocalFuture;
 use ternary_common::bytes::Size;
@@ -238,6 +239,20 @@ pub trait Backend {
 
     /// Queue one run. The GPU returns before it has finished.
     fn run(&mut self, program: ProgramId, run_params: &RunParams) -> Result<(), BackendError>;
+
+    /// Queue the operations `ops` of one run: a caller goes through a program's in order, part by
+    /// part. A backend that cannot stop within a run makes all of it with the first part.
+    fn run_part(
+        &mut self,
+        program: ProgramId,
+        ops: Range<usize>,
+        run_params: &RunParams,
+    ) -> Result<(), BackendError> {
+        match ops.start {
+            0 => self.run(program, run_params),
+            _ => Ok(()),
+        }
+    }
 
     /// Whether runs are queued, so that a read waits for all of them; otherwise each is over when
     /// [`Backend::run`] returns.

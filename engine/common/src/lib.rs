@@ -9,6 +9,8 @@ pub mod data;
 pub mod error;
 pub mod exact;
 pub mod platform;
+#[cfg(feature = "native")]
+pub mod ranks;
 pub mod tokenizer;
 
 pub use error::{Error, Result};

@@ -59,7 +59,7 @@ pub struct TrainProgram {
 }
 
 /// Shared buffers that the losses of training and of validation are added up in.
-const TRAIN_LOSS: &str = "loss.train";
+pub const TRAIN_LOSS: &str = "loss.train";
 pub const VALIDATION_LOSS: &str = "loss.validation";
 /// Shared buffer that the divergences from the teacher are added up in.
 pub const KL: &str = "loss.kl";

@@ -9,7 +9,7 @@ use crate::error::Result;
 use ternary_common::bytes::LocalFuture;
 
 /// Points in the order in which neighbors share the most layers, by their places.
-fn by_prefix(points: &[Point]) -> Vec<usize> {
+pub(super) fn by_prefix(points: &[Point]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..points.len()).collect();
     order.sort_by(|a, b| points[*a].cmp(&points[*b]));
     order

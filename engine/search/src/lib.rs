@@ -12,6 +12,8 @@ mod evaluators;
 mod fingerprint;
 #[cfg(feature = "native")]
 mod journal;
+#[cfg(feature = "native")]
+mod ranks;
 mod result;
 mod scorer;
 mod space;
@@ -25,6 +27,8 @@ pub use evaluators::Pool;
 pub use fingerprint::fingerprint;
 #[cfg(feature = "native")]
 pub use journal::Journal;
+#[cfg(feature = "native")]
+pub use ranks::{Together, serve};
 pub use result::{Entry, SearchResult, Settings, Standing, Tokens, search};
 pub use scorer::{Scorer, Task, Windows};
 pub use space::{Choice, Granularity, Point, Space, SpaceOptions, Unit};

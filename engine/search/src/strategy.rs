@@ -51,6 +51,16 @@ impl<E: Evaluate + ?Sized> Evaluate for &mut E {
     }
 }
 
+impl<E: Evaluate + ?Sized> Evaluate for Box<E> {
+    fn losses<'a>(&'a mut self, points: &'a [Point]) -> LocalFuture<'a, Result<Vec<f64>>> {
+        (**self).losses(points)
+    }
+
+    fn full_loss<'a>(&'a mut self, point: &'a Point) -> LocalFuture<'a, Result<f64>> {
+        (**self).full_loss(point)
+    }
+}
+
 /// What the map must satisfy; at least one of the two.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Goal {

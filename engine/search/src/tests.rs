@@ -107,6 +107,48 @@ fn run(space: &Space, goal: Goal, evaluate: &mut dyn Evaluate, effort: Effort) -
     pollster::block_on(strategy.run()).unwrap()
 }
 
+/// One journal's worth of decisions, the measuring shared: each map once on one rank.
+#[test]
+fn ranks_find_what_one_finds() {
+    use ternary_common::ranks::{LocalLink, Ranks};
+    const RANKS: usize = 3;
+    let space = Space::new(&metadata(4), &options(Granularity::Layer)).unwrap();
+    let goal = Goal {
+        max_loss: Some(2.4),
+        max_bytes: None,
+    };
+    let effort = Effort {
+        max_evals: 40,
+        seed: 1,
+    };
+    let loss = rule(2, 4);
+    let alone = run(&space, goal, &mut Made::new(&loss), effort);
+    let (space, loss) = (&space, &loss);
+    let measured: Vec<usize> = std::thread::scope(|scope| {
+        let threads: Vec<_> = LocalLink::all(RANKS)
+            .into_iter()
+            .map(|link| {
+                let alone = &alone;
+                scope.spawn(move || {
+                    let mut ranks = Ranks::start(move || Ok(link)).unwrap();
+                    let mut made = Made::new(loss);
+                    if ranks.leads() {
+                        let mut together = Together::new(&mut made, ranks);
+                        let ledger = run(space, goal, &mut together, effort);
+                        assert_eq!(ledger.all, alone.all);
+                    } else {
+                        pollster::block_on(serve(&mut made, &mut ranks)).unwrap();
+                    }
+                    made.asked.len()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert_eq!(measured.iter().sum::<usize>(), alone.all.len());
+    assert!(measured.iter().all(|n| *n > 2), "{measured:?}");
+}
+
 /// The optimum of 256 maps in 40 evaluations, nearly always; never a map twice, never beyond the
 /// budget.
 #[test]

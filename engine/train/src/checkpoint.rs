@@ -7,7 +7,7 @@
 //! | `tokenizer.json` | |
 //! | `chat_template.jinja` | optional |
 //! | `train_state.json` | schema version, step, [`TrainConfig`], tokens seen |
-//! | `optimizer.safetensors` | moments `m.NAME`, and `v.NAME` of what AdamW changes |
+//! | `optimizer.safetensors` | moments `m.NAME`, and `v.NAME` of what AdamW changes; with `sync_every`, `outer.NAME` |
 //!
 //! Trained adapters are in [`ternary_formats::adapter`]'s two files instead of `config.json` and
 //! `model.safetensors`.
@@ -621,9 +621,12 @@ pub fn restore(trainer: &mut Trainer, dir: &Path) -> Result<(TrainState, Compani
         trainer.set_buffer(&BufferKind::Param.named(&p.name), values)?;
         for m in trainer.moments(&p) {
             let key = m.named(&p.name);
-            let (_, values) = moments
-                .remove(&key)
-                .ok_or_else(|| missing("optimizer.safetensors", &key))?;
+            let values = match (moments.remove(&key), m) {
+                (Some((_, values)), _) => values,
+                // The run had no local steps until now.
+                (None, BufferKind::OuterMoment) => vec![0.0; p.len()],
+                (None, _) => return Err(missing("optimizer.safetensors", &key)),
+            };
             trainer.set_buffer(&key, &values)?;
         }
     }

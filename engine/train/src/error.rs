@@ -10,6 +10,8 @@ use ternary_core::layout::FormatError;
 use ternary_formats::adapter::AdapterError;
 
 use crate::memory::MemoryPlan;
+#[cfg(feature = "native")]
+use ternary_common::ranks::LinkError;
 
 /// A result whose error is this crate's.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -179,6 +181,40 @@ pub enum Error {
         parameter: Option<String>,
         /// What the parameters look like.
         cause: String,
+    },
+    /// More processes than there is work for in a step.
+    #[error(
+        "{ranks} ranks, but a step has only {micro} micro-batch{}: set --accumulation-steps to a multiple of {ranks} (with --batch-size smaller by as much, a step's tokens stay the same)",
+        if *.micro == 1 { "" } else { "es" }
+    )]
+    FewMicroBatches {
+        /// Micro-batches of a step.
+        micro: usize,
+        /// Processes.
+        ranks: usize,
+    },
+    /// The processes that train together do not go on.
+    #[error(
+        "rank {rank} of {size}: {cause}; --resume goes on from the last checkpoint, with any number of ranks"
+    )]
+    #[cfg(feature = "native")]
+    Rank {
+        /// This process.
+        rank: usize,
+        /// All of them.
+        size: usize,
+        /// What happened.
+        cause: LinkError,
+    },
+    /// Ranks that would train different things.
+    #[error(
+        "rank {rank} was started with another {what} than rank 0: give all ranks the same program, files and flags"
+    )]
+    RankDiffers {
+        /// This process.
+        rank: usize,
+        /// What is not the same.
+        what: &'static str,
     },
     /// A run in a folder ended by an error.
     #[error(

@@ -16,6 +16,7 @@ mod files;
 mod lines;
 mod memory;
 pub mod merge;
+mod outer;
 #[cfg(feature = "native")]
 mod run;
 mod snapshot;
@@ -23,8 +24,11 @@ mod start;
 #[cfg(feature = "native")]
 mod stats;
 mod steps;
+mod sums;
 #[cfg(feature = "native")]
 mod tensorboard;
+#[cfg(feature = "native")]
+mod together;
 mod trainer;
 
 pub use error::{Error, MemoryShortage, Result, SnapshotError};

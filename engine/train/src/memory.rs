@@ -5,9 +5,10 @@ use std::fmt;
 use super::start::check_relations;
 use super::trainer::{Programs, seq_len};
 use crate::error::{Error, MemoryShortage, Result};
-use ternary_backend::{Backend, MemoryLimits, MemoryUse};
+use ternary_backend::{Backend, DeviceKind, MemoryLimits, MemoryUse};
 use ternary_common::bytes::Size;
 use ternary_core::config::{ModelConfig, TrainConfig};
+use ternary_core::params::{self, Param};
 use ternary_model::program::BufferKind;
 
 /// Bytes that training takes on a backend.
@@ -21,7 +22,7 @@ pub struct MemoryPlan {
     pub moments: u64,
     /// Activations, forward weights and their gradients within a step, after sharing.
     pub activations: u64,
-    /// Batches, losses, tables, a teacher.
+    /// Batches, losses, tables, a teacher, sums over micro-batches.
     pub other: u64,
     /// The largest single buffer.
     pub largest: u64,
@@ -49,7 +50,29 @@ impl MemoryPlan {
             check_relations(config, train, teacher)?;
         }
         let programs = Programs::record(config, train, teacher, seq_len(config, train)?);
-        Ok(backend.plan(&programs.all()).into())
+        let trained = params::trained(config, train.lora.as_ref());
+        let trained = trained.iter().map(Param::len).sum();
+        let mut plan = Self::from(backend.plan(&programs.all()));
+        if train.sync_every > 0 {
+            plan.other += 4 * trained as u64;
+        }
+        Ok(plan.beside(backend, train, trained))
+    }
+
+    /// With what a trainer keeps beside the backend: sums of gradients over micro-batches, and what
+    /// a round of local steps began with. It counts where the backend's memory is the same.
+    pub(super) fn beside(
+        mut self,
+        backend: &dyn Backend,
+        train: &TrainConfig,
+        trained: usize,
+    ) -> Self {
+        if backend.info().kind == DeviceKind::Cpu {
+            let sums = usize::from(train.accumulation_steps > 1);
+            let starts = usize::from(train.sync_every > 0);
+            self.other += (4 * trained * (sums + starts)) as u64;
+        }
+        self
     }
 
     /// Bytes of everything together.
@@ -183,6 +206,20 @@ mod tests {
         let floats = 4 * config().parameter_count() as u64;
         assert_eq!((plan.parameters, plan.gradients), (floats, floats));
         assert_eq!(plan.moments, 2 * floats);
+        let (wide, alone) = (
+            TrainConfig {
+                accumulation_steps: 2,
+                sync_every: 1,
+                save_every: 1,
+                eval_every: 1,
+                ..train(1)
+            },
+            plan.other,
+        );
+        let plan = MemoryPlan::new(&CpuBackend::new(1), &config(), &wide).unwrap();
+        let trainer = Trainer::new(Box::new(CpuBackend::new(1)), config(), wide).unwrap();
+        assert_eq!(plan, trainer.memory());
+        assert_eq!(plan.other, alone + 3 * floats);
     }
 
     #[test]

@@ -138,7 +138,8 @@ fn source(
 }
 
 /// Train to `max_steps`, or until stopped. The trainer must be new; with `resume` it is brought to
-/// the newest checkpoint.
+/// the newest checkpoint. Of [ranks](ternary_common::ranks) that train together, all call this, and
+/// rank 0 alone reads and writes the folder.
 ///
 /// # Errors
 /// Data or folders that do not fit, files that cannot be written, and a training that leaves the
@@ -177,10 +178,15 @@ pub async fn run(
     options: &RunOptions,
     observe: Observer<'_>,
 ) -> Result<RunSummary> {
-    let result = run_in_folder(trainer, data, validation, options, observe).await;
+    let result = match trainer.leads() {
+        true => run_in_folder(trainer, data, validation, options, observe).await,
+        false => follow(trainer, data, validation).await,
+    };
     result.map_err(|e| {
         let reported = match &e {
-            Error::NotFinite { .. } | Error::NoValidation | Error::Io(_) => None,
+            Error::NotFinite { .. } | Error::NoValidation | Error::Io(_) | Error::Rank { .. } => {
+                None
+            }
             Error::Backend(BackendError::DeviceLost(_)) => Some(trainer.reported_step()),
             _ => return e,
         };
@@ -311,7 +317,10 @@ async fn run_in_folder(
     if trainer.train.early_stop_patience > 0 && validation.is_none() {
         return Err(Error::NoValidation);
     }
-    let mut batches = source(data, trainer, progress.place)?;
+    trainer.same_as_first(checksum)?;
+    let place = trainer.told(&progress.place)?;
+    trainer.share().await?;
+    let mut batches = source(data, trainer, place)?;
     if held.is_none() {
         std::fs::create_dir_all(dir).at("create", dir)?;
         held = Some(lock()?);
@@ -364,6 +373,66 @@ async fn run_in_folder(
     })
 }
 
+/// Make the steps of a run that rank 0 writes down.
+async fn follow(
+    trainer: &mut Trainer,
+    data: &TrainingData,
+    validation: Option<&TokenData>,
+) -> Result<RunSummary> {
+    trainer.same_as_first(data.checksum())?;
+    let place = trainer.told(&None::<StreamPlace>)?;
+    trainer.share().await?;
+    let mut batches = source(data, trainer, place)?;
+    let validation = validation
+        .map(|d| Validation::new(d, trainer.seq, &trainer.config, &trainer.train))
+        .transpose()
+        .map_err(|e| Error::ValidationData(Box::new(e)))?;
+    let mut follower = Follower {
+        train: trainer.train.clone(),
+        val_loss: None,
+    };
+    let mut steps = Steps {
+        unlogged: Unlogged::new((0.0, 0)),
+        trainer,
+        batches: batches.as_mut(),
+        validation: validation.as_ref(),
+    };
+    steps.run(&mut follower).await?;
+    Ok(RunSummary {
+        step: trainer.step,
+        stopped: trainer.step < trainer.train.max_steps,
+        out_of_patience: None,
+        train_loss: f64::NAN,
+        val_loss: follower.val_loss,
+        checkpoint: PathBuf::new(),
+    })
+}
+
+/// A rank that only computes.
+struct Follower {
+    train: TrainConfig,
+    val_loss: Option<f64>,
+}
+
+impl StepObserver for Follower {
+    type Error = Error;
+
+    fn due(&self, step: usize, last: bool) -> Due {
+        due(&self.train, step, last)
+    }
+
+    fn on_reports(&mut self, _reports: &[StepReport]) {}
+
+    async fn on_step(&mut self, _steps: &mut Steps<'_>, done: StepDone) -> Result<()> {
+        self.val_loss = done.val_loss.or(self.val_loss);
+        Ok(())
+    }
+
+    fn stops(&self) -> bool {
+        false
+    }
+}
+
 /// The statistics of every matrix and their file, if they are wanted.
 async fn statistics(
     trainer: &mut Trainer,
@@ -412,22 +481,26 @@ fn every(n: usize, step: usize) -> bool {
     n > 0 && step.is_multiple_of(n)
 }
 
+/// What is due after a step, on every rank.
+fn due(train: &TrainConfig, step: usize, last: bool) -> Due {
+    let due = [
+        every(train.log_every, step),
+        every(train.save_every, step),
+        train.stats_every.is_some_and(|n| every(n, step)),
+        // What the first loss was helps to say what is wrong later.
+        step == 1,
+    ];
+    Due {
+        report: last || due.contains(&true),
+        validate: last || every(train.eval_every, step),
+    }
+}
+
 impl StepObserver for FolderRun<'_> {
     type Error = Error;
 
     fn due(&self, step: usize, last: bool) -> Due {
-        let train = &self.train;
-        let due = [
-            every(train.log_every, step),
-            every(train.save_every, step),
-            train.stats_every.is_some_and(|n| every(n, step)),
-            // What the first loss was helps to say what is wrong later.
-            step == 1,
-        ];
-        Due {
-            report: last || due.contains(&true),
-            validate: last || every(train.eval_every, step),
-        }
+        due(&self.train, step, last)
     }
 
     fn on_reports(&mut self, reports: &[StepReport]) {
@@ -441,7 +514,8 @@ impl StepObserver for FolderRun<'_> {
     }
 
     async fn on_step(&mut self, steps: &mut Steps<'_>, mut done: StepDone) -> Result<()> {
-        let stop = self.requested.load(Ordering::Relaxed);
+        // Between two synchronizations there is nothing to save.
+        let stop = self.requested.load(Ordering::Relaxed) && steps.trainer.meets_at(done.step);
         if stop {
             let rest = steps.trainer.report().await?;
             steps.unlogged.add(&rest);

@@ -34,7 +34,7 @@ impl Trainer {
     }
 
     /// The buffers of a parameter that going on needs.
-    fn parts(&self, p: &Param) -> Vec<String> {
+    pub(super) fn parts(&self, p: &Param) -> Vec<String> {
         let kinds = [BufferKind::Param].into_iter();
         let all = kinds.chain(self.moments(p).iter().copied());
         all.map(|kind| kind.named(&p.name)).collect()

@@ -43,7 +43,10 @@ impl Validation {
         sizes: [usize; 2],
     ) -> Result<f64> {
         let (batches, windows) = (&self.batches, &self.windows);
-        super::trainer::windows_loss(backend, program, sizes, batches, windows).await
+        let alone = (0, 1);
+        let (losses, count) =
+            super::trainer::window_losses(backend, program, sizes, alone, batches, windows).await?;
+        Ok(losses.into_iter().map(f64::from).sum::<f64>() / count as f64)
     }
 
     /// Mean cross-entropy, nats per token.
@@ -185,7 +188,7 @@ impl Steps<'_> {
             };
             observer.on_step(self, done).await?;
             platform::yield_now().await;
-            if observer.stops() {
+            if self.trainer.all_stop(observer.stops())? {
                 break;
             }
         }

@@ -1,12 +1,17 @@
 //! One model being trained on one backend: recorded programs, parameters, steps. No files, no
 //! clocks.
 
+use std::rc::Rc;
+
 use super::diagnose;
 use super::memory::{self, MemoryPlan};
 use super::start::Start;
+use super::sums::{self, Part, Turn};
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, BackendError, MemoryLimits, ProgramId, elements};
 use ternary_common::data::{BatchSource, Batches, NO_TARGET};
+#[cfg(feature = "native")]
+use ternary_common::ranks::Ranks;
 use ternary_core::config::{MatrixModes, ModelConfig, Optimizer, TrainConfig};
 use ternary_core::params::{self, Param};
 use ternary_core::quant::anneal_alpha;
@@ -45,7 +50,9 @@ pub struct Divergence {
 
 /// A prepared micro-step.
 pub(super) struct Step {
-    id: ProgramId,
+    pub id: ProgramId,
+    /// By what a micro-batch's gradients are taken.
+    pub parts: Rc<[Part]>,
     ids: BufferId,
     targets: BufferId,
     total: BufferId,
@@ -54,6 +61,7 @@ pub(super) struct Step {
 impl Step {
     pub fn prepare(backend: &mut dyn Backend, recorded: TrainProgram) -> Result<Self> {
         Ok(Step {
+            parts: sums::parts(&recorded.program),
             ids: recorded.ids,
             targets: recorded.targets,
             total: recorded.total,
@@ -61,37 +69,42 @@ impl Step {
         })
     }
 
-    /// Queue it for a batch; its losses are added up on the backend.
-    fn run(
-        &self,
-        backend: &mut dyn Backend,
-        ids: &[u32],
-        targets: &[u32],
-        run_params: &RunParams,
-    ) -> Result<()> {
+    /// Give it a batch.
+    fn write(&self, backend: &mut dyn Backend, ids: &[u32], targets: &[u32]) -> Result<()> {
         backend.write(self.id, self.ids, bytemuck::cast_slice(ids))?;
-        backend.write(self.id, self.targets, bytemuck::cast_slice(targets))?;
-        Ok(backend.run(self.id, run_params)?)
+        Ok(backend.write(self.id, self.targets, bytemuck::cast_slice(targets))?)
+    }
+
+    /// The losses that were added up.
+    async fn measured(&self, backend: &mut dyn Backend) -> Result<f32> {
+        let read = backend.read(self.id, &[self.total]).await?;
+        Ok(elements::<f32>(&read[0])[0])
     }
 }
 
-/// Mean cross-entropy in nats by a validation program of `batch` sequences of `seq` tokens over
-/// `windows` of the data (token offsets).
-pub(super) async fn windows_loss(
+/// Cross-entropy in nats by a validation program of `batch` sequences of `seq` tokens over
+/// `windows` of the data (token offsets), and the targets that it is of. Of `size` processes number
+/// `rank` measures its share, batch by batch, with 0 for the others'; one alone has one sum.
+pub(super) async fn window_losses(
     backend: &mut dyn Backend,
     program: &Step,
     [batch, seq]: [usize; 2],
+    (rank, size): (usize, usize),
     data: &Batches,
     windows: &[usize],
-) -> Result<f64> {
+) -> Result<(Vec<f32>, usize)> {
     let mut count = 0;
+    let mut losses = vec![0.0; windows.len().div_ceil(batch)];
     backend.upload(model::VALIDATION_LOSS, bytemuck::bytes_of(&0f32))?;
-    for part in windows.chunks(batch) {
+    for (i, part) in windows.chunks(batch).enumerate() {
         let (mut ids, mut targets) = (Vec::new(), Vec::new());
         for at in part {
             data.window(*at, &mut ids, &mut targets)?;
         }
         count += count_learnt(&targets);
+        if i % size != rank {
+            continue;
+        }
         // A short last batch is padded; padded targets are ignored.
         ids.resize(batch * seq, 0);
         targets.resize(batch * seq, NO_TARGET);
@@ -99,14 +112,21 @@ pub(super) async fn windows_loss(
             rows: ids.len() as u32,
             ..RunParams::default()
         };
-        program.run(backend, &ids, &targets, &run_params)?;
+        program.write(backend, &ids, &targets)?;
+        backend.run(program.id, &run_params)?;
+        if size > 1 {
+            losses[i] = program.measured(backend).await?;
+            backend.upload(model::VALIDATION_LOSS, bytemuck::bytes_of(&0f32))?;
+        }
         backend.throttle().await?;
     }
-    let read = backend.read(program.id, &[program.total]).await?;
-    if count == 0 {
-        return Err(Error::NothingMeasured);
+    if size == 1 {
+        losses = vec![program.measured(backend).await?];
     }
-    Ok(f64::from(elements::<f32>(&read[0])[0]) / count as f64)
+    match count {
+        0 => Err(Error::NothingMeasured),
+        count => Ok((losses, count)),
+    }
 }
 
 struct Update {
@@ -282,14 +302,21 @@ pub(super) fn seq_len(config: &ModelConfig, train: &TrainConfig) -> Result<usize
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Trainer {
-    backend: Box<dyn Backend>,
+    pub(super) backend: Box<dyn Backend>,
     /// Of the model.
     pub config: ModelConfig,
     /// Of the training.
     pub train: TrainConfig,
     /// Tokens per sequence.
     pub seq: usize,
-    micro: Vec<Step>,
+    pub(super) micro: Vec<Step>,
+    /// Of the micro-batches made so far, by part.
+    pub(super) sums: Vec<Vec<f32>>,
+    /// Who trains with this one.
+    #[cfg(feature = "native")]
+    pub(super) ranks: Option<Ranks>,
+    /// What a round of local steps began with, by parameter.
+    pub(super) round_start: Vec<Vec<f32>>,
     validate: Step,
     update: Update,
     /// Optimizer steps done.
@@ -338,6 +365,10 @@ impl Trainer {
                 train,
                 seq,
                 micro,
+                sums: Vec::new(),
+                #[cfg(feature = "native")]
+                ranks: None,
+                round_start: Vec::new(),
                 validate,
                 update,
                 step: 0,
@@ -365,6 +396,12 @@ impl Trainer {
         seq: usize,
     ) -> Result<(Vec<Step>, Step, Update)> {
         start.upload(backend, config, train)?;
+        if train.sync_every > 0 {
+            for p in params::trained(config, train.lora.as_ref()) {
+                let name = BufferKind::OuterMoment.named(&p.name);
+                backend.reserve(&name, p.len() * size_of::<f32>())?;
+            }
+        }
         let teacher = start.teacher.as_ref().map(|t| &t.config);
         let programs = Programs::record(config, train, teacher, seq);
         let mut prepare = |recorded| Step::prepare(backend, recorded);
@@ -390,9 +427,13 @@ impl Trainer {
 
     /// What the optimizer keeps of a parameter between steps.
     pub(crate) fn moments(&self, p: &Param) -> &'static [BufferKind] {
+        use BufferKind::{FirstMoment, OuterMoment, SecondMoment};
+        let local = self.train.sync_every > 0;
         match (self.train.optimizer, p.muon()) {
-            (Optimizer::Muon, Some(_)) => &[BufferKind::FirstMoment],
-            _ => &[BufferKind::FirstMoment, BufferKind::SecondMoment],
+            (Optimizer::Muon, Some(_)) if local => &[FirstMoment, OuterMoment],
+            (Optimizer::Muon, Some(_)) => &[FirstMoment],
+            _ if local => &[FirstMoment, SecondMoment, OuterMoment],
+            _ => &[FirstMoment, SecondMoment],
         }
     }
 
@@ -430,12 +471,25 @@ impl Trainer {
         Ok(f64::from(sum[0]))
     }
 
-    /// Queue one micro-batch of a step.
-    fn run(&mut self, ids: &[u32], targets: &[u32], run_params: &RunParams) -> Result<()> {
+    /// The program of the micro-batches of the step about to be made.
+    fn micro_program(&self) -> usize {
         let counters = [self.step as u64, RANDOM_MAPS as u64];
         let mut rng = Rng::counted(self.train.seed, &counters);
-        let step = &self.micro[rng.below(self.micro.len() as u64) as usize];
-        step.run(self.backend.as_mut(), ids, targets, run_params)
+        rng.below(self.micro.len() as u64) as usize
+    }
+
+    /// The number of this process among those that train together, and how many they are.
+    pub fn place(&self) -> (usize, usize) {
+        #[cfg(feature = "native")]
+        if let Some(ranks) = &self.ranks {
+            return (ranks.rank(), ranks.size());
+        }
+        (0, 1)
+    }
+
+    /// Whether this process writes files and speaks for all.
+    pub fn leads(&self) -> bool {
+        self.place().0 == 0
     }
 
     /// RunParams of the step about to be made, whose loss is the mean of `learnt` targets.
@@ -472,13 +526,36 @@ impl Trainer {
         let (mut ids, mut targets) = (Vec::new(), Vec::new());
         let first = (self.step * micro * batch) as u64;
         data.fill(first, micro * batch, &mut ids, &mut targets)?;
-        let learnt = count_learnt(&targets);
+        let (rank, size) = self.place();
+        let local = self.train.sync_every > 0;
+        if local {
+            self.begin_round().await?;
+        }
+        let program = self.micro_program();
+        let dealt = ids.chunks(rows).zip(targets.chunks(rows)).enumerate();
+        let mine: Vec<_> = dealt.filter(|(i, _)| i % size == rank).collect();
+        let learnt = match local {
+            true => mine.iter().map(|(_, (_, t))| count_learnt(t)).sum(),
+            false => count_learnt(&targets),
+        };
+        let of = if local { mine.len() } else { micro };
+        // Where runs are queued, sums stay on the device as long as one process makes them.
+        let apart = of > 1 && ((size > 1 && !local) || !self.backend.queues());
         let mut run_params = self.run_params(rows, learnt);
-        let parts = ids.chunks(rows).zip(targets.chunks(rows));
-        for (i, (ids, targets)) in parts.enumerate() {
+        for (nth, (i, (ids, targets))) in mine.into_iter().enumerate() {
             let counters = [self.step as u64, i as u64];
             run_params.seed = Rng::counted(self.train.seed, &counters).next_u64() as u32;
-            self.run(ids, targets, &run_params)?;
+            self.micro[program].write(self.backend.as_mut(), ids, targets)?;
+            if apart {
+                let index = if local { nth } else { i };
+                self.run_apart(program, Turn { index, of }, &run_params)
+                    .await?;
+            } else {
+                self.backend.run(self.micro[program].id, &run_params)?;
+            }
+        }
+        if apart {
+            self.put_sums(program, of).await?;
         }
         let run_params = RunParams {
             pos: (self.step % model::HISTORY) as u32,
@@ -486,6 +563,9 @@ impl Trainer {
         };
         self.backend.run(self.update.id, &run_params)?;
         self.step += 1;
+        if local && self.meets_at(self.step) {
+            self.end_round().await?;
+        }
         self.pending.push(learnt);
         if self.teacher.is_some() {
             self.kl_tokens += learnt;
@@ -495,6 +575,15 @@ impl Trainer {
         }
         self.backend.throttle().await?;
         Ok(Vec::new())
+    }
+
+    /// Whether all end here: rank 0 says so, where the ranks are at one model.
+    pub(super) fn all_stop(&mut self, wanted: bool) -> Result<bool> {
+        #[cfg(feature = "native")]
+        if self.ranks.is_some() {
+            return Ok(self.meets_at(self.step) && self.told(&wanted)?);
+        }
+        Ok(wanted)
     }
 
     /// Steps whose figures have been read back and found good.
@@ -546,7 +635,27 @@ impl Trainer {
     /// quantizer.
     pub async fn validation_loss(&mut self, data: &Batches, windows: &[usize]) -> Result<f64> {
         let sizes = [self.train.batch_size, self.seq];
-        windows_loss(self.backend.as_mut(), &self.validate, sizes, data, windows).await
+        let place = self.place();
+        let backend = self.backend.as_mut();
+        let (losses, count) =
+            window_losses(backend, &self.validate, sizes, place, data, windows).await?;
+        let losses = match place {
+            (_, 1) => losses,
+            _ => self.all_losses(losses)?,
+        };
+        // In the order in which one process adds them up.
+        let sum = losses.into_iter().fold(0.0, |a, b| a + b);
+        Ok(f64::from(sum) / count as f64)
+    }
+
+    /// Sums over the micro-batches of a validation, of which each rank has measured some; the
+    /// others are 0.
+    fn all_losses(&mut self, mine: Vec<f32>) -> Result<Vec<f32>> {
+        #[cfg(feature = "native")]
+        if let Some(ranks) = &mut self.ranks {
+            return ranks.sum(mine).map_err(|e| self.rank_error(e));
+        }
+        Ok(mine)
     }
 
     /// The backend, with all that the training left on it.
@@ -557,7 +666,8 @@ impl Trainer {
 
     /// What is allocated.
     pub fn memory(&self) -> MemoryPlan {
-        self.backend.memory().into()
+        let trained = self.trained().iter().map(Param::len).sum();
+        MemoryPlan::from(self.backend.memory()).beside(self.backend.as_ref(), &self.train, trained)
     }
 
     /// Squared gradient norms of the last step, one per parameter in the order of

@@ -69,6 +69,9 @@ fn decay(text: &str) -> Result<LrDecay, String> {
   onebit train --config small.json --data-dir tokens/ --val-data-dir valid.txt \\
       --tokenizer tok.json --output-dir sweep/ --sweep sweep.json
 
+Several processes, if onebit was built with MPI (docs/cluster.md):
+  mpirun -n 4 onebit train … --accumulation-steps 4
+
 The config is a JSON object of model fields; its optional `training` object holds the fields the flags below override.")]
 pub struct Train {
     /// Begin with this model's weights: a checkpoint folder, a run, RUN/best or a .1bit; `none` =
@@ -203,9 +206,13 @@ pub struct TrainingArgs {
     /// Sequences per micro-batch.
     #[arg(long, value_name = "N")]
     pub batch_size: Option<usize>,
-    /// Micro-batches per optimizer step.
+    /// Micro-batches per optimizer step, of all processes together (mpirun, docs/cluster.md).
     #[arg(long, value_name = "N")]
     pub accumulation_steps: Option<usize>,
+    /// With several processes: each makes H steps by itself before all go on from one model
+    /// (DiLoCo), for slow links; 0 = sum the gradients in every step [default: 0].
+    #[arg(long, value_name = "H")]
+    pub sync_every: Option<usize>,
     /// Steps between checkpoints; 0 = only at the end.
     #[arg(long, value_name = "N")]
     pub save_every: Option<usize>,

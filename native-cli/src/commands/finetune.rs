@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary::config::{LoraConfig, ModelConfig, TrainConfig};
+use ternary::ranks::Ranks;
 use ternary::tokenizer::Tokenizer;
 use ternary::train::Start;
 
@@ -10,7 +11,7 @@ use crate::args::{Finetune, FinetuneMode};
 use crate::commands::train::{Job, execute};
 use crate::model;
 
-pub fn run(a: &Finetune) -> Result<()> {
+pub fn run(a: &Finetune, ranks: Option<Ranks>) -> Result<()> {
     // Beside an adapter the model stays as it is.
     let seed = |config: &ModelConfig| {
         let (_, train) = read_config(a, config.clone())?;
@@ -36,6 +37,7 @@ pub fn run(a: &Finetune) -> Result<()> {
                 teacher: None,
             },
         },
+        ranks,
     )
 }
 

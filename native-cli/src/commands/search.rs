@@ -10,14 +10,16 @@ use ternary::config::{LayerBitMap, LayerMode, MatrixKind, ModelConfig, QuantMode
 use ternary::data;
 use ternary::format::{Metadata, Packing, encoded_len};
 use ternary::model::Remap;
+use ternary::ranks::Ranks;
 use ternary::search::{
     Entry, Evaluate, Journal, Local, Pool, Scorer, SearchResult, Settings, Space, SpaceOptions,
-    Standing, Task, Tokens, Windows, fingerprint, search,
+    Standing, Task, Together, Tokens, Windows, fingerprint, search, serve,
 };
 use ternary::tokenizer::Tokenizer;
 use ternary::train::checkpoint::{self, Companions};
 
 use crate::args::{EvalConfig, MeasureArgs, Search};
+use crate::cluster;
 use crate::commands::{export, tokenize};
 use crate::model::{self, Opened};
 use crate::output::{self, errln, outln};
@@ -38,7 +40,7 @@ impl std::fmt::Display for Unsatisfied {
 
 impl std::error::Error for Unsatisfied {}
 
-pub fn run(a: &Search) -> Result<()> {
+pub fn run(a: &Search, ranks: Option<Ranks>) -> Result<()> {
     let to_output = a.output.as_os_str() == "-";
     if !to_output {
         output::check(&a.output, &[&a.measure.checkpoint, &a.measure.val_data])?;
@@ -81,11 +83,26 @@ pub fn run(a: &Search) -> Result<()> {
     };
     let (space, task) = (Arc::new(space), Arc::new(task));
     let mut evaluator = evaluator(&a.measure, &space, &task)?;
+    let fingerprint = json!({ "settings": settings, "source": source });
+    if let Some(mut ranks) = ranks {
+        let first = ranks.tell(serde_json::to_vec(&fingerprint)?)?;
+        if !ranks.leads() {
+            if serde_json::from_slice::<Value>(&first)? != fingerprint {
+                bail!(
+                    "another checkpoint, text or setting than on rank 0: give all ranks the same files and flags"
+                );
+            }
+            pollster::block_on(serve(evaluator.as_mut(), &mut ranks))?;
+            cluster::done();
+            return Ok(());
+        }
+        errln!("{} ranks", ranks.size());
+        evaluator = Box::new(Together::new(evaluator, ranks));
+    }
     let journal_path = match to_output {
         true => PathBuf::from("search.journal"),
         false => beside(&a.output, ".journal"),
     };
-    let fingerprint = json!({ "settings": settings, "source": source });
     let mut journal = Journal::open(evaluator.as_mut(), &journal_path, &fingerprint, a.resume)?;
     if a.resume {
         errln!("{} evaluations are known already", journal.known());
@@ -121,6 +138,7 @@ pub fn run(a: &Search) -> Result<()> {
         &mut observe,
     ))?;
     bar.finish_and_clear();
+    cluster::done();
     let result = SearchResult { source, ..found };
     let text = serde_json::to_string_pretty(&result)?;
     if to_output {

@@ -9,19 +9,22 @@ use ternary::backend::BackendOptions;
 use ternary::config::{self, ModelConfig, Owner, TrainConfig};
 use ternary::data::{self, StreamedTexts, TrainingData};
 use ternary::params;
+use ternary::platform::Interrupt;
+use ternary::ranks::Ranks;
 use ternary::search::fingerprint;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
-use ternary::train::checkpoint::Companions;
+use ternary::train::checkpoint::{self, Companions};
 use ternary::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
 
 use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};
 use crate::commands::tokenize;
 use crate::commands::watch::{Interrupts, Watch};
-use crate::model;
 use crate::output::errln;
+use crate::{cluster, model};
 
-pub fn run(a: &Train) -> Result<()> {
+pub fn run(a: &Train, ranks: Option<Ranks>) -> Result<()> {
     if let Some(path) = &a.sweep {
+        cluster::alone("--sweep")?;
         super::sweep::check(a)?;
         return super::sweep::run(a, path);
     }
@@ -38,7 +41,7 @@ pub fn run(a: &Train) -> Result<()> {
         },
         start,
     };
-    execute(&a.training, job)
+    execute(&a.training, job, ranks)
 }
 
 /// The weights that `--init-from` names, or those that the search of `--bit-map` was made on, in
@@ -107,7 +110,7 @@ pub struct Job {
 }
 
 /// Open data and device, and train.
-pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
+pub fn execute(a: &TrainingArgs, job: Job, ranks: Option<Ranks>) -> Result<()> {
     let Job {
         config,
         mut train,
@@ -185,10 +188,24 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         info.kind,
         backend.limits()
     );
-    let interrupts = Interrupts::listen()?;
+    let place = ranks.as_ref().map(|ranks| (ranks.rank(), ranks.size()));
+    let dir = a.output_dir.clone();
+    let interrupts = Interrupts::listen_and(move |interrupt| {
+        if let Some((_, size)) = place.filter(|_| interrupt == Interrupt::Terminate) {
+            errln!("{}", if_one_died(size, &dir));
+        }
+    })?;
     let mut trainer = Trainer::from_start(backend, config, train, &start)?;
     // The backend has its own copy now.
     drop(start);
+    if let Some(ranks) = ranks {
+        let size = ranks.size();
+        trainer.join(ranks)?;
+        errln!(
+            "{size} ranks, {} micro-batches a step among them",
+            trainer.train.accumulation_steps
+        );
+    }
     let watch = Watch::new(trainer.train.max_steps);
     let pause = interrupts.stop.clone();
     let options = RunOptions {
@@ -213,6 +230,7 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         &options,
         &mut observe,
     ))?;
+    cluster::done();
     watch.finish();
     let val = summary
         .val_loss
@@ -231,6 +249,17 @@ pub fn execute(a: &TrainingArgs, job: Job) -> Result<()> {
         summary.checkpoint.display()
     );
     interrupts.result()
+}
+
+/// What to say when all ranks are told to end, which they are when one of them has died.
+fn if_one_died(size: usize, dir: &Path) -> String {
+    let last = match checkpoint::list(dir).map(|mut all| all.pop()) {
+        Ok(Some(path)) => format!("the last checkpoint is {}", path.display()),
+        _ => "there is no checkpoint yet".to_owned(),
+    };
+    format!(
+        "if one of the {size} processes has died, which mpirun then says, that step cannot be finished and the run ends here: {last}; the same command with --resume goes on from it, with any number of processes"
+    )
 }
 
 /// The model at `path`, if it has the same tokens.
@@ -331,6 +360,7 @@ impl TrainingArgs {
             max_steps,
             batch_size,
             accumulation_steps,
+            sync_every,
             save_every,
             keep_last,
             keep_best,

@@ -21,6 +21,11 @@ pub struct Interrupts {
 impl Interrupts {
     /// From now on. A second signal ends the program at once.
     pub fn listen() -> Result<Self> {
+        Self::listen_and(|_| {})
+    }
+
+    /// The same, with `more` to do when the first one comes.
+    pub fn listen_and(more: impl Fn(Interrupt) + Send + 'static) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let asked: Arc<Mutex<Option<Interrupt>>> = Arc::default();
         let (flag, why) = (stop.clone(), asked.clone());
@@ -36,6 +41,7 @@ impl Interrupts {
                     Interrupt::Terminate | Interrupt::Hangup => "",
                 }
             );
+            more(interrupt);
         })?;
         Ok(Interrupts { stop, asked })
     }
@@ -72,10 +78,13 @@ pub struct Watch {
 impl Watch {
     /// Of a run of `max` steps.
     pub fn new(max: usize) -> Self {
-        let bar = progress::bar(
-            max as u64,
-            "{bar:24} {pos}/{len} {msg} {elapsed}, {eta} left",
-        );
+        let bar = match output::is_quiet() {
+            true => ProgressBar::hidden(),
+            false => progress::bar(
+                max as u64,
+                "{bar:24} {pos}/{len} {msg} {elapsed}, {eta} left",
+            ),
+        };
         Watch { bar, max }
     }
 

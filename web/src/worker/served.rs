@@ -122,7 +122,11 @@ fn described(id: &str, card: &Value, context: usize, start: Instant) -> ModelInf
                 true => DeviceKind::Gpu,
                 false => DeviceKind::Cpu,
             },
-            name: format!("{device}, on the server"),
+            // "cpu (AVX2, 4 threads)": the kind stands before it already.
+            name: match device.split_once(" (") {
+                Some((_, name)) => format!("{}, on the server", name.trim_end_matches(')')),
+                None => "on the server".to_owned(),
+            },
             software: false,
         },
         device_reason: "this page's server answers".to_owned(),

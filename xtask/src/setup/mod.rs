@@ -7,6 +7,7 @@ mod axe;
 pub mod browser;
 mod clients;
 mod debian_toolchain;
+pub mod mpi;
 pub mod npm;
 mod smollm2;
 pub mod tools;

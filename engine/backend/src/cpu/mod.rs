@@ -22,6 +22,7 @@ mod vectors;
 
 use exec::Buffers;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
 pub(crate) use memory::Memory;
@@ -255,6 +256,16 @@ impl Backend for CpuBackend {
     }
 
     fn run(&mut self, program: ProgramId, run_params: &RunParams) -> Result<(), BackendError> {
+        let all = 0..self.programs[program.0].program.ops.len();
+        self.run_part(program, all, run_params)
+    }
+
+    fn run_part(
+        &mut self,
+        program: ProgramId,
+        ops: Range<usize>,
+        run_params: &RunParams,
+    ) -> Result<(), BackendError> {
         let prepared = &mut self.programs[program.0];
         let level = self.level;
         let mut buffers = Buffers {
@@ -264,7 +275,7 @@ impl Backend for CpuBackend {
             scales: &mut prepared.scales,
         };
         let run = || {
-            for op in &prepared.program.ops {
+            for op in &prepared.program.ops[ops.clone()] {
                 exec::run(op, &mut buffers, run_params, level);
             }
         };

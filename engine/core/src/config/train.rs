@@ -86,6 +86,13 @@ pub struct TrainConfig {
     pub seq_len: Option<usize>,
     /// Micro-batches per optimizer step.
     pub accumulation_steps: usize,
+    /// Steps that each of several processes makes by itself before all go on from one model; 0 =
+    /// none: gradients are summed in every step.
+    pub sync_every: usize,
+    /// Rate of the step that they make together then.
+    pub outer_lr: f64,
+    /// Its Nesterov momentum.
+    pub outer_momentum: f64,
     /// AdamW's decay of the first moment.
     pub beta1: f64,
     /// AdamW's decay of the second moment.
@@ -165,6 +172,9 @@ impl Default for TrainConfig {
             batch_size: 8,
             seq_len: None,
             accumulation_steps: 1,
+            sync_every: 0,
+            outer_lr: 0.7,
+            outer_momentum: 0.9,
             beta1: 0.9,
             beta2: 0.95,
             eps: 1e-8,
@@ -263,6 +273,17 @@ impl TrainConfig {
                 "early_stop_patience needs keep_best and eval_every: it stops at a model that was measured and kept".into(),
             );
         }
+        for (name, every) in [
+            ("save_every", self.save_every),
+            ("eval_every", self.eval_every),
+        ] {
+            if self.sync_every > 0 && !every.is_multiple_of(self.sync_every) {
+                return fail(format!(
+                    "{name} is {every}, sync_every {}: between two synchronizations there is no one model to save or to measure; make {name} a multiple of sync_every",
+                    self.sync_every
+                ));
+            }
+        }
         if self.lora.is_some() && self.stats_every.is_some_and(|every| every > 0) {
             return fail(
                 "stats_every has nothing to say about adapters: the codes beside them never change; leave it out".into(),
@@ -298,6 +319,8 @@ impl TrainConfig {
             ("muon_lr", self.muon_lr.unwrap_or(0.0), 0.0, 10.0),
             ("muon_momentum", self.muon_momentum, 0.0, 0.999_999),
             ("muon_iterations", self.muon_iterations as f64, 1.0, 20.0),
+            ("outer_lr", self.outer_lr, 0.0, 10.0),
+            ("outer_momentum", self.outer_momentum, 0.0, 0.999_999),
             ("lr_min_ratio", self.lr_min_ratio, 0.0, 1.0),
             ("lr_cooldown_fraction", self.lr_cooldown_fraction, 0.0, 1.0),
             ("lr_stage2_start", self.lr_stage2_start, 0.0, 1.0),

@@ -35,6 +35,8 @@ kinds! {
     /// AdamW's moments.
     FirstMoment = "m",
     SecondMoment = "v",
+    /// The momentum of the step that several ranks make together after local ones.
+    OuterMoment = "outer",
     /// What inference multiplies by: tiles of codes, or floats.
     Weight = "weight",
     /// The scales of a weight's codes.

@@ -2,4 +2,6 @@
 
 mod masked;
 #[cfg(feature = "native")]
+mod ranks;
+#[cfg(feature = "native")]
 mod switches;

@@ -102,6 +102,7 @@ fn train_switches() -> Vec<(Value, &'static str, Value)> {
     let none = || json!({});
     let two_stage = || json!({"lr_decay": "two-stage"});
     let muon = || json!({"optimizer": "muon"});
+    let local = || json!({"sync_every": 2});
     vec![
         (none(), "lr", json!(5e-3)),
         (none(), "quantize_fraction", json!(0.5)),
@@ -130,6 +131,9 @@ fn train_switches() -> Vec<(Value, &'static str, Value)> {
         (none(), "batch_size", json!(2)),
         (none(), "seq_len", json!(8)),
         (none(), "accumulation_steps", json!(2)),
+        (none(), "sync_every", json!(2)),
+        (local(), "outer_lr", json!(0.5)),
+        (local(), "outer_momentum", json!(0.5)),
         (none(), "beta1", json!(0.8)),
         (none(), "beta2", json!(0.9)),
         (none(), "eps", json!(1e-3)),

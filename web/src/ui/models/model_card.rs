@@ -81,7 +81,10 @@ fn facts(model: &ModelInfo) -> impl IntoView + use<> {
     view! {
         <p class="model-name">{model.name.clone()}</p>
         <p class="hint" id="runs-at">{runs_at}</p>
-        <BitMap config=model.config.clone() map=model.bit_map.clone() />
+        // Of a model on the server nothing is known of its weights.
+        {(model.config.num_layers == model.bit_map.layer_modes.len()).then(|| view! {
+            <BitMap config=model.config.clone() map=model.bit_map.clone() />
+        })}
         <AdapterList model=model.name.clone() />
         <details id="model-info">
             <summary>"Info"</summary>
