@@ -62,12 +62,13 @@ pub fn int8(level: Level, w: &WeightView, x: Int8Rows, out: &mut [f32], rows: us
     // Σx per span of columns, to make the unsigned codes' sums signed.
     let span = w.group;
     let spans = w.in_dim / span;
-    let sums: Vec<i32> = (0..rows * spans)
-        .map(|i| {
-            let at = i / spans * stride + i % spans * span;
-            int::sum(&x.codes[at..at + span])
-        })
-        .collect();
+    let mut sums = vec![0; rows * spans];
+    par::pieces(&mut sums, spans, rows * w.in_dim, |r, sums| {
+        let row = &x.codes[r * stride..][..stride];
+        for (sum, codes) in sums.iter_mut().zip(row.chunks_exact(span)) {
+            *sum = int::sum(codes);
+        }
+    });
     product(level, w, x, &sums, out);
 }
 

@@ -270,12 +270,15 @@ pub fn int8(level: Level, w: &[i8], x: &[Row], scales: &[f32], out: &mut [&mut [
     }
 }
 
-/// Σ of int8 codes.
-pub fn sum(codes: &[i8]) -> i32 {
-    #[cfg(target_arch = "wasm32")]
-    return wasm::sum(codes);
-    #[cfg(not(target_arch = "wasm32"))]
-    codes.iter().map(|code| i32::from(*code)).sum()
+#[cfg(target_arch = "wasm32")]
+pub use wasm::sum;
+
+#[cfg(not(target_arch = "wasm32"))]
+super::simd::multiversion! {
+    /// Σ of int8 codes.
+    pub fn sum(codes: &[i8]) -> i32 {
+        codes.iter().map(|code| i32::from(*code)).sum()
+    }
 }
 
 #[cfg(test)]

@@ -205,11 +205,11 @@ thread_local! {
     /// system, page by page.
     static PANEL: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
     static ACTIVATIONS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
-    static BLOCKS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    pub static BLOCKS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Calls `f` with `len` elements, whatever they held.
-fn with_memory<T: Pod>(
+pub fn with_memory<T: Pod>(
     memory: &'static LocalKey<Cell<Vec<u32>>>,
     len: usize,
     f: impl FnOnce(&mut [T]),

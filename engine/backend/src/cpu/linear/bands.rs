@@ -40,21 +40,23 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
     let x: Vec<Row> = (0..rows).map(row).collect();
     // `[bands][rows][near]`
     let near = bands.near;
-    let mut blocks = vec![0f32; w.out_dim.next_multiple_of(near) * rows];
-    par::pieces(&mut blocks, near * rows, work, |i, block| {
-        let first = i * near;
-        let lines = near.min(w.out_dim - first);
-        let mut outs: Vec<&mut [f32]> = block
-            .chunks_exact_mut(near)
-            .map(|out| &mut out[..lines])
-            .collect();
-        bands.rows(level, w, first, &x, &mut outs);
+    let len = w.out_dim.next_multiple_of(near) * rows;
+    panel::with_memory(&panel::BLOCKS, len, |blocks: &mut [f32]| {
+        par::pieces(blocks, near * rows, work, |i, block| {
+            let first = i * near;
+            let lines = near.min(w.out_dim - first);
+            let mut outs: Vec<&mut [f32]> = block
+                .chunks_exact_mut(near)
+                .map(|out| &mut out[..lines])
+                .collect();
+            bands.rows(level, w, first, &x, &mut outs);
+        });
+        par::pieces(out, w.out_dim, rows * w.out_dim, |r, out| {
+            for (i, out) in out.chunks_mut(near).enumerate() {
+                out.copy_from_slice(&blocks[(i * rows + r) * near..][..out.len()]);
+            }
+        });
     });
-    for (r, out) in out.chunks_exact_mut(w.out_dim).enumerate() {
-        for (i, out) in out.chunks_mut(near).enumerate() {
-            out.copy_from_slice(&blocks[(i * rows + r) * near..][..out.len()]);
-        }
-    }
 }
 
 /// How a weight's rows lie, and how many belong together.
