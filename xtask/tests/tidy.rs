@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// What each crate may depend on, from the bottom up; a crate that is missing here may not be in
 /// the workspace.
-const ARROWS: [(&str, &str, &[&str]); 19] = [
+const ARROWS: [(&str, &str, &[&str]); 21] = [
     ("shaders", "ternary-shaders", &[]),
     ("engine/core", "ternary-core", &[]),
     ("engine/common", "ternary-common", &["ternary-core"]),
@@ -28,6 +28,7 @@ const ARROWS: [(&str, &str, &[&str]); 19] = [
         "ternary-formats",
         &["ternary-core", "ternary-common", "ternary-model"],
     ),
+    ("engine/grammar", "ternary-grammar", &[]),
     (
         "engine/infer",
         "ternary-infer",
@@ -37,6 +38,7 @@ const ARROWS: [(&str, &str, &[&str]); 19] = [
             "ternary-model",
             "ternary-backend",
             "ternary-formats",
+            "ternary-grammar",
         ],
     ),
     (
@@ -70,6 +72,7 @@ const ARROWS: [(&str, &str, &[&str]); 19] = [
             "ternary-model",
             "ternary-backend",
             "ternary-formats",
+            "ternary-grammar",
             "ternary-infer",
             "ternary-train",
             "ternary-search",
@@ -84,6 +87,7 @@ const ARROWS: [(&str, &str, &[&str]); 19] = [
             "ternary-model",
             "ternary-backend",
             "ternary-formats",
+            "ternary-grammar",
             "ternary-infer",
             "ternary-train",
             "ternary-search",
@@ -104,11 +108,17 @@ const ARROWS: [(&str, &str, &[&str]); 19] = [
     ),
     ("native-cli", "onebit", &["ternary", "ternary-features"]),
     ("web/markdown", "ternary-markdown", &[]),
+    ("web/grammar", "ternary-web-grammar", &["ternary-grammar"]),
     ("web", "ternary-web", &["ternary", "ternary-markdown"]),
     (
         "web/page-tests",
         "page-tests",
-        &["ternary", "ternary-features", "ternary-scripted"],
+        &[
+            "ternary",
+            "ternary-features",
+            "ternary-markdown",
+            "ternary-scripted",
+        ],
     ),
 ];
 

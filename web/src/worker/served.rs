@@ -1,5 +1,5 @@
-//! A model of the page's own server (`onebit serve`), which answers in place of one in this browser:
-//! requests in OpenAI's shape, answers as server-sent events.
+//! A model of the page's own server (`onebit serve`), which answers in place of one in this
+//! browser: requests in OpenAI's shape, answers as server-sent events.
 
 use std::time::Duration;
 

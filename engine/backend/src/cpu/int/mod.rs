@@ -68,8 +68,8 @@ fn put_group(out: &mut [f32], g: usize, four: Float4) {
 }
 
 /// Weight rows in tile groups, with codes of `BITS` bits (2: ternary, 1: binary), with every row of
-/// `x`: `w` holds whole groups for a row's `out`, `scales` is `[groups, spans]`. A span is `columns`
-/// columns: 32, 64, 128 or 256, or any number where there is only one.
+/// `x`: `w` holds whole groups for a row's `out`, `scales` is `[groups, spans]`. A span has
+/// `columns` columns: 32, 64, 128 or 256, or any number where there is only one.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn packed<const BITS: usize>(
     level: Level,
