@@ -142,7 +142,7 @@ fn packed_of<const BITS: usize, const FIELDS: usize>(
 ) {
     match level {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY, of all these: the level was detected; the caller checked the lengths.
+        // SAFETY: the level was detected; the lengths were checked.
         Level::Amx | Level::Avx512Vnni => unsafe {
             by_rows!(
                 x,
@@ -162,6 +162,7 @@ fn packed_of<const BITS: usize, const FIELDS: usize>(
             );
         },
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level was detected; the lengths were checked.
         Level::AvxVnni => unsafe {
             by_rows!(
                 x,
@@ -173,6 +174,7 @@ fn packed_of<const BITS: usize, const FIELDS: usize>(
             );
         },
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level was detected; the lengths were checked.
         Level::Avx2 => unsafe {
             by_rows!(
                 x,
@@ -184,13 +186,14 @@ fn packed_of<const BITS: usize, const FIELDS: usize>(
             );
         },
         #[cfg(target_arch = "aarch64")]
+        // SAFETY: the level was detected; the lengths were checked.
         Level::NeonI8mm | Level::NeonDot => unsafe {
             by_rows!(x, out, [], |x, out: &mut [f32]| {
                 neon::packed_dot::<BITS, FIELDS>(w, x, scales, out)
             });
         },
         #[cfg(target_arch = "aarch64")]
-        // NEON is part of every aarch64 processor.
+        // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe {
             by_rows!(x, out, [], |x, out: &mut [f32]| {
                 neon::packed::<BITS, FIELDS>(w, x, scales, out)
@@ -219,7 +222,7 @@ pub fn int8(level: Level, w: &[i8], x: &[Row], scales: &[f32], out: &mut [&mut [
     );
     match level {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY, of all these: the level was detected; the lengths were checked.
+        // SAFETY: the level was detected; the lengths were checked.
         Level::Amx | Level::Avx512Vnni => unsafe {
             by_rows!(
                 x,
@@ -232,6 +235,7 @@ pub fn int8(level: Level, w: &[i8], x: &[Row], scales: &[f32], out: &mut [&mut [
             );
         },
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level was detected; the lengths were checked.
         Level::AvxVnni => unsafe {
             by_rows!(
                 x,
@@ -241,6 +245,7 @@ pub fn int8(level: Level, w: &[i8], x: &[Row], scales: &[f32], out: &mut [&mut [
             );
         },
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level was detected; the lengths were checked.
         Level::Avx2 => unsafe {
             by_rows!(
                 x,
@@ -250,13 +255,14 @@ pub fn int8(level: Level, w: &[i8], x: &[Row], scales: &[f32], out: &mut [&mut [
             );
         },
         #[cfg(target_arch = "aarch64")]
+        // SAFETY: the level was detected; the lengths were checked.
         Level::NeonI8mm | Level::NeonDot => unsafe {
             by_rows!(x, out, [], |x, out: &mut [f32]| neon::int8_dot(
                 w, x, scales, out
             ));
         },
         #[cfg(target_arch = "aarch64")]
-        // NEON is part of every aarch64 processor.
+        // SAFETY: NEON is part of every aarch64 processor.
         Level::Neon => unsafe {
             by_rows!(x, out, [], |x, out: &mut [f32]| neon::int8(
                 w, x, scales, out
