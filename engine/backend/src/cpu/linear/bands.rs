@@ -8,8 +8,8 @@ use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
 use ternary_core::quant::tile::{ROWS, TILE_BYTES, act_stride, row_stride, tiles};
 
-/// From so many activation rows on weights are unpacked into panels.
-const PANELS: usize = 16;
+/// From so many activation rows on weights are unpacked into panels, which fewer do not pay for.
+const PANELS: usize = 32;
 
 /// Bytes of weights that every activation row meets before the next: they stay in the nearest
 /// cache.
