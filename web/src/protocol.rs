@@ -254,7 +254,7 @@ pub enum Source {
     /// The model that the kept fine-tuning began with.
     Tuning,
     /// A model that this page's server answers with: the first one where the name is empty. The key
-    /// is empty where it asks for none.
+    /// is empty where it asks for none, and until the model is asked for.
     Server {
         model: String,
         key: String,
@@ -330,7 +330,6 @@ impl From<Origin> for Source {
             Origin::Shipped => Source::Shipped,
             Origin::Url(url) => Source::Url(url),
             Origin::Stored { id, name } => Source::Stored { id, name },
-            // The key is given with every load.
             Origin::Server { model } => Source::Server {
                 model,
                 key: String::new(),
@@ -414,6 +413,11 @@ pub enum Response {
     /// What the file holds that is being fetched or written. As many bytes as an offset tells come
     /// before that part.
     Parts(Vec<FilePart>),
+    /// The model of the server that is taken, and all that it has, by their names.
+    Served {
+        model: String,
+        models: Vec<String>,
+    },
     /// No model comes with this page.
     NothingShipped,
     /// The load or import was given up on request.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use ternary_common::chat::{Message, Tool, ToolReader, explained, with_spoken_calls};
+use ternary_common::chat::{Message, Tool, ToolReader, call_id, explained, with_spoken_calls};
 use ternary_common::tokenizer::ChatTemplate;
 use ternary_infer::Form;
 
@@ -98,8 +98,7 @@ pub(crate) fn is_about_tools(message: &Message) -> bool {
     message.role == "tool" || message.more.contains_key("tool_calls")
 }
 
-/// Names for the calls of the reply to a conversation, by their number: nine letters and digits,
-/// which Mistral's templates insist on.
+/// Names for the calls of the reply to a conversation.
 pub(crate) fn numbered(messages: &[Message]) -> impl FnMut() -> String + Send + 'static {
     let calls = |message: &Message| {
         let calls = message.more.get("tool_calls").and_then(Value::as_array);
@@ -108,7 +107,7 @@ pub(crate) fn numbered(messages: &[Message]) -> impl FnMut() -> String + Send + 
     let mut number: usize = messages.iter().map(calls).sum();
     move || {
         number += 1;
-        format!("call{number:05}")
+        call_id(number)
     }
 }
 

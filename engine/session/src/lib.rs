@@ -18,7 +18,7 @@ pub mod suite;
 mod tune;
 mod weights;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -118,6 +118,8 @@ pub struct LoadedModel {
     file: OneBit,
     marks: TurnMarks,
     adapter: Option<Rc<dyn LowRankAdapter>>,
+    /// What the template knows of tools; found out when that first matters.
+    knows: OnceCell<TemplateTools>,
     /// Made when first asked for.
     compiler: Option<Box<dyn Compiler>>,
 }
@@ -228,6 +230,12 @@ impl Session {
     /// Whether something holds replies to a form.
     pub fn has_compilers(&self) -> bool {
         self.compilers.is_some() || cfg!(feature = "grammar")
+    }
+
+    /// Forget the model, and what belongs to it.
+    pub fn unload(&mut self) {
+        self.loaded = None;
+        (self.compared, self.map_scorer, self.tuning) = (None, None, None);
     }
 
     /// A handle that stops what this session is doing.
@@ -377,6 +385,7 @@ impl Session {
             source,
             file,
             adapter,
+            knows: OnceCell::new(),
             compiler: None,
         });
         self.device = device;
@@ -677,9 +686,8 @@ impl LoadedModel {
     ) -> Result<(Vec<u32>, usize)> {
         let template = self.template.as_ref().ok_or(Error::NoChatTemplate)?;
         let tokenizer = self.tokenizer()?;
-        // Templates are asked what they know of tools only where there are some.
         let tools = !demands.tools.is_empty() || messages.iter().any(demands::is_about_tools);
-        let knows = tools.then(|| TemplateTools::of(template));
+        let knows = tools.then(|| *self.knows.get_or_init(|| TemplateTools::of(template)));
         let encode = |messages: &[Message]| match knows {
             None => encode_chat(tokenizer, template, messages),
             Some(knows) => {

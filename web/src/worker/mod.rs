@@ -266,8 +266,11 @@ impl Server {
             } => {
                 job.begin();
                 if let Source::Server { model, key } = &source {
-                    let served = served::load(model, key, job).await;
-                    self.served = served.or(self.served.take());
+                    if let Some(served) = served::load(model, key, job).await {
+                        self.served = Some(served);
+                        // It would only hold memory, and take part in nothing that is shown.
+                        session.unload();
+                    }
                     return;
                 }
                 session.set_cache_precision(kv);

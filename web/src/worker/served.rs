@@ -41,7 +41,9 @@ pub struct Served {
 pub async fn load(model: &str, key: &str, job: &Job) -> Option<Served> {
     let start = Instant::now();
     match find(model, key, &job.cancel, start).await {
-        Ok((served, info)) => {
+        Ok((served, models, info)) => {
+            let model = served.model.clone();
+            job.responder.send(Response::Served { model, models });
             let model = Box::new(info);
             job.responder.event(Event::Loaded { model });
             return Some(served);
@@ -57,7 +59,7 @@ async fn find(
     key: &str,
     cancel: &Cancel,
     start: Instant,
-) -> Result<(Served, ModelInfo), String> {
+) -> Result<(Served, Vec<String>, ModelInfo), String> {
     let url = http::address("v1/models")?;
     let options = http::options("GET", cancel);
     options.set_headers(&headers(key));
@@ -67,16 +69,17 @@ async fn find(
     }
     let list = json_of(&response).await?;
     let all = list["data"].as_array().map_or(&[][..], Vec::as_slice);
+    let names = all.iter().filter_map(|card| card["id"].as_str());
+    let names: Vec<String> = names.map(str::to_owned).collect();
     let named = |card: &&Value| card["id"] == model;
     let card = match (model, all.first()) {
         ("", first) => first,
         (_, _) => all.iter().find(named),
     };
     let card = card.ok_or_else(|| {
-        let known: Vec<&str> = all.iter().filter_map(|card| card["id"].as_str()).collect();
         format!(
             "the server has no model {model}; it has {}",
-            known.join(", ")
+            names.join(", ")
         )
     })?;
     let id = card["id"].as_str().unwrap_or_default().to_owned();
@@ -91,7 +94,7 @@ async fn find(
         key: key.to_owned(),
         context: context as usize,
     };
-    Ok((served, info))
+    Ok((served, names, info))
 }
 
 /// What the page shows of it: nothing is known of its weights.
@@ -129,7 +132,7 @@ fn described(id: &str, card: &Value, context: usize, start: Instant) -> ModelInf
             },
             software: false,
         },
-        device_reason: "this page's server answers".to_owned(),
+        device_reason: "replies come from this page's server".to_owned(),
         load_ms: start.elapsed().as_secs_f64() * 1e3,
     }
 }

@@ -21,7 +21,27 @@ pub struct Tool {
     pub parameters: Value,
 }
 
+/// The name of a conversation's `number`th call: nine letters and digits, which Mistral's templates
+/// insist on.
+pub fn call_id(number: usize) -> String {
+    format!("call{number:05}")
+}
+
 impl Tool {
+    /// What a function's name is.
+    pub const NAME: &str = "1 to 128 letters, digits, `_`, `-` and `.`";
+
+    /// Whether `name` is [one](Self::NAME).
+    pub fn may_be_called(name: &str) -> bool {
+        let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        !name.is_empty() && name.len() <= 128 && name.chars().all(fits)
+    }
+
+    /// Of a function that takes no arguments.
+    pub fn no_parameters() -> Value {
+        json!({"type": "object", "properties": {}})
+    }
+
     /// As templates expect it.
     pub fn json(&self) -> Value {
         let mut function = Map::new();

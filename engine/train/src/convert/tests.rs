@@ -94,7 +94,10 @@ async fn loss_of(config: &ModelConfig, parameters: &Parameters, data: &TokenData
 
 /// The float model's parameters with fitted norms, and its configuration with them.
 async fn fitted(data: &TokenData) -> (ModelConfig, Parameters) {
-    let teacher = teacher();
+    fitted_of(teacher(), data).await
+}
+
+async fn fitted_of(teacher: Teacher, data: &TokenData) -> (ModelConfig, Parameters) {
     let config = ModelConfig {
         use_sub_norm: true,
         ..teacher.config.clone()
@@ -118,6 +121,67 @@ fn fitted_norms_keep_the_function_where_norms_can() {
         let after = loss_of(&config, &all, &same).await;
         assert!((before - after).abs() < 1e-5 * before, "{before} {after}");
     });
+}
+
+/// Against sums written out in f64. Without an output of attention the first MLP reads the
+/// embedding, so that what its norm is fitted on is a function of the token alone.
+#[test]
+fn fitted_norms_are_the_weighted_least_squares() {
+    let config = model();
+    let (width, ffn) = (config.hidden_size, config.intermediate_size);
+    let mut all = parameters(&config);
+    all.get_mut("model.layers.0.self_attn.o_proj.weight")
+        .unwrap()
+        .fill(0.0);
+    let data = data(4000);
+    let hidden = |id: u32| -> Vec<f64> {
+        let x: Vec<f64> = all["model.embed_tokens.weight"][id as usize * width..][..width]
+            .iter()
+            .map(|v| f64::from(*v))
+            .collect();
+        let mean = x.iter().map(|v| v * v).sum::<f64>() / width as f64;
+        let rms = libm::sqrt(mean + f64::from(config.rms_norm_eps));
+        let row = |name: &str, r: usize| -> f64 {
+            let weights = all[name][r * width..][..width].iter();
+            weights.zip(&x).map(|(w, x)| f64::from(*w) * x / rms).sum()
+        };
+        (0..ffn)
+            .map(|r| {
+                let gate = row("model.layers.0.mlp.gate_proj.weight", r);
+                let silu = gate / (1.0 + libm::exp(-gate));
+                silu * row("model.layers.0.mlp.up_proj.weight", r)
+            })
+            .collect()
+    };
+    let batches = Batches::new(&data, SEQ, 1, 20).unwrap();
+    let (mut ids, mut targets) = (Vec::new(), Vec::new());
+    // As many as it is fitted on: four batches.
+    batches.fill(0, 16, &mut ids, &mut targets).unwrap();
+    let (mut products, mut squares) = (vec![0.0; ffn], vec![0.0; ffn]);
+    for id in ids {
+        let x = hidden(id);
+        let mean = x.iter().map(|v| v * v).sum::<f64>() / ffn as f64;
+        let rms = libm::sqrt(mean + f64::from(config.rms_norm_eps));
+        for ((product, square), x) in products.iter_mut().zip(&mut squares).zip(x) {
+            let scaled = x / rms;
+            *product += scaled * x / rms;
+            *square += scaled * scaled / rms;
+        }
+    }
+    let teacher = Teacher {
+        config,
+        parameters: all.clone(),
+    };
+    let (_, found) = pollster::block_on(fitted_of(teacher, &data));
+    let found = &found["model.layers.0.mlp.ffn_sub_norm.weight"];
+    assert_eq!(found.len(), ffn);
+    for (found, (product, square)) in found.iter().zip(products.iter().zip(&squares)) {
+        let want = product / square;
+        assert!(
+            (f64::from(*found) - want).abs() < 1e-3 * want,
+            "{found} {want}"
+        );
+    }
 }
 
 #[test]

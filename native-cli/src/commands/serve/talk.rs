@@ -106,18 +106,17 @@ impl Talk {
 pub fn tool(fields: &mut Fields, schema: &str) -> Result<Tool, Refusal> {
     let at = fields.at("name");
     let name = fields.needed_text("name")?;
-    let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if name.is_empty() || name.len() > 128 || !name.chars().all(fits) {
+    if !Tool::may_be_called(&name) {
         return Err(Refusal::invalid(
             at,
-            "a function's name has 1 to 128 letters, digits, `_`, `-` and `.`",
+            format!("a function's name has {}", Tool::NAME),
         ));
     }
     let description = fields.text("description")?;
     let parameters = match fields.value(schema) {
         Some(parameters @ Value::Object(_)) => parameters,
         Some(other) => return Err(wrong(&fields.at(schema), "a JSON schema", &other)),
-        None => json!({"type": "object", "properties": {}}),
+        None => Tool::no_parameters(),
     };
     Ok(Tool {
         name,

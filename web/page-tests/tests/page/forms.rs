@@ -92,6 +92,18 @@ fn a_schema_that_cannot_be_used_says_why() -> Result<()> {
     answered(&page, "Who is it?")?;
     fits(&last_reply(&page)?)?;
     page.assert_accessible()?;
+    // It stays in the field whatever else is set, and goes with what takes its place.
+    page.set_field("#temperature", "0.5")?;
+    let field = "document.querySelector('#schema').value";
+    ensure!(page.evaluate(field)? == "{\"type\":");
+    ensure!(page.text("#schema-problem")?.starts_with("Not used"));
+    page.set_field("#reply-form", "object")?;
+    page.set_field("#reply-form", "schema")?;
+    page.wait_for(
+        "document.querySelector('#schema')?.value.includes('integer')",
+        START,
+    )?;
+    ensure!(!page.text("#schema-problem")?.starts_with("Not used"));
     // What the compiler refuses is told with its place, and the message is not lost.
     let refused =
         r#"{"type":"object","properties":{"a":{"type":"string","format":"no-such-format"}}}"#;

@@ -1,6 +1,8 @@
 //! The page that `onebit serve` hands out: the server's model answers, and the reader may take one
 //! of this browser instead.
 
+use std::net::UdpSocket;
+
 use anyhow::{Result, ensure};
 use page_tests::{Page, onebit, stage};
 
@@ -8,7 +10,7 @@ use crate::kept_chats::answered;
 use crate::look::picture;
 use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask};
 
-/// What has been asked of the server's model, in this page.
+/// A model of the server answers.
 const SERVED: &str = "document.querySelector('.device')?.innerText.includes('on the server')";
 
 fn open(origin: &str) -> Result<Page> {
@@ -85,6 +87,62 @@ fn the_server_s_model_answers() -> Result<()> {
     set_greedy(&page, 24)?;
     ensure!(reply(&page)? == of_server);
     page.assert_clean()
+}
+
+/// Of several models the reader chooses, and has the same one at the next visit.
+#[test]
+fn one_of_a_server_s_models_is_chosen() -> Result<()> {
+    let second = format!("second={}", onebit::tiny_model()?.display());
+    let serve = onebit::Serve::start(&[("model", &second)])?;
+    let page = open(serve.origin())?;
+    page.wait_for(&format!("{LOADED} && {SERVED}"), START)?;
+    let names =
+        "[...document.querySelectorAll('#server-model option')].map(option => option.value).join()";
+    ensure!(page.evaluate(names)? == "tiny,second" || page.evaluate(names)? == "model,second");
+    page.set_field("#server-model", "second")?;
+    let shown = format!(
+        "{LOADED} && {SERVED} && document.querySelector('.model-name').innerText == 'second'"
+    );
+    page.wait_for(&shown, START)?;
+    set_greedy(&page, 8)?;
+    answered(&page, "Who is Max?")?;
+    page.reload()?;
+    page.wait_for(&shown, START)?;
+    ensure!(page.evaluate("document.querySelector('#server-model').value")? == "second");
+    page.assert_accessible()?;
+    page.assert_clean()
+}
+
+/// On a phone of the same network: an address that browsers do not call secure.
+#[test]
+fn a_phone_on_the_network_chats() -> Result<()> {
+    // Nothing is sent: only the own address is asked for.
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let own = socket
+        .connect("192.0.2.1:9")
+        .and_then(|()| socket.local_addr());
+    let Some(own) = own.ok().filter(|own| !own.ip().is_loopback()) else {
+        eprintln!("SKIPPED: this machine is on no network");
+        return Ok(());
+    };
+    let file = page_tests::root().join("target/page-tests/phone-key");
+    std::fs::write(&file, "open-sesame\n")?;
+    let flags = [
+        ("host", "0.0.0.0"),
+        ("api-key-file", &file.to_string_lossy()),
+    ];
+    let serve = onebit::Serve::start(&flags)?;
+    let port = serve.origin().rsplit(':').next().unwrap_or_default();
+    let page = open(&format!("http://{}:{port}", own.ip()))?;
+    page.emulate(390, 844, "dark")?;
+    ensure!(page.evaluate("isSecureContext")? == false);
+    page.wait_for("document.querySelector('.notice')", START)?;
+    page.set_field("#server-key", "open-sesame")?;
+    page.wait_for(&format!("{LOADED} && {SERVED}"), START)?;
+    set_greedy(&page, 24)?;
+    answered(&page, "Who is Max?")?;
+    ensure!(!page.text(LAST_REPLY)?.is_empty());
+    picture(&page, "served-phone-dark")
 }
 
 /// A server with a key says that it wants one, and takes it.

@@ -46,7 +46,7 @@ fn Results(calls: Memo<Vec<Called>>) -> impl IntoView {
     let fields = calls.into_iter().zip(texts.clone()).map(|(called, text)| {
         view! {
             <label>
-                {format!("What {} gives", called.name)}
+                {format!("Result of {}", called.name)}
                 <textarea
                     rows="2"
                     dir="auto"

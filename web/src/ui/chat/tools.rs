@@ -5,7 +5,7 @@
 //! conversation stays a list of texts. In messages they are what OpenAI's are.
 
 use serde_json::Value;
-use ternary::chat::{Tool, ToolCall, with_calls, with_result, with_spoken_calls};
+use ternary::chat::{Tool, ToolCall, call_id, with_calls, with_result, with_spoken_calls};
 use ternary::session::Message;
 use ternary_markdown::split_calls;
 
@@ -93,9 +93,8 @@ impl Speech {
         }
         let name = |called: Called| {
             self.count += 1;
-            // Nine letters and digits, which Mistral's templates insist on.
             ToolCall {
-                id: format!("call{:05}", self.count),
+                id: call_id(self.count),
                 name: called.name,
                 arguments: called.arguments.to_string(),
             }
@@ -136,12 +135,11 @@ fn tool(value: &Value) -> Result<Tool, String> {
     let function = value.get("function").unwrap_or(value);
     let name = function.get("name").and_then(Value::as_str);
     let name = name.ok_or("it has no `name`; expected is a text")?;
-    let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if name.is_empty() || name.len() > 128 || !name.chars().all(fits) {
-        return Err("a `name` has 1 to 128 letters, digits, `_`, `-` and `.`".to_owned());
+    if !Tool::may_be_called(name) {
+        return Err(format!("a `name` has {}", Tool::NAME));
     }
     let parameters = match function.get("parameters") {
-        None => serde_json::json!({"type": "object", "properties": {}}),
+        None => Tool::no_parameters(),
         Some(schema @ Value::Object(_)) => schema.clone(),
         Some(_) => return Err("`parameters` is not an object; expected is a JSON schema".into()),
     };

@@ -111,10 +111,8 @@ impl Models {
     }
 
     fn request_load(self, mut load: Load) {
-        if let Source::Server { key, .. } = &mut load.source
-            && key.is_empty()
-        {
-            *key = server::key();
+        if let Source::Server { key, .. } = &mut load.source {
+            *key = self.server_key.get_untracked();
         }
         let request = Request::Load {
             source: load.source.clone(),
@@ -155,6 +153,11 @@ impl Models {
             }
             Response::Event(Event::Loaded { model }) => self.on_loaded(id, *model),
             Response::Event(Event::Error { message }) => self.on_failed(id, message),
+            Response::Served { model, models } => {
+                self.served.set(models);
+                // The name that was not given.
+                self.update(id, |load| load.source = server::model(model));
+            }
             Response::NothingShipped => {
                 self.end(id);
                 self.nothing_shipped.set(true);

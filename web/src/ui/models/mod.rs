@@ -54,6 +54,10 @@ pub struct Models {
     pub device: RwSignal<DeviceChoice>,
     /// Of the CPU, as the address asks; 0 for as many as the page may have.
     pub threads: usize,
+    /// The server's, by their names, once it answers.
+    pub served: RwSignal<Vec<String>>,
+    /// The server's key; empty where none was given.
+    pub server_key: RwSignal<String>,
     /// Those beside the model.
     adapters: RwSignal<Vec<UsedAdapter>, LocalStorage>,
     /// Those that were beside it at the last visit, until it is there.
@@ -107,6 +111,8 @@ impl Models {
             loads: RwSignal::new_local(VecDeque::new()),
             device: RwSignal::new(device),
             threads,
+            served: RwSignal::new(Vec::new()),
+            server_key: RwSignal::new(server::kept_key()),
             adapters: RwSignal::new_local(Vec::new()),
             adapters_before: StoredValue::new_local(before),
             nothing_shipped: RwSignal::new(false),

@@ -42,7 +42,7 @@ pub fn first(asked: Option<&str>) -> (Source, Vec<UsedAdapter>) {
 /// What the page's address asks for; without that, a server that answers does.
 pub fn of_address(asked: Option<&str>) -> Source {
     match asked {
-        None if server::answers() => server::first(),
+        None if server::answers() => server::model(String::new()),
         asked => here(asked),
     }
 }

@@ -15,16 +15,14 @@ pub fn answers() -> bool {
     said.is_ok_and(|meta| meta.is_some())
 }
 
-/// The model that the server has first.
-pub fn first() -> Source {
-    Source::Server {
-        model: String::new(),
-        key: key(),
-    }
+/// A model of the server, the first one where the name is empty.
+pub fn model(model: String) -> Source {
+    let key = String::new();
+    Source::Server { model, key }
 }
 
-/// The key that was given; empty where none was.
-pub fn key() -> String {
+/// The key that was given at an earlier visit; empty where none was.
+pub(super) fn kept_key() -> String {
     storage()
         .and_then(|storage| storage.get_item(KEY).ok().flatten())
         .unwrap_or_default()
@@ -45,10 +43,8 @@ impl Models {
             // A browser that keeps nothing asks again at the next visit.
             storage.set_item(KEY, key).ok();
         }
-        self.load(Source::Server {
-            model: String::new(),
-            key: key.to_owned(),
-        });
+        self.server_key.set(key.to_owned());
+        self.load(model(String::new()));
     }
 
     /// A model in this browser again.

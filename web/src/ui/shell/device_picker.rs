@@ -9,6 +9,7 @@ use wasm_bindgen_futures::JsFuture;
 use crate::js;
 use crate::ui::engine::use_engine;
 use crate::ui::models::{server, use_models};
+use crate::ui::widgets::erased::{When, live};
 use crate::ui::widgets::figures;
 use crate::ui::widgets::segmented::{Choice, Segmented};
 
@@ -60,19 +61,34 @@ enum Place {
     Server,
 }
 
-/// For a server that does not answer everybody.
+/// Which of the server's models answers, and the key of a server that does not answer everybody.
 #[component]
-fn ServerKey() -> impl IntoView {
-    let models = use_models();
+fn ServerFields() -> impl IntoView {
+    let (engine, models) = (use_engine(), use_models());
+    let several =
+        Signal::derive(move || models.is_served() && models.served.with(|all| all.len() > 1));
+    let option = |name: String| view! { <option value=name.clone()>{name.clone()}</option> };
     view! {
+        <When when=several>
+            <div class="field">
+                <label for="server-model">"Model on the server"</label>
+                <select
+                    id="server-model"
+                    prop:value=Signal::derive(move || engine.model.with(|model| model.as_ref().map(|model| model.name.clone())))
+                    on:change:target=move |event| models.load(server::model(event.target().value()))
+                >
+                    {live(move || models.served.get().into_iter().map(option).collect_view().into_any())}
+                </select>
+            </div>
+        </When>
         <div class="field">
-            <label for="server-key">"Key of the server"</label>
+            <label for="server-key">"Server key"</label>
             <input
                 type="password"
                 id="server-key"
                 autocomplete="off"
-                placeholder="if it asks for one"
-                prop:value=server::key()
+                placeholder="only if the server asks for one"
+                prop:value=models.server_key
                 on:change:target=move |event| models.use_key(event.target().value().trim())
             />
         </div>
@@ -84,11 +100,13 @@ pub fn DevicePicker() -> impl IntoView {
     let (engine, models) = (use_engine(), use_models());
     let kept = is_kept();
     let devices = || {
-        [
+        let here = [
             Choice::new(Place::Here(DeviceChoice::Auto), "auto", "Automatic"),
             Choice::new(Place::Here(DeviceChoice::Cpu), "cpu", "CPU"),
             Choice::new(Place::Here(DeviceChoice::Gpu), "gpu", "GPU"),
-        ]
+        ];
+        let server = Choice::new(Place::Server, "server", "Server");
+        here.into_iter().chain(server::answers().then_some(server))
     };
     let place = RwSignal::new(Place::Here(models.device.get_untracked()));
     Effect::new(move |_| {
@@ -99,7 +117,7 @@ pub fn DevicePicker() -> impl IntoView {
     });
     let choose = move |chosen| match chosen {
         Place::Here(device) => models.change_device(device),
-        Place::Server => models.load(server::first()),
+        Place::Server => models.load(server::model(String::new())),
     };
     let why_one_thread = move |device: &DeviceInfo| {
         let wanted = device.kind == DeviceKind::Cpu && models.threads != 1;
@@ -126,30 +144,14 @@ pub fn DevicePicker() -> impl IntoView {
     view! {
         <section aria-labelledby="device-title">
             <h2 id="device-title">"Device"</h2>
-            {match server::answers() {
-                true => view! {
-                    <Segmented
-                        legend="Where the model runs"
-                        name="device"
-                        choices=move || {
-                            let [auto, cpu, gpu] = devices();
-                            [auto, cpu, gpu, Choice::new(Place::Server, "server", "Server")]
-                        }
-                        selected=place
-                        on_select=choose
-                    />
-                    <ServerKey />
-                }.into_any(),
-                false => view! {
-                    <Segmented
-                        legend="Where the model runs"
-                        name="device"
-                        choices=devices
-                        selected=place
-                        on_select=choose
-                    />
-                }.into_any(),
-            }}
+            <Segmented
+                legend="Where the model runs"
+                name="device"
+                choices=devices
+                selected=place
+                on_select=choose
+            />
+            {server::answers().then(|| view! { <ServerFields /> })}
             {running_on}
         </section>
     }

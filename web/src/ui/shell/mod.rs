@@ -5,6 +5,7 @@ mod drop_zone;
 mod header;
 mod history;
 mod notice;
+mod reply_fields;
 mod routing;
 mod settings_panel;
 mod welcome;

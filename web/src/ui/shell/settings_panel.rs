@@ -2,9 +2,8 @@
 
 use leptos::prelude::*;
 
-use crate::ui::chat::{
-    EXAMPLE_TOOLS, MAX_SEED, ReplyForm, Settings, check_schema, read_tools, use_chat,
-};
+use super::reply_fields::{ReplyFormField, ToolsField};
+use crate::ui::chat::{MAX_SEED, Settings, use_chat};
 use crate::ui::engine::use_engine;
 use crate::ui::page::{Mode, use_page};
 use crate::ui::widgets::erased::{When, on_click};
@@ -13,15 +12,6 @@ use crate::ui::widgets::slider::Slider;
 /// Candidates the engine reads back in a step.
 const MOST_CANDIDATES: f64 = ternary::infer::CANDIDATES as f64;
 const LONGEST_REPLY: usize = 4096;
-/// What a reader who asks for a schema begins with.
-const FIRST_SCHEMA: &str = r#"{
-  "type": "object",
-  "properties": {
-    "name": { "type": "string" },
-    "age": { "type": "integer" }
-  },
-  "required": ["name", "age"]
-}"#;
 
 #[component]
 pub fn SettingsPanel() -> impl IntoView {
@@ -125,9 +115,7 @@ pub fn SettingsPanel() -> impl IntoView {
                 </div>
             </When>
             <ReplyFormField />
-            <When when=Signal::derive(move || page.mode.get() == Mode::Chat)>
-                <ToolsField />
-            </When>
+            <ToolsField />
             <div class="field">
                 <label for="stop-strings">"Stop at"</label>
                 <textarea
@@ -147,120 +135,6 @@ pub fn SettingsPanel() -> impl IntoView {
                 "Back to defaults"
             </button>
         </section>
-    }
-}
-
-/// What replies have to be.
-#[component]
-fn ReplyFormField() -> impl IntoView {
-    let settings = use_chat().settings;
-    let kind = Memo::new(move |_| {
-        settings.with(|settings| match settings.form {
-            ReplyForm::Free => "free",
-            ReplyForm::JsonObject => "object",
-            ReplyForm::JsonSchema(_) => "schema",
-        })
-    });
-    let set = move |form| settings.update(|settings| settings.form = form);
-    // What can't be read is not used, and stays in the field.
-    let problem = RwSignal::new(None::<String>);
-    let schema = move || match settings.with(|settings| settings.form.clone()) {
-        ReplyForm::JsonSchema(schema) => schema,
-        _ => String::new(),
-    };
-    view! {
-        <div class="field">
-            <label for="reply-form">"Replies are"</label>
-            <select
-                id="reply-form"
-                prop:value=kind
-                on:change:target=move |event| {
-                    problem.set(None);
-                    set(match event.target().value().as_str() {
-                        "object" => ReplyForm::JsonObject,
-                        "schema" => ReplyForm::JsonSchema(FIRST_SCHEMA.to_owned()),
-                        _ => ReplyForm::Free,
-                    });
-                }
-            >
-                <option value="free">"any text"</option>
-                <option value="object">"a JSON object"</option>
-                <option value="schema">"JSON that fits a schema"</option>
-            </select>
-        </div>
-        <When when=Signal::derive(move || kind.get() == "schema")>
-            <div class="field">
-                <label for="schema">"JSON schema"</label>
-                <textarea
-                    id="schema"
-                    class="code"
-                    rows="6"
-                    spellcheck="false"
-                    aria-describedby="schema-problem"
-                    prop:value=Signal::derive(schema)
-                    on:input:target=move |event| {
-                        let text = event.target().value();
-                        let checked = check_schema(&text);
-                        if checked.is_ok() {
-                            set(ReplyForm::JsonSchema(text));
-                        }
-                        problem.set(checked.err());
-                    }
-                ></textarea>
-                <Problem id="schema-problem" problem hint="Every reply fits it, whatever the model would rather write." />
-            </div>
-        </When>
-    }
-}
-
-/// Functions that the model may call.
-#[component]
-fn ToolsField() -> impl IntoView {
-    let settings = use_chat().settings;
-    let problem = RwSignal::new(None::<String>);
-    let take = move |text: String| {
-        let read = read_tools(&text);
-        if read.is_ok() {
-            settings.update(|settings| settings.tools = text);
-        }
-        problem.set(read.err());
-    };
-    let is_empty = Signal::derive(move || {
-        settings.with(|settings| settings.tools.is_empty()) && problem.with(Option::is_none)
-    });
-    view! {
-        <div class="field">
-            <label for="tools">"Functions the model may call"</label>
-            <textarea
-                id="tools"
-                class="code"
-                rows="3"
-                spellcheck="false"
-                aria-describedby="tools-problem"
-                prop:value=Signal::derive(move || settings.with(|settings| settings.tools.clone()))
-                on:input:target=move |event| take(event.target().value())
-            ></textarea>
-            <Problem id="tools-problem" problem hint="A JSON list of names, descriptions and parameters. When the model calls one, you say what it gives." />
-            <When when=is_empty>
-                <button type="button" class="quiet" id="example-tools" on:click=on_click(move || take(EXAMPLE_TOOLS.to_owned()))>
-                    "Try an example"
-                </button>
-            </When>
-        </div>
-    }
-}
-
-/// What is wrong with a field, or what it is for.
-#[component]
-fn Problem(
-    id: &'static str,
-    problem: RwSignal<Option<String>>,
-    hint: &'static str,
-) -> impl IntoView {
-    view! {
-        <p class="hint" class:wrong=Signal::derive(move || problem.with(Option::is_some)) id=id role="status">
-            {move || problem.get().map_or_else(|| hint.to_owned(), |problem| format!("Not used: {problem}."))}
-        </p>
     }
 }
 

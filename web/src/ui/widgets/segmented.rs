@@ -29,16 +29,17 @@ impl<T> Choice<T> {
 }
 
 #[component]
-pub fn Segmented<T, const N: usize>(
+pub fn Segmented<T, L>(
     legend: &'static str,
     name: &'static str,
-    choices: impl Fn() -> [Choice<T>; N] + Send + 'static,
+    choices: impl Fn() -> L + Send + 'static,
     selected: RwSignal<T>,
     #[prop(optional, into)] disabled: Signal<bool>,
     on_select: impl Fn(T) + Copy + Send + 'static,
 ) -> impl IntoView
 where
     T: Copy + PartialEq + Send + Sync + 'static,
+    L: IntoIterator<Item = Choice<T>>,
 {
     let option = move |choice: Choice<T>| {
         view! {
@@ -58,7 +59,7 @@ where
     view! {
         <fieldset class="segmented">
             <legend class="unseen">{legend}</legend>
-            {live(move || (choices().map(option).collect_view()).into_any())}
+            {live(move || (choices().into_iter().map(option).collect_view()).into_any())}
         </fieldset>
     }
 }
