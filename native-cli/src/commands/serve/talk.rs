@@ -1,7 +1,7 @@
 //! A conversation with tools, whichever API it came by, and the prompt that a model's template
 //! makes of it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use ternary::chat::{Message, Tool, ToolReader};
 use ternary::session::service::Request;
 use ternary::session::{Demands, ToolChoice, chat_parts, encode_chat};
@@ -152,6 +152,8 @@ pub fn content_text(value: Value, at: &str, types: &[&str]) -> Result<String, Re
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::testing::{self, Setup};
     use super::*;
 
