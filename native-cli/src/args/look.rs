@@ -147,6 +147,7 @@ pub enum Suite {
   onebit bench --synthetic 100m
   onebit bench --model model.1bit --json
   onebit bench --model model.1bit --prefill 512 --context 0,4096 --threads 4
+  onebit bench --synthetic 100m --parallel 1,4,16 --prefill 64 --tokens 128
   onebit bench --train 5m --device gpu --steps 20
   onebit bench --gemm 1024,2048,4096 --device gpu
   onebit bench --suite gpu --output report")]
@@ -200,19 +201,21 @@ pub struct Bench {
     /// auto, cpu or gpu.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceChoice,
-    /// Lengths of the prompts to measure prefill with; those that do not fit in the context are
-    /// left out.
-    #[arg(long, value_delimiter = ',', value_name = "N,N,…", default_value = "128,512,2048", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Lengths of the prompts to measure prefill with, 128, 512 and 2048 when not given; those that
+    /// do not fit in the context are left out. With --parallel the one length of all prompts, 64
+    /// when not given.
+    #[arg(long, value_delimiter = ',', value_name = "N,N,…", value_parser = clap::value_parser!(u32).range(1..))]
     pub prefill: Vec<u32>,
     /// Tokens in the context before those that are decoded; likewise.
     #[arg(
         long,
         value_delimiter = ',',
         value_name = "N,N,…",
-        default_value = "0,2048,8192"
+        default_value = "0,2048,8192",
+        conflicts_with = "parallel"
     )]
     pub context: Vec<u32>,
-    /// Tokens decoded per measurement.
+    /// Tokens decoded per measurement, or of every reply of --parallel.
     #[arg(long, default_value_t = 64)]
     pub tokens: usize,
     /// Measurements, of which the median is reported; fewer where they take more than ten seconds

@@ -23,6 +23,9 @@ use crate::args::{Bench, Head, Shape, Suite};
 use crate::model::{self, LoadOptions};
 use crate::output::{errln, outln};
 
+/// Lengths of prompts where none are given.
+const PROMPTS: [u32; 3] = [128, 512, 2048];
+
 /// A measurement is not repeated beyond this.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -106,13 +109,17 @@ fn measure(a: &Bench, source: Rc<dyn ByteSource>, threads: usize) -> Result<Figu
         "a context of {context} is too short to measure; it needs at least 3 tokens"
     );
     let decoded = a.tokens.min(context - 2);
+    let prompts = match a.prefill[..] {
+        [] => &PROMPTS[..],
+        _ => &a.prefill,
+    };
     let fits = |tokens: &u32, more: usize| *tokens as usize + more <= context;
     // Not counted: memory is cleared by the system when it is first touched.
-    if let Some(tokens) = a.prefill.iter().find(|n| fits(n, 1)) {
+    if let Some(tokens) = prompts.iter().find(|n| fits(n, 1)) {
         prefill_speed(&mut session, *tokens as usize)?;
     }
     let mut prefill = Vec::new();
-    for tokens in a.prefill.iter().filter(|n| fits(n, 1)) {
+    for tokens in prompts.iter().filter(|n| fits(n, 1)) {
         let tokens = *tokens as usize;
         prefill.push(Speed {
             tokens,
@@ -131,7 +138,7 @@ fn measure(a: &Bench, source: Rc<dyn ByteSource>, threads: usize) -> Result<Figu
         !prefill.is_empty() || !decode.is_empty(),
         "none of --prefill {} and --context {} fits in a context of {context} tokens; give smaller \
          ones",
-        list(&a.prefill),
+        list(prompts),
         list(&a.context)
     );
     Ok(Figures {

@@ -14,10 +14,15 @@ use ternary::session::service::{Client, Request, Service, ServiceOptions, Update
 use crate::args::Bench;
 use crate::output::outln;
 
-/// Tokens of every prompt.
+/// Tokens of every prompt where no number is given.
 const PROMPT: usize = 64;
-/// Tokens of every reply.
-const REPLY: usize = 64;
+
+/// Tokens of every prompt and of every reply.
+#[derive(Clone, Copy)]
+struct Lengths {
+    prompt: usize,
+    reply: usize,
+}
 
 #[derive(Serialize)]
 struct Figures {
@@ -56,6 +61,20 @@ impl Client for Clock {
 }
 
 pub fn run(a: &Bench, source: Rc<dyn ByteSource>) -> Result<()> {
+    let prompt = match a.prefill[..] {
+        [] => PROMPT,
+        [one] => one as usize,
+        _ => bail!("--prefill with --parallel is the one length of all prompts; give one number"),
+    };
+    ensure!(
+        a.tokens >= 2,
+        "--tokens {}: the time between tokens takes replies of 2 at least",
+        a.tokens
+    );
+    let lengths = Lengths {
+        prompt,
+        reply: a.tokens,
+    };
     let most = a.parallel.iter().copied().max().unwrap_or(1) as usize;
     let options = ServiceOptions {
         device: a.device,
@@ -68,19 +87,20 @@ pub fn run(a: &Bench, source: Rc<dyn ByteSource>) -> Result<()> {
     let mut service = pollster::block_on(Service::load(source, &options))?;
     let context = service.context();
     ensure!(
-        context >= PROMPT + REPLY,
-        "a context of {context} tokens is too short to measure; it needs {}",
-        PROMPT + REPLY
+        context >= prompt + a.tokens,
+        "prompts of {prompt} tokens with replies of {} do not fit in the context of {context}; \
+         give smaller numbers by --prefill and --tokens",
+        a.tokens
     );
     // Not counted: memory is cleared by the system when it is first touched.
-    measure(&mut service, most, 0)?;
+    measure(&mut service, most, 0, lengths)?;
     let mut all = Vec::new();
     for (i, requests) in a.parallel.iter().enumerate() {
         let start = Instant::now();
         let mut rounds: Vec<Figures> = Vec::new();
         while rounds.len() < a.repeat && start.elapsed() < super::LONGEST {
             let seed = 1 + (i * a.repeat + rounds.len()) as u32;
-            rounds.push(measure(&mut service, *requests as usize, seed)?);
+            rounds.push(measure(&mut service, *requests as usize, seed, lengths)?);
         }
         rounds.sort_by(|a, b| a.tokens_per_second.total_cmp(&b.tokens_per_second));
         all.push(rounds.remove(rounds.len() / 2));
@@ -92,10 +112,11 @@ pub fn run(a: &Bench, source: Rc<dyn ByteSource>) -> Result<()> {
     let processor = ternary::platform::processor();
     let device = &service.info().device.clone();
     outln!(
-        "{}; {} ({}); prompts of {PROMPT} tokens, replies of {REPLY}",
+        "{}; {} ({}); prompts of {prompt} tokens, replies of {}",
         processor.as_deref().unwrap_or("a processor without a name"),
         device.kind,
-        device.name
+        device.name,
+        a.tokens
     );
     outln!("requests  tokens/s  each tokens/s  first token, ms  slowest, ms");
     for f in &all {
@@ -112,20 +133,20 @@ pub fn run(a: &Bench, source: Rc<dyn ByteSource>) -> Result<()> {
 }
 
 /// So many requests at once, all from the beginning; no two prompts begin alike.
-fn measure(service: &mut Service, requests: usize, seed: u32) -> Result<Figures> {
+fn measure(service: &mut Service, requests: usize, seed: u32, lengths: Lengths) -> Result<Figures> {
     let vocab = service.info().config.vocab_size as u32;
     let begin = Instant::now();
     let times: Vec<Arc<Mutex<Times>>> = (0..requests as u32)
         .map(|i| {
             let times = Arc::default();
             let first = seed * 1000 + i;
-            let prompt = (0..PROMPT as u32).map(|t| (first * 7919 + t * 104_729) % vocab);
+            let prompt = (0..lengths.prompt as u32).map(|t| (first * 7919 + t * 104_729) % vocab);
             let request = Request {
                 prompt: prompt.collect(),
                 sampling: Sampling {
                     temperature: 0.0,
                     repetition_penalty: 1.0,
-                    max_tokens: REPLY,
+                    max_tokens: lengths.reply,
                     ..Sampling::default()
                 },
                 ..Request::default()

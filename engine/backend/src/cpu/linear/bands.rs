@@ -9,7 +9,15 @@ use ternary_core::config::QuantMode;
 use ternary_core::quant::tile::{ROWS, TILE_BYTES, act_stride, row_stride, tiles};
 
 /// From so many activation rows on weights are unpacked into panels, which fewer do not pay for.
-const PANELS: usize = 32;
+fn panels(level: Level) -> usize {
+    match level {
+        // A few rows share what is unpacked there, too.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512Vnni | Level::AvxVnni | Level::Avx2 => 32,
+        // One row after another unpacks anew; sixteen rows are a tile of the matrix unit.
+        _ => 16,
+    }
+}
 
 /// Bytes of weights that every activation row meets before the next: they stay in the nearest
 /// cache.
@@ -18,7 +26,7 @@ const NEAR: usize = 1 << 14;
 /// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`.
 pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) {
     let rows = out.len() / w.out_dim;
-    if rows >= PANELS {
+    if rows >= panels(level) {
         return panel::product(level, w, x, sums, out);
     }
     let stride = act_stride(w.in_dim);
