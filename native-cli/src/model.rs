@@ -15,11 +15,13 @@ use ternary::format::FileSource;
 use ternary::format::{
     ByteSource, Dense, FileKind, MemorySource, Metadata, OneBit, Packing, encode, without_bom,
 };
-use ternary::infer::{Form, LowRankAdapter, Sampling};
+use ternary::infer::{Form, Sampling};
 use ternary::model::Parameters;
 use ternary::model::Remap;
 use ternary::session::service::{Service, ServiceOptions};
-use ternary::session::{DeviceChoice, Event, LoadedModel, ModelInfo, Session, open_backend};
+use ternary::session::{
+    Beside, DeviceChoice, Event, LoadedModel, ModelInfo, Session, open_backend,
+};
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::{self, Companions};
 
@@ -257,7 +259,10 @@ pub fn load(
     adapter: Option<Adapter>,
     options: LoadOptions,
 ) -> Result<(Session, ModelInfo)> {
-    let adapter = adapter.map(|adapter| Rc::new(adapter) as Rc<dyn LowRankAdapter>);
+    let adapter = adapter.map(|adapter| Beside {
+        name: "adapter".to_owned(),
+        adapter: Rc::new(adapter),
+    });
     let mut session = Session::with_threads(options.threads).with_context(options.context);
     session.set_cache_precision(options.cache);
     let mut result = None;

@@ -45,6 +45,9 @@ export interface ModelInfo {
   programBytes: number;
   /** Whether it has a chat template. */
   chat: boolean;
+  /** Names of the adapters that requests can ask for, and the one that answers where they do not say. */
+  adapters: string[];
+  adapter?: string;
   device: { kind: "cpu" | "gpu"; name: string; software: boolean };
   /** Why it runs there. */
   deviceReason: string;
@@ -68,6 +71,8 @@ export interface SamplingOptions {
   stop?: string | string[];
   /** What a reply has to be. What compiles it is fetched with the first reply of a form. */
   response_format?: ResponseFormat;
+  /** The model's name, or an adapter's that answers beside it. Where it is not given: the adapter that a fine-tuning kept, if one did, else the model. */
+  model?: string;
   /** Aborting ends the reply; the promise or the iteration rejects with the signal's reason. */
   signal?: AbortSignal;
 }
@@ -256,6 +261,12 @@ export class Engine {
     create(options: TextOptions & { stream: true }): Promise<AsyncIterable<Completion>>;
     create(options: TextOptions & { stream?: false }): Promise<Completion>;
   };
+
+  /**
+   * Has an adapter beside the model, which stays where it is: requests ask for it by its name, as `model`. The files are those of
+   * PEFT, `adapter_model.safetensors` and `adapter_config.json`, or one file that a fine-tuning here wrote.
+   */
+  addAdapter(name: string, files: File | Blob | Iterable<File>): Promise<void>;
 
   /** Logits after each of these tokens, row by row: as many as the vocabulary has tokens for each. */
   logits(ids: Iterable<number>): Promise<Float32Array>;

@@ -101,6 +101,8 @@ export class Engine {
   /** What was loaded, and the promise of the full worker once that was started. */
   #place;
   #entered = null;
+  /** The adapter that the worker answers with, once it has done what it was asked; undefined where nothing is known. */
+  #beside = null;
 
   constructor(full = false) {
     this.#start(full ? full_worker() : new Worker(new URL("./worker-start.js", import.meta.url), { type: "module" }));
@@ -141,8 +143,19 @@ export class Engine {
       weights: (name) => this.#run_task({ type: "weights", name, from: "model" }, ({ weights }) => weights),
       measure: (text, map = this.model.bitMap) => run({ type: "measure", map, text }, ({ measured }) => measured),
       export: (map = this.model.bitMap) => run({ type: "export", map }, file),
-      apply: async (map) => (this.model = await run({ type: "apply", map }, ({ model }) => model)),
+      apply: async (map) => {
+        this.model = await run({ type: "apply", map }, ({ model }) => model);
+        this.#beside = undefined;
+        return this.model;
+      },
     };
+  }
+
+  async addAdapter(name, files) {
+    const all = files instanceof Blob ? [files] : Array.from(files);
+    const named = all.map((file) => (file instanceof File ? file : new File([file], "adapter.safetensors")));
+    await this.#enter();
+    this.model = await this.#answer({ Task: { AddAdapter: { name, adapter: { Files: named } } } }, ({ model }) => model);
   }
 
   logits(ids) {
@@ -166,7 +179,11 @@ export class Engine {
       done: stopped.done,
       points,
       file: (keep = "model") => this.#run_task({ type: "exportTune", keep }, file),
-      keep: async () => (this.model = await this.#run_task({ type: "keepTune" }, ({ model }) => model)),
+      keep: async () => {
+        this.model = await this.#run_task({ type: "keepTune" }, ({ model }) => model);
+        this.#beside = undefined;
+        return this.model;
+      },
     };
   }
 
@@ -194,6 +211,7 @@ export class Engine {
     if (!this.#entered) {
       // In its turn: what was asked before is answered before.
       const move = () => this.#start(full_worker());
+      this.#beside = null;
       this.#jobs.push({ move, fail() {} });
       this.#entered = this.#loaded(...this.#place);
     }
@@ -244,14 +262,39 @@ export class Engine {
     });
   }
 
+  /** The adapter that `model` asks for; null: none. */
+  #wanted(model) {
+    const { name, adapter = null, adapters } = this.model;
+    if (model === undefined || model === null) return adapter;
+    if (adapters.includes(model)) return model;
+    if (model === name) return null;
+    throw new TypeError(`model: expected ${[name, ...adapters].map((known) => JSON.stringify(known)).join(" or ")}; found ${JSON.stringify(model)}`);
+  }
+
   async #create(options, kind) {
-    const { messages, prompt, stream, signal } = options;
+    const { messages, prompt, stream, signal, model } = options;
+    const adapter = this.#wanted(model);
     const command = kind === "chat"
       ? { type: "chat", messages: spoken(messages), sampling: sampling(options), demands: { ...tools(options), form: form(options) } }
       : { type: "generate", prompt, sampling: sampling(options), form: form(options) };
-    const shape = new Shape(kind, this.model.name);
+    const shape = new Shape(kind, adapter ?? this.model.name);
     const flow = new Flow();
-    const job = this.#do({ Run: command }, "Stop", signal, (problem) => flow.close(problem), ({ Event: event }) => {
+    signal?.throwIfAborted();
+    let job = null;
+    if (adapter !== this.#beside) {
+      // Before the request, with nothing between them. Where it fails there is nothing to answer with.
+      this.#beside = adapter;
+      const fail = (problem) => {
+        this.#beside = undefined;
+        flow.close(problem);
+        if (job) this.#give_up(job);
+      };
+      this.#do({ Run: { type: "adapt", name: adapter } }, "Stop", null, fail, ({ Event: event }) => {
+        if (event?.type === "error") fail(new Error(event.message));
+        return event?.type === "error" || event?.type === "loaded";
+      });
+    }
+    job = this.#do({ Run: command }, "Stop", signal, (problem) => flow.close(problem), ({ Event: event }) => {
       if (event?.type === "token") flow.push(shape.chunk(event.text));
       if (event?.type === "toolCalls") flow.push(shape.called(event.calls));
       if (event?.type === "error") return flow.close(new Error(event.message)), true;

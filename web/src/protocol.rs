@@ -73,6 +73,11 @@ pub enum Task {
         adapters: Vec<AdapterSource>,
         device: DeviceChoice,
     },
+    /// Have an adapter beside the loaded model that `Command::Adapt` can name. Answered as a load is.
+    AddAdapter {
+        name: String,
+        adapter: AdapterSource,
+    },
     /// Keep an adapter of the loaded model in this browser, as one file. Answered by
     /// `Response::Kept`.
     KeepAdapter {

@@ -61,6 +61,14 @@ pub enum Error {
         /// Bytes that were asked for in vain.
         bytes: u64,
     },
+    /// An adapter is chosen that was never added.
+    #[error("there is no adapter {number}; the model has {count}, counted from 0")]
+    NoSuchAdapter {
+        /// Counted from 0.
+        number: usize,
+        /// Adapters of the model.
+        count: usize,
+    },
     /// A token id that the model does not have.
     #[error("token {id} is outside the vocabulary of {vocab}")]
     UnknownToken {

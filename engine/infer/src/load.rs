@@ -57,7 +57,7 @@ pub trait LowRankAdapter {
     /// Rank, scale and matrices of the adapter.
     fn lora(&self) -> &LoraConfig;
 
-    /// Put the matrices on `backend`; `number` says which adapter it is where there are several.
+    /// Put the matrices on `backend`; `number` says which of the model's adapters it is.
     ///
     /// # Errors
     /// They belong to another model than the file's.
@@ -66,7 +66,7 @@ pub trait LowRankAdapter {
         backend: &'a mut dyn Backend,
         file: &'a OneBit,
         source: &'a dyn ByteSource,
-        number: Option<usize>,
+        number: usize,
     ) -> LocalFuture<'a, Result<()>>;
 }
 
@@ -80,14 +80,14 @@ impl LowRankAdapter for Adapter {
         backend: &'a mut dyn Backend,
         file: &'a OneBit,
         source: &'a dyn ByteSource,
-        number: Option<usize>,
+        number: usize,
     ) -> LocalFuture<'a, Result<()>> {
         Box::pin(async move {
             let config = &file.metadata.config;
             self.check(config, base_checksum(config, &file.latents(source).await?))?;
             for p in params::trained(config, Some(&self.lora)) {
                 let values = self.tensors.get(&p.name).map_or(&[][..], Vec::as_slice);
-                let name = adapter_buffer(BufferKind::Weight, &p.name, number);
+                let name = adapter_buffer(BufferKind::Weight, &p.name, Some(number));
                 backend.upload(&name, bytemuck::cast_slice(values))?;
             }
             Ok(())

@@ -14,12 +14,30 @@ use ternary_model::{CANDIDATES, Logits, RECENT, RopeOwner, SamplingBuffers};
 /// The KV cache grows by whole blocks of so many tokens.
 const BLOCK: usize = 256;
 
+#[derive(Clone, Copy)]
 struct Step {
     program: ProgramId,
     rows: usize,
     ids: BufferId,
     logits: BufferId,
     sampling: Option<SamplingBuffers>,
+}
+
+/// What decode and prefill run.
+#[derive(Clone, Copy)]
+struct Steps {
+    decode: Step,
+    prefill: Step,
+    /// Recorded when first asked for: its logits take rows × vocabulary.
+    all_logits: Option<Step>,
+}
+
+/// The model by itself, or with an adapter beside it.
+struct Variant {
+    /// An adapter and its number.
+    adapter: Option<(LoraConfig, usize)>,
+    /// Recorded when first chosen.
+    steps: Option<Steps>,
 }
 
 /// The run that has a text's last logits, and the largest of them.
@@ -65,11 +83,9 @@ pub struct LoadOptions<'a> {
 pub struct Model {
     backend: Box<dyn Backend>,
     config: ModelConfig,
-    decode: Step,
-    prefill: Step,
-    /// Recorded when first asked for: its logits take rows × vocabulary.
-    all_logits: Option<Step>,
-    lora: Option<LoraConfig>,
+    /// Without an adapter, then with each of them.
+    variants: Vec<Variant>,
+    chosen: usize,
     cache: CachePrecision,
     /// Tokens whose keys and values are in the cache.
     cached: Vec<u32>,
@@ -104,39 +120,113 @@ impl Model {
     ) -> Result<Self> {
         let config = file.metadata.config.clone();
         let cache = options.cache.of(&config);
-        let lora = match options.adapter {
-            Some(adapter) => {
-                adapter.upload(backend.as_mut(), file, source, None).await?;
-                Some(adapter.lora().clone())
-            }
-            None => None,
-        };
+        let mut variants = vec![Variant {
+            adapter: None,
+            steps: None,
+        }];
+        // It is checked before anything large is read.
+        if let Some(adapter) = options.adapter {
+            variants.push(upload(backend.as_mut(), adapter, file, source, 0).await?);
+        }
         let weight_bytes = load::weights(backend.as_mut(), file, source, progress).await?;
         for (name, table) in model::rope_tables(&config, RopeOwner::Model) {
             backend.upload(name, bytemuck::cast_slice(&table))?;
         }
-        let rows = backend.prefill_rows().min(config.max_seq_len);
-        let mut last = |rows| {
-            let lora = lora.as_ref();
-            prepare(backend.as_mut(), &config, rows, Logits::Last, lora, cache)
-        };
-        let (decode, prefill) = (last(1)?, last(rows)?);
-        backend.tune().await?;
-        // A GPU that ran out of memory says so only to someone who waits for it.
-        backend
-            .download(&BufferKind::Weight.named(ternary_core::params::FINAL_NORM))
-            .await?;
-        Ok(Model {
+        let mut model = Model {
             backend,
             config,
-            decode,
-            prefill,
-            all_logits: None,
-            lora,
+            chosen: variants.len() - 1,
+            variants,
             cache,
             cached: Vec::new(),
             room: 0,
             weight_bytes,
+        };
+        model.steps()?;
+        model.backend.tune().await?;
+        // A GPU that ran out of memory says so only to someone who waits for it.
+        model
+            .backend
+            .download(&BufferKind::Weight.named(ternary_core::params::FINAL_NORM))
+            .await?;
+        Ok(model)
+    }
+
+    /// Have one more adapter, which [`Model::choose`] knows by the number that this gives: the
+    /// first is 0. `file` and `source` are the model's.
+    ///
+    /// # Errors
+    /// It belongs to another model.
+    pub async fn add_adapter(
+        &mut self,
+        adapter: &dyn LowRankAdapter,
+        file: &OneBit,
+        source: &dyn ByteSource,
+    ) -> Result<usize> {
+        let number = self.variants.len() - 1;
+        let variant = upload(self.backend.as_mut(), adapter, file, source, number).await?;
+        self.variants.push(variant);
+        Ok(number)
+    }
+
+    /// Answer with the adapter of this number from now on, or with none. The weights stay where they
+    /// are; the context is empty afterwards if this is a change, because keys and values are other
+    /// ones.
+    ///
+    /// # Errors
+    /// There is no such adapter, or no memory for its programs; the choice is as before then.
+    pub async fn choose(&mut self, adapter: Option<usize>) -> Result<()> {
+        let chosen = adapter.map_or(0, |number| number + 1);
+        if chosen >= self.variants.len() {
+            return Err(Error::NoSuchAdapter {
+                number: chosen - 1,
+                count: self.variants.len() - 1,
+            });
+        }
+        if chosen == self.chosen {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.chosen, chosen);
+        let is_new = self.variants[chosen].steps.is_none();
+        if let Err(problem) = self.steps() {
+            self.chosen = before;
+            return Err(problem);
+        }
+        if is_new {
+            self.backend.tune().await?;
+        }
+        self.cached.clear();
+        Ok(())
+    }
+
+    /// What the chosen variant runs.
+    fn steps(&mut self) -> Result<Steps> {
+        if let Some(steps) = self.variants[self.chosen].steps {
+            return Ok(steps);
+        }
+        let steps = Steps {
+            decode: self.prepare(1, Logits::Last)?,
+            prefill: self.prepare(self.prefill_rows(), Logits::Last)?,
+            all_logits: None,
+        };
+        self.variants[self.chosen].steps = Some(steps);
+        Ok(steps)
+    }
+
+    fn prefill_rows(&self) -> usize {
+        self.backend.prefill_rows().min(self.config.max_seq_len)
+    }
+
+    fn prepare(&mut self, rows: usize, logits: Logits) -> Result<Step> {
+        let adapter = self.variants[self.chosen].adapter.as_ref();
+        let adapter = adapter.map(|(lora, number)| (lora, *number));
+        let recorded = model::record_infer(&self.config, rows, logits, adapter, self.cache);
+        Ok(Step {
+            program: self.backend.prepare(recorded.program)?,
+            rows,
+            ids: recorded.ids,
+            logits: recorded.logits,
+            sampling: recorded.sampling,
         })
     }
 
@@ -284,12 +374,13 @@ impl Model {
     async fn advance(&mut self, ids: &[u32], recent: &[u32], penalty: f32) -> Result<Last> {
         self.check(ids)?;
         self.make_room(self.cached.len() + ids.len()).await?;
+        let steps = self.steps()?;
         let mut rest = ids;
         loop {
             let step = if rest.len() == 1 {
-                &self.decode
+                steps.decode
             } else {
-                &self.prefill
+                steps.prefill
             };
             let n = rest.len().min(step.rows);
             let (now, later) = rest.split_at(n);
@@ -340,19 +431,15 @@ impl Model {
         self.cached.clear();
         self.check(ids)?;
         self.make_room(ids.len()).await?;
-        if self.all_logits.is_none() {
-            let rows = self.backend.prefill_rows().min(self.config.max_seq_len);
-            self.all_logits = Some(prepare(
-                self.backend.as_mut(),
-                &self.config,
-                rows,
-                Logits::All,
-                self.lora.as_ref(),
-                self.cache,
-            )?);
-        }
-        let Some(step) = &self.all_logits else {
-            return Ok(());
+        let mut steps = self.steps()?;
+        let step = match steps.all_logits {
+            Some(step) => step,
+            None => {
+                let step = self.prepare(self.prefill_rows(), Logits::All)?;
+                steps.all_logits = Some(step);
+                self.variants[self.chosen].steps = Some(steps);
+                step
+            }
         };
         for part in ids.chunks(step.rows) {
             self.backend
@@ -393,21 +480,18 @@ pub fn cache_bytes(config: &ModelConfig, cache: CachePrecision) -> usize {
     2 * cache.position_bytes(config) * config.num_layers * config.max_seq_len
 }
 
-fn prepare(
+/// Puts an adapter on the backend, and gives the variant that has it.
+async fn upload(
     backend: &mut dyn Backend,
-    config: &ModelConfig,
-    rows: usize,
-    logits: Logits,
-    lora: Option<&LoraConfig>,
-    cache: CachePrecision,
-) -> Result<Step> {
-    let recorded = model::record_infer(config, rows, logits, lora, cache);
-    Ok(Step {
-        program: backend.prepare(recorded.program)?,
-        rows,
-        ids: recorded.ids,
-        logits: recorded.logits,
-        sampling: recorded.sampling,
+    adapter: &dyn LowRankAdapter,
+    file: &OneBit,
+    source: &dyn ByteSource,
+    number: usize,
+) -> Result<Variant> {
+    adapter.upload(backend, file, source, number).await?;
+    Ok(Variant {
+        adapter: Some((adapter.lora().clone(), number)),
+        steps: None,
     })
 }
 

@@ -178,7 +178,7 @@ impl Sequences {
     ) -> Result<usize> {
         let number = self.adapted.len();
         let backend = self.backend.as_mut();
-        adapter.upload(backend, file, source, Some(number)).await?;
+        adapter.upload(backend, file, source, number).await?;
         let recorded = SequencePrograms {
             config: &self.config,
             rows: self.rows,

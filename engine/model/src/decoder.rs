@@ -287,18 +287,19 @@ pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: Buffer
     }
 }
 
-/// Record `rows` tokens through a KV cache of this precision; with `lora`, an adapter stands beside
-/// the packed weights.
+/// Record `rows` tokens through a KV cache of this precision; with `adapter`, that of this number
+/// stands beside the packed weights.
 pub fn record_infer(
     config: &ModelConfig,
     rows: usize,
     logits: Logits,
-    lora: Option<&LoraConfig>,
+    adapter: Option<(&LoraConfig, usize)>,
     cache: CachePrecision,
 ) -> InferProgram {
     let mut g = Graph {
         cache,
-        ..Graph::new(config, Phase::Infer { rows }, lora)
+        adapter: adapter.map(|(_, number)| number),
+        ..Graph::new(config, Phase::Infer { rows }, adapter.map(|(lora, _)| lora))
     };
     let dim = config.hidden_size;
     let ids = g.rec.io(Elem::U32, rows);

@@ -62,6 +62,12 @@ pub enum Error {
         /// The ones there are.
         known: String,
     },
+    /// Two adapters of one name.
+    #[error("there is an adapter `{name}` already; give this one another name")]
+    AdapterNamed {
+        /// The name of both.
+        name: String,
+    },
     /// A model that should guess for another one has other tokens.
     #[error(
         "{name} cannot guess for this model: its tokenizer is another one; give a model with the same tokens, or the same model in a coarser bit-map"

@@ -117,7 +117,8 @@ pub struct LoadedModel {
     source: Rc<dyn ByteSource>,
     file: OneBit,
     marks: TurnMarks,
-    adapter: Option<Rc<dyn LowRankAdapter>>,
+    /// In the model's order.
+    adapters: Vec<Beside>,
     /// What the template knows of tools; found out when that first matters.
     knows: OnceCell<TemplateTools>,
     /// Made when first asked for.
@@ -129,6 +130,21 @@ impl fmt::Debug for LoadedModel {
         f.debug_struct("LoadedModel")
             .field("info", &self.info)
             .finish_non_exhaustive()
+    }
+}
+
+/// An adapter beside a model.
+#[derive(Clone)]
+pub struct Beside {
+    /// What commands call it.
+    pub name: String,
+    /// The matrices.
+    pub adapter: Rc<dyn LowRankAdapter>,
+}
+
+impl fmt::Debug for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Beside({:?})", self.name)
     }
 }
 
@@ -269,16 +285,18 @@ impl Session {
         self.load_adapted(source, None, device, emit).await;
     }
 
-    /// As [`Session::load`], with an adapter beside the model.
+    /// As [`Session::load`], with an adapter that answers beside the model.
     pub async fn load_adapted(
         &mut self,
         source: Rc<dyn ByteSource>,
-        adapter: Option<Rc<dyn LowRankAdapter>>,
+        adapter: Option<Beside>,
         device: DeviceChoice,
         emit: &mut dyn FnMut(Event),
     ) {
         let name = source.name();
-        let result = self.try_load(source, adapter, device, emit).await;
+        let chosen = adapter.as_ref().map(|adapter| adapter.name.clone());
+        let adapters = adapter.into_iter().collect();
+        let result = self.try_load(source, adapters, chosen, device, emit).await;
         if let Err(e) = result {
             emit(Event::Error {
                 message: of_file(&name, &e),
@@ -314,10 +332,26 @@ impl Session {
         Ok(())
     }
 
+    /// Have an adapter that [`Command::Adapt`] can name, beside the loaded model, whose weights stay
+    /// where they are.
+    ///
+    /// # Errors
+    /// No model is loaded, one of this name is there, or it belongs to another model.
+    pub async fn add_adapter(&mut self, adapter: Beside) -> Result<()> {
+        self.loaded()?.add_adapter(adapter).await
+    }
+
+    /// Where the loaded model was to run, as it was asked for.
+    pub fn device(&self) -> DeviceChoice {
+        self.device
+    }
+
+    /// `chosen` of the adapters answers.
     async fn try_load(
         &mut self,
         source: Rc<dyn ByteSource>,
-        adapter: Option<Rc<dyn LowRankAdapter>>,
+        adapters: Vec<Beside>,
+        chosen: Option<String>,
         device: DeviceChoice,
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {
@@ -350,8 +384,11 @@ impl Session {
             parts: file_parts(&file),
         });
         fits?;
+        // Its programs are the first that are recorded.
+        let is_chosen = |other: &Beside| chosen.as_ref() == Some(&other.name);
+        let (first, others): (Vec<Beside>, Vec<Beside>) = adapters.into_iter().partition(is_chosen);
         let options = LoadOptions {
-            adapter: adapter.as_deref(),
+            adapter: first.first().map(|first| first.adapter.as_ref()),
             cache: self.cache,
         };
         let model = Model::load_with(
@@ -376,18 +413,24 @@ impl Session {
             since: start,
         }
         .info()?;
-        self.loaded = Some(LoadedModel {
+        let mut loaded = LoadedModel {
             marks,
             model,
             tokenizer,
             template,
-            info: info.clone(),
+            info,
             source,
             file,
-            adapter,
+            adapters: first,
             knows: OnceCell::new(),
             compiler: None,
-        });
+        };
+        for other in others {
+            loaded.add_adapter(other).await?;
+        }
+        loaded.tell_adapters(chosen);
+        let info = loaded.info.clone();
+        self.loaded = Some(loaded);
         self.device = device;
         // They belong to the model before.
         (self.compared, self.map_scorer, self.tuning) = (None, None, None);
@@ -456,9 +499,16 @@ impl Session {
                 };
                 generate::run(loaded, prompt, manner, &stop, emit).await?;
             }
+            Command::Adapt { name } => {
+                loaded.adapt(name).await?;
+                let model = Box::new(loaded.info.clone());
+                emit(Event::Loaded { model });
+            }
             Command::Move { device } => {
-                let (source, adapter) = (loaded.source.clone(), loaded.adapter.clone());
-                self.try_load(source, adapter, device, emit).await?;
+                let (source, adapters) = (loaded.source.clone(), loaded.adapters.clone());
+                let chosen = loaded.info.adapter.clone();
+                self.try_load(source, adapters, chosen, device, emit)
+                    .await?;
             }
         }
         Ok(())
@@ -529,7 +579,8 @@ impl Session {
                 loaded.unadapted()?;
                 let bytes = explore::export(loaded, &map).await?;
                 let source = MemorySource::new(&loaded.source.name(), bytes);
-                self.try_load(Rc::new(source), None, device, emit).await?;
+                self.try_load(Rc::new(source), Vec::new(), None, device, emit)
+                    .await?;
             }
             ModelTask::PlanTune { settings } => {
                 let plan = tune::plan(loaded, &settings, device, threads).await?;
@@ -572,15 +623,25 @@ impl Session {
                 let tuning = self.tuning.as_mut().ok_or(Error::NoTuning)?;
                 match tuning.adapter().await? {
                     Some(adapter) => {
-                        let source = loaded.source.clone();
-                        self.try_load(source, Some(Rc::new(adapter)), device, emit)
+                        let name = loaded.new_adapter_name();
+                        let adapter = Rc::new(adapter);
+                        loaded
+                            .add_adapter(Beside {
+                                name: name.clone(),
+                                adapter,
+                            })
                             .await?;
+                        loaded.adapt(Some(name)).await?;
+                        let model = Box::new(loaded.info.clone());
+                        self.tuning = None;
+                        emit(Event::Loaded { model });
                     }
                     None => {
                         let name = tune::tuned_name(&loaded.info.name);
                         let bytes = tuning.model(loaded).await?;
                         let source = MemorySource::new(&file_name(&name, "1bit"), bytes);
-                        self.try_load(Rc::new(source), None, device, emit).await?;
+                        self.try_load(Rc::new(source), Vec::new(), None, device, emit)
+                            .await?;
                     }
                 }
             }
@@ -669,10 +730,62 @@ impl LoadedModel {
 
     /// Refuse what would leave an adapter out.
     fn unadapted(&self) -> Result<()> {
-        match self.adapter {
+        match self.info.adapter {
             None => Ok(()),
             Some(_) => Err(Error::AdapterBeside),
         }
+    }
+
+    async fn add_adapter(&mut self, adapter: Beside) -> Result<()> {
+        if self.has_adapter(&adapter.name) {
+            return Err(Error::AdapterNamed { name: adapter.name });
+        }
+        let file = context::shortened(&self.file, self.info.context);
+        let beside = adapter.adapter.as_ref();
+        self.model
+            .add_adapter(beside, &file, self.source.as_ref())
+            .await?;
+        self.adapters.push(adapter);
+        self.tell_adapters(self.info.adapter.clone());
+        Ok(())
+    }
+
+    /// Answer with the adapter of this name from now on, or with none.
+    async fn adapt(&mut self, name: Option<String>) -> Result<()> {
+        let number = match &name {
+            Some(name) => {
+                let number = self.adapters.iter().position(|other| other.name == *name);
+                Some(number.ok_or_else(|| Error::UnknownAdapter {
+                    name: name.clone(),
+                    known: self.info.adapters.join(", "),
+                })?)
+            }
+            None => None,
+        };
+        self.model.choose(number).await?;
+        self.tell_adapters(name);
+        Ok(())
+    }
+
+    fn tell_adapters(&mut self, chosen: Option<String>) {
+        self.info.adapters = self.adapters.iter().map(|a| a.name.clone()).collect();
+        self.info.adapter = chosen;
+    }
+
+    /// Whether there is an adapter of this name.
+    pub fn has_adapter(&self, name: &str) -> bool {
+        self.adapters.iter().any(|other| other.name == name)
+    }
+
+    /// A name for what a fine-tuning made.
+    fn new_adapter_name(&self) -> String {
+        let name = tune::tuned_name(&self.info.name);
+        let numbered = (2..).map(|n| format!("{name} {n}"));
+        let mut names = std::iter::once(name.clone()).chain(numbered);
+        // There are fewer adapters than numbers.
+        names
+            .find(|name| !self.has_adapter(name))
+            .unwrap_or_else(|| name.clone())
     }
 
     /// The prompt of a conversation, and how many of its oldest messages after the system's were

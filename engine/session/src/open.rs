@@ -140,6 +140,8 @@ impl Described<'_> {
             program_bytes: peak_memory(),
             chat: self.chat,
             sampling: Sampling::of_model(meta.sampling.as_ref(), meta.config.parameter_count()),
+            adapters: Vec::new(),
+            adapter: None,
             device: self.device,
             device_reason: self.device_reason,
             load_ms: self.since.elapsed().as_secs_f64() * 1e3,

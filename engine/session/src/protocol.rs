@@ -72,6 +72,12 @@ pub enum Command {
     },
     /// Forget the KV cache; the next request starts from nothing. Answered by nothing.
     Reset,
+    /// Answer with the adapter of this name from now on, or with none. The model's weights stay where
+    /// they are. Answered as a load is.
+    Adapt {
+        /// As it was added.
+        name: Option<String>,
+    },
     /// Take the model, as it is, to another device. Answered as a load is.
     Move {
         /// Where to.
@@ -85,7 +91,7 @@ impl Command {
         match self {
             Command::Generate { form, .. } => form.is_some(),
             Command::Chat { demands, .. } => demands.form().is_some(),
-            Command::Reset | Command::Move { .. } => false,
+            Command::Reset | Command::Adapt { .. } | Command::Move { .. } => false,
         }
     }
 }
@@ -410,6 +416,12 @@ pub struct ModelInfo {
     pub chat: bool,
     /// What suits it where nothing else is chosen.
     pub sampling: Sampling,
+    /// Adapters that it can answer with.
+    #[serde(default)]
+    pub adapters: Vec<String>,
+    /// The one it answers with.
+    #[serde(default)]
+    pub adapter: Option<String>,
     /// Where it runs.
     pub device: DeviceInfo,
     /// Why this device was chosen, e.g. "software GPU: the CPU is faster".

@@ -23,6 +23,8 @@ pub struct Served {
     pub cuts: usize,
     /// Pause after every piece of the content.
     pub pause: Duration,
+    /// So many bytes of the content come without one.
+    pub quick: usize,
     /// Where to ask instead.
     pub redirect: Option<String>,
 }
@@ -298,9 +300,11 @@ fn answer(mut stream: TcpStream, folder: &Path, shared: &Shared) -> Result<()> {
     } else {
         content.len()
     };
-    for piece in content[..end].chunks(PIECE) {
+    for (at, piece) in content[..end].chunks(PIECE).enumerate() {
         stream.write_all(piece)?;
-        thread::sleep(served.pause);
+        if from + at * PIECE >= served.quick {
+            thread::sleep(served.pause);
+        }
     }
     Ok(())
 }

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use js_sys::Uint8Array;
 use ternary::adapter::{Adapter, CONFIG_FILE};
-use ternary::format::MemorySource;
+use ternary::format::{ByteSource, MemorySource};
 use ternary::infer::LowRankAdapter;
-use ternary::session::{DeviceChoice, Event, Session};
+use ternary::session::{self, Beside, Command, DeviceChoice, Event, Session};
 use wasm_bindgen_futures::JsFuture;
 
 use super::Responder;
@@ -14,8 +14,8 @@ use super::store::Store;
 use crate::js::describe;
 use crate::protocol::{AdapterSource, Handle};
 
-/// Loads the present model again, with these adapters beside it. Where that fails the model answers
-/// as before.
+/// Has the present model answer with these adapters beside it, on this device. Its weights stay where
+/// they are, unless it runs elsewhere or its GPU is gone. Where that fails it answers as before.
 pub async fn adapt(
     session: &mut Session,
     adapters: &[AdapterSource],
@@ -25,38 +25,115 @@ pub async fn adapt(
     let Some(source) = session.source() else {
         return responder.error("no model is loaded for the adapter".to_owned());
     };
-    let adapter = match together(session, adapters).await {
-        Ok(adapter) => adapter,
-        Err(problem) => return responder.error(problem),
+    let moves =
+        session.device() != device || session.loaded().is_ok_and(|loaded| loaded.model.is_lost());
+    let done = match moves {
+        true => again(session, source, adapters, device, responder).await,
+        false => in_place(session, adapters, responder).await,
     };
-    let adapter = adapter.map(|adapter| Rc::new(adapter) as Rc<dyn LowRankAdapter>);
-    let mut failure = None;
+    if let Err(problem) = done {
+        responder.error(problem);
+    }
+}
+
+/// Loads the model again.
+async fn again(
+    session: &mut Session,
+    source: Rc<dyn ByteSource>,
+    adapters: &[AdapterSource],
+    device: DeviceChoice,
+    responder: Responder,
+) -> Result<(), String> {
+    let beside = together(session, adapters).await?.map(|adapter| Beside {
+        name: key(adapters),
+        adapter,
+    });
+    let mut failure = Ok(());
     session
-        .load_adapted(source, adapter, device, &mut |event| match event {
-            Event::Error { message } => failure = Some(message),
+        .load_adapted(source, beside, device, &mut |event| match event {
+            Event::Error { message } => failure = Err(message),
             event => responder.event(event),
         })
         .await;
-    if let Some(problem) = failure {
-        responder.error(problem);
+    failure
+}
+
+/// Those that were beside the model before are still there.
+async fn in_place(
+    session: &mut Session,
+    adapters: &[AdapterSource],
+    responder: Responder,
+) -> Result<(), String> {
+    let told = |problem: session::Error| problem.to_string();
+    let name = (!adapters.is_empty()).then(|| key(adapters));
+    if let Some(name) = &name
+        && !session.loaded().map_err(told)?.has_adapter(name)
+        && let Some(adapter) = together(session, adapters).await?
+    {
+        let name = name.clone();
+        session
+            .add_adapter(Beside { name, adapter })
+            .await
+            .map_err(told)?;
     }
+    let adapt = Command::Adapt { name };
+    session
+        .handle(adapt, &mut |event| responder.event(event))
+        .await;
+    Ok(())
+}
+
+/// Has an adapter that requests can name.
+pub async fn add(
+    session: &mut Session,
+    name: String,
+    adapter: &AdapterSource,
+    responder: Responder,
+) {
+    let added = async {
+        let adapter = Rc::new(read(adapter).await?);
+        let added = session.add_adapter(Beside { name, adapter }).await;
+        added.map_err(|problem| problem.to_string())?;
+        let loaded = session.loaded().map_err(|problem| problem.to_string())?;
+        Ok(Box::new(loaded.info.clone()))
+    };
+    match added.await {
+        Ok(model) => responder.event(Event::Loaded { model }),
+        Err(problem) => responder.error(problem),
+    }
+}
+
+/// What tells adapters that are used together from others.
+fn key(adapters: &[AdapterSource]) -> String {
+    let of_file = |file: &Handle| {
+        let file = &file.0;
+        format!("{} {} {}", file.name(), file.size(), file.last_modified())
+    };
+    let of = |adapter: &AdapterSource| match adapter {
+        AdapterSource::Kept { id } => id.clone(),
+        AdapterSource::Files(files) => files.iter().map(of_file).collect::<Vec<_>>().join("+"),
+    };
+    adapters.iter().map(of).collect::<Vec<_>>().join(", ")
 }
 
 /// What the adapters are as one; none of none.
 async fn together(
     session: &mut Session,
     adapters: &[AdapterSource],
-) -> Result<Option<Adapter>, String> {
+) -> Result<Option<Rc<dyn LowRankAdapter>>, String> {
     let mut all = Vec::new();
     for adapter in adapters {
         all.push(read(adapter).await?);
     }
-    if all.len() < 2 {
-        return Ok(all.pop());
-    }
-    let config = &session.loaded().map_err(|p| p.to_string())?.info.config;
-    let one = Adapter::combined(&all, config);
-    one.map(Some).map_err(|problem| problem.to_string())
+    let one = match all.len() {
+        0 => return Ok(None),
+        1 => all.remove(0),
+        _ => {
+            let config = &session.loaded().map_err(|p| p.to_string())?.info.config;
+            Adapter::combined(&all, config).map_err(|problem| problem.to_string())?
+        }
+    };
+    Ok(Some(Rc::new(one)))
 }
 
 /// Keeps an adapter of the loaded model in one file; gives its id and the name it got.

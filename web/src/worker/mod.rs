@@ -86,6 +86,9 @@ impl Program for Full {
             Task::Adapt { adapters, device } => {
                 adapter::adapt(session, &adapters, device, responder).await;
             }
+            Task::AddAdapter { name, adapter } => {
+                adapter::add(session, name, &adapter, responder).await;
+            }
             Task::KeepAdapter { adapter, name } => {
                 kept::tell(adapter::keep(session, &adapter, &name).await, responder).await;
             }

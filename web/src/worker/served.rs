@@ -120,6 +120,8 @@ fn described(id: &str, card: &Value, context: usize, start: Instant) -> ModelInf
         program_bytes: None,
         chat: meta["chat"] == true,
         sampling: serde_json::from_value(meta["sampling"].clone()).unwrap_or_default(),
+        adapters: Vec::new(),
+        adapter: None,
         device: DeviceInfo {
             kind: match device.to_lowercase().contains("gpu") {
                 true => DeviceKind::Gpu,

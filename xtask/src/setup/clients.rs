@@ -1,5 +1,5 @@
-//! Clients that people use with `onebit serve`: packages of PyPI and npm, in a folder of their own
-//! in the cache.
+//! Clients that people use with `onebit serve`: packages of PyPI and npm, lm-evaluation-harness
+//! among them, in a folder of their own in the cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,13 @@ use anyhow::{Result, ensure};
 use crate::shell::{find, run, step};
 use crate::workspace;
 
-const PYTHON: [&str; 2] = ["openai==3.57.0", "anthropic==2.14.0"];
+/// The harness takes tokenizers from transformers, which it does not name.
+const PYTHON: [&str; 4] = [
+    "openai==3.57.0",
+    "anthropic==2.14.0",
+    "lm_eval[api]==0.4.13",
+    "transformers==5.24.0",
+];
 const NPM: &str = "openai@7.59.0";
 
 /// Where the tests find them; none, and why is said, on a machine without what fetches them.
@@ -28,7 +34,7 @@ pub fn fetch() -> Option<PathBuf> {
 
 fn try_fetch() -> Result<PathBuf> {
     let folder = workspace::cache()?.join("clients");
-    let wanted = format!("{} {} {NPM}\n", PYTHON[0], PYTHON[1]);
+    let wanted = format!("{} {NPM}\n", PYTHON.join(" "));
     let note = folder.join("versions");
     if fs::read_to_string(&note).is_ok_and(|made| made == wanted) {
         return Ok(folder);
@@ -37,7 +43,7 @@ fn try_fetch() -> Result<PathBuf> {
         ensure!(find(tool).is_some(), "there is no {tool}");
     }
     step(&format!(
-        "fetching openai and anthropic into {}: the tests of `onebit serve` use them",
+        "fetching openai, anthropic and lm_eval into {}: the tests of `onebit serve` use them",
         folder.display()
     ));
     if folder.exists() {

@@ -71,7 +71,10 @@ fn load(source: &[u8], adapter: Option<Adapter>) -> Session {
     let events = events(|emit| {
         pollster::block_on(s.load_adapted(
             source,
-            adapter.map(|a| Rc::new(a) as Rc<dyn LowRankAdapter>),
+            adapter.map(|adapter| Beside {
+                name: "kept".to_owned(),
+                adapter: Rc::new(adapter),
+            }),
             DeviceChoice::Cpu,
             emit,
         ));
@@ -154,6 +157,76 @@ fn adapters_are_kept_beside_the_model_and_in_a_file() {
 
 /// Of the matrix that is looked at it is told how it was and how it is, while the model learns and
 /// when it stands still.
+/// Requests take turns with adapters and without; each answers as a model does that was loaded so,
+/// and nothing is read again.
+#[test]
+fn adapters_change_from_request_to_request() {
+    let mut s = session();
+    let base = super::file();
+    let plain = text(&mut s);
+    let adapters: Vec<Adapter> = [1, 2]
+        .map(|seed| {
+            let settings = TuneSettings {
+                learning_rate: Some(0.1),
+                seed,
+                ..settings(true)
+            };
+            tune(&mut s, settings);
+            Adapter::parse_file(&file(&mut s, Keep::Adapter)).expect("an adapter")
+        })
+        .into();
+    let expected: Vec<String> = adapters
+        .iter()
+        .map(|adapter| text(&mut load(&base, Some(adapter.clone()))))
+        .collect();
+    assert!(expected[0] != expected[1] && !expected.contains(&plain));
+
+    let mut s = load(&base, None);
+    for (name, adapter) in ["one", "two"].into_iter().zip(&adapters) {
+        let beside = Beside {
+            name: name.to_owned(),
+            adapter: Rc::new(adapter.clone()),
+        };
+        pollster::block_on(s.add_adapter(beside.clone())).unwrap();
+        let again = pollster::block_on(s.add_adapter(beside)).unwrap_err();
+        assert!(again.to_string().contains("already"), "{again}");
+    }
+    let adapt = |s: &mut Session, name: Option<&str>| {
+        let name = name.map(str::to_owned);
+        events(|emit| pollster::block_on(s.handle(Command::Adapt { name }, emit)))
+    };
+    let turns = [
+        (None, &plain),
+        (Some("two"), &expected[1]),
+        (Some("one"), &expected[0]),
+        (Some("one"), &expected[0]),
+        (None, &plain),
+        (Some("two"), &expected[1]),
+    ];
+    for (name, expected) in turns {
+        match &adapt(&mut s, name)[..] {
+            [Event::Loaded { model }] => {
+                assert_eq!(model.adapters, ["one", "two"]);
+                assert_eq!(model.adapter.as_deref(), name);
+            }
+            events => panic!("{events:?}"),
+        }
+        assert_eq!(&text(&mut s), expected, "with {name:?}");
+    }
+    // A name that is not there changes nothing.
+    match &adapt(&mut s, Some("three"))[..] {
+        [Event::Error { message }] => assert!(message.contains("one, two"), "{message}"),
+        events => panic!("{events:?}"),
+    }
+    assert_eq!(text(&mut s), expected[1]);
+    // They go where the model goes.
+    let device = DeviceChoice::Cpu;
+    ask(&mut s, Command::Move { device });
+    assert_eq!(text(&mut s), expected[1]);
+    adapt(&mut s, Some("one"));
+    assert_eq!(text(&mut s), expected[0]);
+}
+
 #[test]
 fn the_watched_matrix_is_told_as_it_turns() {
     let mut s = session();

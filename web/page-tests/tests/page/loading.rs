@@ -8,7 +8,7 @@ use page_tests::{Served, onebit, root, stage};
 
 use crate::first::SHIFTS;
 use crate::look::picture;
-use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, open, open_tiny};
+use crate::{FEW, FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, open, open_tiny};
 
 #[test]
 fn the_shipped_model_loads_by_itself() -> Result<()> {
@@ -142,6 +142,7 @@ fn the_device_can_be_changed() -> Result<()> {
     eprintln!("{}", page.text(".device")?);
     // The keyboard stays where it was.
     ensure!(page.evaluate("document.activeElement.value")? == "gpu");
+    page.set_field("#max-tokens", FEW)?;
     ask(&page, "Who is Max?")?;
     page.wait_for(FINISHED, REPLY)?;
     page.assert_clean()

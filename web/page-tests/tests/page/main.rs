@@ -45,6 +45,8 @@ use page_tests::{Page, stage};
 /// Long enough for a cold start on a busy machine.
 const START: Duration = Duration::from_secs(60);
 const REPLY: Duration = Duration::from_secs(120);
+/// Tokens of a reply: a GPU in software takes its time.
+const FEW: &str = "8";
 
 /// Nothing is loading and a model is there.
 const LOADED: &str =

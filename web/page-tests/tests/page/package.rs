@@ -59,6 +59,111 @@ fn the_example_streams_and_stops() -> Result<()> {
 }
 
 /// The whole interface, on both devices: greedy text equals the command line's, chunks have
+/// The fields of an answer: names and kinds of values, however deep; of a list its first element's.
+const FIELDS: &str = "(function fields(value) { \
+    if (Array.isArray(value)) return value.length ? [fields(value[0])] : []; \
+    if (value === null || typeof value != 'object') return value === null ? 'null' : typeof value; \
+    return Object.fromEntries(Object.entries(value).map(([name, value]) => [name, fields(value)])); })";
+
+/// What one shape has and another lacks, or has of another kind.
+fn missing(found: &Value, place: &str, wanted: &Value, out: &mut Vec<String>) {
+    match (wanted, found) {
+        (Value::Object(wanted), Value::Object(found)) => {
+            for (name, kind) in wanted {
+                let place = format!("{place}.{name}");
+                match found.get(name) {
+                    Some(found) => missing(found, &place, kind, out),
+                    None => out.push(place),
+                }
+            }
+        }
+        (Value::Array(wanted), Value::Array(found)) => {
+            if let (Some(wanted), Some(found)) = (wanted.first(), found.first()) {
+                missing(found, place, wanted, out);
+            }
+        }
+        _ if wanted == found => {}
+        _ => out.push(format!("{place}: {found}, not {wanted}")),
+    }
+}
+
+/// One request, put to the package and to `onebit serve`, is taken by both, and every field of the
+/// package's answers is one of the server's: a program can turn from one to the other.
+#[test]
+fn answers_have_the_server_s_fields() -> Result<()> {
+    /// Figures that only the package gives: a server's are in /metrics.
+    const OWN: [&str; 2] = [".usage.first_token_ms", ".usage.tokens_per_second"];
+    let server = site()?;
+    let serve = onebit::Serve::start(&[("cors", "*")])?;
+    let page = blank(&server)?;
+    page.allow(serve.origin())?;
+    let messages = json!([{"role": "user", "content": "Who is Max?"}]);
+    let tool = json!({"type": "function", "function": {"name": "look", "parameters":
+        {"type": "object", "properties": {"at": {"enum": ["cat"]}}, "required": ["at"],
+         "additionalProperties": false}}});
+    let limits = |mut request: Value| {
+        for (name, value) in [("max_tokens", 60), ("temperature", 0), ("seed", 1)] {
+            request[name] = value.into();
+        }
+        request
+    };
+    let requests: [(&str, Value); 4] = [
+        ("completions", json!({"prompt": "Once upon a time"})),
+        ("chat", json!({"messages": messages})),
+        (
+            "chat",
+            json!({"messages": messages, "response_format": {"type": "regex", "regex": "yes|no"}}),
+        ),
+        (
+            "chat",
+            json!({"messages": messages, "tools": [tool], "tool_choice": "required"}),
+        ),
+    ];
+    for (of, request) in requests {
+        let request = limits(request);
+        let path = match of {
+            "chat" => "/v1/chat/completions",
+            _ => "/v1/completions",
+        };
+        page.evaluate(&format!(
+            "window.found = null; (async () => {{ \
+               const fields = {FIELDS}, request = {request}; \
+               const engine = await Engine.load('tiny.1bit', {{ device: 'cpu' }}); \
+               const place = '{of}' == 'chat' ? engine.chat.completions : engine.completions; \
+               const own = await place.create(request); \
+               const chunks = []; \
+               for await (const chunk of await place.create({{ ...request, stream: true }})) chunks.push(chunk); \
+               engine.close(); \
+               const ask = more => fetch('{}{path}', {{ method: 'POST', \
+                   headers: {{ 'content-type': 'application/json' }}, body: JSON.stringify({{ ...request, ...more }}) }}); \
+               const served = await (await ask({{}})).json(); \
+               const stream = await (await ask({{ stream: true, stream_options: {{ include_usage: true }} }})).text(); \
+               const events = stream.split('\\n\\n').map(line => line.replace('data: ', '')) \
+                   .filter(line => line.startsWith('{{')).map(line => JSON.parse(line)); \
+               const merged = list => list.reduce((all, chunk) => merge(all, fields(chunk)), {{}}); \
+               function merge(a, b) {{ \
+                   if (Array.isArray(a) && Array.isArray(b)) return [merge(a[0] ?? {{}}, b[0] ?? {{}})]; \
+                   if (a && b && typeof a == 'object' && typeof b == 'object') {{ \
+                       const all = {{ ...a }}; for (const name in b) all[name] = name in a ? merge(a[name], b[name]) : b[name]; return all; }} \
+                   return a === undefined || a === 'null' ? b : b === 'null' ? a : b; }} \
+               return {{ own: fields(own), served: fields(served), chunks: merged(chunks), events: merged(events), \
+                   text: [own, served].map(answer => JSON.stringify(answer.choices?.[0].message?.content ?? answer.choices?.[0].text)) }}; }})() \
+               .then(found => {{ window.found = found; }}, problem => {{ window.found = {{ problem: String(problem) }}; }}); 0",
+            serve.origin()
+        ))?;
+        page.wait_for("window.found", REPLY)?;
+        let found = page.evaluate("found")?;
+        ensure!(found["problem"].is_null(), "{}", found["problem"]);
+        ensure!(found["text"][0] == found["text"][1], "{}", found["text"]);
+        let mut lacking = Vec::new();
+        missing(&found["served"], "", &found["own"], &mut lacking);
+        missing(&found["events"], "", &found["chunks"], &mut lacking);
+        lacking.retain(|place| !OWN.contains(&&place[..]));
+        ensure!(lacking.is_empty(), "{request}: {lacking:?} in {found:#}");
+    }
+    page.assert_clean()
+}
+
 /// OpenAI's shape.
 #[test]
 fn completions_in_openai_s_shape() -> Result<()> {
@@ -212,6 +317,90 @@ fn looking_into_a_model_and_fine_tuning_it() -> Result<()> {
     ensure!(found["steps"] == 6 && found["done"] == true && found["points"].as_u64() > Some(1));
     ensure!(found["kept"] == "Tiny");
     ensure!(found["early"].as_u64() < Some(500) && found["unfinished"] == true);
+    page.assert_clean()
+}
+
+/// Requests name adapters, as a server's clients do: each answers as after a fine-tuning that was
+/// kept, whatever was asked before, and the model is read no more often.
+#[test]
+fn adapters_by_request() -> Result<()> {
+    let server = site()?;
+    let page = blank(&server)?;
+    let prompt = "Once upon a time";
+    let plain = onebit::greedy(onebit::tiny_model()?, prompt, 12)?;
+    for device in ["cpu", "gpu"] {
+        page.evaluate(&format!(
+            "window.found = null; (async () => {{ \
+               const ask = {{ prompt: {}, temperature: 0, repetition_penalty: 1, max_tokens: 12 }}; \
+               const said = ({{ choices: [{{ text }}] }}) => text; \
+               const trainer = await Engine.load('tiny.1bit', {{ device: 'cpu' }}); \
+               const adapters = [], kept = []; \
+               for (const text of ['The dog sees the cat. ', 'Hurrah, said the bird! ']) {{ \
+                 const tuned = await trainer.finetune({{ text: text.repeat(120), rank: 4, steps: 12, learning_rate: 0.05, batch_size: 2, seq_len: 32 }}); \
+                 adapters.push(await tuned.file('adapter')); \
+                 await tuned.keep(); \
+                 kept.push(said(await trainer.completions.create(ask))); \
+                 await trainer.completions.create({{ ...ask, model: 'Tiny' }}); }} \
+               trainer.close(); \
+               const engine = await Engine.load('tiny.1bit', {{ device: '{device}' }}); \
+               await engine.addAdapter('one', adapters[0]); \
+               await engine.addAdapter('two', [adapters[1]]); \
+               const again = await engine.addAdapter('two', adapters[1]).then(() => '', problem => problem.message); \
+               const wrong = await engine.addAdapter('three', new Blob(['no adapter'])).then(() => '', problem => problem.message); \
+               const orders = ['one', undefined, 'two', 'two', 'Tiny', 'one']; \
+               const replies = await Promise.all(orders.map(model => engine.completions.create({{ ...ask, model }}))); \
+               const stopped = new AbortController(); \
+               const given_up = engine.completions.create({{ ...ask, model: 'two', signal: stopped.signal }}).then(said, problem => problem.name); \
+               stopped.abort(); \
+               const after = said(await engine.completions.create({{ ...ask, model: 'one' }})); \
+               const unknown = await engine.completions.create({{ ...ask, model: 'four' }}).then(said, problem => problem.message); \
+               const {{ adapters: names }} = engine.model; \
+               engine.close(); \
+               return {{ kept, texts: replies.map(said), models: replies.map(({{ model }}) => model), names, again, wrong, unknown, after, given_up: await given_up, \
+                 device: engine.model.device.kind }}; }})() \
+               .then(found => {{ window.found = found; }}, problem => {{ window.found = {{ problem: String(problem) }}; }}); 0",
+            json!(prompt)
+        ))?;
+        page.wait_for("window.found", REPLY)?;
+        let found = page.evaluate("found")?;
+        ensure!(found["problem"].is_null(), "{}", found["problem"]);
+        ensure!(found["device"] == device);
+        let (one, two) = (&found["kept"][0], &found["kept"][1]);
+        ensure!(
+            one != two && *one != plain[..] && *two != plain[..],
+            "{found:#}"
+        );
+        let texts = &found["texts"];
+        let plain = json!(plain);
+        // On a GPU the CPU's text may be left at a tie, by all of them alike.
+        if device == "cpu" {
+            ensure!(
+                *texts == json!([one, plain, two, two, plain, one]),
+                "{found:#}"
+            );
+        }
+        ensure!(
+            texts[0] == texts[5] && texts[1] == texts[4] && texts[2] == texts[3],
+            "{found:#}"
+        );
+        ensure!(texts[0] != texts[1] && texts[1] != texts[2] && texts[0] != texts[2]);
+        ensure!(
+            found["after"] == texts[0] && found["given_up"] == "AbortError",
+            "{found:#}"
+        );
+        ensure!(found["models"] == json!(["one", "Tiny", "two", "two", "Tiny", "one"]));
+        ensure!(found["names"] == json!(["one", "two"]));
+        let says = |name: &str, words: &str| {
+            found[name]
+                .as_str()
+                .is_some_and(|text| text.contains(words))
+        };
+        ensure!(
+            says("again", "`two` already") && says("unknown", "\"one\""),
+            "{found:#}"
+        );
+        ensure!(says("wrong", "safetensors"), "{found:#}");
+    }
     page.assert_clean()
 }
 

@@ -9,12 +9,9 @@ use serde_json::json;
 
 use crate::look::picture;
 use crate::{
-    FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, continue_greedily, open, open_altered,
+    FEW, FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, continue_greedily, open, open_altered,
     open_tiny,
 };
-
-/// Tokens of a reply: a GPU in software takes its time.
-const FEW: &str = "8";
 
 /// Keeps the GPU devices of the worker, so that a test can take them away: `lose` in a broadcast.
 const LOSING: &str = "{ const devices = []; const request = GPUAdapter.prototype.requestDevice; \

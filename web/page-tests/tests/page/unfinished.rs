@@ -20,7 +20,8 @@ const BLOCK: usize = 4 << 20;
 /// Between two notes of what is written lies less than this of the source, with the block in which
 /// it ends and what was on its way.
 const AGAIN: usize = 4 * BLOCK;
-/// After every piece that the hub sends, as long as an import is to be met in the middle.
+/// After every piece that the hub sends, from near the middle on, as long as an import is to be met
+/// there.
 const SLOWLY: Duration = Duration::from_millis(15);
 const WEIGHTS: &str = "model.safetensors";
 const OFFERED: &str = "document.querySelector('#unfinished')?.checkVisibility()";
@@ -64,6 +65,7 @@ fn publish(repo: &str, folder: &Path) -> Result<()> {
 
 fn serve(repo: &str, name: &str, content: Vec<u8>, pause: Duration) -> Result<()> {
     let served = Served {
+        quick: content.len() * 3 / 10,
         content,
         pause,
         ..Served::default()
