@@ -187,6 +187,9 @@ impl Served {
         let done = match command {
             Command::Reset => return,
             Command::Move { .. } => Err("the model runs on the server".to_owned()),
+            Command::Adapt { .. } => {
+                Err("adapters of a server are chosen as its models are".to_owned())
+            }
             Command::Generate {
                 prompt,
                 sampling,
