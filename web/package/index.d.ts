@@ -56,6 +56,7 @@ export interface ModelInfo {
   loadMs: number;
 }
 
+/** What is not given is as suits the model: as its file says, and else by its size. */
 export interface SamplingOptions {
   /** 0 always takes the likeliest token. */
   temperature?: number;

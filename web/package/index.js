@@ -2,8 +2,8 @@
 
 const FINISH = { end: "stop", stopped: "stop", length: "length", context: "length" };
 
-/** The engine's sampling from OpenAI's names; what is not given is the engine's default. */
-function sampling(options) {
+/** The engine's sampling from OpenAI's names; what is not given is as suits the model, as a server's answers are. */
+function sampling(options, { sampling: suited }) {
   const { temperature, top_p, top_k, repetition_penalty, seed, max_tokens, stop } = options;
   const given = {
     temperature,
@@ -14,7 +14,7 @@ function sampling(options) {
     maxTokens: max_tokens,
     stop: typeof stop === "string" ? [stop] : stop,
   };
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined && value !== null));
+  return { ...suited, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined && value !== null)) };
 }
 
 /** What a reply has to be, from OpenAI's `response_format`; null where it is free. */
@@ -275,8 +275,8 @@ export class Engine {
     const { messages, prompt, stream, signal, model } = options;
     const adapter = this.#wanted(model);
     const command = kind === "chat"
-      ? { type: "chat", messages: spoken(messages), sampling: sampling(options), demands: { ...tools(options), form: form(options) } }
-      : { type: "generate", prompt, sampling: sampling(options), form: form(options) };
+      ? { type: "chat", messages: spoken(messages), sampling: sampling(options, this.model), demands: { ...tools(options), form: form(options) } }
+      : { type: "generate", prompt, sampling: sampling(options, this.model), form: form(options) };
     const shape = new Shape(kind, adapter ?? this.model.name);
     const flow = new Flow();
     signal?.throwIfAborted();
