@@ -494,7 +494,7 @@ mod tests {
                 batch_size: 1,
                 ..TrainConfig::default()
             },
-            &ternary_train::Start {
+            ternary_train::Start {
                 parameters: Some(task.parameters.clone()),
                 ..Default::default()
             },

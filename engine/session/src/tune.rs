@@ -344,7 +344,7 @@ impl Tuning {
             teacher: None,
         };
         let (config, train) = (recipe.config.clone(), recipe.train.clone());
-        let trainer = Trainer::from_start(backend, config, train, &start)?;
+        let trainer = Trainer::from_start(backend, config, train, start)?;
         recipe.plan.memory_bytes = trainer.memory().total();
         let codes = match settings.lora {
             Some(_) => HashMap::new(),

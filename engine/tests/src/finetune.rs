@@ -41,7 +41,7 @@ fn from(parameters: Parameters, train: TrainConfig, teacher: Option<Teacher>) ->
         name: "base".into(),
         teacher,
     };
-    Trainer::from_start(Box::new(CpuBackend::new(1)), model(), train, &start).unwrap()
+    Trainer::from_start(Box::new(CpuBackend::new(1)), model(), train, start).unwrap()
 }
 
 fn validation(trainer: &mut Trainer) -> f64 {
@@ -295,7 +295,7 @@ fn a_teacher_whose_heads_do_not_fit_is_refused() {
             ..Start::default()
         };
         let backend = Box::new(CpuBackend::new(1));
-        let Err(e) = Trainer::from_start(backend, model(), settings, &start) else {
+        let Err(e) = Trainer::from_start(backend, model(), settings, start) else {
             panic!("accepted");
         };
         assert!(e.to_string().contains(words), "{e}");
@@ -330,7 +330,7 @@ fn a_teacher_that_does_not_fit_is_refused() {
             ..Start::default()
         };
         let backend = Box::new(CpuBackend::new(1));
-        let Err(e) = Trainer::from_start(backend, model(), train(1), &start) else {
+        let Err(e) = Trainer::from_start(backend, model(), train(1), start) else {
             panic!("accepted");
         };
         assert!(e.to_string().contains(words), "{e}");

@@ -31,10 +31,10 @@ pub struct Start {
     pub teacher: Option<Teacher>,
 }
 
-/// Values of a parameter: the given ones, or initial ones.
+/// Values of a parameter: the given ones, which are taken away, or initial ones.
 fn values(
     p: &Param,
-    given: Option<&Parameters>,
+    given: Option<&mut Parameters>,
     config: &ModelConfig,
     seed: u64,
 ) -> Result<Vec<f32>> {
@@ -42,9 +42,8 @@ fn values(
         return Ok(p.init(config, seed));
     };
     given
-        .get(&p.name)
+        .remove(&p.name)
         .filter(|v| v.len() == p.len())
-        .cloned()
         .ok_or_else(|| Error::StartTensor {
             name: p.name.clone(),
             shape: p.shape.clone(),
@@ -127,16 +126,25 @@ impl Start {
         check_relations(config, train, &teacher.config)
     }
 
-    /// Upload everything that the programs read.
+    /// Bytes of all parameters that are given.
+    pub(super) fn bytes(&self) -> u64 {
+        let teacher = self.teacher.as_ref().map(|teacher| &teacher.parameters);
+        let given = self.parameters.iter().chain(teacher);
+        let lengths = given.flat_map(|parameters| parameters.values().map(Vec::len));
+        lengths.map(|len| (len * size_of::<f32>()) as u64).sum()
+    }
+
+    /// Upload everything that the programs read. What is given goes over tensor by tensor, so that
+    /// it is in memory about once.
     pub(super) fn upload(
-        &self,
+        &mut self,
         backend: &mut dyn Backend,
         config: &ModelConfig,
         train: &TrainConfig,
     ) -> Result<()> {
-        let (given, seed) = (self.parameters.as_ref(), train.seed);
+        let seed = train.seed;
         for p in params::all(config) {
-            let values = values(&p, given, config, seed)?;
+            let values = values(&p, self.parameters.as_mut(), config, seed)?;
             match train.lora {
                 None => upload(backend, BufferKind::Param, &p.name, &values)?,
                 Some(_) => upload(backend, BufferKind::Frozen, &p.name, &frozen(&p, values))?,
@@ -152,10 +160,11 @@ impl Start {
     }
 
     /// Upload what the teacher's forward reads, if there is one.
-    pub(super) fn upload_teacher(&self, backend: &mut dyn Backend, seed: u64) -> Result<()> {
-        if let Some(teacher) = &self.teacher {
+    pub(super) fn upload_teacher(&mut self, backend: &mut dyn Backend, seed: u64) -> Result<()> {
+        if let Some(teacher) = &mut self.teacher {
             for p in params::all(&teacher.config) {
-                let values = values(&p, Some(&teacher.parameters), &teacher.config, seed)?;
+                let given = Some(&mut teacher.parameters);
+                let values = values(&p, given, &teacher.config, seed)?;
                 upload(backend, BufferKind::Teacher, &p.name, &frozen(&p, values))?;
             }
             upload_rope(backend, &teacher.config, RopeOwner::Teacher)?;

@@ -8,7 +8,7 @@ use super::memory::{self, MemoryPlan};
 use super::start::Start;
 use super::sums::{self, Part, Turn};
 use crate::error::{Error, Result};
-use ternary_backend::{Backend, BackendError, MemoryLimits, ProgramId, elements};
+use ternary_backend::{Backend, BackendError, DeviceKind, MemoryLimits, ProgramId, elements};
 use ternary_common::data::{BatchSource, Batches, NO_TARGET};
 #[cfg(feature = "native")]
 use ternary_common::ranks::Ranks;
@@ -334,7 +334,7 @@ pub struct Trainer {
 impl Trainer {
     /// Record the programs and give every parameter its initial value.
     pub fn new(backend: Box<dyn Backend>, config: ModelConfig, train: TrainConfig) -> Result<Self> {
-        Self::from_start(backend, config, train, &Start::default())
+        Self::from_start(backend, config, train, Start::default())
     }
 
     /// As [`Trainer::new`], from given parameters or with a teacher. With `train.lora`, adapters
@@ -346,21 +346,29 @@ impl Trainer {
         mut backend: Box<dyn Backend>,
         config: ModelConfig,
         train: TrainConfig,
-        start: &Start,
+        mut start: Start,
     ) -> Result<Self> {
         let seq = seq_len(&config, &train)?;
         start.check(&config, &train, seq)?;
-        let teacher = start.teacher.as_ref().map(|t| &t.config);
+        let teacher = start.teacher.as_ref().map(|t| t.config.clone());
+        let teacher = teacher.as_ref();
         let plan = MemoryPlan::with_teacher(backend.as_ref(), &config, &train, teacher)?;
         let check = |backend: &dyn Backend, limits: &MemoryLimits| {
             memory::check(backend, &config, &train, teacher, &plan, limits)
         };
-        check(backend.as_ref(), &backend.limits())?;
-        match Self::allocate(backend.as_mut(), &config, &train, start, seq) {
+        let mut limits = backend.limits();
+        // What is given makes room as it goes over.
+        if backend.info().kind == DeviceKind::Cpu {
+            limits.total = limits.total.map(|total| total + start.bytes());
+        }
+        check(backend.as_ref(), &limits)?;
+        let base = start.base(&config, &train)?;
+        let checksum = start.teacher.as_ref().map(|t| t.checksum());
+        match Self::allocate(backend.as_mut(), &config, &train, &mut start, seq) {
             Ok((micro, validate, update)) => Ok(Trainer {
                 backend,
-                base: start.base(&config, &train)?,
-                teacher: start.teacher.as_ref().map(|t| t.checksum()),
+                base,
+                teacher: checksum,
                 config,
                 train,
                 seq,
@@ -392,7 +400,7 @@ impl Trainer {
         backend: &mut dyn Backend,
         config: &ModelConfig,
         train: &TrainConfig,
-        start: &Start,
+        start: &mut Start,
         seq: usize,
     ) -> Result<(Vec<Step>, Step, Update)> {
         start.upload(backend, config, train)?;

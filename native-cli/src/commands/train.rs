@@ -195,9 +195,7 @@ pub fn execute(a: &TrainingArgs, job: Job, ranks: Option<Ranks>) -> Result<()> {
             errln!("{}", if_one_died(size, &dir));
         }
     })?;
-    let mut trainer = Trainer::from_start(backend, config, train, &start)?;
-    // The backend has its own copy now.
-    drop(start);
+    let mut trainer = Trainer::from_start(backend, config, train, start)?;
     if let Some(ranks) = ranks {
         let size = ranks.size();
         trainer.join(ranks)?;

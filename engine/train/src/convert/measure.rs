@@ -17,7 +17,7 @@ pub(super) async fn loss(
     validation: &Validation,
 ) -> Result<f64> {
     backend.clear();
-    let start = Start {
+    let mut start = Start {
         parameters: Some(parameters.clone()),
         ..Start::default()
     };

@@ -181,8 +181,7 @@ pub async fn convert(
         };
         let from = beginning(stage, &c.teacher, parameters);
         let student = c.student.clone();
-        let mut trainer = Trainer::from_start(backend, student, stage.train.clone(), &from)?;
-        drop(from);
+        let mut trainer = Trainer::from_start(backend, student, stage.train.clone(), from)?;
         let options = RunOptions {
             output_dir: folder,
             companions: c.companions.clone(),
@@ -331,8 +330,7 @@ async fn prepare(
             max_steps: TIMED_STEPS + 1,
             ..stage.train.clone()
         };
-        let mut trainer = Trainer::from_start(backend, c.student.clone(), timing, &from)?;
-        drop(from);
+        let mut trainer = Trainer::from_start(backend, c.student.clone(), timing, from)?;
         let mut batches = batches.clone();
         trainer.step(&mut batches, true).await?;
         let timed = Instant::now();

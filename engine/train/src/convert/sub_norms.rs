@@ -28,7 +28,7 @@ pub(super) async fn with_sub_norms(
         return Ok(all);
     }
     backend.clear();
-    let start = Start {
+    let mut start = Start {
         teacher: Some(teacher.clone()),
         ..Start::default()
     };

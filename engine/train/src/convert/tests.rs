@@ -219,7 +219,7 @@ fn gradual_quantization_begins_with_the_float_model() {
                 ..Start::default()
             };
             let backend = Box::new(CpuBackend::new(1));
-            let mut trainer = Trainer::from_start(backend, config, settings, &start).unwrap();
+            let mut trainer = Trainer::from_start(backend, config, settings, start).unwrap();
             let mut batches = Batches::new(&data, SEQ, 1, 20).unwrap();
             pollster::block_on(trainer.step(&mut batches, true)).unwrap()[0]
         };
