@@ -446,6 +446,8 @@ pub struct MemoryShortage {
     pub device: DeviceKind,
     /// The largest smaller batch that would fit, in sequences.
     pub fitting_batch: Option<usize>,
+    /// Whether an adapter of the model could be trained, with a batch of one sequence.
+    pub adapter_fits: bool,
 }
 
 impl MemoryShortage {
@@ -454,6 +456,7 @@ impl MemoryShortage {
             Some(batch) => format!(
                 "--batch-size {batch} would fit (keep the batch with --accumulation-steps), as may a shorter sequence"
             ),
+            None if self.adapter_fits => "no batch size would; an adapter beside the frozen model does (`onebit finetune --mode lora --batch-size 1`)".to_owned(),
             None => "no batch size would; use a smaller model or a shorter sequence".to_owned(),
         }
     }

@@ -7,7 +7,7 @@ use super::trainer::{Programs, seq_len};
 use crate::error::{Error, MemoryShortage, Result};
 use ternary_backend::{Backend, DeviceKind, MemoryLimits, MemoryUse};
 use ternary_common::bytes::Size;
-use ternary_core::config::{ModelConfig, TrainConfig};
+use ternary_core::config::{LoraConfig, ModelConfig, TrainConfig};
 use ternary_core::params::{self, Param};
 use ternary_model::program::BufferKind;
 
@@ -130,15 +130,26 @@ pub(super) fn check(
     teacher: Option<&ModelConfig>,
     plan: &MemoryPlan,
     limits: &MemoryLimits,
+    has_base: bool,
 ) -> Result<()> {
     if plan.fits(limits) {
         return Ok(());
     }
+    let fitting_batch = largest_batch(backend, config, train, teacher, limits)?;
+    let adapter = TrainConfig {
+        batch_size: 1,
+        lora: Some(LoraConfig::default()),
+        ..train.clone()
+    };
+    let adapter_fits = has_base
+        && train.lora.is_none()
+        && MemoryPlan::with_teacher(backend, config, &adapter, teacher)?.fits(limits);
     Err(Error::Memory(Box::new(MemoryShortage {
         plan: *plan,
         limits: *limits,
         device: backend.info().kind,
-        fitting_batch: largest_batch(backend, config, train, teacher, limits)?,
+        fitting_batch,
+        adapter_fits,
     })))
 }
 
@@ -236,7 +247,7 @@ mod tests {
             };
             MemoryPlan::new(&backend, &config, &train).unwrap()
         };
-        let check = |limits| check(&backend, &config, &wanted, None, &plan(64), &limits);
+        let check = |limits| check(&backend, &config, &wanted, None, &plan(64), &limits, false);
         let total = |bytes| MemoryLimits {
             total: Some(bytes),
             ..MemoryLimits::default()
@@ -258,5 +269,41 @@ mod tests {
                 .to_string()
                 .contains("--batch-size")
         );
+    }
+
+    #[test]
+    fn where_no_batch_fits_an_adapter_may() {
+        let (backend, config) = (CpuBackend::new(1), config());
+        let all = TrainConfig {
+            batch_size: 1,
+            ..train(1)
+        };
+        let adapter = TrainConfig {
+            lora: Some(LoraConfig::default()),
+            ..all.clone()
+        };
+        let plan = |train: &TrainConfig| MemoryPlan::new(&backend, &config, train).unwrap();
+        let limits = MemoryLimits {
+            total: Some(plan(&adapter).total()),
+            ..MemoryLimits::default()
+        };
+        assert!(plan(&all).total() > plan(&adapter).total());
+        let advice = |train: &TrainConfig, has_base| {
+            let problem = check(
+                &backend,
+                &config,
+                train,
+                None,
+                &plan(train),
+                &limits,
+                has_base,
+            );
+            problem.unwrap_err().to_string()
+        };
+        let told = advice(&all, true);
+        assert!(told.contains("--mode lora"), "{told}");
+        // There is nothing to stand beside yet.
+        let told = advice(&all, false);
+        assert!(told.contains("a smaller model"), "{told}");
     }
 }

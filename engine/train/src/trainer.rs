@@ -353,8 +353,9 @@ impl Trainer {
         let teacher = start.teacher.as_ref().map(|t| t.config.clone());
         let teacher = teacher.as_ref();
         let plan = MemoryPlan::with_teacher(backend.as_ref(), &config, &train, teacher)?;
+        let has_base = start.parameters.is_some();
         let check = |backend: &dyn Backend, limits: &MemoryLimits| {
-            memory::check(backend, &config, &train, teacher, &plan, limits)
+            memory::check(backend, &config, &train, teacher, &plan, limits, has_base)
         };
         let mut limits = backend.limits();
         // What is given makes room as it goes over.
