@@ -73,7 +73,8 @@ pub enum Task {
         adapters: Vec<AdapterSource>,
         device: DeviceChoice,
     },
-    /// Have an adapter beside the loaded model that `Command::Adapt` can name. Answered as a load is.
+    /// Have an adapter beside the loaded model that `Command::Adapt` can name. Answered as a load
+    /// is.
     AddAdapter {
         name: String,
         adapter: AdapterSource,

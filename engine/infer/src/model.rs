@@ -169,9 +169,9 @@ impl Model {
         Ok(number)
     }
 
-    /// Answer with the adapter of this number from now on, or with none. The weights stay where they
-    /// are; the context is empty afterwards if this is a change, because keys and values are other
-    /// ones.
+    /// Answer with the adapter of this number from now on, or with none. The weights stay where
+    /// they are; the context is empty afterwards if this is a change, because keys and values are
+    /// other ones.
     ///
     /// # Errors
     /// There is no such adapter, or no memory for its programs; the choice is as before then.

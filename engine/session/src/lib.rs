@@ -332,8 +332,8 @@ impl Session {
         Ok(())
     }
 
-    /// Have an adapter that [`Command::Adapt`] can name, beside the loaded model, whose weights stay
-    /// where they are.
+    /// Have an adapter that [`Command::Adapt`] can name, beside the loaded model, whose weights
+    /// stay where they are.
     ///
     /// # Errors
     /// No model is loaded, one of this name is there, or it belongs to another model.

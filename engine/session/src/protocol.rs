@@ -72,8 +72,8 @@ pub enum Command {
     },
     /// Forget the KV cache; the next request starts from nothing. Answered by nothing.
     Reset,
-    /// Answer with the adapter of this name from now on, or with none. The model's weights stay where
-    /// they are. Answered as a load is.
+    /// Answer with the adapter of this name from now on, or with none. The model's weights stay
+    /// where they are. Answered as a load is.
     Adapt {
         /// As it was added.
         name: Option<String>,

@@ -158,8 +158,8 @@ fn beginning_with(dir: &Path, name: &str) -> Option<PathBuf> {
     })
 }
 
-/// lm-evaluation-harness measures a served model, and finds what `onebit eval --tasks` finds, within
-/// 1e-4.
+/// lm-evaluation-harness measures a served model, and finds what `onebit eval --tasks` finds,
+/// within 1e-4.
 #[test]
 fn lm_evaluation_harness() {
     let Some(folder) = with("venv/bin/lm_eval", "lm_evaluation_harness") else {

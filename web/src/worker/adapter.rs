@@ -14,8 +14,9 @@ use super::store::Store;
 use crate::js::describe;
 use crate::protocol::{AdapterSource, Handle};
 
-/// Has the present model answer with these adapters beside it, on this device. Its weights stay where
-/// they are, unless it runs elsewhere or its GPU is gone. Where that fails it answers as before.
+/// Has the present model answer with these adapters beside it, on this device. Its weights stay
+/// where they are, unless it runs elsewhere or its GPU is gone. Where that fails it answers as
+/// before.
 pub async fn adapt(
     session: &mut Session,
     adapters: &[AdapterSource],

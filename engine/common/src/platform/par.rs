@@ -78,8 +78,8 @@ pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::in_place_scope(|scope| {
         let ended = &done;
         scope.spawn_broadcast(move |_, _| {
-            // A thread that waits amid its work may find this task, and those who wait for that work
-            // would wait for ever: the one that runs `f` may, and a helper that was given work
+            // A thread that waits amid its work may find this task, and those who wait for that
+            // work would wait for ever: the one that runs `f` may, and a helper that was given work
             // before it came here.
             if AT_WORK.get() {
                 return;
