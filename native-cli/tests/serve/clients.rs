@@ -109,7 +109,8 @@ fn write_tasks(dir: &Path) {
     let ends = (0..12).map(|i| {
         let animal = ["girl", "boy", "dog", "cat", "bird"][i % 5];
         let context = format!("The {animal} wanted to play. The {animal} was very ");
-        json!({"context": context, "target": ["happy", "sad", "excited"][i % 3]})
+        let target = ["happy", "sad", "excited"][i % 3];
+        json!({"context": context, "target": target})
     });
     let lines = |all: Vec<Value>| all.iter().map(|v| format!("{v}\n")).collect::<String>();
     for (task, questions, more) in [
@@ -198,7 +199,7 @@ fn lm_evaluation_harness() {
         String::from_utf8_lossy(&out.stderr),
         server.said()
     );
-    let found_in = |name| {
+    let found_in = |name: &str| {
         let path = beginning_with(&dir.join("found"), name);
         path.unwrap_or_else(|| panic!("the harness wrote no {name}…"))
     };
