@@ -2,7 +2,9 @@
 
 use crate::muon::Muon;
 use crate::program::{BufferId, BufferKind, Elem, EmbedTable, Op, Program, STEP_FIGURES};
-use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig, Optimizer, TrainConfig};
+use ternary_core::config::{
+    CachePrecision, LoraConfig, ModelConfig, Optimizer, Packing, TrainConfig,
+};
 
 use super::attention::{Attention, AttentionSaved, AttentionStates, Followed};
 use super::bit_linear::{BitLinear, LinearSaved};
@@ -52,6 +54,8 @@ pub struct TrainProgram {
     /// u32 `[batch·seq]`.
     pub ids: BufferId,
     pub targets: BufferId,
+    /// u32 `[batch·seq]`: positions in the documents, where these are kept apart.
+    pub positions: Option<BufferId>,
     /// f32 `[batch·seq]`.
     pub losses: BufferId,
     /// f32 `[1]`: the sum of the losses is added to it.
@@ -81,6 +85,8 @@ pub struct Objective<'a> {
     /// Rate of dropout on the embedding and on every branch before it joins the residual stream;
     /// only where there is a backward.
     pub dropout: f32,
+    /// Whether the documents of a sequence are kept apart.
+    pub packing: Packing,
 }
 
 /// A teacher to follow: (1 − w)·cross-entropy + w·T²·KL(softmax(t/T) ‖ softmax(z/T)) (Hinton et al.
@@ -274,8 +280,11 @@ pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: Buffer
         rows,
         dim,
     });
-    if !g.config.use_rope {
-        let table = g.float_param(params::POSITIONS, g.config.max_seq_len * dim);
+    if g.config.use_rope {
+        return;
+    }
+    let table = g.float_param(params::POSITIONS, g.config.max_seq_len * dim);
+    let Some(positions) = g.positions else {
         g.rec.push(Op::AddPosition {
             x: out,
             table,
@@ -284,7 +293,18 @@ pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: Buffer
             seq,
             dim,
         });
-    }
+        return;
+    };
+    let added = g.activations(dim);
+    g.rec.push(Op::Embed {
+        ids: positions,
+        table: EmbedTable::Float(table),
+        out: added,
+        scale: 1.0,
+        rows,
+        dim,
+    });
+    g.add(added, out, 1.0, rows * dim, true);
 }
 
 /// Record `rows` tokens through a KV cache of this precision; with `adapter`, that of this number
@@ -448,12 +468,23 @@ impl Forward {
         dropout(g, dx, rate, EMBEDDING_STREAM);
         if !config.use_rope {
             let dtable = g.grad(params::POSITIONS, config.max_seq_len * dim);
-            g.rec.push(Op::PositionBackward {
-                dx,
-                dtable,
-                rows,
-                seq,
-                dim,
+            g.rec.push(match g.positions {
+                None => Op::PositionBackward {
+                    dx,
+                    dtable,
+                    rows,
+                    seq,
+                    dim,
+                },
+                Some(positions) => Op::EmbedBackward {
+                    ids: positions,
+                    dout: dx,
+                    dtable,
+                    scale: 1.0,
+                    rows,
+                    dim,
+                    vocab: config.max_seq_len,
+                },
             });
         }
         let vocab = config.vocab_size;
@@ -485,6 +516,11 @@ pub fn record_train(
     let (rows, vocab) = (batch * seq, config.vocab_size);
     let ids = g.rec.io(Elem::U32, rows);
     let targets = g.rec.io(Elem::U32, rows);
+    g.positions = match objective.packing {
+        Packing::Whole => None,
+        Packing::Documents => Some(g.rec.io(Elem::U32, rows)),
+    };
+    let positions = g.positions;
     let losses = g.rec.io(Elem::F32, rows);
 
     let distill = objective.distill.filter(|_| backward);
@@ -554,6 +590,7 @@ pub fn record_train(
         program: g.rec.finish(&format!("{label} {batch}×{seq}")),
         ids,
         targets,
+        positions,
         losses,
         total,
     }
@@ -569,6 +606,7 @@ fn record_teacher(
     let mut t = Graph {
         rec: std::mem::take(&mut g.rec),
         source: Source::Frozen(BufferKind::Teacher),
+        positions: g.positions,
         ..Graph::new(distill.teacher, g.phase, None)
     };
     let forward = Forward::record(&mut t, ids, 0.0);

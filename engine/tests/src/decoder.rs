@@ -8,7 +8,7 @@ use ternary::backend::cpu::CpuBackend;
 use ternary::backend::{Backend, elements};
 use ternary::config::{
     Activation, LayerBitMap, LoraConfig, MatrixKind, ModelConfig, NormKind, NormPlacement,
-    QuantMode, RopeScaling, WeightScale,
+    Packing, QuantMode, RopeScaling, WeightScale,
 };
 use ternary::model::*;
 use ternary::params;
@@ -78,6 +78,8 @@ pub struct Case {
     teacher: Option<(ModelConfig, f32, f32)>,
     relations: Option<Relations>,
     float_share: f32,
+    /// Lengths of the documents in each sequence, if they are kept apart.
+    documents: Option<&'static [usize]>,
 }
 
 /// Upload what the forward of a frozen model reads.
@@ -161,6 +163,24 @@ pub fn compare(
                 }
                 None => Ok(loss),
             }),
+        None if case.documents.is_some() => {
+            // The mean over documents of which each is alone.
+            let (mut sum, mut at) = (None, 0);
+            for len in case.documents.into_iter().flatten().cycle() {
+                let (own, z_loss) = (at..at + len, f64::from(case.objective.z_loss));
+                let loss = reference.loss(&ids[own.clone()], &targets[own], 1, z_loss);
+                let share = loss.and_then(|loss| loss * (*len as f64 / n as f64)).unwrap();
+                sum = Some(match sum {
+                    Some(sum) => (sum + share).unwrap(),
+                    None => share,
+                });
+                at += len;
+                if at == n {
+                    break;
+                }
+            }
+            Ok(sum.unwrap())
+        }
         None => reference.loss(&ids, &targets, case.batch, f64::from(case.objective.z_loss)),
     }
     .unwrap();
@@ -184,11 +204,23 @@ pub fn compare(
             temperature: t.2,
             relations: case.relations,
         }),
+        packing: match case.documents {
+            Some(_) => Packing::Documents,
+            None => Packing::Whole,
+        },
         ..case.objective
     };
     let step = record_train(c, case.batch, case.seq, objective, true);
     let (ids_at, targets_at, losses_at) = (step.ids, step.targets, step.losses);
+    let positions_at = step.positions;
     let program = backend.prepare(step.program).unwrap();
+    if let (Some(at), Some(documents)) = (positions_at, case.documents) {
+        let one: Vec<u32> = documents.iter().flat_map(|len| 0..*len as u32).collect();
+        let all = one.repeat(case.batch);
+        backend
+            .write(program, at, bytemuck::cast_slice(&all))
+            .unwrap();
+    }
     backend
         .write(program, ids_at, bytemuck::cast_slice(&ids))
         .unwrap();
@@ -266,6 +298,7 @@ fn case(name: &str, config: ModelConfig) -> Case {
         teacher: None,
         relations: None,
         float_share: 0.0,
+        documents: None,
     }
 }
 
@@ -701,6 +734,46 @@ pub fn adapters() -> Vec<Case> {
     cases
 }
 
+/// Documents that share a sequence, against each of them alone, whose positions begin at 0.
+pub fn documents() -> Vec<Case> {
+    let base = ModelConfig {
+        activation_bits: None,
+        ..config()
+    };
+    let rotary = ModelConfig {
+        use_rope: true,
+        use_swiglu: true,
+        num_kv_heads: Some(2),
+        ..base.clone()
+    };
+    let apart = |name: &str, config: &ModelConfig| Case {
+        documents: Some(&[1, 4, 2]),
+        ..case(name, config.clone())
+    };
+    let long = ModelConfig {
+        max_seq_len: 160,
+        ..rotary.clone()
+    };
+    vec![
+        apart("documents, learned positions", &base),
+        apart("documents, rotary positions", &rotary),
+        Case {
+            lora: Some(LoraConfig {
+                rank: 3,
+                alpha: 5.0,
+                targets: MatrixKind::ALL.to_vec(),
+            }),
+            ..apart("documents, adapters", &rotary)
+        },
+        Case {
+            batch: 2,
+            seq: 150,
+            documents: Some(&[70, 3, 77]),
+            ..case("documents over several blocks", long)
+        },
+    ]
+}
+
 /// A student that follows a teacher of other sizes.
 pub fn distillation() -> Vec<Case> {
     let teacher = ModelConfig {
@@ -762,6 +835,16 @@ fn gradients_of_adapters_equal_autograd() {
         &adapters(),
         GRADIENT_TOLERANCE,
         &seeds,
+    );
+}
+
+#[test]
+fn documents_that_share_a_sequence_learn_as_each_alone() {
+    check(
+        &mut CpuBackend::new(2),
+        &documents(),
+        GRADIENT_TOLERANCE,
+        &[11],
     );
 }
 

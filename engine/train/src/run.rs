@@ -109,7 +109,14 @@ fn changes(was: &TrainConfig, is: &TrainConfig) -> Vec<String> {
         "eval_batches",
         "stats_every",
     ];
-    let (Ok(was), Ok(is)) = (serde_json::to_value(was), serde_json::to_value(is)) else {
+    // Runs from before there was a choice say nothing, and were packed whole.
+    let value = |train: &TrainConfig| {
+        serde_json::to_value(TrainConfig {
+            packing: Some(train.packing.unwrap_or_default()),
+            ..train.clone()
+        })
+    };
+    let (Ok(was), Ok(is)) = (value(was), value(is)) else {
         return Vec::new();
     };
     let fields = was.as_object().into_iter().flatten();

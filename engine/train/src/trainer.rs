@@ -1,6 +1,7 @@
 //! One model being trained on one backend: recorded programs, parameters, steps. No files, no
 //! clocks.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::diagnose;
@@ -9,7 +10,7 @@ use super::start::Start;
 use super::sums::{self, Part, Turn};
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, BackendError, DeviceKind, MemoryLimits, ProgramId, elements};
-use ternary_common::data::{BatchSource, Batches, NO_TARGET};
+use ternary_common::data::{BatchSource, Batches, NO_TARGET, Windows};
 #[cfg(feature = "native")]
 use ternary_common::ranks::Ranks;
 use ternary_core::config::{MatrixModes, ModelConfig, Optimizer, TrainConfig};
@@ -55,6 +56,7 @@ pub(super) struct Step {
     pub parts: Rc<[Part]>,
     ids: BufferId,
     targets: BufferId,
+    positions: Option<BufferId>,
     total: BufferId,
 }
 
@@ -64,15 +66,28 @@ impl Step {
             parts: sums::parts(&recorded.program),
             ids: recorded.ids,
             targets: recorded.targets,
+            positions: recorded.positions,
             total: recorded.total,
             id: backend.prepare(recorded.program)?,
         })
     }
 
-    /// Give it a batch.
-    fn write(&self, backend: &mut dyn Backend, ids: &[u32], targets: &[u32]) -> Result<()> {
-        backend.write(self.id, self.ids, bytemuck::cast_slice(ids))?;
-        Ok(backend.write(self.id, self.targets, bytemuck::cast_slice(targets))?)
+    /// Give it a batch: these tokens of `windows`.
+    fn write(
+        &self,
+        backend: &mut dyn Backend,
+        windows: &Windows,
+        tokens: Range<usize>,
+    ) -> Result<()> {
+        let mut write = |to, values: &[u32]| {
+            backend.write(self.id, to, bytemuck::cast_slice(&values[tokens.clone()]))
+        };
+        write(self.ids, &windows.ids)?;
+        write(self.targets, &windows.targets)?;
+        if let Some(positions) = self.positions {
+            write(positions, &windows.positions)?;
+        }
+        Ok(())
     }
 
     /// The losses that were added up.
@@ -97,22 +112,24 @@ pub(super) async fn window_losses(
     let mut losses = vec![0.0; windows.len().div_ceil(batch)];
     backend.upload(model::VALIDATION_LOSS, bytemuck::bytes_of(&0f32))?;
     for (i, part) in windows.chunks(batch).enumerate() {
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        let mut windows = Windows::default();
         for at in part {
-            data.window(*at, &mut ids, &mut targets)?;
+            data.window(*at, &mut windows)?;
         }
-        count += count_learnt(&targets);
+        count += count_learnt(&windows.targets);
         if i % size != rank {
             continue;
         }
         // A short last batch is padded; padded targets are ignored.
-        ids.resize(batch * seq, 0);
-        targets.resize(batch * seq, NO_TARGET);
+        let rows = batch * seq;
+        windows.ids.resize(rows, 0);
+        windows.targets.resize(rows, NO_TARGET);
+        windows.positions.resize(rows, 0);
         let run_params = RunParams {
-            rows: ids.len() as u32,
+            rows: rows as u32,
             ..RunParams::default()
         };
-        program.write(backend, &ids, &targets)?;
+        program.write(backend, &windows, 0..rows)?;
         backend.run(program.id, &run_params)?;
         if size > 1 {
             losses[i] = program.measured(backend).await?;
@@ -160,6 +177,7 @@ impl Programs {
             }),
             z_loss: train.z_loss as f32,
             dropout: train.dropout as f32,
+            packing: train.packing.unwrap_or_default(),
         };
         let record = |config: &ModelConfig, backward| {
             model::record_train(config, train.batch_size, seq, objective, backward)
@@ -532,29 +550,30 @@ impl Trainer {
     ) -> Result<Vec<StepReport>> {
         let (batch, micro) = (self.train.batch_size, self.train.accumulation_steps);
         let rows = batch * self.seq;
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        let mut windows = Windows::default();
         let first = (self.step * micro * batch) as u64;
-        data.fill(first, micro * batch, &mut ids, &mut targets)?;
+        data.fill(first, micro * batch, &mut windows)?;
         let (rank, size) = self.place();
         let local = self.train.sync_every > 0;
         if local {
             self.begin_round().await?;
         }
         let program = self.micro_program();
-        let dealt = ids.chunks(rows).zip(targets.chunks(rows)).enumerate();
+        let dealt = (0..micro).map(|i| (i, i * rows..(i + 1) * rows));
         let mine: Vec<_> = dealt.filter(|(i, _)| i % size == rank).collect();
+        let learnt_in = |tokens: &Range<usize>| count_learnt(&windows.targets[tokens.clone()]);
         let learnt = match local {
-            true => mine.iter().map(|(_, (_, t))| count_learnt(t)).sum(),
-            false => count_learnt(&targets),
+            true => mine.iter().map(|(_, tokens)| learnt_in(tokens)).sum(),
+            false => count_learnt(&windows.targets),
         };
         let of = if local { mine.len() } else { micro };
         // Where runs are queued, sums stay on the device as long as one process makes them.
         let apart = of > 1 && ((size > 1 && !local) || !self.backend.queues());
         let mut run_params = self.run_params(rows, learnt);
-        for (nth, (i, (ids, targets))) in mine.into_iter().enumerate() {
+        for (nth, (i, tokens)) in mine.into_iter().enumerate() {
             let counters = [self.step as u64, i as u64];
             run_params.seed = Rng::counted(self.train.seed, &counters).next_u64() as u32;
-            self.micro[program].write(self.backend.as_mut(), ids, targets)?;
+            self.micro[program].write(self.backend.as_mut(), &windows, tokens)?;
             if apart {
                 let index = if local { nth } else { i };
                 self.run_apart(program, Turn { index, of }, &run_params)

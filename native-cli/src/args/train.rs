@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ternary::config::{LrDecay, Optimizer, QuantMode};
+use ternary::config::{LrDecay, Optimizer, Packing, QuantMode};
 use ternary::session::DeviceChoice;
 
 /// Whether a GPU may round the operands of training's matrix products.
@@ -38,6 +38,16 @@ fn optimizer(text: &str) -> Result<Optimizer, String> {
         "muon" => Ok(Optimizer::Muon),
         other => Err(format!(
             "unknown optimizer `{other}`; expected adamw or muon"
+        )),
+    }
+}
+
+fn packing(text: &str) -> Result<Packing, String> {
+    match text {
+        "whole" => Ok(Packing::Whole),
+        "documents" => Ok(Packing::Documents),
+        other => Err(format!(
+            "unknown packing `{other}`; expected whole or documents"
         )),
     }
 }
@@ -166,6 +176,11 @@ pub struct TrainingArgs {
     /// What is learnt of conversations. Of .tokens files all is.
     #[arg(long, value_enum, default_value = "assistant")]
     pub train_on: TrainOn,
+    /// What a token sees of the sequence that documents are packed into: whole = all before it;
+    /// documents = its own document. <|endoftext|> begins one, also in plain texts and .tokens
+    /// files [default: documents where the data begins with a conversation, else whole].
+    #[arg(long, value_name = "HOW", value_parser = packing)]
+    pub packing: Option<Packing>,
     /// End at this step, with a checkpoint to go on from.
     #[arg(long, hide = true, value_name = "N")]
     pub pause_at: Option<usize>,

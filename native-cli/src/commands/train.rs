@@ -134,12 +134,17 @@ pub fn execute(a: &TrainingArgs, job: Job, ranks: Option<Ranks>) -> Result<()> {
     // One that came with a model and cannot be used costs the chat only.
     let template = companions.chat_template.as_deref();
     let template = template.and_then(|t| ChatTemplate::new(t).ok());
-    let encoder = super::data::encoder(&tokenizer, template, a.train_on);
+    if a.resume && train.packing.is_none() {
+        train.packing = checkpoint::recorded_packing(&a.output_dir)?;
+    }
+    let encoder = super::data::encoder(&tokenizer, template, a.train_on).packed(train.packing);
     let data = if a.streaming {
         TrainingData::Texts(StreamedTexts::open(&a.data_dir, &encoder)?)
     } else {
         TrainingData::Tokens(data::load(&a.data_dir, &encoder, crc)?)
     };
+    let packing = train.packing.get_or_insert_with(|| data.packing());
+    let encoder = encoder.packed(Some(*packing));
     let validation = a
         .val_data_dir
         .as_ref()
@@ -369,6 +374,7 @@ impl TrainingArgs {
             distill_temperature
         );
         train.stats_every = self.stats_every.or(train.stats_every);
+        train.packing = self.packing.or(train.packing);
         Ok(train.validate()?)
     }
 }

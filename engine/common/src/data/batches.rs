@@ -1,7 +1,7 @@
 //! Training windows in a random order that is never stored: position in the data follows from the
 //! seed and the step alone, so resuming needs nothing but the step.
 
-use super::source::{push_window, too_short};
+use super::source::{Windows, push_window, too_short};
 use super::{BatchSource, TokenData};
 use crate::error::Result;
 use ternary_core::rng::{Rng, permute};
@@ -40,22 +40,15 @@ impl Batches {
         ((self.data.len() - 1 - (self.seq - 1)) / self.seq) as u64
     }
 
-    /// Inputs and targets of windows `first..first + count` of the endless order, appended to `ids`
-    /// and `targets`.
-    pub fn fill(
-        &self,
-        first: u64,
-        count: usize,
-        ids: &mut Vec<u32>,
-        targets: &mut Vec<u32>,
-    ) -> Result<()> {
+    /// Append windows `first..first + count` of the endless order.
+    pub fn fill(&self, first: u64, count: usize, out: &mut Windows) -> Result<()> {
         let n = self.per_epoch();
         for i in first..first + count as u64 {
             let (epoch, index) = (i / n, i % n);
             let mut rng = Rng::counted(self.seed, &[epoch]);
             let phase = rng.below(self.seq as u64) as usize;
             let window = permute(index, n, rng.next_u64());
-            self.window(phase + window as usize * self.seq, ids, targets)?;
+            self.window(phase + window as usize * self.seq, out)?;
         }
         Ok(())
     }
@@ -69,23 +62,17 @@ impl Batches {
             .collect()
     }
 
-    /// The window that starts at token `at`.
-    pub fn window(&self, at: usize, ids: &mut Vec<u32>, targets: &mut Vec<u32>) -> Result<()> {
+    /// Append the window that starts at token `at`.
+    pub fn window(&self, at: usize, out: &mut Windows) -> Result<()> {
         let mut window = Vec::with_capacity(self.seq + 1);
         self.data.read(at, self.seq + 1, &mut window)?;
-        push_window(&window, self.vocab, ids, targets)
+        push_window(&window, self.vocab, out)
     }
 }
 
 impl BatchSource for Batches {
-    fn fill(
-        &mut self,
-        first: u64,
-        count: usize,
-        ids: &mut Vec<u32>,
-        targets: &mut Vec<u32>,
-    ) -> Result<()> {
-        Batches::fill(self, first, count, ids, targets)
+    fn fill(&mut self, first: u64, count: usize, out: &mut Windows) -> Result<()> {
+        Batches::fill(self, first, count, out)
     }
 }
 
@@ -99,17 +86,23 @@ mod tests {
         let data = TokenData::from_ids(&all, 1000).unwrap();
         let b = Batches::new(&data, 10, 3, 1000).unwrap();
         let n = b.per_epoch();
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
-        b.fill(0, n as usize, &mut ids, &mut targets).unwrap();
+        let mut all = Windows::default();
+        b.fill(0, n as usize, &mut all).unwrap();
+        let Windows {
+            ids,
+            targets,
+            positions,
+        } = all;
+        assert!(positions.iter().enumerate().all(|(i, p)| i as u32 % 10 == *p));
         assert!(ids.iter().zip(&targets).all(|(a, b)| a + 1 == *b));
         let mut sorted = ids.clone();
         sorted.sort_unstable();
         sorted.dedup();
         assert_eq!(sorted.len(), ids.len());
         assert_ne!(sorted, ids);
-        let mut again = (Vec::new(), Vec::new());
-        b.fill(5, 3, &mut again.0, &mut again.1).unwrap();
-        assert_eq!(again.0, ids[50..80]);
+        let mut again = Windows::default();
+        b.fill(5, 3, &mut again).unwrap();
+        assert_eq!(again.ids, ids[50..80]);
     }
 
     #[test]
@@ -118,7 +111,7 @@ mod tests {
         assert!(Batches::new(&data, 10, 0, 10).is_err());
         let data = TokenData::from_ids(&[9; 100], 10).unwrap();
         let b = Batches::new(&data, 10, 0, 5).unwrap();
-        let e = b.window(0, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        let e = b.window(0, &mut Windows::default()).unwrap_err();
         assert!(e.to_string().contains("vocab_size is 5"), "{e}");
     }
 }

@@ -35,7 +35,7 @@ pub use files::{TextFile, text_files};
 pub use pieces::{Piece, Pieces};
 #[cfg(feature = "native")]
 pub use read::{Encoded, Encoder, TrainingData, encode_files, evaluation, load};
-pub use source::{BatchSource, CONTEXT, NO_TARGET};
+pub use source::{BatchSource, CONTEXT, FIRST, NO_TARGET, Windows};
 #[cfg(feature = "native")]
 pub use stream::{Stream, StreamPlace, StreamedTexts};
 #[cfg(feature = "native")]

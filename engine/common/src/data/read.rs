@@ -10,10 +10,11 @@ use super::documents::{Document, Layout};
 use super::files::{DataFiles, TextFile, data_files};
 use super::pieces::{Piece, Pieces};
 use super::text::pieces_of;
-use super::{StreamedTexts, TokenData};
+use super::{CONTEXT, FIRST, StreamedTexts, TokenData};
 use crate::chat::Message;
 use crate::error::{Error, Result};
 use crate::tokenizer::{ChatTemplate, END_OF_TEXT, Part, Tokenizer};
+use ternary_core::config::Packing;
 
 /// Pieces encoded at once.
 const AT_ONCE: usize = 64;
@@ -38,6 +39,14 @@ impl From<TokenData> for TrainingData {
 }
 
 impl TrainingData {
+    /// Whether it says where documents begin, asked to or by itself.
+    pub fn packing(&self) -> Packing {
+        match self {
+            TrainingData::Tokens(t) => t.packing(),
+            TrainingData::Texts(t) => t.packing(),
+        }
+    }
+
     /// A number that other data would not have: resuming compares it.
     pub fn checksum(&self) -> u32 {
         match self {
@@ -74,6 +83,8 @@ pub struct Encoder {
     whole: bool,
     /// Of conversations only the assistant's words are learnt.
     assistant_only: bool,
+    /// Whether it is marked where documents begin; None = if the data begins with a conversation.
+    packing: Option<Packing>,
 }
 
 impl Encoder {
@@ -85,6 +96,7 @@ impl Encoder {
             whole: Pieces::whole_for(tokenizer).unwrap_or(true),
             tokenizer: tokenizer.clone(),
             assistant_only: false,
+            packing: Some(Packing::Whole),
         }
     }
 
@@ -97,6 +109,32 @@ impl Encoder {
         }
     }
 
+    /// For training: with [`Packing::Documents`] what a document begins with gets
+    /// [`FIRST`](super::FIRST). That is a conversation's first token, and every `<|endoftext|>`,
+    /// with which generating begins where there is no prompt; a text's first token if the tokenizer
+    /// has no such mark. Those first tokens get [`CONTEXT`](super::CONTEXT), too: nothing that is
+    /// before them tells of them. None is for data that decides: documents are kept apart if the
+    /// first of them is a conversation.
+    pub fn packed(self, packing: Option<Packing>) -> Self {
+        Encoder { packing, ..self }
+    }
+
+    pub(super) fn packing(&self) -> Option<Packing> {
+        self.packing
+    }
+
+    /// With the packing that `files` decide if nobody else does.
+    pub(super) fn for_files(&self, files: &[TextFile]) -> Result<Self> {
+        let packing = match self.packing {
+            Some(packing) => packing,
+            None => match Pieces::new(files, false).next().transpose()? {
+                Some(piece) if matches!(piece.document, Document::Chat(_)) => Packing::Documents,
+                _ => Packing::Whole,
+            },
+        };
+        Ok(self.clone().packed(Some(packing)))
+    }
+
     /// Tells data apart that is learnt from otherwise.
     pub(super) fn is_assistant_only(&self) -> bool {
         self.assistant_only
@@ -105,6 +143,30 @@ impl Encoder {
     /// The ids of a document, closed by `<|endoftext|>` if it `ends` and the tokenizer has it. In a
     /// conversation, special tokens that somebody typed are letters.
     pub fn encode(&self, document: &Document, ends: bool) -> Result<Vec<u32>> {
+        let mut ids = self.unmarked(document, ends)?;
+        if self.packing == Some(Packing::Documents) {
+            self.mark_documents(&mut ids, matches!(document, Document::Chat(_)), ends);
+        }
+        Ok(ids)
+    }
+
+    fn mark_documents(&self, ids: &mut [u32], chat: bool, ends: bool) {
+        let separator = self.tokenizer.id(END_OF_TEXT);
+        // Inside a conversation a template may close every message with it.
+        let from = if chat { ids.len().saturating_sub(1) } else { 0 };
+        let separators = ids[from..].iter_mut();
+        separators
+            .filter(|id| Some(**id & !CONTEXT) == separator)
+            .for_each(|id| *id |= FIRST);
+        if let Some(first) = ids.first_mut()
+            && (chat || (ends && separator.is_none()))
+        {
+            *first |= FIRST | CONTEXT;
+        }
+    }
+
+    /// The ids without marks of where documents begin.
+    fn unmarked(&self, document: &Document, ends: bool) -> Result<Vec<u32>> {
         let mut ids = match document {
             Document::Text(text) if self.whole => self.tokenizer.encode(text)?,
             // In pieces, whose ids are those of the whole: encoding a text takes many times its
@@ -230,14 +292,23 @@ pub fn load(path: &Path, encoder: &Encoder, tokenizer_crc: u32) -> Result<TokenD
         DataFiles::Tokens(tokens) => tokens,
         DataFiles::Texts(files) => {
             let mut ids = Vec::new();
-            encode_files(encoder, &files, &mut |piece, _| {
+            let encoder = encoder.for_files(&files)?;
+            encode_files(&encoder, &files, &mut |piece, _| {
                 ids.extend(piece.ids);
                 Ok(())
             })?;
             return TokenData::from_marked(&ids, encoder.tokenizer.vocab_size() as u32);
         }
     };
-    open(&tokens, tokenizer_crc)
+    let data = open(&tokens, tokenizer_crc)?;
+    match (encoder.packing, encoder.tokenizer.id(END_OF_TEXT)) {
+        (Some(Packing::Documents), Some(separator)) => Ok(data.separated_at(separator)),
+        (Some(Packing::Documents), None) => Err(Error::Data(format!(
+            "{}: .tokens files hold ids alone, and the tokenizer has no {END_OF_TEXT} to tell where documents begin; keep documents apart in the texts themselves, or pack them whole",
+            path.display()
+        ))),
+        _ => Ok(data),
+    }
 }
 
 /// The `.tokens` files, which must have been made with the tokenizer of this checksum.

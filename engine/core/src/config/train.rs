@@ -39,6 +39,17 @@ pub enum Optimizer {
     Muon,
 }
 
+/// What a token sees of the sequence that it is packed into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Packing {
+    /// All that is before it, documents that have ended included.
+    #[default]
+    Whole,
+    /// Its own document only, whose positions begin at 0.
+    Documents,
+}
+
 /// Optimizer, schedule and batch. Command-line flags override these field by field.
 ///
 /// ```
@@ -131,6 +142,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Windows shuffled together when texts are streamed; three times as many are in memory.
     pub shuffle_buffer: usize,
+    /// What a token sees of its sequence, as the data were marked; whole when unset.
+    pub packing: Option<Packing>,
     /// Train low-rank adapters beside the frozen model; unset = train the model itself.
     pub lora: Option<LoraConfig>,
     /// Modes that the layers' matrices are in by turns, so that one checkpoint serves many
@@ -193,6 +206,7 @@ impl Default for TrainConfig {
             stats_every: None,
             seed: 1,
             shuffle_buffer: 8192,
+            packing: None,
             lora: None,
             random_modes: Vec::new(),
             distill_weight: 0.5,

@@ -134,12 +134,19 @@ impl Op {
             } => Access::new(&[*x, *weight, *rstd, *dy, *dweight], &[*dx, *dweight])
                 .also_reads(accumulate.then_some(*dx)),
             Op::Attention {
-                q, k, v, out, lse, ..
-            } => Access::new(&[*q, *k, *v], &[*out, *lse]),
+                q,
+                k,
+                v,
+                positions,
+                out,
+                lse,
+                ..
+            } => Access::new(&[*q, *k, *v], &[*out, *lse]).also_reads(*positions),
             Op::AttentionBackward {
                 q,
                 k,
                 v,
+                positions,
                 out,
                 lse,
                 dout,
@@ -147,7 +154,8 @@ impl Op {
                 dk,
                 dv,
                 ..
-            } => Access::new(&[*q, *k, *v, *out, *lse, *dout], &[*dq, *dk, *dv]),
+            } => Access::new(&[*q, *k, *v, *out, *lse, *dout], &[*dq, *dk, *dv])
+                .also_reads(*positions),
             Op::ActivateBackward {
                 gate,
                 up,

@@ -287,11 +287,13 @@ pub enum Op {
     },
     /// Causal attention over whole sequences; q `[batch·seq, heads·head_dim]`, k, v
     /// `[batch·seq, kv_heads·head_dim]`. `lse` `[batch, heads, seq]` keeps log Σ exp(scores) for
-    /// the backward.
+    /// the backward. `positions` u32 `[batch·seq]`: of every row its position in its document,
+    /// which follow one another in a sequence; a query then sees its own document only.
     Attention {
         q: BufferId,
         k: BufferId,
         v: BufferId,
+        positions: Option<BufferId>,
         out: BufferId,
         lse: BufferId,
         shape: AttentionShape,
@@ -301,6 +303,7 @@ pub enum Op {
         q: BufferId,
         k: BufferId,
         v: BufferId,
+        positions: Option<BufferId>,
         out: BufferId,
         lse: BufferId,
         dout: BufferId,

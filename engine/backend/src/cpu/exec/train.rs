@@ -120,18 +120,22 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
             q,
             k,
             v,
+            positions,
             out,
             lse,
             shape,
         } => {
             b.with([*out, *lse], |b, [out, lse]| {
-                attention::forward(b.f32(*q), b.f32(*k), b.f32(*v), out, lse, shape);
+                let positions = positions.map(|p| b.u32(p));
+                let (q, k, v) = (b.f32(*q), b.f32(*k), b.f32(*v));
+                attention::forward(q, k, v, positions, out, lse, shape);
             });
         }
         Op::AttentionBackward {
             q,
             k,
             v,
+            positions,
             out,
             lse,
             dout,
@@ -145,6 +149,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
                     b.f32(*q),
                     b.f32(*k),
                     b.f32(*v),
+                    positions.map(|p| b.u32(p)),
                     b.f32(*out),
                     b.f32(*lse),
                     b.f32(*dout),
