@@ -67,6 +67,10 @@ pub const TRAIN_LOSS: &str = "loss.train";
 pub const VALIDATION_LOSS: &str = "loss.validation";
 /// Shared buffer that the divergences from the teacher are added up in.
 pub const KL: &str = "loss.kl";
+/// Shared buffers that the margins of preference pairs, and how many are above 0, are added up in:
+/// those of training, and those of validation.
+pub const MARGINS: [&str; 2] = ["loss.margins", "loss.validation.margins"];
+pub const WINS: [&str; 2] = ["loss.wins", "loss.validation.wins"];
 /// Shared buffer that the divergences of relations are added up in, those of queries, keys and
 /// values together.
 pub const RELATION_KL: &str = "loss.relations";
@@ -80,6 +84,9 @@ pub struct Objective<'a> {
     /// Train adapters instead of the model.
     pub lora: Option<&'a LoraConfig>,
     pub distill: Option<Distill<'a>>,
+    /// β of direct preference optimization, with adapters: sequences are pairs, the chosen one
+    /// first, and the model without its adapters is the reference.
+    pub preference: Option<f32>,
     /// Weight of the squared log-partition.
     pub z_loss: f32,
     /// Rate of dropout on the embedding and on every branch before it joins the residual stream;
@@ -523,8 +530,12 @@ pub fn record_train(
     let positions = g.positions;
     let losses = g.rec.io(Elem::F32, rows);
 
+    // What only gives figures to compare with goes first, so that the trained model finds its
+    // activations' memory free.
+    let reference = objective
+        .preference
+        .map(|_| record_reference(&mut g, ids, targets));
     let distill = objective.distill.filter(|_| backward);
-    // The teacher goes first, so that the student finds its activations' memory free.
     let teacher = distill.map(|d| record_teacher(&mut g, d, ids));
     let mut forward = Forward::record(&mut g, ids, rate);
     let logits = forward.logits;
@@ -574,11 +585,38 @@ pub fn record_train(
         VALIDATION_LOSS
     };
     let total = g.rec.shared(name, Elem::F32, 1);
-    g.rec.push(Op::SumRows {
-        x: losses,
-        out: total,
-        rows,
-    });
+    match (objective.preference, reference) {
+        (Some(beta), Some(reference)) => {
+            let [out, margins, wins] = [(); 3].map(|()| g.rec.f32(batch / 2));
+            g.rec.push(Op::PreferenceLoss {
+                targets,
+                losses,
+                reference,
+                d_logits: backward.then_some(logits),
+                out,
+                margins,
+                wins,
+                pairs: batch / 2,
+                seq,
+                vocab,
+                beta,
+            });
+            let [margins_sum, wins_sum] = [MARGINS, WINS]
+                .map(|names| g.rec.shared(names[usize::from(!backward)], Elem::F32, 1));
+            for (x, out) in [(out, total), (margins, margins_sum), (wins, wins_sum)] {
+                g.rec.push(Op::SumRows {
+                    x,
+                    out,
+                    rows: batch / 2,
+                });
+            }
+        }
+        _ => g.rec.push(Op::SumRows {
+            x: losses,
+            out: total,
+            rows,
+        }),
+    }
     if let Some(d) = distill {
         g.add(logits, d_logits, 1.0 - d.weight, rows * vocab, true);
     }
@@ -594,6 +632,30 @@ pub fn record_train(
         losses,
         total,
     }
+}
+
+/// The cross-entropies `[rows]` of the model without its adapters on the batch that `g` records.
+fn record_reference(g: &mut Graph, ids: BufferId, targets: BufferId) -> BufferId {
+    let mut r = Graph {
+        rec: std::mem::take(&mut g.rec),
+        source: Source::Frozen(BufferKind::Frozen),
+        positions: g.positions,
+        ..Graph::new(g.config, g.phase, None)
+    };
+    let forward = Forward::record(&mut r, ids, 0.0);
+    let rows = r.rows();
+    let losses = r.rec.f32(rows);
+    r.rec.push(Op::CrossEntropy {
+        logits: forward.logits,
+        targets,
+        losses,
+        rows,
+        vocab: g.config.vocab_size,
+        z_loss: 0.0,
+        grad: false,
+    });
+    g.rec = r.rec;
+    losses
 }
 
 /// The teacher's logits `[rows, vocab]` for the batch that `g` records, and what its relations are

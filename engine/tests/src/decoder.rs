@@ -7,8 +7,8 @@ use crate::reference::Reference;
 use ternary::backend::cpu::CpuBackend;
 use ternary::backend::{Backend, elements};
 use ternary::config::{
-    Activation, LayerBitMap, LoraConfig, MatrixKind, ModelConfig, NormKind, NormPlacement,
-    Packing, QuantMode, RopeScaling, WeightScale,
+    Activation, LayerBitMap, LoraConfig, MatrixKind, ModelConfig, NormKind, NormPlacement, Packing,
+    QuantMode, RopeScaling, WeightScale,
 };
 use ternary::model::*;
 use ternary::params;
@@ -163,13 +163,20 @@ pub fn compare(
                 }
                 None => Ok(loss),
             }),
+        None if case.objective.preference.is_some() => {
+            let base = Reference::new(c, &values, None).unwrap();
+            let beta = f64::from(case.objective.preference.unwrap_or_default());
+            reference.preference_loss(&base, &ids, &targets, case.batch / 2, beta)
+        }
         None if case.documents.is_some() => {
             // The mean over documents of which each is alone.
             let (mut sum, mut at) = (None, 0);
             for len in case.documents.into_iter().flatten().cycle() {
                 let (own, z_loss) = (at..at + len, f64::from(case.objective.z_loss));
                 let loss = reference.loss(&ids[own.clone()], &targets[own], 1, z_loss);
-                let share = loss.and_then(|loss| loss * (*len as f64 / n as f64)).unwrap();
+                let share = loss
+                    .and_then(|loss| loss * (*len as f64 / n as f64))
+                    .unwrap();
                 sum = Some(match sum {
                     Some(sum) => (sum + share).unwrap(),
                     None => share,
@@ -227,9 +234,13 @@ pub fn compare(
     backend
         .write(program, targets_at, bytemuck::cast_slice(&targets))
         .unwrap();
+    let counted = match case.objective.preference {
+        Some(_) => case.batch / 2,
+        None => n,
+    };
     let run_params = RunParams {
         rows: n as u32,
-        grad_scale: 1.0 / n as f32,
+        grad_scale: 1.0 / counted as f32,
         anneal: case.alpha,
         arenas: case.arenas,
         float_share: case.float_share,
@@ -238,7 +249,11 @@ pub fn compare(
     };
     backend.run(program, &run_params).unwrap();
     let losses = pollster::block_on(backend.read(program, &[losses_at])).unwrap();
-    let mean = elements::<f32>(&losses[0]).iter().sum::<f32>() / n as f32;
+    let mut mean = elements::<f32>(&losses[0]).iter().sum::<f32>() / n as f32;
+    if case.objective.preference.is_some() {
+        let total = pollster::block_on(backend.download(TRAIN_LOSS)).unwrap();
+        mean = elements::<f32>(&total)[0] / counted as f32;
+    }
     let mut worst = (0.0, String::new());
     if case.objective.z_loss == 0.0 && teacher.is_none() {
         let want = loss.to_scalar::<f64>().unwrap();
@@ -774,6 +789,31 @@ pub fn documents() -> Vec<Case> {
     ]
 }
 
+/// Adapters that learn which of two sequences is preferred.
+pub fn preferences() -> Vec<Case> {
+    let config = ModelConfig {
+        activation_bits: None,
+        use_rope: true,
+        use_swiglu: true,
+        num_kv_heads: Some(2),
+        ..config()
+    };
+    let of = |beta: f32| Case {
+        batch: 4,
+        lora: Some(LoraConfig {
+            rank: 3,
+            alpha: 5.0,
+            targets: MatrixKind::ALL.to_vec(),
+        }),
+        objective: Objective {
+            preference: Some(beta),
+            ..Objective::default()
+        },
+        ..case(&format!("preference, beta {beta}"), config.clone())
+    };
+    vec![of(0.1), of(0.7)]
+}
+
 /// A student that follows a teacher of other sizes.
 pub fn distillation() -> Vec<Case> {
     let teacher = ModelConfig {
@@ -843,6 +883,16 @@ fn documents_that_share_a_sequence_learn_as_each_alone() {
     check(
         &mut CpuBackend::new(2),
         &documents(),
+        GRADIENT_TOLERANCE,
+        &[11],
+    );
+}
+
+#[test]
+fn gradients_of_preference_equal_autograd() {
+    check(
+        &mut CpuBackend::new(2),
+        &preferences(),
         GRADIENT_TOLERANCE,
         &[11],
     );

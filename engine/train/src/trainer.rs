@@ -13,7 +13,7 @@ use ternary_backend::{Backend, BackendError, DeviceKind, MemoryLimits, ProgramId
 use ternary_common::data::{BatchSource, Batches, NO_TARGET, Windows};
 #[cfg(feature = "native")]
 use ternary_common::ranks::Ranks;
-use ternary_core::config::{MatrixModes, ModelConfig, Optimizer, TrainConfig};
+use ternary_core::config::{MatrixModes, ModelConfig, Optimizer, Preference, TrainConfig};
 use ternary_core::params::{self, Param};
 use ternary_core::quant::anneal_alpha;
 use ternary_core::rng::Rng;
@@ -27,7 +27,7 @@ use ternary_model::{Distill, Objective, Relations, TrainProgram, UpdateProgram};
 pub struct StepReport {
     /// Steps done, this one included.
     pub step: usize,
-    /// Mean cross-entropy of the step's tokens, nats.
+    /// Mean cross-entropy of the step's tokens, nats; or the mean loss of its preference pairs.
     pub loss: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
@@ -35,7 +35,7 @@ pub struct StepReport {
     pub lr: f64,
     /// Of the step, all micro-batches together.
     pub tokens: usize,
-    /// Of these, the targets whose loss counts.
+    /// What the loss is the mean of: of these, the targets that are learnt, or pairs.
     pub learnt: usize,
 }
 
@@ -47,6 +47,15 @@ pub struct Divergence {
     /// KL of the relations of queries, keys and values, those with a weight together; none where
     /// none has one.
     pub relations: Option<f64>,
+}
+
+/// How pairs of a chosen and a rejected answer are told apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Preferred {
+    /// Mean of β·(ln(π/π_ref) of the chosen answer − that of the rejected one).
+    pub margin: f64,
+    /// Share of the pairs whose margin is above 0.
+    pub accuracy: f64,
 }
 
 /// A prepared micro-step.
@@ -178,6 +187,9 @@ impl Programs {
             z_loss: train.z_loss as f32,
             dropout: train.dropout as f32,
             packing: train.packing.unwrap_or_default(),
+            preference: train
+                .preference
+                .map(|Preference::Dpo| train.preference_beta as f32),
         };
         let record = |config: &ModelConfig, backward| {
             model::record_train(config, train.batch_size, seq, objective, backward)
@@ -345,8 +357,10 @@ pub struct Trainer {
     base: Option<Base>,
     /// The teacher's checksum.
     teacher: Option<u32>,
-    /// Tokens whose divergence from the teacher has not been read back.
-    kl_tokens: usize,
+    /// Tokens whose divergence from the teacher, or pairs whose margins, have not been read back.
+    unread: usize,
+    /// Of the last validation.
+    validated: Option<Preferred>,
 }
 
 impl Trainer {
@@ -400,7 +414,8 @@ impl Trainer {
                 update,
                 step: 0,
                 pending: Vec::new(),
-                kl_tokens: 0,
+                unread: 0,
+                validated: None,
             }),
             // The device has less than it said: what it gave until now is what there is.
             Err(Error::Backend(e @ BackendError::OutOfMemory { .. })) => {
@@ -477,10 +492,10 @@ impl Trainer {
     /// Mean divergences from the teacher, of the steps since this was last asked; none without a
     /// teacher or steps.
     pub async fn divergence(&mut self) -> Result<Option<Divergence>> {
-        let tokens = std::mem::take(&mut self.kl_tokens);
-        if tokens == 0 {
+        if self.teacher.is_none() || self.unread == 0 {
             return Ok(None);
         }
+        let tokens = std::mem::take(&mut self.unread);
         let related = self.train.distill_relations.iter().any(|w| *w > 0.0);
         Ok(Some(Divergence {
             kl: self.take_sum(model::KL).await? / tokens as f64,
@@ -489,6 +504,29 @@ impl Trainer {
                 false => None,
             },
         }))
+    }
+
+    /// Of the pairs of the steps since this was last asked; none without pairs.
+    pub async fn preferred(&mut self) -> Result<Option<Preferred>> {
+        if self.train.preference.is_none() || self.unread == 0 {
+            return Ok(None);
+        }
+        let pairs = std::mem::take(&mut self.unread);
+        self.take_preferred(0, pairs).await.map(Some)
+    }
+
+    /// Of the pairs of the last validation; none without pairs.
+    pub fn validated(&self) -> Option<Preferred> {
+        self.validated
+    }
+
+    /// The means of what was added up over `pairs`, which begins anew: of training (0) or of
+    /// validation (1).
+    async fn take_preferred(&mut self, phase: usize, pairs: usize) -> Result<Preferred> {
+        Ok(Preferred {
+            margin: self.take_sum(model::MARGINS[phase]).await? / pairs as f64,
+            accuracy: self.take_sum(model::WINS[phase]).await? / pairs as f64,
+        })
     }
 
     /// What was added up in a shared buffer, which begins anew.
@@ -561,10 +599,16 @@ impl Trainer {
         let program = self.micro_program();
         let dealt = (0..micro).map(|i| (i, i * rows..(i + 1) * rows));
         let mine: Vec<_> = dealt.filter(|(i, _)| i % size == rank).collect();
-        let learnt_in = |tokens: &Range<usize>| count_learnt(&windows.targets[tokens.clone()]);
+        let counted = |targets: &[u32]| match self.train.preference {
+            Some(_) => targets.len() / (2 * self.seq),
+            None => count_learnt(targets),
+        };
         let learnt = match local {
-            true => mine.iter().map(|(_, tokens)| learnt_in(tokens)).sum(),
-            false => count_learnt(&windows.targets),
+            true => mine
+                .iter()
+                .map(|(_, tokens)| counted(&windows.targets[tokens.clone()]))
+                .sum(),
+            false => counted(&windows.targets),
         };
         let of = if local { mine.len() } else { micro };
         // Where runs are queued, sums stay on the device as long as one process makes them.
@@ -595,8 +639,8 @@ impl Trainer {
             self.end_round().await?;
         }
         self.pending.push(learnt);
-        if self.teacher.is_some() {
-            self.kl_tokens += learnt;
+        if self.teacher.is_some() || self.train.preference.is_some() {
+            self.unread += learnt;
         }
         if report || !self.backend.queues() || self.pending.len() == model::HISTORY {
             return self.report().await;
@@ -660,7 +704,7 @@ impl Trainer {
     }
 
     /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard
-    /// quantizer.
+    /// quantizer; of preference pairs, their mean loss.
     pub async fn validation_loss(&mut self, data: &Batches, windows: &[usize]) -> Result<f64> {
         let sizes = [self.train.batch_size, self.seq];
         let place = self.place();
@@ -673,7 +717,12 @@ impl Trainer {
         };
         // In the order in which one process adds them up.
         let sum = losses.into_iter().fold(0.0, |a, b| a + b);
-        Ok(f64::from(sum) / count as f64)
+        let mut of = count;
+        if self.train.preference.is_some() {
+            of = windows.len() / 2;
+            self.validated = Some(self.take_preferred(1, of).await?);
+        }
+        Ok(f64::from(sum) / of as f64)
     }
 
     /// Sums over the micro-batches of a validation, of which each rank has measured some; the

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary::backend::BackendOptions;
 use ternary::config::{self, ModelConfig, Owner, TrainConfig};
-use ternary::data::{self, StreamedTexts, TrainingData};
+use ternary::data::{self, Encoder, StreamedTexts, TrainingData};
 use ternary::params;
 use ternary::platform::Interrupt;
 use ternary::ranks::Ranks;
@@ -138,18 +138,24 @@ pub fn execute(a: &TrainingArgs, job: Job, ranks: Option<Ranks>) -> Result<()> {
         train.packing = checkpoint::recorded_packing(&a.output_dir)?;
     }
     let encoder = super::data::encoder(&tokenizer, template, a.train_on).packed(train.packing);
-    let data = if a.streaming {
-        TrainingData::Texts(StreamedTexts::open(&a.data_dir, &encoder)?)
-    } else {
-        TrainingData::Tokens(data::load(&a.data_dir, &encoder, crc)?)
+    let seq = train.seq_len.unwrap_or(config.max_seq_len);
+    let load = |path: &Path, encoder: &Encoder| match train.preference {
+        Some(_) => data::load_pairs(path, encoder, seq),
+        None => data::load(path, encoder, crc),
     };
-    let packing = train.packing.get_or_insert_with(|| data.packing());
-    let encoder = encoder.packed(Some(*packing));
+    let data = match (a.streaming, train.preference) {
+        (true, Some(_)) => bail!("--streaming: preference pairs are read beforehand; leave it out"),
+        (true, None) => TrainingData::Texts(StreamedTexts::open(&a.data_dir, &encoder)?),
+        (false, _) => TrainingData::Tokens(load(&a.data_dir, &encoder)?),
+    };
+    let packing = train.packing.unwrap_or_else(|| data.packing());
+    let encoder = encoder.packed(Some(packing));
     let validation = a
         .val_data_dir
         .as_ref()
-        .map(|p| data::load(p, &encoder, crc))
+        .map(|p| load(p, &encoder))
         .transpose()?;
+    train.packing = Some(packing);
     if let TrainingData::Tokens(tokens) = &data
         && train.seq_len.is_none()
         && tokens.header().seq_len > 0

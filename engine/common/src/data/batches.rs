@@ -14,6 +14,8 @@ pub struct Batches {
     seq: usize,
     seed: u64,
     vocab: u32,
+    /// Windows that follow each other in the data and stay together.
+    together: u64,
 }
 
 impl Batches {
@@ -32,12 +34,26 @@ impl Batches {
             seq,
             seed,
             vocab: vocab as u32,
+            together: 1,
+        })
+    }
+
+    /// The windows of pairs, as `load_pairs` lays them out: the two of a pair follow each other.
+    ///
+    /// # Errors
+    /// No whole pair.
+    pub fn of_pairs(data: &TokenData, seq: usize, seed: u64, vocab: usize) -> Result<Self> {
+        Ok(Batches {
+            together: 2,
+            ..Batches::new(data, seq, seed, vocab)?
         })
     }
 
     /// Windows of an epoch.
     fn per_epoch(&self) -> u64 {
-        ((self.data.len() - 1 - (self.seq - 1)) / self.seq) as u64
+        let phases = if self.together == 1 { self.seq - 1 } else { 0 };
+        let windows = ((self.data.len() - 1 - phases) / self.seq) as u64;
+        windows / self.together * self.together
     }
 
     /// Append windows `first..first + count` of the endless order.
@@ -46,8 +62,10 @@ impl Batches {
         for i in first..first + count as u64 {
             let (epoch, index) = (i / n, i % n);
             let mut rng = Rng::counted(self.seed, &[epoch]);
-            let phase = rng.below(self.seq as u64) as usize;
-            let window = permute(index, n, rng.next_u64());
+            let drawn = rng.below(self.seq as u64) as usize;
+            let t = self.together;
+            let phase = if t == 1 { drawn } else { 0 };
+            let window = permute(index / t, n / t, rng.next_u64()) * t + index % t;
             self.window(phase + window as usize * self.seq, out)?;
         }
         Ok(())
@@ -55,6 +73,15 @@ impl Batches {
 
     /// `count` windows evenly spaced over the data: the same ones each time, for validation.
     pub fn fixed(&self, count: usize) -> Vec<usize> {
+        let t = self.together as usize;
+        if t > 1 {
+            let pairs = (self.data.len() - 1) / (t * self.seq);
+            let all = pairs.min((count / t).max(1));
+            let first = (0..all).map(|i| i * pairs / all * t * self.seq);
+            return first
+                .flat_map(|at| (0..t).map(move |i| at + i * self.seq))
+                .collect();
+        }
         let last = self.data.len() - self.seq - 1;
         let all = (last / self.seq + 1).min(count.max(1));
         (0..all)
@@ -93,7 +120,12 @@ mod tests {
             targets,
             positions,
         } = all;
-        assert!(positions.iter().enumerate().all(|(i, p)| i as u32 % 10 == *p));
+        assert!(
+            positions
+                .iter()
+                .enumerate()
+                .all(|(i, p)| i as u32 % 10 == *p)
+        );
         assert!(ids.iter().zip(&targets).all(|(a, b)| a + 1 == *b));
         let mut sorted = ids.clone();
         sorted.sort_unstable();

@@ -9,6 +9,8 @@ mod eval_text;
 #[cfg(feature = "native")]
 mod files;
 #[cfg(feature = "native")]
+mod pairs;
+#[cfg(feature = "native")]
 pub mod parquet;
 #[cfg(feature = "native")]
 mod pieces;
@@ -27,10 +29,12 @@ mod tokens;
 pub use background::Prefetch;
 pub use batches::Batches;
 pub use conversations::{marked_turns, own_template};
-pub use documents::{Document, Layout, messages};
+pub use documents::{Document, Layout, PAIRS, Pair, messages};
 pub use eval_text::EvalText;
 #[cfg(feature = "native")]
 pub use files::{TextFile, text_files};
+#[cfg(feature = "native")]
+pub use pairs::load_pairs;
 #[cfg(feature = "native")]
 pub use pieces::{Piece, Pieces};
 #[cfg(feature = "native")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::EvalText;
 use super::conversations::{marked_turns, own_template};
-use super::documents::{Document, Layout};
+use super::documents::{Document, Layout, PAIRS, Pair};
 use super::files::{DataFiles, TextFile, data_files};
 use super::pieces::{Piece, Pieces};
 use super::text::pieces_of;
@@ -85,6 +85,8 @@ pub struct Encoder {
     assistant_only: bool,
     /// Whether it is marked where documents begin; None = if the data begins with a conversation.
     packing: Option<Packing>,
+    /// Preference pairs are encoded, not refused.
+    pairs: bool,
 }
 
 impl Encoder {
@@ -97,6 +99,7 @@ impl Encoder {
             tokenizer: tokenizer.clone(),
             assistant_only: false,
             packing: Some(Packing::Whole),
+            pairs: false,
         }
     }
 
@@ -117,6 +120,15 @@ impl Encoder {
     /// first of them is a conversation.
     pub fn packed(self, packing: Option<Packing>) -> Self {
         Encoder { packing, ..self }
+    }
+
+    /// Encodes preference pairs, too: the chosen conversation, then the rejected one. Each begins
+    /// with [`FIRST`](super::FIRST), and [`CONTEXT`](super::CONTEXT) is set in all but the answers.
+    pub fn with_pairs(self) -> Self {
+        Encoder {
+            pairs: true,
+            ..self
+        }
     }
 
     pub(super) fn packing(&self) -> Option<Packing> {
@@ -148,6 +160,26 @@ impl Encoder {
             self.mark_documents(&mut ids, matches!(document, Document::Chat(_)), ends);
         }
         Ok(ids)
+    }
+
+    /// Both conversations of a pair, the chosen one first; each begins with
+    /// [`FIRST`](super::FIRST), and [`CONTEXT`](super::CONTEXT) is set in all but the answer.
+    fn encode_pair(&self, pair: &Pair) -> Result<Vec<u32>> {
+        let template = self.template()?;
+        let prompt = self.tokenizer.encode_turns(template, &pair.prompt)?;
+        let earlier = prompt.iter().filter(|token| token.assistant).count();
+        let mut both = Vec::new();
+        for messages in pair.conversations() {
+            let mut ids = marked_turns(&self.tokenizer, template, &messages, true)?;
+            // What the assistant said before it was asked is the same in both.
+            let learnt = ids.iter_mut().filter(|id| **id & CONTEXT == 0);
+            learnt.take(earlier).for_each(|id| *id |= CONTEXT);
+            if let Some(first) = ids.first_mut() {
+                *first |= FIRST | CONTEXT;
+            }
+            both.extend(ids);
+        }
+        Ok(both)
     }
 
     fn mark_documents(&self, ids: &mut [u32], chat: bool, ends: bool) {
@@ -184,6 +216,8 @@ impl Encoder {
             Document::Chat(messages) => {
                 self.tokenizer.encode_parts(&self.conversation(messages)?)?
             }
+            Document::Pair(pair) if self.pairs => return self.encode_pair(pair),
+            Document::Pair(_) => return Err(Error::Data(PAIRS.into())),
         };
         ids.extend(self.tokenizer.id(END_OF_TEXT).filter(|_| ends));
         Ok(ids)
@@ -210,6 +244,7 @@ impl Encoder {
                 let parts = self.conversation(messages)?;
                 parts.iter().map(|part| part.text.as_str()).collect()
             }
+            Document::Pair(_) => return Err(Error::Data(PAIRS.into())),
         })
     }
 }
@@ -267,11 +302,17 @@ pub fn encode_files(
         let encoded: Vec<Encoded> = some
             .par_iter()
             .map(|p| {
+                let name = |e| match e {
+                    Error::Data(m) if m == PAIRS => {
+                        Error::Data(format!("{}: {m}", files[p.file].name()))
+                    }
+                    other => other,
+                };
                 Ok(Encoded {
                     file: p.file,
                     layout: p.layout,
                     ends_document: p.ends_document,
-                    ids: encoder.encode(&p.document, p.ends_document)?,
+                    ids: encoder.encode(&p.document, p.ends_document).map_err(name)?,
                     bytes: p.end - p.offset,
                 })
             })

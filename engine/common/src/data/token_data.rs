@@ -452,7 +452,10 @@ mod tests {
         assert_eq!(all(&apart), firsts);
         assert_eq!(apart.checksum(), data.checksum());
         let separated = plain.clone().separated_at(7);
-        assert_eq!(all(&separated).iter().position(|id| id & FIRST != 0), Some(7));
+        assert_eq!(
+            all(&separated).iter().position(|id| id & FIRST != 0),
+            Some(7)
+        );
         assert_eq!(plain.checksum(), plain.header().checksum);
         assert_ne!(plain.checksum(), data.checksum());
         assert!(TokenData::from_marked(&[CONTEXT; 9], 300).is_err());

@@ -183,6 +183,18 @@ impl Op {
                 losses,
                 ..
             } => Access::new(&[*logits, *teacher, *targets], &[*teacher, *losses]),
+            Op::PreferenceLoss {
+                targets,
+                losses,
+                reference,
+                d_logits,
+                out,
+                margins,
+                wins,
+                ..
+            } => Access::new(&[*targets, *losses, *reference], &[*out, *margins, *wins])
+                .also_reads(*d_logits)
+                .also_writes(*d_logits),
             Op::RelationDivergence {
                 x,
                 teacher,
@@ -259,6 +271,7 @@ impl Op {
             Op::Scale { .. } => "scale",
             Op::CrossEntropy { .. } => "cross_entropy",
             Op::KlDivergence { .. } => "kl_divergence",
+            Op::PreferenceLoss { .. } => "preference_loss",
             Op::RelationDivergence { .. } => "relation_divergence",
             Op::RelationBackward { .. } => "relation_backward",
             Op::EmbedBackward { .. } => "embed_backward",

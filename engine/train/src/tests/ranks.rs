@@ -382,12 +382,7 @@ struct Half<'a> {
 }
 
 impl BatchSource for Half<'_> {
-    fn fill(
-        &mut self,
-        first: u64,
-        count: usize,
-        out: &mut Windows,
-    ) -> ternary_common::Result<()> {
+    fn fill(&mut self, first: u64, count: usize, out: &mut Windows) -> ternary_common::Result<()> {
         let first = (first / self.batch * 2 + self.rank) * self.batch;
         self.of.fill(first, count, out)
     }

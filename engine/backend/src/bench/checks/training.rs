@@ -304,6 +304,25 @@ fn losses(dim: usize) -> Vec<Case> {
     b.push(op);
     cases.push(b.finish(format!("{rows} x {vocab}")));
     cases.push(relations(dim));
+    let pairs = 2;
+    let n = pairs * 2 * ROWS;
+    let mut b = Builder::new(n);
+    b.tolerance = GRADIENTS;
+    let op = Op::PreferenceLoss {
+        targets: b.ids(n, vocab),
+        losses: b.positive(n),
+        reference: b.positive(n),
+        d_logits: Some(b.floats(n * vocab)),
+        out: b.zeros(pairs),
+        margins: b.zeros(pairs),
+        wins: b.zeros(pairs),
+        pairs,
+        seq: ROWS,
+        vocab,
+        beta: 0.3,
+    };
+    b.push(op);
+    cases.push(b.finish(format!("{pairs} pairs x {vocab}")));
     cases
 }
 

@@ -206,9 +206,17 @@ pub fn forward(
                     let queries = of_q.view(q, b, h, first, rows);
                     let keys = of_k.view(k, b, kv, block.keys.0, seen);
                     let places = positions.map(|p| &p[first..]);
-                    probabilities(scores, &mut [], queries, keys, s.scores, places, |i, row| {
-                        lse[first + i] = softmax_row(row);
-                    });
+                    probabilities(
+                        scores,
+                        &mut [],
+                        queries,
+                        keys,
+                        s.scores,
+                        places,
+                        |i, row| {
+                            lse[first + i] = softmax_row(row);
+                        },
+                    );
                     let values = of_k.view(v, b, kv, block.keys.0, seen);
                     Product::new(View::new(scores, rows, seen), values, Precision::Float)
                         .serial(&mut out[of_q.at(0, h, first)..], of_q.width());
