@@ -1,9 +1,9 @@
 // Direct preference optimization (Rafailov et al. 2023) of pairs of sequences (PAIRS, 2, SEQ), the
 // chosen one first. With r the sum of reference − losses over a sequence, which is ln(π/π_ref):
-// margins = BETA · (r of chosen − r of rejected), out = −ln σ(margin), wins = whether it is above 0;
-// all 0 where every target of a pair is IGNORED. With GRAD the rows of d_logits, the gradient of the
-// sum of losses, are multiplied by the derivative of `out` by their loss. One workgroup per row, or
-// per pair without GRAD.
+// margins = BETA · (r of chosen − r of rejected), out = −ln σ(margin), wins = whether it is above
+// 0; all 0 where every target of a pair is IGNORED. With GRAD the rows of d_logits, the gradient of
+// the sum of losses, are multiplied by the derivative of `out` by their loss. One workgroup per
+// row, or per pair without GRAD.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/reduce.wgsl"

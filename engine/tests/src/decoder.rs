@@ -170,23 +170,14 @@ pub fn compare(
         }
         None if case.documents.is_some() => {
             // The mean over documents of which each is alone.
-            let (mut sum, mut at) = (None, 0);
-            for len in case.documents.into_iter().flatten().cycle() {
+            let (mut shares, mut at) = (Vec::new(), 0);
+            for len in case.documents.unwrap().repeat(case.batch) {
                 let (own, z_loss) = (at..at + len, f64::from(case.objective.z_loss));
                 let loss = reference.loss(&ids[own.clone()], &targets[own], 1, z_loss);
-                let share = loss
-                    .and_then(|loss| loss * (*len as f64 / n as f64))
-                    .unwrap();
-                sum = Some(match sum {
-                    Some(sum) => (sum + share).unwrap(),
-                    None => share,
-                });
+                shares.push((loss.unwrap() * (len as f64 / n as f64)).unwrap());
                 at += len;
-                if at == n {
-                    break;
-                }
             }
-            Ok(sum.unwrap())
+            Ok(shares.into_iter().reduce(|a, b| (a + b).unwrap()).unwrap())
         }
         None => reference.loss(&ids, &targets, case.batch, f64::from(case.objective.z_loss)),
     }

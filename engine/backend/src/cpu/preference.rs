@@ -49,8 +49,8 @@ impl Pairs<'_> {
     /// The gradient of the losses by logits `[rows, vocab]` becomes that of the pairs' losses.
     pub fn scale(&self, d_logits: &mut [f32], vocab: usize) {
         let sequence = self.seq * vocab;
-        // β·σ(−margin), against the chosen sequence's loss and for the rejected one's. Where nothing
-        // counts the gradient is 0 already.
+        // β·σ(−margin), against the chosen sequence's loss and for the rejected one's. Where
+        // nothing counts the gradient is 0 already.
         let slopes = (0..d_logits.len() / (2 * sequence)).flat_map(|pair| {
             let margin = self.margin(pair).unwrap_or(0.0);
             let slope = f64::from(self.beta) / (1.0 + libm::exp(margin));

@@ -338,11 +338,17 @@ pub const PAIRS: &str = "a pair of a chosen and a rejected answer teaches which 
 /// What is missing, empty or the same.
 fn pair(fields: &mut Fields) -> Result<Option<Pair>, String> {
     let answers = [&mut fields.chosen, &mut fields.rejected].map(std::mem::take);
-    let missing = answers.iter().filter(|answer| answer.is_null()).count();
-    // One alone may be anything in an object that is a document without it.
-    let other =
-        fields.text.is_some() || fields.messages.is_some() || fields.conversations.is_some();
-    if missing == 2 || (missing == 1 && other) {
+    let document = [
+        fields.text.is_some(),
+        fields.messages.is_some(),
+        fields.conversations.is_some(),
+        fields.completion.is_some(),
+        fields.output.is_some(),
+        fields.answer.is_some(),
+    ];
+    // Beside a document, fields of these names may be something else, such as scores.
+    let said = answers.iter().all(|a| a.is_string() || a.is_array());
+    if answers.iter().all(serde_json::Value::is_null) || (!said && document.contains(&true)) {
         return Ok(None);
     }
     let expected = "expected \"prompt\", \"chosen\" and \"rejected\", each a text or a list of messages (or \"input\" with messages, \
@@ -716,9 +722,10 @@ mod tests {
             let e = parse(value).unwrap_err();
             assert!(e.contains(word) && e.contains("expected"), "{value}: {e}");
         }
-        // A column of that name beside a conversation is something else.
-        let other = format!(r#"{{"messages": {asked}, "chosen": true}}"#);
-        assert!(matches!(found(&other), Document::Chat(_)));
+        for more in [r#""chosen": true"#, r#""chosen": 0.5, "rejected": 0.1"#] {
+            let other = format!(r#"{{"messages": {asked}, {more}}}"#);
+            assert!(matches!(found(&other), Document::Chat(_)));
+        }
     }
 
     #[test]

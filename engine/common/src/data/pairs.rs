@@ -28,6 +28,10 @@ pub fn load_pairs(path: &Path, encoder: &Encoder, seq: usize) -> Result<TokenDat
         if piece.file != file {
             (file, number) = (piece.file, 0);
         }
+        // An empty file is told of, too.
+        if piece.ids.is_empty() {
+            return Ok(());
+        }
         number += 1;
         if !matches!(document, Document::Pair(_)) {
             return Err(Error::Data(format!(

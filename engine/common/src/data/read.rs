@@ -391,6 +391,39 @@ mod tests {
     }
 
     #[test]
+    fn documents_begin_at_conversations_and_at_marks_between_texts() {
+        let tokenizer = Tokenizer::train(std::iter::once("one two three"), 280).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let firsts = |name: &str, text: &str, packing: Option<Packing>| -> Vec<usize> {
+            let file = dir.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            let encoder = Encoder::new(&tokenizer, None).packed(packing);
+            let data = load(&file, &encoder, 0).unwrap();
+            let mut ids = Vec::new();
+            data.read(0, data.len(), &mut ids).unwrap();
+            let is_first = |i: &usize| ids[*i] & FIRST != 0;
+            (0..ids.len()).filter(is_first).collect()
+        };
+        let len = |text: &str| tokenizer.encode(text).unwrap().len();
+        let (one, two) = (len("one"), len("two two"));
+        let separate = Some(Packing::Documents);
+        // `<|endoftext|>` is the first token of what comes behind it.
+        let plain = "one<|endoftext|>two two<|endoftext|>";
+        assert_eq!(firsts("a.txt", plain, separate), [one, one + 1 + two]);
+        let texts = "{\"text\": \"one\"}\n{\"text\": \"two two\"}\n";
+        assert_eq!(firsts("a.jsonl", texts, separate), [one, one + 1 + two]);
+        let chat = "{\"prompt\": \"one\", \"completion\": \"two\"}\n";
+        let chats = firsts("b.jsonl", &chat.repeat(3), separate);
+        // A conversation's first token, and the mark that closes it.
+        assert_eq!(chats.len(), 6);
+        assert!(chats[0] == 0 && chats.chunks(2).skip(1).all(|c| chats.contains(&(c[0] - 1))));
+        // By itself only what begins with a conversation is kept apart.
+        assert_eq!(firsts("c.jsonl", &chat.repeat(3), None), chats);
+        assert!(firsts("d.jsonl", texts, None).is_empty());
+        assert!(firsts("e.jsonl", &chat.repeat(3), Some(Packing::Whole)).is_empty());
+    }
+
+    #[test]
     fn pieces_have_the_ids_of_the_whole_text() {
         let text = "The cat sat.\n\nThe dog\n\n\n  ran <|endoftext|>\nOne day, \n she saw\r\nit\tthere. é漢\n"
             .repeat(4000);

@@ -24,9 +24,9 @@ fn loss(packing: Packing, before: impl Fn(u32) -> u32) -> f64 {
     };
     let marked: Vec<u32> = (0..145u32)
         .map(|i| match i % 12 {
-            0 => before(i) % 40 | FIRST | CONTEXT,
-            1..5 => before(i) % 40 | CONTEXT,
-            5 => i * i % 40 | FIRST | CONTEXT,
+            0 => (before(i) % 40) | FIRST | CONTEXT,
+            1..5 => (before(i) % 40) | CONTEXT,
+            5 => (i * i % 40) | FIRST | CONTEXT,
             _ => i * i % 40,
         })
         .collect();
