@@ -44,14 +44,19 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     q_start = head_start(own.batch, head, HEADS);
     stats_start = (own.batch * HEADS + head) * SEQ;
     for (var column = own.first_row; column < end; column += TILE) {
+      // Documents that begin behind the tile do not see it either.
+      if (document_start(own.batch, column) >= own.first_row + TILE) {
+        break;
+      }
       let scores = scores_of(tile_product(SCORES, own.first_row, column, lane));
       let t = column + 4u * (lane % QUADS);
       let query = vec4<u32>(t);
+      let starts = document_starts(own.batch, t);
       var weights = mat4x4<f32>(
-        weights_of(scores[0], vec4<f32>(lse_at(t)), keys, query),
-        weights_of(scores[1], vec4<f32>(lse_at(t + 1u)), keys, query + 1u),
-        weights_of(scores[2], vec4<f32>(lse_at(t + 2u)), keys, query + 2u),
-        weights_of(scores[3], vec4<f32>(lse_at(t + 3u)), keys, query + 3u));
+        weights_of(scores[0], vec4<f32>(lse_at(t)), keys, query, vec4<u32>(starts.x)),
+        weights_of(scores[1], vec4<f32>(lse_at(t + 1u)), keys, query + 1u, vec4<u32>(starts.y)),
+        weights_of(scores[2], vec4<f32>(lse_at(t + 2u)), keys, query + 2u, vec4<u32>(starts.z)),
+        weights_of(scores[3], vec4<f32>(lse_at(t + 3u)), keys, query + 3u, vec4<u32>(starts.w)));
       if (KEYS) {
         let dp = tile_product(WEIGHT_GRADS, own.first_row, column, lane);
         weights = SCALE * mat4x4<f32>(

@@ -27,18 +27,19 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
 
   let row = own.first_row + 4u * (lane / QUADS);
   let queries = vec4<u32>(row, row + 1u, row + 2u, row + 3u);
+  let starts = document_starts(own.batch, row);
   let row_lse = vec4<f32>(lse_at(row), lse_at(row + 1u), lse_at(row + 2u), lse_at(row + 3u));
   let row_delta = vec4<f32>(delta_at(row), delta_at(row + 1u), delta_at(row + 2u), delta_at(row + 3u));
   var results: Results;
-  for (var column = oldest_tile(own.first_row); column <= own.first_row; column += TILE) {
+  for (var column = oldest_tile(own.batch, own.first_row); column <= own.first_row; column += TILE) {
     let scores = scores_of(tile_product(SCORES, own.first_row, column, lane));
     let dp = tile_product(WEIGHT_GRADS, own.first_row, column, lane);
     let key = vec4<u32>(column + 4u * (lane % QUADS));
     let ds = mat4x4<f32>(
-      weights_of(scores[0], row_lse, key, queries) * (dp[0] - row_delta) * slope(scores[0]),
-      weights_of(scores[1], row_lse, key + 1u, queries) * (dp[1] - row_delta) * slope(scores[1]),
-      weights_of(scores[2], row_lse, key + 2u, queries) * (dp[2] - row_delta) * slope(scores[2]),
-      weights_of(scores[3], row_lse, key + 3u, queries) * (dp[3] - row_delta) * slope(scores[3]));
+      weights_of(scores[0], row_lse, key, queries, starts) * (dp[0] - row_delta) * slope(scores[0]),
+      weights_of(scores[1], row_lse, key + 1u, queries, starts) * (dp[1] - row_delta) * slope(scores[1]),
+      weights_of(scores[2], row_lse, key + 2u, queries, starts) * (dp[2] - row_delta) * slope(scores[2]),
+      weights_of(scores[3], row_lse, key + 3u, queries, starts) * (dp[3] - row_delta) * slope(scores[3]));
     add_products(&results, SCALE * ds, column, own.block, lane);
   }
   store_results(results.low, results.high, row, own.block, lane);

@@ -66,16 +66,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
 
   let row = own.first_row + 4u * (lane / QUADS);
   let rows = vec4<u32>(row, row + 1u, row + 2u, row + 3u);
+  let starts = document_starts(own.batch, row);
   var maximum = vec4<f32>(LOWEST);
   var total = vec4<f32>();
   var results: Results;
-  for (var column = oldest_tile(own.first_row); column <= own.first_row; column += TILE) {
+  for (var column = oldest_tile(own.batch, own.first_row); column <= own.first_row; column += TILE) {
     let scores = scores_of(tile_product(0u, own.first_row, column, lane));
     let c = vec4<u32>(column + 4u * (lane % QUADS));
-    let live0 = seen(c, rows);
-    let live1 = seen(c + 1u, rows);
-    let live2 = seen(c + 2u, rows);
-    let live3 = seen(c + 3u, rows);
+    let live0 = seen(c, rows, starts);
+    let live1 = seen(c + 1u, rows, starts);
+    let live2 = seen(c + 2u, rows, starts);
+    let live3 = seen(c + 3u, rows, starts);
     let none = vec4<f32>(LOWEST);
     let largest = max(max(select(none, scores[0], live0), select(none, scores[1], live1)), max(select(none, scores[2], live2), select(none, scores[3], live3)));
     let new_maximum = max(maximum, row_max(lane, largest));

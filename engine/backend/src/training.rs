@@ -44,6 +44,7 @@ macro_rules! training {
             | Op::Scale { .. }
             | Op::CrossEntropy { .. }
             | Op::KlDivergence { .. }
+            | Op::PreferenceLoss { .. }
             | Op::RelationDivergence { .. }
             | Op::RelationBackward { .. }
             | Op::Dropout { .. }

@@ -157,6 +157,8 @@ impl Attention {
         }
     }
 
+    /// Rows are rotated by their place in the sequence, in a document too: scores depend on the
+    /// distance of two rows alone.
     fn rope(&self, g: &mut Graph, x: BufferId, heads: usize, inverse: bool) {
         if !g.config.rotates(self.layer) {
             return;
@@ -240,6 +242,7 @@ impl Attention {
                     q: query,
                     k: key,
                     v: value,
+                    positions: g.positions,
                     out: context,
                     lse: buffer,
                     shape: self.shape(g, batch, seq),
@@ -334,6 +337,7 @@ impl Attention {
             q: s.query,
             k: s.key,
             v: s.value,
+            positions: g.positions,
             out: s.context,
             lse: s.lse,
             dout: d_context,

@@ -2,7 +2,9 @@
 
 use crate::muon::Muon;
 use crate::program::{BufferId, BufferKind, Elem, EmbedTable, Op, Program, STEP_FIGURES};
-use ternary_core::config::{CachePrecision, LoraConfig, ModelConfig, Optimizer, TrainConfig};
+use ternary_core::config::{
+    CachePrecision, LoraConfig, ModelConfig, Optimizer, Packing, TrainConfig,
+};
 
 use super::attention::{Attention, AttentionSaved, AttentionStates, Followed};
 use super::bit_linear::{BitLinear, LinearSaved};
@@ -52,6 +54,8 @@ pub struct TrainProgram {
     /// u32 `[batch·seq]`.
     pub ids: BufferId,
     pub targets: BufferId,
+    /// u32 `[batch·seq]`: positions in the documents, where these are kept apart.
+    pub positions: Option<BufferId>,
     /// f32 `[batch·seq]`.
     pub losses: BufferId,
     /// f32 `[1]`: the sum of the losses is added to it.
@@ -63,6 +67,10 @@ pub const TRAIN_LOSS: &str = "loss.train";
 pub const VALIDATION_LOSS: &str = "loss.validation";
 /// Shared buffer that the divergences from the teacher are added up in.
 pub const KL: &str = "loss.kl";
+/// Shared buffers that the margins of preference pairs, and how many are above 0, are added up in:
+/// those of training, and those of validation.
+pub const MARGINS: [&str; 2] = ["loss.margins", "loss.validation.margins"];
+pub const WINS: [&str; 2] = ["loss.wins", "loss.validation.wins"];
 /// Shared buffer that the divergences of relations are added up in, those of queries, keys and
 /// values together.
 pub const RELATION_KL: &str = "loss.relations";
@@ -76,11 +84,16 @@ pub struct Objective<'a> {
     /// Train adapters instead of the model.
     pub lora: Option<&'a LoraConfig>,
     pub distill: Option<Distill<'a>>,
+    /// β of direct preference optimization, with adapters: sequences are pairs, the chosen one
+    /// first, and the model without its adapters is the reference.
+    pub preference: Option<f32>,
     /// Weight of the squared log-partition.
     pub z_loss: f32,
     /// Rate of dropout on the embedding and on every branch before it joins the residual stream;
     /// only where there is a backward.
     pub dropout: f32,
+    /// Whether the documents of a sequence are kept apart.
+    pub packing: Packing,
 }
 
 /// A teacher to follow: (1 − w)·cross-entropy + w·T²·KL(softmax(t/T) ‖ softmax(z/T)) (Hinton et al.
@@ -274,8 +287,11 @@ pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: Buffer
         rows,
         dim,
     });
-    if !g.config.use_rope {
-        let table = g.float_param(params::POSITIONS, g.config.max_seq_len * dim);
+    if g.config.use_rope {
+        return;
+    }
+    let table = g.float_param(params::POSITIONS, g.config.max_seq_len * dim);
+    let Some(positions) = g.positions else {
         g.rec.push(Op::AddPosition {
             x: out,
             table,
@@ -284,7 +300,18 @@ pub(super) fn embed(g: &mut Graph, ids: BufferId, table: EmbedTable, out: Buffer
             seq,
             dim,
         });
-    }
+        return;
+    };
+    let added = g.activations(dim);
+    g.rec.push(Op::Embed {
+        ids: positions,
+        table: EmbedTable::Float(table),
+        out: added,
+        scale: 1.0,
+        rows,
+        dim,
+    });
+    g.add(added, out, 1.0, rows * dim, true);
 }
 
 /// Record `rows` tokens through a KV cache of this precision; with `adapter`, that of this number
@@ -448,12 +475,23 @@ impl Forward {
         dropout(g, dx, rate, EMBEDDING_STREAM);
         if !config.use_rope {
             let dtable = g.grad(params::POSITIONS, config.max_seq_len * dim);
-            g.rec.push(Op::PositionBackward {
-                dx,
-                dtable,
-                rows,
-                seq,
-                dim,
+            g.rec.push(match g.positions {
+                None => Op::PositionBackward {
+                    dx,
+                    dtable,
+                    rows,
+                    seq,
+                    dim,
+                },
+                Some(positions) => Op::EmbedBackward {
+                    ids: positions,
+                    dout: dx,
+                    dtable,
+                    scale: 1.0,
+                    rows,
+                    dim,
+                    vocab: config.max_seq_len,
+                },
             });
         }
         let vocab = config.vocab_size;
@@ -485,10 +523,19 @@ pub fn record_train(
     let (rows, vocab) = (batch * seq, config.vocab_size);
     let ids = g.rec.io(Elem::U32, rows);
     let targets = g.rec.io(Elem::U32, rows);
+    g.positions = match objective.packing {
+        Packing::Whole => None,
+        Packing::Documents => Some(g.rec.io(Elem::U32, rows)),
+    };
+    let positions = g.positions;
     let losses = g.rec.io(Elem::F32, rows);
 
+    // What only gives figures to compare with goes first, so that the trained model finds its
+    // activations' memory free.
+    let reference = objective
+        .preference
+        .map(|_| record_reference(&mut g, ids, targets));
     let distill = objective.distill.filter(|_| backward);
-    // The teacher goes first, so that the student finds its activations' memory free.
     let teacher = distill.map(|d| record_teacher(&mut g, d, ids));
     let mut forward = Forward::record(&mut g, ids, rate);
     let logits = forward.logits;
@@ -538,11 +585,38 @@ pub fn record_train(
         VALIDATION_LOSS
     };
     let total = g.rec.shared(name, Elem::F32, 1);
-    g.rec.push(Op::SumRows {
-        x: losses,
-        out: total,
-        rows,
-    });
+    match (objective.preference, reference) {
+        (Some(beta), Some(reference)) => {
+            let [out, margins, wins] = [(); 3].map(|()| g.rec.f32(batch / 2));
+            g.rec.push(Op::PreferenceLoss {
+                targets,
+                losses,
+                reference,
+                d_logits: backward.then_some(logits),
+                out,
+                margins,
+                wins,
+                pairs: batch / 2,
+                seq,
+                vocab,
+                beta,
+            });
+            let [margins_sum, wins_sum] = [MARGINS, WINS]
+                .map(|names| g.rec.shared(names[usize::from(!backward)], Elem::F32, 1));
+            for (x, out) in [(out, total), (margins, margins_sum), (wins, wins_sum)] {
+                g.rec.push(Op::SumRows {
+                    x,
+                    out,
+                    rows: batch / 2,
+                });
+            }
+        }
+        _ => g.rec.push(Op::SumRows {
+            x: losses,
+            out: total,
+            rows,
+        }),
+    }
     if let Some(d) = distill {
         g.add(logits, d_logits, 1.0 - d.weight, rows * vocab, true);
     }
@@ -554,9 +628,34 @@ pub fn record_train(
         program: g.rec.finish(&format!("{label} {batch}×{seq}")),
         ids,
         targets,
+        positions,
         losses,
         total,
     }
+}
+
+/// The cross-entropies `[rows]` of the model without its adapters on the batch that `g` records.
+fn record_reference(g: &mut Graph, ids: BufferId, targets: BufferId) -> BufferId {
+    let mut r = Graph {
+        rec: std::mem::take(&mut g.rec),
+        source: Source::Frozen(BufferKind::Frozen),
+        positions: g.positions,
+        ..Graph::new(g.config, g.phase, None)
+    };
+    let forward = Forward::record(&mut r, ids, 0.0);
+    let rows = r.rows();
+    let losses = r.rec.f32(rows);
+    r.rec.push(Op::CrossEntropy {
+        logits: forward.logits,
+        targets,
+        losses,
+        rows,
+        vocab: g.config.vocab_size,
+        z_loss: 0.0,
+        grad: false,
+    });
+    g.rec = r.rec;
+    losses
 }
 
 /// The teacher's logits `[rows, vocab]` for the batch that `g` records, and what its relations are
@@ -569,6 +668,7 @@ fn record_teacher(
     let mut t = Graph {
         rec: std::mem::take(&mut g.rec),
         source: Source::Frozen(BufferKind::Teacher),
+        positions: g.positions,
         ..Graph::new(distill.teacher, g.phase, None)
     };
     let forward = Forward::record(&mut t, ids, 0.0);

@@ -44,6 +44,8 @@ pub struct Graph<'a> {
     pub cache: CachePrecision,
     /// Where inference's rows stand, if they belong to several sequences.
     pub places: Option<Places>,
+    /// Positions of training's rows in their documents, u32 `[rows]`, if these are kept apart.
+    pub positions: Option<BufferId>,
 }
 
 impl<'a> Graph<'a> {
@@ -62,6 +64,7 @@ impl<'a> Graph<'a> {
             },
             cache: CachePrecision::F32,
             places: None,
+            positions: None,
         }
     }
 

@@ -17,9 +17,9 @@ mod sub_norm;
 
 pub use attention::{RopeOwner, rope_tables};
 pub use decoder::{
-    CANDIDATES, Distill, HISTORY, InferProgram, KL, Logits, Objective, RECENT, RELATION_KL,
-    Relations, SamplingBuffers, TRAIN_LOSS, TrainProgram, UpdateProgram, VALIDATION_LOSS,
-    record_infer, record_train, record_update,
+    CANDIDATES, Distill, HISTORY, InferProgram, KL, Logits, MARGINS, Objective, RECENT,
+    RELATION_KL, Relations, SamplingBuffers, TRAIN_LOSS, TrainProgram, UpdateProgram,
+    VALIDATION_LOSS, WINS, record_infer, record_train, record_update,
 };
 
 pub use graph::adapter_buffer;

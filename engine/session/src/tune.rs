@@ -18,9 +18,9 @@ use ternary_backend::BackendOptions;
 use ternary_backend::cpu::CpuBackend;
 use ternary_common::bytes::MemorySource;
 use ternary_common::chat::Message;
-use ternary_common::data::{Batches, TokenData, marked_turns};
+use ternary_common::data::{Batches, CONTEXT, FIRST, TokenData, marked_turns};
 use ternary_common::platform::Instant;
-use ternary_core::config::{LoraConfig, ModelConfig, TrainConfig};
+use ternary_core::config::{LoraConfig, ModelConfig, Packing as SequencePacking, TrainConfig};
 use ternary_core::params::{self, ParamKind};
 use ternary_core::quant::quantize;
 use ternary_formats::adapter::{Adapter, base_checksum};
@@ -226,7 +226,11 @@ fn tokens(loaded: &LoadedModel, text: &str, turns: &[Vec<Message>]) -> Result<To
     if !turns.is_empty() {
         let template = prompts::template(loaded)?;
         for messages in turns {
-            ids.extend(marked_turns(tokenizer, &template, messages, true)?);
+            let mut turns = marked_turns(tokenizer, &template, messages, true)?;
+            if let Some(first) = turns.first_mut() {
+                *first |= FIRST | CONTEXT;
+            }
+            ids.extend(turns);
         }
     }
     Ok(TokenData::from_marked(&ids, tokenizer.vocab_size() as u32)?)
@@ -258,6 +262,7 @@ impl Recipe {
             batch_size: settings.batch_size,
             seq_len: Some(seq),
             seed: settings.seed,
+            packing: (!settings.conversations.is_empty()).then_some(SequencePacking::Documents),
             ..base
         };
         train.validate()?;

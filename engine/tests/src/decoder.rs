@@ -7,7 +7,7 @@ use crate::reference::Reference;
 use ternary::backend::cpu::CpuBackend;
 use ternary::backend::{Backend, elements};
 use ternary::config::{
-    Activation, LayerBitMap, LoraConfig, MatrixKind, ModelConfig, NormKind, NormPlacement,
+    Activation, LayerBitMap, LoraConfig, MatrixKind, ModelConfig, NormKind, NormPlacement, Packing,
     QuantMode, RopeScaling, WeightScale,
 };
 use ternary::model::*;
@@ -78,6 +78,8 @@ pub struct Case {
     teacher: Option<(ModelConfig, f32, f32)>,
     relations: Option<Relations>,
     float_share: f32,
+    /// Lengths of the documents in each sequence, if they are kept apart.
+    documents: Option<&'static [usize]>,
 }
 
 /// Upload what the forward of a frozen model reads.
@@ -161,6 +163,22 @@ pub fn compare(
                 }
                 None => Ok(loss),
             }),
+        None if case.objective.preference.is_some() => {
+            let base = Reference::new(c, &values, None).unwrap();
+            let beta = f64::from(case.objective.preference.unwrap_or_default());
+            reference.preference_loss(&base, &ids, &targets, case.batch / 2, beta)
+        }
+        None if case.documents.is_some() => {
+            // The mean over documents of which each is alone.
+            let (mut shares, mut at) = (Vec::new(), 0);
+            for len in case.documents.unwrap().repeat(case.batch) {
+                let (own, z_loss) = (at..at + len, f64::from(case.objective.z_loss));
+                let loss = reference.loss(&ids[own.clone()], &targets[own], 1, z_loss);
+                shares.push((loss.unwrap() * (len as f64 / n as f64)).unwrap());
+                at += len;
+            }
+            Ok(shares.into_iter().reduce(|a, b| (a + b).unwrap()).unwrap())
+        }
         None => reference.loss(&ids, &targets, case.batch, f64::from(case.objective.z_loss)),
     }
     .unwrap();
@@ -184,20 +202,36 @@ pub fn compare(
             temperature: t.2,
             relations: case.relations,
         }),
+        packing: match case.documents {
+            Some(_) => Packing::Documents,
+            None => Packing::Whole,
+        },
         ..case.objective
     };
     let step = record_train(c, case.batch, case.seq, objective, true);
     let (ids_at, targets_at, losses_at) = (step.ids, step.targets, step.losses);
+    let positions_at = step.positions;
     let program = backend.prepare(step.program).unwrap();
+    if let (Some(at), Some(documents)) = (positions_at, case.documents) {
+        let one: Vec<u32> = documents.iter().flat_map(|len| 0..*len as u32).collect();
+        let all = one.repeat(case.batch);
+        backend
+            .write(program, at, bytemuck::cast_slice(&all))
+            .unwrap();
+    }
     backend
         .write(program, ids_at, bytemuck::cast_slice(&ids))
         .unwrap();
     backend
         .write(program, targets_at, bytemuck::cast_slice(&targets))
         .unwrap();
+    let counted = match case.objective.preference {
+        Some(_) => case.batch / 2,
+        None => n,
+    };
     let run_params = RunParams {
         rows: n as u32,
-        grad_scale: 1.0 / n as f32,
+        grad_scale: 1.0 / counted as f32,
         anneal: case.alpha,
         arenas: case.arenas,
         float_share: case.float_share,
@@ -206,7 +240,11 @@ pub fn compare(
     };
     backend.run(program, &run_params).unwrap();
     let losses = pollster::block_on(backend.read(program, &[losses_at])).unwrap();
-    let mean = elements::<f32>(&losses[0]).iter().sum::<f32>() / n as f32;
+    let mut mean = elements::<f32>(&losses[0]).iter().sum::<f32>() / n as f32;
+    if case.objective.preference.is_some() {
+        let total = pollster::block_on(backend.download(TRAIN_LOSS)).unwrap();
+        mean = elements::<f32>(&total)[0] / counted as f32;
+    }
     let mut worst = (0.0, String::new());
     if case.objective.z_loss == 0.0 && teacher.is_none() {
         let want = loss.to_scalar::<f64>().unwrap();
@@ -266,6 +304,7 @@ fn case(name: &str, config: ModelConfig) -> Case {
         teacher: None,
         relations: None,
         float_share: 0.0,
+        documents: None,
     }
 }
 
@@ -701,6 +740,71 @@ pub fn adapters() -> Vec<Case> {
     cases
 }
 
+/// Documents that share a sequence, against each of them alone, whose positions begin at 0.
+pub fn documents() -> Vec<Case> {
+    let base = ModelConfig {
+        activation_bits: None,
+        ..config()
+    };
+    let rotary = ModelConfig {
+        use_rope: true,
+        use_swiglu: true,
+        num_kv_heads: Some(2),
+        ..base.clone()
+    };
+    let apart = |name: &str, config: &ModelConfig| Case {
+        documents: Some(&[1, 4, 2]),
+        ..case(name, config.clone())
+    };
+    let long = ModelConfig {
+        max_seq_len: 160,
+        ..rotary.clone()
+    };
+    vec![
+        apart("documents, learned positions", &base),
+        apart("documents, rotary positions", &rotary),
+        Case {
+            lora: Some(LoraConfig {
+                rank: 3,
+                alpha: 5.0,
+                targets: MatrixKind::ALL.to_vec(),
+            }),
+            ..apart("documents, adapters", &rotary)
+        },
+        Case {
+            batch: 2,
+            seq: 150,
+            documents: Some(&[70, 3, 77]),
+            ..case("documents over several blocks", long)
+        },
+    ]
+}
+
+/// Adapters that learn which of two sequences is preferred.
+pub fn preferences() -> Vec<Case> {
+    let config = ModelConfig {
+        activation_bits: None,
+        use_rope: true,
+        use_swiglu: true,
+        num_kv_heads: Some(2),
+        ..config()
+    };
+    let of = |beta: f32| Case {
+        batch: 4,
+        lora: Some(LoraConfig {
+            rank: 3,
+            alpha: 5.0,
+            targets: MatrixKind::ALL.to_vec(),
+        }),
+        objective: Objective {
+            preference: Some(beta),
+            ..Objective::default()
+        },
+        ..case(&format!("preference, beta {beta}"), config.clone())
+    };
+    vec![of(0.1), of(0.7)]
+}
+
 /// A student that follows a teacher of other sizes.
 pub fn distillation() -> Vec<Case> {
     let teacher = ModelConfig {
@@ -762,6 +866,26 @@ fn gradients_of_adapters_equal_autograd() {
         &adapters(),
         GRADIENT_TOLERANCE,
         &seeds,
+    );
+}
+
+#[test]
+fn documents_that_share_a_sequence_learn_as_each_alone() {
+    check(
+        &mut CpuBackend::new(2),
+        &documents(),
+        GRADIENT_TOLERANCE,
+        &[11],
+    );
+}
+
+#[test]
+fn gradients_of_preference_equal_autograd() {
+    check(
+        &mut CpuBackend::new(2),
+        &preferences(),
+        GRADIENT_TOLERANCE,
+        &[11],
     );
 }
 

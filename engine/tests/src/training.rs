@@ -53,6 +53,16 @@ fn gradients_of_every_weight_scale_equal_autograd() {
 }
 
 #[test]
+fn documents_that_share_a_sequence_learn_as_each_alone() {
+    with_gpu(|gpu| model::check(gpu, &model::documents(), GRADIENT_TOLERANCE, &SEEDS));
+}
+
+#[test]
+fn gradients_of_preference_equal_autograd() {
+    with_gpu(|gpu| model::check(gpu, &model::preferences(), GRADIENT_TOLERANCE, &SEEDS));
+}
+
+#[test]
 fn gradients_of_distillation_equal_autograd() {
     with_gpu(|gpu| model::check(gpu, &model::distillation(), GRADIENT_TOLERANCE, &SEEDS));
 }

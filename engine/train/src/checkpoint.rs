@@ -32,7 +32,7 @@ use ternary_common::data::StreamPlace;
 use ternary_common::error::IoContext;
 use ternary_common::exact::Exact;
 use ternary_common::platform::DRAFT_ENDING;
-use ternary_core::config::{ModelConfig, Optimizer, TrainConfig};
+use ternary_core::config::{ModelConfig, Optimizer, Packing, TrainConfig};
 use ternary_core::params;
 use ternary_formats::adapter::{self, Adapter};
 pub use ternary_formats::safetensors::Tensors;
@@ -528,6 +528,17 @@ pub fn load(dir: &Path) -> Result<LoadedCheckpoint> {
         state: state(dir)?,
         config,
     })
+}
+
+/// How the newest checkpoint in `dir` packs its data; none without a checkpoint.
+///
+/// # Errors
+/// A damaged checkpoint.
+pub fn recorded_packing(dir: &Path) -> Result<Option<Packing>> {
+    let newest = newest(dir)?.map(|path| state(&path)).transpose()?;
+    Ok(newest
+        .flatten()
+        .map(|state| state.train.packing.unwrap_or_default()))
 }
 
 /// The training state of a checkpoint; none in folders that were not written by training.

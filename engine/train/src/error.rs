@@ -193,6 +193,18 @@ pub enum Error {
         /// Processes.
         ranks: usize,
     },
+    /// Preference pairs, which one process learns.
+    #[error("{ranks} ranks, but preference pairs are learnt by one process: start one")]
+    #[cfg(feature = "native")]
+    PreferenceRanks {
+        /// Processes.
+        ranks: usize,
+    },
+    /// Preference pairs beside a teacher.
+    #[error(
+        "preference and a teacher exclude each other: a pair's reference is the model without its adapters"
+    )]
+    PreferenceTeacher,
     /// The processes that train together do not go on.
     #[error(
         "rank {rank} of {size}: {cause}; --resume goes on from the last checkpoint, with any number of ranks"

@@ -40,7 +40,7 @@ pub use start::{Start, Teacher};
 #[cfg(feature = "native")]
 pub use stats::{CodeStats, MatrixStats};
 pub use steps::{Due, StepDone, StepObserver, Steps, Unlogged, Validation};
-pub use trainer::{Divergence, StepReport, Trainer};
+pub use trainer::{Divergence, Preferred, StepReport, Trainer};
 
 #[cfg(test)]
 mod tests;

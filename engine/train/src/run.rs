@@ -11,14 +11,12 @@ use super::checkpoint::{self, Best, Companions, TrainState};
 use super::diagnose;
 use super::lines::JsonLines;
 use super::stats::Statistics;
-use super::steps::{Due, StepDone, StepObserver, Steps, Unlogged, Validation};
+use super::steps::{Due, StepDone, StepObserver, Steps, Unlogged, Validation, batches};
 use super::tensorboard::Events;
-use super::trainer::{StepReport, Trainer};
+use super::trainer::{Preferred, StepReport, Trainer};
 use crate::error::{Error, Result};
 use ternary_backend::BackendError;
-use ternary_common::data::{
-    BatchSource, Batches, Prefetch, Stream, StreamPlace, TokenData, TrainingData,
-};
+use ternary_common::data::{BatchSource, Prefetch, Stream, StreamPlace, TokenData, TrainingData};
 use ternary_common::error::IoContext;
 use ternary_common::exact::Exact;
 use ternary_common::platform::{Instant, Lock};
@@ -75,6 +73,10 @@ pub struct LoggedStep {
     pub lr: f64,
     /// Since the last line, pauses left out.
     pub tokens_per_second: f64,
+    /// Of preference pairs, since the last line.
+    pub preferred: Option<Preferred>,
+    /// Of held-back preference pairs, where they were measured.
+    pub val_preferred: Option<Preferred>,
 }
 
 /// Receives a run's progress.
@@ -109,7 +111,14 @@ fn changes(was: &TrainConfig, is: &TrainConfig) -> Vec<String> {
         "eval_batches",
         "stats_every",
     ];
-    let (Ok(was), Ok(is)) = (serde_json::to_value(was), serde_json::to_value(is)) else {
+    // Runs from before there was a choice say nothing, and were packed whole.
+    let value = |train: &TrainConfig| {
+        serde_json::to_value(TrainConfig {
+            packing: Some(train.packing.unwrap_or_default()),
+            ..train.clone()
+        })
+    };
+    let (Ok(was), Ok(is)) = (value(was), value(is)) else {
         return Vec::new();
     };
     let fields = was.as_object().into_iter().flatten();
@@ -127,9 +136,13 @@ fn source(
 ) -> Result<Box<dyn BatchSource>> {
     let (train, seq, vocab) = (&trainer.train, trainer.seq, trainer.config.vocab_size);
     Ok(match data {
-        TrainingData::Tokens(t) => {
-            Box::new(Prefetch::new(Batches::new(t, seq, train.seed, vocab)?))
-        }
+        TrainingData::Tokens(t) => Box::new(Prefetch::new(batches(
+            t,
+            seq,
+            train.seed,
+            &trainer.config,
+            train,
+        )?)),
         TrainingData::Texts(t) => {
             let shuffle = train.shuffle_buffer;
             Box::new(Stream::new(t, seq, train.seed, vocab, shuffle, place)?)
@@ -612,6 +625,17 @@ impl FolderRun<'_> {
                 line["relation_kl"] = json!(relations);
             }
         }
+        let preferred = steps.trainer.preferred().await?;
+        let held_back = steps
+            .trainer
+            .validated()
+            .filter(|_| done.val_loss.is_some());
+        for (of, figures) in [("", preferred), ("val_", held_back)] {
+            if let Some(figures) = figures {
+                line[format!("{of}reward_margin")] = json!(figures.margin);
+                line[format!("{of}reward_accuracy")] = json!(figures.accuracy);
+            }
+        }
         self.metrics.line(&line)?;
         if let Some(events) = &mut self.events {
             events.line(&line)?;
@@ -622,6 +646,8 @@ impl FolderRun<'_> {
             val_loss: done.val_loss,
             lr: report.lr,
             tokens_per_second: speed,
+            preferred,
+            val_preferred: held_back,
         }));
         let (config, train) = (&steps.trainer.config, &self.train);
         let uniform = libm::log(config.vocab_size as f64);

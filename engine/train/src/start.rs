@@ -112,6 +112,9 @@ impl Start {
         let Some(teacher) = &self.teacher else {
             return Ok(());
         };
+        if train.preference.is_some() {
+            return Err(Error::PreferenceTeacher);
+        }
         let (theirs, ours) = (teacher.config.vocab_size, config.vocab_size);
         if theirs != ours {
             return Err(Error::TeacherVocabulary {

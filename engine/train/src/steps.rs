@@ -9,6 +9,21 @@ use ternary_common::data::{BatchSource, Batches, TokenData};
 use ternary_common::platform::{self, Instant};
 use ternary_core::config::{ModelConfig, TrainConfig};
 
+/// The windows of `data` that are trained or measured on.
+pub(crate) fn batches(
+    data: &TokenData,
+    seq: usize,
+    seed: u64,
+    config: &ModelConfig,
+    train: &TrainConfig,
+) -> Result<Batches> {
+    let vocab = config.vocab_size;
+    Ok(match train.preference {
+        Some(_) => Batches::of_pairs(data, seq, seed, vocab)?,
+        None => Batches::new(data, seq, seed, vocab)?,
+    })
+}
+
 /// The windows that a training is validated on, the same each time.
 #[derive(Clone, Debug)]
 pub struct Validation {
@@ -28,7 +43,7 @@ impl Validation {
         config: &ModelConfig,
         train: &TrainConfig,
     ) -> Result<Self> {
-        let batches = Batches::new(data, seq, 0, config.vocab_size)?;
+        let batches = batches(data, seq, 0, config, train)?;
         let windows = batches.fixed(train.eval_batches.max(1) * train.batch_size);
         Ok(Validation { batches, windows })
     }

@@ -13,11 +13,15 @@ impl Trainer {
     /// the same data.
     ///
     /// # Errors
-    /// Fewer micro-batches than ranks.
+    /// Fewer micro-batches than ranks, or preference pairs, whose figures are not summed over
+    /// ranks.
     pub fn join(&mut self, ranks: Ranks) -> Result<()> {
         let (micro, size) = (self.train.accumulation_steps, ranks.size());
         if micro < size {
             return Err(Error::FewMicroBatches { micro, ranks: size });
+        }
+        if size > 1 && self.train.preference.is_some() {
+            return Err(Error::PreferenceRanks { ranks: size });
         }
         self.ranks = (size > 1).then_some(ranks);
         Ok(())

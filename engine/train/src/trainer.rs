@@ -1,6 +1,7 @@
 //! One model being trained on one backend: recorded programs, parameters, steps. No files, no
 //! clocks.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::diagnose;
@@ -9,10 +10,10 @@ use super::start::Start;
 use super::sums::{self, Part, Turn};
 use crate::error::{Error, Result};
 use ternary_backend::{Backend, BackendError, DeviceKind, MemoryLimits, ProgramId, elements};
-use ternary_common::data::{BatchSource, Batches, NO_TARGET};
+use ternary_common::data::{BatchSource, Batches, NO_TARGET, Windows};
 #[cfg(feature = "native")]
 use ternary_common::ranks::Ranks;
-use ternary_core::config::{MatrixModes, ModelConfig, Optimizer, TrainConfig};
+use ternary_core::config::{MatrixModes, ModelConfig, Optimizer, Preference, TrainConfig};
 use ternary_core::params::{self, Param};
 use ternary_core::quant::anneal_alpha;
 use ternary_core::rng::Rng;
@@ -26,7 +27,7 @@ use ternary_model::{Distill, Objective, Relations, TrainProgram, UpdateProgram};
 pub struct StepReport {
     /// Steps done, this one included.
     pub step: usize,
-    /// Mean cross-entropy of the step's tokens, nats.
+    /// Mean cross-entropy of the step's tokens, nats; or the mean loss of its preference pairs.
     pub loss: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
@@ -34,7 +35,7 @@ pub struct StepReport {
     pub lr: f64,
     /// Of the step, all micro-batches together.
     pub tokens: usize,
-    /// Of these, the targets whose loss counts.
+    /// What the loss is the mean of: of these, the targets that are learnt, or pairs.
     pub learnt: usize,
 }
 
@@ -48,6 +49,15 @@ pub struct Divergence {
     pub relations: Option<f64>,
 }
 
+/// How pairs of a chosen and a rejected answer are told apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Preferred {
+    /// Mean of β·(ln(π/π_ref) of the chosen answer − that of the rejected one).
+    pub margin: f64,
+    /// Share of the pairs whose margin is above 0.
+    pub accuracy: f64,
+}
+
 /// A prepared micro-step.
 pub(super) struct Step {
     pub id: ProgramId,
@@ -55,6 +65,7 @@ pub(super) struct Step {
     pub parts: Rc<[Part]>,
     ids: BufferId,
     targets: BufferId,
+    positions: Option<BufferId>,
     total: BufferId,
 }
 
@@ -64,15 +75,28 @@ impl Step {
             parts: sums::parts(&recorded.program),
             ids: recorded.ids,
             targets: recorded.targets,
+            positions: recorded.positions,
             total: recorded.total,
             id: backend.prepare(recorded.program)?,
         })
     }
 
-    /// Give it a batch.
-    fn write(&self, backend: &mut dyn Backend, ids: &[u32], targets: &[u32]) -> Result<()> {
-        backend.write(self.id, self.ids, bytemuck::cast_slice(ids))?;
-        Ok(backend.write(self.id, self.targets, bytemuck::cast_slice(targets))?)
+    /// Give it a batch: these tokens of `windows`.
+    fn write(
+        &self,
+        backend: &mut dyn Backend,
+        windows: &Windows,
+        tokens: Range<usize>,
+    ) -> Result<()> {
+        let mut write = |to, values: &[u32]| {
+            backend.write(self.id, to, bytemuck::cast_slice(&values[tokens.clone()]))
+        };
+        write(self.ids, &windows.ids)?;
+        write(self.targets, &windows.targets)?;
+        if let Some(positions) = self.positions {
+            write(positions, &windows.positions)?;
+        }
+        Ok(())
     }
 
     /// The losses that were added up.
@@ -97,22 +121,24 @@ pub(super) async fn window_losses(
     let mut losses = vec![0.0; windows.len().div_ceil(batch)];
     backend.upload(model::VALIDATION_LOSS, bytemuck::bytes_of(&0f32))?;
     for (i, part) in windows.chunks(batch).enumerate() {
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        let mut windows = Windows::default();
         for at in part {
-            data.window(*at, &mut ids, &mut targets)?;
+            data.window(*at, &mut windows)?;
         }
-        count += count_learnt(&targets);
+        count += count_learnt(&windows.targets);
         if i % size != rank {
             continue;
         }
         // A short last batch is padded; padded targets are ignored.
-        ids.resize(batch * seq, 0);
-        targets.resize(batch * seq, NO_TARGET);
+        let rows = batch * seq;
+        windows.ids.resize(rows, 0);
+        windows.targets.resize(rows, NO_TARGET);
+        windows.positions.resize(rows, 0);
         let run_params = RunParams {
-            rows: ids.len() as u32,
+            rows: rows as u32,
             ..RunParams::default()
         };
-        program.write(backend, &ids, &targets)?;
+        program.write(backend, &windows, 0..rows)?;
         backend.run(program.id, &run_params)?;
         if size > 1 {
             losses[i] = program.measured(backend).await?;
@@ -160,6 +186,10 @@ impl Programs {
             }),
             z_loss: train.z_loss as f32,
             dropout: train.dropout as f32,
+            packing: train.packing.unwrap_or_default(),
+            preference: train
+                .preference
+                .map(|Preference::Dpo| train.preference_beta as f32),
         };
         let record = |config: &ModelConfig, backward| {
             model::record_train(config, train.batch_size, seq, objective, backward)
@@ -327,8 +357,10 @@ pub struct Trainer {
     base: Option<Base>,
     /// The teacher's checksum.
     teacher: Option<u32>,
-    /// Tokens whose divergence from the teacher has not been read back.
-    kl_tokens: usize,
+    /// Tokens whose divergence from the teacher, or pairs whose margins, have not been read back.
+    unread: usize,
+    /// Of the last validation.
+    validated: Option<Preferred>,
 }
 
 impl Trainer {
@@ -382,7 +414,8 @@ impl Trainer {
                 update,
                 step: 0,
                 pending: Vec::new(),
-                kl_tokens: 0,
+                unread: 0,
+                validated: None,
             }),
             // The device has less than it said: what it gave until now is what there is.
             Err(Error::Backend(e @ BackendError::OutOfMemory { .. })) => {
@@ -459,10 +492,10 @@ impl Trainer {
     /// Mean divergences from the teacher, of the steps since this was last asked; none without a
     /// teacher or steps.
     pub async fn divergence(&mut self) -> Result<Option<Divergence>> {
-        let tokens = std::mem::take(&mut self.kl_tokens);
-        if tokens == 0 {
+        if self.teacher.is_none() || self.unread == 0 {
             return Ok(None);
         }
+        let tokens = std::mem::take(&mut self.unread);
         let related = self.train.distill_relations.iter().any(|w| *w > 0.0);
         Ok(Some(Divergence {
             kl: self.take_sum(model::KL).await? / tokens as f64,
@@ -471,6 +504,29 @@ impl Trainer {
                 false => None,
             },
         }))
+    }
+
+    /// Of the pairs of the steps since this was last asked; none without pairs.
+    pub async fn preferred(&mut self) -> Result<Option<Preferred>> {
+        if self.train.preference.is_none() || self.unread == 0 {
+            return Ok(None);
+        }
+        let pairs = std::mem::take(&mut self.unread);
+        self.take_preferred(0, pairs).await.map(Some)
+    }
+
+    /// Of the pairs of the last validation; none without pairs.
+    pub fn validated(&self) -> Option<Preferred> {
+        self.validated
+    }
+
+    /// The means of what was added up over `pairs`, which begins anew: of training (0) or of
+    /// validation (1).
+    async fn take_preferred(&mut self, phase: usize, pairs: usize) -> Result<Preferred> {
+        Ok(Preferred {
+            margin: self.take_sum(model::MARGINS[phase]).await? / pairs as f64,
+            accuracy: self.take_sum(model::WINS[phase]).await? / pairs as f64,
+        })
     }
 
     /// What was added up in a shared buffer, which begins anew.
@@ -532,29 +588,36 @@ impl Trainer {
     ) -> Result<Vec<StepReport>> {
         let (batch, micro) = (self.train.batch_size, self.train.accumulation_steps);
         let rows = batch * self.seq;
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        let mut windows = Windows::default();
         let first = (self.step * micro * batch) as u64;
-        data.fill(first, micro * batch, &mut ids, &mut targets)?;
+        data.fill(first, micro * batch, &mut windows)?;
         let (rank, size) = self.place();
         let local = self.train.sync_every > 0;
         if local {
             self.begin_round().await?;
         }
         let program = self.micro_program();
-        let dealt = ids.chunks(rows).zip(targets.chunks(rows)).enumerate();
+        let dealt = (0..micro).map(|i| (i, i * rows..(i + 1) * rows));
         let mine: Vec<_> = dealt.filter(|(i, _)| i % size == rank).collect();
+        let counted = |targets: &[u32]| match self.train.preference {
+            Some(_) => targets.len() / (2 * self.seq),
+            None => count_learnt(targets),
+        };
         let learnt = match local {
-            true => mine.iter().map(|(_, (_, t))| count_learnt(t)).sum(),
-            false => count_learnt(&targets),
+            true => mine
+                .iter()
+                .map(|(_, tokens)| counted(&windows.targets[tokens.clone()]))
+                .sum(),
+            false => counted(&windows.targets),
         };
         let of = if local { mine.len() } else { micro };
         // Where runs are queued, sums stay on the device as long as one process makes them.
         let apart = of > 1 && ((size > 1 && !local) || !self.backend.queues());
         let mut run_params = self.run_params(rows, learnt);
-        for (nth, (i, (ids, targets))) in mine.into_iter().enumerate() {
+        for (nth, (i, tokens)) in mine.into_iter().enumerate() {
             let counters = [self.step as u64, i as u64];
             run_params.seed = Rng::counted(self.train.seed, &counters).next_u64() as u32;
-            self.micro[program].write(self.backend.as_mut(), ids, targets)?;
+            self.micro[program].write(self.backend.as_mut(), &windows, tokens)?;
             if apart {
                 let index = if local { nth } else { i };
                 self.run_apart(program, Turn { index, of }, &run_params)
@@ -576,8 +639,8 @@ impl Trainer {
             self.end_round().await?;
         }
         self.pending.push(learnt);
-        if self.teacher.is_some() {
-            self.kl_tokens += learnt;
+        if self.teacher.is_some() || self.train.preference.is_some() {
+            self.unread += learnt;
         }
         if report || !self.backend.queues() || self.pending.len() == model::HISTORY {
             return self.report().await;
@@ -641,7 +704,7 @@ impl Trainer {
     }
 
     /// Mean cross-entropy in nats over `windows` of the data (token offsets), with the hard
-    /// quantizer.
+    /// quantizer; of preference pairs, their mean loss.
     pub async fn validation_loss(&mut self, data: &Batches, windows: &[usize]) -> Result<f64> {
         let sizes = [self.train.batch_size, self.seq];
         let place = self.place();
@@ -654,7 +717,12 @@ impl Trainer {
         };
         // In the order in which one process adds them up.
         let sum = losses.into_iter().fold(0.0, |a, b| a + b);
-        Ok(f64::from(sum) / count as f64)
+        let mut of = count;
+        if self.train.preference.is_some() {
+            of = windows.len() / 2;
+            self.validated = Some(self.take_preferred(1, of).await?);
+        }
+        Ok(f64::from(sum) / of as f64)
     }
 
     /// Sums over the micro-batches of a validation, of which each rank has measured some; the

@@ -100,7 +100,7 @@ pub struct Tokenize {
   onebit data alpaca.parquet --model run/best --examples 1
   onebit data texts/ --tokenizer tok.json --context 512 --json
 
-Recognized are texts (.txt, .md, .text), and in .jsonl, .ndjson, .json and .parquet files: text; messages (role, content), as in OpenAI's; conversations (from, value), as in ShareGPT; instruction, input and output, as in Alpaca; prompt and completion, as texts or as messages; question and answer. Beside a conversation, system is its first message.")]
+Recognized are texts (.txt, .md, .text), and in .jsonl, .ndjson, .json and .parquet files: text; messages (role, content), as in OpenAI's; conversations (from, value), as in ShareGPT; instruction, input and output, as in Alpaca; prompt and completion, as texts or as messages; question and answer; for `finetune --preference`, prompt, chosen and rejected, or input, preferred_output and non_preferred_output as in OpenAI's. Beside a conversation, system is its first message.")]
 pub struct Data {
     /// A file, a folder, or `-` for standard input.
     pub path: PathBuf,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ternary::config::{LrDecay, Optimizer, QuantMode};
+use ternary::config::{LrDecay, Optimizer, Packing, Preference, QuantMode};
 use ternary::session::DeviceChoice;
 
 /// Whether a GPU may round the operands of training's matrix products.
@@ -39,6 +39,23 @@ fn optimizer(text: &str) -> Result<Optimizer, String> {
         other => Err(format!(
             "unknown optimizer `{other}`; expected adamw or muon"
         )),
+    }
+}
+
+fn packing(text: &str) -> Result<Packing, String> {
+    match text {
+        "whole" => Ok(Packing::Whole),
+        "documents" => Ok(Packing::Documents),
+        other => Err(format!(
+            "unknown packing `{other}`; expected whole or documents"
+        )),
+    }
+}
+
+fn preference(text: &str) -> Result<Preference, String> {
+    match text {
+        "dpo" => Ok(Preference::Dpo),
+        other => Err(format!("unknown preference `{other}`; expected dpo")),
     }
 }
 
@@ -115,16 +132,27 @@ pub enum FinetuneMode {
   onebit finetune --model model.1bit --data-dir notes.txt \\
       --output-dir adapter/ --mode lora --lora-rank 8 --lora-targets q,v
   onebit merge --model model.1bit --adapter adapter/best --output tuned.1bit
+  onebit finetune --model model.1bit --data-dir prefs.jsonl \\
+      --val-data-dir held-back.jsonl --output-dir preferred/ --preference dpo
 
-Unless told otherwise: learning rate 2e-3 (lora: 5e-3; a model without ternary or binary matrices: 1e-4, 1e-3) after a warm-up of 3 % of the steps, cosine, no weight decay, 500 steps, \
+Unless told otherwise: learning rate 2e-3 (lora: 5e-3; a model without ternary or binary matrices: 1e-4, 1e-3; with --preference a tenth of it) after a warm-up of 3 % of the steps, cosine, no weight decay, 500 steps, \
 no annealing. docs/finetune.md has the formulas and the layout of an adapter.")]
 pub struct Finetune {
     /// What to start from: a .1bit file, a checkpoint folder, a run or RUN/best.
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
-    /// What is trained: the whole model, or adapters beside it.
-    #[arg(long, value_enum, default_value = "full")]
-    pub mode: FinetuneMode,
+    /// What is trained: the whole model, or adapters beside it [default: full; with --preference,
+    /// lora].
+    #[arg(long, value_enum)]
+    pub mode: Option<FinetuneMode>,
+    /// dpo: learn which of two answers is preferred, from pairs (prompt, chosen, rejected), by
+    /// adapters; the model itself is the reference.
+    #[arg(long, value_name = "HOW", value_parser = preference)]
+    pub preference: Option<Preference>,
+    /// β of dpo: how far answers may move away from the reference's; smaller is farther [default:
+    /// 0.1].
+    #[arg(long, value_name = "X", requires = "preference")]
+    pub beta: Option<f64>,
     /// r: the width of an adapter.
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub lora_rank: usize,
@@ -166,6 +194,11 @@ pub struct TrainingArgs {
     /// What is learnt of conversations. Of .tokens files all is.
     #[arg(long, value_enum, default_value = "assistant")]
     pub train_on: TrainOn,
+    /// What a token sees of the sequence that documents are packed into: whole = all before it;
+    /// documents = its own document. <|endoftext|> begins one, also in plain texts and .tokens
+    /// files [default: documents where the data begins with a conversation, else whole].
+    #[arg(long, value_name = "HOW", value_parser = packing)]
+    pub packing: Option<Packing>,
     /// End at this step, with a checkpoint to go on from.
     #[arg(long, hide = true, value_name = "N")]
     pub pause_at: Option<usize>,

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
-use ternary::data::{self, CONTEXT, Encoder, Layout};
+use ternary::data::{self, CONTEXT, Encoder, FIRST, Layout};
 use ternary::format::escaped;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 
@@ -44,7 +44,7 @@ pub fn run(a: &Data) -> Result<()> {
         Some(path) => Some(tokenize::template(path)?),
         None => own,
     };
-    let encoder = encoder(&tokenizer, template, a.train_on);
+    let encoder = encoder(&tokenizer, template, a.train_on).with_pairs();
     let files = data::text_files(&a.path)?;
     let mut found = Found {
         context: a.context.or(context),
@@ -74,16 +74,26 @@ pub fn run(a: &Data) -> Result<()> {
         .examples
         .iter()
         .map(|seen| {
-            let parts: Vec<Value> = parts(&tokenizer, &seen.ids)
-                .map(|(text, learnt)| json!({"text": text, "learnt": learnt}))
-                .collect();
-            json!({
+            let parts = |ids: &[u32]| -> Vec<Value> {
+                let parts = parts(&tokenizer, ids);
+                parts
+                    .map(|(text, learnt)| json!({"text": text, "learnt": learnt}))
+                    .collect()
+            };
+            let mut example = json!({
                 "file": files[seen.file].name(),
                 "layout": seen.layout.name(),
                 "tokens": seen.tokens,
                 "learnt": seen.learnt,
-                "parts": parts,
-            })
+            });
+            match sides(&seen.ids) {
+                (all, None) => example["parts"] = parts(all).into(),
+                (chosen, Some(rejected)) => {
+                    example["chosen"] = parts(chosen).into();
+                    example["rejected"] = parts(rejected).into();
+                }
+            }
+            example
         })
         .collect();
     if a.json {
@@ -103,7 +113,13 @@ pub fn run(a: &Data) -> Result<()> {
             seen.learnt,
             files[seen.file].name()
         );
-        outln!("{}", shown(&tokenizer, &seen.ids, terminal));
+        match sides(&seen.ids) {
+            (all, None) => outln!("{}", shown(&tokenizer, all, terminal)),
+            (chosen, Some(rejected)) => {
+                outln!("Chosen:\n{}", shown(&tokenizer, chosen, terminal));
+                outln!("Rejected:\n{}", shown(&tokenizer, rejected, terminal));
+            }
+        }
         outln!("");
     }
     if !found.examples.is_empty() {
@@ -125,6 +141,8 @@ struct Seen {
     file: usize,
     layout: Layout,
     tokens: usize,
+    /// Tokens that a window needs for it: of a pair, those of the longer side.
+    longest: usize,
     learnt: usize,
     /// Of an example.
     ids: Vec<u32>,
@@ -133,6 +151,8 @@ struct Seen {
 impl Seen {
     fn add(&mut self, ids: &[u32], keep: bool) {
         self.tokens += ids.len();
+        let (one, other) = sides(ids);
+        self.longest += other.map_or(one.len(), |other| one.len().max(other.len()));
         self.learnt += ids.iter().filter(|id| **id & CONTEXT == 0).count();
         // No token has more characters than are shown of a whole example.
         if keep && self.ids.len() < SHOWN {
@@ -145,8 +165,9 @@ impl Seen {
 struct Found {
     context: Option<usize>,
     layouts: BTreeMap<Layout, usize>,
-    /// Tokens of every document.
+    /// Tokens that a window needs for every document.
     lengths: Vec<usize>,
+    tokens: usize,
     learnt: usize,
     /// Documents of which nothing is learnt.
     silent: usize,
@@ -159,7 +180,8 @@ impl Found {
             return;
         };
         *self.layouts.entry(seen.layout).or_default() += 1;
-        self.lengths.push(seen.tokens);
+        self.lengths.push(seen.longest);
+        self.tokens += seen.tokens;
         self.learnt += seen.learnt;
         self.silent += usize::from(seen.learnt == 0);
         if self.examples.len() < examples {
@@ -176,10 +198,6 @@ impl Found {
         Some([0.0, 0.5, 0.9, 0.99, 1.0].map(|q| sorted[(q * last as f64).round() as usize]))
     }
 
-    fn tokens(&self) -> usize {
-        self.lengths.iter().sum()
-    }
-
     fn too_long(&self) -> Option<usize> {
         let context = self.context?;
         Some(self.lengths.iter().filter(|len| **len > context).count())
@@ -194,7 +212,7 @@ impl Found {
         json!({
             "documents": self.lengths.len(),
             "layouts": layouts,
-            "tokens": self.tokens(),
+            "tokens": self.tokens,
             "learnt": self.learnt,
             "without_learnt": self.silent,
             "lengths": lengths,
@@ -204,7 +222,7 @@ impl Found {
     }
 
     fn summary(&self, files: usize) -> String {
-        let tokens = self.tokens();
+        let tokens = self.tokens;
         let mut out = format!("{files} files, {} documents\n", self.lengths.len());
         for (layout, count) in &self.layouts {
             out += &format!("{count:>12}  {}\n", layout.name());
@@ -240,6 +258,14 @@ impl Found {
     }
 }
 
+/// The tokens of a document, or of the two sides of a preference pair.
+fn sides(ids: &[u32]) -> (&[u32], Option<&[u32]>) {
+    match ids.iter().rposition(|id| id & FIRST != 0) {
+        Some(second) if second > 0 => (&ids[..second], Some(&ids[second..])),
+        _ => (ids, None),
+    }
+}
+
 /// The text of ids, in stretches that are learnt or not.
 fn parts<'a>(
     tokenizer: &'a Tokenizer,
@@ -253,7 +279,7 @@ fn parts<'a>(
             *text += &tokenizer.decode(words).unwrap_or_default();
             words.clear();
         };
-        for id in ids.iter().map(|id| id & !CONTEXT) {
+        for id in ids.iter().map(|id| id & !(CONTEXT | FIRST)) {
             match tokenizer.special_text(id) {
                 Some(mark) => {
                     say(&mut words, &mut text);

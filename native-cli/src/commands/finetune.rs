@@ -45,7 +45,11 @@ pub fn run(a: &Finetune, ranks: Option<Ranks>) -> Result<()> {
 /// defaults, then the config file, --set, the flags.
 fn read_config(a: &Finetune, base: ModelConfig) -> Result<(ModelConfig, TrainConfig)> {
     let base = base.for_finetuning();
-    let lora = match a.mode {
+    let mode = a.mode.unwrap_or(match a.preference {
+        Some(_) => FinetuneMode::Lora,
+        None => FinetuneMode::Full,
+    });
+    let lora = match mode {
         FinetuneMode::Full => None,
         FinetuneMode::Lora => Some(LoraConfig {
             rank: a.lora_rank,
@@ -56,7 +60,14 @@ fn read_config(a: &Finetune, base: ModelConfig) -> Result<(ModelConfig, TrainCon
     if let Some(lora) = &lora {
         lora.validate(&base).context("--mode lora")?;
     }
-    let mut training = serde_json::to_value(TrainConfig::finetune(&base, lora))?;
+    let mut training = TrainConfig::finetune(&base, lora);
+    if a.preference.is_some() {
+        // What is learnt is a difference, which a few small steps make.
+        training.lr /= 10.0;
+        training.preference = a.preference;
+    }
+    training.preference_beta = a.beta.unwrap_or(training.preference_beta);
+    let mut training = serde_json::to_value(training)?;
     let mut given = match &a.config {
         None => Value::Object(Default::default()),
         Some(path) => match model::read_json(path)?.get_mut("training") {

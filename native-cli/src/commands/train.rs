@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use ternary::backend::BackendOptions;
 use ternary::config::{self, ModelConfig, Owner, TrainConfig};
-use ternary::data::{self, StreamedTexts, TrainingData};
+use ternary::data::{self, Encoder, StreamedTexts, TrainingData};
 use ternary::params;
 use ternary::platform::Interrupt;
 use ternary::ranks::Ranks;
@@ -134,17 +134,28 @@ pub fn execute(a: &TrainingArgs, job: Job, ranks: Option<Ranks>) -> Result<()> {
     // One that came with a model and cannot be used costs the chat only.
     let template = companions.chat_template.as_deref();
     let template = template.and_then(|t| ChatTemplate::new(t).ok());
-    let encoder = super::data::encoder(&tokenizer, template, a.train_on);
-    let data = if a.streaming {
-        TrainingData::Texts(StreamedTexts::open(&a.data_dir, &encoder)?)
-    } else {
-        TrainingData::Tokens(data::load(&a.data_dir, &encoder, crc)?)
+    if a.resume && train.packing.is_none() {
+        train.packing = checkpoint::recorded_packing(&a.output_dir)?;
+    }
+    let encoder = super::data::encoder(&tokenizer, template, a.train_on).packed(train.packing);
+    let seq = train.seq_len.unwrap_or(config.max_seq_len);
+    let load = |path: &Path, encoder: &Encoder| match train.preference {
+        Some(_) => data::load_pairs(path, encoder, seq),
+        None => data::load(path, encoder, crc),
     };
+    let data = match (a.streaming, train.preference) {
+        (true, Some(_)) => bail!("--streaming: preference pairs are read beforehand; leave it out"),
+        (true, None) => TrainingData::Texts(StreamedTexts::open(&a.data_dir, &encoder)?),
+        (false, _) => TrainingData::Tokens(load(&a.data_dir, &encoder)?),
+    };
+    let packing = train.packing.unwrap_or_else(|| data.packing());
+    let encoder = encoder.packed(Some(packing));
     let validation = a
         .val_data_dir
         .as_ref()
-        .map(|p| data::load(p, &encoder, crc))
+        .map(|p| load(p, &encoder))
         .transpose()?;
+    train.packing = Some(packing);
     if let TrainingData::Tokens(tokens) = &data
         && train.seq_len.is_none()
         && tokens.header().seq_len > 0
@@ -369,6 +380,7 @@ impl TrainingArgs {
             distill_temperature
         );
         train.stats_every = self.stats_every.or(train.stats_every);
+        train.packing = self.packing.or(train.packing);
         Ok(train.validate()?)
     }
 }

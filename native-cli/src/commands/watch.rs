@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Result;
 use indicatif::ProgressBar;
 use ternary::platform::{Interrupt, on_interrupt};
-use ternary::train::Update;
+use ternary::train::{Preferred, Update};
 
 use crate::output::{self, errln};
 use crate::progress;
@@ -101,8 +101,17 @@ impl Watch {
                 let val = line
                     .val_loss
                     .map_or(String::new(), |loss| format!(", validation {loss:.4}"));
+                let told_apart = |p: &Preferred| {
+                    format!(
+                        ", margin {:.3}, accuracy {:.1} %",
+                        p.margin,
+                        100.0 * p.accuracy
+                    )
+                };
+                let [train, val_pairs] = [line.preferred, line.val_preferred]
+                    .map(|p| p.as_ref().map_or(String::new(), told_apart));
                 let text = format!(
-                    "loss {:.4}{val}, lr {:.1e}, {:.0} tok/s",
+                    "loss {:.4}{train}{val}{val_pairs}, lr {:.1e}, {:.0} tok/s",
                     line.train_loss, line.lr, line.tokens_per_second
                 );
                 if bar.is_hidden() {

@@ -330,6 +330,69 @@ fn conversations_teach_the_assistants_words() {
     run("c", "--lr 3e-3 --max-steps 40 --resume --train-on all").fails(&["data"]);
 }
 
+/// Conversations of a packed sequence do not see each other, and runs go on as they began.
+#[test]
+fn conversations_are_kept_apart_and_resume_bit_for_bit() {
+    let dir = place();
+    let d = dir.path();
+    let talk: String = (0..200)
+        .map(|i| {
+            let turns = serde_json::json!([
+                {"role": "user", "content": sentences(30, i + 500)},
+                {"role": "assistant", "content": sentences(30, i).to_uppercase()},
+            ]);
+            serde_json::json!({ "messages": turns }).to_string() + "\n"
+        })
+        .collect();
+    std::fs::write(d.join("talk.jsonl"), talk).unwrap();
+    let run = |out: &str, flags: &str| {
+        let command = format!(
+            "finetune --model model.1bit --data-dir talk.jsonl --val-data-dir talk.jsonl --output-dir {out} \
+             --chat-template chat.jinja --device cpu --batch-size 4 --log-every 1 --max-steps 8 --save-every 4 {flags}"
+        );
+        line(d, &command).ok()
+    };
+    let loss = |out: &str| figure(&metrics(&d.join(out)), "val_loss");
+    let packing =
+        |out: &str| crate::common::state(&newest(&d.join(out)))["train"]["packing"].clone();
+    run("apart", "--threads 1");
+    run("asked", "--packing documents --threads 2");
+    run("whole", "--packing whole");
+    let streamed = "--streaming --shuffle-buffer 64";
+    run("streamed", streamed);
+    assert_eq!(packing("apart"), "documents");
+    assert_eq!(packing("streamed"), "documents");
+    assert_eq!(packing("whole"), "whole");
+    assert_eq!(loss("apart"), loss("asked"));
+    assert_ne!(loss("apart"), loss("whole"));
+    let weights = |run: &str, file: &str| std::fs::read(newest(&d.join(run)).join(file)).unwrap();
+    for (from, flags) in [("apart", ""), ("whole", ""), ("streamed", streamed)] {
+        let (from_step, to) = (format!("{from}/step-0000004"), format!("{from}-resumed"));
+        copy_dir(&d.join(&from_step), &d.join(&to).join("step-0000004"));
+        // Without --packing a run goes on as it was.
+        let said = run(&to, &format!("--resume {flags}")).stderr;
+        assert!(!said.contains("other settings"), "{said}");
+        for file in ["model.safetensors", "optimizer.safetensors"] {
+            assert!(weights(from, file) == weights(&to, file), "{file} of {to}");
+        }
+    }
+    // A run from before there was a choice was packed whole, and stays so.
+    copy_dir(&d.join("whole/step-0000004"), &d.join("old/step-0000004"));
+    let state = d.join("old/step-0000004/train_state.json");
+    let mut old: Value = serde_json::from_str(&std::fs::read_to_string(&state).unwrap()).unwrap();
+    let train = old["train"].as_object_mut().unwrap();
+    for field in ["packing", "preference", "preference_beta"] {
+        train.remove(field).unwrap();
+    }
+    std::fs::write(&state, old.to_string()).unwrap();
+    run("old", "--resume");
+    assert!(weights("old", "model.safetensors") == weights("whole", "model.safetensors"));
+    // Plain texts are packed whole unless asked otherwise.
+    finetune(d, "model.1bit", "text", "--max-steps 1").ok();
+    assert_eq!(packing("text"), "whole");
+    finetune(d, "model.1bit", "text", "--packing one").fails(&["one", "whole or documents"]);
+}
+
 #[test]
 fn a_student_follows_its_teacher() {
     let dir = place();

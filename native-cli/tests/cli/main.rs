@@ -18,6 +18,7 @@ mod interop;
 mod look;
 mod manual;
 mod plot;
+mod preference;
 mod search;
 mod shapes;
 mod stats;

@@ -54,6 +54,6 @@ fn slope(scores: vec4<f32>) -> vec4<f32> {
 }
 
 // p where the query sees the key and exists, else 0.
-fn weights_of(scores: vec4<f32>, lse: vec4<f32>, keys: vec4<u32>, queries: vec4<u32>) -> vec4<f32> {
-  return select(vec4<f32>(), shrink(scores - lse), seen(keys, queries) & (queries < vec4<u32>(SEQ)));
+fn weights_of(scores: vec4<f32>, lse: vec4<f32>, keys: vec4<u32>, queries: vec4<u32>, starts: vec4<u32>) -> vec4<f32> {
+  return select(vec4<f32>(), shrink(scores - lse), seen(keys, queries, starts) & (queries < vec4<u32>(SEQ)));
 }

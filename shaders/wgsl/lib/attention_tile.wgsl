@@ -5,10 +5,14 @@
 // with HEADS (or KV_HEADS) of them side by side in a token's row. The results are computed for 64
 // columns of the head at a time, wider heads by several workgroups in z. The operation supplies
 // `row_element` and `column_element` (with a `which`, to compute more than one product),
-// `value_element` for what the scores multiply, and `store`.
+// `value_element` for what the scores multiply, and `store`. With DOCUMENTS a sequence holds
+// several, one behind the other, and a query sees its own only.
 #import "lib/grid.wgsl"
 #import "lib/scores.wgsl"
 
+@group(0) @binding(7) var<storage, read> positions: array<u32>; // (BATCH, SEQ) in the documents; unread unless DOCUMENTS
+
+override DOCUMENTS: bool;
 override BATCH: u32;
 override SEQ: u32;
 override HEADS: u32;
@@ -108,17 +112,31 @@ fn scores_of(products: mat4x4<f32>) -> mat4x4<f32> {
   return mat4x4<f32>(capped_quad(scaled[0]), capped_quad(scaled[1]), capped_quad(scaled[2]), capped_quad(scaled[3]));
 }
 
-// Which keys their queries see.
-fn seen(keys: vec4<u32>, queries: vec4<u32>) -> vec4<bool> {
-  if (WINDOW == 0u) {
-    return keys <= queries;
+// Where the document of the query at t of a sequence begins.
+fn document_start(batch: u32, t: u32) -> u32 {
+  if (!DOCUMENTS || t >= SEQ) {
+    return 0u;
   }
-  return (keys <= queries) & (queries - min(keys, queries) < vec4<u32>(WINDOW));
+  return t - positions[batch * SEQ + t];
+}
+
+// The same of t and the three queries behind it.
+fn document_starts(batch: u32, t: u32) -> vec4<u32> {
+  return vec4<u32>(document_start(batch, t), document_start(batch, t + 1u), document_start(batch, t + 2u), document_start(batch, t + 3u));
+}
+
+// Which keys their queries see, of documents that begin at `starts`.
+fn seen(keys: vec4<u32>, queries: vec4<u32>, starts: vec4<u32>) -> vec4<bool> {
+  let own = (keys <= queries) & (keys >= starts);
+  if (WINDOW == 0u) {
+    return own;
+  }
+  return own & (queries - min(keys, queries) < vec4<u32>(WINDOW));
 }
 
 // The first tile with a key that a query at `position` or later sees.
-fn oldest_tile(position: u32) -> u32 {
-  return oldest_key(position) / TILE * TILE;
+fn oldest_tile(batch: u32, position: u32) -> u32 {
+  return max(oldest_key(position), document_start(batch, position)) / TILE * TILE;
 }
 
 // Results of one invocation: its four rows at columns 4·(lane % 8) .. + 3 and 32 further of the

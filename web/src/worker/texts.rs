@@ -1,7 +1,7 @@
 //! Texts to learn from, read as the command line reads them.
 
 use js_sys::Uint8Array;
-use ternary::data::{Document, read_documents};
+use ternary::data::{Document, PAIRS, read_documents};
 use ternary::session::{Message, Session};
 use ternary::tokenizer::END_OF_TEXT;
 use wasm_bindgen_futures::JsFuture;
@@ -76,6 +76,7 @@ fn contents(path: &str, bytes: &[u8], end: Option<&str>) -> Result<Contents, Str
                 text += end.filter(|_| closed).unwrap_or_default();
             }
             Document::Chat(messages) => conversations.push(messages),
+            Document::Pair(_) => return Err(format!("{path}: {PAIRS}")),
         }
     }
     if text.trim().is_empty() && conversations.is_empty() {

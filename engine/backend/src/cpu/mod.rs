@@ -14,6 +14,7 @@ mod linear;
 mod matmul;
 mod memory;
 mod portable;
+mod preference;
 mod relations;
 mod sample;
 pub mod simd;

@@ -4,7 +4,7 @@ use super::*;
 use crate::bench::checks::{cases, check};
 use crate::gpu::forms::Form;
 
-const OPERATIONS: [&str; 41] = [
+const OPERATIONS: [&str; 42] = [
     "embed",
     "add_position",
     "rms_norm",
@@ -34,6 +34,7 @@ const OPERATIONS: [&str; 41] = [
     "scale",
     "cross_entropy",
     "kl_divergence",
+    "preference_loss",
     "relation_divergence",
     "relation_backward",
     "embed_backward",

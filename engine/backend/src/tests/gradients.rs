@@ -366,6 +366,97 @@ fn relations_to_a_teachers_follow_f64() {
     });
 }
 
+/// Loss and margin of a pair of `seq` rows each, and the derivative of the loss by each row's.
+fn preference(losses: &[f32], reference: &[f32], seq: usize, beta: f64) -> ([f64; 2], Vec<f64>) {
+    let figures = |losses: &[f64]| {
+        let all = reference.iter().zip(losses).enumerate();
+        let ratios = all.map(|(i, (r, l))| (f64::from(*r) - l) * if i < seq { 1.0 } else { -1.0 });
+        let margin = beta * ratios.sum::<f64>();
+        [(-margin).max(0.0) + (-margin.abs()).exp().ln_1p(), margin]
+    };
+    let losses = f64s(losses);
+    let slope = |i: usize| {
+        let h = 1e-5;
+        let moved = |h: f64| {
+            let mut losses = losses.clone();
+            losses[i] += h;
+            figures(&losses)[0]
+        };
+        (moved(h) - moved(-h)) / (2.0 * h)
+    };
+    (figures(&losses), (0..2 * seq).map(slope).collect())
+}
+
+#[test]
+fn preference_losses_follow_f64() {
+    on_both(|backend| {
+        for (seq, vocab) in [(1, 1), (3, 65), (65, 3), (257, 2)] {
+            // The last of the pairs is all padding, and one behind it is not valid.
+            let (pairs, row) = (5, 2 * seq);
+            for (size, beta) in [(2.0, 0.1), (0.0, 0.5), (300.0, 1.0)] {
+                let mut noise = Noise(seq as u64);
+                let n = pairs * row;
+                let (l, r) = (noise.floats(n, size), noise.floats(n, size));
+                let (mut l, mut r) = (l, r);
+                let mut t = vec![0u32; n];
+                for at in 3 * row..4 * row {
+                    (l[at], r[at], t[at]) = (0.0, 0.0, u32::MAX);
+                }
+                let d = noise.floats(n * vocab, 1.0);
+                for grad in [true, false] {
+                    let mut case = Case::default();
+                    let d_logits = case.f32(&d);
+                    let [out, margins, wins] = [(); 3].map(|()| case.f32(&[7.0; 5]));
+                    let op = Op::PreferenceLoss {
+                        targets: case.u32(&t),
+                        losses: case.f32(&l),
+                        reference: case.f32(&r),
+                        d_logits: grad.then_some(d_logits),
+                        out,
+                        margins,
+                        wins,
+                        pairs,
+                        seq,
+                        vocab,
+                        beta,
+                    };
+                    let valid = rows(4 * row);
+                    let [got_d, got_out, got_margins, got_wins] =
+                        case.run_all(backend, op, &valid, [d_logits, out, margins, wins]);
+                    for got in [&got_out, &got_margins, &got_wins] {
+                        assert_eq!(got[3..], [0.0, 7.0]);
+                    }
+                    assert_eq!(got_d[4 * row * vocab..], d[4 * row * vocab..]);
+                    for pair in 0..3 {
+                        let own = pair * row..(pair + 1) * row;
+                        let ([loss, margin], slopes) =
+                            preference(&l[own.clone()], &r[own.clone()], seq, f64::from(beta));
+                        // Of a sum of `row` differences that may cancel.
+                        let rounding = f64::from(size * beta) * row as f64 * 2e-7 + 1e-6;
+                        let close = |got: f32, want: f64| {
+                            assert!(
+                                (f64::from(got) - want).abs() <= rounding,
+                                "{got} for {want}"
+                            );
+                        };
+                        close(got_out[pair], loss);
+                        close(got_margins[pair], margin);
+                        if margin.abs() > rounding || size == 0.0 {
+                            assert_eq!(got_wins[pair], f32::from(margin > 0.0));
+                        }
+                        for (i, slope) in own.zip(slopes) {
+                            for at in i * vocab..(i + 1) * vocab {
+                                let want = f64::from(d[at]) * if grad { slope } else { 1.0 };
+                                close(got_d[at], want);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn divergence_from_a_teacher_follows_f64() {
     on_both(|backend| {

@@ -13,7 +13,15 @@ struct Plain {
     dv: Vec<f64>,
 }
 
-fn plain(s: AttentionShape, q: &[f32], k: &[f32], v: &[f32], dout: &[f32]) -> Plain {
+/// With `positions` of the rows in their documents.
+fn plain(
+    s: AttentionShape,
+    positions: &[u32],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    dout: &[f32],
+) -> Plain {
     let (q, k, v, dout) = (f64s(q), f64s(k), f64s(v), f64s(dout));
     let d = s.head_dim;
     let mut r = Plain {
@@ -46,7 +54,9 @@ fn plain(s: AttentionShape, q: &[f32], k: &[f32], v: &[f32], dout: &[f32]) -> Pl
             for i in 0..s.seq {
                 let at = query(i);
                 let own = at..at + d;
-                let first = s.scores.window.map_or(0, |w| (i + 1).saturating_sub(w));
+                let document = i - positions[b * s.seq + i] as usize;
+                let window = s.scores.window.map_or(0, |w| (i + 1).saturating_sub(w));
+                let first = document.max(window);
                 let score = |j: usize| match j < first {
                     true => (f64::NEG_INFINITY, 0.0),
                     false => cap(scale * dot(&q[own.clone()], &k[key(j)..key(j) + d])),
@@ -77,6 +87,22 @@ fn plain(s: AttentionShape, q: &[f32], k: &[f32], v: &[f32], dout: &[f32]) -> Pl
 }
 
 fn check(backend: &mut dyn Backend, shape: AttentionShape, size: f32) {
+    check_documents(backend, shape, size, &[]);
+}
+
+/// `documents`: lengths of those that each sequence begins with; the rest is one. None are not told
+/// of.
+fn check_documents(
+    backend: &mut dyn Backend,
+    shape: AttentionShape,
+    size: f32,
+    documents: &[usize],
+) {
+    let rest = shape.seq - documents.iter().sum::<usize>();
+    let lengths = documents.iter().chain([&rest]);
+    let one: Vec<u32> = lengths.flat_map(|len| 0..*len as u32).collect();
+    let positions = one.repeat(shape.batch);
+    let apart = !documents.is_empty();
     let mut noise = Noise(shape.seq as u64);
     let rows_n = shape.batch * shape.seq;
     let (wide, narrow) = (
@@ -85,7 +111,7 @@ fn check(backend: &mut dyn Backend, shape: AttentionShape, size: f32) {
     );
     let (q, dout) = (noise.floats(wide, size), noise.floats(wide, 1.0));
     let (k, v) = (noise.floats(narrow, size), noise.floats(narrow, 1.0));
-    let want = plain(shape, &q, &k, &v, &dout);
+    let want = plain(shape, &positions, &q, &k, &v, &dout);
 
     let mut case = Case::default();
     let (out, lse) = (case.out(wide), case.out(want.lse.len()));
@@ -93,12 +119,13 @@ fn check(backend: &mut dyn Backend, shape: AttentionShape, size: f32) {
         q: case.f32(&q),
         k: case.f32(&k),
         v: case.f32(&v),
+        positions: apart.then(|| case.u32(&positions)),
         out,
         lse,
         shape,
     };
     let [got_out, got_lse] = case.run_all(backend, op, &rows(rows_n), [out, lse]);
-    let what = |of: &str| format!("{of} of {shape:?}");
+    let what = |of: &str| format!("{of} of {shape:?}, documents {documents:?}");
     assert_close(&what("out"), &got_out, &want.out, TRANSCENDENTAL);
     assert_close(&what("lse"), &got_lse, &want.lse, TRANSCENDENTAL);
 
@@ -108,6 +135,7 @@ fn check(backend: &mut dyn Backend, shape: AttentionShape, size: f32) {
         q: case.f32(&q),
         k: case.f32(&k),
         v: case.f32(&v),
+        positions: apart.then(|| case.u32(&positions)),
         out: case.f32(&got_out),
         lse: case.f32(&got_lse),
         dout: case.f32(&dout),
@@ -186,6 +214,35 @@ fn windows_and_caps_follow_f64() {
             };
             for shape in [shape(2, 3, 4, 2, 6), shape(1, 100, 3, 1, 34)] {
                 check(backend, AttentionShape { scores, ..shape }, 1.0);
+            }
+        }
+    });
+}
+
+#[test]
+fn documents_of_a_sequence_do_not_see_each_other() {
+    on_both(|backend| {
+        for (seq, documents) in [
+            (3, &[1, 1][..]),
+            (7, &[2, 4]),
+            // Ends on tiles and blocks, beside them, and a document over several.
+            (64, &[32]),
+            (65, &[1, 31, 1, 31]),
+            (200, &[33, 97, 2]),
+            (200, &[150]),
+            (257, &[100, 1, 60, 64]),
+        ] {
+            for window in [None, Some(5), Some(40)] {
+                let scores = Scores {
+                    window,
+                    softcap: window.map(|_| 2.0),
+                    ..Scores::plain(34)
+                };
+                let shape = AttentionShape {
+                    scores,
+                    ..shape(2, seq, 4, 2, 34)
+                };
+                check_documents(backend, shape, 1.0, documents);
             }
         }
     });

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use super::{BatchSource, Batches};
+use super::{BatchSource, Batches, Windows};
 use crate::error::{Error, Result};
 
 /// A thread that makes items until it fails or is dropped, `ahead` of them beside the one it is
@@ -67,12 +67,10 @@ impl<T> Drop for Background<T> {
 #[derive(Debug)]
 pub struct Prefetch {
     batches: Batches,
-    ready: Option<Background<Window>>,
+    ready: Option<Background<Windows>>,
     /// First window and number of windows of the next batch that `ready` gives.
     next: (u64, usize),
 }
-
-type Window = (Vec<u32>, Vec<u32>);
 
 /// Batches held ready.
 const AHEAD: usize = 4;
@@ -89,13 +87,7 @@ impl Prefetch {
 }
 
 impl BatchSource for Prefetch {
-    fn fill(
-        &mut self,
-        first: u64,
-        count: usize,
-        ids: &mut Vec<u32>,
-        targets: &mut Vec<u32>,
-    ) -> Result<()> {
+    fn fill(&mut self, first: u64, count: usize, out: &mut Windows) -> Result<()> {
         // The first request, or one out of turn: read ahead from there.
         let ready = match &mut self.ready {
             Some(ready) if self.next == (first, count) => ready,
@@ -103,16 +95,14 @@ impl BatchSource for Prefetch {
                 let batches = self.batches.clone();
                 let mut at = first;
                 ready.insert(Background::new("prefetch", AHEAD, move || {
-                    let (mut ids, mut targets) = (Vec::new(), Vec::new());
-                    batches.fill(at, count, &mut ids, &mut targets)?;
+                    let mut windows = Windows::default();
+                    batches.fill(at, count, &mut windows)?;
                     at += count as u64;
-                    Ok((ids, targets))
+                    Ok(windows)
                 })?)
             }
         };
-        let (i, t) = ready.next()?;
-        ids.extend_from_slice(&i);
-        targets.extend_from_slice(&t);
+        out.append(&ready.next()?);
         self.next = (first + count as u64, count);
         Ok(())
     }
@@ -130,9 +120,9 @@ mod tests {
         let batches = Batches::new(&data, 10, 3, 1000).unwrap();
         let mut prefetch = Prefetch::new(batches.clone());
         for (first, count) in [(0, 4), (4, 4), (8, 4), (100, 2), (102, 2), (104, 5), (0, 4)] {
-            let (mut a, mut b) = ((vec![], vec![]), (vec![], vec![]));
-            batches.fill(first, count, &mut a.0, &mut a.1).unwrap();
-            prefetch.fill(first, count, &mut b.0, &mut b.1).unwrap();
+            let (mut a, mut b) = (Windows::default(), Windows::default());
+            batches.fill(first, count, &mut a).unwrap();
+            prefetch.fill(first, count, &mut b).unwrap();
             assert_eq!(a, b);
         }
     }
@@ -142,7 +132,7 @@ mod tests {
         let data = TokenData::from_ids(&[9; 100], 10).unwrap();
         let mut prefetch = Prefetch::new(Batches::new(&data, 10, 0, 5).unwrap());
         for _ in 0..2 {
-            let e = prefetch.fill(0, 1, &mut vec![], &mut vec![]).unwrap_err();
+            let e = prefetch.fill(0, 1, &mut Windows::default()).unwrap_err();
             assert!(e.to_string().contains("vocab_size is 5"), "{e}");
         }
     }

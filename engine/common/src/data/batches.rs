@@ -1,7 +1,7 @@
 //! Training windows in a random order that is never stored: position in the data follows from the
 //! seed and the step alone, so resuming needs nothing but the step.
 
-use super::source::{push_window, too_short};
+use super::source::{Windows, push_window, too_short};
 use super::{BatchSource, TokenData};
 use crate::error::Result;
 use ternary_core::rng::{Rng, permute};
@@ -14,6 +14,8 @@ pub struct Batches {
     seq: usize,
     seed: u64,
     vocab: u32,
+    /// Windows that follow each other in the data and stay together.
+    together: u64,
 }
 
 impl Batches {
@@ -32,36 +34,54 @@ impl Batches {
             seq,
             seed,
             vocab: vocab as u32,
+            together: 1,
+        })
+    }
+
+    /// The windows of pairs, as `load_pairs` lays them out: the two of a pair follow each other.
+    ///
+    /// # Errors
+    /// No whole pair.
+    pub fn of_pairs(data: &TokenData, seq: usize, seed: u64, vocab: usize) -> Result<Self> {
+        Ok(Batches {
+            together: 2,
+            ..Batches::new(data, seq, seed, vocab)?
         })
     }
 
     /// Windows of an epoch.
     fn per_epoch(&self) -> u64 {
-        ((self.data.len() - 1 - (self.seq - 1)) / self.seq) as u64
+        let phases = if self.together == 1 { self.seq - 1 } else { 0 };
+        let windows = ((self.data.len() - 1 - phases) / self.seq) as u64;
+        windows / self.together * self.together
     }
 
-    /// Inputs and targets of windows `first..first + count` of the endless order, appended to `ids`
-    /// and `targets`.
-    pub fn fill(
-        &self,
-        first: u64,
-        count: usize,
-        ids: &mut Vec<u32>,
-        targets: &mut Vec<u32>,
-    ) -> Result<()> {
+    /// Append windows `first..first + count` of the endless order.
+    pub fn fill(&self, first: u64, count: usize, out: &mut Windows) -> Result<()> {
         let n = self.per_epoch();
         for i in first..first + count as u64 {
             let (epoch, index) = (i / n, i % n);
             let mut rng = Rng::counted(self.seed, &[epoch]);
-            let phase = rng.below(self.seq as u64) as usize;
-            let window = permute(index, n, rng.next_u64());
-            self.window(phase + window as usize * self.seq, ids, targets)?;
+            let drawn = rng.below(self.seq as u64) as usize;
+            let t = self.together;
+            let phase = if t == 1 { drawn } else { 0 };
+            let window = permute(index / t, n / t, rng.next_u64()) * t + index % t;
+            self.window(phase + window as usize * self.seq, out)?;
         }
         Ok(())
     }
 
     /// `count` windows evenly spaced over the data: the same ones each time, for validation.
     pub fn fixed(&self, count: usize) -> Vec<usize> {
+        let t = self.together as usize;
+        if t > 1 {
+            let pairs = (self.data.len() - 1) / (t * self.seq);
+            let all = pairs.min((count / t).max(1));
+            let first = (0..all).map(|i| i * pairs / all * t * self.seq);
+            return first
+                .flat_map(|at| (0..t).map(move |i| at + i * self.seq))
+                .collect();
+        }
         let last = self.data.len() - self.seq - 1;
         let all = (last / self.seq + 1).min(count.max(1));
         (0..all)
@@ -69,23 +89,17 @@ impl Batches {
             .collect()
     }
 
-    /// The window that starts at token `at`.
-    pub fn window(&self, at: usize, ids: &mut Vec<u32>, targets: &mut Vec<u32>) -> Result<()> {
+    /// Append the window that starts at token `at`.
+    pub fn window(&self, at: usize, out: &mut Windows) -> Result<()> {
         let mut window = Vec::with_capacity(self.seq + 1);
         self.data.read(at, self.seq + 1, &mut window)?;
-        push_window(&window, self.vocab, ids, targets)
+        push_window(&window, self.vocab, out)
     }
 }
 
 impl BatchSource for Batches {
-    fn fill(
-        &mut self,
-        first: u64,
-        count: usize,
-        ids: &mut Vec<u32>,
-        targets: &mut Vec<u32>,
-    ) -> Result<()> {
-        Batches::fill(self, first, count, ids, targets)
+    fn fill(&mut self, first: u64, count: usize, out: &mut Windows) -> Result<()> {
+        Batches::fill(self, first, count, out)
     }
 }
 
@@ -99,17 +113,28 @@ mod tests {
         let data = TokenData::from_ids(&all, 1000).unwrap();
         let b = Batches::new(&data, 10, 3, 1000).unwrap();
         let n = b.per_epoch();
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
-        b.fill(0, n as usize, &mut ids, &mut targets).unwrap();
+        let mut all = Windows::default();
+        b.fill(0, n as usize, &mut all).unwrap();
+        let Windows {
+            ids,
+            targets,
+            positions,
+        } = all;
+        assert!(
+            positions
+                .iter()
+                .enumerate()
+                .all(|(i, p)| i as u32 % 10 == *p)
+        );
         assert!(ids.iter().zip(&targets).all(|(a, b)| a + 1 == *b));
         let mut sorted = ids.clone();
         sorted.sort_unstable();
         sorted.dedup();
         assert_eq!(sorted.len(), ids.len());
         assert_ne!(sorted, ids);
-        let mut again = (Vec::new(), Vec::new());
-        b.fill(5, 3, &mut again.0, &mut again.1).unwrap();
-        assert_eq!(again.0, ids[50..80]);
+        let mut again = Windows::default();
+        b.fill(5, 3, &mut again).unwrap();
+        assert_eq!(again.ids, ids[50..80]);
     }
 
     #[test]
@@ -118,7 +143,7 @@ mod tests {
         assert!(Batches::new(&data, 10, 0, 10).is_err());
         let data = TokenData::from_ids(&[9; 100], 10).unwrap();
         let b = Batches::new(&data, 10, 0, 5).unwrap();
-        let e = b.window(0, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        let e = b.window(0, &mut Windows::default()).unwrap_err();
         assert!(e.to_string().contains("vocab_size is 5"), "{e}");
     }
 }

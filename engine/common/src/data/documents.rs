@@ -13,6 +13,26 @@ pub enum Document {
     Text(String),
     /// A conversation, which a chat template turns into a text.
     Chat(Vec<Message>),
+    /// Two answers to the same question.
+    Pair(Pair),
+}
+
+/// Two answers of which one is preferred.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// What both answer.
+    pub prompt: Vec<Message>,
+    /// The preferred answer.
+    pub chosen: Vec<Message>,
+    /// The other one.
+    pub rejected: Vec<Message>,
+}
+
+impl Pair {
+    /// The two conversations, the chosen one first.
+    pub fn conversations(&self) -> [Vec<Message>; 2] {
+        [&self.chosen, &self.rejected].map(|answer| [&self.prompt[..], answer].concat())
+    }
 }
 
 impl Document {
@@ -20,12 +40,16 @@ impl Document {
     pub fn plain(&self) -> String {
         match self {
             Document::Text(text) => text.clone(),
-            Document::Chat(messages) => {
-                let contents: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
-                contents.join("\n")
-            }
+            Document::Chat(messages) => spoken(messages),
+            Document::Pair(pair) => pair.conversations().map(|c| spoken(&c)).join("\n"),
         }
     }
+}
+
+/// The messages' contents.
+fn spoken(messages: &[Message]) -> String {
+    let contents: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
+    contents.join("\n")
 }
 
 /// How a document was written down.
@@ -46,6 +70,9 @@ pub enum Layout {
     Prompt,
     /// `question` and `answer`.
     Question,
+    /// `prompt`, `chosen` and `rejected`, texts or messages, as TRL has them; or `input`,
+    /// `preferred_output` and `non_preferred_output`, as OpenAI does.
+    Preference,
 }
 
 impl Layout {
@@ -59,13 +86,14 @@ impl Layout {
             Layout::Alpaca => "instructions as in Alpaca (instruction, input, output)",
             Layout::Prompt => "prompts (prompt, completion)",
             Layout::Question => "questions (question, answer)",
+            Layout::Preference => "preference pairs (prompt, chosen, rejected)",
         }
     }
 }
 
 /// The fields that a document is made of.
 #[cfg(feature = "native")]
-pub(super) const FIELDS: [&str; 14] = [
+pub(super) const FIELDS: [&str; 16] = [
     "text",
     "messages",
     "conversations",
@@ -80,6 +108,8 @@ pub(super) const FIELDS: [&str; 14] = [
     "answer",
     "chosen",
     "rejected",
+    "preferred_output",
+    "non_preferred_output",
 ];
 
 /// What a JSON value holds.
@@ -119,11 +149,25 @@ struct Fields {
     #[serde(alias = "response")]
     completion: Option<Said>,
     instruction: Option<Content>,
-    input: Option<Content>,
+    input: Option<Input>,
     output: Option<Content>,
     question: Option<Content>,
     answer: Option<Content>,
+    #[serde(alias = "preferred_output")]
     chosen: serde_json::Value,
+    #[serde(alias = "non_preferred_output")]
+    rejected: serde_json::Value,
+}
+
+/// What Alpaca puts beside an instruction, or what OpenAI has two answers to.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "an input must be a text, or an object with messages"
+)]
+enum Input {
+    Messages { messages: Vec<Turn> },
+    Content(Content),
 }
 
 /// A turn, in OpenAI's words or in ShareGPT's.
@@ -281,10 +325,97 @@ pub fn messages(json: &str) -> Result<Vec<Message>, String> {
 }
 
 const EXPECTED: &str = "expected an object with a \"text\" field, or with a conversation: \"messages\" (role and content), \"conversations\" \
-     (from and value), \"prompt\" and \"completion\", \"instruction\" and \"output\", or \"question\" and \"answer\"";
+     (from and value), \"prompt\" and \"completion\", \"instruction\" and \"output\", or \"question\" and \"answer\"; for --preference, with \
+     \"prompt\", \"chosen\" and \"rejected\"";
 
-const PAIRS: &str = "it is a pair of a chosen and a rejected answer, and training learns from answers that are right: keep the chosen one \
-     as \"completion\"";
+/// What to say where pairs are read that are not to be compared.
+pub const PAIRS: &str = "a pair of a chosen and a rejected answer teaches which is preferred, by `onebit finetune --preference dpo`; to learn \
+     the answers themselves, keep the chosen one as \"completion\"";
+
+/// The pair that an object's fields make, if it has the two answers.
+///
+/// # Errors
+/// What is missing, empty or the same.
+fn pair(fields: &mut Fields) -> Result<Option<Pair>, String> {
+    let answers = [&mut fields.chosen, &mut fields.rejected].map(std::mem::take);
+    let document = [
+        fields.text.is_some(),
+        fields.messages.is_some(),
+        fields.conversations.is_some(),
+        fields.completion.is_some(),
+        fields.output.is_some(),
+        fields.answer.is_some(),
+    ];
+    // Beside a document, fields of these names may be something else, such as scores.
+    let said = answers.iter().all(|a| a.is_string() || a.is_array());
+    if answers.iter().all(serde_json::Value::is_null) || (!said && document.contains(&true)) {
+        return Ok(None);
+    }
+    let expected = "expected \"prompt\", \"chosen\" and \"rejected\", each a text or a list of messages (or \"input\" with messages, \
+         \"preferred_output\" and \"non_preferred_output\")";
+    let messages = |turns: Vec<Turn>| -> Result<Vec<Message>, String> {
+        turns.iter().try_for_each(Turn::check)?;
+        Ok(turns.into_iter().map(Turn::into_message).collect())
+    };
+    let read = |name: &str, answer: serde_json::Value| {
+        if answer.is_null() {
+            return Err(format!("a pair without \"{name}\"; {expected}"));
+        }
+        let said: Said =
+            serde_json::from_value(answer).map_err(|e| format!("\"{name}\": {e}; {expected}"))?;
+        messages(said.into_turns("assistant"))
+    };
+    let [chosen, rejected] = answers;
+    let (mut chosen, mut rejected) = (read("chosen", chosen)?, read("rejected", rejected)?);
+    let opens = |side: &[Message]| side.first().is_some_and(|m| m.role != "assistant");
+    let prompt = if opens(&chosen) && opens(&rejected) {
+        // Whole conversations: what they have in common is the prompt, whatever stands beside them.
+        let both = chosen.iter().zip(&rejected);
+        let common = both.take_while(|(a, b)| a == b).count();
+        rejected.drain(..common);
+        chosen.drain(..common).collect()
+    } else {
+        let question = fields.question.take().map(Said::Content);
+        let turns = match (fields.prompt.take().or(question), fields.input.take()) {
+            (Some(prompt), _) => prompt.into_turns("user"),
+            (None, Some(Input::Messages { messages: asked })) => asked,
+            (None, _) => return Err(format!("a pair without \"prompt\"; {expected}")),
+        };
+        messages(turns)?
+    };
+    if chosen == rejected {
+        return Err(
+            "\"chosen\" and \"rejected\" are the same; expected two different answers".into(),
+        );
+    }
+    for (name, side) in [("chosen", &chosen), ("rejected", &rejected)] {
+        if !side
+            .iter()
+            .any(|m| m.role == "assistant" && !m.content.trim().is_empty())
+        {
+            return Err(format!(
+                "\"{name}\" is empty; expected an answer of the assistant's"
+            ));
+        }
+    }
+    if prompt.is_empty() {
+        return Err(format!("a pair with an empty \"prompt\"; {expected}"));
+    }
+    Ok(Some(Pair {
+        prompt,
+        chosen,
+        rejected,
+    }))
+}
+
+/// Put the system's message before all others, unless there is one.
+fn begin_with(messages: &mut Vec<Message>, system: Option<Content>) {
+    let text = system.map_or(String::new(), Content::into_text);
+    let open = messages.first().is_some_and(|first| first.role != "system");
+    if open && !text.is_empty() {
+        messages.insert(0, Message::new("system", text));
+    }
+}
 
 type Read = Result<(Option<Document>, Layout), String>;
 
@@ -302,7 +433,7 @@ fn read_fields(value: &str, tool_calls: &mut u64) -> serde_json::Result<Read> {
         serde_json::from_str::<serde::de::IgnoredAny>(value)?;
         return Ok(Err(EXPECTED.to_owned()));
     }
-    let fields: Fields = match serde_json::from_str(value) {
+    let mut fields: Fields = match serde_json::from_str(value) {
         Ok(fields) => fields,
         // Of a key that is there twice the last one counts, as in Python.
         Err(e) if e.to_string().starts_with("duplicate field") => {
@@ -310,23 +441,24 @@ fn read_fields(value: &str, tool_calls: &mut u64) -> serde_json::Result<Read> {
         }
         Err(e) => return Err(e),
     };
+    let compared = match pair(&mut fields) {
+        Ok(compared) => compared,
+        Err(what) => return Ok(Err(what)),
+    };
     let system = fields.system;
+    if let Some(mut compared) = compared {
+        begin_with(&mut compared.prompt, system);
+        return Ok(Ok((Some(Document::Pair(compared)), Layout::Preference)));
+    }
     let chat = |turns: Vec<Turn>, layout: Layout| -> Read {
         turns.iter().try_for_each(Turn::check)?;
         *tool_calls = turns.iter().filter(|turn| turn.calls_tools()).count() as u64;
         let mut messages: Vec<Message> = turns.into_iter().map(Turn::into_message).collect();
-        if let (Some(first), Some(system)) = (messages.first(), system)
-            && first.role != "system"
-        {
-            let text = system.into_text();
-            if !text.is_empty() {
-                messages.insert(0, Message::new("system", text));
-            }
-        }
+        begin_with(&mut messages, system);
         let document = (!messages.is_empty()).then_some(Document::Chat(messages));
         Ok((document, layout))
     };
-    let pair = |asked: Content, answer: Content| {
+    let answered = |asked: Content, answer: Content| {
         vec![Turn::new("user", asked), Turn::new("assistant", answer)]
     };
     // A data set may have the same in several ways: a text beside them is what some template made.
@@ -346,12 +478,15 @@ fn read_fields(value: &str, tool_calls: &mut u64) -> serde_json::Result<Read> {
             ..
         } => {
             let mut asked = asked.into_text();
-            let input = input.map(Content::into_text);
-            if let Some(input) = input.filter(|input| !input.trim().is_empty()) {
+            let input = match input {
+                Some(Input::Content(input)) => input.into_text(),
+                _ => String::new(),
+            };
+            if !input.trim().is_empty() {
                 asked += "\n\n";
                 asked += &input;
             }
-            chat(pair(Content::Text(asked), answer), Layout::Alpaca)
+            chat(answered(Content::Text(asked), answer), Layout::Alpaca)
         }
         Fields {
             text: Some(text), ..
@@ -377,8 +512,7 @@ fn read_fields(value: &str, tool_calls: &mut u64) -> serde_json::Result<Read> {
             question: Some(asked),
             answer: Some(answer),
             ..
-        } => chat(pair(asked, answer), Layout::Question),
-        Fields { chosen, .. } if !chosen.is_null() => Err(PAIRS.to_owned()),
+        } => chat(answered(asked, answer), Layout::Question),
         _ => Err(EXPECTED.to_owned()),
     })
 }
@@ -501,8 +635,6 @@ mod tests {
                 ("assistant", "a b")
             ]
         );
-        let e = parse(r#"{"prompt": "Hi", "chosen": "Hello", "rejected": "Go"}"#).unwrap_err();
-        assert!(e.contains("chosen"), "{e}");
         assert_eq!(found("\"bare\""), Document::Text("bare".into()));
         for nothing in [r#"{"text": null}"#, "null", r#"{"messages": []}"#] {
             assert!(parse(nothing).unwrap().document.is_none());
@@ -515,6 +647,84 @@ mod tests {
             r#"{"text": "a"} x"#,
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_read_as_trl_and_openai_write_them() {
+        let pair = Document::Pair(Pair {
+            prompt: vec![Message::new("user", "Hi")],
+            chosen: vec![Message::new("assistant", "Hello")],
+            rejected: vec![Message::new("assistant", "Go")],
+        });
+        let asked = r#"[{"role": "user", "content": "Hi"}]"#;
+        let [good, bad] = ["Hello", "Go"]
+            .map(|said| format!(r#"[{{"role": "assistant", "content": "{said}"}}]"#));
+        let whole = |answer: &str| format!("{}, {}", asked.trim_end_matches(']'), &answer[1..]);
+        for value in [
+            r#"{"prompt": "Hi", "chosen": "Hello", "rejected": "Go"}"#.to_owned(),
+            r#"{"question": "Hi", "chosen": "Hello", "rejected": "Go"}"#.to_owned(),
+            format!(r#"{{"prompt": {asked}, "chosen": {good}, "rejected": {bad}}}"#),
+            format!(
+                r#"{{"prompt": "Hi", "chosen": {}, "rejected": {}, "messages": {asked}}}"#,
+                whole(&good),
+                whole(&bad)
+            ),
+            format!(
+                r#"{{"chosen": {}, "rejected": {}}}"#,
+                whole(&good),
+                whole(&bad)
+            ),
+            format!(
+                r#"{{"input": {{"messages": {asked}, "tools": []}}, "preferred_output": {good}, "non_preferred_output": {bad}}}"#
+            ),
+        ] {
+            let found = parse(&value).unwrap_or_else(|e| panic!("{value}: {e}"));
+            assert_eq!(found.layout, Layout::Preference, "{value}");
+            assert_eq!(found.document.as_ref(), Some(&pair), "{value}");
+        }
+        let Document::Pair(led) = found(
+            r#"{"system": "Be brief.", "prompt": "Hi", "chosen": "Hello", "rejected": "Go"}"#,
+        ) else {
+            panic!("a pair");
+        };
+        assert_eq!(led.prompt[0], Message::new("system", "Be brief."));
+        for (value, word) in [
+            (
+                r#"{"prompt": "Hi", "chosen": "Hello"}"#,
+                "without \"rejected\"",
+            ),
+            (
+                r#"{"prompt": "Hi", "rejected": "Hello"}"#,
+                "without \"chosen\"",
+            ),
+            (
+                r#"{"chosen": "Hello", "rejected": "Go"}"#,
+                "without \"prompt\"",
+            ),
+            (
+                r#"{"prompt": "Hi", "chosen": "Hello", "rejected": "Hello"}"#,
+                "the same",
+            ),
+            (
+                r#"{"prompt": "Hi", "chosen": " ", "rejected": "Go"}"#,
+                "\"chosen\" is empty",
+            ),
+            (
+                r#"{"prompt": "Hi", "chosen": "Hello", "rejected": []}"#,
+                "\"rejected\" is empty",
+            ),
+            (
+                r#"{"prompt": "Hi", "chosen": 1, "rejected": "Go"}"#,
+                "\"chosen\": ",
+            ),
+        ] {
+            let e = parse(value).unwrap_err();
+            assert!(e.contains(word) && e.contains("expected"), "{value}: {e}");
+        }
+        for more in [r#""chosen": true"#, r#""chosen": 0.5, "rejected": 0.1"#] {
+            let other = format!(r#"{{"messages": {asked}, {more}}}"#);
+            assert!(matches!(found(&other), Document::Chat(_)));
         }
     }
 

@@ -9,6 +9,8 @@ mod eval_text;
 #[cfg(feature = "native")]
 mod files;
 #[cfg(feature = "native")]
+mod pairs;
+#[cfg(feature = "native")]
 pub mod parquet;
 #[cfg(feature = "native")]
 mod pieces;
@@ -27,15 +29,17 @@ mod tokens;
 pub use background::Prefetch;
 pub use batches::Batches;
 pub use conversations::{marked_turns, own_template};
-pub use documents::{Document, Layout, messages};
+pub use documents::{Document, Layout, PAIRS, Pair, messages};
 pub use eval_text::EvalText;
 #[cfg(feature = "native")]
 pub use files::{TextFile, text_files};
 #[cfg(feature = "native")]
+pub use pairs::load_pairs;
+#[cfg(feature = "native")]
 pub use pieces::{Piece, Pieces};
 #[cfg(feature = "native")]
 pub use read::{Encoded, Encoder, TrainingData, encode_files, evaluation, load};
-pub use source::{BatchSource, CONTEXT, NO_TARGET};
+pub use source::{BatchSource, CONTEXT, FIRST, NO_TARGET, Windows};
 #[cfg(feature = "native")]
 pub use stream::{Stream, StreamPlace, StreamedTexts};
 #[cfg(feature = "native")]

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use super::EvalText;
 use super::conversations::{marked_turns, own_template};
-use super::documents::{Document, Layout};
+use super::documents::{Document, Layout, PAIRS, Pair};
 use super::files::{DataFiles, TextFile, data_files};
 use super::pieces::{Piece, Pieces};
 use super::text::pieces_of;
-use super::{StreamedTexts, TokenData};
+use super::{CONTEXT, FIRST, StreamedTexts, TokenData};
 use crate::chat::Message;
 use crate::error::{Error, Result};
 use crate::tokenizer::{ChatTemplate, END_OF_TEXT, Part, Tokenizer};
+use ternary_core::config::Packing;
 
 /// Pieces encoded at once.
 const AT_ONCE: usize = 64;
@@ -38,6 +39,14 @@ impl From<TokenData> for TrainingData {
 }
 
 impl TrainingData {
+    /// Whether it says where documents begin, asked to or by itself.
+    pub fn packing(&self) -> Packing {
+        match self {
+            TrainingData::Tokens(t) => t.packing(),
+            TrainingData::Texts(t) => t.packing(),
+        }
+    }
+
     /// A number that other data would not have: resuming compares it.
     pub fn checksum(&self) -> u32 {
         match self {
@@ -74,6 +83,10 @@ pub struct Encoder {
     whole: bool,
     /// Of conversations only the assistant's words are learnt.
     assistant_only: bool,
+    /// Whether it is marked where documents begin; None = if the data begins with a conversation.
+    packing: Option<Packing>,
+    /// Preference pairs are encoded, not refused.
+    pairs: bool,
 }
 
 impl Encoder {
@@ -85,6 +98,8 @@ impl Encoder {
             whole: Pieces::whole_for(tokenizer).unwrap_or(true),
             tokenizer: tokenizer.clone(),
             assistant_only: false,
+            packing: Some(Packing::Whole),
+            pairs: false,
         }
     }
 
@@ -97,6 +112,41 @@ impl Encoder {
         }
     }
 
+    /// For training: with [`Packing::Documents`] what a document begins with gets
+    /// [`FIRST`](super::FIRST). That is a conversation's first token, and every `<|endoftext|>`,
+    /// with which generating begins where there is no prompt; a text's first token if the tokenizer
+    /// has no such mark. Those first tokens get [`CONTEXT`](super::CONTEXT), too: nothing that is
+    /// before them tells of them. None is for data that decides: documents are kept apart if the
+    /// first of them is a conversation.
+    pub fn packed(self, packing: Option<Packing>) -> Self {
+        Encoder { packing, ..self }
+    }
+
+    /// Encodes preference pairs, too: the chosen conversation, then the rejected one. Each begins
+    /// with [`FIRST`](super::FIRST), and [`CONTEXT`](super::CONTEXT) is set in all but the answers.
+    pub fn with_pairs(self) -> Self {
+        Encoder {
+            pairs: true,
+            ..self
+        }
+    }
+
+    pub(super) fn packing(&self) -> Option<Packing> {
+        self.packing
+    }
+
+    /// With the packing that `files` decide if nobody else does.
+    pub(super) fn for_files(&self, files: &[TextFile]) -> Result<Self> {
+        let packing = match self.packing {
+            Some(packing) => packing,
+            None => match Pieces::new(files, false).next().transpose()? {
+                Some(piece) if matches!(piece.document, Document::Chat(_)) => Packing::Documents,
+                _ => Packing::Whole,
+            },
+        };
+        Ok(self.clone().packed(Some(packing)))
+    }
+
     /// Tells data apart that is learnt from otherwise.
     pub(super) fn is_assistant_only(&self) -> bool {
         self.assistant_only
@@ -105,6 +155,50 @@ impl Encoder {
     /// The ids of a document, closed by `<|endoftext|>` if it `ends` and the tokenizer has it. In a
     /// conversation, special tokens that somebody typed are letters.
     pub fn encode(&self, document: &Document, ends: bool) -> Result<Vec<u32>> {
+        let mut ids = self.unmarked(document, ends)?;
+        if self.packing == Some(Packing::Documents) {
+            self.mark_documents(&mut ids, matches!(document, Document::Chat(_)), ends);
+        }
+        Ok(ids)
+    }
+
+    /// Both conversations of a pair, the chosen one first; each begins with
+    /// [`FIRST`](super::FIRST), and [`CONTEXT`](super::CONTEXT) is set in all but the answer.
+    fn encode_pair(&self, pair: &Pair) -> Result<Vec<u32>> {
+        let template = self.template()?;
+        let prompt = self.tokenizer.encode_turns(template, &pair.prompt)?;
+        let earlier = prompt.iter().filter(|token| token.assistant).count();
+        let mut both = Vec::new();
+        for messages in pair.conversations() {
+            let mut ids = marked_turns(&self.tokenizer, template, &messages, true)?;
+            // What the assistant said before it was asked is the same in both.
+            let learnt = ids.iter_mut().filter(|id| **id & CONTEXT == 0);
+            learnt.take(earlier).for_each(|id| *id |= CONTEXT);
+            if let Some(first) = ids.first_mut() {
+                *first |= FIRST | CONTEXT;
+            }
+            both.extend(ids);
+        }
+        Ok(both)
+    }
+
+    fn mark_documents(&self, ids: &mut [u32], chat: bool, ends: bool) {
+        let separator = self.tokenizer.id(END_OF_TEXT);
+        // Inside a conversation a template may close every message with it.
+        let from = if chat { ids.len().saturating_sub(1) } else { 0 };
+        let separators = ids[from..].iter_mut();
+        separators
+            .filter(|id| Some(**id & !CONTEXT) == separator)
+            .for_each(|id| *id |= FIRST);
+        if let Some(first) = ids.first_mut()
+            && (chat || (ends && separator.is_none()))
+        {
+            *first |= FIRST | CONTEXT;
+        }
+    }
+
+    /// The ids without marks of where documents begin.
+    fn unmarked(&self, document: &Document, ends: bool) -> Result<Vec<u32>> {
         let mut ids = match document {
             Document::Text(text) if self.whole => self.tokenizer.encode(text)?,
             // In pieces, whose ids are those of the whole: encoding a text takes many times its
@@ -122,6 +216,8 @@ impl Encoder {
             Document::Chat(messages) => {
                 self.tokenizer.encode_parts(&self.conversation(messages)?)?
             }
+            Document::Pair(pair) if self.pairs => return self.encode_pair(pair),
+            Document::Pair(_) => return Err(Error::Data(PAIRS.into())),
         };
         ids.extend(self.tokenizer.id(END_OF_TEXT).filter(|_| ends));
         Ok(ids)
@@ -148,6 +244,7 @@ impl Encoder {
                 let parts = self.conversation(messages)?;
                 parts.iter().map(|part| part.text.as_str()).collect()
             }
+            Document::Pair(_) => return Err(Error::Data(PAIRS.into())),
         })
     }
 }
@@ -205,11 +302,17 @@ pub fn encode_files(
         let encoded: Vec<Encoded> = some
             .par_iter()
             .map(|p| {
+                let name = |e| match e {
+                    Error::Data(m) if m == PAIRS => {
+                        Error::Data(format!("{}: {m}", files[p.file].name()))
+                    }
+                    other => other,
+                };
                 Ok(Encoded {
                     file: p.file,
                     layout: p.layout,
                     ends_document: p.ends_document,
-                    ids: encoder.encode(&p.document, p.ends_document)?,
+                    ids: encoder.encode(&p.document, p.ends_document).map_err(name)?,
                     bytes: p.end - p.offset,
                 })
             })
@@ -230,14 +333,23 @@ pub fn load(path: &Path, encoder: &Encoder, tokenizer_crc: u32) -> Result<TokenD
         DataFiles::Tokens(tokens) => tokens,
         DataFiles::Texts(files) => {
             let mut ids = Vec::new();
-            encode_files(encoder, &files, &mut |piece, _| {
+            let encoder = encoder.for_files(&files)?;
+            encode_files(&encoder, &files, &mut |piece, _| {
                 ids.extend(piece.ids);
                 Ok(())
             })?;
             return TokenData::from_marked(&ids, encoder.tokenizer.vocab_size() as u32);
         }
     };
-    open(&tokens, tokenizer_crc)
+    let data = open(&tokens, tokenizer_crc)?;
+    match (encoder.packing, encoder.tokenizer.id(END_OF_TEXT)) {
+        (Some(Packing::Documents), Some(separator)) => Ok(data.separated_at(separator)),
+        (Some(Packing::Documents), None) => Err(Error::Data(format!(
+            "{}: .tokens files hold ids alone, and the tokenizer has no {END_OF_TEXT} to tell where documents begin; keep documents apart in the texts themselves, or pack them whole",
+            path.display()
+        ))),
+        _ => Ok(data),
+    }
 }
 
 /// The `.tokens` files, which must have been made with the tokenizer of this checksum.
@@ -276,6 +388,39 @@ mod tests {
         })
         .unwrap();
         ids
+    }
+
+    #[test]
+    fn documents_begin_at_conversations_and_at_marks_between_texts() {
+        let tokenizer = Tokenizer::train(std::iter::once("one two three"), 280).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let firsts = |name: &str, text: &str, packing: Option<Packing>| -> Vec<usize> {
+            let file = dir.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            let encoder = Encoder::new(&tokenizer, None).packed(packing);
+            let data = load(&file, &encoder, 0).unwrap();
+            let mut ids = Vec::new();
+            data.read(0, data.len(), &mut ids).unwrap();
+            let is_first = |i: &usize| ids[*i] & FIRST != 0;
+            (0..ids.len()).filter(is_first).collect()
+        };
+        let len = |text: &str| tokenizer.encode(text).unwrap().len();
+        let (one, two) = (len("one"), len("two two"));
+        let separate = Some(Packing::Documents);
+        // `<|endoftext|>` is the first token of what comes behind it.
+        let plain = "one<|endoftext|>two two<|endoftext|>";
+        assert_eq!(firsts("a.txt", plain, separate), [one, one + 1 + two]);
+        let texts = "{\"text\": \"one\"}\n{\"text\": \"two two\"}\n";
+        assert_eq!(firsts("a.jsonl", texts, separate), [one, one + 1 + two]);
+        let chat = "{\"prompt\": \"one\", \"completion\": \"two\"}\n";
+        let chats = firsts("b.jsonl", &chat.repeat(3), separate);
+        // A conversation's first token, and the mark that closes it.
+        assert_eq!(chats.len(), 6);
+        assert!(chats[0] == 0 && chats.chunks(2).skip(1).all(|c| chats.contains(&(c[0] - 1))));
+        // By itself only what begins with a conversation is kept apart.
+        assert_eq!(firsts("c.jsonl", &chat.repeat(3), None), chats);
+        assert!(firsts("d.jsonl", texts, None).is_empty());
+        assert!(firsts("e.jsonl", &chat.repeat(3), Some(Packing::Whole)).is_empty());
     }
 
     #[test]

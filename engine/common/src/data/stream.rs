@@ -19,8 +19,9 @@ use super::background::Background;
 use super::files::{TextFile, text_files};
 use super::pieces::Pieces;
 use super::read::Encoder;
-use super::source::{BatchSource, push_window, too_short};
+use super::source::{BatchSource, Windows, push_window, too_short};
 use crate::error::{Error, Result};
+use ternary_core::config::Packing;
 use ternary_core::rng::{Rng, permute};
 
 /// Names the stream of random numbers of blocks, apart from that of passes.
@@ -77,11 +78,15 @@ impl StreamedTexts {
             hash.update(b"assistant only");
         }
         Ok(StreamedTexts {
+            encoder: encoder.for_files(&files)?,
             files,
-            encoder: encoder.clone(),
             checksum: hash.finalize(),
             bytes,
         })
+    }
+
+    pub(super) fn packing(&self) -> Packing {
+        self.encoder.packing().unwrap_or_default()
     }
 
     /// CRC-32 of the files' names and sizes. Their contents are too much to read.
@@ -317,13 +322,7 @@ impl Stream {
 }
 
 impl BatchSource for Stream {
-    fn fill(
-        &mut self,
-        _first: u64,
-        count: usize,
-        ids: &mut Vec<u32>,
-        targets: &mut Vec<u32>,
-    ) -> Result<()> {
+    fn fill(&mut self, _first: u64, count: usize, out: &mut Windows) -> Result<()> {
         for _ in 0..count {
             let mut block = match self.current.take() {
                 Some(block) => block,
@@ -339,7 +338,7 @@ impl BatchSource for Stream {
             let index = permute(self.used as u64, block.place.shuffle as u64, key) as usize;
             let len = self.seq + 1;
             let window = &block.windows[index * len..(index + 1) * len];
-            push_window(window, self.vocab, ids, targets)?;
+            push_window(window, self.vocab, out)?;
             self.used += 1;
         }
         Ok(())
@@ -376,8 +375,9 @@ mod tests {
     }
 
     fn take(stream: &mut Stream, count: usize) -> Vec<u32> {
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
-        stream.fill(0, count, &mut ids, &mut targets).unwrap();
+        let mut windows = Windows::default();
+        stream.fill(0, count, &mut windows).unwrap();
+        let Windows { ids, targets, .. } = windows;
         for (i, t) in ids.chunks(32).zip(targets.chunks(32)) {
             assert_eq!(i[1..], t[..31]);
         }
@@ -448,7 +448,7 @@ mod tests {
         let texts = open(&file, &tokenizer);
         let fill = |stream: Result<Stream>| {
             stream
-                .and_then(|mut s| s.fill(0, 1, &mut vec![], &mut vec![]))
+                .and_then(|mut s| s.fill(0, 1, &mut Windows::default()))
                 .unwrap_err()
                 .to_string()
         };

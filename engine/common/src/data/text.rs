@@ -215,6 +215,8 @@ impl Start {
                 "completion",
                 "instruction",
                 "question",
+                "chosen",
+                "preferred_output",
             ];
             let has = |key: &str| {
                 let (_, after) = text.split_once(&format!("\"{key}\""))?;

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::source::CONTEXT;
+use super::source::{CONTEXT, FIRST};
 use super::tokens::{HEADER_BYTES, TokenHeader, u32_at, write_tokens};
 use crate::error::{Error, Result};
+#[cfg(feature = "native")]
+use ternary_core::config::Packing;
 
 enum Bytes {
     Owned(Vec<u8>),
@@ -18,6 +20,8 @@ struct Part {
     header: TokenHeader,
     /// A bit for every id: set where it is not learnt from. Empty: all of them are.
     context: Vec<u64>,
+    /// A bit for every id: set where a document begins. Empty: nobody knows.
+    firsts: Vec<u64>,
     /// Said in errors.
     name: String,
     /// Where its ids begin in the whole.
@@ -39,6 +43,7 @@ impl Part {
             bytes,
             header,
             context: Vec::new(),
+            firsts: Vec::new(),
             name,
             start: 0,
         })
@@ -62,10 +67,12 @@ impl Part {
         } else {
             out.extend(b.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)));
         }
-        if !self.context.is_empty() {
-            let set = |i: usize| self.context[i / 64] >> (i % 64) & 1 == 1;
-            for (i, id) in (from..to).zip(&mut out[first..]) {
-                *id |= if set(i) { CONTEXT } else { 0 };
+        for (bits, mark) in [(&self.context, CONTEXT), (&self.firsts, FIRST)] {
+            if !bits.is_empty() {
+                let set = |i: usize| bits[i / 64] >> (i % 64) & 1 == 1;
+                for (i, id) in (from..to).zip(&mut out[first..]) {
+                    *id |= if set(i) { mark } else { 0 };
+                }
             }
         }
     }
@@ -130,21 +137,23 @@ impl Bytes {
 /// Token ids of one or several `.tokens` files, as one sequence. Clones share them.
 ///
 /// ```
-/// use ternary_common::data::{Batches, TokenData};
+/// use ternary_common::data::{Batches, TokenData, Windows};
 ///
 /// let ids: Vec<u32> = (0..100).collect();
 /// let data = TokenData::from_ids(&ids, 100)?;
 /// let batches = Batches::new(&data, 8, 1, 100)?;
-/// let (mut inputs, mut targets) = (Vec::new(), Vec::new());
-/// batches.fill(0, 2, &mut inputs, &mut targets)?;
-/// assert_eq!(inputs.len(), 2 * 8);
-/// assert_eq!(targets[0], inputs[0] + 1);
+/// let mut windows = Windows::default();
+/// batches.fill(0, 2, &mut windows)?;
+/// assert_eq!(windows.ids.len(), 2 * 8);
+/// assert_eq!(windows.targets[0], windows.ids[0] + 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct TokenData {
     parts: Arc<[Part]>,
     header: TokenHeader,
+    /// The token that a document begins with, in data without marks.
+    separator: Option<u32>,
 }
 
 impl std::fmt::Debug for TokenData {
@@ -159,32 +168,62 @@ impl TokenData {
         Self::from_bytes(write_tokens(ids, vocab_size, 0, 0))
     }
 
-    /// Ids already in memory, of which those with [`CONTEXT`] are not learnt from.
+    /// Ids already in memory, of which those with [`CONTEXT`] are not learnt from and those with
+    /// [`FIRST`] begin a document.
     ///
     /// # Errors
     /// Ids of which none is learnt from.
     pub fn from_marked(marked: &[u32], vocab_size: u32) -> Result<Self> {
         let is_context = |id: &u32| id & CONTEXT != 0;
-        if !marked.iter().any(is_context) {
-            return Self::from_ids(marked, vocab_size);
-        }
-        if marked.iter().all(is_context) {
+        if !marked.is_empty() && marked.iter().all(is_context) {
             return Err(Error::Data(
                 "no conversation has a message of the assistant's, whose words are learnt; learn all words instead, or give other data".into(),
             ));
         }
-        let ids: Vec<u32> = marked.iter().map(|id| id & !CONTEXT).collect();
-        let bits = marked.chunks(64).map(|ids| {
-            let bits = ids.iter().enumerate();
-            bits.fold(0, |all, (i, id)| all | u64::from(is_context(id)) << i)
-        });
+        let bits = |mark: u32| -> Vec<u64> {
+            if marked.iter().all(|id| id & mark == 0) {
+                return Vec::new();
+            }
+            let bits = marked.chunks(64).map(|ids| {
+                let bits = ids.iter().enumerate();
+                bits.fold(0, |all, (i, id)| all | u64::from(id & mark != 0) << i)
+            });
+            bits.collect()
+        };
+        let (context, firsts) = (bits(CONTEXT), bits(FIRST));
+        if context.is_empty() && firsts.is_empty() {
+            return Self::from_ids(marked, vocab_size);
+        }
+        let ids: Vec<u32> = marked.iter().map(|id| id & !(CONTEXT | FIRST)).collect();
         let bytes = write_tokens(&ids, vocab_size, 0, 0);
-        let mut part = Part::new(Bytes::Owned(bytes), String::new())?;
-        part.context = bits.collect();
-        Self::of(vec![part])
+        let part = Part::new(Bytes::Owned(bytes), String::new())?;
+        Self::of(vec![Part {
+            context,
+            firsts,
+            ..part
+        }])
     }
 
-    /// A number that other ids, or others to learn from, would not have.
+    /// The same ids, of which every `separator` begins a document.
+    pub fn separated_at(self, separator: u32) -> Self {
+        TokenData {
+            separator: Some(separator),
+            ..self
+        }
+    }
+
+    /// Whether it says where documents begin.
+    #[cfg(feature = "native")]
+    pub(super) fn packing(&self) -> Packing {
+        let marked = self.parts.iter().any(|part| !part.firsts.is_empty());
+        match self.separator.is_some() || marked {
+            true => Packing::Documents,
+            false => Packing::Whole,
+        }
+    }
+
+    /// A number that other ids, or others to learn from, would not have. Where documents begin is
+    /// no part of it: `packing` says whether that matters.
     pub fn checksum(&self) -> u32 {
         let mut hash = crc32fast::Hasher::new_with_initial(self.header.checksum);
         for part in self.parts.iter() {
@@ -251,6 +290,7 @@ impl TokenData {
         Ok(TokenData {
             parts: parts.into(),
             header,
+            separator: None,
         })
     }
 
@@ -293,17 +333,21 @@ impl TokenData {
         let mut hash = crc32fast::Hasher::new_with_initial(header.checksum);
         hash.update(&header.count.to_le_bytes());
         header.checksum = hash.finalize();
-        let parts = self.parts.clone();
-        Ok((TokenData { parts, header }, rest))
+        let first = TokenData {
+            header,
+            ..self.clone()
+        };
+        Ok((first, rest))
     }
 
     /// Append the ids `at..at + count`, which must be below [`len`](Self::len), with [`CONTEXT`]
-    /// those that are not learnt from.
+    /// those that are not learnt from and with [`FIRST`] those that begin a document.
     ///
     /// # Errors
     /// A mapped file that another program has cut short.
     pub fn read(&self, at: usize, count: usize, out: &mut Vec<u32>) -> Result<()> {
         let (mut at, end) = (at, at + count);
+        let begin = out.len();
         let mut index = self
             .parts
             .partition_point(|p| p.start <= at)
@@ -315,6 +359,10 @@ impl TokenData {
             part.read(at - part.start, to, out);
             at = part.start + to;
             index += 1;
+        }
+        if let Some(separator) = self.separator {
+            let found = out[begin..].iter_mut().filter(|id| **id == separator);
+            found.for_each(|id| *id |= FIRST);
         }
         Ok(())
     }
@@ -396,6 +444,18 @@ mod tests {
         assert_eq!(some, marked[60..69]);
         let ids: Vec<u32> = (0..200).collect();
         let plain = TokenData::from_marked(&ids, 300).unwrap();
+        let firsts: Vec<u32> = marked
+            .iter()
+            .map(|id| id | if id % 9 == 0 { FIRST } else { 0 })
+            .collect();
+        let apart = TokenData::from_marked(&firsts, 300).unwrap();
+        assert_eq!(all(&apart), firsts);
+        assert_eq!(apart.checksum(), data.checksum());
+        let separated = plain.clone().separated_at(7);
+        assert_eq!(
+            all(&separated).iter().position(|id| id & FIRST != 0),
+            Some(7)
+        );
         assert_eq!(plain.checksum(), plain.header().checksum);
         assert_ne!(plain.checksum(), data.checksum());
         assert!(TokenData::from_marked(&[CONTEXT; 9], 300).is_err());

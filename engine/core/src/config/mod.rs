@@ -19,7 +19,7 @@ pub use rope::RopeScaling;
 #[cfg(feature = "std")]
 pub use strict::{Owner, owner};
 #[cfg(feature = "std")]
-pub use train::{LrDecay, Optimizer, TrainConfig};
+pub use train::{LrDecay, Optimizer, Packing, Preference, TrainConfig};
 
 use alloc::string::String;
 

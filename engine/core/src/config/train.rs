@@ -39,6 +39,25 @@ pub enum Optimizer {
     Muon,
 }
 
+/// What is learnt from pairs of a preferred and a rejected answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preference {
+    /// Direct preference optimization (Rafailov et al. 2023).
+    Dpo,
+}
+
+/// What a token sees of the sequence that it is packed into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Packing {
+    /// All that is before it, documents that have ended included.
+    #[default]
+    Whole,
+    /// Its own document only, whose positions begin at 0.
+    Documents,
+}
+
 /// Optimizer, schedule and batch. Command-line flags override these field by field.
 ///
 /// ```
@@ -131,6 +150,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Windows shuffled together when texts are streamed; three times as many are in memory.
     pub shuffle_buffer: usize,
+    /// What a token sees of its sequence, as the data were marked; whole when unset.
+    pub packing: Option<Packing>,
     /// Train low-rank adapters beside the frozen model; unset = train the model itself.
     pub lora: Option<LoraConfig>,
     /// Modes that the layers' matrices are in by turns, so that one checkpoint serves many
@@ -147,6 +168,11 @@ pub struct TrainConfig {
     /// The layer whose relations are learnt, from 0; the last when unset. The teacher's is the one
     /// at the same share of its depth.
     pub distill_relation_layer: Option<usize>,
+    /// Learn which of two answers is preferred, with adapters: the model without them is the
+    /// reference. Sequences then are pairs, and `batch_size` counts both.
+    pub preference: Option<Preference>,
+    /// β of −ln σ(β·(ln(π/π_ref) of the preferred answer − that of the rejected one)).
+    pub preference_beta: f64,
     /// Share of the steps over which the weights of the forward pass go from floats to their
     /// quantized values, (1 − λ)·W + λ·Q(W) with λ from 0 to 1: for a training that starts from a
     /// float model.
@@ -193,12 +219,15 @@ impl Default for TrainConfig {
             stats_every: None,
             seed: 1,
             shuffle_buffer: 8192,
+            packing: None,
             lora: None,
             random_modes: Vec::new(),
             distill_weight: 0.5,
             distill_temperature: 2.0,
             distill_relations: [0.0; 3],
             distill_relation_layer: None,
+            preference: None,
+            preference_beta: 0.1,
             quantize_fraction: 0.0,
         }
     }
@@ -284,6 +313,24 @@ impl TrainConfig {
                 ));
             }
         }
+        if self.preference.is_some() {
+            if self.lora.is_none() {
+                return fail(
+                    "preference needs lora: the model without its adapters is the reference".into(),
+                );
+            }
+            if self.z_loss > 0.0 {
+                return fail(
+                    "preference compares answers, z_loss is of single tokens; leave it out".into(),
+                );
+            }
+            if !self.batch_size.is_multiple_of(2) {
+                return fail(format!(
+                    "batch_size is {}; with preference it must be even: sequences come in pairs",
+                    self.batch_size
+                ));
+            }
+        }
         if self.lora.is_some() && self.stats_every.is_some_and(|every| every > 0) {
             return fail(
                 "stats_every has nothing to say about adapters: the codes beside them never change; leave it out".into(),
@@ -341,6 +388,8 @@ impl TrainConfig {
             ("z_loss", self.z_loss, 0.0, 1.0),
             ("distill_weight", self.distill_weight, 0.0, 1.0),
             ("distill_temperature", self.distill_temperature, 0.1, 100.0),
+            // As an f32 above 0, too.
+            ("preference_beta", self.preference_beta, 1e-6, 100.0),
             ("quantize_fraction", self.quantize_fraction, 0.0, 1.0),
             ("distill_relations", self.distill_relations[0], 0.0, 1e6),
             ("distill_relations", self.distill_relations[1], 0.0, 1e6),

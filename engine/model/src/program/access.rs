@@ -134,12 +134,19 @@ impl Op {
             } => Access::new(&[*x, *weight, *rstd, *dy, *dweight], &[*dx, *dweight])
                 .also_reads(accumulate.then_some(*dx)),
             Op::Attention {
-                q, k, v, out, lse, ..
-            } => Access::new(&[*q, *k, *v], &[*out, *lse]),
+                q,
+                k,
+                v,
+                positions,
+                out,
+                lse,
+                ..
+            } => Access::new(&[*q, *k, *v], &[*out, *lse]).also_reads(*positions),
             Op::AttentionBackward {
                 q,
                 k,
                 v,
+                positions,
                 out,
                 lse,
                 dout,
@@ -147,7 +154,8 @@ impl Op {
                 dk,
                 dv,
                 ..
-            } => Access::new(&[*q, *k, *v, *out, *lse, *dout], &[*dq, *dk, *dv]),
+            } => Access::new(&[*q, *k, *v, *out, *lse, *dout], &[*dq, *dk, *dv])
+                .also_reads(*positions),
             Op::ActivateBackward {
                 gate,
                 up,
@@ -175,6 +183,18 @@ impl Op {
                 losses,
                 ..
             } => Access::new(&[*logits, *teacher, *targets], &[*teacher, *losses]),
+            Op::PreferenceLoss {
+                targets,
+                losses,
+                reference,
+                d_logits,
+                out,
+                margins,
+                wins,
+                ..
+            } => Access::new(&[*targets, *losses, *reference], &[*out, *margins, *wins])
+                .also_reads(*d_logits)
+                .also_writes(*d_logits),
             Op::RelationDivergence {
                 x,
                 teacher,
@@ -251,6 +271,7 @@ impl Op {
             Op::Scale { .. } => "scale",
             Op::CrossEntropy { .. } => "cross_entropy",
             Op::KlDivergence { .. } => "kl_divergence",
+            Op::PreferenceLoss { .. } => "preference_loss",
             Op::RelationDivergence { .. } => "relation_divergence",
             Op::RelationBackward { .. } => "relation_backward",
             Op::EmbedBackward { .. } => "embed_backward",

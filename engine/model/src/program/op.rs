@@ -287,11 +287,13 @@ pub enum Op {
     },
     /// Causal attention over whole sequences; q `[batch·seq, heads·head_dim]`, k, v
     /// `[batch·seq, kv_heads·head_dim]`. `lse` `[batch, heads, seq]` keeps log Σ exp(scores) for
-    /// the backward.
+    /// the backward. `positions` u32 `[batch·seq]`: of every row its position in its document,
+    /// which follow one another in a sequence; a query then sees its own document only.
     Attention {
         q: BufferId,
         k: BufferId,
         v: BufferId,
+        positions: Option<BufferId>,
         out: BufferId,
         lse: BufferId,
         shape: AttentionShape,
@@ -301,6 +303,7 @@ pub enum Op {
         q: BufferId,
         k: BufferId,
         v: BufferId,
+        positions: Option<BufferId>,
         out: BufferId,
         lse: BufferId,
         dout: BufferId,
@@ -355,6 +358,27 @@ pub enum Op {
         weight: f32,
         /// T.
         temperature: f32,
+    },
+    /// Direct preference optimization (Rafailov et al. 2023) of pairs of sequences of `seq` rows,
+    /// the chosen one first. `losses` and `reference` f32 `[pairs·2·seq]` are cross-entropies of
+    /// the policy and of its reference; r, the sum of reference − losses over a sequence, is then
+    /// ln(π / π_ref). Per pair `margins` = β·(r(chosen) − r(rejected)), `out` = −ln σ(margin),
+    /// `wins` = 1 if the margin is above 0; all 0 where every target of both is `u32::MAX`.
+    /// `d_logits` `[pairs·2·seq, vocab]`, the gradient of the sum of `losses`, becomes that of the
+    /// sum of `out`.
+    PreferenceLoss {
+        targets: BufferId,
+        losses: BufferId,
+        reference: BufferId,
+        d_logits: Option<BufferId>,
+        out: BufferId,
+        margins: BufferId,
+        wins: BufferId,
+        pairs: usize,
+        seq: usize,
+        vocab: usize,
+        /// β.
+        beta: f32,
     },
     /// How a student's rows relate to each other, against a teacher's (MiniLMv2, Wang et al. 2021):
     /// in every relation head of width d, p and q are the rows of softmax(A·Aᵀ/√d) over the tokens

@@ -421,6 +421,32 @@ impl<'a> Reference<'a> {
         (nll + (lse.sqr()? * z)?)?.mean_all()
     }
 
+    /// Mean over pairs of sequences, the chosen one first, of −ln σ(β·(r(chosen) − r(rejected)))
+    /// with r = ln(π / π_ref), `base` being the reference.
+    pub fn preference_loss(
+        &self,
+        base: &Reference,
+        ids: &[u32],
+        targets: &[u32],
+        pairs: usize,
+        beta: f64,
+    ) -> Result<Tensor> {
+        let n = targets.len();
+        let at = Tensor::from_vec(targets.to_vec(), (n, 1), &Device::Cpu)?;
+        let log_probability = |model: &Reference| -> Result<Tensor> {
+            let x = model.logits(ids, 2 * pairs)?;
+            let x = x.reshape((n, self.config.vocab_size))?;
+            let x = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?;
+            let x = x.broadcast_sub(&x.exp()?.sum_keepdim(D::Minus1)?.log()?)?;
+            x.gather(&at, 1)?
+                .reshape((pairs, 2, n / (2 * pairs)))?
+                .sum(2)
+        };
+        let ratio = (log_probability(self)? - log_probability(base)?.detach())?;
+        let margin = ((ratio.narrow(1, 0, 1)? - ratio.narrow(1, 1, 1)?)? * beta)?;
+        (margin.neg()?.exp()? + 1.0)?.log()?.mean_all()
+    }
+
     /// (1 − w)·cross-entropy + w·T²·KL(softmax(teacher / T) ‖ softmax(z / T)), means over the
     /// tokens; teacher `[n, vocab]`.
     pub fn distilled_loss(

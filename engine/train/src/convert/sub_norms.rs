@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::start::{Start, Teacher};
 use ternary_backend::{Backend, elements};
-use ternary_common::data::Batches;
+use ternary_common::data::{Batches, Windows};
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::params;
 use ternary_model::program::RunParams;
@@ -42,12 +42,12 @@ pub(super) async fn with_sub_norms(
     let (ids_at, norms) = (recorded.ids, recorded.norms);
     let program = backend.prepare(recorded.program)?;
     for i in 0..BATCHES {
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        let mut windows = Windows::default();
         let first = (i * train.batch_size) as u64;
-        data.fill(first, train.batch_size, &mut ids, &mut targets)?;
-        backend.write(program, ids_at, bytemuck::cast_slice(&ids))?;
+        data.fill(first, train.batch_size, &mut windows)?;
+        backend.write(program, ids_at, bytemuck::cast_slice(&windows.ids))?;
         let run_params = RunParams {
-            rows: ids.len() as u32,
+            rows: windows.ids.len() as u32,
             ..RunParams::default()
         };
         backend.run(program, &run_params)?;

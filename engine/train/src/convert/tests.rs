@@ -11,7 +11,7 @@ use crate::steps::Validation;
 use crate::trainer::Trainer;
 use crate::{Error, Update};
 use ternary_backend::cpu::CpuBackend;
-use ternary_common::data::{Batches, TokenData};
+use ternary_common::data::{Batches, TokenData, Windows};
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::params;
 use ternary_core::rng::Rng;
@@ -154,11 +154,11 @@ fn fitted_norms_are_the_weighted_least_squares() {
             .collect()
     };
     let batches = Batches::new(&data, SEQ, 1, 20).unwrap();
-    let (mut ids, mut targets) = (Vec::new(), Vec::new());
+    let mut windows = Windows::default();
     // As many as it is fitted on: four batches.
-    batches.fill(0, 16, &mut ids, &mut targets).unwrap();
+    batches.fill(0, 16, &mut windows).unwrap();
     let (mut products, mut squares) = (vec![0.0; ffn], vec![0.0; ffn]);
-    for id in ids {
+    for id in windows.ids {
         let x = hidden(id);
         let mean = x.iter().map(|v| v * v).sum::<f64>() / ffn as f64;
         let rms = libm::sqrt(mean + f64::from(config.rms_norm_eps));

@@ -1,5 +1,6 @@
 //! Training, against what it must be.
 
+mod documents;
 mod masked;
 #[cfg(feature = "native")]
 mod ranks;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::checkpoint::{self, Companions};
 use crate::{Error, Result, RunOptions, RunSummary, Trainer, Update, run};
 use ternary_backend::cpu::CpuBackend;
-use ternary_common::data::{BatchSource, Batches, TokenData};
+use ternary_common::data::{BatchSource, Batches, TokenData, Windows};
 use ternary_common::ranks::{Link, LinkError, LocalLink, Purpose, Ranks};
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::rng::Rng;
@@ -382,15 +382,9 @@ struct Half<'a> {
 }
 
 impl BatchSource for Half<'_> {
-    fn fill(
-        &mut self,
-        first: u64,
-        count: usize,
-        ids: &mut Vec<u32>,
-        targets: &mut Vec<u32>,
-    ) -> ternary_common::Result<()> {
+    fn fill(&mut self, first: u64, count: usize, out: &mut Windows) -> ternary_common::Result<()> {
         let first = (first / self.batch * 2 + self.rank) * self.batch;
-        self.of.fill(first, count, ids, targets)
+        self.of.fill(first, count, out)
     }
 }
 

@@ -159,7 +159,7 @@ fn train_switches() -> Vec<(Value, &'static str, Value)> {
 }
 
 /// Fields that do not act on the first few losses, and where they are tested instead.
-const TESTED_ELSEWHERE: [&str; 15] = [
+const TESTED_ELSEWHERE: [&str; 18] = [
     // Sizes of what is refused, not of what is computed: config tests.
     "vocab_size",
     "max_seq_len",
@@ -179,6 +179,10 @@ const TESTED_ELSEWHERE: [&str; 15] = [
     "distill_temperature",
     "distill_relations",
     "distill_relation_layer",
+    // They need data with documents, or with pairs: their own tests.
+    "packing",
+    "preference",
+    "preference_beta",
 ];
 
 #[test]

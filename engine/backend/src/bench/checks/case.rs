@@ -247,6 +247,12 @@ impl Builder {
         self.with(Elem::U32, bytemuck::cast_slice(&ids).to_vec())
     }
 
+    /// Positions in documents of `len` tokens, the last of each sequence cut off.
+    pub fn positions(&mut self, batch: usize, seq: usize, len: usize) -> BufferId {
+        let positions: Vec<u32> = (0..batch * seq).map(|r| (r % seq % len) as u32).collect();
+        self.with(Elem::U32, bytemuck::cast_slice(&positions).to_vec())
+    }
+
     /// Zeros, for results and sums.
     pub fn zeros(&mut self, len: usize) -> BufferId {
         self.recorder.io(Elem::F32, len)

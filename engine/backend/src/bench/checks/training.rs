@@ -134,7 +134,11 @@ fn backwards(dim: usize) -> Vec<Case> {
         add(b, "");
     }
 
-    for (seq, window) in [(rows / 2, None), (3 * ROWS, Some(7))] {
+    for (seq, window, documents) in [
+        (rows / 2, None, None),
+        (3 * ROWS, Some(7), None),
+        (3 * ROWS, Some(40), Some(45)),
+    ] {
         let batch = 2;
         let head_dim = dim.min(66);
         let shape = AttentionShape {
@@ -153,11 +157,13 @@ fn backwards(dim: usize) -> Vec<Case> {
         b.run_params.rows = (batch * seq) as u32;
         b.run_params.pos = 0;
         let (q, k, v) = (b.floats(q_len), b.floats(kv_len), b.floats(kv_len));
+        let positions = documents.map(|len| b.positions(batch, seq, len));
         let (out, lse) = (b.zeros(q_len), b.zeros(batch * 4 * seq));
         b.push(Op::Attention {
             q,
             k,
             v,
+            positions,
             out,
             lse,
             shape,
@@ -166,6 +172,7 @@ fn backwards(dim: usize) -> Vec<Case> {
             q,
             k,
             v,
+            positions,
             out,
             lse,
             dout: b.floats(q_len),
@@ -297,6 +304,25 @@ fn losses(dim: usize) -> Vec<Case> {
     b.push(op);
     cases.push(b.finish(format!("{rows} x {vocab}")));
     cases.push(relations(dim));
+    let pairs = 2;
+    let n = pairs * 2 * ROWS;
+    let mut b = Builder::new(n);
+    b.tolerance = GRADIENTS;
+    let op = Op::PreferenceLoss {
+        targets: b.ids(n, vocab),
+        losses: b.positive(n),
+        reference: b.positive(n),
+        d_logits: Some(b.floats(n * vocab)),
+        out: b.zeros(pairs),
+        margins: b.zeros(pairs),
+        wins: b.zeros(pairs),
+        pairs,
+        seq: ROWS,
+        vocab,
+        beta: 0.3,
+    };
+    b.push(op);
+    cases.push(b.finish(format!("{pairs} pairs x {vocab}")));
     cases
 }
 

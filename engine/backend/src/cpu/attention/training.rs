@@ -101,16 +101,46 @@ multiversion! {
     }
 }
 
+/// A block of queries and the keys that they see, both `first..end` of a sequence.
+#[derive(Clone, Copy)]
+struct Block {
+    queries: (usize, usize),
+    keys: (usize, usize),
+}
+
+impl Block {
+    /// The queries from `first` on. `positions`, of a sequence's rows in their documents, say where
+    /// the first one's document begins: no key before it is seen.
+    fn new(first: usize, seq: usize, positions: Option<&[u32]>) -> Self {
+        let end = seq.min(first + BLOCK);
+        let oldest = positions.map_or(0, |p| first - p[first] as usize);
+        Block {
+            queries: (first, end),
+            keys: (oldest, end),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.queries.1 - self.queries.0
+    }
+
+    fn seen(&self) -> usize {
+        self.keys.1 - self.keys.0
+    }
+}
+
 /// scores `[rows, seen]` = queries · keysᵀ as `of` makes scores of them, those that are not masked
 /// made probabilities by `normalize(row, unmasked)` and the others 0. As exact in the backward as
 /// in the forward: an error of a score is a factor on its probability. `slopes`, empty or of the
-/// same shape, become what a cap multiplies the gradients of scores by.
+/// same shape, become what a cap multiplies the gradients of scores by. `positions` are those of
+/// the queries in their documents.
 fn probabilities(
     scores: &mut [f32],
     slopes: &mut [f32],
     queries: View,
     keys: View,
     of: Scores,
+    positions: Option<&[u32]>,
     mut normalize: impl FnMut(usize, &mut [f32]),
 ) {
     let (rows, seen) = (queries.rows, keys.rows);
@@ -129,7 +159,10 @@ fn probabilities(
         // −∞ becomes 0, too; up to a whole vector it costs less than single elements would.
         let live = seen - rows + i + 1;
         let whole = live.next_multiple_of(16).min(seen);
-        let first = of.window.map_or(0, |window| live.saturating_sub(window));
+        // The query's own key is the last live one.
+        let visible = positions.map_or(live, |p| p[i] as usize + 1);
+        let visible = of.window.map_or(visible, |window| window.min(visible));
+        let first = live.saturating_sub(visible);
         row[live..whole].fill(f32::NEG_INFINITY);
         row[whole..].fill(0.0);
         row[..first].fill(0.0);
@@ -137,11 +170,17 @@ fn probabilities(
     }
 }
 
+/// Positions of a sequence's rows in their documents.
+fn of_sequence(positions: Option<&[u32]>, batch: usize, seq: usize) -> Option<&[u32]> {
+    positions.map(|p| &p[batch * seq..][..seq])
+}
+
 /// Forward over whole sequences.
 pub fn forward(
     q: &[f32],
     k: &[f32],
     v: &[f32],
+    positions: Option<&[u32]>,
     out: &mut [f32],
     lse: &mut [f32],
     s: &AttentionShape,
@@ -156,19 +195,29 @@ pub fn forward(
         s.heads * t,
         work,
         |b, out, lse| {
+            let positions = of_sequence(positions, b, t);
             let mut scores = vec![0f32; BLOCK.min(t) * t];
             for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
                 let kv = h / (s.heads / s.kv_heads);
                 for first in (0..t).step_by(BLOCK) {
-                    let seen = t.min(first + BLOCK);
-                    let rows = seen - first;
+                    let block = Block::new(first, t, positions);
+                    let (rows, seen) = (block.rows(), block.seen());
                     let scores = &mut scores[..rows * seen];
                     let queries = of_q.view(q, b, h, first, rows);
-                    let keys = of_k.view(k, b, kv, 0, seen);
-                    probabilities(scores, &mut [], queries, keys, s.scores, |i, row| {
-                        lse[first + i] = softmax_row(row);
-                    });
-                    let values = of_k.view(v, b, kv, 0, seen);
+                    let keys = of_k.view(k, b, kv, block.keys.0, seen);
+                    let places = positions.map(|p| &p[first..]);
+                    probabilities(
+                        scores,
+                        &mut [],
+                        queries,
+                        keys,
+                        s.scores,
+                        places,
+                        |i, row| {
+                            lse[first + i] = softmax_row(row);
+                        },
+                    );
+                    let values = of_k.view(v, b, kv, block.keys.0, seen);
                     Product::new(View::new(scores, rows, seen), values, Precision::Float)
                         .serial(&mut out[of_q.at(0, h, first)..], of_q.width());
                 }
@@ -184,6 +233,7 @@ pub fn backward(
     q: &[f32],
     k: &[f32],
     v: &[f32],
+    positions: Option<&[u32]>,
     out: &[f32],
     lse: &[f32],
     dout: &[f32],
@@ -203,6 +253,12 @@ pub fn backward(
     let work = par::work([s.batch, s.heads, t, t, d, 3]);
     par::pieces2(dq, t * of_q.width(), &mut dkv, 1, work, |b, dq, dkv| {
         let (dk, dv) = &mut dkv[0];
+        let positions = of_sequence(positions, b, t);
+        if positions.is_some() {
+            // No block sees every key.
+            dk.fill(0.0);
+            dv.fill(0.0);
+        }
         let mut p = vec![0f32; BLOCK.min(t) * t];
         let mut ds = p.clone();
         let mut slopes = match s.scores.softcap {
@@ -212,18 +268,20 @@ pub fn backward(
         for h in 0..s.heads {
             let kv = h / share;
             let lse = &lse[(b * s.heads + h) * t..][..t];
-            // The last block sees every key: it is the first to write the gradients of keys and
-            // values.
+            // The last block sees every key, unless documents are kept apart: it is the first to
+            // write the gradients of keys and values.
             for first in (0..t).step_by(BLOCK).rev() {
-                let seen = t.min(first + BLOCK);
-                let rows = seen - first;
-                let accumulate = h % share != 0 || seen < t;
+                let block = Block::new(first, t, positions);
+                let (rows, seen) = (block.rows(), block.seen());
+                let accumulate = positions.is_some() || h % share != 0 || block.keys.1 < t;
                 let queries = of_q.view(q, b, h, first, rows);
                 let dcontext = of_q.view(dout, b, h, first, rows);
-                let keys = of_k.view(k, b, kv, 0, seen);
-                let values = of_k.view(v, b, kv, 0, seen);
+                let oldest = block.keys.0;
+                let keys = of_k.view(k, b, kv, oldest, seen);
+                let values = of_k.view(v, b, kv, oldest, seen);
                 let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
-                probabilities(p, &mut slopes, queries, keys, s.scores, |i, row| {
+                let places = positions.map(|p| &p[first..]);
+                probabilities(p, &mut slopes, queries, keys, s.scores, places, |i, row| {
                     restore_row(row, lse[first + i]);
                 });
                 // dV (+)= Pᵀ · dO
@@ -232,7 +290,7 @@ pub fn backward(
                     accumulate,
                     ..Product::new(transposed, dcontext, Precision::Gradient)
                 }
-                .serial(&mut dv[of_k.at(0, kv, 0)..], of_k.width());
+                .serial(&mut dv[of_k.at(0, kv, oldest)..], of_k.width());
                 // dP = dO · Vᵀ; Σ p·dp equals dO·O (Dao et al. 2022).
                 Product::new(dcontext, values.transposed(), Precision::Gradient).serial(ds, seen);
                 for (i, ds) in ds.chunks_exact_mut(seen).enumerate() {
@@ -254,7 +312,7 @@ pub fn backward(
                     accumulate,
                     ..Product::new(ds.transposed(), queries, Precision::Gradient)
                 }
-                .serial(&mut dk[of_k.at(0, kv, 0)..], of_k.width());
+                .serial(&mut dk[of_k.at(0, kv, oldest)..], of_k.width());
             }
         }
     });

@@ -2,9 +2,10 @@
 
 use super::Buffers;
 use crate::cpu::matmul::{Exactness, Precision, Product, View};
+use crate::cpu::preference::Pairs;
 use crate::cpu::{attention, forward, relations, training};
 use crate::training::inference;
-use ternary_model::program::{DropoutMask, Op, RunParams, STEP_FIGURES};
+use ternary_model::program::{BufferId, DropoutMask, Op, RunParams, STEP_FIGURES};
 
 pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
     let valid = |rows: usize| rows.min(run_params.rows as usize);
@@ -120,18 +121,22 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
             q,
             k,
             v,
+            positions,
             out,
             lse,
             shape,
         } => {
             b.with([*out, *lse], |b, [out, lse]| {
-                attention::forward(b.f32(*q), b.f32(*k), b.f32(*v), out, lse, shape);
+                let positions = positions.map(|p| b.u32(p));
+                let (q, k, v) = (b.f32(*q), b.f32(*k), b.f32(*v));
+                attention::forward(q, k, v, positions, out, lse, shape);
             });
         }
         Op::AttentionBackward {
             q,
             k,
             v,
+            positions,
             out,
             lse,
             dout,
@@ -145,6 +150,7 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
                     b.f32(*q),
                     b.f32(*k),
                     b.f32(*v),
+                    positions.map(|p| b.u32(p)),
                     b.f32(*out),
                     b.f32(*lse),
                     b.f32(*dout),
@@ -233,6 +239,32 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
                     weight * temperature * run_params.grad_scale,
                 );
             });
+        }
+        Op::PreferenceLoss {
+            targets,
+            losses,
+            reference,
+            d_logits,
+            out,
+            margins,
+            wins,
+            pairs,
+            seq,
+            vocab,
+            beta,
+        } => {
+            let n = valid(pairs * 2 * seq) / (2 * seq);
+            let inputs = [*targets, *losses, *reference];
+            b.with([*out, *margins, *wins], |b, [out, margins, wins]| {
+                let pairs = compared(b, inputs, *seq, *beta);
+                pairs.figures(&mut out[..n], &mut margins[..n], &mut wins[..n]);
+            });
+            if let Some(d_logits) = d_logits {
+                b.with([*d_logits], |b, [d_logits]| {
+                    let rows = &mut d_logits[..n * 2 * seq * vocab];
+                    compared(b, inputs, *seq, *beta).scale(rows, *vocab);
+                });
+            }
         }
         Op::RelationDivergence {
             x,
@@ -425,6 +457,22 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams) {
             });
         }
         inference!() => {}
+    }
+}
+
+/// What [`Op::PreferenceLoss`] compares: targets, losses and those of the reference.
+fn compared<'a>(
+    b: &'a Buffers,
+    [targets, losses, reference]: [BufferId; 3],
+    seq: usize,
+    beta: f32,
+) -> Pairs<'a> {
+    Pairs {
+        targets: b.u32(targets),
+        losses: b.f32(losses),
+        reference: b.f32(reference),
+        seq,
+        beta,
     }
 }
 

@@ -9,23 +9,33 @@ use super::workspace;
 use crate::BackendError;
 use ternary_model::program::{AttentionShape, BufferId, Op};
 
-/// Shape constants and grid of a kernel on attention tiles over `heads` heads.
-fn tiled(call: Call, shader: &'static shaders::Shader, s: AttentionShape, heads: usize) -> Call {
+/// Shape constants, documents and grid of a kernel on attention tiles over `heads` heads.
+fn tiled(
+    call: Call,
+    memory: &Memory,
+    positions: Option<BufferId>,
+    shader: &'static shaders::Shader,
+    s: AttentionShape,
+    heads: usize,
+) -> Result<Call, BackendError> {
     let tile = shader.constant("TILE") as usize;
     let block = shader.constant("BLOCK") as usize;
-    with_scores(call, s.scores)
+    Ok(with_scores(call, s.scores)
+        .bind("positions", memory.bind_or_unread(positions)?)
+        .set("DOCUMENTS", positions.is_some())
         .size("BATCH", s.batch)
         .size("SEQ", s.seq)
         .size("HEADS", s.heads)
         .size("KV_HEADS", s.kv_heads)
         .size("HEAD_DIM", s.head_dim)
         .workgroups(s.batch * heads * s.seq.div_ceil(tile))
-        .depth(s.head_dim.div_ceil(block))
+        .depth(s.head_dim.div_ceil(block)))
 }
 
 pub(super) fn attention(
     memory: &Memory,
     [q, k, v, out, lse]: [BufferId; 5],
+    positions: Option<BufferId>,
     shape: AttentionShape,
 ) -> Result<Vec<Call>, BackendError> {
     let shader = &shaders::ATTENTION_TRAIN;
@@ -35,7 +45,14 @@ pub(super) fn attention(
         .bind("v", memory.bind(v)?)
         .bind("out", memory.bind(out)?)
         .bind("lse", memory.bind(lse)?);
-    Ok(vec![tiled(call, shader, shape, shape.heads)])
+    Ok(vec![tiled(
+        call,
+        memory,
+        positions,
+        shader,
+        shape,
+        shape.heads,
+    )?])
 }
 
 pub(super) fn attention_backward(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
@@ -43,6 +60,7 @@ pub(super) fn attention_backward(op: &Op, memory: &Memory) -> Result<Vec<Call>, 
         q,
         k,
         v,
+        positions,
         out,
         lse,
         dout,
@@ -80,16 +98,25 @@ pub(super) fn attention_backward(op: &Op, memory: &Memory) -> Result<Vec<Call>, 
         delta,
         tiled(
             inputs(Call::new(queries_shader))?.bind("out", memory.bind(dq)?),
+            memory,
+            positions,
             queries_shader,
             shape,
             shape.heads,
-        ),
+        )?,
     ];
     for (gradient, keys) in [(dk, true), (dv, false)] {
         let call = inputs(Call::new(kv_shader))?
             .bind("dkv", memory.bind(gradient)?)
             .set("KEYS", keys);
-        calls.push(tiled(call, kv_shader, shape, shape.kv_heads));
+        calls.push(tiled(
+            call,
+            memory,
+            positions,
+            kv_shader,
+            shape,
+            shape.kv_heads,
+        )?);
     }
     Ok(calls)
 }

@@ -121,6 +121,35 @@ pub(super) fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, Backe
                 .set("WEIGHT", weight)
                 .set("TEMPERATURE", temperature)
                 .workgroups(rows),
+            Op::PreferenceLoss {
+                targets,
+                losses,
+                reference,
+                d_logits,
+                out,
+                margins,
+                wins,
+                pairs,
+                seq,
+                vocab,
+                beta,
+            } => {
+                let rows = pairs * 2 * seq;
+                let call = Call::new(&shaders::PREFERENCE_LOSS)
+                    .bind("targets", memory.bind(targets)?)
+                    .bind("losses", memory.bind(losses)?)
+                    .bind("reference", memory.bind(reference)?)
+                    .bind("d_logits", memory.bind_or_unread(d_logits)?)
+                    .bind("out", memory.bind(out)?)
+                    .bind("margins", memory.bind(margins)?)
+                    .bind("wins", memory.bind(wins)?)
+                    .size("ROWS", rows)
+                    .size("SEQ", seq)
+                    .size("VOCAB", vocab)
+                    .set("BETA", beta)
+                    .set("GRAD", d_logits.is_some());
+                call.workgroups(if d_logits.is_some() { rows } else { pairs })
+            }
             Op::RelationDivergence {
                 x,
                 teacher,

@@ -130,10 +130,11 @@ pub(super) fn lower(op: &Op, memory: &Memory) -> Option<Lowered> {
             q,
             k,
             v,
+            positions,
             out,
             lse,
             shape,
-        } => attention(memory, [q, k, v, out, lse], shape),
+        } => attention(memory, [q, k, v, out, lse], positions, shape),
         Op::AttentionBackward { .. } => attention_backward(op, memory),
         Op::SquaredNorm {
             grad,
