@@ -480,9 +480,10 @@ mod tests {
         let mut task = task(config.clone(), &[]);
         let data = TokenData::from_ids(&task.windows.ids, 30).unwrap();
         let batches = Batches::new(&data, config.max_seq_len, 1, config.vocab_size).unwrap();
-        let (mut ids, mut targets) = (Vec::new(), Vec::new());
-        batches.window(4, &mut ids, &mut targets).unwrap();
-        ids.extend(targets.last());
+        let mut window = ternary_common::data::Windows::default();
+        batches.window(4, &mut window).unwrap();
+        let mut ids = window.ids;
+        ids.extend(window.targets.last());
         let windows = Windows::new(ids, config.max_seq_len, config.vocab_size).unwrap();
         Arc::get_mut(&mut task).unwrap().windows = windows;
         let mut scorer = scorer(&task);

@@ -65,7 +65,7 @@ pub struct Encoded {
     pub layout: Layout,
     /// A document ends with it.
     pub ends_document: bool,
-    /// The document's tokens; [`CONTEXT`](super::CONTEXT) is set in those that nothing is learnt
+    /// The document's tokens; [`CONTEXT`] is set in those that nothing is learnt
     /// from.
     pub ids: Vec<u32>,
     /// Bytes of the file they stand for.
@@ -104,7 +104,7 @@ impl Encoder {
     }
 
     /// For training: what others than the assistant say in conversations, and the marks of turns,
-    /// get [`CONTEXT`](super::CONTEXT).
+    /// get [`CONTEXT`].
     pub fn assistant_only(self) -> Self {
         Encoder {
             assistant_only: true,
@@ -113,9 +113,9 @@ impl Encoder {
     }
 
     /// For training: with [`Packing::Documents`] what a document begins with gets
-    /// [`FIRST`](super::FIRST). That is a conversation's first token, and every `<|endoftext|>`,
+    /// [`FIRST`]. That is a conversation's first token, and every `<|endoftext|>`,
     /// with which generating begins where there is no prompt; a text's first token if the tokenizer
-    /// has no such mark. Those first tokens get [`CONTEXT`](super::CONTEXT), too: nothing that is
+    /// has no such mark. Those first tokens get [`CONTEXT`], too: nothing that is
     /// before them tells of them. None is for data that decides: documents are kept apart if the
     /// first of them is a conversation.
     pub fn packed(self, packing: Option<Packing>) -> Self {
@@ -123,7 +123,7 @@ impl Encoder {
     }
 
     /// Encodes preference pairs, too: the chosen conversation, then the rejected one. Each begins
-    /// with [`FIRST`](super::FIRST), and [`CONTEXT`](super::CONTEXT) is set in all but the answers.
+    /// with [`FIRST`], and [`CONTEXT`] is set in all but the answers.
     pub fn with_pairs(self) -> Self {
         Encoder {
             pairs: true,
@@ -163,7 +163,7 @@ impl Encoder {
     }
 
     /// Both conversations of a pair, the chosen one first; each begins with
-    /// [`FIRST`](super::FIRST), and [`CONTEXT`](super::CONTEXT) is set in all but the answer.
+    /// [`FIRST`], and [`CONTEXT`] is set in all but the answer.
     fn encode_pair(&self, pair: &Pair) -> Result<Vec<u32>> {
         let template = self.template()?;
         let prompt = self.tokenizer.encode_turns(template, &pair.prompt)?;

@@ -274,7 +274,7 @@ mod tests {
         let (done, ended) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut data = vec![0u32; 64];
-            for _ in 0..20_000 {
+            for _ in 0..100_000 {
                 pool.install(|| {
                     awake(|| {
                         pieces(&mut data, 1, usize::MAX, |i, piece| {
@@ -289,14 +289,14 @@ mod tests {
             }
             let _ = done.send(data);
         });
-        let wait = std::time::Duration::from_secs(120);
+        let wait = std::time::Duration::from_secs(300);
         let data = ended
             .recv_timeout(wait)
             .expect("the threads wait for each other");
         assert!(
             data.iter()
                 .enumerate()
-                .all(|(i, n)| *n == i as u32 * 20_000)
+                .all(|(i, n)| *n == i as u32 * 100_000)
         );
     }
 }
