@@ -53,7 +53,9 @@ fn try_fetch() -> Result<PathBuf> {
     let venv = folder.join("venv");
     run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
     let mut pip = Command::new(venv.join(python()));
-    run(pip.args(["-m", "pip", "install", "--quiet", "--no-compile"]).args(PYTHON))?;
+    run(pip
+        .args(["-m", "pip", "install", "--quiet", "--no-compile"])
+        .args(PYTHON))?;
     run(Command::new("npm")
         .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
         .arg(&folder)
