@@ -142,8 +142,7 @@ impl Model {
             room: 0,
             weight_bytes,
         };
-        model.steps()?;
-        model.backend.tune().await?;
+        model.get_ready().await?;
         // A GPU that ran out of memory says so only to someone who waits for it.
         model
             .backend
@@ -187,15 +186,20 @@ impl Model {
             return Ok(());
         }
         let before = std::mem::replace(&mut self.chosen, chosen);
-        let is_new = self.variants[chosen].steps.is_none();
-        if let Err(problem) = self.steps() {
+        if let Err(problem) = self.get_ready().await {
             self.chosen = before;
             return Err(problem);
         }
-        if is_new {
+        self.cached.clear();
+        Ok(())
+    }
+
+    /// Records what the chosen variant runs, and finds the forms that suit the device.
+    async fn get_ready(&mut self) -> Result<()> {
+        if self.variants[self.chosen].steps.is_none() {
+            self.steps()?;
             self.backend.tune().await?;
         }
-        self.cached.clear();
         Ok(())
     }
 

@@ -188,7 +188,7 @@ impl Served {
             Command::Reset => return,
             Command::Move { .. } => Err("the model runs on the server".to_owned()),
             Command::Adapt { .. } => {
-                Err("adapters of a server are chosen as its models are".to_owned())
+                Err("the server's adapters are chosen like its models".to_owned())
             }
             Command::Generate {
                 prompt,

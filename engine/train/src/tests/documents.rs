@@ -3,20 +3,12 @@
 use crate::Trainer;
 use ternary_backend::cpu::CpuBackend;
 use ternary_common::data::{Batches, CONTEXT, FIRST, TokenData};
-use ternary_core::config::{ModelConfig, Packing, TrainConfig};
+use ternary_core::config::{Packing, TrainConfig};
 
 /// Validation loss of windows of 12 tokens that are two documents each: `before`, which is not
 /// learnt from, and one that is always the same.
 fn loss(packing: Packing, before: impl Fn(u32) -> u32) -> f64 {
-    let config = ModelConfig {
-        vocab_size: 40,
-        hidden_size: 16,
-        num_heads: 2,
-        num_layers: 2,
-        intermediate_size: 32,
-        max_seq_len: 12,
-        ..ModelConfig::default()
-    };
+    let config = super::small();
     let train = TrainConfig {
         batch_size: 3,
         packing: Some(packing),

@@ -4,7 +4,7 @@
 use crate::Trainer;
 use ternary_backend::cpu::CpuBackend;
 use ternary_common::data::{Batches, CONTEXT, TokenData};
-use ternary_core::config::{ModelConfig, TrainConfig};
+use ternary_core::config::TrainConfig;
 use ternary_core::params;
 use ternary_model::program::BufferKind;
 
@@ -19,15 +19,7 @@ struct Found {
 
 /// One step of two micro-batches on ids of which those that `is_context` are not learnt from.
 fn step(is_context: impl Fn(u32) -> bool) -> Found {
-    let config = ModelConfig {
-        vocab_size: 40,
-        hidden_size: 16,
-        num_heads: 2,
-        num_layers: 2,
-        intermediate_size: 32,
-        max_seq_len: 12,
-        ..ModelConfig::default()
-    };
+    let config = super::small();
     let train = TrainConfig {
         batch_size: 3,
         accumulation_steps: 2,
