@@ -2,7 +2,8 @@
 //!
 //! Stories and dialogues become documents in the chat template's marks
 //! (config/chat_template.jinja), so that one model tells stories when asked and makes small talk.
-//! Half the stories stay plain text; the other half answer a request that names a word of theirs.
+//! Every story comes twice: as plain text, and as the answer to a request that names one to three
+//! words of its own, so that the model learns that what is asked for has to come.
 //! Nothing is random: the same input gives the same text.
 
 use std::collections::HashMap;
@@ -17,17 +18,28 @@ const STORIES: [&str; 3] = [
     "tinystories_v2_train.txt",
 ];
 /// Bytes of the self-dialogue corpus to use: it is three times as large as all the stories.
-const SELF_DIALOGUE_BYTES: usize = 3_000_000;
+const SELF_DIALOGUE_BYTES: usize = 2_000_000;
 
-const REQUESTS: [&str; 8] = [
-    "Tell me a story about a WORD.",
-    "Can you tell me a story about a WORD?",
-    "Please tell me a short story about a WORD.",
-    "Tell me a story with a WORD in it.",
-    "I would like to hear a story about a WORD.",
-    "Write a story about a WORD.",
-    "Do you know a story about a WORD?",
-    "Tell me a story.",
+/// How a story is asked for: its one subject, two of its things, or three of its words.
+const ABOUT_ONE: [&str; 8] = [
+    "Tell me a story about ONE.",
+    "Can you tell me a story about ONE?",
+    "Please tell me a short story about ONE.",
+    "Tell me a story with ONE in it.",
+    "I would like to hear a story about ONE.",
+    "Write a story about ONE.",
+    "Do you know a story about ONE?",
+    "A story about ONE, please.",
+];
+const ABOUT_TWO: [&str; 4] = [
+    "Tell me a story about ONE and TWO.",
+    "Write a short story with ONE and TWO in it.",
+    "Can you tell me a story about ONE and TWO?",
+    "I want a story in which there is ONE and TWO.",
+];
+const ABOUT_THREE: [&str; 2] = [
+    "Write a story with these words: one, two, three.",
+    "Tell me a story that has the words one, two and three in it.",
 ];
 
 fn documents(text: &str) -> impl Iterator<Item = &str> {
@@ -89,23 +101,47 @@ const NOT_NOUNS: [&str; 24] = [
     "end", "best", "rest", "way", "few", "while", "big", "most", "first", "one", "new", "more",
 ];
 
-/// The noun a story is about: frequent in it, rare elsewhere.
-fn subject<'a>(story: &'a str, spread: &HashMap<&str, usize>, total: usize) -> Option<&'a str> {
+/// The nouns a story is about, the likeliest first: frequent in it, rare elsewhere.
+fn subjects<'a>(story: &'a str, spread: &HashMap<&str, usize>, total: usize) -> Vec<&'a str> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for w in nouns(story) {
         *counts.entry(w).or_default() += 1;
     }
-    counts
+    let score = |(w, n): &(&str, usize)| {
+        let idf = (total as f64 / spread.get(w).copied().unwrap_or(1) as f64).ln();
+        *n as f64 * idf
+    };
+    let mut known: Vec<_> = counts
         .into_iter()
         .filter(|(w, _)| spread.get(w).copied().unwrap_or(0) >= 3)
-        .max_by(|a, b| {
-            let score = |(w, n): &(&str, usize)| {
-                let idf = (total as f64 / spread.get(w).copied().unwrap_or(1) as f64).ln();
-                *n as f64 * idf
-            };
-            score(a).total_cmp(&score(b)).then(b.0.cmp(a.0))
-        })
-        .map(|(w, _)| w)
+        .collect();
+    known.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.0.cmp(b.0)));
+    known.into_iter().map(|(w, _)| w).collect()
+}
+
+/// The request that story number `i` answers, if anything is known of it.
+fn request(i: usize, subjects: &[&str]) -> Option<String> {
+    let with_article = |word: &str| {
+        let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
+            "an"
+        } else {
+            "a"
+        };
+        format!("{article} {word}")
+    };
+    // Of ten requests six name one thing, two name two, two name three.
+    let (kind, form) = (i % 10, i / 10);
+    Some(match (kind, subjects) {
+        (8.., [one, two, three, ..]) => ABOUT_THREE[form % ABOUT_THREE.len()]
+            .replace("one", one)
+            .replace("two", two)
+            .replace("three", three),
+        (6.., [one, two, ..]) => ABOUT_TWO[form % ABOUT_TWO.len()]
+            .replace("ONE", &with_article(one))
+            .replace("TWO", &with_article(two)),
+        (_, [one, ..]) => ABOUT_ONE[i % ABOUT_ONE.len()].replace("ONE", &with_article(one)),
+        (_, []) => return None,
+    })
 }
 
 fn story_text(stories: &[&str]) -> String {
@@ -118,28 +154,15 @@ fn story_text(stories: &[&str]) -> String {
             *spread.entry(w).or_default() += 1;
         }
     }
-    let mut out = String::new();
+    // Apart, or a window would hold a story behind itself, to be copied.
+    let (mut plain, mut asked_for) = (String::new(), String::new());
     for (i, story) in stories.iter().enumerate() {
-        let word = if i % 2 == 0 {
-            None
-        } else {
-            subject(story, &spread, stories.len())
-        };
-        match word {
-            Some(word) => {
-                let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
-                    "an "
-                } else {
-                    "a "
-                };
-                let request =
-                    REQUESTS[i / 2 % REQUESTS.len()].replace("a WORD", &format!("{article}{word}"));
-                out += &format!("<|user|>{request}<|end|><|assistant|>{story}<|end|>{END}\n");
-            }
-            None => out += &format!("{story}\n{END}\n"),
+        plain += &format!("{story}\n{END}\n");
+        if let Some(request) = request(i, &subjects(story, &spread, stories.len())) {
+            asked_for += &format!("<|user|>{request}<|end|><|assistant|>{story}<|end|>{END}\n");
         }
     }
-    out
+    plain + &asked_for
 }
 
 /// "A:" lines are the user's, "B:" lines the assistant's.

@@ -5,7 +5,10 @@
 //! Codes are found again by dividing by the scale and rounding; both operands run along k, and are
 //! at most ±127.
 
+use std::cell::Cell;
+
 use super::int;
+use super::int::panel::with_memory;
 use super::linear::{Int8Rows, WeightView};
 use super::matmul::{Product, View};
 use super::simd::{Level, multiversion};
@@ -41,43 +44,60 @@ pub fn product(level: Level, p: &Product, out: &mut [f32]) -> bool {
     if !suits(level) || p.accumulate || a.cs != 1 || b.cs != 1 || m.min(n).min(k) < SMALLEST {
         return false;
     }
-    let (x, mut x_scales) = codes(a, of_a, act_stride(k));
-    x_scales.iter_mut().for_each(|scale| *scale *= p.alpha);
-    let (w, w_scales) = codes(b, of_b, row_stride(QuantMode::EightBit, k));
-    let sums: Vec<i32> = x.chunks_exact(act_stride(k)).map(int::sum).collect();
-    let weight = WeightView {
-        mode: QuantMode::EightBit,
-        data: bytemuck::cast_slice(&w),
-        scales: &w_scales,
-        by_four: &[],
-        out_dim: n,
-        in_dim: k,
-        group: k,
-    };
-    let x = Int8Rows {
-        codes: &x,
-        scales: &x_scales,
-    };
-    int::panel::product(level, &weight, x, &sums, &mut out[..m * n]);
+    let mut x_scales = every_row(of_a, m);
+    let w_scales = every_row(of_b, n);
+    let (x_stride, w_stride) = (act_stride(k), row_stride(QuantMode::EightBit, k));
+    with_memory(&LEFT, m * x_stride, |x: &mut [i8]| {
+        with_memory(&RIGHT, n * w_stride, |w: &mut [i8]| {
+            codes(a, &x_scales, x_stride, x);
+            codes(b, &w_scales, w_stride, w);
+            x_scales.iter_mut().for_each(|scale| *scale *= p.alpha);
+            let sums: Vec<i32> = x.chunks_exact(x_stride).map(int::sum).collect();
+            let weight = WeightView {
+                mode: QuantMode::EightBit,
+                data: bytemuck::cast_slice(w),
+                scales: &w_scales,
+                by_four: &[],
+                out_dim: n,
+                in_dim: k,
+                group: k,
+            };
+            let x = Int8Rows {
+                codes: x,
+                scales: &x_scales,
+            };
+            int::panel::product(level, &weight, x, &sums, &mut out[..m * n]);
+        });
+    });
     true
 }
 
-/// A matrix's codes, rows `stride` apart and zeros behind, with a scale for every row.
-fn codes(of: View, scales: &[f32], stride: usize) -> (Vec<i8>, Vec<f32>) {
-    let scales: Vec<f32> = match scales {
-        [scale] => vec![*scale; of.rows],
-        scales => scales[..of.rows].to_vec(),
-    };
-    let mut codes = vec![0i8; of.rows * stride];
-    par::pieces(&mut codes, BAND * stride, of.rows * stride, |i, codes| {
+thread_local! {
+    /// Codes of the operands, see [`with_memory`].
+    static LEFT: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static RIGHT: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+}
+
+/// A scale for every row, of which one may stand for all.
+fn every_row(scales: &[f32], rows: usize) -> Vec<f32> {
+    match scales {
+        [scale] => vec![*scale; rows],
+        scales => scales[..rows].to_vec(),
+    }
+}
+
+/// A matrix's codes, rows `stride` apart and zeros behind.
+fn codes(of: View, scales: &[f32], stride: usize, codes: &mut [i8]) {
+    par::pieces(codes, BAND * stride, of.rows * stride, |i, codes| {
         for (j, codes) in codes.chunks_exact_mut(stride).enumerate() {
             let row = i * BAND + j;
             let values = &of.data[row * of.rs..][..of.cols];
             let scale = scales[row];
+            let (codes, rest) = codes.split_at_mut(of.cols);
             round_row(values, if scale == 0.0 { 0.0 } else { 1.0 / scale }, codes);
+            rest.fill(0);
         }
     });
-    (codes, scales)
 }
 
 multiversion! {

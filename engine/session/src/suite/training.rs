@@ -3,7 +3,7 @@
 use ternary_backend::Backend;
 use ternary_common::data::{Batches, TokenData};
 use ternary_common::platform::Instant;
-use ternary_core::config::{ModelConfig, TrainConfig};
+use ternary_core::config::{ModelConfig, TrainConfig, WeightScale};
 use ternary_core::rng::Rng;
 use ternary_train::Trainer;
 
@@ -129,8 +129,14 @@ fn flops_per_token(s: &Sizes, config: &ModelConfig) -> f64 {
     (products + 6 * s.layers * s.context * s.hidden) as f64
 }
 
+/// With what `config/recommended.json` says of weights.
 fn config(s: &Sizes) -> ModelConfig {
     ModelConfig {
+        use_residual_scaling: false,
+        use_dynamic_threshold: false,
+        weight_scale: WeightScale::Tensor,
+        ste_scale_factor: 1.0,
+        anneal_fraction: 0.0,
         vocab_size: s.vocab,
         hidden_size: s.hidden,
         num_heads: s.heads,
