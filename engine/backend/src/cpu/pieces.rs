@@ -15,6 +15,8 @@
 
 use std::cell::Cell;
 
+#[cfg(target_arch = "x86_64")]
+use super::int;
 use super::int::panel::{self, ROWS, Sums};
 use super::matmul::{Precision, Product, View};
 use super::simd::{Level, multiversion};
@@ -28,8 +30,10 @@ const BLOCK: usize = 512;
 const WORD: usize = 4;
 /// Columns whose words are turned at once, see [`panel::turn`].
 const TURNED: usize = 32;
-/// Panels of codes that are packed together: their rows' stretches are as long as four cache lines.
-const TOGETHER: usize = 4;
+/// Panels of codes that are packed together: their rows' stretches are as long as 16 cache lines.
+const TOGETHER: usize = 16;
+/// Most panels of lines of a unit of work, packed together for the same reason.
+const BAND: usize = 4;
 /// Largest integer of two signed bytes whose upper one is at most 127: 127·256 + 127.
 const LARGEST: f32 = 32639.0;
 /// Smaller numbers than this count as zero: the inverse of their scale would not be finite.
@@ -104,12 +108,17 @@ fn block(level: Level, p: &Product, first: usize, scales: &[f32], out: &mut [f32
             );
         });
         let codes = &*codes;
-        par::pieces(out, ROWS * n, work, |i, out| {
-            panel::with_memory(&LINES, 2 * words, |lines: &mut [u32]| {
-                let line = i * ROWS;
-                let band = Cut::of(level, p.a, first, line, &factors, lines);
-                for (j, codes) in codes.chunks_exact(words).enumerate() {
-                    band.multiply(level, codes, j * ROWS, accumulate, out, n);
+        // At least eight bands where there are lines enough, to keep threads level; the same
+        // whatever their number.
+        let band = (p.a.rows.div_ceil(ROWS) / 8).clamp(1, BAND);
+        par::pieces(out, band * ROWS * n, work, |i, out| {
+            let count = (out.len() / n).div_ceil(ROWS);
+            panel::with_memory(&LINES, count * 2 * words, |lines: &mut [u32]| {
+                let cuts = Cut::all(level, p.a, first, i * band * ROWS, &factors, lines, words);
+                for (cut, out) in cuts.iter().zip(out.chunks_mut(ROWS * n)) {
+                    for (j, codes) in codes.chunks_exact(words).enumerate() {
+                        cut.multiply(level, codes, j * ROWS, accumulate, out, n);
+                    }
                 }
             });
         });
@@ -228,63 +237,100 @@ multiversion! {
 struct Cut<'a> {
     /// Of the upper bytes, then of the lower ones.
     panels: [&'a [u32]; 2],
+    known: Known,
+}
+
+/// What is known of sixteen lines.
+struct Known {
     /// M/32639 of every line; NaN where a value is not finite.
     scales: [f32; ROWS],
     /// Σ q of every line, for codes that were made unsigned.
     sums: [i32; ROWS],
 }
 
+/// Lines whose neighbors in memory are neighbors in k.
+fn along(
+    level: Level,
+    lines: View,
+    first: usize,
+    factors: &[f32],
+    upper: &mut [u32],
+    lower: &mut [u32],
+) -> Known {
+    let mut known = Known {
+        scales: [0.0; ROWS],
+        sums: [0; ROWS],
+    };
+    let [mut uppers, mut lowers] = [[[0u8; BLOCK]; ROWS]; 2];
+    for l in 0..lines.rows {
+        let values = &lines.data[l * lines.rs + first..][..factors.len()];
+        let (scale, inverse) = scale_of(largest_along(values, factors));
+        known.scales[l] = scale;
+        known.sums[l] = cut_along(values, factors, inverse, &mut uppers[l], &mut lowers[l]);
+    }
+    for (panel, bytes) in [(upper, &uppers), (lower, &lowers)] {
+        for (c, chunk) in panel.chunks_exact_mut(TURNED / WORD * ROWS).enumerate() {
+            let rows = bytes.each_ref().map(|row| &row.as_chunks::<TURNED>().0[c]);
+            panel::turn(level, rows, 32, chunk);
+        }
+    }
+    known
+}
+
+/// Lines that are neighbors in memory, sixteen for every pair of panels.
+fn across(rows: &Rows, factors: &[f32], panels: &mut [(&mut [u32], &mut [u32])]) -> Vec<Known> {
+    let mut largest = [[0u32; ROWS]; BAND];
+    let largest = &mut largest[..panels.len()];
+    largest_across(rows, factors, largest);
+    let (mut known, mut inverses) = (Vec::new(), [[0f32; ROWS]; BAND]);
+    for (largest, inverses) in largest.iter().zip(&mut inverses) {
+        let of_lines = largest.map(scale_of);
+        *inverses = of_lines.map(|(_, inverse)| inverse);
+        known.push(Known {
+            scales: of_lines.map(|(scale, _)| scale),
+            sums: [0; ROWS],
+        });
+    }
+    cut_across(rows, factors, &inverses, panels, &mut known);
+    known
+}
+
 impl<'a> Cut<'a> {
-    /// Lines `line..` of `a`, columns `first..`, times the columns' factors.
-    fn of(
+    /// Lines `line..` of `a`, columns `first..`, times the columns' factors: as many as `memory` has
+    /// room for, two panels of `words` for sixteen.
+    fn all(
         level: Level,
         a: View,
         first: usize,
         line: usize,
         factors: &[f32],
         memory: &'a mut [u32],
-    ) -> Self {
-        let lines = (a.rows - line).min(ROWS);
-        let half = memory.len() / 2;
-        let (upper, lower) = memory.split_at_mut(half);
-        let mut scales = [0f32; ROWS];
-        let mut sums = [0i32; ROWS];
-        if a.cs == 1 {
-            let mut bytes = [[[0u8; BLOCK]; ROWS]; 2];
-            let [upper_bytes, lower_bytes] = &mut bytes;
-            for l in 0..lines {
-                let values = &a.data[(line + l) * a.rs + first..][..factors.len()];
-                let largest = largest_along(values, factors);
-                let (scale, inverse) = scale_of(largest);
-                scales[l] = scale;
-                let (upper, lower) = (&mut upper_bytes[l], &mut lower_bytes[l]);
-                sums[l] = cut_along(values, factors, inverse, upper, lower);
-            }
-            for (panel, bytes) in [(&mut *upper, &*upper_bytes), (&mut *lower, &*lower_bytes)] {
-                let chunks = panel.chunks_exact_mut(TURNED / WORD * ROWS);
-                for (c, chunk) in chunks.enumerate() {
-                    let rows = bytes.each_ref().map(|row| &row.as_chunks::<TURNED>().0[c]);
-                    panel::turn(level, rows, 32, chunk);
-                }
-            }
+        words: usize,
+    ) -> Vec<Self> {
+        let mut panels: Vec<_> = memory
+            .chunks_exact_mut(2 * words)
+            .map(|both| both.split_at_mut(words))
+            .collect();
+        let known = if a.cs == 1 {
+            let of = |(i, (upper, lower)): (usize, &mut (&mut [u32], &mut [u32]))| {
+                let view = a.band(line + i * ROWS, (a.rows - line - i * ROWS).min(ROWS));
+                along(level, view, first, factors, upper, lower)
+            };
+            panels.iter_mut().enumerate().map(of).collect()
         } else {
             let rows = Rows {
                 data: &a.data[first * a.cs + line..],
                 stride: a.cs,
                 count: factors.len(),
-                live: lines,
+                live: a.rows - line,
             };
-            let of_lines = largest_across(&rows, factors).map(scale_of);
-            scales = of_lines.map(|(scale, _)| scale);
-            let inverses = of_lines.map(|(_, inverse)| inverse);
-            let (upper, lower) = (upper.as_chunks_mut().0, lower.as_chunks_mut().0);
-            sums = cut_across(&rows, factors, &inverses, upper, lower);
-        }
-        Cut {
-            panels: [upper, lower],
-            scales,
-            sums,
-        }
+            across(&rows, factors, &mut panels)
+        };
+        let of = |(panels, known): ((&'a mut [u32], &'a mut [u32]), Known)| Cut {
+            panels: [panels.0, panels.1],
+            known,
+        };
+        panels.into_iter().zip(known).map(of).collect()
     }
 
     /// The products with a panel of codes, into `out`'s columns from `column` on of lines `n` long.
@@ -297,18 +343,31 @@ impl<'a> Cut<'a> {
         out: &mut [f32],
         n: usize,
     ) {
+        // The sums are written a microsecond from now: have their cache lines here by then.
+        #[cfg(target_arch = "x86_64")]
+        for line in out.chunks(n) {
+            // SAFETY: every x86-64 processor has SSE.
+            unsafe { int::x86::prefetch_write(&line[column]) };
+        }
         let [mut upper, mut lower] = [[[0i32; ROWS]; ROWS]; 2];
         let [of_upper, of_lower] = self.panels;
         panel::words(level, QuantMode::EightBit, codes, of_upper, &mut upper);
         panel::words(level, QuantMode::EightBit, codes, of_lower, &mut lower);
         let offset = if panel::flips(level) { 128 } else { 0 };
-        let corrections = self.sums.map(|sum| sum.wrapping_mul(offset));
+        let corrections = self.known.sums.map(|sum| sum.wrapping_mul(offset));
         let out = Corner {
             data: &mut out[column..],
             stride: n,
             columns: (n - column).min(ROWS),
         };
-        join(&upper, &lower, &corrections, &self.scales, accumulate, out);
+        join(
+            &upper,
+            &lower,
+            &corrections,
+            &self.known.scales,
+            accumulate,
+            out,
+        );
     }
 }
 
@@ -372,40 +431,50 @@ multiversion! {
 }
 
 multiversion! {
-    /// The bits of the largest |v| of each of sixteen lines, whose values are `rows`.
-    fn largest_across(rows: &Rows, factors: &[f32]) -> [u32; ROWS] {
-        let mut largest = [0u32; ROWS];
-        for (k, factor) in factors.iter().enumerate() {
-            let mut end = [0f32; ROWS];
-            let row = rows.row(k, 0, &mut end);
-            for l in 0..ROWS {
-                largest[l] = largest[l].max(magnitude(row[l] * factor));
+    /// The bits of the largest |v| of lines whose values are `rows`.
+    fn largest_across(rows: &Rows, factors: &[f32], largest: &mut [[u32; ROWS]]) {
+        // A few k of all lines, then the next: what is near in memory is read together.
+        for (c, factors) in factors.chunks(TURNED).enumerate() {
+            for (i, largest) in largest.iter_mut().enumerate() {
+                let mut all = *largest;
+                for (k, factor) in factors.iter().enumerate() {
+                    let mut end = [0f32; ROWS];
+                    let row = rows.row(c * TURNED + k, i * ROWS, &mut end);
+                    for l in 0..ROWS {
+                        all[l] = all[l].max(magnitude(row[l] * factor));
+                    }
+                }
+                *largest = all;
             }
         }
-        largest
     }
 }
 
 multiversion! {
-    /// Words of sixteen lines, step by step; answers Σ q.
-    fn cut_across(rows: &Rows, factors: &[f32], inverses: &[f32; ROWS], upper: &mut [[u32; ROWS]], lower: &mut [[u32; ROWS]]) -> [i32; ROWS] {
-        let mut sums = [0i32; ROWS];
-        for (step, (to_upper, to_lower)) in upper.iter_mut().zip(lower).enumerate() {
-            let mut ends = [[0f32; ROWS]; WORD];
-            let four = rows.four(step * WORD, 0, &mut ends);
+    /// Words of lines whose values are `rows`, all panels' step by step as memory has them.
+    fn cut_across(rows: &Rows, factors: &[f32], inverses: &[[f32; ROWS]; BAND], panels: &mut [(&mut [u32], &mut [u32])], known: &mut [Known]) {
+        let steps = factors.len().next_multiple_of(TURNED) / WORD;
+        for step in 0..steps {
             let factors = of_four(factors, step * WORD);
-            let [mut uppers, mut lowers] = [[0u32; ROWS]; 2];
-            for i in 0..WORD {
-                for l in 0..ROWS {
-                    let (q, upper, lower) = bytes_of(four[i][l] * factors[i] * inverses[l]);
-                    uppers[l] |= upper << (8 * i);
-                    lowers[l] |= lower << (8 * i);
-                    sums[l] = sums[l].wrapping_add(q);
+            for (i, ((upper, lower), known)) in panels.iter_mut().zip(&mut *known).enumerate() {
+                let inverses = &inverses[i];
+                let mut ends = [[0f32; ROWS]; WORD];
+                let four = rows.four(step * WORD, i * ROWS, &mut ends);
+                let [mut uppers, mut lowers] = [[0u32; ROWS]; 2];
+                let mut sums = known.sums;
+                for i in 0..WORD {
+                    for l in 0..ROWS {
+                        let (q, upper, lower) = bytes_of(four[i][l] * factors[i] * inverses[l]);
+                        uppers[l] |= upper << (8 * i);
+                        lowers[l] |= lower << (8 * i);
+                        sums[l] = sums[l].wrapping_add(q);
+                    }
                 }
+                upper.as_chunks_mut().0[step] = uppers;
+                lower.as_chunks_mut().0[step] = lowers;
+                known.sums = sums;
             }
-            (*to_upper, *to_lower) = (uppers, lowers);
         }
-        sums
     }
 }
 
