@@ -56,26 +56,43 @@ export interface ModelInfo {
   loadMs: number;
 }
 
-/** What is not given is as suits the model: as its file says, and else by its size. */
+/**
+ * What is not given, or is null, is as suits the model: as its file says, and else by its size. A parameter of OpenAI's that is not here, or has a
+ * value that is not, rejects the request with a TypeError that names it.
+ */
 export interface SamplingOptions {
-  /** 0 always takes the likeliest token. */
-  temperature?: number;
-  top_p?: number;
-  /** At most 256. */
-  top_k?: number;
+  /** 0 always takes the likeliest token; at most 2. */
+  temperature?: number | null;
+  top_p?: number | null;
+  /** At most 256; 0 or -1 is 256. */
+  top_k?: number | null;
   /** 1 is off. */
-  repetition_penalty?: number;
-  /** Another for every reply where none is given. */
-  seed?: number;
-  max_tokens?: number;
+  repetition_penalty?: number | null;
+  /** Another for every reply where none is given, or -1. */
+  seed?: number | null;
+  max_tokens?: number | null;
   /** The reply ends before any of these texts. */
-  stop?: string | string[];
+  stop?: string | string[] | null;
   /** What a reply has to be. What compiles it is fetched with the first reply of a form. */
   response_format?: ResponseFormat;
   /** The model's name, or an adapter's that answers beside it. Where it is not given: the adapter that a fine-tuning kept, if one did, else the model. */
   model?: string;
   /** Aborting ends the reply; the promise or the iteration rejects with the signal's reason. */
   signal?: AbortSignal;
+  /** `usage` comes with the last chunk of every stream, whatever this says. */
+  stream_options?: { include_usage?: boolean } | null;
+  /** Of these only what changes nothing. */
+  n?: 1 | null;
+  presence_penalty?: 0 | null;
+  frequency_penalty?: 0 | null;
+  logit_bias?: Record<string, never> | null;
+  store?: false | null;
+  service_tier?: "auto" | "default" | null;
+  user?: string;
+  safety_identifier?: string;
+  prompt_cache_key?: string;
+  prompt_cache_retention?: string | null;
+  metadata?: Record<string, string> | null;
 }
 
 export type ResponseFormat =
@@ -101,10 +118,13 @@ export interface ToolCall {
   function: { name: string; arguments: string };
 }
 
+/** A text, by itself or in parts. */
+export type Content = string | { type: "text"; text: string }[];
+
 export type Message =
-  | { role: "system" | "user"; content: string }
-  | { role: "assistant"; content: string | null; tool_calls?: ToolCall[] }
-  | { role: "tool"; content: string; tool_call_id: string };
+  | { role: "system" | "developer" | "user"; content: Content; name?: string }
+  | { role: "assistant"; content?: Content | null; tool_calls?: ToolCall[]; name?: string }
+  | { role: "tool"; content: Content; tool_call_id: string };
 
 /** What a reply is. */
 export interface Reply {
@@ -150,10 +170,22 @@ export interface ChatOptions extends SamplingOptions {
   tools?: Tool[];
   /** "auto", the default: as the model likes. */
   tool_choice?: "auto" | "none" | "required" | { type: "function"; function: { name: string } };
+  /** OpenAI's newer name of `max_tokens`, which it goes before. */
+  max_completion_tokens?: number | null;
+  /** Of these only what changes nothing. */
+  logprobs?: false | null;
+  top_logprobs?: 0 | null;
+  parallel_tool_calls?: true;
+  modalities?: ["text"] | null;
+  verbosity?: "medium" | null;
+  chat_template_kwargs?: Record<string, never>;
 }
 
 export interface TextOptions extends SamplingOptions {
   prompt: string;
+  /** Of these only what changes nothing. */
+  echo?: false | null;
+  best_of?: 1 | null;
 }
 
 export type Precision = "f32" | "f16" | "eightbit" | "ternary" | "binary";

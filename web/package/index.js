@@ -1,63 +1,8 @@
 // The engine for other pages: a worker, and around its messages an interface in OpenAI's shape. index.d.ts says what there is.
 
+import { checked, form, sampling, spoken, tools } from "./requests.js";
+
 const FINISH = { end: "stop", stopped: "stop", length: "length", context: "length" };
-
-/** The engine's sampling from OpenAI's names; what is not given is as suits the model, as a server's answers are. */
-function sampling(options, { sampling: suited }) {
-  const { temperature, top_p, top_k, repetition_penalty, seed, max_tokens, stop } = options;
-  const given = {
-    temperature,
-    topP: top_p,
-    topK: top_k,
-    repetitionPenalty: repetition_penalty,
-    seed: seed ?? Math.floor(Math.random() * Number.MAX_SAFE_INTEGER),
-    maxTokens: max_tokens,
-    stop: typeof stop === "string" ? [stop] : stop,
-  };
-  return { ...suited, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined && value !== null)) };
-}
-
-/** What a reply has to be, from OpenAI's `response_format`; null where it is free. */
-function form({ response_format: format }) {
-  if (!format || format.type === "text") return null;
-  if (format.type === "json_object") return "jsonObject";
-  const schema = format.json_schema?.schema;
-  if (format.type === "json_schema" && typeof schema === "object") return { jsonSchema: JSON.stringify(schema) };
-  if (format.type === "regex" && typeof format.regex === "string") return { regex: format.regex };
-  if (format.type === "grammar" && typeof format.grammar === "string") return { lark: format.grammar };
-  const expected = "text, json_object, json_schema with a json_schema.schema, regex with a regex, or grammar with a grammar";
-  throw new TypeError(`response_format: expected a type of ${expected}; found ${JSON.stringify(format)}`);
-}
-
-/** The functions that a reply may call, and whether it has to. */
-function tools({ tools = [], tool_choice: choice = "auto" }) {
-  const told = tools.map(({ type, function: called }, i) => {
-    if (type !== "function" || typeof called?.name !== "string") throw new TypeError(`tools[${i}]: expected { type: "function", function: { name, … } }`);
-    const { name, description = null, parameters = { type: "object", properties: {} } } = called;
-    return { name, description, parameters };
-  });
-  const name = choice?.function?.name;
-  if (name !== undefined && !told.some((tool) => tool.name === name)) throw new TypeError(`tool_choice: there is no tool ${name}`);
-  if (name !== undefined) return { tools: told, choice: { always: name } };
-  if (choice === "required" && !told.length) throw new TypeError("tool_choice: there are no tools to choose from");
-  const choices = { auto: "auto", none: "never", required: { always: null } };
-  if (!Object.hasOwn(choices, choice)) throw new TypeError(`tool_choice: expected auto, none, required or a function; found ${JSON.stringify(choice)}`);
-  return { tools: told, choice: choices[choice] };
-}
-
-/** Messages as templates expect them: the arguments of calls are objects, and a content is a text. */
-function spoken(messages) {
-  const object = (text) => {
-    try {
-      return JSON.parse(text);
-    } catch {
-      return text;
-    }
-  };
-  const call = ({ function: { name, arguments: given }, ...rest }) => ({ ...rest, function: { name, arguments: typeof given === "string" ? object(given) : given } });
-  const text = (content) => (Array.isArray(content) ? content.map((part) => part.text ?? "").join("") : (content ?? ""));
-  return messages.map(({ content, tool_calls, ...rest }) => ({ ...rest, content: text(content), ...(tool_calls && { tool_calls: tool_calls.map(call) }) }));
-}
 
 /** Values as they come, for one reader. */
 class Flow {
@@ -265,13 +210,14 @@ export class Engine {
   /** The adapter that `model` asks for; null: none. */
   #wanted(model) {
     const { name, adapter = null, adapters } = this.model;
-    if (model === undefined || model === null) return adapter;
+    if (model === undefined) return adapter;
     if (adapters.includes(model)) return model;
     if (model === name) return null;
     throw new TypeError(`model: expected ${[name, ...adapters].map((known) => JSON.stringify(known)).join(" or ")}; found ${JSON.stringify(model)}`);
   }
 
-  async #create(options, kind) {
+  async #create(request, kind) {
+    const options = checked(request, kind);
     const { messages, prompt, stream, signal, model } = options;
     const adapter = this.#wanted(model);
     const command = kind === "chat"

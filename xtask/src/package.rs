@@ -23,7 +23,7 @@ const WORKERS: [&str; 10] = [
     "grammar.js",
     "grammar_bg.wasm",
 ];
-const OWN: [&str; 3] = ["index.js", "index.d.ts", "README.md"];
+const OWN: [&str; 4] = ["index.js", "requests.js", "index.d.ts", "README.md"];
 const LICENSES: [&str; 3] = ["LICENSE", "LICENSE-MIT", "LICENSE-APACHE"];
 
 pub fn build_and_assemble() -> Result<()> {

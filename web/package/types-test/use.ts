@@ -18,6 +18,8 @@ for await (const chunk of await engine.chat.completions.create({ messages, strea
   console.log(piece, chunk.usage?.total_tokens);
 }
 const continued = await engine.completions.create({ prompt: "Once" });
+const parts = [{ role: "developer" as const, content: [{ type: "text" as const, text: "Be brief." }] }, ...messages];
+await engine.chat.completions.create({ messages: parts, max_completion_tokens: 8, n: 1, user: "someone", temperature: null });
 console.log(context, text, continued.choices[0].text.length);
 
 const bitmap: BitMap = await engine.bitmap();
@@ -33,6 +35,10 @@ console.log(file.name);
 await Engine.load("model.1bit", { device: "tpu" });
 // @ts-expect-error: a message has a role
 await engine.chat.completions.create({ messages: [{ content: "Hi" }] });
+// @ts-expect-error: one reply comes of a request
+await engine.chat.completions.create({ messages, n: 2 });
+// @ts-expect-error: probabilities are not told
+await engine.completions.create({ prompt: "Once", logprobs: 3 });
 // @ts-expect-error: an engine is loaded, not made
 new Engine();
 // @ts-expect-error: there is no such precision

@@ -58,7 +58,6 @@ fn the_example_streams_and_stops() -> Result<()> {
     page.assert_clean()
 }
 
-/// The whole interface, on both devices: greedy text equals the command line's, chunks have
 /// The fields of an answer: names and kinds of values, however deep; of a list its first element's.
 const FIELDS: &str = "(function fields(value) { \
     if (Array.isArray(value)) return value.length ? [fields(value[0])] : []; \
@@ -163,6 +162,71 @@ fn answers_have_the_server_s_fields() -> Result<()> {
     page.assert_clean()
 }
 
+/// Parameters: the package knows those of the server's own description and no others, and refuses
+/// by name what it does not honor.
+#[test]
+fn parameters_are_the_server_s_and_none_is_ignored() -> Result<()> {
+    let server = site()?;
+    let serve = onebit::Serve::start(&[("cors", "*")])?;
+    let page = blank(&server)?;
+    page.allow(serve.origin())?;
+    page.evaluate(&format!(
+        "window.found = null; (async () => {{ \
+           const {{ checked }} = await import('./ternary-core/requests.js'); \
+           const {{ paths }} = await (await fetch('{}/openapi.json')).json(); \
+           const of = path => Object.keys(paths[path].post.requestBody.content['application/json'].schema.properties); \
+           const asked = {{ chat: {{ messages: [{{ role: 'user', content: 'Hi' }}] }}, text: {{ prompt: 'Once' }} }}; \
+           const problem = (kind, more) => {{ \
+             try {{ checked({{ ...asked[kind], ...more }}, kind); return null; }} catch (e) {{ return e.message; }} }}; \
+           const unknown = []; \
+           for (const [kind, path] of [['chat', '/v1/chat/completions'], ['text', '/v1/completions']]) \
+             for (const name of of(path)) if (problem(kind, {{ [name]: {{}} }})?.includes('there is no such')) unknown.push(kind + ' ' + name); \
+           return {{ count: of('/v1/chat/completions').length, unknown, told: [ \
+             ['chat', {{ n: 2 }}], ['chat', {{ bogus: 1 }}], ['chat', {{ logprobs: true }}], ['text', {{ echo: true }}], \
+             ['chat', {{ temperature: 'hot' }}], ['chat', {{ functions: [] }}], ['text', {{ stop: [''] }}], \
+             ['chat', {{ n: 1, temperature: null, user: 'me', max_completion_tokens: 4 }}], \
+           ].map(([kind, more]) => problem(kind, more)) }}; }})() \
+           .then(found => {{ window.found = found; }}, problem => {{ window.found = {{ problem: String(problem) }}; }}); 0",
+        serve.origin()
+    ))?;
+    page.wait_for("window.found", REPLY)?;
+    let found = page.evaluate("found")?;
+    ensure!(found["problem"].is_null(), "{}", found["problem"]);
+    ensure!(found["count"].as_u64() > Some(20), "{found:#}");
+    ensure!(found["unknown"] == json!([]), "{}", found["unknown"]);
+    let told = [
+        json!("n: 2 is not supported; leave it out or give 1"),
+        json!("bogus: there is no such parameter"),
+        json!("logprobs: true is not supported; leave it out or give false"),
+        json!("echo: true is not supported; leave it out or give false"),
+        json!("temperature: expected a number from 0 to 2; found \"hot\""),
+        json!("functions: it is not supported: an older form; use `tools`"),
+        json!("stop: expected a text, or up to 64 of them; found [\"\"]"),
+        Value::Null,
+    ];
+    ensure!(found["told"] == json!(told), "{:#}", found["told"]);
+    // As a whole: the request is rejected, and the next is answered.
+    page.evaluate(
+        "window.found = null; (async () => { \
+           const engine = await Engine.load('tiny.1bit', { device: 'cpu' }); \
+           const bad = await engine.completions.create({ prompt: 'Once', n: 3 }).catch(e => e.name + ' ' + e.message); \
+           const good = await engine.chat.completions.create({ max_completion_tokens: 3, messages: [ \
+             { role: 'developer', content: [{ type: 'text', text: 'Be ' }, { type: 'text', text: 'brief.' }] }, { role: 'user', content: 'Hi' }] }); \
+           engine.close(); \
+           return { bad, tokens: good.usage.completion_tokens }; })() \
+           .then(found => { window.found = found; }, problem => { window.found = { problem: String(problem) }; }); 0",
+    )?;
+    page.wait_for("window.found", REPLY)?;
+    let found = page.evaluate("found")?;
+    ensure!(
+        found["bad"] == "TypeError n: 3 is not supported; leave it out or give 1"
+            && found["tokens"].as_u64() <= Some(3),
+        "{found:#}"
+    );
+    page.assert_clean()
+}
+
+/// The whole interface, on both devices: greedy text equals the command line's, chunks have
 /// OpenAI's shape.
 #[test]
 fn completions_in_openai_s_shape() -> Result<()> {
@@ -266,7 +330,7 @@ fn aborting_and_failing() -> Result<()> {
         "answered",
         "Error: no longer wanted",
         "answered",
-        "Error: ",
+        "TypeError: temperature: ",
         "Error: ",
         "Error: ",
         "Error: not now",

@@ -1,0 +1,170 @@
+// What a request may have, in the names of OpenAI's API. Whatever is not honored is refused by its name, as `onebit serve` refuses it; a parameter
+// that is null or undefined counts as absent.
+
+/** It is honored. */
+const USED = true;
+/** It changes nothing here. */
+const IGNORED = null;
+
+/** What becomes of the parameters of every request: a list has the values that are accepted because they change nothing, a text says why it is refused. */
+const COMMON = {
+  model: USED, stream: USED, stream_options: USED, signal: USED,
+  temperature: USED, top_p: USED, top_k: USED, repetition_penalty: USED, seed: USED, stop: USED, max_tokens: USED, response_format: USED,
+  n: [1], presence_penalty: [0], frequency_penalty: [0], logit_bias: [{}], store: [false], service_tier: ["auto", "default"],
+  user: IGNORED, safety_identifier: IGNORED, prompt_cache_key: IGNORED, prompt_cache_retention: IGNORED, metadata: IGNORED,
+};
+const PARAMETERS = {
+  chat: {
+    ...COMMON,
+    messages: USED, tools: USED, tool_choice: USED, max_completion_tokens: USED,
+    logprobs: [false], top_logprobs: [0], parallel_tool_calls: [true], modalities: [["text"]], verbosity: ["medium"], chat_template_kwargs: [{}],
+    functions: "an older form; use `tools`",
+    function_call: "an older form; use `tool_choice`",
+    reasoning_effort: "models here have no such setting",
+    audio: "replies are texts",
+    prediction: "predicted replies are not used",
+    web_search_options: "there is no search",
+  },
+  text: {
+    ...COMMON,
+    prompt: USED,
+    echo: [false], logprobs: [], best_of: [1],
+    suffix: "texts are gone on with, not filled in",
+  },
+};
+
+/** Numbers: the least, the most, and whether they are whole. */
+const NUMBERS = {
+  temperature: [0, 2], top_p: [0, 1], top_k: [-1, 256, true], repetition_penalty: [0, Infinity],
+  seed: [Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, true], max_tokens: [1, Infinity, true], max_completion_tokens: [1, Infinity, true],
+};
+/** Texts that end a reply, at most. */
+const STOPS = 64;
+const ROLES = ["system", "developer", "user", "assistant", "tool"];
+/** Parts of a message's content that are texts. */
+const TEXTS = ["text", "refusal", "input_text", "output_text"];
+
+/** A value in a message, not all of a long one. */
+function short(value) {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+function wrong(place, expected, found) {
+  return new TypeError(`${place}: expected ${expected}; found ${short(found)}`);
+}
+
+const absent = (value) => value === undefined || value === null;
+
+/** The parameters of a request of a kind, "chat" or "text": those that are given and honored, of the types that they have to be. */
+export function checked(options, kind) {
+  if (typeof options !== "object" || options === null) throw wrong("the request", "an object", options);
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => !absent(value)));
+  for (const [name, value] of Object.entries(given)) {
+    if (!Object.hasOwn(PARAMETERS[kind], name)) throw new TypeError(`${name}: there is no such parameter`);
+    const rule = PARAMETERS[kind][name];
+    if (typeof rule === "string") throw new TypeError(`${name}: it is not supported: ${rule}`);
+    if (Array.isArray(rule) && !rule.some((accepted) => JSON.stringify(accepted) === JSON.stringify(value))) {
+      const what = rule.length ? `leave it out or give ${rule.map((accepted) => JSON.stringify(accepted)).join(" or ")}` : "leave it out";
+      throw new TypeError(`${name}: ${short(value)} is not supported; ${what}`);
+    }
+    if (rule !== USED) delete given[name];
+    if (Object.hasOwn(NUMBERS, name)) number(name, value, ...NUMBERS[name]);
+  }
+  const { stream, stop, prompt, messages, signal, model } = given;
+  if (!absent(stream) && typeof stream !== "boolean") throw wrong("stream", "true or false", stream);
+  if (!absent(model) && typeof model !== "string") throw wrong("model", "a name", model);
+  if (!absent(signal) && !(signal instanceof AbortSignal)) throw wrong("signal", "an AbortSignal", signal);
+  const stops = absent(stop) ? [] : [stop].flat();
+  if (stops.length > STOPS || !stops.every((text) => typeof text === "string" && text)) throw wrong("stop", `a text, or up to ${STOPS} of them`, stop);
+  if (kind === "text" && typeof prompt !== "string") throw wrong("prompt", "a text", prompt);
+  if (kind === "chat" && !(Array.isArray(messages) && messages.length)) throw wrong("messages", "a list of messages", messages);
+  return given;
+}
+
+function number(name, value, least, most, whole = false) {
+  if (typeof value === "number" && value >= least && value <= most && (!whole || Number.isInteger(value))) return;
+  const range = most === Infinity ? `of ${least} or more` : `from ${least} to ${most}`;
+  const kind = whole ? "a whole number" : "a number";
+  throw wrong(name, name === "seed" ? kind : `${kind} ${range}`, value);
+}
+
+/** The engine's sampling; what is not given is as suits the model, as a server's answers are. */
+export function sampling({ temperature, top_p, top_k, repetition_penalty, seed, max_tokens, max_completion_tokens, stop }, { sampling: suited }) {
+  const given = {
+    temperature,
+    topP: top_p,
+    // 0 and -1 are all that a step gives.
+    topK: top_k && Math.max(0, top_k),
+    repetitionPenalty: repetition_penalty,
+    seed: seed >= 0 ? seed : Math.floor(Math.random() * Number.MAX_SAFE_INTEGER),
+    maxTokens: max_completion_tokens ?? max_tokens,
+    stop: stop && [stop].flat(),
+  };
+  return { ...suited, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
+}
+
+/** What a reply has to be; null where it is free. */
+export function form({ response_format: format }) {
+  if (!format || format.type === "text") return null;
+  if (format.type === "json_object") return "jsonObject";
+  const schema = format.json_schema?.schema;
+  if (format.type === "json_schema" && typeof schema === "object") return { jsonSchema: JSON.stringify(schema) };
+  if (format.type === "regex" && typeof format.regex === "string") return { regex: format.regex };
+  if (format.type === "grammar" && typeof format.grammar === "string") return { lark: format.grammar };
+  const expected = "a type of text, json_object, json_schema with a json_schema.schema, regex with a regex, or grammar with a grammar";
+  throw wrong("response_format", expected, format);
+}
+
+/** The functions that a reply may call, and whether it has to. */
+export function tools({ tools = [], tool_choice: choice = "auto" }) {
+  if (!Array.isArray(tools)) throw wrong("tools", "a list of functions", tools);
+  const told = tools.map((tool, i) => {
+    if (tool?.type !== "function" || typeof tool.function?.name !== "string") throw wrong(`tools[${i}]`, '{ type: "function", function: { name, … } }', tool);
+    const { name, description = null, parameters = { type: "object", properties: {} } } = tool.function;
+    return { name, description, parameters };
+  });
+  const name = choice?.function?.name;
+  if (name !== undefined && !told.some((tool) => tool.name === name)) throw new TypeError(`tool_choice: there is no tool ${name}`);
+  if (name !== undefined) return { tools: told, choice: { always: name } };
+  if (choice === "required" && !told.length) throw new TypeError("tool_choice: there are no tools to choose from");
+  const choices = { auto: "auto", none: "never", required: { always: null } };
+  if (!Object.hasOwn(choices, choice)) throw wrong("tool_choice", "auto, none, required or a function", choice);
+  return { tools: told, choice: choices[choice] };
+}
+
+/** Messages as templates expect them: the arguments of calls are objects, a content is a text, and a developer is the system. */
+export function spoken(messages) {
+  return messages.map((message, i) => {
+    const place = `messages[${i}]`;
+    if (!ROLES.includes(message?.role)) throw wrong(`${place}.role`, "system, developer, user, assistant or tool", message?.role);
+    const { role, content, tool_calls: calls, ...rest } = message;
+    if (absent(content) && !(role === "assistant" && calls?.length)) throw wrong(`${place}.content`, "a text or a list of parts", content);
+    return {
+      ...rest,
+      role: role === "developer" ? "system" : role,
+      content: absent(content) ? "" : text(content, `${place}.content`),
+      ...(calls && { tool_calls: calls.map(call) }),
+    };
+  });
+}
+
+function text(content, place) {
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content)) throw wrong(place, "a text or a list of parts", content);
+  const of = (part, i) => {
+    if (TEXTS.includes(part?.type) && typeof part.text === "string") return part.text;
+    throw new TypeError(`${place}[${i}]: parts of type ${short(part?.type)} are not read here; this model reads texts`);
+  };
+  return content.map(of).join("");
+}
+
+function call({ function: { name, arguments: given }, ...rest }) {
+  let value = given;
+  try {
+    value = typeof given === "string" ? JSON.parse(given) : given;
+  } catch {
+    // What a model wrote need not be JSON: it goes back as it came.
+  }
+  return { ...rest, function: { name, arguments: value } };
+}
