@@ -44,7 +44,7 @@ cargo xtask <command>
   fuzz [MINUTES]             hostile files for every parser, for so long (default 10), with the figures
   ci                         check, test-aarch64, then test
   bench-wllama [MODEL.gguf]  decoding and prefill in a page, beside llama.cpp in WebAssembly (npm's wllama): CPU, one thread each and two
-  bench-peers [--shape 100m|2b4t] [--rounds N] [--threads N,N]
+  bench-peers [--shape 100m|2b4t] [--rounds N] [--threads N,N] [--prompts N,N] [--contexts N,N] [--levels NAME,NAME]
                              prefill and decode beside ik_llama.cpp and llama.cpp (PyPI), in turn: medians and ratios
   shipped-text SHARED OUT    the training text of the shipped model, from SHARED/data
   help                       this text

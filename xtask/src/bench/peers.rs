@@ -18,8 +18,6 @@ const PACKAGES: [&str; 4] = [
     "ik-llama-cpp-python==0.1.5",
     "xllamacpp==2026.10.11549",
 ];
-const PROMPTS: &str = "128,512";
-const CONTEXTS: &str = "0,2048";
 const TOKENS: &str = "32";
 
 /// What is asked for on the command line.
@@ -27,6 +25,11 @@ struct Options {
     shape: String,
     rounds: usize,
     threads: Vec<String>,
+    /// Lengths of prompts, and of contexts that are decoded after, with commas between.
+    prompts: String,
+    contexts: String,
+    /// Levels of this project's programs; all that the machine has where none is named.
+    levels: Vec<String>,
 }
 
 impl Options {
@@ -35,9 +38,22 @@ impl Options {
             shape: "100m".to_owned(),
             rounds: 5,
             threads: Vec::new(),
+            prompts: String::new(),
+            contexts: String::new(),
+            levels: Vec::new(),
         };
+        let mut levels = None;
         for pair in rest.chunks(2) {
             match pair {
+                [flag, list] if flag == "--prompts" => options.prompts = counts(flag, list)?,
+                [flag, list] if flag == "--contexts" => options.contexts = counts(flag, list)?,
+                [flag, list] if flag == "--levels" => {
+                    levels = Some(
+                        list.split(',')
+                            .map(|level| level.trim().to_owned())
+                            .collect(),
+                    );
+                }
                 [flag, shape] if flag == "--shape" && ["100m", "2b4t"].contains(&&shape[..]) => {
                     options.shape.clone_from(shape);
                 }
@@ -46,15 +62,16 @@ impl Options {
                     ensure!(options.rounds > 0, "--rounds is at least 1");
                 }
                 [flag, list] if flag == "--threads" => {
-                    options.threads = list.split(',').map(str::to_owned).collect();
-                    let is_count = |n: &String| n.parse().is_ok_and(|n: usize| n > 0);
+                    let list = counts(flag, list)?;
                     ensure!(
-                        options.threads.iter().all(is_count),
-                        "--threads is one number or several with commas between, found `{list}`"
+                        !list.split(',').any(|n| n == "0"),
+                        "--threads is at least 1"
                     );
+                    options.threads = list.split(',').map(str::to_owned).collect();
                 }
                 _ => bail!(
-                    "usage: cargo xtask bench-peers [--shape 100m|2b4t] [--rounds N] [--threads N,N]"
+                    "usage: cargo xtask bench-peers [--shape 100m|2b4t] [--rounds N] [--threads N,N] \
+                     [--prompts N,N] [--contexts N,N] [--levels NAME,NAME]"
                 ),
             }
         }
@@ -65,8 +82,46 @@ impl Options {
                 options.threads.push(all.to_string());
             }
         }
+        // Twenty times the weights: by plain code alone they would take an hour a round.
+        let large = options.shape == "2b4t";
+        let (prompts, contexts) = if large {
+            ("128", "0")
+        } else {
+            ("128,512", "0,2048")
+        };
+        if options.prompts.is_empty() {
+            options.prompts = prompts.to_owned();
+        }
+        if options.contexts.is_empty() {
+            options.contexts = contexts.to_owned();
+        }
+        options.levels = match levels {
+            Some(levels) => levels,
+            None if large => own_levels()?
+                .into_iter()
+                .filter(|l| l != "portable")
+                .collect(),
+            None => own_levels()?,
+        };
         Ok(options)
     }
+}
+
+/// A list of numbers as it was given.
+fn counts(flag: &str, list: &str) -> Result<String> {
+    ensure!(
+        list.split(',').all(|n| n.parse::<usize>().is_ok()),
+        "{flag} is one number or several with commas between, found `{list}`"
+    );
+    Ok(list.to_owned())
+}
+
+/// The levels that this machine has, best first.
+fn own_levels() -> Result<Vec<String>> {
+    run(cargo().args(["build", "--release", "-p", "onebit"]))?;
+    let levels = crate::shell::output(own().args(["bench", "--simd-levels"]));
+    let levels = levels.context("onebit's SIMD levels")?;
+    Ok(levels.lines().map(str::to_owned).collect())
 }
 
 /// One of the programs that are measured, with a file of its own.
@@ -86,7 +141,7 @@ pub fn beside_peers(rest: &[String]) -> Result<()> {
     fs::create_dir_all(&place)?;
     let python = python(&place)?;
     let models = models(&python, &place, &options.shape)?;
-    let runners = runners(&python, &models, &options.shape)?;
+    let runners = runners(&python, &models, &options);
     let mut all: BTreeMap<(String, String), Vec<Vec<f64>>> = BTreeMap::new();
     for round in 1..=options.rounds {
         step(&format!("round {round} of {}", options.rounds));
@@ -189,56 +244,59 @@ fn own() -> Command {
     Command::new(workspace::root().join("target/release/onebit"))
 }
 
-fn runners(python: &Path, models: &Models, shape: &str) -> Result<Vec<Runner>> {
+fn runners(python: &Path, models: &Models, options: &Options) -> Vec<Runner> {
+    let lengths = [options.prompts.clone(), options.contexts.clone()];
     let script = workspace::root().join("xtask/peers/speed.py");
     let peer = |name: &str, engine: &'static str, model: &Path| {
         let (python, script, model) = (python.to_owned(), script.clone(), model.to_owned());
+        let [prompts, contexts] = lengths.clone();
         Runner {
             name: name.to_owned(),
             command: Box::new(move |threads| {
                 let mut command = Command::new(&python);
                 command.arg(&script).arg(engine).arg(&model);
-                command.args([threads, PROMPTS, CONTEXTS, TOKENS]);
+                command.args([threads, &prompts, &contexts, TOKENS]);
                 command
             }),
             figures: of_peer,
         }
     };
-    let bench = |name: String, model: Vec<String>, level: String| Runner {
-        name,
-        command: Box::new(move |threads| {
-            let mut command = own();
-            command
-                .arg("bench")
-                .args(&model)
-                .args(["--json", "--repeat", "1"]);
-            command.args(["--prefill", PROMPTS, "--context", CONTEXTS]);
-            command.args(["--tokens", TOKENS, "--threads", threads]);
-            command.env("ONEBIT_SIMD", &level);
-            command
-        }),
-        figures: of_bench,
+    let bench = |name: String, model: Vec<String>, level: String| {
+        let [prompts, contexts] = lengths.clone();
+        Runner {
+            name,
+            command: Box::new(move |threads| {
+                let mut command = own();
+                command
+                    .arg("bench")
+                    .args(&model)
+                    .args(["--json", "--repeat", "1"]);
+                command.args(["--prefill", &prompts, "--context", &contexts]);
+                command.args(["--tokens", TOKENS, "--threads", threads]);
+                command.env("ONEBIT_SIMD", &level);
+                command
+            }),
+            figures: of_bench,
+        }
     };
-    let levels = crate::shell::output(own().args(["bench", "--simd-levels"]));
-    let levels = levels.context("onebit's SIMD levels")?;
     let model = vec!["--model".to_owned(), models.own.display().to_string()];
     let mut runners = vec![
         peer("ik_llama.cpp IQ2_BN_R4", "ik", &models.ik),
         peer("llama.cpp TQ2_0", "llama", &models.llama),
     ];
-    if shape == "100m" {
-        let random = vec!["--synthetic".to_owned(), shape.to_owned()];
+    if options.shape == "100m" {
+        let random = vec!["--synthetic".to_owned(), options.shape.clone()];
         runners.push(bench(
             "onebit, one scale a tensor".to_owned(),
             random,
             String::new(),
         ));
     }
-    for level in levels.lines() {
+    for level in &options.levels {
         let name = format!("onebit, a scale per 256, {level}");
-        runners.push(bench(name, model.clone(), level.to_owned()));
+        runners.push(bench(name, model.clone(), level.clone()));
     }
-    Ok(runners)
+    runners
 }
 
 fn measure(runner: &Runner, threads: &str) -> Result<Figures> {

@@ -306,3 +306,11 @@ fn rope_scaling_gives_the_frequencies_of_transformers() {
     assert_eq!(written["rope_scaling"]["type"], "llama3");
     assert_eq!(ModelConfig::from_value(written).unwrap(), llama3);
 }
+
+#[test]
+fn a_rate_that_nothing_would_use_is_refused() {
+    let refused = |json| TrainConfig::from_value(json).unwrap_err().to_string();
+    let e = refused(serde_json::json!({"muon_lr": 0.02}));
+    assert!(e.contains("muon_lr") && e.contains("optimizer"), "{e}");
+    TrainConfig::from_value(serde_json::json!({"muon_lr": 0.02, "optimizer": "muon"})).unwrap();
+}

@@ -313,6 +313,11 @@ impl TrainConfig {
                 ));
             }
         }
+        if self.muon_lr.is_some() && self.optimizer != Optimizer::Muon {
+            return fail(
+                "muon_lr is set, but optimizer is adamw, which has one rate for all; set optimizer to muon, or leave muon_lr out".into(),
+            );
+        }
         if self.preference.is_some() {
             if self.lora.is_none() {
                 return fail(
