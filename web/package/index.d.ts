@@ -107,8 +107,8 @@ export type ResponseFormat =
 /** A function that a reply may call. */
 export interface Tool {
   type: "function";
-  /** `parameters` is a JSON schema, an object's. */
-  function: { name: string; description?: string; parameters?: Record<string, unknown> };
+  /** `parameters` is a JSON schema, an object's. `strict`: a call's arguments are held to it, also where the model calls by itself. */
+  function: { name: string; description?: string; parameters?: Record<string, unknown>; strict?: boolean | null };
 }
 
 export interface ToolCall {

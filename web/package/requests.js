@@ -121,8 +121,9 @@ export function tools({ tools = [], tool_choice: choice = "auto" }) {
   if (!Array.isArray(tools)) throw wrong("tools", "a list of functions", tools);
   const told = tools.map((tool, i) => {
     if (tool?.type !== "function" || typeof tool.function?.name !== "string") throw wrong(`tools[${i}]`, '{ type: "function", function: { name, … } }', tool);
-    const { name, description = null, parameters = { type: "object", properties: {} } } = tool.function;
-    return { name, description, parameters };
+    const { name, description = null, parameters = { type: "object", properties: {} }, strict = false } = tool.function;
+    if (strict !== null && typeof strict !== "boolean") throw wrong(`tools[${i}].function.strict`, "true or false", strict);
+    return { name, description, parameters, strict: Boolean(strict) };
   });
   const name = choice?.function?.name;
   if (name !== undefined && !told.some((tool) => tool.name === name)) throw new TypeError(`tool_choice: there is no tool ${name}`);

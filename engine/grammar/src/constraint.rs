@@ -16,6 +16,53 @@ pub enum Form {
     Regex(String),
     /// A text of this grammar, in llguidance's variant of Lark.
     Lark(String),
+    /// Any text, in which calls of functions may stand.
+    Calls(Calls),
+}
+
+/// Calls in a text: whatever looks like one is one of these functions, with arguments that its
+/// schema accepts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Calls {
+    /// Those that may be called.
+    pub functions: Vec<Callable>,
+    /// What begins calls, and ends them.
+    pub marks: Vec<Mark>,
+}
+
+/// A function that may be called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Callable {
+    /// What it is called by.
+    pub name: String,
+    /// A JSON schema of its arguments, an object's, given as JSON.
+    pub parameters: String,
+}
+
+/// What stands around calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mark {
+    /// Before them.
+    pub begin: String,
+    /// Behind them; without it, or where it is missing, the reply's end is.
+    pub end: Option<String>,
+    /// What stands between.
+    pub inside: Inside,
+}
+
+/// How calls stand behind a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Inside {
+    /// JSON: an object with `name` and `arguments` or `parameters`, or a list of them.
+    Json,
+    /// As that, or names, each with its arguments behind it.
+    JsonOrNamed,
+    /// None that a schema could hold: such a mark does not come.
+    Never,
 }
 
 /// A set of token ids, a bit each.

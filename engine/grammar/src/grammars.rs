@@ -8,7 +8,8 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokR
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Map, Value, json};
 
-use crate::constraint::{Compiler, Constraint, Form, TokenSet};
+use crate::calls;
+use crate::constraint::{Callable, Calls, Compiler, Constraint, Form, TokenSet};
 use crate::error::{Error, Result};
 use crate::vocabulary::Vocabulary;
 
@@ -49,6 +50,8 @@ const LISTED: [&str; 4] = ["prefixItems", "allOf", "anyOf", "oneOf"];
 /// ```
 pub struct Grammars {
     factory: ParserFactory,
+    /// Names and ids of special tokens.
+    specials: Vec<(Vec<u8>, u32)>,
 }
 
 impl std::fmt::Debug for Grammars {
@@ -65,6 +68,8 @@ impl Grammars {
     /// A vocabulary that llguidance cannot hold.
     pub fn new(vocabulary: &Vocabulary) -> Result<Self> {
         let mut words = vocabulary.words.clone();
+        let named = |id: &u32| Some((words.get(*id as usize)?.clone(), *id));
+        let specials = vocabulary.specials.iter().filter_map(named).collect();
         for id in &vocabulary.specials {
             // A mark that no text has tells them from their letters.
             if let Some(word) = words.get_mut(*id as usize) {
@@ -88,7 +93,7 @@ impl Grammars {
         .map_err(|e| Error::Grammar(e.to_string()))?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
-        Ok(Grammars { factory })
+        Ok(Grammars { factory, specials })
     }
 
     fn compile(&self, grammar: TopLevelGrammar) -> Result<Matcher, String> {
@@ -103,9 +108,37 @@ impl Grammars {
             Value::Bool(true) => Map::new(),
             _ => return Err("it is neither an object nor `true`".to_owned()),
         };
-        let options = json!({ "whitespace_pattern": WHITESPACE });
-        schema.entry(OPTIONS).or_insert(options);
+        schema.entry(OPTIONS).or_insert_with(options);
         self.compile(TopLevelGrammar::from_json_schema(Value::Object(schema)))
+    }
+
+    /// A schema that can be compiled, from its JSON; `what` it is for.
+    fn checked(&self, text: &str, what: &str) -> Result<(Value, Matcher)> {
+        let refuse = |place, problem| Error::Form {
+            what: what.to_owned(),
+            place,
+            problem,
+        };
+        let schema =
+            serde_json::from_str(text).map_err(|e| refuse(None, format!("it is not JSON: {e}")))?;
+        match self.schema(&schema) {
+            Ok(matcher) => Ok((schema, matcher)),
+            Err(problem) => Err(refuse(Some(self.place(&schema, &problem)), problem)),
+        }
+    }
+
+    fn calls(&self, calls: &Calls) -> Result<Result<Matcher, String>> {
+        let schema = |function: &Callable| {
+            let what = format!("the schema of {}'s parameters", function.name);
+            Ok(self.checked(&function.parameters, &what)?.0)
+        };
+        let schemas: Vec<Value> = calls.functions.iter().map(schema).collect::<Result<_>>()?;
+        let special = |name: &str| {
+            let known = |(word, id): &(Vec<u8>, u32)| (word == name.as_bytes()).then_some(*id);
+            self.specials.iter().find_map(known)
+        };
+        let grammar = calls::grammar(calls, &schemas, &options(), special);
+        Ok(self.compile(TopLevelGrammar::from_lark(grammar)))
     }
 
     /// Where in `schema` the smallest part stands that is refused for the same reason.
@@ -137,27 +170,26 @@ impl Compiler for Grammars {
         let matcher = match form {
             Form::JsonObject => self.schema(&json!({ "type": "object" })),
             Form::JsonSchema(text) => {
-                let schema: Value = serde_json::from_str(text)
-                    .map_err(|e| refuse("the JSON schema")(format!("it is not JSON: {e}")))?;
-                return match self.schema(&schema) {
-                    Ok(matcher) => Ok(Box::new(Grammar { matcher })),
-                    Err(problem) => Err(Error::Form {
-                        what: "the JSON schema".to_owned(),
-                        place: Some(self.place(&schema, &problem)),
-                        problem,
-                    }),
-                };
+                let (_, matcher) = self.checked(text, "the JSON schema")?;
+                Ok(matcher)
             }
             Form::Regex(text) => self.compile(TopLevelGrammar::from_regex(text)),
             Form::Lark(text) => self.compile(TopLevelGrammar::from_lark(text.clone())),
+            Form::Calls(calls) => self.calls(calls)?,
         };
         let what = match form {
             Form::Regex(_) => "the regular expression",
+            Form::Calls(_) => "the grammar of the functions",
             _ => "the grammar",
         };
         let matcher = matcher.map_err(refuse(what))?;
         Ok(Box::new(Grammar { matcher }))
     }
+}
+
+/// What schemas are read with.
+fn options() -> Value {
+    json!({ "whitespace_pattern": WHITESPACE })
 }
 
 /// The schemas directly inside a schema, with the step of a JSON pointer that leads to each.

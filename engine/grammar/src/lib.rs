@@ -2,13 +2,15 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "compile")]
+mod calls;
 mod constraint;
 mod error;
 #[cfg(feature = "compile")]
 mod grammars;
 mod vocabulary;
 
-pub use constraint::{Compiler, Constraint, Form, TokenSet};
+pub use constraint::{Callable, Calls, Compiler, Constraint, Form, Inside, Mark, TokenSet};
 pub use error::{Error, Result};
 #[cfg(feature = "compile")]
 pub use grammars::Grammars;

@@ -23,7 +23,9 @@ pub use sampler::Sampler;
 pub use sequences::{Piece, SequenceId, SequenceOptions, Sequences};
 #[cfg(feature = "grammar")]
 pub use ternary_grammar::Grammars;
-pub use ternary_grammar::{Compiler, Constraint, Form, TokenSet, Vocabulary};
+pub use ternary_grammar::{
+    Callable, Calls, Compiler, Constraint, Form, Inside, Mark, TokenSet, Vocabulary,
+};
 pub use ternary_model::CANDIDATES;
 pub use vocabulary::vocabulary;
 

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use ternary_common::chat::{Message, Tool, ToolReader, call_id, explained, with_spoken_calls};
+use ternary_common::chat::{
+    Message, Tool, ToolReader, call_id, call_marks, explained, with_spoken_calls,
+};
 use ternary_common::tokenizer::ChatTemplate;
-use ternary_infer::Form;
+use ternary_infer::{Callable, Calls, Form, Inside, Mark};
 
 /// Whether tools are to be called.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,9 @@ impl Demands {
                 let wanted = |tool: &&Tool| name.as_ref().is_none_or(|name| *name == tool.name);
                 Some(call_of(self.tools.iter().filter(wanted)))
             }
+            (None, ToolChoice::Auto) if self.tools.iter().any(|tool| tool.strict) => {
+                Some(Form::Calls(calls_in_text(&self.tools)))
+            }
             (None, _) => None,
         }
     }
@@ -108,6 +113,31 @@ pub(crate) fn numbered(messages: &[Message]) -> impl FnMut() -> String + Send + 
     move || {
         number += 1;
         call_id(number)
+    }
+}
+
+/// Calls of these tools in whatever the model says, in the forms that are found in a reply.
+fn calls_in_text(tools: &[Tool]) -> Calls {
+    let function = |tool: &Tool| Callable {
+        name: tool.name.clone(),
+        parameters: match tool.strict {
+            true => tool.parameters.to_string(),
+            false => json!({ "type": "object" }).to_string(),
+        },
+    };
+    let mark = |(begin, end): (&str, Option<&str>)| Mark {
+        begin: begin.to_owned(),
+        end: end.map(str::to_owned),
+        inside: match begin {
+            // Arguments are texts between marks of their own, there.
+            "<function=" => Inside::Never,
+            "[TOOL_CALLS]" => Inside::JsonOrNamed,
+            _ => Inside::Json,
+        },
+    };
+    Calls {
+        functions: tools.iter().map(function).collect(),
+        marks: call_marks().map(mark).collect(),
     }
 }
 

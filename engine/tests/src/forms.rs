@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use ternary::config::{LayerBitMap, ModelConfig, QuantMode};
 use ternary::format::{Dense, MemorySource, Metadata, Packing, encode};
-use ternary::infer::{Compiler, Form, Grammars, Sampling, TokenSet, vocabulary};
+use ternary::infer::{
+    Callable, Calls, Compiler, Form, Grammars, Inside, Mark, Sampling, TokenSet, vocabulary,
+};
 use ternary::params;
 use ternary::rng::Rng;
 use ternary::session::{Command, DeviceChoice, Event, FinishReason, Session};
@@ -329,6 +331,68 @@ fn greedy_replies_have_their_form_too() {
     let terms: Vec<&str> = text.strip_suffix(" = ?").unwrap().split(" + ").collect();
     assert!((2..=4).contains(&terms.len()), "{text}");
     assert!(terms.iter().all(|n| n.parse::<u8>().is_ok()), "{text}");
+}
+
+/// A random model hits no mark of real ones, so here a letter begins calls.
+#[test]
+fn what_looks_like_a_call_in_a_text_is_one_of_the_functions() {
+    let mut session = session();
+    let parameters = json!({
+        "type": "object",
+        "properties": { "at": { "enum": ["cat", "dog"] } },
+        "required": ["at"],
+        "additionalProperties": false,
+    });
+    let form = Form::Calls(Calls {
+        functions: vec![Callable {
+            name: "look".to_owned(),
+            parameters: parameters.to_string(),
+        }],
+        marks: vec![Mark {
+            begin: "e".to_owned(),
+            end: Some(";".to_owned()),
+            inside: Inside::Json,
+        }],
+    });
+    let (mut called, mut texts) = (0, 0);
+    for seed in 0..40 {
+        let (text, end) = reply(&mut session, form.clone(), sampling(seed)).unwrap();
+        let mut rest = match text.find(['e', '{', '[']) {
+            Some(at) if text[at..].starts_with('e') => &text[at..],
+            // JSON from its beginning is a call, too; a bracket elsewhere is text.
+            _ => continue,
+        };
+        texts += 1;
+        while let Some(behind) = rest.strip_prefix('e') {
+            let mut values = serde_json::Deserializer::from_str(behind).into_iter::<Value>();
+            let call = match values.next() {
+                Some(Ok(call)) => call,
+                // Cut short.
+                found => {
+                    assert!(end == FinishReason::Length, "{text:?}: {found:?}");
+                    break;
+                }
+            };
+            let calls = call.as_array().cloned().unwrap_or_else(|| vec![call]);
+            for call in calls {
+                called += 1;
+                assert_eq!(call["name"], "look", "{text:?}");
+                let at = ["arguments", "parameters"].map(|name| call[name]["at"].clone());
+                assert!(
+                    at.contains(&json!("cat")) || at.contains(&json!("dog")),
+                    "{text:?}"
+                );
+            }
+            let end = behind[values.byte_offset()..].trim_start();
+            let Some(more) = end.strip_prefix(';') else {
+                assert_eq!(end, "", "{text:?}");
+                break;
+            };
+            rest = more.find('e').map_or("", |at| &more[at..]);
+        }
+    }
+    eprintln!("{called} calls in {texts} of 40 replies");
+    assert!(called >= 10, "{called} calls");
 }
 
 #[test]

@@ -5,8 +5,10 @@ Served are `m`, which says REPLY to everything, and `caller`, which calls the to
 
 import json
 import sys
+import typing
 
 import openai
+import pydantic
 
 REPLY = "I do hear you"
 client = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="none", max_retries=0)
@@ -51,6 +53,20 @@ assert called.choices[0].finish_reason == "tool_calls", called
 assert json.loads(message.tool_calls[0].function.arguments) == {"a": 1}
 result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "2"}
 client.chat.completions.create(model="caller", messages=[*hello, message, result], temperature=0, tools=tools)
+# Strict, as the package makes tools of classes: what the model would say, and what it would not.
+class F(pydantic.BaseModel):
+    """Does it."""
+    a: int
+class G(pydantic.BaseModel):
+    """Does it."""
+    a: typing.Literal["x", "y"]
+for kind in [F, G]:
+    strict = openai.pydantic_function_tool(kind, name="f")
+    assert strict["function"]["strict"] is True, strict
+    parsed = client.chat.completions.parse(model="caller", messages=hello, temperature=0, tools=[strict])
+    calls = parsed.choices[0].message.tool_calls
+    # The only call that the model knows is not one of the second's.
+    assert calls[0].function.parsed_arguments == F(a=1) if kind is F else not calls, parsed
 with client.chat.completions.stream(model="caller", messages=hello, temperature=0, tools=tools) as events:
     for event in events:
         pass

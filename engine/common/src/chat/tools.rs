@@ -19,6 +19,9 @@ pub struct Tool {
     pub description: Option<String>,
     /// JSON schema of its arguments, an object's.
     pub parameters: Value,
+    /// A call's arguments are held to the schema, also where the model calls by itself.
+    #[serde(default)]
+    pub strict: bool,
 }
 
 /// The name of a conversation's `number`th call: nine letters and digits, which Mistral's templates
@@ -169,6 +172,11 @@ pub fn explained(messages: &[Message], tools: &[Tool]) -> Vec<Message> {
 struct Mark {
     begin: &'static str,
     end: Option<&'static str>,
+}
+
+/// What begins calls in replies, and ends them, where anything does.
+pub fn call_marks() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
+    MARKS.iter().map(|mark| (mark.begin, mark.end))
 }
 
 const MARKS: [Mark; 5] = [
@@ -447,6 +455,7 @@ mod tests {
             description: Some("The weather of a city.".into()),
             parameters: json!({"type": "object", "properties": {
                 "city": {"type": "string"}, "days": {"type": "integer"}}}),
+            strict: false,
         }
     }
 

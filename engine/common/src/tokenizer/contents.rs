@@ -344,6 +344,7 @@ mod tests {
             name: "f".into(),
             description: Some("ends <|end|>".into()),
             parameters: serde_json::json!({"type": "object", "properties": {"<|end|>": {}}}),
+            strict: false,
         };
         let call = crate::chat::ToolCall {
             id: "1".into(),

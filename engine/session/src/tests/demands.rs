@@ -12,6 +12,7 @@ fn weather() -> Tool {
     Tool {
         name: "weather".into(),
         description: Some("The weather of a city.".into()),
+        strict: false,
         parameters: json!({
             "type": "object",
             "properties": {"city": {"enum": ["Bonn", "Rome"]}},
@@ -19,6 +20,39 @@ fn weather() -> Tool {
             "additionalProperties": false,
         }),
     }
+}
+
+#[test]
+fn calls_of_strict_functions_are_held_to_their_schemas() {
+    let mut demands = Demands {
+        tools: vec![weather(), weather()],
+        ..Demands::default()
+    };
+    assert_eq!(demands.form(), None);
+    demands.tools[0].strict = true;
+    demands.tools[1].name = "other".into();
+    let Some(Form::Calls(calls)) = demands.form() else {
+        panic!("{:?}", demands.form());
+    };
+    let schemas: Vec<Value> = calls
+        .functions
+        .iter()
+        .map(|function| serde_json::from_str(&function.parameters).unwrap())
+        .collect();
+    assert_eq!(schemas, [weather().parameters, json!({"type": "object"})]);
+    assert!(calls.marks.iter().any(|mark| mark.begin == "<tool_call>"));
+    // The model is free to call none.
+    let mut s = roomy();
+    let (_, events) = ask(
+        &mut s,
+        chat(vec![Message::new("user", "hello")], demands.clone()),
+    );
+    assert!(stats(&events).1.generated_tokens > 0, "{events:?}");
+    // What is asked for otherwise goes before.
+    demands.choice = ToolChoice::Never;
+    assert_eq!(demands.form(), None);
+    demands.choice = ToolChoice::Always(None);
+    assert!(matches!(demands.form(), Some(Form::JsonSchema(_))));
 }
 
 fn roomy() -> Session {

@@ -60,6 +60,7 @@ impl Talk {
     ) -> Result<Request, Refusal> {
         let at = match &self.demands.form {
             Some(_) => self.form_at,
+            None if self.demands.choice == ToolChoice::Auto => "tools",
             None => "tool_choice",
         };
         let constraint = match self.demands.form() {
@@ -122,6 +123,7 @@ pub fn tool(fields: &mut Fields, schema: &str) -> Result<Tool, Refusal> {
         name,
         description,
         parameters,
+        strict: fields.flag("strict")?,
     })
 }
 
@@ -162,6 +164,7 @@ mod tests {
             name: "weather".into(),
             description: None,
             parameters: json!({"type": "object", "properties": {"city": {"type": "string"}}}),
+            strict: false,
         }
     }
 

@@ -144,10 +144,16 @@ fn tool(value: &Value) -> Result<Tool, String> {
         Some(_) => return Err("`parameters` is not an object; expected is a JSON schema".into()),
     };
     let description = function.get("description").and_then(Value::as_str);
+    let strict = match function.get("strict") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(strict)) => *strict,
+        Some(_) => return Err("`strict` is neither true nor false".into()),
+    };
     Ok(Tool {
         name: name.to_owned(),
         description: description.map(str::to_owned),
         parameters,
+        strict,
     })
 }
 

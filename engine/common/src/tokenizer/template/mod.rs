@@ -158,6 +158,7 @@ impl ChatTemplate {
             name: name.to_owned(),
             description: Some("Looks.".to_owned()),
             parameters: serde_json::json!({"type": "object", "properties": {}}),
+            strict: false,
         };
         let told = self.clone().with_tools(&[tool]);
         let text = told.render(&[Message::new("user", "Hello")]);

@@ -201,22 +201,9 @@ fn tool(value: Value, at: &str) -> Result<Tool, Refusal> {
     let inner = fields.needed("function")?;
     let mut function = Fields::nested(inner, &fields.at("function"))?;
     let tool = talk::tool(&mut function, "parameters")?;
-    strict(&mut function)?;
     function.end()?;
     fields.end()?;
     Ok(tool)
-}
-
-/// Arguments that must fit the schema take a constraint on the whole reply.
-pub fn strict(fields: &mut Fields) -> Result<(), Refusal> {
-    let at = fields.at("strict");
-    match fields.flag("strict")? {
-        false => Ok(()),
-        true => Err(Refusal::unsupported(
-            at,
-            "arguments are held to the schema where `tool_choice` is `required` or a function's name; leave it out",
-        )),
-    }
 }
 
 fn choice(value: Value) -> Result<ToolChoice, Refusal> {
@@ -266,7 +253,7 @@ mod tests {
                     {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}}]},
                 {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
             ],
-            "tools": [{"type": "function", "function": {"name": "f", "description": "d", "strict": false,
+            "tools": [{"type": "function", "function": {"name": "f", "description": "d", "strict": true,
                 "parameters": {"type": "object"}}}],
             "tool_choice": {"type": "function", "function": {"name": "f"}},
             "chat_template_kwargs": {"enable_thinking": false},
@@ -280,6 +267,7 @@ mod tests {
         );
         assert_eq!(talk.messages[3].more["tool_call_id"], "c1");
         assert_eq!(talk.demands.tools[0].description.as_deref(), Some("d"));
+        assert!(talk.demands.tools[0].strict);
         assert_eq!(talk.demands.choice, ToolChoice::Always(Some("f".into())));
         assert_eq!(talk.template_values["enable_thinking"], false);
     }

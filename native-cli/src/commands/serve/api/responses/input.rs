@@ -4,7 +4,6 @@ use serde_json::Value;
 use ternary::chat::{Message, Tool, ToolCall, with_calls, with_result};
 use ternary::session::ToolChoice;
 
-use crate::commands::serve::api::openai_messages::strict;
 use crate::commands::serve::fields::{Fields, wrong};
 use crate::commands::serve::refusal::Refusal;
 use crate::commands::serve::talk;
@@ -103,7 +102,6 @@ pub fn tool(value: Value, at: &str) -> Result<Tool, Refusal> {
         return Err(Refusal::unsupported(fields.at("type"), why));
     }
     let tool = talk::tool(&mut fields, "parameters")?;
-    strict(&mut fields)?;
     fields.end()?;
     Ok(tool)
 }

@@ -69,7 +69,7 @@ fn what_is_wrong_is_named() {
             "tools[0].type",
         ),
         (
-            json!({"input": "x", "tools": [{"type": "function", "name": "f", "strict": true}]}),
+            json!({"input": "x", "tools": [{"type": "function", "name": "f", "strict": "yes"}]}),
             "tools[0].strict",
         ),
         (json!({"input": "x", "tool_choice": "maybe"}), "tool_choice"),
