@@ -19,12 +19,12 @@ use ternary_core::quant::tile::{act_stride, row_stride};
 
 /// Lines rounded by one task.
 const BAND: usize = 16;
-/// A product with fewer lines or columns is not worth the packing.
-const SMALLEST: usize = 16;
+/// A product with fewer lines, columns or k is not worth the packing.
+pub(super) const SMALLEST: usize = 16;
 
 /// Whether sums of codes are faster than those of floats at a level: four products at once, of
 /// bytes of either sign.
-fn suits(level: Level) -> bool {
+pub(super) fn suits(level: Level) -> bool {
     match level {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512Vnni | Level::AvxVnni => true,

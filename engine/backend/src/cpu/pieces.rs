@@ -15,6 +15,7 @@
 
 use std::cell::Cell;
 
+use super::codes::{SMALLEST, suits};
 #[cfg(target_arch = "x86_64")]
 use super::int;
 use super::int::panel::{self, ROWS, Sums};
@@ -38,24 +39,11 @@ const BAND: usize = 4;
 const LARGEST: f32 = 32639.0;
 /// Smaller numbers than this count as zero: the inverse of their scale would not be finite.
 const SMALLEST_MAGNITUDE: f32 = 1e-32;
-/// A product with fewer lines, columns or k is not worth the packing.
-const SMALLEST: usize = 16;
 
 thread_local! {
     /// Memory of a thread's last products, see [`panel::with_memory`].
     static CODES: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
     static LINES: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
-}
-
-/// Whether two sums of codes are faster than one of floats at a level.
-fn suits(level: Level) -> bool {
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512Vnni | Level::AvxVnni => true,
-        #[cfg(target_arch = "aarch64")]
-        Level::NeonI8mm | Level::NeonDot => true,
-        _ => false,
-    }
 }
 
 /// The product into contiguous `out`, if that is how it is done at this level; whether it was.

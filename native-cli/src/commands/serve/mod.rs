@@ -26,6 +26,7 @@ mod track;
 mod turn;
 mod wishes;
 mod worker;
+mod writing;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -12,15 +12,15 @@ use ternary::session::Demands;
 use ternary::session::service::Request;
 
 use crate::commands::serve::app::{Call, prepare};
-use crate::commands::serve::body::{self, Events, Gone};
+use crate::commands::serve::body;
 use crate::commands::serve::fields::{
     COUNT, FLAG, Fields, LIST, NUMBER, OBJECT, Parameter, TEXT, Tables, ignored, only, used, wrong,
 };
 use crate::commands::serve::refusal::Refusal;
-use crate::commands::serve::replies::Replies;
 use crate::commands::serve::talk::{self, Talk};
 use crate::commands::serve::turn::Turn;
 use crate::commands::serve::wishes::{Wishes, checked_stops};
+use crate::commands::serve::writing;
 use input::{choice, message, tool};
 use writer::Writer;
 
@@ -192,22 +192,10 @@ pub async fn answer(mut call: Call) -> Result<Response, Refusal> {
         Ok((ask, request))
     })
     .await?;
-    let mut writer = Writer::new(&chosen.id(), request.prompt.len());
-    let mut turn = Turn::new(ask.talk.reader());
-    let mut replies = call.ask(&chosen, vec![request])?;
-    if ask.stream {
-        return Ok(body::events(|events| stream(writer, replies, turn, events)));
-    }
-    while let Some((_, update)) = replies.next().await? {
-        let (piece, end) = turn.take(update);
-        if let Some(piece) = piece {
-            writer.text(&piece.text);
-        }
-        if let Some(end) = end {
-            writer.end(&end);
-        }
-    }
-    Ok(body::json(&writer.message))
+    let writer = Writer::new(&chosen.id(), request.prompt.len());
+    let turn = Turn::new(ask.talk.reader());
+    let replies = call.ask(&chosen, vec![request])?;
+    writing::answer(writer, replies, turn, ask.stream).await
 }
 
 /// Tokens that a conversation takes as a prompt.
@@ -219,37 +207,4 @@ pub async fn count(mut call: Call) -> Result<Response, Refusal> {
     let chosen = call.choose(model.as_deref())?;
     let tokens = prepare(&chosen, move |ready| Ok(talk.prompt(ready)?.len())).await?;
     Ok(body::json(&json!({"input_tokens": tokens})))
-}
-
-async fn stream(
-    mut writer: Writer,
-    mut replies: Replies,
-    mut turn: Turn,
-    events: Events,
-) -> Result<(), Gone> {
-    send(&events, writer.begin()).await?;
-    loop {
-        let written = match replies.next().await {
-            Ok(None) => return Ok(()),
-            Err(refusal) => return events.named("error", &refusal.anthropic()).await,
-            Ok(Some((_, update))) => {
-                let (piece, end) = turn.take(update);
-                let mut written = match piece {
-                    Some(piece) => writer.text(&piece.text),
-                    None => Vec::new(),
-                };
-                written.extend(end.map(|end| writer.end(&end)).into_iter().flatten());
-                written
-            }
-        };
-        send(&events, written).await?;
-    }
-}
-
-async fn send(events: &Events, written: Vec<Value>) -> Result<(), Gone> {
-    for event in written {
-        let name = event["type"].as_str().unwrap_or_default().to_owned();
-        events.named(&name, &event).await?;
-    }
-    Ok(())
 }

@@ -3,6 +3,7 @@ use ternary::session::ToolChoice;
 use ternary::session::service::Usage;
 
 use super::*;
+use crate::commands::serve::writing::Writer as _;
 
 use crate::commands::serve::turn::End;
 
@@ -147,13 +148,13 @@ fn events_tell_how_a_message_came_to_be() {
     assert_eq!(all[0]["message"]["usage"]["input_tokens"], 5);
     assert_eq!(all[9]["delta"]["stop_reason"], "tool_use");
     assert_eq!(all[9]["usage"]["output_tokens"], 7);
-    assert_eq!(writer.message["content"][1]["input"], json!({"a": 1}));
-    assert_eq!(writer.message["usage"]["cache_read_input_tokens"], 2);
-    assert_eq!(writer.message["usage"]["input_tokens"], 3);
+    assert_eq!(writer.whole()["content"][1]["input"], json!({"a": 1}));
+    assert_eq!(writer.whole()["usage"]["cache_read_input_tokens"], 2);
+    assert_eq!(writer.whole()["usage"]["input_tokens"], 3);
     let reason = |end: End| {
         let mut writer = Writer::new("m", 1);
         writer.end(&end);
-        writer.message["stop_reason"].clone()
+        writer.whole()["stop_reason"].clone()
     };
     assert_eq!(reason(End::default()), "end_turn");
     let cut = End {

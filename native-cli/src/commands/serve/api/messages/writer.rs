@@ -4,11 +4,13 @@ use serde_json::{Value, json};
 use ternary::session::service::Usage;
 
 use crate::commands::serve::ids;
+use crate::commands::serve::refusal::Refusal;
 use crate::commands::serve::turn::End;
+use crate::commands::serve::writing::{self, Written};
 
 /// Writes a message as it grows: the object, and the events that say how it came to be.
 pub struct Writer {
-    pub message: Value,
+    message: Value,
     text: String,
     open: bool,
 }
@@ -27,15 +29,17 @@ impl Writer {
             open: false,
         }
     }
+}
 
-    pub fn begin(&self) -> Vec<Value> {
+impl writing::Writer for Writer {
+    fn begin(&mut self) -> Written {
         vec![
             json!({"type": "message_start", "message": self.message}),
             json!({"type": "ping"}),
         ]
     }
 
-    pub fn text(&mut self, text: &str) -> Vec<Value> {
+    fn text(&mut self, text: &str) -> Written {
         let mut written = Vec::new();
         if !self.open {
             self.open = true;
@@ -49,7 +53,7 @@ impl Writer {
         written
     }
 
-    pub fn end(&mut self, end: &End) -> Vec<Value> {
+    fn end(&mut self, end: &End) -> Written {
         let mut written = Vec::new();
         let mut content = Vec::new();
         if self.open {
@@ -87,6 +91,14 @@ impl Writer {
             json!({"type": "message_stop"}),
         ]);
         written
+    }
+
+    fn fail(&mut self, refusal: &Refusal) -> Written {
+        vec![refusal.anthropic()]
+    }
+
+    fn whole(&self) -> &Value {
+        &self.message
     }
 }
 

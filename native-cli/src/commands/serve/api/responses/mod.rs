@@ -12,18 +12,17 @@ use ternary::session::Demands;
 use ternary::session::service::Request;
 
 use crate::commands::serve::app::{Call, prepare};
-use crate::commands::serve::body::{self, Events, Gone};
 use crate::commands::serve::fields::{
     COUNT, FLAG, Fields, LIST, NUMBER, OBJECT, TEXT, Tables, only, refused, used,
 };
 use crate::commands::serve::refusal::Refusal;
-use crate::commands::serve::replies::Replies;
 use crate::commands::serve::structured;
 use crate::commands::serve::talk::Talk;
 use crate::commands::serve::turn::Turn;
 use crate::commands::serve::wishes::{COMMON, Wishes};
+use crate::commands::serve::writing;
 use input::{choice, input, tool};
-use writer::{Writer, Written};
+use writer::Writer;
 
 pub const PARAMETERS: Tables = &[
     COMMON,
@@ -214,58 +213,6 @@ pub async fn answer(mut call: Call) -> Result<Response, Refusal> {
     let sampling = (request.sampling.temperature, request.sampling.top_p);
     let turn = Turn::new(ask.talk.reader());
     let replies = call.ask(&chosen, vec![request])?;
-    let mut writer = Writer::new(chosen.id(), ask.echoed, sampling);
-    match ask.stream {
-        true => Ok(body::events(|events| stream(writer, replies, turn, events))),
-        false => {
-            let (mut replies, mut turn) = (replies, turn);
-            while let Some((_, update)) = replies.next().await? {
-                let (piece, end) = turn.take(update);
-                if let Some(piece) = piece {
-                    writer.text(&piece.text);
-                }
-                if let Some(end) = end {
-                    writer.end(&end);
-                }
-            }
-            Ok(body::json(&writer.response))
-        }
-    }
-}
-
-async fn stream(
-    mut writer: Writer,
-    mut replies: Replies,
-    mut turn: Turn,
-    events: Events,
-) -> Result<(), Gone> {
-    send(&events, writer.begin()).await?;
-    loop {
-        let written = match replies.next().await {
-            Ok(None) => return Ok(()),
-            Err(refusal) => {
-                let written = writer.fail(&refusal);
-                return send(&events, written).await;
-            }
-            Ok(Some((_, update))) => {
-                let (piece, end) = turn.take(update);
-                let mut written = match piece {
-                    Some(piece) => writer.text(&piece.text),
-                    None => Vec::new(),
-                };
-                written.extend(end.map(|end| writer.end(&end)).into_iter().flatten());
-                written
-            }
-        };
-        send(&events, written).await?;
-    }
-}
-
-/// Send what was written.
-async fn send(events: &Events, written: Written) -> Result<(), Gone> {
-    for event in written {
-        let name = event["type"].as_str().unwrap_or_default().to_owned();
-        events.named(&name, &event).await?;
-    }
-    Ok(())
+    let writer = Writer::new(chosen.id(), ask.echoed, sampling);
+    writing::answer(writer, replies, turn, ask.stream).await
 }

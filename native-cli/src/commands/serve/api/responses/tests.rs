@@ -2,6 +2,7 @@ use ternary::chat::ToolCall;
 
 use super::*;
 use crate::commands::serve::turn::End;
+use crate::commands::serve::writing::{Writer as _, Written};
 use ternary::session::ToolChoice;
 
 #[test]
@@ -145,7 +146,7 @@ fn events_tell_how_a_response_came_to_be() {
         ..End::default()
     });
     assert_eq!(kinds(&cut).last(), Some(&"response.incomplete"));
-    assert_eq!(writer.response["output"][0]["content"][0]["text"], "");
+    assert_eq!(writer.whole()["output"][0]["content"][0]["text"], "");
     let failed = writer.fail(&Refusal::failed("oh"));
     assert_eq!(failed[0]["response"]["error"]["message"], "oh");
 }

@@ -7,13 +7,11 @@ use crate::commands::serve::ids;
 use crate::commands::serve::models::now;
 use crate::commands::serve::refusal::Refusal;
 use crate::commands::serve::turn::End;
-
-/// Events of one name and content each.
-pub type Written = Vec<Value>;
+use crate::commands::serve::writing::{self, Written};
 
 /// Writes a response as it grows: the object, and the events that say how it came to be.
 pub struct Writer {
-    pub response: Value,
+    response: Value,
     events: u64,
     /// Of the message, once there is one.
     message: Option<String>,
@@ -55,13 +53,6 @@ impl Writer {
         event
     }
 
-    pub fn begin(&mut self) -> Written {
-        let response = self.response.clone();
-        ["response.created", "response.in_progress"]
-            .map(|kind| self.event(kind, json!({"response": response})))
-            .into()
-    }
-
     fn message(id: &str, status: &str, content: Value) -> Value {
         json!({"id": id, "type": "message", "status": status, "role": "assistant",
             "content": content})
@@ -70,8 +61,17 @@ impl Writer {
     fn part(text: &str) -> Value {
         json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
     }
+}
 
-    pub fn text(&mut self, text: &str) -> Written {
+impl writing::Writer for Writer {
+    fn begin(&mut self) -> Written {
+        let response = self.response.clone();
+        ["response.created", "response.in_progress"]
+            .map(|kind| self.event(kind, json!({"response": response})))
+            .into()
+    }
+
+    fn text(&mut self, text: &str) -> Written {
         let mut written = Vec::new();
         let id = match &self.message {
             Some(id) => id.clone(),
@@ -98,7 +98,7 @@ impl Writer {
         written
     }
 
-    pub fn end(&mut self, end: &End) -> Written {
+    fn end(&mut self, end: &End) -> Written {
         let mut written = Vec::new();
         // A reply without calls has a message, if an empty one.
         if self.message.is_none() && end.calls.is_empty() {
@@ -160,12 +160,16 @@ impl Writer {
         written
     }
 
-    pub fn fail(&mut self, refusal: &Refusal) -> Written {
+    fn fail(&mut self, refusal: &Refusal) -> Written {
         self.response["status"] = "failed".into();
         self.response["error"] = json!({"code": refusal.code.unwrap_or("server_error"),
             "message": refusal.message});
         let response = self.response.clone();
         vec![self.event("response.failed", json!({"response": response}))]
+    }
+
+    fn whole(&self) -> &Value {
+        &self.response
     }
 }
 
