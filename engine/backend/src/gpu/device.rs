@@ -111,6 +111,7 @@ impl Gpu {
         let forms = Forms::open(
             &adapter.get_info(),
             features,
+            &limits,
             options.cache_folder.as_deref(),
             std::env::var(forms::VARIABLE).ok().as_deref(),
         )?;

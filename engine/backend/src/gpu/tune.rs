@@ -64,7 +64,7 @@ impl GpuBackend {
                     continue;
                 };
                 // Only what is written before it is read may be overwritten.
-                let free = match product.input {
+                let free = match product.source() {
                     LinearInput::Float(x) => scratch(x),
                     LinearInput::Int8 { codes, scales } => scratch(codes) && scratch(scales),
                 };
@@ -143,7 +143,7 @@ impl GpuBackend {
         let memory = &self.programs[candidates.program].memory;
         let mut rng = Rng::new(1);
         for product in &candidates.products {
-            match product.input {
+            match product.source() {
                 LinearInput::Float(x) => {
                     let values: Vec<f32> = (0..rows * in_dim).map(|_| rng.normal()).collect();
                     let x = memory.slice(x)?;

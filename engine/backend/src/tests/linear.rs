@@ -114,6 +114,7 @@ impl Product {
     fn forms(&self, gpu: &GpuBackend, int8: bool) -> Vec<&'static str> {
         let shape = Shape {
             int8,
+            raw: false,
             mode: self.mode,
             rows: self.rows,
             out_dim: self.out_dim,

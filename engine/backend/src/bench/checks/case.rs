@@ -35,15 +35,7 @@ pub struct Case {
 impl Case {
     /// The shape of the product that it is, if it is one.
     pub(super) fn shape_of_product(&self) -> Option<Shape> {
-        self.program.ops.iter().find_map(|op| match op {
-            Op::Linear {
-                input,
-                weight,
-                rows,
-                ..
-            } => Some(Shape::of(*input, weight, *rows)),
-            _ => None,
-        })
+        crate::gpu::shape_of_product(&self.program)
     }
 
     /// Names of what it runs.
@@ -264,7 +256,11 @@ impl Builder {
 
     /// Nobody reads it but the next operation.
     pub fn scratch(&mut self, len: usize) -> BufferId {
-        self.recorder.f32(len)
+        self.scratch_of(Elem::F32, len)
+    }
+
+    pub fn scratch_of(&mut self, elem: Elem, len: usize) -> BufferId {
+        self.recorder.scratch(elem, len)
     }
 
     pub fn codes(&mut self, rows: usize, dim: usize) -> BufferId {
