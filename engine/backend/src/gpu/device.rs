@@ -83,18 +83,18 @@ impl Gpu {
             .await
             .map_err(|e| BackendError::NoAdapter(first_part(&e.to_string())))?;
         let limits = adapter.limits();
-        let products = f16_products(&adapter, options);
+        let f16 = f16_products(&adapter);
         let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
         let mut features = wanted & adapter.features();
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-        if !products.is_empty() {
+        if !f16.is_empty() {
             features |= wgpu::Features::SHADER_F16;
         }
-        if products.contains(&Product::Cooperative) {
+        if f16.contains(&Product::Cooperative) {
             features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-            // SAFETY: nothing is touched but cooperative matrices, in one shader that validates,
-            // stays inside its workgroup's memory, and is compared with the plain product before it
-            // is used.
+            // SAFETY: nothing is touched but cooperative matrices, in shaders that validate, stay
+            // inside their workgroup's memory, and are compared with plain products before they are
+            // used.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let (device, queue) = adapter
@@ -150,7 +150,11 @@ impl Gpu {
                 .as_ref()
                 .and_then(|folder| PipelineCache::open(&device, &adapter.get_info(), folder)),
             forms,
-            products,
+            products: if options.f16_products {
+                f16
+            } else {
+                Vec::new()
+            },
             device,
             queue,
             faults,
@@ -298,11 +302,11 @@ fn describe_fully(adapter: &wgpu::Adapter, limits: &wgpu::Limits, packed_dot: bo
     }
 }
 
-/// See [`Gpu::products`].
-fn f16_products(adapter: &wgpu::Adapter, options: &BackendOptions) -> Vec<Product> {
+/// The f16 products that an adapter may be able to compute, the fastest first.
+fn f16_products(adapter: &wgpu::Adapter) -> Vec<Product> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let features = adapter.features();
-    if !options.f16_products || !features.contains(wgpu::Features::SHADER_F16) {
+    if !features.contains(wgpu::Features::SHADER_F16) {
         return Vec::new();
     }
     // What the shader is written for.

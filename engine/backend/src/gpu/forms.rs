@@ -42,10 +42,14 @@ pub(crate) enum Form {
     FusedSubgroupFloat,
     /// Many rows: tiles of results.
     Tiles,
+    /// [`Form::Tiles`], int8 codes multiplied in f16.
+    TilesF16,
+    /// The same on cooperative matrices.
+    TilesCooperative,
 }
 
 impl Form {
-    pub const ALL: [Form; 9] = [
+    pub const ALL: [Form; 11] = [
         Form::Workgroup,
         Form::Subgroup,
         Form::WorkgroupFloat,
@@ -55,6 +59,8 @@ impl Form {
         Form::FusedWorkgroupFloat,
         Form::FusedSubgroupFloat,
         Form::Tiles,
+        Form::TilesF16,
+        Form::TilesCooperative,
     ];
 
     pub fn name(self) -> &'static str {
@@ -68,6 +74,8 @@ impl Form {
             Form::FusedWorkgroupFloat => "fused-workgroup-float",
             Form::FusedSubgroupFloat => "fused-subgroup-float",
             Form::Tiles => "tiles",
+            Form::TilesF16 => "tiles-f16",
+            Form::TilesCooperative => "tiles-cooperative",
         }
     }
 
@@ -81,6 +89,11 @@ impl Form {
             self,
             Subgroup | SubgroupFloat | FusedSubgroup | FusedSubgroupFloat
         )
+    }
+
+    /// Whether it is for more rows than are multiplied as vectors.
+    pub fn is_tiles(self) -> bool {
+        matches!(self, Form::Tiles | Form::TilesF16 | Form::TilesCooperative)
     }
 
     /// Whether int8 codes are multiplied as floats.
@@ -101,20 +114,26 @@ impl Form {
         )
     }
 
-    /// The shader of a product; `None` where float weights meet int8 activations.
+    /// The shader of a product; `None` where there is none, as of float weights and int8
+    /// activations.
     pub fn shader(self, int8: bool, mode: QuantMode) -> Option<&'static Shader> {
         use QuantMode::{Binary, EightBit, F16, F32, Ternary};
-        if self == Form::Tiles {
-            return Some(match (int8, mode) {
-                (true, F32 | F16) => return None,
-                (true, Ternary) => &shaders::INT8_GEMM_TERNARY,
-                (true, Binary) => &shaders::INT8_GEMM_BINARY,
-                (true, EightBit) => &shaders::INT8_GEMM_EIGHTBIT,
-                (false, Ternary) => &shaders::FLOAT_GEMM_TERNARY,
-                (false, Binary) => &shaders::FLOAT_GEMM_BINARY,
-                (false, EightBit) => &shaders::FLOAT_GEMM_EIGHTBIT,
-                (false, F16) => &shaders::FLOAT_GEMM_F16,
-                (false, F32) => &shaders::FLOAT_GEMM_F32,
+        if self.is_tiles() {
+            return Some(match (int8, mode, self) {
+                (true, Ternary, Form::TilesCooperative) => &shaders::INT8_GEMM_COOPERATIVE_TERNARY,
+                (true, Binary, Form::TilesCooperative) => &shaders::INT8_GEMM_COOPERATIVE_BINARY,
+                (true, Ternary, Form::TilesF16) => &shaders::INT8_GEMM_F16_TERNARY,
+                (true, Binary, Form::TilesF16) => &shaders::INT8_GEMM_F16_BINARY,
+                (true, EightBit, Form::TilesF16) => &shaders::INT8_GEMM_F16_EIGHTBIT,
+                (true, Ternary, Form::Tiles) => &shaders::INT8_GEMM_TERNARY,
+                (true, Binary, Form::Tiles) => &shaders::INT8_GEMM_BINARY,
+                (true, EightBit, Form::Tiles) => &shaders::INT8_GEMM_EIGHTBIT,
+                (false, Ternary, Form::Tiles) => &shaders::FLOAT_GEMM_TERNARY,
+                (false, Binary, Form::Tiles) => &shaders::FLOAT_GEMM_BINARY,
+                (false, EightBit, Form::Tiles) => &shaders::FLOAT_GEMM_EIGHTBIT,
+                (false, F16, Form::Tiles) => &shaders::FLOAT_GEMM_F16,
+                (false, F32, Form::Tiles) => &shaders::FLOAT_GEMM_F32,
+                _ => return None,
             });
         }
         Some(match (int8, mode, self.is_fused(), self.uses_subgroups()) {
@@ -176,6 +195,12 @@ impl Shape {
         }
     }
 
+    /// Whether sums of its codes stay exact on cooperative matrices, which know no groups:
+    /// lib/int8_gemm_cooperative.wgsl says how large they may be.
+    fn cooperates(&self) -> bool {
+        self.mode.is_latent() && self.group >= self.in_dim && 127 * self.in_dim < 1 << 22
+    }
+
     /// Workgroup memory that a fused form takes for it.
     fn fused_bytes(&self) -> usize {
         let shader = &shaders::QUANT_GEMV_TERNARY;
@@ -215,6 +240,10 @@ pub(crate) struct Forms {
     pub subgroups: Option<(u32, u32)>,
     /// Memory that a workgroup may have.
     pub workgroup_bytes: usize,
+    /// Whether shaders may compute in f16.
+    halves: bool,
+    /// Whether there are the cooperative matrices that shaders are written for.
+    cooperative: bool,
     pub forced: Vec<Form>,
     /// By shape.
     chosen: BTreeMap<String, Form>,
@@ -258,6 +287,8 @@ impl Forms {
             subgroups: (features.contains(wgpu::Features::SUBGROUP) && fits)
                 .then_some((least, most)),
             workgroup_bytes: limits.max_compute_workgroup_storage_size as usize,
+            halves: features.contains(wgpu::Features::SHADER_F16),
+            cooperative: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             device: format!(
                 "{} ({}) {} {}",
                 info.name, info.backend, info.driver, info.driver_info
@@ -303,7 +334,11 @@ impl Forms {
     }
 
     fn has(&self, form: Form) -> bool {
-        !form.uses_subgroups() || self.subgroups.is_some()
+        match form {
+            Form::TilesF16 => self.halves,
+            Form::TilesCooperative => self.cooperative,
+            _ => !form.uses_subgroups() || self.subgroups.is_some(),
+        }
     }
 
     /// Forms that a product can have here, first the one that the others are compared with.
@@ -312,9 +347,11 @@ impl Forms {
             let vector = shape.rows <= most_vector_rows();
             let fused = shape.raw && shape.fused_bytes() <= self.workgroup_bytes;
             self.has(*form)
-                && vector == (*form != Form::Tiles)
+                && vector != form.is_tiles()
+                && form.shader(shape.int8, shape.mode).is_some()
                 && (shape.int8 || !form.float_dot())
                 && (fused || !form.is_fused())
+                && (shape.cooperates() || *form != Form::TilesCooperative)
         });
         forms.collect()
     }
@@ -469,6 +506,25 @@ mod tests {
         let mut raw = shape(1, true);
         raw.raw = true;
         assert_ne!(raw.to_string(), shape(1, true).to_string());
+    }
+
+    #[test]
+    fn cooperative_matrices_are_offered_where_their_sums_are_exact() {
+        let mut forms = open(None, "", "").unwrap();
+        forms.cooperative = true;
+        let offered = |shape: &Shape| forms.offered(shape).contains(&Form::TilesCooperative);
+        assert!(offered(&shape(9, true)));
+        assert!(!offered(&shape(8, true)));
+        assert!(!offered(&shape(9, false)));
+        for change in [
+            |s: &mut Shape| s.mode = QuantMode::EightBit,
+            |s: &mut Shape| s.group = 128,
+            |s: &mut Shape| (s.in_dim, s.group) = (33_280, 33_280),
+        ] {
+            let mut other = shape(9, true);
+            change(&mut other);
+            assert!(!offered(&other), "{other}");
+        }
     }
 
     #[test]

@@ -234,7 +234,7 @@ impl Product {
                     call = call.set("FLOAT_DOT", true);
                 }
                 Ok(match form {
-                    Form::Tiles => {
+                    _ if form.is_tiles() => {
                         let tile = shader.constant("GEMM_TILE") as usize;
                         call.grid([part_rows.div_ceil(tile), rows.div_ceil(tile), 1])
                     }
@@ -272,7 +272,7 @@ impl Product {
             Some(Op::RmsNorm { weight, eps, .. }) => Some((*weight, *eps)),
             _ => None,
         };
-        if form == Form::Tiles {
+        if form.is_tiles() {
             return Ok(call);
         }
         lower::with_norm(call, norm, memory)
