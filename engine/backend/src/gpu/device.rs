@@ -72,7 +72,11 @@ pub(crate) struct Gpu {
 }
 
 impl Gpu {
-    pub async fn open(options: &BackendOptions) -> Result<Gpu, BackendError> {
+    /// `limits`: those to work within, of the adapter's.
+    pub async fn open(
+        options: &BackendOptions,
+        limits: impl FnOnce(wgpu::Limits) -> wgpu::Limits,
+    ) -> Result<Gpu, BackendError> {
         let instance =
             wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let adapter = instance
@@ -82,7 +86,7 @@ impl Gpu {
             })
             .await
             .map_err(|e| BackendError::NoAdapter(first_part(&e.to_string())))?;
-        let limits = adapter.limits();
+        let limits = limits(adapter.limits());
         let f16 = f16_products(&adapter);
         let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
         let mut features = wanted & adapter.features();

@@ -209,7 +209,11 @@ impl Shape {
             + constant("REDUCE_PARTS")
             + constant("GROUP_ROWS") * constant("LANE_STRIDE")
             + self.rows;
-        let codes = if self.int8 { act_stride(self.in_dim) } else { 0 };
+        let codes = if self.int8 {
+            act_stride(self.in_dim)
+        } else {
+            0
+        };
         4 * words + self.rows * codes
     }
 }

@@ -174,7 +174,15 @@ impl GpuBackend {
 
     /// Open the adapter the system prefers. It may be a software one: see [`Backend::info`].
     pub async fn new(options: &BackendOptions) -> Result<GpuBackend, BackendError> {
-        let gpu = Gpu::open(options).await?;
+        GpuBackend::within(options, |limits| limits).await
+    }
+
+    /// The same within `limits` of the adapter's.
+    pub(crate) async fn within(
+        options: &BackendOptions,
+        limits: impl FnOnce(wgpu::Limits) -> wgpu::Limits,
+    ) -> Result<GpuBackend, BackendError> {
+        let gpu = Gpu::open(options, limits).await?;
         let run_params = gpu.buffer(
             "run_params",
             size_of::<RunParams>(),

@@ -189,6 +189,17 @@ impl Builder {
         self.with_floats(&values)
     }
 
+    /// Rows that become codes as they are: whole numbers up to 127, the first of a row.
+    pub fn whole(&mut self, rows: usize, dim: usize) -> BufferId {
+        let values: Vec<f32> = (0..rows * dim)
+            .map(|i| match i % dim {
+                0 => 127.0,
+                _ => self.rng.below(255) as f32 - 127.0,
+            })
+            .collect();
+        self.with_floats(&values)
+    }
+
     pub fn halves(&mut self, len: usize) -> BufferId {
         let values: Vec<f16> = (0..len).map(|_| f16::from_f32(self.rng.normal())).collect();
         self.with(Elem::F16, bytemuck::cast_slice(&values).to_vec())

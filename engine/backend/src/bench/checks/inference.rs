@@ -91,7 +91,10 @@ fn prepared_products(rows: usize, dim: usize) -> Vec<Case> {
                 continue;
             }
             let mut b = Builder::new(rows);
-            let x = b.floats(rows * dim);
+            let x = match normed {
+                true => b.floats(rows * dim),
+                false => b.whole(rows, dim),
+            };
             let norm = normed.then(|| (b.floats(dim), 1e-5));
             let input = match norm {
                 Some((weight, eps)) if !int8 => {
@@ -109,7 +112,9 @@ fn prepared_products(rows: usize, dim: usize) -> Vec<Case> {
                     LinearInput::Float(out)
                 }
                 _ => {
-                    b.tolerance = ONE_CODE;
+                    if normed {
+                        b.tolerance = ONE_CODE;
+                    }
                     let codes = b.scratch_of(Elem::I8, rows * act_stride(dim));
                     let scales = b.scratch(rows);
                     b.push(Op::QuantAct {
