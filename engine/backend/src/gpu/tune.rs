@@ -194,12 +194,14 @@ impl GpuBackend {
         Ok(self.fetch(&[(out, size_of::<f32>() * len)]).await?.concat())
     }
 
-    /// How long some runs of `steps` take, one after another, from their submission to their end.
+    /// How long some runs of `steps` take, one after another, from their recording to their end: a
+    /// token's commands are recorded anew each time, before anything of it runs.
     pub(crate) async fn seconds(
         &mut self,
         steps: &[Step],
         runs: usize,
     ) -> Result<f64, BackendError> {
+        let start = Instant::now();
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
@@ -207,9 +209,7 @@ impl GpuBackend {
                 steps.iter().for_each(|step| step.encode(&mut pass));
             }
         }
-        let commands = encoder.finish();
-        let start = Instant::now();
-        self.gpu.queue.submit([commands]);
+        self.gpu.queue.submit([encoder.finish()]);
         self.finished().await?;
         Ok(start.elapsed().as_secs_f64())
     }
