@@ -1,5 +1,5 @@
-// Products of f16 operands of which the weights are −1, 0 or 1: a component adds up eight codes up to
-// 127 before it goes to the integers, and f16 holds every integer up to 2048.
+// Products of f16 operands of which the weights are −1, 0 or 1: a component adds up eight codes up
+// to 127 before it goes to the integers, and f16 holds every integer up to 2048.
 #import "lib/half_words.wgsl"
 
 struct Sums {

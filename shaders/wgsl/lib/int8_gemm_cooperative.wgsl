@@ -1,9 +1,9 @@
 // y = x_scale · scale · Σ code·x for many token rows by cooperative matrices (tensor cores), for
-// weights of −1, 0 and 1 with one scale a row. f16 holds the codes exactly, and f32 their sums as long
-// as 127 · IN_DIM stays below 2^22, two bits less than it has, since hardware may cut the last ones
-// while it adds. For devices whose subgroups have 32 invocations and that multiply 16 × 16 × 16. A
-// workgroup of four subgroups computes 64 token rows × 64 weight rows in steps of 32 columns, each
-// subgroup a quarter as 2 × 2 matrices; both operands are staged row by row.
+// weights of −1, 0 and 1 with one scale a row. f16 holds the codes exactly, and f32 their sums as
+// long as 127 · IN_DIM stays below 2^22, two bits less than it has, since hardware may cut the last
+// ones while it adds. For devices whose subgroups have 32 invocations and that multiply 16 × 16 ×
+// 16. A workgroup of four subgroups computes 64 token rows × 64 weight rows in steps of 32 columns,
+// each subgroup a quarter as 2 × 2 matrices; both operands are staged row by row.
 #import "lib/linear.wgsl"
 #import "lib/int8_input.wgsl"
 

@@ -1,5 +1,5 @@
-// Products of f16 operands of which the weights are int8: f32 adds up 32 of them, at most 32 · 127²,
-// before they go to the integers, and it holds every integer up to 2^24.
+// Products of f16 operands of which the weights are int8: f32 adds up 32 of them, at most 32 ·
+// 127², before they go to the integers, and it holds every integer up to 2^24.
 #import "lib/half_words.wgsl"
 
 alias Sums = vec4<f32>;

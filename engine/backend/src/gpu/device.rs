@@ -87,34 +87,22 @@ impl Gpu {
             .await
             .map_err(|e| BackendError::NoAdapter(first_part(&e.to_string())))?;
         let limits = limits(adapter.limits());
-        let f16 = f16_products(&adapter);
-        let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
-        let mut features = wanted & adapter.features();
-        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-        if !f16.is_empty() {
-            features |= wgpu::Features::SHADER_F16;
+        let mut f16 = f16_products(&adapter);
+        let opened = request_device(&adapter, &limits, &f16).await;
+        let (device, queue) = match opened {
+            // What is experimental may be refused; all works without it.
+            Err(e) if f16.contains(&Product::Cooperative) => {
+                log::warn!("no cooperative matrices on this GPU: {e}");
+                f16.retain(|product| *product != Product::Cooperative);
+                request_device(&adapter, &limits, &f16).await
+            }
+            opened => opened,
         }
-        if f16.contains(&Product::Cooperative) {
-            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-            // SAFETY: nothing is touched but cooperative matrices, in shaders that validate, stay
-            // inside their workgroup's memory, and are compared with plain products before they are
-            // used.
-            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
-        }
-        let (device, queue) = adapter
-            .request_device(&wgpu::DeviceDescriptor {
-                label: Some("ternary-core"),
-                required_limits: limits.clone(),
-                required_features: features,
-                experimental_features,
-                ..Default::default()
-            })
-            .await
-            .map_err(|e| BackendError::NoAdapter(e.to_string()))?;
+        .map_err(|e| BackendError::NoAdapter(e.to_string()))?;
 
         let forms = Forms::open(
             &adapter.get_info(),
-            features,
+            device.features(),
             &limits,
             options.cache_folder.as_deref(),
             std::env::var(forms::VARIABLE).ok().as_deref(),
@@ -304,6 +292,35 @@ fn describe_fully(adapter: &wgpu::Adapter, limits: &wgpu::Limits, packed_dot: bo
         name: info.name,
         forms: Vec::new(),
     }
+}
+
+/// A device with the features that its f16 products take.
+async fn request_device(
+    adapter: &wgpu::Adapter,
+    limits: &wgpu::Limits,
+    f16: &[Product],
+) -> Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError> {
+    let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
+    let mut features = wanted & adapter.features();
+    let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+    if !f16.is_empty() {
+        features |= wgpu::Features::SHADER_F16;
+    }
+    if f16.contains(&Product::Cooperative) {
+        features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        // SAFETY: nothing is touched but cooperative matrices, in shaders that validate, stay
+        // inside their workgroup's memory, and are compared with plain products before they are
+        // used.
+        experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+    }
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("ternary-core"),
+        required_limits: limits.clone(),
+        required_features: features,
+        experimental_features,
+        ..Default::default()
+    };
+    adapter.request_device(&descriptor).await
 }
 
 /// The f16 products that an adapter may be able to compute, the fastest first.

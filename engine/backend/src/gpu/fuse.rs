@@ -132,11 +132,14 @@ fn units(program: &Program, lifetimes: &Lifetimes) -> Vec<Range<usize>> {
         // What nobody else reads may be left to the products.
         if end == start + 1 && end < program.ops.len() {
             let with_products = end + len_from(end);
-            if let (Some(before), _) = preparation(&program.ops[start..with_products])
-                && let made = before.access().writes
-                && made
+            let unit = &program.ops[start..with_products];
+            if let (Some(before), products) = preparation(unit)
+                && let Access { reads, writes } = before.access()
+                && writes
                     .iter()
                     .all(|id| lifetimes.unneeded_after(*id, with_products - 1))
+                // A workgroup may not change what another still has to normalize.
+                && !access(products).writes.iter().any(|id| reads.contains(id))
             {
                 end = with_products;
             }

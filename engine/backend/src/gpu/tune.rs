@@ -95,8 +95,20 @@ impl GpuBackend {
         let mut want = None;
         let mut good = Vec::new();
         for form in offered {
-            let steps = self.steps(candidates, form)?;
-            let product = self.result(candidates, &steps).await?;
+            let attempt = match self.steps(candidates, form) {
+                Ok(steps) => {
+                    let product = self.result(candidates, &steps).await;
+                    product.map(|product| (steps, product))
+                }
+                Err(e) => Err(e),
+            };
+            let (steps, product) = match attempt {
+                Err(e) if want.is_some() && !self.gpu.is_lost() => {
+                    log::warn!("the form {} of {shape} is not used: {e}", form.name());
+                    continue;
+                }
+                attempt => attempt?,
+            };
             if want.get_or_insert_with(|| product.clone()) == &product {
                 good.push((form, steps, f64::INFINITY));
             } else {

@@ -131,7 +131,8 @@ fn a_decode_step_takes_few_dispatches() {
             }
             let decoder = Decoder::new(config);
             for (form, rows, layer) in [
-                // q with k and v, heads, attention, its combination; o; gate with up, activate, down.
+                // q with k and v, heads, attention, its combination; o; gate with up, activate,
+                // down.
                 ("", 1, 8),
                 ("fused-workgroup", 1, 8),
                 ("fused-subgroup", 1, 8),

@@ -278,6 +278,50 @@ fn rows_quantized_on_the_way_give_the_same_bits() {
     });
 }
 
+/// Workgroups that normalize for themselves would see what others have added already.
+#[test]
+fn a_product_that_changes_its_own_source_is_not_fused() {
+    on_both(|device| {
+        let dim = 64;
+        let mut case = Case::default();
+        // Codes as they are: exact on every device.
+        let x = case.f32(&vec![127.0; dim]);
+        let codes = case.recorder.scratch(Elem::I8, act_stride(dim));
+        let (scales, branch) = (case.recorder.f32(1), case.recorder.f32(dim));
+        case.recorder.push(Op::QuantAct {
+            x,
+            norm: None,
+            codes,
+            scales,
+            rows: 1,
+            dim,
+        });
+        let weight = Weight {
+            mode: QuantMode::Ternary,
+            data: case.tiles(QuantMode::Ternary, &vec![vec![1; dim]; dim]),
+            scales: Some(case.f32(&vec![1.0; dim])),
+            out_dim: dim,
+            in_dim: dim,
+            group: dim,
+        };
+        case.recorder.push(Op::Linear {
+            input: LinearInput::Int8 { codes, scales },
+            weight,
+            out: branch,
+            rows: 1,
+        });
+        let add = Op::Residual {
+            x,
+            branch,
+            out: x,
+            scale: 1.0,
+            rows: 1,
+            dim,
+        };
+        assert_eq!(case.run(device, add, &rows(1), x), [127.0 * 65.0; 64]);
+    });
+}
+
 /// Matrices of `dims` rows over the same input, shared by name, each with something that reads its
 /// result; the ids of their inputs and results.
 fn siblings(
