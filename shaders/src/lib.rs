@@ -52,7 +52,7 @@ impl Shader {
     }
 }
 
-/// `dot4I8Packed` in plain WGSL: put before a shader where the language feature
+/// `dot4I8Packed` in plain WGSL: put behind a shader where the language feature
 /// `packed_4x8_integer_dot_product` is missing (a module-scope function hides the built-in one).
 pub static DOT4_FALLBACK: &str = include_str!("../wgsl/lib/dot4_fallback.wgsl");
 

@@ -3,21 +3,21 @@
 // is `out`, and `x` is not read.
 #import "lib/rows.wgsl"
 #import "lib/grid.wgsl"
-#import "lib/rms.wgsl"
+#import "lib/row_norm.wgsl"
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // (ROWS, GROUPS, DIM)
 @group(0) @binding(2) var<storage, read> weight: array<f32>;     // (DIM)
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;  // (ROWS, GROUPS, DIM)
 @group(0) @binding(4) var<storage, read_write> rstd: array<f32>; // (ROWS, GROUPS)
 
-const REDUCE_LANES: u32 = 256u;
+const INVOCATIONS: u32 = 256u;
 
 override GROUPS: u32;
 override DIM: u32;
 override IN_PLACE: bool;
 override KEEP_RSTD: bool;
 
-fn input(i: u32) -> f32 {
+fn value(i: u32) -> f32 {
   if (IN_PLACE) {
     return out[i];
   }
@@ -31,14 +31,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     return;
   }
   let base = group * DIM;
-  var squares = 0.0;
-  for (var i = lane; i < DIM; i += REDUCE_LANES) {
-    let value = input(base + i);
-    squares += value * value;
-  }
-  let factor = rstd_of(lane, squares, DIM);
-  for (var i = lane; i < DIM; i += REDUCE_LANES) {
-    out[base + i] = input(base + i) * factor * weight[i];
+  let factor = row_factor(base, lane);
+  for (var i = lane; i < DIM; i += INVOCATIONS) {
+    out[base + i] = value(base + i) * factor * weight[i];
   }
   if (KEEP_RSTD && lane == 0u) {
     rstd[group] = factor;

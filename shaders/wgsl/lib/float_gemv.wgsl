@@ -1,12 +1,50 @@
 // y = Σ_group scale · Σ w·x for a few rows of floats; a lane takes every 16th stretch of four
-// columns.
+// columns. With NORM, every workgroup RMS-normalizes the rows for itself, as rms_norm.wgsl would
+// have to the bit: x / sqrt(mean(x²) + EPS) · norm_weight.
 #import "lib/float_input.wgsl"
+#import "lib/row_norm.wgsl"
+
+@group(0) @binding(4) var<storage, read> norm_weight: array<f32>; // (IN_DIM); not read without NORM
 
 const FLOAT_SUMS: bool = true;
+// Four weight rows each that a workgroup without subgroups computes.
+const GROUP_QUADS: u32 = 4u;
+
+override NORM: bool;
+override DIM: u32 = IN_DIM;
+
+var<workgroup> row_factors: array<f32, ROWS>;
+
+fn value(i: u32) -> f32 {
+  return x[i];
+}
+
+fn prepare(lane: u32) {
+  if (!NORM) {
+    return;
+  }
+  for (var r = 0u; r < active_rows(); r++) {
+    let factor = row_factor(r * IN_DIM, lane);
+    if (lane == 0u) {
+      row_factors[r] = factor;
+    }
+  }
+  workgroupBarrier();
+}
+
+// Past the end of a row it meets zeros.
+fn norm_quad(word: u32) -> vec4<f32> {
+  let col = 4u * word;
+  let last = IN_DIM - 1u;
+  return vec4<f32>(norm_weight[min(col, last)], norm_weight[min(col + 1u, last)], norm_weight[min(col + 2u, last)], norm_weight[min(col + 3u, last)]);
+}
 
 // Add the products of four columns of weights, four rows of them, with those of activation row r.
 fn add(sum: vec4<i32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>, r: u32, word: u32, by: vec4<f32>) -> vec4<i32> {
-  let x = input_quad(r, word);
+  var x = input_quad(r, word);
+  if (NORM) {
+    x = x * row_factors[r] * norm_quad(word);
+  }
   let products = vec4<f32>(dot(w0, x), dot(w1, x), dot(w2, x), dot(w3, x));
   return bitcast<vec4<i32>>(bitcast<vec4<f32>>(sum) + products * by);
 }

@@ -2,7 +2,7 @@
 // what the forms share. Sixteen lanes take the columns of four weight rows; a lane holds four sums
 // for each activation row. Then the lanes' sums are joined by halves (l and l + 8, l and l + 4, …).
 // Every form cuts and joins alike, so floats come out the same to the bit. The kind of activations
-// supplies `accumulate`, `scaled` and FLOAT_SUMS.
+// supplies `prepare`, which all invocations call first, `accumulate`, `scaled` and FLOAT_SUMS.
 #import "lib/linear.wgsl"
 
 const GEMV_LANES: u32 = 16u;

@@ -60,6 +60,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   if (active_rows() == 0u) {
     return;
   }
+  prepare(invocation);
   let lanes = min(size, GEMV_LANES);
   let lane = place % lanes;
   let first = flat_workgroup(workgroup, grid) * QUADS;

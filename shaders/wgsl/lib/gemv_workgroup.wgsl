@@ -1,12 +1,13 @@
-// The form for every device: a workgroup computes 16 weight rows, 16 lanes to every four of them,
-// and joins the lanes' sums in workgroup memory, one invocation per weight row.
+// The form for every device: a workgroup computes GROUP_QUADS times four weight rows, 16 lanes to
+// every four of them, and joins the lanes' sums in workgroup memory, one invocation per weight row.
 #import "lib/gemv.wgsl"
 
-const GROUP_ROWS: u32 = 16u;
+const INVOCATIONS: u32 = GEMV_LANES * GROUP_QUADS;
+const GROUP_ROWS: u32 = 4u * GROUP_QUADS;
 // One word more than the lanes: rows lie in different banks.
 const LANE_STRIDE: u32 = 17u;
 
-var<workgroup> lane_sums: array<i32, 272>; // (GROUP_ROWS, LANE_STRIDE)
+var<workgroup> lane_sums: array<i32, GROUP_ROWS * LANE_STRIDE>; // (GROUP_ROWS, LANE_STRIDE)
 
 fn four(at: u32) -> vec4<i32> {
   return vec4<i32>(lane_sums[at], lane_sums[at + 1u], lane_sums[at + 2u], lane_sums[at + 3u]);
@@ -30,11 +31,12 @@ fn finish(r: u32, first: u32, sums: vec4<i32>, local: vec3<u32>, lane: u32) {
   }
 }
 
-@compute @workgroup_size(16, 4)
+@compute @workgroup_size(16, GROUP_QUADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   if (active_rows() == 0u) {
     return;
   }
+  prepare(lane);
   let first = flat_workgroup(workgroup, grid) * GROUP_ROWS;
   let sums = accumulate(first + 4u * local.y, local.x);
   finish(0u, first, sums.r0, local, lane);

@@ -1,21 +1,19 @@
 // y = x_scale · Σ_group scale · Σ code·x for many token rows: integer sums, exact. A workgroup
-// computes a tile of 64 token rows × 64 weight rows in steps of 64 columns, which it first expands
-// to signed bytes in workgroup memory; an invocation computes 4 × 4 results, 16 apart, so that
-// neighbors touch neighboring words.
+// computes a tile of 64 token rows × 64 weight rows in steps of STEP_WORDS words of four columns,
+// which it first expands in workgroup memory; an invocation computes 4 × 4 results, 16 apart, so
+// that neighbors touch neighboring words. The operation says what a Word is there and how words are
+// multiplied: lib/byte_products.wgsl, lib/half_products.wgsl or lib/wide_half_products.wgsl.
 #import "lib/linear.wgsl"
 #import "lib/int8_input.wgsl"
 
 const GEMM_TILE: u32 = 64u;
-const STEP_WORDS: u32 = 16u;
 // One word more than the tile: column-wise stores meet different banks.
 const TILE_STRIDE: u32 = 65u;
+// Words of a row of each operand that an invocation brings in; four of them share a row.
+const LOAD_WORDS: u32 = STEP_WORDS / 4u;
 
-var<workgroup> weight_tile: array<u32, 1040>; // (STEP_WORDS, TILE_STRIDE)
-var<workgroup> code_tile: array<u32, 1040>;   // (STEP_WORDS, TILE_STRIDE)
-
-fn products(x: u32, w: vec4<u32>) -> vec4<i32> {
-  return vec4<i32>(dot4I8Packed(x, w.x), dot4I8Packed(x, w.y), dot4I8Packed(x, w.z), dot4I8Packed(x, w.w));
-}
+var<workgroup> weight_tile: array<Word, STEP_WORDS * TILE_STRIDE>; // (STEP_WORDS, TILE_STRIDE)
+var<workgroup> code_tile: array<Word, STEP_WORDS * TILE_STRIDE>;   // (STEP_WORDS, TILE_STRIDE)
 
 fn scales4(row: u32, col: u32) -> vec4<f32> {
   let first = FIRST_ROW + row;
@@ -40,9 +38,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   let first_row = workgroup.x * GEMM_TILE;
 
-  // What this invocation brings in: four words of one row of each operand.
   let load_row = lane / 4u;
-  let load_word = lane % 4u * 4u;
+  let load_word = lane % 4u * LOAD_WORDS;
   let weight_row = min(first_row + load_row, WEIGHT_ROWS - 1u);
   let code_row = min(first_r + load_row, ROWS - 1u) * CODE_STRIDE;
 
@@ -57,25 +54,30 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var step = 0u; step < WORDS; step += STEP_WORDS) {
     workgroupBarrier();
     let x = codes[code_row + (step + load_word) / 4u];
-    let at = load_word * TILE_STRIDE + load_row;
-    code_tile[at] = x.x;
-    code_tile[at + TILE_STRIDE] = x.y;
-    code_tile[at + 2u * TILE_STRIDE] = x.z;
-    code_tile[at + 3u * TILE_STRIDE] = x.w;
-    for (var i = 0u; i < 4u; i++) {
-      weight_tile[at + i * TILE_STRIDE] = weight_word(weight_row, step + load_word + i);
+    for (var i = 0u; i < LOAD_WORDS; i++) {
+      let at = (load_word + i) * TILE_STRIDE + load_row;
+      code_tile[at] = expand(x[load_word % 4u + i]);
+      weight_tile[at] = expand(weight_word(weight_row, step + load_word + i));
     }
     workgroupBarrier();
     for (var block = 0u; block < STEP_WORDS; block += 8u) {
+      var sums0 = begin(exact0);
+      var sums1 = begin(exact1);
+      var sums2 = begin(exact2);
+      var sums3 = begin(exact3);
       for (var word = block; word < block + 8u; word++) {
         let wi = word * TILE_STRIDE + local.x;
-        let w = vec4<u32>(weight_tile[wi], weight_tile[wi + 16u], weight_tile[wi + 32u], weight_tile[wi + 48u]);
+        let w = Words(weight_tile[wi], weight_tile[wi + 16u], weight_tile[wi + 32u], weight_tile[wi + 48u]);
         let xi = word * TILE_STRIDE + local.y;
-        exact0 += products(code_tile[xi], w);
-        exact1 += products(code_tile[xi + 16u], w);
-        exact2 += products(code_tile[xi + 32u], w);
-        exact3 += products(code_tile[xi + 48u], w);
+        sums0 = add(sums0, code_tile[xi], w);
+        sums1 = add(sums1, code_tile[xi + 16u], w);
+        sums2 = add(sums2, code_tile[xi + 32u], w);
+        sums3 = add(sums3, code_tile[xi + 48u], w);
       }
+      exact0 = end(exact0, sums0);
+      exact1 = end(exact1, sums1);
+      exact2 = end(exact2, sums2);
+      exact3 = end(exact3, sums3);
       if (GROUPED) {
         let s = scales4(first_row + local.x, 4u * (step + block));
         scaled0 += vec4<f32>(exact0) * s;

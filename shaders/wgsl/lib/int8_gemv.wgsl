@@ -1,7 +1,7 @@
 // y = x_scale · Σ_group scale · Σ code·x for a few rows of int8 activations: integer sums, exact.
-// The weight mode supplies `accumulate`.
+// The weight mode supplies `accumulate`; `codes` and `row_scales` are lib/stored_codes.wgsl's or
+// lib/own_codes.wgsl's.
 #import "lib/dots.wgsl"
-#import "lib/int8_input.wgsl"
 
 // Sums of rows with several scales are already scaled.
 override FLOAT_SUMS: bool = GROUPED;

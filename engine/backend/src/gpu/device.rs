@@ -72,7 +72,11 @@ pub(crate) struct Gpu {
 }
 
 impl Gpu {
-    pub async fn open(options: &BackendOptions) -> Result<Gpu, BackendError> {
+    /// `limits`: those to work within, of the adapter's.
+    pub async fn open(
+        options: &BackendOptions,
+        limits: impl FnOnce(wgpu::Limits) -> wgpu::Limits,
+    ) -> Result<Gpu, BackendError> {
         let instance =
             wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let adapter = instance
@@ -82,35 +86,24 @@ impl Gpu {
             })
             .await
             .map_err(|e| BackendError::NoAdapter(first_part(&e.to_string())))?;
-        let limits = adapter.limits();
-        let products = f16_products(&adapter, options);
-        let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
-        let mut features = wanted & adapter.features();
-        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-        if !products.is_empty() {
-            features |= wgpu::Features::SHADER_F16;
+        let limits = limits(adapter.limits());
+        let mut f16 = f16_products(&adapter);
+        let opened = request_device(&adapter, &limits, &f16).await;
+        let (device, queue) = match opened {
+            // What is experimental may be refused; all works without it.
+            Err(e) if f16.contains(&Product::Cooperative) => {
+                log::warn!("no cooperative matrices on this GPU: {e}");
+                f16.retain(|product| *product != Product::Cooperative);
+                request_device(&adapter, &limits, &f16).await
+            }
+            opened => opened,
         }
-        if products.contains(&Product::Cooperative) {
-            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-            // SAFETY: nothing is touched but cooperative matrices, in one shader that validates,
-            // stays inside its workgroup's memory, and is compared with the plain product before it
-            // is used.
-            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
-        }
-        let (device, queue) = adapter
-            .request_device(&wgpu::DeviceDescriptor {
-                label: Some("ternary-core"),
-                required_limits: limits.clone(),
-                required_features: features,
-                experimental_features,
-                ..Default::default()
-            })
-            .await
-            .map_err(|e| BackendError::NoAdapter(e.to_string()))?;
+        .map_err(|e| BackendError::NoAdapter(e.to_string()))?;
 
         let forms = Forms::open(
             &adapter.get_info(),
-            features,
+            device.features(),
+            &limits,
             options.cache_folder.as_deref(),
             std::env::var(forms::VARIABLE).ok().as_deref(),
         )?;
@@ -149,7 +142,11 @@ impl Gpu {
                 .as_ref()
                 .and_then(|folder| PipelineCache::open(&device, &adapter.get_info(), folder)),
             forms,
-            products,
+            products: if options.f16_products {
+                f16
+            } else {
+                Vec::new()
+            },
             device,
             queue,
             faults,
@@ -297,11 +294,40 @@ fn describe_fully(adapter: &wgpu::Adapter, limits: &wgpu::Limits, packed_dot: bo
     }
 }
 
-/// See [`Gpu::products`].
-fn f16_products(adapter: &wgpu::Adapter, options: &BackendOptions) -> Vec<Product> {
+/// A device with the features that its f16 products take.
+async fn request_device(
+    adapter: &wgpu::Adapter,
+    limits: &wgpu::Limits,
+    f16: &[Product],
+) -> Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError> {
+    let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
+    let mut features = wanted & adapter.features();
+    let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+    if !f16.is_empty() {
+        features |= wgpu::Features::SHADER_F16;
+    }
+    if f16.contains(&Product::Cooperative) {
+        features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        // SAFETY: nothing is touched but cooperative matrices, in shaders that validate, stay
+        // inside their workgroup's memory, and are compared with plain products before they are
+        // used.
+        experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+    }
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("ternary-core"),
+        required_limits: limits.clone(),
+        required_features: features,
+        experimental_features,
+        ..Default::default()
+    };
+    adapter.request_device(&descriptor).await
+}
+
+/// The f16 products that an adapter may be able to compute, the fastest first.
+fn f16_products(adapter: &wgpu::Adapter) -> Vec<Product> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let features = adapter.features();
-    if !options.f16_products || !features.contains(wgpu::Features::SHADER_F16) {
+    if !features.contains(wgpu::Features::SHADER_F16) {
         return Vec::new();
     }
     // What the shader is written for.

@@ -12,6 +12,7 @@ use ternary_shaders::{self as shaders, Shader};
 use super::cache;
 use crate::BackendError;
 use ternary_core::config::QuantMode;
+use ternary_core::quant::tile::act_stride;
 use ternary_model::program::{LinearInput, Weight};
 
 /// Names the forms to use: a list with commas.
@@ -33,17 +34,33 @@ pub(crate) enum Form {
     WorkgroupFloat,
     /// [`Form::Subgroup`], int8 codes multiplied as floats.
     SubgroupFloat,
+    /// The four above, with every workgroup normalizing and quantizing the rows for itself: one
+    /// dispatch instead of two.
+    FusedWorkgroup,
+    FusedSubgroup,
+    FusedWorkgroupFloat,
+    FusedSubgroupFloat,
     /// Many rows: tiles of results.
     Tiles,
+    /// [`Form::Tiles`], int8 codes multiplied in f16.
+    TilesF16,
+    /// The same on cooperative matrices.
+    TilesCooperative,
 }
 
 impl Form {
-    pub const ALL: [Form; 5] = [
+    pub const ALL: [Form; 11] = [
         Form::Workgroup,
         Form::Subgroup,
         Form::WorkgroupFloat,
         Form::SubgroupFloat,
+        Form::FusedWorkgroup,
+        Form::FusedSubgroup,
+        Form::FusedWorkgroupFloat,
+        Form::FusedSubgroupFloat,
         Form::Tiles,
+        Form::TilesF16,
+        Form::TilesCooperative,
     ];
 
     pub fn name(self) -> &'static str {
@@ -52,7 +69,13 @@ impl Form {
             Form::Subgroup => "subgroup",
             Form::WorkgroupFloat => "workgroup-float",
             Form::SubgroupFloat => "subgroup-float",
+            Form::FusedWorkgroup => "fused-workgroup",
+            Form::FusedSubgroup => "fused-subgroup",
+            Form::FusedWorkgroupFloat => "fused-workgroup-float",
+            Form::FusedSubgroupFloat => "fused-subgroup-float",
             Form::Tiles => "tiles",
+            Form::TilesF16 => "tiles-f16",
+            Form::TilesCooperative => "tiles-cooperative",
         }
     }
 
@@ -61,44 +84,82 @@ impl Form {
     }
 
     pub fn uses_subgroups(self) -> bool {
-        matches!(self, Form::Subgroup | Form::SubgroupFloat)
+        use Form::{FusedSubgroup, FusedSubgroupFloat, Subgroup, SubgroupFloat};
+        matches!(
+            self,
+            Subgroup | SubgroupFloat | FusedSubgroup | FusedSubgroupFloat
+        )
+    }
+
+    /// Whether it is for more rows than are multiplied as vectors.
+    pub fn is_tiles(self) -> bool {
+        matches!(self, Form::Tiles | Form::TilesF16 | Form::TilesCooperative)
     }
 
     /// Whether int8 codes are multiplied as floats.
     pub fn float_dot(self) -> bool {
-        matches!(self, Form::WorkgroupFloat | Form::SubgroupFloat)
+        use Form::{FusedSubgroupFloat, FusedWorkgroupFloat, SubgroupFloat, WorkgroupFloat};
+        matches!(
+            self,
+            WorkgroupFloat | SubgroupFloat | FusedWorkgroupFloat | FusedSubgroupFloat
+        )
     }
 
-    /// The shader of a product; `None` where float weights meet int8 activations.
+    /// Whether what comes before the product is part of it.
+    pub fn is_fused(self) -> bool {
+        use Form::{FusedSubgroup, FusedSubgroupFloat, FusedWorkgroup, FusedWorkgroupFloat};
+        matches!(
+            self,
+            FusedWorkgroup | FusedSubgroup | FusedWorkgroupFloat | FusedSubgroupFloat
+        )
+    }
+
+    /// The shader of a product; `None` where there is none, as of float weights and int8
+    /// activations.
     pub fn shader(self, int8: bool, mode: QuantMode) -> Option<&'static Shader> {
         use QuantMode::{Binary, EightBit, F16, F32, Ternary};
-        let many = self == Form::Tiles;
-        Some(match (int8, mode, many, self.uses_subgroups()) {
+        if self.is_tiles() {
+            return Some(match (int8, mode, self) {
+                (true, Ternary, Form::TilesCooperative) => &shaders::INT8_GEMM_COOPERATIVE_TERNARY,
+                (true, Binary, Form::TilesCooperative) => &shaders::INT8_GEMM_COOPERATIVE_BINARY,
+                (true, Ternary, Form::TilesF16) => &shaders::INT8_GEMM_F16_TERNARY,
+                (true, Binary, Form::TilesF16) => &shaders::INT8_GEMM_F16_BINARY,
+                (true, EightBit, Form::TilesF16) => &shaders::INT8_GEMM_F16_EIGHTBIT,
+                (true, Ternary, Form::Tiles) => &shaders::INT8_GEMM_TERNARY,
+                (true, Binary, Form::Tiles) => &shaders::INT8_GEMM_BINARY,
+                (true, EightBit, Form::Tiles) => &shaders::INT8_GEMM_EIGHTBIT,
+                (false, Ternary, Form::Tiles) => &shaders::FLOAT_GEMM_TERNARY,
+                (false, Binary, Form::Tiles) => &shaders::FLOAT_GEMM_BINARY,
+                (false, EightBit, Form::Tiles) => &shaders::FLOAT_GEMM_EIGHTBIT,
+                (false, F16, Form::Tiles) => &shaders::FLOAT_GEMM_F16,
+                (false, F32, Form::Tiles) => &shaders::FLOAT_GEMM_F32,
+                _ => return None,
+            });
+        }
+        Some(match (int8, mode, self.is_fused(), self.uses_subgroups()) {
             (true, F32 | F16, ..) => return None,
-            (true, Ternary, true, _) => &shaders::INT8_GEMM_TERNARY,
-            (true, Binary, true, _) => &shaders::INT8_GEMM_BINARY,
-            (true, EightBit, true, _) => &shaders::INT8_GEMM_EIGHTBIT,
             (true, Ternary, false, false) => &shaders::INT8_GEMV_TERNARY,
             (true, Binary, false, false) => &shaders::INT8_GEMV_BINARY,
             (true, EightBit, false, false) => &shaders::INT8_GEMV_EIGHTBIT,
             (true, Ternary, false, true) => &shaders::INT8_GEMV_SUBGROUP_TERNARY,
             (true, Binary, false, true) => &shaders::INT8_GEMV_SUBGROUP_BINARY,
             (true, EightBit, false, true) => &shaders::INT8_GEMV_SUBGROUP_EIGHTBIT,
-            (false, Ternary, true, _) => &shaders::FLOAT_GEMM_TERNARY,
-            (false, Binary, true, _) => &shaders::FLOAT_GEMM_BINARY,
-            (false, EightBit, true, _) => &shaders::FLOAT_GEMM_EIGHTBIT,
-            (false, F16, true, _) => &shaders::FLOAT_GEMM_F16,
-            (false, F32, true, _) => &shaders::FLOAT_GEMM_F32,
-            (false, Ternary, false, false) => &shaders::FLOAT_GEMV_TERNARY,
-            (false, Binary, false, false) => &shaders::FLOAT_GEMV_BINARY,
-            (false, EightBit, false, false) => &shaders::FLOAT_GEMV_EIGHTBIT,
-            (false, F16, false, false) => &shaders::FLOAT_GEMV_F16,
-            (false, F32, false, false) => &shaders::FLOAT_GEMV_F32,
-            (false, Ternary, false, true) => &shaders::FLOAT_GEMV_SUBGROUP_TERNARY,
-            (false, Binary, false, true) => &shaders::FLOAT_GEMV_SUBGROUP_BINARY,
-            (false, EightBit, false, true) => &shaders::FLOAT_GEMV_SUBGROUP_EIGHTBIT,
-            (false, F16, false, true) => &shaders::FLOAT_GEMV_SUBGROUP_F16,
-            (false, F32, false, true) => &shaders::FLOAT_GEMV_SUBGROUP_F32,
+            (true, Ternary, true, false) => &shaders::QUANT_GEMV_TERNARY,
+            (true, Binary, true, false) => &shaders::QUANT_GEMV_BINARY,
+            (true, EightBit, true, false) => &shaders::QUANT_GEMV_EIGHTBIT,
+            (true, Ternary, true, true) => &shaders::QUANT_GEMV_SUBGROUP_TERNARY,
+            (true, Binary, true, true) => &shaders::QUANT_GEMV_SUBGROUP_BINARY,
+            (true, EightBit, true, true) => &shaders::QUANT_GEMV_SUBGROUP_EIGHTBIT,
+            (false, Ternary, _, false) => &shaders::FLOAT_GEMV_TERNARY,
+            (false, Binary, _, false) => &shaders::FLOAT_GEMV_BINARY,
+            (false, EightBit, _, false) => &shaders::FLOAT_GEMV_EIGHTBIT,
+            (false, F16, _, false) => &shaders::FLOAT_GEMV_F16,
+            (false, F32, _, false) => &shaders::FLOAT_GEMV_F32,
+            (false, Ternary, _, true) => &shaders::FLOAT_GEMV_SUBGROUP_TERNARY,
+            (false, Binary, _, true) => &shaders::FLOAT_GEMV_SUBGROUP_BINARY,
+            (false, EightBit, _, true) => &shaders::FLOAT_GEMV_SUBGROUP_EIGHTBIT,
+            (false, F16, _, true) => &shaders::FLOAT_GEMV_SUBGROUP_F16,
+            (false, F32, _, true) => &shaders::FLOAT_GEMV_SUBGROUP_F32,
         })
     }
 }
@@ -112,6 +173,8 @@ pub(crate) fn most_vector_rows() -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub int8: bool,
+    /// The rows are yet to be normalized or quantized.
+    pub raw: bool,
     pub mode: QuantMode,
     pub rows: usize,
     pub out_dim: usize,
@@ -123,12 +186,35 @@ impl Shape {
     pub fn of(input: LinearInput, weight: &Weight, rows: usize) -> Shape {
         Shape {
             int8: matches!(input, LinearInput::Int8 { .. }),
+            raw: false,
             mode: weight.mode,
             rows,
             out_dim: weight.out_dim,
             in_dim: weight.in_dim,
             group: weight.group,
         }
+    }
+
+    /// Whether sums of its codes stay exact on cooperative matrices, which know no groups:
+    /// lib/int8_gemm_cooperative.wgsl says how large they may be.
+    fn cooperates(&self) -> bool {
+        self.mode.is_latent() && self.group >= self.in_dim && 127 * self.in_dim < 1 << 22
+    }
+
+    /// Workgroup memory that a fused form takes for it.
+    fn fused_bytes(&self) -> usize {
+        let shader = &shaders::QUANT_GEMV_TERNARY;
+        let constant = |name| shader.constant(name) as usize;
+        let words = constant("REDUCE_LANES")
+            + constant("REDUCE_PARTS")
+            + constant("GROUP_ROWS") * constant("LANE_STRIDE")
+            + self.rows;
+        let codes = if self.int8 {
+            act_stride(self.in_dim)
+        } else {
+            0
+        };
+        4 * words + self.rows * codes
     }
 }
 
@@ -144,6 +230,9 @@ impl fmt::Display for Shape {
         if self.group < self.in_dim {
             write!(f, " groups of {}", self.group)?;
         }
+        if self.raw {
+            f.write_str(" from raw rows")?;
+        }
         Ok(())
     }
 }
@@ -153,6 +242,12 @@ impl fmt::Display for Shape {
 pub(crate) struct Forms {
     /// The least and the largest size, where the device has subgroups.
     pub subgroups: Option<(u32, u32)>,
+    /// Memory that a workgroup may have.
+    pub workgroup_bytes: usize,
+    /// Whether shaders may compute in f16.
+    halves: bool,
+    /// Whether there are the cooperative matrices that shaders are written for.
+    cooperative: bool,
     pub forced: Vec<Form>,
     /// By shape.
     chosen: BTreeMap<String, Form>,
@@ -186,6 +281,7 @@ impl Forms {
     pub fn open(
         info: &wgpu::AdapterInfo,
         features: wgpu::Features,
+        limits: &wgpu::Limits,
         cache_folder: Option<&Path>,
         asked: Option<&str>,
     ) -> Result<Forms, BackendError> {
@@ -194,6 +290,9 @@ impl Forms {
         let mut forms = Forms {
             subgroups: (features.contains(wgpu::Features::SUBGROUP) && fits)
                 .then_some((least, most)),
+            workgroup_bytes: limits.max_compute_workgroup_storage_size as usize,
+            halves: features.contains(wgpu::Features::SHADER_F16),
+            cooperative: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             device: format!(
                 "{} ({}) {} {}",
                 info.name, info.backend, info.driver, info.driver_info
@@ -239,25 +338,37 @@ impl Forms {
     }
 
     fn has(&self, form: Form) -> bool {
-        !form.uses_subgroups() || self.subgroups.is_some()
+        match form {
+            Form::TilesF16 => self.halves,
+            Form::TilesCooperative => self.cooperative,
+            _ => !form.uses_subgroups() || self.subgroups.is_some(),
+        }
     }
 
-    /// Forms that a product can have here, first the one that is used where nothing is known.
+    /// Forms that a product can have here, first the one that the others are compared with.
     pub fn offered(&self, shape: &Shape) -> Vec<Form> {
         let forms = Form::ALL.into_iter().filter(|form| {
             let vector = shape.rows <= most_vector_rows();
-            self.has(*form) && vector == (*form != Form::Tiles) && (shape.int8 || !form.float_dot())
+            let fused = shape.raw && shape.fused_bytes() <= self.workgroup_bytes;
+            self.has(*form)
+                && vector != form.is_tiles()
+                && form.shader(shape.int8, shape.mode).is_some()
+                && (shape.int8 || !form.float_dot())
+                && (fused || !form.is_fused())
+                && (shape.cooperates() || *form != Form::TilesCooperative)
         });
         forms.collect()
     }
 
-    /// The form that `shape` takes.
+    /// The form that `shape` takes. Where nothing is known, the fewest dispatches are safest: each
+    /// costs tens of microseconds.
     pub fn of(&self, shape: &Shape) -> Form {
         let offered = self.offered(shape);
         let forced = self.forced.iter().find(|form| offered.contains(form));
         let form = forced.or_else(|| self.chosen.get(&shape.to_string()));
         let form = form.filter(|form| offered.contains(form));
-        *form.unwrap_or(&offered[0])
+        let usual = offered.iter().find(|form| form.is_fused());
+        *form.or(usual).unwrap_or(&offered[0])
     }
 
     /// Whether a form is to be chosen yet.
@@ -313,6 +424,7 @@ mod tests {
     fn shape(rows: usize, int8: bool) -> Shape {
         Shape {
             int8,
+            raw: false,
             mode: QuantMode::Ternary,
             rows,
             out_dim: 64,
@@ -325,7 +437,14 @@ mod tests {
         let mut info = wgpu::AdapterInfo::new(wgpu::DeviceType::Other, wgpu::Backend::Vulkan);
         info.driver = driver.to_owned();
         (info.subgroup_min_size, info.subgroup_max_size) = (8, 32);
-        Forms::open(&info, wgpu::Features::SUBGROUP, folder, Some(asked))
+        let limits = wgpu::Limits::default();
+        Forms::open(
+            &info,
+            wgpu::Features::SUBGROUP,
+            &limits,
+            folder,
+            Some(asked),
+        )
     }
 
     #[test]
@@ -384,9 +503,59 @@ mod tests {
     }
 
     #[test]
-    fn shapes_with_groups_are_others() {
+    fn shapes_with_groups_or_raw_rows_are_others() {
         let mut grouped = shape(1, true);
         grouped.group = 128;
         assert_ne!(grouped.to_string(), shape(1, true).to_string());
+        let mut raw = shape(1, true);
+        raw.raw = true;
+        assert_ne!(raw.to_string(), shape(1, true).to_string());
+    }
+
+    #[test]
+    fn cooperative_matrices_are_offered_where_their_sums_are_exact() {
+        let mut forms = open(None, "", "").unwrap();
+        forms.cooperative = true;
+        let offered = |shape: &Shape| forms.offered(shape).contains(&Form::TilesCooperative);
+        assert!(offered(&shape(9, true)));
+        assert!(!offered(&shape(8, true)));
+        assert!(!offered(&shape(9, false)));
+        for change in [
+            |s: &mut Shape| s.mode = QuantMode::EightBit,
+            |s: &mut Shape| s.group = 128,
+            |s: &mut Shape| (s.in_dim, s.group) = (33_280, 33_280),
+        ] {
+            let mut other = shape(9, true);
+            change(&mut other);
+            assert!(!offered(&other), "{other}");
+        }
+    }
+
+    #[test]
+    fn rows_are_quantized_on_the_way_where_they_fit() {
+        let forms = open(None, "", "").unwrap();
+        let fused = |rows, in_dim| {
+            let raw = Shape {
+                raw: true,
+                in_dim,
+                group: in_dim,
+                ..shape(rows, true)
+            };
+            let fused = forms.offered(&raw).iter().any(|form| form.is_fused());
+            assert_eq!(forms.of(&raw).is_fused(), fused);
+            fused
+        };
+        // 16 KiB, of which some are for sums.
+        for (rows, in_dim, fits) in [
+            (1, 2560, true),
+            (1, 12_800, true),
+            (1, 16_384, false),
+            (4, 2560, true),
+            (8, 2560, false),
+            (9, 64, false),
+        ] {
+            assert_eq!(fused(rows, in_dim), fits, "{rows} x {in_dim}");
+        }
+        assert!(!forms.of(&shape(1, true)).is_fused());
     }
 }

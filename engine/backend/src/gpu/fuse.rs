@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use super::forms::most_vector_rows;
 use ternary_model::program::{
-    Access, BufferDecl, BufferId, Elem, Op, Program, Role, plan_slots_for,
+    Access, BufferDecl, BufferId, Elem, LinearInput, Op, Program, Role, Weight, plan_slots_for,
 };
 
 /// A program as the GPU runs it.
@@ -99,13 +100,14 @@ impl Lifetimes<'_> {
 }
 
 /// For every buffer the one whose memory it takes over, itself as a rule: a norm whose input nobody
-/// needs any more works in place.
+/// needs any more works in place, unless products may compute it themselves.
 fn aliases(program: &Program, lifetimes: &Lifetimes) -> Vec<BufferId> {
     let mut aliases: Vec<_> = (0..program.buffers.len() as u32).map(BufferId).collect();
     for (step, op) in program.ops.iter().enumerate() {
         if let Op::RmsNorm { x, out, .. } = op
             && lifetimes.unneeded_after(*x, step)
             && lifetimes.is_scratch(*out)
+            && preparation(&program.ops[step..]).0.is_none()
         {
             aliases[out.index()] = aliases[x.index()];
         }
@@ -118,16 +120,79 @@ fn units(program: &Program, lifetimes: &Lifetimes) -> Vec<Range<usize>> {
     let mut units = Vec::new();
     let mut start = 0;
     while start < program.ops.len() {
-        let joined = joined_products(&program.ops[start..], |id| lifetimes.is_scratch(id));
-        let len = joined.unwrap_or_else(|| {
-            unit_len(&program.ops[start..], |id, ahead| {
-                lifetimes.unneeded_after(id, start + ahead)
+        let len_from = |start: usize| {
+            let joined = joined_products(&program.ops[start..], |id| lifetimes.is_scratch(id));
+            joined.unwrap_or_else(|| {
+                unit_len(&program.ops[start..], |id, ahead| {
+                    lifetimes.unneeded_after(id, start + ahead)
+                })
             })
-        });
-        units.push(start..start + len);
-        start += len;
+        };
+        let mut end = start + len_from(start);
+        // What nobody else reads may be left to the products.
+        if end == start + 1 && end < program.ops.len() {
+            let with_products = end + len_from(end);
+            let unit = &program.ops[start..with_products];
+            if let (Some(before), products) = preparation(unit)
+                && let Access { reads, writes } = before.access()
+                && writes
+                    .iter()
+                    .all(|id| lifetimes.unneeded_after(*id, with_products - 1))
+                // A workgroup may not change what another still has to normalize.
+                && !access(products).writes.iter().any(|id| reads.contains(id))
+            {
+                end = with_products;
+            }
+        }
+        units.push(start..end);
+        start = end;
     }
     units
+}
+
+/// What makes the input of few rows for the products behind it, and these: a norm or a
+/// quantization, which forms of products compute themselves, or another dispatch.
+pub(crate) fn preparation(unit: &[Op]) -> (Option<&Op>, &[Op]) {
+    let [before, products @ ..] = unit else {
+        return (None, unit);
+    };
+    let Some(Op::Linear {
+        input,
+        weight,
+        rows,
+        ..
+    }) = products.first()
+    else {
+        return (None, unit);
+    };
+    let makes_it = match (before, *input) {
+        (
+            Op::QuantAct {
+                codes: made,
+                rows: made_rows,
+                dim,
+                ..
+            },
+            LinearInput::Int8 { codes, .. },
+        ) => *made == codes && (made_rows, *dim) == (rows, weight.in_dim),
+        (
+            Op::RmsNorm {
+                out,
+                rstd: None,
+                groups: 1,
+                rows: made_rows,
+                dim,
+                ..
+            },
+            LinearInput::Float(x),
+        ) => *out == x && (made_rows, *dim) == (rows, weight.in_dim),
+        _ => false,
+    };
+    if makes_it && *rows <= most_vector_rows() {
+        (Some(before), products)
+    } else {
+        (None, unit)
+    }
 }
 
 /// Matrices that one dispatch multiplies at most.
@@ -170,12 +235,18 @@ fn joined_products(ops: &[Op], is_scratch: impl Fn(BufferId) -> bool) -> Option<
     (len > 1 && distinct && !rest).then_some(len)
 }
 
+/// Matrices of a unit of products, and their results.
+pub(crate) fn weights_and_outs(unit: &[Op]) -> impl Iterator<Item = (Weight, BufferId)> + '_ {
+    let (_, products) = preparation(unit);
+    products.iter().map_while(|op| match op {
+        Op::Linear { weight, out, .. } => Some((*weight, *out)),
+        _ => None,
+    })
+}
+
 /// Results of a unit of products, one behind the other.
 pub(crate) fn joined_outs(unit: &[Op]) -> Vec<BufferId> {
-    let outs = unit.iter().map_while(|op| match op {
-        Op::Linear { out, .. } => Some(*out),
-        _ => None,
-    });
+    let outs = weights_and_outs(unit).map(|(_, out)| out);
     outs.collect()
 }
 
@@ -321,12 +392,17 @@ impl CacheHeads {
 }
 
 /// What a unit reads and writes in memory: not the values that one of its operations hands to
-/// another.
+/// another, but for an input of products, which only some forms keep to themselves.
 pub(crate) fn access(ops: &[Op]) -> Access {
-    let mut all = Access::default();
+    let (before, ops) = preparation(ops);
+    let mut all = before.map(Op::access).unwrap_or_default();
+    let made = all.writes.clone();
     for op in ops {
         let access = op.access();
         for id in access.reads {
+            if made.contains(&id) {
+                continue;
+            }
             if all.writes.contains(&id) {
                 all.writes.retain(|written| *written != id);
             } else {

@@ -5,11 +5,12 @@ use ternary_shaders::{self as shaders, Shader};
 use super::device::DEVICE;
 use super::forms::{Form, Forms, Shape};
 use super::kernel::{Call, Slice};
+use super::lower;
 use super::memory::{Memory, Part};
 use crate::BackendError;
 use ternary_core::config::QuantMode;
 use ternary_core::quant::tile::data_bytes;
-use ternary_model::program::{BufferId, EmbedTable, LinearInput, Weight};
+use ternary_model::program::{BufferId, EmbedTable, LinearInput, Op, Weight};
 
 pub(super) fn embed(
     memory: &Memory,
@@ -70,6 +71,8 @@ fn look_up(
 /// With `more`, the same of further matrices, whose weights and results may lie behind its own.
 #[derive(Clone, Debug)]
 pub(super) struct Product {
+    /// What makes the input, where forms may do that themselves: see [`super::fuse::preparation`].
+    pub before: Option<Op>,
     pub input: LinearInput,
     pub weight: Weight,
     pub out: BufferId,
@@ -91,7 +94,16 @@ impl Product {
         let more: usize = self.more.iter().map(|(weight, _)| weight.out_dim).sum();
         let mut shape = Shape::of(self.input, &self.weight, self.rows);
         shape.out_dim += more;
+        shape.raw = self.before.is_some();
         shape
+    }
+
+    /// What it is computed from: rows that are yet to be prepared, or its input.
+    pub fn source(&self) -> LinearInput {
+        match self.before {
+            Some(Op::QuantAct { x, .. } | Op::RmsNorm { x, .. }) => LinearInput::Float(x),
+            _ => self.input,
+        }
     }
 
     fn matrices(&self) -> impl Iterator<Item = (Weight, BufferId)> + '_ {
@@ -144,6 +156,24 @@ impl Product {
         memory: &Memory,
         forms: &Forms,
     ) -> Result<Vec<Call>, BackendError> {
+        #[cfg(test)]
+        if forms.planted == Some(form) {
+            return Ok(Vec::new());
+        }
+        let mut calls = match &self.before {
+            Some(before) if !form.is_fused() => lower::lower_one(before, memory)?,
+            _ => Vec::new(),
+        };
+        calls.extend(self.products_in(form, memory, forms)?);
+        Ok(calls)
+    }
+
+    fn products_in(
+        &self,
+        form: Form,
+        memory: &Memory,
+        forms: &Forms,
+    ) -> Result<Vec<Call>, BackendError> {
         let joined = self.joined(memory)?;
         if joined.is_none() && !self.more.is_empty() {
             let mut calls = Vec::new();
@@ -152,24 +182,19 @@ impl Product {
                     weight,
                     out,
                     more: Vec::new(),
-                    ..*self
+                    ..self.clone()
                 };
-                calls.extend(alone.calls_in(form, memory, forms)?);
+                calls.extend(alone.products_in(form, memory, forms)?);
             }
             return Ok(calls);
         }
         let Product {
-            input,
             weight,
             out,
             rows,
             add,
             ..
         } = *self;
-        #[cfg(test)]
-        if forms.planted == Some(form) {
-            return Ok(Vec::new());
-        }
         let shape = self.shape();
         let shader = form.shader(shape.int8, weight.mode).ok_or_else(|| {
             unsupported("linear", "float weights take float activations".to_owned())
@@ -199,13 +224,8 @@ impl Product {
         calls
             .into_iter()
             .map(|(mut call, part_rows)| {
-                call = match input {
-                    LinearInput::Float(x) => call.bind("x", memory.bind(x)?),
-                    LinearInput::Int8 { codes, scales } => call
-                        .bind("codes", memory.bind(codes)?)
-                        .bind("row_scales", memory.bind(scales)?),
-                };
-                call = call
+                call = self
+                    .with_input(call, form, memory)?
                     .bind("out", out.clone())
                     .size("ROWS", rows)
                     .set("ACCUMULATE", add.is_some())
@@ -214,22 +234,48 @@ impl Product {
                     call = call.set("FLOAT_DOT", true);
                 }
                 Ok(match form {
-                    Form::Workgroup | Form::WorkgroupFloat => {
-                        let group_rows = shader.constant("GROUP_ROWS") as usize;
-                        call.workgroups(part_rows.div_ceil(group_rows))
+                    _ if form.is_tiles() => {
+                        let tile = shader.constant("GEMM_TILE") as usize;
+                        call.grid([part_rows.div_ceil(tile), rows.div_ceil(tile), 1])
                     }
-                    Form::Subgroup | Form::SubgroupFloat => {
+                    _ if form.uses_subgroups() => {
                         let quads = forms.quads();
                         call.size("QUADS", quads)
                             .workgroups(part_rows.div_ceil(4 * quads))
                     }
-                    Form::Tiles => {
-                        let tile = shader.constant("GEMM_TILE") as usize;
-                        call.grid([part_rows.div_ceil(tile), rows.div_ceil(tile), 1])
+                    _ => {
+                        let group_rows = shader.constant("GROUP_ROWS") as usize;
+                        call.workgroups(part_rows.div_ceil(group_rows))
                     }
                 })
             })
             .collect()
+    }
+
+    /// The activations: as they are, or what they are to be made of.
+    fn with_input(&self, call: Call, form: Form, memory: &Memory) -> Result<Call, BackendError> {
+        let source = if form.is_fused() {
+            self.source()
+        } else {
+            self.input
+        };
+        let call = match source {
+            LinearInput::Int8 { codes, scales } => {
+                return Ok(call
+                    .bind("codes", memory.bind(codes)?)
+                    .bind("row_scales", memory.bind(scales)?));
+            }
+            LinearInput::Float(x) => call.bind("x", memory.bind(x)?),
+        };
+        let norm = match self.before.as_ref().filter(|_| form.is_fused()) {
+            Some(Op::QuantAct { norm, .. }) => *norm,
+            Some(Op::RmsNorm { weight, eps, .. }) => Some((*weight, *eps)),
+            _ => None,
+        };
+        if form.is_tiles() {
+            return Ok(call);
+        }
+        lower::with_norm(call, norm, memory)
     }
 }
 

@@ -4,7 +4,7 @@ use ternary_shaders as shaders;
 
 use super::device::DEVICE;
 use super::forms::Forms;
-use super::fuse::CacheHeads;
+use super::fuse::{self, CacheHeads};
 use super::kernel::{Call, Slice};
 use super::linear::{self, Product};
 use super::memory::Memory;
@@ -103,6 +103,7 @@ pub(super) fn lower(
 
 /// The product that a unit is, if it is one.
 pub(super) fn product(unit: &[Op]) -> Option<Product> {
+    let (before, products) = fuse::preparation(unit);
     let [
         Op::Linear {
             input,
@@ -111,11 +112,12 @@ pub(super) fn product(unit: &[Op]) -> Option<Product> {
             rows,
         },
         rest @ ..,
-    ] = unit
+    ] = products
     else {
         return None;
     };
     let mut product = Product {
+        before: before.cloned(),
         input: *input,
         weight: *weight,
         out: *out,
@@ -220,19 +222,28 @@ fn quantize(call: Call, op: &Op, memory: &Memory) -> Result<Call, BackendError> 
     else {
         unreachable!("the caller matched a QuantAct");
     };
-    Ok(call
-        .bind("weight", memory.bind_or_unread(norm.map(|n| n.0))?)
+    Ok(with_norm(call, norm, memory)?
         .bind("codes", memory.bind(codes)?)
         .bind("row_scales", memory.bind(scales)?)
         .size("ROWS", rows)
         .size("DIM", dim)
         .size("STRIDE", act_stride(dim))
-        .set("NORM", norm.is_some())
-        .set("EPS", norm.map_or(0.0, |(_, eps)| eps))
         .workgroups(rows))
 }
 
-fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
+/// The weight and eps of a norm that rows may go through on their way.
+pub(super) fn with_norm(
+    call: Call,
+    norm: Option<(BufferId, f32)>,
+    memory: &Memory,
+) -> Result<Call, BackendError> {
+    Ok(call
+        .bind("norm_weight", memory.bind_or_unread(norm.map(|n| n.0))?)
+        .set("NORM", norm.is_some())
+        .set("EPS", norm.map_or(0.0, |(_, eps)| eps)))
+}
+
+pub(super) fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
     let unread = || Slice::whole(&memory.unread);
     let one = |call: Call| Ok(vec![call]);
     match *op {

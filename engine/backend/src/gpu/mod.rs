@@ -26,6 +26,7 @@ pub use self::device::Adapter;
 use futures_channel::oneshot;
 
 use self::device::{Gpu, storage_bytes};
+use self::forms::Shape;
 use self::fuse::Fused;
 use self::kernel::{Kernels, Slice, Step};
 use self::memory::{Memory, Pool};
@@ -35,7 +36,7 @@ use super::{
     ProgramId,
 };
 use ternary_common::platform::Instant;
-use ternary_model::program::{BufferId, Op, Program, Role, RunParams, Weight};
+use ternary_model::program::{BufferId, Program, Role, RunParams, Weight};
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -107,6 +108,16 @@ fn fused(mut program: Program) -> (Program, Vec<Range<usize>>, Vec<u64>) {
     (program, units, offsets)
 }
 
+/// The shape of a program's first product, for which forms may be chosen.
+pub(crate) fn shape_of_product(program: &Program) -> Option<Shape> {
+    let (program, units, _) = fused(program.clone());
+    let mut products = units.iter().filter_map(|unit| {
+        let product = lower::product(&program.ops[unit.clone()])?;
+        Some(product.shape())
+    });
+    products.next()
+}
+
 impl GpuBackend {
     /// What takes the device away, as a driver that crashes does: for tests.
     #[doc(hidden)]
@@ -163,7 +174,15 @@ impl GpuBackend {
 
     /// Open the adapter the system prefers. It may be a software one: see [`Backend::info`].
     pub async fn new(options: &BackendOptions) -> Result<GpuBackend, BackendError> {
-        let gpu = Gpu::open(options).await?;
+        GpuBackend::within(options, |limits| limits).await
+    }
+
+    /// The same within `limits` of the adapter's.
+    pub(crate) async fn within(
+        options: &BackendOptions,
+        limits: impl FnOnce(wgpu::Limits) -> wgpu::Limits,
+    ) -> Result<GpuBackend, BackendError> {
+        let gpu = Gpu::open(options, limits).await?;
         let run_params = gpu.buffer(
             "run_params",
             size_of::<RunParams>(),
@@ -199,10 +218,7 @@ impl GpuBackend {
     /// Move the weights of joined products one behind the other, once, so that one binding holds
     /// them. Where that cannot be, they stay and are multiplied one by one.
     fn join_weights(&mut self, program: &Program, unit: Range<usize>) -> Result<(), BackendError> {
-        let weights = program.ops[unit].iter().map_while(|op| match op {
-            Op::Linear { weight, .. } => Some(*weight),
-            _ => None,
-        });
+        let weights = fuse::weights_and_outs(&program.ops[unit]).map(|(weight, _)| weight);
         let weights: Vec<Weight> = weights.collect();
         if weights.len() < 2 {
             return Ok(());

@@ -64,7 +64,7 @@ impl GpuBackend {
                     continue;
                 };
                 // Only what is written before it is read may be overwritten.
-                let free = match product.input {
+                let free = match product.source() {
                     LinearInput::Float(x) => scratch(x),
                     LinearInput::Int8 { codes, scales } => scratch(codes) && scratch(scales),
                 };
@@ -95,8 +95,20 @@ impl GpuBackend {
         let mut want = None;
         let mut good = Vec::new();
         for form in offered {
-            let steps = self.steps(candidates, form)?;
-            let product = self.result(candidates, &steps).await?;
+            let attempt = match self.steps(candidates, form) {
+                Ok(steps) => {
+                    let product = self.result(candidates, &steps).await;
+                    product.map(|product| (steps, product))
+                }
+                Err(e) => Err(e),
+            };
+            let (steps, product) = match attempt {
+                Err(e) if want.is_some() && !self.gpu.is_lost() => {
+                    log::warn!("the form {} of {shape} is not used: {e}", form.name());
+                    continue;
+                }
+                attempt => attempt?,
+            };
             if want.get_or_insert_with(|| product.clone()) == &product {
                 good.push((form, steps, f64::INFINITY));
             } else {
@@ -143,7 +155,7 @@ impl GpuBackend {
         let memory = &self.programs[candidates.program].memory;
         let mut rng = Rng::new(1);
         for product in &candidates.products {
-            match product.input {
+            match product.source() {
                 LinearInput::Float(x) => {
                     let values: Vec<f32> = (0..rows * in_dim).map(|_| rng.normal()).collect();
                     let x = memory.slice(x)?;
@@ -194,12 +206,14 @@ impl GpuBackend {
         Ok(self.fetch(&[(out, size_of::<f32>() * len)]).await?.concat())
     }
 
-    /// How long some runs of `steps` take, one after another, from their submission to their end.
+    /// How long some runs of `steps` take, one after another, from their recording to their end: a
+    /// token's commands are recorded anew each time, before anything of it runs.
     pub(crate) async fn seconds(
         &mut self,
         steps: &[Step],
         runs: usize,
     ) -> Result<f64, BackendError> {
+        let start = Instant::now();
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
@@ -207,9 +221,7 @@ impl GpuBackend {
                 steps.iter().for_each(|step| step.encode(&mut pass));
             }
         }
-        let commands = encoder.finish();
-        let start = Instant::now();
-        self.gpu.queue.submit([commands]);
+        self.gpu.queue.submit([encoder.finish()]);
         self.finished().await?;
         Ok(start.elapsed().as_secs_f64())
     }

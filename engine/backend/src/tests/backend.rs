@@ -116,37 +116,38 @@ fn a_lost_device_is_an_error() {
 
 #[test]
 fn a_decode_step_takes_few_dispatches() {
-    use ternary_core::config::{CachePrecision, LayerBitMap, ModelConfig};
+    use crate::bench::decoder::{Decoder, shape_2b4t, shape_110m};
     with_gpu(|gpu| {
-        let dispatches = |gpu: &mut GpuBackend, layers| {
-            let config = ModelConfig {
-                vocab_size: 300,
-                hidden_size: 64,
-                num_heads: 4,
-                num_layers: layers,
-                intermediate_size: 192,
-                max_seq_len: 40,
-                use_swiglu: true,
-                use_rope: true,
-                layer_bit_map: Some(LayerBitMap::sandwich(layers, QuantMode::Ternary)),
-                ..ModelConfig::default()
-            };
-            let decode = ternary_model::record_infer(
-                &config,
-                1,
-                ternary_model::Logits::Last,
-                None,
-                CachePrecision::F16,
-            );
-            let id = gpu.prepare(decode.program).unwrap();
-            gpu.programs[id.0].steps.len()
-        };
-        let one = dispatches(gpu, 1);
-        gpu.clear();
-        let two = dispatches(gpu, 2);
-        // Quantize, q with k and v, heads, attention; quantize, o; quantize, gate with up,
-        // activate, down.
-        assert_eq!(two - one, 10);
+        let forms = gpu.adapter().forms;
+        for (mut config, floats) in [
+            (shape_110m(), false),
+            (shape_2b4t(), false),
+            (shape_110m(), true),
+        ] {
+            // Counted on the whole shape but for the table of tokens.
+            config.vocab_size = 300;
+            if floats {
+                config.activation_bits = None;
+            }
+            let decoder = Decoder::new(config);
+            for (form, rows, layer) in [
+                // q with k and v, heads, attention, its combination; o; gate with up, activate,
+                // down.
+                ("", 1, 8),
+                ("fused-workgroup", 1, 8),
+                ("fused-subgroup", 1, 8),
+                ("fused-workgroup", 4, 8),
+                // The same with norms and quantizations apart.
+                ("workgroup", 1, if floats { 10 } else { 11 }),
+            ] {
+                if form.is_empty() || forms.contains(&form) {
+                    gpu.force_forms(form).unwrap();
+                    let dispatches = decoder.dispatches(gpu, rows).unwrap();
+                    assert_eq!(dispatches.layer, layer, "{form}, {rows} rows");
+                }
+            }
+        }
+        gpu.force_forms("").unwrap();
     });
 }
 

@@ -71,7 +71,8 @@ fn every_operation_is_compared_and_agrees() {
 #[test]
 fn a_planted_wrong_form_is_found() {
     with_gpu(|gpu| {
-        for planted in Form::ALL {
+        let has = gpu.adapter().forms;
+        for planted in Form::ALL.into_iter().filter(|f| has.contains(&f.name())) {
             gpu.gpu.forms.planted = Some(planted);
             let cases = cases(&[3]);
             let outcomes = cases

@@ -7,6 +7,8 @@ use ternary_core::config::{CachePrecision, LayerBitMap, LayerMode, MatrixModes, 
 use ternary_model::program::{BufferDecl, EmbedTable, Program, Role, Weight};
 use ternary_model::{Logits, record_infer};
 
+/// Sums of some ten thousand f32 values in another order.
+const LONG_SUMS: f64 = 1e-4;
 /// Share of int8 codes that f32 rounding may decide the other way.
 const FLIPPED_CODES: f64 = 0.005;
 
@@ -222,7 +224,18 @@ fn compare_with_cpu(
         ops: ops.to_vec(),
         slots: Vec::new(),
     };
+    let mut parts = Vec::new();
     for unit in units {
+        match fuse::preparation(&program.ops[unit.clone()]).0 {
+            None => parts.push((unit, None)),
+            Some(_) => {
+                let behind = unit.start + 1..unit.end;
+                parts.push((unit.start..unit.start + 1, None));
+                parts.push((behind, Some(unit)));
+            }
+        }
+    }
+    for (unit, whole) in parts {
         let ops = &program.ops[unit.clone()];
         let outputs = fuse::access(ops).writes;
         let want = run_alone(
@@ -232,10 +245,25 @@ fn compare_with_cpu(
             &run_params,
             &outputs,
         );
-        let got = run_alone(gpu, with_roles(ops, fused), &state, &run_params, &outputs);
-        gpu.clear();
         let names: Vec<_> = ops.iter().map(Op::name).collect();
         let what = format!("{} of {}: {}", unit.start, program.label, names.join(" + "));
+        let mut run = |ops: &[Op], state: &[Vec<u8>], outputs: &[BufferId]| {
+            let got = run_alone(gpu, with_roles(ops, fused), state, &run_params, outputs);
+            gpu.clear();
+            got
+        };
+        if let Some(whole) = whole {
+            // A product that makes its input itself has the bits of one that is given it.
+            let ops_of_whole = &program.ops[whole];
+            let made = ops_of_whole[0].access().writes;
+            let mut given = state.clone();
+            for (id, bytes) in made.iter().zip(run(&ops_of_whole[..1], &state, &made)) {
+                given[id.index()] = bytes;
+            }
+            let want = run(ops, &given, &outputs);
+            assert!(run(ops_of_whole, &state, &outputs) == want, "{what}, fused");
+        }
+        let got = run(ops, &state, &outputs);
         if matches!(ops, [Op::TopK { .. }]) {
             assert_eq!(sorted_candidates(&got), sorted_candidates(&want), "{what}");
             continue;
@@ -350,4 +378,87 @@ fn greedy_text_is_the_cpus() {
             }
         }
     });
+}
+
+/// A context as long as published models have, on a device that offers no more than WebGPU
+/// promises everywhere.
+#[test]
+fn a_long_context_fits_into_the_limits_of_webgpu() {
+    const CONTEXT: usize = 32_768;
+    let config = ModelConfig {
+        vocab_size: 301,
+        hidden_size: 64,
+        num_heads: 4,
+        num_kv_heads: Some(2),
+        num_layers: 1,
+        intermediate_size: 64,
+        max_seq_len: CONTEXT,
+        use_rope: true,
+        activation_bits: None,
+        layer_bit_map: Some(LayerBitMap {
+            embedding: QuantMode::F32,
+            layer_modes: vec![LayerMode::Whole(QuantMode::F32)],
+            lm_head: QuantMode::F32,
+        }),
+        ..ModelConfig::default()
+    };
+    let logits = |backend: &mut dyn Backend, rows_n: usize, cache: CachePrecision| {
+        let infer = record_infer(&config, rows_n, Logits::Last, None, cache);
+        let values = contents(&infer.program, config.vocab_size);
+        let mut noise = Noise(5);
+        let mut caches = Vec::new();
+        for (decl, bytes) in infer.program.buffers.iter().zip(&values) {
+            match &decl.role {
+                Role::Shared(name) => backend.upload(name, bytes).unwrap(),
+                Role::Growing(name) => {
+                    let kept = kept_heads(&mut noise, cache, config.head_dim(), decl.bytes());
+                    caches.push((name.clone(), kept));
+                }
+                _ => {}
+            }
+        }
+        let id = backend.prepare(infer.program).unwrap();
+        let sizes: Vec<_> = caches
+            .iter()
+            .map(|(n, kept)| (n.clone(), kept.len()))
+            .collect();
+        pollster::block_on(backend.grow(&sizes)).unwrap();
+        for (name, kept) in &caches {
+            backend.upload(name, kept).unwrap();
+        }
+        let ids: Vec<u32> = (0..rows_n as u32).collect();
+        backend
+            .write(id, infer.ids, bytemuck::cast_slice(&ids))
+            .unwrap();
+        backend.run(id, &at(CONTEXT - rows_n, rows_n)).unwrap();
+        let read = pollster::block_on(backend.read(id, &[infer.logits])).unwrap();
+        backend.clear();
+        elements::<f32>(&read[0])
+    };
+    with_gpu(|_| {
+        let limits = |_| wgpu::Limits::default();
+        let options = BackendOptions::default();
+        let mut gpu = pollster::block_on(GpuBackend::within(&options, limits)).unwrap();
+        for cache in [CachePrecision::F16, CachePrecision::Q8] {
+            for rows_n in [1, 9] {
+                let want: Vec<f64> = f64s(&logits(&mut CpuBackend::new(1), rows_n, cache));
+                let got = logits(&mut gpu, rows_n, cache);
+                assert_close(&format!("{cache:?}, {rows_n} rows"), &got, &want, LONG_SUMS);
+            }
+        }
+    });
+}
+
+/// So many bytes of a cache that is in use.
+fn kept_heads(noise: &mut Noise, cache: CachePrecision, head_dim: usize, bytes: usize) -> Vec<u8> {
+    if cache == CachePrecision::F16 {
+        return float_bytes(QuantMode::F16, &noise.floats(bytes / 2, 1.0));
+    }
+    let mut kept = Vec::with_capacity(bytes);
+    while kept.len() < bytes {
+        let codes = noise.codes(QuantMode::EightBit, head_dim);
+        kept.extend(codes.iter().map(|code| *code as u8));
+        kept.extend((0.01f32 + noise.unit().abs() / 127.0).to_le_bytes());
+    }
+    kept
 }

@@ -55,7 +55,10 @@ fn layers(noise: &mut Noise) -> Layers {
             _ => recorder.f32(ROWS * DIM),
         };
         let int8 = LinearInput::Int8 { codes, scales };
-        shape = Some(Shape::of(int8, &weight, ROWS));
+        shape = Some(Shape {
+            raw: true,
+            ..Shape::of(int8, &weight, ROWS)
+        });
         recorder.push(Op::Linear {
             input: int8,
             weight,
@@ -73,8 +76,9 @@ fn layers(noise: &mut Noise) -> Layers {
     }
 }
 
-/// Results of the layers before and after the choice, and what was chosen.
-fn tuned(gpu: &mut GpuBackend) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Form) {
+/// Results of the layers before and after the choice, and what was chosen with a form that is wrong
+/// among those offered.
+fn tuned(gpu: &mut GpuBackend, wrong: Option<Form>) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Form) {
     gpu.clear();
     let mut noise = Noise(1);
     let Layers {
@@ -96,6 +100,7 @@ fn tuned(gpu: &mut GpuBackend) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Form) {
     };
     let before = run(gpu);
     assert!(gpu.gpu.forms.is_open(&shape));
+    gpu.gpu.forms.planted = wrong;
     pollster::block_on(gpu.choose_forms()).unwrap();
     assert!(!gpu.gpu.forms.is_open(&shape));
     (before, run(gpu), gpu.gpu.forms.of(&shape))
@@ -112,7 +117,7 @@ fn a_choice_changes_no_result_and_is_kept_for_the_next_process() {
             };
             pollster::block_on(GpuBackend::new(&options)).unwrap()
         };
-        let (before, after, form) = tuned(&mut open());
+        let (before, after, form) = tuned(&mut open(), None);
         assert_eq!(before, after);
         let gpu = open();
         let shape = layers(&mut Noise(1)).shape;
@@ -124,15 +129,196 @@ fn a_choice_changes_no_result_and_is_kept_for_the_next_process() {
 #[test]
 fn a_form_with_other_results_is_not_chosen() {
     with_gpu(|_| {
-        for planted in [Form::Subgroup, Form::WorkgroupFloat, Form::SubgroupFloat] {
+        for planted in [
+            Form::Subgroup,
+            Form::WorkgroupFloat,
+            Form::SubgroupFloat,
+            Form::FusedWorkgroup,
+            Form::FusedSubgroup,
+            Form::FusedWorkgroupFloat,
+            Form::FusedSubgroupFloat,
+        ] {
             // Fresh, so that nothing is chosen yet.
             let mut gpu = pollster::block_on(GpuBackend::new(&BackendOptions::default())).unwrap();
             // It takes no time at all: it would be chosen if it were not compared.
-            gpu.gpu.forms.planted = Some(planted);
-            let (before, after, form) = tuned(&mut gpu);
+            let (before, after, form) = tuned(&mut gpu, Some(planted));
             assert_ne!(form, planted);
             assert_eq!(before, after);
         }
+    });
+}
+
+/// A matrix and the norm or quantization before it.
+struct Prepared {
+    mode: QuantMode,
+    int8: bool,
+    norm: bool,
+    /// Of activations, and how many a run has.
+    rows: usize,
+    active: usize,
+    dim: usize,
+}
+
+impl Prepared {
+    /// Results in the form `name`, and its dispatches.
+    fn run(&self, gpu: &mut GpuBackend, x: &[f32], name: &str) -> (Vec<u8>, usize) {
+        const OUT: usize = 70;
+        let Prepared {
+            mode,
+            int8,
+            norm,
+            rows: rows_n,
+            active,
+            dim,
+        } = *self;
+        let mut noise = Noise(dim as u64);
+        let mut case = Case::default();
+        let (x, norm_weight) = (case.f32(x), case.f32(&noise.floats(dim, 1.0)));
+        let input = if int8 {
+            let codes = case.recorder.scratch(Elem::I8, rows_n * act_stride(dim));
+            let scales = case.recorder.f32(rows_n);
+            case.recorder.push(Op::QuantAct {
+                x,
+                norm: norm.then_some((norm_weight, 1e-5)),
+                codes,
+                scales,
+                rows: rows_n,
+                dim,
+            });
+            LinearInput::Int8 { codes, scales }
+        } else {
+            let out = case.recorder.f32(rows_n * dim);
+            case.recorder.push(Op::RmsNorm {
+                x,
+                weight: norm_weight,
+                out,
+                rstd: None,
+                rows: rows_n,
+                groups: 1,
+                dim,
+                eps: 1e-5,
+            });
+            LinearInput::Float(out)
+        };
+        let (data, scales) = if mode.is_quantized() {
+            let codes: Vec<_> = (0..OUT).map(|_| noise.codes(mode, dim)).collect();
+            let scales = case.f32(&noise.floats(OUT, 1.0));
+            (case.tiles(mode, &codes), Some(scales))
+        } else {
+            let floats: Vec<_> = (0..OUT).map(|_| noise.floats(dim, 1.0)).collect();
+            (case.floats(mode, &floats), None)
+        };
+        let out = case.out(rows_n * OUT);
+        let op = Op::Linear {
+            input,
+            weight: Weight {
+                mode,
+                data,
+                scales,
+                out_dim: OUT,
+                in_dim: dim,
+                group: dim,
+            },
+            out,
+            rows: rows_n,
+        };
+        case.recorder.push(op);
+        gpu.clear();
+        gpu.force_forms(name).unwrap();
+        let id = gpu.prepare(case.recorder.finish("prepared")).unwrap();
+        for (buffer, bytes) in &case.contents {
+            gpu.write(id, *buffer, bytes).unwrap();
+        }
+        gpu.run(id, &rows(active)).unwrap();
+        let read = pollster::block_on(gpu.read(id, &[out])).unwrap();
+        gpu.force_forms("").unwrap();
+        (read.concat(), gpu.dispatches(id).unwrap())
+    }
+}
+
+#[test]
+fn rows_quantized_on_the_way_give_the_same_bits() {
+    with_gpu(|gpu| {
+        let forms: Vec<_> = gpu.adapter().forms;
+        // The suite's checks have every mode and form.
+        for (mode, int8, norm) in [
+            (QuantMode::Ternary, true, true),
+            (QuantMode::Binary, true, false),
+            (QuantMode::EightBit, true, true),
+            (QuantMode::F16, false, true),
+        ] {
+            for (rows_n, active, dim) in [(1, 1, 1), (1, 1, 640), (8, 5, 257)] {
+                let prepared = Prepared {
+                    mode,
+                    int8,
+                    norm,
+                    rows: rows_n,
+                    active,
+                    dim,
+                };
+                let mut noise = Noise(7);
+                let mut x = noise.floats(rows_n * dim, 4.0);
+                // One row of zeros, and one with a value far from the others.
+                x[(rows_n / 2) * dim..][..dim].fill(0.0);
+                x[0] = 1e4;
+                let what = format!("{rows_n} x {dim} {mode}, int8 {int8}, norm {norm}");
+                let (want, apart) = prepared.run(gpu, &x, "workgroup");
+                assert_eq!(apart, 2, "{what}");
+                for name in forms.iter().filter(|name| name.starts_with("fused")) {
+                    if name.ends_with("float") {
+                        continue;
+                    }
+                    let (got, dispatches) = prepared.run(gpu, &x, name);
+                    assert_eq!(dispatches, 1, "{what}: {name}");
+                    let bytes = active * want.len() / rows_n;
+                    assert!(got[..bytes] == want[..bytes], "{what}: {name}");
+                }
+            }
+        }
+    });
+}
+
+/// Workgroups that normalize for themselves would see what others have added already.
+#[test]
+fn a_product_that_changes_its_own_source_is_not_fused() {
+    on_both(|device| {
+        let dim = 64;
+        let mut case = Case::default();
+        // Codes as they are: exact on every device.
+        let x = case.f32(&vec![127.0; dim]);
+        let codes = case.recorder.scratch(Elem::I8, act_stride(dim));
+        let (scales, branch) = (case.recorder.f32(1), case.recorder.f32(dim));
+        case.recorder.push(Op::QuantAct {
+            x,
+            norm: None,
+            codes,
+            scales,
+            rows: 1,
+            dim,
+        });
+        let weight = Weight {
+            mode: QuantMode::Ternary,
+            data: case.tiles(QuantMode::Ternary, &vec![vec![1; dim]; dim]),
+            scales: Some(case.f32(&vec![1.0; dim])),
+            out_dim: dim,
+            in_dim: dim,
+            group: dim,
+        };
+        case.recorder.push(Op::Linear {
+            input: LinearInput::Int8 { codes, scales },
+            weight,
+            out: branch,
+            rows: 1,
+        });
+        let add = Op::Residual {
+            x,
+            branch,
+            out: x,
+            scale: 1.0,
+            rows: 1,
+            dim,
+        };
+        assert_eq!(case.run(device, add, &rows(1), x), [127.0 * 65.0; 64]);
     });
 }
 

@@ -114,6 +114,7 @@ impl Product {
     fn forms(&self, gpu: &GpuBackend, int8: bool) -> Vec<&'static str> {
         let shape = Shape {
             int8,
+            raw: false,
             mode: self.mode,
             rows: self.rows,
             out_dim: self.out_dim,
@@ -187,7 +188,7 @@ fn integer_products_are_exact() {
 fn zeros_and_saturated_products_are_exact() {
     with_gpu(|gpu| {
         for mode in INTEGER_MODES {
-            for rows in [1, 3] {
+            for rows in [1, 3, 9] {
                 for fill in [Fill::Zeros, Fill::Saturated] {
                     let mut p = Product::new(mode, rows, 5, 2560, 2560, fill);
                     p.scales.fill(1.0);
@@ -223,8 +224,10 @@ fn groups_have_their_own_scales() {
                             sum * f64::from(p.row_scales[r])
                         })
                         .collect();
-                    let what = format!("{mode}/{group}");
-                    assert_close(&what, &p.int8(gpu, rows), &want, SUMS);
+                    p.in_every_form(gpu, true, |gpu, form| {
+                        let what = format!("{form}: {mode}/{group}");
+                        assert_close(&what, &p.int8(gpu, rows), &want, SUMS);
+                    });
                 }
             }
         }
@@ -235,12 +238,15 @@ fn groups_have_their_own_scales() {
 fn rows_beyond_the_knobs_are_left_alone() {
     with_gpu(|gpu| {
         let p = Product::new(QuantMode::Ternary, 70, 9, 65, 65, Fill::Noise);
-        let all = p.int8(gpu, 70);
-        for active in [0, 1, 64, 69] {
-            let got = p.int8(gpu, active);
-            assert_eq!(got[..active * 9], all[..active * 9]);
-            assert!(got[active * 9..].iter().all(|v| *v == 0.0), "{active} rows");
-        }
+        p.in_every_form(gpu, true, |gpu, form| {
+            let all = p.int8(gpu, 70);
+            for active in [0, 1, 64, 69] {
+                let got = p.int8(gpu, active);
+                assert_eq!(got[..active * 9], all[..active * 9], "{form}");
+                let rest = &got[active * 9..];
+                assert!(rest.iter().all(|v| *v == 0.0), "{form}: {active} rows");
+            }
+        });
     });
     with_gpu(|gpu| {
         let p = Product::new(QuantMode::Ternary, 5, 9, 65, 65, Fill::Noise);

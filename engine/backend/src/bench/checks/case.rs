@@ -35,15 +35,7 @@ pub struct Case {
 impl Case {
     /// The shape of the product that it is, if it is one.
     pub(super) fn shape_of_product(&self) -> Option<Shape> {
-        self.program.ops.iter().find_map(|op| match op {
-            Op::Linear {
-                input,
-                weight,
-                rows,
-                ..
-            } => Some(Shape::of(*input, weight, *rows)),
-            _ => None,
-        })
+        crate::gpu::shape_of_product(&self.program)
     }
 
     /// Names of what it runs.
@@ -197,6 +189,17 @@ impl Builder {
         self.with_floats(&values)
     }
 
+    /// Rows that become codes as they are: whole numbers up to 127, the first of a row.
+    pub fn whole(&mut self, rows: usize, dim: usize) -> BufferId {
+        let values: Vec<f32> = (0..rows * dim)
+            .map(|i| match i % dim {
+                0 => 127.0,
+                _ => self.rng.below(255) as f32 - 127.0,
+            })
+            .collect();
+        self.with_floats(&values)
+    }
+
     pub fn halves(&mut self, len: usize) -> BufferId {
         let values: Vec<f16> = (0..len).map(|_| f16::from_f32(self.rng.normal())).collect();
         self.with(Elem::F16, bytemuck::cast_slice(&values).to_vec())
@@ -264,7 +267,11 @@ impl Builder {
 
     /// Nobody reads it but the next operation.
     pub fn scratch(&mut self, len: usize) -> BufferId {
-        self.recorder.f32(len)
+        self.scratch_of(Elem::F32, len)
+    }
+
+    pub fn scratch_of(&mut self, elem: Elem, len: usize) -> BufferId {
+        self.recorder.scratch(elem, len)
     }
 
     pub fn codes(&mut self, rows: usize, dim: usize) -> BufferId {

@@ -10,12 +10,17 @@ const ROWS: [usize; 3] = [1, 5, 65];
 const VOCAB: usize = 301;
 /// exp and tanh of WGSL: 3 + 2·|x| ulp and 1e-5 relative.
 const TRANSCENDENTAL: f64 = 1e-4;
+/// A value that rounds to the neighboring code changes a product by a weight times a scale.
+const ONE_CODE: f64 = 2e-2;
 
 /// At the ragged width `dim`.
 pub(super) fn cases(dim: usize) -> Vec<Case> {
     let mut cases = Vec::new();
     for rows in ROWS {
         cases.extend(products(rows, dim));
+    }
+    for rows in [1, 5] {
+        cases.extend(prepared_products(rows, dim));
     }
     cases.extend(stream(5, dim));
     cases.extend(attention(5, dim));
@@ -72,6 +77,67 @@ fn products(rows: usize, dim: usize) -> Vec<Case> {
                     "{rows} x {out_dim} x {in_dim} {input} {mode}, groups of {group}"
                 )));
             }
+        }
+    }
+    cases
+}
+
+/// Products whose input is normalized or quantized right before, as a decoder's are.
+fn prepared_products(rows: usize, dim: usize) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for mode in QuantMode::ALL {
+        for (int8, normed) in [(true, true), (true, false), (false, true)] {
+            if int8 && !mode.is_quantized() {
+                continue;
+            }
+            let mut b = Builder::new(rows);
+            let x = match normed {
+                true => b.floats(rows * dim),
+                false => b.whole(rows, dim),
+            };
+            let norm = normed.then(|| (b.floats(dim), 1e-5));
+            let input = match norm {
+                Some((weight, eps)) if !int8 => {
+                    let out = b.scratch(rows * dim);
+                    b.push(Op::RmsNorm {
+                        x,
+                        weight,
+                        out,
+                        rstd: None,
+                        rows,
+                        groups: 1,
+                        dim,
+                        eps,
+                    });
+                    LinearInput::Float(out)
+                }
+                _ => {
+                    if normed {
+                        b.tolerance = ONE_CODE;
+                    }
+                    let codes = b.scratch_of(Elem::I8, rows * act_stride(dim));
+                    let scales = b.scratch(rows);
+                    b.push(Op::QuantAct {
+                        x,
+                        norm,
+                        codes,
+                        scales,
+                        rows,
+                        dim,
+                    });
+                    LinearInput::Int8 { codes, scales }
+                }
+            };
+            let op = Op::Linear {
+                input,
+                weight: b.weight(mode, dim + 2, dim, dim),
+                out: b.zeros(rows * (dim + 2)),
+                rows,
+            };
+            b.push(op);
+            let input = if int8 { "int8" } else { "float" };
+            let normed = if normed { "normalized" } else { "plain" };
+            cases.push(b.finish(format!("{rows} {normed} x {dim} {input} {mode}")));
         }
     }
     cases
