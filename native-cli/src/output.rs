@@ -13,6 +13,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value;
 use ternary::platform::Draft;
+use ternary::train::checkpoint;
 
 /// Write `text` now; ends the program when nobody can read it.
 pub fn write(text: &str) {
@@ -167,8 +168,69 @@ pub fn replace<T>(output: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Resu
     Ok(result)
 }
 
-/// Refuse an `--output` that cannot be, before anything is worked out: a folder, or one of the
-/// `inputs`.
+/// What models, trainings and texts in folders are read from, by their names and their endings.
+const READ: [&str; 19] = [
+    "config.json",
+    "generation_config.json",
+    "training.json",
+    "best.json",
+    "adapter_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "metrics.jsonl",
+    "layers.jsonl",
+    ".safetensors",
+    ".index.json",
+    ".gguf",
+    ".jinja",
+    ".txt",
+    ".jsonl",
+];
+
+/// Whether `output` is, or would be, a part of what is read from the folder `input`.
+fn is_part(output: &Path, input: &Path) -> bool {
+    let Some(name) = output.file_name().and_then(|name| name.to_str()) else {
+        return false;
+    };
+    let folder = output
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let inside = || {
+        Some(
+            folder
+                .canonicalize()
+                .ok()?
+                .starts_with(input.canonicalize().ok()?),
+        )
+    };
+    let read = |part: &str| match part.starts_with('.') {
+        // Others of these may be results of an earlier call.
+        true => name.ends_with(part) && output.is_file(),
+        false => name == part,
+    };
+    input.is_dir() && READ.iter().any(|part| read(part)) && inside() == Some(true)
+}
+
+/// Refuse an `--output` for the files of a model folder that cannot be, before anything is worked
+/// out: the folder that is read, or one of a training, whose files would be replaced.
+pub fn check_folder(output: &Path, input: &Path) -> Result<()> {
+    let same = || Some(output.canonicalize().ok()? == input.canonicalize().ok()?);
+    if output.is_dir() && (same() == Some(true) || checkpoint::resolve(output).is_ok()) {
+        bail!(
+            "--output {} holds what is read or another training's files; name another folder",
+            output.display()
+        );
+    }
+    Ok(())
+}
+
+/// Refuse an `--output` that cannot be, before anything is worked out: a folder, one of the
+/// `inputs`, or a part of one.
 pub fn check(output: &Path, inputs: &[&Path]) -> Result<()> {
     if output.is_dir() {
         bail!(
@@ -185,7 +247,7 @@ pub fn check(output: &Path, inputs: &[&Path]) -> Result<()> {
     }
     for input in inputs {
         let same = |a: &Path, b: &Path| Some(a.canonicalize().ok()? == b.canonicalize().ok()?);
-        if same(output, input) == Some(true) && output.is_file() {
+        if (same(output, input) == Some(true) && output.is_file()) || is_part(output, input) {
             bail!(
                 "--output {} is also what is read; give another name",
                 output.display()

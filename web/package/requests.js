@@ -93,7 +93,8 @@ function number(name, value, least, most, whole = false) {
 export function sampling({ temperature, top_p, top_k, repetition_penalty, seed, max_tokens, max_completion_tokens, stop }, { sampling: suited }) {
   const given = {
     temperature,
-    topP: top_p,
+    // 0 is the likeliest token, as the smallest share is.
+    topP: top_p === 0 ? 1e-30 : top_p,
     // 0 and -1 are all that a step gives.
     topK: top_k && Math.max(0, top_k),
     repetitionPenalty: repetition_penalty,

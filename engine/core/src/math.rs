@@ -168,6 +168,13 @@ pub fn rounded(x: f32) -> i32 {
     ((x + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32)
 }
 
+/// The bits of |x|, which are in the order of the numbers: those of infinities and NaN are larger
+/// than all others.
+#[inline(always)]
+pub fn magnitude(x: f32) -> u32 {
+    x.to_bits() & 0x7fff_ffff
+}
+
 /// binary16 to f32 by moving the exponent: exact for every finite value, subnormals included, and
 /// it vectorizes everywhere.
 #[inline(always)]

@@ -117,7 +117,7 @@ pub struct Eval {
     #[arg(long, value_name = "PATH", conflicts_with = "data")]
     pub tasks: Option<PathBuf>,
     /// The first so many questions of each file of --tasks
-    #[arg(long, value_name = "N", requires = "tasks", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", requires = "tasks", conflicts_with = "data", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
     /// One JSON object on standard output.
     #[arg(long)]

@@ -153,15 +153,15 @@ pub struct Finetune {
     /// 0.1].
     #[arg(long, value_name = "X", requires = "preference")]
     pub beta: Option<f64>,
-    /// r: the width of an adapter.
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub lora_rank: usize,
-    /// α: an adapter's output is multiplied by α/r.
-    #[arg(long, value_name = "X", default_value_t = 16.0)]
-    pub lora_alpha: f64,
-    /// Matrices that get an adapter.
-    #[arg(long, value_name = "LIST", default_value = "q,k,v,o,gate,up,down")]
-    pub lora_targets: String,
+    /// r: the width of an adapter [default: 8].
+    #[arg(long, value_name = "N")]
+    pub lora_rank: Option<usize>,
+    /// α: an adapter's output is multiplied by α/r [default: 16].
+    #[arg(long, value_name = "X")]
+    pub lora_alpha: Option<f64>,
+    /// Matrices that get an adapter [default: q,k,v,o,gate,up,down].
+    #[arg(long, value_name = "LIST")]
+    pub lora_targets: Option<String>,
     /// A config file (JSON) whose `training` object overrides the defaults.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

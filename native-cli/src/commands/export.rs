@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use ternary::board::Cache;
 use ternary::format::c_header::{self, COptions, Sizes};
-use ternary::format::{Dense, MemorySource, OneBit, Packing};
+use ternary::format::{Dense, MemorySource, OneBit, Packing, TensorRows};
 use ternary::tokenizer::Tokenizer;
 use ternary::train::checkpoint;
 
@@ -20,8 +20,9 @@ pub fn run(a: &Export) -> Result<()> {
         a.gguf_type.is_none() || a.format == ExportFormat::Gguf,
         "--gguf-type is for --format gguf"
     );
-    if a.format != ExportFormat::Hf {
-        output::check(&a.output, &[&a.model_dir])?;
+    match a.format {
+        ExportFormat::Hf => output::check_folder(&a.output, &a.model_dir)?,
+        _ => output::check(&a.output, &[&a.model_dir])?,
     }
     if a.format != ExportFormat::OneBit {
         return export_other::run(a);
@@ -94,7 +95,7 @@ fn encode(a: &Export) -> Result<Vec<u8>> {
     opened.encode(&a.model_dir, packing, dense)
 }
 
-/// A `.1bit`, as it is.
+/// A `.1bit`, as it is, once all of it was found whole.
 fn packed(a: &Export) -> Result<Vec<u8>> {
     let described = [&a.name, &a.description, &a.license];
     ensure!(
@@ -102,6 +103,16 @@ fn packed(a: &Export) -> Result<Vec<u8>> {
         "{} is a .1bit file and stays as it is; --pack-mode, --name, --description and --license are for checkpoint folders",
         a.model_dir.display()
     );
+    let source = model::source(&a.model_dir, None)?;
+    let check = async {
+        let file = OneBit::open(source.as_ref()).await?;
+        for tensor in &file.tensors {
+            let mut rows = |_: TensorRows| Ok(());
+            file.read_tensor(source.as_ref(), tensor, &mut rows).await?;
+        }
+        Ok::<_, ternary::format::FormatError>(())
+    };
+    pollster::block_on(check).with_context(|| a.model_dir.display().to_string())?;
     std::fs::read(&a.model_dir).with_context(|| format!("cannot read {}", a.model_dir.display()))
 }
 

@@ -50,12 +50,27 @@ fn read_config(a: &Finetune, base: ModelConfig) -> Result<(ModelConfig, TrainCon
         None => FinetuneMode::Full,
     });
     let lora = match mode {
-        FinetuneMode::Full => None,
-        FinetuneMode::Lora => Some(LoraConfig {
-            rank: a.lora_rank,
-            alpha: a.lora_alpha,
-            targets: LoraConfig::parse_targets(&a.lora_targets).context("--lora-targets")?,
-        }),
+        FinetuneMode::Full => {
+            let given = [
+                ("--lora-rank", a.lora_rank.is_some()),
+                ("--lora-alpha", a.lora_alpha.is_some()),
+                ("--lora-targets", a.lora_targets.is_some()),
+            ];
+            if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+                bail!(
+                    "{flag} is of an adapter, and all weights are to be trained; give --mode lora, too"
+                );
+            }
+            None
+        }
+        FinetuneMode::Lora => {
+            let targets = a.lora_targets.as_deref().unwrap_or("q,k,v,o,gate,up,down");
+            Some(LoraConfig {
+                rank: a.lora_rank.unwrap_or(8),
+                alpha: a.lora_alpha.unwrap_or(16.0),
+                targets: LoraConfig::parse_targets(targets).context("--lora-targets")?,
+            })
+        }
     };
     if let Some(lora) = &lora {
         lora.validate(&base).context("--mode lora")?;

@@ -136,8 +136,15 @@ fn spare_dependents(a: &Tokenize, targets: &[PathBuf]) -> Result<()> {
         } else {
             folder
         };
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        for path in entries.map(|entry| entry.path()) {
+        let entries = |folder: &Path| {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect::<Vec<_>>()
+        };
+        // Also in the folders beside it, where an earlier --out-dir is as a rule.
+        let below = entries(folder);
+        let within = below.iter().filter(|path| path.is_dir());
+        let within: Vec<PathBuf> = within.flat_map(|folder| entries(folder)).collect();
+        for path in below.into_iter().chain(within) {
             let same = |target: &PathBuf| {
                 target
                     .canonicalize()

@@ -17,6 +17,7 @@ mod infer;
 mod interop;
 mod look;
 mod manual;
+mod outputs;
 mod plot;
 mod preference;
 mod search;

@@ -328,3 +328,64 @@ fn replies_have_the_form_that_is_asked_for() {
         );
     }
 }
+
+/// What programs send that says nothing new, or says it in another way.
+#[test]
+fn what_clients_send_is_taken() {
+    let server = Server::plain();
+    let chat = |more: Value| server.post("/v1/chat/completions", &hello(more));
+    chat(json!({"top_p": 0, "max_tokens": 3.0, "n": 1.0, "seed": 1e1})).ok();
+    chat(json!({"seed": 18_446_744_073_709_551_615_u64, "max_tokens": 2})).ok();
+    let said = json!([
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": null, "refusal": "No.", "annotations": [], "parsed": null},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}], "parsed": {"a": 1}},
+        {"role": "user", "content": "Why?"},
+    ]);
+    chat(json!({"messages": said, "max_tokens": 2})).ok();
+    server
+        .post("/v1/responses", &json!({"input": "Hi", "max_output_tokens": 2, "reasoning": {"effort": null, "summary": null}}))
+        .ok();
+    let tool = |strict: Value| json!([{"name": "f", "input_schema": {"type": "object"}, "strict": strict}]);
+    for strict in [json!(true), json!(false), Value::Null] {
+        let body = json!({"max_tokens": 2, "messages": [{"role": "user", "content": "Hi"}], "tools": tool(strict)});
+        server.post("/v1/messages", &body).ok();
+    }
+    // What is refused is named.
+    for (more, param) in [
+        (json!({"repetition_penalty": 0}), "repetition_penalty"),
+        (json!({"top_p": 1.5}), "top_p"),
+        (json!({"max_tokens": 1.5}), "max_tokens"),
+        (json!({"max_tokens": 0}), "max_tokens"),
+    ] {
+        let refused = chat(more);
+        assert_eq!(refused.json()["error"]["param"], param, "{}", refused.body);
+    }
+    let many: Vec<String> = (0..500).map(|i| format!("text {i}")).collect();
+    let refused = server.post("/v1/completions", &json!({"prompt": many, "max_tokens": 1}));
+    assert_eq!(
+        refused.json()["error"]["param"],
+        "prompt",
+        "{}",
+        refused.body
+    );
+}
+
+#[test]
+fn keys_may_have_a_byte_order_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys.txt");
+    std::fs::write(&keys, "\u{feff}first\r\nsecond\r\n").unwrap();
+    let model = fixture().join("model.1bit");
+    let server = Server::start(
+        dir.path(),
+        &[
+            "--model",
+            model.to_str().unwrap(),
+            "--api-key-file",
+            keys.to_str().unwrap(),
+        ],
+    );
+    let asked = server.raw("GET", "/v1/models", "authorization: Bearer first\r\n", b"");
+    assert_eq!(asked.status, 200, "{}", asked.body);
+}

@@ -45,12 +45,12 @@ pub fn product(level: Level, p: &Product, out: &mut [f32]) -> bool {
         return false;
     }
     let mut x_scales = every_row(of_a, m);
-    let w_scales = every_row(of_b, n);
+    let mut w_scales = every_row(of_b, n);
     let (x_stride, w_stride) = (act_stride(k), row_stride(QuantMode::EightBit, k));
     with_memory(&LEFT, m * x_stride, |x: &mut [i8]| {
         with_memory(&RIGHT, n * w_stride, |w: &mut [i8]| {
-            codes(a, &x_scales, x_stride, x);
-            codes(b, &w_scales, w_stride, w);
+            codes(a, &mut x_scales, x_stride, x);
+            codes(b, &mut w_scales, w_stride, w);
             x_scales.iter_mut().for_each(|scale| *scale *= p.alpha);
             let sums: Vec<i32> = x.chunks_exact(x_stride).map(int::sum).collect();
             let weight = WeightView {
@@ -86,25 +86,40 @@ fn every_row(scales: &[f32], rows: usize) -> Vec<f32> {
     }
 }
 
-/// A matrix's codes, rows `stride` apart and zeros behind.
-fn codes(of: View, scales: &[f32], stride: usize, codes: &mut [i8]) {
-    par::pieces(codes, BAND * stride, of.rows * stride, |i, codes| {
-        for (j, codes) in codes.chunks_exact_mut(stride).enumerate() {
-            let row = i * BAND + j;
-            let values = &of.data[row * of.rs..][..of.cols];
-            let scale = scales[row];
-            let (codes, rest) = codes.split_at_mut(of.cols);
-            round_row(values, if scale == 0.0 { 0.0 } else { 1.0 / scale }, codes);
-            rest.fill(0);
-        }
-    });
+/// A matrix's codes, rows `stride` apart and zeros behind. No code stands for what is not finite, so
+/// the scale of a row that has such a value is NaN.
+fn codes(of: View, scales: &mut [f32], stride: usize, codes: &mut [i8]) {
+    let work = of.rows * stride;
+    par::pieces2(
+        codes,
+        BAND * stride,
+        scales,
+        BAND,
+        work,
+        |i, codes, scales| {
+            let rows = codes.chunks_exact_mut(stride).zip(scales);
+            for (j, (codes, scale)) in rows.enumerate() {
+                let values = &of.data[(i * BAND + j) * of.rs..][..of.cols];
+                let inverse = if *scale == 0.0 { 0.0 } else { 1.0 / *scale };
+                let (codes, rest) = codes.split_at_mut(of.cols);
+                if !round_row(values, inverse, codes) {
+                    *scale = f32::NAN;
+                }
+                rest.fill(0);
+            }
+        },
+    );
 }
 
 multiversion! {
-    fn round_row(values: &[f32], inverse: f32, codes: &mut [i8]) {
+    /// Whether all values are finite.
+    fn round_row(values: &[f32], inverse: f32, codes: &mut [i8]) -> bool {
+        let mut largest = 0;
         for (code, v) in codes.iter_mut().zip(values) {
             *code = math::rounded_byte(v * inverse);
+            largest = largest.max(math::magnitude(*v));
         }
+        f32::from_bits(largest).is_finite()
     }
 }
 
@@ -175,6 +190,35 @@ mod tests {
         }
         if tried == 0 {
             eprintln!("SKIPPED: this machine has no dot products of bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_not_lost() {
+        let (k, n) = (40, 20);
+        for level in Level::available() {
+            for bad in [f32::NAN, f32::INFINITY] {
+                for operand in 0..2 {
+                    let mut values = [vec![1.0f32; n * k], vec![1.0f32; n * k]];
+                    values[operand][3 * k + 7] = bad;
+                    let product = Product::new(
+                        View::new(&values[0], n, k),
+                        View::stored(&values[1], k, n, true),
+                        Exactness {
+                            precision: Precision::Float,
+                            scales: [Some(&[1.0]), Some(&[1.0])],
+                        },
+                    );
+                    let mut out = vec![0.0; n * n];
+                    if !super::product(level, &product, &mut out) {
+                        continue;
+                    }
+                    for (i, v) in out.iter().enumerate() {
+                        let touched = [i / n, i % n][operand] == 3;
+                        assert_eq!(v.is_nan(), touched, "{i} of operand {operand}");
+                    }
+                }
+            }
         }
     }
 

@@ -14,6 +14,7 @@
 //! sixteen, likewise, one for each byte. Ragged ends are zeros. See [`int::panel`].
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::codes::{SMALLEST, suits};
 #[cfg(target_arch = "x86_64")]
@@ -84,8 +85,9 @@ fn block(level: Level, p: &Product, first: usize, scales: &[f32], out: &mut [f32
     let factors: Vec<f32> = scales.iter().map(|s| s * p.alpha).collect();
     let accumulate = p.accumulate || first > 0;
     panel::with_memory(&CODES, n.div_ceil(ROWS) * words, |codes: &mut [u32]| {
+        let finite = AtomicBool::new(true);
         par::pieces(codes, TOGETHER * words, n * depth, |i, panels| {
-            pack_codes(
+            let all = pack_codes(
                 level,
                 p.b,
                 first,
@@ -94,7 +96,12 @@ fn block(level: Level, p: &Product, first: usize, scales: &[f32], out: &mut [f32
                 words,
                 panels,
             );
+            finite.fetch_and(all, Ordering::Relaxed);
         });
+        // No code stands for what is not finite.
+        if !finite.into_inner() {
+            return out.fill(f32::NAN);
+        }
         let codes = &*codes;
         // At least eight bands where there are lines enough, to keep threads level; the same
         // whatever their number.
@@ -123,7 +130,7 @@ fn inverse(scale: f32) -> f32 {
 }
 
 /// The codes of panels of `words` from `column` on, in rows `first..` of `b`, divided by their
-/// scales; unsigned ones where the level's instruction wants those.
+/// scales; unsigned ones where the level's instruction wants those. Whether all were finite.
 fn pack_codes(
     level: Level,
     b: View,
@@ -132,7 +139,7 @@ fn pack_codes(
     inverses: &[f32],
     words: usize,
     panels: &mut [u32],
-) {
+) -> bool {
     let flip = if panel::flips(level) { 0x8080_8080 } else { 0 };
     let rows = Rows {
         data: &b.data[first * b.rs + column..],
@@ -146,7 +153,7 @@ fn pack_codes(
         flip,
         words / ROWS,
         panels.as_chunks_mut().0,
-    );
+    )
 }
 
 /// Stretches of some rows.
@@ -201,8 +208,9 @@ fn of_four(values: &[f32], first: usize) -> [f32; WORD] {
 
 multiversion! {
     /// Words of codes of panels of `steps` steps, all panels' step by step as memory has them:
-    /// `inverses` of the rows' scales, and what words are xored with.
-    fn code_words(rows: &Rows, inverses: &[f32], flip: u32, steps: usize, panels: &mut [[u32; ROWS]]) {
+    /// `inverses` of the rows' scales, and what words are xored with. Whether all values are finite.
+    fn code_words(rows: &Rows, inverses: &[f32], flip: u32, steps: usize, panels: &mut [[u32; ROWS]]) -> bool {
+        let mut largest = [0u32; ROWS];
         for step in 0..steps {
             let inverses = of_four(inverses, step * WORD);
             for (p, panel) in panels.chunks_exact_mut(steps).enumerate() {
@@ -213,11 +221,13 @@ multiversion! {
                     for l in 0..ROWS {
                         let code = math::rounded(four[i][l] * inverses[i]) as u32 & 0xff;
                         all[l] ^= code << (8 * i);
+                        largest[l] = largest[l].max(math::magnitude(four[i][l]));
                     }
                 }
                 panel[step] = all;
             }
         }
+        largest.iter().all(|bits| f32::from_bits(*bits).is_finite())
     }
 }
 
@@ -380,12 +390,6 @@ fn scale_of(largest: u32) -> (f32, f32) {
     }
 }
 
-/// The bits of |x|.
-#[inline(always)]
-fn magnitude(x: f32) -> u32 {
-    x.to_bits() & 0x7fff_ffff
-}
-
 /// q, its upper byte and its lower one, q = 256·upper + lower, of a number of at most [`LARGEST`].
 #[inline(always)]
 fn bytes_of(x: f32) -> (i32, u32, u32) {
@@ -398,7 +402,7 @@ multiversion! {
     fn largest_along(values: &[f32], factors: &[f32]) -> u32 {
         let mut largest = 0;
         for (v, f) in values.iter().zip(factors) {
-            largest = largest.max(magnitude(v * f));
+            largest = largest.max(math::magnitude(v * f));
         }
         largest
     }
@@ -429,7 +433,7 @@ multiversion! {
                     let mut end = [0f32; ROWS];
                     let row = rows.row(c * TURNED + k, i * ROWS, &mut end);
                     for l in 0..ROWS {
-                        all[l] = all[l].max(magnitude(row[l] * factor));
+                        all[l] = all[l].max(math::magnitude(row[l] * factor));
                     }
                 }
                 *largest = all;
@@ -634,6 +638,13 @@ mod tests {
                         assert!(i != 3 || line.iter().all(|v| v.is_nan()));
                     }
                 }
+                let mut case = Case::new(sizes, 127, false);
+                case.b[5 * n + 7] = f32::INFINITY;
+                let out = case.run(level, sizes, transposed, Some(&vec![1.0; m * n]));
+                assert!(
+                    out.iter().any(|v| v.is_nan()),
+                    "an infinite weight was lost"
+                );
                 // Lines of zeros and of numbers too small for a scale.
                 let mut case = Case::new(sizes, 127, false);
                 case.a[..k].fill(0.0);

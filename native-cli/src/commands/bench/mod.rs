@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use serde_json::json;
 use ternary::backend::bench::read_bandwidth;
 use ternary::backend::cpu::simd::Level;
 use ternary::config::{LayerBitMap, ModelConfig, QuantMode, WeightScale};
@@ -50,9 +51,12 @@ struct Figures {
 
 pub fn run(a: &Bench) -> Result<()> {
     if a.simd_levels {
-        Level::available()
-            .iter()
-            .for_each(|level| outln!("{}", level.name()));
+        let levels = Level::available();
+        let names: Vec<&str> = levels.iter().map(|level| level.name()).collect();
+        match a.json {
+            true => outln!("{}", json!(names)),
+            false => names.iter().for_each(|name| outln!("{name}")),
+        }
         return Ok(());
     }
     if let Some(Suite::Gpu) = a.suite {

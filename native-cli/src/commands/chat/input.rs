@@ -98,7 +98,11 @@ impl Input {
                 }
                 Ok(Read::Message(unquoted(&text)))
             }
-            Err(ReadlineError::Eof | ReadlineError::Interrupted) => Ok(Read::End),
+            Err(ReadlineError::Eof) => Ok(Read::End),
+            // One that was meant for a reply comes here when that has just ended.
+            Err(ReadlineError::Interrupted) => {
+                Ok(Read::Bad("to leave: /exit or Ctrl-D".to_owned()))
+            }
             Err(e) => Ok(Read::Bad(format!("that line cannot be read: {e}"))),
         }
     }

@@ -233,8 +233,15 @@ impl Fields {
         let Some(value) = self.values.remove(name) else {
             return Ok(None);
         };
-        match value.as_i64() {
+        // JSON Schema has 12.0 and 1e1 for integers, too.
+        let whole = |number: f64| number.fract() == 0.0 && number.abs() < 2f64.powi(53);
+        let float = || value.as_f64().filter(|number| whole(*number));
+        match value
+            .as_i64()
+            .or_else(|| float().map(|number| number as i64))
+        {
             Some(number) if range.contains(&number) => Ok(Some(number)),
+            _ if value.is_u64() && *range.end() == i64::MAX => Ok(Some(i64::MAX)),
             _ => {
                 let expected = match *range.end() == i64::MAX {
                     true => format!("a whole number of at least {}", range.start()),

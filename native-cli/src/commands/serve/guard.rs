@@ -1,6 +1,5 @@
 //! Who may ask: keys, and which sites' pages.
 
-use std::fs;
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::path::Path;
@@ -11,6 +10,7 @@ use axum::response::Response;
 use sha2::{Digest, Sha256};
 
 use super::refusal::Refusal;
+use crate::model;
 
 /// A key, as it is kept and compared: all are of one length.
 type KeyDigest = [u8; 32];
@@ -40,7 +40,7 @@ fn same(a: &KeyDigest, b: &KeyDigest) -> bool {
 /// The keys of a file, one a line.
 fn read_keys(path: &Path) -> Result<Vec<KeyDigest>> {
     let name = path.display();
-    let text = fs::read_to_string(path).with_context(|| format!("--api-key-file {name}"))?;
+    let text = model::read_small(path, "the keys").context("--api-key-file")?;
     let lines = text.lines().map(str::trim);
     let keys: Vec<&str> = lines
         .filter(|line| !line.is_empty() && !line.starts_with('#'))

@@ -37,6 +37,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use ternary::platform::{Interrupt, on_interrupt};
 use ternary::session::service::ServiceOptions;
+use ternary::train::checkpoint;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -233,7 +234,7 @@ fn specs(a: &Serve) -> Result<Vec<(String, Spec)>> {
             "two models are called {name}; give them names: --model NAME=PATH"
         );
         ensure!(
-            path.exists(),
+            path.exists() || checkpoint::is_checkpoint_path(&path),
             "{} does not exist; --model takes a .1bit file or a checkpoint folder",
             path.display()
         );

@@ -142,7 +142,10 @@ pub fn content_text(value: Value, at: &str, types: &[&str]) -> Result<String, Re
             let why = format!("parts of type `{kind}` are not read here; this model reads texts");
             return Err(Refusal::unsupported(part.at("type"), why));
         }
-        text += &part.needed_text("text")?;
+        text += &match kind.as_str() {
+            "refusal" => part.needed_text("refusal")?,
+            _ => part.needed_text("text")?,
+        };
         // Prefixes are kept of themselves; and what an answer of ours has is taken back.
         for name in ["cache_control", "annotations", "logprobs", "citations"] {
             part.value(name);

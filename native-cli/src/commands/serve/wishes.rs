@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use ternary::infer::Sampling;
 use ternary::session::service::Request;
 
-use super::fields::{COUNT, Fields, NUMBER, OBJECT, Parameter, ignored, only, used, wrong};
+use super::fields::{COUNT, Fields, OBJECT, Parameter, ignored, only, used, wrong};
 use super::models::Ready;
 use super::refusal::Refusal;
 use crate::model::{ChosenSampling, random_seed};
@@ -21,7 +21,7 @@ pub const SAMPLING: &[Parameter] = &[
         "top_p",
         r#"{"type":"number","minimum":0,"maximum":1}"#,
         "0.9",
-        "Share of the probability to choose from.",
+        "Share of the probability to choose from; 0 = always the most likely token.",
     ),
     used(
         "top_k",
@@ -31,7 +31,7 @@ pub const SAMPLING: &[Parameter] = &[
     ),
     used(
         "repetition_penalty",
-        NUMBER,
+        r#"{"type":"number","exclusiveMinimum":0}"#,
         "1.1",
         "Makes the tokens of the last lines less likely; 1 = off. Not in OpenAI's API.",
     ),
@@ -139,9 +139,9 @@ impl Wishes {
         let stop_at = fields.at("stop");
         let wishes = Wishes {
             temperature: fields.number("temperature", 0.0..=2.0)?,
-            top_p: fields.number("top_p", 0.0..=1.0)?,
+            top_p: Self::top_p(fields)?,
             top_k: Self::top_k(fields, -1)?,
-            repetition_penalty: fields.number("repetition_penalty", 0.0..=ANY)?,
+            repetition_penalty: Self::repetition_penalty(fields)?,
             presence_penalty: fields
                 .number("presence_penalty", -2.0..=2.0)?
                 .unwrap_or(0.0),
@@ -155,6 +155,23 @@ impl Wishes {
             n: fields.integer("n", 1..=REPLIES)?.unwrap_or(1) as usize,
         };
         Ok(wishes)
+    }
+
+    /// 0 is the likeliest token, as the smallest share is.
+    pub fn top_p(fields: &mut Fields) -> Result<Option<f32>, Refusal> {
+        let top_p = fields.number("top_p", 0.0..=1.0)?;
+        Ok(top_p.map(|p| p.max(f32::MIN_POSITIVE)))
+    }
+
+    fn repetition_penalty(fields: &mut Fields) -> Result<Option<f32>, Refusal> {
+        let at = fields.at("repetition_penalty");
+        match fields.number("repetition_penalty", 0.0..=ANY)? {
+            Some(penalty) if penalty < f32::MIN_POSITIVE => Err(Refusal::invalid(
+                at,
+                "expected a number above 0, 1 for none, found 0",
+            )),
+            penalty => Ok(penalty),
+        }
     }
 
     /// Of all that a step reads back where it is 0 or less.
@@ -290,6 +307,13 @@ pub fn max_tokens(
 
 /// `max_tokens` of chat and text completions.
 pub const MAX_TOKENS: Parameter = used("max_tokens", COUNT, "16", "Tokens of the reply, at most.");
+/// That of chats, which say something.
+pub const MAX_TOKENS_OF_CHAT: Parameter = used(
+    "max_tokens",
+    r#"{"type":"integer","minimum":1}"#,
+    "16",
+    "Tokens of the reply, at most; an older name of `max_completion_tokens`.",
+);
 
 #[cfg(test)]
 mod tests {

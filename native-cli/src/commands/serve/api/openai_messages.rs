@@ -118,10 +118,13 @@ fn message(value: Value, at: &str) -> Result<Message, Refusal> {
         "user" => Message::new("user", text(content.ok_or_else(needed)?)?),
         "assistant" => {
             let calls = calls(&mut fields)?;
-            // What an answer of ours has is taken back.
-            fields.value("refusal");
+            // What an answer of ours has is taken back, and what clients make of it.
+            for name in ["annotations", "parsed"] {
+                fields.value(name);
+            }
+            let refusal = fields.value("refusal");
             let thoughts = fields.text("reasoning_content")?;
-            let content = match content {
+            let content = match content.or(refusal) {
                 Some(content) => text(content)?,
                 None if calls.is_empty() => return Err(needed()),
                 None => String::new(),
@@ -170,6 +173,7 @@ fn calls(fields: &mut Fields) -> Result<Vec<ToolCall>, Refusal> {
         let mut function = Fields::nested(inner, &call.at("function"))?;
         let name = function.needed_text("name")?;
         let arguments = function.needed_text("arguments")?;
+        function.value("parsed_arguments");
         function.end()?;
         // Streams have it, and some clients give it back.
         call.value("index");

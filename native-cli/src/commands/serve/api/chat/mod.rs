@@ -19,7 +19,7 @@ use crate::commands::serve::structured;
 use crate::commands::serve::talk::Talk;
 use crate::commands::serve::turn::{End, Piece, Turn};
 use crate::commands::serve::wishes::{
-    COMMON, MAX_TOKENS, SAMPLING, STREAM, Streaming, Wishes, max_tokens,
+    COMMON, MAX_TOKENS_OF_CHAT, SAMPLING, STREAM, Streaming, Wishes, max_tokens,
 };
 
 pub const PARAMETERS: Tables = &[
@@ -28,7 +28,7 @@ pub const PARAMETERS: Tables = &[
     SAMPLING,
     STREAM,
     &[
-        MAX_TOKENS,
+        MAX_TOKENS_OF_CHAT,
         used(
             "max_completion_tokens",
             r#"{"type":"integer","minimum":1}"#,

@@ -140,6 +140,14 @@ pub async fn answer(mut call: Call) -> Result<Response, Refusal> {
         .into_iter()
         .map(|echo| Choice::new(ask.echo.then_some(echo), ask.logprobs))
         .collect();
+    let most = chosen.model.capacity();
+    if ask.prompts.len() > 1 && requests.len() > most {
+        let message = format!(
+            "{} replies were asked for; at most {most} run and wait here (--parallel and --queue together): send fewer at once",
+            requests.len()
+        );
+        return Err(Refusal::invalid("prompt", message));
+    }
     let replies = call.ask(&chosen, requests)?;
     let shape = Shape {
         id: ids::new("cmpl-"),
@@ -164,6 +172,8 @@ struct Choice {
     top: Option<usize>,
     /// Characters of the tokens before.
     offset: usize,
+    /// Bytes behind there: the beginning of a character.
+    begun: Vec<u8>,
 }
 
 /// A token, with its probability if it has one.
@@ -176,6 +186,7 @@ impl Choice {
             echo,
             top,
             offset: 0,
+            begun: Vec::new(),
         }
     }
 
@@ -206,12 +217,14 @@ impl Choice {
             return Value::Null;
         };
         let name = |id: u32| String::from_utf8_lossy(&names(id)).into_owned();
+        let mut begun = std::mem::take(&mut self.begun);
         let (mut texts, mut values) = (Vec::new(), Vec::new());
         let (mut tops, mut offsets) = (Vec::new(), Vec::new());
         for (id, score) in tokens {
             let text = name(*id);
             offsets.push(self.offset);
-            self.offset += text.chars().count();
+            begun.extend(names(*id));
+            self.offset += take_whole(&mut begun);
             values.push(score.as_ref().map(|score| finite(score.logprob)));
             tops.push(score.as_ref().filter(|_| most > 0).map(|score| {
                 let mut top = Map::new();
@@ -224,8 +237,30 @@ impl Choice {
             }));
             texts.push(text);
         }
+        self.begun = begun;
         json!({"tokens": texts, "token_logprobs": values, "top_logprobs": tops,
             "text_offset": offsets})
+    }
+}
+
+/// Takes the characters that are whole off the front, and answers how many: what follows may be
+/// the beginning of one.
+fn take_whole(bytes: &mut Vec<u8>) -> usize {
+    let mut count = 0;
+    loop {
+        let (valid, wrong) = match std::str::from_utf8(bytes) {
+            Ok(text) => (text.len(), None),
+            Err(e) => (e.valid_up_to(), e.error_len()),
+        };
+        let text = String::from_utf8_lossy(&bytes[..valid]);
+        count += text.chars().count();
+        // What is no character stands as one.
+        let Some(len) = wrong else {
+            bytes.drain(..valid);
+            return count;
+        };
+        count += 1;
+        bytes.drain(..valid + len);
     }
 }
 

@@ -100,6 +100,15 @@ fn an_echo_has_the_probabilities_of_all_tokens_but_the_first() {
     assert_eq!(v["token_logprobs"][1], -0.5);
     assert_eq!(v["top_logprobs"][0], Value::Null);
     assert_eq!(v["top_logprobs"][1]["b"], -0.5);
+    // Characters of several tokens: offsets are those of the text.
+    let bytes = "aé😀b".as_bytes();
+    let names = |id: u32| vec![bytes[id as usize]];
+    let tokens: Vec<Scored> = (0..8).map(|id| (id, None)).collect();
+    let mut choice = Choice::new(None, Some(0));
+    let first = choice.logprobs(&tokens[..2], &names);
+    let rest = choice.logprobs(&tokens[2..], &names);
+    assert_eq!(first["text_offset"], json!([0, 1]));
+    assert_eq!(rest["text_offset"], json!([1, 2, 2, 2, 2, 3]));
     // Without the wish there is nothing to tell.
     assert_eq!(Choice::new(None, None).logprobs(&[], &names), Value::Null);
 }

@@ -168,7 +168,7 @@ impl Ask {
             talk,
             wishes: Wishes {
                 temperature: fields.number("temperature", 0.0..=2.0)?,
-                top_p: fields.number("top_p", 0.0..=1.0)?,
+                top_p: Wishes::top_p(&mut fields)?,
                 top_k: Wishes::top_k(&mut fields, 0)?,
                 max_tokens: usize::try_from(max_tokens).unwrap_or(usize::MAX),
                 stop: checked_stops(stops, "stop_sequences")?,

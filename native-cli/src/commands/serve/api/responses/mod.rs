@@ -108,7 +108,11 @@ pub const PARAMETERS: Tables = &[
             "conversation",
             "nothing is stored; send the whole conversation as `input`",
         ),
-        refused("reasoning", "models here have no such setting"),
+        only(
+            "reasoning",
+            r#"[{},{"effort":null},{"summary":null},{"effort":null,"summary":null}]"#,
+            "Models here have no such setting.",
+        ),
         refused("prompt", "there are no stored prompts"),
         refused("max_tool_calls", "no tools are run here"),
     ],
@@ -187,7 +191,7 @@ impl Ask {
             talk,
             wishes: Wishes {
                 temperature: fields.number("temperature", 0.0..=2.0)?,
-                top_p: fields.number("top_p", 0.0..=1.0)?,
+                top_p: Wishes::top_p(&mut fields)?,
                 max_tokens: fields.count("max_output_tokens", 1)?.unwrap_or(usize::MAX),
                 ..Wishes::default()
             },
