@@ -417,7 +417,8 @@ fn message(message: &Message) -> Value {
 
 fn with_form(body: &mut Map<String, Value>, form: Option<&Form>) {
     let format = match form {
-        None => return,
+        // Functions say by themselves that they are strict.
+        None | Some(Form::Calls(_)) => return,
         Some(Form::JsonObject) => json!({"type": "json_object"}),
         Some(Form::JsonSchema(text)) => {
             let schema: Value = serde_json::from_str(text).unwrap_or_default();
@@ -433,7 +434,13 @@ fn with_tools(body: &mut Map<String, Value>, demands: &Demands) {
     if demands.tools.is_empty() {
         return;
     }
-    let tools = demands.tools.iter().map(ternary::chat::Tool::json);
+    let tools = demands.tools.iter().map(|tool| {
+        let mut value = tool.json();
+        if tool.strict {
+            value["function"]["strict"] = true.into();
+        }
+        value
+    });
     body.insert("tools".to_owned(), tools.collect());
     let choice = match &demands.choice {
         ToolChoice::Auto => json!("auto"),

@@ -199,6 +199,7 @@ fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
