@@ -241,7 +241,7 @@ impl Fields {
             .or_else(|| float().map(|number| number as i64))
         {
             Some(number) if range.contains(&number) => Ok(Some(number)),
-            _ if value.is_u64() && *range.end() == i64::MAX => Ok(Some(i64::MAX)),
+            None if value.is_u64() && *range.end() == i64::MAX => Ok(Some(i64::MAX)),
             _ => {
                 let expected = match *range.end() == i64::MAX {
                     true => format!("a whole number of at least {}", range.start()),
