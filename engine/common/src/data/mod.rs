@@ -38,7 +38,7 @@ pub use pairs::load_pairs;
 #[cfg(feature = "native")]
 pub use pieces::{Piece, Pieces};
 #[cfg(feature = "native")]
-pub use read::{Encoded, Encoder, TrainingData, encode_files, evaluation, load};
+pub use read::{Encoded, Encoder, TrainingData, encode_files, evaluation, files_checksum, load};
 pub use source::{BatchSource, CONTEXT, FIRST, NO_TARGET, Windows};
 #[cfg(feature = "native")]
 pub use stream::{Stream, StreamPlace, StreamedTexts};

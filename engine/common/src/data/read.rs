@@ -1,6 +1,8 @@
 //! Training data from disk: `.tokens` files, or texts tokenized here.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,10 +11,10 @@ use super::conversations::{marked_turns, own_template};
 use super::documents::{Document, Layout, PAIRS, Pair};
 use super::files::{DataFiles, TextFile, data_files};
 use super::pieces::{Piece, Pieces};
-use super::text::pieces_of;
+use super::text::{ending, pieces_of};
 use super::{CONTEXT, FIRST, StreamedTexts, TokenData};
 use crate::chat::Message;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::tokenizer::{ChatTemplate, END_OF_TEXT, Part, Tokenizer};
 use ternary_core::config::Packing;
 
@@ -350,6 +352,36 @@ pub fn load(path: &Path, encoder: &Encoder, tokenizer_crc: u32) -> Result<TokenD
         ))),
         _ => Ok(data),
     }
+}
+
+/// A number that other data than that of `path` would not have, before it is tokenized: of what
+/// its text files hold, or of the checksums that `.tokens` files carry.
+///
+/// # Errors
+/// As for [`load`].
+pub fn files_checksum(path: &Path) -> Result<u32> {
+    let files = match data_files(path)? {
+        DataFiles::Texts(files) => files,
+        DataFiles::Tokens(files) => {
+            let paths: Vec<&Path> = files.iter().map(TextFile::path).collect();
+            return Ok(TokenData::open(&paths)?.checksum());
+        }
+    };
+    let mut hash = crc32fast::Hasher::new();
+    let mut chunk = vec![0; 1 << 20];
+    for file in &files {
+        // Its ending says how it is read.
+        hash.update(ending(file.name()).as_bytes());
+        hash.update(&file.bytes()?.to_le_bytes());
+        let mut opened = File::open(file.path()).at("open", file.path())?;
+        loop {
+            match opened.read(&mut chunk).at("read", file.path())? {
+                0 => break,
+                count => hash.update(&chunk[..count]),
+            }
+        }
+    }
+    Ok(hash.finalize())
 }
 
 /// The `.tokens` files, which must have been made with the tokenizer of this checksum.
