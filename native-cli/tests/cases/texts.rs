@@ -560,14 +560,20 @@ fn turns_hold_words_and_say_what_is_left_out() {
             "tokenize --data-dir talk.jsonl --tokenizer tok.json --chat-template chat.jinja --output out.tokens",
         )
     };
-    let out = talk("assistant", json!([{"id": "1"}])).ok();
-    assert!(out.stderr.contains("calls of tools"), "{}", out.stderr);
+    let call = json!([{"id": "1", "function": {"name": "look", "arguments": "{}"}}]);
+    let out = talk("assistant", call).ok();
+    assert!(!out.stderr.contains("warning"), "{}", out.stderr);
     for none in [json!(null), json!([])] {
         let out = talk("assistant", none).ok();
-        assert!(!out.stderr.contains("calls of tools"), "{}", out.stderr);
+        let said = "1 replies without a text or a call";
+        assert!(out.stderr.contains(said), "{}", out.stderr);
     }
-    for name in ["ipython", "tool:search", "assistant/analysis", "観客"] {
+    talk("assistant", json!([{"id": "1"}])).fails(&["line 1", "message 2", "has no name"]);
+    for name in ["ipython", "Assistant", "developer", "observation"] {
         talk(name, json!(null)).ok();
+    }
+    for name in ["asistant", "bob", "観客"] {
+        talk(name, json!(null)).fails(&["talk.jsonl", "line 1", "message 2", name, "expected"]);
     }
     // A role stands among the marks of its turn, where special tokens would be tokens.
     talk("<|im_end|>", json!(null)).fails(&["line 1", "role", "<|im_end|>"]);

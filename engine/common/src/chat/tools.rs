@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Message;
+use crate::tokenizer::ChatTemplate;
 
 /// A function that a model may call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,7 +113,16 @@ fn spoken(message: &Message, calls: &[Value]) -> Message {
         }
         text += &format!("<tool_call>\n{call}\n</tool_call>");
     }
-    Message::new(&message.role, text)
+    plain(message, &message.role, text)
+}
+
+/// What takes a message's place: a text. Whether it is learnt stays.
+fn plain(message: &Message, role: &str, text: impl Into<String>) -> Message {
+    let mut plain = Message::new(role, text);
+    if !message.is_learnt() {
+        plain.never_learnt();
+    }
+    plain
 }
 
 /// A conversation for a template that leaves calls out: they are texts.
@@ -143,7 +153,7 @@ pub fn explained(messages: &[Message], tools: &[Tool]) -> Vec<Message> {
                 }
             }
             (_, Some(calls)) => out.push(spoken(message, calls)),
-            (role, None) => out.push(Message::new(role, message.content.clone())),
+            (role, None) => out.push(plain(message, role, message.content.clone())),
         }
     }
     if tools.is_empty() {
@@ -166,6 +176,39 @@ pub fn explained(messages: &[Message], tools: &[Tool]) -> Vec<Message> {
         _ => out.insert(0, Message::new("system", text)),
     }
     out
+}
+
+/// What a chat template knows of tools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TemplateTools {
+    /// It tells the model of them.
+    pub takes: bool,
+    /// It leaves out the calls in the assistant's messages.
+    pub drops_calls: bool,
+}
+
+impl TemplateTools {
+    /// Find out, by rendering.
+    pub fn of(template: &ChatTemplate) -> Self {
+        TemplateTools {
+            takes: template.takes_tools(),
+            drops_calls: template.drops_calls(),
+        }
+    }
+
+    /// The template with the tools, and the messages as it can take them.
+    pub fn prepared(
+        self,
+        template: ChatTemplate,
+        tools: &[Tool],
+        messages: &[Message],
+    ) -> (ChatTemplate, Vec<Message>) {
+        match (self.takes, self.drops_calls) {
+            (false, _) => (template, explained(messages, tools)),
+            (true, true) => (template.with_tools(tools), with_spoken_calls(messages)),
+            (true, false) => (template.with_tools(tools), messages.to_vec()),
+        }
+    }
 }
 
 /// A mark that begins calls, and the one that ends them; without one the reply's end does.

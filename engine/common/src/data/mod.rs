@@ -24,12 +24,13 @@ mod tasks;
 mod text;
 mod token_data;
 mod tokens;
+mod turns;
 
 #[cfg(feature = "native")]
 pub use background::Prefetch;
 pub use batches::Batches;
 pub use conversations::{marked_turns, own_template};
-pub use documents::{Document, Layout, PAIRS, Pair, messages};
+pub use documents::{Conversation, Document, Layout, PAIRS, Pair, messages};
 pub use eval_text::EvalText;
 #[cfg(feature = "native")]
 pub use files::{TextFile, text_files};

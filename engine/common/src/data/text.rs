@@ -387,7 +387,8 @@ pub(super) struct TextReader<R> {
     lines: u64,
     nuls: Count,
     half_surrogates: Count,
-    tool_calls: Count,
+    silent: Count,
+    odd_tools: Count,
     without_text: Count,
 }
 
@@ -406,7 +407,8 @@ impl<R: Read> TextReader<R> {
             lines,
             nuls: Count::default(),
             half_surrogates: Count::default(),
-            tool_calls: Count::default(),
+            silent: Count::default(),
+            odd_tools: Count::default(),
             without_text: Count::default(),
         }
     }
@@ -623,7 +625,8 @@ impl<R: Read> TextReader<R> {
         }
         let found = documents::parse(value).map_err(|e| self.bad_line(line, &e))?;
         self.half_surrogates.add(found.half_surrogates, line);
-        self.tool_calls.add(found.tool_calls, line);
+        self.silent.add(found.silent, line);
+        self.odd_tools.add(found.odd_tools.into(), line);
         piece.layout = found.layout;
         match found.document {
             Some(document) => (piece.document, piece.ends) = (Some(document), true),
@@ -641,8 +644,12 @@ impl<R: Read> TextReader<R> {
                 "characters cut in half (surrogates without their other half), replaced by U+FFFD",
             ),
             (
-                self.tool_calls,
-                "turns with calls of tools, of which only the content is learnt",
+                self.silent,
+                "replies without a text or a call, which are not learnt (but in .tokens files and with --train-on all)",
+            ),
+            (
+                self.odd_tools,
+                "lists of tools with something that is no function with a name, left out",
             ),
             (self.without_text, "documents without a text, left out"),
         ];
