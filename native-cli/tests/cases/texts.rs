@@ -579,3 +579,25 @@ fn turns_hold_words_and_say_what_is_left_out() {
     talk("<|im_end|>", json!(null)).fails(&["line 1", "role", "<|im_end|>"]);
     talk("[INST]", json!(null)).fails(&["line 1", "role", "[INST]"]);
 }
+
+#[test]
+fn what_is_left_out_of_a_folder_is_told_and_tables_are_refused() {
+    let place = Place::new();
+    tokenizer(&place);
+    std::fs::create_dir(place.at("mixed")).unwrap();
+    put(&place.at("mixed/README.md"), "the cat sat on the mat");
+    put(&place.at("mixed/table.csv"), "text\nthe cat\n");
+    put(&place.at("mixed/ok.jsonl.gz"), "packed");
+    put(&place.at("mixed/config.json"), "{}");
+    let out = tokenize(&place, "mixed").ok();
+    let said = "3 of 4 files are left out: config.json, ok.jsonl.gz, table.csv; read are .txt";
+    assert_eq!(out.stderr.matches(said).count(), 1, "{}", out.stderr);
+    assert!(
+        out.stderr.contains("unpack compressed files first"),
+        "{}",
+        out.stderr
+    );
+    std::fs::remove_file(place.at("mixed/README.md")).unwrap();
+    tokenize(&place, "mixed").fails(&["no text files but config.json, ok.jsonl.gz", "expected"]);
+    tokenize(&place, "mixed/table.csv").fails(&["table.csv", "is a table", "rename it to .txt"]);
+}

@@ -390,6 +390,8 @@ pub fn files_checksum(path: &Path) -> Result<u32> {
     let mut hash = crc32fast::Hasher::new();
     let mut chunk = vec![0; 1 << 20];
     for file in &files {
+        // What cannot be read is refused here already.
+        file.start()?;
         // Its ending says how it is read.
         hash.update(ending(file.name()).as_bytes());
         hash.update(&file.bytes()?.to_le_bytes());

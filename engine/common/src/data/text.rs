@@ -18,6 +18,9 @@ pub(super) const HEAD: usize = 4096;
 /// A text no longer than this that begins like a hub's error is one.
 const SHORT: usize = 200;
 
+/// Endings of tables, which are no texts to learn from.
+pub(super) const TABLES: [&str; 2] = ["csv", "tsv"];
+
 /// How characters are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -179,6 +182,13 @@ impl Start {
             _ => FileKind::Other,
         };
         let ending = ending(name);
+        if named && TABLES.contains(&ending.as_str()) {
+            return Err(Error::Data(format!(
+                "{name} is a table (.{ending}), whose separators and quotes would be learnt; expected texts (.txt, .md, .jsonl, .json, .parquet): \
+                 make a .jsonl with an object for each row, such as {{\"text\": …}} or {{\"prompt\": …, \"completion\": …}}, or rename it to .txt to \
+                 learn it as it stands"
+            )));
+        }
         let text = match kind {
             FileKind::Empty => true,
             // A page saved as a text may be meant.
@@ -856,6 +866,24 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(e.contains("gzip") && e.contains("zcat x.txt"), "{e}");
+    }
+
+    #[test]
+    fn tables_are_refused_unless_they_are_called_texts() {
+        let table = b"question,answer\nHi,Hello\n";
+        for name in ["t.csv", "T.TSV"] {
+            let e = text_of(name, table).unwrap_err().to_string();
+            for word in [
+                name,
+                "is a table",
+                "expected texts",
+                ".jsonl",
+                "rename it to .txt",
+            ] {
+                assert!(e.contains(word), "{e}");
+            }
+        }
+        assert_eq!(text_of("t.csv.txt", table).unwrap().as_bytes(), table);
     }
 
     #[test]
