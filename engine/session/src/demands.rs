@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use ternary_common::chat::{Message, TemplateTools, Tool, ToolReader, call_id, call_marks};
-use ternary_common::tokenizer::ChatTemplate;
+use ternary_common::chat::{Message, Tool, ToolReader, call_id, call_marks};
+use ternary_common::tokenizer::{ChatTemplate, TemplateTools};
 use ternary_infer::{Callable, Calls, Form, Inside, Mark};
 
 /// Whether tools are to be called.

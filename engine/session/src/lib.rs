@@ -34,7 +34,8 @@ pub use protocol::{
     Command, DeviceChoice, Event, FilePart, FinishReason, ModelInfo, ModelTask, Stats, file_parts,
 };
 pub use ternary_backend::{DeviceInfo, DeviceKind};
-pub use ternary_common::chat::{Message, TemplateTools};
+pub use ternary_common::chat::Message;
+pub use ternary_common::tokenizer::TemplateTools;
 pub use ternary_grammar::Error as GrammarError;
 pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
 pub use weights::{MatrixFigures, WeightSource, Weights};

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use tools::{
-    TemplateTools, Tool, ToolCall, ToolReader, call_id, call_marks, explained, with_calls,
-    with_result, with_spoken_calls,
+    Tool, ToolCall, ToolReader, call_id, call_marks, explained, with_calls, with_result,
+    with_spoken_calls,
 };
 
 /// A chat message in OpenAI's shape.

@@ -13,9 +13,9 @@ use super::files::{DataFiles, TextFile, data_files};
 use super::pieces::{Piece, Pieces};
 use super::text::{ending, pieces_of};
 use super::{CONTEXT, FIRST, StreamedTexts, TokenData};
-use crate::chat::{Message, TemplateTools, Tool};
+use crate::chat::{Message, Tool};
 use crate::error::{Error, IoContext, Result};
-use crate::tokenizer::{ChatTemplate, END_OF_TEXT, Part, Tokenizer};
+use crate::tokenizer::{ChatTemplate, END_OF_TEXT, Part, TemplateTools, Tokenizer};
 use ternary_core::config::Packing;
 
 /// Pieces encoded at once.
