@@ -58,8 +58,8 @@ impl Tokenizer {
             .collect())
     }
 
-    /// Where the assistant's messages that may be learnt, with their end marks, lie in `text`, which
-    /// the template made of the conversation.
+    /// Where the assistant's messages that may be learnt lie in `text`, which the template made of
+    /// the conversation, with their end marks.
     fn assistant_turns(
         &self,
         template: &ChatTemplate,
