@@ -2,10 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use ternary_common::chat::{
-    Message, Tool, ToolReader, call_id, call_marks, explained, with_spoken_calls,
-};
-use ternary_common::tokenizer::ChatTemplate;
+use ternary_common::chat::{Message, Tool, ToolReader, call_id, call_marks};
+use ternary_common::tokenizer::{ChatTemplate, TemplateTools};
 use ternary_infer::{Callable, Calls, Form, Inside, Mark};
 
 /// Whether tools are to be called.
@@ -31,25 +29,6 @@ pub struct Demands {
     pub choice: ToolChoice,
     /// What a reply has to be; without it, what `choice` makes of it.
     pub form: Option<Form>,
-}
-
-/// What a chat template knows of tools.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TemplateTools {
-    /// It tells the model of them.
-    pub takes: bool,
-    /// It leaves out the calls in the assistant's messages.
-    pub drops_calls: bool,
-}
-
-impl TemplateTools {
-    /// Find out, by rendering.
-    pub fn of(template: &ChatTemplate) -> Self {
-        TemplateTools {
-            takes: template.takes_tools(),
-            drops_calls: template.drops_calls(),
-        }
-    }
 }
 
 impl Demands {
@@ -89,18 +68,8 @@ impl Demands {
         knows: TemplateTools,
         messages: &[Message],
     ) -> (ChatTemplate, Vec<Message>) {
-        let offered = self.offered();
-        match (knows.takes, knows.drops_calls) {
-            (false, _) => (template, explained(messages, offered)),
-            (true, true) => (template.with_tools(offered), with_spoken_calls(messages)),
-            (true, false) => (template.with_tools(offered), messages.to_vec()),
-        }
+        knows.prepared(template, self.offered(), messages)
     }
-}
-
-/// Whether a message calls tools, or is what one gave.
-pub(crate) fn is_about_tools(message: &Message) -> bool {
-    message.role == "tool" || message.more.contains_key("tool_calls")
 }
 
 /// Names for the calls of the reply to a conversation.

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use context::context_within;
 pub use conversation::{chat_parts, encode_chat};
-pub use demands::{Demands, TemplateTools, ToolChoice};
+pub use demands::{Demands, ToolChoice};
 pub use device::open_backend;
 pub use error::{Error, Result};
 pub use explore::{MapLoss, MatrixDiff};
@@ -35,6 +35,7 @@ pub use protocol::{
 };
 pub use ternary_backend::{DeviceInfo, DeviceKind};
 pub use ternary_common::chat::Message;
+pub use ternary_common::tokenizer::TemplateTools;
 pub use ternary_grammar::Error as GrammarError;
 pub use tune::{Keep, Sampled, TunePlan, TunePoint, TuneSettings, hold_back, tune_progress};
 pub use weights::{MatrixFigures, WeightSource, Weights};
@@ -799,7 +800,7 @@ impl LoadedModel {
     ) -> Result<(Vec<u32>, usize)> {
         let template = self.template.as_ref().ok_or(Error::NoChatTemplate)?;
         let tokenizer = self.tokenizer()?;
-        let tools = !demands.tools.is_empty() || messages.iter().any(demands::is_about_tools);
+        let tools = !demands.tools.is_empty() || messages.iter().any(Message::is_about_tools);
         let knows = tools.then(|| *self.knows.get_or_init(|| TemplateTools::of(template)));
         let encode = |messages: &[Message]| match knows {
             None => encode_chat(tokenizer, template, messages),

@@ -20,6 +20,7 @@ use ternary_common::bytes::MemorySource;
 use ternary_common::chat::Message;
 use ternary_common::data::{Batches, CONTEXT, FIRST, TokenData, marked_turns};
 use ternary_common::platform::Instant;
+use ternary_common::tokenizer::TemplateTools;
 use ternary_core::config::{LoraConfig, ModelConfig, Packing as SequencePacking, TrainConfig};
 use ternary_core::params::{self, ParamKind};
 use ternary_core::quant::quantize;
@@ -225,8 +226,16 @@ fn tokens(loaded: &LoadedModel, text: &str, turns: &[Vec<Message>]) -> Result<To
     let mut ids = tokenizer.encode(text)?;
     if !turns.is_empty() {
         let template = prompts::template(loaded)?;
+        let knows = TemplateTools::of(&template);
         for messages in turns {
-            let mut turns = marked_turns(tokenizer, &template, messages, true)?;
+            let mut turns = match messages.iter().any(Message::is_about_tools) {
+                true => {
+                    let (template, messages) =
+                        knows.prepared(template.as_ref().clone(), &[], messages);
+                    marked_turns(tokenizer, &template, &messages, true)?
+                }
+                false => marked_turns(tokenizer, &template, messages, true)?,
+            };
             if let Some(first) = turns.first_mut() {
                 *first |= FIRST | CONTEXT;
             }

@@ -92,7 +92,7 @@ fn start(a: &Train, tokenizer: &Tokenizer, config: &ModelConfig, seed: u64) -> R
 }
 
 /// The checkpoint of a search result, and its hash; none if the file is something else.
-fn searched(path: &Path) -> Result<Option<(PathBuf, String)>> {
+pub(super) fn searched(path: &Path) -> Result<Option<(PathBuf, String)>> {
     let value = model::read_json(path)?;
     let text = |key: &str| value["source"][key].as_str().map(str::to_owned);
     Ok(text("checkpoint")
@@ -323,14 +323,14 @@ pub fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)
     if train.max_steps > 0 && train.lr_warmup_steps >= train.max_steps {
         let shorter = (train.max_steps / 10).max(1);
         if a.training.lr_warmup_steps.is_some() {
-            errln!(
-                "warning: the warm-up of {} steps is no shorter than the run of {}: the learning rate never reaches its peak",
+            log::warn!(
+                "the warm-up of {} steps is no shorter than the run of {}: the learning rate never reaches its peak",
                 train.lr_warmup_steps,
                 train.max_steps
             );
         } else if shorter < train.lr_warmup_steps {
-            errln!(
-                "warning: the config's warm-up of {} steps is no shorter than the run of {}: {shorter} steps are used (--lr-warmup-steps sets another)",
+            log::warn!(
+                "the config's warm-up of {} steps is no shorter than the run of {}: {shorter} steps are used (--lr-warmup-steps sets another)",
                 train.lr_warmup_steps,
                 train.max_steps
             );

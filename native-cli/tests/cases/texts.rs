@@ -560,16 +560,44 @@ fn turns_hold_words_and_say_what_is_left_out() {
             "tokenize --data-dir talk.jsonl --tokenizer tok.json --chat-template chat.jinja --output out.tokens",
         )
     };
-    let out = talk("assistant", json!([{"id": "1"}])).ok();
-    assert!(out.stderr.contains("calls of tools"), "{}", out.stderr);
+    let call = json!([{"id": "1", "function": {"name": "look", "arguments": "{}"}}]);
+    let out = talk("assistant", call).ok();
+    assert!(!out.stderr.contains("warning"), "{}", out.stderr);
     for none in [json!(null), json!([])] {
         let out = talk("assistant", none).ok();
-        assert!(!out.stderr.contains("calls of tools"), "{}", out.stderr);
+        let said = "1 replies without a text or a call";
+        assert!(out.stderr.contains(said), "{}", out.stderr);
     }
-    for name in ["ipython", "tool:search", "assistant/analysis", "観客"] {
+    talk("assistant", json!([{"id": "1"}])).fails(&["line 1", "message 2", "has no name"]);
+    for name in ["ipython", "Assistant", "developer", "observation"] {
         talk(name, json!(null)).ok();
+    }
+    for name in ["asistant", "bob", "観客"] {
+        talk(name, json!(null)).fails(&["talk.jsonl", "line 1", "message 2", name, "expected"]);
     }
     // A role stands among the marks of its turn, where special tokens would be tokens.
     talk("<|im_end|>", json!(null)).fails(&["line 1", "role", "<|im_end|>"]);
     talk("[INST]", json!(null)).fails(&["line 1", "role", "[INST]"]);
+}
+
+#[test]
+fn what_is_left_out_of_a_folder_is_told_and_tables_are_refused() {
+    let place = Place::new();
+    tokenizer(&place);
+    std::fs::create_dir(place.at("mixed")).unwrap();
+    put(&place.at("mixed/README.md"), "the cat sat on the mat");
+    put(&place.at("mixed/table.csv"), "text\nthe cat\n");
+    put(&place.at("mixed/ok.jsonl.gz"), "packed");
+    put(&place.at("mixed/config.json"), "{}");
+    let out = tokenize(&place, "mixed").ok();
+    let said = "3 of 4 files are left out: config.json, ok.jsonl.gz, table.csv; read are .txt";
+    assert_eq!(out.stderr.matches(said).count(), 1, "{}", out.stderr);
+    assert!(
+        out.stderr.contains("unpack compressed files first"),
+        "{}",
+        out.stderr
+    );
+    std::fs::remove_file(place.at("mixed/README.md")).unwrap();
+    tokenize(&place, "mixed").fails(&["no text files but config.json, ok.jsonl.gz", "expected"]);
+    tokenize(&place, "mixed/table.csv").fails(&["table.csv", "is a table", "rename it to .txt"]);
 }

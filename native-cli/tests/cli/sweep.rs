@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::common::{line, metrics, newest, workplace};
+use crate::common::{end, line, metrics, newest, sentences, start, workplace};
 
 const SWEEP: &str = "train --config config.json --data-dir tokens --val-data-dir valid.txt --tokenizer tok.json \
                      --device cpu --max-steps 40 --batch-size 1 --set eval_every=10 --output-dir out --sweep";
@@ -89,4 +89,120 @@ fn what_cannot_be_trained_is_told_before_anything_begins() {
         assert!(!dir.path().join("out").exists());
     }
     line(dir.path(), &format!("{SWEEP} sweep.json --resume")).fails(&["leave --resume out"]);
+}
+
+/// Results of other data or settings are never taken for the new command's.
+#[test]
+fn a_sweep_goes_on_with_the_same_data_and_settings_only() {
+    let dir = workplace();
+    let d = dir.path();
+    let at = |name: &str| d.join(name);
+    std::fs::write(at("sweep.json"), r#"{"fields": {"lr": [1e-3, 3e-3]}}"#).unwrap();
+    let text = std::fs::read_to_string(at("valid.txt")).unwrap();
+    std::fs::write(at("other.txt"), format!("{text} And more.")).unwrap();
+    std::fs::write(at("texts.txt"), sentences(4000, 9)).unwrap();
+    let config = std::fs::read_to_string(at("config.json")).unwrap();
+    let mut wider: Value = serde_json::from_str(&config).unwrap();
+    wider["rope_theta"] = 5000.into();
+    std::fs::write(at("wider.json"), wider.to_string()).unwrap();
+    let json = std::fs::read_to_string(at("tok.json")).unwrap();
+    std::fs::write(at("tok2.json"), format!("{json}\n")).unwrap();
+    let first = format!("{SWEEP} sweep.json");
+    let table = line(d, &first).ok().stdout;
+    for (was, is, words) in [
+        (
+            "--data-dir tokens",
+            "--data-dir texts.txt",
+            &["--data-dir names something else"][..],
+        ),
+        (
+            "--val-data-dir valid.txt",
+            "--val-data-dir other.txt",
+            &["--val-data-dir names"],
+        ),
+        (
+            "--tokenizer tok.json",
+            "--tokenizer tok2.json",
+            &["--tokenizer names something else"],
+        ),
+        (
+            "--batch-size 1",
+            "--batch-size 2",
+            &["batch_size was 1, is 2"],
+        ),
+        (
+            "--max-steps 40",
+            "--max-steps 50",
+            &["max_steps was 40, is 50"],
+        ),
+        (
+            "eval_every=10",
+            "eval_every=20",
+            &["eval_every was 10, is 20"],
+        ),
+        (
+            "--device cpu",
+            "--device cpu --seed 9",
+            &["seed was ", "is 9"],
+        ),
+        (
+            "--device cpu",
+            "--device cpu --train-on all",
+            &["--train-on was \"assistant\", is \"all\""],
+        ),
+        (
+            "--config config.json",
+            "--config wider.json",
+            &["rope_theta was ", "is 5000.0"],
+        ),
+    ] {
+        let out = line(d, &first.replace(was, is));
+        out.fails(&[&["other data or settings", "another --output-dir"], words].concat());
+    }
+    let same = first.replace("--device cpu", "--device cpu --threads 1 --save-every 7");
+    assert_eq!(line(d, &same).ok().stdout, table);
+    // A folder without its record may be of anything.
+    std::fs::remove_file(at("out/sweep.json")).unwrap();
+    line(d, &first).fails(&["trial-001", "sweep.json", "another --output-dir"]);
+    // Data that is gone once it was read.
+    let once = first.replace("--data-dir tokens", "--data-dir -");
+    line(d, &once.replace("--output-dir out", "--output-dir new")).fails(&["--data-dir -", "once"]);
+    assert!(!at("new").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn two_sweeps_never_share_a_folder_and_a_stopped_one_tells_no_loss() {
+    let dir = workplace();
+    let d = dir.path();
+    std::fs::write(d.join("sweep.json"), r#"{"fields": {"lr": [1e-3, 3e-3]}}"#).unwrap();
+    let long = SWEEP.replace(
+        "--max-steps 40",
+        "--max-steps 1000000 --lr-warmup-steps 2000000",
+    );
+    let long = format!("{long} sweep.json");
+    let args: Vec<&str> = long.split_whitespace().collect();
+    let mut first = start(d, &args);
+    while !d.join("out/trial-001/metrics.jsonl").exists() {
+        assert!(first.try_wait().unwrap().is_none(), "the sweep ended");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    line(d, &long).fails(&["another sweep", "another --output-dir"]);
+    // As a terminal does it: the training in front is told, too, behind the sweep here.
+    let pid = first.id().to_string();
+    for (program, args) in [
+        ("kill", &["-INT", &pid][..]),
+        ("pkill", &["-INT", "-P", &pid]),
+    ] {
+        let told = std::process::Command::new(program).args(args).status();
+        assert!(told.unwrap().success());
+    }
+    let said = end(first).ok().stderr;
+    assert!(said.contains("the same command goes on"), "{said}");
+    assert!(
+        !said.contains("trial 1 (") && !said.contains("inf"),
+        "{said}"
+    );
+    assert_eq!(said.matches("the warm-up of").count(), 1, "{said}");
+    assert!(!d.join("out/.lock").exists());
 }

@@ -75,7 +75,7 @@ fn contents(path: &str, bytes: &[u8], end: Option<&str>) -> Result<Contents, Str
                 text += &more;
                 text += end.filter(|_| closed).unwrap_or_default();
             }
-            Document::Chat(messages) => conversations.push(messages),
+            Document::Chat(talk) => conversations.push(talk.messages),
             Document::Pair(_) => return Err(format!("{path}: {PAIRS}")),
         }
     }

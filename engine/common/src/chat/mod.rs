@@ -17,7 +17,7 @@ pub struct Message {
     pub role: String,
     /// The text, without the template's marks.
     pub content: String,
-    /// Other keys that templates read: `tool_calls`, `tool_call_id`, `name`.
+    /// Other keys: `tool_calls`, `tool_call_id` and `name`, which templates read, and `weight`.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -30,6 +30,21 @@ impl Message {
             content: content.into(),
             more: Map::new(),
         }
+    }
+
+    /// Say that nothing is learnt of it, by OpenAI's `weight`.
+    pub fn never_learnt(&mut self) {
+        self.more.insert("weight".to_owned(), 0.into());
+    }
+
+    /// Whether a training may learn it: its `weight` is not 0.
+    pub fn is_learnt(&self) -> bool {
+        self.more.get("weight").and_then(Value::as_f64) != Some(0.0)
+    }
+
+    /// Whether it calls tools, or is what one gave.
+    pub fn is_about_tools(&self) -> bool {
+        self.role == "tool" || self.more.contains_key("tool_calls")
     }
 
     /// The same with another content.

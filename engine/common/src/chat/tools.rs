@@ -112,7 +112,16 @@ fn spoken(message: &Message, calls: &[Value]) -> Message {
         }
         text += &format!("<tool_call>\n{call}\n</tool_call>");
     }
-    Message::new(&message.role, text)
+    plain(message, &message.role, text)
+}
+
+/// What takes a message's place: a text. Whether it is learnt stays.
+fn plain(message: &Message, role: &str, text: impl Into<String>) -> Message {
+    let mut plain = Message::new(role, text);
+    if !message.is_learnt() {
+        plain.never_learnt();
+    }
+    plain
 }
 
 /// A conversation for a template that leaves calls out: they are texts.
@@ -143,7 +152,7 @@ pub fn explained(messages: &[Message], tools: &[Tool]) -> Vec<Message> {
                 }
             }
             (_, Some(calls)) => out.push(spoken(message, calls)),
-            (role, None) => out.push(Message::new(role, message.content.clone())),
+            (role, None) => out.push(plain(message, role, message.content.clone())),
         }
     }
     if tools.is_empty() {

@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::chat::Message;
+use super::turns::{Content, Roles, Turn, messages_of, tools_of};
+use crate::chat::{Message, Tool, with_spoken_calls};
 
 /// A text to learn from, or a conversation that a chat template makes one of.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,14 +13,34 @@ pub enum Document {
     /// A text to continue.
     Text(String),
     /// A conversation, which a chat template turns into a text.
-    Chat(Vec<Message>),
+    Chat(Conversation),
     /// Two answers to the same question.
     Pair(Pair),
+}
+
+/// What was said, and the functions that the assistant might have called.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Conversation {
+    /// In their order.
+    pub messages: Vec<Message>,
+    /// Most have none.
+    pub tools: Vec<Tool>,
+}
+
+impl From<Vec<Message>> for Conversation {
+    fn from(messages: Vec<Message>) -> Self {
+        Conversation {
+            messages,
+            tools: Vec::new(),
+        }
+    }
 }
 
 /// Two answers of which one is preferred.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pair {
+    /// Functions that the assistant may call in them.
+    pub tools: Vec<Tool>,
     /// What both answer.
     pub prompt: Vec<Message>,
     /// The preferred answer.
@@ -40,14 +61,15 @@ impl Document {
     pub fn plain(&self) -> String {
         match self {
             Document::Text(text) => text.clone(),
-            Document::Chat(messages) => spoken(messages),
+            Document::Chat(talk) => spoken(&talk.messages),
             Document::Pair(pair) => pair.conversations().map(|c| spoken(&c)).join("\n"),
         }
     }
 }
 
-/// The messages' contents.
+/// The messages' contents, with the calls of tools in them.
 fn spoken(messages: &[Message]) -> String {
+    let messages = with_spoken_calls(messages);
     let contents: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
     contents.join("\n")
 }
@@ -93,7 +115,7 @@ impl Layout {
 
 /// The fields that a document is made of.
 #[cfg(feature = "native")]
-pub(super) const FIELDS: [&str; 16] = [
+pub(super) const FIELDS: [&str; 18] = [
     "text",
     "messages",
     "conversations",
@@ -110,6 +132,8 @@ pub(super) const FIELDS: [&str; 16] = [
     "rejected",
     "preferred_output",
     "non_preferred_output",
+    "tools",
+    "functions",
 ];
 
 /// What a JSON value holds.
@@ -120,8 +144,10 @@ pub(super) struct Found {
     pub layout: Layout,
     /// Escaped surrogates without their other half, which became U+FFFD.
     pub half_surrogates: u64,
-    /// Calls of tools beside a turn's content, which are not learnt.
-    pub tool_calls: u64,
+    /// Replies without anything in them, which are not learnt.
+    pub silent: u64,
+    /// Whether anything in its list of tools is no function.
+    pub odd_tools: bool,
 }
 
 /// Whether a character stands between the values of an array or at the end of a line.
@@ -157,6 +183,22 @@ struct Fields {
     chosen: serde_json::Value,
     #[serde(alias = "non_preferred_output")]
     rejected: serde_json::Value,
+    tools: serde_json::Value,
+    /// As OpenAI called them before.
+    functions: serde_json::Value,
+}
+
+impl Fields {
+    /// The functions that the assistant may call.
+    fn tools(&mut self, counts: &mut Counts) -> Vec<Tool> {
+        let [mut tools, functions] = [&mut self.tools, &mut self.functions].map(|list| {
+            let (tools, odd) = tools_of(&list.take());
+            counts.odd_tools |= odd;
+            tools
+        });
+        tools.extend(functions);
+        tools
+    }
 }
 
 /// What Alpaca puts beside an instruction, or what OpenAI has two answers to.
@@ -166,19 +208,12 @@ struct Fields {
     expecting = "an input must be a text, or an object with messages"
 )]
 enum Input {
-    Messages { messages: Vec<Turn> },
+    Messages {
+        messages: Vec<Turn>,
+        #[serde(default)]
+        tools: serde_json::Value,
+    },
     Content(Content),
-}
-
-/// A turn, in OpenAI's words or in ShareGPT's.
-#[derive(Deserialize)]
-struct Turn {
-    #[serde(alias = "from")]
-    role: String,
-    #[serde(alias = "value")]
-    content: Option<Content>,
-    #[serde(default)]
-    tool_calls: serde_json::Value,
 }
 
 /// One side of a prompt and its completion.
@@ -201,69 +236,11 @@ impl Said {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a content must be a text, or a list of parts with texts"
-)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize)]
-struct Part {
-    text: Option<String>,
-}
-
-impl Content {
-    fn into_text(self) -> String {
-        match self {
-            Content::Text(text) => text,
-            Content::Parts(parts) => parts.into_iter().filter_map(|part| part.text).collect(),
-        }
-    }
-}
-
-/// Longest name of a role, in bytes.
-const LONGEST_ROLE: usize = 64;
-
-impl Turn {
-    fn new(role: &str, content: Content) -> Self {
-        Turn {
-            role: role.to_owned(),
-            content: Some(content),
-            tool_calls: serde_json::Value::Null,
-        }
-    }
-
-    /// Roles become part of what the template marks the turns with, so they hold nothing that marks
-    /// are made of.
-    fn check(&self) -> Result<(), String> {
-        let marks = |c: char| c.is_control() || "<>|[]{}".contains(c);
-        match self.role.len() <= LONGEST_ROLE && !self.role.contains(marks) {
-            true => Ok(()),
-            false => Err(format!(
-                "role {:?} is no name of a role, such as user or assistant",
-                self.role.chars().take(LONGEST_ROLE).collect::<String>()
-            )),
-        }
-    }
-
-    fn calls_tools(&self) -> bool {
-        self.tool_calls
-            .as_array()
-            .is_some_and(|calls| !calls.is_empty())
-    }
-
-    fn into_message(self) -> Message {
-        let role = match self.role.as_str() {
-            "human" | "prompter" => "user",
-            "gpt" | "bot" | "chatgpt" | "model" => "assistant",
-            other => other,
-        };
-        Message::new(role, self.content.map_or(String::new(), Content::into_text))
-    }
+/// What is counted in a document.
+#[derive(Default)]
+struct Counts {
+    silent: u64,
+    odd_tools: bool,
 }
 
 /// The document of one JSON value.
@@ -271,11 +248,15 @@ impl Turn {
 /// # Errors
 /// What is wrong with it, for a message that says where it is.
 pub(super) fn parse(value: &str) -> Result<Found, String> {
-    let (mut half_surrogates, mut tool_calls) = (0, 0);
-    let found = read_fields(value, &mut tool_calls).or_else(|first| match repaired(value) {
+    parse_with(value, Roles::Known)
+}
+
+fn parse_with(value: &str, roles: Roles) -> Result<Found, String> {
+    let (mut half_surrogates, mut counts) = (0, Counts::default());
+    let found = read_fields(value, roles, &mut counts).or_else(|first| match repaired(value) {
         Some((text, halves)) => {
             half_surrogates = halves;
-            read_fields(&text, &mut tool_calls)
+            read_fields(&text, roles, &mut counts)
         }
         None => Err(first),
     });
@@ -294,11 +275,13 @@ pub(super) fn parse(value: &str) -> Result<Found, String> {
         document,
         layout,
         half_surrogates,
-        tool_calls,
+        silent: counts.silent,
+        odd_tools: counts.odd_tools,
     })
 }
 
 /// The messages of a conversation in JSON: a list of them, or an object with one under `messages`.
+/// Roles may be any that a template knows.
 ///
 /// # Errors
 /// What is wrong with it, or that it is no conversation.
@@ -318,8 +301,8 @@ pub fn messages(json: &str) -> Result<Vec<Message>, String> {
     } else {
         json
     };
-    match parse(object)?.document {
-        Some(Document::Chat(messages)) => Ok(messages),
+    match parse_with(object, Roles::Any)?.document {
+        Some(Document::Chat(talk)) => Ok(talk.messages),
         _ => Err("it is no conversation; expected a list of messages with role and content, or an object with such a list under \"messages\"".into()),
     }
 }
@@ -336,7 +319,7 @@ pub const PAIRS: &str = "a pair of a chosen and a rejected answer teaches which 
 ///
 /// # Errors
 /// What is missing, empty or the same.
-fn pair(fields: &mut Fields) -> Result<Option<Pair>, String> {
+fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Option<Pair>, String> {
     let answers = [&mut fields.chosen, &mut fields.rejected].map(std::mem::take);
     let document = [
         fields.text.is_some(),
@@ -353,17 +336,15 @@ fn pair(fields: &mut Fields) -> Result<Option<Pair>, String> {
     }
     let expected = "expected \"prompt\", \"chosen\" and \"rejected\", each a text or a list of messages (or \"input\" with messages, \
          \"preferred_output\" and \"non_preferred_output\")";
-    let messages = |turns: Vec<Turn>| -> Result<Vec<Message>, String> {
-        turns.iter().try_for_each(Turn::check)?;
-        Ok(turns.into_iter().map(Turn::into_message).collect())
-    };
+    // An answer without anything in it is refused below.
+    let messages = |turns| messages_of(turns, Roles::Known, &mut 0);
     let read = |name: &str, answer: serde_json::Value| {
         if answer.is_null() {
             return Err(format!("a pair without \"{name}\"; {expected}"));
         }
         let said: Said =
             serde_json::from_value(answer).map_err(|e| format!("\"{name}\": {e}; {expected}"))?;
-        messages(said.into_turns("assistant"))
+        messages(said.into_turns("assistant")).map_err(|e| format!("\"{name}\": {e}"))
     };
     let [chosen, rejected] = answers;
     let (mut chosen, mut rejected) = (read("chosen", chosen)?, read("rejected", rejected)?);
@@ -378,7 +359,16 @@ fn pair(fields: &mut Fields) -> Result<Option<Pair>, String> {
         let question = fields.question.take().map(Said::Content);
         let turns = match (fields.prompt.take().or(question), fields.input.take()) {
             (Some(prompt), _) => prompt.into_turns("user"),
-            (None, Some(Input::Messages { messages: asked })) => asked,
+            (
+                None,
+                Some(Input::Messages {
+                    messages: asked,
+                    tools,
+                }),
+            ) => {
+                fields.tools = tools;
+                asked
+            }
             (None, _) => return Err(format!("a pair without \"prompt\"; {expected}")),
         };
         messages(turns)?
@@ -391,7 +381,7 @@ fn pair(fields: &mut Fields) -> Result<Option<Pair>, String> {
     for (name, side) in [("chosen", &chosen), ("rejected", &rejected)] {
         if !side
             .iter()
-            .any(|m| m.role == "assistant" && !m.content.trim().is_empty())
+            .any(|m| m.role == "assistant" && !(m.content.trim().is_empty() && m.more.is_empty()))
         {
             return Err(format!(
                 "\"{name}\" is empty; expected an answer of the assistant's"
@@ -402,6 +392,7 @@ fn pair(fields: &mut Fields) -> Result<Option<Pair>, String> {
         return Err(format!("a pair with an empty \"prompt\"; {expected}"));
     }
     Ok(Some(Pair {
+        tools: fields.tools(counts),
         prompt,
         chosen,
         rejected,
@@ -419,7 +410,7 @@ fn begin_with(messages: &mut Vec<Message>, system: Option<Content>) {
 
 type Read = Result<(Option<Document>, Layout), String>;
 
-fn read_fields(value: &str, tool_calls: &mut u64) -> serde_json::Result<Read> {
+fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Result<Read> {
     match value.as_bytes().first() {
         Some(b'"') => {
             let text = serde_json::from_str(value)?;
@@ -441,21 +432,21 @@ fn read_fields(value: &str, tool_calls: &mut u64) -> serde_json::Result<Read> {
         }
         Err(e) => return Err(e),
     };
-    let compared = match pair(&mut fields) {
+    let compared = match pair(&mut fields, counts) {
         Ok(compared) => compared,
         Err(what) => return Ok(Err(what)),
     };
-    let system = fields.system;
     if let Some(mut compared) = compared {
-        begin_with(&mut compared.prompt, system);
+        begin_with(&mut compared.prompt, fields.system.take());
         return Ok(Ok((Some(Document::Pair(compared)), Layout::Preference)));
     }
+    let tools = fields.tools(counts);
+    let system = fields.system.take();
     let chat = |turns: Vec<Turn>, layout: Layout| -> Read {
-        turns.iter().try_for_each(Turn::check)?;
-        *tool_calls = turns.iter().filter(|turn| turn.calls_tools()).count() as u64;
-        let mut messages: Vec<Message> = turns.into_iter().map(Turn::into_message).collect();
+        let mut messages = messages_of(turns, roles, &mut counts.silent)?;
         begin_with(&mut messages, system);
-        let document = (!messages.is_empty()).then_some(Document::Chat(messages));
+        let talk = Conversation { messages, tools };
+        let document = (!talk.messages.is_empty()).then_some(Document::Chat(talk));
         Ok((document, layout))
     };
     let answered = |asked: Content, answer: Content| {
@@ -578,10 +569,11 @@ mod tests {
 
     #[test]
     fn conversations_are_read_in_their_usual_spellings() {
-        let chat = Document::Chat(vec![
+        let messages = vec![
             Message::new("user", "Hi"),
             Message::new("assistant", "Hello"),
-        ]);
+        ];
+        let chat = Document::Chat(messages.into());
         for value in [
             r#"{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}"#,
             r#"{"id": 1, "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}"#,
@@ -618,7 +610,7 @@ mod tests {
             assert_eq!(found.document.as_ref(), Some(&chat), "{value}");
         }
         // An input follows its instruction; a system prompt comes first, once.
-        let Document::Chat(messages) = found(
+        let Document::Chat(Conversation { messages, .. }) = found(
             r#"{"instruction": "Sort.", "input": "b a", "output": "a b", "system": "Be brief."}"#,
         ) else {
             panic!("a conversation");
@@ -653,6 +645,7 @@ mod tests {
     #[test]
     fn pairs_are_read_as_trl_and_openai_write_them() {
         let pair = Document::Pair(Pair {
+            tools: Vec::new(),
             prompt: vec![Message::new("user", "Hi")],
             chosen: vec![Message::new("assistant", "Hello")],
             rejected: vec![Message::new("assistant", "Go")],

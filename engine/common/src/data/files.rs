@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::text::{HEAD, Start, ending};
+use super::text::{HEAD, Start, TABLES, ending};
 use crate::error::IoContext;
 use crate::error::{Error, Result};
 use ternary_core::kind::FileKind;
@@ -113,10 +113,17 @@ fn single(path: &Path) -> Result<TextFile> {
     keep(&path.display().to_string(), Box::new(pipe))
 }
 
-/// Everything inside a folder and its folders with one of `endings`, sorted. Names that begin with
-/// a dot are left out.
-fn inside(path: &Path, endings: &[&str]) -> Result<Vec<TextFile>> {
-    let mut found = Vec::new();
+/// What lies in a folder and its folders, sorted. Names that begin with a dot are not looked at.
+#[derive(Default)]
+struct Inside {
+    /// Files with one of the endings asked for.
+    found: Vec<TextFile>,
+    /// The others.
+    left_out: Vec<PathBuf>,
+}
+
+fn inside(path: &Path, endings: &[&str]) -> Result<Inside> {
+    let (mut found, mut left_out) = (Vec::new(), Vec::new());
     let mut folders = vec![path.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).at("read the folder", &folder)? {
@@ -130,28 +137,66 @@ fn inside(path: &Path, endings: &[&str]) -> Result<Vec<TextFile>> {
             // trap us.
             if entry.file_type().at("read", &p)?.is_dir() {
                 folders.push(p);
-            } else if endings.contains(&ending(&name.to_string_lossy()).as_str()) && p.is_file() {
-                found.push(p);
+                continue;
+            }
+            let wanted = endings.contains(&ending(&name.to_string_lossy()).as_str());
+            match wanted && p.is_file() && holds_texts(&p)? {
+                true => found.push(p),
+                false => left_out.push(p),
             }
         }
     }
     found.sort();
-    let mut files: Vec<TextFile> = found.into_iter().map(TextFile::new).collect();
-    let mut failure = None;
-    files.retain(|file| {
-        ending(&file.name) != "json" || {
-            let head = file.head().unwrap_or_else(|e| {
-                failure = Some(e);
-                Vec::new()
-            });
-            let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head);
-            head.trim_ascii_start().starts_with(b"[")
-        }
-    });
-    if let Some(failure) = failure {
-        return Err(failure);
+    left_out.sort();
+    let found = found.into_iter().map(TextFile::new);
+    Ok(Inside {
+        found: found.map(TextFile::unpacked).collect::<Result<_>>()?,
+        left_out,
+    })
+}
+
+/// Whether a file of a folder is what its ending says: `.json` files may be configurations.
+fn holds_texts(path: &Path) -> Result<bool> {
+    let file = TextFile::new(path.to_owned());
+    if ending(&file.name) != "json" {
+        return Ok(true);
     }
-    files.into_iter().map(TextFile::unpacked).collect()
+    let head = file.head()?;
+    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head);
+    Ok(head.trim_ascii_start().starts_with(b"["))
+}
+
+/// Names of files in `folder`, for a message: the first few, and how many more there are.
+fn some_names(folder: &Path, files: &[PathBuf]) -> String {
+    const SHOWN: usize = 5;
+    let names = files.iter().take(SHOWN).map(|file| {
+        let name = file.strip_prefix(folder).unwrap_or(file);
+        name.display().to_string()
+    });
+    let names = names.collect::<Vec<_>>().join(", ");
+    match files.len().saturating_sub(SHOWN) {
+        0 => names,
+        more => format!("{names} and {more} more"),
+    }
+}
+
+/// What is read of a folder.
+const READ: &str =
+    ".txt, .md, .text, .jsonl, .ndjson and .parquet files, and .json files that hold an array";
+
+/// What to do about files that are left out.
+fn advice(files: &[PathBuf]) -> &'static str {
+    let any = |endings: &[&str]| {
+        let of = |file: &PathBuf| endings.contains(&ending(&file.to_string_lossy()).as_str());
+        files.iter().any(of)
+    };
+    let packed = any(&["gz", "zst", "bz2", "xz", "zip", "tar", "tgz", "7z"]);
+    match (packed, any(&TABLES)) {
+        (true, true) => "; unpack compressed files first, and make .jsonl of tables",
+        (true, false) => "; unpack compressed files first",
+        (false, true) => "; make .jsonl of tables",
+        (false, false) => "",
+    }
 }
 
 /// The texts of `path`: the one file, what comes through a pipe or (`-`) standard input, or what a
@@ -169,14 +214,27 @@ pub fn text_files(path: &Path) -> Result<Vec<TextFile>> {
 }
 
 fn texts_inside(path: &Path) -> Result<Vec<TextFile>> {
-    let texts = inside(path, &TEXTS)?;
-    if texts.is_empty() {
+    let Inside { found, left_out } = inside(path, &TEXTS)?;
+    let (names, advice) = (some_names(path, &left_out), advice(&left_out));
+    if found.is_empty() {
+        let what = match left_out.is_empty() {
+            true => String::new(),
+            false => format!(" but {names}"),
+        };
         return Err(Error::Data(format!(
-            "{} has no text files; expected .txt, .md, .text, .jsonl, .ndjson, .parquet, or a .json file with an array",
+            "{} has no text files{what}; expected {READ}{advice}",
             path.display()
         )));
     }
-    Ok(texts)
+    if !left_out.is_empty() {
+        log::warn!(
+            "{}: {} of {} files are left out: {names}; read are {READ}{advice}",
+            path.display(),
+            left_out.len(),
+            left_out.len() + found.len()
+        );
+    }
+    Ok(found)
 }
 
 /// What training data is read from.
@@ -195,9 +253,24 @@ pub(super) fn data_files(path: &Path) -> Result<DataFiles> {
             false => DataFiles::Texts(vec![file]),
         });
     }
-    let tokens = inside(path, &[TOKENS])?;
-    if !tokens.is_empty() {
-        return Ok(DataFiles::Tokens(tokens));
+    let Inside {
+        found,
+        mut left_out,
+    } = inside(path, &[TOKENS])?;
+    if !found.is_empty() {
+        // Tokenizers and configurations lie beside them.
+        left_out.retain(|file| {
+            let ending = ending(&file.to_string_lossy());
+            ending != "json" && TEXTS.contains(&ending.as_str())
+        });
+        if !left_out.is_empty() {
+            log::warn!(
+                "{}: the .tokens files alone are read; left out are the texts {}",
+                path.display(),
+                some_names(path, &left_out)
+            );
+        }
+        return Ok(DataFiles::Tokens(found));
     }
     Ok(DataFiles::Texts(texts_inside(path)?))
 }
@@ -225,6 +298,17 @@ mod tests {
             .map(|f| f.path().file_name().unwrap())
             .collect();
         assert_eq!(names, ["a.JSONL", "b.TXT", "c.json"]);
+        let left_out = inside(dir.path(), &TEXTS).unwrap().left_out;
+        assert_eq!(
+            some_names(dir.path(), &left_out),
+            "config.json, picture.png"
+        );
+        let many: Vec<PathBuf> = (0..7).map(|i| dir.path().join(format!("{i}.gz"))).collect();
+        assert_eq!(
+            some_names(dir.path(), &many),
+            "0.gz, 1.gz, 2.gz, 3.gz, 4.gz and 2 more"
+        );
+        assert_eq!(advice(&many), "; unpack compressed files first");
         let empty = tempfile::tempdir().unwrap();
         let e = text_files(empty.path()).unwrap_err().to_string();
         assert!(e.contains("no text files"), "{e}");

@@ -24,12 +24,13 @@ mod tasks;
 mod text;
 mod token_data;
 mod tokens;
+mod turns;
 
 #[cfg(feature = "native")]
 pub use background::Prefetch;
 pub use batches::Batches;
 pub use conversations::{marked_turns, own_template};
-pub use documents::{Document, Layout, PAIRS, Pair, messages};
+pub use documents::{Conversation, Document, Layout, PAIRS, Pair, messages};
 pub use eval_text::EvalText;
 #[cfg(feature = "native")]
 pub use files::{TextFile, text_files};
@@ -38,7 +39,7 @@ pub use pairs::load_pairs;
 #[cfg(feature = "native")]
 pub use pieces::{Piece, Pieces};
 #[cfg(feature = "native")]
-pub use read::{Encoded, Encoder, TrainingData, encode_files, evaluation, load};
+pub use read::{Encoded, Encoder, TrainingData, encode_files, evaluation, files_checksum, load};
 pub use source::{BatchSource, CONTEXT, FIRST, NO_TARGET, Windows};
 #[cfg(feature = "native")]
 pub use stream::{Stream, StreamPlace, StreamedTexts};

@@ -1,19 +1,21 @@
 //! Training data from disk: `.tokens` files, or texts tokenized here.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::EvalText;
 use super::conversations::{marked_turns, own_template};
-use super::documents::{Document, Layout, PAIRS, Pair};
+use super::documents::{Conversation, Document, Layout, PAIRS, Pair};
 use super::files::{DataFiles, TextFile, data_files};
 use super::pieces::{Piece, Pieces};
-use super::text::pieces_of;
+use super::text::{ending, pieces_of};
 use super::{CONTEXT, FIRST, StreamedTexts, TokenData};
-use crate::chat::Message;
-use crate::error::{Error, Result};
-use crate::tokenizer::{ChatTemplate, END_OF_TEXT, Part, Tokenizer};
+use crate::chat::{Message, Tool};
+use crate::error::{Error, IoContext, Result};
+use crate::tokenizer::{ChatTemplate, END_OF_TEXT, Part, TemplateTools, Tokenizer};
 use ternary_core::config::Packing;
 
 /// Pieces encoded at once.
@@ -79,6 +81,8 @@ pub struct Encoder {
     pub tokenizer: Tokenizer,
     /// What conversations are written with; without it they are refused.
     pub template: Option<Arc<ChatTemplate>>,
+    /// What it knows of tools.
+    knows: TemplateTools,
     /// The tokenizer shows where a text is cut.
     whole: bool,
     /// Of conversations only the assistant's words are learnt.
@@ -92,8 +96,10 @@ pub struct Encoder {
 impl Encoder {
     /// With `template`, or the project's own if the tokenizer has its marks.
     pub fn new(tokenizer: &Tokenizer, template: Option<ChatTemplate>) -> Self {
+        let template = template.or_else(|| own_template(tokenizer));
         Encoder {
-            template: template.or_else(|| own_template(tokenizer)).map(Arc::new),
+            knows: template.as_ref().map(TemplateTools::of).unwrap_or_default(),
+            template: template.map(Arc::new),
             // A tokenizer that fails says so when it is used.
             whole: Pieces::whole_for(tokenizer).unwrap_or(true),
             tokenizer: tokenizer.clone(),
@@ -165,12 +171,13 @@ impl Encoder {
     /// Both conversations of a pair, the chosen one first; each begins with
     /// [`FIRST`], and [`CONTEXT`] is set in all but the answer.
     fn encode_pair(&self, pair: &Pair) -> Result<Vec<u32>> {
-        let template = self.template()?;
-        let prompt = self.tokenizer.encode_turns(template, &pair.prompt)?;
+        let (template, prompt) = self.prepared(&pair.prompt, &pair.tools)?;
+        let prompt = self.tokenizer.encode_turns(&template, &prompt)?;
         let earlier = prompt.iter().filter(|token| token.assistant).count();
         let mut both = Vec::new();
         for messages in pair.conversations() {
-            let mut ids = marked_turns(&self.tokenizer, template, &messages, true)?;
+            let (template, messages) = self.prepared(&messages, &pair.tools)?;
+            let mut ids = marked_turns(&self.tokenizer, &template, &messages, true)?;
             // What the assistant said before it was asked is the same in both.
             let learnt = ids.iter_mut().filter(|id| **id & CONTEXT == 0);
             learnt.take(earlier).for_each(|id| *id |= CONTEXT);
@@ -210,12 +217,11 @@ impl Encoder {
                 }
                 ids
             }
-            Document::Chat(messages) if self.assistant_only => {
-                return marked_turns(&self.tokenizer, self.template()?, messages, ends);
+            Document::Chat(talk) if self.assistant_only => {
+                let (template, messages) = self.prepared(&talk.messages, &talk.tools)?;
+                return marked_turns(&self.tokenizer, &template, &messages, ends);
             }
-            Document::Chat(messages) => {
-                self.tokenizer.encode_parts(&self.conversation(messages)?)?
-            }
+            Document::Chat(talk) => self.tokenizer.encode_parts(&self.conversation(talk)?)?,
             Document::Pair(pair) if self.pairs => return self.encode_pair(pair),
             Document::Pair(_) => return Err(Error::Data(PAIRS.into())),
         };
@@ -231,17 +237,33 @@ impl Encoder {
         })
     }
 
-    fn conversation(&self, messages: &[Message]) -> Result<Vec<Part>> {
+    /// The template, and the messages as it can take them: where tools are called or offered, both
+    /// are written as a chat writes them.
+    fn prepared<'a>(
+        &'a self,
+        messages: &'a [Message],
+        tools: &[Tool],
+    ) -> Result<(Cow<'a, ChatTemplate>, Cow<'a, [Message]>)> {
+        let template = self.template()?;
+        if tools.is_empty() && !messages.iter().any(Message::is_about_tools) {
+            return Ok((Cow::Borrowed(template), messages.into()));
+        }
+        let (template, messages) = self.knows.prepared(template.clone(), tools, messages);
+        Ok((Cow::Owned(template), messages.into()))
+    }
+
+    fn conversation(&self, talk: &Conversation) -> Result<Vec<Part>> {
+        let (template, messages) = self.prepared(&talk.messages, &talk.tools)?;
         self.tokenizer
-            .conversation_parts(self.template()?, messages, false)
+            .conversation_parts(&template, &messages, false)
     }
 
     /// The text of a document, written out by the template if it is a conversation.
     fn text<'a>(&self, document: &'a Document) -> Result<Cow<'a, str>> {
         Ok(match document {
             Document::Text(text) => text.into(),
-            Document::Chat(messages) => {
-                let parts = self.conversation(messages)?;
+            Document::Chat(talk) => {
+                let parts = self.conversation(talk)?;
                 parts.iter().map(|part| part.text.as_str()).collect()
             }
             Document::Pair(_) => return Err(Error::Data(PAIRS.into())),
@@ -352,6 +374,38 @@ pub fn load(path: &Path, encoder: &Encoder, tokenizer_crc: u32) -> Result<TokenD
     }
 }
 
+/// A number that other data than that of `path` would not have, before it is tokenized: of what
+/// its text files hold, or of the checksums that `.tokens` files carry.
+///
+/// # Errors
+/// As for [`load`].
+pub fn files_checksum(path: &Path) -> Result<u32> {
+    let files = match data_files(path)? {
+        DataFiles::Texts(files) => files,
+        DataFiles::Tokens(files) => {
+            let paths: Vec<&Path> = files.iter().map(TextFile::path).collect();
+            return Ok(TokenData::open(&paths)?.checksum());
+        }
+    };
+    let mut hash = crc32fast::Hasher::new();
+    let mut chunk = vec![0; 1 << 20];
+    for file in &files {
+        // What cannot be read is refused here already.
+        file.start()?;
+        // Its ending says how it is read.
+        hash.update(ending(file.name()).as_bytes());
+        hash.update(&file.bytes()?.to_le_bytes());
+        let mut opened = File::open(file.path()).at("open", file.path())?;
+        loop {
+            match opened.read(&mut chunk).at("read", file.path())? {
+                0 => break,
+                count => hash.update(&chunk[..count]),
+            }
+        }
+    }
+    Ok(hash.finalize())
+}
+
 /// The `.tokens` files, which must have been made with the tokenizer of this checksum.
 fn open(files: &[TextFile], tokenizer_crc: u32) -> Result<TokenData> {
     for file in files {
@@ -421,6 +475,61 @@ mod tests {
         assert_eq!(firsts("c.jsonl", &chat.repeat(3), None), chats);
         assert!(firsts("d.jsonl", texts, None).is_empty());
         assert!(firsts("e.jsonl", &chat.repeat(3), Some(Packing::Whole)).is_empty());
+    }
+
+    /// Calls of tools are learnt as a chat writes them, whatever the template knows of them.
+    #[test]
+    fn calls_of_tools_are_learnt_and_weights_heeded() {
+        let tokenizer = Tokenizer::train(std::iter::once("weather Bern sunny"), 280).unwrap();
+        let turn = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}CALLS<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+        let calls = "{% for c in m.tool_calls %}CALL {{ c.function.name }} {{ c.function.arguments | tojson }}{% endfor %}";
+        let tools = "{% for t in tools %}TOOL {{ t.function.name }}\n{% endfor %}";
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("calls.jsonl");
+        let talk = r#"{"tools": [{"type": "function", "function": {"name": "weather", "parameters": {}}}],
+            "messages": [{"role": "user", "content": "Bern?"},
+            {"role": "assistant", "content": "not this", "weight": 0},
+            {"role": "user", "content": "And?"},
+            {"role": "assistant", "content": null, "tool_calls":
+            [{"id": "call00001", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Bern\"}"}}]},
+            {"role": "tool", "tool_call_id": "call00001", "content": "sunny"},
+            {"role": "assistant", "content": "It is."}, {"role": "user", "content": "Go."},
+            {"role": "assistant", "content": null}]}"#;
+        std::fs::write(&file, talk.replace('\n', " ")).unwrap();
+        let hermes = "<tool_call>\n{";
+        for (template, all, learnt) in [
+            (
+                format!("{tools}{}", turn.replace("CALLS", calls)),
+                "TOOL weather",
+                r#"CALL weather {"city": "Bern"}"#,
+            ),
+            (
+                format!("{tools}{}", turn.replace("CALLS", "")),
+                "TOOL weather",
+                hermes,
+            ),
+            (turn.replace("CALLS", ""), "You may call functions", hermes),
+        ] {
+            let template = ChatTemplate::new(&template).unwrap();
+            let encoder = Encoder::new(&tokenizer, Some(template)).assistant_only();
+            let mut ids = Vec::new();
+            encode_files(&encoder, &[TextFile::new(file.clone())], &mut |e, _| {
+                ids.extend(e.ids);
+                Ok(())
+            })
+            .unwrap();
+            let text = |ids: Vec<u32>| tokenizer.decode(&ids).unwrap();
+            let said = text(ids.iter().map(|id| id & !CONTEXT).collect());
+            for word in [all, "not this", "sunny", learnt] {
+                assert!(said.contains(word), "no {word} in {said}");
+            }
+            let end = tokenizer.id("<|end|>").unwrap();
+            let own: Vec<u32> = ids.into_iter().filter(|id| id & CONTEXT == 0).collect();
+            assert_eq!(own.iter().filter(|id| **id == end).count(), 2);
+            let own = text(own);
+            assert!(own.contains(learnt) && own.ends_with("It is."), "{own}");
+            assert!(!own.contains("not this") && !own.contains("sunny"), "{own}");
+        }
     }
 
     #[test]

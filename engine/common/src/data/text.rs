@@ -18,6 +18,9 @@ pub(super) const HEAD: usize = 4096;
 /// A text no longer than this that begins like a hub's error is one.
 const SHORT: usize = 200;
 
+/// Endings of tables, which are no texts to learn from.
+pub(super) const TABLES: [&str; 2] = ["csv", "tsv"];
+
 /// How characters are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -179,6 +182,13 @@ impl Start {
             _ => FileKind::Other,
         };
         let ending = ending(name);
+        if named && TABLES.contains(&ending.as_str()) {
+            return Err(Error::Data(format!(
+                "{name} is a table (.{ending}), whose separators and quotes would be learnt; expected texts (.txt, .md, .jsonl, .json, .parquet): \
+                 make a .jsonl with an object for each row, such as {{\"text\": …}} or {{\"prompt\": …, \"completion\": …}}, or rename it to .txt to \
+                 learn it as it stands"
+            )));
+        }
         let text = match kind {
             FileKind::Empty => true,
             // A page saved as a text may be meant.
@@ -387,7 +397,8 @@ pub(super) struct TextReader<R> {
     lines: u64,
     nuls: Count,
     half_surrogates: Count,
-    tool_calls: Count,
+    silent: Count,
+    odd_tools: Count,
     without_text: Count,
 }
 
@@ -406,7 +417,8 @@ impl<R: Read> TextReader<R> {
             lines,
             nuls: Count::default(),
             half_surrogates: Count::default(),
-            tool_calls: Count::default(),
+            silent: Count::default(),
+            odd_tools: Count::default(),
             without_text: Count::default(),
         }
     }
@@ -623,7 +635,8 @@ impl<R: Read> TextReader<R> {
         }
         let found = documents::parse(value).map_err(|e| self.bad_line(line, &e))?;
         self.half_surrogates.add(found.half_surrogates, line);
-        self.tool_calls.add(found.tool_calls, line);
+        self.silent.add(found.silent, line);
+        self.odd_tools.add(found.odd_tools.into(), line);
         piece.layout = found.layout;
         match found.document {
             Some(document) => (piece.document, piece.ends) = (Some(document), true),
@@ -641,8 +654,12 @@ impl<R: Read> TextReader<R> {
                 "characters cut in half (surrogates without their other half), replaced by U+FFFD",
             ),
             (
-                self.tool_calls,
-                "turns with calls of tools, of which only the content is learnt",
+                self.silent,
+                "replies without a text or a call, which are not learnt (but in .tokens files and with --train-on all)",
+            ),
+            (
+                self.odd_tools,
+                "lists of tools with something that is no function with a name, left out",
             ),
             (self.without_text, "documents without a text, left out"),
         ];
@@ -849,6 +866,24 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(e.contains("gzip") && e.contains("zcat x.txt"), "{e}");
+    }
+
+    #[test]
+    fn tables_are_refused_unless_they_are_called_texts() {
+        let table = b"question,answer\nHi,Hello\n";
+        for name in ["t.csv", "T.TSV"] {
+            let e = text_of(name, table).unwrap_err().to_string();
+            for word in [
+                name,
+                "is a table",
+                "expected texts",
+                ".jsonl",
+                "rename it to .txt",
+            ] {
+                assert!(e.contains(word), "{e}");
+            }
+        }
+        assert_eq!(text_of("t.csv.txt", table).unwrap().as_bytes(), table);
     }
 
     #[test]

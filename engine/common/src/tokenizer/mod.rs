@@ -10,7 +10,7 @@ mod template;
 mod turns;
 
 pub use stream::TextStream;
-pub use template::{CHAT_TEMPLATE, ChatTemplate, Checked, Part};
+pub use template::{CHAT_TEMPLATE, ChatTemplate, Checked, Part, TemplateTools};
 pub use turns::TurnToken;
 
 use std::collections::{HashMap, HashSet};

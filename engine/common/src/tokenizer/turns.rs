@@ -13,7 +13,7 @@ use crate::error::Result;
 pub struct TurnToken {
     /// Below the vocabulary.
     pub id: u32,
-    /// Of a message of the assistant's, or the mark that ends it.
+    /// Of a message of the assistant's that may be learnt, or the mark that ends it.
     pub assistant: bool,
 }
 
@@ -24,7 +24,8 @@ fn text_of(parts: &[Part]) -> String {
 impl Tokenizer {
     /// The tokens of a conversation to learn from, as `template` writes it out. The assistant's are
     /// those behind the prompt for a message, to the end of what the template makes of the message;
-    /// not the name of the role before it. Special tokens in contents are letters.
+    /// not the name of the role before it, and not those of messages whose `weight` is 0. Special
+    /// tokens in contents are letters.
     ///
     /// # Errors
     /// What the template says.
@@ -57,8 +58,8 @@ impl Tokenizer {
             .collect())
     }
 
-    /// Where the assistant's messages and their end marks lie in `text`, which the template made of
-    /// the conversation.
+    /// Where the assistant's messages that may be learnt lie in `text`, which the template made of
+    /// the conversation, with their end marks.
     fn assistant_turns(
         &self,
         template: &ChatTemplate,
@@ -66,6 +67,7 @@ impl Tokenizer {
         text: &str,
     ) -> Vec<Range<usize>> {
         let mut turns: Vec<Range<usize>> = Vec::new();
+        let mut learnt = Vec::new();
         for (i, message) in messages.iter().enumerate() {
             if message.role != "assistant" {
                 continue;
@@ -86,9 +88,16 @@ impl Tokenizer {
                 (Some(start), Some(end)) if start <= end => Some(start..end),
                 _ => self.found_turn(text, after, &message.content),
             };
-            turns.extend(turn.map(|turn| turn.start..self.without_space(text, turn)));
+            let Some(turn) = turn else {
+                continue;
+            };
+            turns.push(turn.start..self.without_space(text, turn));
+            learnt.push(message.is_learnt());
         }
+        let turns = turns.into_iter().zip(learnt);
         turns
+            .filter_map(|(turn, learnt)| learnt.then_some(turn))
+            .collect()
     }
 
     /// A message where it stands in `text` behind `after`, with the token that ends it.
@@ -255,6 +264,13 @@ mod tests {
                 "think It ends a turn: yes.<|end|>"
             ]
         );
+        // What is not to be learnt is read all the same.
+        let mut some = talk.to_vec();
+        some[1].never_learnt();
+        for template in [lines, shortened] {
+            let all = said(template, talk);
+            assert_eq!(said(template, &some), all[1..]);
+        }
         // Nobody asked.
         assert!(said(lines, &talk[..1]).is_empty());
     }

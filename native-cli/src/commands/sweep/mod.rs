@@ -2,10 +2,12 @@
 //! Each is a process and a run's folder of its own; the same command goes on where it stopped.
 
 mod plan;
+mod settings;
 mod table;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -13,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use ternary::config::TrainConfig;
-use ternary::platform::on_interrupt;
+use ternary::config::{ModelConfig, TrainConfig};
+use ternary::platform::{Lock, on_interrupt};
 
 use self::plan::{Plan, Trial};
 use super::plot::Run;
@@ -60,19 +62,33 @@ pub fn run(a: &Train, path: &Path) -> Result<()> {
     let text = model::read_small(path, "the sweep")?;
     let plan = Plan::read(&text).with_context(|| path.display().to_string())?;
     let dir = a.training.output_dir.as_path();
-    let record = dir.join("sweep.json");
-    if let Ok(before) = fs::read_to_string(&record) {
-        let before: Value = serde_json::from_str(&before).unwrap_or_default();
-        ensure!(
-            before["plan"] == serde_json::to_value(&plan)?,
-            "{} is of another sweep than {}; choose another --output-dir",
-            record.display(),
-            path.display()
+    let lock = || {
+        let taken = format!(
+            "another sweep or training is writing to {}; wait for it to end, or choose another --output-dir",
+            dir.display()
         );
+        Lock::take(&dir.join(".lock"), &taken)
+    };
+    // A sweep that is refused leaves nothing behind: a new folder is made once it is certain.
+    let mut held = dir.is_dir().then(lock).transpose()?;
+    let tokenizer = tokenize::read(&a.tokenizer)?;
+    let (mut trials, configs) = trials(dir, &plan, tokenizer.0.vocab_size())?;
+    let asked = json!({
+        "plan": plan,
+        "fields": settings::fields(&configs)?,
+        "sources": settings::sources(a, &tokenizer)?,
+    });
+    if held.is_none() {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        held = Some(lock()?);
     }
-    let vocab = tokenize::read(&a.tokenizer)?.0.vocab_size();
-    let mut trials = trials(dir, &plan, vocab)?;
-    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let record = Record {
+        path: dir.join("sweep.json"),
+        // Numbers that are read may differ in their last digit from those that were written.
+        asked: serde_json::from_str(&asked.to_string())?,
+    };
+    record.check(path, &trials)?;
+    record.save(&trials)?;
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     // The training in front is told by the terminal, too; a second time ends this, as well.
@@ -97,17 +113,18 @@ pub fn run(a: &Train, path: &Path) -> Result<()> {
         );
         for at in &going {
             let tried = &mut trials[*at];
-            climb(tried, *share, &stop)?;
-            let told = match &tried.failed {
-                Some(reason) => reason.clone(),
-                None => format!("loss {:.4}", tried.loss()),
-            };
-            errln!(
-                "trial {} ({}): {told}",
-                tried.number,
-                table::fields(&tried.fields)
-            );
-            save(&record, &plan, &trials)?;
+            if climb(tried, *share, &stop)? {
+                let told = match &tried.failed {
+                    Some(reason) => reason.clone(),
+                    None => format!("loss {:.4}", tried.loss()),
+                };
+                errln!(
+                    "trial {} ({}): {told}",
+                    tried.number,
+                    table::fields(&tried.fields)
+                );
+            }
+            record.save(&trials)?;
             if stop.load(Ordering::Relaxed) {
                 errln!("stopped; the same command goes on");
                 return Ok(());
@@ -126,15 +143,88 @@ pub fn run(a: &Train, path: &Path) -> Result<()> {
         let picture = dir.join("sweep.svg");
         super::plot::run(&super::plot::of_validation(names, picture))?;
     }
+    drop(held);
     Ok(())
 }
 
-/// Every trial with the arguments of its trainings: all are checked before one begins.
-fn trials(dir: &Path, plan: &Plan, vocab: usize) -> Result<Vec<Tried>> {
+/// `sweep.json`: what was asked for, and what came of it.
+struct Record {
+    path: PathBuf,
+    asked: Value,
+}
+
+impl Record {
+    /// Whether what lies in the folder was asked for in the same words; `plan` is the sweep's file.
+    fn check(&self, plan: &Path, trials: &[Tried]) -> Result<()> {
+        let path = self.path.display();
+        let text = match fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                let before = trials.iter().flat_map(|tried| &tried.trainings);
+                if let Some(training) = before.into_iter().find(|one| one.folder.exists()) {
+                    bail!(
+                        "{} exists, but {path} is not there to say what it was trained with; choose another --output-dir",
+                        training.folder.display()
+                    );
+                }
+                return Ok(());
+            }
+            Err(e) => return Err(e).with_context(|| format!("cannot read {path}")),
+        };
+        let before: Value = serde_json::from_str(&text)
+            .with_context(|| format!("{path} is damaged; choose another --output-dir"))?;
+        ensure!(
+            before["plan"] == self.asked["plan"],
+            "{path} is of another sweep than {}; choose another --output-dir",
+            plan.display()
+        );
+        ensure!(
+            before["sources"].is_object() && before["fields"].is_object(),
+            "{path} does not say with what data and settings its trials were trained; choose another --output-dir"
+        );
+        let differences = settings::differences(&before, &self.asked);
+        ensure!(
+            differences.is_empty(),
+            "{path} is of a sweep with other data or settings: {}; give the same to go on, or choose another --output-dir",
+            differences.join("; ")
+        );
+        Ok(())
+    }
+
+    fn save(&self, trials: &[Tried]) -> Result<()> {
+        let trials: Vec<Value> = trials
+            .iter()
+            .map(|tried| {
+                let (steps, losses) = match &tried.reached {
+                    Some((steps, losses)) => (Some(*steps), losses.as_slice()),
+                    None => (None, &[][..]),
+                };
+                json!({
+                    "trial": tried.number,
+                    "fields": tried.fields,
+                    "steps": steps,
+                    "losses": losses,
+                    "failed": tried.failed,
+                })
+            })
+            .collect();
+        let mut all = self.asked.clone();
+        all["trials"] = trials.into();
+        write(&self.path, serde_json::to_string_pretty(&all)?.as_bytes())
+    }
+}
+
+/// Every trial with the arguments of its trainings, and the configs of all trainings: they are
+/// checked before one begins.
+fn trials(
+    dir: &Path,
+    plan: &Plan,
+    vocab: usize,
+) -> Result<(Vec<Tried>, Vec<(ModelConfig, TrainConfig)>)> {
     let base = base_arguments(std::env::args_os(), plan);
     // What is odd about one is odd about all.
     let told = log::max_level();
-    let mut all = Vec::new();
+    let (mut all, mut configs) = (Vec::new(), Vec::new());
     for (i, fields) in plan.trials()?.into_iter().enumerate() {
         let number = i + 1;
         let own = dir.join(format!("trial-{number:03}"));
@@ -159,9 +249,10 @@ fn trials(dir: &Path, plan: &Plan, vocab: usize) -> Result<Vec<Tried>> {
             arguments.push("--output-dir".into());
             arguments.push(folder.clone().into());
             let train = Cli::train_of(&arguments)?;
-            let (_, config) = super::train::read_config(&train, vocab)
+            let (model, config) = super::train::read_config(&train, vocab)
                 .with_context(|| format!("trial {number} ({})", table::fields(&fields)))?;
             log::set_max_level(told.min(log::LevelFilter::Error));
+            configs.push((model, config.clone()));
             trainings.push(Training {
                 folder,
                 arguments,
@@ -177,7 +268,7 @@ fn trials(dir: &Path, plan: &Plan, vocab: usize) -> Result<Vec<Tried>> {
         });
     }
     log::set_max_level(told);
-    Ok(all)
+    Ok((all, configs))
 }
 
 /// The command's arguments without those that every training has of its own.
@@ -208,8 +299,8 @@ fn base_arguments(all: impl Iterator<Item = OsString>, plan: &Plan) -> Vec<OsStr
     kept
 }
 
-/// Train to `share` of the steps, unless that has been done.
-fn climb(tried: &mut Tried, share: f64, stop: &AtomicBool) -> Result<()> {
+/// Train to `share` of the steps, unless that has been done. False if it was stopped before.
+fn climb(tried: &mut Tried, share: f64, stop: &AtomicBool) -> Result<bool> {
     let mut losses = Vec::new();
     let mut steps = 0;
     for training in &tried.trainings {
@@ -226,23 +317,24 @@ fn climb(tried: &mut Tried, share: f64, stop: &AtomicBool) -> Result<()> {
         };
         let mut loss = loss_at(&training.folder, steps);
         if loss.is_none() {
-            if let Some(problem) = train(training, steps, max_steps)? {
-                tried.failed = Some(problem);
-                return Ok(());
+            let problem = train(training, steps, max_steps)?;
+            if problem.is_some() && !stop.load(Ordering::Relaxed) {
+                tried.failed = problem;
+                return Ok(true);
             }
             loss = loss_at(&training.folder, steps);
         }
         match loss {
             Some(loss) => losses.push(loss),
-            None if stop.load(Ordering::Relaxed) => return Ok(()),
+            None if stop.load(Ordering::Relaxed) => return Ok(false),
             None => {
                 tried.failed = Some("no finite validation loss".to_owned());
-                return Ok(());
+                return Ok(true);
             }
         }
     }
     tried.reached = Some((steps, losses));
-    Ok(())
+    Ok(true)
 }
 
 /// The validation loss at a step, or the last one before it if the run got there.
@@ -295,27 +387,6 @@ fn train(training: &Training, steps: usize, max_steps: usize) -> Result<Option<S
             .trim_start_matches("error: "),
         log.display()
     )))
-}
-
-fn save(path: &Path, plan: &Plan, trials: &[Tried]) -> Result<()> {
-    let trials: Vec<Value> = trials
-        .iter()
-        .map(|tried| {
-            let (steps, losses) = match &tried.reached {
-                Some((steps, losses)) => (Some(*steps), losses.as_slice()),
-                None => (None, &[][..]),
-            };
-            json!({
-                "trial": tried.number,
-                "fields": tried.fields,
-                "steps": steps,
-                "losses": losses,
-                "failed": tried.failed,
-            })
-        })
-        .collect();
-    let text = serde_json::to_string_pretty(&json!({ "plan": plan, "trials": trials }))?;
-    write(path, text.as_bytes())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -17,6 +17,7 @@ mod source;
 mod spec;
 mod str_format;
 mod texts;
+mod tools;
 mod values;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ use crate::error::{Error, Result};
 use dates::Now;
 use guard::Budget;
 use ternary_core::layout::SpecialTokens;
+
+pub use tools::TemplateTools;
 
 /// The template of models trained here, on the special tokens that
 /// [`Tokenizer::train`](super::Tokenizer::train) adds; for people it is
