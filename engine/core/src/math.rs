@@ -162,12 +162,6 @@ pub fn rounded_byte(x: f32) -> i8 {
     (x + ROUND).to_bits() as i8
 }
 
-/// [`round`] as an integer, for |x| ≤ 2²²; of NaN some integer.
-#[inline(always)]
-pub fn rounded(x: f32) -> i32 {
-    ((x + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32)
-}
-
 /// The bits of |x|, which are in the order of the numbers: those of infinities and NaN are larger
 /// than all others.
 #[inline(always)]
@@ -325,16 +319,6 @@ mod tests {
             assert_eq!(f32::from(rounded_byte(x)), round(x), "{x}");
         }
         assert_eq!(rounded_byte(f32::NAN), 0);
-    }
-
-    #[test]
-    fn a_rounded_integer_is_the_rounded_number() {
-        for i in (-4_194_304..=4_194_304).step_by(1021) {
-            for part in [-0.5, -0.25, 0.0, 0.25, 0.5] {
-                let x = (i as f32 + part).clamp(-4_194_304.0, 4_194_304.0);
-                assert_eq!(rounded(x) as f32, round(x), "{x}");
-            }
-        }
     }
 
     #[test]

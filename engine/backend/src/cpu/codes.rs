@@ -20,11 +20,11 @@ use ternary_core::quant::tile::{act_stride, row_stride};
 /// Lines rounded by one task.
 const BAND: usize = 16;
 /// A product with fewer lines, columns or k is not worth the packing.
-pub(super) const SMALLEST: usize = 16;
+const SMALLEST: usize = 16;
 
 /// Whether sums of codes are faster than those of floats at a level: four products at once, of
 /// bytes of either sign.
-pub(super) fn suits(level: Level) -> bool {
+fn suits(level: Level) -> bool {
     match level {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512Vnni | Level::AvxVnni => true,
@@ -86,8 +86,8 @@ fn every_row(scales: &[f32], rows: usize) -> Vec<f32> {
     }
 }
 
-/// A matrix's codes, rows `stride` apart and zeros behind. No code stands for what is not finite, so
-/// the scale of a row that has such a value is NaN.
+/// A matrix's codes, rows `stride` apart and zeros behind. No code stands for what is not finite,
+/// so the scale of a row that has such a value is NaN.
 fn codes(of: View, scales: &mut [f32], stride: usize, codes: &mut [i8]) {
     let work = of.rows * stride;
     par::pieces2(

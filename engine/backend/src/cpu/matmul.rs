@@ -1,5 +1,5 @@
 //! f32 matrix products, cut into fixed bands so that the result does not depend on the number of
-//! threads: natively by the matrix unit, as sums of codes (`codes`, `pieces`) or by the `gemm` crate, in the
+//! threads: natively by the matrix unit, as sums of codes (`codes`) or by the `gemm` crate, in the
 //! browser and at [`Level::Portable`] in [`portable`]'s order of sums.
 
 use super::portable;
@@ -13,9 +13,7 @@ pub enum Precision {
     /// As f32: the forward pass, whose activations are rounded to codes that a smaller error would
     /// rarely move.
     Float,
-    /// Relative error up to 2⁻¹⁵ of Σ|a·b|, or of Σ max|a|·|b| where a row of `a` is cut into bytes
-    /// by its largest values: gradients, where a matrix unit and products of bytes make good use of
-    /// it.
+    /// Relative error up to 2⁻¹⁵ of Σ|a·b|: gradients, where a matrix unit makes good use of it.
     Gradient,
 }
 
@@ -139,11 +137,8 @@ impl<'a> Product<'a> {
             return super::amx::product(self, out, n);
         }
         #[cfg(all(feature = "training", not(target_arch = "wasm32")))]
-        {
-            let level = Level::best();
-            if super::codes::product(level, self, out) || super::pieces::product(level, self, out) {
-                return;
-            }
+        if super::codes::product(Level::best(), self, out) {
+            return;
         }
         // At least 48 rows a band keep the packing of `b` cheap; at most about eight bands keep two
         // to eight threads level.

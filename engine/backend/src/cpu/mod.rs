@@ -13,8 +13,6 @@ mod int;
 mod linear;
 mod matmul;
 mod memory;
-#[cfg(all(feature = "training", not(target_arch = "wasm32")))]
-mod pieces;
 mod portable;
 mod preference;
 mod relations;

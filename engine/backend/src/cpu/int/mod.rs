@@ -20,7 +20,7 @@ mod portable;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;
 #[cfg(target_arch = "x86_64")]
-pub mod x86;
+mod x86;
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::simd::Level;

@@ -108,7 +108,7 @@ const WORDS: usize = 8;
 
 /// Eight words of each row, side by side, as fields of `bits` bits one behind the other; 32 bits
 /// are the words themselves.
-pub fn turn(level: Level, rows: [&[u8; 4 * WORDS]; ROWS], bits: usize, out: &mut [u32]) {
+fn turn(level: Level, rows: [&[u8; 4 * WORDS]; ROWS], bits: usize, out: &mut [u32]) {
     assert!(out.len() == WORDS * ROWS * if bits == 32 { 1 } else { 8 / bits });
     match level {
         #[cfg(target_arch = "x86_64")]
@@ -226,7 +226,7 @@ pub fn with_memory<T: Pod>(
     not(target_arch = "x86_64"),
     allow(unused_variables, reason = "one kernel takes codes of every mode")
 )]
-pub fn words(level: Level, mode: QuantMode, w: &[u32], x: &[u32], out: &mut [Sums]) {
+fn words(level: Level, mode: QuantMode, w: &[u32], x: &[u32], out: &mut [Sums]) {
     let steps = w.len() / ROWS;
     assert!(
         w.len() == steps * ROWS
@@ -275,7 +275,7 @@ fn halves(_: Level, mode: QuantMode, w: &[i16], x: &[i16], out: &mut [Sums]) {
 
 /// Whether int8 weights are made unsigned at a level: its instruction multiplies unsigned by signed
 /// bytes.
-pub fn flips(level: Level) -> bool {
+fn flips(level: Level) -> bool {
     match level {
         #[cfg(target_arch = "x86_64")]
         Level::Amx | Level::Avx512Vnni | Level::AvxVnni => true,

@@ -30,10 +30,3 @@ fn dot_avx2(acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
 fn widen(acc: __m256i, pairs: __m256i) -> __m256i {
     _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
 }
-
-/// Ask for the cache line of a value that will be written.
-#[inline]
-#[target_feature(enable = "sse")]
-pub fn prefetch_write<T>(value: &T) {
-    _mm_prefetch::<_MM_HINT_ET0>((&raw const *value).cast());
-}
