@@ -27,16 +27,18 @@ fn main() {
 
     let mut table = String::new();
     let mut names = Vec::new();
+    let mut parts = Parts::default();
     for path in &files {
         let stem = path
             .file_stem()
             .and_then(|s| s.to_str())
             .expect("shader names are UTF-8");
-        let mut source = String::new();
-        compose(&root, path, &mut BTreeSet::new(), &mut source);
+        let mut pieces = vec![String::new()];
+        compose(&root, path, &mut BTreeSet::new(), &mut pieces);
+        let source = pieces.concat();
         let module = validate(stem, &source);
-        fs::write(out.join(format!("{stem}.wgsl")), bare(&source)).expect("OUT_DIR is writable");
-        describe(stem, &source, &module, &mut table);
+        let own: Vec<String> = pieces.iter().filter_map(|text| parts.name(text)).collect();
+        describe(stem, &source, &own.join(", "), &module, &mut table);
         names.push(stem.to_uppercase());
     }
     let _ = writeln!(
@@ -48,12 +50,36 @@ fn main() {
             .collect::<Vec<_>>()
             .join(", ")
     );
+    for (i, text) in parts.0.iter().enumerate() {
+        let _ = writeln!(table, "static PART_{i}: &str = {text:?};");
+    }
     fs::write(out.join("shaders.rs"), table).expect("OUT_DIR is writable");
 }
 
-/// Append `path` to `source`, with each `#import "file"` line (a path under `wgsl/`) replaced by
-/// that file, once per shader.
-fn compose(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>, source: &mut String) {
+/// Stretches of source, each of them once whatever the number of shaders that have it: every
+/// visitor of the page downloads them.
+#[derive(Default)]
+struct Parts(Vec<String>);
+
+impl Parts {
+    /// What the stretch is called; None where nothing of it is code.
+    fn name(&mut self, text: &str) -> Option<String> {
+        let text = bare(text);
+        if text.is_empty() {
+            return None;
+        }
+        let known = self.0.iter().position(|known| *known == text);
+        let i = known.unwrap_or_else(|| {
+            self.0.push(text);
+            self.0.len() - 1
+        });
+        Some(format!("PART_{i}"))
+    }
+}
+
+/// Append `path` to `pieces`, with each `#import "file"` line (a path under `wgsl/`) replaced by
+/// that file, once per shader. A piece ends where a file or an import does.
+fn compose(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>, pieces: &mut Vec<String>) {
     if !seen.insert(path.to_owned()) {
         return;
     }
@@ -61,21 +87,22 @@ fn compose(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>, source: &mut 
         fs::read_to_string(path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
     for line in text.lines() {
         match line.strip_prefix("#import ") {
-            Some(import) => compose(
-                root,
-                &root.join(import.trim().trim_matches('"')),
-                seen,
-                source,
-            ),
+            Some(import) => {
+                pieces.push(String::new());
+                let import = root.join(import.trim().trim_matches('"'));
+                compose(root, &import, seen, pieces);
+                pieces.push(String::new());
+            }
             None => {
-                source.push_str(line);
-                source.push('\n');
+                let piece = pieces.last_mut().expect("one is begun");
+                piece.push_str(line);
+                piece.push('\n');
             }
         }
     }
 }
 
-/// Without comments and indentation: every visitor of the page downloads it.
+/// Without comments and indentation.
 fn bare(source: &str) -> String {
     let mut text = String::new();
     for line in source.lines() {
@@ -124,7 +151,7 @@ fn uses_subgroups(source: &str) -> bool {
     source.contains("@builtin(subgroup_size)")
 }
 
-fn describe(stem: &str, source: &str, module: &Module, table: &mut String) {
+fn describe(stem: &str, source: &str, parts: &str, module: &Module, table: &mut String) {
     let [entry] = module.entry_points.as_slice() else {
         panic!("{stem}: a shader file has one entry point");
     };
@@ -172,7 +199,7 @@ fn describe(stem: &str, source: &str, module: &Module, table: &mut String) {
         .collect();
     let _ = writeln!(
         table,
-        "pub static {}: Shader = Shader {{ name: {stem:?}, source: include_str!(concat!(env!(\"OUT_DIR\"), \"/{stem}.wgsl\")), \
+        "pub static {}: Shader = Shader {{ name: {stem:?}, parts: &[{parts}], \
          entry: {:?}, workgroup_size: {:?}, bindings: &[{bindings}], constants: &[{constants}], subgroups: {} }};",
         stem.to_uppercase(),
         entry.name,

@@ -11,7 +11,8 @@
 pub struct Shader {
     /// File name without extension.
     pub name: &'static str,
-    pub source: &'static str,
+    /// Its source, one behind the other; shaders share them.
+    pub parts: &'static [&'static str],
     /// Name of the only entry point.
     pub entry: &'static str,
     pub workgroup_size: [u32; 3],
@@ -38,6 +39,11 @@ pub enum Access {
 }
 
 impl Shader {
+    /// WGSL, as a device takes it.
+    pub fn source(&self) -> String {
+        self.parts.concat()
+    }
+
     /// Invocations of one workgroup.
     pub fn invocations(&self) -> u32 {
         self.workgroup_size.iter().product()

@@ -210,7 +210,7 @@ fn compile(gpu: &Gpu, shader: &'static Shader) -> Module {
     if shader.subgroups && cfg!(target_arch = "wasm32") {
         source.push_str("enable subgroups;\n");
     }
-    source.push_str(shader.source);
+    source.push_str(&shader.source());
     // Behind it, since what a shader enables comes first.
     if !gpu.packed_dot {
         source.push_str(DOT4_FALLBACK);
