@@ -214,13 +214,12 @@ impl Record {
     }
 }
 
+/// What trainings are made with.
+type Configs = Vec<(ModelConfig, TrainConfig)>;
+
 /// Every trial with the arguments of its trainings, and the configs of all trainings: they are
 /// checked before one begins.
-fn trials(
-    dir: &Path,
-    plan: &Plan,
-    vocab: usize,
-) -> Result<(Vec<Tried>, Vec<(ModelConfig, TrainConfig)>)> {
+fn trials(dir: &Path, plan: &Plan, vocab: usize) -> Result<(Vec<Tried>, Configs)> {
     let base = base_arguments(std::env::args_os(), plan);
     // What is odd about one is odd about all.
     let told = log::max_level();
