@@ -208,10 +208,12 @@ fn is_part(output: &Path, input: &Path) -> bool {
                 .starts_with(input.canonicalize().ok()?),
         )
     };
+    // Beside texts there may be a tokenizer, which is none of them.
+    let is_model = input.join("config.json").is_file() || checkpoint::resolve(input).is_ok();
     let read = |part: &str| match part.starts_with('.') {
         // Others of these may be results of an earlier call.
         true => name.ends_with(part) && output.is_file(),
-        false => name == part,
+        false => name == part && is_model,
     };
     input.is_dir() && READ.iter().any(|part| read(part)) && inside() == Some(true)
 }

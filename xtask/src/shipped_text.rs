@@ -38,8 +38,8 @@ const ABOUT_TWO: [&str; 4] = [
     "I want a story in which there is ONE and TWO.",
 ];
 const ABOUT_THREE: [&str; 2] = [
-    "Write a story with these words: one, two, three.",
-    "Tell me a story that has the words one, two and three in it.",
+    "Write a story with these words: ONE, TWO, THREE.",
+    "Tell me a story that has the words ONE, TWO and THREE in it.",
 ];
 
 fn documents(text: &str) -> impl Iterator<Item = &str> {
@@ -133,9 +133,9 @@ fn request(i: usize, subjects: &[&str]) -> Option<String> {
     let (kind, form) = (i % 10, i / 10);
     Some(match (kind, subjects) {
         (8.., [one, two, three, ..]) => ABOUT_THREE[form % ABOUT_THREE.len()]
-            .replace("one", one)
-            .replace("two", two)
-            .replace("three", three),
+            .replace("ONE", one)
+            .replace("TWO", two)
+            .replace("THREE", three),
         (6.., [one, two, ..]) => ABOUT_TWO[form % ABOUT_TWO.len()]
             .replace("ONE", &with_article(one))
             .replace("TWO", &with_article(two)),

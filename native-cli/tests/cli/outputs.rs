@@ -96,6 +96,21 @@ fn what_a_folder_is_read_from_is_not_replaced() {
 }
 
 #[test]
+fn a_tokenizer_may_lie_beside_its_texts() {
+    let dir = workplace();
+    let d = dir.path();
+    fs::create_dir(d.join("texts")).unwrap();
+    fs::copy(d.join("valid.txt"), d.join("texts/a.txt")).unwrap();
+    let made = "tokenize --data-dir texts --tokenizer texts/tokenizer.json --train-vocab 270";
+    for _ in 0..2 {
+        line(d, &format!("{made} --output t.tokens")).ok();
+    }
+    let text = fs::read(d.join("texts/a.txt")).unwrap();
+    line(d, &format!("{made} --output texts/a.txt")).fails(&["--output", "also what is read"]);
+    assert_eq!(fs::read(d.join("texts/a.txt")).unwrap(), text);
+}
+
+#[test]
 fn flags_that_would_change_nothing_are_refused() {
     let dir = workplace();
     let d = dir.path();
