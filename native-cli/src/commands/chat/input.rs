@@ -21,6 +21,9 @@ pub enum Read {
     Message(String),
     /// A line that cannot be read, and why; the next one may be.
     Bad(String),
+    /// Ctrl-C with nothing to stop: one that was meant for a reply comes here when that has just
+    /// ended.
+    Interrupted,
     End,
 }
 
@@ -99,10 +102,7 @@ impl Input {
                 Ok(Read::Message(unquoted(&text)))
             }
             Err(ReadlineError::Eof) => Ok(Read::End),
-            // One that was meant for a reply comes here when that has just ended.
-            Err(ReadlineError::Interrupted) => {
-                Ok(Read::Bad("to leave: /exit or Ctrl-D".to_owned()))
-            }
+            Err(ReadlineError::Interrupted) => Ok(Read::Interrupted),
             Err(e) => Ok(Read::Bad(format!("that line cannot be read: {e}"))),
         }
     }

@@ -67,6 +67,10 @@ pub fn run(a: &Chat) -> Result<()> {
                 return Ok(());
             }
             Read::Message(text) => text,
+            Read::Interrupted => {
+                errln!("There is no reply to stop. /exit or Ctrl-D leaves.");
+                continue;
+            }
             Read::Bad(what) => {
                 errln!("error: {what}");
                 continue;
