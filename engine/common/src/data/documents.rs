@@ -2,10 +2,14 @@
 //! content), `conversations` (from, value), `prompt` and `completion`, Alpaca's `instruction`,
 //! `input` and `output`, or `question` and `answer`; or a bare string.
 
-use serde::{Deserialize, Deserializer};
+use std::fmt;
 
-use super::turns::{Content, Roles, Turn, messages_of, tools_of};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::turns::{Content, Heard, Roles, Turn, messages_of, tools_of};
 use crate::chat::{Message, Tool, with_spoken_calls};
+use ternary_core::kind::escaped;
 
 /// A text to learn from, or a conversation that a chat template makes one of.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,12 +23,48 @@ pub enum Document {
 }
 
 /// What was said, and the functions that the assistant might have called.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Conversation {
     /// In their order.
     pub messages: Vec<Message>,
     /// Most have none.
     pub tools: Vec<Tool>,
+}
+
+/// Before there were tools in what is kept, it was the messages alone. Written by hand, because
+/// what is derived of two forms is much code in a page.
+impl<'de> Deserialize<'de> for Conversation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Kept;
+        impl<'de> Visitor<'de> for Kept {
+            type Value = Conversation;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of messages, or messages and tools")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut talk = Conversation::default();
+                while let Some(message) = list.next_element()? {
+                    talk.messages.push(message);
+                }
+                Ok(talk)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+                let mut talk = Conversation::default();
+                while let Some(field) = fields.next_key::<String>()? {
+                    match field.as_str() {
+                        "messages" => talk.messages = fields.next_value()?,
+                        "tools" => talk.tools = fields.next_value()?,
+                        _ => drop(fields.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(talk)
+            }
+        }
+        deserializer.deserialize_any(Kept)
+    }
 }
 
 impl From<Vec<Message>> for Conversation {
@@ -113,21 +153,20 @@ impl Layout {
     }
 }
 
-/// The fields that a document is made of.
-#[cfg(feature = "native")]
+/// The fields that a document is made of; the first [`SAID`] hold what is said in it.
 pub(super) const FIELDS: [&str; 18] = [
     "text",
     "messages",
     "conversations",
-    "system",
     "prompt",
     "completion",
     "response",
     "instruction",
-    "input",
     "output",
     "question",
     "answer",
+    "system",
+    "input",
     "chosen",
     "rejected",
     "preferred_output",
@@ -135,6 +174,11 @@ pub(super) const FIELDS: [&str; 18] = [
     "tools",
     "functions",
 ];
+
+const SAID: usize = 10;
+/// The last ones, from here on, hold functions.
+#[cfg(feature = "native")]
+const TOOLS: usize = 16;
 
 /// What a JSON value holds.
 #[derive(Debug)]
@@ -144,10 +188,12 @@ pub(super) struct Found {
     pub layout: Layout,
     /// Escaped surrogates without their other half, which became U+FFFD.
     pub half_surrogates: u64,
-    /// Replies without anything in them, which are not learnt.
-    pub silent: u64,
+    /// What was left out of its messages.
+    pub heard: Heard,
     /// Whether anything in its list of tools is no function.
     pub odd_tools: bool,
+    /// Whether it is a pair of two answers that are the same, which teaches nothing.
+    pub alike: bool,
 }
 
 /// Whether a character stands between the values of an array or at the end of a line.
@@ -156,20 +202,12 @@ pub(super) fn between(c: char) -> bool {
     matches!(c, '[' | ']' | ',' | '\u{feff}') || c.is_whitespace()
 }
 
-/// A field that is there, whatever its value: unlike null, absence is a mistake.
-fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(d).map(Some)
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Fields {
-    #[serde(deserialize_with = "there")]
-    text: Option<Option<String>>,
-    #[serde(deserialize_with = "there")]
-    messages: Option<Option<Vec<Turn>>>,
-    #[serde(deserialize_with = "there")]
-    conversations: Option<Option<Vec<Turn>>>,
+    text: Option<String>,
+    messages: Option<Vec<Turn>>,
+    conversations: Option<Vec<Turn>>,
     system: Option<Content>,
     prompt: Option<Said>,
     #[serde(alias = "response")]
@@ -239,8 +277,9 @@ impl Said {
 /// What is counted in a document.
 #[derive(Default)]
 struct Counts {
-    silent: u64,
+    heard: Heard,
     odd_tools: bool,
+    alike: bool,
 }
 
 /// The document of one JSON value.
@@ -266,8 +305,13 @@ fn parse_with(value: &str, roles: Roles) -> Result<Found, String> {
         if let Some(at) = what.rfind(" at line ") {
             what.truncate(at);
         }
+        let what = shortened(&what);
         match e.classify() {
             serde_json::error::Category::Eof => "the JSON ends in the middle of a value".to_owned(),
+            serde_json::error::Category::Data => match culprit(value) {
+                Some(field) => format!("\"{field}\": {what} (column {})", e.column()),
+                None => format!("{what} (column {})", e.column()),
+            },
             _ => format!("{what} (column {})", e.column()),
         }
     })??;
@@ -275,24 +319,52 @@ fn parse_with(value: &str, roles: Roles) -> Result<Found, String> {
         document,
         layout,
         half_surrogates,
-        silent: counts.silent,
+        heard: counts.heard,
         odd_tools: counts.odd_tools,
+        alike: counts.alike,
     })
 }
 
-/// The messages of a conversation in JSON: a list of them, or an object with one under `messages`.
-/// Roles may be any that a template knows.
+/// Of a text in a file as much as a message has room for, as a terminal can show it.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 200;
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => escaped(&text[..at]) + " …",
+        None => escaped(text),
+    }
+}
+
+/// The field of an object that does not hold what a document has there.
+fn culprit(value: &str) -> Option<String> {
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(value).ok()?;
+    let alone = |name: &str, value: serde_json::Value| {
+        let one = serde_json::Map::from_iter([(name.to_owned(), value)]);
+        serde_json::from_value::<Fields>(one.into()).is_err()
+    };
+    let mut fields = fields.into_iter();
+    fields.find_map(|(name, value)| alone(&name, value).then_some(name))
+}
+
+/// What is wrong with a line that holds a list, if `line` is one.
+pub(super) fn list(line: &str) -> Option<String> {
+    let line = line.trim_matches(|c: char| c == '\u{feff}' || c.is_whitespace());
+    let list = line.starts_with('[') && serde_json::from_str::<IgnoredAny>(line).is_ok();
+    list.then(|| format!("a list; {EXPECTED}"))
+}
+
+/// A conversation in JSON: a list of messages, or an object with one under `messages`, and
+/// functions under `tools`. Roles may be any that a template knows.
 ///
 /// # Errors
 /// What is wrong with it, or that it is no conversation.
 ///
 /// ```
-/// let messages = ternary_common::data::messages(r#"[{"role": "user", "content": "Hi"}]"#)?;
-/// assert_eq!(messages[0].content, "Hi");
-/// assert!(ternary_common::data::messages(r#"{"text": "Hi"}"#).is_err());
+/// let talk = ternary_common::data::conversation(r#"[{"role": "user", "content": "Hi"}]"#)?;
+/// assert_eq!(talk.messages[0].content, "Hi");
+/// assert!(ternary_common::data::conversation(r#"{"text": "Hi"}"#).is_err());
 /// # Ok::<(), String>(())
 /// ```
-pub fn messages(json: &str) -> Result<Vec<Message>, String> {
+pub fn conversation(json: &str) -> Result<Conversation, String> {
     let json = json.trim();
     let wrapped;
     let object = if json.starts_with('[') {
@@ -301,8 +373,12 @@ pub fn messages(json: &str) -> Result<Vec<Message>, String> {
     } else {
         json
     };
-    match parse_with(object, Roles::Any)?.document {
-        Some(Document::Chat(talk)) => Ok(talk.messages),
+    let found = parse_with(object, Roles::Any)?;
+    if found.odd_tools {
+        return Err("its tools are not all functions; expected a list of {\"type\": \"function\", \"function\": {\"name\": …, \"parameters\": {…}}}".into());
+    }
+    match found.document {
+        Some(Document::Chat(talk)) => Ok(talk),
         _ => Err("it is no conversation; expected a list of messages with role and content, or an object with such a list under \"messages\"".into()),
     }
 }
@@ -315,11 +391,20 @@ const EXPECTED: &str = "expected an object with a \"text\" field, or with a conv
 pub const PAIRS: &str = "a pair of a chosen and a rejected answer teaches which is preferred, by `onebit finetune --preference dpo`; to learn \
      the answers themselves, keep the chosen one as \"completion\"";
 
+/// What the two answers of an object make.
+enum Compared {
+    /// There are none.
+    Nothing,
+    /// They are the same.
+    Alike,
+    Pair(Pair),
+}
+
 /// The pair that an object's fields make, if it has the two answers.
 ///
 /// # Errors
-/// What is missing, empty or the same.
-fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Option<Pair>, String> {
+/// What is missing or empty.
+fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Compared, String> {
     let answers = [&mut fields.chosen, &mut fields.rejected].map(std::mem::take);
     let document = [
         fields.text.is_some(),
@@ -332,13 +417,14 @@ fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Option<Pair>, String
     // Beside a document, fields of these names may be something else, such as scores.
     let said = answers.iter().all(|a| a.is_string() || a.is_array());
     if answers.iter().all(serde_json::Value::is_null) || (!said && document.contains(&true)) {
-        return Ok(None);
+        return Ok(Compared::Nothing);
     }
     let expected = "expected \"prompt\", \"chosen\" and \"rejected\", each a text or a list of messages (or \"input\" with messages, \
          \"preferred_output\" and \"non_preferred_output\")";
     // An answer without anything in it is refused below.
-    let messages = |turns| messages_of(turns, Roles::Known, &mut 0);
-    let read = |name: &str, answer: serde_json::Value| {
+    let mut heard = Heard::default();
+    let mut messages = |turns| messages_of(turns, Roles::Known, &mut heard);
+    let mut read = |name: &str, answer: serde_json::Value| {
         if answer.is_null() {
             return Err(format!("a pair without \"{name}\"; {expected}"));
         }
@@ -348,6 +434,9 @@ fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Option<Pair>, String
     };
     let [chosen, rejected] = answers;
     let (mut chosen, mut rejected) = (read("chosen", chosen)?, read("rejected", rejected)?);
+    if chosen == rejected {
+        return Ok(Compared::Alike);
+    }
     let opens = |side: &[Message]| side.first().is_some_and(|m| m.role != "assistant");
     let prompt = if opens(&chosen) && opens(&rejected) {
         // Whole conversations: what they have in common is the prompt, whatever stands beside them.
@@ -373,11 +462,7 @@ fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Option<Pair>, String
         };
         messages(turns)?
     };
-    if chosen == rejected {
-        return Err(
-            "\"chosen\" and \"rejected\" are the same; expected two different answers".into(),
-        );
-    }
+    counts.heard.other_parts += heard.other_parts;
     for (name, side) in [("chosen", &chosen), ("rejected", &rejected)] {
         if !side
             .iter()
@@ -391,7 +476,7 @@ fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Option<Pair>, String
     if prompt.is_empty() {
         return Err(format!("a pair with an empty \"prompt\"; {expected}"));
     }
-    Ok(Some(Pair {
+    Ok(Compared::Pair(Pair {
         tools: fields.tools(counts),
         prompt,
         chosen,
@@ -400,8 +485,8 @@ fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Option<Pair>, String
 }
 
 /// Put the system's message before all others, unless there is one.
-fn begin_with(messages: &mut Vec<Message>, system: Option<Content>) {
-    let text = system.map_or(String::new(), Content::into_text);
+fn begin_with(messages: &mut Vec<Message>, system: Option<Content>, heard: &mut Heard) {
+    let text = system.map_or(String::new(), |content| content.into_text(heard));
     let open = messages.first().is_some_and(|first| first.role != "system");
     if open && !text.is_empty() {
         messages.insert(0, Message::new("system", text));
@@ -421,30 +506,38 @@ fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Re
     }
     if !value.starts_with('{') {
         // What is no JSON at all is told of as such.
-        serde_json::from_str::<serde::de::IgnoredAny>(value)?;
+        serde_json::from_str::<IgnoredAny>(value)?;
         return Ok(Err(EXPECTED.to_owned()));
     }
     let mut fields: Fields = match serde_json::from_str(value) {
         Ok(fields) => fields,
         // Of a key that is there twice the last one counts, as in Python.
         Err(e) if e.to_string().starts_with("duplicate field") => {
-            serde_json::from_value(serde_json::from_str(value)?)?
+            let object: serde_json::Value = serde_json::from_str(value)?;
+            #[cfg(feature = "native")]
+            let object = with_first_names(object);
+            serde_json::from_value(object)?
         }
         Err(e) => return Err(e),
     };
-    let compared = match pair(&mut fields, counts) {
-        Ok(compared) => compared,
+    match pair(&mut fields, counts) {
+        Ok(Compared::Nothing) => {}
+        Ok(Compared::Alike) => {
+            counts.alike = true;
+            return Ok(Ok((None, Layout::Preference)));
+        }
+        Ok(Compared::Pair(mut pair)) => {
+            begin_with(&mut pair.prompt, fields.system.take(), &mut counts.heard);
+            return Ok(Ok((Some(Document::Pair(pair)), Layout::Preference)));
+        }
         Err(what) => return Ok(Err(what)),
-    };
-    if let Some(mut compared) = compared {
-        begin_with(&mut compared.prompt, fields.system.take());
-        return Ok(Ok((Some(Document::Pair(compared)), Layout::Preference)));
     }
     let tools = fields.tools(counts);
     let system = fields.system.take();
-    let chat = |turns: Vec<Turn>, layout: Layout| -> Read {
-        let mut messages = messages_of(turns, roles, &mut counts.silent)?;
-        begin_with(&mut messages, system);
+    let heard = &mut counts.heard;
+    let chat = |turns: Vec<Turn>, layout: Layout, heard: &mut Heard| -> Read {
+        let mut messages = messages_of(turns, roles, heard)?;
+        begin_with(&mut messages, system, heard);
         let talk = Conversation { messages, tools };
         let document = (!talk.messages.is_empty()).then_some(Document::Chat(talk));
         Ok((document, layout))
@@ -455,41 +548,37 @@ fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Re
     // A data set may have the same in several ways: a text beside them is what some template made.
     Ok(match fields {
         Fields {
-            messages: Some(Some(turns)),
+            messages: Some(turns),
             ..
-        } => chat(turns, Layout::Messages),
+        } => chat(turns, Layout::Messages, heard),
         Fields {
-            conversations: Some(Some(turns)),
+            conversations: Some(turns),
             ..
-        } => chat(turns, Layout::ShareGpt),
+        } => chat(turns, Layout::ShareGpt, heard),
         Fields {
             instruction: Some(asked),
             input,
             output: Some(answer),
             ..
         } => {
-            let mut asked = asked.into_text();
+            let mut asked = asked.into_text(heard);
             let input = match input {
-                Some(Input::Content(input)) => input.into_text(),
+                Some(Input::Content(input)) => input.into_text(heard),
                 _ => String::new(),
             };
             if !input.trim().is_empty() {
                 asked += "\n\n";
                 asked += &input;
             }
-            chat(answered(Content::Text(asked), answer), Layout::Alpaca)
+            chat(
+                answered(Content::Text(asked), answer),
+                Layout::Alpaca,
+                heard,
+            )
         }
         Fields {
             text: Some(text), ..
-        } => Ok((text.map(Document::Text), Layout::Text)),
-        Fields {
-            messages: Some(None),
-            ..
-        } => Ok((None, Layout::Messages)),
-        Fields {
-            conversations: Some(None),
-            ..
-        } => Ok((None, Layout::ShareGpt)),
+        } => Ok((Some(Document::Text(text)), Layout::Text)),
         Fields {
             prompt: Some(prompt),
             completion: Some(reply),
@@ -497,15 +586,69 @@ fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Re
         } => {
             let mut turns = prompt.into_turns("user");
             turns.extend(reply.into_turns("assistant"));
-            chat(turns, Layout::Prompt)
+            chat(turns, Layout::Prompt, heard)
         }
         Fields {
             question: Some(asked),
             answer: Some(answer),
             ..
-        } => chat(answered(asked, answer), Layout::Question),
-        _ => Err(EXPECTED.to_owned()),
+        } => chat(answered(asked, answer), Layout::Question, heard),
+        _ => {
+            let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(value)?;
+            let null = |name: &&str| fields.get(*name).is_some_and(serde_json::Value::is_null);
+            match FIELDS[..SAID].iter().any(null) {
+                true => Ok((None, Layout::Text)),
+                false => {
+                    let mut names: Vec<&str> = fields.keys().map(String::as_str).collect();
+                    if names.is_empty() {
+                        names.push("nothing in it");
+                    }
+                    Err(format!(
+                        "an object with {}; {EXPECTED}",
+                        shortened(&names.join(", "))
+                    ))
+                }
+            }
+        }
     })
+}
+
+/// Fields and what else they are called, of documents and of messages. Tables have a column for
+/// either. The page, where code is dear, refuses an object with both.
+#[cfg(feature = "native")]
+const NAMES: [(&str, &str); 5] = [
+    ("completion", "response"),
+    ("chosen", "preferred_output"),
+    ("rejected", "non_preferred_output"),
+    ("role", "from"),
+    ("content", "value"),
+];
+
+/// With one of two names that the same field has in an object or in its messages: the first,
+/// unless it is null.
+#[cfg(feature = "native")]
+fn with_first_names(value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Array(all) => all.into_iter().map(with_first_names).collect(),
+        serde_json::Value::Object(mut fields) => {
+            for (name, other) in NAMES {
+                if fields.contains_key(name)
+                    && let Some(second) = fields.remove(other)
+                    && fields[name].is_null()
+                {
+                    fields.insert(name.to_owned(), second);
+                }
+            }
+            for (name, value) in &mut fields {
+                // What functions take may have any names.
+                if FIELDS[..TOOLS].contains(&name.as_str()) {
+                    *value = with_first_names(value.take());
+                }
+            }
+            fields.into()
+        }
+        other => other,
+    }
 }
 
 /// JSON of what Python writes and JSON does not know: NaN and infinities become null, half a
@@ -631,6 +774,24 @@ mod tests {
         for nothing in [r#"{"text": null}"#, "null", r#"{"messages": []}"#] {
             assert!(parse(nothing).unwrap().document.is_none());
         }
+        for (wrong, word) in [
+            (r#"{"text": 1}"#, "\"text\": invalid type"),
+            (
+                r#"{"id": 1, "messages": "Hi"}"#,
+                "\"messages\": invalid type",
+            ),
+            (
+                r#"{"messages": [{"content": "Hi"}]}"#,
+                "\"messages\": missing field `role`",
+            ),
+        ] {
+            let e = parse(wrong).unwrap_err();
+            assert!(e.contains(word) && e.contains("column"), "{wrong}: {e}");
+        }
+        assert!(
+            list(r#"[{"role": "user"}, {}]"#).is_some_and(|e| e.starts_with("a list; expected"))
+        );
+        assert!(list(r#"[{"text": "a"},"#).is_none());
         for wrong in [
             r#"{"txt": 1}"#,
             r#"{"text": 1}"#,
@@ -640,6 +801,58 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    /// Tables have a column for every field that a row may have.
+    #[test]
+    fn null_is_absent_and_of_two_names_the_first_one_counts() {
+        let text = Document::Text("Hi".into());
+        let asked = [Message::new("user", "Hi"), Message::new("assistant", "Yes")];
+        let chat = Document::Chat(asked.to_vec().into());
+        for (value, document) in [
+            (r#"{"messages": null, "text": "Hi"}"#, &text),
+            (
+                r#"{"text": null, "messages": null, "prompt": "Hi", "completion": "Yes"}"#,
+                &chat,
+            ),
+            (
+                r#"{"prompt": "Hi", "completion": "Yes", "response": "No"}"#,
+                &chat,
+            ),
+            (
+                r#"{"prompt": "Hi", "completion": null, "response": "Yes"}"#,
+                &chat,
+            ),
+            (
+                r#"{"messages": [{"role": "user", "from": "x", "content": "Hi", "value": null},
+                    {"role": null, "content": null, "from": "gpt", "value": "Yes"}]}"#,
+                &chat,
+            ),
+        ] {
+            assert_eq!(&found(value), document, "{value}");
+        }
+        let tools = r#"{"prompt": "Hi", "completion": "Yes", "response": "", "tools":
+            [{"name": "f", "parameters": {"properties": {"role": 1, "from": 2}}}]}"#;
+        let Document::Chat(talk) = found(tools) else {
+            panic!("a conversation");
+        };
+        assert_eq!(talk.tools[0].parameters["properties"]["from"], 2);
+        for nothing in [
+            r#"{"prompt": "Hi", "completion": null}"#,
+            r#"{"text": null, "id": 1}"#,
+            r#"{"messages": null, "conversations": null}"#,
+        ] {
+            assert_eq!(parse(nothing).unwrap().document, None, "{nothing}");
+        }
+        assert!(
+            parse("{}")
+                .unwrap_err()
+                .starts_with("an object with nothing in it; expected")
+        );
+        let e = parse(r#"{"Text": "a", "tools": null}"#).unwrap_err();
+        assert!(e.starts_with("an object with Text, tools; expected"), "{e}");
+        let long = format!(r#"{{"messages": {:?}}}"#, "x".repeat(9999));
+        assert!(parse(&long).unwrap_err().len() < 400);
     }
 
     #[test]
@@ -696,10 +909,6 @@ mod tests {
                 "without \"prompt\"",
             ),
             (
-                r#"{"prompt": "Hi", "chosen": "Hello", "rejected": "Hello"}"#,
-                "the same",
-            ),
-            (
                 r#"{"prompt": "Hi", "chosen": " ", "rejected": "Go"}"#,
                 "\"chosen\" is empty",
             ),
@@ -715,6 +924,8 @@ mod tests {
             let e = parse(value).unwrap_err();
             assert!(e.contains(word) && e.contains("expected"), "{value}: {e}");
         }
+        let same = parse(r#"{"prompt": "Hi", "chosen": "Hello", "rejected": "Hello"}"#).unwrap();
+        assert!(same.alike && same.document.is_none());
         for more in [r#""chosen": true"#, r#""chosen": 0.5, "rejected": 0.1"#] {
             let other = format!(r#"{{"messages": {asked}, {more}}}"#);
             assert!(matches!(found(&other), Document::Chat(_)));

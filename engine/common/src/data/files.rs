@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::text::{HEAD, Start, TABLES, ending};
+use super::text::{HEAD, Shape, Start, TABLES, ending};
 use crate::error::IoContext;
 use crate::error::{Error, Result};
 use ternary_core::kind::FileKind;
@@ -24,6 +24,8 @@ pub struct TextFile {
     name: String,
     /// Its name tells what it holds; a pipe's contents have to.
     named: bool,
+    /// How it holds what was unpacked into it, whatever it is called.
+    unpacked: Option<Shape>,
     /// What came through a pipe, deleted with the last clone.
     _kept: Option<Arc<tempfile::TempPath>>,
 }
@@ -35,6 +37,7 @@ impl TextFile {
             name: path.display().to_string(),
             path,
             named: true,
+            unpacked: None,
             _kept: None,
         }
     }
@@ -54,17 +57,39 @@ impl TextFile {
         Ok(std::fs::metadata(&self.path).at("read", &self.path)?.len())
     }
 
-    /// The file itself, or the lines of what it holds in columns.
+    /// The file itself, or what it holds in columns or in a list inside an object.
     fn unpacked(self) -> Result<Self> {
-        if FileKind::of(&self.head()?) != FileKind::Parquet {
-            return Ok(self);
-        }
-        let kept = super::parquet::as_lines(&self.path)?;
-        Ok(TextFile {
-            path: kept.to_path_buf(),
-            name: self.name,
-            named: false,
-            _kept: Some(Arc::new(kept)),
+        let head = self.head()?;
+        let ending = ending(&self.name);
+        let kind = FileKind::of(&head);
+        let kept = if kind == FileKind::Parquet {
+            let rows = super::parquet::as_lines(&self.path, &self.name)?;
+            Some((rows, Shape::Lines))
+        } else if self.named && ending == PARQUET && kind == FileKind::Other {
+            return Err(Error::Data(format!(
+                "{} is no Parquet file: {}; expected \"PAR1\". Name it after what it holds (.jsonl, .txt), or download it again",
+                self.name,
+                ternary_core::kind::found(&head)
+            )));
+        } else if let Some(what) = elsewhere(&ending)
+            && self.named
+            && matches!(kind, FileKind::Zip | FileKind::Other)
+        {
+            return Err(Error::Data(format!("{} is {what}", self.name)));
+        } else if ending == "json" || !self.named {
+            let list = super::listed::alone(&self.path, &self.name)?;
+            list.map(|list| (list, Shape::Values))
+        } else {
+            None
+        };
+        Ok(match kept {
+            Some((kept, shape)) => TextFile {
+                path: kept.to_path_buf(),
+                unpacked: Some(shape),
+                _kept: Some(Arc::new(kept)),
+                ..self
+            },
+            None => self,
         })
     }
 
@@ -80,10 +105,12 @@ impl TextFile {
 
     /// How its text is stored.
     pub(super) fn start(&self) -> Result<Start> {
-        Start::of(&self.name, &self.head()?, self.named)
+        let start = Start::of(&self.name, &self.head()?, self.named)?;
+        let shape = self.unpacked.unwrap_or(start.shape);
+        Ok(Start { shape, ..start })
     }
 
-    fn is_tokens(&self) -> Result<bool> {
+    pub(super) fn is_tokens(&self) -> Result<bool> {
         Ok(FileKind::of(&self.head()?) == FileKind::Tokens)
     }
 }
@@ -96,12 +123,14 @@ fn single(path: &Path) -> Result<TextFile> {
         let mut kept = tempfile::NamedTempFile::new().map_err(fail)?;
         std::io::copy(&mut from, kept.as_file_mut()).map_err(fail)?;
         let kept = kept.into_temp_path();
-        Ok(TextFile {
+        TextFile {
             path: kept.to_path_buf(),
             name: name.to_owned(),
             named: TEXTS.contains(&ending(name).as_str()),
+            unpacked: None,
             _kept: Some(Arc::new(kept)),
-        })
+        }
+        .unpacked()
     };
     if path.as_os_str() == "-" {
         return keep("standard input", Box::new(std::io::stdin().lock()));
@@ -184,19 +213,85 @@ fn some_names(folder: &Path, files: &[PathBuf]) -> String {
 const READ: &str =
     ".txt, .md, .text, .jsonl, .ndjson and .parquet files, and .json files that hold an array";
 
+/// Endings of files that hold texts as something else, what to say of all of them, and of one.
+const ELSEWHERE: [(&[&str], &str, &str); 4] = [
+    (
+        &["arrow"],
+        "make .parquet of Arrow tables",
+        "an Arrow table; make Parquet of it, for example in Python: datasets.Dataset.from_file(\"FILE.arrow\").to_parquet(\"FILE.parquet\")",
+    ),
+    (
+        &["feather"],
+        "make .parquet of Feather tables",
+        "a Feather table; make Parquet of it, for example in Python: pandas.read_feather(\"FILE.feather\").to_parquet(\"FILE.parquet\")",
+    ),
+    (
+        &["xlsx", "xls", "ods"],
+        "make .jsonl of spreadsheets",
+        "a spreadsheet; make a .jsonl with an object for each row, such as {\"text\": …} or {\"prompt\": …, \"completion\": …}",
+    ),
+    (
+        &["docx", "doc", "odt", "rtf", "epub"],
+        "save documents as .txt",
+        "a document of a word processor; save its text as .txt first, for example with pandoc",
+    ),
+];
+
+/// What to say of a file with this ending.
+fn elsewhere(ending: &str) -> Option<&'static str> {
+    let found = ELSEWHERE.iter().find(|(all, ..)| all.contains(&ending));
+    found.map(|(_, _, one)| *one)
+}
+
 /// What to do about files that are left out.
-fn advice(files: &[PathBuf]) -> &'static str {
-    let any = |endings: &[&str]| {
-        let of = |file: &PathBuf| endings.contains(&ending(&file.to_string_lossy()).as_str());
-        files.iter().any(of)
-    };
-    let packed = any(&["gz", "zst", "bz2", "xz", "zip", "tar", "tgz", "7z"]);
-    match (packed, any(&TABLES)) {
-        (true, true) => "; unpack compressed files first, and make .jsonl of tables",
-        (true, false) => "; unpack compressed files first",
-        (false, true) => "; make .jsonl of tables",
-        (false, false) => "",
+fn advice(files: &[PathBuf]) -> String {
+    let endings: Vec<String> = files.iter().map(|f| ending(&f.to_string_lossy())).collect();
+    let any = |of: &[&str]| endings.iter().any(|ending| of.contains(&ending.as_str()));
+    let mut all = Vec::new();
+    if any(&["gz", "zst", "bz2", "xz", "zip", "tar", "tgz", "7z"]) {
+        all.push("unpack compressed files first");
     }
+    if any(&TABLES) {
+        all.push("make .jsonl of tables");
+    }
+    let others = ELSEWHERE.iter().filter(|(of, ..)| any(of));
+    all.extend(others.map(|(_, what, _)| *what));
+    if files.iter().any(|file| is_about_data(file)) {
+        all.push("README and LICENSE tell of the data sets beside them");
+    }
+    match all.is_empty() {
+        true => String::new(),
+        false => format!("; {}", all.join(", and ")),
+    }
+}
+
+/// Whether a text tells of the data sets that lie beside it.
+fn is_about_data(file: &Path) -> bool {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    ["readme", "license", "licence"].contains(&stem.to_ascii_lowercase().as_str())
+}
+
+/// Names of files that are held back where others are trained on, if `files` of `folder` have both:
+/// hubs keep a data set's parts in one folder.
+fn held_back(folder: &Path, files: &[TextFile]) -> Vec<PathBuf> {
+    const HELD_BACK: [&str; 6] = ["test", "valid", "validation", "val", "dev", "eval"];
+    let is = |file: &TextFile, parts: &[&str]| {
+        let name = Path::new(&file.name);
+        let name = name
+            .strip_prefix(folder)
+            .unwrap_or(name)
+            .to_string_lossy()
+            .to_ascii_lowercase();
+        let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
+        words.any(|word| parts.contains(&word))
+    };
+    if !files.iter().any(|file| is(file, &["train"])) {
+        return Vec::new();
+    }
+    let held = files
+        .iter()
+        .filter(|file| is(file, &HELD_BACK) && !is(file, &["train"]));
+    held.map(|file| PathBuf::from(&file.name)).collect()
 }
 
 /// The texts of `path`: the one file, what comes through a pipe or (`-`) standard input, or what a
@@ -214,7 +309,21 @@ pub fn text_files(path: &Path) -> Result<Vec<TextFile>> {
 }
 
 fn texts_inside(path: &Path) -> Result<Vec<TextFile>> {
-    let Inside { found, left_out } = inside(path, &TEXTS)?;
+    let Inside {
+        mut found,
+        mut left_out,
+    } = inside(path, &TEXTS)?;
+    let is_data = |file: &TextFile| {
+        let ending = ending(&file.name);
+        ["jsonl", "ndjson", "json", PARQUET].contains(&ending.as_str())
+    };
+    if found.iter().any(is_data) {
+        let about = found.extract_if(.., |file| {
+            !is_data(file) && is_about_data(Path::new(&file.name))
+        });
+        left_out.extend(about.map(|file| file.path));
+        left_out.sort();
+    }
     let (names, advice) = (some_names(path, &left_out), advice(&left_out));
     if found.is_empty() {
         let what = match left_out.is_empty() {
@@ -232,6 +341,15 @@ fn texts_inside(path: &Path) -> Result<Vec<TextFile>> {
             path.display(),
             left_out.len(),
             left_out.len() + found.len()
+        );
+    }
+    let held = held_back(path, &found);
+    if !held.is_empty() {
+        log::warn!(
+            "{}: read with the others is what is named as held-back data: {}; to measure on it, keep it in another folder and name that \
+             with --val-data-dir",
+            path.display(),
+            some_names(path, &held)
         );
     }
     Ok(found)
@@ -309,6 +427,11 @@ mod tests {
             "0.gz, 1.gz, 2.gz, 3.gz, 4.gz and 2 more"
         );
         assert_eq!(advice(&many), "; unpack compressed files first");
+        let some = ["a.csv", "b.arrow", "README.md"].map(PathBuf::from);
+        assert_eq!(
+            advice(&some),
+            "; make .jsonl of tables, and make .parquet of Arrow tables, and README and LICENSE tell of the data sets beside them"
+        );
         let empty = tempfile::tempdir().unwrap();
         let e = text_files(empty.path()).unwrap_err().to_string();
         assert!(e.contains("no text files"), "{e}");

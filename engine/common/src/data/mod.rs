@@ -9,6 +9,8 @@ mod eval_text;
 #[cfg(feature = "native")]
 mod files;
 #[cfg(feature = "native")]
+mod listed;
+#[cfg(feature = "native")]
 mod pairs;
 #[cfg(feature = "native")]
 pub mod parquet;
@@ -30,7 +32,7 @@ mod turns;
 pub use background::Prefetch;
 pub use batches::Batches;
 pub use conversations::{marked_turns, own_template};
-pub use documents::{Conversation, Document, Layout, PAIRS, Pair, messages};
+pub use documents::{Conversation, Document, Layout, PAIRS, Pair, conversation};
 pub use eval_text::EvalText;
 #[cfg(feature = "native")]
 pub use files::{TextFile, text_files};

@@ -160,13 +160,28 @@ mod tests {
                 "expected",
             ],
         );
-        let same = "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"b\"}\n";
-        fails(
-            &format!("{}{same}", pair(1)),
-            24,
-            &["pairs.jsonl", "line 2", "the same", "expected"],
-        );
         fails(&pair(1), 4, &["1 of 1", "4 tokens"]);
         fails("", 24, &["no preference pairs"]);
+    }
+
+    /// Data sets have some: they teach nothing, and nobody wants to look for them.
+    #[test]
+    fn answers_that_are_the_same_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let turns =
+            r#"[{"role": "user", "content": "how"}, {"role": "assistant", "content": "b"}]"#;
+        for same in [
+            "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"b\"}\n".to_owned(),
+            format!("{{\"chosen\": {turns}, \"rejected\": {turns}}}\n"),
+        ] {
+            let (_, data) =
+                pairs(dir.path(), &[pair(1), same.clone(), pair(2)].concat(), 24).unwrap();
+            assert_eq!(data.len(), 2 * 2 * 24 + 1);
+            let none = pairs(dir.path(), &same, 24)
+                .map(|_| ())
+                .unwrap_err()
+                .to_string();
+            assert!(none.contains("no preference pairs"), "{none}");
+        }
     }
 }

@@ -5,7 +5,9 @@ use std::io::{BufWriter, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use parquet::basic::CompressionCodec;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::schema::types::Type;
@@ -19,23 +21,25 @@ use crate::error::{Error, IoContext, Result};
 const MOST_TEXT: u64 = 200;
 /// Of small files more.
 const LEAST_LIMIT: u64 = 64 << 20;
+/// How columns may be compressed.
+const READ: [CompressionCodec; 2] = [CompressionCodec::UNCOMPRESSED, CompressionCodec::SNAPPY];
 
-/// Hands out every row of the file at `path` as an object of those of `columns` that it has;
-/// returns the number of rows.
+/// Hands out every row of the file at `path`, which messages call `name`, as an object of those of
+/// `columns` that it has; returns the number of rows.
 ///
 /// # Errors
 /// A damaged file, one with none of the columns, one that unpacks to much more than its size, and
 /// what `sink` says.
 pub fn rows(
     path: &Path,
+    name: &str,
     columns: &[&str],
     sink: &mut dyn FnMut(Map<String, Value>) -> Result<()>,
 ) -> Result<u64> {
-    let name = path.display();
     // The library panics on some damaged files.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let read = catch_unwind(AssertUnwindSafe(|| read(path, columns, sink)));
+    let read = catch_unwind(AssertUnwindSafe(|| read(path, name, columns, sink)));
     std::panic::set_hook(hook);
     read.unwrap_or_else(|_| {
         Err(Error::Data(format!(
@@ -46,10 +50,10 @@ pub fn rows(
 
 fn read(
     path: &Path,
+    name: &str,
     columns: &[&str],
     sink: &mut dyn FnMut(Map<String, Value>) -> Result<()>,
 ) -> Result<u64> {
-    let name = path.display();
     let damaged = |e: ParquetError| Error::Data(format!("{name}: {e}"));
     let file = File::open(path).at("open", path)?;
     let size = file.metadata().at("read", path)?.len();
@@ -74,6 +78,24 @@ fn read(
         .with_fields(wanted)
         .build()
         .map_err(damaged)?;
+    let named = |column: &ColumnChunkMetaData| column.column_path().parts().first().cloned();
+    for column in reader
+        .metadata()
+        .row_groups()
+        .iter()
+        .flat_map(|g| g.columns())
+    {
+        let of = named(column).filter(|of| columns.contains(&of.as_str()));
+        let packed = column.compression_codec();
+        if let Some(of) = of
+            && !READ.contains(&packed)
+        {
+            return Err(Error::Data(format!(
+                "{name}: the column {of} is compressed with {packed}, which is not read here; expected SNAPPY or UNCOMPRESSED. Write the file anew, \
+                 for example in Python: pandas.read_parquet(\"old.parquet\").to_parquet(\"new.parquet\", compression=\"snappy\")"
+            )));
+        }
+    }
     let (mut count, mut bytes) = (0, 0);
     for row in reader.get_row_iter(Some(only)).map_err(damaged)? {
         let row = row.map_err(damaged)?;
@@ -110,24 +132,101 @@ fn text_bytes(value: &Value) -> u64 {
     }
 }
 
-/// The documents of the file at `path` as JSON lines, in a file that is deleted with the answer.
+/// The documents of the file at `path`, which messages call `name`, as JSON lines, in a file that
+/// is deleted with the answer.
 ///
 /// # Errors
 /// As for [`rows`], and a disk that is full.
-pub(super) fn as_lines(path: &Path) -> Result<tempfile::TempPath> {
+pub(super) fn as_lines(path: &Path, name: &str) -> Result<tempfile::TempPath> {
     let kept = tempfile::NamedTempFile::new().at("make a temporary file for", path)?;
     let mut out = BufWriter::new(kept);
-    rows(path, &FIELDS, &mut |row| {
-        // Fields that are null are none.
-        let row: Map<String, Value> = row.into_iter().filter(|(_, v)| !v.is_null()).collect();
-        let line = match row.is_empty() {
-            true => Value::Null,
-            false => Value::Object(row),
-        };
-        Ok(writeln!(out, "{line}").at("unpack", path)?)
+    rows(path, name, &FIELDS, &mut |row| {
+        Ok(writeln!(out, "{}", Value::Object(row)).at("unpack", path)?)
     })?;
     let kept = out
         .into_inner()
         .map_err(std::io::IntoInnerError::into_error);
     Ok(kept.at("unpack", path)?.into_temp_path())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parquet::basic::Compression;
+    use parquet::column::writer::ColumnWriter;
+    use parquet::data_type::ByteArray;
+    use parquet::file::metadata::{ParquetMetaDataBuilder, ParquetMetaDataWriter};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// A file with a text and a number, whose texts are said to be compressed.
+    fn file(compression: Compression) -> tempfile::NamedTempFile {
+        let schema = "message m { required binary text (UTF8); required int32 n; }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut bytes = Vec::new();
+        let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        while let Some(mut column) = group.next_column().unwrap() {
+            match column.untyped() {
+                ColumnWriter::ByteArrayColumnWriter(texts) => {
+                    texts.write_batch(&[ByteArray::from("Hi")], None, None)
+                }
+                ColumnWriter::Int32ColumnWriter(numbers) => numbers.write_batch(&[1], None, None),
+                _ => unreachable!("there are no others"),
+            }
+            .unwrap();
+            column.close().unwrap();
+        }
+        group.close().unwrap();
+        let metadata = writer.finish().unwrap();
+        drop(writer);
+        // The footer once more, behind the first: readers take the last.
+        let group = &metadata.row_groups()[0];
+        let packed = group.columns()[0].clone().into_builder();
+        let packed = packed.set_compression(compression).build().unwrap();
+        let columns = vec![packed, group.columns()[1].clone()];
+        let group = group.clone().into_builder();
+        let group = group.set_column_metadata(columns).build().unwrap();
+        let metadata = ParquetMetaDataBuilder::new(metadata.file_metadata().clone())
+            .add_row_group(group)
+            .build();
+        ParquetMetaDataWriter::new(&mut bytes, &metadata)
+            .finish()
+            .unwrap();
+        let kept = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&kept, bytes).unwrap();
+        kept
+    }
+
+    #[test]
+    fn how_a_column_is_compressed_is_told_where_it_cannot_be_read() {
+        let read = |compression, columns: &[&str]| {
+            let mut found = Vec::new();
+            rows(file(compression).path(), "a.parquet", columns, &mut |row| {
+                found.push(Value::Object(row));
+                Ok(())
+            })
+            .map(|_| found)
+        };
+        let plain = read(Compression::UNCOMPRESSED, &["text"]).unwrap();
+        assert_eq!(plain, [serde_json::json!({"text": "Hi"})]);
+        for (compression, name) in [
+            (Compression::GZIP(Default::default()), "GZIP"),
+            (Compression::ZSTD(Default::default()), "ZSTD"),
+            (Compression::BROTLI(Default::default()), "BROTLI"),
+            (Compression::LZ4, "LZ4"),
+            (Compression::LZ4_RAW, "LZ4_RAW"),
+            (Compression::LZO, "LZO"),
+        ] {
+            let problem = read(compression, &["text"]).unwrap_err().to_string();
+            for words in ["column text", name, "SNAPPY", "to_parquet"] {
+                assert!(problem.contains(words), "{words} in {problem}");
+            }
+            // Columns that are not asked for may be anything.
+            assert!(read(compression, &["n"]).is_ok());
+        }
+    }
 }

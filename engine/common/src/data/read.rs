@@ -145,10 +145,20 @@ impl Encoder {
     pub(super) fn for_files(&self, files: &[TextFile]) -> Result<Self> {
         let packing = match self.packing {
             Some(packing) => packing,
-            None => match Pieces::new(files, false).next().transpose()? {
-                Some(piece) if matches!(piece.document, Document::Chat(_)) => Packing::Documents,
-                _ => Packing::Whole,
-            },
+            None => {
+                // A file's first value may be none.
+                let nothing = |piece: &Result<Piece>| {
+                    let piece = piece.as_ref();
+                    piece.is_ok_and(|p| p.document == Document::Text(String::new()))
+                };
+                let mut pieces = Pieces::new(files, false).skip_while(nothing);
+                match pieces.next().transpose()? {
+                    Some(piece) if matches!(piece.document, Document::Chat(_)) => {
+                        Packing::Documents
+                    }
+                    _ => Packing::Whole,
+                }
+            }
         };
         Ok(self.clone().packed(Some(packing)))
     }
@@ -244,12 +254,7 @@ impl Encoder {
         messages: &'a [Message],
         tools: &[Tool],
     ) -> Result<(Cow<'a, ChatTemplate>, Cow<'a, [Message]>)> {
-        let template = self.template()?;
-        if tools.is_empty() && !messages.iter().any(Message::is_about_tools) {
-            return Ok((Cow::Borrowed(template), messages.into()));
-        }
-        let (template, messages) = self.knows.prepared(template.clone(), tools, messages);
-        Ok((Cow::Owned(template), messages.into()))
+        Ok(self.knows.written(self.template()?, tools, messages))
     }
 
     fn conversation(&self, talk: &Conversation) -> Result<Vec<Part>> {
@@ -473,6 +478,8 @@ mod tests {
         assert!(chats[0] == 0 && chats.chunks(2).skip(1).all(|c| chats.contains(&(c[0] - 1))));
         // By itself only what begins with a conversation is kept apart.
         assert_eq!(firsts("c.jsonl", &chat.repeat(3), None), chats);
+        let late = format!("\n{{\"text\": null}}\n{}", chat.repeat(3));
+        assert_eq!(firsts("f.jsonl", &late, None), chats);
         assert!(firsts("d.jsonl", texts, None).is_empty());
         assert!(firsts("e.jsonl", &chat.repeat(3), Some(Packing::Whole)).is_empty());
     }

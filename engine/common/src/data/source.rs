@@ -73,6 +73,13 @@ pub(super) fn push_window(window: &[u32], vocab: u32, out: &mut Windows) -> Resu
     Ok(())
 }
 
+/// What to say of conversations of which no word is learnt.
+pub(super) fn nothing_learnt() -> Error {
+    Error::Data(
+        "no conversation has a message of the assistant's, whose words are learnt; learn all words instead, or give other data".into(),
+    )
+}
+
 /// What to say of data that has no window.
 pub(super) fn too_short(tokens: usize, seq: usize) -> Error {
     Error::Data(format!(

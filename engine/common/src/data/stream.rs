@@ -19,7 +19,7 @@ use super::background::Background;
 use super::files::{TextFile, text_files};
 use super::pieces::Pieces;
 use super::read::Encoder;
-use super::source::{BatchSource, Windows, push_window, too_short};
+use super::source::{BatchSource, CONTEXT, Windows, nothing_learnt, push_window, too_short};
 use crate::error::{Error, Result};
 use ternary_core::config::Packing;
 use ternary_core::rng::{Rng, permute};
@@ -64,12 +64,16 @@ impl StreamedTexts {
         let files = text_files(path)?;
         let (mut hash, mut bytes) = (crc32fast::Hasher::new(), 0);
         for file in &files {
+            if file.is_tokens()? {
+                return Err(Error::Data(format!(
+                    "{} is tokenized already: leave --streaming out, or give the texts that it was made of",
+                    file.name()
+                )));
+            }
             let len = file.bytes()?;
-            // What comes through a pipe has another temporary name each time.
-            let name = file
-                .path()
-                .strip_prefix(path)
-                .map_or(file.name().into(), Path::to_string_lossy);
+            // What was unpacked or came through a pipe has another temporary name each time.
+            let name = Path::new(file.name());
+            let name = name.strip_prefix(path).unwrap_or(name).to_string_lossy();
             hash.update(name.as_bytes());
             hash.update(&len.to_le_bytes());
             bytes += len;
@@ -121,11 +125,19 @@ struct Feed {
     /// Windows and tokens of this pass so far.
     windows: u64,
     tokens: usize,
+    /// Something is learnt of what was read; of a pass that was begun before, perhaps.
+    learnt: bool,
 }
 
 impl Feed {
     fn new(texts: StreamedTexts, seq: usize, seed: u64, from: &StreamPlace) -> Result<Self> {
         let whole = Pieces::whole_for(&texts.encoder.tokenizer)?;
+        let begun = *from
+            != StreamPlace {
+                shuffle: from.shuffle,
+                used: from.used,
+                ..StreamPlace::default()
+            };
         let mut feed = Feed {
             pieces: Pieces::starting_at(&texts.files, whole, from.file, from.offset),
             texts,
@@ -138,6 +150,7 @@ impl Feed {
             // A pass that was begun before has had windows.
             windows: u64::from((from.file, from.offset, from.skip) != (0, 0, 0)),
             tokens: 0,
+            learnt: begun,
         };
         if feed.windows == 0 {
             feed.phase()?;
@@ -165,6 +178,7 @@ impl Feed {
                 .encode(&piece.document, piece.ends_document)?;
             self.ready += ids.len();
             self.tokens += ids.len();
+            self.learnt |= ids.iter().any(|id| id & CONTEXT == 0);
             self.queue.push_back((piece.file, piece.offset, ids, 0));
         }
         Ok(true)
@@ -209,6 +223,9 @@ impl Feed {
         while !self.have(self.seq + 1)? {
             if self.windows == 0 {
                 return Err(too_short(self.tokens, self.seq));
+            }
+            if !self.learnt {
+                return Err(nothing_learnt());
             }
             self.pass += 1;
             self.pieces = Pieces::new(&self.texts.files, self.whole);

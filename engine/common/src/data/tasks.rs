@@ -96,7 +96,7 @@ fn task(path: &PathBuf) -> Result<Task> {
     };
     if kind(path) == Some("parquet") {
         let mut number = 0;
-        parquet::rows(path, &COLUMNS, &mut |row| {
+        parquet::rows(path, &name, &COLUMNS, &mut |row| {
             number += 1;
             take(format!("row {number}: "), &Value::Object(row))
         })?;

@@ -200,7 +200,7 @@ impl Start {
         if let (false, Some(what)) = (text, kind.described()) {
             return Err(Error::Data(format!(
                 "{name} is no text but {}",
-                what.replace("FILE", name)
+                what.replace("FILE", if named { name } else { "FILE" })
             )));
         }
         if encoding == Encoding::Utf8
@@ -215,33 +215,16 @@ impl Start {
         // What cannot be decoded is told of with its line when it is read.
         let _ = encoding.decode(&mut head[mark..].to_vec(), false, &mut text);
         let text = text.trim_start();
-        // The first line may be longer than what is looked at.
-        let object = || {
-            let keys = [
-                "text",
-                "messages",
-                "conversations",
-                "prompt",
-                "completion",
-                "instruction",
-                "question",
-                "chosen",
-                "preferred_output",
-            ];
-            let has = |key: &str| {
-                let (_, after) = text.split_once(&format!("\"{key}\""))?;
-                after.trim_start().strip_prefix(':')
-            };
-            text.starts_with('{') && keys.iter().any(|key| has(key).is_some())
-        };
         let shape = match ending.as_str() {
             "jsonl" | "ndjson" if text.starts_with('[') => Shape::Values,
             // Lines that end by CR alone, as on old systems: values one after another.
             "jsonl" | "ndjson" if text.contains('\r') && !text.contains('\n') => Shape::Values,
+            // Objects spread over lines.
+            "jsonl" | "ndjson" if text.lines().next() == Some("{") => Shape::Values,
             "jsonl" | "ndjson" => Shape::Lines,
             "json" => Shape::Values,
-            _ if named => Shape::Plain,
-            _ if object() => Shape::Lines,
+            #[cfg(feature = "native")]
+            _ if !named => told(text),
             _ => Shape::Plain,
         };
         Ok(Start {
@@ -249,6 +232,34 @@ impl Start {
             shape,
             mark,
         })
+    }
+}
+
+/// The shape of what begins with `text` and has no name to tell it: JSON if an object and its first
+/// key begin it, in lists or not, or a list of texts.
+#[cfg(feature = "native")]
+fn told(text: &str) -> Shape {
+    let inner = text.trim_start_matches(|c: char| c == '[' || c.is_whitespace());
+    let (object, first) = match inner.strip_prefix('{') {
+        Some(fields) => (true, fields.trim_start()),
+        None => (false, inner),
+    };
+    let follows = first.strip_prefix('"').and_then(|string| {
+        let end = string.match_indices('"').find(|(at, _)| {
+            let before = string[..*at].bytes().rev();
+            before.take_while(|b| *b == b'\\').count() % 2 == 0
+        });
+        string[end?.0 + 1..].trim_start().chars().next()
+    });
+    let line = text
+        .split_once('\n')
+        .map(|(line, _)| line.trim_end().trim_end_matches(','));
+    match (text.starts_with('['), object, follows) {
+        (true, true, Some(':')) | (true, false, Some(',' | ']')) => Shape::Values,
+        // The first line may be longer than what is looked at.
+        (false, true, Some(':')) if line.is_none_or(|line| line.ends_with('}')) => Shape::Lines,
+        (false, true, Some(':')) => Shape::Values,
+        _ => Shape::Plain,
     }
 }
 
@@ -398,7 +409,9 @@ pub(super) struct TextReader<R> {
     nuls: Count,
     half_surrogates: Count,
     silent: Count,
+    other_parts: Count,
     odd_tools: Count,
+    alike: Count,
     without_text: Count,
 }
 
@@ -418,7 +431,9 @@ impl<R: Read> TextReader<R> {
             nuls: Count::default(),
             half_surrogates: Count::default(),
             silent: Count::default(),
+            other_parts: Count::default(),
             odd_tools: Count::default(),
+            alike: Count::default(),
             without_text: Count::default(),
         }
     }
@@ -633,13 +648,18 @@ impl<R: Read> TextReader<R> {
         if value.is_empty() {
             return Ok(Some(piece));
         }
-        let found = documents::parse(value).map_err(|e| self.bad_line(line, &e))?;
+        let found = documents::parse(value).map_err(|e| {
+            let list = documents::list(&text);
+            self.bad_line(line, &list.unwrap_or(e))
+        })?;
         self.half_surrogates.add(found.half_surrogates, line);
-        self.silent.add(found.silent, line);
+        self.silent.add(found.heard.silent, line);
+        self.other_parts.add(found.heard.other_parts, line);
         self.odd_tools.add(found.odd_tools.into(), line);
         piece.layout = found.layout;
         match found.document {
             Some(document) => (piece.document, piece.ends) = (Some(document), true),
+            None if found.alike => self.alike.add(1, line),
             None => self.without_text.add(1, line),
         }
         Ok(Some(piece))
@@ -658,8 +678,16 @@ impl<R: Read> TextReader<R> {
                 "replies without a text or a call, which are not learnt (but in .tokens files and with --train-on all)",
             ),
             (
+                self.other_parts,
+                "parts of messages that are not texts (pictures, files, …), left out",
+            ),
+            (
                 self.odd_tools,
                 "lists of tools with something that is no function with a name, left out",
+            ),
+            (
+                self.alike,
+                "pairs of two answers that are the same, left out",
             ),
             (self.without_text, "documents without a text, left out"),
         ];
@@ -884,6 +912,31 @@ mod tests {
             }
         }
         assert_eq!(text_of("t.csv.txt", table).unwrap().as_bytes(), table);
+    }
+
+    #[cfg(feature = "native")]
+    #[test]
+    fn what_has_no_name_is_json_if_it_begins_as_json() {
+        let long = format!("{{\"id\": \"{}", "x".repeat(9000));
+        for (text, shape) in [
+            ("{\"text\": NaN}\n{\"text\": \"a\"}", Shape::Lines),
+            ("{\"a\\\"\": 1},\n", Shape::Lines),
+            (&long, Shape::Lines),
+            ("{\n \"a\": 1}", Shape::Values),
+            ("[\n{\"a\": 1}]", Shape::Values),
+            ("[[{ \"a\": 1}]]", Shape::Values),
+            ("[\"a\", \"b\"]", Shape::Values),
+            ("[\"a\" said she", Shape::Plain),
+            ("[1] The cat", Shape::Plain),
+            ("{\"a\", 1}", Shape::Plain),
+            ("{ int a; }", Shape::Plain),
+            ("\"a\": 1", Shape::Plain),
+            ("", Shape::Plain),
+        ] {
+            let start =
+                Start::of("-", text.as_bytes(), false).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(start.shape, shape, "{text:.40}");
+        }
     }
 
     #[test]

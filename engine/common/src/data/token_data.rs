@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::source::{CONTEXT, FIRST};
+use super::source::{CONTEXT, FIRST, nothing_learnt};
 use super::tokens::{HEADER_BYTES, TokenHeader, u32_at, write_tokens};
 use crate::error::{Error, Result};
 #[cfg(feature = "native")]
@@ -176,9 +176,7 @@ impl TokenData {
     pub fn from_marked(marked: &[u32], vocab_size: u32) -> Result<Self> {
         let is_context = |id: &u32| id & CONTEXT != 0;
         if !marked.is_empty() && marked.iter().all(is_context) {
-            return Err(Error::Data(
-                "no conversation has a message of the assistant's, whose words are learnt; learn all words instead, or give other data".into(),
-            ));
+            return Err(nothing_learnt());
         }
         let bits = |mark: u32| -> Vec<u64> {
             if marked.iter().all(|id| id & mark == 0) {

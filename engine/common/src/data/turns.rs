@@ -3,18 +3,24 @@
 
 use std::collections::VecDeque;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::chat::{Message, Tool, ToolCall, call_id, with_calls, with_result};
+
+/// A field that is there, whatever its value: unlike null, absence is a mistake.
+fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(d).map(Some)
+}
 
 /// A turn. Other fields say nothing to learn (`id`, `annotations`, `refusal`, …).
 #[derive(Deserialize)]
 pub(super) struct Turn {
     #[serde(alias = "from")]
     role: String,
-    #[serde(alias = "value")]
-    content: Option<Content>,
+    /// None where it is not there, which is a mistake; null says that nothing was said.
+    #[serde(alias = "value", default, deserialize_with = "there")]
+    content: Option<Option<Content>>,
     /// 0 where the assistant's words are not learnt, as in OpenAI's files for fine-tuning.
     #[serde(default)]
     weight: Value,
@@ -46,20 +52,31 @@ pub(super) struct Part {
 }
 
 impl Content {
-    /// None where no part has a text.
-    fn text(self) -> Option<String> {
+    /// None where no part has a text. `heard` counts the parts that have none.
+    fn text(self, heard: &mut Heard) -> Option<String> {
         match self {
             Content::Text(text) => Some(text),
             Content::Parts(parts) => {
+                let all = parts.len();
                 let texts: Vec<String> = parts.into_iter().filter_map(|part| part.text).collect();
+                heard.other_parts += (all - texts.len()) as u64;
                 (!texts.is_empty()).then(|| texts.concat())
             }
         }
     }
 
-    pub(super) fn into_text(self) -> String {
-        self.text().unwrap_or_default()
+    pub(super) fn into_text(self, heard: &mut Heard) -> String {
+        self.text(heard).unwrap_or_default()
     }
+}
+
+/// What the owner of a conversation should know of how it was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// Replies without anything in them, which are not learnt.
+    pub silent: u64,
+    /// Parts of contents that are no texts, which are left out: pictures, files, thoughts.
+    pub other_parts: u64,
 }
 
 /// Which roles turns may have.
@@ -116,7 +133,7 @@ impl Turn {
     pub(super) fn new(role: &str, content: Content) -> Self {
         Turn {
             role: role.to_owned(),
-            content: Some(content),
+            content: Some(Some(content)),
             weight: Value::Null,
             tool_calls: Value::Null,
             function_call: Value::Null,
@@ -156,24 +173,23 @@ struct Reader<'a> {
     calls: usize,
     /// Ids and names of those whose results have not come.
     open: VecDeque<(String, String)>,
-    silent: &'a mut u64,
+    heard: &'a mut Heard,
 }
 
-/// The messages of a conversation. `silent` counts replies without anything in them, which are not
-/// learnt.
+/// The messages of a conversation.
 ///
 /// # Errors
 /// What is wrong with which message.
 pub(super) fn messages_of(
     turns: Vec<Turn>,
     roles: Roles,
-    silent: &mut u64,
+    heard: &mut Heard,
 ) -> Result<Vec<Message>, String> {
     let mut reader = Reader {
         roles,
         calls: 0,
         open: VecDeque::new(),
-        silent,
+        heard,
     };
     let read = |(i, turn)| {
         let message = reader.message(turn);
@@ -192,11 +208,18 @@ impl Reader<'_> {
                 return Err(format!("role {:?} is not known; {KNOWN}", turn.role));
             }
             (None, Roles::Any) => {
-                let text = turn.content.map_or(String::new(), Content::into_text);
+                let text = turn.content.flatten();
+                let text = text.map_or(String::new(), |content| content.into_text(self.heard));
                 return Ok(Message::new(&turn.role, text));
             }
         };
-        let mut content = turn.content.and_then(Content::text);
+        // Calls are all that the assistant says with a message of calls alone.
+        let calls = !(turn.tool_calls.is_null() && turn.function_call.is_null());
+        if turn.content.is_none() && !(calls && speaker == Speaker::Assistant) {
+            return Err(NO_CONTENT.to_owned());
+        }
+        let content = turn.content.flatten();
+        let mut content = content.and_then(|content| content.text(self.heard));
         match speaker {
             Speaker::System | Speaker::User => {
                 Ok(Message::new(speaker.role(), content.unwrap_or_default()))
@@ -231,7 +254,7 @@ impl Reader<'_> {
                     true => Message::new("assistant", text),
                     false => with_calls(&text, &calls),
                 };
-                *self.silent += u64::from(empty && learnt);
+                self.heard.silent += u64::from(empty && learnt);
                 if empty || !learnt {
                     message.never_learnt();
                 }
@@ -287,6 +310,9 @@ impl Reader<'_> {
     }
 }
 
+const NO_CONTENT: &str = "it has no content; expected \"content\" beside \"role\", or \"value\" beside \"from\": a text, or a list of \
+     parts with texts (null where nothing is said)";
+
 const CALLS: &str =
     "expected a list of {\"function\": {\"name\": …, \"arguments\": {…}}}, as OpenAI has them";
 
@@ -333,8 +359,36 @@ mod tests {
 
     fn read(turns: Value) -> Result<(Vec<Message>, u64), String> {
         let turns: Vec<Turn> = serde_json::from_value(turns).unwrap();
-        let mut silent = 0;
-        messages_of(turns, Roles::Known, &mut silent).map(|messages| (messages, silent))
+        let mut heard = Heard::default();
+        messages_of(turns, Roles::Known, &mut heard).map(|messages| (messages, heard.silent))
+    }
+
+    #[test]
+    fn a_message_without_a_content_is_refused_and_parts_left_out_are_counted() {
+        for turn in [
+            json!({"role": "user", "contents": "x"}),
+            json!({"role": "system", "text": "x"}),
+            json!({"role": "assistant", "text": "x"}),
+            json!({"role": "assistant", "text": "x", "tool_calls": null}),
+            json!({"role": "tool", "output": "x"}),
+            json!({"from": "human", "text": "x"}),
+        ] {
+            let turns = json!([{"role": "user", "content": "hi"}, turn]);
+            let e = read(turns).unwrap_err();
+            assert!(
+                e.starts_with("message 2: it has no content; expected \"content\""),
+                "{turn}: {e}"
+            );
+        }
+        let parts = json!([{"role": "user", "content": [
+            {"type": "text", "text": "What is "}, {"type": "image_url", "image_url": {"url": "x"}},
+            {"type": "text", "text": "this?"},
+        ]}]);
+        let mut heard = Heard::default();
+        let turns: Vec<Turn> = serde_json::from_value(parts).unwrap();
+        let messages = messages_of(turns, Roles::Known, &mut heard).unwrap();
+        assert_eq!(messages, [Message::new("user", "What is this?")]);
+        assert_eq!((heard.silent, heard.other_parts), (0, 1));
     }
 
     #[test]
@@ -371,7 +425,7 @@ mod tests {
         }
         // What a template is tried on may have any.
         let turns = vec![Turn::new("bob", Content::Text("x".into()))];
-        let messages = messages_of(turns, Roles::Any, &mut 0).unwrap();
+        let messages = messages_of(turns, Roles::Any, &mut Heard::default()).unwrap();
         assert_eq!(messages, [Message::new("bob", "x")]);
     }
 

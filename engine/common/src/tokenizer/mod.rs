@@ -304,6 +304,22 @@ impl Tokenizer {
         Ok(text + &stream.finish(self)?)
     }
 
+    /// As [`decode`](Self::decode), with the texts of special tokens in their places.
+    pub fn decode_with_specials(&self, ids: &[u32]) -> Result<String> {
+        let (mut text, mut stream) = (String::new(), TextStream::default());
+        for id in ids {
+            match self.special_text(*id) {
+                None => text += &stream.push(self, *id)?,
+                Some(special) => {
+                    text += &std::mem::take(&mut stream).finish(self)?;
+                    text += special;
+                    stream = TextStream::within();
+                }
+            }
+        }
+        Ok(text + &stream.finish(self)?)
+    }
+
     /// Text of `ids` as the library joins it.
     fn decode_whole(&self, ids: &[u32]) -> Result<String> {
         checked::guarded(|| self.inner.decode(ids, true))
@@ -385,6 +401,7 @@ mod tests {
                 .collect();
             assert_eq!(joined, plain.as_bytes());
             assert_eq!(t.decode(&ids).unwrap(), plain);
+            assert_eq!(t.decode_with_specials(&ids).unwrap(), text);
         }
         let end = t.id(END_OF_TEXT).unwrap();
         assert_eq!(t.encode(END_OF_TEXT).unwrap(), [end]);

@@ -46,6 +46,14 @@ impl TextStream {
         }
     }
 
+    /// A stream of what stands inside a text: its first word keeps its space.
+    pub(super) fn within() -> Self {
+        TextStream {
+            begun: true,
+            ..TextStream::default()
+        }
+    }
+
     /// Take one more token; returns the text that is now certain.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Result<String> {
         let Some(pieces) = tokenizer.pieces() else {

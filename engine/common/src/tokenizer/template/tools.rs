@@ -1,5 +1,7 @@
 //! Templates and tools: what one tells the model of them, and what it is given instead.
 
+use std::borrow::Cow;
+
 use super::ChatTemplate;
 use crate::chat::{Message, Tool, explained, with_spoken_calls};
 
@@ -19,6 +21,20 @@ impl TemplateTools {
             takes: template.takes_tools(),
             drops_calls: template.drops_calls(),
         }
+    }
+
+    /// Both as a conversation is written: as they are, where it is not about tools.
+    pub fn written<'a>(
+        self,
+        template: &'a ChatTemplate,
+        tools: &[Tool],
+        messages: &'a [Message],
+    ) -> (Cow<'a, ChatTemplate>, Cow<'a, [Message]>) {
+        if tools.is_empty() && !messages.iter().any(Message::is_about_tools) {
+            return (Cow::Borrowed(template), messages.into());
+        }
+        let (template, messages) = self.prepared(template.clone(), tools, messages);
+        (Cow::Owned(template), messages.into())
     }
 
     /// The template with the tools, and the messages as it can take them.
