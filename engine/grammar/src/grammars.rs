@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::calls;
 use crate::constraint::{Callable, Calls, Compiler, Constraint, Form, TokenSet};
 use crate::error::{Error, Result};
+use crate::schema::{explained, parts, readable};
 use crate::vocabulary::Vocabulary;
 
 /// Whitespace between the parts of a JSON text: a space, or a line break and what indents the next
@@ -18,20 +19,6 @@ use crate::vocabulary::Vocabulary;
 const WHITESPACE: &str = r"\x20|\n(\x20{0,16}|\x09{0,8})";
 /// Where a schema tells llguidance how to read it.
 const OPTIONS: &str = "x-guidance";
-/// Keywords with schemas by name, with one schema, and with a list of schemas. Definitions first:
-/// what refers to one is refused for the same reason.
-const NAMED: [&str; 4] = ["$defs", "definitions", "properties", "patternProperties"];
-const SINGLE: [&str; 7] = [
-    "items",
-    "additionalItems",
-    "additionalProperties",
-    "contains",
-    "propertyNames",
-    "not",
-    "if",
-];
-const LISTED: [&str; 4] = ["prefixItems", "allOf", "anyOf", "oneOf"];
-
 /// Makes constraints for one model. What it takes is made once, for any number of replies.
 ///
 /// ```
@@ -102,17 +89,18 @@ impl Grammars {
     }
 
     fn schema(&self, schema: &Value) -> Result<Matcher, String> {
-        let mut schema = match schema {
-            Value::Object(schema) => schema.clone(),
+        let mut schema = match readable(schema)? {
+            Value::Object(schema) => schema,
             // Anything.
             Value::Bool(true) => Map::new(),
             _ => return Err("it is neither an object nor `true`".to_owned()),
         };
         schema.entry(OPTIONS).or_insert_with(options);
-        self.compile(TopLevelGrammar::from_json_schema(Value::Object(schema)))
+        let compiled = self.compile(TopLevelGrammar::from_json_schema(Value::Object(schema)));
+        compiled.map_err(explained)
     }
 
-    /// A schema that can be compiled, from its JSON; `what` it is for.
+    /// A schema that can be compiled, from its JSON, as the compiler reads it; `what` it is for.
     fn checked(&self, text: &str, what: &str) -> Result<(Value, Matcher)> {
         let refuse = |place, problem| Error::Form {
             what: what.to_owned(),
@@ -121,8 +109,11 @@ impl Grammars {
         };
         let schema =
             serde_json::from_str(text).map_err(|e| refuse(None, format!("it is not JSON: {e}")))?;
-        match self.schema(&schema) {
-            Ok(matcher) => Ok((schema, matcher)),
+        let compiled = self
+            .schema(&schema)
+            .and_then(|matcher| Ok((readable(&schema)?, matcher)));
+        match compiled {
+            Ok(compiled) => Ok(compiled),
             Err(problem) => Err(refuse(Some(self.place(&schema, &problem)), problem)),
         }
     }
@@ -190,30 +181,6 @@ impl Compiler for Grammars {
 /// What schemas are read with.
 fn options() -> Value {
     json!({ "whitespace_pattern": WHITESPACE })
-}
-
-/// The schemas directly inside a schema, with the step of a JSON pointer that leads to each.
-fn parts(schema: &Value) -> Vec<(String, &Value)> {
-    let mut found = Vec::new();
-    let escaped = |name: &str| name.replace('~', "~0").replace('/', "~1");
-    for keyword in NAMED {
-        let named = schema[keyword].as_object().into_iter().flatten();
-        found.extend(named.map(|(name, part)| (format!("{keyword}/{}", escaped(name)), part)));
-    }
-    for keyword in SINGLE {
-        if schema[keyword].is_object() {
-            found.push((keyword.to_owned(), &schema[keyword]));
-        }
-    }
-    for keyword in LISTED {
-        let listed = schema[keyword].as_array().into_iter().flatten();
-        found.extend(
-            (0..)
-                .zip(listed)
-                .map(|(i, part)| (format!("{keyword}/{i}"), part)),
-        );
-    }
-    found
 }
 
 /// Part of a schema that still finds what it refers to.

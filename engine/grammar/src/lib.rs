@@ -8,6 +8,8 @@ mod constraint;
 mod error;
 #[cfg(feature = "compile")]
 mod grammars;
+#[cfg(feature = "compile")]
+mod schema;
 mod vocabulary;
 
 pub use constraint::{Callable, Calls, Compiler, Constraint, Form, Inside, Mark, TokenSet};

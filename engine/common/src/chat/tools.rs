@@ -229,6 +229,7 @@ pub struct ToolReader {
     place: Place,
     held: String,
     calls: Vec<ToolCall>,
+    most: usize,
     new_id: Box<dyn FnMut() -> String + Send>,
 }
 
@@ -240,7 +241,16 @@ impl ToolReader {
             place: Place::Start,
             held: String::new(),
             calls: Vec::new(),
+            most: usize::MAX,
             new_id: Box::new(new_id),
+        }
+    }
+
+    /// Calls behind the first so many are left out.
+    pub fn at_most(self, calls: usize) -> Self {
+        ToolReader {
+            most: calls,
+            ..self
         }
     }
 
@@ -317,6 +327,7 @@ impl ToolReader {
             true => String::new(),
             false => held,
         };
+        self.calls.truncate(self.most);
         (rest, self.calls)
     }
 
@@ -483,6 +494,19 @@ mod tests {
         let (rest, calls) = reader.finish();
         let calls = calls.into_iter().map(|call| (call.name, call.arguments));
         (shown + &rest, calls.collect())
+    }
+
+    #[test]
+    fn calls_behind_the_last_allowed_are_left_out() {
+        let call = r#"<tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call>"#;
+        let several =
+            r#"[{"name": "weather", "arguments": {}}, {"name": "weather", "arguments": {}}]"#;
+        for reply in [call.repeat(3), several.to_owned(), call.to_owned()] {
+            let mut one = ToolReader::new(vec![weather()], String::new).at_most(1);
+            assert_eq!(one.push(&reply), "");
+            let (rest, calls) = one.finish();
+            assert_eq!((rest.as_str(), calls.len()), ("", 1), "{reply}");
+        }
     }
 
     #[test]
