@@ -1,13 +1,3 @@
-// Causal attention over caches of f32, see lib/attention_cached.wgsl.
-#import "lib/attention_cached.wgsl"
-
-@group(0) @binding(2) var<storage, read> cache_k: array<f32>; // (MAX_SEQ, KV_HEADS, HEAD_DIM)
-@group(0) @binding(3) var<storage, read> cache_v: array<f32>; // (MAX_SEQ, KV_HEADS, HEAD_DIM)
-
-fn key_element(i: u32) -> f32 {
-  return cache_k[i];
-}
-
-fn value_element(i: u32) -> f32 {
-  return cache_v[i];
-}
+// Causal attention over caches of f32.
+#import "lib/attention_keys_f32.wgsl"
+#import "lib/attention_workgroup.wgsl"

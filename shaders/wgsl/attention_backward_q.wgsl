@@ -3,7 +3,7 @@
 #import "lib/attention_backward.wgsl"
 #import "lib/attention_queries.wgsl"
 
-@group(0) @binding(6) var<storage, read_write> out: array<f32>; // dq (BATCH, SEQ, HEADS, HEAD_DIM)
+@group(0) @binding(8) var<storage, read_write> out: array<f32>; // dq (BATCH, SEQ, HEADS, HEAD_DIM)
 
 fn row_element(which: u32, t: u32, d: u32) -> f32 {
   return query_side(which, t, d);

@@ -1,14 +1,3 @@
-// Causal attention over caches of binary16, two in a word, see lib/attention_cached.wgsl.
-#import "lib/attention_cached.wgsl"
-#import "lib/half.wgsl"
-
-@group(0) @binding(2) var<storage, read> cache_k: array<u32>; // (MAX_SEQ, KV_HEADS, HEAD_DIM / 2)
-@group(0) @binding(3) var<storage, read> cache_v: array<u32>; // (MAX_SEQ, KV_HEADS, HEAD_DIM / 2)
-
-fn key_element(i: u32) -> f32 {
-  return from_half(cache_k[i / 2u], i);
-}
-
-fn value_element(i: u32) -> f32 {
-  return from_half(cache_v[i / 2u], i);
-}
+// Causal attention over caches of binary16, two in a word.
+#import "lib/attention_keys_f16.wgsl"
+#import "lib/attention_workgroup.wgsl"

@@ -1,16 +1,3 @@
 // f32 matrix product, see lib/gemm.wgsl and lib/gemm_tile.wgsl.
-alias Quad = vec4<f32>;
-
-fn narrow_a(quad: vec4<f32>) -> Quad {
-  return quad;
-}
-
-fn narrow_b(quad: vec4<f32>) -> Quad {
-  return quad;
-}
-
-fn widen(sums: vec4<f32>) -> vec4<f32> {
-  return sums;
-}
-
+#import "lib/gemm_f32.wgsl"
 #import "lib/gemm_tile.wgsl"

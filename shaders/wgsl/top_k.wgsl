@@ -3,6 +3,7 @@
 // than everything. One workgroup per slice of SLICE values (the last takes the rest) writes K
 // candidates; a second dispatch, INDIRECT, selects among the candidates of all slices, whose ids
 // are in `source_ids`.
+#import "lib/order.wgsl"
 #import "lib/scan.wgsl"
 
 @group(0) @binding(1) var<storage, read> source: array<f32>;        // (COUNT)
@@ -22,15 +23,7 @@ var<workgroup> chosen_digit: u32;
 var<workgroup> chosen_need: u32;
 
 fn key(i: u32) -> u32 {
-  let bits = bitcast<u32>(source[i]);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) {
-    return 0u;
-  }
-  // Negative floats: all bits flipped; others: the sign bit set. −0 and +0 are equal.
-  if (bits > 0x80000000u) {
-    return ~bits;
-  }
-  return bits | 0x80000000u;
+  return order(source[i]);
 }
 
 fn emit(at: u32, i: u32) {

@@ -23,6 +23,10 @@ use ternary_common::bytes::Size;
 use ternary_common::platform::Mapped;
 use ternary_model::program::{BufferId, Program, Role, RunParams};
 
+/// Steps of a text that are queued while the token of an earlier one is on its way back: enough to
+/// hide that, few enough that little is thrown away where the text ends.
+pub const STEPS_AHEAD: usize = 2;
+
 /// A program the backend has allocated memory for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProgramId(pub usize);
@@ -168,6 +172,9 @@ impl fmt::Display for MemoryLimits {
     }
 }
 
+/// A buffer's contents on their way back.
+pub type Later = LocalFuture<'static, Result<Vec<u8>, BackendError>>;
+
 /// Runs programs. Shared buffers are known by name to all programs of a backend.
 pub trait Backend {
     fn info(&self) -> DeviceInfo;
@@ -273,6 +280,21 @@ pub trait Backend {
         program: ProgramId,
         buffers: &'a [BufferId],
     ) -> LocalFuture<'a, Result<Vec<Vec<u8>>, BackendError>>;
+
+    /// The contents of a buffer of a program as they are, where the host can look at them without a
+    /// copy; `None` where they must be read.
+    fn look_at(&self, _program: ProgramId, _buffer: BufferId) -> Option<&[u8]> {
+        None
+    }
+
+    /// The contents of one buffer after the runs queued so far, to be waited for later: others may
+    /// be queued meanwhile.
+    fn read_later(&mut self, program: ProgramId, buffer: BufferId) -> Result<Later, BackendError>;
+
+    /// Bytes that have been copied back from a device.
+    fn read_bytes(&self) -> u64 {
+        0
+    }
 
     /// The contents of a shared buffer.
     fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>>;

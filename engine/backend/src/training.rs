@@ -25,6 +25,7 @@ macro_rules! inference {
             | Op::PickRows { .. }
             | Op::Penalize { .. }
             | Op::TopK { .. }
+            | Op::Choose { .. }
     };
 }
 pub(crate) use inference;

@@ -2,12 +2,12 @@
 // of the scores is ds = p·(dp − delta), and before a cap that times `slope`.
 #import "lib/attention_tile.wgsl"
 
-@group(0) @binding(0) var<storage, read> q: array<f32>;     // (BATCH, SEQ, HEADS, HEAD_DIM)
-@group(0) @binding(1) var<storage, read> k: array<f32>;     // (BATCH, SEQ, KV_HEADS, HEAD_DIM)
-@group(0) @binding(2) var<storage, read> v: array<f32>;     // (BATCH, SEQ, KV_HEADS, HEAD_DIM)
-@group(0) @binding(3) var<storage, read> dout: array<f32>;  // (BATCH, SEQ, HEADS, HEAD_DIM)
-@group(0) @binding(4) var<storage, read> lse: array<f32>;   // (BATCH, HEADS, SEQ)
-@group(0) @binding(5) var<storage, read> delta: array<f32>; // (BATCH, HEADS, SEQ)
+@group(0) @binding(1) var<storage, read> q: array<f32>;     // (BATCH, SEQ, HEADS, HEAD_DIM)
+@group(0) @binding(2) var<storage, read> k: array<f32>;     // (BATCH, SEQ, KV_HEADS, HEAD_DIM)
+@group(0) @binding(3) var<storage, read> v: array<f32>;     // (BATCH, SEQ, KV_HEADS, HEAD_DIM)
+@group(0) @binding(4) var<storage, read> dout: array<f32>;  // (BATCH, SEQ, HEADS, HEAD_DIM)
+@group(0) @binding(5) var<storage, read> lse: array<f32>;   // (BATCH, HEADS, SEQ)
+@group(0) @binding(6) var<storage, read> delta: array<f32>; // (BATCH, HEADS, SEQ)
 
 const SCORES: u32 = 0u;        // q·kᵀ
 const WEIGHT_GRADS: u32 = 1u;  // dout·vᵀ

@@ -4,8 +4,10 @@
 // / KV_HEADS); see lib/scores.wgsl. One workgroup per (row, head, split); a split is a stretch of
 // the keys. With one split `out` is the result; with more it is what attention_combine.wgsl joins:
 // per (row, head, split) the weighted values, the maximum and the sum. An invocation scores one key
-// of the block, then adds up one column of the values. The operation declares
-// the caches and supplies `key_element` and `value_element`.
+// of the block, then adds up one column of the values. The operation declares the caches and
+// supplies `key_element` and `value_element`; the form supplies `block_maximum`, the largest of all
+// invocations' values, for everyone. Sums are joined alike in every form, once, so that all give
+// the same bits.
 #import "lib/places.wgsl"
 #import "lib/grid.wgsl"
 #import "lib/reduce.wgsl"
@@ -32,8 +34,7 @@ var<workgroup> query: array<f32, ACCUMULATORS>;
 var<workgroup> weights: array<f32, REDUCE_LANES>;
 var<workgroup> sums: array<f32, ACCUMULATORS>; // (SLICES, HEAD_DIM)
 
-@compute @workgroup_size(128)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn attend(workgroup: vec3<u32>, grid: vec3<u32>, lane: u32) {
   let row_head = flat_workgroup(workgroup, grid);
   let r = row_head / HEADS;
   if (r >= active_rows()) {
@@ -53,7 +54,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     sums[e] = 0.0;
   }
   var maximum = LOWEST;
-  var total = 0.0;
+  // Of the keys that this invocation scored.
+  var own_total = 0.0;
   for (var block = first; block < end; block += REDUCE_LANES) {
     workgroupBarrier();
     let count = min(REDUCE_LANES, end - block);
@@ -66,7 +68,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
       }
       score = capped(score);
     }
-    let new_maximum = max(maximum, reduce_max(lane, score));
+    let new_maximum = max(maximum, block_maximum(lane, score));
     // Differences are at most 0; below −87 the exponential is 0 in f32.
     let correction = exp(max(maximum - new_maximum, -87.0));
     maximum = new_maximum;
@@ -75,7 +77,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
       weight = exp(max(score - maximum, -87.0));
     }
     weights[lane] = weight;
-    total = total * correction + reduce_sum(lane, weight);
+    own_total = own_total * correction + weight;
+    workgroupBarrier();
     for (var e = lane; e < SLICES * HEAD_DIM; e += REDUCE_LANES) {
       let column = kv_head * HEAD_DIM + e % HEAD_DIM;
       var sum = sums[e] * correction;
@@ -85,7 +88,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
       sums[e] = sum;
     }
   }
-  workgroupBarrier();
+  let total = reduce_sum(lane, own_total);
 
   for (var d = lane; d < HEAD_DIM; d += REDUCE_LANES) {
     var sum = 0.0;

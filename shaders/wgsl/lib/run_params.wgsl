@@ -14,6 +14,10 @@ struct RunParams {
   seed: u32,
   momentum: f32,
   float_share: f32,
+  temperature: f32,
+  top_k: u32,
+  top_p: f32,
+  draw: f32,
   reserved0: u32,
   reserved1: u32,
 }

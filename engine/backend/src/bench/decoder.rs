@@ -1,7 +1,9 @@
 //! Speed of a decoder of some shape, with weights that mean nothing.
 
+use std::collections::VecDeque;
+
 use crate::gpu::GpuBackend;
-use crate::{Backend, BackendError};
+use crate::{Backend, BackendError, STEPS_AHEAD};
 use ternary_common::platform::Instant;
 use ternary_core::config::{
     Activation, CachePrecision, LayerBitMap, LayerMode, ModelConfig, QuantMode, WeightScale,
@@ -103,8 +105,13 @@ impl Decoder {
         Decoder { config }
     }
 
-    fn record(&self, rows: usize) -> InferProgram {
-        record_infer(&self.config, rows, Logits::Last, None, CachePrecision::F16)
+    /// As the steps of a text are: `chained` ones choose the token that the next begins with.
+    fn record(&self, rows: usize, chained: bool) -> InferProgram {
+        let logits = match chained {
+            true => Logits::Chosen,
+            false => Logits::Last,
+        };
+        record_infer(&self.config, rows, logits, None, CachePrecision::F16)
     }
 
     /// Dispatches of a step of `rows` rows, counted on models of one and two layers with few
@@ -126,7 +133,7 @@ impl Decoder {
                 ..self.config.clone()
             };
             let small = Decoder { config };
-            let id = gpu.prepare(small.record(rows).program)?;
+            let id = gpu.prepare(small.record(rows, rows == 1).program)?;
             *count = gpu.dispatches(id)?;
             gpu.clear();
         }
@@ -138,8 +145,8 @@ impl Decoder {
     }
 
     /// Tokens a second of steps of `rows` rows from position `from` on, as many as take about
-    /// `seconds`; each step's candidates are read before the next begins, as they are when a model
-    /// talks.
+    /// `seconds`, as they are made when a model talks: single rows follow one another on a device
+    /// that queues them, and otherwise each step's candidates are read before the next begins.
     pub async fn speed(
         &self,
         backend: &mut dyn Backend,
@@ -147,7 +154,8 @@ impl Decoder {
         from: usize,
         seconds: f64,
     ) -> Result<Speed, BackendError> {
-        let recorded = self.record(rows);
+        let chained = rows == 1 && backend.queues();
+        let recorded = self.record(rows, chained);
         let mut weights = 0;
         for decl in &recorded.program.buffers {
             if let Role::Shared(name) = &decl.role {
@@ -161,6 +169,8 @@ impl Decoder {
         backend.grow(&sizes).await?;
         backend.tune().await?;
         let room = self.config.max_seq_len - rows;
+        let chosen = recorded.sampling.and_then(|s| s.chosen);
+        let mut tokens = VecDeque::new();
         let buffers = recorded.sampling.map(|s| vec![s.top_ids, s.top_values]);
         let buffers = buffers.unwrap_or_else(|| vec![recorded.logits]);
         let ids: Vec<u32> = (0..rows as u32).collect();
@@ -168,14 +178,27 @@ impl Decoder {
         let mut steps = 0;
         let mut start = Instant::now();
         loop {
-            backend.write(program, recorded.ids, bytemuck::cast_slice(&ids))?;
+            if chosen.is_none() || pos == from {
+                backend.write(program, recorded.ids, bytemuck::cast_slice(&ids))?;
+            }
             let run_params = RunParams {
                 pos: pos as u32,
                 rows: rows as u32,
                 ..RunParams::default()
             };
             backend.run(program, &run_params)?;
-            backend.read(program, &buffers).await?;
+            if let Some(chosen) = chosen {
+                tokens.push_back(backend.read_later(program, chosen)?);
+                if tokens.len() <= STEPS_AHEAD {
+                    pos = (pos + rows).min(room);
+                    continue;
+                }
+                if let Some(token) = tokens.pop_front() {
+                    token.await?;
+                }
+            } else {
+                backend.read(program, &buffers).await?;
+            }
             if steps == 0 {
                 // The first compiles and is not counted.
                 start = Instant::now();

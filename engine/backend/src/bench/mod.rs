@@ -21,7 +21,7 @@ pub async fn gemm_seconds(
     size: usize,
     repeat: usize,
 ) -> Result<f64, BackendError> {
-    let (program, operands, done) = square_product(size);
+    let (program, operands, done) = square_product(size, Elem::F32);
     let program = backend.prepare(program)?;
     let mut rng = Rng::new(1);
     let values: Vec<f32> = (0..size * size).map(|_| rng.normal()).collect();
@@ -43,9 +43,9 @@ pub async fn gemm_seconds(
 
 /// `a·bᵀ` of `[size, size]` matrices, its operands, and a buffer that is read to know that all
 /// before it is done.
-fn square_product(size: usize) -> (Program, [BufferId; 2], BufferId) {
+fn square_product(size: usize, operands: Elem) -> (Program, [BufferId; 2], BufferId) {
     let mut recorder = Recorder::new();
-    let [a, b, out] = std::array::from_fn(|_| recorder.io(Elem::F32, size * size));
+    let [a, b, out] = [operands, operands, Elem::F32].map(|elem| recorder.io(elem, size * size));
     let done = recorder.io(Elem::F32, 1);
     recorder.push(Op::MatMul {
         a,

@@ -1,5 +1,7 @@
 //! What a GPU can do at best: bytes and products a second, and what a dispatch costs.
 
+use half::f16;
+
 use super::square_product;
 use crate::gpu::GpuBackend;
 use crate::gpu::precision::Product;
@@ -99,7 +101,8 @@ pub fn products(gpu: &GpuBackend) -> Vec<&'static str> {
         .collect()
 }
 
-/// Operations a second of a product of square f32 matrices, by its name in [`products`].
+/// Operations a second of a product of square matrices, by its name in [`products`]; operands are
+/// stored as training stores those of its quantized matrices.
 pub async fn float_gemm(
     gpu: &mut GpuBackend,
     product: &str,
@@ -110,6 +113,9 @@ pub async fn float_gemm(
     if let Some(product) = known.into_iter().find(|p| p.name() == product) {
         gpu.product = product;
     }
+    if gpu.keeps_halves() {
+        return gemm(gpu, size, Elem::F16, seconds).await;
+    }
     f32_gemm(gpu, size, seconds).await
 }
 
@@ -119,23 +125,30 @@ pub async fn f32_gemm(
     size: usize,
     seconds: f64,
 ) -> Result<f64, BackendError> {
-    let (program, operands, done) = square_product(size);
-    let program = backend.prepare(program)?;
-    fill(backend, program, &operands, size * size)?;
-    square_rate(backend, program, size, done, seconds).await
+    gemm(backend, size, Elem::F32, seconds).await
 }
 
-fn fill(
+async fn gemm(
     backend: &mut dyn Backend,
-    program: ProgramId,
-    buffers: &[BufferId],
-    len: usize,
-) -> Result<(), BackendError> {
+    size: usize,
+    elem: Elem,
+    seconds: f64,
+) -> Result<f64, BackendError> {
+    let (program, operands, done) = square_product(size, elem);
+    let program = backend.prepare(program)?;
+    backend.tune().await?;
     let mut rng = ternary_core::rng::Rng::new(1);
-    let values: Vec<f32> = (0..len).map(|_| rng.uniform() as f32 - 0.5).collect();
-    buffers
-        .iter()
-        .try_for_each(|id| backend.write(program, *id, bytemuck::cast_slice(&values)))
+    let values = (0..size * size).map(|_| rng.uniform() as f32 - 0.5);
+    let bytes: Vec<u8> = match elem {
+        Elem::F16 => values
+            .flat_map(|v| f16::from_f32(v).to_le_bytes())
+            .collect(),
+        _ => values.flat_map(f32::to_le_bytes).collect(),
+    };
+    for operand in &operands {
+        backend.write(program, *operand, &bytes)?;
+    }
+    square_rate(backend, program, size, done, seconds).await
 }
 
 /// Operations a second of int8 activations times int8 weights, both square.

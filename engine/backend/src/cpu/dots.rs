@@ -1,5 +1,6 @@
-//! Dot products of rows of binary16 or int8 with f32: `Σ_k w[r, k]·x[k]` for R rows at once, which
-//! share the loads of `x` and keep several streams of memory in flight.
+//! Dot products of rows of binary16 or int8 with f32: `Σ_k w[r, k]·x[n, k]` for R rows of `w`,
+//! which share the loads of `x` and keep several streams of memory in flight, and N rows of `x`,
+//! which share what `w` costs to load and widen.
 //!
 //! Element k goes to partial sum k mod 16, every product and sum rounded once; the sixteen are then
 //! added by halves. This order is the same at every level, so the results are, too.
@@ -151,31 +152,47 @@ impl Narrow for f32 {
 
 /// `w`: R rows at least as long as `x`.
 pub fn dots<W: Narrow, const R: usize>(level: Level, w: [&[W]; R], x: &[f32]) -> [f32; R] {
-    let w = w.map(|w| &w[..x.len()]);
-    let (whole, rest) = x.as_chunks::<LANES>();
+    products(level, w, [x]).map(|[sum]| sum)
+}
+
+/// `w`: R rows at least as long as those of `x`, which are equally long.
+pub fn products<W: Narrow, const R: usize, const N: usize>(
+    level: Level,
+    w: [&[W]; R],
+    x: [&[f32]; N],
+) -> [[f32; N]; R] {
+    let w = w.map(|w| &w[..x[0].len()]);
+    let x = x.map(|x| x[..w[0].len()].as_chunks::<LANES>());
     let rows = w.map(|w| w.as_chunks::<LANES>());
-    let mut sums = [[0f32; LANES]; R];
-    lanes(level, rows.map(|(whole, _)| whole), whole, &mut sums);
-    sums = std::array::from_fn(|r| {
-        let mut sums = sums[r];
-        for (sum, (w, x)) in sums.iter_mut().zip(rows[r].1.iter().zip(rest)) {
-            *sum += w.wide() * x;
-        }
-        sums
-    });
-    sums.map(|s| {
-        let eight: [f32; 8] = std::array::from_fn(|l| s[l] + s[l + 8]);
-        let four: [f32; 4] = std::array::from_fn(|l| eight[l] + eight[l + 4]);
-        (four[0] + four[2]) + (four[1] + four[3])
+    let mut sums = [[[0f32; LANES]; N]; R];
+    lanes(
+        level,
+        rows.map(|(whole, _)| whole),
+        x.map(|(whole, _)| whole),
+        &mut sums,
+    );
+    std::array::from_fn(|r| {
+        std::array::from_fn(|n| {
+            let mut s = sums[r][n];
+            for (sum, (w, x)) in s.iter_mut().zip(rows[r].1.iter().zip(x[n].1)) {
+                *sum += w.wide() * x;
+            }
+            let eight: [f32; 8] = std::array::from_fn(|l| s[l] + s[l + 8]);
+            let four: [f32; 4] = std::array::from_fn(|l| eight[l] + eight[l + 4]);
+            (four[0] + four[2]) + (four[1] + four[3])
+        })
     })
 }
 
-/// `sums[r][l] += Σ_i w[r][i][l]·x[i][l]`; the rows of `w` are as long as `x`.
-fn lanes<W: Narrow, const R: usize>(
+/// Sums of R rows with N.
+type Sums<const R: usize, const N: usize> = [[[f32; LANES]; N]; R];
+
+/// `sums[r][n][l] += Σ_i w[r][i][l]·x[n][i][l]`; all rows are equally long.
+fn lanes<W: Narrow, const R: usize, const N: usize>(
     level: Level,
     w: [&[[W; LANES]]; R],
-    x: &[[f32; LANES]],
-    sums: &mut [[f32; LANES]; R],
+    x: [&[[f32; LANES]]; N],
+    sums: &mut Sums<R, N>,
 ) {
     match level {
         // SAFETY: the level was detected on this machine.
@@ -191,10 +208,12 @@ fn lanes<W: Narrow, const R: usize>(
         #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
         Level::RelaxedSimd | Level::RelaxedPairs => wasm::simd128(w, x, sums),
         _ => {
-            for (i, x) in x.iter().enumerate() {
-                for r in 0..R {
-                    for l in 0..LANES {
-                        sums[r][l] += w[r][i][l].wide() * x[l];
+            for (w, sums) in w.into_iter().zip(sums) {
+                for (i, w) in w.iter().enumerate() {
+                    for (sums, x) in sums.iter_mut().zip(x) {
+                        for l in 0..LANES {
+                            sums[l] += w[l].wide() * x[i][l];
+                        }
                     }
                 }
             }
@@ -206,7 +225,7 @@ fn lanes<W: Narrow, const R: usize>(
 mod x86 {
     use core::arch::x86_64::*;
 
-    use super::{LANES, Narrow};
+    use super::{LANES, Narrow, Sums};
 
     /// Ask for what lies `ahead` bytes behind: past the end that is harmless, the instruction never
     /// faults.
@@ -228,59 +247,78 @@ mod x86 {
         R.wrapping_mul(step)
     }
 
-    #[target_feature(enable = "avx512f")]
-    pub fn avx512<W: Narrow, const R: usize>(
+    fn common_length<W, const R: usize, const N: usize>(
         w: [&[[W; LANES]]; R],
-        x: &[[f32; LANES]],
-        sums: &mut [[f32; LANES]; R],
+        x: [&[[f32; LANES]]; N],
+    ) -> usize {
+        let length = x[0].len();
+        assert!(w.iter().all(|w| w.len() >= length) && x.iter().all(|x| x.len() >= length));
+        length
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub fn avx512<W: Narrow, const R: usize, const N: usize>(
+        w: [&[[W; LANES]]; R],
+        x: [&[[f32; LANES]]; N],
+        sums: &mut Sums<R, N>,
     ) {
-        let mut acc = [_mm512_setzero_ps(); R];
-        let w = w.map(|w| &w[..x.len()]);
+        let mut acc = [[_mm512_setzero_ps(); N]; R];
+        let length = common_length(w, x);
         let ahead = to_next(w);
-        for (i, x) in x.iter().enumerate() {
-            // SAFETY: 16 floats, and below 16 elements, are what is read.
-            let x = unsafe { _mm512_loadu_ps(x.as_ptr()) };
+        for i in 0..length {
+            // SAFETY: 16 floats, and below 16 elements, are what is read; every row has `length` of
+            // them.
+            let x = x.map(|x| unsafe { _mm512_loadu_ps(x.get_unchecked(i).as_ptr()) });
             for (acc, w) in acc.iter_mut().zip(w) {
-                prefetch(&w[i], ahead);
                 // SAFETY: as above.
-                let w = unsafe { W::load16(w[i].as_ptr()) };
-                *acc = _mm512_add_ps(*acc, _mm512_mul_ps(w, x));
+                let w = unsafe { w.get_unchecked(i) };
+                prefetch(w, ahead);
+                // SAFETY: as above.
+                let w = unsafe { W::load16(w.as_ptr()) };
+                for (acc, x) in acc.iter_mut().zip(x) {
+                    *acc = _mm512_add_ps(*acc, _mm512_mul_ps(w, x));
+                }
             }
         }
-        for (sums, acc) in sums.iter_mut().zip(acc) {
+        for (sums, acc) in sums.as_flattened_mut().iter_mut().zip(acc.as_flattened()) {
             // SAFETY: 16 floats are written.
-            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), acc) };
+            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *acc) };
         }
     }
 
     #[target_feature(enable = "avx2,f16c")]
-    pub fn avx2<W: Narrow, const R: usize>(
+    pub fn avx2<W: Narrow, const R: usize, const N: usize>(
         w: [&[[W; LANES]]; R],
-        x: &[[f32; LANES]],
-        sums: &mut [[f32; LANES]; R],
+        x: [&[[f32; LANES]]; N],
+        sums: &mut Sums<R, N>,
     ) {
-        let mut acc = [[_mm256_setzero_ps(); 2]; R];
-        let w = w.map(|w| &w[..x.len()]);
+        let mut acc = [[[_mm256_setzero_ps(); 2]; N]; R];
+        let length = common_length(w, x);
         let ahead = to_next(w);
-        for (i, x) in x.iter().enumerate() {
+        for i in 0..length {
             for half in 0..2 {
                 // SAFETY: the low or high half of 16 floats, and below of 16 elements, is what is
-                // read.
-                let x = unsafe { _mm256_loadu_ps(x.as_ptr().add(8 * half)) };
+                // read; every row has `length` of them.
+                let x = x
+                    .map(|x| unsafe { _mm256_loadu_ps(x.get_unchecked(i).as_ptr().add(8 * half)) });
                 for (acc, w) in acc.iter_mut().zip(w) {
+                    // SAFETY: as above.
+                    let w = unsafe { w.get_unchecked(i) };
                     if half == 0 {
-                        prefetch(&w[i], ahead);
+                        prefetch(w, ahead);
                     }
                     // SAFETY: as above.
-                    let w = unsafe { W::load8(w[i].as_ptr().add(8 * half)) };
-                    acc[half] = _mm256_add_ps(acc[half], _mm256_mul_ps(w, x));
+                    let w = unsafe { W::load8(w.as_ptr().add(8 * half)) };
+                    for (acc, x) in acc.iter_mut().zip(x) {
+                        acc[half] = _mm256_add_ps(acc[half], _mm256_mul_ps(w, x));
+                    }
                 }
             }
         }
-        for (sums, acc) in sums.iter_mut().zip(acc) {
-            for (half, acc) in acc.into_iter().enumerate() {
+        for (sums, acc) in sums.as_flattened_mut().iter_mut().zip(acc.as_flattened()) {
+            for (half, acc) in acc.iter().enumerate() {
                 // SAFETY: the low or high half of 16 floats is written.
-                unsafe { _mm256_storeu_ps(sums.as_mut_ptr().add(8 * half), acc) };
+                unsafe { _mm256_storeu_ps(sums.as_mut_ptr().add(8 * half), *acc) };
             }
         }
     }
@@ -290,35 +328,37 @@ mod x86 {
 mod wasm {
     use core::arch::wasm32::*;
 
-    use super::{LANES, Narrow};
+    use super::{LANES, Narrow, Sums};
 
     /// Row after row, and written out, so that the sums stay in registers.
-    pub fn simd128<W: Narrow, const R: usize>(
+    pub fn simd128<W: Narrow, const R: usize, const N: usize>(
         w: [&[[W; LANES]]; R],
-        x: &[[f32; LANES]],
-        sums: &mut [[f32; LANES]; R],
+        x: [&[[f32; LANES]]; N],
+        sums: &mut Sums<R, N>,
     ) {
         for (w, sums) in w.into_iter().zip(sums) {
-            let zero = f32x4_splat(0.0);
-            let (mut s0, mut s1, mut s2, mut s3) = (zero, zero, zero, zero);
-            for (w, x) in w.iter().zip(x) {
-                // SAFETY: sixteen elements.
-                let [w0, w1, w2, w3] = unsafe { W::load_quads(w.as_ptr()) };
-                macro_rules! part {
-                    ($sum:ident, $w:ident, $at:literal) => {
-                        // SAFETY: a quarter of 16 floats.
-                        let x = unsafe { v128_load(x[$at..].as_ptr().cast()) };
-                        $sum = f32x4_add($sum, f32x4_mul($w, x));
-                    };
+            for (x, sums) in x.into_iter().zip(sums) {
+                let zero = f32x4_splat(0.0);
+                let (mut s0, mut s1, mut s2, mut s3) = (zero, zero, zero, zero);
+                for (w, x) in w.iter().zip(x) {
+                    // SAFETY: sixteen elements.
+                    let [w0, w1, w2, w3] = unsafe { W::load_quads(w.as_ptr()) };
+                    macro_rules! part {
+                        ($sum:ident, $w:ident, $at:literal) => {
+                            // SAFETY: a quarter of 16 floats.
+                            let x = unsafe { v128_load(x[$at..].as_ptr().cast()) };
+                            $sum = f32x4_add($sum, f32x4_mul($w, x));
+                        };
+                    }
+                    part!(s0, w0, 0);
+                    part!(s1, w1, 4);
+                    part!(s2, w2, 8);
+                    part!(s3, w3, 12);
                 }
-                part!(s0, w0, 0);
-                part!(s1, w1, 4);
-                part!(s2, w2, 8);
-                part!(s3, w3, 12);
-            }
-            for (part, sum) in [s0, s1, s2, s3].into_iter().enumerate() {
-                // SAFETY: a quarter of 16 floats is written.
-                unsafe { v128_store(sums[4 * part..].as_mut_ptr().cast(), sum) };
+                for (part, sum) in [s0, s1, s2, s3].into_iter().enumerate() {
+                    // SAFETY: a quarter of 16 floats is written.
+                    unsafe { v128_store(sums[4 * part..].as_mut_ptr().cast(), sum) };
+                }
             }
         }
     }
@@ -341,14 +381,22 @@ mod tests {
         let mut rng = Rng::new(5);
         for n in [0usize, 1, 15, 16, 17, 65, 256, 300] {
             let x: Vec<f32> = (0..n).map(|_| rng.normal()).collect();
+            let y: Vec<f32> = (0..n).map(|_| rng.normal()).collect();
             let mut row = || -> Vec<W> { (0..n + 3).map(|_| element(rng.next_u64())).collect() };
             let w = [row(), row(), row(), row()];
             let rows = [&w[0][..], &w[1], &w[2], &w[3]];
             let want = dots(Level::Portable, rows, &x);
             for level in Level::available() {
                 assert!(dots(level, rows, &x) == want, "{n} at {}", level.name());
-                for (row, want) in rows.iter().zip(want) {
+                let others = dots(Level::Portable, rows, &y);
+                for ((row, want), other) in rows.iter().zip(want).zip(others) {
                     assert!(dots(level, [row], &x) == [want], "{n} at {}", level.name());
+                    let together = products(level, [row], [&x, &y, &x, &x]);
+                    assert!(
+                        together == [[want, other, want, want]],
+                        "{n} at {}",
+                        level.name()
+                    );
                 }
             }
             for (row, got) in rows.iter().zip(want) {

@@ -11,6 +11,11 @@ use ternary_core::quant::tile::act_stride;
 /// Token rows handled by one task.
 const BAND: usize = 16;
 
+/// The same of `rows`, so that each thread has some where there are few.
+fn band(rows: usize) -> usize {
+    rows.div_ceil(2 * par::threads()).clamp(1, BAND)
+}
+
 multiversion! {
     pub fn dot(a: &[f32], b: &[f32]) -> f32 {
         vectors::dot(a, b)
@@ -153,16 +158,20 @@ pub fn quant_act(
     dim: usize,
 ) {
     let stride = act_stride(dim);
+    let rows = scales.len();
+    let band = band(rows);
+    // A row is gone through three times, and its codes take divisions.
+    let work = par::work([rows, dim, 4]);
     par::pieces2(
         codes,
-        BAND * stride,
+        band * stride,
         scales,
-        BAND,
-        x.len(),
+        band,
+        work,
         |i, codes, scales| {
             let mut normed = vec![0f32; dim];
             for (r, (codes, scale)) in codes.chunks_exact_mut(stride).zip(scales).enumerate() {
-                let at = (i * BAND + r) * dim;
+                let at = (i * band + r) * dim;
                 let mut row = &x[at..at + dim];
                 if let Some((weight, eps)) = norm {
                     norm_row(row, weight, &mut normed, &mut [], eps);

@@ -1,7 +1,7 @@
 //! `out = x · Wᵀ` for every mode. Output rows are split over threads in whole tile groups; how
 //! weights meet int8 activations depends on how many rows of those there are, see `bands`.
 
-use super::dots::{Narrow, dots};
+use super::dots::{Narrow, dots, products};
 use super::forward;
 use super::int;
 use super::matmul::{Precision, Product, View};
@@ -75,8 +75,8 @@ pub fn int8(level: Level, w: &WeightView, x: Int8Rows, out: &mut [f32], rows: us
 /// Rows of a weight expanded at a time on the way to a float product.
 const EXPAND: usize = 64;
 
-/// Rows of activations that are multiplied one by one: what a row gives is the same to the bit
-/// whatever the others are. From more on, expanding the weight pays.
+/// Up to so many rows of activations, what a row gives is the same to the bit whatever the others
+/// are. From more on, expanding the weight pays.
 pub const FEW: usize = 16;
 
 /// Float path: float weights, or any mode with `activation_bits: null`. `x` `[rows, in_dim]`, `out`
@@ -125,48 +125,56 @@ pub fn float(level: Level, w: &WeightView, x: &[f32], out: &mut [f32], rows: usi
     }
 }
 
-/// Rows `first..` of a weight times the rows of `x`, each by itself: `out` `[rows, lines]`.
+/// Rows of activations that share what a weight costs to load and widen. A page's registers hold
+/// the sums of one.
+const TOGETHER: usize = if cfg!(target_arch = "wasm32") { 1 } else { 4 };
+
+/// Rows `first..` of a weight times the rows of `x`, of which each gives what it gives alone: `out`
+/// `[rows, lines]`.
 fn float_rows(level: Level, w: &WeightView, first: usize, x: &[f32], out: &mut [f32]) {
-    let rows = x.len() / w.in_dim;
-    let lines = out.len() / rows;
-    let each = x.chunks_exact(w.in_dim).zip(out.chunks_exact_mut(lines));
+    let lines = out.len() / (x.len() / w.in_dim);
     match w.mode {
-        QuantMode::F16 => {
-            each.for_each(|(x, out)| dense_rows::<u16, 1>(level, w, first, x, out));
+        QuantMode::F16 => narrow_rows::<u16, 1>(level, w, first, x, out),
+        QuantMode::EightBit => {
+            narrow_rows::<i8, 4>(level, w, first, x, out);
+            for out in out.chunks_exact_mut(lines) {
+                for (o, scale) in out.iter_mut().zip(&w.scales[first..]) {
+                    *o *= scale;
+                }
+            }
         }
-        QuantMode::EightBit => each.for_each(|(x, out)| {
-            dense_rows::<i8, 4>(level, w, first, x, out);
-            for (o, scale) in out.iter_mut().zip(&w.scales[first..]) {
-                *o *= scale;
-            }
-        }),
-        QuantMode::F32 => each.for_each(|(x, out)| {
+        QuantMode::F32 => {
             let data: &[f32] = bytemuck::cast_slice(w.data);
-            for (j, o) in out.iter_mut().enumerate() {
-                *o = forward::dot(&data[(first + j) * w.in_dim..][..w.in_dim], x);
+            for (x, out) in x.chunks_exact(w.in_dim).zip(out.chunks_exact_mut(lines)) {
+                for (j, o) in out.iter_mut().enumerate() {
+                    *o = forward::dot(&data[(first + j) * w.in_dim..][..w.in_dim], x);
+                }
             }
-        }),
+        }
         QuantMode::Ternary | QuantMode::Binary => {
             let mut codes = vec![0i8; w.in_dim];
+            let rows = x.len() / w.in_dim;
             for j in 0..lines {
                 read_row(w.mode, w.data, w.in_dim, first + j, &mut codes);
                 let scales = &w.scales[(first + j) * (w.in_dim / w.group)..];
-                for (r, x) in x.chunks_exact(w.in_dim).enumerate() {
-                    let spans = codes.chunks_exact(w.group).zip(x.chunks_exact(w.group));
-                    out[r * lines + j] = spans
-                        .zip(scales)
-                        .map(|((codes, x), scale)| scale * dots(level, [codes], x)[0])
-                        .sum();
+                for r in 0..rows {
+                    out[r * lines + j] = 0.0;
+                }
+                for (i, (codes, scale)) in codes.chunks_exact(w.group).zip(scales).enumerate() {
+                    let x = |r: usize| &x[r * w.in_dim + i * w.group..][..w.group];
+                    row_with_each(level, codes, rows, x, |r, sum| {
+                        out[r * lines + j] += scale * sum;
+                    });
                 }
             }
         }
     }
 }
 
-/// Rows `first..` of a row-major weight times `x`, without scales, `R` at a time. Halves come from
-/// memory twice as fast (Zen 4) row after row as in four streams; of bytes, one row has too few for
-/// its chain of additions.
-fn dense_rows<W: Narrow + bytemuck::Pod, const R: usize>(
+/// [`float_rows`] of row-major weights without their scales. A single row of `x` meets `R` rows of
+/// the weight at a time: halves come from memory twice as fast (Zen 4) row after row as in four
+/// streams; of bytes, one row has too few for its chain of additions.
+fn narrow_rows<W: Narrow + bytemuck::Pod, const R: usize>(
     level: Level,
     w: &WeightView,
     first: usize,
@@ -176,13 +184,57 @@ fn dense_rows<W: Narrow + bytemuck::Pod, const R: usize>(
     let stride = row_stride(w.mode, w.in_dim);
     let data: &[W] = bytemuck::cast_slice(w.data);
     let row = |j: usize| &data[(first + j) * stride..][..w.in_dim];
-    let (whole, rest) = out.as_chunks_mut::<R>();
-    let done = R * whole.len();
-    for (j, out) in whole.iter_mut().enumerate() {
-        *out = dots(level, std::array::from_fn(|r| row(R * j + r)), x);
+    let lines = out.len() / (x.len() / w.in_dim);
+    let together = x
+        .chunks(TOGETHER * w.in_dim)
+        .zip(out.chunks_mut(TOGETHER * lines));
+    for (x, out) in together {
+        let rows = x.len() / w.in_dim;
+        if rows > 1 {
+            for j in 0..lines {
+                let x = |r: usize| &x[r * w.in_dim..][..w.in_dim];
+                row_with_each(level, row(j), rows, x, |r, sum| out[r * lines + j] = sum);
+            }
+            continue;
+        }
+        let (whole, rest) = out.as_chunks_mut::<R>();
+        let done = R * whole.len();
+        for (j, out) in whole.iter_mut().enumerate() {
+            *out = dots(level, std::array::from_fn(|r| row(R * j + r)), x);
+        }
+        for (j, o) in rest.iter_mut().enumerate() {
+            [*o] = dots(level, [row(done + j)], x);
+        }
     }
-    for (j, o) in rest.iter_mut().enumerate() {
-        [*o] = dots(level, [row(done + j)], x);
+}
+
+/// Gives `sum` every row's product with `w`.
+fn row_with_each<'a, W: Narrow>(
+    level: Level,
+    w: &[W],
+    rows: usize,
+    x: impl Fn(usize) -> &'a [f32],
+    mut sum: impl FnMut(usize, f32),
+) {
+    let mut done = 0;
+    while done < rows {
+        match rows - done {
+            4.. if TOGETHER == 4 => {
+                let [sums] = products(level, [w], std::array::from_fn::<_, 4, _>(|r| x(done + r)));
+                (0..4).for_each(|r| sum(done + r, sums[r]));
+                done += 4;
+            }
+            2.. if TOGETHER == 4 => {
+                let [sums] = products(level, [w], [x(done), x(done + 1)]);
+                (0..2).for_each(|r| sum(done + r, sums[r]));
+                done += 2;
+            }
+            _ => {
+                let [[product]] = products(level, [w], [x(done)]);
+                sum(done, product);
+                done += 1;
+            }
+        }
     }
 }
 

@@ -25,7 +25,9 @@ use exec::Buffers;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::{Backend, BackendError, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse, ProgramId};
+use super::{
+    Backend, BackendError, DeviceInfo, Later, LocalFuture, MemoryLimits, MemoryUse, ProgramId,
+};
 pub(crate) use memory::Memory;
 #[cfg(feature = "native")]
 pub(crate) use memory::sum_words;
@@ -302,6 +304,17 @@ impl Backend for CpuBackend {
             })
             .collect();
         Box::pin(async move { Ok(read) })
+    }
+
+    fn look_at(&self, program: ProgramId, buffer: BufferId) -> Option<&[u8]> {
+        let (index, len) = self.locate(program, buffer);
+        Some(&self.memory[index].bytes()[..len])
+    }
+
+    fn read_later(&mut self, program: ProgramId, buffer: BufferId) -> Result<Later, BackendError> {
+        let (index, len) = self.locate(program, buffer);
+        let read = self.memory[index].bytes()[..len].to_vec();
+        Ok(Box::pin(async move { Ok(read) }))
     }
 
     fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>> {

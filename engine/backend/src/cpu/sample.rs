@@ -4,8 +4,11 @@ use super::vectors;
 
 /// See [`ternary_model::program::Op::Penalize`].
 pub fn penalize(logits: &mut [f32], recent: &[u32], penalty: f32) {
-    for id in recent {
-        if let Some(l) = logits.get_mut(*id as usize) {
+    let mut distinct = recent.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    for id in distinct {
+        if let Some(l) = logits.get_mut(id as usize) {
             *l = if *l > 0.0 { *l / penalty } else { *l * penalty };
         }
     }

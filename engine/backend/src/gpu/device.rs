@@ -156,11 +156,15 @@ impl Gpu {
 
     /// What went wrong since the last call.
     pub fn check(&self) -> Result<(), BackendError> {
-        let mut faults = lock(&self.faults);
-        if let Some(lost) = &faults.lost {
-            return Err(BackendError::DeviceLost(lost.clone()));
+        check(&self.faults)
+    }
+
+    /// What is needed to wait for the device.
+    pub fn waiting(&self) -> Waiting {
+        Waiting {
+            device: self.device.clone(),
+            faults: Arc::clone(&self.faults),
         }
-        faults.error.take().map_or(Ok(()), Err)
     }
 
     pub fn is_lost(&self) -> bool {
@@ -232,6 +236,25 @@ impl Gpu {
         self.check()
     }
 
+    /// See [`Waiting::poll`].
+    pub fn poll(&self, poll: wgpu::PollType) -> Result<(), BackendError> {
+        self.waiting().poll(poll)
+    }
+}
+
+/// A device to wait for, with what goes wrong meanwhile.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    device: wgpu::Device,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl Waiting {
+    /// What went wrong since the last call.
+    pub fn check(&self) -> Result<(), BackendError> {
+        check(&self.faults)
+    }
+
     /// Let callbacks run; in the browser they run by themselves and this does nothing.
     pub fn poll(&self, poll: wgpu::PollType) -> Result<(), BackendError> {
         self.device
@@ -239,6 +262,14 @@ impl Gpu {
             .map_err(|e| BackendError::DeviceLost(e.to_string()))?;
         self.check()
     }
+}
+
+fn check(faults: &Mutex<Faults>) -> Result<(), BackendError> {
+    let mut faults = lock(faults);
+    if let Some(lost) = &faults.lost {
+        return Err(BackendError::DeviceLost(lost.clone()));
+    }
+    faults.error.take().map_or(Ok(()), Err)
 }
 
 /// What a buffer for `bytes` takes: whole words, and bindings of vec4 arrays need at least one

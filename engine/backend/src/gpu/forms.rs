@@ -1,6 +1,7 @@
-//! The forms a product of a matrix with rows of activations is computed in. All give the same
-//! results, integers exactly and floats to the bit, so that a choice among them is one of speed
-//! alone. Which is the fastest depends on the device: see [`super::tune`].
+//! The forms that a product of a matrix with rows of activations, or attention over a cache, is
+//! computed in. All give the same results, integers exactly and floats to the bit, so that a choice
+//! among them is one of speed alone. Which is the fastest depends on the device: see
+//! [`super::tune`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,12 +12,15 @@ use ternary_shaders::{self as shaders, Shader};
 
 use super::cache;
 use crate::BackendError;
-use ternary_core::config::QuantMode;
+use ternary_core::config::{CachePrecision, QuantMode};
 use ternary_core::quant::tile::act_stride;
-use ternary_model::program::{LinearInput, Weight};
+use ternary_model::program::{LinearInput, Op, Weight};
 
 /// Names the forms to use: a list with commas.
 pub(crate) const VARIABLE: &str = "ONEBIT_GPU_FORMS";
+
+/// Name of the choice that all operands of training's products have in common.
+pub(crate) const OPERANDS: &str = "operands in f16";
 
 /// File of the choices in the cache folder.
 const FILE: &str = "gpu-forms.json";
@@ -46,10 +50,21 @@ pub(crate) enum Form {
     TilesF16,
     /// The same on cooperative matrices.
     TilesCooperative,
+    /// Attention: maxima of scores are joined in workgroup memory.
+    AttentionWorkgroup,
+    /// The same, joined within subgroups first.
+    AttentionSubgroup,
+    /// Products of training: tiles of 64 × 64 results.
+    TrainingTiles,
+    /// The same of 128 × 128, for shapes of multiples of 4.
+    TrainingWideTiles,
+    /// Training that rounds operands of products to f16 stores them in f32, or in f16.
+    OperandsF32,
+    OperandsF16,
 }
 
 impl Form {
-    pub const ALL: [Form; 11] = [
+    pub const ALL: [Form; 17] = [
         Form::Workgroup,
         Form::Subgroup,
         Form::WorkgroupFloat,
@@ -61,7 +76,20 @@ impl Form {
         Form::Tiles,
         Form::TilesF16,
         Form::TilesCooperative,
+        Form::AttentionWorkgroup,
+        Form::AttentionSubgroup,
+        Form::TrainingTiles,
+        Form::TrainingWideTiles,
+        Form::OperandsF32,
+        Form::OperandsF16,
     ];
+
+    /// Those of attention, first the one that every device has.
+    const ATTENTION: [Form; 2] = [Form::AttentionWorkgroup, Form::AttentionSubgroup];
+    /// Those of training's products.
+    const TRAINING: [Form; 2] = [Form::TrainingTiles, Form::TrainingWideTiles];
+    /// Those of training's operands, of which one holds for all.
+    pub const OPERANDS: [Form; 2] = [Form::OperandsF16, Form::OperandsF32];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -76,6 +104,12 @@ impl Form {
             Form::Tiles => "tiles",
             Form::TilesF16 => "tiles-f16",
             Form::TilesCooperative => "tiles-cooperative",
+            Form::AttentionWorkgroup => "attention-workgroup",
+            Form::AttentionSubgroup => "attention-subgroup",
+            Form::TrainingTiles => "training-tiles",
+            Form::TrainingWideTiles => "training-wide-tiles",
+            Form::OperandsF32 => "operands-f32",
+            Form::OperandsF16 => "operands-f16",
         }
     }
 
@@ -84,11 +118,17 @@ impl Form {
     }
 
     pub fn uses_subgroups(self) -> bool {
-        use Form::{FusedSubgroup, FusedSubgroupFloat, Subgroup, SubgroupFloat};
+        use Form::{AttentionSubgroup, FusedSubgroup, FusedSubgroupFloat, Subgroup, SubgroupFloat};
         matches!(
             self,
-            Subgroup | SubgroupFloat | FusedSubgroup | FusedSubgroupFloat
+            Subgroup | SubgroupFloat | FusedSubgroup | FusedSubgroupFloat | AttentionSubgroup
         )
+    }
+
+    /// Whether it is one of a matrix of a model, of the others.
+    fn is_of_linear(self) -> bool {
+        let others = [Form::ATTENTION, Form::TRAINING, Form::OPERANDS];
+        !others.as_flattened().contains(&self)
     }
 
     /// Whether it is for more rows than are multiplied as vectors.
@@ -120,7 +160,10 @@ impl Form {
         use QuantMode::{Binary, EightBit, F16, F32, Ternary};
         if self.is_tiles() {
             return Some(match (int8, mode, self) {
+                // No browser has cooperative matrices, so that a page is without what uses them.
+                #[cfg(not(target_arch = "wasm32"))]
                 (true, Ternary, Form::TilesCooperative) => &shaders::INT8_GEMM_COOPERATIVE_TERNARY,
+                #[cfg(not(target_arch = "wasm32"))]
                 (true, Binary, Form::TilesCooperative) => &shaders::INT8_GEMM_COOPERATIVE_BINARY,
                 (true, Ternary, Form::TilesF16) => &shaders::INT8_GEMM_F16_TERNARY,
                 (true, Binary, Form::TilesF16) => &shaders::INT8_GEMM_F16_BINARY,
@@ -161,6 +204,67 @@ impl Form {
             (false, F16, _, true) => &shaders::FLOAT_GEMV_SUBGROUP_F16,
             (false, F32, _, true) => &shaders::FLOAT_GEMV_SUBGROUP_F32,
         })
+    }
+}
+
+/// What a form of attention is chosen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heads {
+    pub rows: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    pub precision: CachePrecision,
+}
+
+impl Heads {
+    /// None of another operation.
+    pub fn of(op: &Op) -> Option<Heads> {
+        match *op {
+            Op::CachedAttention {
+                rows,
+                heads,
+                kv_heads,
+                head_dim,
+                precision,
+                ..
+            } => Some(Heads {
+                rows,
+                heads,
+                kv_heads,
+                head_dim,
+                precision,
+            }),
+            _ => None,
+        }
+    }
+
+    pub fn shader(&self, form: Form) -> &'static Shader {
+        match (self.precision, form.uses_subgroups()) {
+            (CachePrecision::F32, false) => &shaders::ATTENTION,
+            (CachePrecision::F16, false) => &shaders::ATTENTION_F16,
+            (CachePrecision::Q8, false) => &shaders::ATTENTION_Q8,
+            (CachePrecision::F32, true) => &shaders::ATTENTION_SUBGROUP,
+            (CachePrecision::F16, true) => &shaders::ATTENTION_SUBGROUP_F16,
+            (CachePrecision::Q8, true) => &shaders::ATTENTION_SUBGROUP_Q8,
+        }
+    }
+}
+
+/// Also the name of a choice in the file.
+impl fmt::Display for Heads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Heads {
+            rows,
+            heads,
+            kv_heads,
+            head_dim,
+            precision,
+        } = self;
+        write!(
+            f,
+            "attention of {rows} x {heads} heads of {head_dim} over {kv_heads} in {precision:?}"
+        )
     }
 }
 
@@ -341,6 +445,8 @@ impl Forms {
         match form {
             Form::TilesF16 => self.halves,
             Form::TilesCooperative => self.cooperative,
+            Form::TrainingTiles | Form::TrainingWideTiles => cfg!(feature = "training"),
+            Form::OperandsF32 | Form::OperandsF16 => cfg!(feature = "training") && self.halves,
             _ => !form.uses_subgroups() || self.subgroups.is_some(),
         }
     }
@@ -351,6 +457,7 @@ impl Forms {
             let vector = shape.rows <= most_vector_rows();
             let fused = shape.raw && shape.fused_bytes() <= self.workgroup_bytes;
             self.has(*form)
+                && form.is_of_linear()
                 && vector != form.is_tiles()
                 && form.shader(shape.int8, shape.mode).is_some()
                 && (shape.int8 || !form.float_dot())
@@ -360,30 +467,52 @@ impl Forms {
         forms.collect()
     }
 
+    /// The same of attention, of any shape.
+    pub fn of_attention(&self) -> Vec<Form> {
+        let forms = Form::ATTENTION.into_iter().filter(|form| self.has(*form));
+        forms.collect()
+    }
+
     /// The form that `shape` takes. Where nothing is known, the fewest dispatches are safest: each
     /// costs tens of microseconds.
     pub fn of(&self, shape: &Shape) -> Form {
         let offered = self.offered(shape);
+        let usual = offered.iter().find(|form| form.is_fused()).copied();
+        let known = self.known(&shape.to_string(), &offered);
+        known.or(usual).unwrap_or(offered[0])
+    }
+
+    /// The form that attention takes.
+    pub fn attention(&self, heads: &Heads) -> Form {
+        let known = self.known(&heads.to_string(), &self.of_attention());
+        known.unwrap_or(Form::AttentionWorkgroup)
+    }
+
+    /// How operands are stored that products of training round to f16: results are the same, so
+    /// where nothing was timed they take less memory.
+    pub fn operands(&self) -> Form {
+        self.pick(OPERANDS, &Form::OPERANDS)
+    }
+
+    /// What was asked for or chosen of `offered`, or the first.
+    pub fn pick(&self, what: &str, offered: &[Form]) -> Form {
+        self.known(what, offered).unwrap_or(offered[0])
+    }
+
+    /// What was asked for or chosen of `offered`.
+    fn known(&self, what: &str, offered: &[Form]) -> Option<Form> {
         let forced = self.forced.iter().find(|form| offered.contains(form));
-        let form = forced.or_else(|| self.chosen.get(&shape.to_string()));
-        let form = form.filter(|form| offered.contains(form));
-        let usual = offered.iter().find(|form| form.is_fused());
-        *form.or(usual).unwrap_or(&offered[0])
+        let form = forced.or_else(|| self.chosen.get(what));
+        form.filter(|form| offered.contains(form)).copied()
     }
 
-    /// Whether a form is to be chosen yet.
-    pub fn is_open(&self, shape: &Shape) -> bool {
-        let offered = self.offered(shape);
-        offered.len() > 1
-            && !offered.iter().any(|form| self.forced.contains(form))
-            && !self
-                .chosen
-                .get(&shape.to_string())
-                .is_some_and(|form| offered.contains(form))
+    /// Whether a form of `offered` is to be chosen yet.
+    pub fn is_open(&self, what: &str, offered: &[Form]) -> bool {
+        offered.len() > 1 && self.known(what, offered).is_none()
     }
 
-    pub fn choose(&mut self, shape: &Shape, form: Form) {
-        self.chosen.insert(shape.to_string(), form);
+    pub fn choose(&mut self, what: String, form: Form) {
+        self.chosen.insert(what, form);
     }
 
     /// Four weight rows each that a workgroup of subgroups computes.
@@ -447,22 +576,52 @@ mod tests {
         )
     }
 
+    fn is_open(forms: &Forms, rows: usize) -> bool {
+        let shape = shape(rows, true);
+        forms.is_open(&shape.to_string(), &forms.offered(&shape))
+    }
+
+    #[test]
+    fn attention_is_chosen_apart_from_products() {
+        let heads = Heads {
+            rows: 1,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 64,
+            precision: CachePrecision::F16,
+        };
+        let mut forms = open(None, "", "subgroup").unwrap();
+        let what = heads.to_string();
+        assert!(forms.is_open(&what, &forms.of_attention()));
+        assert_eq!(forms.attention(&heads), Form::AttentionWorkgroup);
+        forms.choose(what.clone(), Form::AttentionSubgroup);
+        assert!(!forms.is_open(&what, &forms.of_attention()));
+        assert_eq!(forms.attention(&heads), Form::AttentionSubgroup);
+        assert_eq!(forms.of(&shape(1, true)), Form::Subgroup);
+        forms.force("attention-workgroup").unwrap();
+        assert_eq!(forms.attention(&heads), Form::AttentionWorkgroup);
+        // What was chosen with subgroups is of no use without them.
+        forms.force("").unwrap();
+        forms.subgroups = None;
+        assert_eq!(forms.attention(&heads), Form::AttentionWorkgroup);
+    }
+
     #[test]
     fn choices_are_kept_for_an_adapter_and_its_driver() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("below");
         let mut forms = open(Some(&path), "1", "").unwrap();
-        assert!(forms.is_open(&shape(1, true)));
+        assert!(is_open(&forms, 1));
         assert_eq!(forms.of(&shape(1, true)), Form::Workgroup);
-        forms.choose(&shape(1, true), Form::SubgroupFloat);
+        forms.choose(shape(1, true).to_string(), Form::SubgroupFloat);
         forms.save();
         let again = open(Some(&path), "1", "").unwrap();
-        assert!(!again.is_open(&shape(1, true)));
+        assert!(!is_open(&again, 1));
         assert_eq!(again.of(&shape(1, true)), Form::SubgroupFloat);
         assert_eq!(again.of(&shape(2, true)), Form::Workgroup);
         let mut other = open(Some(&path), "2", "").unwrap();
-        assert!(other.is_open(&shape(1, true)));
-        other.choose(&shape(1, true), Form::Subgroup);
+        assert!(is_open(&other, 1));
+        other.choose(shape(1, true).to_string(), Form::Subgroup);
         other.save();
         let again = open(Some(&path), "1", "").unwrap();
         assert_eq!(again.of(&shape(1, true)), Form::SubgroupFloat);
@@ -470,9 +629,9 @@ mod tests {
         let file = path.join(FILE);
         for damage in [&b"{\"devices\": 3}"[..], b"", b"\xff\x00"] {
             std::fs::write(&file, damage).unwrap();
-            assert!(open(Some(&path), "1", "").unwrap().is_open(&shape(1, true)));
+            assert!(is_open(&open(Some(&path), "1", "").unwrap(), 1));
             forms.save();
-            assert!(!open(Some(&path), "1", "").unwrap().is_open(&shape(1, true)));
+            assert!(!is_open(&open(Some(&path), "1", "").unwrap(), 1));
         }
         // No drafts are left over.
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
@@ -481,12 +640,12 @@ mod tests {
     #[test]
     fn forms_that_are_asked_for_win_where_they_apply() {
         let mut forms = open(None, "", "subgroup-float,subgroup").unwrap();
-        forms.choose(&shape(1, true), Form::Workgroup);
+        forms.choose(shape(1, true).to_string(), Form::Workgroup);
         assert_eq!(forms.of(&shape(1, true)), Form::SubgroupFloat);
         assert_eq!(forms.of(&shape(8, true)), Form::SubgroupFloat);
         assert_eq!(forms.of(&shape(9, true)), Form::Tiles);
         assert_eq!(forms.of(&shape(1, false)), Form::Subgroup);
-        assert!(!forms.is_open(&shape(1, true)));
+        assert!(!is_open(&forms, 1));
 
         let error = open(None, "", "workgroup,warp").unwrap_err().to_string();
         assert!(

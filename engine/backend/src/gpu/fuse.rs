@@ -20,11 +20,20 @@ pub(crate) struct Fused {
     pub slots: Vec<usize>,
 }
 
-pub(crate) fn fuse(program: &Program) -> Fused {
+/// `halves`: operands that only products read, which round them, are kept in f16.
+pub(crate) fn fuse(program: &Program, halves: bool) -> Fused {
     let lifetimes = Lifetimes::of(program);
     let units = units(program, &lifetimes);
     let aliases = aliases(program, &lifetimes);
     let mut buffers = program.buffers.clone();
+    #[cfg(feature = "training")]
+    if halves && super::train::products::IN_FULL {
+        for id in super::train::halves::operands(program) {
+            buffers[id.index()].elem = Elem::F16;
+        }
+    }
+    #[cfg(not(feature = "training"))]
+    debug_assert!(!halves, "only training has products that round");
     for decl in &mut buffers {
         if let Role::Scratch { slot } = &mut decl.role {
             *slot = usize::MAX;

@@ -161,7 +161,7 @@ impl Product {
             return Ok(Vec::new());
         }
         let mut calls = match &self.before {
-            Some(before) if !form.is_fused() => lower::lower_one(before, memory)?,
+            Some(before) if !form.is_fused() => lower::lower_one(before, memory, forms)?,
             _ => Vec::new(),
         };
         calls.extend(self.products_in(form, memory, forms)?);

@@ -2,6 +2,7 @@
 
 use ternary_shaders as shaders;
 
+use super::attention;
 use super::device::DEVICE;
 use super::forms::Forms;
 use super::fuse::{self, CacheHeads};
@@ -17,18 +18,8 @@ use ternary_model::program::{BufferId, Op, Places, Scores};
 /// Workgroups that keep a GPU busy: long sums of few results are split until there are about as
 /// many.
 pub(super) const BUSY_WORKGROUPS: usize = 512;
-/// Splits of the context at most; the combining pass reads them one after another.
-const MAX_SPLITS: usize = 32;
 /// Logits that one workgroup selects from before the candidates of all are selected from.
 const TOP_K_SLICE: usize = 4096;
-
-/// Stretches of the context a [`Op::CachedAttention`] is computed in.
-fn attention_splits(rows: usize, heads: usize, max_seq: usize) -> usize {
-    let block = shaders::ATTENTION.invocations() as usize;
-    (BUSY_WORKGROUPS / (rows * heads).max(1))
-        .min(max_seq.div_ceil(block))
-        .clamp(1, MAX_SPLITS)
-}
 
 fn top_k_slices(vocab: usize, k: usize) -> usize {
     (vocab / TOP_K_SLICE.max(2 * k)).max(1)
@@ -43,10 +34,7 @@ pub(super) fn workspace_bytes(op: &Op) -> usize {
             head_dim,
             max_seq,
             ..
-        } => match attention_splits(rows, heads, max_seq) {
-            1 => 0,
-            splits => 4 * rows * heads * splits * (head_dim + 2),
-        },
+        } => attention::workspace_bytes(rows, heads, head_dim, max_seq),
         Op::TopK { vocab, k, .. } => match top_k_slices(vocab, k) {
             1 => 0,
             slices => 2 * candidate_bytes(slices, k),
@@ -64,7 +52,11 @@ fn candidate_bytes(slices: usize, k: usize) -> usize {
 }
 
 /// Where the rows of a call stand, see `lib/places.wgsl`.
-fn placed(call: Call, places: Option<Places>, memory: &Memory) -> Result<Call, BackendError> {
+pub(super) fn placed(
+    call: Call,
+    places: Option<Places>,
+    memory: &Memory,
+) -> Result<Call, BackendError> {
     Ok(call
         .bind("places", memory.bind_or_unread(places.map(|p| p.buffer))?)
         .set("PLACED", places.is_some()))
@@ -80,7 +72,8 @@ pub(super) fn lower(
         return product.calls(memory, forms);
     }
     match unit {
-        [op] => lower_one(op, memory),
+        [op @ Op::CachedAttention { .. }] => attention::cached(op, memory, forms),
+        [op] => lower_one(op, memory, forms),
         [
             Op::Activate {
                 gate,
@@ -243,7 +236,11 @@ pub(super) fn with_norm(
         .set("EPS", norm.map_or(0.0, |(_, eps)| eps)))
 }
 
-pub(super) fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendError> {
+pub(super) fn lower_one(
+    op: &Op,
+    memory: &Memory,
+    forms: &Forms,
+) -> Result<Vec<Call>, BackendError> {
     let unread = || Slice::whole(&memory.unread);
     let one = |call: Call| Ok(vec![call]);
     match *op {
@@ -391,60 +388,7 @@ pub(super) fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendEr
                     .workgroups(2 * rows * kv_heads),
             })
         }
-        Op::CachedAttention {
-            q,
-            cache_k,
-            cache_v,
-            out,
-            rows,
-            heads,
-            kv_heads,
-            head_dim,
-            max_seq,
-            precision,
-            scores,
-            places,
-        } => {
-            let splits = attention_splits(rows, heads, max_seq);
-            let parts = Slice::whole(&memory.workspace);
-            let shader = match precision {
-                CachePrecision::F32 => &shaders::ATTENTION,
-                CachePrecision::F16 => &shaders::ATTENTION_F16,
-                CachePrecision::Q8 => &shaders::ATTENTION_Q8,
-            };
-            let attention = placed(with_scores(Call::new(shader), scores), places, memory)?
-                .bind("q", memory.bind(q)?)
-                .bind("cache_k", memory.bind(cache_k)?)
-                .bind("cache_v", memory.bind(cache_v)?)
-                .bind(
-                    "out",
-                    if splits == 1 {
-                        memory.bind(out)?
-                    } else {
-                        parts.clone()
-                    },
-                )
-                .size("ROWS", rows)
-                .size("HEADS", heads)
-                .size("KV_HEADS", kv_heads)
-                .size("HEAD_DIM", head_dim)
-                .size("MAX_SEQ", max_seq)
-                .size("SPLITS", splits)
-                .workgroups(rows * heads)
-                .depth(splits);
-            if splits == 1 {
-                return one(attention);
-            }
-            let combine = Call::new(&shaders::ATTENTION_COMBINE)
-                .bind("parts", parts)
-                .bind("out", memory.bind(out)?)
-                .size("ROWS", rows)
-                .size("HEADS", heads)
-                .size("HEAD_DIM", head_dim)
-                .size("SPLITS", splits)
-                .workgroups(rows * heads);
-            Ok(vec![attention, combine])
-        }
+        Op::CachedAttention { .. } => unreachable!("attention is lowered before"),
         Op::Activate {
             gate,
             up,
@@ -561,12 +505,31 @@ pub(super) fn lower_one(op: &Op, memory: &Memory) -> Result<Vec<Call>, BackendEr
                 select(part(half), part(0), ids, values, slices * k, 1),
             ])
         }
+        Op::Choose {
+            top_ids,
+            top_values,
+            k,
+            recent,
+            capacity,
+            ids,
+            chosen,
+        } => one(Call::new(&shaders::CHOOSE)
+            .bind("top_ids", memory.bind(top_ids)?)
+            .bind("top_values", memory.bind(top_values)?)
+            .bind("recent", memory.bind(recent)?)
+            .bind("ids", memory.bind(ids)?)
+            .bind("chosen", memory.bind(chosen)?)
+            .size("K", k)
+            .size("CAPACITY", capacity)),
         training!() => {
             training::check(op, DEVICE)?;
             #[cfg(feature = "training")]
-            let lowered = super::train::lower(op, memory);
+            let lowered = super::train::lower(op, memory, forms);
             #[cfg(not(feature = "training"))]
-            let lowered = None;
+            let lowered = {
+                let _: &Forms = forms;
+                None
+            };
             lowered.unwrap_or_else(|| {
                 Err(BackendError::Unsupported {
                     device: DEVICE,

@@ -14,6 +14,8 @@ const PART_ROWS: usize = 64;
 pub(super) struct Memory {
     /// By buffer id; `None` for scratch that no operation touches.
     pub buffers: Vec<Option<Slice>>,
+    /// Which of them hold f16.
+    pub halves: Vec<bool>,
     /// For values that live within one operation of several dispatches.
     pub workspace: wgpu::Buffer,
     /// What is bound for an input that is not read, and for an output that is not written.
@@ -21,6 +23,8 @@ pub(super) struct Memory {
     pub unwritten: wgpu::Buffer,
     pub max_binding: u64,
     pub product: Product,
+    /// Whether left operands of products that are not forward ones are gradients of a mean.
+    pub of_gradients: bool,
 }
 
 /// Some rows of a matrix that is too large for one binding.
@@ -75,6 +79,12 @@ impl Memory {
             (Some(a), Some(b)) => a.buffer == b.buffer && a.offset == b.offset,
             _ => false,
         }
+    }
+
+    /// Whether the buffer holds f16, as operands of products may.
+    #[cfg(feature = "training")]
+    pub fn is_half(&self, id: BufferId) -> bool {
+        super::train::products::IN_FULL && self.halves[id.index()]
     }
 
     pub fn slice(&self, id: BufferId) -> Result<Slice, BackendError> {
@@ -155,6 +165,11 @@ impl Pool {
 
     pub fn sizes(&self) -> impl Iterator<Item = u64> + '_ {
         self.buffers.iter().map(wgpu::Buffer::size)
+    }
+
+    /// Keep the first `count` buffers.
+    pub fn truncate(&mut self, count: usize) {
+        self.buffers.truncate(count);
     }
 
     pub fn clear(&mut self) {

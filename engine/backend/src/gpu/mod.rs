@@ -2,9 +2,10 @@
 //! training.
 //!
 //! `prepare` turns every operation into dispatches (lower) with buffers, pipelines and bind groups
-//! made once; a run writes the run_params and submits one compute pass; a read is one copy and one
-//! map. WGSL is in the `ternary-shaders` crate.
+//! made once; a run writes the run_params and submits one compute pass; a read (read) is one copy
+//! and one map. WGSL is in the `ternary-shaders` crate.
 
+mod attention;
 mod cache;
 pub(crate) mod device;
 pub(crate) mod forms;
@@ -14,6 +15,7 @@ mod linear;
 mod lower;
 mod memory;
 pub(crate) mod precision;
+mod read;
 #[cfg(feature = "training")]
 mod train;
 mod tune;
@@ -26,17 +28,20 @@ pub use self::device::Adapter;
 use futures_channel::oneshot;
 
 use self::device::{Gpu, storage_bytes};
-use self::forms::Shape;
+use self::forms::{Form, Heads};
 use self::fuse::Fused;
 use self::kernel::{Kernels, Slice, Step};
 use self::memory::{Memory, Pool};
 use self::precision::Product;
+use self::read::{Read, Staging};
+#[cfg(feature = "training")]
+use self::train::products::Multiplied;
 use super::{
-    Backend, BackendError, BackendOptions, DeviceInfo, LocalFuture, MemoryLimits, MemoryUse,
+    Backend, BackendError, BackendOptions, DeviceInfo, Later, LocalFuture, MemoryLimits, MemoryUse,
     ProgramId,
 };
 use ternary_common::platform::Instant;
-use ternary_model::program::{BufferId, Program, Role, RunParams, Weight};
+use ternary_model::program::{BufferId, Elem, Op, Program, Role, RunParams, Weight};
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -51,8 +56,8 @@ pub struct GpuBackend {
     /// it does not write: one buffer may not be both in a dispatch.
     unread: wgpu::Buffer,
     unwritten: wgpu::Buffer,
-    /// Where reads are copied to; grows to the largest.
-    staging: Option<wgpu::Buffer>,
+    staging: Staging,
+    read_bytes: u64,
     last_submission: Option<wgpu::SubmissionIndex>,
     in_flight: VecDeque<InFlight>,
     pub(crate) product: Product,
@@ -95,27 +100,23 @@ fn slots(program: &Program) -> Vec<usize> {
     slots
 }
 
-/// A program with the buffers and slots of its fused units.
-fn fused(mut program: Program) -> (Program, Vec<Range<usize>>, Vec<u64>) {
+/// Which buffers of a program hold f16.
+fn halves(program: &Program) -> Vec<bool> {
+    let all = program.buffers.iter();
+    all.map(|decl| decl.elem == Elem::F16).collect()
+}
+
+/// A program with the buffers and slots of its fused units; `halves`: see [`fuse::fuse`].
+fn fused(mut program: Program, halves: bool) -> (Program, Vec<Range<usize>>, Vec<u64>) {
     let Fused {
         units,
         buffers,
         offsets,
         slots,
-    } = fuse::fuse(&program);
+    } = fuse::fuse(&program, halves);
     program.buffers = buffers;
     program.slots = slots;
     (program, units, offsets)
-}
-
-/// The shape of a program's first product, for which forms may be chosen.
-pub(crate) fn shape_of_product(program: &Program) -> Option<Shape> {
-    let (program, units, _) = fused(program.clone());
-    let mut products = units.iter().filter_map(|unit| {
-        let product = lower::product(&program.ops[unit.clone()])?;
-        Some(product.shape())
-    });
-    products.next()
 }
 
 impl GpuBackend {
@@ -138,6 +139,33 @@ impl GpuBackend {
     /// A name that this GPU has no form of.
     pub fn force_forms(&mut self, names: &str) -> Result<(), BackendError> {
         self.gpu.forms.force(names)
+    }
+
+    /// Names of the forms that a program's first product, or its attention, may have; none where
+    /// there is no choice.
+    pub(crate) fn forms_of(&self, program: &Program) -> Vec<&'static str> {
+        let forms = &self.gpu.forms;
+        let (program, units, _) = fused(program.clone(), self.keeps_halves());
+        let mut offered = units.iter().filter_map(|unit| {
+            let ops = &program.ops[unit.clone()];
+            let product = lower::product(ops).map(|product| forms.offered(&product.shape()));
+            let attention = ops.iter().find_map(Heads::of).map(|_| forms.of_attention());
+            product.or(attention).or(self.of_training(&program, ops))
+        });
+        let offered = offered.next().unwrap_or_default();
+        offered.into_iter().map(Form::name).collect()
+    }
+
+    /// Forms of a unit that is a product of training.
+    fn of_training(&self, program: &Program, unit: &[Op]) -> Option<Vec<Form>> {
+        #[cfg(feature = "training")]
+        if let [op] = unit {
+            let halves = halves(program);
+            let multiplied = Multiplied::of(op, self.product, |id| halves[id.index()]);
+            return multiplied.map(|multiplied| multiplied.offered());
+        }
+        let _ = (program, unit);
+        None
     }
 
     /// What the GPU is and can do.
@@ -197,7 +225,8 @@ impl GpuBackend {
             unread: gpu.storage("unread input", 0)?,
             unwritten: gpu.storage("unwritten output", 0)?,
             gpu,
-            staging: None,
+            staging: Staging::default(),
+            read_bytes: 0,
             last_submission: None,
             in_flight: VecDeque::new(),
             product: Product::F32,
@@ -205,14 +234,32 @@ impl GpuBackend {
         };
         if options.f16_products {
             backend.choose_product().await?;
+            #[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+            backend.choose_operands().await?;
         }
         Ok(backend)
+    }
+
+    /// Whether operands of products that round to f16 are kept in f16.
+    pub(crate) fn keeps_halves(&self) -> bool {
+        #[cfg(feature = "training")]
+        if !train::products::IN_FULL {
+            return false;
+        }
+        self.product != Product::F32 && self.gpu.forms.operands() == Form::OperandsF16
     }
 
     fn prepared(&self, id: ProgramId) -> Result<&Prepared, BackendError> {
         self.programs
             .get(id.0)
             .ok_or_else(|| BackendError::NoBuffer(format!("program {}", id.0)))
+    }
+
+    /// A program's buffer to read from, and its bytes.
+    fn source(&self, program: ProgramId, id: BufferId) -> Result<(Slice, usize), BackendError> {
+        let prepared = self.prepared(program)?;
+        let slice = prepared.memory.slice(id)?;
+        Ok((slice, prepared.program.buffers[id.index()].bytes()))
     }
 
     /// Move the weights of joined products one behind the other, once, so that one binding holds
@@ -313,11 +360,17 @@ impl GpuBackend {
         }
         Ok(Memory {
             buffers,
+            halves: halves(program),
             workspace,
             unread: self.unread.clone(),
             unwritten: self.unwritten.clone(),
             max_binding: self.gpu.max_binding,
             product: self.product,
+            // Muon's are momenta of norm 1 and what is made of them.
+            of_gradients: !program
+                .ops
+                .iter()
+                .any(|op| matches!(op, Op::Normalize { .. })),
         })
     }
 
@@ -401,51 +454,15 @@ impl GpuBackend {
         done.map_err(|e| BackendError::DeviceLost(e.to_string()))
     }
 
-    /// Contents of buffers after everything queued so far: the first `bytes` of each.
+    /// Of the first bytes of each source, after everything queued so far.
+    fn queue_read(&mut self, sources: &[(Slice, usize)]) -> Result<Read, BackendError> {
+        let read = Read::queue(&self.gpu, &self.staging, sources)?;
+        self.read_bytes += read.bytes();
+        Ok(read)
+    }
+
     async fn fetch(&mut self, sources: &[(Slice, usize)]) -> Result<Vec<Vec<u8>>, BackendError> {
-        self.gpu.check()?;
-        let total: u64 = sources.iter().map(|(slice, _)| slice.size).sum();
-        let staging = match self.staging.take().filter(|s| s.size() >= total) {
-            Some(staging) => staging,
-            None => self.gpu.buffer(
-                "read-back",
-                total as usize,
-                wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            )?,
-        };
-        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        let mut at = 0;
-        for (slice, _) in sources {
-            encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, &staging, at, slice.size);
-            at += slice.size;
-        }
-        self.gpu.queue.submit([encoder.finish()]);
-
-        let (sender, receiver) = oneshot::channel();
-        staging.map_async(wgpu::MapMode::Read, ..total.max(4), move |result| {
-            // The receiver is gone only if the caller dropped the read.
-            let _ = sender.send(result);
-        });
-        self.gpu.poll(wgpu::PollType::wait_indefinitely())?;
-        let lost = |e: &dyn std::fmt::Display| BackendError::DeviceLost(e.to_string());
-        let mapped = receiver.await.map_err(|e| lost(&e))?;
-        self.gpu.check()?;
-        mapped.map_err(|e| lost(&e))?;
-
-        let mut contents = Vec::with_capacity(sources.len());
-        {
-            let view = staging
-                .get_mapped_range(..total.max(4))
-                .map_err(|e| lost(&e))?;
-            let mut at = 0;
-            for (slice, bytes) in sources {
-                contents.push(view[at..at + bytes].to_vec());
-                at += slice.size as usize;
-            }
-        }
-        staging.unmap();
-        self.staging = Some(staging);
-        Ok(contents)
+        self.queue_read(sources)?.contents().await
     }
 }
 
@@ -492,7 +509,7 @@ impl Backend for GpuBackend {
     }
 
     fn prepare(&mut self, program: Program) -> Result<ProgramId, BackendError> {
-        let (program, units, offsets) = fused(program);
+        let (program, units, offsets) = fused(program, self.keeps_halves());
         for unit in &units {
             self.join_weights(&program, unit.clone())?;
         }
@@ -640,16 +657,19 @@ impl Backend for GpuBackend {
         buffers: &'a [BufferId],
     ) -> LocalFuture<'a, Result<Vec<Vec<u8>>, BackendError>> {
         Box::pin(async move {
-            let prepared = self.prepared(program)?;
-            let sources = buffers
-                .iter()
-                .map(|id| {
-                    let slice = prepared.memory.slice(*id)?;
-                    Ok((slice, prepared.program.buffers[id.index()].bytes()))
-                })
-                .collect::<Result<Vec<_>, BackendError>>()?;
+            let sources = buffers.iter().map(|id| self.source(program, *id));
+            let sources = sources.collect::<Result<Vec<_>, _>>()?;
             self.fetch(&sources).await
         })
+    }
+
+    fn read_later(&mut self, program: ProgramId, buffer: BufferId) -> Result<Later, BackendError> {
+        let read = self.queue_read(&[self.source(program, buffer)?])?;
+        Ok(Box::pin(async move { Ok(read.contents().await?.concat()) }))
+    }
+
+    fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     fn download<'a>(&'a mut self, name: &'a str) -> LocalFuture<'a, Result<Vec<u8>, BackendError>> {
@@ -668,7 +688,7 @@ impl Backend for GpuBackend {
         let mut used = MemoryUse::default();
         let mut pool = Vec::new();
         for program in programs {
-            let (program, ..) = fused((*program).clone());
+            let (program, ..) = fused((*program).clone(), self.keeps_halves());
             used.add_buffers(&program, storage_bytes);
             memory::assign(&mut pool, &slots(&program));
         }
@@ -713,6 +733,6 @@ impl Backend for GpuBackend {
         self.part = Vec::new();
         self.pool.clear();
         self.shared.clear();
-        self.staging = None;
+        self.staging.clear();
     }
 }

@@ -1,8 +1,6 @@
 //! How products of training are computed: in f32, with operands rounded to f16, or on cooperative
 //! matrices (tensor cores).
 
-use ternary_shaders::{self as shaders, Shader};
-
 use super::GpuBackend;
 use crate::Backend;
 use crate::BackendError;
@@ -26,14 +24,6 @@ impl Product {
             Product::F32 => "f32",
             Product::F16 => "f16",
             Product::Cooperative => "cooperative",
-        }
-    }
-
-    pub fn shader(self) -> &'static Shader {
-        match self {
-            Product::F32 => &shaders::MATMUL,
-            Product::F16 => &shaders::MATMUL_F16,
-            Product::Cooperative => &shaders::MATMUL_COOPERATIVE,
         }
     }
 }
@@ -99,19 +89,5 @@ impl GpuBackend {
         let read = self.read(program, &[out]).await?;
         self.clear();
         Ok(elements(&read[0]))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Product;
-
-    #[test]
-    fn the_forms_of_a_product_are_cut_alike() {
-        for constant in ["GEMM_TILE", "GEMM_STEP"] {
-            let of = |product: Product| product.shader().constant(constant);
-            assert_eq!(of(Product::F16), of(Product::F32));
-            assert_eq!(of(Product::Cooperative), of(Product::F32));
-        }
     }
 }

@@ -1,6 +1,11 @@
-//! Choosing among the forms of a product on the device: each is compared with the first, which
-//! every device can run, and timed for some milliseconds over all matrices of a shape, so that
-//! weights come from memory as they do in a step.
+//! Choosing among the forms of a product, or of attention, on the device: each is compared with the
+//! first, which every device can run, and timed for some milliseconds: products over all matrices
+//! of a shape, so that weights come from memory as they do in a step; attention, and products of
+//! training, in programs of their own.
+
+mod attention;
+#[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+mod products;
 
 use std::time::Duration;
 
@@ -32,12 +37,26 @@ impl GpuBackend {
     /// Choose a form for every shape in the prepared programs that has none yet.
     pub(crate) async fn choose_forms(&mut self) -> Result<(), BackendError> {
         let open = self.open_shapes();
-        if open.is_empty() {
+        let attention = self.open_attention();
+        #[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+        let training = self.open_products();
+        // In a page products have one form, see `IN_FULL`.
+        #[cfg(not(all(feature = "training", not(target_arch = "wasm32"))))]
+        let training: [(); 0] = [];
+        if open.is_empty() && attention.is_empty() && training.is_empty() {
             return Ok(());
         }
         for candidates in &open {
             let form = self.fastest(candidates).await?;
-            self.gpu.forms.choose(&candidates.shape, form);
+            let shape = candidates.shape.to_string();
+            self.gpu.forms.choose(shape, form);
+        }
+        for attention in &attention {
+            self.choose_attention(attention).await?;
+        }
+        #[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+        for multiplied in &training {
+            self.choose_product_form(multiplied).await?;
         }
         self.gpu.forms.save();
         if let Some(cache) = &mut self.gpu.pipeline_cache {
@@ -69,7 +88,8 @@ impl GpuBackend {
                     LinearInput::Int8 { codes, scales } => scratch(codes) && scratch(scales),
                 };
                 let shape = product.shape();
-                if !free || !self.gpu.forms.is_open(&shape) {
+                let offered = self.gpu.forms.offered(&shape);
+                if !free || !self.gpu.forms.is_open(&shape.to_string(), &offered) {
                     continue;
                 }
                 product.add = None;
@@ -102,39 +122,75 @@ impl GpuBackend {
                 }
                 Err(e) => Err(e),
             };
-            let (steps, product) = match attempt {
-                Err(e) if want.is_some() && !self.gpu.is_lost() => {
-                    log::warn!("the form {} of {shape} is not used: {e}", form.name());
-                    continue;
+            self.compare(&shape.to_string(), form, attempt, &mut want, &mut good)?;
+        }
+        let best = self.race(&shape.to_string(), good).await?;
+        Ok(best.unwrap_or(Form::Workgroup))
+    }
+
+    /// Back to `count` programs and `scratch` buffers of the pool: what was timed leaves nothing
+    /// behind.
+    fn forget(&mut self, count: usize, scratch: usize) {
+        self.programs.truncate(count);
+        self.pool.truncate(scratch);
+    }
+
+    /// Takes a form for one of the `good` ones if its result is that of the first.
+    fn compare(
+        &self,
+        what: &str,
+        form: Form,
+        attempt: Result<(Vec<Step>, Vec<u8>), BackendError>,
+        want: &mut Option<Vec<u8>>,
+        good: &mut Vec<(Form, Vec<Step>)>,
+    ) -> Result<(), BackendError> {
+        let name = form.name();
+        match attempt {
+            Err(e) if want.is_some() && !self.gpu.is_lost() => {
+                log::warn!("the form {name} of {what} is not used: {e}");
+            }
+            attempt => {
+                let (steps, result) = attempt?;
+                match want.get_or_insert_with(|| result.clone()) == &result {
+                    true => good.push((form, steps)),
+                    false => {
+                        log::warn!(
+                            "the form {name} of {what} is wrong on this GPU and is not used"
+                        );
+                    }
                 }
-                attempt => attempt?,
-            };
-            if want.get_or_insert_with(|| product.clone()) == &product {
-                good.push((form, steps, f64::INFINITY));
-            } else {
-                log::warn!(
-                    "the form {} of {shape} is wrong on this GPU and is not used",
-                    form.name()
-                );
             }
         }
+        Ok(())
+    }
+
+    /// The form whose steps take the shortest.
+    async fn race(
+        &mut self,
+        what: &str,
+        forms: Vec<(Form, Vec<Step>)>,
+    ) -> Result<Option<Form>, BackendError> {
         let mut runs = 1;
-        if let Some((_, steps, _)) = good.first() {
+        if let Some((_, steps)) = forms.first() {
             while self.seconds(steps, runs).await? < ROUND.as_secs_f64() && runs < MOST_RUNS {
                 runs *= 2;
             }
         }
+        let mut best = vec![f64::INFINITY; forms.len()];
         for _ in 0..ROUNDS {
-            for (_, steps, best) in &mut good {
+            for ((_, steps), best) in forms.iter().zip(&mut best) {
                 *best = best.min(self.seconds(steps, runs).await?);
             }
         }
-        for (form, steps, best) in &good {
-            let each = best / (runs * steps.len().max(1)) as f64;
-            log::debug!("{shape}: {} takes {:.2} µs", form.name(), 1e6 * each);
+        let mut fastest = None;
+        for ((form, steps), took) in forms.iter().zip(best) {
+            let each = took / (runs * steps.len().max(1)) as f64;
+            log::debug!("{what}: {} takes {:.2} µs", form.name(), 1e6 * each);
+            if fastest.is_none_or(|(_, least)| took < least) {
+                fastest = Some((*form, took));
+            }
         }
-        let best = good.iter().min_by(|a, b| a.2.total_cmp(&b.2));
-        Ok(best.map_or(Form::Workgroup, |(form, ..)| *form))
+        Ok(fastest.map(|(form, _)| form))
     }
 
     fn steps(&mut self, candidates: &Candidates, form: Form) -> Result<Vec<Step>, BackendError> {

@@ -41,6 +41,33 @@ fn shared_buffers_outlive_programs_and_are_seen_by_all() {
 }
 
 #[test]
+fn what_is_read_later_is_as_it_was_when_it_was_asked_for() {
+    on_both(|backend| {
+        let (program, x, branch) = add_to_shared(3);
+        let id = backend.prepare(program).unwrap();
+        let read_before = backend.read_bytes();
+        let mut later = Vec::new();
+        for _ in 0..4 {
+            backend
+                .write(id, branch, bytemuck::bytes_of(&1f32))
+                .unwrap();
+            backend.run(id, &rows(1)).unwrap();
+            later.push(backend.read_later(id, x).unwrap());
+        }
+        // Nobody has to wait.
+        drop(later.remove(1));
+        for (read, value) in later.into_iter().zip([2f32, 6.0, 8.0]) {
+            let read = pollster::block_on(read).unwrap();
+            assert_eq!(elements::<f32>(&read), [value, 0.0, 0.0]);
+        }
+        if backend.queues() {
+            assert_eq!(backend.read_bytes() - read_before, 4 * 12);
+        }
+        backend.clear();
+    });
+}
+
+#[test]
 fn mistakes_are_errors() {
     with_gpu(|gpu| {
         let (program, _, branch) = add_to_shared(3);
@@ -148,6 +175,30 @@ fn a_decode_step_takes_few_dispatches() {
             }
         }
         gpu.force_forms("").unwrap();
+    });
+}
+
+#[test]
+fn a_token_of_whole_models_takes_so_many_dispatches() {
+    use crate::bench::decoder::{Decoder, shape_2b4t, shape_110m};
+    const BINDING: u64 = 128 << 20;
+    with_gpu(|_| {
+        // What every adapter binds, so that tables are in as many parts everywhere.
+        let limits = |limits: wgpu::Limits| wgpu::Limits {
+            max_storage_buffer_binding_size: BINDING.min(limits.max_storage_buffer_binding_size),
+            ..limits
+        };
+        let options = BackendOptions::default();
+        let mut gpu = pollster::block_on(GpuBackend::within(&options, limits)).unwrap();
+        for (config, token) in [
+            // Twelve layers of 8; embedding, head, penalty, two for the candidates, the choice.
+            (shape_110m(), 102),
+            // Thirty of 8; a table of 657 MB in five parts for the embedding and five for the head.
+            (shape_2b4t(), 254),
+        ] {
+            let dispatches = Decoder::new(config).dispatches(&mut gpu, 1).unwrap();
+            assert_eq!(dispatches.token, token);
+        }
     });
 }
 

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::ProgramId;
-use crate::gpu::forms::{Form, Shape};
-use ternary_model::program::{LinearInput, Program, Weight};
+use crate::gpu::forms::{Form, Heads, Shape};
+use ternary_core::config::CachePrecision;
+use ternary_model::program::{LinearInput, Program, Scores, Weight};
 
 const ROWS: usize = 2;
 const DIM: usize = 257;
@@ -76,6 +77,11 @@ fn layers(noise: &mut Noise) -> Layers {
     }
 }
 
+fn is_open(gpu: &GpuBackend, shape: &Shape) -> bool {
+    let forms = &gpu.gpu.forms;
+    forms.is_open(&shape.to_string(), &forms.offered(shape))
+}
+
 /// Results of the layers before and after the choice, and what was chosen with a form that is wrong
 /// among those offered.
 fn tuned(gpu: &mut GpuBackend, wrong: Option<Form>) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Form) {
@@ -99,10 +105,10 @@ fn tuned(gpu: &mut GpuBackend, wrong: Option<Form>) -> (Vec<Vec<u8>>, Vec<Vec<u8
         pollster::block_on(gpu.read(id, &[out])).unwrap()
     };
     let before = run(gpu);
-    assert!(gpu.gpu.forms.is_open(&shape));
+    assert!(is_open(gpu, &shape));
     gpu.gpu.forms.planted = wrong;
     pollster::block_on(gpu.choose_forms()).unwrap();
-    assert!(!gpu.gpu.forms.is_open(&shape));
+    assert!(!is_open(gpu, &shape));
     (before, run(gpu), gpu.gpu.forms.of(&shape))
 }
 
@@ -121,7 +127,7 @@ fn a_choice_changes_no_result_and_is_kept_for_the_next_process() {
         assert_eq!(before, after);
         let gpu = open();
         let shape = layers(&mut Noise(1)).shape;
-        assert!(!gpu.gpu.forms.is_open(&shape));
+        assert!(!is_open(&gpu, &shape));
         assert_eq!(gpu.gpu.forms.of(&shape), form);
     });
 }
@@ -144,6 +150,69 @@ fn a_form_with_other_results_is_not_chosen() {
             let (before, after, form) = tuned(&mut gpu, Some(planted));
             assert_ne!(form, planted);
             assert_eq!(before, after);
+        }
+    });
+}
+
+#[test]
+fn attention_is_compared_and_timed_on_caches_of_its_own() {
+    with_gpu(|gpu| {
+        if !gpu.adapter().forms.contains(&"attention-subgroup") {
+            return;
+        }
+        for planted in [None, Some(Form::AttentionSubgroup)] {
+            let mut gpu = pollster::block_on(GpuBackend::new(&BackendOptions::default())).unwrap();
+            let mut noise = Noise(3);
+            let mut case = Case::default();
+            // A model's cache is empty when its form is chosen.
+            let mut cache = |name| case.recorder.growing(name, Elem::F16, 300 * 2 * 16);
+            let [cache_k, cache_v] = ["k", "v"].map(&mut cache);
+            let (q, out) = (case.f32(&noise.floats(4 * 16, 1.0)), case.out(4 * 16));
+            let op = Op::CachedAttention {
+                places: None,
+                q,
+                cache_k,
+                cache_v,
+                out,
+                rows: 1,
+                heads: 4,
+                kv_heads: 2,
+                head_dim: 16,
+                max_seq: 300,
+                precision: CachePrecision::F16,
+                scores: Scores::plain(16),
+            };
+            let heads = Heads::of(&op).unwrap();
+            case.recorder.push(op);
+            let id = gpu.prepare(case.recorder.finish("attention")).unwrap();
+            gpu.gpu.forms.planted = planted;
+            pollster::block_on(gpu.choose_forms()).unwrap();
+            gpu.gpu.forms.planted = None;
+            let forms = &gpu.gpu.forms;
+            assert!(!forms.is_open(&heads.to_string(), &forms.of_attention()));
+            assert!(planted.is_none_or(|planted| forms.attention(&heads) != planted));
+            assert_eq!(gpu.programs.len(), 1);
+
+            // What is chosen computes what was computed before.
+            let sizes = ["k", "v"].map(|name| (name.to_owned(), 300 * 2 * 16 * 2));
+            pollster::block_on(gpu.grow(&sizes)).unwrap();
+            for (id_of, bytes) in &case.contents {
+                gpu.write(id, *id_of, bytes).unwrap();
+            }
+            let halves: Vec<u8> = (0..sizes[0].1)
+                .map(|_| (noise.next() & 0xbf) as u8)
+                .collect();
+            let mut results = Vec::new();
+            for form in ["", "attention-workgroup", "attention-subgroup"] {
+                gpu.force_forms(form).unwrap();
+                for (name, _) in &sizes {
+                    gpu.upload(name, &halves).unwrap();
+                }
+                gpu.run(id, &at(250, 1)).unwrap();
+                results.push(pollster::block_on(gpu.read(id, &[out])).unwrap());
+            }
+            assert!(results[0][0].iter().any(|byte| *byte != 0));
+            assert!(results.iter().all(|result| *result == results[0]));
         }
     });
 }

@@ -6,6 +6,7 @@ mod compare;
 mod cpu;
 mod forms;
 mod gradients;
+mod halves;
 mod linear;
 mod matmul;
 mod optimizer;

@@ -264,9 +264,21 @@ fn keys_and_values_are_appended_and_never_past_the_end() {
     });
 }
 
+/// Run `test` on the device in every form of attention that it has.
+fn in_each_attention(test: impl Fn(&mut GpuBackend)) {
+    with_gpu(|gpu| {
+        let forms = gpu.adapter().forms;
+        for form in forms.iter().filter(|form| form.starts_with("attention")) {
+            gpu.force_forms(form).unwrap();
+            test(gpu);
+        }
+        gpu.force_forms("").unwrap();
+    });
+}
+
 #[test]
 fn attention_follows_f64() {
-    with_gpu(|gpu| {
+    in_each_attention(|gpu| {
         // The last two need several blocks of keys; the very last also several splits.
         let plain = [
             (1, 1, 1, 1, 0, 1),
@@ -371,7 +383,7 @@ fn placed_rows_are_those_of_their_sequences() {
     let rows_n: usize = sequences.iter().map(|s| s.1).sum();
     let width = heads * head_dim;
     let kv_dim = kv_heads * head_dim;
-    on_both(|device| {
+    let test = |device: &mut dyn Backend| {
         for precision in [CachePrecision::F32, CachePrecision::F16, CachePrecision::Q8] {
             for window in [None, Some(12)] {
                 let mut noise = Noise(11);
@@ -494,7 +506,9 @@ fn placed_rows_are_those_of_their_sequences() {
                 }
             }
         }
-    });
+    };
+    test(&mut CpuBackend::new(2));
+    in_each_attention(|gpu| test(gpu));
 }
 
 #[test]
@@ -566,7 +580,7 @@ fn rows_are_picked() {
 
 #[test]
 fn attention_survives_huge_scores() {
-    with_gpu(|gpu| {
+    in_each_attention(|gpu| {
         let (head_dim, max_seq) = (4, 600);
         let mut k = vec![-1e10f32; max_seq * head_dim];
         k[500 * head_dim..501 * head_dim].fill(1e10);

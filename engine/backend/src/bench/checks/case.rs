@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::gpu::forms::Shape;
+use crate::gpu::GpuBackend;
 use crate::{Backend, BackendError, elements};
 use ternary_core::config::{CachePrecision, QuantMode};
 use ternary_core::quant::tile::{TileWriter, act_stride, data_len};
@@ -33,9 +33,9 @@ pub struct Case {
 }
 
 impl Case {
-    /// The shape of the product that it is, if it is one.
-    pub(super) fn shape_of_product(&self) -> Option<Shape> {
-        crate::gpu::shape_of_product(&self.program)
+    /// Names of the forms that it may have; none where there is no choice.
+    pub(super) fn forms(&self, gpu: &GpuBackend) -> Vec<&'static str> {
+        gpu.forms_of(&self.program)
     }
 
     /// Names of what it runs.

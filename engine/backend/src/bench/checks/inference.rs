@@ -3,7 +3,7 @@
 use super::case::{Builder, Case};
 use ternary_core::config::{Activation, CachePrecision, QuantMode};
 use ternary_core::quant::tile::act_stride;
-use ternary_model::program::{BufferId, Elem, EmbedTable, LinearInput, Op, Scores};
+use ternary_model::program::{BufferId, Elem, EmbedTable, LinearInput, Op, RunParams, Scores};
 
 /// Rows of activations: one, a few, and more than are multiplied as vectors.
 const ROWS: [usize; 3] = [1, 5, 65];
@@ -455,5 +455,28 @@ fn sampling(dim: usize) -> Vec<Case> {
         k,
     };
     b.push(op);
-    vec![penalty, b.finish(format!("{k} of {vocab}"))]
+    let mut cases = vec![penalty, b.finish(format!("{k} of {vocab}"))];
+
+    for (temperature, top_k, top_p) in [(0.0, 0, 1.0), (0.8, 0, 1.0), (1.5, 20, 0.9)] {
+        let mut b = Builder::new(1);
+        b.run_params = RunParams {
+            temperature,
+            top_k,
+            top_p,
+            draw: 0.4,
+            ..b.run_params
+        };
+        let op = Op::Choose {
+            top_ids: b.ids_in_order(k),
+            top_values: b.floats(k),
+            k,
+            recent: b.ids_in_order(12),
+            capacity: 12,
+            ids: b.zeros_of(Elem::U32, 1),
+            chosen: b.zeros_of(Elem::U32, 1),
+        };
+        b.push(op);
+        cases.push(b.finish(format!("{k} at temperature {temperature}")));
+    }
+    cases
 }

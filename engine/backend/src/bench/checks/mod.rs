@@ -17,7 +17,7 @@ use crate::gpu::GpuBackend;
 pub struct Outcome {
     pub operation: String,
     pub shape: String,
-    /// Of products, the way they were computed in.
+    /// Of products and attention, the way they were computed in.
     pub form: Option<&'static str>,
     /// The largest error, relative to the value and the mean of all.
     pub error: f64,
@@ -49,15 +49,10 @@ pub async fn check(gpu: &mut GpuBackend, case: &Case) -> Vec<Outcome> {
         Ok(want) => want,
         Err(e) => return vec![outcome(None, Err(format!("the CPU: {e}")))],
     };
-    let names = match case.shape_of_product() {
-        Some(shape) => gpu
-            .gpu
-            .forms
-            .offered(&shape)
-            .into_iter()
-            .map(|f| Some(f.name()))
-            .collect(),
-        None => vec![None],
+    let forms = case.forms(gpu);
+    let names: Vec<_> = match forms.is_empty() {
+        true => vec![None],
+        false => forms.into_iter().map(Some).collect(),
     };
     let mut outcomes = Vec::new();
     // Results of a form that is right: the others have the same, to the bit.

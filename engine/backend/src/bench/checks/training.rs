@@ -80,8 +80,9 @@ fn quantizers(dim: usize) -> Vec<Case> {
 fn products(dim: usize) -> Vec<Case> {
     let mut cases = Vec::new();
     let flags = [false, true];
-    // The last is cut along k.
-    for (m, n, k) in [(dim, dim + 3, dim + 1), (17, 9, 4 * dim + 700)] {
+    // The others are cut along k, and the last has wide tiles.
+    let long = 4 * dim + 700;
+    for (m, n, k) in [(dim, dim + 3, dim + 1), (17, 9, long), (132, 68, long)] {
         for trans_a in flags {
             for trans_b in flags {
                 let mut b = Builder::new(m);

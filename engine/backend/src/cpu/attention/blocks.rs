@@ -24,9 +24,27 @@ pub struct Rows<'a, W> {
     pub head_dim: usize,
     /// Positions.
     pub count: usize,
+    /// What is read after these: the same head's part of another block.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "others find what is read next by themselves")
+    )]
+    pub next: &'a [W],
 }
 
 impl<W> Rows<'_, W> {
+    /// Bytes from each of these to where the next block has its like; 0 without one.
+    #[cfg(target_arch = "x86_64")]
+    fn ahead(&self) -> isize {
+        match self.next {
+            [] => 0,
+            next => {
+                let bytes = next.as_ptr().addr().wrapping_sub(self.data.as_ptr().addr());
+                bytes.cast_signed()
+            }
+        }
+    }
+
     /// That all positions are in reach, with so many queries of `len` elements in all.
     fn check(&self, len: usize) {
         let last = self.count.max(1) - 1;
@@ -54,6 +72,7 @@ pub fn scores<W: Narrow>(
         stride,
         head_dim,
         count,
+        ..
     } = keys;
     let queries = q.len() / head_dim;
     assert!(out.len() >= (queries.max(1) - 1) * line + count);
@@ -125,6 +144,7 @@ pub fn weigh<W: Narrow>(
         stride,
         head_dim,
         count,
+        ..
     } = values;
     let queries = out.len() / head_dim;
     assert!(weights.len() >= (queries.max(1) - 1) * line + count);
@@ -196,7 +216,7 @@ fn weigh_sixteen<W: Narrow>(values: &[W], stride: usize, weights: &[f32], out: &
 mod x86 {
     use core::arch::x86_64::*;
 
-    use super::{BLOCK, LANES, Narrow, Rows};
+    use super::{LANES, Narrow, Rows};
 
     /// Sixteen partial sums of each of sixteen rows, added by halves: the sums of the rows in
     /// order.
@@ -227,12 +247,12 @@ mod x86 {
         _mm512_add_ps(even, odd)
     }
 
-    /// Asks for what the next block has `ahead` elements further on: past the end that is
+    /// Asks for what the next block has `ahead` bytes further on: past its end that is
     /// harmless, the instruction never faults.
     #[inline]
     #[target_feature(enable = "sse")]
-    fn prefetch<W>(row: *const W, ahead: usize) {
-        _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(ahead).cast());
+    fn prefetch<W>(row: *const W, ahead: isize) {
+        _mm_prefetch::<_MM_HINT_T1>(row.wrapping_byte_offset(ahead).cast());
     }
 
     /// # Safety
@@ -272,7 +292,9 @@ mod x86 {
             stride,
             head_dim,
             count,
+            ..
         } = keys;
+        let ahead = keys.ahead();
         let last = q.len() / head_dim - 1;
         // The last query again in place of one that is missing.
         let queries: [_; Q] =
@@ -284,7 +306,7 @@ mod x86 {
                 let q = queries.map(|q| unsafe { _mm512_loadu_ps(q.add(at)) });
                 let mut row = data.as_ptr().wrapping_add(first * stride + at);
                 for t in 0..T {
-                    prefetch(row, BLOCK * stride);
+                    prefetch(row, ahead);
                     // SAFETY: the caller's.
                     let key = unsafe { W::load16(row) };
                     for (i, q) in q.into_iter().enumerate() {
@@ -366,7 +388,9 @@ mod x86 {
             stride,
             head_dim,
             count,
+            ..
         } = values;
+        let ahead = values.ahead();
         let mut acc = [[_mm512_setzero_ps(); C]; Q];
         // SAFETY: the caller's; there are `Q` lines of weights and rows of `out`.
         unsafe {
@@ -379,7 +403,7 @@ mod x86 {
                 let row = data.as_ptr().add(t * stride + at);
                 let mut v = [_mm512_setzero_ps(); C];
                 for (c, v) in v.iter_mut().enumerate() {
-                    prefetch(row.wrapping_add(c * LANES), BLOCK * stride);
+                    prefetch(row.wrapping_add(c * LANES), ahead);
                     *v = W::load16(row.add(c * LANES));
                 }
                 for (i, acc) in acc.iter_mut().enumerate() {
@@ -431,6 +455,7 @@ mod x86 {
         line: usize,
     ) {
         let scale = _mm256_set1_ps(scale);
+        let ahead = keys.ahead();
         for (q, out) in q.chunks_exact(keys.head_dim).zip(out.chunks_mut(line)) {
             let eights = out[..keys.count].as_chunks_mut::<8>().0;
             for (i, out) in eights.iter_mut().enumerate() {
@@ -438,7 +463,7 @@ mod x86 {
                 for (t, acc) in rows.iter_mut().enumerate() {
                     let key = keys.data.as_ptr().wrapping_add((8 * i + t) * keys.stride);
                     for (i, q) in q.chunks_exact(8).enumerate() {
-                        prefetch(key.wrapping_add(8 * i), BLOCK * keys.stride);
+                        prefetch(key.wrapping_add(8 * i), ahead);
                         // SAFETY: the caller's; eight floats of a query.
                         let (key, q) =
                             unsafe { (W::load8(key.add(8 * i)), _mm256_loadu_ps(q.as_ptr())) };
@@ -493,7 +518,9 @@ mod x86 {
             stride,
             head_dim,
             count,
+            ..
         } = values;
+        let ahead = values.ahead();
         let mut acc = [[_mm256_setzero_ps(); 2]; Q];
         // SAFETY: the caller's; there are `Q` lines of weights and rows of `out`.
         unsafe {
@@ -504,7 +531,7 @@ mod x86 {
             }
             for t in 0..count {
                 let row = data.as_ptr().add(t * stride + at);
-                prefetch(row, BLOCK * stride);
+                prefetch(row, ahead);
                 let v = [W::load8(row), W::load8(row.add(8))];
                 for (i, acc) in acc.iter_mut().enumerate() {
                     let weight = _mm256_set1_ps(*weights.as_ptr().add(i * line + t));
@@ -567,6 +594,8 @@ mod tests {
                     stride,
                     head_dim,
                     count,
+                    // As wherever the next block is.
+                    next: &data[count.min(2)..],
                 };
                 let mut found = vec![0f32; weights.len()];
                 let mut out = start.to_vec();

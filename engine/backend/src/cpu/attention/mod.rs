@@ -211,7 +211,7 @@ pub fn cached<W: Kept>(
         let part = heads * shape.share() * shape.head_dim;
         par::pieces(out, part, work, |i, out| {
             let q = &q[i * part..][..out.len()];
-            attention(table).position(i * heads, q, pos, out);
+            attention(table).position(i * heads, q, pos, out, None);
         });
         return;
     }
@@ -231,16 +231,31 @@ pub fn cached<W: Kept>(
                     let n = at.run(r, end);
                     let q = &q[r * width..][..n * width];
                     let out = &mut out[(r - i * band) * width..][..n * width];
-                    let (pos, attention) = (at.position(r), attention(at.table(r)));
+                    let stands = |r| (at.position(r), attention(at.table(r)));
+                    let (pos, attention) = stands(r);
+                    r += n;
                     match n {
-                        1 => attention.position(0, q, pos, out),
+                        1 => {
+                            let after = (r < end).then(|| stands(r)).map(|(pos, attention)| {
+                                attention.table.row(attention.seen(pos).start)
+                            });
+                            attention.position(0, q, pos, out, after);
+                        }
                         _ => (0..shape.kv_heads).for_each(|kv| attention.rows(kv, q, pos, out)),
                     }
-                    r += n;
                 }
             });
         }
     }
+}
+
+/// Positions that lie side by side in the caches.
+struct Stretch<'a, W> {
+    /// The first one.
+    at: usize,
+    count: usize,
+    /// Keys or values, and the row of them that is read next.
+    next: Option<(&'a [W], usize)>,
 }
 
 struct Attention<'a, W> {
@@ -251,28 +266,67 @@ struct Attention<'a, W> {
     table: Table<'a>,
 }
 
-impl<W: Kept> Attention<'_, W> {
+impl<'a, W: Kept> Attention<'a, W> {
     /// Positions that the query at `pos` sees.
     fn seen(&self, pos: usize) -> Range<usize> {
         let end = pos + 1;
         end - self.of.window.map_or(end, |window| window.min(end))..end
     }
 
-    /// All query heads of key heads `kv..`, at one position. `q` and `out` are theirs.
-    fn position(&self, kv: usize, q: &[f32], pos: usize, out: &mut [f32]) {
+    /// The positions of `seen`, of whose lines in `all` each is told what comes behind it: `then`
+    /// at the end.
+    fn stretches(
+        &self,
+        seen: Range<usize>,
+        all: &'a [W],
+        then: Option<(&'a [W], usize)>,
+    ) -> impl Iterator<Item = Stretch<'a, W>> {
+        let table = self.table;
+        let mut blocks = table.blocks(seen).peekable();
+        std::iter::from_fn(move || {
+            let (at, count) = blocks.next()?;
+            let next = blocks.peek().map(|(at, _)| (all, table.row(*at)));
+            Some(Stretch {
+                at,
+                count,
+                next: next.or(then),
+            })
+        })
+    }
+
+    /// Those whose keys are read, before their values are.
+    fn keys(&self, seen: Range<usize>) -> impl Iterator<Item = Stretch<'a, W>> {
+        let values = (self.cache.values, self.table.row(seen.start));
+        self.stretches(seen, self.cache.keys, Some(values))
+    }
+
+    /// Those whose values are read, before the row `after` of the keys.
+    fn values(
+        &self,
+        seen: Range<usize>,
+        after: Option<usize>,
+    ) -> impl Iterator<Item = Stretch<'a, W>> {
+        let then = after.map(|row| (self.cache.keys, row));
+        self.stretches(seen, self.cache.values, then)
+    }
+
+    /// All query heads of key heads `kv..`, at one position. `q` and `out` are theirs. What is read
+    /// after it begins with the row `after` of the keys.
+    fn position(&self, kv: usize, q: &[f32], pos: usize, out: &mut [f32], after: Option<usize>) {
         let Shape { head_dim, .. } = self.shape;
         let (share, seen) = (self.shape.share(), self.seen(pos));
         let heads = q.len() / head_dim;
         let n = seen.len().next_multiple_of(BLOCK);
         let mut scores = vec![0f32; heads * n];
-        for (at, count) in self.table.blocks(seen.clone()) {
+        for stretch in self.keys(seen.clone()) {
             for (h, scores) in scores.chunks_mut(share * n).enumerate() {
                 let q = &q[h * share * head_dim..][..share * head_dim];
                 let queries = q
                     .chunks(QUERIES * head_dim)
                     .zip(scores.chunks_mut(QUERIES * n));
                 for (q, scores) in queries {
-                    self.score(kv + h, at, count, q, &mut scores[at - seen.start..], n);
+                    let scores = &mut scores[stretch.at - seen.start..];
+                    self.score(kv + h, &stretch, q, scores, n);
                 }
             }
         }
@@ -280,12 +334,12 @@ impl<W: Kept> Attention<'_, W> {
             softmax_scores(&mut scores[..seen.len()], self.of.softcap);
         }
         out.fill(0.0);
-        for (at, count) in self.table.blocks(seen.clone()) {
+        for stretch in self.values(seen.clone(), after) {
             for (h, out) in out.chunks_mut(share * head_dim).enumerate() {
                 let scores = &scores[h * share * n..];
                 for (i, out) in out.chunks_mut(QUERIES * head_dim).enumerate() {
-                    let scores = &scores[i * QUERIES * n + at - seen.start..];
-                    self.weigh(kv + h, at, count, scores, n, out);
+                    let scores = &scores[i * QUERIES * n + stretch.at - seen.start..];
+                    self.weigh(kv + h, &stretch, scores, n, out);
                 }
             }
         }
@@ -316,9 +370,9 @@ impl<W: Kept> Attention<'_, W> {
             );
             let last = first + count - 1;
             let seen = self.seen(pos + first / share).start..self.seen(pos + last / share).end;
-            let blocks = || self.table.blocks(seen.clone());
-            for (at, count) in blocks() {
-                self.score(kv, at, count, near_q, &mut scores[at - seen.start..], n);
+            for stretch in self.keys(seen.clone()) {
+                let scores = &mut scores[stretch.at - seen.start..];
+                self.score(kv, &stretch, near_q, scores, n);
             }
             for (i, scores) in scores.chunks_exact_mut(n).take(count).enumerate() {
                 let own = self.seen(pos + (first + i) / share);
@@ -329,9 +383,9 @@ impl<W: Kept> Attention<'_, W> {
                 scores[to..].fill(0.0);
             }
             near_out.fill(0.0);
-            for (at, count) in blocks() {
-                let scores = &scores[at - seen.start..];
-                self.weigh(kv, at, count, scores, n, near_out);
+            for stretch in self.values(seen.clone(), None) {
+                let scores = &scores[stretch.at - seen.start..];
+                self.weigh(kv, &stretch, scores, n, near_out);
             }
             for (i, near) in near_out.chunks_exact(head_dim).enumerate() {
                 out[at(first + i)..][..head_dim].copy_from_slice(near);
@@ -339,14 +393,14 @@ impl<W: Kept> Attention<'_, W> {
         }
     }
 
-    /// Scores of up to [`QUERIES`] queries with `count` positions from `at` on, to the beginning of
-    /// lines of `scores` that are `n` apart.
-    fn score(&self, kv: usize, at: usize, count: usize, q: &[f32], scores: &mut [f32], n: usize) {
-        let keys = self.head(self.cache.keys, kv, at, count);
+    /// Scores of up to [`QUERIES`] queries with a stretch of positions, to the beginning of lines
+    /// of `scores` that are `n` apart.
+    fn score(&self, kv: usize, at: &Stretch<'a, W>, q: &[f32], scores: &mut [f32], n: usize) {
+        let keys = self.head(self.cache.keys, kv, at);
         blocks::scores(self.level, q, keys, self.of.scale, scores, n);
         if let Some(scales) = self.scales(keys) {
             for scores in scores.chunks_mut(n).take(q.len() / self.shape.head_dim) {
-                for (score, scale) in scores.iter_mut().zip(&scales[..count]) {
+                for (score, scale) in scores.iter_mut().zip(&scales[..at.count]) {
                     *score *= scale;
                 }
             }
@@ -363,22 +417,24 @@ impl<W: Kept> Attention<'_, W> {
         Some(scales)
     }
 
-    /// A head's part of keys or values, `count` positions from `at` on.
-    fn head<'b>(&self, all: &'b [W], kv: usize, at: usize, count: usize) -> blocks::Rows<'b, W> {
+    /// A head's part of keys or values.
+    fn head(&self, all: &'a [W], kv: usize, at: &Stretch<'a, W>) -> blocks::Rows<'a, W> {
         let pitch = self.shape.pitch::<W>();
         let stride = self.shape.kv_heads * pitch;
+        let line = |all: &'a [W], row: usize| &all[row * stride + kv * pitch..];
         blocks::Rows {
-            data: &all[self.table.row(at) * stride + kv * pitch..],
+            data: line(all, self.table.row(at.at)),
             stride,
             head_dim: self.shape.head_dim,
-            count,
+            count: at.count,
+            next: at.next.map_or(&[], |(all, row)| line(all, row)),
         }
     }
 
-    /// Adds the values of `count` positions from `at` on, as the first of lines of `scores` that
-    /// are `n` apart weigh them, to the queries' rows of `out`.
-    fn weigh(&self, kv: usize, at: usize, count: usize, scores: &[f32], n: usize, out: &mut [f32]) {
-        let values = self.head(self.cache.values, kv, at, count);
+    /// Adds a stretch's values, as the first of lines of `scores` that are `n` apart weigh them,
+    /// to the queries' rows of `out`.
+    fn weigh(&self, kv: usize, at: &Stretch<'a, W>, scores: &[f32], n: usize, out: &mut [f32]) {
+        let values = self.head(self.cache.values, kv, at);
         let Some(scales) = self.scales(values) else {
             return blocks::weigh(self.level, scores, n, values, out);
         };
@@ -386,7 +442,7 @@ impl<W: Kept> Attention<'_, W> {
         let queries = out.len() / self.shape.head_dim;
         let lines = scaled.chunks_exact_mut(BLOCK).take(queries);
         for (scaled, scores) in lines.zip(scores.chunks(n)) {
-            for ((to, score), scale) in scaled.iter_mut().zip(&scores[..count]).zip(scales) {
+            for ((to, score), scale) in scaled.iter_mut().zip(&scores[..at.count]).zip(scales) {
                 *to = score * scale;
             }
         }

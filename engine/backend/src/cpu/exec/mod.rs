@@ -14,6 +14,7 @@ use crate::training::training;
 
 use ternary_core::config::CachePrecision;
 use ternary_core::quant::tile::act_stride;
+use ternary_core::sampling::Choice;
 use ternary_model::program::{EmbedTable, LinearInput, Op, Places, RunParams};
 
 /// Where `rows` rows stand.
@@ -381,6 +382,34 @@ pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
                 sample::top_k(b.f32(*logits), memory.view_mut(*k), values);
             });
             b.put(*ids, memory);
+        }
+        Op::Choose {
+            top_ids,
+            top_values,
+            recent,
+            capacity,
+            ids,
+            chosen,
+            ..
+        } => {
+            let candidates = b.u32(*top_ids).iter().zip(b.f32(*top_values));
+            let choice = Choice {
+                temperature: run_params.temperature,
+                top_k: run_params.top_k as usize,
+                top_p: run_params.top_p,
+                draw: f64::from(run_params.draw),
+            };
+            let id = choice.among(candidates.map(|(id, logit)| (*id, *logit)).collect());
+            let slot = (pos + 1) % capacity;
+            for (to, at, id) in [
+                (*recent, slot, id.unwrap_or_default()),
+                (*ids, 0, id.unwrap_or_default()),
+                (*chosen, 0, id.unwrap_or(u32::MAX)),
+            ] {
+                let mut memory = b.take(to);
+                memory.view_mut::<u32>(at + 1)[at] = id;
+                b.put(to, memory);
+            }
         }
         training!() => {
             // A program with such an operation is not prepared where they are left out.

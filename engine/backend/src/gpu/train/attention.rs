@@ -93,7 +93,6 @@ pub(super) fn attention_backward(op: &Op, memory: &Memory) -> Result<Vec<Call>, 
             .bind("delta", deltas.clone()))
     };
     let queries_shader = &shaders::ATTENTION_BACKWARD_Q;
-    let kv_shader = &shaders::ATTENTION_BACKWARD_KV;
     let mut calls = vec![
         delta,
         tiled(
@@ -106,6 +105,10 @@ pub(super) fn attention_backward(op: &Op, memory: &Memory) -> Result<Vec<Call>, 
         )?,
     ];
     for (gradient, keys) in [(dk, true), (dv, false)] {
+        let kv_shader = match memory.is_half(gradient) {
+            true => &shaders::ATTENTION_BACKWARD_KV_F16,
+            false => &shaders::ATTENTION_BACKWARD_KV,
+        };
         let call = inputs(Call::new(kv_shader))?
             .bind("dkv", memory.bind(gradient)?)
             .set("KEYS", keys);

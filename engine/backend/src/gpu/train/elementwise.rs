@@ -54,12 +54,18 @@ pub(super) fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, Backe
                 .set("THRESHOLD", DropoutMask::threshold(rate))
                 .set("SCALE", DropoutMask::scale(rate))
                 .items(len),
-            Op::FakeQuantAct { x, out, rows, dim } => Call::new(&shaders::FAKE_QUANT_ACT)
-                .bind("x", memory.bind(x)?)
-                .bind("out", memory.bind(out)?)
-                .size("ROWS", rows)
-                .size("DIM", dim)
-                .workgroups(rows),
+            Op::FakeQuantAct { x, out, rows, dim } => {
+                let shader = match memory.is_half(out) {
+                    true => &shaders::FAKE_QUANT_ACT_F16,
+                    false => &shaders::FAKE_QUANT_ACT,
+                };
+                Call::new(shader)
+                    .bind("x", memory.bind(x)?)
+                    .bind("out", memory.bind(out)?)
+                    .size("ROWS", rows)
+                    .size("DIM", dim)
+                    .workgroups(rows)
+            }
             Op::ActivateBackward {
                 gate,
                 up,
@@ -69,22 +75,26 @@ pub(super) fn elementwise(op: &Op, memory: &Memory) -> Option<Result<Call, Backe
                 activation,
                 rows,
                 dim,
-            } => Call::new(&shaders::ACTIVATE_BACKWARD)
-                .bind("gate", memory.bind(gate)?)
-                .bind("up", memory.bind_or_unread(up)?)
-                .bind("dout", memory.bind(dout)?)
-                .bind("dgate", memory.bind(dgate)?)
-                .bind(
-                    "dup",
-                    match dup {
-                        Some(dup) => memory.bind(dup)?,
-                        None => Slice::whole(&memory.unwritten),
-                    },
-                )
-                .size("LEN", rows * dim)
-                .set("ACTIVATION", activation_constant(activation))
-                .set("UP", up.is_some() && dup.is_some())
-                .items(rows * dim),
+            } => {
+                let shader = match memory.is_half(dgate) {
+                    true => &shaders::ACTIVATE_BACKWARD_F16,
+                    false => &shaders::ACTIVATE_BACKWARD,
+                };
+                let up_gradient = match dup {
+                    Some(dup) => memory.bind(dup)?,
+                    None => Slice::whole(&memory.unwritten),
+                };
+                Call::new(shader)
+                    .bind("gate", memory.bind(gate)?)
+                    .bind("up", memory.bind_or_unread(up)?)
+                    .bind("dout", memory.bind(dout)?)
+                    .bind("dgate", memory.bind(dgate)?)
+                    .bind("dup", up_gradient)
+                    .size("LEN", rows * dim)
+                    .set("ACTIVATION", activation_constant(activation))
+                    .set("UP", up.is_some() && dup.is_some())
+                    .items(rows * dim)
+            }
             Op::CrossEntropy {
                 logits,
                 targets,

@@ -3,14 +3,15 @@
 
 mod attention;
 mod elementwise;
+pub(super) mod halves;
+pub(super) mod products;
 
 use ternary_shaders as shaders;
 
 use super::device::DEVICE;
+use super::forms::Forms;
 use super::kernel::{Call, Slice};
-use super::lower::BUSY_WORKGROUPS;
 use super::memory::Memory;
-use super::precision::Product;
 use crate::BackendError;
 use attention::{attention, attention_backward};
 use elementwise::elementwise;
@@ -22,11 +23,6 @@ pub(super) type Lowered = Result<Vec<Call>, BackendError>;
 
 /// Elements a workgroup sums at least before a tensor is cut into more stretches.
 const MIN_STRETCH: usize = 4096;
-/// Steps along k that a part of a product has at least: joining the parts costs a read and a write
-/// of each.
-const MIN_SPLIT_STEPS: usize = 8;
-/// Parts of a product at most.
-const MAX_SPLITS: usize = 32;
 /// Bands of rows that the gradient of a norm's weight is summed in at most.
 const MAX_BANDS: usize = 128;
 /// Rows of a band at least.
@@ -38,20 +34,6 @@ fn stretches(len: usize) -> (usize, usize) {
     let most = shaders::TENSOR_STATS.constant("REDUCE_LANES") as usize;
     let stretch = len.div_ceil(most).max(MIN_STRETCH);
     (len.div_ceil(stretch).max(1), stretch)
-}
-
-/// Parts a product is computed in along k, and the length of each: few results of long sums would
-/// leave most of a GPU idle.
-fn splits(m: usize, n: usize, k: usize) -> (usize, usize) {
-    let tile = shaders::MATMUL.constant("GEMM_TILE") as usize;
-    let step = shaders::MATMUL.constant("GEMM_STEP") as usize;
-    let tiles = m.div_ceil(tile) * n.div_ceil(tile);
-    let steps = k.div_ceil(step);
-    let wanted = (BUSY_WORKGROUPS / tiles.max(1))
-        .min(steps / MIN_SPLIT_STEPS)
-        .clamp(1, MAX_SPLITS);
-    let split = steps.div_ceil(wanted) * step;
-    (k.div_ceil(split).max(1), split)
 }
 
 /// Bands of the items a norm's weight gradient sums over, and the length of each.
@@ -66,10 +48,7 @@ pub(super) fn workspace_bytes(op: &Op) -> usize {
         Op::FakeQuantWeight {
             rows, cols, quant, ..
         } if quant.group == 0 => 3 * stretches(rows * cols).0,
-        Op::MatMul { m, n, k, .. } => match splits(m, n, k).0 {
-            1 => 0,
-            parts => parts * m * n,
-        },
+        Op::MatMul { m, n, k, .. } => products::workspace_floats([m, n, k]),
         Op::RmsNormBackward {
             rows, groups, dim, ..
         } => bands(rows * groups).0 * dim,
@@ -98,7 +77,7 @@ fn unsupported(op: &Op, reason: String) -> BackendError {
 }
 
 /// Dispatches of a training operation; `None` if it is not one.
-pub(super) fn lower(op: &Op, memory: &Memory) -> Option<Lowered> {
+pub(super) fn lower(op: &Op, memory: &Memory, forms: &Forms) -> Option<Lowered> {
     Some(match *op {
         Op::FakeQuantWeight {
             latent,
@@ -108,23 +87,7 @@ pub(super) fn lower(op: &Op, memory: &Memory) -> Option<Lowered> {
             quant,
             arenas,
         } => fake_quant_weight(op, memory, latent, out, rows * cols, quant, arenas),
-        Op::MatMul {
-            a,
-            b,
-            out,
-            m,
-            n,
-            k,
-            trans_a,
-            trans_b,
-            accumulate,
-        } => matmul(
-            memory,
-            [a, b, out],
-            [m, n, k],
-            [trans_a, trans_b],
-            accumulate,
-        ),
+        Op::MatMul { .. } => products::matmul(op, memory, forms),
         Op::RmsNormBackward { .. } => rms_norm_backward(op, memory),
         Op::Attention {
             q,
@@ -165,6 +128,13 @@ fn fake_quant_weight(
             return Err(unsupported(op, "float weights are used as they are".into()));
         }
     };
+    let (of_spans, of_tensor) = match memory.is_half(out) {
+        true => (
+            &shaders::FAKE_QUANT_WEIGHT_F16,
+            &shaders::FAKE_QUANT_TENSOR_F16,
+        ),
+        false => (&shaders::FAKE_QUANT_WEIGHT, &shaders::FAKE_QUANT_TENSOR),
+    };
     let (latent, out) = (memory.bind(latent)?, memory.bind(out)?);
     let call = |shader: &'static shaders::Shader| {
         Call::new(shader)
@@ -185,7 +155,7 @@ fn fake_quant_weight(
         }
         let spans = len / quant.group;
         return Ok(vec![
-            call(&shaders::FAKE_QUANT_WEIGHT)
+            call(of_spans)
                 .bind("out", out)
                 .size("SPANS", spans)
                 .workgroups(spans),
@@ -206,54 +176,8 @@ fn fake_quant_weight(
         .filter(|second| two_passes || !second)
         .map(|second| stretched(&shaders::TENSOR_STATS).set("SECOND", second))
         .collect();
-    calls.push(stretched(&shaders::FAKE_QUANT_TENSOR).bind("out", out));
+    calls.push(stretched(of_tensor).bind("out", out));
     Ok(calls)
-}
-
-fn matmul(
-    memory: &Memory,
-    [a, b, out]: [BufferId; 3],
-    [m, n, k]: [usize; 3],
-    [trans_a, trans_b]: [bool; 2],
-    accumulate: bool,
-) -> Result<Vec<Call>, BackendError> {
-    let shader = memory.product.shader();
-    let (parts, split) = splits(m, n, k);
-    let out = memory.bind(out)?;
-    let space = workspace(memory, parts * m * n);
-    let tile = shader.constant("GEMM_TILE") as usize;
-    let mut product = Call::new(shader)
-        .bind("a", memory.bind(a)?)
-        .bind("b", memory.bind(b)?)
-        .bind(
-            "out",
-            if parts == 1 {
-                out.clone()
-            } else {
-                space.clone()
-            },
-        )
-        .size("M", m)
-        .size("N", n)
-        .size("K", k)
-        .set("TRANS_A", trans_a)
-        .set("TRANS_B", trans_b)
-        .set("ACCUMULATE", accumulate && parts == 1)
-        .size("SPLIT", split)
-        .workgroups(m.div_ceil(tile) * n.div_ceil(tile))
-        .depth(parts);
-    if memory.product != Product::F32 {
-        // Forward products have their right operand transposed; in the others the left one is a
-        // gradient.
-        product = product.set("GRADIENT", !trans_b);
-    }
-    if parts == 1 {
-        return Ok(vec![product]);
-    }
-    Ok(vec![
-        product,
-        scaled_sum(space, parts, 1.0, out, m * n, accumulate),
-    ])
 }
 
 /// `out` `[len]` (+)= scale · Σ `parts` of `x`.

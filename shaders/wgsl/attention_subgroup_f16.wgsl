@@ -1,0 +1,3 @@
+// Causal attention over caches of binary16, two in a word, with subgroups.
+#import "lib/attention_keys_f16.wgsl"
+#import "lib/attention_subgroup.wgsl"
