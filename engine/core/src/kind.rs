@@ -168,7 +168,7 @@ impl FileKind {
             }
             FileKind::Pdf => "a PDF: save its text first, for example with pdftotext",
             FileKind::Image => "an image",
-            FileKind::Empty => "empty: download it again",
+            FileKind::Empty => "empty: write it again, or download it again",
             FileKind::Other => return None,
         })
     }

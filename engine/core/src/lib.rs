@@ -16,3 +16,4 @@ pub mod math;
 pub mod params;
 pub mod quant;
 pub mod rng;
+pub mod sampling;

@@ -179,6 +179,7 @@ pub fn half(h: u16) -> f32 {
 }
 
 /// f32 to binary16, half to even; beyond its range the largest finite value.
+#[inline]
 pub fn to_half(v: f32) -> u16 {
     // The range of binary16's exponents: 2⁻¹⁴ is its smallest normal number.
     const LARGEST: f32 = 65504.0;

@@ -27,6 +27,7 @@ impl CachePrecision {
         [CachePrecision::F32, CachePrecision::F16, CachePrecision::Q8];
 
     /// Bytes from one head of `head_dim` keys or values to the next.
+    #[inline]
     pub fn head_bytes(self, head_dim: usize) -> usize {
         match self {
             CachePrecision::F32 => 4 * head_dim,

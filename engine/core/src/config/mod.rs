@@ -21,20 +21,28 @@ pub use strict::{Owner, owner};
 #[cfg(feature = "std")]
 pub use train::{LrDecay, Optimizer, Packing, Preference, TrainConfig};
 
+use alloc::format;
 use alloc::string::String;
+
+fn meant(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
+        None => "; docs/configurations.md says which there are".into(),
+    }
+}
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A field that is not known, probably mistyped.
-    #[error("{what}: unknown field `{field}`; did you mean `{nearest}`?")]
+    #[error("{what}: unknown field `{field}`{}", meant(.nearest.as_deref()))]
     UnknownField {
         /// Which configuration.
         what: &'static str,
         /// The field found.
         field: String,
-        /// The known field that is spelled most alike.
-        nearest: String,
+        /// The known field that is spelled much alike, or that is called so elsewhere.
+        nearest: Option<String>,
     },
     /// Not JSON, or a value of another type than its field's.
     #[error("{what}: {message}")]

@@ -1,6 +1,7 @@
 //! Configs that people write: unknown fields are refused with the nearest name.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{ConfigError, MatrixKind, ModelConfig, NormKind, NormPlacement, TrainConfig};
 use crate::kind::{FileKind, without_bom};
@@ -25,10 +26,7 @@ impl ModelConfig {
     /// The same from JSON that was parsed already.
     pub fn from_value(value: serde_json::Value) -> Result<Self, ConfigError> {
         check_fields("model config", &every_field(), &value)?;
-        let config: Self = serde_json::from_value(value).map_err(|e| ConfigError::Json {
-            what: "model config",
-            message: e.to_string(),
-        })?;
+        let config: Self = typed("model config", value)?;
         config.validate()?;
         Ok(config)
     }
@@ -70,14 +68,69 @@ fn unknown<'a>(
     known: impl Iterator<Item = &'a String>,
 ) -> ConfigError {
     let likeness = |name: &str| strsim::jaro_winkler(name, field);
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    let own = known.iter().map(|name| (*name, *name));
+    let elsewhere = ELSEWHERE.into_iter().filter(|(_, o)| known.contains(o));
+    let nearest = own
+        .chain(elsewhere)
+        .map(|(name, ours)| (likeness(name), ours))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
     ConfigError::UnknownField {
         what,
         field: field.to_owned(),
-        nearest: known
-            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
-            .cloned()
-            .unwrap_or_default(),
+        nearest: nearest
+            .filter(|(likeness, _)| *likeness >= ALIKE)
+            .map(|(_, ours)| ours.to_owned()),
     }
+}
+
+/// Names less alike than this are other words.
+const ALIKE: f64 = 0.8;
+
+/// What fields are called in Hugging Face's configs and by its trainer, and what here.
+const ELSEWHERE: [(&str, &str); 19] = [
+    ("num_hidden_layers", "num_layers"),
+    ("num_attention_heads", "num_heads"),
+    ("num_key_value_heads", "num_kv_heads"),
+    ("max_position_embeddings", "max_seq_len"),
+    ("n_layer", "num_layers"),
+    ("n_head", "num_heads"),
+    ("n_embd", "hidden_size"),
+    ("d_model", "hidden_size"),
+    ("hidden_act", "activation"),
+    ("learning_rate", "lr"),
+    ("lr_scheduler_type", "lr_decay"),
+    ("warmup_steps", "lr_warmup_steps"),
+    ("per_device_train_batch_size", "batch_size"),
+    ("gradient_accumulation_steps", "accumulation_steps"),
+    ("max_grad_norm", "clip_norm"),
+    ("adam_beta1", "beta1"),
+    ("adam_beta2", "beta2"),
+    ("adam_epsilon", "eps"),
+    ("num_train_epochs", "max_steps"),
+];
+
+/// `value` as a config; an error names the field whose value is no such.
+pub(super) fn typed<T: DeserializeOwned>(
+    what: &'static str,
+    value: serde_json::Value,
+) -> Result<T, ConfigError> {
+    let message = match serde_json::from_value(value.clone()) {
+        Ok(config) => return Ok(config),
+        Err(e) => e.to_string(),
+    };
+    // Every field has a default, so each can be read by itself.
+    let alone = |(field, value): (&String, &serde_json::Value)| {
+        let one = serde_json::Map::from_iter([(field.clone(), value.clone())]);
+        let wrong = serde_json::from_value::<T>(one.into()).err()?;
+        Some(format!("`{field}`: {wrong}"))
+    };
+    let fields = value.as_object().into_iter().flatten();
+    let named = fields.into_iter().find_map(alone);
+    Err(ConfigError::Json {
+        what,
+        message: named.unwrap_or(message),
+    })
 }
 
 /// A config that is written with all its fields.

@@ -39,8 +39,29 @@ fn use_ternary_false_means_binary_body_unless_a_map_is_given() {
 fn an_unknown_field_names_the_nearest_one() {
     let e = ModelConfig::from_json(r#"{"hiden_size": 64}"#).unwrap_err();
     assert!(e.to_string().contains("`hidden_size`"), "{e}");
-    let e = TrainConfig::from_value(serde_json::json!({"learning_rat": 1})).unwrap_err();
-    assert!(e.to_string().contains("did you mean"), "{e}");
+    let train = |json: serde_json::Value| TrainConfig::from_value(json).unwrap_err().to_string();
+    let e = train(serde_json::json!({"learning_rat": 1}));
+    assert!(e.contains("did you mean `lr`?"), "{e}");
+    let e = ModelConfig::from_json(r#"{"num_hidden_layers": 2}"#).unwrap_err();
+    assert!(e.to_string().contains("did you mean `num_layers`?"), "{e}");
+    // What is like nothing is not guessed at.
+    for field in ["architectures", "foo", "training.lr"] {
+        let e = owner(field).unwrap_err().to_string();
+        assert!(e.contains(field) && !e.contains("did you mean"), "{e}");
+        assert!(e.contains("docs/configurations.md"), "{e}");
+    }
+}
+
+#[test]
+fn a_value_of_another_type_is_named_with_its_field() {
+    let e = TrainConfig::from_value(serde_json::json!({"max_steps": 5, "lr": "abc"})).unwrap_err();
+    for word in ["train config", "`lr`", "abc"] {
+        assert!(e.to_string().contains(word), "{e}");
+    }
+    let e = ModelConfig::from_json(r#"{"num_layers": 2, "num_heads": -4}"#).unwrap_err();
+    for word in ["model config", "`num_heads`", "-4"] {
+        assert!(e.to_string().contains(word), "{e}");
+    }
 }
 
 #[test]

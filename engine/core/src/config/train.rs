@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::strict::check_fields;
+use super::strict::{check_fields, typed};
 use super::{ConfigError, LoraConfig, ModelConfig, QuantMode};
 
 /// Steps, sequences and the like, at most: their products are counted in 64 bits.
@@ -276,10 +276,7 @@ impl TrainConfig {
     /// Parse and check the `training` part of a config.
     pub fn from_value(value: serde_json::Value) -> Result<Self, ConfigError> {
         check_fields("train config", &Self::default(), &value)?;
-        let config: Self = serde_json::from_value(value).map_err(|e| ConfigError::Json {
-            what: "train config",
-            message: e.to_string(),
-        })?;
+        let config: Self = typed("train config", value)?;
         config.validate()?;
         Ok(config)
     }

@@ -21,11 +21,13 @@ pub const ROWS: usize = 4;
 pub const TILE_BYTES: usize = 32;
 
 /// Columns of int8 activations in memory for `dim` values: whole tiles of every mode.
+#[inline]
 pub fn act_stride(dim: usize) -> usize {
     dim.next_multiple_of(256)
 }
 
 /// Weights in one tile; for the row-major modes the columns a row is rounded up to.
+#[inline]
 pub fn tile_cols(mode: QuantMode) -> usize {
     match mode {
         QuantMode::Ternary | QuantMode::EightBit => 128,
@@ -36,11 +38,13 @@ pub fn tile_cols(mode: QuantMode) -> usize {
 }
 
 /// Tiles per row (ternary, binary).
+#[inline]
 pub fn tiles(mode: QuantMode, in_dim: usize) -> usize {
     in_dim.div_ceil(tile_cols(mode))
 }
 
 /// Columns in memory of a row-major mode.
+#[inline]
 pub fn row_stride(mode: QuantMode, in_dim: usize) -> usize {
     in_dim.next_multiple_of(tile_cols(mode))
 }
