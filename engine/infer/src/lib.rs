@@ -2,6 +2,7 @@
 
 #![warn(missing_docs)]
 
+mod ahead;
 mod choices;
 mod error;
 mod evaluate;
@@ -13,6 +14,7 @@ mod sampler;
 mod sequences;
 mod vocabulary;
 
+pub use ahead::Ahead;
 pub use choices::{Answer, Asked, Estimate, Likelihood, Score, likelihood, score};
 pub use error::{Error, Result};
 pub use evaluate::{Comparison, Evaluation, compare, evaluate, evaluate_tokens, log_partition};
@@ -120,6 +122,11 @@ impl Sampling {
         if self.max_tokens == 0 {
             return refuse("max_tokens", &self.max_tokens, "at least 1");
         }
+        if self.stop.iter().any(String::is_empty) {
+            // It stands at the beginning of every reply.
+            let expected = "a text of one character or more, or be left out";
+            return refuse("stop", &"an empty text", expected);
+        }
         Ok(())
     }
 }
@@ -148,5 +155,16 @@ mod tests {
             ..SamplingHints::default()
         };
         assert_eq!(of(Some(own), 2_000_000_000), (0.7, 40, 1.3));
+    }
+
+    #[test]
+    fn an_empty_stop_text_is_refused() {
+        let with = |stop: &str| Sampling {
+            stop: vec!["x".into(), stop.into()],
+            ..Sampling::default()
+        };
+        assert!(with("y").validate().is_ok());
+        let problem = with("").validate().unwrap_err().to_string();
+        assert!(problem.starts_with("stop is an empty text"), "{problem}");
     }
 }

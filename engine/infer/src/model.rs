@@ -23,6 +23,18 @@ struct Step {
     sampling: Option<SamplingBuffers>,
 }
 
+/// Why steps with a last row's logits have the sampler's buffers.
+const SAMPLING: &str = "prefill and decode are recorded with the sampler's buffers";
+
+/// A decode step that chooses the token which the next one begins with.
+#[derive(Clone, Copy)]
+pub(crate) struct ChainedStep {
+    pub program: ProgramId,
+    pub ids: BufferId,
+    pub recent: BufferId,
+    pub chosen: BufferId,
+}
+
 /// What decode and prefill run.
 #[derive(Clone, Copy)]
 struct Steps {
@@ -30,6 +42,8 @@ struct Steps {
     prefill: Step,
     /// Recorded when first asked for: its logits take rows × vocabulary.
     all_logits: Option<Step>,
+    /// A decode step that chooses a token itself; recorded when first asked for.
+    chained: Option<ChainedStep>,
 }
 
 /// The model by itself, or with an adapter beside it.
@@ -81,14 +95,14 @@ pub struct LoadOptions<'a> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Model {
-    backend: Box<dyn Backend>,
-    config: ModelConfig,
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) config: ModelConfig,
     /// Without an adapter, then with each of them.
     variants: Vec<Variant>,
     chosen: usize,
     cache: CachePrecision,
     /// Tokens whose keys and values are in the cache.
-    cached: Vec<u32>,
+    pub(crate) cached: Vec<u32>,
     /// Tokens that it has memory for.
     room: usize,
     weight_bytes: usize,
@@ -212,9 +226,29 @@ impl Model {
             decode: self.prepare(1, Logits::Last)?,
             prefill: self.prepare(self.prefill_rows(), Logits::Last)?,
             all_logits: None,
+            chained: None,
         };
         self.variants[self.chosen].steps = Some(steps);
         Ok(steps)
+    }
+
+    /// The step of [`Model::feed_ahead`].
+    pub(crate) fn chained(&mut self) -> Result<ChainedStep> {
+        let mut steps = self.steps()?;
+        if let Some(step) = steps.chained {
+            return Ok(step);
+        }
+        let step = self.prepare(1, Logits::Chosen)?;
+        let sampling = step.sampling.expect(SAMPLING);
+        let step = ChainedStep {
+            program: step.program,
+            ids: step.ids,
+            recent: sampling.recent,
+            chosen: sampling.chosen.expect(SAMPLING),
+        };
+        steps.chained = Some(step);
+        self.variants[self.chosen].steps = Some(steps);
+        Ok(step)
     }
 
     fn prefill_rows(&self) -> usize {
@@ -236,7 +270,7 @@ impl Model {
 
     /// Have memory for the keys and values of so many tokens: twice what there is, so that a long
     /// text is moved a few times only; less where that much is not to be had.
-    async fn make_room(&mut self, tokens: usize) -> Result<()> {
+    pub(crate) async fn make_room(&mut self, tokens: usize) -> Result<()> {
         if tokens <= self.room {
             return Ok(());
         }
@@ -299,6 +333,11 @@ impl Model {
     /// Precision of the KV cache.
     pub fn cache_precision(&self) -> CachePrecision {
         self.cache
+    }
+
+    /// Bytes that have been copied back from its device.
+    pub fn read_bytes(&self) -> u64 {
+        self.backend.read_bytes()
     }
 
     /// What is allocated.
@@ -388,9 +427,7 @@ impl Model {
             };
             let n = rest.len().min(step.rows);
             let (now, later) = rest.split_at(n);
-            let sampling = step
-                .sampling
-                .expect("prefill and decode are recorded with the sampler's buffers");
+            let sampling = step.sampling.expect(SAMPLING);
             let recent = &recent[recent.len().saturating_sub(RECENT)..];
             self.backend
                 .write(step.program, step.ids, bytemuck::cast_slice(now))?;
@@ -463,7 +500,7 @@ impl Model {
         Ok(())
     }
 
-    fn check(&self, ids: &[u32]) -> Result<()> {
+    pub(crate) fn check(&self, ids: &[u32]) -> Result<()> {
         if ids.is_empty() {
             return Err(Error::NoTokens);
         }

@@ -3,6 +3,7 @@
 
 use super::Sampling;
 use ternary_core::rng::Rng;
+use ternary_core::sampling::Choice;
 
 /// Draws tokens as a [`Sampling`] says.
 ///
@@ -29,38 +30,32 @@ impl Sampler {
 
     /// Choose among `(id, logit)` candidates, which come in any order, with the repetition penalty
     /// already applied.
-    pub fn choose(&mut self, mut candidates: Vec<(u32, f32)>) -> Option<u32> {
-        candidates.retain(|c| !c.1.is_nan());
-        candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let best = candidates.first()?.1;
-        if self.sampling.temperature == 0.0 {
-            return candidates.first().map(|c| c.0);
+    pub fn choose(&mut self, candidates: Vec<(u32, f32)>) -> Option<u32> {
+        self.next_choice().among(candidates)
+    }
+
+    /// How the next token is to be chosen, for whoever has its candidates.
+    pub fn next_choice(&mut self) -> Choice {
+        let Sampling {
+            temperature,
+            top_k,
+            top_p,
+            ..
+        } = self.sampling;
+        Choice {
+            temperature,
+            top_k,
+            top_p,
+            draw: match temperature {
+                0.0 => 0.0,
+                _ => self.rng.uniform(),
+            },
         }
-        if self.sampling.top_k > 0 {
-            candidates.truncate(self.sampling.top_k);
-        }
-        let weights: Vec<f64> = candidates
-            .iter()
-            .map(|c| libm::exp(f64::from((c.1 - best) / self.sampling.temperature)))
-            .collect();
-        let total: f64 = weights.iter().sum();
-        let mut kept = 0.0;
-        let mut count = 0;
-        for w in &weights {
-            kept += w;
-            count += 1;
-            if kept >= f64::from(self.sampling.top_p) * total {
-                break;
-            }
-        }
-        let mut draw = self.rng.uniform() * kept;
-        for (c, w) in candidates.iter().zip(&weights).take(count) {
-            draw -= w;
-            if draw < 0.0 {
-                return Some(c.0);
-            }
-        }
-        candidates.get(count - 1).map(|c| c.0)
+    }
+
+    /// Factor of the logits of tokens that were there lately.
+    pub fn penalty(&self) -> f32 {
+        self.sampling.repetition_penalty
     }
 }
 

@@ -343,7 +343,7 @@ impl Sequences {
             let Some(head) = self.heads.iter().find(enough) else {
                 continue;
             };
-            all.extend(run_rows(backend, head, rows, self.config.vocab_size).await?);
+            run_rows(backend, head, rows, self.config.vocab_size, &mut all).await?;
         }
         Ok(all)
     }
@@ -351,7 +351,16 @@ impl Sequences {
     /// Hidden states, behind the final norm, of rows of the last step, `[rows.len(), hidden]`.
     pub async fn hidden(&mut self, rows: &[u32]) -> Result<Vec<f32>> {
         let backend = self.backend.as_mut();
-        run_rows(backend, &self.hidden, rows, self.config.hidden_size).await
+        let mut all = Vec::with_capacity(rows.len() * self.config.hidden_size);
+        run_rows(
+            backend,
+            &self.hidden,
+            rows,
+            self.config.hidden_size,
+            &mut all,
+        )
+        .await?;
+        Ok(all)
     }
 
     /// Have memory for the pages in use.
@@ -425,22 +434,29 @@ fn body(
     })
 }
 
+/// Adds `width` values of each of `rows` to `all`.
 async fn run_rows(
     backend: &mut dyn Backend,
     of: &Rows,
     rows: &[u32],
     width: usize,
-) -> Result<Vec<f32>> {
+    all: &mut Vec<f32>,
+) -> Result<()> {
     backend.write(of.program, of.picks, bytemuck::cast_slice(rows))?;
     let run_params = RunParams {
         rows: rows.len() as u32,
         ..RunParams::default()
     };
     backend.run(of.program, &run_params)?;
-    let read = backend.read(of.program, &[of.out]).await?;
-    let mut values: Vec<f32> = elements(&read[0]);
-    values.truncate(rows.len() * width);
-    Ok(values)
+    let len = rows.len() * width;
+    match backend.look_at(of.program, of.out) {
+        Some(bytes) => all.extend_from_slice(&bytemuck::cast_slice(bytes)[..len]),
+        None => {
+            let read = backend.read(of.program, &[of.out]).await?;
+            all.extend_from_slice(&elements::<f32>(&read[0])[..len]);
+        }
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for Sequences {

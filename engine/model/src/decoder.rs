@@ -23,6 +23,9 @@ pub const RECENT: usize = 256;
 pub enum Logits {
     /// The last valid row only, `[1, vocab]`, with candidates for sampling.
     Last,
+    /// The same of one row, and a token is chosen among the candidates, which the next run begins
+    /// with: runs follow one another without the host.
+    Chosen,
     /// Every row, `[rows, vocab]`.
     All,
 }
@@ -45,6 +48,8 @@ pub struct SamplingBuffers {
     /// u32 and f32 `[min(CANDIDATES, vocab)]`.
     pub top_ids: BufferId,
     pub top_values: BufferId,
+    /// u32 `[1]`, see [`Op::Choose`]; only of [`Logits::Chosen`].
+    pub chosen: Option<BufferId>,
 }
 
 /// A recorded micro-step (forward, and backward unless it only evaluates).
@@ -338,7 +343,7 @@ pub fn record_infer(
     }
     let head_rows = match logits {
         Logits::All => rows,
-        Logits::Last => {
+        Logits::Last | Logits::Chosen => {
             if rows > 1 {
                 let out = g.rec.f32(dim);
                 g.rec.push(Op::LastRow { x, out, rows, dim });
@@ -361,7 +366,7 @@ pub fn record_infer(
         rows: head_rows,
     });
     cap_logits(&mut g, out);
-    let sampling = (logits == Logits::Last).then(|| {
+    let sampling = (logits != Logits::All).then(|| {
         let vocab = config.vocab_size;
         let k = CANDIDATES.min(vocab);
         let recent = g.rec.io(Elem::U32, RECENT);
@@ -380,16 +385,31 @@ pub fn record_infer(
             vocab,
             k,
         });
+        let chosen = (logits == Logits::Chosen).then(|| {
+            let chosen = g.rec.io(Elem::U32, 1);
+            g.rec.push(Op::Choose {
+                top_ids,
+                top_values,
+                k,
+                recent,
+                capacity: RECENT,
+                ids,
+                chosen,
+            });
+            chosen
+        });
         SamplingBuffers {
             recent,
             top_ids,
             top_values,
+            chosen,
         }
     });
     let label = match logits {
         Logits::All => format!("logits of {rows}"),
         Logits::Last if rows == 1 => "decode".to_owned(),
         Logits::Last => format!("prefill {rows}"),
+        Logits::Chosen => "decode and choose".to_owned(),
     };
     InferProgram {
         program: g.rec.finish(&label),

@@ -27,6 +27,8 @@ pub struct Demands {
     pub tools: Vec<Tool>,
     /// Whether it does.
     pub choice: ToolChoice,
+    /// A reply has one call at most: the first.
+    pub one_call: bool,
     /// What a reply has to be; without it, what `choice` makes of it.
     pub form: Option<Form>,
 }
@@ -43,7 +45,8 @@ impl Demands {
     /// What finds calls in a reply, if there are tools to call. `new_id` names them.
     pub fn reader(&self, new_id: impl FnMut() -> String + Send + 'static) -> Option<ToolReader> {
         let offered = self.offered();
-        (!offered.is_empty()).then(|| ToolReader::new(offered.to_vec(), new_id))
+        let most = if self.one_call { 1 } else { usize::MAX };
+        (!offered.is_empty()).then(|| ToolReader::new(offered.to_vec(), new_id).at_most(most))
     }
 
     /// What the reply has to be, if anything.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use ternary_common::chat::ToolReader;
 use ternary_common::platform::{self, Instant};
 use ternary_common::tokenizer::{END_OF_TEXT, TextStream};
-use ternary_infer::{CANDIDATES, Constraint, Sampler, Sampling};
+use ternary_infer::{Ahead, CANDIDATES, Constraint, Sampler, Sampling};
 use ternary_model::RECENT;
 
 /// Tokens of a prompt that are read before anybody can stop it: as many as one run takes, then more
@@ -117,6 +117,9 @@ pub(super) async fn run(
         ids.len()
     );
     let mut sampler = Sampler::new(sampling);
+    let mut ahead = Ahead::default();
+    let penalty = sampling.repetition_penalty;
+    let read_before = model.read_bytes();
     let mut texts = StopTexts::new(sampling, marks);
     let mut fed = shared;
     let mut first_token: Option<Instant> = None;
@@ -141,24 +144,35 @@ pub(super) async fn run(
             name: loaded.source.name(),
             problem,
         })?;
-        let penalized = recent(&ids);
-        let (next, penalty) = (&ids[fed..], sampling.repetition_penalty);
-        let candidates = match &mut constraint {
-            None => model.feed(next, &penalized, penalty).await?,
-            Some(constraint) => {
-                let allowed = constraint.allowed()?;
-                let enough = wanted(sampling);
+        let chosen = match (&mut constraint, &ids[fed..]) {
+            // The token after the last one can be chosen without the host.
+            (None, [last]) if model.runs_ahead() => {
+                let wanted = sampling.max_tokens - stats.generated_tokens;
                 model
-                    .feed_allowed(next, &penalized, penalty, &allowed, enough)
+                    .feed_ahead(&mut ahead, *last, &mut sampler, wanted)
                     .await?
+            }
+            (None, next) => {
+                let penalized = recent(&ids);
+                let candidates = model.feed(next, &penalized, penalty).await?;
+                sampler.choose(candidates)
+            }
+            (Some(constraint), next) => {
+                let (penalized, enough) = (recent(&ids), wanted(sampling));
+                let allowed = constraint.allowed()?;
+                let candidates = model
+                    .feed_allowed(next, &penalized, penalty, &allowed, enough)
+                    .await?;
+                if candidates.is_empty() {
+                    // The reply may end, and nothing else: in a vocabulary without a token for
+                    // that.
+                    break FinishReason::End;
+                }
+                sampler.choose(candidates)
             }
         };
         fed = ids.len();
-        if candidates.is_empty() && constraint.is_some() {
-            // The reply may end, and nothing else: in a vocabulary without a token for that.
-            break FinishReason::End;
-        }
-        let id = sampler.choose(candidates).ok_or(Error::NoLogits)?;
+        let id = chosen.ok_or(Error::NoLogits)?;
         stats.generated_tokens += 1;
         let now = Instant::now();
         if let Some(first) = first_token {
@@ -220,10 +234,11 @@ pub(super) async fn run(
     }
     stats.context_used = ids.len();
     log::debug!(
-        "reply: {} tokens ({reason:?}), {:.1} tok/s, the first after {:.0} ms",
+        "reply: {} tokens ({reason:?}), {:.1} tok/s, the first after {:.0} ms; {} bytes read back",
         stats.generated_tokens,
         stats.tokens_per_second,
-        stats.first_token_ms
+        stats.first_token_ms,
+        model.read_bytes() - read_before
     );
     emit(Event::Finished { reason, stats });
     Ok(())

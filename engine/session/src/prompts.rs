@@ -6,8 +6,8 @@ use super::LoadedModel;
 use super::tune::{TuneSettings, hold_back, hold_back_turns};
 use crate::error::{Error, Result};
 use ternary_common::chat::Message;
-use ternary_common::data::own_template;
-use ternary_common::tokenizer::{ChatTemplate, END_OF_TEXT, TextStream};
+use ternary_common::data::{Conversation, own_template};
+use ternary_common::tokenizer::{ChatTemplate, END_OF_TEXT, TemplateTools, TextStream};
 use ternary_infer::{Model, Sampler, Sampling};
 
 /// Longest continuation.
@@ -57,8 +57,13 @@ pub(super) fn of(loaded: &LoadedModel, settings: &TuneSettings) -> Result<Vec<Pr
         .collect::<Result<_>>()?;
     let (_, held) = hold_back_turns(&settings.conversations);
     let room = PROMPTS.saturating_sub(prompts.len());
-    for messages in held.iter().take(room) {
-        prompts.extend(question(loaded, messages)?);
+    let held = &held[..room.min(held.len())];
+    if !held.is_empty() {
+        let template = template(loaded)?;
+        let knows = TemplateTools::of(&template);
+        for talk in held {
+            prompts.extend(question(loaded, &template, knows, talk)?);
+        }
     }
     Ok(prompts)
 }
@@ -76,17 +81,22 @@ fn text(loaded: &LoadedModel, shown: &str) -> Result<Prompt> {
 }
 
 /// What is said before the assistant's first message.
-fn question(loaded: &LoadedModel, messages: &[Message]) -> Result<Option<Prompt>> {
-    let before = messages.iter().take_while(|m| m.role != "assistant");
+fn question(
+    loaded: &LoadedModel,
+    template: &ChatTemplate,
+    knows: TemplateTools,
+    talk: &Conversation,
+) -> Result<Option<Prompt>> {
+    let before = talk.messages.iter().take_while(|m| m.role != "assistant");
     let before: Vec<Message> = before.cloned().collect();
-    let Some(asked) = before.last() else {
+    let Some(asked) = before.last().map(|asked| asked.content.trim().to_owned()) else {
         return Ok(None);
     };
-    let template = template(loaded)?;
+    let (template, before) = knows.written(template, &talk.tools, &before);
     let tokenizer = loaded.tokenizer()?;
     let parts = tokenizer.conversation_parts(&template, &before, true)?;
     Ok(Some(Prompt {
-        shown: format!("{}\n", asked.content.trim()),
+        shown: format!("{asked}\n"),
         ids: tokenizer.encode_parts(&parts)?,
     }))
 }

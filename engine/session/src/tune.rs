@@ -17,8 +17,7 @@ use crate::error::{Error, Result};
 use ternary_backend::BackendOptions;
 use ternary_backend::cpu::CpuBackend;
 use ternary_common::bytes::MemorySource;
-use ternary_common::chat::Message;
-use ternary_common::data::{Batches, CONTEXT, FIRST, TokenData, marked_turns};
+use ternary_common::data::{Batches, CONTEXT, Conversation, FIRST, TokenData, marked_turns};
 use ternary_common::platform::Instant;
 use ternary_common::tokenizer::TemplateTools;
 use ternary_core::config::{LoraConfig, ModelConfig, Packing as SequencePacking, TrainConfig};
@@ -53,7 +52,7 @@ pub struct TuneSettings {
     pub text: String,
     /// Conversations that the assistant's words are learnt of, besides the text; the last tenth of
     /// them is held back.
-    pub conversations: Vec<Vec<Message>>,
+    pub conversations: Vec<Conversation>,
     /// Adapters beside the frozen model; none: every weight is trained.
     pub lora: Option<LoraConfig>,
     /// Optimizer steps.
@@ -216,26 +215,20 @@ struct TuneRecord {
 
 /// The conversations that are trained on, and those held back: the last tenth, at least one of
 /// several.
-pub(super) fn hold_back_turns(all: &[Vec<Message>]) -> (&[Vec<Message>], &[Vec<Message>]) {
+pub(super) fn hold_back_turns(all: &[Conversation]) -> (&[Conversation], &[Conversation]) {
     let held = (all.len() as f64 * HELD_BACK).ceil() as usize;
     all.split_at(all.len() - held.min(all.len() / 2))
 }
 
-fn tokens(loaded: &LoadedModel, text: &str, turns: &[Vec<Message>]) -> Result<TokenData> {
+fn tokens(loaded: &LoadedModel, text: &str, talks: &[Conversation]) -> Result<TokenData> {
     let tokenizer = loaded.tokenizer()?;
     let mut ids = tokenizer.encode(text)?;
-    if !turns.is_empty() {
+    if !talks.is_empty() {
         let template = prompts::template(loaded)?;
         let knows = TemplateTools::of(&template);
-        for messages in turns {
-            let mut turns = match messages.iter().any(Message::is_about_tools) {
-                true => {
-                    let (template, messages) =
-                        knows.prepared(template.as_ref().clone(), &[], messages);
-                    marked_turns(tokenizer, &template, &messages, true)?
-                }
-                false => marked_turns(tokenizer, &template, messages, true)?,
-            };
+        for talk in talks {
+            let (template, messages) = knows.written(&template, &talk.tools, &talk.messages);
+            let mut turns = marked_turns(tokenizer, &template, &messages, true)?;
             if let Some(first) = turns.first_mut() {
                 *first |= FIRST | CONTEXT;
             }

@@ -288,6 +288,58 @@ fn replies_are_what_their_schemas_accept() {
     assert!(finished >= FINISHED, "{finished} replies finished");
 }
 
+/// Schemas as programs and people write them: pydantic's, zod's, those of OpenAI and OpenAPI, and
+/// wrong ones. Some are refused, with these words.
+const WRITTEN: &str = include_str!("schemas.json");
+
+#[test]
+fn schemas_as_programs_write_them_are_held_or_refused_by_what_is_wrong() {
+    let mut session = session();
+    let all: Value = serde_json::from_str(WRITTEN).unwrap();
+    let all = all.as_object().unwrap();
+    let (mut held, mut finished, mut refused) = (0, 0, 0);
+    for (name, case) in all {
+        let schema = &case["schema"];
+        let form = || Form::JsonSchema(schema.to_string());
+        if let Some(words) = case["refused"].as_str() {
+            let problem = reply(&mut session, form(), sampling(0)).err();
+            let problem = problem.unwrap_or_else(|| panic!("{name} is not refused"));
+            assert!(problem.contains(words), "{name}: {words} in {problem}");
+            assert!(!problem.contains("backtrace"), "{name}: {problem}");
+            refused += 1;
+            continue;
+        }
+        let validator = jsonschema::options()
+            .should_validate_formats(true)
+            .build(schema)
+            .unwrap();
+        let mut ends = 0;
+        for seed in 0..3 {
+            let (text, end) = reply(&mut session, form(), sampling(seed))
+                .unwrap_or_else(|e| panic!("{name}: {e}"));
+            if end == FinishReason::End {
+                ends += 1;
+                let value: Value = match serde_json::from_str(&text) {
+                    Ok(value) => value,
+                    // JSON has no largest exponent.
+                    Err(e) if e.to_string().contains("out of range") => continue,
+                    Err(e) => panic!("{name}: {text:?} is no JSON: {e}"),
+                };
+                let problem = validator.iter_errors(&value).next();
+                assert!(problem.is_none(), "{name}: {problem:?} in {text}");
+            }
+        }
+        held += 1;
+        finished += usize::from(ends > 0);
+    }
+    eprintln!("{held} schemas held, {finished} of them to an end; {refused} refused");
+    assert!(
+        held >= 45 && refused >= 12,
+        "{held} held, {refused} refused"
+    );
+    assert!(finished * 10 >= held * 8, "{finished} of {held} finished");
+}
+
 /// The check above can fail: without a form the model writes no JSON.
 #[test]
 fn a_random_model_knows_no_json() {

@@ -516,7 +516,7 @@ pub fn load(dir: &Path) -> Result<LoadedCheckpoint> {
             path: dir.to_owned(),
         });
     }
-    let config = ModelConfig::from_json(&read_text(&dir.join("config.json"))?)?;
+    let config = read_config(dir)?;
     let tensors = checked(
         &config,
         read_safetensors(&dir.join("model.safetensors"))?,
@@ -527,6 +527,21 @@ pub fn load(dir: &Path) -> Result<LoadedCheckpoint> {
         companions: Companions::read(dir)?,
         state: state(dir)?,
         config,
+    })
+}
+
+fn read_config(dir: &Path) -> Result<ModelConfig> {
+    let path = dir.join("config.json");
+    let text = read_text(&path)?;
+    ModelConfig::from_json(&text).map_err(|cause| {
+        let fields = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
+        // Hugging Face's say which class reads them; ours have neither field.
+        match fields.get("architectures").or(fields.get("model_type")) {
+            Some(_) => Error::Foreign {
+                path: dir.to_owned(),
+            },
+            None => Error::ConfigFile { path, cause },
+        }
     })
 }
 
@@ -584,6 +599,38 @@ fn checked(config: &ModelConfig, mut found: Tensors, dir: &Path) -> Result<Param
         .collect()
 }
 
+/// Fields of two configs that have other values, and both.
+fn differences(was: &ModelConfig, is: &ModelConfig) -> Vec<String> {
+    let fields = |config: &ModelConfig| match serde_json::to_value(config) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (was, is) = (fields(was), fields(is));
+    let gone = serde_json::Value::Null;
+    let mut names: Vec<&String> = was.keys().chain(is.keys()).collect();
+    names.sort();
+    names.dedup();
+    let both = names.into_iter().map(|name| {
+        (
+            name,
+            was.get(name).unwrap_or(&gone),
+            is.get(name).unwrap_or(&gone),
+        )
+    });
+    let changed = both.filter(|(_, was, is)| was != is);
+    changed
+        .map(|(name, was, is)| format!("{name} was {was}, is {is}"))
+        .collect()
+}
+
+/// The folder of the run that `path` is a checkpoint of, if it is one.
+pub(crate) fn run_of(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let run = path.parent().filter(|run| !run.as_os_str().is_empty());
+    let is = name == "best" || name.strip_prefix("step-")?.parse::<usize>().is_ok();
+    is.then(|| run.unwrap_or(Path::new(".")).to_owned())
+}
+
 /// What a checkpoint trained, if it is one of the same model as the trainer's.
 fn trained(trainer: &Trainer, dir: &Path) -> Result<Parameters> {
     if let Some(base) = trainer.base() {
@@ -602,6 +649,7 @@ fn trained(trainer: &Trainer, dir: &Path) -> Result<Parameters> {
     if loaded.config != trainer.config {
         return Err(Error::ResumeConfig {
             path: dir.to_owned(),
+            changes: differences(&loaded.config, &trainer.config).join(", "),
         });
     }
     Ok(loaded.tensors)

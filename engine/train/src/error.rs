@@ -250,10 +250,19 @@ pub enum Error {
     },
 
     /// There is nothing in the folder to go on with.
-    #[error("--resume: {} has no checkpoint", .path.display())]
+    #[error(
+        "--resume: {} {}",
+        .path.display(),
+        match .run {
+            Some(run) => format!("is a checkpoint of a run; give the run: {}", run.display()),
+            None => "has no checkpoint".to_owned(),
+        }
+    )]
     NothingToResume {
         /// The run's folder.
         path: PathBuf,
+        /// The folder that is meant, where a checkpoint in it was named.
+        run: Option<PathBuf>,
     },
     /// The checkpoint was trained on other data.
     #[error("--resume: the training data differs from the checkpoint's; give the same --data-dir")]
@@ -314,6 +323,23 @@ pub enum Error {
         .path.display()
     )]
     NotACheckpoint {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A checkpoint's configuration.
+    #[error("{}: {cause}", .path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: ConfigError,
+    },
+    /// Another program's model where a checkpoint was expected.
+    #[error(
+        "{0} is a model as Hugging Face's programs keep it: `onebit import --input {0} --output MODEL.1bit` makes a .1bit of it",
+        .path.display()
+    )]
+    Foreign {
         /// The folder.
         path: PathBuf,
     },
@@ -391,12 +417,14 @@ pub enum Error {
     },
     /// The run trained another model.
     #[error(
-        "{}/config.json differs from the --config or --model given; resume with the same one",
+        "{}/config.json differs from the --config or --model given: {changes}; resume with the same one",
         .path.display()
     )]
     ResumeConfig {
         /// The checkpoint's folder.
         path: PathBuf,
+        /// The fields, and both values.
+        changes: String,
     },
     /// Muon keeps less of a matrix than AdamW goes on with.
     #[error(

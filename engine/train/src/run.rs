@@ -65,7 +65,7 @@ pub enum Update<'a> {
 pub struct LoggedStep {
     /// Steps done.
     pub step: usize,
-    /// Mean of the steps since the last line, nats per token.
+    /// Mean of the steps since the last line, nats per token; NaN where nothing was learnt.
     pub train_loss: f64,
     /// Nats per token; measured at some steps only.
     pub val_loss: Option<f64>,
@@ -91,7 +91,7 @@ pub struct RunSummary {
     pub stopped: bool,
     /// Validations in a row without a lower loss, when they ended the run.
     pub out_of_patience: Option<usize>,
-    /// Of the last line of `metrics.jsonl`; NaN before the first.
+    /// Of the last line of `metrics.jsonl`; NaN before the first, and where nothing was learnt.
     pub train_loss: f64,
     /// Of the last validation, nats per token.
     pub val_loss: Option<f64>,
@@ -255,6 +255,7 @@ fn resume(
 ) -> Result<Progress> {
     let newest = checkpoint::newest(dir)?.ok_or_else(|| Error::NothingToResume {
         path: dir.to_owned(),
+        run: checkpoint::run_of(dir),
     })?;
     let (state, had) = checkpoint::restore(trainer, &newest)?;
     if state.data_checksum != checksum {
@@ -352,6 +353,7 @@ async fn run_in_folder(
         requested: &options.stop,
         began: Instant::now(),
         warned: false,
+        silent: false,
         saved: None,
         out_of_patience: None,
         ending: false,
@@ -482,6 +484,8 @@ struct FolderRun<'a> {
     requested: &'a AtomicBool,
     /// It was said that the loss is above uniform guessing.
     warned: bool,
+    /// It was said that there are steps of which nothing is learnt.
+    silent: bool,
     /// The newest checkpoint of this run.
     saved: Option<PathBuf>,
     out_of_patience: Option<usize>,
@@ -518,7 +522,7 @@ impl StepObserver for FolderRun<'_> {
 
     fn on_reports(&mut self, reports: &[StepReport]) {
         for report in reports {
-            if report.step == 1 {
+            if report.step == 1 && report.learnt > 0 {
                 self.progress.first_loss.get_or_insert(report.loss);
             }
             self.progress.tokens_seen += report.tokens as u64;
@@ -649,6 +653,14 @@ impl FolderRun<'_> {
             preferred,
             val_preferred: held_back,
         }));
+        if train_loss.is_nan() && !self.silent {
+            self.silent = true;
+            (self.observe)(Update::Warning(format!(
+                "nothing was learnt since the last line: in these sequences of {} tokens the assistant says nothing. Longer sequences, larger \
+                 batches or shorter prompts help, and so does learning all words (--train-on all); `onebit data` shows what is learnt",
+                steps.trainer.seq
+            )));
+        }
         let (config, train) = (&steps.trainer.config, &self.train);
         let uniform = libm::log(config.vocab_size as f64);
         let warm = done.step > train.lr_warmup_steps.max(50);

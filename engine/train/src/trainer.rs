@@ -361,6 +361,8 @@ pub struct Trainer {
     unread: usize,
     /// Of the last validation.
     validated: Option<Preferred>,
+    /// Whether the backend has chosen how it computes the programs.
+    tuned: bool,
 }
 
 impl Trainer {
@@ -416,6 +418,7 @@ impl Trainer {
                 pending: Vec::new(),
                 unread: 0,
                 validated: None,
+                tuned: false,
             }),
             // The device has less than it said: what it gave until now is what there is.
             Err(Error::Backend(e @ BackendError::OutOfMemory { .. })) => {
@@ -586,6 +589,10 @@ impl Trainer {
         data: &mut dyn BatchSource,
         report: bool,
     ) -> Result<Vec<StepReport>> {
+        if !self.tuned {
+            self.backend.tune().await?;
+            self.tuned = true;
+        }
         let (batch, micro) = (self.train.batch_size, self.train.accumulation_steps);
         let rows = batch * self.seq;
         let mut windows = Windows::default();

@@ -228,14 +228,15 @@ fn activation(target: Target, family: Family, c: &ModelConfig) -> Result<(), Exp
             matches!(c.activation(), Activation::Silu | Activation::Relu2),
             "silu or relu2",
         ),
-        Family::Gemma | Family::Gemma2 | Family::Gemma3 | Family::Gpt2 => {
+        Family::Gemma | Family::Gemma2 | Family::Gemma3 => {
             (c.activation() == Activation::Gelu, "gelu")
         }
+        Family::Gpt2 if target == Target::Gguf => (c.activation() == Activation::Gelu, "gelu"),
         Family::GptNeoX if target == Target::Gguf => (
             c.activation() == neox_activation(c.num_layers),
             "gelu_erf, which files of this architecture mean",
         ),
-        Family::GptNeoX => (
+        Family::Gpt2 | Family::GptNeoX => (
             matches!(c.activation(), Activation::Gelu | Activation::GeluErf),
             "gelu or gelu_erf",
         ),

@@ -6,7 +6,8 @@ use crate::onebit::OneBit;
 use crate::onebit::{Dense, Packing, encode};
 use ternary_common::bytes::{MemorySink, MemorySource};
 use ternary_common::tokenizer::Tokenizer;
-use ternary_core::config::{Activation, ModelConfig};
+use ternary_core::config::MatrixKind::{Down, K, O, Q, Up, V};
+use ternary_core::config::{Activation, ModelConfig, NormKind};
 use ternary_core::config::{LayerBitMap, LayerMode, QuantMode, RopeScaling, WeightScale};
 use ternary_core::layout::{Metadata, SamplingHints, SpecialTokens};
 use ternary_core::params;
@@ -321,6 +322,42 @@ fn single_precision_leaves_as_it_came() {
         ("config.json", report.files[0].1.clone().into_bytes()),
     ];
     assert_eq!(logits(back(files, &options).0), want);
+}
+
+#[test]
+fn gpt_2_has_either_gelu_in_a_folder_and_one_in_gguf() {
+    for activation in [Activation::Gelu, Activation::GeluErf] {
+        let mut map = LayerBitMap::sandwich(2, QuantMode::F32);
+        (map.embedding, map.lm_head) = (QuantMode::F32, QuantMode::F32);
+        let bytes = model(&ModelConfig {
+            layer_bit_map: Some(map),
+            activation: Some(activation),
+            activation_bits: None,
+            norm: NormKind::Layer,
+            use_rope: false,
+            use_swiglu: false,
+            num_kv_heads: None,
+            biases: [Q, K, V, O, Up, Down].to_vec(),
+            ..config()
+        });
+        let want = logits(bytes.clone());
+        let options = Options {
+            head: QuantMode::F32,
+            body: Some(QuantMode::F32),
+            ..Options::default()
+        };
+        let (tensors, report) = hf(&bytes, false).unwrap();
+        let files = vec![
+            ("model.safetensors", tensors),
+            ("config.json", report.files[0].1.clone().into_bytes()),
+        ];
+        assert_eq!(logits(back(files, &options).0), want, "{activation:?}");
+        match (activation, gguf(&bytes, false)) {
+            (Activation::Gelu, Ok(_)) => {}
+            (_, Err(e)) => assert!(e.to_string().contains("gelu_erf"), "{e}"),
+            (_, Ok(_)) => panic!("a file in which the other GELU is meant"),
+        }
+    }
 }
 
 #[test]

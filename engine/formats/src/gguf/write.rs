@@ -251,7 +251,7 @@ fn architecture(family: Family, c: &ModelConfig) -> Result<&'static str, ExportE
                 return gguf.refuse("local_rope_theta", "unset", "set, with a window");
             }
             if windows_period(c).is_none() && c.sliding_window.is_some() {
-                let found = format!("{:?}", c.windowed_layers);
+                let found = format!("{:?}", c.windowed_layers.as_deref().unwrap_or_default());
                 return gguf.refuse("windowed_layers", &found, "all but every n-th layer");
             }
             if family == Family::Gemma2 {

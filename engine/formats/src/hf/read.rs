@@ -255,7 +255,8 @@ async fn weights<'a>(
     if found.is_empty() && input.get(INDEX).is_none() {
         if input.ending(".safetensors").is_empty() {
             return Err(ImportError::Input(format!(
-                "there is no .safetensors file and no .gguf file ({}); other formats are not supported",
+                "there is no .safetensors file and no .gguf file ({}); of other formats transformers makes safetensors: \
+                 AutoModelForCausalLM.from_pretrained(\"FOLDER\").save_pretrained(\"NEW\")",
                 input.listed()
             )));
         }
@@ -385,8 +386,11 @@ async fn companions(
     let tokenizer = match input.get("tokenizer.json") {
         Some(source) => Some(text(source).await?),
         None => {
-            warnings
-                .push("there is no tokenizer.json: the model can be run on token ids only".into());
+            warnings.push(
+                "there is no tokenizer.json: the model can be run on token ids only. Of a tokenizer.model or a vocab.json \
+                 transformers makes one: AutoTokenizer.from_pretrained(\"FOLDER\").save_pretrained(\"FOLDER\")"
+                    .into(),
+            );
             None
         }
     };

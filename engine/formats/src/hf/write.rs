@@ -520,10 +520,14 @@ fn own_fields(config: &mut Json, c: &ModelConfig, family: Family) {
                 "torch_dtype",
                 "use_cache",
             ];
+            let activation = match c.activation() {
+                Activation::Gelu => "gelu_new",
+                _ => activation(c),
+            };
             let mut own = json!({
                 "n_embd": c.hidden_size, "n_head": c.num_heads, "n_layer": c.num_layers,
                 "n_positions": c.max_seq_len, "n_inner": c.intermediate_size,
-                "activation_function": "gelu_new", "layer_norm_epsilon": layer_norm,
+                "activation_function": activation, "layer_norm_epsilon": layer_norm,
             });
             for name in ends.into_iter().chain(more) {
                 own[name] = config[name].take();

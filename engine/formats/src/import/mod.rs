@@ -289,10 +289,23 @@ async fn prepare<'a>(
     let ggufs = input.ending(".gguf");
     let adapter = input.get(crate::adapter::CONFIG_FILE);
     let mut checkpoint = match (input.get(CONFIG), adapter, ggufs.as_slice()) {
-        (Some(_), ..) => hf::read::open(input, &options.ignored_keys).await?,
         (None, Some(source), []) => return Err(hf::read::adapter(source).await),
-        (None, _, []) => hf::read::open(input, &options.ignored_keys).await?,
-        (None, _, ggufs) => gguf::read::open(ggufs, options.pre_tokenizer.as_deref()).await?,
+        (Some(_), ..) | (None, _, []) => {
+            if let Some(name) = &options.pre_tokenizer {
+                return Err(ImportError::Input(format!(
+                    "--pre-tokenizer {name} is for a GGUF file's vocabulary; this folder has a tokenizer.json, which says by itself how texts are cut: leave the option out"
+                )));
+            }
+            hf::read::open(input, &options.ignored_keys).await?
+        }
+        (None, _, ggufs) => {
+            if let Some(key) = options.ignored_keys.first() {
+                return Err(ImportError::Input(format!(
+                    "--ignore-key {key} is for a field of {CONFIG}, which a GGUF file does not have: leave the option out"
+                )));
+            }
+            gguf::read::open(ggufs, options.pre_tokenizer.as_deref()).await?
+        }
     };
     companions(&mut checkpoint)?;
     let plan = plan::plan(&checkpoint, options, check).await?;

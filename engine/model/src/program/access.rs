@@ -111,6 +111,15 @@ impl Op {
                 values,
                 ..
             } => Access::new(&[*logits], &[*ids, *values]),
+            // What was there lately stays but for one.
+            Op::Choose {
+                top_ids,
+                top_values,
+                recent,
+                ids,
+                chosen,
+                ..
+            } => Access::new(&[*top_ids, *top_values, *recent], &[*recent, *ids, *chosen]),
             Op::Dropout { x, .. } => Access::new(&[*x], &[*x]),
             Op::FakeQuantWeight { latent, out, .. } => Access::new(&[*latent], &[*out]),
             Op::SteBackward { latent, grad, .. } => Access::new(&[*latent, *grad], &[*grad]),
@@ -260,6 +269,7 @@ impl Op {
             Op::PickRows { .. } => "pick_rows",
             Op::Penalize { .. } => "penalize",
             Op::TopK { .. } => "top_k",
+            Op::Choose { .. } => "choose",
             Op::FakeQuantWeight { .. } => "fake_quant_weight",
             Op::SteBackward { .. } => "ste_backward",
             Op::FakeQuantAct { .. } => "fake_quant_act",

@@ -92,7 +92,7 @@ impl Program {
     }
 }
 
-/// The per-run parameters, as they lie in memory on every backend (16 words; WGSL
+/// The per-run parameters, as they lie in memory on every backend (20 words; WGSL
 /// `struct RunParams` mirrors it).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq)]
@@ -121,5 +121,10 @@ pub struct RunParams {
     pub momentum: f32,
     /// How much of a quantized weight is still its latent itself; 0 = none.
     pub float_share: f32,
+    /// How a token is chosen, see [`ternary_core::sampling::Choice`].
+    pub temperature: f32,
+    pub top_k: u32,
+    pub top_p: f32,
+    pub draw: f32,
     pub reserved: [u32; 2],
 }

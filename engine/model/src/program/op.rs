@@ -209,7 +209,7 @@ pub enum Op {
     // ---- sampling ----
     /// Repetition penalty (Keskar et al. 2019) on `logits` `[vocab]`: for the first
     /// `run_params.recent` ids of `recent` u32, positive logits are divided and negative ones
-    /// multiplied by `run_params.repetition_penalty`. Ids are distinct.
+    /// multiplied by `run_params.repetition_penalty`. An id that comes twice counts once.
     Penalize {
         logits: BufferId,
         recent: BufferId,
@@ -224,6 +224,21 @@ pub enum Op {
         values: BufferId,
         vocab: usize,
         k: usize,
+    },
+
+    /// Chooses a token as [`ternary_core::sampling::Choice`] does, with `run_params.temperature`,
+    /// `top_k`, `top_p` and `draw`, among candidates `top_ids` u32 and `top_values` f32 `[k]`:
+    /// `chosen` u32 `[1]`, `u32::MAX` where no value is a number. The next run finds it in `ids`
+    /// u32 `[1]`, or a 0, and in `recent` u32 `[capacity]`, where the token of position p is at
+    /// p mod capacity: this one is that of position `run_params.pos + 1`.
+    Choose {
+        top_ids: BufferId,
+        top_values: BufferId,
+        k: usize,
+        recent: BufferId,
+        capacity: usize,
+        ids: BufferId,
+        chosen: BufferId,
     },
 
     // ---- training ----

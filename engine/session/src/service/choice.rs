@@ -74,22 +74,35 @@ impl Choice {
     }
 }
 
+/// Logits of which it is first looked whether any is large enough.
+const BLOCK: usize = 64;
+
 /// The `k` largest of `logits` that are numbers, in any order; of equal ones the first.
 pub(super) fn largest(logits: &[f32], k: usize) -> Vec<(u32, f32)> {
     let mut all: Vec<(u32, f32)> = Vec::with_capacity(2 * k);
     let mut least = f32::NEG_INFINITY;
-    for (id, logit) in logits.iter().enumerate() {
-        // Of equal ones a later one is never needed once there are k before it.
-        if *logit > least || (all.len() < k && !logit.is_nan()) {
-            all.push((id as u32, *logit));
-            if all.len() == 2 * k {
-                all.select_nth_unstable_by(k - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-                all.truncate(k);
-                least = all[k - 1].1;
+    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    for (i, block) in logits.chunks(BLOCK).enumerate() {
+        // A loop without a way out, of which the compiler makes vectors.
+        let any = block
+            .iter()
+            .fold(false, |any, logit| any | (*logit > least));
+        if all.len() >= k && !any {
+            continue;
+        }
+        for (id, logit) in (i * BLOCK..).zip(block) {
+            // Of equal ones a later one is never needed once there are k before it.
+            if *logit > least || (all.len() < k && !logit.is_nan()) {
+                all.push((id as u32, *logit));
+                if all.len() == 2 * k {
+                    all.select_nth_unstable_by(k - 1, order);
+                    all.truncate(k);
+                    least = all[k - 1].1;
+                }
             }
         }
     }
-    all.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    all.sort_unstable_by(order);
     all.truncate(k);
     all
 }
@@ -153,6 +166,27 @@ mod tests {
         sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         for k in [1, 3, 256] {
             assert_eq!(largest(&logits, k), sorted[..k]);
+        }
+        // Wherever blocks begin and end, with many alike and some that are no numbers.
+        for len in [1, 63, 64, 65, 130, 257] {
+            let logits: Vec<f32> = (0..len)
+                .map(|i| match i * 31 % 17 {
+                    3 => f32::NAN,
+                    n => n as f32,
+                })
+                .collect();
+            let numbers = (0..)
+                .zip(logits.iter().copied())
+                .filter(|(_, v)| !v.is_nan());
+            let mut sorted: Vec<(u32, f32)> = numbers.collect();
+            sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            for k in [1, 5, 64] {
+                assert_eq!(
+                    largest(&logits, k),
+                    sorted[..k.min(sorted.len())],
+                    "{k} of {len}"
+                );
+            }
         }
         assert_eq!(largest(&[2.0, 2.0, f32::NAN, 2.0], 2), [(0, 2.0), (1, 2.0)]);
         assert_eq!(largest(&[f32::NAN], 2), []);

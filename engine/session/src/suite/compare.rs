@@ -11,12 +11,12 @@ use ternary_backend::gpu::GpuBackend;
 use ternary_backend::{Backend, BackendError, BackendOptions};
 use ternary_common::bytes::ByteSource;
 use ternary_common::data::{Batches, TokenData};
-use ternary_common::platform;
+use ternary_common::platform::{self, Instant};
 use ternary_common::tokenizer::Tokenizer;
 use ternary_core::config::{ModelConfig, TrainConfig};
 use ternary_core::rng::Rng;
 use ternary_formats::onebit::OneBit;
-use ternary_infer::Model;
+use ternary_infer::{Ahead, Model, Sampler, Sampling};
 use ternary_train::Trainer;
 
 use super::SuiteOptions;
@@ -31,6 +31,9 @@ const TIE: f32 = 0.25;
 
 /// Relative difference of a loss: sums in another order, and what the steps after make of it.
 const LOSS_TOLERANCE: f64 = 1e-3;
+/// The same where products round their operands to 11 bits: a gradient of a wrong size, or one that
+/// saturates, is much further off.
+const F16_LOSS_TOLERANCE: f64 = 1e-2;
 const STEPS: usize = 100;
 /// In a page, which compiles everything anew.
 const FEW_STEPS: usize = 20;
@@ -199,12 +202,51 @@ pub async fn text(
         found.say(&format!(
             "{prompt:?}: {same} of {tokens} tokens the same, {ties} near ties"
         ));
+        let ids = tokenizer.encode(prompt)?;
+        let host = continued(&mut gpu, &ids, tokens, false).await?;
+        if continued(&mut gpu, &ids, tokens, true).await? != host {
+            return Err(disagrees(format!(
+                "behind {prompt:?} the GPU chooses other tokens than the host does from its logits"
+            )));
+        }
         found.push(
             "prompts",
             json!({"prompt": prompt, "text": text, "tokens": tokens, "same": same, "ties": ties}),
         );
     }
     Ok(())
+}
+
+/// Tokens drawn behind `prompt`, by the host or by the device itself.
+async fn continued(
+    model: &mut Model,
+    prompt: &[u32],
+    tokens: usize,
+    by_device: bool,
+) -> Result<Vec<u32>> {
+    model.truncate(0);
+    let mut sampler = Sampler::new(&Sampling {
+        repetition_penalty: 1.0,
+        ..Sampling::default()
+    });
+    let mut ahead = Ahead::default();
+    let mut written = Vec::with_capacity(tokens);
+    let mut next = prompt.to_vec();
+    while written.len() < tokens {
+        let id = match next[..] {
+            [last] if by_device => {
+                let wanted = tokens - written.len();
+                model
+                    .feed_ahead(&mut ahead, last, &mut sampler, wanted)
+                    .await?
+            }
+            _ => sampler.choose(model.feed(&next, &[], 1.0).await?),
+        };
+        let id = id.ok_or(Error::NoLogits)?;
+        written.push(id);
+        next = vec![id];
+    }
+    Ok(written)
 }
 
 fn likeliest_first(mut candidates: Vec<(u32, f32)>) -> Vec<(u32, f32)> {
@@ -219,8 +261,32 @@ pub async fn training_steps(options: &SuiteOptions, found: &mut Findings<'_>) ->
     };
     let want = losses(Box::new(CpuBackend::new(0)), options.quick, steps).await?;
     found.put("cpu", &want);
+    let start = Instant::now();
     let got = losses(Box::new(open(false).await?), options.quick, steps).await?;
+    let took = start.elapsed().as_secs_f64();
     found.put("gpu", &got);
+    let worst = apart(&got, &want, LOSS_TOLERANCE)?;
+    found.put("apart", worst);
+    found.say(&format!(
+        "loss {:.3} to {:.3}; off by {worst:.1e} at most",
+        want.first().copied().unwrap_or_default(),
+        want.last().copied().unwrap_or_default()
+    ));
+    let rounding = open(true).await?;
+    let rounds = rates::products(&rounding).len() > 1;
+    if rounds && found.fits("steps with operands in f16", 1.5 * took) {
+        let got = losses(Box::new(rounding), options.quick, steps).await?;
+        let worst = apart(&got, &want, F16_LOSS_TOLERANCE)?;
+        found.put("apart_f16", worst);
+        found.say(&format!(
+            "with operands of products in f16 off by {worst:.1e}"
+        ));
+    }
+    Ok(())
+}
+
+/// How far losses are from the CPU's, relative to these.
+fn apart(got: &[f64], want: &[f64], tolerance: f64) -> Result<f64> {
     if got.len() != want.len() || got.is_empty() {
         return Err(disagrees(format!(
             "{} losses, the CPU has {}",
@@ -230,22 +296,16 @@ pub async fn training_steps(options: &SuiteOptions, found: &mut Findings<'_>) ->
     }
     let worst = got
         .iter()
-        .zip(&want)
+        .zip(want)
         .map(|(got, want)| (got - want).abs() / want)
         .fold(0.0, f64::max);
-    found.put("apart", worst);
-    found.say(&format!(
-        "loss {:.3} to {:.3}; off by {worst:.1e} at most",
-        want.first().copied().unwrap_or_default(),
-        want.last().copied().unwrap_or_default()
-    ));
     let finite = got.iter().all(|loss| loss.is_finite());
-    if !finite || worst > LOSS_TOLERANCE {
+    if !finite || worst > tolerance {
         return Err(disagrees(format!(
-            "losses are off by {worst:.1e}, more than {LOSS_TOLERANCE:.0e}"
+            "losses are off by {worst:.1e}, more than {tolerance:.0e}"
         )));
     }
-    Ok(())
+    Ok(worst)
 }
 
 /// Of the first steps of a small training.

@@ -338,6 +338,11 @@ impl Report {
                 cpu.len()
             ));
         }
+        if let Some(apart) = found["apart_f16"].as_f64() {
+            section.line(format!(
+                "With operands of products in f16 they are off by {apart:.1e}."
+            ));
+        }
         // The first, the last, and some between them.
         let (count, every) = (cpu.len(), (cpu.len() / 4).max(1));
         for (i, (cpu, gpu)) in cpu.iter().zip(gpu).enumerate() {
@@ -533,7 +538,7 @@ mod tests {
         report.set(Part::Operations, None, Duration::ZERO, object(found));
         let found = json!({"prompts": [{"prompt": "Once", "tokens": 16, "same": 16, "ties": 0}]});
         report.set(Part::Text, None, Duration::ZERO, object(found));
-        let found = json!({"cpu": [3.0, 2.0, 1.0], "gpu": [3.0, 2.0, 1.0], "apart": 1e-7});
+        let found = json!({"cpu": [3.0, 2.0, 1.0], "gpu": [3.0, 2.0, 1.0], "apart": 1e-7, "apart_f16": 1e-4});
         report.set(Part::TrainingSteps, None, Duration::ZERO, object(found));
         for part in Part::ALL {
             let section = report.section(part);
@@ -551,5 +556,6 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("| rope | 3 | 1.0e-6 |"), "{text}");
+        assert!(text.contains("in f16 they are off by 1.0e-4"), "{text}");
     }
 }

@@ -86,7 +86,7 @@ fn a_call_that_is_demanded_is_made_and_its_text_is_not_shown() {
     let demands = Demands {
         tools: vec![weather()],
         choice: ToolChoice::Always(Some("weather".into())),
-        form: None,
+        ..Demands::default()
     };
     let mut talk = vec![Message::new("user", "Is it raining?")];
     for number in 1..3 {

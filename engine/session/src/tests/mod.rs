@@ -1,5 +1,6 @@
 //! A session in-process, on a small random model.
 
+mod ahead;
 mod demands;
 mod explore;
 mod tune;

@@ -1,4 +1,6 @@
 use super::*;
+use ternary_common::chat::Tool;
+use ternary_common::data::Conversation;
 use ternary_core::config::{LoraConfig, QuantMode};
 use ternary_formats::adapter::Adapter;
 
@@ -330,10 +332,10 @@ fn prompts_differ() {
 fn conversations_are_learnt() {
     let mut s = session();
     let talk = |i: usize| {
-        vec![
+        Conversation::from(vec![
             Message::new("user", format!("where was cat {i}? <|end|>")),
             Message::new("assistant", "upon a time there"),
-        ]
+        ])
     };
     let settings = TuneSettings {
         text: String::new(),
@@ -365,6 +367,50 @@ fn conversations_are_learnt() {
     let asked = |i: usize| format!("where was cat {i}? <|end|>\n");
     assert_eq!(prompts, [36, 37, 38].map(asked));
     assert_eq!(settings.conversations.len(), 40);
+}
+
+/// What a conversation says of functions is part of it, and what was kept before it was is read.
+#[test]
+fn functions_of_conversations_are_learnt() {
+    let talk = |i: usize, tools: Vec<Tool>| Conversation {
+        messages: vec![
+            Message::new("user", format!("where was cat {i}?")),
+            Message::new("assistant", "upon a time there"),
+        ],
+        tools,
+    };
+    let find = Tool {
+        name: "find".into(),
+        description: Some("the cat that was there".into()),
+        parameters: serde_json::json!({"type": "object", "properties": {}}),
+        strict: false,
+    };
+    let tokens = |tools: &[Tool]| {
+        let settings = TuneSettings {
+            text: String::new(),
+            conversations: (0..40).map(|i| talk(i, tools.to_vec())).collect(),
+            seq_len: Some(64),
+            ..settings(false)
+        };
+        let kept = serde_json::to_string(&settings).unwrap();
+        assert_eq!(
+            serde_json::from_str::<TuneSettings>(&kept).unwrap(),
+            settings
+        );
+        let events = run(&mut session(), ModelTask::PlanTune { settings });
+        let Some(Event::TunePlan { plan }) = events.first() else {
+            panic!("{events:?}")
+        };
+        plan.tokens
+    };
+    // Its name and what it does, in each of them.
+    assert!(tokens(&[find]) > tokens(&[]) + 40 * 8);
+    let before = r#"{"conversations": [[{"role": "user", "content": "who?"}]]}"#;
+    let read: TuneSettings = serde_json::from_str(before).unwrap();
+    assert_eq!(
+        read.conversations,
+        [Conversation::from(vec![Message::new("user", "who?")])]
+    );
 }
 
 /// Stopped, saved, restored into a new session and ended there: the same points as without.

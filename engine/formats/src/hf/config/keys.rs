@@ -240,6 +240,19 @@ impl Fields<'_> {
                 || HARMLESS.iter().any(|(_, names)| names.contains(&name))
                 || name.starts_with('_')
         };
+        for name in ignored {
+            let shown = ternary_core::kind::escaped(name);
+            if self.0.get(name).is_none() {
+                return Err(ImportError::Input(format!(
+                    "--ignore-key {shown}: {CONFIG} has no such field; give a name as the message that refuses the field has it"
+                )));
+            }
+            if READ.contains(&name.as_str()) {
+                return Err(ImportError::Input(format!(
+                    "--ignore-key {shown}: the import reads this field of {CONFIG}, and cannot leave it out"
+                )));
+            }
+        }
         let fields = self.0.as_object().into_iter().flatten();
         for (name, value) in fields.filter(|(name, value)| !known(name) && !is_empty(value)) {
             let shown = ternary_core::kind::escaped(name);
