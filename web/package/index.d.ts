@@ -1,5 +1,10 @@
 /** 1-bit and ternary language models in a page: WebGPU, or SIMD on the CPU. Nothing leaves the machine. */
 
+import type { ChatCompletion, ChatCompletionChunk, ChatRequest, Completion, TextRequest, Usage } from "./openai.js";
+
+/** What requests and answers are, as `onebit serve` has them, too. */
+export * from "./openai.js";
+
 /** Where to run. "auto" (the default): a real GPU if there is one, else the CPU. */
 export type Device = "auto" | "cpu" | "gpu";
 
@@ -56,137 +61,29 @@ export interface ModelInfo {
   loadMs: number;
 }
 
-/**
- * What is not given, or is null, is as suits the model: as its file says, and else by its size. A parameter of OpenAI's that is not here, or has a
- * value that is not, rejects the request with a TypeError that names it.
- */
-export interface SamplingOptions {
-  /** 0 always takes the likeliest token; at most 2. */
-  temperature?: number | null;
-  top_p?: number | null;
-  /** At most 256; 0 or -1 is 256. */
-  top_k?: number | null;
-  /** 1 is off. */
-  repetition_penalty?: number | null;
-  /** Another for every reply where none is given, or -1. */
-  seed?: number | null;
-  max_tokens?: number | null;
-  /** The reply ends before any of these texts. */
-  stop?: string | string[] | null;
-  /** What a reply has to be. What compiles it is fetched with the first reply of a form. */
-  response_format?: ResponseFormat;
-  /** The model's name, or an adapter's that answers beside it. Where it is not given: the adapter that a fine-tuning kept, if one did, else the model. */
-  model?: string;
-  /** Aborting ends the reply; the promise or the iteration rejects with the signal's reason. */
+/** Aborting ends the reply; the promise or the iteration rejects with the signal's reason. */
+export interface Abortable {
   signal?: AbortSignal;
-  /** `usage` comes with the last chunk of every stream, whatever this says. */
-  stream_options?: { include_usage?: boolean } | null;
-  /** Of these only what changes nothing. */
-  n?: 1 | null;
-  presence_penalty?: 0 | null;
-  frequency_penalty?: 0 | null;
-  logit_bias?: Record<string, never> | null;
-  store?: false | null;
-  service_tier?: "auto" | "default" | null;
-  user?: string;
-  safety_identifier?: string;
-  prompt_cache_key?: string;
-  prompt_cache_retention?: string | null;
-  metadata?: Record<string, string> | null;
 }
 
-export type ResponseFormat =
-  | { type: "text" }
-  | { type: "json_object" }
-  | { type: "json_schema"; json_schema: { name?: string; description?: string; strict?: boolean; schema: Record<string, unknown> } }
-  /** In the syntax of Rust's `regex`. */
-  | { type: "regex"; regex: string }
-  /** In llguidance's variant of Lark. */
-  | { type: "grammar"; grammar: string };
-
-/** A function that a reply may call. */
-export interface Tool {
-  type: "function";
-  /** `parameters` is a JSON schema, an object's. `strict`: a call's arguments are held to it, also where the model calls by itself. */
-  function: { name: string; description?: string; parameters?: Record<string, unknown>; strict?: boolean | null };
-}
-
-export interface ToolCall {
-  id: string;
-  type: "function";
-  /** `arguments` is JSON. */
-  function: { name: string; arguments: string };
-}
-
-/** A text, by itself or in parts. */
-export type Content = string | { type: "text"; text: string }[];
-
-export type Message =
-  | { role: "system" | "developer" | "user"; content: Content; name?: string }
-  | { role: "assistant"; content?: Content | null; tool_calls?: ToolCall[]; name?: string }
-  | { role: "tool"; content: Content; tool_call_id: string };
-
-/** What a reply is. */
-export interface Reply {
-  role: "assistant";
-  /** null where it only calls functions. */
-  content: string | null;
-  tool_calls?: ToolCall[];
-}
-
-export interface Usage {
-  prompt_tokens: number;
-  /** Taken from the cache of the request before. */
-  prompt_tokens_details: { cached_tokens: number };
-  completion_tokens: number;
-  total_tokens: number;
+/** What an answer tells beside the tokens: of a server they are among its metrics. */
+export interface Timings {
   first_token_ms: number;
   tokens_per_second: number;
 }
 
-export type FinishReason = "stop" | "length" | "tool_calls";
+/** A whole answer, of one reply. */
+export type Whole<Answer> = Answer & { usage: Timings & Usage };
+/** A piece of an answer. Every stream tells its tokens with the last. */
+export type Piece<Answer> = Answer & { usage?: Timings };
 
-interface Answer<Name extends string, Choice> {
-  id: string;
-  object: Name;
-  /** Seconds since 1970. */
-  created: number;
-  model: string;
-  choices: [Choice];
-  /** In a stream with the last chunk only. */
-  usage?: Usage;
-}
-
-export type ChatCompletion = Answer<"chat.completion", { index: 0; message: Reply; finish_reason: FinishReason }>;
-export type ChatCompletionChunk = Answer<
-  "chat.completion.chunk",
-  { index: 0; delta: { role?: "assistant"; content: string; tool_calls?: (ToolCall & { index: number })[] }; finish_reason: FinishReason | null }
->;
-export type Completion = Answer<"text_completion", { index: 0; text: string; finish_reason: FinishReason | null }>;
-
-export interface ChatOptions extends SamplingOptions {
-  messages: Message[];
-  /** Functions that the reply may call; what they gave goes back in as messages of the role "tool". */
-  tools?: Tool[];
-  /** "auto", the default: as the model likes. */
-  tool_choice?: "auto" | "none" | "required" | { type: "function"; function: { name: string } };
-  /** OpenAI's newer name of `max_tokens`, which it goes before. */
-  max_completion_tokens?: number | null;
-  /** Of these only what changes nothing. */
-  logprobs?: false | null;
-  top_logprobs?: 0 | null;
-  parallel_tool_calls?: true;
-  modalities?: ["text"] | null;
-  verbosity?: "medium" | null;
-  chat_template_kwargs?: Record<string, never>;
-}
-
-export interface TextOptions extends SamplingOptions {
-  prompt: string;
-  /** Of these only what changes nothing. */
-  echo?: false | null;
-  best_of?: 1 | null;
-}
+/**
+ * What is not given, or is null, is as suits the model: as its file says, and else by its size. A parameter of OpenAI's that is not here, or has a
+ * value that is not, rejects the request with a TypeError that names it.
+ */
+export type ChatOptions = ChatRequest & Abortable;
+/** As `ChatOptions`. */
+export type TextOptions = TextRequest & Abortable;
 
 export type Precision = "f32" | "f16" | "eightbit" | "ternary" | "binary";
 
@@ -270,6 +167,12 @@ export class Engine {
   private constructor();
 
   /**
+   * The folder that holds the package's files, where no bundler brings them along: on this page's own site, or on one that lets it
+   * read them (CORS). Set it before the first engine.
+   */
+  static files: string | URL | null;
+
+  /**
    * Loads a `.1bit` file. One from an address, which must be on this page's own site, is kept in the browser and goes on
    * where it ended after an interruption.
    */
@@ -285,14 +188,14 @@ export class Engine {
 
   readonly chat: {
     readonly completions: {
-      create(options: ChatOptions & { stream: true }): Promise<AsyncIterable<ChatCompletionChunk>>;
-      create(options: ChatOptions & { stream?: false }): Promise<ChatCompletion>;
+      create(options: ChatOptions & { stream: true }): Promise<AsyncIterable<Piece<ChatCompletionChunk>>>;
+      create(options: ChatOptions & { stream?: false | null }): Promise<Whole<ChatCompletion>>;
     };
   };
 
   readonly completions: {
-    create(options: TextOptions & { stream: true }): Promise<AsyncIterable<Completion>>;
-    create(options: TextOptions & { stream?: false }): Promise<Completion>;
+    create(options: TextOptions & { stream: true }): Promise<AsyncIterable<Piece<Completion>>>;
+    create(options: TextOptions & { stream?: false | null }): Promise<Whole<Completion>>;
   };
 
   /**

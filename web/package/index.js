@@ -1,5 +1,6 @@
 // The engine for other pages: a worker, and around its messages an interface in OpenAI's shape. index.d.ts says what there is.
 
+import { start } from "./files.js";
 import { checked, form, sampling, spoken, tools } from "./requests.js";
 
 const FINISH = { end: "stop", stopped: "stop", length: "length", context: "length" };
@@ -49,8 +50,11 @@ export class Engine {
   /** The adapter that the worker answers with, once it has done what it was asked; undefined where nothing is known. */
   #beside = null;
 
+  /** Where the package's files are, if a bundler does not bring them along. */
+  static files = null;
+
   constructor(full = false) {
-    this.#start(full ? full_worker() : new Worker(new URL("./worker-start.js", import.meta.url), { type: "module" }));
+    this.#start(start(full ? "full-worker" : "worker", Engine.files));
     if (full) this.#entered = Promise.resolve();
     this.model = null;
     this.chat = { completions: { create: (options) => this.#create(options, "chat") } };
@@ -155,7 +159,7 @@ export class Engine {
   #enter() {
     if (!this.#entered) {
       // In its turn: what was asked before is answered before.
-      const move = () => this.#start(full_worker());
+      const move = () => this.#start(start("full-worker", Engine.files));
       this.#beside = null;
       this.#jobs.push({ move, fail() {} });
       this.#entered = this.#loaded(...this.#place);
@@ -329,11 +333,6 @@ function words(request) {
   return command("Run") ?? (task ? { Task: task } : request);
 }
 
-/** Bundlers look for these very words. */
-function full_worker() {
-  return new Worker(new URL("./worker-start.js#full-worker", import.meta.url), { type: "module" });
-}
-
 /** A file to be saved, of the event that brings one. */
 function file({ type, name, bytes }) {
   return type === "file" && new File([bytes], name);
@@ -371,7 +370,7 @@ class Shape {
     return {
       ...this.head,
       object: this.chat ? "chat.completion.chunk" : "text_completion",
-      choices: [{ index: 0, ...part, finish_reason }],
+      choices: [{ index: 0, ...part, logprobs: null, finish_reason }],
       ...(stats && { usage: usage(stats) }),
     };
   }
@@ -380,12 +379,13 @@ class Shape {
     const text = chunks.map(({ choices: [{ delta, text }] }) => delta?.content ?? text).join("");
     const last = chunks.at(-1);
     const calls = chunks.flatMap(({ choices: [{ delta }] }) => delta?.tool_calls ?? []).map(({ index, ...call }) => call);
-    const message = { role: "assistant", content: calls.length && !text ? null : text, ...(calls.length && { tool_calls: calls }) };
+    const content = calls.length && !text.trim() ? null : text;
+    const message = { role: "assistant", content, refusal: null, ...(calls.length && { tool_calls: calls }) };
     const part = this.chat ? { message } : { text };
     return {
       ...this.head,
       object: this.chat ? "chat.completion" : "text_completion",
-      choices: [{ index: 0, ...part, finish_reason: last.choices[0].finish_reason }],
+      choices: [{ index: 0, ...part, logprobs: null, finish_reason: last.choices[0].finish_reason }],
       usage: last.usage,
     };
   }

@@ -1,48 +1,13 @@
 // What a request may have, in the names of OpenAI's API. Whatever is not honored is refused by its name, as `onebit serve` refuses it; a parameter
-// that is null or undefined counts as absent.
+// that is null or undefined counts as absent. openai.js, which is made of the server's own description, says what becomes of each.
 
-/** It is honored. */
-const USED = true;
-/** It changes nothing here. */
-const IGNORED = null;
+import { NUMBERS, PARAMETERS } from "./openai.js";
 
-/** What becomes of the parameters of every request: a list has the values that are accepted because they change nothing, a text says why it is refused. */
-const COMMON = {
-  model: USED, stream: USED, stream_options: USED, signal: USED,
-  temperature: USED, top_p: USED, top_k: USED, repetition_penalty: USED, seed: USED, stop: USED, max_tokens: USED, response_format: USED,
-  n: [1], presence_penalty: [0], frequency_penalty: [0], logit_bias: [{}], store: [false], service_tier: ["auto", "default"],
-  user: IGNORED, safety_identifier: IGNORED, prompt_cache_key: IGNORED, prompt_cache_retention: IGNORED, metadata: IGNORED,
-};
-const PARAMETERS = {
-  chat: {
-    ...COMMON,
-    messages: USED, tools: USED, tool_choice: USED, max_completion_tokens: USED,
-    logprobs: [false], top_logprobs: [0], parallel_tool_calls: [true], modalities: [["text"]], verbosity: ["medium"], chat_template_kwargs: [{}],
-    functions: "an older form; use `tools`",
-    function_call: "an older form; use `tool_choice`",
-    reasoning_effort: "models here have no such setting",
-    audio: "replies are texts",
-    prediction: "predicted replies are not used",
-    web_search_options: "there is no search",
-  },
-  text: {
-    ...COMMON,
-    prompt: USED,
-    echo: [false], logprobs: [], best_of: [1],
-    suffix: "texts are gone on with, not filled in",
-  },
-};
-
-/** Numbers: the least, the most, and whether they are whole. */
-const NUMBERS = {
-  temperature: [0, 2], top_p: [0, 1], top_k: [-1, 256, true], repetition_penalty: [0, Infinity],
-  seed: [Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, true], max_tokens: [1, Infinity, true], max_completion_tokens: [1, Infinity, true],
-};
 /** Texts that end a reply, at most. */
 const STOPS = 64;
 const ROLES = ["system", "developer", "user", "assistant", "tool"];
 /** Parts of a message's content that are texts. */
-const TEXTS = ["text", "refusal", "input_text", "output_text"];
+const TEXTS = ["text", "input_text", "output_text"];
 
 /** A value in a message, not all of a long one. */
 function short(value) {
@@ -60,16 +25,17 @@ const absent = (value) => value === undefined || value === null;
 export function checked(options, kind) {
   if (typeof options !== "object" || options === null) throw wrong("the request", "an object", options);
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => !absent(value)));
+  const rules = { ...PARAMETERS[kind], signal: true };
   for (const [name, value] of Object.entries(given)) {
-    if (!Object.hasOwn(PARAMETERS[kind], name)) throw new TypeError(`${name}: there is no such parameter`);
-    const rule = PARAMETERS[kind][name];
+    if (!Object.hasOwn(rules, name)) throw new TypeError(`${name}: there is no such parameter`);
+    const rule = rules[name];
     if (typeof rule === "string") throw new TypeError(`${name}: it is not supported: ${rule}`);
     if (Array.isArray(rule) && !rule.some((accepted) => JSON.stringify(accepted) === JSON.stringify(value))) {
       const what = rule.length ? `leave it out or give ${rule.map((accepted) => JSON.stringify(accepted)).join(" or ")}` : "leave it out";
       throw new TypeError(`${name}: ${short(value)} is not supported; ${what}`);
     }
-    if (rule !== USED) delete given[name];
-    if (Object.hasOwn(NUMBERS, name)) number(name, value, ...NUMBERS[name]);
+    if (rule !== true) delete given[name];
+    if (Object.hasOwn(NUMBERS[kind], name)) number(name, value, NUMBERS[kind][name]);
   }
   const { stream, stop, prompt, messages, signal, model } = given;
   if (!absent(stream) && typeof stream !== "boolean") throw wrong("stream", "true or false", stream);
@@ -82,11 +48,11 @@ export function checked(options, kind) {
   return given;
 }
 
-function number(name, value, least, most, whole = false) {
-  if (typeof value === "number" && value >= least && value <= most && (!whole || Number.isInteger(value))) return;
-  const range = most === Infinity ? `of ${least} or more` : `from ${least} to ${most}`;
-  const kind = whole ? "a whole number" : "a number";
-  throw wrong(name, name === "seed" ? kind : `${kind} ${range}`, value);
+function number(name, value, { least = -Infinity, most = Infinity, whole = false }) {
+  if (typeof value === "number" && value >= least && value <= most && (!whole || Number.isSafeInteger(value))) return;
+  const from = least > -Infinity ? ` of at least ${least}` : "";
+  const range = most < Infinity ? ` from ${least} to ${most}` : from;
+  throw wrong(name, `${whole ? "a whole number" : "a number"}${range}`, value);
 }
 
 /** The engine's sampling; what is not given is as suits the model, as a server's answers are. */
@@ -118,7 +84,9 @@ export function form({ response_format: format }) {
 }
 
 /** The functions that a reply may call, and whether it has to. */
-export function tools({ tools = [], tool_choice: choice = "auto" }) {
+export function tools({ tools = [], tool_choice: choice = "auto", parallel_tool_calls: several = true }) {
+  if (typeof several !== "boolean") throw wrong("parallel_tool_calls", "true or false", several);
+  const oneCall = !several;
   if (!Array.isArray(tools)) throw wrong("tools", "a list of functions", tools);
   const told = tools.map((tool, i) => {
     if (tool?.type !== "function" || typeof tool.function?.name !== "string") throw wrong(`tools[${i}]`, '{ type: "function", function: { name, … } }', tool);
@@ -128,11 +96,11 @@ export function tools({ tools = [], tool_choice: choice = "auto" }) {
   });
   const name = choice?.function?.name;
   if (name !== undefined && !told.some((tool) => tool.name === name)) throw new TypeError(`tool_choice: there is no tool ${name}`);
-  if (name !== undefined) return { tools: told, choice: { always: name } };
+  if (name !== undefined) return { tools: told, choice: { always: name }, oneCall };
   if (choice === "required" && !told.length) throw new TypeError("tool_choice: there are no tools to choose from");
   const choices = { auto: "auto", none: "never", required: { always: null } };
   if (!Object.hasOwn(choices, choice)) throw wrong("tool_choice", "auto, none, required or a function", choice);
-  return { tools: told, choice: choices[choice] };
+  return { tools: told, choice: choices[choice], oneCall };
 }
 
 /** Messages as templates expect them: the arguments of calls are objects, a content is a text, and a developer is the system. */
@@ -140,7 +108,9 @@ export function spoken(messages) {
   return messages.map((message, i) => {
     const place = `messages[${i}]`;
     if (!ROLES.includes(message?.role)) throw wrong(`${place}.role`, "system, developer, user, assistant or tool", message?.role);
-    const { role, content, tool_calls: calls, ...rest } = message;
+    // What a reply of ours has is taken back, and what clients make of it.
+    const { role, content: said, refusal, tool_calls: calls, annotations, parsed, ...rest } = message;
+    const content = said ?? (role === "assistant" ? refusal : undefined);
     if (absent(content) && !(role === "assistant" && calls?.length)) throw wrong(`${place}.content`, "a text or a list of parts", content);
     return {
       ...rest,
@@ -156,6 +126,7 @@ function text(content, place) {
   if (!Array.isArray(content)) throw wrong(place, "a text or a list of parts", content);
   const of = (part, i) => {
     if (TEXTS.includes(part?.type) && typeof part.text === "string") return part.text;
+    if (part?.type === "refusal" && typeof part.refusal === "string") return part.refusal;
     throw new TypeError(`${place}[${i}]: parts of type ${short(part?.type)} are not read here; this model reads texts`);
   };
   return content.map(of).join("");
