@@ -31,6 +31,9 @@ fn run() -> ExitCode {
         quiet_gpu_probe();
     }
     start_log(command.log_filter());
+    if let Some(warning) = args::warning() {
+        errln!("warning: {warning}");
+    }
     if let Err(e) = ternary::backend::cpu::simd::Level::chosen() {
         errln!("error: {e}");
         return ExitCode::FAILURE;

@@ -1,5 +1,5 @@
 //! `onebit completions` and `onebit manual`: what clap knows about the commands, as completion
-//! scripts, man pages and Markdown.
+//! scripts, man pages and Markdown; and the server's endpoints by OpenAPI.
 
 use std::fmt::Write;
 use std::fs;
@@ -9,6 +9,7 @@ use clap::builder::PossibleValue;
 use clap::{Arg, Command, CommandFactory};
 
 use crate::args::{Cli, Completions, Manual, ManualFormat};
+use crate::commands::serve::openapi;
 use crate::output;
 
 pub fn completions(a: &Completions) -> Result<()> {
@@ -47,6 +48,11 @@ fn pages(command: &Command, format: ManualFormat) -> Result<Vec<(String, Vec<u8>
                 let name = format!("{}.md", sub.get_name());
                 pages.push((name, markdown_page(sub).into_bytes()));
             }
+        }
+        ManualFormat::Openapi => {
+            let mut text = serde_json::to_string_pretty(&openapi::document())?;
+            text.push('\n');
+            pages.push(("openapi.json".to_owned(), text.into_bytes()));
         }
     }
     Ok(pages)

@@ -50,7 +50,7 @@ pub fn source(path: &Path, bit_map: Option<&Path>) -> Result<Rc<dyn ByteSource>>
     }
     if !path.exists() {
         bail!(
-            "{} does not exist; --model takes a .1bit file or a checkpoint folder",
+            "{} does not exist; expected a .1bit file or a checkpoint folder",
             path.display()
         );
     }
@@ -384,7 +384,7 @@ pub fn read_small(path: &Path, what: &str) -> Result<String> {
 pub fn read_json(path: &Path) -> Result<Value> {
     let name = path.display();
     let text = read_small(path, "the configuration")?;
-    serde_json::from_str(&text).with_context(|| format!("{name}"))
+    serde_json::from_str(&text).with_context(|| format!("{name} is no JSON"))
 }
 
 /// The text of a file; `-` is standard input.

@@ -218,14 +218,62 @@ fn is_part(output: &Path, input: &Path) -> bool {
     input.is_dir() && READ.iter().any(|part| read(part)) && inside() == Some(true)
 }
 
+/// Endings that say what a file is.
+const KINDS: [&str; 13] = [
+    "1bit",
+    "csv",
+    "gguf",
+    "h",
+    "json",
+    "jsonl",
+    "md",
+    "parquet",
+    "png",
+    "safetensors",
+    "svg",
+    "tokens",
+    "txt",
+];
+
+/// Refuse a name that promises another kind of file than `kind`, which is the ending of those that
+/// are written. `flag` gave it.
+pub fn check_kind(flag: &str, output: &Path, kind: &str) -> Result<()> {
+    match other_kind(output, kind) {
+        Some(other) => bail!(
+            "{flag} {}: a .{kind} file is written, and this name promises another kind (.{other}); end it in .{kind}",
+            output.display()
+        ),
+        None => Ok(()),
+    }
+}
+
+/// The same of a new folder; `then` says what else there is to do.
+pub fn check_is_folder(flag: &str, output: &Path, then: &str) -> Result<()> {
+    match other_kind(output, "").filter(|_| !output.exists()) {
+        Some(kind) => bail!(
+            "{flag} {}: a folder is written, and this name promises a file (.{kind}); name a folder{then}",
+            output.display()
+        ),
+        None => Ok(()),
+    }
+}
+
+fn other_kind(output: &Path, kind: &str) -> Option<String> {
+    let ending = output.extension()?.to_str()?.to_ascii_lowercase();
+    (ending != kind && KINDS.contains(&&*ending)).then_some(ending)
+}
+
 /// Refuse an `--output` for the files of a model folder that cannot be, before anything is worked
 /// out: the folder that is read, or one of a training, whose files would be replaced.
 pub fn check_folder(output: &Path, input: &Path) -> Result<()> {
     let same = || Some(output.canonicalize().ok()? == input.canonicalize().ok()?);
-    if output.is_dir() && (same() == Some(true) || checkpoint::resolve(output).is_ok()) {
+    let folder = output.display();
+    if output.is_dir() && same() == Some(true) {
+        bail!("--output {folder} is also what is read; name another folder");
+    }
+    if output.is_dir() && checkpoint::resolve(output).is_ok() {
         bail!(
-            "--output {} holds what is read or another training's files; name another folder",
-            output.display()
+            "--output {folder} holds a model or a training already, which is not written over; remove it, or name another folder"
         );
     }
     Ok(())

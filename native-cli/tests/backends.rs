@@ -125,14 +125,13 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 /// texts were equal, and the largest difference of the logits of their common part.
 fn compare(model: &Path, tokenizer: &Tokenizer, prompt: &str) -> (bool, f32) {
     let (cpu, gpu) = (greedy(model, "cpu", prompt), greedy(model, "gpu", prompt));
-    let common = cpu
-        .char_indices()
-        .zip(gpu.chars())
-        .find(|((_, a), b)| a != b)
-        .map_or(cpu.len().min(gpu.len()), |((i, _), _)| i);
-    let context = format!("{prompt}{}", &cpu[..common]);
-    let ids = tokenizer.encode(&context).unwrap();
-    let (a, b) = (logits(model, "cpu", &ids), logits(model, "gpu", &ids));
+    // Up to the first token that differs: two words may begin with the same space.
+    let [ids, others] =
+        [&cpu, &gpu].map(|text| tokenizer.encode(&format!("{prompt}{text}")).unwrap());
+    let common = ids.iter().zip(&others).take_while(|(a, b)| a == b).count();
+    let ids = &ids[..common];
+    let context = tokenizer.decode(ids).unwrap();
+    let (a, b) = (logits(model, "cpu", ids), logits(model, "gpu", ids));
     let differences: Vec<f32> = a
         .iter()
         .zip(&b)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::train::TrainOn;
 
@@ -56,6 +56,7 @@ The texts are read piece by piece and need no memory to speak of. UTF-16 is know
 encodings to UTF-8 first. JSON lines (.jsonl) and arrays (.json) hold objects with a \"text\" field, or conversations \
 (\"messages\"), which the chat template writes out; <|endoftext|> closes each. Check a .tokens file with \
 `onebit inspect FILE.tokens --verify`.")]
+#[command(group(ArgGroup::new("written").args(["out_dir", "output"]).required(true)))]
 pub struct Tokenize {
     /// A text file, `-` for standard input, or a folder with .txt, .md, .text, .jsonl, .ndjson and
     /// .json files in it and in its folders.
@@ -79,7 +80,7 @@ pub struct Tokenize {
     #[arg(
         long,
         value_name = "DIR",
-        required_unless_present = "output",
+        alias = "output-dir",
         conflicts_with = "output"
     )]
     pub out_dir: Option<PathBuf>,
@@ -101,12 +102,13 @@ pub struct Tokenize {
   onebit data texts/ --tokenizer tok.json --context 512 --json
 
 Recognized are texts (.txt, .md, .text), and in .jsonl, .ndjson, .json and .parquet files: text; messages (role, content), as in OpenAI's; conversations (from, value), as in ShareGPT; instruction, input and output, as in Alpaca; prompt and completion, as texts or as messages; question and answer; for `finetune --preference`, prompt, chosen and rejected, or input, preferred_output and non_preferred_output as in OpenAI's. Beside a conversation, system is its first message.")]
+#[command(group(ArgGroup::new("tokens_of").args(["model", "tokenizer"]).required(true)))]
 pub struct Data {
     /// A file, a folder, or `-` for standard input.
     pub path: PathBuf,
     /// The model that is to learn: a .1bit file or a checkpoint folder. Its tokenizer, chat
     /// template and context are taken.
-    #[arg(long, value_name = "PATH", required_unless_present = "tokenizer")]
+    #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
     /// A tokenizer.json instead.
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
@@ -136,13 +138,14 @@ pub struct Data {
   onebit template --model run/ --messages - --json < conversation.json
 
 What somebody said is underlined on a terminal. A special token inside it is letters, not a mark.")]
+#[command(group(ArgGroup::new("said").args(["messages", "user"]).required(true).multiple(true)))]
 pub struct Template {
     /// A .1bit file or a checkpoint folder.
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
-    /// A JSON file with a list of messages (role, content), or an object with one under
-    /// "messages"; - is standard input.
-    #[arg(long, value_name = "FILE", required_unless_present = "user")]
+    /// A JSON file with a list of messages (role, content, tool_calls), or an object with one under
+    /// "messages", and functions under "tools"; - is standard input.
+    #[arg(long, value_name = "FILE")]
     pub messages: Option<PathBuf>,
     /// A message of the user's, instead of a file or behind it.
     #[arg(long, value_name = "TEXT")]

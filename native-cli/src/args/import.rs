@@ -94,9 +94,9 @@ pub struct Import {
     /// model computes; may be given several times.
     #[arg(long, value_name = "FIELD")]
     pub ignore_key: Vec<String>,
-    /// Branch, tag or commit of a repository of the hub.
-    #[arg(long, default_value = "main")]
-    pub revision: String,
+    /// Branch, tag or commit of a repository of the hub [default: main].
+    #[arg(long)]
+    pub revision: Option<String>,
     /// Where files of the hub are kept [default: hub/OWNER--NAME in the cache folder].
     #[arg(long, value_name = "DIR")]
     pub download_dir: Option<PathBuf>,
@@ -108,9 +108,9 @@ pub struct Import {
         default_value = "https://huggingface.co"
     )]
     pub endpoint: String,
-    /// Milliseconds before a dropped connection is tried again; doubled each time.
-    #[arg(long, value_name = "MS", default_value_t = 1000)]
-    pub retry_pause: u64,
+    /// Milliseconds before a dropped connection is tried again; doubled each time [default: 1000].
+    #[arg(long, value_name = "MS")]
+    pub retry_pause: Option<u64>,
     /// One JSON object on standard output.
     #[arg(long)]
     pub json: bool,

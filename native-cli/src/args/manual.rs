@@ -25,13 +25,16 @@ pub enum ManualFormat {
     Man,
     /// Pages of Markdown, as docs/commands/ has them.
     Markdown,
+    /// The endpoints of `onebit serve` and what they take and answer: openapi.json.
+    Openapi,
 }
 
 /// Write the manual: one page for each command.
 #[derive(Args)]
 #[command(after_help = "Examples:
   onebit manual --output-dir ~/.local/share/man/man1
-  onebit manual --format markdown --output-dir docs/commands")]
+  onebit manual --format markdown --output-dir docs/commands
+  onebit manual --format openapi --output-dir docs")]
 pub struct Manual {
     /// Folder for the pages; pages that are already there are replaced.
     #[arg(long, value_name = "DIR")]

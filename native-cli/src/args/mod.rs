@@ -13,7 +13,9 @@ mod train;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ternary::session::DeviceChoice;
 
@@ -47,7 +49,7 @@ impl Cli {
     /// with.
     pub fn from_arguments() -> Result<Self, ExitCode> {
         let parsed = Cli::parsed(std::env::args_os());
-        parsed.map_err(|e| match e.print() {
+        parsed.map_err(with_advice).map_err(|e| match e.print() {
             Err(problem) if !e.use_stderr() && problem.kind() != ErrorKind::BrokenPipe => {
                 crate::output::errln!("error: cannot write to standard output: {problem}");
                 ExitCode::FAILURE
@@ -55,6 +57,19 @@ impl Cli {
             _ => ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(1)),
         })
     }
+}
+
+/// Says what to do where a shell made several files of a pattern, and an option takes one.
+fn with_advice(mut e: clap::Error) -> clap::Error {
+    if e.kind() == clap::error::ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(argument)) = e.get(ContextKind::InvalidArg)
+        && std::path::Path::new(argument).exists()
+    {
+        let advice = "an option takes one path; for several files name the folder that holds them, or join them: cat FILES | onebit … -";
+        let advice = ContextValue::StyledStrs(vec![advice.into()]);
+        e.insert(ContextKind::Suggested, advice);
+    }
+    e
 }
 
 impl Cli {
@@ -156,6 +171,15 @@ impl Command {
     }
 }
 
+/// What is to be told about the arguments: not while they are parsed, for the program may begin
+/// again.
+static WARNING: OnceLock<String> = OnceLock::new();
+
+/// What is odd about the arguments, if anything is.
+pub fn warning() -> Option<&'static str> {
+    WARNING.get().map(String::as_str)
+}
+
 /// A number of CPU threads: no more than the machine has.
 fn threads(text: &str) -> Result<usize, String> {
     let wanted: usize = text
@@ -163,9 +187,10 @@ fn threads(text: &str) -> Result<usize, String> {
         .map_err(|_| "expected a number; 0 = all".to_owned())?;
     let most = ternary::platform::threads();
     if wanted > most {
-        crate::output::errln!(
-            "warning: this machine runs {most} threads at once; --threads {wanted} is taken for {most}"
-        );
+        // The first is told of, as they are all alike.
+        let _ = WARNING.set(format!(
+            "this machine runs {most} threads at once; --threads {wanted} is taken for {most}"
+        ));
     }
     Ok(wanted.min(most))
 }

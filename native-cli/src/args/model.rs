@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use ternary::config::CachePrecision;
 use ternary::infer::Sampling;
 use ternary::session::DeviceChoice;
@@ -104,12 +104,13 @@ pub struct FormArgs {
 #[command(after_help = "Examples:
   onebit eval --model model.1bit --data valid.txt --json
   onebit eval --model model.1bit --tasks arc_easy.jsonl --limit 200")]
+#[command(group(ArgGroup::new("measured").args(["data", "tasks"]).required(true)))]
 pub struct Eval {
     #[command(flatten)]
     pub model: ModelArgs,
     /// What training takes, too: a text, .jsonl or .json ("text" or "messages"), .tokens, a folder
     /// of them, or `-` for standard input.
-    #[arg(long, value_name = "PATH", required_unless_present = "tasks")]
+    #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Score questions instead: .jsonl, .json or .parquet as ARC, BoolQ, COPA, HellaSwag, LAMBADA,
     /// MMLU, OpenBookQA, PIQA, SciQ and WinoGrande have them, `query`, `choices` and `gold`,
@@ -133,16 +134,12 @@ pub struct Eval {
   onebit generate --model model.1bit --prompt-file code.py --draft lookup
   onebit generate --model model.1bit --prompt 'A dog, as JSON: ' \\
       --json-schema dog.json --max-tokens 500")]
+#[command(group(ArgGroup::new("continued").args(["prompt", "prompt_file"]).required(true)))]
 pub struct Generate {
     #[command(flatten)]
     pub model: ModelArgs,
     /// The text to continue.
-    #[arg(
-        long,
-        value_name = "TEXT",
-        allow_hyphen_values = true,
-        required_unless_present = "prompt_file"
-    )]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// Continue the text of this file instead; `-` = standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
@@ -285,7 +282,7 @@ pub enum BoardCache {
       --name 'My model'
   onebit export --model-dir run/best --bit-map search_result.json \\
       --output small.1bit
-  onebit export --model model.1bit --output board/model.1bit --emit-c-header \\
+  onebit export --model model.1bit --output board.1bit --emit-c-header \\
       --c-context 64 --c-kv f16
   onebit export --model model.1bit --format gguf --gguf-type tq1_0 \\
       --output model.gguf
@@ -300,8 +297,9 @@ pub struct Export {
     /// The file to write; with --format hf, a folder.
     #[arg(long, value_name = "PATH")]
     pub output: PathBuf,
-    #[arg(long, value_enum, default_value = "1bit")]
-    pub format: ExportFormat,
+    /// What is written [default: gguf where --output ends in .gguf, otherwise 1bit].
+    #[arg(long, value_enum)]
+    pub format: Option<ExportFormat>,
     /// Ternary matrices in a GGUF file [default: tq2_0].
     #[arg(long, value_enum)]
     pub gguf_type: Option<GgufType>,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use ternary::config::QuantMode;
 use ternary::search::Granularity;
 use ternary::session::DeviceChoice;
@@ -50,11 +50,12 @@ pub struct MeasureArgs {
 
 Every evaluation is kept in OUTPUT.journal until the search is done: after an interruption, --resume goes on from there. If \
 nothing satisfies the limits, the result says so with what comes nearest, and the exit code is 3. docs/search.md has the method.")]
+#[command(group(ArgGroup::new("limits").args(["min_perplexity_max", "max_size_mb"]).required(true).multiple(true)))]
 pub struct Search {
     #[command(flatten)]
     pub measure: MeasureArgs,
     /// Highest perplexity allowed: the smallest model within it is sought.
-    #[arg(long, value_name = "P", required_unless_present = "max_size_mb")]
+    #[arg(long, value_name = "P")]
     pub min_perplexity_max: Option<f64>,
     /// Largest .1bit file allowed, in megabytes (10^6 bytes); alone, the best model within it is
     /// sought.

@@ -1,5 +1,6 @@
 //! `train` and `finetune`, and what both are told.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -20,14 +21,21 @@ pub struct Setting {
     pub value: serde_json::Value,
 }
 
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--set {}={}", self.field, self.value)
+    }
+}
+
 /// `field=value`; what is not JSON is taken as text.
 pub fn setting(text: &str) -> Result<Setting, String> {
     let (field, value) = text
         .split_once('=')
         .filter(|(field, _)| !field.is_empty())
         .ok_or("expected FIELD=VALUE, for example dropout=0.1")?;
+    // A config has the training's fields in an object of this name.
     Ok(Setting {
-        field: field.to_owned(),
+        field: field.strip_prefix("training.").unwrap_or(field).to_owned(),
         value: serde_json::from_str(value).unwrap_or_else(|_| value.into()),
     })
 }

@@ -55,6 +55,7 @@ pub fn run(a: &Convert) -> Result<()> {
         "--output {} is a file; name a folder",
         a.output.display()
     );
+    output::check_is_folder("--output", &a.output, "; the .1bit is in it afterwards")?;
     for (flag, share) in [
         ("--pretrain-share", a.pretrain_share),
         ("--quantize-fraction", a.quantize_fraction),

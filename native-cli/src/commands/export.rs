@@ -16,16 +16,37 @@ use crate::model;
 use crate::output::{self, errln, outln};
 
 pub fn run(a: &Export) -> Result<()> {
+    let ends_in = |ending: &str| {
+        let own = a.output.extension();
+        own.is_some_and(|own| own.eq_ignore_ascii_case(ending))
+    };
+    let format = a.format.unwrap_or(match ends_in("gguf") {
+        true => ExportFormat::Gguf,
+        false => ExportFormat::OneBit,
+    });
     ensure!(
-        a.gguf_type.is_none() || a.format == ExportFormat::Gguf,
+        a.gguf_type.is_none() || format == ExportFormat::Gguf,
         "--gguf-type is for --format gguf"
     );
-    match a.format {
-        ExportFormat::Hf => output::check_folder(&a.output, &a.model_dir)?,
-        _ => output::check(&a.output, &[&a.model_dir])?,
+    ensure!(
+        !ends_in("h"),
+        "{}: a C header is written beside a .1bit file; give --output {} --emit-c-header",
+        a.output.display(),
+        a.output.with_extension("1bit").display()
+    );
+    match format {
+        ExportFormat::Hf => {
+            output::check_folder(&a.output, &a.model_dir)?;
+            output::check_is_folder("--output", &a.output, ", or another --format")?;
+        }
+        ExportFormat::Gguf => output::check_kind("--output", &a.output, "gguf")?,
+        ExportFormat::OneBit => output::check_kind("--output", &a.output, "1bit")?,
     }
-    if a.format != ExportFormat::OneBit {
-        return export_other::run(a);
+    if format != ExportFormat::Hf {
+        output::check(&a.output, &[&a.model_dir])?;
+    }
+    if format != ExportFormat::OneBit {
+        return export_other::run(a, format);
     }
     let is_file = a.model_dir.is_file() && !checkpoint::is_checkpoint_path(&a.model_dir);
     let bytes = if is_file && a.bit_map.is_none() {

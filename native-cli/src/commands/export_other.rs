@@ -12,7 +12,7 @@ use crate::args::{Export, ExportFormat, GgufType, PackMode};
 use crate::output::{self, errln, outln};
 use crate::{model, progress};
 
-pub fn run(a: &Export) -> Result<()> {
+pub fn run(a: &Export, format: ExportFormat) -> Result<()> {
     ensure!(!a.emit_c_header, "--emit-c-header is for --format 1bit");
     let given = [&a.name, &a.description, &a.license];
     ensure!(
@@ -22,7 +22,7 @@ pub fn run(a: &Export) -> Result<()> {
     let source = model::source(&a.model_dir, a.bit_map.as_deref())?;
     let file = pollster::block_on(OneBit::open(source.as_ref()))
         .with_context(|| a.model_dir.display().to_string())?;
-    let report = match a.format {
+    let report = match format {
         ExportFormat::Gguf => gguf(a, &file, source.as_ref()),
         ExportFormat::Hf | ExportFormat::OneBit => hf(a, &file, source.as_ref()),
     }

@@ -8,10 +8,11 @@ use ternary::tokenizer::Tokenizer;
 use ternary::train::Start;
 
 use crate::args::{Finetune, FinetuneMode};
-use crate::commands::train::{Job, execute};
+use crate::commands::train::{Job, check_folder, execute};
 use crate::model;
 
 pub fn run(a: &Finetune, ranks: Option<Ranks>) -> Result<()> {
+    check_folder(&a.training)?;
     // Beside an adapter the model stays as it is.
     let seed = |config: &ModelConfig| {
         let (_, train) = read_config(a, config.clone())?;

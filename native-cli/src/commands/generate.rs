@@ -55,8 +55,16 @@ pub fn run(a: &Generate) -> Result<()> {
         bail!(message);
     }
     if let Some((reason, stats)) = end {
-        if has_form && reason != FinishReason::End {
-            errln!("the text ends before its form is complete; --max-tokens allows more");
+        match reason {
+            FinishReason::Length if has_form => {
+                errln!("the text ends before its form is complete; --max-tokens allows more");
+            }
+            FinishReason::Context if has_form => {
+                errln!(
+                    "the text ends before its form is complete: there is no room for more in the context"
+                );
+            }
+            _ => {}
         }
         if a.json {
             outln!(
@@ -67,12 +75,21 @@ pub fn run(a: &Generate) -> Result<()> {
         } else {
             outln!();
             errln!(
-                "{} tokens, {:.1} tok/s, first token after {:.0} ms",
+                "{} tokens, {:.1} tok/s, first token after {:.0} ms{}",
                 stats.generated_tokens,
                 stats.tokens_per_second,
-                stats.first_token_ms
+                stats.first_token_ms,
+                ended(reason, stats.context_size)
             );
         }
     }
     Ok(())
+}
+
+/// Why a text ends, where neither the model nor --max-tokens ended it.
+fn ended(reason: FinishReason, context: usize) -> String {
+    match reason {
+        FinishReason::Context => format!("; the context of {context} tokens is full"),
+        _ => String::new(),
+    }
 }

@@ -9,6 +9,7 @@ use crate::{model, output};
 
 pub fn run(a: &Logits) -> Result<()> {
     output::check(&a.output, &[&a.model.model])?;
+    output::check_kind("--output", &a.output, "safetensors")?;
     let (mut session, info) = model::open(&a.model)?;
     let mut values: Vec<u8> = Vec::new();
     pollster::block_on(session.loaded()?.model.logits(&a.ids, &mut |rows| {

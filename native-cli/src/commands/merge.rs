@@ -47,6 +47,8 @@ pub fn run(a: &Merge) -> Result<()> {
             "--output {} exists; name a new folder for the checkpoint, or a .1bit file",
             a.output.display()
         );
+    } else {
+        output::check_is_folder("--output", &a.output, ", or a .1bit file")?;
     }
     let adapter = checkpoint::read_adapter(path)?;
     let base = model::parameters(&a.model.model)?;

@@ -44,6 +44,7 @@ pub fn run(a: &Search, ranks: Option<Ranks>) -> Result<()> {
     let to_output = a.output.as_os_str() == "-";
     if !to_output {
         output::check(&a.output, &[&a.measure.checkpoint, &a.measure.val_data])?;
+        output::check_kind("--output", &a.output, "json")?;
     }
     let target = Target::open(&a.measure)?;
     let megabytes = |s: f64| -> Result<u64> {

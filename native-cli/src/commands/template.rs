@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use ternary::chat::Message;
+use ternary::data::Conversation;
 use ternary::format::{FileSource, OneBit, escaped};
+use ternary::session::TemplateTools;
 use ternary::tokenizer::{ChatTemplate, Part, Tokenizer};
 use ternary::train::checkpoint;
 
@@ -25,7 +27,13 @@ pub fn run(a: &Template) -> Result<()> {
             a.model.display()
         ),
     };
-    let messages = conversation(a)?;
+    let Conversation { messages, tools } = conversation(a)?;
+    let (template, messages) =
+        match tools.is_empty() && !messages.iter().any(Message::is_about_tools) {
+            true => (template, messages),
+            // As a chat tells of them.
+            false => TemplateTools::of(&template).prepared(template, &tools, &messages),
+        };
     let parts = tokenizer.conversation_parts(&template, &messages, !a.finished)?;
     let ids = tokenizer.encode_parts(&parts)?;
     let names: std::collections::HashMap<u32, String> = tokenizer
@@ -98,13 +106,11 @@ pub fn companions(path: &Path) -> Result<(Tokenizer, Option<ChatTemplate>, usize
     ))
 }
 
-/// The messages asked for, in order.
-fn conversation(a: &Template) -> Result<Vec<Message>> {
-    let mut messages: Vec<Message> = a
-        .system
-        .iter()
-        .map(|text| Message::new("system", text))
-        .collect();
+/// The messages asked for, in order, and the functions that go with them.
+fn conversation(a: &Template) -> Result<Conversation> {
+    let mut talk = Conversation::default();
+    let system = a.system.iter().map(|text| Message::new("system", text));
+    talk.messages.extend(system);
     if let Some(path) = &a.messages {
         let text = if path.as_os_str() == "-" {
             let mut text = String::new();
@@ -115,11 +121,14 @@ fn conversation(a: &Template) -> Result<Vec<Message>> {
         } else {
             model::read_small(path, "the messages")?
         };
-        let found = ternary::data::messages(&text);
-        messages.extend(found.map_err(|e| anyhow::anyhow!("{}: {e}", output::name(path)))?);
+        let found = ternary::data::conversation(&text);
+        let found = found.map_err(|e| anyhow::anyhow!("{}: {e}", output::name(path)))?;
+        talk.messages.extend(found.messages);
+        talk.tools = found.tools;
     }
-    messages.extend(a.user.iter().map(|text| Message::new("user", text)));
-    Ok(messages)
+    let user = a.user.iter().map(|text| Message::new("user", text));
+    talk.messages.extend(user);
+    Ok(talk)
 }
 
 /// The rendered text; on a terminal, contents are underlined.

@@ -26,9 +26,11 @@ pub fn run(a: &Tokenize) -> Result<()> {
     }
     if let Some(output) = &a.output {
         output::check(output, &[&a.tokenizer, &a.data_dir])?;
+        output::check_kind("--output", output, "tokens")?;
     }
     if a.train_vocab.is_some() {
         output::check(&a.tokenizer, &[&a.data_dir])?;
+        output::check_kind("--tokenizer", &a.tokenizer, "json")?;
     }
     // A mistake in a flag is found before a pipe is read.
     let known = match a.train_vocab {
@@ -99,12 +101,15 @@ pub fn run(a: &Tokenize) -> Result<()> {
     })?;
     told(&files[text.0], text.1, text.2);
     bar.finish_and_clear();
-    ensure!(
-        total > 0,
-        "{} has no text in it: there is nothing to tokenize",
-        a.data_dir.display()
-    );
+    ensure!(total > 0, "{}", nothing_in(&a.data_dir));
     Ok(writer.map_or(Ok(()), TokenWriter::finish)?)
+}
+
+fn nothing_in(data: &Path) -> String {
+    format!(
+        "{} has no text in it: there is nothing to tokenize",
+        data.display()
+    )
 }
 
 /// A chat template in a file.
@@ -193,17 +198,26 @@ fn train(
             None
         }
     });
+    let mut letters = 0;
+    let texts = texts.inspect(|text| letters += text.len());
     let tokenizer = Tokenizer::train(texts, vocab);
     bar.finish_and_clear();
     if let Some(e) = failure {
         return Err(e.into());
     }
     let tokenizer = tokenizer?;
+    ensure!(letters > 0, "{}", nothing_in(&a.data_dir));
     ensure!(
         tokenizer.vocab_size() <= vocab,
         "the trainer gave {} tokens",
         tokenizer.vocab_size()
     );
+    if tokenizer.vocab_size() < vocab {
+        log::warn!(
+            "the texts give {} tokens only: what is in them twice or more has a token already",
+            tokenizer.vocab_size()
+        );
+    }
     let json = tokenizer.to_json()?;
     output::replace(&a.tokenizer, |draft| Ok(std::fs::write(draft, &json)?))?;
     errln!(

@@ -18,11 +18,12 @@ use ternary::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Upda
 
 use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};
 use crate::commands::tokenize;
-use crate::commands::watch::{Interrupts, Watch};
-use crate::output::errln;
+use crate::commands::watch::{self, Interrupts, Watch};
+use crate::output::{self, errln};
 use crate::{cluster, model};
 
 pub fn run(a: &Train, ranks: Option<Ranks>) -> Result<()> {
+    check_folder(&a.training)?;
     if let Some(path) = &a.sweep {
         cluster::alone("--sweep")?;
         super::sweep::check(a)?;
@@ -107,6 +108,12 @@ pub struct Job {
     pub tokenizer: Tokenizer,
     pub companions: Companions,
     pub start: Start,
+}
+
+/// Refuse an --output-dir that is named as a file.
+pub fn check_folder(a: &TrainingArgs) -> Result<()> {
+    let then = ", of which `onebit export` makes a .1bit or .gguf file later";
+    output::check_is_folder("--output-dir", &a.output_dir, then)
 }
 
 /// Open data and device, and train.
@@ -251,10 +258,10 @@ pub fn execute(a: &TrainingArgs, job: Job, ranks: Option<Ranks>) -> Result<()> {
         );
     }
     errln!(
-        "{} at step {}: loss {:.4}{val}\n{}",
+        "{} at step {}: {}{val}\n{}",
         if summary.stopped { "stopped" } else { "done" },
         summary.step,
-        summary.train_loss,
+        watch::loss(summary.train_loss),
         summary.checkpoint.display()
     );
     interrupts.result()
@@ -296,14 +303,29 @@ pub fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)
     let mut training = Value::Object(Default::default());
     if let Value::Object(fields) = &mut value {
         training = fields.shift_remove("training").unwrap_or(training);
+        misplaced(fields, &training).with_context(|| path.to_string())?;
         // The tokenizer knows the vocabulary best.
         fields
             .entry("vocab_size")
             .or_insert_with(|| Value::from(vocab));
     }
+    let read = |model, training| -> Result<_> {
+        Ok((
+            TrainConfig::from_value(training)?,
+            ModelConfig::from_value(model)?,
+        ))
+    };
+    let file = (value.clone(), training.clone());
     a.training.apply_settings(&mut value, &mut training)?;
-    let mut train = TrainConfig::from_value(training).with_context(|| format!("{path}"))?;
-    let mut config = ModelConfig::from_value(value).with_context(|| format!("{path}"))?;
+    let (mut train, mut config) = read(value, training).with_context(|| {
+        // What the file says is not at fault where it is right without the flags.
+        let set = !a.training.set.is_empty() && read(file.0, file.1).is_ok();
+        let flags = a.training.set.iter();
+        match set {
+            true => flags.map(Setting::to_string).collect::<Vec<_>>().join(" "),
+            false => path.to_string(),
+        }
+    })?;
     if let Some(path) = &a.training.bit_map {
         config.layer_bit_map = Some(model::bit_map(path, config.num_layers)?);
         config
@@ -338,6 +360,23 @@ pub fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)
         }
     }
     Ok((config, train))
+}
+
+/// Refuse fields of the training beside the object that they belong in, and fields of the model in
+/// it.
+fn misplaced(model: &serde_json::Map<String, Value>, training: &Value) -> Result<()> {
+    let is = |field: &str, owner| config::owner(field).is_ok_and(|of| of == owner);
+    if let Some(field) = model.keys().find(|field| is(field, Owner::Training)) {
+        bail!("`{field}` is a field of the training: put it into the object \"training\"");
+    }
+    let mut fields = training
+        .as_object()
+        .into_iter()
+        .flat_map(|fields| fields.keys());
+    if let Some(field) = fields.find(|field| is(field, Owner::Model)) {
+        bail!("`{field}` is a field of the model: put it beside \"training\", not into it");
+    }
+    Ok(())
 }
 
 impl TrainingArgs {

@@ -69,6 +69,14 @@ impl std::fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
+/// A training loss for people; there is none where nothing was learnt.
+pub fn loss(train_loss: f64) -> String {
+    match train_loss.is_nan() {
+        true => "no loss".to_owned(),
+        false => format!("loss {train_loss:.4}"),
+    }
+}
+
 /// A run's progress: a bar on a terminal, lines elsewhere.
 pub struct Watch {
     bar: ProgressBar,
@@ -111,8 +119,10 @@ impl Watch {
                 let [train, val_pairs] = [line.preferred, line.val_preferred]
                     .map(|p| p.as_ref().map_or(String::new(), told_apart));
                 let text = format!(
-                    "loss {:.4}{train}{val}{val_pairs}, lr {:.1e}, {:.0} tok/s",
-                    line.train_loss, line.lr, line.tokens_per_second
+                    "{}{train}{val}{val_pairs}, lr {:.1e}, {:.0} tok/s",
+                    loss(line.train_loss),
+                    line.lr,
+                    line.tokens_per_second
                 );
                 if bar.is_hidden() {
                     errln!("step {}/{}: {text}", line.step, self.max);

@@ -268,7 +268,20 @@ fn flags_are_checked_before_a_model_is_loaded() {
         "generate --model m.1bit --prompt Hi! --threads 5000 --device cpu",
     )
     .ok();
-    assert!(out.stderr.contains("5000"), "{}", out.stderr);
+    assert_eq!(
+        out.stderr.matches("--threads 5000").count(),
+        1,
+        "{}",
+        out.stderr
+    );
+    let out = line(place.dir(), "serve --model nowhere.1bit --threads 5000");
+    let out = out.fails(&["nowhere.1bit does not exist"]);
+    assert_eq!(
+        out.stderr.matches("--threads 5000").count(),
+        1,
+        "{}",
+        out.stderr
+    );
     for flags in [
         "import --input m --output m",
         "import --input m --output .",
@@ -701,4 +714,19 @@ fn commands_of_a_chat_take_any_case_and_say_what_they_do_not_take() {
     let out = place.chat("/exit now\n/EXIT\nHi!\n", &[]).ok();
     assert!(out.stderr.contains("/exit takes nothing"), "{}", out.stderr);
     assert!(!out.stdout.contains("Yes"), "{}", out.stdout);
+}
+
+#[test]
+fn a_pattern_of_the_shell_is_told_to_be_several_files() {
+    let place = Place::new();
+    put(&place.at("a.txt"), "a");
+    put(&place.at("b.txt"), "b");
+    let wrong = "tokenize --data-dir a.txt b.txt --tokenizer t.json --output c.tokens";
+    line(place.dir(), wrong).fails(&[
+        "unexpected argument 'b.txt'",
+        "name the folder that holds them",
+    ]);
+    let other = wrong.replace("b.txt", "none.txt");
+    let out = line(place.dir(), &other).fails(&["unexpected argument 'none.txt'"]);
+    assert!(!out.stderr.contains("folder"), "{}", out.stderr);
 }

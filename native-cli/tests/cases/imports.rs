@@ -119,6 +119,39 @@ fn common_pre_tokenizers_of_gguf_files_are_known() {
         .ok();
 }
 
+/// An option that means nothing for the files that are given is refused, not ignored.
+#[test]
+fn options_for_other_files_are_refused() {
+    let place = Place::new();
+    let model = reply(&["Fine,", " thanks"]);
+    model.write_hf(&place.at("model"));
+    model.gguf().write(&place.at("model.gguf"));
+    for (input, option, value, words) in [
+        (
+            "model",
+            "--pre-tokenizer",
+            "qwen2",
+            "GGUF file's vocabulary",
+        ),
+        ("model.gguf", "--ignore-key", "flavor", "config.json"),
+        ("model", "--ignore-key", "flavor", "no such field"),
+        ("model", "--ignore-key", "hidden_size", "reads this field"),
+        ("model", "--revision", "v1", "repository of the hub"),
+        ("model.gguf", "--revision", "main", "repository of the hub"),
+        (
+            "model.gguf",
+            "--download-dir",
+            "hub",
+            "repository of the hub",
+        ),
+        ("model", "--retry-pause", "5", "repository of the hub"),
+    ] {
+        let out = place.import(input, &[option, value]);
+        out.fails(&[option, words]);
+    }
+    place.import("model", &[]).ok();
+}
+
 #[test]
 fn lfs_pointers_and_web_pages_are_called_by_their_name() {
     let place = Place::new();

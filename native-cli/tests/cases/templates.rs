@@ -193,6 +193,47 @@ fn a_rendered_conversation_is_shown_with_its_tokens() {
 }
 
 #[test]
+fn calls_and_functions_of_a_conversation_are_shown_as_a_chat_tells_them() {
+    let place = Place::new();
+    let talk = r#"{"messages": [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{\"at\": \"Bern\"}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "sunny"}],
+        "tools": [{"type": "function", "function": {"name": "look", "description": "Looks outside.", "parameters": {"type": "object"}}}]}"#;
+    put(&place.at("m.json"), talk);
+    let shown = |more: &[&str]| {
+        let fixed = [
+            "template",
+            "--model",
+            "m.1bit",
+            "--messages",
+            "m.json",
+            "--json",
+        ];
+        place.run(&[&fixed, more].concat())
+    };
+    let said = ["Looks outside.", "Weather?", "look", "Bern", "sunny"];
+    // One that knows no tools, where they are explained; and one that writes them itself.
+    let knows = "{% for t in tools %}[{{ t.function.name }}: {{ t.function.description }}]{% endfor %}\
+        {% for m in messages %}<|{{ m.role }}|>{{ m.content }}\
+        {% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}<|end|>{% endfor %}\
+        {% if add_generation_prompt %}<|assistant|>{% endif %}";
+    for template in [CHATML, knows] {
+        with(&place, template);
+        let text = shown(&[]).ok().json()["text"].to_string();
+        for words in said {
+            assert!(text.contains(words), "{words} in {text}");
+        }
+    }
+    put(
+        &place.at("m.json"),
+        talk.replace("\"look\", \"desc", "\"\", \"desc"),
+    );
+    shown(&[]).fails(&["m.json", "tools are not all functions", "expected a list"]);
+}
+
+#[test]
 fn a_model_without_a_template_is_told_of() {
     let place = Place::new();
     reply(&["I do", " hear"])

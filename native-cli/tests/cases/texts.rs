@@ -7,7 +7,7 @@ use serde_json::json;
 use ternary_scripted::SentencePiece;
 
 use crate::common::line;
-use crate::support::{CHATML, Chain, Llama, Model, Place, Tokenizer, put, reply};
+use crate::support::{CHATML, Chain, Llama, Model, Place, Tokenizer, put, reply, typed};
 
 /// A SentencePiece model that answers `starts` with `pieces`.
 fn sentence_piece(pieces: &[&str], ends: SentencePiece, starts: &[&str]) -> Model {
@@ -176,6 +176,13 @@ fn special_tokens_given_as_stop_texts_stop() {
     assert_eq!(text(&["--stop", "<|user|>"]), "Sure thing");
     assert_eq!(text(&["--stop", "thing<|user|>And"]), "Sure ");
     assert_eq!(text(&["--stop", "I say"]), "Sure thingAnd then ");
+    let empty = [
+        "generate", "--model", "m.1bit", "--prompt", "Hi!", "--stop", "",
+    ];
+    place.run(&empty).fails(&["stop is an empty text"]);
+    place
+        .chat("Hello\n", &["--stop", ""])
+        .fails(&["stop is an empty text"]);
     // In a conversation the mark of a role ends the reply unasked.
     let out = place.chat("Hello\n/exit\n", &[]).ok().stdout;
     assert!(
@@ -484,7 +491,7 @@ fn an_evaluation_takes_what_training_takes() {
     // Each document and its end.
     let documents = ids(&place, "d.jsonl").len() as u64 / 2;
     assert_eq!(eval("d.jsonl")["tokens"].as_u64(), Some(documents));
-    let piped = crate::support::typed(
+    let piped = typed(
         place.dir(),
         &[
             "eval", "--model", "run", "--device", "cpu", "--json", "--data", "-",
@@ -600,4 +607,78 @@ fn what_is_left_out_of_a_folder_is_told_and_tables_are_refused() {
     std::fs::remove_file(place.at("mixed/README.md")).unwrap();
     tokenize(&place, "mixed").fails(&["no text files but config.json, ok.jsonl.gz", "expected"]);
     tokenize(&place, "mixed/table.csv").fails(&["table.csv", "is a table", "rename it to .txt"]);
+}
+
+#[test]
+fn json_is_known_through_a_pipe_and_inside_an_object() {
+    let place = Place::new();
+    tokenizer(&place);
+    let talk = r#"{"prompt": "the cat", "completion": "sat on"}"#;
+    put(&place.at("two.jsonl"), format!("{talk}\n{talk}\n"));
+    let expected = ids(&place, "two.jsonl");
+    let piped = |text: &str| {
+        let args = "tokenize --data-dir - --tokenizer tok.json --output piped.tokens";
+        let args: Vec<&str> = args.split(' ').collect();
+        typed(place.dir(), &args, text.as_bytes()).ok();
+        std::fs::read(place.at("piped.tokens")).unwrap()[64..].to_vec()
+    };
+    let long = format!(r#"{{"id": "{}", {}"#, "x".repeat(5000), &talk[1..]);
+    let spread = talk.replace(", ", ",\n ");
+    for text in [
+        format!("[{talk},\n{talk}]"),
+        format!("{long}\n{long}\n"),
+        format!("{spread}\n{spread}\n"),
+        format!("{{\"data\": [{talk}, {talk}]}}"),
+    ] {
+        assert_eq!(piped(&text), expected, "{text:.100}");
+    }
+    for (name, text) in [
+        (
+            "spread.jsonl",
+            format!("{{\n{}\n{{\n{}\n", &talk[1..], &talk[1..]),
+        ),
+        (
+            "object.json",
+            format!("{{\"version\": 1, \"names\": [\"a\"], \"data\": [{talk}, {talk}], \"n\": 2}}"),
+        ),
+    ] {
+        put(&place.at(name), text);
+        assert_eq!(ids(&place, name), expected, "{name}");
+    }
+    put(
+        &place.at("parts.json"),
+        format!("{{\"train\": [{talk}], \"test\": [{talk}]}}"),
+    );
+    tokenize(&place, "parts.json").fails(&["parts.json", "several lists: train, test", "jq"]);
+    put(
+        &place.at("object.json"),
+        "{\"n\": 1,\n\"data\": [\n{\"content\": \"a\", \"id\": 1}]}",
+    );
+    tokenize(&place, "object.json")
+        .fails(&["object.json: line 3: an object with content, id; expected"]);
+}
+
+#[test]
+fn a_data_sets_card_is_not_learnt_and_what_is_held_back_is_told() {
+    let place = Place::new();
+    tokenizer(&place);
+    std::fs::create_dir_all(place.at("set/data")).unwrap();
+    let talk = "{\"prompt\": \"the cat\", \"completion\": \"sat on\"}\n";
+    put(&place.at("set/README.md"), "# This tells of the cat");
+    put(&place.at("set/LICENSE.txt"), "the cat may sit on the mat");
+    put(&place.at("set/data/train-00000-of-00001.jsonl"), talk);
+    put(&place.at("set/state.arrow"), "no text");
+    let out = tokenize(&place, "set").ok();
+    for said in [
+        "3 of 4 files are left out: LICENSE.txt, README.md, state.arrow",
+        "make .parquet of Arrow tables, and README and LICENSE tell of the data",
+    ] {
+        assert!(out.stderr.contains(said), "{said}: {}", out.stderr);
+    }
+    assert!(!out.stderr.contains("held-back"), "{}", out.stderr);
+    put(&place.at("set/data/test-00000-of-00001.jsonl"), talk);
+    let out = tokenize(&place, "set").ok();
+    let said = "held-back data: data/test-00000-of-00001.jsonl";
+    assert!(out.stderr.contains(said), "{}", out.stderr);
+    tokenize(&place, "set/state.arrow").fails(&["an Arrow table", "to_parquet"]);
 }

@@ -98,6 +98,57 @@ fn missing_and_foreign_files_are_named() {
         .fails(&["bad.jinja", "chat template"]);
 }
 
+/// A folder of Hugging Face's was told of as a config with an unknown field.
+#[test]
+fn a_folder_of_hugging_face_is_sent_to_import() {
+    let dir = workplace();
+    let d = dir.path();
+    std::fs::create_dir(d.join("llama")).unwrap();
+    let config =
+        r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 32}"#;
+    std::fs::write(d.join("llama/config.json"), config).unwrap();
+    std::fs::write(d.join("llama/model.safetensors"), b"").unwrap();
+    for command in [
+        "generate --prompt x --device cpu --model llama",
+        "finetune --data-dir valid.txt --output-dir out --device cpu --model llama",
+        "export --output m.1bit --model-dir llama",
+        "template --user x --model llama",
+    ] {
+        line(d, command).fails(&["`onebit import --input llama --output MODEL.1bit`"]);
+    }
+    // Of a checkpoint whose config is at fault the file is named.
+    std::fs::write(d.join("llama/config.json"), r#"{"hiden_size": 32}"#).unwrap();
+    line(d, "export --output m.1bit --model-dir llama")
+        .fails(&["llama/config.json: ", "did you mean `hidden_size`?"]);
+    line(d, "import --input gone --output m.1bit").fails(&["gone does not exist", "--input takes"]);
+}
+
+/// Of two flags that stand for each other only one was asked for.
+#[test]
+fn what_is_missing_is_named_with_what_may_stand_for_it() {
+    let dir = workplace();
+    let d = dir.path();
+    for (command, words) in [
+        ("eval --model m", ["--data <PATH>", "--tasks <PATH>"]),
+        (
+            "generate --model m",
+            ["--prompt <TEXT>", "--prompt-file <FILE>"],
+        ),
+        (
+            "search --checkpoint m --val-data v --output r.json",
+            ["--min-perplexity-max <P>", "--max-size-mb <S>"],
+        ),
+        (
+            "tokenize --data-dir valid.txt --tokenizer tok.json",
+            ["--out-dir <DIR>", "--output <FILE>"],
+        ),
+        ("data valid.txt", ["--model <PATH>", "--tokenizer <FILE>"]),
+        ("template --model m", ["--messages <FILE>", "--user <TEXT>"]),
+    ] {
+        line(d, command).fails(&words);
+    }
+}
+
 #[test]
 fn damaged_files_are_refused() {
     let dir = workplace();
@@ -164,6 +215,20 @@ fn configs_that_cannot_be_are_refused() {
         assert!(CONFIG.contains(from), "{from}");
         train(&CONFIG.replace(from, to))
     };
+    // What a flag sets is told of as the flag's.
+    let set = |setting: &str| {
+        std::fs::write(d.join("c.json"), CONFIG).unwrap();
+        line(
+            d,
+            &format!(
+                "train --config c.json --data-dir tokens --tokenizer tok.json --output-dir out --max-steps 1 --device cpu --set {setting}"
+            ),
+        )
+    };
+    set("lr=abc").fails(&["--set lr=\"abc\"", "`lr`", "invalid type"]);
+    set("num_heads=7").fails(&["--set num_heads=7", "num_heads 7"]);
+    set("training.learning_rate=1").fails(&["--set", "`learning_rate`", "did you mean `lr`?"]);
+    set("training.lr=20").fails(&["--set lr=20", "lr is 20"]);
     with("\"hidden_size\"", "\"hiden_size\"").fails(&[
         "c.json",
         "`hiden_size`",
@@ -201,7 +266,15 @@ fn configs_that_cannot_be_are_refused() {
     .fails(&["quinary", "ternary, binary"]);
     with("\"lr\": 1e-2", "\"lr\": -1").fails(&["lr is -1"]);
     with("\"lr\":", "\"seq_len\": 65, \"lr\":").fails(&["seq_len 65", "max_seq_len 64"]);
-    train("{").fails(&["c.json"]);
+    with("\"use_rope\"", "\"lr\": 1e-3, \"use_rope\"").fails(&[
+        "c.json",
+        "`lr` is a field of the training: put it into the object \"training\"",
+    ]);
+    with("\"lr\": 1e-2", "\"num_layers\": 2").fails(&[
+        "c.json",
+        "`num_layers` is a field of the model: put it beside \"training\"",
+    ]);
+    train("{").fails(&["c.json is no JSON"]);
     train("[1, 2]").fails(&["c.json", "JSON object"]);
     assert!(
         !d.join("out").exists(),

@@ -465,6 +465,33 @@ fn exports_differ_in_size_and_carry_their_names() {
     assert!(before == std::fs::read(d.join("base3.1bit")).unwrap());
 }
 
+/// The shipped model ends its text after random tokens, and the bench ended with it.
+#[test]
+fn a_bench_of_several_replies_goes_on_behind_their_ends() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/models/stories.1bit");
+    let shipped = shipped.display().to_string();
+    let out = run(
+        fixture(),
+        &[
+            "bench",
+            "--model",
+            &shipped,
+            "--parallel",
+            "1,3",
+            "--tokens",
+            "24",
+            "--repeat",
+            "1",
+            "--device",
+            "cpu",
+            "--json",
+        ],
+    );
+    let figures = out.ok().json();
+    let requests = figures.as_array().unwrap().iter().map(|f| &f["requests"]);
+    assert_eq!(requests.collect::<Vec<_>>(), [1, 3]);
+}
+
 #[test]
 fn a_bench_measures_each_thread_count() {
     let dir = workplace();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::common::{fixture, line, workplace};
+use crate::common::{fixture, line, typed, workplace};
 
 fn fixtures() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parquet")
@@ -91,6 +91,42 @@ fn parquet_is_read_as_hubs_have_it() {
     .ok();
     std::fs::write(d.join("broken.parquet"), b"PAR1 no parquet PAR1").unwrap();
     line(d, &format!("data broken.parquet {tokenizer}")).fails(&["broken.parquet"]);
+}
+
+#[test]
+fn rows_of_a_table_are_documents_whatever_the_first_one_holds() {
+    let dir = workplace();
+    let d = dir.path();
+    let tokenizer = "--tokenizer tok.json";
+    for (file, layouts) in [
+        (
+            "first-null.parquet",
+            json!({"conversations (messages)": 1, "prompts (prompt, completion)": 1}),
+        ),
+        (
+            "long-system.parquet",
+            json!({"conversations (messages)": 1}),
+        ),
+    ] {
+        let bytes = std::fs::read(fixtures().join(file)).unwrap();
+        std::fs::write(d.join(file), &bytes).unwrap();
+        let found = looked(d, &format!("{file} {tokenizer}"));
+        assert_eq!(found["layouts"], layouts, "{file}");
+        // So are those that come through a pipe.
+        let piped = typed(
+            d,
+            &["data", "-", "--tokenizer", "tok.json", "--json"],
+            &bytes,
+        );
+        assert_eq!(piped.ok().json()["layouts"], layouts, "{file}");
+    }
+    std::fs::copy(fixtures().join("pairs.parquet"), d.join("pairs.parquet")).unwrap();
+    line(d, &format!("data pairs.parquet {tokenizer}")).fails(&[
+        "pairs.parquet: line 1: an object with input, output; expected",
+        "\"prompt\" and \"completion\"",
+    ]);
+    std::fs::write(d.join("lines.parquet"), "{\"text\": \"a\"}\n").unwrap();
+    line(d, &format!("data lines.parquet {tokenizer}")).fails(&["no Parquet file", "PAR1"]);
 }
 
 #[test]

@@ -46,6 +46,20 @@ fn the_books_command_pages_say_what_the_commands_say() {
 }
 
 #[test]
+fn the_committed_description_of_the_server_is_the_server_s() {
+    let dir = tempdir().unwrap();
+    let arguments = ["manual", "--format", "openapi", "--output-dir", "written"];
+    run(dir.path(), &arguments).ok();
+    let read = |path: &Path| fs::read_to_string(path).unwrap().replace("\r\n", "\n");
+    let written = read(&dir.path().join("written/openapi.json"));
+    let committed = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json"));
+    assert!(
+        written == committed,
+        "docs/openapi.json is out of date: run `cargo xtask types`"
+    );
+}
+
+#[test]
 fn man_pages_name_their_commands() {
     let dir = tempdir().unwrap();
     run(dir.path(), &["manual", "--output-dir", "man"]).ok();

@@ -132,3 +132,78 @@ fn flags_that_would_change_nothing_are_refused() {
     let levels: Vec<String> = serde_json::from_str(&levels.stdout).unwrap();
     assert_eq!(levels.last().map(String::as_str), Some("portable"));
 }
+
+/// A name says what a file is: one of another kind is no surprise for later.
+#[test]
+fn names_promise_what_is_written() {
+    let dir = workplace();
+    let d = dir.path();
+    fs::copy(fixture().join("model.1bit"), d.join("m.1bit")).unwrap();
+    fs::create_dir(d.join("kept.txt")).unwrap();
+    copied(&fixture().join("run"), &d.join("run"));
+    line(d, "export --model m.1bit --output inferred.gguf").ok();
+    let inferred = fs::read(d.join("inferred.gguf")).unwrap();
+    assert_eq!(inferred[..4], *b"GGUF");
+    line(d, "export --model m.1bit --format hf --output hf").ok();
+    for (command, wanted) in [
+        (
+            "export --model m.1bit --output x.h",
+            "x.1bit --emit-c-header",
+        ),
+        (
+            "export --model m.1bit --output x.h --emit-c-header",
+            "x.1bit",
+        ),
+        (
+            "export --model m.1bit --output x.safetensors",
+            "end it in .1bit",
+        ),
+        (
+            "export --model m.1bit --format 1bit --output x.gguf",
+            "end it in .1bit",
+        ),
+        (
+            "export --model m.1bit --format gguf --output x.1bit",
+            "end it in .gguf",
+        ),
+        (
+            "export --model m.1bit --format hf --output x.GGUF",
+            "a folder is written",
+        ),
+        (
+            "export --model m.1bit --gguf-type tq1_0 --output x.1bit",
+            "--format gguf",
+        ),
+        ("import --input hf --output x.gguf", "end it in .1bit"),
+        (
+            "logits --model m.1bit --ids 1,2 --output x.json",
+            "end it in .safetensors",
+        ),
+        (
+            "tokenize --data-dir valid.txt --tokenizer tok.json --output x.txt",
+            "end it in .tokens",
+        ),
+        (
+            "train --config config.json --data-dir valid.txt --tokenizer tok.json --output-dir x.1bit",
+            "onebit export",
+        ),
+        (
+            "finetune --model m.1bit --data-dir valid.txt --output-dir x.1bit",
+            "onebit export",
+        ),
+        (
+            "convert --model run --data valid.txt --output x.1bit",
+            "a folder is written",
+        ),
+    ] {
+        line(d, command).fails(&[wanted]);
+        let made = fs::read_dir(d).unwrap().flatten();
+        let made: Vec<_> = made
+            .map(|entry| entry.file_name())
+            .filter(|name| name.to_string_lossy().starts_with("x."))
+            .collect();
+        assert!(made.is_empty(), "{command} left {made:?}");
+    }
+    // An ending that says nothing is as good as any.
+    line(d, "export --model m.1bit --output model.v2").ok();
+}

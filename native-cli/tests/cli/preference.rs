@@ -177,10 +177,6 @@ fn what_cannot_be_preferred_is_refused() {
             &["line 5", "\"chosen\" is empty"],
         ),
         (
-            r#"{"prompt": "a", "chosen": "b", "rejected": "b"}"#,
-            &["line 5", "the same"],
-        ),
-        (
             r#"{"prompt": "a", "completion": "b"}"#,
             &["document 5", "prompt, completion"],
         ),
@@ -189,6 +185,13 @@ fn what_cannot_be_preferred_is_refused() {
         let words = [&["bad.jsonl", "expected"][..], words].concat();
         prefer(d, "bad.jsonl", "out", "--max-steps 1").fails(&words);
     }
+    let same = r#"{"prompt": "a", "chosen": "b", "rejected": "b"}"#;
+    std::fs::write(d.join("same.jsonl"), format!("{first}{same}\n")).unwrap();
+    let told = prefer(d, "same.jsonl", "same", "--max-steps 1").ok().stderr;
+    assert!(
+        told.contains("the same, left out") && told.contains("line 5"),
+        "{told}"
+    );
     for (flags, words) in [
         ("--mode full", &["preference needs lora"][..]),
         ("--batch-size 3", &["batch_size is 3", "even"]),

@@ -82,6 +82,10 @@ fn what_cannot_be_trained_is_told_before_anything_begins() {
         ),
         (r#"{"fields": {"num_heads": [3]}}"#, "trial 1 (num_heads 3)"),
         (r#"{"fields": {"lr": {"from": 1, "to": 2}}}"#, "`trials`"),
+        (
+            r#"{"fields": {"lr": 0.1}}"#,
+            r#"a list of values, or a range {"from": A, "to": B}"#,
+        ),
     ];
     for (sweep, reason) in cases {
         std::fs::write(dir.path().join("sweep.json"), sweep).unwrap();

@@ -113,3 +113,31 @@ fn the_sequence_length_of_the_files_is_used_unless_the_config_has_one() {
     std::fs::write(dir.path().join("short.json"), config).unwrap();
     assert_eq!(train("two", "short.json")["tokens_seen"], 2 * 3 * 16);
 }
+
+/// A tokenizer of nothing was written before the command failed, and `--output-dir` is what every
+/// other command calls the folder.
+#[test]
+fn nothing_is_learned_of_nothing_and_folders_have_their_usual_name() {
+    let dir = workplace();
+    let d = dir.path();
+    std::fs::write(d.join("none.txt"), "").unwrap();
+    line(
+        d,
+        "tokenize --data-dir none.txt --tokenizer new.json --train-vocab 300 --output x.tokens",
+    )
+    .fails(&["none.txt has no text in it"]);
+    assert!(!d.join("new.json").exists() && !d.join("x.tokens").exists());
+    line(
+        d,
+        "tokenize --data-dir valid.txt --tokenizer tok.json --output-dir folder",
+    )
+    .ok();
+    assert!(d.join("folder/valid.tokens").exists());
+    std::fs::write(d.join("few.txt"), "a few words\n").unwrap();
+    let out = line(
+        d,
+        "tokenize --data-dir few.txt --tokenizer few.json --train-vocab 3000 --output few.tokens",
+    )
+    .ok();
+    assert!(out.stderr.contains("tokens only"), "{}", out.stderr);
+}

@@ -210,14 +210,48 @@ fn an_existing_run_is_never_overwritten() {
         d,
         "train --config other.json --data-dir tokens --tokenizer tok.json --output-dir out --resume --device cpu",
     )
-    .fails(&["config.json differs"]);
+    .fails(&["config.json differs", "hidden_size was 48, is 32"]);
     line(
         d,
         "train --config config.json --data-dir valid.txt --tokenizer tok.json --output-dir out --resume --device cpu",
     )
     .fails(&["training data differs"]);
     line(d, &format!("{TRAIN} nowhere --resume")).fails(&["nowhere has no checkpoint"]);
+    line(d, &format!("{TRAIN} out/step-0000002 --resume"))
+        .fails(&["out/step-0000002 is a checkpoint of a run; give the run: out"]);
     assert!(before == everything(&d.join("out")));
+}
+
+/// Long questions leave sequences without any word to learn: their steps have no loss, and that is
+/// no failure of the training.
+#[test]
+fn steps_of_which_nothing_is_learnt_are_told_as_such() {
+    let dir = workplace();
+    let d = dir.path();
+    let question = "The cat sat. ".repeat(80);
+    let answered = format!(
+        "{{\"messages\": [{{\"role\": \"user\", \"content\": \"{question}\"}}, {{\"role\": \"assistant\", \"content\": \"Yes.\"}}]}}\n"
+    );
+    std::fs::write(d.join("long.jsonl"), answered.repeat(20)).unwrap();
+    let silent = r#"{"messages": [{"role": "user", "content": "The cat sat."}]}"#;
+    std::fs::write(d.join("silent.jsonl"), format!("{silent}\n").repeat(4)).unwrap();
+    let run = "train --config config.json --tokenizer tok.json --device cpu --max-steps 6 --batch-size 1 --log-every 1 --set seq_len=16 --output-dir";
+    let out = line(d, &format!("{run} out --data-dir long.jsonl")).ok();
+    let said = "nothing was learnt since the last line: in these sequences of 16 tokens";
+    assert_eq!(out.stderr.matches(said).count(), 1, "{}", out.stderr);
+    assert!(
+        out.stderr.contains(": no loss, lr") && !out.stderr.contains("NaN"),
+        "{}",
+        out.stderr
+    );
+    // Where no word at all is learnt, nothing is trained.
+    let streamed = format!("{run} no --data-dir silent.jsonl --streaming --shuffle-buffer 8");
+    let reason = "no conversation has a message of the assistant's";
+    line(d, &streamed).fails(&[reason]);
+    line(d, &streamed.replace("--streaming --shuffle-buffer 8", "")).fails(&[reason]);
+    let tokens = "--data-dir tokens/b.tokens --streaming";
+    line(d, &format!("{run} no {tokens}"))
+        .fails(&["b.tokens is tokenized already: leave --streaming out"]);
 }
 
 /// Wait until `ready` holds, or the process has ended.

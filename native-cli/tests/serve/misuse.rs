@@ -26,7 +26,7 @@ fn bad_requests_are_refused_and_the_server_goes_on() {
         ),
         (
             CHAT,
-            hello(json!({"parallel_tool_calls": false})),
+            hello(json!({"parallel_tool_calls": "no"})),
             "parallel_tool_calls",
         ),
         (

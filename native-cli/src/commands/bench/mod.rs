@@ -17,6 +17,7 @@ use ternary::backend::bench::read_bandwidth;
 use ternary::backend::cpu::simd::Level;
 use ternary::config::{LayerBitMap, ModelConfig, QuantMode, WeightScale};
 use ternary::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode};
+use ternary::infer::{Ahead, Sampler, Sampling};
 use ternary::params;
 use ternary::session::{DeviceChoice, Session};
 
@@ -226,9 +227,21 @@ fn decode_speed(session: &mut Session, context: usize, tokens: usize) -> Result<
     m.truncate(0);
     pollster::block_on(m.pretend(context))?;
     pollster::block_on(m.feed(&[1], &[], 1.0))?;
+    let mut sampler = Sampler::new(&Sampling {
+        temperature: 0.0,
+        repetition_penalty: 1.0,
+        ..Sampling::default()
+    });
+    let (mut ahead, mut next) = (Ahead::default(), 1);
     let start = Instant::now();
-    for _ in 0..tokens {
-        pollster::block_on(m.feed(&[1], &[], 1.0))?;
+    for wanted in (1..=tokens).rev() {
+        // As a reply is made on this device.
+        if m.runs_ahead() {
+            let token = m.feed_ahead(&mut ahead, next, &mut sampler, wanted);
+            next = pollster::block_on(token)?.unwrap_or(next);
+        } else {
+            pollster::block_on(m.feed(&[1], &[], 1.0))?;
+        }
     }
     Ok(tokens as f64 / start.elapsed().as_secs_f64())
 }

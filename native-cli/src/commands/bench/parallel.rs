@@ -135,6 +135,9 @@ pub fn run(a: &Bench, source: Rc<dyn ByteSource>) -> Result<()> {
 /// So many requests at once, all from the beginning; no two prompts begin alike.
 fn measure(service: &mut Service, requests: usize, seed: u32, lengths: Lengths) -> Result<Figures> {
     let vocab = service.info().config.vocab_size as u32;
+    // After random tokens a model may end its text at once.
+    let ends = |id: &u32| service.tokenizer().is_some_and(|t| t.is_end(*id));
+    let forbidden: Vec<(u32, f32)> = (0..vocab).filter(ends).map(|id| (id, -100.0)).collect();
     let begin = Instant::now();
     let times: Vec<Arc<Mutex<Times>>> = (0..requests as u32)
         .map(|i| {
@@ -149,6 +152,7 @@ fn measure(service: &mut Service, requests: usize, seed: u32, lengths: Lengths) 
                     max_tokens: lengths.reply,
                     ..Sampling::default()
                 },
+                logit_bias: forbidden.clone(),
                 ..Request::default()
             };
             service.submit(request, Box::new(Clock(Arc::clone(&times))));

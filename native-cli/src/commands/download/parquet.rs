@@ -26,12 +26,17 @@ pub fn convert(source: &Path, target: &Path, rows: Rows) -> Result<u64> {
     let (draft, file) = Draft::beside(target)?;
     let mut out = BufWriter::new(file);
     let mut failure = None;
-    let count = parquet::rows(source, &["text"], &mut |row| {
-        if failure.is_none() {
-            failure = write(&mut out, row.get("text"), rows).err();
-        }
-        Ok(())
-    })?;
+    let count = parquet::rows(
+        source,
+        &source.display().to_string(),
+        &["text"],
+        &mut |row| {
+            if failure.is_none() {
+                failure = write(&mut out, row.get("text"), rows).err();
+            }
+            Ok(())
+        },
+    )?;
     if let Some(failure) = failure {
         return Err(failure.context(source.display().to_string()));
     }

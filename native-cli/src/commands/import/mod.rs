@@ -26,13 +26,17 @@ const ENDINGS: [&str; 4] = ["json", "safetensors", "gguf", "jinja"];
 
 pub fn run(a: &Import) -> Result<()> {
     output::check(&a.output, &[])?;
+    output::check_kind("--output", &a.output, "1bit")?;
     let options = options(a)?;
     let (input, choice) = match a.input.to_str().and_then(|input| input.strip_prefix("hf:")) {
         Some(repo) => {
             let (path, choice) = download(a, repo)?;
             (local(&path)?, choice)
         }
-        None => (local(&a.input)?, None),
+        None => {
+            refuse_flags_of_the_hub(a)?;
+            (local(&a.input)?, None)
+        }
     };
     output::check(&a.output, &[&a.input])?;
     let report = output::replace(&a.output, |draft| write(&input, &options, draft))
@@ -86,6 +90,22 @@ pub fn run(a: &Import) -> Result<()> {
                     "why": choice.why,
                 })),
             })
+        );
+    }
+    Ok(())
+}
+
+/// Of files that are here nothing is fetched. `--endpoint` may come of the environment.
+fn refuse_flags_of_the_hub(a: &Import) -> Result<()> {
+    for (flag, given) in [
+        ("revision", a.revision.is_some()),
+        ("download-dir", a.download_dir.is_some()),
+        ("retry-pause", a.retry_pause.is_some()),
+    ] {
+        ensure!(
+            !given,
+            "--{flag} is for a repository of the hub, and {} is a path here: leave the option out, or give --input hf:OWNER/NAME",
+            a.input.display()
         );
     }
     Ok(())
@@ -159,7 +179,11 @@ pub fn local(path: &Path) -> Result<Input> {
             path.display()
         )
     };
-    ensure!(path.exists(), usage());
+    ensure!(
+        path.exists(),
+        "{} does not exist; --input takes a folder, a .safetensors or .gguf file, or hf:OWNER/NAME",
+        path.display()
+    );
     ensure!(
         path.is_file(),
         "{} is no file on a disk: an import reads in several places; save what comes through a pipe first",
@@ -266,6 +290,10 @@ fn is_plain(name: &str) -> bool {
         && !name.ends_with(['.', ' '])
 }
 
+fn revision(a: &Import) -> &str {
+    a.revision.as_deref().unwrap_or("main")
+}
+
 /// Fetch the files of `OWNER/NAME`, or the one of `OWNER/NAME/PATH.gguf`; returns what is to be
 /// imported, and what was chosen of several.
 fn download(a: &Import, repo: &str) -> Result<(PathBuf, Option<Choice>)> {
@@ -283,7 +311,7 @@ fn download(a: &Import, repo: &str) -> Result<(PathBuf, Option<Choice>)> {
             "hf:{repo}: `{part}` is no name of the hub's; expected hf:OWNER/NAME or hf:OWNER/NAME/FILE.gguf"
         );
     }
-    let hub = Hub::new(&a.endpoint, a.retry_pause)?;
+    let hub = Hub::new(&a.endpoint, a.retry_pause.unwrap_or(1000))?;
     let dir = match (&a.download_dir, cache_folder()) {
         (Some(dir), _) => dir.clone(),
         (None, Some(cache)) => cache.join("hub").join(format!("{owner}--{name}")),
@@ -295,7 +323,7 @@ fn download(a: &Import, repo: &str) -> Result<(PathBuf, Option<Choice>)> {
             return Ok((fetch_all(a, &hub, (&repo, file), &dir)?, None));
         }
         // A mirror may have files only, and no list of them.
-        let choice = match hub.files(&repo, &a.revision)? {
+        let choice = match hub.files(&repo, revision(a))? {
             Some(files) => Some(choose(&repo, &files)?),
             None => None,
         };
@@ -324,7 +352,7 @@ fn fetch_all(
             escaped(path)
         );
         let target = dir.join(local);
-        hub.fetch(repo, &a.revision, path, &target)?;
+        hub.fetch(repo, revision(a), path, &target)?;
         Ok(target)
     };
     if let Some(file) = file {

@@ -198,8 +198,13 @@ impl Fields {
     }
 
     pub fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
+        self.flag_or(name, false)
+    }
+
+    /// The same with another default than false.
+    pub fn flag_or(&mut self, name: &str, default: bool) -> Result<bool, Refusal> {
         match self.values.remove(name) {
-            None => Ok(false),
+            None => Ok(default),
             Some(Value::Bool(flag)) => Ok(flag),
             Some(other) => Err(wrong(&self.at(name), "true or false", &other)),
         }
@@ -216,10 +221,7 @@ impl Fields {
         match value.as_f64() {
             Some(number) if range.contains(&number) => Ok(Some(number as f32)),
             _ => {
-                let expected = match *range.end() == f64::from(f32::MAX) {
-                    true => format!("a number of at least {}", range.start()),
-                    false => format!("a number from {} to {}", range.start(), range.end()),
-                };
+                let expected = format!("a number from {} to {}", range.start(), range.end());
                 Err(wrong(&self.at(name), &expected, &value))
             }
         }

@@ -124,7 +124,10 @@ impl Guard {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST).or(uri.authority().map(|authority| authority.as_str()));
         let forbid = |message: String| Err(Refusal::new(StatusCode::FORBIDDEN, message));
-        if self.local_only && !host.is_some_and(is_local) {
+        // Every browser names the host. What names none (a balancer's check by HTTP/1.0) is no
+        // page.
+        let names_none = !headers.contains_key(header::HOST) && uri.authority().is_none();
+        if self.local_only && !names_none && !host.is_some_and(is_local) {
             return forbid(
                 "this server answers to this machine's own names only (localhost, 127.0.0.1); start it with --api-key-file to change that"
                     .to_owned(),
@@ -264,7 +267,13 @@ mod tests {
         assert!(!check(&[("host", "localhost:1"), ("origin", "null")]));
         // A site's name that leads here.
         assert!(!check(&[("host", "b.org"), ("origin", "http://b.org")]));
-        assert!(!check(&[]));
+        assert!(!check(&[("host", "b.org")]));
+        let odd = HeaderValue::from_bytes(b"\xff").unwrap();
+        let odd = HeaderMap::from_iter([(header::HOST, odd)]);
+        assert!(guard.check_site(&Uri::from_static("/"), &odd).is_err());
+        // A program that speaks HTTP/1.0.
+        assert!(check(&[]));
+        assert!(!check(&[("origin", "http://b.org")]));
         let all = Guard::new(None, &["*".into()], &[HERE], false).unwrap();
         let mut response = Response::new(axum::body::Body::empty());
         all.add_cors(

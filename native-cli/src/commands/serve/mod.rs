@@ -11,7 +11,7 @@ mod guard;
 mod ids;
 mod metrics;
 mod models;
-mod openapi;
+pub mod openapi;
 mod page;
 mod refusal;
 mod replies;

@@ -87,10 +87,10 @@ impl Ready {
     }
 
     /// Refuse a prompt that leaves no room for a reply.
-    pub fn check_length(&self, prompt: &[u32]) -> Result<(), Refusal> {
+    pub fn check_length(&self, prompt: &[u32], param: &str) -> Result<(), Refusal> {
         match prompt.len() < self.context {
             true => Ok(()),
-            false => Err(Refusal::too_long(prompt.len(), self.context)),
+            false => Err(Refusal::too_long(param, prompt.len(), self.context)),
         }
     }
 }

@@ -21,14 +21,17 @@ pub struct Endpoint {
     pub parameters: Option<Tables>,
     /// Those that must be given.
     pub required: &'static [&'static str],
-    /// Whether it can answer by server-sent events.
-    pub streams: bool,
+    /// The schema of its answer; None: it is text.
+    pub answer: Option<&'static str>,
+    /// The schema of an event, where it can answer by server-sent events.
+    pub event: Option<&'static str>,
     route: fn() -> MethodRouter<Arc<App>>,
 }
 
 const fn asked(
     path: &'static str,
     summary: &'static str,
+    answer: Option<&'static str>,
     route: fn() -> MethodRouter<Arc<App>>,
 ) -> Endpoint {
     Endpoint {
@@ -36,7 +39,8 @@ const fn asked(
         summary,
         parameters: None,
         required: &[],
-        streams: false,
+        answer,
+        event: None,
         route,
     }
 }
@@ -46,21 +50,19 @@ const fn told(
     summary: &'static str,
     parameters: Tables,
     required: &'static [&'static str],
+    answer: &'static str,
     route: fn() -> MethodRouter<Arc<App>>,
 ) -> Endpoint {
     Endpoint {
-        path,
-        summary,
         parameters: Some(parameters),
         required,
-        streams: false,
-        route,
+        ..asked(path, summary, Some(answer), route)
     }
 }
 
-const fn streamed(endpoint: Endpoint) -> Endpoint {
+const fn streamed(event: &'static str, endpoint: Endpoint) -> Endpoint {
     Endpoint {
-        streams: true,
+        event: Some(event),
         ..endpoint
     }
 }
@@ -70,49 +72,70 @@ pub const ENDPOINTS: &[Endpoint] = &[
     asked(
         "/v1/models",
         "The models and adapters that are served.",
+        Some("ModelList"),
         || get(status::models),
     ),
-    asked("/v1/models/{id}", "One of them.", || get(status::model)),
-    streamed(told(
-        "/v1/chat/completions",
-        "Reply to a conversation (OpenAI).",
-        chat::PARAMETERS,
-        &["messages"],
-        || post(chat::answer),
-    )),
-    streamed(told(
-        "/v1/completions",
-        "Go on with a text (OpenAI).",
-        completions::PARAMETERS,
-        &["prompt"],
-        || post(completions::answer),
-    )),
-    streamed(told(
-        "/v1/responses",
-        "Reply to a conversation (OpenAI's Responses API).",
-        responses::PARAMETERS,
-        &["input"],
-        || post(responses::answer),
-    )),
+    asked("/v1/models/{id}", "One of them.", Some("ModelCard"), || {
+        get(status::model)
+    }),
+    streamed(
+        "ChatCompletionChunk",
+        told(
+            "/v1/chat/completions",
+            "Reply to a conversation (OpenAI).",
+            chat::PARAMETERS,
+            &["messages"],
+            "ChatCompletion",
+            || post(chat::answer),
+        ),
+    ),
+    streamed(
+        "Completion",
+        told(
+            "/v1/completions",
+            "Go on with a text (OpenAI).",
+            completions::PARAMETERS,
+            &["prompt"],
+            "Completion",
+            || post(completions::answer),
+        ),
+    ),
+    streamed(
+        "ResponseEvent",
+        told(
+            "/v1/responses",
+            "Reply to a conversation (OpenAI's Responses API).",
+            responses::PARAMETERS,
+            &["input"],
+            "Response",
+            || post(responses::answer),
+        ),
+    ),
     told(
         "/v1/embeddings",
         "The mean of a text's last hidden states (OpenAI).",
         embeddings::PARAMETERS,
         &["input"],
+        "Embeddings",
         || post(embeddings::answer),
     ),
-    streamed(told(
-        "/v1/messages",
-        "Reply to a conversation (Anthropic).",
-        messages::PARAMETERS,
-        &["messages", "max_tokens"],
-        || post(messages::answer),
-    )),
+    streamed(
+        "AnthropicEvent",
+        told(
+            "/v1/messages",
+            "Reply to a conversation (Anthropic).",
+            messages::PARAMETERS,
+            &["messages", "max_tokens"],
+            "AnthropicMessage",
+            || post(messages::answer),
+        ),
+    ),
     told(
         "/v1/messages/count_tokens",
         "Tokens of a conversation (Anthropic).",
         messages::COUNT_PARAMETERS,
         &["messages"],
+        "TokenCount",
         || post(messages::count),
     ),
     told(
@@ -120,6 +143,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "The tokens of a text.",
         tokens::TOKENIZE,
         &["content"],
+        "Tokens",
         || post(tokens::tokenize),
     ),
     told(
@@ -127,6 +151,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "The text of tokens.",
         tokens::DETOKENIZE,
         &["tokens"],
+        "Text",
         || post(tokens::detokenize),
     ),
     told(
@@ -134,17 +159,24 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "The prompt that a conversation becomes.",
         tokens::TEMPLATE,
         &["messages"],
+        "Prompt",
         || post(tokens::apply_template),
     ),
     asked(
         "/health",
         "Whether every model answers: 200, or 503.",
+        Some("Health"),
         || get(status::health),
     ),
-    asked("/metrics", "Figures for Prometheus.", || {
+    asked("/metrics", "Figures for Prometheus.", None, || {
         get(status::metrics)
     }),
-    asked("/openapi.json", "This description.", || get(description)),
+    asked(
+        "/openapi.json",
+        "This description.",
+        Some("Description"),
+        || get(description),
+    ),
 ];
 
 /// The routes of all endpoints.
@@ -171,6 +203,15 @@ async fn description() -> Response {
     body::json(&document())
 }
 
+/// Where a parameter's schema says that it is not honored: `ignored`, `only` or `refused`.
+const RULE: &str = "x-rule";
+/// What answers and parts of requests are.
+const SCHEMAS: &str = include_str!("schemas.json");
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
 fn property(parameter: &Parameter) -> Value {
     let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
     let mut schema = match parsed(parameter.schema) {
@@ -178,15 +219,22 @@ fn property(parameter: &Parameter) -> Value {
         _ => Map::new(),
     };
     schema.insert("description".to_owned(), parameter.about.into());
+    let mut set = |name: &str, value: Value| schema.insert(name.to_owned(), value);
     match parameter.rule {
+        Rule::Used => {
+            set("examples", json!([parsed(parameter.sample)]));
+        }
+        Rule::Ignored => {
+            set("examples", json!([parsed(parameter.sample)]));
+            set(RULE, "ignored".into());
+        }
         Rule::Only(values) => {
-            schema.insert("enum".to_owned(), parsed(values));
+            set("enum", parsed(values));
+            set(RULE, "only".into());
         }
         Rule::Refused(_) => {
-            schema.insert("not".to_owned(), json!({}));
-        }
-        Rule::Used | Rule::Ignored => {
-            schema.insert("examples".to_owned(), json!([parsed(parameter.sample)]));
+            set("not", json!({}));
+            set(RULE, "refused".into());
         }
     }
     schema.into()
@@ -194,19 +242,31 @@ fn property(parameter: &Parameter) -> Value {
 
 /// The description of everything, by OpenAPI 3.1.
 pub fn document() -> Value {
-    let error = json!({"description": "Refused, or failed: the message names what is wrong.",
-        "content": {"application/json": {"schema": {"type": "object"}}}});
     let mut paths = Map::new();
     for endpoint in ENDPOINTS {
         let mut content = Map::new();
-        let kind = match endpoint.path {
-            "/metrics" => "text/plain",
-            _ => "application/json",
+        match endpoint.answer {
+            Some(answer) => content.insert(
+                "application/json".to_owned(),
+                json!({"schema": reference(answer)}),
+            ),
+            None => content.insert(
+                "text/plain".to_owned(),
+                json!({"schema": {"type": "string"}}),
+            ),
         };
-        content.insert(kind.to_owned(), json!({}));
-        if endpoint.streams {
-            content.insert("text/event-stream".to_owned(), json!({}));
+        if let Some(event) = endpoint.event {
+            content.insert(
+                "text/event-stream".to_owned(),
+                json!({"schema": reference(event)}),
+            );
         }
+        let error = match endpoint.path.starts_with("/v1/messages") {
+            true => "AnthropicError",
+            false => "Error",
+        };
+        let error = json!({"description": "Refused, or failed: the message names what is wrong.",
+            "content": {"application/json": {"schema": reference(error)}}});
         let mut operation = json!({"summary": endpoint.summary,
             "responses": {"200": {"description": "Answered.", "content": content}, "default": error}});
         if endpoint.path.ends_with("{id}") {
@@ -227,12 +287,13 @@ pub fn document() -> Value {
         };
         paths.insert(endpoint.path.to_owned(), json!({method: operation}));
     }
+    let schemas: Value = serde_json::from_str(SCHEMAS).unwrap_or_default();
     json!({
         "openapi": "3.1.0",
         "info": {"title": "onebit serve", "version": env!("CARGO_PKG_VERSION"),
             "description": "1-bit and ternary language models for clients of OpenAI's and Anthropic's APIs."},
         "paths": paths,
-        "components": {"securitySchemes": {
+        "components": {"schemas": schemas, "securitySchemes": {
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "x-api-key"}}},
         "security": [{}, {"bearer": []}, {"key": []}],

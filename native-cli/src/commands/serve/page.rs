@@ -79,13 +79,13 @@ impl Page {
         self
     }
 
-    /// What is at `path`.
-    pub fn response(&self, path: &str) -> Option<Response> {
+    /// What is at `path`, for a client that calls the server `host`.
+    pub fn response(&self, path: &str, host: Option<&str>) -> Option<Response> {
         let path = path.trim_start_matches('/');
         let path = if path.is_empty() { "index.html" } else { path };
         let mut response = match self.0.get(path) {
             Some(bytes) => body::typed(content_type(path), bytes.clone()),
-            None if path == "index.html" => body::typed(content_type(path), introduction()),
+            None if path == "index.html" => body::typed(content_type(path), introduction(host)),
             None => return None,
         };
         let headers = response.headers_mut();
@@ -127,8 +127,11 @@ fn content_type(path: &str) -> &'static str {
     }
 }
 
-/// What this is, where there is no page.
-fn introduction() -> String {
+/// What this is, where there is no page. Its example calls the server as the client does.
+fn introduction(host: Option<&str>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+    let host = host.filter(|host| !host.is_empty() && host.chars().all(plain));
+    let host = host.unwrap_or("HOST:PORT");
     let endpoint = |endpoint: &super::openapi::Endpoint| {
         let method = if endpoint.parameters.is_some() {
             "POST"
@@ -144,7 +147,7 @@ fn introduction() -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>onebit serve</title></head>\n<body>\n\
          <h1>onebit serve</h1>\n<p>Language models, for clients of OpenAI's and Anthropic's APIs. For example:</p>\n\
-         <pre>curl http://127.0.0.1:8080/v1/chat/completions \\\n  \
+         <pre>curl http://{host}/v1/chat/completions \\\n  \
          -d '{{\"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'</pre>\n\
          <ul>\n{list}</ul>\n</body>\n</html>\n"
     )
@@ -163,7 +166,7 @@ mod tests {
         fs::write(folder.path().join("js/a.wasm"), [0u8]).unwrap();
         let page = Page::of_folder(folder.path()).unwrap();
         let kind = |path: &str| {
-            let response = page.response(path)?;
+            let response = page.response(path, None)?;
             assert_eq!(
                 response.headers()["cross-origin-embedder-policy"],
                 "require-corp"
@@ -182,7 +185,13 @@ mod tests {
             (None, None, None)
         );
         let none = Page::default();
-        assert!(none.response("/").is_some() && none.response("/a").is_none());
-        assert!(introduction().contains("POST /v1/chat/completions"));
+        assert!(none.response("/", None).is_some() && none.response("/a", None).is_none());
+        let said = introduction(Some("[::1]:9000"));
+        assert!(said.contains("POST /v1/chat/completions"));
+        assert!(said.contains("curl http://[::1]:9000/v1/"), "{said}");
+        // What a client says is no part of a page.
+        for odd in [None, Some(""), Some("<script>")] {
+            assert!(introduction(odd).contains("curl http://HOST:PORT/v1/"));
+        }
     }
 }

@@ -59,15 +59,25 @@ impl Refusal {
         }
     }
 
-    pub fn too_long(tokens: usize, context: usize) -> Self {
+    /// A prompt that leaves no room for a reply.
+    pub fn too_long(param: &str, tokens: usize, context: usize) -> Self {
+        let message = format!(
+            "the prompt takes {tokens} tokens; the context is {context} tokens, of which the reply needs at least one. Shorten it: leave out the oldest messages, or send fewer texts at once"
+        );
         Refusal {
             code: Some("context_length_exceeded"),
-            ..Refusal::new(
-                StatusCode::BAD_REQUEST,
-                format!(
-                    "the prompt takes {tokens} tokens; the context is {context} tokens, of which the reply needs at least one"
-                ),
-            )
+            ..Refusal::invalid(param, message)
+        }
+    }
+
+    /// A text that is only read, and does not fit.
+    pub fn too_long_to_read(param: &str, tokens: usize, context: usize) -> Self {
+        let message = format!(
+            "the text takes {tokens} tokens; the context is {context} tokens. Send it in pieces of {context} tokens or fewer; /tokenize counts them"
+        );
+        Refusal {
+            code: Some("context_length_exceeded"),
+            ..Refusal::invalid(param, message)
         }
     }
 
@@ -164,7 +174,9 @@ impl IntoResponse for Refusal {
 impl From<Error> for Refusal {
     fn from(e: Error) -> Self {
         match e {
-            Error::PromptTooLong { tokens, context } => Refusal::too_long(tokens, context),
+            Error::PromptTooLong { tokens, context } => {
+                Refusal::too_long("prompt", tokens, context)
+            }
             // A template refuses a conversation; a text cannot be encoded.
             Error::Common(e) => Refusal::body(e.to_string()),
             Error::Infer(

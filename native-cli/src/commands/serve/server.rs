@@ -49,8 +49,10 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 async fn page(State(app): State<Arc<App>>, request: Request) -> Response {
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok());
     let found = matches!(*request.method(), Method::GET | Method::HEAD)
-        .then(|| app.page.response(request.uri().path()))
+        .then(|| app.page.response(request.uri().path(), host))
         .flatten();
     found.unwrap_or_else(|| {
         let path: String = request.uri().path().chars().take(200).collect();

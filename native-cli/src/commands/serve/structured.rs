@@ -3,9 +3,17 @@
 use serde_json::Value;
 use ternary::infer::{Compiler, Constraint, Form};
 
-use super::fields::{Fields, wrong};
+use super::fields::{Fields, Parameter, used, wrong};
 use super::models::Ready;
 use super::refusal::Refusal;
+
+/// Of chat and text completions.
+pub const RESPONSE_FORMAT: Parameter = used(
+    "response_format",
+    r##"{"$ref":"#/components/schemas/ResponseFormat"}"##,
+    r#"{"type":"text"}"#,
+    "What the reply has to be.",
+);
 
 /// OpenAI's `response_format`, or `text.format` of the Responses API, which has the schema's keys
 /// beside the type.
@@ -48,8 +56,18 @@ pub fn of_format(format: Value, at: &str) -> Result<Option<Form>, Refusal> {
     Ok(form)
 }
 
-/// What keeps a reply in this form.
-pub fn constraint(form: &Form, ready: &Ready) -> Result<Box<dyn Constraint>, String> {
-    let constraint = ready.grammars()?.constraint(form);
-    constraint.map_err(|problem| problem.to_string())
+/// What keeps a reply in a form that the parameter `at` asks for.
+pub fn asked(
+    form: Option<&Form>,
+    ready: &Ready,
+    at: &str,
+) -> Result<Option<Box<dyn Constraint>>, Refusal> {
+    let Some(form) = form else {
+        return Ok(None);
+    };
+    let made = ready.grammars().and_then(|grammars| {
+        let constraint = grammars.constraint(form);
+        constraint.map_err(|problem| problem.to_string())
+    });
+    made.map(Some).map_err(|why| Refusal::unsupported(at, why))
 }

@@ -63,13 +63,7 @@ impl Talk {
             None if self.demands.choice == ToolChoice::Auto => "tools",
             None => "tool_choice",
         };
-        let constraint = match self.demands.form() {
-            None => None,
-            Some(form) => Some(
-                structured::constraint(&form, ready)
-                    .map_err(|why| Refusal::unsupported(at, why))?,
-            ),
-        };
+        let constraint = structured::asked(self.demands.form().as_ref(), ready, at)?;
         Ok(Request {
             prompt: prompt.to_vec(),
             goes_on: self.messages.last().is_some_and(|m| {

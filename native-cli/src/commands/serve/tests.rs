@@ -1,5 +1,7 @@
 //! The server over a real socket, with a stand-in for the model.
 
+mod described;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::ops::Deref;
@@ -331,6 +333,10 @@ fn every_other_endpoint_answers() {
     let ids = server.post("/tokenize", &json!({"content": "hé"})).json()["tokens"].clone();
     let v = server.post("/detokenize", &json!({"tokens": ids})).json();
     assert_eq!(v["content"], "hé");
+    let marked = "<|user|>h <|end|>é";
+    let ids = server.post("/tokenize", &json!({"content": marked})).json()["tokens"].clone();
+    let v = server.post("/detokenize", &json!({"tokens": ids})).json();
+    assert_eq!(v["content"], marked);
     assert_eq!(
         server.post("/detokenize", &json!({"tokens": []})).json()["content"],
         ""
@@ -343,7 +349,8 @@ fn every_other_endpoint_answers() {
     assert_eq!(server.get("/v1/models/x").status, 404);
     assert_eq!(server.get("/health").json(), json!({"status": "ok"}));
     assert_eq!(server.get("/openapi.json").json()["openapi"], "3.1.0");
-    assert!(server.get("/").body.contains("curl"));
+    let example = format!("curl http://{}/v1/", server.address);
+    assert!(server.get("/").body.contains(&example), "{example}");
     assert_eq!(server.get("/nothing").json()["error"]["code"], "not_found");
     assert_eq!(server.get("/v1/completions").status, 405);
     let figures = server.get("/metrics").body;

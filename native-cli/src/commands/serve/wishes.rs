@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use ternary::infer::Sampling;
 use ternary::session::service::Request;
 
-use super::fields::{COUNT, Fields, OBJECT, Parameter, ignored, only, used, wrong};
+use super::fields::{COUNT, Fields, Parameter, ignored, only, used, wrong};
 use super::models::Ready;
 use super::refusal::Refusal;
 use crate::model::{ChosenSampling, random_seed};
@@ -31,9 +31,9 @@ pub const SAMPLING: &[Parameter] = &[
     ),
     used(
         "repetition_penalty",
-        r#"{"type":"number","exclusiveMinimum":0}"#,
+        r#"{"type":"number","minimum":0.1,"maximum":10}"#,
         "1.1",
-        "Makes the tokens of the last lines less likely; 1 = off. Not in OpenAI's API.",
+        "Makes the tokens of the last lines less likely, 0.1 to 10; 1 = off. Not in OpenAI's API.",
     ),
     used(
         "presence_penalty",
@@ -49,7 +49,7 @@ pub const SAMPLING: &[Parameter] = &[
     ),
     used(
         "logit_bias",
-        OBJECT,
+        r#"{"type":"object","additionalProperties":{"type":"number","minimum":-100,"maximum":100}}"#,
         r#"{"5":-100}"#,
         "Added to the logits of token ids; -100 forbids.",
     ),
@@ -61,7 +61,7 @@ pub const SAMPLING: &[Parameter] = &[
     ),
     used(
         "stop",
-        r#"{"oneOf":[{"type":"string"},{"type":"array","items":{"type":"string"}}]}"#,
+        r#"{"oneOf":[{"type":"string","minLength":1},{"type":"array","items":{"type":"string","minLength":1},"maxItems":64}]}"#,
         r#"["\n\n"]"#,
         "The reply ends before any of these texts.",
     ),
@@ -102,7 +102,7 @@ pub const STREAM: &[Parameter] = &[
     ),
     used(
         "stream_options",
-        OBJECT,
+        r#"{"type":"object","properties":{"include_usage":{"type":"boolean"}}}"#,
         r#"{"include_usage":true}"#,
         "`include_usage`: a last event tells the tokens.",
     ),
@@ -112,9 +112,6 @@ pub const STREAM: &[Parameter] = &[
 const STOPS: usize = 64;
 /// Replies to one request, at most.
 const REPLIES: i64 = 128;
-/// The largest number that a penalty may be.
-const ANY: f64 = f32::MAX as f64;
-
 /// How tokens are chosen, as far as a request says.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
@@ -141,7 +138,7 @@ impl Wishes {
             temperature: fields.number("temperature", 0.0..=2.0)?,
             top_p: Self::top_p(fields)?,
             top_k: Self::top_k(fields, -1)?,
-            repetition_penalty: Self::repetition_penalty(fields)?,
+            repetition_penalty: fields.number("repetition_penalty", 0.1..=10.0)?,
             presence_penalty: fields
                 .number("presence_penalty", -2.0..=2.0)?
                 .unwrap_or(0.0),
@@ -161,17 +158,6 @@ impl Wishes {
     pub fn top_p(fields: &mut Fields) -> Result<Option<f32>, Refusal> {
         let top_p = fields.number("top_p", 0.0..=1.0)?;
         Ok(top_p.map(|p| p.max(f32::MIN_POSITIVE)))
-    }
-
-    fn repetition_penalty(fields: &mut Fields) -> Result<Option<f32>, Refusal> {
-        let at = fields.at("repetition_penalty");
-        match fields.number("repetition_penalty", 0.0..=ANY)? {
-            Some(penalty) if penalty < f32::MIN_POSITIVE => Err(Refusal::invalid(
-                at,
-                "expected a number above 0, 1 for none, found 0",
-            )),
-            penalty => Ok(penalty),
-        }
     }
 
     /// Of all that a step reads back where it is 0 or less.
@@ -381,6 +367,7 @@ mod tests {
             (json!({"top_p": -0.1}), "top_p"),
             (json!({"top_k": 1000}), "top_k"),
             (json!({"repetition_penalty": -1}), "repetition_penalty"),
+            (json!({"repetition_penalty": 0.05}), "repetition_penalty"),
             (json!({"presence_penalty": 2.5}), "presence_penalty"),
             (json!({"frequency_penalty": {}}), "frequency_penalty"),
             (json!({"logit_bias": {"a": 1}}), "logit_bias"),

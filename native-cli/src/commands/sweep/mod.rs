@@ -20,7 +20,7 @@ use ternary::platform::{Lock, on_interrupt};
 
 use self::plan::{Plan, Trial};
 use super::plot::Run;
-use super::tokenize;
+use super::{tokenize, train};
 use crate::args::{Along, Cli, Metric, Train};
 use crate::model;
 use crate::output::{self, errln, outln};
@@ -248,7 +248,7 @@ fn trials(dir: &Path, plan: &Plan, vocab: usize) -> Result<(Vec<Tried>, Configs)
             arguments.push("--output-dir".into());
             arguments.push(folder.clone().into());
             let train = Cli::train_of(&arguments)?;
-            let (model, config) = super::train::read_config(&train, vocab)
+            let (model, config) = train::read_config(&train, vocab)
                 .with_context(|| format!("trial {number} ({})", table::fields(&fields)))?;
             log::set_max_level(told.min(log::LevelFilter::Error));
             configs.push((model, config.clone()));

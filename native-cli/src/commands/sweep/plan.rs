@@ -9,7 +9,7 @@ use ternary::rng::Rng;
 
 /// The file.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Plan {
     /// What is tried of each field of the config, model or training.
     pub fields: BTreeMap<String, Values>,
@@ -41,7 +41,10 @@ fn half() -> f64 {
 
 /// Values of a field.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a field has a list of values, or a range {\"from\": A, \"to\": B} with \"scale\" (linear or log) and \"whole\" (true or false)"
+)]
 pub enum Values {
     List(Vec<Value>),
     Range(Range),

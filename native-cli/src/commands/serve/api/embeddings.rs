@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use ternary::infer::Sampling;
 use ternary::session::service::{Request, Update};
 
-use super::prompt::Prompt;
+use super::prompt::{PROMPTS_SCHEMA, Prompt};
 use crate::commands::serve::app::{Call, prepare};
 use crate::commands::serve::body;
 use crate::commands::serve::fields::{Fields, Tables, refused, used};
@@ -20,7 +20,7 @@ pub const PARAMETERS: Tables = &[
     &[
         used(
             "input",
-            r#"{"oneOf":[{"type":"string"},{"type":"array"}]}"#,
+            PROMPTS_SCHEMA,
             "\"Hello\"",
             "A text, a list of texts, token ids, or a list of lists of token ids.",
         ),
@@ -65,10 +65,11 @@ impl Ask {
     }
 
     fn requests(&self, ready: &Ready) -> Result<Vec<Request>, Refusal> {
-        let one = |input: &Prompt| {
-            let prompt = input.encoded(&ready.tokenizer, "input")?;
+        let one = |(nth, input): (usize, &Prompt)| {
+            let at = Prompt::place("input", nth, self.inputs.len());
+            let prompt = input.encoded(&ready.tokenizer, &at)?;
             if prompt.len() > ready.context {
-                return Err(Refusal::too_long(prompt.len(), ready.context));
+                return Err(Refusal::too_long_to_read(&at, prompt.len(), ready.context));
             }
             Ok(Request {
                 prompt,
@@ -80,7 +81,7 @@ impl Ask {
                 ..Request::default()
             })
         };
-        self.inputs.iter().map(one).collect()
+        self.inputs.iter().enumerate().map(one).collect()
     }
 }
 
@@ -152,6 +153,17 @@ mod tests {
         assert_eq!((requests.len(), ask.base64), (2, true));
         assert!(requests[0].embed && requests[0].sampling.max_tokens == 0);
         assert_eq!(in_base64(&[1.0, -2.0]), "AACAPwAAAMA=");
+        let short = testing::ready(&Setup {
+            context: 4,
+            ..Setup::default()
+        });
+        let long = Ask::read(json!({"input": ["a", "abcdefg"]})).unwrap();
+        let refusal = long.requests(&short).err().unwrap();
+        assert_eq!(refusal.param.as_deref(), Some("input[1]"));
+        for words in ["takes 7 tokens", "context is 4 tokens", "pieces of 4"] {
+            assert!(refusal.message.contains(words), "{}", refusal.message);
+        }
+        assert!(!refusal.message.contains("reply"), "{}", refusal.message);
         for (body, name) in [
             (json!({}), "input"),
             (json!({"input": {}}), "input"),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use ternary::chat::{Message, Tool, ToolCall, with_calls, with_result};
 use ternary::session::{Demands, ToolChoice};
 
-use crate::commands::serve::fields::{Fields, LIST, OBJECT, Parameter, only, refused, used, wrong};
+use crate::commands::serve::fields::{FLAG, Fields, OBJECT, Parameter, refused, used, wrong};
 use crate::commands::serve::refusal::Refusal;
 use crate::commands::serve::talk::{self, Talk};
 
@@ -12,26 +12,27 @@ use crate::commands::serve::talk::{self, Talk};
 pub const TALK: &[Parameter] = &[
     used(
         "messages",
-        LIST,
+        r##"{"type":"array","items":{"$ref":"#/components/schemas/Message"},"minItems":1}"##,
         r#"[{"role":"user","content":"Hello"}]"#,
         "The conversation; a last message of the assistant's is written on.",
     ),
     used(
         "tools",
-        LIST,
+        r##"{"type":"array","items":{"$ref":"#/components/schemas/Tool"}}"##,
         r#"[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]"#,
         "Functions that the model may call.",
     ),
     used(
         "tool_choice",
-        r#"{"oneOf":[{"type":"string"},{"type":"object"}]}"#,
+        r##"{"$ref":"#/components/schemas/ToolChoice"}"##,
         "\"auto\"",
-        "auto, none, required, or a function.",
+        "Whether they are called: auto, as the model likes; none; required; or one function.",
     ),
-    only(
+    used(
         "parallel_tool_calls",
-        "[true]",
-        "A reply has as many calls as the model writes.",
+        FLAG,
+        "false",
+        "false: a reply has one call at most, the first.",
     ),
     used(
         "chat_template_kwargs",
@@ -73,6 +74,7 @@ pub fn talk(fields: &mut Fields) -> Result<Talk, Refusal> {
         demands: Demands {
             tools,
             choice,
+            one_call: !fields.flag_or("parallel_tool_calls", true)?,
             form: None,
         },
         template_values: template_values(fields)?,
@@ -336,7 +338,7 @@ mod tests {
                 "tool_choice",
             ),
             (
-                json!({"messages": [{"role": "user", "content": "x"}], "parallel_tool_calls": false}),
+                json!({"messages": [{"role": "user", "content": "x"}], "parallel_tool_calls": 1}),
                 "parallel_tool_calls",
             ),
             (

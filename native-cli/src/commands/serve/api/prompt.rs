@@ -9,6 +9,9 @@ use crate::commands::serve::refusal::Refusal;
 /// Prompts of a request, at most.
 const PROMPTS: usize = 2048;
 
+/// The schema of [`Prompt::list`].
+pub const PROMPTS_SCHEMA: &str = r#"{"oneOf":[{"type":"string"},{"type":"array","items":{"type":"string"},"minItems":1},{"type":"array","items":{"type":"integer"},"minItems":1},{"type":"array","items":{"type":"array","items":{"type":"integer"}},"minItems":1}]}"#;
+
 /// A prompt of a text or of tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prompt {
@@ -44,6 +47,14 @@ impl Prompt {
                     )),
                 })
                 .collect(),
+        }
+    }
+
+    /// What the `nth` of several prompts is called in messages.
+    pub fn place(at: &str, nth: usize, of: usize) -> String {
+        match of {
+            1 => at.to_owned(),
+            _ => format!("{at}[{nth}]"),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::commands::serve::app::App;
 use crate::commands::serve::body;
 use crate::commands::serve::models::Chosen;
 use crate::commands::serve::refusal::Refusal;
+use crate::output;
 
 /// A model as lists show it.
 fn card(chosen: &Chosen) -> Value {
@@ -26,7 +27,7 @@ fn card(chosen: &Chosen) -> Value {
             "parameters": ready.card.parameters, "file_bytes": ready.card.file_bytes,
             "hidden_size": ready.card.hidden_size, "vocab_size": ready.tokenizer.vocab_size(),
             "device": ready.card.device, "chat": ready.template.is_some(),
-            "tools": ready.knows.takes, "sampling": ready.sampling});
+            "tools": ready.knows.takes, "sampling": output::json(&ready.sampling).unwrap_or_default()});
     }
     card
 }

@@ -75,7 +75,9 @@ pub async fn detokenize(mut call: Call) -> Result<Response, Refusal> {
         None => Ok(String::new()),
         Some(prompt) => {
             let ids = prompt.encoded(&ready.tokenizer, "tokens")?;
-            ready.tokenizer.decode(&ids).map_err(Refusal::of)
+            // What `/tokenize` made of the text comes back as it was, special tokens too.
+            let text = ready.tokenizer.decode_with_specials(&ids);
+            text.map_err(Refusal::of)
         }
     })
     .await?;

@@ -15,7 +15,7 @@ use crate::commands::serve::ids;
 use crate::commands::serve::models::{Chosen, Ready, now};
 use crate::commands::serve::refusal::Refusal;
 use crate::commands::serve::replies::Replies;
-use crate::commands::serve::structured;
+use crate::commands::serve::structured::{self, RESPONSE_FORMAT};
 use crate::commands::serve::talk::Talk;
 use crate::commands::serve::turn::{End, Piece, Turn};
 use crate::commands::serve::wishes::{
@@ -47,12 +47,7 @@ pub const PARAMETERS: Tables = &[
             "0",
             "Tell the likeliest so many beside it.",
         ),
-        used(
-            "response_format",
-            OBJECT,
-            r#"{"type":"text"}"#,
-            "What the reply has to be.",
-        ),
+        RESPONSE_FORMAT,
         only("store", "[false]", "Nothing is stored."),
         ignored("metadata", OBJECT, "{}"),
         only("modalities", r#"[["text"]]"#, "Replies are texts."),
@@ -116,7 +111,7 @@ impl Ask {
     /// One for every reply.
     fn requests(&self, ready: &Ready) -> Result<Vec<Request>, Refusal> {
         let prompt = self.talk.prompt(ready)?;
-        ready.check_length(&prompt)?;
+        ready.check_length(&prompt, "messages")?;
         (0..self.wishes.n)
             .map(|nth| {
                 let request = Request {

@@ -5,10 +5,11 @@ mod tests;
 
 use axum::response::Response;
 use serde_json::{Map, Value, json};
+use ternary::infer::Form;
 use ternary::session::service::{Request, TokenLogprob, Update, Usage};
 
 use super::chat::{Names, add_usage, finite, token_names, usage_json};
-use super::prompt::Prompt;
+use super::prompt::{PROMPTS_SCHEMA, Prompt};
 use crate::commands::serve::app::{Call, prepare};
 use crate::commands::serve::body::{self, Events, Gone};
 use crate::commands::serve::fields::{FLAG, Fields, OBJECT, Tables, ignored, only, refused, used};
@@ -16,6 +17,7 @@ use crate::commands::serve::ids;
 use crate::commands::serve::models::{Chosen, Ready, now};
 use crate::commands::serve::refusal::Refusal;
 use crate::commands::serve::replies::Replies;
+use crate::commands::serve::structured::{self, RESPONSE_FORMAT};
 use crate::commands::serve::turn::{End, Piece, Turn};
 use crate::commands::serve::wishes::{
     COMMON, MAX_TOKENS, SAMPLING, STREAM, Streaming, Wishes, max_tokens,
@@ -28,11 +30,12 @@ pub const PARAMETERS: Tables = &[
     &[
         used(
             "prompt",
-            r#"{"oneOf":[{"type":"string"},{"type":"array"}]}"#,
+            PROMPTS_SCHEMA,
             "\"Once\"",
             "A text, a list of texts, token ids, or a list of lists of token ids.",
         ),
         MAX_TOKENS,
+        RESPONSE_FORMAT,
         used(
             "echo",
             FLAG,
@@ -60,6 +63,8 @@ struct Ask {
     model: Option<String>,
     prompts: Vec<Prompt>,
     wishes: Wishes,
+    /// What the reply has to be.
+    form: Option<Form>,
     echo: bool,
     logprobs: Option<usize>,
     streaming: Streaming,
@@ -79,11 +84,14 @@ impl Ask {
         let mut wishes = Wishes::read(&mut fields)?;
         let most = max_tokens(&mut fields, &["max_tokens"], 0)?;
         wishes.max_tokens = most.unwrap_or(MAX_TOKENS_DEFAULT);
+        let format = fields.value("response_format");
+        let form = format.map(|format| structured::of_format(format, "response_format"));
         let logprobs = fields.integer("logprobs", 0..=super::chat::TOP_LOGPROBS)?;
         let ask = Ask {
             model: fields.text("model")?,
             prompts,
             wishes,
+            form: form.transpose()?.flatten(),
             echo: fields.flag("echo")?,
             logprobs: logprobs.map(|n| n as usize),
             streaming: Streaming::read(&mut fields)?,
@@ -98,12 +106,16 @@ impl Ask {
     /// For every prompt as many requests as there are to be replies, with what is echoed.
     fn requests(&self, ready: &Ready) -> Result<Vec<(Request, Echo)>, Refusal> {
         let mut all = Vec::new();
-        for prompt in &self.prompts {
-            let ids = prompt.encoded(&ready.tokenizer, "prompt")?;
-            // Nothing is written behind a prompt that is only looked at.
-            let room = usize::from(self.wishes.max_tokens > 0);
-            if ids.len() + room > ready.context {
-                return Err(Refusal::too_long(ids.len(), ready.context));
+        for (nth, prompt) in self.prompts.iter().enumerate() {
+            let at = Prompt::place("prompt", nth, self.prompts.len());
+            let ids = prompt.encoded(&ready.tokenizer, &at)?;
+            match self.wishes.max_tokens {
+                // Nothing is written behind a prompt that is only looked at.
+                0 if ids.len() > ready.context => {
+                    return Err(Refusal::too_long_to_read(&at, ids.len(), ready.context));
+                }
+                0 => {}
+                _ => ready.check_length(&ids, &at)?,
             }
             let echo = match self.echo {
                 true => Echo {
@@ -118,6 +130,7 @@ impl Ask {
                     logprobs: self.logprobs,
                     prompt_logprobs: self.logprobs.filter(|_| self.echo),
                     goes_on: true,
+                    constraint: structured::asked(self.form.as_ref(), ready, "response_format")?,
                     ..self.wishes.request(ready, nth)?
                 };
                 all.push((request, echo.clone()));
@@ -216,7 +229,7 @@ impl Choice {
         let Some(most) = self.top else {
             return Value::Null;
         };
-        let name = |id: u32| String::from_utf8_lossy(&names(id)).into_owned();
+        let name = |id: u32| token_name(names(id));
         let mut begun = std::mem::take(&mut self.begun);
         let (mut texts, mut values) = (Vec::new(), Vec::new());
         let (mut tops, mut offsets) = (Vec::new(), Vec::new());
@@ -241,6 +254,15 @@ impl Choice {
         json!({"tokens": texts, "token_logprobs": values, "top_logprobs": tops,
             "text_offset": offsets})
     }
+}
+
+/// A token as a text. Parts of characters, of which many would be the same U+FFFD, are spelled as
+/// OpenAI's API spells them: `bytes:\xe2\x80`.
+fn token_name(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| {
+        let spelled = e.as_bytes().iter().map(|byte| format!("\\x{byte:02x}"));
+        format!("bytes:{}", spelled.collect::<String>())
+    })
 }
 
 /// Takes the characters that are whole off the front, and answers how many: what follows may be

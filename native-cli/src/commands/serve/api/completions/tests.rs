@@ -70,6 +70,49 @@ fn a_request_is_made_for_every_prompt_and_reply() {
 }
 
 #[test]
+fn a_text_may_have_to_have_a_form() {
+    let ready = testing::ready(&Setup::default());
+    let ask = |format: Value| Ask::read(json!({"prompt": "a", "response_format": format}));
+    let constrained = |format: Value| {
+        let requests = ask(format).unwrap().requests(&ready);
+        requests.map(|all| all[0].0.constraint.is_some())
+    };
+    assert!(constrained(json!({"type": "regex", "regex": "yes|no"})).unwrap());
+    assert!(!constrained(json!({"type": "text"})).unwrap());
+    let refusal = constrained(json!({"type": "regex", "regex": "(a"})).unwrap_err();
+    assert_eq!(refusal.param.as_deref(), Some("response_format"));
+    let refusal = ask(json!({"type": "yaml"})).err().unwrap();
+    assert_eq!(refusal.param.as_deref(), Some("response_format.type"));
+}
+
+#[test]
+fn texts_that_are_too_long_are_told_with_their_lengths() {
+    let ready = testing::ready(&Setup {
+        context: 4,
+        ..Setup::default()
+    });
+    let refused = |body: Value| {
+        let refusal = Ask::read(body).unwrap().requests(&ready).err().unwrap();
+        assert_eq!(refusal.code, Some("context_length_exceeded"));
+        (refusal.param.unwrap(), refusal.message)
+    };
+    let scored = json!({"prompt": ["a", "abcdefg"], "echo": true, "max_tokens": 0, "logprobs": 0});
+    let (param, message) = refused(scored);
+    assert_eq!(param, "prompt[1]");
+    assert!(
+        message.contains("takes 7 tokens; the context is 4 tokens. Send it in pieces"),
+        "{message}"
+    );
+    let (param, message) = refused(json!({"prompt": "abcd"}));
+    assert_eq!(param, "prompt");
+    assert!(
+        message.contains("takes 4 tokens")
+            && message.contains("of which the reply needs at least one. Shorten it"),
+        "{message}"
+    );
+}
+
+#[test]
 fn an_echo_has_the_probabilities_of_all_tokens_but_the_first() {
     let echo = Echo {
         text: "ab".into(),
@@ -109,6 +152,28 @@ fn an_echo_has_the_probabilities_of_all_tokens_but_the_first() {
     let rest = choice.logprobs(&tokens[2..], &names);
     assert_eq!(first["text_offset"], json!([0, 1]));
     assert_eq!(rest["text_offset"], json!([1, 2, 2, 2, 2, 3]));
+    assert_eq!(
+        rest["tokens"],
+        json!([
+            "bytes:\\xa9",
+            "bytes:\\xf0",
+            "bytes:\\x9f",
+            "bytes:\\x98",
+            "bytes:\\x80",
+            "b"
+        ])
+    );
+    // Two parts of characters are two of the likeliest tokens.
+    let halves = TokenLogprob {
+        id: 4,
+        logprob: -1.5,
+        top: vec![(3, -0.5), (4, -1.5)],
+    };
+    let top = Choice::new(None, Some(2)).logprobs(&[(4, Some(halves))], &names);
+    assert_eq!(
+        top["top_logprobs"][0],
+        json!({"bytes:\\xf0": -0.5, "bytes:\\x9f": -1.5})
+    );
     // Without the wish there is nothing to tell.
     assert_eq!(Choice::new(None, None).logprobs(&[], &names), Value::Null);
 }

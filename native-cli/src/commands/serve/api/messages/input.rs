@@ -93,15 +93,11 @@ pub fn tool(value: Value, at: &str) -> Result<Tool, Refusal> {
     Ok(tool)
 }
 
-pub fn choice(value: Value) -> Result<ToolChoice, Refusal> {
+/// Which tools are called, and whether one at most.
+pub fn choice(value: Value) -> Result<(ToolChoice, bool), Refusal> {
     let mut fields = Fields::nested(value, "tool_choice")?;
     let kind = fields.needed_text("type")?;
-    if fields.flag("disable_parallel_tool_use")? {
-        return Err(Refusal::unsupported(
-            "tool_choice.disable_parallel_tool_use",
-            "a reply has as many calls as the model writes",
-        ));
-    }
+    let one_call = fields.flag("disable_parallel_tool_use")?;
     let choice = match kind.as_str() {
         "auto" => ToolChoice::Auto,
         "none" => ToolChoice::Never,
@@ -113,5 +109,5 @@ pub fn choice(value: Value) -> Result<ToolChoice, Refusal> {
         }
     };
     fields.end()?;
-    Ok(choice)
+    Ok((choice, one_call))
 }

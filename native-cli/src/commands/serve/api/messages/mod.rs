@@ -8,15 +8,18 @@ mod writer;
 use axum::response::Response;
 use serde_json::{Value, json};
 use ternary::chat::Message;
+use ternary::infer::Form;
 use ternary::session::Demands;
 use ternary::session::service::Request;
 
 use crate::commands::serve::app::{Call, prepare};
 use crate::commands::serve::body;
 use crate::commands::serve::fields::{
-    COUNT, FLAG, Fields, LIST, NUMBER, OBJECT, Parameter, TEXT, Tables, ignored, only, used, wrong,
+    COUNT, FLAG, Fields, LIST, NUMBER, OBJECT, Parameter, TEXT, Tables, ignored, only, refused,
+    used, wrong,
 };
 use crate::commands::serve::refusal::Refusal;
+use crate::commands::serve::structured;
 use crate::commands::serve::talk::{self, Talk};
 use crate::commands::serve::turn::Turn;
 use crate::commands::serve::wishes::{Wishes, checked_stops};
@@ -54,7 +57,19 @@ const TALK: &[Parameter] = &[
         "tool_choice",
         OBJECT,
         r#"{"type":"auto"}"#,
-        "auto, any, none, or a tool.",
+        "auto, any, none, or a tool; `disable_parallel_tool_use`: one call at most, the first.",
+    ),
+    used(
+        "output_config",
+        OBJECT,
+        r#"{"format":{"type":"json_schema","schema":{"type":"object"}},"effort":"high"}"#,
+        "`format`: what the reply has to be. `effort`: only high, its default.",
+    ),
+    used(
+        "output_format",
+        OBJECT,
+        r#"{"type":"json_schema","schema":{"type":"object"}}"#,
+        "An older name of `output_config.format`.",
     ),
     only(
         "thinking",
@@ -62,6 +77,14 @@ const TALK: &[Parameter] = &[
         "Models here have no such setting.",
     ),
     ignored("cache_control", OBJECT, "{}"),
+    only("speed", r#"["standard"]"#, "There is one speed."),
+    refused("container", "no code is run here"),
+    refused("mcp_servers", "no tools are run here"),
+    refused(
+        "context_management",
+        "a conversation is read as it is given; leave out what is to be forgotten",
+    ),
+    refused("inference_geo", "the model runs where this server does"),
 ];
 
 pub const PARAMETERS: Tables = &[
@@ -117,6 +140,35 @@ struct Ask {
     stream: bool,
 }
 
+/// What the reply has to be, by `output_config` or the older `output_format`, and which said so.
+fn form(fields: &mut Fields) -> Result<(Option<Form>, &'static str), Refusal> {
+    const AT: &str = "output_config.format";
+    const OLD: &str = "output_format";
+    let mut format = None;
+    if let Some(config) = fields.value("output_config") {
+        let mut config = Fields::nested(config, "output_config")?;
+        format = config.value("format");
+        if let Some(other) = config.text("effort")?.filter(|effort| effort != "high") {
+            let other: String = other.chars().take(40).collect();
+            let why = format!("models here have no such setting (`{other}`)");
+            return Err(Refusal::unsupported("output_config.effort", why));
+        }
+        config.end()?;
+    }
+    let (format, at) = match (format, fields.value(OLD)) {
+        (Some(_), Some(_)) => {
+            return Err(Refusal::invalid(
+                OLD,
+                format!("`{AT}` is given, too; leave one out"),
+            ));
+        }
+        (Some(format), None) => (format, AT),
+        (None, Some(format)) => (format, OLD),
+        (None, None) => return Ok((None, AT)),
+    };
+    Ok((structured::of_format(format, at)?, at))
+}
+
 fn read_talk(fields: &mut Fields) -> Result<Talk, Refusal> {
     let list = fields.needed("messages")?;
     let Value::Array(list) = list else {
@@ -140,13 +192,17 @@ fn read_talk(fields: &mut Fields) -> Result<Talk, Refusal> {
         .map(|(i, value)| tool(value, &format!("tools[{i}]")))
         .collect::<Result<_, _>>()?;
     let choice = fields.value("tool_choice").map(choice).transpose()?;
+    let (choice, one_call) = choice.unwrap_or_default();
+    let (form, form_at) = form(fields)?;
     let talk = Talk {
         messages,
         demands: Demands {
             tools,
-            choice: choice.unwrap_or_default(),
-            form: None,
+            choice,
+            one_call,
+            form,
         },
+        form_at,
         ..Talk::default()
     };
     talk.check_choice("tool_choice")?;
@@ -186,7 +242,7 @@ pub async fn answer(mut call: Call) -> Result<Response, Refusal> {
     let chosen = call.choose(ask.model.as_deref())?;
     let (ask, request) = prepare(&chosen, move |ready| {
         let prompt = ask.talk.prompt(ready)?;
-        ready.check_length(&prompt)?;
+        ready.check_length(&prompt, "messages")?;
         let request: Request = ask.wishes.request(ready, 0)?;
         let request = ask.talk.asked(ready, &prompt, request)?;
         Ok((ask, request))

@@ -58,6 +58,35 @@ fn blocks_become_messages() {
 }
 
 #[test]
+fn a_reply_may_have_to_have_a_form() {
+    let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+    let format = json!({"type": "json_schema", "schema": schema});
+    let form = Some(Form::JsonSchema(schema.to_string()));
+    for (more, at) in [
+        (
+            json!({"output_config": {"format": format}}),
+            "output_config.format",
+        ),
+        (
+            json!({"output_config": {"format": format, "effort": "high"}}),
+            "output_config.format",
+        ),
+        (json!({"output_format": format}), "output_format"),
+    ] {
+        let ask = Ask::read(body(more)).unwrap();
+        assert_eq!(ask.talk.demands.form, form);
+        assert_eq!(ask.talk.form_at, at);
+    }
+    for more in [
+        json!({}),
+        json!({"output_config": {}}),
+        json!({"output_config": {"format": null}}),
+    ] {
+        assert_eq!(Ask::read(body(more)).unwrap().talk.demands.form, None);
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (body, name) in [
         (
@@ -96,6 +125,34 @@ fn what_is_wrong_is_named() {
         ),
         (body(json!({"top_k": -1})), "top_k"),
         (body(json!({"n": 2})), "n"),
+        (
+            body(json!({"output_config": {"effort": "low"}})),
+            "output_config.effort",
+        ),
+        (
+            body(json!({"output_config": {"task_budget": {}}})),
+            "output_config.task_budget",
+        ),
+        (
+            body(json!({"output_config": {"format": {"type": "json_schema"}}})),
+            "output_config.format.schema",
+        ),
+        (
+            body(
+                json!({"output_config": {"format": {"type": "text"}}, "output_format": {"type": "text"}}),
+            ),
+            "output_format",
+        ),
+        (body(json!({"thinking": {"type": "adaptive"}})), "thinking"),
+        (body(json!({"service_tier": "priority"})), "service_tier"),
+        (body(json!({"container": "c"})), "container"),
+        (body(json!({"mcp_servers": []})), "mcp_servers"),
+        (
+            body(json!({"context_management": {}})),
+            "context_management",
+        ),
+        (body(json!({"inference_geo": "eu"})), "inference_geo"),
+        (body(json!({"speed": "fast"})), "speed"),
     ] {
         let refusal = Ask::read(body).err().unwrap();
         assert_eq!(refusal.param.as_deref(), Some(name), "{}", refusal.message);

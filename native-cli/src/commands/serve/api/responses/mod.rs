@@ -82,10 +82,11 @@ pub const PARAMETERS: Tables = &[
             r#"[{},{"include_obfuscation":false}]"#,
             "Events are not padded.",
         ),
-        only(
+        used(
             "parallel_tool_calls",
-            "[true]",
-            "A reply has as many calls as the model writes.",
+            FLAG,
+            "false",
+            "false: a reply has one call at most, the first.",
         ),
         only("store", "[false]", "Nothing is stored."),
         only("background", "[false]", "Requests are answered at once."),
@@ -135,6 +136,7 @@ impl Ask {
             ("instructions", Value::Null),
             ("max_output_tokens", Value::Null),
             ("metadata", json!({})),
+            ("parallel_tool_calls", json!(true)),
             ("temperature", Value::Null),
             ("text", json!({"format": {"type": "text"}})),
             ("tool_choice", json!("auto")),
@@ -180,6 +182,7 @@ impl Ask {
             demands: Demands {
                 tools,
                 choice: choice.unwrap_or_default(),
+                one_call: !fields.flag_or("parallel_tool_calls", true)?,
                 form,
             },
             form_at: "text.format",
@@ -208,7 +211,7 @@ pub async fn answer(mut call: Call) -> Result<Response, Refusal> {
     let chosen = call.choose(ask.model.as_deref())?;
     let (ask, request) = prepare(&chosen, move |ready| {
         let prompt = ask.talk.prompt(ready)?;
-        ready.check_length(&prompt)?;
+        ready.check_length(&prompt, "input")?;
         let request: Request = ask.wishes.request(ready, 0)?;
         let request = ask.talk.asked(ready, &prompt, request)?;
         Ok((ask, request))

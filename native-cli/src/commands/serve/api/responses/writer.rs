@@ -8,6 +8,7 @@ use crate::commands::serve::models::now;
 use crate::commands::serve::refusal::Refusal;
 use crate::commands::serve::turn::End;
 use crate::commands::serve::writing::{self, Written};
+use crate::output;
 
 /// Writes a response as it grows: the object, and the events that say how it came to be.
 pub struct Writer {
@@ -23,7 +24,7 @@ impl Writer {
         let mut response = json!({
             "id": ids::new("resp_"), "object": "response", "created_at": now(), "status": "in_progress",
             "background": false, "error": null, "incomplete_details": null, "model": model, "output": [],
-            "parallel_tool_calls": true, "previous_response_id": null,
+            "previous_response_id": null,
             "reasoning": {"effort": null, "summary": null}, "service_tier": "default", "store": false,
             "truncation": "disabled", "top_logprobs": 0, "usage": null, "user": null,
         });
@@ -33,7 +34,8 @@ impl Writer {
         let (temperature, top_p) = sampling;
         for (name, value) in [("temperature", temperature), ("top_p", top_p)] {
             if response[name].is_null() {
-                response[name] = value.into();
+                // As it was said: 0.7, not the f64 nearest to the f32.
+                response[name] = output::json(&value).unwrap_or_default();
             }
         }
         Writer {
