@@ -1,22 +1,26 @@
-// Starts a worker: the one that its name says, or the address behind its #, else the engine that talks. The query goes on to the other
-// files: their names carry no hash, and a cached worker must never meet a newer page.
+// Starts a worker: the one that its name says, else the engine that talks. The query goes on to the other files: their names carry no
+// hash, and a cached worker must never meet a newer page. In the npm package they may be anywhere, and the addresses stand behind the #.
 
 // What a helper is given by the engine it helps. Listened for at once: it may come while the rest is loaded.
 const is_helper = self.name === "helper";
-const given = is_helper && new Promise((take) => addEventListener("message", ({ data }) => take(data), { once: true }));
+const first = () => new Promise((take) => addEventListener("message", ({ data }) => take(data), { once: true }));
+const given = is_helper && (self.first ?? first());
 
-const { search: version, hash } = new URL(import.meta.url);
-const url = (name) => new URL(name + version, import.meta.url).href;
+// Not import.meta.url: bundlers that look into this file put its place on their disk there.
+const { href: own, search: version, hash } = self.location;
+const elsewhere = hash ? JSON.parse(decodeURIComponent(hash.slice(1))) : {};
+const url = (name) => elsewhere[name] ?? new URL(name + version, own).href;
 
 // In pages of 64 KiB: what web/build.rs says, to which wasm-bindgen adds some.
 const [initial, maximum] = [136, 65536];
 
-if (is_helper) await help(await given);
-else await begin();
+// Not awaited here: bundlers' minifiers take a file for a script, which may not wait.
+(is_helper ? given.then(help) : begin()).catch(reportError);
 
 async function begin() {
-  await import(url("relaxed-simd.js"));
-  const program = self.build(self.name || hash.slice(1) || "worker");
+  // The package's copy of this file begins with that one.
+  if (!self.build) await import(url("relaxed-simd.js"));
+  const program = self.build(self.name || "worker");
   const { default: init, ...exported } = await import(url(`${program}.js`));
   if (!exported.help) return init({ module_or_path: url(`${program}_bg.wasm`) });
   const address = url(`${program}_bg.wasm`);
@@ -28,7 +32,7 @@ async function begin() {
   const start = (wanted) => {
     try {
       while (helpers.length < wanted) {
-        const worker = new Worker(import.meta.url, { type: "module", name: "helper" });
+        const worker = new Worker(own, { type: "module", name: "helper" });
         helpers.push(worker);
         worker.postMessage({ program: url(`${program}.js`), module, memory, number: helpers.length });
       }
@@ -126,6 +130,7 @@ async function help({ program, module, memory, number }) {
     help();
   } catch (problem) {
     shared.store(place, 1);
-    throw problem;
+    // Whichever is first, this or the first thread's panic, the page says what stopped.
+    throw new Error(`one of the engine's helper threads stopped: ${problem}`, { cause: problem });
   }
 }

@@ -6,10 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 use ternary::config::{CachePrecision, QuantMode};
+use ternary::data::Conversation;
 use ternary::hub::Repository;
 use ternary::import::Survey;
 use ternary::session::suite::{Part, SuiteOptions};
-use ternary::session::{Command, DeviceChoice, Event, FilePart, Message, ModelTask};
+use ternary::session::{Command, DeviceChoice, Event, FilePart, ModelTask};
 
 /// What keys and values of a model's context may take in a page, which is not told how much memory
 /// there is: on a phone much less than a program can address.
@@ -226,12 +227,12 @@ pub struct TextFile {
 }
 
 /// What came of reading texts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Texts {
     /// All of them, one after the other.
     pub text: String,
     /// Those of files with conversations, which are no texts.
-    pub conversations: Vec<Vec<Message>>,
+    pub conversations: Vec<Conversation>,
     /// The files that are in it.
     pub taken: Vec<String>,
     /// Those that are not, and why.

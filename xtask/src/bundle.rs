@@ -64,7 +64,48 @@ fn without_hub(catalogue: &str) -> Result<String> {
 pub fn build(tools: &PageTools) -> Result<()> {
     step("building the page");
     run(trunk(tools)?.args(["build", "--release"]))?;
+    strip_scripts()?;
     check_size()
+}
+
+/// Takes comments and indentation out of the scripts that connect the workers' programs, which
+/// wasm-bindgen writes for readers. The page's own is left as it is: index.html has its hash.
+fn strip_scripts() -> Result<()> {
+    for entry in fs::read_dir(workspace::dist())? {
+        let path = entry?.path();
+        let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else {
+            continue;
+        };
+        let program = path.with_file_name(format!("{stem}_bg.wasm"));
+        if path.extension().is_some_and(|end| end == "js")
+            && program.is_file()
+            && !stem.starts_with("app-")
+        {
+            fs::write(&path, stripped(&fs::read_to_string(&path)?))?;
+        }
+    }
+    Ok(())
+}
+
+/// A script without lines that are comments, and without indentation.
+fn stripped(script: &str) -> String {
+    // Inside of a text of several lines both would be part of it.
+    if script
+        .lines()
+        .any(|line| line.matches('`').count() % 2 == 1)
+    {
+        return script.to_owned();
+    }
+    let (mut out, mut comment) = (String::new(), false);
+    for line in script.lines().map(str::trim) {
+        comment |= line.starts_with("/*");
+        if !comment && !line.is_empty() && !line.starts_with("//") {
+            out += line;
+            out.push('\n');
+        }
+        comment &= !line.ends_with("*/");
+    }
+    out
 }
 
 /// trunk with its tools on PATH and the right compiler.
@@ -172,5 +213,14 @@ mod tests {
         // What is replaced is there.
         assert!(fs::read_to_string(root.join("index.html"))?.contains(HUB_HOSTS));
         Ok(())
+    }
+
+    #[test]
+    fn scripts_lose_comments_and_indentation_and_nothing_else() {
+        let script = "/**\n * What it does.\n */\nexport function a() {\n    // Why.\n    return '// no comment';\n\n}\n/* One line. */\nb();\n";
+        let bare = "export function a() {\nreturn '// no comment';\n}\nb();\n";
+        assert_eq!(stripped(script), bare);
+        let text = "const text = `first\n    // second`;\n";
+        assert_eq!(stripped(text), text);
     }
 }

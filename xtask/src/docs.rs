@@ -13,6 +13,22 @@ use crate::workspace;
 /// Writes docs/commands/ anew, checks every link, and builds the book.
 pub fn build() -> Result<()> {
     step("the command pages in docs/commands/");
+    let mut onebit = onebit()?;
+    let pages = workspace::root().join("docs/commands");
+    // A command that is gone leaves no page.
+    if pages.exists() {
+        std::fs::remove_dir_all(&pages)?;
+    }
+    run(onebit
+        .args(["manual", "--format", "markdown", "--output-dir"])
+        .arg(&pages))?;
+    step("links");
+    links::check()?;
+    book(&tools::mdbook()?)
+}
+
+/// `onebit`, as it is built now.
+pub fn onebit() -> Result<Command> {
     // All packages are selected, as for the tests: what is selected decides the features of
     // dependencies.
     run(cargo().args(["build", "--workspace", "--bins"]).args([
@@ -21,19 +37,9 @@ pub fn build() -> Result<()> {
         "--exclude",
         "page-tests",
     ]))?;
-    let pages = workspace::root().join("docs/commands");
-    // A command that is gone leaves no page.
-    if pages.exists() {
-        std::fs::remove_dir_all(&pages)?;
-    }
     let xtask = std::env::current_exe()?;
     let onebit = format!("onebit{}", std::env::consts::EXE_SUFFIX);
-    run(Command::new(xtask.with_file_name(onebit))
-        .args(["manual", "--format", "markdown", "--output-dir"])
-        .arg(&pages))?;
-    step("links");
-    links::check()?;
-    book(&tools::mdbook()?)
+    Ok(Command::new(xtask.with_file_name(onebit)))
 }
 
 /// Links and the table of contents; the book too where mdBook is already there.

@@ -7,6 +7,7 @@
 
 mod bench;
 mod bundle;
+mod bundlers;
 mod cases;
 mod check;
 mod docs;
@@ -19,6 +20,7 @@ mod setup;
 mod shell;
 mod shipped_text;
 mod test;
+mod types;
 mod workspace;
 
 use std::process::ExitCode;
@@ -32,6 +34,7 @@ cargo xtask <command>
   test                       set up, run the native tests, then the page's tests in headless Chromium
   setup                      only the set-up, for both
   check                      formatting, clippy (native, wasm32, without std), dependencies, documentation, links
+  types                      docs/openapi.json, and the types of the npm package's requests and answers, from the server's tables
   docs                       the book in target/book/, with docs/commands/ written anew
   screenshots                the pictures of the page in docs/images/, from a build of it
   build-web [--no-hub]       the release page in dist/, within its size budget; --no-hub: one that asks no other site for models
@@ -40,6 +43,8 @@ cargo xtask <command>
   cases                      the inputs and uses that broke similar programs, as a table
   test-simd                  the native tests at each SIMD level that this machine has
   test-aarch64               the CPU kernels of 64-bit ARM, run by QEMU: exactness, not speed
+  test-page                  the page's tests alone
+  test-browsers              the page in Firefox and WebKit, Safari's engine (installed if need be)
   test-mpi                   onebit on several processes, built with MPI (installed if need be)
   fuzz [MINUTES]             hostile files for every parser, for so long (default 10), with the figures
   ci                         check, test-aarch64, then test
@@ -86,6 +91,7 @@ fn dispatch() -> Result<()> {
         "test" => test::test(),
         "setup" => setup::everything(),
         "check" => check::check(),
+        "types" => types::write(),
         "docs" => docs::build(),
         "screenshots" => test::screenshots(),
         "build-web" => match rest {
@@ -98,6 +104,8 @@ fn dispatch() -> Result<()> {
         "cases" => test::cases(),
         "test-simd" => test::every_simd_level(),
         "test-aarch64" => test::aarch64(),
+        "test-page" => test::page(),
+        "test-browsers" => test::other_browsers(),
         "test-mpi" => test::mpi(),
         "fuzz" => match rest {
             [] => fuzz::run(10),

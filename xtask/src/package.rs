@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::bundle;
+use crate::bundlers;
 use crate::npm;
 use crate::shell::step;
 use crate::workspace;
 
 /// The page's own workers, as they were built.
-const WORKERS: [&str; 10] = [
-    "worker-start.js",
-    "relaxed-simd.js",
+const WORKERS: [&str; 8] = [
     "worker.js",
     "worker_bg.wasm",
     "worker-relaxed.js",
@@ -23,7 +22,19 @@ const WORKERS: [&str; 10] = [
     "grammar.js",
     "grammar_bg.wasm",
 ];
-const OWN: [&str; 4] = ["index.js", "requests.js", "index.d.ts", "README.md"];
+/// What starts them, and decides which: two files of the page, made one so that bundlers, which
+/// embed small files in their own, leave it alone.
+const START: &str = "worker-start.js";
+const STARTS: [&str; 2] = ["relaxed-simd.js", START];
+const OWN: [&str; 7] = [
+    "index.js",
+    "files.js",
+    "requests.js",
+    "openai.js",
+    "index.d.ts",
+    "openai.d.ts",
+    "README.md",
+];
 const LICENSES: [&str; 3] = ["LICENSE", "LICENSE-MIT", "LICENSE-APACHE"];
 
 pub fn build_and_assemble() -> Result<()> {
@@ -50,8 +61,12 @@ pub fn assemble() -> Result<()> {
         fs::copy(&file, folder.join(name))
             .with_context(|| format!("copying {}", file.display()))?;
     }
+    let starts = STARTS.map(|name| fs::read_to_string(workspace::dist().join(name)));
+    let [build, start] = starts;
+    fs::write(folder.join(START), build? + &start?)?;
     fs::write(folder.join("package.json"), manifest())?;
-    npm::check(&folder)
+    npm::check(&folder)?;
+    bundlers::build(&folder)
 }
 
 fn folder() -> PathBuf {
@@ -59,7 +74,11 @@ fn folder() -> PathBuf {
 }
 
 fn manifest() -> String {
-    let files = OWN.into_iter().chain(WORKERS).chain(LICENSES);
+    let files = OWN
+        .into_iter()
+        .chain([START])
+        .chain(WORKERS)
+        .chain(LICENSES);
     let files: Vec<String> = files.map(|name| format!("\"{name}\"")).collect();
     format!(
         r#"{{

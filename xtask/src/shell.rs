@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -36,32 +36,80 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// As [`run`], for a program of tests: its output is passed through, and what became of each test
 /// is added to `outcomes`.
 pub fn run_tests(command: &mut Command, outcomes: &mut Outcomes) -> Result<()> {
-    let shown = display(command);
-    println!("    $ {shown}");
-    let start = Instant::now();
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("starting `{shown}`"))?;
-    let output = child.stdout.take().context("the tests' output")?;
-    for line in BufReader::new(output).lines() {
-        let line = line?;
-        println!("{line}");
-        // `test module::name ... ok`
-        if let Some((name, outcome)) = line
-            .strip_prefix("test ")
-            .and_then(|l| l.split_once(" ... "))
-        {
-            outcomes.insert(name.to_owned(), outcome.to_owned());
+    let tests = Tests::start(command)?;
+    tests.read(|line| println!("{line}"), outcomes)
+}
+
+/// Two programs of tests at once; the second's output follows the first's.
+pub fn run_tests_at_once(commands: [&mut Command; 2], outcomes: &mut Outcomes) -> Result<()> {
+    let [first, second] = commands;
+    let first = Tests::start(first)?;
+    let second = Tests::start(second)?;
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            let (mut lines, mut outcomes) = (Vec::new(), Outcomes::new());
+            let ended = second.read(|line| lines.push(line.to_owned()), &mut outcomes);
+            (lines, outcomes, ended)
+        });
+        let ended = first.read(|line| println!("{line}"), outcomes);
+        let (lines, others, second) = match second.join() {
+            Ok(second) => second,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        lines.iter().for_each(|line| println!("{line}"));
+        outcomes.extend(others);
+        ended.and(second)
+    })
+}
+
+/// A program of tests that runs.
+struct Tests {
+    shown: String,
+    start: Instant,
+    child: Child,
+}
+
+impl Tests {
+    fn start(command: &mut Command) -> Result<Self> {
+        let shown = display(command);
+        println!("    $ {shown}");
+        let child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting `{shown}`"))?;
+        Ok(Tests {
+            shown,
+            start: Instant::now(),
+            child,
+        })
+    }
+
+    /// Until it ends; `each` gets every line of its output.
+    fn read(mut self, mut each: impl FnMut(&str), outcomes: &mut Outcomes) -> Result<()> {
+        let output = self.child.stdout.take().context("the tests' output")?;
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            each(&line);
+            // `test module::name ... ok`
+            if let Some((name, outcome)) = line
+                .strip_prefix("test ")
+                .and_then(|l| l.split_once(" ... "))
+            {
+                outcomes.insert(name.to_owned(), outcome.to_owned());
+            }
         }
+        let status = self.child.wait()?;
+        let seconds = self.start.elapsed().as_secs();
+        each(&format!(
+            "    took {}:{:02} min",
+            seconds / 60,
+            seconds % 60
+        ));
+        if !status.success() {
+            bail!("`{}` failed ({status})", self.shown);
+        }
+        Ok(())
     }
-    let status = child.wait()?;
-    let seconds = start.elapsed().as_secs();
-    println!("    took {}:{:02} min", seconds / 60, seconds % 60);
-    if !status.success() {
-        bail!("`{shown}` failed ({status})");
-    }
-    Ok(())
 }
 
 /// What `command` prints on standard output, or `None` when it can't be started or fails.

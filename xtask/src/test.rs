@@ -1,6 +1,7 @@
 //! `cargo xtask test`: native tests, then the built page in a real browser.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,7 +10,7 @@ use crate::cases::{self, Outcomes};
 use crate::check::WEB_CRATE;
 use crate::package;
 use crate::setup::{self, TestTools, browser};
-use crate::shell::{cargo, output, run, run_tests, step};
+use crate::shell::{cargo, output, run, run_tests, run_tests_at_once, step};
 use crate::workspace;
 
 /// The tests that need the built page, and so run after it.
@@ -32,15 +33,47 @@ pub fn test() -> Result<()> {
         &mut outcomes,
     )?;
 
+    all_page_tests(&tools, &mut outcomes)?;
+    cases::table(&outcomes, true)
+}
+
+/// The page's tests alone.
+pub fn page() -> Result<()> {
+    all_page_tests(&setup::test_tools()?, &mut Outcomes::new())
+}
+
+/// Tests of the page that compute all the time, most of them on a GPU in software. The others wait
+/// for most of theirs: for slow servers, and for what must not happen.
+const COMPUTING: [&str; 4] = ["suite::", "fixtures::", "agreement::", "tune::"];
+
+/// On the page as it is now; on several cores in two programs at once, each with a browser of its
+/// own.
+fn all_page_tests(tools: &TestTools, outcomes: &mut Outcomes) -> Result<()> {
+    const PROGRAMS: [&str; 4] = ["--test", "parts", "--test", "page"];
     bundle::build(&tools.page)?;
     package::assemble()?;
-
     step("the page's tests, in headless Chromium");
-    run_tests(
-        &mut page_tests(&tools, &["--test", "parts", "--test", "page"], ""),
-        &mut outcomes,
-    )?;
-    cases::table(&outcomes, true)
+    if thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
+        return run_tests(&mut page_tests(tools, &PROGRAMS, &[]), outcomes);
+    }
+    // Built once, before both.
+    run(page_tests(tools, &PROGRAMS, &[])
+        .arg("--list")
+        .stdout(Stdio::null()))?;
+    let skipped: Vec<&str> = COMPUTING
+        .iter()
+        .flat_map(|module| ["--skip", *module])
+        .collect();
+    run_tests_at_once(
+        [
+            &mut page_tests(tools, &PROGRAMS, &skipped),
+            page_tests(tools, &["--test", "page"], &COMPUTING).env(
+                "TERNARY_SCRATCH",
+                workspace::root().join("target/page-tests-2"),
+            ),
+        ],
+        outcomes,
+    )
 }
 
 /// The inputs and uses that broke similar programs, alone.
@@ -58,11 +91,21 @@ pub fn cases() -> Result<()> {
     package::assemble()?;
     step("the page's cases, in headless Chromium");
     let page = run_tests(
-        &mut page_tests(&tools, &["--test", "page"], cases::PAGE),
+        &mut page_tests(&tools, &["--test", "page"], &[cases::PAGE]),
         &mut outcomes,
     );
     cases::table(&outcomes, true)?;
     native.and(page)
+}
+
+/// The page in Firefox and WebKit, whose tests take two browsers more.
+pub fn other_browsers() -> Result<()> {
+    let tools = setup::test_tools()?;
+    let geckodriver = setup::browsers::ensure()?;
+    bundle::build(&tools.page)?;
+    step("the page, in Firefox and WebKit");
+    run(page_tests(&tools, &["--test", "browsers"], &["--ignored"])
+        .env("TERNARY_GECKODRIVER", geckodriver.program))
 }
 
 /// The pictures that README.md shows, of the page as it is now.
@@ -71,7 +114,11 @@ pub fn screenshots() -> Result<()> {
     bundle::build(&tools.page)?;
     step("the page's pictures, in docs/images/");
     let pictures = "look::pictures_of_the_readme";
-    run(page_tests(&tools, &["--test", "page"], pictures).args(["--ignored", "--exact"]))
+    run(&mut page_tests(
+        &tools,
+        &["--test", "page"],
+        &[pictures, "--ignored", "--exact"],
+    ))
 }
 
 /// Performance, accessibility and best practices of the built page, which have to be as good as the
@@ -81,7 +128,11 @@ pub fn lighthouse() -> Result<()> {
     bundle::build(&tools.page)?;
     step("Lighthouse, on the built page");
     let test = "first::lighthouse_is_content";
-    run(page_tests(&tools, &["--test", "page"], test).args(["--ignored", "--exact", "--nocapture"]))
+    run(&mut page_tests(
+        &tools,
+        &["--test", "page"],
+        &[test, "--ignored", "--exact", "--nocapture"],
+    ))
 }
 
 /// The native tests at each level of instructions that this machine has: tests rest on no order of
@@ -139,15 +190,15 @@ pub fn mpi() -> Result<()> {
         .args(["--", "--test-threads=1"]))
 }
 
-/// The page's test programs, as they are always run. `filter`: which tests, all if empty.
-fn page_tests(tools: &TestTools, programs: &[&str], filter: &str) -> Command {
+/// The page's test programs, as they are always run. `args`: which tests, all if empty.
+fn page_tests(tools: &TestTools, programs: &[&str], args: &[&str]) -> Command {
     let mut command = cargo();
     command
         .args(NATIVE)
         .args(programs)
         // One at a time: a software GPU leaves no core for a second page.
         .args(["--", "--test-threads=1"])
-        .args(Some(filter).filter(|filter| !filter.is_empty()))
+        .args(args)
         .env(browser::VARIABLE, &tools.chromium)
         .env("TERNARY_AXE", &tools.axe)
         .envs(tools.smollm2.iter().map(|file| ("ONEBIT_SMOLLM2", file)))

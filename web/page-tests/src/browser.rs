@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::devtools::DevTools;
@@ -35,7 +35,7 @@ impl Browser {
     pub fn start() -> Result<Self> {
         let program = chromium()?;
         // Left behind for a look after a failure; the next run begins with an empty one.
-        let profile = crate::root().join("target/page-tests/profile");
+        let profile = crate::scratch().join("profile");
         if profile.exists() {
             fs::remove_dir_all(&profile)?;
         }
@@ -84,16 +84,19 @@ pub fn chromium() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("TERNARY_CHROMIUM") {
         return Ok(PathBuf::from(named));
     }
+    program(&["chromium", "chromium-browser", "google-chrome"]).context(
+        "no Chromium on PATH: `cargo xtask setup` installs one; TERNARY_CHROMIUM names another",
+    )
+}
+
+/// The first of these programs that is on PATH.
+pub(crate) fn program(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    for name in ["chromium", "chromium-browser", "google-chrome"] {
-        if let Some(found) = std::env::split_paths(&path)
+    names.iter().find_map(|name| {
+        std::env::split_paths(&path)
             .map(|folder| folder.join(name))
             .find(|file| file.is_file())
-        {
-            return Ok(found);
-        }
-    }
-    bail!("no Chromium on PATH: `cargo xtask setup` installs one; TERNARY_CHROMIUM names another")
+    })
 }
 
 fn is_root() -> bool {

@@ -13,7 +13,9 @@ pub mod onebit;
 mod page;
 pub mod published;
 mod server;
+mod shown;
 pub mod tie;
+pub mod webdriver;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,13 @@ pub use browser::{Browser, chromium};
 pub use hub::Hub;
 pub use page::{Findings, Page};
 pub use server::{FORGOTTEN, Served, Server, Trouble};
+
+/// Nothing is loading and a model is there.
+pub const LOADED: &str =
+    "document.querySelector('.model-name') && !document.querySelector('#load-progress')";
+/// The last reply is complete, and drawn.
+pub const FINISHED: &str = "document.querySelector('.exchange:last-child')?.dataset.state == 'finished' \
+     && !document.querySelector('.reply[aria-busy=true]')";
 
 /// Where the server has the tiny model.
 pub const TINY: &str = "/tiny.1bit";
@@ -47,6 +56,13 @@ pub fn changed(mut config: Value, changes: Value) -> Value {
 /// The repository's root.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Where tests write files and a browser its profile: `$TERNARY_SCRATCH`, of which each of two
+/// programs that run at once has its own.
+pub fn scratch() -> PathBuf {
+    std::env::var_os("TERNARY_SCRATCH")
+        .map_or_else(|| root().join("target/page-tests"), PathBuf::from)
 }
 
 /// axe-core's script: `$TERNARY_AXE`, or where the set-up puts it.

@@ -16,7 +16,7 @@ use ternary::format::FileSource;
 use ternary::format::{Dense, OneBit, Packing, encode};
 use ternary::session::{DeviceChoice, Event, Session};
 
-use crate::{changed, dist, root};
+use crate::{changed, dist, root, scratch};
 
 /// A small model trained for a moment on one story: it writes words, and knows some of them by
 /// heart.
@@ -160,7 +160,7 @@ pub fn import(input: &Path, head: &str) -> Result<PathBuf> {
 
 /// The same with these flags.
 pub fn import_with(input: &Path, flags: &[(&str, &str)]) -> Result<PathBuf> {
-    let output = root().join("target/page-tests/imported.1bit");
+    let output = scratch().join("imported.1bit");
     let mut command = Onebit::new("import")?
         .with("--input", input)
         .with("--output", &output);
@@ -257,7 +257,7 @@ pub fn with_vocabulary(model: &Path, weights: usize, to: &Path) -> Result<()> {
 
 fn make_model(name: &str, template: Option<&str>, changes: Value) -> Result<PathBuf> {
     let fixtures = root().join("web/page-tests/fixtures");
-    let folder = root().join("target/page-tests").join(name);
+    let folder = scratch().join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }

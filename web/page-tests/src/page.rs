@@ -11,6 +11,7 @@ use base64::Engine;
 use serde_json::{Value, json};
 
 use crate::devtools::{DevTools, Event, watched};
+use crate::shown;
 
 /// Long enough on a busy machine.
 const RELOADED: Duration = Duration::from_secs(60);
@@ -136,32 +137,20 @@ impl Page {
 
     /// Waits until `condition` holds; on failure tells what the page shows instead.
     pub fn wait_for(&self, condition: &str, within: Duration) -> Result<()> {
-        let deadline = Instant::now() + within;
-        while Instant::now() < deadline {
-            // A page that is still being replaced can't be asked; ask again.
-            if self
-                .evaluate(&format!("Boolean({condition})"))
-                .is_ok_and(|value| value == true)
-            {
-                return Ok(());
-            }
-            sleep(Duration::from_millis(50));
+        if shown::holds(|asked| self.evaluate(asked), condition, within) {
+            return Ok(());
         }
-        let shown = self.evaluate("document.body.innerText").unwrap_or_default();
+        let text = self.evaluate("document.body.innerText").unwrap_or_default();
         let findings = self.findings();
         bail!(
             "`{condition}` did not hold within {within:?}. The page shows:\n{}\n{findings:#?}",
-            shown.as_str().unwrap_or_default()
+            text.as_str().unwrap_or_default()
         )
     }
 
     /// The text that `selector`'s first element shows.
     pub fn text(&self, selector: &str) -> Result<String> {
-        let text = self.evaluate(&format!(
-            "document.querySelector({}).innerText",
-            json!(selector)
-        ))?;
-        Ok(text.as_str().unwrap_or_default().to_owned())
+        shown::text(|asked| self.evaluate(asked), selector)
     }
 
     /// A real mouse click in the middle of `selector`'s first element; it may have yet to appear.
@@ -197,13 +186,7 @@ impl Page {
 
     /// Sets a form field as if it had been typed or moved there.
     pub fn set_field(&self, selector: &str, value: &str) -> Result<()> {
-        self.evaluate(&format!(
-            "(() => {{ const e = document.querySelector({}); e.value = {}; \
-             for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, {{ bubbles: true }})); }})()",
-            json!(selector),
-            json!(value)
-        ))
-        .map(|_| ())
+        shown::set_field(|asked| self.evaluate(asked), selector, value)
     }
 
     /// Puts `text` where the keyboard focus is.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use crate::{changed, root};
+use crate::{changed, root, scratch};
 
 /// A small decoder's sizes; the vocabulary is the tiny tokenizer's.
 #[derive(Clone, Copy)]
@@ -21,7 +21,7 @@ pub struct Shape {
 
 /// An empty folder of this name.
 pub fn folder(name: &str) -> Result<PathBuf> {
-    let folder = root().join("target/page-tests").join(name);
+    let folder = scratch().join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }

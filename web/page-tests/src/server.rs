@@ -121,6 +121,16 @@ impl Server {
         )
     }
 
+    /// The files of a folder, below `path` ("/folder/").
+    pub fn add_all(&self, path: &str, folder: &Path) -> Result<()> {
+        for file in fs::read_dir(folder)? {
+            let file = file?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            self.add(&format!("{path}{name}"), fs::read(file.path())?)?;
+        }
+        Ok(())
+    }
+
     pub fn serve(&self, path: &str, served: Served) -> Result<()> {
         let added = self.shared.added.lock();
         let mut added = added.map_err(|_| anyhow!("the server's thread died"))?;

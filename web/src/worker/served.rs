@@ -449,4 +449,7 @@ fn with_tools(body: &mut Map<String, Value>, demands: &Demands) {
         ToolChoice::Always(Some(name)) => json!({"type": "function", "function": {"name": name}}),
     };
     body.insert("tool_choice".to_owned(), choice);
+    if demands.one_call {
+        body.insert("parallel_tool_calls".to_owned(), false.into());
+    }
 }

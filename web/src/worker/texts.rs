@@ -1,8 +1,8 @@
 //! Texts to learn from, read as the command line reads them.
 
 use js_sys::Uint8Array;
-use ternary::data::{Document, PAIRS, read_documents};
-use ternary::session::{Message, Session};
+use ternary::data::{Conversation, Document, PAIRS, read_documents};
+use ternary::session::Session;
 use ternary::tokenizer::END_OF_TEXT;
 use wasm_bindgen_futures::JsFuture;
 
@@ -58,7 +58,7 @@ async fn bytes(path: &str, Handle(file): &Handle) -> Result<Vec<u8>, String> {
 struct Contents {
     /// Its texts, one after the other.
     text: String,
-    conversations: Vec<Vec<Message>>,
+    conversations: Vec<Conversation>,
     /// What is odd about it.
     notes: Vec<String>,
 }
@@ -75,7 +75,7 @@ fn contents(path: &str, bytes: &[u8], end: Option<&str>) -> Result<Contents, Str
                 text += &more;
                 text += end.filter(|_| closed).unwrap_or_default();
             }
-            Document::Chat(talk) => conversations.push(talk.messages),
+            Document::Chat(talk) => conversations.push(talk),
             Document::Pair(_) => return Err(format!("{path}: {PAIRS}")),
         }
     }

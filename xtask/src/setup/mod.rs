@@ -5,6 +5,7 @@ pub mod aarch64;
 pub mod apt;
 mod axe;
 pub mod browser;
+pub mod browsers;
 mod clients;
 mod debian_toolchain;
 pub mod mpi;

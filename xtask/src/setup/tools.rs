@@ -15,6 +15,8 @@ const TRUNK: &str = "0.21.14";
 
 const CARGO_DENY: &str = "0.20.2";
 
+const GECKODRIVER: &str = "0.37.1";
+
 /// A program ready to run.
 pub struct Tool {
     pub program: PathBuf,
@@ -69,6 +71,18 @@ pub fn cargo_deny() -> Result<Tool> {
         version: CARGO_DENY,
         why: "checks dependencies' licenses and sources",
         minutes: 4,
+        arguments: &["--debug", "--locked"],
+        environment: &[("CARGO_PROFILE_DEV_DEBUG", "0")],
+    })
+}
+
+pub fn geckodriver() -> Result<Tool> {
+    ensure(&Recipe {
+        package: "geckodriver",
+        program: "geckodriver",
+        version: GECKODRIVER,
+        why: "drives Firefox",
+        minutes: 3,
         arguments: &["--debug", "--locked"],
         environment: &[("CARGO_PROFILE_DEV_DEBUG", "0")],
     })

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
-use page_tests::root;
+use page_tests::scratch;
 
 use crate::{FINISHED, REPLY, START, ask, open, open_tiny};
 
@@ -31,7 +31,7 @@ fn every_state_passes_axe() -> Result<()> {
     page.emulate(1280, 800, "light")?;
     page.click("input[name=mode][value=text]")?;
     page.assert_accessible()?;
-    let file = root().join("target/page-tests/not-one.1bit");
+    let file = scratch().join("not-one.1bit");
     std::fs::write(&file, "no model at all")?;
     page.drop_file(&file)?;
     page.wait_for("document.querySelector('.notice')", START)?;

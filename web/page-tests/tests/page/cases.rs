@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use page_tests::published::folder;
-use page_tests::{Page, Server, Trouble, onebit, root, stage};
+use page_tests::{Page, Server, Trouble, onebit, scratch, stage};
 use serde_json::{Value, json};
 use ternary_scripted::{CHATML, Chain, Llama, Model, Tokenizer, reply};
 
@@ -53,7 +53,7 @@ fn exchanges(page: &Page) -> Result<Value> {
 }
 
 fn file(name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
-    let path = root().join("target/page-tests/cases").join(name);
+    let path = scratch().join("cases").join(name);
     fs::create_dir_all(path.parent().context("no folder")?)?;
     fs::write(&path, content)?;
     Ok(path)

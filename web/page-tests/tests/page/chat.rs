@@ -10,7 +10,10 @@ use ternary_scripted::reply;
 
 use crate::import::{ASKED, OVER};
 use crate::kept_chats::answered;
-use crate::{FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, continue_greedily, open, open_tiny};
+use crate::{
+    FINISHED, LAST_REPLY, LOADED, REPLY, START, ask, continue_greedily, open, open_altered,
+    open_tiny,
+};
 
 /// A keystroke must be seen within this time, whatever the engine does.
 const AT_ONCE_MS: f64 = 200.0;
@@ -114,6 +117,26 @@ fn the_page_answers_while_a_reply_is_written() -> Result<()> {
     page.click("#stop")?;
     page.wait_for(FINISHED, REPLY)?;
     page.assert_clean()
+}
+
+/// Browsers keep a channel with a listener for good, and WebKit gets slower with each: one for
+/// every token made its replies ever slower.
+#[test]
+fn tokens_open_no_channels() -> Result<()> {
+    let counting = "const Channel = self.MessageChannel; self.channels = 0; \
+         self.MessageChannel = class extends Channel { constructor() { super(); channels += 1; } };";
+    let page = open_altered("channels", counting, "device=cpu")?;
+    continue_greedily(&page, 32)?;
+    for prompt in ["Once upon a time", "Lily and Max went"] {
+        ask(&page, prompt)?;
+        page.wait_for(FINISHED, REPLY)?;
+        let channels = page.evaluate_in_worker("worker", "channels")?;
+        ensure!(
+            channels.as_u64().is_some_and(|n| n <= 1),
+            "{channels} channels"
+        );
+    }
+    Ok(())
 }
 
 #[test]

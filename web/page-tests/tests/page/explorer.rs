@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, onebit, root};
+use page_tests::{Page, onebit, scratch};
 use serde_json::{Value, json};
 
 use crate::look::{picture, sound_layout};
@@ -51,7 +51,7 @@ pub fn saved(page: &Page, button: &str) -> Result<(String, Vec<u8>)> {
 }
 
 pub fn temporary(name: &str, content: &[u8]) -> Result<PathBuf> {
-    let file = root().join("target/page-tests").join(name);
+    let file = scratch().join(name);
     fs::write(&file, content)?;
     Ok(file)
 }

@@ -133,7 +133,7 @@ fn lighthouse_is_content() -> Result<()> {
         ("best-practices", 1.0),
     ];
     let stage = stage()?;
-    let report = page_tests::root().join("target/page-tests/lighthouse.json");
+    let report = page_tests::scratch().join("lighthouse.json");
     let categories = LEAST.map(|(category, _)| category).join(",");
     let status = Command::new("npx")
         .args(["--yes", "--prefer-offline", "lighthouse@12"])

@@ -50,7 +50,7 @@ fn a_reply_fits_a_schema() -> Result<()> {
     ensure!(fetched(&page)?, "nothing was fetched for it");
     let text = last_reply(&page)?;
     fits(&text)?;
-    let file = page_tests::root().join("target/page-tests/schema.json");
+    let file = page_tests::scratch().join("schema.json");
     std::fs::write(&file, SCHEMA)?;
     let file = file.to_string_lossy().into_owned();
     let settings = [

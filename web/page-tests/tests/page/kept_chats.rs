@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, root, stage};
+use page_tests::{Page, scratch, stage};
 use serde_json::{Value, json};
 
 use crate::look::{picture, sound_layout};
@@ -339,7 +339,7 @@ fn exported_and_imported() -> Result<()> {
 
     // Into another browser: the picker takes all, a drop takes one that only has messages.
     let other = open_tiny()?;
-    let file = root().join("target/page-tests/conversations.json");
+    let file = scratch().join("conversations.json");
     fs::write(&file, all.to_string())?;
     other.choose_file("[data-for=import-chats]", &file)?;
     other.wait_for(

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{onebit, root};
+use page_tests::{onebit, scratch};
 
 use super::{FINISHED, LAST_REPLY, open};
 
@@ -19,10 +19,7 @@ fn large_model() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("ONEBIT_LARGE_MODEL") {
         return Ok(PathBuf::from(named));
     }
-    let (folder, model) = (
-        root().join("target/page-tests/large"),
-        root().join("target/page-tests/large.1bit"),
-    );
+    let (folder, model) = (scratch().join("large"), scratch().join("large.1bit"));
     if !model.exists() {
         onebit::random_bitnet(&folder, 2, 32_768)?;
         std::fs::rename(onebit::import(&folder, "f16")?, &model)?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use page_tests::{Served, onebit, root, stage};
+use page_tests::{Served, onebit, scratch, stage};
 
 use crate::first::SHIFTS;
 use crate::look::picture;
@@ -27,7 +27,7 @@ fn the_shipped_model_loads_by_itself() -> Result<()> {
 fn a_dropped_file_replaces_the_model() -> Result<()> {
     let page = open("?device=cpu")?;
     let tiny = fs::read(onebit::tiny_model()?)?;
-    let file = root().join("target/page-tests/dropped.1bit");
+    let file = scratch().join("dropped.1bit");
     fs::write(&file, &tiny)?;
     page.drag_over(&file)?;
     page.wait_for("!document.querySelector('.drop-overlay').hidden", START)?;
@@ -61,7 +61,7 @@ fn a_broken_file_is_refused_and_the_old_model_answers() -> Result<()> {
         ("flipped", flipped),
     ];
     for (name, bytes) in broken {
-        let file = root().join(format!("target/page-tests/{name}.1bit"));
+        let file = scratch().join(format!("{name}.1bit"));
         fs::write(&file, bytes)?;
         page.drop_file(&file)?;
         page.wait_for(

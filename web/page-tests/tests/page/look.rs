@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use page_tests::{Page, root};
+use page_tests::{Page, root, scratch};
 
 use crate::explorer::{UP, explore, inspect};
 use crate::{FINISHED, REPLY, START, ask, open};
@@ -113,7 +113,7 @@ fn states() -> Result<()> {
     ask(&page, "Once upon a time")?;
     page.wait_for(FINISHED, REPLY)?;
     picture(&page, "text-desktop-light")?;
-    let file = root().join("target/page-tests/no-model.1bit");
+    let file = scratch().join("no-model.1bit");
     std::fs::write(&file, "no model at all")?;
     page.drag_over(&file)?;
     picture(&page, "drop-desktop-light")?;

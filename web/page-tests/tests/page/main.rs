@@ -40,20 +40,14 @@ mod unfinished;
 use std::time::Duration;
 
 use anyhow::Result;
-use page_tests::{Page, stage};
+use page_tests::{FINISHED, LOADED, Page, stage};
 
 /// Long enough for a cold start on a busy machine.
-const START: Duration = Duration::from_secs(60);
-const REPLY: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_secs(120);
+const REPLY: Duration = Duration::from_secs(240);
 /// Tokens of a reply: a GPU in software takes its time.
 const FEW: &str = "8";
 
-/// Nothing is loading and a model is there.
-const LOADED: &str =
-    "document.querySelector('.model-name') && !document.querySelector('#load-progress')";
-/// The last reply is complete, and drawn.
-const FINISHED: &str = "document.querySelector('.exchange:last-child')?.dataset.state == 'finished' \
-     && !document.querySelector('.reply[aria-busy=true]')";
 const LAST_REPLY: &str = ".exchange:last-child .reply";
 
 /// The page with the tiny model on the CPU.

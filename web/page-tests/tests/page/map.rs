@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, onebit, root, stage};
+use page_tests::{Page, onebit, root, scratch, stage};
 
 use crate::explorer::{UP, explore, has_color, inspect, saved, temporary};
 use crate::look::{picture, sound_layout};
@@ -449,7 +449,7 @@ fn pens_mark_after_a_rest() -> Result<()> {
 /// A matrix of more weights than a preview is made of is shown as its file has it, and why is told.
 #[test]
 fn a_matrix_too_large_for_a_preview_is_shown_all_the_same() -> Result<()> {
-    let file = root().join("target/page-tests/many-rows.1bit");
+    let file = scratch().join("many-rows.1bit");
     onebit::with_vocabulary(onebit::tiny_model()?, 36_000_000, &file)?;
     let page = open_tiny()?;
     page.drop_file(&file)?;

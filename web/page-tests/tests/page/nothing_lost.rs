@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use page_tests::{Page, Served, onebit, root, stage};
+use page_tests::{Page, Served, onebit, scratch, stage};
 use serde_json::{Value, json};
 
 use crate::explorer::saved;
@@ -23,7 +23,7 @@ pub fn loaded(page: &Page, name: &str) -> Result<()> {
 
 /// The shipped model, in a file called so.
 fn other_model(file: &str) -> Result<PathBuf> {
-    let copy = root().join("target/page-tests").join(file);
+    let copy = scratch().join(file);
     fs::copy(&stage()?.shipped, &copy)?;
     Ok(copy)
 }
@@ -94,7 +94,7 @@ fn an_opened_file_is_offered_to_be_kept() -> Result<()> {
     ensure!(page.text(".model-name")? == name);
     ensure!(page.text("#unkept-model")?.is_empty());
     // The same file once more is what is kept already.
-    page.drop_file(&root().join("target/page-tests/opened.1bit"))?;
+    page.drop_file(&scratch().join("opened.1bit"))?;
     page.wait_for(LOADED, START)?;
     ensure!(page.evaluate("document.querySelector('#keep')")?.is_null());
     page.assert_clean()
@@ -290,7 +290,7 @@ fn an_edited_map_is_offered_to_be_kept() -> Result<()> {
     let (_, map) = saved(&page, "#save-map")?;
     let mut map: Value = serde_json::from_slice(&map)?;
     map["layer_modes"][1] = "binary".into();
-    let file = root().join("target/page-tests/half-binary.json");
+    let file = scratch().join("half-binary.json");
     fs::write(&file, map.to_string())?;
     page.drop_file(&file)?;
     page.wait_for("!document.querySelector('#apply-map').disabled", START)?;

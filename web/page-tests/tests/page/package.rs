@@ -12,17 +12,14 @@ use crate::{REPLY, START};
 pub fn site() -> Result<Server> {
     let server = Server::start(root().join("web/example"))?;
     let package = root().join("target/npm");
-    let files = fs::read_dir(&package).with_context(|| {
-        format!(
-            "{} is not there: run `cargo xtask package`",
-            package.display()
-        )
-    })?;
-    for file in files {
-        let file = file?;
-        let name = file.file_name().to_string_lossy().into_owned();
-        server.add(&format!("/ternary-core/{name}"), fs::read(file.path())?)?;
-    }
+    server
+        .add_all("/ternary-core/", &package)
+        .with_context(|| {
+            format!(
+                "{} is not there: run `cargo xtask package`",
+                package.display()
+            )
+        })?;
     server.add("/stories.1bit", fs::read(&stage()?.shipped)?)?;
     server.add("/tiny.1bit", fs::read(onebit::tiny_model()?)?)?;
     server.add(
@@ -39,6 +36,84 @@ pub fn blank(server: &Server) -> Result<Page> {
         .open(&format!("{}/blank.html", server.origin()))?;
     page.wait_for("window.Engine", START)?;
     Ok(page)
+}
+
+/// What a page that some bundler built writes, in a form (whose compiler is another program) and
+/// free, and a loss, which the larger worker measures.
+fn bundled(server: &Server, files: &str, elsewhere: Option<&Server>) -> Result<()> {
+    let page = stage()?.browser.open(&format!("{}/", server.origin()))?;
+    if let Some(elsewhere) = elsewhere {
+        page.allow(elsewhere.origin())?;
+    }
+    page.wait_for("window.Engine", START)?;
+    page.evaluate(&format!(
+        "window.found = null; (async () => {{ {files} \
+           const engine = await Engine.load('tiny.1bit', {{ device: 'cpu' }}); \
+           const prompt = 'Once upon a time', few = {{ prompt, max_tokens: 32, temperature: 0 }}; \
+           const text = (await engine.completions.create(few)).choices[0].text; \
+           const form = {{ type: 'regex', regex: 'yes|no' }}; \
+           const held = (await engine.completions.create({{ ...few, response_format: form }})).choices[0].text; \
+           const {{ loss }} = await engine.bitmap().measure(prompt + ' there was a small dog.'); \
+           engine.close(); window.found = [text, held, loss]; }})().catch(e => window.found = String(e)); 0"
+    ))?;
+    page.wait_for("window.found", REPLY)?;
+    let found = page.evaluate("window.found")?;
+    let native = onebit::greedy(onebit::tiny_model()?, "Once upon a time", 32)?;
+    ensure!(
+        found[0] == native.as_str() && (found[1] == "yes" || found[1] == "no"),
+        "{found}, and natively {native:?}"
+    );
+    ensure!(found[2].as_f64().is_some_and(|loss| loss > 0.0), "{found}");
+    page.assert_clean()
+}
+
+#[test]
+fn bundlers_bring_all_of_it() -> Result<()> {
+    for bundler in ["vite", "webpack"] {
+        let folder = root().join("target/bundled").join(bundler);
+        if !folder.is_dir() {
+            eprintln!(
+                "SKIPPED: {bundler} was not there to build {}",
+                folder.display()
+            );
+            continue;
+        }
+        let server = Server::start(folder)?;
+        server.add("/tiny.1bit", fs::read(onebit::tiny_model()?)?)?;
+        bundled(&server, "", None)?;
+    }
+    Ok(())
+}
+
+/// The files of the package may be anywhere on the site, or on one that lets others read them.
+#[test]
+fn files_are_where_the_page_says() -> Result<()> {
+    let server = site()?;
+    let package = root().join("target/npm");
+    for script in ["index.js", "files.js", "requests.js", "openai.js"] {
+        server.add(
+            &format!("/bundle/{script}"),
+            fs::read(package.join(script))?,
+        )?;
+    }
+    server.add(
+        "/index.html",
+        "<!doctype html><title>apart</title><link rel=icon href='data:,'><script type=module>\
+         import { Engine } from './bundle/index.js'; window.Engine = Engine;</script>",
+    )?;
+    for place in ["/ternary-core/", "ternary-core"] {
+        bundled(&server, &format!("Engine.files = {place:?};"), None)?;
+    }
+    let other = Server::start_for_all()?;
+    other.add_all("/", &package)?;
+    for isolated in [false, true] {
+        if isolated {
+            server.isolate();
+        }
+        let place = format!("Engine.files = {:?};", other.origin());
+        bundled(&server, &place, Some(&other))?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -86,8 +161,8 @@ fn missing(found: &Value, place: &str, wanted: &Value, out: &mut Vec<String>) {
     }
 }
 
-/// One request, put to the package and to `onebit serve`, is taken by both, and every field of the
-/// package's answers is one of the server's: a program can turn from one to the other.
+/// One request, put to the package and to `onebit serve`, is taken by both, and their answers have
+/// the same fields: a program can turn from one to the other.
 #[test]
 fn answers_have_the_server_s_fields() -> Result<()> {
     /// Figures that only the package gives: a server's are in /metrics.
@@ -156,6 +231,8 @@ fn answers_have_the_server_s_fields() -> Result<()> {
         let mut lacking = Vec::new();
         missing(&found["served"], "", &found["own"], &mut lacking);
         missing(&found["events"], "", &found["chunks"], &mut lacking);
+        missing(&found["own"], "", &found["served"], &mut lacking);
+        missing(&found["chunks"], "", &found["events"], &mut lacking);
         lacking.retain(|place| !OWN.contains(&&place[..]));
         ensure!(lacking.is_empty(), "{request}: {lacking:?} in {found:#}");
     }

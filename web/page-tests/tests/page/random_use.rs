@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, onebit, root};
+use page_tests::{Page, onebit, scratch};
 use serde_json::{Value, json};
 
 use crate::{START, open};
@@ -166,7 +166,7 @@ fn act(page: &Page, random: &mut Random) -> Result<String> {
             Ok(format!("{width} × {height}"))
         }
         95..97 => {
-            let text = root().join("target/page-tests/random.txt");
+            let text = scratch().join("random.txt");
             fs::write(&text, "The cat sat on the mat.\n".repeat(300))?;
             let file = random.of(&[onebit::tiny_model()?, text.as_path()]);
             page.drop_file(file)?;

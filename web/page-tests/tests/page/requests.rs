@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use page_tests::{Page, onebit, published, root};
+use page_tests::{Page, onebit, published, scratch};
 
 use crate::{FINISHED, LOADED, REPLY, START, ask, open_altered};
 
@@ -77,7 +77,7 @@ fn swapped_responses_reach_their_askers() -> Result<()> {
     ensure!(shown == up, "{shown}, not {up}");
 
     // A file that can't be compared fails before the text that was measured first is.
-    let broken = root().join("target/page-tests/no-model.1bit");
+    let broken = scratch().join("no-model.1bit");
     fs::write(&broken, "not a model")?;
     swap(&page)?;
     page.set_field("#measure-text", "Once upon a time there was a little dog.")?;
@@ -100,7 +100,7 @@ fn swapped_responses_reach_their_askers() -> Result<()> {
 fn a_published_model_is_surveyed_while_another_loads() -> Result<()> {
     let gguf = published::folder("surveyed")?.join("surveyed.gguf");
     onebit::export(onebit::tiny_model()?, &gguf, &[("--format", "gguf")])?;
-    let another = root().join("target/page-tests/loaded-slowly.1bit");
+    let another = scratch().join("loaded-slowly.1bit");
     fs::copy(onebit::tiny_model()?, &another)?;
     let page = open_altered("slow-load", SLOW, "device=cpu")?;
     page.evaluate("new BroadcastChannel('late').postMessage(1000)")?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{FORGOTTEN, Page, huge, onebit, root, stage};
+use page_tests::{FORGOTTEN, Page, huge, onebit, scratch, stage};
 use serde_json::json;
 
 use crate::look::picture;
@@ -76,7 +76,7 @@ fn a_full_gpu_leaves_the_old_model() -> Result<()> {
     let page = open_altered("full", full, "device=gpu")?;
     page.set_field("#max-tokens", FEW)?;
     page.evaluate("new BroadcastChannel('gpu').postMessage('')")?;
-    let file = root().join("target/page-tests/another.1bit");
+    let file = scratch().join("another.1bit");
     fs::copy(onebit::tiny_model()?, &file)?;
     page.drop_file(&file)?;
     page.wait_for(
@@ -152,7 +152,7 @@ fn loads_are_given_up() -> Result<()> {
 
 #[test]
 fn what_will_not_fit_is_refused_before_it_is_read() -> Result<()> {
-    let file = root().join("target/page-tests/huge.1bit");
+    let file = scratch().join("huge.1bit");
     let bits =
         json!({ "embedding": "f16", "layer_modes": ["eightbit", "eightbit"], "lm_head": "f16" });
     let claims = json!({
@@ -300,7 +300,7 @@ fn leave_and_return(page: &Page, kept: bool) -> Result<bool> {
 fn failures_offer_the_next_step() -> Result<()> {
     let page = open_tiny()?;
     let temporary = |name: &str, content: &[u8]| -> Result<PathBuf> {
-        let file = root().join("target/page-tests").join(name);
+        let file = scratch().join(name);
         fs::write(&file, content)?;
         Ok(file)
     };

@@ -125,7 +125,7 @@ fn a_phone_on_the_network_chats() -> Result<()> {
         eprintln!("SKIPPED: this machine is on no network");
         return Ok(());
     };
-    let file = page_tests::root().join("target/page-tests/phone-key");
+    let file = page_tests::scratch().join("phone-key");
     std::fs::write(&file, "open-sesame\n")?;
     let flags = [
         ("host", "0.0.0.0"),
@@ -148,7 +148,7 @@ fn a_phone_on_the_network_chats() -> Result<()> {
 /// A server with a key says that it wants one, and takes it.
 #[test]
 fn a_server_s_key_is_asked_for() -> Result<()> {
-    let file = page_tests::root().join("target/page-tests/server-key");
+    let file = page_tests::scratch().join("server-key");
     std::fs::write(&file, "open-sesame\n")?;
     let serve = onebit::Serve::start(&[("api-key-file", &file.to_string_lossy())])?;
     let page = open(serve.origin())?;

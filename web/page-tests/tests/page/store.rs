@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, Served, onebit, root, stage};
+use page_tests::{Page, Served, onebit, scratch, stage};
 
 use crate::look::{picture, sound_layout};
 use crate::{FINISHED, LOADED, REPLY, START, ask};
@@ -263,7 +263,7 @@ fn a_damaged_copy_is_refused_and_downloaded_again() -> Result<()> {
 /// A page that keeps a dropped file, beside the shipped model, which was kept by itself.
 fn keep_dropped(name: &str) -> Result<(Page, PathBuf)> {
     let page = crate::open("?device=cpu")?;
-    let file = root().join("target/page-tests").join(name);
+    let file = scratch().join(name);
     fs::copy(onebit::tiny_model()?, &file)?;
     page.drop_file(&file)?;
     page.wait_for("document.querySelector('#keep')", START)?;

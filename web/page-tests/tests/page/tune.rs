@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, onebit, root, stage};
+use page_tests::{Page, onebit, root, scratch, stage};
 
 use crate::explorer::{UP, has_color, inspect, saved};
 use crate::kept_chats::answered;
@@ -45,7 +45,7 @@ fn rhyme(lines: usize) -> String {
 }
 
 fn temporary(name: &str, content: &str) -> Result<PathBuf> {
-    let file = root().join("target/page-tests").join(name);
+    let file = scratch().join(name);
     fs::write(&file, content)?;
     Ok(file)
 }
@@ -126,9 +126,7 @@ pub fn apart(page: &Page, model: &Path, kind: &str, steps: &str, simd: &str) -> 
             &temporary("learn.txt", learn)?,
             &temporary("held.txt", held)?,
         ),
-        &root()
-            .join("target/page-tests")
-            .join(format!("native-{kind}")),
+        &scratch().join(format!("native-{kind}")),
         &[
             ("--mode", kind),
             ("--max-steps", steps),
@@ -189,11 +187,9 @@ fn what_is_learnt_is_kept() -> Result<()> {
 
         let (name, bytes) = saved(&page, "#tune-save")?;
         ensure!(name == "tiny-fine-tuned.1bit", "{name}");
-        let file = root()
-            .join("target/page-tests")
-            .join(format!("tuned-{kind}.1bit"));
+        let file = scratch().join(format!("tuned-{kind}.1bit"));
         fs::write(&file, &bytes)?;
-        let adapter = root().join("target/page-tests/adapter.safetensors");
+        let adapter = scratch().join("adapter.safetensors");
         if kind == "lora" {
             let (name, bytes) = saved(&page, "#tune-save-adapter")?;
             ensure!(name == "tiny-fine-tuned-adapter.safetensors", "{name}");
@@ -247,7 +243,7 @@ fn an_adapter_is_what_was_asked_for() -> Result<()> {
     ensure!(title.ends_with(" of 400"), "{title}");
 
     let (_, bytes) = saved(&page, "#tune-save-adapter")?;
-    let adapter = root().join("target/page-tests/asked.safetensors");
+    let adapter = scratch().join("asked.safetensors");
     fs::write(&adapter, &bytes)?;
     let (length, rest) = bytes.split_first_chunk().context("no header")?;
     let header = rest.get(..u64::from_le_bytes(*length) as usize);
@@ -395,7 +391,7 @@ fn conversations_are_learnt_as_natively() -> Result<()> {
             &temporary("talk-learn.jsonl", &lines[..90].concat())?,
             &temporary("talk-held.jsonl", &lines[90..].concat())?,
         ),
-        &root().join("target/page-tests/native-talk"),
+        &scratch().join("native-talk"),
         &[
             ("--max-steps", "12"),
             ("--batch-size", "2"),
@@ -470,7 +466,7 @@ fn what_turns_is_told() -> Result<()> {
     }
     page.emulate(1280, 800, "light")?;
     let (_, bytes) = saved(&page, "#tune-save")?;
-    let file = root().join("target/page-tests/turned.1bit");
+    let file = scratch().join("turned.1bit");
     fs::write(&file, bytes)?;
     // The model that it began with is the one that is explored.
     page.click("input[name=mode][value=map]")?;
@@ -532,7 +528,7 @@ fn what_turns_lights_up_in_the_open_matrix() -> Result<()> {
     page.click("#tune-pause")?;
     page.wait_for("document.querySelector('[data-phase=Paused]')", LEARNT)?;
     let (_, bytes) = saved(&page, "#tune-save")?;
-    let file = root().join("target/page-tests/lights-up.1bit");
+    let file = scratch().join("lights-up.1bit");
     fs::write(&file, bytes)?;
     page.click("input[name=mode][value=map]")?;
     page.wait_for(&format!("{turned} > 0 && {}", has_color("--flip")), START)?;
@@ -629,7 +625,7 @@ fn the_shipped_model_learns_a_style() -> Result<()> {
         page.assert_accessible()?;
     }
     let (_, bytes) = saved(&page, "#tune-save")?;
-    let file = root().join("target/page-tests/stories-tuned.1bit");
+    let file = scratch().join("stories-tuned.1bit");
     fs::write(&file, bytes)?;
     page.emulate(1280, 844, "light")?;
     page.click("#tune-keep")?;
