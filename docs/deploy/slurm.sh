@@ -10,6 +10,7 @@
 # SIGTERM five minutes before the time is up: the run ends with a checkpoint.
 #SBATCH --signal=TERM@300
 #SBATCH --requeue
+#SBATCH --open-mode=append
 
 module load openmpi
 
@@ -24,3 +25,8 @@ srun --mpi=pmix --kill-on-bad-exit=1 --cpu-bind=cores \
     --data-dir tokens/ --val-data-dir valid.tokens --output-dir "$OUTPUT" \
     --device cpu --threads "$SLURM_CPUS_PER_TASK" \
     --batch-size 8 --accumulation-steps 4 $RESUME
+STATUS=$?
+
+# Ended by the signal above: the job waits for its turn again, and goes on from that checkpoint.
+[ "$STATUS" -eq 143 ] && scontrol requeue "$SLURM_JOB_ID"
+exit "$STATUS"
