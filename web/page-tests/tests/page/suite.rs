@@ -209,7 +209,7 @@ fn a_crash_is_survived_and_a_stop_heeded() -> Result<()> {
     page.wait_for("document.querySelector('#run-again')", START)?;
     let told = page.text("#bench-state")?;
     ensure!(told.starts_with("Stopped."), "{told}");
-    ensure!(page.workers("full-worker") == 0);
+    page.wait_for_no_worker("full-worker", START)?;
     let (_, report) = reports(&page)?;
     ensure!(report["complete"] == false, "{report}");
     page.click("#run-again")?;
