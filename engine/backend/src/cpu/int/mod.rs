@@ -11,6 +11,8 @@
 //! many of them meet panels of unpacked codes ([`panel`]). A page's kernels make whole products,
 //! see `wasm`.
 
+#[cfg(target_arch = "x86_64")]
+mod lookup;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(not(target_arch = "wasm32"))]

@@ -19,7 +19,7 @@ use super::super::simd::{Level, multiversion};
 use super::neon;
 use super::portable;
 #[cfg(target_arch = "x86_64")]
-use super::x86;
+use super::{lookup, x86};
 use crate::cpu::linear::{Int8Rows, WeightView};
 use ternary_common::platform::par;
 use ternary_core::config::QuantMode;
@@ -203,12 +203,15 @@ fn activations<L: Lane>(
 thread_local! {
     /// Memory of a thread's last products, for the next: a large allocation is cleared by the
     /// system, page by page.
-    static PANEL: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
-    static ACTIVATIONS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    pub static PANEL: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    pub static ACTIVATIONS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
     pub static BLOCKS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
 }
 
-/// Calls `f` with `len` elements, whatever they held.
+/// Words of a cache line.
+const LINE: usize = 16;
+
+/// Calls `f` with `len` elements, whatever they held, from the begin of a cache line on.
 pub fn with_memory<T: Pod>(
     memory: &'static LocalKey<Cell<Vec<u32>>>,
     len: usize,
@@ -216,8 +219,9 @@ pub fn with_memory<T: Pod>(
 ) {
     let mut words = memory.take();
     let needed = len * size_of::<T>() / size_of::<u32>();
-    words.resize(words.len().max(needed), 0);
-    f(bytemuck::cast_slice_mut(&mut words[..needed]));
+    words.resize(words.len().max(needed + LINE), 0);
+    let start = words.as_ptr().align_offset(LINE * size_of::<u32>());
+    f(bytemuck::cast_slice_mut(&mut words[start..][..needed]));
     memory.set(words);
 }
 
@@ -301,6 +305,15 @@ multiversion! {
 
 /// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`.
 pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if lookup::takes(level, w) && lookup::faster() {
+        return lookup::product(w, x, sums, out);
+    }
+    by_products(level, w, x, sums, out);
+}
+
+/// As [`product`], every column multiplied.
+pub fn by_products(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) {
     match level {
         #[cfg(target_arch = "aarch64")]
         Level::Neon => of_lanes::<i16>(level, halves, w, x, sums, out),

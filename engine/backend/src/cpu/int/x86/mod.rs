@@ -1,10 +1,12 @@
 //! x86-64 kernels, and what they share.
 
 mod few;
+mod lookup;
 mod panels;
 mod rows;
 
 pub use few::*;
+pub use lookup::*;
 pub use panels::*;
 pub use rows::*;
 
