@@ -49,11 +49,10 @@ pub const CODES: usize = LOOKED_UP / 4;
 pub const WORDS: usize = CODES + 4 * (8 - CODES);
 /// Words of a tile of four rows of activations.
 pub const X_PART: usize = LOOKED_UP * TOKENS * 16 + WORDS * TOKENS;
-/// Words of activations that stay in the cache behind the nearest while panel after panel meets
-/// them.
-const NEAR: usize = 1 << 18;
-/// Rows of activations that share what unpacking a panel costs.
+/// Rows of activations of a block at most: with its sums it stays in the cache behind the nearest
+/// while panel after panel meets it. And those that unpacking a panel pays for.
 const MOST: usize = 128;
+const FEWEST: usize = 32;
 
 /// A tile of a panel.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -159,92 +158,143 @@ fn activations(x: Int8Rows, stride: usize, first: usize, tile: usize, packed: &m
     }
 }
 
-/// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`. For weights
-/// that [`takes`] accepts.
-pub fn product(w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) {
-    let (stride, spans) = (act_stride(w.in_dim), w.in_dim / w.group);
-    let rows = out.len() / w.out_dim;
-    let most = rows.div_ceil(rows.div_ceil(MOST)).next_multiple_of(TOKENS);
-    for (i, out) in out.chunks_mut(most * w.out_dim).enumerate() {
-        let (first, rows) = (i * most, out.len() / w.out_dim);
-        let x = Int8Rows {
-            codes: &x.codes[first * stride..][..rows * stride],
-            scales: &x.scales[first..][..rows],
+/// How threads share a product: by blocks of rows of activations, whose tables then stay in the
+/// cache of the thread that made them, and only where there are too few by groups of panels, too.
+struct Shares {
+    /// Fours of rows of a block.
+    fours: usize,
+    /// Panels of a group, and groups.
+    panels: usize,
+    groups: usize,
+}
+
+impl Shares {
+    fn of(rows: usize, out_dim: usize) -> Self {
+        let threads = par::threads();
+        let blocks = match rows.div_ceil(MOST) {
+            few if few < threads => threads.min(rows / FEWEST).max(few),
+            many => many.next_multiple_of(threads),
         };
-        of_rows(w, x, &sums[first * spans..][..rows * spans], out);
+        let panels = out_dim.div_ceil(ROWS);
+        let shared = panels.div_ceil(threads.div_ceil(blocks));
+        Shares {
+            fours: rows.div_ceil(TOKENS).div_ceil(blocks),
+            panels: shared,
+            groups: panels.div_ceil(shared),
+        }
+    }
+
+    /// Where the sums of a panel with four rows are.
+    fn place(&self, four: usize, panel: usize) -> usize {
+        let piece = four / self.fours * self.groups + panel / self.panels;
+        (piece * self.panels + panel % self.panels) * self.fours + four % self.fours
     }
 }
 
-/// [`product`] of at most [`MOST`] rows.
-fn of_rows(w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) {
-    let (stride, spans) = (act_stride(w.in_dim), w.in_dim / w.group);
-    let rows = x.scales.len();
-    let fours = rows.div_ceil(TOKENS);
+/// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`. For weights
+/// that [`takes`] accepts.
+pub fn product(w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) {
+    let spans = w.in_dim / w.group;
+    let rows = out.len() / w.out_dim;
+    // A wider step's buffers hold more rows than are valid.
+    let x = Int8Rows {
+        scales: &x.scales[..rows],
+        ..x
+    };
+    let shares = Shares::of(rows, w.out_dim);
+    let piece = shares.panels * shares.fours;
+    let blocks = rows.div_ceil(TOKENS * shares.fours);
+    // `[blocks][groups][panels][fours]`
+    with_memory(
+        &BLOCKS,
+        blocks * shares.groups * piece,
+        |totals: &mut [Total]| {
+            let work = par::work([rows, w.out_dim, w.in_dim.div_ceil(32)]);
+            par::pieces(totals, piece, work, |i, totals| {
+                totals.fill(Total::zeroed());
+                let first = i / shares.groups * shares.fours;
+                let fours = shares.fours.min(rows.div_ceil(TOKENS) - first);
+                let panel = i % shares.groups * shares.panels;
+                let totals = totals.chunks_exact_mut(shares.fours).enumerate();
+                let mut totals: Vec<_> = totals
+                    .map(|(p, totals)| ((panel + p) * ROWS, &mut totals[..fours]))
+                    .filter(|(row, _)| *row < w.out_dim)
+                    .collect();
+                of_piece(w, x, sums, first * TOKENS, fours, &mut totals);
+            });
+            par::pieces(out, w.out_dim, rows * w.out_dim, |r, out| {
+                for (p, out) in out.chunks_mut(ROWS).enumerate() {
+                    let total = &totals[shares.place(r / TOKENS, p)][r % TOKENS];
+                    let scales = match spans {
+                        1 => &w.scales[p * ROWS..][..out.len()],
+                        _ => &[],
+                    };
+                    finish(total, sums[r * spans], scales, x.scales[r], out);
+                }
+            });
+        },
+    );
+}
+
+/// Adds to the sums of panels, each from a weight row on, with `fours` of rows of activations from
+/// `first` on.
+fn of_piece(
+    w: &WeightView,
+    x: Int8Rows,
+    sums: &[i32],
+    first: usize,
+    fours: usize,
+    totals: &mut [(usize, &mut [Total])],
+) {
+    let spans = w.in_dim / w.group;
     let tiles = tile::tiles(w.mode, w.in_dim);
-    let panels = w.out_dim.div_ceil(ROWS);
-    // Where there are few panels, threads share one's rows of activations.
-    let parts = (2 * par::threads()).div_ceil(panels).min(fours / 8).max(1);
-    let part = fours.div_ceil(parts);
-    let parts = fours.div_ceil(part);
-    let at_once = ((NEAR / (fours * X_PART)).max(TILES) / TILES * TILES).min(tiles);
-    // Tiles of a span, and of what is unpacked at a time.
-    let step = if spans == 1 { TILES } else { (w.group / COLUMNS).min(TILES) };
-    // `[panels][parts][part]`
-    with_memory(&BLOCKS, panels * parts * part, |totals: &mut [Total]| {
-        with_memory(&ACTIVATIONS, fours * at_once * X_PART, |packed: &mut [u32]| {
-            for first in (0..tiles).step_by(at_once) {
-                let count = at_once.min(tiles - first);
-                let packed = &mut packed[..fours * count * X_PART];
-                par::pieces(packed, count * X_PART, rows * count * COLUMNS, |i, packed| {
-                    for (j, packed) in packed.chunks_exact_mut(X_PART).enumerate() {
-                        activations(x, stride, i * TOKENS, first + j, packed);
+    // Tiles of a span, or of what is unpacked at a time.
+    let step = match spans {
+        1 => TILES,
+        _ => w.group / COLUMNS,
+    };
+    let sum_of = |row: usize, span| sums.get(row * spans + span).copied().unwrap_or(0);
+    with_memory(
+        &ACTIVATIONS,
+        fours * step * X_PART,
+        |packed: &mut [u32]| {
+            with_memory(&PANEL, step, |panel: &mut [Part]| {
+                for tile in (0..tiles).step_by(step) {
+                    let count = step.min(tiles - tile);
+                    let panel = &mut panel[..count];
+                    let x_parts = packed[..fours * count * X_PART].chunks_exact_mut(X_PART);
+                    for (i, part) in x_parts.enumerate() {
+                        let row = first + i / count * TOKENS;
+                        activations(x, act_stride(w.in_dim), row, tile + i % count, part);
                     }
-                });
-                let packed = &*packed;
-                let work = par::work([rows, w.out_dim, count * COLUMNS / 32]);
-                par::pieces(totals, part, work, |i, totals| {
-                    if first == 0 {
-                        totals.fill(Total::zeroed());
-                    }
-                    let begin = i % parts * part;
-                    let totals = &mut totals[..part.min(fours - begin)];
-                    with_memory(&PANEL, step, |panel: &mut [Part]| {
-                        for tile in (first..first + count).step_by(step) {
-                            let panel = &mut panel[..step.min(first + count - tile)];
-                            for (j, part) in panel.iter_mut().enumerate() {
-                                weights(w, i / parts * ROWS, tile + j, part);
-                            }
-                            let span = tile * COLUMNS / w.group;
-                            let scales = std::array::from_fn(|r| {
-                                let row = (i / parts * ROWS + r).min(w.out_dim - 1);
-                                w.scales[row * spans + span.min(spans - 1)]
-                            });
-                            for (j, total) in totals.iter_mut().enumerate() {
-                                let at = (begin + j) * count + tile - first;
-                                let x = &packed[at * X_PART..][..panel.len() * X_PART];
-                                let into = match spans {
-                                    1 => Into::Whole,
-                                    _ => Into::Span(&scales, std::array::from_fn(|t| {
-                                        let row = (begin + j) * TOKENS + t;
-                                        sums.get(row * spans + span).copied().unwrap_or(0)
-                                    })),
-                                };
-                                // SAFETY: `takes` found what this needs on this machine.
-                                unsafe { x86::add_tiles(panel, x, total, into) };
-                            }
+                    let span = if spans == 1 { 0 } else { tile / step };
+                    for (row, totals) in &mut *totals {
+                        for (i, part) in panel.iter_mut().enumerate() {
+                            weights(w, *row, tile + i, part);
                         }
-                    });
-                });
-            }
-        });
-        par::pieces(out, w.out_dim, rows * w.out_dim, |r, out| {
-            for (p, out) in out.chunks_mut(ROWS).enumerate() {
-                let total = &totals[p * parts * part + r / TOKENS][r % TOKENS];
-                let scales = if spans == 1 { &w.scales[p * ROWS..][..out.len()] } else { &[] };
-                finish(total, sums[r * spans], scales, x.scales[r], out);
-            }
-        });
-    });
+                        let scales = std::array::from_fn(|r| {
+                            w.scales[(*row + r).min(w.out_dim - 1) * spans + span]
+                        });
+                        let x = packed.chunks_exact(count * X_PART);
+                        for (i, (total, x)) in totals.iter_mut().zip(x).enumerate() {
+                            let into = match spans {
+                                1 => Into::Whole,
+                                _ => {
+                                    let row = first + i * TOKENS;
+                                    Into::Span(
+                                        &scales,
+                                        std::array::from_fn(|t| sum_of(row + t, span)),
+                                    )
+                                }
+                            };
+                            // SAFETY: `takes` found what this needs on this machine.
+                            unsafe { x86::add_tiles(panel, x, total, into) };
+                        }
+                    }
+                }
+            });
+        },
+    );
 }
 
 multiversion! {

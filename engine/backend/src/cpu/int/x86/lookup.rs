@@ -121,11 +121,7 @@ pub unsafe fn put_quarter(words: &[u32; 8 * 16], q: usize, part: &mut Part) {
                     0 => low,
                     _ => {
                         let before = _mm512_loadu_si512(line.cast());
-                        _mm512_mask_blend_epi16(
-                            0xAAAA_AAAA,
-                            before,
-                            _mm512_slli_epi32::<16>(low),
-                        )
+                        _mm512_mask_blend_epi16(0xAAAA_AAAA, before, _mm512_slli_epi32::<16>(low))
                     }
                 };
                 _mm512_storeu_si512(line.cast(), words);
