@@ -58,8 +58,12 @@ pub struct Int8Rows<'a> {
 
 /// Integer path. `out` `[rows, out_dim]`.
 pub fn int8(level: Level, w: &WeightView, x: Int8Rows, out: &mut [f32], rows: usize) {
+    product(level, w, x, &sums(w, x, rows), out);
+}
+
+/// Σx per row and span of a weight's columns, to make the unsigned codes' sums signed.
+fn sums(w: &WeightView, x: Int8Rows, rows: usize) -> Vec<i32> {
     let stride = act_stride(w.in_dim);
-    // Σx per span of columns, to make the unsigned codes' sums signed.
     let span = w.group;
     let spans = w.in_dim / span;
     let mut sums = vec![0; rows * spans];
@@ -69,7 +73,23 @@ pub fn int8(level: Level, w: &WeightView, x: Int8Rows, out: &mut [f32], rows: us
             *sum = int::sum(codes);
         }
     });
-    product(level, w, x, &sums, out);
+    sums
+}
+
+/// [`int8`] of one row of activations with each weight.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn int8_each<const N: usize>(
+    level: Level,
+    w: [WeightView; N],
+    x: Int8Rows,
+    out: [&mut [f32]; N],
+) {
+    let sums = w.each_ref().map(|w| sums(w, x, 1));
+    let x = Int8Rows {
+        codes: &x.codes[..w.first().map_or(0, |w| act_stride(w.in_dim))],
+        ..x
+    };
+    bands::products(level, w, x, sums.each_ref().map(|sums| &sums[..]), out);
 }
 
 /// Rows of a weight expanded at a time on the way to a float product.

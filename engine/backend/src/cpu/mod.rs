@@ -278,9 +278,8 @@ impl Backend for CpuBackend {
             scales: &mut prepared.scales,
         };
         let run = || {
-            for op in &prepared.program.ops[ops.clone()] {
-                exec::run(op, &mut buffers, run_params, level);
-            }
+            let ops = &prepared.program.ops[ops.clone()];
+            exec::run(ops, &mut buffers, run_params, level);
         };
         #[cfg(feature = "native")]
         if let Some(pool) = &self.pool {

@@ -24,6 +24,12 @@ impl Buffers<'_> {
         std::mem::take(&mut self.memory[self.storage[id.index()]])
     }
 
+    /// Whether two buffers lie in the same memory.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn same_memory(&self, a: BufferId, b: BufferId) -> bool {
+        self.storage[a.index()] == self.storage[b.index()]
+    }
+
     /// What was known of a buffer is no longer true when it has been written.
     pub(super) fn put(&mut self, id: BufferId, memory: Memory) {
         self.scales[id.index()].clear();

@@ -15,6 +15,8 @@ use crate::training::training;
 use ternary_core::config::CachePrecision;
 use ternary_core::quant::tile::act_stride;
 use ternary_core::sampling::Choice;
+#[cfg(not(target_arch = "wasm32"))]
+use ternary_model::program::{BufferId, Weight};
 use ternary_model::program::{EmbedTable, LinearInput, Op, Places, RunParams};
 
 /// Where `rows` rows stand.
@@ -22,7 +24,93 @@ fn placed<'a>(b: &'a Buffers, places: &Places, rows: usize) -> Placed<'a> {
     Placed::new(b.u32(places.buffer), rows)
 }
 
-pub fn run(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
+/// Runs operations in order.
+pub fn run(mut ops: &[Op], b: &mut Buffers, run_params: &RunParams, level: Level) {
+    while let [op, rest @ ..] = ops {
+        #[cfg(not(target_arch = "wasm32"))]
+        let rest = match products_of_row(ops, b, run_params, level) {
+            0 => rest,
+            done => {
+                ops = &ops[done..];
+                continue;
+            }
+        };
+        run_one(op, b, run_params, level);
+        ops = rest;
+    }
+}
+
+/// A product of one row of int8 activations.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Clone, Copy)]
+struct OfRow<'a> {
+    codes: BufferId,
+    scales: BufferId,
+    weight: &'a Weight,
+    out: BufferId,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl<'a> OfRow<'a> {
+    fn new(op: &'a Op, run_params: &RunParams) -> Option<Self> {
+        match op {
+            Op::Linear {
+                input: LinearInput::Int8 { codes, scales },
+                weight,
+                out,
+                rows,
+            } if (*rows).min(run_params.rows as usize) == 1 => Some(OfRow {
+                codes: *codes,
+                scales: *scales,
+                weight,
+                out: *out,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Runs the first operations at once, if they are two or three products of the same row, and says
+/// how many: threads share short ones better together.
+#[cfg(not(target_arch = "wasm32"))]
+fn products_of_row(ops: &[Op], b: &mut Buffers, run_params: &RunParams, level: Level) -> usize {
+    let of_row = |i: usize| ops.get(i).and_then(|op| OfRow::new(op, run_params));
+    let Some(first) = of_row(0) else {
+        return 0;
+    };
+    let next = |i: usize, before: &[OfRow]| {
+        of_row(i).filter(|next| {
+            next.codes == first.codes && before.iter().all(|of| !b.same_memory(of.out, next.out))
+        })
+    };
+    let Some(second) = next(1, &[first]) else {
+        return 0;
+    };
+    match next(2, &[first, second]) {
+        None => products(b, level, [first, second]),
+        Some(third) => products(b, level, [first, second, third]),
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn products<const N: usize>(b: &mut Buffers, level: Level, of: [OfRow; N]) -> usize {
+    b.with(of.map(|of| of.out), |b, mut out| {
+        let w = of.map(|of| b.weight(of.weight));
+        let x = Int8Rows {
+            codes: b.view(of[0].codes),
+            scales: b.f32(of[0].scales),
+        };
+        let mut dims = w.iter().map(|w| w.out_dim);
+        let out = out.each_mut().map(|out| {
+            let dim = dims.next().unwrap_or_default();
+            &mut out[..dim]
+        });
+        linear::int8_each(level, w, x, out);
+    });
+    N
+}
+
+fn run_one(op: &Op, b: &mut Buffers, run_params: &RunParams, level: Level) {
     let valid = |rows: usize| rows.min(run_params.rows as usize);
     let pos = run_params.pos as usize;
     match op {

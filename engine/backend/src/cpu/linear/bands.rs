@@ -67,6 +67,47 @@ pub fn product(level: Level, w: &WeightView, x: Int8Rows, sums: &[i32], out: &mu
     });
 }
 
+/// [`product`] of one row of activations with each weight, whose bands threads share at once: such
+/// a product alone takes little longer than sharing it.
+pub fn products<const N: usize>(
+    level: Level,
+    w: [WeightView; N],
+    x: Int8Rows,
+    sums: [&[i32]; N],
+    out: [&mut [f32]; N],
+) {
+    struct Piece<'a> {
+        of: usize,
+        first: usize,
+        out: &'a mut [f32],
+    }
+    let bands = w.each_ref().map(Bands::of);
+    let mut pieces = Vec::new();
+    for (of, out) in out.into_iter().enumerate() {
+        let shared = bands[of].shared;
+        let cut = out.chunks_mut(shared).enumerate();
+        pieces.extend(cut.map(|(i, out)| Piece {
+            of,
+            first: i * shared,
+            out,
+        }));
+    }
+    let work = w.iter().fold(0usize, |sum, w| {
+        sum.saturating_add(par::work([w.out_dim, w.in_dim.div_ceil(32)]))
+    });
+    let row = sums.map(|sums| Row {
+        codes: x.codes,
+        scale: x.scales[0],
+        sums,
+    });
+    par::pieces(&mut pieces, 1, work, |_, pieces| {
+        for Piece { of, first, out } in pieces {
+            let x = [row[*of]];
+            bands[*of].rows(level, &w[*of], *first, &x, &mut [&mut **out]);
+        }
+    });
+}
+
 /// How a weight's rows lie, and how many belong together.
 struct Bands {
     /// Bytes of a tile group, or of a row-major row.

@@ -294,3 +294,30 @@ fn rows_are_multiplied_each_by_itself() {
         }
     }
 }
+
+#[test]
+fn products_of_one_row_are_the_same_together() {
+    let cases = [
+        Case::new(QuantMode::Ternary, 640, 640, None),
+        Case::new(QuantMode::Ternary, 640, 128, None),
+        Case::new(QuantMode::EightBit, 640, 640, None),
+    ];
+    let mut noise = Noise(3);
+    let mut codes = vec![0i8; act_stride(640)];
+    codes[..640].fill_with(|| (noise.below(255) - 127) as i8);
+    let x = Int8Rows {
+        codes: &codes,
+        scales: &[0.03],
+    };
+    for level in Level::available() {
+        let alone = cases.each_ref().map(|case| {
+            let mut out = vec![0f32; OUT];
+            int8(level, &case.view(), x, &mut out, 1);
+            out
+        });
+        let mut together = [(); 3].map(|()| vec![f32::NAN; OUT]);
+        let out = together.each_mut().map(|out| &mut out[..]);
+        int8_each(level, cases.each_ref().map(Case::view), x, out);
+        assert_eq!(together, alone, "{}", level.name());
+    }
+}
