@@ -10,7 +10,7 @@ use ternary::adapter::Adapter;
 use ternary::backend::{Backend, BackendOptions};
 use ternary::config::{CachePrecision, LayerBitMap, ModelConfig, QuantMode};
 use ternary::data::EvalText;
-use ternary::data::{Encoder, checksum, evaluation as evaluation_of, read_plain};
+use ternary::data::{Encoder, STANDARD_INPUT, checksum, evaluation as evaluation_of, read_plain};
 use ternary::format::FileSource;
 use ternary::format::{
     ByteSource, Dense, FileKind, MemorySource, Metadata, OneBit, Packing, encode, without_bom,
@@ -400,7 +400,10 @@ pub fn read_text(path: &Path) -> Result<String> {
         }
         false => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
     };
-    let name = path.display().to_string();
+    let name = match path.as_os_str() == "-" {
+        true => STANDARD_INPUT.to_owned(),
+        false => path.display().to_string(),
+    };
     Ok(read_plain(&name, &bytes)?)
 }
 

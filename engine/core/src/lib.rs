@@ -17,3 +17,4 @@ pub mod params;
 pub mod quant;
 pub mod rng;
 pub mod sampling;
+pub mod words;

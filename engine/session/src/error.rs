@@ -89,7 +89,7 @@ pub enum Error {
     #[error("this model has no chat template; continue a text instead")]
     NoChatTemplate,
     /// A context that the model does not have.
-    #[error("a context of {asked} tokens was asked for; the model's is {whole}")]
+    #[error("a context of {asked} was asked for; the model's is {whole}")]
     ContextSize {
         /// Tokens.
         asked: usize,
@@ -98,7 +98,7 @@ pub enum Error {
     },
     /// A shorter context for a model whose position embeddings are weights.
     #[error(
-        "a context of {asked} tokens was asked for; this model's positions are weights, and it always has {whole}"
+        "a context of {asked} was asked for; this model's positions are weights, and it always has {whole}"
     )]
     FixedContext {
         /// Tokens.

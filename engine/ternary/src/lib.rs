@@ -55,7 +55,7 @@ pub use ternary_common::error::IoContext;
 #[cfg(feature = "native")]
 pub use ternary_common::ranks;
 pub use ternary_common::{chat, data, platform, tokenizer};
-pub use ternary_core::{board, config, math, params, quant, rng, sampling};
+pub use ternary_core::{board, config, math, params, quant, rng, sampling, words};
 pub use ternary_formats::{adapter, export, hub, import, safetensors};
 pub use ternary_infer as infer;
 pub use ternary_model as model;

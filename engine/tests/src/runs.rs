@@ -111,7 +111,7 @@ fn a_run_learns_and_does_not_depend_on_threads() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let first = run_in(a.path(), 1, 40, false, None);
     run_in(b.path(), 2, 40, false, None);
-    assert!(first.val_loss.unwrap() < 2.0, "{first:?}");
+    assert!(first.validated.unwrap().1 < 2.0, "{first:?}");
     assert_eq!(losses(a.path()), losses(b.path()));
     assert_eq!(
         std::fs::read(first.checkpoint.join("model.safetensors")).unwrap(),

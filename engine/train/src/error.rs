@@ -59,7 +59,7 @@ pub enum Error {
     },
     /// The teacher cannot read the student's sequences.
     #[error(
-        "the teacher's context is {context} tokens, the batches have {seq}; set seq_len to at most the teacher's"
+        "the teacher's context is {context}, the batches have {seq}; set seq_len to at most the teacher's"
     )]
     TeacherContext {
         /// Positions of the teacher.
@@ -68,7 +68,9 @@ pub enum Error {
         seq: usize,
     },
     /// The layer whose relations are to be learnt is none of the model's.
-    #[error("distill_relation_layer is {layer}; the model has {layers} layers, numbered from 0")]
+    #[error(
+        "distill_relation_layer is {layer}; the model's num_layers is {layers}, and they are numbered from 0"
+    )]
     RelationLayer {
         /// Asked for.
         layer: usize,
@@ -102,7 +104,7 @@ pub enum Error {
     NoStages,
     /// Less time than a step of every stage takes.
     #[error(
-        "{minutes} minutes are too few: {elapsed:.0} s went by in measuring, and a step of `{stage}` takes {step:.1} s; give more minutes, a shorter context, or smaller batches"
+        "{minutes} min is too little time: {elapsed:.0} s went by in measuring, and a step of `{stage}` takes {step:.1} s; give more minutes, a shorter context, or smaller batches"
     )]
     NoTime {
         /// Given.

@@ -21,6 +21,7 @@ use ternary_common::error::IoContext;
 use ternary_common::exact::Exact;
 use ternary_common::platform::{Instant, Lock};
 use ternary_core::config::TrainConfig;
+use ternary_core::words::counted;
 
 /// Where a run reads and writes.
 #[derive(Debug)]
@@ -93,8 +94,9 @@ pub struct RunSummary {
     pub out_of_patience: Option<usize>,
     /// Of the last line of `metrics.jsonl`; NaN before the first, and where nothing was learnt.
     pub train_loss: f64,
-    /// Of the last validation, nats per token.
-    pub val_loss: Option<f64>,
+    /// Of the last validation that this run made itself, not before it was resumed: its step, and
+    /// nats per token.
+    pub validated: Option<(usize, f64)>,
     /// The newest.
     pub checkpoint: PathBuf,
 }
@@ -219,7 +221,10 @@ struct Progress {
     /// The step it was resumed at.
     resumed: Option<usize>,
     tokens_seen: u64,
+    /// Of the last validation, before or after it was resumed.
     val_loss: Option<f64>,
+    /// The last one since then: its step, and its loss.
+    validated: Option<(usize, f64)>,
     train_loss: f64,
     first_loss: Option<f64>,
     /// Sum and number of the losses since the last log line.
@@ -235,6 +240,7 @@ impl Default for Progress {
             resumed: None,
             tokens_seen: 0,
             val_loss: None,
+            validated: None,
             train_loss: f64::NAN,
             first_loss: None,
             unlogged: (0.0, 0),
@@ -285,6 +291,7 @@ fn resume(
         resumed: Some(state.step),
         tokens_seen: state.tokens_seen,
         val_loss: state.last_val_loss,
+        validated: None,
         train_loss: state.last_train_loss.unwrap_or(f64::NAN),
         first_loss: state.first_loss,
         unlogged: (state.unlogged.0.0, state.unlogged.1),
@@ -383,7 +390,7 @@ async fn run_in_folder(
         stopped: trainer.step < trainer.train.max_steps,
         out_of_patience,
         train_loss: progress.train_loss,
-        val_loss: progress.val_loss,
+        validated: progress.validated,
         checkpoint,
     })
 }
@@ -404,7 +411,7 @@ async fn follow(
         .map_err(|e| Error::ValidationData(Box::new(e)))?;
     let mut follower = Follower {
         train: trainer.train.clone(),
-        val_loss: None,
+        validated: None,
     };
     let mut steps = Steps {
         unlogged: Unlogged::new((0.0, 0)),
@@ -418,7 +425,7 @@ async fn follow(
         stopped: trainer.step < trainer.train.max_steps,
         out_of_patience: None,
         train_loss: f64::NAN,
-        val_loss: follower.val_loss,
+        validated: follower.validated,
         checkpoint: PathBuf::new(),
     })
 }
@@ -426,7 +433,7 @@ async fn follow(
 /// A rank that only computes.
 struct Follower {
     train: TrainConfig,
-    val_loss: Option<f64>,
+    validated: Option<(usize, f64)>,
 }
 
 impl StepObserver for Follower {
@@ -439,7 +446,8 @@ impl StepObserver for Follower {
     fn on_reports(&mut self, _reports: &[StepReport]) {}
 
     async fn on_step(&mut self, _steps: &mut Steps<'_>, done: StepDone) -> Result<()> {
-        self.val_loss = done.val_loss.or(self.val_loss);
+        let validated = done.val_loss.map(|loss| (done.step, loss));
+        self.validated = validated.or(self.validated);
         Ok(())
     }
 
@@ -571,6 +579,7 @@ impl FolderRun<'_> {
         };
         let (train, progress) = (&self.train, &mut self.progress);
         progress.val_loss = Some(loss);
+        progress.validated = Some((done.step, loss));
         let better = loss.is_finite() && progress.best.is_none_or(|b| loss < b.val_loss.0);
         if better {
             progress.best = Some(Best {
@@ -656,9 +665,9 @@ impl FolderRun<'_> {
         if train_loss.is_nan() && !self.silent {
             self.silent = true;
             (self.observe)(Update::Warning(format!(
-                "nothing was learnt since the last line: in these sequences of {} tokens the assistant says nothing. Longer sequences, larger \
+                "nothing was learnt since the last line: in these sequences of {} the assistant says nothing. Longer sequences, larger \
                  batches or shorter prompts help, and so does learning all words (--train-on all); `onebit data` shows what is learnt",
-                steps.trainer.seq
+                counted(steps.trainer.seq, "token")
             )));
         }
         let (config, train) = (&steps.trainer.config, &self.train);

@@ -101,7 +101,7 @@ pub struct Tokenize {
   onebit data alpaca.parquet --model run/best --examples 1
   onebit data texts/ --tokenizer tok.json --context 512 --json
 
-Recognized are texts (.txt, .md, .text), and in .jsonl, .ndjson, .json and .parquet files: text; messages (role, content), as in OpenAI's; conversations (from, value), as in ShareGPT; instruction, input and output, as in Alpaca; prompt and completion, as texts or as messages; question and answer; for `finetune --preference`, prompt, chosen and rejected, or input, preferred_output and non_preferred_output as in OpenAI's. Beside a conversation, system is its first message.")]
+Recognized are texts (.txt, .md, .text), and in .jsonl, .ndjson, .json and .parquet files: text; messages (role, content), as in OpenAI's; conversations (from, value), as in ShareGPT; instruction, input and output, as in Alpaca; instruction, context and response, as in Dolly; prompt and completion, as texts or as messages, without answers that a label calls bad; question and answer, with or without a context; for `finetune --preference`, prompt (or instruction, messages, conversations), chosen and rejected, or input, preferred_output and non_preferred_output as in OpenAI's. Beside a conversation, system is its first message.")]
 #[command(group(ArgGroup::new("tokens_of").args(["model", "tokenizer"]).required(true)))]
 pub struct Data {
     /// A file, a folder, or `-` for standard input.

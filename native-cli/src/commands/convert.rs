@@ -16,6 +16,7 @@ use ternary::train::convert::{
     Conversion, Event, Outcome, Plan, Stage, StageKind, convert, float_config, student_config,
 };
 use ternary::train::{Teacher, Update, checkpoint};
+use ternary::words::counted;
 
 use crate::args::{Convert, Setting};
 use crate::commands::watch::{Interrupts, Watch};
@@ -84,10 +85,10 @@ pub fn run(a: &Convert) -> Result<()> {
     let (data, held_back) = data(a, &opened, &tokenizer, &student, &stages)?;
     let bytes_per_token = bytes_per_token(&tokenizer, &held_back)?;
     errln!(
-        "model: {:.2}M parameters; training data: {} tokens; held back: {} tokens, {bytes_per_token:.2} bytes each",
+        "model: {:.2}M parameters; training data: {}; held back: {}, {bytes_per_token:.2} bytes each",
         student.parameter_count() as f64 / 1e6,
-        data.len(),
-        held_back.len()
+        counted(data.len(), "token"),
+        counted(held_back.len(), "token")
     );
     let options = BackendOptions {
         threads: a.threads,
@@ -316,9 +317,9 @@ fn data(
     let least = 2 * seq + 1;
     ensure!(
         all.len() >= 2 * least,
-        "{}: {} tokens are too few: training and the part that is held back take {} each with sequences of {seq}; give more text, or a shorter --context",
+        "{}: {} is too little text: training and the part that is held back take {} each with sequences of {seq}; give more text, or a shorter --context",
         a.data.display(),
-        all.len(),
+        counted(all.len(), "token"),
         least
     );
     let (share, most) = HELD_BACK;
@@ -379,9 +380,10 @@ fn tell(plan: &Plan, resumed: bool, bytes_per_token: f64) {
         let steps = stage.train.max_steps;
         seconds += steps as f64 * step;
         errln!(
-            "plan: {} {steps} steps, {} tokens, {step:.2} s a step",
+            "plan: {} {}, {}, {step:.2} s a step",
             stage.kind.name(),
-            plan.tokens(stage)
+            counted(steps, "step"),
+            counted(plan.tokens(stage), "token")
         );
     }
     errln!(

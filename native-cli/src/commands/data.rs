@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use ternary::data::{self, CONTEXT, Encoder, FIRST, Layout};
 use ternary::format::escaped;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
+use ternary::words::counted;
 
 use crate::args::{Data, TrainOn};
 use crate::commands::{template, tokenize};
@@ -106,10 +107,10 @@ pub fn run(a: &Data) -> Result<()> {
     let terminal = std::io::stdout().is_terminal();
     for (i, seen) in found.examples.iter().enumerate() {
         outln!(
-            "Example {}: {}, {} tokens, {} of them learnt ({})",
+            "Example {}: {}, {}, {} of them learnt ({})",
             i + 1,
             seen.layout.name(),
-            seen.tokens,
+            counted(seen.tokens, "token"),
             seen.learnt,
             files[seen.file].name()
         );
@@ -223,13 +224,18 @@ impl Found {
 
     fn summary(&self, files: usize) -> String {
         let tokens = self.tokens;
-        let mut out = format!("{files} files, {} documents\n", self.lengths.len());
+        let mut out = format!(
+            "{}, {}\n",
+            counted(files, "file"),
+            counted(self.lengths.len(), "document")
+        );
         for (layout, count) in &self.layouts {
             out += &format!("{count:>12}  {}\n", layout.name());
         }
         let share = 100.0 * self.learnt as f64 / tokens.max(1) as f64;
         out += &format!(
-            "{tokens} tokens, {} of them learnt ({share:.1} %)\n",
+            "{}, {} of them learnt ({share:.1} %)\n",
+            counted(tokens, "token"),
             self.learnt
         );
         if let Some([min, median, p90, p99, max]) = self.quantiles() {
@@ -239,18 +245,33 @@ impl Found {
         }
         if self.silent > 0 {
             out += &format!(
-                "{} documents teach nothing: the assistant says nothing in them (--train-on all learns the rest)\n",
-                self.silent
+                "{}: the assistant says nothing in {} (--train-on all learns the rest)\n",
+                match self.silent {
+                    1 => "1 document teaches nothing".to_owned(),
+                    many => format!("{many} documents teach nothing"),
+                },
+                if self.silent == 1 { "it" } else { "them" }
             );
         }
         match (self.context, self.too_long()) {
             (Some(context), Some(long)) if long > 0 => {
+                let window = counted(context, "token");
+                let (documents, they) = match long {
+                    1 => ("1 document is".to_owned(), "it is"),
+                    many => (format!("{many} documents are"), "they are"),
+                };
                 out += &format!(
-                    "{long} documents are longer than a window of {context} tokens: they are cut, and what comes behind a cut is read \
-                     without what was before it\n"
+                    "{documents} longer than a window of {window}: {they} cut, and what comes behind a cut is read without what was before it\n"
                 );
             }
-            (Some(context), _) => out += &format!("all fit into a window of {context} tokens\n"),
+            (Some(context), _) => {
+                let all = if self.lengths.len() == 1 {
+                    "it fits"
+                } else {
+                    "all fit"
+                };
+                out += &format!("{all} into a window of {}\n", counted(context, "token"));
+            }
             _ => {}
         }
         out.truncate(out.trim_end().len());

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::{Map, json};
 use ternary::data::{Task, tasks};
 use ternary::infer::{self, Answer, Asked, Estimate, Score};
+use ternary::words::counted;
 
 use crate::args::Eval;
 use crate::output::{errln, outln};
@@ -95,9 +96,9 @@ fn questions(a: &Eval, path: &Path) -> Result<()> {
         row("perplexity", score.perplexity);
         if score.cut > 0 {
             errln!(
-                "{}: the beginning of {} contexts was left out to fit the model's context",
+                "{}: the beginning of {} was left out to fit the model's context",
                 task.name,
-                score.cut
+                counted(score.cut, "context")
             );
         }
     }

@@ -9,6 +9,7 @@ use ternary::format::c_header::{self, COptions, Sizes};
 use ternary::format::{Dense, MemorySource, OneBit, Packing, TensorRows};
 use ternary::tokenizer::Tokenizer;
 use ternary::train::checkpoint;
+use ternary::words::counted;
 
 use crate::args::{BoardCache, Export, ExportFormat, PackMode};
 use crate::commands::export_other;
@@ -74,12 +75,12 @@ pub fn run(a: &Export) -> Result<()> {
         write(&path, header.text.as_bytes())?;
         let s = sizes.insert(header.sizes);
         errln!(
-            "{}: flash {:.1} KB; RAM {:.1} KB, of which {:.1} KB KV cache for {} tokens",
+            "{}: flash {:.1} KB; RAM {:.1} KB, of which {:.1} KB KV cache for {}",
             path.display(),
             s.flash_bytes as f64 / 1e3,
             s.ram_bytes as f64 / 1e3,
             s.cache_bytes as f64 / 1e3,
-            s.context
+            counted(s.context, "token")
         );
     }
     if a.json {

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 use ternary::platform::on_interrupt;
 use ternary::session::{Command, Event, FinishReason};
+use ternary::words::counted;
 
 use crate::args::Generate;
 use crate::output::{errln, outln};
@@ -75,8 +76,8 @@ pub fn run(a: &Generate) -> Result<()> {
         } else {
             outln!();
             errln!(
-                "{} tokens, {:.1} tok/s, first token after {:.0} ms{}",
-                stats.generated_tokens,
+                "{}, {:.1} tok/s, first token after {:.0} ms{}",
+                counted(stats.generated_tokens, "token"),
                 stats.tokens_per_second,
                 stats.first_token_ms,
                 ended(reason, stats.context_size)
@@ -89,7 +90,9 @@ pub fn run(a: &Generate) -> Result<()> {
 /// Why a text ends, where neither the model nor --max-tokens ended it.
 fn ended(reason: FinishReason, context: usize) -> String {
     match reason {
-        FinishReason::Context => format!("; the context of {context} tokens is full"),
+        FinishReason::Context => {
+            format!("; the context of {} is full", counted(context, "token"))
+        }
         _ => String::new(),
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use ternary::data::{HEADER_BYTES, TokenData};
 use ternary::format::FileSource;
 use ternary::format::{ByteSource, FileKind, OneBit, escaped};
+use ternary::words::counted;
 
 use crate::args::Inspect;
 use crate::commands::import::kind;
@@ -70,12 +71,12 @@ pub fn run(a: &Inspect) -> Result<()> {
         outln!("license: {}", escaped(&meta.license));
     }
     outln!(
-        "{:.2}M parameters in {:.2} MB: hidden {}, {} layers, {} heads ({} kv), FFN {}, vocabulary {}, context {}",
+        "{:.2}M parameters in {:.2} MB: hidden {}, {}, {} ({} kv), FFN {}, vocabulary {}, context {}",
         c.parameter_count() as f64 / 1e6,
         size as f64 / 1e6,
         c.hidden_size,
-        c.num_layers,
-        c.num_heads,
+        counted(c.num_layers, "layer"),
+        counted(c.num_heads, "head"),
         c.kv_heads(),
         c.intermediate_size,
         c.vocab_size,
@@ -142,8 +143,8 @@ fn tokens(a: &Inspect) -> Result<()> {
         return Ok(());
     }
     outln!(
-        "{} tokens of {} bytes ({:.2} MB), vocabulary {}",
-        h.count,
+        "{} of {} bytes ({:.2} MB), vocabulary {}",
+        counted(h.count, "token"),
         h.width,
         bytes as f64 / 1e6,
         h.vocab_size

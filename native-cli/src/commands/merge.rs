@@ -10,6 +10,7 @@ use ternary::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode
 use ternary::infer;
 use ternary::train::checkpoint;
 use ternary::train::merge::{MatrixChange, merge};
+use ternary::words::counted;
 
 use crate::args::Merge;
 use crate::commands::export;
@@ -103,8 +104,9 @@ pub fn run(a: &Merge) -> Result<()> {
     let codes = count(|m| m.changed.map_or(0, |_| m.weights));
     if changed * LITTLE < codes {
         errln!(
-            "warning: {changed} of {codes} codes changed: the adapter is smaller than the steps between codes, and hardly any of it is left \
-             in the merged model. Use it unmerged (--adapter), or fine-tune with --mode full"
+            "warning: {changed} of {} changed: the adapter is smaller than the steps between codes, and hardly any of it is left \
+             in the merged model. Use it unmerged (--adapter), or fine-tune with --mode full",
+            counted(codes, "code")
         );
     }
     errln!("{}", a.output.display());
@@ -132,17 +134,17 @@ fn print(report: &Report) {
     for m in &report.matrices {
         match m.changed {
             Some(changed) => outln!(
-                "{:44} {:8} {changed} of {} codes changed ({:.2} %)",
+                "{:44} {:8} {changed} of {} changed ({:.2} %)",
                 m.name,
                 m.mode,
-                m.weights,
+                counted(m.weights, "code"),
                 100.0 * changed as f64 / m.weights.max(1) as f64
             ),
             None => outln!(
-                "{:44} {:8} {} weights, not quantized",
+                "{:44} {:8} {}, not quantized",
                 m.name,
                 m.mode,
-                m.weights
+                counted(m.weights, "weight")
             ),
         }
     }

@@ -17,6 +17,7 @@ use ternary::search::{
 };
 use ternary::tokenizer::Tokenizer;
 use ternary::train::checkpoint::{self, Companions};
+use ternary::words::counted;
 
 use crate::args::{EvalConfig, MeasureArgs, Search};
 use crate::cluster;
@@ -68,13 +69,13 @@ pub fn run(a: &Search, ranks: Option<Ranks>) -> Result<()> {
     settings.validate()?;
     let space = Space::new(&target.opened.file_metadata(), &settings.space)?;
     errln!(
-        "{} maps of {} choices; at most {} evaluations",
+        "{} of {}; at most {}",
         match space.count() {
-            u64::MAX => "more than 10^19".to_owned(),
-            n => n.to_string(),
+            u64::MAX => "more than 10^19 maps".to_owned(),
+            n => counted(n, "map"),
         },
-        space.choices.len(),
-        settings.max_evals
+        counted(space.choices.len(), "choice"),
+        counted(settings.max_evals, "evaluation")
     );
     let source = target.describe(&a.measure);
     let task = target.task(settings.sample_tokens)?;
@@ -97,7 +98,7 @@ pub fn run(a: &Search, ranks: Option<Ranks>) -> Result<()> {
             cluster::done();
             return Ok(());
         }
-        errln!("{} ranks", ranks.size());
+        errln!("{}", counted(ranks.size(), "rank"));
         evaluator = Box::new(Together::new(evaluator, ranks));
     }
     let journal_path = match to_output {
@@ -106,7 +107,9 @@ pub fn run(a: &Search, ranks: Option<Ranks>) -> Result<()> {
     };
     let mut journal = Journal::open(evaluator.as_mut(), &journal_path, &fingerprint, a.resume)?;
     if a.resume {
-        errln!("{} evaluations are known already", journal.known());
+        let known = journal.known();
+        let are = if known == 1 { "is" } else { "are" };
+        errln!("{} {are} known already", counted(known, "evaluation"));
     }
     let bar = progress::bar(
         settings.max_evals as u64,
@@ -126,7 +129,7 @@ pub fn run(a: &Search, ranks: Option<Ranks>) -> Result<()> {
             brief(&map)
         );
         if text != shown && bar.is_hidden() {
-            errln!("{} evaluations; {text}", s.evaluations);
+            errln!("{}; {text}", counted(s.evaluations, "evaluation"));
         }
         bar.set_message(text.clone());
         shown = text;
@@ -267,8 +270,8 @@ fn line(e: &Entry) -> String {
 
 fn report(r: &SearchResult) {
     outln!(
-        "front of {} evaluations (F: f16, 8: eightbit, T: ternary, B: binary):",
-        r.evaluations.len()
+        "front of {} (F: f16, 8: eightbit, T: ternary, B: binary):",
+        counted(r.evaluations.len(), "evaluation")
     );
     for e in &r.pareto_front {
         outln!("  {}", line(e));

@@ -11,6 +11,7 @@ use ternary::format::{FileSource, OneBit, escaped};
 use ternary::session::TemplateTools;
 use ternary::tokenizer::{ChatTemplate, Part, Tokenizer};
 use ternary::train::checkpoint;
+use ternary::words::counted;
 
 use crate::args::Template;
 use crate::commands::tokenize;
@@ -60,7 +61,7 @@ pub fn run(a: &Template) -> Result<()> {
     }
     outln!("{}", shown(&parts, std::io::stdout().is_terminal()));
     outln!("");
-    outln!("{} tokens:", ids.len());
+    outln!("{}:", counted(ids.len(), "token"));
     for id in &ids {
         outln!("{id:>8}  {}", escaped(name(id)));
     }

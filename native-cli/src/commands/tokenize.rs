@@ -8,6 +8,7 @@ use ternary::data::{
     self, Document, Encoded, Encoder, Piece, Pieces, TextFile, TokenData, TokenWriter,
 };
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
+use ternary::words::counted;
 
 use crate::args::Tokenize;
 use crate::output::{self, errln};
@@ -71,7 +72,8 @@ pub fn run(a: &Tokenize) -> Result<()> {
     let told = |file: &TextFile, bytes: u64, tokens: u64| {
         let ratio = bytes as f64 / tokens.max(1) as f64;
         bar.suspend(|| {
-            errln!("{}: {tokens} tokens, {ratio:.2} bytes a token", file.name());
+            let tokens = counted(tokens, "token");
+            errln!("{}: {tokens}, {ratio:.2} bytes a token", file.name());
         });
     };
     // The open file, and of the current text its index, bytes and tokens.
@@ -221,9 +223,9 @@ fn train(
     let json = tokenizer.to_json()?;
     output::replace(&a.tokenizer, |draft| Ok(std::fs::write(draft, &json)?))?;
     errln!(
-        "wrote {} ({} tokens)",
+        "wrote {} ({})",
         a.tokenizer.display(),
-        tokenizer.vocab_size()
+        counted(tokenizer.vocab_size(), "token")
     );
     Ok((tokenizer, json))
 }

@@ -15,6 +15,7 @@ use ternary::search::fingerprint;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::{self, Companions};
 use ternary::train::{self, MemoryPlan, RunOptions, Start, Teacher, Trainer, Update};
+use ternary::words::counted;
 
 use crate::args::{MixedPrecision, Setting, Train, TrainingArgs};
 use crate::commands::tokenize;
@@ -186,18 +187,21 @@ pub fn execute(a: &TrainingArgs, job: Job, ranks: Option<Ranks>) -> Result<()> {
         .map(params::Param::len)
         .sum();
     errln!(
-        "model: {:.2}M parameters, {:.2}M trained; training data: {}; validation: {} tokens",
+        "model: {:.2}M parameters, {:.2}M trained; training data: {}; validation: {}",
         config.parameter_count() as f64 / 1e6,
         trained as f64 / 1e6,
         match &data {
-            TrainingData::Tokens(tokens) => format!("{} tokens", tokens.len()),
+            TrainingData::Tokens(tokens) => counted(tokens.len(), "token"),
             TrainingData::Texts(t) => format!(
-                "{} files, {:.1} MB, streamed",
-                t.files(),
+                "{}, {:.1} MB, streamed",
+                counted(t.files(), "file"),
                 t.bytes() as f64 / 1e6
             ),
         },
-        validation.as_ref().map_or(0, data::TokenData::len),
+        match &validation {
+            Some(data) => counted(data.len(), "token"),
+            None => "none".to_owned(),
+        },
     );
     let teacher = start.teacher.as_ref().map(|t| &t.config);
     let plan = MemoryPlan::with_teacher(backend.as_ref(), &config, &train, teacher)?;
@@ -218,8 +222,9 @@ pub fn execute(a: &TrainingArgs, job: Job, ranks: Option<Ranks>) -> Result<()> {
         let size = ranks.size();
         trainer.join(ranks)?;
         errln!(
-            "{size} ranks, {} micro-batches a step among them",
-            trainer.train.accumulation_steps
+            "{}, {} a step among them",
+            counted(size, "rank"),
+            counted(trainer.train.accumulation_steps, "micro-batch")
         );
     }
     let watch = Watch::new(trainer.train.max_steps);
@@ -248,12 +253,18 @@ pub fn execute(a: &TrainingArgs, job: Job, ranks: Option<Ranks>) -> Result<()> {
     ))?;
     cluster::done();
     watch.finish();
-    let val = summary
-        .val_loss
-        .map_or(String::new(), |v| format!(", validation loss {v:.4}"));
+    let val = match summary.validated {
+        None => String::new(),
+        Some((step, loss)) if step == summary.step => format!(", validation loss {loss:.4}"),
+        Some((step, loss)) => format!(", validation loss {loss:.4} at step {step}"),
+    };
     if let Some(stale) = summary.out_of_patience {
         errln!(
-            "{stale} validations in a row brought no lower loss: {} is the best model",
+            "{} brought no lower loss: {} is the best model",
+            match stale {
+                1 => "1 validation".to_owned(),
+                many => format!("{many} validations in a row"),
+            },
             a.output_dir.join("best").display()
         );
     }
@@ -346,15 +357,16 @@ pub fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)
         let shorter = (train.max_steps / 10).max(1);
         if a.training.lr_warmup_steps.is_some() {
             log::warn!(
-                "the warm-up of {} steps is no shorter than the run of {}: the learning rate never reaches its peak",
-                train.lr_warmup_steps,
+                "the warm-up of {} is no shorter than the run of {}: the learning rate never reaches its peak",
+                counted(train.lr_warmup_steps, "step"),
                 train.max_steps
             );
         } else if shorter < train.lr_warmup_steps {
             log::warn!(
-                "the config's warm-up of {} steps is no shorter than the run of {}: {shorter} steps are used (--lr-warmup-steps sets another)",
-                train.lr_warmup_steps,
-                train.max_steps
+                "the config's warm-up of {} is no shorter than the run of {}: {shorter} {} used (--lr-warmup-steps sets another)",
+                counted(train.lr_warmup_steps, "step"),
+                train.max_steps,
+                if shorter == 1 { "is" } else { "are" }
             );
             train.lr_warmup_steps = shorter;
         }

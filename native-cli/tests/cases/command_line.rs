@@ -534,11 +534,11 @@ fn files_of_another_kind_are_called_by_their_kind() {
     let mut bytes = std::fs::read(place.at("m.1bit")).unwrap();
     bytes.extend(b"more");
     put(&place.at("long.1bit"), bytes);
-    line(place.dir(), "inspect long.1bit").fails(&["4 bytes follow"]);
+    line(place.dir(), "inspect long.1bit").fails(&["4 B follow"]);
     let mut bytes = std::fs::read(place.at("x.tokens")).unwrap();
     bytes.extend(b"xyz");
     put(&place.at("long.tokens"), bytes);
-    line(place.dir(), "inspect long.tokens").fails(&["3 bytes follow"]);
+    line(place.dir(), "inspect long.tokens").fails(&["3 B follow"]);
 }
 
 #[cfg(unix)]

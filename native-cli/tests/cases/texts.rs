@@ -350,6 +350,22 @@ fn texts_are_decoded_by_their_mark_or_refused_with_the_line() {
         tokenize(&place, name).fails(&words);
         assert!(!place.at("out.tokens").exists(), "{name} left something");
     }
+    // What is typed has no name to convert it under.
+    for command in [
+        "tokenize --tokenizer tok.json --output out.tokens --data-dir -",
+        "generate --model m.1bit --prompt-file -",
+    ] {
+        let args: Vec<&str> = command.split(' ').collect();
+        if command.starts_with("generate") && !place.at("m.1bit").exists() {
+            let model = crate::common::fixture().join("model.1bit");
+            std::fs::copy(model, place.at("m.1bit")).unwrap();
+        }
+        let refused = typed(place.dir(), &args, b"one\ntwo caf\xe9\n");
+        refused.fails(&[
+            "standard input: line 2",
+            "… | iconv -f WINDOWS-1252 -t UTF-8 | onebit …",
+        ]);
+    }
     put(
         &place.at("nuls.txt"),
         "some words\0\0 and more words\n".repeat(9),

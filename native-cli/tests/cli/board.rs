@@ -80,6 +80,28 @@ fn header_options_are_checked() {
     export("--emit-c-header --c-kv f8").fails(&["f8", "f16"]);
     export("--emit-c-header --c-context 0").fails(&["context of 0", "384"]);
     export("--emit-c-header --c-context 385").fails(&["context of 385", "384"]);
+    // A prompt that the program could not read would print nothing, the default one included.
+    let long = ["example's prompt", "tokens long", "context", "that fits"];
+    export("--emit-c-header --c-context 4 --c-prompt a,b,c,d,e,f,g,h,i").fails(&long);
+    export("--emit-c-header --c-context 1").fails(&[&long[..], &["Once upon a time"]].concat());
+    // Names that end the #include in a program.
+    for (name, what) in [
+        ("a\"b", "quote"),
+        ("a\\b", "backslash"),
+        ("a\nb", "control"),
+    ] {
+        let output = format!("{name}.1bit");
+        let args = [
+            "export",
+            "--model",
+            SHIPPED,
+            "--output",
+            &output,
+            "--emit-c-header",
+        ];
+        run(d, &args).fails(&["a C program cannot include", what, "another name"]);
+        assert!(!d.join(output).exists() && !d.join(format!("{name}.h")).exists());
+    }
     export("--pack-mode base3").fails(&["stories.1bit", "--pack-mode", "checkpoint"]);
     assert!(!d.join("s.1bit").exists() && !d.join("s.h").exists());
     std::fs::write(d.join("bad.1bit"), b"GGUF").unwrap();
@@ -119,18 +141,19 @@ fn the_example_of_a_header_speaks() {
     let dir = workplace();
     let d = dir.path();
     let model = fixture().join("model.1bit").display().to_string();
+    // Parts of the name and the prompt are names in the header, too.
     let args = [
         "export",
         "--model",
         &model,
         "--output",
-        "tiny.1bit",
+        "tiny model_v1 @TEXT@.1bit",
         "--emit-c-header",
         "--c-prompt",
         "The */ cat",
     ];
     run(d, &args).ok();
-    let header = std::fs::read_to_string(d.join("tiny.h")).unwrap();
+    let header = std::fs::read_to_string(d.join("tiny model_v1 @TEXT@.h")).unwrap();
     let tokenizer = std::fs::read_to_string(fixture().join("tok.json")).unwrap();
     let tokenizer = ternary::tokenizer::Tokenizer::from_json(&tokenizer).unwrap();
     let ids = tokenizer.encode("The */ cat").unwrap();

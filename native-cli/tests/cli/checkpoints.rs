@@ -128,6 +128,47 @@ fn a_resumed_mean_is_that_of_an_uninterrupted_run() {
     }
 }
 
+/// What a run says at its end was measured by itself, when it says.
+#[test]
+fn a_resumed_run_tells_of_its_own_validations_only() {
+    let dir = workplace();
+    let d = dir.path();
+    config_validating(d, 2);
+    let base = "train --config config.json --data-dir tokens --tokenizer tok.json --device cpu --batch-size 1 \
+                --log-every 1 --output-dir run";
+    let train = |flags: &str| {
+        let said = line(d, &format!("{base} {flags}")).ok().stderr;
+        let last = said.lines().rev().find(|l| l.contains(" at step "));
+        last.unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    let said = train("--max-steps 8 --pause-at 4 --val-data-dir valid.txt");
+    assert!(
+        said.starts_with("stopped at step 4: ") && said.contains("validation loss"),
+        "{said}"
+    );
+    let old = said.rsplit(' ').next().unwrap();
+    // Nothing is measured without the data.
+    let said = train("--max-steps 8 --pause-at 5 --resume");
+    assert!(
+        !said.contains("validation") && !said.contains(old),
+        "{said}"
+    );
+    // With it, what was measured before counts no more either.
+    let said = train("--max-steps 10 --pause-at 7 --resume --val-data-dir valid.txt");
+    assert!(
+        said.contains("validation loss ") && said.ends_with(" at step 6"),
+        "{said}"
+    );
+    let said = train("--max-steps 10 --resume");
+    assert!(
+        said.starts_with("done at step 10: ") && !said.contains("validation"),
+        "{said}"
+    );
+    // And where there is nothing left to do.
+    let said = train("--max-steps 10 --resume --val-data-dir valid.txt");
+    assert!(!said.contains("validation"), "{said}");
+}
+
 /// What every checkpoint of a killed run must be, and its metrics.
 fn check_whole(run: &Path) {
     for folder in steps(run) {

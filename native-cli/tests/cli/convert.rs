@@ -193,7 +193,7 @@ fn what_cannot_be_converted_says_why() {
         ),
         (
             "--steps 4 --relation-layer 7",
-            ["distill_relation_layer is 7", "2 layers"],
+            ["distill_relation_layer is 7", "num_layers is 2"],
         ),
         ("--val-data nowhere.txt", ["nowhere.txt", ""]),
     ] {

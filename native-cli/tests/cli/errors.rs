@@ -225,7 +225,7 @@ fn configs_that_cannot_be_are_refused() {
             ),
         )
     };
-    set("lr=abc").fails(&["--set lr=\"abc\"", "`lr`", "invalid type"]);
+    set("lr=abc").fails(&["--set lr=\"abc\"", "`lr` is \"abc\"", "expected a number"]);
     set("num_heads=7").fails(&["--set num_heads=7", "num_heads 7"]);
     set("training.learning_rate=1").fails(&["--set", "`learning_rate`", "did you mean `lr`?"]);
     set("training.lr=20").fails(&["--set lr=20", "lr is 20"]);

@@ -330,6 +330,103 @@ fn conversations_teach_the_assistants_words() {
     run("c", "--lr 3e-3 --max-steps 40 --resume --train-on all").fails(&["data"]);
 }
 
+/// An answer that is labelled as bad is none to learn from, and a pair is what preferences are
+/// learnt from.
+#[test]
+fn answers_labelled_as_bad_are_not_learnt() {
+    let dir = place();
+    let d = dir.path();
+    let row = |i: u64, label: Value| {
+        let (asked, said) = (sentences(90, i + 500), sentences(60, i));
+        serde_json::json!({"prompt": asked, "completion": said, "label": label}).to_string() + "\n"
+    };
+    let good: String = (0..60).map(|i| row(i, true.into())).collect();
+    let bad: String = (60..80)
+        .map(|i| {
+            row(
+                i,
+                [Value::from(false), 0.into(), "false".into()][i as usize % 3].clone(),
+            )
+        })
+        .collect();
+    std::fs::write(d.join("good.jsonl"), &good).unwrap();
+    std::fs::write(d.join("mixed.jsonl"), format!("{good}{bad}")).unwrap();
+    std::fs::write(d.join("one.jsonl"), good.clone() + &row(99, false.into())).unwrap();
+    std::fs::write(d.join("bad.jsonl"), &bad).unwrap();
+    let run = |data: &str, flags: &str| {
+        let out = format!("{data}-{}", flags.len());
+        let command = format!(
+            "finetune --model model.1bit --data-dir {data}.jsonl --output-dir {out} --chat-template chat.jinja --device cpu \
+             --batch-size 2 --set seq_len=32 --max-steps 2 {flags}"
+        );
+        (line(d, &command), out)
+    };
+    let (plain, straight) = run("good", "");
+    assert!(!plain.ok().stderr.contains("labelled as bad"));
+    let (mixed, other) = run("mixed", "");
+    let said = mixed.ok().stderr;
+    assert!(
+        said.contains("20 answers labelled as bad") && said.contains("line 61"),
+        "{said}"
+    );
+    let model = |out: &str| std::fs::read(newest(&d.join(out)).join("model.safetensors")).unwrap();
+    assert!(model(&straight) == model(&other));
+    let (one, _) = run("one", "");
+    let said = one.ok().stderr;
+    assert!(
+        said.contains("1 answer labelled as bad") && said.contains("line 61"),
+        "{said}"
+    );
+    run("mixed", "--streaming --shuffle-buffer 8").0.ok();
+    run("bad", "")
+        .0
+        .fails(&["0 tokens", "20 answers labelled as bad"]);
+    for data in ["mixed", "bad"] {
+        let (refused, _) = run(data, "--preference dpo");
+        refused.fails(&["labelled answers", "\"chosen\"", "leave --preference out"]);
+    }
+    let shown = line(
+        d,
+        "data mixed.jsonl --model model.1bit --chat-template chat.jinja",
+    )
+    .ok();
+    assert!(
+        shown.stdout.contains("1 file, 60 documents"),
+        "{}",
+        shown.stdout
+    );
+    assert!(
+        shown
+            .stdout
+            .contains("labelled answers (prompt, completion, label)")
+    );
+    assert!(
+        shown.stderr.contains("20 answers labelled as bad"),
+        "{}",
+        shown.stderr
+    );
+}
+
+/// Where nothing is learnt, the flag that learns it all is named.
+#[test]
+fn data_without_an_answer_names_the_flag_that_learns_it() {
+    let dir = place();
+    let d = dir.path();
+    let turns = serde_json::json!([{"role": "user", "content": sentences(900, 1)}]);
+    let talk = serde_json::json!({ "messages": turns }).to_string() + "\n";
+    std::fs::write(d.join("talk.jsonl"), talk.repeat(3)).unwrap();
+    for more in ["", "--streaming --shuffle-buffer 4"] {
+        line(
+            d,
+            &format!(
+                "finetune --model model.1bit --data-dir talk.jsonl --output-dir out --chat-template chat.jinja --device cpu \
+                 --max-steps 1 --batch-size 1 --set seq_len=16 {more}"
+            ),
+        )
+        .fails(&["--train-on all"]);
+    }
+}
+
 /// Conversations of a packed sequence do not see each other, and runs go on as they began.
 #[test]
 fn conversations_are_kept_apart_and_resume_bit_for_bit() {

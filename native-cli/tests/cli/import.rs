@@ -115,13 +115,13 @@ fn what_a_precision_costs_is_measured() {
     };
     let figure = |found: &serde_json::Value, name: &str| found[name].as_f64().unwrap();
     let exact = measured(&["--head", "f32", "--body", "f32"]);
-    assert_eq!(figure(&exact, "logitsError"), 0.0);
-    assert_eq!(figure(&exact, "sameToken"), 1.0);
-    assert_eq!(exact["perplexity"], exact["referencePerplexity"]);
+    assert_eq!(figure(&exact, "logits_error"), 0.0);
+    assert_eq!(figure(&exact, "same_token"), 1.0);
+    assert_eq!(exact["perplexity"], exact["reference_perplexity"]);
     let rounded = measured(&[]);
     assert!(figure(&rounded, "tokens") > 100.0);
-    assert_eq!(rounded["referencePerplexity"], exact["perplexity"]);
-    let error = figure(&rounded, "logitsError");
+    assert_eq!(rounded["reference_perplexity"], exact["perplexity"]);
+    let error = figure(&rounded, "logits_error");
     assert!((1e-4..0.1).contains(&error), "{error}");
     // The model is what stays; the other import goes.
     let left = std::fs::read_dir(d)

@@ -61,6 +61,10 @@ fn parquet_is_read_as_hubs_have_it() {
     for (file, documents, first) in [
         ("messages.parquet", 3, "Yes, as you wish.<|end|>"),
         ("alpaca.parquet", 2, "a b<|end|>"),
+        ("zstd-v1.parquet", 2, "a b<|end|>"),
+        ("zstd-v2.parquet", 2, "a b<|end|>"),
+        ("gzip-v1.parquet", 2, "a b<|end|>"),
+        ("gzip-v2.parquet", 2, "a b<|end|>"),
     ] {
         std::fs::copy(fixtures().join(file), d.join(file)).unwrap();
         let found = looked(d, &format!("{file} {tokenizer}"));
@@ -147,8 +151,8 @@ fn what_is_cut_or_teaches_nothing_is_told() {
     let out = line(d, command).ok().stdout;
     for part in [
         "⟦Yes.<|end|>",
-        "1 documents are longer",
-        "1 documents teach nothing",
+        "1 document is longer",
+        "1 document teaches nothing: the assistant says nothing in it",
     ] {
         assert!(out.contains(part), "{part}: {out}");
     }

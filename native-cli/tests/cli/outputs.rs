@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::{fixture, line, newest, workplace};
+use crate::common::{fixture, line, newest, odd_key, sentences, workplace};
 
 fn copied(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -206,4 +206,70 @@ fn names_promise_what_is_written() {
     }
     // An ending that says nothing is as good as any.
     line(d, "export --model m.1bit --output model.v2").ok();
+}
+
+/// The keys of everything that `--json` prints are spelled alike.
+#[test]
+fn every_json_has_keys_in_snake_case() {
+    let dir = workplace();
+    let d = dir.path();
+    let odd = serde_json::json!({"fine": [{"results": {"A b": {"sourceBytes": 1}}}]});
+    assert_eq!(odd_key(&odd).as_deref(), Some("sourceBytes"));
+    fs::copy(fixture().join("model.1bit"), d.join("m.1bit")).unwrap();
+    copied(&fixture().join("run"), &d.join("run"));
+    fs::write(d.join("new.txt"), sentences(6_000, 9)).unwrap();
+    fs::write(
+        d.join("pick.jsonl"),
+        r#"{"question": "Who?", "choices": ["the cat", "a dog"], "answer": 0}"#,
+    )
+    .unwrap();
+    line(
+        d,
+        "finetune --model m.1bit --data-dir new.txt --output-dir lora --mode lora --device cpu --max-steps 2 --batch-size 2",
+    )
+    .ok();
+    line(d, "export --model-dir m.1bit --format gguf --output i.gguf").ok();
+    let commands = [
+        "import --input i.gguf --output i.1bit --measure valid.txt",
+        "export --model-dir m.1bit --output e.1bit --emit-c-header",
+        "export --model-dir m.1bit --output e.gguf",
+        "export --model-dir m.1bit --format hf --output e",
+        "inspect m.1bit",
+        "inspect tokens/b.tokens --verify",
+        "eval --model m.1bit --data valid.txt --device cpu",
+        "eval --model m.1bit --tasks pick.jsonl --device cpu",
+        "data valid.txt --model m.1bit",
+        "template --model m.1bit --user Hi --chat-template chat.jinja",
+        "generate --model m.1bit --prompt T --max-tokens 8 --device cpu",
+        "generate --model m.1bit --prompt T --max-tokens 8 --device cpu --draft lookup",
+        "merge --model m.1bit --adapter lora --output merged.1bit --device cpu --data valid.txt",
+        "search --checkpoint run --val-data valid.txt --max-size-mb 1 --max-evals 3 --output r.json --device cpu",
+        "eval-config --model-dir run --bit-map r.json --val-data valid.txt --device cpu",
+        "bench --model m.1bit --tokens 2 --repeat 1 --prefill 4 --context 0 --threads 1 --device cpu",
+        "bench --model m.1bit --tokens 4 --repeat 1 --prefill 4 --parallel 1 --device cpu",
+        "bench --gemm 64 --repeat 1 --device cpu",
+        "bench --train small --repeat 1 --device cpu",
+        "bench --simd-levels",
+    ];
+    for command in commands {
+        line(d, &format!("{command} --json")).ok().json();
+    }
+    // What else has the flag is looked at where it is tested.
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/commands");
+    let mut with_json = 0;
+    for page in fs::read_dir(pages).unwrap() {
+        let page = page.unwrap().path();
+        let name = page.file_stem().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&page).unwrap();
+        if !text.contains("`--json`") {
+            continue;
+        }
+        with_json += 1;
+        let own = format!("{name} ");
+        assert!(
+            name == "convert" || commands.iter().any(|command| command.starts_with(&own)),
+            "{name} has --json, too; run it above"
+        );
+    }
+    assert!(with_json >= 11, "{with_json} commands have --json");
 }

@@ -250,7 +250,7 @@ fn bad_input_is_refused() {
     for (map, words) in [
         (
             TERNARY.replace(r#", "ternary"]"#, "]"),
-            ["line 1", "2 layers"],
+            ["line 1", "num_layers is 2"],
         ),
         (
             TERNARY.replace("ternary", "ternery"),

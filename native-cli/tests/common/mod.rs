@@ -52,10 +52,36 @@ impl Output {
         self
     }
 
+    /// What `--json` printed, whose keys are all in snake_case.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|e| panic!("`onebit {}`: {e} in\n{}", self.args, self.stdout))
+        let value = serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|e| panic!("`onebit {}`: {e} in\n{}", self.args, self.stdout));
+        if let Some(key) = odd_key(&value) {
+            panic!(
+                "`onebit {}`: the key {key:?} is not in snake_case",
+                self.args
+            );
+        }
+        value
+    }
+}
+
+/// A key that is not in snake_case. Names of tasks and of layouts are what users call them.
+pub fn odd_key(value: &Value) -> Option<String> {
+    let snake = |key: &str| {
+        key.starts_with(|c: char| c.is_ascii_lowercase())
+            && !key.contains(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
+    };
+    match value {
+        Value::Object(fields) => fields.iter().find_map(|(key, value)| match key.as_str() {
+            _ if !snake(key) => Some(key.clone()),
+            "layouts" => None,
+            "results" => value.as_object()?.values().find_map(odd_key),
+            _ => odd_key(value),
+        }),
+        Value::Array(values) => values.iter().find_map(odd_key),
+        _ => None,
     }
 }
 

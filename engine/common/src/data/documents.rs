@@ -2,6 +2,9 @@
 //! content), `conversations` (from, value), `prompt` and `completion`, Alpaca's `instruction`,
 //! `input` and `output`, or `question` and `answer`; or a bare string.
 
+#[cfg(feature = "native")]
+mod rows;
+
 use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -135,6 +138,9 @@ pub enum Layout {
     /// `prompt`, `chosen` and `rejected`, texts or messages, as TRL has them; or `input`,
     /// `preferred_output` and `non_preferred_output`, as OpenAI does.
     Preference,
+    /// An answer that is labelled as good or bad, as for KTO.
+    #[cfg(feature = "native")]
+    Labelled,
 }
 
 impl Layout {
@@ -149,6 +155,8 @@ impl Layout {
             Layout::Prompt => "prompts (prompt, completion)",
             Layout::Question => "questions (question, answer)",
             Layout::Preference => "preference pairs (prompt, chosen, rejected)",
+            #[cfg(feature = "native")]
+            Layout::Labelled => "labelled answers (prompt, completion, label)",
         }
     }
 }
@@ -180,6 +188,11 @@ const SAID: usize = 10;
 #[cfg(feature = "native")]
 const TOOLS: usize = 16;
 
+/// Fields that go with them.
+#[cfg(feature = "native")]
+pub(super) const MORE_FIELDS: [&str; 5] =
+    ["context", "answers", "label", "kto_tag", "system_prompt"];
+
 /// What a JSON value holds.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -194,6 +207,9 @@ pub(super) struct Found {
     pub odd_tools: bool,
     /// Whether it is a pair of two answers that are the same, which teaches nothing.
     pub alike: bool,
+    /// Whether it is an answer that is labelled as a bad one.
+    #[cfg(feature = "native")]
+    pub bad: bool,
 }
 
 /// Whether a character stands between the values of an array or at the end of a line.
@@ -208,6 +224,7 @@ struct Fields {
     text: Option<String>,
     messages: Option<Vec<Turn>>,
     conversations: Option<Vec<Turn>>,
+    #[cfg_attr(feature = "native", serde(alias = "system_prompt"))]
     system: Option<Content>,
     prompt: Option<Said>,
     #[serde(alias = "response")]
@@ -216,7 +233,20 @@ struct Fields {
     input: Option<Input>,
     output: Option<Content>,
     question: Option<Content>,
-    answer: Option<Content>,
+    #[cfg_attr(feature = "native", serde(skip))]
+    #[cfg_attr(not(feature = "native"), serde(rename = "answer"))]
+    replied: Option<Content>,
+    #[cfg(feature = "native")]
+    answer: serde_json::Value,
+    #[cfg(feature = "native")]
+    answers: serde_json::Value,
+    #[cfg(feature = "native")]
+    context: serde_json::Value,
+    /// Whether the answer is a good one, as for KTO, and what LLaMA-Factory calls it.
+    #[cfg(feature = "native")]
+    label: serde_json::Value,
+    #[cfg(feature = "native")]
+    kto_tag: serde_json::Value,
     #[serde(alias = "preferred_output")]
     chosen: serde_json::Value,
     #[serde(alias = "non_preferred_output")]
@@ -280,6 +310,8 @@ struct Counts {
     heard: Heard,
     odd_tools: bool,
     alike: bool,
+    #[cfg(feature = "native")]
+    bad: bool,
 }
 
 /// The document of one JSON value.
@@ -322,6 +354,8 @@ fn parse_with(value: &str, roles: Roles) -> Result<Found, String> {
         heard: counts.heard,
         odd_tools: counts.odd_tools,
         alike: counts.alike,
+        #[cfg(feature = "native")]
+        bad: counts.bad,
     })
 }
 
@@ -406,13 +440,15 @@ enum Compared {
 /// What is missing or empty.
 fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Compared, String> {
     let answers = [&mut fields.chosen, &mut fields.rejected].map(std::mem::take);
+    #[cfg(feature = "native")]
+    let answers = answers.map(rows::answer);
     let document = [
         fields.text.is_some(),
         fields.messages.is_some(),
         fields.conversations.is_some(),
         fields.completion.is_some(),
         fields.output.is_some(),
-        fields.answer.is_some(),
+        fields.replied.is_some(),
     ];
     // Beside a document, fields of these names may be something else, such as scores.
     let said = answers.iter().all(|a| a.is_string() || a.is_array());
@@ -443,9 +479,33 @@ fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Compared, String> {
         let both = chosen.iter().zip(&rejected);
         let common = both.take_while(|(a, b)| a == b).count();
         rejected.drain(..common);
-        chosen.drain(..common).collect()
+        let common: Vec<Message> = chosen.drain(..common).collect();
+        // Unless they go on from it.
+        #[cfg(feature = "native")]
+        let common = match (common.first(), rows::said_before(fields)) {
+            (Some(first), Some(turns)) => {
+                let mut before = messages(turns)?;
+                match before.contains(first) {
+                    true => common,
+                    false => {
+                        before.extend(common);
+                        before
+                    }
+                }
+            }
+            _ => common,
+        };
+        common
     } else {
         let question = fields.question.take().map(Said::Content);
+        #[cfg(feature = "native")]
+        let (question, beside) = match fields.prompt.is_none() && question.is_none() {
+            true => {
+                let beside = fields.instruction.is_none();
+                (rows::prompt(fields, &mut counts.heard), beside)
+            }
+            false => (question, false),
+        };
         let turns = match (fields.prompt.take().or(question), fields.input.take()) {
             (Some(prompt), _) => prompt.into_turns("user"),
             (
@@ -460,7 +520,13 @@ fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Compared, String> {
             }
             (None, _) => return Err(format!("a pair without \"prompt\"; {expected}")),
         };
-        messages(turns)?
+        let prompt = messages(turns)?;
+        #[cfg(feature = "native")]
+        let prompt = match beside {
+            true => rows::before(prompt, [&chosen, &rejected])?,
+            false => prompt,
+        };
+        prompt
     };
     counts.heard.other_parts += heard.other_parts;
     for (name, side) in [("chosen", &chosen), ("rejected", &rejected)] {
@@ -520,6 +586,12 @@ fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Re
         }
         Err(e) => return Err(e),
     };
+    #[cfg(feature = "native")]
+    let labelled = rows::is_good(&fields);
+    #[cfg(feature = "native")]
+    if let Err(what) = rows::dress(&mut fields, &mut counts.heard) {
+        return Ok(Err(what));
+    }
     match pair(&mut fields, counts) {
         Ok(Compared::Nothing) => {}
         Ok(Compared::Alike) => {
@@ -546,7 +618,7 @@ fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Re
         vec![Turn::new("user", asked), Turn::new("assistant", answer)]
     };
     // A data set may have the same in several ways: a text beside them is what some template made.
-    Ok(match fields {
+    let read = match fields {
         Fields {
             messages: Some(turns),
             ..
@@ -590,13 +662,19 @@ fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Re
         }
         Fields {
             question: Some(asked),
-            answer: Some(answer),
+            replied: Some(answer),
             ..
         } => chat(answered(asked, answer), Layout::Question, heard),
         _ => {
             let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(value)?;
             let null = |name: &&str| fields.get(*name).is_some_and(serde_json::Value::is_null);
-            match FIELDS[..SAID].iter().any(null) {
+            let nothing = FIELDS[..SAID].iter().any(null);
+            // Questions that have no answer.
+            #[cfg(feature = "native")]
+            let nothing = nothing
+                || (fields.contains_key("question")
+                    && (fields.contains_key("answer") || fields.contains_key("answers")));
+            match nothing {
                 true => Ok((None, Layout::Text)),
                 false => {
                     let mut names: Vec<&str> = fields.keys().map(String::as_str).collect();
@@ -610,7 +688,16 @@ fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Re
                 }
             }
         }
-    })
+    };
+    #[cfg(feature = "native")]
+    let read = match (read, labelled) {
+        (Ok((Some(chat @ Document::Chat(_)), _)), Some(good)) => {
+            counts.bad = !good;
+            Ok((good.then_some(chat), Layout::Labelled))
+        }
+        (read, _) => read,
+    };
+    Ok(read)
 }
 
 /// Fields and what else they are called, of documents and of messages. Tables have a column for
@@ -930,6 +1017,307 @@ mod tests {
             let other = format!(r#"{{"messages": {asked}, {more}}}"#);
             assert!(matches!(found(&other), Document::Chat(_)));
         }
+    }
+
+    #[test]
+    fn pairs_are_read_in_the_dress_of_instructions_and_conversations() {
+        let said = |role: &str, text: &str| Message::new(role, text);
+        let pair = |prompt: &[(&str, &str)]| {
+            Document::Pair(Pair {
+                tools: Vec::new(),
+                prompt: prompt.iter().map(|(role, text)| said(role, text)).collect(),
+                chosen: vec![said("assistant", "Hello")],
+                rejected: vec![said("assistant", "Go")],
+            })
+        };
+        let hi: &[(&str, &str)] = &[("user", "Hi")];
+        let sort: &[(&str, &str)] = &[("user", "Sort.\n\nb a")];
+        let longer: &[(&str, &str)] = &[("user", "Yo"), ("assistant", "Yes?"), ("user", "Hi")];
+        let message = |text: &str| format!(r#"{{"role": "assistant", "content": "{text}"}}"#);
+        let turn = |text: &str| format!(r#"{{"from": "gpt", "value": "{text}"}}"#);
+        let answers =
+            |chosen: &str, rejected: &str| format!(r#""chosen": {chosen}, "rejected": {rejected}"#);
+        let texts = answers(r#""Hello""#, r#""Go""#);
+        let messages = answers(&message("Hello"), &message("Go"));
+        let turns = answers(&turn("Hello"), &turn("Go"));
+        let listed = answers(
+            &format!("[{}]", turn("Hello")),
+            &format!("[{}]", turn("Go")),
+        );
+        let mixed = answers(&message("Hello"), r#""Go""#);
+        let asked = r#"{"role": "user", "content": "Hi"}"#;
+        let human = r#"{"from": "human", "value": "Hi"}"#;
+        let before =
+            r#"{"role": "user", "content": "Yo"}, {"role": "assistant", "content": "Yes?"}"#;
+        for all in [&texts, &messages, &turns, &listed, &mixed] {
+            for (fields, prompt) in [
+                (r#""prompt": "Hi""#.to_owned(), hi),
+                (r#""instruction": "Hi""#.to_owned(), hi),
+                (
+                    r#""instruction": "Hi", "input": "", "output": "x""#.to_owned(),
+                    hi,
+                ),
+                (r#""instruction": "Sort.", "input": "b a""#.to_owned(), sort),
+                (
+                    r#""instruction": "Sort.", "context": "b a""#.to_owned(),
+                    sort,
+                ),
+                (r#""question": "Sort.", "context": "b a""#.to_owned(), sort),
+                (format!(r#""messages": [{asked}]"#), hi),
+                (format!(r#""conversations": [{human}]"#), hi),
+                // The chosen answer is in the conversation, too.
+                (
+                    format!(r#""messages": [{asked}, {}]"#, message("Hello")),
+                    hi,
+                ),
+                (format!(r#""messages": [{before}, {asked}]"#), longer),
+            ] {
+                let value = format!("{{{fields}, {all}}}");
+                let found = parse(&value).unwrap_or_else(|e| panic!("{value}: {e}"));
+                assert_eq!(found.document, Some(pair(prompt)), "{value}");
+                assert_eq!(found.layout, Layout::Preference, "{value}");
+            }
+        }
+        // Whole conversations, and those that go on from the one beside them.
+        let whole = answers(
+            &format!("[{human}, {}]", turn("Hello")),
+            &format!("[{human}, {}]", turn("Go")),
+        );
+        for (fields, prompt) in [
+            (String::new(), hi),
+            (
+                format!(r#""messages": [{asked}, {}], "#, message("Hello")),
+                hi,
+            ),
+            (format!(r#""conversations": [{human}], "#), hi),
+            (r#""instruction": "other", "#.to_owned(), hi),
+            (format!(r#""messages": [{before}], "#), longer),
+        ] {
+            let value = format!("{{{fields}{whole}}}");
+            assert_eq!(found(&value), pair(prompt), "{value}");
+        }
+        let e = parse(&format!(
+            r#"{{"messages": [{asked}, {}], {texts}}}"#,
+            message("Hm")
+        ))
+        .unwrap_err();
+        assert!(
+            e.contains("ends with another answer") && e.contains("expected"),
+            "{e}"
+        );
+        // Objects that are no answers.
+        let scores = format!(
+            r#"{{"messages": [{asked}], "chosen": {{"score": 1}}, "rejected": {{"score": 0}}}}"#
+        );
+        assert!(matches!(found(&scores), Document::Chat(_)));
+    }
+
+    #[test]
+    fn questions_about_a_context_are_read_with_it() {
+        let chat = |asked: &str, answer: &str| {
+            let messages = vec![
+                Message::new("user", asked),
+                Message::new("assistant", answer),
+            ];
+            Some(Document::Chat(messages.into()))
+        };
+        let (bare, about) = (chat("Who?", "Ann"), chat("Who?\n\nAnn ran.", "Ann"));
+        let two = chat("Who?\n\nAnn ran.\n\nBob too.", "Ann");
+        for (value, document, layout) in [
+            (
+                r#"{"instruction": "Who?", "context": "Ann ran.", "response": "Ann", "category": "qa"}"#,
+                &about,
+                Layout::Alpaca,
+            ),
+            (
+                r#"{"instruction": "Who?", "context": "", "response": "Ann"}"#,
+                &bare,
+                Layout::Alpaca,
+            ),
+            (
+                r#"{"instruction": "Who?", "context": null, "response": "Ann"}"#,
+                &bare,
+                Layout::Alpaca,
+            ),
+            (
+                r#"{"instruction": "Who?", "input": "Ann ran.", "response": "Ann"}"#,
+                &about,
+                Layout::Alpaca,
+            ),
+            (
+                r#"{"instruction": "Who?", "context": "Ann ran.", "output": "Ann"}"#,
+                &about,
+                Layout::Alpaca,
+            ),
+            (
+                r#"{"instruction": "Who?", "input": "Ann ran.", "context": "Bob too.", "output": "Ann"}"#,
+                &two,
+                Layout::Alpaca,
+            ),
+            (
+                r#"{"instruction": "Who?", "completion": "Ann"}"#,
+                &bare,
+                Layout::Alpaca,
+            ),
+            (
+                r#"{"question": "Who?", "context": "Ann ran.", "answer": "Ann"}"#,
+                &about,
+                Layout::Question,
+            ),
+            (
+                r#"{"question": "Who?", "context": ["Ann ran.", "Bob too."], "answer": "Ann"}"#,
+                &two,
+                Layout::Question,
+            ),
+            (
+                r#"{"id": "1", "title": "T", "question": "Who?", "context": "Ann ran.", "answers": {"text": ["Ann", "She"], "answer_start": [0, 1]}}"#,
+                &about,
+                Layout::Question,
+            ),
+            (
+                r#"{"question": "Who?", "context": "Ann ran.", "answers": ["Ann", "She"]}"#,
+                &about,
+                Layout::Question,
+            ),
+            (
+                r#"{"question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}]}"#,
+                &bare,
+                Layout::Question,
+            ),
+            (
+                r#"{"question": "Who?", "answer": ["Ann", "She"]}"#,
+                &bare,
+                Layout::Question,
+            ),
+            (
+                r#"{"question": "Who?", "answer": {"text": "Ann"}}"#,
+                &bare,
+                Layout::Question,
+            ),
+            (
+                r#"{"question": "Who?", "answer": [{"type": "text", "text": "Ann"}]}"#,
+                &bare,
+                Layout::Question,
+            ),
+            (
+                r#"{"question": "Who?", "response": "Ann"}"#,
+                &bare,
+                Layout::Question,
+            ),
+            (
+                r#"{"prompt": "Who?", "context": "Ann ran.", "response": "Ann"}"#,
+                &about,
+                Layout::Prompt,
+            ),
+            (
+                r#"{"prompt": "Who?", "context": {"user": 5}, "response": "Ann"}"#,
+                &bare,
+                Layout::Prompt,
+            ),
+            (
+                r#"{"prompt": "Who?", "output": "Ann"}"#,
+                &bare,
+                Layout::Prompt,
+            ),
+            // What was read before is read so still.
+            (
+                r#"{"instruction": "No", "prompt": "Who?", "completion": "Ann"}"#,
+                &bare,
+                Layout::Prompt,
+            ),
+            (
+                r#"{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ann"}], "context": {"a": 1}}"#,
+                &bare,
+                Layout::Messages,
+            ),
+        ] {
+            let found = parse(value).unwrap_or_else(|e| panic!("{value}: {e}"));
+            assert_eq!(
+                (&found.document, found.layout),
+                (document, layout),
+                "{value}"
+            );
+        }
+        let Document::Chat(talk) =
+            found(r#"{"system_prompt": "Be brief.", "question": "Who?", "response": "Ann"}"#)
+        else {
+            panic!("a conversation");
+        };
+        assert_eq!(talk.messages[0], Message::new("system", "Be brief."));
+        // Questions without an answer, as SQuAD has them.
+        for answers in [r#"{"text": [], "answer_start": []}"#, "[]", "null"] {
+            let value =
+                format!(r#"{{"question": "Who?", "context": "Ann ran.", "answers": {answers}}}"#);
+            assert_eq!(parse(&value).unwrap().document, None, "{value}");
+        }
+        for (value, word) in [
+            (
+                r#"{"question": "Who?", "answers": {"value": "Ann"}}"#,
+                "\"answers\"",
+            ),
+            (r#"{"question": "Who?", "answer": 5}"#, "\"answer\""),
+            (
+                r#"{"question": "Who?", "context": {"title": ["A"]}, "answer": "Ann"}"#,
+                "\"context\"",
+            ),
+            (
+                r#"{"instruction": "Who?", "context": 7, "response": "Ann"}"#,
+                "\"context\"",
+            ),
+            (
+                r#"{"question": "Who?", "context": "Ann ran."}"#,
+                "question, context",
+            ),
+        ] {
+            let e = parse(value).unwrap_err();
+            assert!(e.contains(word) && e.contains("expected"), "{value}: {e}");
+        }
+    }
+
+    #[test]
+    fn answers_labelled_as_bad_are_left_out() {
+        let turns =
+            r#"[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Go"}]"#;
+        let shapes = [
+            r#""prompt": "Hi", "completion": "Go""#.to_owned(),
+            r#""prompt": [{"role": "user", "content": "Hi"}], "completion": [{"role": "assistant", "content": "Go"}]"#.to_owned(),
+            r#""instruction": "Hi", "output": "Go""#.to_owned(),
+            format!(r#""messages": {turns}"#),
+            r#""conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Go"}]"#.to_owned(),
+        ];
+        for shape in &shapes {
+            for (label, good) in [
+                ("false", Some(false)),
+                ("0", Some(false)),
+                ("0.0", Some(false)),
+                ("-1", Some(false)),
+                (r#""false""#, Some(false)),
+                (r#""False""#, Some(false)),
+                (r#""0""#, Some(false)),
+                (r#""undesirable""#, Some(false)),
+                ("true", Some(true)),
+                ("1", Some(true)),
+                (r#""True""#, Some(true)),
+                ("null", None),
+                ("7", None),
+                (r#""poetry""#, None),
+            ] {
+                for name in ["label", "kto_tag"] {
+                    let value = format!(r#"{{{shape}, "{name}": {label}}}"#);
+                    let found = parse(&value).unwrap();
+                    assert_eq!(found.document.is_some(), good != Some(false), "{value}");
+                    assert_eq!(found.bad, good == Some(false), "{value}");
+                    assert_eq!(found.layout == Layout::Labelled, good.is_some(), "{value}");
+                }
+            }
+        }
+        // The classes of texts, and of pairs, are something else.
+        assert_eq!(
+            found(r#"{"text": "Hi", "label": 0}"#),
+            Document::Text("Hi".into())
+        );
+        let pair = r#"{"prompt": "Hi", "chosen": "Hello", "rejected": "Go", "label": 0}"#;
+        assert!(matches!(found(pair), Document::Pair(_)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::text::{HEAD, Shape, Start, TABLES, ending};
+use super::text::{HEAD, STANDARD_INPUT, Shape, Start, TABLES, ending};
 use crate::error::IoContext;
 use crate::error::{Error, Result};
 use ternary_core::kind::FileKind;
@@ -133,7 +133,7 @@ fn single(path: &Path) -> Result<TextFile> {
         .unpacked()
     };
     if path.as_os_str() == "-" {
-        return keep("standard input", Box::new(std::io::stdin().lock()));
+        return keep(STANDARD_INPUT, Box::new(std::io::stdin().lock()));
     }
     if std::fs::metadata(path).at("open", path)?.is_file() {
         return TextFile::new(path.to_owned()).unpacked();
@@ -337,10 +337,11 @@ fn texts_inside(path: &Path) -> Result<Vec<TextFile>> {
     }
     if !left_out.is_empty() {
         log::warn!(
-            "{}: {} of {} files are left out: {names}; read are {READ}{advice}",
+            "{}: {} of {} files {} left out: {names}; read are {READ}{advice}",
             path.display(),
             left_out.len(),
-            left_out.len() + found.len()
+            left_out.len() + found.len(),
+            if left_out.len() == 1 { "is" } else { "are" }
         );
     }
     let held = held_back(path, &found);

@@ -47,7 +47,7 @@ pub use source::{BatchSource, CONTEXT, FIRST, NO_TARGET, Windows};
 pub use stream::{Stream, StreamPlace, StreamedTexts};
 #[cfg(feature = "native")]
 pub use tasks::{Question, Shape, Task, tasks};
-pub use text::{read_documents, read_plain};
+pub use text::{STANDARD_INPUT, read_documents, read_plain};
 pub use token_data::TokenData;
 #[cfg(feature = "native")]
 pub use tokens::TokenWriter;

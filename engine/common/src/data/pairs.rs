@@ -1,9 +1,10 @@
 //! Preference pairs as windows: a chosen and a rejected conversation each, one behind the other.
 
 use std::path::Path;
+use ternary_core::words::counted;
 
 use super::files::{DataFiles, data_files};
-use super::{CONTEXT, Document, Encoder, FIRST, TokenData, encode_files};
+use super::{CONTEXT, Document, Encoder, FIRST, Layout, TokenData, encode_files};
 use crate::error::{Error, Result};
 
 /// The pairs that `path` holds, each as two rows of `seq` tokens, the chosen conversation and the
@@ -27,6 +28,14 @@ pub fn load_pairs(path: &Path, encoder: &Encoder, seq: usize) -> Result<TokenDat
     encode_files(&encoder, &files, &mut |piece, document| {
         if piece.file != file {
             (file, number) = (piece.file, 0);
+        }
+        if piece.layout == Layout::Labelled {
+            return Err(Error::Data(format!(
+                "{}: {}: --preference dpo compares two answers to the same prompt; write a good and a bad one as a pair, \
+                 {{\"prompt\": …, \"chosen\": …, \"rejected\": …}}, or leave --preference out to learn the good ones alone",
+                files[file].name(),
+                piece.layout.name()
+            )));
         }
         // An empty file is told of, too.
         if piece.ids.is_empty() {
@@ -58,7 +67,12 @@ pub fn load_pairs(path: &Path, encoder: &Encoder, seq: usize) -> Result<TokenDat
     })?;
     if left_out > 0 {
         let said = format!(
-            "{left_out} of {all} preference pairs need more than the {seq} tokens of a sequence, up to {longest}, and are left out; a larger seq_len takes them"
+            "{left_out} of {} {} more than the {} of a sequence, up to {longest}, and {} left out; a larger seq_len takes {}",
+            counted(all, "preference pair"),
+            if left_out == 1 { "needs" } else { "need" },
+            counted(seq, "token"),
+            if left_out == 1 { "is" } else { "are" },
+            if left_out == 1 { "it" } else { "them" },
         );
         if rows.is_empty() {
             return Err(Error::Data(format!("{}: {said}", path.display())));
@@ -160,6 +174,18 @@ mod tests {
                 "expected",
             ],
         );
+        for label in ["true", "false", "0", "\"false\""] {
+            fails(
+                &format!("{{\"prompt\": \"a\", \"completion\": \"b\", \"label\": {label}}}\n"),
+                24,
+                &[
+                    "pairs.jsonl",
+                    "labelled answers",
+                    "\"chosen\"",
+                    "leave --preference out",
+                ],
+            );
+        }
         fails(&pair(1), 4, &["1 of 1", "4 tokens"]);
         fails("", 24, &["no preference pairs"]);
     }

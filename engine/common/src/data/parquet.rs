@@ -1,5 +1,7 @@
 //! Parquet, how hubs keep data sets: the rows of some columns, as JSON.
 
+mod pages;
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,12 +10,13 @@ use std::path::Path;
 use parquet::basic::CompressionCodec;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::FileReader;
 use parquet::record::Field;
 use parquet::schema::types::Type;
 use serde_json::{Map, Value};
 
-use super::documents::FIELDS;
+use self::pages::PackedFile;
+use super::documents::{FIELDS, MORE_FIELDS};
 use crate::error::{Error, IoContext, Result};
 
 /// Bytes of text that a file may unpack to, for each of its own. Texts shrink to a third or a
@@ -22,7 +25,12 @@ const MOST_TEXT: u64 = 200;
 /// Of small files more.
 const LEAST_LIMIT: u64 = 64 << 20;
 /// How columns may be compressed.
-const READ: [CompressionCodec; 2] = [CompressionCodec::UNCOMPRESSED, CompressionCodec::SNAPPY];
+const READ: [CompressionCodec; 4] = [
+    CompressionCodec::UNCOMPRESSED,
+    CompressionCodec::SNAPPY,
+    CompressionCodec::ZSTD,
+    CompressionCodec::GZIP,
+];
 
 /// Hands out every row of the file at `path`, which messages call `name`, as an object of those of
 /// `columns` that it has; returns the number of rows.
@@ -58,7 +66,7 @@ fn read(
     let file = File::open(path).at("open", path)?;
     let size = file.metadata().at("read", path)?.len();
     let most = LEAST_LIMIT.max(MOST_TEXT.saturating_mul(size));
-    let reader = SerializedFileReader::new(file).map_err(damaged)?;
+    let reader = PackedFile::open(file, most).map_err(damaged)?;
     let schema = reader.metadata().file_metadata().schema();
     let all = schema.get_fields();
     let wanted: Vec<_> = all
@@ -91,7 +99,7 @@ fn read(
             && !READ.contains(&packed)
         {
             return Err(Error::Data(format!(
-                "{name}: the column {of} is compressed with {packed}, which is not read here; expected SNAPPY or UNCOMPRESSED. Write the file anew, \
+                "{name}: the column {of} is compressed with {packed}, which is not read here; expected SNAPPY, ZSTD, GZIP or UNCOMPRESSED. Write the file anew, \
                  for example in Python: pandas.read_parquet(\"old.parquet\").to_parquet(\"new.parquet\", compression=\"snappy\")"
             )));
         }
@@ -140,7 +148,8 @@ fn text_bytes(value: &Value) -> u64 {
 pub(super) fn as_lines(path: &Path, name: &str) -> Result<tempfile::TempPath> {
     let kept = tempfile::NamedTempFile::new().at("make a temporary file for", path)?;
     let mut out = BufWriter::new(kept);
-    rows(path, name, &FIELDS, &mut |row| {
+    let columns = [&FIELDS[..], &MORE_FIELDS].concat();
+    rows(path, name, &columns, &mut |row| {
         Ok(writeln!(out, "{}", Value::Object(row)).at("unpack", path)?)
     })?;
     let kept = out
@@ -214,19 +223,25 @@ mod tests {
         let plain = read(Compression::UNCOMPRESSED, &["text"]).unwrap();
         assert_eq!(plain, [serde_json::json!({"text": "Hi"})]);
         for (compression, name) in [
-            (Compression::GZIP(Default::default()), "GZIP"),
-            (Compression::ZSTD(Default::default()), "ZSTD"),
             (Compression::BROTLI(Default::default()), "BROTLI"),
             (Compression::LZ4, "LZ4"),
             (Compression::LZ4_RAW, "LZ4_RAW"),
             (Compression::LZO, "LZO"),
         ] {
             let problem = read(compression, &["text"]).unwrap_err().to_string();
-            for words in ["column text", name, "SNAPPY", "to_parquet"] {
+            for words in ["column text", name, "SNAPPY", "ZSTD", "GZIP", "to_parquet"] {
                 assert!(problem.contains(words), "{words} in {problem}");
             }
             // Columns that are not asked for may be anything.
             assert!(read(compression, &["n"]).is_ok());
+        }
+        // Pages that are not what the file says of them.
+        for compression in [
+            Compression::GZIP(Default::default()),
+            Compression::ZSTD(Default::default()),
+        ] {
+            let problem = read(compression, &["text"]).unwrap_err().to_string();
+            assert!(problem.starts_with("a.parquet: "), "{problem}");
         }
     }
 }

@@ -75,15 +75,24 @@ pub(super) fn push_window(window: &[u32], vocab: u32, out: &mut Windows) -> Resu
 
 /// What to say of conversations of which no word is learnt.
 pub(super) fn nothing_learnt() -> Error {
-    Error::Data(
-        "no conversation has a message of the assistant's, whose words are learnt; learn all words instead, or give other data".into(),
-    )
+    #[cfg(feature = "native")]
+    let instead = "learn all words instead (--train-on all)";
+    // The page has no flags.
+    #[cfg(not(feature = "native"))]
+    let instead = "learn all words instead";
+    Error::Data(format!(
+        "no conversation has a message of the assistant's, whose words are learnt; {instead}, or give other data"
+    ))
 }
 
 /// What to say of data that has no window.
 pub(super) fn too_short(tokens: usize, seq: usize) -> Error {
+    #[cfg(feature = "native")]
+    let tokens = ternary_core::words::counted(tokens, "token");
+    #[cfg(not(feature = "native"))]
+    let tokens = format_args!("{tokens} tokens");
     Error::Data(format!(
-        "the data has {tokens} tokens; sequences of {seq} need at least {}. Give more text or a smaller seq_len",
+        "the data has {tokens}; sequences of {seq} need at least {}. Give more text or a smaller seq_len",
         2 * seq + 1
     ))
 }

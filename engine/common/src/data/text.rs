@@ -275,11 +275,37 @@ pub(super) fn ending(name: &str) -> String {
 /// The command that makes UTF-8 of a file. The new one keeps the ending: it says how the text is
 /// read.
 fn iconv(from: &str, name: &str) -> String {
+    #[cfg(feature = "native")]
+    if is_pipe(name) {
+        return format!("… | iconv -f {from} -t UTF-8 | onebit …");
+    }
     let (stem, ending) = match name.rsplit_once('.') {
         Some((stem, ending)) if !ending.contains('/') => (stem, ending),
         _ => (name, "txt"),
     };
+    #[cfg(feature = "native")]
+    let (name, stem) = (&quoted(name), &quoted(stem));
     format!("iconv -f {from} -t UTF-8 '{name}' > '{stem}.utf8.{ending}'")
+}
+
+/// What messages call the texts that are typed or come through a pipe.
+pub const STANDARD_INPUT: &str = "standard input";
+
+/// Whether a text cannot be read a second time under its name.
+#[cfg(feature = "native")]
+fn is_pipe(name: &str) -> bool {
+    let is_other = |found: std::fs::Metadata| !found.is_file();
+    ["-", STANDARD_INPUT].contains(&name) || std::fs::metadata(name).is_ok_and(is_other)
+}
+
+/// A name as a shell takes it between single quotes.
+#[cfg(feature = "native")]
+fn quoted(name: &str) -> String {
+    let name = name.replace('\'', r"'\''");
+    match name.starts_with('-') {
+        true => format!("./{name}"),
+        false => name,
+    }
 }
 
 /// Every second byte of Latin text in UTF-16 is zero.
@@ -412,6 +438,8 @@ pub(super) struct TextReader<R> {
     other_parts: Count,
     odd_tools: Count,
     alike: Count,
+    #[cfg(feature = "native")]
+    bad: Count,
     without_text: Count,
 }
 
@@ -434,6 +462,8 @@ impl<R: Read> TextReader<R> {
             other_parts: Count::default(),
             odd_tools: Count::default(),
             alike: Count::default(),
+            #[cfg(feature = "native")]
+            bad: Count::default(),
             without_text: Count::default(),
         }
     }
@@ -660,6 +690,8 @@ impl<R: Read> TextReader<R> {
         match found.document {
             Some(document) => (piece.document, piece.ends) = (Some(document), true),
             None if found.alike => self.alike.add(1, line),
+            #[cfg(feature = "native")]
+            None if found.bad => self.bad.add(1, line),
             None => self.without_text.add(1, line),
         }
         Ok(Some(piece))
@@ -667,29 +699,55 @@ impl<R: Read> TextReader<R> {
 
     /// What the owner of the texts should know of what has been read.
     pub fn notes(&self) -> Vec<String> {
+        // The page, where code is dear, has one wording for one and for many.
+        let says = |count: Count, one: &'static str, many: &'static str| {
+            let single = cfg!(feature = "native") && count.times == 1;
+            (count, if single { one } else { many })
+        };
         let all = [
-            (self.nuls, "NUL bytes, kept as they are"),
-            (
+            says(
+                self.nuls,
+                "NUL byte, kept as it is",
+                "NUL bytes, kept as they are",
+            ),
+            says(
                 self.half_surrogates,
+                "character cut in half (a surrogate without its other half), replaced by U+FFFD",
                 "characters cut in half (surrogates without their other half), replaced by U+FFFD",
             ),
-            (
+            says(
                 self.silent,
+                "reply without a text or a call, which is not learnt (but in .tokens files and with --train-on all)",
                 "replies without a text or a call, which are not learnt (but in .tokens files and with --train-on all)",
             ),
-            (
+            says(
                 self.other_parts,
+                "part of a message that is no text (a picture, a file, …), left out",
                 "parts of messages that are not texts (pictures, files, …), left out",
             ),
-            (
+            says(
                 self.odd_tools,
+                "list of tools with something that is no function with a name, left out",
                 "lists of tools with something that is no function with a name, left out",
             ),
-            (
+            says(
                 self.alike,
+                "pair of two answers that are the same, left out",
                 "pairs of two answers that are the same, left out",
             ),
-            (self.without_text, "documents without a text, left out"),
+            #[cfg(feature = "native")]
+            says(
+                self.bad,
+                "answer labelled as bad (\"label\": false), left out: it would be learnt like a good one; `onebit finetune --preference dpo` learns from \
+                 pairs of a chosen and a rejected answer",
+                "answers labelled as bad (\"label\": false), left out: they would be learnt like good ones; `onebit finetune --preference dpo` learns from \
+                 pairs of a chosen and a rejected answer",
+            ),
+            says(
+                self.without_text,
+                "document without a text, left out",
+                "documents without a text, left out",
+            ),
         ];
         let some = all.iter().filter(|(count, _)| count.times > 0);
         some.map(|(count, what)| {
@@ -886,6 +944,21 @@ mod tests {
             let e = text_of("u.txt", &bytes[2..]).unwrap_err().to_string();
             assert!(e.contains(&format!("iconv -f UTF-16{order}")), "{e}");
         }
+        // What cannot be read twice goes through a pipe; names are what a shell takes.
+        let pipe = "… | iconv -f A -t UTF-8 | onebit …";
+        for (name, command) in [
+            (STANDARD_INPUT, pipe),
+            ("-", pipe),
+            ("/dev/null", pipe),
+            ("a.b/c", "iconv -f A -t UTF-8 'a.b/c' > 'a.b/c.utf8.txt'"),
+            (
+                "it's.md",
+                r"iconv -f A -t UTF-8 'it'\''s.md' > 'it'\''s.utf8.md'",
+            ),
+            ("-a.txt", "iconv -f A -t UTF-8 './-a.txt' > './-a.utf8.txt'"),
+        ] {
+            assert_eq!(iconv("A", name), command);
+        }
         let mut lone = utf16("ab\nc", false);
         lone.extend([0x3d, 0xd8, b'x', 0]);
         let e = text_of("l.txt", &lone).unwrap_err().to_string();
@@ -963,7 +1036,7 @@ mod tests {
                     let (found, notes) = read_documents(name, &bytes).unwrap();
                     let found: Vec<String> = found.iter().map(Document::plain).collect();
                     assert_eq!(found, ["one", "two"], "{name} {text}");
-                    assert!(notes[0].contains("1 documents without a text"), "{notes:?}");
+                    assert!(notes[0].contains("1 document without a text"), "{notes:?}");
                 }
             }
         }

@@ -84,7 +84,7 @@ impl TokenHeader {
         }
         let width = u32_at(bytes, 12) as usize;
         if width != 2 && width != 4 {
-            return fail(format!("{width} bytes per id; expected 2 or 4"));
+            return fail(format!("ids of width {width}; expected 2 or 4 bytes"));
         }
         let count = u64::from(u32_at(bytes, 24)) | u64::from(u32_at(bytes, 28)) << 32;
         let expected = count
@@ -95,12 +95,12 @@ impl TokenHeader {
             .filter(|n| *n > 0)
         {
             return fail(format!(
-                "{extra} bytes follow the last of its {count} ids: something was appended; make the file again with `onebit tokenize`"
+                "{extra} B follow the last of its ids ({count}): something was appended; make the file again with `onebit tokenize`"
             ));
         }
         if expected != Some(file_bytes) {
             return fail(format!(
-                "the header says {count} ids of {width} bytes, but the file has {file_bytes} bytes; it is truncated or damaged"
+                "the header says {count} × {width} bytes of ids, but the file has {file_bytes} bytes; it is truncated or damaged"
             ));
         }
         Ok(TokenHeader {

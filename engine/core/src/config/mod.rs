@@ -3,6 +3,8 @@
 
 mod cache;
 mod lora;
+#[cfg(feature = "native")]
+mod mistyped;
 mod mode;
 mod model;
 mod rope;

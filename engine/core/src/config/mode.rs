@@ -349,6 +349,8 @@ impl LayerBitMap {
             return Err(fail(format!("the file is {what}")));
         }
         let explain = |e: serde_json::Error| {
+            #[cfg(feature = "native")]
+            let e = super::mistyped::plain(&e.to_string());
             fail(format!(
                 "{e}; expected {{\"embedding\": MODE, \"layer_modes\": [one entry per layer: MODE or an object with q, k, v, o, gate, up, down], \"lm_head\": MODE}} with MODE one of f32, f16, eightbit, ternary, binary"
             ))
@@ -364,7 +366,7 @@ impl LayerBitMap {
         if map.layer_modes.len() != layers {
             let before = text.split("\"layer_modes\"").next().unwrap_or_default();
             return Err(fail(format!(
-                "line {}: layer_modes has {} entries, the model has {layers} layers; give one entry for each",
+                "line {}: layer_modes has length {}, the model's num_layers is {layers}; give one entry for each layer",
                 before.matches('\n').count() + 1,
                 map.layer_modes.len()
             )));

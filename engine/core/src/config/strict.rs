@@ -119,18 +119,21 @@ pub(super) fn typed<T: DeserializeOwned>(
         Ok(config) => return Ok(config),
         Err(e) => e.to_string(),
     };
-    // Every field has a default, so each can be read by itself.
-    let alone = |(field, value): (&String, &serde_json::Value)| {
-        let one = serde_json::Map::from_iter([(field.clone(), value.clone())]);
-        let wrong = serde_json::from_value::<T>(one.into()).err()?;
-        Some(format!("`{field}`: {wrong}"))
+    #[cfg(feature = "native")]
+    let message = super::mistyped::described::<T>(&value, &message);
+    #[cfg(not(feature = "native"))]
+    let message = {
+        // Every field has a default, so each can be read by itself.
+        let alone = |(field, value): (&String, &serde_json::Value)| {
+            let one = serde_json::Map::from_iter([(field.clone(), value.clone())]);
+            let wrong = serde_json::from_value::<T>(one.into()).err()?;
+            Some(format!("`{field}`: {wrong}"))
+        };
+        let fields = value.as_object().into_iter().flatten();
+        let named = fields.into_iter().find_map(alone);
+        named.unwrap_or(message)
     };
-    let fields = value.as_object().into_iter().flatten();
-    let named = fields.into_iter().find_map(alone);
-    Err(ConfigError::Json {
-        what,
-        message: named.unwrap_or(message),
-    })
+    Err(ConfigError::Json { what, message })
 }
 
 /// A config that is written with all its fields.

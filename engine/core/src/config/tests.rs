@@ -135,7 +135,7 @@ fn a_bad_map_is_refused_with_its_line() {
         (
             map("\"ternary\""),
             2,
-            vec!["line 5", "1 entries", "2 layers"],
+            vec!["line 5", "length 1", "num_layers is 2"],
         ),
         (
             map("\"binary\",\n\"int4\""),

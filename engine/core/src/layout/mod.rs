@@ -52,7 +52,7 @@ pub enum FormatError {
     },
     /// A file that goes on after its last tensor.
     #[error(
-        "{extra} bytes follow the end of the model: something was appended to the file, or two were joined; download or export it again"
+        "{extra} B follow the end of the model: something was appended to the file, or two were joined; download or export it again"
     )]
     Trailing {
         /// How many bytes.

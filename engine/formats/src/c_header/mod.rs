@@ -21,7 +21,7 @@ use ternary_core::params::{Param, ParamKind};
 pub enum CHeaderError {
     #[error(transparent)]
     Model(#[from] BoardError),
-    #[error("a context of {found} tokens; this model takes 1 to {most}")]
+    #[error("a context of {found}; this model takes 1 to {most} tokens")]
     Context { found: usize, most: usize },
     #[error("{name} holds {value}; C has no constant for it")]
     NotFinite { name: String, value: f32 },
@@ -31,6 +31,20 @@ pub enum CHeaderError {
     Single { name: String },
     #[error("the model's tokenizer: {0}")]
     Tokenizer(String),
+    #[error(
+        "the header would be called {name:?}, which a C program cannot include because of {what} in it; give the output another name, of letters, \
+         digits, spaces and -_.+"
+    )]
+    Name { name: String, what: &'static str },
+    #[error(
+        "the example's prompt {prompt:?} is {found} tokens long and the context {context}: the program could not read it; give a prompt that fits (--c-prompt), or a \
+         longer context (--c-context)"
+    )]
+    LongPrompt {
+        prompt: String,
+        found: usize,
+        context: usize,
+    },
     #[error(
         "the tokenizer has token {id}, outside the model's vocabulary of {vocab}: it belongs to another model"
     )]
@@ -111,18 +125,27 @@ pub fn write(
     data.tokens(&tokens[..tokens.len().min(vocab)], tokenizer);
     let sizes = Sizes::new(&model, context, options.cache, data.bytes);
 
+    let ids = prompt_ids(tokenizer, &options.prompt, vocab, context)?;
+    let file_name = includable(&options.stem)?;
+    let prefix = prefix(&options.stem);
+    let named = |text: &str| {
+        text.replace("model_", &format!("{prefix}_"))
+            .replace("MODEL_", &format!("{}_", prefix.to_uppercase()))
+    };
+    let title = filled(
+        &named(include_str!("c/title.h")),
+        &[
+            ("STEM", file_name),
+            ("TEXT", &in_comment(&options.prompt)),
+            ("IDS", &ids),
+            ("FILE_BYTES", &file.len().to_string()),
+            ("WEIGHTS", &model.config.parameter_count().to_string()),
+            ("FLASH", &sizes.flash_bytes.to_string()),
+            ("RAM", &sizes.ram_bytes.to_string()),
+            ("CONTEXT", &context.to_string()),
+        ],
+    );
     let mut out = String::new();
-    let ids = prompt_ids(tokenizer, &options.prompt, vocab)?;
-    let title = include_str!("c/title.h")
-        .replace("@STEM@", &in_comment(&options.stem))
-        .replace("@TEXT@", &in_comment(&options.prompt))
-        .replace("@IDS@", &ids)
-        .replace("@FILE_BYTES@", &file.len().to_string())
-        .replace("@WEIGHTS@", &model.config.parameter_count().to_string())
-        .replace("@FLASH@", &sizes.flash_bytes.to_string())
-        .replace("@RAM@", &sizes.ram_bytes.to_string())
-        .replace("@CONTEXT@", &context.to_string());
-    out += &title;
     sizes.define(&mut out, &model, options.cache);
     for name in SPECIAL_TOKENS {
         if let Some(id) = tokenizer.and_then(|t| t.id(name)) {
@@ -148,10 +171,7 @@ pub fn write(
     }
     out += "#endif\n";
 
-    let prefix = prefix(&options.stem);
-    let text = out
-        .replace("model_", &format!("{prefix}_"))
-        .replace("MODEL_", &format!("{}_", prefix.to_uppercase()));
+    let text = title + &named(&out);
     Ok(CHeader { text, sizes })
 }
 
@@ -165,6 +185,7 @@ fn prompt_ids(
     tokenizer: Option<&Tokenizer>,
     prompt: &str,
     vocab: usize,
+    context: usize,
 ) -> Result<String, CHeaderError> {
     let Some(tokenizer) = tokenizer else {
         return Ok("0".to_owned());
@@ -180,12 +201,86 @@ fn prompt_ids(
             vocab,
         });
     }
+    if ids.len() > context {
+        return Err(CHeaderError::LongPrompt {
+            prompt: shortened(prompt),
+            found: ids.len(),
+            context,
+        });
+    }
     let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
     Ok(ids.join(", "))
+}
+
+/// What a message shows of a text.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 60;
+    match text.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{} …", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// A file's stem as it stands in `#include "stem.h"`.
+fn includable(stem: &str) -> Result<&str, CHeaderError> {
+    let what = match stem {
+        _ if stem.contains('"') => "the quote",
+        _ if stem.contains('\\') => "the backslash",
+        _ if stem.contains(char::is_control) => "the control character",
+        _ if stem.contains('\u{fffd}') => "what is no UTF-8",
+        // These begin a trigraph, and end a comment, as soon as something is behind them.
+        _ if stem.contains("??") => "the ??",
+        _ if stem.contains(['*', '/']) => "the * or /",
+        _ => return Ok(stem),
+    };
+    Err(CHeaderError::Name {
+        name: format!("{stem}.h"),
+        what,
+    })
+}
+
+/// `template` with values in place of their `@NAME@`s; what looks like one in a value stays.
+fn filled(template: &str, values: &[(&str, &str)]) -> String {
+    let parts = template.split('@');
+    parts
+        .map(|part| match values.iter().find(|(name, _)| *name == part) {
+            Some((_, value)) => value,
+            None => part,
+        })
+        .collect()
 }
 
 /// Text that cannot end a comment of C, nor break its lines.
 fn in_comment(text: &str) -> String {
     text.replace(['*', '/', '?', '\\', '"'], "_")
         .replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_no_program_can_include_are_refused() {
+        for stem in ["model_v2", "my model", "7b.q", "modèle", "what?", "a@TEXT@"] {
+            assert_eq!(includable(stem).unwrap(), stem);
+        }
+        for (stem, what) in [
+            ("a\"b", "quote"),
+            ("a\\b", "backslash"),
+            ("a\nb", "control"),
+            ("what??!", "??"),
+            ("a*", "*"),
+            ("a\u{fffd}", "UTF-8"),
+        ] {
+            let e = includable(stem).unwrap_err().to_string();
+            assert!(e.contains(what) && e.contains("another name"), "{e}");
+        }
+    }
+
+    #[test]
+    fn values_are_put_in_as_they_are() {
+        let values = [("A", "x @B@"), ("B", "y")];
+        assert_eq!(filled("1 @A@, 2 @B@: @A@", &values), "1 x @B@, 2 y: x @B@");
+    }
 }

@@ -65,7 +65,7 @@ pub(crate) async fn plan(
     if let Some(context) = options.context {
         if context == 0 || context > config.max_seq_len {
             return Err(ImportError::Input(format!(
-                "a context of {context} tokens was asked for; the model's is {}",
+                "a context of {context} was asked for; the model's is {}",
                 config.max_seq_len
             )));
         }
@@ -221,7 +221,7 @@ fn check_tensors(c: &Checkpoint<'_>, config: &ModelConfig) -> Result<(), ImportE
         return Ok(());
     }
     Err(ImportError::Unsupported {
-        what: format!("{} tensors of the model", left.len()),
+        what: "a part of the model".into(),
         found: format!(
             "unknown to a {} decoder: {}{}",
             c.architecture,

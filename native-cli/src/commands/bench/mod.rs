@@ -20,6 +20,7 @@ use ternary::format::{ByteSource, Dense, MemorySource, Metadata, Packing, encode
 use ternary::infer::{Ahead, Sampler, Sampling};
 use ternary::params;
 use ternary::session::{DeviceChoice, Session};
+use ternary::words::counted;
 
 use crate::args::{Bench, Head, Shape, Suite};
 use crate::model::{self, LoadOptions};
@@ -141,10 +142,11 @@ fn measure(a: &Bench, source: Rc<dyn ByteSource>, threads: usize) -> Result<Figu
     }
     ensure!(
         !prefill.is_empty() || !decode.is_empty(),
-        "none of --prefill {} and --context {} fits in a context of {context} tokens; give smaller \
+        "none of --prefill {} and --context {} fits in a context of {}; give smaller \
          ones",
         list(prompts),
-        list(&a.context)
+        list(&a.context),
+        counted(context, "token")
     );
     Ok(Figures {
         device: format!("{} ({})", info.device.kind, info.device.name),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use ternary::format::ByteSource;
 use ternary::infer::Sampling;
 use ternary::session::service::{Client, Request, Service, ServiceOptions, Update};
+use ternary::words::counted;
 
 use crate::args::Bench;
 use crate::output::outln;
@@ -88,8 +89,9 @@ pub fn run(a: &Bench, source: Rc<dyn ByteSource>) -> Result<()> {
     let context = service.context();
     ensure!(
         context >= prompt + a.tokens,
-        "prompts of {prompt} tokens with replies of {} do not fit in the context of {context}; \
+        "prompts of {} with replies of {} do not fit in the context of {context}; \
          give smaller numbers by --prefill and --tokens",
+        counted(prompt, "token"),
         a.tokens
     );
     // Not counted: memory is cleared by the system when it is first touched.
@@ -112,10 +114,11 @@ pub fn run(a: &Bench, source: Rc<dyn ByteSource>) -> Result<()> {
     let processor = ternary::platform::processor();
     let device = &service.info().device.clone();
     outln!(
-        "{}; {} ({}); prompts of {prompt} tokens, replies of {}",
+        "{}; {} ({}); prompts of {}, replies of {}",
         processor.as_deref().unwrap_or("a processor without a name"),
         device.kind,
         device.name,
+        counted(prompt, "token"),
         a.tokens
     );
     outln!("requests  tokens/s  each tokens/s  first token, ms  slowest, ms");
@@ -170,7 +173,10 @@ fn measure(service: &mut Service, requests: usize, seed: u32, lengths: Lengths) 
             bail!("a request failed: {problem}");
         }
         let [one, .., last] = times.tokens[..] else {
-            bail!("a reply ended after {} tokens", times.tokens.len());
+            bail!(
+                "a reply ended after {}",
+                counted(times.tokens.len(), "token")
+            );
         };
         first.push(one - begin);
         each += (times.tokens.len() - 1) as f64 / (last - one).as_secs_f64();

@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 use ternary::platform;
 use ternary::session::suite;
+use ternary::words::counted;
 
 use crate::args::{Bench, TrainShape};
 use crate::model;
@@ -29,8 +30,8 @@ pub fn run(a: &Bench, shape: TrainShape) -> Result<()> {
         return Ok(());
     }
     outln!(
-        "{speed:.1} tok/s, {each:.3} s a step of {} tokens, loss {:.3}",
-        m.batch * m.context,
+        "{speed:.1} tok/s, {each:.3} s a step of {}, loss {:.3}",
+        counted(m.batch * m.context, "token"),
         m.loss
     );
     if let Some(peak) = peak {

@@ -215,7 +215,11 @@ fn reply(
         // They would be left out again and again, and all the rest read again each time.
         let first = usize::from(talk.system.is_some());
         talk.messages.drain(first..first + dropped);
-        errln!("(the context is full: the oldest {dropped} messages are no longer read)");
+        let (oldest, are) = match dropped {
+            1 => ("message".to_owned(), "is"),
+            many => (format!("{many} messages"), "are"),
+        };
+        errln!("(the context is full: the oldest {oldest} {are} no longer read)");
     }
     match failure {
         Some(message) => {

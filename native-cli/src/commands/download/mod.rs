@@ -17,6 +17,7 @@ use self::parquet::Rows;
 use crate::args::Download;
 use crate::output::errln;
 use crate::progress;
+use ternary::words::counted;
 
 pub fn run(a: &Download) -> Result<()> {
     let dataset = catalogue::find(&a.dataset, &a.file, a.revision.as_deref())?;
@@ -150,7 +151,7 @@ fn get(hub: &Hub, repo: &str, revision: &str, file: &File, dir: &Path) -> Result
         None => (target.with_extension("jsonl"), Rows::Documents),
     };
     let count = parquet::convert(&target, &text, rows)?;
-    errln!("{}: {count} rows", text.display());
+    errln!("{}: {}", text.display(), counted(count, "row"));
     Ok(text)
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use ternary::platform::on_interrupt;
 use ternary::session::FinishReason;
 use ternary::session::service::{Client, Request, Update, Usage};
+use ternary::words::counted;
 
 use crate::args::Generate;
 use crate::model::{self, ChosenSampling};
@@ -128,9 +129,14 @@ pub fn run(a: &Generate, prompt: &str, sampling: &ChosenSampling, draft: &Path) 
     }
     outln!();
     errln!(
-        "{} tokens, {speed:.1} tok/s; {} were guessed, {} of them rightly",
-        usage.generated_tokens,
+        "{}, {speed:.1} tok/s; {} {} guessed, {} of them rightly",
+        counted(usage.generated_tokens, "token"),
         usage.drafted_tokens,
+        if usage.drafted_tokens == 1 {
+            "was"
+        } else {
+            "were"
+        },
         usage.accepted_tokens
     );
     Ok(())

@@ -10,6 +10,7 @@ use ternary::import::{Input, Options};
 use ternary::infer::{Comparison, compare};
 use ternary::platform::Draft;
 use ternary::session::{DeviceChoice, Session};
+use ternary::words::counted;
 
 use crate::{model, progress};
 
@@ -71,9 +72,9 @@ fn open(path: &Path) -> Result<Session> {
 /// What was found, for people.
 pub fn sentence(found: &Comparison) -> String {
     format!(
-        "measured on {} tokens: perplexity {:.3}, and {:.3} in f32 ({:+.2} %); logits differ by {:.2} %, the most likely token is the same \
+        "measured on {}: perplexity {:.3}, and {:.3} in f32 ({:+.2} %); logits differ by {:.2} %, the most likely token is the same \
          at {:.1} % of the places",
-        found.tokens,
+        counted(found.tokens, "token"),
         found.perplexity,
         found.reference_perplexity,
         100.0 * (found.perplexity / found.reference_perplexity - 1.0),

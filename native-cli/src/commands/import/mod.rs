@@ -15,6 +15,7 @@ use ternary::format::{FileSink, FileSource};
 use ternary::hub::{COMPANIONS, Choice, INDEX, choose, part_of, parts_of};
 use ternary::import::{Input, Options, Progress, Report, import};
 use ternary::platform::cache_folder;
+use ternary::words::counted;
 
 use crate::args::{Activations, Head, Import};
 use crate::commands::download::{Hub, NotFound, in_folder};
@@ -46,12 +47,12 @@ pub fn run(a: &Import) -> Result<()> {
     }
     let config = &report.config;
     errln!(
-        "{}: {:.2} MB from {:.2} MB, {} with {} layers, hidden {}, vocabulary {}, context {}",
+        "{}: {:.2} MB from {:.2} MB, {} with {}, hidden {}, vocabulary {}, context {}",
         a.output.display(),
         report.bytes as f64 / 1e6,
         report.source_bytes as f64 / 1e6,
         report.architecture,
-        config.num_layers,
+        counted(config.num_layers, "layer"),
         config.hidden_size,
         config.vocab_size,
         config.max_seq_len
@@ -79,12 +80,12 @@ pub fn run(a: &Import) -> Result<()> {
             json!({
                 "file": output::name(&a.output),
                 "bytes": report.bytes,
-                "sourceBytes": report.source_bytes,
+                "source_bytes": report.source_bytes,
                 "architecture": report.architecture,
                 "parameters": config.parameter_count(),
                 "config": output::json(config)?,
                 "warnings": report.warnings,
-                "measured": cost,
+                "measured": output::snake_case(output::json(&cost)?),
                 "chosen": choice.map(|choice| json!({
                     "file": choice.gguf,
                     "why": choice.why,

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use http_body::Frame;
 use serde_json::Value;
+use ternary::words::counted;
 use tokio::sync::mpsc;
 
 use super::refusal::Refusal;
@@ -68,7 +69,10 @@ async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     if seen > limit {
         return Err(Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body has more than {limit} bytes (--max-body)"),
+            format!(
+                "the body has more than {} (--max-body)",
+                counted(limit, "byte")
+            ),
         )
         .with_code("body_too_large"));
     }

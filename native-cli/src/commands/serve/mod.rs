@@ -38,6 +38,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ternary::platform::{Interrupt, on_interrupt};
 use ternary::session::service::ServiceOptions;
 use ternary::train::checkpoint;
+use ternary::words::counted;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -151,10 +152,10 @@ async fn loaded(app: &App, loading: Vec<(String, Loading)>, adapters: Vec<String
     for chosen in app.models.ids() {
         if let Ok(ready) = chosen.model.ready() {
             errln!(
-                "{}: {}, {} tokens of context",
+                "{}: {}, {} of context",
                 chosen.id(),
                 ready.card.device,
-                ready.context
+                counted(ready.context, "token")
             );
         }
     }

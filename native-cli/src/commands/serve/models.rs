@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use ternary::infer::{Grammars, Sampling, vocabulary};
 use ternary::session::TemplateTools;
 use ternary::tokenizer::{ChatTemplate, Tokenizer};
+use ternary::words::counted;
 
 use super::metrics::{Load, Metrics};
 use super::refusal::Refusal;
@@ -197,7 +198,9 @@ impl Model {
             Refusal::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 format!(
-                    "{admitted} requests are running or waiting for {}; come back later",
+                    "{} {} running or waiting for {}; come back later",
+                    counted(admitted, "request"),
+                    if admitted == 1 { "is" } else { "are" },
                     self.name
                 ),
             )

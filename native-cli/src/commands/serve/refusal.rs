@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use ternary::infer;
 use ternary::session::Error;
+use ternary::words::counted;
 
 /// Why a request is not answered.
 #[derive(Clone, Debug)]
@@ -62,7 +63,9 @@ impl Refusal {
     /// A prompt that leaves no room for a reply.
     pub fn too_long(param: &str, tokens: usize, context: usize) -> Self {
         let message = format!(
-            "the prompt takes {tokens} tokens; the context is {context} tokens, of which the reply needs at least one. Shorten it: leave out the oldest messages, or send fewer texts at once"
+            "the prompt takes {}; the context is {}, of which the reply needs at least one. Shorten it: leave out the oldest messages, or send fewer texts at once",
+            counted(tokens, "token"),
+            counted(context, "token")
         );
         Refusal {
             code: Some("context_length_exceeded"),
@@ -73,7 +76,9 @@ impl Refusal {
     /// A text that is only read, and does not fit.
     pub fn too_long_to_read(param: &str, tokens: usize, context: usize) -> Self {
         let message = format!(
-            "the text takes {tokens} tokens; the context is {context} tokens. Send it in pieces of {context} tokens or fewer; /tokenize counts them"
+            "the text takes {}; the context is {context}. Send it in pieces of {context} or fewer; /tokenize counts them",
+            counted(tokens, "token"),
+            context = counted(context, "token")
         );
         Refusal {
             code: Some("context_length_exceeded"),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use ternary::session::service::{Client, Request, Update};
+use ternary::words::counted;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::models::{Chosen, Model};
@@ -134,8 +135,8 @@ impl Replies {
             Refusal::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 format!(
-                    "the request took longer than {} seconds (--timeout)",
-                    self.limit.as_secs()
+                    "the request took longer than {} (--timeout)",
+                    counted(self.limit.as_secs(), "second")
                 ),
             )
             .with_code("timeout")

@@ -19,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use ternary::words::counted;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -179,15 +180,18 @@ pub async fn serve(
     let active = app.active.load(Ordering::SeqCst);
     if active > 0 {
         log::info!(
-            "finishing {active} requests, for at most {} seconds",
-            grace.as_secs()
+            "finishing {}, for at most {}",
+            counted(active, "request"),
+            counted(grace.as_secs(), "second")
         );
     }
     tokio::select! {
         () = graceful.shutdown() => {}
         () = idle(&app) => {}
         () = sleep(grace) => {
-            log::warn!("{} requests were cut off", app.active.load(Ordering::SeqCst));
+            let active = app.active.load(Ordering::SeqCst);
+            let were = if active == 1 { "was" } else { "were" };
+            log::warn!("{} {were} cut off", counted(active, "request"));
         }
     }
 }

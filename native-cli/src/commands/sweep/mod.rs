@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use ternary::config::{ModelConfig, TrainConfig};
 use ternary::platform::{Lock, on_interrupt};
+use ternary::words::counted;
 
 use self::plan::{Plan, Trial};
 use super::plot::Run;
@@ -105,10 +106,10 @@ pub fn run(a: &Train, path: &Path) -> Result<()> {
             going.truncate(plan.kept(going.len()));
         }
         errln!(
-            "rung {} of {}: {} trials to {:.0} % of their steps",
+            "rung {} of {}: {} to {:.0} % of the steps",
             i + 1,
             plan.rungs.len(),
-            going.len(),
+            counted(going.len(), "trial"),
             100.0 * share
         );
         for at in &going {

@@ -1,6 +1,7 @@
 //! What a sweep found, for people.
 
 use std::fmt::Write;
+use ternary::words::counted;
 
 use super::Tried;
 use super::plan::Trial;
@@ -81,7 +82,7 @@ fn spread(losses: &[f64]) -> String {
         count => {
             let squares: f64 = losses.iter().map(|v| (v - mean) * (v - mean)).sum();
             let deviation = (squares / (n - 1.0)).sqrt();
-            format!("{mean:.4} ± {deviation:.4} ({count} seeds)")
+            format!("{mean:.4} ± {deviation:.4} ({})", counted(count, "seed"))
         }
     }
 }
