@@ -410,11 +410,17 @@ impl Page {
         workers
     }
 
+    /// How many workers of that name are there.
+    pub fn workers(&self, name: &str) -> usize {
+        let all = self.present_workers();
+        all.iter().filter(|(of, _)| of == name).count()
+    }
+
     /// Waits until no worker of that name is left: the browser ends one, and says so, some time
     /// after the page asked for it.
     pub fn wait_for_no_worker(&self, name: &str, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
-        while self.present_workers().iter().any(|(of, _)| of == name) {
+        while self.workers(name) > 0 {
             ensure!(
                 Instant::now() < deadline,
                 "the worker {name} was still there after {within:?}"

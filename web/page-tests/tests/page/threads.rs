@@ -1,8 +1,6 @@
 //! The CPU with several threads: workers over one memory, in pages that are isolated from others.
 
 use std::fs;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use page_tests::{Page, Server, onebit, stage};
@@ -177,17 +175,7 @@ fn none_is_left_behind() -> Result<()> {
     );
     page.evaluate("location.href = 'about:blank'")?;
     page.wait_for("location.href == 'about:blank'", START)?;
-    // The browser tells of it a moment later.
-    let deadline = Instant::now() + START;
-    while page.workers(HELPER) > 0 {
-        ensure!(
-            Instant::now() < deadline,
-            "{} helpers",
-            page.workers(HELPER)
-        );
-        sleep(Duration::from_millis(50));
-    }
-    Ok(())
+    page.wait_for_no_worker(HELPER, START)
 }
 
 /// Has a helper fail after so many pieces of work, inside a job: two additions follow each other
