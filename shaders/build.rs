@@ -102,14 +102,22 @@ fn compose(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>, pieces: &mut 
     }
 }
 
-/// Without comments and indentation.
+/// Without comments, indentation, and spaces beside what parts words by itself.
 fn bare(source: &str) -> String {
+    let parts_words = |c: Option<char>| c.is_some_and(|c| ",;:{}()+*".contains(c));
     let mut text = String::new();
     for line in source.lines() {
         // WGSL has no strings that `//` could stand in, and no file here uses /* */.
         let code = line.split("//").next().unwrap_or_default().trim();
         if !code.is_empty() {
-            text.push_str(code);
+            let mut rest = code.chars().peekable();
+            while let Some(c) = rest.next() {
+                let beside = c == ' '
+                    && (parts_words(text.chars().next_back()) || parts_words(rest.peek().copied()));
+                if !beside {
+                    text.push(c);
+                }
+            }
             text.push('\n');
         }
     }

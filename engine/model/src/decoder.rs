@@ -753,7 +753,6 @@ pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram
         history,
         capacity: HISTORY,
     });
-    let squares = g.rec.f32(1);
     for p in &all {
         let len = p.len();
         let latent = matches!(&p.kind, ParamKind::Matrix(m) if m.mode.is_latent());
@@ -767,7 +766,6 @@ pub fn record_update(config: &ModelConfig, train: &TrainConfig) -> UpdateProgram
                 train,
                 norms,
                 norm_count: all.len(),
-                squares,
                 latent_clip,
             };
             update.record(&mut g, p, m.rows, m.cols);

@@ -26,8 +26,6 @@ pub(crate) struct Muon<'a> {
     /// Squared norms of all gradients.
     pub norms: BufferId,
     pub norm_count: usize,
-    /// f32 `[1]`, of a matrix at a time.
-    pub squares: BufferId,
     pub latent_clip: f32,
 }
 
@@ -49,15 +47,17 @@ impl Muon<'_> {
             len,
             clip_norm: self.train.clip_norm as f32,
         });
+        // Its own: matrices do not wait for each other.
+        let squares = g.rec.f32(1);
         g.rec.push(Op::SquaredNorm {
             grad: x,
-            out: self.squares,
+            out: squares,
             slot: 0,
             len,
         });
         g.rec.push(Op::Normalize {
             x,
-            squares: self.squares,
+            squares,
             slot: 0,
             len,
         });

@@ -2,8 +2,10 @@
 //! the CPU's.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::rc::Rc;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use ternary::backend::cpu::CpuBackend;
@@ -11,7 +13,7 @@ use ternary::backend::gpu::GpuBackend;
 use ternary::backend::{
     Backend, BackendError, BackendOptions, DeviceInfo, Later, MemoryLimits, MemoryUse, ProgramId,
 };
-use ternary::config::{ModelConfig, TrainConfig};
+use ternary::config::{ModelConfig, Optimizer, TrainConfig};
 use ternary::data::{Batches, TrainingData};
 use ternary::format::{FileSource, LocalFuture, OneBit};
 use ternary::infer::Model;
@@ -206,6 +208,48 @@ fn steps_are_the_same_from_run_to_run() {
             (reports, parameters)
         };
         assert!(run() == run());
+    });
+}
+
+/// Parameters and moments at the end of a run of twelve steps of two micro-batches, in `dir`.
+fn last_checkpoint(dir: &Path, optimizer: Optimizer, stop_at: Option<usize>) -> [Vec<u8>; 2] {
+    let train = TrainConfig {
+        optimizer,
+        accumulation_steps: 2,
+        batch_size: 2,
+        ..runs::train(12)
+    };
+    let data = TrainingData::Tokens(runs::data());
+    let go = |resume: bool, stop_at: Option<usize>| {
+        let options = runs::options(dir, resume);
+        let mut observe = |update: Update| {
+            if let (Update::Step(report), Some(at)) = (&update, stop_at)
+                && report.step == at
+            {
+                options.stop.store(true, Ordering::Relaxed);
+            }
+        };
+        let mut trainer = Trainer::new(Box::new(device()), runs::config(), train.clone()).unwrap();
+        let run = ternary::train::run(&mut trainer, &data, None, &options, &mut observe);
+        let summary = pollster::block_on(run).unwrap();
+        assert_eq!(summary.step, stop_at.unwrap_or(12));
+    };
+    go(false, stop_at);
+    if stop_at.is_some() {
+        go(true, None);
+    }
+    ["model.safetensors", "optimizer.safetensors"]
+        .map(|file| std::fs::read(dir.join("step-0000012").join(file)).unwrap())
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one() {
+    with_gpu(|_| {
+        for optimizer in [Optimizer::AdamW, Optimizer::Muon] {
+            let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let straight = last_checkpoint(a.path(), optimizer, None);
+            assert!(straight == last_checkpoint(b.path(), optimizer, Some(5)));
+        }
     });
 }
 

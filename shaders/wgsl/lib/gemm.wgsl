@@ -2,7 +2,8 @@
 // rows of op(a), or four columns of op(b), at one k; zeros past the edges. The operation says what
 // they are stored as (`StoredA`, `StoredB`). K is cut into stretches of SPLIT (a multiple of every
 // step), one per workgroup in z; with several, each writes its own product and scaled_sum.wgsl adds
-// them up in order.
+// them up in order. ITEMS products alike are one dispatch, neighbors in z: operands and results of
+// the next one lie ITEM_A, ITEM_B and ITEM_OUT elements behind.
 #import "lib/grid.wgsl"
 
 @group(0) @binding(1) var<storage, read> a: array<StoredA>;     // (M, K), with TRANS_A (K, M)
@@ -16,15 +17,21 @@ override TRANS_A: bool;
 override TRANS_B: bool;
 override ACCUMULATE: bool;
 override SPLIT: u32;
+override ITEMS: u32 = 1u;
+override ITEM_A: u32 = 0u;
+override ITEM_B: u32 = 0u;
+override ITEM_OUT: u32 = M * N;
 
 // Known when the pipeline is made, so that whole tiles are loaded without asking.
 override WHOLE_M: bool = M % 128u == 0u;
 override WHOLE_N: bool = N % 128u == 0u;
 override WHOLE_K: bool = K % 16u == 0u;
 
+var<private> product: u32; // which of ITEMS
+
 // Rows row .. row + 3 of op(a) at column k.
 fn a_quad(row: u32, k: u32) -> vec4<StoredA> {
-  let at = select(row * K + k, k * M + row, TRANS_A);
+  let at = product * ITEM_A + select(row * K + k, k * M + row, TRANS_A);
   let stride = select(K, 1u, TRANS_A);
   if ((WHOLE_M && WHOLE_K) || (row + 3u < M && k < K)) {
     return vec4<StoredA>(a[at], a[at + stride], a[at + 2u * stride], a[at + 3u * stride]);
@@ -40,7 +47,7 @@ fn a_quad(row: u32, k: u32) -> vec4<StoredA> {
 
 // Columns column .. column + 3 of op(b) at row k.
 fn b_quad(k: u32, column: u32) -> vec4<StoredB> {
-  let at = select(k * N + column, column * K + k, TRANS_B);
+  let at = product * ITEM_B + select(k * N + column, column * K + k, TRANS_B);
   let stride = select(1u, K, TRANS_B);
   if ((WHOLE_N && WHOLE_K) || (column + 3u < N && k < K)) {
     return vec4<StoredB>(b[at], b[at + stride], b[at + 2u * stride], b[at + 3u * stride]);
@@ -56,7 +63,7 @@ fn b_quad(k: u32, column: u32) -> vec4<StoredB> {
 
 fn store(split: u32, row: u32, column: u32, value: f32) {
   if (row < M && column < N) {
-    let at = (split * M + row) * N + column;
+    let at = split * ITEM_OUT + row * N + column;
     if (ACCUMULATE) {
       out[at] += value;
     } else {

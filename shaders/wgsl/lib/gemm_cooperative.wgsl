@@ -13,7 +13,8 @@ var<workgroup> right: array<f16, 1536>; // (GEMM_TILE, ROW_STRIDE)
 fn own_tile(workgroup: vec3<u32>, grid: vec3<u32>) -> Tile {
   let tiles_n = (N + GEMM_TILE - 1u) / GEMM_TILE;
   let tile = flat_workgroup(workgroup, grid);
-  let begin = workgroup.z * SPLIT;
+  product = workgroup.z % ITEMS;
+  let begin = workgroup.z / ITEMS * SPLIT;
   return Tile(tile / tiles_n * GEMM_TILE, tile % tiles_n * GEMM_TILE, begin, min(begin + SPLIT, K), workgroup.z);
 }
 

@@ -34,7 +34,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   var sums1 = vec4<f32>();
   var sums2 = vec4<f32>();
   var sums3 = vec4<f32>();
-  let begin = workgroup.z * SPLIT;
+  product = workgroup.z % ITEMS;
+  let begin = workgroup.z / ITEMS * SPLIT;
   let end = min(begin + SPLIT, K);
   for (var step = begin; step < end; step += GEMM_STEP) {
     workgroupBarrier();

@@ -17,6 +17,10 @@ override TRANS_A: bool;
 override TRANS_B: bool;
 override ACCUMULATE: bool;
 override SPLIT: u32;
+override ITEMS: u32 = 1u;
+override ITEM_A: u32 = 0u;
+override ITEM_B: u32 = 0u;
+override ITEM_OUT: u32 = M * N;
 
 const GEMM_TILE: u32 = 128u;
 const GEMM_STEP: u32 = 16u;
@@ -25,6 +29,8 @@ const BLOCK: u32 = 16u; // quads between the blocks of an invocation
 
 var<workgroup> a_tile: array<Quad, 512>; // (GEMM_STEP, QUADS)
 var<workgroup> b_tile: array<Quad, 512>; // (GEMM_STEP, QUADS)
+
+var<private> product: u32; // which of ITEMS
 
 // Four rows of op(a), or columns of op(b), at k, k + 1, k + 2 and k + 3.
 struct Patch {
@@ -46,7 +52,7 @@ fn a_patch(row: u32, k: u32) -> Patch {
   if (row >= M || k >= K) {
     return Patch();
   }
-  let at = select(row * K + k, k * M + row, TRANS_A) / 4u;
+  let at = (product * ITEM_A + select(row * K + k, k * M + row, TRANS_A)) / 4u;
   let stride = select(K, M, TRANS_A) / 4u;
   let p = Patch(narrow_a(a[at]), narrow_a(a[at + stride]), narrow_a(a[at + 2u * stride]), narrow_a(a[at + 3u * stride]));
   if (TRANS_A) {
@@ -59,7 +65,7 @@ fn b_patch(column: u32, k: u32) -> Patch {
   if (column >= N || k >= K) {
     return Patch();
   }
-  let at = select(k * N + column, column * K + k, TRANS_B) / 4u;
+  let at = (product * ITEM_B + select(k * N + column, column * K + k, TRANS_B)) / 4u;
   let stride = select(N, K, TRANS_B) / 4u;
   let p = Patch(narrow_b(b[at]), narrow_b(b[at + stride]), narrow_b(b[at + 2u * stride]), narrow_b(b[at + 3u * stride]));
   if (TRANS_B) {
@@ -86,7 +92,7 @@ fn store(split: u32, row: u32, column: u32, sums: mat4x4<f32>) {
   if (row >= M || column >= N) {
     return;
   }
-  let at = ((split * M + row) * N + column) / 4u;
+  let at = (split * ITEM_OUT + row * N + column) / 4u;
   for (var i = 0u; i < 4u; i++) {
     var values = widen(sums[i]);
     if (ACCUMULATE) {
@@ -116,7 +122,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   var low_high = mat4x4<f32>();
   var high_low = mat4x4<f32>();
   var high_high = mat4x4<f32>();
-  let begin = workgroup.z * SPLIT;
+  product = workgroup.z % ITEMS;
+  let begin = workgroup.z / ITEMS * SPLIT;
   let end = min(begin + SPLIT, K);
   var step = begin;
   var next: Patch;

@@ -4,6 +4,8 @@
 use std::ops::Range;
 
 use super::forms::most_vector_rows;
+#[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+use super::train::groups;
 use ternary_model::program::{
     Access, BufferDecl, BufferId, Elem, LinearInput, Op, Program, Role, Weight, plan_slots_for,
 };
@@ -20,10 +22,11 @@ pub(crate) struct Fused {
     pub slots: Vec<usize>,
 }
 
-/// `halves`: operands that only products read, which round them, are kept in f16.
-pub(crate) fn fuse(program: &Program, halves: bool) -> Fused {
+/// `grouped`: units that are known already, those of an optimizer's step. `halves`: operands that
+/// only products read, which round them, are kept in f16.
+pub(crate) fn fuse(program: &Program, grouped: Option<Vec<Range<usize>>>, halves: bool) -> Fused {
     let lifetimes = Lifetimes::of(program);
-    let units = units(program, &lifetimes);
+    let units = grouped.unwrap_or_else(|| units(program, &lifetimes));
     let aliases = aliases(program, &lifetimes);
     let mut buffers = program.buffers.clone();
     #[cfg(feature = "training")]
@@ -39,23 +42,35 @@ pub(crate) fn fuse(program: &Program, halves: bool) -> Fused {
             *slot = usize::MAX;
         }
     }
-    // Results of joined products are parts of one buffer, which is planned in their place.
+    // Results of joined products, and of what is one group, are parts of one buffer, which is
+    // planned in their place.
     let count = buffers.len();
     let mut homes: Vec<(usize, u64)> = aliases.iter().map(|id| (id.index(), 0)).collect();
     for unit in &units {
-        let outs = joined_outs(&program.ops[unit.clone()]);
+        let ops = &program.ops[unit.clone()];
+        let outs = joined_outs(ops);
+        #[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+        let outs = match groups::is_group(ops) {
+            true => {
+                let is_new = |id: &BufferId| homes[id.index()].0 == id.index();
+                let written = groups::written(ops).filter(is_new);
+                written.filter(|id| lifetimes.is_scratch(*id)).collect()
+            }
+            false => outs,
+        };
         if outs.len() < 2 {
             continue;
         }
         let mut bytes = 0;
         for out in &outs {
-            homes[out.index()] = (buffers.len(), bytes);
-            bytes += program.buffers[out.index()].bytes() as u64;
+            homes[out.index()] = (buffers.len(), bytes as u64);
+            bytes += program.buffers[out.index()].bytes();
+            bytes = bytes.next_multiple_of(BINDING_ALIGNMENT);
         }
         buffers.push(BufferDecl {
             role: Role::Scratch { slot: usize::MAX },
             elem: Elem::F32,
-            len: bytes as usize / size_of::<f32>(),
+            len: bytes / size_of::<f32>(),
         });
     }
     for (i, alias) in aliases.iter().enumerate() {

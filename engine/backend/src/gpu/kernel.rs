@@ -62,6 +62,19 @@ impl Call {
         self
     }
 
+    /// With those of `slices` for what begins where they begin.
+    #[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+    pub fn widened(mut self, slices: &[Slice]) -> Call {
+        for (_, bound) in &mut self.slices {
+            let starts_here =
+                |wide: &&Slice| wide.buffer == bound.buffer && wide.offset == bound.offset;
+            if let Some(wide) = slices.iter().find(starts_here) {
+                *bound = wide.clone();
+            }
+        }
+        self
+    }
+
     /// As many workgroups as `items` invocations need.
     pub fn items(self, items: usize) -> Call {
         let per_group = self.shader.invocations() as usize;

@@ -9,6 +9,8 @@ use super::fuse::{self, CacheHeads};
 use super::kernel::{Call, Slice};
 use super::linear::{self, Product};
 use super::memory::Memory;
+#[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+use super::train::groups;
 use crate::BackendError;
 use crate::training::{self, training};
 use ternary_core::config::{Activation, CachePrecision};
@@ -25,8 +27,12 @@ fn top_k_slices(vocab: usize, k: usize) -> usize {
     (vocab / TOP_K_SLICE.max(2 * k)).max(1)
 }
 
-/// Bytes that `op` needs between its dispatches.
-pub(super) fn workspace_bytes(op: &Op) -> usize {
+/// Bytes that a unit needs between its dispatches.
+pub(super) fn workspace_bytes(unit: &[Op]) -> usize {
+    unit.iter().map(own_workspace).sum()
+}
+
+fn own_workspace(op: &Op) -> usize {
     match *op {
         Op::CachedAttention {
             rows,
@@ -70,6 +76,10 @@ pub(super) fn lower(
 ) -> Result<Vec<Call>, BackendError> {
     if let Some(product) = product(unit) {
         return product.calls(memory, forms);
+    }
+    #[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+    if groups::is_group(unit) {
+        return groups::lower(unit, memory, forms);
     }
     match unit {
         [op @ Op::CachedAttention { .. }] => attention::cached(op, memory, forms),

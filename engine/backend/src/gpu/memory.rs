@@ -21,6 +21,9 @@ pub(super) struct Memory {
     /// What is bound for an input that is not read, and for an output that is not written.
     pub unread: wgpu::Buffer,
     pub unwritten: wgpu::Buffer,
+    /// Makes the tables of groups.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub device: wgpu::Device,
     pub max_binding: u64,
     pub product: Product,
     /// Whether left operands of products that are not forward ones are gradients of a mean.

@@ -34,6 +34,8 @@ use self::kernel::{Kernels, Slice, Step};
 use self::memory::{Memory, Pool};
 use self::precision::Product;
 use self::read::{Read, Staging};
+#[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+use self::train::groups;
 #[cfg(feature = "training")]
 use self::train::products::Multiplied;
 use super::{
@@ -92,28 +94,29 @@ pub(crate) struct Prepared {
     pub(crate) steps: Vec<Step>,
 }
 
-/// Bytes of the scratch slots of a fused program, and of the workspace of its operations.
-fn slots(program: &Program) -> Vec<usize> {
-    let workspace = program.ops.iter().map(lower::workspace_bytes).max();
-    let mut slots = program.slots.clone();
-    slots.push(workspace.unwrap_or(0));
-    slots
-}
-
 /// Which buffers of a program hold f16.
 fn halves(program: &Program) -> Vec<bool> {
     let all = program.buffers.iter();
     all.map(|decl| decl.elem == Elem::F16).collect()
 }
 
-/// A program with the buffers and slots of its fused units; `halves`: see [`fuse::fuse`].
+/// A program with the buffers and slots of its fused units, behind these the workspace of its
+/// operations; `halves`: see [`fuse::fuse`].
 fn fused(mut program: Program, halves: bool) -> (Program, Vec<Range<usize>>, Vec<u64>) {
+    #[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+    let grouped = groups::regroup(&mut program);
+    #[cfg(not(all(feature = "training", not(target_arch = "wasm32"))))]
+    let grouped = None;
     let Fused {
         units,
         buffers,
         offsets,
-        slots,
-    } = fuse::fuse(&program, halves);
+        mut slots,
+    } = fuse::fuse(&program, grouped, halves);
+    let workspaces = units
+        .iter()
+        .map(|unit| lower::workspace_bytes(&program.ops[unit.clone()]));
+    slots.push(workspaces.max().unwrap_or(0));
     program.buffers = buffers;
     program.slots = slots;
     (program, units, offsets)
@@ -335,7 +338,7 @@ impl GpuBackend {
     /// Buffers of a program: shared ones by name, scratch from the pool, the others new.
     fn allocate(&mut self, program: &Program, offsets: &[u64]) -> Result<Memory, BackendError> {
         let what = format!("scratch of {}", program.label);
-        let mut slots = self.pool.take(&self.gpu, &what, &slots(program))?;
+        let mut slots = self.pool.take(&self.gpu, &what, &program.slots)?;
         let workspace = slots.pop().unwrap_or_else(|| self.unwritten.clone());
         let mut buffers = Vec::with_capacity(program.buffers.len());
         for (i, decl) in program.buffers.iter().enumerate() {
@@ -364,6 +367,8 @@ impl GpuBackend {
             workspace,
             unread: self.unread.clone(),
             unwritten: self.unwritten.clone(),
+            #[cfg(not(target_arch = "wasm32"))]
+            device: self.gpu.device.clone(),
             max_binding: self.gpu.max_binding,
             product: self.product,
             // Muon's are momenta of norm 1 and what is made of them.
@@ -389,6 +394,39 @@ impl GpuBackend {
         }
         self.gpu.check()?;
         Ok(steps)
+    }
+
+    /// Programs bind what they use once; those that use an old buffer bind the new one.
+    fn rebind(&mut self) -> Result<(), BackendError> {
+        let mut programs = std::mem::take(&mut self.programs);
+        let renewed = programs.iter_mut().try_for_each(|prepared| {
+            let mut stale = false;
+            for (decl, slice) in prepared
+                .program
+                .buffers
+                .iter()
+                .zip(&mut prepared.memory.buffers)
+            {
+                let (Role::Growing(name) | Role::Shared(name)) = &decl.role else {
+                    continue;
+                };
+                let now = self.shared[name].slice.clone();
+                stale |= slice.as_ref().is_none_or(|old| old.buffer != now.buffer);
+                *slice = Some(now);
+            }
+            if stale {
+                let Prepared {
+                    program,
+                    units,
+                    memory,
+                    ..
+                } = &*prepared;
+                prepared.steps = self.lower(program, units, memory)?;
+            }
+            Ok(())
+        });
+        self.programs = programs;
+        renewed
     }
 
     /// Buffers for those of `sizes` that are too short, or none of them.
@@ -513,6 +551,8 @@ impl Backend for GpuBackend {
         for unit in &units {
             self.join_weights(&program, unit.clone())?;
         }
+        #[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+        self.gather(&program)?;
         let memory = self.allocate(&program, &offsets)?;
         let steps = self.lower(&program, &units, &memory)?;
         if let Some(cache) = &mut self.gpu.pipeline_cache {
@@ -555,36 +595,7 @@ impl Backend for GpuBackend {
             }
             self.gpu.queue.submit([encoder.finish()]);
             self.shared.extend(longer);
-            // Programs bind what they use once; those that use an old buffer bind the new one.
-            let mut programs = std::mem::take(&mut self.programs);
-            let renewed = programs.iter_mut().try_for_each(|prepared| {
-                let mut stale = false;
-                for (decl, slice) in prepared
-                    .program
-                    .buffers
-                    .iter()
-                    .zip(&mut prepared.memory.buffers)
-                {
-                    let Role::Growing(name) = &decl.role else {
-                        continue;
-                    };
-                    let now = self.shared[name].slice.clone();
-                    stale |= slice.as_ref().is_none_or(|old| old.buffer != now.buffer);
-                    *slice = Some(now);
-                }
-                if stale {
-                    let Prepared {
-                        program,
-                        units,
-                        memory,
-                        ..
-                    } = &*prepared;
-                    prepared.steps = self.lower(program, units, memory)?;
-                }
-                Ok(())
-            });
-            self.programs = programs;
-            renewed
+            self.rebind()
         })
     }
 
@@ -690,7 +701,7 @@ impl Backend for GpuBackend {
         for program in programs {
             let (program, ..) = fused((*program).clone(), self.keeps_halves());
             used.add_buffers(&program, storage_bytes);
-            memory::assign(&mut pool, &slots(&program));
+            memory::assign(&mut pool, &program.slots);
         }
         used.add_scratch(pool);
         used

@@ -202,7 +202,7 @@ fn compare_with_cpu(
         ..RunParams::default()
     };
     let units = if fused {
-        fuse::fuse(&program, false).units
+        fuse::fuse(&program, None, false).units
     } else {
         (0..program.ops.len()).map(|i| i..i + 1).collect()
     };

@@ -185,7 +185,7 @@ fn only_what_products_alone_read_is_kept_in_f16() {
     let halves = |layer: &Layer, extra: Option<Op>| {
         let mut program = layer.program.clone();
         program.ops.extend(extra);
-        let fused = fuse::fuse(&program, true);
+        let fused = fuse::fuse(&program, None, true);
         let halves = fused.buffers.iter().filter(|b| b.elem == Elem::F16);
         halves.count()
     };
@@ -194,7 +194,7 @@ fn only_what_products_alone_read_is_kept_in_f16() {
     assert_eq!(halves(&layer, None), 5);
     assert_eq!(halves(&Layer::new([4, 8, 16], 0, false, false), None), 4);
     assert_eq!(halves(&Layer::new([4, 8, 16], 0, true, true), None), 0);
-    let plain = fuse::fuse(&layer.program, false);
+    let plain = fuse::fuse(&layer.program, None, false);
     assert!(plain.buffers.iter().all(|b| b.elem == Elem::F32));
 
     let of =

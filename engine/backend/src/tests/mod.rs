@@ -13,6 +13,7 @@ mod optimizer;
 mod rows;
 mod sampling;
 mod train_attention;
+mod update;
 mod weights;
 
 use std::sync::{Mutex, OnceLock, PoisonError};

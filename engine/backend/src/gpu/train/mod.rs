@@ -3,6 +3,9 @@
 
 mod attention;
 mod elementwise;
+/// Not in a page: what it fetches to train has a limit, and models that it trains are small.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) mod groups;
 pub(super) mod halves;
 pub(super) mod products;
 
@@ -87,7 +90,7 @@ pub(super) fn lower(op: &Op, memory: &Memory, forms: &Forms) -> Option<Lowered> 
             quant,
             arenas,
         } => fake_quant_weight(op, memory, latent, out, rows * cols, quant, arenas),
-        Op::MatMul { .. } => products::matmul(op, memory, forms),
+        Op::MatMul { .. } => products::matmul(op, memory, forms, 1),
         Op::RmsNormBackward { .. } => rms_norm_backward(op, memory),
         Op::Attention {
             q,

@@ -6,6 +6,7 @@ use std::fmt;
 use ternary_shaders::{self as shaders, Shader};
 
 use super::super::forms::{Form, Forms};
+use super::super::fuse::BINDING_ALIGNMENT;
 use super::super::kernel::Call;
 use super::super::lower::BUSY_WORKGROUPS;
 use super::super::memory::Memory;
@@ -38,11 +39,16 @@ fn splits([m, n, k]: [usize; 3]) -> (usize, usize) {
     (k.div_ceil(split).max(1), split)
 }
 
+/// From the beginning of one of several matrices to that of the next: bindings could begin there.
+pub(super) fn apart(len: usize) -> usize {
+    len.next_multiple_of(BINDING_ALIGNMENT / size_of::<f32>())
+}
+
 /// Floats that a product needs between its dispatches.
 pub(super) fn workspace_floats(size: [usize; 3]) -> usize {
     match splits(size).0 {
         1 => 0,
-        parts => parts * size[0] * size[1],
+        parts => parts * apart(size[0] * size[1]),
     }
 }
 
@@ -137,8 +143,14 @@ impl fmt::Display for Multiplied {
     }
 }
 
-/// In the form that suits the device.
-pub(super) fn matmul(op: &Op, memory: &Memory, forms: &Forms) -> Result<Vec<Call>, BackendError> {
+/// In the form that suits the device: `items` products alike, whose operands and results lie one
+/// behind the other, each of a length as [`apart`] gives it.
+pub(super) fn matmul(
+    op: &Op,
+    memory: &Memory,
+    forms: &Forms,
+    items: usize,
+) -> Result<Vec<Call>, BackendError> {
     let (
         Some(multiplied),
         &Op::MatMul {
@@ -170,7 +182,11 @@ pub(super) fn matmul(op: &Op, memory: &Memory, forms: &Forms) -> Result<Vec<Call
     let shader = multiplied.shader(form);
     let (parts, split) = splits([m, n, k]);
     let out = memory.bind(out)?;
-    let space = workspace(memory, parts * m * n);
+    let len = match items {
+        1 => m * n,
+        items => items * apart(m * n),
+    };
+    let space = workspace(memory, parts * len);
     let tile = shader.constant("GEMM_TILE") as usize;
     let mut product = Call::new(shader)
         .bind("a", memory.bind(a)?)
@@ -191,7 +207,14 @@ pub(super) fn matmul(op: &Op, memory: &Memory, forms: &Forms) -> Result<Vec<Call
         .set("ACCUMULATE", accumulate && parts == 1)
         .size("SPLIT", split)
         .workgroups(m.div_ceil(tile) * n.div_ceil(tile))
-        .depth(parts);
+        .depth(parts * items);
+    if items > 1 {
+        product = product
+            .size("ITEMS", items)
+            .size("ITEM_A", apart(m * k))
+            .size("ITEM_B", apart(k * n))
+            .size("ITEM_OUT", apart(m * n));
+    }
     if memory.product != Product::F32 {
         // Forward products have their right operand transposed; in the others the left one is a
         // gradient.
@@ -202,7 +225,7 @@ pub(super) fn matmul(op: &Op, memory: &Memory, forms: &Forms) -> Result<Vec<Call
     }
     Ok(vec![
         product,
-        scaled_sum(space, parts, 1.0, out, m * n, accumulate),
+        scaled_sum(space, parts, 1.0, out, len, accumulate),
     ])
 }
 
