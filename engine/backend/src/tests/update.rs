@@ -8,7 +8,7 @@ use crate::ProgramId;
 use crate::bench::decoder::shape_5m;
 use ternary_core::config::{LayerBitMap, LayerMode, ModelConfig, Optimizer, TrainConfig};
 use ternary_model::program::{BufferKind, Program, Role};
-use ternary_model::{UpdateProgram, record_update};
+use ternary_model::{Objective, UpdateProgram, record_train, record_update};
 
 /// Layers of several modes. Lengths are no multiples of a binding's, some matrices are summed in
 /// several stretches and multiplied in several parts, and a down projection has no equal.
@@ -151,29 +151,28 @@ impl Start {
         (seen, gpu.dispatches(id).unwrap())
     }
 
-    /// One operation after another, each a program.
-    fn apart(&self, gpu: &mut GpuBackend) -> (Vec<Vec<u8>>, usize) {
-        gpu.clear();
-        self.upload(gpu);
-        let UpdateProgram {
-            program,
-            norms,
-            history,
-        } = &self.update;
-        let name = |i: usize| format!("buffer {i}");
-        let mut program = program.clone();
+    /// With everything shared, so that an operation finds what one before it has left.
+    fn kept(&self) -> Program {
+        let mut program = self.update.program.clone();
         for (i, decl) in program.buffers.iter_mut().enumerate() {
             if !matches!(decl.role, Role::Shared(_)) {
                 decl.role = Role::Shared(name(i));
             }
         }
-        let programs = each(gpu, &program);
+        program
+    }
+
+    /// One operation after another, each a program.
+    fn apart(&self, gpu: &mut GpuBackend) -> (Vec<Vec<u8>>, usize) {
+        gpu.clear();
+        self.upload(gpu);
+        let programs = each(gpu, &self.kept());
         let mut seen = self.steps(gpu, |gpu, run_params| {
             for id in &programs {
                 gpu.run(*id, run_params).unwrap();
             }
         });
-        for id in [norms, history] {
+        for id in [self.update.norms, self.update.history] {
             seen.push(pollster::block_on(gpu.download(&name(id.index()))).unwrap());
         }
         let dispatches = programs.iter().map(|id| gpu.dispatches(*id).unwrap());
@@ -195,6 +194,10 @@ impl Start {
             assert!(want[i] != *before, "{what}: {name} stayed");
         }
     }
+}
+
+fn name(buffer: usize) -> String {
+    format!("buffer {buffer}")
 }
 
 /// Every operation of a program as a program.
@@ -283,6 +286,69 @@ fn a_step_in_groups_follows_the_cpus() {
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
             let (name, _) = &start.shared[i % start.shared.len()];
             assert_close(name, &elements(got), &f64s(&elements(want)), TRANSCENDENTAL);
+        }
+    });
+}
+
+#[test]
+fn gradients_add_up_where_they_have_moved() {
+    const SEQ: usize = 8;
+    with_gpu(|gpu| {
+        for optimizer in [Optimizer::AdamW, Optimizer::Muon] {
+            let start = Start::new(&ragged(), &trained_by(optimizer));
+            let micro = record_train(&ragged(), 1, SEQ, Objective::default(), true);
+            let trained = |gpu: &mut GpuBackend, together: bool| -> Vec<Vec<u8>> {
+                gpu.clear();
+                for (name, bytes) in &start.shared {
+                    let bytes = match BufferKind::of(name) {
+                        Some(BufferKind::Grad) => vec![0; bytes.len()],
+                        _ => bytes.clone(),
+                    };
+                    gpu.upload(name, &bytes).unwrap();
+                }
+                // Before the step, as a trainer does it.
+                let id = gpu.prepare(micro.program.clone()).unwrap();
+                let update = match together {
+                    true => vec![gpu.prepare(start.update.program.clone()).unwrap()],
+                    false => each(gpu, &start.kept()),
+                };
+                let run_params = RunParams {
+                    grad_scale: 0.5 / SEQ as f32,
+                    lr: 0.01,
+                    momentum: 0.9,
+                    bias1: 2.0,
+                    bias2: 2.0,
+                    ..rows(SEQ)
+                };
+                for batch in 0..4u32 {
+                    let tokens: Vec<u32> = (0..SEQ as u32).map(|i| 31 * i + batch).collect();
+                    for io in [micro.ids, micro.targets] {
+                        gpu.write(id, io, bytemuck::cast_slice(&tokens)).unwrap();
+                    }
+                    gpu.run(id, &run_params).unwrap();
+                    if batch % 2 == 1 {
+                        for id in &update {
+                            gpu.run(*id, &run_params).unwrap();
+                        }
+                    }
+                }
+                // Something is left to see of gradients, too.
+                gpu.run(id, &run_params).unwrap();
+                let names = start.shared.iter().map(|(name, _)| name);
+                names
+                    .map(|name| pollster::block_on(gpu.download(name)).unwrap())
+                    .collect()
+            };
+            let want = trained(gpu, false);
+            let got = trained(gpu, true);
+            for ((name, _), (got, want)) in start.shared.iter().zip(got.iter().zip(&want)) {
+                assert!(got == want, "{optimizer:?}: {name}");
+                let values = elements::<f32>(want);
+                assert!(
+                    values.iter().all(|v| v.is_finite()),
+                    "{optimizer:?}: {name}"
+                );
+            }
         }
     });
 }
