@@ -588,7 +588,7 @@ fn turns_hold_words_and_say_what_is_left_out() {
     assert!(!out.stderr.contains("warning"), "{}", out.stderr);
     for none in [json!(null), json!([])] {
         let out = talk("assistant", none).ok();
-        let said = "1 replies without a text or a call";
+        let said = "1 reply without a text or a call";
         assert!(out.stderr.contains(said), "{}", out.stderr);
     }
     talk("assistant", json!([{"id": "1"}])).fails(&["line 1", "message 2", "has no name"]);

@@ -36,7 +36,7 @@ fn a_warm_up_longer_than_the_run_is_shortened_and_said() {
     )
     .ok();
     assert!(
-        out.stderr.contains("warm-up of 100 steps") && out.stderr.contains("2 steps"),
+        out.stderr.contains("warm-up of 100 steps") && out.stderr.contains("2 are used"),
         "{}",
         out.stderr
     );

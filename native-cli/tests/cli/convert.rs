@@ -144,7 +144,8 @@ fn minutes_are_planned_and_kept() {
         plan,
         std::fs::read_to_string(d.join("out/plan.json")).unwrap()
     );
-    convert(d, "float", "short", "--minutes 0.0001").fails(&["too few", "give more minutes"]);
+    convert(d, "float", "short", "--minutes 0.0001")
+        .fails(&["too little time", "give more minutes"]);
 }
 
 /// Published forms of a float model are the same model.
@@ -200,7 +201,7 @@ fn what_cannot_be_converted_says_why() {
         convert(d, "float", "out", flags).fails(&words);
     }
     std::fs::write(d.join("text.txt"), "A short text.").unwrap();
-    convert(d, "float", "out", "").fails(&["too few", "--context"]);
+    convert(d, "float", "out", "").fails(&["too little text", "--context"]);
     std::fs::write(
         d.join("other.jsonl"),
         "{\"question\": \"What?\"}\n".repeat(50),

@@ -415,12 +415,16 @@ fn data_without_an_answer_names_the_flag_that_learns_it() {
     let turns = serde_json::json!([{"role": "user", "content": sentences(900, 1)}]);
     let talk = serde_json::json!({ "messages": turns }).to_string() + "\n";
     std::fs::write(d.join("talk.jsonl"), talk.repeat(3)).unwrap();
-    for more in ["", "--streaming --shuffle-buffer 4"] {
+    // What is streamed ends the run when all of it was seen.
+    for more in [
+        "--max-steps 1",
+        "--max-steps 1000 --streaming --shuffle-buffer 4",
+    ] {
         line(
             d,
             &format!(
                 "finetune --model model.1bit --data-dir talk.jsonl --output-dir out --chat-template chat.jinja --device cpu \
-                 --max-steps 1 --batch-size 1 --set seq_len=16 {more}"
+                 --batch-size 1 --set seq_len=16 {more}"
             ),
         )
         .fails(&["--train-on all"]);

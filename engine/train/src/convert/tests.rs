@@ -338,7 +338,7 @@ fn steps_fill_the_time_that_is_left() {
     ];
     assert_eq!(fractions(&plan(alone, 10.0).unwrap()), [0.5]);
     let error = plan(both(), 1.5).unwrap_err().to_string();
-    assert!(error.contains("1.5 minutes are too few"), "{error}");
+    assert!(error.contains("1.5 min is too little time"), "{error}");
 }
 
 fn conversion(dir: &std::path::Path) -> Conversion {

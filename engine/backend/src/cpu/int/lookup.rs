@@ -191,8 +191,8 @@ impl Shares {
     }
 }
 
-/// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`. For weights
-/// that [`takes`] accepts.
+/// `out` `[rows, out_dim]` of `x` `[rows, in_dim]`; `sums` of its codes `[rows, spans]`. For
+/// weights that [`takes`] accepts.
 pub fn product(w: &WeightView, x: Int8Rows, sums: &[i32], out: &mut [f32]) {
     let spans = w.in_dim / w.group;
     let rows = out.len() / w.out_dim;
