@@ -21,7 +21,7 @@ const MEASURES: [&str; 3] = ["rates", "inference", "training"];
 const WRONG: &str = "{ const make = GPUDevice.prototype.createShaderModule; \
      GPUDevice.prototype.createShaderModule = function (what) { \
        if (what.label != 'float_gemm_ternary') return make.call(this, what); \
-       const code = what.code.replace('sums0 += input_tile[xi] * ws', 'sums0 += 1.01 * input_tile[xi] * ws'); \
+       const code = what.code.replace(/sums0 *[+]= *(input_tile.xi.) *[*] *ws/, 'sums0 += 1.01 * $1 * ws'); \
        if (code == what.code) throw new Error('nothing was planted'); \
        return make.call(this, { ...what, code }); }; }";
 const WITHOUT_GPU: &str = "Object.defineProperty(navigator, 'gpu', { value: undefined });";

@@ -66,11 +66,11 @@ pub struct Part {
 pub type Total = [[u32; ROWS]; TOKENS];
 
 /// Whether a weight can be looked up on this machine: one that is ternary, with one scale for
-/// whole tiles.
+/// whole tiles, as many as are summed in 16 bits.
 pub fn takes(level: Level, w: &WeightView) -> bool {
     level == Level::Avx512Vnni
         && w.mode == QuantMode::Ternary
-        && (w.group == w.in_dim || w.group.is_multiple_of(COLUMNS))
+        && (w.group == w.in_dim || [COLUMNS, TILES * COLUMNS].contains(&w.group))
         && is_x86_feature_detected!("avx512vbmi")
 }
 
