@@ -4,30 +4,17 @@
 // step), one per workgroup in z; with several, each writes its own product and scaled_sum.wgsl adds
 // them up in order. ITEMS products alike are one dispatch, neighbors in z: operands and results of
 // the next one lie ITEM_A, ITEM_B and ITEM_OUT elements behind.
+#import "lib/gemm_shape.wgsl"
 #import "lib/grid.wgsl"
 
 @group(0) @binding(1) var<storage, read> a: array<StoredA>;     // (M, K), with TRANS_A (K, M)
 @group(0) @binding(2) var<storage, read> b: array<StoredB>;     // (K, N), with TRANS_B (N, K)
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // (M, N), or (splits, M, N)
 
-override M: u32;
-override N: u32;
-override K: u32;
-override TRANS_A: bool;
-override TRANS_B: bool;
-override ACCUMULATE: bool;
-override SPLIT: u32;
-override ITEMS: u32 = 1u;
-override ITEM_A: u32 = 0u;
-override ITEM_B: u32 = 0u;
-override ITEM_OUT: u32 = M * N;
-
 // Known when the pipeline is made, so that whole tiles are loaded without asking.
 override WHOLE_M: bool = M % 128u == 0u;
 override WHOLE_N: bool = N % 128u == 0u;
 override WHOLE_K: bool = K % 16u == 0u;
-
-var<private> product: u32; // which of ITEMS
 
 // Rows row .. row + 3 of op(a) at column k.
 fn a_quad(row: u32, k: u32) -> vec4<StoredA> {

@@ -4,23 +4,12 @@
 // in which they lie, those of the next step while this one's are multiplied. Every sum is made in
 // the order of lib/gemm_tile.wgsl, so that results are the same. The operation says what a Quad is
 // in workgroup memory, see there.
+#import "lib/gemm_shape.wgsl"
 #import "lib/grid.wgsl"
 
 @group(0) @binding(1) var<storage, read> a: array<vec4<StoredA>>;     // (M, K), with TRANS_A (K, M)
 @group(0) @binding(2) var<storage, read> b: array<vec4<StoredB>>;     // (K, N), with TRANS_B (N, K)
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>; // (M, N), or (splits, M, N)
-
-override M: u32;
-override N: u32;
-override K: u32;
-override TRANS_A: bool;
-override TRANS_B: bool;
-override ACCUMULATE: bool;
-override SPLIT: u32;
-override ITEMS: u32 = 1u;
-override ITEM_A: u32 = 0u;
-override ITEM_B: u32 = 0u;
-override ITEM_OUT: u32 = M * N;
 
 const GEMM_TILE: u32 = 128u;
 const GEMM_STEP: u32 = 16u;
@@ -29,8 +18,6 @@ const BLOCK: u32 = 16u; // quads between the blocks of an invocation
 
 var<workgroup> a_tile: array<Quad, 512>; // (GEMM_STEP, QUADS)
 var<workgroup> b_tile: array<Quad, 512>; // (GEMM_STEP, QUADS)
-
-var<private> product: u32; // which of ITEMS
 
 // Four rows of op(a), or columns of op(b), at k, k + 1, k + 2 and k + 3.
 struct Patch {

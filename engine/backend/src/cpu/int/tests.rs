@@ -6,7 +6,7 @@ use crate::cpu::simd::Level;
 use ternary_core::config::QuantMode;
 use ternary_core::quant::tile::{TileWriter, act_stride};
 
-fn noise(seed: &mut u64) -> i64 {
+pub(super) fn noise(seed: &mut u64) -> i64 {
     *seed = seed
         .wrapping_mul(6364136223846793005)
         .wrapping_add(1442695040888963407);

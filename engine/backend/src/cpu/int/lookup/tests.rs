@@ -1,15 +1,9 @@
 //! Products by tables against those of panels, bit for bit: sums are exact, and rounded alike.
 
+use super::super::tests::noise;
 use super::*;
 use crate::cpu::linear::by_four;
 use ternary_core::quant::tile::TileWriter;
-
-fn noise(seed: &mut u64) -> i64 {
-    *seed = seed
-        .wrapping_mul(6364136223846793005)
-        .wrapping_add(1442695040888963407);
-    (*seed >> 33) as i64
-}
 
 /// `fill` is every code, of the weight and (127 times) of the activations.
 fn check(out_dim: usize, in_dim: usize, group: usize, rows: usize, fill: Option<i8>) {
