@@ -1,12 +1,13 @@
 //! Running commands: always shown before they run, with how long the slow ones took.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::cases::Outcomes;
 
@@ -26,9 +27,8 @@ pub fn run(command: &mut Command) -> Result<()> {
     if !status.success() {
         bail!("`{shown}` failed ({status})");
     }
-    let seconds = start.elapsed().as_secs();
-    if seconds >= 5 {
-        println!("    took {}:{:02} min", seconds / 60, seconds % 60);
+    if start.elapsed().as_secs() >= 5 {
+        took(start);
     }
     Ok(())
 }
@@ -60,6 +60,56 @@ pub fn run_tests_at_once(commands: [&mut Command; 2], outcomes: &mut Outcomes) -
         outcomes.extend(others);
         ended.and(second)
     })
+}
+
+/// A command that runs beside others; what it prints is shown when it is waited for.
+pub struct Beside {
+    shown: String,
+    start: Instant,
+    child: Child,
+    printed: JoinHandle<io::Result<Vec<u8>>>,
+}
+
+impl Beside {
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let shown = display(command);
+        println!("    $ {shown}   (beside what follows)");
+        let (mut reader, writer) = io::pipe()?;
+        let child = command
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .spawn()
+            .with_context(|| format!("starting `{shown}`"))?;
+        // The command holds the pipe's other end: while it did, reading would not end.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Beside {
+            shown,
+            start: Instant::now(),
+            child,
+            printed: std::thread::spawn(move || {
+                let mut printed = Vec::new();
+                reader.read_to_end(&mut printed)?;
+                Ok(printed)
+            }),
+        })
+    }
+
+    pub fn wait(mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        println!("    $ {}", self.shown);
+        match self.printed.join() {
+            Ok(printed) => io::stdout().write_all(&printed?)?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        ensure!(status.success(), "`{}` failed ({status})", self.shown);
+        took(self.start);
+        Ok(())
+    }
+}
+
+fn took(start: Instant) {
+    let seconds = start.elapsed().as_secs();
+    println!("    took {}:{:02} min", seconds / 60, seconds % 60);
 }
 
 /// A program of tests that runs.

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: native tests, then the built page in a real browser.
 
+use std::env;
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -10,7 +11,7 @@ use crate::cases::{self, Outcomes};
 use crate::check::WEB_CRATE;
 use crate::package;
 use crate::setup::{self, TestTools, browser};
-use crate::shell::{cargo, output, run, run_tests, run_tests_at_once, step};
+use crate::shell::{Beside, cargo, output, run, run_tests, run_tests_at_once, step};
 use crate::workspace;
 
 /// The tests that need the built page, and so run after it.
@@ -22,8 +23,10 @@ pub fn test() -> Result<()> {
     let tools = setup::test_tools()?;
     let mut outcomes = Outcomes::new();
 
-    step("native tests");
-    run_tests(
+    step("native tests, while the page is built");
+    // Its programs are made whole one after the other, each by one core.
+    let page = Beside::start(Command::new(env::current_exe()?).arg("package"))?;
+    let native = run_tests(
         cargo().args(NATIVE).args(["--exclude", PAGE_TESTS]).envs(
             tools
                 .clients
@@ -31,7 +34,10 @@ pub fn test() -> Result<()> {
                 .map(|folder| ("ONEBIT_CLIENTS", folder)),
         ),
         &mut outcomes,
-    )?;
+    );
+    let page = page.wait();
+    native?;
+    page?;
 
     all_page_tests(&tools, &mut outcomes)?;
     cases::table(&outcomes, true)
@@ -39,19 +45,25 @@ pub fn test() -> Result<()> {
 
 /// The page's tests alone.
 pub fn page() -> Result<()> {
-    all_page_tests(&setup::test_tools()?, &mut Outcomes::new())
+    let tools = setup::test_tools()?;
+    build_page(&tools)?;
+    all_page_tests(&tools, &mut Outcomes::new())
+}
+
+/// The page, and the package that its tests use, too.
+fn build_page(tools: &TestTools) -> Result<()> {
+    bundle::build(&tools.page)?;
+    package::assemble()
 }
 
 /// Tests of the page that compute all the time, most of them on a GPU in software. The others wait
 /// for most of theirs: for slow servers, and for what must not happen.
 const COMPUTING: [&str; 4] = ["suite::", "fixtures::", "agreement::", "tune::"];
 
-/// On the page as it is now; on several cores in two programs at once, each with a browser of its
+/// On the page that was built; on several cores in two programs at once, each with a browser of its
 /// own.
 fn all_page_tests(tools: &TestTools, outcomes: &mut Outcomes) -> Result<()> {
     const PROGRAMS: [&str; 4] = ["--test", "parts", "--test", "page"];
-    bundle::build(&tools.page)?;
-    package::assemble()?;
     step("the page's tests, in headless Chromium");
     if thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
         return run_tests(&mut page_tests(tools, &PROGRAMS, &[]), outcomes);
@@ -87,8 +99,7 @@ pub fn cases() -> Result<()> {
             .args(["--exclude", PAGE_TESTS, "--test", cases::NATIVE]),
         &mut outcomes,
     );
-    bundle::build(&tools.page)?;
-    package::assemble()?;
+    build_page(&tools)?;
     step("the page's cases, in headless Chromium");
     let page = run_tests(
         &mut page_tests(&tools, &["--test", "page"], &[cases::PAGE]),
