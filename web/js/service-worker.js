@@ -16,7 +16,7 @@ const given_up = 60_000;
 
 // The page itself names the files of its build; these it does not name. The worker's go by the page's version.
 importScripts(`relaxed-simd.js${location.search}`);
-const programs = ["worker", "full-worker", "grammar", "markdown"].map(build).flatMap((program) => [`${program}.js`, `${program}_bg.wasm`]);
+const programs = ["worker", "full-worker", "grammar", "markdown", "parquet"].map(build).flatMap((program) => [`${program}.js`, `${program}_bg.wasm`]);
 const unnamed = ["worker-start.js", "relaxed-simd.js", ...programs].map((file) => file + location.search);
 const plain = ["models/index.json", "models/catalogue.json"];
 

@@ -42,20 +42,20 @@ async function begin() {
   };
   self.threads = { ...words(memory), number: () => 0, possible: () => (shared ? possible() : 1), start };
   share_randomness();
-  self.grammar = grammar;
+  self.part = part;
   await init({ module_or_path: module, memory });
 }
 
-// What holds replies to a form, for the engine of this worker.
-let holding = null;
-async function grammar() {
-  holding ??= import(url("grammar.js")).then(async (program) => {
-    await program.default({ module_or_path: url("grammar_bg.wasm") });
+// Programs that the engine of this worker fetches when it first needs them: what holds replies to a form, what reads Parquet.
+const fetched = {};
+function part(name) {
+  fetched[name] ??= import(url(`${name}.js`)).then(async (program) => {
+    await program.default({ module_or_path: url(`${name}_bg.wasm`) });
     return program;
   });
   // One that could not be fetched may be there the next time.
-  holding.catch(() => (holding = null));
-  return holding;
+  fetched[name].catch(() => delete fetched[name]);
+  return fetched[name];
 }
 
 async function compile(address) {

@@ -10,6 +10,8 @@ const urls = {
   "full-worker_bg.wasm": new URL("./full-worker_bg.wasm", import.meta.url),
   "grammar.js": new URL("./grammar.js", import.meta.url),
   "grammar_bg.wasm": new URL("./grammar_bg.wasm", import.meta.url),
+  "parquet.js": new URL("./parquet.js", import.meta.url),
+  "parquet_bg.wasm": new URL("./parquet_bg.wasm", import.meta.url),
 };
 
 /**

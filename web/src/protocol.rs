@@ -219,6 +219,9 @@ pub enum AdapterSource {
     Kept { id: String },
 }
 
+/// Bytes of texts to learn from: more take longer to tokenize than anybody waits.
+pub const LARGEST_TEXT: f64 = 32e6;
+
 /// A text file, by its path in what was dropped.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TextFile {

@@ -12,7 +12,7 @@ use crate::shell::step;
 use crate::workspace;
 
 /// The page's own workers, as they were built.
-const WORKERS: [&str; 8] = [
+const WORKERS: [&str; 10] = [
     "worker.js",
     "worker_bg.wasm",
     "worker-relaxed.js",
@@ -21,6 +21,8 @@ const WORKERS: [&str; 8] = [
     "full-worker_bg.wasm",
     "grammar.js",
     "grammar_bg.wasm",
+    "parquet.js",
+    "parquet_bg.wasm",
 ];
 /// What starts them, and decides which: two files of the page, made one so that bundlers, which
 /// embed small files in their own, leave it alone.

@@ -109,6 +109,7 @@ const ARROWS: [(&str, &str, &[&str]); 21] = [
     ("native-cli", "onebit", &["ternary", "ternary-features"]),
     ("web/markdown", "ternary-markdown", &[]),
     ("web/grammar", "ternary-web-grammar", &["ternary-grammar"]),
+    ("web/parquet", "ternary-web-parquet", &["ternary-common"]),
     ("web", "ternary-web", &["ternary", "ternary-markdown"]),
     (
         "web/page-tests",

@@ -163,9 +163,7 @@ impl FileKind {
             FileKind::Packed(Packer::Zstandard) => "packed by zstd: unpack it with zstd -d",
             FileKind::Packed(Packer::Xz) => "packed by xz: unpack it with xz -d",
             FileKind::Packed(Packer::Bzip2) => "packed by bzip2: unpack it with bzip2 -d",
-            FileKind::Parquet => {
-                "a Parquet file, which the command `onebit` reads; elsewhere give its rows as JSON lines"
-            }
+            FileKind::Parquet => "a Parquet file, which is a data set to learn from",
             FileKind::Pdf => "a PDF: save its text first, for example with pdftotext",
             FileKind::Image => "an image",
             FileKind::Empty => "empty: write it again, or download it again",

@@ -8,14 +8,11 @@ use ternary::session::{CompilerMaker, GrammarError, Session};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use super::part;
 use crate::js::describe;
 
 #[wasm_bindgen]
 extern "C" {
-    /// Of `worker-start.js`: fetches the program.
-    #[wasm_bindgen(js_namespace = self, js_name = grammar, catch)]
-    async fn fetch_program() -> Result<JsValue, JsValue>;
-
     #[derive(Clone)]
     type Program;
     #[wasm_bindgen(method, catch)]
@@ -57,7 +54,7 @@ pub async fn provide(session: &mut Session) -> Result<(), String> {
     if session.has_compilers() {
         return Ok(());
     }
-    let program = fetch_program().await.map_err(|thrown| {
+    let program = part("grammar").await.map_err(|thrown| {
         format!(
             "what holds replies to a form could not be fetched: {}",
             describe(thrown)

@@ -28,7 +28,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use ternary::platform;
 use ternary::session::{Command, Event, ModelTask, Session};
 use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen::{JsCast, closure::Closure};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
 use crate::protocol::{
@@ -37,6 +37,13 @@ use crate::protocol::{
 };
 use cancel::Cancel;
 use served::Served;
+
+#[wasm_bindgen]
+extern "C" {
+    /// Of `worker-start.js`: fetches a program that is a part of this one.
+    #[wasm_bindgen(js_namespace = self, catch)]
+    async fn part(name: &str) -> Result<JsValue, JsValue>;
+}
 
 /// What a worker can do besides loading models and chatting.
 pub trait Program: 'static {

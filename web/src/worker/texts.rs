@@ -1,14 +1,29 @@
 //! Texts to learn from, read as the command line reads them.
 
+use std::fmt::Display;
+
 use js_sys::Uint8Array;
-use ternary::data::{Conversation, Document, PAIRS, read_documents};
+use ternary::data::{Conversation, Document, PAIRS, read_documents, read_lines};
 use ternary::session::Session;
 use ternary::tokenizer::END_OF_TEXT;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use super::Responder;
+use super::{Responder, part};
 use crate::js::describe;
-use crate::protocol::{Handle, Response, TextFile, Texts};
+use crate::protocol::{Handle, LARGEST_TEXT, Response, TextFile, Texts};
+
+/// How Parquet files begin.
+const PARQUET: &[u8] = b"PAR1";
+
+#[wasm_bindgen]
+extern "C" {
+    /// `web/parquet`.
+    type Program;
+    #[wasm_bindgen(method, catch)]
+    fn lines(this: &Program, name: &str, file: Vec<u8>, most: f64) -> Result<Vec<u8>, JsValue>;
+}
 
 /// Reads them one after the other. One alone that can't be read is an error; of several it is left
 /// out, and told of.
@@ -23,7 +38,18 @@ pub async fn read(session: &mut Session, files: Vec<TextFile>, responder: Respon
     for TextFile { path, file } in files {
         let read = async {
             let bytes = bytes(&path, &file).await?;
-            contents(&path, &bytes, end)
+            match bytes.starts_with(PARQUET) {
+                true => {
+                    let lines = rows(&path, bytes).await?;
+                    contents(&path, read_lines(&path, &lines), end)
+                }
+                false => {
+                    let ending = path.rsplit('.').next().unwrap_or_default().to_lowercase();
+                    let closed = ["jsonl", "ndjson", "json"].contains(&ending.as_str());
+                    let end = end.filter(|_| closed);
+                    contents(&path, read_documents(&path, &bytes), end)
+                }
+            }
         };
         match read.await {
             Ok(Contents {
@@ -63,17 +89,35 @@ struct Contents {
     notes: Vec<String>,
 }
 
-/// What a file holds; `end` closes the documents of a JSON file.
-fn contents(path: &str, bytes: &[u8], end: Option<&str>) -> Result<Contents, String> {
-    let (documents, notes) = read_documents(path, bytes).map_err(|p| p.to_string())?;
-    let ending = path.rsplit('.').next().unwrap_or_default();
-    let closed = ["jsonl", "ndjson", "json"].contains(&ending.to_lowercase().as_str());
+/// The rows of a Parquet file as JSON lines.
+async fn rows(path: &str, file: Vec<u8>) -> Result<Vec<u8>, String> {
+    let program = part("parquet").await.map_err(|thrown| {
+        format!(
+            "{path}: what reads Parquet could not be fetched: {}",
+            describe(thrown)
+        )
+    })?;
+    let program = program.unchecked_into::<Program>();
+    program.lines(path, file, LARGEST_TEXT).map_err(|thrown| {
+        let said = thrown.as_string();
+        // On some files the program fails.
+        said.unwrap_or_else(|| format!("{path} is damaged: it is no readable Parquet file"))
+    })
+}
+
+/// What a file holds that is read; `end` closes its documents.
+fn contents(
+    path: &str,
+    read: Result<(Vec<Document>, Vec<String>), impl Display>,
+    end: Option<&str>,
+) -> Result<Contents, String> {
+    let (documents, notes) = read.map_err(|p| p.to_string())?;
     let (mut text, mut conversations) = (String::new(), Vec::new());
     for document in documents {
         match document {
             Document::Text(more) => {
                 text += &more;
-                text += end.filter(|_| closed).unwrap_or_default();
+                text += end.unwrap_or_default();
             }
             Document::Chat(talk) => conversations.push(talk),
             Document::Pair(_) => return Err(format!("{path}: {PAIRS}")),

@@ -2,7 +2,6 @@
 //! content), `conversations` (from, value), `prompt` and `completion`, Alpaca's `instruction`,
 //! `input` and `output`, or `question` and `answer`; or a bare string.
 
-#[cfg(feature = "native")]
 mod rows;
 
 use std::fmt;
@@ -139,7 +138,6 @@ pub enum Layout {
     /// `preferred_output` and `non_preferred_output`, as OpenAI does.
     Preference,
     /// An answer that is labelled as good or bad, as for KTO.
-    #[cfg(feature = "native")]
     Labelled,
 }
 
@@ -155,7 +153,6 @@ impl Layout {
             Layout::Prompt => "prompts (prompt, completion)",
             Layout::Question => "questions (question, answer)",
             Layout::Preference => "preference pairs (prompt, chosen, rejected)",
-            #[cfg(feature = "native")]
             Layout::Labelled => "labelled answers (prompt, completion, label)",
         }
     }
@@ -185,11 +182,10 @@ pub(super) const FIELDS: [&str; 18] = [
 
 const SAID: usize = 10;
 /// The last ones, from here on, hold functions.
-#[cfg(feature = "native")]
 const TOOLS: usize = 16;
 
 /// Fields that go with them.
-#[cfg(feature = "native")]
+#[cfg(feature = "parquet")]
 pub(super) const MORE_FIELDS: [&str; 5] =
     ["context", "answers", "label", "kto_tag", "system_prompt"];
 
@@ -208,7 +204,6 @@ pub(super) struct Found {
     /// Whether it is a pair of two answers that are the same, which teaches nothing.
     pub alike: bool,
     /// Whether it is an answer that is labelled as a bad one.
-    #[cfg(feature = "native")]
     pub bad: bool,
 }
 
@@ -224,7 +219,7 @@ struct Fields {
     text: Option<String>,
     messages: Option<Vec<Turn>>,
     conversations: Option<Vec<Turn>>,
-    #[cfg_attr(feature = "native", serde(alias = "system_prompt"))]
+    #[serde(alias = "system_prompt")]
     system: Option<Content>,
     prompt: Option<Said>,
     #[serde(alias = "response")]
@@ -233,19 +228,13 @@ struct Fields {
     input: Option<Input>,
     output: Option<Content>,
     question: Option<Content>,
-    #[cfg_attr(feature = "native", serde(skip))]
-    #[cfg_attr(not(feature = "native"), serde(rename = "answer"))]
+    #[serde(skip)]
     replied: Option<Content>,
-    #[cfg(feature = "native")]
     answer: serde_json::Value,
-    #[cfg(feature = "native")]
     answers: serde_json::Value,
-    #[cfg(feature = "native")]
     context: serde_json::Value,
     /// Whether the answer is a good one, as for KTO, and what LLaMA-Factory calls it.
-    #[cfg(feature = "native")]
     label: serde_json::Value,
-    #[cfg(feature = "native")]
     kto_tag: serde_json::Value,
     #[serde(alias = "preferred_output")]
     chosen: serde_json::Value,
@@ -310,7 +299,6 @@ struct Counts {
     heard: Heard,
     odd_tools: bool,
     alike: bool,
-    #[cfg(feature = "native")]
     bad: bool,
 }
 
@@ -354,7 +342,6 @@ fn parse_with(value: &str, roles: Roles) -> Result<Found, String> {
         heard: counts.heard,
         odd_tools: counts.odd_tools,
         alike: counts.alike,
-        #[cfg(feature = "native")]
         bad: counts.bad,
     })
 }
@@ -440,7 +427,6 @@ enum Compared {
 /// What is missing or empty.
 fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Compared, String> {
     let answers = [&mut fields.chosen, &mut fields.rejected].map(std::mem::take);
-    #[cfg(feature = "native")]
     let answers = answers.map(rows::answer);
     let document = [
         fields.text.is_some(),
@@ -481,8 +467,7 @@ fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Compared, String> {
         rejected.drain(..common);
         let common: Vec<Message> = chosen.drain(..common).collect();
         // Unless they go on from it.
-        #[cfg(feature = "native")]
-        let common = match (common.first(), rows::said_before(fields)) {
+        match (common.first(), rows::said_before(fields)) {
             (Some(first), Some(turns)) => {
                 let mut before = messages(turns)?;
                 match before.contains(first) {
@@ -494,11 +479,9 @@ fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Compared, String> {
                 }
             }
             _ => common,
-        };
-        common
+        }
     } else {
         let question = fields.question.take().map(Said::Content);
-        #[cfg(feature = "native")]
         let (question, beside) = match fields.prompt.is_none() && question.is_none() {
             true => {
                 let beside = fields.instruction.is_none();
@@ -521,12 +504,10 @@ fn pair(fields: &mut Fields, counts: &mut Counts) -> Result<Compared, String> {
             (None, _) => return Err(format!("a pair without \"prompt\"; {expected}")),
         };
         let prompt = messages(turns)?;
-        #[cfg(feature = "native")]
-        let prompt = match beside {
+        match beside {
             true => rows::before(prompt, [&chosen, &rejected])?,
             false => prompt,
-        };
-        prompt
+        }
     };
     counts.heard.other_parts += heard.other_parts;
     for (name, side) in [("chosen", &chosen), ("rejected", &rejected)] {
@@ -580,15 +561,12 @@ fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Re
         // Of a key that is there twice the last one counts, as in Python.
         Err(e) if e.to_string().starts_with("duplicate field") => {
             let object: serde_json::Value = serde_json::from_str(value)?;
-            #[cfg(feature = "native")]
             let object = with_first_names(object);
             serde_json::from_value(object)?
         }
         Err(e) => return Err(e),
     };
-    #[cfg(feature = "native")]
     let labelled = rows::is_good(&fields);
-    #[cfg(feature = "native")]
     if let Err(what) = rows::dress(&mut fields, &mut counts.heard) {
         return Ok(Err(what));
     }
@@ -670,7 +648,6 @@ fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Re
             let null = |name: &&str| fields.get(*name).is_some_and(serde_json::Value::is_null);
             let nothing = FIELDS[..SAID].iter().any(null);
             // Questions that have no answer.
-            #[cfg(feature = "native")]
             let nothing = nothing
                 || (fields.contains_key("question")
                     && (fields.contains_key("answer") || fields.contains_key("answers")));
@@ -689,7 +666,6 @@ fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Re
             }
         }
     };
-    #[cfg(feature = "native")]
     let read = match (read, labelled) {
         (Ok((Some(chat @ Document::Chat(_)), _)), Some(good)) => {
             counts.bad = !good;
@@ -701,8 +677,7 @@ fn read_fields(value: &str, roles: Roles, counts: &mut Counts) -> serde_json::Re
 }
 
 /// Fields and what else they are called, of documents and of messages. Tables have a column for
-/// either. The page, where code is dear, refuses an object with both.
-#[cfg(feature = "native")]
+/// either.
 const NAMES: [(&str, &str); 5] = [
     ("completion", "response"),
     ("chosen", "preferred_output"),
@@ -713,7 +688,6 @@ const NAMES: [(&str, &str); 5] = [
 
 /// With one of two names that the same field has in an object or in its messages: the first,
 /// unless it is null.
-#[cfg(feature = "native")]
 fn with_first_names(value: serde_json::Value) -> serde_json::Value {
     match value {
         serde_json::Value::Array(all) => all.into_iter().map(with_first_names).collect(),

@@ -1,11 +1,17 @@
 //! Data sets that are one JSON object with a list in it: `{"version": …, "data": [{…}, …]}`.
 
+#[cfg(feature = "native")]
 use std::fs::File;
+use std::io::{self, BufRead};
+#[cfg(feature = "native")]
 use std::io::{BufReader, BufWriter, Read, Write};
+#[cfg(feature = "native")]
 use std::path::Path;
 
 use super::documents::FIELDS;
-use crate::error::{Error, IoContext, Result};
+#[cfg(feature = "native")]
+use crate::error::IoContext;
+use crate::error::{Error, Result};
 
 /// The longest name of a field that is told of.
 const LONGEST_NAME: usize = 100;
@@ -19,16 +25,15 @@ struct List {
     bytes: std::ops::Range<u64>,
 }
 
-/// The lists of the object in the file at `path`, none if the file is no such object or the object
-/// is a document itself.
-fn lists(path: &Path) -> Result<Vec<List>> {
-    let file = File::open(path).at("open", path)?;
+/// The lists of the object in a file, none if the file is no such object or the object is a document
+/// itself.
+fn lists(file: impl BufRead) -> io::Result<Vec<List>> {
     let (mut depth, mut text, mut escaped) = (0usize, false, false);
     let mut name = Vec::new();
     let mut found: Vec<List> = Vec::new();
     let mut ended = false;
-    for (at, byte) in (0..).zip(BufReader::with_capacity(1 << 16, file).bytes()) {
-        let byte = byte.at("read", path)?;
+    for (at, byte) in (0..).zip(file.bytes()) {
+        let byte = byte?;
         if text {
             match byte {
                 _ if escaped => escaped = false,
@@ -91,38 +96,68 @@ fn lists(path: &Path) -> Result<Vec<List>> {
     }
 }
 
-/// The list in the object that the file at `path`, which messages call `name`, is: alone, at the
-/// same lines, in a file that is deleted with the answer. None if it is no such object.
+/// The list in the object that the file called `name` is; None if it is no such object.
 ///
 /// # Errors
-/// An object with several lists, and files that cannot be read or written.
+/// An object with several lists.
+fn only(mut lists: Vec<List>, name: &str) -> Result<Option<List>> {
+    if lists.len() < 2 {
+        return Ok(lists.pop());
+    }
+    let names: Vec<&str> = lists.iter().map(|list| list.name.as_str()).collect();
+    Err(Error::Data(format!(
+        "{name} is an object with several lists: {}; expected one, or a list alone. Write the one to learn from to a file of its own, \
+         for example: jq '.\"{}\"' '{name}' > one.json",
+        names.join(", "),
+        names[0]
+    )))
+}
+
+impl List {
+    /// Whether a byte of the file is kept where the list stays at its lines.
+    fn keeps(&self, at: u64, byte: u8) -> bool {
+        at >= self.bytes.start || byte == b'\n'
+    }
+}
+
+/// The list in the object that a file in memory, which messages call `name`, is: alone, at the same
+/// lines. None if it is no such object.
+///
+/// # Errors
+/// An object with several lists.
+pub(super) fn within(name: &str, file: &[u8]) -> Result<Option<Vec<u8>>> {
+    // Memory is always read.
+    let list = only(lists(file).unwrap_or_default(), name)?;
+    Ok(list.map(|list| {
+        let bytes = (0..list.bytes.end).zip(file);
+        let bytes = bytes.map(|(at, byte)| if list.keeps(at, *byte) { *byte } else { b' ' });
+        bytes.collect()
+    }))
+}
+
+/// As [`within`], of the file at `path`, in a file that is deleted with the answer.
+///
+/// # Errors
+/// As of [`within`], and files that cannot be read or written.
+#[cfg(feature = "native")]
 pub(super) fn alone(path: &Path, name: &str) -> Result<Option<tempfile::TempPath>> {
-    let lists = lists(path)?;
-    let list = match &lists[..] {
-        [] => return Ok(None),
-        [list] => list,
-        several => {
-            let names: Vec<&str> = several.iter().map(|list| list.name.as_str()).collect();
-            return Err(Error::Data(format!(
-                "{name} is an object with several lists: {}; expected one, or a list alone. Write the one to learn from to a file of its own, \
-                 for example: jq '.\"{}\"' '{name}' > one.json",
-                names.join(", "),
-                names[0]
-            )));
-        }
+    let open = || -> Result<_> {
+        let file = File::open(path).at("open", path)?;
+        Ok(BufReader::with_capacity(1 << 16, file))
+    };
+    let lists = lists(open()?).at("read", path)?;
+    let Some(list) = only(lists, name)? else {
+        return Ok(None);
     };
     let mut out =
         BufWriter::new(tempfile::NamedTempFile::new().at("make a temporary file for", path)?);
-    let file = BufReader::with_capacity(1 << 16, File::open(path).at("open", path)?);
-    for (at, byte) in (0..list.bytes.end).zip(file.bytes()) {
+    for (at, byte) in (0..list.bytes.end).zip(open()?.bytes()) {
         let byte = byte.at("read", path)?;
-        let kept = at >= list.bytes.start || byte == b'\n';
+        let kept = list.keeps(at, byte);
         out.write_all(&[if kept { byte } else { b' ' }])
             .at("unpack", path)?;
     }
-    let kept = out
-        .into_inner()
-        .map_err(std::io::IntoInnerError::into_error);
+    let kept = out.into_inner().map_err(io::IntoInnerError::into_error);
     Ok(Some(kept.at("unpack", path)?.into_temp_path()))
 }
 
@@ -135,7 +170,9 @@ mod tests {
         let path = dir.path().join("a.json");
         std::fs::write(&path, json).unwrap();
         let kept = alone(&path, "a.json")?;
-        Ok(kept.map(|kept| std::fs::read_to_string(&kept).unwrap()))
+        let kept = kept.map(|kept| std::fs::read(&kept).unwrap());
+        assert_eq!(kept, within("a.json", json.as_bytes())?);
+        Ok(kept.map(|kept| String::from_utf8(kept).unwrap()))
     }
 
     #[test]

@@ -8,11 +8,10 @@ mod documents;
 mod eval_text;
 #[cfg(feature = "native")]
 mod files;
-#[cfg(feature = "native")]
 mod listed;
 #[cfg(feature = "native")]
 mod pairs;
-#[cfg(feature = "native")]
+#[cfg(feature = "parquet")]
 pub mod parquet;
 #[cfg(feature = "native")]
 mod pieces;
@@ -47,7 +46,7 @@ pub use source::{BatchSource, CONTEXT, FIRST, NO_TARGET, Windows};
 pub use stream::{Stream, StreamPlace, StreamedTexts};
 #[cfg(feature = "native")]
 pub use tasks::{Question, Shape, Task, tasks};
-pub use text::{STANDARD_INPUT, read_documents, read_plain};
+pub use text::{STANDARD_INPUT, read_documents, read_lines, read_plain};
 pub use token_data::TokenData;
 #[cfg(feature = "native")]
 pub use tokens::TokenWriter;

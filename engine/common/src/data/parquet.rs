@@ -2,27 +2,35 @@
 
 mod pages;
 
+#[cfg(feature = "native")]
 use std::fs::File;
+#[cfg(feature = "native")]
 use std::io::{BufWriter, Write};
+#[cfg(feature = "native")]
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "native")]
 use std::path::Path;
 
 use parquet::basic::CompressionCodec;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
-use parquet::file::reader::FileReader;
+use parquet::file::reader::{ChunkReader, FileReader};
 use parquet::record::Field;
 use parquet::schema::types::Type;
 use serde_json::{Map, Value};
 
 use self::pages::PackedFile;
 use super::documents::{FIELDS, MORE_FIELDS};
-use crate::error::{Error, IoContext, Result};
+#[cfg(feature = "native")]
+use crate::error::IoContext;
+use crate::error::{Error, Result};
 
 /// Bytes of text that a file may unpack to, for each of its own. Texts shrink to a third or a
 /// tenth; a file in which one long text is repeated from a dictionary is made to fill the disk.
+#[cfg(feature = "native")]
 const MOST_TEXT: u64 = 200;
 /// Of small files more.
+#[cfg(feature = "native")]
 const LEAST_LIMIT: u64 = 64 << 20;
 /// How columns may be compressed.
 const READ: [CompressionCodec; 4] = [
@@ -32,41 +40,86 @@ const READ: [CompressionCodec; 4] = [
     CompressionCodec::GZIP,
 ];
 
+/// What a file may unpack to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Bytes of its texts.
+    pub bytes: u64,
+    /// What is said of a file that unpacks to more.
+    pub beyond: &'static str,
+}
+
 /// Hands out every row of the file at `path`, which messages call `name`, as an object of those of
 /// `columns` that it has; returns the number of rows.
 ///
 /// # Errors
 /// A damaged file, one with none of the columns, one that unpacks to much more than its size, and
 /// what `sink` says.
+#[cfg(feature = "native")]
 pub fn rows(
     path: &Path,
     name: &str,
     columns: &[&str],
     sink: &mut dyn FnMut(Map<String, Value>) -> Result<()>,
 ) -> Result<u64> {
+    let file = File::open(path).at("open", path)?;
+    let most = MOST_TEXT.saturating_mul(file.metadata().at("read", path)?.len());
+    let limit = Limit {
+        bytes: LEAST_LIMIT.max(most),
+        beyond: "far more than its size: it is damaged, or made to fill a disk",
+    };
+    let twice = [file.try_clone().at("open", path)?, file];
     // The library panics on some damaged files.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let read = catch_unwind(AssertUnwindSafe(|| read(path, name, columns, sink)));
+    let read = catch_unwind(AssertUnwindSafe(|| read(twice, name, columns, limit, sink)));
     std::panic::set_hook(hook);
-    read.unwrap_or_else(|_| {
-        Err(Error::Data(format!(
-            "{name} is damaged: it is no readable Parquet file"
-        )))
-    })
+    read.unwrap_or_else(|_| Err(damaged(name)))
 }
 
-fn read(
-    path: &Path,
+/// A file that the library panics on.
+pub fn damaged(name: &str) -> Error {
+    Error::Data(format!("{name} is damaged: it is no readable Parquet file"))
+}
+
+/// The rows of a file in memory as JSON lines, with those of the columns that documents have;
+/// `limit`: what they may amount to.
+///
+/// # Errors
+/// As of `rows`. On some damaged files the library panics, which is left to the caller.
+pub fn lines_of(name: &str, file: Vec<u8>, limit: Limit) -> Result<Vec<u8>> {
+    let file = bytes::Bytes::from(file);
+    let mut out = Vec::new();
+    let mut sink = |row| {
+        serde_json::to_writer(&mut out, &Value::Object(row))
+            .map_err(|e| Error::Data(format!("{name}: {e}")))?;
+        out.push(b'\n');
+        Ok(())
+    };
+    read(
+        [file.clone(), file],
+        name,
+        &document_columns(),
+        limit,
+        &mut sink,
+    )?;
+    Ok(out)
+}
+
+/// Columns that documents are made of.
+fn document_columns() -> Vec<&'static str> {
+    [&FIELDS[..], &MORE_FIELDS].concat()
+}
+
+fn read<R: ChunkReader + 'static>(
+    file: [R; 2],
     name: &str,
     columns: &[&str],
+    limit: Limit,
     sink: &mut dyn FnMut(Map<String, Value>) -> Result<()>,
 ) -> Result<u64> {
     let damaged = |e: ParquetError| Error::Data(format!("{name}: {e}"));
-    let file = File::open(path).at("open", path)?;
-    let size = file.metadata().at("read", path)?.len();
-    let most = LEAST_LIMIT.max(MOST_TEXT.saturating_mul(size));
-    let reader = PackedFile::open(file, most).map_err(damaged)?;
+    let reader = PackedFile::open(file, limit.bytes).map_err(damaged)?;
     let schema = reader.metadata().file_metadata().schema();
     let all = schema.get_fields();
     let wanted: Vec<_> = all
@@ -118,10 +171,11 @@ fn read(
             continue;
         };
         bytes += object.values().map(text_bytes).sum::<u64>();
-        if bytes > most {
+        if bytes > limit.bytes {
             return Err(Error::Data(format!(
-                "{name} unpacks to more than {} MB, far more than its size: it is damaged, or made to fill a disk",
-                most / 1_000_000
+                "{name} unpacks to more than {} MB, {}",
+                limit.bytes / 1_000_000,
+                limit.beyond
             )));
         }
         sink(object)?;
@@ -145,11 +199,11 @@ fn text_bytes(value: &Value) -> u64 {
 ///
 /// # Errors
 /// As for [`rows`], and a disk that is full.
+#[cfg(feature = "native")]
 pub(super) fn as_lines(path: &Path, name: &str) -> Result<tempfile::TempPath> {
     let kept = tempfile::NamedTempFile::new().at("make a temporary file for", path)?;
     let mut out = BufWriter::new(kept);
-    let columns = [&FIELDS[..], &MORE_FIELDS].concat();
-    rows(path, name, &columns, &mut |row| {
+    rows(path, name, &document_columns(), &mut |row| {
         Ok(writeln!(out, "{}", Value::Object(row)).at("unpack", path)?)
     })?;
     let kept = out

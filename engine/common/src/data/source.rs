@@ -3,6 +3,7 @@
 #[cfg(feature = "native")]
 use super::StreamPlace;
 use crate::error::{Error, Result};
+use ternary_core::words::counted;
 
 /// Windows of a training, one behind the other; all three of equal length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,10 +88,7 @@ pub(super) fn nothing_learnt() -> Error {
 
 /// What to say of data that has no window.
 pub(super) fn too_short(tokens: usize, seq: usize) -> Error {
-    #[cfg(feature = "native")]
-    let tokens = ternary_core::words::counted(tokens, "token");
-    #[cfg(not(feature = "native"))]
-    let tokens = format_args!("{tokens} tokens");
+    let tokens = counted(tokens, "token");
     Error::Data(format!(
         "the data has {tokens}; sequences of {seq} need at least {}. Give more text or a smaller seq_len",
         2 * seq + 1

@@ -6,6 +6,7 @@
 use std::io::{ErrorKind, Read};
 
 use super::documents::{self, Document, Layout};
+use super::listed;
 use crate::error::{Error, Result};
 use ternary_core::kind::FileKind;
 
@@ -223,7 +224,6 @@ impl Start {
             "jsonl" | "ndjson" if text.lines().next() == Some("{") => Shape::Values,
             "jsonl" | "ndjson" => Shape::Lines,
             "json" => Shape::Values,
-            #[cfg(feature = "native")]
             _ if !named => told(text),
             _ => Shape::Plain,
         };
@@ -237,7 +237,6 @@ impl Start {
 
 /// The shape of what begins with `text` and has no name to tell it: JSON if an object and its first
 /// key begin it, in lists or not, or a list of texts.
-#[cfg(feature = "native")]
 fn told(text: &str) -> Shape {
     let inner = text.trim_start_matches(|c: char| c == '[' || c.is_whitespace());
     let (object, first) = match inner.strip_prefix('{') {
@@ -438,7 +437,6 @@ pub(super) struct TextReader<R> {
     other_parts: Count,
     odd_tools: Count,
     alike: Count,
-    #[cfg(feature = "native")]
     bad: Count,
     without_text: Count,
 }
@@ -462,7 +460,6 @@ impl<R: Read> TextReader<R> {
             other_parts: Count::default(),
             odd_tools: Count::default(),
             alike: Count::default(),
-            #[cfg(feature = "native")]
             bad: Count::default(),
             without_text: Count::default(),
         }
@@ -690,7 +687,6 @@ impl<R: Read> TextReader<R> {
         match found.document {
             Some(document) => (piece.document, piece.ends) = (Some(document), true),
             None if found.alike => self.alike.add(1, line),
-            #[cfg(feature = "native")]
             None if found.bad => self.bad.add(1, line),
             None => self.without_text.add(1, line),
         }
@@ -701,7 +697,7 @@ impl<R: Read> TextReader<R> {
     pub fn notes(&self) -> Vec<String> {
         // The page, where code is dear, has one wording for one and for many.
         let says = |count: Count, one: &'static str, many: &'static str| {
-            let single = cfg!(feature = "native") && count.times == 1;
+            let single = count.times == 1;
             (count, if single { one } else { many })
         };
         let all = [
@@ -735,7 +731,6 @@ impl<R: Read> TextReader<R> {
                 "pair of two answers that are the same, left out",
                 "pairs of two answers that are the same, left out",
             ),
-            #[cfg(feature = "native")]
             says(
                 self.bad,
                 "answer labelled as bad (\"label\": false), left out: it would be learnt like a good one; `onebit finetune --preference dpo` learns from \
@@ -829,9 +824,30 @@ pub fn read_plain(name: &str, bytes: &[u8]) -> Result<String> {
 /// All documents of a file in memory, and what its owner should know of them.
 ///
 /// # Errors
-/// A file that is no text, with the line where it ceases to be one.
+/// A file that is no text, with the line where it ceases to be one; an object with several lists.
 pub fn read_documents(name: &str, bytes: &[u8]) -> Result<(Vec<Document>, Vec<String>)> {
     let start = Start::of(name, &bytes[..bytes.len().min(HEAD)], true)?;
+    let list = match ending(name).as_str() {
+        "json" => listed::within(name, bytes)?,
+        _ => None,
+    };
+    read_from(name, list.as_deref().unwrap_or(bytes), start)
+}
+
+/// As [`read_documents`], of JSON lines, whatever the name.
+///
+/// # Errors
+/// A line that is no document.
+pub fn read_lines(name: &str, bytes: &[u8]) -> Result<(Vec<Document>, Vec<String>)> {
+    let start = Start {
+        encoding: Encoding::Utf8,
+        shape: Shape::Lines,
+        mark: 0,
+    };
+    read_from(name, bytes, start)
+}
+
+fn read_from(name: &str, bytes: &[u8], start: Start) -> Result<(Vec<Document>, Vec<String>)> {
     let mut reader = TextReader::new(&bytes[start.mark..], name, start, 0, 0);
     let mut documents = Vec::new();
     while let Some(piece) = reader.next_piece(usize::MAX)? {
@@ -987,7 +1003,6 @@ mod tests {
         assert_eq!(text_of("t.csv.txt", table).unwrap().as_bytes(), table);
     }
 
-    #[cfg(feature = "native")]
     #[test]
     fn what_has_no_name_is_json_if_it_begins_as_json() {
         let long = format!("{{\"id\": \"{}", "x".repeat(9000));

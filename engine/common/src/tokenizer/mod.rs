@@ -95,6 +95,22 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
+/// Whether the words of a text are encoded one by one. The library keeps what it made of each.
+fn parts_words(inner: &HfTokenizer) -> bool {
+    use tokenizers::{NormalizedString, OffsetReferential, OffsetType, PreTokenizedString};
+    use tokenizers::{Normalizer as _, PreTokenizer as _};
+    let Some(pre_tokenizer) = inner.get_pre_tokenizer() else {
+        return false;
+    };
+    let mut text = NormalizedString::from("some words, one by one");
+    let normalized = inner.get_normalizer().map(|n| n.normalize(&mut text));
+    let mut text = PreTokenizedString::from(text);
+    let parted = pre_tokenizer.pre_tokenize(&mut text);
+    let parts = text.get_splits(OffsetReferential::Original, OffsetType::None);
+    // What cannot do that is told of when a text is encoded.
+    normalized.is_none_or(|n| n.is_ok()) && parted.is_ok() && parts.len() > 1
+}
+
 impl Tokenizer {
     /// From the contents of a `tokenizer.json`. Truncation and padding saved in it are not obeyed.
     ///
@@ -137,7 +153,13 @@ impl Tokenizer {
         checked::within(json, rows)
     }
 
-    fn new(inner: HfTokenizer) -> Self {
+    fn new(mut inner: HfTokenizer) -> Self {
+        // Every thread would keep what it made of thousands of texts.
+        if !parts_words(&inner) {
+            let mut model = inner.get_model().clone();
+            model.resize_cache(0);
+            inner.with_model(model);
+        }
         let ends = END_NAMES
             .iter()
             .filter_map(|name| inner.token_to_id(name))
@@ -406,6 +428,37 @@ mod tests {
         let end = t.id(END_OF_TEXT).unwrap();
         assert_eq!(t.encode(END_OF_TEXT).unwrap(), [end]);
         assert!(t.is_end(end));
+    }
+
+    #[test]
+    fn tokenizers_that_take_a_text_for_one_word_are_known() {
+        let t = Tokenizer::train(std::iter::once("x"), 261).unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(&t.to_json().unwrap()).unwrap();
+        let mut parted = |normalizer, pre_tokenizer| {
+            value["normalizer"] = normalizer;
+            value["pre_tokenizer"] = pre_tokenizer;
+            let t = Tokenizer::from_json(&value.to_string()).unwrap();
+            // Without what it keeps, it encodes alike.
+            assert_eq!(t.encode("x x").unwrap(), t.encode("x x").unwrap());
+            parts_words(t.inner())
+        };
+        use serde_json::{Value::Null, json};
+        let marks = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
+        let spaces = json!({ "type": "Split", "pattern": { "String": " " }, "behavior": "MergedWithPrevious", "invert": false });
+        let metaspace = |split: bool| json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": split });
+        let bytes = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+        for (normalizer, pre_tokenizer, parts) in [
+            (Null, bytes, true),
+            (Null, spaces.clone(), true),
+            (Null, metaspace(true), true),
+            // Gemma's and Llama's.
+            (marks.clone(), spaces, false),
+            (marks, Null, false),
+            (Null, metaspace(false), false),
+        ] {
+            let shown = format!("{normalizer} {pre_tokenizer}");
+            assert_eq!(parted(normalizer, pre_tokenizer), parts, "{shown}");
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn altered(name: &str, prelude: &str) -> Result<Page> {
     Ok(page)
 }
 
-fn learned(page: &Page, files: &str) -> Result<(String, String)> {
+pub fn learned(page: &Page, files: &str) -> Result<(String, String)> {
     page.wait_for(
         &format!("document.querySelector('#tune-files')?.innerText.startsWith('{files}')"),
         START,
@@ -834,7 +834,7 @@ fn a_folder_whose_json_has_byte_order_marks_is_imported() -> Result<()> {
 
 // Texts.
 
-fn notice_of(page: &Page, path: &Path) -> Result<String> {
+pub fn notice_of(page: &Page, path: &Path) -> Result<String> {
     page.drop_file(path)?;
     page.wait_for(NOTICE, START)?;
     let told = page.text(".notice")?;

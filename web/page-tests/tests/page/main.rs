@@ -11,6 +11,7 @@ mod cases;
 mod catalogue;
 mod chat;
 mod chat_view;
+mod data_sets;
 mod explorer;
 mod first;
 mod fixtures;

@@ -1,7 +1,8 @@
 //! What was dropped or chosen goes where its kind belongs.
 
-use js_sys::{JSON, Uint8Array};
+use js_sys::{Array, JSON, Object, Uint8Array};
 use leptos::prelude::Set;
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Blob, File};
 
@@ -18,8 +19,8 @@ use crate::ui::widgets::picked::{Found, Picked};
 const PUBLISHED: [&str; 3] = [".gguf", ".safetensors", ".safetensors.index.json"];
 /// What makes a folder one of a published model, if only of one that is not read.
 const OF_A_MODEL: [&str; 2] = ["config.json", "pytorch_model.bin"];
-const TEXTS: [&str; 10] = [
-    ".txt", ".text", ".md", ".csv", ".jsonl", ".ndjson", ".json", ".html", ".rs", ".py",
+const TEXTS: [&str; 11] = [
+    ".txt", ".text", ".md", ".csv", ".jsonl", ".ndjson", ".json", ".parquet", ".html", ".rs", ".py",
 ];
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 const ADAPTER_WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
@@ -236,6 +237,7 @@ impl Shell {
                 self.show(Tab::Chat);
                 self.chat.import_chats(found.name(), &text);
             }
+            Ok(text) if is_data_set(&text) => self.tuner.learn(vec![found], Vec::new()),
             // What can't be read is told there.
             _ => {
                 self.show(Tab::Map);
@@ -251,6 +253,20 @@ async fn is_list(file: &File) -> bool {
     let is_mark = |byte: &u8| matches!(byte, 0 | 0xef | 0xbb | 0xbf | 0xfe | 0xff);
     let mut bytes = start.iter().filter(|byte| !is_mark(byte));
     bytes.find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
+}
+
+/// Whether JSON is an object with a list of documents in it, as data sets come with their version.
+fn is_data_set(json: &str) -> bool {
+    let Ok(object) = JSON::parse(json).and_then(|value| value.dyn_into::<Object>()) else {
+        return false;
+    };
+    let of_a_map = |name| !field(&object, name).is_undefined();
+    let of_objects = |value: JsValue| {
+        let first = value.dyn_into::<Array>().map(|list| list.get(0));
+        first.is_ok_and(|first| first.is_object() && !Array::is_array(&first))
+    };
+    !["layer_modes", "layer_bit_map"].into_iter().any(of_a_map)
+        && Object::values(&object).iter().any(of_objects)
 }
 
 /// Of a file of no known ending.

@@ -68,7 +68,7 @@ fn TextToLearn() -> impl IntoView {
         <textarea
             id="tune-text"
             rows="8"
-            placeholder="Paste a text, or drop a file: some pages in one style, or conversations (JSON lines)"
+            placeholder="Paste a text, or drop a file: some pages in one style, or conversations (JSON lines, Parquet)"
             prop:value=Signal::derive(move || t.settings.with(|settings| settings.text.clone()))
             on:change:target=move |event| {
                 let text = event.target().value();

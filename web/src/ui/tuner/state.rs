@@ -8,15 +8,15 @@ use ternary::session::{
 };
 
 use crate::js::describe;
-use crate::protocol::{Handle, Notification, RequestId, Response, Source, Task, TextFile, Texts};
+use crate::protocol::{
+    Handle, LARGEST_TEXT, Notification, RequestId, Response, Source, Task, TextFile, Texts,
+};
 use crate::ui::engine::{Engine, EngineEvent, ModelRequest};
 use crate::ui::page::{Page, Step, Tab};
 use crate::ui::widgets::figures;
 use crate::ui::widgets::picked::Found;
 use crate::ui::widgets::storage::storage;
 
-/// Texts above this take longer to tokenize than anybody waits.
-const LARGEST_TEXT: f64 = 32e6;
 /// Names that are told of many.
 const TOLD: usize = 6;
 

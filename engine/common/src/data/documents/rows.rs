@@ -1,5 +1,5 @@
 //! Rows as data sets of questions, of preferences and of labelled answers have them, brought to the
-//! fields that [`super`] reads. The page, where code is dear, does not know them.
+//! fields that [`super`] reads.
 
 use serde_json::Value;
 

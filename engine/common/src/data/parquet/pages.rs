@@ -2,7 +2,6 @@
 //! unpacks without a limit. It reads such columns as if they were not compressed; what it finds in
 //! them is unpacked here.
 
-use std::fs::File;
 use std::io::{Error, ErrorKind, Read};
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use parquet::bloom_filter::Sbbf;
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
-use parquet::file::reader::{FileReader, RowGroupReader};
+use parquet::file::reader::{ChunkReader, FileReader, RowGroupReader};
 use parquet::file::serialized_reader::{SerializedFileReader, SerializedPageReader};
 use parquet::record::reader::RowIter;
 use parquet::schema::types::Type;
@@ -74,24 +73,25 @@ impl Codec {
 }
 
 /// A Parquet file whose pages may be compressed with Zstandard or gzip, too.
-pub(super) struct PackedFile {
-    reader: SerializedFileReader<File>,
-    file: Arc<File>,
+pub(super) struct PackedFile<R: ChunkReader> {
+    reader: SerializedFileReader<R>,
+    file: Arc<R>,
     /// Bytes that a page may unpack to.
     limit: u64,
 }
 
-impl PackedFile {
-    pub(super) fn open(file: File, limit: u64) -> Result<Self> {
+impl<R: ChunkReader + 'static> PackedFile<R> {
+    /// Of two readers of the same file.
+    pub(super) fn open([first, second]: [R; 2], limit: u64) -> Result<Self> {
         Ok(PackedFile {
-            file: Arc::new(file.try_clone()?),
-            reader: SerializedFileReader::new(file)?,
+            reader: SerializedFileReader::new(first)?,
+            file: Arc::new(second),
             limit,
         })
     }
 }
 
-impl FileReader for PackedFile {
+impl<R: ChunkReader + 'static> FileReader for PackedFile<R> {
     fn metadata(&self) -> &ParquetMetaData {
         self.reader.metadata()
     }
@@ -113,13 +113,13 @@ impl FileReader for PackedFile {
     }
 }
 
-struct PackedGroup<'a> {
+struct PackedGroup<'a, R> {
     group: Box<dyn RowGroupReader + 'a>,
-    file: &'a Arc<File>,
+    file: &'a Arc<R>,
     limit: u64,
 }
 
-impl RowGroupReader for PackedGroup<'_> {
+impl<R: ChunkReader + 'static> RowGroupReader for PackedGroup<'_, R> {
     fn metadata(&self) -> &RowGroupMetaData {
         self.group.metadata()
     }
@@ -152,13 +152,13 @@ impl RowGroupReader for PackedGroup<'_> {
     }
 }
 
-struct PackedPages {
-    pages: SerializedPageReader<File>,
+struct PackedPages<R: ChunkReader> {
+    pages: SerializedPageReader<R>,
     codec: Codec,
     limit: u64,
 }
 
-impl PackedPages {
+impl<R: ChunkReader> PackedPages<R> {
     fn unpacked(&self, mut page: Page) -> Result<Page> {
         // Levels come before what is compressed in pages of version 2, as they are.
         let (buf, levels) = match &mut page {
@@ -192,7 +192,7 @@ impl PackedPages {
     }
 }
 
-impl Iterator for PackedPages {
+impl<R: ChunkReader> Iterator for PackedPages<R> {
     type Item = Result<Page>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -200,7 +200,7 @@ impl Iterator for PackedPages {
     }
 }
 
-impl PageReader for PackedPages {
+impl<R: ChunkReader> PageReader for PackedPages<R> {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
         let page = self.pages.get_next_page()?;
         page.map(|page| self.unpacked(page)).transpose()
