@@ -101,7 +101,9 @@ async fn rows(path: &str, file: Vec<u8>) -> Result<Vec<u8>, String> {
     program.lines(path, file, LARGEST_TEXT).map_err(|thrown| {
         let said = thrown.as_string();
         // On some files the program fails.
-        said.unwrap_or_else(|| format!("{path} is damaged: it is no readable Parquet file"))
+        said.unwrap_or_else(|| {
+            format!("{path} cannot be read as Parquet: it is damaged. Download it again, or write it anew")
+        })
     })
 }
 

@@ -74,12 +74,13 @@ pub fn rows(
     std::panic::set_hook(Box::new(|_| {}));
     let read = catch_unwind(AssertUnwindSafe(|| read(twice, name, columns, limit, sink)));
     std::panic::set_hook(hook);
-    read.unwrap_or_else(|_| Err(damaged(name)))
+    read.unwrap_or_else(|_| Err(unreadable(name, "it is damaged")))
 }
 
-/// A file that the library panics on.
-pub fn damaged(name: &str) -> Error {
-    Error::Data(format!("{name} is damaged: it is no readable Parquet file"))
+fn unreadable(name: &str, why: impl std::fmt::Display) -> Error {
+    Error::Data(format!(
+        "{name} cannot be read as Parquet: {why}. Download it again, or write it anew"
+    ))
 }
 
 /// The rows of a file in memory as JSON lines, with those of the columns that documents have;
@@ -118,7 +119,7 @@ fn read<R: ChunkReader + 'static>(
     limit: Limit,
     sink: &mut dyn FnMut(Map<String, Value>) -> Result<()>,
 ) -> Result<u64> {
-    let damaged = |e: ParquetError| Error::Data(format!("{name}: {e}"));
+    let damaged = |e: ParquetError| unreadable(name, e);
     let reader = PackedFile::open(file, limit.bytes).map_err(damaged)?;
     let schema = reader.metadata().file_metadata().schema();
     let all = schema.get_fields();
