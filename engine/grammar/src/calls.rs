@@ -1,4 +1,4 @@
-//! The Lark grammar of texts with calls in them.
+//! Calls of functions: their schemas, and the Lark grammar of texts with calls in them.
 //!
 //! A lexer takes what matches longest, so a mark that begins calls cannot be a word of its own
 //! behind a text that might go on: what comes before it belongs to the same word, which ends with
@@ -7,6 +7,7 @@
 use serde_json::{Value, json};
 
 use crate::constraint::{Callable, Calls, Inside, Mark};
+use crate::schema::placed;
 
 /// What a text must not begin with: where it is JSON from its beginning, it is taken for calls.
 const LEADS: &str = r"[ \t\r\n]*(\{|\[[^T]|\[T[^O])(?s:.*)";
@@ -55,14 +56,17 @@ pub fn grammar(
         "TEXT: /(?s:.+)/ & ~/(?s:.*)({any})(?s:.*)/ & ~/{LEADS}/"
     ));
     lines.push(r"WS: /[ \t\r\n]+/".to_owned());
-    let one = json!({ "anyOf": one_of(&calls.functions, schemas) });
+    let any_at = |at: &str| {
+        let names = ["arguments", "parameters"];
+        json!({ "anyOf": one_of(&calls.functions, schemas, &names, at) })
+    };
     let of = |mut schema: Value| {
         schema["x-guidance"] = options.clone();
         schema
     };
     lines.push("calls: one | list".to_owned());
-    lines.push(format!("one: %json {}", of(one.clone())));
-    let list = json!({ "type": "array", "items": one, "minItems": 1 });
+    lines.push(format!("one: %json {}", of(any_at("#"))));
+    let list = json!({ "type": "array", "items": any_at("#/items"), "minItems": 1 });
     lines.push(format!("list: %json {}", of(list)));
     let arguments = word("[ARGS]", &special);
     let named = calls
@@ -84,14 +88,16 @@ fn inside(mark: &Mark) -> &'static str {
     }
 }
 
-/// Schemas of a call of each function.
-fn one_of(functions: &[Callable], schemas: &[Value]) -> Vec<Value> {
+/// Schemas of a call of each function, with its arguments by each of `names`, for a list called
+/// `anyOf` in what stands `at`.
+pub fn one_of(functions: &[Callable], schemas: &[Value], names: &[&str], at: &str) -> Vec<Value> {
     let mut all = Vec::new();
     for (function, schema) in functions.iter().zip(schemas) {
-        for arguments in ["arguments", "parameters"] {
+        for arguments in names {
+            let at = format!("{at}/anyOf/{}/properties/{arguments}", all.len());
             all.push(json!({
                 "type": "object",
-                "properties": { "name": { "const": function.name }, arguments: schema },
+                "properties": { "name": { "const": function.name }, *arguments: placed(schema, &at) },
                 "required": ["name", arguments],
                 "additionalProperties": false,
             }));
@@ -170,9 +176,13 @@ mod tests {
         })
     }
 
-    /// Whether a reply can be written, byte by byte but for special tokens, and ended.
     fn goes(grammars: &Grammars, reply: &str) -> bool {
-        let mut constraint = grammars.constraint(&form()).unwrap();
+        fits_form(grammars, &form(), reply)
+    }
+
+    /// Whether a reply can be written, byte by byte but for special tokens, and ended.
+    fn fits_form(grammars: &Grammars, form: &Form, reply: &str) -> bool {
+        let mut constraint = grammars.constraint(form).unwrap();
         let mut rest = reply;
         while !rest.is_empty() {
             let special = (0..3).find(|i| rest.starts_with(SPECIALS[*i]));
@@ -254,6 +264,68 @@ mod tests {
         assert!(constraint.allowed().unwrap().allows(261));
         constraint.accept(261).unwrap();
         assert!(constraint.allowed().unwrap().allows(u32::from(b'{')));
+    }
+
+    /// What pydantic and zod make of nested types: definitions, and parts that refer to them.
+    #[test]
+    fn schemas_refer_to_their_own_definitions_wherever_they_stand() {
+        let parameters = r##"{"$defs":{"At":{"type":"object","properties":{"x":{"enum":[1]},"next":{"$ref":"#/$defs/At"}},"required":["x"]}},
+            "type":"object","properties":{"at":{"$ref":"#/$defs/At"},"again":{"$ref":"#"}},"required":["at"]}"##;
+        let Form::Calls(mut calls) = form() else {
+            unreachable!("it is one");
+        };
+        calls.functions[1].parameters = parameters.to_owned();
+        let call = Form::Call(calls.functions.clone());
+        let calls = Form::Calls(calls);
+        let arguments = r#"{"at": {"x": 1, "next": {"x": 1}}, "again": {"at": {"x": 1}}}"#;
+        let good = format!(r#"{{"name": "wait", "arguments": {arguments}}}"#);
+        let wrong = good.replace("1}}, ", "2}}, ");
+        for (form, reply, fits) in [
+            (&call, good.clone(), true),
+            (&call, wrong.clone(), false),
+            (&call, "Well, I wait.".to_owned(), false),
+            (&calls, good.clone(), true),
+            (&calls, wrong.clone(), false),
+            (&calls, format!("<tool_call>[{good}]</tool_call>"), true),
+            (&calls, format!("<tool_call>[{wrong}]</tool_call>"), false),
+        ] {
+            assert_eq!(fits_form(&grammars(), form, &reply), fits, "{reply}");
+        }
+    }
+
+    /// Arguments are an object's even where a schema does not say so.
+    #[test]
+    fn arguments_are_objects() {
+        let call = |parameters: &str| {
+            let function = Callable {
+                name: "f".to_owned(),
+                parameters: parameters.to_owned(),
+            };
+            Form::Call(vec![function])
+        };
+        let reply = |arguments: &str| format!(r#"{{"name": "f", "arguments": {arguments}}}"#);
+        for parameters in ["{}", r#"{"properties": {"a": {"enum": [1]}}}"#, "true"] {
+            let form = call(parameters);
+            assert!(fits_form(&grammars(), &form, &reply(r#"{"a": 1}"#)));
+            assert!(!fits_form(&grammars(), &form, &reply("1")));
+        }
+        let problem = grammars().constraint(&call(r#"{"properties": {"a": {"not": {}}}}"#));
+        let problem = problem.err().unwrap().to_string();
+        assert!(
+            problem.contains("f's parameters") && problem.contains("#/properties/a"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn a_grammar_without_a_text_is_refused() {
+        for form in [
+            Form::Lark("start: start".to_owned()),
+            Form::Regex(r"[^\s\S]".to_owned()),
+        ] {
+            let problem = grammars().constraint(&form).err().unwrap().to_string();
+            assert!(problem.contains("no text is one of it"), "{problem}");
+        }
     }
 
     #[test]

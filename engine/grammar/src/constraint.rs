@@ -18,6 +18,8 @@ pub enum Form {
     Lark(String),
     /// Any text, in which calls of functions may stand.
     Calls(Calls),
+    /// A call of one of these functions: a JSON object with its `name` and `arguments`.
+    Call(Vec<Callable>),
 }
 
 /// Calls in a text: whatever looks like one is one of these functions, with arguments that its

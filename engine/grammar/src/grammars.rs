@@ -118,12 +118,24 @@ impl Grammars {
         }
     }
 
-    fn calls(&self, calls: &Calls) -> Result<Result<Matcher, String>> {
+    /// The schemas of functions' arguments, which are objects.
+    fn arguments(&self, functions: &[Callable]) -> Result<Vec<Value>> {
         let schema = |function: &Callable| {
             let what = format!("the schema of {}'s parameters", function.name);
-            Ok(self.checked(&function.parameters, &what)?.0)
+            Ok(of_object(self.checked(&function.parameters, &what)?.0))
         };
-        let schemas: Vec<Value> = calls.functions.iter().map(schema).collect::<Result<_>>()?;
+        functions.iter().map(schema).collect()
+    }
+
+    fn call(&self, functions: &[Callable]) -> Result<Result<Matcher, String>> {
+        let schemas = self.arguments(functions)?;
+        let any = calls::one_of(functions, &schemas, &["arguments"], "#");
+        let schema = json!({ "anyOf": any, OPTIONS: options() });
+        Ok(self.compile(TopLevelGrammar::from_json_schema(schema)))
+    }
+
+    fn calls(&self, calls: &Calls) -> Result<Result<Matcher, String>> {
+        let schemas = self.arguments(&calls.functions)?;
         let special = |name: &str| {
             let known = |(word, id): &(Vec<u8>, u32)| (word == name.as_bytes()).then_some(*id);
             self.specials.iter().find_map(known)
@@ -167,14 +179,34 @@ impl Compiler for Grammars {
             Form::Regex(text) => self.compile(TopLevelGrammar::from_regex(text)),
             Form::Lark(text) => self.compile(TopLevelGrammar::from_lark(text.clone())),
             Form::Calls(calls) => self.calls(calls)?,
+            Form::Call(functions) => self.call(functions)?,
         };
         let what = match form {
             Form::Regex(_) => "the regular expression",
-            Form::Calls(_) => "the grammar of the functions",
+            Form::Calls(_) | Form::Call(_) => "the grammar of the functions",
             _ => "the grammar",
         };
-        let matcher = matcher.map_err(refuse(what))?;
+        let mut matcher = matcher.map_err(refuse(what))?;
+        // Of what people write themselves nothing else says so before the reply.
+        let written = matches!(form, Form::Regex(_) | Form::Lark(_));
+        if written && matcher.compute_mask_or_eos().is_err() {
+            return Err(refuse(what)("no text is one of it".to_owned()));
+        }
         Ok(Box::new(Grammar { matcher }))
+    }
+}
+
+/// The schema of an object, where it leaves open what it is of.
+fn of_object(schema: Value) -> Value {
+    const SAYS: [&str; 7] = ["type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"];
+    match schema {
+        Value::Object(mut fields) => {
+            if !SAYS.iter().any(|keyword| fields.contains_key(*keyword)) {
+                fields.insert("type".to_owned(), "object".into());
+            }
+            Value::Object(fields)
+        }
+        _ => json!({ "type": "object" }),
     }
 }
 

@@ -67,6 +67,27 @@ pub fn readable(schema: &Value) -> Result<Value, String> {
     Ok(schema)
 }
 
+/// The schema as a part of another one, where it stands `at`: what it refers to in itself is found
+/// there.
+pub fn placed(schema: &Value, at: &str) -> Value {
+    fn place(schema: &mut Value, at: &str) {
+        let Value::Object(fields) = schema else {
+            return;
+        };
+        if let Some(Value::String(target)) = fields.get_mut("$ref")
+            && let Some(inside) = target.strip_prefix('#')
+        {
+            *target = format!("{at}{inside}");
+        }
+        for part in parts_mut(fields) {
+            place(part, at);
+        }
+    }
+    let mut schema = schema.clone();
+    place(&mut schema, at);
+    schema
+}
+
 /// Whether some value must be valid by several schemas at once, or by one of them alone: then a
 /// schema that accepts less may leave none, or another one more.
 fn overlaps(schema: &Value) -> bool {

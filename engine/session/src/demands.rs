@@ -55,7 +55,8 @@ impl Demands {
             (Some(form), _) => Some(form.clone()),
             (None, ToolChoice::Always(name)) => {
                 let wanted = |tool: &&Tool| name.as_ref().is_none_or(|name| *name == tool.name);
-                Some(call_of(self.tools.iter().filter(wanted)))
+                let functions = self.tools.iter().filter(wanted);
+                Some(Form::Call(functions.map(with_schema).collect()))
             }
             (None, ToolChoice::Auto) if self.tools.iter().any(|tool| tool.strict) => {
                 Some(Form::Calls(calls_in_text(&self.tools)))
@@ -88,13 +89,21 @@ pub(crate) fn numbered(messages: &[Message]) -> impl FnMut() -> String + Send + 
     }
 }
 
+/// A tool whose arguments are held to its schema.
+fn with_schema(tool: &Tool) -> Callable {
+    Callable {
+        name: tool.name.clone(),
+        parameters: tool.parameters.to_string(),
+    }
+}
+
 /// Calls of these tools in whatever the model says, in the forms that are found in a reply.
 fn calls_in_text(tools: &[Tool]) -> Calls {
-    let function = |tool: &Tool| Callable {
-        name: tool.name.clone(),
-        parameters: match tool.strict {
-            true => tool.parameters.to_string(),
-            false => json!({ "type": "object" }).to_string(),
+    let function = |tool: &Tool| match tool.strict {
+        true => with_schema(tool),
+        false => Callable {
+            name: tool.name.clone(),
+            parameters: json!({ "type": "object" }).to_string(),
         },
     };
     let mark = |(begin, end): (&str, Option<&str>)| Mark {
@@ -111,21 +120,4 @@ fn calls_in_text(tools: &[Tool]) -> Calls {
         functions: tools.iter().map(function).collect(),
         marks: call_marks().map(mark).collect(),
     }
-}
-
-/// A call of one of these tools, in the plainest form, which is found in any reply.
-fn call_of<'a>(tools: impl Iterator<Item = &'a Tool>) -> Form {
-    let call = |tool: &Tool| {
-        json!({
-            "type": "object",
-            "properties": {
-                "name": { "const": tool.name },
-                "arguments": tool.parameters,
-            },
-            "required": ["name", "arguments"],
-            "additionalProperties": false,
-        })
-    };
-    let calls: Vec<Value> = tools.map(call).collect();
-    Form::JsonSchema(json!({ "anyOf": calls }).to_string())
 }

@@ -418,7 +418,7 @@ fn message(message: &Message) -> Value {
 fn with_form(body: &mut Map<String, Value>, form: Option<&Form>) {
     let format = match form {
         // Functions say by themselves that they are strict.
-        None | Some(Form::Calls(_)) => return,
+        None | Some(Form::Calls(_) | Form::Call(_)) => return,
         Some(Form::JsonObject) => json!({"type": "json_object"}),
         Some(Form::JsonSchema(text)) => {
             let schema: Value = serde_json::from_str(text).unwrap_or_default();

@@ -52,7 +52,7 @@ fn calls_of_strict_functions_are_held_to_their_schemas() {
     demands.choice = ToolChoice::Never;
     assert_eq!(demands.form(), None);
     demands.choice = ToolChoice::Always(None);
-    assert!(matches!(demands.form(), Some(Form::JsonSchema(_))));
+    assert!(matches!(demands.form(), Some(Form::Call(_))));
 }
 
 fn roomy() -> Session {

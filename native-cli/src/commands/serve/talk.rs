@@ -60,8 +60,7 @@ impl Talk {
     ) -> Result<Request, Refusal> {
         let at = match &self.demands.form {
             Some(_) => self.form_at,
-            None if self.demands.choice == ToolChoice::Auto => "tools",
-            None => "tool_choice",
+            None => "tools",
         };
         let constraint = structured::asked(self.demands.form().as_ref(), ready, at)?;
         Ok(Request {
@@ -109,7 +108,17 @@ pub fn tool(fields: &mut Fields, schema: &str) -> Result<Tool, Refusal> {
     }
     let description = fields.text("description")?;
     let parameters = match fields.value(schema) {
-        Some(parameters @ Value::Object(_)) => parameters,
+        Some(Value::Object(parameters)) => {
+            let takes = |kind: &&Value| match kind {
+                Value::Array(kinds) => kinds.iter().any(|kind| kind == "object"),
+                kind => *kind == "object",
+            };
+            if let Some(kind) = parameters.get("type").filter(|kind| !takes(kind)) {
+                let at = format!("{}.type", fields.at(schema));
+                return Err(wrong(&at, "\"object\": arguments have names", kind));
+            }
+            parameters.into()
+        }
         Some(other) => return Err(wrong(&fields.at(schema), "a JSON schema", &other)),
         None => Tool::no_parameters(),
     };
@@ -119,6 +128,12 @@ pub fn tool(fields: &mut Fields, schema: &str) -> Result<Tool, Refusal> {
         parameters,
         strict: fields.flag("strict")?,
     })
+}
+
+/// What goes before the conversation, where it stands beside it: an empty text is none, for which
+/// templates may have words of their own.
+pub fn system(text: String) -> Option<Message> {
+    (!text.is_empty()).then(|| Message::new("system", text))
 }
 
 /// A text, or a list of parts that are texts of one of these types.
@@ -235,6 +250,41 @@ mod tests {
         assert!(request.constraint.is_none());
         let request = always.asked(&knows, &prompt, Request::default()).unwrap();
         assert!(request.constraint.is_some());
+    }
+
+    #[test]
+    fn schemas_of_functions_have_definitions_and_are_named_where_they_are_wrong() {
+        let ready = testing::ready(&Setup::default());
+        let asked = |choice: ToolChoice, strict: bool, city: Value| {
+            let parameters = json!({"type": "object", "$defs": {"City": city},
+                "properties": {"city": {"$ref": "#/$defs/City"}}, "required": ["city"]});
+            let tool = Tool {
+                parameters,
+                strict,
+                ..weather()
+            };
+            let demands = Demands {
+                tools: vec![tool],
+                choice,
+                ..Demands::default()
+            };
+            let talk = Talk {
+                messages: vec![Message::new("user", "Hi")],
+                demands,
+                ..Talk::default()
+            };
+            talk.asked(&ready, &[1], Request::default())
+        };
+        let city = json!({"type": "object", "properties": {"name": {"type": "string"}}});
+        for (choice, strict) in [(ToolChoice::Always(None), false), (ToolChoice::Auto, true)] {
+            let request = asked(choice.clone(), strict, city.clone()).unwrap();
+            assert!(request.constraint.is_some());
+            let refusal = asked(choice, strict, json!({"not": {}})).err().unwrap();
+            assert_eq!(refusal.param.as_deref(), Some("tools"));
+            for part in ["weather's parameters", "#/$defs/City", "`not`"] {
+                assert!(refusal.message.contains(part), "{}", refusal.message);
+            }
+        }
     }
 
     #[test]
