@@ -18,6 +18,7 @@ use std::sync::OnceLock;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ternary::session::DeviceChoice;
+use ternary::words::counted;
 
 pub use convert::Convert;
 pub use data::{Data, Download, Template, Tokenize};
@@ -30,7 +31,9 @@ pub use model::{
 };
 pub use search::{EvalConfig, MeasureArgs, Search};
 pub use serve::Serve;
-pub use train::{Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainOn, TrainingArgs};
+pub use train::{
+    Finetune, FinetuneMode, MixedPrecision, Setting, Train, TrainOn, TrainingArgs, field_name,
+};
 
 /// 1-bit and ternary language models: tokenize, train, search a precision for every layer,
 /// evaluate, chat, import, export.
@@ -189,7 +192,8 @@ fn threads(text: &str) -> Result<usize, String> {
     if wanted > most {
         // The first is told of, as they are all alike.
         let _ = WARNING.set(format!(
-            "this machine runs {most} threads at once; --threads {wanted} is taken for {most}"
+            "this machine runs {} at once; --threads {wanted} is taken for {most}",
+            counted(most, "thread")
         ));
     }
     Ok(wanted.min(most))

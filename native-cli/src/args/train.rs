@@ -27,15 +27,19 @@ impl fmt::Display for Setting {
     }
 }
 
+/// A field's own name: a config has the training's in an object of this name.
+pub fn field_name(field: &str) -> &str {
+    field.strip_prefix("training.").unwrap_or(field)
+}
+
 /// `field=value`; what is not JSON is taken as text.
 pub fn setting(text: &str) -> Result<Setting, String> {
     let (field, value) = text
         .split_once('=')
         .filter(|(field, _)| !field.is_empty())
         .ok_or("expected FIELD=VALUE, for example dropout=0.1")?;
-    // A config has the training's fields in an object of this name.
     Ok(Setting {
-        field: field.strip_prefix("training.").unwrap_or(field).to_owned(),
+        field: field_name(field).to_owned(),
         value: serde_json::from_str(value).unwrap_or_else(|_| value.into()),
     })
 }

@@ -343,7 +343,9 @@ pub fn read_config(a: &Train, vocab: usize) -> Result<(ModelConfig, TrainConfig)
             .validate()
             .with_context(|| path.display().to_string())?;
     }
-    if let Some(modes) = &a.random_modes {
+    let random = a.random_modes.as_ref();
+    a.training.check_given_once("random_modes", random)?;
+    if let Some(modes) = random {
         train.random_modes.clone_from(modes);
     }
     if config.vocab_size < vocab {
@@ -407,10 +409,25 @@ impl TrainingArgs {
         Ok(())
     }
 
+    /// A field is given by its flag or by `--set`: of both, one would be passed over.
+    fn check_given_once<T>(&self, field: &str, flag: Option<&T>) -> Result<()> {
+        let set = self.set.iter().find(|setting| setting.field == field);
+        if let (Some(setting), Some(_)) = (set, flag) {
+            bail!(
+                "{setting} and --{} are given: leave one out",
+                field.replace('_', "-")
+            );
+        }
+        Ok(())
+    }
+
     /// The flags override the config, and the result must be valid.
     pub fn override_fields(&self, train: &mut TrainConfig) -> Result<()> {
         macro_rules! over {
-            ($($flag:ident),*) => { $(if let Some(v) = self.$flag { train.$flag = v; })* };
+            ($($flag:ident),*) => { $(
+                self.check_given_once(stringify!($flag), self.$flag.as_ref())?;
+                if let Some(v) = self.$flag { train.$flag = v; }
+            )* };
         }
         over!(
             optimizer,
@@ -430,6 +447,8 @@ impl TrainingArgs {
             distill_weight,
             distill_temperature
         );
+        self.check_given_once("stats_every", self.stats_every.as_ref())?;
+        self.check_given_once("packing", self.packing.as_ref())?;
         train.stats_every = self.stats_every.or(train.stats_every);
         train.packing = self.packing.or(train.packing);
         Ok(train.validate()?)

@@ -95,6 +95,33 @@ fn what_cannot_be_trained_is_told_before_anything_begins() {
     line(dir.path(), &format!("{SWEEP} sweep.json --resume")).fails(&["leave --resume out"]);
 }
 
+/// A field's longer name is the same field: the command's own flag does not win over the trials.
+#[test]
+fn a_field_is_swept_by_either_of_its_names() {
+    let dir = workplace();
+    let sweep = r#"{"fields": {"training.lr": [1e-9, 3e-3]}, "trials": 5}"#;
+    std::fs::write(dir.path().join("sweep.json"), sweep).unwrap();
+    let short = SWEEP.replace("40", "10");
+    let done = line(dir.path(), &format!("{short} sweep.json --lr 1e-9")).ok();
+    assert!(
+        done.stderr.contains("2 trials that differ"),
+        "{}",
+        done.stderr
+    );
+    let losses: Vec<&str> = (done.stdout.lines().skip(2))
+        .filter_map(|row| row.split(" | ").nth(3))
+        .collect();
+    assert_eq!(losses.len(), 2, "{}", done.stdout);
+    assert!(losses[0] != losses[1], "{}", done.stdout);
+    // Of one field given twice one value would be passed over.
+    let train = short.replace("--output-dir out --sweep", "--output-dir run");
+    line(
+        dir.path(),
+        &format!("{train} --lr 1e-3 --set training.lr=1e-2"),
+    )
+    .fails(&["--set lr=0.01 and --lr are given", "leave one out"]);
+}
+
 /// Results of other data or settings are never taken for the new command's.
 #[test]
 fn a_sweep_goes_on_with_the_same_data_and_settings_only() {

@@ -74,6 +74,12 @@ pub fn run(a: &Train, path: &Path) -> Result<()> {
     let mut held = dir.is_dir().then(lock).transpose()?;
     let tokenizer = tokenize::read(&a.tokenizer)?;
     let (mut trials, configs) = trials(dir, &plan, tokenizer.0.vocab_size())?;
+    if plan.trials.is_some_and(|asked| asked > trials.len()) {
+        errln!(
+            "the fields make {} that differ, fewer than `trials` asks for",
+            counted(trials.len(), "trial")
+        );
+    }
     let asked = json!({
         "plan": plan,
         "fields": settings::fields(&configs)?,
@@ -275,6 +281,9 @@ fn trials(dir: &Path, plan: &Plan, vocab: usize) -> Result<(Vec<Tried>, Configs)
 fn base_arguments(all: impl Iterator<Item = OsString>, plan: &Plan) -> Vec<OsString> {
     let mut own: Vec<String> = ["sweep", "output-dir"].map(str::to_owned).to_vec();
     own.extend(plan.fields.keys().map(|field| field.replace('_', "-")));
+    if plan.fields.contains_key("layer_bit_map") {
+        own.push("bit-map".to_owned());
+    }
     if !plan.seeds.is_empty() {
         own.push("seed".to_owned());
     }
@@ -291,7 +300,8 @@ fn base_arguments(all: impl Iterator<Item = OsString>, plan: &Plan) -> Vec<OsStr
             None => (flag, false),
         };
         if own.iter().any(|own| own == name) {
-            skip = !joined;
+            // The one flag whose value stands behind `=` or not at all.
+            skip = !joined && name != "random-modes";
             continue;
         }
         kept.push(argument);

@@ -1,17 +1,22 @@
 //! What a sweep tries: the file of `--sweep`, and the trials that come of it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use ternary::rng::Rng;
+
+use crate::args;
 
 /// The file.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Plan {
     /// What is tried of each field of the config, model or training.
+    #[serde(deserialize_with = "fields")]
     pub fields: BTreeMap<String, Values>,
     /// So many trials drawn at random; without, every combination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,17 +31,51 @@ pub struct Plan {
     /// best go on.
     #[serde(default = "whole")]
     pub rungs: Vec<f64>,
-    /// The share of them.
-    #[serde(default = "half")]
-    pub keep: f64,
+    /// The share of them; half, if nothing else is said.
+    #[serde(default, serialize_with = "share")]
+    pub keep: Option<f64>,
 }
+
+/// Trials of a sweep, at most.
+const MOST: usize = 10_000;
 
 fn whole() -> Vec<f64> {
     vec![1.0]
 }
 
-fn half() -> f64 {
-    0.5
+/// Fields by one name each, with what is tried: `training.lr` is `lr`, as for `--set`, so that the
+/// command's own `--lr` is known to be the same field.
+fn fields<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Values>, D::Error> {
+    struct Fields;
+    impl<'de> Visitor<'de> for Fields {
+        type Value = BTreeMap<String, Values>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of fields and what is tried of each")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut fields = BTreeMap::new();
+            while let Some((name, values)) = map.next_entry::<String, Values>()? {
+                let name = args::field_name(&name).to_owned();
+                if fields.contains_key(&name) {
+                    let message = format!("the field `{name}` is there twice");
+                    return Err(serde::de::Error::custom(message));
+                }
+                fields.insert(name, values);
+            }
+            Ok(fields)
+        }
+    }
+    from.deserialize_map(Fields)
+}
+
+/// The share that goes on where a plan names none.
+const HALF: f64 = 0.5;
+
+/// Recorded sweeps name the share always.
+fn share<S: serde::Serializer>(keep: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(keep.unwrap_or(HALF))
 }
 
 /// Values of a field.
@@ -92,9 +131,17 @@ impl Plan {
         );
         for (field, values) in &self.fields {
             match values {
-                Values::List(list) => ensure!(!list.is_empty(), "`{field}` has no value to try"),
+                Values::List(list) => {
+                    ensure!(!list.is_empty(), "`{field}` has no value to try");
+                    if let Some(twice) = repeated(list) {
+                        bail!("`{field}` has {twice} twice; leave one out");
+                    }
+                }
                 Values::Range(Range {
-                    from, to, scale, ..
+                    from,
+                    to,
+                    scale,
+                    whole,
                 }) => {
                     ensure!(
                         self.trials.is_some(),
@@ -108,6 +155,11 @@ impl Plan {
                         *scale == Scale::Linear || *from > 0.0,
                         "`{field}` begins at {from}; a logarithmic range begins above 0"
                     );
+                    let is_whole = |end: f64| end.fract() == 0.0 && end.abs() < 2f64.powi(53);
+                    ensure!(
+                        !*whole || (is_whole(*from) && is_whole(*to)),
+                        "`{field}` goes from {from:?} to {to:?}; with `whole` both must be whole numbers"
+                    );
                 }
             }
             ensure!(
@@ -115,7 +167,15 @@ impl Plan {
                 "`seed` is no field to compare: `seeds` trains each trial with several"
             );
         }
-        ensure!(self.trials != Some(0), "`trials` must be at least 1");
+        ensure!(
+            self.trials
+                .is_none_or(|trials| (1..=MOST).contains(&trials)),
+            "`trials` is {}; it is a number from 1 to {MOST}",
+            self.trials.unwrap_or_default()
+        );
+        if let Some(twice) = repeated(&self.seeds) {
+            bail!("`seeds` has {twice} twice; leave one out");
+        }
         let rising = self.rungs.windows(2).all(|pair| pair[0] < pair[1]);
         ensure!(
             rising
@@ -123,17 +183,21 @@ impl Plan {
                 && self.rungs.last() == Some(&1.0),
             "`rungs` are shares of the steps that rise to 1, for example [0.25, 0.5, 1]"
         );
-        ensure!(
-            self.keep > 0.0 && self.keep < 1.0,
-            "`keep` is {}; it is a share between 0 and 1",
-            self.keep
-        );
+        if let Some(keep) = self.keep {
+            ensure!(
+                keep > 0.0 && keep < 1.0,
+                "`keep` is {keep}; it is a share between 0 and 1"
+            );
+            ensure!(
+                self.rungs.len() > 1,
+                "`keep` says how many go on behind a rung: say where with `rungs`, for example [0.25, 0.5, 1]"
+            );
+        }
         Ok(())
     }
 
     /// What is tried, no two alike.
     pub fn trials(&self) -> Result<Vec<Trial>> {
-        const MOST: usize = 10_000;
         let mut all: Vec<Trial> = Vec::new();
         if let Some(count) = self.trials {
             let mut noise = Rng::named(self.seed, "sweep");
@@ -179,8 +243,28 @@ impl Plan {
 
     /// How many of `trials` go on behind a rung.
     pub fn kept(&self, trials: usize) -> usize {
-        ((trials as f64 * self.keep).ceil() as usize).clamp(1, trials.max(1))
+        let keep = self.keep.unwrap_or(HALF);
+        ((trials as f64 * keep).ceil() as usize).clamp(1, trials.max(1))
     }
+}
+
+/// A value that is there more than once.
+fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
+    let twice = |(i, value): &(usize, &T)| values[..*i].contains(value);
+    values
+        .iter()
+        .enumerate()
+        .find(twice)
+        .map(|(_, value)| value)
+}
+
+/// With three digits, which can be read, or as many as tell the values of a range apart.
+fn rounded(value: f64, from: f64, to: f64) -> f64 {
+    let fine = (to - from) / 100.0;
+    let digits = |more: usize| format!("{value:.more$e}").parse::<f64>().unwrap_or(value);
+    let rounded = (2..17).map(digits).find(|r| (r - value).abs() <= fine);
+    // Rounding leaves no range: 0.9996 would be 1.
+    rounded.unwrap_or(value).clamp(from, to)
 }
 
 fn drawn(values: &Values, noise: &mut Rng) -> Value {
@@ -199,8 +283,7 @@ fn drawn(values: &Values, noise: &mut Rng) -> Value {
             };
             match whole {
                 true => Value::from(value.round() as i64),
-                // Three digits are enough to tell values apart, and can be read.
-                false => Value::from(format!("{value:.2e}").parse::<f64>().unwrap_or(value)),
+                false => Value::from(rounded(value, *from, *to)),
             }
         }
     }
@@ -243,6 +326,12 @@ mod tests {
                 .iter()
                 .all(|t| (2..=6).contains(&t["num_layers"].as_i64().unwrap()))
         );
+        // A narrow range: three digits would leave five values, one of them no decay at all.
+        let text = r#"{"trials": 30, "fields": {"beta2": {"from": 0.995, "to": 0.9999}}}"#;
+        let narrow = plan(text).trials().unwrap();
+        assert_eq!(narrow.len(), 30);
+        let inside = |t: &Trial| (0.995..=0.9999).contains(&t["beta2"].as_f64().unwrap());
+        assert!(narrow.iter().all(inside));
         // There are only two.
         let few = plan(r#"{"trials": 9, "fields": {"use_rope": [true, false]}}"#);
         assert_eq!(few.trials().unwrap().len(), 2);
@@ -263,10 +352,29 @@ mod tests {
                 r#"{"trials": 2, "fields": {"lr": {"from": 0, "to": 1, "scale": "log"}}}"#,
                 "above 0",
             ),
+            (
+                r#"{"trials": 2, "fields": {"n": {"from": 2.1, "to": 4, "whole": true}}}"#,
+                "whole numbers",
+            ),
+            (
+                r#"{"trials": 20000, "fields": {"lr": [1]}}"#,
+                "from 1 to 10000",
+            ),
+            (r#"{"trials": 0, "fields": {"lr": [1]}}"#, "`trials` is 0"),
+            (r#"{"fields": {"lr": [1, 2, 1]}}"#, "`lr` has 1 twice"),
+            (
+                r#"{"fields": {"lr": [1]}, "seeds": [5, 5]}"#,
+                "`seeds` has 5 twice",
+            ),
             (r#"{"fields": {"seed": [1]}}"#, "`seeds`"),
             (r#"{"fields": {"lr": [1]}, "rungs": [0.5]}"#, "rise to 1"),
             (r#"{"fields": {"lr": [1]}, "keep": 1}"#, "between 0 and 1"),
+            (r#"{"fields": {"lr": [1]}, "keep": 0.5}"#, "`rungs`"),
             (r#"{"fields": {"lr": [1]}, "rung": [1]}"#, "a sweep is"),
+            (
+                r#"{"fields": {"lr": [1], "training.lr": [2]}}"#,
+                "`lr` is there twice",
+            ),
         ] {
             let error = format!("{:#}", Plan::read(text).unwrap_err());
             assert!(error.contains(reason), "{text}: {error}");
