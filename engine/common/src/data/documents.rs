@@ -320,19 +320,10 @@ fn parse_with(value: &str, roles: Roles) -> Result<Found, String> {
         None => Err(first),
     });
     let (document, layout) = found.map_err(|e| {
-        // Lines are counted in the file, not in the value.
-        let mut what = e.to_string();
-        if let Some(at) = what.rfind(" at line ") {
-            what.truncate(at);
-        }
-        let what = shortened(&what);
-        match e.classify() {
-            serde_json::error::Category::Eof => "the JSON ends in the middle of a value".to_owned(),
-            serde_json::error::Category::Data => match culprit(value) {
-                Some(field) => format!("\"{field}\": {what} (column {})", e.column()),
-                None => format!("{what} (column {})", e.column()),
-            },
-            _ => format!("{what} (column {})", e.column()),
+        let what = json_problem(&e);
+        match e.is_data().then(|| culprit(value)).flatten() {
+            Some(field) => format!("\"{field}\": {what}"),
+            None => what,
         }
     })??;
     Ok(Found {
@@ -344,6 +335,19 @@ fn parse_with(value: &str, roles: Roles) -> Result<Found, String> {
         alike: counts.alike,
         bad: counts.bad,
     })
+}
+
+/// What is wrong with the JSON of one line, for a message that says which: lines are counted in the
+/// file, not in the value.
+pub(super) fn json_problem(e: &serde_json::Error) -> String {
+    let mut what = e.to_string();
+    if let Some(at) = what.rfind(" at line ") {
+        what.truncate(at);
+    }
+    match e.is_eof() {
+        true => "the JSON ends in the middle of a value".to_owned(),
+        false => format!("{} (column {})", shortened(&what), e.column()),
+    }
 }
 
 /// Of a text in a file as much as a message has room for, as a terminal can show it.

@@ -6,7 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use ternary_core::words::counted;
 
+use super::documents::json_problem;
 use super::parquet;
 use super::text::read_plain;
 use crate::error::{Error, IoContext, Result};
@@ -115,7 +117,8 @@ fn task(path: &PathBuf) -> Result<Task> {
                     continue;
                 }
                 let place = format!("line {}: ", i + 1);
-                let value = serde_json::from_str(line).map_err(|e| fail(&place, e.to_string()))?;
+                let value = serde_json::from_str(line);
+                let value = value.map_err(|e| fail(&place, json_problem(&e)))?;
                 take(place, &value)?;
             }
         }
@@ -232,6 +235,13 @@ fn labelled(doc: &Doc) -> Result<(Vec<String>, usize), String> {
     let choices = doc.get("choices").and_then(Value::as_object);
     let of = |key| texts(choices.and_then(|c| c.get(key)), key);
     let (answers, labels) = (of("text")?, of("label")?);
+    if answers.len() != labels.len() {
+        return Err(format!(
+            "`choices` has {} in `text` and {} in `label`",
+            counted(answers.len(), "answer"),
+            counted(labels.len(), "name")
+        ));
+    }
     let key = text(doc, "answerKey")?;
     let right = labels.iter().position(|label| *label == key);
     right.map(|right| (answers, right)).ok_or_else(|| {
@@ -390,7 +400,9 @@ fn question(doc: &Doc) -> Result<(Shape, Question), String> {
             "LAMBADA",
             (|| {
                 let text = text(doc, "text")?;
+                // Space behind the last word is none of it.
                 let (context, last) = text
+                    .trim_end()
                     .rsplit_once(' ')
                     .ok_or("the text has one word only; the last one is to be guessed")?;
                 let last = format!(" {last}");
@@ -609,6 +621,12 @@ mod tests {
                 0,
             ),
             (
+                json!({"text": "He opened the door. \n"}),
+                "LAMBADA",
+                vec![("He opened the", " door.")],
+                0,
+            ),
+            (
                 json!({"doc": {}, "target": "1", "arguments": {"gen_args_1": {"arg_0": "a", "arg_1": " c"},
                     "gen_args_0": {"arg_0": "a", "arg_1": " b"}}}),
                 "samples of lm-evaluation-harness",
@@ -662,6 +680,10 @@ mod tests {
                 json!({"question": "Q", "answerKey": "D", "choices": {"text": ["a"], "label": ["A"]}}),
                 "the answers are A",
             ),
+            (
+                json!({"question": "Q", "answerKey": "A", "choices": {"text": ["a", "b"], "label": ["A"]}}),
+                "2 answers in `text` and 1 name in `label`",
+            ),
         ];
         for (doc, reason) in cases {
             let error = read(&doc).unwrap_err();
@@ -694,6 +716,14 @@ mod tests {
             .to_string();
         assert!(
             error.contains("c.jsonl: line 2: LAMBADA: `text` is 3"),
+            "{error}"
+        );
+        put("e.jsonl", "{\"text\": \"a b\"}\n{\"text\": \"a");
+        let error = tasks(&folder.path().join("e.jsonl"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("e.jsonl: line 2: the JSON ends in the middle"),
             "{error}"
         );
         put(

@@ -14,6 +14,7 @@
 
 use crate::error::{Error, Result};
 use ternary_core::kind::FileKind;
+use ternary_core::words::counted;
 
 #[cfg(feature = "native")]
 mod writer;
@@ -64,8 +65,8 @@ impl TokenHeader {
         let fail = |m: String| Err(Error::Data(format!(".tokens file: {m}")));
         if bytes.len() < HEADER_BYTES {
             return fail(format!(
-                "{} bytes, shorter than the {HEADER_BYTES}-byte header",
-                bytes.len()
+                "{}, shorter than the {HEADER_BYTES}-byte header",
+                counted(bytes.len(), "byte")
             ));
         }
         if &bytes[..8] != MAGIC {
