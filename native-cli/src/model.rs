@@ -5,6 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use ternary::adapter::Adapter;
 use ternary::backend::{Backend, BackendOptions};
@@ -351,7 +352,10 @@ pub fn form(a: &FormArgs) -> Result<Option<Form>> {
         return Ok(Some(Form::JsonObject));
     }
     if let Some(path) = &a.json_schema {
-        return Ok(Some(Form::JsonSchema(read_text(path)?)));
+        let text = read_text(path)?;
+        serde_json::from_str::<IgnoredAny>(&text)
+            .with_context(|| format!("--json-schema {}: it is not JSON", path.display()))?;
+        return Ok(Some(Form::JsonSchema(text)));
     }
     if let Some(path) = &a.grammar {
         return Ok(Some(Form::Lark(read_text(path)?)));

@@ -56,6 +56,9 @@ pub fn run(a: &Generate) -> Result<()> {
         bail!(message);
     }
     if let Some((reason, stats)) = end {
+        if !a.json {
+            outln!();
+        }
         match reason {
             FinishReason::Length if has_form => {
                 errln!("the text ends before its form is complete; --max-tokens allows more");
@@ -74,7 +77,6 @@ pub fn run(a: &Generate) -> Result<()> {
                     "stats": output::snake_case(output::json(&stats)?), "load_ms": info.load_ms})
             );
         } else {
-            outln!();
             errln!(
                 "{}, {:.1} tok/s, first token after {:.0} ms{}",
                 counted(stats.generated_tokens, "token"),

@@ -291,6 +291,8 @@ fn texts_are_held_to_their_form() {
     assert!(begun.json()["text"].as_str().unwrap().starts_with('{'));
 
     generate(&["--json-schema", "bad.json"]).fails(&["#/properties/tags", "uniqueItems"]);
+    std::fs::write(dir.path().join("half.json"), "{").unwrap();
+    generate(&["--json-schema", "half.json"]).fails(&["--json-schema half.json: it is not JSON"]);
     generate(&["--regex", "(a"]).fails(&["regular expression"]);
     generate(&["--regex", "a", "--json-object"]).fails(&["--regex", "--json-object"]);
     generate(&["--grammar", "none.lark"]).fails(&["none.lark"]);
