@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The JSON of a request of at most `limit` bytes.
 pub async fn read_json(headers: &HeaderMap, body: Body, limit: usize) -> Result<Value, Refusal> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && encoding != "identity"
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
         return Err(Refusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -37,8 +37,8 @@ pub async fn read_json(headers: &HeaderMap, body: Body, limit: usize) -> Result<
             return Err(Refusal::new(
                 StatusCode::REQUEST_TIMEOUT,
                 format!(
-                    "the body did not arrive within {} seconds",
-                    PATIENCE.as_secs()
+                    "the body did not arrive within {}",
+                    counted(PATIENCE.as_secs(), "second")
                 ),
             ));
         }
@@ -49,6 +49,13 @@ pub async fn read_json(headers: &HeaderMap, body: Body, limit: usize) -> Result<
             e.valid_up_to()
         ))
     })?;
+    // Some programs put a byte order mark in front of what they save.
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim_ascii().is_empty() {
+        return Err(Refusal::body(
+            "the body is empty; expected a JSON object with the request's parameters",
+        ));
+    }
     serde_json::from_str(text).map_err(|e| Refusal::body(format!("the body is not JSON: {e}")))
 }
 

@@ -125,11 +125,14 @@ impl Fields {
                 Rule::Refused(why) => return Err(Refusal::unsupported(name, why)),
                 Rule::Only(values) => {
                     let accepted: Vec<Value> = serde_json::from_str(values).unwrap_or_default();
+                    let value = without_nulls(value);
                     if !accepted.contains(&value) {
                         let list: Vec<String> = accepted.iter().map(Value::to_string).collect();
+                        // Settings have short values, which say more than their kind.
+                        let found = Some(value.to_string()).filter(|text| text.len() <= 100);
                         let why = format!(
                             "{} is not supported; leave it out or give {}",
-                            short(&value),
+                            found.unwrap_or_else(|| short(&value)),
                             list.join(" or ")
                         );
                         return Err(Refusal::unsupported(name, why));
@@ -259,6 +262,12 @@ impl Fields {
         Ok(count.map(|count| usize::try_from(count).unwrap_or(usize::MAX)))
     }
 
+    pub fn needed_count(&mut self, name: &str, least: i64) -> Result<usize, Refusal> {
+        let value = self.needed(name)?;
+        self.values.insert(name.to_owned(), value);
+        Ok(self.count(name, least)?.unwrap_or_default())
+    }
+
     pub fn list(&mut self, name: &str) -> Result<Option<Vec<Value>>, Refusal> {
         match self.values.remove(name) {
             None => Ok(None),
@@ -291,6 +300,14 @@ impl Fields {
             Some(other) => Err(wrong(&at, "a string or a list of strings", &other)),
         }
     }
+}
+
+/// A value whose parts that are null are absent.
+fn without_nulls(mut value: Value) -> Value {
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|_, part| !part.is_null());
+    }
+    value
 }
 
 fn unknown(name: &str) -> Refusal {
@@ -336,6 +353,7 @@ mod tests {
         used("text", TEXT, "\"x\"", ""),
         ignored("user", TEXT, "\"x\""),
         only("store", "[false]", ""),
+        only("reasoning", "[{}]", ""),
         refused("audio", "there is no sound here"),
     ]];
 
@@ -350,6 +368,13 @@ mod tests {
         assert_eq!(some.count("n", 1).unwrap(), Some(2));
         assert_eq!(some.text("text").unwrap(), None);
         some.end().unwrap();
+        let nulls = json!({"reasoning": {"effort": null, "summary": null}});
+        fields(nulls).end().unwrap();
+        let message = refusal(json!({"reasoning": {"effort": "low", "summary": null}})).message;
+        assert_eq!(
+            message,
+            r#"`reasoning`: {"effort":"low"} is not supported; leave it out or give {}"#
+        );
         for (body, name) in [
             (json!({"m": 1}), "m"),
             (json!({"store": true}), "store"),

@@ -105,15 +105,16 @@ impl Guard {
         let refuse = |message: &str| {
             Err(Refusal::new(StatusCode::UNAUTHORIZED, message).with_code("invalid_api_key"))
         };
-        let Some(key) = bearer.or(own) else {
+        // Clients may send both, one of them for a proxy, or left over from another service.
+        let given = [bearer, own].into_iter().flatten();
+        let given: Vec<KeyDigest> = given.map(|key| digest(key.trim_ascii())).collect();
+        if given.is_empty() {
             return refuse("a key is needed: Authorization: Bearer KEY, or x-api-key: KEY");
-        };
-        let key = digest(key.trim_ascii());
-        let known = self
-            .keys
+        }
+        let pairs = given
             .iter()
-            .fold(false, |known, k| known | same(k, &key));
-        match known {
+            .flat_map(|key| self.keys.iter().map(move |k| (k, key)));
+        match pairs.fold(false, |known, (k, key)| known | same(k, key)) {
             true => Ok(()),
             false => refuse("the key is not known"),
         }
@@ -166,8 +167,14 @@ impl Guard {
         }
     }
 
-    /// Tell a page's browser that it may read `response`.
-    pub fn add_cors(&self, origin: Option<&HeaderValue>, response: &mut Response) {
+    /// Tell a page's browser that it may read `response`, and send the headers that it `asked` for:
+    /// clients add some of their own with every version.
+    pub fn add_cors(
+        &self,
+        origin: Option<&HeaderValue>,
+        asked: Option<HeaderValue>,
+        response: &mut Response,
+    ) {
         let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) else {
             return;
         };
@@ -177,13 +184,15 @@ impl Guard {
         for (name, value) in [
             (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
             (
-                header::ACCESS_CONTROL_ALLOW_HEADERS,
-                "authorization, content-type, x-api-key, anthropic-version, anthropic-beta, anthropic-dangerous-direct-browser-access, x-stainless-arch, x-stainless-lang, x-stainless-os, x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout",
+                header::ACCESS_CONTROL_EXPOSE_HEADERS,
+                "retry-after, x-request-id",
             ),
-            (header::ACCESS_CONTROL_EXPOSE_HEADERS, "retry-after"),
             (header::ACCESS_CONTROL_MAX_AGE, "86400"),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
+        }
+        if let Some(asked) = asked {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
         }
     }
 }
@@ -230,6 +239,14 @@ mod tests {
             (headers(&[("authorization", "bearer two")]), true),
             (headers(&[("x-api-key", "two")]), true),
             (headers(&[("x-api-key", "tw")]), false),
+            (
+                headers(&[("authorization", "Bearer tw"), ("x-api-key", "two")]),
+                true,
+            ),
+            (
+                headers(&[("authorization", "Bearer tw"), ("x-api-key", "tw")]),
+                false,
+            ),
             (headers(&[("authorization", "Basic one")]), false),
             (headers(&[("authorization", "Bearer # keys")]), false),
             (headers(&[]), false),
@@ -278,12 +295,14 @@ mod tests {
         let mut response = Response::new(axum::body::Body::empty());
         all.add_cors(
             Some(&HeaderValue::from_static("https://b.org")),
+            None,
             &mut response,
         );
         assert_eq!(response.headers()["access-control-allow-origin"], "*");
         let mut response = Response::new(axum::body::Body::empty());
         guard.add_cors(
             Some(&HeaderValue::from_static("https://b.org")),
+            None,
             &mut response,
         );
         assert!(response.headers().is_empty());

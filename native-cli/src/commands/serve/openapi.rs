@@ -199,6 +199,17 @@ pub fn label(path: &str) -> &'static str {
         .map_or("other", |endpoint| endpoint.path)
 }
 
+/// The endpoint that was meant by `path`: base addresses lack their `/v1`, or have it twice, or end
+/// with a slash.
+pub fn meant(path: &str) -> Option<&'static str> {
+    fn words(path: &str) -> impl Iterator<Item = &str> {
+        path.split('/')
+            .filter(|word| !word.is_empty() && *word != "v1")
+    }
+    let mut paths = ENDPOINTS.iter().map(|endpoint| endpoint.path);
+    paths.find(|known| words(path).next().is_some() && words(known).eq(words(path)))
+}
+
 async fn description() -> Response {
     body::json(&document())
 }

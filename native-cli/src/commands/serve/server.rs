@@ -57,7 +57,10 @@ async fn page(State(app): State<Arc<App>>, request: Request) -> Response {
         .flatten();
     found.unwrap_or_else(|| {
         let path: String = request.uri().path().chars().take(200).collect();
-        let message = format!("there is nothing at {path}; /openapi.json lists what there is");
+        let message = match openapi::meant(&path) {
+            Some(meant) => format!("there is nothing at {path}; perhaps {meant} is meant"),
+            None => format!("there is nothing at {path}; /openapi.json lists what there is"),
+        };
         Refusal::new(StatusCode::NOT_FOUND, message)
             .with_code("not_found")
             .into_response()
@@ -75,7 +78,9 @@ async fn wrong_method(request: Request) -> Refusal {
 
 /// Keys, and which sites' pages may ask.
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let origin = request.headers().get(header::ORIGIN).cloned();
+    let headers = request.headers();
+    let origin = headers.get(header::ORIGIN).cloned();
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let open = match openapi::label(request.uri().path()) {
         // Probes have no key, and the page asks its reader for one.
         "/health" | "other" => true,
@@ -98,7 +103,7 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         }
         Ok(()) => next.run(request).await,
     };
-    app.guard.add_cors(origin.as_ref(), &mut response);
+    app.guard.add_cors(origin.as_ref(), asked, &mut response);
     response
 }
 
@@ -106,6 +111,7 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 async fn track(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let method = request.method().to_string();
+    let no_body = request.method() == Method::HEAD;
     let label = openapi::label(&path);
     let track = Track::new(method, path.clone(), label, &app.metrics, &app.active);
     let track = Arc::new(track);
@@ -124,7 +130,7 @@ async fn track(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
     let headers = response.headers_mut();
     headers.insert("x-request-id", request_id());
     let status = response.status().as_u16();
-    response.map(|body| Body::new(Tracked::new(body, track, status)))
+    response.map(|body| Body::new(Tracked::new(body, track, status, no_body)))
 }
 
 fn request_id() -> HeaderValue {

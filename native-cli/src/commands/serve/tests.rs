@@ -668,6 +668,15 @@ fn keys_are_asked_for_and_probes_need_none() {
         asked.header("access-control-allow-origin"),
         Some("https://a.org")
     );
+    // OpenAI's and Anthropic's clients have headers that nobody could list beforehand.
+    let names = "authorization,x-stainless-helper-method";
+    let origin = "Origin: https://a.org\r\n";
+    let wanted = format!("{origin}Access-Control-Request-Headers: {names}\r\n");
+    let asked = server.raw("OPTIONS", "/v1/chat/completions", &wanted, b"");
+    assert_eq!(asked.header("access-control-allow-headers"), Some(names));
+    let wanted = wanted.replace("a.org", "b.org");
+    let asked = server.raw("OPTIONS", "/v1/chat/completions", &wanted, b"");
+    assert_eq!(asked.header("access-control-allow-headers"), None);
     let allowed = ask("Origin: https://a.org\r\nAuthorization: Bearer secret\r\n");
     assert_eq!(
         allowed.header("access-control-allow-origin"),
@@ -677,6 +686,47 @@ fn keys_are_asked_for_and_probes_need_none() {
         ask("Origin: https://b.org\r\nAuthorization: Bearer secret\r\n").status,
         403
     );
+}
+
+/// A probe that asks for the head alone has all that it asked for.
+#[test]
+fn heads_are_not_counted_as_aborted() {
+    let server = Server::start(Options::default());
+    for path in ["/health", "/v1/models"] {
+        assert_eq!(server.raw("HEAD", path, "", b"").status, 200);
+    }
+    let figures = server.get("/metrics").body;
+    assert!(figures.contains("onebit_aborted_total 0"), "{figures}");
+}
+
+#[test]
+fn an_address_that_is_nearly_right_is_told_the_right_one() {
+    let server = Server::start(Options::default());
+    for (path, said) in [
+        ("/chat/completions", "perhaps /v1/chat/completions is"),
+        ("/v1/v1/messages", "perhaps /v1/messages is"),
+        ("/v1/responses/", "perhaps /v1/responses is"),
+        ("/v1/tokenize", "perhaps /tokenize is"),
+        ("/v1/files", "/openapi.json lists"),
+        ("/v1/", "/openapi.json lists"),
+    ] {
+        let answer = server.post(path, &hello());
+        assert_eq!(answer.status, 404);
+        assert!(answer.body.contains(said), "{path}: {}", answer.body);
+    }
+}
+
+#[test]
+fn bodies_as_programs_save_them_are_read() {
+    let server = Server::start(Options::default());
+    let body = format!("\u{feff}{}\r\n", hello());
+    let ask = |headers: &str, body: &str| {
+        server.raw("POST", "/v1/chat/completions", headers, body.as_bytes())
+    };
+    assert_eq!(ask("Content-Encoding: Identity\r\n", &body).status, 200);
+    let empty = ask("", "\n");
+    assert_eq!(empty.status, 400);
+    assert!(empty.body.contains("the body is empty"), "{}", empty.body);
 }
 
 #[test]

@@ -107,8 +107,9 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    pub fn new(inner: Body, track: Arc<Track>, status: u16) -> Self {
-        let whole = inner.is_end_stream();
+    /// Of a body that is not to be sent (`no_body`) nothing is missing.
+    pub fn new(inner: Body, track: Arc<Track>, status: u16, no_body: bool) -> Self {
+        let whole = no_body || inner.is_end_stream();
         Tracked {
             inner,
             track,

@@ -180,7 +180,7 @@ fn read_talk(fields: &mut Fields) -> Result<Talk, Refusal> {
     let mut messages = Vec::new();
     if let Some(system) = fields.value("system") {
         let text = talk::content_text(system, "system", &["text"])?;
-        messages.push(Message::new("system", text));
+        messages.extend(talk::system(text));
     }
     for (i, value) in list.into_iter().enumerate() {
         message(value, &format!("messages[{i}]"), &mut messages)?;
@@ -213,11 +213,7 @@ impl Ask {
     fn read(body: Value) -> Result<Self, Refusal> {
         let mut fields = Fields::of_body(body, PARAMETERS)?;
         let talk = read_talk(&mut fields)?;
-        let max_tokens = fields.needed("max_tokens")?;
-        let Some(max_tokens) = max_tokens.as_u64().filter(|n| *n > 0) else {
-            let expected = "a whole number of at least 1";
-            return Err(wrong("max_tokens", expected, &max_tokens));
-        };
+        let max_tokens = fields.needed_count("max_tokens", 1)?;
         let stops = fields.texts("stop_sequences")?;
         let ask = Ask {
             model: fields.text("model")?,
@@ -226,7 +222,7 @@ impl Ask {
                 temperature: fields.number("temperature", 0.0..=2.0)?,
                 top_p: Wishes::top_p(&mut fields)?,
                 top_k: Wishes::top_k(&mut fields, 0)?,
-                max_tokens: usize::try_from(max_tokens).unwrap_or(usize::MAX),
+                max_tokens,
                 stop: checked_stops(stops, "stop_sequences")?,
                 ..Wishes::default()
             },

@@ -55,6 +55,12 @@ fn blocks_become_messages() {
     assert_eq!(ask.talk.demands.choice, ToolChoice::Always(None));
     assert_eq!((ask.wishes.max_tokens, ask.wishes.top_k), (8, Some(3)));
     assert_eq!(ask.wishes.stop, ["x"]);
+    // Nothing said is nothing: no empty message goes in front.
+    for system in [json!(""), json!([]), Value::Null] {
+        let ask = Ask::read(body(json!({"system": system, "max_tokens": 5.0}))).unwrap();
+        assert_eq!(ask.talk.messages, [Message::new("user", "Hi")]);
+        assert_eq!(ask.wishes.max_tokens, 5);
+    }
 }
 
 #[test]

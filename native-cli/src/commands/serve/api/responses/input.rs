@@ -48,8 +48,8 @@ pub fn input(value: Value, messages: &mut Vec<Message>) -> Result<(), Refusal> {
                 let role = item.needed_text("role")?;
                 let at = item.at("content");
                 let content = item.needed("content")?;
-                let text =
-                    talk::content_text(content, &at, &["input_text", "output_text", "text"])?;
+                let types = &["input_text", "output_text", "text", "refusal"];
+                let text = talk::content_text(content, &at, types)?;
                 match role.as_str() {
                     "assistant" => {
                         flush(&mut calls, &mut spoken, messages);

@@ -7,7 +7,6 @@ mod writer;
 
 use axum::response::Response;
 use serde_json::{Map, Value, json};
-use ternary::chat::Message;
 use ternary::session::Demands;
 use ternary::session::service::Request;
 
@@ -17,7 +16,7 @@ use crate::commands::serve::fields::{
 };
 use crate::commands::serve::refusal::Refusal;
 use crate::commands::serve::structured;
-use crate::commands::serve::talk::Talk;
+use crate::commands::serve::talk::{self, Talk};
 use crate::commands::serve::turn::Turn;
 use crate::commands::serve::wishes::{COMMON, Wishes};
 use crate::commands::serve::writing;
@@ -109,11 +108,7 @@ pub const PARAMETERS: Tables = &[
             "conversation",
             "nothing is stored; send the whole conversation as `input`",
         ),
-        only(
-            "reasoning",
-            r#"[{},{"effort":null},{"summary":null},{"effort":null,"summary":null}]"#,
-            "Models here have no such setting.",
-        ),
+        only("reasoning", "[{}]", "Models here have no such setting."),
         refused("prompt", "there are no stored prompts"),
         refused("max_tool_calls", "no tools are run here"),
     ],
@@ -149,7 +144,7 @@ impl Ask {
         let mut fields = Fields::of_body(body, PARAMETERS)?;
         let mut messages = Vec::new();
         if let Some(text) = fields.text("instructions")? {
-            messages.push(Message::new("system", text));
+            messages.extend(talk::system(text));
         }
         input(fields.needed("input")?, &mut messages)?;
         let tools = fields.list("tools")?.unwrap_or_default();

@@ -1,4 +1,4 @@
-use ternary::chat::ToolCall;
+use ternary::chat::{Message, ToolCall};
 
 use super::*;
 use crate::commands::serve::turn::End;
@@ -18,6 +18,16 @@ fn input_is_a_text_or_items() {
         ]
     );
     assert_eq!(ask.wishes.max_tokens, 5);
+    let refused = json!({"type": "refusal", "refusal": "No."});
+    let ask = Ask::read(
+        json!({"instructions": "", "reasoning": {"effort": null, "generate_summary": null},
+        "input": [{"role": "assistant", "content": [refused]}, {"role": "user", "content": "Why?"}]}),
+    );
+    let said = [
+        Message::new("assistant", "No."),
+        Message::new("user", "Why?"),
+    ];
+    assert_eq!(ask.unwrap().talk.messages, said);
     let ask = Ask::read(json!({"input": [
         {"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]},
         {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
@@ -72,6 +82,10 @@ fn what_is_wrong_is_named() {
         (
             json!({"input": "x", "tools": [{"type": "function", "name": "f", "strict": "yes"}]}),
             "tools[0].strict",
+        ),
+        (
+            json!({"input": "x", "tools": [{"type": "function", "name": "f", "parameters": {"type": "array"}}]}),
+            "tools[0].parameters.type",
         ),
         (json!({"input": "x", "tool_choice": "maybe"}), "tool_choice"),
         (
