@@ -309,6 +309,12 @@ mod tests {
             assert!(fits_form(&grammars(), &form, &reply(r#"{"a": 1}"#)));
             assert!(!fits_form(&grammars(), &form, &reply("1")));
         }
+        // A function that takes none gets none.
+        let form = call(r#"{"type": "object", "properties": {}}"#);
+        assert!(fits_form(&grammars(), &form, &reply("{}")));
+        assert!(!fits_form(&grammars(), &form, &reply(r#"{"a": 1}"#)));
+        let form = call(r#"{"properties": {}, "additionalProperties": true}"#);
+        assert!(fits_form(&grammars(), &form, &reply(r#"{"a": 1}"#)));
         let problem = grammars().constraint(&call(r#"{"properties": {"a": {"not": {}}}}"#));
         let problem = problem.err().unwrap().to_string();
         assert!(

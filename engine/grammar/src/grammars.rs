@@ -196,13 +196,29 @@ impl Compiler for Grammars {
     }
 }
 
-/// The schema of an object, where it leaves open what it is of.
+/// The schema of arguments, which are an object where it leaves open what it is of. One that names
+/// no properties is of a function that takes none, for which a model would invent some.
 fn of_object(schema: Value) -> Value {
     const SAYS: [&str; 7] = ["type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"];
+    const MORE: [&str; 8] = [
+        "additionalProperties",
+        "patternProperties",
+        "required",
+        "minProperties",
+        "$ref",
+        "anyOf",
+        "oneOf",
+        "allOf",
+    ];
     match schema {
         Value::Object(mut fields) => {
             if !SAYS.iter().any(|keyword| fields.contains_key(*keyword)) {
                 fields.insert("type".to_owned(), "object".into());
+            }
+            let named = fields.get("properties").and_then(Value::as_object);
+            let none = named.is_some_and(Map::is_empty);
+            if none && !MORE.iter().any(|keyword| fields.contains_key(*keyword)) {
+                fields.insert("additionalProperties".to_owned(), false.into());
             }
             Value::Object(fields)
         }
