@@ -7,7 +7,6 @@ mod writer;
 
 use axum::response::Response;
 use serde_json::{Value, json};
-use ternary::chat::Message;
 use ternary::infer::Form;
 use ternary::session::Demands;
 use ternary::session::service::Request;

@@ -1,4 +1,4 @@
-use ternary::chat::ToolCall;
+use ternary::chat::{Message, ToolCall};
 use ternary::session::ToolChoice;
 use ternary::session::service::Usage;
 
