@@ -29,7 +29,7 @@ pub struct Demands {
     pub choice: ToolChoice,
     /// A reply has one call at most: the first.
     pub one_call: bool,
-    /// What a reply has to be; without it, what `choice` makes of it.
+    /// What a reply has to be that is no call; without it, what `choice` makes of it.
     pub form: Option<Form>,
 }
 
@@ -52,12 +52,12 @@ impl Demands {
     /// What the reply has to be, if anything.
     pub fn form(&self) -> Option<Form> {
         match (&self.form, &self.choice) {
-            (Some(form), _) => Some(form.clone()),
-            (None, ToolChoice::Always(name)) => {
+            (_, ToolChoice::Always(name)) => {
                 let wanted = |tool: &&Tool| name.as_ref().is_none_or(|name| *name == tool.name);
                 let functions = self.tools.iter().filter(wanted);
                 Some(Form::Call(functions.map(with_schema).collect()))
             }
+            (Some(form), _) => Some(form.clone()),
             (None, ToolChoice::Auto) if self.tools.iter().any(|tool| tool.strict) => {
                 Some(Form::Calls(calls_in_text(&self.tools)))
             }

@@ -53,6 +53,11 @@ fn calls_of_strict_functions_are_held_to_their_schemas() {
     assert_eq!(demands.form(), None);
     demands.choice = ToolChoice::Always(None);
     assert!(matches!(demands.form(), Some(Form::Call(_))));
+    // A call that must come is no reply of another form.
+    demands.form = Some(Form::JsonObject);
+    assert!(matches!(demands.form(), Some(Form::Call(_))));
+    demands.choice = ToolChoice::Never;
+    assert_eq!(demands.form(), Some(Form::JsonObject));
 }
 
 fn roomy() -> Session {

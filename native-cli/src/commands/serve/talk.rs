@@ -58,9 +58,9 @@ impl Talk {
         prompt: &[u32],
         request: Request,
     ) -> Result<Request, Refusal> {
-        let at = match &self.demands.form {
-            Some(_) => self.form_at,
-            None => "tools",
+        let at = match (&self.demands.form, &self.demands.choice) {
+            (None, _) | (_, ToolChoice::Always(_)) => "tools",
+            (Some(_), _) => self.form_at,
         };
         let constraint = structured::asked(self.demands.form().as_ref(), ready, at)?;
         Ok(Request {
