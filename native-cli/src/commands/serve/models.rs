@@ -177,6 +177,10 @@ impl Model {
         })
     }
 
+    fn is_ready(&self) -> bool {
+        self.ready.get().is_some()
+    }
+
     pub fn is_loading(&self) -> bool {
         self.ready.get().is_none() && self.failure().is_none()
     }
@@ -313,7 +317,7 @@ impl Models {
 
     /// Serve a model that somebody else runs.
     #[cfg(test)]
-    pub fn add_running(&self, model: Arc<Model>) {
+    pub fn add_running(&self, model: Arc<Model>, adapters: &[&str]) {
         let spec = Spec {
             path: PathBuf::new(),
             options: ternary::session::service::ServiceOptions {
@@ -324,7 +328,9 @@ impl Models {
                 parallel: 1,
                 drafts: false,
             },
-            adapters: Vec::new(),
+            adapters: (adapters.iter())
+                .map(|name| ((*name).to_owned(), PathBuf::new()))
+                .collect(),
             draft: None,
         };
         let stamp = None;
@@ -388,6 +394,7 @@ impl Models {
                 adapter: None,
             });
         }
+        self.check_adapter(name)?;
         Err(Refusal {
             param: Some("model".to_owned()),
             ..Refusal::new(
@@ -400,6 +407,21 @@ impl Models {
             )
             .with_code("model_not_found")
         })
+    }
+
+    /// Which adapters fit a model is known when it is loaded: until then one may be there, and
+    /// clients shall come back.
+    fn check_adapter(&self, name: &str) -> Result<(), Refusal> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries.iter().filter(|entry| !entry.model.is_ready()) {
+            let mut adapters = entry.spec.adapters.iter();
+            let of = format!("{}:", entry.model.name);
+            let asked = name.strip_prefix(&of).unwrap_or(name);
+            if adapters.any(|(adapter, _)| adapter == asked) {
+                entry.model.ready()?;
+            }
+        }
+        Ok(())
     }
 
     /// Load anew what has changed on disk. The model before goes on answering until the new one is
@@ -494,4 +516,24 @@ fn header_bytes(path: &Path) -> Option<String> {
     let file = ternary::format::FileSource::open(path).ok()?;
     let file = pollster::block_on(ternary::format::OneBit::open(&file)).ok()?;
     Some(format!("{:?}{:?}", file.metadata, file.tensors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_of_a_model_that_is_being_loaded_is_waited_for() {
+        let models = Models::new(1);
+        let (model, _jobs) = Model::new("m", "m", 1);
+        models.add_running(model.clone(), &["poet"]);
+        let code = |name: &str| models.find(Some(name)).err().unwrap().code;
+        for name in ["poet", "m:poet"] {
+            assert_eq!(code(name), Some("model_loading"), "{name}");
+        }
+        assert_eq!(code("m:other"), Some("model_not_found"));
+        assert_eq!(code("other"), Some("model_not_found"));
+        model.fail("its file is gone");
+        assert_eq!(code("m:poet"), Some("model_failed"));
+    }
 }

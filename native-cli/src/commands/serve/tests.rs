@@ -115,7 +115,7 @@ impl Server {
             }));
             let weak = Arc::downgrade(&model);
             std::thread::spawn(move || worker::run(&mut parrot, &jobs, &weak));
-            app.models.add_running(model);
+            app.models.add_running(model, &[]);
         }
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = std::sync::mpsc::channel();
