@@ -255,7 +255,7 @@ fn arguments_that_cannot_be_are_refused() {
     let again = [
         "serve", "--model", "m.1bit", "--device", "cpu", "--port", &port,
     ];
-    run(dir, &again).fails(&["cannot listen on 127.0.0.1", &port]);
+    run(dir, &again).fails(&["cannot listen on 127.0.0.1", &port, "another --port"]);
     let wrong = [
         "serve",
         "--model",

@@ -202,7 +202,15 @@ async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
             {
                 log::debug!("{address}: {e}");
             }
-            Err(e) => bail!("cannot listen on {address}: {e}"),
+            Err(e) => {
+                let advice = match e.kind() {
+                    ErrorKind::AddrInUse => "; choose another --port",
+                    ErrorKind::PermissionDenied => "; choose a --port of 1024 or above",
+                    ErrorKind::AddrNotAvailable => "; give --host an address of this machine",
+                    _ => "",
+                };
+                bail!("cannot listen on {address}: {e}{advice}")
+            }
         }
     }
     Ok(listeners)
