@@ -2,6 +2,7 @@
 mod args;
 mod cluster;
 mod commands;
+mod json;
 mod manual;
 mod model;
 mod output;

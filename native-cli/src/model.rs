@@ -27,6 +27,7 @@ use ternary::tokenizer::{ChatTemplate, Tokenizer};
 use ternary::train::checkpoint::{self, Companions};
 
 use crate::args::{FormArgs, ModelArgs, SamplingArgs};
+use crate::json;
 use crate::output::errln;
 
 /// The bytes of a `.1bit`: a file, or a checkpoint folder quantized in memory; with `bit_map`,
@@ -388,7 +389,10 @@ pub fn read_small(path: &Path, what: &str) -> Result<String> {
 pub fn read_json(path: &Path) -> Result<Value> {
     let name = path.display();
     let text = read_small(path, "the configuration")?;
-    serde_json::from_str(&text).with_context(|| format!("{name} is no JSON"))
+    json::read(&text).map_err(|e| {
+        let what = if e.is_data() { "" } else { " is no JSON" };
+        anyhow::Error::from(e).context(format!("{name}{what}"))
+    })
 }
 
 /// The text of a file; `-` is standard input.

@@ -275,6 +275,8 @@ fn configs_that_cannot_be_are_refused() {
         "`num_layers` is a field of the model: put it beside \"training\"",
     ]);
     train("{").fails(&["c.json is no JSON"]);
+    train(r#"{"training": {"lr": 1e-3, "lr": 1e-2}}"#)
+        .fails(&["c.json: the field `lr` is there twice"]);
     train("[1, 2]").fails(&["c.json", "JSON object"]);
     assert!(
         !d.join("out").exists(),
