@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// What each crate may depend on, from the bottom up; a crate that is missing here may not be in
 /// the workspace.
-const ARROWS: [(&str, &str, &[&str]); 21] = [
+const ARROWS: [(&str, &str, &[&str]); 22] = [
     ("shaders", "ternary-shaders", &[]),
     ("engine/core", "ternary-core", &[]),
     ("engine/common", "ternary-common", &["ternary-core"]),
