@@ -150,6 +150,7 @@ fn a_context_and_an_object_with_a_list_are_read() -> Result<()> {
 
     // Dolly's context is what Alpaca's input is, and is no less learnt.
     let plan = |name: &str, context: &str, reply: &str| -> Result<String> {
+        let page = open_tiny()?;
         let line = |i: usize| {
             let row = json!({ "instruction": format!("Who is {i}?"), context: format!("{i} is a dog."), reply: "A dog." });
             row.to_string() + "\n"
