@@ -25,8 +25,8 @@ struct List {
     bytes: std::ops::Range<u64>,
 }
 
-/// The lists of the object in a file, none if the file is no such object or the object is a document
-/// itself.
+/// The lists of the object in a file, none if the file is no such object or the object is a
+/// document itself.
 fn lists(file: impl BufRead) -> io::Result<Vec<List>> {
     let (mut depth, mut text, mut escaped) = (0usize, false, false);
     let mut name = Vec::new();
