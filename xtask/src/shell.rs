@@ -28,7 +28,7 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("`{shown}` failed ({status})");
     }
     if start.elapsed().as_secs() >= 5 {
-        took(start);
+        println!("{}", took(start));
     }
     Ok(())
 }
@@ -102,14 +102,14 @@ impl Beside {
             Err(panic) => std::panic::resume_unwind(panic),
         }
         ensure!(status.success(), "`{}` failed ({status})", self.shown);
-        took(self.start);
+        println!("{}", took(self.start));
         Ok(())
     }
 }
 
-fn took(start: Instant) {
+fn took(start: Instant) -> String {
     let seconds = start.elapsed().as_secs();
-    println!("    took {}:{:02} min", seconds / 60, seconds % 60);
+    format!("    took {}:{:02} min", seconds / 60, seconds % 60)
 }
 
 /// A program of tests that runs.
@@ -149,12 +149,7 @@ impl Tests {
             }
         }
         let status = self.child.wait()?;
-        let seconds = self.start.elapsed().as_secs();
-        each(&format!(
-            "    took {}:{:02} min",
-            seconds / 60,
-            seconds % 60
-        ));
+        each(&took(self.start));
         if !status.success() {
             bail!("`{}` failed ({status})", self.shown);
         }

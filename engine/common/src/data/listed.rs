@@ -1,16 +1,14 @@
 //! Data sets that are one JSON object with a list in it: `{"version": …, "data": [{…}, …]}`.
 
 #[cfg(feature = "native")]
-use std::fs::File;
+mod files;
+
 use std::io::{self, BufRead};
+
 #[cfg(feature = "native")]
-use std::io::{BufReader, BufWriter, Read, Write};
-#[cfg(feature = "native")]
-use std::path::Path;
+pub(super) use files::alone;
 
 use super::documents::FIELDS;
-#[cfg(feature = "native")]
-use crate::error::IoContext;
 use crate::error::{Error, Result};
 
 /// The longest name of a field that is told of.
@@ -133,32 +131,6 @@ pub(super) fn within(name: &str, file: &[u8]) -> Result<Option<Vec<u8>>> {
         let bytes = bytes.map(|(at, byte)| if list.keeps(at, *byte) { *byte } else { b' ' });
         bytes.collect()
     }))
-}
-
-/// As [`within`], of the file at `path`, in a file that is deleted with the answer.
-///
-/// # Errors
-/// As of [`within`], and files that cannot be read or written.
-#[cfg(feature = "native")]
-pub(super) fn alone(path: &Path, name: &str) -> Result<Option<tempfile::TempPath>> {
-    let open = || -> Result<_> {
-        let file = File::open(path).at("open", path)?;
-        Ok(BufReader::with_capacity(1 << 16, file))
-    };
-    let lists = lists(open()?).at("read", path)?;
-    let Some(list) = only(lists, name)? else {
-        return Ok(None);
-    };
-    let mut out =
-        BufWriter::new(tempfile::NamedTempFile::new().at("make a temporary file for", path)?);
-    for (at, byte) in (0..list.bytes.end).zip(open()?.bytes()) {
-        let byte = byte.at("read", path)?;
-        let kept = list.keeps(at, byte);
-        out.write_all(&[if kept { byte } else { b' ' }])
-            .at("unpack", path)?;
-    }
-    let kept = out.into_inner().map_err(io::IntoInnerError::into_error);
-    Ok(Some(kept.at("unpack", path)?.into_temp_path()))
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! Parquet, how hubs keep data sets: the rows of some columns, as JSON.
 
+#[cfg(feature = "native")]
+mod files;
 mod pages;
 
 #[cfg(feature = "native")]
-use std::fs::File;
+pub(super) use files::as_lines;
 #[cfg(feature = "native")]
-use std::io::{BufWriter, Write};
-#[cfg(feature = "native")]
-use std::panic::{AssertUnwindSafe, catch_unwind};
-#[cfg(feature = "native")]
-use std::path::Path;
+pub use files::rows;
 
 use parquet::basic::CompressionCodec;
 use parquet::errors::ParquetError;
@@ -21,17 +19,8 @@ use serde_json::{Map, Value};
 
 use self::pages::PackedFile;
 use super::documents::{FIELDS, MORE_FIELDS};
-#[cfg(feature = "native")]
-use crate::error::IoContext;
 use crate::error::{Error, Result};
 
-/// Bytes of text that a file may unpack to, for each of its own. Texts shrink to a third or a
-/// tenth; a file in which one long text is repeated from a dictionary is made to fill the disk.
-#[cfg(feature = "native")]
-const MOST_TEXT: u64 = 200;
-/// Of small files more.
-#[cfg(feature = "native")]
-const LEAST_LIMIT: u64 = 64 << 20;
 /// How columns may be compressed.
 const READ: [CompressionCodec; 4] = [
     CompressionCodec::UNCOMPRESSED,
@@ -47,34 +36,6 @@ pub struct Limit {
     pub bytes: u64,
     /// What is said of a file that unpacks to more.
     pub beyond: &'static str,
-}
-
-/// Hands out every row of the file at `path`, which messages call `name`, as an object of those of
-/// `columns` that it has; returns the number of rows.
-///
-/// # Errors
-/// A damaged file, one with none of the columns, one that unpacks to much more than its size, and
-/// what `sink` says.
-#[cfg(feature = "native")]
-pub fn rows(
-    path: &Path,
-    name: &str,
-    columns: &[&str],
-    sink: &mut dyn FnMut(Map<String, Value>) -> Result<()>,
-) -> Result<u64> {
-    let file = File::open(path).at("open", path)?;
-    let most = MOST_TEXT.saturating_mul(file.metadata().at("read", path)?.len());
-    let limit = Limit {
-        bytes: LEAST_LIMIT.max(most),
-        beyond: "far more than its size: it is damaged, or made to fill a disk",
-    };
-    let twice = [file.try_clone().at("open", path)?, file];
-    // The library panics on some damaged files.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let read = catch_unwind(AssertUnwindSafe(|| read(twice, name, columns, limit, sink)));
-    std::panic::set_hook(hook);
-    read.unwrap_or_else(|_| Err(unreadable(name, "it is damaged")))
 }
 
 fn unreadable(name: &str, why: impl std::fmt::Display) -> Error {
@@ -193,24 +154,6 @@ fn text_bytes(value: &Value) -> u64 {
         Value::Object(fields) => fields.values().map(text_bytes).sum(),
         _ => 0,
     }
-}
-
-/// The documents of the file at `path`, which messages call `name`, as JSON lines, in a file that
-/// is deleted with the answer.
-///
-/// # Errors
-/// As for [`rows`], and a disk that is full.
-#[cfg(feature = "native")]
-pub(super) fn as_lines(path: &Path, name: &str) -> Result<tempfile::TempPath> {
-    let kept = tempfile::NamedTempFile::new().at("make a temporary file for", path)?;
-    let mut out = BufWriter::new(kept);
-    rows(path, name, &document_columns(), &mut |row| {
-        Ok(writeln!(out, "{}", Value::Object(row)).at("unpack", path)?)
-    })?;
-    let kept = out
-        .into_inner()
-        .map_err(std::io::IntoInnerError::into_error);
-    Ok(kept.at("unpack", path)?.into_temp_path())
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ fn exchanges(page: &Page) -> Result<Value> {
     page.evaluate("document.querySelectorAll('.exchange').length")
 }
 
-fn file(name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
+pub fn file(name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
     let path = scratch().join("cases").join(name);
     fs::create_dir_all(path.parent().context("no folder")?)?;
     fs::write(&path, content)?;

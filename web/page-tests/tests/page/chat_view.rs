@@ -37,8 +37,9 @@ fn a_fast_reply_is_followed() -> Result<()> {
     page.set_field("#max-tokens", "2")?;
     page.evaluate(&format!(
         "new BroadcastChannel('script').postMessage(Array.from({{ length: 3000 }}, (_, i) => i % 40 == 39 ? 'end.\\n\\n' : 'word ')); \
-         window.longest = 0; window.frames_seen = 0; window.slowest = 0; let last = performance.now(), behind = 0; \
-         const look = () => {{ const now = performance.now(); slowest = Math.max(slowest, now - last); last = now; frames_seen++; \
+         window.longest = 0; window.farthest = 0; window.frames_seen = 0; window.slowest = 0; let last = performance.now(), behind = 0; \
+         const look = () => {{ const now = performance.now(), took = now - last; slowest = Math.max(slowest, took); last = now; frames_seen++; \
+           if (took < 60) farthest = Math.max(farthest, {BELOW}); \
            behind = {BELOW} < 400 ? 0 : behind + 1; longest = Math.max(longest, behind); requestAnimationFrame(look); }}; \
          requestAnimationFrame(look); 0"
     ))?;
@@ -47,13 +48,18 @@ fn a_fast_reply_is_followed() -> Result<()> {
         &format!("{FINISHED} && document.querySelector('{LAST_REPLY}').innerText.length > 10000"),
         REPLY,
     )?;
-    let measured = page.evaluate(&format!("[longest, slowest, frames_seen, {BELOW}]"))?;
-    eprintln!("frames far from the end in a row, slowest frame, frames, at the end: {measured}");
+    let measured = page.evaluate(&format!(
+        "[farthest, slowest, frames_seen, {BELOW}, longest]"
+    ))?;
+    eprintln!(
+        "farthest from the end, slowest frame, frames, at the end, frames far from it in a row: {measured}"
+    );
     let figure = |at: usize| measured[at].as_f64().context("no figure");
     ensure!(figure(3)? < 2.0, "it was lost: {measured}");
-    // Of one frame that came late the next one makes up, however busy the machine is.
-    ensure!(figure(0)? < 4.0, "it lagged: {measured}");
-    ensure!(figure(1)? < 5000.0, "the page stood still: {measured}");
+    // Where other programs make a frame late, the next ones make up for it.
+    ensure!(figure(0)? < 400.0, "it lagged: {measured}");
+    ensure!(figure(4)? < 4.0, "it lagged: {measured}");
+    ensure!(figure(1)? < 1000.0, "the page stood still: {measured}");
     page.assert_clean()
 }
 

@@ -1,12 +1,11 @@
 //! Data sets as people have them, learnt in the page as natively: in Parquet, with labels, with a
 //! context beside the question, in an object.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use page_tests::{Page, scratch};
+use page_tests::Page;
 use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -15,7 +14,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::json;
 
-use crate::cases::{learned, notice_of};
+use crate::cases::{file, learned, notice_of};
 use crate::{START, open_tiny};
 
 const END: &str = "<|endoftext|>";
@@ -65,12 +64,6 @@ fn in_parquet(rows: &[Row], compression: Compression) -> Result<Vec<u8>> {
     group.close()?;
     file.close()?;
     Ok(bytes)
-}
-
-fn file(name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
-    let path = scratch().join(name);
-    fs::write(&path, content)?;
-    Ok(path)
 }
 
 /// How many conversations the page learns from the file, after it said what it holds.
