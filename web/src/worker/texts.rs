@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use js_sys::Uint8Array;
 use ternary::data::{Conversation, Document, PAIRS, read_documents, read_lines};
+use ternary::format::FileKind;
 use ternary::session::Session;
 use ternary::tokenizer::END_OF_TEXT;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -13,9 +14,6 @@ use wasm_bindgen_futures::JsFuture;
 use super::{Responder, part};
 use crate::js::describe;
 use crate::protocol::{Handle, LARGEST_TEXT, Response, TextFile, Texts};
-
-/// How Parquet files begin.
-const PARQUET: &[u8] = b"PAR1";
 
 #[wasm_bindgen]
 extern "C" {
@@ -38,7 +36,7 @@ pub async fn read(session: &mut Session, files: Vec<TextFile>, responder: Respon
     for TextFile { path, file } in files {
         let read = async {
             let bytes = bytes(&path, &file).await?;
-            match bytes.starts_with(PARQUET) {
+            match FileKind::of(&bytes) == FileKind::Parquet {
                 true => {
                     let lines = rows(&path, bytes).await?;
                     contents(&path, read_lines(&path, &lines), end)

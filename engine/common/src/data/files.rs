@@ -4,7 +4,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::text::{HEAD, STANDARD_INPUT, Shape, Start, TABLES, ending};
+use super::text::{
+    HEAD, PARQUET, STANDARD_INPUT, Shape, Start, TABLES, ending, refuse_other_parquet,
+};
 use crate::error::IoContext;
 use crate::error::{Error, Result};
 use ternary_core::kind::FileKind;
@@ -12,8 +14,6 @@ use ternary_core::kind::FileKind;
 /// Endings of text files. A `.json` file in a folder is one only if it holds an array: others are
 /// configurations.
 const TEXTS: [&str; 7] = ["txt", "md", "text", "jsonl", "ndjson", "json", PARQUET];
-/// Ending of texts in columns, which are read as JSON lines.
-const PARQUET: &str = "parquet";
 /// Ending of tokenized data.
 const TOKENS: &str = "tokens";
 
@@ -62,15 +62,12 @@ impl TextFile {
         let head = self.head()?;
         let ending = ending(&self.name);
         let kind = FileKind::of(&head);
+        if self.named {
+            refuse_other_parquet(&self.name, &head)?;
+        }
         let kept = if kind == FileKind::Parquet {
             let rows = super::parquet::as_lines(&self.path, &self.name)?;
             Some((rows, Shape::Lines))
-        } else if self.named && ending == PARQUET && kind == FileKind::Other {
-            return Err(Error::Data(format!(
-                "{} is no Parquet file: {}; expected \"PAR1\". Name it after what it holds (.jsonl, .txt), or download it again",
-                self.name,
-                ternary_core::kind::found(&head)
-            )));
         } else if let Some(what) = elsewhere(&ending)
             && self.named
             && matches!(kind, FileKind::Zip | FileKind::Other)

@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read};
 use super::documents::{self, Document, Layout};
 use super::listed;
 use crate::error::{Error, Result};
-use ternary_core::kind::FileKind;
+use ternary_core::kind::{FileKind, found};
 
 /// Bytes read at once.
 const CHUNK: usize = 1 << 16;
@@ -19,6 +19,8 @@ pub(super) const HEAD: usize = 4096;
 /// A text no longer than this that begins like a hub's error is one.
 const SHORT: usize = 200;
 
+/// Ending of texts in columns, which are read as JSON lines.
+pub(super) const PARQUET: &str = "parquet";
 /// Endings of tables, which are no texts to learn from.
 pub(super) const TABLES: [&str; 2] = ["csv", "tsv"];
 
@@ -821,12 +823,28 @@ pub fn read_plain(name: &str, bytes: &[u8]) -> Result<String> {
     Ok(text)
 }
 
+/// # Errors
+/// A file that is called Parquet and is something else that would be learnt as it stands.
+pub(super) fn refuse_other_parquet(name: &str, head: &[u8]) -> Result<()> {
+    match FileKind::of(head) {
+        FileKind::Other | FileKind::Html | FileKind::Xml if ending(name) == PARQUET => {
+            Err(Error::Data(format!(
+                "{name} is no Parquet file: {}; expected \"PAR1\". Name it after what it holds (.jsonl, .txt), or download it again",
+                found(head)
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// All documents of a file in memory, and what its owner should know of them.
 ///
 /// # Errors
 /// A file that is no text, with the line where it ceases to be one; an object with several lists.
 pub fn read_documents(name: &str, bytes: &[u8]) -> Result<(Vec<Document>, Vec<String>)> {
-    let start = Start::of(name, &bytes[..bytes.len().min(HEAD)], true)?;
+    let head = &bytes[..bytes.len().min(HEAD)];
+    refuse_other_parquet(name, head)?;
+    let start = Start::of(name, head, true)?;
     let list = match ending(name).as_str() {
         "json" => listed::within(name, bytes)?,
         _ => None,
@@ -1025,6 +1043,19 @@ mod tests {
                 Start::of("-", text.as_bytes(), false).unwrap_or_else(|e| panic!("{text}: {e}"));
             assert_eq!(start.shape, shape, "{text:.40}");
         }
+    }
+
+    #[test]
+    fn what_is_only_called_parquet_is_refused() {
+        for (content, what) in [
+            ("<!doctype html><title>Log in</title>", "web page"),
+            ("a cat sat", "expected \"PAR1\""),
+            ("version https://git-lfs.github.com/spec/v1\n", "LFS"),
+        ] {
+            let e = text_of("a.PARQUET", content.as_bytes()).unwrap_err();
+            assert!(e.to_string().contains(what), "{e}");
+        }
+        assert!(text_of("a.html", b"<!doctype html>").is_ok());
     }
 
     #[test]

@@ -119,6 +119,12 @@ fn parquet_is_read_and_bad_answers_are_left_out() -> Result<()> {
     )?;
     let (learnt, _) = conversations(&page, &good)?;
     ensure!(learnt.starts_with("10 conversations"), "{learnt}");
+
+    // Its first bytes tell what it is, whatever it is called.
+    let told = notice_of(&page, &file("login.parquet", "<!doctype html><p>Log in")?)?;
+    ensure!(told.contains("login.parquet is no Parquet file"), "{told}");
+    let (learnt, _) = conversations(&page, &file("train-00000", &bytes)?)?;
+    ensure!(learnt.starts_with("100 conversations"), "{learnt}");
     Ok(())
 }
 

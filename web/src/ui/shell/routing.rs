@@ -29,6 +29,7 @@ const MOST_UNKNOWN: usize = 200;
 /// How files begin that are known by that, whatever they are called.
 const GGUF: &[u8] = b"GGUF";
 const ONE_BIT: &[u8] = b"\x891BIT";
+const PARQUET: &[u8] = b"PAR1";
 /// The longest header of a safetensors file that is looked into.
 const LONGEST_HEADER: u64 = 16 << 20;
 /// What is read of a JSON file to see what it holds.
@@ -191,7 +192,7 @@ impl Shell {
         };
         if only.ends(&[".json"]) {
             self.take_json(only).await;
-        } else if only.ends(&TEXTS) || looks_like_text(&only.file).await {
+        } else if only.ends(&TEXTS) || holds_texts(&only.file).await {
             self.tuner.learn(vec![only], Vec::new());
         } else {
             self.page.panel_open.set(false);
@@ -269,9 +270,12 @@ fn is_data_set(json: &str) -> bool {
         && Object::values(&object).iter().any(of_objects)
 }
 
-/// Of a file of no known ending.
-async fn looks_like_text(file: &File) -> bool {
+/// Of a file of no known ending: whether it is a text, or a data set.
+async fn holds_texts(file: &File) -> bool {
     let start = begins(file, 0, JSON_BEGINS as u64).await;
+    if start.starts_with(PARQUET) {
+        return true;
+    }
     let marked = start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]);
     let utf8 = match std::str::from_utf8(&start) {
         Ok(_) => true,
