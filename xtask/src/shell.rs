@@ -40,7 +40,8 @@ pub fn run_tests(command: &mut Command, outcomes: &mut Outcomes) -> Result<()> {
     tests.read(|line| println!("{line}"), outcomes)
 }
 
-/// Two programs of tests at once; the second's output follows the first's.
+/// Two programs of tests at once, each of which runs one test after the other; the second's output
+/// follows the first's.
 pub fn run_tests_at_once(commands: [&mut Command; 2], outcomes: &mut Outcomes) -> Result<()> {
     let [first, second] = commands;
     let first = Tests::start(first)?;
@@ -48,10 +49,10 @@ pub fn run_tests_at_once(commands: [&mut Command; 2], outcomes: &mut Outcomes) -
     std::thread::scope(|scope| {
         let second = scope.spawn(|| {
             let (mut lines, mut outcomes) = (Vec::new(), Outcomes::new());
-            let ended = second.read(|line| lines.push(line.to_owned()), &mut outcomes);
+            let ended = second.read(timed(|line| lines.push(line.to_owned())), &mut outcomes);
             (lines, outcomes, ended)
         });
-        let ended = first.read(|line| println!("{line}"), outcomes);
+        let ended = first.read(timed(|line| println!("{line}")), outcomes);
         let (lines, others, second) = match second.join() {
             Ok(second) => second,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -60,6 +61,20 @@ pub fn run_tests_at_once(commands: [&mut Command; 2], outcomes: &mut Outcomes) -
         outcomes.extend(others);
         ended.and(second)
     })
+}
+
+/// Shows, behind what became of a slow test, how long it took.
+fn timed(mut show: impl FnMut(&str)) -> impl FnMut(&str) {
+    let mut last = Instant::now();
+    move |line| {
+        let seconds = last.elapsed().as_secs();
+        if line.starts_with("test ") && seconds >= 10 {
+            show(&format!("{line}   ({seconds} s)"));
+        } else {
+            show(line);
+        }
+        last = Instant::now();
+    }
 }
 
 /// A command that runs beside others; what it prints is shown when it is waited for.

@@ -468,20 +468,33 @@ fn adapters_by_request() -> Result<()> {
     let page = blank(&server)?;
     let prompt = "Once upon a time";
     let plain = onebit::greedy(onebit::tiny_model()?, prompt, 12)?;
+    page.evaluate(&format!(
+        "window.learnt = null; window.adapters = []; \
+         window.ask = {{ prompt: {}, temperature: 0, repetition_penalty: 1, max_tokens: 12 }}; \
+         window.said = ({{ choices: [{{ text }}] }}) => text; (async () => {{ \
+           const trainer = await Engine.load('tiny.1bit', {{ device: 'cpu' }}); \
+           const kept = []; \
+           for (const text of ['The dog sees the cat. ', 'Hurrah, said the bird! ']) {{ \
+             const tuned = await trainer.finetune({{ text: text.repeat(120), rank: 4, steps: 12, learning_rate: 0.05, batch_size: 2, seq_len: 32 }}); \
+             adapters.push(await tuned.file('adapter')); \
+             await tuned.keep(); \
+             kept.push(said(await trainer.completions.create(ask))); \
+             await trainer.completions.create({{ ...ask, model: 'Tiny' }}); }} \
+           trainer.close(); \
+           return kept; }})() \
+           .then(kept => {{ window.learnt = kept; }}, problem => {{ window.learnt = [String(problem)]; }}); 0",
+        json!(prompt)
+    ))?;
+    page.wait_for("window.learnt", REPLY)?;
+    let learnt = page.evaluate("learnt")?;
+    let (one, two) = (&learnt[0], &learnt[1]);
+    ensure!(
+        one != two && two.is_string() && *one != plain[..] && *two != plain[..],
+        "{learnt:#}"
+    );
     for device in ["cpu", "gpu"] {
         page.evaluate(&format!(
             "window.found = null; (async () => {{ \
-               const ask = {{ prompt: {}, temperature: 0, repetition_penalty: 1, max_tokens: 12 }}; \
-               const said = ({{ choices: [{{ text }}] }}) => text; \
-               const trainer = await Engine.load('tiny.1bit', {{ device: 'cpu' }}); \
-               const adapters = [], kept = []; \
-               for (const text of ['The dog sees the cat. ', 'Hurrah, said the bird! ']) {{ \
-                 const tuned = await trainer.finetune({{ text: text.repeat(120), rank: 4, steps: 12, learning_rate: 0.05, batch_size: 2, seq_len: 32 }}); \
-                 adapters.push(await tuned.file('adapter')); \
-                 await tuned.keep(); \
-                 kept.push(said(await trainer.completions.create(ask))); \
-                 await trainer.completions.create({{ ...ask, model: 'Tiny' }}); }} \
-               trainer.close(); \
                const engine = await Engine.load('tiny.1bit', {{ device: '{device}' }}); \
                await engine.addAdapter('one', adapters[0]); \
                await engine.addAdapter('two', [adapters[1]]); \
@@ -496,20 +509,14 @@ fn adapters_by_request() -> Result<()> {
                const unknown = await engine.completions.create({{ ...ask, model: 'four' }}).then(said, problem => problem.message); \
                const {{ adapters: names }} = engine.model; \
                engine.close(); \
-               return {{ kept, texts: replies.map(said), models: replies.map(({{ model }}) => model), names, again, wrong, unknown, after, given_up: await given_up, \
+               return {{ texts: replies.map(said), models: replies.map(({{ model }}) => model), names, again, wrong, unknown, after, given_up: await given_up, \
                  device: engine.model.device.kind }}; }})() \
-               .then(found => {{ window.found = found; }}, problem => {{ window.found = {{ problem: String(problem) }}; }}); 0",
-            json!(prompt)
+               .then(found => {{ window.found = found; }}, problem => {{ window.found = {{ problem: String(problem) }}; }}); 0"
         ))?;
         page.wait_for("window.found", REPLY)?;
         let found = page.evaluate("found")?;
         ensure!(found["problem"].is_null(), "{}", found["problem"]);
         ensure!(found["device"] == device);
-        let (one, two) = (&found["kept"][0], &found["kept"][1]);
-        ensure!(
-            one != two && *one != plain[..] && *two != plain[..],
-            "{found:#}"
-        );
         let texts = &found["texts"];
         let plain = json!(plain);
         // On a GPU the CPU's text may be left at a tie, by all of them alike.

@@ -170,6 +170,7 @@ fn what_will_not_fit_is_refused_before_it_is_read() -> Result<()> {
         picture(&page, &format!("too-large-{device}-desktop-light"))?;
         page.assert_accessible()?;
         ensure!(page.text(".model-name")? == "Tiny");
+        page.set_field("#max-tokens", FEW)?;
         ask(&page, "Who is Max?")?;
         page.wait_for(FINISHED, REPLY)?;
         page.assert_clean()?;
