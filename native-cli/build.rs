@@ -1,5 +1,5 @@
-//! Lists the files of the built page, if `ONEBIT_PAGE_DIR` names its folder, so that `onebit serve`
-//! carries them.
+//! Lists the files of the built page, if `ONEBIT_PAGE_DIR` names its folder (from the repository's
+//! root), so that `onebit serve` carries them.
 #![allow(clippy::print_stdout, reason = "how a build script speaks with cargo")]
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,9 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     let mut list = String::from("&[\n");
     if let Some(folder) = env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) {
-        let folder = fs::canonicalize(&folder)
+        // A build script runs in the package's folder, who starts cargo is in the repository's.
+        let root = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+        let folder = fs::canonicalize(Path::new(&root).join("..").join(&folder))
             .map_err(|e| io::Error::other(format!("{VARIABLE}={}: {e}", folder.display())))?;
         println!("cargo::rerun-if-changed={}", folder.display());
         for path in files(&folder)? {
