@@ -234,7 +234,23 @@ pub async fn import(
 /// Look at tokenizer and chat template while there is still somebody to tell.
 fn companions(c: &mut Checkpoint<'_>) -> Result<(), ImportError> {
     let vocab_size = c.config.vocab_size;
-    let special = c.metadata.special_tokens.clone().unwrap_or_default();
+    let mut special = c.metadata.special_tokens.clone().unwrap_or_default();
+    let beyond = special
+        .end
+        .extract_if(.., |id| *id as usize >= vocab_size)
+        .map(|id| id.to_string())
+        .collect::<Vec<_>>();
+    if !beyond.is_empty() {
+        let end = match (&special.eos, special.end.as_slice()) {
+            (None, []) => "; no token ends a reply, which goes on to the longest allowed",
+            _ => "",
+        };
+        c.warnings.push(format!(
+            "a reply is said to end with token {} (eos_token_id), but the model has {vocab_size}: left out{end}",
+            beyond.join(", ")
+        ));
+        c.metadata.special_tokens = Some(special.clone());
+    }
     let damaged = |e: ternary_common::Error| ImportError::Damaged {
         file: "tokenizer.json".into(),
         message: e.to_string(),

@@ -204,6 +204,27 @@ fn names_without_their_prefix_are_the_same_model() {
     }
 }
 
+/// A token that the model cannot write ends nothing, and is said not to.
+#[test]
+fn an_end_beyond_the_vocabulary_is_left_out_and_told() {
+    let ends = |eos: serde_json::Value| {
+        let (bytes, report) =
+            changed("qwen2", |c, _| c["eos_token_id"] = eos.clone(), &exact()).unwrap();
+        let file = pollster::block_on(File::open(&MemorySource::new("model", bytes))).unwrap();
+        let told = report.warnings.into_iter().find(|w| w.contains("eos"));
+        (file.metadata.special_tokens.unwrap().end, told)
+    };
+    assert_eq!(ends(serde_json::json!([3, 95])), (vec![3, 95], None));
+    let (end, told) = ends(serde_json::json!([3, 96, 128_001]));
+    let told = told.unwrap();
+    assert!(
+        end == [3] && told.contains("96, 128001") && !told.contains("longest"),
+        "{told}"
+    );
+    let (end, told) = ends(96.into());
+    assert!(end.is_empty() && told.unwrap().contains("longest"));
+}
+
 #[test]
 fn unknown_fields_are_refused_until_they_are_ignored() {
     let change = |c: &mut serde_json::Value, _: &mut Tensors| {
