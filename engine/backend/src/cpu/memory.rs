@@ -1,6 +1,7 @@
 //! Buffers of the CPU backend: bytes aligned to a cache line, viewed as the element type an
 //! operation asks for. A large one is an anonymous mapping, which the system zeroes as it is
-//! touched and backs with huge pages; a weight may be part of a mapped file.
+//! touched and backs with huge pages; parameters share such mappings; a weight may be part of a
+//! mapped file.
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::OnceLock;
@@ -11,7 +12,7 @@ use bytemuck::{Pod, Zeroable};
 use super::linear;
 #[cfg(feature = "native")]
 use super::simd::multiversion;
-use ternary_common::platform::{Anonymous, Mapped};
+use ternary_common::platform::{Anonymous, Arena, Mapped};
 #[cfg(not(target_arch = "wasm32"))]
 use ternary_core::quant::tile::ROWS;
 
@@ -19,8 +20,12 @@ use ternary_core::quant::tile::ROWS;
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Line([u8; 64]);
 
-/// Bytes from which on a buffer is a mapping of its own.
+/// Bytes from which on a buffer is part of an arena, if there is one.
+const SMALL: usize = 16 << 10;
+/// Bytes from which on a buffer is a mapping of its own, ...
 const LARGE: usize = 4 << 20;
+/// ... and from which on even where there is an arena: most of it are whole huge pages.
+const MANY_PAGES: usize = 32 << 20;
 
 /// A buffer, at least 64-byte aligned unless it is part of a file.
 pub struct Memory {
@@ -51,6 +56,20 @@ impl Default for Memory {
 impl Memory {
     pub fn zeroed(bytes: usize) -> Self {
         let anonymous = (bytes >= LARGE).then(|| Anonymous::new(bytes)).flatten();
+        Self::of(bytes, anonymous)
+    }
+
+    /// As [`Memory::zeroed`], but beside others in `arena` if it is too small for huge pages of its
+    /// own: weights that are read one after the other lie in few of them then, not in thousands of
+    /// small ones whose addresses are looked up again with every token.
+    pub fn in_arena(bytes: usize, arena: &mut Arena) -> Self {
+        match bytes {
+            SMALL..MANY_PAGES => Self::of(bytes, arena.take(bytes)),
+            _ => Self::zeroed(bytes),
+        }
+    }
+
+    fn of(bytes: usize, anonymous: Option<Anonymous>) -> Self {
         let store = match anonymous {
             Some(map) => Store::Anonymous(map),
             None => Store::Lines(vec![Line([0; 64]); bytes.div_ceil(64)]),
@@ -170,6 +189,34 @@ mod tests {
             memory.bytes_mut().fill(7);
             assert!(memory.bytes().iter().all(|b| *b == 7));
             assert_eq!(memory.view::<u16>(bytes / 2).len(), bytes / 2);
+        }
+    }
+
+    /// More than one mapping of the arena holds.
+    #[test]
+    fn buffers_of_an_arena_are_zeroed_aligned_and_apart() {
+        let mut arena = Arena::default();
+        let sizes = [
+            1000,
+            SMALL,
+            SMALL + 1,
+            3 * LARGE,
+            MANY_PAGES - 1,
+            LARGE + 7,
+            MANY_PAGES,
+        ];
+        let mut buffers = Vec::new();
+        for (n, bytes) in sizes.into_iter().enumerate() {
+            let mut memory = Memory::in_arena(bytes, &mut arena);
+            assert_eq!(memory.len(), bytes);
+            assert!(memory.bytes().iter().all(|b| *b == 0));
+            assert!(memory.bytes().as_ptr().align_offset(64) == 0);
+            memory.bytes_mut().fill(n as u8 + 1);
+            buffers.push(memory);
+        }
+        drop(arena);
+        for (n, memory) in buffers.iter().enumerate() {
+            assert!(memory.bytes().iter().all(|b| *b == n as u8 + 1), "{n}");
         }
     }
 

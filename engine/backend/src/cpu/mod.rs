@@ -32,8 +32,8 @@ pub(crate) use memory::Memory;
 #[cfg(feature = "native")]
 pub(crate) use memory::sum_words;
 use simd::Level;
-use ternary_common::platform::Mapped;
 use ternary_common::platform::par;
+use ternary_common::platform::{Arena, Mapped};
 use ternary_model::program::{BufferId, Program, Role, RunParams};
 
 /// A program with the storage index of each of its buffers.
@@ -51,6 +51,9 @@ pub struct CpuBackend {
     #[cfg(feature = "native")]
     pool: Option<rayon::ThreadPool>,
     memory: Vec<Memory>,
+    /// Where parameters that are too small for huge pages lie together. Rows of activations, side by
+    /// side in huge pages, would be in each other's way in the caches.
+    arena: Arena,
     shared: HashMap<String, usize>,
     /// Scratch slots are common to all programs, which never run at the same time.
     slots: Vec<usize>,
@@ -77,6 +80,7 @@ impl CpuBackend {
                 .map_err(|e| log::warn!("threads cannot be limited to {threads}: {e}"))
                 .ok(),
             memory: Vec::new(),
+            arena: Arena::default(),
             shared: HashMap::new(),
             slots: Vec::new(),
             programs: Vec::new(),
@@ -125,7 +129,8 @@ impl Backend for CpuBackend {
         let index = match self.shared.get(name) {
             Some(index) => *index,
             None => {
-                let index = self.allocate(bytes);
+                let index = self.memory.len();
+                self.memory.push(Memory::in_arena(bytes, &mut self.arena));
                 self.shared.insert(name.to_owned(), index);
                 index
             }

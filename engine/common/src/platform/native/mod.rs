@@ -3,6 +3,9 @@
 mod files;
 mod signals;
 
+use std::ops::Range;
+use std::sync::Arc;
+
 pub use files::{DRAFT_ENDING, Draft, Lock, remove_drafts};
 pub use signals::{Interrupt, on_interrupt};
 
@@ -151,8 +154,8 @@ impl Held {
 /// Part of a file that stays in memory.
 #[derive(Clone, Debug)]
 pub struct Mapped {
-    pub(crate) held: std::sync::Arc<Held>,
-    pub(crate) range: std::ops::Range<usize>,
+    pub(crate) held: Arc<Held>,
+    pub(crate) range: Range<usize>,
 }
 
 impl Mapped {
@@ -173,27 +176,83 @@ pub fn map_for_random_reads(file: &std::fs::File) -> std::io::Result<memmap2::Mm
     Ok(map)
 }
 
-/// Zeroed memory of its own, in huge pages where the system has them.
+/// Zeroed memory, in huge pages where the system has them: a mapping of its own, or part of an
+/// [`Arena`].
 #[derive(Debug)]
-pub struct Anonymous(memmap2::MmapMut);
+pub struct Anonymous {
+    mapping: Arc<memmap2::MmapRaw>,
+    range: Range<usize>,
+}
 
 impl Anonymous {
     /// So many zero bytes; none where the system has no memory to give.
     pub fn new(bytes: usize) -> Option<Self> {
-        let map = memmap2::MmapMut::map_anon(bytes).ok()?;
-        // Advice that is not taken costs nothing.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
-        Some(Anonymous(map))
+        Some(Anonymous {
+            mapping: Arc::new(anonymous(bytes)?),
+            range: 0..bytes,
+        })
     }
 
     /// The whole memory.
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        // SAFETY: the range lies in the mapping, which lives as long as this, and nobody else has
+        // any of it.
+        unsafe {
+            let start = self.mapping.as_ptr().add(self.range.start);
+            std::slice::from_raw_parts(start, self.range.len())
+        }
     }
 
     /// The whole memory, to be written.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        // SAFETY: as above; and it is borrowed alone.
+        unsafe {
+            let start = self.mapping.as_mut_ptr().add(self.range.start);
+            std::slice::from_raw_parts_mut(start, self.range.len())
+        }
     }
+}
+
+/// Memory for buffers that are each too small for a huge page, side by side in mappings. A mapping
+/// is given back with the last of its buffers.
+#[derive(Debug, Default)]
+pub struct Arena {
+    mapping: Option<Arc<memmap2::MmapRaw>>,
+    /// Bytes of it that were handed out.
+    taken: usize,
+}
+
+impl Arena {
+    /// Bytes of a mapping: only addresses until they are touched.
+    const MAPPING: usize = 64 << 20;
+    /// Buffers begin at a cache line.
+    const ALIGNMENT: usize = 64;
+
+    /// So many zero bytes; none where they are more than a mapping has, or the system has no memory
+    /// to give.
+    pub fn take(&mut self, bytes: usize) -> Option<Anonymous> {
+        let left = |arena: &Self| arena.mapping.as_ref().map_or(0, |m| m.len() - arena.taken);
+        if bytes > Self::MAPPING {
+            return None;
+        }
+        if left(self) < bytes {
+            self.mapping = Some(Arc::new(anonymous(Self::MAPPING)?));
+            self.taken = 0;
+        }
+        let start = self.taken;
+        // The mapping's length is a multiple, too.
+        self.taken += bytes.next_multiple_of(Self::ALIGNMENT);
+        Some(Anonymous {
+            mapping: self.mapping.clone()?,
+            range: start..start + bytes,
+        })
+    }
+}
+
+fn anonymous(bytes: usize) -> Option<memmap2::MmapRaw> {
+    let map = memmap2::MmapMut::map_anon(bytes).ok()?;
+    // Advice that is not taken costs nothing.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Some(map.into())
 }

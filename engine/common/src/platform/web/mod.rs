@@ -78,6 +78,17 @@ impl Anonymous {
     }
 }
 
+/// Nothing to take parts of, either.
+#[derive(Debug, Default)]
+pub struct Arena;
+
+impl Arena {
+    /// None: a page has no such memory.
+    pub fn take(&mut self, _bytes: usize) -> Option<Anonymous> {
+        None
+    }
+}
+
 /// Messages that have come wait no longer than so.
 const SLICE: Duration = Duration::from_millis(8);
 
