@@ -25,6 +25,7 @@ use exec::Buffers;
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::training::training;
 use super::{
     Backend, BackendError, DeviceInfo, Later, LocalFuture, MemoryLimits, MemoryUse, ProgramId,
 };
@@ -34,7 +35,7 @@ pub(crate) use memory::sum_words;
 use simd::Level;
 use ternary_common::platform::par;
 use ternary_common::platform::{Arena, Mapped};
-use ternary_model::program::{BufferId, Program, Role, RunParams};
+use ternary_model::program::{BufferId, Op, Program, Role, RunParams};
 
 /// A program with the storage index of each of its buffers.
 struct Prepared {
@@ -51,8 +52,8 @@ pub struct CpuBackend {
     #[cfg(feature = "native")]
     pool: Option<rayon::ThreadPool>,
     memory: Vec<Memory>,
-    /// Where parameters that are too small for huge pages lie together. Rows of activations, side by
-    /// side in huge pages, would be in each other's way in the caches.
+    /// Where parameters that are too small for huge pages lie together, and what training computes.
+    /// Where a prompt is read, activations side by side are in each other's way in the caches.
     arena: Arena,
     shared: HashMap<String, usize>,
     /// Scratch slots are common to all programs, which never run at the same time.
@@ -187,12 +188,20 @@ impl Backend for CpuBackend {
         for op in &program.ops {
             crate::training::check(op, "the CPU")?;
         }
+        let trains = |op: &Op| matches!(op, training!());
+        let trains = program.ops.iter().any(trains);
         for (slot, bytes) in program.slots.iter().enumerate() {
-            if slot == self.slots.len() {
-                let index = self.allocate(*bytes);
-                self.slots.push(index);
-            } else if self.memory[self.slots[slot]].len() < *bytes {
-                self.memory[self.slots[slot]] = Memory::zeroed(*bytes);
+            let memory = match self.slots.get(slot) {
+                Some(index) if self.memory[*index].len() >= *bytes => continue,
+                _ if trains => Memory::in_arena(*bytes, &mut self.arena),
+                _ => Memory::zeroed(*bytes),
+            };
+            match self.slots.get(slot) {
+                Some(index) => self.memory[*index] = memory,
+                None => {
+                    self.slots.push(self.memory.len());
+                    self.memory.push(memory);
+                }
             }
         }
         let mut storage = Vec::with_capacity(program.buffers.len());
