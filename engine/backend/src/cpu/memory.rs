@@ -63,10 +63,14 @@ impl Memory {
     /// own: weights that are read one after the other lie in few of them then, not in thousands of
     /// small ones whose addresses are looked up again with every token.
     pub fn in_arena(bytes: usize, arena: &mut Arena) -> Self {
-        match bytes {
-            SMALL..MANY_PAGES => Self::of(bytes, arena.take(bytes)),
-            _ => Self::zeroed(bytes),
-        }
+        Self::of(bytes, huge_pages(bytes, arena))
+    }
+
+    /// An empty buffer that [`Memory::grow`] makes longer, to `most` bytes at most. But for a short
+    /// one it is only addresses, to which the system gives memory as they are written; nothing
+    /// moves.
+    pub fn growing(most: usize, arena: &mut Arena) -> Self {
+        Self::of(0, huge_pages(most, arena))
     }
 
     fn of(bytes: usize, anonymous: Option<Anonymous>) -> Self {
@@ -77,18 +81,6 @@ impl Memory {
         Memory {
             bytes,
             store,
-            #[cfg(not(target_arch = "wasm32"))]
-            by_four: OnceLock::new(),
-        }
-    }
-
-    /// An empty buffer that [`Memory::grow`] makes longer, to `most` bytes at most. A long one is
-    /// only addresses, to which the system gives memory as they are written; nothing moves.
-    pub fn growing(most: usize) -> Self {
-        let anonymous = (most >= LARGE).then(|| Anonymous::new(most)).flatten();
-        Memory {
-            bytes: 0,
-            store: anonymous.map_or(Store::Lines(Vec::new()), Store::Anonymous),
             #[cfg(not(target_arch = "wasm32"))]
             by_four: OnceLock::new(),
         }
@@ -167,6 +159,14 @@ impl Memory {
     }
 }
 
+fn huge_pages(bytes: usize, arena: &mut Arena) -> Option<Anonymous> {
+    match bytes {
+        ..SMALL => None,
+        SMALL..MANY_PAGES => arena.take(bytes),
+        MANY_PAGES.. => Anonymous::new(bytes),
+    }
+}
+
 #[cfg(feature = "native")]
 multiversion! {
     /// The sum of all words, read in order.
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_buffer_that_grows_keeps_what_it_holds() {
         for most in [1000, 2 * LARGE] {
-            let mut memory = Memory::growing(most);
+            let mut memory = Memory::growing(most, &mut Arena::default());
             assert_eq!(memory.len(), 0);
             let mut written = 0;
             for bytes in [1, 100, 64, most / 2, most] {

@@ -216,7 +216,8 @@ impl Backend for CpuBackend {
                 Role::Growing(name) => match self.shared.get(name) {
                     Some(index) => *index,
                     None => {
-                        self.memory.push(Memory::growing(decl.bytes()));
+                        self.memory
+                            .push(Memory::growing(decl.bytes(), &mut self.arena));
                         self.shared.insert(name.clone(), self.memory.len() - 1);
                         self.memory.len() - 1
                     }
