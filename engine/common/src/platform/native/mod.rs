@@ -1,12 +1,14 @@
 //! Native platform.
 
 mod files;
+mod memory;
 mod signals;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 pub use files::{DRAFT_ENDING, Draft, Lock, remove_drafts};
+pub use memory::{Anonymous, Arena, available_memory, peak_memory};
 pub use signals::{Interrupt, on_interrupt};
 
 /// Threads this machine runs at once.
@@ -51,19 +53,6 @@ pub fn processor() -> Option<String> {
         .filter(|name| !name.is_empty())
 }
 
-/// Bytes of memory that can be taken without swapping, where the system says so (Linux).
-pub fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    kilobytes(&text, "MemAvailable:")
-}
-
-/// The most memory this process has held at once (resident), in bytes, where the system says so
-/// (Linux).
-pub fn peak_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    kilobytes(&text, "VmHWM:")
-}
-
 /// The folder for what can be made again, by the system's convention.
 pub fn cache_folder() -> Option<std::path::PathBuf> {
     let at = |variable: &str, below: &str| {
@@ -85,13 +74,6 @@ pub fn utc_offset(seconds: i64) -> i64 {
     use chrono::{Local, Offset, TimeZone};
     let local = Local.timestamp_opt(seconds, 0).single();
     local.map_or(0, |time| i64::from(time.offset().fix().local_minus_utc()))
-}
-
-/// The figure of a line `NAME: N kB`, in bytes.
-fn kilobytes(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let number: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(number * 1024)
 }
 
 /// Begin this program again, as the same process, in an environment in which looking for GPUs is
@@ -174,85 +156,4 @@ pub fn map_for_random_reads(file: &std::fs::File) -> std::io::Result<memmap2::Mm
     #[cfg(unix)]
     let _ = map.advise(memmap2::Advice::Random);
     Ok(map)
-}
-
-/// Zeroed memory, in huge pages where the system has them: a mapping of its own, or part of an
-/// [`Arena`].
-#[derive(Debug)]
-pub struct Anonymous {
-    mapping: Arc<memmap2::MmapRaw>,
-    range: Range<usize>,
-}
-
-impl Anonymous {
-    /// So many zero bytes; none where the system has no memory to give.
-    pub fn new(bytes: usize) -> Option<Self> {
-        Some(Anonymous {
-            mapping: Arc::new(anonymous(bytes)?),
-            range: 0..bytes,
-        })
-    }
-
-    /// The whole memory.
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the range lies in the mapping, which lives as long as this, and nobody else has
-        // any of it.
-        unsafe {
-            let start = self.mapping.as_ptr().add(self.range.start);
-            std::slice::from_raw_parts(start, self.range.len())
-        }
-    }
-
-    /// The whole memory, to be written.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above; and it is borrowed alone.
-        unsafe {
-            let start = self.mapping.as_mut_ptr().add(self.range.start);
-            std::slice::from_raw_parts_mut(start, self.range.len())
-        }
-    }
-}
-
-/// Memory for buffers that are each too small for a huge page, side by side in mappings. A mapping
-/// is given back with the last of its buffers.
-#[derive(Debug, Default)]
-pub struct Arena {
-    mapping: Option<Arc<memmap2::MmapRaw>>,
-    /// Bytes of it that were handed out.
-    taken: usize,
-}
-
-impl Arena {
-    /// Bytes of a mapping: only addresses until they are touched.
-    const MAPPING: usize = 64 << 20;
-    /// Buffers begin at a cache line.
-    const ALIGNMENT: usize = 64;
-
-    /// So many zero bytes; none where they are more than a mapping has, or the system has no memory
-    /// to give.
-    pub fn take(&mut self, bytes: usize) -> Option<Anonymous> {
-        let left = |arena: &Self| arena.mapping.as_ref().map_or(0, |m| m.len() - arena.taken);
-        if bytes > Self::MAPPING {
-            return None;
-        }
-        if left(self) < bytes {
-            self.mapping = Some(Arc::new(anonymous(Self::MAPPING)?));
-            self.taken = 0;
-        }
-        let start = self.taken;
-        // The mapping's length is a multiple, too.
-        self.taken += bytes.next_multiple_of(Self::ALIGNMENT);
-        Some(Anonymous {
-            mapping: self.mapping.clone()?,
-            range: start..start + bytes,
-        })
-    }
-}
-
-fn anonymous(bytes: usize) -> Option<memmap2::MmapRaw> {
-    let map = memmap2::MmapMut::map_anon(bytes).ok()?;
-    // Advice that is not taken costs nothing.
-    #[cfg(target_os = "linux")]
-    let _ = map.advise(memmap2::Advice::HugePage);
-    Some(map.into())
 }
