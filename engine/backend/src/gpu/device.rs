@@ -67,9 +67,9 @@ pub(crate) struct Gpu {
     /// The f16 products this device may be able to compute, the fastest first; none unless asked
     /// for.
     pub products: Vec<Product>,
-    /// Shaders compute what cooperative matrices do without them.
+    /// What shaders are compiled as.
     #[cfg(test)]
-    pub emulates: bool,
+    pub rewrite: Option<fn(&str) -> String>,
     faults: Arc<Mutex<Faults>>,
     /// Bytes written since the queue was last flushed for them.
     queued: Cell<usize>,
@@ -154,7 +154,7 @@ impl Gpu {
                 Vec::new()
             },
             #[cfg(test)]
-            emulates: false,
+            rewrite: None,
             device,
             queue,
             faults,

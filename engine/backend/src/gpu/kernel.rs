@@ -225,8 +225,8 @@ fn compile(gpu: &Gpu, shader: &'static Shader) -> Module {
     }
     source.push_str(&shader.source());
     #[cfg(test)]
-    if gpu.emulates {
-        source = crate::tests::cooperative::emulated(&source);
+    if let Some(rewrite) = gpu.rewrite {
+        source = rewrite(&source);
     }
     // Behind it, since what a shader enables comes first.
     if !gpu.packed_dot {

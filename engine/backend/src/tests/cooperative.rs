@@ -3,7 +3,7 @@
 //! memory, between the same barriers.
 
 use super::linear::{integers_are_exact, rows_beyond_are_left_alone};
-use super::matmul::{follow_f64_in_f16, rounding_device};
+use super::matmul::{HALVES, follow_f64_in_f16, rounding_device};
 use super::*;
 use crate::bench::checks::cases;
 use crate::gpu::cooperative::{Matrices, Side, buffers};
@@ -14,6 +14,9 @@ use ternary_shaders as shaders;
 
 /// An operand is where it lies: what is there does not change until it has been multiplied. Of
 /// sums, every invocation of a subgroup has its part.
+///
+/// lavapipe takes seconds to compile this for every product. It must not know how long loops are,
+/// since it would unroll them all, and it leaves them after 65,535 iterations in all.
 const PLAIN: &str = "
 struct PlainOperand {
   at: u32,
@@ -21,65 +24,66 @@ struct PlainOperand {
 }
 
 struct PlainSum {
-  values: array<f32, 8>,
+  first: u32,
 }
 
+// What an invocation has of 16 matrices, eight sums at most of each.
+var<private> plain_sums: array<f32, 128>;
 var<private> plain_lane: u32;
+// 1, as nobody knows before it runs.
+var<private> plain_one: u32;
 
 fn plain_load(own: u32) -> PlainSum {
-  var sum: PlainSum;
-  var part = 0u;
-  for (var i = plain_lane; i < MATRIX; i += LANES / 4u) {
-    sum.values[part] = results[own + i];
-    part += 1u;
+  for (var first = 0u; first < 128u * plain_one; first += 8u) {
+    var at = first;
+    for (var i = plain_lane; i < MATRIX * plain_one; i += LANES / 4u) {
+      plain_sums[at] = results[own + i];
+      at += 1u;
+    }
   }
-  return sum;
+  return PlainSum(0u);
 }
 
 fn plain_store(sum: PlainSum, own: u32) {
-  var values = sum.values;
-  var part = 0u;
-  for (var i = plain_lane; i < MATRIX; i += LANES / 4u) {
-    results[own + i] = values[part];
-    part += 1u;
+  var at = sum.first;
+  for (var i = plain_lane; i < MATRIX * plain_one; i += LANES / 4u) {
+    results[own + i] = plain_sums[at];
+    at += 1u;
   }
 }
 
 fn plain_multiply(a: PlainOperand, b: PlainOperand, sum: PlainSum) -> PlainSum {
-  var values = sum.values;
-  var part = 0u;
-  for (var i = plain_lane; i < MATRIX; i += LANES / 4u) {
+  var at = sum.first;
+  for (var i = plain_lane; i < MATRIX * plain_one; i += LANES / 4u) {
     let row = (a.at + i / SIDE * a.stride) * CELL;
     let column = (b.at + i % SIDE * b.stride) * CELL;
-    var total = values[part];
-    for (var k = 0u; k < SIDE; k += 1u) {
-      total += f32(LEFT(row + k)) * f32(RIGHT(column + k));
+    var total = plain_sums[at];
+    for (var k = 0u; k < SIDE * plain_one; k += 4u) {
+      total += dot(LEFT, RIGHT);
     }
-    values[part] = total;
-    part += 1u;
+    plain_sums[at] = total;
+    at += 1u;
   }
-  return PlainSum(values);
+  return sum;
 }
 ";
 
 /// A shader's source, in plain code where it uses cooperative matrices.
-pub(crate) fn emulated(source: &str) -> String {
+fn emulated(source: &str) -> String {
     if !source.contains("enable wgpu_cooperative_matrix;") {
         return source.to_owned();
     }
     let scalars = source.contains("alias Cell = f16;");
-    let element = |name: &str| match scalars {
-        true => format!("{name}[row_or_column]"),
-        false => format!("{name}[(row_or_column) / 4u][(row_or_column) % 4u]"),
+    let quad = |operand: &str, at: &str| match scalars {
+        true => {
+            let elements = [0, 1, 2, 3].map(|i| format!("{operand}[{at} + {i}u]"));
+            format!("vec4<f32>(vec4<f16>({}))", elements.join(", "))
+        }
+        false => format!("vec4<f32>({operand}[({at}) / 4u])"),
     };
-    let mut plain = PLAIN.to_owned();
-    for (call, name, at) in [
-        ("LEFT", "left", "row + k"),
-        ("RIGHT", "right", "column + k"),
-    ] {
-        let place = element(name).replace("row_or_column", at);
-        plain = plain.replace(&format!("{call}({at})"), &place);
-    }
+    let plain = PLAIN
+        .replace("LEFT", &quad("left", "row + k"))
+        .replace("RIGHT", &quad("right", "column + k"));
     let mut text = source.to_owned();
     for (from, to) in [
         ("enable wgpu_cooperative_matrix;", ""),
@@ -97,14 +101,32 @@ pub(crate) fn emulated(source: &str) -> String {
         ("coopStoreT(", "plain_store("),
         ("coopMultiplyAdd(", "plain_multiply("),
         (
+            "let tile = own_tile(",
+            "plain_one = min(grid.x,1u);let tile = own_tile(",
+        ),
+        (
             "let share = lane /",
             "plain_lane = lane % (LANES / 4u);let share = lane /",
         ),
     ] {
         text = text.replace(from, to);
     }
+    for i in 0..16 {
+        let (row, column) = (i / 4, i % 4);
+        let from = format!("var c{row}{column} = zero;");
+        assert!(text.contains(&from), "{text}");
+        let to = format!("var c{row}{column} = PlainSum({}u);", 8 * i);
+        text = text.replace(&from, &to);
+    }
     assert!(!text.contains("coop"), "{text}");
     text + &plain
+}
+
+/// The same with `wrong` in place of a piece of its code.
+fn faulty(source: &str, code: &str, wrong: &str) -> String {
+    let text = emulated(source);
+    assert!(text == source || text.contains(code), "{text}");
+    text.replace(code, wrong)
 }
 
 /// Matrices, and the workgroup memory that there is: both sizes of subgroups, one and two steps of
@@ -115,21 +137,26 @@ const DEVICES: [(Side, usize, usize); 3] = [
     (Side::Eight, 32, 16 << 10),
 ];
 
-/// Run `test` on devices whose cooperative matrices are plain code.
-pub(super) fn on_emulated(test: impl Fn(&mut GpuBackend)) {
+/// A device whose cooperative matrices are plain code; none if the adapter has no f16.
+fn device(number: usize, rewrite: fn(&str) -> String) -> Option<GpuBackend> {
+    let (side, subgroup, bytes) = DEVICES[number];
+    let matrices = Some(Matrices { side, subgroup });
+    let mut gpu = rounding_device()?;
+    gpu.gpu.rewrite = Some(rewrite);
+    gpu.gpu.products = f16_products(matrices);
+    gpu.gpu.forms.cooperative = matrices;
+    gpu.gpu.forms.workgroup_bytes = bytes;
+    gpu.product = Product::Cooperative(side);
+    Some(gpu)
+}
+
+/// Run `test` on each of [`DEVICES`], with its number.
+fn on_emulated(test: impl Fn(&mut GpuBackend, usize)) {
     with_gpu(|_| {
-        for (side, subgroup, bytes) in DEVICES {
-            let Some(mut gpu) = rounding_device() else {
-                return;
-            };
-            let matrices = Some(Matrices { side, subgroup });
-            gpu.gpu.emulates = true;
-            gpu.gpu.products = f16_products(matrices);
-            gpu.gpu.forms.cooperative = matrices;
-            gpu.gpu.forms.workgroup_bytes = bytes;
-            pollster::block_on(gpu.choose_product()).unwrap();
-            assert_eq!(gpu.product, Product::Cooperative(side));
-            test(&mut gpu);
+        for number in 0..DEVICES.len() {
+            if let Some(mut gpu) = device(number, emulated) {
+                test(&mut gpu, number);
+            }
         }
     });
 }
@@ -142,12 +169,82 @@ fn cooperative_products_of_training_follow_f64() {
         ([132, 68, 20], true, false),
         ([68, 260, 36], false, true),
     ];
-    on_emulated(|gpu| follow_f64_in_f16(gpu, &sizes));
+    on_emulated(|gpu, number| {
+        let product = gpu.product;
+        pollster::block_on(gpu.choose_product()).unwrap();
+        assert_eq!(gpu.product, product);
+        // Each kind of operands on every device, and of every size on one.
+        for (i, size) in sizes.into_iter().enumerate() {
+            follow_f64_in_f16(gpu, size, &[HALVES[(i + number) % HALVES.len()]]);
+        }
+    });
+}
+
+#[test]
+fn wrong_cooperative_products_are_not_used() {
+    let faults: [fn(&str) -> String; 3] = [
+        // Rows of a matrix that are too near.
+        |source| {
+            let code = "PlainOperand((b+NEXT),ROW_STRIDE / CELL)";
+            faulty(source, code, "PlainOperand((b+NEXT),GEMM_STEP / CELL)")
+        },
+        // The step in memory that is being written.
+        |source| {
+            let wrong = "let a =(OPERAND - buffer+row";
+            faulty(source, "let a =(buffer+row", wrong)
+        },
+        |source| {
+            let code = "c10 = plain_multiply(a1,b0,c10)";
+            faulty(source, code, "c10 = plain_multiply(a0,b1,c10)")
+        },
+    ];
+    with_gpu(|_| {
+        for (i, fault) in faults.into_iter().enumerate() {
+            let Some(mut gpu) = device(0, fault) else {
+                return;
+            };
+            pollster::block_on(gpu.choose_product()).unwrap();
+            assert_eq!(gpu.product, Product::F16, "fault {i}");
+        }
+    });
+}
+
+#[test]
+fn wrong_wide_cooperative_products_are_not_used() {
+    with_gpu(|_| {
+        let fault = |source: &str| {
+            let code = "c23 = plain_multiply(a2,b3,c23)";
+            faulty(source, code, "c23 = plain_multiply(a3,b2,c23)")
+        };
+        let Some(mut gpu) = device(0, fault) else {
+            return;
+        };
+        let [m, n, k] = [132, 68, 20];
+        let mut case = Case::default();
+        let op = Op::MatMul {
+            a: case.f32(&vec![1.0; m * k]),
+            b: case.f32(&vec![1.0; k * n]),
+            out: case.out(m * n),
+            m,
+            n,
+            k,
+            trans_a: false,
+            trans_b: true,
+            accumulate: false,
+        };
+        case.recorder.push(op);
+        gpu.prepare(case.recorder.finish("product")).unwrap();
+        pollster::block_on(gpu.choose_forms()).unwrap();
+        let what = "cooperative product of 132 x 68 x 20, right transposed";
+        let offered = [Form::TrainingTiles, Form::TrainingWideTiles];
+        assert!(!gpu.gpu.forms.is_open(what, &offered));
+        assert_eq!(gpu.gpu.forms.pick(what, &offered), Form::TrainingTiles);
+    });
 }
 
 #[test]
 fn cooperative_integer_products_are_exact() {
-    on_emulated(|gpu| {
+    on_emulated(|gpu, _| {
         let names = gpu.gpu.forms.names();
         let has = |form: Form| names.contains(&form.name());
         assert!(has(Form::TilesCooperative));
@@ -160,7 +257,7 @@ fn cooperative_integer_products_are_exact() {
 
 #[test]
 fn the_suite_compares_every_cooperative_form() {
-    on_emulated(|gpu| {
+    on_emulated(|gpu, _| {
         let cases = cases(&[3]);
         let training = [Form::TrainingTiles, Form::TrainingWideTiles].map(Form::name);
         let names = gpu.gpu.forms.names();

@@ -3,7 +3,7 @@
 mod backend;
 mod checks;
 mod compare;
-pub(crate) mod cooperative;
+mod cooperative;
 mod cpu;
 mod forms;
 mod gradients;
