@@ -1,5 +1,7 @@
 enable f16;
 enable wgpu_cooperative_matrix;
-// Matrix product: binary weights, int8 activations, by cooperative matrices.
+// Matrix product: binary weights, int8 activations, by cooperative matrices, see
+// lib/cooperative_64.wgsl.
 #import "lib/weights/binary.wgsl"
 #import "lib/int8_gemm_cooperative.wgsl"
+#import "lib/cooperative_64.wgsl"

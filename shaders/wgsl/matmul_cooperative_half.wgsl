@@ -1,6 +1,8 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 // Matrix product by cooperative matrices with operands stored in f16, see
-// lib/gemm_cooperative.wgsl.
+// lib/gemm_cooperative.wgsl and lib/cooperative_64.wgsl.
 #import "lib/operands_half.wgsl"
 #import "lib/gemm_cooperative.wgsl"
+#import "lib/gemm_patches.wgsl"
+#import "lib/cooperative_64.wgsl"

@@ -5,16 +5,15 @@
 // them up in order. ITEMS products alike are one dispatch, neighbors in z: operands and results of
 // the next one lie ITEM_A, ITEM_B and ITEM_OUT elements behind.
 #import "lib/gemm_shape.wgsl"
-#import "lib/grid.wgsl"
+#import "lib/gemm_out.wgsl"
 
-@group(0) @binding(1) var<storage, read> a: array<StoredA>;     // (M, K), with TRANS_A (K, M)
-@group(0) @binding(2) var<storage, read> b: array<StoredB>;     // (K, N), with TRANS_B (N, K)
-@group(0) @binding(3) var<storage, read_write> out: array<f32>; // (M, N), or (splits, M, N)
+@group(0) @binding(1) var<storage, read> a: array<StoredA>; // (M, K), with TRANS_A (K, M)
+@group(0) @binding(2) var<storage, read> b: array<StoredB>; // (K, N), with TRANS_B (N, K)
 
 // Known when the pipeline is made, so that whole tiles are loaded without asking.
 override WHOLE_M: bool = M % 128u == 0u;
 override WHOLE_N: bool = N % 128u == 0u;
-override WHOLE_K: bool = K % 16u == 0u;
+override WHOLE_K: bool = K % 32u == 0u;
 
 // Rows row .. row + 3 of op(a) at column k.
 fn a_quad(row: u32, k: u32) -> vec4<StoredA> {
@@ -46,22 +45,4 @@ fn b_quad(k: u32, column: u32) -> vec4<StoredB> {
     if (column + 2u < N) { quad.z = b[at + 2u * stride]; }
   }
   return quad;
-}
-
-fn store(split: u32, row: u32, column: u32, value: f32) {
-  if (row < M && column < N) {
-    let at = split * ITEM_OUT + row * N + column;
-    if (ACCUMULATE) {
-      out[at] += value;
-    } else {
-      out[at] = value;
-    }
-  }
-}
-
-fn store_quad(split: u32, row: u32, column: u32, values: vec4<f32>) {
-  store(split, row, column, values.x);
-  store(split, row, column + 1u, values.y);
-  store(split, row, column + 2u, values.z);
-  store(split, row, column + 3u, values.w);
 }

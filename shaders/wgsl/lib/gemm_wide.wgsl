@@ -4,11 +4,9 @@
 // in which they lie, those of the next step while this one's are multiplied. Every sum is made in
 // the order of lib/gemm_tile.wgsl, so that results are the same. The operation says what a Quad is
 // in workgroup memory, see there.
-#import "lib/gemm_shape.wgsl"
+#import "lib/gemm_vectors.wgsl"
 #import "lib/grid.wgsl"
 
-@group(0) @binding(1) var<storage, read> a: array<vec4<StoredA>>;     // (M, K), with TRANS_A (K, M)
-@group(0) @binding(2) var<storage, read> b: array<vec4<StoredB>>;     // (K, N), with TRANS_B (N, K)
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>; // (M, N), or (splits, M, N)
 
 const GEMM_TILE: u32 = 128u;
@@ -18,48 +16,6 @@ const BLOCK: u32 = 16u; // quads between the blocks of an invocation
 
 var<workgroup> a_tile: array<Quad, 512>; // (GEMM_STEP, QUADS)
 var<workgroup> b_tile: array<Quad, 512>; // (GEMM_STEP, QUADS)
-
-// Four rows of op(a), or columns of op(b), at k, k + 1, k + 2 and k + 3.
-struct Patch {
-  k0: Quad,
-  k1: Quad,
-  k2: Quad,
-  k3: Quad,
-}
-
-fn transposed(p: Patch) -> Patch {
-  return Patch(
-    Quad(p.k0.x, p.k1.x, p.k2.x, p.k3.x),
-    Quad(p.k0.y, p.k1.y, p.k2.y, p.k3.y),
-    Quad(p.k0.z, p.k1.z, p.k2.z, p.k3.z),
-    Quad(p.k0.w, p.k1.w, p.k2.w, p.k3.w));
-}
-
-fn a_patch(row: u32, k: u32) -> Patch {
-  if (row >= M || k >= K) {
-    return Patch();
-  }
-  let at = (product * ITEM_A + select(row * K + k, k * M + row, TRANS_A)) / 4u;
-  let stride = select(K, M, TRANS_A) / 4u;
-  let p = Patch(narrow_a(a[at]), narrow_a(a[at + stride]), narrow_a(a[at + 2u * stride]), narrow_a(a[at + 3u * stride]));
-  if (TRANS_A) {
-    return p;
-  }
-  return transposed(p);
-}
-
-fn b_patch(column: u32, k: u32) -> Patch {
-  if (column >= N || k >= K) {
-    return Patch();
-  }
-  let at = (product * ITEM_B + select(k * N + column, column * K + k, TRANS_B)) / 4u;
-  let stride = select(N, K, TRANS_B) / 4u;
-  let p = Patch(narrow_b(b[at]), narrow_b(b[at + stride]), narrow_b(b[at + 2u * stride]), narrow_b(b[at + 3u * stride]));
-  if (TRANS_B) {
-    return transposed(p);
-  }
-  return p;
-}
 
 // Where a quad lies in its tile: moved within the row, so that neighbors along k meet different
 // banks.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::PipelineCache;
+use super::cooperative::Matrices;
 use super::forms::{self, Forms};
 use super::precision::Product;
 use crate::BackendError;
@@ -66,6 +67,9 @@ pub(crate) struct Gpu {
     /// The f16 products this device may be able to compute, the fastest first; none unless asked
     /// for.
     pub products: Vec<Product>,
+    /// What shaders are compiled as.
+    #[cfg(test)]
+    pub rewrite: Option<fn(&str) -> String>,
     faults: Arc<Mutex<Faults>>,
     /// Bytes written since the queue was last flushed for them.
     queued: Cell<usize>,
@@ -87,14 +91,15 @@ impl Gpu {
             .await
             .map_err(|e| BackendError::NoAdapter(first_part(&e.to_string())))?;
         let limits = limits(adapter.limits());
-        let mut f16 = f16_products(&adapter);
-        let opened = request_device(&adapter, &limits, &f16).await;
+        let halves = adapter.features().contains(wgpu::Features::SHADER_F16);
+        let mut matrices = cooperative_matrices(&adapter).filter(|_| halves);
+        let opened = request_device(&adapter, &limits, halves, matrices).await;
         let (device, queue) = match opened {
             // What is experimental may be refused; all works without it.
-            Err(e) if f16.contains(&Product::Cooperative) => {
+            Err(e) if matrices.is_some() => {
                 log::warn!("no cooperative matrices on this GPU: {e}");
-                f16.retain(|product| *product != Product::Cooperative);
-                request_device(&adapter, &limits, &f16).await
+                matrices = None;
+                request_device(&adapter, &limits, halves, matrices).await
             }
             opened => opened,
         }
@@ -103,6 +108,7 @@ impl Gpu {
         let forms = Forms::open(
             &adapter.get_info(),
             device.features(),
+            matrices,
             &limits,
             options.cache_folder.as_deref(),
             std::env::var(forms::VARIABLE).ok().as_deref(),
@@ -142,11 +148,13 @@ impl Gpu {
                 .as_ref()
                 .and_then(|folder| PipelineCache::open(&device, &adapter.get_info(), folder)),
             forms,
-            products: if options.f16_products {
-                f16
+            products: if options.f16_products && halves {
+                f16_products(matrices)
             } else {
                 Vec::new()
             },
+            #[cfg(test)]
+            rewrite: None,
             device,
             queue,
             faults,
@@ -329,15 +337,16 @@ fn describe_fully(adapter: &wgpu::Adapter, limits: &wgpu::Limits, packed_dot: bo
 async fn request_device(
     adapter: &wgpu::Adapter,
     limits: &wgpu::Limits,
-    f16: &[Product],
+    halves: bool,
+    matrices: Option<Matrices>,
 ) -> Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError> {
     let wanted = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP;
     let mut features = wanted & adapter.features();
     let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-    if !f16.is_empty() {
+    if halves {
         features |= wgpu::Features::SHADER_F16;
     }
-    if f16.contains(&Product::Cooperative) {
+    if matrices.is_some() {
         features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
         // SAFETY: nothing is touched but cooperative matrices, in shaders that validate, stay
         // inside their workgroup's memory, and are compared with plain products before they are
@@ -354,25 +363,21 @@ async fn request_device(
     adapter.request_device(&descriptor).await
 }
 
-/// The f16 products that an adapter may be able to compute, the fastest first.
-fn f16_products(adapter: &wgpu::Adapter) -> Vec<Product> {
-    use wgpu::CooperativeScalarType::{F16, F32};
+/// The cooperative matrices that an adapter may be able to multiply.
+fn cooperative_matrices(adapter: &wgpu::Adapter) -> Option<Matrices> {
     let features = adapter.features();
-    if !features.contains(wgpu::Features::SHADER_F16) {
-        return Vec::new();
-    }
-    // What the shader is written for.
-    let (info, side, subgroup) = (adapter.get_info(), 16, 32);
-    let cooperative = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
-        && (info.subgroup_min_size, info.subgroup_max_size) == (subgroup, subgroup)
-        && adapter.cooperative_matrix_properties().iter().any(|p| {
-            [p.m_size, p.n_size, p.k_size] == [side; 3] && (p.ab_type, p.cr_type) == (F16, F32)
-        });
-    let mut products = vec![Product::F16];
-    if cooperative {
-        products.insert(0, Product::Cooperative);
-    }
-    products
+    // A page is without the code, too.
+    let asked = cfg!(not(target_arch = "wasm32"))
+        && features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+    asked
+        .then(|| adapter.cooperative_matrix_properties())
+        .and_then(|offered| Matrices::of(&adapter.get_info(), &offered))
+}
+
+/// The f16 products that a device may be able to compute, the fastest first.
+pub(crate) fn f16_products(matrices: Option<Matrices>) -> Vec<Product> {
+    let cooperative = matrices.map(|matrices| Product::Cooperative(matrices.side));
+    cooperative.into_iter().chain([Product::F16]).collect()
 }
 
 fn describe(info: &wgpu::AdapterInfo) -> DeviceInfo {

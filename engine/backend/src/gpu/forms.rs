@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use ternary_shaders::{self as shaders, Shader};
 
 use super::cache;
+use super::cooperative::{self, Matrices};
 use crate::BackendError;
 use ternary_core::config::{CachePrecision, QuantMode};
 use ternary_core::quant::tile::act_stride;
@@ -50,6 +51,8 @@ pub(crate) enum Form {
     TilesF16,
     /// The same on cooperative matrices.
     TilesCooperative,
+    /// The same in tiles of four times as many results.
+    TilesCooperativeWide,
     /// Attention: maxima of scores are joined in workgroup memory.
     AttentionWorkgroup,
     /// The same, joined within subgroups first.
@@ -64,7 +67,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    pub const ALL: [Form; 17] = [
+    pub const ALL: [Form; 18] = [
         Form::Workgroup,
         Form::Subgroup,
         Form::WorkgroupFloat,
@@ -76,6 +79,7 @@ impl Form {
         Form::Tiles,
         Form::TilesF16,
         Form::TilesCooperative,
+        Form::TilesCooperativeWide,
         Form::AttentionWorkgroup,
         Form::AttentionSubgroup,
         Form::TrainingTiles,
@@ -104,6 +108,7 @@ impl Form {
             Form::Tiles => "tiles",
             Form::TilesF16 => "tiles-f16",
             Form::TilesCooperative => "tiles-cooperative",
+            Form::TilesCooperativeWide => "tiles-cooperative-wide",
             Form::AttentionWorkgroup => "attention-workgroup",
             Form::AttentionSubgroup => "attention-subgroup",
             Form::TrainingTiles => "training-tiles",
@@ -133,7 +138,11 @@ impl Form {
 
     /// Whether it is for more rows than are multiplied as vectors.
     pub fn is_tiles(self) -> bool {
-        matches!(self, Form::Tiles | Form::TilesF16 | Form::TilesCooperative)
+        matches!(self, Form::Tiles | Form::TilesF16) || self.is_cooperative()
+    }
+
+    pub fn is_cooperative(self) -> bool {
+        matches!(self, Form::TilesCooperative | Form::TilesCooperativeWide)
     }
 
     /// Whether int8 codes are multiplied as floats.
@@ -154,17 +163,12 @@ impl Form {
         )
     }
 
-    /// The shader of a product; `None` where there is none, as of float weights and int8
-    /// activations.
-    pub fn shader(self, int8: bool, mode: QuantMode) -> Option<&'static Shader> {
+    /// The shader of a product but for those on cooperative matrices; `None` where there is none,
+    /// as of float weights and int8 activations.
+    fn shader(self, int8: bool, mode: QuantMode) -> Option<&'static Shader> {
         use QuantMode::{Binary, EightBit, F16, F32, Ternary};
         if self.is_tiles() {
             return Some(match (int8, mode, self) {
-                // No browser has cooperative matrices, so that a page is without what uses them.
-                #[cfg(not(target_arch = "wasm32"))]
-                (true, Ternary, Form::TilesCooperative) => &shaders::INT8_GEMM_COOPERATIVE_TERNARY,
-                #[cfg(not(target_arch = "wasm32"))]
-                (true, Binary, Form::TilesCooperative) => &shaders::INT8_GEMM_COOPERATIVE_BINARY,
                 (true, Ternary, Form::TilesF16) => &shaders::INT8_GEMM_F16_TERNARY,
                 (true, Binary, Form::TilesF16) => &shaders::INT8_GEMM_F16_BINARY,
                 (true, EightBit, Form::TilesF16) => &shaders::INT8_GEMM_F16_EIGHTBIT,
@@ -350,8 +354,8 @@ pub(crate) struct Forms {
     pub workgroup_bytes: usize,
     /// Whether shaders may compute in f16.
     halves: bool,
-    /// Whether there are the cooperative matrices that shaders are written for.
-    cooperative: bool,
+    /// The cooperative matrices that shaders use.
+    pub cooperative: Option<Matrices>,
     pub forced: Vec<Form>,
     /// By shape.
     chosen: BTreeMap<String, Form>,
@@ -385,6 +389,7 @@ impl Forms {
     pub fn open(
         info: &wgpu::AdapterInfo,
         features: wgpu::Features,
+        cooperative: Option<Matrices>,
         limits: &wgpu::Limits,
         cache_folder: Option<&Path>,
         asked: Option<&str>,
@@ -396,7 +401,7 @@ impl Forms {
                 .then_some((least, most)),
             workgroup_bytes: limits.max_compute_workgroup_storage_size as usize,
             halves: features.contains(wgpu::Features::SHADER_F16),
-            cooperative: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+            cooperative,
             device: format!(
                 "{} ({}) {} {}",
                 info.name, info.backend, info.driver, info.driver_info
@@ -444,11 +449,30 @@ impl Forms {
     fn has(&self, form: Form) -> bool {
         match form {
             Form::TilesF16 => self.halves,
-            Form::TilesCooperative => self.cooperative,
+            Form::TilesCooperative | Form::TilesCooperativeWide => {
+                self.shader(form, true, QuantMode::Ternary).is_some()
+            }
             Form::TrainingTiles | Form::TrainingWideTiles => cfg!(feature = "training"),
             Form::OperandsF32 | Form::OperandsF16 => cfg!(feature = "training") && self.halves,
             _ => !form.uses_subgroups() || self.subgroups.is_some(),
         }
+    }
+
+    /// The shader of a product; `None` where there is none.
+    pub fn shader(&self, form: Form, int8: bool, mode: QuantMode) -> Option<&'static Shader> {
+        // No browser has cooperative matrices, so that a page is without what uses them.
+        #[cfg(not(target_arch = "wasm32"))]
+        if form.is_cooperative() {
+            let matrices = self.cooperative.filter(|_| int8)?;
+            let shader = matrices.of_codes(mode, form == Form::TilesCooperativeWide);
+            return shader.filter(|shader| self.fits(shader));
+        }
+        form.shader(int8, mode)
+    }
+
+    /// Whether a workgroup has the memory that a shader with cooperative matrices takes.
+    pub fn fits(&self, shader: &Shader) -> bool {
+        cooperative::buffers(shader, self.workgroup_bytes) > 0
     }
 
     /// Forms that a product can have here, first the one that the others are compared with.
@@ -459,10 +483,10 @@ impl Forms {
             self.has(*form)
                 && form.is_of_linear()
                 && vector != form.is_tiles()
-                && form.shader(shape.int8, shape.mode).is_some()
+                && self.shader(*form, shape.int8, shape.mode).is_some()
                 && (shape.int8 || !form.float_dot())
                 && (fused || !form.is_fused())
-                && (shape.cooperates() || *form != Form::TilesCooperative)
+                && (shape.cooperates() || !form.is_cooperative())
         });
         forms.collect()
     }
@@ -549,6 +573,7 @@ impl Forms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::cooperative::Side;
 
     fn shape(rows: usize, int8: bool) -> Shape {
         Shape {
@@ -570,6 +595,7 @@ mod tests {
         Forms::open(
             &info,
             wgpu::Features::SUBGROUP,
+            None,
             &limits,
             folder,
             Some(asked),
@@ -674,11 +700,20 @@ mod tests {
     #[test]
     fn cooperative_matrices_are_offered_where_their_sums_are_exact() {
         let mut forms = open(None, "", "").unwrap();
-        forms.cooperative = true;
-        let offered = |shape: &Shape| forms.offered(shape).contains(&Form::TilesCooperative);
-        assert!(offered(&shape(9, true)));
-        assert!(!offered(&shape(8, true)));
-        assert!(!offered(&shape(9, false)));
+        forms.cooperative = Some(Matrices {
+            side: Side::Sixteen,
+            subgroup: 32,
+        });
+        let offered = |forms: &Forms, shape: &Shape| {
+            let offered = forms.offered(shape);
+            [Form::TilesCooperative, Form::TilesCooperativeWide].map(|form| offered.contains(&form))
+        };
+        // 16 KiB hold one step of the narrow tiles, 32 KiB one of the wide ones.
+        assert_eq!(offered(&forms, &shape(9, true)), [true, false]);
+        forms.workgroup_bytes = 32 << 10;
+        assert_eq!(offered(&forms, &shape(9, true)), [true; 2]);
+        assert_eq!(offered(&forms, &shape(8, true)), [false; 2]);
+        assert_eq!(offered(&forms, &shape(9, false)), [false; 2]);
         for change in [
             |s: &mut Shape| s.mode = QuantMode::EightBit,
             |s: &mut Shape| s.group = 128,
@@ -686,8 +721,14 @@ mod tests {
         ] {
             let mut other = shape(9, true);
             change(&mut other);
-            assert!(!offered(&other), "{other}");
+            assert_eq!(offered(&forms, &other), [false; 2], "{other}");
         }
+        // Matrices of 8 × 8 have one size of tiles.
+        forms.cooperative = Some(Matrices {
+            side: Side::Eight,
+            subgroup: 32,
+        });
+        assert_eq!(offered(&forms, &shape(9, true)), [true, false]);
     }
 
     #[test]

@@ -224,6 +224,10 @@ fn compile(gpu: &Gpu, shader: &'static Shader) -> Module {
         source.push_str("enable subgroups;\n");
     }
     source.push_str(&shader.source());
+    #[cfg(test)]
+    if let Some(rewrite) = gpu.rewrite {
+        source = rewrite(&source);
+    }
     // Behind it, since what a shader enables comes first.
     if !gpu.packed_dot {
         source.push_str(DOT4_FALLBACK);

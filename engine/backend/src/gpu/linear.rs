@@ -196,7 +196,7 @@ impl Product {
             ..
         } = *self;
         let shape = self.shape();
-        let shader = form.shader(shape.int8, weight.mode).ok_or_else(|| {
+        let shader = forms.shader(form, shape.int8, weight.mode).ok_or_else(|| {
             unsupported("linear", "float weights take float activations".to_owned())
         })?;
         let (calls, out) = match joined {
@@ -232,6 +232,9 @@ impl Product {
                     .set("SCALE", add.unwrap_or(1.0));
                 if form.float_dot() {
                     call = call.set("FLOAT_DOT", true);
+                }
+                if let Some(matrices) = forms.cooperative.filter(|_| form.is_cooperative()) {
+                    call = matrices.prepare(call, shader, forms.workgroup_bytes);
                 }
                 Ok(match form {
                     _ if form.is_tiles() => {

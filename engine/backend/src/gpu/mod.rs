@@ -7,6 +7,7 @@
 
 mod attention;
 mod cache;
+pub(crate) mod cooperative;
 pub(crate) mod device;
 pub(crate) mod forms;
 pub(crate) mod fuse;
@@ -165,7 +166,7 @@ impl GpuBackend {
         if let [op] = unit {
             let halves = halves(program);
             let multiplied = Multiplied::of(op, self.product, |id| halves[id.index()]);
-            return multiplied.map(|multiplied| multiplied.offered());
+            return multiplied.map(|multiplied| multiplied.offered(&self.gpu.forms));
         }
         let _ = (program, unit);
         None

@@ -2,6 +2,7 @@
 //! matrices (tensor cores).
 
 use super::GpuBackend;
+use super::cooperative::Side;
 use crate::Backend;
 use crate::BackendError;
 use crate::elements;
@@ -15,7 +16,7 @@ pub(crate) enum Product {
     /// Operands in f16, sums in f32.
     F16,
     /// The same on cooperative matrices.
-    Cooperative,
+    Cooperative(Side),
 }
 
 impl Product {
@@ -23,7 +24,7 @@ impl Product {
         match self {
             Product::F32 => "f32",
             Product::F16 => "f16",
-            Product::Cooperative => "cooperative",
+            Product::Cooperative(_) => "cooperative",
         }
     }
 }
@@ -46,7 +47,7 @@ impl GpuBackend {
             if agrees {
                 self.product = product;
                 self.gpu.info.name.push_str(match product {
-                    Product::Cooperative => ", f16 products on cooperative matrices",
+                    Product::Cooperative(_) => ", f16 products on cooperative matrices",
                     _ => ", f16 products",
                 });
                 return Ok(());

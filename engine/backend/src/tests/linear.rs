@@ -165,23 +165,28 @@ impl Product {
 #[test]
 fn integer_products_are_exact() {
     with_gpu(|gpu| {
-        for mode in INTEGER_MODES {
-            for (out_dim, in_dim) in SHAPES {
-                for rows in [1, 3, 65] {
-                    let p = Product::new(mode, rows, out_dim, in_dim, in_dim, Fill::Noise);
-                    // The same two f32 products: no tolerance.
-                    let exact = |r, row| p.sum(r, row, 0) as f32 * p.scales[row] * p.row_scales[r];
-                    let want: Vec<f32> = (0..rows * out_dim)
-                        .map(|i| exact(i / out_dim, i % out_dim))
-                        .collect();
-                    p.in_every_form(gpu, true, |gpu, form| {
-                        let what = format!("{form}: {mode} {rows}×{out_dim}×{in_dim}");
-                        assert_eq!(p.int8(gpu, rows), want, "{what}");
-                    });
-                }
-            }
+        for rows in [1, 3, 65] {
+            integers_are_exact(gpu, &SHAPES, rows);
         }
     });
+}
+
+/// Products of every mode in every form.
+pub(super) fn integers_are_exact(gpu: &mut GpuBackend, shapes: &[(usize, usize)], rows: usize) {
+    for mode in INTEGER_MODES {
+        for &(out_dim, in_dim) in shapes {
+            let p = Product::new(mode, rows, out_dim, in_dim, in_dim, Fill::Noise);
+            // The same two f32 products: no tolerance.
+            let exact = |r, row| p.sum(r, row, 0) as f32 * p.scales[row] * p.row_scales[r];
+            let want: Vec<f32> = (0..rows * out_dim)
+                .map(|i| exact(i / out_dim, i % out_dim))
+                .collect();
+            p.in_every_form(gpu, true, |gpu, form| {
+                let what = format!("{form}: {mode} {rows}×{out_dim}×{in_dim}");
+                assert_eq!(p.int8(gpu, rows), want, "{what}");
+            });
+        }
+    }
 }
 
 #[test]
@@ -237,28 +242,23 @@ fn groups_have_their_own_scales() {
 #[test]
 fn rows_beyond_the_knobs_are_left_alone() {
     with_gpu(|gpu| {
-        let p = Product::new(QuantMode::Ternary, 70, 9, 65, 65, Fill::Noise);
-        p.in_every_form(gpu, true, |gpu, form| {
-            let all = p.int8(gpu, 70);
-            for active in [0, 1, 64, 69] {
-                let got = p.int8(gpu, active);
-                assert_eq!(got[..active * 9], all[..active * 9], "{form}");
-                let rest = &got[active * 9..];
-                assert!(rest.iter().all(|v| *v == 0.0), "{form}: {active} rows");
-            }
-        });
+        for rows in [5, 70] {
+            rows_beyond_are_left_alone(gpu, rows);
+        }
     });
-    with_gpu(|gpu| {
-        let p = Product::new(QuantMode::Ternary, 5, 9, 65, 65, Fill::Noise);
-        p.in_every_form(gpu, true, |gpu, form| {
-            let all = p.int8(gpu, 5);
-            for active in [0, 1, 4] {
-                let got = p.int8(gpu, active);
-                assert_eq!(got[..active * 9], all[..active * 9], "{form}");
-                let rest = &got[active * 9..];
-                assert!(rest.iter().all(|v| *v == 0.0), "{form}: {active} rows");
-            }
-        });
+}
+
+/// A product of `rows` rows where fewer are asked for, in every form.
+pub(super) fn rows_beyond_are_left_alone(gpu: &mut GpuBackend, rows: usize) {
+    let p = Product::new(QuantMode::Ternary, rows, 9, 65, 65, Fill::Noise);
+    p.in_every_form(gpu, true, |gpu, form| {
+        let all = p.int8(gpu, rows);
+        for active in [0, 1, rows.saturating_sub(6), rows - 1] {
+            let got = p.int8(gpu, active);
+            assert_eq!(got[..active * 9], all[..active * 9], "{form}");
+            let rest = &got[active * 9..];
+            assert!(rest.iter().all(|v| *v == 0.0), "{form}: {active} rows");
+        }
     });
 }
 

@@ -158,64 +158,75 @@ fn halved(values: &[f32]) -> Vec<f16> {
 #[test]
 fn products_of_f16_operands_follow_f64() {
     with_gpu(|_| {
-        let Some(mut gpu) = rounding_device() else {
-            return;
-        };
-        let run_params = RunParams {
-            grad_scale: 1e-5,
-            ..rows(1)
-        };
-        let ragged = [
-            ([3, 65, 257], false, true),
-            ([128, 128, 64], false, false),
-            ([65, 70, 1100], true, false),
-        ];
-        let wide = WIDE.map(|size| (size, size[0] == 68, size[1] == 68));
-        for ([m, n, k], trans_a, trans_b) in ragged.into_iter().chain(wide) {
-            let mut noise = Noise(k as u64);
-            // Gradients, mostly below what f16 can hold.
-            let size = if trans_b { 1.0 } else { run_params.grad_scale };
-            let (a, b) = (noise.floats(m * k, size), noise.floats(k * n, 1.0));
-            let want = product(&a, &b, [m, n, k]);
-            let mut first: Option<Vec<f32>> = None;
-            for form in [Form::TrainingTiles, Form::TrainingWideTiles] {
-                gpu.gpu.forms.forced = vec![form];
-                for halves in [[false; 2], [false, true], [true; 2]] {
-                    let mut case = Case::default();
-                    let out = case.out(m * n);
-                    let mut operand = |values: Vec<f32>, half: bool, scale: f32| {
-                        if !half {
-                            return case.f32(&values);
-                        }
-                        // As the operation that keeps it in f16 leaves it.
-                        let scaled: Vec<f32> = values.iter().map(|v| v * (1.0 / scale)).collect();
-                        let bytes = bytemuck::cast_slice(&halved(&scaled)).to_vec();
-                        case.bytes(Elem::F16, bytes)
-                    };
-                    let op = Op::MatMul {
-                        a: operand(stored(&a, m, k, trans_a), halves[0], size),
-                        b: operand(stored(&b, k, n, trans_b), halves[1], 1.0),
-                        out,
-                        m,
-                        n,
-                        k,
-                        trans_a,
-                        trans_b,
-                        accumulate: false,
-                    };
-                    let got = case.run(&mut gpu, op, &run_params, out);
-                    let what = format!("{m}×{k}×{n} {form:?}, in f16: {halves:?}");
-                    assert_close(&what, &got, &want, F16_PRODUCTS);
-                    // And really rounded: f32 would be within SUMS.
-                    assert!(compare(&got, &want, SUMS).is_err(), "{what}");
-                    match &first {
-                        Some(first) => assert_eq!(&got, first, "{what}"),
-                        None => first = Some(got),
-                    }
-                }
+        if let Some(mut gpu) = rounding_device() {
+            let ragged = [
+                ([3, 65, 257], false, true),
+                ([128, 128, 64], false, false),
+                ([65, 70, 1100], true, false),
+            ];
+            let wide = WIDE.map(|size| (size, size[0] == 68, size[1] == 68));
+            for size in ragged.into_iter().chain(wide) {
+                follow_f64_in_f16(&mut gpu, size, &HALVES);
             }
         }
     });
+}
+
+/// Which operands are stored in f16.
+pub(super) const HALVES: [[bool; 2]; 3] = [[false; 2], [false, true], [true; 2]];
+
+/// A product of this size, its operands transposed or not, in every form.
+pub(super) fn follow_f64_in_f16(
+    gpu: &mut GpuBackend,
+    ([m, n, k], trans_a, trans_b): ([usize; 3], bool, bool),
+    kinds: &[[bool; 2]],
+) {
+    let run_params = RunParams {
+        grad_scale: 1e-5,
+        ..rows(1)
+    };
+    let mut noise = Noise(k as u64);
+    // Gradients, mostly below what f16 can hold.
+    let size = if trans_b { 1.0 } else { run_params.grad_scale };
+    let (a, b) = (noise.floats(m * k, size), noise.floats(k * n, 1.0));
+    let want = product(&a, &b, [m, n, k]);
+    let mut first: Option<Vec<f32>> = None;
+    for form in [Form::TrainingTiles, Form::TrainingWideTiles] {
+        gpu.gpu.forms.forced = vec![form];
+        for &halves in kinds {
+            let mut case = Case::default();
+            let out = case.out(m * n);
+            let mut operand = |values: Vec<f32>, half: bool, scale: f32| {
+                if !half {
+                    return case.f32(&values);
+                }
+                // As the operation that keeps it in f16 leaves it.
+                let scaled: Vec<f32> = values.iter().map(|v| v * (1.0 / scale)).collect();
+                let bytes = bytemuck::cast_slice(&halved(&scaled)).to_vec();
+                case.bytes(Elem::F16, bytes)
+            };
+            let op = Op::MatMul {
+                a: operand(stored(&a, m, k, trans_a), halves[0], size),
+                b: operand(stored(&b, k, n, trans_b), halves[1], 1.0),
+                out,
+                m,
+                n,
+                k,
+                trans_a,
+                trans_b,
+                accumulate: false,
+            };
+            let got = case.run(gpu, op, &run_params, out);
+            let what = format!("{m}×{k}×{n} {form:?}, in f16: {halves:?}");
+            assert_close(&what, &got, &want, F16_PRODUCTS);
+            // And really rounded: f32 would be within SUMS.
+            assert!(compare(&got, &want, SUMS).is_err(), "{what}");
+            match &first {
+                Some(first) => assert_eq!(&got, first, "{what}"),
+                None => first = Some(got),
+            }
+        }
+    }
 }
 
 #[test]

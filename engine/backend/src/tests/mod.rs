@@ -3,6 +3,7 @@
 mod backend;
 mod checks;
 mod compare;
+mod cooperative;
 mod cpu;
 mod forms;
 mod gradients;

@@ -34,7 +34,7 @@ pub struct Case {
 
 impl Case {
     /// Names of the forms that it may have; none where there is no choice.
-    pub(super) fn forms(&self, gpu: &GpuBackend) -> Vec<&'static str> {
+    pub(crate) fn forms(&self, gpu: &GpuBackend) -> Vec<&'static str> {
         gpu.forms_of(&self.program)
     }
 

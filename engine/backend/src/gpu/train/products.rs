@@ -19,9 +19,11 @@ use ternary_model::program::{BufferId, Op};
 /// train has a limit, and no card has shown yet what they bring.
 pub(in super::super) const IN_FULL: bool = cfg!(not(target_arch = "wasm32"));
 
-/// Steps along k that a part of a product has at least: joining the parts costs a read and a write
+/// Parts are multiples of it long along k, and so of the steps of every form.
+const SPLIT_STEP: usize = 32;
+/// Of these, a part of a product has at least so many: joining the parts costs a read and a write
 /// of each.
-const MIN_SPLIT_STEPS: usize = 8;
+const MIN_SPLIT_STEPS: usize = 4;
 /// Parts of a product at most.
 const MAX_SPLITS: usize = 32;
 
@@ -29,13 +31,12 @@ const MAX_SPLITS: usize = 32;
 /// leave most of a GPU idle. All forms are cut alike, so that their sums are.
 fn splits([m, n, k]: [usize; 3]) -> (usize, usize) {
     let tile = shaders::MATMUL.constant("GEMM_TILE") as usize;
-    let step = shaders::MATMUL.constant("GEMM_STEP") as usize;
     let tiles = m.div_ceil(tile) * n.div_ceil(tile);
-    let steps = k.div_ceil(step);
+    let steps = k.div_ceil(SPLIT_STEP);
     let wanted = (BUSY_WORKGROUPS / tiles.max(1))
         .min(steps / MIN_SPLIT_STEPS)
         .clamp(1, MAX_SPLITS);
-    let split = steps.div_ceil(wanted) * step;
+    let split = steps.div_ceil(wanted) * SPLIT_STEP;
     (k.div_ceil(split).max(1), split)
 }
 
@@ -87,13 +88,18 @@ impl Multiplied {
     }
 
     /// The forms that it can have, first the one that the others are compared with.
-    pub fn offered(&self) -> Vec<Form> {
+    pub fn offered(&self, device: &Forms) -> Vec<Form> {
         // One tile would do, or vectors of four would cross the ends of rows.
         let small = self.size[..2].iter().any(|side| *side <= 64);
         let ragged = self.size.iter().any(|side| !side.is_multiple_of(4));
         let mut forms = vec![Form::TrainingTiles];
-        if IN_FULL && self.product != Product::Cooperative && !small && !ragged {
-            forms.push(Form::TrainingWideTiles);
+        let wide = Form::TrainingWideTiles;
+        let fits = match self.product {
+            Product::Cooperative(_) => device.fits(self.shader(wide)),
+            _ => true,
+        };
+        if IN_FULL && fits && !small && !ragged {
+            forms.push(wide);
         }
         forms
     }
@@ -112,13 +118,9 @@ impl Multiplied {
             (Product::F16, true, [true, true]) => &shaders::MATMUL_F16_WIDE_HALF,
             // No browser has cooperative matrices, so that a page is without what uses them.
             #[cfg(target_arch = "wasm32")]
-            (Product::Cooperative, ..) => &shaders::MATMUL_F16,
+            (Product::Cooperative(_), ..) => &shaders::MATMUL_F16,
             #[cfg(not(target_arch = "wasm32"))]
-            (Product::Cooperative, _, halves) => match halves {
-                [_, false] => &shaders::MATMUL_COOPERATIVE,
-                [false, true] => &shaders::MATMUL_COOPERATIVE_HALF_B,
-                [true, true] => &shaders::MATMUL_COOPERATIVE_HALF,
-            },
+            (Product::Cooperative(side), wide, halves) => side.matmul(wide, halves),
         }
     }
 }
@@ -172,7 +174,7 @@ pub(super) fn matmul(
         unreachable!("the caller matched a MatMul");
     };
     let form = match IN_FULL {
-        true => forms.pick(&multiplied.to_string(), &multiplied.offered()),
+        true => forms.pick(&multiplied.to_string(), &multiplied.offered(forms)),
         false => Form::TrainingTiles,
     };
     #[cfg(test)]
@@ -220,6 +222,9 @@ pub(super) fn matmul(
         // gradient.
         product = product.set("GRADIENT", memory.of_gradients && !trans_b);
     }
+    if let (Product::Cooperative(_), Some(matrices)) = (memory.product, forms.cooperative) {
+        product = matrices.prepare(product, shader, forms.workgroup_bytes);
+    }
     if parts == 1 {
         return Ok(vec![product]);
     }
@@ -232,22 +237,26 @@ pub(super) fn matmul(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::cooperative::Side;
 
     #[test]
-    fn the_forms_of_a_product_are_cut_alike() {
-        let steps = |product, form| {
-            let multiplied = Multiplied {
-                product,
-                size: [128; 3],
-                transposed: [false; 2],
-                halves: [false; 2],
-            };
-            multiplied.shader(form).constant("GEMM_STEP")
-        };
-        let step = steps(Product::F32, Form::TrainingTiles);
-        for product in [Product::F32, Product::F16, Product::Cooperative] {
+    fn every_form_takes_whole_steps_of_a_part() {
+        let products = [
+            Product::F32,
+            Product::F16,
+            Product::Cooperative(Side::Sixteen),
+            Product::Cooperative(Side::Eight),
+        ];
+        for product in products {
             for form in [Form::TrainingTiles, Form::TrainingWideTiles] {
-                assert_eq!(steps(product, form), step, "{product:?} {form:?}");
+                let multiplied = Multiplied {
+                    product,
+                    size: [128; 3],
+                    transposed: [false; 2],
+                    halves: [false; 2],
+                };
+                let step = multiplied.shader(form).constant("GEMM_STEP") as usize;
+                assert_eq!(SPLIT_STEP % step, 0, "{product:?} {form:?}");
             }
         }
     }
@@ -268,13 +277,13 @@ mod tests {
             of([128, 256, 64], [false; 2], [false; 2]),
         ];
         for (i, kind) in kinds.iter().enumerate() {
-            assert_eq!(kind.offered().len(), 2);
+            assert_eq!(kind.offered(&Forms::default()).len(), 2);
             for other in &kinds[..i] {
                 assert_ne!(kind.to_string(), other.to_string());
             }
         }
         for size in [[64, 128, 128], [128, 130, 128], [128, 128, 1]] {
-            let forms = of(size, [false; 2], [false; 2]).offered();
+            let forms = of(size, [false; 2], [false; 2]).offered(&Forms::default());
             assert_eq!(forms, [Form::TrainingTiles], "{size:?}");
         }
     }

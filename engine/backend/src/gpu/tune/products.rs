@@ -34,7 +34,7 @@ impl GpuBackend {
                     continue;
                 };
                 let forms = &self.gpu.forms;
-                if forms.is_open(&multiplied.to_string(), &multiplied.offered())
+                if forms.is_open(&multiplied.to_string(), &multiplied.offered(forms))
                     && !open.contains(&multiplied)
                 {
                     open.push(multiplied);
@@ -52,7 +52,7 @@ impl GpuBackend {
             size: multiplied.size.map(|side| side.min(MOST)),
             ..*multiplied
         };
-        let (what, forms) = (timed.to_string(), multiplied.offered());
+        let (what, forms) = (timed.to_string(), multiplied.offered(&self.gpu.forms));
         let form = match self.gpu.forms.is_open(&what, &forms) {
             true => {
                 let usual = forms[0];
