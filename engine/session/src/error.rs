@@ -4,6 +4,7 @@ use ternary_backend::BackendError;
 use ternary_common::error::IoError;
 use ternary_core::config::ConfigError;
 use ternary_core::layout::FormatError;
+use ternary_core::words::counted;
 use ternary_formats::adapter::AdapterError;
 use ternary_formats::export::ExportError;
 use ternary_formats::import::ImportError;
@@ -171,7 +172,8 @@ pub enum Error {
     AdapterBeside,
     /// A text that has no room for a window to train on and one to validate on.
     #[error(
-        "the text is too short to learn from: {tokens} tokens, of which {held_back} are held back; give at least a page"
+        "the text is too short to learn from: {}, {held_back} of it held back; give at least a page",
+        counted(*.tokens, "token")
     )]
     TextTooShort {
         /// Of the whole text.

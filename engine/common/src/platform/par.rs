@@ -246,6 +246,8 @@ fn map_on_threads<R: Send>(n: usize, f: impl Fn(usize) -> R + Sync + Send) -> Ve
 
 #[cfg(all(test, feature = "native"))]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -274,7 +276,11 @@ mod tests {
         let (done, ended) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut data = vec![0u32; 64];
-            for _ in 0..100_000 {
+            let mut rounds = 0;
+            let start = Instant::now();
+            // All take half a minute on two idle cores, and minutes on busy ones.
+            while rounds < 100_000 && start.elapsed() < Duration::from_secs(15) {
+                rounds += 1;
                 pool.install(|| {
                     awake(|| {
                         pieces(&mut data, 1, usize::MAX, |i, piece| {
@@ -287,16 +293,16 @@ mod tests {
                     });
                 });
             }
-            let _ = done.send(data);
+            let _ = done.send((data, rounds));
         });
-        let wait = std::time::Duration::from_secs(300);
-        let data = ended
+        let wait = Duration::from_secs(300);
+        let (data, rounds) = ended
             .recv_timeout(wait)
             .expect("the threads wait for each other");
         assert!(
             data.iter()
                 .enumerate()
-                .all(|(i, n)| *n == i as u32 * 100_000)
+                .all(|(i, n)| *n == i as u32 * rounds)
         );
     }
 }
