@@ -52,24 +52,12 @@ pub(super) async fn weights(
     Ok(weight_bytes)
 }
 
-/// Whether the weights of a file of `bytes` are used where they lie. From memory of their own, which
-/// is in huge pages, a token is written up to 1.3 times as fast (docs/results.md); but a file that
-/// takes more than half of what memory is `available` stays where the system can drop parts of it.
-/// Where nobody says what is available there are no huge pages either.
+/// Whether the weights of a file of `bytes` are used where they lie. From memory of their own,
+/// which is in huge pages, a token is written up to 1.3 times as fast (docs/results.md); but a file
+/// that takes more than half of what memory is `available` stays where the system can drop parts of
+/// it. Where nobody says what is available there are no huge pages either.
 fn stays_in_the_file(bytes: u64, available: Option<u64>) -> bool {
     available.is_none_or(|available| bytes > available / 2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::stays_in_the_file;
-
-    #[test]
-    fn a_file_is_copied_where_there_is_room_for_it_twice() {
-        assert!(stays_in_the_file(1, None));
-        assert!(stays_in_the_file(501, Some(1000)));
-        assert!(!stays_in_the_file(500, Some(1000)));
-    }
 }
 
 /// Matrices that answer beside a model's weights, unmerged. A trait, so that a page which never has
@@ -278,4 +266,16 @@ fn expand(
         },
     );
     results.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stays_in_the_file;
+
+    #[test]
+    fn a_file_is_copied_where_there_is_room_for_it_twice() {
+        assert!(stays_in_the_file(1, None));
+        assert!(stays_in_the_file(501, Some(1000)));
+        assert!(!stays_in_the_file(500, Some(1000)));
+    }
 }

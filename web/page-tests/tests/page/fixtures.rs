@@ -20,8 +20,8 @@ const EXACT: f64 = 1e-5;
 /// Tokens of the fixtures, and of those models.
 const VOCAB: usize = 320;
 const ZOO_VOCAB: usize = 96;
-/// Decoders that have all shaders of decoders between them. A software GPU takes ten seconds for the
-/// shaders of one; natively it computes every decoder.
+/// Decoders that have all shaders of decoders between them. A software GPU takes ten seconds for
+/// the shaders of one; natively it computes every decoder.
 const ON_WEBGPU: [&str; 11] = [
     "gemma2",
     "gemma3",
