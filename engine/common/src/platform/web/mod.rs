@@ -80,7 +80,7 @@ impl Anonymous {
 
 /// Nothing to take parts of, either.
 #[derive(Debug, Default)]
-pub struct Arena;
+pub struct Arena {}
 
 impl Arena {
     /// None: a page has no such memory.
