@@ -172,7 +172,7 @@ pub enum Error {
     AdapterBeside,
     /// A text that has no room for a window to train on and one to validate on.
     #[error(
-        "the text is too short to learn from: {}, {held_back} of it held back; give at least a page",
+        "the text is too short to learn from: {}, {held_back} held back to measure on; give at least a page",
         counted(*.tokens, "token")
     )]
     TextTooShort {

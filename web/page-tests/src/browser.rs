@@ -18,7 +18,7 @@ const FLAGS: [&str; 12] = [
     "--enable-unsafe-webgpu",
     "--use-webgpu-adapter=swiftshader",
     "--enable-features=Vulkan",
-    // Which the page itself is drawn without: it takes a tenth longer.
+    // The page itself is drawn without that adapter, which would take a tenth longer.
     "--disable-gpu-compositing",
     "--disable-gpu-rasterization",
     // Nothing of the browser's own on the network.

@@ -1,6 +1,6 @@
 //! Buffers of the CPU backend: bytes aligned to a cache line, viewed as the element type an
 //! operation asks for. A large one is an anonymous mapping, which the system zeroes as it is
-//! touched and backs with huge pages; parameters share such mappings; a weight may be part of a
+//! touched and backs with huge pages; smaller ones share such mappings; a weight may be part of a
 //! mapped file.
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -24,7 +24,7 @@ struct Line([u8; 64]);
 const SMALL: usize = 16 << 10;
 /// Bytes from which on a buffer is a mapping of its own, ...
 const LARGE: usize = 4 << 20;
-/// ... and from which on even where there is an arena: most of it are whole huge pages.
+/// ... and from which on even where there is an arena: most of it is whole huge pages.
 const MANY_PAGES: usize = 32 << 20;
 
 /// A buffer, at least 64-byte aligned unless it is part of a file.
@@ -159,6 +159,7 @@ impl Memory {
     }
 }
 
+/// None for a buffer that is too small, and where the system has none.
 fn huge_pages(bytes: usize, arena: &mut Arena) -> Option<Anonymous> {
     match bytes {
         ..SMALL => None,

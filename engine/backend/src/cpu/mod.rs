@@ -52,8 +52,8 @@ pub struct CpuBackend {
     #[cfg(feature = "native")]
     pool: Option<rayon::ThreadPool>,
     memory: Vec<Memory>,
-    /// Where parameters that are too small for huge pages lie together, and what training computes.
-    /// Where a prompt is read, activations side by side are in each other's way in the caches.
+    /// Where parameters, keys and values, and what training computes lie together if they are too
+    /// small for huge pages of their own. What inference computes gains nothing by that.
     arena: Arena,
     shared: HashMap<String, usize>,
     /// Scratch slots are common to all programs, which never run at the same time.
@@ -88,8 +88,9 @@ impl CpuBackend {
         }
     }
 
-    fn allocate(&mut self, bytes: usize) -> usize {
-        self.memory.push(Memory::zeroed(bytes));
+    /// Where it is kept.
+    fn keep(&mut self, memory: Memory) -> usize {
+        self.memory.push(memory);
         self.memory.len() - 1
     }
 
@@ -130,8 +131,8 @@ impl Backend for CpuBackend {
         let index = match self.shared.get(name) {
             Some(index) => *index,
             None => {
-                let index = self.memory.len();
-                self.memory.push(Memory::in_arena(bytes, &mut self.arena));
+                let memory = Memory::in_arena(bytes, &mut self.arena);
+                let index = self.keep(memory);
                 self.shared.insert(name.to_owned(), index);
                 index
             }
@@ -179,8 +180,8 @@ impl Backend for CpuBackend {
         if self.shared.contains_key(name) || bytes.bytes().as_ptr().align_offset(4) != 0 {
             return Ok(false);
         }
-        self.memory.push(Memory::mapped(bytes));
-        self.shared.insert(name.to_owned(), self.memory.len() - 1);
+        let index = self.keep(Memory::mapped(bytes));
+        self.shared.insert(name.to_owned(), index);
         Ok(true)
     }
 
@@ -199,8 +200,8 @@ impl Backend for CpuBackend {
             match self.slots.get(slot) {
                 Some(index) => self.memory[*index] = memory,
                 None => {
-                    self.slots.push(self.memory.len());
-                    self.memory.push(memory);
+                    let index = self.keep(memory);
+                    self.slots.push(index);
                 }
             }
         }
@@ -208,7 +209,7 @@ impl Backend for CpuBackend {
         for decl in &program.buffers {
             let index = match &decl.role {
                 Role::Scratch { slot } => self.slots.get(*slot).copied().unwrap_or(usize::MAX),
-                Role::Io => self.allocate(decl.bytes()),
+                Role::Io => self.keep(Memory::zeroed(decl.bytes())),
                 Role::Shared(name) => {
                     self.reserve(name, decl.bytes())?;
                     self.shared[name]
@@ -216,10 +217,10 @@ impl Backend for CpuBackend {
                 Role::Growing(name) => match self.shared.get(name) {
                     Some(index) => *index,
                     None => {
-                        self.memory
-                            .push(Memory::growing(decl.bytes(), &mut self.arena));
-                        self.shared.insert(name.clone(), self.memory.len() - 1);
-                        self.memory.len() - 1
+                        let memory = Memory::growing(decl.bytes(), &mut self.arena);
+                        let index = self.keep(memory);
+                        self.shared.insert(name.clone(), index);
+                        index
                     }
                 },
             };
@@ -379,6 +380,7 @@ impl Backend for CpuBackend {
 
     fn clear(&mut self) {
         self.memory.clear();
+        self.arena = Arena::default();
         self.shared.clear();
         self.slots.clear();
         self.programs.clear();

@@ -246,7 +246,7 @@ fn companions(c: &mut Checkpoint<'_>) -> Result<(), ImportError> {
             _ => "",
         };
         c.warnings.push(format!(
-            "a reply is said to end with token {} (eos_token_id), but the model has {vocab_size}: left out{end}",
+            "eos_token_id names {}, but the model has only {vocab_size} tokens: left out{end}",
             beyond.join(", ")
         ));
         c.metadata.special_tokens = Some(special.clone());
