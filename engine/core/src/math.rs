@@ -162,6 +162,18 @@ pub fn rounded_byte(x: f32) -> i8 {
     (x + ROUND).to_bits() as i8
 }
 
+/// As [`rounded_byte`], as an integer of 16 bits, for |x| ≤ 32,767.
+#[inline(always)]
+pub fn rounded_short(x: f32) -> i16 {
+    (x + ROUND).to_bits() as i16
+}
+
+/// As [`rounded_byte`], as an integer, for |x| < 2²².
+#[inline(always)]
+pub fn rounded(x: f32) -> i32 {
+    (x + ROUND).to_bits() as i32 - ROUND.to_bits() as i32
+}
+
 /// The bits of |x|, which are in the order of the numbers: those of infinities and NaN are larger
 /// than all others.
 #[inline(always)]

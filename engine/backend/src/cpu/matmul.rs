@@ -1,5 +1,5 @@
 //! f32 matrix products, cut into fixed bands so that the result does not depend on the number of
-//! threads: natively by the matrix unit, as sums of codes (`codes`) or by the `gemm` crate, in the
+//! threads: natively by the matrix unit, as sums of integers (`integers`) or by the `gemm` crate, in the
 //! browser and at [`Level::Portable`] in [`portable`]'s order of sums.
 
 use super::portable;
@@ -13,7 +13,8 @@ pub enum Precision {
     /// As f32: the forward pass, whose activations are rounded to codes that a smaller error would
     /// rarely move.
     Float,
-    /// Relative error up to 2⁻¹⁵ of Σ|a·b|: gradients, where a matrix unit makes good use of it.
+    /// Gradients: relative error up to 2⁻¹⁵ of Σ|a·b| on a matrix unit, and of `a`, where it meets
+    /// codes, 2⁻¹⁶ of the largest of 64 (see `integers`).
     Gradient,
 }
 
@@ -137,7 +138,7 @@ impl<'a> Product<'a> {
             return super::amx::product(self, out, n);
         }
         #[cfg(all(feature = "training", not(target_arch = "wasm32")))]
-        if super::codes::product(Level::best(), self, out) {
+        if super::integers::product(Level::best(), self, out) {
             return;
         }
         // At least 48 rows a band keep the packing of `b` cheap; at most about eight bands keep two

@@ -4,12 +4,12 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod attention;
-#[cfg(all(feature = "training", not(target_arch = "wasm32")))]
-mod codes;
 mod dots;
 mod exec;
 mod forward;
 mod int;
+#[cfg(all(feature = "training", not(target_arch = "wasm32")))]
+mod integers;
 mod linear;
 mod matmul;
 mod memory;

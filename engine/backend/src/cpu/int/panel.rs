@@ -108,7 +108,7 @@ const WORDS: usize = 8;
 
 /// Eight words of each row, side by side, as fields of `bits` bits one behind the other; 32 bits
 /// are the words themselves.
-fn turn(level: Level, rows: [&[u8; 4 * WORDS]; ROWS], bits: usize, out: &mut [u32]) {
+pub fn turn(level: Level, rows: [&[u8; 4 * WORDS]; ROWS], bits: usize, out: &mut [u32]) {
     assert!(out.len() == WORDS * ROWS * if bits == 32 { 1 } else { 8 / bits });
     match level {
         #[cfg(target_arch = "x86_64")]
@@ -136,8 +136,8 @@ fn plain_turn(rows: [&[u8; 4 * WORDS]; ROWS], bits: usize, out: &mut [u32]) {
     }
 }
 
-/// A chunk of 32 bytes of a row.
-fn chunk(row: &[u8], i: usize) -> &[u8; 4 * WORDS] {
+/// A chunk of 32 bytes of a row, for [`turn`].
+pub fn chunk(row: &[u8], i: usize) -> &[u8; 4 * WORDS] {
     &row.as_chunks().0[i]
 }
 

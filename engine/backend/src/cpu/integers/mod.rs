@@ -1,0 +1,217 @@
+//! Products of training as sums of integers, natively: forward products of codes, and those of
+//! gradients, which are rounded, with codes. All are
+//! `out[i, j] (+)= t_j · Σ_S s[i, S] · (o[i] + Σ_{l in S} left[i, l]·right[l, j])`,
+//! where spans S cut what is summed, s and t are scales of a row and span and of a column, and o
+//! makes up for right operands that are made unsigned. Inner sums are exact in i32.
+//!
+//! Packing: words of four bytes or of two integers of 16 bits, that are l, l + 1, … of a row or a
+//! column. A *panel* is 16 columns of the right operand, `[spans][panels][steps][16]` words. Rows of
+//! the left one are `[rows][spans · steps]` words, or blocks of 16 `[spans][blocks][steps][16]`.
+//!
+//! A kernel multiplies [`ROWS`] rows with `P` panels, a span at a time: each word of a row meets
+//! the registers of a step's columns.
+
+mod forward;
+mod inputs;
+#[cfg(test)]
+mod tests;
+mod weights;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use super::matmul::{Precision, Product, View};
+use super::simd::Level;
+use ternary_common::platform::par;
+
+/// Rows of the left operand that a kernel takes.
+const ROWS: usize = 8;
+/// Columns of a panel, and rows of a block.
+const LANES: usize = 16;
+/// Rows of the output that are one task.
+const BAND: usize = 64;
+/// A product with fewer rows, columns or k is not worth the packing.
+const SMALLEST: usize = 16;
+
+/// The product into contiguous `out`, if that is how it is done at this level; whether it was.
+pub fn product(level: Level, p: &Product, out: &mut [f32]) -> bool {
+    let (m, n, k) = p.sizes();
+    if m.min(n).min(k) < SMALLEST {
+        return false;
+    }
+    let out = &mut out[..m * n];
+    match (p.exactness.precision, p.exactness.scales) {
+        (Precision::Float, [Some(of_a), Some(of_b)]) => forward::product(level, p, of_a, of_b, out),
+        (Precision::Gradient, [_, Some(of_b)]) => {
+            inputs::product(level, p, of_b, out) || weights::product(level, p, of_b, out)
+        }
+        _ => false,
+    }
+}
+
+/// One scale for every row, of which one may stand for all.
+fn every_row(scales: &[f32], rows: usize) -> Vec<f32> {
+    match scales {
+        [scale] => vec![*scale; rows],
+        scales => scales[..rows].to_vec(),
+    }
+}
+
+/// [`ROWS`] rows of a span of the left operand: word `s` of row `r` is at `r·row + s·step`.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    words: &'a [u32],
+    row: usize,
+    step: usize,
+    scales: &'a [f32; ROWS],
+    offsets: [i32; ROWS],
+}
+
+/// A step of a panel.
+type Line = [u32; LANES];
+/// Columns of a row, or their sums.
+type Totals<const P: usize> = [[f32; LANES]; P];
+
+/// Adds to each row's totals its sums with a span of panels, times its scale. The machine must have
+/// the instructions of the kernel's level.
+type Kernel<const P: usize> = unsafe fn(&Tile, [&[Line]; P], &mut [Totals<P>; ROWS]);
+
+/// The left operand: `rows` and those that fill a block.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    words: &'a [u32],
+    /// `[blocks][spans][LANES]` where rows lie side by side, else `[spans][blocks][LANES]`.
+    scales: &'a [f32],
+    /// As `scales`; none are zeros.
+    offsets: &'a [i32],
+    spans: usize,
+    steps: usize,
+    /// Whether a row's words are side by side.
+    along: bool,
+}
+
+impl Left<'_> {
+    fn tile(&self, first: usize, span: usize) -> Tile<'_> {
+        let (block, r) = (first / LANES, first % LANES);
+        let (words, row, step, scales) = if self.along {
+            let row = self.spans * self.steps;
+            let words = first * row + span * self.steps;
+            (words, row, 1, block * self.spans + span)
+        } else {
+            let blocks = self.scales.len() / (self.spans * LANES);
+            let at = span * blocks + block;
+            (at * self.steps * LANES + r, 1, LANES, at)
+        };
+        let scales = scales * LANES + r;
+        let offsets = self.offsets.get(scales..).and_then(|o| o.first_chunk());
+        Tile {
+            words: &self.words[words..],
+            row,
+            step,
+            scales: &self.scales[scales..].as_chunks().0[0],
+            offsets: *offsets.unwrap_or(&[0; ROWS]),
+        }
+    }
+}
+
+/// The right operand.
+#[derive(Clone, Copy)]
+struct Right<'a> {
+    lines: &'a [Line],
+    /// Those of the left operand, or one that all of those meet.
+    spans: usize,
+    /// Of a whole span.
+    steps: usize,
+    /// Of all spans.
+    used: usize,
+    panels: usize,
+}
+
+impl Right<'_> {
+    fn part(&self, span: usize, panel: usize) -> &[Line] {
+        let span = span % self.spans;
+        let used = (self.used - span * self.steps).min(self.steps);
+        &self.lines[(span * self.panels + panel) * self.steps..][..used]
+    }
+}
+
+/// Into the rows of `out`, `n` long, which threads share; `columns` are their scales, if they have
+/// any.
+fn multiply<const P: usize>(
+    kernel: Kernel<P>,
+    left: Left,
+    right: Right,
+    columns: Option<&[f32]>,
+    n: usize,
+    accumulate: bool,
+    out: &mut [f32],
+) {
+    let work = par::work([out.len(), right.used, 1]);
+    par::pieces(out, BAND * n, work, |i, out| {
+        let rows = out.len() / n;
+        let mut total = [[[0f32; LANES]; P]; BAND];
+        for first in (0..n).step_by(P * LANES) {
+            total.as_flattened_mut().as_flattened_mut().fill(0.0);
+            for span in 0..left.spans {
+                let panels = std::array::from_fn(|p| right.part(span, first / LANES + p));
+                let tiles = total.as_chunks_mut::<ROWS>().0;
+                for (t, total) in tiles.iter_mut().take(rows.div_ceil(ROWS)).enumerate() {
+                    let tile = left.tile(i * BAND + t * ROWS, span);
+                    // SAFETY: the kernel is of a level that was detected; it checks lengths.
+                    unsafe { kernel(&tile, panels, total) };
+                }
+            }
+            let width = (n - first).min(P * LANES);
+            for (out, total) in out.chunks_exact_mut(n).zip(&total) {
+                let sums = out[first..][..width].iter_mut().zip(total.as_flattened());
+                match columns {
+                    Some(scales) => {
+                        for ((o, t), scale) in sums.zip(&scales[first..]) {
+                            *o = t * scale;
+                        }
+                    }
+                    None if accumulate => sums.for_each(|(o, t)| *o += t),
+                    None => sums.for_each(|(o, t)| *o = *t),
+                }
+            }
+        }
+    });
+}
+
+/// Some rows of a matrix in memory.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    data: &'a [f32],
+    step: usize,
+    count: usize,
+    columns: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// `count` rows from `first` on, whose columns are contiguous.
+    fn of(x: View<'a>, first: usize, count: usize) -> Self {
+        Rows {
+            data: &x.data[first * x.rs..],
+            step: x.rs,
+            count,
+            columns: x.cols,
+        }
+    }
+
+    #[inline(always)]
+    fn row(&self, row: usize) -> &'a [f32] {
+        &self.data[row * self.step..][..self.columns]
+    }
+
+    /// [`LANES`] columns of a row; zeros behind the last, and in rows behind the last.
+    #[inline(always)]
+    fn part(&self, row: usize, part: usize) -> [f32; LANES] {
+        if row >= self.count {
+            return [0.0; LANES];
+        }
+        let rest = &self.row(row)[part * LANES..];
+        match rest.first_chunk() {
+            Some(whole) => *whole,
+            None => std::array::from_fn(|i| rest.get(i).map_or(0.0, |v| *v)),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Eight rows of words with panels, see `super`. Every lane is a column:
+//! - AVX-512 VNNI: two registers of sixteen columns; `vpdpbusd` multiplies four bytes, unsigned ones
+//!   of the panels, `vpdpwssd` pairs of 16 bits. A row's word is read into every lane.
+//! - AVX-VNNI: two registers of eight columns, and four rows at a time.
+//! - AVX2: the same with `vpmaddwd` and an addition, for pairs.
+//!
+//! SAFETY of the loads, in all of them: the tile holds a word of every row for each step, which is
+//! checked.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use super::{LANES, Line, ROWS, Tile, Totals};
+
+/// Word 0 of a tile, if it holds `steps` of every row.
+fn checked(tile: &Tile, steps: usize) -> *const u32 {
+    assert!(tile.words.len() > (ROWS - 1) * tile.row + steps.saturating_sub(1) * tile.step);
+    tile.words.as_ptr()
+}
+
+/// `acc` + pairs of products. Written as the instruction: from the intrinsic the compiler makes a
+/// product and an addition, which take two vector units where this takes one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn add_pairs_512(mut acc: __m512i, codes: __m512i, word: __m512i) -> __m512i {
+    // SAFETY: the features are there; registers alone are read and written.
+    unsafe {
+        asm!(
+            "vpdpwssd {acc}, {codes}, {word}",
+            acc = inout(zmm_reg) acc,
+            codes = in(zmm_reg) codes,
+            word = in(zmm_reg) word,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    acc
+}
+
+/// As [`add_pairs_512`], in the encoding of AVX-VNNI.
+#[inline]
+#[target_feature(enable = "avx2,avxvnni")]
+fn add_pairs_256(mut acc: __m256i, codes: __m256i, word: __m256i) -> __m256i {
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            "{{vex}} vpdpwssd {acc}, {codes}, {word}",
+            acc = inout(ymm_reg) acc,
+            codes = in(ymm_reg) codes,
+            word = in(ymm_reg) word,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    acc
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_pairs_avx2(acc: __m256i, codes: __m256i, word: __m256i) -> __m256i {
+    _mm256_add_epi32(acc, _mm256_madd_epi16(codes, word))
+}
+
+/// A kernel of two registers of sixteen columns: `$dot(acc, codes, word)`.
+macro_rules! kernel_512 {
+    ($name:ident, $dot:expr) => {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+        pub fn $name(tile: &Tile, panels: [&[Line]; 2], total: &mut [Totals<2>; ROWS]) {
+            let words = checked(tile, panels[0].len());
+            let mut acc = tile.offsets.map(|offset| [_mm512_set1_epi32(offset); 2]);
+            for (step, (low, high)) in panels[0].iter().zip(panels[1]).enumerate() {
+                // SAFETY: sixteen words each.
+                let codes = unsafe {
+                    [
+                        _mm512_loadu_si512(low.as_ptr().cast()),
+                        _mm512_loadu_si512(high.as_ptr().cast()),
+                    ]
+                };
+                for (r, acc) in acc.iter_mut().enumerate() {
+                    // SAFETY: see above.
+                    let word = unsafe { *words.add(r * tile.row + step * tile.step) };
+                    let word = _mm512_set1_epi32(word as i32);
+                    for (acc, codes) in acc.iter_mut().zip(codes) {
+                        *acc = $dot(*acc, codes, word);
+                    }
+                }
+            }
+            for ((total, acc), scale) in total.iter_mut().zip(acc).zip(tile.scales) {
+                let scale = _mm512_set1_ps(*scale);
+                for (total, acc) in total.iter_mut().zip(acc) {
+                    let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), scale);
+                    // SAFETY: sixteen floats.
+                    unsafe {
+                        let sum = _mm512_add_ps(_mm512_loadu_ps(total.as_ptr()), scaled);
+                        _mm512_storeu_ps(total.as_mut_ptr(), sum);
+                    }
+                }
+            }
+        }
+    };
+}
+
+kernel_512!(bytes_avx512, _mm512_dpbusd_epi32);
+kernel_512!(pairs_avx512, add_pairs_512);
+
+/// Rows taken at once by the 256-bit kernels.
+const FOUR: usize = 4;
+
+/// A kernel of two registers of eight columns: `$dot(acc, codes, word)`.
+macro_rules! kernel_256 {
+    ($name:ident, $features:literal, $dot:expr) => {
+        #[target_feature(enable = $features)]
+        pub fn $name(tile: &Tile, [panel]: [&[Line]; 1], total: &mut [Totals<1>; ROWS]) {
+            let words = checked(tile, panel.len());
+            let rows = total.as_chunks_mut::<FOUR>().0.iter_mut();
+            let scales = tile.scales.as_chunks::<FOUR>().0;
+            let offsets = tile.offsets.as_chunks::<FOUR>().0;
+            for (four, ((total, scales), offsets)) in rows.zip(scales).zip(offsets).enumerate() {
+                let mut acc = offsets.map(|offset| [_mm256_set1_epi32(offset); 2]);
+                for (step, line) in panel.iter().enumerate() {
+                    // SAFETY: two times eight words.
+                    let codes = unsafe {
+                        [
+                            _mm256_loadu_si256(line.as_ptr().cast()),
+                            _mm256_loadu_si256(line[LANES / 2..].as_ptr().cast()),
+                        ]
+                    };
+                    for (r, acc) in acc.iter_mut().enumerate() {
+                        let at = (four * FOUR + r) * tile.row + step * tile.step;
+                        // SAFETY: see above.
+                        let word = _mm256_set1_epi32(unsafe { *words.add(at) } as i32);
+                        for (acc, codes) in acc.iter_mut().zip(codes) {
+                            *acc = $dot(*acc, codes, word);
+                        }
+                    }
+                }
+                for (([total], acc), scale) in total.iter_mut().zip(acc).zip(scales) {
+                    let scale = _mm256_set1_ps(*scale);
+                    for (total, acc) in total.as_chunks_mut::<8>().0.iter_mut().zip(acc) {
+                        let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), scale);
+                        // SAFETY: eight floats.
+                        unsafe {
+                            let sum = _mm256_add_ps(_mm256_loadu_ps(total.as_ptr()), scaled);
+                            _mm256_storeu_ps(total.as_mut_ptr(), sum);
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+
+kernel_256!(bytes_avxvnni, "avx2,avxvnni", _mm256_dpbusd_avx_epi32);
+kernel_256!(pairs_avxvnni, "avx2,avxvnni", add_pairs_256);
+kernel_256!(pairs_avx2, "avx2", add_pairs_avx2);
