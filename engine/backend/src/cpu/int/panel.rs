@@ -212,17 +212,18 @@ thread_local! {
 const LINE: usize = 16;
 
 /// Calls `f` with `len` elements, whatever they held, from the begin of a cache line on.
-pub fn with_memory<T: Pod>(
+pub fn with_memory<T: Pod, R>(
     memory: &'static LocalKey<Cell<Vec<u32>>>,
     len: usize,
-    f: impl FnOnce(&mut [T]),
-) {
+    f: impl FnOnce(&mut [T]) -> R,
+) -> R {
     let mut words = memory.take();
     let needed = len * size_of::<T>() / size_of::<u32>();
     words.resize(words.len().max(needed + LINE), 0);
     let start = words.as_ptr().align_offset(LINE * size_of::<u32>());
-    f(bytemuck::cast_slice_mut(&mut words[start..][..needed]));
+    let result = f(bytemuck::cast_slice_mut(&mut words[start..][..needed]));
     memory.set(words);
+    result
 }
 
 /// Sums of a panel of words with one of activations, whose `out.len()` rows are some fours.

@@ -147,7 +147,7 @@ fn with<const P: usize, C: Code>(
                 used: k.div_ceil(C::COUNT),
                 panels,
             };
-            multiply(kernel, left, right, Some(&columns), n, false, out);
+            multiply(kernel, left, right, &columns, n, false, out);
         });
     });
 }

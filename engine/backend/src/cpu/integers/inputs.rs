@@ -93,7 +93,7 @@ fn with<const P: usize>(kernel: Kernel<P>, p: &Product, scales: &[f32], out: &mu
                     used: steps,
                     panels,
                 };
-                multiply(kernel, left, right, None, n, p.accumulate, out);
+                multiply(kernel, left, right, &[], n, p.accumulate, out);
             },
         );
     });

@@ -13,6 +13,8 @@
 
 mod forward;
 mod inputs;
+#[cfg(target_arch = "x86_64")]
+mod lookup;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -20,7 +22,7 @@ mod weights;
 mod x86;
 
 use super::matmul::{Precision, Product, View};
-use super::simd::Level;
+use super::simd::{Level, multiversion};
 use ternary_common::platform::par;
 
 /// Rows of the left operand that a kernel takes.
@@ -42,6 +44,10 @@ pub fn product(level: Level, p: &Product, out: &mut [f32]) -> bool {
     match (p.exactness.precision, p.exactness.scales) {
         (Precision::Float, [Some(of_a), Some(of_b)]) => forward::product(level, p, of_a, of_b, out),
         (Precision::Gradient, [_, Some(of_b)]) => {
+            #[cfg(target_arch = "x86_64")]
+            if lookup::product(level, p, of_b, out) {
+                return true;
+            }
             inputs::product(level, p, of_b, out) || weights::product(level, p, of_b, out)
         }
         _ => false,
@@ -134,13 +140,13 @@ impl Right<'_> {
     }
 }
 
-/// Into the rows of `out`, `n` long, which threads share; `columns` are their scales, if they have
-/// any.
+/// Into the rows of `out`, `n` long, which threads share; `columns` are the scales of columns, or
+/// none.
 fn multiply<const P: usize>(
     kernel: Kernel<P>,
     left: Left,
     right: Right,
-    columns: Option<&[f32]>,
+    columns: &[f32],
     n: usize,
     accumulate: bool,
     out: &mut [f32],
@@ -161,20 +167,27 @@ fn multiply<const P: usize>(
                 }
             }
             let width = (n - first).min(P * LANES);
+            let scales = &columns[first.min(columns.len())..];
             for (out, total) in out.chunks_exact_mut(n).zip(&total) {
-                let sums = out[first..][..width].iter_mut().zip(total.as_flattened());
-                match columns {
-                    Some(scales) => {
-                        for ((o, t), scale) in sums.zip(&scales[first..]) {
-                            *o = t * scale;
-                        }
-                    }
-                    None if accumulate => sums.for_each(|(o, t)| *o += t),
-                    None => sums.for_each(|(o, t)| *o = *t),
-                }
+                let out = &mut out[first..][..width];
+                put(out, total.as_flattened(), scales, accumulate);
             }
         }
     });
+}
+
+multiversion! {
+    /// Totals, times the scales of columns if they have any, into a part of a row.
+    fn put(out: &mut [f32], totals: &[f32], scales: &[f32], accumulate: bool) {
+        let sums = out.iter_mut().zip(totals);
+        if !scales.is_empty() {
+            sums.zip(scales).for_each(|((o, t), scale)| *o = t * scale);
+        } else if accumulate {
+            sums.for_each(|(o, t)| *o += t);
+        } else {
+            sums.for_each(|(o, t)| *o = *t);
+        }
+    }
 }
 
 /// Some rows of a matrix in memory.

@@ -89,11 +89,11 @@ fn only_the_gradient_is_rounded_and_no_more_than_said() {
                             0.0
                         };
                         let (mut size, mut limit) = (sum.abs(), 1e-12);
-                        for l in 0..k {
+                        for (l, largest) in largest.iter().enumerate() {
                             sum += 0.5 * a(l) * b(l);
                             size += (0.5 * a(l) * b(l)).abs();
                             // Half a step of the largest.
-                            limit += 0.5 * largest[l] / (2.0 * most) * (b(l) / factor(l)).abs();
+                            limit += 0.5 * largest / (2.0 * most) * (b(l) / factor(l)).abs();
                         }
                         let error = (f64::from(out[i * n + j]) - sum).abs();
                         limit = 1.01 * limit + 1e-6 * size;

@@ -79,7 +79,7 @@ fn with<const P: usize>(kernel: Kernel<P>, p: &Product, scales: &[f32], out: &mu
                     used: k.div_ceil(2),
                     panels,
                 };
-                multiply(kernel, left, right, None, n, p.accumulate, out);
+                multiply(kernel, left, right, &[], n, p.accumulate, out);
             });
         });
     });

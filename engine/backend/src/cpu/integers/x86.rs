@@ -10,6 +10,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::lookup::{GROUP, SIGN, Tables};
 use super::{LANES, Line, ROWS, Tile, Totals};
 
 /// Word 0 of a tile, if it holds `steps` of every row.
@@ -100,6 +101,67 @@ macro_rules! kernel_512 {
 
 kernel_512!(bytes_avx512, _mm512_dpbusd_epi32);
 kernel_512!(pairs_avx512, add_pairs_512);
+
+/// Tables of row `r` of what `digits` times groups of values are, see `lookup`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub fn tables_avx512(
+    values: &[[f32; GROUP]],
+    digits: &[[f32; LANES]; GROUP],
+    r: usize,
+    tables: &mut [Tables],
+) {
+    // SAFETY: sixteen floats each.
+    let [first, second, third] = unsafe { digits.each_ref().map(|d| _mm512_loadu_ps(d.as_ptr())) };
+    for (tables, values) in tables.iter_mut().zip(values) {
+        let [x, y, z] = values.map(|v| _mm512_set1_ps(v));
+        let sum = _mm512_fmadd_ps(y, second, _mm512_mul_ps(x, first));
+        let sum = _mm512_fmadd_ps(z, third, sum);
+        // SAFETY: sixteen floats.
+        unsafe { _mm512_storeu_ps(tables[r].as_mut_ptr(), sum) };
+    }
+}
+
+/// Adds to each row's totals what its tables have for two panels, see `lookup`. The first fourteen
+/// of sixteen values count; `vpermps` takes the last four bits of a word.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub fn looked_up_avx512(
+    tables: &[Tables],
+    panels: [&[Line]; 2],
+    totals: &mut [[[f32; LANES]; ROWS]; 2],
+) {
+    let sign = _mm512_set1_epi32(SIGN as i32);
+    let one = _mm512_castps_si512(_mm512_set1_ps(1.0));
+    let mut acc = [[_mm512_setzero_ps(); 2]; ROWS];
+    for ((tables, low), high) in tables.iter().zip(panels[0]).zip(panels[1]) {
+        // SAFETY: sixteen words each.
+        let words = unsafe {
+            [
+                _mm512_loadu_si512(low.as_ptr().cast()),
+                _mm512_loadu_si512(high.as_ptr().cast()),
+            ]
+        };
+        // ±1: the sign where `sign` has a bit, else one: a & b | c.
+        let signs =
+            words.map(|w| _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xea>(w, sign, one)));
+        for (acc, table) in acc.iter_mut().zip(tables) {
+            // SAFETY: sixteen floats.
+            let table = unsafe { _mm512_loadu_ps(table.as_ptr()) };
+            for p in 0..2 {
+                let value = _mm512_permutexvar_ps(words[p], table);
+                acc[p] = _mm512_fmadd_ps(value, signs[p], acc[p]);
+            }
+        }
+    }
+    for (p, totals) in totals.iter_mut().enumerate() {
+        for (total, acc) in totals.iter_mut().zip(acc) {
+            // SAFETY: sixteen floats.
+            unsafe {
+                let sum = _mm512_add_ps(_mm512_loadu_ps(total.as_ptr()), acc[p]);
+                _mm512_storeu_ps(total.as_mut_ptr(), sum);
+            }
+        }
+    }
+}
 
 /// Rows taken at once by the 256-bit kernels.
 const FOUR: usize = 4;
