@@ -132,6 +132,7 @@ fn with<const P: usize, C: Code>(
         let offsets: Vec<i32> = codes.chunks_exact(stride).map(C::offset).collect();
         with_memory(&PANELS, panels * steps, |words: &mut [Line]| {
             pack::<C>(level, b, &mut columns, stride, words);
+            columns.resize(panels * LANES, 0.0);
             let left = Left {
                 words: bytemuck::cast_slice(codes),
                 scales: &scales,

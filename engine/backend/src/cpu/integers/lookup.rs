@@ -18,7 +18,7 @@ use super::super::int::panel::with_memory;
 use super::super::matmul::{Product, View};
 use super::super::simd::{Level, multiversion};
 use super::x86;
-use super::{BAND, LANES, Line, ROWS, Rows, every_row, put};
+use super::{BAND, LANES, Line, Place, ROWS, Rows, every_row, put};
 use ternary_common::platform::par;
 use ternary_core::math;
 
@@ -35,10 +35,9 @@ pub const SIGN: u32 = 1 << 31;
 pub type Tables = [[f32; LANES]; ROWS];
 
 thread_local! {
-    /// Words of codes, tables and totals, see [`with_memory`].
+    /// Words of codes, and tables, see [`with_memory`].
     static CODES: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
     static TABLES: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
-    static TOTALS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
 }
 
 /// The product `a·b` of a gradient and codes, which have scales for their rows, if all are 0 or ±1
@@ -72,40 +71,50 @@ pub fn product(level: Level, p: &Product, scales: &[f32], out: &mut [f32]) -> bo
 
 /// Up to [`ROWS`] rows of the output, `n` long.
 fn rows_of(a: View, factors: &[f32], codes: &[Line], n: usize, accumulate: bool, out: &mut [f32]) {
+    const WIDTH: usize = PANELS * LANES;
     let groups = factors.len() / GROUP;
-    let panels = codes.len() / groups;
-    with_memory(&TOTALS, panels * ROWS, |totals: &mut [[f32; LANES]]| {
-        totals.as_flattened_mut().fill(0.0);
-        let totals = totals.as_chunks_mut::<ROWS>().0;
-        with_memory(&TABLES, SPAN, |tables: &mut [Tables]| {
-            for first in (0..groups).step_by(SPAN) {
-                let count = (groups - first).min(SPAN);
-                let tables = &mut tables[..count];
-                let factors = &factors[first * GROUP..][..count * GROUP];
-                let columns = first * GROUP..a.cols.min((first + count) * GROUP);
-                for r in 0..a.rows {
-                    let row = &a.data[r * a.rs..][columns.clone()];
-                    let mut values = [[0f32; GROUP]; SPAN];
-                    scaled(row, factors, values[..count].as_flattened_mut());
-                    // SAFETY: AVX-512 was detected.
-                    unsafe { x86::tables_avx512(&values, &DIGITS, r, tables) };
-                }
-                let pairs = totals.as_chunks_mut::<PANELS>().0.iter_mut();
-                for (pair, totals) in pairs.enumerate() {
-                    let panels = std::array::from_fn(|p| {
-                        &codes[(pair * PANELS + p) * groups + first..][..count]
-                    });
-                    // SAFETY: AVX-512 was detected.
-                    unsafe { x86::looked_up_avx512(tables, panels, totals) };
-                }
+    let columns = codes.len() / groups * LANES;
+    let whole = if a.rows == ROWS { n / WIDTH * WIDTH } else { 0 };
+    // Where rows or columns end amid a tile.
+    let mut edge = vec![0f32; ROWS * (columns - whole)];
+    with_memory(&TABLES, SPAN, |tables: &mut [Tables]| {
+        for first in (0..groups).step_by(SPAN) {
+            let count = (groups - first).min(SPAN);
+            let tables = &mut tables[..count];
+            let factors = &factors[first * GROUP..][..count * GROUP];
+            let of_span = first * GROUP..a.cols.min((first + count) * GROUP);
+            for r in 0..a.rows {
+                let row = &a.data[r * a.rs..][of_span.clone()];
+                let mut values = [[0f32; GROUP]; SPAN];
+                scaled(row, factors, values[..count].as_flattened_mut());
+                // SAFETY: AVX-512 was detected.
+                unsafe { x86::tables_avx512(&values, &DIGITS, r, tables) };
             }
-        });
-        for (r, out) in out.chunks_exact_mut(n).enumerate() {
-            for (out, total) in out.chunks_mut(LANES).zip(&*totals) {
-                put(out, &total[r], &[], accumulate);
+            for column in (0..columns).step_by(WIDTH) {
+                let panels = std::array::from_fn(|p| {
+                    &codes[(column / LANES + p) * groups + first..][..count]
+                });
+                let (out, stride, add) = match column < whole {
+                    true => (&mut out[column..], n, accumulate),
+                    false => (&mut edge[column - whole..], columns - whole, false),
+                };
+                let place = Place {
+                    out,
+                    stride,
+                    columns: None,
+                    add: add || first > 0,
+                };
+                // SAFETY: AVX-512 was detected.
+                unsafe { x86::looked_up_avx512(tables, panels, place) };
             }
         }
     });
+    if whole < n {
+        let rows = out
+            .chunks_exact_mut(n)
+            .zip(edge.chunks_exact(columns - whole));
+        rows.for_each(|(out, edge)| put(&mut out[whole..], edge, accumulate));
+    }
 }
 
 multiversion! {

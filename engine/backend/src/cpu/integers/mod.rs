@@ -22,7 +22,7 @@ mod weights;
 mod x86;
 
 use super::matmul::{Precision, Product, View};
-use super::simd::{Level, multiversion};
+use super::simd::Level;
 use ternary_common::platform::par;
 
 /// Rows of the left operand that a kernel takes.
@@ -74,12 +74,28 @@ struct Tile<'a> {
 
 /// A step of a panel.
 type Line = [u32; LANES];
-/// Columns of a row, or their sums.
-type Totals<const P: usize> = [[f32; LANES]; P];
 
-/// Adds to each row's totals its sums with a span of panels, times its scale. The machine must have
-/// the instructions of the kernel's level.
-type Kernel<const P: usize> = unsafe fn(&Tile, [&[Line]; P], &mut [Totals<P>; ROWS]);
+/// Where the outputs of [`ROWS`] rows and some panels go: row `r` begins at `r·stride`.
+struct Place<'a, const P: usize> {
+    out: &'a mut [f32],
+    stride: usize,
+    /// What sums are multiplied by, of every column.
+    columns: Option<[&'a [f32; LANES]; P]>,
+    /// To what is there.
+    add: bool,
+}
+
+impl<const P: usize> Place<'_, P> {
+    /// The first output, if all are in reach.
+    fn checked(&mut self) -> *mut f32 {
+        assert!(self.out.len() >= (ROWS - 1) * self.stride + P * LANES);
+        self.out.as_mut_ptr()
+    }
+}
+
+/// Each row's sums with a span of panels, times its scale. The machine must have the instructions of
+/// the kernel's level.
+type Kernel<const P: usize> = unsafe fn(&Tile, [&[Line]; P], Place<P>);
 
 /// The left operand: `rows` and those that fill a block.
 #[derive(Clone, Copy)]
@@ -140,8 +156,8 @@ impl Right<'_> {
     }
 }
 
-/// Into the rows of `out`, `n` long, which threads share; `columns` are the scales of columns, or
-/// none.
+/// Into the rows of `out`, `n` long, which threads share; `columns` are the scales of the panels'
+/// columns, or none.
 fn multiply<const P: usize>(
     kernel: Kernel<P>,
     left: Left,
@@ -152,41 +168,52 @@ fn multiply<const P: usize>(
     out: &mut [f32],
 ) {
     let work = par::work([out.len(), right.used, 1]);
+    let columns = columns.as_chunks::<LANES>().0;
     par::pieces(out, BAND * n, work, |i, out| {
         let rows = out.len() / n;
-        let mut total = [[[0f32; LANES]; P]; BAND];
         for first in (0..n).step_by(P * LANES) {
-            total.as_flattened_mut().as_flattened_mut().fill(0.0);
+            let panel = first / LANES;
+            let scales = columns.get(panel..panel + P);
+            let columns = scales.map(|scales| std::array::from_fn(|p| &scales[p]));
+            let kernel = |t: usize, span: usize, out: &mut [f32], stride: usize, add: bool| {
+                let panels = std::array::from_fn(|p| right.part(span, panel + p));
+                let place = Place {
+                    out,
+                    stride,
+                    columns,
+                    add,
+                };
+                // SAFETY: the kernel is of a level that was detected; it checks lengths.
+                unsafe { kernel(&left.tile(i * BAND + t * ROWS, span), panels, place) };
+            };
+            let width = (n - first).min(P * LANES);
+            let whole = if width == P * LANES { rows / ROWS } else { 0 };
             for span in 0..left.spans {
-                let panels = std::array::from_fn(|p| right.part(span, first / LANES + p));
-                let tiles = total.as_chunks_mut::<ROWS>().0;
-                for (t, total) in tiles.iter_mut().take(rows.div_ceil(ROWS)).enumerate() {
-                    let tile = left.tile(i * BAND + t * ROWS, span);
-                    // SAFETY: the kernel is of a level that was detected; it checks lengths.
-                    unsafe { kernel(&tile, panels, total) };
+                for t in 0..whole {
+                    let out = &mut out[t * ROWS * n + first..];
+                    kernel(t, span, out, n, accumulate || span > 0);
                 }
             }
-            let width = (n - first).min(P * LANES);
-            let scales = &columns[first.min(columns.len())..];
-            for (out, total) in out.chunks_exact_mut(n).zip(&total) {
-                let out = &mut out[first..][..width];
-                put(out, total.as_flattened(), scales, accumulate);
+            // Where rows or columns end amid a tile.
+            for t in whole..rows.div_ceil(ROWS) {
+                let mut edge = [[[0f32; LANES]; P]; ROWS];
+                for span in 0..left.spans {
+                    let edge = edge.as_flattened_mut().as_flattened_mut();
+                    kernel(t, span, edge, P * LANES, span > 0);
+                }
+                let rows = out[t * ROWS * n..].chunks_exact_mut(n);
+                for (out, sums) in rows.zip(&edge) {
+                    put(&mut out[first..][..width], sums.as_flattened(), accumulate);
+                }
             }
         }
     });
 }
 
-multiversion! {
-    /// Totals, times the scales of columns if they have any, into a part of a row.
-    fn put(out: &mut [f32], totals: &[f32], scales: &[f32], accumulate: bool) {
-        let sums = out.iter_mut().zip(totals);
-        if !scales.is_empty() {
-            sums.zip(scales).for_each(|((o, t), scale)| *o = t * scale);
-        } else if accumulate {
-            sums.for_each(|(o, t)| *o += t);
-        } else {
-            sums.for_each(|(o, t)| *o = *t);
-        }
+/// Sums into a part of a row.
+fn put(out: &mut [f32], sums: &[f32], add: bool) {
+    for (o, sum) in out.iter_mut().zip(sums) {
+        *o = if add { *o + sum } else { *sum };
     }
 }
 

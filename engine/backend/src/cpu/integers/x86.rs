@@ -11,7 +11,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::lookup::{GROUP, SIGN, Tables};
-use super::{LANES, Line, ROWS, Tile, Totals};
+use super::{LANES, Line, Place, ROWS, Tile};
 
 /// Word 0 of a tile, if it holds `steps` of every row.
 fn checked(tile: &Tile, steps: usize) -> *const u32 {
@@ -64,7 +64,7 @@ fn add_pairs_avx2(acc: __m256i, codes: __m256i, word: __m256i) -> __m256i {
 macro_rules! kernel_512 {
     ($name:ident, $dot:expr) => {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-        pub fn $name(tile: &Tile, panels: [&[Line]; 2], total: &mut [Totals<2>; ROWS]) {
+        pub fn $name(tile: &Tile, panels: [&[Line]; 2], mut place: Place<2>) {
             let words = checked(tile, panels[0].len());
             let mut acc = tile.offsets.map(|offset| [_mm512_set1_epi32(offset); 2]);
             for (step, (low, high)) in panels[0].iter().zip(panels[1]).enumerate() {
@@ -84,14 +84,21 @@ macro_rules! kernel_512 {
                     }
                 }
             }
-            for ((total, acc), scale) in total.iter_mut().zip(acc).zip(tile.scales) {
+            let out = place.checked();
+            for (r, (acc, scale)) in acc.into_iter().zip(tile.scales).enumerate() {
                 let scale = _mm512_set1_ps(*scale);
-                for (total, acc) in total.iter_mut().zip(acc) {
-                    let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), scale);
-                    // SAFETY: sixteen floats.
+                for (p, acc) in acc.into_iter().enumerate() {
+                    let mut sum = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), scale);
+                    // SAFETY: sixteen floats each; what is written was checked.
                     unsafe {
-                        let sum = _mm512_add_ps(_mm512_loadu_ps(total.as_ptr()), scaled);
-                        _mm512_storeu_ps(total.as_mut_ptr(), sum);
+                        let out = out.add(r * place.stride + p * LANES);
+                        if let Some(columns) = place.columns {
+                            sum = _mm512_mul_ps(sum, _mm512_loadu_ps(columns[p].as_ptr()));
+                        }
+                        if place.add {
+                            sum = _mm512_add_ps(_mm512_loadu_ps(out), sum);
+                        }
+                        _mm512_storeu_ps(out, sum);
                     }
                 }
             }
@@ -121,14 +128,10 @@ pub fn tables_avx512(
     }
 }
 
-/// Adds to each row's totals what its tables have for two panels, see `lookup`. The first fourteen
+/// What each row's tables have for two panels, see `lookup`. The first fourteen
 /// of sixteen values count; `vpermps` takes the last four bits of a word.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub fn looked_up_avx512(
-    tables: &[Tables],
-    panels: [&[Line]; 2],
-    totals: &mut [[[f32; LANES]; ROWS]; 2],
-) {
+pub fn looked_up_avx512(tables: &[Tables], panels: [&[Line]; 2], mut place: Place<2>) {
     let sign = _mm512_set1_epi32(SIGN as i32);
     let one = _mm512_castps_si512(_mm512_set1_ps(1.0));
     let mut acc = [[_mm512_setzero_ps(); 2]; ROWS];
@@ -152,12 +155,16 @@ pub fn looked_up_avx512(
             }
         }
     }
-    for (p, totals) in totals.iter_mut().enumerate() {
-        for (total, acc) in totals.iter_mut().zip(acc) {
-            // SAFETY: sixteen floats.
+    let out = place.checked();
+    for (r, acc) in acc.into_iter().enumerate() {
+        for (p, mut sum) in acc.into_iter().enumerate() {
+            // SAFETY: sixteen floats, which were checked.
             unsafe {
-                let sum = _mm512_add_ps(_mm512_loadu_ps(total.as_ptr()), acc[p]);
-                _mm512_storeu_ps(total.as_mut_ptr(), sum);
+                let out = out.add(r * place.stride + p * LANES);
+                if place.add {
+                    sum = _mm512_add_ps(_mm512_loadu_ps(out), sum);
+                }
+                _mm512_storeu_ps(out, sum);
             }
         }
     }
@@ -170,12 +177,12 @@ const FOUR: usize = 4;
 macro_rules! kernel_256 {
     ($name:ident, $features:literal, $dot:expr) => {
         #[target_feature(enable = $features)]
-        pub fn $name(tile: &Tile, [panel]: [&[Line]; 1], total: &mut [Totals<1>; ROWS]) {
+        pub fn $name(tile: &Tile, [panel]: [&[Line]; 1], mut place: Place<1>) {
             let words = checked(tile, panel.len());
-            let rows = total.as_chunks_mut::<FOUR>().0.iter_mut();
+            let out = place.checked();
             let scales = tile.scales.as_chunks::<FOUR>().0;
             let offsets = tile.offsets.as_chunks::<FOUR>().0;
-            for (four, ((total, scales), offsets)) in rows.zip(scales).zip(offsets).enumerate() {
+            for (four, (scales, offsets)) in scales.iter().zip(offsets).enumerate() {
                 let mut acc = offsets.map(|offset| [_mm256_set1_epi32(offset); 2]);
                 for (step, line) in panel.iter().enumerate() {
                     // SAFETY: two times eight words.
@@ -194,14 +201,21 @@ macro_rules! kernel_256 {
                         }
                     }
                 }
-                for (([total], acc), scale) in total.iter_mut().zip(acc).zip(scales) {
+                for (r, (acc, scale)) in acc.into_iter().zip(scales).enumerate() {
                     let scale = _mm256_set1_ps(*scale);
-                    for (total, acc) in total.as_chunks_mut::<8>().0.iter_mut().zip(acc) {
-                        let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), scale);
-                        // SAFETY: eight floats.
+                    for (half, acc) in acc.into_iter().enumerate() {
+                        let at = half * LANES / 2;
+                        let mut sum = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), scale);
+                        // SAFETY: eight floats each; what is written was checked.
                         unsafe {
-                            let sum = _mm256_add_ps(_mm256_loadu_ps(total.as_ptr()), scaled);
-                            _mm256_storeu_ps(total.as_mut_ptr(), sum);
+                            let out = out.add((four * FOUR + r) * place.stride + at);
+                            if let Some([columns]) = place.columns {
+                                sum = _mm256_mul_ps(sum, _mm256_loadu_ps(columns[at..].as_ptr()));
+                            }
+                            if place.add {
+                                sum = _mm256_add_ps(_mm256_loadu_ps(out), sum);
+                            }
+                            _mm256_storeu_ps(out, sum);
                         }
                     }
                 }
