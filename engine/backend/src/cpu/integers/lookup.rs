@@ -17,8 +17,8 @@ use std::cell::Cell;
 use super::super::int::panel::with_memory;
 use super::super::matmul::{Product, View};
 use super::super::simd::{Level, multiversion};
-use super::x86;
-use super::{BAND, LANES, Line, Place, ROWS, Rows, every_row, put};
+use super::tiles::{BAND, LANES, Line, Place, ROWS, Rows, put};
+use super::{every_row, x86};
 use ternary_common::platform::par;
 use ternary_core::math;
 

@@ -1,7 +1,7 @@
-//! Gradients with codes, against f64.
+//! Against f64.
 
 use super::*;
-use crate::cpu::matmul::Exactness;
+use crate::cpu::matmul::{Exactness, View};
 use ternary_core::rng::Rng;
 
 /// A gradient, codes and the scales of their rows.
@@ -202,5 +202,102 @@ fn what_is_no_gradient_of_codes_is_left_to_others() {
             &Product::new(view, view, forward),
             &mut out
         ));
+    }
+}
+
+/// Codes times scales, one of all rows or one of every row.
+fn quantized(rng: &mut Rng, rows: usize, k: usize, most: i32, one: bool) -> (Vec<f32>, Vec<f32>) {
+    let scales: Vec<f32> = (0..if one { 1 } else { rows })
+        .map(|_| 0.01 + rng.normal().abs())
+        .collect();
+    let value = |i: usize| {
+        let code = (rng.next_u64() % (2 * most as u64 + 1)) as i32 - most;
+        code as f32 * scales[if one { 0 } else { i / k }]
+    };
+    ((0..rows * k).map(value).collect(), scales)
+}
+
+#[test]
+fn sums_of_codes_are_those_of_the_floats() {
+    let mut tried = 0;
+    for level in Level::available() {
+        for (m, n, k) in [(16, 16, 16), (33, 40, 300), (17, 65, 129), (100, 20, 64)] {
+            for (most, one) in [(1, true), (127, false)] {
+                let mut rng = Rng::new((m + n + k) as u64);
+                let (a, of_a) = quantized(&mut rng, m, k, 127, false);
+                let (b, of_b) = quantized(&mut rng, n, k, most, one);
+                let asked = Product {
+                    alpha: 0.5,
+                    ..Product::new(
+                        View::new(&a, m, k),
+                        View::stored(&b, k, n, true),
+                        Exactness {
+                            precision: Precision::Float,
+                            scales: [Some(&of_a), Some(&of_b)],
+                        },
+                    )
+                };
+                let mut out = vec![f32::NAN; m * n];
+                if !product(level, &asked, &mut out) {
+                    continue;
+                }
+                tried += 1;
+                for i in 0..m {
+                    for j in 0..n {
+                        let terms =
+                            (0..k).map(|l| f64::from(a[i * k + l]) * f64::from(b[j * k + l]) * 0.5);
+                        let (sum, size) = terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs()));
+                        let error = (f64::from(out[i * n + j]) - sum).abs();
+                        assert!(
+                            error <= 3e-7 * size + 1e-12,
+                            "{m}×{n}×{k} ({i}, {j}): {error:e}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    if tried == 0 {
+        eprintln!("SKIPPED: this machine has no dot products of bytes");
+    }
+}
+
+#[test]
+fn what_is_not_finite_in_codes_is_not_lost() {
+    let (k, n) = (40, 20);
+    for level in Level::available() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            for operand in 0..2 {
+                let mut values = [vec![1.0f32; n * k], vec![1.0f32; n * k]];
+                values[operand][3 * k + 7] = bad;
+                let asked = Product::new(
+                    View::new(&values[0], n, k),
+                    View::stored(&values[1], k, n, true),
+                    Exactness {
+                        precision: Precision::Float,
+                        scales: [Some(&[1.0]), Some(&[1.0])],
+                    },
+                );
+                let mut out = vec![0.0; n * n];
+                if !product(level, &asked, &mut out) {
+                    continue;
+                }
+                for (i, v) in out.iter().enumerate() {
+                    let touched = [i / n, i % n][operand] == 3;
+                    assert_eq!(v.is_nan(), touched, "{i} of operand {operand}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_product_of_codes_is_left_to_others() {
+    let values = vec![1.0f32; 32 * 32];
+    let view = View::new(&values, 32, 32);
+    let mut out = vec![0.0; 32 * 32];
+    for level in Level::available() {
+        let plain = Product::new(view, view.transposed(), Precision::Float);
+        assert!(!product(level, &plain, &mut out));
     }
 }

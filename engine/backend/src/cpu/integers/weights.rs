@@ -15,9 +15,8 @@ use std::cell::Cell;
 use super::super::int::panel::with_memory;
 use super::super::matmul::{Product, View};
 use super::super::simd::{Level, multiversion};
-#[cfg(target_arch = "x86_64")]
-use super::x86;
-use super::{Kernel, LANES, Left, Line, Right, Rows, every_row, multiply};
+use super::tiles::{Kernel, LANES, Left, Line, Right, Rows, multiply};
+use super::{every_row, x86};
 use ternary_common::platform::par;
 use ternary_core::math;
 
@@ -42,11 +41,8 @@ pub fn product(level: Level, p: &Product, scales: &[f32], out: &mut [f32]) -> bo
         return false;
     }
     match level {
-        #[cfg(target_arch = "x86_64")]
         Level::Avx512Vnni => with::<2>(x86::pairs_avx512, p, scales, out),
-        #[cfg(target_arch = "x86_64")]
         Level::AvxVnni => with::<1>(x86::pairs_avxvnni, p, scales, out),
-        #[cfg(target_arch = "x86_64")]
         Level::Avx2 => with::<1>(x86::pairs_avx2, p, scales, out),
         _ => return false,
     }

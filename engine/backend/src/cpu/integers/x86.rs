@@ -1,4 +1,4 @@
-//! Eight rows of words with panels, see `super`. Every lane is a column:
+//! Eight rows of words with panels, see `super` and `super::tiles`. Every lane is a column:
 //! - AVX-512 VNNI: two registers of sixteen columns; `vpdpbusd` multiplies four bytes, unsigned ones
 //!   of the panels, `vpdpwssd` pairs of 16 bits. A row's word is read into every lane.
 //! - AVX-VNNI: two registers of eight columns, and four rows at a time.
@@ -11,7 +11,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::lookup::{GROUP, SIGN, Tables};
-use super::{LANES, Line, Place, ROWS, Tile};
+use super::tiles::{LANES, Line, Place, ROWS, Tile};
 
 /// Word 0 of a tile, if it holds `steps` of every row.
 fn checked(tile: &Tile, steps: usize) -> *const u32 {
