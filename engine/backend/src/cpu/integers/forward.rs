@@ -50,7 +50,7 @@ struct Form<C> {
 const BYTES: Form<i8> = Form {
     count: 4,
     flip: 0x8080_8080,
-    offset: |codes| -128 * int::sum(codes),
+    offset: |codes| int::sum(codes).wrapping_mul(-128),
 };
 
 const SHORTS: Form<i16> = Form {

@@ -25,6 +25,8 @@ const BYTES: usize = 3;
 const COUNT: usize = 4;
 /// The largest integer of a row.
 const MOST: f32 = 4_194_303.0;
+/// The most rows of codes whose sums with a byte of the gradient are surely within 31 bits.
+const ROWS: usize = (1 << 31) / (128 * 127);
 /// Added to a word of codes, makes them unsigned.
 const FLIP: u32 = 0x8080_8080;
 
@@ -37,7 +39,7 @@ thread_local! {
 /// The product `a·b` of a gradient and codes, which have scales for their rows, if that is how it
 /// is done at this level; whether it was.
 pub fn product(level: Level, p: &Product, scales: &[f32], out: &mut [f32]) -> bool {
-    if p.a.cs != 1 || p.b.cs != 1 {
+    if p.a.cs != 1 || p.b.cs != 1 || p.b.rows >= ROWS {
         return false;
     }
     match level {
@@ -73,7 +75,7 @@ fn with<const P: usize>(kernel: Kernel<P>, p: &Product, scales: &[f32], out: &mu
                 for (i, digits) in digits.chunks_exact(steps * COUNT).enumerate() {
                     let (row, byte) = (i / BYTES, i % BYTES);
                     let at = (row / LANES * BYTES + byte) * LANES + row % LANES;
-                    offsets[at] = -128 * int::sum(digits);
+                    offsets[at] = int::sum(digits).wrapping_mul(-128);
                 }
                 let left = Left {
                     words: bytemuck::cast_slice(digits),

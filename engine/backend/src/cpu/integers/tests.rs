@@ -186,6 +186,19 @@ fn gradients_too_small_for_a_scale_are_zeros() {
 }
 
 #[test]
+fn sums_that_could_be_too_large_are_left_to_floats() {
+    let sizes = [16, 16, 140_000];
+    for level in Level::available() {
+        for (most, one) in [(127, false), (1, true)] {
+            let x = operands(sizes, most, one, 0.0);
+            let mut out = vec![0.0; 16 * 16];
+            let made = product(level, &product_of(&x, sizes, false), &mut out);
+            assert!(!made || most == 1, "{level:?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_gradient_of_codes_is_left_to_others() {
     let values = vec![1.0f32; 32 * 32];
     let view = View::new(&values, 32, 32);
