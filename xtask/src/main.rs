@@ -75,6 +75,10 @@ fn dispatch() -> Result<()> {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", [].as_slice()),
     };
+    if let Some("--help" | "-h") = rest.first().map(String::as_str) {
+        print!("{HELP}");
+        return Ok(());
+    }
     let takes_some = [
         "serve",
         "fuzz",

@@ -81,6 +81,42 @@ impl Heads {
     }
 }
 
+/// A head's matrix turned, `[head_dim, seq]`: products with it then read vectors where they lie,
+/// instead of packing what every block of queries sees anew.
+struct Turned {
+    data: Vec<f32>,
+    seq: usize,
+}
+
+impl Turned {
+    fn new(heads: &Heads) -> Self {
+        Turned {
+            data: vec![0.0; heads.dim * heads.seq],
+            seq: heads.seq,
+        }
+    }
+
+    fn fill(&mut self, heads: &Heads, x: &[f32], batch: usize, head: usize) {
+        for row in 0..self.seq {
+            let from = &x[heads.at(batch, head, row)..][..heads.dim];
+            for (line, v) in self.data.chunks_exact_mut(self.seq).zip(from) {
+                line[row] = *v;
+            }
+        }
+    }
+
+    /// `count` columns, the head's rows from `first` on.
+    fn view(&self, first: usize, count: usize) -> View<'_> {
+        View {
+            data: &self.data[first..],
+            rows: self.data.len() / self.seq,
+            cols: count,
+            rs: self.seq,
+            cs: 1,
+        }
+    }
+}
+
 /// The heads of queries, and those of keys and values.
 fn heads(s: &AttentionShape) -> (Heads, Heads) {
     let of = |count| Heads {
@@ -129,7 +165,7 @@ impl Block {
     }
 }
 
-/// scores `[rows, seen]` = queries · keysᵀ as `of` makes scores of them, those that are not masked
+/// scores `[rows, seen]` = queries · keys, which are turned, as `of` makes scores of them, those that are not masked
 /// made probabilities by `normalize(row, unmasked)` and the others 0. As exact in the backward as
 /// in the forward: an error of a score is a factor on its probability. `slopes`, empty or of the
 /// same shape, become what a cap multiplies the gradients of scores by. `positions` are those of
@@ -143,10 +179,10 @@ fn probabilities(
     positions: Option<&[u32]>,
     mut normalize: impl FnMut(usize, &mut [f32]),
 ) {
-    let (rows, seen) = (queries.rows, keys.rows);
+    let (rows, seen) = (queries.rows, keys.cols);
     Product {
         alpha: of.scale,
-        ..Product::new(queries, keys.transposed(), Precision::Float)
+        ..Product::new(queries, keys, Precision::Float)
     }
     .serial(scores, seen);
     if let Some(cap) = of.softcap {
@@ -197,14 +233,19 @@ pub fn forward(
         |b, out, lse| {
             let positions = of_sequence(positions, b, t);
             let mut scores = vec![0f32; BLOCK.min(t) * t];
+            let mut keys = Turned::new(&of_k);
+            let share = s.heads / s.kv_heads;
             for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
-                let kv = h / (s.heads / s.kv_heads);
+                let kv = h / share;
+                if h % share == 0 {
+                    keys.fill(&of_k, k, b, kv);
+                }
                 for first in (0..t).step_by(BLOCK) {
                     let block = Block::new(first, t, positions);
                     let (rows, seen) = (block.rows(), block.seen());
                     let scores = &mut scores[..rows * seen];
                     let queries = of_q.view(q, b, h, first, rows);
-                    let keys = of_k.view(k, b, kv, block.keys.0, seen);
+                    let keys = keys.view(block.keys.0, seen);
                     let places = positions.map(|p| &p[first..]);
                     probabilities(
                         scores,
@@ -265,8 +306,13 @@ pub fn backward(
             Some(_) => p.clone(),
             None => Vec::new(),
         };
+        let (mut turned_keys, mut turned_values) = (Turned::new(&of_k), Turned::new(&of_k));
         for h in 0..s.heads {
             let kv = h / share;
+            if h % share == 0 {
+                turned_keys.fill(&of_k, k, b, kv);
+                turned_values.fill(&of_k, v, b, kv);
+            }
             let lse = &lse[(b * s.heads + h) * t..][..t];
             // The last block sees every key, unless documents are kept apart: it is the first to
             // write the gradients of keys and values.
@@ -278,12 +324,17 @@ pub fn backward(
                 let dcontext = of_q.view(dout, b, h, first, rows);
                 let oldest = block.keys.0;
                 let keys = of_k.view(k, b, kv, oldest, seen);
-                let values = of_k.view(v, b, kv, oldest, seen);
                 let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
                 let places = positions.map(|p| &p[first..]);
-                probabilities(p, &mut slopes, queries, keys, s.scores, places, |i, row| {
-                    restore_row(row, lse[first + i]);
-                });
+                probabilities(
+                    p,
+                    &mut slopes,
+                    queries,
+                    turned_keys.view(oldest, seen),
+                    s.scores,
+                    places,
+                    |i, row| restore_row(row, lse[first + i]),
+                );
                 // dV (+)= Pᵀ · dO
                 let transposed = View::new(p, rows, seen).transposed();
                 Product {
@@ -292,7 +343,8 @@ pub fn backward(
                 }
                 .serial(&mut dv[of_k.at(0, kv, oldest)..], of_k.width());
                 // dP = dO · Vᵀ; Σ p·dp equals dO·O (Dao et al. 2022).
-                Product::new(dcontext, values.transposed(), Precision::Gradient).serial(ds, seen);
+                let values = turned_values.view(oldest, seen);
+                Product::new(dcontext, values, Precision::Gradient).serial(ds, seen);
                 for (i, ds) in ds.chunks_exact_mut(seen).enumerate() {
                     let at = of_q.at(b, h, first + i);
                     let delta = dot(&dout[at..at + d], &out[at..at + d]);
