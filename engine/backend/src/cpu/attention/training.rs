@@ -165,11 +165,11 @@ impl Block {
     }
 }
 
-/// scores `[rows, seen]` = queries · keys, which are turned, as `of` makes scores of them, those that are not masked
-/// made probabilities by `normalize(row, unmasked)` and the others 0. As exact in the backward as
-/// in the forward: an error of a score is a factor on its probability. `slopes`, empty or of the
-/// same shape, become what a cap multiplies the gradients of scores by. `positions` are those of
-/// the queries in their documents.
+/// scores `[rows, seen]` = queries · keys, which are turned, as `of` makes scores of them, those
+/// that are not masked made probabilities by `normalize(row, unmasked)` and the others 0. As exact
+/// in the backward as in the forward: an error of a score is a factor on its probability. `slopes`,
+/// empty or of the same shape, become what a cap multiplies the gradients of scores by. `positions`
+/// are those of the queries in their documents.
 fn probabilities(
     scores: &mut [f32],
     slopes: &mut [f32],

@@ -1,4 +1,5 @@
-//! Codes of operands that are codes times scales, found again by dividing by the scale and rounding.
+//! Codes of operands that are codes times scales, found again by dividing by the scale and
+//! rounding.
 
 use bytemuck::Pod;
 

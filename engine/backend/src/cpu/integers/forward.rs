@@ -1,5 +1,5 @@
-//! Forward products of training, `x·Wᵀ` of codes times scales: exact sums of integers, scaled at the
-//! end, `out[i, j] = α·a_i·b_j · Σ_k code_a[i, k]·code_b[j, k]`.
+//! Forward products of training, `x·Wᵀ` of codes times scales: exact sums of integers, scaled at
+//! the end, `out[i, j] = α·a_i·b_j · Σ_k code_a[i, k]·code_b[j, k]`.
 //!
 //! Both operands run along k. Codes are bytes, the weights' unsigned for `vpdpbusd`:
 //! Σ x·(w + 128) − 128·Σ x; or, at AVX2, which would have to widen products of bytes, of 16 bits.

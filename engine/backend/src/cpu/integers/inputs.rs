@@ -1,5 +1,5 @@
-//! Gradients of inputs, `dx = dy·W` with weights as codes: the gradient dy is rounded to integers of
-//! 23 bits, three bytes, each of which meets the codes.
+//! Gradients of inputs, `dx = dy·W` with weights as codes: the gradient dy is rounded to integers
+//! of 23 bits, three bytes, each of which meets the codes.
 //!
 //! For `out[i, j] (+)= α · Σ_l a[i, l]·b[l, j]` with codes `b[l, j] = t_l · c[l, j]` and, of a row,
 //! `α·a[i, l]·t_l ≈ s[i]·(2¹⁶ h₂ + 2⁸ h₁ + h₀)` with the largest integer 2²² − 1:
@@ -14,7 +14,7 @@ use super::super::int;
 use super::super::int::panel::with_memory;
 use super::super::matmul::{Product, View};
 use super::super::simd::{Level, multiversion};
-use super::tiles::{Kernel, LANES, Left, Line, Right, Rows, multiply};
+use super::tiles::{Kernel, LANES, Left, Line, Right, Rows, inverse, multiply};
 use super::{every_row, x86};
 use ternary_common::platform::par;
 use ternary_core::math;
@@ -115,13 +115,12 @@ fn pack_codes(b: View, scales: &[f32], codes: &mut [Line]) -> bool {
 multiversion! {
     /// Words of a panel; the largest magnitude.
     fn codes_of(rows: Rows, panel: usize, scales: &[f32], words: &mut [Line]) -> u32 {
-        let inverse = |l: usize| match scales.get(l) {
-            Some(scale) if *scale != 0.0 => 1.0 / scale,
-            _ => 0.0,
-        };
         let mut largest = [0u32; LANES];
         for (s, words) in words.iter_mut().enumerate() {
-            let at = |q: usize| (rows.part(COUNT * s + q, panel), inverse(COUNT * s + q));
+            let at = |q: usize| {
+                let l = COUNT * s + q;
+                (rows.part(l, panel), inverse(scales, l))
+            };
             let parts = [at(0), at(1), at(2), at(3)];
             for i in 0..LANES {
                 let mut word = 0;

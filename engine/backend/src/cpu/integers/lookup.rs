@@ -17,7 +17,7 @@ use std::cell::Cell;
 use super::super::int::panel::with_memory;
 use super::super::matmul::{Product, View};
 use super::super::simd::{Level, multiversion};
-use super::tiles::{BAND, LANES, Line, Place, ROWS, Rows, put};
+use super::tiles::{BAND, LANES, Line, Place, ROWS, Rows, inverse, put};
 use super::{every_row, x86};
 use ternary_common::platform::par;
 use ternary_core::math;
@@ -163,13 +163,12 @@ fn pack_codes(b: View, scales: &[f32], codes: &mut [Line]) -> bool {
 multiversion! {
     /// Words of a panel; the magnitude of the largest code.
     fn codes_of(rows: Rows, panel: usize, scales: &[f32], words: &mut [Line]) -> u32 {
-        let inverse = |l: usize| match scales.get(l) {
-            Some(scale) if *scale != 0.0 => 1.0 / scale,
-            _ => 0.0,
-        };
         let mut largest = [0u32; LANES];
         for (g, words) in words.iter_mut().enumerate() {
-            let at = |d: usize| (rows.part(GROUP * g + d, panel), inverse(GROUP * g + d));
+            let at = |d: usize| {
+                let l = GROUP * g + d;
+                (rows.part(l, panel), inverse(scales, l))
+            };
             let digits = [at(0), at(1), at(2)];
             for i in 0..LANES {
                 let mut n = 0;

@@ -5,8 +5,9 @@
 //! makes up for right operands that are made unsigned. Inner sums are exact in i32.
 //!
 //! Packing: words of four bytes or of two integers of 16 bits, that are l, l + 1, … of a row or a
-//! column. A *panel* is 16 columns of the right operand, `[spans][panels][steps][16]` words. Rows of
-//! the left one are `[rows][spans · steps]` words, or blocks of 16 `[spans][blocks][steps][16]`.
+//! column. A *panel* is 16 columns of the right operand, `[spans][panels][steps][16]` words. Rows
+//! of the left one are `[rows][spans · steps]` words, or blocks of 16
+//! `[spans][blocks][steps][16]`.
 //!
 //! A kernel multiplies eight rows with some panels, a span at a time: each word of a row meets
 //! the registers of a step's columns.

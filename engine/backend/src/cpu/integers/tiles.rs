@@ -41,8 +41,8 @@ impl<const P: usize> Place<'_, P> {
     }
 }
 
-/// Each row's sums with a span of panels, times its scale. The machine must have the instructions of
-/// the kernel's level.
+/// Each row's sums with a span of panels, times its scale. The machine must have the instructions
+/// of the kernel's level.
 pub type Kernel<const P: usize> = unsafe fn(&Tile, [&[Line]; P], Place<P>);
 
 /// The left operand: `rows` and those that fill a block.
@@ -162,6 +162,15 @@ pub fn multiply<const P: usize>(
 pub fn put(out: &mut [f32], sums: &[f32], add: bool) {
     for (o, sum) in out.iter_mut().zip(sums) {
         *o = if add { *o + sum } else { *sum };
+    }
+}
+
+/// What makes codes of the values of a row with a scale, 0 for those without one.
+#[inline(always)]
+pub fn inverse(scales: &[f32], row: usize) -> f32 {
+    match scales.get(row) {
+        Some(scale) if *scale != 0.0 => 1.0 / scale,
+        _ => 0.0,
     }
 }
 

@@ -15,7 +15,7 @@ use std::cell::Cell;
 use super::super::int::panel::with_memory;
 use super::super::matmul::{Product, View};
 use super::super::simd::{Level, multiversion};
-use super::tiles::{Kernel, LANES, Left, Line, Right, Rows, multiply};
+use super::tiles::{Kernel, LANES, Left, Line, Right, Rows, inverse, multiply};
 use super::{every_row, x86};
 use ternary_common::platform::par;
 use ternary_core::math;
@@ -106,13 +106,9 @@ fn pack_codes(b: View, scales: &[f32], alpha: f32, panels: usize, codes: &mut [L
 multiversion! {
     /// Words of a span, `[panels][STEPS]` lines; the largest magnitude.
     fn codes_of(rows: Rows, scales: &[f32], words: &mut [Line]) -> u32 {
-        let inverse = |l: usize| match scales.get(l) {
-            Some(scale) if *scale != 0.0 => 1.0 / scale,
-            _ => 0.0,
-        };
         let mut largest = [0u32; LANES];
         for s in 0..rows.count.div_ceil(2) {
-            let (of_even, of_odd) = (inverse(2 * s), inverse(2 * s + 1));
+            let (of_even, of_odd) = (inverse(scales, 2 * s), inverse(scales, 2 * s + 1));
             for panel in 0..rows.columns.div_ceil(LANES) {
                 let (even, odd) = (rows.part(2 * s, panel), rows.part(2 * s + 1, panel));
                 let words = &mut words[panel * STEPS + s];

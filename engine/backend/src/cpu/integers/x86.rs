@@ -1,6 +1,6 @@
 //! Eight rows of words with panels, see `super` and `super::tiles`. Every lane is a column:
-//! - AVX-512 VNNI: two registers of sixteen columns; `vpdpbusd` multiplies four bytes, unsigned ones
-//!   of the panels, `vpdpwssd` pairs of 16 bits. A row's word is read into every lane.
+//! - AVX-512 VNNI: two registers of sixteen columns; `vpdpbusd` multiplies four bytes, unsigned
+//!   ones of the panels, `vpdpwssd` pairs of 16 bits. A row's word is read into every lane.
 //! - AVX-VNNI: two registers of eight columns, and four rows at a time.
 //! - AVX2: the same with `vpmaddwd` and an addition, for pairs.
 //!
