@@ -1,6 +1,6 @@
 //! f32 matrix products, cut into fixed bands so that the result does not depend on the number of
-//! threads: natively by the matrix unit, as sums of integers (`integers`) or by the `gemm` crate, in
-//! the browser and at [`Level::Portable`] in [`portable`]'s order of sums.
+//! threads: natively by the matrix unit, as sums of integers (`integers`) or by the `gemm` crate,
+//! in the browser and at [`Level::Portable`] in [`portable`]'s order of sums.
 
 use super::portable;
 #[cfg(not(target_arch = "wasm32"))]
