@@ -187,7 +187,7 @@ pub fn aarch64() -> Result<()> {
     setup::aarch64::select(&mut tests);
     run(tests
         .args(["-p", "ternary-backend", "--no-default-features"])
-        .args(["--features", "native,training", "--lib", "--", "cpu::"]))
+        .args(["--features", "native", "--lib", "--", "cpu::"]))
 }
 
 /// Several processes that train and search together. `onebit` and its tests are built once more,
