@@ -73,8 +73,9 @@ fn context_counts_in_no_loss_and_no_gradient() {
         off += square(joined - f64::from(*g));
         size += square(f64::from(*g));
     }
+    // Each of the three is a sum of integers of 16 bits, see the CPU backend.
     assert!(
-        size > 0.0 && off.sqrt() < 1e-5 * size.sqrt(),
+        size > 0.0 && off.sqrt() < 3e-5 * size.sqrt(),
         "{off} {size}"
     );
 }

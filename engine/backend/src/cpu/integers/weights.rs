@@ -35,9 +35,9 @@ thread_local! {
 }
 
 /// The product `a·b` of a gradient and codes, which have scales for their rows, if that is how it
-/// is done at this level; whether it was. Of fewer tokens than a span has, floats cost little.
+/// is done at this level; whether it was.
 pub fn product(level: Level, p: &Product, scales: &[f32], out: &mut [f32]) -> bool {
-    if p.a.rs != 1 || p.b.cs != 1 || p.b.rows < SPAN {
+    if p.a.rs != 1 || p.b.cs != 1 {
         return false;
     }
     match level {
